@@ -3,7 +3,7 @@
 
 `constraints.txt` is the tested lock of everything named here: install with `-c constraints.txt`, as the Makefile does.
 flash-attn is no extra, because it is built from source against the CUDA toolkit: once `train` is in place,
-`pip install flash-attn --no-build-isolation` (then set `attn_implementation: flash_attention_2`; `sdpa` works without it).
+`pip install flash-attn --no-build-isolation`, and `attn_implementation: flash_attention_2` in the recipe. `sdpa` needs none.
 """
 
 from pathlib import Path

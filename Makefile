@@ -1,0 +1,67 @@
+# Thin: each target calls one script. Set-up is part of each and takes a moment when it has been done before.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+EXTRAS ?=
+VENV_SERVING ?= .venv-serving
+ARGS ?=
+
+python := "$(VENV)/bin/python"
+install := scripts/install.sh "$(VENV)"
+sources := src scripts tests setup.py
+
+# Nothing here needs the hub, and two CPU cores are busy enough without every library starting threads of its own.
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help install install_serving demo demo_seeds test test_distributed slow_test style quality check ci bench_training
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
+
+install: ## an environment in VENV (.venv): make install EXTRAS=train,vllm adds extras of setup.py
+	@$(install) "$(EXTRAS)"
+
+install_serving: ## vLLM in an environment of its own (.venv-serving), on a GPU or a CPU
+	@scripts/install.sh "$(VENV_SERVING)" "serving,$(EXTRAS)"
+
+demo: ## train a small model from nothing to a verifiably better one, in minutes, without a GPU
+	@$(install)
+	@$(python) scripts/demo.py $(ARGS)
+
+demo_seeds: ## the demo over several fresh seeds, as a table
+	@$(install)
+	@$(python) scripts/demo_seeds.py $(ARGS)
+
+test: ## unit and integration tests
+	@$(install) dev
+	@$(python) -m pytest tests/unit tests/integration src -m "not distributed and not slurm and not serving and not slow" $(ARGS)
+
+test_distributed: ## two processes on the CPU: DDP, ZeRO-2, ZeRO-3 (compiles an op for minutes the first time)
+	@$(install) deepspeed,dev
+	@scripts/test_distributed.sh "$(VENV)" $(ARGS)
+
+slow_test: ## tests that need a GPU, the hub or a paid service
+	@$(install) dev
+	@HF_HUB_OFFLINE=0 $(python) -m pytest tests/slow $(ARGS)
+
+style: ## format the code and mend what the linter can mend
+	@$(install) dev
+	@$(python) -m ruff check --fix-only --quiet $(sources)
+	@$(python) -m ruff format $(sources)
+
+quality: ## format, lint, types, shell scripts: what CI checks
+	@$(install) dev
+	@scripts/quality.sh "$(VENV)" $(sources)
+
+check: quality test ## quality and test
+
+ci: ## all that CI runs
+	@bash .ci/run
+
+bench_training: ## what our scripts cost beside bare TRL, start-up, tokens/s, memory
+	@$(install)
+	@$(python) scripts/bench_training.py $(ARGS)
