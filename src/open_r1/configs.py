@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every argument of the training scripts: the one home of our defaults and their units.
+
+`sft.py` and `grpo.py` parse three groups: script arguments (data, rewards), training arguments (TRL's config plus ours)
+and TRL's `ModelConfig`. A recipe is one flat YAML file with the names of all three.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import torch
+import trl
+from trl import ModelConfig
+
+__all__ = [
+    "DatasetConfig",
+    "DatasetMixtureConfig",
+    "GRPOConfig",
+    "GRPOScriptArguments",
+    "ModelConfig",
+    "SFTConfig",
+    "SFTScriptArguments",
+    "ScriptArguments",
+]
+
+
+@dataclass
+class DatasetConfig:
+    """One data set of a mixture.
+
+    Args:
+        id: Hub name, local file, local folder or `tasks/<name>`.
+        config: Configuration of the data set.
+        split: Split to read; slices such as `train[:10]` or `train[10%:20%]` work.
+        columns: Columns to keep. All of them when None.
+        weight: Share of this data set to keep, in (0, 1]; drawn after a seeded shuffle. None keeps all rows in order.
+    """
+
+    id: str
+    config: str | None = None
+    split: str = "train"
+    columns: list[str] | None = None
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and not 0 < self.weight <= 1:
+            raise ValueError(
+                f"`weight` of data set {self.id!r} is {self.weight}: it is the share of its rows to keep, in (0, 1]."
+            )
+
+
+@dataclass
+class DatasetMixtureConfig:
+    """Data sets that are concatenated and shuffled.
+
+    Args:
+        datasets: The data sets.
+        seed: Seed of the shuffles and of the test split.
+        test_split_size: Share of the mixture held out as split `test`, in (0, 1). None makes no such split.
+    """
+
+    datasets: list[DatasetConfig]
+    seed: int = 0
+    test_split_size: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.datasets:
+            raise ValueError("`dataset_mixture.datasets` is empty: name at least one data set.")
+        if self.test_split_size is not None and not 0 < self.test_split_size < 1:
+            raise ValueError(f"`test_split_size` is {self.test_split_size}: it is a share of the rows, in (0, 1).")
+        column_sets = {frozenset(entry.columns) for entry in self.datasets if entry.columns is not None}
+        if len(column_sets) > 1:
+            found = "; ".join(str(sorted(columns)) for columns in column_sets)
+            raise ValueError(f"Column names must be consistent across the data sets of a mixture. Found: {found}")
+
+
+def _build_mixture(value: Any) -> DatasetMixtureConfig:
+    """Turn the YAML mapping of `dataset_mixture` into a `DatasetMixtureConfig`.
+
+    Raises:
+        ValueError: The mapping has the wrong shape, an unknown key, or an entry without `id`.
+    """
+    if not isinstance(value, dict) or "datasets" not in value:
+        raise ValueError("`dataset_mixture` must be a mapping with the key `datasets` (and optionally `seed`, "
+                         f"`test_split_size`), got: {value!r}")  # fmt: skip
+    if not isinstance(value["datasets"], list):
+        raise ValueError(f"`dataset_mixture.datasets` must be a list of data sets, got: {value['datasets']!r}")
+    _refuse_unknown_keys(value, DatasetMixtureConfig, "dataset_mixture")
+    entries = []
+    for number, entry in enumerate(value["datasets"]):
+        where = f"dataset_mixture.datasets[{number}]"
+        if not isinstance(entry, dict) or not entry.get("id"):
+            raise ValueError(f"`{where}` must be a mapping with the key `id`, got: {entry!r}")
+        _refuse_unknown_keys(entry, DatasetConfig, where)
+        # A missing weight means the whole data set, shuffled; an explicit null keeps the rows in their order.
+        entries.append(DatasetConfig(**{"weight": 1.0, **entry}))
+    return DatasetMixtureConfig(**{**value, "datasets": entries})
+
+
+def _refuse_unknown_keys(value: dict[str, Any], config_class: type, where: str) -> None:
+    allowed = [entry.name for entry in fields(config_class)]
+    unknown = sorted(set(value) - set(allowed))
+    if unknown:
+        raise ValueError(f"Unknown keys in `{where}`: {unknown}. Allowed: {allowed}")
+
+
+@dataclass
+class ScriptArguments(trl.ScriptArguments):
+    """Where the data comes from; shared by all training scripts."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={
+            "help": "Hub name, local json/jsonl/csv/parquet file, local folder, or tasks/<name> (made on the fly). "
+            "Leave out when `dataset_mixture` is given."
+        },
+    )
+    dataset_mixture: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "Mixture of data sets (YAML only): {datasets: [{id, config, split, columns, weight}], "
+            "seed, test_split_size}."
+        },  # fmt: skip
+    )
+    dataset_seed: int = field(default=0, metadata={"help": "Seed from which tasks/<name> data sets are made."})
+    dataset_prompt_column: str = field(
+        default="prompt", metadata={"help": "Column with the prompt: text, or a list of messages."}
+    )
+    dataset_solution_column: str = field(
+        default="solution", metadata={"help": "Column with the gold answer; rewards see it as `solution`."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.dataset_name is None and self.dataset_mixture is None:
+            raise ValueError("Either `dataset_name` or `dataset_mixture` must be provided")
+        if self.dataset_name is not None and self.dataset_mixture is not None:
+            raise ValueError("`dataset_name` and `dataset_mixture` are both set: remove one of them.")
+        if self.dataset_streaming:
+            raise ValueError(
+                "`dataset_streaming` is not supported: resuming and the batch checks need to know the number of "
+                "rows. Take a slice instead, for example `dataset_train_split: train[:100000]`."
+            )
+        if self.dataset_mixture is not None and not isinstance(self.dataset_mixture, DatasetMixtureConfig):
+            self.dataset_mixture = _build_mixture(self.dataset_mixture)
+
+
+@dataclass
+class RewardParameters:
+    """Parameters of the rewards; each is read by the reward it names."""
+
+    cosine_min_value_wrong: float = field(
+        default=-1.0, metadata={"help": "cosine: reward of a wrong answer of length 0."}
+    )
+    cosine_max_value_wrong: float = field(
+        default=-0.5, metadata={"help": "cosine: reward of a wrong answer of length `cosine_max_len` or more."}
+    )
+    cosine_min_value_correct: float = field(
+        default=0.5, metadata={"help": "cosine: reward of a right answer of length `cosine_max_len` or more."}
+    )
+    cosine_max_value_correct: float = field(
+        default=1.0, metadata={"help": "cosine: reward of a right answer of length 0."}
+    )
+    cosine_max_len: int = field(default=1000, metadata={"help": "cosine: length in tokens at which the curve ends."})
+    repetition_n_grams: int = field(default=3, metadata={"help": "repetition_penalty: words per n-gram."})
+    repetition_max_penalty: float = field(
+        default=-1.0, metadata={"help": "repetition_penalty: reward of a text of one repeated n-gram, <= 0."}
+    )
+    repetition_language: Literal["en", "zh"] = field(
+        default="en", metadata={"help": "repetition_penalty: how text is cut into words (zh needs the extra `zh`)."}
+    )
+    code_language: Literal["python", "javascript", "r", "java", "bash", "cpp"] = field(
+        default="python", metadata={"help": "code_format: language of the fence when the row has no `language`."}
+    )
+    max_completion_len: int = field(
+        default=16384, metadata={"help": "soft_overlong_punishment: tokens from which on the reward is -1."}
+    )
+    soft_punish_cache: int = field(
+        default=4096, metadata={"help": "soft_overlong_punishment: tokens over which the reward falls from 0 to -1."}
+    )
+
+
+@dataclass
+class CodeExecutionParameters:
+    """Settings of the code rewards that users of Open R1 know.
+
+    NOTE: recipes and commands with these names are parsed, but this version cannot run programs: a run whose
+    `reward_funcs` contain a code reward is refused before a model loads (`rewards.NOT_YET_RUNNABLE`).
+    """
+
+    code_eval_test_batch_size: int = field(default=1, metadata={"help": "Tests run at once for one submission."})
+    code_eval_scoring_mode: Literal["pass_fail", "partial", "weighted_sum"] = field(
+        default="weighted_sum", metadata={"help": "cf_code: how test results become a score."}
+    )
+    parallel_code_exec_per_proc: int = field(default=2, metadata={"help": "Programs run at once by each process."})
+    e2b_router_url: str | None = field(default=None, metadata={"help": "host:port of an E2B router."})
+    morph_router_url: str | None = field(default=None, metadata={"help": "host:port of a Morph router."})
+    code_provider: Literal["e2b", "local", "morph"] = field(default="e2b", metadata={"help": "Sandbox provider."})
+    ioi_provider: Literal["piston", "morph"] = field(default="piston", metadata={"help": "Sandbox of ioi_code."})
+
+
+@dataclass
+class GRPOScriptArguments(CodeExecutionParameters, RewardParameters, ScriptArguments):
+    """Data and rewards of `grpo.py`."""
+
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["accuracy", "format", "tag_count"],
+        metadata={"help": "Names in the reward table (`open_r1.rewards.REWARDS`)."},
+    )
+    max_prompt_length: int | None = field(
+        default=None,
+        metadata={"help": "Rows whose rendered prompt has more tokens are dropped, with a count. None keeps all."},
+    )
+
+
+@dataclass
+class SFTScriptArguments(RewardParameters, ScriptArguments):
+    """Data of `sft.py`, and the rewards of its evaluation by sampling."""
+
+    eval_reward_funcs: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Rewards measured on sampled completions of the test split at each evaluation."},
+    )
+    eval_num_generations: int = field(
+        default=8, metadata={"help": "Completions sampled per test prompt (k of avg@k)."}
+    )
+    eval_temperature: float = field(default=1.0, metadata={"help": "Sampling temperature of that evaluation."})
+    eval_max_completion_length: int = field(default=512, metadata={"help": "Tokens sampled at most per completion."})
+
+    @property
+    def reward_funcs(self) -> list[str]:
+        """Names that `get_reward_funcs` builds."""
+        return self.eval_reward_funcs
+
+
+@dataclass
+class RunConfig:
+    """Fields that both training configs add to TRL's."""
+
+    benchmarks: list[str] = field(
+        default_factory=list, metadata={"help": "Benchmarks to run on each pushed checkpoint (needs Slurm)."}
+    )
+    callbacks: list[str] = field(
+        default_factory=list, metadata={"help": "Names in the callback table (`open_r1.utils.callbacks.CALLBACKS`)."}
+    )
+    chat_template: str | None = field(
+        default=None,
+        metadata={"help": "Jinja text, or path of a .jinja file, that replaces the tokenizer's template."},
+    )
+    system_prompt: str | None = field(default=None, metadata={"help": "System message put before each prompt."})
+    hub_model_revision: str | None = field(default="main", metadata={"help": "Branch of the hub model to push to."})
+    overwrite_hub_revision: bool = field(
+        default=False, metadata={"help": "Push although the branch `hub_model_revision` already holds a model."}
+    )
+    push_to_hub_revision: bool = field(
+        default=False, metadata={"help": "Push every checkpoint to a branch of its own (adds the callback)."}
+    )
+    wandb_entity: str | None = field(default=None, metadata={"help": "Weights & Biases entity (team or user)."})
+    wandb_project: str | None = field(default=None, metadata={"help": "Weights & Biases project."})
+    wandb_run_group: str | None = field(default=None, metadata={"help": "Weights & Biases group of runs."})
+    eval_greedy: bool = field(
+        default=False, metadata={"help": "Evaluation by sampling also decodes each test prompt greedily."}
+    )
+
+    def __post_init__(self) -> None:
+        has_bf16_device = torch.cuda.is_available() or torch.accelerator.is_available()
+        if self.bf16 is None and not has_bf16_device and not self.use_cpu:
+            # TRL's default (bf16) stops with a message about GPUs on a machine that has none.
+            self.bf16 = False
+        elif self.bf16 and not has_bf16_device and not self.use_cpu:
+            raise ValueError(
+                "`bf16: true` needs an accelerator and none was found. Set `bf16: false`, or `use_cpu: true` to "
+                "train in bf16 on the CPU."
+            )
+        if self.push_to_hub_revision and "push_to_hub_revision" not in self.callbacks:
+            self.callbacks = [*self.callbacks, "push_to_hub_revision"]
+        if self.hub_model_revision not in (None, "main") and self.hub_revision is None:
+            self.hub_revision = self.hub_model_revision
+        super().__post_init__()
+
+
+@dataclass
+class SFTConfig(RunConfig, trl.SFTConfig):
+    """TRL's `SFTConfig` with our fields."""
+
+
+@dataclass
+class GRPOConfig(RunConfig, trl.GRPOConfig):
+    """TRL's `GRPOConfig` with our fields."""
+
+    num_completions_to_print: int | None = field(
+        default=0, metadata={"help": "Completions shown in the terminal at each log step; None shows all."}
+    )

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders that are whole or not there: a manifest, written and synced last, says that every file is in place.
+
+A training run may be killed at any moment, also inside a save. A checkpoint (or a saved model) counts only when its
+`manifest.json` names files that all exist with the sizes it gives; resuming takes no other.
+"""
+
+import json
+import logging
+import os
+import re
+import shutil
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+MANIFEST_NAME = "manifest.json"
+STAGING_NAME = ".model-staging"
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+def write_manifest(folder: Path, names: list[str] | None = None) -> None:
+    """Sync files of a folder to disk, then write the manifest that declares it complete.
+
+    Args:
+        folder: A checkpoint, or the folder of a saved model.
+        names: Files that belong to it, relative to the folder; None takes every file below it.
+    """
+    if names is None:
+        names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    files = {name: (folder / name).stat().st_size for name in sorted(names) if Path(name).name != MANIFEST_NAME}
+    for name in files:
+        _sync(folder / name)
+    _sync(folder)
+    temporary = folder / f".{MANIFEST_NAME}.tmp"
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump({"version": 1, "files": files}, stream, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(folder / MANIFEST_NAME)
+    _sync(folder)
+
+
+def remove_manifest(folder: Path) -> None:
+    """Declare a folder incomplete before its files change."""
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)
+    if folder.is_dir():
+        _sync(folder)
+
+
+def missing_from(folder: Path) -> str | None:
+    """Say why a folder is not complete, or None when it is."""
+    manifest = folder / MANIFEST_NAME
+    if not manifest.is_file():
+        return f"it has no {MANIFEST_NAME}, so it was not written to the end"
+    try:
+        files = json.loads(manifest.read_text(encoding="utf-8"))["files"].items()
+    except (json.JSONDecodeError, KeyError, AttributeError, UnicodeDecodeError):
+        return f"its {MANIFEST_NAME} is damaged"
+    for name, size in files:
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+    return None
+
+
+def list_checkpoints(output_dir: Path) -> list[Path]:
+    """Return the checkpoint folders of a run, complete or not, by rising step."""
+    if not output_dir.is_dir():
+        return []
+    found = [path for path in output_dir.iterdir() if path.is_dir() and _CHECKPOINT.fullmatch(path.name)]
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the optimizer step of a checkpoint folder."""
+    match = _CHECKPOINT.fullmatch(checkpoint.name)
+    if match is None:
+        raise ValueError(f"{checkpoint} is not named checkpoint-<step>.")
+    return int(match[1])
+
+
+def last_complete_checkpoint(output_dir: Path) -> Path | None:
+    """Return the complete checkpoint with the highest step, or None; each one passed over is logged."""
+    for checkpoint in reversed(list_checkpoints(output_dir)):
+        reason = missing_from(checkpoint)
+        if reason is None:
+            return checkpoint
+        logger.warning("Passing over %s: %s.", checkpoint, reason)
+    return None
+
+
+def rotate_checkpoints(output_dir: Path, limit: int | None, keep: Path | None = None) -> None:
+    """Delete the oldest checkpoints beyond `limit`, and every incomplete one older than the newest complete one.
+
+    Args:
+        output_dir: Folder of the run.
+        limit: Number of complete checkpoints to keep; None or 0 keeps all.
+        keep: Checkpoint that stays in any case (the best one).
+    """
+    checkpoints = list_checkpoints(output_dir)
+    complete = [path for path in checkpoints if missing_from(path) is None]
+    if not complete:
+        return
+    doomed = [path for path in checkpoints if path not in complete and step_of(path) < step_of(complete[-1])]
+    if limit:
+        removable = [path for path in complete[:-1] if keep is None or path.resolve() != keep.resolve()]
+        doomed += removable[: max(0, len(complete) - limit)]
+    for path in doomed:
+        # Without its manifest first, a deletion that is cut short cannot leave a folder that looks whole.
+        remove_manifest(path)
+        shutil.rmtree(path)
+
+
+def set_aside(output_dir: Path) -> None:
+    """Move the checkpoints of an earlier run out of the way of one that starts afresh in the same folder."""
+    checkpoints = list_checkpoints(output_dir)
+    if not checkpoints:
+        return
+    number = 1
+    while (target := output_dir / f"superseded-{number}").exists():
+        number += 1
+    target.mkdir()
+    for checkpoint in checkpoints:
+        checkpoint.rename(target / checkpoint.name)
+    logger.warning("Starting afresh: %d earlier checkpoints were moved to %s.", len(checkpoints), target)
+
+
+def publish(staging: Path, folder: Path) -> None:
+    """Move the files of a finished `staging` folder into `folder`, replacing older ones, and write the manifest.
+
+    A reader sees either the old files with their manifest, or no manifest, or the new files with theirs.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_manifest(folder)
+    names = [str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file()]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (staging / name).replace(folder / name)
+    write_manifest(folder, names)
+    shutil.rmtree(staging)  # last: while it is there and the manifest is not, the folder counts as unfinished
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a name to rows: hub, local file, local folder or task; alone or in a mixture; then to conversations.
+
+A row of the training split, before and after `to_conversations` (SFT rows are left as they are):
+
+    {"problem": "Compute 7+9-8", "solution": "8"}
+    {"prompt": [{"role": "user", "content": "Compute 7+9-8"}], "problem": ..., "solution": "8"}
+"""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets
+from transformers import PreTrainedTokenizerBase
+
+from open_r1.configs import DatasetMixtureConfig, ScriptArguments
+from open_r1.tasks import load_task
+
+logger = logging.getLogger(__name__)
+
+_FILE_FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+_TASK_PREFIX = "tasks/"
+_SLICE = re.compile(r"(?P<split>[\w.\-/]+)\[(?P<start>\d*%?):(?P<stop>\d*%?)\]")
+
+
+def get_dataset(args: ScriptArguments) -> DatasetDict:
+    """Load the data set or the mixture that the arguments name, all its splits.
+
+    Args:
+        args: Script arguments; slices in `dataset_train_split` and `dataset_test_split` become splits of that name.
+
+    Raises:
+        ValueError: Neither a name nor a mixture is given, or the data cannot be found, read, or is empty.
+    """
+    if args.dataset_mixture is not None:
+        return _load_mixture(args.dataset_mixture, args.dataset_seed)
+    if args.dataset_name is None:
+        raise ValueError("Either `dataset_name` or `dataset_mixture` must be provided")
+    dataset = load_source(args.dataset_name, args.dataset_config, args.dataset_seed)
+    for split in (args.dataset_train_split, args.dataset_test_split):
+        if "[" in split:
+            dataset[split] = take_split(dataset, split, args.dataset_name)
+    return dataset
+
+
+def load_source(name: str, config: str | None = None, seed: int = 0) -> DatasetDict:
+    """Load all splits of one source.
+
+    Args:
+        name: `tasks/<name>`, an existing local file or folder, or a name on the hub.
+        config: Configuration of the data set.
+        seed: Seed of a task; other sources ignore it.
+
+    Raises:
+        ValueError: The source cannot be found or read. The message says what was looked for.
+    """
+    path = Path(name).expanduser()
+    try:
+        if name.startswith(_TASK_PREFIX):
+            splits = load_task(name.removeprefix(_TASK_PREFIX), config, seed)
+            return DatasetDict({split: Dataset.from_list(rows) for split, rows in splits.items()})
+        if path.is_file():
+            return _load_file(path)
+        if path.is_dir():
+            return _load_folder(path, config)
+        return _load_from_hub(name, config)
+    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        # The libraries name neither the file nor the setting; their reason is kept below ours.
+        reason = str(error.__cause__ or error).strip().splitlines()[0] if str(error.__cause__ or error) else error
+        raise ValueError(f"Cannot load the data set {name!r} (config {config!r}): {reason}") from error
+
+
+def _load_file(path: Path) -> DatasetDict:
+    file_format = _FILE_FORMATS.get(path.suffix.lower())
+    if file_format is None:
+        raise ValueError(f"unknown file type {path.suffix!r}; known are {sorted(_FILE_FORMATS)}")
+    if path.stat().st_size == 0:
+        raise ValueError("the file is empty")
+    options = {"sep": "\t"} if path.suffix.lower() == ".tsv" else {}
+    return datasets.load_dataset(file_format, data_files=str(path), **options)
+
+
+def _load_folder(path: Path, config: str | None) -> DatasetDict:
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        loaded = datasets.load_from_disk(str(path))
+        return loaded if isinstance(loaded, DatasetDict) else DatasetDict({"train": loaded})
+    return datasets.load_dataset(str(path), config)
+
+
+def _load_from_hub(name: str, config: str | None) -> DatasetDict:
+    try:
+        return datasets.load_dataset(name, config)
+    except (ConnectionError, FileNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
+        raise ValueError(
+            "no local file or folder has this name, and it could not be fetched from the hub "
+            f"({type(error).__name__}). Offline, name a local json/jsonl/csv/parquet file, a folder, or tasks/<name>"
+        ) from error
+
+
+def take_split(dataset: DatasetDict, split: str, name: str) -> Dataset:
+    """Return a split or a slice of one (`train[:10]`, `train[10%:20%]`).
+
+    Raises:
+        ValueError: There is no such split, or the slice is malformed.
+    """
+    match = _SLICE.fullmatch(split)
+    base = match["split"] if match else split
+    if base not in dataset:
+        raise ValueError(f"The data set {name!r} has no split {base!r}: it has {sorted(dataset)}.")
+    rows = dataset[base]
+    if match is None:
+        return rows
+
+    def position(text: str, default: int) -> int:
+        if not text:
+            return default
+        return round(len(rows) * int(text[:-1]) / 100) if text.endswith("%") else min(int(text), len(rows))
+
+    return rows.select(range(position(match["start"], 0), position(match["stop"], len(rows))))
+
+
+def _load_mixture(mixture: DatasetMixtureConfig, task_seed: int) -> DatasetDict:
+    parts = []
+    for entry in mixture.datasets:
+        rows = take_split(load_source(entry.id, entry.config, task_seed), entry.split, entry.id)
+        if entry.columns is not None:
+            require_columns(rows, entry.columns, f"data set {entry.id!r} of the mixture")
+            rows = rows.select_columns(entry.columns)
+        if entry.weight is not None:
+            rows = rows.shuffle(seed=mixture.seed).select(range(int(len(rows) * entry.weight)))
+        logger.info("Mixture: %d rows of %s.", len(rows), entry.id)
+        parts.append(rows)
+    try:
+        combined = concatenate_datasets(parts).shuffle(seed=mixture.seed)
+    except ValueError as error:
+        columns = {entry.id: part.column_names for entry, part in zip(mixture.datasets, parts, strict=True)}
+        raise ValueError(f"The data sets of the mixture do not fit together ({error}). Columns: {columns}") from error
+    if mixture.test_split_size is None:
+        return DatasetDict({"train": combined})
+    return combined.train_test_split(test_size=mixture.test_split_size, seed=mixture.seed)
+
+
+def require_columns(dataset: Dataset, columns: list[str], where: str) -> None:
+    """Raise a ValueError that lists the columns found when one of `columns` is missing."""
+    missing = [column for column in columns if column not in dataset.column_names]
+    if missing:
+        raise ValueError(f"Missing columns {missing} in {where}. Columns found: {dataset.column_names}")
+
+
+def require_split(dataset: DatasetDict, split: str, purpose: str) -> Dataset:
+    """Return a split that must exist and hold rows.
+
+    Raises:
+        ValueError: It does not; the message lists the splits and says what the split is for.
+    """
+    if split not in dataset:
+        raise ValueError(f"No split {split!r} for {purpose}. Splits found: {sorted(dataset)}")
+    if len(dataset[split]) == 0:
+        raise ValueError(f"The split {split!r} for {purpose} has no rows.")
+    return dataset[split]
+
+
+def drop_null_rows(dataset: Dataset, columns: list[str], split: str) -> Dataset:
+    """Drop rows in which one of `columns` is null or empty, with a warning that counts them.
+
+    Raises:
+        ValueError: No row is left.
+    """
+    present = [column for column in columns if column in dataset.column_names]
+    dropped = []
+    start = 0
+    for batch in dataset.select_columns(present).iter(batch_size=1000):
+        rows = list(zip(*(batch[column] for column in present), strict=True))
+        dropped += [start + offset for offset, row in enumerate(rows) if any(value in (None, "", []) for value in row)]
+        start += len(rows)
+    if not dropped:
+        return dataset
+    logger.warning(
+        "Dropped %d of %d rows of split %r: one of %s is null or empty (first: row %d).",
+        len(dropped), len(dataset), split, present, dropped[0],
+    )  # fmt: skip
+    kept = sorted(set(range(len(dataset))) - set(dropped))
+    if not kept:
+        raise ValueError(f"No row of split {split!r} has all of {present}.")
+    return dataset.select(kept)
+
+
+def to_conversations(dataset: Dataset, args: ScriptArguments, system_prompt: str | None) -> Dataset:
+    """Give every row a `prompt` of chat messages and a `solution`; all other columns stay for the rewards.
+
+    Args:
+        dataset: Rows with the prompt column, and the solution column if the rewards need one.
+        args: Names of the two columns.
+        system_prompt: Put first unless the row brings a system message of its own.
+    """
+    prompt_column, solution_column = args.dataset_prompt_column, args.dataset_solution_column
+    require_columns(dataset, [prompt_column], "the training data (set `dataset_prompt_column`)")
+    if solution_column != "solution" and solution_column in dataset.column_names:
+        if "solution" in dataset.column_names:
+            dataset = dataset.remove_columns("solution")
+        dataset = dataset.rename_column(solution_column, "solution")
+        prompt_column = "solution" if prompt_column == solution_column else prompt_column
+
+    def convert(row: dict[str, Any]) -> dict[str, Any]:
+        return {"prompt": build_prompt(row[prompt_column], system_prompt)}
+
+    # `messages` would be read by TRL as the conversation instead of `prompt`.
+    unused = [column for column in ("messages",) if column in dataset.column_names and column != prompt_column]
+    return dataset.remove_columns(unused).map(convert, desc="Building prompts")
+
+
+def build_prompt(prompt: str | list[dict[str, Any]], system_prompt: str | None) -> list[dict[str, Any]]:
+    """Return the messages of a prompt that is text or already a list of messages."""
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    if system_prompt is not None and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": system_prompt})
+    return messages
+
+
+def drop_long_prompts(
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_prompt_length: int | None, split: str
+) -> Dataset:
+    """Drop rows whose rendered prompt has more than `max_prompt_length` tokens, with a count.
+
+    Raises:
+        ValueError: No row is left.
+    """
+    if max_prompt_length is None:
+        return dataset
+
+    def count(rows: dict[str, list]) -> dict[str, list[int]]:
+        rendered = tokenizer.apply_chat_template(
+            rows["prompt"], add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        return {"num_prompt_tokens": [len(ids) for ids in rendered]}
+
+    lengths = dataset.map(count, batched=True, remove_columns=dataset.column_names, desc="Counting prompt tokens")
+    lengths = lengths["num_prompt_tokens"]
+    kept = [row for row, length in enumerate(lengths) if length <= max_prompt_length]
+    if not kept:
+        raise ValueError(
+            f"Every prompt of split {split!r} is longer than max_prompt_length={max_prompt_length} tokens "
+            f"(the shortest has {min(lengths)}): raise it."
+        )
+    dropped = len(dataset) - len(kept)
+    log = logger.warning if dropped else logger.info
+    log("Dropped %d of %d prompts of split %r longer than %d tokens (the longest has %d).",
+        dropped, len(dataset), split, max_prompt_length, max(lengths))  # fmt: skip
+    return dataset.select(kept) if dropped else dataset

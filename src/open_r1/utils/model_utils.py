@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokenizer and model of a run, and the agreement between chat template, end-of-turn token and padding."""
+
+import logging
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from trl import ModelConfig, get_quantization_config
+
+from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.utils.checkpoints import MANIFEST_NAME, STAGING_NAME, missing_from
+
+logger = logging.getLogger(__name__)
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CHATML_TEMPLATE = "recipes/templates/chatml.jinja"
+CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
+
+
+def get_tokenizer(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) -> PreTrainedTokenizerBase:
+    """Load the tokenizer and settle its chat template, end-of-turn token and padding token.
+
+    `training_args.chat_template` replaces the template; a tokenizer without one gets ChatML. The EOS token becomes
+    the token that ends an assistant turn of the template, since that is what a trained model must emit to stop.
+
+    Raises:
+        ValueError: The folder is an unfinished save, the template cannot be rendered or ends a turn with plain
+            text, or no padding token other than EOS exists.
+    """
+    _refuse_unfinished(model_args.model_name_or_path)
+    tokenizer = AutoTokenizer.from_pretrained(
+        model_args.model_name_or_path,
+        revision=model_args.model_revision,
+        trust_remote_code=training_args.trust_remote_code,
+    )
+    if training_args.chat_template is not None:
+        tokenizer.chat_template = read_template(training_args.chat_template)
+    elif tokenizer.chat_template is None:
+        logger.info("The tokenizer has no chat template: using ChatML (%s).", CHATML_TEMPLATE)
+        tokenizer.chat_template = read_template(CHATML_TEMPLATE)
+        # Tokens that are new to the vocabulary get rows in the embedding in `fit_embeddings`.
+        tokenizer.add_special_tokens({"additional_special_tokens": [
+            token for token in CHATML_TOKENS if token not in tokenizer.get_vocab()]})  # fmt: skip
+    if isinstance(training_args, SFTConfig) and training_args.eos_token is not None:
+        if training_args.eos_token not in tokenizer.get_vocab():
+            raise ValueError(f"`eos_token` {training_args.eos_token!r} is not in the vocabulary of the tokenizer.")
+        tokenizer.eos_token = training_args.eos_token
+    else:
+        _align_eos(tokenizer)
+    _settle_padding(tokenizer)
+    return tokenizer
+
+
+def get_model(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) -> PreTrainedModel:
+    """Load the policy with the dtype, attention and quantisation that the arguments ask for."""
+    _refuse_unfinished(model_args.model_name_or_path)
+    dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
+    options = dict(training_args.model_init_kwargs or {})
+    quantization_config = get_quantization_config(model_args)
+    if quantization_config is not None:
+        options |= {"quantization_config": quantization_config, "device_map": {"": training_args.local_process_index}}
+    training_args.model_init_kwargs = None  # used up here; TRL would warn that it ignores them
+    return AutoModelForCausalLM.from_pretrained(
+        model_args.model_name_or_path,
+        revision=model_args.model_revision,
+        trust_remote_code=training_args.trust_remote_code,
+        attn_implementation=model_args.attn_implementation,
+        dtype=dtype,
+        use_cache=not training_args.gradient_checkpointing,
+        **options,
+    )
+
+
+def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Grow the embedding when the tokenizer has tokens that the model has no row for."""
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        logger.warning("The tokenizer has new tokens: the embedding grows to %d rows.", len(tokenizer))
+        model.resize_token_embeddings(len(tokenizer))
+
+
+def read_template(template: str) -> str:
+    """Return Jinja text as it is, or the contents of a `.jinja` file.
+
+    A relative path is looked up in the working folder, then in the repository.
+
+    Raises:
+        ValueError: The path names no file.
+    """
+    if "{" in template or "\n" in template or not template.endswith((".jinja", ".j2")):
+        return template
+    for candidate in (Path(template).expanduser(), REPOSITORY / template):
+        if candidate.is_file():
+            return candidate.read_text(encoding="utf-8")
+    raise ValueError(
+        f"`chat_template` names the file {template}, which is neither in {Path.cwd()} nor in {REPOSITORY}."
+    )
+
+
+def render_turn(tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[int]]:
+    """Render one user and one assistant turn.
+
+    Returns:
+        The text and its token ids.
+
+    Raises:
+        ValueError: The template fails on such a conversation.
+    """
+    messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+    except Exception as error:  # Jinja and template authors raise what they like; the reason goes to the user
+        raise ValueError(f"The chat template fails on a plain conversation: {error}") from error
+    return text, tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def end_of_turn_token(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return the token that closes an assistant turn, or None when the template closes it with plain text."""
+    _, ids = render_turn(tokenizer)
+    added = tokenizer.added_tokens_decoder
+    while ids and not tokenizer.decode(ids[-1]).strip():
+        ids = ids[:-1]
+    return tokenizer.convert_ids_to_tokens(ids[-1]) if ids and ids[-1] in added else None
+
+
+def _align_eos(tokenizer: PreTrainedTokenizerBase) -> None:
+    token = end_of_turn_token(tokenizer)
+    if token is None:
+        text, _ = render_turn(tokenizer)
+        raise ValueError(
+            "The chat template does not end an assistant turn with a special token, so a trained model could never "
+            f"stop. A turn renders as {text!r}. Add the end-of-turn token to the template."
+        )
+    if token != tokenizer.eos_token:
+        logger.info("EOS is %r, the token that ends a turn of the template (it was %r).", token, tokenizer.eos_token)
+        tokenizer.eos_token = token
+
+
+def _settle_padding(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Choose a padding token that is not EOS, since EOS must never be masked as padding."""
+    if tokenizer.pad_token is not None and tokenizer.pad_token != tokenizer.eos_token:
+        return
+    taken = {tokenizer.eos_token, tokenizer.bos_token, *CHATML_TOKENS}
+    specials = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    candidates = [token for token in specials if token not in taken]
+    # Prefer tokens that are meant for it, then the end of a document, which never stands inside a conversation.
+    preferred = [
+        token for key in ("pad", "endoftext", "reserved", "unk") for token in candidates if key in token.lower()
+    ]
+    if not preferred:
+        raise ValueError(
+            f"The padding token is {tokenizer.pad_token!r}, the same as EOS or none, and no other special token can "
+            f"serve. Set `pad_token` in the tokenizer of the model; its special tokens are {specials}."
+        )
+    logger.info("Padding token is %r (it was %r).", preferred[0], tokenizer.pad_token)
+    tokenizer.pad_token = preferred[0]
+
+
+def _refuse_unfinished(name: str | None) -> None:
+    if not name:
+        raise ValueError("`model_name_or_path` is missing: name a model on the hub or a local folder.")
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if folder.is_absolute() or name.startswith((".", "data/")):
+            raise ValueError(f"`model_name_or_path` is {name}, but there is no such folder.")
+        return
+    if (folder / MANIFEST_NAME).is_file() or (folder / STAGING_NAME).exists():
+        reason = missing_from(folder)
+        if reason is not None:
+            raise ValueError(f"The model in {folder} is not whole: {reason}. Run the command that writes it again.")
+    elif not ((folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()):
+        raise ValueError(f"The folder {folder} holds no model (no config.json): was its training finished?")

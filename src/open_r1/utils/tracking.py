@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run reports and records: experiment trackers (off unless named) and the run manifest."""
+
+import dataclasses
+import json
+import logging
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from open_r1.configs import GRPOConfig, SFTConfig
+
+logger = logging.getLogger(__name__)
+
+RUN_MANIFEST_NAME = "run_manifest.json"
+_PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "peft", "math-verify", "deepspeed", "vllm")
+# Settings that change what is learned: going on from a checkpoint with other values deserves a warning.
+_LEARNING_KEYS = (
+    "model_name_or_path", "model_revision", "dtype", "dataset_name", "dataset_config", "dataset_mixture",
+    "dataset_seed", "reward_funcs", "reward_weights", "learning_rate", "lr_scheduler_type", "warmup_steps",
+    "per_device_train_batch_size", "gradient_accumulation_steps", "num_generations", "max_completion_length",
+    "max_length", "temperature", "beta", "loss_type", "scale_rewards", "num_iterations", "seed", "use_peft",
+    "num_train_epochs", "max_steps", "world_size",
+)  # fmt: skip
+
+
+def init_wandb_training(training_args: SFTConfig | GRPOConfig) -> None:
+    """Hand the W&B fields of the recipe to the library, which reads them from the environment."""
+    for name in ("entity", "project", "run_group"):
+        value = {"entity": training_args.wandb_entity, "project": training_args.wandb_project,
+                 "run_group": training_args.wandb_run_group}[name]  # fmt: skip
+        if value is not None:
+            os.environ[f"WANDB_{name.upper()}"] = value
+
+
+def describe_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_args: Any) -> dict[str, Any]:
+    """Return what is needed to repeat a run: every setting, versions, commit and machine."""
+    settings = {**_plain(dataclasses.asdict(script_args)), **_plain(training_args.to_dict()),
+                **_plain(dataclasses.asdict(model_args)), "world_size": training_args.world_size}  # fmt: skip
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "settings": settings,
+        "versions": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
+        "python": platform.python_version(),
+        "commit": _commit(),
+    }
+
+
+def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
+    """Append a run to `run_manifest.json`; warn when it goes on with settings that change what is learned."""
+    path = output_dir / RUN_MANIFEST_NAME
+    runs = []
+    if path.is_file():
+        try:
+            runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
+            logger.warning("%s is damaged and is written anew.", path)
+    if runs:
+        before, now = runs[-1]["settings"], run["settings"]
+        changed = [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in _LEARNING_KEYS
+                   if before.get(key) != now.get(key)]  # fmt: skip
+        if changed:
+            logger.warning("Settings differ from the last run in %s:\n  %s", output_dir, "\n  ".join(changed))
+    output_dir.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"runs": [*runs, run]}, indent=1, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """Make a value fit for JSON; secrets are left out."""
+    if isinstance(value, dict):
+        return {
+            str(key): _plain(entry) for key, entry in value.items() if "token" not in str(key) or key == "eos_token"
+        }
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None  # not a git checkout, or no git: the versions still tell what ran
+    return found.stdout.strip()

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TRL's trainers, made restartable and measurable. `GRPOTrainer` is subclassed here and nowhere else.
+
+What differs from TRL, and why:
+1. A checkpoint gets a manifest, written last; older ones are deleted only after that (TRL deletes first, so a kill in
+   between could leave none). GRPO also saves the rollouts that are still in use, so that a resumed run is exact when
+   one generation serves several optimizer steps.
+2. A row that a reward could not judge for reasons of infrastructure (`UNSCORABLE`, NaN) carries no advantage. TRL
+   would count it as 0 beside other rewards, so that an outage would punish the policy.
+3. A loss that is not finite stops the run before it reaches the weights.
+4. Tokens per second, and the split of a step into generate, reward and update, stand in the log history.
+5. Evaluation samples with a seed of its own and leaves the random state of the training alone; it reports avg@k with
+   an interval, pass@k and (on request) greedy decoding. Every batch of rollouts is kept when `log_completions` is on.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import trl
+from accelerate.utils import gather_object
+from transformers.trainer_utils import EvalLoopOutput
+
+from open_r1.utils.checkpoints import STAGING_NAME, publish, remove_manifest, rotate_checkpoints, write_manifest
+from open_r1.utils.estimators import Record, summarize
+
+_ROLLOUT_STATE = "rollout_state_{rank}.pt"
+
+
+class RestartableMixin:
+    """What both trainers share: whole checkpoints, a finite loss, tokens per second, evaluation apart from training."""
+
+    _paused_s: float = 0.0
+    _last_log: tuple[float, float] | None = None
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Run one step; raise FloatingPointError when its loss is NaN or infinite."""
+        if self._last_log is None:
+            self._last_log = (time.perf_counter(), self._count_tokens())
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"The loss is {loss.item()} at step {self.state.global_step + 1}; the weights were not changed by it. "
+                "Lower `learning_rate` or `max_grad_norm`, train in bf16 instead of fp16, or look for rows with "
+                "broken text; then run the same command to go on from the last checkpoint."
+            )
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with the tokens trained on per second since the last training log."""
+        if "loss" in logs and self._last_log is not None:
+            now, tokens = time.perf_counter(), self._count_tokens()
+            elapsed = now - self._last_log[0] - self._paused_s
+            logs["tokens_per_second"] = round((tokens - self._last_log[1]) / elapsed, 1)
+            self._last_log, self._paused_s = (now, tokens), 0.0
+        super().log(logs, start_time)
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
+        """Evaluate with a random state of its own."""
+        started = time.perf_counter()
+        with isolated_seed(self.args.seed + self.args.process_index):
+            output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+            self._extend_evaluation(output, args, metric_key_prefix, kwargs)
+        self._paused_s += time.perf_counter() - started
+        return output
+
+    def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _count_tokens(self) -> float:
+        raise NotImplementedError
+
+    def _save_rollout_state(self, checkpoint: Path) -> None:
+        """Save what only one kind of trainer has."""
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        started = time.perf_counter()
+        output_dir = Path(self._get_output_dir(trial=trial))
+        checkpoint = output_dir / f"checkpoint-{self.state.global_step}"
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            if self.args.should_save:
+                remove_manifest(checkpoint)
+            self.accelerator.wait_for_everyone()
+            super()._save_checkpoint(model, trial)
+            self._save_rollout_state(checkpoint)
+            self.accelerator.wait_for_everyone()  # other ranks' files count too
+            if self.args.should_save:
+                write_manifest(checkpoint)
+                best = self.state.best_model_checkpoint
+                rotate_checkpoints(output_dir, limit, Path(best) if best else None)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise RuntimeError(
+                f"{checkpoint} could not be saved: {error}. It has no manifest and will not be resumed from. When the "
+                "cause is gone (full disk, permissions), the same command goes on from the last complete checkpoint."
+            ) from error
+        finally:
+            self.args.save_total_limit = limit
+        self._paused_s += time.perf_counter() - started
+
+    def publish_model(self) -> None:
+        """Save the final model so that a reader sees a whole one or none (`checkpoints.publish`)."""
+        output_dir = Path(self.args.output_dir)
+        staging = output_dir / STAGING_NAME
+        self.save_model(str(staging), _internal_call=True)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            publish(staging, output_dir)
+        self.accelerator.wait_for_everyone()
+
+
+class SFTTrainer(RestartableMixin, trl.SFTTrainer):
+    """TRL's SFT trainer; evaluation may add metrics of sampled completions.
+
+    Args:
+        policy_evaluator: Called with the trainer, returns evaluated completions; None evaluates the loss alone.
+        num_generations: k of avg@k.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        policy_evaluator: Callable[["SFTTrainer"], list[Record]] | None = None,
+        num_generations: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        self.policy_evaluator = policy_evaluator
+        self.num_generations = num_generations
+        super().__init__(*args, **kwargs)
+
+    def _count_tokens(self) -> float:
+        return self._total_train_tokens
+
+    def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
+        if self.policy_evaluator is None:
+            return
+        records = self.policy_evaluator(self)
+        output.metrics.update(summarize(records, self.num_generations, prefix))
+        if self.accelerator.is_main_process:
+            rows = [{**vars(record), "rewards": None, **record.rewards} for record in records]
+            write_rollouts(Path(self.args.output_dir), "eval", self.state.global_step, 0, rows)
+
+
+class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
+    """TRL's GRPO trainer with the differences listed at the top of this file."""
+
+    def __init__(self, *args: Any, reward_funcs: list[Callable], **kwargs: Any) -> None:
+        self._watched = [_WatchedReward(function) for function in reward_funcs]
+        self._failed_batches = 0
+        self._is_greedy = False
+        self._records: list[Record] = []
+        self._rollout: dict[str, list] = {}
+        self._rollout_batch = (0, 0)
+        self._seconds = {"generate": 0.0, "reward": 0.0, "step": 0.0}
+        super().__init__(*args, reward_funcs=self._watched, **kwargs)
+
+    def _count_tokens(self) -> float:
+        return self.state.num_input_tokens_seen
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        with self._timed("step"):
+            loss = super().training_step(*args, **kwargs)
+        if self._step % self.current_gradient_accumulation_steps == 0:
+            seconds, self._seconds = self._seconds, dict.fromkeys(self._seconds, 0.0)
+            update = seconds["step"] - seconds["generate"] - seconds["reward"]
+            for name, value in (("generate", seconds["generate"]), ("reward", seconds["reward"]), ("update", update)):
+                self._metrics["train"][f"time/{name}_s"].append(value)
+        return loss
+
+    def _generate(self, prompts: list) -> tuple:
+        with self._timed("generate"):
+            return super()._generate(prompts)
+
+    def _calculate_rewards(
+        self, inputs: list[dict], prompts: list, completions: list, completion_ids_list: list
+    ) -> torch.Tensor:
+        with self._timed("reward"):
+            rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        failed = torch.zeros(len(prompts), dtype=torch.bool, device=self.accelerator.device)
+        for reward in self._watched:
+            failed |= torch.tensor(reward.failed, dtype=torch.bool, device=failed.device)
+        failed = self.accelerator.gather(failed)
+        rewards_per_func[failed] = torch.nan
+        self._metrics["train" if self.model.training else "eval"]["rewards/unscorable"].append(
+            failed.float().mean().item()
+        )
+        self._failed_batches = self._failed_batches + 1 if bool(failed.all()) else 0
+        if self._failed_batches == 2:
+            raise RuntimeError(
+                "No completion of the last two batches could be judged on any process: the service that a reward "
+                "needs is down. Nothing was learned from them; run the same command again when it is back."
+            )
+        start = self.accelerator.process_index * len(prompts)
+        self._rollout = {
+            "prompt": prompts,
+            "completion": [text_of(completion) for completion in completions],
+            "solution": [row.get("solution") for row in inputs],
+            "num_tokens": [len(ids) for ids in completion_ids_list],
+            "is_truncated": [ids[-1] not in self.eos_token_ids for ids in completion_ids_list],
+            **{
+                name: rewards_per_func[start : start + len(prompts), column].tolist()
+                for column, name in enumerate(self.reward_func_names)
+            },
+            **{name: values for name, values in self._pending_extra_logs.items() if len(values) == len(prompts)},
+        }
+        return rewards_per_func
+
+    def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, torch.Tensor]:
+        output = super()._generate_and_score_completions(inputs)
+        is_training = self.model.training
+        if not is_training or self.log_completions:
+            columns = {**self._rollout, "advantage": output["advantages"].tolist()}
+            rows = gather_object([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+            if not is_training:
+                self._records += [self._to_record(row) for row in rows]
+            if self.log_completions and self.accelerator.is_main_process:
+                step = self.state.global_step
+                number = self._rollout_batch[1] + 1 if self._rollout_batch[0] == step else 0
+                self._rollout_batch = (step, number)
+                write_rollouts(Path(self.args.output_dir), "train" if is_training else "eval", step, number, rows)
+        return output
+
+    def _to_record(self, row: dict[str, Any]) -> Record:
+        rewards = {name: None if math.isnan(row[name]) else row[name] for name in self.reward_func_names}
+        return Record(row["prompt"], row["completion"], row["num_tokens"], row["is_truncated"], rewards,
+                      row["solution"], self._is_greedy)  # fmt: skip
+
+    def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
+        if self.args.eval_greedy:
+            with self._greedy():
+                loader = self.get_eval_dataloader(args[0].dataset)
+                trl.GRPOTrainer.evaluation_loop(self, loader, *args[1:], metric_key_prefix=prefix, **kwargs)
+        output.metrics.update(summarize(self._records, self.num_generations_eval, prefix))
+        self._records = []
+
+    @contextmanager
+    def _greedy(self) -> Iterator[None]:
+        """Decode each prompt once and greedily; the averages of the sampled completions stay untouched."""
+        generations, self.num_generations_eval, self._is_greedy = self.num_generations_eval, 1, True
+        metrics, self._metrics["eval"] = self._metrics["eval"], type(self._metrics["eval"])(list)
+        try:
+            if self.use_vllm:
+                temperature, self.vllm_generation.temperature = self.vllm_generation.temperature, 0.0
+                yield
+                self.vllm_generation.temperature = temperature
+            else:
+                config = self.generation_config
+                options = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "min_p": None}
+                self.generation_config = type(config).from_dict({**config.to_dict(), **options})
+                yield
+                self.generation_config = config
+        finally:
+            self.num_generations_eval, self._is_greedy = generations, False
+            self._metrics["eval"] = metrics
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        if self.model.training:
+            self._seconds[name] += time.perf_counter() - started
+
+    def _save_rollout_state(self, checkpoint: Path) -> None:
+        state = {"step": self._step, "buffered_inputs": self._buffered_inputs}
+        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
+            state["buffered_inputs"] = None  # used up: the next step generates anew
+        torch.save(state, checkpoint / _ROLLOUT_STATE.format(rank=self.accelerator.process_index))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        path = Path(checkpoint) / _ROLLOUT_STATE.format(rank=self.accelerator.process_index)
+        if not path.is_file():
+            raise ValueError(
+                f"{path.name} is missing in {checkpoint}: it was saved by fewer processes than now run "
+                f"({self.accelerator.num_processes}). Resume with the same number."
+            )
+        state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        self._step, self._buffered_inputs = state["step"], state["buffered_inputs"]
+
+
+class _WatchedReward:
+    """A reward that remembers which rows of its last batch failed for reasons of infrastructure."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function = function
+        self.__name__ = function.__name__
+        self.failed: list[bool] = []
+
+    def __call__(self, **kwargs: Any) -> list[float | None]:
+        values = self.function(**kwargs)
+        self.failed = [value is not None and math.isnan(value) for value in values]
+        return values
+
+
+def text_of(completion: str | list[dict[str, Any]]) -> str:
+    """Return the text of a completion: plain, or the messages' contents one after the other."""
+    if isinstance(completion, str):
+        return completion
+    return "\n".join(str(message.get("content") or "") for message in completion)
+
+
+def write_rollouts(output_dir: Path, mode: str, step: int, number: int, rows: list[dict[str, Any]]) -> None:
+    """Write one batch of completions to `rollouts/<mode>-<step>-<number>.parquet`, whole or not at all."""
+    folder = output_dir / "rollouts"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{mode}-{step:06d}-{number}.parquet"
+    temporary = path.with_suffix(".tmp")
+    pd.DataFrame(rows).assign(step=step).to_parquet(temporary)
+    temporary.replace(path)
+
+
+@contextmanager
+def isolated_seed(seed: int) -> Iterator[None]:
+    """Seed torch for a block and give the old random state back afterwards."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps that `sft.py` and `grpo.py` share: start a run, find where to go on, train, save, evaluate, push."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.utils import checkpoints
+from open_r1.utils.tracking import describe_run, init_wandb_training, write_run_manifest
+from open_r1.utils.trainer import GRPOTrainer, SFTTrainer
+
+logger = logging.getLogger(__name__)
+
+_WORDS_FOR_NO = ("false", "no", "none", "0")
+_WORDS_FOR_YES = ("true", "yes", "auto", "1")
+
+
+def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_args: Any) -> Path | None:
+    """Check the processes, seed, set up logging and trackers, record the run.
+
+    Returns:
+        The checkpoint to go on from, or None for a fresh start.
+
+    Raises:
+        RuntimeError: Fewer processes train together than were launched.
+        ValueError: The checkpoint asked for is not whole.
+    """
+    check_processes(training_args)
+    set_seed(training_args.seed)
+    _set_up_logging(training_args)
+    if "wandb" in training_args.report_to:
+        init_wandb_training(training_args)
+    checkpoint = find_checkpoint(training_args)
+    if training_args.process_index == 0:
+        write_run_manifest(Path(training_args.output_dir), describe_run(script_args, training_args, model_args))
+    logger.info("Script arguments: %s", script_args)
+    logger.info("Training arguments: %s", training_args)
+    logger.info("Model arguments: %s", model_args)
+    return checkpoint
+
+
+def check_processes(training_args: SFTConfig | GRPOConfig) -> None:
+    """Refuse a launch in which the processes would train alone without saying so.
+
+    Several launch modes of accelerate run unrelated single-process trainings that overwrite each other's output when
+    the backend does not fit the machine.
+    """
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    state = training_args.distributed_state or PartialState()
+    joined = state.num_processes
+    if launched != joined or (joined > 1 and state.distributed_type == DistributedType.NO):
+        raise RuntimeError(
+            f"{launched} processes were launched, but {joined} train together ({state.distributed_type}). Without "
+            "GPUs, add `--use_cpu true` (DDP) or `--ddp_backend gloo` with DS_ACCELERATOR=cpu (ZeRO); FSDP needs "
+            "GPUs. recipes/README.md has a command for each."
+        )
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" and state.distributed_type != DistributedType.FSDP:
+        raise RuntimeError(
+            f"The launcher asks for FSDP, but the processes would run as {state.distributed_type}: FSDP needs one GPU "
+            "per process. On CPU use recipes/accelerate_configs/ddp.yaml with `--use_cpu true`."
+        )
+
+
+def _set_up_logging(training_args: SFTConfig | GRPOConfig) -> None:
+    level = training_args.get_process_log_level()
+    logging.basicConfig(
+        format="%(asctime)s - %(levelname)s - %(name)s - %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+        handlers=[logging.StreamHandler(sys.stdout)],
+        level=logging.WARNING,
+    )
+    logging.getLogger("open_r1").setLevel(level)
+    datasets.utils.logging.set_verbosity(level)
+    transformers.utils.logging.set_verbosity(level)
+    if training_args.process_index != 0:
+        datasets.disable_progress_bars()
+
+
+def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> Path | None:
+    """Decide where a run starts.
+
+    Args:
+        training_args: `resume_from_checkpoint` is None or true (last complete checkpoint, if any), false (fresh start;
+            earlier checkpoints are moved aside), or the path of a checkpoint.
+
+    Raises:
+        ValueError: The path is not a complete checkpoint.
+    """
+    output_dir = Path(training_args.output_dir)
+    wanted = training_args.resume_from_checkpoint
+    word = str(wanted).lower()
+    if wanted is not None and word in _WORDS_FOR_NO:
+        training_args.resume_from_checkpoint = None
+        if training_args.process_index == 0:
+            checkpoints.set_aside(output_dir)
+        return None
+    if wanted is not None and word not in _WORDS_FOR_YES:
+        reason = checkpoints.missing_from(Path(wanted))
+        if reason is not None:
+            raise ValueError(
+                f"`resume_from_checkpoint` is {wanted}, which is not a complete checkpoint: {reason}. To use only its "
+                "weights, name it as `model_name_or_path`."
+            )
+        return Path(wanted)
+    found = checkpoints.last_complete_checkpoint(output_dir)
+    if found is not None:
+        logger.warning("Going on from %s (`resume_from_checkpoint: false` starts afresh).", found)
+    elif wanted is not None:
+        raise ValueError(f"`resume_from_checkpoint: true`, but {output_dir} holds no complete checkpoint.")
+    return found
+
+
+def ignore_bias_buffers(model: PreTrainedModel) -> None:
+    """Keep boolean buffers out of DDP's broadcast, which cannot send them with some backends."""
+    model._ddp_params_and_buffers_to_ignore = [
+        name for name, buffer in model.named_buffers() if buffer.dtype == torch.bool
+    ]
+
+
+def check_eos_is_learned(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse training data in which EOS is never a label: such a model would never stop generating.
+
+    Rows that reach `max_length` may be cut before their end, so one row with an EOS label is enough.
+
+    Raises:
+        ValueError: None of the first rows has one.
+    """
+    rows = [trainer.train_dataset[index] for index in range(min(64, len(trainer.train_dataset)))]
+    labels = [trainer.data_collator([row])["labels"] for row in rows]
+    if not any((row == tokenizer.eos_token_id).any() for row in labels):
+        raise ValueError(
+            f"None of the first {len(rows)} training rows has the EOS token {tokenizer.eos_token!r} as a label, so the "
+            "model would never learn to stop. Check the chat template, `eos_token`, and whether `max_length` "
+            f"({trainer.args.max_length}) cuts every row."
+        )
+
+
+def run_training(
+    trainer: SFTTrainer | GRPOTrainer,
+    script_args: Any,
+    training_args: SFTConfig | GRPOConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    checkpoint: Path | None,
+) -> dict[str, float]:
+    """Train, save the model, evaluate and push, as the arguments say.
+
+    Returns:
+        Metrics of training and, with `do_eval`, of evaluation (keys `eval_...`).
+    """
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    metrics = {**result.metrics, "train_samples": len(trainer.train_dataset)}
+    trainer.log_metrics("train", metrics)
+    trainer.save_metrics("train", metrics)
+    trainer.save_state()
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id  # so that pipelines stop at the end of a turn
+    model.config.use_cache = True
+    trainer.publish_model()
+    if trainer.accelerator.is_main_process:
+        trainer.create_model_card(dataset_name=script_args.dataset_name, tags=["open-r1"])
+
+    if training_args.do_eval:
+        evaluation = trainer.evaluate()
+        evaluation["eval_samples"] = len(trainer.eval_dataset)
+        trainer.log_metrics("eval", evaluation)
+        trainer.save_metrics("eval", evaluation)
+        metrics |= evaluation
+    if training_args.push_to_hub:
+        trainer.push_to_hub(dataset_name=script_args.dataset_name, tags=["open-r1"])
+    if hasattr(trainer, "end"):  # from transformers 5.18 on it closes the trackers
+        trainer.end()
+    return metrics
