@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Finds the final answer in a completion, and in a gold that is a whole worked solution.
+
+In this order:
+1. only the text after the last `</think>` counts; reasoning that never ends holds no answer but in an answer block;
+2. in the last `<answer>` block: its last box, else its last anchored phrase, else all of it;
+3. the last box, `\boxed{...}` or `\fbox{...}`, with braces matched by counting; several boxes are never merged;
+4. the last anchored phrase: "the final answer is ...", "answer: ...".
+"""
+
+import re
+
+from open_r1.rewards.base import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+
+# A longer answer is no answer a verifier could compare, and the cap keeps the search for its end short.
+MAX_ANSWER_CHARS = 20_000
+
+_BOX_OPENINGS = (r"\boxed", r"\fbox")
+_BOX_OPENING = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+_PHRASE = re.compile(r"\banswer(?:\*\*)?(?:\s{1,3}is(?:\s{0,3}:)?|\s{0,3}:)(?=[\s*$\\(\[\d.+-])", re.IGNORECASE)
+# What ends the answer of a phrase: the line, the sentence, or a word that starts the explanation.
+_PHRASE_END = re.compile(r"\n|[.!?;](?=\s|$)|,?\s+(?:because|since|as|so|which|where|when)\b", re.IGNORECASE)
+_FORMULA = r"(?:\$\$.+?\$\$|\$(?:\\.|[^$\\])+\$|\\\(.+?\\\)|\\\[.+?\\\])"
+_FORMULAS = re.compile(rf"{_FORMULA}(?:\s{{0,3}}(?:,\s{{0,3}})?(?:,|and|or)\s{{0,3}}{_FORMULA})*", re.DOTALL)
+_BOLD = re.compile(r"\*\*(?=\S)([^*\n]+)\*\*")
+
+
+def extract_answer(text: str) -> str | None:
+    r"""Returns the final answer of a completion, without its box and tags, or None when it gives none.
+
+    >>> extract_answer(r"<think>\n\boxed{3}?\n</think>\n<answer>\nIt is \boxed{\frac{1}{2}}.\n</answer>")
+    '\\frac{1}{2}'
+    >>> extract_answer(r"Either \boxed{3} or, no, \boxed{4}.")
+    '4'
+    >>> extract_answer("<think>\nmaybe \\boxed{3}") is None
+    True
+    """
+    visible = _visible_text(text)
+    block = _last_answer_block(visible)
+    if block:
+        return _last_box(block) or _last_phrase(block) or block
+    if THINK_OPEN in visible:
+        visible = visible[: visible.find(THINK_OPEN)]
+    return _last_box(visible) or _last_phrase(visible)
+
+
+def extract_gold(gold: str) -> str:
+    r"""Returns the answer of a gold: the last box or `####` line of a worked solution, else the gold as it is written.
+
+    >>> extract_gold("There are 6 + 6 eggs.\n#### 12"), extract_gold(r"so $x = \boxed{2}$."), extract_gold("1,234")
+    ('12', '2', '1,234')
+    """
+    box = _last_box(gold)
+    if box:
+        return box
+    _, marker, after = gold.rpartition("####")
+    if marker and after.strip():
+        return after.strip()
+    block = _last_answer_block(gold)
+    return (block or gold).strip()
+
+
+def _visible_text(text: str) -> str:
+    """Returns what follows the reasoning."""
+    return text[text.rfind(THINK_CLOSE) + len(THINK_CLOSE) :] if THINK_CLOSE in text else text
+
+
+def _last_answer_block(text: str) -> str | None:
+    """Returns what the last closed answer block holds, stripped; None without one or when it is blank."""
+    end = text.rfind(ANSWER_CLOSE)
+    start = text.rfind(ANSWER_OPEN, 0, max(end, 0))
+    if end < 0 or start < 0:
+        return None
+    return text[start + len(ANSWER_OPEN) : end].strip() or None
+
+
+def _last_box(text: str) -> str | None:
+    """Returns what the last box holds; None without a box, or when the last one is blank or never closed."""
+    start = max(text.rfind(opening) for opening in _BOX_OPENINGS)
+    if start < 0:
+        return None
+    opening = _BOX_OPENING.match(text, start)
+    if opening is None:
+        return None
+    depth = 1
+    for brace in _BRACES.finditer(text, opening.end(), opening.end() + MAX_ANSWER_CHARS):
+        depth += {"{": 1, "}": -1}.get(brace.group(), 0)
+        if depth == 0:
+            return text[opening.end() : brace.start()].strip() or None
+    return None
+
+
+def _last_phrase(text: str) -> str | None:
+    """Returns the answer behind the last anchored phrase, up to the end of its formula or sentence."""
+    ends = [phrase.end() for phrase in _PHRASE.finditer(text)]
+    if not ends:
+        return None
+    tail = text[ends[-1] : ends[-1] + MAX_ANSWER_CHARS].lstrip(" \t\n:")
+    bold = _BOLD.match(tail)
+    if bold:
+        return bold.group(1).strip(" .") or None
+    tail = tail.lstrip(" \t\n*:")
+    formulas = _FORMULAS.match(tail)
+    if formulas:
+        return formulas.group()
+    end = _PHRASE_END.search(tail)
+    return tail[: end.start() if end else len(tail)].strip(" *") or None

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rewards for the layout of a completion: a think block, an answer block, visible steps.
+
+Different from upstream Open R1:
+1. `format_reward` takes exactly one think and one answer block, nothing after them, and neither may be blank.
+2. `reasoning_steps_reward` counts numbered lines anywhere and every distinct marker once.
+All search is by `str.find` and anchored line patterns: linear in the text, whatever it holds.
+"""
+
+import re
+from collections.abc import Sequence
+
+from open_r1.rewards.base import (
+    ANSWER_CLOSE,
+    ANSWER_OPEN,
+    DEFAULT_CONTEXT,
+    THINK_CLOSE,
+    THINK_OPEN,
+    Completion,
+    RewardContext,
+    completion_texts,
+)
+
+_TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
+_TAGS_WITH_NEWLINES = (f"{THINK_OPEN}\n", f"\n{THINK_CLOSE}\n", f"\n{ANSWER_OPEN}\n", f"\n{ANSWER_CLOSE}")
+_OPENING = f"{THINK_OPEN}\n"
+_MIDDLE = f"\n{THINK_CLOSE}\n{ANSWER_OPEN}\n"
+_CLOSING = f"\n{ANSWER_CLOSE}"
+
+# The value of every marker is what makes it distinct, so that a marker said ten times counts once.
+_STEP_MARKERS = (
+    re.compile(r"\b(Step \d{1,4}):"),
+    re.compile(r"^(\d{1,4}\.)(?=\s)", re.MULTILINE),
+    re.compile(r"^([-*][ \t]+\S[^\n]*)", re.MULTILINE),
+    re.compile(r"\b(First|Second|Next|Finally),"),
+)
+NUM_STEPS_FOR_FULL_REWARD = 3
+
+
+def split_strict_format(text: str) -> tuple[str, str] | None:
+    r"""Returns (reasoning, answer) of a text in the strict layout, or None.
+
+    >>> split_strict_format("<think>\n2 + 2\n</think>\n<answer>\n4\n</answer>")
+    ('2 + 2', '4')
+    >>> split_strict_format("<think>2 + 2</think><answer>4</answer>") is None
+    True
+    """
+    text = text.rstrip("\n")
+    if any(text.count(tag) != 1 for tag in _TAGS):
+        return None
+    middle = text.find(_MIDDLE)
+    if not text.startswith(_OPENING) or not text.endswith(_CLOSING) or middle < len(_OPENING):
+        return None
+    reasoning = text[len(_OPENING) : middle]
+    answer = text[middle + len(_MIDDLE) : len(text) - len(_CLOSING)]
+    return (reasoning, answer) if reasoning.strip() and answer.strip() else None
+
+
+def format_reward(
+    completions: Sequence[Completion], *, context: RewardContext = DEFAULT_CONTEXT, **kwargs: object
+) -> list[float | None]:
+    r"""Returns 1.0 for a completion in the strict layout, else 0.0.
+
+    The layout: `<think>`, reasoning, `</think>`, `<answer>`, answer, `</answer>`, each tag once and on a line of its
+    own, nothing before or after, neither part blank. A think tag that the template opens is counted in (`context`).
+    Range {0, 1}; never None. Source: the format reward of DeepSeek-R1 (arXiv 2501.12948, section 2.2.2).
+
+    >>> format_reward(["<think>\n2 + 2\n</think>\n<answer>\n4\n</answer>", "<think>Only thinking</think>"])
+    [1.0, 0.0]
+    """
+    return [0.0 if split_strict_format(text) is None else 1.0 for text in completion_texts(completions, context)]
+
+
+def tag_count_reward(
+    completions: Sequence[Completion], *, context: RewardContext = DEFAULT_CONTEXT, **kwargs: object
+) -> list[float | None]:
+    r"""Returns 0.25 for each of the four tags that occurs exactly once with its line breaks.
+
+    Counted are `<think>\n`, `\n</think>\n`, `\n<answer>\n` and `\n</answer>`: partial credit on the way to
+    `format_reward`. Range {0, 0.25, 0.5, 0.75, 1}; never None. Source: Open R1.
+
+    >>> tag_count_reward(["<think>\n2 + 2\n</think>\n<answer>\n4\n</answer>", "<think>\n2 + 2"])
+    [1.0, 0.25]
+    """
+    return [
+        sum(0.25 for tag in _TAGS_WITH_NEWLINES if text.count(tag) == 1)
+        for text in completion_texts(completions, context)
+    ]
+
+
+def count_reasoning_steps(text: str) -> int:
+    """Returns the number of distinct step markers: "Step 1:", "1." or "- x" on a line, "First,", "Next,", ...
+
+    >>> count_reasoning_steps("First, First, First, we repeat ourselves")
+    1
+    """
+    return len({match for pattern in _STEP_MARKERS for match in pattern.findall(text)})
+
+
+def reasoning_steps_reward(
+    completions: Sequence[Completion], *, context: RewardContext = DEFAULT_CONTEXT, **kwargs: object
+) -> list[float | None]:
+    r"""Returns min(1, steps / 3), steps being the distinct step markers of the text.
+
+    Range [0, 1]; never None. Source: Open R1; the number 3 is its choice.
+
+    >>> reasoning_steps_reward(["Step 1: add.\nStep 2: halve.\nStep 3: done.", "It is 4."])
+    [1.0, 0.0]
+    """
+    return [
+        min(1.0, count_reasoning_steps(text) / NUM_STEPS_FOR_FULL_REWARD)
+        for text in completion_texts(completions, context)
+    ]

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rewards that weigh the length of a completion.
+
+Lengths are tokens where the trainer passes `completion_ids`, and characters where a function is called without them.
+
+Different from upstream Open R1:
+1. `len_reward` compares within the group instead of the whole batch.
+2. The cosine stays flat beyond its maximum length.
+3. Correctness comes from the shared verifier, and an unparsable solution gives None everywhere.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from open_r1.rewards.base import (
+    DEFAULT_CONTEXT,
+    Completion,
+    LogExtra,
+    LogMetric,
+    RewardContext,
+    completion_lengths,
+    completion_texts,
+    group_slices,
+)
+from open_r1.rewards.verifier import log_verdicts, verify_all
+
+
+def len_reward(
+    completions: Sequence[Completion],
+    solution: Sequence[object],
+    *,
+    prompts: Sequence[object] | None = None,
+    completion_ids: Sequence[Sequence[int]] | None = None,
+    context: RewardContext = DEFAULT_CONTEXT,
+    log_extra: LogExtra | None = None,
+    log_metric: LogMetric | None = None,
+    **kwargs: object,
+) -> list[float | None]:
+    r"""Returns the length reward of Kimi k1.5, which compares a completion with the others of its group.
+
+    With weight = 0.5 - (length - shortest) / (longest - shortest): weight for a right answer, min(0, weight) for any
+    other; 0 for all when every length in the group is equal.
+    Range [-0.5, 0.5]; None where the solution can't be parsed.
+    Source: Kimi k1.5 (arXiv 2501.12599, section 2.3.3).
+
+    >>> len_reward([r"\boxed{2}", r"I think \boxed{2}", r"\boxed{3}", r"I am sure, \boxed{3}"], ["2"] * 4)
+    [0.5, -0.2272727272727273, 0.0, -0.5]
+    """
+    verdicts = verify_all(solution, completion_texts(completions, context))
+    log_verdicts("len_reward", verdicts, log_extra, log_metric)
+    lengths = completion_lengths(completions, completion_ids)
+    rewards: list[float | None] = []
+    for group in group_slices(prompts, len(lengths), context):
+        shortest, longest = min(lengths[group]), max(lengths[group])
+        for verdict, length in zip(verdicts[group], lengths[group], strict=True):
+            weight = 0.5 - (length - shortest) / (longest - shortest) if longest > shortest else 0.0
+            rewards.append(None if verdict.reward is None else weight if verdict.reward == 1.0 else min(0.0, weight))
+    return rewards
+
+
+@dataclass(frozen=True)
+class CosineScaledReward:
+    """Returns a reward that falls with length for right answers and rises with length for wrong ones.
+
+    With progress = min(1, length / max_len) and c = (1 + cos(pi * progress)) / 2, which goes from 1 to 0:
+    right: min_value_correct + (max_value_correct - min_value_correct) * c;
+    wrong: max_value_wrong + (min_value_wrong - max_value_wrong) * c, so a short wrong answer gets min_value_wrong.
+    Range [min_value_wrong, max_value_correct]; None where the solution can't be parsed.
+    Source: Demystifying Long Chain-of-Thought Reasoning (arXiv 2502.03373, section 4.2).
+    """
+
+    min_value_wrong: float = -1.0
+    max_value_wrong: float = -0.5
+    min_value_correct: float = 0.5
+    max_value_correct: float = 1.0
+    max_len: int = 1000
+    context: RewardContext = DEFAULT_CONTEXT
+
+    __name__ = "cosine_scaled_reward"
+
+    def __post_init__(self) -> None:
+        if self.max_len < 1:
+            raise ValueError(f"max_len must be at least 1, got {self.max_len}")
+        for kind, low, high in (
+            ("wrong", self.min_value_wrong, self.max_value_wrong),
+            ("correct", self.min_value_correct, self.max_value_correct),
+        ):
+            if low > high:
+                raise ValueError(f"min_value_{kind} ({low}) is above max_value_{kind} ({high}): exchange the two.")
+
+    def __call__(
+        self,
+        completions: Sequence[Completion],
+        solution: Sequence[object],
+        *,
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        log_extra: LogExtra | None = None,
+        log_metric: LogMetric | None = None,
+        **kwargs: object,
+    ) -> list[float | None]:
+        verdicts = verify_all(solution, completion_texts(completions, self.context))
+        log_verdicts(self.__name__, verdicts, log_extra, log_metric)
+        lengths = completion_lengths(completions, completion_ids)
+        return [
+            None if verdict.reward is None else self.value(length, is_correct=verdict.reward == 1.0)
+            for verdict, length in zip(verdicts, lengths, strict=True)
+        ]
+
+    def value(self, length: int, *, is_correct: bool) -> float:
+        """Returns the reward of a completion of this length."""
+        share = (1 + math.cos(math.pi * min(1.0, length / self.max_len))) / 2
+        if is_correct:
+            return self.min_value_correct + (self.max_value_correct - self.min_value_correct) * share
+        return self.max_value_wrong + (self.min_value_wrong - self.max_value_wrong) * share
+
+
+def get_cosine_scaled_reward(
+    min_value_wrong: float = -1.0,
+    max_value_wrong: float = -0.5,
+    min_value_correct: float = 0.5,
+    max_value_correct: float = 1.0,
+    max_len: int = 1000,
+    context: RewardContext = DEFAULT_CONTEXT,
+) -> CosineScaledReward:
+    r"""Builds the cosine reward; max_len in tokens where ids are passed, else in characters.
+
+    >>> reward = get_cosine_scaled_reward(max_len=100)
+    >>> [round(value, 3) for value in reward([r"\boxed{2}", r"\boxed{3}"], ["2", "2"], completion_ids=[[0] * 20] * 2)]
+    [0.952, -0.952]
+    """
+    return CosineScaledReward(min_value_wrong, max_value_wrong, min_value_correct, max_value_correct, max_len, context)
+
+
+@dataclass(frozen=True)
+class SoftOverlongPunishmentReward:
+    """Returns 0 up to max_completion_len - soft_punish_cache tokens, then a line down to -1 at max_completion_len.
+
+    Between the two: (max_completion_len - soft_punish_cache - length) / soft_punish_cache. Range [-1, 0]; never None.
+    Source: DAPO (arXiv 2503.14476, equation 13).
+    """
+
+    max_completion_len: int
+    soft_punish_cache: int
+
+    __name__ = "soft_overlong_punishment_reward"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.soft_punish_cache <= self.max_completion_len:
+            raise ValueError(
+                f"soft_punish_cache must be between 1 and max_completion_len ({self.max_completion_len}), "
+                f"got {self.soft_punish_cache}"
+            )
+
+    def __call__(self, completion_ids: Sequence[Sequence[int]], **kwargs: object) -> list[float | None]:
+        return [self.value(len(ids)) for ids in completion_ids]
+
+    def value(self, length: int) -> float:
+        """Returns the punishment of a completion of this many tokens."""
+        free_length = self.max_completion_len - self.soft_punish_cache
+        if length <= free_length:
+            return 0.0
+        return (free_length - length) / self.soft_punish_cache if length <= self.max_completion_len else -1.0
+
+
+def get_soft_overlong_punishment(max_completion_len: int, soft_punish_cache: int) -> SoftOverlongPunishmentReward:
+    """Builds the punishment of completions that come near the limit, in tokens.
+
+    >>> get_soft_overlong_punishment(max_completion_len=100, soft_punish_cache=20)([[0] * 80, [0] * 90, [0] * 101])
+    [0.0, -0.5, -1.0]
+    """
+    return SoftOverlongPunishmentReward(max_completion_len, soft_punish_cache)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reward for a right final answer.
+
+Different from upstream Open R1 (see `verifier` and `answer_extraction`):
+1. An answer block without a box counts, and so does "the answer is 42".
+2. The last of several boxes counts; a box inside the reasoning doesn't.
+3. Golds without dollar signs are read as math.
+"""
+
+from collections.abc import Sequence
+
+from open_r1.rewards.base import DEFAULT_CONTEXT, Completion, LogExtra, LogMetric, RewardContext, completion_texts
+from open_r1.rewards.verifier import log_verdicts, verify_all
+
+
+def accuracy_reward(
+    completions: Sequence[Completion],
+    solution: Sequence[object],
+    *,
+    context: RewardContext = DEFAULT_CONTEXT,
+    log_extra: LogExtra | None = None,
+    log_metric: LogMetric | None = None,
+    **kwargs: object,
+) -> list[float | None]:
+    r"""Returns 1.0 where the final answer equals the solution, else 0.0.
+
+    Range {0, 1}; None where the solution can't be parsed. The verdict of each row goes to the column
+    `accuracy_reward/verdict`, the rates of all verdicts to the metrics `accuracy_reward/<verdict>`.
+    Source: the accuracy reward of DeepSeek-R1 (arXiv 2501.12948, section 2.2.2).
+
+    >>> accuracy_reward([r"It is \boxed{\frac{63}{400}}", "<answer>\n41\n</answer>"], [r"\frac{63}{400}", "42"])
+    [1.0, 0.0]
+    """
+    verdicts = verify_all(solution, completion_texts(completions, context))
+    log_verdicts("accuracy_reward", verdicts, log_extra, log_metric)
+    return [verdict.reward for verdict in verdicts]
