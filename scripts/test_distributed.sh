@@ -11,6 +11,11 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=$(cd "$1" && pwd)
 shift
+if [[ $venv == *" "* ]]; then # PyTorch passes its library folder to the linker unquoted
+    link=${TMPDIR:-/tmp}/open_r1_venv_$(cksum <<<"$venv" | cut -d ' ' -f 1)
+    ln -sfn "$venv" "$link"
+    venv=$link
+fi
 
 export DS_ACCELERATOR=cpu
 export TORCH_EXTENSIONS_DIR=$venv/torch_extensions
