@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every argument of the training scripts: the one home of our defaults and their units.
 
-`sft.py` and `grpo.py` parse three groups: script arguments (data, rewards), training arguments (TRL's config plus ours)
-and TRL's `ModelConfig`. A recipe is one flat YAML file with the names of all three.
+`sft.py` and `grpo.py` parse three groups: script arguments (data, rewards), training arguments (TRL's config plus
+ours) and TRL's `ModelConfig`. A recipe is one flat YAML file with the names of all three.
 """
 
 from dataclasses import dataclass, field, fields
@@ -120,7 +120,7 @@ class ScriptArguments(trl.ScriptArguments):
         metadata={
             "help": "Mixture of data sets (YAML only): {datasets: [{id, config, split, columns, weight}], "
             "seed, test_split_size}."
-        },  # fmt: skip
+        },
     )
     dataset_seed: int = field(default=0, metadata={"help": "Seed from which tasks/<name> data sets are made."})
     dataset_prompt_column: str = field(

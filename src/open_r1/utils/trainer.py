@@ -33,7 +33,7 @@ _ROLLOUT_STATE = "rollout_state_{rank}.pt"
 
 
 class RestartableMixin:
-    """What both trainers share: whole checkpoints, a finite loss, tokens per second, evaluation apart from training."""
+    """What both trainers share: whole checkpoints, a finite loss, tokens per second, isolated evaluation."""
 
     _paused_s: float = 0.0
     _last_log: tuple[float, float] | None = None

@@ -139,8 +139,8 @@ def check_eos_is_learned(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase
     labels = [trainer.data_collator([row])["labels"] for row in rows]
     if not any((row == tokenizer.eos_token_id).any() for row in labels):
         raise ValueError(
-            f"None of the first {len(rows)} training rows has the EOS token {tokenizer.eos_token!r} as a label, so the "
-            "model would never learn to stop. Check the chat template, `eos_token`, and whether `max_length` "
+            f"None of the first {len(rows)} training rows has the EOS token {tokenizer.eos_token!r} as a label, so "
+            "the model would never learn to stop. Check the chat template, `eos_token`, and whether `max_length` "
             f"({trainer.args.max_length}) cuts every row."
         )
 
