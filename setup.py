@@ -24,12 +24,14 @@ CORE = [
     "matplotlib>=3.10",  # curves as PNG
     "numpy>=2.0",
     "packaging>=24.0",
+    "pandas>=2.2",
     "peft>=0.21,<0.22",  # LoRA on transformers 5; merge_lora relies on its file layout
     "psutil>=6.0",
     "python-dotenv>=1.0",  # the entry scripts read .env once
     "pyyaml>=6.0",
     "rich>=13.0",  # TRL prints completions with it
     "safetensors>=0.5",
+    "tokenizers>=0.22",
     "tqdm>=4.66",
 ]
 

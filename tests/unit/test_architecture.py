@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may import whom, and how long things may get. The reasons are in CONTRIBUTING.md."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "open_r1"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+MAX_FILE_LINES = 350
+MAX_FUNCTION_LINES = 50
+
+CHECKS = {"configs", "utils", "rewards", "grading", "tasks"}
+# Part of the package -> other parts it may import. Entry scripts may import everything and are imported by nothing.
+MAY_IMPORT = {
+    "configs": set(),
+    "tasks": set(),
+    "sandbox": set(),
+    "grading": {"sandbox"},
+    "rewards": {"grading", "tasks"},
+    "utils": {"configs", "tasks"},
+    "preflight": CHECKS,
+    "evaluation": CHECKS,
+    "test_time": CHECKS,
+}
+ENTRY_SCRIPTS = {"sft", "grpo", "generate"}
+TORCH_FREE = {"rewards", "grading", "sandbox", "tasks"}
+HEAVY = {"torch", "transformers", "trl"}
+# Old public import paths that hand on to where the code lives now.
+RE_EXPORTS = {"utils/routed_sandbox.py", "utils/routed_morph.py"}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def nodes_that_run(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those under `if TYPE_CHECKING:`, which cost nothing at run time."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from nodes_that_run(child)
+
+
+def imported_modules(path: Path) -> set[str]:
+    names = set()
+    for node in nodes_that_run(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "open_r1":
+            names.update(f"open_r1.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_module_imports_only_what_its_part_may(path):
+    part = part_of(path)
+    name = str(path.relative_to(PACKAGE))
+    imported = imported_modules(path)
+    parts = {module.split(".")[1] for module in imported if module.startswith("open_r1.")}
+    if part in ENTRY_SCRIPTS or name in RE_EXPORTS or part == "__init__":
+        return
+    assert part in MAY_IMPORT, f"{name}: add the new part {part!r} to MAY_IMPORT and to the map in CONTRIBUTING.md"
+    assert parts <= MAY_IMPORT[part] | {part}, f"{part} may not import {sorted(parts - MAY_IMPORT[part] - {part})}"
+    if part in TORCH_FREE:
+        heavy = {module.split(".")[0] for module in imported} & HEAVY
+        assert not heavy, f"{name} must work without {sorted(heavy)}"
+
+
+def test_nothing_imports_an_entry_script():
+    entries = {f"open_r1.{name}" for name in ENTRY_SCRIPTS}
+    offenders = {path.name for path in MODULES if imported_modules(path) & entries}
+    assert not offenders
+
+
+def test_torch_free_parts_load_without_torch():
+    parts = sorted(part for part in TORCH_FREE if (PACKAGE / part / "__init__.py").exists())
+    imports = ", ".join(f"open_r1.{part}" for part in parts)
+    program = f"import sys, {imports}; print(sorted({HEAVY!r} & set(sys.modules)))"
+    environment = {"PYTHONPATH": str(ROOT / "src")}
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_are_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < MAX_FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= MAX_FUNCTION_LINES, f"{node.name} in line {node.lineno} has {length} lines"

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What setup.py, the lock, the Makefile and the tree promise to each other."""
+
+import ast
+import re
+import runpy
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import setuptools
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "open_r1"
+SCRIPTS = ROOT / "scripts"
+SOURCES = sorted([*PACKAGE.rglob("*.py"), *SCRIPTS.rglob("*.py")])
+
+# Import names that differ from the name of the distribution.
+DISTRIBUTIONS = {"dotenv": "python-dotenv", "yaml": "pyyaml"}
+
+# Spelt in two pieces, so that this file does not name them itself.
+REGISTRY_HOSTS = [name + end for name, end in [("pypi", ".org"), ("pythonhosted", ".org"), ("npmjs", ".org")]]
+MACHINE_PATH = re.compile(r"(?<![\w.$}~<>/-])/(?:root|home|work|fsx|Users|opt)/\w")
+
+
+@pytest.fixture
+def distribution(monkeypatch):
+    """The arguments with which setup.py calls setup()."""
+    arguments = {}
+    monkeypatch.setattr(setuptools, "setup", arguments.update)
+    monkeypatch.chdir(ROOT)
+    runpy.run_path(str(ROOT / "setup.py"))
+    return arguments
+
+
+def parse_all(requirements):
+    return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, requirements)}
+
+
+@pytest.fixture
+def core(distribution):
+    return parse_all(distribution["install_requires"])
+
+
+@pytest.fixture
+def extras(distribution):
+    return parse_all(line for lines in distribution["extras_require"].values() for line in lines)
+
+
+@pytest.fixture
+def lock():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = (line.split("==") for line in lines if not line.startswith("#"))
+    return {canonicalize_name(name): Version(version) for name, version in pins}
+
+
+def tracked_files():
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def text_of(path):
+    """The text of a file, or an empty one for pictures and other binary files."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def third_party_imports(path):
+    """Yield (distribution, whether the import is at the top) for what neither Python nor this repository has."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    at_the_top = {id(node) for node in tree.body}
+    ours = {"open_r1", "scripts", "tests"} | {script.stem for script in SCRIPTS.glob("*.py")}
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module]
+        for name in names:
+            top = name.split(".")[0]
+            if top not in sys.stdlib_module_names and top not in ours:
+                yield canonicalize_name(DISTRIBUTIONS.get(top, top)), id(node) in at_the_top
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_import_is_declared(path, core, extras):
+    for name, at_the_top in third_party_imports(path):
+        assert name in core or name in extras, f"{name} is not in setup.py"
+        assert name in core or not at_the_top, (
+            f"{name} comes with an extra: import it inside the function that uses it"
+        )
+
+
+def test_every_requirement_is_locked_at_a_version_it_allows(core, extras, lock):
+    for name, requirement in {**extras, **core}.items():
+        assert name in lock, f"{name} is missing in constraints.txt"
+        assert requirement.specifier.contains(lock[name]), f"{requirement} does not allow the locked {lock[name]}"
+
+
+def test_the_installed_stack_is_the_locked_one(lock):
+    from importlib.metadata import version
+
+    for name in ("torch", "transformers", "trl", "accelerate", "datasets", "peft", "math-verify", "huggingface-hub"):
+        assert Version(version(name)).public == str(lock[name]), f"{name}: run make install"
+
+
+def test_packages_are_all_found(distribution):
+    folders = {path.parent.relative_to(ROOT / "src") for path in PACKAGE.rglob("*.py")}
+    missing = {str(folder) for folder in folders} - {name.replace(".", "/") for name in distribution["packages"]}
+    assert not missing, f"no __init__.py in {sorted(missing)}"
+
+
+# `accelerate launch src/open_r1/grpo.py` puts src/open_r1 first on sys.path: what lies there shadows the rest.
+def test_no_module_shadows_another(core, extras):
+    beside_scripts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()} - {"__init__"}
+    declared = {name.replace("-", "_") for name in {**core, **extras}} | set(DISTRIBUTIONS)
+    assert not beside_scripts & (set(packages_distributions()) | sys.stdlib_module_names | declared)
+    everywhere = {path.stem for path in PACKAGE.rglob("*.py")}
+    assert not everywhere & (sys.stdlib_module_names | declared)
+
+
+def test_help_lists_every_target_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE).group(1).split()
+    listing = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert targets == re.findall(r"^  make (\S+) +\S", listing, re.MULTILINE)
+    assert set(targets) == set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+
+
+def test_makefile_calls_scripts_that_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    missing = [name for name in re.findall(r"scripts/\w+\.\w+", makefile) if not (ROOT / name).exists()]
+    assert not missing
+
+
+def test_code_files_begin_with_the_licence():
+    for path in tracked_files():
+        if path.suffix in {".py", ".sh", ".slurm"} or path.name == "run":
+            first = [line for line in text_of(path).splitlines() if not line.startswith("#!")][:1]
+            assert first == ["# SPDX-License-Identifier: Apache-2.0"], path
+
+
+def test_no_file_names_a_machine_or_a_package_registry():
+    for path in tracked_files():
+        if path.name in {"LICENSE"}:
+            continue
+        text = text_of(path)
+        assert not [host for host in REGISTRY_HOSTS if host in text], path
+        assert not MACHINE_PATH.search(text), f"{path}: {MACHINE_PATH.search(text).group()}"
+
+
+def test_shell_scripts_can_be_run():
+    for path in tracked_files():
+        if text_of(path).startswith("#!"):
+            assert path.stat().st_mode & 0o100, f"{path} is not executable"
