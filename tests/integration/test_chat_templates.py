@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chat templates of recipes/templates, rendered by transformers and probed by TRL's own checks."""
+
+from pathlib import Path
+
+import pytest
+from jinja2.exceptions import TemplateError
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+from trl.chat_template_utils import (
+    has_generation_markers,
+    is_chat_template_prefix_preserving,
+    is_chat_template_stop_token_trained,
+)
+
+
+FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "templates"
+EOS = {
+    "chatml": "<|im_end|>",
+    "open_r1_distill": "<|im_end|>",
+    "deepseek_r1_distill": "<｜end▁of▁sentence｜>",
+}
+OPENING = {
+    "chatml": "<|im_start|>assistant\n",
+    "open_r1_distill": "<|im_start|>assistant\n",
+    "deepseek_r1_distill": "<｜Assistant｜>",
+}
+SPECIAL = ["<|im_start|>", "<|im_end|>", "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>",
+           "<｜end▁of▁sentence｜>", "<|pad|>"]  # fmt: skip
+FIRST = "<think>\n2 and 2 are 4\n</think>\n\nIt is \\boxed{4}."
+CONVERSATION = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "2+2?"},
+    {"role": "assistant", "content": FIRST},
+    {"role": "user", "content": "3+3?"},
+    {"role": "assistant", "content": "<think>\n6\n</think>\n\n\\boxed{6}"},
+]
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"a": "int", "b": "int"}}}
+
+every_template = pytest.mark.parametrize("name", EOS)
+
+
+def tokenizer_with(name: str) -> PreTrainedTokenizerFast:
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(sorted(alphabet))}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=EOS[name], pad_token="<|pad|>")
+    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL})
+    tokenizer.chat_template = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+    return tokenizer
+
+
+@pytest.fixture(scope="module", params=list(EOS))
+def named(request):
+    return request.param, tokenizer_with(request.param)
+
+
+def render(tokenizer, messages, **options) -> str:
+    return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+
+
+def test_conversation_ends_exactly_at_eos(named):
+    name, tokenizer = named
+    ids = tokenizer.apply_chat_template(CONVERSATION, tokenize=True, return_dict=False)
+    assert ids[-1] == tokenizer.eos_token_id
+    assert render(tokenizer, CONVERSATION).endswith(EOS[name])
+
+
+def test_generation_prompt_opens_a_turn_without_think(named):
+    name, tokenizer = named
+    text = render(tokenizer, CONVERSATION[:2], add_generation_prompt=True)
+    assert text.endswith(OPENING[name])
+    assert "Be brief." in text
+
+
+def test_every_turn_is_a_prefix_of_the_next(named):
+    name, tokenizer = named
+    for end in range(2, len(CONVERSATION)):
+        so_far = render(tokenizer, CONVERSATION[:end], add_generation_prompt=CONVERSATION[end]["role"] == "assistant")
+        assert render(tokenizer, CONVERSATION[: end + 1]).startswith(so_far)
+
+
+def test_earlier_thoughts_are_kept(named):
+    _, tokenizer = named
+    assert FIRST in render(tokenizer, CONVERSATION)
+
+
+def test_assistant_mask_covers_the_replies_and_their_end(named):
+    name, tokenizer = named
+    assert has_generation_markers(tokenizer.chat_template)
+    assert is_chat_template_stop_token_trained(tokenizer)
+    encoded = tokenizer.apply_chat_template(
+        CONVERSATION, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    learned = [token for token, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if mask]
+    replies = [message["content"] + EOS[name] for message in CONVERSATION if message["role"] == "assistant"]
+    assert tokenizer.decode(learned) == "".join(replies)
+
+
+def test_unknown_role_is_refused(named):
+    _, tokenizer = named
+    with pytest.raises(TemplateError, match="critic"):
+        render(tokenizer, [{"role": "critic", "content": "no"}])
+
+
+@pytest.mark.parametrize("name", ["chatml", "deepseek_r1_distill"])
+def test_template_without_tools_says_so(name):
+    with pytest.raises(TemplateError, match="open_r1_distill"):
+        render(tokenizer_with(name), CONVERSATION, tools=[TOOL])
+
+
+def test_chatml_adds_no_system_message():
+    text = render(tokenizer_with("chatml"), CONVERSATION[1:3])
+    assert text == f"<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n{FIRST}<|im_end|>"
+
+
+def test_deepseek_tokens_follow_each_other_without_spaces():
+    text = render(tokenizer_with("deepseek_r1_distill"), CONVERSATION[:3])
+    assert text == f"<｜begin▁of▁sentence｜>Be brief.<｜User｜>2+2?<｜Assistant｜>{FIRST}<｜end▁of▁sentence｜>"
+
+
+def test_distill_names_open_r1_when_no_system_message_is_given():
+    tokenizer = tokenizer_with("open_r1_distill")
+    text = render(tokenizer, CONVERSATION[1:2])
+    assert text.startswith("<|im_start|>system\nYou are Open-R1")
+    assert "<think>" in text
+    assert "Open-R1" not in render(tokenizer, CONVERSATION)
+
+
+def test_distill_writes_tools_in_the_manner_of_qwen():
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": 2}}}
+    messages = [
+        {"role": "user", "content": "2+2?"},
+        {"role": "assistant", "content": "<think>\nadd them\n</think>", "tool_calls": [call, call]},
+        {"role": "tool", "name": "add", "content": "4"},
+        {"role": "tool", "name": "add", "content": "4"},
+        {"role": "assistant", "content": "4"},
+    ]
+    tokenizer = tokenizer_with("open_r1_distill")
+    text = render(tokenizer, messages, tools=[TOOL])
+    assert '<tools>\n{"type": "function", "function": {"name": "add"' in text
+    written = '<tool_call>\n{"name": "add", "arguments": {"a": 2, "b": 2}}\n</tool_call>'
+    assert f"</think>\n{written}\n{written}<|im_end|>" in text
+    response = "\n<tool_response>\n4\n</tool_response>"
+    assert f"<|im_start|>user{response}{response}<|im_end|>\n<|im_start|>assistant\n4<|im_end|>" in text
+    assert is_chat_template_prefix_preserving(tokenizer)
+
+
+@every_template
+def test_template_has_no_jinja_left_in_its_output(name):
+    text = render(tokenizer_with(name), CONVERSATION, add_generation_prompt=True)
+    assert "{%" not in text
+    assert "{{" not in text

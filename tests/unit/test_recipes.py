@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes as files: complete, consistent in themselves, and honest in their headers. Parsing them is in integration/."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from open_r1.rewards import NAMES_THAT_RUN_PROGRAMS, REWARDS
+
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("**/config_*.yaml"))
+FULL_SIZE = [path for path in RECIPES if "demo" not in path.relative_to(ROOT / "recipes").parts]
+ACCELERATE = sorted((ROOT / "recipes" / "accelerate_configs").glob("*.yaml"))
+
+HEADER = ["Trains", "Hardware", "Hours", "Expect", "Command", "Source"]
+REQUIRED = {
+    *("model_name_or_path", "dtype", "attn_implementation", "dataset_train_split", "output_dir"),
+    *("learning_rate", "lr_scheduler_type", "warmup_steps", "num_train_epochs", "max_steps", "optim", "weight_decay"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "max_grad_norm", "adam_beta1", "adam_beta2"),
+    *("gradient_checkpointing", "seed", "loss_type", "eval_strategy", "save_strategy", "report_to", "push_to_hub"),
+}
+REQUIRED_SFT = {"max_length", "packing"}
+REQUIRED_GRPO = {
+    *("dataset_prompt_column", "dataset_solution_column", "max_prompt_length", "reward_funcs", "reward_weights"),
+    *("beta", "scale_rewards", "epsilon", "epsilon_high", "num_iterations", "importance_sampling_level"),
+    *("mask_truncated_completions", "num_generations", "max_completion_length", "temperature", "top_p", "top_k"),
+    "use_vllm",
+}
+# What matters only at full size, where models and data come from the hub and a GPU does the arithmetic.
+REQUIRED_FULL_SIZE = {"model_revision", "use_peft", "bf16", "gradient_checkpointing_kwargs", "use_liger_kernel",
+                      "hub_model_id", "hub_model_revision", "hub_strategy", "save_total_limit"}  # fmt: skip
+TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """YAML allows a key twice and keeps the last value; a recipe must not."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        assert not twice, f"keys given twice: {twice}"
+        return super().construct_mapping(node, deep)
+
+
+def load(path: Path) -> dict:
+    return yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)
+
+
+def header_of(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()[:6]
+    return {label.strip("# "): text.strip() for label, _, text in (line.partition(":") for line in lines)}
+
+
+def num_processes(path: Path) -> int:
+    """Processes that the command in the header starts."""
+    words = shlex.split(header_of(path)["Command"].removeprefix("(on each node) "))
+    if "accelerate" not in words:
+        return 1
+    if "--num_processes" in words:
+        return int(words[words.index("--num_processes") + 1])
+    return load(ROOT / words[words.index("--config_file") + 1])["num_processes"]
+
+
+def task_of(path: Path) -> str:
+    return "sft" if "sft" in path.relative_to(ROOT).parts else "grpo"
+
+
+def by_path(path: Path) -> str:
+    return str(path.relative_to(ROOT / "recipes"))
+
+
+every_recipe = pytest.mark.parametrize("path", RECIPES, ids=by_path)
+full_size_recipe = pytest.mark.parametrize("path", FULL_SIZE, ids=by_path)
+grpo_recipe = pytest.mark.parametrize("path", [path for path in RECIPES if task_of(path) == "grpo"], ids=by_path)
+
+
+@every_recipe
+def test_header_has_six_lines_and_its_command_runs_the_file(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert all(line.startswith("# ") for line in lines[:6])
+    assert not lines[6].startswith("#")
+    header = header_of(path)
+    assert list(header) == HEADER
+    assert all(header.values())
+    words = header["Command"].split()
+    assert words[-1] == str(path.relative_to(ROOT)) or str(path.relative_to(ROOT)) in words
+    assert f"src/open_r1/{task_of(path)}.py" in words
+    if "--config_file" in words:
+        assert (ROOT / words[words.index("--config_file") + 1]).is_file()
+
+
+@every_recipe
+def test_every_key_that_changes_learning_is_written(path):
+    recipe = load(path)
+    required = REQUIRED | (REQUIRED_SFT if task_of(path) == "sft" else REQUIRED_GRPO)
+    if path in FULL_SIZE:
+        required |= REQUIRED_FULL_SIZE
+    assert required - set(recipe) == set()
+    assert ("dataset_name" in recipe) != ("dataset_mixture" in recipe)
+
+
+@every_recipe
+def test_nothing_leaves_the_machine_by_default(path):
+    recipe = load(path)
+    assert recipe["push_to_hub"] is False
+    assert recipe["report_to"] in ("none", "tensorboard")
+    assert not recipe.get("callbacks")
+
+
+@every_recipe
+def test_strategies_are_quoted_words(path):
+    recipe = load(path)
+    # Unquoted, YAML reads `no` as false.
+    assert isinstance(recipe["eval_strategy"], str)
+    assert isinstance(recipe["save_strategy"], str)
+
+
+@every_recipe
+def test_chat_template_exists(path):
+    template = load(path).get("chat_template")
+    assert template is None or (ROOT / template).is_file()
+
+
+@every_recipe
+def test_arithmetic_of_the_batch_comment_is_right(path):
+    recipe = load(path)
+    text = path.read_text(encoding="utf-8")
+    comment = re.search(r"# (\d+) process(?:es)? x (\d+) x (\d+) = (\d+) ", text)
+    if comment is None and path not in FULL_SIZE:
+        return
+    processes, per_device, accumulation, product = map(int, comment.groups())
+    assert processes == num_processes(path)
+    assert per_device == recipe["per_device_train_batch_size"]
+    assert accumulation == recipe["gradient_accumulation_steps"]
+    assert product == processes * per_device * accumulation
+    groups = re.search(r"completions = (\d+) prompts x (\d+) a step", text)
+    if groups is not None:
+        assert int(groups[2]) == recipe["num_generations"]
+        assert int(groups[1]) * int(groups[2]) == product
+
+
+@grpo_recipe
+def test_each_process_generates_whole_groups(path):
+    recipe = load(path)
+    completions = recipe["per_device_train_batch_size"] * recipe.get(
+        "steps_per_generation", recipe["gradient_accumulation_steps"]
+    )
+    assert completions % recipe["num_generations"] == 0
+
+
+@grpo_recipe
+def test_rewards_are_known_and_each_has_a_weight(path):
+    recipe = load(path)
+    assert set(recipe["reward_funcs"]) <= set(REWARDS) | set(NAMES_THAT_RUN_PROGRAMS)
+    assert len(recipe["reward_weights"]) == len(recipe["reward_funcs"])
+
+
+@grpo_recipe
+def test_layout_weighs_far_less_than_being_right(path):
+    recipe = load(path)
+    weights = dict(zip(recipe["reward_funcs"], recipe["reward_weights"], strict=True))
+    layout = sum(weights.get(name, 0.0) for name in ("format", "tag_count", "code_format"))
+    judged = [weight for name, weight in weights.items() if name in ("accuracy", "code", "ioi_code", "cf_code")]
+    assert layout <= 0.25 * max(judged)
+
+
+@full_size_recipe
+def test_code_recipes_say_that_they_cannot_run_yet(path):
+    names = set(load(path).get("reward_funcs", []))
+    says_so = "not runnable before the code rewards exist" in header_of(path)["Trains"]
+    assert says_so == bool(names & set(NAMES_THAT_RUN_PROGRAMS))
+
+
+@pytest.mark.parametrize("path", [path for path in FULL_SIZE if task_of(path) == "grpo"], ids=by_path)
+def test_system_prompt_asks_for_what_the_rewards_check(path):
+    recipe = load(path)
+    lines = recipe["system_prompt"].splitlines()
+    assert [line for line in lines if line in TAGS] == TAGS
+    if "accuracy" in recipe["reward_funcs"]:
+        assert "\\boxed{" in lines[lines.index("</answer>") - 1]
+
+
+@grpo_recipe
+def test_vllm_is_placed_and_holds_prompt_and_completion(path):
+    recipe = load(path)
+    if recipe["use_vllm"]:
+        assert recipe["vllm_mode"] == "colocate"
+        assert recipe["vllm_max_model_length"] == recipe["max_prompt_length"] + recipe["max_completion_length"]
+
+
+@full_size_recipe
+def test_whole_models_in_bf16_are_trained_with_an_fp32_copy(path):
+    # DDP and a single process keep none: steps of 1e-6 would be lost in the rounding of bf16.
+    recipe = load(path)
+    command = header_of(path)["Command"]
+    assert recipe["use_peft"] or any(f"/{name}.yaml" in command for name in ("zero2", "zero3", "fsdp"))
+
+
+@full_size_recipe
+def test_table_of_recipes_lists_it(path):
+    table = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
+    assert f"| `{by_path(path)}` |" in table
+
+
+def test_table_of_recipes_lists_nothing_else():
+    table = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([^`]+/config_[^`]+)` \|", table, re.MULTILINE)
+    assert [name for name in listed if not (ROOT / "recipes" / name).is_file()] == []
+
+
+@pytest.mark.parametrize("path", ACCELERATE, ids=lambda path: path.stem)
+def test_accelerate_config_is_not_one_process_in_disguise(path):
+    # accelerate sends MULTI_CPU, and everything with use_cpu, to a launcher that starts one process without a word.
+    config = load(path)
+    assert config["distributed_type"] != "MULTI_CPU"
+    assert config["use_cpu"] is (path.stem == "cpu")
+    assert config["num_processes"] == (1 if path.stem == "cpu" else 8)
+    assert config["mixed_precision"] == ("no" if path.stem == "cpu" else "bf16")
+
+
+def test_accelerate_configs_have_the_names_users_know():
+    assert {path.stem for path in ACCELERATE} == {"cpu", "ddp", "fsdp", "fsdp_cp", "zero2", "zero3"}
