@@ -11,7 +11,6 @@ from accelerate.parallelism_config import ParallelismConfig
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_multi_gpu_env
 
-
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "accelerate_configs"
 TYPES = {
     "cpu": DistributedType.NO,

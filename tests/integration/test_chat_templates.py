@@ -13,7 +13,6 @@ from trl.chat_template_utils import (
     is_chat_template_stop_token_trained,
 )
 
-
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "templates"
 EOS = {
     "chatml": "<|im_end|>",
@@ -75,7 +74,7 @@ def test_generation_prompt_opens_a_turn_without_think(named):
 
 
 def test_every_turn_is_a_prefix_of_the_next(named):
-    name, tokenizer = named
+    _, tokenizer = named
     for end in range(2, len(CONVERSATION)):
         so_far = render(tokenizer, CONVERSATION[:end], add_generation_prompt=CONVERSATION[end]["role"] == "assistant")
         assert render(tokenizer, CONVERSATION[: end + 1]).startswith(so_far)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recipes as files: complete, consistent in themselves, and honest in their headers. Parsing them is in integration/."""
+"""Recipes as files: complete, consistent in themselves, honest in their headers. Parsing them is in integration/."""
 
 import re
 import shlex
@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from open_r1.rewards import NAMES_THAT_RUN_PROGRAMS, REWARDS
-
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("**/config_*.yaml"))

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every recipe goes through the parser that the training scripts use, and arrives as it was written."""
+
+import logging
+from enum import Enum
+from pathlib import Path
+
+import pytest
+from trl import ModelConfig
+
+from open_r1.configs import DatasetMixtureConfig, GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.utils.arguments import RecipeParser, load_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("**/config_*.yaml"))
+CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
+
+
+def task_of(path: Path) -> str:
+    return "sft" if "sft" in path.relative_to(ROOT).parts else "grpo"
+
+
+def parse(path: Path, *overrides: str):
+    parser = RecipeParser((*CLASSES[task_of(path)], ModelConfig))
+    return parser.parse(["--config", str(path), "--use_cpu", "true", *overrides])
+
+
+def by_path(path: Path) -> str:
+    return str(path.relative_to(ROOT / "recipes"))
+
+
+every_recipe = pytest.mark.parametrize("path", RECIPES, ids=by_path)
+
+
+@every_recipe
+def test_recipe_uses_names_of_today(path, caplog, recwarn):
+    with caplog.at_level(logging.WARNING):
+        parse(path)
+    assert caplog.messages == []
+    assert [str(warning.message) for warning in recwarn if "deprecated" in str(warning.message)] == []
+
+
+@every_recipe
+def test_every_value_arrives_as_written(path):
+    objects = parse(path)
+    for key, written in load_recipe(path).items():
+        owner = next(entry for entry in objects if hasattr(entry, key))
+        value = getattr(owner, key)
+        if isinstance(value, DatasetMixtureConfig):
+            assert [entry.id for entry in value.datasets] == [entry["id"] for entry in written["datasets"]]
+            continue
+        value = value.value if isinstance(value, Enum) else value
+        if key == "report_to":
+            written = [] if written == "none" else [written]
+        if key != "use_cpu":
+            assert value == written, key
+
+
+@every_recipe
+def test_every_number_is_a_number(path):
+    # YAML 1.1 reads 1e-6 as text; 1.0e-06 is a number in every reader.
+    recipe = load_recipe(path)
+    numbers = [key for key in recipe if key in ("learning_rate", "beta", "warmup_steps", "temperature", "save_steps")]
+    assert [key for key in numbers if not isinstance(recipe[key], int | float)] == []
+
+
+def test_command_line_wins_over_the_recipe():
+    path = ROOT / "recipes" / "Qwen2.5-1.5B-Instruct" / "grpo" / "config_demo.yaml"
+    script, training, model = parse(
+        path, "--learning_rate", "3e-7", "--reward_weights", "1.0", "0.0", "0.5", "--vllm_mode=server",
+        "--dataset_train_split", "train[:100]", "--model_name_or_path", "my/model", "--log_completions", "false",
+    )  # fmt: skip
+    assert training.learning_rate == 3e-7
+    assert training.reward_weights == [1.0, 0.0, 0.5]
+    assert training.vllm_mode == "server"
+    assert training.log_completions is False
+    assert script.dataset_train_split == "train[:100]"
+    assert model.model_name_or_path == "my/model"
+
+
+def test_reward_of_a_recipe_can_be_replaced_as_a_list():
+    path = ROOT / "recipes" / "Qwen2.5-1.5B-Instruct" / "grpo" / "config_demo.yaml"
+    script, training, _ = parse(path, "--reward_funcs", "accuracy", "--reward_weights", "1.0")
+    assert script.reward_funcs == ["accuracy"]
+    assert training.reward_weights == [1.0]
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if task_of(path) == "grpo"], ids=by_path)
+def test_beta_and_loss_are_not_left_to_the_library(path):
+    _, training, _ = parse(path)
+    recipe = load_recipe(path)
+    assert (training.beta, training.loss_type) == (recipe["beta"], recipe["loss_type"])
+    assert training.generation_batch_size % training.num_generations == 0
