@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of trainer callbacks that a recipe can name in `callbacks`."""
+
+import logging
+import os
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from huggingface_hub.utils import filter_repo_objects
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl import ModelConfig
+
+from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.utils.hub import IGNORED_PATTERNS, UPLOADS_NAME, checkpoint_revision, push_folder
+
+logger = logging.getLogger(__name__)
+
+
+class PushToHubRevisionCallback(TrainerCallback):
+    """Pushes each checkpoint to a branch of its own while the training goes on.
+
+    Uploads run one after the other in a thread, from hard links below `output_dir/.uploads`: `save_total_limit` may
+    delete a checkpoint long before it has been uploaded. A failed upload is a warning, never the end of a training.
+
+    Args:
+        model_config: The model of the run; benchmarks of a pushed revision need it.
+    """
+
+    def __init__(self, model_config: ModelConfig) -> None:
+        self.model_config = model_config
+        self.pushed: list[str] = []
+        self.failed: list[str] = []
+        self._pending: list[Future[None]] = []
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hub-push")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Remove what an earlier run, killed during an upload, left behind."""
+        uploads = Path(args.output_dir) / UPLOADS_NAME
+        if state.is_world_process_zero and uploads.is_dir():
+            leftovers = sorted(path.name for path in uploads.iterdir())
+            if leftovers:
+                logger.warning("An earlier run ended before these were pushed to the hub: %s.", ", ".join(leftovers))
+            shutil.rmtree(uploads)
+
+    def on_save(
+        self, args: SFTConfig | GRPOConfig, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Queue the upload of the checkpoint that was just saved."""
+        if not state.is_world_process_zero:
+            return
+        revision = checkpoint_revision(args, state.global_step)
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        copy = Path(args.output_dir) / UPLOADS_NAME / checkpoint.name
+        try:
+            link_tree(checkpoint, copy)
+        except OSError as error:
+            self._note_failure(revision, error)
+            shutil.rmtree(copy, ignore_errors=True)
+            return
+        self._pending = [future for future in self._pending if not future.done()]
+        self._pending.append(self._executor.submit(self._push, args, copy, revision))
+        if len(self._pending) > 2:
+            logger.warning(
+                "%d checkpoints wait for their upload, and keep their space on disk until then: the hub is slower "
+                "than `save_steps`.", len(self._pending),
+            )  # fmt: skip
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Wait for the uploads and say what became of them."""
+        if not state.is_world_process_zero or not (self._pending or self.failed):
+            return
+        # The other ranks wait at a barrier meanwhile, which breaks after `ddp_timeout`. Uploads that take longer go
+        # on in the background, and the process does not exit before they have ended.
+        limit = args.ddp_timeout / 2 if args.world_size > 1 else None
+        logger.info("Waiting for uploads to the hub.")
+        unfinished = wait(self._pending, timeout=limit).not_done
+        if unfinished:
+            logger.warning("%d uploads to the hub go on in the background.", len(unfinished))
+        else:
+            shutil.rmtree(Path(args.output_dir) / UPLOADS_NAME, ignore_errors=True)
+        if self.failed:
+            logger.warning(
+                "%d of %d checkpoints could not be pushed to the hub: %s. They are where `save_total_limit` left "
+                "them in %s; `hf upload` pushes one by hand.",
+                len(self.failed), len(self.failed) + len(self.pushed), ", ".join(self.failed), args.output_dir,
+            )  # fmt: skip
+
+    def _push(self, args: SFTConfig | GRPOConfig, folder: Path, revision: str) -> None:
+        try:
+            commit = push_folder(args, folder, revision)
+        except Exception as error:  # noqa: BLE001 - the hub's client raises many kinds; none may end a training
+            self._note_failure(revision, error)
+        else:
+            self.pushed.append(revision)
+            logger.info("Pushed %s to the hub: %s", revision, commit.commit_url)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _note_failure(self, revision: str, error: Exception) -> None:
+        self.failed.append(revision)
+        logger.warning("%s was not pushed to the hub: %s: %s", revision, type(error).__name__, error)
+
+
+CALLBACKS: dict[str, type[TrainerCallback]] = {"push_to_hub_revision": PushToHubRevisionCallback}
+
+
+def get_callbacks(train_config: SFTConfig | GRPOConfig, model_config: ModelConfig) -> list[TrainerCallback]:
+    """Build the callbacks that a recipe names.
+
+    Raises:
+        ValueError: A name is not in `CALLBACKS`.
+    """
+    unknown = sorted(set(train_config.callbacks) - set(CALLBACKS))
+    if unknown:
+        raise ValueError(f"Unknown names in `callbacks`: {unknown}. Known: {sorted(CALLBACKS)}")
+    return [CALLBACKS[name](model_config) for name in dict.fromkeys(train_config.callbacks)]
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Hard-link the files of `source` that are pushed to the hub below `target`; copy where links are impossible.
+
+    Raises:
+        OSError: `source` is missing, or `target` cannot be written.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    if not source.is_dir():
+        raise FileNotFoundError(f"there is no folder {source}")
+    names = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
+    for name in filter_repo_objects(names, ignore_patterns=list(IGNORED_PATTERNS)):
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source / name, path)
+        except OSError:
+            shutil.copy2(source / name, path)  # a file system without hard links

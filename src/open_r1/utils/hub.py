@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pushing models to branches of a hub repository, and refusing early what could not be pushed.
+
+Nothing here contacts the hub unless `push_to_hub` or `push_to_hub_revision` is set.
+
+1. Repositories are created private unless `hub_private_repo: false` says otherwise.
+2. A branch starts at the first commit of the repository, so it holds the files of one model and nothing else.
+3. What only resuming needs (optimizer, random states, rollouts) stays on this machine, and so do `training_args.bin`,
+   a pickle that contains `hub_token`, and the manifest, which names files that are not pushed.
+"""
+
+import logging
+from collections.abc import Iterable
+from concurrent.futures import Future
+from pathlib import Path
+
+import httpx
+from huggingface_hub import CommitInfo, HfApi
+from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import validate_repo_id
+
+from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.utils.checkpoints import MANIFEST_NAME, STAGING_NAME, last_complete_checkpoint
+
+logger = logging.getLogger(__name__)
+
+UPLOADS_NAME = ".uploads"
+DEFAULT_BRANCH = "main"
+# fnmatch patterns on the path inside the folder; `*` also crosses "/".
+IGNORED_PATTERNS = (
+    "checkpoint-*", "superseded-*", f"{STAGING_NAME}/*", f"{UPLOADS_NAME}/*", "rollouts/*", "*.tmp", "*.lock",
+    "*.pth", "*.pt", "optimizer*", "scheduler*", "rng_state*", "rollout_state*", "scaler*",
+    "global_step*/*", "latest", "zero_to_fp32.py", "*.distcp", "*/.metadata", "training_args.bin",
+    MANIFEST_NAME, f".{MANIFEST_NAME}*",
+)  # fmt: skip
+
+_ROLES_THAT_WRITE = ("admin", "write", "contributor")
+
+
+def is_push_requested(training_args: SFTConfig | GRPOConfig) -> bool:
+    """Say whether anything of this run goes to the hub."""
+    return training_args.push_to_hub or is_checkpoint_push_requested(training_args)
+
+
+def is_checkpoint_push_requested(training_args: SFTConfig | GRPOConfig) -> bool:
+    """Say whether every checkpoint goes to a branch of its own."""
+    return training_args.push_to_hub_revision or "push_to_hub_revision" in training_args.callbacks
+
+
+def checkpoint_revision(training_args: SFTConfig | GRPOConfig, step: int) -> str:
+    """Return the branch of the checkpoint at an optimizer step: `<hub_model_revision>-step-<9 digits>`."""
+    return f"{training_args.hub_model_revision or DEFAULT_BRANCH}-step-{step:09d}"
+
+
+def create_hub_revision(training_args: SFTConfig | GRPOConfig, revision: str) -> str:
+    """Create the repository (private) and a branch from its first commit, where they are missing.
+
+    Returns:
+        Id of the repository with its namespace.
+    """
+    api = HfApi(token=training_args.hub_token)
+    private = training_args.hub_private_repo is not False
+    repo_id = api.create_repo(_repo_name(training_args), private=private, exist_ok=True).repo_id
+    if revision != DEFAULT_BRANCH:
+        first_commit = api.list_repo_commits(repo_id)[-1]
+        api.create_branch(repo_id, branch=revision, revision=first_commit.commit_id, exist_ok=True)
+    return repo_id
+
+
+def push_folder(
+    training_args: SFTConfig | GRPOConfig, folder: Path, revision: str, extra_ignore_patterns: Iterable[str] = ()
+) -> CommitInfo:
+    """Upload the model files of a folder to a branch and return the commit; blocks until it stands on the hub.
+
+    Raises:
+        httpx.HTTPError: The hub refuses (HfHubHTTPError) or cannot be reached.
+        OfflineModeIsEnabled: HF_HUB_OFFLINE is set.
+    """
+    repo_id = create_hub_revision(training_args, revision)
+    return HfApi(token=training_args.hub_token).upload_folder(
+        repo_id=repo_id,
+        folder_path=folder,
+        revision=revision,
+        commit_message=f"Add {revision} checkpoint",
+        ignore_patterns=[*IGNORED_PATTERNS, *extra_ignore_patterns],
+    )
+
+
+def push_to_hub_revision(
+    training_args: SFTConfig | GRPOConfig, extra_ignore_patterns: Iterable[str] = ()
+) -> "Future[CommitInfo]":
+    """Push the model in `output_dir` to the branch `hub_model_revision` in the background.
+
+    The future holds the commit, or the error: read its `result()`. Files must stay in place until it is done.
+
+    Args:
+        training_args: Says what goes where (`output_dir`, `hub_model_id`, `hub_model_revision`).
+        extra_ignore_patterns: fnmatch patterns of further files to leave out.
+    """
+    revision = training_args.hub_model_revision or DEFAULT_BRANCH
+    patterns = tuple(extra_ignore_patterns)
+    return HfApi().run_as_future(push_folder, training_args, Path(training_args.output_dir), revision, patterns)
+
+
+def check_hub_revision_exists(training_args: SFTConfig | GRPOConfig) -> None:
+    """Refuse a run whose model could not be pushed, or would be mixed with one that is already there.
+
+    Does nothing unless a push is requested; only the main process asks the hub. A run that goes on from a checkpoint
+    of its own may push to its branch again.
+
+    Raises:
+        ValueError: Not logged in, no right to write, hub out of reach, a wrong repository name, or a branch that
+            holds a model while `overwrite_hub_revision` is off.
+    """
+    if not is_push_requested(training_args) or training_args.process_index != 0:
+        return
+    api = HfApi(token=training_args.hub_token)
+    try:
+        repo_id = _check_rights(api, _repo_name(training_args))
+        if training_args.overwrite_hub_revision or _goes_on(training_args):
+            return
+        taken = _taken_branches(api, repo_id, training_args)
+    except LocalTokenNotFoundError as error:
+        raise ValueError(
+            "A push to the hub is requested, but nobody is logged in: run `hf auth login`, set HF_TOKEN, or turn "
+            "`push_to_hub` and `push_to_hub_revision` off."
+        ) from error
+    except (OfflineModeIsEnabled, httpx.HTTPError) as error:
+        raise ValueError(
+            f"A push to the hub is requested, but {api.endpoint} does not let us: {error}. Check the token and the "
+            "network (HF_HUB_OFFLINE, HF_ENDPOINT), or turn `push_to_hub` and `push_to_hub_revision` off."
+        ) from error
+    if taken:
+        raise ValueError(
+            f"{repo_id} already holds a model in {', '.join(taken)}. Choose another `hub_model_revision`, or set "
+            "`overwrite_hub_revision: true` to push over it."
+        )
+
+
+def _repo_name(training_args: SFTConfig | GRPOConfig) -> str:
+    """Return `hub_model_id`, or the name of the output folder, which goes to the user's own namespace."""
+    name = training_args.hub_model_id or Path(training_args.output_dir).absolute().name
+    validate_repo_id(name)
+    return name
+
+
+def _check_rights(api: HfApi, name: str) -> str:
+    """Return the full id of the repository; raise ValueError when the token may not write there."""
+    account = api.whoami(cache=True)
+    token_role = account.get("auth", {}).get("accessToken", {}).get("role")
+    if token_role == "read":
+        raise ValueError(
+            f"The hub token of {account['name']} may only read. Make one with write access in the settings of the "
+            "hub and log in again (`hf auth login`, or HF_TOKEN)."
+        )
+    if "/" not in name:
+        return f"{account['name']}/{name}"
+    namespace = name.split("/")[0]
+    roles = {org["name"]: org.get("roleInOrg") for org in account.get("orgs", [])} | {account["name"]: "admin"}
+    if namespace not in roles:
+        raise ValueError(
+            f"`hub_model_id` is {name}, but {account['name']} is logged in, who belongs to {sorted(roles)}. Use one "
+            "of these in its place, or log in as someone else."
+        )
+    if roles[namespace] is not None and roles[namespace] not in _ROLES_THAT_WRITE:
+        raise ValueError(f"{account['name']} has the role {roles[namespace]!r} in {namespace} and may not push there.")
+    return name
+
+
+def _goes_on(training_args: SFTConfig | GRPOConfig) -> bool:
+    afresh = str(training_args.resume_from_checkpoint).lower() in ("false", "no", "0")
+    return not afresh and last_complete_checkpoint(Path(training_args.output_dir)) is not None
+
+
+def _taken_branches(api: HfApi, repo_id: str, training_args: SFTConfig | GRPOConfig) -> list[str]:
+    """Return the branches this run would push to that hold a model already; at most three of its checkpoints."""
+    if not api.repo_exists(repo_id):
+        return []
+    revision = training_args.hub_model_revision or DEFAULT_BRANCH
+    branches = {ref.name for ref in api.list_repo_refs(repo_id).branches}
+    taken = [revision] if revision in branches and api.file_exists(repo_id, "README.md", revision=revision) else []
+    if is_checkpoint_push_requested(training_args):
+        taken += sorted(name for name in branches if name.startswith(f"{revision}-step-"))[:3]
+    return taken
