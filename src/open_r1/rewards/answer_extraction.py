@@ -46,7 +46,7 @@ def extract_answer(text: str) -> str | None:
 
 
 def extract_gold(gold: str) -> str:
-    r"""Returns the answer of a gold: the last box or `####` line of a worked solution, else the gold as it is written.
+    r"""Returns the answer of a gold: of a worked solution its last box, `####` line, answer block or phrase, else all.
 
     >>> extract_gold("There are 6 + 6 eggs.\n#### 12"), extract_gold(r"so $x = \boxed{2}$."), extract_gold("1,234")
     ('12', '2', '1,234')
@@ -57,8 +57,7 @@ def extract_gold(gold: str) -> str:
     _, marker, after = gold.rpartition("####")
     if marker and after.strip():
         return after.strip()
-    block = _last_answer_block(gold)
-    return (block or gold).strip()
+    return (_last_answer_block(gold) or _last_phrase(gold) or gold).strip()
 
 
 def _visible_text(text: str) -> str:

@@ -13,7 +13,7 @@ _SPELLINGS = (("\u2212", "-"), ("{,}", ","), (r"\dfrac", r"\frac"), (r"\tfrac", 
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _SPACING = re.compile(r"\\[,;:!> ]|~|\\q?quad\b|\\(?:displaystyle|left|right)(?![a-zA-Z])")
 _TEXT = re.compile(r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|mbox)\s*\{([^{}\\]*)\}")
-_SPACE_BESIDE_SYMBOL = re.compile(r"(?<![A-Za-z0-9.,])\s+|\s+(?![A-Za-z0-9.\\])")
+_SPACE_BESIDE_SYMBOL = re.compile(r"(?<![A-Za-z0-9.,])\s+|(?<!,)\s+(?![A-Za-z0-9.])")
 # "1,2" is a list and "1,234" a number; a list is written with a space after its commas here, a number never.
 _LIST_COMMA = re.compile(r",(?!\s|\d{3}(?!\d))")
 

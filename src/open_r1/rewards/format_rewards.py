@@ -83,7 +83,7 @@ def tag_count_reward(
     [1.0, 0.25]
     """
     return [
-        sum(0.25 for tag in _TAGS_WITH_NEWLINES if text.count(tag) == 1)
+        0.25 * sum(text.count(tag) == 1 for tag in _TAGS_WITH_NEWLINES)
         for text in completion_texts(completions, context)
     ]
 

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of rewards: names, building, pickling, the ideal completion, and that no torch is imported."""
+
+import json
+import math
+import pickle
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+import open_r1.rewards as rewards
+from open_r1.rewards import (
+    NAMES_THAT_RUN_PROGRAMS,
+    REWARDS,
+    UNSCORABLE,
+    RewardContext,
+    get_reward_funcs,
+    ideal_completion,
+    is_unscorable,
+    score_ideal,
+)
+
+METRIC_KEYS = {
+    "accuracy": "accuracy_reward",
+    "format": "format_reward",
+    "tag_count": "tag_count_reward",
+    "reasoning_steps": "reasoning_steps_reward",
+    "length": "len_reward",
+    "cosine": "cosine_scaled_reward",
+    "repetition_penalty": "repetition_penalty_reward",
+    "code_format": "code_format_reward",
+    "soft_overlong_punishment": "soft_overlong_punishment_reward",
+}
+PREFIXES = ["", "<think>\n", "<think>", "<thi"]
+
+
+def arguments(*names: str, **changes: object) -> SimpleNamespace:
+    values = {
+        "reward_funcs": list(names),
+        "cosine_min_value_wrong": -1.0,
+        "cosine_max_value_wrong": -0.5,
+        "cosine_min_value_correct": 0.5,
+        "cosine_max_value_correct": 1.0,
+        "cosine_max_len": 1000,
+        "repetition_n_grams": 3,
+        "repetition_max_penalty": -1.0,
+        "repetition_language": "en",
+        "code_language": "python",
+        "max_completion_len": 16384,
+        "soft_punish_cache": 4096,
+    }
+    return SimpleNamespace(**{**values, **changes})
+
+
+def test_import_brings_no_heavy_library():
+    heavy = ["torch", "transformers", "trl", "datasets", "sympy", "jieba"]
+    code = f"import json, sys, open_r1.rewards; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout) == []
+
+
+def test_judging_brings_no_torch():
+    code = (
+        "import sys; from open_r1.rewards import verify; "
+        "assert str(verify('x^2-1', r'\\boxed{(x-1)(x+1)}')) == 'right'; print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
+
+
+def test_public_names_exist():
+    assert all(hasattr(rewards, name) for name in rewards.__all__)
+
+
+def test_metric_keys():
+    assert {name: get_reward_funcs(arguments(name))[0].__name__ for name in REWARDS} == METRIC_KEYS
+
+
+def test_rewards_come_in_the_order_of_the_recipe():
+    built = get_reward_funcs(arguments("format", "cosine", "accuracy"))
+    assert [reward.__name__ for reward in built] == ["format_reward", "cosine_scaled_reward", "accuracy_reward"]
+
+
+def test_only_named_rewards_are_built():
+    script_args = SimpleNamespace(reward_funcs=["accuracy", "format"])
+    assert len(get_reward_funcs(script_args)) == 2
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_built_reward_survives_pickling(name: str):
+    context = RewardContext(num_generations=2, completion_prefix="<think>\n")
+    reward = get_reward_funcs(arguments(name), context)[0]
+    copy = pickle.loads(pickle.dumps(reward))
+    call = {
+        "prompts": ["p", "p"],
+        "completions": ["a\n</think>\n<answer>\n42\n</answer>", "so so so so so"],
+        "completion_ids": [[1] * 20, [1] * 14000],
+        "solution": ["42", "42"],
+        "trainer_state": None,
+        "log_extra": None,
+        "log_metric": None,
+    }
+    assert copy.__name__ == METRIC_KEYS[name]
+    assert copy(**call) == reward(**call)
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_values_stay_within_the_bounds_of_the_table(name: str):
+    script_args = arguments(name)
+    low, high = REWARDS[name].bounds(script_args)
+    texts = ["", r"\boxed{42}", "so " * 3000, ideal_completion([name], "42", script_args), "<think>\n" * 9]
+    values = get_reward_funcs(script_args)[0](
+        prompts=["p"] * 5,
+        completions=texts,
+        completion_ids=[[0] * length for length in (0, 3, 3000, 99999, 5)],
+        solution=["42"] * 5,
+    )
+    assert all(low <= value <= high for value in values)
+
+
+def test_unknown_name_lists_the_names_and_suggests_one():
+    with pytest.raises(ValueError, match=r"'acuracy'.*Did you mean 'accuracy'\?.*code_format, cosine"):
+        get_reward_funcs(arguments("format", "acuracy"))
+
+
+@pytest.mark.parametrize("name", NAMES_THAT_RUN_PROGRAMS)
+def test_rewards_that_run_programs_are_refused_by_name(name: str):
+    with pytest.raises(ValueError, match="can't run programs yet"):
+        get_reward_funcs(arguments(name))
+
+
+def test_a_name_listed_twice_is_refused():
+    with pytest.raises(ValueError, match="accuracy more than once"):
+        get_reward_funcs(arguments("accuracy", "format", "accuracy"))
+
+
+def test_a_punishment_that_never_comes_is_warned_of(caplog: pytest.LogCaptureFixture):
+    get_reward_funcs(arguments("soft_overlong_punishment"), RewardContext(max_completion_length=13_000))
+    assert not caplog.records
+    get_reward_funcs(arguments("soft_overlong_punishment"), RewardContext(max_completion_length=1024))
+    assert "has no effect" in caplog.text
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize(
+    "solution", ["42", r"$\frac12$", r"so \boxed{x^2}", "7 * 6 = 42\n#### 42", 42, r"\{1, 2\}", "B"]
+)
+def test_ideal_completion_reaches_every_reward(prefix: str, solution: object):
+    context = RewardContext(completion_prefix=prefix)
+    scores = score_ideal(arguments(*REWARDS), {"problem": "p", "prompt": "p", "solution": solution}, context)
+    assert [score.name for score in scores] == list(REWARDS)
+    assert [score.name for score in scores if not score.is_reached] == []
+    proven = {score.name: score.reward for score in scores if score.expected is not None}
+    assert proven == {
+        "accuracy": 1.0,
+        "format": 1.0,
+        "tag_count": 1.0,
+        "reasoning_steps": 1.0,
+        "cosine": 1.0,
+        "code_format": 1.0,
+    }
+
+
+@pytest.mark.parametrize("prefix", ["<think>\n\n</think>\n\n", "Let me think.\n<think>\n", "<think> "])
+def test_ideal_completion_fails_where_the_template_forbids_the_layout(prefix: str):
+    scores = score_ideal(arguments("accuracy", "format"), {"solution": "4"}, RewardContext(completion_prefix=prefix))
+    assert [score.is_reached for score in scores] == [True, False]
+
+
+def test_ideal_completion_leaves_out_what_the_prompt_opened():
+    whole = ideal_completion(["format"], "4", arguments())
+    rest = ideal_completion(["format"], "4", arguments(), RewardContext(completion_prefix="<think>\n"))
+    assert whole == "<think>\n" + rest
+
+
+def test_ideal_completion_has_a_program_only_where_asked_for():
+    assert "```cpp\n" in ideal_completion(["code_format"], "4", arguments(code_language="cpp"))
+    assert "```" not in ideal_completion(["format"], "4", arguments())
+
+
+def test_a_solution_that_cannot_be_judged_proves_nothing():
+    (score,) = score_ideal(arguments("accuracy"), {"solution": r"\frac{1}{"})
+    assert (score.reward, score.expected, score.is_reached) == (None, None, True)
+
+
+def test_a_missing_column_is_named_with_those_there():
+    with pytest.raises(ValueError, match=r"'accuracy' needs the column 'solution'; the data has: problem, answer"):
+        score_ideal(arguments("format", "accuracy"), {"problem": "p", "answer": "4"})
+
+
+def test_unscorable_is_not_a_number():
+    assert math.isnan(UNSCORABLE)
+    assert [is_unscorable(value) for value in (UNSCORABLE, None, 0.0)] == [True, False, False]
