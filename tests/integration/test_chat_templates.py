@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 from jinja2.exceptions import TemplateError
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from trl.chat_template_utils import (
     has_generation_markers,
     is_chat_template_prefix_preserving,
     is_chat_template_stop_token_trained,
 )
+
+from tests.integration.byte_tokenizer import byte_tokenizer
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "templates"
 EOS = {
@@ -24,8 +25,6 @@ OPENING = {
     "open_r1_distill": "<|im_start|>assistant\n",
     "deepseek_r1_distill": "<｜Assistant｜>",
 }
-SPECIAL = ["<|im_start|>", "<|im_end|>", "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>",
-           "<｜end▁of▁sentence｜>", "<|pad|>"]  # fmt: skip
 FIRST = "<think>\n2 and 2 are 4\n</think>\n\nIt is \\boxed{4}."
 CONVERSATION = [
     {"role": "system", "content": "Be brief."},
@@ -40,14 +39,7 @@ every_template = pytest.mark.parametrize("name", EOS)
 
 
 def tokenizer_with(name: str) -> PreTrainedTokenizerFast:
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    backend = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(sorted(alphabet))}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=EOS[name], pad_token="<|pad|>")
-    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL})
-    tokenizer.chat_template = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
-    return tokenizer
+    return byte_tokenizer((FOLDER / f"{name}.jinja").read_text(encoding="utf-8"), EOS[name])
 
 
 @pytest.fixture(scope="module", params=list(EOS))

@@ -6,10 +6,17 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
+import trl
+from datasets import Dataset
 from trl import ModelConfig
 
 from open_r1.configs import DatasetMixtureConfig, GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.preflight import check_ideal_completion, reward_context
+from open_r1.rewards import NAMES_THAT_RUN_PROGRAMS
 from open_r1.utils.arguments import RecipeParser, load_recipe
+from open_r1.utils.data import to_conversations
+from open_r1.utils.model_utils import read_template
+from tests.integration.byte_tokenizer import byte_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("**/config_*.yaml"))
@@ -91,3 +98,25 @@ def test_beta_and_loss_are_not_left_to_the_library(path):
     recipe = load_recipe(path)
     assert (training.beta, training.loss_type) == (recipe["beta"], recipe["loss_type"])
     assert training.generation_batch_size % training.num_generations == 0
+
+
+def runs_programs(path: Path) -> bool:
+    return bool(set(load_recipe(path)["reward_funcs"]) & set(NAMES_THAT_RUN_PROGRAMS))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in RECIPES if task_of(path) == "grpo" and "demo" not in path.parts and not runs_programs(path)],
+    ids=by_path,
+)
+def test_template_prompt_and_rewards_agree(path):
+    script, training, _ = parse(path)
+    # Without a template in the recipe the tokenizer's own is used, and those models are all of Qwen's family.
+    qwen = Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja"
+    template = qwen.read_text(encoding="utf-8") if training.chat_template is None else training.chat_template
+    tokenizer = byte_tokenizer(read_template(template), "<|im_end|>")
+    row = {script.dataset_prompt_column: "What is 6 times 7?", script.dataset_solution_column: "42"}
+    rows = to_conversations(Dataset.from_list([row]), script, training.system_prompt)
+    context = reward_context(tokenizer, rows, training)
+    assert context.completion_prefix == ""
+    check_ideal_completion(script, rows, tokenizer, context)
