@@ -5,6 +5,7 @@
 ours) and TRL's `ModelConfig`. A recipe is one flat YAML file with the names of all three.
 """
 
+import os
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -290,3 +291,16 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
     num_completions_to_print: int | None = field(
         default=0, metadata={"help": "Completions shown in the terminal at each log step; None shows all."}
     )
+
+    def __post_init__(self) -> None:
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        steps = self.steps_per_generation or self.gradient_accumulation_steps
+        batch = self.generation_batch_size or self.per_device_train_batch_size * launched * steps
+        if batch % self.num_generations:
+            valid = [number for number in range(2, batch + 1) if batch % number == 0]
+            raise ValueError(
+                f"A generation batch has {batch} completions (per_device_train_batch_size "
+                f"{self.per_device_train_batch_size} x {launched} processes x {steps} steps per generation), which do "
+                f"not divide into groups of num_generations {self.num_generations}. Valid num_generations: {valid}"
+            )
+        super().__post_init__()

@@ -11,14 +11,16 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_type_hints
 
-import yaml
 from dotenv import load_dotenv
+from transformers.hf_argparser import string_to_bool
 from trl import ModelConfig, TrlParser
+
+from open_r1.utils.recipes import fit_value, load_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -44,27 +46,30 @@ def _is_true(value: Any) -> bool:
         return True
     if text in ("false", "0", "no", "off", "none", "null", ""):
         return False
-    raise ValueError(f"expected true or false, got {value!r}")
+    raise ValueError(f"is {value!r}, but it must be true or false")
 
 
 def _warmup_ratio(value: Any) -> float:
-    ratio = float(value)
+    try:
+        ratio = float(value)
+    except (TypeError, ValueError):
+        ratio = -1.0
     if not 0 <= ratio < 1:
-        raise ValueError(f"`warmup_ratio` is {value}, but it is a share of the steps, in [0, 1).")
+        raise ValueError(f"is {value}, but it is a share of the steps, in [0, 1)")
     return ratio
 
 
 def _only_auto(value: Any) -> None:
     if str(value) != "auto":
         raise ValueError(
-            f"`vllm_device: {value}` has no equivalent: vLLM now runs on the training GPUs (`vllm_mode: colocate`) or "
-            "as a server on other ones (`vllm_mode: server`)."
+            f"is {value}, which has no equivalent: vLLM now runs on the training GPUs (`vllm_mode: colocate`) or "
+            "as a server on other ones (`vllm_mode: server`)"
         )
 
 
 def _only_true(value: Any) -> None:
     if not _is_true(value):
-        raise ValueError("`save_safetensors: false` has no equivalent: weights are always saved as safetensors.")
+        raise ValueError("is false, which has no equivalent: weights are always saved as safetensors")
 
 
 def _reentrant(value: Any) -> dict[str, bool]:
@@ -108,13 +113,26 @@ REMOVED: dict[str, str] = {
 }
 
 
+# Libraries read these once, before a recipe can be read.
+_READ_AT_IMPORT = {"HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE",
+                   "HF_HUB_ENABLE_HF_TRANSFER", "HF_HUB_DISABLE_TELEMETRY", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE",
+                   "PYTHONHASHSEED", "PYTHONPATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS"}  # fmt: skip
+
+
 class RecipeParser(TrlParser):
     """`TrlParser` that translates old names first and refuses unknown ones from both sources alike."""
 
     def __init__(self, dataclass_types: Sequence[type], **kwargs: Any) -> None:
+        # Before the parser is built: it narrows the types of the fields in place.
+        self._types: dict[str, Any] = {}
+        for dataclass_type in dataclass_types:
+            hints = get_type_hints(dataclass_type)
+            self._types |= {field.name: hints[field.name] for field in fields(dataclass_type) if field.init}
         # Abbreviations would let a typo set a neighbouring argument.
         super().__init__(dataclass_types, allow_abbrev=False, **kwargs)
-        self._known = {action.dest for action in self._actions} | {"config", "env"}
+        for action in self._actions:
+            if action.type is string_to_bool and action.nargs is None:
+                action.nargs, action.const = "?", True  # `--bf16` works like every other flag
 
     def parse(self, argv: Sequence[str] | None = None) -> tuple[Any, ...]:
         """Parse a command line into one object per dataclass.
@@ -127,20 +145,23 @@ class RecipeParser(TrlParser):
         """
         argv, recipe = self._split_recipe(list(sys.argv[1:] if argv is None else argv))
         argv = self._translate_command_line(argv)
-        self._refuse_unknown([word[2:].split("=", 1)[0] for word in argv if word.startswith("--")], "command line")
-        if any(word.split("=", 1)[0].replace("-", "_") == "__dataset_mixture" for word in argv):
-            raise ValueError("`dataset_mixture` can only be given in a recipe: it is a nested mapping.")
-        if recipe is None:
-            return self.parse_args_into_dataclasses(args=argv)
-        settings = self._translate_recipe(recipe)
-        self._refuse_unknown(settings, "recipe")
-        self._export(settings.pop("env", None) or {})
-        self.set_defaults_with_config(**settings)
-        return self.parse_args_into_dataclasses(args=argv)
+        self._check_command_line(argv)
+        if recipe is not None:
+            settings = self._translate_recipe(recipe)
+            self._refuse_unknown([name for name in settings if name not in self._types and name != "env"], "recipe")
+            _export(settings.pop("env", None) or {})
+            self.set_defaults_with_config(**{name: self._fit(name, value) for name, value in settings.items()})
+        # A file <script>.args beside the script would add arguments that nobody sees.
+        *outputs, rest = self.parse_args_into_dataclasses(
+            args=argv, return_remaining_strings=True, look_for_args_file=False
+        )
+        if rest:
+            raise ValueError(f"Words on the command line that belong to no argument: {rest}")
+        return tuple(outputs)
 
     def error(self, message: str) -> NoReturn:
-        """End the program with the message alone: the usage text of 250 arguments would bury it."""
-        self.exit(2, f"{self.prog}: error: {message}\nAll names are listed by --help.\n")
+        """Raise what argparse finds wrong, so that every mistake takes the same way out."""
+        raise ValueError(message)
 
     def _split_recipe(self, argv: list[str]) -> tuple[list[str], dict[str, Any] | None]:
         words: list[str] = []
@@ -165,7 +186,7 @@ class RecipeParser(TrlParser):
             position += 1
             name, has_value, value = word[2:].partition("=")
             name = name.replace("-", "_")
-            if not word.startswith("--") or name in self._known or name not in TRANSLATIONS:
+            if not word.startswith("--") or name in self._types or name not in TRANSLATIONS:
                 words.append(word)
                 continue
             if not has_value:
@@ -185,9 +206,9 @@ class RecipeParser(TrlParser):
     def _translate_recipe(self, recipe: dict[str, Any]) -> dict[str, Any]:
         settings: dict[str, Any] = {}
         for key, value in recipe.items():
-            new_key, new_value = key, value
-            if key not in self._known and key in TRANSLATIONS:
-                new_key, new_value = _translate(key, value)
+            new_key, new_value = key.replace("-", "_"), value
+            if new_key not in self._types and new_key in TRANSLATIONS:
+                new_key, new_value = _translate(new_key, value)
             if new_key is None:
                 continue
             if new_key in settings or (new_key != key and new_key in recipe):
@@ -195,52 +216,74 @@ class RecipeParser(TrlParser):
             settings[new_key] = new_value
         return settings
 
-    def _refuse_unknown(self, names: Any, source: str) -> None:
-        unknown = [name for name in names if name.replace("-", "_").removeprefix("no_") not in self._known
-                   and name.replace("-", "_") not in self._known]  # fmt: skip
-        if not unknown:
+    def _check_command_line(self, argv: list[str]) -> None:
+        options = [word.split("=", 1)[0] for word in argv if word.startswith("--")]
+        known = [option for option in options if option in self._option_string_actions]
+        self._refuse_unknown([option[2:] for option in options if option not in known], "command line")
+        names = [self._option_string_actions[option].dest for option in known]
+        if "dataset_mixture" in names:
+            raise ValueError("`dataset_mixture` can only be given in a recipe: it is a nested mapping.")
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"Given twice on the command line (old names count too): {doubled}. Keep one of each.")
+
+    def _refuse_unknown(self, names: list[str], source: str) -> None:
+        if not names:
             return
         lines = []
-        for name in unknown:
+        for name in names:
             old = name.replace("-", "_")
-            close = difflib.get_close_matches(old, self._known, n=1)
+            close = difflib.get_close_matches(old, self._types, n=1)
             hint = REMOVED.get(old) or (f"did you mean `{close[0]}`?" if close else "see --help for all names")
             lines.append(f"  {name}: {hint}")
         raise ValueError(f"Unknown arguments in the {source}:\n" + "\n".join(lines))
 
-    @staticmethod
-    def _export(variables: Any) -> None:
-        if not isinstance(variables, dict):
-            raise ValueError(f"`env` of a recipe is a mapping of environment variables, got: {variables!r}")
-        os.environ.update({name: str(value) for name, value in variables.items()})
+    def _fit(self, name: str, value: Any) -> Any:
+        """Fit a value of the recipe to its argument."""
+        if value is False and name in ("eval_strategy", "save_strategy", "logging_strategy"):
+            logger.warning("`%s: no` is read by YAML as false and taken for 'no': put it in quotes.", name)
+            return "no"
+        if isinstance(value, bool) and name == "resume_from_checkpoint":
+            return str(value).lower()
+        try:
+            value = fit_value(value, self._types[name])
+        except ValueError as error:
+            raise ValueError(f"`{name}` in the recipe {error}.") from error
+        choices = next(action.choices for action in self._actions if action.dest == name)
+        if choices is not None and value is not None and value not in choices:
+            raise ValueError(f"`{name}` in the recipe is {value!r}, but it must be one of {list(choices)}.")
+        return value
+
+
+def _export(variables: Any) -> None:
+    if not isinstance(variables, dict):
+        raise ValueError(f"`env` of a recipe is a mapping of environment variables, got: {variables!r}")
+    for name, value in variables.items():
+        if not isinstance(value, (str, int, float)):
+            raise ValueError(f"`env.{name}` of the recipe is {value!r}, but it must be text or a number.")
+    os.environ.update({str(name): str(value) for name, value in variables.items()})
+    _warn_if_late([str(name) for name in variables])
+
+
+def _warn_if_late(names: Iterable[str]) -> None:
+    late = sorted(name for name in names if name in _READ_AT_IMPORT)
+    if late:
+        logger.warning("%s: read when Python starts or a library is imported, so setting it in a recipe or in .env has "
+                       "no effect. Set it in the shell.", ", ".join(late))  # fmt: skip
 
 
 def _translate(name: str, value: Any) -> tuple[str | None, Any]:
     translation = TRANSLATIONS[name]
-    new_value = translation.convert(value)
+    try:
+        new_value = translation.convert(value)
+    except ValueError as error:
+        raise ValueError(f"`{name}` {error}.") from error
     reason = f" ({translation.reason})" if translation.reason else ""
     if translation.name is None:
         logger.warning("`%s` has no effect any more and is ignored%s.", name, reason)
     else:
         logger.warning("`%s` is now called `%s`%s: please change it.", name, translation.name, reason)
     return translation.name, new_value
-
-
-def load_recipe(path: str | Path) -> dict[str, Any]:
-    """Read a YAML recipe into a flat mapping.
-
-    Raises:
-        ValueError: The file does not exist, is not YAML, or holds no mapping.
-    """
-    try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"Cannot read the recipe {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"The recipe {path} is not valid YAML: {error}") from error
-    if not isinstance(recipe, dict):
-        raise ValueError(f"The recipe {path} must be a mapping of names to values.")
-    return recipe
 
 
 def parse_args(script_class: type, config_class: type, argv: Sequence[str] | None = None, **kwargs: Any) -> tuple:
@@ -258,9 +301,12 @@ def parse_args(script_class: type, config_class: type, argv: Sequence[str] | Non
     Returns:
         `(script_args, training_args, model_args)`.
     """
-    load_dotenv(Path.cwd() / ".env", override=False)
     parser = RecipeParser((script_class, config_class, ModelConfig), **kwargs)
     try:
+        before = set(os.environ)
+        load_dotenv(Path.cwd() / ".env", override=False)
+        _warn_if_late(set(os.environ) - before)
         return parser.parse(argv)
     except ValueError as error:
-        parser.error(str(error))
+        # The message alone: the usage text of 250 arguments would bury it.
+        parser.exit(2, f"{parser.prog}: error: {error}\nAll names are listed by --help.\n")

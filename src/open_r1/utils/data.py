@@ -170,6 +170,8 @@ def drop_null_rows(dataset: Dataset, columns: list[str], split: str) -> Dataset:
         ValueError: No row is left.
     """
     present = [column for column in columns if column in dataset.column_names]
+    if not present:
+        return dataset
     dropped = []
     start = 0
     for batch in dataset.select_columns(present).iter(batch_size=1000):

@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+# Rewards that say whether an answer is right: pass@k means something for these alone.
+PASS_REWARDS = ("accuracy_reward",)
+
 
 @dataclass
 class Record:
@@ -98,7 +101,7 @@ def summarize(records: Sequence[Record], num_generations: int, prefix: str) -> d
         prefix: First part of every metric's name.
 
     Returns:
-        `<prefix>_<reward>/avg@k` with `_low` and `_high` (95 % interval), `/pass@k` for rewards of 0 and 1, `/greedy`,
+        `<prefix>_<reward>/avg@k` with `_low` and `_high` (95 % interval), `/pass@k` for `PASS_REWARDS`, `/greedy`,
         and `<prefix>_completions/...` (mean length in tokens, share truncated), `<prefix>_num_problems`.
     """
     sampled, greedy = _by_problem(records, False, num_generations), _by_problem(records, True, 1)
@@ -116,8 +119,8 @@ def summarize(records: Sequence[Record], num_generations: int, prefix: str) -> d
         metrics |= {f"{key}/avg@{num_generations}": interval.mean,
                     f"{key}/avg@{num_generations}_low": interval.low,
                     f"{key}/avg@{num_generations}_high": interval.high}  # fmt: skip
-        if set(judged) <= {0.0, 1.0}:
-            passed = [pass_at_k(len(row), int(np.nansum(row)), len(row)) for row in scores_PG]
+        if name in PASS_REWARDS:
+            passed = [pass_at_k(len(row), sum(score == 1.0 for score in row), len(row)) for row in scores_PG]
             metrics[f"{key}/pass@{num_generations}"] = float(np.mean(passed))
         if greedy:
             scores = [_number(group[0].rewards[name]) for group in greedy.values()]

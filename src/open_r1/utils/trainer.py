@@ -155,7 +155,7 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         self._is_greedy = False
         self._records: list[Record] = []
         self._rollout: dict[str, list] = {}
-        self._rollout_batch = (0, 0)
+        self._rollout_batch = (-1, 0)
         self._seconds = {"generate": 0.0, "reward": 0.0, "step": 0.0}
         super().__init__(*args, reward_funcs=self._watched, **kwargs)
 

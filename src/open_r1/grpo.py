@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reinforcement learning with verifiable rewards (GRPO).
+
+    accelerate launch --config_file recipes/accelerate_configs/zero2.yaml src/open_r1/grpo.py \\
+        --config recipes/DeepSeek-R1-Distill-Qwen-1.5B/grpo/config_demo.yaml
+
+A row holds a prompt (`dataset_prompt_column`) and what the rewards need, mostly a gold `solution`; all its columns
+reach the rewards. Settings of the recipe can be overridden behind it.
+"""
+
+import os
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
+
+from datasets import Dataset, DatasetDict
+from transformers import PreTrainedTokenizerBase
+from trl import get_peft_config
+
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
+from open_r1.preflight import check_grpo_settings, check_ideal_completion, reward_context
+from open_r1.rewards import REWARDS, get_reward_funcs
+from open_r1.utils.arguments import parse_args
+from open_r1.utils.callbacks import get_callbacks
+from open_r1.utils.data import (
+    drop_long_prompts,
+    drop_null_rows,
+    get_dataset,
+    require_columns,
+    require_split,
+    to_conversations,
+)
+from open_r1.utils.model_utils import fit_embeddings, get_model, get_tokenizer
+from open_r1.utils.trainer import GRPOTrainer
+from open_r1.utils.training import ignore_bias_buffers, run_training, start_run
+
+
+def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args: ModelConfig) -> dict[str, float]:
+    """Train and return the metrics of training and evaluation."""
+    checkpoint = start_run(script_args, training_args, model_args)
+    max_prompt_tokens = check_grpo_settings(script_args, training_args, model_args)
+    tokenizer = get_tokenizer(model_args, training_args)
+
+    dataset = get_dataset(script_args)
+    needs_test = training_args.do_eval or training_args.eval_strategy != "no"
+    splits = {"training": script_args.dataset_train_split}
+    splits |= {"evaluation": script_args.dataset_test_split} if needs_test else {}
+    rows = {
+        purpose: prepare_split(dataset, split, purpose, tokenizer, script_args, training_args, max_prompt_tokens)
+        for purpose, split in splits.items()
+    }
+    context = reward_context(tokenizer, rows["training"], training_args)
+    check_ideal_completion(script_args, rows["training"], tokenizer, context)
+
+    model = get_model(model_args, training_args)
+    fit_embeddings(model, tokenizer)
+    if script_args.ignore_bias_buffers:
+        ignore_bias_buffers(model)
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=get_reward_funcs(script_args, context),
+        args=training_args,
+        train_dataset=rows["training"],
+        eval_dataset=rows.get("evaluation"),
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        callbacks=get_callbacks(training_args, model_args),
+    )
+    return run_training(trainer, script_args, training_args, tokenizer, checkpoint)
+
+
+def prepare_split(
+    dataset: DatasetDict,
+    split: str,
+    purpose: str,
+    tokenizer: PreTrainedTokenizerBase,
+    script_args: GRPOScriptArguments,
+    training_args: GRPOConfig,
+    max_prompt_tokens: int | None,
+) -> Dataset:
+    """Return the rows of a split as conversations, without null prompts and without prompts that are too long."""
+    rows = require_split(dataset, split, purpose)
+    rows = drop_null_rows(rows, [script_args.dataset_prompt_column], split)
+    rows = to_conversations(rows, script_args, training_args.system_prompt)
+    needed = sorted({column for name in script_args.reward_funcs for column in REWARDS[name].columns})
+    require_columns(rows, needed, f"split {split!r}, needed by the rewards {script_args.reward_funcs}")
+    rows = drop_null_rows(rows, needed, split)
+    return drop_long_prompts(rows, tokenizer, max_prompt_tokens, split)
+
+
+if __name__ == "__main__":
+    main(*parse_args(GRPOScriptArguments, GRPOConfig, description=__doc__))

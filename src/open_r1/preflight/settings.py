@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings that cannot work together or on this machine; nothing but the arguments is looked at."""
+
+import importlib.util
+
+import torch
+from transformers import AutoConfig
+from trl import ModelConfig
+
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.rewards import REWARDS, get_reward_funcs
+from open_r1.utils.hub import check_hub_revision_exists
+
+
+def check_sft_settings(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig) -> None:
+    """Refuse an SFT run that cannot work.
+
+    Raises:
+        ValueError: See the message.
+    """
+    _check_common(training_args, model_args)
+    get_reward_funcs(script_args)  # names and parameters of `eval_reward_funcs`
+    if script_args.eval_reward_funcs and not (training_args.do_eval or training_args.eval_strategy != "no"):
+        raise ValueError("`eval_reward_funcs` is set, but nothing is evaluated: set `do_eval: true`.")
+    context = context_length(training_args, model_args)
+    if context is not None and training_args.max_length is not None and training_args.max_length > context:
+        raise ValueError(
+            f"`max_length` is {training_args.max_length} tokens, but {model_args.model_name_or_path} was made for "
+            f"{context} (max_position_embeddings): lower it, or train a model with a longer context."
+        )
+
+
+def check_grpo_settings(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args: ModelConfig) -> int:
+    """Refuse a GRPO run that cannot work.
+
+    Returns:
+        The number of tokens a prompt may have: `max_prompt_length`, or what the model's context leaves beside the
+        completion, whichever is less.
+
+    Raises:
+        ValueError: See the message.
+    """
+    _check_common(training_args, model_args)
+    names = script_args.reward_funcs
+    if not names:
+        raise ValueError(f"`reward_funcs` is empty. Known rewards: {sorted(REWARDS)}")
+    get_reward_funcs(script_args)
+    weights = training_args.reward_weights
+    if weights is not None and len(weights) != len(names):
+        raise ValueError(
+            f"`reward_weights` has {len(weights)} numbers for {len(names)} rewards ({names}): give one weight each."
+        )
+    _check_groups(script_args, training_args)
+    if training_args.use_vllm and importlib.util.find_spec("vllm") is None:
+        raise ValueError(
+            "`use_vllm: true`, but vLLM is not installed: `make install EXTRAS=train,vllm` on a GPU machine, or "
+            "`--use_vllm false` to generate with transformers."
+        )
+    return _max_prompt_tokens(script_args, training_args, model_args)
+
+
+def _check_common(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
+    has_cuda = torch.cuda.is_available() and not training_args.use_cpu
+    if training_args.use_liger_kernel and not has_cuda:
+        # Without this it fails in the first forward pass and leaves the model classes patched.
+        raise ValueError("`use_liger_kernel: true` needs a CUDA device (its kernels are Triton): set it to false.")
+    attention = model_args.attn_implementation or ""
+    if attention.startswith("flash_attention"):
+        if not has_cuda:
+            raise ValueError(f"`attn_implementation: {attention}` needs a CUDA device: use `sdpa` on this machine.")
+        if attention == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
+            raise ValueError(
+                "`attn_implementation: flash_attention_2`, but flash-attn is not installed. It is a step of its own: "
+                "`pip install flash-attn --no-build-isolation` (needs the CUDA toolkit), or use `sdpa`."
+            )
+    if (model_args.load_in_4bit or model_args.load_in_8bit) and importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError("`load_in_4bit`/`load_in_8bit` need bitsandbytes: `make install EXTRAS=train`.")
+    if training_args.benchmarks:
+        raise ValueError(
+            f"`benchmarks: {training_args.benchmarks}`: this version cannot submit benchmark jobs yet. Remove the "
+            "setting; `do_eval: true` evaluates on the test split."
+        )
+    check_hub_revision_exists(training_args)
+
+
+def _check_groups(script_args: GRPOScriptArguments, training_args: GRPOConfig) -> None:
+    group = training_args.num_generations
+    local = training_args.per_device_train_batch_size * training_args.steps_per_generation
+    for name in script_args.reward_funcs:
+        if REWARDS[name].needs_whole_group and local % group:
+            raise ValueError(
+                f"The reward {name!r} compares the completions of a group, but a process sees {local} completions at "
+                f"a time (per_device_train_batch_size {training_args.per_device_train_batch_size} x "
+                f"steps_per_generation {training_args.steps_per_generation}), which is no multiple of "
+                f"num_generations {group}. Make it one."
+            )
+    if training_args.do_eval or training_args.eval_strategy != "no":
+        group = training_args.num_generations_eval or group
+        batch = training_args.per_device_eval_batch_size * training_args.world_size
+        if batch % group:
+            raise ValueError(
+                f"Evaluation samples groups of {group} (num_generations_eval), but a batch has {batch} completions "
+                f"(per_device_eval_batch_size {training_args.per_device_eval_batch_size} x {training_args.world_size} "
+                "processes): make the batch a multiple of the group."
+            )
+
+
+def _max_prompt_tokens(
+    script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args: ModelConfig
+) -> int | None:
+    context = context_length(training_args, model_args)
+    limit = script_args.max_prompt_length
+    if context is None:
+        return limit
+    if training_args.use_vllm and training_args.vllm_max_model_length is not None:
+        context = min(context, training_args.vllm_max_model_length)
+    room = context - training_args.max_completion_length
+    if room <= 0:
+        raise ValueError(
+            f"`max_completion_length` is {training_args.max_completion_length}, but the context of the model has only "
+            f"{context} tokens for prompt and completion together: lower it."
+        )
+    if limit is not None and limit > room:
+        raise ValueError(
+            f"max_prompt_length {limit} + max_completion_length {training_args.max_completion_length} exceed the "
+            f"model's context of {context} tokens: lower one of them."
+        )
+    return room if limit is None else limit
+
+
+def context_length(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> int | None:
+    """Return the context of the model in tokens, or None when its config does not say."""
+    config = AutoConfig.from_pretrained(
+        model_args.model_name_or_path,
+        revision=model_args.model_revision,
+        trust_remote_code=training_args.trust_remote_code,
+    )
+    return config.get_text_config().to_dict().get("max_position_embeddings")

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Supervised fine-tuning on reasoning traces.
+
+    accelerate launch --config_file recipes/accelerate_configs/zero3.yaml src/open_r1/sft.py \\
+        --config recipes/OpenR1-Distill-7B/sft/config_distill.yaml
+
+A row holds `messages`, or `prompt` and `completion`, or `text`. Settings of the recipe can be overridden behind it.
+"""
+
+import os
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
+
+from datasets import Dataset, DatasetDict
+from transformers import PreTrainedTokenizerBase
+from trl import get_peft_config
+
+from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
+from open_r1.evaluation.policy import PolicyEvaluator
+from open_r1.preflight import check_sft_settings, completion_prefix
+from open_r1.rewards import RewardContext, get_reward_funcs
+from open_r1.utils.arguments import parse_args
+from open_r1.utils.callbacks import get_callbacks
+from open_r1.utils.data import (
+    drop_null_rows,
+    get_dataset,
+    require_columns,
+    require_split,
+    to_conversations,
+)
+from open_r1.utils.model_utils import fit_embeddings, get_model, get_tokenizer
+from open_r1.utils.trainer import SFTTrainer
+from open_r1.utils.training import check_eos_is_learned, ignore_bias_buffers, run_training, start_run
+
+
+def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig) -> dict[str, float]:
+    """Train and return the metrics of training and evaluation."""
+    checkpoint = start_run(script_args, training_args, model_args)
+    check_sft_settings(script_args, training_args, model_args)
+    tokenizer = get_tokenizer(model_args, training_args)
+
+    dataset = get_dataset(script_args)
+    needs_test = training_args.do_eval or training_args.eval_strategy != "no"
+    train_dataset = prepare_split(dataset, script_args.dataset_train_split, "training", training_args)
+    eval_dataset, evaluator = None, None
+    if needs_test:
+        eval_dataset = prepare_split(dataset, script_args.dataset_test_split, "evaluation", training_args)
+        if script_args.eval_reward_funcs:
+            test = dataset[script_args.dataset_test_split]
+            evaluator = build_evaluator(test, tokenizer, script_args, training_args)
+
+    model = get_model(model_args, training_args)
+    fit_embeddings(model, tokenizer)
+    if script_args.ignore_bias_buffers:
+        ignore_bias_buffers(model)
+    trainer = SFTTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        callbacks=get_callbacks(training_args, model_args),
+        policy_evaluator=evaluator,
+        num_generations=script_args.eval_num_generations,
+    )
+    check_eos_is_learned(trainer, tokenizer)
+    return run_training(trainer, script_args, training_args, tokenizer, checkpoint)
+
+
+def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args: SFTConfig) -> Dataset:
+    """Return the rows of a split in the one format that TRL should read.
+
+    A row with `messages` and `prompt` (codeforces-cots) is a conversation with its bare prompt beside it: TRL would
+    take the prompt for the input, so only `messages` is kept.
+    """
+    rows = require_split(dataset, split, purpose)
+    text = training_args.dataset_text_field
+    for columns in (["messages"], ["prompt", "completion"], [text]):
+        if all(column in rows.column_names for column in columns):
+            extra = [name for name in ("tools", "chat_template_kwargs") if name in rows.column_names]
+            return drop_null_rows(rows.select_columns([*columns, *extra]), columns, split)
+    require_columns(rows, ["messages"], f"split {split!r}; or give `prompt` and `completion`, or `{text}`")
+    raise AssertionError("unreachable: the columns were found above")
+
+
+def build_evaluator(
+    rows: Dataset, tokenizer: PreTrainedTokenizerBase, script_args: SFTScriptArguments, training_args: SFTConfig
+) -> PolicyEvaluator:
+    """Return the evaluation of the test split by sampling, with the rewards of `eval_reward_funcs`."""
+    rows = to_conversations(rows, script_args, training_args.system_prompt)
+    context = RewardContext(
+        num_generations=script_args.eval_num_generations,
+        completion_prefix=completion_prefix(tokenizer, rows[0]["prompt"]),
+        eos_token_ids=(tokenizer.eos_token_id,),
+        max_completion_length=script_args.eval_max_completion_length,
+    )
+    return PolicyEvaluator(
+        dataset=rows,
+        reward_funcs=get_reward_funcs(script_args, context),
+        tokenizer=tokenizer,
+        num_generations=script_args.eval_num_generations,
+        temperature=script_args.eval_temperature,
+        max_completion_length=script_args.eval_max_completion_length,
+        batch_size=training_args.per_device_eval_batch_size,
+        with_greedy=training_args.eval_greedy,
+    )
+
+
+if __name__ == "__main__":
+    main(*parse_args(SFTScriptArguments, SFTConfig, description=__doc__))
