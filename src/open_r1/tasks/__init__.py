@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Procedural, verifiable data: one module a task, each with a generator and a checker; no torch, no downloads.
+
+A recipe names a task as a data set: `dataset_name: tasks/running_sums`, `dataset_config: rl`.
+A task is a function `load(config, seed) -> {split: rows}`; to add one, write its module and put it in TASKS.
+"""
+
+from collections.abc import Callable
+
+from open_r1.tasks import running_sums
+
+Row = dict[str, object]
+TaskLoader = Callable[[str | None, int], dict[str, list[Row]]]
+
+TASKS: dict[str, TaskLoader] = {
+    "running_sums": running_sums.load,
+}
+
+
+def list_tasks() -> list[str]:
+    """Returns the names that `load_task` knows, sorted."""
+    return sorted(TASKS)
+
+
+def load_task(name: str, config: str | None = None, seed: int = 0) -> dict[str, list[Row]]:
+    """Builds the splits of a procedural task; the same arguments always give the same rows.
+
+    Args:
+        name: Name of the task, without the `tasks/` in front.
+        config: Which of the task's data sets; None takes the task's default.
+        seed: Picks the rows. Test rows of any seed stay disjoint from training rows of every seed.
+
+    Raises:
+        ValueError: The task or the config does not exist; the message lists those that do.
+    """
+    if name not in TASKS:
+        raise ValueError(f"Unknown task {name!r}: there is {', '.join(list_tasks())}.")
+    return TASKS[name](config, seed)
