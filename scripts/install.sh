@@ -85,7 +85,7 @@ install_cpu_torch() {
         say "no GPU seen: took the CPU build of PyTorch from TORCH_INDEX_URL"
     else
         say "no CPU build of PyTorch found (neither by pip nor at $index_url)."
-        say "Going on with the standard build: it runs without a GPU, but brings about 3 GB of CUDA libraries (7 GB on disk)."
+        say "Going on with the standard build: it runs without a GPU, but brings several GB of CUDA libraries."
     fi
 }
 
@@ -155,6 +155,10 @@ if [[ ,$wanted, == *,serving,* ]]; then
 fi
 wanted=$(merge_extras <<<"$wanted")
 check_extras "$wanted"
+if [[ $venv == *" "* && ,$wanted, == *,vllm* ]]; then
+    die "vLLM compiles when it starts, which PyTorch cannot do below a folder with a space in its name ($venv);" \
+        "choose another place: make install_serving VENV_SERVING=/path/to/venv (or VENV=... with make install)"
+fi
 extras=$({ printf '%s\n' "$wanted"; cat "$ours" 2>/dev/null || true; } | merge_extras)
 print="$(fingerprint) $extras"
 if [[ ! -e $marker && -e $stamp && $(<"$stamp") == "$print" ]]; then
