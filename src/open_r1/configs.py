@@ -44,6 +44,8 @@ class DatasetConfig:
     weight: float | None = None
 
     def __post_init__(self) -> None:
+        _check_types(self, f"data set {self.id!r}", id=str, config=str | None, split=str, columns=list | None,
+                     weight=float | int | None)  # fmt: skip
         if self.weight is not None and not 0 < self.weight <= 1:
             raise ValueError(
                 f"`weight` of data set {self.id!r} is {self.weight}: it is the share of its rows to keep, in (0, 1]."
@@ -65,6 +67,7 @@ class DatasetMixtureConfig:
     test_split_size: float | None = None
 
     def __post_init__(self) -> None:
+        _check_types(self, "`dataset_mixture`", datasets=list, seed=int, test_split_size=float | int | None)
         if not self.datasets:
             raise ValueError("`dataset_mixture.datasets` is empty: name at least one data set.")
         if self.test_split_size is not None and not 0 < self.test_split_size < 1:
@@ -100,9 +103,17 @@ def _build_mixture(value: Any) -> DatasetMixtureConfig:
 
 def _refuse_unknown_keys(value: dict[str, Any], config_class: type, where: str) -> None:
     allowed = [entry.name for entry in fields(config_class)]
-    unknown = sorted(set(value) - set(allowed))
+    unknown = sorted(set(value) - set(allowed), key=str)
     if unknown:
         raise ValueError(f"Unknown keys in `{where}`: {unknown}. Allowed: {allowed}")
+
+
+def _check_types(config: Any, where: str, **kinds: Any) -> None:
+    for name, kind in kinds.items():
+        value = vars(config)[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            allowed = str(kind).removeprefix("<class '").removesuffix("'>")
+            raise ValueError(f"`{name}` of {where} is {value!r}, but it must be of type {allowed}.")
 
 
 @dataclass
@@ -132,7 +143,7 @@ class ScriptArguments(trl.ScriptArguments):
     )
 
     def __post_init__(self) -> None:
-        if self.dataset_name is None and self.dataset_mixture is None:
+        if not self.dataset_name and self.dataset_mixture is None:
             raise ValueError("Either `dataset_name` or `dataset_mixture` must be provided")
         if self.dataset_name is not None and self.dataset_mixture is not None:
             raise ValueError("`dataset_name` and `dataset_mixture` are both set: remove one of them.")
@@ -293,10 +304,15 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
     )
 
     def __post_init__(self) -> None:
+        # On the command line the truth values that TRL allows are text; TRL would refuse that at the first step.
+        words = {"true": "group", "false": "none"}
+        self.scale_rewards = words.get(str(self.scale_rewards).lower(), self.scale_rewards)
+        if self.scale_rewards not in ("group", "batch", "none"):
+            raise ValueError(f"`scale_rewards` is {self.scale_rewards!r}: it must be 'group', 'batch' or 'none'.")
         launched = int(os.environ.get("WORLD_SIZE", "1"))
         steps = self.steps_per_generation or self.gradient_accumulation_steps
         batch = self.generation_batch_size or self.per_device_train_batch_size * launched * steps
-        if batch % self.num_generations:
+        if not self.num_generations or batch % self.num_generations:
             valid = [number for number in range(2, batch + 1) if batch % number == 0]
             raise ValueError(
                 f"A generation batch has {batch} completions (per_device_train_batch_size "

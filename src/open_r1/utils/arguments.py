@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from dotenv import load_dotenv
-from transformers.hf_argparser import string_to_bool
 from trl import ModelConfig, TrlParser
 
 from open_r1.utils.recipes import fit_value, load_recipe
@@ -115,15 +114,14 @@ REMOVED: dict[str, str] = {
 
 # Libraries read these once, before a recipe can be read.
 _READ_AT_IMPORT = {"HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE",
-                   "HF_HUB_ENABLE_HF_TRANSFER", "HF_HUB_DISABLE_TELEMETRY", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE",
-                   "PYTHONHASHSEED", "PYTHONPATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS"}  # fmt: skip
+                   "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "PYTHONPATH",
+                   "PYTHONHASHSEED", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS"}  # fmt: skip
 
 
 class RecipeParser(TrlParser):
     """`TrlParser` that translates old names first and refuses unknown ones from both sources alike."""
 
     def __init__(self, dataclass_types: Sequence[type], **kwargs: Any) -> None:
-        # Before the parser is built: it narrows the types of the fields in place.
         self._types: dict[str, Any] = {}
         for dataclass_type in dataclass_types:
             hints = get_type_hints(dataclass_type)
@@ -131,7 +129,7 @@ class RecipeParser(TrlParser):
         # Abbreviations would let a typo set a neighbouring argument.
         super().__init__(dataclass_types, allow_abbrev=False, **kwargs)
         for action in self._actions:
-            if action.type is string_to_bool and action.nargs is None:
+            if self._types.get(action.dest) == bool | None and action.nargs is None:
                 action.nargs, action.const = "?", True  # `--bf16` works like every other flag
 
     def parse(self, argv: Sequence[str] | None = None) -> tuple[Any, ...]:
@@ -243,8 +241,8 @@ class RecipeParser(TrlParser):
         if value is False and name in ("eval_strategy", "save_strategy", "logging_strategy"):
             logger.warning("`%s: no` is read by YAML as false and taken for 'no': put it in quotes.", name)
             return "no"
-        if isinstance(value, bool) and name == "resume_from_checkpoint":
-            return str(value).lower()
+        if isinstance(value, bool) and name in ("resume_from_checkpoint", "scale_rewards"):
+            return value  # declared as text, but read as a truth value too
         try:
             value = fit_value(value, self._types[name])
         except ValueError as error:
@@ -268,8 +266,10 @@ def _export(variables: Any) -> None:
 def _warn_if_late(names: Iterable[str]) -> None:
     late = sorted(name for name in names if name in _READ_AT_IMPORT)
     if late:
-        logger.warning("%s: read when Python starts or a library is imported, so setting it in a recipe or in .env has "
-                       "no effect. Set it in the shell.", ", ".join(late))  # fmt: skip
+        logger.warning(
+            "%s: libraries read this when they are imported; a recipe or .env sets it too late. Set it in the shell.",
+            ", ".join(late),
+        )
 
 
 def _translate(name: str, value: Any) -> tuple[str | None, Any]:

@@ -78,7 +78,7 @@ def fit_value(value: Any, hint: Any) -> Any:
             continue
     hint_text = " or ".join(dict.fromkeys(_name_of(option) for option in options))
     quotes = " (put it in quotes)" if str in options and not isinstance(value, (dict, list)) else ""
-    raise ValueError(f"is {value!r}, but it must be {hint_text}{quotes}")
+    raise ValueError(f"is {'null' if value is None else repr(value)}, but it must be {hint_text}{quotes}")
 
 
 def _is_exactly(value: Any, option: Any) -> bool:
