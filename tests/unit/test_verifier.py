@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+import math_verify
 import pytest
 
 from open_r1.rewards.answer_extraction import extract_answer, extract_gold
@@ -43,7 +44,7 @@ HOSTILE_FORMULAS = [
 
 
 @pytest.mark.parametrize("formula", HOSTILE_FORMULAS, ids=lambda formula: repr(formula[:20]))
-def test_hostile_answer_is_wrong_within_a_second(formula: str):
+def test_hostile_answer_is_wrong_and_costs_little(formula: str):
     start = time.process_time()
     assert verify("3", rf"<answer>{formula}</answer>") is W
     assert verify(r"\sqrt{3}", rf"<answer>{formula}</answer>") is W
@@ -214,6 +215,7 @@ ALGEBRA = [
     (r"\infty", r"-\infty", W),
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\3\end{pmatrix}", W),
     ("7", r"\text{seven}", W),
+    (r"\mathbb{R}", r"e)\boxed\mathbb{R}", W),
     ("7", r"\frac{1}{", W),
 ]
 
@@ -262,6 +264,15 @@ def test_leaves_the_alarm_and_the_handler_of_others_alone():
 def test_a_comparison_that_never_ends_is_a_timeout(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("open_r1.rewards.verifier.COMPARE_TIMEOUT_S", 1)
     assert verify(r"\sqrt{2}+x", r"\boxed{(x+1)^{2023}}") is Verdict.TIMEOUT
+
+
+def test_a_comparison_that_fails_is_a_crash(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    def fail(*args, **kwargs):
+        raise RuntimeError("a bug in the algebra system")
+
+    monkeypatch.setattr(math_verify, "verify", fail)
+    assert verify(r"\sqrt{5}", r"\boxed{2\sqrt{5}}") is Verdict.CRASH
+    assert "a bug in the algebra system" in caplog.text
 
 
 @pytest.mark.parametrize(

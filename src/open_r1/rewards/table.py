@@ -20,20 +20,43 @@ T = TypeVar("T")
 
 
 class RewardArguments(Protocol):
-    """The fields of `GRPOScriptArguments` that rewards read; each reward reads only its own."""
+    """The fields of the script arguments that rewards read; each reward reads only its own."""
 
-    reward_funcs: list[str]
-    cosine_min_value_wrong: float
-    cosine_max_value_wrong: float
-    cosine_min_value_correct: float
-    cosine_max_value_correct: float
-    cosine_max_len: int
-    repetition_n_grams: int
-    repetition_max_penalty: float
-    repetition_language: str
-    code_language: str
-    max_completion_len: int
-    soft_punish_cache: int
+    @property
+    def reward_funcs(self) -> list[str]: ...
+
+    @property
+    def cosine_min_value_wrong(self) -> float: ...
+
+    @property
+    def cosine_max_value_wrong(self) -> float: ...
+
+    @property
+    def cosine_min_value_correct(self) -> float: ...
+
+    @property
+    def cosine_max_value_correct(self) -> float: ...
+
+    @property
+    def cosine_max_len(self) -> int: ...
+
+    @property
+    def repetition_n_grams(self) -> int: ...
+
+    @property
+    def repetition_max_penalty(self) -> float: ...
+
+    @property
+    def repetition_language(self) -> str: ...
+
+    @property
+    def code_language(self) -> str: ...
+
+    @property
+    def max_completion_len(self) -> int: ...
+
+    @property
+    def soft_punish_cache(self) -> int: ...
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from types import ModuleType
@@ -155,7 +155,7 @@ def _parse_spelling(text: str) -> Formula:
     try:
         expressions = library.parse(
             text,
-            extraction_config=[library.LatexExtractionConfig(boxed_match_priority=0)],
+            extraction_config=[_latex_config()],
             fallback_mode="no_fallback",
             extraction_mode="first_match",
             parsing_timeout=_signal_timeout(PARSE_TIMEOUT_S),
@@ -192,6 +192,13 @@ def _signal_timeout(timeout_s: int) -> int | None:
     if not is_main_thread or signal.getsignal(signal.SIGALRM) is None:
         return None
     return timeout_s if signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0) else None
+
+
+@lru_cache(maxsize=1)
+def _latex_config() -> Any:
+    """Returns math-verify's settings for a formula whose box has been opened already, by counting braces."""
+    config = _load_math_verify().LatexExtractionConfig(boxed_match_priority=-1)
+    return replace(config, normalization_config=replace(config.normalization_config, boxed="none"))
 
 
 @lru_cache(maxsize=1)
