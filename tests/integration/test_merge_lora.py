@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Merging a LoRA adapter into its base: same logits, whole files, clear refusals."""
+
+import json
+
+import peft
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+
+from open_r1.utils.checkpoints import MANIFEST_NAME, STAGING_NAME, missing_from
+from scripts.merge_lora import main
+from tests.integration.byte_tokenizer import byte_tokenizer
+
+TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+
+
+def build_base(folder, vocab_size, **changes):
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=vocab_size, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, initializer_range=0.3, **changes,
+    )  # fmt: skip
+    model = Qwen3ForCausalLM(config)
+    model.save_pretrained(folder)
+    return model
+
+
+def save_adapter(model, folder, target_modules="all-linear", **options):
+    # init_lora_weights=False gives B random values too, so that the adapter changes the model.
+    config = peft.LoraConfig(
+        r=4, lora_alpha=8, init_lora_weights=False, task_type="CAUSAL_LM", target_modules=target_modules, **options
+    )
+    torch.manual_seed(1)
+    adapted = peft.get_peft_model(model, config).eval()
+    adapted.save_pretrained(folder)
+    return adapted
+
+
+def logits(model):
+    with torch.inference_mode():
+        return model(input_ids=torch.arange(40).reshape(2, 20)).logits
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return byte_tokenizer(TEMPLATE, eos_token="<|im_end|>")
+
+
+@pytest.fixture
+def run(tmp_path, tokenizer):
+    """A base, and an adapter with tokenizer as a training leaves it; yields the adapted model."""
+    model = build_base(tmp_path / "base", len(tokenizer))
+    model.name_or_path = model.config._name_or_path = str(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "run")
+    return save_adapter(model, tmp_path / "run")
+
+
+def merge(tmp_path, *options, adapter="run", output="merged"):
+    return main(["--adapter", str(tmp_path / adapter), "--output_dir", str(tmp_path / output), *options])
+
+
+def test_merged_model_equals_base_plus_adapter(run, tmp_path, tokenizer, capsys):
+    assert merge(tmp_path, "--dtype", "float32") == 0
+
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert (logits(merged) - logits(run)).abs().max() <= 1e-5 * logits(run).abs().max()
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    assert (logits(merged) - logits(base)).abs().max() > 0.1, "the adapter had no effect"
+    assert not (tmp_path / "merged" / "adapter_config.json").exists()
+    assert merged.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert AutoTokenizer.from_pretrained(tmp_path / "merged").chat_template == TEMPLATE
+    assert missing_from(tmp_path / "merged") is None
+    assert "max abs diff" in capsys.readouterr().out
+
+
+def test_default_dtype_is_bfloat16(run, tmp_path):
+    assert merge(tmp_path) == 0
+    assert json.loads((tmp_path / "merged" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_dora_and_rslora_merge(tmp_path, tokenizer):
+    model = build_base(tmp_path / "base", len(tokenizer))
+    tokenizer.save_pretrained(tmp_path / "run")
+    adapted = save_adapter(model, tmp_path / "run", use_dora=True, use_rslora=True)
+    assert merge(tmp_path, "--dtype", "float32", "--base_model", str(tmp_path / "base")) == 0
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert (logits(merged) - logits(adapted)).abs().max() <= 1e-5 * logits(adapted).abs().max()
+
+
+def test_embedding_grown_in_training_is_merged(tmp_path, tokenizer):
+    build_base(tmp_path / "base", len(tokenizer) - 3)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    model.resize_token_embeddings(len(tokenizer))
+    tokenizer.save_pretrained(tmp_path / "run")
+    adapted = save_adapter(model, tmp_path / "run")
+    assert merge(tmp_path, "--dtype", "float32") == 0
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert merged.config.vocab_size == len(tokenizer)
+    assert (logits(merged) - logits(adapted)).abs().max() <= 1e-5 * logits(adapted).abs().max()
+
+
+def test_merge_that_changes_the_model_is_not_published(tmp_path, tokenizer, capsys):
+    # The output layer shares its weights with the embedding: merged into it, the adapter changes the input as well.
+    model = build_base(tmp_path / "base", len(tokenizer), tie_word_embeddings=True)
+    tokenizer.save_pretrained(tmp_path / "run")
+    save_adapter(model, tmp_path / "run", target_modules=["lm_head"])
+    assert merge(tmp_path, "--dtype", "float32", "--base_model", str(tmp_path / "base")) == 1
+    assert "differs by more than rounding" in capsys.readouterr().err
+    assert not (tmp_path / "merged" / "config.json").exists()
+
+
+def test_merge_that_was_cut_short_runs_again(run, tmp_path):
+    staging = tmp_path / "merged" / STAGING_NAME
+    staging.mkdir(parents=True)
+    (staging / "model.safetensors").write_bytes(b"half")
+    assert merge(tmp_path) == 0
+    assert not staging.exists()
+
+
+def make_adapter_unfinished(tmp_path):
+    (tmp_path / "run" / MANIFEST_NAME).write_text('{"files": {"adapter_model.safetensors": 1}}')
+
+
+def quantise_base(tmp_path):
+    path = tmp_path / "base" / "config.json"
+    config = json.loads(path.read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    path.write_text(json.dumps(config))
+
+
+def change_adapter(**changes):
+    def change(tmp_path):
+        path = tmp_path / "run" / "adapter_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return change
+
+
+def swap_base(tmp_path):
+    config = json.loads((tmp_path / "base" / "config.json").read_text())
+    small = Qwen3ForCausalLM(Qwen3Config(**{**config, "intermediate_size": 16}))
+    small.save_pretrained(tmp_path / "base")
+
+
+def fill_output(tmp_path):
+    (tmp_path / "merged").mkdir()
+    (tmp_path / "merged" / "thesis.tex").write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "options", "message"),
+    [
+        (None, {"adapter": "nowhere"}, "no such folder"),
+        (None, {"adapter": "base"}, "a whole model"),
+        (None, {"output": "run"}, "is the folder of the adapter"),
+        (None, {"output": "base"}, "is the folder of the base model"),
+        (fill_output, {}, "is not empty"),
+        (make_adapter_unfinished, {}, "is not whole"),
+        (quantise_base, {}, "stored quantised (bitsandbytes)"),
+        (change_adapter(peft_type="LOHA"), {}, "only LoRA"),
+        (change_adapter(task_type="SEQ_CLS"), {}, "only LoRA"),
+        (change_adapter(base_model_name_or_path=None), {}, "names no base model"),
+        (change_adapter(base_model_name_or_path="/gone/base"), {}, "give --base_model"),
+        (swap_base, {}, "does not fit the base model"),
+    ],
+)
+def test_refusal_says_why_and_writes_nothing(run, tmp_path, capsys, break_it, options, message):
+    if break_it is not None:
+        break_it(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert merge(tmp_path, **options) == 1
+    assert message in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_help_names_the_arguments(capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        main(["--help"])
+    assert exit_info.value.code == 0
+    assert "--base_model" in capsys.readouterr().out
