@@ -30,7 +30,7 @@ def completion_prefix(tokenizer: PreTrainedTokenizerBase, prompt: list[dict]) ->
 def reward_context(tokenizer: PreTrainedTokenizerBase, dataset: Dataset, training_args: GRPOConfig) -> RewardContext:
     """Return what rewards need to know of the run and TRL does not pass."""
     return RewardContext(
-        num_generations=training_args.num_generations,
+        num_generations=training_args.num_generations or 1,
         completion_prefix=completion_prefix(tokenizer, dataset[0]["prompt"]),
         eos_token_ids=(tokenizer.eos_token_id,),
         max_completion_length=training_args.max_completion_length,

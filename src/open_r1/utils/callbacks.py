@@ -4,6 +4,7 @@
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.utils.hub import IGNORED_PATTERNS, UPLOADS_NAME, checkpoint_revision, push_folder
+from open_r1.utils.progress import CompactProgressCallback
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +108,10 @@ class PushToHubRevisionCallback(TrainerCallback):
         logger.warning("%s was not pushed to the hub: %s: %s", revision, type(error).__name__, error)
 
 
-CALLBACKS: dict[str, type[TrainerCallback]] = {"push_to_hub_revision": PushToHubRevisionCallback}
+CALLBACKS: dict[str, Callable[[ModelConfig], TrainerCallback]] = {
+    "compact_progress": lambda model_config: CompactProgressCallback(),
+    "push_to_hub_revision": PushToHubRevisionCallback,
+}
 
 
 def get_callbacks(train_config: SFTConfig | GRPOConfig, model_config: ModelConfig) -> list[TrainerCallback]:

@@ -7,6 +7,7 @@ A row of the training split, before and after `to_conversations` (SFT rows are l
     {"prompt": [{"role": "user", "content": "Compute 7+9-8"}], "problem": ..., "solution": "8"}
 """
 
+import glob
 import logging
 import re
 from pathlib import Path
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _FILE_FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 _TASK_PREFIX = "tasks/"
-_SLICE = re.compile(r"(?P<split>[\w.\-/]+)\[(?P<start>\d*%?):(?P<stop>\d*%?)\]")
+_SLICE = re.compile(r"(?P<split>[\w.\-/]+)\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\]")
 
 
 def get_dataset(args: ScriptArguments) -> DatasetDict:
@@ -66,11 +67,14 @@ def load_source(name: str, config: str | None = None, seed: int = 0) -> DatasetD
             return _load_file(path)
         if path.is_dir():
             return _load_folder(path, config)
-        return _load_from_hub(name, config)
-    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        # The libraries name neither the file nor the setting; their reason is kept below ours.
-        reason = str(error.__cause__ or error).strip().splitlines()[0] if str(error.__cause__ or error) else error
+    except Exception as error:
+        # They name neither the file nor the setting; their reason is kept below ours.
+        cause = str(error.__cause__ or error).strip() or repr(error)
+        reason = "it has no rows" if "corresponds to no data" in cause else cause.splitlines()[0]
         raise ValueError(f"Cannot load the data set {name!r} (config {config!r}): {reason}") from error
+    if name.startswith(("/", "./", "../", "~")) or path.suffix.lower() in _FILE_FORMATS:
+        raise ValueError(f"Cannot load the data set {name!r}: there is no such file or folder (in {Path.cwd()}).")
+    return _load_from_hub(name, config)
 
 
 def _load_file(path: Path) -> DatasetDict:
@@ -80,7 +84,8 @@ def _load_file(path: Path) -> DatasetDict:
     if path.stat().st_size == 0:
         raise ValueError("the file is empty")
     options = {"sep": "\t"} if path.suffix.lower() == ".tsv" else {}
-    return datasets.load_dataset(file_format, data_files=str(path), **options)
+    # Escaped: a name such as data[1].jsonl is no pattern.
+    return datasets.load_dataset(file_format, data_files=glob.escape(str(path)), **options)
 
 
 def _load_folder(path: Path, config: str | None) -> DatasetDict:
@@ -93,10 +98,12 @@ def _load_folder(path: Path, config: str | None) -> DatasetDict:
 def _load_from_hub(name: str, config: str | None) -> DatasetDict:
     try:
         return datasets.load_dataset(name, config)
-    except (ConnectionError, FileNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
+    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ValueError(
-            "no local file or folder has this name, and it could not be fetched from the hub "
-            f"({type(error).__name__}). Offline, name a local json/jsonl/csv/parquet file, a folder, or tasks/<name>"
+            f"Cannot load the data set {name!r} (config {config!r}): no local file or folder has this name, and from "
+            f"the hub it could not be loaded ({type(error).__name__}: {reason}). Offline, name a local "
+            "json/jsonl/csv/parquet file, a folder, or tasks/<name>."
         ) from error
 
 
@@ -108,18 +115,21 @@ def take_split(dataset: DatasetDict, split: str, name: str) -> Dataset:
     """
     match = _SLICE.fullmatch(split)
     base = match["split"] if match else split
+    if match is None and "[" in split:
+        raise ValueError(f"{split!r} is no slice of a split: write train[:100], train[-100:] or train[10%:20%].")
     if base not in dataset:
         raise ValueError(f"The data set {name!r} has no split {base!r}: it has {sorted(dataset)}.")
     rows = dataset[base]
     if match is None:
         return rows
 
-    def position(text: str, default: int) -> int:
-        if not text:
-            return default
-        return round(len(rows) * int(text[:-1]) / 100) if text.endswith("%") else min(int(text), len(rows))
+    def position(text: str | None) -> int | None:
+        if text is None:
+            return None
+        return round(len(rows) * int(text[:-1]) / 100) if text.endswith("%") else int(text)
 
-    return rows.select(range(position(match["start"], 0), position(match["stop"], len(rows))))
+    start, stop, _ = slice(position(match["start"]), position(match["stop"])).indices(len(rows))
+    return rows.select(range(start, max(start, stop)))
 
 
 def _load_mixture(mixture: DatasetMixtureConfig, task_seed: int) -> DatasetDict:

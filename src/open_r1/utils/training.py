@@ -12,7 +12,7 @@ import torch
 import transformers
 from accelerate import PartialState
 from accelerate.utils import DistributedType
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, set_seed
 
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.utils import checkpoints
@@ -157,6 +157,8 @@ def run_training(
     Returns:
         Metrics of training and, with `do_eval`, of evaluation (keys `eval_...`).
     """
+    if "compact_progress" in training_args.callbacks:
+        trainer.remove_callback(ProgressCallback)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     metrics = {**result.metrics, "train_samples": len(trainer.train_dataset)}
     trainer.log_metrics("train", metrics)

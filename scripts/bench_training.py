@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What our training scripts cost beside bare TRL, what start-up costs, and how fast models train.
+
+    python scripts/bench_training.py --table assets/benchmarks/training.md       # as `make bench_training`
+    python scripts/bench_training.py --sections throughput --model qwen2.5-1.5b  # on a GPU, random weights
+
+overhead     sft.py and grpo.py against TRL's trainers with the same settings, data and rewards; interleaved pairs in
+             one process, CPU seconds per optimizer step (whatever else the machine does), median difference with a
+             95 % bootstrap interval over pairs.
+imports      seconds that each package adds to the start of a training script (its own modules, children excluded).
+throughput   tokens/s, peak memory and, on a GPU, model FLOPs utilisation (6 x parameters x tokens/s over the peak).
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import torch
+import trl
+from datasets import disable_progress_bars
+from make_tiny_model import build_model, build_tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
+from transformers.utils import logging as transformers_logging
+
+from open_r1 import grpo, sft
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.rewards import RewardContext, get_reward_funcs
+from open_r1.utils.arguments import parse_args
+from open_r1.utils.callbacks import CALLBACKS
+from open_r1.utils.data import build_prompt, get_dataset
+
+# Shapes of published models; weights are random, so only speed and memory mean anything.
+SHAPES: dict[str, dict[str, int]] = {
+    "demo": {},
+    "qwen2.5-0.5b": {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
+                     "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 151936},
+    "qwen2.5-1.5b": {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
+                     "num_attention_heads": 12, "num_key_value_heads": 2, "vocab_size": 151936},
+    "qwen2.5-7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+                   "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064},
+}  # fmt: skip
+# Dense bf16 peak in FLOP/s by a part of the device's name, from the data sheets.
+PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "datasets",
+    "accelerate",
+    "peft",
+    "math_verify",
+    "sympy",
+    "pandas",
+    "open_r1",
+)
+
+
+class StepTimer(TrainerCallback):
+    """Notes CPU and wall seconds at the end of each optimizer step."""
+
+    def __init__(self) -> None:
+        self.cpu: list[float] = []
+        self.wall: list[float] = []
+
+    def on_step_end(self, *args: object, **kwargs: object) -> None:
+        """Take the times."""
+        self.cpu.append(time.process_time())
+        self.wall.append(time.perf_counter())
+
+    def cpu_per_step(self) -> float:
+        """Return the median CPU seconds of a step; the first three warm up."""
+        return statistics.median(np.diff(self.cpu)[2:])
+
+
+def parse_command_line() -> argparse.Namespace:
+    """Return the command-line arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    sections = ["overhead", "imports", "throughput"]
+    parser.add_argument("--sections", nargs="+", choices=sections, default=sections, help="default: all")
+    parser.add_argument("--pairs", type=int, default=10, help="interleaved pairs per script (default: 10)")
+    parser.add_argument("--steps", type=int, default=25, help="optimizer steps of a run (default: 25)")
+    parser.add_argument("--model", choices=sorted(SHAPES), default="demo", help="throughput: shape (default: demo)")
+    parser.add_argument("--batch_size", type=int, default=16, help="throughput: sequences per device (default: 16)")
+    parser.add_argument("--max_length", type=int, default=256, help="throughput: tokens per sequence (default: 256)")
+    parser.add_argument("--table", type=Path, help="also write the tables to this Markdown file")
+    return parser.parse_args()
+
+
+def command_line(folder: Path, task: str, steps: int, **changes: object) -> list[str]:
+    """Return the command line of a run; `changes` replace or add settings."""
+    settings: dict[str, object] = {
+        "model_name_or_path": folder / "model", "output_dir": folder / task, "dtype": "float32", "max_steps": steps,
+        "save_strategy": "no", "logging_steps": 1, "seed": 1, "learning_rate": 1e-4, "log_level": "error",
+        "gradient_checkpointing": "false", "dataloader_pin_memory": "false", "dataset_name": "tasks/running_sums",
+    }  # fmt: skip
+    settings |= {"bf16": "true"} if torch.cuda.is_available() else {"use_cpu": "true", "bf16": "false"}
+    if task == "sft":
+        settings |= {"dataset_config": "cold_start", "per_device_train_batch_size": 16, "max_length": 128}
+    else:
+        settings |= {"dataset_config": "rl", "dataset_prompt_column": "problem", "per_device_train_batch_size": 64,
+                     "num_generations": 8, "max_completion_length": 32, "reward_funcs": "accuracy format"}  # fmt: skip
+    settings |= changes
+    return [word for name, value in settings.items() for word in (f"--{name}", *str(value).split(" "))]
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Send what the trainers print for every step to nowhere; both kinds of run print the same way."""
+    with Path(os.devnull).open("w", encoding="utf-8") as sink, redirect_stdout(sink), redirect_stderr(sink):
+        yield
+
+
+def run_ours(task: str, words: list[str]) -> StepTimer:
+    """Run one of our scripts with the timer among its callbacks."""
+    timer = StepTimer()
+    CALLBACKS["step_timer"] = lambda model_config: timer
+    words = [*words, "--callbacks", "step_timer"]
+    with silence():
+        if task == "sft":
+            sft.main(*parse_args(SFTScriptArguments, SFTConfig, words))
+        else:
+            grpo.main(*parse_args(GRPOScriptArguments, GRPOConfig, words))
+    return timer
+
+
+def run_bare(task: str, words: list[str]) -> StepTimer:
+    """Run TRL's own trainer with the same model, data, rewards and settings."""
+    timer = StepTimer()
+    classes = (SFTScriptArguments, SFTConfig) if task == "sft" else (GRPOScriptArguments, GRPOConfig)
+    script_args, training_args, model_args = parse_args(*classes, words)
+    tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
+    model = AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path, dtype=torch.float32)
+    rows = get_dataset(script_args)["train"]
+    if task == "sft":
+        rows = rows.select_columns(["prompt", "completion"])
+        trainer = trl.SFTTrainer(
+            model, training_args, train_dataset=rows, processing_class=tokenizer, callbacks=[timer]
+        )
+    else:
+        rows = rows.map(lambda row: {"prompt": build_prompt(row["problem"], None)})
+        rewards = get_reward_funcs(script_args, RewardContext(num_generations=training_args.num_generations))
+        trainer = trl.GRPOTrainer(
+            model, rewards, training_args, train_dataset=rows, processing_class=tokenizer, callbacks=[timer]
+        )
+    with silence():
+        trainer.train()
+    return timer
+
+
+def measure_overhead(folder: Path, task: str, pairs: int, steps: int) -> dict[str, float]:
+    """Return CPU milliseconds per step of bare TRL, and what ours adds, with a 95 % interval."""
+    words = command_line(folder, task, steps)
+    bare, added = [], []
+    for pair in range(pairs):
+        # The order alternates, so that what drifts (caches, clock) touches both alike.
+        runs: dict[str, Callable[[str, list[str]], StepTimer]] = {"bare": run_bare, "ours": run_ours}
+        order = ["bare", "ours"] if pair % 2 == 0 else ["ours", "bare"]
+        ms = {name: 1000 * runs[name](task, words).cpu_per_step() for name in order}
+        bare.append(ms["bare"])
+        added.append(ms["ours"] - ms["bare"])
+        print(f"{task} pair {pair + 1}/{pairs}: bare {ms['bare']:.2f} ms, ours {ms['ours']:.2f} ms", file=sys.stderr)
+    generator = np.random.default_rng(0)
+    medians = np.median(generator.choice(added, size=(5000, len(added))), axis=1)
+    low, high = np.percentile(medians, [2.5, 97.5])
+    return {"bare_ms": statistics.median(bare), "added_ms": statistics.median(added), "low_ms": low, "high_ms": high}
+
+
+def overhead_table(folder: Path, args: argparse.Namespace) -> list[str]:
+    """Return the overhead section as Markdown lines."""
+    lines = [
+        f"{args.pairs} interleaved pairs of {args.steps} steps, CPU milliseconds per optimizer step.",
+        "",
+        "| script | bare TRL | ours adds (median, 95 %) | upper end | reach |",
+        "|---|---|---|---|---|",
+    ]
+    for task in ("sft", "grpo"):
+        found = measure_overhead(folder, task, args.pairs, args.steps)
+        share = 100 * found["high_ms"] / found["bare_ms"]
+        reach = "<= 5 ms (step < 250 ms)" if found["bare_ms"] < 250 else "<= 2 %"
+        lines.append(f"| {task}.py | {found['bare_ms']:.1f} | {found['added_ms']:+.2f} ({found['low_ms']:+.2f} to "
+                     f"{found['high_ms']:+.2f}) | {found['high_ms']:+.2f} ms, {share:+.1f} % | {reach} |")  # fmt: skip
+    return lines
+
+
+def imports_table() -> list[str]:
+    """Return what each package adds to the start of grpo.py, from `python -X importtime` (second of two starts)."""
+    command = [sys.executable, "-X", "importtime", "-c", "import open_r1.grpo"]
+    for _ in range(2):  # the first start fills the file cache
+        started = time.perf_counter()
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        wall = time.perf_counter() - started
+    seconds: dict[str, float] = defaultdict(float)
+    for line in result.stderr.splitlines():
+        parts = line.removeprefix("import time:").split("|")
+        if len(parts) == 3 and parts[0].strip().isdigit():
+            package = parts[2].strip().split(".")[0]
+            seconds[package if package in PACKAGES else "all others"] += int(parts[0]) / 1e6
+    lines = [f"`import open_r1.grpo` takes {wall:.1f} s of wall time under `-X importtime` (which slows it).", "",
+             "| package | s |", "|---|---|"]  # fmt: skip
+    return lines + [f"| {name} | {value:.2f} |" for name, value in sorted(seconds.items(), key=lambda item: -item[1])]
+
+
+def throughput_table(folder: Path, args: argparse.Namespace) -> list[str]:
+    """Return tokens/s, peak memory and MFU of SFT, and tokens/s of GRPO, as Markdown lines."""
+    parameters = save_random_model(folder / "model", args.model)
+    data = folder / "texts.jsonl"
+    generator = random.Random(0)
+    row = " ".join(str(generator.randrange(100)) for _ in range(args.max_length))
+    data.write_text(f'{{"text": "{row}"}}\n' * 4 * args.batch_size, encoding="utf-8")
+    words = command_line(
+        folder, "sft", args.steps, dataset_name=data, dataset_config="default", gradient_checkpointing="true",
+        per_device_train_batch_size=args.batch_size, max_length=args.max_length,
+    )  # fmt: skip
+    timer = run_ours("sft", words)
+    tokens = args.batch_size * args.max_length
+    per_second = tokens / statistics.median(np.diff(timer.wall)[2:])
+    device, memory = describe_device()
+    peak = next((flops for name, flops in PEAK_FLOPS.items() if name in device), None)
+    mfu = f"{100 * 6 * parameters * per_second / peak:.1f} %" if peak else "- (no GPU)"
+    return [f"{device}; {args.model}, {parameters / 1e6:.1f} M parameters with random weights.", "",
+            "| run | sequences x tokens | tokens/s | peak memory | MFU |", "|---|---|---|---|---|",
+            f"| sft.py | {args.batch_size} x {args.max_length} | {per_second:,.0f} | {memory:.2f} GB | {mfu} |",
+            *grpo_throughput(folder, args)]  # fmt: skip
+
+
+def grpo_throughput(folder: Path, args: argparse.Namespace) -> list[str]:
+    """Return the row of GRPO with transformers generation: tokens of prompts and completions per second."""
+    length = min(args.max_length, 128)
+    timer = run_ours("grpo", command_line(folder, "grpo", max(6, args.steps // 3), max_completion_length=length))
+    state = (folder / "grpo" / "trainer_state.json").read_text(encoding="utf-8")
+    history = [line for line in json.loads(state)["log_history"] if "tokens_per_second" in line]
+    speed = statistics.median(line["tokens_per_second"] for line in history[2:])
+    split = {name: statistics.median(line[f"time/{name}_s"] for line in history[2:])
+             for name in ("generate", "reward", "update")}  # fmt: skip
+    total = statistics.median(np.diff(timer.wall)[2:])
+    shares = ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in split.items())
+    return [f"| grpo.py ({shares}) | 64 completions of <= {length} | {speed:,.0f} "
+            f"| {describe_device()[1]:.2f} GB | - |"]  # fmt: skip
+
+
+def describe_device() -> tuple[str, float]:
+    """Return the device's name and the peak memory of this process on it, in GB."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0), torch.cuda.max_memory_allocated() / 1e9
+    return f"CPU, {torch.get_num_threads()} thread", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def save_random_model(folder: Path, name: str) -> int:
+    """Save a model of the given shape with random weights; return its number of parameters."""
+    tokenizer = build_tokenizer()
+    if name == "demo":
+        model = build_model(tokenizer, seed=1)
+    else:
+        config = Qwen2Config(**SHAPES[name], max_position_embeddings=32768, tie_word_embeddings=name != "qwen2.5-7b",
+                             eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)  # fmt: skip
+        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+            model = Qwen2ForCausalLM(config).to(torch.bfloat16)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model.num_parameters()
+
+
+def main() -> None:
+    """Run the chosen sections and print Markdown."""
+    args = parse_command_line()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    disable_progress_bars()
+    sections: dict[str, Any] = {"overhead": overhead_table, "imports": lambda *_: imports_table(),
+                                "throughput": throughput_table}  # fmt: skip
+    threads = os.environ.get("OMP_NUM_THREADS", "unset")
+    versions = f"torch {torch.__version__}, trl {trl.__version__}, {os.cpu_count()} cores, OMP_NUM_THREADS={threads}"
+    lines = ["# Training benchmark", "", f"Made by `python {' '.join(sys.argv)}`; {versions}."]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_random_model(folder / "model", "demo")
+        for section in args.sections:
+            lines += ["", f"## {section.capitalize()}", "", *sections[section](folder, args)]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if args.table is not None:
+        args.table.parent.mkdir(parents=True, exist_ok=True)
+        args.table.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train a small reasoning model from nothing to a verifiably better one, on a CPU, in minutes.
+
+    python scripts/demo.py                       # base text -> cold-start SFT -> GRPO, as `make demo`
+    python scripts/demo.py --variant zero        # base text -> GRPO, without any worked chat answer
+
+Each stage is one of the training scripts with a recipe of recipes/demo/, run in this process to save start-up. The
+same stages can be typed one by one; the commands are printed. An interrupted demo goes on where it stopped; a
+finished one is moved to <output_dir>-previous and run again. Results: metrics.json and curves.png in --output_dir.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from demo_report import print_completions, print_table, stage_results, write_curves
+from make_tiny_model import build_model, build_tokenizer
+from rich.console import Console
+
+from open_r1 import grpo, sft
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.utils.arguments import parse_args
+from open_r1.utils.checkpoints import missing_from, write_manifest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RECIPES = REPOSITORY / "recipes" / "demo"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of a training script.
+
+    Args:
+        name: Name of its output folder.
+        title: What the table calls the model it ends with.
+        task: `sft` or `grpo`.
+        recipe: File name in recipes/demo/<task>/.
+    """
+
+    name: str
+    title: str
+    task: str
+    recipe: str
+
+
+VARIANTS: dict[str, list[Stage]] = {
+    "main": [
+        Stage("base", "base text", "sft", "config_base.yaml"),
+        Stage("sft", "cold-start SFT", "sft", "config_cold_start.yaml"),
+        Stage("grpo", "GRPO", "grpo", "config_demo.yaml"),
+    ],
+    "zero": [
+        Stage("zero_base", "base text with tags", "sft", "config_zero_base.yaml"),
+        Stage("zero", "GRPO from base (zero)", "grpo", "config_zero.yaml"),
+    ],
+}
+
+
+def parse_command_line() -> argparse.Namespace:
+    """Return the command-line arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--variant", choices=sorted(VARIANTS), default="main", help="which stages (default: main)")
+    parser.add_argument("--output_dir", type=Path, help="default: data/demo, or data/demo_zero for the zero variant")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, data and training (default: 0)")
+    parser.add_argument(
+        "--override", action="append", default=[], metavar="STAGE:NAME=VALUE",
+        help="setting of one stage, such as grpo:max_steps=10; may be repeated",
+    )  # fmt: skip
+    return parser.parse_args()
+
+
+def run_demo(output_dir: Path, variant: str, seed: int, overrides: dict[str, list[str]], console: Console) -> dict:
+    """Run all stages that are not finished yet.
+
+    Args:
+        output_dir: One folder per stage is made in it.
+        variant: Key of `VARIANTS`.
+        seed: Seed of weights, data and training.
+        overrides: Command-line words by stage name, put behind the recipe's settings.
+        console: Where headlines go.
+
+    Returns:
+        The content of metrics.json: seed, variant, and a list of stages with their metrics.
+    """
+    started = time.perf_counter()
+    model_dir = output_dir / "init"
+    if missing_from(model_dir) is not None:
+        tokenizer = build_tokenizer()
+        build_model(tokenizer, seed=seed).save_pretrained(model_dir)
+        tokenizer.save_pretrained(model_dir)
+        write_manifest(model_dir)
+    stages = []
+    for stage in VARIANTS[variant]:
+        words = stage_command(stage, model_dir, output_dir / stage.name, seed) + overrides.get(stage.name, [])
+        console.rule(f"[bold]{stage.title}")
+        launch = "accelerate launch --config_file recipes/accelerate_configs/cpu.yaml"
+        command = f"{launch} src/open_r1/{stage.task}.py {shlex.join(words)}"
+        console.print(command, style="dim", highlight=False, soft_wrap=True)
+        if not is_finished(output_dir / stage.name):
+            run_stage(stage, words)
+            (output_dir / stage.name / "finished").touch()
+        stages.append(stage_results(stage.title, output_dir / stage.name))
+        model_dir = output_dir / stage.name
+    return {"variant": variant, "seed": seed, "wall_s": time.perf_counter() - started, "stages": stages}
+
+
+def stage_command(stage: Stage, model_dir: Path, output_dir: Path, seed: int) -> list[str]:
+    """Return the words behind the script's name, as a user would type them."""
+    recipe = RECIPES / stage.task / stage.recipe
+    return ["--config", os.path.relpath(recipe), "--model_name_or_path", str(model_dir),
+            "--output_dir", str(output_dir), "--seed", str(seed), "--dataset_seed", str(seed)]  # fmt: skip
+
+
+def is_finished(stage_dir: Path) -> bool:
+    """Whether a stage was trained, saved and evaluated to its end."""
+    return (stage_dir / "finished").is_file() and missing_from(stage_dir) is None
+
+
+def run_stage(stage: Stage, words: list[str]) -> None:
+    """Run the training script of a stage in this process."""
+    if stage.task == "sft":
+        sft.main(*parse_args(SFTScriptArguments, SFTConfig, words))
+    else:
+        grpo.main(*parse_args(GRPOScriptArguments, GRPOConfig, words))
+
+
+def parse_overrides(words: list[str], variant: str) -> dict[str, list[str]]:
+    """Turn `grpo:max_steps=10` into command-line words by stage.
+
+    Raises:
+        SystemExit: A word has another form or names no stage of the variant.
+    """
+    names = [stage.name for stage in VARIANTS[variant]]
+    overrides: dict[str, list[str]] = {}
+    for word in words:
+        stage, separator, setting = word.partition(":")
+        name, equals, value = setting.partition("=")
+        if not separator or not equals or stage not in names:
+            raise SystemExit(f"--override {word}: expected STAGE:NAME=VALUE with STAGE one of {names}")
+        overrides.setdefault(stage, []).extend([f"--{name}", value])
+    return overrides
+
+
+def set_previous_aside(output_dir: Path) -> None:
+    """Move the results of a finished demo to <output_dir>-previous, replacing older ones."""
+    if (output_dir / "metrics.json").is_file():
+        previous = output_dir.with_name(output_dir.name + "-previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        output_dir.rename(previous)
+
+
+def main() -> None:
+    """Run the demo and show what it taught."""
+    args = parse_command_line()
+    output_dir = args.output_dir or Path("data") / ("demo" if args.variant == "main" else "demo_zero")
+    overrides = parse_overrides(args.override, args.variant)
+    console = Console()
+    set_previous_aside(output_dir)
+    metrics = run_demo(output_dir, args.variant, args.seed, overrides, console)
+    console.rule("[bold]What it learned")
+    print_completions(console, [output_dir / stage.name for stage in VARIANTS[args.variant]])
+    print_table(console, metrics)
+    write_curves([output_dir / stage.name for stage in VARIANTS[args.variant]], output_dir / "curves.png")
+    # Written last: it marks the demo as finished.
+    (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    console.print(f"Curves: {output_dir / 'curves.png'}   numbers: {output_dir / 'metrics.json'}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()
