@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every recipe that can run trains two steps on the CPU: its settings, with a tiny model, few rows, short texts."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import trl
+import yaml
+from transformers import Qwen2Config, Qwen2ForCausalLM
+from trl import ModelConfig
+
+from open_r1 import grpo, sft
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.rewards import NAMES_THAT_RUN_PROGRAMS
+from open_r1.utils.arguments import RecipeParser, load_recipe
+from tests.integration.byte_tokenizer import byte_tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("**/config_*.yaml"))
+FULL_SIZE = [path for path in RECIPES if "demo" not in path.relative_to(ROOT / "recipes").parts]
+RUNNABLE = [
+    path for path in FULL_SIZE if not set(load_recipe(path).get("reward_funcs", [])) & set(NAMES_THAT_RUN_PROGRAMS)
+]
+SCRIPTS = {"sft": (sft.main, SFTScriptArguments, SFTConfig), "grpo": (grpo.main, GRPOScriptArguments, GRPOConfig)}
+
+SMALLER = {
+    "use_cpu": True,
+    "attn_implementation": "sdpa",
+    "max_steps": 2,
+    "gradient_accumulation_steps": 1,
+    "save_strategy": "no",
+}
+SMALLER_FOR = {
+    "sft": {"dataset_num_proc": 1, "max_length": 1024, "per_device_train_batch_size": 2},
+    "grpo": {
+        "use_vllm": False,
+        "max_completion_length": 8,
+        "max_prompt_length": 2000,
+        "num_generations": 4,
+        "per_device_train_batch_size": 4,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """A Qwen2 of two narrow layers, with Qwen's template and the EOS of its base models."""
+    folder = tmp_path_factory.mktemp("model")
+    template = Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja"
+    tokenizer = byte_tokenizer(template.read_text(encoding="utf-8"), "<|endoftext|>")
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=32768,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Rows with the columns of OpenR1-Math-220k and of SimpleRL-Zoo."""
+    path = tmp_path_factory.mktemp("data") / "rows.jsonl"
+    with path.open("w", encoding="utf-8") as stream:
+        for number in range(64):
+            question, answer = f"What is {number}+{number}?", str(2 * number)
+            reply = f"<think>\n{number} twice\n</think>\n\n\\boxed{{{answer}}}"
+            messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+            row = {"problem": question, "question": question, "answer": answer, "solution": f"It is {answer}."}
+            stream.write(json.dumps(row | {"messages": messages}) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
+def test_recipe_trains(path, model, data, tmp_path):
+    task = "sft" if "sft" in path.relative_to(ROOT).parts else "grpo"
+    recipe = load_recipe(path)
+    for key in ("dataset_mixture", "dataset_config"):
+        recipe.pop(key, None)
+    recipe |= SMALLER | SMALLER_FOR[task]
+    recipe |= {"model_name_or_path": str(model), "dataset_name": str(data), "output_dir": str(tmp_path / "run")}
+    small = tmp_path / "recipe.yaml"
+    small.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+
+    main, script_class, config_class = SCRIPTS[task]
+    metrics = main(*RecipeParser((script_class, config_class, ModelConfig)).parse(["--config", str(small)]))
+
+    assert math.isfinite(metrics["train_loss"])
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text(encoding="utf-8"))
+    assert state["global_step"] == 2
+    saved = "adapter_model.safetensors" if recipe["use_peft"] else "model.safetensors"
+    assert (tmp_path / "run" / saved).is_file()
+    if task == "grpo":
+        logged = {key for entry in state["log_history"] for key in entry}
+        names = {"accuracy": "accuracy_reward", "format": "format_reward", "tag_count": "tag_count_reward"}
+        assert {f"rewards/{names[name]}/mean" for name in recipe["reward_funcs"]} <= logged
