@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 _FILE_FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 _TASK_PREFIX = "tasks/"
+# Names under which TRL passes its own values to rewards, or which it takes for the conversation.
+_RESERVED_COLUMNS = {"messages", "prompts", "completions", "completion", "completion_ids", "trainer_state",
+                     "log_extra", "log_metric"}  # fmt: skip
 _SLICE = re.compile(r"(?P<split>[\w.\-/]+)\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\]")
 
 
@@ -36,7 +39,7 @@ def get_dataset(args: ScriptArguments) -> DatasetDict:
     Raises:
         ValueError: Neither a name nor a mixture is given, or the data cannot be found, read, or is empty.
     """
-    if args.dataset_mixture is not None:
+    if isinstance(args.dataset_mixture, DatasetMixtureConfig):  # `__post_init__` made it one
         return _load_mixture(args.dataset_mixture, args.dataset_seed)
     if args.dataset_name is None:
         raise ValueError("Either `dataset_name` or `dataset_mixture` must be provided")
@@ -68,9 +71,11 @@ def load_source(name: str, config: str | None = None, seed: int = 0) -> DatasetD
         if path.is_dir():
             return _load_folder(path, config)
     except Exception as error:
-        # They name neither the file nor the setting; their reason is kept below ours.
+        # Readers of other people's files raise what they like (KeyError, StopIteration, RecursionError) and name
+        # neither the file nor the setting; their reason is kept below ours.
         cause = str(error.__cause__ or error).strip() or repr(error)
-        reason = "it has no rows" if "corresponds to no data" in cause else cause.splitlines()[0]
+        is_empty = isinstance(error, StopIteration) or "corresponds to no data" in cause
+        reason = "it, or a file in it, has no rows" if is_empty else cause.splitlines()[0]
         raise ValueError(f"Cannot load the data set {name!r} (config {config!r}): {reason}") from error
     if name.startswith(("/", "./", "../", "~")) or path.suffix.lower() in _FILE_FORMATS:
         raise ValueError(f"Cannot load the data set {name!r}: there is no such file or folder (in {Path.cwd()}).")
@@ -85,7 +90,10 @@ def _load_file(path: Path) -> DatasetDict:
         raise ValueError("the file is empty")
     options = {"sep": "\t"} if path.suffix.lower() == ".tsv" else {}
     # Escaped: a name such as data[1].jsonl is no pattern.
-    return datasets.load_dataset(file_format, data_files=glob.escape(str(path)), **options)
+    loaded = datasets.load_dataset(file_format, data_files=glob.escape(str(path)), **options)
+    if file_format == "csv" and "__index_level_0__" in loaded["train"].column_names:
+        raise ValueError("a row has more fields than the header: the columns would be shifted")
+    return loaded
 
 
 def _load_folder(path: Path, config: str | None) -> DatasetDict:
@@ -129,7 +137,7 @@ def take_split(dataset: DatasetDict, split: str, name: str) -> Dataset:
         return round(len(rows) * int(text[:-1]) / 100) if text.endswith("%") else int(text)
 
     start, stop, _ = slice(position(match["start"]), position(match["stop"])).indices(len(rows))
-    return rows.select(range(start, max(start, stop)))
+    return rows.select(range(start, stop) if start < stop else [])
 
 
 def _load_mixture(mixture: DatasetMixtureConfig, task_seed: int) -> DatasetDict:
@@ -141,6 +149,11 @@ def _load_mixture(mixture: DatasetMixtureConfig, task_seed: int) -> DatasetDict:
             rows = rows.select_columns(entry.columns)
         if entry.weight is not None:
             rows = rows.shuffle(seed=mixture.seed).select(range(int(len(rows) * entry.weight)))
+        if len(rows) == 0:
+            raise ValueError(
+                f"The mixture takes no row of {entry.id!r} (split {entry.split!r}, weight {entry.weight}): raise the "
+                "weight or leave the data set out."
+            )
         logger.info("Mixture: %d rows of %s.", len(rows), entry.id)
         parts.append(rows)
     try:
@@ -148,6 +161,11 @@ def _load_mixture(mixture: DatasetMixtureConfig, task_seed: int) -> DatasetDict:
     except ValueError as error:
         columns = {entry.id: part.column_names for entry, part in zip(mixture.datasets, parts, strict=True)}
         raise ValueError(f"The data sets of the mixture do not fit together ({error}). Columns: {columns}") from error
+    for entry, part in zip(mixture.datasets, parts, strict=True):
+        missing = sorted(set(combined.column_names) - set(part.column_names))
+        if missing:
+            logger.warning("Mixture: %s has no columns %s; they are null in its rows. Name the `columns` that all data "
+                           "sets share.", entry.id, missing)  # fmt: skip
     if mixture.test_split_size is None:
         return DatasetDict({"train": combined})
     return combined.train_test_split(test_size=mixture.test_split_size, seed=mixture.seed)
@@ -186,7 +204,7 @@ def drop_null_rows(dataset: Dataset, columns: list[str], split: str) -> Dataset:
     start = 0
     for batch in dataset.select_columns(present).iter(batch_size=1000):
         rows = list(zip(*(batch[column] for column in present), strict=True))
-        dropped += [start + offset for offset, row in enumerate(rows) if any(value in (None, "", []) for value in row)]
+        dropped += [start + offset for offset, row in enumerate(rows) if any(map(_is_null, row))]
         start += len(rows)
     if not dropped:
         return dataset
@@ -200,6 +218,15 @@ def drop_null_rows(dataset: Dataset, columns: list[str], split: str) -> Dataset:
     return dataset.select(kept)
 
 
+def _is_null(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.strip()
+    if isinstance(value, list):  # of messages; one that calls a tool may have no content
+        messages = [entry for entry in value if isinstance(entry, dict) and "content" in entry]
+        return not value or any(entry["content"] is None and not entry.get("tool_calls") for entry in messages)
+    return value is None
+
+
 def to_conversations(dataset: Dataset, args: ScriptArguments, system_prompt: str | None) -> Dataset:
     """Give every row a `prompt` of chat messages and a `solution`; all other columns stay for the rewards.
 
@@ -210,7 +237,8 @@ def to_conversations(dataset: Dataset, args: ScriptArguments, system_prompt: str
     """
     prompt_column, solution_column = args.dataset_prompt_column, args.dataset_solution_column
     require_columns(dataset, [prompt_column], "the training data (set `dataset_prompt_column`)")
-    if solution_column != "solution" and solution_column in dataset.column_names:
+    if solution_column != "solution":
+        require_columns(dataset, [solution_column], "the training data (set `dataset_solution_column`)")
         if "solution" in dataset.column_names:
             dataset = dataset.remove_columns("solution")
         dataset = dataset.rename_column(solution_column, "solution")
@@ -219,14 +247,18 @@ def to_conversations(dataset: Dataset, args: ScriptArguments, system_prompt: str
     def convert(row: dict[str, Any]) -> dict[str, Any]:
         return {"prompt": build_prompt(row[prompt_column], system_prompt)}
 
-    # `messages` would be read by TRL as the conversation instead of `prompt`.
-    unused = [column for column in ("messages",) if column in dataset.column_names and column != prompt_column]
-    return dataset.remove_columns(unused).map(convert, desc="Building prompts")
+    reserved = [column for column in dataset.column_names if column in _RESERVED_COLUMNS]
+    return dataset.map(convert, desc="Building prompts", remove_columns=reserved)
 
 
 def build_prompt(prompt: str | list[dict[str, Any]], system_prompt: str | None) -> list[dict[str, Any]]:
     """Return the messages of a prompt that is text or already a list of messages."""
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    if isinstance(prompt, str):
+        messages = [{"role": "user", "content": prompt}]
+    elif isinstance(prompt, list) and prompt and all(isinstance(entry, dict) and "role" in entry for entry in prompt):
+        messages = list(prompt)
+    else:
+        raise ValueError(f"A prompt is {prompt!r}: it must be text, or a list of messages with `role` and `content`.")
     if system_prompt is not None and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": system_prompt})
     return messages
