@@ -86,11 +86,9 @@ def build_model(
 
 def check_output_dir(output_dir: Path) -> None:
     """Raises FileExistsError when the folder holds something that is not a model, which we would mix files into."""
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        if not (output_dir / "config.json").is_file():
-            raise FileExistsError(
-                f"{output_dir} exists and is no model folder: name another --output_dir or empty it."
-            )
+    is_in_use = output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir()))
+    if is_in_use and not (output_dir / "config.json").is_file():
+        raise FileExistsError(f"{output_dir} exists and is no model folder: name another --output_dir or empty it.")
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,10 +7,11 @@ ours) and TRL's `ModelConfig`. A recipe is one flat YAML file with the names of 
 
 import os
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import trl
+from transformers import TrainingArguments
 from trl import ModelConfig
 
 __all__ = [
@@ -97,8 +98,10 @@ def _build_mixture(value: Any) -> DatasetMixtureConfig:
             raise ValueError(f"`{where}` must be a mapping with the key `id`, got: {entry!r}")
         _refuse_unknown_keys(entry, DatasetConfig, where)
         # A missing weight means the whole data set, shuffled; an explicit null keeps the rows in their order.
-        entries.append(DatasetConfig(**{"weight": 1.0, **entry}))
-    return DatasetMixtureConfig(**{**value, "datasets": entries})
+        settings: dict[str, Any] = {"weight": 1.0, **entry}
+        entries.append(DatasetConfig(**settings))
+    rest: dict[str, Any] = {key: entry for key, entry in value.items() if key != "datasets"}
+    return DatasetMixtureConfig(datasets=entries, **rest)
 
 
 def _refuse_unknown_keys(value: dict[str, Any], config_class: type, where: str) -> None:
@@ -108,9 +111,9 @@ def _refuse_unknown_keys(value: dict[str, Any], config_class: type, where: str) 
         raise ValueError(f"Unknown keys in `{where}`: {unknown}. Allowed: {allowed}")
 
 
-def _check_types(config: Any, where: str, **kinds: Any) -> None:
+def _check_types(owner: Any, where: str, /, **kinds: Any) -> None:
     for name, kind in kinds.items():
-        value = vars(config)[name]
+        value = vars(owner)[name]
         if not isinstance(value, kind) or isinstance(value, bool):
             allowed = str(kind).removeprefix("<class '").removesuffix("'>")
             raise ValueError(f"`{name}` of {where} is {value!r}, but it must be of type {allowed}.")
@@ -127,6 +130,7 @@ class ScriptArguments(trl.ScriptArguments):
             "Leave out when `dataset_mixture` is given."
         },
     )
+    # A mapping from the recipe; `__post_init__` makes it a `DatasetMixtureConfig`. The parser needs one plain type.
     dataset_mixture: dict[str, Any] | None = field(
         default=None,
         metadata={
@@ -153,6 +157,7 @@ class ScriptArguments(trl.ScriptArguments):
                 "rows. Take a slice instead, for example `dataset_train_split: train[:100000]`."
             )
         if self.dataset_mixture is not None and not isinstance(self.dataset_mixture, DatasetMixtureConfig):
+            # pyrefly: ignore[bad-assignment]
             self.dataset_mixture = _build_mixture(self.dataset_mixture)
 
 
@@ -244,8 +249,12 @@ class SFTScriptArguments(RewardParameters, ScriptArguments):
         return self.eval_reward_funcs
 
 
+# NOTE: only for type checkers. A real base would bring TrainingArguments' defaults back over TRL's.
+_TrainingArguments = TrainingArguments if TYPE_CHECKING else object
+
+
 @dataclass
-class RunConfig:
+class RunConfig(_TrainingArguments):
     """Fields that both training configs add to TRL's."""
 
     benchmarks: list[str] = field(

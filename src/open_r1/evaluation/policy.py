@@ -14,7 +14,7 @@ import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from trl.models import unwrap_model_for_generation
 
 from open_r1.utils.estimators import Record
@@ -76,7 +76,7 @@ class PolicyEvaluator:
         return [self.dataset[(rank + step * num_processes) % len(self.dataset)] for step in range(share)]
 
     @torch.no_grad()
-    def _generate(self, policy: torch.nn.Module, rows: list[dict[str, Any]], is_greedy: bool) -> list[list[int]]:
+    def _generate(self, policy: PreTrainedModel, rows: list[dict[str, Any]], is_greedy: bool) -> list[list[int]]:
         tokenizer = self.tokenizer
         inputs = tokenizer.apply_chat_template(
             [row["prompt"] for row in rows],

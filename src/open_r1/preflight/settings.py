@@ -30,12 +30,14 @@ def check_sft_settings(script_args: SFTScriptArguments, training_args: SFTConfig
         )
 
 
-def check_grpo_settings(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args: ModelConfig) -> int:
+def check_grpo_settings(
+    script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args: ModelConfig
+) -> int | None:
     """Refuse a GRPO run that cannot work.
 
     Returns:
         The number of tokens a prompt may have: `max_prompt_length`, or what the model's context leaves beside the
-        completion, whichever is less.
+        completion; None where neither is known.
 
     Raises:
         ValueError: See the message.
@@ -110,7 +112,7 @@ def _max_prompt_tokens(
 ) -> int | None:
     context = context_length(training_args, model_args)
     limit = script_args.max_prompt_length
-    if context is None:
+    if context is None or training_args.max_completion_length is None:
         return limit
     if training_args.use_vllm and training_args.vllm_max_model_length is not None:
         context = min(context, training_args.vllm_max_model_length)

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 MANIFEST_NAME = "manifest.json"
 STAGING_NAME = ".model-staging"
+_MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "config.json",
+                "adapter_config.json")  # fmt: skip
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -31,7 +33,8 @@ def write_manifest(folder: Path, names: list[str] | None = None) -> None:
     files = {name: (folder / name).stat().st_size for name in sorted(names) if Path(name).name != MANIFEST_NAME}
     for name in files:
         _sync(folder / name)
-    _sync(folder)
+    for parent in {(folder / name).parent for name in files} | {folder}:
+        _sync(parent)  # the names of the files, subfolders included
     temporary = folder / f".{MANIFEST_NAME}.tmp"
     with temporary.open("w", encoding="utf-8") as stream:
         json.dump({"version": 1, "files": files}, stream, indent=1)
@@ -55,8 +58,10 @@ def missing_from(folder: Path) -> str | None:
         return f"it has no {MANIFEST_NAME}, so it was not written to the end"
     try:
         files = json.loads(manifest.read_text(encoding="utf-8"))["files"].items()
-    except (json.JSONDecodeError, KeyError, AttributeError, UnicodeDecodeError):
-        return f"its {MANIFEST_NAME} is damaged"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"its {MANIFEST_NAME} is damaged ({type(error).__name__})"
+    if not files:
+        return f"its {MANIFEST_NAME} names no files"
     for name, size in files:
         path = folder / name
         if not path.is_file():
@@ -136,6 +141,10 @@ def publish(staging: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     remove_manifest(folder)
     names = [str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file()]
+    for pattern in _MODEL_FILES:
+        for stale in folder.glob(pattern):  # shards or an adapter of an earlier model would be loaded with the new one
+            if stale.name not in names:
+                stale.unlink()
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (staging / name).replace(folder / name)

@@ -3,6 +3,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -56,7 +57,7 @@ def get_model(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) ->
     """Load the policy with the dtype, attention and quantisation that the arguments ask for."""
     _refuse_unfinished(model_args.model_name_or_path)
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
-    options = dict(training_args.model_init_kwargs or {})
+    options = dict(cast(dict[str, Any], training_args.model_init_kwargs or {}))  # text was parsed with the arguments
     quantization_config = get_quantization_config(model_args)
     if quantization_config is not None:
         options |= {"quantization_config": quantization_config, "device_map": {"": training_args.local_process_index}}

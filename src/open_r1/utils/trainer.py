@@ -24,6 +24,7 @@ import pandas as pd
 import torch
 import trl
 from accelerate.utils import gather_object
+from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from open_r1.utils.checkpoints import STAGING_NAME, publish, remove_manifest, rotate_checkpoints, write_manifest
@@ -32,7 +33,7 @@ from open_r1.utils.estimators import Record, summarize
 _ROLLOUT_STATE = "rollout_state_{rank}.pt"
 
 
-class RestartableMixin:
+class RestartableMixin(Trainer):
     """What both trainers share: whole checkpoints, a finite loss, tokens per second, isolated evaluation."""
 
     _paused_s: float = 0.0
