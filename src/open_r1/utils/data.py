@@ -165,9 +165,10 @@ def _load_mixture(mixture: DatasetMixtureConfig, task_seed: int) -> DatasetDict:
         missing = sorted(set(combined.column_names) - set(part.column_names))
         if missing:
             logger.warning(
-                "Mixture: %s has no columns %s; they are null in its rows. Name the `columns` that all data sets share.",
-                entry.id, missing,
-            )  # fmt: skip
+                "Mixture: %s has no columns %s; they are null in its rows. Name the `columns` that all parts share.",
+                entry.id,
+                missing,
+            )
     if mixture.test_split_size is None:
         return DatasetDict({"train": combined})
     return combined.train_test_split(test_size=mixture.test_split_size, seed=mixture.seed)

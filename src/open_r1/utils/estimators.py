@@ -71,8 +71,9 @@ def avg_at_k(scores_PG: Sequence[Sequence[float]], num_resamples: int = 2000, se
     if scores_P.size == 0:
         raise ValueError("No completion was judged: there is nothing to average.")
     generator = np.random.default_rng(seed)
-    draws = generator.integers(0, scores_P.size, size=(num_resamples, scores_P.size))
-    low, high = np.percentile(scores_P[draws].mean(axis=1), [2.5, 97.5])
+    # One resample at a time: all at once would need gigabytes for 100,000 problems.
+    means = [scores_P[generator.integers(0, scores_P.size, size=scores_P.size)].mean() for _ in range(num_resamples)]
+    low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(scores_P.mean()), float(low), float(high), scores_P)
 
 
@@ -103,8 +104,13 @@ def summarize(records: Sequence[Record], num_generations: int, prefix: str) -> d
     Returns:
         `<prefix>_<reward>/avg@k` with `_low` and `_high` (95 % interval), `/pass@k` for `PASS_REWARDS`, `/greedy`,
         and `<prefix>_completions/...` (mean length in tokens, share truncated), `<prefix>_num_problems`.
+
+    Raises:
+        ValueError: There is no sampled completion.
     """
     sampled, greedy = _by_problem(records, False, num_generations), _by_problem(records, True, 1)
+    if not sampled:
+        raise ValueError("No sampled completion: there is nothing to summarize.")
     metrics: dict[str, float] = {f"{prefix}_num_problems": len(sampled)}
     chosen = [record for group in sampled.values() for record in group]
     metrics[f"{prefix}_completions/mean_length"] = float(np.mean([record.num_tokens for record in chosen]))
@@ -120,11 +126,13 @@ def summarize(records: Sequence[Record], num_generations: int, prefix: str) -> d
                     f"{key}/avg@{num_generations}_low": interval.low,
                     f"{key}/avg@{num_generations}_high": interval.high}  # fmt: skip
         if name in PASS_REWARDS:
-            passed = [pass_at_k(len(row), sum(score == 1.0 for score in row), len(row)) for row in scores_PG]
+            # Like avg@k, over what was judged: one that could not be judged is no wrong answer.
+            rows = [[score for score in row if not math.isnan(score)] for row in scores_PG]
+            passed = [pass_at_k(len(row), sum(score == 1.0 for score in row), len(row)) for row in rows if row]
             metrics[f"{key}/pass@{num_generations}"] = float(np.mean(passed))
-        if greedy:
-            scores = [_number(group[0].rewards[name]) for group in greedy.values()]
-            metrics[f"{key}/greedy"] = float(np.nanmean(scores))
+        greedy_scores = [_number(group[0].rewards[name]) for group in greedy.values()]
+        if not np.all(np.isnan(greedy_scores)):
+            metrics[f"{key}/greedy"] = float(np.nanmean(greedy_scores))
     return metrics
 
 

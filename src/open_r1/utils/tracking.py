@@ -53,14 +53,17 @@ def describe_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_
 def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
     """Append a run to `run_manifest.json`; warn when it goes on with settings that change what is learned."""
     path = output_dir / RUN_MANIFEST_NAME
-    runs = []
+    runs: list[dict[str, Any]] = []
+    before: dict[str, Any] = {}
     if path.is_file():
         try:
-            runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
-        except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
+            runs = list(json.loads(path.read_text(encoding="utf-8"))["runs"])
+            before = dict(runs[-1]["settings"]) if runs else {}
+        except (ValueError, KeyError, TypeError):
+            runs = []
             logger.warning("%s is damaged and is written anew.", path)
     if runs:
-        before, now = runs[-1]["settings"], run["settings"]
+        now = run["settings"]
         changed = [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in _LEARNING_KEYS
                    if before.get(key) != now.get(key)]  # fmt: skip
         if changed:
