@@ -92,7 +92,8 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    python_requires=">=3.11",  # the lock is for 3.11; on 3.12 and 3.13 the tests that need no torch have been run
+    classifiers=[f"Programming Language :: Python :: {version}" for version in ("3.11", "3.12", "3.13")],
     package_dir={"": "src"},
     packages=find_packages("src"),
     include_package_data=False,

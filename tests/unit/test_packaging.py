@@ -119,7 +119,8 @@ def test_packages_are_all_found(distribution):
 
 # `accelerate launch src/open_r1/grpo.py` puts src/open_r1 first on sys.path: what lies there shadows the rest.
 def test_no_module_shadows_another(core, extras):
-    beside_scripts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()} - {"__init__"}
+    entries = [path for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()]
+    beside_scripts = {path.stem for path in entries if not path.stem.startswith("__")}
     declared = {name.replace("-", "_") for name in {**core, **extras}} | set(DISTRIBUTIONS)
     assert not beside_scripts & (set(packages_distributions()) | sys.stdlib_module_names | declared)
     everywhere = {path.stem for path in PACKAGE.rglob("*.py")}
