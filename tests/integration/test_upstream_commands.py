@@ -586,3 +586,18 @@ def test_a_key_that_nobody_knows_is_refused_from_a_recipe(run_recipe):
 def test_old_and_new_name_together_are_refused(run_recipe):
     with pytest.raises(ValueError, match="max_length"):
         run_recipe("sft", "dataset_name: a/b\noutput_dir: x\nmax_length: 1024\nmax_seq_length: 2048\n")
+
+
+# Options that fsdp_cp.yaml asks for
+
+
+def test_options_of_context_parallelism(launch):
+    parsed = launch(
+        """accelerate launch --config_file recipes/accelerate_configs/fsdp_cp.yaml src/open_r1/sft.py \
+        --config recipes/OpenR1-Distill-7B/sft/config_distill.yaml --attn_implementation sdpa --packing false \
+        --per_device_train_batch_size 1 --pad_to_multiple_of 16 --max_length 131072"""
+    )
+    assert parsed.model.attn_implementation == "sdpa"
+    assert parsed.training.packing is False
+    assert parsed.training.pad_to_multiple_of == 16
+    assert parsed.training.max_length == 131072
