@@ -79,6 +79,11 @@ def list_checkpoints(output_dir: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
+def is_checkpoint(folder: Path) -> bool:
+    """Say whether a folder is named as checkpoints of a run are, whole or not."""
+    return _CHECKPOINT.fullmatch(folder.name) is not None
+
+
 def step_of(checkpoint: Path) -> int:
     """Return the optimizer step of a checkpoint folder."""
     match = _CHECKPOINT.fullmatch(checkpoint.name)

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from trl import ModelConfig, get_quantization_config
 
 from open_r1.configs import GRPOConfig, SFTConfig
-from open_r1.utils.checkpoints import MANIFEST_NAME, STAGING_NAME, missing_from
+from open_r1.utils.checkpoints import MANIFEST_NAME, STAGING_NAME, is_checkpoint, missing_from
+from open_r1.utils.tracking import RUN_MANIFEST_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +30,8 @@ def get_tokenizer(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig
         ValueError: The folder is an unfinished save, the template cannot be rendered or ends a turn with plain
             text, or no padding token other than EOS exists.
     """
-    _refuse_unfinished(model_args.model_name_or_path)
     tokenizer = AutoTokenizer.from_pretrained(
-        model_args.model_name_or_path,
+        _find_model(model_args.model_name_or_path),
         revision=model_args.model_revision,
         trust_remote_code=training_args.trust_remote_code,
     )
@@ -55,22 +55,21 @@ def get_tokenizer(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig
 
 def get_model(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) -> PreTrainedModel:
     """Load the policy with the dtype, attention and quantisation that the arguments ask for."""
-    _refuse_unfinished(model_args.model_name_or_path)
+    name = _find_model(model_args.model_name_or_path)
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
-    options = dict(cast(dict[str, Any], training_args.model_init_kwargs or {}))  # text was parsed with the arguments
+    options: dict[str, Any] = {
+        "revision": model_args.model_revision,
+        "trust_remote_code": training_args.trust_remote_code,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": dtype,
+        "use_cache": not training_args.gradient_checkpointing,
+    }
+    options |= cast(dict[str, Any], training_args.model_init_kwargs or {})  # text was parsed with the arguments
     quantization_config = get_quantization_config(model_args)
     if quantization_config is not None:
         options |= {"quantization_config": quantization_config, "device_map": {"": training_args.local_process_index}}
     training_args.model_init_kwargs = None  # used up here; TRL would warn that it ignores them
-    return AutoModelForCausalLM.from_pretrained(
-        model_args.model_name_or_path,
-        revision=model_args.model_revision,
-        trust_remote_code=training_args.trust_remote_code,
-        attn_implementation=model_args.attn_implementation,
-        dtype=dtype,
-        use_cache=not training_args.gradient_checkpointing,
-        **options,
-    )
+    return AutoModelForCausalLM.from_pretrained(name, **options)
 
 
 def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -92,7 +91,10 @@ def read_template(template: str) -> str:
         return template
     for candidate in (Path(template).expanduser(), REPOSITORY / template):
         if candidate.is_file():
-            return candidate.read_text(encoding="utf-8")
+            try:
+                return candidate.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"`chat_template` names {candidate}, which cannot be read: {error}") from error
     raise ValueError(
         f"`chat_template` names the file {template}, which is neither in {Path.cwd()} nor in {REPOSITORY}."
     )
@@ -112,6 +114,8 @@ def render_turn(tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[int]]:
         text = tokenizer.apply_chat_template(messages, tokenize=False)
     except Exception as error:  # Jinja and template authors raise what they like; the reason goes to the user
         raise ValueError(f"The chat template fails on a plain conversation: {error}") from error
+    if "question" not in text or "answer" not in text:
+        raise ValueError(f"The chat template does not print what is said. A turn renders as {text!r}.")
     return text, tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -129,8 +133,9 @@ def _align_eos(tokenizer: PreTrainedTokenizerBase) -> None:
     if token is None:
         text, _ = render_turn(tokenizer)
         raise ValueError(
-            "The chat template does not end an assistant turn with a special token, so a trained model could never "
-            f"stop. A turn renders as {text!r}. Add the end-of-turn token to the template."
+            "The chat template does not end an assistant turn with a special token of this tokenizer, so a trained "
+            f"model could never stop. A turn renders as {text!r}. Let it end in a token of the tokenizer, or take a "
+            "model whose tokenizer has the template's tokens."
         )
     if token != tokenizer.eos_token:
         logger.info("EOS is %r, the token that ends a turn of the template (it was %r).", token, tokenizer.eos_token)
@@ -148,6 +153,10 @@ def _settle_padding(tokenizer: PreTrainedTokenizerBase) -> None:
     preferred = [
         token for key in ("pad", "endoftext", "reserved", "unk") for token in candidates if key in token.lower()
     ]
+    # Any other one will do, since padding is masked: the EOS token of before, say, or at last BOS.
+    preferred += [token for token in candidates if token not in preferred]
+    if tokenizer.bos_token is not None and tokenizer.bos_token != tokenizer.eos_token:
+        preferred.append(tokenizer.bos_token)
     if not preferred:
         raise ValueError(
             f"The padding token is {tokenizer.pad_token!r}, the same as EOS or none, and no other special token can "
@@ -157,17 +166,20 @@ def _settle_padding(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.pad_token = preferred[0]
 
 
-def _refuse_unfinished(name: str | None) -> None:
+def _find_model(name: str | None) -> str:
+    """Return the name of a hub model, or the folder of a whole local one."""
     if not name:
         raise ValueError("`model_name_or_path` is missing: name a model on the hub or a local folder.")
     folder = Path(name).expanduser()
     if not folder.is_dir():
         if folder.is_absolute() or name.startswith((".", "data/")):
             raise ValueError(f"`model_name_or_path` is {name}, but there is no such folder.")
-        return
-    if (folder / MANIFEST_NAME).is_file() or (folder / STAGING_NAME).exists():
+        return name
+    is_own_checkpoint = is_checkpoint(folder) and (folder.parent / RUN_MANIFEST_NAME).is_file()
+    if (folder / MANIFEST_NAME).is_file() or (folder / STAGING_NAME).exists() or is_own_checkpoint:
         reason = missing_from(folder)
         if reason is not None:
             raise ValueError(f"The model in {folder} is not whole: {reason}. Run the command that writes it again.")
     elif not ((folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()):
         raise ValueError(f"The folder {folder} holds no model (no config.json): was its training finished?")
+    return str(folder)
