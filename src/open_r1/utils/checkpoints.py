@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 MANIFEST_NAME = "manifest.json"
 STAGING_NAME = ".model-staging"
+ROLLOUTS_NAME = "rollouts"
+_MODEL_CARD = "README.md"
 _MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "config.json",
                 "adapter_config.json")  # fmt: skip
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -124,9 +126,14 @@ def rotate_checkpoints(output_dir: Path, limit: int | None, keep: Path | None = 
         shutil.rmtree(path)
 
 
-def set_aside(output_dir: Path) -> None:
-    """Move the checkpoints of an earlier run out of the way of one that starts afresh in the same folder."""
-    checkpoints = list_checkpoints(output_dir)
+def set_aside(output_dir: Path, after_step: int = -1) -> None:
+    """Move the checkpoints of an earlier run out of the way of one that starts afresh, or from an earlier step.
+
+    Args:
+        output_dir: Folder of the run.
+        after_step: Checkpoints of later steps are moved; with the default all, and the recorded rollouts with them.
+    """
+    checkpoints = [path for path in list_checkpoints(output_dir) if step_of(path) > after_step]
     if not checkpoints:
         return
     number = 1
@@ -135,7 +142,9 @@ def set_aside(output_dir: Path) -> None:
     target.mkdir()
     for checkpoint in checkpoints:
         checkpoint.rename(target / checkpoint.name)
-    logger.warning("Starting afresh: %d earlier checkpoints were moved to %s.", len(checkpoints), target)
+    if after_step < 0 and (output_dir / ROLLOUTS_NAME).is_dir():
+        (output_dir / ROLLOUTS_NAME).rename(target / ROLLOUTS_NAME)
+    logger.warning("%d checkpoints of an earlier run were moved to %s.", len(checkpoints), target)
 
 
 def publish(staging: Path, folder: Path) -> None:
@@ -153,7 +162,8 @@ def publish(staging: Path, folder: Path) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (staging / name).replace(folder / name)
-    write_manifest(folder, names)
+    # The model card is rewritten afterwards, and edited by people: its size proves nothing.
+    write_manifest(folder, [name for name in names if name != _MODEL_CARD])
     shutil.rmtree(staging)  # last: while it is there and the manifest is not, the folder counts as unfinished
 
 

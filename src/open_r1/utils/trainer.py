@@ -7,7 +7,7 @@ What differs from TRL, and why:
    one generation serves several optimizer steps.
 2. A row that a reward could not judge for reasons of infrastructure (`UNSCORABLE`, NaN) carries no advantage. TRL
    would count it as 0 beside other rewards, so that an outage would punish the policy.
-3. A loss that is not finite stops the run before it reaches the weights.
+3. A loss or gradient that is not finite stops the run before it reaches the weights or a checkpoint.
 4. Tokens per second, and the split of a step into generate, reward and update, stand in the log history.
 5. Evaluation samples with a seed of its own and leaves the random state of the training alone; it reports avg@k with
    an interval, pass@k and (on request) greedy decoding. Every batch of rollouts is kept when `log_completions` is on.
@@ -15,6 +15,7 @@ What differs from TRL, and why:
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,95 +25,13 @@ import pandas as pd
 import torch
 import trl
 from accelerate.utils import gather_object
-from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from open_r1.utils.checkpoints import STAGING_NAME, publish, remove_manifest, rotate_checkpoints, write_manifest
+from open_r1.utils.checkpoints import ROLLOUTS_NAME
 from open_r1.utils.estimators import Record, summarize
+from open_r1.utils.restartable import RestartableMixin
 
 _ROLLOUT_STATE = "rollout_state_{rank}.pt"
-
-
-class RestartableMixin(Trainer):
-    """What both trainers share: whole checkpoints, a finite loss, tokens per second, isolated evaluation."""
-
-    _paused_s: float = 0.0
-    _last_log: tuple[float, float] | None = None
-
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Run one step; raise FloatingPointError when its loss is NaN or infinite."""
-        if self._last_log is None:
-            self._last_log = (time.perf_counter(), self._count_tokens())
-        loss = super().training_step(*args, **kwargs)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"The loss is {loss.item()} at step {self.state.global_step + 1}; the weights were not changed by it. "
-                "Lower `learning_rate` or `max_grad_norm`, train in bf16 instead of fp16, or look for rows with "
-                "broken text; then run the same command to go on from the last checkpoint."
-            )
-        return loss
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, with the tokens trained on per second since the last training log."""
-        if "loss" in logs and self._last_log is not None:
-            now, tokens = time.perf_counter(), self._count_tokens()
-            elapsed = now - self._last_log[0] - self._paused_s
-            logs["tokens_per_second"] = round((tokens - self._last_log[1]) / elapsed, 1)
-            self._last_log, self._paused_s = (now, tokens), 0.0
-        super().log(logs, start_time)
-
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
-        """Evaluate with a random state of its own."""
-        started = time.perf_counter()
-        with isolated_seed(self.args.seed + self.args.process_index):
-            output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-            self._extend_evaluation(output, args, metric_key_prefix, kwargs)
-        self._paused_s += time.perf_counter() - started
-        return output
-
-    def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
-        raise NotImplementedError
-
-    def _count_tokens(self) -> float:
-        raise NotImplementedError
-
-    def _save_rollout_state(self, checkpoint: Path) -> None:
-        """Save what only one kind of trainer has."""
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        started = time.perf_counter()
-        output_dir = Path(self._get_output_dir(trial=trial))
-        checkpoint = output_dir / f"checkpoint-{self.state.global_step}"
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
-            if self.args.should_save:
-                remove_manifest(checkpoint)
-            self.accelerator.wait_for_everyone()
-            super()._save_checkpoint(model, trial)
-            self._save_rollout_state(checkpoint)
-            self.accelerator.wait_for_everyone()  # other ranks' files count too
-            if self.args.should_save:
-                write_manifest(checkpoint)
-                best = self.state.best_model_checkpoint
-                rotate_checkpoints(output_dir, limit, Path(best) if best else None)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise RuntimeError(
-                f"{checkpoint} could not be saved: {error}. It has no manifest and will not be resumed from. When the "
-                "cause is gone (full disk, permissions), the same command goes on from the last complete checkpoint."
-            ) from error
-        finally:
-            self.args.save_total_limit = limit
-        self._paused_s += time.perf_counter() - started
-
-    def publish_model(self) -> None:
-        """Save the final model so that a reader sees a whole one or none (`checkpoints.publish`)."""
-        output_dir = Path(self.args.output_dir)
-        staging = output_dir / STAGING_NAME
-        self.save_model(str(staging), _internal_call=True)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            publish(staging, output_dir)
-        self.accelerator.wait_for_everyone()
 
 
 class SFTTrainer(RestartableMixin, trl.SFTTrainer):
@@ -156,7 +75,7 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         self._is_greedy = False
         self._records: list[Record] = []
         self._rollout: dict[str, list] = {}
-        self._rollout_batch = (-1, 0)
+        self._num_rollout_batches: Counter[tuple[str, int]] = Counter()
         self._seconds = {"generate": 0.0, "reward": 0.0, "step": 0.0}
         super().__init__(*args, reward_funcs=self._watched, **kwargs)
 
@@ -174,8 +93,14 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         return loss
 
     def _generate(self, prompts: list) -> tuple:
-        with self._timed("generate"):
-            return super()._generate(prompts)
+        try:
+            with self._timed("generate"):
+                return super()._generate(prompts)
+        except RuntimeError as error:
+            if "probability tensor" not in str(error):
+                raise
+            # The weights are finite, but so large that the logits are not.
+            raise self._divergence("The probabilities of the next token are NaN") from error
 
     def _calculate_rewards(
         self, inputs: list[dict], prompts: list, completions: list, completion_ids_list: list
@@ -183,7 +108,9 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         with self._timed("reward"):
             rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         failed = torch.zeros(len(prompts), dtype=torch.bool, device=self.accelerator.device)
-        for reward in self._watched:
+        for reward, weight in zip(self._watched, self.reward_weights.tolist(), strict=True):
+            if weight == 0:
+                continue  # only watched: its failure takes nothing away from the sum
             failed |= torch.tensor(reward.failed, dtype=torch.bool, device=failed.device)
         failed = self.accelerator.gather(failed)
         rewards_per_func[failed] = torch.nan
@@ -215,15 +142,16 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         output = super()._generate_and_score_completions(inputs)
         is_training = self.model.training
         if not is_training or self.log_completions:
-            columns = {**self._rollout, "advantage": output["advantages"].tolist()}
+            columns = {**self._rollout, "advantage": output["advantages"].tolist(),
+                       "is_greedy": [self._is_greedy] * len(inputs)}  # fmt: skip
             rows = gather_object([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
             if not is_training:
                 self._records += [self._to_record(row) for row in rows]
             if self.log_completions and self.accelerator.is_main_process:
-                step = self.state.global_step
-                number = self._rollout_batch[1] + 1 if self._rollout_batch[0] == step else 0
-                self._rollout_batch = (step, number)
-                write_rollouts(Path(self.args.output_dir), "train" if is_training else "eval", step, number, rows)
+                mode, step = "train" if is_training else "eval", self.state.global_step
+                number = self._num_rollout_batches[mode, step]
+                self._num_rollout_batches[mode, step] += 1
+                write_rollouts(Path(self.args.output_dir), mode, step, number, rows)
         return output
 
     def _to_record(self, row: dict[str, Any]) -> Record:
@@ -238,6 +166,8 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
                 trl.GRPOTrainer.evaluation_loop(self, loader, *args[1:], metric_key_prefix=prefix, **kwargs)
         output.metrics.update(summarize(self._records, self.num_generations_eval, prefix))
         self._records = []
+        # An evaluation that is repeated at this step replaces the files of this one.
+        self._num_rollout_batches.pop(("eval", self.state.global_step), None)
 
     @contextmanager
     def _greedy(self) -> Iterator[None]:
@@ -309,18 +239,9 @@ def text_of(completion: str | list[dict[str, Any]]) -> str:
 
 def write_rollouts(output_dir: Path, mode: str, step: int, number: int, rows: list[dict[str, Any]]) -> None:
     """Write one batch of completions to `rollouts/<mode>-<step>-<number>.parquet`, whole or not at all."""
-    folder = output_dir / "rollouts"
+    folder = output_dir / ROLLOUTS_NAME
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{mode}-{step:06d}-{number}.parquet"
     temporary = path.with_suffix(".tmp")
     pd.DataFrame(rows).assign(step=step).to_parquet(temporary)
     temporary.replace(path)
-
-
-@contextmanager
-def isolated_seed(seed: int) -> Iterator[None]:
-    """Seed torch for a block and give the old random state back afterwards."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield

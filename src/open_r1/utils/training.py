@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallb
 
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.utils import checkpoints
+from open_r1.utils.restartable import read_json
 from open_r1.utils.tracking import describe_run, init_wandb_training, write_run_manifest
 from open_r1.utils.trainer import GRPOTrainer, SFTTrainer
 
@@ -111,6 +112,9 @@ def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> Path | None:
                 f"`resume_from_checkpoint` is {wanted}, which is not a complete checkpoint: {reason}. To use only its "
                 "weights, name it as `model_name_or_path`."
             )
+        if training_args.process_index == 0 and Path(wanted).resolve().parent == output_dir.resolve():
+            # Later ones belong to a course that is given up: a rerun, or the rotation, would take them for newer.
+            checkpoints.set_aside(output_dir, checkpoints.step_of(Path(wanted).resolve()))
         return Path(wanted)
     found = checkpoints.last_complete_checkpoint(output_dir)
     if found is not None:
@@ -161,9 +165,14 @@ def run_training(
         trainer.remove_callback(ProgressCallback)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     metrics = {**result.metrics, "train_samples": len(trainer.train_dataset)}
-    trainer.log_metrics("train", metrics)
-    trainer.save_metrics("train", metrics)
-    trainer.save_state()
+    recorded = read_json(Path(training_args.output_dir) / "train_results.json")
+    if not trainer.has_trained and recorded is not None:
+        logger.warning("The training had ended at step %d: its model is saved anew.", trainer.state.global_step)
+        metrics = recorded
+    else:
+        trainer.log_metrics("train", metrics)
+        trainer.save_state()
+        trainer.save_metrics("train", metrics)
 
     model = trainer.accelerator.unwrap_model(trainer.model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id  # so that pipelines stop at the end of a turn
