@@ -33,6 +33,7 @@ class DatasetConfig:
     Args:
         id: Hub name, local file, local folder or `tasks/<name>`.
         config: Configuration of the data set.
+        revision: Branch, tag or commit on the hub.
         split: Split to read; slices such as `train[:10]` or `train[10%:20%]` work.
         columns: Columns to keep. All of them when None.
         weight: Share of this data set to keep, in (0, 1]; drawn after a seeded shuffle. None keeps all rows in order.
@@ -40,6 +41,7 @@ class DatasetConfig:
 
     id: str
     config: str | None = None
+    revision: str | None = None
     split: str = "train"
     columns: list[str] | None = None
     weight: float | None = None
@@ -138,6 +140,9 @@ class ScriptArguments(trl.ScriptArguments):
             "seed, test_split_size}."
         },
     )
+    dataset_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of a data set on the hub; its main branch when unset."}
+    )
     dataset_seed: int = field(default=0, metadata={"help": "Seed from which tasks/<name> data sets are made."})
     dataset_prompt_column: str = field(
         default="prompt", metadata={"help": "Column with the prompt: text, or a list of messages."}
@@ -201,7 +206,7 @@ class CodeExecutionParameters:
     """Settings of the code rewards that users of Open R1 know.
 
     NOTE: recipes and commands with these names are parsed, but this version cannot run programs: a run whose
-    `reward_funcs` contain a code reward is refused before a model loads (`rewards.NOT_YET_RUNNABLE`).
+    `reward_funcs` contain a code reward is refused before a model loads (`rewards.NAMES_THAT_RUN_PROGRAMS`).
     """
 
     code_eval_test_batch_size: int = field(default=1, metadata={"help": "Tests run at once for one submission."})

@@ -30,7 +30,7 @@ REQUIRED_GRPO = {
     "use_vllm",
 }
 # What matters only at full size, where models and data come from the hub and a GPU does the arithmetic.
-REQUIRED_FULL_SIZE = {"model_revision", "use_peft", "bf16", "gradient_checkpointing_kwargs", "use_liger_kernel",
+REQUIRED_FULL_SIZE = {"model_revision", "dataset_revision", "use_peft", "bf16", "gradient_checkpointing_kwargs", "use_liger_kernel",
                       "hub_model_id", "hub_model_revision", "hub_strategy", "save_total_limit"}  # fmt: skip
 TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
 
@@ -98,6 +98,9 @@ def test_every_key_that_changes_learning_is_written(path):
     required = REQUIRED | (REQUIRED_SFT if task_of(path) == "sft" else REQUIRED_GRPO)
     if path in FULL_SIZE:
         required |= REQUIRED_FULL_SIZE
+    if "dataset_mixture" in recipe:
+        required -= {"dataset_revision"}
+        assert all("revision" in entry for entry in recipe["dataset_mixture"]["datasets"])
     assert required - set(recipe) == set()
     assert ("dataset_name" in recipe) != ("dataset_mixture" in recipe)
 
@@ -107,7 +110,7 @@ def test_nothing_leaves_the_machine_by_default(path):
     recipe = load(path)
     assert recipe["push_to_hub"] is False
     assert recipe["report_to"] in ("none", "tensorboard")
-    assert not recipe.get("callbacks")
+    assert set(recipe.get("callbacks", [])) <= {"compact_progress"}
 
 
 @every_recipe

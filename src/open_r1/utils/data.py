@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _FILE_FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 _TASK_PREFIX = "tasks/"
+_HUB_FILE_PREFIX = "hf://"
 # Names under which TRL passes its own values to rewards, or which it takes for the conversation.
 _RESERVED_COLUMNS = {"messages", "prompts", "completions", "completion", "completion_ids", "trainer_state",
                      "log_extra", "log_metric"}  # fmt: skip
@@ -43,20 +44,22 @@ def get_dataset(args: ScriptArguments) -> DatasetDict:
         return _load_mixture(args.dataset_mixture, args.dataset_seed)
     if args.dataset_name is None:
         raise ValueError("Either `dataset_name` or `dataset_mixture` must be provided")
-    dataset = load_source(args.dataset_name, args.dataset_config, args.dataset_seed)
+    dataset = load_source(args.dataset_name, args.dataset_config, args.dataset_seed, args.dataset_revision)
     for split in (args.dataset_train_split, args.dataset_test_split):
         if "[" in split:
             dataset[split] = take_split(dataset, split, args.dataset_name)
     return dataset
 
 
-def load_source(name: str, config: str | None = None, seed: int = 0) -> DatasetDict:
+def load_source(name: str, config: str | None = None, seed: int = 0, revision: str | None = None) -> DatasetDict:
     """Load all splits of one source.
 
     Args:
-        name: `tasks/<name>`, an existing local file or folder, or a name on the hub.
+        name: `tasks/<name>`, an existing local file or folder, a name on the hub, or a file on the hub
+            (`hf://datasets/<owner>/<name>/<file>`).
         config: Configuration of the data set.
         seed: Seed of a task; other sources ignore it.
+        revision: Branch, tag or commit on the hub; other sources ignore it.
 
     Raises:
         ValueError: The source cannot be found or read. The message says what was looked for.
@@ -77,9 +80,11 @@ def load_source(name: str, config: str | None = None, seed: int = 0) -> DatasetD
         is_empty = isinstance(error, StopIteration) or "corresponds to no data" in cause
         reason = "it, or a file in it, has no rows" if is_empty else cause.splitlines()[0]
         raise ValueError(f"Cannot load the data set {name!r} (config {config!r}): {reason}") from error
-    if name.startswith(("/", "./", "../", "~")) or path.suffix.lower() in _FILE_FORMATS:
+    if not name.startswith(_HUB_FILE_PREFIX) and (
+        name.startswith(("/", "./", "../", "~")) or path.suffix.lower() in _FILE_FORMATS
+    ):
         raise ValueError(f"Cannot load the data set {name!r}: there is no such file or folder (in {Path.cwd()}).")
-    return _load_from_hub(name, config)
+    return _load_from_hub(name, config, revision)
 
 
 def _load_file(path: Path) -> DatasetDict:
@@ -103,10 +108,16 @@ def _load_folder(path: Path, config: str | None) -> DatasetDict:
     return datasets.load_dataset(str(path), config)
 
 
-def _load_from_hub(name: str, config: str | None) -> DatasetDict:
+def _load_from_hub(name: str, config: str | None, revision: str | None) -> DatasetDict:
     try:
-        return datasets.load_dataset(name, config)
-    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        if name.startswith(_HUB_FILE_PREFIX):
+            # Some sets are folders of files without configurations. hf://datasets/<owner>/<name>@<revision>/<file>
+            parts = name.split("/")
+            if revision is not None and "@" not in parts[4]:
+                parts[4] += f"@{revision}"
+            return datasets.load_dataset(_FILE_FORMATS[Path(name).suffix.lower()], data_files="/".join(parts))
+        return datasets.load_dataset(name, config, revision=revision)
+    except (datasets.exceptions.DatasetsError, OSError, ValueError, LookupError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ValueError(
             f"Cannot load the data set {name!r} (config {config!r}): no local file or folder has this name, and from "
@@ -143,7 +154,7 @@ def take_split(dataset: DatasetDict, split: str, name: str) -> Dataset:
 def _load_mixture(mixture: DatasetMixtureConfig, task_seed: int) -> DatasetDict:
     parts = []
     for entry in mixture.datasets:
-        rows = take_split(load_source(entry.id, entry.config, task_seed), entry.split, entry.id)
+        rows = take_split(load_source(entry.id, entry.config, task_seed, entry.revision), entry.split, entry.id)
         if entry.columns is not None:
             require_columns(rows, entry.columns, f"data set {entry.id!r} of the mixture")
             rows = rows.select_columns(entry.columns)
