@@ -32,12 +32,17 @@ def write_manifest(folder: Path, names: list[str] | None = None) -> None:
     """
     if names is None:
         names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    files = {name: (folder / name).stat().st_size for name in sorted(names) if Path(name).name != MANIFEST_NAME}
+    temporary = folder / f".{MANIFEST_NAME}.tmp"
+    temporary.unlink(missing_ok=True)  # left by a kill; listed below, it would be missing ever after
+    files = {
+        name: (folder / name).stat().st_size
+        for name in sorted(names)
+        if Path(name).name not in (MANIFEST_NAME, temporary.name)
+    }
     for name in files:
         _sync(folder / name)
     for parent in {(folder / name).parent for name in files} | {folder}:
         _sync(parent)  # the names of the files, subfolders included
-    temporary = folder / f".{MANIFEST_NAME}.tmp"
     with temporary.open("w", encoding="utf-8") as stream:
         json.dump({"version": 1, "files": files}, stream, indent=1)
         stream.flush()

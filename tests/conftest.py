@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No test reaches the network or the user's caches; tokenizers and models are built in memory."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+_CACHE = tempfile.mkdtemp(prefix="open_r1_tests_")
+# Libraries read these when they are imported, so before any test module is.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_CACHE"] = _CACHE
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_unconfigure():
+    shutil.rmtree(_CACHE, ignore_errors=True)
+
+
+@pytest.fixture
+def environment():
+    """The environment variables, put back after the test."""
+    before = dict(os.environ)
+    yield os.environ
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def make_tokenizer():
+    """Builds a byte-level tokenizer with the given special tokens: one token per byte, nothing trained."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    def make(*special_tokens: str, **settings):
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        tokenizer = Tokenizer(models.BPE(vocab={piece: index for index, piece in enumerate(alphabet)}, merges=[]))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special_tokens])
+        return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **settings)
+
+    return make
+
+
+@pytest.fixture
+def make_model_folder(tmp_path, make_tokenizer):
+    """Saves a tokenizer with the given special tokens and a Qwen3 model of a few thousand parameters."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    def make(*special_tokens: str, name: str = "model", **settings) -> Path:
+        tokenizer = make_tokenizer(*special_tokens, **settings)
+        config = Qwen3Config(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                             num_attention_heads=2, num_key_value_heads=2, head_dim=8)  # fmt: skip
+        tokenizer.save_pretrained(tmp_path / name)
+        Qwen3ForCausalLM(config).save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    return make

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder counts as whole only when it is, whatever happened while it was written."""
+
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from open_r1.utils import checkpoints
+from open_r1.utils.checkpoints import (
+    MANIFEST_NAME,
+    last_complete_checkpoint,
+    list_checkpoints,
+    missing_from,
+    publish,
+    rotate_checkpoints,
+    set_aside,
+    write_manifest,
+)
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+NUM_KILLS = 20
+
+
+def make_checkpoint(folder: Path, *, complete: bool = True, text: str = "weights") -> Path:
+    (folder / "sub").mkdir(parents=True)
+    (folder / "model.safetensors").write_text(text)
+    (folder / "sub" / "optimizer.bin").write_text(text * 2)
+    if complete:
+        write_manifest(folder)
+    return folder
+
+
+def make_run(folder: Path, complete: list[int], incomplete: list[int] = ()) -> Path:
+    for step in complete:
+        make_checkpoint(folder / f"checkpoint-{step}")
+    for step in incomplete:
+        make_checkpoint(folder / f"checkpoint-{step}", complete=False)
+    return folder
+
+
+def steps_in(folder: Path) -> list[int]:
+    return [int(path.name.split("-")[1]) for path in list_checkpoints(folder)]
+
+
+def test_whole_folder_is_complete(tmp_path):
+    assert missing_from(make_checkpoint(tmp_path / "c")) is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: (folder / MANIFEST_NAME).unlink(), "no manifest.json"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
+        (lambda folder: (folder / "sub" / "optimizer.bin").unlink(), "sub/optimizer.bin is missing"),
+        (lambda folder: os.truncate(folder / "model.safetensors", 3), "has 3 bytes instead of 7"),
+        (lambda folder: os.truncate(folder / "model.safetensors", 0), "has 0 bytes instead of 7"),
+        (lambda folder: (folder / "model.safetensors").write_text("weights and more"), "bytes instead of 7"),
+    ],
+)
+def test_damaged_folder_is_not_complete(tmp_path, damage, reason):
+    folder = make_checkpoint(tmp_path / "c")
+    damage(folder)
+    assert reason in missing_from(folder)
+
+
+def test_folder_that_took_the_place_of_a_file_is_not_complete(tmp_path):
+    folder = make_checkpoint(tmp_path / "c")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+    assert "model.safetensors is missing" in missing_from(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"null", b"[]", b"7", b'"files"', b"{}", b'{"files": null}', b'{"files": ["model.safetensors"]}',
+        b'{"files": {}}', b'{"version": 1, "files": {"model.safetensors": 7', b"\xff\xfe\x00", b"[" * 100_000,
+        b"\x00" * 64, b'{"files": {"model.safetensors": "7"}}', b'{"files": {"model.safetensors": null}}',
+    ],
+    ids=lambda content: repr(content[:30]),
+)  # fmt: skip
+def test_damaged_manifest_is_not_complete(tmp_path, content):
+    folder = make_checkpoint(tmp_path / "c")
+    (folder / MANIFEST_NAME).write_bytes(content)
+    assert missing_from(folder) is not None
+
+
+def test_folder_that_does_not_exist_is_not_complete(tmp_path):
+    assert missing_from(tmp_path / "none") is not None
+
+
+def test_file_that_was_added_later_does_not_matter(tmp_path):
+    folder = make_checkpoint(tmp_path / "c")
+    (folder / "README.md").write_text("card")
+    assert missing_from(folder) is None
+
+
+def test_manifest_names_sizes_of_all_files_but_itself(tmp_path):
+    folder = make_checkpoint(tmp_path / "c")
+    write_manifest(folder)
+    files = json.loads((folder / MANIFEST_NAME).read_text())["files"]
+    assert files == {"model.safetensors": 7, "sub/optimizer.bin": 14}
+
+
+def test_manifest_cut_short_by_a_kill_does_not_spoil_the_next_save(tmp_path):
+    folder = make_checkpoint(tmp_path / "c", complete=False)
+    (folder / f".{MANIFEST_NAME}.tmp").write_text('{"files"')
+    write_manifest(folder)
+    assert missing_from(folder) is None
+
+
+def test_last_complete_checkpoint_passes_over_the_others_and_says_so(tmp_path, caplog):
+    make_run(tmp_path, complete=[5, 10], incomplete=[15, 100])
+    with caplog.at_level(logging.WARNING):
+        assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert len(caplog.messages) == 2
+
+
+@pytest.mark.parametrize(
+    "make", [lambda folder: None, lambda folder: folder.mkdir(), lambda folder: make_run(folder, [], [5])]
+)
+def test_run_without_a_complete_checkpoint_has_none(tmp_path, make):
+    make(tmp_path / "run")
+    assert last_complete_checkpoint(tmp_path / "run") is None
+
+
+def test_steps_are_ordered_as_numbers_and_other_names_are_no_checkpoints(tmp_path):
+    make_run(tmp_path, complete=[9, 10, 100])
+    for name in ("checkpoint-", "checkpoint-x", "checkpoint-5.tmp", "old-checkpoint-5", "checkpoint--1"):
+        make_checkpoint(tmp_path / name)
+    (tmp_path / "checkpoint-200").write_text("a file")
+    assert steps_in(tmp_path) == [9, 10, 100]
+
+
+@pytest.mark.parametrize(
+    ("complete", "incomplete", "limit", "keep", "left"),
+    [
+        ([1, 2, 3], [], 2, None, [2, 3]),
+        ([1, 2, 3], [], 1, None, [3]),
+        ([1, 2, 3], [], 1, 1, [1, 3]),  # the best one stays
+        ([1, 2, 3], [], 2, 1, [1, 3]),
+        ([1, 2, 3], [], 5, None, [1, 2, 3]),
+        ([1, 2, 3], [], None, None, [1, 2, 3]),
+        ([1, 2, 3], [], 0, None, [1, 2, 3]),
+        ([2, 4], [1, 3], None, None, [2, 4]),  # unfinished ones that will never be finished
+        ([1], [2], 1, None, [1, 2]),  # the one being written
+        ([1, 2], [3], 1, None, [2, 3]),
+        ([], [1, 2], 1, None, [1, 2]),
+        ([], [], 1, None, []),
+    ],
+)
+def test_rotation_leaves(tmp_path, complete, incomplete, limit, keep, left):
+    make_run(tmp_path, complete, incomplete)
+    rotate_checkpoints(tmp_path, limit, None if keep is None else tmp_path / f"checkpoint-{keep}")
+    assert steps_in(tmp_path) == left
+
+
+@pytest.mark.parametrize("limit", [None, 0, 1, 2, 3])
+@pytest.mark.parametrize("seed", range(5))
+def test_rotation_never_deletes_the_last_complete_checkpoint(tmp_path, limit, seed):
+    steps = random.Random(seed).sample(range(1, 50), 6)
+    make_run(tmp_path, complete=steps[:3], incomplete=steps[3:])
+    rotate_checkpoints(tmp_path, limit)
+    assert last_complete_checkpoint(tmp_path).name == f"checkpoint-{max(steps[:3])}"
+
+
+def test_checkpoints_set_aside_are_kept_whole_and_out_of_the_way(tmp_path):
+    for number in (1, 2):
+        make_run(tmp_path, complete=[5, 10], incomplete=[15])
+        set_aside(tmp_path)
+        assert list_checkpoints(tmp_path) == []
+        assert steps_in(tmp_path / f"superseded-{number}") == [5, 10, 15]
+        assert last_complete_checkpoint(tmp_path / f"superseded-{number}").name == "checkpoint-10"
+
+
+def test_setting_nothing_aside_makes_no_folder(tmp_path):
+    set_aside(tmp_path)
+    set_aside(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_published_model_replaces_the_older_one(tmp_path):
+    for text in ("old", "newer"):
+        publish(make_checkpoint(tmp_path / "staging", complete=False, text=text), tmp_path / "out")
+        assert missing_from(tmp_path / "out") is None
+        assert (tmp_path / "out" / "model.safetensors").read_text() == text
+        assert not (tmp_path / "staging").exists()
+
+
+def test_shards_and_adapters_of_an_older_model_do_not_stay_beside_the_new_one(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in (
+        "model-00001-of-00002.safetensors",
+        "model.safetensors.index.json",
+        "adapter_config.json",
+        "notes.txt",
+    ):
+        (out / name).write_text("old")
+    make_run(out, complete=[5])
+    publish(make_checkpoint(tmp_path / "staging", complete=False), out)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "checkpoint-5", "manifest.json", "model.safetensors", "notes.txt", "sub",
+    ]  # fmt: skip
+    assert missing_from(out / "checkpoint-5") is None
+
+
+def test_checkpoints_do_not_belong_to_the_model_published_beside_them(tmp_path):
+    make_run(tmp_path / "out", complete=[5])
+    publish(make_checkpoint(tmp_path / "staging", complete=False), tmp_path / "out")
+    rotate_checkpoints(tmp_path / "out", 1)
+    (tmp_path / "out" / "checkpoint-5" / "model.safetensors").unlink()
+    assert missing_from(tmp_path / "out") is None
+
+
+PUBLISH_FOREVER = """
+import itertools, sys
+from pathlib import Path
+from open_r1.utils.checkpoints import publish
+
+out = Path(sys.argv[1])
+for version in itertools.count(int(sys.argv[2])):
+    staging = out / ".model-staging"
+    for number in range(20):
+        path = staging / f"part{number % 4}" / f"{number}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{version:08d}" * 500)
+    publish(staging, out)
+"""
+
+SAVE_FOREVER = """
+import itertools, sys
+from pathlib import Path
+from open_r1.utils.checkpoints import remove_manifest, rotate_checkpoints, write_manifest
+
+out = Path(sys.argv[1])
+for version in itertools.count(int(sys.argv[2])):
+    checkpoint = out / f"checkpoint-{version}"
+    remove_manifest(checkpoint)
+    for number in range(20):
+        path = checkpoint / f"part{number % 4}" / f"{number}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{version:08d}" * 500)
+    write_manifest(checkpoint)
+    rotate_checkpoints(out, 2)
+"""
+
+
+def versions_in(folder: Path) -> set[str]:
+    """All versions that the files of a folder hold; a whole folder has exactly one."""
+    texts = {path.read_text() for path in folder.glob("part*/*.safetensors")}
+    assert len(list(folder.glob("part*/*.safetensors"))) == 20
+    assert all(text == text[:8] * 500 for text in texts)
+    return {text[:8] for text in texts}
+
+
+def run_and_kill(program: str, out: Path, first: int, seconds: float) -> None:
+    words = [sys.executable, "-c", program, str(out), str(first)]
+    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(SOURCE)}) as process:
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline and not any(out.iterdir()):
+            time.sleep(0.002)
+        time.sleep(seconds)
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+
+
+def test_publishing_killed_at_any_moment_never_passes_for_whole(tmp_path):
+    moments = random.Random(0)
+    outcomes = []
+    for number in range(NUM_KILLS):
+        run_and_kill(PUBLISH_FOREVER, tmp_path, 1000 * number, moments.uniform(0, 0.25))
+        is_whole = missing_from(tmp_path) is None
+        outcomes.append(is_whole)
+        if is_whole:
+            assert len(versions_in(tmp_path)) == 1
+    assert len(outcomes) == NUM_KILLS
+
+
+def test_checkpoint_saved_before_a_kill_at_any_moment_is_found_whole(tmp_path):
+    moments = random.Random(1)
+    last = -1
+    for _ in range(NUM_KILLS):
+        run_and_kill(SAVE_FOREVER, tmp_path, last + 1, moments.uniform(0, 0.25))
+        checkpoint = last_complete_checkpoint(tmp_path)
+        if checkpoint is None:
+            assert last == -1
+            continue
+        step = checkpoints.step_of(checkpoint)
+        assert step >= last
+        assert versions_in(checkpoint) == {f"{step:08d}"}
+        last = step
+    assert last >= 0
+
+
+FILL_UP = """
+import resource, sys
+from pathlib import Path
+from open_r1.utils.checkpoints import publish, write_manifest
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))  # the manifest needs more
+try:
+    write_manifest(Path(sys.argv[1])) if len(sys.argv) == 2 else publish(Path(sys.argv[1]), Path(sys.argv[2]))
+except OSError as error:
+    print(type(error).__name__, error.errno)
+"""
+
+
+def run_with_full_disk(*folders: Path) -> str:
+    words = [sys.executable, "-c", FILL_UP, *map(str, folders)]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def fill(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for number in range(20):
+        (folder / f"a_long_name_{number}.safetensors").write_text("x")
+    return folder
+
+
+def test_checkpoint_whose_manifest_does_not_fit_on_the_disk_is_not_complete(tmp_path):
+    folder = fill(tmp_path / "checkpoint-5")
+    assert run_with_full_disk(folder).startswith("OSError")
+    assert "no manifest.json" in missing_from(folder)
+
+
+def test_model_whose_manifest_does_not_fit_on_the_disk_does_not_pass_for_the_older_one(tmp_path):
+    publish(fill(tmp_path / "first"), tmp_path / "out")
+    assert missing_from(tmp_path / "out") is None
+    assert run_with_full_disk(fill(tmp_path / "second"), tmp_path / "out").startswith("OSError")
+    assert "no manifest.json" in missing_from(tmp_path / "out")
+    publish(fill(tmp_path / "third"), tmp_path / "out")  # the same command, when there is space again
+    assert missing_from(tmp_path / "out") is None
