@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, SFTConfig
-from open_r1.utils.hub import IGNORED_PATTERNS, UPLOADS_NAME, checkpoint_revision, push_folder
+from open_r1.utils.hub import IGNORED_PATTERNS, UPLOADS_NAME, checkpoint_revision, describe, push_folder
 from open_r1.utils.progress import CompactProgressCallback
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class PushToHubRevisionCallback(TrainerCallback):
 
     def _note_failure(self, revision: str, error: Exception) -> None:
         self.failed.append(revision)
-        logger.warning("%s was not pushed to the hub: %s: %s", revision, type(error).__name__, error)
+        logger.warning("%s was not pushed to the hub: %s", revision, describe(error))
 
 
 CALLBACKS: dict[str, Callable[[ModelConfig], TrainerCallback]] = {

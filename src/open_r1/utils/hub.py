@@ -7,6 +7,7 @@ Nothing here contacts the hub unless `push_to_hub` or `push_to_hub_revision` is 
 2. A branch starts at the first commit of the repository, so it holds the files of one model and nothing else.
 3. What only resuming needs (optimizer, random states, rollouts) stays on this machine, and so do `training_args.bin`,
    a pickle that contains `hub_token`, and the manifest, which names files that are not pushed.
+4. A model card that names a base model on this machine stays too (PEFT writes such cards).
 """
 
 import logging
@@ -15,7 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import httpx
-from huggingface_hub import CommitInfo, HfApi
+from huggingface_hub import CommitInfo, HfApi, metadata_load
 from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
@@ -77,12 +78,15 @@ def push_folder(
         OfflineModeIsEnabled: HF_HUB_OFFLINE is set.
     """
     repo_id = create_hub_revision(training_args, revision)
+    ignored = [*IGNORED_PATTERNS, *extra_ignore_patterns]
+    if _names_local_base(folder / "README.md"):
+        ignored.append("README.md")
     return HfApi(token=training_args.hub_token).upload_folder(
         repo_id=repo_id,
         folder_path=folder,
         revision=revision,
         commit_message=f"Add {revision} checkpoint",
-        ignore_patterns=[*IGNORED_PATTERNS, *extra_ignore_patterns],
+        ignore_patterns=ignored,
     )
 
 
@@ -94,7 +98,7 @@ def push_to_hub_revision(
     The future holds the commit, or the error: read its `result()`. Files must stay in place until it is done.
 
     Args:
-        training_args: Says what goes where (`output_dir`, `hub_model_id`, `hub_model_revision`).
+        training_args: `output_dir`, `hub_model_id` and `hub_model_revision` say what goes where.
         extra_ignore_patterns: fnmatch patterns of further files to leave out.
     """
     revision = training_args.hub_model_revision or DEFAULT_BRANCH
@@ -127,14 +131,25 @@ def check_hub_revision_exists(training_args: SFTConfig | GRPOConfig) -> None:
         ) from error
     except (OfflineModeIsEnabled, httpx.HTTPError) as error:
         raise ValueError(
-            f"A push to the hub is requested, but {api.endpoint} does not let us: {error}. Check the token and the "
-            "network (HF_HUB_OFFLINE, HF_ENDPOINT), or turn `push_to_hub` and `push_to_hub_revision` off."
+            f"A push to the hub is requested, but {api.endpoint} does not let us: {describe(error)}. Check the token "
+            "and the network (HF_HUB_OFFLINE, HF_ENDPOINT), or turn `push_to_hub` and `push_to_hub_revision` off."
         ) from error
     if taken:
         raise ValueError(
             f"{repo_id} already holds a model in {', '.join(taken)}. Choose another `hub_model_revision`, or set "
             "`overwrite_hub_revision: true` to push over it."
         )
+
+
+def describe(error: Exception) -> str:
+    """Return the kind and the message of an error on one line; the hub's messages span several."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _names_local_base(card: Path) -> bool:
+    """Say whether a model card names a base model on this machine: the hub would refuse the whole push for it."""
+    base = (metadata_load(card) or {}).get("base_model") if card.is_file() else None
+    return isinstance(base, str) and (Path(base).is_absolute() or Path(base).exists())
 
 
 def _repo_name(training_args: SFTConfig | GRPOConfig) -> str:
@@ -146,7 +161,7 @@ def _repo_name(training_args: SFTConfig | GRPOConfig) -> str:
 
 def _check_rights(api: HfApi, name: str) -> str:
     """Return the full id of the repository; raise ValueError when the token may not write there."""
-    account = api.whoami(cache=True)
+    account = api.whoami()
     token_role = account.get("auth", {}).get("accessToken", {}).get("role")
     if token_role == "read":
         raise ValueError(
