@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Running sums: one-digit numbers added and subtracted from left to right, the task of the demo.
 
-A row of each config (columns cut short with ...):
-    base        {"text": "Compute 7+9-8\nWork: 7+9=16-8=8\nAnswer: 8\n2+6-3:2+6=8-3=5\n..."}
-    zero_base   {"text": "Compute 7+9-8+4\n<think>\n7+9=16-8=8+4=12\n</think>\n<answer>\n\\boxed{12}\n</answer>"}
-    cold_start  {"prompt": [{"role": "user", "content": "Compute 7+9-8+4"}], "solution": "12",
-                 "completion": [{"role": "assistant", "content": "<think>\n12\n</think>\n<answer>\n\\boxed{12}\n</answer>"}]}
-    rl          {"problem": "Compute 7+9-8+4", "solution": "12"}
+A row of each config:
+    base        {"text": "Compute 7+5-8\nSum see\n7+5=12-8=4\n\n\\boxed{4}\nCompute ..."}
+    zero_base   {"text": "Compute 7+5-8+2\nso\n<think>\n7+5-8=4+2=6\n</think>\n<answer>\n\\boxed{6}\n</answer>\n..."}
+    cold_start  {"prompt": [{"role": "user", "content": "Compute 7+5-8+2"}], "solution": "6", "completion":
+                 [{"role": "assistant", "content": "<think>\n6\n</think>\n<answer>\n\\boxed{6}\n</answer>"}]}
+    rl          {"problem": "Compute 7+5-8+2", "solution": "6"}
 
-In a trace every `=` gives the running total so far, as one writes on paper; every answer in every text is right.
+In a trace every `=` gives the running total so far, as one writes on paper. All answers in all texts are right. What
+differs is how much their writers do in their heads: a model this small can add one term at a time and no more, so it
+has to find out whom to imitate.
 
-Disjointness. The SHA-256 of an expression alone puts it into one of four pools (`pool_of`): test, validation, text (base
-texts and worked answers) or rl. A split draws from its own pool only, so no seed, config or length can bring a test or a
-validation problem into training, nor an RL problem into a text. What this does not cover: a short problem may be
-the beginning of a longer one of another pool.
+No digit occurs twice in a problem: the model finds its place in the problem by content, which it learns quickly.
+Copying the n-th term whatever it is takes a model this small far longer than the arithmetic.
+
+Disjointness: the SHA-256 of an expression puts it into one of four pools, `test`, `validation`, `text` (base texts and
+worked answers) and `rl`, whatever the config and the seed. A split draws from its own pool only, so no seed brings a
+test or validation problem into training, nor an RL problem into a text. Not covered: a problem may be the beginning of
+a longer one in another pool.
 """
 
 import hashlib
@@ -21,25 +26,25 @@ import random
 import re
 from collections.abc import Iterator
 
-MAX_VALUE = 20
+MAX_VALUE = 15
 """Running totals stay within 0 and this."""
 PROBLEM_PREFIX = "Compute "
 POOLS = ("test", "validation", *["text"] * 9, *["rl"] * 9)
 """Shares of the pools, in twentieths."""
-NUM_TEST_ROWS = 400
 
-TRAIN_TERMS = (3, 4, 5, 6)
-RL_TERMS = (4, 5, 6, 7)
-NUM_TRAIN_ROWS = {"base": 5600, "zero_base": 5600, "cold_start": 3200, "rl": 2048}
-EXPRESSIONS_PER_TEXT = 4
+TEXT_TERMS = (3, 4, 5, 6)
+RL_TERMS = (4, 5, 6)
+NUM_ROWS = {"base": 6400, "zero_base": 7200, "cold_start": 2400, "rl": 2048, "test": 400}
 
-HEADS = ("Compute {e}\n", "Sum {e}\n", "{e}\n", "{e}:", "Compute {e}.\n", "{e} is\n", "Sum: {e}\n\n")
-LINKS = ("", "", "Work\n", "Let us see\n", "\n", "so:\n", "Work: ", "\n\n", "Result\n\n", "Let us see: ")
-TAILS = ("\n{a}\n", "\n", "\nAnswer\n{a}\n", "\n\nAnswer: {a}\n", "\nso {a}\n", "\n\nResult\n\n({a})\n")
+FILLERS = ("so", "Work", "see", "Let us", "Sum", "is")
+"""Words between problem, working and answer; the changing distance makes the model look up terms by content."""
+STEP_SIZES = (1, 2, None)
+"""Terms that a writer adds in the head before writing a total down; None: all of them."""
+COLD_START_SHARES = (0.3, 0.2, 0.5)
+TAGGED_SHARE = 0.5
+"""Share of the sums in zero_base that stand between tags."""
 
-OPERATIONS_PER_STEP = (1, 2, None)
-"""How much different writers do in their heads before they write a total; None: all of it."""
-COLD_START_WEIGHTS = (0.3, 0.2, 0.5)
+Row = dict[str, object]
 
 
 def pool_of(expression: str) -> str:
@@ -50,7 +55,7 @@ def pool_of(expression: str) -> str:
 
 def split_terms(expression: str) -> list[str]:
     """Returns the signed terms of an expression: `7+9-8` gives `7`, `+9`, `-8`."""
-    if not re.fullmatch(r"\d+([+-]\d+)*", expression):
+    if not re.fullmatch(r"[0-9]+([+-][0-9]+)*", expression):
         raise ValueError(f"Not a running sum: {expression!r}; expected the form 7+9-8.")
     return re.findall(r"[+-]?\d+", expression)
 
@@ -62,143 +67,150 @@ def solve(problem: str) -> int:
 
 def check(problem: str, answer: str) -> bool:
     """Returns whether an answer, as text, is the value of the problem."""
-    return re.fullmatch(r"[+-]?\d+", answer.strip()) is not None and int(answer) == solve(problem)
+    return re.fullmatch(r"[+-]?[0-9]{1,9}", answer.strip()) is not None and int(answer) == solve(problem)
 
 
-def write_trace(expression: str, operations_per_step: int | None = 1) -> str:
-    """Returns the working: the terms with the running total written after every so many operations.
+def write_trace(expression: str, step_size: int | None = 1) -> str:
+    """Returns the working: the terms, with the running total after every so many of them.
 
     Args:
-        expression: Such as `7+9-8+4`.
-        operations_per_step: 1 gives `7+9=16-8=8+4=12`, 2 gives `7+9-8=8+4=12`, None the bare total `12`.
+        expression: Such as `7+5-8+2`.
+        step_size: 1 gives `7+5=12-8=4+2=6`, 2 gives `7+5-8=4+2=6`, None the bare total `6`.
     """
-    total = 0
     terms = split_terms(expression)
-    if operations_per_step is None:
+    if step_size is None:
         return str(solve(expression))
-    parts = []
+    parts, total = [], 0
     for index, term in enumerate(terms):
         total += int(term)
         parts.append(term)
-        if index > 0 and (index % operations_per_step == 0 or index == len(terms) - 1):
+        if index > 0 and (index % step_size == 0 or index == len(terms) - 1):
             parts.append(f"={total}")
     return "".join(parts)
 
 
-def write_completion(expression: str, operations_per_step: int | None = 1) -> str:
+def write_completion(expression: str, step_size: int | None = 1) -> str:
     """Returns a right answer in the format that the rewards ask for."""
-    trace = write_trace(expression, operations_per_step)
+    trace = write_trace(expression, step_size)
     return f"<think>\n{trace}\n</think>\n<answer>\n\\boxed{{{solve(expression)}}}\n</answer>"
 
 
 def draw_expression(rng: random.Random, num_terms: int) -> str:
     """Returns a random expression of distinct digits whose running totals stay within 0 and MAX_VALUE."""
     while True:
-        digits = rng.sample(range(1, 10), num_terms)
-        total = digits[0]
-        terms = [str(total)]
-        for digit in digits[1:]:
-            signed = [value for value in (digit, -digit) if 0 <= total + value <= MAX_VALUE]
-            if not signed:
+        first, *digits = rng.sample(range(1, 10), num_terms)
+        terms, total = [str(first)], first
+        for digit in digits:
+            allowed = [term for term in (digit, -digit) if 0 <= total + term <= MAX_VALUE]
+            if not allowed:
                 break
-            total += (value := rng.choice(signed))
-            terms.append(f"{value:+d}")
+            term = rng.choice(allowed)
+            terms.append(f"{term:+d}")
+            total += term
         else:
             return "".join(terms)
 
 
-def draw_pool(pool: str, num_terms: tuple[int, ...], seed: int) -> Iterator[str]:
-    """Yields expressions of one pool without end, lengths evenly mixed."""
+def draw_from_pool(pool: str, num_terms: tuple[int, ...], seed: int) -> Iterator[str]:
+    """Yields expressions of one pool without end, all lengths equally often."""
     rng = random.Random(f"running_sums {pool} {seed}")
     while True:
-        expression = draw_expression(rng, rng.choice(num_terms))
-        if pool_of(expression) == pool:
-            yield expression
+        length = rng.choice(num_terms)
+        while pool_of(expression := draw_expression(rng, length)) != pool:
+            pass
+        yield expression
 
 
 def draw_distinct(pool: str, num_terms: tuple[int, ...], seed: int, count: int) -> list[str]:
     """Returns that many different expressions of one pool."""
+    endless = draw_from_pool(pool, num_terms, seed)
     distinct: dict[str, None] = {}
-    for expression in draw_pool(pool, num_terms, seed):
-        distinct[expression] = None
-        if len(distinct) == count:
-            return list(distinct)
-    raise AssertionError("draw_pool has no end")
+    while len(distinct) < count:
+        distinct[next(endless)] = None
+    return list(distinct)
 
 
-def to_rl_row(expression: str) -> dict[str, object]:
-    """Returns the row that GRPO trains and is evaluated on."""
+def to_rl_row(expression: str) -> Row:
+    """Returns the row that GRPO trains on and that all evaluations use."""
     return {"problem": PROBLEM_PREFIX + expression, "solution": str(solve(expression))}
 
 
-def to_sft_row(expression: str, operations_per_step: int | None) -> dict[str, object]:
-    """Returns a worked chat answer; `solution` is there for the evaluation by rewards."""
+def to_sft_row(expression: str, step_size: int | None) -> Row:
+    """Returns a worked chat answer; `solution` is for the evaluation by rewards."""
     return {
         "prompt": [{"role": "user", "content": PROBLEM_PREFIX + expression}],
-        "completion": [{"role": "assistant", "content": write_completion(expression, operations_per_step)}],
+        "completion": [{"role": "assistant", "content": write_completion(expression, step_size)}],
         "solution": str(solve(expression)),
     }
 
 
-def load_base(seed: int) -> dict[str, list[dict[str, object]]]:
-    """Returns plain texts of sums worked out in full, in many layouts, none of them a chat, none with tags."""
+def write_gap(rng: random.Random) -> str:
+    """Returns a line with none to three fillers, line feeds around it."""
+    return "\n" + " ".join(rng.choices(FILLERS, k=rng.randint(0, 3))) + "\n"
+
+
+def write_exercise(expression: str, rng: random.Random) -> str:
+    """Returns a sum worked in full, as it stands in the base texts."""
+    working = write_trace(expression)
+    return f"{PROBLEM_PREFIX}{expression}{write_gap(rng)}{working}{write_gap(rng)}\\boxed{{{solve(expression)}}}"
+
+
+def write_tagged(expression: str, rng: random.Random) -> str:
+    """Returns a sum between tags, with all, some or none of the working."""
+    return f"{PROBLEM_PREFIX}{expression}{write_gap(rng)}{write_completion(expression, rng.choice(STEP_SIZES))}"
+
+
+def load_base(seed: int) -> dict[str, list[Row]]:
+    """Returns plain texts of two sums worked in full; no chats, no tags."""
     rng = random.Random(f"base {seed}")
-    expressions = draw_pool("text", RL_TERMS, seed)
-
-    def write_text() -> str:
-        parts = []
-        for _ in range(EXPRESSIONS_PER_TEXT):
-            e = next(expressions)
-            head, link, tail = rng.choice(HEADS), rng.choice(LINKS), rng.choice(TAILS)
-            parts.append(head.format(e=e) + link + write_trace(e) + tail.format(a=solve(e)))
-        return "".join(parts)
-
-    return {"train": [{"text": write_text()} for _ in range(NUM_TRAIN_ROWS["base"])]}
+    expressions = draw_from_pool("text", TEXT_TERMS, seed)
+    texts = [[write_exercise(next(expressions), rng) for _ in range(2)] for _ in range(NUM_ROWS["base"])]
+    return {"train": [{"text": "\n".join(text)} for text in texts]}
 
 
-def load_zero_base(seed: int) -> dict[str, list[dict[str, object]]]:
-    """Returns plain texts with the tags around worked and unworked sums, none of them a chat."""
+def load_zero_base(seed: int) -> dict[str, list[Row]]:
+    """Returns plain texts of one to three sums, some between tags with more or less of the working; no chats."""
     rng = random.Random(f"zero_base {seed}")
-    expressions = draw_pool("text", RL_TERMS, seed)
+    expressions = draw_from_pool("text", TEXT_TERMS, seed)
 
     def write_text() -> str:
-        parts = []
-        for _ in range(EXPRESSIONS_PER_TEXT):
-            e = next(expressions)
-            parts.append(f"{PROBLEM_PREFIX}{e}\n{write_completion(e, rng.choice(OPERATIONS_PER_STEP))}")
-        return "\n".join(parts)
+        writers = [write_tagged if rng.random() < TAGGED_SHARE else write_exercise for _ in range(rng.randint(1, 3))]
+        return "\n".join(writer(next(expressions), rng) for writer in writers)
 
-    return {"train": [{"text": write_text()} for _ in range(NUM_TRAIN_ROWS["zero_base"])]}
+    return {"train": [{"text": write_text()} for _ in range(NUM_ROWS["zero_base"])]}
 
 
-def load_cold_start(seed: int) -> dict[str, list[dict[str, object]]]:
-    """Returns chat answers by writers of different habits; few of them write every step."""
+def load_cold_start(seed: int) -> dict[str, list[Row]]:
+    """Returns chat answers by writers of whom few write every step; the test answers do."""
     rng = random.Random(f"cold_start {seed}")
-    expressions = draw_distinct("text", TRAIN_TERMS, seed, NUM_TRAIN_ROWS["cold_start"])
-    train = [to_sft_row(e, rng.choices(OPERATIONS_PER_STEP, COLD_START_WEIGHTS)[0]) for e in expressions]
-    test = draw_distinct("test", RL_TERMS, seed, NUM_TEST_ROWS)
-    return {"train": train, "test": [to_sft_row(e, 1) for e in test]}
-
-
-def load_rl(seed: int) -> dict[str, list[dict[str, object]]]:
-    """Returns problems with their solutions; `validation` is the split to tune on."""
-    sizes = {"train": ("rl", NUM_TRAIN_ROWS["rl"]), "validation": ("validation", NUM_TEST_ROWS)}
-    sizes["test"] = ("test", NUM_TEST_ROWS)
+    train = draw_distinct("text", TEXT_TERMS, seed, NUM_ROWS["cold_start"])
+    test = draw_distinct("test", RL_TERMS, seed, NUM_ROWS["test"])
+    step_sizes = rng.choices(STEP_SIZES, COLD_START_SHARES, k=len(train))
     return {
-        split: [to_rl_row(e) for e in draw_distinct(pool, RL_TERMS, seed, count)]
-        for split, (pool, count) in sizes.items()
+        "train": [to_sft_row(expression, size) for expression, size in zip(train, step_sizes, strict=True)],
+        "test": [to_sft_row(expression, 1) for expression in test],
+    }
+
+
+def load_rl(seed: int) -> dict[str, list[Row]]:
+    """Returns problems with their solutions; `validation` is the split to tune on."""
+    splits = {"train": ("rl", "rl"), "validation": ("validation", "test"), "test": ("test", "test")}
+    return {
+        split: [to_rl_row(expression) for expression in draw_distinct(pool, RL_TERMS, seed, NUM_ROWS[size])]
+        for split, (pool, size) in splits.items()
     }
 
 
 CONFIGS = {"base": load_base, "zero_base": load_zero_base, "cold_start": load_cold_start, "rl": load_rl}
 
 
-def load(config: str | None = None, seed: int = 0) -> dict[str, list[dict[str, object]]]:
+def load(config: str | None = None, seed: int = 0) -> dict[str, list[Row]]:
     """Returns the splits of a config; None means `rl`.
 
     Raises:
         ValueError: There is no such config; the message lists those there are.
     """
-    if config is not None and config not in CONFIGS:
+    name = "rl" if config is None else config
+    if name not in CONFIGS:
         raise ValueError(f"Unknown config {config!r} of tasks/running_sums: there is {', '.join(CONFIGS)}.")
-    return CONFIGS[config or "rl"](seed)
+    return CONFIGS[name](seed)
