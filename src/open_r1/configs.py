@@ -33,22 +33,22 @@ class DatasetConfig:
     Args:
         id: Hub name, local file, local folder or `tasks/<name>`.
         config: Configuration of the data set.
-        revision: Branch, tag or commit on the hub.
         split: Split to read; slices such as `train[:10]` or `train[10%:20%]` work.
         columns: Columns to keep. All of them when None.
         weight: Share of this data set to keep, in (0, 1]; drawn after a seeded shuffle. None keeps all rows in order.
+        revision: Branch, tag or commit on the hub.
     """
 
     id: str
     config: str | None = None
-    revision: str | None = None
     split: str = "train"
     columns: list[str] | None = None
     weight: float | None = None
+    revision: str | None = None  # last: the fields above stand in the order that users of Open R1 know
 
     def __post_init__(self) -> None:
         _check_types(self, f"data set {self.id!r}", id=str, config=str | None, split=str, columns=list | None,
-                     weight=float | int | None)  # fmt: skip
+                     weight=float | int | None, revision=str | None)  # fmt: skip
         if self.weight is not None and not 0 < self.weight <= 1:
             raise ValueError(
                 f"`weight` of data set {self.id!r} is {self.weight}: it is the share of its rows to keep, in (0, 1]."
@@ -136,8 +136,8 @@ class ScriptArguments(trl.ScriptArguments):
     dataset_mixture: dict[str, Any] | None = field(
         default=None,
         metadata={
-            "help": "Mixture of data sets (YAML only): {datasets: [{id, config, split, columns, weight}], "
-            "seed, test_split_size}."
+            "help": "Mixture of data sets (YAML only): {datasets: [{id, config, split, columns, weight, "
+            "revision}], seed, test_split_size}."
         },
     )
     dataset_revision: str | None = field(

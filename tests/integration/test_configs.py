@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The argument classes: what they refuse, and that no setting is without effect."""
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+import trl
+
+from open_r1.configs import (
+    CodeExecutionParameters,
+    DatasetConfig,
+    DatasetMixtureConfig,
+    GRPOConfig,
+    GRPOScriptArguments,
+    RewardParameters,
+    RunConfig,
+    ScriptArguments,
+    SFTConfig,
+    SFTScriptArguments,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = {"bf16": False, "use_cpu": True}
+
+
+def mixture(*datasets, **settings):
+    return {"datasets": list(datasets), **settings}
+
+
+def test_neither_name_nor_mixture_is_refused():
+    with pytest.raises(ValueError, match="Either `dataset_name` or `dataset_mixture` must be provided"):
+        ScriptArguments()
+
+
+def test_empty_name_is_no_name():
+    with pytest.raises(ValueError, match="Either `dataset_name` or `dataset_mixture` must be provided"):
+        ScriptArguments(dataset_name="")
+
+
+def test_name_and_mixture_together_are_refused():
+    with pytest.raises(ValueError, match="are both set"):
+        ScriptArguments(dataset_name="a", dataset_mixture=mixture({"id": "b"}))
+
+
+def test_mixture_becomes_data_set_configs():
+    entry = {"id": "a", "config": "main", "split": "train[:10]", "columns": ["x"], "weight": 0.5}
+    args = ScriptArguments(dataset_mixture=mixture(entry, {"id": "b"}, seed=7, test_split_size=0.1))
+    assert args.dataset_mixture == DatasetMixtureConfig(
+        [DatasetConfig("a", "main", "train[:10]", ["x"], 0.5), DatasetConfig("b", weight=1.0)], 7, 0.1
+    )
+
+
+def test_mixture_has_the_defaults_of_open_r1():
+    found = ScriptArguments(dataset_mixture=mixture({"id": "a"})).dataset_mixture
+    assert (found.seed, found.test_split_size) == (0, None)
+    assert found.datasets[0] == DatasetConfig("a", config=None, split="train", columns=None, weight=1.0)
+
+
+def test_weight_is_one_when_missing_and_none_when_null():
+    args = ScriptArguments(dataset_mixture=mixture({"id": "a"}, {"id": "b", "weight": None}))
+    assert [entry.weight for entry in args.dataset_mixture.datasets] == [1.0, None]
+
+
+def test_same_columns_in_another_order_are_consistent():
+    ScriptArguments(dataset_mixture=mixture({"id": "a", "columns": ["x", "y"]}, {"id": "b", "columns": ["y", "x"]}))
+
+
+@pytest.mark.parametrize("second", [["x"], ["x", "y", "z"], ["X", "y"], []])
+def test_other_columns_are_not_consistent(second):
+    entries = mixture({"id": "a", "columns": ["x", "y"]}, {"id": "b", "columns": second}, {"id": "c"})
+    with pytest.raises(ValueError, match="Column names must be consistent"):
+        ScriptArguments(dataset_mixture=entries)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("a,b", "must be a mapping with the key `datasets`"),
+        (["a"], "must be a mapping with the key `datasets`"),
+        ({}, "must be a mapping with the key `datasets`"),
+        ({"dataset": []}, "must be a mapping with the key `datasets`"),
+        ({"datasets": None}, "must be a list"),
+        ({"datasets": {"id": "a"}}, "must be a list"),
+        ({"datasets": "a"}, "must be a list"),
+        ({"datasets": []}, "is empty"),
+        (mixture("a"), r"datasets\[0\]` must be a mapping with the key `id`"),
+        (mixture({"id": "a"}, {"split": "train"}), r"datasets\[1\]` must be a mapping with the key `id`"),
+        (mixture({"id": None}), "must be a mapping with the key `id`"),
+        (mixture({"id": ""}), "must be a mapping with the key `id`"),
+        (mixture({"id": 5}), "`id` of data set 5 is 5"),
+        (mixture({"id": "a", "wieght": 1}), r"Unknown keys in `dataset_mixture.datasets\[0\]`: \['wieght'\]"),
+        (mixture({"id": "a", 1: 1, "b": 2}), "Unknown keys"),
+        (mixture({"id": "a"}, sed=1), r"Unknown keys in `dataset_mixture`: \['sed'\]"),
+        (mixture({"id": "a", "weight": 0}), "share of its rows to keep"),
+        (mixture({"id": "a", "weight": -0.5}), "share of its rows to keep"),
+        (mixture({"id": "a", "weight": 1.01}), "share of its rows to keep"),
+        (mixture({"id": "a", "weight": float("nan")}), "share of its rows to keep"),
+        (mixture({"id": "a", "weight": "half"}), "`weight` of data set 'a' is 'half'"),
+        (mixture({"id": "a", "weight": True}), "`weight` of data set 'a' is True"),
+        (mixture({"id": "a", "columns": "prompt"}), "`columns` of data set 'a' is 'prompt'"),
+        (mixture({"id": "a", "split": None}), "`split` of data set 'a' is None"),
+        (mixture({"id": "a", "revision": 1.0}), "`revision` of data set 'a' is 1.0"),
+        (mixture({"id": "a", "config": 2024}), "`config` of data set 'a' is 2024"),
+        (mixture({"id": "a"}, seed=None), "`seed` of `dataset_mixture` is None"),
+        (mixture({"id": "a"}, test_split_size=0), "share of the rows"),
+        (mixture({"id": "a"}, test_split_size=1.0), "share of the rows"),
+        (mixture({"id": "a"}, test_split_size=100), "share of the rows"),
+        (mixture({"id": "a"}, test_split_size="10%"), "`test_split_size` of `dataset_mixture` is '10%'"),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_malformed_mixture_is_refused(value, message):
+    with pytest.raises(ValueError, match=message):
+        ScriptArguments(dataset_mixture=value)
+
+
+def test_streaming_is_refused_with_the_way_out():
+    with pytest.raises(ValueError, match=r"dataset_train_split: train\[:100000\]"):
+        ScriptArguments(dataset_name="a", dataset_streaming=True)
+
+
+@pytest.mark.parametrize("config_class", [SFTConfig, GRPOConfig])
+def test_machine_without_accelerator_trains_in_float32(config_class, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    assert config_class(output_dir=str(tmp_path)).bf16 is False
+    assert config_class(output_dir=str(tmp_path), use_cpu=True, bf16=True).bf16 is True
+    with pytest.raises(ValueError, match="needs an accelerator and none was found"):
+        config_class(output_dir=str(tmp_path), bf16=True)
+
+
+def test_push_of_revisions_adds_its_callback_once(tmp_path):
+    once = SFTConfig(output_dir=str(tmp_path), push_to_hub_revision=True, **CPU)
+    assert once.callbacks == ["push_to_hub_revision"]
+    named = SFTConfig(output_dir=str(tmp_path), push_to_hub_revision=True, callbacks=["push_to_hub_revision"], **CPU)
+    assert named.callbacks == ["push_to_hub_revision"]
+    assert SFTConfig(output_dir=str(tmp_path), **CPU).callbacks == []
+
+
+@pytest.mark.parametrize(
+    ("value", "meaning"),
+    [(True, "group"), (False, "none"), ("true", "group"), ("False", "none"), ("batch", "batch"), ("none", "none")],
+)
+def test_scaling_of_rewards_takes_words_and_truth_values(value, meaning, tmp_path):
+    assert GRPOConfig(output_dir=str(tmp_path), scale_rewards=value, **CPU).scale_rewards == meaning
+
+
+@pytest.mark.parametrize("value", ["groups", "", None, 2])
+def test_unknown_scaling_of_rewards_is_refused(value, tmp_path):
+    with pytest.raises(ValueError, match="'group', 'batch' or 'none'"):
+        GRPOConfig(output_dir=str(tmp_path), scale_rewards=value, **CPU)
+
+
+@pytest.mark.parametrize("num_generations", [0, 3, 5, 16])
+def test_groups_that_do_not_divide_the_batch_are_refused_with_the_valid_sizes(num_generations, tmp_path, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(ValueError, match=r"Valid num_generations: \[2, 4, 8\]"):
+        GRPOConfig(output_dir=str(tmp_path), num_generations=num_generations, per_device_train_batch_size=4,
+                   gradient_accumulation_steps=2, **CPU)  # fmt: skip
+
+
+def names_that_are_read() -> set[str]:
+    """Attribute names and texts that the code of src/ and scripts/ uses outside of the definitions in configs.py."""
+    found: set[str] = set()
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                found.add(node.attr)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+                found |= {word.value for word in node.args[1:2] if isinstance(word, ast.Constant)}
+    return found
+
+
+def own_fields(config_class: type, base: type) -> set[str]:
+    """Fields that a class of ours adds to TRL's, or gives another default."""
+    inherited = {entry.name: entry.default for entry in dataclasses.fields(base)}
+    return {
+        entry.name for entry in dataclasses.fields(config_class)
+        if entry.name not in inherited or entry.name in config_class.__annotations__
+    }  # fmt: skip
+
+
+# Read by TRL's trainer itself; ours only changes the default.
+READ_BY_TRL = {"num_completions_to_print"}
+# Known names of Open R1 whose rewards this version refuses to run.
+NOT_YET = {entry.name for entry in dataclasses.fields(CodeExecutionParameters)}
+
+
+@pytest.mark.parametrize(
+    ("config_class", "base"),
+    [
+        (GRPOScriptArguments, trl.ScriptArguments),
+        (SFTScriptArguments, trl.ScriptArguments),
+        (SFTConfig, trl.SFTConfig),
+        (GRPOConfig, trl.GRPOConfig),
+        (DatasetConfig, object),
+        (DatasetMixtureConfig, object),
+    ],
+)
+def test_every_field_of_ours_is_read_somewhere(config_class, base):
+    own = (
+        {entry.name for entry in dataclasses.fields(config_class)}
+        if base is object
+        else own_fields(config_class, base)
+    )
+    assert own - names_that_are_read() - READ_BY_TRL - NOT_YET == set()
+
+
+def test_every_field_of_ours_says_what_it_is_for():
+    for config_class in (
+        RunConfig,
+        RewardParameters,
+        CodeExecutionParameters,
+        GRPOScriptArguments,
+        SFTScriptArguments,
+    ):
+        for name in config_class.__annotations__:
+            assert config_class.__dataclass_fields__[name].metadata.get("help"), f"{config_class.__name__}.{name}"
+
+
+def test_rewards_have_the_defaults_of_open_r1():
+    args = GRPOScriptArguments(dataset_name="a")
+    assert args.reward_funcs == ["accuracy", "format", "tag_count"]
+    assert (args.cosine_max_value_wrong, args.cosine_min_value_correct, args.cosine_max_value_correct) == (
+        -0.5,
+        0.5,
+        1.0,
+    )
+    assert (args.cosine_max_len, args.repetition_n_grams, args.repetition_max_penalty) == (1000, 3, -1.0)
+    assert (args.code_language, args.max_completion_len, args.soft_punish_cache) == ("python", 16384, 4096)
+
+
+def test_script_arguments_do_not_share_their_lists():
+    first, second = GRPOScriptArguments(dataset_name="a"), GRPOScriptArguments(dataset_name="a")
+    first.reward_funcs.append("length")
+    assert "length" not in second.reward_funcs
