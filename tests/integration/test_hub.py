@@ -17,7 +17,7 @@ from trl import ModelConfig
 from open_r1.configs import SFTConfig
 from open_r1.utils.callbacks import get_callbacks, link_tree
 from open_r1.utils.checkpoints import write_manifest
-from open_r1.utils.hub import UPLOADS_NAME, check_hub_revision_exists, push_to_hub_revision
+from open_r1.utils.hub import UPLOADS_NAME, check_hub_revision_exists, push_finished_model, push_to_hub_revision
 from tests.integration.byte_tokenizer import byte_tokenizer
 from tests.integration.hub_server import FIRST_COMMIT, Branch, Hub, Repo
 
@@ -101,15 +101,15 @@ def test_repository_is_public_only_when_told(hub, tmp_path):
     assert not hub.repos["alice/out"].private  # the name of the output folder, in the user's namespace
 
 
-def test_card_that_names_a_local_base_is_not_pushed(hub, tmp_path):
-    for name, base in (("local", tmp_path), ("hub", "org/base")):
+def test_card_with_paths_of_this_machine_is_not_pushed(hub, tmp_path):
+    cards = {"base": f"base_model: {tmp_path}", "data": f"datasets:\n- {tmp_path}", "hub": "base_model: org/base"}
+    for name, metadata in cards.items():
         folder = tmp_path / name
         write_files(folder, ["config.json"])
-        (folder / "README.md").write_text(f"---\nbase_model: {base}\n---\n# Model\n")
+        (folder / "README.md").write_text(f"---\n{metadata}\n---\n# Model\n")
         args = SFTConfig(output_dir=str(folder), hub_token="hf_write", use_cpu=True, report_to="none")
         push_to_hub_revision(args).result()
-    assert "README.md" not in hub.repos["alice/local"].branches["main"].files
-    assert "README.md" in hub.repos["alice/hub"].branches["main"].files
+    assert {name for name in cards if "README.md" in hub.repos[f"alice/{name}"].branches["main"].files} == {"hub"}
 
 
 def test_checkpoint_deleted_during_its_upload_arrives_whole(hub, tmp_path, caplog):
@@ -130,12 +130,31 @@ def test_checkpoint_deleted_during_its_upload_arrives_whole(hub, tmp_path, caplo
     assert not (tmp_path / "out" / UPLOADS_NAME).exists()
 
 
+def test_every_save_goes_to_the_branch_of_the_model_too(hub, tmp_path):
+    training = Training(tmp_path, push_to_hub=True, hub_strategy="every_save")
+    training.save(1)
+    training.event("on_train_end", 1)
+    branches = hub.repos["alice/run"].branches
+    assert set(branches["v1"].files) == set(branches["v1-step-000000001"].files) == MODEL_FILES
+    assert len(get_callbacks(config(tmp_path, push_to_hub=True), ModelConfig())) == 1
+    assert get_callbacks(config(tmp_path, push_to_hub=True, hub_strategy="end"), ModelConfig()) == []
+
+
+def test_finished_model_that_cannot_be_pushed_is_an_error_with_the_way_out(hub, tmp_path):
+    write_files(tmp_path / "out", MODEL_FILES)
+    push_finished_model(config(tmp_path))
+    hub.refuse = {"v1"}
+    (tmp_path / "out" / "config.json").write_text("changed")
+    with pytest.raises(RuntimeError, match=r"Storage limit reached.*hf upload alice/run"):
+        push_finished_model(config(tmp_path))
+
+
 def test_uploads_pile_up_with_a_warning_and_all_arrive(hub, tmp_path, caplog):
     training = Training(tmp_path)
     hub.gate.clear()
     for step in (1, 2, 3):
         training.save(step)
-    assert "3 checkpoints wait for their upload" in caplog.text
+    assert "3 uploads to the hub are waiting" in caplog.text
     hub.gate.set()
     training.event("on_train_end", 3)
     assert training.callback.pushed == [f"v1-step-{step:09d}" for step in (1, 2, 3)]
@@ -149,7 +168,7 @@ def test_refused_push_is_a_warning_with_its_reason(hub, tmp_path, caplog):
     training.event("on_train_end", 2)
     assert "v1-step-000000001 was not pushed to the hub" in caplog.text
     assert "Storage limit reached" in caplog.text
-    assert "1 of 2 checkpoints could not be pushed" in caplog.text
+    assert "1 of 2 uploads to the hub failed" in caplog.text
     assert set(hub.repos["alice/run"].branches["v1-step-000000002"].files) == MODEL_FILES
 
 
@@ -226,12 +245,15 @@ def test_nothing_is_contacted_unless_a_push_is_requested(hub, tmp_path):
         ({"hub_model_id": "readers/run"}, "role 'read'"),
         ({"hub_model_id": "alice/run/v1"}, "Repo id"),
         ({"hub_model_revision": "done"}, "already holds a model in done"),
+        ({"push_to_hub": True, "hub_strategy": "checkpoint"}, "would push optimizer states"),
+        ({"hub_model_revision": "adapter"}, "already holds a model in adapter"),
         ({"hub_model_revision": "old"}, "already holds a model in old-step-000000010"),
     ],
 )
 def test_run_that_could_not_push_is_refused(hub, tmp_path, settings, message):
-    branches = {"done": Branch(FIRST_COMMIT, {"README.md": b"#"}), "old-step-000000010": Branch(FIRST_COMMIT)}
-    hub.repos["alice/run"] = Repo(private=True, branches={"main": Branch(FIRST_COMMIT), **branches})
+    files = {"main": [], "done": ["README.md"], "adapter": ["adapter_config.json"], "old-step-000000010": []}
+    branches = {name: Branch(FIRST_COMMIT, dict.fromkeys(names, b"")) for name, names in files.items()}
+    hub.repos["alice/run"] = Repo(private=True, branches=branches)
     with pytest.raises(ValueError, match=message):
         check_hub_revision_exists(config(tmp_path, push_to_hub_revision=True, **settings))
 
@@ -292,7 +314,7 @@ def test_training_pushes_its_checkpoints_and_survives_a_refusal(tmp_path):
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
     assert "v1-step-000000001 was not pushed to the hub" in output
-    assert "1 of 2 checkpoints could not be pushed" in output
+    assert "1 of 2 uploads to the hub failed" in output
     pushed = set(hub.repos["alice/run"].branches["v1-step-000000002"].files)
     assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "chat_template.jinja"} <= pushed
     assert not pushed & {"optimizer.pt", "training_args.bin", "manifest.json", "README.md"}

@@ -13,14 +13,20 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, SFTConfig
-from open_r1.utils.hub import IGNORED_PATTERNS, UPLOADS_NAME, checkpoint_revision, describe, push_folder
+from open_r1.utils.hub import (
+    IGNORED_PATTERNS,
+    UPLOADS_NAME,
+    checkpoint_revisions,
+    describe,
+    push_folder,
+)
 from open_r1.utils.progress import CompactProgressCallback
 
 logger = logging.getLogger(__name__)
 
 
 class PushToHubRevisionCallback(TrainerCallback):
-    """Pushes each checkpoint to a branch of its own while the training goes on.
+    """Pushes each checkpoint to the hub while the training goes on: to a branch of its own, or as `hub_strategy` says.
 
     Uploads run one after the other in a thread, from hard links below `output_dir/.uploads`: `save_total_limit` may
     delete a checkpoint long before it has been uploaded. A failed upload is a warning, never the end of a training.
@@ -53,20 +59,20 @@ class PushToHubRevisionCallback(TrainerCallback):
         """Queue the upload of the checkpoint that was just saved."""
         if not state.is_world_process_zero:
             return
-        revision = checkpoint_revision(args, state.global_step)
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        copy = Path(args.output_dir) / UPLOADS_NAME / checkpoint.name
-        try:
-            link_tree(checkpoint, copy)
-        except OSError as error:
-            self._note_failure(revision, error)
-            shutil.rmtree(copy, ignore_errors=True)
-            return
         self._pending = [future for future in self._pending if not future.done()]
-        self._pending.append(self._executor.submit(self._push, args, copy, revision))
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for revision in checkpoint_revisions(args, state.global_step):
+            copy = Path(args.output_dir) / UPLOADS_NAME / f"{checkpoint.name}-to-{revision.replace('/', '-')}"
+            try:
+                link_tree(checkpoint, copy)
+            except OSError as error:
+                self._note_failure(revision, error)
+                shutil.rmtree(copy, ignore_errors=True)
+            else:
+                self._pending.append(self._executor.submit(self._push, args, copy, revision))
         if len(self._pending) > 2:
             logger.warning(
-                "%d checkpoints wait for their upload, and keep their space on disk until then: the hub is slower "
+                "%d uploads to the hub are waiting, and keep their space on disk until then: the hub is slower "
                 "than `save_steps`.", len(self._pending),
             )  # fmt: skip
 
@@ -83,11 +89,12 @@ class PushToHubRevisionCallback(TrainerCallback):
         unfinished = wait(self._pending, timeout=limit).not_done
         if unfinished:
             logger.warning("%d uploads to the hub go on in the background.", len(unfinished))
-        else:
-            shutil.rmtree(Path(args.output_dir) / UPLOADS_NAME, ignore_errors=True)
+        uploads = Path(args.output_dir) / UPLOADS_NAME
+        if uploads.is_dir() and not any(uploads.iterdir()):
+            uploads.rmdir()
         if self.failed:
             logger.warning(
-                "%d of %d checkpoints could not be pushed to the hub: %s. They are where `save_total_limit` left "
+                "%d of %d uploads to the hub failed: %s. The checkpoints are where `save_total_limit` left "
                 "them in %s; `hf upload` pushes one by hand.",
                 len(self.failed), len(self.failed) + len(self.pushed), ", ".join(self.failed), args.output_dir,
             )  # fmt: skip
@@ -115,7 +122,7 @@ CALLBACKS: dict[str, Callable[[ModelConfig], TrainerCallback]] = {
 
 
 def get_callbacks(train_config: SFTConfig | GRPOConfig, model_config: ModelConfig) -> list[TrainerCallback]:
-    """Build the callbacks that a recipe names.
+    """Build the callbacks that a recipe names, and the one that `hub_strategy` stands for.
 
     Raises:
         ValueError: A name is not in `CALLBACKS`.
@@ -123,7 +130,8 @@ def get_callbacks(train_config: SFTConfig | GRPOConfig, model_config: ModelConfi
     unknown = sorted(set(train_config.callbacks) - set(CALLBACKS))
     if unknown:
         raise ValueError(f"Unknown names in `callbacks`: {unknown}. Known: {sorted(CALLBACKS)}")
-    return [CALLBACKS[name](model_config) for name in dict.fromkeys(train_config.callbacks)]
+    names = [*train_config.callbacks, *(["push_to_hub_revision"] if checkpoint_revisions(train_config, 0) else [])]
+    return [CALLBACKS[name](model_config) for name in dict.fromkeys(names)]
 
 
 def link_tree(source: Path, target: Path) -> None:

@@ -7,7 +7,7 @@ Nothing here contacts the hub unless `push_to_hub` or `push_to_hub_revision` is 
 2. A branch starts at the first commit of the repository, so it holds the files of one model and nothing else.
 3. What only resuming needs (optimizer, random states, rollouts) stays on this machine, and so do `training_args.bin`,
    a pickle that contains `hub_token`, and the manifest, which names files that are not pushed.
-4. A model card that names a base model on this machine stays too (PEFT writes such cards).
+4. A model card that names a base model or data set by its path on this machine stays too.
 """
 
 import logging
@@ -19,6 +19,7 @@ import httpx
 from huggingface_hub import CommitInfo, HfApi, metadata_load
 from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
+from transformers.trainer_utils import HubStrategy
 
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.utils.checkpoints import MANIFEST_NAME, STAGING_NAME, last_complete_checkpoint
@@ -35,6 +36,7 @@ IGNORED_PATTERNS = (
     MANIFEST_NAME, f".{MANIFEST_NAME}*",
 )  # fmt: skip
 
+_SIGNS_OF_A_MODEL = ("README.md", "config.json", "adapter_config.json")
 _ROLES_THAT_WRITE = ("admin", "write", "contributor")
 
 
@@ -48,9 +50,17 @@ def is_checkpoint_push_requested(training_args: SFTConfig | GRPOConfig) -> bool:
     return training_args.push_to_hub_revision or "push_to_hub_revision" in training_args.callbacks
 
 
-def checkpoint_revision(training_args: SFTConfig | GRPOConfig, step: int) -> str:
-    """Return the branch of the checkpoint at an optimizer step: `<hub_model_revision>-step-<9 digits>`."""
-    return f"{training_args.hub_model_revision or DEFAULT_BRANCH}-step-{step:09d}"
+def checkpoint_revisions(training_args: SFTConfig | GRPOConfig, step: int) -> list[str]:
+    """Return the branches to which the checkpoint at an optimizer step goes.
+
+    `<hub_model_revision>-step-<9 digits>` with `push_to_hub_revision`; `hub_model_revision` itself with `push_to_hub`
+    and `hub_strategy: every_save`.
+    """
+    revision = training_args.hub_model_revision or DEFAULT_BRANCH
+    revisions = [f"{revision}-step-{step:09d}"] if is_checkpoint_push_requested(training_args) else []
+    if training_args.push_to_hub and training_args.hub_strategy == HubStrategy.EVERY_SAVE:
+        revisions.append(revision)
+    return revisions
 
 
 def create_hub_revision(training_args: SFTConfig | GRPOConfig, revision: str) -> str:
@@ -79,7 +89,7 @@ def push_folder(
     """
     repo_id = create_hub_revision(training_args, revision)
     ignored = [*IGNORED_PATTERNS, *extra_ignore_patterns]
-    if _names_local_base(folder / "README.md"):
+    if _names_local_sources(folder / "README.md"):
         ignored.append("README.md")
     return HfApi(token=training_args.hub_token).upload_folder(
         repo_id=repo_id,
@@ -106,6 +116,24 @@ def push_to_hub_revision(
     return HfApi().run_as_future(push_folder, training_args, Path(training_args.output_dir), revision, patterns)
 
 
+def push_finished_model(training_args: SFTConfig | GRPOConfig) -> None:
+    """Push the saved model of a finished run to `hub_model_revision` and wait until it stands there.
+
+    Raises:
+        RuntimeError: It could not be pushed; the model on this machine is whole.
+    """
+    revision = training_args.hub_model_revision or DEFAULT_BRANCH
+    try:
+        commit = push_to_hub_revision(training_args).result()
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        raise RuntimeError(
+            f"The finished model is whole in {training_args.output_dir}, but could not be pushed to the hub: "
+            f"{describe(error)}. Push it by hand: `hf upload {_repo_name(training_args)} {training_args.output_dir} "
+            f"--revision {revision}`."
+        ) from error
+    logger.info("Pushed %s to the hub: %s", revision, commit.commit_url)
+
+
 def check_hub_revision_exists(training_args: SFTConfig | GRPOConfig) -> None:
     """Refuse a run whose model could not be pushed, or would be mixed with one that is already there.
 
@@ -113,11 +141,16 @@ def check_hub_revision_exists(training_args: SFTConfig | GRPOConfig) -> None:
     of its own may push to its branch again.
 
     Raises:
-        ValueError: Not logged in, no right to write, hub out of reach, a wrong repository name, or a branch that
-            holds a model while `overwrite_hub_revision` is off.
+        ValueError: Not logged in, no right to write, hub out of reach, a wrong repository name, a `hub_strategy`
+            that cannot be followed, or a branch that holds a model while `overwrite_hub_revision` is off.
     """
     if not is_push_requested(training_args) or training_args.process_index != 0:
         return
+    if training_args.push_to_hub and training_args.hub_strategy not in (HubStrategy.END, HubStrategy.EVERY_SAVE):
+        raise ValueError(
+            f"`hub_strategy: {training_args.hub_strategy.value}` would push optimizer states, which stay on this "
+            "machine here: use `end`, `every_save`, or `push_to_hub_revision: true` (a branch for each checkpoint)."
+        )
     api = HfApi(token=training_args.hub_token)
     try:
         repo_id = _check_rights(api, _repo_name(training_args))
@@ -146,10 +179,14 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _names_local_base(card: Path) -> bool:
-    """Say whether a model card names a base model on this machine: the hub would refuse the whole push for it."""
-    base = (metadata_load(card) or {}).get("base_model") if card.is_file() else None
-    return isinstance(base, str) and (Path(base).is_absolute() or Path(base).exists())
+def _names_local_sources(card: Path) -> bool:
+    """Say whether a model card names a base model or data on this machine: the hub refuses the whole push for it."""
+    metadata = (metadata_load(card) or {}) if card.is_file() else {}
+    names = []
+    for key in ("base_model", "datasets"):
+        value = metadata.get(key)
+        names += value if isinstance(value, list) else [value]
+    return any(isinstance(name, str) and (Path(name).is_absolute() or Path(name).exists()) for name in names)
 
 
 def _repo_name(training_args: SFTConfig | GRPOConfig) -> str:
@@ -193,7 +230,9 @@ def _taken_branches(api: HfApi, repo_id: str, training_args: SFTConfig | GRPOCon
         return []
     revision = training_args.hub_model_revision or DEFAULT_BRANCH
     branches = {ref.name for ref in api.list_repo_refs(repo_id).branches}
-    taken = [revision] if revision in branches and api.file_exists(repo_id, "README.md", revision=revision) else []
+    taken = []
+    if revision in branches and any(api.file_exists(repo_id, name, revision=revision) for name in _SIGNS_OF_A_MODEL):
+        taken.append(revision)
     if is_checkpoint_push_requested(training_args):
         taken += sorted(name for name in branches if name.startswith(f"{revision}-step-"))[:3]
     return taken
