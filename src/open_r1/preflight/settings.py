@@ -2,6 +2,7 @@
 """Settings that cannot work together or on this machine; nothing but the arguments is looked at."""
 
 import importlib.util
+from pathlib import Path
 
 import torch
 from transformers import AutoConfig
@@ -10,6 +11,7 @@ from trl import ModelConfig
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.rewards import REWARDS, get_reward_funcs
 from open_r1.utils.hub import check_hub_revision_exists
+from open_r1.utils.model_utils import find_model
 
 
 def check_sft_settings(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig) -> None:
@@ -131,9 +133,19 @@ def _max_prompt_tokens(
 
 
 def context_length(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> int | None:
-    """Return the context of the model in tokens, or None when its config does not say."""
+    """Return the context of the model in tokens, or None when its config does not say.
+
+    Raises:
+        ValueError: The name is a LoRA adapter, or a folder without a whole model.
+    """
+    name = find_model(model_args.model_name_or_path)
+    if (Path(name) / "adapter_config.json").is_file() and not (Path(name) / "config.json").is_file():
+        raise ValueError(
+            f"`model_name_or_path` {name} is a LoRA adapter: make a model of it first, `python scripts/merge_lora.py "
+            f"--adapter {name} --output_dir <new folder>`."
+        )
     config = AutoConfig.from_pretrained(
-        model_args.model_name_or_path,
+        name,
         revision=model_args.model_revision,
         trust_remote_code=training_args.trust_remote_code,
     )

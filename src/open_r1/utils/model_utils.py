@@ -31,7 +31,7 @@ def get_tokenizer(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig
             text, or no padding token other than EOS exists.
     """
     tokenizer = AutoTokenizer.from_pretrained(
-        _find_model(model_args.model_name_or_path),
+        find_model(model_args.model_name_or_path),
         revision=model_args.model_revision,
         trust_remote_code=training_args.trust_remote_code,
     )
@@ -55,7 +55,7 @@ def get_tokenizer(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig
 
 def get_model(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) -> PreTrainedModel:
     """Load the policy with the dtype, attention and quantisation that the arguments ask for."""
-    name = _find_model(model_args.model_name_or_path)
+    name = find_model(model_args.model_name_or_path)
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
     options: dict[str, Any] = {
         "revision": model_args.model_revision,
@@ -166,7 +166,7 @@ def _settle_padding(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.pad_token = preferred[0]
 
 
-def _find_model(name: str | None) -> str:
+def find_model(name: str | None) -> str:
     """Return the name of a hub model, or the folder of a whole local one."""
     if not name:
         raise ValueError("`model_name_or_path` is missing: name a model on the hub or a local folder.")

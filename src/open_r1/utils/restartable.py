@@ -19,6 +19,7 @@ from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from open_r1.utils.checkpoints import STAGING_NAME, publish, remove_manifest, rotate_checkpoints, write_manifest
+from open_r1.utils.hub import DEFAULT_BRANCH, create_hub_revision
 
 
 class RestartableMixin(Trainer):
@@ -66,7 +67,7 @@ class RestartableMixin(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the tokens trained on per second since the last training log."""
-        if "train_loss" in logs and self._first_step:
+        if "train_loss" in logs and 0 < self._first_step < self.state.global_step:
             # transformers divides what was trained since a resume by the steps of the whole training.
             share = (self.state.global_step - self._first_step) / self.state.global_step
             logs["train_loss"] /= share
@@ -110,23 +111,19 @@ class RestartableMixin(Trainer):
         output_dir = Path(self._get_output_dir(trial=trial))
         checkpoint = output_dir / f"checkpoint-{self.state.global_step}"
         limit, self.args.save_total_limit = self.args.save_total_limit, None
+        self._refuse_broken_weights()
         try:
-            self._refuse_broken_weights()
-            if self.args.should_save:
-                remove_manifest(checkpoint)
-            self.accelerator.wait_for_everyone()
-            super()._save_checkpoint(model, trial)
-            self._save_rollout_state(checkpoint)
-            self.accelerator.wait_for_everyone()  # other ranks' files count too
-            if self.args.should_save:
-                write_manifest(checkpoint)
-                best = self.state.best_model_checkpoint
-                rotate_checkpoints(output_dir, limit, Path(best) if best else None)
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise RuntimeError(
-                f"{checkpoint} could not be saved: {error}. It has no manifest and will not be resumed from. When the "
-                "cause is gone (full disk, permissions), the same command goes on from the last complete checkpoint."
-            ) from error
+            with explained_failure(checkpoint):
+                if self.args.should_save:
+                    remove_manifest(checkpoint)
+                self.accelerator.wait_for_everyone()
+                super()._save_checkpoint(model, trial)
+                self._save_rollout_state(checkpoint)
+                self.accelerator.wait_for_everyone()  # other ranks' files count too
+                if self.args.should_save:
+                    write_manifest(checkpoint)
+                    best = self.state.best_model_checkpoint
+                    rotate_checkpoints(output_dir, limit, Path(best) if best else None)
         finally:
             self.args.save_total_limit = limit
         self._paused_s += time.perf_counter() - started
@@ -142,19 +139,40 @@ class RestartableMixin(Trainer):
                 "are not saved. Lower `learning_rate`; the same command goes on from the last checkpoint."
             )
 
+    def init_hf_repo(self, token: str | None = None) -> None:
+        """Make the hub repository (private unless told otherwise) and the branch that the run pushes to."""
+        if self.is_world_process_zero():
+            self.hub_model_id = create_hub_revision(self.args, self.args.hub_model_revision or DEFAULT_BRANCH)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Leave it to the callback: transformers would copy the checkpoint over the finished model to push it."""
+
     def publish_model(self) -> None:
         """Save the final model so that a reader sees a whole one or none (`checkpoints.publish`)."""
         output_dir = Path(self.args.output_dir)
         staging = output_dir / STAGING_NAME
         self._refuse_broken_weights()
-        if self.args.should_save and staging.exists():
-            shutil.rmtree(staging)  # of an earlier run that was killed here
-        self.accelerator.wait_for_everyone()
-        self.save_model(str(staging), _internal_call=True)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            publish(staging, output_dir)
-        self.accelerator.wait_for_everyone()
+        with explained_failure(output_dir):
+            if self.args.should_save and staging.exists():
+                shutil.rmtree(staging)  # of an earlier run that was killed here
+            self.accelerator.wait_for_everyone()
+            self.save_model(str(staging), _internal_call=True)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                publish(staging, output_dir)
+            self.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def explained_failure(folder: Path) -> Iterator[None]:
+    """Say of a save that failed what it means and what to do."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise RuntimeError(
+            f"{folder} could not be saved: {error}. It has no manifest and counts as not there. When the cause is "
+            "gone (full disk, permissions), the same command goes on from the last complete checkpoint."
+        ) from error
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
