@@ -296,8 +296,8 @@ def test_training_pushes_its_checkpoints_and_survives_a_refusal(tmp_path):
         "output_dir": tmp_path / "out", "max_steps": 2, "per_device_train_batch_size": 2,
         "save_strategy": "steps", "save_steps": 1, "save_total_limit": 1, "use_peft": "true",
         "lora_target_modules": "all-linear", "report_to": "none", "use_cpu": "true",
-        "gradient_checkpointing": "false", "push_to_hub_revision": "true", "hub_model_id": "alice/run",
-        "hub_model_revision": "v1",
+        "gradient_checkpointing": "false", "push_to_hub_revision": "true", "push_to_hub": "true",
+        "hub_strategy": "end", "hub_model_id": "alice/run", "hub_model_revision": "v1",
     }  # fmt: skip
     command = [sys.executable, str(REPOSITORY / "src/open_r1/sft.py")]
     command += [word for name, value in settings.items() for word in (f"--{name}", str(value))]
@@ -319,4 +319,7 @@ def test_training_pushes_its_checkpoints_and_survives_a_refusal(tmp_path):
     assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "chat_template.jinja"} <= pushed
     assert not pushed & {"optimizer.pt", "training_args.bin", "manifest.json", "README.md"}
     assert [path.name for path in (tmp_path / "out").glob("checkpoint-*")] == ["checkpoint-2"]
+    final = set(hub.repos["alice/run"].branches["v1"].files)
+    assert {"adapter_model.safetensors", "tokenizer.json", "README.md"} <= final
+    assert not any(name.startswith(("checkpoint-", "training_args", ".")) for name in final)
     assert set(hub.repos["alice/run"].branches) == {"main", "v1", "v1-step-000000001", "v1-step-000000002"}

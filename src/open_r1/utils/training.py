@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallb
 
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.utils import checkpoints
+from open_r1.utils.hub import push_finished_model
 from open_r1.utils.restartable import read_json
 from open_r1.utils.tracking import describe_run, init_wandb_training, write_run_manifest
 from open_r1.utils.trainer import GRPOTrainer, SFTTrainer
@@ -34,7 +35,7 @@ def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_arg
 
     Raises:
         RuntimeError: Fewer processes train together than were launched.
-        ValueError: The checkpoint asked for is not whole.
+        ValueError: The checkpoint asked for is not whole, or launcher and recipe contradict each other.
     """
     check_processes(training_args)
     set_seed(training_args.seed)
@@ -51,25 +52,53 @@ def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_arg
 
 
 def check_processes(training_args: SFTConfig | GRPOConfig) -> None:
-    """Refuse a launch in which the processes would train alone without saying so.
+    """Refuse a launch in which processes would train alone, or other than the recipe says, without saying so.
 
     Several launch modes of accelerate run unrelated single-process trainings that overwrite each other's output when
-    the backend does not fit the machine.
+    the backend does not fit the machine, or one process where several were asked for.
+
+    Raises:
+        RuntimeError: The processes do not train together.
+        ValueError: Launcher and recipe accumulate gradients over different numbers of steps.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     state = training_args.distributed_state or PartialState()
     joined = state.num_processes
     if launched != joined or (joined > 1 and state.distributed_type == DistributedType.NO):
         raise RuntimeError(
-            f"{launched} processes were launched, but {joined} train together ({state.distributed_type}). Without "
-            "GPUs, add `--use_cpu true` (DDP) or `--ddp_backend gloo` with DS_ACCELERATOR=cpu (ZeRO); FSDP needs "
-            "GPUs. recipes/README.md has a command for each."
+            f"{launched} processes were launched, but they would train alone, not together (accelerate counts {joined}"
+            f", {state.distributed_type}). Without GPUs, add `--use_cpu true` (DDP) or `--ddp_backend gloo` with "
+            "DS_ACCELERATOR=cpu (ZeRO); FSDP needs GPUs. recipes/README.md has a command for each."
         )
     if os.environ.get("ACCELERATE_USE_FSDP") == "true" and state.distributed_type != DistributedType.FSDP:
         raise RuntimeError(
             f"The launcher asks for FSDP, but the processes would run as {state.distributed_type}: FSDP needs one GPU "
             "per process. On CPU use recipes/accelerate_configs/ddp.yaml with `--use_cpu true`."
         )
+    # The launcher that starts one process only sets a master address when it was asked for several.
+    is_started_by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if is_started_by_accelerate and "WORLD_SIZE" not in os.environ and os.environ.get("MASTER_ADDR") == "127.0.0.1":
+        raise RuntimeError(
+            "`accelerate launch` was asked for several processes but started only this one: that is what `use_cpu: "
+            "true` (`--cpu`) and `distributed_type: MULTI_CPU` of its config do. Launch with "
+            "recipes/accelerate_configs/ddp.yaml and give `--use_cpu true` to the script, or ask for one process."
+        )
+    _check_accumulation(training_args, joined)
+
+
+def _check_accumulation(training_args: SFTConfig | GRPOConfig, num_processes: int) -> None:
+    """Refuse a launcher that sets the accumulation itself; DeepSpeed would say so only once the model is loaded."""
+    launcher = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "auto")
+    recipe = training_args.gradient_accumulation_steps
+    if not launcher.isdigit() or int(launcher) == recipe:
+        return
+    rows = training_args.per_device_train_batch_size * num_processes
+    raise ValueError(
+        f"The launcher sets gradient_accumulation_steps {launcher} and the recipe {recipe}: an optimizer step would "
+        f"take {rows * int(launcher)} rows or {rows * recipe} (per_device_train_batch_size "
+        f"{training_args.per_device_train_batch_size} x {num_processes} processes x accumulation). Remove the number "
+        "from the accelerate config or its command line: the recipe decides."
+    )
 
 
 def _set_up_logging(training_args: SFTConfig | GRPOConfig) -> None:
@@ -83,8 +112,9 @@ def _set_up_logging(training_args: SFTConfig | GRPOConfig) -> None:
     logging.getLogger("open_r1").setLevel(level)
     datasets.utils.logging.set_verbosity(level)
     transformers.utils.logging.set_verbosity(level)
-    if training_args.process_index != 0:
+    if training_args.process_index != 0 or "compact_progress" in training_args.callbacks:
         datasets.disable_progress_bars()
+        transformers.utils.logging.disable_progress_bar()
 
 
 def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> Path | None:
@@ -161,7 +191,8 @@ def run_training(
     Returns:
         Metrics of training and, with `do_eval`, of evaluation (keys `eval_...`).
     """
-    if "compact_progress" in training_args.callbacks:
+    is_compact = "compact_progress" in training_args.callbacks
+    if is_compact:
         trainer.remove_callback(ProgressCallback)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     metrics = {**result.metrics, "train_samples": len(trainer.train_dataset)}
@@ -170,7 +201,8 @@ def run_training(
         logger.warning("The training had ended at step %d: its model is saved anew.", trainer.state.global_step)
         metrics = recorded
     else:
-        trainer.log_metrics("train", metrics)
+        if not is_compact:
+            trainer.log_metrics("train", metrics)
         trainer.save_state()
         trainer.save_metrics("train", metrics)
 
@@ -179,16 +211,19 @@ def run_training(
     model.config.use_cache = True
     trainer.publish_model()
     if trainer.accelerator.is_main_process:
-        trainer.create_model_card(dataset_name=script_args.dataset_name, tags=["open-r1"])
+        is_local = script_args.dataset_name is not None and Path(script_args.dataset_name).exists()
+        # The hub refuses a card with a path in the place of a data set.
+        trainer.create_model_card(dataset_name=None if is_local else script_args.dataset_name, tags=["open-r1"])
 
     if training_args.do_eval:
         evaluation = trainer.evaluate()
         evaluation["eval_samples"] = len(trainer.eval_dataset)
-        trainer.log_metrics("eval", evaluation)
+        if not is_compact:
+            trainer.log_metrics("eval", evaluation)
         trainer.save_metrics("eval", evaluation)
         metrics |= evaluation
-    if training_args.push_to_hub:
-        trainer.push_to_hub(dataset_name=script_args.dataset_name, tags=["open-r1"])
+    if training_args.push_to_hub and trainer.accelerator.is_main_process:
+        push_finished_model(training_args)
     if hasattr(trainer, "end"):  # from transformers 5.18 on it closes the trackers
         trainer.end()
     return metrics
