@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """No test reaches the network or the user's caches; tokenizers and models are built in memory."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -61,3 +62,32 @@ def make_model_folder(tmp_path, make_tokenizer):
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture
+def parse(tmp_path, caplog):
+    """Parses recipe text (None: no recipe) and words; returns all values in one mapping, warnings under `warnings`."""
+
+    from trl import ModelConfig
+
+    from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+    from open_r1.utils.arguments import RecipeParser
+
+    classes = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
+
+    def parse_task(text: str | None, *words: str, task: str = "grpo") -> dict:
+        argv = ["--output_dir", str(tmp_path / "out"), *words]
+        if "dataset" not in (text or ""):
+            argv += ["--dataset_name", "some_data"]
+        if "use_cpu" not in (text or "") and "cuda" not in f"{text} {words}":
+            argv += ["--use_cpu", "true"]
+        if text is not None:
+            (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+            argv += ["--config", str(tmp_path / "recipe.yaml")]
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="open_r1"):
+            objects = RecipeParser((*classes[task], ModelConfig)).parse(argv)
+        merged = {name: value for entry in objects for name, value in vars(entry).items()}
+        return merged | {"warnings": list(caplog.messages)}
+
+    return parse_task

@@ -146,7 +146,7 @@ class RecipeParser(TrlParser):
         self._check_command_line(argv)
         if recipe is not None:
             settings = self._translate_recipe(recipe)
-            if any(word.split("=", 1)[0] == "--dataset_name" for word in argv):
+            if any(word.split("=", 1)[0].replace("-", "_") == "__dataset_name" for word in argv):
                 settings.pop("dataset_mixture", None)  # the command line wins, also over the other way to name data
             self._refuse_unknown([name for name in settings if name not in self._types and name != "env"], "recipe")
             _export(settings.pop("env", None) or {})

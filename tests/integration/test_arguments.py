@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes and command lines: what they mean, and that nothing in them is passed over in silence."""
+
+import dataclasses
+import sys
+
+import pytest
+from trl import ModelConfig
+
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.utils.arguments import RecipeParser, parse_args
+
+CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
+
+
+def test_command_line_overrides_recipe_and_recipe_overrides_default(parse):
+    text = "learning_rate: 0.5\nseed: 7\n"
+    assert parse(None)["seed"] == 42
+    found = parse(text, "--learning_rate", "0.25")
+    assert (found["learning_rate"], found["seed"], found["warnings"]) == (0.25, 7, [])
+
+
+@pytest.mark.parametrize("words", [["--seed=7"], ["--seed", "7"]])
+def test_value_may_follow_a_space_or_an_equals_sign(parse, words):
+    assert parse(None, *words)["seed"] == 7
+
+
+def test_dashes_are_underscores_in_both_sources(parse):
+    assert parse(None, "--learning-rate", "0.5")["learning_rate"] == 0.5
+    assert parse("learning-rate: 0.5\n")["learning_rate"] == 0.5
+
+
+@pytest.mark.parametrize("words", [["--config={}"], ["--config", "{}"]])
+def test_recipe_path_may_follow_an_equals_sign(words, tmp_path):
+    path = tmp_path / "my recipe.yaml"
+    path.write_text(f"dataset_name: x\nseed: 7\nuse_cpu: true\noutput_dir: {tmp_path}\n", encoding="utf-8")
+    parser = RecipeParser((*CLASSES["sft"], ModelConfig))
+    assert parser.parse([word.format(path) for word in words])[1].seed == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        ("max_seq_length: 8\nmax_length: 16\n", [], "sets `max_length` twice"),
+        ("max_length: 16\nmax_seq_length: 8\n", [], "sets `max_length` twice"),
+        ("max_length: 16\nmax-length: 8\n", [], "sets `max_length` twice"),
+        ("seed: 1\nseed: 2\n", [], "the key 'seed' stands there twice"),
+        ("dataset_mixture: {datasets: [{id: a, id: b}]}\n", [], "the key 'id' stands there twice"),
+        (None, ["--seed", "1", "--seed", "2"], r"Given twice on the command line .*\['seed'\]"),
+        (None, ["--seed=1", "--seed=1"], r"\['seed'\]"),
+        (None, ["--max_seq_length", "1", "--max_length", "2"], r"\['max_length'\]"),
+        (None, ["--gradient_checkpointing", "--no_gradient_checkpointing"], r"\['gradient_checkpointing'\]"),
+        (None, ["--config", "a", "--config", "b"], "`--config` is given twice"),
+    ],
+)
+def test_name_given_twice_is_refused(parse, text, words, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text, *words, task="sft")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("learnig_rate", "did you mean `learning_rate`?"),
+        ("reward_func", "did you mean `reward_funcs`?"),
+        ("learning_rat", "did you mean `learning_rate`?"),  # no abbreviations
+        ("xyzzy", "see --help"),
+        ("no_learning_rate", "did you mean `learning_rate`?"),
+    ],
+)
+def test_unknown_name_is_refused_alike_from_both_sources(parse, name, hint):
+    for text, words, source in ((f"{name}: 1\n", [], "recipe"), (None, [f"--{name}", "1"], "command line")):
+        with pytest.raises(ValueError, match=f"Unknown arguments in the {source}") as caught:
+            parse(text, *words)
+        assert f"{name}: {hint}" in str(caught.value)
+
+
+def test_all_unknown_names_are_listed_at_once(parse):
+    with pytest.raises(ValueError, match=r"(?s)first_typo.*second_typo"):
+        parse("first_typo: 1\nseed: 2\nsecond_typo: 1\n")
+
+
+@pytest.mark.parametrize("name", ["config", "help", "no_gradient_checkpointing"])
+def test_words_of_the_command_line_are_no_keys_of_a_recipe(parse, name):
+    with pytest.raises(ValueError, match="Unknown arguments in the recipe"):
+        parse(f"{name}: true\n")
+
+
+@pytest.mark.parametrize(("text", "key"), [("1: 2\n", "1"), ("on: 2\n", "True"), ("null: 2\n", "None")])
+def test_key_that_is_no_name_is_refused(parse, text, key):
+    with pytest.raises(ValueError, match=f"has the key {key}, which is no name"):
+        parse(text)
+
+
+@pytest.mark.parametrize("word", ["stray", "-x", "seed=5"])
+def test_word_that_belongs_to_no_argument_is_refused(parse, word):
+    with pytest.raises(ValueError, match="belong to no argument"):
+        parse(None, word)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seed", "1.5"], "invalid int value: '1.5'"),
+        (["--num_generations", "many"], "invalid int value: 'many'"),
+        (["--reward_funcs"], "expected at least one argument"),
+        (["--seed"], "expected one argument"),
+        (["--warmup_ratio"], "`--warmup_ratio` needs a value"),
+        (["--code_language", "rust"], "rust"),
+        (["--dataset_mixture", "{}"], "can only be given in a recipe"),
+        (["--dataset-mixture={}"], "can only be given in a recipe"),
+    ],
+)
+def test_bad_value_on_the_command_line_is_refused(parse, words, message):
+    with pytest.raises(ValueError, match=message):
+        parse(None, *words)
+
+
+def test_lists_flags_and_numbers_of_the_command_line(parse):
+    found = parse(None, "--reward_funcs", "accuracy", "format", "--bf16", "--no_gradient_checkpointing",
+                  "--learning_rate", "1e-5", "--repetition_max_penalty", "-0.5", "--eval_strategy", "no")  # fmt: skip
+    assert found["reward_funcs"] == ["accuracy", "format"]
+    assert (found["bf16"], found["gradient_checkpointing"]) == (True, False)
+    assert (found["learning_rate"], found["repetition_max_penalty"]) == (1e-5, -0.5)
+    assert (found["eval_strategy"], found["warnings"]) == ("no", [])
+
+
+@pytest.mark.parametrize("spelling", ["--dataset_name", "--dataset-name"])
+def test_data_set_of_the_command_line_replaces_the_mixture_of_the_recipe(parse, spelling):
+    found = parse("dataset_mixture: {datasets: [{id: a}]}\n", f"{spelling}=mine")
+    assert (found["dataset_name"], found["dataset_mixture"]) == ("mine", None)
+
+
+def test_variables_of_a_recipe_reach_the_environment(parse, environment):
+    parse("env: {OPEN_R1_TEST_A: text, OPEN_R1_TEST_B: 7}\n")
+    assert (environment["OPEN_R1_TEST_A"], environment["OPEN_R1_TEST_B"]) == ("text", "7")
+
+
+@pytest.mark.parametrize("value", ["[1]", "text", "{A: null}", "{A: [1]}", "{A: {b: 1}}"])
+def test_variables_of_another_shape_are_refused(parse, environment, value):
+    with pytest.raises(ValueError, match="env"):
+        parse(f"env: {value}\n")
+
+
+def test_variable_that_comes_too_late_is_warned_of(parse, environment):
+    assert "HF_HOME" in parse("env: {HF_HOME: /nowhere}\n")["warnings"][0]
+
+
+@pytest.mark.parametrize("words", [["--config"], ["--config="]])
+def test_config_without_a_path_is_refused(words):
+    with pytest.raises(ValueError, match="needs the path of a recipe"):
+        RecipeParser((*CLASSES["sft"], ModelConfig)).parse(words)
+
+
+WORDS = ["--dataset_name", "some_data", "--use_cpu", "true", "--output_dir", "out"]
+
+
+def test_env_file_is_read_and_overrides_nothing(tmp_path, monkeypatch, environment):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("OPEN_R1_TEST_NEW=file\nOPEN_R1_TEST_OLD=file\n")
+    environment["OPEN_R1_TEST_OLD"] = "shell"
+    parse_args(SFTScriptArguments, SFTConfig, WORDS)
+    assert (environment["OPEN_R1_TEST_NEW"], environment["OPEN_R1_TEST_OLD"]) == ("file", "shell")
+
+
+def test_env_file_of_a_parent_folder_is_not_read(tmp_path, monkeypatch, environment):
+    (tmp_path / ".env").write_text("OPEN_R1_TEST_NEW=file\n")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    parse_args(SFTScriptArguments, SFTConfig, WORDS)
+    assert "OPEN_R1_TEST_NEW" not in environment
+
+
+def test_env_file_that_is_no_text_ends_with_a_message(tmp_path, monkeypatch, environment, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SystemExit):
+        parse_args(SFTScriptArguments, SFTConfig, WORDS)
+    assert "error: " in capsys.readouterr().err
+
+
+def test_mistake_ends_the_program_with_its_message_alone(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_args(GRPOScriptArguments, GRPOConfig, ["--learnig_rate", "1"])
+    assert caught.value.code == 2
+    message = capsys.readouterr().err
+    assert "did you mean `learning_rate`?" in message
+    assert len(message.splitlines()) == 3
+
+
+def test_arguments_file_beside_the_script_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "script.py")])
+    (tmp_path / "script.args").write_text("--seed 7")
+    assert RecipeParser((*CLASSES["sft"], ModelConfig)).parse(WORDS)[1].seed == 42
+
+
+@pytest.mark.parametrize("task", CLASSES)
+def test_help_lists_every_name(task, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_args(*CLASSES[task], ["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"--{entry.name}" in text for part in CLASSES[task] for entry in dataclasses.fields(part) if entry.init)
