@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixtures: how much of each data set, in which order, with which columns."""
+
+import logging
+
+import pytest
+from datasets import Dataset
+
+from open_r1.configs import ScriptArguments
+from open_r1.utils.data import get_dataset
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Writes a data set of numbered rows; returns its path."""
+
+    def write(name: str, num_rows: int, **columns) -> str:
+        path = tmp_path / f"{name}.parquet"
+        Dataset.from_list([{"text": f"{name}{row}", **columns} for row in range(num_rows)]).to_parquet(path)
+        return str(path)
+
+    return write
+
+
+def mix(*datasets, **settings):
+    return get_dataset(ScriptArguments(dataset_mixture={"datasets": list(datasets), **settings}))
+
+
+def texts(dataset, split="train"):
+    return dataset[split]["text"][:]
+
+
+@pytest.mark.parametrize(
+    ("weight", "num_rows"), [(1.0, 100), (1, 100), (0.5, 50), (0.25, 25), (0.999, 99), (0.011, 1), (None, 100)]
+)
+def test_weight_is_the_share_of_its_own_data_set(source, weight, num_rows):
+    found = texts(mix({"id": source("a", 100), "weight": weight}, {"id": source("b", 10)}))
+    assert sum(text.startswith("a") for text in found) == num_rows
+    assert sum(text.startswith("b") for text in found) == 10
+    assert len(set(found)) == len(found)
+
+
+def test_share_is_drawn_after_a_seeded_shuffle_of_its_own_data_set(source):
+    path = source("a", 100)
+    expected = Dataset.from_parquet(path).shuffle(seed=3).select(range(30))["text"][:]
+    assert set(texts(mix({"id": path, "weight": 0.3}, seed=3))) == set(expected)
+    assert set(expected) != {f"a{row}" for row in range(30)}
+    # What else is in the mixture changes nothing.
+    together = texts(mix({"id": source("b", 7)}, {"id": path, "weight": 0.3}, seed=3))
+    assert {text for text in together if text.startswith("a")} == set(expected)
+
+
+def test_seed_decides_the_rows_and_their_order(source):
+    entry = {"id": source("a", 50), "weight": 0.5}
+    assert texts(mix(entry, seed=1)) == texts(mix(entry, seed=1))
+    assert set(texts(mix(entry, seed=1))) != set(texts(mix(entry, seed=2)))
+
+
+def test_data_sets_are_shuffled_into_each_other(source):
+    found = texts(mix({"id": source("a", 50)}, {"id": source("b", 50)}))
+    assert 10 < sum(text.startswith("a") for text in found[:50]) < 40
+
+
+def test_split_and_slice_of_an_entry(source):
+    found = texts(mix({"id": source("a", 100), "split": "train[:10]", "weight": None}))
+    assert set(found) == {f"a{row}" for row in range(10)}
+
+
+def test_weight_applies_to_the_slice(source):
+    found = texts(mix({"id": source("a", 100), "split": "train[:10]", "weight": 0.5}))
+    assert len(found) == 5
+    assert set(found) <= {f"a{row}" for row in range(10)}
+
+
+def test_test_split_is_disjoint_and_of_the_asked_size(source):
+    dataset = mix({"id": source("a", 60)}, {"id": source("b", 40)}, test_split_size=0.1, seed=5)
+    assert (len(dataset["train"]), len(dataset["test"])) == (90, 10)
+    assert not set(texts(dataset)) & set(texts(dataset, "test"))
+    again = mix({"id": source("a", 60)}, {"id": source("b", 40)}, test_split_size=0.1, seed=5)
+    assert texts(dataset, "test") == texts(again, "test")
+
+
+def test_mixture_without_a_test_split_has_train_alone(source):
+    assert list(mix({"id": source("a", 5)})) == ["train"]
+
+
+def test_only_the_named_columns_are_kept(source):
+    dataset = mix({"id": source("a", 5, extra=1), "columns": ["text"]}, {"id": source("b", 5), "columns": ["text"]})
+    assert dataset["train"].column_names == ["text"]
+
+
+def test_missing_column_is_refused_with_those_found(source):
+    with pytest.raises(ValueError, match=r"Missing columns \['prompt'\] in data set .*Columns found: \['text'\]"):
+        mix({"id": source("a", 5), "columns": ["prompt"]})
+
+
+def test_columns_that_one_data_set_lacks_are_warned_of(source, caplog):
+    with caplog.at_level(logging.WARNING, logger="open_r1"):
+        dataset = mix({"id": source("a", 2, extra="x")}, {"id": source("b", 2)})
+    assert sorted(dataset["train"]["extra"][:], key=str) == [None, None, "x", "x"]
+    assert ["extra" in message and "b.parquet" in message for message in caplog.messages] == [True]
+
+
+def test_columns_of_different_types_are_refused(source):
+    with pytest.raises(ValueError, match="do not fit together"):
+        mix({"id": source("a", 2, extra="x")}, {"id": source("b", 2, extra=[{"role": "user"}])})
+
+
+@pytest.mark.parametrize("entry", [{"weight": 0.01}, {"split": "train[:0]"}, {"split": "train[50:]"}])
+def test_entry_that_gives_no_row_is_refused(source, entry):
+    with pytest.raises(ValueError, match="takes no row of"):
+        mix({"id": source("a", 50), **entry}, {"id": source("b", 50)})
+
+
+def test_entry_that_cannot_be_loaded_is_refused_by_name(source, tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.parquet"):
+        mix({"id": source("a", 50)}, {"id": str(tmp_path / "gone.parquet")})
+
+
+def test_unknown_split_of_an_entry_is_refused(source):
+    with pytest.raises(ValueError, match=r"has no split 'tset': it has \['train'\]"):
+        mix({"id": source("a", 5), "split": "tset"})
+
+
+def test_one_data_set_may_come_twice(source):
+    path = source("a", 5)
+    assert len(texts(mix({"id": path}, {"id": path}))) == 10
+
+
+def test_task_may_be_part_of_a_mixture():
+    dataset = mix({"id": "tasks/running_sums", "config": "rl", "split": "train[:5]"}, seed=1)
+    assert len(dataset["train"]) == 5
