@@ -109,6 +109,7 @@ def eval_completions(stage_dir: Path, *, is_last: bool) -> pd.DataFrame:
     steps = sorted({path.name.split("-")[1] for path in files})
     chosen = [path for path in files if path.name.split("-")[1] == (steps[-1] if is_last else steps[0])]
     rows = pd.concat([pd.read_parquet(path) for path in chosen], ignore_index=True)
+    rows = rows[~rows["is_greedy"]].reset_index(drop=True)
     rows["question"] = [messages[-1]["content"] for messages in rows["prompt"]]
     return rows
 

@@ -130,6 +130,7 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
             "solution": [row.get("solution") for row in inputs],
             "num_tokens": [len(ids) for ids in completion_ids_list],
             "is_truncated": [ids[-1] not in self.eos_token_ids for ids in completion_ids_list],
+            "is_greedy": [self._is_greedy] * len(prompts),
             **{
                 name: rewards_per_func[start : start + len(prompts), column].tolist()
                 for column, name in enumerate(self.reward_func_names)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo, shortened: the real command, all its stages, and a reward that rises."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHORTER = {
+    "base": {"max_steps": 500},
+    "sft": {"max_steps": 200, "dataset_test_split": "test[:40]"},
+    "grpo": {"max_steps": 30, "dataset_test_split": "test[:40]", "per_device_eval_batch_size": 320},
+}
+
+
+def run_demo(output_dir, *words):
+    """Run the demo as a user types it; return what it printed."""
+    command = [sys.executable, "scripts/demo.py", "--output_dir", output_dir, "--seed", "11", *words]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=900,
+                            env={**os.environ, "PYTHONPATH": "src", "COLUMNS": "160"})  # fmt: skip
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Output folder and printed text of a shortened demo."""
+    output_dir = tmp_path_factory.mktemp("a demo") / "out"
+    words = []
+    words = [f"{stage}:{name}={value}" for stage, settings in SHORTER.items() for name, value in settings.items()]
+    return output_dir, run_demo(output_dir, *(part for word in words for part in ("--override", word)))
+
+
+def history(stage_dir):
+    return json.loads((stage_dir / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+
+
+def test_reward_rises(demo):
+    rewards = [line["reward"] for line in history(demo[0] / "grpo") if "reward" in line]
+    assert len(rewards) == SHORTER["grpo"]["max_steps"]
+    assert statistics.mean(rewards[-8:]) > statistics.mean(rewards[:8]) + 0.05
+
+
+def test_results_are_written_and_shown(demo):
+    output_dir, printed = demo
+    metrics = json.loads((output_dir / "metrics.json").read_text(encoding="utf-8"))
+    assert [stage["title"] for stage in metrics["stages"]] == ["base text", "cold-start SFT", "GRPO"]
+    assert metrics["stages"][-1]["end"]["eval_num_problems"] == 40
+    assert (output_dir / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "before" in printed and "after" in printed and "GRPO" in printed
+
+
+def test_evaluation_is_that_of_the_kept_completions(demo):
+    output_dir, _ = demo
+    rows = pd.concat([pd.read_parquet(path) for path in (output_dir / "grpo/rollouts").glob("eval-*.parquet")])
+    result = json.loads((output_dir / "grpo/eval_results.json").read_text(encoding="utf-8"))
+    for name, is_greedy in (("avg@8", False), ("greedy", True)):
+        kept = rows[rows["is_greedy"] == is_greedy]["accuracy_reward"].mean()
+        assert kept == pytest.approx(result[f"eval_accuracy_reward/{name}"], abs=1e-6)
+
+
+def test_an_interrupted_demo_goes_on_behind_its_finished_stages(demo):
+    output_dir, _ = demo
+    before = (output_dir / "base/model.safetensors").stat().st_mtime
+    (output_dir / "metrics.json").unlink()  # as if it had been killed at the very end
+    run_demo(output_dir)
+    assert (output_dir / "metrics.json").is_file()
+    assert (output_dir / "base/model.safetensors").stat().st_mtime == before
