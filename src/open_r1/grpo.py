@@ -38,6 +38,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     """Train and return the metrics of training and evaluation."""
     checkpoint = start_run(script_args, training_args, model_args)
     max_prompt_tokens = check_grpo_settings(script_args, training_args, model_args)
+    callbacks = get_callbacks(training_args, model_args)
     tokenizer = get_tokenizer(model_args, training_args)
 
     dataset = get_dataset(script_args)
@@ -63,7 +64,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         eval_dataset=rows.get("evaluation"),
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
-        callbacks=get_callbacks(training_args, model_args),
+        callbacks=callbacks,
     )
     return run_training(trainer, script_args, training_args, tokenizer, checkpoint)
 

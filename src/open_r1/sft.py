@@ -37,6 +37,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
     """Train and return the metrics of training and evaluation."""
     checkpoint = start_run(script_args, training_args, model_args)
     check_sft_settings(script_args, training_args, model_args)
+    callbacks = get_callbacks(training_args, model_args)
     tokenizer = get_tokenizer(model_args, training_args)
 
     dataset = get_dataset(script_args)
@@ -60,7 +61,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
         eval_dataset=eval_dataset,
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
-        callbacks=get_callbacks(training_args, model_args),
+        callbacks=callbacks,
         policy_evaluator=evaluator,
         num_generations=script_args.eval_num_generations,
     )

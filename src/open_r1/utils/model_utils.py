@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig, get_quantization_config
 
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CHATML_TEMPLATE = "recipes/templates/chatml.jinja"
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
 CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
 
 
@@ -27,11 +29,16 @@ def get_tokenizer(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig
     the token that ends an assistant turn of the template, since that is what a trained model must emit to stop.
 
     Raises:
-        ValueError: The folder is an unfinished save, the template cannot be rendered or ends a turn with plain
-            text, or no padding token other than EOS exists.
+        ValueError: The folder is an unfinished save or has no tokenizer, the template cannot be rendered or ends a
+            turn with plain text, or no padding token other than EOS exists.
     """
+    name = find_model(model_args.model_name_or_path)
+    folder = Path(name)
+    if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+        # transformers would make up an empty tokenizer from the config.
+        raise ValueError(f"The folder {name} holds no tokenizer: copy the tokenizer files of the model there.")
     tokenizer = AutoTokenizer.from_pretrained(
-        find_model(model_args.model_name_or_path),
+        name,
         revision=model_args.model_revision,
         trust_remote_code=training_args.trust_remote_code,
     )
@@ -68,8 +75,14 @@ def get_model(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) ->
     quantization_config = get_quantization_config(model_args)
     if quantization_config is not None:
         options |= {"quantization_config": quantization_config, "device_map": {"": training_args.local_process_index}}
-    training_args.model_init_kwargs = None  # used up here; TRL would warn that it ignores them
-    return AutoModelForCausalLM.from_pretrained(name, **options)
+    given, training_args.model_init_kwargs = training_args.model_init_kwargs, None  # TRL would say it ignores them
+    if isinstance(training_args, GRPOConfig) and training_args.beta != 0 and not model_args.use_peft:
+        # The reference of the KL term is loaded by TRL, which knows no revision but the one given here.
+        training_args.model_init_kwargs = {"revision": model_args.model_revision, **(given or {})}
+    try:
+        return AutoModelForCausalLM.from_pretrained(name, **options)
+    except SafetensorError as error:
+        raise ValueError(f"The weights in {name} are damaged or cut short ({error}): get them again.") from error
 
 
 def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every run that cannot work stops before a model loads: the model folder of these tests has no weights to load."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
+from open_r1.preflight import check_grpo_settings, check_ideal_completion, completion_prefix
+from open_r1.rewards import RewardContext, get_reward_funcs, ideal_completion
+from open_r1.utils.arguments import RecipeParser
+from open_r1.utils.data import get_dataset, to_conversations
+from tests.integration.tiny import CHATML, CONTEXT_TOKENS, Tiny, addition_row, build_tiny, build_tokenizer, write_rows
+
+THINKING_TEMPLATE = CHATML.replace("<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n{% endif")
+CLOSED_THINKING_TEMPLATE = CHATML.replace(
+    "<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n\n</think>\n\n{% endif"
+)
+NO_WEIGHTS = r"no file named model\.safetensors"  # all checks were passed, and the model was to be loaded
+NEEDS_A_MACHINE_WITHOUT = {
+    "liger without CUDA", "flash attention without CUDA", "bf16 without a device", "vLLM that is not installed",
+    "4 bits without bitsandbytes",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def weightless(tmp_path_factory) -> Tiny:
+    tiny = build_tiny(tmp_path_factory.mktemp("tiny"))
+    (tiny.model / "model.safetensors").unlink()
+    return tiny
+
+
+REFUSED = {
+    "unknown reward": ("grpo", {"reward_funcs": ["acuracy"]}, r"(?s)acuracy.*accuracy"),
+    "number of weights": (
+        "grpo", {"reward_weights": [1.0, 2.0]}, r"2 numbers for 4 rewards \(\['format', .*give one weight each"),
+    "group does not divide the batch": ("grpo", {"num_generations": 3}, r"(?s)num_generations.*3.*\[2, 4, 8\]"),
+    "group does not divide the evaluation batch": (
+        "grpo", {"do_eval": True, "per_device_eval_batch_size": 6}, r"groups of 4 .* a batch has 6 completions"),
+    "code rewards": ("grpo", {"reward_funcs": ["code"]}, r"code"),
+    "benchmarks": ("grpo", {"benchmarks": ["math_500"]}, r"benchmarks.*do_eval"),
+    "unknown callback": ("grpo", {"callbacks": ["push"]}, r"push.*push_to_hub_revision"),
+    "unknown callback of SFT": ("sft", {"callbacks": ["push"]}, r"push.*push_to_hub_revision"),
+    "missing test split": (
+        "grpo", {"do_eval": True, "dataset_name": "TRAIN"}, r"No split 'test' for evaluation.*train"),
+    "missing test split of SFT": (
+        "sft", {"eval_strategy": "steps", "eval_steps": 1, "dataset_name": "TRAIN"}, r"No split 'test'.*train"),
+    "missing prompt column": (
+        "grpo", {"dataset_prompt_column": "question"}, r"'question'.*\['problem', 'solution', 'messages'\]"),
+    "missing column of a reward": ("grpo", {"dataset_name": "UNSOLVED"}, r"'solution'.*accuracy.*\['problem'"),
+    "missing columns of SFT": ("sft", {"dataset_name": "UNSOLVED"}, r"'messages'.*\['problem'\]"),
+    "liger without CUDA": ("sft", {"use_liger_kernel": True}, r"use_liger_kernel.*CUDA"),
+    "flash attention without CUDA": ("grpo", {"attn_implementation": "flash_attention_2"}, r"CUDA.*sdpa"),
+    "bf16 without a device": ("sft", {"bf16": True, "use_cpu": False}, r"bf16.*accelerator.*use_cpu"),
+    "vLLM that is not installed": ("grpo", {"use_vllm": True}, r"(?i)use_vllm.*vllm"),
+    "4 bits without bitsandbytes": ("sft", {"load_in_4bit": True, "use_peft": True}, r"bitsandbytes.*EXTRAS=train"),
+    "completion as long as the context": (
+        "grpo", {"max_completion_length": CONTEXT_TOKENS}, rf"{CONTEXT_TOKENS} tokens for prompt and completion"),
+    "prompt and completion beyond the context": ("grpo", {"max_prompt_length": 250}, r"250.*exceed.*256"),
+    "rows of SFT beyond the context": ("sft", {"max_length": 257}, r"max_length.*257.*256"),
+    "rewards of SFT that are never measured": ("sft", {"eval_reward_funcs": ["accuracy"]}, r"do_eval: true"),
+    "every prompt too long": ("grpo", {"max_prompt_length": 3}, r"Every prompt of split 'train'.*shortest has \d+"),
+    "rewards that the template puts out of reach": (
+        "grpo", {"chat_template": CLOSED_THINKING_TEMPLATE}, r"(?s)ideal completion cannot earn.*format"),
+    "no end of turn": (
+        "grpo", {"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}"}, r"never stop"),
+    "template that fails": ("sft", {"chat_template": "{{ raise_exception('no') }}"}, r"template fails.*no"),
+    "template file that is missing": ("sft", {"chat_template": "nowhere/chat.jinja"}, r"nowhere/chat.jinja"),
+    "rows all null": ("grpo", {"dataset_name": "NULL"}, r"No row of split 'train' has all"),
+    "no rows": ("sft", {"dataset_name": "EMPTY"}, r"empty|no rows"),
+    "no such model": ("sft", {"model_name_or_path": "/nowhere/model"}, r"no such folder"),
+    "checkpoint that is not there": ("sft", {"resume_from_checkpoint": "/nowhere"}, r"not a complete checkpoint"),
+    "no checkpoint to go on from": ("sft", {"resume_from_checkpoint": True}, r"holds no complete checkpoint"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_run_that_cannot_work_stops_before_the_model_loads(weightless, tmp_path, case):
+    if case in NEEDS_A_MACHINE_WITHOUT and torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    kind, settings, message = REFUSED[case]
+    files = {
+        "TRAIN": weightless.data / "train.jsonl",
+        "UNSOLVED": write_rows(tmp_path / "unsolved" / "train.jsonl", [{"problem": "1+1"}]),
+        "NULL": write_rows(tmp_path / "null" / "train.jsonl", [{"problem": None, "solution": "1"}] * 2),
+        "EMPTY": write_rows(tmp_path / "empty" / "train.jsonl", []),
+    }
+    settings = {name: files.get(value, value) if name == "dataset_name" else value for name, value in settings.items()}
+    with pytest.raises(ValueError, match=message):
+        weightless.train(kind, tmp_path / "output", **settings)
+
+
+def grpo_arguments(tiny: Tiny, output: Path, **settings) -> tuple[GRPOScriptArguments, GRPOConfig, ModelConfig]:
+    return RecipeParser((GRPOScriptArguments, GRPOConfig, ModelConfig)).parse(tiny.argv("grpo", output, **settings))
+
+
+def test_no_reward_at_all_is_refused(weightless, tmp_path):
+    script_args, training_args, model_args = grpo_arguments(weightless, tmp_path)
+    script_args.reward_funcs = []
+    with pytest.raises(ValueError, match="`reward_funcs` is empty"):
+        check_grpo_settings(script_args, training_args, model_args)
+
+
+def test_reward_over_groups_needs_whole_groups_in_each_process(weightless, tmp_path):
+    script_args, training_args, model_args = grpo_arguments(weightless, tmp_path, reward_funcs=["length"])
+    training_args.per_device_train_batch_size = 2  # as on two processes, where only the global batch is divisible
+    with pytest.raises(ValueError, match=r"'length' compares .* a process sees 2 completions .* num_generations 4"):
+        check_grpo_settings(script_args, training_args, model_args)
+
+
+def test_template_that_opens_the_thinking_is_scored_with_what_it_opened(weightless, tmp_path):
+    rewards = ["format", "tag_count", "accuracy"]
+    script_args, *_ = grpo_arguments(weightless, tmp_path, reward_funcs=rewards)
+    tokenizer = build_tokenizer(THINKING_TEMPLATE)
+    rows = to_conversations(get_dataset(script_args)["train"], script_args, None)
+    context = RewardContext(completion_prefix=completion_prefix(tokenizer, rows[0]["prompt"]))
+    assert context.completion_prefix == "<think>\n"
+
+    check_ideal_completion(script_args, rows, tokenizer, context)
+    completion = ideal_completion(rewards, rows[0]["solution"], script_args, context)
+    assert "<think>" not in completion
+    for reward in get_reward_funcs(script_args, context):
+        assert reward(completions=[completion], completion_ids=[[1]], solution=[rows[0]["solution"]]) == [1.0]
+
+
+def test_template_that_opens_the_thinking_passes_all_checks(weightless, tmp_path):
+    with pytest.raises(OSError, match=NO_WEIGHTS):
+        weightless.train("grpo", tmp_path / "output", chat_template=THINKING_TEMPLATE)
+
+
+def test_word_think_in_the_problem_is_no_prefix(weightless):
+    prompt = [{"role": "user", "content": "Explain the tag <think> to me"}]
+    assert completion_prefix(build_tokenizer(), prompt) == ""
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_rows_with_null_are_dropped_with_their_number(weightless, tmp_path, caplog, kind):
+    broken = {"problem": None, "solution": "1", "messages": None}
+    rows = [addition_row(1, 1), broken, addition_row(2, 2), {**broken, "problem": ""}]
+    data = write_rows(tmp_path / "data" / "train.jsonl", rows)
+    with pytest.raises(OSError, match=NO_WEIGHTS):
+        weightless.train(kind, tmp_path / "output", dataset_name=data)
+    assert "Dropped 2 of 4 rows of split 'train'" in caplog.text
+
+
+def test_long_prompts_are_dropped_with_their_number(weightless, tmp_path, caplog):
+    long = {**addition_row(1, 1), "problem": "1+" * CONTEXT_TOKENS + "1"}
+    data = write_rows(tmp_path / "data" / "train.jsonl", [addition_row(1, 1), long, addition_row(2, 2)])
+    with pytest.raises(OSError, match=NO_WEIGHTS):
+        weightless.train("grpo", tmp_path / "output", dataset_name=data)
+    room = CONTEXT_TOKENS - 8
+    assert f"Dropped 1 of 3 prompts of split 'train' longer than {room} tokens" in caplog.text
+
+
+DAMAGE = {
+    "weights cut short": lambda model: (model / "model.safetensors").write_bytes(b"\x10\x00"),
+    "weights that are no weights": lambda model: (model / "model.safetensors").write_text("version https://git-lfs"),
+    "no config": lambda model: (model / "config.json").unlink(),
+    "config that is no JSON": lambda model: (model / "config.json").write_text("{"),
+    "no tokenizer": lambda model: [path.unlink() for path in model.glob("tokenizer*")],
+    "an adapter": lambda model: (model / "config.json").rename(model / "adapter_config.json"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_model_folder_is_named_in_the_error(tmp_path, damage):
+    tiny = build_tiny(tmp_path)
+    DAMAGE[damage](tiny.model)
+    with pytest.raises((ValueError, OSError), match=str(tiny.model)):
+        tiny.train("sft", tmp_path / "output")
+
+
+def test_half_of_a_safetensors_file_is_named_in_the_error(tmp_path):
+    tiny = build_tiny(tmp_path)
+    weights = tiny.model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    with pytest.raises(ValueError, match=str(tiny.model)):
+        tiny.train("sft", tmp_path / "output")
