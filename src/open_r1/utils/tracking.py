@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.configs import GRPOConfig, RewardParameters, SFTConfig
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +20,19 @@ RUN_MANIFEST_NAME = "run_manifest.json"
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "peft", "math-verify", "deepspeed", "vllm")
 # Settings that change what is learned: going on from a checkpoint with other values deserves a warning.
 _LEARNING_KEYS = (
-    "model_name_or_path", "model_revision", "dtype", "dataset_name", "dataset_config", "dataset_mixture",
-    "dataset_seed", "reward_funcs", "reward_weights", "learning_rate", "lr_scheduler_type", "warmup_steps",
-    "per_device_train_batch_size", "gradient_accumulation_steps", "num_generations", "max_completion_length",
-    "max_length", "temperature", "beta", "loss_type", "scale_rewards", "num_iterations", "seed", "use_peft",
-    "num_train_epochs", "max_steps", "world_size",
+    "model_name_or_path", "model_revision", "dtype", "bf16", "fp16", "attn_implementation", "chat_template",
+    "system_prompt", "eos_token", "use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules",
+    "load_in_4bit", "load_in_8bit",
+    "dataset_name", "dataset_config", "dataset_revision", "dataset_mixture", "dataset_seed", "dataset_train_split",
+    "dataset_prompt_column", "dataset_solution_column", "max_prompt_length",
+    "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "weight_decay", "adam_beta1",
+    "adam_beta2", "max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs",
+    "max_steps", "seed", "data_seed", "world_size",
+    "max_length", "packing", "assistant_only_loss", "completion_only_loss", "neftune_noise_alpha",
+    "num_generations", "max_completion_length", "temperature", "top_p", "top_k", "min_p", "beta", "loss_type",
+    "scale_rewards", "num_iterations", "steps_per_generation", "epsilon", "epsilon_high", "delta",
+    "importance_sampling_level", "mask_truncated_completions", "reward_funcs", "reward_weights",
+    *(entry.name for entry in dataclasses.fields(RewardParameters)),
 )  # fmt: skip
 
 

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chat template, end-of-turn token and padding agree, and only whole models are loaded."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from open_r1.configs import GRPOConfig, ModelConfig, SFTConfig
+from open_r1.utils.checkpoints import STAGING_NAME, write_manifest
+from open_r1.utils.model_utils import end_of_turn_token, fit_embeddings, get_model, get_tokenizer, read_template
+
+ROOT = Path(__file__).resolve().parents[2]
+CHATML_PATH = "recipes/templates/chatml.jinja"
+CHATML = (ROOT / CHATML_PATH).read_text(encoding="utf-8")
+IM = ("<|im_start|>", "<|im_end|>")
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    def build(folder, config_class=SFTConfig, **settings):
+        config = config_class(output_dir=str(tmp_path / "out"), bf16=False, use_cpu=True, **settings)
+        return ModelConfig(model_name_or_path=None if folder is None else str(folder)), config
+
+    return build
+
+
+@pytest.fixture
+def settle(make_model_folder, arguments):
+    """Saves a tokenizer with the given special tokens and loads it as a run would."""
+
+    def load(
+        *special_tokens, chat_template=None, config_class=SFTConfig, eos_token_argument=None, **tokenizer_settings
+    ):
+        folder = make_model_folder(*special_tokens, **tokenizer_settings)
+        extra = {} if eos_token_argument is None else {"eos_token": eos_token_argument}
+        return get_tokenizer(*arguments(folder, config_class, chat_template=chat_template, **extra))
+
+    return load
+
+
+@pytest.mark.parametrize("config_class", [SFTConfig, GRPOConfig])
+def test_tokenizer_without_a_template_gets_chatml_and_its_tokens(settle, config_class):
+    tokenizer = settle("<|endoftext|>", eos_token="<|endoftext|>", config_class=config_class)
+    assert tokenizer.chat_template == CHATML
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+    assert len(tokenizer("<|im_start|><|im_end|>")["input_ids"]) == 2
+    assert tokenizer.decode(tokenizer("a<|im_end|>")["input_ids"], skip_special_tokens=True) == "a"
+
+
+def test_chatml_does_not_unmake_other_special_tokens(settle):
+    tokenizer = settle("<s>", "</s>", "<tool>", bos_token="<s>", eos_token="</s>", extra_special_tokens=["<tool>"])
+    assert tokenizer.decode(tokenizer("a<tool>")["input_ids"], skip_special_tokens=True) == "a"
+
+
+def test_chatml_tokens_that_are_there_are_not_added_again(settle):
+    tokenizer = settle("<|endoftext|>", *IM, eos_token="<|endoftext|>")
+    assert len(tokenizer) == 256 + 3
+
+
+@pytest.mark.parametrize("template", [CHATML_PATH, CHATML])
+def test_template_is_taken_from_a_path_or_as_text_and_eos_follows_it(settle, template):
+    tokenizer = settle("<|endoftext|>", *IM, eos_token="<|endoftext|>", chat_template=template)
+    assert tokenizer.chat_template == CHATML
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+
+
+def test_template_of_the_run_replaces_that_of_the_tokenizer(make_model_folder, arguments):
+    folder = make_model_folder("</s>", "<pad>", *IM, eos_token="</s>", pad_token="<pad>",
+                               chat_template="{% for m in messages %}{{ m.content }}</s>{% endfor %}")  # fmt: skip
+    assert get_tokenizer(*arguments(folder)).eos_token == "</s>"
+    assert get_tokenizer(*arguments(folder, chat_template=CHATML)).eos_token == "<|im_end|>"
+
+
+@pytest.mark.parametrize("tail", ["", "\n", "\n\n", "  "])
+def test_white_space_behind_the_end_of_a_turn_does_not_hide_it(make_tokenizer, tail):
+    template = "{% for m in messages %}{{ m.content + '<|im_end|>' }}{% endfor %}{{ TAIL }}".replace(
+        "TAIL", repr(tail)
+    )
+    assert end_of_turn_token(make_tokenizer(*IM, chat_template=template)) == "<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", "does not end an assistant turn"),
+        ("{% for m in messages %}<|im_end|>{{ m.content }}{% endfor %}", "does not end an assistant turn"),
+        (
+            "{% for m in messages %}{{ m.content }}</s>{% endfor %}",
+            "does not end an assistant turn",
+        ),  # not in the vocabulary
+        ("{{ '<|im_end|>' }}", "does not print what is said"),
+        ("{{ messages[0].content + '<|im_end|>' }}", "does not print what is said"),
+        ("", "does not print what is said"),
+        ("path/of/a/template.txt", "does not print what is said"),
+        ("{% for m in %}", "fails on a plain conversation"),
+        ("{{ raise_exception('no') }}", "fails on a plain conversation: no"),
+        ("{{ messages[5].content }}", "fails on a plain conversation"),
+        ("missing.jinja", "names the file missing.jinja, which is neither in"),
+    ],
+)
+def test_template_that_teaches_no_end_is_refused(settle, template, message):
+    with pytest.raises(ValueError, match=message):
+        settle("<|endoftext|>", *IM, eos_token="<|im_end|>", chat_template=template)
+
+
+def test_template_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "binary.jinja").write_bytes(b"\xff\xfe\x00{{")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_template(str(tmp_path / "binary.jinja"))
+
+
+def test_template_of_the_working_folder_goes_before_that_of_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_template(CHATML_PATH) == CHATML
+    (tmp_path / "recipes" / "templates").mkdir(parents=True)
+    (tmp_path / CHATML_PATH).write_text("{{ mine }}")
+    assert read_template(CHATML_PATH) == "{{ mine }}"
+
+
+def test_text_that_ends_like_a_path_is_text():
+    assert read_template("{{ messages }}.jinja") == "{{ messages }}.jinja"
+
+
+def test_eos_token_of_the_recipe_is_taken(settle):
+    tokenizer = settle(*IM, "<pad>", eos_token="<|im_start|>", pad_token="<pad>", chat_template=CHATML,
+                       eos_token_argument="<|im_end|>")  # fmt: skip
+    assert tokenizer.eos_token == "<|im_end|>"
+
+
+def test_eos_token_that_is_not_in_the_vocabulary_is_refused(settle):
+    with pytest.raises(ValueError, match="'<nope>' is not in the vocabulary"):
+        settle(*IM, eos_token="<|im_end|>", chat_template=CHATML, eos_token_argument="<nope>")
+
+
+@pytest.mark.parametrize(
+    ("special_tokens", "settings", "pad_token"),
+    [
+        (["<|endoftext|>", *IM, "<pad>"], {"pad_token": "<pad>"}, "<pad>"),  # its own
+        (["<|endoftext|>", *IM], {"pad_token": "<|im_end|>"}, "<|endoftext|>"),  # pad was EOS
+        (["<|endoftext|>", *IM, "<|vision_pad|>"], {}, "<|vision_pad|>"),
+        (["<s>", "</s>", "<unk>", *IM], {"bos_token": "<s>", "unk_token": "<unk>"}, "<unk>"),
+        (["<s>", "</s>", *IM], {"bos_token": "<s>"}, "</s>"),  # ends no turn any more
+        (["<|endoftext|>", *IM], {"bos_token": "<|endoftext|>"}, "<|endoftext|>"),  # GPT-2, SmolLM2
+        (["<|reserved_0|>", "<|tool|>", *IM], {}, "<|reserved_0|>"),
+    ],
+)
+def test_padding_token_is_never_eos(settle, special_tokens, settings, pad_token):
+    tokenizer = settle(*special_tokens, eos_token="<|im_end|>", chat_template=CHATML, **settings)
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", pad_token)
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("settings", [{}, {"pad_token": "</s>"}])
+def test_tokenizer_with_no_token_for_padding_is_refused(settle, settings):
+    with pytest.raises(ValueError, match=r"no other special token can serve. .*\['</s>'\]"):
+        settle(
+            "</s>",
+            eos_token="</s>",
+            chat_template="{% for m in messages %}{{ m.content }}</s>{% endfor %}",
+            **settings,
+        )
+
+
+def test_embedding_grows_by_the_new_tokens_and_keeps_the_old_rows(make_model_folder, arguments):
+    folder = make_model_folder("<|endoftext|>", eos_token="<|endoftext|>")
+    model_args, training_args = arguments(folder)
+    tokenizer, model = get_tokenizer(model_args, training_args), get_model(model_args, training_args)
+    before = model.get_input_embeddings().weight.detach().clone()
+    fit_embeddings(model, tokenizer)
+    after = model.get_input_embeddings().weight
+    assert (len(before), len(after), model.config.vocab_size) == (257, 259, 259)
+    assert torch.equal(after[:257], before)
+    assert model(torch.tensor([[tokenizer.eos_token_id]])).logits.shape[-1] == 259
+
+
+def test_embedding_that_is_large_enough_stays(make_model_folder, arguments):
+    folder = make_model_folder("<|endoftext|>", *IM, eos_token="<|endoftext|>")
+    model_args, training_args = arguments(folder)
+    tokenizer, model = get_tokenizer(model_args, training_args), get_model(model_args, training_args)
+    model.resize_token_embeddings(512)  # padded to a multiple, as published models are
+    fit_embeddings(model, tokenizer)
+    assert model.get_input_embeddings().num_embeddings == 512
+
+
+@pytest.mark.parametrize("gradient_checkpointing", [True, False])
+def test_model_has_the_asked_dtype_attention_and_cache(make_model_folder, arguments, gradient_checkpointing):
+    folder = make_model_folder("<|endoftext|>", eos_token="<|endoftext|>")
+    model_args, training_args = arguments(folder, gradient_checkpointing=gradient_checkpointing)
+    model_args.dtype, model_args.attn_implementation = "bfloat16", "eager"
+    model = get_model(model_args, training_args)
+    assert (model.dtype, model.config._attn_implementation) == (torch.bfloat16, "eager")
+    assert model.config.use_cache is not gradient_checkpointing
+
+
+def test_model_init_kwargs_go_before_our_own(make_model_folder, arguments):
+    folder = make_model_folder("<|endoftext|>", eos_token="<|endoftext|>")
+    model_args, training_args = arguments(
+        folder, model_init_kwargs={"dtype": "bfloat16", "attn_implementation": "eager"}
+    )
+    assert get_model(model_args, training_args).dtype == torch.bfloat16
+    assert training_args.model_init_kwargs is None
+
+
+def test_whole_model_with_a_manifest_is_loaded(make_model_folder, arguments):
+    folder = make_model_folder(*IM, "<pad>", eos_token="<|im_end|>", pad_token="<pad>")
+    write_manifest(folder)
+    (folder / STAGING_NAME).mkdir()  # killed after the manifest, before the empty folder was removed
+    assert get_model(*arguments(folder)) is not None
+    assert get_tokenizer(*arguments(folder)) is not None
+
+
+def cut_weights(folder):
+    write_manifest(folder)
+    os.truncate(folder / "model.safetensors", 100)
+
+
+def move_to_checkpoint(folder):
+    """A checkpoint of one of our runs that was killed while saving."""
+    shutil.copytree(folder, folder / "checkpoint-5")
+    (folder / "run_manifest.json").write_text("{}")
+    return folder / "checkpoint-5"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut_weights, "model.safetensors has 100 bytes instead of"),
+        (lambda folder: (folder / STAGING_NAME).mkdir(), "has no manifest.json"),
+        (move_to_checkpoint, "has no manifest.json"),
+        (lambda folder: (folder / "config.json").unlink(), "holds no model"),
+    ],
+)
+@pytest.mark.parametrize("load", [get_tokenizer, get_model])
+def test_unfinished_model_is_refused(make_model_folder, arguments, damage, message, load):
+    folder = make_model_folder(*IM, "<pad>", eos_token="<|im_end|>", pad_token="<pad>")
+    folder = damage(folder) or folder
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load(*arguments(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (None, "`model_name_or_path` is missing"),
+        ("", "`model_name_or_path` is missing"),
+        ("/does/not/exist", "there is no such folder"),
+        ("./missing", "there is no such folder"),
+        ("~/missing", "there is no such folder"),
+        ("data/demo/missing", "there is no such folder"),
+    ],
+)
+@pytest.mark.parametrize("load", [get_tokenizer, get_model])
+def test_model_that_is_not_there_is_refused(arguments, name, message, load):
+    with pytest.raises(ValueError, match=message):
+        load(*arguments(name))
+
+
+def test_home_folder_is_expanded(make_model_folder, arguments, monkeypatch):
+    folder = make_model_folder(*IM, "<pad>", eos_token="<|im_end|>", pad_token="<pad>")
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert get_model(*arguments("~/model")) is not None
