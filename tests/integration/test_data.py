@@ -92,6 +92,17 @@ def test_folder_with_a_file_for_each_split(folder, tmp_path):
     assert {split: len(rows) for split, rows in loaded.items()} == {"train": 2, "test": 1}
 
 
+def test_folder_with_configurations_loads_the_named_one_and_lists_them_when_none_is_named(tmp_path):
+    write_rows(tmp_path / "a.jsonl")
+    write_rows(tmp_path / "b.jsonl", ROWS[:1])
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in "ab")
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    assert len(load_source(str(tmp_path), "b")["train"]) == 1
+    for config in (None, "c"):
+        with pytest.raises(ValueError, match=r"\['a', 'b'\]"):
+            load_source(str(tmp_path), config)
+
+
 def test_folder_saved_by_datasets(tmp_path):
     rows = Dataset.from_list(ROWS)
     rows.save_to_disk(tmp_path / "one")

@@ -278,7 +278,7 @@ def run_and_kill(program: str, out: Path, first: int, seconds: float) -> None:
 def test_publishing_killed_at_any_moment_never_passes_for_whole(tmp_path):
     moments = random.Random(0)
     for number in range(NUM_KILLS):
-        run_and_kill(PUBLISH_FOREVER, tmp_path, 1000 * number, moments.uniform(0, 0.15))
+        run_and_kill(PUBLISH_FOREVER, tmp_path, 1000 * number, moments.uniform(0, 0.1))
         if missing_from(tmp_path) is None:
             assert len(versions_in(tmp_path)) == 1
 
@@ -287,7 +287,7 @@ def test_checkpoint_saved_before_a_kill_at_any_moment_is_found_whole(tmp_path):
     moments = random.Random(1)
     last = -1
     for _ in range(NUM_KILLS):
-        run_and_kill(SAVE_FOREVER, tmp_path, last + 1, moments.uniform(0, 0.15))
+        run_and_kill(SAVE_FOREVER, tmp_path, last + 1, moments.uniform(0, 0.1))
         checkpoint = last_complete_checkpoint(tmp_path)
         step = -1 if checkpoint is None else checkpoints.step_of(checkpoint)
         assert step >= last  # what was saved once stays

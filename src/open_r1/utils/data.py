@@ -78,13 +78,18 @@ def load_source(name: str, config: str | None = None, seed: int = 0, revision: s
         # neither the file nor the setting; their reason is kept below ours.
         cause = str(error.__cause__ or error).strip() or repr(error)
         is_empty = isinstance(error, StopIteration) or "corresponds to no data" in cause
-        reason = "it, or a file in it, has no rows" if is_empty else cause.splitlines()[0]
+        reason = "it, or a file in it, has no rows" if is_empty else _first_lines(cause)
         raise ValueError(f"Cannot load the data set {name!r} (config {config!r}): {reason}") from error
     if not name.startswith(_HUB_FILE_PREFIX) and (
         name.startswith(("/", "./", "../", "~")) or path.suffix.lower() in _FILE_FORMATS
     ):
         raise ValueError(f"Cannot load the data set {name!r}: there is no such file or folder (in {Path.cwd()}).")
     return _load_from_hub(name, config, revision)
+
+
+def _first_lines(message: str) -> str:
+    """Two lines: the second one lists the configurations when the first says that one is missing."""
+    return " ".join(message.splitlines()[:2])[:500]
 
 
 def _load_file(path: Path) -> DatasetDict:
@@ -118,7 +123,7 @@ def _load_from_hub(name: str, config: str | None, revision: str | None) -> Datas
             return datasets.load_dataset(_FILE_FORMATS[Path(name).suffix.lower()], data_files="/".join(parts))
         return datasets.load_dataset(name, config, revision=revision)
     except (datasets.exceptions.DatasetsError, OSError, ValueError, LookupError) as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        reason = _first_lines(str(error).strip() or repr(error))
         raise ValueError(
             f"Cannot load the data set {name!r} (config {config!r}): no local file or folder has this name, and from "
             f"the hub it could not be loaded ({type(error).__name__}: {reason}). Offline, name a local "
