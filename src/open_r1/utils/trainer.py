@@ -165,8 +165,15 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
             with self._greedy():
                 loader = self.get_eval_dataloader(args[0].dataset)
                 trl.GRPOTrainer.evaluation_loop(self, loader, *args[1:], metric_key_prefix=prefix, **kwargs)
-        output.metrics.update(summarize(self._records, self.num_generations_eval, prefix))
+        summary = summarize(self._records, self.num_generations_eval, prefix)
         self._records = []
+        output.metrics.update(summary)
+        # TRL averages the means of batches, though the last one is smaller; its numbers would replace the exact ones.
+        for name, value in summary.items():
+            self._metrics["eval"].pop(name.removeprefix(f"{prefix}_"), None)
+            if name.endswith(f"/avg@{self.num_generations_eval}"):
+                reward = name.removeprefix(f"{prefix}_").rpartition("/")[0]
+                self._metrics["eval"][f"rewards/{reward}/mean"] = [value]
         # An evaluation that is repeated at this step replaces the files of this one.
         self._num_rollout_batches.pop(("eval", self.state.global_step), None)
 

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What our GRPO trainer adds to TRL's: rows that could not be judged, rollouts on disk, timers, evaluation apart."""
+
+import shutil
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import trl
+
+from open_r1 import grpo
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
+from open_r1.rewards import UNSCORABLE
+from open_r1.utils.arguments import RecipeParser
+from open_r1.utils.data import get_dataset
+from open_r1.utils.model_utils import get_model, get_tokenizer
+from open_r1.utils.trainer import GRPOTrainer
+from tests.integration.tiny import Tiny, are_identical, build_tiny, log_history, weights_of
+
+# With random weights the lengths of completions vary, and so does this reward.
+SIGNAL = {"reward_funcs": ["cosine", "format"], "cosine_max_len": 24, "max_completion_length": 24,
+          "learning_rate": 1e-3, "log_completions": True}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Tiny:
+    return build_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def build_trainer(
+    trainer_class: type[trl.GRPOTrainer], tiny: Tiny, output: Path, rewards: list[Callable], **settings
+) -> trl.GRPOTrainer:
+    """Return a trainer with rewards of a test, set up as `grpo.py` does."""
+    argv = tiny.argv("grpo", output, log_completions=True, **settings)
+    script_args, training_args, model_args = RecipeParser((GRPOScriptArguments, GRPOConfig, ModelConfig)).parse(argv)
+    script_args.reward_funcs = []
+    tokenizer = get_tokenizer(model_args, training_args)
+    dataset = get_dataset(script_args)
+    rows = {split: grpo.prepare_split(dataset, split, "a test", tokenizer, script_args, training_args, None)
+            for split in dataset}  # fmt: skip
+    return trainer_class(
+        model=get_model(model_args, training_args),
+        reward_funcs=rewards,
+        args=training_args,
+        train_dataset=rows["train"],
+        eval_dataset=rows["test"],
+        processing_class=tokenizer,
+    )
+
+
+def reward_of(name: str, *batches: list[float | None]) -> Callable:
+    """Return a reward that gives these values, the last batch again and again."""
+    left = list(batches)
+
+    def reward(completions: list, **columns: object) -> list[float | None]:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    reward.__name__ = name
+    return reward
+
+
+def recorded(output: Path, pattern: str = "train-*") -> pd.DataFrame:
+    files = sorted((output / "rollouts").glob(f"{pattern}.parquet"))
+    return pd.concat([pd.read_parquet(path).assign(file=path.name) for path in files], ignore_index=True)
+
+
+def advantages(rewards: list[float]) -> list[float]:
+    mean, deviation = statistics.mean(rewards), statistics.stdev(rewards)
+    return [(reward - mean) / (deviation + 1e-4) for reward in rewards]
+
+
+# Rows of two groups of four. The grader fails on the last row of the first group, in which format gives 0.25.
+GRADED = [1.0, 0.0, 1.0, UNSCORABLE, 1.0, 0.0, 0.0, 0.0]
+FORMAT = [0.25, 0.25, 0.0, 0.25, 0.0, 0.25, 0.0, 0.25]
+
+
+def test_row_that_could_not_be_judged_carries_no_advantage(tiny, tmp_path):
+    rewards = [reward_of("graded", GRADED), reward_of("format", FORMAT)]
+    trainer = build_trainer(GRPOTrainer, tiny, tmp_path, rewards, max_steps=1)
+    trainer.train()
+    rows = recorded(tmp_path)
+    expected = [*advantages([1.25, 0.25, 1.0]), 0.0, *advantages([1.0, 0.25, 0.0, 0.25])]
+    assert rows["advantage"].tolist() == pytest.approx(expected, abs=1e-4)
+    assert rows[["graded", "format"]].isna().all(axis=1).tolist() == [False] * 3 + [True] + [False] * 4
+    assert trainer.state.log_history[0]["rewards/unscorable"] == 1 / 8
+
+
+def test_trl_alone_would_punish_the_row(tiny, tmp_path):
+    missing = [None if reward != reward else reward for reward in GRADED]
+    rewards = [reward_of("graded", missing), reward_of("format", FORMAT)]
+    build_trainer(trl.GRPOTrainer, tiny, tmp_path, rewards, max_steps=1).train()
+    rows = pd.read_parquet(tmp_path / "completions" / "completions_00001.parquet")
+    assert rows["advantage"].tolist()[3] == pytest.approx(advantages([1.25, 0.25, 1.0, 0.25])[3], abs=1e-4)
+    assert rows["advantage"].tolist()[3] < -0.8
+
+
+def test_reward_that_does_not_apply_means_what_it_means_in_trl(tiny, tmp_path):
+    missing = [None if reward != reward else reward for reward in GRADED]
+    found = []
+    for trainer_class in (GRPOTrainer, trl.GRPOTrainer):
+        output = tmp_path / trainer_class.__module__
+        rewards = [reward_of("graded", missing), reward_of("format", FORMAT)]
+        build_trainer(trainer_class, tiny, output, rewards, max_steps=1).train()
+        found.append(pd.read_parquet(output / "completions" / "completions_00001.parquet")["advantage"].tolist())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_unscorable_row_is_neutral_in_every_aggregation(tiny, tmp_path, aggregation, scale):
+    settings = {"max_steps": 1, "multi_objective_aggregation": aggregation, "scale_rewards": scale}
+    rewards = [reward_of("graded", GRADED), reward_of("format", FORMAT)]
+    build_trainer(GRPOTrainer, tiny, tmp_path, rewards, **settings).train()
+    rows = recorded(tmp_path)
+    assert rows["advantage"][3] == 0.0
+    assert (rows["advantage"].drop(3) != 0.0).any()
+    assert rows["advantage"].notna().all()
+
+
+def test_failure_of_a_reward_that_is_only_watched_takes_nothing_away(tiny, tmp_path):
+    rewards = [reward_of("watched", [UNSCORABLE] * 8), reward_of("format", FORMAT)]
+    build_trainer(GRPOTrainer, tiny, tmp_path, rewards, max_steps=3, reward_weights=[0.0, 1.0]).train()
+    expected = advantages(FORMAT[:4]) + advantages(FORMAT[4:])
+    assert recorded(tmp_path)["advantage"].tolist()[:8] == pytest.approx(expected, abs=1e-4)
+
+
+def test_two_batches_without_a_verdict_stop_the_run(tiny, tmp_path):
+    trainer = build_trainer(GRPOTrainer, tiny, tmp_path, [reward_of("graded", [UNSCORABLE] * 8)])
+    with pytest.raises(RuntimeError, match=r"last two batches .* is down"):
+        trainer.train()
+    assert trainer.state.global_step == 1
+
+
+def test_one_batch_without_a_verdict_changes_nothing_but_the_schedule(tiny, tmp_path):
+    failed = [UNSCORABLE] * 8
+    trainer = build_trainer(GRPOTrainer, tiny, tmp_path, [reward_of("graded", failed, FORMAT, failed, FORMAT)])
+    trainer.train()
+    assert trainer.state.global_step == 4
+    assert recorded(tmp_path)["advantage"].tolist()[:8] == [0.0] * 8
+
+
+def test_every_batch_of_rollouts_is_kept(tiny, tmp_path):
+    tiny.train("grpo", tmp_path, **SIGNAL, logging_steps=4)
+    rows = recorded(tmp_path)
+    assert rows["file"].value_counts().to_dict() == {f"train-00000{step}-0.parquet": 8 for step in range(4)}
+    assert rows.columns.tolist() == [
+        "prompt", "completion", "solution", "num_tokens", "is_truncated", "is_greedy", "cosine_scaled_reward",
+        "format_reward", "cosine_scaled_reward/verdict", "advantage", "step", "file",
+    ]  # fmt: skip
+    assert [len(group) for _, group in rows.groupby(["step", rows["prompt"].astype(str)])] == [4] * 8
+    assert rows["num_tokens"].between(1, 24).all()
+    assert (rows["num_tokens"][rows["is_truncated"]] == 24).all()
+
+
+def test_no_rollouts_are_kept_unless_asked(tiny, tmp_path):
+    tiny.train("grpo", tmp_path, max_steps=1)
+    assert not (tmp_path / "rollouts").exists()
+
+
+def test_generations_of_one_step_get_files_of_their_own(tiny, tmp_path):
+    settings = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "steps_per_generation": 1}
+    tiny.train("grpo", tmp_path, **SIGNAL, **settings, max_steps=2)
+    assert sorted(set(recorded(tmp_path)["file"])) == [
+        f"train-00000{step}-{number}.parquet" for step in range(2) for number in range(2)
+    ]
+
+
+def test_times_of_a_step_add_up_and_tokens_are_counted(tiny, tmp_path):
+    tiny.train("grpo", tmp_path, **SIGNAL)
+    steps = [entry for entry in log_history(tmp_path) if "loss" in entry]
+    assert len(steps) == 4
+    for entry in steps:
+        parts = [entry[f"time/{name}_s"] for name in ("generate", "reward", "update")]
+        assert min(parts) > 0
+        assert sum(parts) == pytest.approx(entry["step_time"], abs=2e-3)
+    tokens = [entry["num_tokens"] for entry in steps]
+    for before, entry in zip(tokens, steps[1:], strict=False):
+        assert 0 < entry["tokens_per_second"] <= (entry["num_tokens"] - before) / entry["step_time"] * 1.01
+
+
+def test_tokens_per_second_leave_evaluation_and_saving_out(tiny, tmp_path):
+    tiny.train("grpo", tmp_path, **SIGNAL, eval_strategy="steps", eval_steps=1, eval_on_start=True, save_steps=1)
+    steps = [entry for entry in log_history(tmp_path) if "loss" in entry]
+    tokens = [0, *(entry["num_tokens"] for entry in steps)]
+    # The time between two logs holds the step and, without evaluation and saving, little else.
+    shares = [entry["tokens_per_second"] * entry["step_time"] / (after - before)
+              for before, after, entry in zip(tokens, tokens[1:], steps, strict=False)]  # fmt: skip
+    assert 0 < min(shares) and max(shares) <= 1.01
+    assert statistics.median(shares) > 0.5
+
+
+def test_evaluation_leaves_the_training_alone(tiny, tmp_path):
+    tiny.train("grpo", tmp_path / "alone", **SIGNAL)
+    evaluation = {"do_eval": True, "eval_strategy": "steps", "eval_steps": 1, "eval_on_start": True}
+    tiny.train("grpo", tmp_path / "evaluated", **SIGNAL, **evaluation, eval_greedy=True)
+    assert are_identical(weights_of(tmp_path / "alone"), weights_of(tmp_path / "evaluated"))
+    assert not are_identical(weights_of(tmp_path / "alone"), weights_of(tiny.model))
+
+
+def test_averages_are_those_of_the_recorded_completions(tiny, tmp_path):
+    metrics = tiny.train("grpo", tmp_path, **SIGNAL, do_eval=True, eval_greedy=True)
+    rows = recorded(tmp_path, "eval-000004-*")
+    sampled, greedy = rows[~rows["is_greedy"]], rows[rows["is_greedy"]]
+    assert (len(sampled), len(greedy)) == (24, 6)
+    for name in ("cosine_scaled_reward", "format_reward"):
+        assert metrics[f"eval_{name}/avg@4"] == pytest.approx(sampled[name].mean())
+        assert metrics[f"eval_rewards/{name}/mean"] == pytest.approx(sampled[name].mean())
+        assert metrics[f"eval_{name}/greedy"] == pytest.approx(greedy[name].mean())
+    assert metrics["eval_completions/mean_length"] == pytest.approx(sampled["num_tokens"].mean())
+    assert metrics["eval_num_problems"] == 6
+
+
+def test_evaluation_repeats_itself_and_greedy_decoding_is_greedy(tiny, tmp_path):
+    def length(completions: list, **columns: object) -> list[float]:
+        return [float(len(completion[0]["content"])) for completion in completions]
+
+    trainer = build_trainer(GRPOTrainer, tiny, tmp_path, [length], eval_greedy=True)
+    first = trainer.evaluate()
+    rows = recorded(tmp_path, "eval-*")
+    torch.rand(3)
+    second = trainer.evaluate()
+    again = recorded(tmp_path, "eval-*")  # the files of the first evaluation are replaced
+    assert rows["completion"].tolist() == again["completion"].tolist()
+    assert first["eval_length/avg@4"] == second["eval_length/avg@4"]
+
+    row = rows[rows["is_greedy"]].iloc[0]
+    tokenizer = trainer.processing_class
+    inputs = tokenizer.apply_chat_template(
+        list(row["prompt"]), add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    ids = trainer.model.generate(**inputs, do_sample=False, max_new_tokens=8)[0, inputs["input_ids"].shape[1] :]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == row["completion"]
+
+
+def test_reference_of_the_kl_term_is_the_model_that_was_named_also_after_a_resume(tiny, tmp_path):
+    settings = {**SIGNAL, "beta": 0.1, "save_steps": 2}
+    tiny.train("grpo", tmp_path / "whole", **settings)
+    tiny.train("grpo", tmp_path / "resumed", **settings)
+    shutil.rmtree(tmp_path / "resumed" / "checkpoint-4")
+    tiny.train("grpo", tmp_path / "resumed", **settings)
+    assert are_identical(weights_of(tmp_path / "whole"), weights_of(tmp_path / "resumed"))
+    kl = [entry["kl"] for entry in log_history(tmp_path / "whole") if "kl" in entry]
+    assert kl[0] == pytest.approx(0, abs=1e-6) and kl[-1] > 1e-6
