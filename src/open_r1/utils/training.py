@@ -23,6 +23,15 @@ from open_r1.utils.trainer import GRPOTrainer, SFTTrainer
 
 logger = logging.getLogger(__name__)
 
+
+def _restore_to_cpu(storage: Any, location: str) -> Any:
+    return storage if location.startswith("cpu:") else None
+
+
+# Without GPUs accelerate calls the device of process 1 "cpu:1", a place to which `torch.load` cannot restore the
+# optimizer of a checkpoint by itself. 11: right behind its own rule for "cpu".
+torch.serialization.register_package(11, lambda storage: None, _restore_to_cpu)
+
 _WORDS_FOR_NO = ("false", "no", "none", "0")
 _WORDS_FOR_YES = ("true", "yes", "auto", "1")
 
