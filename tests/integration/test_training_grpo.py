@@ -188,7 +188,7 @@ def test_tokens_per_second_leave_evaluation_and_saving_out(tiny, tmp_path):
     # The time between two logs holds the step and, without evaluation and saving, little else.
     shares = [entry["tokens_per_second"] * entry["step_time"] / (after - before)
               for before, after, entry in zip(tokens, tokens[1:], steps, strict=False)]  # fmt: skip
-    assert 0 < min(shares) and max(shares) <= 1.01
+    assert min(shares) > 0 and max(shares) <= 1.01
     assert statistics.median(shares) > 0.5
 
 

@@ -67,6 +67,8 @@ class RestartableMixin(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the tokens trained on per second since the last training log."""
+        if "train_loss" in logs and not self.has_trained:
+            return  # nothing was trained: zeros would come after the numbers of the run that did
         if "train_loss" in logs and 0 < self._first_step < self.state.global_step:
             # transformers divides what was trained since a resume by the steps of the whole training.
             share = (self.state.global_step - self._first_step) / self.state.global_step
@@ -127,6 +129,19 @@ class RestartableMixin(Trainer):
         finally:
             self.args.save_total_limit = limit
         self._paused_s += time.perf_counter() - started
+
+    def create_model_card(
+        self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
+    ) -> None:
+        """Write the model card; TRL's says "None" of what has a name on this machine alone."""
+        name = model_name or Path(self.args.output_dir).name
+        is_on_hub = dataset_name and not dataset_name.startswith("tasks/") and not Path(dataset_name).exists()
+        super().create_model_card(name, dataset_name if is_on_hub else None, tags)
+        if self.is_world_process_zero():
+            card = Path(self.args.output_dir) / "README.md"
+            base = Path(self.model.config.name_or_path).name
+            text = card.read_text(encoding="utf-8").replace("[None](https://huggingface.co/None)", f"`{base}`")
+            card.write_text(text.replace('model="None"', f'model="{name}"'), encoding="utf-8")
 
     def _refuse_broken_weights(self) -> None:
         broken = [

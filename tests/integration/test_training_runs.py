@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs of sft.py and grpo.py from start to end: what they leave on disk, where they go on, what stops them."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from open_r1.utils.checkpoints import list_checkpoints, missing_from
+from tests.integration.tiny import (
+    CHATML,
+    Tiny,
+    addition_row,
+    are_identical,
+    build_tiny,
+    log_history,
+    weights_of,
+    write_rows,
+)
+
+KINDS = ["sft", "grpo"]
+LORA = {"use_peft": True, "lora_r": 4, "lora_target_modules": "all-linear"}
+# With random weights the lengths of completions vary, and so does this reward.
+SIGNAL = {
+    "sft": {"learning_rate": 1e-3},
+    "grpo": {"reward_funcs": ["cosine", "format"], "cosine_max_len": 24, "max_completion_length": 24,
+             "learning_rate": 1e-3},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Tiny:
+    return build_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def finished(request, tiny, tmp_path_factory) -> tuple[str, Path]:
+    """A finished run of each kind, with evaluation; tests only read it."""
+    output = tmp_path_factory.mktemp(request.param) / "a-run"
+    tiny.train(request.param, output, **SIGNAL[request.param], do_eval=True)
+    return request.param, output
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_saved_model_loads_and_knows_where_to_stop(finished):
+    _, output = finished
+    assert missing_from(output) is None
+    model = AutoModelForCausalLM.from_pretrained(output)
+    tokenizer = AutoTokenizer.from_pretrained(output)
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id == tokenizer.vocab["<|im_end|>"]
+    assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
+    assert model.config.use_cache
+    assert tokenizer.chat_template == CHATML
+    inputs = tokenizer("1+1", return_tensors="pt", return_token_type_ids=False)
+    assert model.generate(**inputs, max_new_tokens=2).shape[1] <= 5
+
+
+def test_run_is_recorded(finished, tiny):
+    kind, output = finished
+    (run,) = json.loads((output / "run_manifest.json").read_text())["runs"]
+    assert run["settings"]["learning_rate"] == 1e-3
+    assert run["settings"]["model_name_or_path"] == str(tiny.model)
+    assert run["versions"]["trl"]
+    results = json.loads((output / "all_results.json").read_text())
+    assert results["train_samples"] == 48 and results["eval_samples"] == 6
+    assert "train_loss" in results and "eval_loss" in results
+    if kind == "grpo":
+        assert "eval_cosine_scaled_reward/avg@4" in json.loads((output / "eval_results.json").read_text())
+
+
+def test_model_card_is_written_without_a_network(finished):
+    kind, output = finished
+    card = (output / "README.md").read_text()
+    assert "# Model Card for a-run" in card and "fine-tuned version of `model`" in card
+    assert f"- {kind}\n" in card and "- open-r1\n" in card
+    assert "None" not in card and str(output.parent) not in card
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_finished_command_run_again_changes_nothing_and_is_quick(tiny, tmp_path, kind):
+    output = tmp_path / "output"
+    settings = {**SIGNAL[kind], "save_steps": 3, "do_eval": True}
+    settings |= {"log_completions": True} if kind == "grpo" else {}
+    first = tiny.train(kind, output, **settings)
+    before = contents(output)
+    started = time.monotonic()
+    second = tiny.train(kind, output, **settings)
+    assert time.monotonic() - started < 10
+    after = contents(output)
+    assert first["train_loss"] == second["train_loss"] and first["eval_loss"] == pytest.approx(second["eval_loss"])
+    assert before.keys() == after.keys()
+    changed = {name for name in before if before[name] != after[name]}
+    # When it ran, how long the evaluation took, and TRL's own table of the completions that were logged last.
+    expected = {"run_manifest.json", "eval_results.json", "all_results.json", "completions/completions_00004.parquet"}
+    # The order of the tags in the card, and of what pickle shares in the arguments, is another each time.
+    assert changed <= expected | {"README.md", "training_args.bin"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_end_of_the_last_epoch_is_the_end(tiny, tmp_path, kind):
+    settings = {**SIGNAL[kind], "max_steps": -1, "num_train_epochs": 1, "save_strategy": "epoch"}
+    data = write_rows(tmp_path / "data" / "train.jsonl", [addition_row(a, 1) for a in range(8)])
+    tiny.train(kind, tmp_path / "output", **settings, dataset_name=data)
+    weights = weights_of(tmp_path / "output")
+    (last,) = list_checkpoints(tmp_path / "output")
+    tiny.train(kind, tmp_path / "output", **settings, dataset_name=data)
+    assert are_identical(weights, weights_of(tmp_path / "output"))
+    assert list_checkpoints(tmp_path / "output") == [last]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_of_a_resumed_run_are_those_of_its_own_part(tiny, tmp_path, kind):
+    tiny.train(kind, tmp_path, **SIGNAL[kind])
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    metrics = tiny.train(kind, tmp_path, **SIGNAL[kind])
+    losses = {entry["step"]: entry["loss"] for entry in log_history(tmp_path) if "loss" in entry}
+    assert sorted(losses) == [1, 2, 3, 4]
+    assert metrics["train_loss"] == pytest.approx((losses[3] + losses[4]) / 2, rel=1e-3)
+    assert metrics["train_steps_per_second"] * metrics["train_runtime"] == pytest.approx(2, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lora_trains_resumes_exactly_and_loads(tiny, tmp_path, kind):
+    settings = {**SIGNAL[kind], **LORA, "learning_rate": 1e-2, "do_eval": True}
+    tiny.train(kind, tmp_path / "whole", **settings)
+    tiny.train(kind, tmp_path / "resumed", **settings)
+    shutil.rmtree(tmp_path / "resumed" / "checkpoint-4")
+    tiny.train(kind, tmp_path / "resumed", **settings)
+    name = "adapter_model.safetensors"
+    assert are_identical(weights_of(tmp_path / "whole", name), weights_of(tmp_path / "resumed", name))
+    assert not (tmp_path / "whole" / "model.safetensors").exists()
+    assert missing_from(tmp_path / "whole") is None  # the model card is written after the manifest
+
+    base = AutoModelForCausalLM.from_pretrained(tiny.model)
+    ids = torch.tensor([[5, 20, 30]])
+    plain = base(ids).logits.detach()
+    adapted = PeftModel.from_pretrained(base, tmp_path / "whole")(ids).logits.detach()
+    assert not torch.allclose(plain, adapted)
+
+
+def test_without_a_word_a_run_goes_on_from_its_last_whole_checkpoint(tiny, tmp_path, caplog):
+    tiny.train("sft", tmp_path, save_steps=1)
+    whole = weights_of(tmp_path)
+    (tmp_path / "checkpoint-4" / "manifest.json").unlink()
+    optimizer = tmp_path / "checkpoint-3" / "optimizer.pt"
+    optimizer.write_bytes(optimizer.read_bytes()[:-1])
+    caplog.clear()
+    tiny.train("sft", tmp_path, save_steps=1)
+    assert f"Passing over {tmp_path / 'checkpoint-4'}: it has no manifest.json" in caplog.text
+    assert f"Passing over {tmp_path / 'checkpoint-3'}: optimizer.pt has" in caplog.text
+    assert f"Going on from {tmp_path / 'checkpoint-2'}" in caplog.text
+    assert are_identical(whole, weights_of(tmp_path))
+
+
+@pytest.mark.parametrize("word", ["true", "True"])
+def test_resuming_can_be_demanded(tiny, tmp_path, caplog, word):
+    tiny.train("sft", tmp_path)
+    tiny.train("sft", tmp_path, resume_from_checkpoint=word)
+    assert f"Going on from {tmp_path / 'checkpoint-4'}" in caplog.text
+
+
+@pytest.mark.parametrize("word", ["false", "no"])
+def test_fresh_start_puts_earlier_checkpoints_and_rollouts_aside(tiny, tmp_path, word):
+    settings = {**SIGNAL["grpo"], "log_completions": True}
+    tiny.train("grpo", tmp_path, **settings)
+    whole = weights_of(tmp_path)
+    tiny.train("grpo", tmp_path, **settings, max_steps=2, resume_from_checkpoint=word)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-2"]
+    assert len(list((tmp_path / "rollouts").glob("*.parquet"))) == 2
+    assert [path.name for path in list_checkpoints(tmp_path / "superseded-1")] == ["checkpoint-2", "checkpoint-4"]
+    assert len(list((tmp_path / "superseded-1" / "rollouts").glob("*.parquet"))) == 4
+    assert not are_identical(whole, weights_of(tmp_path))
+
+
+def test_going_back_to_an_earlier_checkpoint_gives_up_the_later_ones(tiny, tmp_path):
+    settings = {"save_steps": 1, "save_total_limit": 2, "max_steps": 6}
+    tiny.train("sft", tmp_path, **settings)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-5", "checkpoint-6"]
+    whole = weights_of(tmp_path)
+    tiny.train("sft", tmp_path, **settings, resume_from_checkpoint=tmp_path / "checkpoint-5")
+    assert [path.name for path in list_checkpoints(tmp_path / "superseded-1")] == ["checkpoint-6"]
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-5", "checkpoint-6"]
+    assert are_identical(whole, weights_of(tmp_path))
+
+
+def test_results_that_a_kill_has_cut_do_not_stop_the_next_run(tiny, tmp_path):
+    tiny.train("sft", tmp_path, do_eval=True)
+    for name in ("all_results.json", "train_results.json", "run_manifest.json"):
+        (tmp_path / name).write_text('{"epoch')
+    tiny.train("sft", tmp_path, do_eval=True)
+    for name in ("all_results.json", "train_results.json", "run_manifest.json"):
+        json.loads((tmp_path / name).read_text())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_diverging_run_stops_and_saves_nothing_broken(tiny, tmp_path, kind):
+    settings = {**SIGNAL[kind], "learning_rate": 1e30, "max_grad_norm": 0, "save_steps": 1}
+    with pytest.raises(FloatingPointError, match="Lower `learning_rate`"):
+        tiny.train(kind, tmp_path, **settings)
+    for checkpoint in list_checkpoints(tmp_path):
+        assert all(torch.isfinite(weight).all() for weight in weights_of(checkpoint).values())
+    assert missing_from(tmp_path) is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_model_with_broken_weights_is_not_trained(tiny, tmp_path, kind):
+    model = AutoModelForCausalLM.from_pretrained(tiny.model)
+    model.model.layers[0].mlp.up_proj.weight.data[0, 0] = torch.nan
+    shutil.copytree(tiny.model, tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
+    with pytest.raises(FloatingPointError, match=r"NaN|nan"):
+        tiny.train(kind, tmp_path / "output", **SIGNAL[kind], model_name_or_path=tmp_path / "model")
+    assert list_checkpoints(tmp_path / "output") == []
+
+
+def test_training_data_without_an_end_of_turn_is_refused(tiny, tmp_path):
+    with pytest.raises(ValueError, match=r"EOS token '<\|im_end\|>' as a label.*max_length.*8"):
+        tiny.train("sft", tmp_path, max_length=8)
+
+
+@pytest.mark.parametrize("row", ["messages", "prompt", "text"])
+def test_rows_of_every_form_train(tiny, tmp_path, row):
+    messages = addition_row(1, 2)["messages"]
+    rows = {
+        "messages": {"messages": messages},
+        "prompt": {"prompt": messages[:1], "completion": messages[1:]},
+        "text": {"text": "1+2=3"},
+    }
+    data = write_rows(tmp_path / "data" / "train.jsonl", [rows[row]] * 8)
+    tiny.train("sft", tmp_path / "output", dataset_name=data, max_steps=1)
+
+
+def test_messages_are_used_where_a_bare_prompt_stands_beside_them(tiny, tmp_path):
+    row = addition_row(1, 2)
+    other = {"messages": row["messages"]}
+    both = {"prompt": "something else", "completion": "else", **other}
+    weights = []
+    for number, form in enumerate((other, both)):
+        data = write_rows(tmp_path / f"data-{number}" / "train.jsonl", [form] * 8)
+        tiny.train("sft", tmp_path / f"output-{number}", dataset_name=data, max_steps=1)
+        weights.append(weights_of(tmp_path / f"output-{number}"))
+    assert are_identical(*weights)
+
+
+def test_sft_is_evaluated_by_sampling_with_the_rewards_asked_for(tiny, tmp_path):
+    settings = {"eval_reward_funcs": ["accuracy", "cosine"], "dataset_prompt_column": "problem", "cosine_max_len": 24,
+                "eval_max_completion_length": 24, "eval_num_generations": 3, "eval_greedy": True}  # fmt: skip
+    metrics = tiny.train("sft", tmp_path / "sampled", **settings, do_eval=True, eval_strategy="steps", eval_steps=2)
+    rows = pd.read_parquet(tmp_path / "sampled" / "rollouts" / "eval-000004-0.parquet")
+    sampled, greedy = rows[~rows["is_greedy"]], rows[rows["is_greedy"]]
+    assert (len(sampled), len(greedy)) == (18, 6)
+    for name in ("accuracy_reward", "cosine_scaled_reward"):
+        assert metrics[f"eval_{name}/avg@3"] == pytest.approx(sampled[name].mean())
+        assert metrics[f"eval_{name}/greedy"] == pytest.approx(greedy[name].mean())
+    assert metrics["eval_loss"] > 0
+    assert len([entry for entry in log_history(tmp_path / "sampled") if "eval_accuracy_reward/avg@3" in entry]) == 2
+
+    tiny.train("sft", tmp_path / "alone")
+    assert are_identical(weights_of(tmp_path / "alone"), weights_of(tmp_path / "sampled"))
+
+
+def test_tokens_per_second_of_sft_are_logged(tiny, tmp_path):
+    tiny.train("sft", tmp_path)
+    assert all(entry["tokens_per_second"] > 0 for entry in log_history(tmp_path) if "loss" in entry)
