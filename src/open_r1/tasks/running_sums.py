@@ -32,9 +32,9 @@ PROBLEM_PREFIX = "Compute "
 POOLS = ("test", "validation", *["text"] * 9, *["rl"] * 9)
 """Shares of the pools, in twentieths."""
 
-TEXT_TERMS = (3, 4, 5, 6)
-RL_TERMS = (4, 5, 6)
-NUM_ROWS = {"base": 6400, "zero_base": 7200, "cold_start": 2400, "rl": 2048, "test": 400}
+TEXT_TERMS = (3, 4, 5)
+RL_TERMS = (4, 5)
+NUM_ROWS = {"base": 8000, "zero_base": 7200, "cold_start": 2400, "rl": 2048, "test": 400}
 
 FILLERS = ("so", "Work", "see", "Let us", "Sum", "is")
 """Words between problem, working and answer; the changing distance makes the model look up terms by content."""
