@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import get_peft_config
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
-from open_r1.preflight import check_grpo_settings, check_ideal_completion, reward_context
+from open_r1.preflight import check_grpo_settings, check_ideal_completion, check_vocabulary, reward_context
 from open_r1.rewards import REWARDS, get_reward_funcs
 from open_r1.utils.arguments import parse_args
 from open_r1.utils.callbacks import get_callbacks
@@ -40,6 +40,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     max_prompt_tokens = check_grpo_settings(script_args, training_args, model_args)
     callbacks = get_callbacks(training_args, model_args)
     tokenizer = get_tokenizer(model_args, training_args)
+    check_vocabulary(tokenizer, training_args, model_args)
 
     dataset = get_dataset(script_args)
     needs_test = training_args.do_eval or training_args.eval_strategy != "no"

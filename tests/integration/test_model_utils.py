@@ -4,12 +4,14 @@
 import os
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
 from open_r1.configs import GRPOConfig, ModelConfig, SFTConfig
+from open_r1.preflight import check_vocabulary
 from open_r1.utils.checkpoints import STAGING_NAME, write_manifest
 from open_r1.utils.model_utils import end_of_turn_token, fit_embeddings, get_model, get_tokenizer, read_template
 
@@ -263,3 +265,12 @@ def test_home_folder_is_expanded(make_model_folder, arguments, monkeypatch):
     folder = make_model_folder(*IM, "<pad>", eos_token="<|im_end|>", pad_token="<pad>")
     monkeypatch.setenv("HOME", str(folder.parent))
     assert get_model(*arguments("~/model")) is not None
+
+
+@pytest.mark.parametrize(("beta", "is_refused"), [(0.04, True), (0.0, False)])
+def test_new_tokens_beside_a_reference_model_are_refused(make_model_folder, arguments, beta, is_refused):
+    folder = make_model_folder("<|endoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+    model_args, training_args = arguments(folder, GRPOConfig, beta=beta)
+    tokenizer = get_tokenizer(model_args, training_args)
+    with pytest.raises(ValueError, match="Run SFT with this template first") if is_refused else nullcontext():
+        check_vocabulary(tokenizer, training_args, model_args)

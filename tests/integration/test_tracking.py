@@ -85,7 +85,8 @@ def test_going_on_with_other_settings_is_warned_of(describe, tmp_path, caplog, b
     with caplog.at_level(logging.WARNING, logger="open_r1"):
         write_run_manifest(tmp_path, describe(**after))
     assert named in caplog.text
-    assert len(caplog.messages) == 1
+    # Other libraries log too, as loudly as an earlier test of the same process told them to.
+    assert len([record for record in caplog.records if record.name.startswith("open_r1")]) == 1
 
 
 @pytest.mark.parametrize("settings", [{}, {"mixture": {"datasets": [{"id": "a", "columns": ["x"]}]}, "max_steps": 5}])

@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
@@ -132,6 +132,25 @@ def _max_prompt_tokens(
     return room if limit is None else limit
 
 
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, training_args: GRPOConfig, model_args: ModelConfig) -> None:
+    """Refuse a KL penalty against a reference model that has no rows for new tokens of the tokenizer.
+
+    The policy's embedding grows with the tokenizer (`fit_embeddings`); TRL loads the reference as it was.
+
+    Raises:
+        ValueError: See above.
+    """
+    if training_args.beta == 0 or model_args.use_peft:
+        return
+    rows = _load_config(training_args, model_args).get_text_config().to_dict().get("vocab_size")
+    if rows is not None and len(tokenizer) > rows:
+        raise ValueError(
+            f"The chat template brings tokens that the model does not know yet ({len(tokenizer)} tokens, {rows} rows "
+            f"in the embedding), and `beta: {training_args.beta}` compares with a reference model that does not know "
+            "them either. Run SFT with this template first, or set `beta: 0`."
+        )
+
+
 def context_length(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> int | None:
     """Return the context of the model in tokens, or None when its config does not say.
 
@@ -144,9 +163,13 @@ def context_length(training_args: SFTConfig | GRPOConfig, model_args: ModelConfi
             f"`model_name_or_path` {name} is a LoRA adapter: make a model of it first, `python scripts/merge_lora.py "
             f"--adapter {name} --output_dir <new folder>`."
         )
-    config = AutoConfig.from_pretrained(
-        name,
+    config = _load_config(training_args, model_args)
+    return config.get_text_config().to_dict().get("max_position_embeddings")
+
+
+def _load_config(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> PreTrainedConfig:
+    return AutoConfig.from_pretrained(
+        find_model(model_args.model_name_or_path),
         revision=model_args.model_revision,
         trust_remote_code=training_args.trust_remote_code,
     )
-    return config.get_text_config().to_dict().get("max_position_embeddings")

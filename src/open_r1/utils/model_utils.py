@@ -71,14 +71,15 @@ def get_model(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) ->
         "dtype": dtype,
         "use_cache": not training_args.gradient_checkpointing,
     }
-    options |= cast(dict[str, Any], training_args.model_init_kwargs or {})  # text was parsed with the arguments
+    given = cast(dict[str, Any], training_args.model_init_kwargs or {})  # text was parsed with the arguments
+    options |= given
     quantization_config = get_quantization_config(model_args)
     if quantization_config is not None:
         options |= {"quantization_config": quantization_config, "device_map": {"": training_args.local_process_index}}
-    given, training_args.model_init_kwargs = training_args.model_init_kwargs, None  # TRL would say it ignores them
+    training_args.model_init_kwargs = None  # TRL would say it ignores them
     if isinstance(training_args, GRPOConfig) and training_args.beta != 0 and not model_args.use_peft:
         # The reference of the KL term is loaded by TRL, which knows no revision but the one given here.
-        training_args.model_init_kwargs = {"revision": model_args.model_revision, **(given or {})}
+        training_args.model_init_kwargs = {"revision": model_args.model_revision, **given}
     try:
         return AutoModelForCausalLM.from_pretrained(name, **options)
     except SafetensorError as error:
