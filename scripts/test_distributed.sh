@@ -34,4 +34,4 @@ from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder
 ShareMemCommBuilder().load(verbose=False)
 PY
 
-exec python -m pytest tests -m distributed "$@" 9<&-
+exec python -m pytest tests/distributed -m distributed "$@" 9<&-

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainings that the tests look at. A launch takes 15 to 40 s, so each runs once and serves many assertions."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from tests.distributed.launching import train
+from tests.distributed.trainings import RECORD, SFT, Recipes, write_recipes
+
+
+@pytest.fixture(scope="session")
+def recipes(tmp_path_factory) -> Recipes:
+    return write_recipes(tmp_path_factory.mktemp("distributed"))
+
+
+@pytest.fixture(scope="session", params=["ddp", "zero2", "zero3"])
+def config(request) -> str:
+    if request.param != "ddp" and importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("needs the extra deepspeed: make test_distributed")
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def sft_alone(recipes) -> Path:
+    """SFT by one process with the global batch of the two."""
+    output_dir = recipes.folder / "sft-alone"
+    batch = ["--per_device_train_batch_size", 8, "--gradient_accumulation_steps", 1]
+    train("cpu", SFT, recipes.sft, output_dir, *batch)
+    return output_dir
+
+
+@pytest.fixture(scope="session")
+def sft(config, recipes) -> Path:
+    """SFT by two processes."""
+    output_dir = recipes.folder / f"sft-{config}"
+    train(config, SFT, recipes.sft, output_dir)
+    return output_dir
+
+
+@pytest.fixture(scope="session")
+def grpo_runs(recipes) -> dict[str, Path]:
+    """GRPO by two processes, for each config that was asked for so far; parameters are written down at each step."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def run_grpo(recipes, grpo_runs):
+    """Returns the function that gives the GRPO run of a config, training it the first time."""
+
+    def run_once(config: str) -> Path:
+        if config not in grpo_runs:
+            output_dir = recipes.folder / f"grpo-{config}"
+            train(config, RECORD, recipes.grpo, output_dir, "--callbacks", "record_parameters")
+            grpo_runs[config] = output_dir
+        return grpo_runs[config]
+
+    return run_once

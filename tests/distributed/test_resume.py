@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 of all processes, then the same command: it ends where the uninterrupted training ended.
+
+The newest checkpoint also loses what one of the two processes had saved, so that resuming has to pass it over.
+"""
+
+import pytest
+
+from open_r1.utils.checkpoints import missing_from
+from tests.distributed.trainings import GRPO, GRPO_RECIPE, SFT, SFT_RECIPE, kill_and_resume, training_logs
+from tests.integration.tiny import weights_of
+
+pytestmark = pytest.mark.distributed
+LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-6  # relative and absolute; float noise is some 1e-7
+
+
+def assert_same_end(resumed, uninterrupted, max_steps):
+    assert f"Passing over {resumed.damaged}" in resumed.output
+    logs, expected = training_logs(resumed.output_dir), training_logs(uninterrupted)
+    assert [entry["step"] for entry in logs] == list(range(1, max_steps + 1))
+    losses = [entry["loss"] for entry in logs]
+    assert losses == pytest.approx([entry["loss"] for entry in expected], rel=LOSS_TOLERANCE, abs=1e-7)
+    weights, target = weights_of(resumed.output_dir), weights_of(uninterrupted)
+    assert max((weights[name] - tensor).abs().max().item() for name, tensor in target.items()) < WEIGHT_TOLERANCE
+    assert missing_from(resumed.output_dir) is None
+
+
+def test_sft_goes_on_to_the_same_end(config, recipes, sft):
+    output_dir = recipes.folder / f"sft-{config}-killed"
+    resumed = kill_and_resume(config, SFT, recipes.sft, output_dir, kill_at=10, lost="rng_state_1.pth")
+    assert f"Going on from {output_dir / 'checkpoint-5'}" in resumed.output
+    assert_same_end(resumed, sft, SFT_RECIPE["max_steps"])
+
+
+def test_grpo_goes_on_to_the_same_end_amid_a_generation(config, recipes, run_grpo):
+    if config == "zero2":
+        pytest.skip("DDP and ZeRO-3 cover both ways to save; it takes a minute")
+    output_dir = recipes.folder / f"grpo-{config}-killed"
+    resumed = kill_and_resume(config, GRPO, recipes.grpo, output_dir, kill_at=6, lost="rollout_state_1.pt")
+    assert f"Going on from {output_dir / 'checkpoint-3'}" in resumed.output
+    assert_same_end(resumed, run_grpo(config), GRPO_RECIPE["max_steps"])
