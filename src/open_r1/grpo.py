@@ -17,7 +17,13 @@ from transformers import PreTrainedTokenizerBase
 from trl import get_peft_config
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
-from open_r1.preflight import check_grpo_settings, check_ideal_completion, check_vocabulary, reward_context
+from open_r1.preflight import (
+    check_grpo_settings,
+    check_ideal_completion,
+    check_num_prompts,
+    check_vocabulary,
+    reward_context,
+)
 from open_r1.rewards import REWARDS, get_reward_funcs
 from open_r1.utils.arguments import parse_args
 from open_r1.utils.callbacks import get_callbacks
@@ -50,6 +56,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         purpose: prepare_split(dataset, split, purpose, tokenizer, script_args, training_args, max_prompt_tokens)
         for purpose, split in splits.items()
     }
+    check_num_prompts(rows["training"], training_args)
     context = reward_context(tokenizer, rows["training"], training_args)
     check_ideal_completion(script_args, rows["training"], tokenizer, context)
 

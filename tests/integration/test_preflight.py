@@ -68,6 +68,8 @@ REFUSED = {
     "template that fails": ("sft", {"chat_template": "{{ raise_exception('no') }}"}, r"template fails.*no"),
     "template file that is missing": ("sft", {"chat_template": "nowhere/chat.jinja"}, r"nowhere/chat.jinja"),
     "rows all null": ("grpo", {"dataset_name": "NULL"}, r"No row of split 'train' has all"),
+    "fewer prompts than a generation takes": (
+        "grpo", {"dataset_name": "ONE"}, r"has 1 prompts, .* takes 2 .*nothing would be trained"),
     "no rows": ("sft", {"dataset_name": "EMPTY"}, r"empty|no rows"),
     "no such model": ("sft", {"model_name_or_path": "/nowhere/model"}, r"no such folder"),
     "checkpoint that is not there": ("sft", {"resume_from_checkpoint": "/nowhere"}, r"not a complete checkpoint"),
@@ -84,6 +86,7 @@ def test_run_that_cannot_work_stops_before_the_model_loads(weightless, tmp_path,
         "TRAIN": weightless.data / "train.jsonl",
         "UNSOLVED": write_rows(tmp_path / "unsolved" / "train.jsonl", [{"problem": "1+1"}]),
         "NULL": write_rows(tmp_path / "null" / "train.jsonl", [{"problem": None, "solution": "1"}] * 2),
+        "ONE": write_rows(tmp_path / "one" / "train.jsonl", [addition_row(1, 1)]),
         "EMPTY": write_rows(tmp_path / "empty" / "train.jsonl", []),
     }
     settings = {name: files.get(value, value) if name == "dataset_name" else value for name, value in settings.items()}

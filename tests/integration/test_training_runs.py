@@ -192,6 +192,27 @@ def test_going_back_to_an_earlier_checkpoint_gives_up_the_later_ones(tiny, tmp_p
     assert are_identical(whole, weights_of(tmp_path))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_run_resumed_in_its_second_epoch_sees_the_same_rows(tiny, tmp_path, kind):
+    data = write_rows(tmp_path / "data" / "train.jsonl", [addition_row(a, 1) for a in range(8)])
+    settings = {**SIGNAL[kind], "dataset_name": data, "num_train_epochs": 3, "max_steps": -1, "save_steps": 1}
+    tiny.train(kind, tmp_path / "whole", **settings)
+    for step in (len(list_checkpoints(tmp_path / "whole")) // 3, len(list_checkpoints(tmp_path / "whole")) // 2):
+        output = tmp_path / f"resumed-{step}"
+        tiny.train(kind, output, **settings)
+        for checkpoint in list_checkpoints(output)[step:]:
+            shutil.rmtree(checkpoint)
+        tiny.train(kind, output, **settings)
+        assert are_identical(weights_of(tmp_path / "whole"), weights_of(output))
+
+
+def test_checkpoint_of_the_model_alone_is_not_resumed(tiny, tmp_path):
+    settings = {"save_only_model": True}
+    tiny.train("sft", tmp_path, **settings)
+    with pytest.raises(ValueError, match=r"checkpoint-4 was saved with `save_only_model: true`"):
+        tiny.train("sft", tmp_path, **settings)
+
+
 def test_results_that_a_kill_has_cut_do_not_stop_the_next_run(tiny, tmp_path):
     tiny.train("sft", tmp_path, do_eval=True)
     for name in ("all_results.json", "train_results.json", "run_manifest.json"):

@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from datasets import Dataset
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 from trl import ModelConfig
 
@@ -148,6 +149,21 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, training_args: GRPOConf
             f"The chat template brings tokens that the model does not know yet ({len(tokenizer)} tokens, {rows} rows "
             f"in the embedding), and `beta: {training_args.beta}` compares with a reference model that does not know "
             "them either. Run SFT with this template first, or set `beta: 0`."
+        )
+
+
+def check_num_prompts(dataset: Dataset, training_args: GRPOConfig) -> None:
+    """Refuse fewer prompts than one generation takes: TRL drops incomplete batches, so nothing would be trained.
+
+    Raises:
+        ValueError: There are fewer.
+    """
+    needed = (training_args.generation_batch_size or 0) // training_args.num_generations
+    if len(dataset) < needed:
+        raise ValueError(
+            f"The training split has {len(dataset)} prompts, but one generation takes {needed} (generation_batch_size "
+            f"{training_args.generation_batch_size} / num_generations {training_args.num_generations}), so nothing "
+            "would be trained. Lower `per_device_train_batch_size` or `gradient_accumulation_steps`, or give more."
         )
 
 

@@ -4,7 +4,7 @@
 What differs from TRL, and why:
 1. A checkpoint gets a manifest, written last; older ones are deleted only after that (TRL deletes first, so a kill in
    between could leave none). GRPO also saves the rollouts that are still in use, so that a resumed run is exact when
-   one generation serves several optimizer steps.
+   one generation serves several optimizer steps, and draws the order of prompts of every epoch from its number.
 2. A row that a reward could not judge for reasons of infrastructure (`UNSCORABLE`, NaN) carries no advantage. TRL
    would count it as 0 beside other rewards, so that an outage would punish the policy.
 3. A loss or gradient that is not finite stops the run before it reaches the weights or a checkpoint.
@@ -25,6 +25,8 @@ import pandas as pd
 import torch
 import trl
 from accelerate.utils import gather_object
+from datasets import Dataset
+from torch.utils.data import Sampler
 from transformers.trainer_utils import EvalLoopOutput
 
 from open_r1.utils.checkpoints import ROLLOUTS_NAME
@@ -81,6 +83,16 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
 
     def _count_tokens(self) -> float:
         return self.state.num_input_tokens_seen
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
+        self._train_sampler = super()._get_train_sampler(dataset)
+        return self._train_sampler
+
+    def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> None:
+        # TRL seeds its order of prompts once: resumed in the second epoch, it would draw that of the first again.
+        if self.shuffle_dataset:
+            self._train_sampler.generator.manual_seed(self.args.seed + epoch)
+        super()._run_epoch(*args, epoch=epoch, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         with self._timed("step"):

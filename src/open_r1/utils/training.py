@@ -151,16 +151,27 @@ def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> Path | None:
                 f"`resume_from_checkpoint` is {wanted}, which is not a complete checkpoint: {reason}. To use only its "
                 "weights, name it as `model_name_or_path`."
             )
+        _refuse_weights_alone(Path(wanted))
         if training_args.process_index == 0 and Path(wanted).resolve().parent == output_dir.resolve():
             # Later ones belong to a course that is given up: a rerun, or the rotation, would take them for newer.
             checkpoints.set_aside(output_dir, checkpoints.step_of(Path(wanted).resolve()))
         return Path(wanted)
     found = checkpoints.last_complete_checkpoint(output_dir)
     if found is not None:
+        _refuse_weights_alone(found)
         logger.warning("Going on from %s (`resume_from_checkpoint: false` starts afresh).", found)
     elif wanted is not None:
         raise ValueError(f"`resume_from_checkpoint: true`, but {output_dir} holds no complete checkpoint.")
     return found
+
+
+def _refuse_weights_alone(checkpoint: Path) -> None:
+    """Refuse to go on without optimizer, schedule and random state, which transformers would begin anew in silence."""
+    if not any(checkpoint.glob("rng_state*")):
+        raise ValueError(
+            f"{checkpoint} was saved with `save_only_model: true`, so no training can go on from it. Start afresh "
+            "with `resume_from_checkpoint: false`, or name it as `model_name_or_path` of another run."
+        )
 
 
 def ignore_bias_buffers(model: PreTrainedModel) -> None:
