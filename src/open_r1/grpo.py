@@ -12,8 +12,6 @@ import os
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
-from datasets import Dataset, DatasetDict
-from transformers import PreTrainedTokenizerBase
 from trl import get_peft_config
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
@@ -22,19 +20,13 @@ from open_r1.preflight import (
     check_ideal_completion,
     check_num_prompts,
     check_vocabulary,
+    prepare_prompts,
     reward_context,
 )
-from open_r1.rewards import REWARDS, get_reward_funcs
+from open_r1.rewards import get_reward_funcs
 from open_r1.utils.arguments import parse_args
 from open_r1.utils.callbacks import get_callbacks
-from open_r1.utils.data import (
-    drop_long_prompts,
-    drop_null_rows,
-    get_dataset,
-    require_columns,
-    require_split,
-    to_conversations,
-)
+from open_r1.utils.data import get_dataset
 from open_r1.utils.model_utils import fit_embeddings, get_model, get_tokenizer
 from open_r1.utils.trainer import GRPOTrainer
 from open_r1.utils.training import ignore_bias_buffers, run_training, start_run
@@ -53,7 +45,9 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     splits = {"training": script_args.dataset_train_split}
     splits |= {"evaluation": script_args.dataset_test_split} if needs_test else {}
     rows = {
-        purpose: prepare_split(dataset, split, purpose, tokenizer, script_args, training_args, max_prompt_tokens)
+        purpose: prepare_prompts(
+            dataset, split, purpose, tokenizer, script_args, training_args.system_prompt, max_prompt_tokens
+        )
         for purpose, split in splits.items()
     }
     check_num_prompts(rows["training"], training_args)
@@ -75,25 +69,6 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         callbacks=callbacks,
     )
     return run_training(trainer, script_args, training_args, tokenizer, checkpoint)
-
-
-def prepare_split(
-    dataset: DatasetDict,
-    split: str,
-    purpose: str,
-    tokenizer: PreTrainedTokenizerBase,
-    script_args: GRPOScriptArguments,
-    training_args: GRPOConfig,
-    max_prompt_tokens: int | None,
-) -> Dataset:
-    """Return the rows of a split as conversations, without null prompts and without prompts that are too long."""
-    rows = require_split(dataset, split, purpose)
-    rows = drop_null_rows(rows, [script_args.dataset_prompt_column], split)
-    rows = to_conversations(rows, script_args, training_args.system_prompt)
-    needed = sorted({column for name in script_args.reward_funcs for column in REWARDS[name].columns})
-    require_columns(rows, needed, f"split {split!r}, needed by the rewards {script_args.reward_funcs}")
-    rows = drop_null_rows(rows, needed, split)
-    return drop_long_prompts(rows, tokenizer, max_prompt_tokens, split)
 
 
 if __name__ == "__main__":

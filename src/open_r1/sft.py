@@ -17,7 +17,7 @@ from trl import get_peft_config
 
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
 from open_r1.evaluation.policy import PolicyEvaluator
-from open_r1.preflight import check_sft_settings, completion_prefix
+from open_r1.preflight import check_ideal_completion, check_sft_settings, completion_prefix, prepare_prompts
 from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.utils.arguments import parse_args
 from open_r1.utils.callbacks import get_callbacks
@@ -26,7 +26,6 @@ from open_r1.utils.data import (
     get_dataset,
     require_columns,
     require_split,
-    to_conversations,
 )
 from open_r1.utils.model_utils import fit_embeddings, get_model, get_tokenizer
 from open_r1.utils.trainer import SFTTrainer
@@ -36,7 +35,7 @@ from open_r1.utils.training import check_eos_is_learned, ignore_bias_buffers, ru
 def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig) -> dict[str, float]:
     """Train and return the metrics of training and evaluation."""
     checkpoint = start_run(script_args, training_args, model_args)
-    check_sft_settings(script_args, training_args, model_args)
+    max_prompt_tokens = check_sft_settings(script_args, training_args, model_args)
     callbacks = get_callbacks(training_args, model_args)
     tokenizer = get_tokenizer(model_args, training_args)
 
@@ -47,8 +46,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
     if needs_test:
         eval_dataset = prepare_split(dataset, script_args.dataset_test_split, "evaluation", training_args)
         if script_args.eval_reward_funcs:
-            test = dataset[script_args.dataset_test_split]
-            evaluator = build_evaluator(test, tokenizer, script_args, training_args)
+            evaluator = build_evaluator(dataset, tokenizer, script_args, training_args, max_prompt_tokens)
 
     model = get_model(model_args, training_args)
     fit_embeddings(model, tokenizer)
@@ -86,16 +84,29 @@ def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args:
 
 
 def build_evaluator(
-    rows: Dataset, tokenizer: PreTrainedTokenizerBase, script_args: SFTScriptArguments, training_args: SFTConfig
+    dataset: DatasetDict,
+    tokenizer: PreTrainedTokenizerBase,
+    script_args: SFTScriptArguments,
+    training_args: SFTConfig,
+    max_prompt_tokens: int | None,
 ) -> PolicyEvaluator:
     """Return the evaluation of the test split by sampling, with the rewards of `eval_reward_funcs`."""
-    rows = to_conversations(rows, script_args, training_args.system_prompt)
+    rows = prepare_prompts(
+        dataset,
+        script_args.dataset_test_split,
+        "evaluation",
+        tokenizer,
+        script_args,
+        training_args.system_prompt,
+        max_prompt_tokens,
+    )
     context = RewardContext(
         num_generations=script_args.eval_num_generations,
         completion_prefix=completion_prefix(tokenizer, rows[0]["prompt"]),
         eos_token_ids=(tokenizer.eos_token_id,),
         max_completion_length=script_args.eval_max_completion_length,
     )
+    check_ideal_completion(script_args, rows, tokenizer, context)
     return PolicyEvaluator(
         dataset=rows,
         reward_funcs=get_reward_funcs(script_args, context),

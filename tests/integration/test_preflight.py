@@ -31,6 +31,8 @@ def weightless(tmp_path_factory) -> Tiny:
     return tiny
 
 
+SAMPLED = {"do_eval": True, "eval_reward_funcs": ["accuracy"], "dataset_prompt_column": "problem",
+           "eval_max_completion_length": 8}  # fmt: skip
 REFUSED = {
     "unknown reward": ("grpo", {"reward_funcs": ["acuracy"]}, r"(?s)acuracy.*accuracy"),
     "number of weights": (
@@ -60,6 +62,15 @@ REFUSED = {
     "prompt and completion beyond the context": ("grpo", {"max_prompt_length": 250}, r"250.*exceed.*256"),
     "rows of SFT beyond the context": ("sft", {"max_length": 257}, r"max_length.*257.*256"),
     "rewards of SFT that are never measured": ("sft", {"eval_reward_funcs": ["accuracy"]}, r"do_eval: true"),
+    "no room for the completions of SFT's evaluation": (
+        "sft", {**SAMPLED, "eval_max_completion_length": 256}, r"eval_max_completion_length.*256 tokens for prompt"),
+    "missing column of a reward of SFT": (
+        "sft", {**SAMPLED, "dataset_name": "UNGRADED"}, r"'solution'.*accuracy.*dataset_solution_column"),
+    "missing prompts of SFT's evaluation": (
+        "sft", {**SAMPLED, "dataset_prompt_column": "question"}, r"'question'.*\['problem', 'solution', 'messages'\]"),
+    "rewards of SFT that the template puts out of reach": (
+        "sft", {**SAMPLED, "chat_template": CLOSED_THINKING_TEMPLATE, "eval_reward_funcs": ["format"]},
+        r"(?s)ideal completion cannot earn.*format"),
     "every prompt too long": ("grpo", {"max_prompt_length": 3}, r"Every prompt of split 'train'.*shortest has \d+"),
     "rewards that the template puts out of reach": (
         "grpo", {"chat_template": CLOSED_THINKING_TEMPLATE}, r"(?s)ideal completion cannot earn.*format"),
@@ -86,9 +97,13 @@ def test_run_that_cannot_work_stops_before_the_model_loads(weightless, tmp_path,
         "TRAIN": weightless.data / "train.jsonl",
         "UNSOLVED": write_rows(tmp_path / "unsolved" / "train.jsonl", [{"problem": "1+1"}]),
         "NULL": write_rows(tmp_path / "null" / "train.jsonl", [{"problem": None, "solution": "1"}] * 2),
+        "UNGRADED": tmp_path / "ungraded",
         "ONE": write_rows(tmp_path / "one" / "train.jsonl", [addition_row(1, 1)]),
         "EMPTY": write_rows(tmp_path / "empty" / "train.jsonl", []),
     }
+    for split in ("train", "test"):
+        ungraded = {name: value for name, value in addition_row(1, 1).items() if name != "solution"}
+        write_rows(files["UNGRADED"] / f"{split}.jsonl", [ungraded])
     settings = {name: files.get(value, value) if name == "dataset_name" else value for name, value in settings.items()}
     with pytest.raises(ValueError, match=message):
         weightless.train(kind, tmp_path / "output", **settings)

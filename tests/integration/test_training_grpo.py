@@ -11,8 +11,8 @@ import pytest
 import torch
 import trl
 
-from open_r1 import grpo
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
+from open_r1.preflight import prepare_prompts
 from open_r1.rewards import UNSCORABLE
 from open_r1.utils.arguments import RecipeParser
 from open_r1.utils.data import get_dataset
@@ -39,8 +39,7 @@ def build_trainer(
     script_args.reward_funcs = []
     tokenizer = get_tokenizer(model_args, training_args)
     dataset = get_dataset(script_args)
-    rows = {split: grpo.prepare_split(dataset, split, "a test", tokenizer, script_args, training_args, None)
-            for split in dataset}  # fmt: skip
+    rows = {split: prepare_prompts(dataset, split, "a test", tokenizer, script_args, None, None) for split in dataset}
     return trainer_class(
         model=get_model(model_args, training_args),
         reward_funcs=rewards,

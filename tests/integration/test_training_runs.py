@@ -122,8 +122,11 @@ def test_numbers_of_a_resumed_run_are_those_of_its_own_part(tiny, tmp_path, kind
     tiny.train(kind, tmp_path, **SIGNAL[kind])
     shutil.rmtree(tmp_path / "checkpoint-4")
     metrics = tiny.train(kind, tmp_path, **SIGNAL[kind])
-    losses = {entry["step"]: entry["loss"] for entry in log_history(tmp_path) if "loss" in entry}
+    logged = [entry for entry in log_history(tmp_path) if "loss" in entry]
+    losses = {entry["step"]: entry["loss"] for entry in logged}
     assert sorted(losses) == [1, 2, 3, 4]
+    tokens = [entry["num_tokens"] for entry in logged]
+    assert tokens == sorted(tokens) and tokens[3] - tokens[2] < tokens[2]
     assert metrics["train_loss"] == pytest.approx((losses[3] + losses[4]) / 2, rel=1e-3)
     assert metrics["train_steps_per_second"] * metrics["train_runtime"] == pytest.approx(2, rel=0.01)
 

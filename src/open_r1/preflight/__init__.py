@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that run before a model loads. A message says what we got, what is allowed, and what to do."""
 
+from open_r1.preflight.prompts import prepare_prompts
 from open_r1.preflight.settings import check_grpo_settings, check_num_prompts, check_sft_settings, check_vocabulary
 from open_r1.preflight.templates import check_ideal_completion, completion_prefix, reward_context
 
@@ -11,5 +12,6 @@ __all__ = [
     "check_sft_settings",
     "check_vocabulary",
     "completion_prefix",
+    "prepare_prompts",
     "reward_context",
 ]

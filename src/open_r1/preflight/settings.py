@@ -15,8 +15,13 @@ from open_r1.utils.hub import check_hub_revision_exists
 from open_r1.utils.model_utils import find_model
 
 
-def check_sft_settings(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig) -> None:
+def check_sft_settings(
+    script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig
+) -> int | None:
     """Refuse an SFT run that cannot work.
+
+    Returns:
+        The number of tokens a prompt of the evaluation by sampling may have; None where there is none, or no limit.
 
     Raises:
         ValueError: See the message.
@@ -31,6 +36,15 @@ def check_sft_settings(script_args: SFTScriptArguments, training_args: SFTConfig
             f"`max_length` is {training_args.max_length} tokens, but {model_args.model_name_or_path} was made for "
             f"{context} (max_position_embeddings): lower it, or train a model with a longer context."
         )
+    if context is None or not script_args.eval_reward_funcs:
+        return None
+    room = context - script_args.eval_max_completion_length
+    if room <= 0:
+        raise ValueError(
+            f"`eval_max_completion_length` is {script_args.eval_max_completion_length}, but the context of the model "
+            f"has only {context} tokens for prompt and completion together: lower it."
+        )
+    return room
 
 
 def check_grpo_settings(

@@ -10,7 +10,7 @@ import logging
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from open_r1.configs import GRPOConfig, GRPOScriptArguments
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTScriptArguments
 from open_r1.rewards import RewardContext, score_ideal
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,10 @@ def reward_context(tokenizer: PreTrainedTokenizerBase, dataset: Dataset, trainin
 
 
 def check_ideal_completion(
-    script_args: GRPOScriptArguments, dataset: Dataset, tokenizer: PreTrainedTokenizerBase, context: RewardContext
+    script_args: GRPOScriptArguments | SFTScriptArguments,
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    context: RewardContext,
 ) -> None:
     """Score a synthetic ideal completion of the first rows with every reward; log the first rendered prompt.
 

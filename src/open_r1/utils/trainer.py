@@ -58,6 +58,16 @@ class SFTTrainer(RestartableMixin, trl.SFTTrainer):
     def _count_tokens(self) -> float:
         return self._total_train_tokens
 
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        if self.args.include_num_input_tokens_seen == "no":  # else transformers counts in it, in its own way
+            self.state.num_input_tokens_seen = self._total_train_tokens
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.args.include_num_input_tokens_seen == "no":
+            self._total_train_tokens = self.state.num_input_tokens_seen
+
     def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
         if self.policy_evaluator is None:
             return

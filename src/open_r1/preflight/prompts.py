@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows from which completions are sampled: prompts that fit, with all the columns that the rewards need."""
+
+from datasets import Dataset, DatasetDict
+from transformers import PreTrainedTokenizerBase
+
+from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
+from open_r1.rewards import REWARDS
+from open_r1.utils.data import (
+    drop_long_prompts,
+    drop_null_rows,
+    require_columns,
+    require_split,
+    to_conversations,
+)
+
+
+def prepare_prompts(
+    dataset: DatasetDict,
+    split: str,
+    purpose: str,
+    tokenizer: PreTrainedTokenizerBase,
+    script_args: GRPOScriptArguments | SFTScriptArguments,
+    system_prompt: str | None,
+    max_prompt_tokens: int | None,
+) -> Dataset:
+    """Return the rows of a split as conversations, without null values and without prompts that are too long.
+
+    Raises:
+        ValueError: The split, a column that a reward needs, or every usable row is missing.
+    """
+    rows = require_split(dataset, split, purpose)
+    rows = drop_null_rows(rows, [script_args.dataset_prompt_column], split)
+    rows = to_conversations(rows, script_args, system_prompt)
+    needed = sorted({column for name in script_args.reward_funcs for column in REWARDS[name].columns})
+    where = f"split {split!r}, needed by the rewards {script_args.reward_funcs}"
+    require_columns(rows, needed, f"{where} (`dataset_solution_column` names the gold answers)")
+    rows = drop_null_rows(rows, needed, split)
+    return drop_long_prompts(rows, tokenizer, max_prompt_tokens, split)
