@@ -65,7 +65,7 @@ def build_model(
         hidden_size=hidden_size,
         intermediate_size=3 * hidden_size,
         num_hidden_layers=num_layers,
-        # 8 narrow heads learn to copy terms sooner than 4: 56 % against 45 % after 400 steps.
+        # 8 narrow heads learn to copy terms sooner than 4: probability 0.56 against 0.45 after 400 steps (one seed).
         num_attention_heads=num_heads,
         num_key_value_heads=num_heads,
         head_dim=hidden_size // num_heads,

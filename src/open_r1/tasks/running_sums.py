@@ -9,11 +9,11 @@ A row of each config:
     rl          {"problem": "Compute 7+5-8+2", "solution": "6"}
 
 In a trace every `=` gives the running total so far, as one writes on paper. All answers in all texts are right. What
-differs is how much their writers do in their heads: a model this small can add one term at a time and no more, so it
-has to find out whom to imitate.
+differs is how much their writers do in their heads. The model cannot do it in its head: it imitates all of them, and
+GRPO lets it find out whom to imitate. Along the way it learns to copy and to add more surely.
 
-No digit occurs twice in a problem: the model finds its place in the problem by content, which it learns quickly.
-Copying the n-th term whatever it is takes a model this small far longer than the arithmetic.
+No digit occurs twice in a problem, so the term before tells which one comes next. Finding the next term, not the
+arithmetic, is what a model this small learns last.
 
 Disjointness: the SHA-256 of an expression puts it into one of four pools, `test`, `validation`, `text` (base texts and
 worked answers) and `rl`, whatever the config and the seed. A split draws from its own pool only, so no seed brings a
