@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trainings that the tests look at. A launch takes 15 to 40 s, so each runs once and serves many assertions."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
-from tests.distributed.launching import train
+from tests.distributed.launching import NEEDS_DEEPSPEED, train
 from tests.distributed.trainings import RECORD, SFT, Recipes, write_recipes
 
 
@@ -15,10 +14,10 @@ def recipes(tmp_path_factory) -> Recipes:
     return write_recipes(tmp_path_factory.mktemp("distributed"))
 
 
-@pytest.fixture(scope="session", params=["ddp", "zero2", "zero3"])
+@pytest.fixture(
+    scope="session", params=["ddp", *(pytest.param(name, marks=NEEDS_DEEPSPEED) for name in ("zero2", "zero3"))]
+)
 def config(request) -> str:
-    if request.param != "ddp" and importlib.util.find_spec("deepspeed") is None:
-        pytest.skip("needs the extra deepspeed: make test_distributed")
     return request.param
 
 

@@ -2,6 +2,7 @@
 """Starts trainings as a user does: `accelerate launch` with a config of the repository, two CPU processes at most."""
 
 import contextlib
+import importlib.util
 import os
 import signal
 import socket
@@ -14,10 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCELERATE = Path(sys.executable).parent / "accelerate"
 TIMEOUT_S = 420
+NEEDS_DEEPSPEED = pytest.mark.skipif(
+    importlib.util.find_spec("deepspeed") is None, reason="needs the extra deepspeed: make test_distributed"
+)
 # What each config needs to run without a GPU: environment, and arguments of the script.
 ON_CPU = {
     "cpu": ({}, ["--use_cpu", "true"]),

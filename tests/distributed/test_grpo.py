@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.distributed.launching import NEEDS_DEEPSPEED
 from tests.distributed.trainings import GRPO_RECIPE, NUM_TEST_ROWS
 
 pytestmark = pytest.mark.distributed
@@ -28,13 +29,13 @@ def test_parameters_are_identical_on_both_processes_after_every_step(grpo):
     assert len({first for first, _ in hashes}) == len(STEPS), "a step changed nothing"
 
 
-def test_zero_equals_ddp_after_every_step(config, grpo, run_grpo):
+@NEEDS_DEEPSPEED
+@pytest.mark.parametrize("zero", ["zero2", "zero3"])
+def test_zero_equals_ddp_after_every_step(zero, run_grpo):
     # Under ZeRO-3 each process holds a part, so that equal copies prove little: the values have to be right too.
-    if config == "ddp":
-        pytest.skip("is what the others are compared with")
-    ddp = run_grpo("ddp")
+    runs = run_grpo(zero), run_grpo("ddp")
     for step in STEPS:
-        parameters, expected = recorded(grpo, step, 0)["parameters"], recorded(ddp, step, 0)["parameters"]
+        parameters, expected = (recorded(run, step, 0)["parameters"] for run in runs)
         assert parameters.keys() == expected.keys()
         assert max((parameters[name] - expected[name]).abs().max().item() for name in expected) < 1e-5, step
 

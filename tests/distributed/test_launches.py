@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Launches after which processes would train alone, or otherwise than the recipe says, are refused at once."""
 
-import importlib.util
 import sys
 import time
 
 import pytest
 
-from tests.distributed.launching import ON_CPU, ROOT, launch_command, run
+from tests.distributed.launching import NEEDS_DEEPSPEED, ON_CPU, ROOT, launch_command, run
 from tests.distributed.trainings import SFT
 
 pytestmark = pytest.mark.distributed
@@ -40,7 +39,7 @@ def test_ddp_without_use_cpu_is_refused(refused):
     assert ALONE in refused("ddp")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs the extra deepspeed")
+@NEEDS_DEEPSPEED
 def test_zero_without_gloo_is_refused(refused):
     assert ALONE in refused("zero2", **ON_CPU["zero2"][0])
 
@@ -75,7 +74,7 @@ def test_world_size_without_a_launcher_is_refused(recipes, tmp_path):
     assert ALONE in ended.output
 
 
-@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs the extra deepspeed")
+@NEEDS_DEEPSPEED
 def test_accumulation_of_launcher_and_recipe_that_differ_are_refused(refused):
     variables, needed = ON_CPU["zero2"]
     output = refused("zero2", *needed, options=[*TWO, "--gradient_accumulation_steps", "4"], **variables)

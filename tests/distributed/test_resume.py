@@ -33,8 +33,6 @@ def test_sft_goes_on_to_the_same_end(config, recipes, sft):
 
 
 def test_grpo_goes_on_to_the_same_end_amid_a_generation(config, recipes, run_grpo):
-    if config == "zero2":
-        pytest.skip("DDP and ZeRO-3 cover both ways to save; it takes a minute")
     output_dir = recipes.folder / f"grpo-{config}-killed"
     resumed = kill_and_resume(config, GRPO, recipes.grpo, output_dir, kill_at=6, lost="rollout_state_1.pt")
     assert f"Going on from {output_dir / 'checkpoint-3'}" in resumed.output

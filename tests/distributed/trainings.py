@@ -24,7 +24,7 @@ COMMON = {
     "do_eval": True, "eval_strategy": "steps", "eval_steps": 7, "eval_greedy": True, "per_device_eval_batch_size": 4,
 }  # fmt: skip
 SFT_RECIPE = {
-    **COMMON, "learning_rate": 3e-3, "max_length": 128, "max_steps": 20, "save_steps": 5, "warmup_steps": 3,
+    **COMMON, "learning_rate": 2e-2, "max_length": 128, "max_steps": 20, "save_steps": 5, "warmup_steps": 3,
     "dataset_prompt_column": "problem", "eval_reward_funcs": ["soft_overlong_punishment"], "eval_num_generations": 2,
     "eval_max_completion_length": 16, "max_completion_len": 16, "soft_punish_cache": 16,
 }  # fmt: skip
