@@ -57,8 +57,8 @@ VARIANTS: dict[str, list[Stage]] = {
         Stage("grpo", "GRPO", "grpo", "config_demo.yaml"),
     ],
     "zero": [
-        Stage("zero_base", "base text with tags", "sft", "config_zero_base.yaml"),
-        Stage("zero", "GRPO from base (zero)", "grpo", "config_zero.yaml"),
+        Stage("base", "base text with tags", "sft", "config_zero_base.yaml"),
+        Stage("grpo", "GRPO from base (zero)", "grpo", "config_zero.yaml"),
     ],
 }
 
@@ -91,8 +91,8 @@ def run_demo(output_dir: Path, variant: str, seed: int, overrides: dict[str, lis
     Returns:
         The content of metrics.json: seed, variant, and a list of stages with their metrics.
     """
-    started = time.perf_counter()
-    model_dir = output_dir / "init"
+    started, cpu_started = time.perf_counter(), time.process_time()
+    model_dir = output_dir / "base_init"
     if missing_from(model_dir) is not None:
         tokenizer = build_tokenizer()
         build_model(tokenizer, seed=seed).save_pretrained(model_dir)
@@ -110,7 +110,13 @@ def run_demo(output_dir: Path, variant: str, seed: int, overrides: dict[str, lis
             (output_dir / stage.name / "finished").touch()
         stages.append(stage_results(stage.title, output_dir / stage.name))
         model_dir = output_dir / stage.name
-    return {"variant": variant, "seed": seed, "wall_s": time.perf_counter() - started, "stages": stages}
+    return {
+        "variant": variant,
+        "seed": seed,
+        "wall_s": time.perf_counter() - started,
+        "cpu_s": time.process_time() - cpu_started,
+        "stages": stages,
+    }
 
 
 def stage_command(stage: Stage, model_dir: Path, output_dir: Path, seed: int) -> list[str]:
