@@ -20,6 +20,7 @@ from open_r1.preflight import (
     check_ideal_completion,
     check_num_prompts,
     check_vocabulary,
+    is_evaluated,
     prepare_prompts,
     reward_context,
 )
@@ -41,9 +42,8 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     check_vocabulary(tokenizer, training_args, model_args)
 
     dataset = get_dataset(script_args)
-    needs_test = training_args.do_eval or training_args.eval_strategy != "no"
     splits = {"training": script_args.dataset_train_split}
-    splits |= {"evaluation": script_args.dataset_test_split} if needs_test else {}
+    splits |= {"evaluation": script_args.dataset_test_split} if is_evaluated(training_args) else {}
     rows = {
         purpose: prepare_prompts(
             dataset, split, purpose, tokenizer, script_args, training_args.system_prompt, max_prompt_tokens

@@ -17,7 +17,13 @@ from trl import get_peft_config
 
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
 from open_r1.evaluation.policy import PolicyEvaluator
-from open_r1.preflight import check_ideal_completion, check_sft_settings, completion_prefix, prepare_prompts
+from open_r1.preflight import (
+    check_ideal_completion,
+    check_sft_settings,
+    completion_prefix,
+    is_evaluated,
+    prepare_prompts,
+)
 from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.utils.arguments import parse_args
 from open_r1.utils.callbacks import get_callbacks
@@ -40,10 +46,9 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
     tokenizer = get_tokenizer(model_args, training_args)
 
     dataset = get_dataset(script_args)
-    needs_test = training_args.do_eval or training_args.eval_strategy != "no"
     train_dataset = prepare_split(dataset, script_args.dataset_train_split, "training", training_args)
     eval_dataset, evaluator = None, None
-    if needs_test:
+    if is_evaluated(training_args):
         eval_dataset = prepare_split(dataset, script_args.dataset_test_split, "evaluation", training_args)
         if script_args.eval_reward_funcs:
             evaluator = build_evaluator(dataset, tokenizer, script_args, training_args, max_prompt_tokens)

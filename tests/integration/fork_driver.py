@@ -46,7 +46,7 @@ class Run:
             if time.monotonic() > deadline:
                 os.kill(self.pid, signal.SIGKILL)
                 raise TimeoutError(f"The moment to kill did not come in {timeout_s} s:\n{self.log.read_text()}")
-            time.sleep(0.0005)
+            time.sleep(0.002)
         if not self.has_ended():
             os.kill(self.pid, signal.SIGKILL)
         return self.wait() == -signal.SIGKILL

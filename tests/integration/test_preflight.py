@@ -11,6 +11,7 @@ from open_r1.preflight import check_grpo_settings, check_ideal_completion, compl
 from open_r1.rewards import RewardContext, get_reward_funcs, ideal_completion
 from open_r1.utils.arguments import RecipeParser
 from open_r1.utils.data import get_dataset, to_conversations
+from open_r1.utils.training import check_processes
 from tests.integration.tiny import CHATML, CONTEXT_TOKENS, Tiny, addition_row, build_tiny, build_tokenizer, write_rows
 
 THINKING_TEMPLATE = CHATML.replace("<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n{% endif")
@@ -145,6 +146,27 @@ def test_template_that_opens_the_thinking_is_scored_with_what_it_opened(weightle
 def test_template_that_opens_the_thinking_passes_all_checks(weightless, tmp_path):
     with pytest.raises(OSError, match=NO_WEIGHTS):
         weightless.train("grpo", tmp_path / "output", chat_template=THINKING_TEMPLATE)
+
+
+def test_process_that_would_train_alone_is_refused(weightless, tmp_path, monkeypatch):
+    *_, training_args, _ = grpo_arguments(weightless, tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match=r"2 processes were launched, but they would train alone.*--use_cpu true"):
+        check_processes(training_args)
+
+
+def test_fsdp_that_would_not_happen_is_refused(weightless, tmp_path, monkeypatch):
+    *_, training_args, _ = grpo_arguments(weightless, tmp_path)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(RuntimeError, match=r"FSDP needs one GPU per process"):
+        check_processes(training_args)
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_setting_of_an_evaluation_that_does_not_happen_is_a_warning(weightless, tmp_path, caplog, kind):
+    with pytest.raises(OSError, match=NO_WEIGHTS):
+        weightless.train(kind, tmp_path / "output", eval_greedy=True)
+    assert "`eval_greedy: true` has no effect" in caplog.text
 
 
 def test_word_think_in_the_problem_is_no_prefix(weightless):

@@ -62,7 +62,6 @@ def nowhere() -> Iterator[Nowhere]:
                 except OSError:
                     return  # the server was closed
                 with connection:
-                    connection.settimeout(1)
                     requests.append(connection.recv(200).decode(errors="replace"))
 
         threading.Thread(target=turn_away, daemon=True).start()

@@ -107,8 +107,10 @@ def test_reward_that_does_not_apply_means_what_it_means_in_trl(tiny, tmp_path):
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
-@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+@pytest.mark.parametrize(
+    ("aggregation", "scale"),
+    [("sum_then_normalize", "batch"), ("sum_then_normalize", "none"), ("normalize_then_sum", "group")],
+)
 def test_unscorable_row_is_neutral_in_every_aggregation(tiny, tmp_path, aggregation, scale):
     settings = {"max_steps": 1, "multi_objective_aggregation": aggregation, "scale_rewards": scale}
     rewards = [reward_of("graded", GRADED), reward_of("format", FORMAT)]
@@ -237,8 +239,7 @@ def test_evaluation_repeats_itself_and_greedy_decoding_is_greedy(tiny, tmp_path)
 def test_reference_of_the_kl_term_is_the_model_that_was_named_also_after_a_resume(tiny, tmp_path):
     settings = {**SIGNAL, "beta": 0.1, "save_steps": 2}
     tiny.train("grpo", tmp_path / "whole", **settings)
-    tiny.train("grpo", tmp_path / "resumed", **settings)
-    shutil.rmtree(tmp_path / "resumed" / "checkpoint-4")
+    shutil.copytree(tmp_path / "whole", tmp_path / "resumed", ignore=shutil.ignore_patterns("checkpoint-4"))
     tiny.train("grpo", tmp_path / "resumed", **settings)
     assert are_identical(weights_of(tmp_path / "whole"), weights_of(tmp_path / "resumed"))
     kl = [entry["kl"] for entry in log_history(tmp_path / "whole") if "kl" in entry]

@@ -2,6 +2,7 @@
 """Settings that cannot work together or on this machine; nothing but the arguments is looked at."""
 
 import importlib.util
+import logging
 from pathlib import Path
 
 import torch
@@ -13,6 +14,8 @@ from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScrip
 from open_r1.rewards import REWARDS, get_reward_funcs
 from open_r1.utils.hub import check_hub_revision_exists
 from open_r1.utils.model_utils import find_model
+
+logger = logging.getLogger(__name__)
 
 
 def check_sft_settings(
@@ -28,8 +31,10 @@ def check_sft_settings(
     """
     _check_common(training_args, model_args)
     get_reward_funcs(script_args)  # names and parameters of `eval_reward_funcs`
-    if script_args.eval_reward_funcs and not (training_args.do_eval or training_args.eval_strategy != "no"):
+    if script_args.eval_reward_funcs and not is_evaluated(training_args):
         raise ValueError("`eval_reward_funcs` is set, but nothing is evaluated: set `do_eval: true`.")
+    if training_args.eval_greedy and not script_args.eval_reward_funcs:
+        logger.warning("`eval_greedy: true` has no effect without rewards to measure: set `eval_reward_funcs`.")
     context = context_length(training_args, model_args)
     if context is not None and training_args.max_length is not None and training_args.max_length > context:
         raise ValueError(
@@ -70,12 +75,19 @@ def check_grpo_settings(
             f"`reward_weights` has {len(weights)} numbers for {len(names)} rewards ({names}): give one weight each."
         )
     _check_groups(script_args, training_args)
+    if training_args.eval_greedy and not is_evaluated(training_args):
+        logger.warning("`eval_greedy: true` has no effect, since nothing is evaluated: set `do_eval: true`.")
     if training_args.use_vllm and importlib.util.find_spec("vllm") is None:
         raise ValueError(
             "`use_vllm: true`, but vLLM is not installed: `make install EXTRAS=train,vllm` on a GPU machine, or "
             "`--use_vllm false` to generate with transformers."
         )
     return _max_prompt_tokens(script_args, training_args, model_args)
+
+
+def is_evaluated(training_args: SFTConfig | GRPOConfig) -> bool:
+    """Whether a run evaluates, during the training or after it, and so needs a test split."""
+    return training_args.do_eval or training_args.eval_strategy != "no"
 
 
 def _check_common(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
@@ -113,7 +125,7 @@ def _check_groups(script_args: GRPOScriptArguments, training_args: GRPOConfig) -
                 f"steps_per_generation {training_args.steps_per_generation}), which is no multiple of "
                 f"num_generations {group}. Make it one."
             )
-    if training_args.do_eval or training_args.eval_strategy != "no":
+    if is_evaluated(training_args):
         group = training_args.num_generations_eval or group
         batch = training_args.per_device_eval_batch_size * training_args.world_size
         if batch % group:
