@@ -184,7 +184,7 @@ def check_num_prompts(dataset: Dataset, training_args: GRPOConfig) -> None:
     Raises:
         ValueError: There are fewer.
     """
-    needed = (training_args.generation_batch_size or 0) // training_args.num_generations
+    needed = (training_args.generation_batch_size or 0) // (training_args.num_generations or 1)
     if len(dataset) < needed:
         raise ValueError(
             f"The training split has {len(dataset)} prompts, but one generation takes {needed} (generation_batch_size "

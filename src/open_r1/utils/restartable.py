@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from open_r1.utils.checkpoints import STAGING_NAME, publish, remove_manifest, rotate_checkpoints, write_manifest
 from open_r1.utils.hub import DEFAULT_BRANCH, create_hub_revision
@@ -28,7 +28,16 @@ class RestartableMixin(Trainer):
     has_trained: bool = False  # False after `train` when the checkpoint was the end of the training
     _first_step: int = 0
     _paused_s: float = 0.0
+    _save_total_limit: int | None = None
     _last_log: tuple[float, float] | None = None
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Train; only we delete old checkpoints, since transformers does it before the new one is whole."""
+        self._save_total_limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.args.save_total_limit = self._save_total_limit
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run one step; raise FloatingPointError when its loss is NaN or infinite."""
@@ -44,14 +53,14 @@ class RestartableMixin(Trainer):
         """Return the norm of the gradients; raise FloatingPointError before a broken one reaches the weights."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         # With fp16 the loss scaler skips such a step and lowers its scale, as it should.
-        if norm is not None and not self.args.fp16 and not math.isfinite(norm):
+        if norm is not None and self.accelerator.mixed_precision != "fp16" and not math.isfinite(norm):
             raise self._divergence(f"The norm of the gradients is {float(norm)}")
         return norm
 
     def _divergence(self, what: str) -> FloatingPointError:
         return FloatingPointError(
-            f"{what} at step {self.state.global_step + 1}; it was kept away from the weights. Lower `learning_rate` "
-            "or `max_grad_norm`, train in bf16 instead of fp16, or look for rows with broken text; then run the same "
+            f"{what} at step {self.state.global_step + 1}; nothing of it is saved. Lower `learning_rate` or "
+            "`max_grad_norm`, train in bf16 instead of fp16, or look for rows with broken text; then run the same "
             "command to go on from the last checkpoint. Should it fail again at once, that checkpoint has diverged "
             "already: name an earlier one in `resume_from_checkpoint`."
         )
@@ -93,11 +102,15 @@ class RestartableMixin(Trainer):
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
         """Evaluate with a random state of its own."""
         started = time.perf_counter()
-        with isolated_seed(self.args.seed + self.args.process_index):
+        with isolated_seed(self.args.seed + self._sampling_group()):
             output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
             self._extend_evaluation(output, args, metric_key_prefix, kwargs)
         self._paused_s += time.perf_counter() - started
         return output
+
+    def _sampling_group(self) -> int:
+        """Return the number of the group of processes that sample the same completions together."""
+        return self.args.process_index
 
     def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
         raise NotImplementedError
@@ -112,22 +125,18 @@ class RestartableMixin(Trainer):
         started = time.perf_counter()
         output_dir = Path(self._get_output_dir(trial=trial))
         checkpoint = output_dir / f"checkpoint-{self.state.global_step}"
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
         self._refuse_broken_weights()
-        try:
-            with explained_failure(checkpoint):
-                if self.args.should_save:
-                    remove_manifest(checkpoint)
-                self.accelerator.wait_for_everyone()
-                super()._save_checkpoint(model, trial)
-                self._save_rollout_state(checkpoint)
-                self.accelerator.wait_for_everyone()  # other ranks' files count too
-                if self.args.should_save:
-                    write_manifest(checkpoint)
-                    best = self.state.best_model_checkpoint
-                    rotate_checkpoints(output_dir, limit, Path(best) if best else None)
-        finally:
-            self.args.save_total_limit = limit
+        with explained_failure(checkpoint):
+            if self.args.should_save:
+                remove_manifest(checkpoint)
+            self.accelerator.wait_for_everyone()
+            super()._save_checkpoint(model, trial)
+            self._save_rollout_state(checkpoint)
+            self.accelerator.wait_for_everyone()  # other ranks' files count too
+            if self.args.should_save:
+                write_manifest(checkpoint)
+                best = self.state.best_model_checkpoint
+                rotate_checkpoints(output_dir, self._save_total_limit, Path(best) if best else None)
         self._paused_s += time.perf_counter() - started
 
     def create_model_card(
@@ -171,6 +180,8 @@ class RestartableMixin(Trainer):
             if self.args.should_save and staging.exists():
                 shutil.rmtree(staging)  # of an earlier run that was killed here
             self.accelerator.wait_for_everyone()
+            if self.is_fsdp_enabled:  # checkpoints may be in shards, the finished model is for everybody
+                self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
             self.save_model(str(staging), _internal_call=True)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
@@ -184,9 +195,11 @@ def explained_failure(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        free_mb = shutil.disk_usage(folder if folder.exists() else folder.parent).free // 2**20
         raise RuntimeError(
-            f"{folder} could not be saved: {error}. It has no manifest and counts as not there. When the cause is "
-            "gone (full disk, permissions), the same command goes on from the last complete checkpoint."
+            f"{folder} could not be saved: {error}. {free_mb} MB are free on that disk. What was written has no "
+            "manifest and counts as not there: when the cause is gone (a full disk, permissions), the same command "
+            "goes on from the last complete checkpoint."
         ) from error
 
 
