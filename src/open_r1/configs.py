@@ -156,6 +156,11 @@ class ScriptArguments(trl.ScriptArguments):
             raise ValueError("Either `dataset_name` or `dataset_mixture` must be provided")
         if self.dataset_name is not None and self.dataset_mixture is not None:
             raise ValueError("`dataset_name` and `dataset_mixture` are both set: remove one of them.")
+        if self.dataset_mixture is not None and (self.dataset_config or self.dataset_revision):
+            raise ValueError(
+                "`dataset_config` and `dataset_revision` go with `dataset_name`: in a mixture they stand in its "
+                "entries, as `config` and `revision`."
+            )
         if self.dataset_streaming:
             raise ValueError(
                 "`dataset_streaming` is not supported: resuming and the batch checks need to know the number of "

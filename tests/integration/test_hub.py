@@ -32,7 +32,8 @@ LOCAL_FILES = {
 }  # fmt: skip
 RUN_FILES = {
     "checkpoint-1/model.safetensors", "superseded-1/checkpoint-1/model.safetensors", "rollouts/train-000001-0.parquet",
-    ".model-staging/model.safetensors", ".uploads/checkpoint-1/model.safetensors",
+    ".model-staging/model.safetensors", ".uploads/checkpoint-1/model.safetensors", "run_manifest.json",
+    "completions/completions_00001.parquet", "runs/events.out.tfevents.1", "wandb/run-1/files/output.log",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from trl import ModelConfig
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.utils.hub import (
     IGNORED_PATTERNS,
+    PUSHED_PATTERNS,
     UPLOADS_NAME,
     checkpoint_revisions,
     describe,
@@ -145,7 +146,8 @@ def link_tree(source: Path, target: Path) -> None:
     if not source.is_dir():
         raise FileNotFoundError(f"there is no folder {source}")
     names = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
-    for name in filter_repo_objects(names, ignore_patterns=list(IGNORED_PATTERNS)):
+    pushed = filter_repo_objects(names, allow_patterns=list(PUSHED_PATTERNS), ignore_patterns=list(IGNORED_PATTERNS))
+    for name in pushed:
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

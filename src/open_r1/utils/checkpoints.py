@@ -18,6 +18,7 @@ MANIFEST_NAME = "manifest.json"
 STAGING_NAME = ".model-staging"
 ROLLOUTS_NAME = "rollouts"
 _MODEL_CARD = "README.md"
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 _MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "config.json",
                 "adapter_config.json")  # fmt: skip
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -99,6 +100,11 @@ def step_of(checkpoint: Path) -> int:
     return int(match[1])
 
 
+def asks_for_fresh_start(resume_from_checkpoint: str | bool | None) -> bool:
+    """Say whether `resume_from_checkpoint` is a word for no."""
+    return resume_from_checkpoint is not None and str(resume_from_checkpoint).lower() in ("false", "no", "none", "0")
+
+
 def last_complete_checkpoint(output_dir: Path) -> Path | None:
     """Return the complete checkpoint with the highest step, or None; each one passed over is logged."""
     for checkpoint in reversed(list_checkpoints(output_dir)):
@@ -156,10 +162,15 @@ def publish(staging: Path, folder: Path) -> None:
     """Move the files of a finished `staging` folder into `folder`, replacing older ones, and write the manifest.
 
     A reader sees either the old files with their manifest, or no manifest, or the new files with theirs.
+
+    Raises:
+        ValueError: No weights were saved; the files in `folder` are left as they are.
     """
+    names = [str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file()]
+    if not any(Path(name).match(pattern) for name in names for pattern in _WEIGHTS):
+        raise ValueError(f"no weights were saved, only {names}; ZeRO-3 needs `zero3_save_16bit_model: true`")
     folder.mkdir(parents=True, exist_ok=True)
     remove_manifest(folder)
-    names = [str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file()]
     for pattern in _MODEL_FILES:
         for stale in folder.glob(pattern):  # shards or an adapter of an earlier model would be loaded with the new one
             if stale.name not in names:

@@ -5,8 +5,8 @@ Nothing here contacts the hub unless `push_to_hub` or `push_to_hub_revision` is 
 
 1. Repositories are created private unless `hub_private_repo: false` says otherwise.
 2. A branch starts at the first commit of the repository, so it holds the files of one model and nothing else.
-3. What only resuming needs (optimizer, random states, rollouts) stays on this machine, and so do `training_args.bin`,
-   a pickle that contains `hub_token`, and the manifest, which names files that are not pushed.
+3. Only what a reader of the model needs is pushed (`PUSHED_PATTERNS`). What resuming needs, completions, trackers'
+   files and `training_args.bin`, a pickle that contains `hub_token`, stay on this machine.
 4. A model card that names a base model or data set by its path on this machine stays too.
 """
 
@@ -22,18 +22,24 @@ from huggingface_hub.utils import validate_repo_id
 from transformers.trainer_utils import HubStrategy
 
 from open_r1.configs import GRPOConfig, SFTConfig
-from open_r1.utils.checkpoints import MANIFEST_NAME, STAGING_NAME, last_complete_checkpoint
+from open_r1.utils.checkpoints import STAGING_NAME, asks_for_fresh_start, last_complete_checkpoint
 
 logger = logging.getLogger(__name__)
 
 UPLOADS_NAME = ".uploads"
 DEFAULT_BRANCH = "main"
-# fnmatch patterns on the path inside the folder; `*` also crosses "/".
+# What a reader of the model needs, and nothing else: fnmatch patterns on the path inside the folder, in which `*` also
+# crosses "/", so that the folders of the run have to be named as well.
+PUSHED_PATTERNS = (
+    "README.md", "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json",
+    "pytorch_model*.bin", "pytorch_model*.bin.index.json", "adapter_config.json", "adapter_model*",
+    "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
+    "chat_template*", "*.jinja", "preprocessor_config.json", "processor_config.json",
+    "configuration_*.py", "modeling_*.py", "*_results.json", "trainer_state.json",
+)  # fmt: skip
 IGNORED_PATTERNS = (
-    "checkpoint-*", "superseded-*", f"{STAGING_NAME}/*", f"{UPLOADS_NAME}/*", "rollouts/*", "*.tmp", "*.lock",
-    "*.pth", "*.pt", "optimizer*", "scheduler*", "rng_state*", "rollout_state*", "scaler*",
-    "global_step*/*", "latest", "zero_to_fp32.py", "*.distcp", "*/.metadata", "training_args.bin",
-    MANIFEST_NAME, f".{MANIFEST_NAME}*",
+    "checkpoint-*", "superseded-*", f"{STAGING_NAME}/*", f"{UPLOADS_NAME}/*", "rollouts/*", "completions/*",
+    "global_step*/*",
 )  # fmt: skip
 
 _SIGNS_OF_A_MODEL = ("README.md", "config.json", "adapter_config.json")
@@ -96,6 +102,7 @@ def push_folder(
         folder_path=folder,
         revision=revision,
         commit_message=f"Add {revision} checkpoint",
+        allow_patterns=list(PUSHED_PATTERNS),
         ignore_patterns=ignored,
     )
 
@@ -220,7 +227,7 @@ def _check_rights(api: HfApi, name: str) -> str:
 
 
 def _goes_on(training_args: SFTConfig | GRPOConfig) -> bool:
-    afresh = str(training_args.resume_from_checkpoint).lower() in ("false", "no", "0")
+    afresh = asks_for_fresh_start(training_args.resume_from_checkpoint)
     return not afresh and last_complete_checkpoint(Path(training_args.output_dir)) is not None
 
 

@@ -7,10 +7,12 @@ What differs from TRL, and why:
    one generation serves several optimizer steps, and draws the order of prompts of every epoch from its number.
 2. A row that a reward could not judge for reasons of infrastructure (`UNSCORABLE`, NaN) carries no advantage. TRL
    would count it as 0 beside other rewards, so that an outage would punish the policy.
-3. A loss or gradient that is not finite stops the run before it reaches the weights or a checkpoint.
+3. A loss or gradient that is not finite stops the run before it reaches a checkpoint, and (but for DeepSpeed in fp32,
+   which takes its step within the backward pass) before it reaches the weights.
 4. Tokens per second, and the split of a step into generate, reward and update, stand in the log history.
 5. Evaluation samples with a seed of its own and leaves the random state of the training alone; it reports avg@k with
-   an interval, pass@k and (on request) greedy decoding. Every batch of rollouts is kept when `log_completions` is on.
+   an interval, pass@k and (on request) greedy decoding. A vLLM server has a random state of its own, which no seed of
+   ours reaches. Every batch of rollouts is kept when `log_completions` is on.
 """
 
 import math
@@ -74,7 +76,9 @@ class SFTTrainer(RestartableMixin, trl.SFTTrainer):
         records = self.policy_evaluator(self)
         output.metrics.update(summarize(records, self.num_generations, prefix))
         if self.accelerator.is_main_process:
-            rows = [{**vars(record), "rewards": None, **record.rewards} for record in records]
+            rows = [{**vars(record), **record.rewards} for record in records]
+            for row in rows:
+                del row["rewards"]  # each has a column of its own
             write_rollouts(Path(self.args.output_dir), "eval", self.state.global_step, 0, rows)
 
 
@@ -101,6 +105,7 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
     def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> None:
         # TRL seeds its order of prompts once: resumed in the second epoch, it would draw that of the first again.
         if self.shuffle_dataset:
+            # pyrefly: ignore[missing-attribute]
             self._train_sampler.generator.manual_seed(self.args.seed + epoch)
         super()._run_epoch(*args, epoch=epoch, **kwargs)
 
@@ -119,7 +124,8 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
             with self._timed("generate"):
                 return super()._generate(prompts)
         except RuntimeError as error:
-            if "probability tensor" not in str(error):
+            # How the CPU and CUDA say it.
+            if not any(text in str(error) for text in ("probability tensor", "device-side assert")):
                 raise
             # The weights are finite, but so large that the logits are not.
             raise self._divergence("The probabilities of the next token are NaN") from error
@@ -143,7 +149,7 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         if self._failed_batches == 2:
             raise RuntimeError(
                 "No completion of the last two batches could be judged on any process: the service that a reward "
-                "needs is down. Nothing was learned from them; run the same command again when it is back."
+                "needs is down. No reward was learned from; run the same command again when it is back."
             )
         start = self.accelerator.process_index * len(prompts)
         self._rollout = {
@@ -165,8 +171,7 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         output = super()._generate_and_score_completions(inputs)
         is_training = self.model.training
         if not is_training or self.log_completions:
-            columns = {**self._rollout, "advantage": output["advantages"].tolist(),
-                       "is_greedy": [self._is_greedy] * len(inputs)}  # fmt: skip
+            columns = {**self._rollout, "advantage": output["advantages"].tolist()}
             rows = gather_object([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
             if not is_training:
                 self._records += [self._to_record(row) for row in rows]
@@ -205,19 +210,34 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         generations, self.num_generations_eval, self._is_greedy = self.num_generations_eval, 1, True
         metrics, self._metrics["eval"] = self._metrics["eval"], type(self._metrics["eval"])(list)
         try:
-            if self.use_vllm:
-                temperature, self.vllm_generation.temperature = self.vllm_generation.temperature, 0.0
+            with self._vllm_at_zero_temperature() if self.use_vllm else self._without_sampling():
                 yield
-                self.vllm_generation.temperature = temperature
-            else:
-                config = self.generation_config
-                options = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "min_p": None}
-                self.generation_config = type(config).from_dict({**config.to_dict(), **options})
-                yield
-                self.generation_config = config
         finally:
             self.num_generations_eval, self._is_greedy = generations, False
             self._metrics["eval"] = metrics
+
+    @contextmanager
+    def _vllm_at_zero_temperature(self) -> Iterator[None]:
+        temperature, self.vllm_generation.temperature = self.vllm_generation.temperature, 0.0
+        try:
+            yield
+        finally:
+            self.vllm_generation.temperature = temperature
+
+    @contextmanager
+    def _without_sampling(self) -> Iterator[None]:
+        config = self.generation_config
+        options = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "min_p": None}
+        self.generation_config = type(config).from_dict({**config.to_dict(), **options})
+        try:
+            yield
+        finally:
+            self.generation_config = config
+
+    def _sampling_group(self) -> int:
+        # The processes of a tensor-parallel group must draw the same tokens.
+        is_colocated = self.use_vllm and self.args.vllm_mode == "colocate"
+        return self.args.process_index // (self.args.vllm_tensor_parallel_size if is_colocated else 1)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -227,6 +247,9 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
             self._seconds[name] += time.perf_counter() - started
 
     def _save_rollout_state(self, checkpoint: Path) -> None:
+        if self.args.save_only_model:
+            return  # nothing can go on from such a checkpoint
+        checkpoint.mkdir(parents=True, exist_ok=True)  # a rank that saves nothing else may be the first
         state = {"step": self._step, "buffered_inputs": self._buffered_inputs}
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
             state["buffered_inputs"] = None  # used up: the next step generates anew

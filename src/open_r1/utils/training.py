@@ -4,6 +4,7 @@
 import logging
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, set_seed
 
 from open_r1.configs import GRPOConfig, SFTConfig
@@ -32,18 +33,29 @@ def _restore_to_cpu(storage: Any, location: str) -> Any:
 # optimizer of a checkpoint by itself. 11: right behind its own rule for "cpu".
 torch.serialization.register_package(11, lambda storage: None, _restore_to_cpu)
 
-_WORDS_FOR_NO = ("false", "no", "none", "0")
 _WORDS_FOR_YES = ("true", "yes", "auto", "1")
 
 
-def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_args: Any) -> Path | None:
-    """Check the processes, seed, set up logging and trackers, record the run.
+@dataclass(frozen=True)
+class Run:
+    """How a run starts. Nothing on disk changes before it has passed every check (`run_training`).
 
-    Returns:
-        The checkpoint to go on from, or None for a fresh start.
+    Args:
+        checkpoint: Checkpoint to go on from; None for a fresh start.
+        superseded_after: Checkpoints of later steps are moved aside, -1 for all; None leaves them in place.
+        description: Settings and versions for the run manifest.
+    """
+
+    checkpoint: Path | None
+    superseded_after: int | None
+    description: dict[str, Any]
+
+
+def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_args: Any) -> Run:
+    """Check the processes, seed, set up logging and trackers, decide where the run starts.
 
     Raises:
-        RuntimeError: Fewer processes train together than were launched.
+        RuntimeError: Fewer processes train together than were launched, or they see different folders.
         ValueError: The checkpoint asked for is not whole, or launcher and recipe contradict each other.
     """
     check_processes(training_args)
@@ -51,13 +63,17 @@ def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_arg
     _set_up_logging(training_args)
     if "wandb" in training_args.report_to:
         init_wandb_training(training_args)
-    checkpoint = find_checkpoint(training_args)
-    if training_args.process_index == 0:
-        write_run_manifest(Path(training_args.output_dir), describe_run(script_args, training_args, model_args))
+    checkpoint, superseded_after = find_checkpoint(training_args)
+    seen = set(gather_object([str(checkpoint)]))
+    if len(seen) > 1:
+        raise RuntimeError(
+            f"The processes see different checkpoints in {training_args.output_dir}: {sorted(seen)}. `output_dir` "
+            "must lie on storage that all nodes share."
+        )
     logger.info("Script arguments: %s", script_args)
     logger.info("Training arguments: %s", training_args)
     logger.info("Model arguments: %s", model_args)
-    return checkpoint
+    return Run(checkpoint, superseded_after, describe_run(script_args, training_args, model_args))
 
 
 def check_processes(training_args: SFTConfig | GRPOConfig) -> None:
@@ -91,6 +107,11 @@ def check_processes(training_args: SFTConfig | GRPOConfig) -> None:
             "`accelerate launch` was asked for several processes but started only this one: that is what `use_cpu: "
             "true` (`--cpu`) and `distributed_type: MULTI_CPU` of its config do. Launch with "
             "recipes/accelerate_configs/ddp.yaml and give `--use_cpu true` to the script, or ask for one process."
+        )
+    if training_args.n_gpu > 1:
+        raise RuntimeError(
+            f"This one process sees {training_args.n_gpu} GPUs and would split every batch among them "
+            "(DataParallel), which changes the batch. Use `accelerate launch`, or set CUDA_VISIBLE_DEVICES to one GPU."
         )
     _check_accumulation(training_args, joined)
 
@@ -126,12 +147,15 @@ def _set_up_logging(training_args: SFTConfig | GRPOConfig) -> None:
         transformers.utils.logging.disable_progress_bar()
 
 
-def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> Path | None:
+def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> tuple[Path | None, int | None]:
     """Decide where a run starts.
 
     Args:
         training_args: `resume_from_checkpoint` is None or true (last complete checkpoint, if any), false (fresh start;
-            earlier checkpoints are moved aside), or the path of a checkpoint.
+            earlier checkpoints are to be moved aside), or the path of a checkpoint.
+
+    Returns:
+        The checkpoint, and the step after which checkpoints are to be moved aside (`Run.superseded_after`).
 
     Raises:
         ValueError: The path is not a complete checkpoint.
@@ -139,11 +163,8 @@ def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> Path | None:
     output_dir = Path(training_args.output_dir)
     wanted = training_args.resume_from_checkpoint
     word = str(wanted).lower()
-    if wanted is not None and word in _WORDS_FOR_NO:
-        training_args.resume_from_checkpoint = None
-        if training_args.process_index == 0:
-            checkpoints.set_aside(output_dir)
-        return None
+    if checkpoints.asks_for_fresh_start(wanted):
+        return None, -1
     if wanted is not None and word not in _WORDS_FOR_YES:
         reason = checkpoints.missing_from(Path(wanted))
         if reason is not None:
@@ -152,17 +173,16 @@ def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> Path | None:
                 "weights, name it as `model_name_or_path`."
             )
         _refuse_weights_alone(Path(wanted))
-        if training_args.process_index == 0 and Path(wanted).resolve().parent == output_dir.resolve():
-            # Later ones belong to a course that is given up: a rerun, or the rotation, would take them for newer.
-            checkpoints.set_aside(output_dir, checkpoints.step_of(Path(wanted).resolve()))
-        return Path(wanted)
+        is_ours = Path(wanted).resolve().parent == output_dir.resolve()
+        # Later ones belong to a course that is given up: a rerun, or the rotation, would take them for newer.
+        return Path(wanted), checkpoints.step_of(Path(wanted).resolve()) if is_ours else None
     found = checkpoints.last_complete_checkpoint(output_dir)
     if found is not None:
         _refuse_weights_alone(found)
         logger.warning("Going on from %s (`resume_from_checkpoint: false` starts afresh).", found)
     elif wanted is not None:
         raise ValueError(f"`resume_from_checkpoint: true`, but {output_dir} holds no complete checkpoint.")
-    return found
+    return found, None
 
 
 def _refuse_weights_alone(checkpoint: Path) -> None:
@@ -182,21 +202,41 @@ def ignore_bias_buffers(model: PreTrainedModel) -> None:
 
 
 def check_eos_is_learned(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse training data in which EOS is never a label: such a model would never stop generating.
+    """Refuse training data that never ends in an EOS label: such a model would never stop generating.
 
-    Rows that reach `max_length` may be cut before their end, so one row with an EOS label is enough.
+    Rows that reach `max_length` may be cut before their end, so one row that ends in EOS is enough. White space of
+    the template may follow it. In a packed row any of the documents may be the one.
 
     Raises:
         ValueError: None of the first rows has one.
     """
     rows = [trainer.train_dataset[index] for index in range(min(64, len(trainer.train_dataset)))]
-    labels = [trainer.data_collator([row])["labels"] for row in rows]
-    if not any((row == tokenizer.eos_token_id).any() for row in labels):
+    if not any(_ends_in_eos(trainer.data_collator([row]), tokenizer) for row in rows):
         raise ValueError(
-            f"None of the first {len(rows)} training rows has the EOS token {tokenizer.eos_token!r} as a label, so "
-            "the model would never learn to stop. Check the chat template, `eos_token`, and whether `max_length` "
+            f"None of the first {len(rows)} training rows ends in the EOS token {tokenizer.eos_token!r} as a label, "
+            "so the model would never learn to stop. Check the chat template, `eos_token`, and whether `max_length` "
             f"({trainer.args.max_length}) cuts every row."
         )
+
+
+def _ends_in_eos(batch: dict[str, torch.Tensor], tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Say whether the last label that counts of one of the documents in a batch of one row is EOS."""
+    labels = batch["labels"][0].tolist()
+    positions = batch["position_ids"][0].tolist() if "position_ids" in batch else range(len(labels))
+    ends = [index for index in range(1, len(labels)) if positions[index] == 0] + [len(labels)]
+    for start, end in zip([0, *ends], ends, strict=False):
+        kept = [label for label in labels[start:end] if label != -100]
+        while kept and not tokenizer.decode(kept[-1]).strip():
+            kept.pop()
+        if kept and kept[-1] == tokenizer.eos_token_id:
+            return True
+    return False
+
+
+def _record_start(output_dir: Path, run: Run) -> None:
+    if run.superseded_after is not None:
+        checkpoints.set_aside(output_dir, run.superseded_after)
+    write_run_manifest(output_dir, run.description)
 
 
 def run_training(
@@ -204,18 +244,21 @@ def run_training(
     script_args: Any,
     training_args: SFTConfig | GRPOConfig,
     tokenizer: PreTrainedTokenizerBase,
-    checkpoint: Path | None,
+    run: Run,
 ) -> dict[str, float]:
-    """Train, save the model, evaluate and push, as the arguments say.
+    """Record the run, train, save the model, evaluate and push, as the arguments say.
 
     Returns:
         Metrics of training and, with `do_eval`, of evaluation (keys `eval_...`).
     """
+    if trainer.accelerator.is_main_process:
+        _record_start(Path(training_args.output_dir), run)
     is_compact = "compact_progress" in training_args.callbacks
     if is_compact:
         trainer.remove_callback(ProgressCallback)
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    metrics = {**result.metrics, "train_samples": len(trainer.train_dataset)}
+    training_args.resume_from_checkpoint = None  # transformers would read its own meaning into the word
+    result = trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None)
+    metrics: dict[str, float] = {**result.metrics, "train_samples": len(trainer.train_dataset)}
     recorded = read_json(Path(training_args.output_dir) / "train_results.json")
     if not trainer.has_trained and recorded is not None:
         logger.warning("The training had ended at step %d: its model is saved anew.", trainer.state.global_step)
@@ -231,19 +274,14 @@ def run_training(
     model.config.use_cache = True
     trainer.publish_model()
     if trainer.accelerator.is_main_process:
-        is_local = script_args.dataset_name is not None and Path(script_args.dataset_name).exists()
-        # The hub refuses a card with a path in the place of a data set.
-        trainer.create_model_card(dataset_name=None if is_local else script_args.dataset_name, tags=["open-r1"])
+        trainer.create_model_card(dataset_name=script_args.dataset_name, tags=["open-r1"])
 
     if training_args.do_eval:
-        evaluation = trainer.evaluate()
-        evaluation["eval_samples"] = len(trainer.eval_dataset)
+        evaluation = trainer.evaluate() | {"eval_samples": len(trainer.eval_dataset)}
         if not is_compact:
             trainer.log_metrics("eval", evaluation)
         trainer.save_metrics("eval", evaluation)
         metrics |= evaluation
     if training_args.push_to_hub and trainer.accelerator.is_main_process:
         push_finished_model(training_args)
-    if hasattr(trainer, "end"):  # from transformers 5.18 on it closes the trackers
-        trainer.end()
     return metrics
