@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -228,10 +227,12 @@ def throughput_table(folder: Path, args: argparse.Namespace) -> list[str]:
         folder, "sft", args.steps, dataset_name=data, dataset_config="default", gradient_checkpointing="true",
         per_device_train_batch_size=args.batch_size, max_length=args.max_length,
     )  # fmt: skip
+    reset_peak_memory()
     timer = run_ours("sft", words)
+    memory = peak_memory_gb()
     tokens = args.batch_size * args.max_length
     per_second = tokens / statistics.median(np.diff(timer.wall)[2:])
-    device, memory = describe_device()
+    device = describe_device()
     peak = next((flops for name, flops in PEAK_FLOPS.items() if name in device), None)
     mfu = f"{100 * 6 * parameters * per_second / peak:.1f} %" if peak else "- (no GPU)"
     return [f"{device}; {args.model}, {parameters / 1e6:.1f} M parameters with random weights.", "",
@@ -243,6 +244,7 @@ def throughput_table(folder: Path, args: argparse.Namespace) -> list[str]:
 def grpo_throughput(folder: Path, args: argparse.Namespace) -> list[str]:
     """Return the row of GRPO with transformers generation: tokens of prompts and completions per second."""
     length = min(args.max_length, 128)
+    reset_peak_memory()
     timer = run_ours("grpo", command_line(folder, "grpo", max(6, args.steps // 3), max_completion_length=length))
     state = (folder / "grpo" / "trainer_state.json").read_text(encoding="utf-8")
     history = [line for line in json.loads(state)["log_history"] if "tokens_per_second" in line]
@@ -252,14 +254,28 @@ def grpo_throughput(folder: Path, args: argparse.Namespace) -> list[str]:
     total = statistics.median(np.diff(timer.wall)[2:])
     shares = ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in split.items())
     return [f"| grpo.py ({shares}) | 64 completions of <= {length} | {speed:,.0f} "
-            f"| {describe_device()[1]:.2f} GB | - |"]  # fmt: skip
+            f"| {peak_memory_gb():.2f} GB | - |"]  # fmt: skip
 
 
-def describe_device() -> tuple[str, float]:
-    """Return the device's name and the peak memory of this process on it, in GB."""
+def describe_device() -> str:
+    """Return the device's name."""
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread"
+
+
+def reset_peak_memory() -> None:
+    """Let the peak of a run count from here; on a CPU by Linux' own switch."""
     if torch.cuda.is_available():
-        return torch.cuda.get_device_name(0), torch.cuda.max_memory_allocated() / 1e9
-    return f"CPU, {torch.get_num_threads()} thread", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory_gb() -> float:
+    """Return the peak since the reset in GB: allocated on the GPU, or resident on a CPU (libraries included)."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1e6
 
 
 def save_random_model(folder: Path, name: str) -> int:

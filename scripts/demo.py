@@ -5,8 +5,9 @@
     python scripts/demo.py --variant zero        # base text -> GRPO, without any worked chat answer
 
 Each stage is one of the training scripts with a recipe of recipes/demo/, run in this process to save start-up. The
-same stages can be typed one by one; the commands are printed. An interrupted demo goes on where it stopped; a
-finished one is moved to <output_dir>-previous and run again. Results: metrics.json and curves.png in --output_dir.
+same stages can be typed one by one; the commands are printed. An interrupted demo goes on behind its last finished
+stage; a finished one, or one with other settings, is moved to <output_dir>-previous. Results: metrics.json and
+curves.png in --output_dir.
 """
 
 import argparse
@@ -156,12 +157,19 @@ def parse_overrides(words: list[str], variant: str) -> dict[str, list[str]]:
     return overrides
 
 
-def set_previous_aside(output_dir: Path) -> None:
-    """Move the results of a finished demo to <output_dir>-previous, replacing older ones."""
-    if (output_dir / "metrics.json").is_file():
+def open_output_dir(output_dir: Path, settings: dict) -> None:
+    """Make the output folder, or keep that of an interrupted demo with the same settings.
+
+    What is finished or was made with other settings is moved to <output_dir>-previous, replacing older results.
+    """
+    path = output_dir / "demo.json"
+    is_ours = path.is_file() and json.loads(path.read_text(encoding="utf-8")) == settings
+    if output_dir.exists() and ((output_dir / "metrics.json").is_file() or not is_ours):
         previous = output_dir.with_name(output_dir.name + "-previous")
         shutil.rmtree(previous, ignore_errors=True)
         output_dir.rename(previous)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings), encoding="utf-8")
 
 
 def main() -> None:
@@ -170,7 +178,7 @@ def main() -> None:
     output_dir = args.output_dir or Path("data") / ("demo" if args.variant == "main" else "demo_zero")
     overrides = parse_overrides(args.override, args.variant)
     console = Console()
-    set_previous_aside(output_dir)
+    open_output_dir(output_dir, {"variant": args.variant, "seed": args.seed, "overrides": overrides})
     metrics = run_demo(output_dir, args.variant, args.seed, overrides, console)
     console.rule("[bold]What it learned")
     print_completions(console, [output_dir / stage.name for stage in VARIANTS[args.variant]])

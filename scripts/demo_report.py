@@ -136,12 +136,10 @@ def print_completions(console: Console, stage_dirs: list[Path], count: int = 3) 
 
 def write_curves(stage_dirs: list[Path], path: Path) -> None:
     """Draw loss of the SFT stages, and reward, accuracy and length of the GRPO stage."""
-    supervised, reinforced = [], log_history(stage_dirs[-1])
-    for stage_dir in stage_dirs[:-1]:
-        supervised.append((stage_dir.name, [line for line in log_history(stage_dir) if "loss" in line]))
-    reinforced = [line for line in reinforced if "reward" in line]
+    supervised = {folder.name: [line for line in log_history(folder) if "loss" in line] for folder in stage_dirs[:-1]}
+    reinforced = [line for line in log_history(stage_dirs[-1]) if "reward" in line]
     figure, axes = plt.subplots(1, 4, figsize=(16, 3.6), constrained_layout=True)
-    for name, lines in supervised:
+    for name, lines in supervised.items():
         axes[0].plot([line["step"] for line in lines], [line["loss"] for line in lines], label=name)
     axes[0].set(title="SFT loss", xlabel="step", yscale="log")
     axes[0].legend(frameon=False)

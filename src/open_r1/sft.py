@@ -20,6 +20,7 @@ from open_r1.evaluation.policy import PolicyEvaluator
 from open_r1.preflight import (
     check_ideal_completion,
     check_sft_settings,
+    check_vocabulary,
     completion_prefix,
     is_evaluated,
     prepare_prompts,
@@ -44,6 +45,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
     max_prompt_tokens = check_sft_settings(script_args, training_args, model_args)
     callbacks = get_callbacks(training_args, model_args)
     tokenizer = get_tokenizer(model_args, training_args)
+    check_vocabulary(tokenizer, training_args, model_args)
 
     dataset = get_dataset(script_args)
     train_dataset = prepare_split(dataset, script_args.dataset_train_split, "training", training_args)

@@ -267,6 +267,18 @@ def test_home_folder_is_expanded(make_model_folder, arguments, monkeypatch):
     assert get_model(*arguments("~/model")) is not None
 
 
+@pytest.mark.parametrize(
+    ("modules", "is_refused"), [(None, True), (["lm_head"], True), (["embed_tokens", "lm_head"], False)]
+)
+def test_new_tokens_that_lora_would_not_train_are_refused(make_model_folder, arguments, modules, is_refused):
+    folder = make_model_folder("<|endoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+    model_args, training_args = arguments(folder)
+    model_args.use_peft, model_args.lora_modules_to_save = True, modules
+    tokenizer = get_tokenizer(model_args, training_args)
+    with pytest.raises(ValueError, match="LoRA would leave them untrained") if is_refused else nullcontext():
+        check_vocabulary(tokenizer, training_args, model_args)
+
+
 @pytest.mark.parametrize(("beta", "is_refused"), [(0.04, True), (0.0, False)])
 def test_new_tokens_beside_a_reference_model_are_refused(make_model_folder, arguments, beta, is_refused):
     folder = make_model_folder("<|endoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>")
