@@ -15,19 +15,17 @@ VERSION = "0.2.0.dev0"
 CORE = [
     "torch==2.13.0",  # what vllm 0.30 is built for; name it in every pip line, or pip may trade the CPU build for CUDA
     "transformers==5.17.0",  # newest that shares an environment with the vLLM that TRL supports
-    "trl==1.16.0",  # our trainer overrides two of its private methods; supports vLLM 0.22 to 0.31
+    "trl==1.16.0",  # our trainer overrides private methods of it and of transformers; supports vLLM 0.22 to 0.31
     "accelerate==1.15.0",  # how it picks the distributed type was measured on this version
     "datasets>=5.2.0,<6",
     "huggingface_hub>=1.31,<2",  # transformers 5.17 refuses 2.x
     "httpx>=0.27",  # the errors of huggingface_hub 1.x
-    "jinja2>=3.1",  # chat templates
+    "jinja2>=3.1",  # transformers renders chat templates with it and does not require it
     "math-verify==0.9.0",  # rewards depend on how it parses: a new version needs the reward tests run again
     "matplotlib>=3.10",  # curves as PNG
     "numpy>=2.0",
-    "packaging>=24.0",
     "pandas>=2.2",
     "peft>=0.21,<0.22",  # LoRA on transformers 5; merge_lora relies on its file layout
-    "psutil>=6.0",
     "python-dotenv>=1.0",  # the entry scripts read .env once
     "pyyaml>=6.0",
     "rich>=13.0",  # TRL prints completions with it
@@ -77,6 +75,8 @@ EXTRAS = {
     "dev": [
         *CHINESE,
         "hypothesis>=6.100",
+        "packaging>=24.0",
+        "psutil>=6.0",
         "pyrefly==1.4.1",
         "pytest>=9.0",
         "ruff==0.17.5",

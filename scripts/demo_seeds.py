@@ -49,7 +49,8 @@ def markdown_table(variant: str, runs: list[dict]) -> str:
     lines += [
         "",
         f"Mean avg@{k}: {statistics.mean(before):.3f} before, {statistics.mean(after):.3f} after; smallest gain "
-        f"{min(gains):+.3f}. {problems} held-out problems a seed; CPU seconds of all stages and evaluations, on one thread.",
+        f"{min(gains):+.3f}. {problems} held-out problems a seed; CPU seconds of all stages and evaluations, on one "
+        "thread.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the demo's tokenizer and a Qwen3 model with random weights from nothing, and saves both.
+"""Build the demo's tokenizer and a Qwen3 model with random weights from nothing, and saves both.
 
     python scripts/make_tiny_model.py --output_dir data/demo/base_init --seed 1
 
@@ -27,7 +27,7 @@ CONTEXT_LENGTH = 512
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Returns a byte-level BPE tokenizer with listed, not trained, merges; any text survives a round trip."""
+    """Return a byte-level BPE tokenizer with listed, not trained, merges; any text survives a round trip."""
     merges: dict[tuple[str, str], None] = {}
     for piece in (*NUMBERS, *SIGNED_DIGITS, *WORDS, "boxed"):
         for end in range(1, len(piece)):
@@ -58,7 +58,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 def build_model(
     tokenizer: PreTrainedTokenizerFast, *, seed: int, hidden_size: int = 128, num_layers: int = 2, num_heads: int = 8
 ) -> Qwen3ForCausalLM:
-    """Returns a Qwen3 model in float32 with random weights; about 0.5 million parameters by default."""
+    """Return a Qwen3 model in float32 with random weights; about 0.5 million parameters by default."""
     set_seed(seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
@@ -86,14 +86,14 @@ def build_model(
 
 
 def check_output_dir(output_dir: Path) -> None:
-    """Raises FileExistsError when the folder holds something that is not a model, which we would mix files into."""
+    """Raise FileExistsError when the folder holds something that is not a model, which we would mix files into."""
     is_in_use = output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir()))
     if is_in_use and not (output_dir / "config.json").is_file():
         raise FileExistsError(f"{output_dir} exists and is no model folder: name another --output_dir or empty it.")
 
 
 def parse_args() -> argparse.Namespace:
-    """Returns the command-line arguments."""
+    """Return the command-line arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -109,7 +109,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Builds and saves tokenizer and model."""
+    """Build and saves tokenizer and model."""
     args = parse_args()
     check_output_dir(args.output_dir)
     tokenizer = build_tokenizer()

@@ -46,7 +46,7 @@ def grpo_runs(recipes) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def run_grpo(recipes, grpo_runs):
-    """Returns the function that gives the GRPO run of a config, training it the first time."""
+    """Return the function that gives the GRPO run of a config, training it the first time."""
 
     def run_once(config: str) -> Path:
         if config not in grpo_runs:

@@ -41,7 +41,7 @@ class Ended:
 
 
 def launch_command(config: str, script: str, *arguments: object, options: Sequence[str] = ()) -> list[str]:
-    """Returns the command line that runs a script in fp32; `options` are the launcher's own.
+    """Return the command line that runs a script in fp32; `options` are the launcher's own.
 
     Args:
         config: Name of a config in `recipes/accelerate_configs`, or the path of one.
@@ -82,18 +82,21 @@ def run(words: Sequence[str], *, kill_when: Callable[[], bool] | None = None, **
     Raises:
         TimeoutError: It still runs after `TIMEOUT_S`; it is killed first.
     """
-    started = time.monotonic()
+    deadline = time.monotonic() + TIMEOUT_S
     with tempfile.TemporaryFile() as stream:
         process = subprocess.Popen(words, cwd=ROOT, env=environment(variables), stdout=stream, stderr=stream)
         try:
-            while process.poll() is None and not (kill_when is not None and kill_when()):
-                if time.monotonic() - started > TIMEOUT_S:
-                    raise TimeoutError(f"still running after {TIMEOUT_S} s: {' '.join(words)}")
+            while process.poll() is None and time.monotonic() < deadline:
+                if kill_when is not None and kill_when():
+                    break
                 time.sleep(0.005)
         finally:
             kill_tree(process)
         stream.seek(0)
-        return Ended(process.returncode, stream.read().decode(errors="replace"))
+        output = stream.read().decode(errors="replace")
+    if time.monotonic() >= deadline:
+        raise TimeoutError(f"still running after {TIMEOUT_S} s: {' '.join(words)}\n{output[-6000:]}")
+    return Ended(process.returncode, output)
 
 
 def kill_tree(process: subprocess.Popen) -> None:
@@ -110,7 +113,7 @@ def kill_tree(process: subprocess.Popen) -> None:
 
 
 def environment(variables: dict[str, str]) -> dict[str, str]:
-    """Returns the environment of a user without GPUs and without a network, plus `variables`."""
+    """Return the environment of a user without GPUs and without a network, plus `variables`."""
     of_launchers = ("ACCELERATE_", "FSDP_", "WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_", "DS_ACCELERATOR")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(of_launchers)}
     fixed = {

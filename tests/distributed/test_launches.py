@@ -19,7 +19,7 @@ LIMIT_S = 120  # 12 s on a quiet machine, of which 10 are imports
 
 @pytest.fixture
 def refused(recipes, tmp_path):
-    """Returns the function that launches SFT, asserts that it is refused, and returns what was printed."""
+    """Return the function that launches SFT, asserts that it is refused, and returns what was printed."""
 
     def launch(config: str, *arguments: str, options=TWO, **variables: str) -> str:
         words = launch_command(

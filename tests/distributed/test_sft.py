@@ -29,7 +29,7 @@ def test_weights_equal_those_of_one_process(sft, sft_alone):
 
 
 def greedy_completions(output_dir, step):
-    """Returns what the policy answered to each problem at an evaluation."""
+    """Return what the policy answered to each problem at an evaluation."""
     rows = pd.read_parquet(output_dir / "rollouts" / f"eval-{step:06d}-0.parquet")
     return {row.prompt[0]["content"]: row.completion for row in rows[rows.is_greedy].itertuples()}
 

@@ -71,7 +71,7 @@ def write_recipes(folder: Path) -> Recipes:
 
 
 def row_of_sum(source: random.Random) -> dict[str, Any]:
-    """Returns a sum of 2 to 9 digits: rows differ much in tokens, so a mean over tokens is no mean over processes."""
+    """Return a sum of 2 to 9 digits: rows differ much in tokens, so a mean over tokens is no mean over processes."""
     digits = [source.randint(0, 9) for _ in range(source.randint(2, 9))]
     problem, steps, total = "+".join(map(str, digits)), "", 0
     for digit in digits:
@@ -94,6 +94,6 @@ def kill_and_resume(config: str, script: str, recipe: Path, output_dir: Path, ki
 
 
 def training_logs(output_dir: Path) -> list[dict[str, Any]]:
-    """Returns what was logged at each optimizer step."""
+    """Return what was logged at each optimizer step."""
     state = json.loads((output_dir / "trainer_state.json").read_text(encoding="utf-8"))
     return [entry for entry in state["log_history"] if "loss" in entry]

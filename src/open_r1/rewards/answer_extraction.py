@@ -27,7 +27,7 @@ _BOLD = re.compile(r"\*\*(?=\S)([^*\n]+)\*\*")
 
 
 def extract_answer(text: str) -> str | None:
-    r"""Returns the final answer of a completion, without its box and tags, or None when it gives none.
+    r"""Return the final answer of a completion, without its box and tags, or None when it gives none.
 
     >>> extract_answer(r"<think>\n\boxed{3}?\n</think>\n<answer>\nIt is \boxed{\frac{1}{2}}.\n</answer>")
     '\\frac{1}{2}'
@@ -46,7 +46,7 @@ def extract_answer(text: str) -> str | None:
 
 
 def extract_gold(gold: str) -> str:
-    r"""Returns the answer of a gold: of a worked solution its last box, `####` line, answer block or phrase, else all.
+    r"""Return the answer of a gold: of a worked solution its last box, `####` line, answer block or phrase, else all.
 
     >>> extract_gold("There are 6 + 6 eggs.\n#### 12"), extract_gold(r"so $x = \boxed{2}$."), extract_gold("1,234")
     ('12', '2', '1,234')
@@ -61,12 +61,12 @@ def extract_gold(gold: str) -> str:
 
 
 def _visible_text(text: str) -> str:
-    """Returns what follows the reasoning."""
+    """Return what follows the reasoning."""
     return text[text.rfind(THINK_CLOSE) + len(THINK_CLOSE) :] if THINK_CLOSE in text else text
 
 
 def _last_answer_block(text: str) -> str | None:
-    """Returns what the last closed answer block holds, stripped; None without one or when it is blank."""
+    """Return what the last closed answer block holds, stripped; None without one or when it is blank."""
     end = text.rfind(ANSWER_CLOSE)
     start = text.rfind(ANSWER_OPEN, 0, max(end, 0))
     if end < 0 or start < 0:
@@ -75,7 +75,7 @@ def _last_answer_block(text: str) -> str | None:
 
 
 def _last_box(text: str) -> str | None:
-    """Returns what the last box holds; None without a box, or when the last one is blank or never closed."""
+    """Return what the last box holds; None without a box, or when the last one is blank or never closed."""
     start = max(text.rfind(opening) for opening in _BOX_OPENINGS)
     if start < 0:
         return None
@@ -91,7 +91,7 @@ def _last_box(text: str) -> str | None:
 
 
 def _last_phrase(text: str) -> str | None:
-    """Returns the answer behind the last anchored phrase, up to the end of its formula or sentence."""
+    """Return the answer behind the last anchored phrase, up to the end of its formula or sentence."""
     ends = [phrase.end() for phrase in _PHRASE.finditer(text)]
     if not ends:
         return None

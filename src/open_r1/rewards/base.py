@@ -50,7 +50,7 @@ def is_unscorable(reward: float | None) -> bool:
 
 
 def completion_text(completion: Completion, context: RewardContext = DEFAULT_CONTEXT) -> str:
-    r"""Returns the text a completion is scored by, with what the generation prompt had already opened.
+    r"""Return the text a completion is scored by, with what the generation prompt had already opened.
 
     Of several messages (tool calls) the last one by the assistant counts. Where a response template has moved the
     reasoning out of `content`, it is put back between think tags; with nothing after it the closing tag is left out,
@@ -78,7 +78,7 @@ def completion_text(completion: Completion, context: RewardContext = DEFAULT_CON
 
 
 def completion_texts(completions: Sequence[Completion], context: RewardContext = DEFAULT_CONTEXT) -> list[str]:
-    """Returns `completion_text` of every row."""
+    """Return `completion_text` of every row."""
     return [completion_text(completion, context) for completion in completions]
 
 
@@ -88,7 +88,7 @@ def _last_assistant_message(messages: Sequence[Message]) -> Message:
 
 
 def _content_text(content: object) -> str:
-    """Returns the text of a `content` value: None (a tool call), a string, or a list of typed parts."""
+    """Return the text of a `content` value: None (a tool call), a string, or a list of typed parts."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -101,7 +101,7 @@ def _content_text(content: object) -> str:
 def completion_lengths(
     completions: Sequence[Completion], completion_ids: Sequence[Sequence[int]] | None = None
 ) -> list[int]:
-    """Returns the length of every completion: in tokens when ids are given, else in characters."""
+    """Return the length of every completion: in tokens when ids are given, else in characters."""
     if completion_ids is None:
         return [len(completion_text(completion)) for completion in completions]
     return [len(ids) for _, ids in zip(completions, completion_ids, strict=True)]
@@ -110,7 +110,7 @@ def completion_lengths(
 def group_slices(
     prompts: Sequence[object] | None, num_rows: int, context: RewardContext = DEFAULT_CONTEXT
 ) -> list[slice]:
-    """Cuts the rows of a call into groups.
+    """Cut the rows of a call into groups.
 
     A group is a run of consecutive rows with an equal prompt, of at most `context.num_generations` rows where that is
     known (> 1), so that a prompt drawn twice in a row makes two groups. Without prompts all rows count as equal.

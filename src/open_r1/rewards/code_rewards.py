@@ -11,7 +11,7 @@ _FENCE = "```"
 
 
 def extract_code(completion: str, language: str | None = "python") -> str:
-    r"""Returns the last fenced block of exactly this language, or "" without one.
+    r"""Return the last fenced block of exactly this language, or "" without one.
 
     A block opens with three backticks, the language and a line break, and ends at the next three backticks.
 
@@ -32,7 +32,7 @@ def extract_code(completion: str, language: str | None = "python") -> str:
 
 @dataclass(frozen=True)
 class CodeFormatReward:
-    """Returns 1.0 for a completion in the strict layout whose answer holds a fenced block of the language, else 0.0.
+    """Return 1.0 for a completion in the strict layout whose answer holds a fenced block of the language, else 0.0.
 
     The layout is that of `format_reward`, the block that of `extract_code`. A column `language` gives the language per
     row, where it holds one. Range {0, 1}; never None. Source: Open R1; the language is matched exactly here.
@@ -56,7 +56,7 @@ class CodeFormatReward:
 
 
 def get_code_format_reward(language: str = "python", context: RewardContext = DEFAULT_CONTEXT) -> CodeFormatReward:
-    r"""Builds the reward for the layout of a completion that holds a program.
+    r"""Build the reward for the layout of a completion that holds a program.
 
     >>> text = "<think>\nadd\n</think>\n<answer>\n```python\nprint(4)\n```\n</answer>"
     >>> get_code_format_reward()([text]), get_code_format_reward("cpp")([text])

@@ -28,7 +28,7 @@ MAX_FRACTION_DIGITS = 2_000
 
 
 def exact_match(gold: str, answer: str) -> bool | None:
-    r"""Returns whether the two are equal, or None where only algebra can tell.
+    r"""Return whether the two are equal, or None where only algebra can tell.
 
     >>> exact_match("1,234", "1234.0"), exact_match("0.5", r"\dfrac{1}{2}"), exact_match("1/3", "0.333")
     (True, True, False)
@@ -51,7 +51,7 @@ def exact_match(gold: str, answer: str) -> bool | None:
 
 
 def normalize(text: str) -> str:
-    r"""Returns the text without math delimiters, spacing commands, text wrappers and a final period.
+    r"""Return the text without math delimiters, spacing commands, text wrappers and a final period.
 
     >>> normalize(r"$\left( 1,\, \dfrac{1}{2} \right)$."), normalize(r"\text{ Yes }"), normalize("1{,}234")
     ('(1, \\frac{1}{2})', 'Yes', '1,234')
@@ -65,7 +65,7 @@ def normalize(text: str) -> str:
 
 
 def strip_delimiters(text: str) -> str:
-    """Returns the text without a final period and without delimiters around the whole of it."""
+    """Return the text without a final period and without delimiters around the whole of it."""
     text = text.strip()
     if text.endswith(".") and not text.endswith(".."):
         text = text[:-1].rstrip()
@@ -77,7 +77,7 @@ def strip_delimiters(text: str) -> str:
 
 
 def _parse_number(text: str) -> Fraction | str | None:
-    """Returns the exact value of a plain number: a Fraction, or a canonical decimal where it is too long for one."""
+    """Return the exact value of a plain number: a Fraction, or a canonical decimal where it is too long for one."""
     decimal = _DECIMAL.fullmatch(text)
     if decimal and (decimal.group(2) or decimal.group(3)):
         sign, whole, tail = decimal.groups(default="")
@@ -97,7 +97,7 @@ def _parse_number(text: str) -> Fraction | str | None:
 
 
 def _match_choice(gold: str, answer: str) -> bool | None:
-    """Returns whether the answer chooses the letter: "B", "(B)", "B.", "(B) 12"; None when it names no choice."""
+    """Return whether the answer chooses the letter: "B", "(B)", "B.", "(B) 12"; None when it names no choice."""
     choice = _CHOICE.fullmatch(answer.upper() if len(answer) > 1 else answer)
     if choice is None:
         choice = _CHOICE_WITH_TEXT.match(answer)

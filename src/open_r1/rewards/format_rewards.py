@@ -38,7 +38,7 @@ NUM_STEPS_FOR_FULL_REWARD = 3
 
 
 def split_strict_format(text: str) -> tuple[str, str] | None:
-    r"""Returns (reasoning, answer) of a text in the strict layout, or None.
+    r"""Return (reasoning, answer) of a text in the strict layout, or None.
 
     >>> split_strict_format("<think>\n2 + 2\n</think>\n<answer>\n4\n</answer>")
     ('2 + 2', '4')
@@ -59,7 +59,7 @@ def split_strict_format(text: str) -> tuple[str, str] | None:
 def format_reward(
     completions: Sequence[Completion], *, context: RewardContext = DEFAULT_CONTEXT, **kwargs: object
 ) -> list[float | None]:
-    r"""Returns 1.0 for a completion in the strict layout, else 0.0.
+    r"""Return 1.0 for a completion in the strict layout, else 0.0.
 
     The layout: `<think>`, reasoning, `</think>`, `<answer>`, answer, `</answer>`, each tag once and on a line of its
     own, nothing before or after, neither part blank. A think tag that the template opens is counted in (`context`).
@@ -74,7 +74,7 @@ def format_reward(
 def tag_count_reward(
     completions: Sequence[Completion], *, context: RewardContext = DEFAULT_CONTEXT, **kwargs: object
 ) -> list[float | None]:
-    r"""Returns 0.25 for each of the four tags that occurs exactly once with its line breaks.
+    r"""Return 0.25 for each of the four tags that occurs exactly once with its line breaks.
 
     Counted are `<think>\n`, `\n</think>\n`, `\n<answer>\n` and `\n</answer>`: partial credit on the way to
     `format_reward`. Range {0, 0.25, 0.5, 0.75, 1}; never None. Source: Open R1.
@@ -89,7 +89,7 @@ def tag_count_reward(
 
 
 def count_reasoning_steps(text: str) -> int:
-    """Returns the number of distinct step markers: "Step 1:", "1." or "- x" on a line, "First,", "Next,", ...
+    """Return the number of distinct step markers: "Step 1:", "1." or "- x" on a line, "First,", "Next,", ...
 
     >>> count_reasoning_steps("First, First, First, we repeat ourselves")
     1
@@ -100,7 +100,7 @@ def count_reasoning_steps(text: str) -> int:
 def reasoning_steps_reward(
     completions: Sequence[Completion], *, context: RewardContext = DEFAULT_CONTEXT, **kwargs: object
 ) -> list[float | None]:
-    r"""Returns min(1, steps / 3), steps being the distinct step markers of the text.
+    r"""Return min(1, steps / 3), steps being the distinct step markers of the text.
 
     Range [0, 1]; never None. Source: Open R1; the number 3 is its choice.
 

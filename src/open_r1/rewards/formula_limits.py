@@ -70,7 +70,7 @@ def _has_large_power(text: str) -> bool:
 
 
 def _exponent_groups(text: str) -> list[str]:
-    """Returns what stands between the braces or brackets of every exponent."""
+    """Return what stands between the braces or brackets of every exponent."""
     groups = []
     for opening in _EXPONENT_OPENING.finditer(text):
         depth = 1

@@ -60,7 +60,7 @@ def ideal_completion(
     *,
     language: str | None = None,
 ) -> str:
-    """Returns the text that a perfect model would add to the prompt.
+    """Return the text that a perfect model would add to the prompt.
 
     Reasoning in three marked steps, the solution in a box in the answer block and, where `code_format` is among the
     names, a program in `language` (default: `script_args.code_language`). What the generation prompt has already
@@ -82,7 +82,7 @@ def ideal_completion(
 def score_ideal(
     script_args: RewardArguments, row: Mapping[str, object], context: RewardContext | None = None
 ) -> list[IdealScore]:
-    """Scores the ideal completion of a dataset row with every configured reward.
+    """Score the ideal completion of a dataset row with every configured reward.
 
     A reward that gives None can't judge this row (its solution can't be parsed), which proves nothing: take another.
 

@@ -37,7 +37,7 @@ def len_reward(
     log_metric: LogMetric | None = None,
     **kwargs: object,
 ) -> list[float | None]:
-    r"""Returns the length reward of Kimi k1.5, which compares a completion with the others of its group.
+    r"""Return the length reward of Kimi k1.5, which compares a completion with the others of its group.
 
     With weight = 0.5 - (length - shortest) / (longest - shortest): weight for a right answer, min(0, weight) for any
     other; 0 for all when every length in the group is equal.
@@ -61,7 +61,7 @@ def len_reward(
 
 @dataclass(frozen=True)
 class CosineScaledReward:
-    """Returns a reward that falls with length for right answers and rises with length for wrong ones.
+    """Return a reward that falls with length for right answers and rises with length for wrong ones.
 
     With progress = min(1, length / max_len) and c = (1 + cos(pi * progress)) / 2, which goes from 1 to 0:
     right: min_value_correct + (max_value_correct - min_value_correct) * c;
@@ -108,7 +108,7 @@ class CosineScaledReward:
         ]
 
     def value(self, length: int, *, is_correct: bool) -> float:
-        """Returns the reward of a completion of this length."""
+        """Return the reward of a completion of this length."""
         share = (1 + math.cos(math.pi * min(1.0, length / self.max_len))) / 2
         if is_correct:
             return self.min_value_correct + (self.max_value_correct - self.min_value_correct) * share
@@ -123,7 +123,7 @@ def get_cosine_scaled_reward(
     max_len: int = 1000,
     context: RewardContext = DEFAULT_CONTEXT,
 ) -> CosineScaledReward:
-    r"""Builds the cosine reward; max_len in tokens where ids are passed, else in characters.
+    r"""Build the cosine reward; max_len in tokens where ids are passed, else in characters.
 
     >>> reward = get_cosine_scaled_reward(max_len=100)
     >>> [round(value, 3) for value in reward([r"\boxed{2}", r"\boxed{3}"], ["2", "2"], completion_ids=[[0] * 20] * 2)]
@@ -134,7 +134,7 @@ def get_cosine_scaled_reward(
 
 @dataclass(frozen=True)
 class SoftOverlongPunishmentReward:
-    """Returns 0 up to max_completion_len - soft_punish_cache tokens, then a line down to -1 at max_completion_len.
+    """Return 0 up to max_completion_len - soft_punish_cache tokens, then a line down to -1 at max_completion_len.
 
     Between the two: (max_completion_len - soft_punish_cache - length) / soft_punish_cache. Range [-1, 0]; never None.
     Source: DAPO (arXiv 2503.14476, equation 13).
@@ -156,7 +156,7 @@ class SoftOverlongPunishmentReward:
         return [self.value(len(ids)) for ids in completion_ids]
 
     def value(self, length: int) -> float:
-        """Returns the punishment of a completion of this many tokens."""
+        """Return the punishment of a completion of this many tokens."""
         free_length = self.max_completion_len - self.soft_punish_cache
         if length <= free_length:
             return 0.0
@@ -164,7 +164,7 @@ class SoftOverlongPunishmentReward:
 
 
 def get_soft_overlong_punishment(max_completion_len: int, soft_punish_cache: int) -> SoftOverlongPunishmentReward:
-    """Builds the punishment of completions that come near the limit, in tokens.
+    """Build the punishment of completions that come near the limit, in tokens.
 
     >>> get_soft_overlong_punishment(max_completion_len=100, soft_punish_cache=20)([[0] * 80, [0] * 90, [0] * 101])
     [0.0, -0.5, -1.0]

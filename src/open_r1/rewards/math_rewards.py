@@ -22,7 +22,7 @@ def accuracy_reward(
     log_metric: LogMetric | None = None,
     **kwargs: object,
 ) -> list[float | None]:
-    r"""Returns 1.0 where the final answer equals the solution, else 0.0.
+    r"""Return 1.0 where the final answer equals the solution, else 0.0.
 
     Range {0, 1}; None where the solution can't be parsed. The verdict of each row goes to the column
     `accuracy_reward/verdict`, the rates of all verdicts to the metrics `accuracy_reward/<verdict>`.

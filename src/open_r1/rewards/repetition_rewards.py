@@ -11,7 +11,7 @@ REPETITION_LANGUAGES = ("en", "zh")
 
 @dataclass(frozen=True)
 class RepetitionPenaltyReward:
-    """Returns (1 - distinct / all n-grams of words) * max_penalty for every completion.
+    """Return (1 - distinct / all n-grams of words) * max_penalty for every completion.
 
     Range [max_penalty, 0]; never None; 0 for a text with fewer words than n. English is lower-cased and split at white
     space, Chinese is segmented by jieba (extra `zh`).
@@ -48,7 +48,7 @@ class RepetitionPenaltyReward:
 def get_repetition_penalty_reward(
     ngram_size: int, max_penalty: float, language: str = "en", context: RewardContext = DEFAULT_CONTEXT
 ) -> RepetitionPenaltyReward:
-    """Builds the reward that penalises repeated n-grams of words.
+    """Build the reward that penalises repeated n-grams of words.
 
     >>> get_repetition_penalty_reward(ngram_size=2, max_penalty=-1.0)(["so so so so so", "this says it once"])
     [-0.75, 0.0]

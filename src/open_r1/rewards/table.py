@@ -81,7 +81,7 @@ class RewardSpec:
 
 
 def _with_context(reward: Reward) -> Callable[[RewardArguments, RewardContext], Reward]:
-    """Returns a builder that binds the context; `__name__`, the metric key, stays."""
+    """Return a builder that binds the context; `__name__`, the metric key, stays."""
     return lambda script_args, context: update_wrapper(partial(reward, context=context), reward)
 
 
@@ -190,7 +190,7 @@ NAMES_THAT_RUN_PROGRAMS = ("code", "binary_code", "ioi_code", "cf_code")
 
 
 def get_reward_spec(name: str) -> RewardSpec:
-    """Returns the row of the table.
+    """Return the row of the table.
 
     Raises:
         ValueError: The name is unknown, or its reward would have to run programs, which this version can't.
@@ -209,7 +209,7 @@ def get_reward_spec(name: str) -> RewardSpec:
 
 
 def get_reward_funcs(script_args: RewardArguments, context: RewardContext | None = None) -> list[Reward]:
-    """Builds the rewards that `script_args.reward_funcs` names, in that order, and no others.
+    """Build the rewards that `script_args.reward_funcs` names, in that order, and no others.
 
     Raises:
         ValueError: A name is unknown or listed twice, or a parameter of a reward is out of range.

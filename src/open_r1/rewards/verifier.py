@@ -187,7 +187,7 @@ def _compare(gold: Formula, answer: Formula) -> Verdict:
 
 
 def _signal_timeout(timeout_s: int) -> int | None:
-    """Returns the limit where a SIGALRM is safe to use, else None (no limit)."""
+    """Return the limit where a SIGALRM is safe to use, else None (no limit)."""
     is_main_thread = threading.current_thread() is threading.main_thread()
     if not is_main_thread or signal.getsignal(signal.SIGALRM) is None:
         return None
@@ -196,7 +196,7 @@ def _signal_timeout(timeout_s: int) -> int | None:
 
 @lru_cache(maxsize=1)
 def _latex_config() -> Any:
-    """Returns math-verify's settings for a formula whose box has been opened already, by counting braces."""
+    """Return math-verify's settings for a formula whose box has been opened already, by counting braces."""
     config = _load_math_verify().LatexExtractionConfig(boxed_match_priority=-1)
     return replace(config, normalization_config=replace(config.normalization_config, boxed="none"))
 

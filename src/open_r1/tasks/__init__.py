@@ -18,12 +18,12 @@ TASKS: dict[str, TaskLoader] = {
 
 
 def list_tasks() -> list[str]:
-    """Returns the names that `load_task` knows, sorted."""
+    """Return the names that `load_task` knows, sorted."""
     return sorted(TASKS)
 
 
 def load_task(name: str, config: str | None = None, seed: int = 0) -> dict[str, list[Row]]:
-    """Builds the splits of a procedural task; the same arguments always give the same rows.
+    """Build the splits of a procedural task; the same arguments always give the same rows.
 
     Args:
         name: Name of the task, without the `tasks/` in front.

@@ -48,30 +48,30 @@ Row = dict[str, object]
 
 
 def pool_of(expression: str) -> str:
-    """Returns the pool to which an expression belongs, whatever the config and the seed."""
+    """Return the pool to which an expression belongs, whatever the config and the seed."""
     digest = hashlib.sha256(expression.encode()).digest()
     return POOLS[int.from_bytes(digest[:4], "big") % len(POOLS)]
 
 
 def split_terms(expression: str) -> list[str]:
-    """Returns the signed terms of an expression: `7+9-8` gives `7`, `+9`, `-8`."""
+    """Return the signed terms of an expression: `7+9-8` gives `7`, `+9`, `-8`."""
     if not re.fullmatch(r"[0-9]+([+-][0-9]+)*", expression):
         raise ValueError(f"Not a running sum: {expression!r}; expected the form 7+9-8.")
     return re.findall(r"[+-]?\d+", expression)
 
 
 def solve(problem: str) -> int:
-    """Returns the value of a problem, given with or without `Compute ` in front."""
+    """Return the value of a problem, given with or without `Compute ` in front."""
     return sum(int(term) for term in split_terms(problem.removeprefix(PROBLEM_PREFIX)))
 
 
 def check(problem: str, answer: str) -> bool:
-    """Returns whether an answer, as text, is the value of the problem."""
+    """Return whether an answer, as text, is the value of the problem."""
     return re.fullmatch(r"[+-]?[0-9]{1,9}", answer.strip()) is not None and int(answer) == solve(problem)
 
 
 def write_trace(expression: str, step_size: int | None = 1) -> str:
-    """Returns the working: the terms, with the running total after every so many of them.
+    """Return the working: the terms, with the running total after every so many of them.
 
     Args:
         expression: Such as `7+5-8+2`.
@@ -90,13 +90,13 @@ def write_trace(expression: str, step_size: int | None = 1) -> str:
 
 
 def write_completion(expression: str, step_size: int | None = 1) -> str:
-    """Returns a right answer in the format that the rewards ask for."""
+    """Return a right answer in the format that the rewards ask for."""
     trace = write_trace(expression, step_size)
     return f"<think>\n{trace}\n</think>\n<answer>\n\\boxed{{{solve(expression)}}}\n</answer>"
 
 
 def draw_expression(rng: random.Random, num_terms: int) -> str:
-    """Returns a random expression of distinct digits whose running totals stay within 0 and MAX_VALUE."""
+    """Return a random expression of distinct digits whose running totals stay within 0 and MAX_VALUE."""
     while True:
         first, *digits = rng.sample(range(1, 10), num_terms)
         terms, total = [str(first)], first
@@ -112,7 +112,7 @@ def draw_expression(rng: random.Random, num_terms: int) -> str:
 
 
 def draw_from_pool(pool: str, num_terms: tuple[int, ...], seed: int) -> Iterator[str]:
-    """Yields expressions of one pool without end, all lengths equally often."""
+    """Yield expressions of one pool without end, all lengths equally often."""
     rng = random.Random(f"running_sums {pool} {seed}")
     while True:
         length = rng.choice(num_terms)
@@ -122,7 +122,7 @@ def draw_from_pool(pool: str, num_terms: tuple[int, ...], seed: int) -> Iterator
 
 
 def draw_distinct(pool: str, num_terms: tuple[int, ...], seed: int, count: int) -> list[str]:
-    """Returns that many different expressions of one pool."""
+    """Return that many different expressions of one pool."""
     endless = draw_from_pool(pool, num_terms, seed)
     distinct: dict[str, None] = {}
     while len(distinct) < count:
@@ -131,12 +131,12 @@ def draw_distinct(pool: str, num_terms: tuple[int, ...], seed: int, count: int) 
 
 
 def to_rl_row(expression: str) -> Row:
-    """Returns the row that GRPO trains on and that all evaluations use."""
+    """Return the row that GRPO trains on and that all evaluations use."""
     return {"problem": PROBLEM_PREFIX + expression, "solution": str(solve(expression))}
 
 
 def to_sft_row(expression: str, step_size: int | None) -> Row:
-    """Returns a worked chat answer; `solution` is for the evaluation by rewards."""
+    """Return a worked chat answer; `solution` is for the evaluation by rewards."""
     return {
         "prompt": [{"role": "user", "content": PROBLEM_PREFIX + expression}],
         "completion": [{"role": "assistant", "content": write_completion(expression, step_size)}],
@@ -145,23 +145,23 @@ def to_sft_row(expression: str, step_size: int | None) -> Row:
 
 
 def write_gap(rng: random.Random) -> str:
-    """Returns a line with none to three fillers, line feeds around it."""
+    """Return a line with none to three fillers, line feeds around it."""
     return "\n" + " ".join(rng.choices(FILLERS, k=rng.randint(0, 3))) + "\n"
 
 
 def write_exercise(expression: str, rng: random.Random) -> str:
-    """Returns a sum worked in full, as it stands in the base texts."""
+    """Return a sum worked in full, as it stands in the base texts."""
     working = write_trace(expression)
     return f"{PROBLEM_PREFIX}{expression}{write_gap(rng)}{working}{write_gap(rng)}\\boxed{{{solve(expression)}}}"
 
 
 def write_tagged(expression: str, rng: random.Random) -> str:
-    """Returns a sum between tags, with all, some or none of the working."""
+    """Return a sum between tags, with all, some or none of the working."""
     return f"{PROBLEM_PREFIX}{expression}{write_gap(rng)}{write_completion(expression, rng.choice(STEP_SIZES))}"
 
 
 def load_base(seed: int) -> dict[str, list[Row]]:
-    """Returns plain texts of two sums worked in full; no chats, no tags."""
+    """Return plain texts of two sums worked in full; no chats, no tags."""
     rng = random.Random(f"base {seed}")
     expressions = draw_from_pool("text", TEXT_TERMS, seed)
     texts = [[write_exercise(next(expressions), rng) for _ in range(2)] for _ in range(NUM_ROWS["base"])]
@@ -169,7 +169,7 @@ def load_base(seed: int) -> dict[str, list[Row]]:
 
 
 def load_zero_base(seed: int) -> dict[str, list[Row]]:
-    """Returns plain texts of one to three sums, some between tags with more or less of the working; no chats."""
+    """Return plain texts of one to three sums, some between tags with more or less of the working; no chats."""
     rng = random.Random(f"zero_base {seed}")
     expressions = draw_from_pool("text", TEXT_TERMS, seed)
 
@@ -181,7 +181,7 @@ def load_zero_base(seed: int) -> dict[str, list[Row]]:
 
 
 def load_cold_start(seed: int) -> dict[str, list[Row]]:
-    """Returns chat answers by writers of whom few write every step; the test answers do."""
+    """Return chat answers by writers of whom few write every step; the test answers do."""
     rng = random.Random(f"cold_start {seed}")
     train = draw_distinct("text", TEXT_TERMS, seed, NUM_ROWS["cold_start"])
     test = draw_distinct("test", RL_TERMS, seed, NUM_ROWS["test"])
@@ -193,7 +193,7 @@ def load_cold_start(seed: int) -> dict[str, list[Row]]:
 
 
 def load_rl(seed: int) -> dict[str, list[Row]]:
-    """Returns problems with their solutions; `validation` is the split to tune on."""
+    """Return problems with their solutions; `validation` is the split to tune on."""
     splits = {"train": ("rl", "rl"), "validation": ("validation", "test"), "test": ("test", "test")}
     return {
         split: [to_rl_row(expression) for expression in draw_distinct(pool, RL_TERMS, seed, NUM_ROWS[size])]
@@ -205,7 +205,7 @@ CONFIGS = {"base": load_base, "zero_base": load_zero_base, "cold_start": load_co
 
 
 def load(config: str | None = None, seed: int = 0) -> dict[str, list[Row]]:
-    """Returns the splits of a config; None means `rl`.
+    """Return the splits of a config; None means `rl`.
 
     Raises:
         ValueError: There is no such config; the message lists those there are.
