@@ -2,6 +2,7 @@
 """What a run does, and leaves alone, before its first step."""
 
 import json
+import shutil
 
 import pytest
 
@@ -60,3 +61,10 @@ def test_publishing_without_weights_leaves_the_older_model_alone(tmp_path):
         publish(tmp_path / "new", tmp_path / "out")
     assert (tmp_path / "out" / "model.safetensors").read_text(encoding="utf-8") == "old"
     assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_grpo_of_two_processes_is_not_resumed_by_one(tiny, tmp_path):
+    tiny.train("grpo", tmp_path, max_steps=2)
+    shutil.copy(tmp_path / "checkpoint-2/rollout_state_0.pt", tmp_path / "checkpoint-2/rollout_state_1.pt")
+    with pytest.raises(ValueError, match="saved by 2 processes, and now 1"):
+        tiny.train("grpo", tmp_path, max_steps=4)

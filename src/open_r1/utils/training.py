@@ -139,7 +139,8 @@ def _set_up_logging(training_args: SFTConfig | GRPOConfig) -> None:
         handlers=[logging.StreamHandler(sys.stdout)],
         level=logging.WARNING,
     )
-    logging.getLogger("open_r1").setLevel(level)
+    # What we have to say is said once; errors of any process are raised.
+    logging.getLogger("open_r1").setLevel(level if training_args.process_index == 0 else logging.ERROR)
     datasets.utils.logging.set_verbosity(level)
     transformers.utils.logging.set_verbosity(level)
     if training_args.process_index != 0 or "compact_progress" in training_args.callbacks:
