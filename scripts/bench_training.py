@@ -93,8 +93,8 @@ def parse_command_line() -> argparse.Namespace:
     )
     sections = ["overhead", "imports", "throughput"]
     parser.add_argument("--sections", nargs="+", choices=sections, default=sections, help="default: all")
-    parser.add_argument("--pairs", type=int, default=10, help="interleaved pairs per script (default: 10)")
-    parser.add_argument("--steps", type=int, default=25, help="optimizer steps of a run (default: 25)")
+    parser.add_argument("--pairs", type=int, default=16, help="interleaved pairs per script (default: 16)")
+    parser.add_argument("--steps", type=int, default=40, help="optimizer steps of a run (default: 40)")
     parser.add_argument("--model", choices=sorted(SHAPES), default="demo", help="throughput: shape (default: demo)")
     parser.add_argument("--batch_size", type=int, default=16, help="throughput: sequences per device (default: 16)")
     parser.add_argument("--max_length", type=int, default=256, help="throughput: tokens per sequence (default: 256)")
@@ -113,8 +113,8 @@ def command_line(folder: Path, task: str, steps: int, **changes: object) -> list
     if task == "sft":
         settings |= {"dataset_config": "cold_start", "per_device_train_batch_size": 16, "max_length": 128}
     else:
-        settings |= {"dataset_config": "rl", "dataset_prompt_column": "problem", "per_device_train_batch_size": 64,
-                     "num_generations": 8, "max_completion_length": 32, "reward_funcs": "accuracy format"}  # fmt: skip
+        settings |= {"dataset_config": "rl", "dataset_prompt_column": "problem", "per_device_train_batch_size": 32,
+                     "num_generations": 8, "max_completion_length": 24, "reward_funcs": "accuracy format"}  # fmt: skip
     settings |= changes
     return [word for name, value in settings.items() for word in (f"--{name}", *str(value).split(" "))]
 
@@ -221,7 +221,7 @@ def throughput_table(folder: Path, args: argparse.Namespace) -> list[str]:
     parameters = save_random_model(folder / "model", args.model)
     data = folder / "texts.jsonl"
     generator = random.Random(0)
-    row = " ".join(str(generator.randrange(100)) for _ in range(args.max_length))
+    row = " ".join(str(generator.randrange(100)) for _ in range(args.max_length // 2))
     data.write_text(f'{{"text": "{row}"}}\n' * 4 * args.batch_size, encoding="utf-8")
     words = command_line(
         folder, "sft", args.steps, dataset_name=data, dataset_config="default", gradient_checkpointing="true",
@@ -253,7 +253,7 @@ def grpo_throughput(folder: Path, args: argparse.Namespace) -> list[str]:
              for name in ("generate", "reward", "update")}  # fmt: skip
     total = statistics.median(np.diff(timer.wall)[2:])
     shares = ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in split.items())
-    return [f"| grpo.py ({shares}) | 64 completions of <= {length} | {speed:,.0f} "
+    return [f"| grpo.py ({shares}) | 32 completions of <= {length} | {speed:,.0f} "
             f"| {peak_memory_gb():.2f} GB | - |"]  # fmt: skip
 
 
