@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documents keep their promises: no placeholders, no dead links, a README that can be read in one go."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LISTING = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
+DOCUMENTS = LISTING.stdout.split()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_document_has_no_placeholder(name):
+    assert re.findall(r"@[A-Z_]{3,}@", (ROOT / name).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_relative_links_lead_somewhere(name):
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", (ROOT / name).read_text(encoding="utf-8"))
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not ((ROOT / name).parent / target).exists()] == []
+
+
+def test_readme_is_short():
+    assert "README.md" in DOCUMENTS
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 250
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "assets" / "benchmarks").glob("*.md")), ids=lambda path: path.name)
+def test_measured_table_names_its_command(path):
+    assert re.search(r"Made by `python [^`]+`", path.read_text(encoding="utf-8"))
