@@ -30,8 +30,10 @@ REQUIRED_GRPO = {
     "use_vllm",
 }
 # What matters only at full size, where models and data come from the hub and a GPU does the arithmetic.
-REQUIRED_FULL_SIZE = {"model_revision", "dataset_revision", "use_peft", "bf16", "gradient_checkpointing_kwargs",
-                      "use_liger_kernel", "hub_model_id", "hub_model_revision", "hub_strategy", "save_total_limit"}  # fmt: skip
+REQUIRED_FULL_SIZE = {
+    *("model_revision", "dataset_revision", "use_peft", "bf16", "gradient_checkpointing_kwargs", "use_liger_kernel"),
+    *("hub_model_id", "hub_model_revision", "hub_strategy", "save_total_limit"),
+}
 TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
 
 
