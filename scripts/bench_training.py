@@ -4,9 +4,9 @@
     python scripts/bench_training.py --table assets/benchmarks/training.md       # as `make bench_training`
     python scripts/bench_training.py --sections throughput --model qwen2.5-1.5b  # on a GPU, random weights
 
-overhead     sft.py and grpo.py against TRL's trainers with the same settings, data and rewards; interleaved pairs in
-             one process, CPU seconds per optimizer step (whatever else the machine does), median difference with a
-             95 % bootstrap interval over pairs.
+overhead     sft.py and grpo.py against TRL's trainers with the same settings, data and rewards: both train in one
+             process and take turns step by step, so that what drifts on the machine touches both alike; CPU seconds
+             of a step, median of the paired differences with a 95 % bootstrap interval.
 imports      seconds that each package adds to the start of a training script (its own modules, children excluded).
 throughput   tokens/s, peak memory and, on a GPU, model FLOPs utilisation (6 x parameters x tokens/s over the peak).
 """
@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -70,20 +71,82 @@ PACKAGES = (
 
 
 class StepTimer(TrainerCallback):
-    """Notes CPU and wall seconds at the end of each optimizer step."""
+    """Notes CPU and wall seconds of every optimizer step, from the end of one to the end of the next.
 
-    def __init__(self) -> None:
+    With `turns`, a training waits after each step until the other one has done its step.
+    """
+
+    def __init__(self, turns: "Turns | None" = None) -> None:
+        self.turns = turns
         self.cpu: list[float] = []
         self.wall: list[float] = []
+        self._started = (0.0, 0.0)
+
+    def on_train_begin(self, *args: object, **kwargs: object) -> None:
+        """Wait for the first turn."""
+        self._wait_and_start()
 
     def on_step_end(self, *args: object, **kwargs: object) -> None:
-        """Take the times."""
-        self.cpu.append(time.process_time())
-        self.wall.append(time.perf_counter())
+        """Take the times of the step and pass the turn on."""
+        self.cpu.append(time.process_time() - self._started[0])
+        self.wall.append(time.perf_counter() - self._started[1])
+        self._wait_and_start()
 
-    def cpu_per_step(self) -> float:
-        """Return the median CPU seconds of a step; the first three warm up."""
-        return statistics.median(np.diff(self.cpu)[2:])
+    def _wait_and_start(self) -> None:
+        if self.turns is not None:
+            self.turns.pass_on()
+        self._started = (time.process_time(), time.perf_counter())
+
+
+class Turns:
+    """Two trainings in two threads of a process, of which only one runs at any time."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._waiting: list[threading.Thread] = []
+        self._threads: list[threading.Thread] = []
+        self._active: threading.Thread | None = None
+        self._errors: list[BaseException] = []
+
+    def run(self, trainings: list[Callable[[], object]]) -> None:
+        """Run the trainings to their ends, setting them up one after the other."""
+        for training in trainings:
+            thread = threading.Thread(target=self._run_one, args=(training,))
+            with self._condition:
+                self._threads.append(thread)
+                self._active = thread
+            thread.start()
+            with self._condition:
+                self._condition.wait_for(lambda thread=thread: thread in self._waiting or not thread.is_alive())
+        with self._condition:
+            self._active = self._threads[0]
+            self._condition.notify_all()
+        for thread in self._threads:
+            thread.join()
+        if self._errors:
+            raise self._errors[0]
+
+    def pass_on(self) -> None:
+        """Let the other training run; return when it is this one's turn again."""
+        me = threading.current_thread()
+        with self._condition:
+            self._waiting.append(me)
+            others = [thread for thread in self._threads if thread is not me]
+            if others:
+                self._active = others[0]
+            self._condition.notify_all()
+            self._condition.wait_for(lambda: len(self._threads) == 2 and self._active is me)
+            self._waiting.remove(me)
+
+    def _run_one(self, training: Callable[[], object]) -> None:
+        try:
+            training()
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            self._errors.append(error)
+        finally:
+            with self._condition:
+                self._active = next((t for t in self._threads if t is not threading.current_thread()), None)
+                self._condition.notify_all()
 
 
 def parse_command_line() -> argparse.Namespace:
@@ -93,8 +156,8 @@ def parse_command_line() -> argparse.Namespace:
     )
     sections = ["overhead", "imports", "throughput"]
     parser.add_argument("--sections", nargs="+", choices=sections, default=sections, help="default: all")
-    parser.add_argument("--pairs", type=int, default=16, help="interleaved pairs per script (default: 16)")
-    parser.add_argument("--steps", type=int, default=40, help="optimizer steps of a run (default: 40)")
+    parser.add_argument("--pairs", type=int, default=300, help="overhead: pairs of steps per script (default: 300)")
+    parser.add_argument("--steps", type=int, default=40, help="throughput: optimizer steps of a run (default: 40)")
     parser.add_argument("--model", choices=sorted(SHAPES), default="demo", help="throughput: shape (default: demo)")
     parser.add_argument("--batch_size", type=int, default=16, help="throughput: sequences per device (default: 16)")
     parser.add_argument("--max_length", type=int, default=256, help="throughput: tokens per sequence (default: 256)")
@@ -126,71 +189,63 @@ def silence() -> Iterator[None]:
         yield
 
 
-def run_ours(task: str, words: list[str]) -> StepTimer:
+def run_ours(task: str, words: list[str], timer: StepTimer) -> None:
     """Run one of our scripts with the timer among its callbacks."""
-    timer = StepTimer()
     CALLBACKS["step_timer"] = lambda model_config: timer
     words = [*words, "--callbacks", "step_timer"]
-    with silence():
-        if task == "sft":
-            sft.main(*parse_args(SFTScriptArguments, SFTConfig, words))
-        else:
-            grpo.main(*parse_args(GRPOScriptArguments, GRPOConfig, words))
-    return timer
+    if task == "sft":
+        sft.main(*parse_args(SFTScriptArguments, SFTConfig, words))
+    else:
+        grpo.main(*parse_args(GRPOScriptArguments, GRPOConfig, words))
 
 
-def run_bare(task: str, words: list[str]) -> StepTimer:
+def run_bare(task: str, words: list[str], timer: StepTimer) -> None:
     """Run TRL's own trainer with the same model, data, rewards and settings."""
-    timer = StepTimer()
     classes = (SFTScriptArguments, SFTConfig) if task == "sft" else (GRPOScriptArguments, GRPOConfig)
     script_args, training_args, model_args = parse_args(*classes, words)
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
     model = AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path, dtype=torch.float32)
     rows = get_dataset(script_args)["train"]
+    common = {"processing_class": tokenizer, "callbacks": [timer]}
     if task == "sft":
         rows = rows.select_columns(["prompt", "completion"])
-        trainer = trl.SFTTrainer(
-            model, training_args, train_dataset=rows, processing_class=tokenizer, callbacks=[timer]
-        )
+        trainer = trl.SFTTrainer(model, training_args, train_dataset=rows, **common)
     else:
         rows = rows.map(lambda row: {"prompt": build_prompt(row["problem"], None)})
         rewards = get_reward_funcs(script_args, RewardContext(num_generations=training_args.num_generations))
-        trainer = trl.GRPOTrainer(
-            model, rewards, training_args, train_dataset=rows, processing_class=tokenizer, callbacks=[timer]
-        )
-    with silence():
-        trainer.train()
-    return timer
+        trainer = trl.GRPOTrainer(model, rewards, training_args, train_dataset=rows, **common)
+    trainer.train()
 
 
-def measure_overhead(folder: Path, task: str, pairs: int, steps: int) -> dict[str, float]:
+def measure_overhead(folder: Path, task: str, pairs: int) -> dict[str, float]:
     """Return CPU milliseconds per step of bare TRL, and what ours adds, with a 95 % interval."""
-    words = command_line(folder, task, steps)
-    bare, added = [], []
-    for pair in range(pairs):
-        # The order alternates, so that what drifts (caches, clock) touches both alike.
-        runs: dict[str, Callable[[str, list[str]], StepTimer]] = {"bare": run_bare, "ours": run_ours}
-        order = ["bare", "ours"] if pair % 2 == 0 else ["ours", "bare"]
-        ms = {name: 1000 * runs[name](task, words).cpu_per_step() for name in order}
-        bare.append(ms["bare"])
-        added.append(ms["ours"] - ms["bare"])
-        print(f"{task} pair {pair + 1}/{pairs}: bare {ms['bare']:.2f} ms, ours {ms['ours']:.2f} ms", file=sys.stderr)
+    warm_up = 5
+    turns = Turns()
+    bare, ours = StepTimer(turns), StepTimer(turns)
+    steps = pairs + warm_up
+    with silence():
+        turns.run([
+            lambda: run_bare(task, command_line(folder, task, steps, output_dir=folder / f"{task}_bare"), bare),
+            lambda: run_ours(task, command_line(folder, task, steps), ours),
+        ])  # fmt: skip
+    added_ms = 1000 * (np.array(ours.cpu) - np.array(bare.cpu))[warm_up:]
     generator = np.random.default_rng(0)
-    medians = np.median(generator.choice(added, size=(5000, len(added))), axis=1)
+    medians = np.median(generator.choice(added_ms, size=(5000, len(added_ms))), axis=1)
     low, high = np.percentile(medians, [2.5, 97.5])
-    return {"bare_ms": statistics.median(bare), "added_ms": statistics.median(added), "low_ms": low, "high_ms": high}
+    bare_ms = 1000 * statistics.median(bare.cpu[warm_up:])
+    return {"bare_ms": bare_ms, "added_ms": float(np.median(added_ms)), "low_ms": low, "high_ms": high}
 
 
 def overhead_table(folder: Path, args: argparse.Namespace) -> list[str]:
     """Return the overhead section as Markdown lines."""
     lines = [
-        f"{args.pairs} interleaved pairs of {args.steps} steps, CPU milliseconds per optimizer step.",
+        f"{args.pairs} pairs of optimizer steps, one of each kind in turn; CPU milliseconds per step.",
         "",
         "| script | bare TRL | ours adds (median, 95 %) | upper end | reach |",
         "|---|---|---|---|---|",
     ]
     for task in ("sft", "grpo"):
-        found = measure_overhead(folder, task, args.pairs, args.steps)
+        found = measure_overhead(folder, task, args.pairs)
         share = 100 * found["high_ms"] / found["bare_ms"]
         reach = "<= 5 ms (step < 250 ms)" if found["bare_ms"] < 250 else "<= 2 %"
         lines.append(f"| {task}.py | {found['bare_ms']:.1f} | {found['added_ms']:+.2f} ({found['low_ms']:+.2f} to "
@@ -228,10 +283,12 @@ def throughput_table(folder: Path, args: argparse.Namespace) -> list[str]:
         per_device_train_batch_size=args.batch_size, max_length=args.max_length,
     )  # fmt: skip
     reset_peak_memory()
-    timer = run_ours("sft", words)
+    timer = StepTimer()
+    with silence():
+        run_ours("sft", words, timer)
     memory = peak_memory_gb()
     tokens = args.batch_size * args.max_length
-    per_second = tokens / statistics.median(np.diff(timer.wall)[2:])
+    per_second = tokens / statistics.median(timer.wall[3:])
     device = describe_device()
     peak = next((flops for name, flops in PEAK_FLOPS.items() if name in device), None)
     mfu = f"{100 * 6 * parameters * per_second / peak:.1f} %" if peak else "- (no GPU)"
@@ -245,13 +302,15 @@ def grpo_throughput(folder: Path, args: argparse.Namespace) -> list[str]:
     """Return the row of GRPO with transformers generation: tokens of prompts and completions per second."""
     length = min(args.max_length, 128)
     reset_peak_memory()
-    timer = run_ours("grpo", command_line(folder, "grpo", max(6, args.steps // 3), max_completion_length=length))
+    timer = StepTimer()
+    with silence():
+        run_ours("grpo", command_line(folder, "grpo", max(6, args.steps // 3), max_completion_length=length), timer)
     state = (folder / "grpo" / "trainer_state.json").read_text(encoding="utf-8")
     history = [line for line in json.loads(state)["log_history"] if "tokens_per_second" in line]
     speed = statistics.median(line["tokens_per_second"] for line in history[2:])
     split = {name: statistics.median(line[f"time/{name}_s"] for line in history[2:])
              for name in ("generate", "reward", "update")}  # fmt: skip
-    total = statistics.median(np.diff(timer.wall)[2:])
+    total = statistics.median(timer.wall[3:])
     shares = ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in split.items())
     return [f"| grpo.py ({shares}) | 32 completions of <= {length} | {speed:,.0f} "
             f"| {peak_memory_gb():.2f} GB | - |"]  # fmt: skip
