@@ -32,9 +32,12 @@ def run_demo(output_dir, *words):
 def demo(tmp_path_factory):
     """Output folder and printed text of a shortened demo."""
     output_dir = tmp_path_factory.mktemp("a demo") / "out"
-    words = []
+    return output_dir, run_demo(output_dir, *shorter_words())
+
+
+def shorter_words():
     words = [f"{stage}:{name}={value}" for stage, settings in SHORTER.items() for name, value in settings.items()]
-    return output_dir, run_demo(output_dir, *(part for word in words for part in ("--override", word)))
+    return [part for word in words for part in ("--override", word)]
 
 
 def history(stage_dir):
@@ -69,6 +72,23 @@ def test_an_interrupted_demo_goes_on_behind_its_finished_stages(demo):
     output_dir, _ = demo
     before = (output_dir / "base/model.safetensors").stat().st_mtime
     (output_dir / "metrics.json").unlink()  # as if it had been killed at the very end
-    run_demo(output_dir)
+    run_demo(output_dir, *shorter_words())
     assert (output_dir / "metrics.json").is_file()
     assert (output_dir / "base/model.safetensors").stat().st_mtime == before
+
+
+def test_a_demo_with_other_settings_starts_afresh(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "scripts")
+    from demo import open_output_dir
+
+    output_dir = tmp_path / "demo"
+    open_output_dir(output_dir, {"seed": 0})
+    (output_dir / "base").mkdir()
+    open_output_dir(output_dir, {"seed": 0})  # interrupted: goes on
+    assert (output_dir / "base").is_dir()
+    open_output_dir(output_dir, {"seed": 3})
+    assert not (output_dir / "base").exists()
+    assert (tmp_path / "demo-previous/base").is_dir()
+    (output_dir / "metrics.json").touch()  # finished
+    open_output_dir(output_dir, {"seed": 3})
+    assert not (output_dir / "metrics.json").exists()
