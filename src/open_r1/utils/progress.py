@@ -49,7 +49,9 @@ class CompactProgressCallback(TrainerCallback):
         if self._bar is not None and logs is not None:
             found = {short: logs[key] for key, short in _SHOWN.items() if logs.get(key) is not None}
             if found:
-                self._bar.set_postfix({name: f"{value:.4g}" for name, value in found.items()})
+                self._bar.set_postfix(
+                    {name: f"{value:,.0f}" if value >= 1000 else f"{value:.4g}" for name, value in found.items()}
+                )
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
