@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every run that cannot work stops before a model loads: the model folder of these tests has no weights to load."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ REFUSED = {
         "grpo", {"max_completion_length": CONTEXT_TOKENS}, rf"{CONTEXT_TOKENS} tokens for prompt and completion"),
     "prompt and completion beyond the context": ("grpo", {"max_prompt_length": 250}, r"250.*exceed.*256"),
     "rows of SFT beyond the context": ("sft", {"max_length": 257}, r"max_length.*257.*256"),
-    "rewards of SFT that are never measured": ("sft", {"eval_reward_funcs": ["accuracy"]}, r"do_eval: true"),
+    "tracker that is not installed": ("sft", {"report_to": "trackio"}, r"trackio.*EXTRAS=tracking"),
     "no room for the completions of SFT's evaluation": (
         "sft", {**SAMPLED, "eval_max_completion_length": 256}, r"eval_max_completion_length.*256 tokens for prompt"),
     "missing column of a reward of SFT": (
@@ -93,6 +94,8 @@ REFUSED = {
 def test_run_that_cannot_work_stops_before_the_model_loads(weightless, tmp_path, case):
     if case in NEEDS_A_MACHINE_WITHOUT and torch.cuda.is_available():
         pytest.skip("needs a machine without a GPU")
+    if case == "tracker that is not installed" and importlib.util.find_spec("trackio") is not None:
+        pytest.skip("needs an environment without the extra tracking")
     kind, settings, message = REFUSED[case]
     files = {
         "TRAIN": weightless.data / "train.jsonl",
@@ -160,6 +163,12 @@ def test_fsdp_that_would_not_happen_is_refused(weightless, tmp_path, monkeypatch
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(RuntimeError, match=r"FSDP needs one GPU per process"):
         check_processes(training_args)
+
+
+def test_rewards_of_sft_that_are_never_measured_are_a_warning(weightless, tmp_path, caplog):
+    with pytest.raises(OSError, match=NO_WEIGHTS):
+        weightless.train("sft", tmp_path / "output", eval_reward_funcs=["accuracy"])
+    assert "`eval_reward_funcs` has no effect" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["sft", "grpo"])

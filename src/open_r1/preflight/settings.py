@@ -33,17 +33,19 @@ def check_sft_settings(
     _check_common(training_args, model_args)
     get_reward_funcs(script_args)  # names and parameters of `eval_reward_funcs`
     if script_args.eval_reward_funcs and not is_evaluated(training_args):
-        raise ValueError("`eval_reward_funcs` is set, but nothing is evaluated: set `do_eval: true`.")
+        logger.warning("`eval_reward_funcs` has no effect without an evaluation: set `do_eval: true`.")
     if training_args.eval_greedy and not script_args.eval_reward_funcs:
         logger.warning("`eval_greedy: true` has no effect without rewards to measure: set `eval_reward_funcs`.")
-    _refuse_generation_under_fsdp(bool(script_args.eval_reward_funcs), "leave out `eval_reward_funcs`")
+    _refuse_generation_under_fsdp(
+        bool(script_args.eval_reward_funcs) and is_evaluated(training_args), "leave out `eval_reward_funcs`"
+    )
     context = context_length(training_args, model_args)
     if context is not None and training_args.max_length is not None and training_args.max_length > context:
         raise ValueError(
             f"`max_length` is {training_args.max_length} tokens, but {model_args.model_name_or_path} was made for "
             f"{context} (max_position_embeddings): lower it, or train a model with a longer context."
         )
-    if context is None or not script_args.eval_reward_funcs:
+    if context is None or not (script_args.eval_reward_funcs and is_evaluated(training_args)):
         return None
     room = context - script_args.eval_max_completion_length
     if room <= 0:
@@ -109,6 +111,13 @@ def _check_common(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig
             )
     if (model_args.load_in_4bit or model_args.load_in_8bit) and importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError("`load_in_4bit`/`load_in_8bit` need bitsandbytes: `make install EXTRAS=train`.")
+    ours = [name for name in training_args.report_to if name in ("wandb", "trackio", "tensorboard")]
+    missing = [name for name in ours if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f"`report_to` names {missing}, which are not installed: `make install EXTRAS=tracking`, or set "
+            "`report_to: none`."
+        )
     if training_args.benchmarks:
         raise ValueError(
             f"`benchmarks: {training_args.benchmarks}`: this version cannot submit benchmark jobs yet. Remove the "

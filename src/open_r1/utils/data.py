@@ -204,7 +204,8 @@ def require_split(dataset: DatasetDict, split: str, purpose: str) -> Dataset:
         ValueError: It does not; the message lists the splits and says what the split is for.
     """
     if split not in dataset:
-        raise ValueError(f"No split {split!r} for {purpose}. Splits found: {sorted(dataset)}")
+        way_out = "" if purpose == "training" else ". Name another split, or turn it off (`--do_eval false`)"
+        raise ValueError(f"No split {split!r} for {purpose}. Splits found: {sorted(dataset)}{way_out}")
     if len(dataset[split]) == 0:
         raise ValueError(f"The split {split!r} for {purpose} has no rows.")
     return dataset[split]

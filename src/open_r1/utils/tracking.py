@@ -75,7 +75,12 @@ def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
         changed = [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in _LEARNING_KEYS
                    if before.get(key) != now.get(key)]  # fmt: skip
         if changed:
-            logger.warning("Settings differ from the last run in %s:\n  %s", output_dir, "\n  ".join(changed))
+            logger.warning(
+                "Settings differ from the last run in %s (a checkpoint keeps its optimizer, learning rate and "
+                "schedule):\n  %s",
+                output_dir,
+                "\n  ".join(changed),
+            )
     output_dir.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"runs": [*runs, run]}, indent=1, ensure_ascii=False), encoding="utf-8")
