@@ -18,6 +18,7 @@ from open_r1.rewards.base import (
     THINK_OPEN,
     Completion,
     RewardContext,
+    completion_text,
     completion_texts,
 )
 
@@ -69,6 +70,71 @@ def format_reward(
     [1.0, 0.0]
     """
     return [0.0 if split_strict_format(text) is None else 1.0 for text in completion_texts(completions, context)]
+
+
+def split_soft_format(text: str) -> tuple[str, str] | None:
+    r"""Return (reasoning, answer), stripped, of a think and an answer block with any white space around, or None.
+
+    >>> split_soft_format("\n<think>2 + 2</think>\n\n<answer> 4 </answer>")
+    ('2 + 2', '4')
+    """
+    text = text.strip()
+    if any(text.count(tag) != 1 for tag in _TAGS):
+        return None
+    think_end, answer_start = text.find(THINK_CLOSE), text.find(ANSWER_OPEN)
+    if not text.startswith(THINK_OPEN) or not text.endswith(ANSWER_CLOSE) or answer_start < think_end:
+        return None
+    if text[think_end + len(THINK_CLOSE) : answer_start].strip():
+        return None
+    reasoning = text[len(THINK_OPEN) : think_end].strip()
+    answer = text[answer_start + len(ANSWER_OPEN) : len(text) - len(ANSWER_CLOSE)].strip()
+    return (reasoning, answer) if reasoning and answer else None
+
+
+def soft_format_reward(
+    completions: Sequence[Completion], *, context: RewardContext = DEFAULT_CONTEXT, **kwargs: object
+) -> list[float | None]:
+    r"""Return 1.0 for a think block and then an answer block, with white space as one likes, else 0.0.
+
+    Each tag once, nothing but white space outside the blocks, neither blank: `format_reward` without its line breaks.
+    A think tag that the template opens is counted in, and what stands before it there isn't held against the model.
+    Range {0, 1}; never None. Source: the format reward of DeepSeek-R1 (arXiv 2501.12948, section 2.2.2).
+
+    >>> soft_format_reward(["<think>2 + 2</think> <answer>4</answer>", "<think>2 + 2</think> So <answer>4</answer>"])
+    [1.0, 0.0]
+    """
+    return [0.0 if split_soft_format(text) is None else 1.0 for text in _texts_from_think_tag(completions, context)]
+
+
+def think_format_reward(
+    completions: Sequence[Completion], *, context: RewardContext = DEFAULT_CONTEXT, **kwargs: object
+) -> list[float | None]:
+    r"""Return 1.0 for one think block and then an answer without answer tags, else 0.0.
+
+    The layout of DeepSeek-R1 and its distilled models: `<think>`, reasoning, `</think>`, answer, neither part blank,
+    nothing but white space before. A think tag that the template opens is counted in (`context`).
+    Range {0, 1}; never None. Source: the output format of DeepSeek-R1 (arXiv 2501.12948, section 2.3.1).
+
+    >>> think_format_reward(["<think>\n2 + 2\n</think>\n\nIt is 4.", "<think>\n2 + 2\n</think>", "It is 4."])
+    [1.0, 0.0, 0.0]
+    """
+    return [1.0 if _is_think_format(text) else 0.0 for text in _texts_from_think_tag(completions, context)]
+
+
+def _is_think_format(text: str) -> bool:
+    text = text.strip()
+    if text.count(THINK_OPEN) != 1 or text.count(THINK_CLOSE) != 1 or not text.startswith(THINK_OPEN):
+        return False
+    reasoning, _, answer = text.removeprefix(THINK_OPEN).partition(THINK_CLOSE)
+    has_tags = ANSWER_OPEN in answer or ANSWER_CLOSE in answer
+    return bool(reasoning.strip()) and bool(answer.strip()) and not has_tags
+
+
+def _texts_from_think_tag(completions: Sequence[Completion], context: RewardContext) -> list[str]:
+    """Return the texts without what the prompt says before the think tag it opens, such as "Let me think." """
+    prefix = context.completion_prefix
+    said_before = prefix[: prefix.rfind(THINK_OPEN)] if THINK_OPEN in prefix else ""
+    return [completion_text(completion, context).removeprefix(said_before) for completion in completions]
 
 
 def tag_count_reward(

@@ -1,12 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The penalty for saying the same thing again."""
+"""Penalties for saying the same thing again, counted in words or in token ids.
 
-from collections.abc import Callable, Sequence
+Different from arXiv 2502.03373: its penalty for every repeated token (the dense form) can't be had from a reward,
+which gives a completion one number. This is its sparse form.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from open_r1.rewards.base import DEFAULT_CONTEXT, Completion, RewardContext, completion_texts
 
 REPETITION_LANGUAGES = ("en", "zh")
+
+
+def repeated_share(units: Sequence[Hashable], ngram_size: int) -> float:
+    """Return 1 - distinct / all n-grams of words or token ids; 0 where there are fewer units than n.
+
+    >>> repeated_share([5, 5, 5, 5, 5], 2), repeated_share([1, 2, 3], 2), repeated_share([1], 2)
+    (0.75, 0.0, 0.0)
+    """
+    num_ngrams = len(units) - ngram_size + 1
+    if num_ngrams < 1:
+        return 0.0
+    distinct = {tuple(units[start : start + ngram_size]) for start in range(num_ngrams)}
+    return 1 - len(distinct) / num_ngrams
+
+
+def check_repetition_options(ngram_size: int, max_penalty: float) -> None:
+    """Raise a ValueError for a penalty that rewards, or an n-gram of nothing."""
+    if max_penalty > 0:
+        raise ValueError(f"max_penalty {max_penalty} should not be positive")
+    if ngram_size < 1:
+        raise ValueError(f"ngram_size must be at least 1, got {ngram_size}")
 
 
 @dataclass(frozen=True)
@@ -26,23 +51,13 @@ class RepetitionPenaltyReward:
     __name__ = "repetition_penalty_reward"
 
     def __post_init__(self) -> None:
-        if self.max_penalty > 0:
-            raise ValueError(f"max_penalty {self.max_penalty} should not be positive")
-        if self.ngram_size < 1:
-            raise ValueError(f"ngram_size must be at least 1, got {self.ngram_size}")
+        check_repetition_options(self.ngram_size, self.max_penalty)
         _word_splitter(self.language)
 
     def __call__(self, completions: Sequence[Completion], **kwargs: object) -> list[float | None]:
         split = _word_splitter(self.language)
-        return [self._penalty(split(text)) for text in completion_texts(completions, self.context)]
-
-    def _penalty(self, words: list[str]) -> float:
-        num_ngrams = len(words) - self.ngram_size + 1
-        if num_ngrams < 1:
-            return 0.0
-        distinct = {tuple(words[start : start + self.ngram_size]) for start in range(num_ngrams)}
-        repeated = num_ngrams - len(distinct)
-        return repeated / num_ngrams * self.max_penalty if repeated else 0.0
+        shares = [repeated_share(split(text), self.ngram_size) for text in completion_texts(completions, self.context)]
+        return [share * self.max_penalty if share else 0.0 for share in shares]
 
 
 def get_repetition_penalty_reward(
@@ -54,6 +69,37 @@ def get_repetition_penalty_reward(
     [-0.75, 0.0]
     """
     return RepetitionPenaltyReward(ngram_size, max_penalty, language, context)
+
+
+@dataclass(frozen=True)
+class TokenRepetitionReward:
+    """Return (1 - distinct / all n-grams of token ids) * max_penalty for every completion.
+
+    Needs no word splitting, so it serves any language. Range [max_penalty, 0]; never None; 0 for a completion of fewer
+    tokens than n. Small n-grams recur in any long text: n = 40 sees loops alone, n = 3 sees length too.
+    Source: Demystifying Long Chain-of-Thought Reasoning (arXiv 2502.03373, appendix C.2), which takes n = 40.
+    """
+
+    ngram_size: int = 40
+    max_penalty: float = -1.0
+
+    __name__ = "token_repetition_reward"
+
+    def __post_init__(self) -> None:
+        check_repetition_options(self.ngram_size, self.max_penalty)
+
+    def __call__(self, completion_ids: Sequence[Sequence[int]], **kwargs: object) -> list[float | None]:
+        shares = [repeated_share(ids, self.ngram_size) for ids in completion_ids]
+        return [share * self.max_penalty if share else 0.0 for share in shares]
+
+
+def get_token_repetition_reward(ngram_size: int = 40, max_penalty: float = -1.0) -> TokenRepetitionReward:
+    """Build the reward that penalises repeated n-grams of token ids.
+
+    >>> get_token_repetition_reward(ngram_size=2)(completion_ids=[[1, 2, 3, 4], [5, 5, 5, 5, 5]])
+    [0.0, -0.75]
+    """
+    return TokenRepetitionReward(ngram_size, max_penalty)
 
 
 def _word_splitter(language: str) -> Callable[[str], list[str]]:
