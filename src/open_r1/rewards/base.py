@@ -33,12 +33,14 @@ class RewardContext:
         completion_prefix: Text that the generation prompt has already opened for the assistant, such as "<think>\\n".
         eos_token_ids: Token ids that end a completion.
         max_completion_length: Token limit of a completion, or None.
+        verifier_timeout_s: CPU seconds that judging one answer may take.
     """
 
     num_generations: int = 1
     completion_prefix: str = ""
     eos_token_ids: tuple[int, ...] = ()
     max_completion_length: int | None = None
+    verifier_timeout_s: float = 5.0
 
 
 DEFAULT_CONTEXT = RewardContext()
