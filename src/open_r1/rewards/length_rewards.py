@@ -7,6 +7,7 @@ Different from upstream Open R1:
 1. `len_reward` compares within the group instead of the whole batch.
 2. The cosine stays flat beyond its maximum length.
 3. Correctness comes from the shared verifier, and an unparsable solution gives None everywhere.
+4. `demystify_cosine_reward` and `truncated_reward` are new.
 """
 
 import math
@@ -23,7 +24,11 @@ from open_r1.rewards.base import (
     completion_texts,
     group_slices,
 )
+from open_r1.rewards.repetition_rewards import check_repetition_options, repeated_share
 from open_r1.rewards.verifier import log_verdicts, verify_all
+
+# The published code takes a completion this close to the limit for one that was cut off.
+EXCEED_MARGIN_TOKENS = 16
 
 
 def len_reward(
@@ -133,6 +138,113 @@ def get_cosine_scaled_reward(
 
 
 @dataclass(frozen=True)
+class DemystifyCosineReward:
+    """Return the cosine reward of Demystifying Long Chain-of-Thought Reasoning, with its two penalties.
+
+    With c = (1 + cos(pi * length / max_len)) / 2, which goes from 1 to 0:
+    length + 16 >= max_len: exceed_length, whatever the answer;
+    right: correct_at_max_len + (correct_at_zero - correct_at_max_len) * c;
+    wrong: wrong_at_max_len + (wrong_at_zero - wrong_at_max_len) * c + max_penalty * (1 - distinct / all n-grams).
+    Either value may be the greater one: the paper also tries right answers that earn more when they are longer.
+    Lengths and n-grams in tokens where ids are given, else in characters and words.
+    Range as `bounds` says; None where the solution can't be parsed.
+    Source: arXiv 2502.03373, section 4.2; its code for the margin of 16. It gives no strength of the repetition
+    penalty in this form: -10 takes from a wrong answer that only repeats itself what it gains by being long.
+    """
+
+    correct_at_zero: float = 2.0
+    correct_at_max_len: float = 1.0
+    wrong_at_zero: float = -10.0
+    wrong_at_max_len: float = 0.0
+    exceed_length: float = -10.0
+    max_len: int = 14336
+    ngram_size: int = 40
+    max_penalty: float = -10.0
+    context: RewardContext = DEFAULT_CONTEXT
+
+    __name__ = "demystify_cosine_reward"
+
+    def __post_init__(self) -> None:
+        if self.max_len <= EXCEED_MARGIN_TOKENS:
+            raise ValueError(f"max_len must be above {EXCEED_MARGIN_TOKENS}, got {self.max_len}")
+        check_repetition_options(self.ngram_size, self.max_penalty)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest value."""
+        right = (self.correct_at_zero, self.correct_at_max_len)
+        wrong = (self.wrong_at_zero, self.wrong_at_max_len)
+        lowest = min(*right, min(wrong) + self.max_penalty, self.exceed_length)
+        return lowest, max(*right, *wrong, self.exceed_length)
+
+    def __call__(
+        self,
+        completions: Sequence[Completion],
+        solution: Sequence[object],
+        *,
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        log_extra: LogExtra | None = None,
+        log_metric: LogMetric | None = None,
+        **kwargs: object,
+    ) -> list[float | None]:
+        texts = completion_texts(completions, self.context)
+        verdicts = verify_all(solution, texts)
+        log_verdicts(self.__name__, verdicts, log_extra, log_metric)
+        lengths = completion_lengths(completions, completion_ids)
+        rewards: list[float | None] = []
+        for row, (verdict, length) in enumerate(zip(verdicts, lengths, strict=True)):
+            if verdict.reward is None:
+                rewards.append(None)
+                continue
+            units = texts[row].split() if completion_ids is None else completion_ids[row]
+            share = 0.0 if verdict.reward == 1.0 else repeated_share(units, self.ngram_size)
+            rewards.append(self.value(length, is_correct=verdict.reward == 1.0, repeated=share))
+        return rewards
+
+    def value(self, length: int, *, is_correct: bool, repeated: float = 0.0) -> float:
+        """Return the reward of a completion of this length, of whose n-grams the share `repeated` said nothing new."""
+        if length + EXCEED_MARGIN_TOKENS >= self.max_len:
+            return self.exceed_length
+        share = (1 + math.cos(math.pi * length / self.max_len)) / 2
+        if is_correct:
+            return self.correct_at_max_len + (self.correct_at_zero - self.correct_at_max_len) * share
+        wrong = self.wrong_at_max_len + (self.wrong_at_zero - self.wrong_at_max_len) * share
+        return wrong + repeated * self.max_penalty
+
+
+def get_demystify_cosine_reward(
+    correct_at_zero: float = 2.0,
+    correct_at_max_len: float = 1.0,
+    wrong_at_zero: float = -10.0,
+    wrong_at_max_len: float = 0.0,
+    exceed_length: float = -10.0,
+    max_len: int = 14336,
+    ngram_size: int = 40,
+    max_penalty: float = -10.0,
+    context: RewardContext = DEFAULT_CONTEXT,
+) -> DemystifyCosineReward:
+    r"""Build the cosine reward with a penalty for lengths at the limit and for wrong answers that repeat themselves.
+
+    >>> reward = get_demystify_cosine_reward(max_len=100)
+    >>> ids = [list(range(length)) for length in (50, 50, 84)]
+    >>> texts = [r"\boxed{2}", r"\boxed{3}", r"\boxed{2}"]
+    >>> [round(value, 3) for value in reward(texts, ["2"] * 3, completion_ids=ids)]
+    [1.5, -5.0, -10.0]
+    """
+    return DemystifyCosineReward(
+        correct_at_zero,
+        correct_at_max_len,
+        wrong_at_zero,
+        wrong_at_max_len,
+        exceed_length,
+        max_len,
+        ngram_size,
+        max_penalty,
+        context,
+    )
+
+
+@dataclass(frozen=True)
 class SoftOverlongPunishmentReward:
     """Return 0 up to max_completion_len - soft_punish_cache tokens, then a line down to -1 at max_completion_len.
 
@@ -170,3 +282,39 @@ def get_soft_overlong_punishment(max_completion_len: int, soft_punish_cache: int
     [0.0, -0.5, -1.0]
     """
     return SoftOverlongPunishmentReward(max_completion_len, soft_punish_cache)
+
+
+@dataclass(frozen=True)
+class TruncatedReward:
+    """Return 0 for a completion whose last token ends it, else the penalty.
+
+    TRL hands over the ids without padding and with the end token, from transformers and from vLLM alike. A completion
+    that a stop *string* ended has none and counts as truncated; so does one without tokens.
+    Range {penalty, 0}; never None.
+    """
+
+    penalty: float = -1.0
+    context: RewardContext = DEFAULT_CONTEXT
+
+    __name__ = "truncated_reward"
+
+    def __post_init__(self) -> None:
+        if self.penalty > 0:
+            raise ValueError(f"penalty {self.penalty} should not be positive")
+        if not self.context.eos_token_ids:
+            raise ValueError(
+                "truncated_reward must know which tokens end a completion: "
+                "pass context=RewardContext(eos_token_ids=...)."
+            )
+
+    def __call__(self, completion_ids: Sequence[Sequence[int]], **kwargs: object) -> list[float | None]:
+        return [0.0 if ids and ids[-1] in self.context.eos_token_ids else self.penalty for ids in completion_ids]
+
+
+def get_truncated_reward(penalty: float = -1.0, context: RewardContext = DEFAULT_CONTEXT) -> TruncatedReward:
+    """Build the penalty for completions that were cut off.
+
+    >>> get_truncated_reward(context=RewardContext(eos_token_ids=(2,)))(completion_ids=[[5, 6, 2], [5, 6, 7]])
+    [0.0, -1.0]
+    """
+    return TruncatedReward(penalty, context)
