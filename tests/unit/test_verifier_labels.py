@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The labelled pairs of the verifier's benchmark are well formed, many, and split into two like halves."""
+
+import json
+import re
+from collections import Counter, defaultdict
+
+import pytest
+
+from scripts.verifier_labels import LABELS_FOLDER, held_out, load_labels
+
+# In these nothing can be right: hostile answers, golds that cannot be judged.
+ONE_SIDED = ("hostile", "unreadable_gold")
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return load_labels()
+
+
+def test_pairs_and_categories_are_many(pairs):
+    assert len(pairs) >= 600
+    assert len({pair.category for pair in pairs}) >= 25
+
+
+def test_ids_are_unique_and_name_their_category(pairs):
+    assert [name for name, count in Counter(pair.id for pair in pairs).items() if count > 1] == []
+    assert [pair.id for pair in pairs if not re.fullmatch(rf"{re.escape(pair.category)}-\d{{3}}", pair.id)] == []
+
+
+def test_no_pair_stands_twice(pairs):
+    ids = defaultdict(list)
+    for pair in pairs:
+        ids[pair.gold, pair.completion].append(pair.id)
+    assert [names for names in ids.values() if len(names) > 1] == []
+
+
+def test_every_pair_has_a_known_label_and_a_reason(pairs):
+    assert {pair.label for pair in pairs} == {"right", "wrong", "abstain"}
+    assert [pair.id for pair in pairs if not pair.reason.strip()] == []
+
+
+def test_a_category_stands_in_one_file():
+    files = defaultdict(set)
+    for file in LABELS_FOLDER.glob("*.jsonl"):
+        for line in file.read_text(encoding="utf-8").split("\n"):
+            if line:
+                files[json.loads(line)["category"]].add(file.name)
+    assert {category: names for category, names in files.items() if len(names) > 1} == {}
+
+
+def test_a_category_has_at_least_two_kinds_of_labels(pairs):
+    labels = defaultdict(set)
+    for pair in pairs:
+        labels[pair.category].add(pair.label)
+    one_sided = [category for category, kinds in labels.items() if len(kinds) < 2]
+    assert [category for category in one_sided if not category.startswith(ONE_SIDED)] == []
+
+
+def test_the_split_is_near_half(pairs):
+    share = sum(pair.is_held_out for pair in pairs) / len(pairs)
+    assert 0.43 < share < 0.57
+
+
+def test_the_split_depends_on_nothing_but_the_id():
+    assert [held_out(f"integers-{number:03d}") for number in range(1, 9)] == [
+        True, False, True, True, True, True, True, True,
+    ]  # fmt: skip
