@@ -8,10 +8,10 @@ import time
 import math_verify
 import pytest
 
-from open_r1.rewards.answer_extraction import extract_answer, extract_gold
-from open_r1.rewards.exact_match import exact_match, normalize
-from open_r1.rewards.formula_limits import is_too_large
 from open_r1.rewards.verifier import Verdict, log_verdicts, verify, verify_all
+from open_r1.rewards.verifier.answer_extraction import extract_answer, extract_gold
+from open_r1.rewards.verifier.exact_match import exact_match, normalize
+from open_r1.rewards.verifier.formula_limits import is_too_large
 
 R, W, N, U = Verdict.RIGHT, Verdict.WRONG, Verdict.NO_ANSWER, Verdict.UNPARSABLE_GOLD
 
@@ -262,7 +262,7 @@ def test_leaves_the_alarm_and_the_handler_of_others_alone():
 
 
 def test_a_comparison_that_never_ends_is_a_timeout(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("open_r1.rewards.verifier.COMPARE_TIMEOUT_S", 1)
+    monkeypatch.setattr("open_r1.rewards.verifier.judge.COMPARE_TIMEOUT_S", 1)
     assert verify(r"\sqrt{2}+x", r"\boxed{(x+1)^{2023}}") is Verdict.TIMEOUT
 
 

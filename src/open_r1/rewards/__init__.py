@@ -5,7 +5,6 @@
 `code_rewards` the families · `table` names to builders · `ideal` what a perfect completion must score.
 """
 
-from open_r1.rewards.answer_extraction import extract_answer
 from open_r1.rewards.base import UNSCORABLE, RewardContext, completion_text, is_unscorable
 from open_r1.rewards.code_rewards import extract_code, get_code_format_reward
 from open_r1.rewards.format_rewards import format_reward, reasoning_steps_reward, tag_count_reward
@@ -21,6 +20,7 @@ from open_r1.rewards.table import (
     get_reward_spec,
 )
 from open_r1.rewards.verifier import Verdict, verify, verify_all
+from open_r1.rewards.verifier.answer_extraction import extract_answer
 
 __all__ = [
     "NAMES_THAT_RUN_PROGRAMS",

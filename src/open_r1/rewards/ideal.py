@@ -9,7 +9,6 @@ short.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from open_r1.rewards.answer_extraction import extract_gold
 from open_r1.rewards.base import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
@@ -18,8 +17,9 @@ from open_r1.rewards.base import (
     THINK_OPEN,
     RewardContext,
 )
-from open_r1.rewards.exact_match import strip_delimiters
 from open_r1.rewards.table import REWARDS, RewardArguments, get_reward_funcs
+from open_r1.rewards.verifier.answer_extraction import extract_gold
+from open_r1.rewards.verifier.exact_match import strip_delimiters
 
 # Of these TRL passes its own lists, never the columns.
 _NAMES_OF_TRL = ("prompt", "prompts", "completion", "completions", "completion_ids")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reward for a right final answer.
 
-Different from upstream Open R1 (see `verifier` and `answer_extraction`):
+Different from upstream Open R1 (see `verifier` and `verifier.answer_extraction`):
 1. An answer block without a box counts, and so does "the answer is 42".
 2. The last of several boxes counts; a box inside the reasoning doesn't.
 3. Golds without dollar signs are read as math.
