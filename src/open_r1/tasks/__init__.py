@@ -7,12 +7,14 @@ A task is a function `load(config, seed) -> {split: rows}`; to add one, write it
 
 from collections.abc import Callable
 
-from open_r1.tasks import running_sums
+from open_r1.tasks import countdown, knights_knaves, running_sums
 
 Row = dict[str, object]
 TaskLoader = Callable[[str | None, int], dict[str, list[Row]]]
 
 TASKS: dict[str, TaskLoader] = {
+    "countdown": countdown.load,
+    "knights_knaves": knights_knaves.load,
     "running_sums": running_sums.load,
 }
 
