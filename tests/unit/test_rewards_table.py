@@ -32,13 +32,24 @@ METRIC_KEYS = {
     "repetition_penalty": "repetition_penalty_reward",
     "code_format": "code_format_reward",
     "soft_overlong_punishment": "soft_overlong_punishment_reward",
+    "demystify_cosine": "demystify_cosine_reward",
+    "soft_format": "soft_format_reward",
+    "think_format": "think_format_reward",
+    "token_repetition": "token_repetition_reward",
+    "language_consistency": "language_consistency_reward",
+    "readability": "readability_reward",
+    "truncated": "truncated_reward",
 }
+EOS = 7
+CONTEXT = RewardContext(eos_token_ids=(EOS,))
 PREFIXES = ["", "<think>\n", "<think>", "<thi"]
 
 
 def arguments(*names: str, **changes: object) -> SimpleNamespace:
     values = {
         "reward_funcs": list(names),
+        "reward_domains": None,
+        "verifier_timeout_s": 5.0,
         "cosine_min_value_wrong": -1.0,
         "cosine_max_value_wrong": -0.5,
         "cosine_min_value_correct": 0.5,
@@ -50,6 +61,19 @@ def arguments(*names: str, **changes: object) -> SimpleNamespace:
         "code_language": "python",
         "max_completion_len": 16384,
         "soft_punish_cache": 4096,
+        "demystify_correct_at_zero": 2.0,
+        "demystify_correct_at_max_len": 1.0,
+        "demystify_wrong_at_zero": -10.0,
+        "demystify_wrong_at_max_len": 0.0,
+        "demystify_exceed_length": -10.0,
+        "demystify_max_len": 14336,
+        "demystify_n_grams": 40,
+        "demystify_max_penalty": -10.0,
+        "token_repetition_n_grams": 40,
+        "token_repetition_max_penalty": -1.0,
+        "truncated_penalty": -1.0,
+        "target_language": "en",
+        "max_paragraph_chars": 1500,
     }
     return SimpleNamespace(**{**values, **changes})
 
@@ -75,7 +99,7 @@ def test_public_names_exist():
 
 
 def test_metric_keys():
-    assert {name: get_reward_funcs(arguments(name))[0].__name__ for name in REWARDS} == METRIC_KEYS
+    assert {name: get_reward_funcs(arguments(name), CONTEXT)[0].__name__ for name in REWARDS} == METRIC_KEYS
 
 
 def test_rewards_come_in_the_order_of_the_recipe():
@@ -84,13 +108,13 @@ def test_rewards_come_in_the_order_of_the_recipe():
 
 
 def test_only_named_rewards_are_built():
-    script_args = SimpleNamespace(reward_funcs=["accuracy", "format"])
+    script_args = SimpleNamespace(reward_funcs=["tag_count", "format"], reward_domains=None)
     assert len(get_reward_funcs(script_args)) == 2
 
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_built_reward_survives_pickling(name: str):
-    context = RewardContext(num_generations=2, completion_prefix="<think>\n")
+    context = RewardContext(num_generations=2, completion_prefix="<think>\n", eos_token_ids=(EOS,))
     reward = get_reward_funcs(arguments(name), context)[0]
     copy = pickle.loads(pickle.dumps(reward))
     call = {
@@ -111,7 +135,7 @@ def test_values_stay_within_the_bounds_of_the_table(name: str):
     script_args = arguments(name)
     low, high = REWARDS[name].bounds(script_args)
     texts = ["", r"\boxed{42}", "so " * 3000, ideal_completion([name], "42", script_args), "<think>\n" * 9]
-    values = get_reward_funcs(script_args)[0](
+    values = get_reward_funcs(script_args, CONTEXT)[0](
         prompts=["p"] * 5,
         completions=texts,
         completion_ids=[[0] * length for length in (0, 3, 3000, 99999, 5)],
@@ -148,19 +172,23 @@ def test_a_punishment_that_never_comes_is_warned_of(caplog: pytest.LogCaptureFix
     "solution", ["42", r"$\frac12$", r"so \boxed{x^2}", "7 * 6 = 42\n#### 42", 42, r"\{1, 2\}", "B"]
 )
 def test_ideal_completion_reaches_every_reward(prefix: str, solution: object):
-    context = RewardContext(completion_prefix=prefix)
-    scores = score_ideal(arguments(*REWARDS), {"problem": "p", "prompt": "p", "solution": solution}, context)
-    assert [score.name for score in scores] == list(REWARDS)
+    context = RewardContext(completion_prefix=prefix, eos_token_ids=(EOS,))
+    names = [name for name in REWARDS if name != "think_format"]  # it forbids the tags that others ask for
+    scores = score_ideal(arguments(*names), {"problem": "p", "prompt": "p", "solution": solution}, context)
+    assert [score.name for score in scores] == names
     assert [score.name for score in scores if not score.is_reached] == []
     proven = {score.name: score.reward for score in scores if score.expected is not None}
-    assert proven == {
+    wanted = {
         "accuracy": 1.0,
         "format": 1.0,
         "tag_count": 1.0,
         "reasoning_steps": 1.0,
         "cosine": 1.0,
+        "demystify_cosine": 2.0,
         "code_format": 1.0,
+        "soft_format": 1.0,
     }
+    assert proven == pytest.approx(wanted, abs=1e-5)
 
 
 @pytest.mark.parametrize("prefix", ["<think>\n\n</think>\n\n", "Let me think.\n<think>\n", "<think> "])

@@ -5,7 +5,7 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
 from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
-from open_r1.rewards import REWARDS
+from open_r1.rewards import needed_columns
 from open_r1.utils.data import (
     drop_long_prompts,
     drop_null_rows,
@@ -32,7 +32,7 @@ def prepare_prompts(
     rows = require_split(dataset, split, purpose)
     rows = drop_null_rows(rows, [script_args.dataset_prompt_column], split)
     rows = to_conversations(rows, script_args, system_prompt)
-    needed = sorted({column for name in script_args.reward_funcs for column in REWARDS[name].columns})
+    needed = list(needed_columns(script_args.reward_funcs))
     where = f"split {split!r}, needed by the rewards {script_args.reward_funcs}"
     require_columns(rows, needed, f"{where} (`dataset_solution_column` names the gold answers)")
     rows = drop_null_rows(rows, needed, split)

@@ -12,7 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.rewards import REWARDS, get_reward_funcs
+from open_r1.rewards import REWARDS, get_reward_funcs, get_reward_spec
 from open_r1.utils.hub import check_hub_revision_exists
 from open_r1.utils.model_utils import find_model
 
@@ -139,7 +139,7 @@ def _check_groups(script_args: GRPOScriptArguments, training_args: GRPOConfig) -
     group = training_args.num_generations
     local = training_args.per_device_train_batch_size * training_args.steps_per_generation
     for name in script_args.reward_funcs:
-        if REWARDS[name].needs_whole_group and local % group:
+        if get_reward_spec(name).needs_whole_group and local % group:
             raise ValueError(
                 f"The reward {name!r} compares the completions of a group, but a process sees {local} completions at "
                 f"a time (per_device_train_batch_size {training_args.per_device_train_batch_size} x "

@@ -2,27 +2,46 @@
 """Rewards by name for recipes (`get_reward_funcs`), and as functions to call and build oneself. Imports no torch.
 
 `base` context, text, groups · `verifier` is an answer right? · `math_`, `format_`, `length_`, `repetition_`,
-`code_rewards` the families · `table` names to builders · `ideal` what a perfect completion must score.
+`language_`, `code_rewards` the families · `table` names to builders · `summary`, `router`, `user` what a recipe can
+make of them · `by_name` from a recipe's names to rewards · `ideal` what a perfect completion must score.
 """
 
 from open_r1.rewards.base import UNSCORABLE, RewardContext, completion_text, is_unscorable
-from open_r1.rewards.code_rewards import extract_code, get_code_format_reward
-from open_r1.rewards.format_rewards import format_reward, reasoning_steps_reward, tag_count_reward
-from open_r1.rewards.ideal import IdealScore, ideal_completion, score_ideal
-from open_r1.rewards.length_rewards import get_cosine_scaled_reward, get_soft_overlong_punishment, len_reward
-from open_r1.rewards.math_rewards import accuracy_reward
-from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward
-from open_r1.rewards.table import (
+from open_r1.rewards.by_name import (
     NAMES_THAT_RUN_PROGRAMS,
-    REWARDS,
-    RewardSpec,
     get_reward_funcs,
     get_reward_spec,
+    names_for_domain,
+    needed_columns,
+    reward_domains_of,
 )
+from open_r1.rewards.code_rewards import extract_code, get_code_format_reward
+from open_r1.rewards.format_rewards import (
+    format_reward,
+    reasoning_steps_reward,
+    soft_format_reward,
+    tag_count_reward,
+    think_format_reward,
+)
+from open_r1.rewards.ideal import IdealScore, conflicting_layouts, ideal_completion, score_ideal
+from open_r1.rewards.language_rewards import get_language_consistency_reward, get_readability_reward
+from open_r1.rewards.length_rewards import (
+    get_cosine_scaled_reward,
+    get_demystify_cosine_reward,
+    get_soft_overlong_punishment,
+    get_truncated_reward,
+    len_reward,
+)
+from open_r1.rewards.math_rewards import accuracy_reward
+from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward, get_token_repetition_reward
+from open_r1.rewards.router import DOMAIN_COLUMN
+from open_r1.rewards.spec import RewardSpec
+from open_r1.rewards.table import REWARDS
 from open_r1.rewards.verifier import Verdict, verify, verify_all
 from open_r1.rewards.verifier.answer_extraction import extract_answer
 
 __all__ = [
+    "DOMAIN_COLUMN",
     "NAMES_THAT_RUN_PROGRAMS",
     "REWARDS",
     "UNSCORABLE",
@@ -32,21 +51,32 @@ __all__ = [
     "Verdict",
     "accuracy_reward",
     "completion_text",
+    "conflicting_layouts",
     "extract_answer",
     "extract_code",
     "format_reward",
     "get_code_format_reward",
     "get_cosine_scaled_reward",
+    "get_demystify_cosine_reward",
+    "get_language_consistency_reward",
+    "get_readability_reward",
     "get_repetition_penalty_reward",
     "get_reward_funcs",
     "get_reward_spec",
     "get_soft_overlong_punishment",
+    "get_token_repetition_reward",
+    "get_truncated_reward",
     "ideal_completion",
     "is_unscorable",
     "len_reward",
+    "names_for_domain",
+    "needed_columns",
     "reasoning_steps_reward",
+    "reward_domains_of",
     "score_ideal",
+    "soft_format_reward",
     "tag_count_reward",
+    "think_format_reward",
     "verify",
     "verify_all",
 ]

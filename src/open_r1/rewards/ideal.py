@@ -17,7 +17,9 @@ from open_r1.rewards.base import (
     THINK_OPEN,
     RewardContext,
 )
-from open_r1.rewards.table import REWARDS, RewardArguments, get_reward_funcs
+from open_r1.rewards.by_name import get_reward_spec, names_for_domain
+from open_r1.rewards.router import DOMAIN_COLUMN
+from open_r1.rewards.spec import Layout, RewardArguments, RewardSpec
 from open_r1.rewards.verifier.answer_extraction import extract_gold
 from open_r1.rewards.verifier.exact_match import strip_delimiters
 
@@ -62,15 +64,23 @@ def ideal_completion(
 ) -> str:
     """Return the text that a perfect model would add to the prompt.
 
-    Reasoning in three marked steps, the solution in a box in the answer block and, where `code_format` is among the
-    names, a program in `language` (default: `script_args.code_language`). What the generation prompt has already
-    opened (`context.completion_prefix`) is left out.
+    Reasoning in three marked steps, then the solution as the rewards of these names want it: in an answer block unless
+    one forbids the tags, in a box unless one reads it without, and where `code_format` is among them with a program in
+    `language` (default: `script_args.code_language`). What the generation prompt has already opened
+    (`context.completion_prefix`) is left out.
     """
-    answer = "" if solution is None else strip_delimiters(extract_gold(str(solution)))
-    lines = [THINK_OPEN, *_REASONING, THINK_CLOSE, ANSWER_OPEN, rf"\boxed{{{answer}}}"]
+    specs = [get_reward_spec(name) for name in names]
+    if any(spec.wants_plain_answer for spec in specs):
+        answer = [str(solution)]
+    else:
+        text = "" if solution is None else strip_delimiters(extract_gold(str(solution)))
+        answer = [rf"\boxed{{{text}}}"]
     if "code_format" in names:
-        lines += [f"```{language or script_args.code_language}", "pass", "```"]
-    text = "\n".join([*lines, ANSWER_CLOSE])
+        answer += [f"```{language or script_args.code_language}", "pass", "```"]
+    layouts = {spec.layout for spec in specs}
+    if Layout.ANSWER_TAGS in layouts or Layout.NO_ANSWER_TAGS not in layouts:
+        answer = [ANSWER_OPEN, *answer, ANSWER_CLOSE]
+    text = "\n".join([THINK_OPEN, *_REASONING, THINK_CLOSE, *answer])
     prefix = (context or DEFAULT_CONTEXT).completion_prefix
     # The prompt may open more than the tag ("Let me think.\n<think>\n"): only what it shares with the ideal goes.
     shared = next(
@@ -82,29 +92,66 @@ def ideal_completion(
 def score_ideal(
     script_args: RewardArguments, row: Mapping[str, object], context: RewardContext | None = None
 ) -> list[IdealScore]:
-    """Score the ideal completion of a dataset row with every configured reward.
+    """Score the ideal completion of a dataset row with every reward that judges rows of its domain.
 
     A reward that gives None can't judge this row (its solution can't be parsed), which proves nothing: take another.
+    Rewards from outside the table are not tried, since nothing is known of their values.
 
     Raises:
         ValueError: The row lacks a column that a reward needs, or a reward can't be built.
     """
-    names = script_args.reward_funcs
-    rewards = get_reward_funcs(script_args, context)
-    for name in names:
-        missing = [column for column in REWARDS[name].columns if column not in row]
+    context = context or DEFAULT_CONTEXT
+    specs = {name: get_reward_spec(name) for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN))}
+    for name, spec in specs.items():
+        missing = [column for column in spec.columns if column not in row]
         if missing:
             raise ValueError(f"The reward {name!r} needs the column {missing[0]!r}; the data has: {', '.join(row)}.")
+    answers = [answer for spec in specs.values() if (answer := _answer_of(row, spec)) is not None]
     language = row.get("language")
     completion = ideal_completion(
-        names, row.get("solution"), script_args, context, language=language if isinstance(language, str) else None
+        list(specs),
+        answers[0] if answers else row.get("solution"),
+        script_args,
+        context,
+        language=language if isinstance(language, str) else None,
     )
     columns = {column: [value] for column, value in row.items() if column not in _NAMES_OF_TRL}
-    scores = []
-    for name, reward in zip(names, rewards, strict=True):
-        value = reward(completions=[completion], completion_ids=[[]], **columns)[0]
-        spec = REWARDS[name]
-        expected = None if value is None else spec.ideal(script_args)
-        reason = "the solution of this row can't be judged" if value is None else spec.ideal_reason
-        scores.append(IdealScore(name, value, expected, reason))
-    return scores
+    columns |= {"completions": [completion], "completion_ids": [list(context.eos_token_ids[:1])]}
+    return [_score(name, spec, script_args, context, row, columns) for name, spec in specs.items()]
+
+
+def _score(
+    name: str,
+    spec: RewardSpec,
+    script_args: RewardArguments,
+    context: RewardContext,
+    row: Mapping[str, object],
+    columns: Mapping[str, list],
+) -> IdealScore:
+    if spec.is_external:
+        return IdealScore(name, None, None, spec.ideal_reason)
+    value = spec.build(script_args, context)(**columns)[0]
+    if value is None:
+        return IdealScore(name, None, None, "the solution of this row can't be judged")
+    if spec.answer_columns and _answer_of(row, spec) is None:
+        return IdealScore(name, value, None, f"the row has no right answer in {' or '.join(spec.answer_columns)}")
+    return IdealScore(name, value, spec.ideal(script_args), spec.ideal_reason)
+
+
+def _answer_of(row: Mapping[str, object], spec: RewardSpec) -> object:
+    """Return the right answer that a row holds for a reward, or None."""
+    return next((row[column] for column in spec.answer_columns if row.get(column) is not None), None)
+
+
+def conflicting_layouts(names: Sequence[str]) -> dict[Layout, list[str]]:
+    """Return the rewards by the layout each wants, where no completion can satisfy them all; else {}.
+
+    >>> {str(layout): names for layout, names in conflicting_layouts(["format", "think_format"]).items()}
+    {'an answer block after the reasoning': ['format'], 'no answer tags': ['think_format']}
+    """
+    wanted: dict[Layout, list[str]] = {}
+    for name in names:
+        layout = get_reward_spec(name).layout
+        if layout is not None:
+            wanted.setdefault(layout, []).append(name)
+    return wanted if len(wanted) > 1 else {}

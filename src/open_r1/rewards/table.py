@@ -1,88 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of rewards by the name they have in a recipe, and how each is built from the script arguments."""
 
-import difflib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial, update_wrapper
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from open_r1.rewards.base import DEFAULT_CONTEXT, Reward, RewardContext
 from open_r1.rewards.code_rewards import get_code_format_reward
-from open_r1.rewards.format_rewards import format_reward, reasoning_steps_reward, tag_count_reward
-from open_r1.rewards.length_rewards import get_cosine_scaled_reward, get_soft_overlong_punishment, len_reward
+from open_r1.rewards.format_rewards import (
+    format_reward,
+    reasoning_steps_reward,
+    soft_format_reward,
+    tag_count_reward,
+    think_format_reward,
+)
+from open_r1.rewards.language_rewards import get_language_consistency_reward, get_readability_reward
+from open_r1.rewards.length_rewards import (
+    DemystifyCosineReward,
+    get_cosine_scaled_reward,
+    get_demystify_cosine_reward,
+    get_soft_overlong_punishment,
+    get_truncated_reward,
+    len_reward,
+)
 from open_r1.rewards.math_rewards import accuracy_reward
-from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward
+from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward, get_token_repetition_reward
+from open_r1.rewards.spec import Layout, RewardArguments, RewardSpec
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class RewardArguments(Protocol):
-    """The fields of the script arguments that rewards read; each reward reads only its own."""
-
-    @property
-    def reward_funcs(self) -> list[str]: ...
-
-    @property
-    def cosine_min_value_wrong(self) -> float: ...
-
-    @property
-    def cosine_max_value_wrong(self) -> float: ...
-
-    @property
-    def cosine_min_value_correct(self) -> float: ...
-
-    @property
-    def cosine_max_value_correct(self) -> float: ...
-
-    @property
-    def cosine_max_len(self) -> int: ...
-
-    @property
-    def repetition_n_grams(self) -> int: ...
-
-    @property
-    def repetition_max_penalty(self) -> float: ...
-
-    @property
-    def repetition_language(self) -> str: ...
-
-    @property
-    def code_language(self) -> str: ...
-
-    @property
-    def max_completion_len(self) -> int: ...
-
-    @property
-    def soft_punish_cache(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class RewardSpec:
-    """One row of the table.
-
-    Attributes:
-        build: Makes the reward from the script arguments and the context.
-        bounds: Least and greatest value, from the script arguments.
-        ideal: The least it must give the ideal completion, or None where that proves nothing.
-        ideal_reason: Why.
-        columns: Dataset columns it can't do without.
-        needs_whole_group: Whether it compares the rows of a group, which must then be in one call.
-    """
-
-    build: Callable[[RewardArguments, RewardContext], Reward]
-    bounds: Callable[[RewardArguments], tuple[float, float]]
-    ideal: Callable[[RewardArguments], float | None]
-    ideal_reason: str
-    columns: tuple[str, ...] = ()
-    needs_whole_group: bool = False
-
-
 def _with_context(reward: Reward) -> Callable[[RewardArguments, RewardContext], Reward]:
     """Return a builder that binds the context; `__name__`, the metric key, stays."""
     return lambda script_args, context: update_wrapper(partial(reward, context=context), reward)
+
+
+def _with_verifier(reward: Reward) -> Callable[[RewardArguments, RewardContext], Reward]:
+    """Return a builder that binds the context with the verifier's time limit."""
+    return lambda script_args, context: _with_context(reward)(script_args, _verifier_context(script_args, context))
+
+
+def _verifier_context(script_args: RewardArguments, context: RewardContext) -> RewardContext:
+    if not script_args.verifier_timeout_s > 0:
+        raise ValueError(f"verifier_timeout_s must be positive, got {script_args.verifier_timeout_s}.")
+    return replace(context, verifier_timeout_s=script_args.verifier_timeout_s)
 
 
 def _constant(value: T) -> Callable[[RewardArguments], T]:
@@ -96,7 +60,21 @@ def _build_cosine(script_args: RewardArguments, context: RewardContext) -> Rewar
         min_value_correct=script_args.cosine_min_value_correct,
         max_value_correct=script_args.cosine_max_value_correct,
         max_len=script_args.cosine_max_len,
-        context=context,
+        context=_verifier_context(script_args, context),
+    )
+
+
+def _build_demystify_cosine(script_args: RewardArguments, context: RewardContext) -> DemystifyCosineReward:
+    return get_demystify_cosine_reward(
+        correct_at_zero=script_args.demystify_correct_at_zero,
+        correct_at_max_len=script_args.demystify_correct_at_max_len,
+        wrong_at_zero=script_args.demystify_wrong_at_zero,
+        wrong_at_max_len=script_args.demystify_wrong_at_max_len,
+        exceed_length=script_args.demystify_exceed_length,
+        max_len=script_args.demystify_max_len,
+        ngram_size=script_args.demystify_n_grams,
+        max_penalty=script_args.demystify_max_penalty,
+        context=_verifier_context(script_args, context),
     )
 
 
@@ -126,23 +104,26 @@ _NO_LAYOUT = "depends on length or wording alone, which no template can put out 
 
 REWARDS: dict[str, RewardSpec] = {
     "accuracy": RewardSpec(
-        build=_with_context(accuracy_reward),
+        build=_with_verifier(accuracy_reward),
         bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason="the answer is the solution itself",
         columns=("solution",),
+        answer_columns=("solution",),
     ),
     "format": RewardSpec(
         build=_with_context(format_reward),
         bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=_RIGHT_LAYOUT,
+        layout=Layout.ANSWER_TAGS,
     ),
     "tag_count": RewardSpec(
         build=_with_context(tag_count_reward),
         bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=_RIGHT_LAYOUT,
+        layout=Layout.ANSWER_TAGS,
     ),
     "reasoning_steps": RewardSpec(
         build=_with_context(reasoning_steps_reward),
@@ -151,12 +132,14 @@ REWARDS: dict[str, RewardSpec] = {
         ideal_reason="the reasoning has three marked steps",
     ),
     "length": RewardSpec(
-        build=_with_context(len_reward),
+        build=_with_verifier(len_reward),
         bounds=_constant((-0.5, 0.5)),
         ideal=_constant(None),
         ideal_reason="compares the completions of a group",
         columns=("solution",),
+        answer_columns=("solution",),
         needs_whole_group=True,
+        reads_tokens=True,
     ),
     "cosine": RewardSpec(
         build=_build_cosine,
@@ -164,6 +147,17 @@ REWARDS: dict[str, RewardSpec] = {
         ideal=lambda script_args: script_args.cosine_min_value_correct,
         ideal_reason="the answer is right, whatever its length",
         columns=("solution",),
+        answer_columns=("solution",),
+        reads_tokens=True,
+    ),
+    "demystify_cosine": RewardSpec(
+        build=_build_demystify_cosine,
+        bounds=lambda script_args: _build_demystify_cosine(script_args, DEFAULT_CONTEXT).bounds,
+        ideal=lambda script_args: min(script_args.demystify_correct_at_zero, script_args.demystify_correct_at_max_len),
+        ideal_reason="the answer is right, whatever its length",
+        columns=("solution",),
+        answer_columns=("solution",),
+        reads_tokens=True,
     ),
     "repetition_penalty": RewardSpec(
         build=_build_repetition_penalty,
@@ -176,47 +170,56 @@ REWARDS: dict[str, RewardSpec] = {
         bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=f"{_RIGHT_LAYOUT}, with a program in the answer",
+        layout=Layout.ANSWER_TAGS,
     ),
     "soft_overlong_punishment": RewardSpec(
         build=_build_soft_overlong_punishment,
         bounds=_constant((-1.0, 0.0)),
         ideal=_constant(None),
         ideal_reason=_NO_LAYOUT,
+        reads_tokens=True,
+    ),
+    "soft_format": RewardSpec(
+        build=_with_context(soft_format_reward),
+        bounds=_constant((0.0, 1.0)),
+        ideal=_constant(1.0),
+        ideal_reason=_RIGHT_LAYOUT,
+        layout=Layout.ANSWER_TAGS,
+    ),
+    "think_format": RewardSpec(
+        build=_with_context(think_format_reward),
+        bounds=_constant((0.0, 1.0)),
+        ideal=_constant(1.0),
+        ideal_reason=_RIGHT_LAYOUT,
+        layout=Layout.NO_ANSWER_TAGS,
+    ),
+    "token_repetition": RewardSpec(
+        build=lambda script_args, context: get_token_repetition_reward(
+            ngram_size=script_args.token_repetition_n_grams,
+            max_penalty=script_args.token_repetition_max_penalty,
+        ),
+        bounds=lambda script_args: (script_args.token_repetition_max_penalty, 0.0),
+        ideal=_constant(None),
+        ideal_reason=_NO_LAYOUT,
+        reads_tokens=True,
+    ),
+    "language_consistency": RewardSpec(
+        build=lambda script_args, context: get_language_consistency_reward(script_args.target_language, context),
+        bounds=_constant((0.0, 1.0)),
+        ideal=_constant(None),
+        ideal_reason=_NO_LAYOUT,
+    ),
+    "readability": RewardSpec(
+        build=lambda script_args, context: get_readability_reward(script_args.max_paragraph_chars, context),
+        bounds=_constant((0.0, 1.0)),
+        ideal=_constant(None),
+        ideal_reason=_NO_LAYOUT,
+    ),
+    "truncated": RewardSpec(
+        build=lambda script_args, context: get_truncated_reward(script_args.truncated_penalty, context),
+        bounds=lambda script_args: (script_args.truncated_penalty, 0.0),
+        ideal=_constant(None),
+        ideal_reason=_NO_LAYOUT,
+        reads_tokens=True,
     ),
 }
-
-# Names that recipes for programs use. They are known here so that the message says more than "unknown".
-NAMES_THAT_RUN_PROGRAMS = ("code", "binary_code", "ioi_code", "cf_code")
-
-
-def get_reward_spec(name: str) -> RewardSpec:
-    """Return the row of the table.
-
-    Raises:
-        ValueError: The name is unknown, or its reward would have to run programs, which this version can't.
-    """
-    if name in REWARDS:
-        return REWARDS[name]
-    known = ", ".join(sorted(REWARDS))
-    if name in NAMES_THAT_RUN_PROGRAMS:
-        raise ValueError(
-            f"The reward {name!r} is known, but this version can't run programs yet; "
-            f"remove it from reward_funcs. Available: {known}."
-        )
-    close = difflib.get_close_matches(name, REWARDS, n=1)
-    suggestion = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"Unknown reward {name!r} in reward_funcs.{suggestion} Available: {known}.")
-
-
-def get_reward_funcs(script_args: RewardArguments, context: RewardContext | None = None) -> list[Reward]:
-    """Build the rewards that `script_args.reward_funcs` names, in that order, and no others.
-
-    Raises:
-        ValueError: A name is unknown or listed twice, or a parameter of a reward is out of range.
-    """
-    names: Sequence[str] = script_args.reward_funcs
-    specs = [get_reward_spec(name) for name in names]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"reward_funcs lists {', '.join(repeated)} more than once; raise its reward weight instead.")
-    return [spec.build(script_args, context or DEFAULT_CONTEXT) for spec in specs]

@@ -7,12 +7,14 @@ ours) and TRL's `ModelConfig`. A recipe is one flat YAML file with the names of 
 
 import os
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import trl
 from transformers import TrainingArguments
 from trl import ModelConfig
+
+from open_r1.configs.rewards import CodeExecutionParameters, RewardParameters
 
 __all__ = [
     "DatasetConfig",
@@ -172,66 +174,15 @@ class ScriptArguments(trl.ScriptArguments):
 
 
 @dataclass
-class RewardParameters:
-    """Parameters of the rewards; each is read by the reward it names."""
-
-    cosine_min_value_wrong: float = field(
-        default=-1.0, metadata={"help": "cosine: reward of a wrong answer of length 0."}
-    )
-    cosine_max_value_wrong: float = field(
-        default=-0.5, metadata={"help": "cosine: reward of a wrong answer of length `cosine_max_len` or more."}
-    )
-    cosine_min_value_correct: float = field(
-        default=0.5, metadata={"help": "cosine: reward of a right answer of length `cosine_max_len` or more."}
-    )
-    cosine_max_value_correct: float = field(
-        default=1.0, metadata={"help": "cosine: reward of a right answer of length 0."}
-    )
-    cosine_max_len: int = field(default=1000, metadata={"help": "cosine: length in tokens at which the curve ends."})
-    repetition_n_grams: int = field(default=3, metadata={"help": "repetition_penalty: words per n-gram."})
-    repetition_max_penalty: float = field(
-        default=-1.0, metadata={"help": "repetition_penalty: reward of a text of one repeated n-gram, <= 0."}
-    )
-    repetition_language: Literal["en", "zh"] = field(
-        default="en", metadata={"help": "repetition_penalty: how text is cut into words (zh needs the extra `zh`)."}
-    )
-    code_language: Literal["python", "javascript", "r", "java", "bash", "cpp"] = field(
-        default="python", metadata={"help": "code_format: language of the fence when the row has no `language`."}
-    )
-    max_completion_len: int = field(
-        default=16384, metadata={"help": "soft_overlong_punishment: tokens from which on the reward is -1."}
-    )
-    soft_punish_cache: int = field(
-        default=4096, metadata={"help": "soft_overlong_punishment: tokens over which the reward falls from 0 to -1."}
-    )
-
-
-@dataclass
-class CodeExecutionParameters:
-    """Settings of the code rewards that users of Open R1 know.
-
-    NOTE: recipes and commands with these names are parsed, but this version cannot run programs: a run whose
-    `reward_funcs` contain a code reward is refused before a model loads (`rewards.NAMES_THAT_RUN_PROGRAMS`).
-    """
-
-    code_eval_test_batch_size: int = field(default=1, metadata={"help": "Tests run at once for one submission."})
-    code_eval_scoring_mode: Literal["pass_fail", "partial", "weighted_sum"] = field(
-        default="weighted_sum", metadata={"help": "cf_code: how test results become a score."}
-    )
-    parallel_code_exec_per_proc: int = field(default=2, metadata={"help": "Programs run at once by each process."})
-    e2b_router_url: str | None = field(default=None, metadata={"help": "host:port of an E2B router."})
-    morph_router_url: str | None = field(default=None, metadata={"help": "host:port of a Morph router."})
-    code_provider: Literal["e2b", "local", "morph"] = field(default="e2b", metadata={"help": "Sandbox provider."})
-    ioi_provider: Literal["piston", "morph"] = field(default="piston", metadata={"help": "Sandbox of ioi_code."})
-
-
-@dataclass
 class GRPOScriptArguments(CodeExecutionParameters, RewardParameters, ScriptArguments):
     """Data and rewards of `grpo.py`."""
 
     reward_funcs: list[str] = field(
         default_factory=lambda: ["accuracy", "format", "tag_count"],
-        metadata={"help": "Names in the reward table (`open_r1.rewards.REWARDS`)."},
+        metadata={
+            "help": "Names in the reward table (`open_r1.rewards.REWARDS`), functions (path/to/file.py:function, "
+            "package.module:function), reward models (org/model, ./folder), and summary_only(<any of these>)."
+        },
     )
     max_prompt_length: int | None = field(
         default=None,

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Script arguments of the rewards: the one home of their defaults and units."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass
+class RewardParameters:
+    """Parameters of the rewards; each is read by the reward it names."""
+
+    reward_domains: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "Which rewards judge which rows (YAML only): {domain: [name, ...]}, by the column `domain`. A "
+            "reward that is not listed judges every row."
+        },
+    )
+    verifier_timeout_s: float = field(
+        default=5.0,
+        metadata={"help": "accuracy, length, cosine, demystify_cosine: CPU seconds for judging one answer."},
+    )
+    cosine_min_value_wrong: float = field(
+        default=-1.0, metadata={"help": "cosine: reward of a wrong answer of length 0."}
+    )
+    cosine_max_value_wrong: float = field(
+        default=-0.5, metadata={"help": "cosine: reward of a wrong answer of length `cosine_max_len` or more."}
+    )
+    cosine_min_value_correct: float = field(
+        default=0.5, metadata={"help": "cosine: reward of a right answer of length `cosine_max_len` or more."}
+    )
+    cosine_max_value_correct: float = field(
+        default=1.0, metadata={"help": "cosine: reward of a right answer of length 0."}
+    )
+    cosine_max_len: int = field(default=1000, metadata={"help": "cosine: length in tokens at which the curve ends."})
+    repetition_n_grams: int = field(default=3, metadata={"help": "repetition_penalty: words per n-gram."})
+    repetition_max_penalty: float = field(
+        default=-1.0, metadata={"help": "repetition_penalty: reward of a text of one repeated n-gram, <= 0."}
+    )
+    repetition_language: Literal["en", "zh"] = field(
+        default="en", metadata={"help": "repetition_penalty: how text is cut into words (zh needs the extra `zh`)."}
+    )
+    token_repetition_n_grams: int = field(default=40, metadata={"help": "token_repetition: tokens per n-gram."})
+    token_repetition_max_penalty: float = field(
+        default=-1.0, metadata={"help": "token_repetition: reward of a completion of one repeated n-gram, <= 0."}
+    )
+    target_language: str = field(
+        default="en",
+        metadata={"help": "language_consistency: ISO 639-1 code, where the row has no `target_language`."},
+    )
+    max_paragraph_chars: int = field(
+        default=1500, metadata={"help": "readability: characters that a paragraph may have without loss."}
+    )
+    truncated_penalty: float = field(
+        default=-1.0, metadata={"help": "truncated: reward of a completion without end token, <= 0."}
+    )
+    demystify_correct_at_zero: float = field(
+        default=2.0, metadata={"help": "demystify_cosine: reward of a right answer of length 0."}
+    )
+    demystify_correct_at_max_len: float = field(
+        default=1.0, metadata={"help": "demystify_cosine: reward of a right answer of length `demystify_max_len`."}
+    )
+    demystify_wrong_at_zero: float = field(
+        default=-10.0, metadata={"help": "demystify_cosine: reward of a wrong answer of length 0."}
+    )
+    demystify_wrong_at_max_len: float = field(
+        default=0.0, metadata={"help": "demystify_cosine: reward of a wrong answer of length `demystify_max_len`."}
+    )
+    demystify_exceed_length: float = field(
+        default=-10.0, metadata={"help": "demystify_cosine: reward from 16 tokens below `demystify_max_len` on."}
+    )
+    demystify_max_len: int = field(
+        default=14336, metadata={"help": "demystify_cosine: length in tokens that counts as cut off (less 16)."}
+    )
+    demystify_n_grams: int = field(default=40, metadata={"help": "demystify_cosine: tokens per n-gram."})
+    demystify_max_penalty: float = field(
+        default=-10.0,
+        metadata={"help": "demystify_cosine: added to a wrong answer of one repeated n-gram, <= 0."},
+    )
+    code_language: Literal["python", "javascript", "r", "java", "bash", "cpp"] = field(
+        default="python", metadata={"help": "code_format: language of the fence when the row has no `language`."}
+    )
+    max_completion_len: int = field(
+        default=16384, metadata={"help": "soft_overlong_punishment: tokens from which on the reward is -1."}
+    )
+    soft_punish_cache: int = field(
+        default=4096, metadata={"help": "soft_overlong_punishment: tokens over which the reward falls from 0 to -1."}
+    )
+
+
+@dataclass
+class CodeExecutionParameters:
+    """Settings of the code rewards that users of Open R1 know.
+
+    NOTE: recipes and commands with these names are parsed, but this version cannot run programs: a run whose
+    `reward_funcs` contain a code reward is refused before a model loads (`rewards.NAMES_THAT_RUN_PROGRAMS`).
+    """
+
+    code_eval_test_batch_size: int = field(default=1, metadata={"help": "Tests run at once for one submission."})
+    code_eval_scoring_mode: Literal["pass_fail", "partial", "weighted_sum"] = field(
+        default="weighted_sum", metadata={"help": "cf_code: how test results become a score."}
+    )
+    parallel_code_exec_per_proc: int = field(default=2, metadata={"help": "Programs run at once by each process."})
+    e2b_router_url: str | None = field(default=None, metadata={"help": "host:port of an E2B router."})
+    morph_router_url: str | None = field(default=None, metadata={"help": "host:port of a Morph router."})
+    code_provider: Literal["e2b", "local", "morph"] = field(default="e2b", metadata={"help": "Sandbox provider."})
+    ioi_provider: Literal["piston", "morph"] = field(default="piston", metadata={"help": "Sandbox of ioi_code."})

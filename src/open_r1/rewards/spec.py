@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the table knows of a reward, and the script arguments that rewards read."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from open_r1.rewards.base import Reward, RewardContext
+
+
+class RewardArguments(Protocol):
+    """The fields of the script arguments that rewards read; each reward reads only its own."""
+
+    @property
+    def reward_funcs(self) -> list[str]: ...
+
+    @property
+    def reward_domains(self) -> Mapping[str, Sequence[str]] | None: ...
+
+    @property
+    def verifier_timeout_s(self) -> float: ...
+
+    @property
+    def cosine_min_value_wrong(self) -> float: ...
+
+    @property
+    def cosine_max_value_wrong(self) -> float: ...
+
+    @property
+    def cosine_min_value_correct(self) -> float: ...
+
+    @property
+    def cosine_max_value_correct(self) -> float: ...
+
+    @property
+    def cosine_max_len(self) -> int: ...
+
+    @property
+    def repetition_n_grams(self) -> int: ...
+
+    @property
+    def repetition_max_penalty(self) -> float: ...
+
+    @property
+    def repetition_language(self) -> str: ...
+
+    @property
+    def token_repetition_n_grams(self) -> int: ...
+
+    @property
+    def token_repetition_max_penalty(self) -> float: ...
+
+    @property
+    def target_language(self) -> str: ...
+
+    @property
+    def max_paragraph_chars(self) -> int: ...
+
+    @property
+    def truncated_penalty(self) -> float: ...
+
+    @property
+    def demystify_correct_at_zero(self) -> float: ...
+
+    @property
+    def demystify_correct_at_max_len(self) -> float: ...
+
+    @property
+    def demystify_wrong_at_zero(self) -> float: ...
+
+    @property
+    def demystify_wrong_at_max_len(self) -> float: ...
+
+    @property
+    def demystify_exceed_length(self) -> float: ...
+
+    @property
+    def demystify_max_len(self) -> int: ...
+
+    @property
+    def demystify_n_grams(self) -> int: ...
+
+    @property
+    def demystify_max_penalty(self) -> float: ...
+
+    @property
+    def code_language(self) -> str: ...
+
+    @property
+    def max_completion_len(self) -> int: ...
+
+    @property
+    def soft_punish_cache(self) -> int: ...
+
+
+class Layout(StrEnum):
+    """What a reward wants to see around the answer; rewards that want different things can't both be earned."""
+
+    ANSWER_TAGS = "an answer block after the reasoning"
+    NO_ANSWER_TAGS = "no answer tags"
+
+
+@dataclass(frozen=True)
+class RewardSpec:
+    """One row of the table.
+
+    Attributes:
+        build: Makes the reward from the script arguments and the context.
+        bounds: Least and greatest value, from the script arguments.
+        ideal: The least it must give the ideal completion, or None where that proves nothing.
+        ideal_reason: Why.
+        columns: Dataset columns it can't do without.
+        needs_whole_group: Whether it compares the rows of a group, which must then be in one call.
+        reads_tokens: Whether it judges `completion_ids`, which `summary_only` can't cut.
+        layout: What it wants to see around the answer; None where it doesn't care.
+        answer_columns: Columns of which the first one there holds a right answer, for a reward that judges answers.
+        wants_plain_answer: Whether the answer must stand in its block without a box.
+        is_external: Whether its code or weights come from outside the table: nothing is known of its values.
+    """
+
+    build: Callable[[RewardArguments, RewardContext], Reward]
+    bounds: Callable[[RewardArguments], tuple[float, float]]
+    ideal: Callable[[RewardArguments], float | None]
+    ideal_reason: str
+    columns: tuple[str, ...] = ()
+    needs_whole_group: bool = False
+    reads_tokens: bool = False
+    layout: Layout | None = None
+    answer_columns: tuple[str, ...] = ()
+    wants_plain_answer: bool = False
+    is_external: bool = False

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rewards of the user's own: `package.module:function` or `path/to/file.py:function` in a recipe.
+
+The code runs in the training process with the user's rights. A function has TRL's calling convention
+`(completions, **columns) -> list[float | None]`, plain or `async def`.
+"""
+
+import asyncio
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import numbers
+import os
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from open_r1.rewards.base import Completion
+
+# What the trainer passes beside the columns of the data.
+_GIVEN_BY_TRAINER = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+
+
+@dataclass(frozen=True)
+class UserReward:
+    """A function of the user's, loaded from its place and with its results checked.
+
+    Range: any finite number; None where the function says so, NaN for a row that it failed to judge (`UNSCORABLE`).
+    Pickled by its place, so a copy in another process loads the code there.
+    """
+
+    place: str
+    function: Callable[..., Any]
+
+    @property
+    def __name__(self) -> str:
+        """Metric key."""
+        return self.function.__name__
+
+    def __reduce__(self) -> tuple[Callable[[str], "UserReward"], tuple[str]]:
+        return load_user_reward, (self.place,)
+
+    def __call__(self, completions: Sequence[Completion], **columns: object) -> list[float | None]:
+        try:
+            values = self.function(completions=completions, **columns)
+            if inspect.isawaitable(values):
+                values = _run_async(_await(values))
+        except Exception as error:
+            error.add_note(f"This was raised by the reward {self.place!r} in reward_funcs.")
+            raise
+        return self._checked(values, len(completions))
+
+    def _checked(self, values: Any, num_rows: int) -> list[float | None]:
+        wanted = f"The reward {self.place!r} must return one number or None for each of its {num_rows} completions"
+        try:
+            found = list(values)
+        except TypeError as error:
+            raise TypeError(f"{wanted}, got {values!r:.200}.") from error
+        if len(found) != num_rows:
+            raise ValueError(f"{wanted}, got {len(found)} values.")
+        for row, value in enumerate(found):
+            is_number = isinstance(value, numbers.Real) and abs(float(value)) != float("inf")
+            if value is not None and not is_number:
+                raise TypeError(f"{wanted}, but the value of row {row} is {value!r:.200} ({type(value).__name__}).")
+        return [None if value is None else float(value) for value in found]
+
+
+def is_user_place(name: str) -> bool:
+    """Whether a name in `reward_funcs` means a function of the user's: it holds a colon, or a path of a .py file."""
+    return ":" in name or name.endswith(".py")
+
+
+def load_user_reward(place: str) -> UserReward:
+    """Load `package.module:function` or `path/to/file.py:function`; a relative path starts in the working folder.
+
+    Raises:
+        ValueError: There is no such file, module or function, its import fails, or it can't be called as a reward.
+    """
+    source, _, name = place.rpartition(":")
+    if not source or not name.isidentifier():
+        raise ValueError(
+            f"The reward {place!r} in reward_funcs names no function: write path/to/file.py:function or "
+            "package.module:function."
+        )
+    if source.endswith(".py"):
+        path = Path(source).expanduser().resolve()
+        module, place = _import_file(path, place), f"{path}:{name}"
+    else:
+        module = _import_module(source, place)
+    function = vars(module).get(name)
+    if function is None:
+        known = sorted(key for key, value in vars(module).items() if inspect.isfunction(value) and key[0] != "_")
+        raise ValueError(f"The reward {place!r}: there is no {name!r} in {source}. Its functions: {', '.join(known)}.")
+    _check_signature(function, place)
+    return UserReward(place, function)
+
+
+def required_columns(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the parameters without default that must come from the data.
+
+    >>> def brevity(completions, solution, *, level="hard", **columns): ...
+    >>> required_columns(brevity)
+    ('solution',)
+    """
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return tuple(
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind in named and parameter.default is parameter.empty and name not in _GIVEN_BY_TRAINER
+    )
+
+
+def reads_tokens(function: Callable[..., Any]) -> bool:
+    """Whether the function can't do without `completion_ids`."""
+    parameter = inspect.signature(function).parameters.get("completion_ids")
+    return parameter is not None and parameter.default is parameter.empty
+
+
+def _check_signature(function: object, place: str) -> None:
+    if not callable(function) or inspect.isclass(function):
+        kind = "class" if inspect.isclass(function) else type(function).__name__
+        raise ValueError(f"The reward {place!r} is no function but a {kind}: name a function.")
+    parameters = inspect.signature(function).parameters.values()
+    kinds = {parameter.kind for parameter in parameters}
+    names = {parameter.name for parameter in parameters}
+    if inspect.Parameter.VAR_KEYWORD not in kinds or inspect.Parameter.POSITIONAL_ONLY in kinds:
+        raise ValueError(
+            f"The reward {place!r} must take its arguments by keyword and end in **columns, since the trainer passes "
+            f"every column of the data: def {getattr(function, '__name__', 'reward')}(completions, **columns)."
+        )
+    if not hasattr(function, "__name__"):
+        raise ValueError(f"The reward {place!r} has no __name__, by which its metrics would go: name a function.")
+    if "completions" not in names:
+        raise ValueError(f"The reward {place!r} doesn't take `completions`, so it has nothing to judge.")
+
+
+def _import_file(path: Path, place: str) -> ModuleType:
+    if not path.is_file():
+        raise ValueError(f"The reward {place!r} in reward_funcs: there is no file {path}.")
+    # One module a file, under a name that no import statement has.
+    module_name = f"_rewards_of_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"The reward {place!r} in reward_funcs: {path} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses and pickle look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's code raises while it loads
+        del sys.modules[module_name]
+        raise ValueError(
+            f"The reward {place!r} in reward_funcs: {path} fails to load ({type(error).__name__}: {error})."
+        ) from error
+    return module
+
+
+def _import_module(name: str, place: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # whatever the user's code raises while it loads
+        hint = " For a file, write path/to/file.py:function." if isinstance(error, ImportError) else ""
+        raise ValueError(
+            f"The reward {place!r} in reward_funcs: {name} fails to import ({type(error).__name__}: {error}).{hint}"
+        ) from error
+
+
+async def _await(values: Any) -> Any:
+    return await values
+
+
+def _run_async(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine on the event loop that all rewards of this process share, so that their clients live on."""
+    return asyncio.run_coroutine_threadsafe(coroutine, _event_loop(os.getpid())).result()
+
+
+@lru_cache(maxsize=1)
+def _event_loop(process_id: int) -> asyncio.AbstractEventLoop:
+    """Start the loop in a thread; a forked process, in which no thread goes on, starts its own."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name=f"rewards-{process_id}", daemon=True).start()
+    return loop
