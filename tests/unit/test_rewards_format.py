@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewards for the layout: format, tag_count, reasoning_steps, code_format, and the text they read."""
+"""Rewards for the layout: format, soft and think format, tag_count, reasoning_steps, code_format, and their text."""
 
 import pytest
 
@@ -13,6 +13,7 @@ from open_r1.rewards import (
     tag_count_reward,
 )
 from open_r1.rewards.base import group_slices
+from open_r1.rewards.format_rewards import soft_format_reward, think_format_reward
 
 
 def message(text: str) -> list[dict]:
@@ -59,6 +60,80 @@ def test_think_tag_opened_by_the_template_counts():
     assert format_reward(completions) == [0.0, 1.0]
     assert format_reward(completions, context=PREFILLED) == [1.0, 1.0]
     assert tag_count_reward(completions, context=PREFILLED) == [1.0, 1.0]
+
+
+SOFT_FORMATS = [
+    ("<think>" * 100_000, 0.0),
+    ("<think></think><answer></answer>" * 30_000, 0.0),
+    ("<think>\x00\ud800</think><answer>\x00</answer>", 1.0),
+    ("", 0.0),
+    ("42", 0.0),
+    ("<think> \n</think><answer>4</answer>", 0.0),
+    ("<think>2 + 2</think><answer>\n\t</answer>", 0.0),
+    ("<think>2 + 2</think><answer>4", 0.0),
+    ("<think>2 + 2<answer>4</answer></think>", 0.0),
+    ("<think>2 + 2<answer></think>4</answer>", 0.0),
+    ("<answer>4</answer><think>2 + 2</think>", 0.0),
+    ("Sure! <think>2 + 2</think><answer>4</answer>", 0.0),
+    ("<think>2 + 2</think> So: <answer>4</answer>", 0.0),
+    ("<think>2 + 2</think><answer>4</answer>.", 0.0),
+    ("<think>2</think><think>2</think><answer>4</answer>", 0.0),
+    ("<think>2 + 2</think><answer>4</answer><answer>4</answer>", 0.0),
+    ("<THINK>2 + 2</THINK><ANSWER>4</ANSWER>", 0.0),
+    (GOOD, 1.0),
+    ("<think>2 + 2</think><answer>4</answer>", 1.0),
+    (" \n<think>2 + 2</think>\n\n \t<answer> 4 </answer>\n ", 1.0),
+]
+
+THINK_FORMATS = [
+    ("<think>" * 100_000, 0.0),
+    ("</think>" * 100_000, 0.0),
+    ("<think>\x00\ud800</think>\x00", 1.0),
+    ("", 0.0),
+    ("42", 0.0),
+    ("<think>2 + 2", 0.0),
+    ("<think>2 + 2</think>", 0.0),
+    ("<think>2 + 2</think> \n ", 0.0),
+    ("<think>\n\n</think>\n\n4", 0.0),
+    ("Sure! <think>2 + 2</think>4", 0.0),
+    ("2 + 2</think>4<think>", 0.0),
+    ("<think>2</think><think>2</think>4", 0.0),
+    (GOOD, 0.0),
+    ("<think>2 + 2</think>4</answer>", 0.0),
+    ("<think>Should I write <answer>? No.</think>4", 1.0),
+    ("<think>\n2 + 2\n</think>\n\nIt is 4.", 1.0),
+    ("\n <think>2 + 2</think>4", 1.0),
+]
+
+
+@pytest.mark.parametrize(("text", "reward"), SOFT_FORMATS, ids=lambda value: repr(value)[:60])
+def test_soft_format_reward(text: str, reward: float):
+    assert soft_format_reward([message(text)]) == [reward]
+
+
+@pytest.mark.parametrize(("text", "reward"), THINK_FORMATS, ids=lambda value: repr(value)[:60])
+def test_think_format_reward(text: str, reward: float):
+    assert think_format_reward([message(text)]) == [reward]
+
+
+@pytest.mark.parametrize("prefix", ["<think>", "<think>\n", "Let me solve this step by step.\n<think>"])
+@pytest.mark.parametrize(
+    ("reward", "rest"),
+    [(soft_format_reward, "2 + 2</think> <answer>4</answer>"), (think_format_reward, "2 + 2</think> It is 4.")],
+)
+def test_soft_layouts_count_in_what_the_template_opened(reward, rest: str, prefix: str):
+    context = RewardContext(completion_prefix=prefix)
+    assert reward([message(rest)]) == [0.0]
+    assert reward([message(rest)], context=context) == [1.0]
+    assert reward([message(prefix + rest)], context=context) == [1.0]
+    assert reward([message("<think>" + prefix + rest)], context=context) == [0.0]
+    moved = {"role": "assistant", "reasoning_content": "2 + 2", "content": rest.partition("</think>")[2]}
+    assert reward([[moved]], context=context) == [1.0]
+
+
+def test_the_strict_layout_is_soft_too():
+    for text, reward in FORMATS:
+        assert reward <= soft_format_reward([text])[0]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewards with a formula: accuracy, length, cosine, soft overlong punishment, repetition."""
+"""Rewards with a formula: accuracy, length, cosine, soft overlong punishment, repetition of words and tokens."""
 
 import importlib.util
 
@@ -13,6 +13,7 @@ from open_r1.rewards import (
     get_soft_overlong_punishment,
     len_reward,
 )
+from open_r1.rewards.repetition_rewards import get_token_repetition_reward
 
 
 def message(text: str) -> list[dict]:
@@ -196,3 +197,35 @@ def test_repetition_penalty_of_chinese(text: str, reward: float):
 def test_repetition_penalty_of_chinese_names_the_extra():
     with pytest.raises(ValueError, match="extra `zh`"):
         get_repetition_penalty_reward(2, -1.0, "zh")
+
+
+@pytest.mark.parametrize(
+    ("ids", "ngram_size", "reward"),
+    [
+        ([], 1, 0.0),
+        ([], 40, 0.0),
+        ([5], 2, 0.0),
+        ([5] * 39, 40, 0.0),
+        ([5] * 40, 40, 0.0),
+        ([5] * 41, 40, -0.5),
+        ([5] * 1_000_000, 2, -(1 - 1 / 999_999)),
+        (list(range(10_000)), 40, 0.0),
+        ([1, 2, 3, 1, 2, 3, 4], 3, -(1 - 4 / 5)),
+        ([1, 12], 1, 0.0),
+        ([1, 1], 1, -0.5),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_token_repetition(ids: list[int], ngram_size: int, reward: float):
+    assert get_token_repetition_reward(ngram_size)(completion_ids=[ids]) == [pytest.approx(reward)]
+
+
+def test_token_repetition_reads_no_text():
+    function = get_token_repetition_reward(2, max_penalty=-0.5)
+    assert function(completions=[message("so so so so so")] * 2, completion_ids=[[1, 2, 3], [5] * 5]) == [0.0, -0.375]
+
+
+@pytest.mark.parametrize("options", [{"ngram_size": 0}, {"max_penalty": 0.1}])
+def test_token_repetition_refuses(options: dict):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        get_token_repetition_reward(**options)
