@@ -108,11 +108,11 @@ def measure_readability(text: str, *, max_paragraph_chars: int = MAX_PARAGRAPH_C
     """
     unfenced = without_fenced_code(text)
     lengths = [len(line.strip()) for line in unfenced.split("\n")]
-    num_letters, num_unfenced = _num_letters(text), _num_letters(unfenced)
+    num_within_limit = sum(min(length, max_paragraph_chars) for length in lengths)
     return Readability(
         language=share_of_main_script(prose_of(text)),
-        paragraphs=sum(min(length, max_paragraph_chars) for length in lengths) / max(1, sum(lengths)),
-        prose=num_unfenced / num_letters if num_letters else 1.0,
+        paragraphs=num_within_limit / sum(lengths) if any(lengths) else 1.0,
+        prose=_num_letters(unfenced) / _num_letters(text) if text.strip() else 1.0,
     )
 
 
