@@ -3,11 +3,14 @@
 
 A recipe names a task as a data set: `dataset_name: tasks/running_sums`, `dataset_config: rl`.
 A task is a function `load(config, seed) -> {split: rows}`; to add one, write its module and put it in TASKS.
+
+`running_sums` the demo · `countdown` and `knights_knaves` our own puzzles · `reasoning_gym/<name>` the library's, by
+`reasoning_gym_bridge`, with its `_guards` and its `_worker` · `options`, `arithmetic` what they share.
 """
 
 from collections.abc import Callable
 
-from open_r1.tasks import countdown, knights_knaves, running_sums
+from open_r1.tasks import countdown, knights_knaves, reasoning_gym_bridge, running_sums
 
 Row = dict[str, object]
 TaskLoader = Callable[[str | None, int], dict[str, list[Row]]]
@@ -17,11 +20,12 @@ TASKS: dict[str, TaskLoader] = {
     "knights_knaves": knights_knaves.load,
     "running_sums": running_sums.load,
 }
+LIBRARY_PREFIX = "reasoning_gym/"
 
 
 def list_tasks() -> list[str]:
-    """Return the names that `load_task` knows, sorted."""
-    return sorted(TASKS)
+    """Return the names that `load_task` knows, sorted; those of the library whether it is installed or not."""
+    return sorted([*TASKS, *(LIBRARY_PREFIX + name for name in reasoning_gym_bridge.NAMES)])
 
 
 def load_task(name: str, config: str | None = None, seed: int = 0) -> dict[str, list[Row]]:
@@ -33,8 +37,14 @@ def load_task(name: str, config: str | None = None, seed: int = 0) -> dict[str, 
         seed: Picks the rows. Test rows of any seed stay disjoint from training rows of every seed.
 
     Raises:
+        ModuleNotFoundError: The task is one of the library's, which is not installed.
         ValueError: The task or the config does not exist; the message lists those that do.
     """
+    if name.startswith(LIBRARY_PREFIX):
+        return reasoning_gym_bridge.load(name.removeprefix(LIBRARY_PREFIX), config, seed)
     if name not in TASKS:
-        raise ValueError(f"Unknown task {name!r}: there is {', '.join(list_tasks())}.")
+        raise ValueError(
+            f"Unknown task {name!r}: there is {', '.join(sorted(TASKS))} and {LIBRARY_PREFIX}<name>, with one of the "
+            f"{len(reasoning_gym_bridge.NAMES)} names of that library."
+        )
     return TASKS[name](config, seed)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes items of a reasoning-gym task in a process of its own, one JSON line each, until nobody reads on.
+
+    python -m open_r1.tasks.reasoning_gym_worker '{"task": "gcd", "options": {}, "seed": 0, "start": 0, "step": 1}'
+
+Whatever the library and the programs that it executes print goes to stderr. A refusal of the options is the line
+`{"error": ...}`.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from open_r1.tasks.reasoning_gym_bridge import build_dataset, dump_json
+
+# Where the answer of an item is None, any of many answers is right, and the metadata name one.
+_ANSWERS_IN_METADATA = {
+    "graph_color": "possible_answer",
+    "propositional_logic": "example_answer",
+    "rubiks_cube": "example_correct_answer",
+}
+SIZE = 2**31 - 1
+"""Size of a data set for the library; items are drawn by index, so it costs nothing."""
+
+
+def seed_for(task: str, seed: int) -> int:
+    """Return the library's seed. Item i has the seed + i: neighbouring seeds must not be neighbours there."""
+    return int.from_bytes(hashlib.sha256(f"reasoning_gym {task} {seed}".encode()).digest()[:4], "big")
+
+
+def find_solution(task: str, item: dict[str, Any]) -> str:
+    """Return an answer that gets full marks, or "" where the library knows none."""
+    if item["answer"] is not None:
+        return str(item["answer"])
+    answer = item["metadata"].get(_ANSWERS_IN_METADATA.get(task))
+    if answer is None:
+        return ""
+    return answer if isinstance(answer, str) else json.dumps(answer)
+
+
+def make_items(
+    task: str, options: dict[str, Any], seed: int, start: int = 0, step: int = 1
+) -> Iterator[dict[str, str]]:
+    """Yield the items start, start + step, ... of a task: question, solution and entry."""
+    settings = {**options, "seed": seed_for(task, seed), "size": SIZE}
+    dataset = build_dataset(task, dump_json(settings))
+    for index in itertools.count(start, step):
+        item = dataset[index]
+        entry = {"task": task, "options": options, **item}
+        yield {"question": item["question"], "solution": find_solution(task, item), "entry": dump_json(entry)}
+
+
+def main(order: str) -> None:
+    """Write items to stdout until it is closed."""
+    lines = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        for item in make_items(**json.loads(order)):
+            lines.write(json.dumps(item) + "\n")
+            lines.flush()
+    except (AssertionError, TypeError, ValueError) as error:  # what the library checks its options with
+        lines.write(json.dumps({"error": str(error) or repr(error)}) + "\n")
+        lines.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
