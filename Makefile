@@ -17,7 +17,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install_serving demo demo_seeds test test_distributed slow_test style quality check ci bench_training
+.PHONY: help install install_serving demo demo_seeds test test_distributed slow_test style quality check ci bench_training bench_verifier
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -65,3 +65,7 @@ ci: ## all that CI runs
 bench_training: ## what our scripts cost beside bare TRL, start-up, tokens/s, memory
 	@$(install)
 	@$(python) scripts/bench_training.py $(ARGS)
+
+bench_verifier: ## our verifier beside math-verify and TRL: accuracy, latency, rows/s, hostile rows
+	@$(install) dev
+	@$(python) scripts/bench_verifier.py $(ARGS)
