@@ -9,6 +9,7 @@ reach the rewards. Settings of the recipe can be overridden behind it.
 """
 
 import os
+from functools import partial
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
@@ -29,6 +30,7 @@ from open_r1.utils.arguments import parse_args
 from open_r1.utils.callbacks import get_callbacks
 from open_r1.utils.data import get_dataset
 from open_r1.utils.model_utils import fit_embeddings, get_model, get_tokenizer
+from open_r1.utils.reward_models import load_reward_model
 from open_r1.utils.trainer import GRPOTrainer
 from open_r1.utils.training import ignore_bias_buffers, run_training, start_run
 
@@ -58,9 +60,10 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     fit_embeddings(model, tokenizer)
     if script_args.ignore_bias_buffers:
         ignore_bias_buffers(model)
+    load_reward = partial(load_reward_model, training_args=training_args)
     trainer = GRPOTrainer(
         model=model,
-        reward_funcs=get_reward_funcs(script_args, context),
+        reward_funcs=get_reward_funcs(script_args, context, load_reward_model=load_reward),
         args=training_args,
         train_dataset=rows["training"],
         eval_dataset=rows.get("evaluation"),

@@ -8,6 +8,7 @@ A row holds `messages`, or `prompt` and `completion`, or `text`. Settings of the
 """
 
 import os
+from functools import partial
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
@@ -28,13 +29,9 @@ from open_r1.preflight import (
 from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.utils.arguments import parse_args
 from open_r1.utils.callbacks import get_callbacks
-from open_r1.utils.data import (
-    drop_null_rows,
-    get_dataset,
-    require_columns,
-    require_split,
-)
+from open_r1.utils.data import drop_null_rows, get_dataset, require_columns, require_split
 from open_r1.utils.model_utils import fit_embeddings, get_model, get_tokenizer
+from open_r1.utils.reward_models import load_reward_model
 from open_r1.utils.trainer import SFTTrainer
 from open_r1.utils.training import check_eos_is_learned, ignore_bias_buffers, run_training, start_run
 
@@ -114,9 +111,10 @@ def build_evaluator(
         max_completion_length=script_args.eval_max_completion_length,
     )
     check_ideal_completion(script_args, rows, tokenizer, context)
+    load_reward = partial(load_reward_model, training_args=training_args)
     return PolicyEvaluator(
         dataset=rows,
-        reward_funcs=get_reward_funcs(script_args, context),
+        reward_funcs=get_reward_funcs(script_args, context, load_reward_model=load_reward),
         tokenizer=tokenizer,
         num_generations=script_args.eval_num_generations,
         temperature=script_args.eval_temperature,

@@ -5,14 +5,8 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
 from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
-from open_r1.rewards import needed_columns
-from open_r1.utils.data import (
-    drop_long_prompts,
-    drop_null_rows,
-    require_columns,
-    require_split,
-    to_conversations,
-)
+from open_r1.preflight.domains import check_domains, drop_unjudgeable_rows
+from open_r1.utils.data import drop_long_prompts, drop_null_rows, require_split, to_conversations
 
 
 def prepare_prompts(
@@ -32,8 +26,6 @@ def prepare_prompts(
     rows = require_split(dataset, split, purpose)
     rows = drop_null_rows(rows, [script_args.dataset_prompt_column], split)
     rows = to_conversations(rows, script_args, system_prompt)
-    needed = list(needed_columns(script_args.reward_funcs))
-    where = f"split {split!r}, needed by the rewards {script_args.reward_funcs}"
-    require_columns(rows, needed, f"{where} (`dataset_solution_column` names the gold answers)")
-    rows = drop_null_rows(rows, needed, split)
+    rows = drop_unjudgeable_rows(rows, script_args, split)
+    check_domains(rows, script_args, split)
     return drop_long_prompts(rows, tokenizer, max_prompt_tokens, split)

@@ -12,9 +12,10 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.rewards import REWARDS, get_reward_funcs, get_reward_spec
+from open_r1.rewards import REWARDS, Reward, RewardContext, get_reward_funcs, get_reward_spec
 from open_r1.utils.hub import check_hub_revision_exists
 from open_r1.utils.model_utils import find_model
+from open_r1.utils.reward_models import check_reward_model
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def check_sft_settings(
         ValueError: See the message.
     """
     _check_common(training_args, model_args)
-    get_reward_funcs(script_args)  # names and parameters of `eval_reward_funcs`
+    _check_rewards(script_args, training_args)
     if script_args.eval_reward_funcs and not is_evaluated(training_args):
         logger.warning("`eval_reward_funcs` has no effect without an evaluation: set `do_eval: true`.")
     if training_args.eval_greedy and not script_args.eval_reward_funcs:
@@ -73,7 +74,7 @@ def check_grpo_settings(
     names = script_args.reward_funcs
     if not names:
         raise ValueError(f"`reward_funcs` is empty. Known rewards: {sorted(REWARDS)}")
-    get_reward_funcs(script_args)
+    _check_rewards(script_args, training_args)
     weights = training_args.reward_weights
     if weights is not None and len(weights) != len(names):
         raise ValueError(
@@ -124,6 +125,23 @@ def _check_common(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig
             "setting; `do_eval: true` evaluates on the test split."
         )
     check_hub_revision_exists(training_args)
+
+
+def _check_rewards(
+    script_args: SFTScriptArguments | GRPOScriptArguments, training_args: SFTConfig | GRPOConfig
+) -> None:
+    """Refuse rewards that can't be built: names, parameters, domains, functions and models."""
+
+    def check_model(name: str) -> Reward:
+        check_reward_model(name, training_args)
+
+        def not_loaded_yet(**columns: object) -> list[float | None]:
+            raise RuntimeError(f"The reward model {name!r} was checked, not loaded.")
+
+        return not_loaded_yet
+
+    # The tokenizer, which knows the real end token, comes later.
+    get_reward_funcs(script_args, RewardContext(eos_token_ids=(0,)), load_reward_model=check_model)
 
 
 def _refuse_generation_under_fsdp(uses_transformers: bool, way_out: str) -> None:

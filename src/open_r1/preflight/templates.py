@@ -6,12 +6,21 @@ the format reward looks for.
 """
 
 import logging
+from itertools import zip_longest
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTScriptArguments
-from open_r1.rewards import RewardContext, score_ideal
+from open_r1.rewards import (
+    DOMAIN_COLUMN,
+    RewardContext,
+    conflicting_layouts,
+    get_reward_spec,
+    names_for_domain,
+    reward_domains_of,
+    score_ideal,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -53,20 +62,51 @@ def check_ideal_completion(
     logger.info("The first prompt is rendered as:\n%s", rendered)
     if context.completion_prefix:
         logger.info("The template opens the completion with %r; rewards score with it.", context.completion_prefix)
-    missed = {}
-    for number in range(min(_NUM_ROWS_TRIED, len(dataset))):
-        scores = score_ideal(script_args, dataset[number], context)
-        missed = {score.name: score for score in scores if not score.is_reached}
-        if not missed:
-            unjudged = [score.name for score in scores if score.reward is None]
-            if not unjudged:
-                return
+    domains = {domain for listed in reward_domains_of(script_args).values() for domain in listed}
+    reached, missed, unjudged = set(), {}, set()
+    for number in _rows_to_try(dataset, domains):
+        for score in score_ideal(script_args, dataset[number], context):
+            if score.reward is None and not get_reward_spec(score.name).is_external:
+                unjudged.add(score.name)
+            elif score.is_reached:
+                reached.add(score.name)
+            else:
+                missed[score.name] = score
+        if reached.issuperset(script_args.reward_funcs):
+            return
+    missed = {name: score for name, score in missed.items() if name not in reached}
     if missed:
         lines = [f"  {s.name}: {s.reward} instead of {s.expected} ({s.reason})" for s in missed.values()]
+        lines += _explain_conflicts(script_args, domains)
         raise ValueError(
             "Even an ideal completion cannot earn the configured rewards, so nothing could be learned from them:\n"
             + "\n".join(lines)
             + f"\nThe prompt ends with {rendered[-80:]!r}. Make chat template, system prompt and rewards agree."
         )
-    logger.warning("None of the first %d gold solutions could be judged by every reward: check the solution column.",
-                   min(_NUM_ROWS_TRIED, len(dataset)))  # fmt: skip
+    if unjudged - reached:
+        logger.warning(
+            "None of the gold solutions tried could be judged by %s: check the columns they read.",
+            ", ".join(sorted(unjudged - reached)),
+        )
+
+
+def _rows_to_try(dataset: Dataset, domains: set[str]) -> list[int]:
+    """Return the numbers of the first rows, in turn of each of the domains and of all others."""
+    by_domain: dict[object, list[int]] = {}
+    names = dataset[DOMAIN_COLUMN] if domains else [None] * len(dataset)
+    for number, domain in enumerate(names):
+        by_domain.setdefault(domain if domain in domains else None, []).append(number)
+    # Mostly one row of each is enough.
+    rounds = zip_longest(*(numbers[:_NUM_ROWS_TRIED] for numbers in by_domain.values()))
+    return [number for numbers in rounds for number in numbers if number is not None]
+
+
+def _explain_conflicts(script_args: GRPOScriptArguments | SFTScriptArguments, domains: set[str]) -> list[str]:
+    """Return a line for every set of rewards that judge the same rows and want different layouts."""
+    lines = {}
+    for domain in (None, *sorted(domains)):
+        wanted = conflicting_layouts(names_for_domain(script_args, domain))
+        sides = [f"{layout} ({', '.join(names)})" for layout, names in wanted.items()]
+        if sides:
+            lines[f"No completion has both {' and '.join(sides)}: drop the rewards of one side."] = None
+    return list(lines)

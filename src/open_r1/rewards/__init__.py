@@ -6,7 +6,7 @@
 make of them · `by_name` from a recipe's names to rewards · `ideal` what a perfect completion must score.
 """
 
-from open_r1.rewards.base import UNSCORABLE, RewardContext, completion_text, is_unscorable
+from open_r1.rewards.base import UNSCORABLE, Reward, RewardContext, completion_text, is_unscorable
 from open_r1.rewards.by_name import (
     NAMES_THAT_RUN_PROGRAMS,
     get_reward_funcs,
@@ -46,6 +46,7 @@ __all__ = [
     "REWARDS",
     "UNSCORABLE",
     "IdealScore",
+    "Reward",
     "RewardContext",
     "RewardSpec",
     "Verdict",

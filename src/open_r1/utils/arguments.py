@@ -221,8 +221,9 @@ class RecipeParser(TrlParser):
         known = [option for option in options if option in self._option_string_actions]
         self._refuse_unknown([option[2:] for option in options if option not in known], "command line")
         names = [self._option_string_actions[option].dest for option in known]
-        if "dataset_mixture" in names:
-            raise ValueError("`dataset_mixture` can only be given in a recipe: it is a nested mapping.")
+        for name in ("dataset_mixture", "reward_domains"):
+            if name in names:
+                raise ValueError(f"`{name}` can only be given in a recipe: it is a nested mapping.")
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise ValueError(f"Given twice on the command line (old names count too): {doubled}. Keep one of each.")

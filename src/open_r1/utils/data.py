@@ -10,6 +10,7 @@ A row of the training split, before and after `to_conversations` (SFT rows are l
 import glob
 import logging
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -211,8 +212,14 @@ def require_split(dataset: DatasetDict, split: str, purpose: str) -> Dataset:
     return dataset[split]
 
 
-def drop_null_rows(dataset: Dataset, columns: list[str], split: str) -> Dataset:
+def drop_null_rows(dataset: Dataset, columns: list[str], split: str, among: Collection[int] | None = None) -> Dataset:
     """Drop rows in which one of `columns` is null or empty, with a warning that counts them.
+
+    Args:
+        dataset: The rows.
+        columns: Columns that must hold something; those that the rows don't have are passed over.
+        split: Name of the rows in messages.
+        among: Numbers of the rows that need the columns; all of them when None.
 
     Raises:
         ValueError: No row is left.
@@ -226,6 +233,8 @@ def drop_null_rows(dataset: Dataset, columns: list[str], split: str) -> Dataset:
         rows = list(zip(*(batch[column] for column in present), strict=True))
         dropped += [start + offset for offset, row in enumerate(rows) if any(map(_is_null, row))]
         start += len(rows)
+    if among is not None:
+        dropped = [row for row in dropped if row in among]
     if not dropped:
         return dataset
     logger.warning(

@@ -30,6 +30,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from torch.utils.data import Sampler
 from transformers.trainer_utils import EvalLoopOutput
+from trl.trainer.utils import is_async_callable
 
 from open_r1.utils.checkpoints import ROLLOUTS_NAME
 from open_r1.utils.estimators import Record, summarize
@@ -86,7 +87,10 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
     """TRL's GRPO trainer with the differences listed at the top of this file."""
 
     def __init__(self, *args: Any, reward_funcs: list[Callable], **kwargs: Any) -> None:
-        self._watched = [_WatchedReward(function) for function in reward_funcs]
+        self._watched = [
+            (_WatchedAsyncReward if is_async_callable(function) else _WatchedReward)(function)
+            for function in reward_funcs
+        ]
         self._failed_batches = 0
         self._is_greedy = False
         self._records: list[Record] = []
@@ -278,10 +282,19 @@ class _WatchedReward:
         self.__name__ = function.__name__
         self.failed: list[bool] = []
 
-    def __call__(self, **kwargs: Any) -> list[float | None]:
-        values = self.function(**kwargs)
+    def __call__(self, **kwargs: Any) -> Any:
+        return self._watch(self.function(**kwargs))
+
+    def _watch(self, values: list[float | None]) -> list[float | None]:
         self.failed = [value is not None and math.isnan(value) for value in values]
         return values
+
+
+class _WatchedAsyncReward(_WatchedReward):
+    """The same for an `async def`, which TRL awaits together with others."""
+
+    async def __call__(self, **kwargs: Any) -> list[float | None]:
+        return self._watch(await self.function(**kwargs))
 
 
 def text_of(completion: str | list[dict[str, Any]]) -> str:

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reward models by model id or folder: a classifier with one label that scores prompt and completion together.
+
+Different from TRL's own way with a model id in `reward_funcs`:
+1. The score head must come from the checkpoint. TRL would train on that of a random one.
+2. Every process holds the whole model, also under ZeRO-3 and FSDP, so that processes may score different numbers of
+   rows: the router and `summary_only` work. 14 GB a GPU for 7B parameters in bf16.
+3. Rows are scored a few at a time; a conversation beyond the model's context is not judged (NaN), instead of failing.
+"""
+
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from open_r1.configs import GRPOConfig, SFTConfig
+
+logger = logging.getLogger(__name__)
+
+_ROWS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    """Return the score of the model for every prompt with its completion.
+
+    Range: any number, as the model was trained; NaN for a conversation longer than `max_tokens`, whose rate goes to
+    the metric `<name>/too_long`. Conversations are rendered by the chat template of the reward model.
+    Source: `AutoModelForSequenceClassification` with one label, as TRL's RewardTrainer makes it.
+    """
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    max_tokens: int | None
+
+    @property
+    def __name__(self) -> str:
+        """Metric key: the last part of the id, as in TRL."""
+        return Path(_split_revision(self.name)[0]).name
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[Any], *, log_metric: Any = None, **columns: object
+    ) -> list[float | None]:
+        texts = [self._render(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+        ids = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        fitting = [row for row, tokens in enumerate(ids) if self.max_tokens is None or len(tokens) <= self.max_tokens]
+        if log_metric is not None and ids:
+            log_metric(f"{self.__name__}/too_long", 1 - len(fitting) / len(ids))
+        scores: list[float | None] = [math.nan] * len(ids)
+        for start in range(0, len(fitting), _ROWS_AT_ONCE):
+            rows = fitting[start : start + _ROWS_AT_ONCE]
+            for row, score in zip(rows, self._score([ids[row] for row in rows]), strict=True):
+                scores[row] = score
+        return scores
+
+    def _render(self, prompt: Any, completion: Any) -> str:
+        if isinstance(prompt, str):
+            return prompt + completion
+        # `summary_only` and tool calls leave messages, plain completions text.
+        answer = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else list(completion)
+        return self.tokenizer.apply_chat_template([*prompt, *answer], tokenize=False)
+
+    def _score(self, ids: list[list[int]]) -> list[float]:
+        # Padding stands behind, since the model reads the score at the last token that is none.
+        inputs = self.tokenizer.pad({"input_ids": ids}, padding_side="right", return_tensors="pt")
+        with torch.inference_mode():
+            return self.model(**inputs.to(self.model.device)).logits[:, 0].float().tolist()
+
+
+def check_reward_model(name: str, training_args: SFTConfig | GRPOConfig) -> PreTrainedConfig:
+    """Refuse a reward model that can't be found or can't score, before any weights are loaded.
+
+    Raises:
+        ValueError: There is no such folder or model, it is no classifier with one label, or its tokenizer can't render
+            a conversation.
+    """
+    source, revision = _split_revision(name)
+    options = {"revision": revision, "trust_remote_code": training_args.trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"The reward model {name!r} in reward_funcs can't be loaded ({reason}). Its name has a slash, so it is "
+            f"read as a model on the hub or a folder (in {Path.cwd()})."
+        ) from error
+    architectures = config.architectures or []
+    is_classifier = any(kind.endswith("ForSequenceClassification") for kind in architectures)
+    if not is_classifier and "AutoModelForSequenceClassification" not in (config.to_dict().get("auto_map") or {}):
+        raise ValueError(
+            f"{name!r} in reward_funcs is no reward model: its architecture is {architectures}, so its score would be "
+            "random. It must be a ...ForSequenceClassification with one label."
+        )
+    if config.num_labels != 1:
+        raise ValueError(
+            f"{name!r} in reward_funcs has {config.num_labels} labels: a reward model has one, its score. Write a "
+            "function of your own (path/to/file.py:function) that makes one number of them."
+        )
+    if tokenizer.chat_template is None:
+        raise ValueError(f"The tokenizer of the reward model {name!r} has no chat template to render a conversation.")
+    if tokenizer.pad_token is None and tokenizer.eos_token is None:
+        raise ValueError(f"The tokenizer of the reward model {name!r} has neither a padding token nor EOS.")
+    return config
+
+
+def load_reward_model(name: str, training_args: SFTConfig | GRPOConfig) -> RewardModel:
+    """Load a reward model onto this process's device, in the dtype of its checkpoint.
+
+    Args:
+        name: Model id, `id@revision`, or a folder.
+        training_args: For the device, and whether code of the model's own may run.
+
+    Raises:
+        ValueError: See `check_reward_model`; or weights are missing in the checkpoint.
+    """
+    config = check_reward_model(name, training_args)
+    source, revision = _split_revision(name)
+    options = {"revision": revision, "trust_remote_code": training_args.trust_remote_code}
+    tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    with _whole_on_every_process(training_args):
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            source, dtype="auto", output_loading_info=True, **options
+        )
+    if loading["missing_keys"]:
+        missing = sorted(loading["missing_keys"])[:3]
+        raise ValueError(
+            f"The checkpoint of the reward model {name!r} lacks weights, which would be random: {missing}."
+        )
+    # A batch is scored at its last token that is no padding: the model must know which token that is.
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    model.requires_grad_(False).eval().to(training_args.device)
+    limit = config.get_text_config().to_dict().get("max_position_embeddings")
+    logger.info("Reward model %s on %s (%s).", name, training_args.device, model.dtype)
+    return RewardModel(name, model, tokenizer, limit)
+
+
+def _split_revision(name: str) -> tuple[str, str | None]:
+    """Return (id, revision) of `id@revision`, or the folder of that very name.
+
+    >>> _split_revision("org/model@v1.0"), _split_revision("org/model")
+    (('org/model', 'v1.0'), ('org/model', None))
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return str(folder), None
+    source, _, revision = name.partition("@")
+    return source, revision or None
+
+
+@contextmanager
+def _whole_on_every_process(training_args: SFTConfig | GRPOConfig) -> Iterator[None]:
+    """Load a model as if there were one process: neither sharded (ZeRO-3) nor filled on rank 0 alone (FSDP)."""
+    plugin = training_args.deepspeed_plugin
+    name = "FSDP_CPU_RAM_EFFICIENT_LOADING"
+    before = os.environ.get(name)
+    if before is not None:
+        os.environ[name] = "false"
+    try:
+        with nullcontext() if plugin is None else plugin.zero3_init_context_manager(enable=False):
+            yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
