@@ -133,6 +133,7 @@ class Server:
             if worker is None:
                 return
             num_free = self._settings.num_workers - sum(task is not None for task in self._workers.values())
+            # The last few have nobody to make room for.
             is_final = batch.queue.num_waiting <= num_free
             job = batch.queue.take(self._last_golds.get(worker), self._golds_elsewhere(worker))
             level = batch.queue.last_level if is_final else job.level
@@ -201,6 +202,7 @@ class Server:
             self._settle(task.job, verdict, batch, note)
             if is_last:
                 self._end(worker)
+                return
 
     def _kill_overdue(self, batch: Batch) -> None:
         now = time.monotonic()

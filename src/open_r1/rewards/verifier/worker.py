@@ -6,6 +6,7 @@ ends), memory (RLIMIT_AS, Linux), crashes, endless printing, core dumps, the dea
 What is not covered: files, the network and other processes; this is no sandbox for programs.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -17,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 from open_r1.rewards.verifier.verdict import Verdict
 
@@ -98,7 +99,17 @@ def start_worker(judge: Judge, *, memory_mb: int, inherited: Iterable[int]) -> W
     server_pid = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _run_worker(theirs, judge, memory_mb, server_pid, [ours.fileno(), *inherited])
+        status = SETUP_FAILED
+        try:
+            _run_worker(theirs, judge, memory_mb, server_pid, [ours.fileno(), *inherited])
+            status = 0
+        except (BrokenPipeError, ConnectionResetError):
+            status = 0  # the server is gone
+        except BaseException:  # noqa: BLE001 - last words; the server tells the pool with which status it ended
+            traceback.print_exc()
+        finally:
+            # A child must never return into the server's code.
+            os._exit(status)
     theirs.close()
     ours.setblocking(False)
     return Worker(pid, ours)
@@ -106,23 +117,14 @@ def start_worker(judge: Judge, *, memory_mb: int, inherited: Iterable[int]) -> W
 
 def _run_worker(
     connection: socket.socket, judge: Judge, memory_mb: int, server_pid: int, inherited: list[int]
-) -> NoReturn:
-    """Judges until the server is gone or the worker is worn; never returns into the server's code."""
-    status = SETUP_FAILED
-    try:
-        for descriptor in inherited:
-            os.close(descriptor)
-        _die_with(server_pid)
-        _limit_itself(memory_mb)
-        with connection, connection.makefile("rb") as orders:
-            _judge_pairs(connection, orders, judge, memory_mb)
-        status = 0
-    except (BrokenPipeError, ConnectionResetError):
-        status = 0
-    except BaseException:  # noqa: BLE001 - the last words of a process; the server tells the pool how it ended
-        traceback.print_exc()
-    finally:
-        os._exit(status)
+) -> None:
+    """Judges until the server is gone or the worker is worn."""
+    for descriptor in inherited:
+        os.close(descriptor)
+    _die_with(server_pid)
+    _limit_itself(memory_mb)
+    with connection, connection.makefile("rb") as orders:
+        _judge_pairs(connection, orders, judge, memory_mb)
 
 
 def _die_with(server_pid: int) -> None:
@@ -141,7 +143,8 @@ def _limit_itself(memory_mb: int) -> None:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         _lower_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_mb * 2**20)
         # When the machine itself runs out of memory a worker should go, not the training.
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+        with contextlib.suppress(OSError):  # a container may forbid it
+            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     # Whatever a library prints belongs neither to the protocol nor to the log of the server.
     nowhere = os.open(os.devnull, os.O_RDWR)
