@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions of the user's own as rewards: where they are found, what is refused, what they may return."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from open_r1.rewards import RewardContext, get_reward_funcs, get_reward_spec
+from tests.unit.test_rewards_table import arguments
+
+CODE = '''
+import asyncio
+
+def brevity(completions, solution, *, weight=1.0, **columns):
+    """Short is good."""
+    return [weight / (1 + len(text)) for text in completions]
+
+async def patience(completions, **columns):
+    await asyncio.sleep(0)
+    return [float(len(text)) for text in completions]
+
+def by_tokens(completions, completion_ids, **columns):
+    return [float(len(ids)) for ids in completion_ids]
+
+def narrow(completions, solution):
+    return [0.0] * len(completions)
+
+def nothing_to_judge(prompts, **columns):
+    return []
+
+def fails(completions, **columns):
+    raise KeyError("color")
+
+RESULTS = None
+
+def gives(completions, **columns):
+    return RESULTS
+
+class Judge:
+    def __call__(self, completions, **columns):
+        return [0.0 for _ in completions]
+
+judge = Judge()
+NUMBER = 3
+'''
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    path = tmp_path / "own rewards" / "my_rewards.py"
+    path.parent.mkdir()
+    path.write_text(CODE, encoding="utf-8")
+    return path
+
+
+def load(name: str):
+    return get_reward_funcs(arguments(name))[0]
+
+
+def test_function_of_a_file(code: Path):
+    reward = load(f"{code}:brevity")
+    assert reward.__name__ == "brevity"
+    assert reward(completions=["abc", ""], solution=["1", "2"]) == [0.25, 1.0]
+
+
+def test_relative_path_starts_in_the_working_folder(code: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(code.parent)
+    assert load("my_rewards.py:patience")(completions=["abc"]) == [3.0]
+    monkeypatch.chdir(code.parent.parent)
+    assert load("own rewards/my_rewards.py:patience")(completions=["abc"]) == [3.0]
+
+
+def test_function_of_a_module(code: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(code.parent))
+    assert load("my_rewards:brevity")(completions=["abc"], solution=["1"]) == [0.25]
+    assert load("open_r1.rewards.format_rewards:format_reward")(completions=["abc"]) == [0.0]
+
+
+def test_async_function_is_awaited_also_twice_and_beside_others(code: Path):
+    reward, other = get_reward_funcs(arguments(f"{code}:patience", f"summary_only({code}:patience)"))
+    assert reward(completions=["abc", ""]) == [3.0, 0.0]
+    assert other(completions=["<think>abc</think>d", ""]) == [1.0, 0.0]
+    assert reward(completions=["ab"]) == [2.0]
+
+
+def test_async_function_is_awaited_in_a_forked_process(code: Path):
+    reward = load(f"{code}:patience")
+    reward(completions=["abc"])
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if reward(completions=["abcd"]) == [4.0] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("function", ["brevity", "patience"])
+def test_copy_loads_the_code_where_it_lies(code: Path, function: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(code.parent)
+    reward = load(f"my_rewards.py:{function}")
+    pickled = pickle.dumps(reward)
+    monkeypatch.chdir(tmp_path)
+    columns = {"completions": ["abc"], "solution": ["1"]}
+    assert pickle.loads(pickled)(**columns) == reward(**columns)
+
+
+def test_columns_it_cannot_do_without_are_known(code: Path):
+    assert get_reward_spec(f"{code}:brevity").columns == ("solution",)
+    assert get_reward_spec(f"summary_only({code}:brevity)").columns == ("solution",)
+    assert get_reward_spec(f"{code}:patience").columns == ()
+    assert get_reward_spec(f"{code}:by_tokens").columns == ()
+
+
+def test_function_over_tokens_cannot_judge_summaries(code: Path):
+    with pytest.raises(ValueError, match="judges the tokens of the whole completion"):
+        load(f"summary_only({code}:by_tokens)")
+
+
+def test_same_name_twice_gets_metric_keys_of_its_own(code: Path, tmp_path: Path):
+    twin = tmp_path / "other.py"
+    twin.write_text("def brevity(completions, **columns): return [9.0] * len(completions)\n"
+                    "def accuracy_reward(completions, **columns): return [9.0] * len(completions)\n")  # fmt: skip
+    names = [f"{code}:brevity", f"{twin}:brevity", "accuracy", f"{twin}:accuracy_reward"]
+    rewards = get_reward_funcs(arguments(*names))
+    assert [reward.__name__ for reward in rewards] == ["brevity", "brevity_2", "accuracy_reward", "accuracy_reward_2"]
+    assert rewards[1](completions=["a"]) == pickle.loads(pickle.dumps(rewards[1]))(completions=["a"]) == [9.0]
+
+
+def test_context_of_the_run_does_not_reach_it(code: Path):
+    (reward,) = get_reward_funcs(arguments(f"{code}:patience"), RewardContext(completion_prefix="<think>\n"))
+    assert reward(completions=["abc"]) == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("{folder}/nowhere.py:brevity", "there is no file .*nowhere.py"),
+        ("{folder}:brevity", "fails to import"),
+        ("{file}:lengthy", "there is no 'lengthy' in .*Its functions: brevity, by_tokens, fails, gives, narrow"),
+        ("{file}:NUMBER", "is no function but a int"),
+        ("{file}:Judge", "is no function but a class"),
+        ("{file}:judge", "has no __name__"),
+        ("{file}:narrow", r"must take its arguments by keyword and end in \*\*columns.*def narrow\(completions"),
+        ("{file}:nothing_to_judge", "doesn't take `completions`"),
+        ("{file}:", "names no function"),
+        ("{file}", "names no function: write path/to/file.py:function"),
+        (":brevity", "names no function"),
+        ("{file}:brevity()", "names no function"),
+        ("no_such_package.rewards:brevity", "fails to import .*No module named 'no_such_package'.*file.py:function"),
+        ("open_r1.rewards:no_such_reward", "there is no 'no_such_reward' in open_r1.rewards"),
+    ],
+)
+def test_what_is_no_reward_is_refused(code: Path, name: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        load(name.format(file=code, folder=code.parent))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import no_such_package", r"fails to load \(ModuleNotFoundError: No module named 'no_such_package'\)"),
+        ("1 / 0", r"fails to load \(ZeroDivisionError"),
+        ("def brevity(:", r"fails to load \(SyntaxError"),
+    ],
+)
+def test_code_that_does_not_load_says_why(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    for _ in range(2):  # half a module is not kept
+        with pytest.raises(ValueError, match=message) as caught:
+            load(f"{path}:brevity")
+        assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("results", [[1, 0.5], (True, None), np.array([0.5, 1.0]), [np.float32(0.5), float("nan")]])
+def test_numbers_and_none_are_taken(code: Path, results: object):
+    reward = load(f"{code}:gives")
+    reward.function.__globals__["RESULTS"] = results
+    values = reward(completions=["a", "b"])
+    assert len(values) == 2
+    assert all(value is None or type(value) is float for value in values)
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        (None, "must return one number or None for each of its 2 completions, got None"),
+        (0.5, "got 0.5"),
+        ([0.5], "got 1 values"),
+        ([0.5] * 3, "got 3 values"),
+        ([0.5, "1"], "the value of row 1 is '1' \\(str\\)"),
+        ([[0.5], [1.0]], "the value of row 0 is \\[0.5\\] \\(list\\)"),
+        ([0.5, float("inf")], "the value of row 1 is inf"),
+        ([0.5, 1j], "the value of row 1 is 1j"),
+    ],
+)
+def test_wrong_results_name_the_reward(code: Path, results: object, message: str):
+    reward = load(f"{code}:gives")
+    reward.function.__globals__["RESULTS"] = results
+    with pytest.raises((TypeError, ValueError), match=f"my_rewards.py:gives'.*{message}"):
+        reward(completions=["a", "b"])
+
+
+def test_error_in_the_code_names_the_reward(code: Path):
+    with pytest.raises(KeyError, match="color") as caught:
+        load(f"{code}:fails")(completions=["a"])
+    assert "my_rewards.py:fails" in caught.value.__notes__[0]
+
+
+def test_reward_model_needs_somebody_to_load_it():
+    with pytest.raises(ValueError, match=r"'org/model' .* reward model, and nothing was given to load it with"):
+        get_reward_funcs(arguments("org/model"))
+
+
+def test_reward_model_is_loaded_by_name_also_for_summaries_and_domains():
+    loaded = []
+
+    def load_model(name: str):
+        loaded.append(name)
+
+        def model(completions: list, **columns: object) -> list[float]:
+            return [float(len(text)) for text in completions]
+
+        return model
+
+    names = ["org/model@v1", "summary_only(./folder)"]
+    script_args = arguments(*names, reward_domains={"chat": names})
+    first, second = get_reward_funcs(script_args, load_reward_model=load_model)
+    assert loaded == ["org/model@v1", "./folder"]
+    columns = {"completions": ["<think>a</think>bc"] * 2, "domain": ["chat", "math"]}
+    assert (first(**columns), second(**columns)) == ([18.0, None], [2.0, None])
