@@ -6,6 +6,7 @@ import math
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ from open_r1.rewards import (
     REWARDS,
     UNSCORABLE,
     RewardContext,
+    conflicting_layouts,
     get_reward_funcs,
     ideal_completion,
     is_unscorable,
@@ -221,3 +223,62 @@ def test_a_missing_column_is_named_with_those_there():
 def test_unscorable_is_not_a_number():
     assert math.isnan(UNSCORABLE)
     assert [is_unscorable(value) for value in (UNSCORABLE, None, 0.0)] == [True, False, False]
+
+
+def test_names_of_every_kind_are_told_in_the_error():
+    with pytest.raises(ValueError, match=r"summary_only\(<reward>\).*path/to/file.py:function.*org/model"):
+        get_reward_funcs(arguments("my_reward"))
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1.0, math.nan])
+@pytest.mark.parametrize("name", ["accuracy", "length", "cosine", "demystify_cosine"])
+def test_time_limit_of_the_verifier_must_be_positive(name: str, timeout_s: float):
+    with pytest.raises(ValueError, match="verifier_timeout_s must be positive"):
+        get_reward_funcs(arguments(name, verifier_timeout_s=timeout_s))
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_ideal_completion_has_no_answer_tags_where_they_are_forbidden(prefix: str):
+    context = RewardContext(completion_prefix=prefix)
+    scores = score_ideal(arguments("think_format", "accuracy", "reasoning_steps"), {"solution": "4"}, context)
+    assert [(score.reward, score.is_reached) for score in scores] == [(1.0, True)] * 3
+
+
+def test_rewards_that_want_different_layouts_are_named():
+    names = ["format", "accuracy", "think_format", "soft_format"]
+    wanted = conflicting_layouts(names)
+    assert [(str(layout), members) for layout, members in wanted.items()] == [
+        ("an answer block after the reasoning", ["format", "soft_format"]),
+        ("no answer tags", ["think_format"]),
+    ]
+    assert conflicting_layouts(["think_format", "accuracy"]) == {}
+    scores = score_ideal(arguments(*names), {"solution": "4"})
+    assert [score.name for score in scores if not score.is_reached] == ["think_format"]
+
+
+def test_ideal_completion_is_scored_by_the_rewards_of_its_domain():
+    script_args = arguments(
+        "accuracy", "format", "think_format", "length",
+        reward_domains={"math": ["accuracy", "format"], "chat": ["think_format"]},
+    )  # fmt: skip
+    for domain, names in {"math": ["accuracy", "format"], "chat": ["think_format"], "code": [], None: []}.items():
+        scores = score_ideal(script_args, {"solution": "4", "domain": domain})
+        assert [score.name for score in scores] == [*names, "length"]
+        assert all(score.is_reached for score in scores)
+
+
+def test_column_that_only_another_domain_needs_may_be_missing():
+    script_args = arguments("accuracy", "format", reward_domains={"math": ["accuracy"]})
+    assert [score.name for score in score_ideal(script_args, {"problem": "p", "domain": "chat"})] == ["format"]
+
+
+def test_layout_reward_on_the_summary_alone_cannot_be_earned():
+    (score,) = score_ideal(arguments("summary_only(format)"), {"solution": "4"})
+    assert (score.reward, score.expected, score.is_reached) == (0.0, 1.0, False)
+
+
+def test_rewards_from_outside_are_not_tried_on_the_ideal_completion(tmp_path: Path):
+    path = tmp_path / "own.py"
+    path.write_text("def strict(completions, **columns): raise AssertionError")
+    scores = score_ideal(arguments("org/model", f"{path}:strict", f"summary_only({path}:strict)"), {"solution": "4"})
+    assert [(score.reward, score.expected, score.is_reached) for score in scores] == [(None, None, True)] * 3
