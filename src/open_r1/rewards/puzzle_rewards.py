@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Rewards for the puzzles of `open_r1.tasks`: Countdown, knights and knaves.
+
+Different from the published code of TinyZero, Mini-R1 and Logic-RL:
+1. Arithmetic is read by `ast` into exact fractions. Theirs calls `eval` behind a pattern that lets `**` and `//`
+   through: `95**87**66` hangs the trainer. Here both operators, and decimal points, make an answer wrong.
+2. `countdown_reward` is robust by default: the answer may have line breaks, a box, other signs for the operations and
+   `= target` behind it. `strict=True` takes the texts that the published code takes, and no others.
+3. A row that lacks the columns of a reward, or has null in them, gets None: it belongs to another reward.
+All search is by `str.find` and on capped answers: linear in the text, whatever it holds.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from open_r1.rewards.base import (
+    ANSWER_CLOSE,
+    ANSWER_OPEN,
+    DEFAULT_CONTEXT,
+    THINK_CLOSE,
+    THINK_OPEN,
+    Completion,
+    LogExtra,
+    LogMetric,
+    RewardContext,
+    completion_texts,
+)
+from open_r1.rewards.format_rewards import split_soft_format
+from open_r1.tasks import countdown
+
+COUNTDOWN_MODES = ("tinyzero", "mini_r1")
+MAX_ANSWER_CHARS = 2_000
+
+_TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
+_BOX_OPEN = r"\boxed{"
+_SIGNS = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "[": "(", "]": ")", "$": "",
+          r"\times": "*", r"\cdot": "*", r"\div": "/", r"\left": "", r"\right": ""}  # fmt: skip
+_PERSON = re.compile(r"\b([A-Za-z]+)\b.*?\b(knight|knave)\b", re.IGNORECASE)
+
+
+def find_answer(text: str) -> str | None:
+    r"""Return what the last answer block after the reasoning holds, stripped and without a box around all of it.
+
+    >>> find_answer("<think>\nx\n</think>\n<answer>\n\\boxed{(1 + 2) * 3}\n</answer>"), find_answer("(1 + 2) * 3")
+    ('(1 + 2) * 3', None)
+    """
+    text = text[text.rfind(THINK_CLOSE) + len(THINK_CLOSE) :] if THINK_CLOSE in text else text
+    end = text.rfind(ANSWER_CLOSE)
+    start = text.rfind(ANSWER_OPEN, 0, max(end, 0))
+    if start < 0:
+        return None
+    answer = text[start + len(ANSWER_OPEN) : end].strip()
+    if answer.startswith(_BOX_OPEN) and answer.endswith("}"):
+        answer = answer[len(_BOX_OPEN) : -1].strip()
+    return answer
+
+
+def log_outcomes(
+    name: str,
+    kinds: Sequence[str],
+    outcomes: Sequence[str | None],
+    log_extra: LogExtra | None,
+    log_metric: LogMetric | None,
+) -> None:
+    """Log the outcome of every row, and of the rows judged the share of each kind."""
+    if log_extra is not None:
+        log_extra(f"{name}/outcome", list(outcomes))
+    judged = [outcome for outcome in outcomes if outcome is not None]
+    if log_metric is not None and judged:
+        for kind in kinds:
+            log_metric(f"{name}/{kind}", judged.count(kind) / len(judged))
+
+
+def _last_line_answer(text: str) -> str | None:
+    """Return TinyZero's answer: of the last line, the last of the blocks found from left to right."""
+    line, answer, position = text[text.rfind("\n") + 1 :], None, 0
+    while (start := line.find(ANSWER_OPEN, position)) >= 0:
+        end = line.find(ANSWER_CLOSE, start)
+        if end < 0:
+            break
+        answer, position = line[start + len(ANSWER_OPEN) : end].strip(), end + len(ANSWER_CLOSE)
+    return answer
+
+
+def _first_answer_in_a_line(text: str) -> str | None:
+    """Return Mini-R1's answer: the first block without a line break."""
+    position = 0
+    while (start := text.find(ANSWER_OPEN, position)) >= 0:
+        end = text.find(ANSWER_CLOSE, start)
+        if end < 0:
+            return None
+        line_break = text.find("\n", start, end)
+        if line_break < 0:
+            return text[start + len(ANSWER_OPEN) : end].strip()
+        position = line_break  # a block that opens before it has it inside, too
+    return None
+
+
+def _has_mini_r1_layout(text: str) -> bool:
+    r"""Whether the text is `<think>...</think>\n<answer>...</answer>` to the letter, with no further think tag."""
+    text = text.removesuffix("\n")
+    close = text.find(THINK_CLOSE)
+    middle = f"{THINK_CLOSE}\n{ANSWER_OPEN}"
+    return (
+        text.startswith(THINK_OPEN)
+        and text.startswith(middle, close)
+        and text.find(THINK_OPEN, len(THINK_OPEN), close) < 0
+        and text.endswith(ANSWER_CLOSE)
+        and len(text) - len(ANSWER_CLOSE) >= close + len(middle)
+    )
+
+
+def _is_solution(answer: str, nums: Sequence[int], target: int, *, strict: bool) -> bool:
+    if len(answer) > MAX_ANSWER_CHARS:
+        return False
+    if not strict:
+        for sign, plain in _SIGNS.items():
+            answer = answer.replace(sign, plain)
+        expression, equals, value = answer.partition("=")
+        if equals and value.strip() != str(target):
+            return False
+        answer = expression
+    return countdown.check(answer, nums, target)
+
+
+def _without_preface(texts: list[str], context: RewardContext) -> list[str]:
+    """Cut off what the generation prompt wrote before its think tag ("Let me solve this step by step.\n<think>")."""
+    preface = context.completion_prefix[: max(context.completion_prefix.rfind(THINK_OPEN), 0)]
+    return [text.removeprefix(preface) for text in texts]
+
+
+@dataclass(frozen=True)
+class CountdownReward:
+    """Return the reward of TinyZero or of Mini-R1 for an expression that must reach a target.
+
+    With an answer `right` when its exact value is `target` and it uses every number of `nums` exactly once:
+
+    | mode     | no answer | wrong answer | right answer | in addition          | range              |
+    |----------|-----------|--------------|--------------|----------------------|--------------------|
+    | tinyzero | 0         | 0.1          | 1            |                      | {0, 0.1, 1}        |
+    | mini_r1  | 0         | 0            | 1            | 1 for the layout     | {0, 1, 2}          |
+
+    Mini-R1 has two rewards, format and equation, which TRL adds up; this is their sum. None where `target` or `nums`
+    is missing. The answer is that of `find_answer` and the layout that of `soft_format_reward`. With `strict` both are
+    as published. TinyZero: the last line alone, so that a line break behind the answer scores 0. Mini-R1: the first
+    answer block without line breaks, and exactly one line break between the blocks, nothing else.
+    Sources: TinyZero (verl/utils/reward_score/countdown.py), Mini-R1 (scripts/run_r1_grpo.py).
+    """
+
+    mode: str = "tinyzero"
+    strict: bool = False
+    context: RewardContext = DEFAULT_CONTEXT
+
+    __name__ = "countdown_reward"
+
+    def __post_init__(self) -> None:
+        if self.mode not in COUNTDOWN_MODES:
+            raise ValueError(f"countdown_mode must be one of {', '.join(COUNTDOWN_MODES)}, got {self.mode!r}.")
+
+    def __call__(
+        self,
+        completions: Sequence[Completion],
+        *,
+        target: Sequence[int | None] | None = None,
+        nums: Sequence[Sequence[int] | None] | None = None,
+        log_extra: LogExtra | None = None,
+        log_metric: LogMetric | None = None,
+        **kwargs: object,
+    ) -> list[float | None]:
+        texts = _without_preface(completion_texts(completions, self.context), self.context)
+        targets = [None] * len(texts) if target is None else target
+        numbers = [None] * len(texts) if nums is None else nums
+        outcomes = [
+            None if goal is None or given is None else self._judge(text, given, goal)
+            for text, given, goal in zip(texts, numbers, targets, strict=True)
+        ]
+        log_outcomes(self.__name__, ("right", "wrong", "no_answer"), outcomes, log_extra, log_metric)
+        return [
+            None if outcome is None else self._reward(outcome, text)
+            for outcome, text in zip(outcomes, texts, strict=True)
+        ]
+
+    def _judge(self, text: str, nums: Sequence[int], target: int) -> str:
+        if not self.strict:
+            answer = find_answer(text)
+        else:
+            answer = _last_line_answer(text) if self.mode == "tinyzero" else _first_answer_in_a_line(text)
+        if answer is None:
+            return "no_answer"
+        return "right" if _is_solution(answer, nums, target, strict=self.strict) else "wrong"
+
+    def _reward(self, outcome: str, text: str) -> float:
+        if self.mode == "tinyzero":
+            return {"right": 1.0, "wrong": 0.1, "no_answer": 0.0}[outcome]
+        in_layout = _has_mini_r1_layout(text) if self.strict else split_soft_format(text) is not None
+        return float(in_layout) + float(outcome == "right")
+
+
+def get_countdown_reward(
+    mode: str = "tinyzero", *, strict: bool = False, context: RewardContext = DEFAULT_CONTEXT
+) -> CountdownReward:
+    r"""Build the reward for Countdown.
+
+    Args:
+        mode: `tinyzero` (0, 0.1, 1) or `mini_r1` (layout 1 + equation 1).
+        strict: Take answer and layout as the published code does.
+        context: Of the run.
+
+    Raises:
+        ValueError: There is no such mode.
+
+    >>> text = "<think>\n7 + 19 = 26\n</think>\n<answer>\n55 + 36 - 7 - 19 = 65\n</answer>"
+    >>> row = {"target": [65], "nums": [[19, 36, 55, 7]]}
+    >>> get_countdown_reward()([text], **row), get_countdown_reward("mini_r1")([text], **row)
+    ([1.0], [2.0])
+    >>> get_countdown_reward(strict=True)([text], **row)
+    [0.0]
+    """
+    return CountdownReward(mode, strict, context)
+
+
+def knights_knaves_reward(
+    completions: Sequence[Completion],
+    *,
+    solution_text_format: Sequence[str | None] | None = None,
+    context: RewardContext = DEFAULT_CONTEXT,
+    log_extra: LogExtra | None = None,
+    log_metric: LogMetric | None = None,
+    **kwargs: object,
+) -> list[float | None]:
+    r"""Return the reward of Logic-RL for knights and knaves: format plus answer.
+
+    | completion                                                    | format | answer | sum  |
+    |---------------------------------------------------------------|--------|--------|------|
+    | in the layout, everybody right                                | +1     | +2     | 3    |
+    | in the layout, a kind for everybody, not all of them right    | +1     | -1.5   | -0.5 |
+    | in the layout, the answer can't be read                       | +1     | -2     | -1   |
+    | not in the layout                                             | -1     | -2     | -3   |
+
+    Layout: each of the four tags exactly once, in order; a think tag opened by the template counts (`context`). An
+    answer can be read when "knight" and "knave" occur in it as often as there are people, and "<name> is a knight" or
+    "<name> is a knave" for each. None where `solution_text_format` is missing or names nobody.
+    Source: Logic-RL (arXiv 2502.14768; verl/utils/reward_score/kk.py).
+
+    >>> text = "<think>\nNoah lies.\n</think>\n<answer>\n(1) Zoey is a knight\n(2) Noah is a knave\n</answer>"
+    >>> gold = "(1) Zoey is a knight\n(2) Noah is a knave"
+    >>> texts = [text, text.replace("knave", "knight"), "Noah is a knave"]
+    >>> knights_knaves_reward(texts, solution_text_format=[gold] * 3)
+    [3.0, -0.5, -3.0]
+    """
+    texts = completion_texts(completions, context)
+    golds = [None] * len(texts) if solution_text_format is None else solution_text_format
+    outcomes = []
+    for text, gold in zip(texts, golds, strict=True):
+        kinds = read_kinds(gold) if gold else {}
+        outcomes.append(_judge_kinds(text, kinds) if kinds else None)
+    rewards = {"right": 3.0, "wrong": -0.5, "unreadable": -1.0, "bad_format": -3.0}
+    log_outcomes("knights_knaves_reward", tuple(rewards), outcomes, log_extra, log_metric)
+    return [None if outcome is None else rewards[outcome] for outcome in outcomes]
+
+
+def read_kinds(solution: str) -> dict[str, str]:
+    r"""Return the kind of every person in a solution with a person a line.
+
+    >>> read_kinds("(1) Zoey is a knight\n(2) Noah is a knave")
+    {'Zoey': 'knight', 'Noah': 'knave'}
+    """
+    matches = map(_PERSON.search, solution.splitlines())
+    return {match.group(1): match.group(2).lower() for match in matches if match}
+
+
+def _judge_kinds(text: str, kinds: dict[str, str]) -> str:
+    places = [text.find(tag) for tag in _TAGS]
+    if any(text.count(tag) != 1 for tag in _TAGS) or places != sorted(places):
+        return "bad_format"
+    answer = find_answer(text) or ""
+    lowered = answer.lower()
+    if len(answer) > MAX_ANSWER_CHARS or lowered.count("knight") + lowered.count("knave") != len(kinds):
+        return "unreadable"
+    is_right = True
+    for name, kind in kinds.items():
+        match = re.search(rf"\b{re.escape(name)}\b\s+is\s+a\s+\b(knight|knave)\b", answer, re.IGNORECASE)
+        if match is None:
+            return "unreadable"
+        is_right &= match.group(1).lower() == kind
+    return "right" if is_right else "wrong"
