@@ -6,6 +6,7 @@ import math
 import pickle
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from open_r1.rewards import (
     is_unscorable,
     score_ideal,
 )
+from open_r1.tasks import load_task
 
 METRIC_KEYS = {
     "accuracy": "accuracy_reward",
@@ -41,9 +43,14 @@ METRIC_KEYS = {
     "language_consistency": "language_consistency_reward",
     "readability": "readability_reward",
     "truncated": "truncated_reward",
+    "countdown": "countdown_reward",
+    "knights_knaves": "knights_knaves_reward",
+    "reasoning_gym": "reasoning_gym_reward",
 }
 EOS = 7
 CONTEXT = RewardContext(eos_token_ids=(EOS,))
+# The reward judges rows of this task and no others.
+TASK_OF = {"countdown": "countdown", "knights_knaves": "knights_knaves", "reasoning_gym": "reasoning_gym/chain_sum"}
 PREFIXES = ["", "<think>\n", "<think>", "<thi"]
 
 
@@ -76,8 +83,16 @@ def arguments(*names: str, **changes: object) -> SimpleNamespace:
         "truncated_penalty": -1.0,
         "target_language": "en",
         "max_paragraph_chars": 1500,
+        "countdown_mode": "tinyzero",
+        "countdown_strict": False,
     }
     return SimpleNamespace(**{**values, **changes})
+
+
+@lru_cache
+def puzzle_row(name: str) -> dict[str, object]:
+    """Return a row of a task, or {} for a reward that judges any solution."""
+    return load_task(TASK_OF[name], "num_train=1,num_test=1")["train"][0] if name in TASK_OF else {}
 
 
 def test_import_brings_no_heavy_library():
@@ -127,6 +142,7 @@ def test_built_reward_survives_pickling(name: str):
         "trainer_state": None,
         "log_extra": None,
         "log_metric": None,
+        **{column: [value, None] for column, value in puzzle_row(name).items()},
     }
     assert copy.__name__ == METRIC_KEYS[name]
     assert copy(**call) == reward(**call)
@@ -136,12 +152,13 @@ def test_built_reward_survives_pickling(name: str):
 def test_values_stay_within_the_bounds_of_the_table(name: str):
     script_args = arguments(name)
     low, high = REWARDS[name].bounds(script_args)
-    texts = ["", r"\boxed{42}", "so " * 3000, ideal_completion([name], "42", script_args), "<think>\n" * 9]
+    row = {"solution": "42", **puzzle_row(name)}
+    texts = ["", r"\boxed{42}", "so " * 3000, ideal_completion([name], row["solution"], script_args), "<think>\n" * 9]
     values = get_reward_funcs(script_args, CONTEXT)[0](
         prompts=["p"] * 5,
         completions=texts,
         completion_ids=[[0] * length for length in (0, 3, 3000, 99999, 5)],
-        solution=["42"] * 5,
+        **{column: [value] * 5 for column, value in row.items()},
     )
     assert all(low <= value <= high for value in values)
 
@@ -175,7 +192,8 @@ def test_a_punishment_that_never_comes_is_warned_of(caplog: pytest.LogCaptureFix
 )
 def test_ideal_completion_reaches_every_reward(prefix: str, solution: object):
     context = RewardContext(completion_prefix=prefix, eos_token_ids=(EOS,))
-    names = [name for name in REWARDS if name != "think_format"]  # it forbids the tags that others ask for
+    others = {"think_format", *TASK_OF}  # these want other tags, or other data
+    names = [name for name in REWARDS if name not in others]
     scores = score_ideal(arguments(*names), {"problem": "p", "prompt": "p", "solution": solution}, context)
     assert [score.name for score in scores] == names
     assert [score.name for score in scores if not score.is_reached] == []
@@ -246,12 +264,17 @@ def test_ideal_completion_has_no_answer_tags_where_they_are_forbidden(prefix: st
 
 def test_rewards_that_want_different_layouts_are_named():
     names = ["format", "accuracy", "think_format", "soft_format"]
-    wanted = conflicting_layouts(names)
-    assert [(str(layout), members) for layout, members in wanted.items()] == [
-        ("an answer block after the reasoning", ["format", "soft_format"]),
-        ("no answer tags", ["think_format"]),
-    ]
-    assert conflicting_layouts(["think_format", "accuracy"]) == {}
+    assert conflicting_layouts(names, arguments(*names)) == {
+        "format": "answer tags on lines of their own",
+        "think_format": "no answer tags",
+        "soft_format": "answer tags on lines of their own or answer tags on the line of the answer",
+    }
+    assert conflicting_layouts(["think_format", "accuracy"], arguments()) == {}
+    assert conflicting_layouts(["countdown", "format"], arguments()) == {}
+    assert conflicting_layouts(["countdown", "format"], arguments(countdown_strict=True)).keys() == {
+        "countdown",
+        "format",
+    }
     scores = score_ideal(arguments(*names), {"solution": "4"})
     assert [score.name for score in scores if not score.is_reached] == ["think_format"]
 
@@ -282,3 +305,30 @@ def test_rewards_from_outside_are_not_tried_on_the_ideal_completion(tmp_path: Pa
     path.write_text("def strict(completions, **columns): raise AssertionError")
     scores = score_ideal(arguments("org/model", f"{path}:strict", f"summary_only({path}:strict)"), {"solution": "4"})
     assert [(score.reward, score.expected, score.is_reached) for score in scores] == [(None, None, True)] * 3
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize(
+    ("name", "options", "beside"),
+    [
+        ("countdown", {}, ["format", "tag_count", "reasoning_steps"]),
+        ("countdown", {"countdown_mode": "mini_r1"}, ["format"]),
+        ("countdown", {"countdown_strict": True}, ["soft_format"]),
+        ("countdown", {"countdown_strict": True, "countdown_mode": "mini_r1"}, ["soft_format"]),
+        ("knights_knaves", {}, ["format", "soft_format"]),
+        ("reasoning_gym", {}, ["accuracy", "format", "soft_format"]),
+    ],
+)
+def test_ideal_completion_solves_the_puzzle(name: str, options: dict, beside: list[str], prefix: str):
+    context = RewardContext(completion_prefix=prefix)
+    script_args = arguments(name, *beside, **options)
+    scores = score_ideal(script_args, puzzle_row(name), context)
+    assert [score.name for score in scores if not score.is_reached] == []
+    assert scores[0].reward == scores[0].expected == REWARDS[name].bounds(script_args)[1]
+
+
+def test_puzzle_without_a_known_solution_proves_nothing():
+    row = {"target": 65, "nums": [19, 36, 55, 7]}  # as in the published data
+    (score,) = score_ideal(arguments("countdown"), row)
+    assert (score.expected, score.is_reached) == (None, True)
+    assert "no right answer in solution" in score.reason

@@ -77,6 +77,14 @@ class RewardParameters:
         default=-10.0,
         metadata={"help": "demystify_cosine: added to a wrong answer of one repeated n-gram, <= 0."},
     )
+    countdown_mode: Literal["tinyzero", "mini_r1"] = field(
+        default="tinyzero",
+        metadata={"help": "countdown: tinyzero (0, 0.1 for a wrong answer, 1) or mini_r1 (layout 1 + equation 1)."},
+    )
+    countdown_strict: bool = field(
+        default=False,
+        metadata={"help": "countdown: take answer and layout to the letter, as the published code does."},
+    )
     code_language: Literal["python", "javascript", "r", "java", "bash", "cpp"] = field(
         default="python", metadata={"help": "code_format: language of the fence when the row has no `language`."}
     )

@@ -24,7 +24,8 @@ def drop_unjudgeable_rows(rows: Dataset, script_args: GRPOScriptArguments | SFTS
     names, domains = script_args.reward_funcs, reward_domains_of(script_args)
     where = f"split {split!r}, needed by the rewards {names}"
     require_columns(rows, list(needed_columns(names)), f"{where} (`dataset_solution_column` names the gold answers)")
-    rows = drop_null_rows(rows, list(needed_columns([name for name in names if name not in domains])), split)
+    general = [name for name in names if name not in domains]
+    rows = drop_null_rows(rows, list(needed_columns(general, in_every_row=True)), split)
     if not domains:
         return rows
     require_columns(
@@ -34,7 +35,8 @@ def drop_unjudgeable_rows(rows: Dataset, script_args: GRPOScriptArguments | SFTS
     )
     for domain in sorted({domain for listed in domains.values() for domain in listed}):
         members = {row for row, found in enumerate(rows[DOMAIN_COLUMN]) if found == domain}
-        rows = drop_null_rows(rows, list(needed_columns(names_for_domain(script_args, domain))), split, members)
+        here = needed_columns(names_for_domain(script_args, domain), in_every_row=True)
+        rows = drop_null_rows(rows, list(here), split, members)
     return rows
 
 

@@ -102,11 +102,11 @@ def _rows_to_try(dataset: Dataset, domains: set[str]) -> list[int]:
 
 
 def _explain_conflicts(script_args: GRPOScriptArguments | SFTScriptArguments, domains: set[str]) -> list[str]:
-    """Return a line for every set of rewards that judge the same rows and want different layouts."""
+    """Return a line for every set of rewards that judge the same rows and accept no layout in common."""
     lines = {}
     for domain in (None, *sorted(domains)):
-        wanted = conflicting_layouts(names_for_domain(script_args, domain))
-        sides = [f"{layout} ({', '.join(names)})" for layout, names in wanted.items()]
+        wanted = conflicting_layouts(names_for_domain(script_args, domain), script_args)
+        sides = "; ".join(f"{name} wants {layouts}" for name, layouts in wanted.items())
         if sides:
-            lines[f"No completion has both {' and '.join(sides)}: drop the rewards of one side."] = None
+            lines[f"These rewards contradict each other, drop one side: {sides}."] = None
     return list(lines)

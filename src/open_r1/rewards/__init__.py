@@ -2,7 +2,8 @@
 """Rewards by name for recipes (`get_reward_funcs`), and as functions to call and build oneself. Imports no torch.
 
 `base` context, text, groups · `verifier` is an answer right? · `math_`, `format_`, `length_`, `repetition_`,
-`language_`, `code_rewards` the families · `table` names to builders · `summary`, `router`, `user` what a recipe can
+`language_`,
+`puzzle_`, `reasoning_gym_`, `code_rewards` the families · `table` names to builders · `summary`, `router`, `user` what a recipe can
 make of them · `by_name` from a recipe's names to rewards · `ideal` what a perfect completion must score.
 """
 
@@ -33,6 +34,8 @@ from open_r1.rewards.length_rewards import (
     len_reward,
 )
 from open_r1.rewards.math_rewards import accuracy_reward
+from open_r1.rewards.puzzle_rewards import get_countdown_reward, knights_knaves_reward
+from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward, get_token_repetition_reward
 from open_r1.rewards.router import DOMAIN_COLUMN
 from open_r1.rewards.spec import RewardSpec
@@ -58,6 +61,7 @@ __all__ = [
     "format_reward",
     "get_code_format_reward",
     "get_cosine_scaled_reward",
+    "get_countdown_reward",
     "get_demystify_cosine_reward",
     "get_language_consistency_reward",
     "get_readability_reward",
@@ -69,9 +73,11 @@ __all__ = [
     "get_truncated_reward",
     "ideal_completion",
     "is_unscorable",
+    "knights_knaves_reward",
     "len_reward",
     "names_for_domain",
     "needed_columns",
+    "reasoning_gym_reward",
     "reasoning_steps_reward",
     "reward_domains_of",
     "score_ideal",

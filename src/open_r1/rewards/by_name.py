@@ -133,9 +133,11 @@ class NamedReward:
         return self.reward(**columns)
 
 
-def needed_columns(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the dataset columns that these rewards can't do without."""
-    return tuple(sorted({column for name in names for column in get_reward_spec(name).columns}))
+def needed_columns(names: Sequence[str], *, in_every_row: bool = False) -> tuple[str, ...]:
+    """Return the dataset columns that these rewards can't do without, or those that no row may leave empty."""
+    specs = [get_reward_spec(name) for name in names]
+    chosen = [spec for spec in specs if not (in_every_row and spec.skips_empty)]
+    return tuple(sorted({column for spec in chosen for column in spec.columns}))
 
 
 def reward_domains_of(script_args: RewardArguments) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ from open_r1.rewards.base import (
 )
 from open_r1.rewards.by_name import get_reward_spec, names_for_domain
 from open_r1.rewards.router import DOMAIN_COLUMN
-from open_r1.rewards.spec import Layout, RewardArguments, RewardSpec
+from open_r1.rewards.spec import ANY_LAYOUT, Layout, RewardArguments, RewardSpec
 from open_r1.rewards.verifier.answer_extraction import extract_gold
 from open_r1.rewards.verifier.exact_match import strip_delimiters
 
@@ -77,9 +77,11 @@ def ideal_completion(
         answer = [rf"\boxed{{{text}}}"]
     if "code_format" in names:
         answer += [f"```{language or script_args.code_language}", "pass", "```"]
-    layouts = {spec.layout for spec in specs}
-    if Layout.ANSWER_TAGS in layouts or Layout.NO_ANSWER_TAGS not in layouts:
+    layout = next(iter(_common_layouts(specs, script_args)), Layout.TAGS_ON_LINES)
+    if layout is Layout.TAGS_ON_LINES:
         answer = [ANSWER_OPEN, *answer, ANSWER_CLOSE]
+    elif layout is Layout.TAGS_IN_LINE:
+        answer = [" ".join([ANSWER_OPEN, *answer, ANSWER_CLOSE])]
     text = "\n".join([THINK_OPEN, *_REASONING, THINK_CLOSE, *answer])
     prefix = (context or DEFAULT_CONTEXT).completion_prefix
     # The prompt may open more than the tag ("Let me think.\n<think>\n"): only what it shares with the ideal goes.
@@ -140,18 +142,21 @@ def _score(
 
 def _answer_of(row: Mapping[str, object], spec: RewardSpec) -> object:
     """Return the right answer that a row holds for a reward, or None."""
-    return next((row[column] for column in spec.answer_columns if row.get(column) is not None), None)
+    return next((row[column] for column in spec.answer_columns if row.get(column) not in (None, "")), None)
 
 
-def conflicting_layouts(names: Sequence[str]) -> dict[Layout, list[str]]:
-    """Return the rewards by the layout each wants, where no completion can satisfy them all; else {}.
+def _common_layouts(specs: Sequence[RewardSpec], script_args: RewardArguments) -> list[Layout]:
+    """Return the layouts that all of these rewards accept."""
+    return [layout for layout in ANY_LAYOUT if all(layout in spec.layouts(script_args) for spec in specs)]
 
-    >>> {str(layout): names for layout, names in conflicting_layouts(["format", "think_format"]).items()}
-    {'an answer block after the reasoning': ['format'], 'no answer tags': ['think_format']}
-    """
-    wanted: dict[Layout, list[str]] = {}
-    for name in names:
-        layout = get_reward_spec(name).layout
-        if layout is not None:
-            wanted.setdefault(layout, []).append(name)
-    return wanted if len(wanted) > 1 else {}
+
+def conflicting_layouts(names: Sequence[str], script_args: RewardArguments) -> dict[str, str]:
+    """Return what each of these rewards accepts around the answer, where no completion can satisfy all; else {}."""
+    specs = {name: get_reward_spec(name) for name in names}
+    if _common_layouts(list(specs.values()), script_args):
+        return {}
+    return {
+        name: " or ".join(spec.layouts(script_args))
+        for name, spec in specs.items()
+        if spec.layouts(script_args) != ANY_LAYOUT
+    }

@@ -85,6 +85,12 @@ class RewardArguments(Protocol):
     def demystify_max_penalty(self) -> float: ...
 
     @property
+    def countdown_mode(self) -> str: ...
+
+    @property
+    def countdown_strict(self) -> bool: ...
+
+    @property
     def code_language(self) -> str: ...
 
     @property
@@ -95,10 +101,15 @@ class RewardArguments(Protocol):
 
 
 class Layout(StrEnum):
-    """What a reward wants to see around the answer; rewards that want different things can't both be earned."""
+    """How the answer may stand behind the reasoning; rewards that accept none in common can't both be earned."""
 
-    ANSWER_TAGS = "an answer block after the reasoning"
-    NO_ANSWER_TAGS = "no answer tags"
+    TAGS_ON_LINES = "answer tags on lines of their own"
+    TAGS_IN_LINE = "answer tags on the line of the answer"
+    NO_TAGS = "no answer tags"
+
+
+ANY_LAYOUT = tuple(Layout)
+ANY_TAGS = (Layout.TAGS_ON_LINES, Layout.TAGS_IN_LINE)
 
 
 @dataclass(frozen=True)
@@ -111,9 +122,10 @@ class RewardSpec:
         ideal: The least it must give the ideal completion, or None where that proves nothing.
         ideal_reason: Why.
         columns: Dataset columns it can't do without.
+        skips_empty: Whether it gives None for a row in which these are empty, so that such rows may stay.
         needs_whole_group: Whether it compares the rows of a group, which must then be in one call.
         reads_tokens: Whether it judges `completion_ids`, which `summary_only` can't cut.
-        layout: What it wants to see around the answer; None where it doesn't care.
+        layouts: What it accepts, from the script arguments.
         answer_columns: Columns of which the first one there holds a right answer, for a reward that judges answers.
         wants_plain_answer: Whether the answer must stand in its block without a box.
         is_external: Whether its code or weights come from outside the table: nothing is known of its values.
@@ -124,9 +136,10 @@ class RewardSpec:
     ideal: Callable[[RewardArguments], float | None]
     ideal_reason: str
     columns: tuple[str, ...] = ()
+    skips_empty: bool = False
     needs_whole_group: bool = False
     reads_tokens: bool = False
-    layout: Layout | None = None
+    layouts: Callable[[RewardArguments], tuple[Layout, ...]] = lambda script_args: ANY_LAYOUT
     answer_columns: tuple[str, ...] = ()
     wants_plain_answer: bool = False
     is_external: bool = False

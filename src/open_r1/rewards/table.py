@@ -26,8 +26,11 @@ from open_r1.rewards.length_rewards import (
     len_reward,
 )
 from open_r1.rewards.math_rewards import accuracy_reward
+from open_r1.rewards.puzzle_rewards import get_countdown_reward, knights_knaves_reward
+from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward, get_token_repetition_reward
-from open_r1.rewards.spec import Layout, RewardArguments, RewardSpec
+from open_r1.rewards.spec import ANY_TAGS, Layout, RewardArguments, RewardSpec
+from open_r1.tasks.reasoning_gym_bridge import require_library
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -99,6 +102,18 @@ def _build_soft_overlong_punishment(script_args: RewardArguments, context: Rewar
     return get_soft_overlong_punishment(max_completion_len=limit, soft_punish_cache=cache)
 
 
+def _build_reasoning_gym(script_args: RewardArguments, context: RewardContext) -> Reward:
+    try:
+        require_library()
+    except ModuleNotFoundError as error:
+        raise ValueError(f"The reward 'reasoning_gym' can't be built: {error}") from error
+    return _with_context(reasoning_gym_reward)(script_args, context)
+
+
+def _countdown_maximum(script_args: RewardArguments) -> float:
+    return 2.0 if script_args.countdown_mode == "mini_r1" else 1.0
+
+
 _RIGHT_LAYOUT = "the layout is the one asked for"
 _NO_LAYOUT = "depends on length or wording alone, which no template can put out of reach"
 
@@ -116,14 +131,14 @@ REWARDS: dict[str, RewardSpec] = {
         bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=_RIGHT_LAYOUT,
-        layout=Layout.ANSWER_TAGS,
+        layouts=_constant((Layout.TAGS_ON_LINES,)),
     ),
     "tag_count": RewardSpec(
         build=_with_context(tag_count_reward),
         bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=_RIGHT_LAYOUT,
-        layout=Layout.ANSWER_TAGS,
+        layouts=_constant((Layout.TAGS_ON_LINES,)),
     ),
     "reasoning_steps": RewardSpec(
         build=_with_context(reasoning_steps_reward),
@@ -170,7 +185,7 @@ REWARDS: dict[str, RewardSpec] = {
         bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=f"{_RIGHT_LAYOUT}, with a program in the answer",
-        layout=Layout.ANSWER_TAGS,
+        layouts=_constant((Layout.TAGS_ON_LINES,)),
     ),
     "soft_overlong_punishment": RewardSpec(
         build=_build_soft_overlong_punishment,
@@ -184,14 +199,14 @@ REWARDS: dict[str, RewardSpec] = {
         bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=_RIGHT_LAYOUT,
-        layout=Layout.ANSWER_TAGS,
+        layouts=_constant(ANY_TAGS),
     ),
     "think_format": RewardSpec(
         build=_with_context(think_format_reward),
         bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=_RIGHT_LAYOUT,
-        layout=Layout.NO_ANSWER_TAGS,
+        layouts=_constant((Layout.NO_TAGS,)),
     ),
     "token_repetition": RewardSpec(
         build=lambda script_args, context: get_token_repetition_reward(
@@ -221,5 +236,40 @@ REWARDS: dict[str, RewardSpec] = {
         ideal=_constant(None),
         ideal_reason=_NO_LAYOUT,
         reads_tokens=True,
+    ),
+    "countdown": RewardSpec(
+        build=lambda script_args, context: get_countdown_reward(
+            script_args.countdown_mode, strict=script_args.countdown_strict, context=context
+        ),
+        bounds=lambda script_args: (0.0, _countdown_maximum(script_args)),
+        ideal=_countdown_maximum,
+        ideal_reason="the expression is the solution of the row",
+        columns=("nums", "target"),
+        skips_empty=True,
+        layouts=lambda script_args: (Layout.TAGS_IN_LINE,) if script_args.countdown_strict else ANY_TAGS,
+        answer_columns=("solution",),
+        wants_plain_answer=True,
+    ),
+    "knights_knaves": RewardSpec(
+        build=_with_context(knights_knaves_reward),
+        bounds=_constant((-3.0, 3.0)),
+        ideal=_constant(3.0),
+        ideal_reason="everybody is what the solution says",
+        columns=("solution_text_format",),
+        skips_empty=True,
+        layouts=_constant(ANY_TAGS),
+        answer_columns=("solution_text_format",),
+        wants_plain_answer=True,
+    ),
+    "reasoning_gym": RewardSpec(
+        build=_build_reasoning_gym,
+        bounds=_constant((0.0, 1.0)),
+        ideal=_constant(1.0),
+        ideal_reason="the answer is the solution of the row",
+        columns=("reasoning_gym_entry",),
+        skips_empty=True,
+        layouts=_constant(ANY_TAGS),
+        answer_columns=("solution",),
+        wants_plain_answer=True,
     ),
 }
