@@ -68,4 +68,4 @@ bench_training: ## what our scripts cost beside bare TRL, start-up, tokens/s, me
 
 bench_verifier: ## our verifier beside math-verify and TRL: accuracy, latency, rows/s, hostile rows
 	@$(install) dev
-	@$(python) scripts/bench_verifier.py $(ARGS)
+	@$(python) scripts/bench_verifier.py --table assets/benchmarks/verifier.md $(ARGS)

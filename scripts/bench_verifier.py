@@ -292,7 +292,7 @@ def hostile_section(args: argparse.Namespace) -> list[str]:
     pairs = [(row.gold, row.completion) for row in rows]
     lines = [
         f"64 rows, {len(rows) - len(good)} of them hostile; first call of a process, start of our workers included. "
-        "*Good unchanged*: good rows with the verdict that the judge gives them without hostile company.",
+        "*Good unchanged*: good rows with the verdict that they get on the main thread without hostile company.",
         f"Reach for ours: within {HOSTILE_LIMIT_S:g} s, all good rows unchanged, no hostile row right.",
         "",
         "| judge | thread | wall s | good unchanged | hostile judged right | outcome |",
@@ -301,7 +301,7 @@ def hostile_section(args: argparse.Namespace) -> list[str]:
     for name in (name for name in SPEED_JUDGES if name in args.judges):
         for in_thread in (False, True):
             with JudgeProcess(name) as judge, JudgeProcess(name) as fresh:
-                alone = judge.ask([pairs[place] for place in good], args.batch_deadline_s, in_thread=in_thread)
+                alone = judge.ask([pairs[place] for place in good], args.batch_deadline_s)
                 reply = fresh.ask(pairs, args.batch_deadline_s, in_thread=in_thread)
             kept = sum(reply.verdicts[place] == verdict for place, verdict in zip(good, alone.verdicts, strict=True))
             fooled = sum(verdict == "right" for place, verdict in enumerate(reply.verdicts) if place not in good)

@@ -146,6 +146,9 @@ class JudgeProcess:
         with suppress(ProcessLookupError):  # it had died by itself
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # what was not read by then is lost with it
+            self._process.stdin.close()
         self._process = None
 
     def __enter__(self) -> "JudgeProcess":
@@ -157,8 +160,9 @@ class JudgeProcess:
 
 def read_lines(stream: Any, lines: "queue.Queue[str]") -> None:
     """Put every line of a stream into the queue, and an empty one at its end."""
-    for line in stream:
-        lines.put(line)
+    with stream:
+        for line in stream:
+            lines.put(line)
     lines.put("")
 
 
