@@ -2,6 +2,7 @@
 """Every run that cannot work stops before a model loads: the model folder of these tests has no weights to load."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,26 @@ REFUSED = {
     "group does not divide the evaluation batch": (
         "grpo", {"do_eval": True, "per_device_eval_batch_size": 6}, r"groups of 4 .* a batch has 6 completions"),
     "code rewards": ("grpo", {"reward_funcs": ["code"]}, r"code"),
+    "function that is not there": ("grpo", {"reward_funcs": ["nowhere.py:brevity"]}, r"there is no file .*nowhere.py"),
+    "function that is not there in SFT": ("sft", {"eval_reward_funcs": ["own.py:brevity"]}, r"there is no file"),
+    "reward model that is not there": ("grpo", {"reward_funcs": ["org/model"]}, r"'org/model' .* can't be loaded"),
+    "reward model that is a policy": ("grpo", {"reward_funcs": ["MODEL"]}, r"no reward model.*Qwen3ForCausalLM"),
+    "summary over tokens": ("grpo", {"reward_funcs": ["summary_only(length)"]}, r"judges the tokens of the whole"),
+    "column of a function": ("grpo", {"reward_funcs": ["OWN:graded"]}, r"Missing columns \['grade'\].*needed by"),
+    "columns of a puzzle": ("grpo", {"reward_funcs": ["countdown"]}, r"Missing columns \['nums', 'target'\]"),
+    "layouts that exclude each other": (
+        "grpo", {"reward_funcs": ["format", "think_format", "accuracy"]},
+        r"(?s)think_format: 0.0 instead of 1.0.*contradict each other.*format wants answer tags on lines of their "
+        r"own; think_format wants no answer tags"),
+    "domains without their column": (
+        "grpo", {"reward_domains": {"math": ["accuracy"]}}, r"Missing columns \['domain'\].*`reward_domains` chooses"),
+    "domains of rewards that are not there": (
+        "grpo", {"reward_domains": {"math": ["length"]}}, r"`reward_domains.math` lists 'length', which is not in"),
+    "domain that no reward judges": (
+        "grpo", {"dataset_name": "DOMAINS", "reward_funcs": ["accuracy"], "reward_domains": {"math": ["accuracy"]}},
+        r"No reward judges the rows of split 'train' with domain 'chat' \(2 rows\): `reward_domains` has \['math'\]"),
+    "time limit of the verifier": (
+        "grpo", {"reward_funcs": ["accuracy"], "verifier_timeout_s": 0}, r"verifier_timeout_s must be positive"),
     "benchmarks": ("grpo", {"benchmarks": ["math_500"]}, r"benchmarks.*do_eval"),
     "unknown callback": ("grpo", {"callbacks": ["push"]}, r"push.*push_to_hub_revision"),
     "unknown callback of SFT": ("sft", {"callbacks": ["push"]}, r"push.*push_to_hub_revision"),
@@ -104,13 +125,30 @@ def test_run_that_cannot_work_stops_before_the_model_loads(weightless, tmp_path,
         "UNGRADED": tmp_path / "ungraded",
         "ONE": write_rows(tmp_path / "one" / "train.jsonl", [addition_row(1, 1)]),
         "EMPTY": write_rows(tmp_path / "empty" / "train.jsonl", []),
+        "DOMAINS": write_domains(tmp_path / "domains"),
     }
+    own = tmp_path / "own.py"
+    own.write_text("def graded(completions, grade, **columns): return [0.0] * len(completions)")
+    places = {"OWN:graded": f"{own}:graded", "MODEL": str(weightless.model)}
+    for name in ("reward_funcs", "eval_reward_funcs"):
+        if name in settings:
+            settings = {**settings, name: [places.get(place, place) for place in settings[name]]}
+    if "reward_domains" in settings:  # YAML only
+        recipe = tmp_path / "recipe.yaml"
+        recipe.write_text(json.dumps({"reward_domains": settings["reward_domains"]}))
+        settings = {**settings, "config": recipe, "reward_domains": None}
     for split in ("train", "test"):
         ungraded = {name: value for name, value in addition_row(1, 1).items() if name != "solution"}
         write_rows(files["UNGRADED"] / f"{split}.jsonl", [ungraded])
     settings = {name: files.get(value, value) if name == "dataset_name" else value for name, value in settings.items()}
     with pytest.raises(ValueError, match=message):
         weightless.train(kind, tmp_path / "output", **settings)
+
+
+def write_domains(folder: Path) -> Path:
+    """Write two rows of math and two of chat, which have no solution."""
+    rows = [{**addition_row(1, 1), "domain": "math"}, {**addition_row(1, 2), "domain": "chat", "solution": None}] * 2
+    return write_rows(folder / "train.jsonl", rows)
 
 
 def grpo_arguments(tiny: Tiny, output: Path, **settings) -> tuple[GRPOScriptArguments, GRPOConfig, ModelConfig]:
@@ -200,6 +238,31 @@ def test_long_prompts_are_dropped_with_their_number(weightless, tmp_path, caplog
         weightless.train("grpo", tmp_path / "output", dataset_name=data)
     room = CONTEXT_TOKENS - 8
     assert f"Dropped 1 of 3 prompts of split 'train' longer than {room} tokens" in caplog.text
+
+
+def train_with_domains(tiny: Tiny, tmp_path: Path, *names: str, **domains: list[str]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps({"reward_funcs": names, "reward_domains": domains}))
+    data = write_domains(tmp_path / "domains")
+    with pytest.raises(OSError, match=NO_WEIGHTS):
+        tiny.train("grpo", tmp_path / "output", config=recipe, reward_funcs=None, dataset_name=data)
+
+
+def test_row_may_lack_what_only_other_domains_need(weightless, tmp_path, caplog):
+    train_with_domains(weightless, tmp_path, "accuracy", "think_format", math=["accuracy"], chat=["think_format"])
+    assert "Dropped" not in caplog.text
+    assert "domain" not in caplog.text.replace("reward_domains={", "")
+
+
+def test_row_that_lacks_what_its_domain_needs_is_dropped(weightless, tmp_path, caplog):
+    train_with_domains(weightless, tmp_path, "accuracy", "format", chat=["accuracy"], math=["format"])
+    assert "Dropped 2 of 4 rows of split 'train': one of ['solution']" in caplog.text
+    assert "No row of split 'train' is of the domains ['chat'] in `reward_domains`; there are ['math']" in caplog.text
+
+
+def test_domain_that_only_general_rewards_judge_is_a_warning(weightless, tmp_path, caplog):
+    train_with_domains(weightless, tmp_path, "accuracy", "format", math=["accuracy"])
+    assert "with domain 'chat' (2 rows) are judged by ['format'] alone" in caplog.text
 
 
 DAMAGE = {

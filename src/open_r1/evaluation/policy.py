@@ -14,7 +14,7 @@ import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerState
 from trl.models import unwrap_model_for_generation
 
 from open_r1.utils.estimators import Record
@@ -65,7 +65,8 @@ class PolicyEvaluator:
                 for start in tqdm(steps, desc="Sampling" if not is_greedy else "Decoding greedily",
                                   disable=not accelerator.is_main_process or not chosen, leave=False):  # fmt: skip
                     batch = chosen[start : start + self.batch_size]
-                    records += self._score(batch, self._generate(policy, batch, is_greedy), is_greedy)
+                    completion_ids = self._generate(policy, batch, is_greedy)
+                    records += self._score(batch, completion_ids, is_greedy, trainer.state)
         model.train(was_training)
         return gather_object(records)
 
@@ -98,15 +99,16 @@ class PolicyEvaluator:
         output = policy.generate(**inputs, generation_config=config)[:, inputs["input_ids"].shape[1] :].tolist()
         return [_until_eos(ids, tokenizer.eos_token_id) for ids in output]
 
-    def _score(self, rows: list[dict[str, Any]], completion_ids: list[list[int]], is_greedy: bool) -> list[Record]:
+    def _score(
+        self, rows: list[dict[str, Any]], completion_ids: list[list[int]], is_greedy: bool, state: TrainerState
+    ) -> list[Record]:
         texts = self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
         completions = [[{"role": "assistant", "content": text}] for text in texts]
         columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("prompt", "completion")}
-        prompts = [row["prompt"] for row in rows]
-        rewards = {
-            reward.__name__: reward(prompts=prompts, completions=completions, completion_ids=completion_ids, **columns)
-            for reward in self.reward_funcs
-        }
+        columns |= {"prompts": [row["prompt"] for row in rows], "completions": completions}
+        # All that GRPO's trainer passes; what a reward logs beside its values is not kept here.
+        given = {"completion_ids": completion_ids, "trainer_state": state, "log_extra": _ignore, "log_metric": _ignore}
+        rewards = {reward.__name__: reward(**columns, **given) for reward in self.reward_funcs}
         return [
             Record(
                 prompt=rows[index]["prompt"],
@@ -119,6 +121,10 @@ class PolicyEvaluator:
             )
             for index, ids in enumerate(completion_ids)
         ]
+
+
+def _ignore(name: str, value: object) -> None:
+    pass
 
 
 def _until_eos(ids: list[int], eos_token_id: int) -> list[int]:
