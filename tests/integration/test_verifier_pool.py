@@ -239,11 +239,10 @@ def test_a_batch_ends_at_its_deadline_when_workers_only_sleep(judge):
 
 
 def test_hostile_pairs_do_not_keep_good_ones_from_being_judged(judge):
-    hostile = [(f"h{row}", "burn 9" if row % 2 else "power") for row in range(3)]
+    hostile = [(f"h{row}", "burn 30" if row % 2 else "power") for row in range(4)]
     good = [(str(row), str(row)) for row in range(12)]
-    # Two workers would be busy with the limits of the hostile ones for longer than the batch may take.
-    verdicts = judge(*hostile, ("slow", "burn 0.3 && right"), *good, timeout_s=5, deadline_s=5)
-    assert verdicts == [TIMEOUT] * 3 + [RIGHT] * 13
+    # Two workers would be busy with the limits of the first two for longer than the batch may take.
+    assert judge(*hostile, *good, timeout_s=20, deadline_s=3) == [TIMEOUT] * 4 + [RIGHT] * 12
 
 
 def test_a_gold_that_hangs_costs_its_time_once_and_not_once_per_answer(judge, tmp_path):
@@ -275,13 +274,32 @@ def test_the_limit_does_not_count_what_earlier_pairs_took(judge):
 
 
 def test_a_worker_keeps_the_gold_it_knows():
-    queue = Queue(timeout_s=5)
-    for number, gold in enumerate([b"a", b"b", b"c", b"a", b"b", b"a"]):
-        queue.put(Job(number, gold, b""))
-    assert queue.slices_s == [0.25, 0.5, 1.0, 2.0, 5]
+    queue = filled_queue(b"a", b"b", b"c", b"a", b"b", b"a")
     asked = [(None, set()), (b"a", {b"b"}), (b"c", {b"a"}), (None, {b"a", b"b"}), (None, {b"a", b"b"})]
-    assert [queue.take(last_gold, elsewhere).number for last_gold, elsewhere in asked] == [0, 3, 2, 1, 5]
+    taken = [queue.take(last_gold, elsewhere, time_left_s=15)[0] for last_gold, elsewhere in asked]
+    assert [job.number for job in taken] == [0, 3, 2, 1, 5]
     assert queue.num_waiting == 1
+
+
+def test_slices_grow_until_there_is_time_for_the_whole_limit():
+    queue = filled_queue(*(str(row).encode() for row in range(32)))
+    slices_s = []
+    for _ in range(3 * 32):
+        job, is_last = queue.take(None, set(), time_left_s=15)
+        assert not is_last
+        slices_s.append(job.slice_s)
+        queue.put_back(job, with_gold=False)
+    assert slices_s == [0.25] * 32 + [0.5] * 32 + [1.0] * 32
+    few = filled_queue(b"a", b"b", b"c")
+    job, is_last = few.take(None, set(), time_left_s=15)
+    assert (job.slice_s, is_last) == (5, True)
+
+
+def filled_queue(*golds: bytes) -> Queue:
+    queue = Queue(timeout_s=5, num_workers=2)
+    for number, gold in enumerate(golds):
+        queue.put(Job(number, gold, b""))
+    return queue
 
 
 # --- where it is called from
@@ -320,10 +338,7 @@ def test_a_thread_that_blocks_every_signal_gets_its_time_limits(judge):
 def test_signals_that_the_parent_ignores_make_no_difference(judge, name):
     before = signal.signal(getattr(signal, name), signal.SIG_IGN)
     try:
-        assert judge(("1", "power"), ("1", "kill_server"), *GOOD) in (
-            [TIMEOUT, None, RIGHT, WRONG, RIGHT],
-            [None, None, RIGHT, WRONG, RIGHT],
-        )
+        assert judge(("1", "kill_server")) == [None]
         assert judge(("1", "power"), *GOOD) == [TIMEOUT, RIGHT, WRONG, RIGHT]
     finally:
         signal.signal(getattr(signal, name), before)

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 Pair = tuple[str, str | None]
 
-# Starting isn't judging: it doesn't count into a batch's deadline. Cold imports over a network file system are slow.
+# Cold imports over a network file system are slow.
 START_LIMIT_S = 120.0
 # What a server that has reached the deadline may take to say so, before it is taken for stuck.
 _GRACE_S = 0.5
@@ -42,11 +42,22 @@ _WARM_UP = "open_r1.rewards.verifier.judge:warm_up"
 
 @dataclass
 class _Batch:
-    """The distinct pairs of a call and what is known of them."""
+    """The distinct pairs of a call and what is known of them.
+
+    Args:
+        pairs: Gold and answer each.
+        timeout_s: CPU seconds for a pair.
+        deadline: When it ends (`time.monotonic`).
+        least_s: Wall seconds it gets after a start, even beyond the deadline.
+        verdicts: By position of the pair; None: given up.
+        crashes: What the judge raised or died of, by number of pairs.
+        losses: How workers and servers were lost without a pair's fault.
+    """
 
     pairs: list[Pair]
     timeout_s: float
     deadline: float
+    least_s: float
     verdicts: dict[int, Verdict | None] = field(default_factory=dict)
     crashes: Counter[str] = field(default_factory=Counter)
     losses: list[str] = field(default_factory=list)
@@ -96,7 +107,8 @@ class WorkerPool:
         Args:
             pairs: Gold and answer each; equal pairs are judged once.
             timeout_s: CPU seconds a pair may take; three times that in wall time.
-            deadline_s: Wall seconds the batch may take; what isn't judged by then is a timeout.
+            deadline_s: Wall seconds the batch may take; what isn't judged by then is a timeout. Where the workers have
+                to be started first and that is slow, the batch goes on until they had `timeout_s`.
         """
         if not (0 < timeout_s < math.inf and 0 <= deadline_s < math.inf):
             raise ValueError(f"limits must be positive and finite: timeout_s={timeout_s}, deadline_s={deadline_s}")
@@ -105,7 +117,7 @@ class WorkerPool:
         numbers: dict[Pair, int] = {}
         for pair in pairs:
             numbers.setdefault(pair, len(numbers))
-        batch = _Batch(list(numbers), timeout_s, time.monotonic() + deadline_s)
+        batch = _Batch(list(numbers), timeout_s, time.monotonic() + deadline_s, min(timeout_s, deadline_s))
         for _ in range(2):
             if len(batch.verdicts) == len(batch.pairs) or self._try(batch):
                 break
@@ -185,19 +197,19 @@ class WorkerPool:
         return bool(self._idle) or self._num_lent < _MAX_SERVERS
 
     def _start(self, batch: _Batch) -> ServerProcess:
-        started_at = time.monotonic()
         num_workers = _default_num_workers() if self._num_workers is None else self._num_workers
         server = ServerProcess(Settings(os.getpid(), self._judge, self._warm_up, num_workers, self._memory_mb))
         self._servers.add(server)
         try:
-            number, _, _ = next(server.records(b"", started_at + START_LIMIT_S))
+            number, _, _ = next(server.records(b"", time.monotonic() + START_LIMIT_S))
         except BaseException as error:
             self._discard(server)
             if isinstance(error, DeadlinePassedError):
                 raise ServerLostError(f"server did not start within {START_LIMIT_S:.0f} s") from error
             raise
         assert number == READY
-        batch.deadline += time.monotonic() - started_at
+        # A slow start must not turn right answers wrong.
+        batch.deadline = max(batch.deadline, time.monotonic() + batch.least_s)
         return server
 
     def _discard(self, server: ServerProcess) -> None:

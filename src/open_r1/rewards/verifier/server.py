@@ -83,7 +83,7 @@ class Task:
     """What a worker is busy with."""
 
     job: Job
-    is_final: bool
+    is_last_slice: bool
     ends_at: float
     has_read_gold: bool = False
 
@@ -108,7 +108,7 @@ class Server:
         self._send_record(READY)
         while True:
             (length,) = REQUEST.unpack(self._read_request(REQUEST.size))
-            batch = _parse_request(self._read_request(length))
+            batch = _parse_request(self._read_request(length), self._settings.num_workers)
             self._judge_batch(batch)
             losses = ", ".join(f"{number} x {cause}" for cause, number in batch.losses.items())
             self._send_record(END, note=losses)
@@ -132,17 +132,16 @@ class Server:
             worker = worker or self._start_worker(batch)
             if worker is None:
                 return
-            num_free = self._settings.num_workers - sum(task is not None for task in self._workers.values())
-            # The last few have nobody to make room for.
-            is_final = batch.queue.num_waiting <= num_free
-            job = batch.queue.take(self._last_golds.get(worker), self._golds_elsewhere(worker))
-            level = batch.queue.last_level if is_final else job.level
-            cpu_s = batch.queue.slices_s[level]
-            task = Task(job, level == batch.queue.last_level, time.monotonic() + WALL_PER_CPU * cpu_s)
+            job, is_last = batch.queue.take(
+                self._last_golds.get(worker),
+                self._golds_elsewhere(worker),
+                time_left_s=batch.ends_at - time.monotonic(),
+            )
+            task = Task(job, is_last, time.monotonic() + WALL_PER_CPU * job.slice_s)
             self._workers[worker] = task
             self._last_golds[worker] = job.gold
             length = NO_ANSWER_LENGTH if job.answer is None else len(job.answer)
-            worker.send(ORDER.pack(cpu_s, len(job.gold), length) + job.gold + (job.answer or b""))
+            worker.send(ORDER.pack(job.slice_s, len(job.gold), length) + job.gold + (job.answer or b""))
             self._watch(worker)
 
     def _golds_elsewhere(self, worker: Worker) -> set[bytes]:
@@ -235,19 +234,15 @@ class Server:
             self._settle(task.job, None, batch, cause)
 
     def _settle_timeout(self, task: Task, batch: Batch) -> None:
-        """Gives a pair that ran out of time a longer slice later, or its verdict; a gold takes all its pairs along."""
+        """Gives a pair that used up its slice another one or its verdict; a gold takes all its pairs along."""
         job = task.job
-        jobs = [job]
-        if not task.has_read_gold:
-            jobs += batch.queue.take_group(job.gold, batch.queue.last_level if task.is_final else job.level)
-        verdict = Verdict.TIMEOUT if task.has_read_gold else Verdict.UNPARSABLE_GOLD
-        next_level = job.level + 1
-        for waiting in jobs:
-            if task.is_final:
-                self._settle(waiting, verdict, batch)
-            else:
-                waiting.level = next_level
-                batch.queue.put(waiting)
+        if not task.is_last_slice:
+            batch.queue.put_back(job, with_gold=not task.has_read_gold)
+        elif task.has_read_gold:
+            self._settle(job, Verdict.TIMEOUT, batch)
+        else:
+            for same_gold in (job, *batch.queue.take_group(job.gold)):
+                self._settle(same_gold, Verdict.UNPARSABLE_GOLD, batch)
 
     def _settle(self, job: Job, verdict: Verdict | None, batch: Batch, note: str = "") -> None:
         batch.num_open -= 1
@@ -316,9 +311,9 @@ def _load(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _parse_request(data: bytes) -> Batch:
+def _parse_request(data: bytes, num_workers: int) -> Batch:
     timeout_s, ends_at = LIMITS.unpack_from(data)
-    batch = Batch(Queue(timeout_s), ends_at, num_open=0)
+    batch = Batch(Queue(timeout_s, num_workers), ends_at, num_open=0)
     start = LIMITS.size
     while start < len(data):
         gold_length, answer_length = PAIR.unpack_from(data, start)
