@@ -109,6 +109,7 @@ def test_word_that_belongs_to_no_argument_is_refused(parse, word):
         (["--code_language", "rust"], "rust"),
         (["--dataset_mixture", "{}"], "can only be given in a recipe"),
         (["--dataset-mixture={}"], "can only be given in a recipe"),
+        (["--reward_domains", "{}"], "`reward_domains` can only be given in a recipe"),
     ],
 )
 def test_bad_value_on_the_command_line_is_refused(parse, words, message):

@@ -79,6 +79,7 @@ def test_value_of_a_recipe_has_the_type_of_its_argument(parse, text, name, value
         ("torch_dtype: float17", "must be one of"),
         ("lr_scheduler_kwargs: [1]", "must be a mapping"),
         ("dataset_mixture: hello", "must be a mapping"),
+        ("reward_domains: [math]", "must be a mapping"),
         ("eval_strategy: true", "must be one of 'no', 'steps', 'epoch'"),
         ("eval_strategy: sometimes", "sometimes"),
     ],
