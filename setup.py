@@ -23,11 +23,13 @@ CORE = [
     "jinja2>=3.1",  # transformers renders chat templates with it and does not require it
     "math-verify==0.9.0",  # rewards depend on how it parses: a new version needs the reward tests run again
     "matplotlib>=3.10",  # curves as PNG
+    "mpmath>=1.3",  # the verifier compares formulas at points; math-verify brings it through sympy
     "numpy>=2.0",
     "pandas>=2.2",
     "peft>=0.21,<0.22",  # LoRA on transformers 5; merge_lora relies on its file layout
     "python-dotenv>=1.0",  # the entry scripts read .env once
     "pyyaml>=6.0",
+    "regex>=2024.11",  # the language rewards tell words by their Unicode script, which `re` does not know
     "rich>=13.0",  # TRL prints completions with it
     "safetensors>=0.5",
     "tokenizers>=0.22",
@@ -40,6 +42,7 @@ DEEPSPEED = [
 ]
 
 CHINESE = ["jieba>=0.42.1", "langdetect>=1.0.9"]
+PUZZLES = ["reasoning-gym==0.1.25"]  # seeds give the same puzzles only within a version
 
 EXTRAS = {
     "deepspeed": DEEPSPEED,
@@ -69,11 +72,12 @@ EXTRAS = {
         "uvicorn>=0.30",
     ],
     "tracking": ["tensorboard>=2.18", "trackio>=0.40", "wandb>=0.25"],
-    "puzzles": ["reasoning-gym==0.1.25"],  # seeds give the same puzzles only within a version
+    "puzzles": PUZZLES,
     "zh": CHINESE,
     # `make test` and `make quality`. The tools are pinned exactly: another version finds other faults.
     "dev": [
         *CHINESE,
+        *PUZZLES,
         "hypothesis>=6.100",
         "packaging>=24.0",
         "psutil>=6.0",
