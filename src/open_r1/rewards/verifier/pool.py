@@ -67,11 +67,11 @@ class _Batch:
         numbers = [number for number in range(len(self.pairs)) if number not in self.verdicts]
         parts = [LIMITS.pack(self.timeout_s, self.deadline)]
         for number in numbers:
-            gold, answer = (
-                None if text is None else text.encode("utf-8", "surrogatepass") for text in self.pairs[number]
-            )
-            assert gold is not None
-            parts += [PAIR.pack(len(gold), NO_ANSWER_LENGTH if answer is None else len(answer)), gold, answer or b""]
+            gold, answer = self.pairs[number]
+            gold_bytes = gold.encode("utf-8", "surrogatepass")
+            answer_bytes = b"" if answer is None else answer.encode("utf-8", "surrogatepass")
+            answer_length = NO_ANSWER_LENGTH if answer is None else len(answer_bytes)
+            parts += [PAIR.pack(len(gold_bytes), answer_length), gold_bytes, answer_bytes]
         body = b"".join(parts)
         return numbers, REQUEST.pack(len(body)) + body
 
@@ -158,8 +158,8 @@ class WorkerPool:
                     batch.verdicts[numbers[number]] = None if code == LOST else VERDICTS[code]
                     if note and code != LOST:
                         batch.crashes[note] += 1
-        except DeadlinePassedError:
-            logger.info("A server of the verifier did not answer by the deadline; it was replaced.")
+        except DeadlinePassedError as error:
+            batch.losses.append(str(error))
         except (ServerLostError, OSError) as error:
             batch.losses.append(str(error))
             return False
@@ -172,7 +172,7 @@ class WorkerPool:
         """Lends a server, starting one if need be; it is killed unless the batch ends as it should."""
         with self._changed:
             if not self._changed.wait_for(self._has_room, max(batch.deadline - time.monotonic(), 0.0)):
-                raise DeadlinePassedError
+                raise DeadlinePassedError("no server was free until the deadline")
             self._num_lent += 1
             server = self._idle.pop() if self._idle else None
         is_usable = False

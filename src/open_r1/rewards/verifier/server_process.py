@@ -78,8 +78,10 @@ class ServerProcess:
             # One record at a time: the caller may stop after any.
             while (record := self._next_record()) is not None:
                 yield record
-            wait_s = min(max(deadline - time.monotonic(), 0.0), _MAX_WAIT_S)
-            ready = [descriptor for descriptor, _ in poll.poll(1000 * wait_s)]
+            wait_s = deadline - time.monotonic()
+            if wait_s <= 0:
+                raise DeadlinePassedError("a server did not answer by the deadline")
+            ready = [descriptor for descriptor, _ in poll.poll(1000 * min(wait_s, _MAX_WAIT_S))]
             if self._replies.fileno() in ready:
                 data = os.read(self._replies.fileno(), 65_536)
                 if not data:
@@ -91,8 +93,6 @@ class ServerProcess:
                     unsent = unsent[os.write(self._requests.fileno(), unsent[: 2**16]) :]
                 if not unsent:
                     poll.unregister(self._requests)
-            if time.monotonic() >= deadline:
-                raise DeadlinePassedError
 
     def _next_record(self) -> tuple[int, int, str] | None:
         if len(self._received) < RECORD.size:
