@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 Pair = tuple[str, str | None]
 
 # Cold imports over a network file system are slow.
-START_LIMIT_S = 120.0
+START_LIMIT_S = 60.0
 # What a server that has reached the deadline may take to say so, before it is taken for stuck.
 _GRACE_S = 0.5
 _MAX_SERVERS = 4
