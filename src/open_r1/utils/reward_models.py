@@ -12,7 +12,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.integrations import deepspeed
 
 from open_r1.configs import GRPOConfig, SFTConfig
 
@@ -135,7 +136,7 @@ def load_reward_model(name: str, training_args: SFTConfig | GRPOConfig) -> Rewar
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    with _whole_on_every_process(training_args):
+    with _whole_on_every_process():
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             source, dtype="auto", output_loading_info=True, **options
         )
@@ -166,16 +167,19 @@ def _split_revision(name: str) -> tuple[str, str | None]:
 
 
 @contextmanager
-def _whole_on_every_process(training_args: SFTConfig | GRPOConfig) -> Iterator[None]:
+def _whole_on_every_process() -> Iterator[None]:
     """Load a model as if there were one process: neither sharded (ZeRO-3) nor filled on rank 0 alone (FSDP)."""
-    plugin = training_args.deepspeed_plugin
+    reference = deepspeed._hf_deepspeed_config_weak_ref  # alive as long as the training arguments
     name = "FSDP_CPU_RAM_EFFICIENT_LOADING"
-    before = os.environ.get(name)
-    if before is not None:
+    setting = os.environ.get(name)
+    deepspeed.unset_hf_deepspeed_config()
+    if setting is not None:
         os.environ[name] = "false"
     try:
-        with nullcontext() if plugin is None else plugin.zero3_init_context_manager(enable=False):
-            yield
+        yield
     finally:
-        if before is not None:
-            os.environ[name] = before
+        config = None if reference is None else reference()
+        if config is not None:
+            deepspeed.set_hf_deepspeed_config(config)
+        if setting is not None:
+            os.environ[name] = setting
