@@ -23,13 +23,14 @@ _ANSWERS_IN_METADATA = {
     "propositional_logic": "example_answer",
     "rubiks_cube": "example_correct_answer",
 }
-SIZE = 2**31 - 1
-"""Size of a data set for the library; items are drawn by index, so it costs nothing."""
+CHUNK_SIZE = 1000
+"""Items drawn from one data set of the library. Most make an item when asked for it, but `acre` makes all at once."""
 
 
-def seed_for(task: str, seed: int) -> int:
+def seed_for(task: str, seed: int, chunk: int) -> int:
     """Return the library's seed. Item i has the seed + i: neighbouring seeds must not be neighbours there."""
-    return int.from_bytes(hashlib.sha256(f"reasoning_gym {task} {seed}".encode()).digest()[:4], "big")
+    digest = hashlib.sha256(f"reasoning_gym {task} {seed} {chunk}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") // 2  # numpy takes no more than 32 bits, i included
 
 
 def find_solution(task: str, item: dict[str, Any]) -> str:
@@ -46,10 +47,10 @@ def make_items(
     task: str, options: dict[str, Any], seed: int, start: int = 0, step: int = 1
 ) -> Iterator[dict[str, str]]:
     """Yield the items start, start + step, ... of a task: question, solution and entry."""
-    settings = {**options, "seed": seed_for(task, seed), "size": SIZE}
-    dataset = build_dataset(task, dump_json(settings))
     for index in itertools.count(start, step):
-        item = dataset[index]
+        chunk, place = divmod(index, CHUNK_SIZE)
+        settings = {**options, "seed": seed_for(task, seed, chunk), "size": CHUNK_SIZE}
+        item = build_dataset(task, dump_json(settings))[place]
         entry = {"task": task, "options": options, **item}
         yield {"question": item["question"], "solution": find_solution(task, item), "entry": dump_json(entry)}
 

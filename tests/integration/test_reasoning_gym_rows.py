@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of reasoning-gym as they are loaded, by processes of their own: repeatable, disjoint, as many as asked for."""
+
+import pytest
+
+from open_r1.configs import ScriptArguments
+from open_r1.tasks import load_task, reasoning_gym_bridge
+from open_r1.tasks.reasoning_gym_bridge import pool_of
+from open_r1.utils.data import get_dataset
+
+
+@pytest.fixture(scope="module")
+def gcd() -> dict[int, dict[str, list[dict]]]:
+    return {seed: load_task("reasoning_gym/gcd", "num_train=200,num_test=30", seed) for seed in (0, 1)}
+
+
+def test_loading_gives_the_rows_asked_for(gcd):
+    for splits in gcd.values():
+        assert {split: len(rows) for split, rows in splits.items()} == {"train": 200, "test": 30}
+        assert set(splits["train"][0]) == {"problem", "solution", "reasoning_gym_entry", "domain"}
+        assert {row["domain"] for row in splits["train"]} == {"reasoning_gym"}
+
+
+def test_train_and_test_are_disjoint_over_seeds_and_without_repetition(gcd):
+    train = [row["problem"] for splits in gcd.values() for row in splits["train"]]
+    test = [row["problem"] for splits in gcd.values() for row in splits["test"]]
+    assert not set(train) & set(test)
+    assert {pool_of(problem) for problem in test} == {"test"}
+    assert len(set(train)) > 390  # neighbouring seeds share no items
+
+
+def test_rows_are_those_of_any_other_process_and_of_several(monkeypatch):
+    # This task draws from sets of strings: without fixed hashing each process would make other rows.
+    config = "num_train=20,num_test=3"
+    rows = load_task("reasoning_gym/ransom_note", config)
+    monkeypatch.setattr(reasoning_gym_bridge, "SLOW_TASKS", {"ransom_note"})
+    monkeypatch.setattr(reasoning_gym_bridge.os, "cpu_count", lambda: 3)
+    assert load_task("reasoning_gym/ransom_note", config) == rows
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("min_nums=3", "unknown option 'min_nums'; there is num_train, num_test, min_numbers"),
+        ("min_numbers=9,max_numbers=3", "max_numbers must be >= min_numbers"),
+    ],
+)
+def test_options_that_the_library_refuses_are_refused_with_its_reason(config: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        load_task("reasoning_gym/gcd", config)
+
+
+def test_a_task_that_runs_out_of_questions_says_so(caplog):
+    rows = load_task("reasoning_gym/coin_flip", "num_train=2000,num_test=10,min_trials=3,max_trials=4")
+    assert 10 < len(rows["train"]) < 2000
+    assert f"only {len(rows['train'])} different rows for its train split" in caplog.text
+
+
+def test_a_recipe_names_a_task_of_the_library_like_any_data_set():
+    args = ScriptArguments(
+        dataset_name="tasks/reasoning_gym/graph_color",
+        dataset_config='{"num_train": 12, "num_test": 2, "num_colors": 4}',
+    )
+    dataset = get_dataset(args)
+    assert {split: len(rows) for split, rows in dataset.items()} == {"train": 12, "test": 2}
+    assert dataset["train"].column_names == ["problem", "solution", "reasoning_gym_entry", "domain"]

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bridge to reasoning-gym: hostile answers first; every task makes items whose own solution gets full marks."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from reasoning_gym.factory import DATASETS
+
+from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
+from open_r1.tasks import list_tasks, load_task, reasoning_gym_bridge
+from open_r1.tasks.reasoning_gym_bridge import dump_json, load_json, score_answer
+from open_r1.tasks.reasoning_gym_guards import may_be_scored
+from open_r1.tasks.reasoning_gym_worker import make_items
+
+NO_KNOWN_SOLUTION = {"boxnet", "rush_hour"}
+THAT_EVALUATE = ("binary_matrix", "n_queens", "spiral_matrix", "string_insertion")
+NUM_ITEMS = 1
+
+
+@pytest.fixture(scope="module")
+def items() -> dict[str, list[dict[str, str]]]:
+    """An item of every task, made in this process: one process each would take minutes."""
+    made = {}
+    for name in reasoning_gym_bridge.NAMES:
+        source = make_items(name, {}, seed=0)
+        made[name] = [next(source) for _ in range(NUM_ITEMS)]
+    return made
+
+
+def first_entry(task: str, **options: object) -> str:
+    return next(make_items(task, options, seed=0))["entry"]
+
+
+# Task, answer: what the library would evaluate, loop over, or take although it is wrong.
+HOSTILE = [
+    *[(task, "exec('raise SystemExit')") for task in THAT_EVALUATE],
+    *[(task, "[*iter(int, 1)]") for task in THAT_EVALUATE],
+    *[(task, "9**9**9") for task in ("countdown", "puzzle24", "binary_matrix", "string_insertion")],
+    *[
+        (task, answer)
+        for task in ("polynomial_multiplication", "simple_integration", "intermediate_integration")
+        for answer in (
+            "9**9**9", "x**9**9", "x**(9**9)", "1e999999999", "factorial(10**7)", "(x+1)**3000", "((x+1)**60)**60",
+            "2**(2**40)", "exec('while 1: pass')", "__import__('os').getpid()", "x.__class__", "integrate(x,x)",
+            "sin(sin(sin(sin(x))))", "(" * 5000, "-" * 300 + "x", "x+" * 150 + "x", "lambda: x", "[x for x in y]",
+            "exp(x)**exp(x)**exp(x)", "f'{x}'",
+        )
+    ],
+    ("coin_flip", "1e999999999"),
+    ("coin_flip", "1e-999999999"),
+    ("coin_flip", "0"),
+    ("complex_arithmetic", "nan"),
+    ("complex_arithmetic", "nan+nani"),
+    ("game_of_life_halting", "perhaps"),
+    ("puzzle24", "6*4*1*1"),
+    ("puzzle24", "49/2"),
+    ("rubiks_cube", "x**99999999"),
+    ("rubiks_cube", "R99999999"),
+    ("rush_hour", "M+99999999"),
+    ("gcd", "1" * 30_000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "answer"), HOSTILE, ids=lambda value: repr(value)[:30])
+def test_hostile_answer_scores_nothing_at_once(task: str, answer: str, items: dict[str, list[dict[str, str]]]):
+    entry = items[task][0]["entry"]
+    score_answer(entry, "")  # builds the data set
+    start = time.process_time()
+    assert score_answer(entry, answer) == 0.0
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("task", "answer"),
+    [
+        ("polynomial_multiplication", "3*x**2 - 4.5*x*y + 2"),
+        ("countdown", "(94*4 - 61) / 6"),
+        ("complex_arithmetic", "-15.0 + 3.0i"),
+        ("n_queens", "[['Q', '_'], ['_', 'Q']]"),
+        ("spiral_matrix", "[1, 2, 3]"),
+        ("rubiks_cube", "F' U2 R"),
+    ],
+)
+def test_guards_let_ordinary_answers_pass(task: str, answer: str):
+    assert may_be_scored(task, answer, {"answer": "", "metadata": {"valid_answers": []}})
+
+
+@pytest.mark.parametrize(
+    ("answer", "passes"), [("5/16", True), ("0.3125", True), ("0.31250001", True), ("0.3", False)]
+)
+def test_a_probability_is_compared_as_a_number(answer: str, passes: bool):
+    assert may_be_scored("coin_flip", answer, {"answer": "5/16", "metadata": {}}) is passes
+
+
+def test_a_model_cannot_run_programs_through_a_scorer(tmp_path, items: dict[str, list[dict[str, str]]]):
+    trace = tmp_path / "trace"
+    answer = f"[open({str(trace)!r}, 'w').close()]"
+    completions = [f"<answer>{answer}</answer>"] * len(items)
+    reasoning_gym_reward(completions, reasoning_gym_entry=[made[0]["entry"] for made in items.values()])
+    assert not trace.exists()
+
+
+def test_names_are_those_of_the_library():
+    assert set(reasoning_gym_bridge.NAMES) == set(DATASETS) - {"composite"}
+    assert len(reasoning_gym_bridge.NAMES) > 100
+    assert {f"reasoning_gym/{name}" for name in reasoning_gym_bridge.NAMES} < set(list_tasks())
+
+
+def test_listing_tasks_does_not_import_the_library():
+    code = (
+        "import sys, open_r1.tasks, open_r1.rewards; open_r1.tasks.list_tasks(); print('reasoning_gym' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", sorted(set(reasoning_gym_bridge.NAMES) - NO_KNOWN_SOLUTION))
+def test_own_solution_of_every_row_gets_full_marks(name: str, items: dict[str, list[dict[str, str]]]):
+    rows = items[name]
+    plain = [f"<think>\nhm\n</think>\n<answer>\n{row['solution']}\n</answer>" for row in rows]
+    boxed = [f"<think>\nhm\n</think>\n<answer>\n\\boxed{{{row['solution']}}}\n</answer>" for row in rows]
+    entries = [row["entry"] for row in rows]
+    assert all(row["question"] and row["solution"] for row in rows)
+    assert reasoning_gym_reward(plain, reasoning_gym_entry=entries) == [1.0] * len(rows)
+    assert reasoning_gym_reward(boxed, reasoning_gym_entry=entries) == [1.0] * len(rows)
+
+
+@pytest.mark.parametrize("name", sorted(NO_KNOWN_SOLUTION))
+def test_tasks_without_a_known_solution_make_rows_too(name: str, items: dict[str, list[dict[str, str]]]):
+    assert all(row["question"] and row["solution"] == "" for row in items[name])
+
+
+def test_wrong_answers_score_less_than_right_ones(items: dict[str, list[dict[str, str]]]):
+    rows = [made[0] for made in items.values()]
+    rewards = reasoning_gym_reward(
+        ["<answer>certainly not</answer>"] * len(rows), reasoning_gym_entry=[row["entry"] for row in rows]
+    )
+    assert max(rewards) < 0.5
+
+
+def test_entries_bring_back_the_item_of_the_library(items: dict[str, list[dict[str, str]]]):
+    for name, made in items.items():
+        for row in made:
+            assert dump_json(load_json(row["entry"])) == row["entry"], name
+    arc = load_json(items["arc_agi"][0]["entry"])
+    assert isinstance(arc["metadata"]["output"], tuple)  # a list there costs the right answer its point
+
+
+@pytest.mark.parametrize("value", [(1, (2, [3])), {1: "a", (2, 3): {"b": None}}, {"a": {"b": ()}}, [1.5, True, "é"]])
+def test_json_keeps_tuples_and_keys(value: object):
+    assert load_json(dump_json(value)) == value
+
+
+def test_options_reach_the_library():
+    item = load_json(first_entry("chain_sum", min_terms=6, max_terms=6))
+    assert item["metadata"]["num_terms"] == 6
+    assert load_json(first_entry("word_sorting", transformation="uppercase"))["answer"].isupper()
+    dates = first_entry("time_intervals", task_types=["date"], min_date="2020-01-01", max_date="2021-01-01")
+    assert load_json(dates)["metadata"]["task_type"] == "date"
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "message"),
+    [
+        ("gcd", "hard", "has no config 'hard'"),
+        ("gcd", "seed=3", "dataset_seed"),
+        ("gcd", "num_train=0", "num_train"),
+        ("gcd", "num_test=many", "num_test"),
+        ("gcd", '{"num_train": ', "not valid JSON"),
+        ("gdc", None, "Did you mean gcd"),
+        ("composite", None, "Unknown task"),
+        ("", None, "Unknown task"),
+    ],
+)
+def test_wrong_names_and_values_are_refused(name: str, config: str | None, message: str):
+    with pytest.raises(ValueError, match=message):
+        load_task(f"reasoning_gym/{name}", config)
+
+
+def test_a_missing_library_is_named_with_the_command_that_helps(monkeypatch):
+    monkeypatch.setattr(reasoning_gym_bridge.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="make install EXTRAS=puzzles"):
+        load_task("reasoning_gym/gcd")
+    with pytest.raises(ModuleNotFoundError, match="make install EXTRAS=puzzles"):
+        reasoning_gym_reward(["x"], reasoning_gym_entry=[json.dumps({})])
