@@ -191,9 +191,8 @@ def rival_rows(category: str, found: dict[str, Score]) -> list[str]:
     for name in OTHERS:
         if "ours" not in found or name not in found or found[name].accuracy < found["ours"].accuracy:
             continue
-        is_better = found[name].accuracy > found["ours"].accuracy
-        everything = "both judge every pair right" if found["ours"].accuracy == 100 else ""
-        reason = REASONS.get(category, "**no reason given**" if is_better else everything)
+        is_perfect = found["ours"].accuracy == 100
+        reason = "both judge every pair right" if is_perfect else REASONS.get(category, "**no reason given**")
         rows.append(f"| {category} | {name} | {percent(found[name].accuracy)} | {percent(found['ours'].accuracy)} "
                     f"| {reason} |")  # fmt: skip
     return rows
