@@ -8,18 +8,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification
+from transformers import Qwen3ForCausalLM, Qwen3ForSequenceClassification
 
 from open_r1.configs import GRPOConfig
 from open_r1.utils.reward_models import check_reward_model, load_reward_model
 from tests.integration.tiny import (
     CONTEXT_TOKENS,
     Tiny,
-    addition_rows,
+    build_reward_model,
     build_tiny,
     build_tokenizer,
     log_history,
-    write_rows,
+    write_domains,
 )
 
 OWN_CODE = """
@@ -33,20 +33,6 @@ async def brevity(completions, *, log_extra, **columns):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Tiny:
     return build_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-def build_reward_model(folder: Path, kind: type = Qwen3ForSequenceClassification, **settings) -> Path:
-    """Write a tiny reward model with random weights."""
-    tokenizer = build_tokenizer()
-    torch.manual_seed(0)
-    config = Qwen3Config(**{
-        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": CONTEXT_TOKENS,
-        "num_labels": 1, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, **settings,
-    })  # fmt: skip
-    kind(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +50,6 @@ def write_recipe(path: Path, **settings) -> Path:
     return path
 
 
-def two_domains(folder: Path) -> Path:
-    """Write rows of two domains; those without a gold answer are judged by taste."""
-    rows = [
-        {**row, "domain": ("math", "chat")[number % 2], "solution": (row["solution"], None)[number % 2]}
-        for number, row in enumerate(addition_rows(54))
-    ]
-    write_rows(folder / "train.jsonl", rows[:48])
-    write_rows(folder / "test.jsonl", rows[48:])
-    return folder
-
-
 def test_one_run_with_rewards_of_every_kind(tiny, tmp_path, reward_model):
     code = tmp_path / "own.py"
     code.write_text(OWN_CODE)
@@ -84,7 +59,7 @@ def test_one_run_with_rewards_of_every_kind(tiny, tmp_path, reward_model):
         tmp_path / "recipe.yaml", reward_funcs=list(names), reward_weights=list(names.values()),
         reward_domains={"math": [gold], "chat": [taste, brevity]},
     )  # fmt: skip
-    data = two_domains(tmp_path / "data")
+    data = write_domains(tmp_path / "data")
     metrics = tiny.train("grpo", tmp_path / "run", config=recipe, reward_funcs=None, dataset_name=data, max_steps=4,
                          learning_rate=1e-3, log_completions=True, do_eval=True)  # fmt: skip
 
@@ -118,7 +93,7 @@ def test_sft_evaluates_with_rewards_of_every_kind(tiny, tmp_path, reward_model):
     recipe = write_recipe(
         tmp_path / "recipe.yaml", eval_reward_funcs=names, reward_domains={"math": names[:1], "chat": names[1:]}
     )
-    data = two_domains(tmp_path / "data")
+    data = write_domains(tmp_path / "data")
     metrics = tiny.train("sft", tmp_path / "run", config=recipe, dataset_name=data, max_steps=1, do_eval=True,
                          dataset_prompt_column="problem", eval_num_generations=2,
                          eval_max_completion_length=8)  # fmt: skip

@@ -11,7 +11,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3ForSequenceClassification,
+)
 
 from open_r1 import grpo, sft
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig, SFTConfig, SFTScriptArguments
@@ -90,6 +96,22 @@ def build_tiny(folder: Path, *, hidden_size: int = 32) -> Tiny:
     return Tiny(folder / "model", folder / "data")
 
 
+def build_reward_model(
+    folder: Path, kind: type[PreTrainedModel] = Qwen3ForSequenceClassification, **settings: Any
+) -> Path:
+    """Write a tiny reward model with random weights."""
+    tokenizer = build_tokenizer()
+    torch.manual_seed(0)
+    config = Qwen3Config(**{
+        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": CONTEXT_TOKENS,
+        "num_labels": 1, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, **settings,
+    })  # fmt: skip
+    kind(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def build_tokenizer(chat_template: str = CHATML) -> PreTrainedTokenizerFast:
     """Return a tokenizer with one token a character, plus the tags of the rewards."""
     characters = [*(chr(code) for code in range(32, 127)), "\n"]
@@ -117,6 +139,17 @@ def addition_row(a: int, b: int) -> dict[str, Any]:
     answer = f"<think>\n{a}+{b}={a + b}\n</think>\n<answer>\n\\boxed{{{a + b}}}\n</answer>"
     messages = [{"role": "user", "content": f"{a}+{b}"}, {"role": "assistant", "content": answer}]
     return {"problem": f"{a}+{b}", "solution": str(a + b), "messages": messages}
+
+
+def write_domains(folder: Path) -> Path:
+    """Write rows of two domains; those without a gold answer are judged by taste."""
+    rows = [
+        {**row, "domain": ("math", "chat")[number % 2], "solution": (row["solution"], None)[number % 2]}
+        for number, row in enumerate(addition_rows(54))
+    ]
+    write_rows(folder / "train.jsonl", rows[:48])
+    write_rows(folder / "test.jsonl", rows[48:])
+    return folder
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
