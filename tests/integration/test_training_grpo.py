@@ -128,6 +128,16 @@ def test_failure_of_a_reward_that_is_only_watched_takes_nothing_away(tiny, tmp_p
     assert recorded(tmp_path)["advantage"].tolist()[:8] == pytest.approx(expected, abs=1e-4)
 
 
+def test_failure_of_an_async_reward_is_seen(tiny, tmp_path):
+    async def graded(completions: list, **columns: object) -> list[float | None]:
+        return GRADED
+
+    build_trainer(GRPOTrainer, tiny, tmp_path, [graded, reward_of("format", FORMAT)], max_steps=1).train()
+    rows = recorded(tmp_path)
+    expected = [*advantages([1.25, 0.25, 1.0]), 0.0, *advantages([1.0, 0.25, 0.0, 0.25])]
+    assert rows["advantage"].tolist() == pytest.approx(expected, abs=1e-4)
+
+
 def test_two_batches_without_a_verdict_stop_the_run(tiny, tmp_path):
     trainer = build_trainer(GRPOTrainer, tiny, tmp_path, [reward_of("graded", [UNSCORABLE] * 8)])
     with pytest.raises(RuntimeError, match=r"last two batches .* is down"):
