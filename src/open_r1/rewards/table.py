@@ -2,6 +2,7 @@
 """The table of rewards by the name they have in a recipe, and how each is built from the script arguments."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, update_wrapper
@@ -18,6 +19,7 @@ from open_r1.rewards.format_rewards import (
 )
 from open_r1.rewards.language_rewards import get_language_consistency_reward, get_readability_reward
 from open_r1.rewards.length_rewards import (
+    EXCEED_MARGIN_TOKENS,
     DemystifyCosineReward,
     get_cosine_scaled_reward,
     get_demystify_cosine_reward,
@@ -47,9 +49,10 @@ def _with_verifier(reward: Reward) -> Callable[[RewardArguments, RewardContext],
 
 
 def _verifier_context(script_args: RewardArguments, context: RewardContext) -> RewardContext:
-    if not script_args.verifier_timeout_s > 0:
-        raise ValueError(f"verifier_timeout_s must be positive, got {script_args.verifier_timeout_s}.")
-    return replace(context, verifier_timeout_s=script_args.verifier_timeout_s)
+    timeout_s = script_args.verifier_timeout_s
+    if not (math.isfinite(timeout_s) and timeout_s > 0):
+        raise ValueError(f"verifier_timeout_s must be positive, got {timeout_s}.")
+    return replace(context, verifier_timeout_s=timeout_s)
 
 
 def _constant(value: T) -> Callable[[RewardArguments], T]:
@@ -68,6 +71,15 @@ def _build_cosine(script_args: RewardArguments, context: RewardContext) -> Rewar
 
 
 def _build_demystify_cosine(script_args: RewardArguments, context: RewardContext) -> DemystifyCosineReward:
+    limit, longest = script_args.demystify_max_len - EXCEED_MARGIN_TOKENS, context.max_completion_length
+    if longest is not None and longest < limit:
+        logger.warning(
+            "demystify_exceed_length has no effect: it starts at demystify_max_len - %d = %d tokens, but completions "
+            "end at max_completion_length = %d. Set demystify_max_len to that value.",
+            EXCEED_MARGIN_TOKENS,
+            limit,
+            longest,
+        )
     return get_demystify_cosine_reward(
         correct_at_zero=script_args.demystify_correct_at_zero,
         correct_at_max_len=script_args.demystify_correct_at_max_len,

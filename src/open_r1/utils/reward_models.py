@@ -52,7 +52,7 @@ class RewardModel:
     @property
     def __name__(self) -> str:
         """Metric key: the last part of the id, as in TRL."""
-        return Path(_split_revision(self.name)[0]).name
+        return Path(_split_revision(self.name)[0]).resolve().name
 
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], *, log_metric: Any = None, **columns: object
