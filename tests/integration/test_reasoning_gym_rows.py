@@ -64,3 +64,10 @@ def test_a_recipe_names_a_task_of_the_library_like_any_data_set():
     dataset = get_dataset(args)
     assert {split: len(rows) for split, rows in dataset.items()} == {"train": 12, "test": 2}
     assert dataset["train"].column_names == ["problem", "solution", "reasoning_gym_entry", "domain"]
+
+
+def test_programs_that_come_with_the_library_run_in_a_folder_of_their_own(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    load_task("reasoning_gym/codeio", "num_train=150,num_test=10")
+    assert not list(tmp_path.iterdir())
+    assert "executes programs" in caplog.text

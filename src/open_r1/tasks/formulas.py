@@ -2,7 +2,7 @@
 """Reads formulas that somebody else wrote: how large they are, and the value of their derivative; never by `eval`.
 
 For the scorers of reasoning-gym that hand an answer to sympy, which evaluates the text and may then take minutes to
-simplify a formula of 100 characters. A formula whose derivative has another value needs no algebra to be wrong.
+simplify a formula of 60 characters. An antiderivative is known by the value of its derivative, without algebra.
 """
 
 import ast

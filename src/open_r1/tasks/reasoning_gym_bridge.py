@@ -21,11 +21,12 @@ where they run out, the splits are shorter, with a warning.
 Different from calling the library directly:
 1. Rows are made in a process of their own, with fixed string hashing: five tasks would give other rows in every
    process (isomorphic_strings, knight_swap, polynomial_multiplication, ransom_note, word_ladder), so in a run on
-   several GPUs every rank would train on other data. `bf` and `codeio` print, and `codeio` executes programs that come
-   with the library.
+   several GPUs every rank would train on other data. `bf` and `codeio` print. `codeio` executes programs of the
+   internet that come with the library, some of which write files or open connections: it does so in a temporary
+   folder, and a warning says so. Scoring executes none.
 2. The library draws item i from seed + i, so that the seeds 0 and 1 share all but one item. Ours are hashed first.
 3. Answers pass a guard before the library sees them (`reasoning_gym_guards`): nine of its scorers evaluate the answer
-   as Python.
+   as Python. Integrals are judged by the values of derivatives instead of sympy.
 """
 
 import difflib
@@ -45,7 +46,7 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.tasks.options import parse_config
-from open_r1.tasks.reasoning_gym_guards import may_be_scored
+from open_r1.tasks.reasoning_gym_guards import JUDGED_BY_GUARD, may_be_scored
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def generate_items(task: str, options: dict[str, Any], seed: int) -> Generator[d
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     package_root = str(Path(__file__).parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, environment.get("PYTHONPATH")]))
-    with tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as folder:
         workers = []
         try:
             for start in range(num_workers):
@@ -119,7 +120,12 @@ def generate_items(task: str, options: dict[str, Any], seed: int) -> Generator[d
                 command = [sys.executable, "-W", "ignore", "-m", "open_r1.tasks.reasoning_gym_worker"]
                 workers.append(
                     subprocess.Popen(
-                        [*command, json.dumps(order)], stdout=subprocess.PIPE, stderr=errors, env=environment
+                        [*command, json.dumps(order)],
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE,
+                        stderr=errors,
+                        env=environment,
+                        cwd=folder,  # programs of `codeio` write files
                     )
                 )
             while True:
@@ -168,6 +174,8 @@ def load(task: str, config: str | None = None, seed: int = 0) -> dict[str, list[
     for split, count in wanted.items():
         if type(count) is not int or count < 1:
             raise ValueError(f"num_{split} of {where} is {count!r}, but it must be a whole number of at least 1.")
+    if task == "codeio":
+        logger.warning("%s executes programs from the internet that come with reasoning-gym to make its rows.", where)
     splits = _collect(task, options, seed, wanted)
     for split, rows in splits.items():
         if len(rows) < wanted[split]:
@@ -253,6 +261,8 @@ def score_answer(entry: str, answer: str) -> float:
     task, options, item = read_entry(entry)
     if not may_be_scored(task, answer, item):
         return 0.0
+    if task in JUDGED_BY_GUARD:
+        return 1.0
     return float(build_dataset(task, options).score_answer(answer, item))
 
 

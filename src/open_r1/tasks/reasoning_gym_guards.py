@@ -6,12 +6,13 @@ What its scorers do with the text of a model, found by trying hostile answers on
 1. `eval(answer)`: binary_matrix, n_queens, spiral_matrix, string_insertion. A model's text could run any program.
 2. `sympy.parse_expr(answer)`, which evaluates too: countdown, puzzle24, polynomial_multiplication, simple_integration,
    intermediate_integration. `9**9**9` hangs, and names reach Python's built-ins. The last two also simplify, which may
-   take minutes for a formula of 100 characters.
+   take minutes for a formula of 60 characters.
 3. `Fraction("1e999999999")` (coin_flip) and a move repeated 99999999 times (rubiks_cube) hang or eat the memory.
 4. Right without being right: every answer to game_of_life_halting, `nan` to complex_arithmetic, `6*4*1*1` to any
    puzzle24, `0` to any coin_flip (the first characters are compared), `Integral(..., x)` to any integral.
 
-An answer that its guard refuses scores 0. All other answers get the score of the library.
+An answer that its guard refuses scores 0. All other answers get the score of the library, but for the two kinds of
+integrals: there sympy may take minutes for a right answer, too, so that what passes the guard is right.
 """
 
 import ast
@@ -32,6 +33,9 @@ POINTS = (0.4142 + 0.01j, 1.2361 + 0.02j, 2.7321 - 0.03j)
 _LONG_NUMBER = re.compile(r"\d{3}")
 _PROBABILITY = re.compile(r"\d{1,30}(\.\d{0,30})?([eE][-+]?\d{1,2})?|\d{1,30}/[1-9]\d{0,29}|\.\d{1,30}")
 _COMPLEX = re.compile(r"[\d.,+\-ij() ]{1,200}")
+
+JUDGED_BY_GUARD = frozenset({"simple_integration", "intermediate_integration"})
+"""Tasks whose guard says that an answer is right, not only that it may be scored."""
 
 Item = Mapping[str, Any]
 
@@ -85,9 +89,9 @@ def _is_polynomial(answer: str, item: Item) -> bool:
 
 
 def _is_antiderivative(answer: str, item: Item) -> bool:
-    """Whether the derivative of the answer has the value of the integrand at one point at least.
+    """Whether the derivative of the answer has the value of the integrand, at one point of three at least.
 
-    Most wrong answers have not, and never meet sympy, which may take minutes to simplify what is not zero.
+    One, because at others it may have none, or that of another branch of a root.
     """
     variable = item["metadata"]["variable"]
     try:

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Formulas by somebody else: large ones refused at once, derivatives right, antiderivatives known in any form."""
+
+import math
+import time
+
+import pytest
+
+from open_r1.tasks import formulas
+from open_r1.tasks.formulas import NotFormula, read_formula, value_and_slope
+from open_r1.tasks.reasoning_gym_guards import may_be_scored
+
+HOSTILE = [
+    "",
+    "9**9**9",
+    "x**9**9",
+    "x**(9**9)",
+    "x**x**x",
+    "x**65",
+    "((x**8)**8)**2",
+    "(x + 1)**60 * (x + 2)**4",
+    "(sin(x) + cos(x) + tan(x) + exp(x) + log(x))**60",
+    "sin(cos(tan(x)))",
+    "sin(1)*sin(2)*sin(3)*sin(4)*sin(5)*sin(6)*sin(7)*sin(8)*sin(9)",
+    "1e-999999999",
+    "1.e5",
+    "9" * 300,
+    "(" * 5_000,
+    "-" * 300 + "x",
+    "x+" * 150 + "x",
+    "sin(x, y)",
+    "sin(x=1)",
+    "factorial(9)",
+    "Integral(x, x)",
+    "open('x')",
+    "x.real",
+    "x if x else x",
+    "lambda: x",
+    "[x for x in y]",
+    "f'{x}'",
+    "True",
+    "'x'",
+    "xy",
+    "x; y",
+    "\x00",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:30])
+def test_hostile_formula_is_refused_at_once(text: str):
+    start = time.process_time()
+    with pytest.raises(NotFormula):
+        read_formula(text)
+    assert time.process_time() - start < 0.2
+
+
+def test_polynomials_call_nothing():
+    assert read_formula("3*x**2 - 4.5*x*y", max_nested_calls=0)
+    with pytest.raises(NotFormula):
+        read_formula("sin(x)", max_nested_calls=0)
+
+
+@pytest.mark.parametrize("name", sorted(formulas._FUNCTIONS))
+def test_derivatives_of_functions_are_those_of_small_steps(name: str):
+    tree, step = read_formula(f"{name}(x**2 + 0.3*x)"), 1e-6
+    for at in (0.31 + 0.2j, 1.7 + 0.1j):
+        slope = value_and_slope(tree, {"x": at}, "x")[1]
+        ahead, behind = (value_and_slope(tree, {"x": at + move}, "x")[0] for move in (step, -step))
+        assert slope == pytest.approx((ahead - behind) / (2 * step), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("formula", "value", "slope"),
+    [
+        ("x**x / 2", 2, 2 * (1 + math.log(2))),
+        ("-x**3 + pi", math.pi - 8, -12),
+        ("1 / x - 7*y", 0.5 - 21, -0.25),
+        ("x*(x + y)", 10, 7),
+        ("E**x", math.e**2, math.e**2),
+    ],
+)
+def test_values_and_derivatives(formula: str, value: float, slope: float):
+    found = value_and_slope(read_formula(formula), {"x": 2, "y": 3}, "x")
+    assert found == (pytest.approx(value), pytest.approx(slope))
+
+
+@pytest.mark.parametrize(
+    ("integrand", "answer", "is_right"),
+    [
+        ("2*x", "x**2 + C", True),
+        ("2*x", "x**2 - 7", True),
+        ("2*x", "(x - 1)*(x + 1) + sin(x)**2 + cos(x)**2", True),
+        ("exp(2*x)", "E**(2*x)/2 + C", True),
+        ("sin(x)*cos(x)", "-cos(2*x)/4", True),
+        ("sqrt(x + 1)", "2*(x + 1)**(3/2)/3", True),
+        ("sqrt(5 - 9*x)", "-2*(5 - 9*x)**(3/2)/27 + C", True),
+        ("1/(x**2 + x + 1)", "2*sqrt(3)*atan(sqrt(3)*(2*x + 1)/3)/3", True),
+        ("1/sqrt(4 - x**2)", "asin(x/2)", True),
+        ("2*x", "x**3", False),
+        ("2*x", "x**2 + x/1000", False),
+        ("2*x", "x**2 + log(x)", False),
+        ("2*x", "y**2", False),
+        ("2*x", "Integral(2*x, x)", False),
+        ("2*x", "1/(x - x)", False),
+        ("2*x", "", False),
+    ],
+)
+def test_antiderivatives_are_known_in_any_form(integrand: str, answer: str, is_right: bool):
+    item = {"answer": "none", "metadata": {"integrand": integrand, "variable": "x"}}
+    assert may_be_scored("simple_integration", answer, item) is is_right
