@@ -58,7 +58,7 @@ def test_settings_compared_between_runs_exist(tmp_path):
 
 
 def test_secrets_are_left_out(describe, tmp_path):
-    secret = {"token": "hf_secret", "revision": "main"}
+    secret = {"token": "hf_secret", "HF_TOKEN": "hf_secret", "revision": "main"}
     write_run_manifest(tmp_path, describe(hub_token="hf_secret", model_init_kwargs=secret))
     text = (tmp_path / RUN_MANIFEST_NAME).read_text()
     assert "hf_secret" not in text

@@ -90,12 +90,14 @@ def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
 def _plain(value: Any) -> Any:
     """Make a value fit for JSON; secrets are left out."""
     if isinstance(value, dict):
-        return {
-            str(key): _plain(entry) for key, entry in value.items() if "token" not in str(key) or key == "eos_token"
-        }
+        return {str(key): _plain(entry) for key, entry in value.items() if not _is_secret(str(key))}
     if isinstance(value, (list, tuple, set)):
         return [_plain(entry) for entry in value]
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _is_secret(name: str) -> bool:
+    return name.lower().endswith("token") and name not in ("eos_token", "pad_token")
 
 
 def _version(package: str) -> str | None:
