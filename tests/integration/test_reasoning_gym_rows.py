@@ -66,6 +66,12 @@ def test_a_recipe_names_a_task_of_the_library_like_any_data_set():
     assert dataset["train"].column_names == ["problem", "solution", "reasoning_gym_entry", "domain"]
 
 
+def test_an_item_that_the_library_fails_to_make_is_left_out(caplog):
+    rows = load_task("reasoning_gym/maze", "num_train=1000,num_test=100", seed=0)
+    assert {split: len(part) for split, part in rows.items()} == {"train": 1000, "test": 100}
+    assert "failed to make" in caplog.text
+
+
 def test_programs_that_come_with_the_library_run_in_a_folder_of_their_own(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     load_task("reasoning_gym/codeio", "num_train=150,num_test=10")

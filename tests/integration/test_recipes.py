@@ -2,6 +2,7 @@
 """Every recipe goes through the parser that the training scripts use, and arrives as it was written."""
 
 import logging
+import re
 from enum import Enum
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from trl import ModelConfig
 from open_r1.configs import DatasetMixtureConfig, GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.preflight import check_ideal_completion, reward_context
 from open_r1.rewards import NAMES_THAT_RUN_PROGRAMS
+from open_r1.tasks import load_task
 from open_r1.utils.arguments import RecipeParser, load_recipe
 from open_r1.utils.data import to_conversations
 from open_r1.utils.model_utils import read_template
@@ -116,6 +118,9 @@ def test_template_prompt_and_rewards_agree(path):
     template = qwen.read_text(encoding="utf-8") if training.chat_template is None else training.chat_template
     tokenizer = byte_tokenizer(read_template(template), "<|im_end|>")
     row = {script.dataset_prompt_column: "What is 6 times 7?", script.dataset_solution_column: "42"}
+    if script.dataset_name is not None and script.dataset_name.startswith("tasks/"):
+        config = re.sub(r"num_train=\d+", "num_train=1", script.dataset_config or "")
+        row = load_task(script.dataset_name.removeprefix("tasks/"), config)["train"][0]
     rows = to_conversations(Dataset.from_list([row]), script, training.system_prompt)
     context = reward_context(tokenizer, rows, training)
     assert context.completion_prefix == ""

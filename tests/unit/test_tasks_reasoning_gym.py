@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from fractions import Fraction
 
 import pytest
 from reasoning_gym.factory import DATASETS
@@ -151,7 +152,10 @@ def test_entries_bring_back_the_item_of_the_library(items: dict[str, list[dict[s
     assert isinstance(arc["metadata"]["output"], tuple)  # a list there costs the right answer its point
 
 
-@pytest.mark.parametrize("value", [(1, (2, [3])), {1: "a", (2, 3): {"b": None}}, {"a": {"b": ()}}, [1.5, True, "é"]])
+@pytest.mark.parametrize(
+    "value",
+    [(1, (2, [3])), {"half": Fraction(1, 2)}, {1: "a", (2, 3): {"b": None}}, {"a": {"b": ()}}, [1.5, True, "é"]],
+)
 def test_json_keeps_tuples_and_keys(value: object):
     assert load_json(dump_json(value)) == value
 

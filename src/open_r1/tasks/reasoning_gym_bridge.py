@@ -42,6 +42,7 @@ import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,11 @@ NUM_ROWS = {"num_train": 1000, "num_test": 100}
 MAX_MISSES = 1000
 """Items without a new question after which a task counts as exhausted."""
 MAX_WORKERS = 16
-SLOW_TASKS = frozenset(
-    {"futoshiki", "intermediate_integration", "knight_swap", "puzzle24", "sokoban", "zebra_puzzles"}
-)
-"""Tasks that take 30 to 300 ms an item; they are made by several processes."""
+SLOW_TASKS = frozenset({
+    "countdown", "futoshiki", "intermediate_integration", "jugs", "knight_swap", "polynomial_equations", "puzzle24",
+    "quantum_lock", "sokoban", "sudoku", "zebra_puzzles",
+})  # fmt: skip
+"""Tasks that take 5 to 300 ms an item; they are made by several processes."""
 
 # Written out, so that a list of tasks takes no import of the library (1 s). A test compares it with the library's.
 _NAMES = """
@@ -102,7 +104,7 @@ def generate_items(task: str, options: dict[str, Any], seed: int) -> Generator[d
     """Yield the items of a task without end, as made by processes of their own.
 
     Yields:
-        Dictionaries with `question`, `solution` and `entry`.
+        Dictionaries with `question`, `solution` and `entry`; with `skipped` and a reason where the library fails.
 
     Raises:
         ValueError: The library refuses the options; the message says why.
@@ -191,10 +193,15 @@ def load(task: str, config: str | None = None, seed: int = 0) -> dict[str, list[
 def _collect(task: str, options: dict[str, Any], seed: int, wanted: dict[str, int]) -> dict[str, list[Row]]:
     splits: dict[str, list[Row]] = {split: [] for split in wanted}
     seen: set[str] = set()
-    misses = 0
+    misses = failures = 0
     with closing(generate_items(task, options, seed)) as items:
         while misses < MAX_MISSES and any(len(splits[split]) < count for split, count in wanted.items()):
             item = next(items)
+            if "skipped" in item:
+                misses += 1
+                failures += 1
+                logger.info("reasoning-gym failed to make an item of %s: %s", task, item["skipped"])
+                continue
             question = item["question"]
             misses = misses + 1 if question in seen else 0
             pool = pool_of(question)
@@ -208,6 +215,8 @@ def _collect(task: str, options: dict[str, Any], seed: int, wanted: dict[str, in
                     }
                 )
             seen.add(question)
+    if failures:
+        logger.warning("reasoning-gym failed to make %d of %d items of %s.", failures, len(seen) + failures, task)
     return splits
 
 
@@ -287,7 +296,7 @@ def read_entry(entry: str) -> tuple[str, str, dict[str, Any]]:
 
 
 def dump_json(value: Any) -> str:
-    """Return JSON that `load_json` turns back into the same value, tuples and keys that are no text included.
+    """Return JSON that `load_json` turns back into the same value: tuples, fractions, keys that are no text.
 
     >>> load_json(dump_json({"edges": [(0, 1)], "colors": {0: 1}}))
     {'edges': [(0, 1)], 'colors': {0: 1}}
@@ -305,6 +314,8 @@ def _tag(value: Any) -> Any:
         return {"__tuple__": [_tag(entry) for entry in value]}
     if isinstance(value, list):
         return [_tag(entry) for entry in value]
+    if isinstance(value, Fraction):
+        return {"__fraction__": str(value)}
     if isinstance(value, dict):
         if all(isinstance(key, str) for key in value):
             return {key: _tag(entry) for key, entry in value.items()}
@@ -315,6 +326,8 @@ def _tag(value: Any) -> Any:
 def _untag(loaded: dict[str, Any]) -> Any:
     if loaded.keys() == {"__tuple__"}:
         return tuple(loaded["__tuple__"])
+    if loaded.keys() == {"__fraction__"}:
+        return Fraction(loaded["__fraction__"])
     if loaded.keys() == {"__items__"}:
         return dict(loaded["__items__"])
     return loaded
