@@ -21,7 +21,7 @@ from open_r1.rewards.by_name import get_reward_spec, names_for_domain
 from open_r1.rewards.router import DOMAIN_COLUMN
 from open_r1.rewards.spec import ANY_LAYOUT, Layout, RewardArguments, RewardSpec
 from open_r1.rewards.verifier.answer_extraction import extract_gold
-from open_r1.rewards.verifier.exact_match import strip_delimiters
+from open_r1.rewards.verifier.normalization import strip_delimiters
 
 # Of these TRL passes its own lists, never the columns.
 _NAMES_OF_TRL = ("prompt", "prompts", "completion", "completions", "completion_ids")

@@ -5,76 +5,43 @@ Every reward, filter and evaluation that needs a correct answer calls `verify` o
 
 | Verdict         | reward | when                                                                                   |
 |-----------------|--------|----------------------------------------------------------------------------------------|
-| right           | 1.0    | the answer equals the gold: as text, as an exact number, or by math-verify             |
-| wrong           | 0.0    | it doesn't, or it can't be parsed, or it is too large to look at                       |
+| right           | 1.0    | the answer equals the gold, exactly                                                    |
+| wrong           | 0.0    | it doesn't, can't be read, is too large to look at, or is a hedge of unequal boxes     |
 | no_answer       | 0.0    | no answer outside the reasoning (`answer_extraction`)                                  |
-| unparsable_gold | None   | the gold is blank, can't be parsed within the time limit, or is too large              |
-| timeout         | 0.0    | the answer took longer than `PARSE_TIMEOUT_S` or `COMPARE_TIMEOUT_S`                   |
-| crash           | 0.0    | the algebra system failed on the answer                                                |
+| unparsable_gold | None   | the gold is blank, undefined, too large, or can't be read within the limits            |
+| timeout         | 0.0    | the answer took more than `timeout_s` CPU seconds, or wasn't judged by `deadline_s`    |
+| crash           | 0.0    | judging the answer took too much memory or failed                                      |
+| None            | NaN    | our workers were lost twice: the row is unscorable                                     |
 
-Time limits: math-verify's are SIGALRM, which exists on the main thread only. They are used there when no other alarm
-is pending (ours would cancel it) and the present handler can be put back; elsewhere only the size limits protect. An
-operation on huge integers holds the interpreter and outlasts any signal: the size limits come first.
-Everything below `_judge_pairs` can move into worker processes without a change above it.
+What is equal (`policy`, `comparison`); a test a line in `tests/unit/test_verifier_policy.py`:
+
+| Pair                | Decision                                                                                     |
+|---------------------|----------------------------------------------------------------------------------------------|
+| numbers             | by exact value, any length: 0.5 = 1/2, 1,234 = 1234, 1.2e3 = 1200; 0.333 is not 1/3          |
+| rounding            | a decimal is exactly that decimal: 3.14 is not pi, 0.33 is neither 1/3 nor 0.3333            |
+| percent             | 50% = 0.5; 50% = 50 where one sign is missing, but 0.5% is not a gold 0.5 (a proportion)     |
+| units               | missing on one side: the number decides; on both: 12 cm = 0.12 m, not 12 m; nouns don't count |
+| degrees             | 90 degrees = 90 = pi/2                                                                       |
+| bases               | the same digits, and bases that don't contradict: 101_2 = 101, not 101_3, not 5              |
+| sets                | braces, "and", "or", bare commas, plus-minus: order doesn't matter                           |
+| tuples              | order matters; (1,2) = <1,2> = a column = "1, 2"; it is not {1,2}                            |
+| intervals           | by value and kind of their ends: [1,2) = 1 <= x < 2 = x in [1,2)                             |
+| expressions         | equal for all real values of the same variables; + C matters                                 |
+| equations           | up to a constant factor; x = 3 is 3, y = 2x+1 is 2x+1; y = 3 is not x = 3                    |
+| ratios              | by value: 3:4 = 6:8 = 3/4; a time such as 12:30 by its text                                  |
+| words               | case, spacing and a final period don't matter; never products of letters; no number words    |
+| choice letters      | B = (B) = b) = "B. 12"; never the value of a choice                                          |
+| infinity, no answer | infinity has a sign; no solution = the empty set; undefined and the like are words           |
+| several boxes       | the last sentence counts; unequal boxes of one sentence, or joined by or/and, are wrong      |
+| a gold at fault     | unparsable_gold whatever the answer, so that a group is treated alike                        |
+| an answer too large | wrong                                                                                        |
+
+Path of a pair: `answer_extraction` finds the texts; `judge.judge_quickly` decides most pairs in process by exact
+arithmetic (`reading`, `policy`, `comparison`, `exact`); `pool` gives the rest to workers that can be killed, which
+compare in high precision (`numeric`), and by math-verify only where there are integrals, sums or limits (`calculus`).
 """
 
-from collections import Counter
-from collections.abc import Sequence
-from functools import lru_cache
-
-from open_r1.rewards.base import LogExtra, LogMetric
-from open_r1.rewards.verifier.answer_extraction import extract_answer, extract_gold
-from open_r1.rewards.verifier.formula_limits import MAX_FORMULA_CHARS
-from open_r1.rewards.verifier.judge import judge_by_algebra, judge_quickly
 from open_r1.rewards.verifier.verdict import Verdict
+from open_r1.rewards.verifier.verification import log_verdicts, reward_of, verify, verify_all
 
-__all__ = ["Verdict", "log_verdicts", "verify", "verify_all"]
-
-
-def verify(gold: object, completion: str) -> Verdict:
-    r"""Judges one completion by its gold answer. The order matters: the gold comes first.
-
-    >>> verify("42", "<think>\n6 * 7\n</think>\n<answer>\n42\n</answer>")
-    <Verdict.RIGHT: 'right'>
-    >>> str(verify(r"\frac{1}{2}", r"so \boxed{0.25}")), str(verify("42", "no idea")), str(verify("", r"\boxed{1}"))
-    ('wrong', 'no_answer', 'unparsable_gold')
-    """
-    return verify_all([gold], [completion])[0]
-
-
-def verify_all(golds: Sequence[object], completions: Sequence[str]) -> list[Verdict]:
-    """Judges B completions, each by the gold of its row; a gold that is a number is read as its text."""
-    pairs = [
-        ("" if gold is None else extract_gold(str(gold)), extract_answer(completion))
-        for gold, completion in zip(golds, completions, strict=True)
-    ]
-    return _judge_pairs(pairs)
-
-
-def log_verdicts(
-    name: str, verdicts: Sequence[Verdict], log_extra: LogExtra | None, log_metric: LogMetric | None
-) -> None:
-    """Logs the verdict of every row as column `<name>/verdict` and the rate of every verdict as `<name>/<verdict>`."""
-    if log_extra is not None:
-        log_extra(f"{name}/verdict", [verdict.value for verdict in verdicts])
-    if log_metric is not None and verdicts:
-        counts = Counter(verdicts)
-        for verdict in Verdict:
-            log_metric(f"{name}/{verdict.value}", counts[verdict] / len(verdicts))
-
-
-def _judge_pairs(pairs: Sequence[tuple[str, str | None]]) -> list[Verdict]:
-    """Judges (gold, answer) pairs, here one after the other in this process."""
-    return [_judge_cached(gold, answer) for gold, answer in pairs]
-
-
-def _judge_cached(gold: str, answer: str | None) -> Verdict:
-    """Judges a pair; long texts, which never reach the algebra system, are not kept in memory."""
-    is_short = len(gold) + len(answer or "") <= 2 * MAX_FORMULA_CHARS
-    return _judge(gold, answer) if is_short else _judge.__wrapped__(gold, answer)
-
-
-@lru_cache(maxsize=8_192)
-def _judge(gold: str, answer: str | None) -> Verdict:
-    # A group asks G times for one gold, and several rewards ask for the same row: hence the cache.
-    return judge_quickly(gold, answer) or judge_by_algebra(gold, answer, lambda: None)
+__all__ = ["Verdict", "log_verdicts", "reward_of", "verify", "verify_all"]

@@ -5,25 +5,53 @@ In this order:
 1. only the text after the last `</think>` counts; reasoning that never ends holds no answer but in an answer block;
 2. in the last `<answer>` block: its last box, else its last anchored phrase, else all of it;
 3. the last box, `\boxed{...}` or `\fbox{...}`, with braces matched by counting; several boxes are never merged;
-4. the last anchored phrase: "the final answer is ...", "answer: ...".
+4. the last anchored phrase: "the final answer is ...", "answer: ...", in Chinese too.
+A *hedge* is several boxes in one sentence, or joined by "or" or "and": it counts only if all of them say the same.
 """
 
 import re
+from dataclasses import dataclass
 
 from open_r1.rewards.base import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 
 # A longer answer is no answer a verifier could compare, and the cap keeps the search for its end short.
-MAX_ANSWER_CHARS = 20_000
+MAX_ANSWER_CHARS = 200_000
+_MAX_PHRASE_CHARS = 20_000
+_MAX_BOXES_IN_A_HEDGE = 50
 
 _BOX_OPENINGS = (r"\boxed", r"\fbox")
 _BOX_OPENING = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
-_PHRASE = re.compile(r"\banswer(?:\*\*)?(?:\s{1,3}is(?:\s{0,3}:)?|\s{0,3}:)(?=[\s*$\\(\[\d.+-])", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"[.!?](?=[\s$*)\\]|$)|[。！？]|\n\s*\n|\n(?=\s*(?:[-*#>A-Z]|\d+[.)]))")
+_CONJUNCTION = re.compile(
+    r"[\s$*\\()\[\].,;:]*(?:or|and|alternatively|或|或者|和)(?:\s+(?:maybe|else|perhaps))?[\s$*\\()\[\],:]*",
+    re.IGNORECASE,
+)
+_MAX_JOINT_CHARS = 200
+_PHRASE = re.compile(
+    r"\banswer(?:\*\*)?(?:\s{1,3}is(?:\s{0,3}:)?|\s{0,3}:)(?=[\s*$\\(\[\d.+-])|答案(?:\*\*)?(?:是|为|為|：|:)(?:：|:)?",
+    re.IGNORECASE,
+)
 # What ends the answer of a phrase: the line, the sentence, or a word that starts the explanation.
-_PHRASE_END = re.compile(r"\n|[.!?;](?=\s|$)|,?\s+(?:because|since|as|so|which|where|when)\b", re.IGNORECASE)
+_PHRASE_END = re.compile(
+    r"\n|[.!?;](?=\s|$)|[。！？；]|,?\s+(?:because|since|as|so|which|where|when)\b|，", re.IGNORECASE
+)
 _FORMULA = r"(?:\$\$.+?\$\$|\$(?:\\.|[^$\\])+\$|\\\(.+?\\\)|\\\[.+?\\\])"
 _FORMULAS = re.compile(rf"{_FORMULA}(?:\s{{0,3}}(?:,\s{{0,3}})?(?:,|and|or)\s{{0,3}}{_FORMULA})*", re.DOTALL)
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]+)\*\*")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a completion answers.
+
+    Attributes:
+        text: The final answer without its box and tags, or None when there is none.
+        others: What further boxes of the same sentence say; all must equal `text`, else it is a hedge.
+    """
+
+    text: str | None
+    others: tuple[str, ...] = ()
 
 
 def extract_answer(text: str) -> str | None:
@@ -36,13 +64,22 @@ def extract_answer(text: str) -> str | None:
     >>> extract_answer("<think>\nmaybe \\boxed{3}") is None
     True
     """
+    return find_answer(text).text
+
+
+def find_answer(text: str) -> Answer:
+    r"""Return the final answer of a completion and what may make it a hedge.
+
+    >>> find_answer(r"It is \boxed{3} or \boxed{4}."), find_answer(r"\boxed{3}. No, \boxed{4}.")
+    (Answer(text='4', others=('3',)), Answer(text='4', others=()))
+    """
     visible = _visible_text(text)
     block = _last_answer_block(visible)
     if block:
-        return _last_box(block) or _last_phrase(block) or block
+        return _answer_in(block) or Answer(_last_phrase(block) or block)
     if THINK_OPEN in visible:
         visible = visible[: visible.find(THINK_OPEN)]
-    return _last_box(visible) or _last_phrase(visible)
+    return _answer_in(visible) or Answer(_last_phrase(visible))
 
 
 def extract_gold(gold: str) -> str:
@@ -51,9 +88,9 @@ def extract_gold(gold: str) -> str:
     >>> extract_gold("There are 6 + 6 eggs.\n#### 12"), extract_gold(r"so $x = \boxed{2}$."), extract_gold("1,234")
     ('12', '2', '1,234')
     """
-    box = _last_box(gold)
+    box = _answer_in(gold)
     if box:
-        return box
+        return box.text or ""
     _, marker, after = gold.rpartition("####")
     if marker and after.strip():
         return after.strip()
@@ -74,11 +111,35 @@ def _last_answer_block(text: str) -> str | None:
     return text[start + len(ANSWER_OPEN) : end].strip() or None
 
 
-def _last_box(text: str) -> str | None:
-    """Return what the last box holds; None without a box, or when the last one is blank or never closed."""
-    start = max(text.rfind(opening) for opening in _BOX_OPENINGS)
+def _answer_in(text: str) -> Answer | None:
+    """Return what the last box holds and the boxes it hedges with; None without a box.
+
+    The text is None where the last box is blank or never closed.
+    """
+    start = _last_opening(text, len(text))
     if start < 0:
         return None
+    box = _box_at(text, start)
+    if box is None:
+        # A bare \boxed at the very end was cut off as well.
+        return Answer(None)
+    others: list[str] = []
+    for _ in range(_MAX_BOXES_IN_A_HEDGE):
+        before = _last_opening(text, start)
+        earlier = None if before < 0 else _box_at(text, before)
+        if earlier is None or earlier[1] > start or not _is_hedge(text[earlier[1] : start]):
+            break
+        others.append(earlier[0])
+        start = before
+    return Answer(box[0] or None, tuple(others))
+
+
+def _last_opening(text: str, end: int) -> int:
+    return max(text.rfind(opening, 0, end) for opening in _BOX_OPENINGS)
+
+
+def _box_at(text: str, start: int) -> tuple[str, int] | None:
+    """Return what the box at a place holds and where it ends; None where it is never closed."""
     opening = _BOX_OPENING.match(text, start)
     if opening is None:
         return None
@@ -86,8 +147,15 @@ def _last_box(text: str) -> str | None:
     for brace in _BRACES.finditer(text, opening.end(), opening.end() + MAX_ANSWER_CHARS):
         depth += {"{": 1, "}": -1}.get(brace.group(), 0)
         if depth == 0:
-            return text[opening.end() : brace.start()].strip() or None
+            return text[opening.end() : brace.start()].strip(), brace.end()
     return None
+
+
+def _is_hedge(between: str) -> bool:
+    """Whether two boxes with this text between them stand in one sentence, or are joined."""
+    if _SENTENCE_END.search(between) is None:
+        return True
+    return len(between) <= _MAX_JOINT_CHARS and _CONJUNCTION.fullmatch(between) is not None
 
 
 def _last_phrase(text: str) -> str | None:
@@ -95,7 +163,7 @@ def _last_phrase(text: str) -> str | None:
     ends = [phrase.end() for phrase in _PHRASE.finditer(text)]
     if not ends:
         return None
-    tail = text[ends[-1] : ends[-1] + MAX_ANSWER_CHARS].lstrip(" \t\n:")
+    tail = text[ends[-1] : ends[-1] + _MAX_PHRASE_CHARS].lstrip(" \t\n:")
     bold = _BOLD.match(tail)
     if bold:
         return bold.group(1).strip(" .") or None

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands between the operators of a formula: numbers, letters, brackets, functions, collections."""
+
+from abc import ABC, abstractmethod
+from fractions import Fraction
+
+from open_r1.rewards.verifier.cursor import Cursor, Node
+from open_r1.rewards.verifier.tokens import Token, UnreadableError
+from open_r1.rewards.verifier.vocabulary import (
+    ACCENTS,
+    ALL_FUNCTIONS,
+    CONSTANTS,
+    FENCES,
+    FUNCTIONS,
+    GREEK,
+    LISTED_FUNCTIONS,
+    MATRICES,
+)
+
+MAX_DEPTH = 40
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+
+
+class Operands(Cursor, ABC):
+    """Reads operands; the operators around them are left to `formula`."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        super().__init__(tokens)
+        self.depth = 0
+        self.open_bars = 0
+
+    @abstractmethod
+    def items(self) -> Node:
+        """Read relations separated by commas, "and", "or"."""
+
+    @abstractmethod
+    def sum(self) -> Node:
+        """Read a formula."""
+
+    @abstractmethod
+    def power(self) -> Node:
+        """Read a factor with its exponent."""
+
+    @abstractmethod
+    def exponent(self, base: Node) -> Node:
+        """Read what stands behind a caret."""
+
+    @abstractmethod
+    def starts_factor(self) -> bool:
+        """Whether the next token multiplies what stands before it without a sign."""
+
+    def go_deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise UnreadableError("nested too deeply")
+
+    def atom(self) -> Node:
+        """Read what has no operator in it, or brackets around what has."""
+        self.go_deeper()
+        tree = self.innermost()
+        self.depth -= 1
+        return tree
+
+    def innermost(self) -> Node:
+        token = self.here
+        if token.kind == "number":
+            return self.number()
+        if token.kind == "letter":
+            return self.letter()
+        if token.kind == "word":
+            return ("word", self.advance().text)
+        if token.kind == "sign":
+            return self.bracketed()
+        if token.kind == "command":
+            return self.command()
+        raise UnreadableError("the formula ends early")
+
+    def letter(self) -> Node:
+        name = self.advance().text
+        if self.at("_", "'"):
+            return ("symbol", name + self.subscript())
+        if name in ("e", "i"):
+            return ("constant", name)
+        if name in ("f", "g", "h") and self.at("("):
+            return ("call", name, _arguments(self.bracketed()))
+        return ("symbol", name)
+
+    def subscript(self) -> str:
+        """Return the subscript and primes behind a letter as they are written."""
+        written = ""
+        while self.at("_", "'"):
+            sign = self.advance().text
+            if sign == "_":
+                whole = self.here.kind == "number"
+                tokens = [self.advance()] if whole else self.argument_tokens()
+                sign += "".join(token.text for token in tokens)
+            written += sign
+        return written
+
+    def argument(self) -> Node:
+        """Read a LaTeX argument as a formula."""
+        if self.at("{"):
+            return self.bracketed()
+        inner = type(self)(self.argument_tokens())
+        tree = inner.items()
+        inner.expect_end()
+        return tree
+
+    def bracketed(self) -> Node:
+        """Read from an opening bracket, brace or bar to its end."""
+        opening = self.advance().text
+        if opening == "|":
+            self.open_bars += 1
+            tree = self.sum()
+            self.expect("|")
+            self.open_bars -= 1
+            return ("call", "abs", (tree,))
+        if opening not in ("(", "[", "{"):
+            raise UnreadableError(f"unexpected {opening!r}")
+        bars, self.open_bars = self.open_bars, 0
+        tree = self.items()
+        self.open_bars = bars
+        closing = self.here.text if self.at(")", "]") and opening != "{" else "}" if opening == "{" else ")"
+        self.expect(closing)
+        if tree[0] == "list":
+            return ("set", tree[1]) if opening == "{" else ("bracket", opening, closing, tree[1])
+        if closing != _CLOSING[opening]:
+            raise UnreadableError("brackets that don't match")
+        return tree
+
+    def command(self) -> Node:
+        name = self.advance().text
+        if name in CONSTANTS:
+            return ("constant", CONSTANTS[name])
+        if name in GREEK:
+            return ("symbol", name + self.subscript())
+        if name in ALL_FUNCTIONS:
+            return self.function(name)
+        if name == "frac":
+            return ("div", self.argument(), self.argument())
+        if name == "binom":
+            return ("call", "binomial", self.two_arguments())
+        if name == "sqrt":
+            return self.root()
+        if name in ACCENTS:
+            return ("symbol", f"{name} " + " ".join(token.text for token in self.argument_tokens()) + self.subscript())
+        if name == "emptyset":
+            return ("set", ())
+        if name in FENCES:
+            closing, function = FENCES[name]
+            tree = self.sum()
+            self.expect(closing)
+            return ("call", function, (tree,))
+        return self.collection(name)
+
+    def two_arguments(self) -> tuple[Node, ...]:
+        if not self.at("("):
+            return (self.argument(), self.argument())
+        return _arguments(self.bracketed())
+
+    def root(self) -> Node:
+        degree: Node = ("number", Fraction(2))
+        if self.at("["):
+            self.advance()
+            degree = self.sum()
+            self.expect("]")
+        radicand = self.argument() if self.at("{") else self.atom()
+        return ("call", "root", (radicand, degree))
+
+    def function(self, name: str) -> Node:
+        r"""Read the power, the base and the argument of a function: `\sin^2 x`, `\log_2 8`, `\ln(x)`."""
+        power: Node | None = None
+        base: Node | None = None
+        while self.at("^", "_"):
+            if self.advance().text == "^":
+                power = self.exponent(("constant", "e"))[2]
+            else:
+                base = self.argument() if self.here.kind != "number" else self.number()
+        if name == "log" and base is not None:
+            tree: Node = ("call", "log", (self.function_argument(), base))
+        elif name in LISTED_FUNCTIONS:
+            if self.at("(", "[", "{"):
+                tree = ("call", name, _arguments(self.bracketed()))
+            elif self.at("set{"):
+                tree = ("call", name, self.command()[1])
+            else:
+                tree = ("call", name, (self.function_argument(),))
+        else:
+            is_inverse = power == ("neg", ("number", Fraction(1))) and f"arc{name}" in FUNCTIONS
+            if is_inverse:
+                name, power = f"arc{name}", None
+            tree = ("call", name, (self.function_argument(),))
+        return tree if power is None else ("pow", tree, power)
+
+    def function_argument(self) -> Node:
+        if self.at("(", "[", "{", "|"):
+            return self.bracketed()
+        tree = self.power()
+        while self.starts_factor() and not self.at("(", "[", "{", "|") and self.here.text not in ALL_FUNCTIONS:
+            tree = ("mul", tree, self.power())
+        return tree
+
+    def collection(self, name: str) -> Node:
+        """Read a set in braces, a vector in angle brackets, a matrix, or a set of numbers."""
+        if name.startswith("set:"):
+            return ("constant", name)
+        if name == "langle":
+            tree = self.items()
+            self.expect("rangle")
+            return ("bracket", "(", ")", _items(tree))
+        if name == "set{":
+            return self.set()
+        if name.startswith("begin:") and name.removeprefix("begin:") in MATRICES:
+            rows, row = [], [self.sum()]
+            while self.at("&", "\\"):
+                if self.advance().text == "&":
+                    row.append(self.sum())
+                elif not self.at(f"end:{name.removeprefix('begin:')}"):
+                    rows.append(tuple(row))
+                    row = [self.sum()]
+            rows.append(tuple(row))
+            self.expect(f"end:{name.removeprefix('begin:')}")
+            return ("matrix", tuple(rows))
+        raise UnreadableError(f"unknown command {name!r}")
+
+    def set(self) -> Node:
+        if self.at("set}"):
+            self.advance()
+            return ("set", ())
+        bars, self.open_bars = self.open_bars, 1
+        tree = self.items()
+        if self.at("|", ":"):
+            self.advance()
+            tree = ("such_that", tree, self.items())
+        self.open_bars = bars
+        self.expect("set}")
+        return tree if tree[0] == "such_that" else ("set", _items(tree))
+
+
+def _items(tree: Node) -> tuple[Node, ...]:
+    return tree[1] if tree[0] == "list" else (tree,)
+
+
+def _arguments(tree: Node) -> tuple[Node, ...]:
+    return tree[3] if tree[0] == "bracket" else (tree,)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Splits an answer into its formula and its unit, percent sign or currency."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from open_r1.rewards.verifier.cursor import Node
+from open_r1.rewards.verifier.formula import parse
+from open_r1.rewards.verifier.tokens import Token, UnreadableError
+from open_r1.rewards.verifier.units import ANGLE, NO_UNIT, Unit, find_unit
+
+_CURRENCIES = frozenset("$\u00a3\u20ac\u00a5\u20b9\u00a2")
+_CURRENCY_PREFIXES = frozenset(["US", "USD", "EUR", "GBP", "Rs"])
+_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_POWER_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
+_RADIANS = frozenset(["rad", "radian", "radians"])
+RADIAN = Unit((("radian", 1),), Fraction(1))
+DEGREE = Unit(((ANGLE, 1),), Fraction(1))
+_PERCENT_WORDS = frozenset(["percent", "percentage", "pct"])
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A formula with its unit (None without one; nouns that are no units are left out) and its percent sign.
+
+    Percent aren't divided by 100 in `node`.
+    """
+
+    node: Node
+    unit: Unit | None = None
+    is_percent: bool = False
+
+
+def split_quantity(tokens: list[Token], *, letters_are_units: bool = False) -> Quantity:
+    """Return the formula and the unit that the tokens hold.
+
+    Raises:
+        UnreadableError: They hold neither, or what stands behind the formula is no unit.
+    """
+    tokens, currency = _strip_currency(tokens)
+    tokens, is_percent = _strip_percent(tokens)
+    tokens, degree = _strip_degree(tokens)
+    start = _unit_start(tokens, letters_are_units)
+    unit, scale = _read_unit(tokens[start:])
+    node = parse(tokens[:start])
+    if scale != 1:
+        node = ("mul", node, ("number", Fraction(scale)))
+    units = [found for found in (currency, degree, unit) if found is not None]
+    whole = None
+    for found in units:
+        whole = found if whole is None else whole.times(found)
+    return Quantity(node, whole, is_percent)
+
+
+def _strip_currency(tokens: list[Token]) -> tuple[list[Token], Unit | None]:
+    """Return the tokens without a currency sign before or behind the number, and its unit."""
+    place = 1 if tokens and tokens[0].text in ("-", "+") else 0
+    if place < len(tokens) and tokens[place].text in _CURRENCY_PREFIXES:
+        sign_behind = place + 1 < len(tokens) and tokens[place + 1].text in _CURRENCIES
+        if not sign_behind:
+            unit = find_unit(tokens[place].text)
+            return (tokens[:place] + tokens[place + 1 :], unit) if unit else (tokens, None)
+        tokens = tokens[:place] + tokens[place + 1 :]
+    for where in (place, len(tokens) - 1):
+        if 0 <= where < len(tokens) and len(tokens) > 1 and tokens[where].text in _CURRENCIES:
+            return tokens[:where] + tokens[where + 1 :], find_unit(tokens[where].text)
+    return tokens, None
+
+
+def _strip_percent(tokens: list[Token]) -> tuple[list[Token], bool]:
+    if len(tokens) > 1 and tokens[-1].text == "%" and all(token.text not in (",", "lor", "land") for token in tokens):
+        return tokens[:-1], True
+    for place, token in enumerate(tokens):
+        if place and token.kind == "word" and token.text.casefold() in _PERCENT_WORDS:
+            return tokens[:place] + tokens[place + 1 :], True
+    return tokens, False
+
+
+def _strip_degree(tokens: list[Token]) -> tuple[list[Token], Unit | None]:
+    r"""Return the tokens without a degree sign at their end (`90^\circ`, `20^\circ C`), and its unit."""
+    scale = ""
+    body = tokens
+    if body and body[-1].text in ("C", "F") and body[-1].kind in ("letter", "word"):
+        scale, body = body[-1].text, body[:-1]
+    texts = [token.text for token in body[-4:]]
+    size = 0
+    if texts == ["^", "{", "circ", "}"]:
+        size = 4
+    elif texts[-2:] == ["^", "circ"]:
+        size = 2
+    elif texts[-1:] == ["degree"] and body[-1].kind == "command":
+        size = 1
+    is_single = size and len(body) > size and _is_plain_number(body[:-size])
+    if not is_single:
+        return tokens, None
+    return body[:-size], find_unit(f"\u00b0{scale}") if scale else DEGREE
+
+
+def _is_plain_number(tokens: list[Token]) -> bool:
+    r"""Whether the tokens are no function or list, whose last part alone the degree sign would belong to."""
+    return all(
+        token.kind == "number" or token.text in ("-", "+", "frac", "{", "}", "(", ")", "/", ".") for token in tokens
+    )
+
+
+def _unit_start(tokens: list[Token], letters_are_units: bool) -> int:
+    """Return where the unit begins: at the first word behind a value."""
+    for place, token in enumerate(tokens):
+        if place == 0:
+            continue
+        if token.kind == "word":
+            return place
+        is_behind_value = tokens[place - 1].kind == "number" or tokens[place - 1].text in (")", "}")
+        is_letter = letters_are_units and token.kind == "letter" and token.is_spaced
+        if is_letter and is_behind_value and find_unit(token.text):
+            return place
+    return len(tokens)
+
+
+def _read_unit(tokens: list[Token]) -> tuple[Unit | None, int]:
+    """Return the unit that the tokens name, None where they name none, and a number word's factor."""
+    unit, scale, sign, power_of_next = NO_UNIT, 1, 1, 1
+    previous: Unit | None = None
+    place = 0
+    while place < len(tokens):
+        token = tokens[place]
+        place += 1
+        name = token.text
+        if (token.kind == "sign" and name == "/") or (token.kind == "word" and name == "per"):
+            sign, previous = -1, None
+        elif token.kind == "word" and name.casefold() in _SCALES:
+            scale *= _SCALES[name.casefold()]
+        elif token.kind == "word" and name.casefold() in _POWER_WORDS:
+            power = _POWER_WORDS[name.casefold()]
+            if previous is not None and name.casefold().endswith("d"):
+                unit = unit.times(previous, sign * (power - 1))
+            else:
+                power_of_next = power
+        elif token.kind in ("word", "letter"):
+            previous = RADIAN if name in _RADIANS else find_unit(name)
+            if previous is not None:
+                power, place = _read_exponent(tokens, place)
+                unit = unit.times(previous, sign * power * power_of_next)
+            elif token.kind == "letter":
+                raise UnreadableError(f"{name!r} is no unit")
+            power_of_next = 1
+        elif token.text not in ("*", "(", ")"):
+            raise UnreadableError(f"{name!r} behind a unit")
+    return (None if unit == NO_UNIT else unit), scale
+
+
+def _read_exponent(tokens: list[Token], place: int) -> tuple[int, int]:
+    texts = [token.text for token in tokens[place : place + 5]]
+    for size, pattern in ((4, ["^", "{", None, "}"]), (2, ["^", None]), (5, ["^", "{", "-", None, "}"])):
+        wanted = zip(texts[:size], pattern, strict=False)
+        if len(texts) >= size and all(part in (None, text) for text, part in wanted):
+            number = texts[pattern.index(None)]
+            if number.isdigit() and len(number) == 1:
+                return (-1 if "-" in pattern else 1) * int(number), place + size
+    return 1, place

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Reads an answer as what it is: a choice letter, words, digits in a base, a ratio, or a formula with its unit."""
+
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+
+from open_r1.rewards.verifier.cursor import Node
+from open_r1.rewards.verifier.formula import parse
+from open_r1.rewards.verifier.normalization import TEXT_CLOSE, TEXT_OPEN, normalize
+from open_r1.rewards.verifier.quantities import Quantity, split_quantity
+from open_r1.rewards.verifier.tokens import MAX_FORMULA_CHARS, Token, UnreadableError, tokenize
+from open_r1.rewards.verifier.vocabulary import PLAIN_COMMANDS
+
+_MARKS = re.compile(f"[{TEXT_OPEN}{TEXT_CLOSE}]")
+_CHOICE_WORD = r"(?:(?:option|choice|answer)\s*)?"
+_CHOICE = re.compile(rf"{_CHOICE_WORD}(?:\(\s*([A-Z])\s*\)|([A-Z])\s*[).:]?)", re.IGNORECASE)
+_CHOICE_WITH_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])\s*(\S.*)", re.IGNORECASE | re.DOTALL)
+_CHOICES = frozenset("ABCDEFGHIJ")
+_BASE = re.compile(
+    r"\(?([0-9A-Z]+(?:\.[0-9A-Z]+)?)\)?\s*(?:_\s*\{?\s*\(?\s*([0-9]{1,2}|[a-z]+)\s*\)?\s*\}?"
+    r"|\(?\s*(?:in )?base[\s-]*\{?([0-9]{1,2}|[a-z]+)\}?\)?)"
+)
+_BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+_BASE_NAMES |= {"twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "hex": 16, "bin": 2, "oct": 8, "dec": 10}
+_PREFIXED = re.compile(r"0([bxo])([0-9A-Fa-f]+)")
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])(?:\s*([ap])\.?m\.?)?", re.IGNORECASE)
+
+_WORDS = re.compile(r"[^\W\d_]+(?:[\s,.'’!?:-]+[^\W\d_]+)*[\s.!?]*")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_PROSE = re.compile(r"[\w\s,.'’!?:;()&-]+")
+_SHORT_WORDS = frozenset(
+    [
+        "no",
+        "we",
+        "us",
+        "up",
+        "if",
+        "it",
+        "in",
+        "on",
+        "at",
+        "to",
+        "of",
+        "is",
+        "by",
+        "he",
+        "me",
+        "my",
+        "so",
+        "go",
+        "do",
+        "as",
+        "am",
+        "pm",
+    ]
+)
+_SAME_WORDS = {
+    "no solutions": "no solution",
+    "there is no solution": "no solution",
+    "there are no solutions": "no solution",
+    "has no solution": "no solution",
+    "empty set": "no solution",
+    "the empty set": "no solution",
+    "dne": "does not exist",
+}
+_NUMBER_SETS = {
+    "all real numbers": "set:R",
+    "all reals": "set:R",
+    "the real numbers": "set:R",
+    "all integers": "set:Z",
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer as it was understood; the first of these that is set counts.
+
+    Attributes:
+        text: The normalised text.
+        words: Words in one spelling.
+        digits: Digits and their base, such as ("101", 2).
+        clock: A time of the day or a ratio of two numbers that looks like one.
+        ratio: The parts of a ratio.
+        quantity: A formula with its unit.
+        choice: A choice letter, beside what else was read.
+        behind_choice: What follows the letter, as in "B. 12".
+    """
+
+    text: str
+    words: str | None = None
+    digits: tuple[str, int] | None = None
+    clock: str | None = None
+    ratio: tuple[Node, ...] | None = None
+    quantity: Quantity | None = None
+    choice: str | None = None
+    behind_choice: "Reading | None" = None
+
+
+@lru_cache(maxsize=4_096)
+def read(text: str) -> Reading:
+    r"""Return what an answer says.
+
+    >>> read("101_2").digits, read(r"\text{(B)}").choice, read(r"\text{Tuesday}.").words
+    (('101', 2), 'B', 'tuesday')
+
+    Raises:
+        UnreadableError: It says nothing that could be compared.
+    """
+    try:
+        return _read(text)
+    except RecursionError as error:
+        raise UnreadableError("nested too deeply for the stack that is left") from error
+
+
+def _read(text: str) -> Reading:
+    normal = normalize(text)
+    if len(normal) > MAX_FORMULA_CHARS:
+        raise UnreadableError("too long")
+    plain = " ".join(_MARKS.sub(" ", normal).split()).strip("* ")
+    if not plain:
+        raise UnreadableError("blank")
+    choice = _CHOICE.fullmatch(plain)
+    letter = next((group for group in choice.groups() if group), "").upper() if choice else ""
+    if letter in _CHOICES and letter and (len(plain) > 1 or plain.isupper()):
+        quantity = Quantity(("symbol", plain)) if len(plain) == 1 and plain not in "EI" else None
+        return Reading(normal, choice=letter, quantity=quantity, words=None if quantity else f"choice {letter}")
+    with_text = _CHOICE_WITH_TEXT.fullmatch(plain)
+    if with_text and (with_text.group(1) or with_text.group(2)).upper() in _CHOICES:
+        found = _read_behind_choice(normal, with_text)
+        if found is not None:
+            return found
+    return _read_value(normal, plain)
+
+
+def _read_behind_choice(normal: str, found: re.Match[str]) -> Reading | None:
+    letter = (found.group(1) or found.group(2)).upper()
+    try:
+        behind = read(found.group(3))
+    except UnreadableError:
+        behind = None
+    # "(a) x" may be the product of a and x.
+    is_product = (
+        found.group(1) is not None and behind is not None and behind.words is None and found.group(1).islower()
+    )
+    return None if is_product else Reading(normal, words=f"choice {letter}", choice=letter, behind_choice=behind)
+
+
+def _read_value(normal: str, plain: str) -> Reading:
+    digits = _read_digits(plain)
+    if digits is not None:
+        return Reading(normal, digits=digits)
+    words = _read_words(normal, plain)
+    if words in _NUMBER_SETS:
+        return Reading(normal, quantity=Quantity(("constant", _NUMBER_SETS[words])))
+    if words == "no solution":
+        return Reading(normal, quantity=Quantity(("set", ())))
+    if words is not None:
+        return Reading(normal, words=words)
+    try:
+        return _read_formula(normal, plain)
+    except UnreadableError:
+        if _PROSE.fullmatch(plain) and any(len(run) >= 3 for run in _LETTERS.findall(plain)):
+            return Reading(normal, words=_one_spelling(plain))
+        raise
+
+
+def _read_formula(normal: str, plain: str) -> Reading:
+    clock = _CLOCK.fullmatch(plain)
+    if clock is not None and (clock.group(3) or _is_clock(int(clock.group(1)), int(clock.group(2)))):
+        suffix = f" {clock.group(3).lower()}m" if clock.group(3) else ""
+        return Reading(normal, clock=f"{int(clock.group(1))}:{clock.group(2)}{suffix}")
+    tokens = tokenize(normal)
+    parts = _split_ratio(tokens)
+    if len(parts) > 1:
+        return Reading(normal, ratio=tuple(parse(part) for part in parts))
+    return Reading(normal, quantity=split_quantity(tokens))
+
+
+@lru_cache(maxsize=1_024)
+def read_letters_as_units(text: str) -> Reading | None:
+    """Return the reading in which a letter behind a number and a space is a unit ("12 m"), or None without one."""
+    try:
+        tokens = tokenize(normalize(text))
+        quantity = split_quantity(tokens, letters_are_units=True)
+    except UnreadableError:
+        return None
+    return Reading(text, quantity=quantity) if quantity.unit is not None else None
+
+
+def read_as_list(reading: Reading) -> Reading | None:
+    """Return the reading of "100,200" as a list of two numbers, or None where that can't be."""
+    if not re.fullmatch(r"-?[0-9]{1,3}(?:,[0-9]{3})+", reading.text):
+        return None
+    items = tuple(("number", Fraction(part)) for part in reading.text.lstrip("-").split(","))
+    first = ("neg", items[0]) if reading.text.startswith("-") else items[0]
+    return replace(reading, quantity=Quantity(("list", (first, *items[1:]))))
+
+
+def _is_clock(hours: int, minutes: int) -> bool:
+    """Whether h:mm is read as a time: a ratio would be in its lowest terms and without a leading zero."""
+    return minutes < 10 or hours == 0 or Fraction(hours, minutes).numerator != hours
+
+
+def _read_digits(plain: str) -> tuple[str, int] | None:
+    compact = plain.replace(" ", "") if "_" in plain else plain
+    found = _BASE.fullmatch(compact)
+    if found:
+        base = found.group(2) or found.group(3)
+        number = _BASE_NAMES.get(base) if base.isalpha() else int(base)
+        # x_2 is a variable.
+        if number is not None and 2 <= number <= 36 and not found.group(1).isalpha():
+            return found.group(1).lstrip("0") or "0", number
+    found = _PREFIXED.fullmatch(plain)
+    if found:
+        return found.group(2).lstrip("0").upper() or "0", {"b": 2, "o": 8, "x": 16}[found.group(1)]
+    return None
+
+
+def _read_words(normal: str, plain: str) -> str | None:
+    """Return plain words in one spelling, or None where the text is a formula."""
+    if not _WORDS.fullmatch(plain):
+        return None
+    runs = _LETTERS.findall(plain)
+    is_word = [len(run) >= 3 or run.casefold() in _SHORT_WORDS or not run.isascii() for run in runs]
+    is_function = [run in PLAIN_COMMANDS or run.casefold() in ("infinity", "or", "and") for run in runs]
+    has_word = any(word and not function for word, function in zip(is_word, is_function, strict=True))
+    is_marked = TEXT_OPEN in normal and not any(is_function)
+    return _one_spelling(plain) if has_word or is_marked else None
+
+
+def _one_spelling(plain: str) -> str:
+    words = " ".join(plain.casefold().replace("\u2019", "'").split()).strip(" .!?,;:")
+    return _SAME_WORDS.get(words, words)
+
+
+def _split_ratio(tokens: list[Token]) -> list[list[Token]]:
+    """Return the parts between colons outside of brackets."""
+    parts: list[list[Token]] = [[]]
+    depth = 0
+    for token in tokens:
+        if token.kind in ("sign", "command"):
+            depth += (token.text in ("(", "[", "{", "set{")) - (token.text in (")", "]", "}", "set}"))
+            if token.text == ":" and depth == 0:
+                parts.append([])
+                continue
+        parts[-1].append(token)
+    return parts

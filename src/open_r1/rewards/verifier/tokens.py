@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cuts a normalised answer into tokens: numbers, letters, words, commands and signs."""
+
+import re
+from typing import NamedTuple
+
+from open_r1.rewards.verifier.normalization import TEXT_CLOSE, TEXT_OPEN
+from open_r1.rewards.verifier.units import is_unit
+from open_r1.rewards.verifier.vocabulary import PLAIN_COMMANDS, SAME_COMMANDS
+
+# Longer formulas are not read; plain numbers of any length are compared before.
+MAX_FORMULA_CHARS = 10_000
+
+
+class UnreadableError(ValueError):
+    """The text is no formula of the grammar."""
+
+
+class Token(NamedTuple):
+    """A token: "number", "letter", "word", "command", "sign" or "end", its text, and whether a space stood before."""
+
+    kind: str
+    text: str
+    is_spaced: bool
+
+
+END = Token("end", "", False)
+
+_TOKEN = re.compile(
+    rf"(?P<space>\s+)|(?P<number>[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+    rf"|{TEXT_OPEN}(?P<text>[^{TEXT_CLOSE}]*){TEXT_CLOSE}"
+    r"|\\begin\s*\{(?P<begin>[a-zA-Z]+)\}|\\end\s*\{(?P<end>[a-zA-Z]+)\}"
+    r"|\\mathbb\s*(?:\{\s*(?P<set>[A-Z])\s*\}|(?P<bare_set>[A-Z]))"
+    r"|\\(?P<command>[a-zA-Z]+|.)|(?P<letters>[A-Za-z]+)|(?P<foreign>[^\W\d_A-Za-z]+)|(?P<sign><=|>=|!=|\*\*|->|\|\||.)",
+    re.DOTALL,
+)
+_EXPONENT_OF_TEN = re.compile(r"(?<![A-Za-z_])([0-9]\.?[0-9]*)[eE]([+-]?[0-9]+)(?![0-9.A-Za-z])")
+_ASCII_SIGNS = {"<=": "le", ">=": "ge", "!=": "ne", "**": "^"}
+_SHORT_WORDS = frozenset(
+    ["no", "yes", "all", "not", "the", "none", "any", "both", "odd", "even", "never", "true", "false"]
+)
+
+
+def tokenize(text: str) -> list[Token]:
+    r"""Return the tokens of a normalised text.
+
+    >>> [token.text for token in tokenize(r"2\sqrt{3} \leq 1,234xy")]
+    ['2', 'sqrt', '{', '3', '}', 'le', '1234', 'x', 'y']
+
+    Raises:
+        UnreadableError: The text is too long.
+    """
+    if len(text) > MAX_FORMULA_CHARS:
+        raise UnreadableError("too long")
+    text = _EXPONENT_OF_TEN.sub(r"(\1*10^{\2})", text)
+    tokens: list[Token] = []
+    is_spaced = False
+    for found in _TOKEN.finditer(text):
+        kind = found.lastgroup
+        content = found.group(kind) if kind else ""
+        if kind == "space":
+            is_spaced = True
+            continue
+        tokens += _tokens_of(kind or "", content, is_spaced)
+        is_spaced = False
+    return tokens
+
+
+def _tokens_of(kind: str, content: str, is_spaced: bool) -> list[Token]:
+    if kind == "number":
+        return [Token("number", content.replace(",", ""), is_spaced)]
+    if kind in ("text", "foreign"):
+        return _words(content, is_spaced)
+    if kind in ("begin", "end"):
+        return [Token("command", f"{kind}:{content}", is_spaced)]
+    if kind in ("set", "bare_set"):
+        return [Token("command", f"set:{content}", is_spaced)]
+    if kind == "command":
+        name = SAME_COMMANDS.get(content, content)
+        return [Token("sign" if len(name) == 1 else "command", name, is_spaced)]
+    if kind == "letters":
+        return _letters(content, is_spaced)
+    return (
+        [Token("command", _ASCII_SIGNS[content], is_spaced)]
+        if content in ("<=", ">=", "!=")
+        else [Token("sign", _ASCII_SIGNS.get(content, content), is_spaced)]
+    )
+
+
+def _words(content: str, is_spaced: bool) -> list[Token]:
+    tokens = []
+    for word in content.split():
+        name = word.casefold().strip(".,;")
+        if name in ("or", "and"):
+            tokens.append(Token("command", PLAIN_COMMANDS[name], True))
+        elif name:
+            tokens.append(Token("word", word.strip(".,;"), is_spaced))
+        if word.endswith((",", ";")):
+            tokens.append(Token("sign", ",", False))
+    return tokens
+
+
+def _letters(content: str, is_spaced: bool) -> list[Token]:
+    """Return a run of letters as a function name, a word, a unit, or the variables it multiplies."""
+    if len(content) == 1:
+        return [Token("letter", content, is_spaced)]
+    if content in PLAIN_COMMANDS or content.casefold() in ("or", "and", "infinity"):
+        return [
+            Token("command", PLAIN_COMMANDS[content if content in PLAIN_COMMANDS else content.casefold()], is_spaced)
+        ]
+    if len(content) > 3 or content.casefold() in _SHORT_WORDS or is_unit(content):
+        return [Token("word", content, is_spaced)]
+    return [Token("letter", letter, is_spaced and place == 0) for place, letter in enumerate(content)]

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verifier's public functions: judging completions, and turning verdicts into rewards and metrics."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+from open_r1.rewards.base import UNSCORABLE, LogExtra, LogMetric
+from open_r1.rewards.verifier.answer_extraction import extract_gold, find_answer
+from open_r1.rewards.verifier.cache import Pair, VerdictCache
+from open_r1.rewards.verifier.judge import judge_quickly
+from open_r1.rewards.verifier.pool import judge_in_workers
+from open_r1.rewards.verifier.verdict import Verdict
+
+DEFAULT_TIMEOUT_S = 5.0
+# What a batch gets beyond the limit of one pair.
+_DEADLINE_MARGIN_S = 10.0
+
+_CACHE = VerdictCache()
+# A lock that another thread holds at a fork would stay locked in the child.
+os.register_at_fork(after_in_child=lambda: _CACHE.__init__())
+
+
+def verify(gold: object, completion: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Verdict | None:
+    r"""Return the verdict of one completion by its gold answer. The order matters: the gold comes first.
+
+    >>> verify("42", "<think>\n6 * 7\n</think>\n<answer>\n42\n</answer>")
+    <Verdict.RIGHT: 'right'>
+    >>> str(verify(r"\frac{1}{2}", r"so \boxed{0.25}")), str(verify("42", "no idea")), str(verify("", r"\boxed{1}"))
+    ('wrong', 'no_answer', 'unparsable_gold')
+    """
+    return verify_all([gold], [completion], timeout_s=timeout_s)[0]
+
+
+def verify_all(
+    golds: Sequence[object],
+    completions: Sequence[str],
+    *,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    deadline_s: float | None = None,
+) -> list[Verdict | None]:
+    """Return the verdicts of B completions, each by the gold of its row; None where our workers were lost twice.
+
+    Args:
+        golds: Gold answers or worked solutions; a gold that is a number is read as its text.
+        completions: What the model wrote.
+        timeout_s: CPU seconds that judging one pair may take in a worker.
+        deadline_s: Wall seconds for the batch (default: `timeout_s` + 10); what isn't judged by then is a timeout.
+
+    Raises:
+        ValueError: A limit isn't a positive number, or the columns differ in length.
+    """
+    deadline_s = timeout_s + _DEADLINE_MARGIN_S if deadline_s is None else deadline_s
+    for name, value in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"`{name}` must be a positive number of seconds, got {value}.")
+    rows = [_pairs_of(gold, completion) for gold, completion in zip(golds, completions, strict=True)]
+    verdicts = _judge(dict.fromkeys(pair for row in rows for pair in row), timeout_s, deadline_s)
+    return [_verdict_of(row, verdicts) for row in rows]
+
+
+def reward_of(verdict: Verdict | None) -> float | None:
+    """Return 1.0 for right, None where the gold is at fault, NaN (`UNSCORABLE`) where our workers were, else 0.0."""
+    return UNSCORABLE if verdict is None else verdict.reward
+
+
+def log_verdicts(
+    name: str, verdicts: Sequence[Verdict | None], log_extra: LogExtra | None, log_metric: LogMetric | None
+) -> None:
+    """Log the verdict of every row as column `<name>/verdict` and the rate of every verdict as `<name>/<verdict>`.
+
+    Rows without a verdict, since our workers were lost, count as "lost".
+    """
+    names = ["lost" if verdict is None else verdict.value for verdict in verdicts]
+    if log_extra is not None:
+        log_extra(f"{name}/verdict", names)
+    if log_metric is not None and names:
+        counts = Counter(names)
+        for outcome in [*(verdict.value for verdict in Verdict), "lost"]:
+            log_metric(f"{name}/{outcome}", counts[outcome] / len(names))
+
+
+def _pairs_of(gold: object, completion: str) -> list[Pair]:
+    """Return what has to be judged for a row: its answer, and whatever else stands in a hedge with it."""
+    answer = find_answer(completion)
+    gold_text = "" if gold is None else extract_gold(str(gold))
+    return [(gold_text, text) for text in (answer.text, *answer.others)]
+
+
+def _verdict_of(row: list[Pair], verdicts: dict[Pair, Verdict | None]) -> Verdict | None:
+    """Return the verdict of a row: right only if all boxes of a hedge are, which equal ones always are."""
+    found = verdicts[row[0]]
+    if found is not Verdict.RIGHT:
+        return found
+    others = [verdicts[pair] for pair in row[1:]]
+    if any(verdict is None for verdict in others):
+        return None
+    return found if all(verdict is Verdict.RIGHT for verdict in others) else Verdict.WRONG
+
+
+def _judge(pairs: dict[Pair, None], timeout_s: float, deadline_s: float) -> dict[Pair, Verdict | None]:
+    """Return the verdict of every distinct pair: from memory, in process, or by a worker."""
+    verdicts: dict[Pair, Verdict | None] = {}
+    for pair in pairs:
+        verdicts[pair] = _CACHE.get(pair) or judge_quickly(*pair)
+    hard = [pair for pair, verdict in verdicts.items() if verdict is None]
+    if hard:
+        found = judge_in_workers(hard, timeout_s=timeout_s, deadline_s=deadline_s)
+        verdicts.update(zip(hard, found, strict=True))
+    for pair, verdict in verdicts.items():
+        _CACHE.put(pair, verdict)
+    return verdicts

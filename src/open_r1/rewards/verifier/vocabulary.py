@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands and names that answers are written with."""
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+GREEK = _names(
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho "
+    "sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi "
+    "Omega ell hbar"
+)
+FUNCTIONS = _names("sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln lg exp")
+LISTED_FUNCTIONS = _names("gcd lcm min max abs sgn deg dim ker det rank Re Im arg")
+ALL_FUNCTIONS = FUNCTIONS | LISTED_FUNCTIONS | {"log"}
+# Functions that are also written as \operatorname or \mathrm.
+ROMAN_FUNCTIONS = _names("gcd lcm min max sgn arcsin arccos arctan arccot sin cos tan cot sec csc ln log lg")
+ACCENTS = _names("overline bar dot hat vec widehat tilde overrightarrow")
+RELATIONS = _names("= < > le ge ne in notin approx equiv to mapsto subset sim")
+MATRICES = _names("matrix pmatrix bmatrix Bmatrix smallmatrix")
+SEPARATORS = _names(", ; lor land")
+CONSTANTS = {"pi": "pi", "infty": "oo"}
+# opening command -> closing command and function
+FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "lvert": ("rvert", "abs")}
+# Names that are read as commands without a backslash.
+PLAIN_COMMANDS = {
+    "sqrt": "sqrt",
+    "pi": "pi",
+    "infinity": "infty",
+    "infty": "infty",
+    "inf": "infty",
+    "oo": "infty",
+    "exp": "exp",
+    "abs": "abs",
+    "binom": "binom",
+    "frac": "frac",
+    "sinh": "sinh",
+    "cosh": "cosh",
+    "tanh": "tanh",
+    "union": "cup",
+    "or": "lor",
+    "and": "land",
+    **{name: name for name in ROMAN_FUNCTIONS},
+    **{name: name for name in ["theta", "alpha", "beta", "gamma", "lambda", "phi", "omega", "sigma", "mu"]},
+}
+# Commands that mean the same, and commands that mean a sign.
+SAME_COMMANDS = {
+    "leq": "le",
+    "leqslant": "le",
+    "geq": "ge",
+    "geqslant": "ge",
+    "neq": "ne",
+    "lt": "<",
+    "gt": ">",
+    "cdot": "*",
+    "times": "*",
+    "ast": "*",
+    "div": "/",
+    "wedge": "land",
+    "vee": "lor",
+    "varnothing": "emptyset",
+    "colon": ":",
+    "lbrace": "set{",
+    "rbrace": "set}",
+    "{": "set{",
+    "}": "set}",
+    "vert": "|",
+    "mid": "|",
+    "lbrack": "[",
+    "rbrack": "]",
+    "backslash": "setminus",
+    "tg": "tan",
+    "arctg": "arctan",
+    "ctg": "cot",
+}

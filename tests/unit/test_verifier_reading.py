@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How answers are read and compared in process, and in high precision by a worker."""
+
+import time
+
+import pytest
+
+from open_r1.rewards.verifier import Verdict
+from open_r1.rewards.verifier.formula_limits import is_too_large
+from open_r1.rewards.verifier.judge import judge_by_algebra, judge_quickly
+from open_r1.rewards.verifier.normalization import normalize
+from open_r1.rewards.verifier.reading import read
+from open_r1.rewards.verifier.tokens import UnreadableError
+from open_r1.rewards.verifier.units import find_unit
+
+R, W, U = Verdict.RIGHT, Verdict.WRONG, Verdict.UNPARSABLE_GOLD
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x+" * 4_000 + "x",
+        "x^" * 4_000 + "x",
+        r"\sqrt" * 1_900,
+        r"\sin" * 2_000,
+        "(" * 9_000,
+        "|" * 9_000,
+        "-" * 9_000 + "1",
+        r"\frac12" * 1_400,
+        "1," * 4_000,
+        "1 " * 4_000,
+        "x'" * 4_000,
+        "!" * 9_000,
+        r"\begin{pmatrix}" * 600,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_strange_formula_neither_raises_nor_takes_long(text: str):
+    start = time.process_time()
+    assert judge_quickly("7", text) in (W, None)
+    assert judge_quickly(text, "7") in (W, U, None)
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("text", ["1/0", r"\frac{x}{0}", "0^0", r"(1, \frac{0}{0})", r"\{1/0\}"])
+def test_a_gold_without_a_value_is_unparsable(text: str):
+    assert judge_quickly(text, "1") is U
+
+
+EXACT = [
+    ("42", "42", R),
+    ("42", "42.0", R),
+    ("42", "+42", R),
+    ("42", "042", R),
+    ("42", "43", W),
+    ("0", "-0", R),
+    ("1,234,567", "1234567", R),
+    ("1,23", "123", W),
+    ("1, 234", "1234", W),
+    ("0.5", r"\frac12", R),
+    ("0.5", "1/2", R),
+    ("-0.5", r"-\frac{1}{2}", R),
+    ("-0.5", r"\frac{-1}{2}", R),
+    ("1/3", "0.333333", W),
+    ("1/3", "2/6", R),
+    ("1/0", "2/0", U),
+    ("9" * 100_000, "9" * 100_000 + ".0", R),
+    ("9" * 100_000, "9" * 99_999 + "8", W),
+    ("$42$", r"\(42\)", R),
+    (r"\text{Yes}", "yes", R),
+    ("yes", "no", W),
+    ("listen", "silent", W),
+    ("B", "(B)", R),
+    ("B", "b)", R),
+    ("(B)", r"\text{(B)}", R),
+    ("B", "B. 12", R),
+    ("B", "C) 12", W),
+    ("A", "Apple", W),
+    ("50", r"50\%", R),
+    ("12", "12 cm", R),
+    ("", "", U),
+    (r"2\sqrt{3}", r"2 \sqrt{3}", R),
+    ("(1,2)", r"\left( 1, 2 \right)", R),
+    ("1 2", "12", U),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer", "verdict"), EXACT, ids=lambda value: repr(value)[:20])
+def test_exact_comparison(gold: str, answer: str, verdict: Verdict | None):
+    assert judge_quickly(gold, answer) is verdict
+
+
+ALGEBRA = [
+    (r"2\sqrt{3}", r"\sqrt{12}", R),
+    (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}", R),
+    (r"\sqrt{3+2\sqrt{2}}", r"1+\sqrt{2}", R),
+    (r"\sqrt{2}", r"\sqrt{2} + 10^{-3000}", W),
+    (r"\frac{1}{1500!}", r"\frac{1}{1501!}", W),
+    ("1500!", r"1500 \cdot 1499!", R),
+    (r"\sqrt{x^2}", "x", W),
+    (r"\sqrt{x^2}", "|x|", R),
+    (r"\ln(x^2)", r"2\ln x", R),
+    (r"\sqrt[3]{-8}", "-2", R),
+    ("(-8)^{1/3}", "-2", R),
+    (r"(-1)^{2n}", "1", R),
+    (r"\cos(n\pi)", "(-1)^n", R),
+    ("(n+1)!", r"(n+1) \cdot n!", R),
+    (r"e^{i\pi}", "-1", R),
+    (r"\sin^2 x + \cos^2 x", "1", R),
+    (r"\sin 2x", r"2 \sin x", W),
+    (r"2^{n+1}", r"2 \cdot 2^n", R),
+    (r"\log_2 8", "3", R),
+    (r"\log 100", "2", R),
+    (r"\log 2", r"\ln 2", R),
+    ("xy = 1", r"y = \frac{1}{x}", R),
+    (r"x > \sqrt{2}", r"(\frac{2}{\sqrt{2}}, \infty)", R),
+    (r"\int_0^1 x\,dx", r"\frac{1}{2}", R),
+    (r"\sum_{k=1}^{4} k", "10", R),
+    (r"\sum_{k=1}^{4} k", "11", W),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer", "verdict"), ALGEBRA)
+def test_algebra(gold: str, answer: str, verdict: Verdict):
+    assert judge_by_algebra(gold, answer, lambda: None) is verdict
+    assert judge_quickly(gold, answer) in (verdict, None)
+
+
+def test_a_worker_says_when_the_gold_is_read():
+    calls = []
+    assert judge_by_algebra(r"\frac{1}{", r"\sqrt{2}", lambda: calls.append(1)) is U
+    assert not calls
+    assert judge_by_algebra(r"\sqrt{2}", None, lambda: calls.append(1)) is Verdict.NO_ANSWER
+    assert calls
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("1 2", "1 2"),
+        ("x²", "x^{2}"),
+        ("1\u200b2", "12"),
+        ("２１", "21"),
+        ("½", r"\frac{1}{2}"),
+        (r"\$5", r"\$5"),
+        ("$5", r"\$5"),
+        ("$x=1$ or $x=2$", "x=1 or x=2"),
+        (r"11,\! 111,\! 100", "11111100"),
+        (r"28\mathrm{~}", "28"),
+        ("**42**", "42"),
+    ],
+)
+def test_normal_spelling(text: str, normal: str):
+    assert normalize(text).strip("\x02\x03 ") == normal
+
+
+@pytest.mark.parametrize("text", ["", "%%%", "x^{2", r"\frac{1}{", r"\begin{cases} x & y", "1 2", "3 & 4", "😀"])
+def test_what_is_no_answer_is_unreadable(text: str):
+    with pytest.raises(UnreadableError):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("cm", "Centimeters"), ("km", "kilometres"), ("hours", "h"), ("$", "dollars"), ("lbs", "pounds")],
+)
+def test_names_of_one_unit(one: str, other: str):
+    assert find_unit(one) == find_unit(other) is not None
+
+
+@pytest.mark.parametrize("text", ["9^{9^{9}}", "99999!", r"\binom{99999}{50000}", "{" * 100, "x" * 10_000])
+def test_the_algebra_system_never_sees_what_is_too_large(text: str):
+    assert is_too_large(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["x^{2} + 2^{2024}", "(n+1)!", "100!", "e^{x^2}", r"\left(x^{2}\right)^{3}", "10^{-12}"]
+)
+def test_real_answers_pass_the_limits(text: str):
+    assert not is_too_large(text)
