@@ -49,7 +49,7 @@ def test_accuracy_logs_every_row_and_ignores_what_else_the_trainer_passes():
     assert rewards == [1.0, 0.0]
     assert columns == {"accuracy_reward/verdict": ["right", "no_answer"]}
     assert metrics["accuracy_reward/right"] == metrics["accuracy_reward/no_answer"] == 0.5
-    assert len(metrics) == 6
+    assert len(metrics) == 7  # six verdicts, and "lost"
 
 
 def test_accuracy_takes_no_box_from_reasoning_that_the_template_opened():

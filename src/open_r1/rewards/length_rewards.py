@@ -23,9 +23,10 @@ from open_r1.rewards.base import (
     completion_lengths,
     completion_texts,
     group_slices,
+    is_unscorable,
 )
+from open_r1.rewards.math_rewards import judge_answers
 from open_r1.rewards.repetition_rewards import check_repetition_options, repeated_share
-from open_r1.rewards.verifier import log_verdicts, verify_all
 
 # The published code takes a completion this close to the limit for one that was cut off.
 EXCEED_MARGIN_TOKENS = 16
@@ -46,21 +47,23 @@ def len_reward(
 
     With weight = 0.5 - (length - shortest) / (longest - shortest): weight for a right answer, min(0, weight) for any
     other; 0 for all when every length in the group is equal.
-    Range [-0.5, 0.5]; None where the solution can't be parsed.
+    Range [-0.5, 0.5]; None where the solution can't be parsed, NaN where our workers were lost.
     Source: Kimi k1.5 (arXiv 2501.12599, section 2.3.3).
 
     >>> len_reward([r"\boxed{2}", r"I think \boxed{2}", r"\boxed{3}", r"I am sure, \boxed{3}"], ["2"] * 4)
     [0.5, -0.2272727272727273, 0.0, -0.5]
     """
-    verdicts = verify_all(solution, completion_texts(completions, context))
-    log_verdicts("len_reward", verdicts, log_extra, log_metric)
+    scores = judge_answers("len_reward", completions, solution, context, log_extra, log_metric)
     lengths = completion_lengths(completions, completion_ids)
     rewards: list[float | None] = []
     for group in group_slices(prompts, len(lengths), context):
         shortest, longest = min(lengths[group]), max(lengths[group])
-        for verdict, length in zip(verdicts[group], lengths[group], strict=True):
+        for score, length in zip(scores[group], lengths[group], strict=True):
             weight = 0.5 - (length - shortest) / (longest - shortest) if longest > shortest else 0.0
-            rewards.append(None if verdict.reward is None else weight if verdict.reward == 1.0 else min(0.0, weight))
+            if score is None or is_unscorable(score):
+                rewards.append(score)
+            else:
+                rewards.append(weight if score == 1.0 else min(0.0, weight))
     return rewards
 
 
@@ -71,7 +74,8 @@ class CosineScaledReward:
     With progress = min(1, length / max_len) and c = (1 + cos(pi * progress)) / 2, which goes from 1 to 0:
     right: min_value_correct + (max_value_correct - min_value_correct) * c;
     wrong: max_value_wrong + (min_value_wrong - max_value_wrong) * c, so a short wrong answer gets min_value_wrong.
-    Range [min_value_wrong, max_value_correct]; None where the solution can't be parsed.
+    Range [min_value_wrong, max_value_correct]; None where the solution can't be parsed, NaN where our workers were
+    lost.
     Source: Demystifying Long Chain-of-Thought Reasoning (arXiv 2502.03373, section 4.2).
     """
 
@@ -104,12 +108,11 @@ class CosineScaledReward:
         log_metric: LogMetric | None = None,
         **kwargs: object,
     ) -> list[float | None]:
-        verdicts = verify_all(solution, completion_texts(completions, self.context))
-        log_verdicts(self.__name__, verdicts, log_extra, log_metric)
+        scores = judge_answers(self.__name__, completions, solution, self.context, log_extra, log_metric)
         lengths = completion_lengths(completions, completion_ids)
         return [
-            None if verdict.reward is None else self.value(length, is_correct=verdict.reward == 1.0)
-            for verdict, length in zip(verdicts, lengths, strict=True)
+            score if score is None or is_unscorable(score) else self.value(length, is_correct=score == 1.0)
+            for score, length in zip(scores, lengths, strict=True)
         ]
 
     def value(self, length: int, *, is_correct: bool) -> float:
@@ -147,7 +150,7 @@ class DemystifyCosineReward:
     wrong: wrong_at_max_len + (wrong_at_zero - wrong_at_max_len) * c + max_penalty * (1 - distinct / all n-grams).
     Either value may be the greater one: the paper also tries right answers that earn more when they are longer.
     Lengths and n-grams in tokens where ids are given, else in characters and words.
-    Range as `bounds` says; None where the solution can't be parsed.
+    Range as `bounds` says; None where the solution can't be parsed, NaN where our workers were lost.
     Source: arXiv 2502.03373, section 4.2; its code for the margin of 16. It gives no strength of the repetition
     penalty in this form: -10 takes from a wrong answer that only repeats itself what it gains by being long.
     """
@@ -188,17 +191,16 @@ class DemystifyCosineReward:
         **kwargs: object,
     ) -> list[float | None]:
         texts = completion_texts(completions, self.context)
-        verdicts = verify_all(solution, texts)
-        log_verdicts(self.__name__, verdicts, log_extra, log_metric)
+        scores = judge_answers(self.__name__, completions, solution, self.context, log_extra, log_metric)
         lengths = completion_lengths(completions, completion_ids)
         rewards: list[float | None] = []
-        for row, (verdict, length) in enumerate(zip(verdicts, lengths, strict=True)):
-            if verdict.reward is None:
-                rewards.append(None)
+        for row, (score, length) in enumerate(zip(scores, lengths, strict=True)):
+            if score is None or is_unscorable(score):
+                rewards.append(score)
                 continue
             units = texts[row].split() if completion_ids is None else completion_ids[row]
-            share = 0.0 if verdict.reward == 1.0 else repeated_share(units, self.ngram_size)
-            rewards.append(self.value(length, is_correct=verdict.reward == 1.0, repeated=share))
+            share = 0.0 if score == 1.0 else repeated_share(units, self.ngram_size)
+            rewards.append(self.value(length, is_correct=score == 1.0, repeated=share))
         return rewards
 
     def value(self, length: int, *, is_correct: bool, repeated: float = 0.0) -> float:

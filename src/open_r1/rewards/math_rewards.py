@@ -10,7 +10,25 @@ Different from upstream Open R1 (see `verifier` and `verifier.answer_extraction`
 from collections.abc import Sequence
 
 from open_r1.rewards.base import DEFAULT_CONTEXT, Completion, LogExtra, LogMetric, RewardContext, completion_texts
-from open_r1.rewards.verifier import log_verdicts, verify_all
+from open_r1.rewards.verifier import log_verdicts, reward_of, verify_all
+
+
+def judge_answers(
+    name: str,
+    completions: Sequence[Completion],
+    solution: Sequence[object],
+    context: RewardContext,
+    log_extra: LogExtra | None,
+    log_metric: LogMetric | None,
+) -> list[float | None]:
+    """Return 1.0 for a right answer and 0.0 for any other; log the verdicts as the reward `name`.
+
+    None where the solution can't be parsed, NaN (`UNSCORABLE`) where our workers were lost, counted as `<name>/lost`.
+    An answer may take `context.verifier_timeout_s` seconds.
+    """
+    verdicts = verify_all(solution, completion_texts(completions, context), timeout_s=context.verifier_timeout_s)
+    log_verdicts(name, verdicts, log_extra, log_metric)
+    return [reward_of(verdict) for verdict in verdicts]
 
 
 def accuracy_reward(
@@ -24,13 +42,11 @@ def accuracy_reward(
 ) -> list[float | None]:
     r"""Return 1.0 where the final answer equals the solution, else 0.0.
 
-    Range {0, 1}; None where the solution can't be parsed. The verdict of each row goes to the column
-    `accuracy_reward/verdict`, the rates of all verdicts to the metrics `accuracy_reward/<verdict>`.
+    Range {0, 1}; None where the solution can't be parsed, NaN where our workers were lost. The verdict of each row
+    goes to the column `accuracy_reward/verdict`, the rates of all verdicts to the metrics `accuracy_reward/<verdict>`.
     Source: the accuracy reward of DeepSeek-R1 (arXiv 2501.12948, section 2.2.2).
 
     >>> accuracy_reward([r"It is \boxed{\frac{63}{400}}", "<answer>\n41\n</answer>"], [r"\frac{63}{400}", "42"])
     [1.0, 0.0]
     """
-    verdicts = verify_all(solution, completion_texts(completions, context))
-    log_verdicts("accuracy_reward", verdicts, log_extra, log_metric)
-    return [verdict.reward for verdict in verdicts]
+    return judge_answers("accuracy_reward", completions, solution, context, log_extra, log_metric)
