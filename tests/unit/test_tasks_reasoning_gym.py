@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bridge to reasoning-gym: hostile answers first; every task makes items whose own solution gets full marks."""
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -23,13 +22,12 @@ NUM_ITEMS = 1
 
 
 @pytest.fixture(scope="module")
-def items(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, str]]]:
+def items() -> dict[str, list[dict[str, str]]]:
     """An item of every task, made in this process: one process each would take minutes."""
     made = {}
-    with contextlib.chdir(tmp_path_factory.mktemp("items")):  # programs of `codeio` write files
-        for name in reasoning_gym_bridge.NAMES:
-            source = make_items(name, {}, seed=0)
-            made[name] = [next(source) for _ in range(NUM_ITEMS)]
+    for name in reasoning_gym_bridge.NAMES:
+        source = make_items(name, {}, seed=0)
+        made[name] = [next(source) for _ in range(NUM_ITEMS)]
     return made
 
 

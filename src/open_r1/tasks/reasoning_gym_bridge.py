@@ -114,7 +114,7 @@ def generate_items(task: str, options: dict[str, Any], seed: int) -> Generator[d
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     package_root = str(Path(__file__).parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, environment.get("PYTHONPATH")]))
-    with tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryFile() as errors:
         workers = []
         try:
             for start in range(num_workers):
@@ -127,7 +127,6 @@ def generate_items(task: str, options: dict[str, Any], seed: int) -> Generator[d
                         stdout=subprocess.PIPE,
                         stderr=errors,
                         env=environment,
-                        cwd=folder,  # programs of `codeio` write files
                     )
                 )
             while True:

@@ -7,11 +7,13 @@ Whatever the library and the programs that it executes print goes to stderr. A r
 `{"error": ...}`.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +45,13 @@ def find_solution(task: str, item: dict[str, Any]) -> str:
     return answer if isinstance(answer, str) else json.dumps(answer)
 
 
+@contextlib.contextmanager
+def _own_folder() -> Iterator[None]:
+    """Go into an empty folder for a while: the programs of `codeio` write files wherever they are."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        yield
+
+
 def make_items(
     task: str, options: dict[str, Any], seed: int, start: int = 0, step: int = 1
 ) -> Iterator[dict[str, str]]:
@@ -58,7 +67,8 @@ def make_items(
         settings = {**options, "seed": seed_for(task, seed, chunk), "size": CHUNK_SIZE}
         dataset = build_dataset(task, dump_json(settings))
         try:
-            item = dataset[place]
+            with _own_folder() if task == "codeio" else contextlib.nullcontext():
+                item = dataset[place]
         except Exception as error:  # noqa: BLE001 - generators of the library fail as they like; counted by the reader
             yield {"skipped": repr(error)}
             continue
