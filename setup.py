@@ -32,6 +32,7 @@ CORE = [
     "regex>=2024.11",  # the language rewards tell words by their Unicode script, which `re` does not know
     "rich>=13.0",  # TRL prints completions with it
     "safetensors>=0.5",
+    "sympy>=1.13",  # the verifier's calculus, in its workers
     "tokenizers>=0.22",
     "tqdm>=4.66",
 ]

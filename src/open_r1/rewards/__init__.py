@@ -2,9 +2,9 @@
 """Rewards by name for recipes (`get_reward_funcs`), and as functions to call and build oneself. Imports no torch.
 
 `base` context, text, groups · `verifier` is an answer right? · `math_`, `format_`, `length_`, `repetition_`,
-`language_`, `puzzle_`, `reasoning_gym_`, `code_rewards` the families · `table` names to builders · `summary`, `router`,
-`user` what a recipe can make of them · `by_name` from a recipe's names to rewards · `ideal` what a perfect completion
-must score.
+`language_`, `puzzle_`, `reasoning_gym_`, `code_rewards` the families · `table` names to builders · `summary`,
+`router`, `user` what a recipe can make of them · `by_name` from a recipe's names to rewards · `ideal` what a perfect
+completion must score.
 """
 
 from open_r1.rewards.base import UNSCORABLE, Reward, RewardContext, completion_text, is_unscorable
