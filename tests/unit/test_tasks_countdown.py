@@ -12,7 +12,7 @@ from open_r1.rewards.puzzle_rewards import get_countdown_reward
 from open_r1.tasks import countdown, load_task
 from open_r1.tasks.countdown import CountdownOptions, check, pool_of
 
-SMALL = "num_train=1500,num_test=200"
+SMALL = "num_train=600,num_test=60"
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,8 @@ def test_all_operations_occur_and_both_lengths_are_frequent(data):
 def test_training_rows_are_disjoint_from_test_rows_of_every_seed_and_config(data):
     train = set().union(*(keys(splits["train"]) for splits in data.values()))
     test = set().union(*(keys(splits["test"]) for splits in data.values()))
-    assert len(train) > 5000
-    assert len(test) > 800
+    assert len(train) > 3000
+    assert len(test) > 300
     assert not train & test
 
 
@@ -98,9 +98,9 @@ def test_a_seed_gives_the_same_rows_in_another_process(data):
 
 def test_thousands_of_rows_take_seconds():
     start = time.process_time()
-    splits = load_task("countdown")
-    assert {split: len(rows) for split, rows in splits.items()} == {"train": 20_000, "test": 1_024}
-    assert time.process_time() - start < 15
+    splits = load_task("countdown", "num_train=5000")
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 5_000, "test": 1_024}
+    assert time.process_time() - start < 10
 
 
 def test_prompt_asks_for_tags_unless_the_recipe_does():

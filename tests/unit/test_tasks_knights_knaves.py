@@ -161,7 +161,7 @@ def test_all_kinds_of_statements_are_drawn():
 
 
 def test_nobody_says_what_is_always_true_or_always_false(data):
-    for row in rows_of(data, "train"):
+    for row in rows_of(data, "test"):
         for statement in as_puzzle(row):
             worlds = itertools.product((False, True), repeat=len(row["names"]))
             assert len({is_true(statement, world) for world in worlds}) == 2
