@@ -9,6 +9,7 @@ reach the rewards. Settings of the recipe can be overridden behind it.
 """
 
 import os
+from dataclasses import replace
 from functools import partial
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
@@ -29,7 +30,7 @@ from open_r1.rewards import get_reward_funcs
 from open_r1.utils.arguments import parse_args
 from open_r1.utils.callbacks import get_callbacks
 from open_r1.utils.data import get_dataset
-from open_r1.utils.model_utils import fit_embeddings, get_model, get_tokenizer
+from open_r1.utils.model_utils import end_token_ids, fit_embeddings, get_model, get_tokenizer
 from open_r1.utils.reward_models import load_reward_model
 from open_r1.utils.trainer import GRPOTrainer
 from open_r1.utils.training import ignore_bias_buffers, run_training, start_run
@@ -60,6 +61,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     fit_embeddings(model, tokenizer)
     if script_args.ignore_bias_buffers:
         ignore_bias_buffers(model)
+    context = replace(context, eos_token_ids=end_token_ids(model, tokenizer))
     load_reward = partial(load_reward_model, training_args=training_args)
     trainer = GRPOTrainer(
         model=model,

@@ -13,7 +13,14 @@ import torch
 from open_r1.configs import GRPOConfig, ModelConfig, SFTConfig
 from open_r1.preflight import check_vocabulary
 from open_r1.utils.checkpoints import STAGING_NAME, write_manifest
-from open_r1.utils.model_utils import end_of_turn_token, fit_embeddings, get_model, get_tokenizer, read_template
+from open_r1.utils.model_utils import (
+    end_of_turn_token,
+    end_token_ids,
+    fit_embeddings,
+    get_model,
+    get_tokenizer,
+    read_template,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CHATML_PATH = "recipes/templates/chatml.jinja"
@@ -213,6 +220,16 @@ def test_whole_model_with_a_manifest_is_loaded(make_model_folder, arguments):
     (folder / STAGING_NAME).mkdir()  # killed after the manifest, before the empty folder was removed
     assert get_model(*arguments(folder)) is not None
     assert get_tokenizer(*arguments(folder)) is not None
+
+
+@pytest.mark.parametrize("configured", [None, 5, [5, 7], []])
+def test_end_tokens_are_those_at_which_trl_stops(make_model_folder, arguments, configured):
+    model_args, training_args = arguments(make_model_folder("<|endoftext|>", eos_token="<|endoftext|>"))
+    tokenizer = get_tokenizer(model_args, training_args)
+    model = get_model(model_args, training_args)
+    model.generation_config.eos_token_id = configured
+    extra = [configured] if isinstance(configured, int) else configured or []
+    assert end_token_ids(model, tokenizer) == (tokenizer.eos_token_id, *extra)
 
 
 def cut_weights(folder):

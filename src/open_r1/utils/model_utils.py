@@ -142,6 +142,16 @@ def end_of_turn_token(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return tokenizer.convert_ids_to_tokens(ids[-1]) if ids and ids[-1] in added else None
 
 
+def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Return the ids that end a completion: the tokenizer's EOS, and those of the model's generation config.
+
+    TRL and vLLM stop at each of them, so that a completion which ends in one is whole.
+    """
+    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    of_model = [configured] if isinstance(configured, int) else configured or []
+    return tuple(dict.fromkeys([tokenizer.eos_token_id, *of_model]))
+
+
 def _align_eos(tokenizer: PreTrainedTokenizerBase) -> None:
     token = end_of_turn_token(tokenizer)
     if token is None:
