@@ -42,6 +42,25 @@ def test_a_strange_formula_neither_raises_nor_takes_long(text: str):
     assert time.process_time() - start < 2
 
 
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("2\\theta\u00e9", "solution>\\left9y"),
+        (r"\ln^\circ x", "1"),
+        (r"\{x | x > 0\}", r"A \cap B'"),
+        (r"\infty", r"(-1,1)\cap(0B,2)"),
+        (r"\binom(B)\pi", "m"),
+        (r"\log_{1} 2", r"\pi"),
+        ("(-1)!", r"\pi"),
+        (r"(\frac{n}{7})!", r"\sqrt{2}"),
+    ],
+)
+def test_what_fuzzing_found_is_judged(gold: str, answer: str):
+    for pair in ((gold, answer), (answer, gold)):
+        assert judge_quickly(*pair) is not R
+        assert judge_by_algebra(*pair, lambda: None) in (W, U)
+
+
 @pytest.mark.parametrize("text", ["1/0", r"\frac{x}{0}", "0^0", r"(1, \frac{0}{0})", r"\{1/0\}"])
 def test_a_gold_without_a_value_is_unparsable(text: str):
     assert judge_quickly(text, "1") is U
@@ -124,6 +143,47 @@ ALGEBRA = [
 def test_algebra(gold: str, answer: str, verdict: Verdict):
     assert judge_by_algebra(gold, answer, lambda: None) is verdict
     assert judge_quickly(gold, answer) in (verdict, None)
+
+
+# What the policy's table leaves to good sense.
+STRUCTURES = [
+    (r"x = 30^\circ", "30", R),
+    (r"30^\circ, 60^\circ", "30, 60", R),
+    (r"5 \text{ cm}", r"x = 50 \text{ mm}", R),
+    (r"9.8 \text{ m/s}^2", r"9.8\ \mathrm{m\cdot s^{-2}}", R),
+    ("5 hours 30 minutes", "5.5 hours", R),
+    ("5 million", "5,000,000", R),
+    (r"\{1\pm\sqrt{5},-2\}", r"-2, 1+\sqrt{5}, 1-\sqrt{5}", R),
+    ("x=1, y=2", "(1,2)", R),
+    ("(1,2), (3,4)", "(3,4),(1,2)", R),
+    ("(1,2), (3,4)", "(1,2)", W),
+    (r"\mathbb{R}\setminus\{0\}", r"x \ne 0", R),
+    (r"[0,1]\cup[1,2]", "[0,2]", R),
+    ("2x+1>7", "x>3", R),
+    ("x>2", "y>2", W),
+    (r"\frac{x^2}{9}+\frac{y^2}{4}=1", "4x^2+9y^2=36", R),
+    ("f(x)=x^2", "f(x) = x^3", W),
+    ("7", "3+4=7", R),
+    ("8", "3+4=8", W),
+    (r"5\sqrt{2}", r"5\sqrt{2} \approx 7.07", R),
+    (r"0.1\overline{6}", r"\frac{1}{6}", R),
+    ("{10 \\choose 3}", "120", R),
+    ("1A_{16}", "1a_{16}", R),
+    ("3:4:5", "6:8:10", R),
+    ("A, B, D", "ABD", R),
+    ("D", "ABD", W),
+    ("(1,2,3)^T", "(1,2,3)", R),
+    (r"x = \frac{\pi}{4} + k\pi, k \in \mathbb{Z}", r"\frac{\pi}{4} + k\pi", R),
+    (r"\frac{10!}{5!5!}", "252", R),
+    ("1, 2, 2", r"\{1,2\}", R),
+    (r"\begin{cases} x=1 \\ y=2 \end{cases}", "(1,2)", R),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer", "verdict"), STRUCTURES)
+def test_structures(gold: str, answer: str, verdict: Verdict):
+    assert judge_quickly(gold, answer) in (verdict, None)
+    assert judge_by_algebra(gold, answer, lambda: None) is verdict
 
 
 def test_a_worker_says_when_the_gold_is_read():

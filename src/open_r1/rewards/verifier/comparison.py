@@ -37,7 +37,7 @@ class Comparer:
         """Return whether two trees mean the same."""
         if gold == answer:
             return True
-        gold, answer = expand_plus_minus(gold), expand_plus_minus(answer)
+        gold, answer = _without_domain(expand_plus_minus(gold)), _without_domain(expand_plus_minus(answer))
         if "approx" in (_relation(gold), _relation(answer)):
             return self.any(self.equal(one, other) for one in _approximated(gold) for other in _approximated(answer))
         if gold[0] == "word" or answer[0] == "word":
@@ -68,6 +68,10 @@ class Comparer:
         if value is None:
             return False
         return self.equal(value, other) if is_gold else self.equal(other, value)
+
+    def stated(self, node: Node) -> Node:
+        """Return the value that an equation gives to its left side, or the tree itself."""
+        return (self.last(node) or node) if _relation(node) == "=" else node
 
     def last(self, equation: Node) -> Node | None:
         """Return the value of "x = 3", "3 = x", "x = 6/2 = 3", "3 + 4 = 7"; None where it states none."""
@@ -108,12 +112,15 @@ class Comparer:
             if len(gold[1]) != len(answer[1]):
                 return False
             return self.all(self.equal(one, other) for one, other in zip(gold[1], answer[1], strict=True))
-        if len(kinds) == 1:
-            rows = gold[1], answer[1]
-            if [len(row) for row in rows[0]] != [len(row) for row in rows[1]]:
+        if len(kinds) == 1 and gold[0] == "matrix":
+            if [len(row) for row in gold[1]] != [len(row) for row in answer[1]]:
                 return False
-            entries = zip(sum(rows[0], ()), sum(rows[1], ()), strict=True)
+            entries = zip(sum(gold[1], ()), sum(answer[1], ()), strict=True)
             return self.all(self.equal(one, other) for one, other in entries)
+        if len(kinds) == 1 and gold[0] in ("cup", "cap"):
+            return self.equal_sets(gold[1], answer[1])
+        if len(kinds) == 1 and len(gold[1]) == len(answer[1]):
+            return self.all(self.equal(one, other) for one, other in zip(gold[1], answer[1], strict=True))
         return False
 
     def equal_sets(self, gold: Sequence[Node], answer: Sequence[Node]) -> bool | None:
@@ -167,6 +174,10 @@ class Comparer:
             answer[0] == "constant" and answer[1].startswith("set:")
         ):
             return gold == answer
+        if (gold[0] == "degrees") != (answer[0] == "degrees"):
+            # 90 degrees are 90, and pi/2.
+            bare = [node[1] if node[0] == "degrees" else node for node in (gold, answer)]
+            return self.any([self.equal_formulas(*bare), self.equal_formulas(gold, answer)])
         return self.equal_formulas(gold, answer)
 
     @staticmethod
@@ -273,6 +284,16 @@ def _choose(node: Any, sign: int) -> Any:
     return tuple(_choose(part, sign) for part in node)
 
 
+def _without_domain(node: Node) -> Node:
+    r"""Return "x = 2k, k in Z" without what is said of k."""
+    if node[0] not in ("list", "both") or len(node[1]) < 2:
+        return node
+    kept = [part for part in node[1] if not (_relation(part) == "in" and part[1][2][0] == "constant")]
+    if len(kept) == len(node[1]) or not kept:
+        return node
+    return kept[0] if len(kept) == 1 else (node[0], tuple(kept))
+
+
 def _assignments(node: Node) -> Node:
     """Return "x = 1 or x = 2" as the set of 1 and 2, and "x = 1, y = 2" as the tuple (1, 2)."""
     if node[0] not in ("set", "list", "both") or not node[1]:
@@ -302,13 +323,15 @@ def _collection(node: Node) -> tuple[str, Sequence[Any]] | None:
         parts = [_collection(part) for part in node[1:]]
         if all(part is not None and part[0] == "set" for part in parts):
             return "set", tuple(item for part in parts if part is not None for item in part[1])
-        return "union", node[1:]
+        return "cup", node[1:]
     if kind == "matrix":
         rows = node[1]
         if len(rows) == 1 or all(len(row) == 1 for row in rows):
             return "tuple", sum(rows, ())
         return "matrix", rows
-    return ("relation", node[1]) if kind in ("chain", "such_that", "cap", "setminus") else None
+    if kind == "chain":
+        return f"relations {' '.join(node[1][1::2])}", node[1][::2]
+    return (kind, node[1:]) if kind in ("such_that", "cap", "setminus") else None
 
 
 def _is_region(node: Node) -> bool:

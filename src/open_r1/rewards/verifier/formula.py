@@ -19,6 +19,8 @@ from open_r1.rewards.verifier.vocabulary import ACCENTS, ALL_FUNCTIONS, CONSTANT
 
 _LONG_CHAIN = 12
 _MAX_POSTFIXES = 10
+# A column written as a row: (1, 2)^T.
+_TRANSPOSED = (("symbol", "T"), ("symbol", "top"))
 _STARTS_OF_FACTORS = (
     ALL_FUNCTIONS | ACCENTS | GREEK | CONSTANTS.keys() | FENCES.keys() | {"frac", "sqrt", "binom", "emptyset"}
 )
@@ -110,6 +112,9 @@ class _Parser(Operands):
     def starts_factor(self) -> bool:
         """Whether the next token multiplies what stands before it without a sign."""
         token = self.here
+        if token.kind == "number":
+            # 5!5! and 2^{3}5^{2} are products, "1 2" isn't.
+            return self.place > 0 and self.tokens[self.place - 1].text in ("!", "}")
         if token.kind == "letter":
             return True
         if token.kind == "sign":
@@ -163,6 +168,8 @@ class _Parser(Operands):
             self.go_deeper()
             power = self.exponent(power)
             self.depth -= 1
+        if base[0] in ("bracket", "matrix") and power in _TRANSPOSED:
+            return base
         return ("pow", base, ("neg", power) if signs % 2 else power)
 
 

@@ -16,6 +16,7 @@ TEXT_OPEN, TEXT_CLOSE = "\x02", "\x03"
 _CHARACTERS = {
     **dict.fromkeys("\u2212\u2013\u2014\u2010\u2011\ufe63\uff0d", "-"),
     **dict.fromkeys("\u2018\u2019\u2032", "'"),
+    **dict.fromkeys("\u201c\u201d", '"'),
     **dict.fromkeys("\u00b7\u22c5\u2219\u2022", r"\cdot "),
     **dict.fromkeys("\u00f7\u2044\u2215", "/"),
     **dict.fromkeys("\u2264\u2a7d", r"\le "),
@@ -72,7 +73,16 @@ _LOWERED: dict[str, str] = dict(
 _RAISED_RUN = re.compile(f"[{''.join(_RAISED)}]+")
 _LOWERED_RUN = re.compile(f"[{''.join(_LOWERED)}]+")
 
-_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
+_DELIMITERS = (
+    ("$$", "$$"),
+    ("$", "$"),
+    (r"\(", r"\)"),
+    (r"\[", r"\]"),
+    ("**", "**"),
+    ("`", "`"),
+    ('"', '"'),
+    ("'", "'"),
+)
 _INNER_DELIMITER = re.compile(r"\\\\|\\[()\[\]]")
 _DOLLAR = re.compile(r"\\\$|\$")
 _SIZE = re.compile(
@@ -86,12 +96,13 @@ _THIN_SPACE = r"(?:,\s?)?\\[,:;! ]\s?|\{,\}|\{\s\}|~|[ \u00a0\u2009\u202f]"
 _THOUSANDS = re.compile(rf"(?<![0-9.,])([0-9]{{1,3}})((?:(?:{_THIN_SPACE})[0-9]{{3}})+)(?![0-9])")
 _SEPARATOR = re.compile(_THIN_SPACE)
 _SPACING = re.compile(r"(\\\\)|\\[,;:!> ]|~|\\q?quad(?![a-zA-Z])|\\[hv]space\s*\{[^{}]*\}|\\hfill(?![a-zA-Z])")
-_TEXT = re.compile(r"\\(?:text(?:bf|rm|it|sf|tt|sc|up|normal)?|[mh]box)\s*\{([^{}]*)\}")
-_ROMAN = re.compile(r"\\(?:mathrm|operatorname\*?|mathsf|mathtt)\s*\{([^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text(?:bf|rm|it|sf|tt|sc|up|normal)?|[mh]box)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_ROMAN = re.compile(r"\\(?:mathrm|operatorname\*?|mathsf|mathtt)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _ROMAN_LETTERS = frozenset(["e", "i", "d", "x", "y", "n"])
 # m/s, kg m^2
 _UNITS = re.compile(r"\s*[A-Za-z]+(?:\s*[/*]\s*[A-Za-z]+|\s+[A-Za-z]+|\^\s*-?[0-9])*\s*")
 _LETTERS = re.compile("[A-Za-z]+")
+_EXPONENT = re.compile(r"\^\s*\{\s*(-?[0-9])\s*\}")
 _FONT = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|mathnormal|emph|underline|bold|pmb)(?![a-zA-Z])\s*(?=\{)")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _WORDS = re.compile(r"[A-Za-z\u00c0-\uffff\s'.,-]*[A-Za-z\u00c0-\uffff][A-Za-z\u00c0-\uffff\s'.,-]*")
@@ -117,7 +128,7 @@ def normalize(text: str) -> str:
     text = _THOUSANDS.sub(lambda found: found.group(1) + _SEPARATOR.sub("", found.group(2)), text)
     if "$" in text:
         text = _rewrite_dollars(text)
-    if "\\" in text:
+    if "\\" in text or "~" in text:
         text = _SPACING.sub(lambda found: found.group(1) or " ", text)
     text = strip_delimiters(" ".join(text.replace("{}", " ").split()) if text != "{}" else text)
     return _APPROXIMATELY.sub("", text, count=1)
@@ -164,6 +175,7 @@ def _mark_text(found: re.Match[str]) -> str:
         return f" {content} "
     if _WORDS.fullmatch(content):
         return f"{TEXT_OPEN}{content}{TEXT_CLOSE}"
+    content = _EXPONENT.sub(r"^\1", content.replace(r"\cdot", "*"))
     if _UNITS.fullmatch(content):
         return _LETTERS.sub(rf"{TEXT_OPEN}\g<0>{TEXT_CLOSE}", content)
     return f" {content} "

@@ -48,6 +48,7 @@ _FUNCTIONS = {
     "Im": "im",
     "arg": "arg",
 }
+_INTEGER_FUNCTIONS = ("binomial", "factorial", "double_factorial")
 
 
 def equal_numerically(gold: Node, answer: Node) -> bool:
@@ -102,7 +103,7 @@ def fold(node: Node, max_bits: int = MAX_BITS) -> Node:
     return (node[0], *(fold(part, max_bits) for part in node[1:]))
 
 
-def _are_equal(gold: Node, answer: Node, symbols: list[str], digits: int, base: int | None) -> bool:
+def _are_equal(gold: Node, answer: Node, symbols: list[Node], digits: int, base: int | None) -> bool:
     if not symbols:
         values = _value(gold, {}, base), _value(answer, {}, base)
         return _agree(values[0], values[1], digits)
@@ -120,7 +121,7 @@ def _are_equal(gold: Node, answer: Node, symbols: list[str], digits: int, base: 
     return _agree_as_complex(gold, answer, symbols, digits, base)
 
 
-def _agree_as_complex(gold: Node, answer: Node, symbols: list[str], digits: int, base: int | None) -> bool:
+def _agree_as_complex(gold: Node, answer: Node, symbols: list[Node], digits: int, base: int | None) -> bool:
     num_points = 0
     for point in _points(symbols, _NUM_POINTS):
         try:
@@ -140,12 +141,12 @@ def _agree(left: Any, right: Any, digits: int) -> bool:
     return bool(abs(left - right) <= scale * mpmath.mpf(10) ** (-(2 * digits) // 3))
 
 
-def _points(symbols: list[str], count: int, *, integers: bool = False) -> list[dict[str, Any]]:
+def _points(symbols: list[Node], count: int, *, integers: bool = False) -> list[dict[Node, Any]]:
     """Return random points: the first half positive, the others of any sign."""
     draw = random.Random("points")
     points = []
     for number in range(count):
-        point: dict[str, Any] = {}
+        point: dict[Node, Any] = {}
         for symbol in symbols:
             sign = -1 if number >= count // 2 and draw.random() < 0.6 and not integers else 1
             top = draw.randrange(1, 60) if integers else draw.randrange(1_000, 3_000_000)
@@ -154,7 +155,7 @@ def _points(symbols: list[str], count: int, *, integers: bool = False) -> list[d
     return points
 
 
-def _real_values(gold: Node, answer: Node, point: dict[str, Any], base: int | None) -> tuple[Any, Any] | None:
+def _real_values(gold: Node, answer: Node, point: dict[Node, Any], base: int | None) -> tuple[Any, Any] | None:
     """Return both values where both are real, else None."""
     try:
         values = _value(gold, point, base), _value(answer, point, base)
@@ -172,16 +173,11 @@ def _real_values(gold: Node, answer: Node, point: dict[str, Any], base: int | No
     return reals[0], reals[1]
 
 
-def _value(node: Node, point: dict[str, Any], base: int | None) -> Any:
+def _value(node: Node, point: dict[Node, Any], base: int | None) -> Any:
+    """Return the value of a formula at a point; `base` is the base of a logarithm without one (None: e)."""
     kind = node[0]
-    if kind == "number":
-        return mpmath.mpf(node[1].numerator) / node[1].denominator
-    if kind == "symbol":
-        return point[node[1]]
-    if kind == "constant":
-        if node[1] not in _CONSTANTS:
-            raise NoValueError(node[1])
-        return _CONSTANTS[node[1]]()
+    if kind in ("number", "symbol", "constant"):
+        return _leaf(node, point)
     if kind == "call":
         return _call(node, point, base)
     left = _value(node[1], point, base)
@@ -189,16 +185,26 @@ def _value(node: Node, point: dict[str, Any], base: int | None) -> Any:
         return -left
     if kind == "degrees":
         return left * mpmath.pi / 180
-    if kind == "pow":
-        return _power(left, node[2], _value(node[2], point, base))
     right = _value(node[2], point, base)
-    if kind == "div":
-        if right == 0:
-            raise UndefinedError("division by zero")
-        return left / right
+    if kind == "pow":
+        return _power(left, node[2], right)
     if kind in ("add", "mul"):
         return left + right if kind == "add" else left * right
-    raise NoValueError(kind)
+    if kind != "div":
+        raise NoValueError(kind)
+    if right == 0:
+        raise UndefinedError("division by zero")
+    return left / right
+
+
+def _leaf(node: Node, point: dict[Node, Any]) -> Any:
+    if node[0] == "number":
+        return mpmath.mpf(node[1].numerator) / node[1].denominator
+    if node[0] == "constant" and node[1] in _CONSTANTS:
+        return _CONSTANTS[node[1]]()
+    if node not in point:
+        raise NoValueError(f"{node[1]} has no value")
+    return point[node]
 
 
 def _power(base: Any, exponent: Node, power: Any) -> Any:
@@ -215,7 +221,7 @@ def _power(base: Any, exponent: Node, power: Any) -> Any:
     return mpmath.power(base, power)
 
 
-def _call(node: Node, point: dict[str, Any], base: int | None) -> Any:
+def _call(node: Node, point: dict[Node, Any], base: int | None) -> Any:
     name = node[1]
     values = [_value(argument, point, base) for argument in node[2]]
     if name == "root":
@@ -224,18 +230,28 @@ def _call(node: Node, point: dict[str, Any], base: int | None) -> Any:
         return _power(values[0], inverse, 1 / values[1])
     if name == "log":
         if len(values) == 2:
+            if values[1] in (0, 1):
+                raise UndefinedError("a logarithm to the base 0 or 1")
             return mpmath.log(values[0]) / mpmath.log(values[1])
         return mpmath.log(values[0]) if base is None else mpmath.log10(values[0])
     if name in ("f", "g", "h") or name not in _FUNCTIONS:
         raise NoValueError(f"the function {name}")
+    if len(values) != (2 if name == "binomial" else 1):
+        raise NoValueError(f"the function {name} of {len(values)} arguments")
     if any(abs(value) > _MAX_EXPONENT for value in values):
         raise TooLargeError(math.inf)
-    return getattr(mpmath, _FUNCTIONS[name])(*values)
+    if name in _INTEGER_FUNCTIONS and not all(mpmath.isint(value) for value in values):
+        raise UndefinedError(f"{name} of what is no integer")
+    try:
+        return getattr(mpmath, _FUNCTIONS[name])(*values)
+    except ValueError as error:
+        # A pole.
+        raise UndefinedError(str(error)) from error
 
 
-def _symbols(node: Node) -> set[str]:
+def _symbols(node: Node) -> set[Node]:
     if node[0] == "symbol":
-        return {node[1]}
+        return {node}
     parts = node[2] if node[0] == "call" else node[1:] if node[0] not in ("number", "constant") else ()
     return set().union(*(_symbols(part) for part in parts)) if parts else set()
 
@@ -292,7 +308,10 @@ def _proportional(gold: Node, answer: Node) -> bool:
 def _sortable(node: Node) -> Any:
     if infinity(node):
         return infinity(node) * mpmath.inf
-    value = _value(fold(node), {}, None)
+    try:
+        value = _value(fold(node), {}, None)
+    except (NoValueError, UndefinedError, TooLargeError) as error:
+        raise NotSortableError(str(error)) from error
     if isinstance(value, mpmath.mpc):
         raise NotSortableError("a complex number")
     return value

@@ -10,6 +10,7 @@ from open_r1.rewards.verifier.vocabulary import (
     ACCENTS,
     ALL_FUNCTIONS,
     CONSTANTS,
+    DOTS,
     FENCES,
     FUNCTIONS,
     GREEK,
@@ -119,6 +120,9 @@ class Operands(Cursor, ABC):
             raise UnreadableError(f"unexpected {opening!r}")
         bars, self.open_bars = self.open_bars, 0
         tree = self.items()
+        if opening == "{" and self.at("choose"):
+            self.advance()
+            tree = ("call", "binomial", (tree, self.items()))
         self.open_bars = bars
         closing = self.here.text if self.at(")", "]") and opening != "{" else "}" if opening == "{" else ")"
         self.expect(closing)
@@ -173,7 +177,10 @@ class Operands(Cursor, ABC):
         base: Node | None = None
         while self.at("^", "_"):
             if self.advance().text == "^":
-                power = self.exponent(("constant", "e"))[2]
+                raised = self.exponent(("constant", "e"))
+                if raised[0] != "pow":
+                    raise UnreadableError("a function to the power of a degree sign")
+                power = raised[2]
             else:
                 base = self.argument() if self.here.kind != "number" else self.number()
         if name == "log" and base is not None:
@@ -203,13 +210,22 @@ class Operands(Cursor, ABC):
     def collection(self, name: str) -> Node:
         """Read a set in braces, a vector in angle brackets, a matrix, or a set of numbers."""
         if name.startswith("set:"):
-            return ("constant", name)
+            return ("constant", name + self.sign_of_set())
+        if name in ("angle", "triangle"):
+            letters = ""
+            while self.here.kind == "letter":
+                letters += self.advance().text
+            return ("symbol", f"{name} {letters}")
+        if name in DOTS:
+            return ("word", "...")
         if name == "langle":
             tree = self.items()
             self.expect("rangle")
             return ("bracket", "(", ")", _items(tree))
         if name == "set{":
             return self.set()
+        if name == "begin:cases":
+            return self.cases()
         if name.startswith("begin:") and name.removeprefix("begin:") in MATRICES:
             rows, row = [], [self.sum()]
             while self.at("&", "\\"):
@@ -222,6 +238,40 @@ class Operands(Cursor, ABC):
             self.expect(f"end:{name.removeprefix('begin:')}")
             return ("matrix", tuple(rows))
         raise UnreadableError(f"unknown command {name!r}")
+
+    def cases(self) -> Node:
+        """Read a system of equations as all of them, and a function by cases as its rows."""
+        rows = [[self.case()]]
+        while self.at("&", "\\"):
+            is_same_row = self.advance().text == "&"
+            if self.at("end:cases"):
+                break
+            if is_same_row:
+                rows[-1].append(self.case())
+            else:
+                rows.append([self.case()])
+        self.expect("end:cases")
+        if all(len(row) == 1 for row in rows):
+            return ("both", tuple(row[0] for row in rows))
+        return ("matrix", tuple(tuple(row) for row in rows))
+
+    def case(self) -> Node:
+        while self.here.kind == "word" and self.here.text in ("if", "for", "when", "otherwise"):
+            word = self.advance().text
+            if word == "otherwise":
+                return ("word", word)
+        tree = self.items()
+        return ("both", tree[1]) if tree[0] == "list" and len(tree[1]) == 1 else tree
+
+    def sign_of_set(self) -> str:
+        r"""Read the sign in `\mathbb{Z}^+` or `\mathbb{R}^{*}`."""
+        texts = [token.text for token in self.tokens[self.place : self.place + 4]]
+        for sign in ("+", "-", "*"):
+            for spelling in (["^", "{", sign, "}"], ["^", sign]):
+                if texts[: len(spelling)] == spelling:
+                    self.back_to(self.place + len(spelling))
+                    return sign
+        return ""
 
     def set(self) -> Node:
         if self.at("set}"):

@@ -43,6 +43,8 @@ def _equal_choices(gold: Reading, answer: Reading, comparer: Comparer) -> bool |
     if gold.choice and answer.choice:
         return gold.choice == answer.choice
     chosen, other = (gold, answer) if gold.choice else (answer, gold)
+    if other.text.upper() == chosen.choice:
+        return True
     if chosen.behind_choice is not None:
         pair = (chosen.behind_choice, other) if gold.choice else (other, chosen.behind_choice)
         return bool(equal_readings(*pair, comparer))
@@ -52,12 +54,16 @@ def _equal_choices(gold: Reading, answer: Reading, comparer: Comparer) -> bool |
 def _equal_words(gold: Reading, answer: Reading) -> bool:
     if gold.words is None or answer.words is None:
         worded, other = (gold, answer) if gold.words is not None else (answer, gold)
-        # "xyz" is read as a word and "x y z" as a product.
-        return "".join(worded.text.split()) == "".join(other.text.split())
+        # "xyz" is read as a word and "x y z" as a product, "ABD" as a word and "A, B, D" as a list.
+        return _letters(worded.text) == _letters(other.text)
     if gold.words == answer.words:
         return True
     parts = [sorted(filter(None, _JOINTS.split(words))) for words in (gold.words, answer.words)]
     return len(parts[0]) > 1 and parts[0] == parts[1]
+
+
+def _letters(text: str) -> str:
+    return "".join(text.replace(",", " ").split())
 
 
 def _equal_digits(gold: Reading, answer: Reading) -> bool:
@@ -131,7 +137,9 @@ def equal_quantities(gold: Quantity, answer: Quantity, comparer: Comparer) -> bo
         return False
     if gold.unit.factor == answer.unit.factor:
         return comparer.equal(*nodes)
-    scaled = [("mul", quantity.node, ("number", quantity.unit.factor)) for quantity in (gold, answer) if quantity.unit]
+    bare = comparer.stated(gold.node), comparer.stated(answer.node)
+    factors = ("number", gold.unit.factor), ("number", answer.unit.factor)
+    scaled = [("mul", node, factor) for node, factor in zip(bare, factors, strict=True)]
     return comparer.any(_equal_values(scaled, comparer))
 
 

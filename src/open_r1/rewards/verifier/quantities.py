@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from open_r1.rewards.verifier.cursor import Node
+from open_r1.rewards.verifier.cursor import Node, parse_number
 from open_r1.rewards.verifier.formula import parse
 from open_r1.rewards.verifier.tokens import Token, UnreadableError
 from open_r1.rewards.verifier.units import ANGLE, NO_UNIT, Unit, find_unit
@@ -37,6 +37,10 @@ def split_quantity(tokens: list[Token], *, letters_are_units: bool = False) -> Q
     Raises:
         UnreadableError: They hold neither, or what stands behind the formula is no unit.
     """
+    tokens = _without_explanation(tokens)
+    compound = _read_compound(tokens)
+    if compound is not None:
+        return compound
     tokens, currency = _strip_currency(tokens)
     tokens, is_percent = _strip_percent(tokens)
     tokens, degree = _strip_degree(tokens)
@@ -50,6 +54,29 @@ def split_quantity(tokens: list[Token], *, letters_are_units: bool = False) -> Q
     for found in units:
         whole = found if whole is None else whole.times(found)
     return Quantity(node, whole, is_percent)
+
+
+def _without_explanation(tokens: list[Token]) -> list[Token]:
+    """Return what stands before "where k is an integer"."""
+    for place, token in enumerate(tokens):
+        if place and token.kind == "word" and token.text in ("for", "where"):
+            return tokens[:place]
+    return tokens
+
+
+def _read_compound(tokens: list[Token]) -> Quantity | None:
+    """Read a sum of quantities such as "5 hours 30 minutes"; None where it is none."""
+    parts = [token for token in tokens if token.text not in ("land", ",")]
+    if len(parts) < 4 or [token.kind for token in parts] != ["number", "word"] * (len(parts) // 2):
+        return None
+    units = [find_unit(token.text) for token in parts[1::2]]
+    first = units[0]
+    sizes = [unit.factor for unit in units if unit is not None and first and unit.dimensions == first.dimensions]
+    # "5 cm, 3 cm" is a list: a sum goes from large units to small ones.
+    if first is None or len(sizes) < len(units) or sizes != sorted(set(sizes), reverse=True):
+        return None
+    total = sum(parse_number(token.text) * size for token, size in zip(parts[::2], sizes, strict=True))
+    return Quantity(("number", Fraction(total)), Unit(first.dimensions, Fraction(1)))
 
 
 def _strip_currency(tokens: list[Token]) -> tuple[list[Token], Unit | None]:
@@ -90,7 +117,8 @@ def _strip_degree(tokens: list[Token]) -> tuple[list[Token], Unit | None]:
         size = 2
     elif texts[-1:] == ["degree"] and body[-1].kind == "command":
         size = 1
-    is_single = size and len(body) > size and _is_plain_number(body[:-size])
+    behind_equals = max((place for place, token in enumerate(body) if token.text == "="), default=-1) + 1
+    is_single = size and len(body) > size + behind_equals and _is_plain_number(body[behind_equals:-size])
     if not is_single:
         return tokens, None
     return body[:-size], find_unit(f"\u00b0{scale}") if scale else DEGREE
@@ -151,7 +179,12 @@ def _read_unit(tokens: list[Token]) -> tuple[Unit | None, int]:
 
 def _read_exponent(tokens: list[Token], place: int) -> tuple[int, int]:
     texts = [token.text for token in tokens[place : place + 5]]
-    for size, pattern in ((4, ["^", "{", None, "}"]), (2, ["^", None]), (5, ["^", "{", "-", None, "}"])):
+    for size, pattern in (
+        (4, ["^", "{", None, "}"]),
+        (2, ["^", None]),
+        (5, ["^", "{", "-", None, "}"]),
+        (3, ["^", "-", None]),
+    ):
         wanted = zip(texts[:size], pattern, strict=False)
         if len(texts) >= size and all(part in (None, text) for text, part in wanted):
             number = texts[pattern.index(None)]

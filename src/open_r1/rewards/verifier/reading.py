@@ -19,7 +19,7 @@ _CHOICE = re.compile(rf"{_CHOICE_WORD}(?:\(\s*([A-Z])\s*\)|([A-Z])\s*[).:]?)", r
 _CHOICE_WITH_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])\s*(\S.*)", re.IGNORECASE | re.DOTALL)
 _CHOICES = frozenset("ABCDEFGHIJ")
 _BASE = re.compile(
-    r"\(?([0-9A-Z]+(?:\.[0-9A-Z]+)?)\)?\s*(?:_\s*\{?\s*\(?\s*([0-9]{1,2}|[a-z]+)\s*\)?\s*\}?"
+    r"\(?([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\)?\s*(?:_\s*\{?\s*\(?\s*([0-9]{1,2}|[a-z]+)\s*\)?\s*\}?"
     r"|\(?\s*(?:in )?base[\s-]*\{?([0-9]{1,2}|[a-z]+)\}?\)?)"
 )
 _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
@@ -209,13 +209,17 @@ def _read_digits(plain: str) -> tuple[str, int] | None:
     if found:
         base = found.group(2) or found.group(3)
         number = _BASE_NAMES.get(base) if base.isalpha() else int(base)
-        # x_2 is a variable.
-        if number is not None and 2 <= number <= 36 and not found.group(1).isalpha():
-            return found.group(1).lstrip("0") or "0", number
+        if number is not None and 2 <= number <= 36 and _has_base(found.group(1), number):
+            return found.group(1).lstrip("0").upper() or "0", number
     found = _PREFIXED.fullmatch(plain)
     if found:
         return found.group(2).lstrip("0").upper() or "0", {"b": 2, "o": 8, "x": 16}[found.group(1)]
     return None
+
+
+def _has_base(digits: str, base: int) -> bool:
+    """Whether the digits may be of the base; x_2 and 3x_2 are variables."""
+    return not digits.isalpha() and all(int(digit, 36) < base for digit in digits if digit != ".")
 
 
 def _read_words(normal: str, plain: str) -> str | None:

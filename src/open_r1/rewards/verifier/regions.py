@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from open_r1.rewards.verifier.cursor import Node
-from open_r1.rewards.verifier.exact import plain_value
+from open_r1.rewards.verifier.exact import NoValueError, TooLargeError, UndefinedError, plain_value
 
 INFINITY: Node = ("constant", "oo")
 MINUS_INFINITY: Node = ("neg", INFINITY)
@@ -123,7 +123,10 @@ def _read_linear(left: Node, relation: str, right: Node) -> Region | None:
     variable = names.pop()
     difference: Node = ("add", left, ("neg", right))
     points = [Fraction(0), Fraction(1), Fraction(2), Fraction(-7, 3), Fraction(1009, 7)]
-    found = [plain_value(replace_symbol(difference, variable, ("number", point))) for point in points]
+    try:
+        found = [plain_value(replace_symbol(difference, variable, ("number", point))) for point in points]
+    except (NoValueError, TooLargeError, UndefinedError):
+        return None
     values = [value for value in found if value is not None]
     if len(values) < len(points):
         return None

@@ -37,7 +37,7 @@ _TOKEN = re.compile(
 _EXPONENT_OF_TEN = re.compile(r"(?<![A-Za-z_])([0-9]\.?[0-9]*)[eE]([+-]?[0-9]+)(?![0-9.A-Za-z])")
 _ASCII_SIGNS = {"<=": "le", ">=": "ge", "!=": "ne", "**": "^"}
 _SHORT_WORDS = frozenset(
-    ["no", "yes", "all", "not", "the", "none", "any", "both", "odd", "even", "never", "true", "false"]
+    ["no", "yes", "all", "not", "the", "none", "us", "any", "both", "odd", "even", "never", "true", "false"]
 )
 
 

@@ -9,7 +9,7 @@ def _names(text: str) -> frozenset[str]:
 GREEK = _names(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho "
     "sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi "
-    "Omega ell hbar"
+    "Omega ell hbar top"
 )
 FUNCTIONS = _names("sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln lg exp")
 LISTED_FUNCTIONS = _names("gcd lcm min max abs sgn deg dim ker det rank Re Im arg")
@@ -19,6 +19,7 @@ ROMAN_FUNCTIONS = _names("gcd lcm min max sgn arcsin arccos arctan arccot sin co
 ACCENTS = _names("overline bar dot hat vec widehat tilde overrightarrow")
 RELATIONS = _names("= < > le ge ne in notin approx equiv to mapsto subset sim")
 MATRICES = _names("matrix pmatrix bmatrix Bmatrix smallmatrix")
+DOTS = _names("ldots dots cdots dotsc dotsb")
 SEPARATORS = _names(", ; lor land")
 CONSTANTS = {"pi": "pi", "infty": "oo"}
 # opening command -> closing command and function
