@@ -177,6 +177,19 @@ STRUCTURES = [
     (r"\frac{10!}{5!5!}", "252", R),
     ("1, 2, 2", r"\{1,2\}", R),
     (r"\begin{cases} x=1 \\ y=2 \end{cases}", "(1,2)", R),
+    ("a=1, b=2", "x=1, y=2", W),
+    (r"\emptyset", r"1 \pm \sqrt{19}", W),
+    (r"\emptyset", "{}", R),
+    ("3+4=7", r"\frac{6}{36} = \frac{1}{6}", W),
+    (r"25\%", r"25^\circ \text{C}", W),
+    (r"\frac{d}{dx} x^2", "2x", R),
+    (r"\frac{d}{dx} x^2", "x", W),
+    ("10^{20000}-1", "9" * 20_000, R),
+    ("9" * 20_000, "10^{20000}-1", R),
+    ("£5", "5 pounds", R),
+    (r"5\text{ m}", "5m", R),
+    ("5m", "5", W),
+    ("minus infinity", r"-\infty", R),
 ]
 
 

@@ -38,6 +38,7 @@ _PHRASE_END = re.compile(
 )
 _FORMULA = r"(?:\$\$.+?\$\$|\$(?:\\.|[^$\\])+\$|\\\(.+?\\\)|\\\[.+?\\\])"
 _FORMULAS = re.compile(rf"{_FORMULA}(?:\s{{0,3}}(?:,\s{{0,3}})?(?:,|and|or)\s{{0,3}}{_FORMULA})*", re.DOTALL)
+_FILLER = re.compile(r"(?:therefore|thus|hence|simply|just|clearly|then)\b,?\s*", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]+)\*\*")
 
 
@@ -168,6 +169,8 @@ def _last_phrase(text: str) -> str | None:
     if bold:
         return bold.group(1).strip(" .") or None
     tail = tail.lstrip(" \t\n*:")
+    filler = _FILLER.match(tail)
+    tail = tail[filler.end() :] if filler else tail
     formulas = _FORMULAS.match(tail)
     if formulas:
         return formulas.group()

@@ -19,7 +19,9 @@ from open_r1.rewards.verifier.tokens import MAX_FORMULA_CHARS, UnreadableError
 from open_r1.rewards.verifier.verdict import Verdict
 
 # What the grammar leaves to math-verify: integrals, sums, limits.
-_CALCULUS = re.compile(r"\\(?:int|iint|sum|prod|lim|begin\s*\{(?:vmatrix|array|aligned)\})(?![a-zA-Z])")
+_CALCULUS = re.compile(
+    r"\\(?:int|iint|sum|prod|lim|begin\s*\{(?:vmatrix|array)\}|[dt]?frac\s*\{\s*(?:d|\\partial)\s*\})(?![a-zA-Z])"
+)
 
 
 def judge_quickly(gold: str, answer: str | None) -> Verdict | None:
@@ -52,7 +54,7 @@ def _judge_answer(gold: str, reading: Reading | None, answer: str) -> Verdict | 
         if reading is None:
             reading = read(gold)
     except UnreadableError:
-        # More digits than a formula may have: only another plain number could equal it.
+        # More digits than can be computed with: only another plain number could equal it.
         return Verdict.WRONG
     try:
         answer_reading = read(answer)

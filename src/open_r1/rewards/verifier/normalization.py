@@ -199,6 +199,7 @@ def _rewrite_dollars(text: str) -> str:
 
 def _to_ascii(text: str) -> str:
     """Return the text with LaTeX for mathematical characters and without invisible ones."""
+    text = unicodedata.normalize("NFC", text)
     text = _RAISED_RUN.sub(lambda found: "^{" + "".join(_RAISED[char] for char in found.group()) + "}", text)
     text = _LOWERED_RUN.sub(lambda found: "_{" + "".join(_LOWERED[char] for char in found.group()) + "}", text)
     return "".join([char if char.isascii() else _spell(char) for char in text])

@@ -13,7 +13,7 @@ from typing import Any
 
 import mpmath
 
-from open_r1.rewards.verifier.comparison import Comparer, NotSortableError, infinity
+from open_r1.rewards.verifier.comparison import Comparer, NotSortableError
 from open_r1.rewards.verifier.cursor import Node
 from open_r1.rewards.verifier.exact import (
     MAX_BITS,
@@ -25,6 +25,7 @@ from open_r1.rewards.verifier.exact import (
 )
 from open_r1.rewards.verifier.quick import check_formulas, formulas_in, proportional
 from open_r1.rewards.verifier.reading import Reading
+from open_r1.rewards.verifier.trees import infinity
 
 _MIN_DIGITS, _MAX_DIGITS = 100, 60_000
 _MAX_EXPONENT = 10**6

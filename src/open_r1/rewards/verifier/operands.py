@@ -19,6 +19,7 @@ from open_r1.rewards.verifier.vocabulary import (
 )
 
 MAX_DEPTH = 40
+_DIFFERENTIALS = (("symbol", "d"), ("symbol", "partial"))
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -141,7 +142,10 @@ class Operands(Cursor, ABC):
         if name in ALL_FUNCTIONS:
             return self.function(name)
         if name == "frac":
-            return ("div", self.argument(), self.argument())
+            top, bottom = self.argument(), self.argument()
+            if top in _DIFFERENTIALS and bottom[0] == "mul" and bottom[1] in _DIFFERENTIALS:
+                raise UnreadableError("a derivative")
+            return ("div", top, bottom)
         if name == "binom":
             return ("call", "binomial", self.two_arguments())
         if name == "sqrt":

@@ -9,10 +9,13 @@ from open_r1.rewards.verifier.cursor import Node
 from open_r1.rewards.verifier.exact import NoValueError, TooLargeError, UndefinedError, plain_value
 from open_r1.rewards.verifier.quantities import DEGREE, RADIAN, Quantity
 from open_r1.rewards.verifier.reading import Reading, read_as_list, read_letters_as_units
+from open_r1.rewards.verifier.units import find_unit
 
 _JOINTS = re.compile(r"\s*(?:,|;|\band\b|\bor\b)\s*(?:\band\b\s*|\bor\b\s*)?")
 _DIGITS = re.compile(r"[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?")
 _HUNDRED: Node = ("number", Fraction(100))
+# "pounds" may be either.
+_POUNDS = {find_unit("pound"), find_unit("GBP")}
 _HALF_TURN: Node = ("number", Fraction(180))
 
 
@@ -109,7 +112,8 @@ def _other_readings(gold: Reading, answer: Reading, comparer: Comparer) -> bool 
         has_letters = any(char.isalpha() for char in other.text)
         as_unit = None
         if reading.quantity.unit is None and not (has_letters and other.quantity.unit is None):
-            as_unit = read_letters_as_units(reading.text)
+            need_space = other.quantity.unit is None and reading is gold
+            as_unit = read_letters_as_units(reading.text, need_space=need_space)
         for again in (as_list, as_unit):
             if again is not None and again.quantity is not None:
                 pair = (again.quantity, other.quantity) if place == 0 else (other.quantity, again.quantity)
@@ -120,6 +124,8 @@ def _other_readings(gold: Reading, answer: Reading, comparer: Comparer) -> bool 
 def equal_quantities(gold: Quantity, answer: Quantity, comparer: Comparer) -> bool | None:
     """Return whether two quantities are the same; a unit or percent sign on one side only is read past."""
     if gold.is_percent != answer.is_percent:
+        if gold.unit is not None or answer.unit is not None:
+            return False
         return _equal_with_one_percent(gold, answer, comparer)
     nodes = gold.node, answer.node
     if gold.unit is None and answer.unit is None:
@@ -132,6 +138,8 @@ def equal_quantities(gold: Quantity, answer: Quantity, comparer: Comparer) -> bo
         verdicts = [] if RADIAN in units else [comparer.equal(*nodes)]
         return comparer.any([*verdicts, *_equal_values(in_radians, comparer)])
     if gold.unit is None or answer.unit is None:
+        return comparer.equal(*nodes)
+    if {gold.unit, answer.unit} == _POUNDS:
         return comparer.equal(*nodes)
     if gold.unit.dimensions != answer.unit.dimensions:
         return False

@@ -11,7 +11,7 @@ from open_r1.rewards.verifier.units import ANGLE, NO_UNIT, Unit, find_unit
 
 _CURRENCIES = frozenset("$\u00a3\u20ac\u00a5\u20b9\u00a2")
 _CURRENCY_PREFIXES = frozenset(["US", "USD", "EUR", "GBP", "Rs"])
-_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _POWER_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
 _RADIANS = frozenset(["rad", "radian", "radians"])
 RADIAN = Unit((("radian", 1),), Fraction(1))
@@ -31,8 +31,10 @@ class Quantity:
     is_percent: bool = False
 
 
-def split_quantity(tokens: list[Token], *, letters_are_units: bool = False) -> Quantity:
+def split_quantity(tokens: list[Token], *, unit_letters: str = "") -> Quantity:
     """Return the formula and the unit that the tokens hold.
+
+    `unit_letters` says which single letters behind a number are units: none, "spaced" ones, or "any".
 
     Raises:
         UnreadableError: They hold neither, or what stands behind the formula is no unit.
@@ -44,7 +46,7 @@ def split_quantity(tokens: list[Token], *, letters_are_units: bool = False) -> Q
     tokens, currency = _strip_currency(tokens)
     tokens, is_percent = _strip_percent(tokens)
     tokens, degree = _strip_degree(tokens)
-    start = _unit_start(tokens, letters_are_units)
+    start = _unit_start(tokens, unit_letters)
     unit, scale = _read_unit(tokens[start:])
     node = parse(tokens[:start])
     if scale != 1:
@@ -131,7 +133,7 @@ def _is_plain_number(tokens: list[Token]) -> bool:
     )
 
 
-def _unit_start(tokens: list[Token], letters_are_units: bool) -> int:
+def _unit_start(tokens: list[Token], unit_letters: str) -> int:
     """Return where the unit begins: at the first word behind a value."""
     for place, token in enumerate(tokens):
         if place == 0:
@@ -139,7 +141,9 @@ def _unit_start(tokens: list[Token], letters_are_units: bool) -> int:
         if token.kind == "word":
             return place
         is_behind_value = tokens[place - 1].kind == "number" or tokens[place - 1].text in (")", "}")
-        is_letter = letters_are_units and token.kind == "letter" and token.is_spaced
+        is_letter = token.kind == "letter" and (
+            unit_letters == "any" or (unit_letters == "spaced" and token.is_spaced)
+        )
         if is_letter and is_behind_value and find_unit(token.text):
             return place
     return len(tokens)

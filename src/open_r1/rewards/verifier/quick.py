@@ -4,7 +4,7 @@
 from fractions import Fraction
 from typing import Any
 
-from open_r1.rewards.verifier.comparison import Comparer, NotSortableError, expand_plus_minus, infinity
+from open_r1.rewards.verifier.comparison import Comparer, NotSortableError
 from open_r1.rewards.verifier.cursor import Node
 from open_r1.rewards.verifier.exact import (
     Evaluator,
@@ -16,6 +16,7 @@ from open_r1.rewards.verifier.exact import (
     plain_value,
 )
 from open_r1.rewards.verifier.reading import Reading
+from open_r1.rewards.verifier.trees import expand_plus_minus, infinity
 
 _STRUCTURES = frozenset(
     ["set", "list", "both", "bracket", "cup", "cap", "setminus", "matrix", "chain", "such_that", "word", "pm"]
@@ -76,7 +77,7 @@ def proportional(gold: Node, answer: Node) -> bool | None:
         return False if error.is_final else None
     except (UndefinedError, NoValueError):
         return False
-    if one * other_second == other * second and (one == 0) == (other == 0):
+    if one * other_second == other * second and one != 0 and other != 0:
         return True
     return False if all(point.is_pure for point in points) else None
 

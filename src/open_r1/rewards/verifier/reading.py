@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
-from open_r1.rewards.verifier.cursor import Node
+from open_r1.rewards.verifier.cursor import Node, parse_number
 from open_r1.rewards.verifier.formula import parse
 from open_r1.rewards.verifier.normalization import TEXT_CLOSE, TEXT_OPEN, normalize
+from open_r1.rewards.verifier.plain_numbers import is_plain_number
 from open_r1.rewards.verifier.quantities import Quantity, split_quantity
 from open_r1.rewards.verifier.tokens import MAX_FORMULA_CHARS, Token, UnreadableError, tokenize
 from open_r1.rewards.verifier.vocabulary import PLAIN_COMMANDS
@@ -64,13 +65,16 @@ _SAME_WORDS = {
     "empty set": "no solution",
     "the empty set": "no solution",
     "dne": "does not exist",
+    "not defined": "undefined",
 }
-_NUMBER_SETS = {
-    "all real numbers": "set:R",
-    "all reals": "set:R",
-    "the real numbers": "set:R",
-    "all integers": "set:Z",
+_NAMED: dict[str, Node] = {
+    **dict.fromkeys(["all real numbers", "all reals", "the real numbers"], ("constant", "set:R")),
+    "all integers": ("constant", "set:Z"),
+    **dict.fromkeys(["positive infinity", "plus infinity"], ("constant", "oo")),
+    **dict.fromkeys(["negative infinity", "minus infinity"], ("neg", ("constant", "oo"))),
 }
+# What can still be compared with a power in well under a second.
+_MAX_NUMBER_CHARS = 200_000
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,6 @@ class Reading:
     behind_choice: "Reading | None" = None
 
 
-@lru_cache(maxsize=4_096)
 def read(text: str) -> Reading:
     r"""Return what an answer says.
 
@@ -109,15 +112,24 @@ def read(text: str) -> Reading:
         UnreadableError: It says nothing that could be compared.
     """
     try:
-        return _read(text)
+        return _read(text) if len(text) <= MAX_FORMULA_CHARS else _read_long(normalize(text))
     except RecursionError as error:
         raise UnreadableError("nested too deeply for the stack that is left") from error
 
 
+def _read_long(normal: str) -> Reading:
+    """Read a text that is longer than a formula may be: only a plain number, whose other side may be a power."""
+    if len(normal) <= MAX_FORMULA_CHARS:
+        return _read(normal)
+    if len(normal) > _MAX_NUMBER_CHARS or not is_plain_number(normal):
+        raise UnreadableError("too long")
+    value = parse_number(normal.replace(",", "").strip("+-. "))
+    return Reading(normal, quantity=Quantity(("number", -value if normal.startswith("-") else value)))
+
+
+@lru_cache(maxsize=4_096)
 def _read(text: str) -> Reading:
     normal = normalize(text)
-    if len(normal) > MAX_FORMULA_CHARS:
-        raise UnreadableError("too long")
     plain = " ".join(_MARKS.sub(" ", normal).split()).strip("* ")
     if not plain:
         raise UnreadableError("blank")
@@ -151,9 +163,11 @@ def _read_value(normal: str, plain: str) -> Reading:
     digits = _read_digits(plain)
     if digits is not None:
         return Reading(normal, digits=digits)
+    if plain == "{}":
+        return Reading(normal, quantity=Quantity(("set", ())))
     words = _read_words(normal, plain)
-    if words in _NUMBER_SETS:
-        return Reading(normal, quantity=Quantity(("constant", _NUMBER_SETS[words])))
+    if words in _NAMED:
+        return Reading(normal, quantity=Quantity(_NAMED[words]))
     if words == "no solution":
         return Reading(normal, quantity=Quantity(("set", ())))
     if words is not None:
@@ -179,11 +193,11 @@ def _read_formula(normal: str, plain: str) -> Reading:
 
 
 @lru_cache(maxsize=1_024)
-def read_letters_as_units(text: str) -> Reading | None:
-    """Return the reading in which a letter behind a number and a space is a unit ("12 m"), or None without one."""
+def read_letters_as_units(text: str, *, need_space: bool) -> Reading | None:
+    """Return the reading in which a letter behind a number is a unit ("12 m"), or None without one."""
     try:
         tokens = tokenize(normalize(text))
-        quantity = split_quantity(tokens, letters_are_units=True)
+        quantity = split_quantity(tokens, unit_letters="spaced" if need_space else "any")
     except UnreadableError:
         return None
     return Reading(text, quantity=quantity) if quantity.unit is not None else None

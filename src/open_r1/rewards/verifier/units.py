@@ -75,7 +75,7 @@ _TABLE: dict[tuple[str, int], dict[str, str]] = {
     ("pound sterling", 1): {"1": "GBP \u00a3", "1/100": "pence"},
     ("yen", 1): {"1": "yen JPY \u00a5"},
     ("yuan", 1): {"1": "yuan RMB CNY \u5143"},
-    ("rupee", 1): {"1": "rupee INR \u20b9"},
+    ("rupee", 1): {"1": "rupee INR Rs \u20b9"},
     (ANGLE, 1): {"1": "degree deg", "1/60": "arcminute", "1/3600": "arcsecond"},
     ("celsius", 1): {"1": "\u00b0C"},
     ("fahrenheit", 1): {"1": "\u00b0F"},

@@ -9,7 +9,7 @@ def _names(text: str) -> frozenset[str]:
 GREEK = _names(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho "
     "sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi "
-    "Omega ell hbar top"
+    "Omega ell hbar top partial"
 )
 FUNCTIONS = _names("sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln lg exp")
 LISTED_FUNCTIONS = _names("gcd lcm min max abs sgn deg dim ker det rank Re Im arg")

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions about trees of `formula`, and other shapes of them."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from open_r1.rewards.verifier.cursor import Node
+from open_r1.rewards.verifier.exact import NoValueError, TooLargeError, UndefinedError, plain_value
+from open_r1.rewards.verifier.regions import is_name, names_in
+
+
+def relation(node: Node) -> str | None:
+    """Return the first sign of a chain of relations; None for other trees."""
+    return node[1][1] if node[0] == "chain" else None
+
+
+def approximated(node: Node) -> list[Node]:
+    """Return both sides of an approximation, or the tree itself."""
+    return list(node[1][::2]) if relation(node) == "approx" else [node]
+
+
+def is_left(node: Node) -> bool:
+    """Whether the tree is what a value is given to: x, f(x), (x, y)."""
+    return is_name(node) or (node[0] == "bracket" and all(is_name(part) for part in node[3]))
+
+
+def is_formula(equation: Node) -> bool:
+    """Whether both sides of an equation are formulas, no collections."""
+    return all(side[0] not in ("bracket", "set", "list", "both", "pm", "matrix", "word") for side in equation[1][::2])
+
+
+def is_constant(nodes: Sequence[Node]) -> bool:
+    """Whether no tree holds a variable."""
+    return not any(names_in(node) for node in nodes)
+
+
+def difference(equation: Node) -> Node:
+    """Return a formula that vanishes where an equation holds."""
+    return numerator(("add", equation[1][0], ("neg", equation[1][2])))
+
+
+def numerator(node: Node) -> Node:
+    """Return a formula that vanishes where the given one does: without its denominators."""
+    return _split_fraction(node)[0]
+
+
+_ONE: Node = ("number", Fraction(1))
+
+
+def _split_fraction(node: Node) -> tuple[Node, Node]:
+    kind = node[0]
+    if kind == "neg":
+        top, bottom = _split_fraction(node[1])
+        return ("neg", top), bottom
+    if kind in ("add", "mul", "div"):
+        (top, bottom), (other_top, other_bottom) = _split_fraction(node[1]), _split_fraction(node[2])
+        if kind == "mul":
+            return ("mul", top, other_top), ("mul", bottom, other_bottom)
+        if kind == "div":
+            return ("mul", top, other_bottom), ("mul", bottom, other_top)
+        if bottom == other_bottom:
+            return ("add", top, other_top), bottom
+        return ("add", ("mul", top, other_bottom), ("mul", other_top, bottom)), ("mul", bottom, other_bottom)
+    return node, _ONE
+
+
+def expand_plus_minus(node: Node) -> Node:
+    """Return a tree with plus-minus signs as the set of its two values."""
+    if not _has_plus_minus(node):
+        return node
+    if node[0] == "chain" and relation(node) == "=":
+        return ("set", tuple(_choose(node, sign) for sign in (1, -1)))
+    if node[0] in ("set", "list", "both"):
+        parts = [expand_plus_minus(part) for part in node[1]]
+        return ("set", tuple(item for part in parts for item in (part[1] if part[0] == "set" else (part,))))
+    return ("set", tuple(_choose(node, sign) for sign in (1, -1)))
+
+
+def _has_plus_minus(node: object) -> bool:
+    if not isinstance(node, tuple):
+        return False
+    return (bool(node) and node[0] == "pm") or any(_has_plus_minus(part) for part in node)
+
+
+def _choose(node: Any, sign: int) -> Any:
+    if not isinstance(node, tuple):
+        return node
+    if node and node[0] == "pm":
+        left, right = _choose(node[1], sign), _choose(node[2], sign)
+        is_plus = (sign == 1) == (node[3] == "pm")
+        right = right if is_plus else ("neg", right)
+        return right if left is None else ("add", left, right)
+    return tuple(_choose(part, sign) for part in node)
+
+
+def without_domain(node: Node) -> Node:
+    r"""Return "x = 2k, k in Z" without what is said of k."""
+    if node[0] not in ("list", "both") or len(node[1]) < 2:
+        return node
+    kept = [part for part in node[1] if not (relation(part) == "in" and part[1][2][0] == "constant")]
+    if len(kept) == len(node[1]) or not kept:
+        return node
+    return kept[0] if len(kept) == 1 else (node[0], tuple(kept))
+
+
+def assignments(node: Node) -> tuple[Node, list[Node]]:
+    """Return "x = 1 or x = 2" as the set of 1 and 2, "x = 1, y = 2" as the tuple (1, 2), and the names."""
+    if node[0] not in ("set", "list", "both") or not node[1]:
+        return node, []
+    if not all(relation(part) == "=" and len(part[1]) == 3 and is_name(part[1][0]) for part in node[1]):
+        return node, []
+    names = [part[1][0] for part in node[1]]
+    values = tuple(part[1][2] for part in node[1])
+    if len(set(names)) == 1:
+        return ("set", values), names[:1]
+    if len(set(names)) == len(names):
+        ordered = sorted(zip(names, values, strict=True), key=lambda pair: str(pair[0]))
+        return ("bracket", "(", ")", tuple(value for _, value in ordered)), [name for name, _ in ordered]
+    return node, []
+
+
+def collection(node: Node) -> tuple[str, Sequence[Any]] | None:
+    """Return what kind of collection a tree is and what it holds; None for a single value."""
+    kind = node[0]
+    if kind in ("set", "both"):
+        return "set", node[1]
+    if kind == "list":
+        return "list", node[1]
+    if kind == "bracket":
+        is_tuple = node[1:3] == ("(", ")") or len(node[3]) != 2
+        return ("tuple" if is_tuple else f"interval {node[1]}{node[2]}"), node[3]
+    if kind == "cup":
+        parts = [collection(part) for part in node[1:]]
+        if all(part is not None and part[0] == "set" for part in parts):
+            return "set", tuple(item for part in parts if part is not None for item in part[1])
+        return "cup", node[1:]
+    if kind == "matrix":
+        rows = node[1]
+        if len(rows) == 1 or all(len(row) == 1 for row in rows):
+            return "tuple", sum(rows, ())
+        return "matrix", rows
+    if kind == "chain":
+        return f"relations {' '.join(node[1][1::2])}", node[1][::2]
+    return (kind, node[1:]) if kind in ("such_that", "cap", "setminus") else None
+
+
+def is_region(node: Node) -> bool:
+    """Whether a tree may describe a part of the real line."""
+    if node[0] in ("set", "list", "both"):
+        return any(is_region(part) for part in node[1]) and any(part[0] in ("chain", "cup") for part in node[1])
+    return node[0] in ("bracket", "chain", "cup", "cap", "setminus", "such_that") or node == ("constant", "set:R")
+
+
+def plain_values(nodes: Sequence[Node]) -> set[Any] | None:
+    """Return the values of elements that are plain numbers, or None where one isn't."""
+    try:
+        values = {plain_value(node) for node in nodes}
+    except (NoValueError, UndefinedError, TooLargeError):
+        return None
+    return None if None in values else values
+
+
+def infinity(node: Node) -> int:
+    """Return 1 or -1 for plus or minus infinity, else 0."""
+    sign = 1
+    while node[0] == "neg":
+        sign, node = -sign, node[1]
+    return sign if node == ("constant", "oo") else 0
