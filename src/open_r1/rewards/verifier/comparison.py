@@ -29,8 +29,6 @@ from open_r1.rewards.verifier.trees import (
     without_domain,
 )
 
-_MAX_PAIRS = 10_000
-
 
 @dataclass(frozen=True)
 class Comparer:
@@ -40,11 +38,13 @@ class Comparer:
         equal_formulas: Whether two formulas are equal.
         proportional: Whether two formulas differ by a constant factor only.
         value: The value of a constant, to sort by; may raise.
+        max_pairs: How many pairs of elements of two sets are compared; more are None.
     """
 
     equal_formulas: Callable[[Node, Node], bool | None]
     proportional: Callable[[Node, Node], bool | None]
     value: Callable[[Node], Any]
+    max_pairs: int
 
     def equal(self, gold: Node, answer: Node) -> bool | None:
         """Return whether two trees mean the same."""
@@ -145,8 +145,8 @@ class Comparer:
         keys = plain_values(gold), plain_values(answer)
         if keys[0] is not None and keys[1] is not None:
             return keys[0] == keys[1]
-        if len(gold) * len(answer) > _MAX_PAIRS:
-            return False
+        if len(gold) * len(answer) > self.max_pairs:
+            return None
         table = [[self.equal(one, other) for other in answer] for one in gold]
         return self.all(self.any(line) for line in [*table, *zip(*table, strict=True)])
 

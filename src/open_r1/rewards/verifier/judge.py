@@ -84,6 +84,8 @@ def _read_gold(gold: str) -> tuple[Reading | None, Verdict | None]:
         return None, Verdict.UNPARSABLE_GOLD
     except TooLargeError as error:
         return None, Verdict.UNPARSABLE_GOLD if error.is_final else None
+    except RecursionError:
+        return None, None
     return reading, None
 
 

@@ -318,4 +318,4 @@ def _sortable(node: Node) -> Any:
     return value
 
 
-WORKER_COMPARER = Comparer(equal_by_any_means, _proportional, _sortable)
+WORKER_COMPARER = Comparer(equal_by_any_means, _proportional, _sortable, max_pairs=10_000)

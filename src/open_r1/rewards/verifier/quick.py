@@ -99,4 +99,4 @@ def sortable(node: Node) -> Fraction | float:
     return value
 
 
-QUICK_COMPARER = Comparer(equal_quickly, proportional, sortable)
+QUICK_COMPARER = Comparer(equal_quickly, proportional, sortable, max_pairs=400)

@@ -14,6 +14,8 @@ from open_r1.rewards.verifier.exact import NoValueError, TooLargeError, Undefine
 INFINITY: Node = ("constant", "oo")
 MINUS_INFINITY: Node = ("neg", INFINITY)
 _FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
+# More than an answer has, and still no work.
+_MAX_PAIRS, _MAX_HOLES = 400, 20
 _COLLECTIONS = ("set", "both", "list")
 
 Equal = Callable[[Node, Node], bool | None]
@@ -153,6 +155,8 @@ def _intersect(regions: list[Region | None], order: Order) -> Region | None:
     pieces = list(regions[0].pieces) if regions[0] else []
     for region in regions[1:]:
         others = region.pieces if region else ()
+        if len(pieces) * len(others) > _MAX_PAIRS:
+            return None
         pieces = [common for one in pieces for other in others if (common := _common(one, other, order))]
     return Region(tuple(pieces), joined.variable)
 
@@ -170,7 +174,7 @@ def _common(one: Piece, other: Piece, order: Order) -> Piece | None:
 
 def _without(node: Node, order: Order) -> Region | None:
     region = read_region(node[1], order)
-    if region is None or node[2][0] != "set":
+    if region is None or node[2][0] != "set" or len(node[2][1]) > _MAX_HOLES:
         return None
     for point in node[2][1]:
         hole = _half_line(("symbol", "x"), "ne", point)
