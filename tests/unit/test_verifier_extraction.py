@@ -79,6 +79,7 @@ HEDGES = [
     (r"$\boxed{3}$, $\boxed{4}$", ("3",)),
     (r"\boxed{2}\boxed{3}\boxed{4}", ("3", "2")),
     (r"It is \(\boxed{3}\). Or \(\boxed{4}\).", ("3",)),
+    (r"It is \boxed{3}, i.e. \boxed{4}.", ("3",)),
     (r"It is \boxed{3}. Wait, so it is \boxed{4}.", ()),
     ("It is \\boxed{3}\n\nIt is \\boxed{4}", ()),
     ("1. It is \\boxed{3}\n2. It is \\boxed{4}", ()),

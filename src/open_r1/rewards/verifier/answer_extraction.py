@@ -22,7 +22,9 @@ _MAX_BOXES_IN_A_HEDGE = 50
 _BOX_OPENINGS = (r"\boxed", r"\fbox")
 _BOX_OPENING = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
-_SENTENCE_END = re.compile(r"[.!?](?=[\s$*)\\]|$)|[。！？]|\n\s*\n|\n(?=\s*(?:[-*#>A-Z]|\d+[.)]))")
+_SENTENCE_END = re.compile(
+    r"(?<!i\.e)(?<!e\.g)(?<!resp)[.!?](?=[\s$*)\\]|$)|[。！？]|\n\s*\n|\n(?=\s*(?:[-*#>A-Z]|\d+[.)]))"
+)
 _CONJUNCTION = re.compile(
     r"[\s$*\\()\[\].,;:]*(?:or|and|alternatively|或|或者|和)(?:\s+(?:maybe|else|perhaps))?[\s$*\\()\[\],:]*",
     re.IGNORECASE,

@@ -40,6 +40,6 @@ class VerdictCache:
                 self._verdicts.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget all verdicts."""
-        with self._lock:
-            self._verdicts.clear()
+        """Forget all verdicts, and the lock, which another thread may have held when this process was forked."""
+        self._lock = threading.Lock()
+        self._verdicts = OrderedDict()

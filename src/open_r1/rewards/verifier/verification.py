@@ -18,8 +18,7 @@ DEFAULT_TIMEOUT_S = 5.0
 _DEADLINE_MARGIN_S = 10.0
 
 _CACHE = VerdictCache()
-# A lock that another thread holds at a fork would stay locked in the child.
-os.register_at_fork(after_in_child=lambda: _CACHE.__init__())
+os.register_at_fork(after_in_child=_CACHE.clear)
 
 
 def verify(gold: object, completion: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Verdict | None:
