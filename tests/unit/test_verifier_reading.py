@@ -198,6 +198,8 @@ STRUCTURES = [
     (r"5\text{ m}", "5m", R),
     ("5m", "5", W),
     ("minus infinity", r"-\infty", R),
+    (r"\frac{1}{2}", r"\frac{1}{2} \text{ or } 50\%", R),
+    (r"-\frac{1}{2}\begin{pmatrix} 1 & 2 \end{pmatrix}", r"(-\frac12, -1)", R),
 ]
 
 

@@ -90,7 +90,8 @@ class _Parser(Operands):
             is_negative ^= sign == "-"
             both = sign if sign in ("pm", "mp") else both
         tree = self.product()
-        tree = ("neg", tree) if is_negative else tree
+        tree = _multiply("mul", _MINUS_ONE, tree) if is_negative and tree[0] == "matrix" else tree
+        tree = ("neg", tree) if is_negative and tree[0] != "matrix" else tree
         return ("pm", None, tree, both) if both else tree
 
     def product(self) -> Node:
@@ -103,9 +104,9 @@ class _Parser(Operands):
                 while self.at("-", "+"):
                     negative ^= self.advance().text == "-"
                 right = self.power()
-                left = ("div" if sign == "/" else "mul", left, ("neg", right) if negative else right)
+                left = _multiply("div" if sign == "/" else "mul", left, ("neg", right) if negative else right)
             elif self.starts_factor():
-                left = ("mul", left, self.power())
+                left = _multiply("mul", left, self.power())
             else:
                 return _balance(left, "mul") if factors > _LONG_CHAIN else left
 
@@ -173,6 +174,13 @@ class _Parser(Operands):
         return ("pow", base, ("neg", power) if signs % 2 else power)
 
 
+def _multiply(kind: str, left: Node, right: Node) -> Node:
+    """Return a product or quotient; that of a number and a matrix entry by entry."""
+    if kind == "mul" and right[0] == "matrix" and left[0] != "matrix":
+        return ("matrix", tuple(tuple(("mul", left, entry) for entry in row) for row in right[1]))
+    return (kind, left, right)
+
+
 def _balance(tree: Node, kind: str) -> Node:
     """Return a long sum or product as a tree of little depth."""
     parts: list[Node] = []
@@ -188,3 +196,4 @@ def _balance(tree: Node, kind: str) -> Node:
 
 
 _ONE: Node = ("number", Fraction(1))
+_MINUS_ONE: Node = ("number", Fraction(-1))

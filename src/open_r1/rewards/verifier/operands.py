@@ -83,9 +83,16 @@ class Operands(Cursor, ABC):
             return ("symbol", name + self.subscript())
         if name in ("e", "i"):
             return ("constant", name)
-        if name in ("f", "g", "h") and self.at("("):
+        if (name in ("f", "g", "h") and self.at("(")) or self.at_definition():
             return ("call", name, _arguments(self.bracketed()))
         return ("symbol", name)
+
+    def at_definition(self) -> bool:
+        """Whether a letter names a function, as in "P(x) = x^2"."""
+        following = self.tokens[self.place : self.place + 4]
+        return (
+            len(following) == 4 and [token.text for token in following[::2]] == ["(", ")"] and following[3].text == "="
+        )
 
     def subscript(self) -> str:
         """Return the subscript and primes behind a letter as they are written."""
