@@ -4,8 +4,10 @@ r"""Finds the final answer in a completion, and in a gold that is a whole worked
 In this order:
 1. only the text after the last `</think>` counts; reasoning that never ends holds no answer but in an answer block;
 2. in the last `<answer>` block: its last box, else its last anchored phrase, else all of it;
-3. the last box, `\boxed{...}` or `\fbox{...}`, with braces matched by counting; several boxes are never merged;
-4. the last anchored phrase: "the final answer is ...", "answer: ...", in Chinese too.
+3. the last box that isn't blank, `\boxed{...}` or `\fbox{...}`, with braces matched by counting, or `\boxed 5` up to the
+   end of its formula; several boxes are never merged;
+4. the last anchored phrase: "the final answer is ...", "answer: ...", in Chinese too; below a heading "Answer"; behind
+   `####` at the start of a line where nothing but a value stands on it (else it is a heading).
 A *hedge* is several boxes in one sentence, or joined by "or" or "and": it counts only if all of them say the same.
 """
 
@@ -18,9 +20,12 @@ from open_r1.rewards.base import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_O
 MAX_ANSWER_CHARS = 200_000
 _MAX_PHRASE_CHARS = 20_000
 _MAX_BOXES_IN_A_HEDGE = 50
+_MAX_BLANK_BOXES = 50
 
 _BOX_OPENINGS = (r"\boxed", r"\fbox")
 _BOX_OPENING = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
+# A box without braces ends with its formula; one that runs to the end of the text isn't known to be whole.
+_BARE_BOX = re.compile(r"\\(?:boxed|fbox)[ \t]{1,3}([^\s{$][^$\n]{0,200}?)\s{0,3}(?:\$|\\[)\]]|\n)")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _SENTENCE_END = re.compile(
     r"(?<!i\.e)(?<!e\.g)(?<!resp)[.!?](?=[\s$*)\\]|$)|[。！？]|\n\s*\n|\n(?=\s*(?:[-*#>A-Z]|\d+[.)]))"
@@ -30,13 +35,18 @@ _CONJUNCTION = re.compile(
     re.IGNORECASE,
 )
 _MAX_JOINT_CHARS = 200
+_HEADING = r"^[ \t]{0,3}(?:#{1,6}[ \t]{0,3}(?:\*\*)?|\*\*)(?:(?:the[ \t])?final[ \t])?answer:?(?:\*\*)?:?[ \t]{0,3}\n"
+_VALUE = r"(?:\$[^$\n]{1,200}\$|(?!\d{1,9}[.)]\s)[-+$\\.\d]\S{0,200}(?<!:))"
 _PHRASE = re.compile(
-    r"\banswer(?:\*\*)?(?:\s{1,3}is(?:\s{0,3}:)?|\s{0,3}:)(?=[\s*$\\(\[\d.+-])|答案(?:\*\*)?(?:是|为|為|：|:)(?:：|:)?",
-    re.IGNORECASE,
+    r"\banswer(?:\*\*)?(?:\s{1,3}is(?:\s{0,3}[:：])?|\s{0,3}[:：=])(?=[\s*$\\(\[\d.+-])"
+    r"|答案(?:\*\*)?(?:是|为|為|：|:)(?:：|:)?"
+    r"|故选(?:[:：]|\s{0,3}(?=[A-J$]))"
+    rf"|{_HEADING}|^####[ \t]{{1,3}}(?={_VALUE}[ \t]{{0,3}}$)",
+    re.IGNORECASE | re.MULTILINE,
 )
 # What ends the answer of a phrase: the line, the sentence, or a word that starts the explanation.
 _PHRASE_END = re.compile(
-    r"\n|[.!?;](?=\s|$)|[。！？；]|,?\s+(?:because|since|as|so|which|where|when)\b|，", re.IGNORECASE
+    r"\n|[.!?;](?=\s|$)|[。！？；]|．(?!\d)|,?\s+(?:because|since|as|so|which|where|when)\b|，", re.IGNORECASE
 )
 _FORMULA = r"(?:\$\$.+?\$\$|\$(?:\\.|[^$\\])+\$|\\\(.+?\\\)|\\\[.+?\\\])"
 _FORMULAS = re.compile(rf"{_FORMULA}(?:\s{{0,3}}(?:,\s{{0,3}})?(?:,|and|or)\s{{0,3}}{_FORMULA})*", re.DOTALL)
@@ -117,12 +127,17 @@ def _last_answer_block(text: str) -> str | None:
 def _answer_in(text: str) -> Answer | None:
     """Return what the last box holds and the boxes it hedges with; None without a box.
 
-    The text is None where the last box is blank or never closed.
+    The text is None where the last box is never closed, and where all are blank.
     """
     start = _last_opening(text, len(text))
     if start < 0:
         return None
     box = _box_at(text, start)
+    for _ in range(_MAX_BLANK_BOXES):
+        before = _last_opening(text, start)
+        if box is None or box[0] or before < 0:
+            break
+        start, box = before, _box_at(text, before)
     if box is None:
         # A bare \boxed at the very end was cut off as well.
         return Answer(None)
@@ -132,7 +147,8 @@ def _answer_in(text: str) -> Answer | None:
         earlier = None if before < 0 else _box_at(text, before)
         if earlier is None or earlier[1] > start or not _is_hedge(text[earlier[1] : start]):
             break
-        others.append(earlier[0])
+        if earlier[0]:
+            others.append(earlier[0])
         start = before
     return Answer(box[0] or None, tuple(others))
 
@@ -145,7 +161,8 @@ def _box_at(text: str, start: int) -> tuple[str, int] | None:
     """Return what the box at a place holds and where it ends; None where it is never closed."""
     opening = _BOX_OPENING.match(text, start)
     if opening is None:
-        return None
+        bare = _BARE_BOX.match(text, start)
+        return (bare.group(1), bare.end(1)) if bare else None
     depth = 1
     for brace in _BRACES.finditer(text, opening.end(), opening.end() + MAX_ANSWER_CHARS):
         depth += {"{": 1, "}": -1}.get(brace.group(), 0)
