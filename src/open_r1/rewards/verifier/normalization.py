@@ -73,6 +73,9 @@ _LOWERED: dict[str, str] = dict(
 _RAISED_RUN = re.compile(f"[{''.join(_RAISED)}]+")
 _LOWERED_RUN = re.compile(f"[{''.join(_LOWERED)}]+")
 
+# Numbers of statements: two in a row are two numbers.
+_CIRCLED_RUN = re.compile("[\u2460-\u2473](?:[\\s,\u3001]*[\u2460-\u2473])*")
+
 _DELIMITERS = (
     ("$$", "$$"),
     ("$", "$"),
@@ -99,6 +102,8 @@ _SPACING = re.compile(r"(\\\\)|\\[,;:!> ]|~|\\q?quad(?![a-zA-Z])|\\[hv]space\s*\
 _TEXT = re.compile(r"\\(?:text(?:bf|rm|it|sf|tt|sc|up|normal)?|[mh]box)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _ROMAN = re.compile(r"\\(?:mathrm|operatorname\*?|mathsf|mathtt)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _ROMAN_LETTERS = frozenset(["e", "i", "d", "x", "y", "n"])
+_MARKED = f"{TEXT_OPEN}[^{TEXT_CLOSE}]*{TEXT_CLOSE}"
+_UNIT_FRACTION = re.compile(rf"\\frac\s*\{{\s*({_MARKED})\s*\}}\s*\{{\s*({_MARKED}\s*(?:\^\s*\{{?[0-9]\}}?)?)\s*\}}")
 # m/s, kg m^2
 _UNITS = re.compile(r"\s*[A-Za-z]+(?:\s*[/*]\s*[A-Za-z]+|\s+[A-Za-z]+|\^\s*-?[0-9])*\s*")
 _LETTERS = re.compile("[A-Za-z]+")
@@ -166,7 +171,7 @@ def _rewrite_commands(text: str) -> str:
         text, more = _ROMAN.subn(_mark_roman, text)
         if count + more == 0:
             break
-    return text
+    return _UNIT_FRACTION.sub(r" \1/\2", text)
 
 
 def _mark_text(found: re.Match[str]) -> str:
@@ -202,7 +207,13 @@ def _to_ascii(text: str) -> str:
     text = unicodedata.normalize("NFC", text)
     text = _RAISED_RUN.sub(lambda found: "^{" + "".join(_RAISED[char] for char in found.group()) + "}", text)
     text = _LOWERED_RUN.sub(lambda found: "_{" + "".join(_LOWERED[char] for char in found.group()) + "}", text)
+    text = _CIRCLED_RUN.sub(_list_circled, text)
     return "".join([char if char.isascii() else _spell(char) for char in text])
+
+
+def _list_circled(found: re.Match[str]) -> str:
+    numbers = [ord(char) - ord("\u2460") + 1 for char in found.group() if "\u2460" <= char <= "\u2473"]
+    return f" {','.join(map(str, numbers))} "
 
 
 @lru_cache(maxsize=4096)

@@ -9,6 +9,7 @@ of the numbers in the formulas, since the smallest distance of two such constant
 
 import math
 import random
+from fractions import Fraction
 from typing import Any
 
 import mpmath
@@ -25,6 +26,7 @@ from open_r1.rewards.verifier.exact import (
 )
 from open_r1.rewards.verifier.quick import check_formulas, formulas_in, proportional
 from open_r1.rewards.verifier.reading import Reading
+from open_r1.rewards.verifier.regions import replace_symbol
 from open_r1.rewards.verifier.trees import infinity
 
 _MIN_DIGITS, _MAX_DIGITS = 100, 60_000
@@ -49,6 +51,11 @@ _FUNCTIONS = {
     "Im": "im",
     "arg": "arg",
 }
+# Functions with jumps, at which almost no random point lies, and variables that stand for integers beside them.
+_STEPS = frozenset(["floor", "ceil", "gcd", "lcm", "mod"])
+_LOG = frozenset(["log"])
+_INTEGERS = frozenset("ijklmnpqNMK")
+_NUM_INTEGER_POINTS = 60
 _INTEGER_FUNCTIONS = ("binomial", "factorial", "double_factorial")
 
 
@@ -65,9 +72,27 @@ def equal_numerically(gold: Node, answer: Node) -> bool:
     digits = _MIN_DIGITS + 3 * (_num_digits(gold) + _num_digits(answer))
     if digits > _MAX_DIGITS:
         raise TooLargeError(math.inf)
-    bases = (10, None) if _has_bare_log(gold) or _has_bare_log(answer) else (None,)
+    if symbols and (_has_call(gold, _STEPS) or _has_call(answer, _STEPS)):
+        verdicts = {_equal_at(gold, answer, symbols, place) for place in range(1, _NUM_INTEGER_POINTS + 1)}
+        if False in verdicts or True not in verdicts:
+            return False
+        if _INTEGERS.issuperset(name[0] for _, name in symbols):
+            return True
+    bases = (10, None) if _has_call(gold, _LOG) or _has_call(answer, _LOG) else (None,)
     with mpmath.workdps(int(digits) + 20):
         return any(_are_equal(gold, answer, symbols, int(digits), base) for base in bases)
+
+
+def _equal_at(gold: Node, answer: Node, symbols: list[Node], place: int) -> bool | None:
+    """Return whether two formulas are equal where the first variable is `place`; None without a value there."""
+    draw = random.Random(place)
+    for number, symbol in enumerate(symbols):
+        value: Node = ("number", Fraction(draw.randrange(1, _NUM_INTEGER_POINTS) if number else place))
+        gold, answer = replace_symbol(gold, symbol, value), replace_symbol(answer, symbol, value)
+    try:
+        return equal_numerically(gold, answer)
+    except (UndefinedError, ZeroDivisionError):
+        return None
 
 
 def ratio_is_constant(gold: Node, answer: Node) -> bool:
@@ -93,8 +118,6 @@ def fold(node: Node, max_bits: int = MAX_BITS) -> Node:
         return node
     try:
         value = plain_value(node, max_bits)
-    except NoValueError:
-        raise
     except UndefinedError:
         value = None
     if value is not None:
@@ -257,10 +280,12 @@ def _symbols(node: Node) -> set[Node]:
     return set().union(*(_symbols(part) for part in parts)) if parts else set()
 
 
-def _has_bare_log(node: Node) -> bool:
+def _has_call(node: Node, names: frozenset[str]) -> bool:
+    """Whether a formula calls one of the functions; "log" counts without a base only."""
     if node[0] == "call":
-        return (node[1] == "log" and len(node[2]) == 1) or any(_has_bare_log(part) for part in node[2])
-    return node[0] not in ("number", "symbol", "constant") and any(_has_bare_log(part) for part in node[1:])
+        is_found = node[1] in names and (node[1] != "log" or len(node[2]) == 1)
+        return is_found or any(_has_call(part, names) for part in node[2])
+    return node[0] not in ("number", "symbol", "constant") and any(_has_call(part, names) for part in node[1:])
 
 
 def _num_digits(node: Node) -> float:

@@ -8,6 +8,7 @@ from open_r1.rewards.verifier.cursor import Node, parse_number
 from open_r1.rewards.verifier.formula import parse
 from open_r1.rewards.verifier.tokens import Token, UnreadableError
 from open_r1.rewards.verifier.units import ANGLE, NO_UNIT, Unit, find_unit
+from open_r1.rewards.verifier.vocabulary import DENIALS, LOOSENING_WORDS
 
 _CURRENCIES = frozenset("$\u00a3\u20ac\u00a5\u20b9\u00a2")
 _CURRENCY_PREFIXES = frozenset(["US", "USD", "EUR", "GBP", "Rs"])
@@ -16,6 +17,7 @@ _POWER_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu"
 _RADIANS = frozenset(["rad", "radian", "radians"])
 RADIAN = Unit((("radian", 1),), Fraction(1))
 DEGREE = Unit(((ANGLE, 1),), Fraction(1))
+_CASES = frozenset(["for", "where", "if", "when", "otherwise", "else", "but"])
 _PERCENT_WORDS = frozenset(["percent", "percentage", "pct"])
 
 
@@ -47,6 +49,7 @@ def split_quantity(tokens: list[Token], *, unit_letters: str = "") -> Quantity:
     tokens, is_percent = _strip_percent(tokens)
     tokens, degree = _strip_degree(tokens)
     start = _unit_start(tokens, unit_letters)
+    _check_nouns(tokens[start:])
     unit, scale = _read_unit(tokens[start:])
     node = parse(tokens[:start])
     if scale != 1:
@@ -62,8 +65,17 @@ def _without_explanation(tokens: list[Token]) -> list[Token]:
     """Return what stands before "where k is an integer"."""
     for place, token in enumerate(tokens):
         if place and token.kind == "word" and token.text in ("for", "where"):
-            return tokens[:place]
+            # "5 for n = 1, 6 for n = 2" gives two values.
+            has_cases = any(other.kind == "word" and other.text in _CASES for other in tokens[place + 1 :])
+            return tokens if has_cases else tokens[:place]
     return tokens
+
+
+def _check_nouns(tokens: list[Token]) -> None:
+    """Refuse words that take back or loosen the number before them: "5 is wrong", "5 at most"."""
+    words = [token.text.casefold() for token in tokens if token.kind == "word"]
+    if words and (words[0] in LOOSENING_WORDS or not DENIALS.isdisjoint(words)):
+        raise UnreadableError("words that are no noun")
 
 
 def _read_compound(tokens: list[Token]) -> Quantity | None:

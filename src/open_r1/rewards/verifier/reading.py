@@ -19,6 +19,12 @@ _CHOICE_WORD = r"(?:(?:option|choice|answer)\s*)?"
 _CHOICE = re.compile(rf"{_CHOICE_WORD}(?:\(\s*([A-Z])\s*\)|([A-Z])\s*[).:]?)", re.IGNORECASE)
 _CHOICE_WITH_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])\s*(\S.*)", re.IGNORECASE | re.DOTALL)
 _CHOICES = frozenset("ABCDEFGHIJ")
+_CHOICE_LETTER = r"(?:\([A-J]\)|[A-J](?![A-Za-z])[).:]?)"
+_CHOICE_LIST = re.compile(rf"{_CHOICE_LETTER}(?:[\s,;/&]+(?:(?:or|and)\s*)?{_CHOICE_LETTER})+")
+# What follows a letter that isn't the text of its choice: "or (C)", "12, (C) 13".
+_OTHER_CHOICE = re.compile(
+    r"(?:or|and|,|;|/|&)(?![A-Za-z])|.*(?:\bor\b|\band\b|[,;])\s*(?:\([A-J]\)|[A-J][).:])", re.DOTALL
+)
 _BASE = re.compile(
     r"\(?([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\)?\s*(?:_\s*\{?\s*\(?\s*([0-9]{1,2}|[a-z]+)\s*\)?\s*\}?"
     r"|\(?\s*(?:in )?base[\s-]*\{?([0-9]{1,2}|[a-z]+)\}?\)?)"
@@ -75,6 +81,8 @@ _NAMED: dict[str, Node] = {
 }
 # What can still be compared with a power in well under a second.
 _MAX_NUMBER_CHARS = 200_000
+_MAX_SPELLED_CHARS = 2_000_000
+_DIGIT_RUNS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,18 @@ def read(text: str) -> Reading:
         UnreadableError: It says nothing that could be compared.
     """
     try:
-        return _read(text) if len(text) <= MAX_FORMULA_CHARS else _read_long(normalize(text))
+        return _read(text) if len(text) <= MAX_FORMULA_CHARS else _read_long(normalize_long(text))
     except RecursionError as error:
         raise UnreadableError("nested too deeply for the stack that is left") from error
+
+
+def normalize_long(text: str) -> str:
+    """Return a text that is too long for a formula normalised where it may still be a number, else as it is."""
+    if len(text) <= MAX_FORMULA_CHARS:
+        return text
+    text = text.strip()
+    is_number = len(text) <= _MAX_SPELLED_CHARS and 3 * sum(map(len, _DIGIT_RUNS.findall(text))) >= len(text)
+    return normalize(text) if is_number or len(text) <= MAX_FORMULA_CHARS else text
 
 
 def _read_long(normal: str) -> Reading:
@@ -138,8 +155,15 @@ def _read(text: str) -> Reading:
     if letter in _CHOICES and letter and (len(plain) > 1 or plain.isupper()):
         quantity = Quantity(("symbol", plain)) if len(plain) == 1 and plain not in "EI" else None
         return Reading(normal, choice=letter, quantity=quantity, words=None if quantity else f"choice {letter}")
+    if _CHOICE_LIST.fullmatch(plain) and ("(" in plain or ")" in plain):
+        symbols = tuple(("symbol", letter) for letter in re.findall(r"\b[A-J]\b", plain))
+        return Reading(normal, quantity=Quantity(("list", symbols)))
     with_text = _CHOICE_WITH_TEXT.fullmatch(plain)
-    if with_text and (with_text.group(1) or with_text.group(2)).upper() in _CHOICES:
+    if (
+        with_text
+        and not _OTHER_CHOICE.match(with_text.group(3))
+        and (with_text.group(1) or with_text.group(2)).upper() in _CHOICES
+    ):
         found = _read_behind_choice(normal, with_text)
         if found is not None:
             return found

@@ -75,8 +75,8 @@ def _read_joined(node: Node, order: Order) -> Region | None:
     if node[0] == "set":
         return _unite(regions)
     common = _intersect(regions, order)
-    # "x < -1, x > 3" can only mean either.
-    return common if common is None or common.pieces else _unite(regions)
+    # "x < -1, x > 3" can only mean either; with "and" it is empty.
+    return common if node[0] == "both" or common is None or common.pieces else _unite(regions)
 
 
 def _read_chain(parts: tuple[Any, ...], order: Order) -> Region | None:
@@ -219,7 +219,7 @@ def _merge(pieces: tuple[Piece, ...], order: Order) -> list[Piece]:
 
 def is_name(node: Node) -> bool:
     """Whether the tree is a variable, or a function of one: x, f(x)."""
-    return node[0] == "symbol" or (node[0] == "call" and node[1] in ("f", "g", "h"))
+    return node[0] == "symbol" or (node[0] == "call" and len(node[1]) == 1)
 
 
 def names_in(node: Node) -> set[Node]:

@@ -16,8 +16,20 @@ def relation(node: Node) -> str | None:
 
 
 def approximated(node: Node) -> list[Node]:
-    """Return both sides of an approximation, or the tree itself."""
-    return list(node[1][::2]) if relation(node) == "approx" else [node]
+    r"""Return what stands before and behind the `\approx` of a tree; nothing where there are several.
+
+    An approximated variable is given the value: x \approx 3 is x = 3.
+    """
+    if node[0] != "chain" or "approx" not in node[1][1::2]:
+        return [node]
+    parts = node[1]
+    place = 1 + 2 * parts[1::2].index("approx")
+    before, behind = parts[:place], parts[place + 1 :]
+    if len(behind) > 1:
+        return []
+    if is_name(before[-1]):
+        return [("chain", (*before, "=", *behind))]
+    return [before[0] if len(before) == 1 else ("chain", before), behind[0]]
 
 
 def is_left(node: Node) -> bool:
@@ -46,23 +58,29 @@ def numerator(node: Node) -> Node:
 
 
 _ONE: Node = ("number", Fraction(1))
+# A fraction in n fractions would grow to 2^n parts.
+_MAX_SPLIT_PARTS = 2_000
 
 
-def _split_fraction(node: Node) -> tuple[Node, Node]:
+def _split_fraction(node: Node) -> tuple[Node, Node, int]:
+    """Return numerator, denominator and a bound of their parts."""
     kind = node[0]
     if kind == "neg":
-        top, bottom = _split_fraction(node[1])
-        return ("neg", top), bottom
-    if kind in ("add", "mul", "div"):
-        (top, bottom), (other_top, other_bottom) = _split_fraction(node[1]), _split_fraction(node[2])
-        if kind == "mul":
-            return ("mul", top, other_top), ("mul", bottom, other_bottom)
-        if kind == "div":
-            return ("mul", top, other_bottom), ("mul", bottom, other_top)
-        if bottom == other_bottom:
-            return ("add", top, other_top), bottom
-        return ("add", ("mul", top, other_bottom), ("mul", other_top, bottom)), ("mul", bottom, other_bottom)
-    return node, _ONE
+        top, bottom, size = _split_fraction(node[1])
+        return ("neg", top), bottom, size + 1
+    if kind not in ("add", "mul", "div"):
+        return node, _ONE, 2
+    (top, bottom, size), (other_top, other_bottom, other_size) = (_split_fraction(part) for part in node[1:])
+    if 2 * (size + other_size) > _MAX_SPLIT_PARTS:
+        return node, _ONE, size + other_size
+    if kind == "mul":
+        return ("mul", top, other_top), ("mul", bottom, other_bottom), size + other_size + 2
+    if kind == "div":
+        return ("mul", top, other_bottom), ("mul", bottom, other_top), size + other_size + 2
+    if bottom == other_bottom:
+        return ("add", top, other_top), bottom, size + other_size + 1
+    crossed = ("add", ("mul", top, other_bottom), ("mul", other_top, bottom))
+    return crossed, ("mul", bottom, other_bottom), 2 * (size + other_size)
 
 
 def expand_plus_minus(node: Node) -> Node:
@@ -98,7 +116,14 @@ def without_domain(node: Node) -> Node:
     r"""Return "x = 2k, k in Z" without what is said of k."""
     if node[0] not in ("list", "both") or len(node[1]) < 2:
         return node
-    kept = [part for part in node[1] if not (relation(part) == "in" and part[1][2][0] == "constant")]
+    bounded = [part for part in node[1] if part[0] == "chain" and relation(part) not in ("=", "in")]
+    # In "x > 0, x in Z" the set is said of the answer's own variable.
+    own = set().union(*(names_in(part) for part in bounded))
+    kept = [
+        part
+        for part in node[1]
+        if not (relation(part) == "in" and part[1][2][0] == "constant" and part[1][0] not in own)
+    ]
     if len(kept) == len(node[1]) or not kept:
         return node
     return kept[0] if len(kept) == 1 else (node[0], tuple(kept))

@@ -21,6 +21,9 @@ RELATIONS = _names("= < > le ge ne in notin approx equiv to mapsto subset sim")
 MATRICES = _names("matrix pmatrix bmatrix Bmatrix smallmatrix")
 DOTS = _names("ldots dots cdots dotsc dotsb")
 SEPARATORS = _names(", ; lor land")
+# Words behind a number that say something else of it than what it counts: anywhere, and as the first.
+DENIALS = _names("not isn't wrong incorrect false never no but most least maybe perhaps possibly unless except cannot")
+LOOSENING_WORDS = DENIALS | _names("is are was at to or if than up minus plus times over between through")
 CONSTANTS = {"pi": "pi", "infty": "oo"}
 # opening command -> closing command and function
 FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "lvert": ("rvert", "abs")}
