@@ -63,15 +63,19 @@ def test_weight_is_one_when_missing_and_none_when_null():
     assert [entry.weight for entry in args.dataset_mixture.datasets] == [1.0, None]
 
 
-def test_same_columns_in_another_order_are_consistent():
-    ScriptArguments(dataset_mixture=mixture({"id": "a", "columns": ["x", "y"]}, {"id": "b", "columns": ["y", "x"]}))
+def test_data_sets_may_have_columns_of_their_own():
+    entries = mixture({"id": "a", "columns": ["x", "y"]}, {"id": "b", "columns": ["z"], "domain": "math"}, {"id": "c"})
+    args = ScriptArguments(dataset_mixture=entries)
+    assert [(entry.columns, entry.domain) for entry in args.dataset_mixture.datasets] == [
+        (["x", "y"], None),
+        (["z"], "math"),
+        (None, None),
+    ]
 
 
-@pytest.mark.parametrize("second", [["x"], ["x", "y", "z"], ["X", "y"], []])
-def test_other_columns_are_not_consistent(second):
-    entries = mixture({"id": "a", "columns": ["x", "y"]}, {"id": "b", "columns": second}, {"id": "c"})
-    with pytest.raises(ValueError, match="Column names must be consistent"):
-        ScriptArguments(dataset_mixture=entries)
+def test_domain_of_a_data_set_is_text():
+    with pytest.raises(ValueError, match="`domain` of data set 'a' is 1, but it must be of type str"):
+        ScriptArguments(dataset_mixture=mixture({"id": "a", "domain": 1}))
 
 
 @pytest.mark.parametrize(

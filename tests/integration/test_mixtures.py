@@ -7,6 +7,7 @@ import pytest
 from datasets import Dataset
 
 from open_r1.configs import ScriptArguments
+from open_r1.rewards import DOMAIN_COLUMN
 from open_r1.utils.data import get_dataset
 
 
@@ -94,11 +95,51 @@ def test_missing_column_is_refused_with_those_found(source):
         mix({"id": source("a", 5), "columns": ["prompt"]})
 
 
-def test_columns_that_one_data_set_lacks_are_warned_of(source, caplog):
-    with caplog.at_level(logging.WARNING, logger="open_r1"):
+def test_columns_that_one_data_set_lacks_are_null_in_its_rows(source, caplog):
+    with caplog.at_level(logging.INFO, logger="open_r1"):
         dataset = mix({"id": source("a", 2, extra="x")}, {"id": source("b", 2)})
     assert sorted(dataset["train"]["extra"][:], key=str) == [None, None, "x", "x"]
-    assert ["extra" in message and "b.parquet" in message for message in caplog.messages] == [True]
+    told = [record for record in caplog.records if "extra" in record.message]
+    assert [(record.levelname, "b.parquet" in record.message) for record in told] == [("INFO", True)]
+
+
+def test_every_data_set_may_name_columns_of_its_own(source):
+    first = {"id": source("a", 1, extra="x"), "columns": ["text", "extra"]}
+    second = {"id": source("b", 1, other=3), "columns": ["text", "other"]}
+    rows = sorted(mix(first, second)["train"].to_list(), key=lambda row: row["text"])
+    assert rows == [{"text": "a0", "extra": "x", "other": None}, {"text": "b0", "extra": None, "other": 3}]
+
+
+def test_column_of_another_data_set_is_refused_with_what_works(source):
+    with pytest.raises(ValueError, match=r"Missing columns \['extra'\].*name only columns of its own"):
+        mix({"id": source("a", 1, extra="x")}, {"id": source("b", 1), "columns": ["text", "extra"]})
+
+
+def test_domain_of_an_entry_is_the_domain_of_its_rows(source):
+    math, plain = {"id": source("a", 2), "domain": "math"}, {"id": source("b", 1)}
+    assert {row["text"]: row["domain"] for row in mix(math, plain)["train"]} == {
+        "a0": "math",
+        "a1": "math",
+        "b0": None,
+    }
+
+
+@pytest.mark.parametrize("found", ["math", None])
+def test_domain_may_repeat_or_fill_the_column_of_the_data(source, found):
+    assert mix({"id": source("a", 2, domain=found), "domain": "math"})["train"]["domain"][:] == ["math"] * 2
+
+
+def test_domain_that_contradicts_the_column_of_the_data_is_refused(source):
+    entry = {"id": source("a", 2, domain="chat"), "domain": "math"}
+    with pytest.raises(
+        ValueError, match=r"`domain: math`, but its rows already have a column 'domain' with \['chat'\]"
+    ):
+        mix(entry)
+    assert mix({**entry, "columns": ["text"]})["train"]["domain"][:] == ["math"] * 2
+
+
+def test_domain_is_the_column_that_the_router_reads(source):
+    assert DOMAIN_COLUMN in mix({"id": source("a", 2), "domain": "math"})["train"].column_names
 
 
 def test_columns_of_different_types_are_refused(source):

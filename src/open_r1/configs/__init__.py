@@ -36,9 +36,10 @@ class DatasetConfig:
         id: Hub name, local file, local folder or `tasks/<name>`.
         config: Configuration of the data set.
         split: Split to read; slices such as `train[:10]` or `train[10%:20%]` work.
-        columns: Columns to keep. All of them when None.
+        columns: Columns to keep. All of them when None. Data sets may differ in them; the ones missing are null.
         weight: Share of this data set to keep, in (0, 1]; drawn after a seeded shuffle. None keeps all rows in order.
         revision: Branch, tag or commit on the hub.
+        domain: Value of the column `domain` in all its rows, by which `reward_domains` chooses their rewards.
     """
 
     id: str
@@ -46,11 +47,13 @@ class DatasetConfig:
     split: str = "train"
     columns: list[str] | None = None
     weight: float | None = None
-    revision: str | None = None  # last: the fields above stand in the order that users of Open R1 know
+    # Behind the fields above, which stand in the order that users of Open R1 know.
+    revision: str | None = None
+    domain: str | None = None
 
     def __post_init__(self) -> None:
         _check_types(self, f"data set {self.id!r}", id=str, config=str | None, split=str, columns=list | None,
-                     weight=float | int | None, revision=str | None)  # fmt: skip
+                     weight=float | int | None, revision=str | None, domain=str | None)  # fmt: skip
         if self.weight is not None and not 0 < self.weight <= 1:
             raise ValueError(
                 f"`weight` of data set {self.id!r} is {self.weight}: it is the share of its rows to keep, in (0, 1]."
@@ -77,10 +80,6 @@ class DatasetMixtureConfig:
             raise ValueError("`dataset_mixture.datasets` is empty: name at least one data set.")
         if self.test_split_size is not None and not 0 < self.test_split_size < 1:
             raise ValueError(f"`test_split_size` is {self.test_split_size}: it is a share of the rows, in (0, 1).")
-        column_sets = {frozenset(entry.columns) for entry in self.datasets if entry.columns is not None}
-        if len(column_sets) > 1:
-            found = "; ".join(str(sorted(columns)) for columns in column_sets)
-            raise ValueError(f"Column names must be consistent across the data sets of a mixture. Found: {found}")
 
 
 def _build_mixture(value: Any) -> DatasetMixtureConfig:
@@ -139,7 +138,7 @@ class ScriptArguments(trl.ScriptArguments):
         default=None,
         metadata={
             "help": "Mixture of data sets (YAML only): {datasets: [{id, config, split, columns, weight, "
-            "revision}], seed, test_split_size}."
+            "revision, domain}], seed, test_split_size}."
         },
     )
     dataset_revision: str | None = field(

@@ -18,7 +18,7 @@ import datasets
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
-from open_r1.configs import DatasetMixtureConfig, ScriptArguments
+from open_r1.configs import DatasetConfig, DatasetMixtureConfig, ScriptArguments
 from open_r1.tasks import load_task
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ _HUB_FILE_PREFIX = "hf://"
 # Names under which TRL passes its own values to rewards, or which it takes for the conversation.
 _RESERVED_COLUMNS = {"messages", "prompts", "completions", "completion", "completion_ids", "trainer_state",
                      "log_extra", "log_metric"}  # fmt: skip
+_DOMAIN_COLUMN = "domain"  # `rewards.DOMAIN_COLUMN`, which this package can't import
 _SLICE = re.compile(r"(?P<split>[\w.\-/]+)\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\]")
 
 
@@ -158,21 +159,7 @@ def take_split(dataset: DatasetDict, split: str, name: str) -> Dataset:
 
 
 def _load_mixture(mixture: DatasetMixtureConfig, task_seed: int) -> DatasetDict:
-    parts = []
-    for entry in mixture.datasets:
-        rows = take_split(load_source(entry.id, entry.config, task_seed, entry.revision), entry.split, entry.id)
-        if entry.columns is not None:
-            require_columns(rows, entry.columns, f"data set {entry.id!r} of the mixture")
-            rows = rows.select_columns(entry.columns)
-        if entry.weight is not None:
-            rows = rows.shuffle(seed=mixture.seed).select(range(int(len(rows) * entry.weight)))
-        if len(rows) == 0:
-            raise ValueError(
-                f"The mixture takes no row of {entry.id!r} (split {entry.split!r}, weight {entry.weight}): raise the "
-                "weight or leave the data set out."
-            )
-        logger.info("Mixture: %d rows of %s.", len(rows), entry.id)
-        parts.append(rows)
+    parts = [_load_part(entry, mixture.seed, task_seed) for entry in mixture.datasets]
     try:
         combined = concatenate_datasets(parts).shuffle(seed=mixture.seed)
     except ValueError as error:
@@ -180,15 +167,48 @@ def _load_mixture(mixture: DatasetMixtureConfig, task_seed: int) -> DatasetDict:
         raise ValueError(f"The data sets of the mixture do not fit together ({error}). Columns: {columns}") from error
     for entry, part in zip(mixture.datasets, parts, strict=True):
         missing = sorted(set(combined.column_names) - set(part.column_names))
-        if missing:
-            logger.warning(
-                "Mixture: %s has no columns %s; they are null in its rows. Name the `columns` that all parts share.",
-                entry.id,
-                missing,
-            )
+        if missing:  # as it should be where rewards have domains; rows that lack what they need are dropped later
+            logger.info("Mixture: %s has no columns %s; they are null in its rows.", entry.id, missing)
     if mixture.test_split_size is None:
         return DatasetDict({"train": combined})
     return combined.train_test_split(test_size=mixture.test_split_size, seed=mixture.seed)
+
+
+def _load_part(entry: DatasetConfig, seed: int, task_seed: int) -> Dataset:
+    """Return the rows that a mixture takes of one data set."""
+    rows = take_split(load_source(entry.id, entry.config, task_seed, entry.revision), entry.split, entry.id)
+    if entry.columns is not None:
+        where = f"data set {entry.id!r} of the mixture (name only columns of its own; those of others are null)"
+        require_columns(rows, entry.columns, where)
+        rows = rows.select_columns(entry.columns)
+    if entry.domain is not None:
+        rows = _set_domain(rows, entry.domain, entry.id)
+    if entry.weight is not None:
+        rows = rows.shuffle(seed=seed).select(range(int(len(rows) * entry.weight)))
+    if len(rows) == 0:
+        raise ValueError(
+            f"The mixture takes no row of {entry.id!r} (split {entry.split!r}, weight {entry.weight}): raise the "
+            "weight or leave the data set out."
+        )
+    logger.info("Mixture: %d rows of %s.", len(rows), entry.id)
+    return rows
+
+
+def _set_domain(rows: Dataset, domain: str, name: str) -> Dataset:
+    """Return the rows with a column `domain` of this one value.
+
+    Raises:
+        ValueError: The rows already have such a column, with other values.
+    """
+    if _DOMAIN_COLUMN in rows.column_names:
+        others = sorted({str(found) for found in rows[_DOMAIN_COLUMN] if found not in (None, domain)})
+        if others:
+            raise ValueError(
+                f"The mixture gives {name!r} `domain: {domain}`, but its rows already have a column "
+                f"{_DOMAIN_COLUMN!r} with {others[:5]}: leave `domain` out, or take the column out by `columns`."
+            )
+        rows = rows.remove_columns(_DOMAIN_COLUMN)
+    return rows.add_column(_DOMAIN_COLUMN, [domain] * len(rows))
 
 
 def require_columns(dataset: Dataset, columns: list[str], where: str) -> None:
