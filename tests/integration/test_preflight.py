@@ -62,6 +62,14 @@ REFUSED = {
     "domain that no reward judges": (
         "grpo", {"dataset_name": "DOMAINS", "reward_funcs": ["accuracy"], "reward_domains": {"math": ["accuracy"]}},
         r"No reward judges the rows of split 'train' with domain 'chat' \(2 rows\): `reward_domains` has \['math'\]"),
+    "domain that no row is of": (
+        "grpo", {"dataset_name": "DOMAINS", "reward_funcs": ["accuracy", "format"],
+                 "reward_domains": {"maths": ["accuracy"]}},
+        r"'accuracy' judges no row of split 'train': .*gives it \['maths'\], and the rows have domain 'math' "
+        r"\(2 rows\), domain 'chat' \(2 rows\)\. Did you mean 'math'\?.*`domain: <name>`"),
+    "domain whose rows all lack their gold": (
+        "grpo", {"dataset_name": "DOMAINS", "reward_funcs": ["accuracy", "format"],
+                 "reward_domains": {"chat": ["accuracy"]}}, r"'accuracy' judges no row of split 'train'.*\['chat'\]"),
     "time limit of the verifier": (
         "grpo", {"reward_funcs": ["accuracy"], "verifier_timeout_s": 0}, r"verifier_timeout_s must be positive"),
     "benchmarks": ("grpo", {"benchmarks": ["math_500"]}, r"benchmarks.*do_eval"),
@@ -255,9 +263,17 @@ def test_row_may_lack_what_only_other_domains_need(weightless, tmp_path, caplog)
 
 
 def test_row_that_lacks_what_its_domain_needs_is_dropped(weightless, tmp_path, caplog):
-    train_with_domains(weightless, tmp_path, "accuracy", "format", chat=["accuracy"], math=["format"])
+    train_with_domains(weightless, tmp_path, "accuracy", "truncated", chat=["accuracy"], math=["accuracy"])
     assert "Dropped 2 of 4 rows of split 'train': one of ['solution']" in caplog.text
-    assert "No row of split 'train' is of the domains ['chat'] in `reward_domains`; there are ['math']" in caplog.text
+    assert "No row of split 'train' is of the domains ['chat'] in `reward_domains`; there are rows with domain " in (
+        caplog.text
+    )
+
+
+def test_domain_that_is_misspelt_for_one_of_many_is_a_warning_with_the_nearest(weightless, tmp_path, caplog):
+    train_with_domains(weightless, tmp_path, "accuracy", "format", math=["accuracy"], maths=["accuracy"])
+    assert "['maths'] in `reward_domains`; there are rows with domain 'math' (2 rows)" in caplog.text
+    assert "Did you mean 'math'?" in caplog.text
 
 
 def test_domain_that_only_general_rewards_judge_is_a_warning(weightless, tmp_path, caplog):

@@ -27,5 +27,5 @@ def prepare_prompts(
     rows = drop_null_rows(rows, [script_args.dataset_prompt_column], split)
     rows = to_conversations(rows, script_args, system_prompt)
     rows = drop_unjudgeable_rows(rows, script_args, split)
-    check_domains(rows, script_args, split)
+    check_domains(rows, script_args, split, is_training=purpose == "training")
     return drop_long_prompts(rows, tokenizer, max_prompt_tokens, split)
