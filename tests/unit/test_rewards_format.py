@@ -58,14 +58,14 @@ def test_format_reward(text: str, reward: float):
 def test_think_tag_opened_by_the_template_counts():
     completions = [message(GOOD.removeprefix("<think>\n")), message(GOOD)]
     assert format_reward(completions) == [0.0, 1.0]
-    assert format_reward(completions, context=PREFILLED) == [1.0, 1.0]
-    assert tag_count_reward(completions, context=PREFILLED) == [1.0, 1.0]
+    assert format_reward(completions, context=PREFILLED) == [1.0, 0.0]  # the second one opens it twice
+    assert tag_count_reward(completions, context=PREFILLED) == [1.0, 0.75]
 
 
 SOFT_FORMATS = [
     ("<think>" * 100_000, 0.0),
     ("<think></think><answer></answer>" * 30_000, 0.0),
-    ("<think>\x00\ud800</think><answer>\x00</answer>", 1.0),
+    ("<think>\x00\ud800</think><answer>4</answer>", 0.0),
     ("", 0.0),
     ("42", 0.0),
     ("<think> \n</think><answer>4</answer>", 0.0),
@@ -88,7 +88,7 @@ SOFT_FORMATS = [
 THINK_FORMATS = [
     ("<think>" * 100_000, 0.0),
     ("</think>" * 100_000, 0.0),
-    ("<think>\x00\ud800</think>\x00", 1.0),
+    ("<think>\x00\ud800</think>4", 0.0),
     ("", 0.0),
     ("42", 0.0),
     ("<think>2 + 2", 0.0),
@@ -125,10 +125,19 @@ def test_soft_layouts_count_in_what_the_template_opened(reward, rest: str, prefi
     context = RewardContext(completion_prefix=prefix)
     assert reward([message(rest)]) == [0.0]
     assert reward([message(rest)], context=context) == [1.0]
-    assert reward([message(prefix + rest)], context=context) == [1.0]
-    assert reward([message("<think>" + prefix + rest)], context=context) == [0.0]
+    assert reward([message(prefix + rest)], context=context) == [0.0]
     moved = {"role": "assistant", "reasoning_content": "2 + 2", "content": rest.partition("</think>")[2]}
     assert reward([[moved]], context=context) == [1.0]
+
+
+@pytest.mark.parametrize(
+    "unseen", ["", " \n", "\x00", "\u200b", "\ufeff\u2060", "\u3164", "\u2800", "\ufe0f", "\u00ad"]
+)
+def test_blocks_of_characters_that_nobody_sees_are_blank(unseen: str):
+    for reasoning, answer in ((unseen, "4"), ("2 + 2", unseen)):
+        layout = f"<think>\n{reasoning}\n</think>\n<answer>\n{answer}\n</answer>"
+        assert format_reward([layout]) == soft_format_reward([layout]) == [0.0]
+        assert think_format_reward([f"<think>{reasoning}</think>{answer}"]) == [0.0]
 
 
 def test_the_strict_layout_is_soft_too():
@@ -255,9 +264,9 @@ def test_completion_text(completion: object, text: str):
     assert completion_text(completion) == text
 
 
-def test_completion_text_adds_what_the_prompt_opened_once():
+def test_completion_text_adds_what_the_prompt_opened():
     assert completion_text("2 + 2", PREFILLED) == "<think>\n2 + 2"
-    assert completion_text("<think>\n2 + 2", PREFILLED) == "<think>\n2 + 2"
+    assert completion_text("<think>\n2 + 2", PREFILLED) == "<think>\n<think>\n2 + 2"
     moved = [{"role": "assistant", "reasoning_content": "2 + 2", "content": "4"}]
     assert completion_text(moved, PREFILLED) == "<think>\n2 + 2\n</think>\n4"
 

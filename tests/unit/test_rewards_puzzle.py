@@ -118,6 +118,8 @@ COUNTDOWN_TABLE = [
     (in_tags(RIGHT) + "\n", 0.0, 1.0, 2.0, 2.0),  # TinyZero reads the last line alone
     (in_tags(RIGHT) + "\n\n", 0.0, 1.0, 1.0, 2.0),
     (in_tags(f"\n{RIGHT}\n"), 0.0, 1.0, 1.0, 2.0),  # and Mini-R1 no answer with a line break
+    (f"<answer> <answer>\n<answer>{RIGHT}</answer>", 1.0, 1.0, 1.0, 1.0),
+    (f"<answer>\n</answer><answer>{RIGHT}</answer>", 1.0, 1.0, 1.0, 1.0),
     (in_tags(RIGHT, between=" "), 1.0, 1.0, 1.0, 2.0),  # nor a layout with a space for the line break
     (in_tags(RIGHT, between="\n\n"), 1.0, 1.0, 1.0, 2.0),
     (in_tags(RIGHT) + " Done.", 1.0, 1.0, 1.0, 1.0),
@@ -142,6 +144,15 @@ def test_countdown_as_published_and_robust(
     assert countdown(text, "tinyzero") == tiny
     assert countdown(text, "mini_r1", strict=True) == mini_strict
     assert countdown(text, "mini_r1") == mini
+
+
+@pytest.mark.parametrize("mode", ["tinyzero", "mini_r1"])
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("piece", ["<answer>", "<answer>\n", "</answer>\n", "<answer>\n</answer>", "\n"])
+def test_countdown_reads_a_long_text_in_linear_time(mode: str, strict: bool, piece: str):
+    start = time.process_time()
+    countdown(piece * 100_000 + "</answer>", mode, strict=strict)
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize("mode", ["tinyzero", "mini_r1"])

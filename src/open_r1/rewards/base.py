@@ -76,7 +76,7 @@ def completion_text(completion: Completion, context: RewardContext = DEFAULT_CON
         text = f"{THINK_OPEN}\n{body}{closing}{text}"
         if THINK_OPEN in context.completion_prefix:
             return text
-    return text if text.startswith(context.completion_prefix) else context.completion_prefix + text
+    return context.completion_prefix + text
 
 
 def completion_texts(completions: Sequence[Completion], context: RewardContext = DEFAULT_CONTEXT) -> list[str]:

@@ -2,7 +2,8 @@
 """Rewards for the layout of a completion: a think block, an answer block, visible steps.
 
 Different from upstream Open R1:
-1. `format_reward` takes exactly one think and one answer block, nothing after them, and neither may be blank.
+1. `format_reward` takes exactly one think and one answer block, nothing after them, and neither may be blank;
+   characters that nobody sees don't fill a block.
 2. `reasoning_steps_reward` counts numbered lines anywhere and every distinct marker once.
 All search is by `str.find` and anchored line patterns: linear in the text, whatever it holds.
 """
@@ -18,9 +19,9 @@ from open_r1.rewards.base import (
     THINK_OPEN,
     Completion,
     RewardContext,
-    completion_text,
     completion_texts,
 )
+from open_r1.rewards.prose import is_blank
 
 _TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 _TAGS_WITH_NEWLINES = (f"{THINK_OPEN}\n", f"\n{THINK_CLOSE}\n", f"\n{ANSWER_OPEN}\n", f"\n{ANSWER_CLOSE}")
@@ -54,7 +55,7 @@ def split_strict_format(text: str) -> tuple[str, str] | None:
         return None
     reasoning = text[len(_OPENING) : middle]
     answer = text[middle + len(_MIDDLE) : len(text) - len(_CLOSING)]
-    return (reasoning, answer) if reasoning.strip() and answer.strip() else None
+    return None if is_blank(reasoning) or is_blank(answer) else (reasoning, answer)
 
 
 def format_reward(
@@ -63,7 +64,8 @@ def format_reward(
     r"""Return 1.0 for a completion in the strict layout, else 0.0.
 
     The layout: `<think>`, reasoning, `</think>`, `<answer>`, answer, `</answer>`, each tag once and on a line of its
-    own, nothing before or after, neither part blank. A think tag that the template opens is counted in (`context`).
+    own, nothing before or after, neither part blank. A think tag that the template opens is counted in (`context`), so
+    that a completion that opens it again has two.
     Range {0, 1}; never None. Source: the format reward of DeepSeek-R1 (arXiv 2501.12948, section 2.2.2).
 
     >>> format_reward(["<think>\n2 + 2\n</think>\n<answer>\n4\n</answer>", "<think>Only thinking</think>"])
@@ -88,7 +90,7 @@ def split_soft_format(text: str) -> tuple[str, str] | None:
         return None
     reasoning = text[len(THINK_OPEN) : think_end].strip()
     answer = text[answer_start + len(ANSWER_OPEN) : len(text) - len(ANSWER_CLOSE)].strip()
-    return (reasoning, answer) if reasoning and answer else None
+    return None if is_blank(reasoning) or is_blank(answer) else (reasoning, answer)
 
 
 def soft_format_reward(
@@ -103,7 +105,7 @@ def soft_format_reward(
     >>> soft_format_reward(["<think>2 + 2</think> <answer>4</answer>", "<think>2 + 2</think> So <answer>4</answer>"])
     [1.0, 0.0]
     """
-    return [0.0 if split_soft_format(text) is None else 1.0 for text in _texts_from_think_tag(completions, context)]
+    return [0.0 if split_soft_format(text) is None else 1.0 for text in texts_from_think_tag(completions, context)]
 
 
 def think_format_reward(
@@ -118,7 +120,7 @@ def think_format_reward(
     >>> think_format_reward(["<think>\n2 + 2\n</think>\n\nIt is 4.", "<think>\n2 + 2\n</think>", "It is 4."])
     [1.0, 0.0, 0.0]
     """
-    return [1.0 if _is_think_format(text) else 0.0 for text in _texts_from_think_tag(completions, context)]
+    return [1.0 if _is_think_format(text) else 0.0 for text in texts_from_think_tag(completions, context)]
 
 
 def _is_think_format(text: str) -> bool:
@@ -127,14 +129,18 @@ def _is_think_format(text: str) -> bool:
         return False
     reasoning, _, answer = text.removeprefix(THINK_OPEN).partition(THINK_CLOSE)
     has_tags = ANSWER_OPEN in answer or ANSWER_CLOSE in answer
-    return bool(reasoning.strip()) and bool(answer.strip()) and not has_tags
+    return not (is_blank(reasoning) or is_blank(answer) or has_tags)
 
 
-def _texts_from_think_tag(completions: Sequence[Completion], context: RewardContext) -> list[str]:
-    """Return the texts without what the prompt says before the think tag it opens, such as "Let me think." """
+def texts_from_think_tag(completions: Sequence[Completion], context: RewardContext = DEFAULT_CONTEXT) -> list[str]:
+    r"""Return `completion_texts` without what the prompt says before the think tag it opens.
+
+    >>> texts_from_think_tag(["2 + 2"], RewardContext(completion_prefix="Let me think.\n<think>\n"))
+    ['<think>\n2 + 2']
+    """
     prefix = context.completion_prefix
-    said_before = prefix[: prefix.rfind(THINK_OPEN)] if THINK_OPEN in prefix else ""
-    return [completion_text(completion, context).removeprefix(said_before) for completion in completions]
+    said_before = prefix[: max(prefix.rfind(THINK_OPEN), 0)]
+    return [text.removeprefix(said_before) for text in completion_texts(completions, context)]
 
 
 def tag_count_reward(

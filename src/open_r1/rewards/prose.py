@@ -82,6 +82,8 @@ _MAX_SYMBOL_LETTERS = 4
 _FUNCTION_NAME = re.compile(
     r"(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|log|l[ng]|exp|mod|gcd|lcm|det|lim|max|min", re.IGNORECASE
 )
+# The braille pattern without dots is a symbol to Unicode, and empty to the eye.
+_INVISIBLE = regex.compile(r"[\s\p{Cc}\p{Cf}\p{Cs}\p{Default_Ignorable_Code_Point}\u2800]*+")
 _KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
 
 
@@ -97,6 +99,15 @@ def reasoning_of(text: str) -> str:
     reasoning = text[:end] if end >= 0 else text
     _, tag, inside = reasoning.partition(THINK_OPEN)
     return inside if tag else reasoning
+
+
+def is_blank(text: str) -> bool:
+    r"""Return whether a text shows nothing: white space, control characters and those that have no width.
+
+    >>> is_blank(" \n\u200b\x00"), is_blank("0")
+    (True, False)
+    """
+    return _INVISIBLE.fullmatch(text) is not None
 
 
 def without_fenced_code(text: str) -> str:

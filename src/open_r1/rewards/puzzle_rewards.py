@@ -26,7 +26,7 @@ from open_r1.rewards.base import (
     RewardContext,
     completion_texts,
 )
-from open_r1.rewards.format_rewards import split_soft_format
+from open_r1.rewards.format_rewards import split_soft_format, texts_from_think_tag
 from open_r1.tasks import countdown
 
 COUNTDOWN_MODES = ("tinyzero", "mini_r1")
@@ -85,15 +85,11 @@ def _last_line_answer(text: str) -> str | None:
 
 def _first_answer_in_a_line(text: str) -> str | None:
     """Return Mini-R1's answer: the first block without a line break."""
-    position = 0
-    while (start := text.find(ANSWER_OPEN, position)) >= 0:
-        end = text.find(ANSWER_CLOSE, start)
-        if end < 0:
-            return None
-        line_break = text.find("\n", start, end)
-        if line_break < 0:
-            return text[start + len(ANSWER_OPEN) : end].strip()
-        position = line_break  # a block that opens before it has it inside, too
+    for line in text.split("\n"):
+        _, opening, after = line.partition(ANSWER_OPEN)
+        answer, closing, _ = after.partition(ANSWER_CLOSE)
+        if opening and closing:
+            return answer.strip()
     return None
 
 
@@ -122,12 +118,6 @@ def _is_solution(answer: str, nums: Sequence[int], target: int, *, strict: bool)
             return False
         answer = expression
     return countdown.check(answer, nums, target)
-
-
-def _without_preface(texts: list[str], context: RewardContext) -> list[str]:
-    """Cut off what the generation prompt wrote before its think tag ("Let me solve this step by step.\n<think>")."""
-    preface = context.completion_prefix[: max(context.completion_prefix.rfind(THINK_OPEN), 0)]
-    return [text.removeprefix(preface) for text in texts]
 
 
 @dataclass(frozen=True)
@@ -168,7 +158,7 @@ class CountdownReward:
         log_metric: LogMetric | None = None,
         **kwargs: object,
     ) -> list[float | None]:
-        texts = _without_preface(completion_texts(completions, self.context), self.context)
+        texts = texts_from_think_tag(completions, self.context)
         targets = [None] * len(texts) if target is None else target
         numbers = [None] * len(texts) if nums is None else nums
         outcomes = [
@@ -240,7 +230,8 @@ def knights_knaves_reward(
 
     Layout: each of the four tags exactly once, in order; a think tag opened by the template counts (`context`). An
     answer can be read when "knight" and "knave" occur in it as often as there are people, and "<name> is a knight" or
-    "<name> is a knave" for each. None where `solution_text_format` is missing or names nobody.
+    "<name> is a knave" for each.
+    Range {-3, -1, -0.5, 3}; None where `solution_text_format` is missing or names nobody.
     Source: Logic-RL (arXiv 2502.14768; verl/utils/reward_score/kk.py).
 
     >>> text = "<think>\nNoah lies.\n</think>\n<answer>\n(1) Zoey is a knight\n(2) Noah is a knave\n</answer>"
