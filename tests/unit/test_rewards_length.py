@@ -114,7 +114,14 @@ def test_demystify_logs_verdicts():
     assert metrics["demystify_cosine_reward/right"] == 0.5
 
 
-@pytest.mark.parametrize(("options", "word"), [({"max_len": 16}, "max_len"), ({"max_penalty": 1.0}, "max_penalty")])
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"max_len": 16}, "^demystify_max_len must be above 16"),
+        ({"max_penalty": 1.0}, "^demystify_max_penalty is 1.0, .* must be 0 or negative"),
+        ({"ngram_size": 0}, "^demystify_n_grams must be at least 1"),
+    ],
+)
 def test_demystify_refuses(options: dict, word: str):
     with pytest.raises(ValueError, match=word):
         get_demystify_cosine_reward(**options)
@@ -147,7 +154,7 @@ def test_truncated_must_know_the_end_tokens():
 
 
 def test_truncated_refuses_a_bonus():
-    with pytest.raises(ValueError, match="should not be positive"):
+    with pytest.raises(ValueError, match=r"^truncated_penalty is 0.5, .* must be 0 or negative"):
         get_truncated_reward(0.5, EOS)
 
 

@@ -11,6 +11,7 @@ Different from upstream Open R1:
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,12 +22,12 @@ from open_r1.rewards.base import (
     LogMetric,
     RewardContext,
     completion_lengths,
-    completion_texts,
+    completion_text,
     group_slices,
     is_unscorable,
 )
 from open_r1.rewards.math_rewards import judge_answers
-from open_r1.rewards.repetition_rewards import check_repetition_options, repeated_share
+from open_r1.rewards.repetition_rewards import check_penalty, check_repetition_options, repeated_share
 
 # The published code takes a completion this close to the limit for one that was cut off.
 EXCEED_MARGIN_TOKENS = 16
@@ -67,8 +68,48 @@ def len_reward(
     return rewards
 
 
+@dataclass(frozen=True, kw_only=True)
+class _CosineReward(ABC):
+    """What the cosine rewards share: right and other answers get a value by length; abstentions pass through."""
+
+    context: RewardContext = DEFAULT_CONTEXT
+
+    __name__ = "cosine_reward"
+
+    def __call__(
+        self,
+        completions: Sequence[Completion],
+        solution: Sequence[object],
+        *,
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        log_extra: LogExtra | None = None,
+        log_metric: LogMetric | None = None,
+        **kwargs: object,
+    ) -> list[float | None]:
+        scores = judge_answers(self.__name__, completions, solution, self.context, log_extra, log_metric)
+        lengths = completion_lengths(completions, completion_ids)
+        ids = [None] * len(completions) if completion_ids is None else completion_ids
+        return [
+            score
+            if score is None or is_unscorable(score)
+            else self._value_of_row(completion, own, length, is_correct=score == 1.0)
+            for score, completion, own, length in zip(scores, completions, ids, lengths, strict=True)
+        ]
+
+    @abstractmethod
+    def _value_of_row(
+        self, completion: Completion, ids: Sequence[int] | None, length: int, *, is_correct: bool
+    ) -> float:
+        """Return the reward of one right or wrong row."""
+
+
+def _cosine_between(at_zero: float, at_end: float, progress: float) -> float:
+    """Return at_end + (at_zero - at_end) * (1 + cos(pi * progress)) / 2, for a progress from 0 to 1."""
+    return at_end + (at_zero - at_end) * (1 + math.cos(math.pi * progress)) / 2
+
+
 @dataclass(frozen=True)
-class CosineScaledReward:
+class CosineScaledReward(_CosineReward):
     """Return a reward that falls with length for right answers and rises with length for wrong ones.
 
     With progress = min(1, length / max_len) and c = (1 + cos(pi * progress)) / 2, which goes from 1 to 0:
@@ -84,7 +125,6 @@ class CosineScaledReward:
     min_value_correct: float = 0.5
     max_value_correct: float = 1.0
     max_len: int = 1000
-    context: RewardContext = DEFAULT_CONTEXT
 
     __name__ = "cosine_scaled_reward"
 
@@ -98,29 +138,17 @@ class CosineScaledReward:
             if low > high:
                 raise ValueError(f"min_value_{kind} ({low}) is above max_value_{kind} ({high}): exchange the two.")
 
-    def __call__(
-        self,
-        completions: Sequence[Completion],
-        solution: Sequence[object],
-        *,
-        completion_ids: Sequence[Sequence[int]] | None = None,
-        log_extra: LogExtra | None = None,
-        log_metric: LogMetric | None = None,
-        **kwargs: object,
-    ) -> list[float | None]:
-        scores = judge_answers(self.__name__, completions, solution, self.context, log_extra, log_metric)
-        lengths = completion_lengths(completions, completion_ids)
-        return [
-            score if score is None or is_unscorable(score) else self.value(length, is_correct=score == 1.0)
-            for score, length in zip(scores, lengths, strict=True)
-        ]
+    def _value_of_row(
+        self, completion: Completion, ids: Sequence[int] | None, length: int, *, is_correct: bool
+    ) -> float:
+        return self.value(length, is_correct=is_correct)
 
     def value(self, length: int, *, is_correct: bool) -> float:
         """Return the reward of a completion of this length."""
-        share = (1 + math.cos(math.pi * min(1.0, length / self.max_len))) / 2
+        progress = min(1.0, length / self.max_len)
         if is_correct:
-            return self.min_value_correct + (self.max_value_correct - self.min_value_correct) * share
-        return self.max_value_wrong + (self.min_value_wrong - self.max_value_wrong) * share
+            return _cosine_between(self.max_value_correct, self.min_value_correct, progress)
+        return _cosine_between(self.min_value_wrong, self.max_value_wrong, progress)
 
 
 def get_cosine_scaled_reward(
@@ -137,11 +165,13 @@ def get_cosine_scaled_reward(
     >>> [round(value, 3) for value in reward([r"\boxed{2}", r"\boxed{3}"], ["2", "2"], completion_ids=[[0] * 20] * 2)]
     [0.952, -0.952]
     """
-    return CosineScaledReward(min_value_wrong, max_value_wrong, min_value_correct, max_value_correct, max_len, context)
+    return CosineScaledReward(
+        min_value_wrong, max_value_wrong, min_value_correct, max_value_correct, max_len, context=context
+    )
 
 
 @dataclass(frozen=True)
-class DemystifyCosineReward:
+class DemystifyCosineReward(_CosineReward):
     """Return the cosine reward of Demystifying Long Chain-of-Thought Reasoning, with its two penalties.
 
     With c = (1 + cos(pi * length / max_len)) / 2, which goes from 1 to 0:
@@ -163,14 +193,13 @@ class DemystifyCosineReward:
     max_len: int = 14336
     ngram_size: int = 40
     max_penalty: float = -10.0
-    context: RewardContext = DEFAULT_CONTEXT
 
     __name__ = "demystify_cosine_reward"
 
     def __post_init__(self) -> None:
         if self.max_len <= EXCEED_MARGIN_TOKENS:
-            raise ValueError(f"max_len must be above {EXCEED_MARGIN_TOKENS}, got {self.max_len}")
-        check_repetition_options(self.ngram_size, self.max_penalty)
+            raise ValueError(f"demystify_max_len must be above {EXCEED_MARGIN_TOKENS}, got {self.max_len}.")
+        check_repetition_options(self.ngram_size, self.max_penalty, "demystify_")
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -180,38 +209,22 @@ class DemystifyCosineReward:
         lowest = min(*right, min(wrong) + self.max_penalty, self.exceed_length)
         return lowest, max(*right, *wrong, self.exceed_length)
 
-    def __call__(
-        self,
-        completions: Sequence[Completion],
-        solution: Sequence[object],
-        *,
-        completion_ids: Sequence[Sequence[int]] | None = None,
-        log_extra: LogExtra | None = None,
-        log_metric: LogMetric | None = None,
-        **kwargs: object,
-    ) -> list[float | None]:
-        texts = completion_texts(completions, self.context)
-        scores = judge_answers(self.__name__, completions, solution, self.context, log_extra, log_metric)
-        lengths = completion_lengths(completions, completion_ids)
-        rewards: list[float | None] = []
-        for row, (score, length) in enumerate(zip(scores, lengths, strict=True)):
-            if score is None or is_unscorable(score):
-                rewards.append(score)
-                continue
-            units = texts[row].split() if completion_ids is None else completion_ids[row]
-            share = 0.0 if score == 1.0 else repeated_share(units, self.ngram_size)
-            rewards.append(self.value(length, is_correct=score == 1.0, repeated=share))
-        return rewards
+    def _value_of_row(
+        self, completion: Completion, ids: Sequence[int] | None, length: int, *, is_correct: bool
+    ) -> float:
+        if is_correct:
+            return self.value(length, is_correct=True)
+        units = completion_text(completion, self.context).split() if ids is None else ids
+        return self.value(length, is_correct=False, repeated=repeated_share(units, self.ngram_size))
 
     def value(self, length: int, *, is_correct: bool, repeated: float = 0.0) -> float:
         """Return the reward of a completion of this length, of whose n-grams the share `repeated` said nothing new."""
         if length + EXCEED_MARGIN_TOKENS >= self.max_len:
             return self.exceed_length
-        share = (1 + math.cos(math.pi * length / self.max_len)) / 2
+        progress = length / self.max_len
         if is_correct:
-            return self.correct_at_max_len + (self.correct_at_zero - self.correct_at_max_len) * share
-        wrong = self.wrong_at_max_len + (self.wrong_at_zero - self.wrong_at_max_len) * share
-        return wrong + repeated * self.max_penalty
+            return _cosine_between(self.correct_at_zero, self.correct_at_max_len, progress)
+        return _cosine_between(self.wrong_at_zero, self.wrong_at_max_len, progress) + repeated * self.max_penalty
 
 
 def get_demystify_cosine_reward(
@@ -242,7 +255,7 @@ def get_demystify_cosine_reward(
         max_len,
         ngram_size,
         max_penalty,
-        context,
+        context=context,
     )
 
 
@@ -293,6 +306,8 @@ class TruncatedReward:
     TRL hands over the ids without padding and with the end token, from transformers and from vLLM alike. A completion
     that a stop *string* ended has none and counts as truncated; so does one without tokens.
     Range {penalty, 0}; never None.
+    Source: ours; DAPO (arXiv 2503.14476, section 3.4) and Demystifying Long Chain-of-Thought Reasoning (arXiv
+    2502.03373, section 4.2) punish such completions by their length.
     """
 
     penalty: float = -1.0
@@ -301,8 +316,7 @@ class TruncatedReward:
     __name__ = "truncated_reward"
 
     def __post_init__(self) -> None:
-        if self.penalty > 0:
-            raise ValueError(f"penalty {self.penalty} should not be positive")
+        check_penalty(self.penalty, "truncated_penalty")
         if not self.context.eos_token_ids:
             raise ValueError(
                 "truncated_reward must know which tokens end a completion: "

@@ -26,12 +26,23 @@ def repeated_share(units: Sequence[Hashable], ngram_size: int) -> float:
     return 1 - len(distinct) / num_ngrams
 
 
-def check_repetition_options(ngram_size: int, max_penalty: float) -> None:
-    """Raise a ValueError for a penalty that rewards, or an n-gram of nothing."""
-    if max_penalty > 0:
-        raise ValueError(f"max_penalty {max_penalty} should not be positive")
+def check_penalty(penalty: float, key: str) -> None:
+    """Raise a ValueError, which names the key of the recipe, for a penalty that rewards."""
+    if penalty > 0:
+        raise ValueError(f"{key} is {penalty}, but a penalty is added to the reward: it must be 0 or negative.")
+
+
+def check_repetition_options(ngram_size: int, max_penalty: float, prefix: str) -> None:
+    """Raise a ValueError for a penalty that rewards, or an n-gram of nothing.
+
+    Args:
+        ngram_size: Words or tokens of an n-gram.
+        max_penalty: What a completion that only repeats itself gets.
+        prefix: What the keys of the recipe have in front, such as "repetition_".
+    """
+    check_penalty(max_penalty, f"{prefix}max_penalty")
     if ngram_size < 1:
-        raise ValueError(f"ngram_size must be at least 1, got {ngram_size}")
+        raise ValueError(f"{prefix}n_grams must be at least 1, got {ngram_size}.")
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ class RepetitionPenaltyReward:
     __name__ = "repetition_penalty_reward"
 
     def __post_init__(self) -> None:
-        check_repetition_options(self.ngram_size, self.max_penalty)
+        check_repetition_options(self.ngram_size, self.max_penalty, "repetition_")
         _word_splitter(self.language)
 
     def __call__(self, completions: Sequence[Completion], **kwargs: object) -> list[float | None]:
@@ -86,7 +97,7 @@ class TokenRepetitionReward:
     __name__ = "token_repetition_reward"
 
     def __post_init__(self) -> None:
-        check_repetition_options(self.ngram_size, self.max_penalty)
+        check_repetition_options(self.ngram_size, self.max_penalty, "token_repetition_")
 
     def __call__(self, completion_ids: Sequence[Sequence[int]], **kwargs: object) -> list[float | None]:
         shares = [repeated_share(ids, self.ngram_size) for ids in completion_ids]
@@ -112,9 +123,7 @@ def _word_splitter(language: str) -> Callable[[str], list[str]]:
     try:
         import jieba  # noqa: F401
     except ImportError as error:
-        raise ValueError(
-            "Chinese text is segmented by jieba: install the extra `zh` (pip install -e '.[zh]')."
-        ) from error
+        raise ValueError("Chinese text is segmented by jieba: make install EXTRAS=zh.") from error
     return _split_chinese
 
 
