@@ -58,7 +58,68 @@ LOOSE_ANSWERS = [
     (r"x=2k\pi", r"x=2k\pi, k\in\mathbb{Z}", R),
 ]
 
+SYSTEMS = [
+    (r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", r"\begin{cases}x=1\\y=2\end{cases}", R),
+    (r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", "(1,2)", R),
+    (r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", "x=1, y=2", R),
+    ("x=1, y=2", r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", R),
+    ("(1,2)", r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", R),
+    (r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", "y=2, x=1", R),
+    (r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", "x=2, y=1", W),
+    (r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", "(2,1)", W),
+    (r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", "x=1", W),
+    (r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", "3", W),
+    (r"\begin{cases} x = 1, \\ y = 2. \end{cases}", "(1,2)", R),
+    ("(1,2)", r"\begin{cases} x = 1, \\ y = 2. \end{cases}", R),
+    ("x=1, y=2", r"\begin{aligned}x&=1\\y&=2\end{aligned}", R),
+    ("x=1, y=2", r"\begin{aligned}x&=1,\\[4pt] y&=2.\end{aligned}", R),
+    ("x=1, y=2", r"\left\{\begin{aligned}x&=1\\y&=2\end{aligned}\right.", R),
+    ("x=1, y=2", r"\left\{\begin{matrix}x=1\\y=2\end{matrix}\right.", R),
+    ("x=1, y=2", r"\begin{aligned}x&=1\\y&=3\end{aligned}", W),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\left(\begin{array}{c}1\\2\end{array}\right)", R),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\left(\begin{array}{cc}1&2\\3&4\end{array}\right)", R),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\left[\begin{array}{rr}1&2\\3&4\end{array}\right]", R),
+    (r"\left[\begin{array}{rr}1&2\\3&4\end{array}\right]", r"\begin{bmatrix}1&2\\[4pt]3&4\end{bmatrix}", R),
+    (r"\left[\begin{array}{rr}1&2\\3&4\end{array}\right]", r"\begin{bmatrix}1&3\\2&4\end{bmatrix}", W),
+    (
+        r"f(x)=\left\{\begin{array}{ll}x^2 & x>0 \\ 0 & x\le 0\end{array}\right.",
+        r"f(x)=\begin{cases}x^2 & x>0 \\ 0 & x\le 0\end{cases}",
+        R,
+    ),
+    (
+        r"\left\{\begin{array}{ll}x^2, & x>0 \\ 0, & x\le 0\end{array}\right.",
+        r"\begin{cases}x^2 & \text{if } x>0 \\ 0 & \text{if } x\le 0\end{cases}",
+        R,
+    ),
+    (r"\begin{cases}x^2 & x>0 \\ 0 & x\le 0\end{cases}", r"\begin{cases}0, & x\le 0 \\ x^2, & x>0\end{cases}", R),
+    (
+        r"\left\{\begin{array}{ll}x^2, & x>0 \\ 0, & x\le 0\end{array}\right.",
+        r"\begin{cases}x^2, & x>0 \\ 1, & x\le 0\end{cases}",
+        W,
+    ),
+    (
+        r"\left\{\begin{array}{ll}x^2, & x>0 \\ 0, & x\le 0\end{array}\right.",
+        r"\begin{cases}x^2, & x\ge0 \\ 0, & x< 0\end{cases}",
+        W,
+    ),
+    (r"\left\{\begin{array}{ll}x^2, & x>0 \\ 0, & x\le 0\end{array}\right.", "x^2", W),
+    (r"\left\{\begin{array}{l}x+y=3\\x-y=1\end{array}\right.", r"\begin{cases}x-y=1\\x+y=3\end{cases}", R),
+    (r"\left\{\begin{array}{l}x+y=3\\x-y=1\end{array}\right.", r"\begin{cases}x-y=3\\x+y=1\end{cases}", W),
+    (r"\begin{cases}x=1\\y=2\end{cases} \text{ or } \begin{cases}x=3\\y=4\end{cases}", "(1,2),(3,4)", R),
+    (
+        "(3,4),(1,2)",
+        r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right. , \left\{\begin{array}{l}x=3\\y=4\end{array}\right.",
+        R,
+    ),
+    (r"\begin{cases}x=1\\y=2\end{cases} \text{ or } \begin{cases}x=3\\y=4\end{cases}", "(1,4),(3,2)", W),
+    ("-1<x<3", r"\left\{\begin{array}{l}x>-1\\x<3\end{array}\right.", R),
+    ("7", r"\begin{aligned}x&=1\\y&=2\end{aligned}", W),
+    ("7", r"\begin{array}{l}7\\8\end{array}", W),
+    ("7", r"\begin{aligned}x&=3+4\\&=7\end{aligned}", R),
+    ("7", r"\begin{aligned}x&=3\\&=7\end{aligned}", W),
+]
 
-@pytest.mark.parametrize(("gold", "answer", "verdict"), [*LOOSE_ANSWERS])
+
+@pytest.mark.parametrize(("gold", "answer", "verdict"), [*LOOSE_ANSWERS, *SYSTEMS])
 def test_pairs(gold: str, answer: str, verdict: Verdict):
     assert verify(gold, rf"\boxed{{{answer}}}") is verdict

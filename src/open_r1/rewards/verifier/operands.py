@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 from fractions import Fraction
 
 from open_r1.rewards.verifier.cursor import Cursor, Node
-from open_r1.rewards.verifier.tokens import Token, UnreadableError
+from open_r1.rewards.verifier.systems import read_rows
+from open_r1.rewards.verifier.tokens import END, Token, UnreadableError
 from open_r1.rewards.verifier.vocabulary import (
     ACCENTS,
     ALL_FUNCTIONS,
@@ -15,7 +16,6 @@ from open_r1.rewards.verifier.vocabulary import (
     FUNCTIONS,
     GREEK,
     LISTED_FUNCTIONS,
-    MATRICES,
 )
 
 MAX_DEPTH = 40
@@ -110,10 +110,7 @@ class Operands(Cursor, ABC):
         """Read a LaTeX argument as a formula."""
         if self.at("{"):
             return self.bracketed()
-        inner = type(self)(self.argument_tokens())
-        tree = inner.items()
-        inner.expect_end()
-        return tree
+        return self.parse_inner(self.argument_tokens())
 
     def bracketed(self) -> Node:
         """Read from an opening bracket, brace or bar to its end."""
@@ -123,6 +120,7 @@ class Operands(Cursor, ABC):
             tree = self.sum()
             self.expect("|")
             self.open_bars -= 1
+            _refuse_matrix(tree)
             return ("call", "abs", (tree,))
         if opening not in ("(", "[", "{"):
             raise UnreadableError(f"unexpected {opening!r}")
@@ -153,6 +151,9 @@ class Operands(Cursor, ABC):
             if top in _DIFFERENTIALS and bottom[0] == "mul" and bottom[1] in _DIFFERENTIALS:
                 raise UnreadableError("a derivative")
             return ("div", top, bottom)
+        if name == "cis":
+            angle = self.function_argument()
+            return ("add", ("call", "cos", (angle,)), ("mul", ("constant", "i"), ("call", "sin", (angle,))))
         if name == "binom":
             return ("call", "binomial", self.two_arguments())
         if name == "sqrt":
@@ -165,6 +166,7 @@ class Operands(Cursor, ABC):
             closing, function = FENCES[name]
             tree = self.sum()
             self.expect(closing)
+            _refuse_matrix(tree)
             return ("call", function, (tree,))
         return self.collection(name)
 
@@ -235,44 +237,32 @@ class Operands(Cursor, ABC):
             return ("bracket", "(", ")", _items(tree))
         if name == "set{":
             return self.set()
-        if name == "begin:cases":
-            return self.cases()
-        if name.startswith("begin:") and name.removeprefix("begin:") in MATRICES:
-            rows, row = [], [self.sum()]
-            while self.at("&", "\\"):
-                if self.advance().text == "&":
-                    row.append(self.sum())
-                elif not self.at(f"end:{name.removeprefix('begin:')}"):
-                    rows.append(tuple(row))
-                    row = [self.sum()]
-            rows.append(tuple(row))
-            self.expect(f"end:{name.removeprefix('begin:')}")
-            return ("matrix", tuple(rows))
+        if name.startswith("begin:"):
+            return self.environment(name.removeprefix("begin:"))
         raise UnreadableError(f"unknown command {name!r}")
 
-    def cases(self) -> Node:
-        """Read a system of equations as all of them, and a function by cases as its rows."""
-        rows = [[self.case()]]
-        while self.at("&", "\\"):
-            is_same_row = self.advance().text == "&"
-            if self.at("end:cases"):
-                break
-            if is_same_row:
-                rows[-1].append(self.case())
-            else:
-                rows.append([self.case()])
-        self.expect("end:cases")
-        if all(len(row) == 1 for row in rows):
-            return ("both", tuple(row[0] for row in rows))
-        return ("matrix", tuple(tuple(row) for row in rows))
+    def environment(self, name: str) -> Node:
+        r"""Read from behind `\begin{...}` to its end."""
+        if name == "array" and self.at("{"):
+            self.argument_tokens()
+        start, depth = self.place, 1
+        while depth:
+            token = self.advance()
+            if token is END:
+                raise UnreadableError("an environment that never ends")
+            if token.kind == "command":
+                depth += token.text.startswith("begin:") - token.text.startswith("end:")
+        if self.tokens[self.place - 1].text != f"end:{name}":
+            raise UnreadableError("environments that don't match")
+        return read_rows(name.rstrip("*"), self.tokens[start : self.place - 1], self.parse_inner)
 
-    def case(self) -> Node:
-        while self.here.kind == "word" and self.here.text in ("if", "for", "when", "otherwise"):
-            word = self.advance().text
-            if word == "otherwise":
-                return ("word", word)
-        tree = self.items()
-        return ("both", tree[1]) if tree[0] == "list" and len(tree[1]) == 1 else tree
+    def parse_inner(self, tokens: list[Token]) -> Node:
+        """Return the tree of tokens that stand by themselves inside of these."""
+        inner = type(self)(tokens)
+        inner.depth = self.depth + 1
+        tree = inner.items()
+        inner.expect_end()
+        return tree
 
     def sign_of_set(self) -> str:
         r"""Read the sign in `\mathbb{Z}^+` or `\mathbb{R}^{*}`."""
@@ -288,6 +278,11 @@ class Operands(Cursor, ABC):
         if self.at("set}"):
             self.advance()
             return ("set", ())
+        if self.here.text.startswith("begin:"):
+            signs = [token.text for token in self.tokens if token.kind == "command"]
+            if signs.count("set{") > signs.count("set}"):
+                # The brace on the left of a system.
+                return self.atom()
         bars, self.open_bars = self.open_bars, 1
         tree = self.items()
         if self.at("|", ":"):
@@ -296,6 +291,11 @@ class Operands(Cursor, ABC):
         self.open_bars = bars
         self.expect("set}")
         return tree if tree[0] == "such_that" else ("set", _items(tree))
+
+
+def _refuse_matrix(tree: Node) -> None:
+    if tree[0] == "matrix":
+        raise UnreadableError("a determinant")
 
 
 def _items(tree: Node) -> tuple[Node, ...]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Splits an answer into its formula and its unit, percent sign or currency."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -63,12 +64,22 @@ def split_quantity(tokens: list[Token], *, unit_letters: str = "") -> Quantity:
 
 def _without_explanation(tokens: list[Token]) -> list[Token]:
     """Return what stands before "where k is an integer"."""
-    for place, token in enumerate(tokens):
+    for place, token in _outside_of_rows(tokens):
         if place and token.kind == "word" and token.text in ("for", "where"):
             # "5 for n = 1, 6 for n = 2" gives two values.
             has_cases = any(other.kind == "word" and other.text in _CASES for other in tokens[place + 1 :])
             return tokens if has_cases else tokens[:place]
     return tokens
+
+
+def _outside_of_rows(tokens: list[Token]) -> Iterator[tuple[int, Token]]:
+    """Return the tokens, with their places, that stand in no matrix and no system."""
+    depth = 0
+    for place, token in enumerate(tokens):
+        if token.kind == "command":
+            depth += token.text.startswith("begin:") - token.text.startswith("end:")
+        if depth == 0:
+            yield place, token
 
 
 def _check_nouns(tokens: list[Token]) -> None:
@@ -147,7 +158,7 @@ def _is_plain_number(tokens: list[Token]) -> bool:
 
 def _unit_start(tokens: list[Token], unit_letters: str) -> int:
     """Return where the unit begins: at the first word behind a value."""
-    for place, token in enumerate(tokens):
+    for place, token in _outside_of_rows(tokens):
         if place == 0:
             continue
         if token.kind == "word":

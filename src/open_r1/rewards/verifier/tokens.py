@@ -29,12 +29,12 @@ END = Token("end", "", False)
 _TOKEN = re.compile(
     rf"(?P<space>\s+)|(?P<number>[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
     rf"|{TEXT_OPEN}(?P<text>[^{TEXT_CLOSE}]*){TEXT_CLOSE}"
-    r"|\\begin\s*\{(?P<begin>[a-zA-Z]+)\}|\\end\s*\{(?P<end>[a-zA-Z]+)\}"
+    r"|\\begin\s*\{(?P<begin>[a-zA-Z]+\*?)\}|\\end\s*\{(?P<end>[a-zA-Z]+\*?)\}"
     r"|\\mathbb\s*(?:\{\s*(?P<set>[A-Z])\s*\}|(?P<bare_set>[A-Z]))"
     r"|\\(?P<command>[a-zA-Z]+|.)|(?P<letters>[A-Za-z]+)|(?P<foreign>[^\W\d_A-Za-z]+)|(?P<sign><=|>=|!=|\*\*|->|\|\||.)",
     re.DOTALL,
 )
-_EXPONENT_OF_TEN = re.compile(r"(?<![A-Za-z_])([0-9]\.?[0-9]*)[eE]([+-]?[0-9]+)(?![0-9.A-Za-z])")
+_EXPONENT_OF_TEN = re.compile(r"(?<![A-Za-z_0-9.])([0-9]++(?:\.[0-9]*+)?)[eE]([+-]?[0-9]+)(?![0-9.A-Za-z])")
 _ASCII_SIGNS = {"<=": "le", ">=": "ge", "!=": "ne", "**": "^"}
 _SHORT_WORDS = frozenset(
     ["no", "yes", "all", "not", "the", "none", "us", "any", "both", "odd", "even", "never", "true", "false"]
