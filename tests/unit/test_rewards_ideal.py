@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from open_r1.rewards import REWARDS, RewardContext, conflicting_layouts, ideal_completion, score_ideal
-from tests.unit.test_rewards_table import EOS, TASK_OF, arguments, puzzle_row
+from tests.unit.test_rewards_table import EOS, TASK_OF, arguments, bounds_of, puzzle_row
 
 PREFIXES = ["", "<think>\n", "<think>", "<thi"]
 
@@ -132,7 +132,7 @@ def test_ideal_completion_solves_the_puzzle(name: str, options: dict, beside: li
     script_args = arguments(name, *beside, **options)
     scores = score_ideal(script_args, puzzle_row(name), context)
     assert [score.name for score in scores if not score.is_reached] == []
-    assert scores[0].reward == scores[0].expected == REWARDS[name].bounds(script_args)[1]
+    assert scores[0].reward == scores[0].expected == bounds_of(name, script_args)[1]
 
 
 def test_puzzle_without_a_known_solution_proves_nothing():

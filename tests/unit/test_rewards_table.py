@@ -53,6 +53,30 @@ CONTEXT = RewardContext(eos_token_ids=(EOS,))
 TASK_OF = {"countdown": "countdown", "knights_knaves": "knights_knaves", "reasoning_gym": "reasoning_gym/chain_sum"}
 
 
+# Where it isn't 0 to 1.
+BOUNDS = {
+    "length": (-0.5, 0.5),
+    "soft_overlong_punishment": (-1.0, 0.0),
+    "knights_knaves": (-3.0, 3.0),
+}
+
+
+def bounds_of(name: str, script_args: SimpleNamespace) -> tuple[float, float]:
+    """Return the least and the greatest value of a reward with these arguments."""
+    if name == "cosine":
+        return script_args.cosine_min_value_wrong, script_args.cosine_max_value_correct
+    if name == "demystify_cosine":
+        worst = min(script_args.demystify_wrong_at_zero, script_args.demystify_exceed_length)
+        return worst + script_args.demystify_max_penalty, script_args.demystify_correct_at_zero
+    if name == "countdown":
+        return 0.0, 2.0 if script_args.countdown_mode == "mini_r1" else 1.0
+    penalties = {"repetition_penalty": "repetition_max_penalty", "truncated": "truncated_penalty"}
+    penalties["token_repetition"] = "token_repetition_max_penalty"
+    if name in penalties:
+        return vars(script_args)[penalties[name]], 0.0
+    return BOUNDS.get(name, (0.0, 1.0))
+
+
 def arguments(*names: str, **changes: object) -> SimpleNamespace:
     values = {
         "reward_funcs": list(names),
@@ -148,9 +172,9 @@ def test_built_reward_survives_pickling(name: str):
 
 
 @pytest.mark.parametrize("name", REWARDS)
-def test_values_stay_within_the_bounds_of_the_table(name: str):
+def test_values_stay_within_the_range_of_the_documents(name: str):
     script_args = arguments(name)
-    low, high = REWARDS[name].bounds(script_args)
+    low, high = bounds_of(name, script_args)
     row = {"solution": "42", **puzzle_row(name)}
     texts = ["", r"\boxed{42}", "so " * 3000, ideal_completion([name], row["solution"], script_args), "<think>\n" * 9]
     values = get_reward_funcs(script_args, CONTEXT)[0](

@@ -3,6 +3,8 @@
 
 import os
 import pickle
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -173,7 +175,25 @@ def test_code_that_does_not_load_says_why(tmp_path: Path, text: str, message: st
         assert caught.value.__cause__ is not None
 
 
-@pytest.mark.parametrize("results", [[1, 0.5], (True, None), np.array([0.5, 1.0]), [np.float32(0.5), float("nan")]])
+class Scalar:
+    """A number of some library's, such as a tensor without dimensions."""
+
+    def __float__(self) -> float:
+        return 0.5
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [1, 0.5],
+        (True, None),
+        np.array([0.5, 1.0]),
+        [np.float32(0.5), float("nan")],
+        [np.bool_(True), np.array(0.5)],
+        [Fraction(1, 2), Decimal("0.5")],
+        [Scalar(), None],
+    ],
+)
 def test_numbers_and_none_are_taken(code: Path, results: object):
     reward = load(f"{code}:gives")
     reward.function.__globals__["RESULTS"] = results
@@ -193,6 +213,10 @@ def test_numbers_and_none_are_taken(code: Path, results: object):
         ([[0.5], [1.0]], "the value of row 0 is \\[0.5\\] \\(list\\)"),
         ([0.5, float("inf")], "the value of row 1 is inf"),
         ([0.5, 1j], "the value of row 1 is 1j"),
+        ([0.5, b"1"], "the value of row 1 is b'1'"),
+        ([0.5, 10**400], "the value of row 1 is 1000"),
+        (np.ones((2, 3)), "the value of row 0 is array"),
+        ([0.5, np.float32("-inf")], "the value of row 1 is .*inf"),
     ],
 )
 def test_wrong_results_name_the_reward(code: Path, results: object, message: str):

@@ -12,6 +12,7 @@ from open_r1.rewards.by_name import (
     NAMES_THAT_RUN_PROGRAMS,
     get_reward_funcs,
     get_reward_spec,
+    is_user_function,
     names_for_domain,
     needed_columns,
     reward_domains_of,
@@ -24,7 +25,7 @@ from open_r1.rewards.format_rewards import (
     tag_count_reward,
     think_format_reward,
 )
-from open_r1.rewards.ideal import IdealScore, conflicting_layouts, ideal_completion, score_ideal
+from open_r1.rewards.ideal import IdealScore, conflicting_layouts, ideal_completion, ideal_of_row, score_ideal
 from open_r1.rewards.language_rewards import get_language_consistency_reward, get_readability_reward
 from open_r1.rewards.length_rewards import (
     get_cosine_scaled_reward,
@@ -72,7 +73,9 @@ __all__ = [
     "get_token_repetition_reward",
     "get_truncated_reward",
     "ideal_completion",
+    "ideal_of_row",
     "is_unscorable",
+    "is_user_function",
     "knights_knaves_reward",
     "len_reward",
     "names_for_domain",

@@ -12,6 +12,7 @@ Rewards that `reward_domains` lists judge the rows of their domains alone (`rout
 """
 
 import difflib
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,13 +24,14 @@ from open_r1.rewards.summary import SummaryOnlyReward
 from open_r1.rewards.table import REWARDS
 from open_r1.rewards.user import is_user_place, load_user_reward, reads_tokens, required_columns
 
+logger = logging.getLogger(__name__)
+
 # Names that recipes for programs use. They are known here so that the message says more than "unknown".
 NAMES_THAT_RUN_PROGRAMS = ("code", "binary_code", "ioi_code", "cf_code")
 
 LoadRewardModel = Callable[[str], Reward]
 
 _SUMMARY_ONLY = re.compile(r"summary_only\((.*)\)")
-_UNBOUNDED = (float("-inf"), float("inf"))
 
 
 def get_reward_spec(name: str, load_reward_model: LoadRewardModel | None = None) -> RewardSpec:
@@ -53,6 +55,12 @@ def get_reward_spec(name: str, load_reward_model: LoadRewardModel | None = None)
     if "/" in name:
         return _spec_of_model(name, load_reward_model)
     raise ValueError(_unknown(name))
+
+
+def is_user_function(name: str) -> bool:
+    """Whether a name means a function of the user's own, alone or in `summary_only`."""
+    match = _SUMMARY_ONLY.fullmatch(name)
+    return is_user_place(match[1].strip() if match else name)
 
 
 def _unknown(name: str) -> str:
@@ -81,7 +89,6 @@ def _spec_of_model(name: str, load_reward_model: LoadRewardModel | None) -> Rewa
 
     return RewardSpec(
         build=build,
-        bounds=lambda script_args: _UNBOUNDED,
         ideal=lambda script_args: None,
         ideal_reason="nothing is known of its values",
         is_external=True,
@@ -92,7 +99,6 @@ def _spec_of_user(place: str) -> RewardSpec:
     reward = load_user_reward(place)
     return RewardSpec(
         build=lambda script_args, context: reward,
-        bounds=lambda script_args: _UNBOUNDED,
         ideal=lambda script_args: None,
         ideal_reason="nothing is known of its values",
         columns=required_columns(reward.function),
@@ -176,6 +182,9 @@ def get_reward_funcs(
     rewards: list[Reward] = []
     for name, spec in zip(names, specs, strict=True):
         reward = spec.build(script_args, context or DEFAULT_CONTEXT)
+        warning = spec.no_effect(script_args, context or DEFAULT_CONTEXT)
+        if warning is not None:
+            logger.warning(warning)
         rewards.append(DomainReward(reward, tuple(domains[name])) if name in domains else reward)
     return _with_distinct_names(rewards)
 

@@ -91,6 +91,20 @@ def ideal_completion(
     return text[shared:]
 
 
+def ideal_of_row(script_args: RewardArguments, row: Mapping[str, object], context: RewardContext | None = None) -> str:
+    """Return `ideal_completion` for a dataset row and the rewards that judge rows of its domain."""
+    names = names_for_domain(script_args, row.get(DOMAIN_COLUMN))
+    answers = [answer for name in names if (answer := _answer_of(row, get_reward_spec(name))) is not None]
+    language = row.get("language")
+    return ideal_completion(
+        names,
+        answers[0] if answers else row.get("solution"),
+        script_args,
+        context,
+        language=language if isinstance(language, str) else None,
+    )
+
+
 def score_ideal(
     script_args: RewardArguments, row: Mapping[str, object], context: RewardContext | None = None
 ) -> list[IdealScore]:
@@ -108,15 +122,7 @@ def score_ideal(
         missing = [column for column in spec.columns if column not in row]
         if missing:
             raise ValueError(f"The reward {name!r} needs the column {missing[0]!r}; the data has: {', '.join(row)}.")
-    answers = [answer for spec in specs.values() if (answer := _answer_of(row, spec)) is not None]
-    language = row.get("language")
-    completion = ideal_completion(
-        list(specs),
-        answers[0] if answers else row.get("solution"),
-        script_args,
-        context,
-        language=language if isinstance(language, str) else None,
-    )
+    completion = ideal_of_row(script_args, row, context)
     columns = {column: [value] for column, value in row.items() if column not in _NAMES_OF_TRL}
     columns |= {"completions": [completion], "completion_ids": [list(context.eos_token_ids[:1])]}
     return [_score(name, spec, script_args, context, row, columns) for name, spec in specs.items()]

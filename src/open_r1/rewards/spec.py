@@ -118,7 +118,6 @@ class RewardSpec:
 
     Attributes:
         build: Makes the reward from the script arguments and the context.
-        bounds: Least and greatest value, from the script arguments.
         ideal: The least it must give the ideal completion, or None where that proves nothing.
         ideal_reason: Why.
         columns: Dataset columns it can't do without.
@@ -128,11 +127,11 @@ class RewardSpec:
         layouts: What it accepts, from the script arguments.
         answer_columns: Columns of which the first one there holds a right answer, for a reward that judges answers.
         wants_plain_answer: Whether the answer must stand in its block without a box.
+        no_effect: Says which setting does nothing in this run and why, or None; the log warns of it.
         is_external: Whether its code or weights come from outside the table: nothing is known of its values.
     """
 
     build: Callable[[RewardArguments, RewardContext], Reward]
-    bounds: Callable[[RewardArguments], tuple[float, float]]
     ideal: Callable[[RewardArguments], float | None]
     ideal_reason: str
     columns: tuple[str, ...] = ()
@@ -142,4 +141,5 @@ class RewardSpec:
     layouts: Callable[[RewardArguments], tuple[Layout, ...]] = lambda script_args: ANY_LAYOUT
     answer_columns: tuple[str, ...] = ()
     wants_plain_answer: bool = False
+    no_effect: Callable[[RewardArguments, RewardContext], str | None] = lambda script_args, context: None
     is_external: bool = False

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of rewards by the name they have in a recipe, and how each is built from the script arguments."""
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, update_wrapper
 from typing import TypeVar
 
-from open_r1.rewards.base import DEFAULT_CONTEXT, Reward, RewardContext
+from open_r1.rewards.base import Reward, RewardContext
 from open_r1.rewards.code_rewards import get_code_format_reward
 from open_r1.rewards.format_rewards import (
     format_reward,
@@ -34,7 +33,6 @@ from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward, ge
 from open_r1.rewards.spec import ANY_TAGS, Layout, RewardArguments, RewardSpec
 from open_r1.tasks.reasoning_gym_bridge import require_library
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -71,15 +69,6 @@ def _build_cosine(script_args: RewardArguments, context: RewardContext) -> Rewar
 
 
 def _build_demystify_cosine(script_args: RewardArguments, context: RewardContext) -> DemystifyCosineReward:
-    limit, longest = script_args.demystify_max_len - EXCEED_MARGIN_TOKENS, context.max_completion_length
-    if longest is not None and longest < limit:
-        logger.warning(
-            "demystify_exceed_length has no effect: it starts at demystify_max_len - %d = %d tokens, but completions "
-            "end at max_completion_length = %d. Set demystify_max_len to that value.",
-            EXCEED_MARGIN_TOKENS,
-            limit,
-            longest,
-        )
     return get_demystify_cosine_reward(
         correct_at_zero=script_args.demystify_correct_at_zero,
         correct_at_max_len=script_args.demystify_correct_at_max_len,
@@ -103,15 +92,29 @@ def _build_repetition_penalty(script_args: RewardArguments, context: RewardConte
 
 
 def _build_soft_overlong_punishment(script_args: RewardArguments, context: RewardContext) -> Reward:
-    limit, cache = script_args.max_completion_len, script_args.soft_punish_cache
-    if context.max_completion_length is not None and context.max_completion_length <= limit - cache:
-        logger.warning(
-            "soft_overlong_punishment has no effect: it starts beyond max_completion_len - soft_punish_cache = %d "
-            "tokens, but completions end at max_completion_length = %d. Set max_completion_len to that value.",
-            limit - cache,
-            context.max_completion_length,
-        )
-    return get_soft_overlong_punishment(max_completion_len=limit, soft_punish_cache=cache)
+    return get_soft_overlong_punishment(
+        max_completion_len=script_args.max_completion_len, soft_punish_cache=script_args.soft_punish_cache
+    )
+
+
+def _no_exceed_length(script_args: RewardArguments, context: RewardContext) -> str | None:
+    limit, longest = script_args.demystify_max_len - EXCEED_MARGIN_TOKENS, context.max_completion_length
+    if longest is None or longest >= limit:
+        return None
+    return (
+        f"demystify_exceed_length has no effect: it starts at demystify_max_len - {EXCEED_MARGIN_TOKENS} = {limit} "
+        f"tokens, but completions end at max_completion_length = {longest}. Set demystify_max_len to that value."
+    )
+
+
+def _no_overlong_punishment(script_args: RewardArguments, context: RewardContext) -> str | None:
+    start, longest = script_args.max_completion_len - script_args.soft_punish_cache, context.max_completion_length
+    if longest is None or longest > start:
+        return None
+    return (
+        f"soft_overlong_punishment has no effect: it starts beyond max_completion_len - soft_punish_cache = {start} "
+        f"tokens, but completions end at max_completion_length = {longest}. Set max_completion_len to that value."
+    )
 
 
 def _build_reasoning_gym(script_args: RewardArguments, context: RewardContext) -> Reward:
@@ -132,7 +135,6 @@ _NO_LAYOUT = "depends on length or wording alone, which no template can put out 
 REWARDS: dict[str, RewardSpec] = {
     "accuracy": RewardSpec(
         build=_with_verifier(accuracy_reward),
-        bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason="the answer is the solution itself",
         columns=("solution",),
@@ -140,27 +142,23 @@ REWARDS: dict[str, RewardSpec] = {
     ),
     "format": RewardSpec(
         build=_with_context(format_reward),
-        bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=_RIGHT_LAYOUT,
         layouts=_constant((Layout.TAGS_ON_LINES,)),
     ),
     "tag_count": RewardSpec(
         build=_with_context(tag_count_reward),
-        bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=_RIGHT_LAYOUT,
         layouts=_constant((Layout.TAGS_ON_LINES,)),
     ),
     "reasoning_steps": RewardSpec(
         build=_with_context(reasoning_steps_reward),
-        bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason="the reasoning has three marked steps",
     ),
     "length": RewardSpec(
         build=_with_verifier(len_reward),
-        bounds=_constant((-0.5, 0.5)),
         ideal=_constant(None),
         ideal_reason="compares the completions of a group",
         columns=("solution",),
@@ -170,7 +168,6 @@ REWARDS: dict[str, RewardSpec] = {
     ),
     "cosine": RewardSpec(
         build=_build_cosine,
-        bounds=lambda script_args: (script_args.cosine_min_value_wrong, script_args.cosine_max_value_correct),
         ideal=lambda script_args: script_args.cosine_min_value_correct,
         ideal_reason="the answer is right, whatever its length",
         columns=("solution",),
@@ -179,43 +176,39 @@ REWARDS: dict[str, RewardSpec] = {
     ),
     "demystify_cosine": RewardSpec(
         build=_build_demystify_cosine,
-        bounds=lambda script_args: _build_demystify_cosine(script_args, DEFAULT_CONTEXT).bounds,
         ideal=lambda script_args: min(script_args.demystify_correct_at_zero, script_args.demystify_correct_at_max_len),
         ideal_reason="the answer is right, whatever its length",
         columns=("solution",),
         answer_columns=("solution",),
         reads_tokens=True,
+        no_effect=_no_exceed_length,
     ),
     "repetition_penalty": RewardSpec(
         build=_build_repetition_penalty,
-        bounds=lambda script_args: (script_args.repetition_max_penalty, 0.0),
         ideal=_constant(None),
         ideal_reason=_NO_LAYOUT,
     ),
     "code_format": RewardSpec(
         build=lambda script_args, context: get_code_format_reward(script_args.code_language, context),
-        bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=f"{_RIGHT_LAYOUT}, with a program in the answer",
         layouts=_constant((Layout.TAGS_ON_LINES,)),
     ),
     "soft_overlong_punishment": RewardSpec(
         build=_build_soft_overlong_punishment,
-        bounds=_constant((-1.0, 0.0)),
         ideal=_constant(None),
         ideal_reason=_NO_LAYOUT,
         reads_tokens=True,
+        no_effect=_no_overlong_punishment,
     ),
     "soft_format": RewardSpec(
         build=_with_context(soft_format_reward),
-        bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=_RIGHT_LAYOUT,
         layouts=_constant(ANY_TAGS),
     ),
     "think_format": RewardSpec(
         build=_with_context(think_format_reward),
-        bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason=_RIGHT_LAYOUT,
         layouts=_constant((Layout.NO_TAGS,)),
@@ -225,26 +218,22 @@ REWARDS: dict[str, RewardSpec] = {
             ngram_size=script_args.token_repetition_n_grams,
             max_penalty=script_args.token_repetition_max_penalty,
         ),
-        bounds=lambda script_args: (script_args.token_repetition_max_penalty, 0.0),
         ideal=_constant(None),
         ideal_reason=_NO_LAYOUT,
         reads_tokens=True,
     ),
     "language_consistency": RewardSpec(
         build=lambda script_args, context: get_language_consistency_reward(script_args.target_language, context),
-        bounds=_constant((0.0, 1.0)),
         ideal=_constant(None),
         ideal_reason=_NO_LAYOUT,
     ),
     "readability": RewardSpec(
         build=lambda script_args, context: get_readability_reward(script_args.max_paragraph_chars, context),
-        bounds=_constant((0.0, 1.0)),
         ideal=_constant(None),
         ideal_reason=_NO_LAYOUT,
     ),
     "truncated": RewardSpec(
         build=lambda script_args, context: get_truncated_reward(script_args.truncated_penalty, context),
-        bounds=lambda script_args: (script_args.truncated_penalty, 0.0),
         ideal=_constant(None),
         ideal_reason=_NO_LAYOUT,
         reads_tokens=True,
@@ -253,7 +242,6 @@ REWARDS: dict[str, RewardSpec] = {
         build=lambda script_args, context: get_countdown_reward(
             script_args.countdown_mode, strict=script_args.countdown_strict, context=context
         ),
-        bounds=lambda script_args: (0.0, _countdown_maximum(script_args)),
         ideal=_countdown_maximum,
         ideal_reason="the expression is the solution of the row",
         columns=("nums", "target"),
@@ -264,7 +252,6 @@ REWARDS: dict[str, RewardSpec] = {
     ),
     "knights_knaves": RewardSpec(
         build=_with_context(knights_knaves_reward),
-        bounds=_constant((-3.0, 3.0)),
         ideal=_constant(3.0),
         ideal_reason="everybody is what the solution says",
         columns=("solution_text_format",),
@@ -275,7 +262,6 @@ REWARDS: dict[str, RewardSpec] = {
     ),
     "reasoning_gym": RewardSpec(
         build=_build_reasoning_gym,
-        bounds=_constant((0.0, 1.0)),
         ideal=_constant(1.0),
         ideal_reason="the answer is the solution of the row",
         columns=("reasoning_gym_entry",),

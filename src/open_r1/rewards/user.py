@@ -10,7 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import numbers
+import math
 import os
 import sys
 import threading
@@ -31,7 +31,8 @@ _GIVEN_BY_TRAINER = ("prompts", "completions", "completion_ids", "trainer_state"
 class UserReward:
     """A function of the user's, loaded from its place and with its results checked.
 
-    Range: any finite number; None where the function says so, NaN for a row that it failed to judge (`UNSCORABLE`).
+    Range: any finite number, of any type that `float()` takes (numpy, tensors); None where the function says so, NaN
+    for a row that it failed to judge (`UNSCORABLE`).
     Pickled by its place, so a copy in another process loads the code there.
     """
 
@@ -64,11 +65,22 @@ class UserReward:
             raise TypeError(f"{wanted}, got {values!r:.200}.") from error
         if len(found) != num_rows:
             raise ValueError(f"{wanted}, got {len(found)} values.")
-        for row, value in enumerate(found):
-            is_number = isinstance(value, numbers.Real) and abs(float(value)) != float("inf")
-            if value is not None and not is_number:
+        numbers = [None if value is None else _as_number(value) for value in found]
+        for row, (value, number) in enumerate(zip(found, numbers, strict=True)):
+            if value is not None and number is None:
                 raise TypeError(f"{wanted}, but the value of row {row} is {value!r:.200} ({type(value).__name__}).")
-        return [None if value is None else float(value) for value in found]
+        return numbers
+
+
+def _as_number(value: Any) -> float | None:
+    """Return a value that is one number, in whatever library's type, as a float; None for any other, and infinity."""
+    if isinstance(value, str | bytes | bytearray):  # float() would read them
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one: a tensor of several numbers
+        return None
+    return None if math.isinf(number) else number
 
 
 def is_user_place(name: str) -> bool:
