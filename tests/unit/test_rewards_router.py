@@ -43,6 +43,18 @@ def test_rows_of_other_domains_are_not_judged():
     assert result.values == [None, 0.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({}, r"seen_reward judges rows of \['a'\]: pass the column 'domain'"),
+        ({"domain": ["a"]}, r"seen_reward: 2 completions, but 1 values in the column 'domain'"),
+    ],
+)
+def test_column_of_the_domains_must_be_there(columns: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        call(DomainReward(seen_reward, ("a",)), completions=["1", "2"], **columns)
+
+
 def test_every_column_is_cut_to_the_rows_of_the_domain():
     state = SimpleNamespace(global_step=3)
     result = call(

@@ -8,6 +8,7 @@ import pytest
 from open_r1.rewards import (
     RewardContext,
     accuracy_reward,
+    format_reward,
     get_cosine_scaled_reward,
     get_repetition_penalty_reward,
     get_soft_overlong_punishment,
@@ -229,3 +230,16 @@ def test_token_repetition_reads_no_text():
 def test_token_repetition_refuses(options: dict, key: str):
     with pytest.raises(ValueError, match=f"^token_repetition_{key} "):
         get_token_repetition_reward(**options)
+
+
+@pytest.mark.parametrize("completion", [None, 3, {"role": "assistant", "content": "x"}])
+@pytest.mark.parametrize("reward", [format_reward, accuracy_reward])
+def test_what_is_no_completion_is_named(reward, completion):
+    with pytest.raises(ValueError, match="A completion must be text or a list of messages, got"):
+        reward([completion], solution=["1"])
+
+
+@pytest.mark.parametrize("reward", [accuracy_reward, len_reward])
+def test_columns_of_another_length_are_named_with_both_counts(reward):
+    with pytest.raises(ValueError, match=r"_reward: 1 completions, but 2 values in the column 'solution'"):
+        reward(["x"], solution=["1", "2"])

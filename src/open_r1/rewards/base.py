@@ -66,6 +66,8 @@ def completion_text(completion: Completion, context: RewardContext = DEFAULT_CON
     """
     if isinstance(completion, str):
         text, reasoning = completion, ""
+    elif not isinstance(completion, Sequence):
+        raise ValueError(f"A completion must be text or a list of messages, got {completion!r:.100}.")
     else:
         message = _last_assistant_message(completion)
         text = _content_text(message.get("content"))
@@ -107,6 +109,13 @@ def completion_lengths(
     if completion_ids is None:
         return [len(completion_text(completion)) for completion in completions]
     return [len(ids) for _, ids in zip(completions, completion_ids, strict=True)]
+
+
+def require_rows(name: str, num_rows: int, **columns: Sequence[object]) -> None:
+    """Raise a ValueError that names the column whose number of values isn't that of the completions."""
+    for column, values in columns.items():
+        if len(values) != num_rows:
+            raise ValueError(f"{name}: {num_rows} completions, but {len(values)} values in the column {column!r}.")
 
 
 def group_slices(

@@ -9,7 +9,15 @@ Different from upstream Open R1 (see `verifier` and `verifier.answer_extraction`
 
 from collections.abc import Sequence
 
-from open_r1.rewards.base import DEFAULT_CONTEXT, Completion, LogExtra, LogMetric, RewardContext, completion_texts
+from open_r1.rewards.base import (
+    DEFAULT_CONTEXT,
+    Completion,
+    LogExtra,
+    LogMetric,
+    RewardContext,
+    completion_texts,
+    require_rows,
+)
 from open_r1.rewards.verifier import log_verdicts, reward_of, verify_all
 
 
@@ -26,6 +34,7 @@ def judge_answers(
     None where the solution can't be parsed, NaN (`UNSCORABLE`) where our workers were lost, counted as `<name>/lost`.
     An answer may take `context.verifier_timeout_s` seconds.
     """
+    require_rows(name, len(completions), solution=solution)
     verdicts = verify_all(solution, completion_texts(completions, context), timeout_s=context.verifier_timeout_s)
     log_verdicts(name, verdicts, log_extra, log_metric)
     return [reward_of(verdict) for verdict in verdicts]

@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from open_r1.rewards.base import Completion, LogExtra, LogMetric, Reward
+from open_r1.rewards.base import Completion, LogExtra, LogMetric, Reward, require_rows
 
 DOMAIN_COLUMN = "domain"
 
@@ -34,12 +34,17 @@ class DomainReward:
         self,
         completions: Sequence[Completion],
         *,
-        domain: Sequence[object],
+        domain: Sequence[object] | None = None,
         log_extra: LogExtra | None = None,
         log_metric: LogMetric | None = None,
         **columns: object,
     ) -> list[float | None]:
         num_rows = len(completions)
+        if domain is None:
+            raise ValueError(
+                f"{self.__name__} judges rows of {list(self.domains)}: pass the column {DOMAIN_COLUMN!r}."
+            )
+        require_rows(self.__name__, num_rows, domain=domain)
         rows = [row for row, name in enumerate(domain) if name in self.domains]
         columns_here: dict[str, list] = {}
         values: list[float | None] = []
