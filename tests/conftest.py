@@ -14,6 +14,7 @@ _CACHE = tempfile.mkdtemp(prefix="open_r1_tests_")
 # Libraries read these when they are imported, so before any test module is.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_CACHE"] = _CACHE
+os.environ["OPEN_R1_CACHE"] = _CACHE
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -29,12 +29,13 @@ def test_train_and_test_are_disjoint_over_seeds_and_without_repetition(gcd):
     assert len(set(train)) > 390  # neighbouring seeds share no items
 
 
-def test_rows_are_those_of_any_other_process_and_of_several(monkeypatch):
+def test_rows_are_those_of_any_other_process_and_of_several(monkeypatch, tmp_path):
     # This task draws from sets of strings: without fixed hashing each process would make other rows.
     config = "num_train=20,num_test=3"
     rows = load_task("reasoning_gym/ransom_note", config)
     monkeypatch.setattr(reasoning_gym_bridge, "SLOW_TASKS", {"ransom_note"})
     monkeypatch.setattr(reasoning_gym_bridge.os, "cpu_count", lambda: 3)
+    monkeypatch.setenv("OPEN_R1_CACHE", str(tmp_path))
     assert load_task("reasoning_gym/ransom_note", config) == rows
 
 
@@ -54,6 +55,31 @@ def test_a_task_that_runs_out_of_questions_says_so(caplog):
     rows = load_task("reasoning_gym/coin_flip", "num_train=2000,num_test=10,min_trials=3,max_trials=4")
     assert 10 < len(rows["train"]) < 2000
     assert f"only {len(rows['train'])} different rows for its train split" in caplog.text
+
+
+def test_a_second_load_reads_the_rows_from_disk_and_other_options_make_them_anew(monkeypatch, tmp_path):
+    monkeypatch.setenv("OPEN_R1_CACHE", str(tmp_path))
+    rows = load_task("reasoning_gym/gcd", "num_train=9,num_test=2")
+    with monkeypatch.context() as without_workers:
+        without_workers.setattr(reasoning_gym_bridge, "generate_items", lambda *order: iter(()))
+        assert load_task("reasoning_gym/gcd", "num_test=2,num_train=9") == rows
+    others = [
+        ("num_train=9,num_test=2,max_value=999", 0),
+        ("num_train=9,num_test=2", 1),
+        ("num_train=8,num_test=2", 0),
+    ]
+    for config, seed in others:
+        assert load_task("reasoning_gym/gcd", config, seed) != rows
+    assert len(list(tmp_path.rglob("*.json.gz"))) == 4
+
+
+def test_a_bar_shows_the_progress_of_slow_rows_only(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("OPEN_R1_CACHE", str(tmp_path))
+    load_task("reasoning_gym/gcd", "num_train=9,num_test=2")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(reasoning_gym_bridge, "PROGRESS_DELAY_S", 0)
+    load_task("reasoning_gym/gcd", "num_train=9,num_test=3")
+    assert "tasks/reasoning_gym/gcd: 100%" in capsys.readouterr().err
 
 
 def test_a_recipe_names_a_task_of_the_library_like_any_data_set():

@@ -46,6 +46,15 @@ def test_an_unknown_task_is_refused_with_the_list(name):
         load_task(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("running_sum", "running_sums"), ("chain_sum", "reasoning_gym/chain_sum"), ("count-down", "countdown")],
+)
+def test_an_unknown_task_is_refused_with_the_nearest(name: str, meant: str):
+    with pytest.raises(ValueError, match=f"Did you mean .*{meant}"):
+        load_task(name)
+
+
 @pytest.mark.parametrize("config", ["", "default", "RL", "test"])
 def test_an_unknown_config_is_refused_with_the_list(config):
     with pytest.raises(ValueError, match="base, zero_base, cold_start, rl"):

@@ -12,9 +12,10 @@ from reasoning_gym.factory import DATASETS
 
 from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
 from open_r1.tasks import list_tasks, load_task, reasoning_gym_bridge
-from open_r1.tasks.reasoning_gym_bridge import dump_json, load_json, score_answer
+from open_r1.tasks.reasoning_gym_bridge import score_answer
 from open_r1.tasks.reasoning_gym_guards import may_be_scored
 from open_r1.tasks.reasoning_gym_worker import make_items
+from open_r1.tasks.tagged_json import dump_json, load_json
 
 NO_KNOWN_SOLUTION = {"boxnet", "rush_hour"}
 THAT_EVALUATE = ("binary_matrix", "n_queens", "spiral_matrix", "string_insertion")

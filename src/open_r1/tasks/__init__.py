@@ -5,9 +5,11 @@ A recipe names a task as a data set: `dataset_name: tasks/running_sums`, `datase
 A task is a function `load(config, seed) -> {split: rows}`; to add one, write its module and put it in TASKS.
 
 `running_sums` the demo · `countdown` and `knights_knaves` our own puzzles · `reasoning_gym/<name>` the library's, by
-`reasoning_gym_bridge`, with its `_guards` and its `_worker` · `options`, `arithmetic` what they share.
+`reasoning_gym_bridge`, with its `_guards` and its `_worker` · `row_cache` keeps the library's rows on disk, and
+`tagged_json` their metadata · `options` reads a config · `arithmetic` and `formulas` read what a model computes.
 """
 
+import difflib
 from collections.abc import Callable
 
 from open_r1.tasks import countdown, knights_knaves, reasoning_gym_bridge, running_sums
@@ -43,8 +45,11 @@ def load_task(name: str, config: str | None = None, seed: int = 0) -> dict[str, 
     if name.startswith(LIBRARY_PREFIX):
         return reasoning_gym_bridge.load(name.removeprefix(LIBRARY_PREFIX), config, seed)
     if name not in TASKS:
+        ends_alike = [known for known in list_tasks() if known.endswith(f"/{name}")]
+        close = ends_alike or difflib.get_close_matches(name, list_tasks(), n=3)
+        suggestion = f" Did you mean {' or '.join(close)}?" if close else ""
         raise ValueError(
-            f"Unknown task {name!r}: there is {', '.join(sorted(TASKS))} and {LIBRARY_PREFIX}<name>, with one of the "
-            f"{len(reasoning_gym_bridge.NAMES)} names of that library."
+            f"Unknown task {name!r}.{suggestion} There is {', '.join(sorted(TASKS))} and {LIBRARY_PREFIX}<name>, with "
+            f"one of the {len(reasoning_gym_bridge.NAMES)} names of that library."
         )
     return TASKS[name](config, seed)

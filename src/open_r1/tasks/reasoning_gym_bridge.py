@@ -18,6 +18,11 @@ Disjointness: the SHA-256 of the question puts an item into the pool `train` (9/
 options and the seed, and no question stands there twice. A few tasks have few questions (`coin_flip` 256 by default);
 where they run out, the splits are shorter, with a warning.
 
+Time: 1,100 rows of most tasks take seconds. On two cores: knight_swap 182 s, futoshiki 175, zebra_puzzles 80,
+intermediate_integration 60, quantum_lock 56, puzzle24 53, sokoban 39. The library spends it searching for puzzles with
+one solution, so several cores help (16 at most), and a bar shows the progress. Rows once made are read from a cache on
+disk (`row_cache`, `$OPEN_R1_CACHE`): by later runs, and by the other ranks of this one.
+
 Different from calling the library directly:
 1. Rows are made in a process of their own, with fixed string hashing: five tasks would give other rows in every
    process (isomorphic_strings, knight_swap, polynomial_multiplication, ransom_note, word_ladder), so in a run on
@@ -33,6 +38,7 @@ import difflib
 import functools
 import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import logging
@@ -42,12 +48,15 @@ import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import closing
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from tqdm.auto import tqdm
+
 from open_r1.tasks.options import parse_config
 from open_r1.tasks.reasoning_gym_guards import JUDGED_BY_GUARD, may_be_scored
+from open_r1.tasks.row_cache import Splits, load_or_make
+from open_r1.tasks.tagged_json import dump_json, load_json
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +64,13 @@ DOMAIN = "reasoning_gym"
 ENTRY_COLUMN = "reasoning_gym_entry"
 POOLS = ("test", *["train"] * 9)
 """Shares of the pools, in tenths."""
+FORMAT_VERSION = 1
+"""Of the rows and of how they are drawn: to be raised when either changes, so that no old rows come from the cache."""
 NUM_ROWS = {"num_train": 1000, "num_test": 100}
 MAX_MISSES = 1000
 """Items without a new question after which a task counts as exhausted."""
+PROGRESS_DELAY_S = 5
+"""Seconds after which a bar on stderr shows how far the rows are."""
 MAX_WORKERS = 16
 SLOW_TASKS = frozenset({
     "countdown", "futoshiki", "intermediate_integration", "jugs", "knight_swap", "polynomial_equations", "puzzle24",
@@ -82,8 +95,6 @@ sokoban spell_backward spiral_matrix string_insertion string_manipulation string
 survo syllogism time_intervals tower_of_hanoi tsumego word_ladder word_sequence_reversal word_sorting zebra_puzzles
 """
 NAMES = tuple(_NAMES.split())
-
-Row = dict[str, object]
 
 
 def require_library() -> None:
@@ -151,7 +162,7 @@ def _read_item(worker: subprocess.Popen[bytes], task: str, errors: Any) -> dict[
     return item
 
 
-def load(task: str, config: str | None = None, seed: int = 0) -> dict[str, list[Row]]:
+def load(task: str, config: str | None = None, seed: int = 0) -> Splits:
     """Return the splits `train` and `test` of one task of the library.
 
     Raises:
@@ -175,9 +186,15 @@ def load(task: str, config: str | None = None, seed: int = 0) -> dict[str, list[
     for split, count in wanted.items():
         if type(count) is not int or count < 1:
             raise ValueError(f"num_{split} of {where} is {count!r}, but it must be a whole number of at least 1.")
-    if task == "codeio":
-        logger.warning("%s executes programs from the internet that come with reasoning-gym to make its rows.", where)
-    splits = _collect(task, options, seed, wanted)
+    key = {
+        "task": task,
+        "options": dump_json(options),
+        "rows": wanted,
+        "seed": seed,
+        "format": FORMAT_VERSION,
+        "library": importlib.metadata.version("reasoning-gym"),
+    }
+    splits = load_or_make(where, key, lambda: _collect(task, options, seed, wanted))
     for split, rows in splits.items():
         if len(rows) < wanted[split]:
             logger.warning(
@@ -189,11 +206,18 @@ def load(task: str, config: str | None = None, seed: int = 0) -> dict[str, list[
     return splits
 
 
-def _collect(task: str, options: dict[str, Any], seed: int, wanted: dict[str, int]) -> dict[str, list[Row]]:
-    splits: dict[str, list[Row]] = {split: [] for split in wanted}
+def _collect(task: str, options: dict[str, Any], seed: int, wanted: dict[str, int]) -> Splits:
+    """Make the rows: as many of each split as wanted, or fewer where the task runs out of questions."""
+    where = f"tasks/reasoning_gym/{task}"
+    if task == "codeio":
+        logger.warning("%s executes programs from the internet that come with reasoning-gym to make its rows.", where)
+    splits: Splits = {split: [] for split in wanted}
     seen: set[str] = set()
     misses = failures = 0
-    with closing(generate_items(task, options, seed)) as items:
+    with (
+        closing(generate_items(task, options, seed)) as items,
+        tqdm(total=sum(wanted.values()), desc=where, unit="row", delay=PROGRESS_DELAY_S, dynamic_ncols=True) as bar,
+    ):
         while misses < MAX_MISSES and any(len(splits[split]) < count for split, count in wanted.items()):
             item = next(items)
             if "skipped" in item:
@@ -213,6 +237,7 @@ def _collect(task: str, options: dict[str, Any], seed: int, wanted: dict[str, in
                         "domain": DOMAIN,
                     }
                 )
+                bar.update()
             seen.add(question)
     if failures:
         logger.warning("reasoning-gym failed to make %d of %d items of %s.", failures, len(seen) + failures, task)
@@ -292,41 +317,3 @@ def read_entry(entry: str) -> tuple[str, str, dict[str, Any]]:
     if task not in NAMES:
         raise ValueError(f"The column {ENTRY_COLUMN} names the unknown task {task!r}.")
     return task, dump_json({**options, "seed": 0, "size": 1}), item  # neither matters to a scorer
-
-
-def dump_json(value: Any) -> str:
-    """Return JSON that `load_json` turns back into the same value: tuples, fractions, keys that are no text.
-
-    >>> load_json(dump_json({"edges": [(0, 1)], "colors": {0: 1}}))
-    {'edges': [(0, 1)], 'colors': {0: 1}}
-    """
-    return json.dumps(_tag(value))
-
-
-def load_json(text: str) -> Any:
-    """Return the value that `dump_json` wrote."""
-    return json.loads(text, object_hook=_untag)
-
-
-def _tag(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return {"__tuple__": [_tag(entry) for entry in value]}
-    if isinstance(value, list):
-        return [_tag(entry) for entry in value]
-    if isinstance(value, Fraction):
-        return {"__fraction__": str(value)}
-    if isinstance(value, dict):
-        if all(isinstance(key, str) for key in value):
-            return {key: _tag(entry) for key, entry in value.items()}
-        return {"__items__": [[_tag(key), _tag(entry)] for key, entry in value.items()]}
-    return value
-
-
-def _untag(loaded: dict[str, Any]) -> Any:
-    if loaded.keys() == {"__tuple__"}:
-        return tuple(loaded["__tuple__"])
-    if loaded.keys() == {"__fraction__"}:
-        return Fraction(loaded["__fraction__"])
-    if loaded.keys() == {"__items__"}:
-        return dict(loaded["__items__"])
-    return loaded

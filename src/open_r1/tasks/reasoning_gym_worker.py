@@ -17,7 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from open_r1.tasks.reasoning_gym_bridge import build_dataset, dump_json
+from open_r1.tasks.reasoning_gym_bridge import build_dataset
+from open_r1.tasks.tagged_json import dump_json
 
 # Where the answer of an item is None, any of many answers is right, and the metadata name one.
 _ANSWERS_IN_METADATA = {
