@@ -164,7 +164,9 @@ def test_tokenizer_without_padding_pads_with_eos(tmp_path, on_cpu):
 
 
 REFUSED = {
-    "no such folder": (lambda folder: "./nowhere/model", r"'./nowhere/model' .* can't be loaded .* folder \(in "),
+    "no such folder": (lambda folder: "./nowhere/model", r"'./nowhere/model' .*there is no folder .*nowhere/model"),
+    "no such folder from the root": (lambda folder: str(folder), r"there is no folder /"),
+    "no such folder at home": (lambda folder: "~/nowhere-at-all", r"there is no folder /.*nowhere-at-all"),
     "no such model": (lambda folder: "org/model@v1", r"'org/model@v1' in reward_funcs can't be loaded"),
     "a model that writes": (
         lambda folder: build_reward_model(folder, Qwen3ForCausalLM), r"no reward model.*Qwen3ForCausalLM.*random"),

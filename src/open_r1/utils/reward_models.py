@@ -33,6 +33,7 @@ from open_r1.configs import GRPOConfig, SFTConfig
 logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 8
+_PATH_PREFIXES = ("/", "./", "../", "~")  # no id on the hub starts so
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ def check_reward_model(name: str, training_args: SFTConfig | GRPOConfig) -> PreT
             a conversation.
     """
     source, revision = _split_revision(name)
+    if name.startswith(_PATH_PREFIXES) and not Path(source).is_dir():
+        raise ValueError(f"The reward model {name!r} in reward_funcs: there is no folder {Path(source).resolve()}.")
     options = {"revision": revision, "trust_remote_code": training_args.trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(source, **options)
