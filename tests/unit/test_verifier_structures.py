@@ -119,7 +119,56 @@ SYSTEMS = [
     ("7", r"\begin{aligned}x&=3\\&=7\end{aligned}", W),
 ]
 
+DOMAINS = [
+    (r"\frac{\pi}{3}+2k\pi", r"\frac{\pi}{3}+2k\pi \ (k \in \mathbb{Z})", R),
+    (r"\frac{\pi}{3}+2k\pi, k\in\mathbb{Z}", r"\frac{\pi}{3}+2k\pi \ (k \in \mathbb{Z})", R),
+    (r"2n-1(n\in N^{*})", "2n-1", R),
+    (r"2n-1(n\in N^{*})", "a_n=2n-1", R),
+    (r"a_n = 2n-1, n \in \mathbb{N}_+", "2n-1", R),
+    (r"a_n = 2n-1 (n \in \mathbb{N}^*)", "a_n=2n-1", R),
+    (r"4k+1 \ (k\in\mathbb{N})", "4k+1", R),
+    (r"4k+1 \ (k\in\mathbf{Z})", "4k+1", R),
+    (
+        r"[2k\pi-\frac{\pi}{2},2k\pi+\frac{\pi}{2}](k\in\mathbb{Z})",
+        r"[2k\pi-\frac{\pi}{2},2k\pi+\frac{\pi}{2}], k\in\mathbb{Z}",
+        R,
+    ),
+    (
+        r"[2k\pi-\frac{\pi}{2},2k\pi+\frac{\pi}{2}](k\in\mathbb{Z})",
+        r"(2k\pi-\frac{\pi}{2},2k\pi+\frac{\pi}{2}), k\in\mathbb{Z}",
+        W,
+    ),
+    (r"\frac{x+1}{x-1}", r"\frac{x+1}{x-1}, x\neq 1", R),
+    (r"\frac{x+1}{x-1}", r"\frac{x+1}{x-1} \ (x\neq 1)", R),
+    (r"\frac{x+1}{x-1}, x\neq 1", r"\frac{x+1}{x-1}", R),
+    (r"\frac{x+1}{x-1}", r"\frac{x+1}{x-2}, x\neq 1", W),
+    (r"x\neq 1", r"5, x\neq 1", W),
+    ("5", r"5x, x\neq 1", W),
+    (r"2k\pi, k\in\mathbb{Z}", r"2n\pi, n\in\mathbb{Z}", R),
+    (r"2k\pi \ (k\in\mathbb{Z})", r"x=2n\pi, n\in\mathbb{Z}", R),
+    (r"2k\pi, k\in\mathbb{Z}", r"n\pi, n\in\mathbb{Z}", W),
+    (r"2k\pi, k\in\mathbb{Z}", r"2x\pi", W),
+    (r"2k\pi x, k\in\mathbb{Z}", r"2x\pi k, x\in\mathbb{Z}", W),
+    (r"2k\pi", r"2k\pi+1 \ (k\in\mathbb{Z})", W),
+    ("x>0", r"x>0 \ (x\in\mathbb{Z})", W),
+    (r"2k, k\in\mathbb{Z}", r"2k, k\in\mathbb{R}", W),
+    (r"\{x \mid x=2k\pi, k\in\mathbb{Z}\}", r"2k\pi \ (k\in\mathbb{Z})", R),
+    (r"\{x \mid x=2k\pi, k\in\mathbb{Z}\}", r"\{x \mid x=2n\pi, n\in\mathbb{Z}\}", R),
+    (r"\{x \mid x=2k\pi, k\in\mathbb{Z}\}", r"\{x \mid x=k\pi, k\in\mathbb{Z}\}", W),
+    (r"y=x^2 \ (x>0)", "y=x^2, x>0", R),
+    (r"y=x^2 \ (x>0)", r"y=x^2 \ (x<0)", W),
+    (r"x^2+1 \ (x>0)", r"x^2 \ (x>0)", W),
+    ("2", "3, x>0", W),
+    (r"f(x)=x^2 \ (x>0)", r"f(x)=x \ (x>0)", W),
+    (r"x^2 \ (x\ge 0)", "x^2", W),
+    ("x^2", r"x^2 \ (x\ge 0)", R),
+    ("x>1", r"x>1, x\neq 2", W),
+    ("x=3", r"x=2, x\neq 3", W),
+    ("x>1, y>2", "x>1", W),
+    ("x=1, y>2", "x=1", W),
+]
 
-@pytest.mark.parametrize(("gold", "answer", "verdict"), [*LOOSE_ANSWERS, *SYSTEMS])
+
+@pytest.mark.parametrize(("gold", "answer", "verdict"), [*LOOSE_ANSWERS, *SYSTEMS, *DOMAINS])
 def test_pairs(gold: str, answer: str, verdict: Verdict):
     assert verify(gold, rf"\boxed{{{answer}}}") is verdict

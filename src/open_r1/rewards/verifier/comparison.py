@@ -13,6 +13,7 @@ from typing import Any
 
 from open_r1.rewards.verifier.budget import spend
 from open_r1.rewards.verifier.cursor import Node
+from open_r1.rewards.verifier.domains import unfold, without_condition, without_domains
 from open_r1.rewards.verifier.regions import equal_regions, is_name, names_in, read_region
 from open_r1.rewards.verifier.trees import (
     approximated,
@@ -27,7 +28,6 @@ from open_r1.rewards.verifier.trees import (
     is_region,
     plain_values,
     relation,
-    without_domain,
 )
 
 
@@ -52,7 +52,12 @@ class Comparer:
         spend(4)
         if gold == answer:
             return True
-        gold, answer = without_domain(expand_plus_minus(gold)), without_domain(expand_plus_minus(answer))
+        pair = without_domains(unfold(expand_plus_minus(gold)), unfold(expand_plus_minus(answer)))
+        if pair is None:
+            return False
+        bare = without_condition(pair[0], only_holes=True), without_condition(pair[1], only_holes=False)
+        # A condition on one side only is left out; what the gold says of more than holes is part of it.
+        gold, answer = bare if (bare[0] == pair[0]) != (bare[1] == pair[1]) else pair
         sides, answers = approximated(gold), approximated(answer)
         if sides != [gold] or answers != [answer]:
             # Of an answer only what it gives as exact counts: a chain of guesses must not be right for each of them.
@@ -172,6 +177,12 @@ class Comparer:
 
     def equal_chains(self, gold: tuple[Any, ...], answer: tuple[Any, ...]) -> bool | None:
         """Compare two relations that are no intervals, such as y > x^2 or n = 1 mod 4."""
+        # "3 mod 7" is the right side of "x = 3 mod 7".
+        shorter = min(len(gold), len(answer))
+        gold, answer = (
+            chain[2:] if len(chain) > shorter and chain[1] == "equiv" and is_name(chain[0]) else chain
+            for chain in (gold, answer)
+        )
         if len(gold) != len(answer):
             return False
         flipped = {"<": ">", ">": "<", "le": "ge", "ge": "le"}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands between the operators of a formula: numbers, letters, brackets, functions, collections."""
 
+import re
 from abc import ABC, abstractmethod
 from fractions import Fraction
 
@@ -20,6 +21,7 @@ from open_r1.rewards.verifier.vocabulary import (
 
 MAX_DEPTH = 40
 _DIFFERENTIALS = (("symbol", "d"), ("symbol", "partial"))
+_SIGN_OF_SET = re.compile(r"[\^_]\{?([+*-])\}?")
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -78,7 +80,10 @@ class Operands(Cursor, ABC):
         raise UnreadableError("the formula ends early")
 
     def letter(self) -> Node:
+        is_member = self.place > 0 and self.tokens[self.place - 1].text == "in"
         name = self.advance().text
+        if is_member and name in ("N", "Z", "Q", "R"):
+            return self.set_of_numbers(f"set:{name}")
         if self.at("_", "'"):
             return ("symbol", name + self.subscript())
         if name in ("e", "i"):
@@ -223,7 +228,7 @@ class Operands(Cursor, ABC):
     def collection(self, name: str) -> Node:
         """Read a set in braces, a vector in angle brackets, a matrix, or a set of numbers."""
         if name.startswith("set:"):
-            return ("constant", name + self.sign_of_set())
+            return self.set_of_numbers(name)
         if name in ("angle", "triangle"):
             letters = ""
             while self.here.kind == "letter":
@@ -264,15 +269,15 @@ class Operands(Cursor, ABC):
         inner.expect_end()
         return tree
 
-    def sign_of_set(self) -> str:
-        r"""Read the sign in `\mathbb{Z}^+` or `\mathbb{R}^{*}`."""
-        texts = [token.text for token in self.tokens[self.place : self.place + 4]]
-        for sign in ("+", "-", "*"):
-            for spelling in (["^", "{", sign, "}"], ["^", sign]):
-                if texts[: len(spelling)] == spelling:
-                    self.back_to(self.place + len(spelling))
-                    return sign
-        return ""
+    def set_of_numbers(self, name: str) -> Node:
+        r"""Read the sign in `\mathbb{Z}^+`, `\mathbb{N}_+` or `\mathbb{R}^{*}`; N without 0 is Z^+."""
+        written = "".join(token.text for token in self.tokens[self.place : self.place + 4])
+        found = _SIGN_OF_SET.match(written)
+        if found is None:
+            return ("constant", name)
+        self.back_to(self.place + found.end())
+        sign = found.group(1)
+        return ("constant", "set:Z+" if name == "set:N" and sign in "+*" else name + sign)
 
     def set(self) -> Node:
         if self.at("set}"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from open_r1.rewards.verifier.cursor import Node, parse_number
+from open_r1.rewards.verifier.domains import spell_out
 from open_r1.rewards.verifier.formula import parse
 from open_r1.rewards.verifier.tokens import Token, UnreadableError
 from open_r1.rewards.verifier.units import ANGLE, NO_UNIT, Unit, find_unit
@@ -42,7 +43,7 @@ def split_quantity(tokens: list[Token], *, unit_letters: str = "") -> Quantity:
     Raises:
         UnreadableError: They hold neither, or what stands behind the formula is no unit.
     """
-    tokens = _without_explanation(tokens)
+    tokens = spell_out(_without_explanation(tokens))
     compound = _read_compound(tokens)
     if compound is not None:
         return compound

@@ -112,23 +112,6 @@ def _choose(node: Any, sign: int) -> Any:
     return tuple(_choose(part, sign) for part in node)
 
 
-def without_domain(node: Node) -> Node:
-    r"""Return "x = 2k, k in Z" without what is said of k."""
-    if node[0] not in ("list", "both") or len(node[1]) < 2:
-        return node
-    bounded = [part for part in node[1] if part[0] == "chain" and relation(part) not in ("=", "in")]
-    # In "x > 0, x in Z" the set is said of the answer's own variable.
-    own = set().union(*(names_in(part) for part in bounded))
-    kept = [
-        part
-        for part in node[1]
-        if not (relation(part) == "in" and part[1][2][0] == "constant" and part[1][0] not in own)
-    ]
-    if len(kept) == len(node[1]) or not kept:
-        return node
-    return kept[0] if len(kept) == 1 else (node[0], tuple(kept))
-
-
 def assignments(node: Node) -> tuple[Node, list[Node]]:
     """Return "x = 1 or x = 2" as the set of 1 and 2, "x = 1, y = 2" as the tuple (1, 2), and the names."""
     if node[0] not in ("set", "list", "both") or not node[1]:
