@@ -34,6 +34,22 @@ def weightless(tmp_path_factory) -> Tiny:
     return tiny
 
 
+OWN_CODE = """
+def graded(completions, grade, **columns): return [0.0] * len(completions)
+def fails(completions, **columns): raise KeyError("color")
+async def fails_later(completions, solution, **columns): return [1 / 0]
+def one(completions, **columns): return [1.0]
+def text(completions, **columns): return ["1.0"] * len(completions)
+
+def watchful(prompts, completions, completion_ids, solution, trainer_state, log_extra, log_metric, **columns):
+    assert trainer_state.global_step == 0
+    assert isinstance(completions[0][0]["content"], str) and isinstance(prompts[0][0]["content"], str)
+    assert len(completion_ids) == len(solution) == len(prompts)
+    assert "prompt" not in columns
+    log_extra("seen", [1] * len(completions))
+    log_metric("seen", 1.0)
+    return [None] * len(completions)
+"""
 SAMPLED = {"do_eval": True, "eval_reward_funcs": ["accuracy"], "dataset_prompt_column": "problem",
            "eval_max_completion_length": 8}  # fmt: skip
 REFUSED = {
@@ -50,6 +66,18 @@ REFUSED = {
     "reward model that is a policy": ("grpo", {"reward_funcs": ["MODEL"]}, r"no reward model.*Qwen3ForCausalLM"),
     "summary over tokens": ("grpo", {"reward_funcs": ["summary_only(length)"]}, r"judges the tokens of the whole"),
     "column of a function": ("grpo", {"reward_funcs": ["OWN:graded"]}, r"Missing columns \['grade'\].*needed by"),
+    "function that fails": (
+        "grpo", {"reward_funcs": ["OWN:fails"]}, r"own.py:fails' in reward_funcs fails in a trial call .*KeyError"),
+    "async function that fails": (
+        "grpo", {"reward_funcs": ["OWN:fails_later"]}, r"fails_later' .*trial call .*ZeroDivisionError: division"),
+    "function that fails in a summary": (
+        "grpo", {"reward_funcs": ["summary_only(OWN:fails)"]}, r"summary_only\(.*fails\)' .*trial call .*KeyError"),
+    "function that gives one value": (
+        "grpo", {"reward_funcs": ["OWN:one"]}, r"trial call .*one number or None for each of its 4 .*got 1 values"),
+    "function that gives text": (
+        "grpo", {"reward_funcs": ["OWN:text"]}, r"trial call .*the value of row 0 is '1.0' \(str\)"),
+    "function of SFT that fails": (
+        "sft", {**SAMPLED, "eval_reward_funcs": ["OWN:fails"]}, r"fails' in reward_funcs fails in a trial call"),
     "columns of a puzzle": ("grpo", {"reward_funcs": ["countdown"]}, r"Missing columns \['nums', 'target'\]"),
     "layouts that exclude each other": (
         "grpo", {"reward_funcs": ["format", "think_format", "accuracy"]},
@@ -136,11 +164,14 @@ def test_run_that_cannot_work_stops_before_the_model_loads(weightless, tmp_path,
         "DOMAINS": write_domains(tmp_path / "domains"),
     }
     own = tmp_path / "own.py"
-    own.write_text("def graded(completions, grade, **columns): return [0.0] * len(completions)")
-    places = {"OWN:graded": f"{own}:graded", "MODEL": str(weightless.model)}
+    own.write_text(OWN_CODE)
+    places = {"MODEL": str(weightless.model)}
     for name in ("reward_funcs", "eval_reward_funcs"):
         if name in settings:
-            settings = {**settings, name: [places.get(place, place) for place in settings[name]]}
+            settings = {
+                **settings,
+                name: [places.get(place, place).replace("OWN:", f"{own}:") for place in settings[name]],
+            }
     if "reward_domains" in settings:  # YAML only
         recipe = tmp_path / "recipe.yaml"
         recipe.write_text(json.dumps({"reward_domains": settings["reward_domains"]}))
@@ -279,6 +310,36 @@ def test_domain_that_is_misspelt_for_one_of_many_is_a_warning_with_the_nearest(w
 def test_domain_that_only_general_rewards_judge_is_a_warning(weightless, tmp_path, caplog):
     train_with_domains(weightless, tmp_path, "accuracy", "format", math=["accuracy"])
     assert "with domain 'chat' (2 rows) are judged by ['format'] alone" in caplog.text
+
+
+def test_function_is_tried_with_what_the_trainer_passes(weightless, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(OWN_CODE)
+    with pytest.raises(OSError, match=NO_WEIGHTS):
+        weightless.train("grpo", tmp_path / "output", reward_funcs=[f"{own}:watchful", "format"])
+
+
+def train_puzzles(tiny: Tiny, tmp_path: Path, nums: list[list[int] | None]) -> None:
+    rows = [{"problem": f"Reach 5 with {found}", "nums": found, "target": 5, "solution": "2 + 3"} for found in nums]
+    data = write_rows(tmp_path / "puzzles" / "train.jsonl", rows)
+    tiny.train("grpo", tmp_path / "output", dataset_name=data, reward_funcs=["countdown", "format"])
+
+
+def test_reward_whose_first_row_comes_late_is_no_error(weightless, tmp_path):
+    with pytest.raises(OSError, match=NO_WEIGHTS):
+        train_puzzles(weightless, tmp_path, [None] * 40 + [[2, 3]])
+
+
+def test_reward_whose_columns_are_empty_in_every_row_is_refused(weightless, tmp_path):
+    with pytest.raises(ValueError, match=r"'countdown' judges no row: it reads \['nums', 'target'\]"):
+        train_puzzles(weightless, tmp_path, [None] * 40)
+
+
+def test_reward_whose_golds_can_all_not_be_judged_is_refused(weightless, tmp_path):
+    rows = [{**addition_row(1, 1), "solution": r"\frac{1}{"}] * 40
+    data = write_rows(tmp_path / "unparsable" / "train.jsonl", rows)
+    with pytest.raises(ValueError, match=r"'accuracy' judges none of 40 rows tried of 40: it reads \['solution'\]"):
+        weightless.train("grpo", tmp_path / "output", dataset_name=data, reward_funcs=["accuracy", "format"])
 
 
 DAMAGE = {

@@ -6,12 +6,14 @@ the format reward looks for.
 """
 
 import logging
+from collections import Counter
 from itertools import zip_longest
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTScriptArguments
+from open_r1.preflight.functions import try_user_functions
 from open_r1.rewards import (
     DOMAIN_COLUMN,
     RewardContext,
@@ -25,6 +27,7 @@ from open_r1.rewards import (
 logger = logging.getLogger(__name__)
 
 _NUM_ROWS_TRIED = 16
+_NUM_ROWS_SEARCHED = 64
 
 
 def completion_prefix(tokenizer: PreTrainedTokenizerBase, prompt: list[dict]) -> str:
@@ -55,13 +58,15 @@ def check_ideal_completion(
     """Score a synthetic ideal completion of the first rows with every reward; log the first rendered prompt.
 
     Raises:
-        ValueError: A reward gives the ideal completion less than it should, on every row that could be judged.
+        ValueError: A reward gives the ideal completion less than it should, on every row that could be judged; or
+            could judge none.
     """
     row = dataset[0]
     rendered = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False)
     logger.info("The first prompt is rendered as:\n%s", rendered)
     if context.completion_prefix:
         logger.info("The template opens the completion with %r; rewards score with it.", context.completion_prefix)
+    try_user_functions(script_args, dataset, context)
     domains = {domain for listed in reward_domains_of(script_args).values() for domain in listed}
     reached, missed, unjudged = set(), {}, set()
     for number in _rows_to_try(dataset, domains):
@@ -83,11 +88,39 @@ def check_ideal_completion(
             + "\n".join(lines)
             + f"\nThe prompt ends with {rendered[-80:]!r}. Make chat template, system prompt and rewards agree."
         )
-    if unjudged - reached:
-        logger.warning(
-            "None of the gold solutions tried could be judged by %s: check the columns they read.",
-            ", ".join(sorted(unjudged - reached)),
-        )
+    for name in sorted(unjudged - reached):
+        _require_judgeable_row(name, script_args, dataset, context)
+
+
+def _require_judgeable_row(
+    name: str, script_args: GRPOScriptArguments | SFTScriptArguments, dataset: Dataset, context: RewardContext
+) -> None:
+    """Refuse a reward that gives None for the ideal completion of rows from all over the data.
+
+    A reward that reads no columns of the data is only warned of: it may have a reason that other completions don't.
+    """
+    columns = [column for column in get_reward_spec(name).columns if column in dataset.column_names]
+    if not columns:
+        logger.warning("The reward %s doesn't judge the ideal completion of any row tried.", name)
+        return
+    domains = reward_domains_of(script_args).get(name)
+    read = dataset.select_columns([*columns, DOMAIN_COLUMN] if domains and DOMAIN_COLUMN not in columns else columns)
+    numbers = [
+        number
+        for number, row in enumerate(read)
+        if (domains is None or row[DOMAIN_COLUMN] in domains) and all(row[column] is not None for column in columns)
+    ]
+    spread = numbers[:: max(1, len(numbers) // _NUM_ROWS_SEARCHED)]
+    scores = (score for number in spread for score in score_ideal(script_args, dataset[number], context))
+    if any(score.name == name and score.reward is not None for score in scores):
+        return
+    tried = f"none of {len(spread)} rows tried of {len(numbers)}" if numbers else "no row"
+    present = Counter(dataset[DOMAIN_COLUMN]) if DOMAIN_COLUMN in dataset.column_names else {}
+    raise ValueError(
+        f"The reward {name!r} judges {tried}: it reads {columns} and gives None where these are empty or can't be "
+        f"judged. Rows by domain: {dict(present) or 'there is no such column'}. Correct the columns, or take the "
+        "reward out."
+    )
 
 
 def _rows_to_try(dataset: Dataset, domains: set[str]) -> list[int]:
