@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from open_r1.rewards.verifier import Verdict
+from open_r1.rewards.verifier import Verdict, verify_all
 from open_r1.rewards.verifier.answer_extraction import Answer, extract_answer, find_answer
+from open_r1.rewards.verifier.spellings import respell
 
 
 @pytest.mark.parametrize(
@@ -86,3 +87,154 @@ def test_what_is_no_answer_is_not_found(text: str):
 
 def test_a_box_without_braces_hedges_like_any_other():
     assert find_answer(r"It is $\boxed 3$ or $\boxed 4$.") == Answer("4", ("3",))
+
+
+# gold: the forms that are right, the near misses that are wrong
+FORMS = {
+    "B": (
+        [
+            r"\bf{B}",
+            r"\rm{B}",
+            r"{\bf B}",
+            r"\mathbf{B}",
+            r"\text{The answer is } B",
+            r"\text{The correct answer is (B)}",
+            r"\textbf{B}\ ",
+        ],
+        [r"\bf{C}", r"{\rm D}", r"\text{The answer is } C", r"\text{The answer is not } B"],
+    ),
+    "5": (
+        [
+            r"5\ ",
+            r"5\\",
+            r"\bf{5}",
+            r"{\bf 5}",
+            r"\color{red}{5}",
+            r"\color{red}5",
+            r"\textcolor{red}{5}",
+            r"{\color{blue}5}",
+            r"{5}",
+            r"\text{The answer is } 5",
+            r"\text{Answer: }5",
+            r"\text{So the final answer is: } $5$",
+        ],
+        [
+            r"\color{red}{6}",
+            r"{\bf 50}",
+            r"\text{The answer is } 6",
+            r"\text{The answer is not } 5",
+            r"\text{The answer is } 5 or 6",
+        ],
+    ),
+    "10": (
+        [
+            r"\mathrm{C}_5^2",
+            "C_5^2",
+            "C_{5}^{2}",
+            r"\text{C}_5^2",
+            "^5C_2",
+            "{}^5C_2",
+            "_5C_2",
+            "2C_5^1",
+            r"{5 \choose 2}",
+        ],
+        ["C_5^1", "C_2^5", "C_{10}^{2}", "^5C_1", "x^5C_2", "C_1^{10}"],
+    ),
+    r"\binom{2n}{n}": (["C_{2n}^n", "C_{2n}^{n}"], ["C_n^{2n}", "C_{2n}^{1}", "C_{2n} n"]),
+    "C_1^2": (["C_{1}^{2}"], ["C_1", "C_2^1", "2C_1", "0"]),
+    r"30^\circ": (
+        ["30^o", "30^{o}", r"30^{\text{o}}", r"30^\text{o}", r"30^{\mathrm{o}}", r"30^{\circ}0'"],
+        ["31^o", "30^0", "3^o", r"30^\circ1'"],
+    ),
+    r"30^{\circ}15'": (
+        [r"30.25^\circ", r"30^{\circ}15^{\prime}", r"30^\circ 15'", "30\u00b015\u2032", '30\u00b015\u20320"'],
+        [r"30.15^\circ", r"30^\circ", "15'", r"30^\circ15'1''", r"15^\circ30'"],
+    ),
+    r"\frac34": ([r"{3 \over 4}", r"{{3}\over{4}}", "3/4"], [r"{4 \over 3}", r"\overline{3}4", "3{:}5"]),
+    r"\frac13": (
+        [r".\overline{3}", "0.(3)", r"0.333\ldots", "0.333...", "0.3333\u2026", r"0.\dot{3}", r"0.\dot3"],
+        ["0.333", "0.33...", "0.(33)4", "0.(34)", r"0.\dot{3}3\dot{4}", "3.33...", "0.3(4)"],
+    ),
+    r"\frac17": ([r"0.\dot{1}4285\dot{7}", "0.(142857)"], [r"0.\dot{1}428\dot{5}", "0.142857"]),
+    r"\frac16": (["0.1(6)", "0.1666...", r"0.1\dot{6}"], ["0.(16)", "0.16...", "0.1(7)"]),
+    r"-\frac23": ([r"{-}\frac{2}{3}", r"{-}{2\over3}"], [r"{+}\frac{2}{3}"]),
+    "3:4": (["3{:}4", r"3\!:\!4", r"3\text{ to }4", "3 to 4"], ["4{:}3", r"4\text{ to }3", r"3\text{ or }4"]),
+    r"2:30\text{ PM}": ([r"2\!:\!30\text{ PM}", r"2{:}30 \text{ pm}"], [r"2\!:\!30\text{ AM}", r"2{:}31 \text{ pm}"]),
+    "3-4i": ([r"3-4\text{i}", r"3-4\mathrm{i}"], [r"3+4\text{i}", r"3-4\text{ in}"]),
+    r"\frac12+\frac{\sqrt3}{2}i": (
+        [r"\operatorname{cis}\frac{\pi}{3}", r"\text{cis } 60^\circ"],
+        [r"\operatorname{cis}\frac{\pi}{6}"],
+    ),
+    r"\arctan 2": (
+        [r"\text{arctan}(2)", r"\operatorname{arctg} 2"],
+        [r"\text{arctan}(3)", r"\text{arcsin}(2)"],
+    ),
+    r"(-\infty,3)\cup(5,\infty)": ([r"(-\infty,3)\bigcup(5,+\infty)"], [r"(-\infty,3)\bigcap(5,+\infty)"]),
+    r"\mathbb{R}\setminus\{0\}": ([r"\mathbb{R}-\{0\}"], [r"\mathbb{R}-\{1\}", r"\mathbb{R}"]),
+    r"\vec{a}-\vec{b}": ([r"\overrightarrow{a}-\overrightarrow{b}"], [r"\overrightarrow{b}-\overrightarrow{a}"]),
+    r"x\equiv 3\pmod{7}": (
+        [
+            r"x\equiv 3\pmod 7",
+            r"x \equiv 3 \mod 7",
+            r"x\equiv 3 \bmod 7",
+            r"x \equiv 3 \ (\mathrm{mod}\ 7)",
+            r"3 \pmod 7",
+        ],
+        [
+            r"3 \pmod 8",
+            r"4 \pmod 7",
+            r"x \equiv 3 \mod 8",
+            r"x\equiv 4 \bmod 7",
+            r"x \equiv 3 \ (\mathrm{mod}\ 11)",
+            r"x\equiv 3",
+            "3",
+        ],
+    ),
+    r"x\equiv 3\pmod{12}": (
+        [r"x\equiv 3\pmod 12", r"x \equiv 3 \mod 12", r"x\equiv 3 (\bmod 12)"],
+        [r"x\equiv 3\pmod 1", r"x \equiv 3 \mod 2"],
+    ),
+    "['5']": (["5"], ["6"]),
+}
+
+
+@pytest.mark.parametrize("gold", FORMS)
+def test_form_is_right_and_its_near_miss_wrong(gold: str):
+    right, wrong = FORMS[gold]
+    boxes = [rf"\boxed{{{answer}}}" for answer in right + wrong]
+    verdicts = verify_all([gold] * len(boxes), boxes)
+    wanted = [Verdict.RIGHT] * len(right) + [Verdict.WRONG] * len(wrong)
+    misjudged = [
+        f"{box}: {verdict}" for box, verdict, want in zip(boxes, verdicts, wanted, strict=True) if verdict is not want
+    ]
+    assert misjudged == []
+
+
+def test_lead_in_of_an_answer_block_is_read_past():
+    completions = ["<answer> The value is 5 </answer>", "<answer>The result is 6.</answer>"]
+    assert verify_all(["5", "5"], completions) == [Verdict.RIGHT, Verdict.WRONG]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        r"{\bf ",
+        r"{\over",
+        r"\color{red}",
+        "C_5^",
+        "_5C_",
+        r"\pmod",
+        r"1^\circ1'",
+        r"0.\dot",
+        "3.",
+        "{-}",
+        r"^{\text{o}",
+        "{ ",
+    ],
+)
+def test_a_form_repeated_takes_linear_time(part: str):
+    text = part * (9_900 // len(part))
+    start = time.process_time()
+    respell(text)
+    respell(rf"x \equiv {text}")
+    assert time.process_time() - start < 0.3

@@ -4,8 +4,8 @@ r"""Finds the final answer in a completion, and in a gold that is a whole worked
 In this order:
 1. only the text after the last `</think>` counts; reasoning that never ends holds no answer but in an answer block;
 2. in the last `<answer>` block: its last box, else its last anchored phrase, else all of it;
-3. the last box that isn't blank, `\boxed{...}` or `\fbox{...}`, with braces matched by counting, or `\boxed 5` up to the
-   end of its formula; several boxes are never merged;
+3. the last box that isn't blank, `\boxed{...}` or `\fbox{...}`, with braces matched by counting, or `\boxed 5` up
+   to the end of its formula; several boxes are never merged;
 4. the last anchored phrase: "the final answer is ...", "answer: ...", in Chinese too; below a heading "Answer"; behind
    `####` at the start of a line where nothing but a value stands on it (else it is a heading).
 A *hedge* is several boxes in one sentence, or joined by "or" or "and": it counts only if all of them say the same.
@@ -51,6 +51,8 @@ _PHRASE_END = re.compile(
 _FORMULA = r"(?:\$\$.+?\$\$|\$(?:\\.|[^$\\])+\$|\\\(.+?\\\)|\\\[.+?\\\])"
 _FORMULAS = re.compile(rf"{_FORMULA}(?:\s{{0,3}}(?:,\s{{0,3}})?(?:,|and|or)\s{{0,3}}{_FORMULA})*", re.DOTALL)
 _FILLER = re.compile(r"(?:therefore|thus|hence|simply|just|clearly|then)\b,?\s*", re.IGNORECASE)
+# A column of lists that was written as text: ['5'].
+_LISTED = re.compile(r"\s{0,3}\[\s{0,3}(['\"])([^'\"]{1,10000})\1\s{0,3}\]\s{0,3}")
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]+)\*\*")
 
 
@@ -104,6 +106,9 @@ def extract_gold(gold: str) -> str:
     box = _answer_in(gold)
     if box:
         return box.text or ""
+    listed = _LISTED.fullmatch(gold)
+    if listed:
+        return listed.group(2).strip()
     _, marker, after = gold.rpartition("####")
     if marker and after.strip():
         return after.strip()

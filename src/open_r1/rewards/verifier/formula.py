@@ -19,10 +19,12 @@ from open_r1.rewards.verifier.vocabulary import ACCENTS, ALL_FUNCTIONS, CONSTANT
 
 _LONG_CHAIN = 12
 _MAX_POSTFIXES = 10
+# Parts of a union, plus-minus signs of a sum: both nest as deep as they are long.
+_MAX_CHAIN = 100
 # A column written as a row: (1, 2)^T.
 _TRANSPOSED = (("symbol", "T"), ("symbol", "top"))
 _STARTS_OF_FACTORS = (
-    ALL_FUNCTIONS | ACCENTS | GREEK | CONSTANTS.keys() | FENCES.keys() | {"frac", "sqrt", "binom", "emptyset"}
+    ALL_FUNCTIONS | ACCENTS | GREEK | CONSTANTS.keys() | FENCES.keys() | {"frac", "sqrt", "binom", "cis", "emptyset"}
 )
 
 
@@ -64,19 +66,28 @@ class _Parser(Operands):
         parts: list[Any] = [self.union()]
         while self.here.kind in ("sign", "command") and self.here.text in RELATIONS:
             parts += [self.advance().text, self.union()]
+        if self.at("pmod"):
+            self.advance()
+            parts += ["mod", self.argument()]
         return parts[0] if len(parts) == 1 else ("chain", tuple(parts))
 
     def union(self) -> Node:
-        left = self.sum()
+        left, num_parts = self.sum(), 1
         while self.at("cup", "cap", "setminus"):
             left = (self.advance().text, left, self.sum())
+            num_parts += 1
+            if num_parts > _MAX_CHAIN:
+                raise UnreadableError("a union of too many parts")
         return left
 
     def sum(self) -> Node:
-        left, terms = self.signed(), 1
+        left, terms, num_both = self.signed(), 1, 0
         while self.at("+", "-", "pm", "mp"):
             sign = self.advance().text
             terms += 1
+            num_both += sign in ("pm", "mp")
+            if num_both > _MAX_CHAIN:
+                raise UnreadableError("too many plus-minus signs")
             right = self.product()
             left = {"+": ("add", left, right), "-": ("add", left, ("neg", right))}.get(sign, ("pm", left, right, sign))
         return _balance(left, "add") if terms > _LONG_CHAIN else left
@@ -143,9 +154,6 @@ class _Parser(Operands):
             elif self.at("degree"):
                 self.advance()
                 base = ("degrees", base)
-            elif self.at("pmod"):
-                self.advance()
-                base = ("call", "mod", (base, self.argument()))
             else:
                 return base
         raise UnreadableError("too many signs behind a factor")

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from open_r1.rewards.verifier.spellings import respell
 from open_r1.rewards.verifier.vocabulary import ROMAN_FUNCTIONS
 
 TEXT_OPEN, TEXT_CLOSE = "\x02", "\x03"
@@ -98,7 +99,10 @@ _BINOMIAL = re.compile(r"\\[dt]binom(?![a-zA-Z])")
 _THIN_SPACE = r"(?:,\s?)?\\[,:;! ]\s?|\{,\}|\{\s\}|~|[ \u00a0\u2009\u202f]"
 _THOUSANDS = re.compile(rf"(?<![0-9.,])([0-9]{{1,3}})((?:(?:{_THIN_SPACE})[0-9]{{3}})+)(?![0-9])")
 _SEPARATOR = re.compile(_THIN_SPACE)
-_SPACING = re.compile(r"(\\\\)|\\[,;:!> ]|~|\\q?quad(?![a-zA-Z])|\\[hv]space\s*\{[^{}]*\}|\\hfill(?![a-zA-Z])")
+_SPACING = re.compile(
+    r"(\\\\)(?:\s?\[-?[0-9.]+\s?(?:pt|em|ex|mm|cm)\])?"
+    r"|\\[,;:!> ]|~|\\q?quad(?![a-zA-Z])|\\[hv]space\s*\{[^{}]*\}|\\hfill(?![a-zA-Z])"
+)
 _TEXT = re.compile(r"\\(?:text(?:bf|rm|it|sf|tt|sc|up|normal)?|[mh]box)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _ROMAN = re.compile(r"\\(?:mathrm|operatorname\*?|mathsf|mathtt)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _ROMAN_LETTERS = frozenset(["e", "i", "d", "x", "y", "n"])
@@ -109,8 +113,13 @@ _UNITS = re.compile(r"\s*[A-Za-z]+(?:\s*[/*]\s*[A-Za-z]+|\s+[A-Za-z]+|\^\s*-?[0-
 _LETTERS = re.compile("[A-Za-z]+")
 _EXPONENT = re.compile(r"\^\s*\{\s*(-?[0-9])\s*\}")
 _FONT = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|mathnormal|emph|underline|bold|pmb)(?![a-zA-Z])\s*(?=\{)")
+_BOLD_SET = re.compile(r"(\\in\s*)\\(?:mathbf|mathrm|bf|rm|textbf)\s*\{\s*([NZQRC])\s*\}")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _WORDS = re.compile(r"[A-Za-z\u00c0-\uffff\s'.,-]*[A-Za-z\u00c0-\uffff][A-Za-z\u00c0-\uffff\s'.,-]*")
+# {5}, where fonts and colours were: braces around one value.
+_WHOLE_GROUP = re.compile(r"\{([^{},;]*[^{},;\\\s]\s*)\}")
+# Longer texts can only be plain numbers.
+_MAX_RESPELLED_CHARS = 10_000
 _APPROXIMATELY = re.compile(
     r"^(?:(?:\\approx|\\simeq|\\cong|\\sim)(?![a-zA-Z])|[\x02\s]*(?:is\s+)?(?:approximately|about|roughly|approx\.?)\b[\x03\s]*)\s*",
     re.IGNORECASE,
@@ -128,6 +137,8 @@ def normalize(text: str) -> str:
     if not text.isascii():
         text = _to_ascii(text)
     text = strip_delimiters(text)
+    if len(text) <= _MAX_RESPELLED_CHARS:
+        text = respell(text)
     if "\\" in text:
         text = _rewrite_commands(text)
     text = _THOUSANDS.sub(lambda found: found.group(1) + _SEPARATOR.sub("", found.group(2)), text)
@@ -136,6 +147,8 @@ def normalize(text: str) -> str:
     if "\\" in text or "~" in text:
         text = _SPACING.sub(lambda found: found.group(1) or " ", text)
     text = strip_delimiters(" ".join(text.replace("{}", " ").split()) if text != "{}" else text)
+    group = _WHOLE_GROUP.fullmatch(text)
+    text = group.group(1).strip() if group else text
     return _APPROXIMATELY.sub("", text, count=1)
 
 
@@ -148,6 +161,9 @@ def strip_delimiters(text: str) -> str:
     text = text.strip()
     for _ in range(8):
         before = text
+        if text.endswith("\\"):
+            # The space of "5\\ " was stripped, or a line break ended it.
+            text = text.rstrip("\\").rstrip()
         if text.endswith((".", ",", ";")) and not text.endswith((r"\,", r"\;", "..")):
             text = text[:-1].rstrip()
         for opening, closing in _DELIMITERS:
@@ -161,6 +177,7 @@ def strip_delimiters(text: str) -> str:
 
 def _rewrite_commands(text: str) -> str:
     """Return the text with one command for each meaning and without those that only change how it looks."""
+    text = _BOLD_SET.sub(r"\1\\mathbb{\2}", text)
     text = _INNER_DELIMITER.sub(lambda found: found.group() if found.group() == r"\\" else " ", text)
     text = _BAR.sub(lambda found: r"\lvert " if found.group(1) == "left" else r"\rvert ", text)
     text = _SIZE.sub(" ", _INVISIBLE_BRACKET.sub(" ", text))
@@ -178,6 +195,8 @@ def _mark_text(found: re.Match[str]) -> str:
     content = _SPACING.sub(" ", found.group(1))
     if TEXT_OPEN in content:
         return f" {content} "
+    if content.strip() in _ROMAN_LETTERS:
+        return f"{content.strip()} "
     if _WORDS.fullmatch(content):
         return f"{TEXT_OPEN}{content}{TEXT_CLOSE}"
     content = _EXPONENT.sub(r"^\1", content.replace(r"\cdot", "*"))
