@@ -54,6 +54,7 @@ def is_unscorable(reward: float | None) -> bool:
 def completion_text(completion: Completion, context: RewardContext = DEFAULT_CONTEXT) -> str:
     r"""Return the text a completion is scored by, with what the generation prompt had already opened.
 
+    That is always put in front: a model that opens its reasoning again has opened it twice.
     Of several messages (tool calls) the last one by the assistant counts. Where a response template has moved the
     reasoning out of `content`, it is put back between think tags; with nothing after it the closing tag is left out,
     since reasoning that was cut off looks the same.

@@ -30,17 +30,20 @@ def summary_of(completion: Completion, context: RewardContext = DEFAULT_CONTEXT)
     ('\nIt is 42.', '', 'It is 42.')
     """
     if isinstance(completion, str):
-        _, closing, after = completion_text(completion, context).rpartition(THINK_CLOSE)
-        has_reasoning = THINK_OPEN in completion_text(completion, context)
-        return after if closing or not has_reasoning else ""
+        return _summary_of_text(completion_text(completion, context))
     return [_summary_message(message, context) for message in completion]
+
+
+def _summary_of_text(text: str) -> str:
+    _, closing, after = text.rpartition(THINK_CLOSE)
+    return after if closing or THINK_OPEN not in text else ""
 
 
 def _summary_message(message: Message, context: RewardContext) -> Message:
     if message.get("role", "assistant") != "assistant":
         return message
     kept = {key: value for key, value in message.items() if key not in ("reasoning_content", "thinking")}
-    return {**kept, "content": summary_of(completion_text([message], context))}
+    return {**kept, "content": _summary_of_text(completion_text([message], context))}
 
 
 @dataclass(frozen=True)
