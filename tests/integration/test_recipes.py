@@ -106,6 +106,26 @@ def runs_programs(path: Path) -> bool:
     return bool(set(load_recipe(path)["reward_funcs"]) & set(NAMES_THAT_RUN_PROGRAMS))
 
 
+def first_row(script: GRPOScriptArguments, name: str | None, config: str | None) -> dict:
+    if name is not None and name.startswith("tasks/"):
+        small = re.sub(r"num_train=\d+", "num_train=1", config or "")
+        return load_task(name.removeprefix("tasks/"), small)["train"][0]
+    return {script.dataset_prompt_column: "What is 6 times 7?", script.dataset_solution_column: "42"}
+
+
+def first_rows(script: GRPOScriptArguments) -> list[dict]:
+    """One row of every data set of the recipe, each with all columns."""
+    if not isinstance(script.dataset_mixture, DatasetMixtureConfig) or script.reward_domains is None:
+        return [first_row(script, script.dataset_name, script.dataset_config)]
+    found = []
+    for entry in script.dataset_mixture.datasets:
+        row = first_row(script, entry.id, entry.config)
+        domain = {} if entry.domain is None else {"domain": entry.domain}
+        found.append({name: row[name] for name in entry.columns or row} | domain)
+    names = {name for row in found for name in row}
+    return [{name: row.get(name) for name in names} for row in found]
+
+
 @pytest.mark.parametrize(
     "path",
     [path for path in RECIPES if task_of(path) == "grpo" and "demo" not in path.parts and not runs_programs(path)],
@@ -117,11 +137,7 @@ def test_template_prompt_and_rewards_agree(path):
     qwen = Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja"
     template = qwen.read_text(encoding="utf-8") if training.chat_template is None else training.chat_template
     tokenizer = byte_tokenizer(read_template(template), "<|im_end|>")
-    row = {script.dataset_prompt_column: "What is 6 times 7?", script.dataset_solution_column: "42"}
-    if script.dataset_name is not None and script.dataset_name.startswith("tasks/"):
-        config = re.sub(r"num_train=\d+", "num_train=1", script.dataset_config or "")
-        row = load_task(script.dataset_name.removeprefix("tasks/"), config)["train"][0]
-    rows = to_conversations(Dataset.from_list([row]), script, training.system_prompt)
+    rows = to_conversations(Dataset.from_list(first_rows(script)), script, training.system_prompt)
     context = reward_context(tokenizer, rows, training)
     assert context.completion_prefix == ""
     check_ideal_completion(script, rows, tokenizer, context)

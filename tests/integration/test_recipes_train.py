@@ -81,6 +81,10 @@ def data(tmp_path_factory) -> Path:
     return path
 
 
+def smaller_task(config: str) -> str:
+    return re.sub(r"num_(train|test)=\d+", r"num_\1=64", config)
+
+
 @pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
 def test_recipe_trains(path, model, data, tmp_path):
     task = "sft" if "sft" in path.relative_to(ROOT).parts else "grpo"
@@ -88,7 +92,11 @@ def test_recipe_trains(path, model, data, tmp_path):
     recipe |= SMALLER | SMALLER_FOR[task]
     recipe |= {"model_name_or_path": str(model), "output_dir": str(tmp_path / "run")}
     if recipe.get("dataset_name", "").startswith("tasks/"):  # made on the fly, with columns of its own
-        recipe["dataset_config"] = re.sub(r"num_(train|test)=\d+", r"num_\1=64", recipe["dataset_config"])
+        recipe["dataset_config"] = smaller_task(recipe["dataset_config"])
+    elif "reward_domains" in recipe:
+        for entry in recipe["dataset_mixture"]["datasets"]:
+            is_task = entry["id"].startswith("tasks/")
+            entry |= {"config": smaller_task(entry["config"])} if is_task else {"id": str(data), "config": None}
     else:
         recipe["dataset_name"] = str(data)
         for key in ("dataset_mixture", "dataset_config"):
