@@ -195,6 +195,24 @@ FORMS = {
         [r"x\equiv 3\pmod 1", r"x \equiv 3 \mod 2"],
     ),
     "['5']": (["5"], ["6"]),
+    r"5\text{ years}": (
+        [r"5 \text{ (years)}", r"5\text{ units}^2", "5 (years)"],
+        [r"6 \text{ (years)}", r"5 \text{ (wrong)}", r"5 \text{ (days)}", r"5x\text{ units}^2", r"25\text{ units}"],
+    ),
+    r"\frac{1}{2}<\mathrm{m}<1": ([r"\frac12<m<1", r"\frac12<\text{m}<1"], [r"\frac12<m<2", r"\frac12<n"]),
+    "C": ([r"\textbf{C}: 12", r"\textbf{C}. 12", r"\textbf{(C)}\ 12"], [r"\textbf{D}: 12", r"\textbf{C}12", "12"]),
+    "ellipse": (
+        [r"\text{an ellipse}", "the ellipse", r"\text{An ellipse.}"],
+        [r"\text{a hyperbola}", r"\text{no ellipse}"],
+    ),
+    "A,C,D": ([r"\text{A, C, D}", r"\text{ACD}", "ACD"], [r"\text{A, C}", r"\text{ABCD}", r"\text{A, B, D}"]),
+    r"\infty": ([r"\text{infinity}", r"+\text{infinity}"], [r"-\text{infinity}", r"\text{infinitely many}"]),
+    r"\text{all real numbers}": ([r"\text{any real number}", r"\mathbb{R}"], [r"\text{any integer}", r"\text{real}"]),
+    r"\frac{1}{2}\text{ or }50\%": (
+        [r"\frac12", r"50\%", "0.5", r"0.5\text{ or }50\%"],
+        ["1", r"5\%", r"\frac12\text{ or }5\%"],
+    ),
+    "0.75": ([r"\frac34\text{ or }75\%", "3/4 or 0.75"], [r"\frac34\text{ or }7.5\%", "0.75 or 0.7", "0.75, 0.75"]),
 }
 
 

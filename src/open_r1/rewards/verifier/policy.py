@@ -7,12 +7,14 @@ from fractions import Fraction
 from open_r1.rewards.verifier.comparison import Comparer
 from open_r1.rewards.verifier.cursor import Node
 from open_r1.rewards.verifier.exact import NoValueError, TooLargeError, UndefinedError, plain_value
+from open_r1.rewards.verifier.normalization import TEXT_CLOSE, TEXT_OPEN
 from open_r1.rewards.verifier.quantities import DEGREE, RADIAN, Quantity
 from open_r1.rewards.verifier.reading import Reading, read_as_list, read_letters_as_units
 from open_r1.rewards.verifier.units import find_unit
 
 _JOINTS = re.compile(r"\s*(?:,|;|\band\b|\bor\b)\s*(?:\band\b\s*|\bor\b\s*)?")
 _DIGITS = re.compile(r"[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?")
+_NO_LETTER = re.compile(f"[,{TEXT_OPEN}{TEXT_CLOSE}]")
 _HUNDRED: Node = ("number", Fraction(100))
 # "pounds" may be either.
 _POUNDS = {find_unit("pound"), find_unit("GBP")}
@@ -66,7 +68,7 @@ def _equal_words(gold: Reading, answer: Reading) -> bool:
 
 
 def _letters(text: str) -> str:
-    return "".join(text.replace(",", " ").split())
+    return "".join(_NO_LETTER.sub(" ", text).split())
 
 
 def _equal_digits(gold: Reading, answer: Reading) -> bool:

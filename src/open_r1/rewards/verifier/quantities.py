@@ -10,7 +10,7 @@ from open_r1.rewards.verifier.domains import spell_out
 from open_r1.rewards.verifier.formula import parse
 from open_r1.rewards.verifier.tokens import Token, UnreadableError
 from open_r1.rewards.verifier.units import ANGLE, NO_UNIT, Unit, find_unit
-from open_r1.rewards.verifier.vocabulary import DENIALS, LOOSENING_WORDS
+from open_r1.rewards.verifier.vocabulary import DENIALS, LOOSENING_WORDS, RELATIONS
 
 _CURRENCIES = frozenset("$\u00a3\u20ac\u00a5\u20b9\u00a2")
 _CURRENCY_PREFIXES = frozenset(["US", "USD", "EUR", "GBP", "Rs"])
@@ -43,7 +43,7 @@ def split_quantity(tokens: list[Token], *, unit_letters: str = "") -> Quantity:
     Raises:
         UnreadableError: They hold neither, or what stands behind the formula is no unit.
     """
-    tokens = spell_out(_without_explanation(tokens))
+    tokens = _with_roman_variables(spell_out(_without_explanation(tokens)))
     compound = _read_compound(tokens)
     if compound is not None:
         return compound
@@ -88,6 +88,19 @@ def _check_nouns(tokens: list[Token]) -> None:
     words = [token.text.casefold() for token in tokens if token.kind == "word"]
     if words and (words[0] in LOOSENING_WORDS or not DENIALS.isdisjoint(words)):
         raise UnreadableError("words that are no noun")
+
+
+def _with_roman_variables(tokens: list[Token]) -> list[Token]:
+    r"""Return the tokens with the \mathrm{m} of "1 < m < 2" as a variable: no unit stands there alone."""
+    ends = ["=", *(token.text if token.kind in ("sign", "command") else "" for token in tokens), "="]
+    if not RELATIONS.intersection(ends[1:-1]):
+        return tokens
+    return [
+        Token("letter", token.text, token.is_spaced)
+        if token.kind == "word" and len(token.text) == 1 and ends[place] in RELATIONS and ends[place + 2] in RELATIONS
+        else token
+        for place, token in enumerate(tokens)
+    ]
 
 
 def _read_compound(tokens: list[Token]) -> Quantity | None:
@@ -163,7 +176,8 @@ def _unit_start(tokens: list[Token], unit_letters: str) -> int:
         if place == 0:
             continue
         if token.kind == "word":
-            return place
+            is_bracketed = place > 1 and tokens[place - 1].text == "(" and tokens[-1].text == ")"
+            return place - 1 if is_bracketed and tokens[place - 2].kind == "number" else place
         is_behind_value = tokens[place - 1].kind == "number" or tokens[place - 1].text in (")", "}")
         is_letter = token.kind == "letter" and (
             unit_letters == "any" or (unit_letters == "spaced" and token.is_spaced)
@@ -194,8 +208,8 @@ def _read_unit(tokens: list[Token]) -> tuple[Unit | None, int]:
                 power_of_next = power
         elif token.kind in ("word", "letter"):
             previous = RADIAN if name in _RADIANS else find_unit(name)
+            power, place = _read_exponent(tokens, place)
             if previous is not None:
-                power, place = _read_exponent(tokens, place)
                 unit = unit.times(previous, sign * power * power_of_next)
             elif token.kind == "letter":
                 raise UnreadableError(f"{name!r} is no unit")

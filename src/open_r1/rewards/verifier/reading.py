@@ -12,9 +12,11 @@ from open_r1.rewards.verifier.normalization import TEXT_CLOSE, TEXT_OPEN, normal
 from open_r1.rewards.verifier.plain_numbers import is_plain_number
 from open_r1.rewards.verifier.quantities import Quantity, split_quantity
 from open_r1.rewards.verifier.tokens import MAX_FORMULA_CHARS, Token, UnreadableError, tokenize
-from open_r1.rewards.verifier.vocabulary import PLAIN_COMMANDS
+from open_r1.rewards.verifier.vocabulary import PLAIN_COMMANDS, TWO_LETTER_WORDS
 
 _MARKS = re.compile(f"[{TEXT_OPEN}{TEXT_CLOSE}]")
+_MARK_BEFORE_SIGN = re.compile(rf"{TEXT_CLOSE}(?=[).:])")
+_ARTICLE = re.compile(r"(?:an?|the) (?=[^\W\d_]{3})")
 _CHOICE_WORD = r"(?:(?:option|choice|answer)\s*)?"
 _CHOICE = re.compile(rf"{_CHOICE_WORD}(?:\(\s*([A-Z])\s*\)|([A-Z])\s*[).:]?)", re.IGNORECASE)
 _CHOICE_WITH_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])\s*(\S.*)", re.IGNORECASE | re.DOTALL)
@@ -37,50 +39,26 @@ _CLOCK = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])(?:\s*([ap])\.?m\.?)?", re
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s,.'’!?:-]+[^\W\d_]+)*[\s.!?]*")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _PROSE = re.compile(r"[\w\s,.'’!?:;()&-]+")
-_SHORT_WORDS = frozenset(
-    [
-        "no",
-        "we",
-        "us",
-        "up",
-        "if",
-        "it",
-        "in",
-        "on",
-        "at",
-        "to",
-        "of",
-        "is",
-        "by",
-        "he",
-        "me",
-        "my",
-        "so",
-        "go",
-        "do",
-        "as",
-        "am",
-        "pm",
-    ]
-)
 _SAME_WORDS = {
     "no solutions": "no solution",
     "there is no solution": "no solution",
     "there are no solutions": "no solution",
     "has no solution": "no solution",
     "empty set": "no solution",
-    "the empty set": "no solution",
     "dne": "does not exist",
     "not defined": "undefined",
 }
 _NAMED: dict[str, Node] = {
-    **dict.fromkeys(["all real numbers", "all reals", "the real numbers"], ("constant", "set:R")),
+    **dict.fromkeys(
+        ["all real numbers", "all reals", "real numbers", "any real number", "every real number", "all real values"],
+        ("constant", "set:R"),
+    ),
     "all integers": ("constant", "set:Z"),
     **dict.fromkeys(["positive infinity", "plus infinity"], ("constant", "oo")),
     **dict.fromkeys(["negative infinity", "minus infinity"], ("neg", ("constant", "oo"))),
 }
 # What can still be compared with a power in well under a second.
-_MAX_NUMBER_CHARS = 200_000
+MAX_NUMBER_CHARS = 200_000
 _MAX_SPELLED_CHARS = 2_000_000
 _DIGIT_RUNS = re.compile(r"\d+")
 
@@ -119,10 +97,7 @@ def read(text: str) -> Reading:
     Raises:
         UnreadableError: It says nothing that could be compared.
     """
-    try:
-        return _read(text) if len(text) <= MAX_FORMULA_CHARS else _read_long(normalize_long(text))
-    except RecursionError as error:
-        raise UnreadableError("nested too deeply for the stack that is left") from error
+    return _read(text) if len(text) <= MAX_FORMULA_CHARS else _read_long(normalize_long(text))
 
 
 def normalize_long(text: str) -> str:
@@ -138,7 +113,7 @@ def _read_long(normal: str) -> Reading:
     """Read a text that is longer than a formula may be: only a plain number, whose other side may be a power."""
     if len(normal) <= MAX_FORMULA_CHARS:
         return _read(normal)
-    if len(normal) > _MAX_NUMBER_CHARS or not is_plain_number(normal):
+    if len(normal) > MAX_NUMBER_CHARS or not is_plain_number(normal):
         raise UnreadableError("too long")
     value = parse_number(normal.replace(",", "").strip("+-. "))
     return Reading(normal, quantity=Quantity(("number", -value if normal.startswith("-") else value)))
@@ -147,7 +122,7 @@ def _read_long(normal: str) -> Reading:
 @lru_cache(maxsize=4_096)
 def _read(text: str) -> Reading:
     normal = normalize(text)
-    plain = " ".join(_MARKS.sub(" ", normal).split()).strip("* ")
+    plain = " ".join(_MARKS.sub(" ", _MARK_BEFORE_SIGN.sub("", normal)).split()).strip("* ")
     if not plain:
         raise UnreadableError("blank")
     choice = _CHOICE.fullmatch(plain)
@@ -265,7 +240,7 @@ def _read_words(normal: str, plain: str) -> str | None:
     if not _WORDS.fullmatch(plain):
         return None
     runs = _LETTERS.findall(plain)
-    is_word = [len(run) >= 3 or run.casefold() in _SHORT_WORDS or not run.isascii() for run in runs]
+    is_word = [len(run) >= 3 or run.casefold() in TWO_LETTER_WORDS or not run.isascii() for run in runs]
     is_function = [run in PLAIN_COMMANDS or run.casefold() in ("infinity", "or", "and") for run in runs]
     has_word = any(word and not function for word, function in zip(is_word, is_function, strict=True))
     is_marked = TEXT_OPEN in normal and not any(is_function)
@@ -274,6 +249,7 @@ def _read_words(normal: str, plain: str) -> str | None:
 
 def _one_spelling(plain: str) -> str:
     words = " ".join(plain.casefold().replace("\u2019", "'").split()).strip(" .!?,;:")
+    words = _ARTICLE.sub("", words)
     return _SAME_WORDS.get(words, words)
 
 

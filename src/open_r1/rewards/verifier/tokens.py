@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from open_r1.rewards.verifier.normalization import TEXT_CLOSE, TEXT_OPEN
 from open_r1.rewards.verifier.units import is_unit
-from open_r1.rewards.verifier.vocabulary import PLAIN_COMMANDS, SAME_COMMANDS
+from open_r1.rewards.verifier.vocabulary import ANSWER_WORDS, PLAIN_COMMANDS, SAME_COMMANDS
 
 # Longer formulas are not read; plain numbers of any length are compared before.
 MAX_FORMULA_CHARS = 10_000
@@ -36,9 +36,6 @@ _TOKEN = re.compile(
 )
 _EXPONENT_OF_TEN = re.compile(r"(?<![A-Za-z_0-9.])([0-9]++(?:\.[0-9]*+)?)[eE]([+-]?[0-9]+)(?![0-9.A-Za-z])")
 _ASCII_SIGNS = {"<=": "le", ">=": "ge", "!=": "ne", "**": "^"}
-_SHORT_WORDS = frozenset(
-    ["no", "yes", "all", "not", "the", "none", "us", "any", "both", "odd", "even", "never", "true", "false"]
-)
 
 
 def tokenize(text: str) -> list[Token]:
@@ -91,7 +88,7 @@ def _words(content: str, is_spaced: bool) -> list[Token]:
     tokens = []
     for word in content.split():
         name = word.casefold().strip(".,;")
-        if name in ("or", "and"):
+        if name in ("or", "and", "infinity"):
             tokens.append(Token("command", PLAIN_COMMANDS[name], True))
         elif name:
             tokens.append(Token("word", word.strip(".,;"), is_spaced))
@@ -108,6 +105,6 @@ def _letters(content: str, is_spaced: bool) -> list[Token]:
         return [
             Token("command", PLAIN_COMMANDS[content if content in PLAIN_COMMANDS else content.casefold()], is_spaced)
         ]
-    if len(content) > 3 or content.casefold() in _SHORT_WORDS or is_unit(content):
+    if len(content) > 3 or content.casefold() in ANSWER_WORDS or is_unit(content):
         return [Token("word", content, is_spaced)]
     return [Token("letter", letter, is_spaced and place == 0) for place, letter in enumerate(content)]

@@ -6,6 +6,10 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# Words of two letters: other pairs of letters are products.
+TWO_LETTER_WORDS = _names("no we us up if it in on at to of is by he me my so go do as am pm")
+# Words of few letters that answers consist of, or that stand behind a number.
+ANSWER_WORDS = _names("no yes all not the none us any both odd even never true false")
 GREEK = _names(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho "
     "sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi "
