@@ -18,10 +18,10 @@ Disjointness: the SHA-256 of the question puts an item into the pool `train` (9/
 options and the seed, and no question stands there twice. A few tasks have few questions (`coin_flip` 256 by default);
 where they run out, the splits are shorter, with a warning.
 
-Time: 1,100 rows of most tasks take seconds. On two cores: knight_swap 182 s, futoshiki 175, zebra_puzzles 80,
-intermediate_integration 60, quantum_lock 56, puzzle24 53, sokoban 39. The library spends it searching for puzzles with
-one solution, so several cores help (16 at most), and a bar shows the progress. Rows once made are read from a cache on
-disk (`row_cache`, `$OPEN_R1_CACHE`): by later runs, and by the other ranks of this one.
+Time: 1,100 rows of most tasks take seconds. On two cores with other work to do: knight_swap 182 s, futoshiki 175,
+zebra_puzzles 80, intermediate_integration 60, quantum_lock 56 (15 on idle ones), puzzle24 53, sokoban 39. The
+library spends them on searches of its own, so several cores help (16 at most), and a bar shows the progress. Rows once
+made are read from a cache on disk (`row_cache`, `$OPEN_R1_CACHE`): by later runs, and by the other ranks of this one.
 
 Different from calling the library directly:
 1. Rows are made in a process of their own, with fixed string hashing: five tasks would give other rows in every
