@@ -19,6 +19,7 @@ CORE = [
     "accelerate==1.15.0",  # how it picks the distributed type was measured on this version
     "datasets>=5.2.0,<6",
     "huggingface_hub>=1.31,<2",  # transformers 5.17 refuses 2.x
+    "filelock>=3.16",  # of several ranks one makes the rows of a slow task
     "httpx>=0.27",  # the errors of huggingface_hub 1.x
     "jinja2>=3.1",  # transformers renders chat templates with it and does not require it
     "math-verify==0.9.0",  # rewards depend on how it parses: a new version needs the reward tests run again
