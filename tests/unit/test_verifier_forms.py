@@ -201,6 +201,8 @@ FORMS = {
     ),
     r"\frac{1}{2}<\mathrm{m}<1": ([r"\frac12<m<1", r"\frac12<\text{m}<1"], [r"\frac12<m<2", r"\frac12<n"]),
     "C": ([r"\textbf{C}: 12", r"\textbf{C}. 12", r"\textbf{(C)}\ 12"], [r"\textbf{D}: 12", r"\textbf{C}12", "12"]),
+    "a:b": (["a : b", "2a:2b", r"\frac ab"], ["a:c", "A", "b:a", "(a) b"]),
+    "A": (["A: 12", r"\text{A}: \frac12"], ["A:B", "A : B : C", "a:b"]),
     "ellipse": (
         [r"\text{an ellipse}", "the ellipse", r"\text{An ellipse.}"],
         [r"\text{a hyperbola}", r"\text{no ellipse}"],

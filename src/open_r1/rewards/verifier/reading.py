@@ -19,7 +19,10 @@ _MARK_BEFORE_SIGN = re.compile(rf"{TEXT_CLOSE}(?=[).:])")
 _ARTICLE = re.compile(r"(?:an?|the) (?=[^\W\d_]{3})")
 _CHOICE_WORD = r"(?:(?:option|choice|answer)\s*)?"
 _CHOICE = re.compile(rf"{_CHOICE_WORD}(?:\(\s*([A-Z])\s*\)|([A-Z])\s*[).:]?)", re.IGNORECASE)
-_CHOICE_WITH_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])\s*(\S.*)", re.IGNORECASE | re.DOTALL)
+# "a:b" and "A:B" are ratios.
+_CHOICE_WITH_TEXT = re.compile(
+    r"(?:\(([A-Z])\)|([A-Z])(?:[).]|(?-i:(?<=[A-Z]):)(?!\s*[A-Z]\s*(?::|$))))\s*(\S.*)", re.IGNORECASE | re.DOTALL
+)
 _CHOICES = frozenset("ABCDEFGHIJ")
 _CHOICE_LETTER = r"(?:\([A-J]\)|[A-J](?![A-Za-z])[).:]?)"
 _CHOICE_LIST = re.compile(rf"{_CHOICE_LETTER}(?:[\s,;/&]+(?:(?:or|and)\s*)?{_CHOICE_LETTER})+")
