@@ -22,12 +22,15 @@ from open_r1.rewards.verifier.trees import (
     difference,
     expand_plus_minus,
     infinity,
+    is_asked_for,
     is_constant,
     is_formula,
+    is_function_of,
     is_left,
     is_region,
     plain_values,
     relation,
+    spread,
 )
 
 
@@ -78,6 +81,7 @@ class Comparer:
             is_same_name = is_name(gold[1][0]) and gold[1][0] == answer[1][0]
             if not (names_in(gold) or names_in(answer)):
                 return one is not None and other is not None and self.equal(one, other)
+            is_same_name |= is_function_of(gold[1][0], answer[1][0]) or is_function_of(answer[1][0], gold[1][0])
             if is_same_name and one is not None and other is not None and self.equal(one, other):
                 return True
             if len(gold[1]) != 3 or len(answer[1]) != 3 or not (is_formula(gold) and is_formula(answer)):
@@ -88,6 +92,8 @@ class Comparer:
         if not (is_gold or is_answer):
             return NotImplemented
         equation, other = (gold, answer) if is_gold else (answer, gold)
+        if other[0] in ("bracket", "list", "both", "set") and spread(equation) != equation:
+            return self.equal(spread(gold), spread(answer))
         value = self.last(equation)
         if value is None:
             return False
@@ -104,7 +110,8 @@ class Comparer:
             return None
         if len(sides) == 2 and not is_left(sides[0]) and is_name(sides[1]):
             return sides[0]
-        values = sides[1:] if is_left(sides[0]) else sides
+        has_left = is_left(sides[0]) or (is_asked_for(sides[0]) and is_constant(sides[1:]))
+        values = sides[1:] if has_left else sides
         if len(sides) == 2 and len(values) == 2 and not is_constant(values):
             return None
         are_equal = all(self.equal(one, other) for one, other in itertools.pairwise(values))
@@ -127,6 +134,9 @@ class Comparer:
                 return False
             # The same value in several spellings is one value.
             return self.all(self.equal(single, item) if one is None else self.equal(item, single) for item in items)
+        for kind, items, single in ((*one, answer), (*other, gold)):
+            if kind == "set" and len(items) == 1 and collection(single)[0] not in ("set", "list"):
+                return self.equal(items[0], answer) if single is answer else self.equal(gold, items[0])
         return self.equal_items(one, other)
 
     def equal_items(self, gold: tuple[str, Sequence[Node]], answer: tuple[str, Sequence[Node]]) -> bool | None:

@@ -13,6 +13,7 @@ import random
 from fractions import Fraction
 from functools import lru_cache
 
+from open_r1.rewards.verifier.budget import spend, spend_on_number
 from open_r1.rewards.verifier.cursor import Node
 
 # Bits of the largest number that is computed: in process, and in a worker (330,000 decimal digits: a second at most).
@@ -60,6 +61,7 @@ class Evaluator:
             UndefinedError: It has no value there.
             NoValueError: It is no formula.
         """
+        spend(1)
         kind = node[0]
         if kind == "number":
             return node[1]
@@ -99,6 +101,7 @@ class Evaluator:
     def check(self, num_bits: float | Fraction) -> None:
         if num_bits > self.max_bits:
             raise TooLargeError(num_bits)
+        spend_on_number(float(num_bits))
 
     def power(self, base_node: Node, exponent: Node) -> Fraction:
         before = self.num_atoms_used

@@ -183,10 +183,12 @@ class _Parser(Operands):
 
 
 def _multiply(kind: str, left: Node, right: Node) -> Node:
-    """Return a product or quotient; that of a number and a matrix entry by entry."""
+    """Return a product or quotient: of a number and a matrix entry by entry, of a point's name and place the place."""
     if kind == "mul" and right[0] == "matrix" and left[0] != "matrix":
         return ("matrix", tuple(tuple(("mul", left, entry) for entry in row) for row in right[1]))
-    return (kind, left, right)
+    # A(1, 2) is a point.
+    is_label = kind == "mul" and left[0] == "symbol" and left[1].isupper() and right[0] == "bracket"
+    return right if is_label else (kind, left, right)
 
 
 def _balance(tree: Node, kind: str) -> Node:

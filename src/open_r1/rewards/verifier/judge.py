@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Judges one answer by its gold: in process where exact arithmetic can tell, else by algebra in a worker.
 
-`judge_quickly` takes linear time and imports no algebra system. `judge_by_algebra` is for worker processes, which can
-be killed: it may hang, fill the memory or raise.
+`judge_quickly` imports no algebra system and has a budget (`budget`) of about 30 ms a pair: what is longer than
+`MAX_QUICK_CHARS` or costs more is left to a worker, except for plain numbers, which are compared as text in linear
+time. `judge_by_algebra` is for worker processes, which can be killed: it may hang, fill the memory or raise.
 """
 
 import re
 from collections.abc import Callable
 from functools import lru_cache
 
+from open_r1.rewards.verifier.budget import OverBudgetError, limited_to
 from open_r1.rewards.verifier.exact import NoValueError, TooLargeError, UndefinedError
-from open_r1.rewards.verifier.normalization import normalize
 from open_r1.rewards.verifier.plain_numbers import equal_plain_numbers, is_plain_number
 from open_r1.rewards.verifier.policy import equal_readings
 from open_r1.rewards.verifier.quick import QUICK_COMPARER, check_formulas
-from open_r1.rewards.verifier.reading import Reading, read
+from open_r1.rewards.verifier.reading import MAX_NUMBER_CHARS, Reading, normalize_long, read
 from open_r1.rewards.verifier.tokens import MAX_FORMULA_CHARS, UnreadableError
 from open_r1.rewards.verifier.verdict import Verdict
 
+# Longer texts are read by workers; real answers have a few dozen characters.
+MAX_QUICK_CHARS = 600
+_QUICK_STEPS = 15_000
 # What the grammar leaves to math-verify: integrals, sums, limits.
 _CALCULUS = re.compile(
     r"\\(?:int|iint|sum|prod|lim|begin\s*\{(?:vmatrix|array)\}|[dt]?frac\s*\{\s*(?:d|\\partial)\s*\})(?![a-zA-Z])"
@@ -32,19 +36,35 @@ def judge_quickly(gold: str, answer: str | None) -> Verdict | None:
     >>> judge_quickly(r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}") is None, judge_quickly(r"\frac{1}{", "1")
     (True, <Verdict.UNPARSABLE_GOLD: 'unparsable_gold'>)
     """
-    gold, answer = _without_wrapping(gold), None if answer is None else _without_wrapping(answer)
+    gold, answer = normalize_long(gold), None if answer is None else normalize_long(answer)
+    try:
+        with limited_to(_QUICK_STEPS):
+            return _judge_in_process(gold, answer)
+    except (OverBudgetError, RecursionError):
+        # The caller's stack may be deep already; a worker's isn't.
+        return None
+
+
+def _judge_in_process(gold: str, answer: str | None) -> Verdict | None:
     if is_plain_number(gold):
         if answer is None:
             return Verdict.NO_ANSWER
         if is_plain_number(answer):
             return _verdict(equal_plain_numbers(gold, answer))
         gold_reading = None
+    elif len(gold) > MAX_QUICK_CHARS:
+        return Verdict.UNPARSABLE_GOLD if len(gold) > MAX_FORMULA_CHARS else None
     else:
         gold_reading, failure = _read_gold(gold)
         if gold_reading is None:
             return failure
         if answer is None:
             return Verdict.NO_ANSWER
+    is_hopeless = len(answer) > MAX_FORMULA_CHARS and not is_plain_number(answer)
+    if is_hopeless or max(len(gold), len(answer)) > MAX_NUMBER_CHARS:
+        return Verdict.WRONG
+    if max(len(gold), len(answer)) > MAX_QUICK_CHARS:
+        return None
     return _judge_answer(gold, gold_reading, answer)
 
 
@@ -60,16 +80,7 @@ def _judge_answer(gold: str, reading: Reading | None, answer: str) -> Verdict | 
         answer_reading = read(answer)
     except UnreadableError:
         return None if _CALCULUS.search(answer) else Verdict.WRONG
-    try:
-        return _verdict(equal_readings(reading, answer_reading, QUICK_COMPARER))
-    except RecursionError:
-        # The caller's stack is deep already; a worker's isn't.
-        return None
-
-
-def _without_wrapping(text: str) -> str:
-    """Return a text that is too long for a formula normalised, since it may still be a number."""
-    return normalize(text) if len(text) > MAX_FORMULA_CHARS else text
+    return _verdict(equal_readings(reading, answer_reading, QUICK_COMPARER))
 
 
 @lru_cache(maxsize=4_096)
@@ -84,8 +95,6 @@ def _read_gold(gold: str) -> tuple[Reading | None, Verdict | None]:
         return None, Verdict.UNPARSABLE_GOLD
     except TooLargeError as error:
         return None, Verdict.UNPARSABLE_GOLD if error.is_final else None
-    except RecursionError:
-        return None, None
     return reading, None
 
 
@@ -109,14 +118,14 @@ def judge_by_algebra(gold: str, answer: str | None, on_gold_read: Callable[[], N
     try:
         gold_reading = read(gold)
         numeric.check_gold(gold_reading)
-    except (UnreadableError, TooLargeError, UndefinedError, NoValueError):
+    except (UnreadableError, TooLargeError, UndefinedError, NoValueError, RecursionError):
         return Verdict.UNPARSABLE_GOLD
     on_gold_read()
     if answer is None:
         return Verdict.NO_ANSWER
     try:
         is_equal = equal_readings(gold_reading, read(answer), numeric.WORKER_COMPARER)
-    except (UnreadableError, TooLargeError, UndefinedError, NoValueError):
+    except (UnreadableError, TooLargeError, UndefinedError, NoValueError, RecursionError):
         return Verdict.WRONG
     return Verdict.RIGHT if is_equal else Verdict.WRONG
 

@@ -247,7 +247,7 @@ def _default_num_workers() -> int:
     """Return a worker a core for this rank's share of the cores, from 2 (one may be stuck) to 4."""
     has_affinity = hasattr(os, "sched_getaffinity")
     num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    num_ranks = max(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    num_ranks = max(int(os.environ.get("LOCAL_WORLD_SIZE") or "1"), 1)
     return max(2, min(_MAX_WORKERS, num_cores // num_ranks))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from open_r1.rewards.verifier.budget import spend
 from open_r1.rewards.verifier.cursor import Node
 from open_r1.rewards.verifier.exact import NoValueError, TooLargeError, UndefinedError, plain_value
 
@@ -218,20 +219,24 @@ def _merge(pieces: tuple[Piece, ...], order: Order) -> list[Piece]:
 
 
 def is_name(node: Node) -> bool:
-    """Whether the tree is a variable, or a function of one: x, f(x)."""
-    return node[0] == "symbol" or (node[0] == "call" and len(node[1]) == 1)
+    """Whether the tree is a variable, or a function of one: x, f(x), f'(x)."""
+    return node[0] == "symbol" or (node[0] == "call" and len(node[1].rstrip("'").removesuffix("^-1")) == 1)
 
 
 def names_in(node: Node) -> set[Node]:
     """Return the variables of a tree."""
-    if is_name(node):
-        return {node}
-    if node[0] in ("number", "constant", "word"):
-        return set()
-    parts = [part for field in node[1:] for part in (field if isinstance(field, tuple) else ())]
-    nested = [part for part in parts if isinstance(part, tuple) and part and isinstance(part[0], str)]
-    direct = [field for field in node[1:] if isinstance(field, tuple) and field and isinstance(field[0], str)]
-    return set().union(*(names_in(part) for part in [*nested, *direct]))
+    names, fields = set(), [node]
+    while fields:
+        field = fields.pop()
+        spend(1)
+        is_node = bool(field) and isinstance(field[0], str)
+        if is_node and field[0] in ("number", "constant", "word"):
+            continue
+        if is_node and is_name(field):
+            names.add(field)
+        else:
+            fields += [part for part in field if isinstance(part, tuple)]
+    return names
 
 
 def replace_symbol(node: Node, symbol: Node, value: Node) -> Node:

@@ -4,6 +4,7 @@
 import re
 from typing import NamedTuple
 
+from open_r1.rewards.verifier.budget import spend
 from open_r1.rewards.verifier.normalization import TEXT_CLOSE, TEXT_OPEN
 from open_r1.rewards.verifier.units import is_unit
 from open_r1.rewards.verifier.vocabulary import ANSWER_WORDS, PLAIN_COMMANDS, SAME_COMMANDS
@@ -60,6 +61,7 @@ def tokenize(text: str) -> list[Token]:
             continue
         tokens += _tokens_of(kind or "", content, is_spaced)
         is_spaced = False
+    spend(5 * len(tokens))
     return tokens
 
 

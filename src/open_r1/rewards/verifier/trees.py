@@ -8,6 +8,7 @@ from typing import Any
 from open_r1.rewards.verifier.cursor import Node
 from open_r1.rewards.verifier.exact import NoValueError, TooLargeError, UndefinedError, plain_value
 from open_r1.rewards.verifier.regions import is_name, names_in
+from open_r1.rewards.verifier.vocabulary import FUNCTIONS
 
 
 def relation(node: Node) -> str | None:
@@ -35,6 +36,33 @@ def approximated(node: Node) -> list[Node]:
 def is_left(node: Node) -> bool:
     """Whether the tree is what a value is given to: x, f(x), (x, y)."""
     return is_name(node) or (node[0] == "bracket" and all(is_name(part) for part in node[3]))
+
+
+def is_asked_for(node: Node) -> bool:
+    r"""Whether a left side that is no name may be what a question asks for: AB, m + n, |a|, \sin A."""
+    kind = node[0]
+    if kind == "symbol":
+        return True
+    if kind in ("add", "neg"):
+        return all(is_asked_for(part) for part in node[1:])
+    if kind == "mul":
+        return all(part[0] == "symbol" and part[1].isupper() for part in node[1:])
+    return kind == "call" and node[1] in FUNCTIONS | {"abs"} and is_asked_for(node[2][0])
+
+
+def spread(node: Node) -> Node:
+    """Return "x = y = z = 1" as "x = 1, y = 1, z = 1"; other trees as they are."""
+    sides, signs = (node[1][::2], node[1][1::2]) if node[0] == "chain" else ((), ())
+    names = sides[:-1]
+    if len(names) < 2 or set(signs) != {"="} or not all(map(is_name, names)) or names_in(sides[-1]):
+        return node
+    return ("list", tuple(("chain", (name, "=", sides[-1])) for name in names))
+
+
+def is_function_of(node: Node, other: Node) -> bool:
+    """Whether one left side is f(x) and the other y."""
+    is_call = node[0] == "call" and node[1] in ("f", "g", "h") and len(node[2]) == 1 and node[2][0][0] == "symbol"
+    return is_call and other == ("symbol", "y") and node[2][0] != other
 
 
 def is_formula(equation: Node) -> bool:
@@ -112,14 +140,23 @@ def _choose(node: Any, sign: int) -> Any:
     return tuple(_choose(part, sign) for part in node)
 
 
+# x_1 and x_2 are the roots of an equation, in any order; a_1 and a_2 are terms.
+_ROOTS = frozenset(["x", "z", "t", "lambda"])
+
+
 def assignments(node: Node) -> tuple[Node, list[Node]]:
     """Return "x = 1 or x = 2" as the set of 1 and 2, "x = 1, y = 2" as the tuple (1, 2), and the names."""
+    if relation(node) == "in" and len(node[1]) == 3 and is_name(node[1][0]) and node[1][2][0] == "set":
+        return node[1][2], [node[1][0]]
     if node[0] not in ("set", "list", "both") or not node[1]:
         return node, []
     if not all(relation(part) == "=" and len(part[1]) == 3 and is_name(part[1][0]) for part in node[1]):
         return node, []
     names = [part[1][0] for part in node[1]]
     values = tuple(part[1][2] for part in node[1])
+    letters = {str(name[1]).partition("_")[0] for name in names}
+    if len(letters) == 1 and letters <= _ROOTS:
+        return ("set", values), [("symbol", *letters)]
     if len(set(names)) == 1:
         return ("set", values), names[:1]
     if len(set(names)) == len(names):

@@ -3,6 +3,7 @@
 
 import math
 import os
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -50,12 +51,13 @@ def verify_all(
     Raises:
         ValueError: A limit isn't a positive number, or the columns differ in length.
     """
+    start = time.monotonic()
     deadline_s = timeout_s + _DEADLINE_MARGIN_S if deadline_s is None else deadline_s
     for name, value in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"`{name}` must be a positive number of seconds, got {value}.")
     rows = [_pairs_of(gold, completion) for gold, completion in zip(golds, completions, strict=True)]
-    verdicts = _judge(dict.fromkeys(pair for row in rows for pair in row), timeout_s, deadline_s)
+    verdicts = _judge(dict.fromkeys(pair for row in rows for pair in row), timeout_s, start + deadline_s)
     return [_verdict_of(row, verdicts) for row in rows]
 
 
@@ -98,14 +100,15 @@ def _verdict_of(row: list[Pair], verdicts: dict[Pair, Verdict | None]) -> Verdic
     return found if all(verdict is Verdict.RIGHT for verdict in others) else Verdict.WRONG
 
 
-def _judge(pairs: dict[Pair, None], timeout_s: float, deadline_s: float) -> dict[Pair, Verdict | None]:
-    """Return the verdict of every distinct pair: from memory, in process, or by a worker."""
+def _judge(pairs: dict[Pair, None], timeout_s: float, ends_at: float) -> dict[Pair, Verdict | None]:
+    """Return the verdict of every distinct pair: from memory, in process, or by a worker; all by `ends_at`."""
     verdicts: dict[Pair, Verdict | None] = {}
     for pair in pairs:
-        verdicts[pair] = _CACHE.get(pair) or judge_quickly(*pair)
+        is_late = time.monotonic() >= ends_at
+        verdicts[pair] = _CACHE.get(pair) or (Verdict.TIMEOUT if is_late else judge_quickly(*pair))
     hard = [pair for pair, verdict in verdicts.items() if verdict is None]
     if hard:
-        found = judge_in_workers(hard, timeout_s=timeout_s, deadline_s=deadline_s)
+        found = judge_in_workers(hard, timeout_s=timeout_s, deadline_s=max(ends_at - time.monotonic(), 0.0))
         verdicts.update(zip(hard, found, strict=True))
     for pair, verdict in verdicts.items():
         _CACHE.put(pair, verdict)
