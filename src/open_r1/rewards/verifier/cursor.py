@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A place in a list of tokens, and the numbers that can be read there."""
 
+import re
 from fractions import Fraction
 from typing import Any
 
 from open_r1.rewards.verifier.tokens import END, Token, UnreadableError
 
 Node = tuple[Any, ...]
+
+_MARK_OF_FUNCTION = re.compile(r"(?:'+|\^\{-1\})(?=\()")
 
 
 def parse_number(digits: str) -> Fraction:
@@ -119,3 +122,29 @@ class Cursor:
             return Fraction(_to_int(top), _to_int(bottom))
         self.back_to(start)
         return None
+
+    def mark_of_function(self) -> str:
+        r"""Read the primes in f'(x), or f^{-1}(x) as f^-1; nothing where no argument follows."""
+        written = "".join(token.text for token in self.tokens[self.place : self.place + 6])
+        found = _MARK_OF_FUNCTION.match(written)
+        if found is None:
+            return ""
+        self.back_to(self.place + found.end())
+        return "^-1" if found.group().startswith("^") else found.group()
+
+    def probability(self, *, need_equation: bool) -> Node | None:
+        """Read P(A|B) with what is in its brackets as a name; None where there are none."""
+        if not self.at("(", "["):
+            return None
+        depth = 0
+        for place in range(self.place, len(self.tokens)):
+            text = self.tokens[place].text
+            depth += (text in ("(", "[")) - (text in (")", "]"))
+            if depth == 0:
+                break
+        following = self.tokens[place + 1 : place + 2]
+        if depth or (need_equation and [token.text for token in following] != ["="]):
+            return None
+        event = " ".join(token.text for token in self.tokens[self.place + 1 : place])
+        self.back_to(place + 1)
+        return ("call", "P", (("symbol", event),))

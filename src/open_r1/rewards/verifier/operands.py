@@ -84,13 +84,15 @@ class Operands(Cursor, ABC):
         name = self.advance().text
         if is_member and name in ("N", "Z", "Q", "R"):
             return self.set_of_numbers(f"set:{name}")
+        is_function = name in ("f", "g", "h")
+        mark = self.mark_of_function() if is_function else ""
+        if mark or (is_function and self.at("(")) or self.at_definition():
+            return ("call", name + mark, _arguments(self.bracketed()))
         if self.at("_", "'"):
             return ("symbol", name + self.subscript())
         if name in ("e", "i"):
             return ("constant", name)
-        if (name in ("f", "g", "h") and self.at("(")) or self.at_definition():
-            return ("call", name, _arguments(self.bracketed()))
-        return ("symbol", name)
+        return (name == "P" and self.probability(need_equation=True)) or ("symbol", name)
 
     def at_definition(self) -> bool:
         """Whether a letter names a function, as in "P(x) = x^2"."""
@@ -152,10 +154,7 @@ class Operands(Cursor, ABC):
         if name in ALL_FUNCTIONS:
             return self.function(name)
         if name == "frac":
-            top, bottom = self.argument(), self.argument()
-            if top in _DIFFERENTIALS and bottom[0] == "mul" and bottom[1] in _DIFFERENTIALS:
-                raise UnreadableError("a derivative")
-            return ("div", top, bottom)
+            return self.fraction()
         if name == "cis":
             angle = self.function_argument()
             return ("add", ("call", "cos", (angle,)), ("mul", ("constant", "i"), ("call", "sin", (angle,))))
@@ -174,6 +173,15 @@ class Operands(Cursor, ABC):
             _refuse_matrix(tree)
             return ("call", function, (tree,))
         return self.collection(name)
+
+    def fraction(self) -> Node:
+        top, bottom = self.argument(), self.argument()
+        parts = [part for part in (top, bottom) if part[0] == "mul" and part[1] in _DIFFERENTIALS]
+        if len(parts) == 2 and all(part[2][0] == "symbol" for part in parts):
+            return ("symbol", f"d{top[2][1]}/d{bottom[2][1]}")
+        if top in _DIFFERENTIALS and bottom[0] == "mul" and bottom[1] in _DIFFERENTIALS:
+            raise UnreadableError("a derivative")
+        return ("div", top, bottom)
 
     def two_arguments(self) -> tuple[Node, ...]:
         if not self.at("("):
@@ -227,6 +235,10 @@ class Operands(Cursor, ABC):
 
     def collection(self, name: str) -> Node:
         """Read a set in braces, a vector in angle brackets, a matrix, or a set of numbers."""
+        if name in ("Pr", "set:P"):
+            found = self.probability(need_equation=False)
+            if found is not None:
+                return found
         if name.startswith("set:"):
             return self.set_of_numbers(name)
         if name in ("angle", "triangle"):

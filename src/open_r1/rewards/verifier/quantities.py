@@ -10,7 +10,7 @@ from open_r1.rewards.verifier.domains import spell_out
 from open_r1.rewards.verifier.formula import parse
 from open_r1.rewards.verifier.tokens import Token, UnreadableError
 from open_r1.rewards.verifier.units import ANGLE, NO_UNIT, Unit, find_unit
-from open_r1.rewards.verifier.vocabulary import DENIALS, LOOSENING_WORDS, RELATIONS
+from open_r1.rewards.verifier.vocabulary import DENIALS, LOOSENING_WORDS, POINT_WORDS, RELATIONS
 
 _CURRENCIES = frozenset("$\u00a3\u20ac\u00a5\u20b9\u00a2")
 _CURRENCY_PREFIXES = frozenset(["US", "USD", "EUR", "GBP", "Rs"])
@@ -43,7 +43,7 @@ def split_quantity(tokens: list[Token], *, unit_letters: str = "") -> Quantity:
     Raises:
         UnreadableError: They hold neither, or what stands behind the formula is no unit.
     """
-    tokens = _with_roman_variables(spell_out(_without_explanation(tokens)))
+    tokens = _with_roman_variables(spell_out(_without_explanation(_without_noun(tokens))))
     compound = _read_compound(tokens)
     if compound is not None:
         return compound
@@ -61,6 +61,14 @@ def split_quantity(tokens: list[Token], *, unit_letters: str = "") -> Quantity:
     for found in units:
         whole = found if whole is None else whole.times(found)
     return Quantity(node, whole, is_percent)
+
+
+def _without_noun(tokens: list[Token]) -> list[Token]:
+    """Return "the point (1, 2)" without its words."""
+    start = 0
+    while start < len(tokens) and tokens[start].kind == "word" and tokens[start].text.casefold() in POINT_WORDS:
+        start += 1
+    return tokens[start:]
 
 
 def _without_explanation(tokens: list[Token]) -> list[Token]:

@@ -27,6 +27,7 @@ DOTS = _names("ldots dots cdots dotsc dotsb")
 SEPARATORS = _names(", ; lor land")
 # Words behind a number that say something else of it than what it counts: anywhere, and as the first.
 DENIALS = _names("not isn't wrong incorrect false never no but most least maybe perhaps possibly unless except cannot")
+POINT_WORDS = _names("the point points ordered pair pairs triple coordinates")
 LOOSENING_WORDS = DENIALS | _names("is are was at to or if than up minus plus times over between through")
 CONSTANTS = {"pi": "pi", "infty": "oo"}
 # opening command -> closing command and function
