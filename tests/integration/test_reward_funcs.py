@@ -12,6 +12,7 @@ from transformers import Qwen3ForCausalLM, Qwen3ForSequenceClassification
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments
 from open_r1.rewards import get_reward_funcs
+from open_r1.rewards.user import load_user_reward
 from open_r1.utils.reward_models import check_reward_model, load_reward_model
 from tests.integration.tiny import (
     CONTEXT_TOKENS,
@@ -121,6 +122,15 @@ def test_time_limit_of_the_verifier_reaches_every_reward_that_judges(name, power
 
 
 # ---- reward models
+
+
+def test_tensor_is_as_good_as_a_list(tmp_path):
+    code = tmp_path / "tensors.py"
+    code.write_text("import torch\ndef ones(completions, **columns): return torch.ones(len(completions))\n"
+                    "def square(completions, **columns): return torch.ones(len(completions), 2)\n")  # fmt: skip
+    assert load_user_reward(f"{code}:ones")(completions=["a", "b"]) == [1.0, 1.0]
+    with pytest.raises(TypeError, match=r"the value of row 0 is tensor\(\[1., 1.\]\) \(Tensor\)"):
+        load_user_reward(f"{code}:square")(completions=["a", "b"])
 
 
 def test_score_is_that_of_the_model_on_prompt_and_completion(reward_model, on_cpu):

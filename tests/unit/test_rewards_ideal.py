@@ -140,3 +140,10 @@ def test_puzzle_without_a_known_solution_proves_nothing():
     (score,) = score_ideal(arguments("countdown"), row)
     assert (score.expected, score.is_reached) == (None, True)
     assert "no right answer in solution" in score.reason
+
+
+@pytest.mark.parametrize("name", ["soft_overlong_punishment", "demystify_cosine"])
+def test_settings_without_effect_are_no_warning_of_the_ideal_completion(name: str, caplog: pytest.LogCaptureFixture):
+    # `get_reward_funcs` warns of them, once a run.
+    score_ideal(arguments(name), {"solution": "42"}, RewardContext(max_completion_length=16))
+    assert not caplog.records
