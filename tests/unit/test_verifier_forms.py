@@ -38,6 +38,7 @@ def test_a_hostile_completion_takes_linear_time(hostile: str):
     ("text", "answer"),
     [
         (r"Hence $\boxed 5$.", "5"),
+        (r"Hence $\boxed7$.", "7"),
         (r"\[ \boxed \frac{1}{2} \]", r"\frac{1}{2}"),
         ("So \\boxed 5\nas wanted", "5"),
         (r"$\boxed{5}$ (asked for in \boxed{})", "5"),
@@ -67,6 +68,7 @@ def test_answer_is_found(text: str, answer: str):
         r"\boxed{}",
         r"\boxed 5",
         r"$\boxed{3} + \boxed{4$",
+        r"It is $\boxed{3}$. I take that back. It is $\boxed{}$.",
         r"$\boxed{3}$ or rather $\boxed 4",
         "#### 1. First we add\n",
         "#### 1)\nadd",
@@ -100,6 +102,8 @@ FORMS = {
             r"\text{The answer is } B",
             r"\text{The correct answer is (B)}",
             r"\textbf{B}\ ",
+            r"\mathrm B",
+            r"\large{\textbf{B}}",
         ],
         [r"\bf{C}", r"{\rm D}", r"\text{The answer is } C", r"\text{The answer is not } B"],
     ),
@@ -107,6 +111,8 @@ FORMS = {
         [
             r"5\ ",
             r"5\\",
+            r"\mathbf 5",
+            r"\large 5",
             r"\bf{5}",
             r"{\bf 5}",
             r"\color{red}{5}",
@@ -150,7 +156,10 @@ FORMS = {
         [r"30.25^\circ", r"30^{\circ}15^{\prime}", r"30^\circ 15'", "30\u00b015\u2032", '30\u00b015\u20320"'],
         [r"30.15^\circ", r"30^\circ", "15'", r"30^\circ15'1''", r"15^\circ30'"],
     ),
-    r"\frac34": ([r"{3 \over 4}", r"{{3}\over{4}}", "3/4"], [r"{4 \over 3}", r"\overline{3}4", "3{:}5"]),
+    r"\frac34": (
+        [r"{3 \over 4}", r"{{3}\over{4}}", r"3 \over 4", "3/4"],
+        [r"1 + 3 \over 4", r"{4 \over 3}", r"\overline{3}4", "3{:}5"],
+    ),
     r"\frac13": (
         [r".\overline{3}", "0.(3)", r"0.333\ldots", "0.333...", "0.3333\u2026", r"0.\dot{3}", r"0.\dot3"],
         ["0.333", "0.33...", "0.(33)4", "0.(34)", r"0.\dot{3}3\dot{4}", "3.33...", "0.3(4)"],

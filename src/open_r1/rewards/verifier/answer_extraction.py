@@ -4,8 +4,8 @@ r"""Finds the final answer in a completion, and in a gold that is a whole worked
 In this order:
 1. only the text after the last `</think>` counts; reasoning that never ends holds no answer but in an answer block;
 2. in the last `<answer>` block: its last box, else its last anchored phrase, else all of it;
-3. the last box that isn't blank, `\boxed{...}` or `\fbox{...}`, with braces matched by counting, or `\boxed 5` up
-   to the end of its formula; several boxes are never merged;
+3. the last box (of a sentence's boxes the last that isn't blank), `\boxed{...}` or `\fbox{...}`, its braces matched by
+   counting, or `\boxed 5` up to the end of its formula; several boxes are never merged;
 4. the last anchored phrase: "the final answer is ...", "answer: ...", in Chinese too; below a heading "Answer"; behind
    `####` at the start of a line where nothing but a value stands on it (else it is a heading).
 A *hedge* is several boxes in one sentence, or joined by "or" or "and": it counts only if all of them say the same.
@@ -25,7 +25,7 @@ _MAX_BLANK_BOXES = 50
 _BOX_OPENINGS = (r"\boxed", r"\fbox")
 _BOX_OPENING = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
 # A box without braces ends with its formula; one that runs to the end of the text isn't known to be whole.
-_BARE_BOX = re.compile(r"\\(?:boxed|fbox)[ \t]{1,3}([^\s{$][^$\n]{0,200}?)\s{0,3}(?:\$|\\[)\]]|\n)")
+_BARE_BOX = re.compile(r"\\(?:boxed|fbox)(?:[ \t]{1,3}|(?=\d))([^\s{$][^$\n]{0,200}?)\s{0,3}(?:\$|\\[)\]]|\n)")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _SENTENCE_END = re.compile(
     r"(?<!i\.e)(?<!e\.g)(?<!resp)[.!?](?=[\s$*)\\]|$)|[。！？]|\n\s*\n|\n(?=\s*(?:[-*#>A-Z]|\d+[.)]))"
@@ -132,7 +132,7 @@ def _last_answer_block(text: str) -> str | None:
 def _answer_in(text: str) -> Answer | None:
     """Return what the last box holds and the boxes it hedges with; None without a box.
 
-    The text is None where the last box is never closed, and where all are blank.
+    The text is None where the last box is never closed, or blank like all boxes of its sentence.
     """
     start = _last_opening(text, len(text))
     if start < 0:
@@ -140,9 +140,10 @@ def _answer_in(text: str) -> Answer | None:
     box = _box_at(text, start)
     for _ in range(_MAX_BLANK_BOXES):
         before = _last_opening(text, start)
-        if box is None or box[0] or before < 0:
+        earlier = None if box is None or box[0] or before < 0 else _box_at(text, before)
+        if earlier is None or earlier[1] > start or not _is_hedge(text[earlier[1] : start]):
             break
-        start, box = before, _box_at(text, before)
+        start, box = before, earlier
     if box is None:
         # A bare \boxed at the very end was cut off as well.
         return Answer(None)

@@ -11,7 +11,8 @@ _SPACES = r"(?:\\[ ,;]|\s|~){0,5}"
 _NAME = r"\\(?:text|mathrm|rm|operatorname)\s{0,3}"
 
 _COLOUR = re.compile(r"\\(?:text)?color(?:box)?\s{0,3}(?:\[[a-zA-Z]{1,20}\])?\s{0,3}\{[^{}]{1,40}\}")
-_SWITCH = r"\\(rm|bf|it|sf|tt|sl|sc|bfseries|itshape|rmfamily|boldmath)(?![a-zA-Z])"
+_SWITCH = r"\\(rm|bf|it|sf|tt|sl|sc|bfseries|itshape|rmfamily|boldmath|large|Large|LARGE|huge|Huge)(?![a-zA-Z])"
+_FONT_OF_ONE = re.compile(r"(\\(?:mathrm|mathbf|mathit|boldsymbol|bm))\s{1,3}([A-Za-z0-9])(?![A-Za-z0-9])")
 _SWITCHED_GROUP = re.compile(rf"(?<!\\)\{{\s{{0,3}}{_SWITCH}\s*([^{{}}\\]*)\}}")
 _SWITCHED_ARGUMENT = re.compile(rf"{_SWITCH}(?=\s{{0,3}}\{{)")
 _BARE_SWITCH = re.compile(_SWITCH)
@@ -88,9 +89,12 @@ def respell(text: str) -> str:
 
 def _respell_commands(text: str) -> str:
     text = _COLOUR.sub("", _NEGATIVE_SPACE.sub("", text))
+    text = _FONT_OF_ONE.sub(r"\1{\2}", text)
     text = _BARE_SWITCH.sub("", _SWITCHED_ARGUMENT.sub(_math_font, _SWITCHED_GROUP.sub(_font_of_group, text)))
     if "\\over" in text or "\\choose" in text:
         text = _OVER.sub(_fraction, text)
+        whole = _OVER.fullmatch(f"{{{text}}}")
+        text = _fraction(whole) if whole else text
     text = _TEXT_FUNCTION.sub(r"\\\1 ", text)
     return _REALS_WITHOUT.sub(r"\1\\setminus ", text)
 
