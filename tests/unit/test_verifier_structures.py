@@ -117,6 +117,8 @@ SYSTEMS = [
     ("7", r"\begin{array}{l}7\\8\end{array}", W),
     ("7", r"\begin{aligned}x&=3+4\\&=7\end{aligned}", R),
     ("7", r"\begin{aligned}x&=3\\&=7\end{aligned}", W),
+    (r"\left\{\begin{array}{l}x=\sqrt2\\y=2\end{array}\right.", r"(\frac{2}{\sqrt2},2)", R),
+    (r"(\sqrt2,2)", r"\left\{\begin{array}{l}x=\frac{2}{\sqrt2}\\y=2\end{array}\right.", R),
 ]
 
 DOMAINS = [
@@ -255,9 +257,42 @@ NAMED_ROOTS = [
     ("(1,3)", r"x\in\{1,3\}", W),
 ]
 
+TEXTS = [
+    (r"AB \perp CD", r"AB \perp CD", R),
+    (r"AB \perp CD", r"AB\perp CD.", R),
+    (r"AB \perp CD", r"AB \perp CE", W),
+    (r"AB \perp CD", r"AB \parallel CD", W),
+    (r"AB \parallel CD", r"$AB\parallel CD$", R),
+    (r"1+2+\cdots+n", r"1 + 2 + \cdots + n", R),
+    (r"1+2+\cdots+n", r"1+2+\dots+n", R),
+    (r"1+2+\cdots+n", r"1+2+\cdots+m", W),
+    (r"1+2+\cdots+n", r"1+3+\cdots+n", W),
+    (r"1+2+\cdots+n", r"\frac{n(n+1)}{2}", W),
+    (r"A \subseteq B", r"A\subseteq B", R),
+    (r"A \subseteq B", r"B \subseteq A", W),
+    (r"\mathbb{Z}_{12}", r"\mathbb{Z}_{12}", R),
+    (r"\mathbb{Z}_{12}", r"\mathbb{Z}_{6}", W),
+    (r"\mathbb{Z}_{12}", r"\mathbb{Z}_{ 12 }", R),
+    (r"a \mid b", r"a\mid b", R),
+    (r"a \mid b", r"b \mid a", W),
+    (r"\mathrm{Fe}_2\mathrm{O}_3", r"\mathrm{Fe}_2\mathrm{O}_3", R),
+    (r"\mathrm{Fe}_2\mathrm{O}_3", r"\mathrm{Fe}_3\mathrm{O}_4", W),
+    (r"3^{\text{rd}}", r"3^{\text{rd}}", R),
+    (r"3^{\text{rd}}", r"4^{\text{rd}}", W),
+    (r"\aleph_0", r"\aleph_0", R),
+    (r"\aleph_0", r"\aleph_1", W),
+    (r"\mathcal{O}(n)", r"\mathcal{O}(n)", R),
+    (r"\mathcal{O}(n)", r"\mathcal{O}(n^2)", W),
+    (r"\frac{1}{", r"\frac{1}{", U),
+    ("1+", "1+", U),
+    (r"\frac{1}{0}", r"\frac{1}{0}", U),
+    ("5", r"1+2+\cdots+n", W),
+    ("5", r"5 \perp 5", W),
+]
+
 
 @pytest.mark.parametrize(
-    ("gold", "answer", "verdict"), [*LOOSE_ANSWERS, *SYSTEMS, *DOMAINS, *LEFT_SIDES, *NAMED_ROOTS]
+    ("gold", "answer", "verdict"), [*LOOSE_ANSWERS, *SYSTEMS, *DOMAINS, *LEFT_SIDES, *NAMED_ROOTS, *TEXTS]
 )
 def test_pairs(gold: str, answer: str, verdict: Verdict):
     assert verify(gold, rf"\boxed{{{answer}}}") is verdict

@@ -7,7 +7,8 @@ time. `judge_by_algebra` is for worker processes, which can be killed: it may ha
 """
 
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from open_r1.rewards.verifier.budget import OverBudgetError, limited_to
@@ -24,7 +25,7 @@ MAX_QUICK_CHARS = 600
 _QUICK_STEPS = 15_000
 # What the grammar leaves to math-verify: integrals, sums, limits.
 _CALCULUS = re.compile(
-    r"\\(?:int|iint|sum|prod|lim|begin\s*\{(?:vmatrix|array)\}|[dt]?frac\s*\{\s*(?:d|\\partial)\s*\})(?![a-zA-Z])"
+    r"\\(?:int|iint|sum|prod|lim|begin\s*\{vmatrix\}|left\s*\|\s*\\begin\s*\{array\}|[dt]?frac\s*\{\s*(?:d|\\partial)\s*\})(?![a-zA-Z])"
 )
 
 
@@ -131,8 +132,15 @@ def judge_by_algebra(gold: str, answer: str | None, on_gold_read: Callable[[], N
 
 
 def warm_up() -> None:
-    """Import what algebra needs and judge one pair, so that the first one doesn't pay for it."""
+    """Import what high precision needs and judge one pair, so that the first one doesn't pay for it."""
+    judge_by_algebra(r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}", lambda: None)
+
+
+def warm_up_for(texts: Iterable[bytes]) -> bool:
+    """Import math-verify where one of the texts may need it (0.4 s, seldom); return whether that was done now."""
+    if "math_verify" in sys.modules or not any(_CALCULUS.search(text.decode("utf-8", "replace")) for text in texts):
+        return False
     from open_r1.rewards.verifier.calculus import load_math_verify
 
     load_math_verify()
-    judge_by_algebra(r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}", lambda: None)
+    return True

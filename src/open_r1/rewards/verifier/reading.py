@@ -9,6 +9,7 @@ from functools import lru_cache
 from open_r1.rewards.verifier.cursor import Node, parse_number
 from open_r1.rewards.verifier.formula import parse
 from open_r1.rewards.verifier.normalization import TEXT_CLOSE, TEXT_OPEN, normalize
+from open_r1.rewards.verifier.notation import read_notation
 from open_r1.rewards.verifier.plain_numbers import is_plain_number
 from open_r1.rewards.verifier.quantities import Quantity, split_quantity
 from open_r1.rewards.verifier.tokens import MAX_FORMULA_CHARS, Token, UnreadableError, tokenize
@@ -172,6 +173,7 @@ def _read_value(normal: str, plain: str) -> Reading:
         return Reading(normal, quantity=Quantity(_NAMED[words]))
     if words == "no solution":
         return Reading(normal, quantity=Quantity(("set", ())))
+    words = read_notation(normal) if words is None else words
     if words is not None:
         return Reading(normal, words=words)
     try:
