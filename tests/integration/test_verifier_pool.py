@@ -508,11 +508,13 @@ def test_a_closed_pool_leaves_nothing_and_can_be_used_again():
         assert psutil.Process().num_fds() == files
 
 
-def test_servers_have_one_thread_and_no_torch(caplog):
+def test_servers_have_one_thread_no_torch_and_sympy_only_for_calculus(caplog):
     real = {"judge": f"{JUDGES}:describe_process", "warm_up": "open_r1.rewards.verifier.judge:warm_up"}
     with contextlib.closing(WorkerPool(**real)) as pool, caplog.at_level(logging.INFO, logger="open_r1"):
         pool.judge([("1", "1")], timeout_s=1, deadline_s=9)
-    assert "threads=1 torch=False sympy=True" in caplog.text
+        assert "threads=1 torch=False sympy=False" in caplog.text
+        pool.judge([("1", r"\int_0^1 x dx")], timeout_s=1, deadline_s=9)
+        assert "threads=1 torch=False sympy=True" in caplog.text
 
 
 # --- texts

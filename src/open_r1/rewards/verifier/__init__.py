@@ -34,11 +34,14 @@ What is equal (`policy`, `comparison`); a test a line in `tests/unit/test_verifi
 | infinity, no answer | infinity has a sign; no solution = the empty set; undefined and the like are words           |
 | several boxes       | the last sentence counts; unequal boxes of one sentence, or joined by or/and, are wrong      |
 | a gold at fault     | unparsable_gold whatever the answer, so that a group is treated alike                        |
-| an answer too large | wrong                                                                                        |
+| approximations      | of an answer only the exact side counts, of a gold both; more than one sign in it is wrong   |
+| an answer too large | wrong; timeout or crash where only a worker could tell                                       |
 
 Path of a pair: `answer_extraction` finds the texts; `judge.judge_quickly` decides most pairs in process by exact
 arithmetic (`reading`, `policy`, `comparison`, `exact`); `pool` gives the rest to workers that can be killed, which
 compare in high precision (`numeric`), and by math-verify only where there are integrals, sums or limits (`calculus`).
+A pair has a `budget` in process and goes to a worker beyond it. Golds that our grammar can't read are not tried with
+math-verify unless they hold calculus: it reads a part of many a text and doesn't say so; such golds abstain.
 """
 
 from open_r1.rewards.verifier.verdict import Verdict

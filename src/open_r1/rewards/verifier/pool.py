@@ -38,6 +38,7 @@ _MAX_WORKERS = 4
 _MEMORY_MB = 1024
 _JUDGE = "open_r1.rewards.verifier.judge:judge_by_algebra"
 _WARM_UP = "open_r1.rewards.verifier.judge:warm_up"
+_WARM_UP_FOR = "open_r1.rewards.verifier.judge:warm_up_for"
 
 
 @dataclass
@@ -125,7 +126,7 @@ class WorkerPool:
         return [batch.verdicts.get(numbers[pair]) for pair in pairs]
 
     def close(self) -> None:
-        """Ends all servers, those that are lent too: their batches go on with new ones."""
+        """End all servers, those that are lent too: their batches go on with new ones."""
         while self._idle:
             server = self._idle.pop()
             self._servers.discard(server)
@@ -134,7 +135,7 @@ class WorkerPool:
             server.kill()
 
     def forget(self) -> None:
-        """Begins anew in a forked child; the servers of the parent are not touched."""
+        """Begin anew in a forked child; the servers of the parent are not touched."""
         for server in self._servers:
             server.forget()
         self._begin()
@@ -147,7 +148,7 @@ class WorkerPool:
         self._num_lent = 0
 
     def _try(self, batch: _Batch) -> bool:
-        """Judges the open pairs of a batch with one server; return False where that was lost."""
+        """Judge the open pairs of a batch with one server; return False where that was lost."""
         try:
             with self._borrow(batch) as server:
                 numbers, request = batch.request()
@@ -169,7 +170,7 @@ class WorkerPool:
 
     @contextlib.contextmanager
     def _borrow(self, batch: _Batch) -> Iterator[ServerProcess]:
-        """Lends a server, starting one if need be; it is killed unless the batch ends as it should."""
+        """Lend a server, starting one if need be; it is killed unless the batch ends as it should."""
         with self._changed:
             if not self._changed.wait_for(self._has_room, max(batch.deadline - time.monotonic(), 0.0)):
                 raise DeadlinePassedError("no server was free until the deadline")
@@ -198,7 +199,9 @@ class WorkerPool:
 
     def _start(self, batch: _Batch) -> ServerProcess:
         num_workers = _default_num_workers() if self._num_workers is None else self._num_workers
-        server = ServerProcess(Settings(os.getpid(), self._judge, self._warm_up, num_workers, self._memory_mb))
+        server = ServerProcess(
+            Settings(os.getpid(), self._judge, self._warm_up, _WARM_UP_FOR, num_workers, self._memory_mb)
+        )
         self._servers.add(server)
         try:
             number, _, _ = next(server.records(b"", time.monotonic() + START_LIMIT_S))
@@ -252,7 +255,7 @@ def _default_num_workers() -> int:
 
 
 def _log_losses(batch: _Batch) -> None:
-    """Logs once per batch what went wrong with workers; timeouts are in the verdicts."""
+    """Log once per batch what went wrong with workers; timeouts are in the verdicts."""
     if batch.crashes:
         crashes = "; ".join(f"{number} x {note}" for note, number in batch.crashes.most_common(5))
         logger.info("The algebra failed on some of %d pairs: %s", len(batch.pairs), crashes)

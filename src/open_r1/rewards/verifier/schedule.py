@@ -7,6 +7,7 @@ fraction of it, and a good pair costs the same wherever it stands.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _FIRST_SLICE_S = 0.25
@@ -48,11 +49,18 @@ class Queue:
         self._rounds: list[dict[bytes, deque[Job]]] = []
 
     def put(self, job: Job) -> None:
-        """Adds a pair behind those that have used up as many slices."""
+        """Add a pair behind those that have used up as many slices."""
         while len(self._rounds) <= job.num_tries:
             self._rounds.append({})
         self._rounds[job.num_tries].setdefault(job.gold, deque()).append(job)
         self.num_waiting += 1
+
+    def texts(self) -> Iterator[bytes]:
+        """Return the golds and answers that wait."""
+        for groups in self._rounds:
+            for gold, jobs in groups.items():
+                yield gold
+                yield from (job.answer for job in jobs if job.answer is not None)
 
     def take(self, last_gold: bytes | None, golds_elsewhere: set[bytes], *, time_left_s: float) -> tuple[Job, bool]:
         """Return the next pair and whether its slice, set here, is its last.
@@ -80,7 +88,7 @@ class Queue:
         return job, is_last
 
     def put_back(self, job: Job, *, with_gold: bool) -> None:
-        """Adds a pair that has used up its slice; `with_gold` moves the waiting pairs of its gold back as well."""
+        """Add a pair that has used up its slice; `with_gold` moves the waiting pairs of its gold back as well."""
         others = self.take_group(job.gold, job.num_tries) if with_gold else []
         job.num_tries += 1
         self.put(job)
@@ -89,7 +97,7 @@ class Queue:
             self.put(other)
 
     def take_group(self, gold: bytes, max_tries: int | None = None) -> list[Job]:
-        """Removes and return the waiting pairs of a gold that have used up at most so many slices."""
+        """Remove and return the waiting pairs of a gold that have used up at most so many slices."""
         rounds = self._rounds if max_tries is None else self._rounds[: max_tries + 1]
         jobs = [job for groups in rounds for job in groups.pop(gold, ())]
         self.num_waiting -= len(jobs)

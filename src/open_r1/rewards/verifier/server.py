@@ -15,6 +15,7 @@ import struct
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -57,6 +58,7 @@ class Settings:
         parent_pid: The process to end with.
         judge: Function that judges a pair, as `package.module:name`.
         warm_up: Function called once before the first worker is forked, in the same form.
+        warm_up_for: Function called with the texts of a batch; whether workers that live lack its imports.
         num_workers: Most workers at a time.
         memory_mb: What a worker may allocate beyond what it shares with the server at its start.
     """
@@ -64,6 +66,7 @@ class Settings:
     parent_pid: int
     judge: str
     warm_up: str
+    warm_up_for: str
     num_workers: int
     memory_mb: int
 
@@ -97,6 +100,7 @@ class Server:
         self._replies = replies
         self._judge: Judge = _load(settings.judge)
         _load(settings.warm_up)()
+        self._warm_up_for: Callable[[Iterable[bytes]], bool] = _load(settings.warm_up_for)
         self._workers: dict[Worker, Task | None] = {}
         self._last_golds: dict[Worker, bytes] = {}
         # poll and not epoll: a forked child would share its descriptor.
@@ -104,7 +108,7 @@ class Server:
         self._selector.register(requests, selectors.EVENT_READ)
 
     def serve(self) -> NoReturn:
-        """Judges batches until the pool is gone."""
+        """Judge batches until the pool is gone."""
         self._send_record(READY)
         while True:
             (length,) = REQUEST.unpack(self._read_request(REQUEST.size))
@@ -114,6 +118,9 @@ class Server:
             self._send_record(END, note=losses)
 
     def _judge_batch(self, batch: Batch) -> None:
+        if self._warm_up_for(batch.queue.texts()):
+            for worker in list(self._workers):
+                self._end(worker)
         while batch.num_open and time.monotonic() < batch.ends_at:
             self._hand_out(batch)
             limits = [task.ends_at for task in self._workers.values() if task]
@@ -124,7 +131,7 @@ class Server:
             self._end(worker)
 
     def _hand_out(self, batch: Batch) -> None:
-        """Gives every free worker a pair, and starts workers while there are pairs for them."""
+        """Give every free worker a pair, and start workers while there are pairs for them."""
         while batch.queue.num_waiting:
             worker = next((worker for worker, task in self._workers.items() if task is None), None)
             if worker is None and len(self._workers) == self._settings.num_workers:
@@ -148,7 +155,7 @@ class Server:
         return {self._last_golds[other] for other, task in self._workers.items() if task and other is not worker}
 
     def _start_worker(self, batch: Batch) -> Worker | None:
-        """Forks a worker; return None where the machine has no room for one more than those that live."""
+        """Fork a worker; return None where the machine has no room for one more than those that live."""
         inherited = [self._requests, self._replies, *(worker.fileno() for worker in self._workers)]
         try:
             worker = start_worker(self._judge, memory_mb=self._settings.memory_mb, inherited=inherited)
@@ -167,7 +174,7 @@ class Server:
             self._selector.modify(worker, events, worker)
 
     def _wait(self, timeout_s: float, batch: Batch | None) -> bool:
-        """Waits for workers and for the pool; return whether the pool has written or closed its end."""
+        """Wait for workers and for the pool; return whether the pool has written or closed its end."""
         events = self._selector.select(min(max(timeout_s, 0.0), _ORPHAN_CHECK_S))
         if os.getppid() != self._settings.parent_pid:
             self._leave()
@@ -211,7 +218,7 @@ class Server:
                 self._settle_timeout(task, batch)
 
     def _settle_death(self, task: Task, status: int, batch: Batch) -> None:
-        """Decides about a pair by how its worker died."""
+        """Decide about a pair by how its worker died."""
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             cause = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
@@ -234,7 +241,7 @@ class Server:
             self._settle(task.job, None, batch, cause)
 
     def _settle_timeout(self, task: Task, batch: Batch) -> None:
-        """Gives a pair that used up its slice another one or its verdict; a gold takes all its pairs along."""
+        """Give a pair that used up its slice another one or its verdict; a gold takes all its pairs along."""
         job = task.job
         if not task.is_last_slice:
             batch.queue.put_back(job, with_gold=not task.has_read_gold)
@@ -249,14 +256,14 @@ class Server:
         self._send_record(job.number, LOST if verdict is None else VERDICTS.index(verdict), note)
 
     def _end(self, worker: Worker) -> int:
-        """Kills a worker, forgets it and return its wait status."""
+        """Kill a worker, forget it and return its wait status."""
         self._selector.unregister(worker)
         del self._workers[worker]
         self._last_golds.pop(worker, None)
         return worker.end()
 
     def _leave(self) -> NoReturn:
-        """Ends the server and its workers: the pool is gone."""
+        """End the server and its workers: the pool is gone."""
         for worker in list(self._workers):
             self._end(worker)
         os._exit(0)
@@ -287,7 +294,7 @@ class Server:
 
 
 def main() -> None:
-    """Serves the process whose settings (JSON) stand on the command line."""
+    """Serve the process whose settings (JSON) stand on the command line."""
     # Ignored and blocked signals are inherited from the parent, from the thread that started us even.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPROF, signal.SIGCHLD):

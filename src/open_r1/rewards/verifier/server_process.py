@@ -63,7 +63,7 @@ class ServerProcess:
         return not poll.poll(0)
 
     def records(self, request: bytes, deadline: float) -> Iterator[tuple[int, int, str]]:
-        """Sends a request and yields records (number, code, note) as they come, until the caller has enough.
+        """Send a request and yield records (number, code, note) as they come, until the caller has enough.
 
         Raises:
             DeadlinePassedError: The server hasn't said by then what the caller waits for.
@@ -113,7 +113,7 @@ class ServerProcess:
         return f"server ended with {self._process.returncode}{': ' if text else ''}{text}"
 
     def kill(self) -> None:
-        """Kills the server and its workers."""
+        """Kill the server and its workers."""
         # PermissionError: macOS, when only zombies are left of the group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self._process.returncode is None:
@@ -130,7 +130,7 @@ class ServerProcess:
         self._errors.close()
 
     def forget(self) -> None:
-        """Closes this process's copies of the pipes: the server belongs to the process that we were forked from."""
+        """Close this process's copies of the pipes: the server belongs to the process that we were forked from."""
         # Else its destructor would warn of a running child; here it isn't one.
         self._process.returncode = 0
         for stream in (self._requests, self._replies, self._errors):

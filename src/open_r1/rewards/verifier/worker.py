@@ -53,7 +53,7 @@ class Worker:
         return self.connection.fileno()
 
     def send(self, data: bytes = b"") -> None:
-        """Sends as much as the worker takes now; the rest stays in `unsent`."""
+        """Send as much as the worker takes now; the rest stays in `unsent`."""
         if data:
             self.unsent = memoryview(data)
         try:
@@ -85,7 +85,7 @@ class Worker:
         return replies if data or replies else None
 
     def end(self) -> int:
-        """Kills the worker if it still lives and return its wait status."""
+        """Kill the worker if it still lives and return its wait status."""
         # A process that is ending already keeps the status it ends with.
         os.kill(self.pid, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
@@ -94,7 +94,7 @@ class Worker:
 
 
 def start_worker(judge: Judge, *, memory_mb: int, inherited: Iterable[int]) -> Worker:
-    """Forks a worker from this single-threaded process; the child closes the `inherited` descriptors."""
+    """Fork a worker from this single-threaded process; the child closes the `inherited` descriptors."""
     ours, theirs = socket.socketpair()
     server_pid = os.getpid()
     pid = os.fork()
@@ -118,7 +118,7 @@ def start_worker(judge: Judge, *, memory_mb: int, inherited: Iterable[int]) -> W
 def _run_worker(
     connection: socket.socket, judge: Judge, memory_mb: int, server_pid: int, inherited: list[int]
 ) -> None:
-    """Judges until the server is gone or the worker is worn."""
+    """Judge until the server is gone or the worker is worn."""
     for descriptor in inherited:
         os.close(descriptor)
     _die_with(server_pid)
@@ -128,7 +128,7 @@ def _run_worker(
 
 
 def _die_with(server_pid: int) -> None:
-    """Asks the kernel to kill this process with the server; elsewhere than on Linux, the end of the orders does it."""
+    """Ask the kernel to kill this process with the server; elsewhere than on Linux, the end of the orders does it."""
     if sys.platform == "linux":
         # The server has one thread, so that it is the end of the process that counts.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
