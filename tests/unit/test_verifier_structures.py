@@ -290,9 +290,46 @@ TEXTS = [
     ("5", r"5 \perp 5", W),
 ]
 
+NEAR_MISSES = [
+    ("5", "m+n=6", W),
+    ("5", "x=5y", W),
+    ("3", "|x|=-3", W),
+    ("5", "5, x>0, y>0", W),
+    ("x^2", "x^2, x^3", W),
+    ("2x", "2x, x=3", W),
+    ("7", "2x, x=3", W),
+    ("(1,2)", "(1,2), (3,4)", W),
+    ("(1,2)", r"(1,2) \text{ or } (2,1)", W),
+    ("(1,2)", r"x\in\{1,2\}", W),
+    (r"2k\pi", r"2k\pi, 3k\pi, k\in\mathbb{Z}", W),
+    ("B", "(B), (C)", W),
+    ("B", "B and C", W),
+    ("B", "A/B", W),
+    ("B", "B, C", W),
+    ("(1,2)", r"\begin{cases}x=1\\y=2\\z=3\end{cases}", W),
+    ("x=1", r"\begin{cases}x=1\\y=2\end{cases}", W),
+    ("1", r"\begin{cases}x=1\\y=2\end{cases}", W),
+    ("1", r"\begin{cases}1\\2\end{cases}", W),
+    ("x^2", r"\begin{cases}x^2, & x>0\end{cases}", W),
+    ("1", "x_1=1, x_2=2", W),
+    ("1", r"\{(1)\}, 2", W),
+    (r"\{1,2\}", "[1,2]", W),
+    (r"\left\{\left(1,2\right),(3,4)\right\}", r"\{(3,4),(1,2)\}", R),
+    ("5", r"P(A)=\frac{5}{2}", W),
+    ("3", "BC = 3", R),
+    ("5", r"5 \text{ does not work}", W),
+    ("30", r"30\text{ is too small}", W),
+    (r"[0,\infty)", r"x\ge0 \text{ (all nonnegative reals)}", R),
+    (r"x\le 2", r"x\le 2 \text{ and } x\ge 5", W),
+    (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", r"\begin{bmatrix} 1 & 2 \\ 3 & 4 \\ \end{bmatrix}", R),
+    ("x=3", r"\begin{aligned}x&=3\end{aligned}", R),
+    ("f(x)=x", "f(x)=x, x=2", W),
+]
+
 
 @pytest.mark.parametrize(
-    ("gold", "answer", "verdict"), [*LOOSE_ANSWERS, *SYSTEMS, *DOMAINS, *LEFT_SIDES, *NAMED_ROOTS, *TEXTS]
+    ("gold", "answer", "verdict"),
+    [*LOOSE_ANSWERS, *SYSTEMS, *DOMAINS, *LEFT_SIDES, *NAMED_ROOTS, *TEXTS, *NEAR_MISSES],
 )
 def test_pairs(gold: str, answer: str, verdict: Verdict):
     assert verify(gold, rf"\boxed{{{answer}}}") is verdict

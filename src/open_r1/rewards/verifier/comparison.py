@@ -134,9 +134,11 @@ class Comparer:
                 return False
             # The same value in several spellings is one value.
             return self.all(self.equal(single, item) if one is None else self.equal(item, single) for item in items)
-        for kind, items, single in ((*one, answer), (*other, gold)):
-            if kind == "set" and len(items) == 1 and collection(single)[0] not in ("set", "list"):
-                return self.equal(items[0], answer) if single is answer else self.equal(gold, items[0])
+        # {(1, 2)} against (1, 2).
+        if one[0] == "set" and len(one[1]) == 1 and other[0] not in ("set", "list"):
+            return self.equal(one[1][0], answer)
+        if other[0] == "set" and len(other[1]) == 1 and one[0] not in ("set", "list"):
+            return self.equal(gold, other[1][0])
         return self.equal_items(one, other)
 
     def equal_items(self, gold: tuple[str, Sequence[Node]], answer: tuple[str, Sequence[Node]]) -> bool | None:

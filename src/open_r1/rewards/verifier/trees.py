@@ -52,7 +52,9 @@ def is_asked_for(node: Node) -> bool:
 
 def spread(node: Node) -> Node:
     """Return "x = y = z = 1" as "x = 1, y = 1, z = 1"; other trees as they are."""
-    sides, signs = (node[1][::2], node[1][1::2]) if node[0] == "chain" else ((), ())
+    if node[0] != "chain":
+        return node
+    sides, signs = node[1][::2], node[1][1::2]
     names = sides[:-1]
     if len(names) < 2 or set(signs) != {"="} or not all(map(is_name, names)) or names_in(sides[-1]):
         return node
