@@ -40,8 +40,8 @@ What is equal (`policy`, `comparison`); a test a line in `tests/unit/test_verifi
 Path of a pair: `answer_extraction` finds the texts; `judge.judge_quickly` decides most pairs in process by exact
 arithmetic (`reading`, `policy`, `comparison`, `exact`); `pool` gives the rest to workers that can be killed, which
 compare in high precision (`numeric`), and by math-verify only where there are integrals, sums or limits (`calculus`).
-A pair has a `budget` in process and goes to a worker beyond it. Golds that our grammar can't read are not tried with
-math-verify unless they hold calculus: it reads a part of many a text and doesn't say so; such golds abstain.
+A pair has a `budget` in process and goes to a worker beyond it. A gold that our grammar can't read and that holds no
+calculus abstains: it is not tried with math-verify.
 """
 
 from open_r1.rewards.verifier.verdict import Verdict
