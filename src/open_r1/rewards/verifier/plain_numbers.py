@@ -3,7 +3,7 @@
 
 import re
 
-_PLAIN = re.compile(r"\s*([+-]?)(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))\s*\.?\s*", re.ASCII)
+_PLAIN = re.compile(r"\s*([+-]?)(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))\s*(?:\.\s*)?", re.ASCII)
 
 
 def is_plain_number(text: str) -> bool:
