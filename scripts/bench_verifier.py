@@ -105,6 +105,9 @@ def accuracy_section(args: argparse.Namespace) -> list[str]:
     lines = [
         f"{len(pairs)} labelled pairs in {len({pair.category for pair in pairs})} categories. A pair counts where the "
         "verdict is the label: right, wrong, or abstain for a gold that can't be judged.",
+        "Labels were committed before the verifier that they judge. They follow the policy in its docstring (percent, "
+        "units, bases, hedges, exact decimals), which its author knew and the other judges don't share: part of their "
+        "distance is policy. 100 % here says little of rows unlike these.",
         "*Without abstain*: only pairs that can be judged; *where judged*: of these, only those on which the judge "
         "didn't abstain.",
         "*math-verify-wrapped* puts golds without dollar signs or a box between dollar signs, as a user may.",

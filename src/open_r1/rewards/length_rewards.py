@@ -180,7 +180,8 @@ class DemystifyCosineReward(_CosineReward):
     wrong: wrong_at_max_len + (wrong_at_zero - wrong_at_max_len) * c + max_penalty * (1 - distinct / all n-grams).
     Either value may be the greater one: the paper also tries right answers that earn more when they are longer.
     Lengths and n-grams in tokens where ids are given, else in characters and words.
-    Range as `bounds` says; None where the solution can't be parsed, NaN where our workers were lost.
+    Range from the least of these values, max_penalty added to a wrong one, to the greatest; None where the solution
+    can't be parsed, NaN where our workers were lost.
     Source: arXiv 2502.03373, section 4.2; its code for the margin of 16. It gives no strength of the repetition
     penalty in this form: -10 takes from a wrong answer that only repeats itself what it gains by being long.
     """
@@ -200,14 +201,6 @@ class DemystifyCosineReward(_CosineReward):
         if self.max_len <= EXCEED_MARGIN_TOKENS:
             raise ValueError(f"demystify_max_len must be above {EXCEED_MARGIN_TOKENS}, got {self.max_len}.")
         check_repetition_options(self.ngram_size, self.max_penalty, "demystify_")
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Least and greatest value."""
-        right = (self.correct_at_zero, self.correct_at_max_len)
-        wrong = (self.wrong_at_zero, self.wrong_at_max_len)
-        lowest = min(*right, min(wrong) + self.max_penalty, self.exceed_length)
-        return lowest, max(*right, *wrong, self.exceed_length)
 
     def _value_of_row(
         self, completion: Completion, ids: Sequence[int] | None, length: int, *, is_correct: bool

@@ -27,11 +27,14 @@ What is equal (`policy`, `comparison`); a test a line in `tests/unit/test_verifi
 | tuples              | order matters; (1,2) = <1,2> = a column = "1, 2"; it is not {1,2}                            |
 | intervals           | by value and kind of their ends: [1,2) = 1 <= x < 2 = x in [1,2)                             |
 | expressions         | equal for all real values of the same variables; + C matters                                 |
+| systems, cases      | all rows, in any order; a system of values = the tuple of them in the order of the names     |
+| domains             | "k in Z" may be left out, k may have another name; a contradicting domain is wrong           |
 | equations           | up to a constant factor; x = 3 is 3, y = 2x+1 is 2x+1; y = 3 is not x = 3                    |
 | ratios              | by value: 3:4 = 6:8 = 3/4; a time such as 12:30 by its text                                  |
 | words               | case, spacing and a final period don't matter; never products of letters; no number words    |
-| choice letters      | B = (B) = b) = "B. 12"; never the value of a choice                                          |
+| choice letters      | B = (B) = b) = "B. 12"; never the value of a choice; "(B) or (C)" chooses neither            |
 | infinity, no answer | infinity has a sign; no solution = the empty set; undefined and the like are words           |
+| notation            | what has no value (AB || CD, Fe_2O_3) as it is written                                       |
 | several boxes       | the last sentence counts; unequal boxes of one sentence, or joined by or/and, are wrong      |
 | a gold at fault     | unparsable_gold whatever the answer, so that a group is treated alike                        |
 | approximations      | of an answer only the exact side counts, of a gold both; more than one sign in it is wrong   |
