@@ -96,7 +96,8 @@ _BAR = re.compile(r"\\(left|right)\s*(?:\||\\vert(?![a-zA-Z]))")
 _INVISIBLE_BRACKET = re.compile(r"\\(?:left|right)\s*\.(?!\d)")
 _FRACTION = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
 _BINOMIAL = re.compile(r"\\[dt]binom(?![a-zA-Z])")
-_THIN_SPACE = r"(?:,\s?)?\\[,:;! ]\s?|\{,\}|\{\s\}|~|[ \u00a0\u2009\u202f]"
+# A space behind a comma parts two numbers, unless it is a negative one.
+_THIN_SPACE = r"(?:,\s?)?\\!\s?|\\[,:; ]\s?|\{,\}|\{\s\}|~|[ \u00a0\u2009\u202f]"
 _THOUSANDS = re.compile(rf"(?<![0-9.,])([0-9]{{1,3}})((?:(?:{_THIN_SPACE})[0-9]{{3}})+)(?![0-9])")
 _SEPARATOR = re.compile(_THIN_SPACE)
 _SPACING = re.compile(

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commas between numbers, choices with more behind them, boxes in boxes, words behind a number."""
+
+import pytest
+
+from open_r1.rewards.verifier import Verdict, verify
+
+R, W = Verdict.RIGHT, Verdict.WRONG
+
+# Gold, answer (in a box), verdict.
+COMMAS = [
+    ("(2,100)", "(2, 100)", R),
+    ("[0,100]", "[0, 100]", R),
+    ("(0,100)", "0<x<100", R),
+    ("(3,200)", "x=3,y=200", R),
+    (r"\{1,100\}", r"\{1, 100\}", R),
+    ("(1, 234)", "(1,234)", R),
+    ("(10,100)", r"(10,\,100)", R),
+    ("[0,100)", r"0\le x<100", R),
+    ("(1,100]", r"1<x\le 100", R),
+    (r"\{1,000\}", r"\{1000\}", R),
+    ("(1,234, 5)", "(1234, 5)", R),
+    ("3100", r"(3,\,100)", W),
+    ("1234", r"1,\!234", R),
+    ("1,234", "1{,}234", R),
+    ("1234567", r"1\,234\,567", R),
+    ("(100,2)", "(2,100)", W),
+    (r"\frac{1,000}{3}", r"\frac{1000}{3}", R),
+    ("(-2,100)", "(-2, 100)", R),
+    (r"\left(2,100\right)", "(2, 100)", R),
+    ("2100", "(2,100)", W),
+    ("(2,100)", "2100", W),
+    ("100,200", "100, 200", R),
+    ("(1,100.5)", "(1, 100.5)", R),
+    (r"(0,100)\cup(200,300)", r"(0, 100)\cup (200, 300)", R),
+    ("(10,-100)", "(10, -100)", R),
+    ("1,234", "1234", R),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer", "verdict"), COMMAS)
+def test_commas_part_numbers_inside_brackets(gold: str, answer: str, verdict: Verdict) -> None:
+    assert verify(gold, rf"\boxed{{{answer}}}") is verdict
