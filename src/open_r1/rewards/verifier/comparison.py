@@ -27,6 +27,7 @@ from open_r1.rewards.verifier.trees import (
     is_formula,
     is_function_of,
     is_left,
+    is_measured,
     is_region,
     plain_values,
     relation,
@@ -94,7 +95,7 @@ class Comparer:
         equation, other = (gold, answer) if is_gold else (answer, gold)
         if other[0] in ("bracket", "list", "both", "set") and spread(equation) != equation:
             return self.equal(spread(gold), spread(answer))
-        value = self.last(equation)
+        value = self.last(equation, is_gold=is_gold)
         if value is None:
             return False
         return self.equal(value, other) if is_gold else self.equal(other, value)
@@ -103,18 +104,25 @@ class Comparer:
         """Return the value that an equation gives to its left side, or the tree itself."""
         return (self.last(node) or node) if relation(node) == "=" else node
 
-    def last(self, equation: Node) -> Node | None:
-        """Return the value of "x = 3", "3 = x", "x = 6/2 = 3", "3 + 4 = 7"; None where it states none."""
+    def last(self, equation: Node, *, is_gold: bool = False) -> Node | None:
+        """Return the value of "x = 3", "3 = x", "x = 6/2 = 3", "3 + 4 = 7"; None where it states none.
+
+        An answer may repeat what was asked for, "m + n = 3"; a gold "x + y = 3" is a line.
+        """
         sides = list(equation[1][::2])
         if any(relation != "=" for relation in equation[1][1::2]):
             return None
         if len(sides) == 2 and not is_left(sides[0]) and is_name(sides[1]):
             return sides[0]
-        has_left = is_left(sides[0]) or (is_asked_for(sides[0]) and is_constant(sides[1:]))
+        is_known = is_measured(sides[0]) if is_gold else is_asked_for(sides[0])
+        has_left = is_left(sides[0]) or (is_known and is_constant(sides[1:]))
         values = sides[1:] if has_left else sides
         if len(sides) == 2 and len(values) == 2 and not is_constant(values):
             return None
         are_equal = all(self.equal(one, other) for one, other in itertools.pairwise(values))
+        if are_equal and values[-1][0] == "bracket" and sides[0][0] == "bracket":
+            # (x, y) = (1, 2) gives a point.
+            return ("tuple", values[-1][3])
         return values[-1] if are_equal else None
 
     def equal_collections(self, gold: Node, answer: Node) -> bool | None:

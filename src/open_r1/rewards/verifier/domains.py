@@ -30,7 +30,7 @@ def spell_out(tokens: list[Token]) -> list[Token]:
 
 
 def unfold(node: Node) -> Node:
-    r"""Return "{x | x = 2k, k in Z}" and "{2k | k in Z}" as "2k, k in Z"; other trees as they are."""
+    r"""Return "{x | x = 2k, k in Z}" and "{2k | k in Z}" as "2k, k in Z", "{x in Z | x > 1}" as "x > 1, x in Z"."""
     if node[0] != "such_that":
         return node
     element, conditions = node[1], node[2][1] if node[2][0] in _LISTS else (node[2],)
@@ -38,6 +38,10 @@ def unfold(node: Node) -> Node:
     first, *others = conditions
     if is_name(name) and _is_chain(first, "=") and len(first[1]) == 3 and first[1][0] == name and others:
         return ("list", (first[1][2], *others)) if all(_is_domain(part) for part in others) else node
+    if _is_domain(element) and element[1][2] != ("constant", "set:R"):
+        return ("list", (*conditions, element))
+    if is_name(element) and len(conditions) > 1 and any(_is_domain(part) for part in conditions):
+        return ("list", tuple(conditions))
     if not is_name(name) and element[0] != "chain" and all(_is_domain(part) for part in conditions):
         return ("list", (element, *conditions))
     return node
@@ -81,7 +85,7 @@ def without_condition(node: Node, *, only_holes: bool) -> Node:
         return node
     formula, *conditions = node[1]
     is_equation = _is_chain(formula, "=") and len(formula[1]) == 3
-    if formula[0] in ("chain", "bracket", "set", "word") and not is_equation:
+    if formula[0] in ("chain", "bracket", "tuple", "set", "word") and not is_equation:
         return node
     names = names_in(formula[1][2] if is_equation else formula)
     for condition in conditions:

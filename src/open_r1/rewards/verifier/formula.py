@@ -178,7 +178,7 @@ class _Parser(Operands):
             power = self.exponent(power)
             self.depth -= 1
         if base[0] in ("bracket", "matrix") and power in _TRANSPOSED:
-            return base
+            return _transpose(base) if base[0] == "matrix" else base
         return ("pow", base, ("neg", power) if signs % 2 else power)
 
 
@@ -189,6 +189,12 @@ def _multiply(kind: str, left: Node, right: Node) -> Node:
     # A(1, 2) is a point.
     is_label = kind == "mul" and left[0] == "symbol" and left[1].isupper() and right[0] == "bracket"
     return right if is_label else (kind, left, right)
+
+
+def _transpose(matrix: Node) -> Node:
+    if len({len(row) for row in matrix[1]}) != 1:
+        raise UnreadableError("rows of different lengths")
+    return ("matrix", tuple(zip(*matrix[1], strict=True)))
 
 
 def _balance(tree: Node, kind: str) -> Node:

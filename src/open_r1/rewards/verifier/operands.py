@@ -251,7 +251,7 @@ class Operands(Cursor, ABC):
         if name == "langle":
             tree = self.items()
             self.expect("rangle")
-            return ("bracket", "(", ")", _items(tree))
+            return ("tuple", _items(tree))
         if name == "set{":
             return self.set()
         if name.startswith("begin:"):

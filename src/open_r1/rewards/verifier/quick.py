@@ -19,7 +19,7 @@ from open_r1.rewards.verifier.reading import Reading
 from open_r1.rewards.verifier.trees import expand_plus_minus, infinity
 
 _STRUCTURES = frozenset(
-    ["set", "list", "both", "bracket", "cup", "cap", "setminus", "matrix", "chain", "such_that", "word", "pm"]
+    ["set", "list", "both", "bracket", "tuple", "cup", "cap", "setminus", "matrix", "chain", "such_that", "word", "pm"]
 )
 
 

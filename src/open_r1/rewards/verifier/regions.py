@@ -53,7 +53,7 @@ def read_region(node: Node, order: Order) -> Region | None:
     if node == ("constant", "set:R"):
         return REAL_LINE
     if kind == "such_that":
-        return read_region(node[2], order)
+        return _read_such_that(node, order)
     if kind == "chain":
         return _read_chain(node[1], order)
     if kind == "cup":
@@ -65,6 +65,15 @@ def read_region(node: Node, order: Order) -> Region | None:
     if kind in _COLLECTIONS and len(node[1]) > 1:
         return _read_joined(node, order)
     return None
+
+
+def _read_such_that(node: Node, order: Order) -> Region | None:
+    """Read "{x | 0 < x < 3}" and "{x in R | 0 < x < 3}"; the condition must be one on the element itself."""
+    element, region = node[1], read_region(node[2], order)
+    name = element if is_name(element) else element[1][0] if element[0] == "chain" else None
+    if region is None or region.variable is None or region.variable != name:
+        return None
+    return region if is_name(element) else _intersect([region, read_region(element, order)], order)
 
 
 def _read_joined(node: Node, order: Order) -> Region | None:
@@ -82,6 +91,8 @@ def _read_joined(node: Node, order: Order) -> Region | None:
 
 def _read_chain(parts: tuple[Any, ...], order: Order) -> Region | None:
     if len(parts) == 3 and parts[1] == "in":
+        if not is_name(parts[0]):
+            return None
         region = read_region(parts[2], order)
         return None if region is None else Region(region.pieces, parts[0])
     relations, sides = parts[1::2], parts[::2]

@@ -35,19 +35,26 @@ def approximated(node: Node) -> list[Node]:
 
 def is_left(node: Node) -> bool:
     """Whether the tree is what a value is given to: x, f(x), (x, y)."""
-    return is_name(node) or (node[0] == "bracket" and all(is_name(part) for part in node[3]))
+    return is_name(node) or (node[0] in ("bracket", "tuple") and all(is_name(part) for part in node[-1]))
+
+
+def is_measured(node: Node) -> bool:
+    """Whether a left side can only be the name of a quantity, so that its equation is none to solve: AB, |AB|."""
+    if node[0] == "call" and node[1] == "abs":
+        node = node[2][0]
+    return node[0] == "mul" and all(
+        is_measured(part) or (part[0] == "symbol" and part[1].isupper()) for part in node[1:]
+    )
 
 
 def is_asked_for(node: Node) -> bool:
-    r"""Whether a left side that is no name may be what a question asks for: AB, m + n, |a|, \sin A."""
+    r"""Whether a left side of an answer that is no name may be what was asked for: AB, m + n, m - n, |a|, \sin A."""
     kind = node[0]
     if kind == "symbol":
         return True
-    if kind in ("add", "neg"):
-        return all(is_asked_for(part) for part in node[1:])
-    if kind == "mul":
-        return all(part[0] == "symbol" and part[1].isupper() for part in node[1:])
-    return kind == "call" and node[1] in FUNCTIONS | {"abs"} and is_asked_for(node[2][0])
+    if kind == "add":
+        return all(is_asked_for(part) for part in (node[1], node[2][1] if node[2][0] == "neg" else node[2]))
+    return is_measured(node) or (kind == "call" and node[1] in FUNCTIONS | {"abs"} and is_asked_for(node[2][0]))
 
 
 def spread(node: Node) -> Node:
@@ -69,7 +76,9 @@ def is_function_of(node: Node, other: Node) -> bool:
 
 def is_formula(equation: Node) -> bool:
     """Whether both sides of an equation are formulas, no collections."""
-    return all(side[0] not in ("bracket", "set", "list", "both", "pm", "matrix", "word") for side in equation[1][::2])
+    return all(
+        side[0] not in ("bracket", "tuple", "set", "list", "both", "pm", "matrix", "word") for side in equation[1][::2]
+    )
 
 
 def is_constant(nodes: Sequence[Node]) -> bool:
@@ -147,7 +156,10 @@ _ROOTS = frozenset(["x", "z", "t", "lambda"])
 
 
 def assignments(node: Node) -> tuple[Node, list[Node]]:
-    """Return "x = 1 or x = 2" as the set of 1 and 2, "x = 1, y = 2" as the tuple (1, 2), and the names."""
+    """Return "x = 1 or x = 2" as the set of 1 and 2, "x = 1, y = 2" as the tuple (1, 2), and the names.
+
+    "x = 1 or y = 2" is no tuple, and a tuple is no open interval.
+    """
     if relation(node) == "in" and len(node[1]) == 3 and is_name(node[1][0]) and node[1][2][0] == "set":
         return node[1][2], [node[1][0]]
     if node[0] not in ("set", "list", "both") or not node[1]:
@@ -161,9 +173,9 @@ def assignments(node: Node) -> tuple[Node, list[Node]]:
         return ("set", values), [("symbol", *letters)]
     if len(set(names)) == 1:
         return ("set", values), names[:1]
-    if len(set(names)) == len(names):
+    if len(set(names)) == len(names) and node[0] != "set":
         ordered = sorted(zip(names, values, strict=True), key=lambda pair: str(pair[0]))
-        return ("bracket", "(", ")", tuple(value for _, value in ordered)), [name for name, _ in ordered]
+        return ("tuple", tuple(value for _, value in ordered)), [name for name, _ in ordered]
     return node, []
 
 
@@ -174,6 +186,8 @@ def collection(node: Node) -> tuple[str, Sequence[Any]] | None:
         return "set", node[1]
     if kind == "list":
         return "list", node[1]
+    if kind == "tuple":
+        return "tuple", node[1]
     if kind == "bracket":
         is_tuple = node[1:3] == ("(", ")") or len(node[3]) != 2
         return ("tuple" if is_tuple else f"interval {node[1]}{node[2]}"), node[3]
