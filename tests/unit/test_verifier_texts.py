@@ -41,3 +41,56 @@ COMMAS = [
 @pytest.mark.parametrize(("gold", "answer", "verdict"), COMMAS)
 def test_commas_part_numbers_inside_brackets(gold: str, answer: str, verdict: Verdict) -> None:
     assert verify(gold, rf"\boxed{{{answer}}}") is verdict
+
+
+CHOICES = [
+    ("A", "(A)(B)", W),
+    ("A", "A.B.C", W),
+    ("A", "A. B", W),
+    ("A", "(A)+(B)", W),
+    ("A", "(A) to (E)", W),
+    ("A", "A%", W),
+    ("A", r"A\%", W),
+    ("A", r"A^\circ", W),
+    ("A", "(A) maybe (B)", W),
+    ("A", "(A) not (B)", W),
+    ("A", r"(A)\text{ either }(C)", W),
+    ("A", r"\text{(A) is wrong}", W),
+    ("A", "(A) is incorrect; the answer is (B)", W),
+    ("A", "(A) 12 (B) 13 (C) 14", W),
+    ("a", "A", W),
+    ("b", "B", W),
+    ("c", "(C)", W),
+    ("e", "E", W),
+    ("B", "b", R),
+    ("B", "b)", R),
+    ("B", "B. No solution", R),
+    ("B", "(B) 12", R),
+    ("B", r"\textbf{(B)}\ 12", R),
+    ("(B)", "B. 12", R),
+    ("A", "A", R),
+    ("a", "a", R),
+    ("B", r"(B) P(A) = \frac{1}{2}", R),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer", "verdict"), CHOICES)
+def test_a_choice_stands_alone_or_before_its_text(gold: str, answer: str, verdict: Verdict) -> None:
+    assert verify(gold, rf"\boxed{{{answer}}}") is verdict
+
+
+BASES = [
+    (r"\log_23", r"\log_2 3", R),
+    (r"\log_25", r"\log_{2}5", R),
+    (r"\frac12\log_23", r"\frac{\log_2 3}{2}", R),
+    (r"\log_23", r"\log_3 2", W),
+    ("2", r"\log_10(100)", R),
+    ("2", r"\log_{10}(100)", R),
+    (r"\log_23+1", r"\log_2 6", R),
+    ("3", r"\log_28", R),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer", "verdict"), BASES)
+def test_a_base_without_braces_is_one_digit_before_its_argument(gold: str, answer: str, verdict: Verdict) -> None:
+    assert verify(gold, rf"\boxed{{{answer}}}") is verdict

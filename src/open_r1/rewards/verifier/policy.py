@@ -48,12 +48,16 @@ def _equal_choices(gold: Reading, answer: Reading, comparer: Comparer) -> bool |
     if gold.choice and answer.choice:
         return gold.choice == answer.choice
     chosen, other = (gold, answer) if gold.choice else (answer, gold)
-    if other.text.upper() == chosen.choice:
+    # A small letter alone is a choice as an answer; as a gold it is a variable.
+    if gold.choice and other.text.upper() == chosen.choice:
         return True
     if chosen.behind_choice is not None:
         pair = (chosen.behind_choice, other) if gold.choice else (other, chosen.behind_choice)
         return bool(equal_readings(*pair, comparer))
-    return None if chosen.quantity is not None and other.quantity is not None else False
+    if chosen.quantity is None or other.quantity is None:
+        return False
+    is_bare = other.quantity.unit is None and not other.quantity.is_percent and other.quantity.node[0] != "degrees"
+    return None if is_bare else False
 
 
 def _equal_words(gold: Reading, answer: Reading) -> bool:
@@ -173,9 +177,9 @@ def _equal_with_one_percent(gold: Quantity, answer: Quantity, comparer: Comparer
 
 
 def _is_proportion(node: Node) -> bool:
-    """Whether a bare number has a magnitude of at most 1."""
+    """Whether a bare value may have a magnitude of at most 1: of variables and roots nothing is known here."""
     try:
         value = plain_value(node)
     except (TooLargeError, UndefinedError, NoValueError):
         return False
-    return value is not None and abs(value) <= 1
+    return value is None or abs(value) <= 1

@@ -27,9 +27,11 @@ _CHOICE_WITH_TEXT = re.compile(
 _CHOICES = frozenset("ABCDEFGHIJ")
 _CHOICE_LETTER = r"(?:\([A-J]\)|[A-J](?![A-Za-z])[).:]?)"
 _CHOICE_LIST = re.compile(rf"{_CHOICE_LETTER}(?:[\s,;/&]+(?:(?:or|and)\s*)?{_CHOICE_LETTER})+")
-# What follows a letter that isn't the text of its choice: "or (C)", "12, (C) 13".
+# What follows a letter that isn't the text of its choice: "or (C)", "12 (C) 13", "is wrong".
 _OTHER_CHOICE = re.compile(
-    r"(?:or|and|,|;|/|&)(?![A-Za-z])|.*(?:\bor\b|\band\b|[,;])\s*(?:\([A-J]\)|[A-J][).:])", re.DOTALL
+    r"(?:or|and|,|;|/|&)(?![A-Za-z])|(?:.*[^A-Za-z(])?(?:\([A-J]\)|[A-J][).:])|[A-J]$"
+    r"|(?i:(?:(?:is|was)\s)?(?:not|isn't|wrong|incorrect|false|maybe|perhaps|possibly)\b)",
+    re.DOTALL,
 )
 _BASE = re.compile(
     r"\(?([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\)?\s*(?:_\s*\{?\s*\(?\s*([0-9]{1,2}|[a-z]+)\s*\)?\s*\}?"
