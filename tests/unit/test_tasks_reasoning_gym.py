@@ -7,6 +7,7 @@ import sys
 import time
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from reasoning_gym.factory import DATASETS
 
@@ -157,6 +158,11 @@ def test_entries_bring_back_the_item_of_the_library(items: dict[str, list[dict[s
 )
 def test_json_keeps_tuples_and_keys(value: object):
     assert load_json(dump_json(value)) == value
+
+
+def test_json_makes_numbers_of_numpy_plain():
+    kept = load_json(dump_json({"row": (np.int64(3), np.float32(0.5)), "is_open": np.bool_(True)}))
+    assert kept == {"row": (3, 0.5), "is_open": True}
 
 
 def test_options_reach_the_library():

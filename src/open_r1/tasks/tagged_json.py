@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON that keeps what JSON has no form for: tuples, fractions, keys that are no text."""
+"""JSON that keeps what JSON has no form for: tuples, fractions, keys that are no text; numpy's numbers become plain."""
 
 import json
 from fractions import Fraction
 from typing import Any
+
+import numpy as np
 
 
 def dump_json(value: Any) -> str:
@@ -25,6 +27,8 @@ def _tag(value: Any) -> Any:
         return {"__tuple__": [_tag(entry) for entry in value]}
     if isinstance(value, list):
         return [_tag(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, Fraction):
         return {"__fraction__": str(value)}
     if isinstance(value, dict):
