@@ -83,8 +83,12 @@ class Comparer:
             if not (names_in(gold) or names_in(answer)):
                 return one is not None and other is not None and self.equal(one, other)
             is_same_name |= is_function_of(gold[1][0], answer[1][0]) or is_function_of(answer[1][0], gold[1][0])
-            if is_same_name and one is not None and other is not None and self.equal(one, other):
-                return True
+            if is_same_name and one is not None and other is not None:
+                found = self.equal(one, other)
+                # Of "y = ..." and "y = ..." the right sides decide, where y stands on neither.
+                is_explicit = gold[1][0] == answer[1][0] and gold[1][0] not in names_in(one) | names_in(other)
+                if found or is_explicit:
+                    return found
             if len(gold[1]) != 3 or len(answer[1]) != 3 or not (is_formula(gold) and is_formula(answer)):
                 same_size = len(gold[1]) == len(answer[1])
                 sides = zip(gold[1][::2], answer[1][::2], strict=False)

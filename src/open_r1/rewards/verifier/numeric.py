@@ -24,6 +24,7 @@ from open_r1.rewards.verifier.exact import (
     equal_exactly,
     plain_value,
 )
+from open_r1.rewards.verifier.formula_parts import has_call, sizes_in, symbols_in
 from open_r1.rewards.verifier.quick import check_formulas, formulas_in, proportional
 from open_r1.rewards.verifier.reading import Reading
 from open_r1.rewards.verifier.regions import replace_symbol
@@ -31,8 +32,9 @@ from open_r1.rewards.verifier.trees import infinity
 
 _MIN_DIGITS, _MAX_DIGITS = 100, 60_000
 _MAX_EXPONENT = 10**6
-_NUM_POINTS = 12
 _ENOUGH_POINTS = 4
+# Digits beyond the wanted ones: formulas such as cosh^2 x - sinh^2 x lose theirs at large points.
+_SPARE_DIGITS = 600
 _CONSTANTS = {"pi": lambda: +mpmath.pi, "e": lambda: +mpmath.e, "i": lambda: mpmath.mpc(0, 1)}
 _FUNCTIONS = {
     **{
@@ -68,18 +70,21 @@ def equal_numerically(gold: Node, answer: Node) -> bool:
         NoValueError: Either is no formula.
     """
     gold, answer = fold(gold), fold(answer)
-    symbols = sorted(_symbols(gold) | _symbols(answer))
+    symbols = sorted(symbols_in(gold) | symbols_in(answer))
     digits = _MIN_DIGITS + 3 * (_num_digits(gold) + _num_digits(answer))
     if digits > _MAX_DIGITS:
         raise TooLargeError(math.inf)
-    if symbols and (_has_call(gold, _STEPS) or _has_call(answer, _STEPS)):
-        verdicts = {_equal_at(gold, answer, symbols, place) for place in range(1, _NUM_INTEGER_POINTS + 1)}
+    if symbols and (has_call(gold, _STEPS) or has_call(answer, _STEPS)):
+        # Beside the numbers of the formulas too: \lfloor n/100\rfloor is 0 for a long time.
+        jumps = {size + step for size in sizes_in(gold) | sizes_in(answer) for step in (-1, 0, 1)}
+        places = sorted({*range(1, _NUM_INTEGER_POINTS + 1), *sorted(jumps - {0})[-_NUM_INTEGER_POINTS:]})
+        verdicts = {_equal_at(gold, answer, symbols, place) for place in places}
         if False in verdicts or True not in verdicts:
             return False
         if _INTEGERS.issuperset(name[0] for _, name in symbols):
             return True
-    bases = (10, None) if _has_call(gold, _LOG) or _has_call(answer, _LOG) else (None,)
-    with mpmath.workdps(int(digits) + 20):
+    bases = (10, None) if has_call(gold, _LOG) or has_call(answer, _LOG) else (None,)
+    with mpmath.workdps(int(digits) + (_SPARE_DIGITS if symbols else 20)):
         return any(_are_equal(gold, answer, symbols, int(digits), base) for base in bases)
 
 
@@ -98,18 +103,19 @@ def _equal_at(gold: Node, answer: Node, symbols: list[Node], place: int) -> bool
 def ratio_is_constant(gold: Node, answer: Node) -> bool:
     """Return whether two formulas differ by a constant factor other than zero, so that they vanish together."""
     gold, answer = fold(gold), fold(answer)
-    symbols = sorted(_symbols(gold) | _symbols(answer))
-    first: Any = None
-    with mpmath.workdps(_MIN_DIGITS):
-        for point in _points(symbols, _NUM_POINTS):
+    symbols = sorted(symbols_in(gold) | symbols_in(answer))
+    ratios: list[Any] = []
+    with mpmath.workdps(_MIN_DIGITS + _SPARE_DIGITS):
+        for point in _points(symbols, sizes_in(gold) | sizes_in(answer)):
             pair = _real_values(gold, answer, point, None)
-            if pair is None or pair[0] == 0 or pair[1] == 0:
+            if pair is None or pair[0] == pair[1] == 0:
                 continue
-            ratio = pair[0] / pair[1]
-            first = ratio if first is None else first
-            if abs(ratio - first) > abs(first) * mpmath.mpf(10) ** (-_MIN_DIGITS // 2):
+            if 0 in pair:
                 return False
-    return first is not None
+            ratios.append(pair[0] / pair[1])
+            if abs(ratios[-1] - ratios[0]) > abs(ratios[0]) * mpmath.mpf(10) ** (-_MIN_DIGITS // 2):
+                return False
+    return len(ratios) >= _ENOUGH_POINTS
 
 
 def fold(node: Node, max_bits: int = MAX_BITS) -> Node:
@@ -133,7 +139,7 @@ def _are_equal(gold: Node, answer: Node, symbols: list[Node], digits: int, base:
         return _agree(values[0], values[1], digits)
     for integers in (False, True):
         num_real = 0
-        for point in _points(symbols, _NUM_POINTS, integers=integers):
+        for point in _points(symbols, sizes_in(gold) | sizes_in(answer), integers=integers):
             pair = _real_values(gold, answer, point, base)
             if pair is None:
                 continue
@@ -147,7 +153,7 @@ def _are_equal(gold: Node, answer: Node, symbols: list[Node], digits: int, base:
 
 def _agree_as_complex(gold: Node, answer: Node, symbols: list[Node], digits: int, base: int | None) -> bool:
     num_points = 0
-    for point in _points(symbols, _NUM_POINTS):
+    for point in _points(symbols, sizes_in(gold) | sizes_in(answer)):
         try:
             values = _value(gold, point, base), _value(answer, point, base)
         except (UndefinedError, ZeroDivisionError, ValueError):
@@ -165,16 +171,17 @@ def _agree(left: Any, right: Any, digits: int) -> bool:
     return bool(abs(left - right) <= scale * mpmath.mpf(10) ** (-(2 * digits) // 3))
 
 
-def _points(symbols: list[Node], count: int, *, integers: bool = False) -> list[dict[Node, Any]]:
-    """Return random points: the first half positive, the others of any sign."""
+def _points(symbols: list[Node], sizes: set[int], *, integers: bool = False) -> list[dict[Node, Any]]:
+    """Return random points: small positive ones, small ones of any sign, large ones, some beyond all `sizes`."""
     draw = random.Random("points")
+    tops = [60 if integers else 3] * 12 + [30, 100, 300, 1_000] + [3 * max(sizes, default=10) + 10] * 4
     points = []
-    for number in range(count):
+    for number, top in enumerate(tops):
         point: dict[Node, Any] = {}
         for symbol in symbols:
-            sign = -1 if number >= count // 2 and draw.random() < 0.6 and not integers else 1
-            top = draw.randrange(1, 60) if integers else draw.randrange(1_000, 3_000_000)
-            point[symbol] = sign * mpmath.mpf(top) / (1 if integers else 1_000_003)
+            sign = -1 if number >= 6 and draw.random() < 0.6 and not integers else 1
+            value = draw.randrange(1, top) if integers else draw.randrange(1_000, top * 1_000_000)
+            point[symbol] = sign * mpmath.mpf(value) / (1 if integers else 1_000_003)
         points.append(point)
     return points
 
@@ -273,21 +280,6 @@ def _call(node: Node, point: dict[Node, Any], base: int | None) -> Any:
         raise UndefinedError(str(error)) from error
 
 
-def _symbols(node: Node) -> set[Node]:
-    if node[0] == "symbol":
-        return {node}
-    parts = node[2] if node[0] == "call" else node[1:] if node[0] not in ("number", "constant") else ()
-    return set().union(*(_symbols(part) for part in parts)) if parts else set()
-
-
-def _has_call(node: Node, names: frozenset[str]) -> bool:
-    """Whether a formula calls one of the functions; "log" counts without a base only."""
-    if node[0] == "call":
-        is_found = node[1] in names and (node[1] != "log" or len(node[2]) == 1)
-        return is_found or any(_has_call(part, names) for part in node[2])
-    return node[0] not in ("number", "symbol", "constant") and any(_has_call(part, names) for part in node[1:])
-
-
 def _num_digits(node: Node) -> float:
     """Return about how many digits the numbers of a formula have, those of its powers written out."""
     if node[0] == "number":
@@ -311,7 +303,7 @@ def check_gold(reading: Reading) -> None:
         if infinity(formula):
             continue
         folded = fold(formula)
-        if folded[0] != "number" and not _symbols(folded):
+        if folded[0] != "number" and not symbols_in(folded):
             with mpmath.workdps(_MIN_DIGITS):
                 if not mpmath.isfinite(_value(folded, {}, None)):
                     raise UndefinedError("an infinite value")
