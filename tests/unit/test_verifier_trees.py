@@ -76,8 +76,26 @@ TRANSPOSES = [
     ("(1,2)", "(1,2)^T", R),
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1&2\end{pmatrix}^T", R),
 ]
+DISTANCES = [
+    ("(-2,2)", "|x|<2", R),
+    ("|x|<2", "(-2,2)", R),
+    ("|x|<2", "-2<x<2", R),
+    ("-2<x<2", "2>|x|", R),
+    ("[-1,3]", r"|x-1|\le2", R),
+    (r"(-\infty,-2)\cup(2,\infty)", "|x|>2", R),
+    ("|x|>2", r"x<-2\text{ or }x>2", R),
+    ("(-2,2)", r"|x|\le2", W),
+    ("(-2,2)", "|x|>2", W),
+    ("(-2,2)", "|x|<3", W),
+    ("(-2,2)", "|x|<-2", W),
+    ("(-2,2)", "|z|<2", W),
+    ("|x|<2", "x<2", W),
+    ("|x|<2", "|x|<|y|", W),
+]
 
 
-@pytest.mark.parametrize(("gold", "answer", "verdict"), BARE_CONSTANTS + POINTS + SET_BUILDERS + TRANSPOSES)
+@pytest.mark.parametrize(
+    ("gold", "answer", "verdict"), BARE_CONSTANTS + POINTS + SET_BUILDERS + TRANSPOSES + DISTANCES
+)
 def test_shape_of_an_answer_decides(gold, answer, verdict):
     assert verify(gold, rf"\boxed{{{answer}}}") is verdict

@@ -99,6 +99,10 @@ def _read_chain(parts: tuple[Any, ...], order: Order) -> Region | None:
     if any(relation not in _FLIPPED or relation == "=" for relation in relations):
         return None
     if len(sides) == 2:
+        if _is_distance(sides[0]):
+            return _read_distance(sides[0], relations[0], sides[1], order)
+        if _is_distance(sides[1]):
+            return _read_distance(sides[1], _FLIPPED[relations[0]], sides[0], order)
         if is_name(sides[0]):
             return _half_line(sides[0], relations[0], sides[1])
         if is_name(sides[1]):
@@ -112,6 +116,24 @@ def _read_chain(parts: tuple[Any, ...], order: Order) -> Region | None:
         closed = relations[low // 2] in ("le", "ge"), relations[high // 2] in ("le", "ge")
         return Region((Piece(sides[low], sides[high], *closed),), sides[1])
     return None
+
+
+def _is_distance(node: Node) -> bool:
+    """Whether the tree is |x|, |x - 1|; |z| is a complex number's."""
+    is_abs = node[0] == "call" and node[1] == "abs"
+    return is_abs and node[2][0][0] != "call" and ("symbol", "z") not in names_in(node)
+
+
+def _read_distance(distance: Node, relation: str, end: Node, order: Order) -> Region | None:
+    """Read "|x| < 2" as "x < 2 and x > -2", "|x| > 2" as "x > 2 or x < -2"."""
+    if relation == "ne" or names_in(end):
+        return None
+    signed: Node = distance[2][0]
+    sides = [
+        _read_chain((signed, relation, end), order),
+        _read_chain((signed, _FLIPPED[relation], ("neg", end)), order),
+    ]
+    return _intersect(sides, order) if relation in ("<", "le") else _unite(sides)
 
 
 def _half_line(variable: Node, relation: str, end: Node) -> Region | None:
