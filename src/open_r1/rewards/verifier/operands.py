@@ -208,7 +208,7 @@ class Operands(Cursor, ABC):
                     raise UnreadableError("a function to the power of a degree sign")
                 power = raised[2]
             else:
-                base = self.argument() if self.here.kind != "number" else self.number()
+                base = self.number() if self.is_whole_base() else self.argument()
         if name == "log" and base is not None:
             tree: Node = ("call", "log", (self.function_argument(), base))
         elif name in LISTED_FUNCTIONS:
@@ -224,6 +224,12 @@ class Operands(Cursor, ABC):
                 name, power = f"arc{name}", None
             tree = ("call", name, (self.function_argument(),))
         return tree if power is None else ("pow", tree, power)
+
+    def is_whole_base(self) -> bool:
+        r"""Whether a number is a base as a whole, as in `\log_10 x`; `\log_23` is the logarithm of 3 to the base 2."""
+        following = self.tokens[self.place + 1] if self.place + 1 < len(self.tokens) else END
+        is_argument = following.kind in ("number", "letter") or following.text in ("(", "{", "[", "|", "frac", "sqrt")
+        return self.here.kind == "number" and (is_argument or len(self.here.text) == 1)
 
     def function_argument(self) -> Node:
         if self.at("(", "[", "{", "|"):
