@@ -94,3 +94,43 @@ BASES = [
 @pytest.mark.parametrize(("gold", "answer", "verdict"), BASES)
 def test_a_base_without_braces_is_one_digit_before_its_argument(gold: str, answer: str, verdict: Verdict) -> None:
     assert verify(gold, rf"\boxed{{{answer}}}") is verdict
+
+
+INNER_BOXES = [
+    ("5", r"-\boxed{5}", W),
+    ("5", r"1/\boxed{5}", W),
+    ("5", r"6\boxed{5}", W),
+    ("5", r"\boxed{5}\text{ or }6", W),
+    ("5", r"\boxed{5}", R),
+    ("-5", r"-\boxed{5}", R),
+    ("5", r"x = \boxed{5}", R),
+    ("5", r"\boxed{6}\boxed{5}", W),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer", "verdict"), INNER_BOXES)
+def test_a_box_counts_with_what_stands_around_it_in_a_box(gold: str, answer: str, verdict: Verdict) -> None:
+    assert verify(gold, rf"\boxed{{{answer}}}") is verdict
+
+
+WORDS_BEHIND = [
+    ("5", r"5\text{ squared}", W),
+    ("5", r"5\text{ thirds}", W),
+    ("5", r"5\text{ factorial}", W),
+    ("5", r"5\text{ apples plus one}", W),
+    ("5", r"5\text{ modulo seven}", W),
+    ("5", r"5\text{ pi}", W),
+    ("5", r"5\text{ below zero}", W),
+    ("5", r"5\text{ less}", W),
+    ("5", r"5\text{ twice}", W),
+    ("5", r"5\text{ units squared}", R),
+    ("5", r"5\text{ square units}", R),
+    ("5", r"5\text{ cm squared}", R),
+    ("5", r"5\text{ apples}", R),
+    ("5", r"5\text{ thousandths}", W),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer", "verdict"), WORDS_BEHIND)
+def test_a_word_that_computes_is_no_noun(gold: str, answer: str, verdict: Verdict) -> None:
+    assert verify(gold, rf"\boxed{{{answer}}}") is verdict

@@ -21,6 +21,8 @@ MAX_ANSWER_CHARS = 200_000
 _MAX_PHRASE_CHARS = 20_000
 _MAX_BOXES_IN_A_HEDGE = 50
 _MAX_BLANK_BOXES = 50
+_MAX_BOXES_IN_A_BOX = 5
+_WORDS_IN_A_BOX = re.compile(r"\\text\s{0,3}\{[^{}]*\}")
 
 _BOX_OPENINGS = (r"\boxed", r"\fbox")
 _BOX_OPENING = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
@@ -137,7 +139,7 @@ def _answer_in(text: str) -> Answer | None:
     start = _last_opening(text, len(text))
     if start < 0:
         return None
-    box = _box_at(text, start)
+    start, box = _outer_box(text, start)
     for _ in range(_MAX_BLANK_BOXES):
         before = _last_opening(text, start)
         earlier = None if box is None or box[0] or before < 0 else _box_at(text, before)
@@ -175,6 +177,20 @@ def _box_at(text: str, start: int) -> tuple[str, int] | None:
         if depth == 0:
             return text[opening.end() : brace.start()].strip(), brace.end()
     return None
+
+
+def _outer_box(text: str, start: int) -> tuple[int, tuple[str, int] | None]:
+    r"""Return the box at a place, or the one around it that adds more than words: `\boxed{-\boxed{5}}`."""
+    box = _box_at(text, start)
+    place = start
+    for _ in range(_MAX_BOXES_IN_A_BOX):
+        place = _last_opening(text, place)
+        around = None if box is None or place < 0 else _box_at(text, place)
+        if box is None or around is None or around[1] < box[1]:
+            break
+        if _WORDS_IN_A_BOX.sub("", around[0].replace(text[start : box[1]], "")).strip():
+            start, box = place, around
+    return start, box
 
 
 def _is_hedge(between: str) -> bool:

@@ -10,7 +10,7 @@ from open_r1.rewards.verifier.domains import spell_out
 from open_r1.rewards.verifier.formula import parse
 from open_r1.rewards.verifier.tokens import Token, UnreadableError
 from open_r1.rewards.verifier.units import ANGLE, NO_UNIT, Unit, find_unit
-from open_r1.rewards.verifier.vocabulary import DENIALS, LOOSENING_WORDS, POINT_WORDS, RELATIONS
+from open_r1.rewards.verifier.vocabulary import DENIALS, LOOSENING_WORDS, OPERATIONS, POINT_WORDS, RELATIONS
 
 _CURRENCIES = frozenset("$\u00a3\u20ac\u00a5\u20b9\u00a2")
 _CURRENCY_PREFIXES = frozenset(["US", "USD", "EUR", "GBP", "Rs"])
@@ -94,7 +94,7 @@ def _outside_of_rows(tokens: list[Token]) -> Iterator[tuple[int, Token]]:
 def _check_nouns(tokens: list[Token]) -> None:
     """Refuse words that take back or loosen the number before them: "5 is wrong", "5 at most"."""
     words = [token.text.casefold() for token in tokens if token.kind == "word"]
-    if words and (words[0] in LOOSENING_WORDS or not DENIALS.isdisjoint(words)):
+    if words and (words[0] in LOOSENING_WORDS or not (DENIALS | OPERATIONS).isdisjoint(words)):
         raise UnreadableError("words that are no noun")
 
 

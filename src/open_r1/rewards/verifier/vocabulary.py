@@ -28,7 +28,14 @@ SEPARATORS = _names(", ; lor land")
 # Words behind a number that say something else of it than what it counts: anywhere, and as the first.
 DENIALS = _names("not isn't wrong incorrect false never no but most least maybe perhaps possibly unless except cannot")
 POINT_WORDS = _names("the point points ordered pair pairs triple coordinates")
-LOOSENING_WORDS = DENIALS | _names("is are was at to or if than up minus plus times over between through")
+# Words that compute with the number before them: anywhere, and as the first ("5 squared", but "5 units squared").
+OPERATIONS = _names("plus minus modulo mod pi sqrt")
+LOOSENING_WORDS = (
+    DENIALS
+    | _names("is are was at to or if than up times over between through")
+    | _names("squared cubed factorial less below twice half halves third thirds quarter quarters fifth fifths tenths")
+    | _names("hundredths thousandths")
+)
 CONSTANTS = {"pi": "pi", "infty": "oo"}
 # opening command -> closing command and function
 FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "lvert": ("rvert", "abs")}
