@@ -134,3 +134,39 @@ WORDS_BEHIND = [
 @pytest.mark.parametrize(("gold", "answer", "verdict"), WORDS_BEHIND)
 def test_a_word_that_computes_is_no_noun(gold: str, answer: str, verdict: Verdict) -> None:
     assert verify(gold, rf"\boxed{{{answer}}}") is verdict
+
+
+OTHER_WORDS = [
+    ("x=1或x=2", "1, 2", R),
+    ("-3或1", r"\{-3, 1\}", R),
+    ("30°或150°", r"30^\circ, 150^\circ", R),
+    ("a≥-1且a≠0", r"a \ge -1 \text{ and } a \ne 0", R),
+    ("无解", r"\emptyset", R),
+    (r"\emptyset", "无解", R),
+    (r"\emptyset", r"\text{no real solutions}", R),
+    (r"\text{no solution}", r"\text{There are no real solutions.}", R),
+    ("-3或1", "1", W),
+    ("无解", "0", W),
+    ("1或2", "3", W),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer", "verdict"), OTHER_WORDS)
+def test_chinese_joints_and_no_real_solutions_are_read(gold: str, answer: str, verdict: Verdict) -> None:
+    assert verify(gold, rf"\boxed{{{answer}}}") is verdict
+
+
+@pytest.mark.parametrize(
+    ("completion", "verdict"),
+    [
+        ("The correct option is A.", R),
+        ("The correct choice is **A**.", R),
+        ("所以选A。", R),
+        ("故选 $A$", R),
+        ("不选A。", Verdict.NO_ANSWER),
+        ("The correct option is a better plan.", Verdict.NO_ANSWER),
+        ("The correct option is B.", W),
+    ],
+)
+def test_the_correct_option_is_an_anchored_phrase(completion: str, verdict: Verdict) -> None:
+    assert verify("A", completion) is verdict

@@ -51,6 +51,8 @@ _CHARACTERS = {
     "\u2115": r"\mathbb{N}",
     "\u2102": r"\mathbb{C}",
     "\u3002": ".",
+    "\u6216": r"\text{ or }",
+    "\u4e14": r"\text{ and }",
     "\u00b5": "\u03bc",
 }
 _GREEK = (

@@ -51,6 +51,12 @@ _SAME_WORDS = {
     "there are no solutions": "no solution",
     "has no solution": "no solution",
     "empty set": "no solution",
+    "\u65e0\u89e3": "no solution",
+    "\u7121\u89e3": "no solution",
+    "no real solution": "no solution",
+    "no real solutions": "no solution",
+    "there is no real solution": "no solution",
+    "there are no real solutions": "no solution",
     "dne": "does not exist",
     "not defined": "undefined",
 }
