@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON that keeps what JSON has no form for: tuples, fractions, keys that are no text. Numbers of numpy become plain."""
+"""JSON that keeps what it has no form for: tuples, fractions, keys that are no text; numpy's numbers become plain."""
 
 import json
 from fractions import Fraction
