@@ -12,8 +12,8 @@ from open_r1.rewards.verifier.judge import judge_by_algebra, judge_quickly
 from open_r1.rewards.verifier.pool import _default_num_workers
 
 R, W, U = Verdict.RIGHT, Verdict.WRONG, Verdict.UNPARSABLE_GOLD
-# A pair may cost 50 ms; the machine may be slow.
-MAX_PAIR_S = 1.0  # what these shapes cost before was seconds to hours; a busy machine and a collection of garbage add some
+# A pair may cost 50 ms; these shapes once cost seconds to hours. The machine may be busy, and collect garbage.
+MAX_PAIR_S = 1.0
 COSTLY = {
     "nested fractions": r"\frac{1}{x+" * 28 + "x" + "}" * 28,
     "sum of fractions": "+".join(f"1/{number}" for number in range(1, 100)),
