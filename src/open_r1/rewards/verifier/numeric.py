@@ -54,7 +54,7 @@ _FUNCTIONS = {
     "arg": "arg",
 }
 # Functions with jumps, at which almost no random point lies, and variables that stand for integers beside them.
-_STEPS = frozenset(["floor", "ceil", "gcd", "lcm", "mod"])
+_STEPS = frozenset(["floor", "ceil", "gcd", "lcm"])
 _LOG = frozenset(["log"])
 _INTEGERS = frozenset("ijklmnpqNMK")
 _NUM_INTEGER_POINTS = 60
