@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The languages of submissions: their names in data sets, and how a program is compiled and run."""
+
+from dataclasses import dataclass
+
+from open_r1.sandbox.base import UnsupportedLanguageError
+
+
+@dataclass(frozen=True)
+class Language:
+    """One language.
+
+    Attributes:
+        name: Our name.
+        aliases: Names in data sets and fences, lower case.
+        main_file: What the main program is called where nothing else is said.
+        program: Program that a machine needs for it, found on the PATH; for Python `sandbox_python`.
+        compile: Command of the compiler; `{sources}` stands for all sources to compile, `{binary}` for its output.
+        run: Command of a run; `{main}` stands for the main file, `{program}` for the full path of `program`.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    main_file: str
+    program: str
+    compile: tuple[str, ...] = ()
+    run: tuple[str, ...] = ("{program}", "{main}")
+
+
+LANGUAGES = {
+    language.name: language
+    for language in (
+        Language(
+            "python",
+            ("python", "python3", "py", "python 3", "pypy 3", "pypy 3-64", "pypy3"),
+            "main.py",
+            "python3",
+            run=("{program}", "-u", "-X", "utf8", "{main}"),
+        ),
+        Language(
+            "cpp",
+            ("cpp", "c++", "c++11", "c++14", "c++17", "c++20", "gnu c++17", "gnu c++20", "cpp17"),
+            "main.cpp",
+            "g++",
+            compile=(
+                "{program}",
+                "-std=gnu++17",
+                "-O2",
+                "-pipe",
+                "-DONLINE_JUDGE",
+                "-DEVAL",
+                "-o",
+                "{binary}",
+                "{sources}",
+            ),
+            run=("{binary}",),
+        ),
+        Language("javascript", ("javascript", "js", "node", "node.js"), "main.js", "node"),
+        Language("bash", ("bash", "sh", "shell"), "main.sh", "bash"),
+        # A program compiled before, such as a checker: the main file is the executable.
+        Language("binary", ("binary",), "main", "", run=("./{main}",)),
+    )
+}
+_BY_ALIAS = {alias: language for language in LANGUAGES.values() for alias in language.aliases}
+
+
+def find_language(name: str) -> Language:
+    """Return the language of a name or alias, in upper or lower case.
+
+    Raises:
+        UnsupportedLanguageError: There's none.
+
+    >>> find_language("PyPy 3-64").name, find_language("C++17").name
+    ('python', 'cpp')
+    """
+    language = _BY_ALIAS.get(name.strip().lower())
+    if language is None:
+        raise UnsupportedLanguageError(f"Unknown language {name!r}; known are {', '.join(LANGUAGES)}.")
+    return language

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From synchronous code to sandboxes: one private event loop a process, in a thread of its own, for ever.
+
+Providers may keep connections and locks bound to that loop: it's the same one for every call, from any thread, inside
+another running loop or not. A forked child gets a loop of its own.
+"""
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from open_r1.sandbox.base import RunRequest, RunResult, Sandbox, SandboxError
+
+T = TypeVar("T")
+Job = Callable[[], Awaitable[T]]
+
+_LOCK = threading.Lock()
+_LOOPS: dict[int, asyncio.AbstractEventLoop] = {}
+
+
+def _forget_parent() -> None:
+    """Drop what a fork has copied: the lock may be held, the parent's loop runs in no thread of the child's."""
+    global _LOCK
+    _LOCK = threading.Lock()
+    _LOOPS.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+
+
+def private_loop() -> asyncio.AbstractEventLoop:
+    """Return the process's loop for sandboxes, running in a daemon thread."""
+    with _LOCK:
+        loop = _LOOPS.get(os.getpid())
+        if loop is None:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="open_r1-sandbox", daemon=True).start()
+            _LOOPS[os.getpid()] = loop
+        return loop
+
+
+def run_coroutine(job: Job[T]) -> T:
+    """Run one coroutine on the private loop and return what it returns; an interrupt cancels it."""
+    future = asyncio.run_coroutine_threadsafe(_await(job), private_loop())
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        concurrent.futures.wait([future], timeout=10)  # boxes are ended in the `finally` of the coroutine
+        raise
+
+
+async def _await(job: Job[T]) -> T:
+    return await job()
+
+
+def run_jobs(jobs: Sequence[Job[T]], num_parallel: int) -> list[T | SandboxError]:
+    """Run jobs on the private loop, `num_parallel` at a time; return results, and sandbox errors in their places.
+
+    Raises:
+        ValueError: `num_parallel` is less than 1.
+        Exception: Whatever else a job raised, once the others have been cancelled.
+    """
+    if num_parallel < 1:
+        raise ValueError(f"num_parallel must be at least 1, got {num_parallel}.")
+
+    async def run_all_jobs() -> list[T | SandboxError]:
+        places = asyncio.Semaphore(num_parallel)
+
+        async def run_one(job: Job[T]) -> T | SandboxError:
+            async with places:
+                try:
+                    return await job()
+                except SandboxError as error:
+                    return error
+
+        tasks = [asyncio.ensure_future(run_one(job)) for job in jobs]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    return run_coroutine(run_all_jobs)
+
+
+def run_all(requests: Sequence[RunRequest], sandbox: Sandbox, num_parallel: int = 2) -> list[RunResult | SandboxError]:
+    """Run every request in a box of its own, `num_parallel` at a time.
+
+    Raises:
+        ValueError: `num_parallel` is less than 1, or the sandbox hasn't a language (`UnsupportedLanguageError`).
+    """
+
+    def job(request: RunRequest) -> Job[RunResult]:
+        return lambda: sandbox.run(request)
+
+    return run_jobs([job(request) for request in requests], num_parallel)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests and results as JSON: what the driver in a box and the router read and write.
+
+Files that are bytes stand as `{"base64": ...}`; numbers that aren't known (NaN) as null.
+"""
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from open_r1.sandbox.base import Interactor, Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult
+
+
+def request_to_json(request: RunRequest) -> dict[str, Any]:
+    """Return a request as a value for `json.dumps`."""
+    interactor = request.interactor
+    return {
+        "language": request.language,
+        "files": files_to_json(request.files),
+        "inputs": [asdict(given) for given in request.inputs],
+        "compile_limits": asdict(request.compile_limits),
+        "limits": asdict(request.limits),
+        "stop_after": request.stop_after,
+        "interactor": interactor
+        and {
+            "language": interactor.language,
+            "files": files_to_json(interactor.files),
+            "limits": asdict(interactor.limits),
+        },
+        "keeps_binary": request.keeps_binary,
+    }
+
+
+def request_from_json(value: Mapping[str, Any]) -> RunRequest:
+    """Return the request that `request_to_json` wrote.
+
+    Raises:
+        ValueError, TypeError, KeyError: It isn't one.
+    """
+    interactor = value.get("interactor")
+    return RunRequest(
+        language=value["language"],
+        files=files_from_json(value["files"]),
+        inputs=tuple(ProgramInput(**{**given, "args": tuple(given.get("args", ()))}) for given in value["inputs"]),
+        compile_limits=Limits(**value["compile_limits"]),
+        limits=Limits(**value["limits"]),
+        stop_after=value.get("stop_after"),
+        interactor=interactor
+        and Interactor(interactor["language"], files_from_json(interactor["files"]), Limits(**interactor["limits"])),
+        keeps_binary=bool(value.get("keeps_binary", False)),
+    )
+
+
+def result_to_json(result: RunResult) -> dict[str, Any]:
+    """Return a result as a value for `json.dumps`."""
+    return {
+        "compile": run_to_json(result.compile),
+        "tests": [run_to_json(run) for run in result.tests],
+        "binary": None if result.binary is None else base64.b64encode(result.binary).decode(),
+    }
+
+
+def result_from_json(value: Mapping[str, Any]) -> RunResult:
+    """Return the result that `result_to_json` wrote.
+
+    Raises:
+        ValueError, TypeError, KeyError: It isn't one.
+    """
+    binary = value.get("binary")
+    return RunResult(
+        compile=run_from_json(value["compile"]),
+        tests=tuple(run_from_json(run) for run in value["tests"]),
+        binary=None if binary is None else base64.b64decode(binary),
+    )
+
+
+def run_to_json(run: ProgramRun | None) -> dict[str, Any] | None:
+    """Return one run as a value for `json.dumps`."""
+    if run is None:
+        return None
+    value = {name: None if _is_nan(item) else item for name, item in vars(run).items()}
+    return value | {"outcome": run.outcome.value, "interactor": run_to_json(run.interactor)}
+
+
+def run_from_json(value: Mapping[str, Any] | None) -> ProgramRun | None:
+    """Return the run that `run_to_json` wrote."""
+    if value is None:
+        return None
+    known = {name: item for name, item in value.items() if item is not None}
+    known |= {"outcome": Outcome(value["outcome"]), "interactor": run_from_json(value.get("interactor"))}
+    return ProgramRun(**known)
+
+
+def files_to_json(files: Mapping[str, str | bytes]) -> dict[str, Any]:
+    """Return files as a value for `json.dumps`."""
+    return {
+        name: {"base64": base64.b64encode(content).decode()} if isinstance(content, bytes) else content
+        for name, content in files.items()
+    }
+
+
+def files_from_json(value: Mapping[str, Any]) -> dict[str, str | bytes]:
+    """Return the files that `files_to_json` wrote."""
+    return {
+        name: base64.b64decode(content["base64"]) if isinstance(content, Mapping) else content
+        for name, content in value.items()
+    }
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
