@@ -52,13 +52,15 @@ def build_sandbox(
         sandbox_python: The interpreter for Python programs in local boxes (None: chosen by a probe).
 
     Raises:
-        ValueError: The provider is unknown; `num_parallel` is less than 1; a router has no URL, or no token where one is named; or what the provider
-            needs isn't there (a key, endpoints, the packages of the extra `code`).
+        ValueError: The provider is unknown; `num_parallel` is less than 1; a router has no URL, or no token where one
+            is named; or what the provider needs isn't there (a key, endpoints, the packages of the extra `code`).
     """
     if provider not in PROVIDERS:
         raise ValueError(f"Unknown sandbox provider {provider!r}; there are {', '.join(PROVIDERS)}.")
     if num_parallel < 1:
         raise ValueError(f"num_parallel must be at least 1, got {num_parallel}.")
+    if provider == "router" and not router_url:
+        raise ValueError("The provider 'router' needs its URL: set `sandbox_router_url`.")
     is_routed = provider == "router" or (provider in ("e2b", "morph") and router_url is not None)
     settings = _Settings(
         provider="router" if is_routed else provider,
@@ -101,6 +103,5 @@ def _build(settings: _Settings) -> Sandbox:
         return MorphSandbox()
     from open_r1.sandbox.router import RouterSandbox
 
-    if not settings.router_url:
-        raise ValueError("The provider 'router' needs its URL: set `sandbox_router_url`.")
+    assert settings.router_url is not None
     return RouterSandbox(settings.router_url, token=settings.token)
