@@ -16,6 +16,7 @@ from open_r1.sandbox.base import (
     Sandbox,
     SandboxError,
     UnsupportedLanguageError,
+    UnsupportedRequestError,
 )
 from open_r1.sandbox.running import run_all, run_coroutine, run_jobs
 
@@ -31,6 +32,7 @@ __all__ = [
     "Sandbox",
     "SandboxError",
     "UnsupportedLanguageError",
+    "UnsupportedRequestError",
     "run_all",
     "run_coroutine",
     "run_jobs",

@@ -19,6 +19,10 @@ class UnsupportedLanguageError(ValueError):
     """A provider has no such language; the message lists those it has."""
 
 
+class UnsupportedRequestError(ValueError):
+    """A provider can't do this by its nature (an interactor, an output file, ...); the message says what to use."""
+
+
 class Outcome(StrEnum):
     """How a program ended."""
 
@@ -219,6 +223,7 @@ class Sandbox(abc.ABC):
         Raises:
             SandboxError: The sandbox failed.
             UnsupportedLanguageError: It hasn't this language.
+            UnsupportedRequestError: It can't do this by its nature; its module says what.
         """
 
     @abc.abstractmethod
