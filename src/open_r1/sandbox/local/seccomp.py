@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The filter of system calls that every program in a local box runs under, as an array of BPF instructions.
+
+It takes away what no solution to a problem needs and what the kernel's holes are found in. A refused call fails with
+EPERM, as for an ordinary user, so that programs which only probe go on; calls that this table is too old to know, x32
+and other foreign calls fail with ENOSYS. Memory that no process has mapped (memfd, System V segments, message queues)
+is refused as well: a limit on a tree of processes would not see it, and it would outlive the box.
+
+1. A stream `socketpair` stays, for asyncio and for children's pipes. A datagram pair could send to any socket by name.
+2. `clone3` is ENOSYS: its flags stand in memory, where a filter can't look; the C library falls back to `clone`.
+3. Calls that change other processes (limits, priority, affinity) are refused even for a program's own children.
+"""
+
+import errno
+import platform
+import struct
+from collections.abc import Iterable
+
+# Numbers on x86_64 and on aarch64, None where a machine has no such call.
+_REFUSED: dict[str, tuple[int | None, int | None]] = {
+    # Sockets; what is inherited or comes from `socketpair` can't be connected to anything else.
+    "socket": (41, 198),
+    "connect": (42, 203),
+    "accept": (43, 202),
+    "bind": (49, 200),
+    "listen": (50, 201),
+    "accept4": (288, 242),
+    # Other processes.
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
+    "process_mrelease": (448, 448),
+    "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
+    "ioprio_set": (251, 30),
+    # Keyrings.
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    # Large parts of the kernel, and those that watch it.
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "userfaultfd": (323, 282),
+    "fanotify_init": (300, 262),
+    "fanotify_mark": (301, 263),
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "syslog": (103, 116),
+    # Mounts and namespaces.
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    "statmount": (457, 457),
+    "listmount": (458, 458),
+    "open_tree_attr": (467, 467),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    # Files by handle, past the folders above them.
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    # The machine.
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "create_module": (174, None),
+    "init_module": (175, 105),
+    "delete_module": (176, 106),
+    "get_kernel_syms": (177, None),
+    "query_module": (178, None),
+    "finit_module": (313, 273),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "reboot": (169, 142),
+    "quotactl": (179, 60),
+    "quotactl_fd": (443, 443),
+    "acct": (163, 89),
+    "nfsservctl": (180, 42),
+    "lookup_dcookie": (212, 18),
+    "vhangup": (153, 58),
+    "uselib": (134, None),
+    "ustat": (136, None),
+    "sysfs": (139, None),
+    "_sysctl": (156, None),
+    "modify_ldt": (154, None),
+    "iopl": (172, None),
+    "ioperm": (173, None),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "adjtimex": (159, 171),
+    "clock_adjtime": (305, 266),
+    "sethostname": (170, 161),
+    "setdomainname": (171, 162),
+    "mbind": (237, 235),
+    "set_mempolicy": (238, 237),
+    "set_mempolicy_home_node": (450, 450),
+    # Memory that belongs to no process.
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+}
+# To other processes; see `filter_program`.
+_SIGNALS: dict[str, tuple[int | None, int | None]] = {
+    "tkill": (200, 130),
+    "tgkill": (234, 131),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    "pidfd_send_signal": (424, 424),
+}
+# Calls whose arguments decide.
+_CHECKED: dict[str, tuple[int, int]] = {
+    "clone": (56, 220),
+    "clone3": (435, 435),
+    "socketpair": (53, 199),
+    "ioctl": (16, 29),
+    "personality": (135, 92),
+    "prlimit64": (302, 261),
+    "setpriority": (141, 140),
+    "sched_setaffinity": (203, 122),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
+    "kill": (62, 129),
+    "fcntl": (72, 25),
+}
+_MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+_LAST_KNOWN_CALL = 469  # file_setattr of Linux 6.17; x32 calls have numbers from 1 << 30
+
+_NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
+_TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX put characters into a terminal
+_PERSONALITIES = (0, 0x0040000, 0xFFFFFFFF)  # Linux, without random addresses, only asking
+_SIGNAL_OWNER = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: who gets which signal for a file
+
+_LOAD, _AND = 0x20, 0x54
+_IF_EQUAL, _IF_GREATER, _IF_ANY_BIT = 0x15, 0x25, 0x45
+_RETURN = 0x06
+_ALLOW = 0x7FFF0000
+_EPERM, _ENOSYS = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
+
+
+def filter_program(machine: str | None = None, *, confines_signals: bool = False) -> bytes:
+    """Return the filter as an array of `struct sock_filter`, as `bwrap --seccomp` and `PR_SET_SECCOMP` take it.
+
+    Args:
+        machine: "x86_64" or "aarch64"; None for this one.
+        confines_signals: Refuse signals to any process but one's own group. For boxes that share a user with processes
+            outside of them where the kernel can't tell these apart (Landlock before version 6). `abort` and `raise`
+            then end a program in another way, and it can't stop its children.
+
+    Raises:
+        NotImplementedError: The system calls of this machine aren't known here.
+    """
+    machine = machine or platform.machine()
+    if machine not in _MACHINES:
+        raise NotImplementedError(
+            f"The filter of system calls is written for {' and '.join(_MACHINES)}, not for {machine!r}."
+        )
+    column, architecture = _MACHINES[machine]
+    refused = _REFUSED | _SIGNALS if confines_signals else _REFUSED
+    numbers = [known[column] for known in refused.values()]
+    program: list[Instruction] = [
+        (_LOAD, 0, 0, 4),  # the architecture
+        (_IF_EQUAL, 1, 0, architecture),
+        (_RETURN, 0, 0, _ENOSYS),
+        (_LOAD, 0, 0, 0),  # the number
+        (_IF_GREATER, 0, 1, _LAST_KNOWN_CALL),
+        (_RETURN, 0, 0, _ENOSYS),
+    ]
+    for name, block in _checks(confines_signals).items():
+        program += [(_IF_EQUAL, 0, len(block), _CHECKED[name][column]), *block]
+    program += _refuse([number for number in numbers if number is not None])
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _refuse(numbers: list[int]) -> list[Instruction]:
+    """Return what ends the program: EPERM for these calls, and all others allowed."""
+    jumps = [(_IF_EQUAL, len(numbers) - place, 0, number) for place, number in enumerate(numbers)]
+    return [*jumps, (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _EPERM)]
+
+
+def _checks(confines_signals: bool) -> dict[str, list[Instruction]]:
+    """Return the instructions for each call whose arguments decide; all of them end in a return.
+
+    The kernel reads these arguments as 32-bit numbers, so the lower half of each says everything.
+    """
+    itself = _allowed_if(0, (0,))
+    checks = {
+        "clone": [(_LOAD, 0, 0, _argument(0)), (_IF_ANY_BIT, 0, 1, _NAMESPACE_FLAGS), *_either(_EPERM, _ALLOW)],
+        "clone3": [(_RETURN, 0, 0, _ENOSYS)],
+        "socketpair": [
+            (_LOAD, 0, 0, _argument(0)),
+            (_IF_EQUAL, 1, 0, 1),  # AF_UNIX
+            (_RETURN, 0, 0, _EPERM),
+            (_LOAD, 0, 0, _argument(1)),
+            (_AND, 0, 0, 0xF),  # without SOCK_CLOEXEC and SOCK_NONBLOCK
+            (_IF_EQUAL, 0, 1, 1),  # SOCK_STREAM
+            *_either(_ALLOW, _EPERM),
+        ],
+        "ioctl": _refused_if(1, _TERMINAL_INPUT),
+        "personality": _allowed_if(0, _PERSONALITIES),
+        "prlimit64": itself,
+        "setpriority": [
+            (_LOAD, 0, 0, _argument(0)),
+            (_IF_EQUAL, 1, 0, 0),  # PRIO_PROCESS
+            (_RETURN, 0, 0, _EPERM),
+            *_allowed_if(1, (0,)),
+        ],
+        "sched_setaffinity": itself,
+        "sched_setparam": itself,
+        "sched_setscheduler": itself,
+        "sched_setattr": itself,
+    }
+    if confines_signals:
+        checks |= {"kill": itself, "fcntl": _refused_if(1, _SIGNAL_OWNER)}
+    return checks
+
+
+def _argument(index: int) -> int:
+    """Return where the lower half of an argument stands in `struct seccomp_data`; both machines are little-endian."""
+    return 16 + 8 * index
+
+
+def _either(if_true: int, if_false: int) -> list[Instruction]:
+    return [(_RETURN, 0, 0, if_true), (_RETURN, 0, 0, if_false)]
+
+
+def _allowed_if(index: int, values: Iterable[int]) -> list[Instruction]:
+    """Allow a call if an argument is one of the values."""
+    return _decided_by(index, tuple(values), _ALLOW, _EPERM)
+
+
+def _refused_if(index: int, values: Iterable[int]) -> list[Instruction]:
+    """Refuse a call if an argument is one of the values."""
+    return _decided_by(index, tuple(values), _EPERM, _ALLOW)
+
+
+def _decided_by(index: int, values: tuple[int, ...], if_listed: int, otherwise: int) -> list[Instruction]:
+    jumps = [(_IF_EQUAL, len(values) - place, 0, value) for place, value in enumerate(values)]
+    return [(_LOAD, 0, 0, _argument(index)), *jumps, *_either(otherwise, if_listed)]
