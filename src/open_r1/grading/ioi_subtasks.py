@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of open-r1/ioi as objects: a subtask, its tests, and which of its grader files make which program.
+
+Grader files are told apart by the last part of their names: `checker.cpp`, `manager.cpp`, `stub.cpp`, `grader.cpp`;
+what doesn't end in `.cpp` is a header. Other `.cpp` files are left out, as in Open R1. A row with a manager is a
+communication task: there the stub is compiled with the submission, or the grader where there's no stub.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+MEBIBYTE = 1 << 20
+CHECKER, MANAGER, STUB, GRADER = "checker.cpp", "manager.cpp", "stub.cpp", "grader.cpp"
+
+Sources = dict[str, str | bytes]
+
+
+@dataclass(frozen=True)
+class IoiTest:
+    """One test: its input and the right output, which the submission never sees."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Subtask:
+    """One row: a subtask of a problem.
+
+    Attributes:
+        problem_id: Short name of the problem, also that of its header.
+        subtask: Name of the subtask.
+        points: What it is worth; 0 for the samples.
+        score_precision: Decimals of scores.
+        test_names: Its tests, in their order.
+        time_limit_s: CPU seconds of a test.
+        memory_limit_mb: Memory of a test, in MiB.
+        grader_files: Sources by name, with the folders that the data set gives them.
+        year: Year of the contest, where the tests come from the data set of that year; None where the row has them.
+        tests: Tests by name, where the row has them.
+    """
+
+    problem_id: str
+    subtask: str
+    points: float
+    score_precision: int
+    test_names: tuple[str, ...]
+    time_limit_s: float
+    memory_limit_mb: int
+    grader_files: Mapping[str, str] = field(hash=False)
+    year: int | None = None
+    tests: Mapping[str, IoiTest] | None = field(default=None, hash=False)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Subtask":
+        """Read a row with the columns of open-r1/ioi (`memory_limit` in bytes, `time_limit` in seconds).
+
+        A column `test_cases` may hold the tests: a mapping from names to (input, output), or a list of such pairs in
+        the order of `test_names`.
+
+        Raises:
+            ValueError: A column is missing or unusable; the message names the row.
+        """
+        where = f"IOI row {row.get('id')!r}, subtask {row.get('subtask')!r}"
+        try:
+            names = tuple(str(name) for name in row["test_names"] or ())
+            cases = row.get("test_cases")
+            subtask = cls(
+                problem_id=str(row["id"]),
+                subtask=str(row["subtask"]),
+                points=float(row["score"]),
+                score_precision=int(row["score_precision"]),
+                test_names=names,
+                time_limit_s=float(row["time_limit"]),
+                memory_limit_mb=math.ceil(int(row["memory_limit"]) / MEBIBYTE),
+                grader_files=_read_grader_files(row.get("grader_files")),
+                year=None if row.get("year") is None else int(row["year"]),
+                tests=_read_tests(cases, names) if cases else None,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
+        subtask._require_usable(where, int(row["memory_limit"]))
+        return subtask
+
+    def _require_usable(self, where: str, memory_limit: int) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.problem_id):
+            raise ValueError(f"{where}: the id must be letters, digits, '_' and '-'.")
+        if not self.test_names:
+            raise ValueError(f"{where}: no tests (`test_names` is empty).")
+        if self.tests is None and self.year is None:
+            raise ValueError(f"{where}: it needs `test_cases`, or a `year` to find its tests by.")
+        if missing := [name for name in self.test_names if self.tests is not None and name not in self.tests]:
+            raise ValueError(f"{where}: `test_cases` lacks {', '.join(missing[:5])}.")
+        if not 0 < self.time_limit_s < math.inf:
+            raise ValueError(f"{where}: time_limit must be positive seconds, got {self.time_limit_s}.")
+        if memory_limit < MEBIBYTE:
+            raise ValueError(f"{where}: memory_limit must be bytes, at least 1 MiB, got {memory_limit}.")
+
+    @property
+    def is_communication(self) -> bool:
+        """Whether a manager talks to the submission."""
+        return self._source(MANAGER) is not None
+
+    def submission_sources(self, code: str) -> Sources:
+        """Return what is compiled for a submission: it, the grader or stub, and the headers.
+
+        Headers that lie in a folder of the checker or manager alone stay out.
+        """
+        order = (STUB, GRADER) if self.is_communication else (GRADER, STUB)
+        main = self._source(order[0]) or self._source(order[1])
+        files: Sources = {f"{self.problem_id.lower()}.cpp": code}
+        if main is not None:
+            files[PurePosixPath(main).name] = self.grader_files[main]
+        judges = {PurePosixPath(name).parent for name in (self._source(CHECKER), self._source(MANAGER)) if name}
+        hidden = judges - ({PurePosixPath(main).parent} if main else {PurePosixPath()})
+        return files | self._headers(main, hidden)
+
+    def checker_sources(self) -> Sources | None:
+        """Return what is compiled for the checker, or None without one."""
+        return self._sources_of(CHECKER)
+
+    def manager_sources(self) -> Sources | None:
+        """Return what is compiled for the manager, or None without one."""
+        return self._sources_of(MANAGER)
+
+    def _sources_of(self, base_name: str) -> Sources | None:
+        name = self._source(base_name)
+        return None if name is None else {base_name: self.grader_files[name]} | self._headers(name, set())
+
+    def _source(self, base_name: str) -> str | None:
+        """Return the full name of a source, such as `graders/grader.cpp`."""
+        return next((name for name in self.grader_files if PurePosixPath(name).name.lower() == base_name), None)
+
+    def _headers(self, main: str | None, hidden: set[PurePosixPath]) -> Sources:
+        """Return all headers by their base names; of two with one name that beside the main source counts."""
+        home = PurePosixPath(main).parent if main else PurePosixPath()
+        names = [PurePosixPath(name) for name in self.grader_files if not name.lower().endswith(".cpp")]
+        names = [name for name in names if name.parent not in hidden]
+        return {
+            name.name: self.grader_files[str(name)] for name in sorted(names, key=lambda name: name.parent == home)
+        }
+
+
+def _read_grader_files(value: Any) -> dict[str, str]:
+    """Return grader files by name; blank ones are left out."""
+    files: dict[str, str] = {}
+    for entry in value or ():
+        name, content = entry
+        if name and content:
+            files[str(PurePosixPath(str(name)))] = str(content)
+    return files
+
+
+def _read_tests(cases: Any, names: Sequence[str]) -> dict[str, IoiTest]:
+    """Return tests by name from a mapping, or from a list in the order of the names."""
+    if not isinstance(cases, Mapping):
+        cases = dict(zip(names, cases, strict=True))
+    # A mapping that went through a table has a column for each test of any row, None where the row has none.
+    return {str(name): _read_test(pair) for name, pair in cases.items() if pair is not None}
+
+
+def _read_test(pair: Any) -> IoiTest:
+    if isinstance(pair, Mapping):
+        pair = (pair["input"], pair["output"])
+    given, expected = pair
+    return IoiTest(str(given), str(expected or ""))

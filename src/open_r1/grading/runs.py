@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a submission and judging its runs batch by batch, with the same result whatever the provider can do.
+
+Providers that run in batches are stopped after the first batch with a failure; of those that run everything, later
+batches aren't looked at. Tests behind that batch count as not run in both cases.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from open_r1.grading.verdict import NOT_RUN, TestResult, Verdict
+from open_r1.sandbox import Outcome, ProgramRun, RunRequest, RunResult, Sandbox
+
+# Judges the runs of one batch, given the index of its first test: a result for each.
+JudgeBatch = Callable[[int, Sequence[ProgramRun]], Awaitable[list[TestResult]]]
+Stops = Callable[[TestResult], bool]
+
+FEEDBACK_CHARS = 1000
+_NO_RUN = ProgramRun(Outcome.RUNTIME_ERROR, stderr="The box ended before this test had run.")
+
+
+def batch_size_or_all(batch_size: int) -> int | None:
+    """Return `RunRequest.stop_after` of a batch size; one below 1 means all tests at once."""
+    return batch_size if batch_size >= 1 else None
+
+
+async def judge_runs(
+    request: RunRequest, sandbox: Sandbox, judge_batch: JudgeBatch, stops: Stops | None = None
+) -> list[TestResult]:
+    """Run a submission and return a result for each of its inputs.
+
+    Args:
+        request: The submission; `stop_after` is the size of a batch.
+        sandbox: Where it runs.
+        judge_batch: Judges the runs of a batch.
+        stops: Whether a result makes further batches needless; None: all batches are judged.
+
+    Raises:
+        SandboxError: The sandbox failed.
+    """
+    judged: dict[int, tuple[Sequence[ProgramRun], list[TestResult]]] = {}
+
+    async def go_on(first: int, runs: Sequence[ProgramRun]) -> bool:
+        judged[first] = (tuple(runs), await judge_batch(first, runs))
+        return not _is_over(judged[first][1], stops)
+
+    result = await sandbox.run(request, go_on)
+    num_tests = len(request.inputs)
+    if not result.has_compiled:
+        return [_compile_error(result)] * num_tests
+    size = request.stop_after or max(num_tests, 1)
+    results: list[TestResult] = []
+    for first in range(0, num_tests, size):
+        runs = [run or _NO_RUN for run in result.tests[first : first + size]]
+        known_runs, batch = judged.get(first, ((), []))
+        # A provider may have repeated the request in a new box: only what it returned in the end counts.
+        if not _are_same(known_runs, runs):
+            batch = await judge_batch(first, runs)
+        results += batch
+        if _is_over(batch, stops):
+            break
+    return results + [NOT_RUN] * (num_tests - len(results))
+
+
+def _is_over(results: Sequence[TestResult], stops: Stops | None) -> bool:
+    return stops is not None and any(stops(result) for result in results)
+
+
+def _are_same(runs: Sequence[ProgramRun], others: Sequence[ProgramRun]) -> bool:
+    """Whether two lists of runs hold the same: by what is judged, since a time that isn't known (NaN) equals none."""
+    return [(run.outcome, run.stdout, run.interactor and run.interactor.stdout) for run in runs] == [
+        (run.outcome, run.stdout, run.interactor and run.interactor.stdout) for run in others
+    ]
+
+
+def _compile_error(result: RunResult) -> TestResult:
+    said = "" if result.compile is None else result.compile.stderr or result.compile.stdout
+    return TestResult(Verdict.COMPILE_ERROR, 0.0, said[-FEEDBACK_CHARS:])
