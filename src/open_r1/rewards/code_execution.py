@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all rewards that run programs share: rows to submissions, results to rewards, columns and metrics.
+
+A failing program earns what its tests say. A failing sandbox makes the row `UNSCORABLE`, a row that no judge can use
+gets None, and neither is ever a score. Logged are, for `code_reward` and the others by their names:
+
+| name                                                     | what it is                                              |
+|----------------------------------------------------------|---------------------------------------------------------|
+| column `code_reward/verdicts`                            | the verdict of every test: `AC x3, WA, -`               |
+| `code_reward/AC`, `/WA`, `/TLE`, `/MLE`, `/RE`, `/CE`, … | share of rows: all tests right, else the first that not |
+| `code_reward/no_program`, `code_reward/unusable`         | share of rows without a program, without usable tests   |
+| `sandbox/error_rate`                                     | share of rows that the sandbox failed to judge          |
+| `sandbox/seconds`, `sandbox/seconds_p95`                 | for one submission with all its tests                   |
+"""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from open_r1.grading.batch import Judge, Judged, Problem, SandboxSettings, judge_all
+from open_r1.grading.verdict import Verdict, verdict_line
+from open_r1.rewards.base import UNSCORABLE, LogExtra, LogMetric
+
+logger = logging.getLogger(__name__)
+
+P = TypeVar("P")
+
+NO_PROGRAM, UNUSABLE, SANDBOX_ERROR = "no_program", "unusable", "sandbox_error"
+_RATES = (*(verdict.value for verdict in Verdict if verdict is not Verdict.NOT_RUN), NO_PROGRAM, UNUSABLE)
+
+
+@dataclass(frozen=True)
+class Row(Generic[P]):
+    """A completion and the problem that it's to solve.
+
+    Attributes:
+        program: Its program, or None where it has none.
+        problem: Its problem, or None where the row belongs to other rewards.
+    """
+
+    program: str | None
+    problem: Problem[P] | None
+
+
+def reward_rows(
+    name: str,
+    rows: Sequence[Row[P]],
+    judge: Judge[P],
+    settings: SandboxSettings,
+    *,
+    without_program: float = 0.0,
+    log_extra: LogExtra | None = None,
+    log_metric: LogMetric | None = None,
+) -> list[float | None]:
+    """Return the reward of B rows; rows with the same problem and program are judged once.
+
+    Args:
+        name: Metric key of the reward.
+        rows: The rows.
+        judge: Judges one program by one problem in a sandbox.
+        settings: Which sandbox.
+        without_program: The reward of a completion without a program, for which nothing is run.
+        log_extra: As of TRL.
+        log_metric: As of TRL.
+
+    Raises:
+        ValueError: The sandbox can't be built, or hasn't the language of a row.
+    """
+    submissions = [found for row in rows if (found := _submission_of(row)) is not None]
+    judged = judge_all(submissions, judge, settings)
+    results = [None if (found := _submission_of(row)) is None else judged[found] for row in rows]
+    outcomes = [_outcome_of(row, result) for row, result in zip(rows, results, strict=True)]
+    _log_causes(name, rows, results)
+    _log(name, outcomes, results, list(judged.values()), log_extra, log_metric)
+    return [_reward_of(outcome, result, without_program) for outcome, result in zip(outcomes, results, strict=True)]
+
+
+def _submission_of(row: Row[P]) -> tuple[str, Problem[P]] | None:
+    """Return what is to be judged of a row, or None where nothing is to be run."""
+    if row.program is None or row.problem is None or row.problem.error is not None:
+        return None
+    return row.program, row.problem
+
+
+def _outcome_of(row: Row, result: Judged | None) -> str | None:
+    """Return the verdict of a row, or why it has none; None where the row belongs to other rewards."""
+    if row.problem is None:
+        return None
+    if row.problem.error is not None:
+        return UNUSABLE
+    if result is None:
+        return NO_PROGRAM
+    if result.score is None:
+        return SANDBOX_ERROR if result.is_lost else UNUSABLE
+    failed = (test.verdict for test in result.score.results if test.verdict is not Verdict.ACCEPTED)
+    return next(failed, Verdict.ACCEPTED).value
+
+
+def _reward_of(outcome: str | None, result: Judged | None, without_program: float) -> float | None:
+    if outcome is None or outcome == UNUSABLE:
+        return None
+    if outcome == NO_PROGRAM:
+        return without_program
+    return UNSCORABLE if result is None or result.score is None else result.score.reward
+
+
+def _log_causes(name: str, rows: Sequence[Row], results: Sequence[Judged | None]) -> None:
+    """Say in one line a batch why rows weren't judged: TRL calls on every batch, a line a row would bury the log."""
+    errors = [result.error for result in results if result is not None and result.error is not None]
+    lost = [error for error in errors if not isinstance(error, ValueError)]
+    unusable = [row.problem.error for row in rows if row.problem is not None and row.problem.error is not None]
+    unusable += [error for error in errors if isinstance(error, ValueError)]
+    if lost:
+        logger.warning(
+            "%s: the sandbox failed for %d of %d rows; the first time: %s", name, len(lost), len(rows), lost[0]
+        )
+    if unusable:
+        logger.warning("%s: %d of %d rows can't be judged; the first: %s", name, len(unusable), len(rows), unusable[0])
+
+
+def _log(
+    name: str,
+    outcomes: Sequence[str | None],
+    results: Sequence[Judged | None],
+    judged: Sequence[Judged],
+    log_extra: LogExtra | None,
+    log_metric: LogMetric | None,
+) -> None:
+    """Log the verdicts of every row, the rate of every outcome, and what the sandbox did."""
+    if log_extra is not None:
+        lines = [
+            verdict_line(result.score.results) if result is not None and result.score is not None else outcome
+            for outcome, result in zip(outcomes, results, strict=True)
+        ]
+        log_extra(f"{name}/verdicts", lines)
+    own = Counter(outcome for outcome in outcomes if outcome is not None)
+    if log_metric is None or not own:
+        return
+    for outcome in _RATES:
+        log_metric(f"{name}/{outcome}", own[outcome] / own.total())
+    log_metric("sandbox/error_rate", own[SANDBOX_ERROR] / own.total())
+    seconds = sorted(result.seconds for result in judged if result.score is not None)
+    if seconds:
+        log_metric("sandbox/seconds", sum(seconds) / len(seconds))
+        log_metric("sandbox/seconds_p95", seconds[math.ceil(0.95 * len(seconds)) - 1])
