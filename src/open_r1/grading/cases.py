@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Tests of programs as data sets write them down, read into one form. A row looks like one of these:
+
+    verification_info (PrimeIntellect, Open R1; also as JSON text or as the text of a Python literal)
+        {"language": "python", "test_cases": [{"type": "stdin_stdout", "fn_name": None, "input": "1 2", "output": "3"}]}
+    test_cases (OpenThoughts), input_output (TACO, APPS), JSON text
+        {"inputs": [[1, 2]], "outputs": [[3]], "fn_name": "add"}, without fn_name for standard input
+    public_test_cases, private_test_cases, metadata (LiveCodeBench)
+        [{"input": "1\n2", "output": "3", "testtype": "functional"}], packed as in `packed_cases`, {"func_name": "add"}
+
+Where the data leave something open:
+1. a test with a function's name calls it, whatever its type says; one without type or name is for standard input;
+2. a text of arguments holds a list of them, or one JSON value a line; LiveCodeBench always means one value a line;
+3. an output given as a list of one value is that value in a row where all outputs are such lists (APPS wraps results),
+   and the list itself is right too;
+4. CRLF is a line break, lists of lines are joined, an input ends with a line break.
+"""
+
+import ast
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from open_r1.grading.packed_cases import unpack_cases
+
+MAX_TEXT = 1 << 28
+_STDIO_TYPES = {"stdin_stdout", "stdin", "stdio", "standard_input", "none"}
+_CALL_TYPES = {"function_call", "functional", "function", "call_based", "fn_name"}
+
+
+@dataclass(frozen=True)
+class StdioTest:
+    """A test by standard input and output."""
+
+    input: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class CallTest:
+    """A test by a function's result.
+
+    Attributes:
+        function: Its name; a method of this name in a class `Solution` counts as well.
+        arguments: JSON text of the list of its arguments.
+        expected: JSON texts of the results that are right, one or more.
+    """
+
+    function: str
+    arguments: str
+    expected: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProgramTests:
+    """The tests of one problem, all of one kind.
+
+    Attributes:
+        language: Of the program, as the data set calls it.
+        tests: At least one.
+    """
+
+    language: str
+    tests: tuple[StdioTest, ...] | tuple[CallTest, ...]
+
+    def __post_init__(self) -> None:
+        if not self.tests:
+            raise ValueError("There are no tests: 0 test cases.")
+        kinds = {type(test).__name__ for test in self.tests}
+        if len(kinds) > 1:
+            raise ValueError(f"Tests of one row are all of one kind, got {', '.join(sorted(kinds))}.")
+
+
+def read_row(row: Mapping[str, Any], language: str = "python") -> ProgramTests:
+    """Return the tests in the columns of a row, whichever of the layouts above it has.
+
+    Args:
+        row: Columns by name; those that are None count as missing.
+        language: Where the row names none.
+
+    Raises:
+        ValueError: No layout fits (the columns found are listed), or the tests can't be read.
+    """
+    found = {name: value for name, value in row.items() if value is not None}
+    language = _language_of(found, language)
+    if "private_test_cases" in found or "public_test_cases" in found:
+        packed = (found.get("public_test_cases"), found.get("private_test_cases"), found.get("metadata"))
+        return read_livecodebench(*packed, language=language)
+    for name in ("verification_info", "test_cases", "input_output"):
+        if name in found:
+            return read_verification_info(found[name], language)
+    raise ValueError(
+        "No tests: expected a column verification_info, test_cases, input_output, or public_test_cases with "
+        f"private_test_cases; found {', '.join(sorted(found)) or 'none'}."
+    )
+
+
+def read_verification_info(value: object, language: str = "python") -> ProgramTests:
+    r"""Return the tests in a value of the first two layouts; a text is read once, however many rows hold it.
+
+    Args:
+        value: A mapping, a list of test cases, or either as text.
+        language: Where the value names none.
+
+    Raises:
+        ValueError: It can't be read; the message says what was found.
+
+    >>> read_verification_info('{"inputs": ["1 2"], "outputs": [["3"]]}').tests
+    (StdioTest(input='1 2\n', expected='3'),)
+    >>> read_verification_info("{'fn_name': 'add', 'inputs': [[1, 2]], 'outputs': [[3]]}").tests
+    (CallTest(function='add', arguments='[1, 2]', expected=('[3]', '3')),)
+    """
+    if isinstance(value, str):
+        return _read_text(value, language)
+    return _read(value, language)
+
+
+def read_livecodebench(public: object, private: object, metadata: object, language: str = "python") -> ProgramTests:
+    """Return the tests of a LiveCodeBench row, the public ones first.
+
+    Args:
+        public: Column `public_test_cases`: JSON text or a list; None for none.
+        private: Column `private_test_cases`: the same, or packed.
+        metadata: Column `metadata`, whose `func_name` is the function of functional tests.
+        language: The data set names none.
+
+    Raises:
+        ValueError: They can't be read; the message says what was found.
+    """
+    if all(value is None or isinstance(value, str) for value in (public, private, metadata)):
+        return _read_packed(public, private, metadata, language)
+    return _read_columns(public, private, metadata, language)
+
+
+@lru_cache(maxsize=32)
+def _read_text(text: str, language: str) -> ProgramTests:
+    return _read(_value_of(text, "the tests"), language)
+
+
+def _read(value: object, language: str) -> ProgramTests:
+    cases: object = value
+    function = None
+    if isinstance(value, Mapping):
+        language = _language_of(value, language)
+        function = value.get("fn_name")
+        cases = value.get("test_cases")
+        cases = _value_of(cases, "test_cases") if isinstance(cases, str) else cases
+        if cases is None and "inputs" in value and "outputs" in value:
+            cases = value
+        if cases is None:
+            raise ValueError(f"No tests: expected test_cases, or inputs and outputs; found {_keys_of(value)}.")
+    return ProgramTests(language, _tests_of(_rows_of(cases), function, has_values_in_lines=False))
+
+
+@lru_cache(maxsize=32)
+def _read_packed(public: str | None, private: str | None, metadata: str | None, language: str) -> ProgramTests:
+    return _read_columns(public, private, metadata, language)
+
+
+def _read_columns(public: object, private: object, metadata: object, language: str) -> ProgramTests:
+    details = _value_of(metadata, "metadata") if isinstance(metadata, str) and metadata.strip() else metadata or {}
+    if not isinstance(details, Mapping):
+        raise ValueError(f"metadata must be a mapping, got {_short(details)}.")
+    function = details.get("func_name")
+    rows: list[Mapping[str, Any]] = []
+    for column, value in (("public_test_cases", public), ("private_test_cases", private)):
+        if isinstance(value, str) and value.strip():
+            value = _value_of(unpack_cases(value), column)
+        rows += _rows_of([] if value is None or value == "" else value)
+    return ProgramTests(language, _tests_of(rows, function, has_values_in_lines=True))
+
+
+def _language_of(value: Mapping[str, Any], default: str) -> str:
+    language = value.get("language") or default
+    if not isinstance(language, str):
+        raise ValueError(f"The language must be a name, got {_short(language)}.")
+    return language
+
+
+def _value_of(text: str, what: str) -> object:
+    """Return the value of a JSON text, or of the text of a Python literal."""
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"The text of {what} is too long: {len(text)} characters.")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of "\\d" and the like in other people's texts
+            return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
+        raise ValueError(f"{what} is neither JSON nor a Python literal: {_short(text)}.") from error
+
+
+def _rows_of(cases: object) -> list[Mapping[str, Any]]:
+    """Return test cases as one mapping each, from a list of them or from a mapping of lists."""
+    if isinstance(cases, Mapping):
+        lists = {"input": "inputs", "output": "outputs", "type": "type", "testtype": "testtype", "fn_name": "fn_name"}
+        columns = {name: cases.get(other, cases.get(name)) for name, other in lists.items()}
+        columns = {name: column for name, column in columns.items() if isinstance(column, Sequence)}
+        columns = {name: column for name, column in columns.items() if not isinstance(column, str)}
+        sizes = {name: len(column) for name, column in columns.items()}
+        if not {"input", "output"} <= sizes.keys():
+            raise ValueError(f"Expected lists of inputs and outputs, found {_keys_of(cases)}.")
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"Lists of a row's tests must be of one length, got {sizes}.")
+        cases = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    if not isinstance(cases, Sequence) or isinstance(cases, str):
+        raise ValueError(f"Test cases must be a list, got {_short(cases)}.")
+    for index, case in enumerate(cases):
+        if not isinstance(case, Mapping) or case.get("output") is None:
+            raise ValueError(f"Test {index} must be a mapping with an input and an output, got {_short(case)}.")
+    return list(cases)
+
+
+def _tests_of(
+    rows: Iterable[Mapping[str, Any]], function: object, has_values_in_lines: bool
+) -> tuple[StdioTest, ...] | tuple[CallTest, ...]:
+    calls: list[tuple[str, list[Any], tuple[Any, ...]]] = []
+    others: list[StdioTest] = []
+    for index, row in enumerate(rows):
+        given, expected = row.get("input"), row["output"]
+        try:
+            name = _function_of(row, function)
+            if name is None:
+                others.append(StdioTest(_input_of(given), _lines_of(expected)))
+            else:
+                calls.append((name, _arguments_of(given, has_values_in_lines), _results_of(given, expected)))
+        except ValueError as error:
+            raise ValueError(f"Test {index}: {error}") from error
+    if calls and others:
+        raise ValueError(f"Tests of one row are all of one kind, got {len(calls)} of functions, {len(others)} others.")
+    if not calls:
+        return tuple(others)
+    is_wrapped = all(_is_one_item_list(results[0]) for _, _, results in calls)
+    return tuple(_call_test(name, arguments, results, is_wrapped) for name, arguments, results in calls)
+
+
+def _function_of(row: Mapping[str, Any], function: object) -> str | None:
+    """Return the name of the function that a test calls, None for one by standard input."""
+    kind = str(row.get("type") or row.get("testtype") or "none").strip().lower()
+    if kind not in _STDIO_TYPES | _CALL_TYPES:
+        raise ValueError(f"unknown type {kind!r}; known are {', '.join(sorted(_STDIO_TYPES | _CALL_TYPES))}.")
+    name = row.get("fn_name") or function
+    if kind in _STDIO_TYPES - {"none"} and not row.get("fn_name"):
+        return None
+    if not name and kind in _CALL_TYPES:
+        raise ValueError(f"a test of type {kind!r} needs a function's name, found {_keys_of(row)}.")
+    if name and not (isinstance(name, str) and name.strip().isidentifier()):
+        raise ValueError(f"not the name of a function: {_short(name)}.")
+    return str(name).strip() if name else None
+
+
+def _input_of(value: object) -> str:
+    text = "" if value is None else _lines_of(value)
+    text.encode(
+        "utf-8"
+    )  # half a surrogate pair is no text that a program could read: UnicodeEncodeError, a ValueError
+    return text if not text or text.endswith("\n") else text + "\n"
+
+
+def _lines_of(value: object) -> str:
+    if isinstance(value, list | tuple):
+        if not all(isinstance(line, str | int | float) for line in value):
+            raise ValueError(f"expected text or a list of lines, got {_short(value)}.")
+        value = "\n".join(str(line) for line in value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"expected text or a list of lines, got {_short(value)}.")
+    return str(value).replace("\r\n", "\n")
+
+
+def _arguments_of(value: object, has_values_in_lines: bool) -> list[Any]:
+    if isinstance(value, list | tuple) and not has_values_in_lines:
+        return list(value)
+    if not isinstance(value, str):
+        raise ValueError(f"arguments must be a list or text, got {_short(value)}.")
+    if not has_values_in_lines:
+        try:
+            whole = _value_of(value, "the arguments")
+        except ValueError:
+            pass  # not one value: one a line
+        else:
+            return list(whole) if isinstance(whole, list | tuple) else [whole]
+    return [_value_of(line, "an argument") for line in value.splitlines() if line.strip()]
+
+
+def _results_of(given: object, expected: object) -> tuple[Any, ...]:
+    """Return the results that are right: a text stands for its value, next to values as arguments for itself too."""
+    if not isinstance(expected, str):
+        return (expected,)
+    try:
+        value = _value_of(expected, "the result")
+    except ValueError:
+        return (expected,)
+    return (value,) if isinstance(given, str) or value == expected else (value, expected)
+
+
+def _call_test(name: str, arguments: list[Any], results: tuple[Any, ...], is_wrapped: bool) -> CallTest:
+    if is_wrapped:
+        results = (*results, results[0][0])
+    try:
+        return CallTest(name, json.dumps(arguments), tuple(dict.fromkeys(json.dumps(result) for result in results)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"Arguments or results are no JSON values: {_short(arguments)}, {_short(results)}."
+        ) from error
+
+
+def _is_one_item_list(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 1
+
+
+def _keys_of(value: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(str(key) for key in value)[:20]) or "nothing"
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else f"{type(value).__name__} {str(value)[:200]}"
+    return repr(text[:80] + "..." if len(text) > 80 else text)
