@@ -2,7 +2,7 @@
 r"""Tests of programs as data sets write them down, read into one form. A row looks like one of these:
 
     verification_info (PrimeIntellect, Open R1; also as JSON text or as the text of a Python literal)
-        {"language": "python", "test_cases": [{"type": "stdin_stdout", "fn_name": None, "input": "1 2", "output": "3"}]}
+        {"language": "python", "test_cases": [{"type": "stdin_stdout", "fn_name": None, "input": "1", "output": "1"}]}
     test_cases (OpenThoughts), input_output (TACO, APPS), JSON text
         {"inputs": [[1, 2]], "outputs": [[3]], "fn_name": "add"}, without fn_name for standard input
     public_test_cases, private_test_cases, metadata (LiveCodeBench)
