@@ -14,16 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from open_r1.grading.binaries import compiled
-from open_r1.grading.ioi_judges import check_outputs, compare_outputs, judge_interactions, manager_limits
+from open_r1.grading.cases import StdioTest
+from open_r1.grading.contest_judges import judge_interaction, judge_outputs, manager_limits, run_limits
 from open_r1.grading.ioi_results import SubtaskResult
-from open_r1.grading.ioi_subtasks import IoiTest, Subtask
+from open_r1.grading.ioi_subtasks import Subtask
 from open_r1.grading.ioi_tests import find_tests
 from open_r1.grading.runs import JudgeBatch, batch_size_or_all, judge_runs
 from open_r1.grading.verdict import NOT_RUN, TestResult, Verdict
 from open_r1.sandbox import Interactor, Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
 
 LANGUAGE = "cpp"
-_MIN_OUTPUT_BYTES = 1 << 20
 
 
 @dataclass
@@ -137,15 +137,10 @@ def _is_failure(result: TestResult) -> bool:
 
 
 async def _judge_tests(
-    subtask: Subtask, tests: Sequence[IoiTest], code: str, sandbox: Sandbox, batch_size: int
+    subtask: Subtask, tests: Sequence[StdioTest], code: str, sandbox: Sandbox, batch_size: int
 ) -> list[TestResult]:
     """Return the results of tests, all in one box; the programs of the task have theirs."""
-    longest = max(len(test.output) for test in tests)
-    limits = Limits(
-        cpu_s=subtask.time_limit_s,
-        memory_mb=subtask.memory_limit_mb,
-        output_bytes=max(_MIN_OUTPUT_BYTES, 2 * longest),
-    )
+    limits = run_limits(subtask.time_limit_s, subtask.memory_limit_mb, tests)
     request = RunRequest(
         LANGUAGE,
         subtask.submission_sources(code),
@@ -165,17 +160,14 @@ async def _build_interactor(subtask: Subtask, limits: Limits, sandbox: Sandbox) 
     return Interactor(manager.language, manager.files, manager_limits(limits))
 
 
-async def _build_judge(subtask: Subtask, tests: Sequence[IoiTest], sandbox: Sandbox) -> JudgeBatch:
+async def _build_judge(subtask: Subtask, tests: Sequence[StdioTest], sandbox: Sandbox) -> JudgeBatch:
     """Return what judges a batch of runs: the manager's word, a checker, or a comparison."""
     sources = None if subtask.is_communication else subtask.checker_sources()
     checker = None if sources is None else await compiled(sandbox, LANGUAGE, sources)
 
     async def judge_batch(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
-        batch = tests[first : first + len(runs)]
         if subtask.is_communication:
-            return judge_interactions(runs)
-        if checker is None:
-            return compare_outputs(runs, batch)
-        return await check_outputs(runs, batch, checker, sandbox)
+            return [judge_interaction(run) for run in runs]
+        return await judge_outputs(runs, tests[first : first + len(runs)], checker, sandbox)
 
     return judge_batch

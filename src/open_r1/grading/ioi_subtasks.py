@@ -13,18 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from open_r1.grading.cases import StdioTest
+
 MEBIBYTE = 1 << 20
 CHECKER, MANAGER, STUB, GRADER = "checker.cpp", "manager.cpp", "stub.cpp", "grader.cpp"
 
 Sources = dict[str, str | bytes]
-
-
-@dataclass(frozen=True)
-class IoiTest:
-    """One test: its input and the right output, which the submission never sees."""
-
-    input: str
-    output: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class Subtask:
     memory_limit_mb: int
     grader_files: Mapping[str, str] = field(hash=False)
     year: int | None = None
-    tests: Mapping[str, IoiTest] | None = field(default=None, hash=False)
+    tests: Mapping[str, StdioTest] | None = field(default=None, hash=False)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Subtask":
@@ -155,7 +149,7 @@ def _read_grader_files(value: Any) -> dict[str, str]:
     return files
 
 
-def _read_tests(cases: Any, names: Sequence[str]) -> dict[str, IoiTest]:
+def _read_tests(cases: Any, names: Sequence[str]) -> dict[str, StdioTest]:
     """Return tests by name from a mapping, or from a list in the order of the names."""
     if not isinstance(cases, Mapping):
         cases = dict(zip(names, cases, strict=True))
@@ -163,8 +157,8 @@ def _read_tests(cases: Any, names: Sequence[str]) -> dict[str, IoiTest]:
     return {str(name): _read_test(pair) for name, pair in cases.items() if pair is not None}
 
 
-def _read_test(pair: Any) -> IoiTest:
+def _read_test(pair: Any) -> StdioTest:
     if isinstance(pair, Mapping):
         pair = (pair["input"], pair["output"])
     given, expected = pair
-    return IoiTest(str(given), str(expected or ""))
+    return StdioTest(str(given), str(expected or ""))

@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from open_r1.grading.ioi_subtasks import IoiTest, Subtask
+from open_r1.grading.cases import StdioTest
+from open_r1.grading.ioi_subtasks import Subtask
 
 TESTS_DATASET = "open-r1/ioi-test-cases"
 FOLDER_VARIABLE = "IOI_TESTS_FOLDER"
@@ -30,7 +31,7 @@ class YearTests:
         keys = zip(table["problem_id"], table["test_name"], strict=True)
         self._rows = {(str(problem), str(name)): row for row, (problem, name) in enumerate(keys)}
 
-    def find(self, problem_id: str, names: Sequence[str]) -> dict[str, IoiTest]:
+    def find(self, problem_id: str, names: Sequence[str]) -> dict[str, StdioTest]:
         """Return the tests of a problem by name.
 
         Raises:
@@ -41,11 +42,11 @@ class YearTests:
             raise ValueError(f"Problem {problem_id!r} has no tests {', '.join(missing[:5])} in {TESTS_DATASET}.")
         rows = [self._table[self._rows[problem_id, name]] for name in names]
         return {
-            name: IoiTest(row["test_input"], row["test_output"] or "") for name, row in zip(names, rows, strict=True)
+            name: StdioTest(row["test_input"], row["test_output"] or "") for name, row in zip(names, rows, strict=True)
         }
 
 
-def find_tests(subtask: Subtask) -> Mapping[str, IoiTest]:
+def find_tests(subtask: Subtask) -> Mapping[str, StdioTest]:
     """Return the tests of a subtask by name: its own, else those of its year. Blocks while a year is loaded.
 
     Raises:

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judging a submission to a problem of open-r1/codeforces by its official and its generated tests.
+
+Deviations from Open R1:
+1. The right output never enters the submission's box; without checker it's compared outside, word by word in a line.
+2. Official tests that the site has cut (input or output ends in "...") are left out and counted.
+3. Without `CF_TESTS_FOLDER` the official tests are used alone, and only a row without any is refused.
+4. A checker that breaks is dealt with as `checkers` says.
+As there, a Python program that can't be parsed is one that fails its tests: only a compiler's refusal has its own
+reward. Python gets the problem's time limit, no more.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from open_r1.grading.cases import StdioTest
+from open_r1.grading.checkers import python_checker
+from open_r1.grading.contest_judges import judge_outputs, run_limits
+from open_r1.grading.generated_tests import FOLDER_VARIABLE, generated_tests, tests_folder
+from open_r1.grading.runs import batch_size_or_all, judge_runs
+from open_r1.grading.verdict import TestResult, Verdict
+from open_r1.sandbox import ProgramInput, ProgramRun, RunRequest, Sandbox
+from open_r1.sandbox.languages import find_language
+
+SCORING_MODES = ("pass_fail", "partial", "weighted_sum")
+INPUT_MODES = ("stdio", "file")
+CUT = "..."
+_PARTIAL_WEIGHT = 0.1
+
+
+@dataclass(frozen=True)
+class CodeforcesProblem:
+    """One row: a problem in one language.
+
+    Attributes:
+        problem_id: "contest/index".
+        language: Of the submission, as the data set calls it.
+        official_tests: Those of the site, without the ones that it has cut.
+        num_truncated: How many it has cut.
+        checker: Source of a checker in Python; None to compare outputs.
+        time_limit_s: CPU seconds of a test.
+        memory_limit_mb: Memory of a test, in MiB.
+        input_mode: "stdio", or "file" for `input.txt` and `output.txt`.
+    """
+
+    problem_id: str
+    language: str
+    official_tests: tuple[StdioTest, ...]
+    num_truncated: int
+    checker: str | None
+    time_limit_s: float
+    memory_limit_mb: int
+    input_mode: str = "stdio"
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "CodeforcesProblem":
+        """Read a row with the columns of open-r1/codeforces, `verifiable-prompts`.
+
+        Raises:
+            ValueError: A column is missing or unusable; the message names the row.
+            UnsupportedLanguageError: The language is unknown.
+        """
+        where = f"Codeforces row {row.get('id')!r}"
+        language = find_language(str(row.get("language"))).name
+        try:
+            official = [StdioTest(test["input"], test["output"]) for test in row.get("official_tests") or ()]
+            whole = tuple(test for test in official if not is_truncated(test))
+            problem = cls(
+                problem_id=str(row["id"]),
+                language=language,
+                official_tests=whole,
+                num_truncated=len(official) - len(whole),
+                checker=row.get("generated_checker") or None,
+                time_limit_s=float(row["time_limit"]),
+                memory_limit_mb=math.ceil(float(row["memory_limit"])),
+                input_mode=row.get("input_mode") or "stdio",
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
+        if problem.input_mode not in INPUT_MODES:
+            raise ValueError(f"{where}: input_mode is one of {', '.join(INPUT_MODES)}, got {problem.input_mode!r}.")
+        if not (0 < problem.time_limit_s < math.inf and problem.memory_limit_mb > 0):
+            raise ValueError(f"{where}: time_limit and memory_limit must be positive.")
+        return problem
+
+    def program_input(self, test: StdioTest) -> ProgramInput:
+        """Return what a run gets for a test."""
+        if self.input_mode == "file":
+            return ProgramInput(files={"input.txt": test.input}, output_file="output.txt")
+        return ProgramInput(stdin=test.input)
+
+
+@dataclass(frozen=True)
+class CodeforcesResult:
+    """What became of a submission.
+
+    Attributes:
+        reward: By the scoring mode; None where the problem has no test to judge by.
+        results: A result for each test; empty without submission.
+        num_truncated: Official tests left out because the site has cut them.
+    """
+
+    reward: float | None
+    results: tuple[TestResult, ...] = ()
+    num_truncated: int = 0
+
+
+def is_truncated(test: StdioTest) -> bool:
+    """Whether the site has cut the test's input or output.
+
+    >>> is_truncated(StdioTest("3\\n1 2 3\\n", "1 2 ...")), is_truncated(StdioTest("3\\n", "6\\n"))
+    (True, False)
+    """
+    return test.input.rstrip().endswith(CUT) or test.expected.rstrip().endswith(CUT)
+
+
+def problem_tests(problem: CodeforcesProblem) -> tuple[StdioTest, ...]:
+    """Return all tests of a problem, official ones first; may read a file.
+
+    Raises:
+        ValueError: There are none and `CF_TESTS_FOLDER` isn't set; or see `generated_tests`.
+    """
+    tests = problem.official_tests + generated_tests(problem.problem_id)
+    if not tests and tests_folder() is None:
+        raise ValueError(
+            f"Codeforces problem {problem.problem_id!r} has no official tests that are whole; set {FOLDER_VARIABLE} "
+            "to the folder of generated tests."
+        )
+    return tests
+
+
+async def judge_submission(
+    problem: CodeforcesProblem,
+    code: str | None,
+    sandbox: Sandbox,
+    *,
+    scoring_mode: str = "weighted_sum",
+    batch_size: int = 1,
+    no_compile_reward: float = -0.1,
+    no_submission_reward: float = -1.0,
+) -> CodeforcesResult:
+    """Judge a submission.
+
+    Args:
+        problem: The row.
+        code: The submission; None or blank is none.
+        sandbox: Where it runs.
+        scoring_mode: "pass_fail" 1 for all tests passed, else 0; "partial" the share of tests passed; "weighted_sum"
+            the first plus 0.1 times the second, so 0 to 1.1.
+        batch_size: Tests in a batch; "pass_fail" ends after a batch with a failure, the others need all tests. Below
+            1: all at once.
+        no_compile_reward: For a submission that the compiler refuses.
+        no_submission_reward: For none.
+
+    Raises:
+        SandboxError: The sandbox failed.
+        ValueError: The scoring mode is unknown, or the row is unusable: see `problem_tests` and `check_outputs`.
+    """
+    if scoring_mode not in SCORING_MODES:
+        raise ValueError(f"Unknown scoring mode {scoring_mode!r}; there are {', '.join(SCORING_MODES)}.")
+    tests = await asyncio.to_thread(problem_tests, problem)
+    if not tests:
+        return CodeforcesResult(None, (), problem.num_truncated)
+    if code is None or not code.strip():
+        return CodeforcesResult(no_submission_reward, (), problem.num_truncated)
+    stops_early = scoring_mode == "pass_fail"
+    results = await _judge_tests(problem, tests, code, sandbox, batch_size if stops_early else 0)
+    has_compiled = all(result.verdict is not Verdict.COMPILE_ERROR for result in results)
+    reward = score_results(results, scoring_mode) if has_compiled else no_compile_reward
+    return CodeforcesResult(reward, tuple(results), problem.num_truncated)
+
+
+def score_results(results: Sequence[TestResult], scoring_mode: str) -> float:
+    """Return the reward of a submission that compiled; a test has passed when accepted, a part of a score is none.
+
+    >>> half = [TestResult(Verdict.ACCEPTED, 1.0), TestResult(Verdict.WRONG_ANSWER)]
+    >>> [score_results(half, mode) for mode in SCORING_MODES]
+    [0.0, 0.5, 0.05]
+    """
+    num_passed = sum(result.verdict is Verdict.ACCEPTED for result in results)
+    share = num_passed / len(results)
+    all_passed = float(num_passed == len(results))
+    if scoring_mode == "pass_fail":
+        return all_passed
+    return share if scoring_mode == "partial" else all_passed + _PARTIAL_WEIGHT * share
+
+
+async def _judge_tests(
+    problem: CodeforcesProblem, tests: Sequence[StdioTest], code: str, sandbox: Sandbox, batch_size: int
+) -> list[TestResult]:
+    language = find_language(problem.language)
+    request = RunRequest(
+        language.name,
+        {language.main_file: code},
+        inputs=tuple(problem.program_input(test) for test in tests),
+        limits=run_limits(problem.time_limit_s, problem.memory_limit_mb, tests),
+        stop_after=batch_size_or_all(batch_size),
+    )
+    checker = None if problem.checker is None else python_checker(problem.checker)
+
+    async def judge_batch(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
+        return await judge_outputs(runs, tests[first : first + len(runs)], checker, sandbox)
+
+    return await judge_runs(request, sandbox, judge_batch, _is_failure)
+
+
+def _is_failure(result: TestResult) -> bool:
+    return result.verdict is not Verdict.ACCEPTED
