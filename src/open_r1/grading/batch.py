@@ -46,7 +46,6 @@ class SandboxSettings:
         """
         return build_sandbox(
             self.provider,
-            num_parallel=self.num_parallel,
             router_url=self.router_url,
             router_token_env=self.router_token_env,
             sandbox_python=self.python,
@@ -73,9 +72,14 @@ class SandboxSettings:
 
 @dataclass(frozen=True)
 class Score:
-    """What a judge makes of a submission: its reward, and the results of its tests in their order."""
+    """What a judge makes of a submission.
 
-    reward: float
+    Attributes:
+        reward: The reward; None where the row has no test to judge it by.
+        results: Of its tests, in their order.
+    """
+
+    reward: float | None
     results: tuple[TestResult, ...]
 
 
@@ -174,3 +178,6 @@ async def _judge_one(submission: Submission[P], judge: Judge[P], sandbox: Sandbo
         raise
     except (SandboxError, ValueError) as error:
         return Judged(None, error, time.monotonic() - start)
+    except OSError as error:  # the tests of a contest, on a disk or a hub
+        lost = SandboxError(f"What the judge needs can't be read: {type(error).__name__}: {error}")
+        return Judged(None, lost, time.monotonic() - start)

@@ -37,7 +37,6 @@ os.register_at_fork(after_in_child=_forget_parent)
 def build_sandbox(
     provider: str,
     *,
-    num_parallel: int = 2,
     router_url: str | None = None,
     router_token_env: str | None = None,
     sandbox_python: str | None = None,
@@ -46,19 +45,16 @@ def build_sandbox(
 
     Args:
         provider: One of `PROVIDERS`. `e2b` and `morph` with a `router_url` are a router in front of them.
-        num_parallel: Requests that will run at a time; at least 1.
         router_url: Where the router listens: `host:port` or a URL.
         router_token_env: Name of the environment variable that holds the router's token.
         sandbox_python: The interpreter for Python programs in local boxes (None: chosen by a probe).
 
     Raises:
-        ValueError: The provider is unknown; `num_parallel` is less than 1; a router has no URL, or no token where one
-            is named; or what the provider needs isn't there (a key, endpoints, the packages of the extra `code`).
+        ValueError: The provider is unknown; a router has no URL, or no token where one is named; or what the provider
+            needs isn't there (a key, endpoints, the packages of the extra `code`).
     """
     if provider not in PROVIDERS:
         raise ValueError(f"Unknown sandbox provider {provider!r}; there are {', '.join(PROVIDERS)}.")
-    if num_parallel < 1:
-        raise ValueError(f"num_parallel must be at least 1, got {num_parallel}.")
     if provider == "router" and not router_url:
         raise ValueError("The provider 'router' needs its URL: set `sandbox_router_url`.")
     is_routed = provider == "router" or (provider in ("e2b", "morph") and router_url is not None)
