@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The languages of submissions: their names in data sets, and how a program is compiled and run."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from open_r1.sandbox.base import UnsupportedLanguageError
+from open_r1.sandbox.base import Limits, UnsupportedLanguageError
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,9 @@ class Language:
         main_file: What the main program is called where nothing else is said.
         program: Program that a machine needs for it, found on the PATH; for Python `sandbox_python`.
         compile: Command of the compiler; `{sources}` stands for all sources to compile, `{binary}` for its output.
-        run: Command of a run; `{main}` stands for the main file, `{program}` for the full path of `program`.
+        run: Command of a run; `{main}` stands for the main file, `{program}` for the full path of `program`,
+            `{memory_mb}` for the limit.
+        limits_addresses: Whether its programs can live with a limit of addresses; node reserves far more than it uses.
     """
 
     name: str
@@ -25,6 +28,7 @@ class Language:
     program: str
     compile: tuple[str, ...] = ()
     run: tuple[str, ...] = ("{program}", "{main}")
+    limits_addresses: bool = True
 
 
 LANGUAGES = {
@@ -35,7 +39,7 @@ LANGUAGES = {
             ("python", "python3", "py", "python 3", "pypy 3", "pypy 3-64", "pypy3"),
             "main.py",
             "python3",
-            run=("{program}", "-u", "-X", "utf8", "{main}"),
+            run=("{program}", "-X", "utf8", "{main}"),
         ),
         Language(
             "cpp",
@@ -53,14 +57,23 @@ LANGUAGES = {
                 "{binary}",
                 "{sources}",
             ),
-            run=("{binary}",),
+            run=("./{binary}",),
         ),
-        Language("javascript", ("javascript", "js", "node", "node.js"), "main.js", "node"),
+        Language(
+            "javascript",
+            ("javascript", "js", "node", "node.js"),
+            "main.js",
+            "node",
+            run=("{program}", "--max-old-space-size={memory_mb}", "{main}"),
+            limits_addresses=False,
+        ),
         Language("bash", ("bash", "sh", "shell"), "main.sh", "bash"),
         # A program compiled before, such as a checker: the main file is the executable.
         Language("binary", ("binary",), "main", "", run=("./{main}",)),
     )
 }
+BINARY = "a.out"
+SOURCES = (".cpp", ".cc", ".cxx", ".c")
 _BY_ALIAS = {alias: language for language in LANGUAGES.values() for alias in language.aliases}
 
 
@@ -77,3 +90,50 @@ def find_language(name: str) -> Language:
     if language is None:
         raise UnsupportedLanguageError(f"Unknown language {name!r}; known are {', '.join(LANGUAGES)}.")
     return language
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The commands for one submission, in its working folder.
+
+    Attributes:
+        compile: Command of the compiler, or None.
+        run: Command of a run, before the arguments of that run.
+        limits_addresses: As of `Language`.
+    """
+
+    compile: list[str] | None
+    run: list[str]
+    limits_addresses: bool
+
+
+def build_commands(language: Language, files: Iterable[str], limits: Limits, program: str | None = None) -> Commands:
+    """Return how to compile and run a submission.
+
+    Args:
+        language: Its language.
+        files: Names of its files, the main one first.
+        limits: Of a run.
+        program: Path of the interpreter or compiler where it runs; None to look for its name on the PATH there.
+    """
+    names = list(files)
+    sources = [name for name in names if name.endswith(SOURCES)] or names[:1]
+    values = {
+        "program": program or language.program,
+        "main": names[0],
+        "binary": BINARY,
+        "memory_mb": str(limits.memory_mb),
+    }
+
+    def fill(command: tuple[str, ...]) -> list[str]:
+        return [
+            word
+            for part in command
+            for word in ([f"./{name}" for name in sources] if part == "{sources}" else [part.format(**values)])
+        ]
+
+    return Commands(
+        compile=fill(language.compile) if language.compile else None,
+        run=fill(language.run),
+        limits_addresses=language.limits_addresses,
+    )

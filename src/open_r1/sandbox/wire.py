@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from open_r1.sandbox.base import Interactor, Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult
+from open_r1.sandbox.languages import Commands, build_commands, find_language
 
 
 def request_to_json(request: RunRequest) -> dict[str, Any]:
@@ -31,6 +32,36 @@ def request_to_json(request: RunRequest) -> dict[str, Any]:
         },
         "keeps_binary": request.keeps_binary,
     }
+
+
+def job_to_json(request: RunRequest) -> dict[str, Any]:
+    """Return a request as the driver in a rented machine reads it from a file: with the commands to compile and run.
+
+    Raises:
+        UnsupportedLanguageError: Its language is unknown.
+    """
+
+    def program(part: RunRequest | Interactor, value: Mapping[str, Any], compile_limits: Limits) -> dict[str, Any]:
+        language = find_language(part.language)
+        commands = build_commands(language, part.files, part.limits)
+        return {
+            **value,
+            "compile": commands.compile,
+            "run": commands.run,
+            "executable": next(iter(part.files)) if language.name == "binary" else None,
+            "compile_limits": limits_to_json(compile_limits, commands),
+            "limits": limits_to_json(part.limits, commands),
+        }
+
+    value = request_to_json(request)
+    if request.interactor is not None:
+        value["interactor"] = program(request.interactor, value["interactor"], request.compile_limits)
+    return program(request, value, request.compile_limits)
+
+
+def limits_to_json(limits: Limits, commands: Commands) -> dict[str, Any]:
+    """Return limits as the driver takes them."""
+    return asdict(limits) | {"wall_s": limits.backstop_s, "limits_addresses": commands.limits_addresses}
 
 
 def request_from_json(value: Mapping[str, Any]) -> RunRequest:
