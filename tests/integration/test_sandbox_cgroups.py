@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real control groups, where this machine lets us make them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from open_r1.sandbox.local import cgroups
+
+SOURCES = Path(cgroups.__file__).parents[3]
+# Says "ready", waits for a line, then does what it is told.
+WAITING = "import os, sys, time\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+SIX_TIMES_60_MB = """
+for _ in range(6):
+    if os.fork() == 0:
+        kept = b"x" * (60 << 20)
+        time.sleep(60)
+print({9: "killed"}.get(os.wait()[1]), flush=True)
+time.sleep(60)
+"""
+FORKS = """
+children = 0
+try:
+    while children < 100:
+        if os.fork() == 0:
+            time.sleep(60)
+        children += 1
+except BlockingIOError:
+    pass
+print(children, flush=True)
+time.sleep(60)
+"""
+OWNER = """
+import os, sys
+from open_r1.sandbox.local import cgroups
+group = cgroups.make_group(64, 16)
+child = os.fork()
+if child == 0:
+    import time
+    time.sleep(60)
+group.add(child)
+print(child, group._memory, group._pids, flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def group() -> Iterator[cgroups.Group]:
+    made = cgroups.make_group(256, 16)
+    if made is None:
+        pytest.skip("this process may not make control groups")
+    yield made
+    made.kill()
+    wait_until(made.remove)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Start programs that do nothing before their first line of input; end them afterwards."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start_waiting(program: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-I", "-S", "-c", WAITING + program]
+        processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert read_line(processes[-1]) == "ready"
+        return processes[-1]
+
+    yield start_waiting
+    for process in processes:  # its children may hold the pipes open for longer
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+def wait_until(is_so: Callable[[], bool], timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def tell(process: subprocess.Popen[str]) -> str:
+    """Let a program go on and return what it says next."""
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    return read_line(process)
+
+
+def test_memory_of_a_tree_is_limited_as_a_whole(
+    group: cgroups.Group, start: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    process = start(SIX_TIMES_60_MB)
+    group.add(process.pid)
+    assert not group.was_oom()
+
+    assert tell(process) == "killed"
+
+    assert group.was_oom()
+    assert 180 <= group.peak_mb() <= 256
+
+
+def test_number_of_processes_is_limited(group: cgroups.Group, start: Callable[[str], subprocess.Popen[str]]) -> None:
+    process = start(FORKS)
+    group.add(process.pid)
+
+    assert tell(process) == "15"
+
+
+def test_limits_can_be_changed(group: cgroups.Group, start: Callable[[str], subprocess.Popen[str]]) -> None:
+    group.set_limits(64, 8)
+    group.set_limits(512, 4)
+    process = start(FORKS)
+    group.add(process.pid)
+
+    assert tell(process) == "3"
+
+
+def test_children_are_moved_with_their_parent(
+    group: cgroups.Group, start: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    process = start("if os.fork(): print(os.fork() and 'parent', flush=True)\ntime.sleep(60)")
+    assert tell(process) in {"parent", "0"}
+    wait_until(lambda: len(cgroups._children(process.pid)) == 2)
+
+    group.add(process.pid)
+
+    assert len(group.pids()) == 3
+
+
+def test_killed_group_is_empty_and_can_be_removed(
+    group: cgroups.Group, start: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    process = start("time.sleep(60)")
+    group.add(process.pid)
+    assert not group.remove()
+
+    assert group.kill()
+    wait_until(group.remove)
+
+    assert process.wait() == -signal.SIGKILL
+    assert not group.kill()
+
+
+def test_groups_of_a_killed_owner_are_swept(group: cgroups.Group) -> None:
+    """`group` is what tells that groups can be made here."""
+    environment = os.environ | {"PYTHONPATH": str(SOURCES)}
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    child, *folders = read_line(owner).split()
+    owner.kill()
+    owner.wait()
+    for pipe in (owner.stdin, owner.stdout):
+        assert pipe is not None
+        pipe.close()
+    assert all(Path(folder).exists() for folder in folders)
+
+    use = "from open_r1.sandbox.local import cgroups; print(cgroups.version())"
+    subprocess.run([sys.executable, "-c", use], check=True, env=environment)  # a process that uses groups at all
+
+    wait_until(lambda: not Path(f"/proc/{child}/status").exists() or "zombie" in status_of(child))
+    subprocess.run([sys.executable, "-c", use], check=True, env=environment)  # its folders go once it has ended
+    assert not any(Path(folder).exists() for folder in folders)
+
+
+def status_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "zombie"
+
+
+def test_forked_child_makes_groups_of_its_own(group: cgroups.Group) -> None:
+    pid = os.fork()
+    if pid == 0:
+        made = cgroups.make_group(64, 16)
+        os._exit(0 if made is not None and str(os.getpid()) in made._memory.name and made.remove() else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_ordinary_user_without_a_delegated_group_gets_none() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os.setgroups([])
+        os.setgid(61501)
+        os.setuid(61501)
+        os._exit(0 if cgroups.make_group(64, 16) is None and cgroups.version() is None else 1)
+    assert os.waitpid(pid, 0)[1] == 0
