@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests that call a function: what goes into the box, and comparing the result that comes out.
+
+The box gets the arguments and `harness/call_runner.py`, which calls the function and writes its result behind a word
+drawn anew for each run: what a submission prints can't be taken for a result. Expected results stay outside.
+Results are equal as in Python (True is 1, 1.0 is 1, a tuple is a list), except that numbers of which one is a float
+may differ by 1e-9 of their size, or by 1e-12.
+"""
+
+import json
+import math
+import secrets
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from open_r1.grading.cases import CallTest
+from open_r1.grading.stdio import SHOWN_CHARACTERS
+from open_r1.grading.verdict import TestResult, Verdict, result_of_failure
+from open_r1.sandbox import ProgramInput, ProgramRun
+
+RUNNER, SUBMISSION = "call_runner.py", "submission.py"
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-9, 1e-12
+_LONGEST_INTEGER = 4000  # digits; Python refuses to read more than 4,300, since that takes long
+
+
+class LongInteger(str):
+    """The digits of an integer too long to be worth its value."""
+
+    __slots__ = ()
+
+
+def call_files(code: str) -> dict[str, str]:
+    """Return the files of a submission whose function is called, the runner first."""
+    return {RUNNER: _runner(), SUBMISSION: code}
+
+
+@cache
+def _runner() -> str:
+    return (Path(__file__).parent / "harness" / RUNNER).read_text(encoding="utf-8")
+
+
+def draw_words(num_tests: int) -> list[str]:
+    """Return a word for each run that no submission can know before it runs."""
+    return [secrets.token_hex(16) for _ in range(num_tests)]
+
+
+def call_input(test: CallTest, word: str) -> ProgramInput:
+    """Return what a run's program gets: the word, and what to call."""
+    request = f'{{"function": {json.dumps(test.function)}, "arguments": {test.arguments}}}'
+    return ProgramInput(stdin=f"{word}\n{request}\n")
+
+
+def judge_calls(runs: Sequence[ProgramRun], tests: Sequence[CallTest], words: Sequence[str]) -> list[TestResult]:
+    """Return the results of the runs of a batch."""
+    return [_judge_call(run, test, word) for run, test, word in zip(runs, tests, words, strict=True)]
+
+
+def _judge_call(run: ProgramRun, test: CallTest, word: str) -> TestResult:
+    if (failure := result_of_failure(run)) is not None:
+        return failure
+    lines = [line for line in run.stdout.split("\n") if line.startswith(word + " ")]
+    if len(lines) != 1:
+        said = "the program ended before its function had" if not lines else f"the function seems to have {len(lines)}"
+        return TestResult(Verdict.WRONG_ANSWER, 0.0, f"{said} returned")
+    got = lines[0].removeprefix(word + " ")
+    if any(is_same_result(got, expected) for expected in test.expected):
+        return TestResult(Verdict.ACCEPTED, 1.0)
+    return TestResult(Verdict.WRONG_ANSWER, 0.0, f"expected {_shown(test.expected[0])}, got {_shown(got)}")
+
+
+def is_same_result(got: str, expected: str) -> bool:
+    """Whether two JSON texts hold the same result, of which the first may be anything.
+
+    >>> is_same_result("[1, 2.0000000001]", "[1.0, 2]"), is_same_result('"True"', "true"), is_same_result("[1", "[1]")
+    (True, False, False)
+    """
+    try:
+        return _is_same(_read(got), _read(expected))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _read(text: str) -> Any:
+    return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | LongInteger:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else LongInteger(digits)
+
+
+def _is_same(got: Any, expected: Any) -> bool:
+    if isinstance(got, list) and isinstance(expected, list):
+        return len(got) == len(expected) and all(_is_same(*pair) for pair in zip(got, expected, strict=True))
+    if isinstance(got, dict) and isinstance(expected, dict):
+        return got.keys() == expected.keys() and all(_is_same(got[key], expected[key]) for key in got)
+    if isinstance(got, int | float) and isinstance(expected, int | float):
+        return _is_same_number(got, expected)
+    return type(got) is type(expected) and got == expected
+
+
+def _is_same_number(got: float, expected: float) -> bool:
+    if got == expected or not (isinstance(got, float) or isinstance(expected, float)):
+        return got == expected
+    try:
+        both_nan = math.isnan(got) and math.isnan(expected)
+        return both_nan or math.isclose(got, expected, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+    except OverflowError:  # an integer beyond all floats
+        return False
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
