@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs at Piston endpoints, a pool of servers that somebody else runs: one `POST /execute` for each input.
+
+What isolates programs is the endpoint's matter: since 2024-09 Piston uses isolate; the version before, which is Open
+R1's image, keeps programs from the network and from each other's processes, not from readable files of the server.
+
+1. The compiler runs again for each input; if it fails at the first, the rest is left out.
+2. An endpoint before isolate measures nothing: its programs end at the limit by the clock, `Limits.backstop_s`, its
+   memory limit is one of address space of each process, and CPU time and peak memory are NaN.
+3. Standard input gets a newline at its end if it has none, an empty one too.
+4. An endpoint's package chooses the compiler's flags; C++ sources get a first line that asks for -O2 and defines
+   `ONLINE_JUDGE` and `EVAL`, as the flags of other providers do. Sources in folders aren't compiled.
+5. A program whose standard error is longer than the endpoint allows is ended; elsewhere it's only cut.
+6. `Limits.processes` is the endpoint's PISTON_MAX_PROCESS_COUNT; files that aren't sources come as data.
+7. Refused: an interactor (use package `cms_ioi` by `judge_by_package`), `output_file` (package `codeforces`),
+   `keeps_binary` and language "binary" (send the sources each time).
+
+Upstream: each of several processes uses only some endpoints, and a lost connection loses a place for ever.
+"""
+
+import asyncio
+import logging
+import math
+import os
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from open_r1.sandbox.base import (
+    COMPILE_LIMITS,
+    GoOn,
+    Limits,
+    Outcome,
+    ProgramInput,
+    ProgramRun,
+    RunRequest,
+    RunResult,
+    Sandbox,
+    SandboxError,
+    UnsupportedLanguageError,
+    all_ok,
+)
+from open_r1.sandbox.piston_client import Job, PistonClient
+from open_r1.sandbox.piston_endpoints import endpoints_from_environment
+from open_r1.sandbox.piston_jobs import RUNTIMES, files_of, job_of, limit_fields, runnable_language, send_file
+from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
+from open_r1.sandbox.piston_replies import Reply, Stage, program_run
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# No endpoint is configured for less output than this.
+LEAST_OUTPUT_LIMIT = 512
+
+
+class PistonSandbox(Sandbox):
+    """A pool of Piston endpoints.
+
+    Args:
+        urls: Base URLs, ending in /api/v2.
+        places_each: Jobs at a time at each endpoint.
+        max_outage_s: Seconds without any endpoint that has the language after which requests fail.
+        rank: Number of this process among `world_size`: where on the list it starts. All use all endpoints.
+        world_size: Number of processes that use the endpoints.
+        max_attempts: How often a job is sent, to other endpoints where there are, before its request fails.
+        first_delay_s: Wait before the third attempt; it doubles from there on.
+    """
+
+    name = "piston"
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        places_each: int = 1,
+        max_outage_s: float = 120.0,
+        rank: int = 0,
+        world_size: int = 1,
+        max_attempts: int = 5,
+        first_delay_s: float = 0.5,
+    ) -> None:
+        if not urls:
+            raise ValueError("PistonSandbox needs at least one endpoint.")
+        if places_each < 1 or max_attempts < 1 or not max_outage_s > 0:
+            raise ValueError(f"Not positive: {places_each=}, {max_attempts=}, {max_outage_s=}.")
+        self.urls, self._places_each, self._max_outage_s = tuple(urls), places_each, max_outage_s
+        self._share = rank % max(world_size, 1) / max(world_size, 1)
+        self._max_attempts, self._first_delay_s = max_attempts, first_delay_s
+        self._client: PistonClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @classmethod
+    def from_environment(cls) -> "PistonSandbox":
+        """Build it from the environment.
+
+        PISTON_ENDPOINTS is a list or `slurm` (`piston_endpoints`), PISTON_MAX_REQUESTS_PER_ENDPOINT the jobs at a time
+        at each (1), PISTON_MAX_OUTAGE_S how long a request waits while no endpoint answers (120), RANK and WORLD_SIZE
+        are the launcher's.
+
+        Raises:
+            ValueError: A variable is missing or unusable.
+            SandboxError: Slurm can't be asked, or runs no Piston of ours.
+        """
+        return cls(
+            endpoints_from_environment(),
+            places_each=int(_number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1)),
+            max_outage_s=_number_from("PISTON_MAX_OUTAGE_S", 120),
+            rank=int(os.environ.get("RANK", "0")),
+            world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        )
+
+    async def languages(self) -> tuple[str, ...]:
+        """Return our names of the languages that healthy endpoints have runtimes for."""
+        known = await self.client().pool.runtimes()
+        return tuple(name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes))
+
+    async def packages(self) -> tuple[str, ...]:
+        """Return which of `PACKAGES` healthy endpoints have, for `judge_by_package`.
+
+        Raises:
+            SandboxError: No endpoint answers.
+        """
+        known = await self.client().pool.runtimes()
+        return tuple(name for name in PACKAGES if name in known)
+
+    async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
+        """Run a request, the inputs of a batch side by side where endpoints are free."""
+        language = runnable_language(request)
+        client = self.client()
+        await self._check_runtime(client, RUNTIMES[language.name], request.language)
+        files = files_of(language, request.files)
+        tests: list[ProgramRun | None] = [None] * len(request.inputs)
+
+        async def run_one(given: ProgramInput) -> Reply:
+            return await client.execute(job_of(language, files, given, request))
+
+        compiled: ProgramRun | None = None
+        first_replies: list[Reply] = []
+        if language.compile:
+            # Alone, so that a program that doesn't compile costs one job.
+            first_replies = [await run_one(request.inputs[0] if request.inputs else ProgramInput())]
+            compiled = _compile_run(first_replies[0], request.compile_limits)
+            if compiled.outcome is not Outcome.OK:
+                return RunResult(compiled, tuple(tests))
+        size = request.stop_after or max(1, len(tests))
+        for first in range(0, len(tests), size):
+            known = first_replies if first == 0 else []
+            batch = request.inputs[first + len(known) : first + size]
+            replies = known + await _gather([run_one(given) for given in batch])
+            runs = [self._read_run(reply, request.limits) for reply in replies]
+            tests[first : first + size] = runs
+            if not await go_on(first, runs):
+                break
+        return RunResult(compiled, tuple(tests))
+
+    async def judge_by_package(
+        self,
+        package: str,
+        files: Mapping[str, str | bytes],
+        limits: Limits,
+        *,
+        compile_limits: Limits = COMPILE_LIMITS,
+    ) -> PackageRun:
+        """Judge a submission on one test by a package at the endpoints (see `piston_packages`).
+
+        Args:
+            package: One of `piston_packages.PACKAGES`.
+            files: Built by `piston_packages.cms_ioi_files` or `codeforces_files`; the expected output is among them.
+            limits: The problem's: CPU seconds and memory.
+            compile_limits: Of the compiler.
+
+        Raises:
+            SandboxError: The endpoints failed, or the package did.
+            UnsupportedLanguageError: No endpoint has this package.
+        """
+        if package not in PACKAGES:
+            raise ValueError(f"Unknown package {package!r}; there are {', '.join(PACKAGES)}.")
+        client = self.client()
+        await self._check_runtime(client, (package,), package)
+        spare = Limits(cpu_s=limits.cpu_s, wall_s=limits.cpu_s + SPARE_S[package], memory_mb=limits.memory_mb)
+        settings, least = limit_fields(spare, compile_limits, 0)
+        del settings["run_cpu_time"]  # of the package with all that it starts, compilers among them
+        if package != IOI_PACKAGE:
+            del settings["run_memory_limit"]
+        least["run_timeout"] = settings["run_timeout"]
+        sent = [send_file(name, content, is_source=isinstance(content, str)) for name, content in files.items()]
+        job = Job((package,), sent, limits=settings, least=least)
+        return read_package_run(package, await client.execute(job), spare, compile_limits)
+
+    def describe(self) -> str:
+        """Return the endpoints and who isolates programs there."""
+        some = ", ".join(self.urls[:3]) + (", ..." if len(self.urls) > 3 else "")
+        return (
+            f"piston: {len(self.urls)} endpoints ({some}), {self._places_each} jobs at a time at each; "
+            "programs are isolated by the endpoints"
+        )
+
+    def client(self) -> PistonClient:
+        """Return the client of the running loop; a forked child, which has a loop of its own, gets another."""
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            self._loop = loop
+            self._client = PistonClient(
+                self.urls,
+                self._places_each,
+                self._max_outage_s,
+                share=self._share,
+                max_attempts=self._max_attempts,
+                first_delay_s=self._first_delay_s,
+            )
+        return self._client
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop."""
+        if self._client is not None and self._loop is asyncio.get_running_loop():
+            client, self._client = self._client, None
+            await client.aclose()
+
+    async def _check_runtime(self, client: PistonClient, names: Sequence[str], wanted: str) -> None:
+        if client.pool.has_seen(names):
+            return
+        known = await client.pool.runtimes()
+        if not known.intersection(names) and not client.pool.has_seen(names):
+            ours = [name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes)]
+            packages = [name for name in PACKAGES if name in known]
+            raise UnsupportedLanguageError(
+                f"The Piston endpoints have no {wanted!r}; they have {', '.join(ours + packages) or 'nothing known'}. "
+                "POST /packages at each installs more."
+            )
+
+    def _read_run(self, reply: Reply, limits: Limits) -> ProgramRun:
+        """Return what a program did.
+
+        Raises:
+            SandboxError: It didn't compile although it did before, or the endpoint ended it for a limit of its own.
+        """
+        if reply.run is None:
+            return ProgramRun(Outcome.OUTPUT_LIMIT)
+        if not reply.has_compiled:
+            raise SandboxError(f"{reply.endpoint}: a program that had compiled did not: {reply.run.stderr[-500:]}")
+        run = program_run(reply.run, limits, is_overtime=reply.elapsed_s >= reply.run_timeout_s)
+        endpoint = next(one for one in self.client().pool.endpoints if one.url == reply.endpoint)
+        length = max(len(reply.run.stdout), len(reply.run.stderr))
+        if not reply.run.failed:
+            endpoint.longest_output = max(endpoint.longest_output, length)
+        elif _is_cut_short(reply.run, run, limits) and length > max(endpoint.longest_output, LEAST_OUTPUT_LIMIT):
+            raise SandboxError(
+                f"{reply.endpoint} ended a program after {length} bytes of output, and {limits.output_bytes} are "
+                f"allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that."
+            )
+        return run
+
+
+def _number_from(variable: str, default: float) -> float:
+    text = os.environ.get(variable, "").strip() or str(default)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number > 0:
+        raise ValueError(f"{variable} must be a positive number, got {text!r}.")
+    return number
+
+
+def _compile_run(reply: Reply, limits: Limits) -> ProgramRun:
+    if reply.compile is None:
+        return ProgramRun(Outcome.OK)
+    return program_run(reply.compile, limits, is_overtime=reply.elapsed_s >= limits.backstop_s)
+
+
+def _is_cut_short(stage: Stage, run: ProgramRun, limits: Limits) -> bool:
+    """Whether an endpoint seems to have ended a program for its output although that was within the limits."""
+    if max(len(stage.stdout.encode()), len(stage.stderr.encode())) > limits.output_bytes:
+        return False
+    is_unexplained = stage.signal == "SIGKILL" and not stage.is_measured and run.outcome is Outcome.RUNTIME_ERROR
+    return stage.status in ("OL", "EL") or is_unexplained
+
+
+async def _gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all; when one fails, end the others before its error goes on."""
+    tasks = [asyncio.ensure_future(one) for one in coroutines]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
