@@ -1,0 +1,145 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Share one sandbox provider among many trainers, over HTTP.
+
+    python scripts/sandbox_router.py --provider local --port 8000
+    SANDBOX_ROUTER_TOKEN=... python scripts/sandbox_router.py --provider e2b --host 0.0.0.0
+
+The first one is for this machine only. Any other --host needs a token, in an environment variable; HTTP sends it in
+the clear, so put TLS in front of it where others can listen. Trainers: `code_provider: router`, `sandbox_router_url:
+host:8000`, `sandbox_router_token_env: SANDBOX_ROUTER_TOKEN`. Keys of providers are read from the environment
+(E2B_API_KEY, MORPH_API_KEY, PISTON_ENDPOINTS), never from the command line or a file. SIGTERM and ctrl-C give running
+programs --grace_s, then end them with their boxes. Options may be typed with hyphens or underscores.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+
+from open_r1.sandbox import Sandbox, SandboxError, run_coroutine
+from open_r1.sandbox.providers import build_sandbox
+from open_r1.sandbox.router import is_loopback
+
+logger = logging.getLogger("sandbox_router")
+TOKEN_VARIABLE = "SANDBOX_ROUTER_TOKEN"
+PROVIDERS = ("local", "piston", "e2b", "morph")
+
+
+def main(argv: list[str] | None = None, *, provider: str | None = None, port: int = 8000, reply: str = "e2b") -> int:
+    """Serve until a signal says stop; return the exit status.
+
+    Args:
+        argv: The command line (None: this process's).
+        provider: Default of --provider; None: it must be given.
+        port: Default of --port.
+        reply: Default of --reply.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    parser = build_parser(provider, port, reply)
+    args = parser.parse_args([normalised(word) for word in (sys.argv[1:] if argv is None else argv)])
+    if args.api_key is not None:
+        parser.error(
+            "a key on the command line can be read by everybody on the machine: set MORPH_API_KEY, E2B_API_KEY"
+        )
+    try:
+        token = read_token(args.token_env, args.host)
+        sandbox = build_sandbox(args.provider, sandbox_python=args.sandbox_python)
+        names = run_coroutine(sandbox.languages)
+    except (ValueError, SandboxError, ImportError) as error:
+        print(f"sandbox_router.py: {error}", file=sys.stderr)
+        return 1
+    logger.info("%s; languages: %s", sandbox.describe(), ", ".join(names))
+    return serve(sandbox, token, args)
+
+
+def normalised(word: str) -> str:
+    """Return a word of the command line with underscores in the option's name."""
+    name, equals, value = word.partition("=")
+    return name.replace("-", "_").replace("__", "--", 1) + equals + value if word.startswith("--") else word
+
+
+def build_parser(provider: str | None, port: int, reply: str) -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--provider", choices=PROVIDERS, default=provider, required=provider is None, help="who runs the programs")
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", type=int, default=port, help="port to listen on (%(default)s)")
+    add("--token_env", metavar="NAME",
+        help=f"environment variable with the clients' token (default: {TOKEN_VARIABLE}, if it's set)")  # fmt: skip
+    add("--max_parallel", "--max_num_sandboxes", type=int, default=20, help="programs at a time (%(default)s)")
+    add("--max_queue", type=int, default=1024, help="programs that may wait; more are answered 429 (%(default)s)")
+    add("--max_body_mb", type=float, default=64.0, help="size of a request in MiB (%(default)s)")
+    add("--max_batch", type=int, default=2048, help="runs or scripts in a request (%(default)s)")
+    add("--max_run_s", type=float, default=600.0, help="seconds on the clock for one run (%(default)s)")
+    add("--max_memory_mb", type=int, default=8192, help="memory of one run in MiB (%(default)s)")
+    add("--script_memory_mb", type=int, default=1024, help="memory of an /execute_batch script (%(default)s)")
+    add("--reply", choices=("e2b", "morph"), default=reply, help="form of /execute_batch's replies (%(default)s)")
+    add("--grace_s", type=int, default=30, help="seconds that programs get to end when the router stops (%(default)s)")
+    add("--sandbox_python", help="interpreter for Python programs in local boxes (default: chosen by a probe)")
+    add("--api_key", help=argparse.SUPPRESS)
+    return parser
+
+
+def read_token(name: str | None, host: str) -> str | None:
+    """Return the clients' token, if there is one.
+
+    Raises:
+        ValueError: It's needed, or named, and isn't there.
+    """
+    token = os.environ.get(name or TOKEN_VARIABLE, "").strip() or None
+    if token is None and name is not None:
+        raise ValueError(f"--token_env names {name}, which isn't set.")
+    if not is_loopback(host):
+        if token is None:
+            raise ValueError(f"--host {host} can be reached by others, who would run programs at your cost: set "
+                             f"{TOKEN_VARIABLE} (or --token_env NAME) to a long random text, and give it to the "
+                             "trainers.")  # fmt: skip
+        logger.warning("Without TLS in front of it, the token on its way to %s can be read by those between.", host)
+    return token
+
+
+def serve(sandbox: Sandbox, token: str | None, args: argparse.Namespace) -> int:
+    """Serve a sandbox on the loop that its methods belong to, until SIGTERM or SIGINT."""
+    try:
+        import uvicorn
+
+        from open_r1.sandbox.router_requests import RouterLimits
+        from open_r1.sandbox.router_server import create_app
+    except ImportError as error:
+        print(f"sandbox_router.py: {error}. Run `make install EXTRAS=code`.", file=sys.stderr)
+        return 1
+    limits = RouterLimits(args.max_body_mb, args.max_batch, args.max_run_s, args.max_memory_mb, args.script_memory_mb)
+    app = create_app(
+        sandbox,
+        max_parallel=args.max_parallel,
+        max_queue=args.max_queue,
+        token=token,
+        reply=args.reply,
+        limits=limits,
+    )
+    config = uvicorn.Config(
+        app,
+        host=args.host,
+        port=args.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=args.grace_s,
+    )
+    server = uvicorn.Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.handle_exit)
+    logger.info("Listening on %s:%d, %s token, %d programs at a time, %d may wait.", args.host, args.port,
+                "with a" if token else "without", args.max_parallel, args.max_queue)  # fmt: skip
+    run_coroutine(server.serve)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open R1's router protocol: scripts in, what a notebook would show out, in the two forms that its clients read.
+
+A script is a cell whose last expression is the score; the form `e2b` has it in `execution.results`, `morph` at the end
+of `text`. Differences from Open R1's routers: lists of unequal length are refused instead of cut; the timeout is in
+seconds for both; languages other than Python give their output and no value.
+"""
+
+import json
+import math
+import secrets
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from open_r1.sandbox.base import Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult
+from open_r1.sandbox.languages import find_language
+
+REPLY_FORMS = ("e2b", "morph")
+DEFAULT_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The scripts of one request.
+
+    Attributes:
+        scripts: Source texts.
+        languages: One each.
+        timeout_s: Of each script.
+    """
+
+    scripts: list[str]
+    languages: list[str]
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a script did.
+
+    Attributes:
+        text: The `repr` of its last value, or None.
+        stdout: What it printed.
+        stderr: Its errors.
+        error: name, value and traceback of what it raised.
+        failure: Why there's no result at all.
+    """
+
+    text: str | None = None
+    stdout: str = ""
+    stderr: str = ""
+    error: dict[str, str] | None = None
+    failure: str | None = None
+
+
+def read_batch(value: Any) -> Batch:
+    """Return the scripts of a request's JSON.
+
+    Raises:
+        ValueError: It isn't one.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("The request is a JSON object with scripts, languages, timeout and request_timeout.")
+    scripts = value.get("scripts")
+    if not (isinstance(scripts, list) and all(isinstance(script, str) for script in scripts)):
+        raise ValueError("`scripts` is a list of texts.")
+    languages = value.get("languages") or ["python"] * len(scripts)
+    if not (isinstance(languages, list) and all(isinstance(language, str) for language in languages)):
+        raise ValueError("`languages` is a list of names.")
+    if len(scripts) != len(languages):
+        raise ValueError(f"{len(scripts)} scripts but {len(languages)} languages: give one language each.")
+    timeout_s = value.get("timeout", DEFAULT_TIMEOUT_S)
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s < math.inf:
+        raise ValueError(f"`timeout` is a positive number of seconds, got {timeout_s!r}.")
+    return Batch(scripts, languages, float(timeout_s))
+
+
+def script_request(script: str, language: str, *, timeout_s: float, memory_mb: int) -> tuple[RunRequest, str]:
+    """Return the request that runs a script, and the nonce that marks the result in its output.
+
+    Raises:
+        UnsupportedLanguageError: There's no such language.
+    """
+    found = find_language(language)
+    limits = Limits(cpu_s=timeout_s, wall_s=timeout_s, memory_mb=memory_mb)
+    if found.name != "python":
+        return RunRequest(found.name, {found.main_file: script}, (ProgramInput(),), limits=limits), ""
+    nonce = secrets.token_hex(16)
+    sources = {"cell.py": _cell_source(), "script.py": script}
+    return RunRequest("python", sources, (ProgramInput(stdin=nonce + "\n"),), limits=limits), nonce
+
+
+@cache
+def _cell_source() -> str:
+    return files("open_r1.sandbox").joinpath("harness/cell.py").read_text(encoding="utf-8")
+
+
+def read_cell(result: RunResult, nonce: str) -> Cell:
+    """Return what a script did from the result of its request."""
+    if not result.has_compiled:
+        assert result.compile is not None
+        return Cell(error={"name": "CompileError", "value": "", "traceback": result.compile.stderr})
+    (run,) = result.tests
+    if run is None:
+        return Cell(failure="The script was not run.")
+    if nonce and nonce in run.stdout:
+        stdout, _, report = run.stdout.partition(nonce)
+        value = json.loads(report.partition("\n")[0])
+        return Cell(value["text"], stdout, run.stderr, value["error"])
+    if run.outcome is Outcome.TIME_LIMIT:
+        return Cell(failure="Execution timed out.")
+    if nonce or run.outcome in (Outcome.MEMORY_LIMIT, Outcome.OUTPUT_LIMIT):
+        return Cell(failure=f"The script ended before its result ({_ending(run)}). {run.stderr[-2000:]}".strip())
+    if run.outcome is Outcome.OK:
+        return Cell(stdout=run.stdout, stderr=run.stderr)
+    error = {"name": "RuntimeError", "value": _ending(run), "traceback": run.stderr}
+    return Cell(stdout=run.stdout, stderr=run.stderr, error=error)
+
+
+def _ending(run: ProgramRun) -> str:
+    status = f"exit code {run.exit_code}" if run.signal is None else f"signal {run.signal}"
+    return f"{run.outcome.value}, {status}"
+
+
+def cell_to_json(cell: Cell, form: str) -> dict[str, Any]:
+    """Return the entry of a reply in one of `REPLY_FORMS`."""
+    if form == "e2b":
+        if cell.failure is not None:
+            return {"execution": None, "exception_str": cell.failure}
+        execution = {
+            "results": [] if cell.text is None else [{"text": cell.text, "is_main_result": True}],
+            "logs": {"stdout": [cell.stdout][: bool(cell.stdout)], "stderr": [cell.stderr][: bool(cell.stderr)]},
+            "error": cell.error,
+            "execution_count": 1,
+        }
+        return {"execution": execution, "exception_str": None}
+    if cell.failure is not None:
+        return {"text": None, "exception_str": cell.failure}
+    text = cell.stdout
+    if cell.text is not None:
+        text = f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{cell.text}"
+    if cell.error is not None:
+        return {"text": text, "exception_str": f"{cell.error['name']}: {cell.error['value']}".rstrip(": ")}
+    return {"text": text, "exception_str": None if text else "No output from the script"}

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open R1's clients of its routers, for scripts that use them; rewards use `RouterSandbox`.
+
+Differences: requests end after a time, replies are looked at before they're read, a full router is asked again, an
+`https://` URL and a token (of the environment variable SANDBOX_ROUTER_TOKEN) are understood.
+"""
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from open_r1.sandbox.base import SandboxError
+from open_r1.sandbox.router import CONNECT_TIMEOUT_S, router_base_url
+
+TOKEN_VARIABLE = "SANDBOX_ROUTER_TOKEN"
+
+
+class Logs(dict[str, list[str]]):
+    """What a script printed: `logs["stdout"]` and `logs.stdout` are the same list."""
+
+    @property
+    def stdout(self) -> list[str]:
+        """Return the pieces of standard output."""
+        return self["stdout"]
+
+    @property
+    def stderr(self) -> list[str]:
+        """Return the pieces of standard error."""
+        return self["stderr"]
+
+
+@dataclass
+class ExecutionError:
+    """What a script raised."""
+
+    name: str = ""
+    value: str = ""
+    traceback: str = ""
+
+
+@dataclass
+class Execution:
+    """What a script did; without any result all is empty."""
+
+    results: list[dict[str, Any]] = field(default_factory=list)
+    logs: Logs = field(default_factory=lambda: Logs(stdout=[], stderr=[]))
+    error: ExecutionError | None = None
+    execution_count: int | None = None
+
+    @property
+    def text(self) -> str | None:
+        """Return the value of the script's last expression, as its `repr`."""
+        return next((result.get("text") for result in self.results if result.get("is_main_result")), None)
+
+
+@dataclass
+class MorphResult:
+    """What a script did: all its output with the value of its last expression at the end, or what went wrong."""
+
+    text: str | None = None
+    exception_str: str | None = None
+
+
+class RoutedSandbox:
+    """Runs scripts at a router that answers in the form of e2b.
+
+    Args:
+        router_url: `host:port` or a URL.
+
+    Raises:
+        ValueError: The URL isn't one.
+    """
+
+    def __init__(self, router_url: str) -> None:
+        self.router_url = router_url
+        self._base = router_base_url(router_url)
+
+    def run_code(
+        self,
+        scripts: Sequence[str],
+        languages: Sequence[str] | None = None,
+        timeout: int | None = None,
+        request_timeout: int | None = None,
+    ) -> list[Execution]:
+        """Run each script in a box of its own.
+
+        Args:
+            scripts: Source texts.
+            languages: One each; None: all are Python.
+            timeout: Seconds for each script (None: 300).
+            request_timeout: Seconds on top, for the network and the router's queue (None: 30).
+
+        Returns:
+            What each did; an empty `Execution` where there's no result.
+
+        Raises:
+            ValueError: There's not one language for each script.
+            SandboxError: The router gave no results.
+        """
+        timeout_s, request_timeout_s = timeout or 300, request_timeout or 30
+        # They may run one after the other, as far as a client can know.
+        limit_s = len(scripts) * timeout_s + request_timeout_s
+        entries = _execute(self._base, scripts, languages, timeout_s, request_timeout_s, limit_s)
+        return [_execution(entry.get("execution")) for entry in entries]
+
+
+class RoutedMorphSandbox:
+    """Runs scripts at a router that answers in the form of morph.
+
+    Args:
+        router_url: `host:port` or a URL.
+        timeout: Seconds for each script.
+        request_timeout: Seconds for all scripts of one call.
+
+    Raises:
+        ValueError: The URL isn't one.
+    """
+
+    def __init__(self, router_url: str, timeout: int = 300, request_timeout: int = 60) -> None:
+        self.router_url, self.timeout, self.request_timeout = router_url, timeout, request_timeout
+        self._base = router_base_url(router_url)
+
+    def run_code(
+        self,
+        scripts: Sequence[str],
+        languages: Sequence[str] | None = None,
+        timeout: int | None = None,
+        request_timeout: int | None = None,
+    ) -> list[MorphResult]:
+        """Run each script in a box of its own; where the router fails, every `exception_str` says so.
+
+        Raises:
+            ValueError: There's not one language for each script.
+        """
+        limit_s = request_timeout or self.request_timeout
+        try:
+            entries = _execute(self._base, scripts, languages, timeout or self.timeout, limit_s, limit_s)
+        except SandboxError as error:
+            return [MorphResult(exception_str=str(error)) for _ in scripts]
+        return [MorphResult(entry.get("text"), entry.get("exception_str")) for entry in entries]
+
+
+def _execution(value: dict[str, Any] | None) -> Execution:
+    if value is None:
+        return Execution()
+    logs, error = value.get("logs") or {}, value.get("error")
+    return Execution(
+        results=list(value.get("results") or []),
+        logs=Logs(stdout=list(logs.get("stdout") or []), stderr=list(logs.get("stderr") or [])),
+        error=error and ExecutionError(**{name: error.get(name, "") for name in ("name", "value", "traceback")}),
+        execution_count=value.get("execution_count"),
+    )
+
+
+def _execute(
+    base: str,
+    scripts: Sequence[str],
+    languages: Sequence[str] | None,
+    timeout_s: float,
+    request_timeout_s: float,
+    limit_s: float,
+) -> list[dict[str, Any]]:
+    """Return the reply's entry for each script; ask a full router again until the time is over."""
+    languages = ["python"] * len(scripts) if languages is None else list(languages)
+    if len(languages) != len(scripts):
+        raise ValueError(f"{len(scripts)} scripts but {len(languages)} languages: give one language each.")
+    body = {"scripts": list(scripts), "languages": languages, "timeout": timeout_s}
+    body["request_timeout"] = request_timeout_s
+    token = os.environ.get(TOKEN_VARIABLE)
+    headers = {} if not token else {"authorization": f"Bearer {token}"}
+    deadline, pause_s = time.monotonic() + limit_s, 0.1
+    with httpx.Client(headers=headers, trust_env=False) as client:
+        while True:
+            left_s = max(0.1, deadline - time.monotonic())
+            try:
+                reply = client.post(
+                    f"{base}/execute_batch",
+                    json=body,
+                    timeout=httpx.Timeout(left_s, connect=min(left_s, CONNECT_TIMEOUT_S)),
+                )
+            except httpx.HTTPError as error:
+                raise SandboxError(f"The router at {base}: {type(error).__name__} {error}") from error
+            if reply.status_code != 429 or time.monotonic() + pause_s > deadline:
+                break
+            time.sleep(pause_s * random.uniform(0.5, 1.5))
+            pause_s = min(2 * pause_s, 5.0)
+    if reply.status_code != 200:
+        raise SandboxError(f"The router at {base} answered {reply.status_code}: {reply.text[:500]}")
+    try:
+        entries = reply.json()
+    except ValueError as error:
+        raise SandboxError(f"The router at {base} sent no JSON.") from error
+    is_list = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    if not is_list or len(entries) != len(scripts):
+        raise SandboxError(f"The router at {base} sent no list of {len(scripts)} results.")
+    return entries

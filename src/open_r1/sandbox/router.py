@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sandboxes behind a router (`scripts/sandbox_router.py`), as one provider of the contract.
+
+While the router is full, restarted or out of reach, a request is tried again until its deadline; then it's a
+`SandboxError`. What isolates the programs is said by the router's `/health`. Proxies that the environment names are
+not used: a router is on the trainers' own network.
+"""
+
+import asyncio
+import ipaddress
+import json
+import logging
+import random
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from open_r1.sandbox import wire
+from open_r1.sandbox.base import (
+    GoOn,
+    RunRequest,
+    RunResult,
+    Sandbox,
+    SandboxError,
+    UnsupportedLanguageError,
+    UnsupportedRequestError,
+    all_ok,
+)
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 10.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+SANDBOX_TRIES = 3  # of a request whose sandbox failed behind the router; a full or absent router is asked for longer
+# A machine that vanishes closes no connection: after a minute without any answer to a probe the kernel does.
+_KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
+    (socket.IPPROTO_TCP, getattr(socket, name), value)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+]
+
+
+class _Retry(Exception):
+    """Worth another try: why, after how many seconds, and whether it's the sandbox behind the router that failed."""
+
+    def __init__(self, reason: str, *, pause_s: float = 0.0, is_sandbox: bool = False) -> None:
+        super().__init__(reason)
+        self.pause_s, self.is_sandbox = pause_s, is_sandbox
+
+
+@dataclass
+class _Tries:
+    """When to try again, and when to give up."""
+
+    deadline: float
+    num_sandbox: int = 0
+    pause_s: float = FIRST_PAUSE_S
+    reasons: list[str] = field(default_factory=list)
+
+    async def wait(self, failure: _Retry, url: str) -> None:
+        """Sleep before the next try.
+
+        Raises:
+            SandboxError: There's none.
+        """
+        self.num_sandbox += failure.is_sandbox
+        pause_s = max(failure.pause_s, self.pause_s) * random.uniform(0.5, 1.5)
+        self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
+        if self.num_sandbox >= SANDBOX_TRIES or time.monotonic() + pause_s > self.deadline:
+            raise SandboxError(f"The router at {url} gave no result: {failure}") from failure
+        await asyncio.sleep(pause_s)
+
+
+class RouterSandbox(Sandbox):
+    """The client of a router.
+
+    Args:
+        url: `host:port`, or a URL with http or https.
+        token: Its bearer token, if it wants one.
+        patience_s: Seconds for which a full or absent router is asked again, and for which a request may wait in its
+            queue; the time that the runs themselves may take comes on top.
+
+    Raises:
+        ValueError: The URL isn't one.
+    """
+
+    name = "router"
+
+    def __init__(self, url: str, *, token: str | None = None, patience_s: float = 600.0) -> None:
+        self.url = router_base_url(url)
+        self.patience_s = patience_s
+        self._headers = {"content-type": "application/json"}
+        if token is not None:
+            self._headers["authorization"] = f"Bearer {token}"
+            if self.url.startswith("http://") and not is_loopback(urlsplit(self.url).hostname or ""):
+                logger.warning(
+                    "The token for the router at %s travels in the clear: put TLS in front of it.", self.url
+                )
+        self._mechanism = ""
+        self._client: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
+
+    def describe(self) -> str:
+        """Return one line for the log."""
+        return f"router at {self.url}{self._mechanism}"
+
+    async def languages(self) -> tuple[str, ...]:
+        """Return the languages of the provider behind the router."""
+        tries = _Tries(time.monotonic() + min(self.patience_s, 60.0))
+        while True:
+            try:
+                value = await self._ask("GET", "/languages", None, 60.0)
+                self._mechanism = f" ({value['provider']}: {value['mechanism']})"
+                return tuple(value["languages"])
+            except _Retry as failure:
+                await tries.wait(failure, self.url)
+            except (KeyError, TypeError) as error:
+                raise SandboxError(f"What answers at {self.url} is no sandbox router: {error!r}") from error
+
+    async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
+        """Run a request at the router."""
+        body = json.dumps(wire.request_to_json(request)).encode()
+        # A run is tried again from its start, so `go_on` may be asked about the same runs again.
+        tries = _Tries(time.monotonic() + self.patience_s)
+        while True:
+            try:
+                return await self._run_once(request, body, go_on)
+            except _Retry as failure:
+                await tries.wait(failure, self.url)
+
+    async def _run_once(self, request: RunRequest, body: bytes, go_on: GoOn) -> RunResult:
+        timeout_s = self.patience_s + longest_run_s(request)
+        asks = request.stop_after is not None and go_on is not all_ok
+        value = await self._ask("POST", "/run?batches=ask" if asks else "/run", body, timeout_s)
+        try:
+            while "runs" in value:
+                runs = [wire.run_from_json(run) for run in value["runs"]]
+                answer = await go_on(value["first"], [run for run in runs if run is not None])
+                value = await self._ask(
+                    "POST", f"/run/{value['run']}", json.dumps({"go_on": bool(answer)}).encode(), timeout_s
+                )
+            return wire.result_from_json(value)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise SandboxError(f"The router at {self.url} sent no result: {error!r}") from error
+
+    async def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Any:
+        """Return the value of one reply.
+
+        Raises:
+            _Retry: Another try may do.
+            SandboxError: None will.
+            UnsupportedLanguageError, UnsupportedRequestError: As the router says.
+        """
+        try:
+            response = await self._connection().request(
+                method, self.url + path, content=body, timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+            )
+        except httpx.TransportError as error:
+            raise _Retry(f"{type(error).__name__}: {error}") from error
+        except httpx.HTTPError as error:
+            raise SandboxError(f"The router at {self.url}: {error}") from error
+        if response.status_code == 200:
+            try:
+                return response.json()
+            except ValueError as error:
+                raise SandboxError(f"The router at {self.url} sent no JSON.") from error
+        raise _failure(response, self.url)
+
+    def _connection(self) -> httpx.AsyncClient:
+        """Return the client of the running loop; after a fork, or in another loop, it's a new one."""
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._client[0] is not loop:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+            transport = httpx.AsyncHTTPTransport(limits=limits, socket_options=_KEEP_ALIVE)
+            client = httpx.AsyncClient(headers=self._headers, transport=transport)
+            self._client = loop, client
+        return self._client[1]
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop."""
+        client, self._client = self._client, None
+        if client is not None and client[0] is asyncio.get_running_loop():
+            await client[1].aclose()
+
+
+def router_base_url(url: str) -> str:
+    """Return the router's URL without a slash at its end.
+
+    Raises:
+        ValueError: It's neither `host:port` nor a URL with http or https.
+
+    >>> router_base_url("node-3:8000"), router_base_url("https://router.example/")
+    ('http://node-3:8000', 'https://router.example')
+    """
+    full = url.strip() if "://" in url else f"http://{url.strip()}"
+    parts = urlsplit(full)
+    try:
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that's no number
+        is_right = False
+    if not is_right or parts.query or parts.fragment or parts.username or set(" \t\n") & set(full):
+        raise ValueError(f"The router's address is `host:port` or a URL with http or https, got {url!r}.")
+    return full.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, reached without a network."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def longest_run_s(request: RunRequest) -> float:
+    """Return the seconds after which a request has surely ended, once it has got its place."""
+    theirs = request.interactor.limits.backstop_s if request.interactor else 0.0
+    # Twice, since a provider may repeat a request in a new box; a box may take a minute to come.
+    return 2 * (60.0 + request.compile_limits.backstop_s + len(request.inputs) * (request.limits.backstop_s + theirs))
+
+
+def _failure(response: httpx.Response, url: str) -> Exception:
+    """Return the exception that a reply without a result stands for."""
+    try:
+        error = response.json()["error"]
+        kind, message = error["kind"], error["message"]
+    except (ValueError, KeyError, TypeError):
+        error, kind, message = {}, "", response.text[:500]
+    reason = f"{response.status_code} {message}"
+    if kind == "language":
+        return UnsupportedLanguageError(f"{message} The router at {url} has {', '.join(error['languages'])}.")
+    if kind == "unsupported":
+        return UnsupportedRequestError(message)
+    if response.status_code in (404, 405) and not kind:
+        return SandboxError(f"{url} answers {response.status_code} to our requests: is that a router of an older "
+                            "Open R1? Start scripts/sandbox_router.py there.")  # fmt: skip
+    if response.status_code == 401:
+        return SandboxError(f"The router at {url} refuses our token: name the variable that holds it in "
+                            f"`sandbox_router_token_env`. ({message})")  # fmt: skip
+    if response.status_code in (408, 410, 429, 500, 502, 503, 504):
+        after = response.headers.get("retry-after", "")
+        is_sandbox = kind in ("sandbox", "internal") and response.status_code != 410
+        return _Retry(reason, pause_s=float(after) if after.isdigit() else 0.0, is_sandbox=is_sandbox)
+    return SandboxError(f"The router at {url} refuses the request: {reason}")
