@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in a rented machine: unpacks a job, starts the driver on it, prints what the driver left. Python 3.8 or newer.
+
+`python3 remote.py FOLDER NONCE CHUNK OFFSET`: the parts of the bundle (base64 of zlib of JSON) lie in FOLDER/parts.
+The first call does the job, a repeated one waits for it; each prints CHUNK characters of the reply, from OFFSET on,
+between two lines with NONCE. The bundle holds `driver` (files by name, the first is started with the words `prefix` in
+front), `job` (None: only look around), `programs` (what each language needs), `needs` (languages of the job) and
+`deadline_s`.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zlib
+
+
+def read_bundle(folder):
+    """Return the bundle that was sent in parts."""
+    parts = os.path.join(folder, "parts")
+    texts = []
+    for name in sorted(os.listdir(parts)):
+        with open(os.path.join(parts, name), encoding="ascii") as file:
+            texts.append(file.read())
+    shutil.rmtree(parts)
+    return json.loads(zlib.decompress(base64.b64decode("".join(texts))))
+
+
+def run_driver(folder, bundle):
+    """Run the driver on the job; return its result (None: it left none), its exit code and what it said."""
+    for name, text in bundle["driver"].items():
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    job, result = os.path.join(folder, "job.json"), os.path.join(folder, "result.json")
+    with open(job, "w", encoding="utf-8") as file:
+        json.dump(bundle["job"], file)
+    driver = os.path.join(folder, next(iter(bundle["driver"])))
+    said = os.path.join(folder, "said")
+    with open(said, "wb") as output:
+        process = subprocess.Popen(
+            bundle["prefix"] + [sys.executable, "-I", "-S", driver, job, result],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True,
+        )  # fmt: skip
+        try:
+            exit_code = process.wait(bundle["deadline_s"])
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            exit_code = "overdue"
+    with open(said, "rb") as file:
+        words = file.read()[-2000:].decode("utf-8", "replace")
+    try:
+        with open(result, encoding="utf-8") as file:
+            value = json.load(file)
+    except (OSError, ValueError):
+        value = None
+    return {"result": value, "exit_code": exit_code, "said": words}
+
+
+def write_reply(folder):
+    """Do the job and leave the reply in the folder, whole or not at all."""
+    bundle = read_bundle(folder)
+    languages = sorted(name for name, program in bundle["programs"].items() if shutil.which(program))
+    reply = {"languages": languages}
+    if bundle["job"] is not None and set(bundle["needs"]) <= set(languages):
+        reply = {**run_driver(folder, bundle), "languages": languages}
+    text = base64.b64encode(zlib.compress(json.dumps(reply).encode(), 1))
+    with open(os.path.join(folder, "reply.new"), "wb") as file:
+        file.write(text)
+    os.rename(os.path.join(folder, "reply.new"), os.path.join(folder, "reply"))
+
+
+def main(folder, nonce, chunk, offset):
+    """Do the job unless it's done or under way, then print a piece of the reply."""
+    reply = os.path.join(folder, "reply")
+    try:
+        os.mkdir(os.path.join(folder, "started"))
+    except FileExistsError:
+        while not os.path.exists(reply):
+            time.sleep(0.05)
+    else:
+        write_reply(folder)
+    with open(reply, encoding="ascii") as file:
+        text = file.read()
+    head = "%s %d %s" % (nonce, len(text), hashlib.sha256(text.encode()).hexdigest())
+    sys.stdout.write("%s\n%s\n%s\n" % (head, text[offset : offset + chunk], nonce))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

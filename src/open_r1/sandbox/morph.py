@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes at Morph, through its SDK `morphcloud` 0.1.116: one new instance of a snapshot a request, stopped at the end.
+
+Covered: the box is a virtual machine of its own that stops by itself after the time that the request can take; inside,
+programs have no network where `unshare -n` works. Not covered: what the programs of one submission, a manager too, do
+to each other and to the driver there (`remote_driver`). Environment: MORPH_API_KEY, MORPH_SNAPSHOT_ID (a snapshot with
+python3 and the compilers; without it one of our own is looked for, else made); MORPH_BASE_URL and the SDK's other
+variables work as it documents them.
+
+1. `morphcloud.sandbox`, which Open R1 used, left the SDK after 0.1.94: this starts instances and runs commands there.
+2. Files go in through commands, in pieces: the SDK's upload wants SSH, and Linux starts no command of 128 KiB.
+"""
+
+import asyncio
+import importlib
+import importlib.util
+import logging
+import os
+import time
+from typing import Any
+
+from open_r1.sandbox.base import SandboxError
+from open_r1.sandbox.remote_driver import RemoteBox, TransientError
+from open_r1.sandbox.rented import END_S, RentedSandbox
+
+logger = logging.getLogger(__name__)
+
+SNAPSHOT_DIGEST = "open-r1-sandbox-1"
+SNAPSHOT_IMAGE = "morphvm-minimal"
+SNAPSHOT_TOOLS = "python3 g++ nodejs bash util-linux"
+BUILD_S = 900.0
+BOX_LABEL = "open_r1_box"
+
+
+class MorphBox(RemoteBox):
+    """One instance; scripts run as its commands."""
+
+    chunk_chars = 96 * 1024
+
+    def __init__(self, instance: Any) -> None:
+        self._instance = instance
+        self.id = instance.id
+
+    async def shell(self, script: str, timeout_s: float) -> str:
+        """Run a shell script in the instance (see `RemoteBox`)."""
+        try:
+            # The SDK sends a command again when the connection breaks: scripts stand that.
+            async with asyncio.timeout(timeout_s):
+                done = await self._instance.aexec(script, timeout=timeout_s)
+        except Exception as error:
+            raise _as_sandbox_error(error, f"running a command in the instance {self.id}") from error
+        return f"{done.stdout}{done.stderr}"
+
+    async def end(self) -> None:
+        """Stop the instance; one that's gone already is well."""
+        try:
+            await self._instance.astop()
+        except Exception as error:
+            if getattr(error, "status_code", None) != 404:
+                raise
+
+
+class MorphSandbox(RentedSandbox):
+    """Programs in instances at Morph."""
+
+    name = "morph"
+
+    def __init__(self, snapshot_id: str | None = None, *, start_timeout_s: float = 180.0) -> None:
+        """Build the provider; nothing is started yet.
+
+        Args:
+            snapshot_id: Of the snapshot to start (None: MORPH_SNAPSHOT_ID, else our own, found by its digest or made:
+                minutes, once an account).
+            start_timeout_s: How long a start is tried.
+
+        Raises:
+            ImportError: The SDK isn't installed.
+            ValueError: MORPH_API_KEY isn't set.
+        """
+        super().__init__(start_timeout_s)
+        if importlib.util.find_spec("morphcloud") is None:
+            raise ImportError("The sandbox at Morph needs morphcloud: make install EXTRAS=code")
+        _key()
+        self._snapshot_id = snapshot_id or os.environ.get("MORPH_SNAPSHOT_ID") or None
+        self._client: tuple[asyncio.AbstractEventLoop, Any] | None = None
+        self._opening, self._building = asyncio.Lock(), asyncio.Lock()
+
+    def describe(self) -> str:
+        """Return one line for the log."""
+        return f"morph (a new instance of the snapshot {self._snapshot_id or SNAPSHOT_DIGEST} for each request)"
+
+    async def start(self, name: str, life_s: int) -> RemoteBox:
+        """Start one instance (see `RentedSandbox`); whatever goes wrong, none is left."""
+        client = await self._open()
+        assert self._snapshot_id is not None  # `prepare` has seen to it
+        return MorphBox(await _start_instance(client, self._snapshot_id, name, life_s, self.start_timeout_s))
+
+    async def aclose(self) -> None:
+        """Wait for instances that are being stopped, and close the connections."""
+        await super().aclose()
+        if self._client is not None:
+            loop, client = self._client
+            self._client = None
+            if loop is asyncio.get_running_loop():
+                await client._async_http_client.aclose()  # the SDK has no public way
+            client._http_client.close()
+
+    async def _open(self) -> Any:
+        """Return the SDK's client of this event loop; its connections work on no other. It takes 2 s to build."""
+        loop = asyncio.get_running_loop()
+        async with self._opening:
+            if self._client is None or self._client[0] is not loop:
+                self._client = (loop, await asyncio.to_thread(_new_client))
+            return self._client[1]
+
+    async def prepare(self) -> None:
+        """Find the snapshot to start; make it when the account has none."""
+        client = await self._open()
+        async with self._building:
+            if self._snapshot_id is None:
+                try:
+                    async with asyncio.timeout(BUILD_S):
+                        self._snapshot_id = await _find_snapshot(client) or await _build_snapshot(client)
+                except SandboxError:
+                    raise
+                except Exception as error:
+                    raise _as_sandbox_error(error, f"looking for the snapshot {SNAPSHOT_DIGEST}") from error
+
+
+async def _start_instance(client: Any, snapshot_id: str, name: str, life_s: int, timeout_s: float) -> Any:
+    """Start an instance and wait until it's ready; when that fails, stop it wherever the failure came."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await client.instances.astart(
+                snapshot_id, metadata={BOX_LABEL: name}, ttl_seconds=life_s, ttl_action="stop", timeout=timeout_s
+            )
+    except Exception as error:
+        failure = _as_sandbox_error(error, f"starting an instance of the snapshot {snapshot_id}")
+        if isinstance(failure, TransientError):
+            await _stop_named(client, name, life_s)
+        raise failure from error
+    except asyncio.CancelledError:
+        await _stop_named(client, name, life_s)
+        raise
+
+
+async def _stop_named(client: Any, name: str, life_s: int) -> None:
+    """Stop the instances that a failed start may have left: their ids were in an answer that never came."""
+    try:
+        async with asyncio.timeout(END_S / 2):
+            for instance in await client.instances.alist(metadata={BOX_LABEL: name}):
+                if instance.metadata.get(BOX_LABEL) == name:  # never another's, whatever the answer
+                    await instance.astop()
+    except Exception as error:  # noqa: BLE001 - the failure of the start is told, this one logged
+        text = "morph: an instance labelled %s=%s may live on for up to %d s: %s %s"
+        logger.warning(text, BOX_LABEL, name, life_s, type(error).__name__, error)
+
+
+async def _find_snapshot(client: Any) -> str | None:
+    for snapshot in await client.snapshots.alist(digest=SNAPSHOT_DIGEST):
+        if snapshot.digest == SNAPSHOT_DIGEST and snapshot.status.value == "ready":
+            return snapshot.id
+    return None
+
+
+async def _build_snapshot(client: Any) -> str:
+    """Make our snapshot: the base image with Python, a C++ compiler and Node."""
+    logger.warning("morph: making the snapshot %s, once for the account; this takes minutes", SNAPSHOT_DIGEST)
+    base = await client.snapshots.acreate(image_id=SNAPSHOT_IMAGE, vcpus=2, memory=4096, disk_size=10240)
+    name = f"build-{time.time_ns()}"
+    instance = await _start_instance(client, base.id, name, int(BUILD_S), BUILD_S)
+    try:
+        script = f"apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y {SNAPSHOT_TOOLS}"
+        done = await instance.aexec(script, timeout=BUILD_S)
+        if done.exit_code != 0:
+            raise SandboxError(f"The snapshot {SNAPSHOT_DIGEST} could not be made: {done.stderr[-500:]}")
+        snapshot = await instance.asnapshot(digest=SNAPSHOT_DIGEST, metadata={"tag": SNAPSHOT_DIGEST})
+        await snapshot.await_until_ready(BUILD_S)
+    finally:
+        await asyncio.shield(asyncio.ensure_future(_stop_named(client, name, int(BUILD_S))))
+    return snapshot.id
+
+
+def _key() -> str:
+    key = os.environ.get("MORPH_API_KEY")
+    if not key:
+        raise ValueError("The sandbox at Morph needs its key: set MORPH_API_KEY in the environment.")
+    return key
+
+
+def _new_client() -> Any:
+    return importlib.import_module("morphcloud.api").MorphCloudClient(api_key=_key())
+
+
+def _as_sandbox_error(error: Exception, doing: str) -> SandboxError:
+    """Return what an exception of the SDK means for us."""
+    from morphcloud.api import ApiError
+
+    text = f"Morph failed while {doing}: {type(error).__name__}: {str(error)[:500]}"
+    text = text.replace(os.environ.get("MORPH_API_KEY") or "\0", "***")
+    if isinstance(error, ApiError) and error.status_code in (401, 403):
+        return SandboxError(f"{text}; check MORPH_API_KEY")
+    if (
+        isinstance(error, ApiError)
+        and 400 <= error.status_code < 500
+        and error.status_code not in (408, 409, 425, 429)
+    ):
+        return SandboxError(f"{text}; check MORPH_SNAPSHOT_ID and the limits of the account")
+    return TransientError(text)

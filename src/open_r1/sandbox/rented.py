@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the providers of rented machines share: one new box a request, always given back; retries; runs in rounds.
+
+1. Batches: the runs of a request go in rounds of `stop_after`, then twice as many, and so on, since each round costs a
+   round trip; `go_on` is asked about each batch, and runs behind the one that ended it are dropped.
+2. A box that is lost takes its round with it; the round is repeated once in a new box, then the request fails. A
+   driver that ends twice while its machine goes on was ended by the submission: the round's runs are runtime errors.
+"""
+
+import abc
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import math
+import random
+import secrets
+from collections.abc import AsyncIterator, Coroutine
+
+from open_r1.sandbox.base import (
+    GoOn,
+    Outcome,
+    ProgramRun,
+    RunRequest,
+    RunResult,
+    Sandbox,
+    SandboxError,
+    UnsupportedLanguageError,
+    all_ok,
+)
+from open_r1.sandbox.languages import LANGUAGES, find_language
+from open_r1.sandbox.remote_driver import (
+    DriverEndedError,
+    RemoteBox,
+    Reply,
+    TransientError,
+    drive,
+    longest_s,
+    look_around,
+)
+from open_r1.sandbox.wire import result_from_json
+
+logger = logging.getLogger(__name__)
+
+END_S = 8.0  # to give a box back; an interrupted caller waits 10 s for it
+MARGIN_S = 60  # of a box's life over what its programs may take: starting, moving texts
+ENDED_ITS_BOX = ProgramRun(Outcome.RUNTIME_ERROR, stderr="ended its box")
+
+
+class _Progress:
+    """What is known of a request so far: boxes may come and go meanwhile."""
+
+    def __init__(self, request: RunRequest) -> None:
+        self.request = request
+        self.compile: ProgramRun | None = None
+        self.binary: bytes | None = None
+        self.tests: list[ProgramRun | None] = []
+        self.is_done = False
+        self._size = request.stop_after or max(1, len(request.inputs))
+        self._is_first = True
+
+    def next_request(self) -> RunRequest:
+        """Return the request for the next round, which runs the compiled program of the first."""
+        whole, start = self.request, len(self.tests)
+        inputs = whole.inputs[start : start + self._size]
+        rest = None if whole.stop_after is None else len(whole.inputs) - self._size
+        keeps = whole.keeps_binary or (rest is not None and rest > 0 and _is_compiled(whole))
+        part = dataclasses.replace(whole, inputs=inputs, stop_after=None, keeps_binary=self._is_first and keeps)
+        if self.binary is None or self._is_first:
+            return part
+        name = next(name for name in ("main", *(f"main{i}" for i in range(99))) if name not in whole.files)
+        return dataclasses.replace(part, language="binary", files={name: self.binary, **whole.files})
+
+    async def add(self, result: RunResult, go_on: GoOn) -> None:
+        """Take the result of a round and ask whether to go on, batch by batch."""
+        if self._is_first:
+            self.compile, self.binary = result.compile, result.binary
+        self._is_first = False
+        self._size *= 2
+        batch = self.request.stop_after or max(1, len(result.tests))
+        for start in range(0, len(result.tests), batch):
+            runs = result.tests[start : start + batch]
+            first = len(self.tests)
+            self.tests += runs
+            known = [run for run in runs if run is not None]
+            is_last = len(self.tests) == len(self.request.inputs)
+            if len(known) < len(runs) or not (await go_on(first, known) or is_last):
+                self.is_done = True
+                return
+        self.is_done = len(self.tests) >= len(self.request.inputs)
+
+    def result(self) -> RunResult:
+        """Return the result of the whole request; what wasn't run is None."""
+        missing = len(self.request.inputs) - len(self.tests)
+        binary = self.binary if self.request.keeps_binary else None
+        return RunResult(self.compile, (*self.tests, *[None] * missing), binary)
+
+
+def _is_compiled(request: RunRequest) -> bool:
+    return bool(LANGUAGES[find_language(request.language).name].compile)
+
+
+class RentedSandbox(Sandbox):
+    """A sandbox whose boxes are machines of a paid provider."""
+
+    max_life_s: int = 3600
+
+    def __init__(self, start_timeout_s: float = 120.0) -> None:
+        if start_timeout_s <= 0:
+            raise ValueError(f"start_timeout_s must be positive, got {start_timeout_s}.")
+        self.start_timeout_s = start_timeout_s
+        self._languages: tuple[str, ...] | None = None
+        self._endings: set[asyncio.Task[None]] = set()
+
+    @abc.abstractmethod
+    async def start(self, name: str, life_s: int) -> RemoteBox:
+        """Start one machine that ends by itself after `life_s`.
+
+        Args:
+            name: Unique to the box that is wanted; a repeated start with it, after a failure, leaves one machine.
+            life_s: Seconds.
+
+        Raises:
+            TransientError: It may work a moment later.
+            SandboxError: It won't: the key, the template.
+        """
+
+    async def prepare(self) -> None:  # noqa: B027 - most providers need nothing
+        """Do what may take longer than a start, once for all boxes.
+
+        Raises:
+            SandboxError: It failed.
+        """
+
+    async def languages(self) -> tuple[str, ...]:
+        """Return the languages of the machine; the first time a box is started to look."""
+        if self._languages is None:
+            async with self._box(MARGIN_S) as box:
+                self._learn(await look_around(box))
+        assert self._languages is not None
+        return self._languages
+
+    async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
+        """Compile and run a submission in a new machine (see the module's docstring)."""
+        self._check(request)
+        progress = _Progress(request)
+        losses: list[type[TransientError]] = []
+        while not progress.is_done:
+            try:
+                async with self._box(self._life_s(progress.next_request(), request)) as box:
+                    while not progress.is_done:
+                        reply = await drive(box, progress.next_request())
+                        self._learn(reply.languages)
+                        self._check(request)
+                        await progress.add(_read_result(reply, progress.next_request(), box), go_on)
+            except TransientError as error:
+                losses.append(type(error))
+                if losses.count(type(error)) == 1:
+                    logger.warning("%s: %s; repeating it in a new box", self.name, error)
+                elif isinstance(error, DriverEndedError) and request.inputs:
+                    logger.warning("%s: %s; twice, so the submission did it", self.name, error)
+                    runs = tuple(ENDED_ITS_BOX for _ in progress.next_request().inputs)
+                    await progress.add(RunResult(None, runs), go_on)
+                else:
+                    raise SandboxError(f"{error} (twice, in two boxes)") from error
+        return progress.result()
+
+    async def aclose(self) -> None:
+        """Wait for boxes that are being given back."""
+        if self._endings:
+            await asyncio.wait(self._endings)
+
+    def _life_s(self, part: RunRequest, whole: RunRequest) -> int:
+        rest = max(0, len(whole.inputs) - len(part.inputs)) * (longest_s(part) / max(1, len(part.inputs)))
+        return min(self.max_life_s, math.ceil(MARGIN_S + longest_s(part) + rest))
+
+    def _learn(self, languages: tuple[str, ...]) -> None:
+        self._languages = (*languages, "binary")
+
+    def _check(self, request: RunRequest) -> None:
+        """Refuse languages that nobody has, and those that the machine hasn't, where that's known."""
+        asked = [request.language] + ([] if request.interactor is None else [request.interactor.language])
+        for name in [find_language(name).name for name in asked]:
+            if self._languages is not None and name not in self._languages:
+                raise UnsupportedLanguageError(f"{self.describe()} has no {name}, but {', '.join(self._languages)}.")
+
+    @contextlib.asynccontextmanager
+    async def _box(self, life_s: int) -> AsyncIterator[RemoteBox]:
+        """Start a box, and end it whatever happens."""
+        await self.prepare()
+        box = await self._start_in_time(life_s)
+        try:
+            yield box
+        finally:
+            await self._finish(self._end(box, life_s))
+
+    async def _start_in_time(self, life_s: int) -> RemoteBox:
+        """Start a box, again and again for `start_timeout_s`, with growing pauses, while the failure may pass."""
+        clock = asyncio.get_running_loop().time
+        end, pause, name, failure = clock() + self.start_timeout_s, 0.5, secrets.token_hex(16), None
+        while True:
+            try:
+                async with asyncio.timeout_at(end):
+                    return await self._start_or_end(name, life_s)
+            except TransientError as error:
+                failure = error
+            except TimeoutError as error:
+                failure = failure or TransientError(f"{self.name} started no box in time")
+                raise SandboxError(f"{failure} (for {self.start_timeout_s:g} s)") from error
+            wait = pause * random.uniform(0.5, 1.0)
+            if clock() + wait >= end:
+                raise SandboxError(f"{failure} (for {self.start_timeout_s:g} s)") from failure
+            await asyncio.sleep(wait)
+            pause = min(2 * pause, 8.0)
+
+    async def _start_or_end(self, name: str, life_s: int) -> RemoteBox:
+        """Start a box; when cancelled meanwhile, see the start through and end the box: nobody else knows of it."""
+        starting = asyncio.ensure_future(self.start(name, life_s))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await self._finish(self._end_started(starting, life_s))
+            raise
+
+    async def _end_started(self, starting: asyncio.Future[RemoteBox], life_s: int) -> None:
+        await asyncio.wait([starting], timeout=END_S / 2)
+        if not starting.done():
+            starting.cancel()  # what it may have started it ends itself
+            await asyncio.wait([starting], timeout=END_S / 2)
+        if starting.done() and not starting.cancelled() and starting.exception() is None:
+            await self._end(starting.result(), life_s)
+
+    async def _finish(self, job: Coroutine[None, None, None]) -> None:
+        """Await a job that goes on when this is cancelled."""
+        task = asyncio.ensure_future(job)
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+        await asyncio.wait([task])
+
+    async def _end(self, box: RemoteBox, life_s: int) -> None:
+        """Give a box back; it costs money until it ends, so a failure is repeated once and told."""
+        for attempt in (1, 2):
+            try:
+                async with asyncio.timeout(END_S / 2):
+                    await box.end()
+                return
+            except Exception as error:  # noqa: BLE001 - whatever the SDK raises, the result of the run stands
+                if attempt == 2:
+                    text = "%s: box %s could not be given back and costs money for up to %d s, end it by hand: %s %s"
+                    logger.warning(text, self.name, box.id, life_s, type(error).__name__, error)
+
+
+def _read_result(reply: Reply, request: RunRequest, box: RemoteBox) -> RunResult:
+    """Return the driver's result, which must fit the request."""
+    try:
+        result = result_from_json(reply.result or {})
+        if len(result.tests) != len(request.inputs):
+            raise ValueError(f"{len(result.tests)} runs for {len(request.inputs)} inputs")
+    except (ValueError, TypeError, KeyError) as error:
+        raise TransientError(f"The driver in the box {box.id} left nonsense: {error!r}") from error
+    return result
