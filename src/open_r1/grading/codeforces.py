@@ -64,9 +64,11 @@ class CodeforcesProblem:
             UnsupportedLanguageError: The language is unknown.
         """
         where = f"Codeforces row {row.get('id')!r}"
-        language = find_language(str(row.get("language"))).name
+        if not row.get("language"):
+            raise ValueError(f"{where}: no `language`; the configuration `verifiable-prompts` has one for each row.")
+        language = find_language(str(row["language"])).name
         try:
-            official = [StdioTest(test["input"], test["output"]) for test in row.get("official_tests") or ()]
+            official = [_read_test(test) for test in row.get("official_tests") or ()]
             whole = tuple(test for test in official if not is_truncated(test))
             problem = cls(
                 problem_id=str(row["id"]),
@@ -78,7 +80,7 @@ class CodeforcesProblem:
                 memory_limit_mb=math.ceil(float(row["memory_limit"])),
                 input_mode=row.get("input_mode") or "stdio",
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
         if problem.input_mode not in INPUT_MODES:
             raise ValueError(f"{where}: input_mode is one of {', '.join(INPUT_MODES)}, got {problem.input_mode!r}.")
@@ -106,6 +108,13 @@ class CodeforcesResult:
     reward: float | None
     results: tuple[TestResult, ...] = ()
     num_truncated: int = 0
+
+
+def _read_test(value: Mapping[str, Any]) -> StdioTest:
+    given, expected = value["input"], value["output"]
+    if not (isinstance(given, str) and isinstance(expected, str)):
+        raise TypeError(f"an official test is two texts, got {type(given).__name__} and {type(expected).__name__}")
+    return StdioTest(given, expected)
 
 
 def is_truncated(test: StdioTest) -> bool:

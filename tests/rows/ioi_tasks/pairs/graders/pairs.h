@@ -1,0 +1,4 @@
+#pragma once
+#include <vector>
+
+long long count_pairs(int sum, std::vector<int> numbers);

@@ -1,0 +1,3 @@
+int main() {
+    return nothing_of_that_name;
+}

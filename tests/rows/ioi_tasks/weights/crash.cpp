@@ -1,0 +1,3 @@
+int main() {
+    __builtin_trap();
+}

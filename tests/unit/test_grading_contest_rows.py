@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of IOI and Codeforces problems as objects, and the generated tests that belong to them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from open_r1.grading.cases import StdioTest
+from open_r1.grading.codeforces import CodeforcesProblem, is_truncated, problem_tests
+from open_r1.grading.generated_tests import FOLDER_VARIABLE, _Store, generated_tests, read_tests, require_tests_folder
+from open_r1.grading.ioi_subtasks import Subtask
+from tests.rows.codeforces import codeforces_rows, problem_row, write_generated_tests
+from tests.rows.ioi import grader_files, ioi_rows, subtask_row
+
+
+@pytest.mark.parametrize("row", ioi_rows(), ids=lambda row: f"{row['id']}-{row['subtask']}-{row['year']}")
+def test_every_ioi_row_is_read(row):
+    subtask = Subtask.from_row(row)
+    assert hash(subtask) is not None
+    assert subtask == Subtask.from_row(dict(row))
+    assert (subtask.tests is None) == (row["test_cases"] is None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"test_names": []}, "no tests"),
+        ({"test_names": None}, "no tests"),
+        ({"test_names": ["sample-1", "other"]}, "lacks other"),
+        ({"test_cases": None, "year": None}, "needs `test_cases`"),
+        ({"test_cases": [["1", "2"], ["3", "4"]]}, "longer than"),
+        ({"test_cases": {"sample-1": "text"}}, "unpack"),
+        ({"memory_limit": 256}, "bytes"),
+        ({"memory_limit": None}, "TypeError"),
+        ({"time_limit": 0}, "positive"),
+        ({"time_limit": float("nan")}, "positive"),
+        ({"id": "../up"}, "letters"),
+        ({"grader_files": [["grader.cpp"]]}, "unpack"),
+    ],
+)
+def test_unusable_ioi_row_is_refused_by_name(columns, message):
+    with pytest.raises(ValueError, match=message) as error:
+        Subtask.from_row(subtask_row("pairs", "00-samples") | columns)
+    assert "00-samples" in str(error.value)
+
+
+def test_missing_column_is_named():
+    row = subtask_row("pairs", "00-samples")
+    del row["time_limit"]
+    with pytest.raises(ValueError, match="time_limit"):
+        Subtask.from_row(row)
+
+
+def test_tests_that_went_through_a_table_lose_their_empty_columns():
+    cases = {"sample-1": {"input": "1", "output": "2"}, "of-another-row": None}
+    subtask = Subtask.from_row(subtask_row("pairs", "00-samples") | {"test_cases": cases})
+    assert subtask.tests == {"sample-1": StdioTest("1", "2")}
+
+
+def test_submission_is_compiled_with_grader_and_headers_but_not_with_the_checker():
+    sources = Subtask.from_row(subtask_row("splits", "01-few")).submission_sources("code")
+    assert list(sources) == ["splits.cpp", "grader.cpp", "splits.h"]
+    assert sources["splits.cpp"] == "code"
+
+
+def test_checker_is_compiled_with_the_header_beside_it():
+    files = [*grader_files("splits"), ["graders/reading.h", "another of that name"]]
+    sources = Subtask.from_row(subtask_row("splits", "01-few") | {"grader_files": files}).checker_sources()
+    assert sources is not None
+    assert sorted(sources) == ["checker.cpp", "reading.h", "splits.h"]
+    assert "read_list" in sources["reading.h"]
+
+
+def test_communication_task_has_a_stub_and_a_manager():
+    subtask = Subtask.from_row(subtask_row("guess", "01-ten"))
+    assert subtask.is_communication
+    assert list(subtask.submission_sources("code")) == ["guess.cpp", "stub.cpp", "guess.h"]
+    assert list(subtask.manager_sources() or ()) == ["manager.cpp", "guess.h"]
+
+
+def test_problem_without_grader_files_is_compiled_alone():
+    subtask = Subtask.from_row(subtask_row("weights", "02-all"))
+    assert (list(subtask.submission_sources("code")), subtask.checker_sources()) == (["weights.cpp"], None)
+    assert (subtask.memory_limit_mb, subtask.is_communication) == (64, False)
+
+
+@pytest.mark.parametrize("row", codeforces_rows(), ids=lambda row: f"{row['id']}-{row['language']}")
+def test_every_codeforces_row_is_read(row):
+    problem = CodeforcesProblem.from_row(row)
+    assert (problem.problem_id, hash(problem)) == (row["id"], hash(CodeforcesProblem.from_row(dict(row))))
+    assert problem.input_mode in ("stdio", "file")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"time_limit": None}, "TypeError"),
+        ({"time_limit": -1.0}, "positive"),
+        ({"memory_limit": 0}, "positive"),
+        ({"input_mode": "socket"}, "stdio, file"),
+        ({"official_tests": [{"input": "1"}]}, "output"),
+        ({"official_tests": [{"input": "1", "output": None}]}, "TypeError"),
+        ({"language": "cobol"}, "Unknown language"),
+        ({"language": None}, "no `language`"),
+    ],
+)
+def test_unusable_codeforces_row_is_refused(columns, message):
+    with pytest.raises(ValueError, match=message):
+        CodeforcesProblem.from_row(problem_row("9001/A") | columns)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "is_cut"),
+    [("1\n", "2\n", False), ("1 2 3...", "6", True), ("1", "5 6 ...\n", True), ("1", "a...b", False)],
+)
+def test_truncated_test_ends_in_dots(given, expected, is_cut):
+    assert is_truncated(StdioTest(given, expected)) is is_cut
+
+
+def test_truncated_official_tests_are_left_out_and_counted():
+    problem = CodeforcesProblem.from_row(problem_row("9002/A"))
+    assert (len(problem.official_tests), problem.num_truncated) == (2, 1)
+
+
+@pytest.fixture
+def tests_folder(tmp_path, environment):
+    write_generated_tests(tmp_path / "generated")
+    environment[FOLDER_VARIABLE] = str(tmp_path / "generated")
+    return tmp_path / "generated"
+
+
+def test_generated_tests_join_the_official_ones(tests_folder):
+    problem = CodeforcesProblem.from_row(problem_row("9002/A"))
+    assert [test.input for test in problem_tests(problem)] == ["2\n", "3\n", "1\n", "4\n", "30\n"]
+
+
+@pytest.mark.parametrize(("problem_id", "count"), [("9002/B", 5), ("9003/A", 3), ("9003/B", 0), ("9999/A", 0)])
+def test_generated_tests_are_those_of_the_problem(tests_folder, problem_id, count):
+    assert len(generated_tests(problem_id)) == count
+
+
+def test_threads_that_ask_at_once_get_the_tests_read_once(tests_folder):
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(generated_tests, ["9002/B"] * 32))
+    assert len({id(tests) for tests in answers}) == 1
+
+
+def test_store_of_tests_keeps_what_was_used_last(tests_folder):
+    store, path = _Store(max_chars=20), tests_folder / "test_cases_9003.parquet"
+    small = store.get(path, "9003/Z")
+    assert store.get(path, "9003/Z") is small
+    store.get(tests_folder / "test_cases_9002.parquet", "9002/B")
+    assert store.get(path, "9003/Z") is not small
+
+
+def test_official_tests_suffice_without_the_folder(environment):
+    environment.pop(FOLDER_VARIABLE, None)
+    assert len(problem_tests(CodeforcesProblem.from_row(problem_row("9002/A")))) == 2
+
+
+@pytest.mark.parametrize("problem_id", ["9002/B", "9003/A"])
+def test_problem_without_tests_and_folder_names_the_variable(environment, problem_id):
+    environment.pop(FOLDER_VARIABLE, None)
+    with pytest.raises(ValueError, match=FOLDER_VARIABLE):
+        problem_tests(CodeforcesProblem.from_row(problem_row(problem_id)))
+
+
+@pytest.mark.parametrize("value", ["", "/no/such/folder"])
+def test_preflight_wants_the_folder(environment, value):
+    environment[FOLDER_VARIABLE] = value
+    with pytest.raises(ValueError, match=FOLDER_VARIABLE):
+        require_tests_folder()
+
+
+def test_preflight_is_content_with_the_folder(tests_folder):
+    assert require_tests_folder() == tests_folder
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and nothing else"])
+def test_file_that_is_no_parquet_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "test_cases_0001.parquet"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="test_cases_0001"):
+        read_tests(path, "1/A")
+
+
+def test_file_with_other_columns_is_refused(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "test_cases_0001.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"problem_id": ["1/A"], "stdin": ["1"]}), path)
+    with pytest.raises(ValueError, match="input"):
+        read_tests(path, "1/A")
+
+
+def test_id_without_a_contest_has_no_file(tests_folder):
+    with pytest.raises(ValueError, match="contest/index"):
+        generated_tests("gym/A")

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of judging IOI and Codeforces that need no sandbox: batches, scores, statuses."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from open_r1.grading.cases import StdioTest
+from open_r1.grading.codeforces import score_results
+from open_r1.grading.contest_judges import judge_interaction, manager_limits, run_limits
+from open_r1.grading.includes import add_includes
+from open_r1.grading.ioi import TestCache, judge_subtask, judge_subtasks
+from open_r1.grading.ioi_results import SubtaskResult
+from open_r1.grading.ioi_subtasks import Subtask
+from open_r1.grading.outputs import is_same_output
+from open_r1.grading.runs import batch_size_or_all, judge_runs
+from open_r1.grading.verdict import TestResult, Verdict, verdict_line
+from open_r1.sandbox import Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult, Sandbox
+from open_r1.sandbox.base import GoOn
+from tests.rows.ioi import subtask_row
+
+ACCEPTED = TestResult(Verdict.ACCEPTED, 1.0)
+WRONG = TestResult(Verdict.WRONG_ANSWER)
+
+
+class Replay(Sandbox):
+    """A provider whose programs do what was written down before."""
+
+    name = "replay"
+
+    def __init__(self, runs: Sequence[ProgramRun | None], *, in_batches: bool, compile: ProgramRun | None = None):
+        self.runs, self.in_batches, self.compile = tuple(runs), in_batches, compile
+        self.requests: list[RunRequest] = []
+
+    async def languages(self) -> tuple[str, ...]:
+        return ("cpp", "python")
+
+    def describe(self) -> str:
+        return "runs written down before"
+
+    async def run(self, request: RunRequest, go_on: GoOn) -> RunResult:
+        self.requests.append(request)
+        if self.compile is not None and self.compile.outcome is not Outcome.OK:
+            return RunResult(self.compile, (None,) * len(self.runs))
+        if not self.in_batches:
+            return RunResult(self.compile, self.runs)
+        size, made = request.stop_after or len(self.runs), []
+        for first in range(0, len(self.runs), size):
+            batch = self.runs[first : first + size]
+            made += batch
+            if not await go_on(first, [run for run in batch if run is not None]):
+                break
+        return RunResult(self.compile, (*made, *[None] * (len(self.runs) - len(made))))
+
+
+def printed(*outputs: str) -> list[ProgramRun]:
+    return [ProgramRun(Outcome.OK, stdout=output) for output in outputs]
+
+
+def judge_printed(outputs: Sequence[str], *, batch_size: int, in_batches: bool) -> str:
+    """Verdicts of outputs, of which "ok" is right."""
+
+    async def judge(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
+        return [ACCEPTED if run.stdout == "ok" else WRONG for run in runs]
+
+    request = RunRequest(
+        "cpp", {"main.cpp": ""}, (ProgramInput(),) * len(outputs), stop_after=batch_size_or_all(batch_size)
+    )
+    sandbox = Replay(printed(*outputs), in_batches=in_batches)
+    return verdict_line(asyncio.run(judge_runs(request, sandbox, judge, lambda result: result.score == 0)))
+
+
+@pytest.mark.parametrize("in_batches", [True, False])
+@pytest.mark.parametrize(
+    ("batch_size", "verdicts"),
+    [
+        (1, "AC, WA, - x3"),
+        (2, "AC, WA, - x3"),
+        (3, "AC, WA, AC, - x2"),
+        (5, "AC, WA, AC, WA, AC"),
+        (0, "AC, WA, AC, WA, AC"),
+        (-1, "AC, WA, AC, WA, AC"),
+    ],
+)
+def test_batch_with_a_failure_is_the_last_whatever_the_provider_runs(batch_size, verdicts, in_batches):
+    assert judge_printed(["ok", "no", "ok", "no", "ok"], batch_size=batch_size, in_batches=in_batches) == verdicts
+
+
+def test_run_that_its_box_lost_is_a_failure_of_the_program():
+    async def judge(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
+        return [judge_interaction(run) for run in runs]
+
+    request = RunRequest("cpp", {"main.cpp": ""}, (ProgramInput(),))
+    results = asyncio.run(judge_runs(request, Replay([None], in_batches=False), judge))
+    assert verdict_line(results) == "RE"
+
+
+def test_refused_submission_has_a_compile_error_in_every_test():
+    refusal = ProgramRun(Outcome.RUNTIME_ERROR, stderr="no such name", exit_code=1)
+    sandbox = Replay([None] * 3, in_batches=True, compile=refusal)
+    subtask = Subtask.from_row(subtask_row("pairs", "01-small"))
+    cache = TestCache("pairs", "code")
+    result = asyncio.run(judge_subtask(subtask, "code", sandbox, cache=cache))
+    assert (result.status, result.score) == ("CE", 0.0)
+    assert [test.feedback for test in result.test_results] == ["no such name"] * 3
+    larger = Subtask.from_row(subtask_row("pairs", "02-large"))
+    assert asyncio.run(judge_subtask(larger, "code", sandbox, cache=cache)).status == "CE"
+    assert len(sandbox.requests) == 1
+
+
+def test_test_shared_by_subtasks_is_run_once():
+    right = {name: given[1] for name, given in subtask_row("pairs", "02-large")["test_cases"].items()}
+    subtasks = [Subtask.from_row(subtask_row("pairs", name)) for name in ("00-samples", "01-small")]
+    samples = Replay(printed(right["sample-1"]), in_batches=True)
+    cache = TestCache("pairs", "code")
+    assert asyncio.run(judge_subtask(subtasks[0], "code", samples, cache=cache)).score == 1.0
+    small = Replay(printed(right["small-1"], "wrong"), in_batches=True)
+    result = asyncio.run(judge_subtask(subtasks[1], "code", small, cache=cache))
+    assert verdict_line(result.test_results) == "AC x2, WA"
+    assert len(small.requests[0].inputs) == 2
+
+
+def test_known_failure_ends_a_subtask_before_anything_runs():
+    subtask = Subtask.from_row(subtask_row("pairs", "01-small"))
+    cache = TestCache("pairs", "code", {"small-1": WRONG})
+    sandbox = Replay([], in_batches=True)
+    result = asyncio.run(judge_subtask(subtask, "code", sandbox, cache=cache))
+    assert verdict_line(result.test_results) == "-, WA, -"
+    assert (result.status, result.score, sandbox.requests) == ("WA", 0.0, [])
+
+
+@pytest.mark.parametrize("cache", [TestCache("pairs", "other"), TestCache("guess", "code")])
+def test_cache_of_another_submission_is_refused(cache):
+    subtask = Subtask.from_row(subtask_row("pairs", "00-samples"))
+    with pytest.raises(ValueError, match="another submission"):
+        asyncio.run(judge_subtask(subtask, "code", Replay([], in_batches=True), cache=cache))
+
+
+@pytest.mark.parametrize("code", ["", "  \n"])
+def test_blank_submission_scores_nothing_and_runs_nothing(code):
+    sandbox = Replay([], in_batches=True)
+    result = asyncio.run(judge_subtask(Subtask.from_row(subtask_row("pairs", "01-small")), code, sandbox))
+    assert (result.score, result.status, sandbox.requests) == (0.0, "SKIPPED", [])
+
+
+def test_subtasks_of_two_problems_are_not_judged_together():
+    subtasks = [Subtask.from_row(subtask_row(name, "00-samples")) for name in ("pairs", "guess")]
+    with pytest.raises(ValueError, match="guess, pairs"):
+        asyncio.run(judge_subtasks(subtasks, "code", Replay([], in_batches=True)))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "status"),
+    [
+        ((), "SKIPPED"),
+        (("-", "-"), "SKIPPED"),
+        (("AC", "-"), "AC"),
+        (("AC", "PA"), "PA"),
+        (("PA", "TLE"), "TLE"),
+        (("TLE", "MLE"), "MLE"),
+        (("MLE", "OLE"), "OLE"),
+        (("MLE", "WA", "TLE"), "WA"),
+        (("WA", "RE"), "RE"),
+        (("RE", "CE"), "CE"),
+    ],
+)
+def test_status_is_the_worst_verdict(verdicts, status):
+    results = tuple(TestResult(Verdict(verdict)) for verdict in verdicts)
+    assert SubtaskResult("pairs", "01", test_names=("x",) * len(results), test_results=results).status == status
+
+
+@pytest.mark.parametrize(
+    ("scores", "points", "precision", "score", "weighted"),
+    [
+        ((), 40, 2, 0.0, 0.0),
+        ((1.0, 1.0), 40, 2, 1.0, 40.0),
+        ((1.0, 0.625), 70, 1, 0.6, 43.8),
+        ((0.3333, 0.5), 30, 2, 0.33, 10.0),
+        ((1.0, 0.0), 100, 0, 0.0, 0.0),
+        ((1.0,), 0, 2, 1.0, 0.0),
+    ],
+)
+def test_score_is_the_lowest_rounded_to_the_precision(scores, points, precision, score, weighted):
+    results = tuple(TestResult(Verdict.PARTIAL, value) for value in scores)
+    result = SubtaskResult("pairs", "01", points, precision, ("x",) * len(results), results)
+    assert (result.score, result.weighted_score) == (score, weighted)
+
+
+def test_result_as_plain_values_has_the_names_of_open_r1():
+    results = (TestResult(Verdict.PARTIAL, 0.5, "half"), TestResult(Verdict.NOT_RUN))
+    assert SubtaskResult("pairs", "01", 30, 2, ("a", "b"), results).to_dict() == {
+        "problem": "pairs", "subtask": "01", "score": 0.0, "weighted_score": 0.0, "points": 30, "score_precision": 2,
+        "status": "PA",
+        "test_results": [
+            {"test_name": "a", "score": 0.5, "status": "PA", "feedback": "half"},
+            {"test_name": "b", "score": 0.0, "status": "SKIPPED", "feedback": ""},
+        ],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "first_lines"),
+    [
+        ("", []),
+        (" \n", [" "]),
+        ("int f();", ["#include <bits/stdc++.h>", '#include "sums.h"', "using namespace std;"]),
+        ('# include  "sums.h"\nint f();', ["#include <bits/stdc++.h>", "using namespace std;", '# include  "sums.h"']),
+        ('//#include "sums.h"\nint f();', ["#include <bits/stdc++.h>", '#include "sums.h"', "using namespace std;"]),
+        ("std::string f();", ["#include <bits/stdc++.h>", '#include "sums.h"', "std::string f();"]),
+        ("using  namespace std ;", ["#include <bits/stdc++.h>", '#include "sums.h"', "using  namespace std ;"]),
+        ('#include "presums.h"', ["#include <bits/stdc++.h>", '#include "sums.h"', "using namespace std;"]),
+    ],
+)
+def test_includes_that_are_missing_are_added(code, first_lines):
+    assert add_includes(code, "sums").split("\n")[:3][: len(first_lines)] == first_lines
+
+
+@pytest.mark.parametrize(
+    ("output", "is_same"),
+    [
+        ("1 2\n3\n", True),
+        ("1   2 \r\n3", True),
+        (" 1 2\n3\n\n \n", True),
+        ("", False),
+        ("1 2\n", False),
+        ("1 2\n3\n4\n", False),
+        ("1\n2\n3\n", False),
+        ("1 2\n\n3\n", False),
+        ("1 2\n3\0\n", False),
+        ("12\n3\n", False),
+    ],
+)
+def test_outputs_have_the_same_words_in_the_same_lines(output, is_same):
+    assert is_same_output(output, "1 2\n3\n") is is_same
+
+
+def test_no_output_is_right_where_none_is_expected():
+    assert is_same_output("", "\n")
+
+
+def test_manager_outlives_a_submission_that_waits():
+    limits = run_limits(0.5, 64, [StdioTest("", "x" * (1 << 20))])
+    assert limits.output_bytes == 1 << 21
+    assert manager_limits(limits).backstop_s > limits.backstop_s
+
+
+@pytest.mark.parametrize(
+    ("said", "result"),
+    [
+        (ProgramRun(Outcome.OK, "1\n", "well done"), TestResult(Verdict.ACCEPTED, 1.0, "well done")),
+        (ProgramRun(Outcome.OK, "0.25\n"), TestResult(Verdict.PARTIAL, 0.25)),
+        (ProgramRun(Outcome.OK, "nan\n"), TestResult(Verdict.WRONG_ANSWER, 0.0, "The manager gave no score")),
+        (ProgramRun(Outcome.OK, "7\n"), TestResult(Verdict.WRONG_ANSWER, 0.0, "The manager gave no score")),
+        (ProgramRun(Outcome.TIME_LIMIT, "1\n"), TestResult(Verdict.WRONG_ANSWER, 0.0, "The manager gave no score")),
+        (None, TestResult(Verdict.WRONG_ANSWER, 0.0, "The manager gave no score")),
+    ],
+)
+def test_word_of_a_manager(said, result):
+    assert judge_interaction(ProgramRun(Outcome.OK, "1.0\n", interactor=said)) == result
+
+
+def test_submission_that_failed_gets_nothing_from_its_manager():
+    run = ProgramRun(Outcome.TIME_LIMIT, interactor=ProgramRun(Outcome.OK, "1\n"))
+    assert judge_interaction(run) == TestResult(Verdict.TIME_LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "mode", "reward"),
+    [
+        ("AC AC", "pass_fail", 1.0),
+        ("AC -", "pass_fail", 0.0),
+        ("AC PA WA AC", "partial", 0.5),
+        ("AC AC", "weighted_sum", 1.1),
+        ("AC WA TLE RE", "weighted_sum", 0.025),
+        ("WA", "weighted_sum", 0.0),
+    ],
+)
+def test_scoring_modes(verdicts, mode, reward):
+    results = [TestResult(Verdict(verdict)) for verdict in verdicts.split()]
+    assert score_results(results, mode) == pytest.approx(reward)
+
+
+def test_limits_are_those_of_the_problem():
+    assert run_limits(2.5, 256, []) == Limits(cpu_s=2.5, memory_mb=256)
