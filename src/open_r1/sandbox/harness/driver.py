@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in a box: compiles one submission, then runs it on each input. Python 3.8 or newer, standard library only.
+
+In a local box it takes its work from a socket, in a rented machine from a file: `driver.py JOB RESULT`, the job as
+`wire.job_to_json` wrote it, the result for `wire.result_from_json`. Messages on the socket are a line of JSON and the
+bytes that the line counts: first the program, then its inputs one by one; each is answered by what the program did.
+
+Programs can't reach the driver: nobody may trace or read it (it isn't dumpable), no descriptor of it stays open in
+them, and what they leave is ended before the next run. It imports little, since it starts once for each submission.
+"""
+
+import _signal
+import _socket
+import array
+import os
+import stat
+import sys
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from folders import Box, Held
+from processes import Process
+from watching import watch
+
+try:  # the halves of `json` that are written in C: all of it takes longer to import than the rest together
+    from _json import encode_basestring_ascii, make_scanner
+except ImportError:
+    make_scanner = None
+
+CHUNK = 1 << 18
+SUBREAPER, DUMPABLE = 36, 4  # of `prctl`
+BINARY = "a.out"  # what compilers call it
+
+
+class JsonRules:
+    """What the scanner of JSON asks for."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float, parse_int, parse_constant = float, int, float
+    memo = {}
+
+
+def from_json(text):
+    """Return the value of a text."""
+    if make_scanner is None:
+        import json
+
+        return json.loads(text)
+    return make_scanner(JsonRules)(text, 0)[0]
+
+
+def to_json(record):
+    """Return a flat record as text."""
+    if make_scanner is None:
+        import json
+
+        return json.dumps(record)
+    values = {str: encode_basestring_ascii, type(None): lambda _: "null"}
+    return "{%s}" % ",".join('"%s":%s' % (key, values.get(type(v), repr)(v)) for key, v in record.items())
+
+
+class Socket:
+    """The way to the provider."""
+
+    def __init__(self, fd):
+        os.set_inheritable(fd, False)
+        self.socket = _socket.socket(fileno=fd)
+        self.waiting = b""
+        self.passed = []
+
+    def more(self):
+        """Return what has come; end the box if nobody is there any more."""
+        data, extra, _, _ = self.socket.recvmsg(CHUNK, 64, 0x40000000)  # descriptors come closed to programs
+        for _, _, numbers in extra:
+            received = array.array("i", numbers)
+            self.passed += received
+        if not data:
+            os._exit(0)
+        return data
+
+    def header(self):
+        """Return the next message's line."""
+        while b"\n" not in self.waiting:
+            self.waiting += self.more()
+        line, _, self.waiting = self.waiting.partition(b"\n")
+        return from_json(line.decode())
+
+    def hold(self, box, size, executable=False):
+        """Return the next bytes as a file; they never lie in the driver's memory, which would count as a program's."""
+        held = Held(box, executable)
+        while size:
+            data, self.waiting = (self.waiting or self.more()), b""
+            held.write(data[:size])
+            data, size = data[size:], size - min(size, len(data))
+            self.waiting = data
+        return held
+
+    def answer(self, record, *parts):
+        """Send a message."""
+        self.socket.sendall(to_json(record).encode() + b"\n")
+        for part in parts:
+            self.socket.sendall(part)
+
+
+class Program:
+    """A submission, or an interactor.
+
+    Attributes:
+        command: Of a run.
+        limits: Of a run.
+        files: By name.
+    """
+
+    def __init__(self, command, limits, files):
+        self.command, self.limits, self.files = command, limits, files
+
+    def compile(self, box, command, limits):
+        """Run the compiler and keep the binary as one of the files; return the compiler's run."""
+        process = self.start(box, Held(box), command=command, limits=limits)
+        watch(box, [process])
+        if process.outcome() == "ok":
+            left = open_left(box, BINARY)
+            if left is None:
+                process.status = 1
+            else:
+                self.files[BINARY] = Held(box, executable=True)
+                self.files[BINARY].copy_from(left)
+                os.close(left)
+        box.clear()
+        return process
+
+    def start(self, box, stdin, files=(), args=(), command=None, limits=None, **options):
+        """Start it, or its compiler, in the box's clean folders; files of the run stand before its own."""
+        for name, held in {**self.files, **dict(files)}.items():
+            held.copy_to(box.work + "/" + name)
+        stdin = stdin if isinstance(stdin, int) else stdin.rewound()
+        command = [*(command or self.command), *args]
+        return Process(box, command, limits or self.limits, stdin, **options)
+
+
+def open_left(box, name):
+    """Open a regular file that a program has left in its folder; None if there's none of that name."""
+    try:
+        fd = os.open(box.work + "/" + name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return None
+
+
+def take_output(box, process, name):
+    """Let a file count as the output of a program."""
+    process.output = b""
+    fd = open_left(box, name)
+    if fd is None:
+        return
+    with open(fd, "rb") as file:
+        process.output = file.read(process.limits["output_bytes"] + 1)
+    if len(process.output) > process.limits["output_bytes"]:
+        process.output = process.output[:-1]
+        process.ended = process.ended or "output"
+
+
+def serve(fd, **options):
+    """Do what comes on the socket with this number until it closes."""
+    harden()
+    way = Socket(fd)
+    way.answer({"ready": 1})
+    try:
+        job = way.header()
+        box = Box(job["root"], watches=job["watches"], **options)
+        files = {name: way.hold(box, size, executable) for name, size, executable in job["files"]}
+        program = Program(job["run"], job["limits"], files)
+        compiled = None
+        if job["compile"] is not None:
+            compiled = program.compile(box, job["compile"], job["compile_limits"])
+            binary = program.files[BINARY].read() if job["keeps_binary"] and BINARY in program.files else b""
+            send(way, compiled, binary)
+            del binary
+        while True:
+            run_next(way, box, program)
+    except (OSError, ValueError) as error:
+        way.answer({"error": "%s: %s" % (type(error).__name__, error)})
+
+
+def run_next(way, box, program):
+    """Run the program on the next input."""
+    given = way.header()
+    stdin = way.hold(box, given["stdin"])
+    files = {name: way.hold(box, size) for name, size in given["files"]}
+    args, passed = given["args"], []
+    options = {}
+    if given["role"] == "interactor":
+        passed = way.passed[:2]
+        args = args + ["/dev/fd/%d" % fd for fd in passed]
+        options["passed"] = passed
+    elif given["role"] == "submission":
+        stdin, options["stdout"] = passed = way.passed[:2]
+    way.passed = way.passed[2:]
+    process = program.start(box, stdin, files, args, **options)
+    for held in [*passed, *files.values(), *([] if isinstance(stdin, int) else [stdin])]:
+        os.close(held if isinstance(held, int) else held.fd)
+    watch(box, [process])
+    if given["output_file"] is not None:
+        take_output(box, process, given["output_file"])
+    send(way, process)
+    box.clear()
+
+
+def send(way, process, binary=b""):
+    """Answer what a program did."""
+    sizes = {"stdout": len(process.output), "stderr": len(process.errors), "binary": len(binary)}
+    way.answer({**process.result(), **sizes}, process.output, process.errors, binary)
+
+
+def harden():
+    """Close the driver to programs: not to be traced or read, signals as they come, the first descriptors of none."""
+    prctl(DUMPABLE, 0)
+    for number in (_signal.SIGINT, _signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)  # the interpreter has set these, and programs would inherit them
+
+
+def prctl(option, value):
+    """Call `prctl` of the C library."""
+    try:  # the half of `ctypes` that is written in C
+        from _ctypes import call_function, dlopen, dlsym
+
+        failed = call_function(dlsym(dlopen(None, 0), "prctl"), (option, value, 0, 0, 0))
+    except ImportError:
+        import ctypes
+
+        failed = ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+    if failed:
+        raise OSError("prctl(%d, %d) was refused" % (option, value))

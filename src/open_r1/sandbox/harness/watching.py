@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in a box: waits for programs, ends them at their limits, ends all that they leave. A part of the driver."""
+
+import _signal
+import os
+import select
+import time
+
+MIB = 1 << 20
+TICK_S = 0.02  # between two looks at the memory of all processes, where no control group limits it
+SLOW_TICK_S = 0.1  # between two looks at their CPU time
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def watch(box, processes):
+    """Wait until all have ended, by themselves or at a limit, and nothing that they started is left."""
+    seen = {}
+    looked = time.monotonic()
+    while any(process.status is None for process in processes):
+        ended = wait(box, processes)
+        if ended:
+            reap(processes)
+        now = time.monotonic()
+        if now - looked >= tick_s(box) or any(now >= process.deadline for process in processes):
+            looked = now
+            reap(processes)
+            look(box, processes, seen)
+    end_all(box, processes)
+    processes[0].cpu_s = max(processes[0].cpu_s, sum(seen.values()))
+    for process in processes:
+        process.drain()
+
+
+def tick_s(box):
+    """Return the seconds between two looks."""
+    return TICK_S if box.watches else SLOW_TICK_S
+
+
+def wait(box, processes):
+    """Wait until there's something to read, a process has ended or it's time to look; return whether one has ended."""
+    living = [process for process in processes if process.status is None]
+    poll = select.poll()
+    owners = {fd: process for process in processes for fd in process.pipes}
+    for fd in [*owners, *(process.pidfd for process in living if process.pidfd is not None)]:
+        poll.register(fd, select.POLLIN)
+    left_s = min(process.deadline for process in living) - time.monotonic()
+    longest_s = tick_s(box) if living[0].pidfd is not None else 0.002  # Python 3.8 can't wait for a process
+    ready = poll.poll(1000 * max(min(left_s, longest_s), 0.0) + 1)
+    for fd, _ in ready:
+        if fd in owners:
+            owners[fd].read(fd)
+    return not ready or any(fd not in owners for fd, _ in ready)
+
+
+def reap(processes, flags=os.WNOHANG):
+    """Take note of processes that have ended; those whose own parents didn't count for the first program."""
+    mine = {process.pid: process for process in processes}
+    while True:
+        try:
+            pid, status, usage = os.wait4(-1, flags)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if pid in mine:
+            mine[pid].finish(status, usage)
+        else:
+            processes[0].count(usage)
+
+
+def look(box, processes, seen):
+    """End programs at their limits; what a whole tree uses counts for the first program.
+
+    Args:
+        box: Where they run.
+        processes: All, those that have ended too.
+        seen: CPU seconds by number of a process, as far as seen. Of a child whose parent ignores how it ends, the
+            kernel tells nobody.
+    """
+    now = time.monotonic()
+    for process in processes:
+        if process.status is None and now >= process.deadline:
+            process.end("wall")
+    others = all_others(box)
+    for pid in others:
+        seen[pid] = max(seen.get(pid, 0.0), (field(pid, 11) + field(pid, 12)) / TICKS_A_SECOND)
+    first = processes[0]
+    if sum(seen.values()) > sum(process.limits["cpu_s"] for process in processes):
+        first.end("cpu")
+    if box.watches:
+        limit = sum(process.limits["memory_mb"] for process in processes) * MIB - box.used_bytes()
+        if sum(map(resident_bytes, others)) > limit and sum(map(own_bytes, others)) > limit:
+            first.end("memory")
+
+
+def end_all(box, processes):
+    """End every process that a program has started, however it is hidden, and wait until they are gone."""
+    while box.owns_namespace:
+        try:
+            os.kill(-1, _signal.SIGKILL)  # everything but the driver, which is number 1 here
+        except ProcessLookupError:
+            break
+        reap(processes, 0)
+    while not box.owns_namespace:
+        others = all_others(box)
+        if not others:
+            break
+        for number in (_signal.SIGSTOP, _signal.SIGKILL):  # stopped, it starts no other while we go through the list
+            for pid in others:
+                try:
+                    os.kill(pid, number)
+                except ProcessLookupError:
+                    pass
+        time.sleep(0.001)
+        reap(processes)
+
+
+def all_others(box):
+    """Return the numbers of the processes below the driver."""
+    if box.owns_namespace:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+    children = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            children.setdefault(field(int(name), 1), []).append(int(name))
+    found = [os.getpid()]
+    for pid in found:
+        found += children.get(pid, ())
+    return found[1:]
+
+
+def field(pid, index):
+    """Return a number from the status of a process, its state being number 0; 0 if it has gone."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[index])
+    except (OSError, IndexError):
+        return 0
+
+
+def resident_bytes(pid):
+    """Return the memory that a process holds, with what it shares."""
+    try:
+        with open("/proc/%d/statm" % pid, "rb") as file:
+            return int(file.read().split()[1]) * PAGE_BYTES
+    except (OSError, IndexError):
+        return 0
+
+
+def own_bytes(pid):
+    """Return the memory that a process holds, its part of what it shares; all of it if it hides the parts."""
+    try:
+        with open("/proc/%d/smaps_rollup" % pid, "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) * 1024
+    except ProcessLookupError:
+        return 0
+    except OSError:
+        pass
+    return resident_bytes(pid)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One local box: its processes, the socket to the driver in it, its control group. It is always ended, and waited for."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from open_r1.sandbox.base import SandboxError
+from open_r1.sandbox.local.cgroups import Group, make_group
+from open_r1.sandbox.local.setup import Setup, memory_file
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 1 << 18
+START_S = 30.0  # a box that the driver doesn't report from by then is no box
+END_S = 5.0  # what the kernel may take to end the processes in a box
+GROUP_MB = 48  # the driver and bubblewrap, besides the program
+GROUP_PROCESSES = 8
+HEADER_BYTES = 1 << 20
+
+
+class BoxLostError(Exception):
+    """The driver ended, fell silent or talked nonsense after programs had run: they may have done it."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer of the driver: what a program did, its output, its errors, the binary."""
+
+    record: dict[str, Any]
+    stdout: bytes = b""
+    stderr: bytes = b""
+    binary: bytes = b""
+
+
+class LocalBox:
+    """A box that runs. Make it with `open_box`, end it with `close`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], way: socket.socket, group: Group | None, log: int) -> None:
+        self.process, self.way, self.group, self.log = process, way, group, log
+        self.has_run = False
+        self.is_idle = True
+        self._waiting = bytearray()
+        self._passed: list[int] = []
+
+    async def send(self, header: dict[str, Any], parts: Sequence[bytes] = (), passed: Sequence[int] = ()) -> None:
+        """Send a message, and descriptors with it.
+
+        Raises:
+            BoxLostError: Nobody takes it.
+        """
+        loop = asyncio.get_running_loop()
+        self.is_idle = False
+        line = json.dumps(header).encode() + b"\n"
+        try:
+            if passed:
+                await self._writable()
+                line = line[socket.send_fds(self.way, [line], list(passed)) :]
+            await loop.sock_sendall(self.way, line)
+            for part in parts:
+                await loop.sock_sendall(self.way, part)
+        except OSError as error:
+            raise BoxLostError(f"The box takes nothing more: {error}.") from error
+
+    async def reply(self, timeout_s: float) -> Reply:
+        """Return the driver's next answer.
+
+        Raises:
+            BoxLostError: There's none, after a program has run in the box.
+            SandboxError: There's none, and no program had anything to do with it.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                record = json.loads(await self._line())
+                if not isinstance(record, dict):
+                    raise ValueError("an answer is a record")
+                parts = [await self._bytes(int(record.pop(name, 0))) for name in ("stdout", "stderr", "binary")]
+        except (OSError, ValueError, TimeoutError) as error:
+            self._fail(f"The box is lost ({type(error).__name__}: {error}). {self.said()}")
+        if "error" in record:
+            self.has_run = bool(record.get("has_run", True))
+            self._fail(f"The driver failed: {record['error']}")
+        return Reply(record, *parts)
+
+    def _fail(self, message: str) -> None:
+        raise BoxLostError(message) if self.has_run else SandboxError(message)
+
+    async def _line(self) -> bytes:
+        while b"\n" not in self._waiting:
+            if len(self._waiting) > HEADER_BYTES:
+                raise ValueError("a line without end")
+            await self._more()
+        line, _, rest = bytes(self._waiting).partition(b"\n")
+        self._waiting = bytearray(rest)
+        return line
+
+    async def _bytes(self, size: int) -> bytes:
+        while len(self._waiting) < size:
+            await self._more()
+        taken = bytes(self._waiting[:size])
+        del self._waiting[:size]
+        return taken
+
+    async def _more(self) -> None:
+        data = await asyncio.get_running_loop().sock_recv(self.way, CHUNK)
+        if not data:
+            raise ConnectionError("the driver has ended")
+        self._waiting += data
+
+    async def _writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        loop.add_writer(self.way, lambda: ready.done() or ready.set_result(None))
+        try:
+            await ready
+        finally:
+            loop.remove_writer(self.way)
+
+    def said(self) -> str:
+        """Return what bubblewrap or the driver complained of."""
+        return os.pread(self.log, 4096, 0).decode("utf-8", "replace").strip()
+
+    async def close(self) -> None:
+        """End everything in the box and wait until it's gone; a cancelled caller doesn't hold this up."""
+        self.way.close()
+        if not self.is_idle:
+            self._kill()
+        ending = asyncio.ensure_future(self._ended())
+        _ENDINGS.add(ending)
+        ending.add_done_callback(_ENDINGS.discard)
+        await asyncio.shield(ending)
+
+    async def _ended(self) -> None:
+        try:
+            if not await exited(self.process, END_S):
+                self._kill()
+                if not await exited(self.process, END_S):
+                    logger.error("A local box (process %d) doesn't end.", self.process.pid)
+                    return
+            if self.group is not None:
+                await self._remove_group(self.group)
+        finally:
+            os.close(self.log)
+
+    async def _remove_group(self, group: Group) -> None:
+        for _ in range(200):
+            if group.remove():
+                return
+            group.kill()
+            await asyncio.sleep(0.01)
+        logger.error("The control group of a local box can't be removed: processes %s.", group.pids())
+
+    def _kill(self) -> None:
+        """Kill the driver, with which the kernel ends all others in the box; then what holds the box."""
+        with contextlib.suppress(OSError):
+            for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+                return  # its parent ends by itself, behind everything in the box
+        self.process.kill()
+
+
+_ENDINGS: set[asyncio.Future[None]] = set()  # the loop itself holds only weak references
+
+
+async def exited(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    """Wait for the end of a process without a thread; return whether it came in time."""
+    loop = asyncio.get_running_loop()
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except (OSError, AttributeError):  # Linux before 5.3
+        deadline = loop.time() + timeout_s
+        while process.poll() is None and loop.time() < deadline:
+            await asyncio.sleep(0.005)
+        return process.poll() is not None
+    ended = loop.create_future()
+    loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
+    try:
+        async with asyncio.timeout(timeout_s):
+            await ended
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+    process.wait()
+    return True
+
+
+async def open_box(setup: Setup, *, disk_bytes: int, memory_mb: int, processes: int) -> LocalBox:
+    """Start a box and return it once its driver has reported.
+
+    Args:
+        setup: How boxes are made in this process.
+        disk_bytes: What may be written in it.
+        memory_mb: What everything in it may use, where a control group limits that.
+        processes: Likewise.
+
+    Raises:
+        SandboxError: It doesn't start.
+    """
+    group = make_group(memory_mb + GROUP_MB, processes + GROUP_PROCESSES)
+    log = memory_file(b"")
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    try:
+        process = setup.start(theirs.fileno(), disk_bytes, log)
+    except BaseException:
+        ours.close()
+        os.close(log)
+        if group is not None:
+            group.remove()
+        raise
+    finally:
+        theirs.close()
+    box = LocalBox(process, ours, group, log)
+    try:
+        if group is not None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended already: there will be no report
+                group.add(process.pid)
+        await box.reply(START_S)
+    except BaseException:
+        await box.close()
+        raise
+    return box

