@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mend what programs written for older compilers and interpreters need and today's don't have.
+
+`python_patches` mends Python, `cpp_patches` C++; each says how it differs from Open R1. Whether programs are patched
+is the recipe's choice (`patch_code`), since a model learns from it that old code is fine.
+"""
+
+from open_r1.grading.cpp_patches import patch_cpp
+from open_r1.grading.python_patches import patch_python
+
+_PYTHON_NAMES = {"python", "python3", "python 3", "py", "pypy 3", "pypy 3-64", "pypy3"}
+
+
+def is_patchable(language: str) -> bool:
+    """Whether programs in a language, by any name of a data set, can be patched.
+
+    >>> [is_patchable(name) for name in ("PyPy 3-64", "GNU C++17 (64)", "rust")]
+    [True, True, False]
+    """
+    return _is_python(language) or _is_cpp(language)
+
+
+def patch_code(text: str, language: str) -> str:
+    r"""Return a program mended; one that is blank, can't be read, or is in another language comes back as it is.
+
+    >>> patch_code("from fractions import gcd\nprint(gcd(4, 6))\n", "PyPy 3").splitlines()[1]
+    'from math import gcd'
+    """
+    if not text.strip():
+        return text
+    if _is_python(language):
+        return patch_python(text)
+    return patch_cpp(text) if _is_cpp(language) else text
+
+
+def _is_python(language: str) -> bool:
+    return language.strip().lower() in _PYTHON_NAMES
+
+
+def _is_cpp(language: str) -> bool:
+    return "c++" in language.lower() or "cpp" in language.lower()
