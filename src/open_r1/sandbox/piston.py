@@ -12,8 +12,8 @@ R1's image, keeps programs from the network and from each other's processes, not
    `ONLINE_JUDGE` and `EVAL`, as the flags of other providers do. Sources in folders aren't compiled.
 5. A program whose standard error is longer than the endpoint allows is ended; elsewhere it's only cut.
 6. `Limits.processes` is the endpoint's PISTON_MAX_PROCESS_COUNT; files that aren't sources come as data.
-7. Refused: an interactor (use package `cms_ioi` by `judge_by_package`), `output_file` (package `codeforces`),
-   `keeps_binary` and language "binary" (send the sources each time).
+7. No compiled program comes back (`keeps_binary`). Refused: language "binary", an interactor (`judge_by_package` with
+   package `cms_ioi` judges communication tasks), `output_file` (package `codeforces` knows `input_mode: file`).
 
 Upstream: each of several processes uses only some endpoints, and a lost connection loses a place for ever.
 """

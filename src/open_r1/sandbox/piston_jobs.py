@@ -38,8 +38,6 @@ def runnable_language(request: RunRequest) -> Language:
     if language.name not in RUNTIMES:
         names = ", ".join(RUNTIMES)
         raise UnsupportedRequestError(f"Piston runs sources ({names}) and not {request.language!r}: send the sources.")
-    if request.keeps_binary:
-        raise UnsupportedRequestError("Piston gives no compiled program back: send the sources each time.")
     if any(given.output_file is not None for given in request.inputs):
         raise UnsupportedRequestError(
             "Piston gives back standard output and no file: judge problems of input_mode `file` by package codeforces "
