@@ -7,7 +7,7 @@ Deviations from Open R1:
 3. Without `CF_TESTS_FOLDER` the official tests are used alone, and only a row without any is refused.
 4. A checker that breaks is dealt with as `checkers` says.
 As there, a Python program that can't be parsed is one that fails its tests: only a compiler's refusal has its own
-reward. Python gets the problem's time limit, no more.
+reward. Python gets the problem's time limit, no more. On Piston, `package_judges` says when a package judges instead.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from open_r1.grading.cases import StdioTest
 from open_r1.grading.checkers import python_checker
 from open_r1.grading.contest_judges import judge_outputs, run_limits
 from open_r1.grading.generated_tests import FOLDER_VARIABLE, generated_tests, tests_folder
+from open_r1.grading.package_judges import codeforces_package, judge_by_package
 from open_r1.grading.runs import batch_size_or_all, judge_runs
 from open_r1.grading.verdict import TestResult, Verdict
 from open_r1.sandbox import ProgramInput, ProgramRun, RunRequest, Sandbox
@@ -200,13 +201,18 @@ def score_results(results: Sequence[TestResult], scoring_mode: str) -> float:
 async def _judge_tests(
     problem: CodeforcesProblem, tests: Sequence[StdioTest], code: str, sandbox: Sandbox, batch_size: int
 ) -> list[TestResult]:
+    limits = run_limits(problem.time_limit_s, problem.memory_limit_mb, tests)
+    stop_after = batch_size_or_all(batch_size)
+    package = await codeforces_package(problem, code, sandbox, limits)
+    if package is not None:
+        return await judge_by_package(tests, package, stop_after, _is_failure)
     language = find_language(problem.language)
     request = RunRequest(
         language.name,
         {language.main_file: code},
         inputs=tuple(problem.program_input(test) for test in tests),
-        limits=run_limits(problem.time_limit_s, problem.memory_limit_mb, tests),
-        stop_after=batch_size_or_all(batch_size),
+        limits=limits,
+        stop_after=stop_after,
     )
     checker = None if problem.checker is None else python_checker(problem.checker)
 

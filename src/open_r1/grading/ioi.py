@@ -7,6 +7,7 @@ Deviations from Open R1:
 2. A batch size below 1 runs all tests at once, where there it ran none and scored 0.
 3. A test that fails behind an earlier failure in its batch is still shown; tests in later batches are skipped.
 4. Time limits are CPU seconds, without the 3 s that are added there.
+On Piston, `package_judges` says when the package `cms_ioi` judges instead.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from open_r1.grading.contest_judges import judge_interaction, judge_outputs, man
 from open_r1.grading.ioi_results import SubtaskResult
 from open_r1.grading.ioi_subtasks import Subtask
 from open_r1.grading.ioi_tests import find_tests
+from open_r1.grading.package_judges import ioi_package, judge_by_package
 from open_r1.grading.runs import JudgeBatch, batch_size_or_all, judge_runs
 from open_r1.grading.verdict import NOT_RUN, TestResult, Verdict
 from open_r1.sandbox import Interactor, Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
@@ -141,6 +143,9 @@ async def _judge_tests(
 ) -> list[TestResult]:
     """Return the results of tests, all in one box; the programs of the task have theirs."""
     limits = run_limits(subtask.time_limit_s, subtask.memory_limit_mb, tests)
+    package = await ioi_package(subtask, code, sandbox, limits)
+    if package is not None:
+        return await judge_by_package(tests, package, batch_size_or_all(batch_size), _is_failure)
     request = RunRequest(
         LANGUAGE,
         subtask.submission_sources(code),
