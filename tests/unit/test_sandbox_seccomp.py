@@ -120,6 +120,27 @@ def test_signals_to_others_are_refused_where_the_filter_must_confine_them(
     assert decide(filter_program("x86_64", confines_signals=True), X86, number, *arguments) == expected
 
 
+@pytest.mark.parametrize(
+    ("number", "arguments", "expected"),
+    [
+        (90, (), REFUSED),  # chmod
+        (260, (), REFUSED),  # fchownat
+        (280, (), REFUSED),  # utimensat
+        (188, (), REFUSED),  # setxattr
+        (16, (0, 0x5401), ALLOWED),  # ioctl TCGETS
+        (16, (0, 0x541B), ALLOWED),  # FIONREAD
+        (16, (0, 0x5412), REFUSED),  # TIOCSTI
+        (16, (0, 0x40086602), REFUSED),  # FS_IOC_SETFLAGS
+        (87, (), ALLOWED),  # unlink, of which Landlock knows
+    ],
+)
+def test_attributes_of_files_are_left_alone_where_the_user_owns_others(
+    number: int, arguments: tuple[int, ...], expected: str
+) -> None:
+    assert decide(filter_program("x86_64", shares_user=True), X86, number, *arguments) == expected
+    assert decide(filter_program("x86_64", shares_user=True, confines_signals=True), X86, 62, -1, 9) == REFUSED
+
+
 def test_machine_without_numbers_is_refused() -> None:
     with pytest.raises(NotImplementedError, match="x86_64 and aarch64, not for 'riscv64'"):
         filter_program("riscv64")

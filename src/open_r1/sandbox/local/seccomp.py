@@ -25,6 +25,9 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "bind": (49, 200),
     "listen": (50, 201),
     "accept4": (288, 242),
+    # Carry descriptors: a file that is under way between two sockets is in no process and in no folder.
+    "sendmsg": (46, 211),
+    "sendmmsg": (307, 269),
     # Other processes.
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
@@ -124,6 +127,30 @@ _SIGNALS: dict[str, tuple[int | None, int | None]] = {
     "rt_tgsigqueueinfo": (297, 240),
     "pidfd_send_signal": (424, 424),
 }
+# Of files, which need no right that Landlock knows of.
+_FILE_ATTRIBUTES: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+}
 # Calls whose arguments decide.
 _CHECKED: dict[str, tuple[int, int]] = {
     "clone": (56, 220),
@@ -145,6 +172,7 @@ _LAST_KNOWN_CALL = 469  # file_setattr of Linux 6.17; x32 calls have numbers fro
 
 _NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX put characters into a terminal
+_PLAIN_IOCTLS = 0x5400  # and 255 more: of terminals, and such as FIONREAD; those of file systems change files
 _PERSONALITIES = (0, 0x0040000, 0xFFFFFFFF)  # Linux, without random addresses, only asking
 _SIGNAL_OWNER = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: who gets which signal for a file
 
@@ -157,11 +185,13 @@ _EPERM, _ENOSYS = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
 
-def filter_program(machine: str | None = None, *, confines_signals: bool = False) -> bytes:
+def filter_program(machine: str | None = None, *, shares_user: bool = False, confines_signals: bool = False) -> bytes:
     """Return the filter as an array of `struct sock_filter`, as `bwrap --seccomp` and `PR_SET_SECCOMP` take it.
 
     Args:
         machine: "x86_64" or "aarch64"; None for this one.
+        shares_user: Refuse to change the mode, owner, times and further attributes of files. For programs that run as
+            a user who owns files outside of their box, where no mounts hide these.
         confines_signals: Refuse signals to any process but one's own group. For boxes that share a user with processes
             outside of them where the kernel can't tell these apart (Landlock before version 6). `abort` and `raise`
             then end a program in another way, and it can't stop its children.
@@ -175,7 +205,7 @@ def filter_program(machine: str | None = None, *, confines_signals: bool = False
             f"The filter of system calls is written for {' and '.join(_MACHINES)}, not for {machine!r}."
         )
     column, architecture = _MACHINES[machine]
-    refused = _REFUSED | _SIGNALS if confines_signals else _REFUSED
+    refused = _REFUSED | (_FILE_ATTRIBUTES if shares_user else {}) | (_SIGNALS if confines_signals else {})
     numbers = [known[column] for known in refused.values()]
     program: list[Instruction] = [
         (_LOAD, 0, 0, 4),  # the architecture
@@ -185,7 +215,7 @@ def filter_program(machine: str | None = None, *, confines_signals: bool = False
         (_IF_GREATER, 0, 1, _LAST_KNOWN_CALL),
         (_RETURN, 0, 0, _ENOSYS),
     ]
-    for name, block in _checks(confines_signals).items():
+    for name, block in _checks(shares_user, confines_signals).items():
         program += [(_IF_EQUAL, 0, len(block), _CHECKED[name][column]), *block]
     program += _refuse([number for number in numbers if number is not None])
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
@@ -197,7 +227,7 @@ def _refuse(numbers: list[int]) -> list[Instruction]:
     return [*jumps, (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _EPERM)]
 
 
-def _checks(confines_signals: bool) -> dict[str, list[Instruction]]:
+def _checks(shares_user: bool, confines_signals: bool) -> dict[str, list[Instruction]]:
     """Return the instructions for each call whose arguments decide; all of them end in a return.
 
     The kernel reads these arguments as 32-bit numbers, so the lower half of each says everything.
@@ -229,6 +259,14 @@ def _checks(confines_signals: bool) -> dict[str, list[Instruction]]:
         "sched_setscheduler": itself,
         "sched_setattr": itself,
     }
+    if shares_user:
+        checks["ioctl"] = [
+            (_LOAD, 0, 0, _argument(1)),
+            *(step for command in _TERMINAL_INPUT for step in ((_IF_EQUAL, 0, 1, command), (_RETURN, 0, 0, _EPERM))),
+            (_AND, 0, 0, 0xFFFFFF00),
+            (_IF_EQUAL, 0, 1, _PLAIN_IOCTLS),
+            *_either(_ALLOW, _EPERM),
+        ]
     if confines_signals:
         checks |= {"kill": itself, "fcntl": _refused_if(1, _SIGNAL_OWNER)}
     return checks
