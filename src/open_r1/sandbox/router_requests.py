@@ -29,6 +29,7 @@ class RouterLimits:
         max_run_s: Seconds on the clock of one run, script or compiler.
         max_memory_mb: Memory of one run, in MiB.
         script_memory_mb: Memory of a script of `/execute_batch`, whose request doesn't say.
+        step_timeout_s: Seconds for a client that gets batches to say whether the run goes on.
     """
 
     max_body_mb: float = 64.0
@@ -36,6 +37,7 @@ class RouterLimits:
     max_run_s: float = 600.0
     max_memory_mb: int = 8192
     script_memory_mb: int = 1024
+    step_timeout_s: float = 60.0
 
     def check(self, num_runs: int, *asked: Limits) -> None:
         """Refuse more runs, or higher limits, than are allowed."""
@@ -56,19 +58,22 @@ async def read_json(request: Request, max_bytes: int) -> Any:
     Raises:
         Refusal: It's too large (413, before it is read to the end), too slow (408), or not JSON (400).
     """
+    too_large = Refusal(413, "too_large", f"The request is larger than {max_bytes / 2**20:.2g} MiB.")
     announced = request.headers.get("content-length", "0")
-    chunks, size = [], int(announced) if announced.isdigit() else 0
-    too_large = Refusal(413, "too_large", f"The request is larger than {max_bytes / 2**20:g} MiB.")
-    if size > max_bytes:
+    if announced.isdigit() and int(announced) > max_bytes:
         raise too_large
-    size = 0
+    chunks, size = [], 0
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.stream():
-                size += len(chunk)
+            while not getattr(request.state, "is_read", False):
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                request.state.is_read = not message.get("more_body", False)
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
                 if size > max_bytes:
                     raise too_large
-                chunks.append(chunk)
     except TimeoutError:
         raise Refusal(408, "request", f"The request did not arrive within {BODY_TIMEOUT_S:g} s.") from None
     body = b"".join(chunks)
@@ -80,6 +85,8 @@ async def read_json(request: Request, max_bytes: int) -> Any:
 
 async def drain(request: Request) -> None:
     """Throw away what's left of a body for a while, so that the client gets to read why it was refused."""
+    if getattr(request.state, "is_read", False):
+        return
     try:
         async with asyncio.timeout(_DRAIN_S):
             while (await request.receive()).get("more_body", False):
@@ -115,14 +122,14 @@ def parsed(value: Any, parse: Callable[[Any], T]) -> T:
     """Return the request that a JSON value means.
 
     Raises:
-        Refusal: It means none (422), in the words of `parse`.
+        Refusal: It means none (400), in the words of `parse`.
     """
     try:
         return parse(value)
     except KeyError as error:
-        raise Refusal(422, "request", f"The request lacks {error}.") from error
+        raise Refusal(400, "request", f"The request lacks {error}.") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise Refusal(422, "request", f"The request can't be read: {error}") from error
+        raise Refusal(400, "request", f"The request can't be read: {error}") from error
 
 
 def checked_request(value: Any) -> RunRequest:

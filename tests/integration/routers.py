@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routers for tests: in a thread of this process, or as the script that users start."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import uvicorn
+
+from open_r1.sandbox import Limits, ProgramInput, RunRequest, Sandbox, wire
+from open_r1.sandbox.router_server import create_app
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextlib.contextmanager
+def serve(sandbox: Sandbox, **options) -> Iterator[str]:
+    """A router in a thread; yields its address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(sandbox, **options), log_level="warning", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+def start(*words: str, script: str = "sandbox_router.py", **variables: str) -> subprocess.Popen[str]:
+    """The router's script with a command line and environment variables."""
+    environment = {name: value for name, value in os.environ.items() if name != "SANDBOX_ROUTER_TOKEN"}
+    environment |= {"PYTHONPATH": str(ROOT / "src"), **variables}
+    command = [sys.executable, str(ROOT / "scripts" / script), *words]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@contextlib.contextmanager
+def sent(address: str, request: RunRequest) -> Iterator[socket.socket]:
+    """A connection on which a request is under way; hangs up at the end."""
+    host, _, port = address.partition(":")
+    body = json.dumps(wire.request_to_json(request)).encode()
+    head = f"POST /run HTTP/1.1\r\nHost: {address}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head + body)
+        yield connection
+
+
+def python_request(program: str, *inputs: str, wall_s: float = 10.0, **settings) -> RunRequest:
+    """A request for a Python program with its standard inputs, by default one that is empty."""
+    given = tuple(ProgramInput(stdin) for stdin in inputs or ("",))
+    return RunRequest("python", {"main.py": program}, given, limits=Limits(wall_s=wall_s), **settings)
+
+
+def processes_with(marker: str) -> list[int]:
+    """Processes of this machine with a text on their command line, this test's own left out."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if process.pid != os.getpid() and any(marker in word for word in process.info["cmdline"] or ()):
+            found.append(process.pid)
+    return found
+
+
+def wait_until(condition, timeout_s: float = 20.0) -> None:
+    """Wait for something that gives no event to wait for, such as the end of another's process."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)

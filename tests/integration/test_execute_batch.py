@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open R1's router protocol and its two clients, against real routers in front of local boxes."""
+
+import contextlib
+import http.server
+import threading
+
+import httpx
+import pytest
+
+from open_r1.sandbox import SandboxError, run_all
+from open_r1.sandbox.local import LocalSandbox
+from open_r1.sandbox.router import RouterSandbox
+from open_r1.utils.routed_morph import RoutedMorphSandbox
+from open_r1.utils.routed_sandbox import RoutedSandbox
+from tests.integration.routers import free_port, python_request, serve
+
+# A script as Open R1's rewards send it: the submission runs in a process of its own, the last expression is the score.
+EVALUATION = """
+import subprocess
+
+def evaluate_code(code, test_cases):
+    passed = 0
+    for case in test_cases:
+        command = ["python3", "-c", code]
+        process = subprocess.run(command, input=case["input"], text=True, capture_output=True, timeout=5)
+        passed += process.returncode == 0 and process.stdout.strip() == case["output"]
+    return passed / len(test_cases)
+
+evaluate_code("print(int(input()) * 2)", [{"input": "1", "output": "2"}, {"input": "2", "output": "5"}])
+"""
+
+# Script: its text, its pieces of standard output, name of its error, text in the form of morph.
+SCRIPTS = {
+    "evaluation": (EVALUATION, "0.5", [], None, "0.5"),
+    "prints and value": ("print('a')\n'b'", "'b'", ["a\n"], None, "a\n'b'"),
+    "prints without an end of line": ("print('a', end='')\n1 / 4", "0.25", ["a"], None, "a\n0.25"),
+    "no value": ("x = 1\nprint(x)", None, ["1\n"], None, "1\n"),
+    "value is None": ("print(1)", None, ["1\n"], None, "1\n"),
+    "awaits": ("import asyncio\nx = await asyncio.sleep(0, 3)\nx", "3", [], None, "3"),
+    "not ASCII": ("print('é')\n'ü'", "'ü'", ["é\n"], None, "é\n'ü'"),
+    "raises": ("print(1)\n1 / 0", None, ["1\n"], "ZeroDivisionError", "1\n"),
+    "no Python": ("this is no Python", None, [], "SyntaxError", ""),
+    "exits": ("import sys\nsys.exit(0)", None, [], "SystemExit", ""),
+    "own main": ("if __name__ == '__main__':\n    print('yes')\n4", "4", ["yes\n"], None, "yes\n4"),
+    "replaced output": ("import sys, io\nsys.stdout = io.StringIO()\nprint(1)\n2", "2", [], None, "2"),
+    "thread left running": ("import threading\nthreading.Thread(target=input).start()\n5", "5", [], None, "5"),
+    "pickled": (
+        "import pickle\nclass A: pass\ntype(pickle.loads(pickle.dumps(A()))).__name__",
+        "'A'",
+        [],
+        None,
+        "'A'",
+    ),
+    "empty": ("", None, [], None, ""),
+}
+
+
+@pytest.fixture(scope="module")
+def e2b():
+    with serve(LocalSandbox(), max_parallel=2, reply="e2b") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def morph():
+    with serve(LocalSandbox(), max_parallel=2, reply="morph") as address:
+        yield address
+
+
+def post(address, **body):
+    return httpx.post(f"http://{address}/execute_batch", json=body, timeout=60)
+
+
+def test_reply_in_the_form_of_e2b_to_the_letter(e2b):
+    scripts = ["print('a')\n0.5", "import os\nos._exit(3)"]
+    reply = post(e2b, scripts=scripts, languages=["python"] * 2, timeout=30, request_timeout=28)
+    assert reply.json() == [
+        {
+            "execution": {
+                "results": [{"text": "0.5", "is_main_result": True}],
+                "logs": {"stdout": ["a\n"], "stderr": []},
+                "error": None,
+                "execution_count": 1,
+            },
+            "exception_str": None,
+        },
+        {"execution": None, "exception_str": "The script ended before its result (runtime_error, exit code 3)."},
+    ]
+
+
+def test_reply_in_the_form_of_morph_to_the_letter(morph):
+    scripts = ["print('a')\n0.5", "1 / 0", "pass"]
+    reply = post(morph, scripts=scripts, languages=["python"] * 3, timeout=90, request_timeout=96)
+    assert reply.json() == [
+        {"text": "a\n0.5", "exception_str": None},
+        {"text": "", "exception_str": "ZeroDivisionError: division by zero"},
+        {"text": "", "exception_str": "No output from the script"},
+    ]
+
+
+def test_scripts_through_the_client_of_e2b(e2b):
+    executions = RoutedSandbox(router_url=e2b).run_code([script for script, *_ in SCRIPTS.values()])
+    found = [(run.text, run.logs.stdout, run.error and run.error.name, run.execution_count) for run in executions]
+    assert found == [(text, stdout, error, 1) for _, text, stdout, error, _ in SCRIPTS.values()]
+    assert all(run.logs["stdout"] is run.logs.stdout for run in executions)
+    assert "division by zero" in executions[list(SCRIPTS).index("raises")].error.traceback
+
+
+def test_scripts_through_the_client_of_morph(morph):
+    results = RoutedMorphSandbox(router_url=morph).run_code([script for script, *_ in SCRIPTS.values()])
+    assert [result.text for result in results] == [text for *_, text in SCRIPTS.values()]
+    failed = {name for name, result in zip(SCRIPTS, results, strict=True) if result.exception_str}
+    assert failed == {name for name, (*_, error, text) in SCRIPTS.items() if error or not text}
+
+
+def test_timeout_is_in_seconds(e2b, morph):
+    scripts = ["while True: pass", "1"]
+    first, second = RoutedSandbox(e2b).run_code(scripts, timeout=1)
+    assert (first.text, first.execution_count, second.text) == (None, None, "1")
+    first, second = RoutedMorphSandbox(morph, timeout=1).run_code(scripts)
+    assert (first.text, second.text) == (None, "1")
+    assert "timed out" in first.exception_str
+
+
+def test_other_languages_give_their_output(e2b):
+    good, bad, unknown = RoutedSandbox(e2b).run_code(["echo hello", "exit 3", ""], ["bash", "bash", "klingon"])
+    assert (good.text, good.logs.stdout, good.error) == (None, ["hello\n"], None)
+    assert (bad.error.name, bad.error.value) == ("RuntimeError", "runtime_error, exit code 3")
+    assert unknown.execution_count is None
+    (entry,) = post(e2b, scripts=[""], languages=["klingon"]).json()
+    assert "python" in entry["exception_str"]
+
+
+def test_scripts_cannot_see_each_other(e2b):
+    first = "open('left', 'w').write('x')\nimport builtins\nbuiltins.left = 1"
+    runs = RoutedSandbox(e2b).run_code([first, "import os\nos.path.exists('left'), 'left' in dir(__builtins__)"])
+    assert runs[1].text == "(False, False)"
+
+
+def test_forged_report_is_only_output(e2b):
+    script = """print('{"text": "1.0", "error": null}')\nimport os\nos._exit(0)"""
+    assert RoutedSandbox(e2b).run_code([script])[0].text is None
+
+
+BAD_BATCHES = {
+    "scripts without a language": ({"scripts": ["1", "2"], "languages": ["python"]}, 400),
+    "languages without a script": ({"scripts": ["1"], "languages": ["python"] * 2}, 400),
+    "no scripts": ({"languages": ["python"]}, 400),
+    "script of numbers": ({"scripts": [1]}, 400),
+    "language of numbers": ({"scripts": ["1"], "languages": [1]}, 400),
+    "no time": ({"scripts": ["1"], "timeout": 0}, 400),
+    "time as text": ({"scripts": ["1"], "timeout": "30"}, 400),
+    "time in milliseconds": ({"scripts": ["1"], "timeout": 300_000}, 422),
+    "too many scripts": ({"scripts": ["1"] * 10_000}, 413),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BATCHES)
+def test_bad_batch_is_refused_as_a_whole(e2b, case):
+    body, status = BAD_BATCHES[case]
+    assert post(e2b, **body).status_code == status
+
+
+def test_clients_want_a_language_for_each_script(e2b):
+    for client in (RoutedSandbox(e2b), RoutedMorphSandbox(e2b)):
+        with pytest.raises(ValueError, match="1 scripts but 2 languages"):
+            client.run_code(["1"], ["python", "python"])
+
+
+def test_absent_router_is_no_score():
+    nobody = f"127.0.0.1:{free_port()}"
+    with pytest.raises(SandboxError, match="ConnectError"):
+        RoutedSandbox(nobody).run_code(["1"])
+    results = RoutedMorphSandbox(nobody).run_code(["1", "2"])
+    assert [result.text for result in results] == [None, None]
+    assert all("ConnectError" in result.exception_str for result in results)
+
+
+class OldRouter(http.server.BaseHTTPRequestHandler):
+    """Answers as Open R1's routers do to what they don't know; a batch fails inside."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        is_known = self.path == "/execute_batch"
+        self.send_response(500 if is_known else 404)
+        self.end_headers()
+        self.wfile.write(b"Internal Server Error" if is_known else b'{"detail":"Not Found"}')
+
+    def log_message(self, *args):
+        """Stay silent."""
+
+
+@contextlib.contextmanager
+def old_router():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), OldRouter) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_old_router_is_named():
+    with old_router() as address:
+        (error,) = run_all([python_request("print(1)")], RouterSandbox(address))
+    assert isinstance(error, SandboxError)
+    assert "older Open R1" in str(error)
+
+
+def test_failed_reply_is_not_read_as_results():
+    with old_router() as address:
+        with pytest.raises(SandboxError, match="answered 500: Internal Server Error"):
+            RoutedSandbox(address).run_code(["1"])
+        assert "answered 500" in RoutedMorphSandbox(address).run_code(["1"])[0].exception_str

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The router in front of local boxes, over real HTTP: who gets in, how much, and whose failure an error is."""
+
+import asyncio
+import json
+import multiprocessing
+import threading
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from open_r1.sandbox import (
+    Limits,
+    Outcome,
+    ProgramInput,
+    SandboxError,
+    UnsupportedLanguageError,
+    run_all,
+    run_coroutine,
+    wire,
+)
+from open_r1.sandbox.local import LocalSandbox
+from open_r1.sandbox.router import RouterSandbox
+from open_r1.sandbox.router_requests import RouterLimits
+from tests.integration.routers import processes_with, python_request, sent, serve, wait_until
+
+SQUARES = python_request("print(int(input()) ** 2)", "1", "2", "3", "4")
+FOREVER = "import time\nwhile True: time.sleep(1)"
+
+
+class OutOfOrder(LocalSandbox):
+    """A provider with outages: the next `num_failures` runs fail."""
+
+    num_failures = 0
+
+    async def run(self, request, *rest):
+        if self.num_failures:
+            self.num_failures -= 1
+            raise SandboxError("the service is down")
+        return await super().run(request, *rest)
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serve(LocalSandbox(), max_parallel=2) as address:
+        yield address
+
+
+def metric(address: str, name: str) -> float:
+    lines = httpx.get(f"http://{address}/metrics").text.splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(f"open_r1_router_{name} "))
+
+
+def post(address: str, path: str = "/run", **options) -> httpx.Response:
+    return httpx.post(f"http://{address}{path}", timeout=60, **options)
+
+
+def test_results_come_back_in_order(address):
+    results = run_all([SQUARES, SQUARES], RouterSandbox(address), 2)
+    assert [[run.stdout for run in result.tests] for result in results] == [["1\n", "4\n", "9\n", "16\n"]] * 2
+
+
+def test_description_says_what_is_behind_the_router(address):
+    sandbox = RouterSandbox(address)
+    assert "python" in run_coroutine(sandbox.languages)
+    assert sandbox.describe().startswith(f"router at http://{address} (local: ")
+
+
+def test_runs_stop_where_the_client_says(address):
+    asked = []
+
+    async def go_on(first, runs):
+        asked.append((first, [run.stdout for run in runs]))
+        return first == 0
+
+    request = replace(SQUARES, stop_after=1)
+    result = run_coroutine(lambda: RouterSandbox(address).run(request, go_on))
+    assert asked == [(0, ["1\n"]), (1, ["4\n"])]
+    assert [run and run.stdout for run in result.tests] == ["1\n", "4\n", None, None]
+
+
+def test_client_that_never_answers_gives_its_place_back():
+    with serve(LocalSandbox(), max_parallel=1, limits=RouterLimits(step_timeout_s=0.2)) as address:
+        body = wire.request_to_json(replace(SQUARES, stop_after=1))
+        reply = post(address, "/run?batches=ask", json=body).json()
+        assert [run["stdout"] for run in reply["runs"]] == ["1\n"]
+        wait_until(lambda: metric(address, "in_flight") == 0)
+        wait_until(lambda: post(address, f"/run/{reply['run']}", json={"go_on": True}).status_code == 410)
+
+
+REQUEST = wire.request_to_json(SQUARES)
+BAD_REQUESTS = {
+    "no JSON": (b"{", 400),
+    "no UTF-8": (b'{"language": "\xff"}', 400),
+    "too deep": (b"[" * 100_000, 400),
+    "a list": (b"[]", 400),
+    "empty": (b"{}", 400),
+    "no files": (json.dumps(REQUEST | {"files": {}}), 400),
+    "file outside": (json.dumps(REQUEST | {"files": {"../main.py": ""}}), 400),
+    "file of numbers": (json.dumps(REQUEST | {"files": {"main.py": 3}}), 400),
+    "stdin of numbers": (json.dumps(REQUEST | {"inputs": [{"stdin": 3}]}), 400),
+    "unknown field": (json.dumps(REQUEST | {"inputs": [{"colour": "red"}]}), 400),
+    "limits that are text": (json.dumps(REQUEST | {"limits": {"cpu_s": "9"}}), 400),
+    "no limit": (json.dumps(REQUEST | {"limits": {"cpu_s": 0}}), 400),
+    "NaN": (json.dumps(REQUEST | {"limits": {"cpu_s": float("nan")}}), 400),
+    "endless": (json.dumps(REQUEST | {"limits": {"cpu_s": float("inf")}}), 422),
+    "too long": (json.dumps(REQUEST | {"limits": {"cpu_s": 5000}}), 422),
+    "too long to compile": (json.dumps(REQUEST | {"compile_limits": {"cpu_s": 5000}}), 422),
+    "too much memory": (json.dumps(REQUEST | {"limits": {"memory_mb": 1 << 30}}), 422),
+    "unknown language": (json.dumps(REQUEST | {"language": "brainfuck"}), 422),
+}
+
+
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+def test_bad_request_is_not_the_sandbox_failing(address, case):
+    content, status = BAD_REQUESTS[case]
+    reply = post(address, content=content)
+    assert reply.status_code == status
+    assert reply.json()["error"]["kind"] == ("language" if case == "unknown language" else "request")
+    assert "retry-after" not in reply.headers
+
+
+def test_unknown_language_is_an_error_that_lists_those_there_are(address):
+    languages = run_coroutine(RouterSandbox(address).languages)
+    with pytest.raises(UnsupportedLanguageError, match=", ".join(languages)):
+        run_all([replace(SQUARES, language="brainfuck")], RouterSandbox(address))
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    with serve(LocalSandbox(), token="tøp secret", limits=RouterLimits(max_body_mb=0.01, max_batch=5)) as address:
+        yield address
+
+
+@pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer wrong", "Basic tøp secret", "tøp secret"])
+def test_without_the_token_nothing_but_health_answers(guarded, value):
+    headers = {} if value is None else {"authorization": value.encode()}
+    for method, path in (("POST", "/run"), ("POST", "/execute_batch"), ("GET", "/languages"), ("GET", "/metrics")):
+        reply = httpx.request(method, f"http://{guarded}{path}", headers=headers)
+        assert (reply.status_code, reply.json()["error"]["kind"]) == (401, "token")
+    assert httpx.get(f"http://{guarded}/health", timeout=60).json()["provider"] == "local"
+
+
+def test_client_shows_its_token(guarded):
+    assert run_all([SQUARES], RouterSandbox(guarded, token="tøp secret"))[0].tests[3].stdout == "16\n"
+
+
+def test_refused_token_is_no_score_and_says_the_setting(guarded):
+    (error,) = run_all([SQUARES], RouterSandbox(guarded, token="wrong"))
+    assert isinstance(error, SandboxError)
+    assert "sandbox_router_token_env" in str(error)
+
+
+@pytest.mark.parametrize("is_announced", [True, False])
+def test_large_body_is_refused_while_it_comes_in(guarded, is_announced):
+    content = b"x" * 20_000 if is_announced else iter([b"x" * 1000] * 20)
+    reply = post(guarded, content=content, headers={"authorization": "Bearer tøp secret".encode()})
+    assert (reply.status_code, reply.json()["error"]["kind"]) == (413, "too_large")
+
+
+def test_large_request_is_not_tried_again(guarded):
+    sandbox = RouterSandbox(guarded, token="tøp secret")
+    (large, many) = run_all([python_request("#" * 20_000), python_request("", *"123456")], sandbox)
+    assert "larger than 0.01 MiB" in str(large)
+    assert "6 runs in one request; allowed are 5" in str(many)
+
+
+def test_full_queue_refuses_and_the_client_comes_back():
+    with serve(LocalSandbox(), max_parallel=1, max_queue=1) as address:
+        slow = python_request("import time; time.sleep(1); print(1)")
+        results = []
+        thread = threading.Thread(target=lambda: results.extend(run_all([slow] * 2, RouterSandbox(address), 2)))
+        thread.start()
+        wait_until(lambda: metric(address, "queued") == 1)
+        reply = post(address, json=REQUEST)
+        assert (reply.status_code, reply.json()["error"]["kind"]) == (429, "busy")
+        assert int(reply.headers["retry-after"]) > 0
+        assert run_all([SQUARES], RouterSandbox(address))[0].tests[0].stdout == "1\n"
+        thread.join()
+        assert [result.tests[0].stdout for result in results] == ["1\n", "1\n"]
+        assert metric(address, "refused_total") >= 1
+
+
+def test_router_that_stays_full_is_a_sandbox_error():
+    with serve(LocalSandbox(), max_parallel=1, max_queue=0) as address, sent(address, python_request(FOREVER)):
+        wait_until(lambda: metric(address, "in_flight") == 1)
+        (error,) = run_all([SQUARES], RouterSandbox(address, patience_s=0.5))
+        assert isinstance(error, SandboxError)
+        assert "429" in str(error)
+
+
+def test_client_that_hangs_up_ends_its_run(address):
+    request = replace(python_request(FOREVER), inputs=(ProgramInput(args=("marker-hangs-up",)),))
+    before = metric(address, "cancelled_total")
+    with sent(address, request):
+        wait_until(lambda: processes_with("marker-hangs-up"))
+    wait_until(lambda: not processes_with("marker-hangs-up"))
+    wait_until(lambda: metric(address, "cancelled_total") == before + 1)
+    assert (metric(address, "in_flight"), metric(address, "queued")) == (0, 0)
+
+
+def test_cancelled_client_ends_its_run(address):
+    request = replace(python_request(FOREVER), inputs=(ProgramInput(args=("marker-cancelled",)),))
+
+    async def give_up():
+        task = asyncio.ensure_future(RouterSandbox(address).run(request))
+        while not await asyncio.to_thread(processes_with, "marker-cancelled"):
+            await asyncio.sleep(0.02)
+        task.cancel()
+
+    run_coroutine(give_up)
+    wait_until(lambda: not processes_with("marker-cancelled"))
+
+
+def test_outage_is_a_sandbox_error_and_ends():
+    provider = OutOfOrder()
+    with serve(provider, health_age_s=0.0) as address:
+        assert httpx.get(f"http://{address}/health", timeout=60).status_code == 200
+        provider.num_failures = 1
+        health = httpx.get(f"http://{address}/health", timeout=60)
+        assert (health.status_code, health.json()["error"]["message"]) == (503, "the service is down")
+        provider.num_failures = 1
+        reply = post(address, json=REQUEST)
+        assert (reply.status_code, reply.json()["error"]["kind"]) == (503, "sandbox")
+        assert int(reply.headers["retry-after"]) > 0
+        provider.num_failures = 1000
+        (error,) = run_all([SQUARES], RouterSandbox(address, patience_s=2.0))
+        assert isinstance(error, SandboxError)
+        assert "the service is down" in str(error)
+        provider.num_failures = 0
+        assert run_all([SQUARES], RouterSandbox(address))[0].tests[0].stdout == "1\n"
+        assert metric(address, "sandbox_errors_total") >= 3
+
+
+def test_numbers_for_prometheus():
+    with serve(LocalSandbox(), max_parallel=3) as address:
+        run_all([SQUARES, SQUARES], RouterSandbox(address))
+        post(address, content=b"{")
+        lines = httpx.get(f"http://{address}/metrics").text.splitlines()
+    numbers = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert numbers['open_r1_router_requests_total{path="/run",status="200"}'] == "2"
+    assert numbers['open_r1_router_requests_total{path="/run",status="400"}'] == "1"
+    assert (numbers["open_r1_router_run_seconds_count"], numbers["open_r1_router_places"]) == ("2", "3")
+    assert float(numbers["open_r1_router_run_seconds_sum"]) > 0
+    assert numbers["open_r1_router_in_flight"] == numbers["open_r1_router_refused_total"] == "0"
+
+
+def test_same_client_works_in_other_loops_and_in_a_fork(address):
+    sandbox = RouterSandbox(address)
+    assert run_all([SQUARES], sandbox)[0].tests[0].outcome is Outcome.OK
+    assert asyncio.run(sandbox.run(SQUARES)).tests[0].outcome is Outcome.OK
+    child = multiprocessing.get_context("fork").Process(target=_run_squares, args=(sandbox,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert run_all([SQUARES], sandbox)[0].tests[0].outcome is Outcome.OK
+
+
+def _run_squares(sandbox):
+    assert run_all([SQUARES], sandbox)[0].tests[3].stdout == "16\n"
+
+
+def test_limits_reach_the_provider(address):
+    request = replace(python_request("print('x' * 100)"), limits=Limits(output_bytes=10))
+    assert run_all([request], RouterSandbox(address))[0].tests[0].outcome is Outcome.OUTPUT_LIMIT
