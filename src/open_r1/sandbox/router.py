@@ -93,9 +93,9 @@ class RouterSandbox(Sandbox):
     def __init__(self, url: str, *, token: str | None = None, patience_s: float = 600.0) -> None:
         self.url = router_base_url(url)
         self.patience_s = patience_s
-        self._headers = {"content-type": "application/json"}
+        self._headers = {"content-type": b"application/json"}
         if token is not None:
-            self._headers["authorization"] = f"Bearer {token}"
+            self._headers["authorization"] = f"Bearer {token}".encode()
             if self.url.startswith("http://") and not is_loopback(urlsplit(self.url).hostname or ""):
                 logger.warning(
                     "The token for the router at %s travels in the clear: put TLS in front of it.", self.url

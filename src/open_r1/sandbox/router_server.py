@@ -50,7 +50,6 @@ from open_r1.sandbox.router_requests import RouterLimits, checked_request, drain
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-STEP_TIMEOUT_S = 60.0  # for a client that gets batches to say whether the run goes on
 RETRY_AFTER_S = 5  # for a provider to come back
 PROBE = RunRequest("python", {"main.py": "print(6 * 7)"}, (ProgramInput(),))
 PROBE_TIMEOUT_S = 60.0
@@ -60,6 +59,7 @@ PROBE_TIMEOUT_S = 60.0
 class Stepwise:
     """A run whose client says after each batch whether it goes on."""
 
+    timeout_s: float
     batches: asyncio.Queue[tuple[int, list[ProgramRun]]] = field(default_factory=asyncio.Queue)
     answers: asyncio.Queue[bool] = field(default_factory=asyncio.Queue)
 
@@ -67,7 +67,7 @@ class Stepwise:
         """Hand a batch to the client and return its answer; none in time is a no."""
         self.batches.put_nowait((first, list(runs)))
         try:
-            return await asyncio.wait_for(self.answers.get(), STEP_TIMEOUT_S)
+            return await asyncio.wait_for(self.answers.get(), self.timeout_s)
         except TimeoutError:
             return False
 
@@ -263,7 +263,7 @@ class Router:
 
     def _start_stepwise(self, asked: RunRequest, admitted: contextlib.ExitStack) -> str:
         """Start a run that hands out batches; it holds `admitted` to its end. Return its name."""
-        step, run_id = Stepwise(), secrets.token_hex(16)
+        step, run_id = Stepwise(self.limits.step_timeout_s), secrets.token_hex(16)
         task = self._start(self._run(asked, step.go_on))
         self.stepwise[run_id] = step, task
         forget_later = asyncio.get_running_loop().call_later
@@ -272,7 +272,7 @@ class Router:
             admitted.close()
             if not task.cancelled():
                 task.exception()  # fetched, so that nobody warns where the client is gone
-            forget_later(STEP_TIMEOUT_S, self.stepwise.pop, run_id, None)
+            forget_later(step.timeout_s, self.stepwise.pop, run_id, None)
 
         task.add_done_callback(ended)
         return run_id
