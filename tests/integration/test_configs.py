@@ -189,8 +189,6 @@ def own_fields(config_class: type, base: type) -> set[str]:
 
 # Read by TRL's trainer itself; ours only changes the default.
 READ_BY_TRL = {"num_completions_to_print"}
-# Known names of Open R1 whose rewards this version refuses to run.
-NOT_YET = {entry.name for entry in dataclasses.fields(CodeExecutionParameters)}
 
 
 @pytest.mark.parametrize(
@@ -210,7 +208,7 @@ def test_every_field_of_ours_is_read_somewhere(config_class, base):
         if base is object
         else own_fields(config_class, base)
     )
-    assert own - names_that_are_read() - READ_BY_TRL - NOT_YET == set()
+    assert own - names_that_are_read() - READ_BY_TRL == set()
 
 
 def test_every_field_of_ours_says_what_it_is_for():

@@ -13,12 +13,12 @@ from trl import ModelConfig
 
 from open_r1.configs import DatasetMixtureConfig, GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.preflight import check_ideal_completion, reward_context
-from open_r1.rewards import NAMES_THAT_RUN_PROGRAMS
 from open_r1.tasks import load_task
 from open_r1.utils.arguments import RecipeParser, load_recipe
 from open_r1.utils.data import to_conversations
 from open_r1.utils.model_utils import read_template
 from tests.integration.byte_tokenizer import byte_tokenizer
+from tests.integration.program_rows import ROW_OF
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("**/config_*.yaml"))
@@ -102,14 +102,12 @@ def test_beta_and_loss_are_not_left_to_the_library(path):
     assert training.generation_batch_size % training.num_generations == 0
 
 
-def runs_programs(path: Path) -> bool:
-    return bool(set(load_recipe(path)["reward_funcs"]) & set(NAMES_THAT_RUN_PROGRAMS))
-
-
 def first_row(script: GRPOScriptArguments, name: str | None, config: str | None) -> dict:
     if name is not None and name.startswith("tasks/"):
         small = re.sub(r"num_train=\d+", "num_train=1", config or "")
         return load_task(name.removeprefix("tasks/"), small)["train"][0]
+    if programs := [ROW_OF[reward] for reward in script.reward_funcs if reward in ROW_OF]:
+        return programs[0]
     return {script.dataset_prompt_column: "What is 6 times 7?", script.dataset_solution_column: "42"}
 
 
@@ -128,7 +126,7 @@ def first_rows(script: GRPOScriptArguments) -> list[dict]:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in RECIPES if task_of(path) == "grpo" and "demo" not in path.parts and not runs_programs(path)],
+    [path for path in RECIPES if task_of(path) == "grpo" and "demo" not in path.parts],
     ids=by_path,
 )
 def test_template_prompt_and_rewards_agree(path):

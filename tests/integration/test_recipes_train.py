@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every recipe that can run trains two steps on the CPU: its settings, with a tiny model, few rows, short texts."""
+"""Every recipe trains two steps on the CPU: its settings, with a tiny model, few rows, short texts."""
 
 import json
 import math
@@ -15,16 +15,13 @@ from trl import ModelConfig
 
 from open_r1 import grpo, sft
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.rewards import NAMES_THAT_RUN_PROGRAMS
 from open_r1.utils.arguments import RecipeParser, load_recipe
 from tests.integration.byte_tokenizer import byte_tokenizer
+from tests.integration.program_rows import ROW_OF
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("**/config_*.yaml"))
 FULL_SIZE = [path for path in RECIPES if "demo" not in path.relative_to(ROOT / "recipes").parts]
-RUNNABLE = [
-    path for path in FULL_SIZE if not set(load_recipe(path).get("reward_funcs", [])) & set(NAMES_THAT_RUN_PROGRAMS)
-]
 SCRIPTS = {"sft": (sft.main, SFTScriptArguments, SFTConfig), "grpo": (grpo.main, GRPOScriptArguments, GRPOConfig)}
 
 SMALLER = {
@@ -81,11 +78,21 @@ def data(tmp_path_factory) -> Path:
     return path
 
 
+def data_of_programs(recipe: dict, folder: Path) -> Path | None:
+    """Write rows for the reward of a recipe that runs programs; None for other recipes."""
+    rows = [ROW_OF[name] for name in recipe.get("reward_funcs", []) if name in ROW_OF]
+    if not rows:
+        return None
+    path = folder / "programs.jsonl"
+    path.write_text("".join(json.dumps(rows[0]) + "\n" for _ in range(16)), encoding="utf-8")
+    return path
+
+
 def smaller_task(config: str) -> str:
     return re.sub(r"num_(train|test)=\d+", r"num_\1=64", config)
 
 
-@pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
+@pytest.mark.parametrize("path", FULL_SIZE, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
 def test_recipe_trains(path, model, data, tmp_path):
     task = "sft" if "sft" in path.relative_to(ROOT).parts else "grpo"
     recipe = load_recipe(path)
@@ -98,7 +105,7 @@ def test_recipe_trains(path, model, data, tmp_path):
             is_task = entry["id"].startswith("tasks/")
             entry |= {"config": smaller_task(entry["config"])} if is_task else {"id": str(data), "config": None}
     else:
-        recipe["dataset_name"] = str(data)
+        recipe["dataset_name"] = str(data_of_programs(recipe, tmp_path) or data)
         for key in ("dataset_mixture", "dataset_config"):
             recipe.pop(key, None)
     small = tmp_path / "recipe.yaml"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from open_r1.rewards import NAMES_THAT_RUN_PROGRAMS, REWARDS
+from open_r1.rewards import REWARDS
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("**/config_*.yaml"))
@@ -159,7 +159,7 @@ def test_each_process_generates_whole_groups(path):
 @grpo_recipe
 def test_rewards_are_known_and_each_has_a_weight(path):
     recipe = load(path)
-    assert set(recipe["reward_funcs"]) <= set(REWARDS) | set(NAMES_THAT_RUN_PROGRAMS)
+    assert set(recipe["reward_funcs"]) <= set(REWARDS)
     assert len(recipe["reward_weights"]) == len(recipe["reward_funcs"])
 
 
@@ -173,11 +173,16 @@ def test_layout_weighs_far_less_than_being_right(path):
     assert layout <= 0.25 * max(judged)
 
 
-@full_size_recipe
-def test_code_recipes_say_that_they_cannot_run_yet(path):
-    names = set(load(path).get("reward_funcs", []))
-    says_so = "not runnable before the code rewards exist" in header_of(path)["Trains"]
-    assert says_so == bool(names & set(NAMES_THAT_RUN_PROGRAMS))
+@grpo_recipe
+def test_recipes_with_programs_say_where_and_how_these_run(path):
+    recipe = load(path)
+    names = set(recipe["reward_funcs"])
+    keys = {"parallel_code_exec_per_proc"} if any(REWARDS[name].sandbox for name in names) else set()
+    keys |= {"code_provider", "code_test_timeout_s", "code_memory_mb"} if names & {"code", "binary_code"} else set()
+    keys |= {"ioi_provider", "code_eval_test_batch_size"} if "ioi_code" in names else set()
+    keys |= {"cf_provider", "code_eval_scoring_mode", "patch_code"} if "cf_code" in names else set()
+    assert keys <= set(recipe)
+    assert {recipe[key] for key in keys if key.endswith("_provider")} <= {"local"}  # no key, no service
 
 
 @pytest.mark.parametrize("path", [path for path in FULL_SIZE if task_of(path) == "grpo"], ids=by_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from open_r1.rewards import REWARDS, RewardContext, conflicting_layouts, ideal_completion, score_ideal
-from tests.unit.test_rewards_table import EOS, TASK_OF, arguments, bounds_of, puzzle_row
+from tests.unit.test_rewards_table import EOS, ROW_OF_PROGRAMS, TASK_OF, arguments, bounds_of, row_of
 
 PREFIXES = ["", "<think>\n", "<think>", "<thi"]
 
@@ -17,7 +17,7 @@ PREFIXES = ["", "<think>\n", "<think>", "<thi"]
 )
 def test_ideal_completion_reaches_every_reward(prefix: str, solution: object):
     context = RewardContext(completion_prefix=prefix, eos_token_ids=(EOS,))
-    others = {"think_format", *TASK_OF}  # these want other tags, or other data
+    others = {"think_format", *TASK_OF, *ROW_OF_PROGRAMS}  # these want other tags, or other data
     names = [name for name in REWARDS if name not in others]
     scores = score_ideal(arguments(*names), {"problem": "p", "prompt": "p", "solution": solution}, context)
     assert [score.name for score in scores] == names
@@ -130,7 +130,7 @@ def test_rewards_from_outside_are_not_tried_on_the_ideal_completion(tmp_path: Pa
 def test_ideal_completion_solves_the_puzzle(name: str, options: dict, beside: list[str], prefix: str):
     context = RewardContext(completion_prefix=prefix)
     script_args = arguments(name, *beside, **options)
-    scores = score_ideal(script_args, puzzle_row(name), context)
+    scores = score_ideal(script_args, row_of(name), context)
     assert [score.name for score in scores if not score.is_reached] == []
     assert scores[0].reward == scores[0].expected == bounds_of(name, script_args)[1]
 

@@ -16,7 +16,6 @@ import yaml
 
 import open_r1.rewards as rewards
 from open_r1.rewards import (
-    NAMES_THAT_RUN_PROGRAMS,
     REWARDS,
     UNSCORABLE,
     RewardContext,
@@ -46,9 +45,29 @@ METRIC_KEYS = {
     "countdown": "countdown_reward",
     "knights_knaves": "knights_knaves_reward",
     "reasoning_gym": "reasoning_gym_reward",
+    "code": "code_reward",
+    "binary_code": "binary_code_reward",
+    "ioi_code": "ioi_code_reward",
+    "cf_code": "cf_code_reward",
 }
 EOS = 7
 CONTEXT = RewardContext(eos_token_ids=(EOS,))
+CODE_ROW = {
+    "verification_info": {"language": "python", "test_cases": [{"input": "1", "output": "1", "type": "stdin_stdout"}]}
+}
+# What rewards that run programs read; no completion of these tests holds one, so that nothing is run.
+ROW_OF_PROGRAMS = {
+    "code": CODE_ROW,
+    "binary_code": CODE_ROW,
+    "ioi_code": {
+        "id": "sums", "subtask": "01", "score": 10, "score_precision": 2, "test_names": ["a"], "time_limit": 1.0,
+        "memory_limit": 1 << 26, "grader_files": [], "test_cases": [["1", "1"]],
+    },
+    "cf_code": {
+        "id": "1/A", "language": "cpp", "official_tests": [{"input": "1", "output": "1"}], "time_limit": 1.0,
+        "memory_limit": 256.0,
+    },
+}  # fmt: skip
 # The reward judges rows of this task and no others.
 TASK_OF = {"countdown": "countdown", "knights_knaves": "knights_knaves", "reasoning_gym": "reasoning_gym/chain_sum"}
 
@@ -58,6 +77,7 @@ BOUNDS = {
     "length": (-0.5, 0.5),
     "soft_overlong_punishment": (-1.0, 0.0),
     "knights_knaves": (-3.0, 3.0),
+    "cf_code": (-1.0, 1.1),
 }
 
 
@@ -108,13 +128,30 @@ def arguments(*names: str, **changes: object) -> SimpleNamespace:
         "max_paragraph_chars": 1500,
         "countdown_mode": "tinyzero",
         "countdown_strict": False,
+        "code_provider": "local",
+        "ioi_provider": "local",
+        "cf_provider": "local",
+        "sandbox_router_url": None,
+        "e2b_router_url": None,
+        "morph_router_url": None,
+        "sandbox_router_token_env": None,
+        "sandbox_python": None,
+        "parallel_code_exec_per_proc": 2,
+        "code_eval_test_batch_size": 1,
+        "code_eval_scoring_mode": "weighted_sum",
+        "code_test_timeout_s": 5.0,
+        "code_memory_mb": 512,
+        "enforce_same_language": False,
+        "patch_code": False,
     }
     return SimpleNamespace(**{**values, **changes})
 
 
 @lru_cache
-def puzzle_row(name: str) -> dict[str, object]:
-    """Return a row of a task, or {} for a reward that judges any solution."""
+def row_of(name: str) -> dict[str, object]:
+    """Return a row of a task or of programs, or {} for a reward that judges any solution."""
+    if name in ROW_OF_PROGRAMS:
+        return ROW_OF_PROGRAMS[name]
     return load_task(TASK_OF[name], "num_train=1,num_test=1")["train"][0] if name in TASK_OF else {}
 
 
@@ -165,7 +202,7 @@ def test_built_reward_survives_pickling(name: str):
         "trainer_state": None,
         "log_extra": None,
         "log_metric": None,
-        **{column: [value, None] for column, value in puzzle_row(name).items()},
+        **{column: [value, None] for column, value in row_of(name).items()},
     }
     assert copy.__name__ == METRIC_KEYS[name]
     assert copy(**call) == reward(**call)
@@ -175,7 +212,7 @@ def test_built_reward_survives_pickling(name: str):
 def test_values_stay_within_the_range_of_the_documents(name: str):
     script_args = arguments(name)
     low, high = bounds_of(name, script_args)
-    row = {"solution": "42", **puzzle_row(name)}
+    row = {"solution": "42", **row_of(name)}
     texts = ["", r"\boxed{42}", "so " * 3000, ideal_completion([name], row["solution"], script_args), "<think>\n" * 9]
     values = get_reward_funcs(script_args, CONTEXT)[0](
         prompts=["p"] * 5,
@@ -189,12 +226,6 @@ def test_values_stay_within_the_range_of_the_documents(name: str):
 def test_unknown_name_lists_the_names_and_suggests_one():
     with pytest.raises(ValueError, match=r"'acuracy'.*Did you mean 'accuracy'\?.*code_format, cosine"):
         get_reward_funcs(arguments("format", "acuracy"))
-
-
-@pytest.mark.parametrize("name", NAMES_THAT_RUN_PROGRAMS)
-def test_rewards_that_run_programs_are_refused_by_name(name: str):
-    with pytest.raises(ValueError, match="can't run programs yet"):
-        get_reward_funcs(arguments(name))
 
 
 def test_a_name_listed_twice_is_refused():

@@ -190,7 +190,7 @@ class GRPOScriptArguments(CodeExecutionParameters, RewardParameters, ScriptArgum
 
 
 @dataclass
-class SFTScriptArguments(RewardParameters, ScriptArguments):
+class SFTScriptArguments(CodeExecutionParameters, RewardParameters, ScriptArguments):
     """Data of `sft.py`, and the rewards of its evaluation by sampling."""
 
     eval_reward_funcs: list[str] = field(

@@ -98,18 +98,61 @@ class RewardParameters:
 
 @dataclass
 class CodeExecutionParameters:
-    """Settings of the code rewards that users of Open R1 know.
+    """Where the programs of completions run, and how they are judged; read by the rewards that run programs."""
 
-    NOTE: recipes and commands with these names are parsed, but this version cannot run programs: a run whose
-    `reward_funcs` contain a code reward is refused before a model loads (`rewards.NAMES_THAT_RUN_PROGRAMS`).
-    """
-
-    code_eval_test_batch_size: int = field(default=1, metadata={"help": "Tests run at once for one submission."})
-    code_eval_scoring_mode: Literal["pass_fail", "partial", "weighted_sum"] = field(
-        default="weighted_sum", metadata={"help": "cf_code: how test results become a score."}
+    code_provider: Literal["local", "piston", "e2b", "morph", "router"] = field(
+        default="local",
+        metadata={
+            "help": "code, binary_code: the sandbox. local needs no key; piston PISTON_ENDPOINTS; e2b E2B_API_KEY; "
+            "morph MORPH_API_KEY; router `sandbox_router_url`."
+        },
     )
-    parallel_code_exec_per_proc: int = field(default=2, metadata={"help": "Programs run at once by each process."})
-    e2b_router_url: str | None = field(default=None, metadata={"help": "host:port of an E2B router."})
-    morph_router_url: str | None = field(default=None, metadata={"help": "host:port of a Morph router."})
-    code_provider: Literal["e2b", "local", "morph"] = field(default="e2b", metadata={"help": "Sandbox provider."})
-    ioi_provider: Literal["piston", "morph"] = field(default="piston", metadata={"help": "Sandbox of ioi_code."})
+    ioi_provider: Literal["local", "piston", "morph"] = field(
+        default="local", metadata={"help": "ioi_code: the sandbox, as `code_provider`."}
+    )
+    cf_provider: Literal["local", "piston"] = field(
+        default="local", metadata={"help": "cf_code: the sandbox, as `code_provider`."}
+    )
+    sandbox_router_url: str | None = field(
+        default=None,
+        metadata={"help": "`code_provider: router`: host:port or URL of scripts/sandbox_router.py."},
+    )
+    e2b_router_url: str | None = field(
+        default=None, metadata={"help": "`code_provider: e2b`: host:port of a router that has the key."}
+    )
+    morph_router_url: str | None = field(
+        default=None, metadata={"help": "`code_provider: morph`: host:port of a router that has the key."}
+    )
+    sandbox_router_token_env: str | None = field(
+        default=None, metadata={"help": "Name of the environment variable with the router's bearer token."}
+    )
+    sandbox_python: str | None = field(
+        default=None,
+        metadata={"help": "local: interpreter for the programs; by default this one or the system's, by a probe."},
+    )
+    parallel_code_exec_per_proc: int = field(
+        default=2, metadata={"help": "Programs judged at a time by each training process."}
+    )
+    code_eval_test_batch_size: int = field(
+        default=1,
+        metadata={
+            "help": "binary_code, ioi_code, cf_code: tests between two looks at whether to stop; below 1 runs all."
+        },
+    )
+    code_eval_scoring_mode: Literal["pass_fail", "partial", "weighted_sum"] = field(
+        default="weighted_sum",
+        metadata={"help": "cf_code: 1 for all tests, the share of tests, or the first plus a tenth of the second."},
+    )
+    code_test_timeout_s: float = field(
+        default=5.0, metadata={"help": "code, binary_code: CPU seconds of a test; the others' rows have their own."}
+    )
+    code_memory_mb: int = field(
+        default=512, metadata={"help": "code, binary_code: MiB of a test; the others' rows have their own."}
+    )
+    enforce_same_language: bool = field(
+        default=False, metadata={"help": "code, binary_code: refuse a batch with programs in several languages."}
+    )
+    patch_code: bool = field(
+        default=False,
+        metadata={"help": "code, binary_code, cf_code: mend what today's compilers and Python no longer take."},
+    )

@@ -6,12 +6,13 @@ A program that fails is a result. A sandbox that fails, and a row that no judge 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from open_r1.grading.verdict import TestResult
 from open_r1.sandbox import Limits, Sandbox, SandboxError, UnsupportedLanguageError, run_coroutine, run_jobs
+from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.providers import build_sandbox
 
 __all__ = [
@@ -51,11 +52,12 @@ class SandboxSettings:
             sandbox_python=self.python,
         )
 
-    def languages(self, timeout_s: float) -> tuple[str, ...]:
-        """Ask the sandbox for its languages, which proves that it's there.
+    def check(self, languages: Iterable[str], timeout_s: float) -> str:
+        """Ask the sandbox whether it's there and has these languages; return its line for the log.
 
         Raises:
             ValueError: See `build_sandbox`.
+            UnsupportedLanguageError: It hasn't one of them, or nobody knows it.
             SandboxError: It can't be reached, can't isolate programs, or says nothing for so many seconds.
         """
         sandbox = self.build()
@@ -67,7 +69,13 @@ class SandboxSettings:
             except TimeoutError as error:
                 raise SandboxError(f"{sandbox.describe()}: no answer within {timeout_s:g} s.") from error
 
-        return run_coroutine(ask)
+        there = run_coroutine(ask)
+        missing = sorted({name for name in languages if find_language(name).name not in there})
+        if missing:
+            raise UnsupportedLanguageError(
+                f"{sandbox.describe()} can't run {', '.join(missing)}; it has {', '.join(there)}."
+            )
+        return f"{sandbox.describe()}; languages: {', '.join(there)}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datasets import Dataset
 
 from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
-from open_r1.rewards import DOMAIN_COLUMN, names_for_domain, needed_columns, reward_domains_of
+from open_r1.rewards import DOMAIN_COLUMN, get_reward_spec, names_for_domain, needed_columns, reward_domains_of
 from open_r1.utils.data import drop_null_rows, require_columns
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,8 @@ def drop_unjudgeable_rows(rows: Dataset, script_args: GRPOScriptArguments | SFTS
     names, domains = script_args.reward_funcs, reward_domains_of(script_args)
     where = f"split {split!r}, needed by the rewards {names}"
     require_columns(rows, list(needed_columns(names)), f"{where} (`dataset_solution_column` names the gold answers)")
+    for name in names:
+        _require_any_column(rows, name, split)
     general = [name for name in names if name not in domains]
     rows = drop_null_rows(rows, list(needed_columns(general, in_every_row=True)), split)
     if not domains:
@@ -41,6 +43,15 @@ def drop_unjudgeable_rows(rows: Dataset, script_args: GRPOScriptArguments | SFTS
         here = needed_columns(names_for_domain(script_args, domain), in_every_row=True)
         rows = drop_null_rows(rows, list(here), split, members)
     return rows
+
+
+def _require_any_column(rows: Dataset, name: str, split: str) -> None:
+    """Refuse data that has none of the columns of which a reward needs one."""
+    wanted = get_reward_spec(name).any_column
+    if wanted and not set(wanted) & set(rows.column_names):
+        raise ValueError(
+            f"The reward {name!r} needs one of the columns {list(wanted)}; split {split!r} has {rows.column_names}."
+        )
 
 
 def check_domains(

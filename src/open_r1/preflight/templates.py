@@ -6,6 +6,7 @@ the format reward looks for.
 """
 
 import logging
+import time
 from collections import Counter
 from itertools import zip_longest
 
@@ -14,9 +15,11 @@ from transformers import PreTrainedTokenizerBase
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTScriptArguments
 from open_r1.preflight.functions import try_user_functions
+from open_r1.preflight.sandboxes import check_sandboxes, is_first_of_run
 from open_r1.rewards import (
     DOMAIN_COLUMN,
     RewardContext,
+    RewardSpec,
     conflicting_layouts,
     get_reward_spec,
     names_for_domain,
@@ -28,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 _NUM_ROWS_TRIED = 16
 _NUM_ROWS_SEARCHED = 64
+# Gold programs may take minutes: after so many seconds no further row is tried.
+_MAX_SECONDS = 120.0
 
 
 def completion_prefix(tokenizer: PreTrainedTokenizerBase, prompt: list[dict]) -> str:
@@ -67,18 +72,24 @@ def check_ideal_completion(
     if context.completion_prefix:
         logger.info("The template opens the completion with %r; rewards score with it.", context.completion_prefix)
     try_user_functions(script_args, dataset, context)
+    check_sandboxes(script_args, dataset)
+    # Programs are run once for the whole run; the rest costs less than to ask whether it was done.
+    names = {name for name in script_args.reward_funcs if is_first_of_run() or get_reward_spec(name).sandbox is None}
+    ends_at = time.monotonic() + _MAX_SECONDS
     domains = {domain for listed in reward_domains_of(script_args).values() for domain in listed}
     reached, missed, unjudged = set(), {}, set()
     for number in _rows_to_try(dataset, domains):
-        for score in score_ideal(script_args, dataset[number], context):
+        for score in score_ideal(script_args, dataset[number], context, names=names - reached):
             if score.reward is None and not get_reward_spec(score.name).is_external:
                 unjudged.add(score.name)
             elif score.is_reached:
                 reached.add(score.name)
             else:
                 missed[score.name] = score
-        if reached.issuperset(script_args.reward_funcs):
+        if reached >= names:
             return
+        if time.monotonic() > ends_at:
+            break
     missed = {name: score for name, score in missed.items() if name not in reached}
     if missed:
         lines = [f"  {s.name}: {s.reward} instead of {s.expected} ({s.reason})" for s in missed.values()]
@@ -99,7 +110,8 @@ def _require_judgeable_row(
 
     A reward that reads no columns of the data is only warned of: it may have a reason that other completions don't.
     """
-    columns = [column for column in get_reward_spec(name).columns if column in dataset.column_names]
+    spec = get_reward_spec(name)
+    columns = [column for column in (*spec.columns, *spec.any_column) if column in dataset.column_names]
     if not columns:
         logger.warning("The reward %s doesn't judge the ideal completion of any row tried.", name)
         return
@@ -108,11 +120,11 @@ def _require_judgeable_row(
     numbers = [
         number
         for number, row in enumerate(read)
-        if (domains is None or row[DOMAIN_COLUMN] in domains) and all(row[column] is not None for column in columns)
+        if (domains is None or row[DOMAIN_COLUMN] in domains) and _is_filled(row, spec)
     ]
     spread = numbers[:: max(1, len(numbers) // _NUM_ROWS_SEARCHED)]
-    scores = (score for number in spread for score in score_ideal(script_args, dataset[number], context))
-    if any(score.name == name and score.reward is not None for score in scores):
+    scores = (score for number in spread for score in score_ideal(script_args, dataset[number], context, names={name}))
+    if any(score.reward is not None for score in scores):
         return
     tried = f"none of {len(spread)} rows tried of {len(numbers)}" if numbers else "no row"
     present = Counter(dataset[DOMAIN_COLUMN]) if DOMAIN_COLUMN in dataset.column_names else {}
@@ -121,6 +133,12 @@ def _require_judgeable_row(
         f"judged. Rows by domain: {dict(present) or 'there is no such column'}. Correct the columns, or take the "
         "reward out."
     )
+
+
+def _is_filled(row: dict, spec: RewardSpec) -> bool:
+    """Whether a row has what a reward reads, as far as the data has the columns at all."""
+    of_these = [row[column] is not None for column in spec.any_column if column in row]
+    return all(row[column] is not None for column in spec.columns if column in row) and (not of_these or any(of_these))
 
 
 def _rows_to_try(dataset: Dataset, domains: set[str]) -> list[int]:

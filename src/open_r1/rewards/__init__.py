@@ -2,14 +2,13 @@
 """Rewards by name for recipes (`get_reward_funcs`), and as functions to call and build oneself. Imports no torch.
 
 `base` context, text, groups · `verifier` is an answer right? · `math_`, `format_`, `length_`, `repetition_`,
-`language_`, `puzzle_`, `reasoning_gym_`, `code_rewards` the families · `table` names to builders · `summary`,
-`router`, `user` what a recipe can make of them · `by_name` from a recipe's names to rewards · `ideal` what a perfect
-completion must score.
+`language_`, `puzzle_`, `reasoning_gym_`, `code_`, `program_`, `contest_rewards` the families · `code_execution` what
+rewards that run programs share · `table`, `program_table` names to builders · `summary`, `router`, `user` what a
+recipe can make of them · `by_name` from a recipe's names to rewards · `ideal` what a perfect completion must score.
 """
 
 from open_r1.rewards.base import UNSCORABLE, Reward, RewardContext, completion_text, is_unscorable
 from open_r1.rewards.by_name import (
-    NAMES_THAT_RUN_PROGRAMS,
     get_reward_funcs,
     get_reward_spec,
     is_user_function,
@@ -18,6 +17,7 @@ from open_r1.rewards.by_name import (
     reward_domains_of,
 )
 from open_r1.rewards.code_rewards import extract_code, get_code_format_reward
+from open_r1.rewards.contest_rewards import cf_code_reward, ioi_code_reward
 from open_r1.rewards.format_rewards import (
     format_reward,
     reasoning_steps_reward,
@@ -35,6 +35,7 @@ from open_r1.rewards.length_rewards import (
     len_reward,
 )
 from open_r1.rewards.math_rewards import accuracy_reward
+from open_r1.rewards.program_rewards import binary_code_reward, code_reward
 from open_r1.rewards.puzzle_rewards import get_countdown_reward, knights_knaves_reward
 from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward, get_token_repetition_reward
@@ -46,7 +47,6 @@ from open_r1.rewards.verifier.answer_extraction import extract_answer
 
 __all__ = [
     "DOMAIN_COLUMN",
-    "NAMES_THAT_RUN_PROGRAMS",
     "REWARDS",
     "UNSCORABLE",
     "IdealScore",
@@ -55,6 +55,9 @@ __all__ = [
     "RewardSpec",
     "Verdict",
     "accuracy_reward",
+    "binary_code_reward",
+    "cf_code_reward",
+    "code_reward",
     "completion_text",
     "conflicting_layouts",
     "extract_answer",
@@ -74,6 +77,7 @@ __all__ = [
     "get_truncated_reward",
     "ideal_completion",
     "ideal_of_row",
+    "ioi_code_reward",
     "is_unscorable",
     "is_user_function",
     "knights_knaves_reward",

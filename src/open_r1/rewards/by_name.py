@@ -26,9 +26,6 @@ from open_r1.rewards.user import is_user_place, load_user_reward, reads_tokens, 
 
 logger = logging.getLogger(__name__)
 
-# Names that recipes for programs use. They are known here so that the message says more than "unknown".
-NAMES_THAT_RUN_PROGRAMS = ("code", "binary_code", "ioi_code", "cf_code")
-
 LoadRewardModel = Callable[[str], Reward]
 
 _SUMMARY_ONLY = re.compile(r"summary_only\((.*)\)")
@@ -42,8 +39,7 @@ def get_reward_spec(name: str, load_reward_model: LoadRewardModel | None = None)
         load_reward_model: Makes a reward of the name of a reward model; without it such a reward can't be built.
 
     Raises:
-        ValueError: The name is unknown, its function can't be loaded, or its reward would have to run programs, which
-            this version can't.
+        ValueError: The name is unknown, or its function can't be loaded.
     """
     if name in REWARDS:
         return REWARDS[name]
@@ -65,11 +61,6 @@ def is_user_function(name: str) -> bool:
 
 def _unknown(name: str) -> str:
     known = ", ".join(sorted(REWARDS))
-    if name in NAMES_THAT_RUN_PROGRAMS:
-        return (
-            f"The reward {name!r} is known, but this version can't run programs yet; "
-            f"remove it from reward_funcs. Available: {known}."
-        )
     close = difflib.get_close_matches(name, REWARDS, n=1)
     suggestion = f" Did you mean {close[0]!r}?" if close else ""
     return (

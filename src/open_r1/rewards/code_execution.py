@@ -16,13 +16,13 @@ gets None, and neither is ever a score. Logged are, for `code_reward` and the ot
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from open_r1.grading.batch import Judge, Judged, Problem, SandboxSettings, judge_all
 from open_r1.grading.verdict import Verdict, verdict_line
-from open_r1.rewards.base import UNSCORABLE, LogExtra, LogMetric
+from open_r1.rewards.base import UNSCORABLE, LogExtra, LogMetric, require_rows
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,8 @@ def _outcome_of(row: Row, result: Judged | None) -> str | None:
         return NO_PROGRAM
     if result.score is None:
         return SANDBOX_ERROR if result.is_lost else UNUSABLE
+    if result.score.reward is None:
+        return UNUSABLE
     failed = (test.verdict for test in result.score.results if test.verdict is not Verdict.ACCEPTED)
     return next(failed, Verdict.ACCEPTED).value
 
@@ -146,3 +148,28 @@ def _log(
     if seconds:
         log_metric("sandbox/seconds", sum(seconds) / len(seconds))
         log_metric("sandbox/seconds_p95", seconds[math.ceil(0.95 * len(seconds)) - 1])
+
+
+def rows_of_columns(
+    name: str, num_rows: int, columns: Mapping[str, object], wanted: Sequence[str], needed: Sequence[str]
+) -> list[dict[str, object] | None]:
+    """Return the values of the wanted columns of each row; None for a row in which all needed ones are empty.
+
+    Raises:
+        ValueError: None of the needed columns is there, or one has another number of rows than the completions.
+    """
+    found: dict[str, Sequence[object]] = {
+        column: values for column in wanted if isinstance(values := columns.get(column), Sequence)
+    }
+    if not any(column in found for column in needed):
+        raise ValueError(
+            f"{name} needs a column {' or '.join(needed)}; there are {', '.join(sorted(columns)) or 'none'}."
+        )
+    require_rows(name, num_rows, **found)
+    rows = [{column: values[row] for column, values in found.items()} for row in range(num_rows)]
+    return [row if any(not _is_empty(row.get(column)) for column in needed) else None for row in rows]
+
+
+def _is_empty(value: object) -> bool:
+    """Whether a row of a mixture lacks a column of others: None, or a struct of nothing but None."""
+    return value in (None, "") or (isinstance(value, Mapping) and all(part is None for part in value.values()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewards for programs: so far the layout that holds one."""
+"""The layout that holds a program, and a program found by its fence to the letter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -6,9 +6,10 @@ opens `<think>` itself. The preflight scores the ideal completion with every con
 short.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
+from open_r1.grading.fences import find_program
 from open_r1.rewards.base import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
@@ -16,6 +17,7 @@ from open_r1.rewards.base import (
     THINK_CLOSE,
     THINK_OPEN,
     RewardContext,
+    is_unscorable,
 )
 from open_r1.rewards.by_name import get_reward_spec, names_for_domain
 from open_r1.rewards.router import DOMAIN_COLUMN
@@ -61,22 +63,25 @@ def ideal_completion(
     context: RewardContext | None = None,
     *,
     language: str | None = None,
+    program: str | None = None,
 ) -> str:
     """Return the text that a perfect model would add to the prompt.
 
     Reasoning in three marked steps, then the solution as the rewards of these names want it: in an answer block unless
-    one forbids the tags, in a box unless one reads it without, and where `code_format` is among them with a program in
-    `language` (default: `script_args.code_language`). What the generation prompt has already opened
-    (`context.completion_prefix`) is left out.
+    one forbids the tags, in a box unless one reads it without, and where `code_format` is among them, or there is a
+    `program`, with it in `language` (default: `script_args.code_language`). What the generation prompt has already
+    opened (`context.completion_prefix`) is left out.
     """
     specs = [get_reward_spec(name) for name in names]
     if any(spec.wants_plain_answer for spec in specs):
         answer = [str(solution)]
+    elif program is not None and solution is None:
+        answer = []
     else:
         text = "" if solution is None else strip_delimiters(extract_gold(str(solution)))
         answer = [rf"\boxed{{{text}}}"]
-    if "code_format" in names:
-        answer += [f"```{language or script_args.code_language}", "pass", "```"]
+    if "code_format" in names or program is not None:
+        answer += [f"```{language or script_args.code_language}", (program or "pass").rstrip("\n"), "```"]
     layout = next(iter(_common_layouts(specs, script_args)), Layout.TAGS_ON_LINES)
     if layout is Layout.TAGS_ON_LINES:
         answer = [ANSWER_OPEN, *answer, ANSWER_CLOSE]
@@ -94,34 +99,54 @@ def ideal_completion(
 def ideal_of_row(script_args: RewardArguments, row: Mapping[str, object], context: RewardContext | None = None) -> str:
     """Return `ideal_completion` for a dataset row and the rewards that judge rows of its domain."""
     names = names_for_domain(script_args, row.get(DOMAIN_COLUMN))
-    answers = [answer for name in names if (answer := _answer_of(row, get_reward_spec(name))) is not None]
-    language = row.get("language")
+    specs = [get_reward_spec(name) for name in names]
+    answers = [_answer_of(row, spec) for spec in specs if spec.program_language is None]
+    golds = [
+        (_answer_of(row, spec), spec.program_language(row)) for spec in specs if spec.program_language is not None
+    ]
+    gold, language = next(((gold, language) for gold, language in golds if gold is not None), (None, None))
+    fence = language or row.get("language")
     return ideal_completion(
         names,
-        answers[0] if answers else row.get("solution"),
+        next((answer for answer in answers if answer is not None), row.get("solution")),
         script_args,
         context,
-        language=language if isinstance(language, str) else None,
+        language=fence if isinstance(fence, str) else None,
+        program=None if gold is None else _bare_program(str(gold), language or "python"),
     )
 
 
+def _bare_program(gold: str, language: str) -> str:
+    """Return a gold program without the fence that many data sets put around it."""
+    return find_program(gold, language) or gold
+
+
 def score_ideal(
-    script_args: RewardArguments, row: Mapping[str, object], context: RewardContext | None = None
+    script_args: RewardArguments,
+    row: Mapping[str, object],
+    context: RewardContext | None = None,
+    *,
+    names: Container[str] | None = None,
 ) -> list[IdealScore]:
     """Score the ideal completion of a dataset row with every reward that judges rows of its domain.
 
-    A reward that gives None can't judge this row (its solution can't be parsed), which proves nothing: take another.
-    Rewards from outside the table are not tried, since nothing is known of their values.
+    Of those, only `names` where they're given. A reward that gives None can't judge this row (its solution can't be
+    parsed), which proves nothing: take another. Rewards from outside the table are not tried, since nothing is known
+    of their values.
 
     Raises:
         ValueError: The row lacks a column that a reward needs, or a reward can't be built.
     """
     context = context or DEFAULT_CONTEXT
-    specs = {name: get_reward_spec(name) for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN))}
+    here = names_for_domain(script_args, row.get(DOMAIN_COLUMN))
+    specs = {name: get_reward_spec(name) for name in here if names is None or name in names}
     for name, spec in specs.items():
         missing = [column for column in spec.columns if column not in row]
         if missing:
             raise ValueError(f"The reward {name!r} needs the column {missing[0]!r}; the data has: {', '.join(row)}.")
+        if spec.any_column and not any(column in row for column in spec.any_column):
+            wanted = " or ".join(spec.any_column)
+            raise ValueError(f"The reward {name!r} needs a column {wanted}; the data has: {', '.join(row)}.")
     completion = ideal_of_row(script_args, row, context)
     columns = {column: [value] for column, value in row.items() if column not in _NAMES_OF_TRL}
     columns |= {"completions": [completion], "completion_ids": [list(context.eos_token_ids[:1])]}
@@ -141,6 +166,8 @@ def _score(
     value = spec.build(script_args, context)(**columns)[0]
     if value is None:
         return IdealScore(name, None, None, "the solution of this row can't be judged")
+    if is_unscorable(value):
+        return IdealScore(name, value, spec.ideal(script_args), "what judges it has failed, the log says why")
     if spec.answer_columns and _answer_of(row, spec) is None:
         return IdealScore(name, value, None, f"the row has no right answer in {' or '.join(spec.answer_columns)}")
     return IdealScore(name, value, spec.ideal(script_args), spec.ideal_reason)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from open_r1.grading.batch import SandboxSettings
 from open_r1.rewards.base import Reward, RewardContext
 
 
@@ -99,6 +100,51 @@ class RewardArguments(Protocol):
     @property
     def soft_punish_cache(self) -> int: ...
 
+    @property
+    def code_provider(self) -> str: ...
+
+    @property
+    def ioi_provider(self) -> str: ...
+
+    @property
+    def cf_provider(self) -> str: ...
+
+    @property
+    def sandbox_router_url(self) -> str | None: ...
+
+    @property
+    def e2b_router_url(self) -> str | None: ...
+
+    @property
+    def morph_router_url(self) -> str | None: ...
+
+    @property
+    def sandbox_router_token_env(self) -> str | None: ...
+
+    @property
+    def sandbox_python(self) -> str | None: ...
+
+    @property
+    def parallel_code_exec_per_proc(self) -> int: ...
+
+    @property
+    def code_eval_test_batch_size(self) -> int: ...
+
+    @property
+    def code_eval_scoring_mode(self) -> str: ...
+
+    @property
+    def code_test_timeout_s(self) -> float: ...
+
+    @property
+    def code_memory_mb(self) -> int: ...
+
+    @property
+    def enforce_same_language(self) -> bool: ...
+
+    @property
+    def patch_code(self) -> bool: ...
+
 
 class Layout(StrEnum):
     """How the answer may stand behind the reasoning; rewards that accept none in common can't both be earned."""
@@ -121,12 +167,16 @@ class RewardSpec:
         ideal: The least it must give the ideal completion, or None where that proves nothing.
         ideal_reason: Why.
         columns: Dataset columns it can't do without.
+        any_column: Dataset columns of which it needs one.
         skips_empty: Whether it gives None for a row in which these are empty, so that such rows may stay.
         needs_whole_group: Whether it compares the rows of a group, which must then be in one call.
         reads_tokens: Whether it judges `completion_ids`, which `summary_only` can't cut.
         layouts: What it accepts, from the script arguments.
         answer_columns: Columns of which the first one there holds a right answer, for a reward that judges answers.
         wants_plain_answer: Whether the answer must stand in its block without a box.
+        sandbox: Where it runs programs, from the script arguments; None: it runs none.
+        program_language: The language of a row's program, by any of its names; None where the row doesn't say. Such an
+            answer stands in a fence.
         no_effect: Says which setting does nothing in this run and why, or None; the log warns of it.
         is_external: Whether its code or weights come from outside the table: nothing is known of its values.
     """
@@ -135,11 +185,14 @@ class RewardSpec:
     ideal: Callable[[RewardArguments], float | None]
     ideal_reason: str
     columns: tuple[str, ...] = ()
+    any_column: tuple[str, ...] = ()
     skips_empty: bool = False
     needs_whole_group: bool = False
     reads_tokens: bool = False
     layouts: Callable[[RewardArguments], tuple[Layout, ...]] = lambda script_args: ANY_LAYOUT
     answer_columns: tuple[str, ...] = ()
     wants_plain_answer: bool = False
+    sandbox: Callable[[RewardArguments], SandboxSettings] | None = None
+    program_language: Callable[[Mapping[str, object]], str | None] | None = None
     no_effect: Callable[[RewardArguments, RewardContext], str | None] = lambda script_args, context: None
     is_external: bool = False

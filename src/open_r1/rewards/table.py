@@ -27,6 +27,7 @@ from open_r1.rewards.length_rewards import (
     len_reward,
 )
 from open_r1.rewards.math_rewards import accuracy_reward
+from open_r1.rewards.program_table import PROGRAM_REWARDS
 from open_r1.rewards.puzzle_rewards import get_countdown_reward, knights_knaves_reward
 from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward, get_token_repetition_reward
@@ -270,4 +271,4 @@ REWARDS: dict[str, RewardSpec] = {
         answer_columns=("solution",),
         wants_plain_answer=True,
     ),
-}
+} | PROGRAM_REWARDS

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a program earns in a contest: `ioi_code` a subtask of an IOI problem, `cf_code` a problem of Codeforces.
+
+Different from upstream Open R1: as `program_rewards` says. Rows are read from the columns alone, whatever else the
+trainer passes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from open_r1.grading.batch import Sandbox, SandboxSettings, Score, read_problems
+from open_r1.grading.codeforces import CodeforcesProblem, judge_submission
+from open_r1.grading.fences import find_program
+from open_r1.grading.includes import add_includes
+from open_r1.grading.ioi import judge_subtask
+from open_r1.grading.ioi_subtasks import Subtask
+from open_r1.grading.source_patches import patch_code as patch_source
+from open_r1.rewards.base import DEFAULT_CONTEXT, Completion, LogExtra, LogMetric, RewardContext, completion_texts
+from open_r1.rewards.code_execution import Row, reward_rows, rows_of_columns
+
+IOI_COLUMNS = ("id", "subtask", "score", "score_precision", "test_names", "time_limit", "memory_limit", "grader_files")
+_MORE_IOI_COLUMNS = ("year", "test_cases")
+CF_COLUMNS = ("id", "language", "official_tests", "time_limit", "memory_limit")
+_MORE_CF_COLUMNS = ("generated_checker", "input_mode")
+NO_SUBMISSION_REWARD = -1.0
+
+
+@dataclass(frozen=True)
+class IoiCodeReward:
+    """Return the score of a completion's C++ program in the row's subtask: the lowest of its tests.
+
+    Judged is the last closed block in C++ behind the reasoning, with the includes that the task needs; a completion
+    without one gets 0.0. Range [0, 1]. None where the row has no `test_names`, or is unusable; `UNSCORABLE` where the
+    sandbox failed. Source: Open R1; the scores are the rules of the IOI.
+
+    Attributes:
+        settings: Which sandbox.
+        batch_size: Tests in a batch, of which one with a score of 0 is the last; below 1: all at once.
+        context: What the template has opened.
+    """
+
+    settings: SandboxSettings = field(default_factory=SandboxSettings)
+    batch_size: int = 1
+    context: RewardContext = DEFAULT_CONTEXT
+
+    __name__ = "ioi_code_reward"
+
+    def __call__(
+        self,
+        completions: Sequence[Completion],
+        *,
+        log_extra: LogExtra | None = None,
+        log_metric: LogMetric | None = None,
+        **columns: object,
+    ) -> list[float | None]:
+        texts = completion_texts(completions, self.context)
+        needed = ("test_names",)  # a column that rows of other data don't have
+        values = rows_of_columns(self.__name__, len(texts), columns, (*IOI_COLUMNS, *_MORE_IOI_COLUMNS), needed)
+        problems = read_problems(values, Subtask.from_row)
+        rows = [Row(find_program(text, "cpp"), problem) for text, problem in zip(texts, problems, strict=True)]
+        return reward_rows(self.__name__, rows, self._judge, self.settings, log_extra=log_extra, log_metric=log_metric)
+
+    async def _judge(self, program: str, subtask: Subtask, sandbox: Sandbox) -> Score:
+        code = add_includes(program, subtask.problem_id)
+        result = await judge_subtask(subtask, code, sandbox, batch_size=self.batch_size)
+        return Score(result.score, result.test_results)
+
+
+@dataclass(frozen=True)
+class CfCodeReward:
+    """Return what a completion's program earns at a Codeforces problem, by its official and generated tests.
+
+    Judged is the last closed block of the row's language behind the reasoning. Range: `pass_fail` {0, 1}, `partial`
+    [0, 1], `weighted_sum` [0, 1.1]; -0.1 where the compiler refuses the program, -1 for a completion without one. None
+    where the row is of other data, or has no usable tests; `UNSCORABLE` where the sandbox failed. Source: Open R1.
+
+    Attributes:
+        settings: Which sandbox.
+        batch_size: Tests in a batch; `pass_fail` ends with one that has a failure. Below 1: all at once.
+        scoring_mode: `pass_fail`: all tests; `partial`: the share of tests; `weighted_sum`: the first plus a tenth of
+            the second.
+        patch_code: Whether what today's Python and compilers no longer take is mended in the program first.
+        context: What the template has opened.
+    """
+
+    settings: SandboxSettings = field(default_factory=SandboxSettings)
+    batch_size: int = 1
+    scoring_mode: str = "weighted_sum"
+    patch_code: bool = False
+    context: RewardContext = DEFAULT_CONTEXT
+
+    __name__ = "cf_code_reward"
+
+    def __call__(
+        self,
+        completions: Sequence[Completion],
+        *,
+        log_extra: LogExtra | None = None,
+        log_metric: LogMetric | None = None,
+        **columns: object,
+    ) -> list[float | None]:
+        texts = completion_texts(completions, self.context)
+        needed = ("official_tests", "input_mode")  # columns that rows of other data don't have
+        values = rows_of_columns(self.__name__, len(texts), columns, (*CF_COLUMNS, *_MORE_CF_COLUMNS), needed)
+        problems = read_problems(values, CodeforcesProblem.from_row)
+        rows = [
+            Row(
+                None if problem is None or problem.content is None else self._program_of(text, problem.content),
+                problem,
+            )
+            for text, problem in zip(texts, problems, strict=True)
+        ]
+        return reward_rows(
+            self.__name__,
+            rows,
+            self._judge,
+            self.settings,
+            without_program=NO_SUBMISSION_REWARD,
+            log_extra=log_extra,
+            log_metric=log_metric,
+        )
+
+    def _program_of(self, text: str, problem: CodeforcesProblem) -> str | None:
+        program = find_program(text, problem.language)
+        return patch_source(program, problem.language) if program is not None and self.patch_code else program
+
+    async def _judge(self, program: str, problem: CodeforcesProblem, sandbox: Sandbox) -> Score:
+        result = await judge_submission(
+            problem, program, sandbox, scoring_mode=self.scoring_mode, batch_size=self.batch_size
+        )
+        return Score(result.reward, result.results)
+
+
+def ioi_code_reward(
+    completions: Sequence[Completion],
+    *,
+    test_batch_size: int = 1,
+    num_parallel: int = 2,
+    provider_type: str = "local",
+    log_extra: LogExtra | None = None,
+    log_metric: LogMetric | None = None,
+    **columns: object,
+) -> list[float | None]:
+    """Return the score of each program in its subtask, as `IoiCodeReward`.
+
+    Args:
+        completions: What the model wrote.
+        test_batch_size: Tests in a batch, of which one with a score of 0 is the last; below 1: all at once.
+        num_parallel: Programs that are judged at a time.
+        provider_type: As of `sandbox.providers`.
+        log_extra: As of TRL.
+        log_metric: As of TRL.
+        **columns: Those of open-r1/ioi (`IOI_COLUMNS`, and `year` or `test_cases`); others aren't read.
+
+    Raises:
+        ValueError: The provider can't be built, or lacks C++.
+    """
+    reward = IoiCodeReward(SandboxSettings(provider_type, num_parallel), test_batch_size)
+    return reward(completions, log_extra=log_extra, log_metric=log_metric, **columns)
+
+
+def cf_code_reward(
+    completions: Sequence[Completion],
+    *,
+    test_batch_size: int = 1,
+    patch_code: bool = False,
+    scoring_mode: str = "weighted_sum",
+    num_parallel: int = 2,
+    provider_type: str = "local",
+    log_extra: LogExtra | None = None,
+    log_metric: LogMetric | None = None,
+    **columns: object,
+) -> list[float | None]:
+    """Return what each program earns at its problem, as `CfCodeReward`.
+
+    Args:
+        completions: What the model wrote.
+        test_batch_size: Tests in a batch; `pass_fail` ends with one that has a failure. Below 1: all at once.
+        patch_code: Mend what today's Python and compilers no longer take.
+        scoring_mode: `pass_fail`, `partial` or `weighted_sum`.
+        num_parallel: Programs that are judged at a time.
+        provider_type: As of `sandbox.providers`.
+        log_extra: As of TRL.
+        log_metric: As of TRL.
+        **columns: Those of open-r1/codeforces (`CF_COLUMNS`, `generated_checker`, `input_mode`); others aren't read.
+
+    Raises:
+        ValueError: The provider can't be built, or hasn't the language of a row.
+    """
+    reward = CfCodeReward(SandboxSettings(provider_type, num_parallel), test_batch_size, scoring_mode, patch_code)
+    return reward(completions, log_extra=log_extra, log_metric=log_metric, **columns)

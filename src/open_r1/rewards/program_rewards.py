@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a program earns by its tests: `code`, the share that it passes, and `binary_code`, all or nothing.
+
+Different from upstream Open R1:
+1. The row says the language of its program; a fence may have any name of it (`grading.fences`).
+2. The shorter output never passes, a slow test costs that test alone, a row without usable tests gets None.
+3. A sandbox that fails makes the row `UNSCORABLE`, which is no score; upstream mostly counts it as 0.
+4. The default sandbox is on this machine and needs no key; a router's URL chooses the router.
+5. Tests may stand in the columns of other data sets too (`TEST_COLUMNS`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from open_r1.grading.batch import Limits, Sandbox, SandboxSettings, Score, read_problems
+from open_r1.grading.cases import ProgramTests, read_row
+from open_r1.grading.fences import find_program
+from open_r1.grading.programs import judge_program
+from open_r1.grading.source_patches import patch_code as patch_source
+from open_r1.rewards.base import (
+    DEFAULT_CONTEXT,
+    Completion,
+    LogExtra,
+    LogMetric,
+    RewardContext,
+    completion_texts,
+)
+from open_r1.rewards.code_execution import Row, reward_rows, rows_of_columns
+
+# A row has its tests in one of these; the others of `_COLUMNS` say more of them.
+TEST_COLUMNS = ("verification_info", "test_cases", "input_output", "public_test_cases", "private_test_cases")
+_COLUMNS = (*TEST_COLUMNS, "metadata", "language")
+
+
+@dataclass(frozen=True)
+class CodeReward:
+    """Return the share of its tests that a completion's program passes; with `is_binary` 1.0 for all, else 0.0.
+
+    Judged is the last closed block of the row's language behind the reasoning; a completion without one gets 0.0, and
+    nothing is run. Range [0, 1]. None where the row has no `verification_info`, or an unusable one; `UNSCORABLE` where
+    the sandbox failed. Source: Open R1.
+
+    Attributes:
+        is_binary: Whether all tests must be passed; the first failure then ends the run.
+        settings: Which sandbox.
+        limits: Of each test.
+        batch_size: Tests between two looks at whether to stop, for `is_binary`; None: all at once.
+        enforce_same_language: Whether rows in several languages in one call are refused.
+        patch_code: Whether imports that today's Python lacks are mended in the program first.
+        context: What the template has opened.
+    """
+
+    is_binary: bool = False
+    settings: SandboxSettings = field(default_factory=SandboxSettings)
+    limits: Limits = field(default_factory=lambda: Limits(cpu_s=5.0))
+    batch_size: int | None = 1
+    enforce_same_language: bool = False
+    patch_code: bool = False
+    context: RewardContext = DEFAULT_CONTEXT
+
+    @property
+    def __name__(self) -> str:
+        """Metric key."""
+        return "binary_code_reward" if self.is_binary else "code_reward"
+
+    def __call__(
+        self,
+        completions: Sequence[Completion],
+        *,
+        log_extra: LogExtra | None = None,
+        log_metric: LogMetric | None = None,
+        **columns: object,
+    ) -> list[float | None]:
+        texts = completion_texts(completions, self.context)
+        problems = read_problems(rows_of_columns(self.__name__, len(texts), columns, _COLUMNS, TEST_COLUMNS), read_row)
+        tests = [None if problem is None else problem.content for problem in problems]
+        if self.enforce_same_language:
+            _require_one_language(tests)
+        rows = [
+            Row(None if found is None else self._program_of(text, found.language), problem)
+            for text, problem, found in zip(texts, problems, tests, strict=True)
+        ]
+        return reward_rows(self.__name__, rows, self._judge, self.settings, log_extra=log_extra, log_metric=log_metric)
+
+    def _program_of(self, text: str, language: str) -> str | None:
+        program = find_program(text, language)
+        return patch_source(program, language) if program is not None and self.patch_code else program
+
+    async def _judge(self, program: str, tests: ProgramTests, sandbox: Sandbox) -> Score:
+        results = await judge_program(
+            program, tests, sandbox,
+            limits=self.limits, batch_size=self.batch_size if self.is_binary else None, stops_early=self.is_binary,
+        )  # fmt: skip
+        passed = sum(result.score == 1.0 for result in results)
+        reward = float(passed == len(results)) if self.is_binary else passed / len(results)
+        return Score(reward, tuple(results))
+
+
+def _require_one_language(tests: Sequence[ProgramTests | None]) -> None:
+    languages = sorted({found.language for found in tests if found is not None})
+    if len(languages) > 1:
+        raise ValueError(
+            f"The rows of one call are in {', '.join(languages)}, and `enforce_same_language` is set: unset it, or "
+            "give each language a run of its own."
+        )
+
+
+def code_reward(
+    completions: Sequence[Completion],
+    *,
+    verification_info: Sequence[object],
+    num_parallel: int = 2,
+    provider_type: str | None = None,
+    e2b_router_url: str | None = None,
+    morph_router_url: str | None = None,
+    enforce_same_language: bool = False,
+    log_extra: LogExtra | None = None,
+    log_metric: LogMetric | None = None,
+    **columns: object,
+) -> list[float | None]:
+    """Return the share of its tests that each program passes, as `CodeReward`, with 5 CPU seconds for a test.
+
+    Args:
+        completions: What the model wrote.
+        verification_info: Of each row: `{"language": ..., "test_cases": [{"input", "output", "type"}, ...]}`, a value
+            or its JSON text.
+        num_parallel: Programs that are judged at a time.
+        provider_type: As of `sandbox.providers`. None: the router of a URL, else `local`.
+        e2b_router_url: `host:port` of a router with E2B behind it.
+        morph_router_url: The same with Morph.
+        enforce_same_language: Refuse rows in several languages.
+        log_extra: As of TRL.
+        log_metric: As of TRL.
+        **columns: Other columns, which aren't read.
+
+    Raises:
+        ValueError: The provider can't be built, or hasn't the language of a row.
+    """
+    settings = _settings(num_parallel, provider_type, e2b_router_url, morph_router_url)
+    reward = CodeReward(settings=settings, enforce_same_language=enforce_same_language)
+    return reward(completions, verification_info=verification_info, log_extra=log_extra, log_metric=log_metric)
+
+
+def binary_code_reward(
+    completions: Sequence[Completion],
+    *,
+    verification_info: Sequence[object],
+    num_parallel: int = 2,
+    provider_type: str | None = None,
+    e2b_router_url: str | None = None,
+    morph_router_url: str | None = None,
+    enforce_same_language: bool = False,
+    log_extra: LogExtra | None = None,
+    log_metric: LogMetric | None = None,
+    **columns: object,
+) -> list[float | None]:
+    """Return 1.0 for each program that passes all its tests, else 0.0; everything else as in `code_reward`."""
+    settings = _settings(num_parallel, provider_type, e2b_router_url, morph_router_url)
+    reward = CodeReward(is_binary=True, settings=settings, enforce_same_language=enforce_same_language)
+    return reward(completions, verification_info=verification_info, log_extra=log_extra, log_metric=log_metric)
+
+
+def _settings(
+    num_parallel: int, provider_type: str | None, e2b_router_url: str | None, morph_router_url: str | None
+) -> SandboxSettings:
+    """Return the settings that the arguments of a function mean."""
+    urls = {"e2b": e2b_router_url, "morph": morph_router_url}
+    provider = provider_type or next((name for name, url in urls.items() if url is not None), "local")
+    return SandboxSettings(provider, num_parallel, router_url=urls.get(provider))

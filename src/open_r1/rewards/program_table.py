@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of the table for rewards that run programs."""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+
+from open_r1.grading.batch import Limits, SandboxSettings
+from open_r1.rewards.base import Reward, RewardContext
+from open_r1.rewards.contest_rewards import CF_COLUMNS, IOI_COLUMNS, CfCodeReward, IoiCodeReward
+from open_r1.rewards.program_rewards import TEST_COLUMNS, CodeReward
+from open_r1.rewards.spec import RewardArguments, RewardSpec
+
+# A row's own right program, fenced or not.
+GOLD_COLUMNS = ("gold_standard_solution",)
+
+
+def code_sandbox(script_args: RewardArguments) -> SandboxSettings:
+    """Return where `code` and `binary_code` run programs."""
+    urls = {
+        "router": script_args.sandbox_router_url,
+        "e2b": script_args.e2b_router_url,
+        "morph": script_args.morph_router_url,
+    }
+    provider = script_args.code_provider
+    return _sandbox(script_args, provider, urls.get(provider))
+
+
+def ioi_sandbox(script_args: RewardArguments) -> SandboxSettings:
+    """Return where `ioi_code` runs programs."""
+    return _sandbox(script_args, script_args.ioi_provider, None)
+
+
+def cf_sandbox(script_args: RewardArguments) -> SandboxSettings:
+    """Return where `cf_code` runs programs."""
+    return _sandbox(script_args, script_args.cf_provider, None)
+
+
+def _sandbox(script_args: RewardArguments, provider: str, router_url: str | None) -> SandboxSettings:
+    if script_args.parallel_code_exec_per_proc < 1:
+        raise ValueError(
+            f"parallel_code_exec_per_proc must be at least 1, got {script_args.parallel_code_exec_per_proc}."
+        )
+    if provider == "router" and not router_url:
+        raise ValueError("`code_provider: router` needs `sandbox_router_url`: host:port or URL of the router.")
+    return SandboxSettings(
+        provider=provider,
+        num_parallel=script_args.parallel_code_exec_per_proc,
+        router_url=router_url,
+        router_token_env=script_args.sandbox_router_token_env if router_url is not None else None,
+        python=script_args.sandbox_python if provider == "local" else None,
+    )
+
+
+def _build_code(script_args: RewardArguments, context: RewardContext, *, is_binary: bool) -> Reward:
+    timeout_s, memory_mb = script_args.code_test_timeout_s, script_args.code_memory_mb
+    if not (math.isfinite(timeout_s) and timeout_s > 0):
+        raise ValueError(f"code_test_timeout_s must be positive, got {timeout_s}.")
+    if memory_mb < 1:
+        raise ValueError(f"code_memory_mb must be at least 1, got {memory_mb}.")
+    return CodeReward(
+        is_binary=is_binary,
+        settings=code_sandbox(script_args),
+        limits=Limits(cpu_s=timeout_s, memory_mb=memory_mb),
+        batch_size=script_args.code_eval_test_batch_size,
+        enforce_same_language=script_args.enforce_same_language,
+        patch_code=script_args.patch_code,
+        context=context,
+    )
+
+
+def _build_ioi_code(script_args: RewardArguments, context: RewardContext) -> Reward:
+    return IoiCodeReward(ioi_sandbox(script_args), script_args.code_eval_test_batch_size, context)
+
+
+def _build_cf_code(script_args: RewardArguments, context: RewardContext) -> Reward:
+    return CfCodeReward(
+        settings=cf_sandbox(script_args),
+        batch_size=script_args.code_eval_test_batch_size,
+        scoring_mode=script_args.code_eval_scoring_mode,
+        patch_code=script_args.patch_code,
+        context=context,
+    )
+
+
+def _router_that_nobody_asks(script_args: RewardArguments, context: RewardContext) -> str | None:
+    """Say which router's URL isn't that of the chosen provider."""
+    urls = {
+        "sandbox_router_url": ("router", script_args.sandbox_router_url),
+        "e2b_router_url": ("e2b", script_args.e2b_router_url),
+        "morph_router_url": ("morph", script_args.morph_router_url),
+    }
+    idle = {name: owner for name, (owner, url) in urls.items() if url and owner != script_args.code_provider}
+    if not idle:
+        return None
+    name, owner = next(iter(idle.items()))
+    return (
+        f"{name} has no effect with `code_provider: {script_args.code_provider}`: set `code_provider: {owner}`, or "
+        "leave the URL out."
+    )
+
+
+def language_of_row(row: Mapping[str, object]) -> str | None:
+    """Return the language of a row's programs as its column or its tests have it, or None."""
+    info = row.get("verification_info")
+    found = (row.get("language"), info.get("language") if isinstance(info, Mapping) else None)
+    return next((language for language in found if isinstance(language, str) and language), None)
+
+
+def _best_of_codeforces(script_args: RewardArguments) -> float:
+    return 1.1 if script_args.code_eval_scoring_mode == "weighted_sum" else 1.0
+
+
+_GOLD = "the program is the solution of the row"
+
+PROGRAM_REWARDS: dict[str, RewardSpec] = {
+    name: RewardSpec(
+        build=partial(_build_code, is_binary=name == "binary_code"),
+        ideal=lambda script_args: 1.0,
+        ideal_reason=_GOLD,
+        any_column=TEST_COLUMNS,
+        skips_empty=True,
+        answer_columns=GOLD_COLUMNS,
+        sandbox=code_sandbox,
+        program_language=language_of_row,
+        no_effect=_router_that_nobody_asks,
+    )
+    for name in ("code", "binary_code")
+} | {
+    "ioi_code": RewardSpec(
+        build=_build_ioi_code,
+        ideal=lambda script_args: 1.0,
+        ideal_reason=_GOLD,
+        columns=IOI_COLUMNS,
+        skips_empty=True,
+        answer_columns=GOLD_COLUMNS,
+        sandbox=ioi_sandbox,
+        program_language=lambda row: "cpp",
+    ),
+    "cf_code": RewardSpec(
+        build=_build_cf_code,
+        ideal=_best_of_codeforces,
+        ideal_reason=_GOLD,
+        columns=CF_COLUMNS,
+        skips_empty=True,
+        answer_columns=GOLD_COLUMNS,
+        sandbox=cf_sandbox,
+        program_language=language_of_row,
+    ),
+}
