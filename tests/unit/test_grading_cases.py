@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading tests from the columns of data sets: what is refused, then every layout."""
+
+import base64
+import json
+import pickle
+import zlib
+
+import pytest
+
+from open_r1.grading.cases import (
+    CallTest,
+    ProgramTests,
+    StdioTest,
+    read_livecodebench,
+    read_row,
+    read_verification_info,
+)
+
+
+class Evil:
+    """Pickled, it asks for a call of `os.system`."""
+
+    def __reduce__(self):
+        import os
+
+        return os.system, ("true",)
+
+
+def packed(value):
+    return base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
+
+
+def case(given="1", expected="2", **more):
+    return {"input": given, "output": expected, **more}
+
+
+# A value, and what the message must say.
+REFUSED = [
+    (None, "must be a list"),
+    (7, "must be a list"),
+    ("", "neither JSON nor a Python literal"),
+    ("7", "must be a list"),
+    ("{'a': __import__('os')}", "neither JSON nor a Python literal"),
+    ("[" * 100_000, "neither JSON nor a Python literal"),
+    ("{'language': 'python', 'test_cases': [", "neither JSON nor a Python literal"),
+    ([], "0 test cases"),
+    ({}, "found nothing"),
+    ({"ground_truth": "4"}, "found ground_truth"),
+    ({"test_cases": []}, "0 test cases"),
+    ({"language": "python", "test_cases": None}, "found language, test_cases"),
+    ({"language": 3, "test_cases": [case()]}, "language must be a name"),
+    ({"test_cases": "nonsense"}, "test_cases is neither JSON"),
+    ({"test_cases": ["1 2"]}, "Test 0 must be a mapping"),
+    ({"test_cases": [case(), {"input": "1"}]}, "Test 1 must be a mapping with an input and an output"),
+    ({"test_cases": [case(expected=None)]}, "Test 0 must be"),
+    ({"test_cases": [case(expected=True)]}, "Test 0: expected text or a list of lines"),
+    ({"test_cases": [case(expected=[["1"]])]}, "Test 0: expected text or a list of lines"),
+    ({"test_cases": [case({"a": 1})]}, "Test 0: expected text or a list of lines"),
+    ({"test_cases": [case(type="interactive")]}, "unknown type 'interactive'"),
+    ({"test_cases": [case(type="function_call")]}, "needs a function's name"),
+    ({"test_cases": [case(fn_name="os.system")]}, "not the name of a function"),
+    ({"test_cases": [case(fn_name=3)]}, "not the name of a function"),
+    ({"test_cases": [case(5, fn_name="f")]}, "arguments must be a list or text"),
+    ({"test_cases": [case("1 2", fn_name="f")]}, "an argument is neither JSON"),
+    ({"test_cases": [case([{1, 2}], fn_name="f")]}, "no JSON values"),
+    ({"test_cases": [case("\ud800")]}, "surrogates not allowed"),
+    ({"test_cases": [case(), case(fn_name="f")]}, "all of one kind"),
+    ({"inputs": ["1"], "outputs": ["1", "2"]}, "'input': 1, 'output': 2"),
+    ({"inputs": [], "outputs": []}, "0 test cases"),
+    ({"inputs": "12", "outputs": ["1", "2"]}, "lists of inputs and outputs"),
+]
+
+
+@pytest.mark.parametrize(("value", "message"), REFUSED, ids=range(len(REFUSED)))
+def test_unusable_value_is_refused_with_what_was_found(value, message):
+    with pytest.raises(ValueError) as error:
+        read_verification_info(value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("value", "message"), REFUSED, ids=range(len(REFUSED)))
+def test_messages_about_unusable_values_are_short(value, message):
+    with pytest.raises(ValueError) as error:
+        read_verification_info(value)
+    assert len(str(error.value)) < 500
+
+
+BAD_PACKS = [
+    (packed(Evil()), "posix.system"),
+    (packed(["a list"]), "found list"),
+    (packed(7), "found int"),
+    (packed("no JSON"), "neither JSON nor a Python literal"),
+    ("not base64!", "neither JSON nor base64"),
+    (base64.b64encode(b"no zlib").decode(), "neither JSON nor base64"),
+    (base64.b64encode(zlib.compress(b"\x80\x04 broken")).decode(), "no pickled text"),
+    (base64.b64encode(zlib.compress(pickle.dumps("[]" * 9))[:-8]).decode(), "cut off"),
+]
+
+
+@pytest.mark.parametrize(("private", "message"), BAD_PACKS, ids=range(len(BAD_PACKS)))
+def test_packed_tests_that_hold_something_else_are_refused(private, message):
+    with pytest.raises(ValueError) as error:
+        read_livecodebench("[]", private, "{}")
+    assert message in str(error.value)
+
+
+def test_packed_tests_that_grow_beyond_measure_are_refused(monkeypatch):
+    monkeypatch.setattr("open_r1.grading.packed_cases.MAX_UNPACKED", 1000)
+    with pytest.raises(ValueError, match="larger than 1000 bytes"):
+        read_livecodebench(None, packed("[" + " " * 10_000 + "]"), None)
+
+
+def test_unknown_columns_are_listed():
+    with pytest.raises(ValueError, match="found answer, problem"):
+        read_row({"problem": "Add.", "answer": "3", "verification_info": None})
+
+
+STDIO = (StdioTest("1 2\n", "3"), StdioTest("", "0\n"))
+CASES = [
+    {"fn_name": None, "input": "1 2", "output": "3", "type": "stdin_stdout"},
+    {"fn_name": None, "input": None, "output": "0\r\n", "type": "stdin_stdout"},
+]
+INFO = {"language": "python", "test_cases": CASES}
+# Layouts that hold the tests of STDIO.
+STDIO_LAYOUTS = [
+    INFO,
+    json.dumps(INFO),
+    repr(INFO),
+    {"language": "python", "test_cases": json.dumps(CASES)},
+    {"language": "python", "test_cases": {name: [row[name] for row in CASES] for name in CASES[0]}},
+    {"language": None, "test_cases": [{"input": row["input"], "output": row["output"]} for row in CASES]},
+    CASES,
+    {"inputs": ["1 2\n", ""], "outputs": ["3", "0\n"]},
+    json.dumps({"inputs": [["1 2"], []], "outputs": [["3"], ["0", ""]], "fn_name": None}),
+    {"inputs": ["1 2", None], "outputs": [3, "0\n"]},
+]
+
+
+@pytest.mark.parametrize("value", STDIO_LAYOUTS, ids=range(len(STDIO_LAYOUTS)))
+def test_layout_of_tests_by_standard_input_is_read(value):
+    assert read_verification_info(value) == ProgramTests("python", STDIO)
+
+
+# Layouts of one test of f(1, [2]), right when it returns [3].
+CALL_LAYOUTS = [
+    {"test_cases": [{"type": "function_call", "fn_name": "f", "input": [1, [2]], "output": [3]}]},
+    {"test_cases": [{"type": "function_call", "fn_name": "f", "input": "[1, [2]]", "output": "[3]"}]},
+    {"test_cases": [{"type": "stdin_stdout", "fn_name": "f", "input": "1\n[2]\n", "output": "[3]"}]},
+    str({"inputs": [[1, (2,)]], "outputs": [(3,)], "fn_name": "f"}),
+    json.dumps({"inputs": [[1, [2]]], "outputs": [[3]], "fn_name": "f"}),
+]
+
+
+@pytest.mark.parametrize("value", CALL_LAYOUTS, ids=range(len(CALL_LAYOUTS)))
+def test_layout_of_tests_by_a_function_is_read(value):
+    assert read_verification_info(value).tests == (CallTest("f", "[1, [2]]", ("[3]", "3")),)
+
+
+RESULTS = [
+    # Outputs of a row, and the results that are right for each.
+    ([[3], [4]], [("[3]", "3"), ("[4]", "4")]),
+    ([[3], []], [("[3]",), ("[]",)]),
+    ([[3], [4, 5]], [("[3]",), ("[4, 5]",)]),
+    (["yes", "5"], [('"yes"',), ("5", '"5"')]),
+    ([None or 0, {1: 2}], [("0",), ('{"1": 2}',)]),
+]
+
+
+@pytest.mark.parametrize(("outputs", "expected"), RESULTS, ids=range(len(RESULTS)))
+def test_results_that_are_right(outputs, expected):
+    found = read_verification_info({"fn_name": "f", "inputs": [[1]] * len(outputs), "outputs": outputs})
+    assert [test.expected for test in found.tests] == expected
+
+
+def test_text_next_to_arguments_as_text_stands_for_its_value_alone():
+    found = read_verification_info([{"fn_name": "f", "input": "[1]", "output": "True"}])
+    assert found.tests == (CallTest("f", "[1]", ("true",)),)
+
+
+def test_livecodebench_reads_public_and_private_tests_by_function():
+    public = json.dumps([{"input": "[1, 2]\n3", "output": "[3]", "testtype": "functional"}])
+    private = packed(json.dumps([{"input": '"a"', "output": "true", "testtype": "functional"}]))
+    found = read_livecodebench(public, private, json.dumps({"func_name": "add"}))
+    assert found.tests == (CallTest("add", "[[1, 2], 3]", ("[3]",)), CallTest("add", '["a"]', ("true",)))
+
+
+def test_livecodebench_reads_tests_by_standard_input():
+    rows = [{"input": "1\n", "output": "2", "testtype": "stdin"}]
+    row = {"public_test_cases": rows, "private_test_cases": packed(json.dumps(rows)), "metadata": "{}"}
+    assert read_row(row).tests == (StdioTest("1\n", "2"),) * 2
+
+
+ROWS = [
+    {"verification_info": INFO, "test_cases": None, "prompt": "..."},
+    {"test_cases": json.dumps({"inputs": ["1 2", ""], "outputs": ["3", "0\n"]}), "domain": "code"},
+    {"input_output": json.dumps({"inputs": ["1 2", ""], "outputs": ["3", "0\n"]}), "starter_code": ""},
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=range(len(ROWS)))
+def test_row_is_read_from_the_column_it_has(row):
+    assert read_row(row).tests == STDIO
+
+
+def test_language_of_the_tests_goes_before_that_of_the_row():
+    assert read_row({"verification_info": INFO, "language": "cpp"}).language == "python"
+    assert read_row({"test_cases": CASES, "language": "cpp"}).language == "cpp"
+
+
+def test_equal_texts_are_read_once():
+    text = json.dumps(INFO | {"mark": "read once"})
+    assert read_verification_info(text) is read_verification_info(str(text.encode(), "utf-8"))
+
+
+def test_tests_can_be_told_apart_and_counted_as_keys():
+    assert len({read_verification_info(value) for value in STDIO_LAYOUTS}) == 1

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comparing outputs and results: what must not pass, then what must."""
+
+import json
+
+import pytest
+
+from open_r1.grading.cases import CallTest
+from open_r1.grading.functions import call_files, call_input, draw_words, is_same_result, judge_calls
+from open_r1.grading.programs import judge_output
+from open_r1.grading.stdio import find_difference
+from open_r1.grading.verdict import Verdict
+from open_r1.sandbox import Outcome, ProgramRun
+
+# Output, expected output, what the feedback says.
+WRONG_OUTPUTS = [
+    ("", "1", "line 1: expected '1', but the output ends"),
+    ("1\n", "1\n2\n", "line 2: expected '2', but the output ends"),
+    ("1\n2\n3\n", "1\n2\n", "line 3: '3' behind the end of the expected output"),
+    ("0", "", "line 1: '0' behind the end"),
+    ("1\n\n2", "1\n2", "line 2: expected '2', got ''"),
+    ("\n1", "1", "line 1: expected '1', got ''"),
+    (" 1", "1", "line 1: expected '1', got ' 1'"),
+    ("1  2", "1 2", "expected '1 2', got '1  2'"),
+    ("yes", "YES", "expected 'YES', got 'yes'"),
+    ("1.0", "1", "expected '1', got '1.0'"),
+    ("1\x0b2", "1\n2", "line 1: expected '1', got '1\\x0b2'"),
+    ("1\u20282", "1\n2", "line 1"),
+    ("1\x00", "1", "got '1\\x00'"),
+    ("1 2", "1\n2", "line 1"),
+    ("\ufffd", "\xff", "line 1"),
+]
+
+
+@pytest.mark.parametrize(("output", "expected", "said"), WRONG_OUTPUTS, ids=range(len(WRONG_OUTPUTS)))
+def test_wrong_output_is_told_by_its_first_difference(output, expected, said):
+    assert said in find_difference(output, expected)
+
+
+RIGHT_OUTPUTS = [
+    ("", ""),
+    ("\n\n", ""),
+    ("", " \n"),
+    ("1\n2\n", "1\n2"),
+    ("1 \r\n2\t\n\n \n", "1\n2"),
+    ("1\n\n2", "1\n\n2\n"),
+    (" 1", " 1 "),
+    ("ä\u2028b", "ä\u2028b\n"),
+]
+
+
+@pytest.mark.parametrize(("output", "expected"), RIGHT_OUTPUTS, ids=range(len(RIGHT_OUTPUTS)))
+def test_blanks_at_ends_of_lines_and_empty_lines_at_the_end_are_free(output, expected):
+    assert find_difference(output, expected) is None
+
+
+def test_no_prefix_of_the_expected_output_passes():
+    expected = "3\n1 2\n\n4 5 6\n7"
+    assert all(find_difference(expected[:length], expected) for length in range(len(expected)))
+
+
+def test_feedback_about_long_lines_shows_where_they_differ():
+    said = find_difference("a" * 100_000 + "x" + "b" * 100_000, "a" * 100_000 + "y" + "b" * 100_000)
+    assert len(said) < 600 and "ax" in said and "ay" in said
+
+
+def test_run_that_failed_is_never_judged_by_its_output():
+    run = ProgramRun(Outcome.RUNTIME_ERROR, stdout="1\n", stderr="Traceback", exit_code=1)
+    assert judge_output(run, "1\n").verdict is Verdict.RUNTIME_ERROR
+
+
+DIFFERENT_RESULTS = [
+    ("", "null"),
+    ("[1, 2", "[1, 2]"),
+    ("[" * 5000 + "]" * 5000, "[]"),
+    ('"True"', "true"),
+    ('"1"', "1"),
+    ("null", "0"),
+    ("[]", "null"),
+    ("[1, 2]", "[2, 1]"),
+    ("[1]", "[1, 1]"),
+    ("[]", "[0]"),
+    ('{"a": 1}', '{"a": 1, "b": 2}'),
+    ('{"1": 1}', "[1]"),
+    ("1.00001", "1"),
+    ("1e-11", "0"),
+    ("NaN", "0.0"),
+    ("Infinity", "1e308"),
+    ("9007199254740993", "9007199254740992"),
+    (f"1{'0' * 400}", "1.5"),
+    (f"1{'0' * 5000}", f"2{'0' * 5000}"),
+    (f'"1{"0" * 5000}"', f"1{'0' * 5000}"),
+]
+
+
+@pytest.mark.parametrize(("got", "expected"), DIFFERENT_RESULTS, ids=range(len(DIFFERENT_RESULTS)))
+def test_results_that_differ(got, expected):
+    assert not is_same_result(got, expected)
+
+
+SAME_RESULTS = [
+    ("1", "1.0"),
+    ("true", "1"),
+    ("0.30000000000000004", "0.3"),
+    ("3.0000000001", "3"),
+    ("NaN", "NaN"),
+    ("Infinity", "Infinity"),
+    ("0.0", "-0.0"),
+    ('[{"a": [1, null]}]', '[{"a":[1.0,null]}]'),
+    ('"\\u00e9"', '"é"'),
+    (f"1{'0' * 5000}", f"1{'0' * 5000}"),
+]
+
+
+@pytest.mark.parametrize(("got", "expected"), SAME_RESULTS, ids=range(len(SAME_RESULTS)))
+def test_results_that_are_the_same(got, expected):
+    assert is_same_result(got, expected)
+
+
+def run_of(stdout):
+    return ProgramRun(Outcome.OK, stdout=stdout, exit_code=0)
+
+
+# What is on standard output when the word is W and 3 is right.
+LINES = [
+    ("", Verdict.WRONG_ANSWER),
+    ("3\n", Verdict.WRONG_ANSWER),
+    ("V 3\n", Verdict.WRONG_ANSWER),
+    ("W\n", Verdict.WRONG_ANSWER),
+    ("W 4\n", Verdict.WRONG_ANSWER),
+    ("W 3\nW 4\n", Verdict.WRONG_ANSWER),
+    ("W 3\nW 3\n", Verdict.WRONG_ANSWER),
+    ("W 3 3\n", Verdict.WRONG_ANSWER),
+    ("W 3\n", Verdict.ACCEPTED),
+    ("noise\nW 3\n", Verdict.ACCEPTED),
+]
+
+
+@pytest.mark.parametrize(("stdout", "verdict"), LINES, ids=range(len(LINES)))
+def test_result_counts_only_behind_the_word_and_once(stdout, verdict):
+    [result] = judge_calls([run_of(stdout)], [CallTest("f", "[]", ("3",))], ["W"])
+    assert result.verdict is verdict
+
+
+def test_any_of_the_right_results_is_accepted():
+    test = CallTest("f", "[]", ("[3]", "3"))
+    results = judge_calls([run_of("W [3]\n"), run_of("W 3\n")], [test, test], ["W", "W"])
+    assert [result.score for result in results] == [1.0, 1.0]
+
+
+def test_words_are_new_for_every_run():
+    assert len(set(draw_words(100) + draw_words(100))) == 200
+
+
+def test_box_gets_arguments_and_no_result():
+    test = CallTest("add", "[1, [2]]", ('"expected"',))
+    word, request = call_input(test, "W").stdin.splitlines()
+    assert word == "W"
+    assert json.loads(request) == {"function": "add", "arguments": [1, [2]]}
+    assert list(call_files("code")) == ["call_runner.py", "submission.py"]
