@@ -111,7 +111,7 @@ def _weights() -> dict[str, Test]:
 def ioi_rows() -> list[dict[str, Any]]:
     """All rows."""
     guess = {"year": 2023, "task_type": "Communication", "time_limit": 0.5}
-    weights = {"year": 2020, "score_precision": 0, "time_limit": 0.5, "memory_limit": 64 * MEBIBYTE}
+    weights = {"year": 2020, "score_precision": 0, "time_limit": 1.0, "memory_limit": 64 * MEBIBYTE}
     listed = {"test_cases": [list(all_tests()["weights"][name]) for name in ("01", "02")]}
     return [
         row("pairs", "00-samples", ("sample-1",)),

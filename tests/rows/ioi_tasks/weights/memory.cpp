@@ -1,9 +1,7 @@
 #include <cstdlib>
-#include <cstring>
 int main() {
     for (;;) {
-        void *block = std::malloc(1 << 22);
-        if (block) std::memset(block, 1, 1 << 22);
-        else std::abort();
+        volatile char *block = static_cast<volatile char *>(std::malloc(1 << 22));
+        for (int i = 0; i < 1 << 22; i += 4096) block[i] = 1;
     }
 }

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judging IOI submissions in real boxes: graders, checkers, managers, and submissions that attack them."""
+
+import pytest
+
+from open_r1.grading.binaries import UnusableCheckerError
+from open_r1.grading.includes import add_includes
+from open_r1.grading.ioi import TestCache, judge_subtask, judge_subtasks
+from open_r1.grading.ioi_results import SubtaskResult
+from open_r1.grading.ioi_subtasks import Subtask
+from open_r1.grading.ioi_tests import FOLDER_VARIABLE, load_year
+from open_r1.grading.verdict import verdict_line
+from open_r1.sandbox import Sandbox, run_coroutine
+from open_r1.sandbox.local import LocalSandbox
+from tests.rows.ioi import ioi_rows, solution, subtask_row, write_year
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> LocalSandbox:
+    return LocalSandbox()
+
+
+def judge(row: dict, code: str, sandbox: Sandbox, **options) -> SubtaskResult:
+    subtask = Subtask.from_row(row)
+    return run_coroutine(lambda: judge_subtask(subtask, code, sandbox, **options))
+
+
+def judge_problem(problem_id: str, code: str, sandbox: Sandbox, *, skip_mode: bool = True) -> list[SubtaskResult]:
+    """Results in all subtasks of a problem whose rows hold their tests."""
+    rows = [row for row in ioi_rows() if row["id"] == problem_id and row["test_cases"]]
+    subtasks = [Subtask.from_row(row) for row in rows]
+    return run_coroutine(lambda: judge_subtasks(subtasks, code, sandbox, skip_mode=skip_mode))
+
+
+@pytest.mark.parametrize("problem_id", ["pairs", "splits", "guess", "weights"])
+def test_gold_solution_has_all_points(sandbox, problem_id):
+    code = add_includes(solution(problem_id), problem_id) if problem_id == "pairs" else solution(problem_id)
+    results = judge_problem(problem_id, code, sandbox, skip_mode=False)
+    assert [result.status for result in results] == ["AC"] * len(results)
+    assert [(result.score, result.weighted_score) for result in results] == [
+        (1.0, result.points) for result in results
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "verdicts"),
+    [
+        ("wrong", "WA, - x2"),
+        ("loop", "TLE, - x2"),
+        ("memory", "MLE, - x2"),
+        ("crash", "RE, - x2"),
+        ("broken", "CE x3"),
+    ],
+)
+def test_verdict_of_a_wrong_solution(sandbox, name, verdicts):
+    result = judge(subtask_row("weights", "02-all"), solution("weights", name), sandbox)
+    assert (verdict_line(result.test_results), result.score) == (verdicts, 0.0)
+
+
+def test_compiler_says_why():
+    result = judge(subtask_row("weights", "01-few"), solution("weights", "broken"), LocalSandbox())
+    assert "nothing_of_that_name" in result.test_results[0].feedback
+
+
+def test_subtasks_have_scores_of_their_own(sandbox):
+    results = judge_problem("pairs", solution("pairs", "small_only"), sandbox)
+    assert [(result.score, result.status) for result in results] == [(1.0, "AC"), (1.0, "AC"), (0.0, "WA")]
+    assert verdict_line(results[2].test_results) == "AC x3, WA, -"
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batch_size_below_one_runs_all_tests(sandbox, batch_size):
+    result = judge(subtask_row("weights", "02-all"), solution("weights", "wrong"), sandbox, batch_size=batch_size)
+    assert verdict_line(result.test_results) == "WA x3"
+
+
+def test_checker_gives_part_of_the_score(sandbox):
+    results = judge_problem("splits", solution("splits", "scattered"), sandbox)
+    assert [result.score for result in results] == [1.0, 1.0, 0.6]
+    assert (results[2].status, results[2].weighted_score) == ("PA", 43.8)
+    assert "Divisible, but not consecutive" in results[2].test_results[2].feedback
+
+
+def test_output_that_breaks_the_checker_is_wrong(sandbox):
+    result = judge(subtask_row("splits", "01-few"), solution("splits", "hostile"), sandbox)
+    assert (result.status, result.score) == ("WA", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("checker", "message"),
+    [("int main() { return nothing; }", "doesn't compile"), ("int main() { return 3; }", "no score")],
+)
+def test_checker_that_judges_nothing_makes_the_row_unusable(sandbox, checker, message):
+    row = subtask_row("weights", "01-few") | {"grader_files": [["checker.cpp", checker]]}
+    with pytest.raises(UnusableCheckerError, match=message):
+        judge(row, solution("weights"), sandbox)
+
+
+def test_right_output_is_out_of_the_submissions_reach(sandbox):
+    checker = [["checker.cpp", '#include <cstdio>\nint main() { std::puts("0"); }']]
+    for grader_files in ([], checker):
+        row = subtask_row("weights", "02-all") | {"grader_files": grader_files}
+        result = judge(row, solution("weights", "thief"), sandbox, batch_size=0)
+        assert (result.status, result.score) == ("WA", 0.0)
+    # What it prints is what it found: nothing.
+    blank = subtask_row("weights", "02-all") | {"test_names": ["01"], "test_cases": {"01": ["1\n1\n", ""]}}
+    assert judge(blank, solution("weights", "thief"), sandbox).status == "AC"
+
+
+def test_too_many_questions_cost_a_part(sandbox):
+    results = judge_problem("guess", solution("guess", "slow"), sandbox)
+    assert [result.score for result in results] == [1.0, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("early", {"WA"}),
+        ("flood", {"WA", "RE", "TLE"}),
+        ("digits", {"WA", "RE", "TLE"}),
+        ("silent", {"TLE", "WA"}),
+        ("killer", {"RE", "WA"}),
+    ],
+)
+def test_attack_on_the_manager_scores_nothing(sandbox, name, statuses):
+    result = judge(subtask_row("guess", "00-samples"), solution("guess", name), sandbox)
+    assert result.score == 0.0
+    assert result.status in statuses
+
+
+def test_manager_that_does_not_compile_makes_the_row_unusable(sandbox):
+    row = subtask_row("guess", "00-samples") | {"grader_files": [["manager.cpp", "int main() { return nothing; }"]]}
+    with pytest.raises(UnusableCheckerError, match=r"manager\.cpp"):
+        judge(row, solution("weights"), sandbox)
+
+
+def test_tests_of_a_year_are_read_from_a_local_copy(sandbox, tmp_path, environment):
+    write_year(tmp_path, 2024)
+    environment[FOLDER_VARIABLE] = str(tmp_path)
+    row = next(row for row in ioi_rows() if row["year"] == 2024)
+    result = judge(row, solution("pairs", "small_only"), sandbox, batch_size=0)
+    assert verdict_line(result.test_results) == "AC, WA"
+    with pytest.raises(ValueError, match="other-test"):
+        judge(row | {"test_names": ["small-1", "other-test"]}, solution("pairs"), sandbox)
+
+
+def test_year_without_a_copy_says_what_to_do(tmp_path, environment):
+    environment[FOLDER_VARIABLE] = str(tmp_path)
+    with pytest.raises(OSError, match=r"2020/\*\.parquet"):
+        load_year(2020)
+
+
+def test_year_without_the_hub_says_what_to_do(environment):
+    environment.pop(FOLDER_VARIABLE, None)
+    with pytest.raises(OSError, match=FOLDER_VARIABLE):
+        load_year(2023)
+
+
+def test_compile_error_is_remembered_for_the_other_subtasks(sandbox):
+    code = solution("weights", "broken")
+    cache = TestCache("weights", code)
+    judge(subtask_row("weights", "01-few"), code, sandbox, cache=cache)
+    assert cache.compile_error is not None
+    assert judge(subtask_row("weights", "02-all"), code, sandbox, cache=cache).status == "CE"
