@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judging Codeforces submissions in real boxes: checkers, files, generated tests, what each failure costs."""
+
+import pytest
+
+from open_r1.grading.binaries import UnusableCheckerError
+from open_r1.grading.codeforces import CodeforcesProblem, CodeforcesResult, judge_submission
+from open_r1.grading.generated_tests import FOLDER_VARIABLE
+from open_r1.grading.verdict import verdict_line
+from open_r1.sandbox import Sandbox, UnsupportedLanguageError, run_coroutine
+from open_r1.sandbox.local import LocalSandbox
+from tests.rows.codeforces import TWO_CHECKER, codeforces_rows, problem_row, write_generated_tests
+
+PRINT_ODD = "print('ODD')\n"
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> LocalSandbox:
+    return LocalSandbox()
+
+
+@pytest.fixture(autouse=True)
+def tests_folder(tmp_path, environment):
+    write_generated_tests(tmp_path)
+    environment[FOLDER_VARIABLE] = str(tmp_path)
+    return tmp_path
+
+
+def judge(row: dict, code: str | None, sandbox: Sandbox, **options) -> CodeforcesResult:
+    problem = CodeforcesProblem.from_row(row)
+    return run_coroutine(lambda: judge_submission(problem, code, sandbox, **options))
+
+
+@pytest.mark.parametrize("row", codeforces_rows(), ids=lambda row: f"{row['id']}-{row['language']}")
+def test_gold_solution_has_the_full_reward(sandbox, row):
+    result = judge(row, row["gold"], sandbox)
+    assert (result.reward, {test.verdict for test in result.results}) == (1.1, {"AC"})
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        ("print('EVEN or ODD')", "WA"),
+        ("print('OD', end='')", "WA"),
+        ("while True: pass", "TLE"),
+        ("keep = [bytearray(1 << 22) for _ in range(10**6)]", "MLE"),
+        ("1 / 0", "RE"),
+        ("import os; os.kill(os.getpid(), 11)", "RE"),
+        ("print('ODD'", "RE"),
+        ("while True: print('O' * 10**6)", "OLE"),
+    ],
+)
+def test_verdict_of_a_wrong_program(sandbox, code, verdict):
+    row = problem_row("9001/A") | {"official_tests": [{"input": "1\n", "output": "ODD\n"}]}
+    result = judge(row, code, sandbox)
+    assert (verdict_line(result.results), result.reward) == (verdict, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "reward", "verdicts"),
+    [("weighted_sum", 0.05, "AC, WA, AC, WA"), ("partial", 0.5, "AC, WA, AC, WA"), ("pass_fail", 0.0, "AC, WA, - x2")],
+)
+def test_half_of_the_tests_by_mode(sandbox, mode, reward, verdicts):
+    result = judge(problem_row("9001/A"), PRINT_ODD, sandbox, scoring_mode=mode)
+    assert (result.reward, verdict_line(result.results)) == (reward, verdicts)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 4])
+def test_pass_fail_runs_a_whole_batch(sandbox, batch_size):
+    result = judge(problem_row("9001/A"), PRINT_ODD, sandbox, scoring_mode="pass_fail", batch_size=batch_size)
+    assert verdict_line(result.results) == "AC, WA, AC, WA"
+
+
+def test_unknown_scoring_mode_is_refused(sandbox):
+    with pytest.raises(ValueError, match="pass_fail, partial, weighted_sum"):
+        judge(problem_row("9001/A"), PRINT_ODD, sandbox, scoring_mode="best")
+
+
+@pytest.mark.parametrize("code", [None, "", " \n"])
+def test_no_submission_costs_most(sandbox, code):
+    assert judge(problem_row("9001/A"), code, sandbox) == CodeforcesResult(-1.0)
+    assert judge(problem_row("9001/A"), code, sandbox, no_submission_reward=-3.0).reward == -3.0
+
+
+def test_refusal_by_the_compiler_has_its_own_reward(sandbox):
+    result = judge(problem_row("9001/A", "cpp"), "int main() { return nothing; }", sandbox)
+    assert (result.reward, verdict_line(result.results)) == (-0.1, "CE x4")
+    assert "nothing" in result.results[0].feedback
+
+
+def test_other_right_answers_pass_the_checker(sandbox):
+    code = problem_row("9001/B")["gold"].replace(
+        "print(place, places[total - number])", "print(places[total - number], place)"
+    )
+    assert judge(problem_row("9001/B"), code, sandbox).reward == 1.1
+
+
+@pytest.mark.parametrize(
+    "output", ["", "1", "1 1", "one two", "0 0", "99 98", "-1 -1", "1 2 3", "1.0 2.0", "\\0", "9" * 5000, "é\\udc80"]
+)
+def test_hostile_output_is_wrong_to_the_checker(sandbox, output):
+    row = problem_row("9001/B") | {"official_tests": [{"input": "4 5\n1 4 2 3\n", "output": "1 2\n"}]}
+    code = f"import sys; sys.stdout.buffer.write('{output}'.encode('utf-8', 'surrogateescape'))"
+    result = judge(row, code, sandbox)
+    assert (verdict_line(result.results), result.reward) == ("WA", 0.0)
+
+
+def test_output_cannot_pose_as_the_checker(sandbox):
+    row = problem_row("9001/B") | {"official_tests": [{"input": "4 5\n1 4 2 3\n", "output": "1 2\n"}]}
+    assert judge(row, "import sys; print(1); print(1, file=sys.stderr)", sandbox).reward == 0.0
+
+
+@pytest.mark.parametrize("checker", ["print('fine')", "print(100)", "raise SystemExit(1)", "def"])
+def test_checker_that_scores_nothing_makes_the_row_unusable(sandbox, checker):
+    with pytest.raises(UnusableCheckerError, match="no score even for the right output"):
+        judge(problem_row("9001/B") | {"generated_checker": checker}, problem_row("9001/B")["gold"], sandbox)
+
+
+def test_part_of_a_checkers_score_is_no_pass(sandbox):
+    row = problem_row("9001/B") | {"generated_checker": "print(0.5)"}
+    result = judge(row, problem_row("9001/B")["gold"], sandbox, scoring_mode="partial")
+    assert (result.reward, verdict_line(result.results)) == (0.0, "PA x4")
+
+
+def test_standard_output_does_not_count_where_a_file_is_wanted(sandbox):
+    result = judge(problem_row("9001/C"), "print(max(map(int, open('input.txt').read().split()[1:])))", sandbox)
+    assert result.reward == 0.0
+
+
+def test_file_of_one_test_is_gone_in_the_next(sandbox):
+    code = (
+        "import os\n"
+        "old = [name for name in os.listdir('.') if name == 'output.txt']\n"
+        "numbers = open('input.txt').read().split()[1:]\n"
+        "open('output.txt', 'w').write('old' if old else str(max(map(int, numbers))))\n"
+    )
+    assert judge(problem_row("9001/C"), code, sandbox).reward == 1.1
+
+
+def test_truncated_tests_are_counted_not_run(sandbox):
+    result = judge(problem_row("9002/A"), problem_row("9002/A")["gold"], sandbox)
+    assert (len(result.results), result.num_truncated) == (5, 1)
+
+
+def test_generated_test_can_cost_the_reward(sandbox):
+    code = "n = int(input())\nfor k in range(1, min(n, 20) + 1): print(k, k * k)\n"
+    result = judge(problem_row("9002/A"), code, sandbox)
+    assert (verdict_line(result.results), result.reward) == ("AC x4, WA", pytest.approx(0.08))
+
+
+def test_problem_without_tests_has_no_reward(sandbox):
+    row = problem_row("9001/A") | {"official_tests": None}
+    assert judge(row, PRINT_ODD, sandbox) == CodeforcesResult(None)
+    cut = problem_row("9001/A") | {"official_tests": [{"input": "1...", "output": "ODD"}]}
+    assert judge(cut, PRINT_ODD, sandbox) == CodeforcesResult(None, (), 1)
+
+
+def test_right_output_and_checker_are_out_of_the_submissions_reach(sandbox):
+    code = (
+        "import os\n"
+        "for folder in ('.', '..', '/tmp', '/work', '/box'):\n"
+        "    for place, _, names in os.walk(folder):\n"
+        "        for name in names:\n"
+        "            if name.endswith('.txt') or name == 'checker.py':\n"
+        "                print(name, open(os.path.join(place, name)).read())\n"
+    )
+    row = problem_row("9001/B") | {"official_tests": [{"input": "1\n", "output": ""}], "generated_checker": None}
+    assert judge(row, code, sandbox).reward == 1.1
+    assert judge(problem_row("9001/B"), code, sandbox).reward == 0.0
+    assert "print(int(is_right))" in TWO_CHECKER
+
+
+def test_language_that_the_sandbox_lacks_is_an_error(sandbox):
+    with pytest.raises(UnsupportedLanguageError, match="rust"):
+        judge(problem_row("9001/A") | {"language": "rust"}, "fn main() {}", sandbox)
