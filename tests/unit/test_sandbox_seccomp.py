@@ -131,14 +131,16 @@ def test_signals_to_others_are_refused_where_the_filter_must_confine_them(
         (16, (0, 0x541B), ALLOWED),  # FIONREAD
         (16, (0, 0x5412), REFUSED),  # TIOCSTI
         (16, (0, 0x40086602), REFUSED),  # FS_IOC_SETFLAGS
+        (157, (4, 0), REFUSED),  # prctl PR_SET_DUMPABLE
+        (157, (15, 0), ALLOWED),  # PR_SET_NAME
         (87, (), ALLOWED),  # unlink, of which Landlock knows
     ],
 )
-def test_attributes_of_files_are_left_alone_where_the_user_owns_others(
+def test_attributes_of_files_are_left_alone_where_no_mounts_hide_others(
     number: int, arguments: tuple[int, ...], expected: str
 ) -> None:
-    assert decide(filter_program("x86_64", shares_user=True), X86, number, *arguments) == expected
-    assert decide(filter_program("x86_64", shares_user=True, confines_signals=True), X86, 62, -1, 9) == REFUSED
+    assert decide(filter_program("x86_64", without_mounts=True), X86, number, *arguments) == expected
+    assert decide(filter_program("x86_64", without_mounts=True, confines_signals=True), X86, 62, -1, 9) == REFUSED
 
 
 def test_machine_without_numbers_is_refused() -> None:

@@ -11,6 +11,7 @@ import array
 import os
 import resource
 import select
+import stat
 import struct
 import time
 
@@ -26,6 +27,8 @@ SCOPES = 3  # abstract sockets and signals
 FOLDER_ONLY = LIST | CHANGE_FOLDER
 READABLE = EXECUTE | READ | LIST
 WRITABLE = READABLE | WRITE | CHANGE_FOLDER | TRUNCATE
+TICK_MS = 100  # between two looks at how much programs have written and how many they are
+MOST_FILES = 20000
 OWN_FOLDERS = ("work", "tmp", "shm")
 
 DUMPABLE, SECCOMP, SUBREAPER, NO_NEW_PRIVILEGES, AMBIENT = 4, 22, 36, 38, 47  # of `prctl`
@@ -43,7 +46,7 @@ def call(name, *args):
     try:  # the half of `ctypes` that is written in C: the other takes longer to import than all else here
         from _ctypes import call_function, dlopen, dlsym
 
-        result = call_function(dlsym(dlopen(None, 0), name), args)
+        result = call_function(dlsym(dlopen(None, 0), name), args)  # type: ignore[arg-type]
     except ImportError:
         import ctypes
 
@@ -106,9 +109,7 @@ class Program:
 
     def __init__(self, settings):
         self.settings = settings
-        self.most_tasks = settings["tasks"]
-        if settings["user"] is None:  # the kernel counts all that this user runs, also outside of boxes
-            self.most_tasks += num_tasks(os.getuid())
+        self.most_tasks = settings["more_tasks"] + num_tasks(os.getuid())  # the kernel counts all that the user runs
 
     def __call__(self):
         """Confine this process."""
@@ -117,8 +118,7 @@ class Program:
         rules = [(root + "/" + name, WRITABLE) for name in OWN_FOLDERS]
         rules += [("/proc/self", READ | LIST), ("/proc/cpuinfo", READ), ("/proc/meminfo", READ)]
         restrict(self.settings["version"], rules + shared_rules(self.settings))
-        if self.settings["program_filter"]:
-            filter_calls(self.settings["program_filter"])
+        filter_calls(self.settings["program_filter"])
 
 
 def shared_rules(settings):
@@ -127,78 +127,151 @@ def shared_rules(settings):
     return devices + [(path, READABLE) for path in settings["readable"]]
 
 
-def keep(child, control, alive):
-    """Wait for the driver's end or the provider's; end whatever is left; return the driver's exit code.
+class Keeper:
+    """The process above the driver.
 
-    Args:
-        child: Number of the driver.
-        control: The driver's socket; it hangs up when the provider has closed its end or has died.
-        alive: A pipe that the driver holds open.
+    Attributes:
+        driver: Number of the driver.
+        settings: See `landlock.settings`.
     """
-    _signal.signal(_signal.SIGTERM, lambda *_: end_descendants() or os._exit(1))
-    poll = select.poll()
-    poll.register(control, 0)
-    poll.register(alive, 0)
-    while not poll.poll():
-        pass
-    patience = time.monotonic() + 0.2  # the driver ends by itself when nobody is there any more
-    status = None
-    while status is None and time.monotonic() < patience:
-        pid, found = os.waitpid(child, os.WNOHANG)
-        if pid:
-            status = found
-        else:
-            time.sleep(0.002)
-    end_descendants()
-    return 1 if status is None or os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+    def __init__(self, child, settings):
+        self.driver, self.settings = child, settings
+        self.hidden = set()
+
+    def keep(self, control, alive):
+        """Wait for the driver's end or the provider's; end whatever is left; return the driver's exit code.
+
+        Args:
+            control: The driver's socket; it hangs up when the provider has closed its end or has died.
+            alive: A pipe that the driver holds open.
+        """
+        _signal.signal(_signal.SIGTERM, self.end_at_once)
+        poll = select.poll()
+        poll.register(control, 0)
+        poll.register(alive, 0)
+        while not poll.poll(TICK_MS):
+            if self.takes_too_much():
+                end_below(self.driver)
+        patience = time.monotonic() + 0.2  # the driver ends by itself when nobody is there any more
+        status = None
+        while status is None and time.monotonic() < patience:
+            pid, found = os.waitpid(self.driver, os.WNOHANG)
+            if pid:
+                status = found
+            else:
+                time.sleep(0.002)
+        end_below(os.getpid())
+        return 1 if status is None or os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+    def end_at_once(self, *_):
+        """End everything, at a signal."""
+        end_below(os.getpid())
+        os._exit(1)
+
+    def takes_too_much(self):
+        """Return whether the programs have too many processes, or have written too much or too many files."""
+        pids = descendants(self.driver)
+        if not pids:
+            return False
+        if len(pids) > self.settings["processes"]:
+            return True
+        sizes, hidden = open_sizes(pids)
+        # A program that nobody may look into hides what it writes. Each is so for a moment, before it starts.
+        self.hidden, has_hidden = hidden, bool(hidden & self.hidden)
+        return has_hidden or not self.fits(sizes)
+
+    def fits(self, sizes):
+        """Return whether what is written keeps to the limit, with these sizes of files that have no name any more."""
+        most = self.settings["disk_bytes"]
+        size, count = sum(sizes.values()), 0
+        waiting = [self.settings["root"]]
+        while waiting:
+            try:
+                with os.scandir(waiting.pop()) as entries:
+                    for entry in entries:
+                        count += 1
+                        found = entry.stat(follow_symlinks=False)
+                        size += found.st_blocks * 512
+                        if size > most or count > MOST_FILES:
+                            return False
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append(entry.path)
+            except OSError:
+                continue  # it has just been removed, or is closed to its own owner: the driver opens it again
+        return size <= most
 
 
-def end_descendants():
-    """End every process below this one. All are stopped first, so that none starts others meanwhile."""
+def open_sizes(pids):
+    """Return the bytes of deleted files that processes hold open, by device and inode, and who lets nobody look."""
+    sizes, hidden = {}, set()
+    for pid in pids:
+        folder = "/proc/%d/fd/" % pid
+        try:
+            numbers = os.listdir(folder)
+        except PermissionError:
+            hidden.add(pid)
+            continue
+        except OSError:
+            continue  # it has just ended
+        for number in numbers:
+            try:
+                found = os.stat(folder + number)
+            except OSError:
+                continue
+            if found.st_nlink == 0 and stat.S_ISREG(found.st_mode):
+                sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
+    return sizes, hidden
+
+
+def end_below(top):
+    """End every process below one. All are stopped first, so that none starts others meanwhile."""
     stopped = set()
     while True:
-        found = descendants()
-        if not found:
-            return
+        found = descendants(top)
         new = [pid for pid in found if pid not in stopped]
         for pid in new or found:
-            try:
-                os.kill(pid, _signal.SIGSTOP if new else _signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            is_sent(pid, _signal.SIGSTOP if new else _signal.SIGKILL)
         stopped.update(new)
-        if not new:
-            reap()
+        if not new and (top != os.getpid() or has_none_left()):
+            return
 
 
-def descendants():
-    """Return the numbers of all processes below this one that haven't ended."""
-    parents, found = {}, []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open("/proc/%s/stat" % name, "rb") as file:
-                    state, parent = file.read().rpartition(b")")[2].split()[:2]
-            except OSError:
-                continue  # it has just ended
-            if state not in (b"Z", b"X") or int(name) == os.getpid():
-                parents.setdefault(int(parent), []).append(int(name))
-    waiting = [os.getpid()]
-    while waiting:
-        below = parents.get(waiting.pop(), [])
-        waiting += below
-        found += below
-    return found
+def is_sent(pid, number):
+    """Send a signal; return whether there was somebody to get it."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
-def reap():
-    """Take note of the children that have ended."""
+def has_none_left():
+    """Take note of children that have ended; return whether there are no others. Orphans become children."""
     time.sleep(0.001)
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     except ChildProcessError:
-        pass
+        return True
+    return False
+
+
+def descendants(top):
+    """Return the numbers of the processes below one; those that start or end just now may be missing."""
+    found = []
+    waiting = [top]
+    while waiting:
+        folder = "/proc/%d/task/" % waiting.pop()
+        try:
+            for thread in os.listdir(folder):
+                with open(folder + thread + "/children", "rb") as file:
+                    below = [int(child) for child in file.read().split()]
+                waiting += below
+                found += below
+        except OSError:
+            continue  # it has just ended
+    return found
 
 
 def serve(control, settings):
@@ -222,7 +295,7 @@ def serve(control, settings):
     child = os.fork()
     if child:
         os.close(held)
-        os._exit(keep(child, control, alive))
+        os._exit(Keeper(child, settings).keep(control, alive))
     os.close(alive)
     os.setsid()
     call("prctl", SUBREAPER, 1, 0, 0, 0)  # a fork doesn't inherit it

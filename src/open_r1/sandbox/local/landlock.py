@@ -5,10 +5,10 @@ What is covered: no file outside of the box can be written, changed or, but for 
 no signals to and no look into processes outside; memory, number of processes and size of files are limited by the
 driver's watch; what a program leaves is ended, also when the driver or we are killed.
 
-What is not: whether a path exists, its size and times can be asked (`stat`); the names of the machine, its load and the
-numbers of its processes can be seen; without control groups a tree of processes can take more memory or disk than it
-may for some hundredths of a second; there's no `/dev/shm`, so the locks of Python's `multiprocessing` fail. Where a box
-runs as its caller's own user, programs can't change the mode, owner or times of files, their own neither.
+What is not: whether a path exists, its size and times can be asked (`stat`); the machine's name and load and the
+numbers of its processes can be seen; for a tenth of a second a box can write more, and have more processes, than it
+may. There's no `/dev/shm`, so the locks of Python's `multiprocessing` fail. Programs can't change the mode, owner or
+times of files, of their own neither.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from open_r1.sandbox.local.seccomp import filter_program
 
 MIN_VERSION = 3  # Linux 6.2; before, a program could cut any file of its user's to nothing
 _SIGNALS_SINCE = 6  # Linux 6.12
-_NUM_TASKS_OF_OTHERS = 512  # how much the number of its user's other processes may change while a box runs
+_NUM_TASKS_OF_OTHERS = 512  # by so much the number of its user's other processes may rise while a box runs
 _SYSTEM_FOLDERS = (
     "/usr",
     "/bin",
@@ -42,7 +42,7 @@ def version() -> int:
 
 
 def why_not() -> str | None:
-    """Return why this machine can't confine programs in this way, and what to do, or None if nothing speaks against."""
+    """Return why this machine can't confine programs in this way, and what to do; None if nothing speaks against."""
     found, error = _ask_version()
     if found < 0:
         switched_off = error == errno.EOPNOTSUPP
@@ -57,7 +57,9 @@ def why_not() -> str | None:
     return None
 
 
-def settings(root: str, *, user: int | None, readable: Sequence[str], processes: int) -> dict[str, object]:
+def settings(
+    root: str, *, user: int | None, readable: Sequence[str], processes: int, disk_bytes: int
+) -> dict[str, object]:
     """Return what `confine.serve` needs to know, as values that Python and JSON can write.
 
     The process that calls it confines itself for good and serves one box. The box ends, with all that runs in it, when
@@ -68,21 +70,21 @@ def settings(root: str, *, user: int | None, readable: Sequence[str], processes:
         user: Number of the user and the group to become, who owns nothing but boxes; needs root. None to stay who we
             are.
         readable: Folders of interpreters, which programs may read and execute from, besides those of the system.
-        processes: Processes and threads at a time of `user`, in all boxes; where the user isn't given, about 500 more
-            than run now.
+        processes: Processes at a time in the box, looked at ten times a second. The kernel itself allows the user some
+            500 processes and threads more than it has when the box starts.
+        disk_bytes: What may be written in the box, looked at ten times a second.
     """
     found = version()
-    shares_user, confines_signals = user is None, found < _SIGNALS_SINCE
-    needs_more = shares_user or confines_signals
-    more = filter_program(shares_user=shares_user, confines_signals=confines_signals) if needs_more else b""
     return {
         "root": root,
         "user": user,
         "version": found,
         "readable": [*_SYSTEM_FOLDERS, *readable],
-        "tasks": processes + (_NUM_TASKS_OF_OTHERS if shares_user else 3),  # the keeper, the driver, a forked one
+        "more_tasks": processes + _NUM_TASKS_OF_OTHERS,
+        "processes": processes,
+        "disk_bytes": disk_bytes,
         "filter": filter_program().hex(),
-        "program_filter": more.hex(),
+        "program_filter": filter_program(without_mounts=True, confines_signals=found < _SIGNALS_SINCE).hex(),
     }
 
 

@@ -164,6 +164,7 @@ _CHECKED: dict[str, tuple[int, int]] = {
     "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119),
     "sched_setattr": (314, 274),
+    "prctl": (157, 167),
     "kill": (62, 129),
     "fcntl": (72, 25),
 }
@@ -174,6 +175,7 @@ _NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX put characters into a terminal
 _PLAIN_IOCTLS = 0x5400  # and 255 more: of terminals, and such as FIONREAD; those of file systems change files
 _PERSONALITIES = (0, 0x0040000, 0xFFFFFFFF)  # Linux, without random addresses, only asking
+_HIDING = (4,)  # PR_SET_DUMPABLE: whose memory and files the box can't look into, it can't limit
 _SIGNAL_OWNER = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: who gets which signal for a file
 
 _LOAD, _AND = 0x20, 0x54
@@ -185,13 +187,16 @@ _EPERM, _ENOSYS = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
 
-def filter_program(machine: str | None = None, *, shares_user: bool = False, confines_signals: bool = False) -> bytes:
+def filter_program(
+    machine: str | None = None, *, without_mounts: bool = False, confines_signals: bool = False
+) -> bytes:
     """Return the filter as an array of `struct sock_filter`, as `bwrap --seccomp` and `PR_SET_SECCOMP` take it.
 
     Args:
         machine: "x86_64" or "aarch64"; None for this one.
-        shares_user: Refuse to change the mode, owner, times and further attributes of files. For programs that run as
-            a user who owns files outside of their box, where no mounts hide these.
+        without_mounts: Refuse to change the mode, owner, times and further attributes of files, and to hide a process
+            from its user's other processes. For programs in a box that shares its file system with others, and whose
+            limits are kept by somebody who looks; not for the driver.
         confines_signals: Refuse signals to any process but one's own group. For boxes that share a user with processes
             outside of them where the kernel can't tell these apart (Landlock before version 6). `abort` and `raise`
             then end a program in another way, and it can't stop its children.
@@ -205,7 +210,7 @@ def filter_program(machine: str | None = None, *, shares_user: bool = False, con
             f"The filter of system calls is written for {' and '.join(_MACHINES)}, not for {machine!r}."
         )
     column, architecture = _MACHINES[machine]
-    refused = _REFUSED | (_FILE_ATTRIBUTES if shares_user else {}) | (_SIGNALS if confines_signals else {})
+    refused = _REFUSED | (_FILE_ATTRIBUTES if without_mounts else {}) | (_SIGNALS if confines_signals else {})
     numbers = [known[column] for known in refused.values()]
     program: list[Instruction] = [
         (_LOAD, 0, 0, 4),  # the architecture
@@ -215,7 +220,7 @@ def filter_program(machine: str | None = None, *, shares_user: bool = False, con
         (_IF_GREATER, 0, 1, _LAST_KNOWN_CALL),
         (_RETURN, 0, 0, _ENOSYS),
     ]
-    for name, block in _checks(shares_user, confines_signals).items():
+    for name, block in _checks(without_mounts, confines_signals).items():
         program += [(_IF_EQUAL, 0, len(block), _CHECKED[name][column]), *block]
     program += _refuse([number for number in numbers if number is not None])
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
@@ -227,7 +232,7 @@ def _refuse(numbers: list[int]) -> list[Instruction]:
     return [*jumps, (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _EPERM)]
 
 
-def _checks(shares_user: bool, confines_signals: bool) -> dict[str, list[Instruction]]:
+def _checks(without_mounts: bool, confines_signals: bool) -> dict[str, list[Instruction]]:
     """Return the instructions for each call whose arguments decide; all of them end in a return.
 
     The kernel reads these arguments as 32-bit numbers, so the lower half of each says everything.
@@ -259,7 +264,8 @@ def _checks(shares_user: bool, confines_signals: bool) -> dict[str, list[Instruc
         "sched_setscheduler": itself,
         "sched_setattr": itself,
     }
-    if shares_user:
+    if without_mounts:
+        checks["prctl"] = _refused_if(0, _HIDING)
         checks["ioctl"] = [
             (_LOAD, 0, 0, _argument(1)),
             *(step for command in _TERMINAL_INPUT for step in ((_IF_EQUAL, 0, 1, command), (_RETURN, 0, 0, _EPERM))),
