@@ -61,7 +61,8 @@ STDIO = (
                 "line = input()\nprint('YES' if line.count('(') == line.count(')') else 'NO')\n", "AC, WA, AC"),
     CodeProblem("coins", (("6\n1 3 4\n", "2\n"), ("7\n1 5\n", "3\n"), ("3\n2\n", "-1\n")),
                 "goal = int(input())\ncoins = list(map(int, input().split()))\nbest = [0] + [10**9] * goal\n"
-                "for i in range(1, goal + 1):\n    best[i] = min([10**9] + [best[i - c] + 1 for c in coins if c <= i])\n"
+                "for i in range(1, goal + 1):\n    paid = [best[i - c] + 1 for c in coins if c <= i]\n"
+                "    best[i] = min(paid, default=10**9)\n"
                 "print(best[goal] if best[goal] < 10**9 else -1)\n",
                 "goal = int(input())\ncount = 0\nfor c in sorted(map(int, input().split()), reverse=True):\n"
                 "    count += goal // c\n    goal %= c\nprint(count if goal == 0 else -1)\n", "WA, AC x2"),
@@ -103,8 +104,8 @@ FUNCTIONS = (
                 "def counts(text):\n    return {c: text.count(c) for c in 'ab'}\n", "AC, WA x2", "counts"),
     CodeProblem("merge", (([[[1, 3], [2, 4]]], [[1, 4]]), ([[[1, 2], [3, 4]]], [[1, 2], [3, 4]]), ([[]], [])),
                 "def merge(pairs):\n    done = []\n    for a, b in sorted(pairs):\n"
-                "        if done and a <= done[-1][1]:\n            done[-1] = (done[-1][0], max(b, done[-1][1]))\n        else:\n"
-                "            done.append((a, b))\n    return done\n",
+                "        if done and a <= done[-1][1]:\n            done[-1] = (done[-1][0], max(b, done[-1][1]))\n"
+                "        else:\n            done.append((a, b))\n    return done\n",
                 "def merge(pairs):\n    return [[pairs[0][0], pairs[-1][1]]]\n", "AC, WA, RE", "merge"),
     CodeProblem("average", (([[1, 2]], 1.5), ([[0.1, 0.2]], 0.15), ([[2, 2]], 2)),
                 "def average(values):\n    return mean(values)\n",
