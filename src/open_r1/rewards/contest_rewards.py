@@ -137,8 +137,6 @@ def ioi_code_reward(
     test_batch_size: int = 1,
     num_parallel: int = 2,
     provider_type: str = "local",
-    log_extra: LogExtra | None = None,
-    log_metric: LogMetric | None = None,
     **columns: object,
 ) -> list[float | None]:
     """Return the score of each program in its subtask, as `IoiCodeReward`.
@@ -148,15 +146,14 @@ def ioi_code_reward(
         test_batch_size: Tests in a batch, of which one with a score of 0 is the last; below 1: all at once.
         num_parallel: Programs that are judged at a time.
         provider_type: As of `sandbox.providers`.
-        log_extra: As of TRL.
-        log_metric: As of TRL.
-        **columns: Those of open-r1/ioi (`IOI_COLUMNS`, and `year` or `test_cases`); others aren't read.
+        **columns: Those of open-r1/ioi (`IOI_COLUMNS`, and `year` or `test_cases`), `log_extra` and `log_metric` as of
+            TRL; others aren't read.
 
     Raises:
         ValueError: The provider can't be built, or lacks C++.
     """
     reward = IoiCodeReward(SandboxSettings(provider_type, num_parallel), test_batch_size)
-    return reward(completions, log_extra=log_extra, log_metric=log_metric, **columns)
+    return reward(completions, **columns)
 
 
 def cf_code_reward(
@@ -167,8 +164,6 @@ def cf_code_reward(
     scoring_mode: str = "weighted_sum",
     num_parallel: int = 2,
     provider_type: str = "local",
-    log_extra: LogExtra | None = None,
-    log_metric: LogMetric | None = None,
     **columns: object,
 ) -> list[float | None]:
     """Return what each program earns at its problem, as `CfCodeReward`.
@@ -180,12 +175,11 @@ def cf_code_reward(
         scoring_mode: `pass_fail`, `partial` or `weighted_sum`.
         num_parallel: Programs that are judged at a time.
         provider_type: As of `sandbox.providers`.
-        log_extra: As of TRL.
-        log_metric: As of TRL.
-        **columns: Those of open-r1/codeforces (`CF_COLUMNS`, `generated_checker`, `input_mode`); others aren't read.
+        **columns: Those of open-r1/codeforces (`CF_COLUMNS`, `generated_checker`, `input_mode`), `log_extra` and
+            `log_metric` as of TRL; others aren't read.
 
     Raises:
         ValueError: The provider can't be built, or hasn't the language of a row.
     """
     reward = CfCodeReward(SandboxSettings(provider_type, num_parallel), test_batch_size, scoring_mode, patch_code)
-    return reward(completions, log_extra=log_extra, log_metric=log_metric, **columns)
+    return reward(completions, **columns)

@@ -108,59 +108,50 @@ def _require_one_language(tests: Sequence[ProgramTests | None]) -> None:
 def code_reward(
     completions: Sequence[Completion],
     *,
-    verification_info: Sequence[object],
     num_parallel: int = 2,
     provider_type: str | None = None,
     e2b_router_url: str | None = None,
     morph_router_url: str | None = None,
     enforce_same_language: bool = False,
-    log_extra: LogExtra | None = None,
-    log_metric: LogMetric | None = None,
     **columns: object,
 ) -> list[float | None]:
     """Return the share of its tests that each program passes, as `CodeReward`, with 5 CPU seconds for a test.
 
     Args:
         completions: What the model wrote.
-        verification_info: Of each row: `{"language": ..., "test_cases": [{"input", "output", "type"}, ...]}`, a value
-            or its JSON text.
         num_parallel: Programs that are judged at a time.
         provider_type: As of `sandbox.providers`. None: the router of a URL, else `local`.
         e2b_router_url: `host:port` of a router with E2B behind it.
         morph_router_url: The same with Morph.
         enforce_same_language: Refuse rows in several languages.
-        log_extra: As of TRL.
-        log_metric: As of TRL.
-        **columns: Other columns, which aren't read.
+        **columns: `verification_info`, of each row `{"language": ..., "test_cases": [{"input", "output", "type"}]}` or its
+            JSON text; or other `TEST_COLUMNS`. `log_extra` and `log_metric` as of TRL. Others aren't read.
 
     Raises:
         ValueError: The provider can't be built, or hasn't the language of a row.
     """
-    settings = _settings(num_parallel, provider_type, e2b_router_url, morph_router_url)
+    settings = settings_of(num_parallel, provider_type, e2b_router_url, morph_router_url)
     reward = CodeReward(settings=settings, enforce_same_language=enforce_same_language)
-    return reward(completions, verification_info=verification_info, log_extra=log_extra, log_metric=log_metric)
+    return reward(completions, **columns)
 
 
 def binary_code_reward(
     completions: Sequence[Completion],
     *,
-    verification_info: Sequence[object],
     num_parallel: int = 2,
     provider_type: str | None = None,
     e2b_router_url: str | None = None,
     morph_router_url: str | None = None,
     enforce_same_language: bool = False,
-    log_extra: LogExtra | None = None,
-    log_metric: LogMetric | None = None,
     **columns: object,
 ) -> list[float | None]:
     """Return 1.0 for each program that passes all its tests, else 0.0; everything else as in `code_reward`."""
-    settings = _settings(num_parallel, provider_type, e2b_router_url, morph_router_url)
+    settings = settings_of(num_parallel, provider_type, e2b_router_url, morph_router_url)
     reward = CodeReward(is_binary=True, settings=settings, enforce_same_language=enforce_same_language)
-    return reward(completions, verification_info=verification_info, log_extra=log_extra, log_metric=log_metric)
+    return reward(completions, **columns)
 
 
-def _settings(
+def settings_of(
     num_parallel: int, provider_type: str | None, e2b_router_url: str | None, morph_router_url: str | None
 ) -> SandboxSettings:
     """Return the settings that the arguments of a function mean."""

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rewards that run programs, as far as nothing has to be run: rows without programs, unusable rows, settings."""
+
+import logging
+import math
+import pickle
+
+import pytest
+
+from open_r1.grading.batch import Problem, Sandbox, SandboxError, SandboxSettings, Score
+from open_r1.grading.verdict import NOT_RUN, TestResult, Verdict
+from open_r1.rewards import REWARDS, binary_code_reward, cf_code_reward, code_reward, get_reward_funcs, ioi_code_reward
+from open_r1.rewards.code_execution import Row, reward_rows, rows_of_columns
+from open_r1.rewards.program_rewards import CodeReward, settings_of
+from tests.unit.test_rewards_table import ROW_OF_PROGRAMS, arguments
+
+FUNCTIONS = {
+    "code": code_reward,
+    "binary_code": binary_code_reward,
+    "ioi_code": ioi_code_reward,
+    "cf_code": cf_code_reward,
+}
+WITHOUT_PROGRAM = {"code": 0.0, "binary_code": 0.0, "ioi_code": 0.0, "cf_code": -1.0}
+INFO = ROW_OF_PROGRAMS["code"]["verification_info"]
+RIGHT = TestResult(Verdict.ACCEPTED, 1.0)
+WRONG = TestResult(Verdict.WRONG_ANSWER)
+
+
+def columns_of(name: str, num_rows: int = 1) -> dict[str, list]:
+    return {column: [value] * num_rows for column, value in ROW_OF_PROGRAMS[name].items()}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_completion_without_a_program_needs_no_sandbox(name: str):
+    # No such provider: building it would raise.
+    texts = ["", "I don't know.", "```r\n1\n```", "<think>\n```python\n1\n```\n```cpp\n1\n```"]
+    values = FUNCTIONS[name](texts, provider_type="no such provider", **columns_of(name, 4))
+    assert values == [WITHOUT_PROGRAM[name]] * 4
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_row_of_other_data_is_not_judged(name: str):
+    extra: dict[str, list] = {}
+    metrics: dict[str, float] = {}
+    columns = {column: [None] * 2 for column in ROW_OF_PROGRAMS[name]} | {"solution": ["4", "4"]}
+    values = FUNCTIONS[name](
+        ["```python\n1\n```"] * 2, log_extra=extra.__setitem__, log_metric=metrics.__setitem__, **columns
+    )
+    assert values == [None, None]
+    assert list(extra.values()) == [[None, None]]
+    assert metrics == {}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_missing_columns_are_named(name: str):
+    with pytest.raises(
+        ValueError, match=r"needs a column .*(verification_info|test_names|official_tests).*; there are"
+    ):
+        FUNCTIONS[name](["x"], solution=["4"])
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_columns_of_another_length_are_refused(name: str):
+    with pytest.raises(ValueError, match="2 completions, but 1 values in the column"):
+        FUNCTIONS[name](["x", "y"], **columns_of(name))
+
+
+UNUSABLE = {
+    "code": {"verification_info": [{"language": "python", "test_cases": []}]},
+    "ioi_code": {"test_names": [[]]},
+    "cf_code": {"time_limit": [-1.0]},
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_unusable_row_gets_none_is_counted_and_told_once(name: str, caplog: pytest.LogCaptureFixture):
+    extra: dict[str, list] = {}
+    metrics: dict[str, float] = {}
+    columns = {column: values * 3 for column, values in (columns_of(name) | UNUSABLE[name]).items()}
+    with caplog.at_level(logging.WARNING):
+        values = FUNCTIONS[name](
+            ["```python\n1\n```"] * 3, log_extra=extra.__setitem__, log_metric=metrics.__setitem__, **columns
+        )
+    assert values == [None] * 3
+    key = FUNCTIONS[name].__name__
+    assert extra == {f"{key}/verdicts": ["unusable"] * 3}
+    assert metrics[f"{key}/unusable"] == 1.0
+    assert len(caplog.records) == 1
+    assert f"{key}: 3 of 3 rows can't be judged" in caplog.text
+
+
+def test_tests_may_stand_in_other_columns():
+    reward = CodeReward()
+    assert reward(["x"], test_cases=['{"inputs": ["1"], "outputs": ["1"]}']) == [0.0]
+    assert reward(["x"], input_output=['{"inputs": [[1]], "outputs": [[1]], "fn_name": "f"}']) == [0.0]
+    cases = '[{"input": "1", "output": "1", "testtype": "stdin"}]'
+    assert reward(["x"], public_test_cases=[cases], private_test_cases=["[]"], metadata=["{}"]) == [0.0]
+
+
+def test_empty_struct_of_a_mixture_is_no_row():
+    assert code_reward(["x"], verification_info=[{"language": None, "test_cases": None}]) == [None]
+
+
+def test_rows_in_several_languages_are_refused_on_request():
+    infos = [INFO, {**INFO, "language": "cpp"}]
+    assert code_reward(["x", "y"], verification_info=infos) == [0.0, 0.0]
+    with pytest.raises(ValueError, match="cpp, python, and `enforce_same_language`"):
+        code_reward(["x", "y"], verification_info=infos, enforce_same_language=True)
+
+
+def test_language_that_nobody_knows_is_an_error_with_those_there_are():
+    with pytest.raises(ValueError, match="'cobol'; known are python, cpp"):
+        code_reward(["x"], verification_info=[{**INFO, "language": "cobol"}])
+
+
+# ---- results to rewards and metrics
+
+
+def reward_of(results: dict[str, Score | SandboxError], programs: list[str | None], **kwargs) -> list[float | None]:
+    """Return the rewards of programs for one problem whose judge says or raises this of each."""
+    problem = Problem("tests")
+
+    async def judge(program: str, tests: str, sandbox: Sandbox) -> Score:
+        result = results[program]
+        if isinstance(result, SandboxError):
+            raise result
+        return result
+
+    rows = [Row(program, problem) for program in programs]
+    return reward_rows("code_reward", rows, judge, SandboxSettings(), **kwargs)
+
+
+def test_failed_sandbox_is_no_score(caplog: pytest.LogCaptureFixture):
+    results = {
+        "good": Score(0.5, (RIGHT, WRONG)),
+        "best": Score(1.0, (RIGHT, RIGHT)),
+        "lost": SandboxError("the box is gone"),
+        "also lost": SandboxError("another cause"),
+    }
+    extra: dict[str, list] = {}
+    metrics: dict[str, float] = {}
+    programs = ["good", "lost", None, "best", "also lost", "good", "good", "good"]
+    values = reward_of(results, programs, log_extra=extra.__setitem__, log_metric=metrics.__setitem__)
+    assert [value for value in values if not math.isnan(value)] == [0.5, 0.0, 1.0, 0.5, 0.5, 0.5]
+    assert math.isnan(values[1]) and math.isnan(values[4])
+    assert extra["code_reward/verdicts"][:5] == ["AC, WA", "sandbox_error", "no_program", "AC x2", "sandbox_error"]
+    rates = {"sandbox/error_rate": 2, "code_reward/AC": 1, "code_reward/WA": 4, "code_reward/no_program": 1}
+    assert {name: metrics[name] * 8 for name in rates} == rates
+    assert 0 <= metrics["sandbox/seconds"] <= metrics["sandbox/seconds_p95"]
+    assert [record.message for record in caplog.records] == [
+        "code_reward: the sandbox failed for 2 of 8 rows; the first time: the box is gone"
+    ]
+
+
+def test_every_rate_is_logged_though_it_is_zero():
+    metrics: dict[str, float] = {}
+    reward_of({}, [None, None], log_metric=metrics.__setitem__)
+    assert metrics.pop("code_reward/no_program") == 1.0
+    assert metrics.keys() >= {
+        f"code_reward/{name}" for name in ("AC", "WA", "TLE", "MLE", "OLE", "RE", "CE", "unusable")
+    }
+    assert set(metrics.values()) == {0.0}
+    assert "sandbox/seconds" not in metrics  # nothing was run, and 0 seconds would be wrong
+
+
+def test_verdict_of_a_row_is_that_of_its_first_test_that_failed():
+    metrics: dict[str, float] = {}
+    results = (RIGHT, TestResult(Verdict.TIME_LIMIT), WRONG, NOT_RUN)
+    reward_of({"p": Score(0.25, results)}, ["p"], log_metric=metrics.__setitem__)
+    assert [name for name, value in metrics.items() if value == 1.0] == ["code_reward/TLE"]
+
+
+def test_judge_without_tests_to_judge_by_gives_none():
+    assert reward_of({"p": Score(None, ())}, ["p"]) == [None]
+
+
+def test_rows_keep_only_the_columns_asked_for():
+    rows = rows_of_columns("x", 2, {"a": [1, None], "b": [3, 4], "c": [5, 6], "trainer_state": object()}, "ab", "a")
+    assert rows == [{"a": 1, "b": 3}, None]
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_built_reward_can_be_pickled_and_has_no_sandbox_yet(name: str):
+    (reward,) = get_reward_funcs(arguments(name, code_provider="piston", ioi_provider="piston", cf_provider="piston"))
+    assert pickle.loads(pickle.dumps(reward)) == reward  # PISTON_ENDPOINTS isn't set: building it would raise
+
+
+ROUTES = [
+    ({}, SandboxSettings("local", 2)),
+    ({"sandbox_python": "/usr/bin/python3"}, SandboxSettings("local", 2, python="/usr/bin/python3")),
+    ({"parallel_code_exec_per_proc": 9}, SandboxSettings("local", 9)),
+    ({"code_provider": "e2b"}, SandboxSettings("e2b", 2)),
+    ({"code_provider": "e2b", "e2b_router_url": "h:1"}, SandboxSettings("e2b", 2, router_url="h:1")),
+    ({"code_provider": "morph", "morph_router_url": "h:2"}, SandboxSettings("morph", 2, router_url="h:2")),
+    (
+        {"code_provider": "router", "sandbox_router_url": "h:3", "sandbox_router_token_env": "T"},
+        SandboxSettings("router", 2, router_url="h:3", router_token_env="T"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "expected"), ROUTES)
+@pytest.mark.parametrize("name", ["code", "binary_code"])
+def test_settings_of_the_recipe_reach_the_reward(name: str, settings: dict, expected: SandboxSettings):
+    script_args = arguments(name, **settings)
+    (reward,) = get_reward_funcs(script_args)
+    assert reward.settings == REWARDS[name].sandbox(script_args) == expected
+
+
+def test_other_settings_of_the_recipe_reach_the_reward():
+    (code,) = get_reward_funcs(
+        arguments("code", code_test_timeout_s=2.5, code_memory_mb=99, enforce_same_language=True, patch_code=True)
+    )
+    assert (code.limits.cpu_s, code.limits.memory_mb) == (2.5, 99)
+    assert (code.enforce_same_language, code.patch_code, code.is_binary) == (True, True, False)
+    options = {"code_eval_test_batch_size": 7, "patch_code": True, "code_eval_scoring_mode": "partial"}
+    ioi, cf = get_reward_funcs(arguments("ioi_code", "cf_code", ioi_provider="morph", cf_provider="piston", **options))
+    assert (ioi.settings.provider, ioi.batch_size) == ("morph", 7)
+    assert (cf.settings.provider, cf.batch_size, cf.patch_code, cf.scoring_mode) == ("piston", 7, True, "partial")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"code_test_timeout_s": 0.0}, "code_test_timeout_s must be positive"),
+        ({"code_test_timeout_s": math.nan}, "code_test_timeout_s must be positive"),
+        ({"code_memory_mb": 0}, "code_memory_mb must be at least 1"),
+        ({"parallel_code_exec_per_proc": 0}, "parallel_code_exec_per_proc must be at least 1"),
+        ({"code_provider": "router"}, "needs `sandbox_router_url`"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_when_the_reward_is_built(settings: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        get_reward_funcs(arguments("code", **settings))
+
+
+@pytest.mark.parametrize("name", ["sandbox_router_url", "e2b_router_url", "morph_router_url"])
+def test_router_that_nobody_asks_is_warned_of(name: str, caplog: pytest.LogCaptureFixture):
+    get_reward_funcs(arguments("code", **{name: "h:1"}))
+    assert f"{name} has no effect with `code_provider: local`" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "provider", "url"),
+    [
+        ({}, "local", None),
+        ({"e2b_router_url": "h:1"}, "e2b", "h:1"),
+        ({"provider_type": "morph", "morph_router_url": "h:2"}, "morph", "h:2"),
+        ({"provider_type": "piston"}, "piston", None),
+    ],
+)
+def test_functions_choose_the_provider_as_in_open_r1(given: dict, provider: str, url: str | None):
+    names = {"provider_type": None, "e2b_router_url": None, "morph_router_url": None}
+    assert settings_of(5, **{**names, **given}) == SandboxSettings(provider, 5, router_url=url)
