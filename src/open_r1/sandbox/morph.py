@@ -36,6 +36,7 @@ class MorphBox(RemoteBox):
     """One instance; scripts run as its commands."""
 
     chunk_chars = 96 * 1024
+    prefix = ("unshare", "-n")
 
     def __init__(self, instance: Any) -> None:
         self._instance = instance
@@ -48,7 +49,8 @@ class MorphBox(RemoteBox):
             async with asyncio.timeout(timeout_s):
                 done = await self._instance.aexec(script, timeout=timeout_s)
         except Exception as error:
-            raise _as_sandbox_error(error, f"running a command in the instance {self.id}") from error
+            gone = 404
+            raise _as_sandbox_error(error, f"running a command in the instance {self.id}", gone) from error
         return f"{done.stdout}{done.stderr}"
 
     async def end(self) -> None:
@@ -192,18 +194,15 @@ def _new_client() -> Any:
     return importlib.import_module("morphcloud.api").MorphCloudClient(api_key=_key())
 
 
-def _as_sandbox_error(error: Exception, doing: str) -> SandboxError:
-    """Return what an exception of the SDK means for us."""
+def _as_sandbox_error(error: Exception, doing: str, *passing: int) -> SandboxError:
+    """Return what an exception of the SDK means for us; statuses of requests that may pass later are named."""
     from morphcloud.api import ApiError
 
     text = f"Morph failed while {doing}: {type(error).__name__}: {str(error)[:500]}"
     text = text.replace(os.environ.get("MORPH_API_KEY") or "\0", "***")
-    if isinstance(error, ApiError) and error.status_code in (401, 403):
+    status = error.status_code if isinstance(error, ApiError) else 500
+    if status in (401, 403):
         return SandboxError(f"{text}; check MORPH_API_KEY")
-    if (
-        isinstance(error, ApiError)
-        and 400 <= error.status_code < 500
-        and error.status_code not in (408, 409, 425, 429)
-    ):
+    if 400 <= status < 500 and status not in (408, 409, 425, 429, *passing):
         return SandboxError(f"{text}; check MORPH_SNAPSHOT_ID and the limits of the account")
     return TransientError(text)

@@ -20,8 +20,8 @@ from importlib.resources import files
 from typing import Any
 
 from open_r1.sandbox.base import RunRequest, SandboxError
-from open_r1.sandbox.languages import LANGUAGES, find_language
-from open_r1.sandbox.wire import request_to_json
+from open_r1.sandbox.languages import LANGUAGES, Language, find_language
+from open_r1.sandbox.wire import job_to_json
 
 CALL_S = 60.0  # a call that only moves a piece of text
 START_S = 30.0  # what the driver and the first import of an interpreter may take besides the programs
@@ -33,7 +33,7 @@ class TransientError(SandboxError):
 
 
 class DriverEndedError(TransientError):
-    """The driver ended without a result though its machine goes on: the submission may have ended it."""
+    """A signal ended the driver though its machine goes on: the submission may have sent it."""
 
 
 class RemoteBox(abc.ABC):
@@ -42,7 +42,7 @@ class RemoteBox(abc.ABC):
     Attributes:
         id: Its name at the provider.
         chunk_chars: Characters of a script, and of what it prints, that one call may carry.
-        prefix: Words in front of the driver's command, such as those that cut the network.
+        prefix: Words in front of the driver's command, where they work there: those that cut the network.
     """
 
     id: str
@@ -72,21 +72,28 @@ class Reply:
         result: Its result (`wire.result_to_json`), None where it left none.
         exit_code: Of the driver; "overdue" when it had to be ended.
         said: The end of what it printed, for the log.
+        has_prefix: Whether it ran behind the box's `prefix`.
     """
 
     languages: tuple[str, ...]
     result: Mapping[str, Any] | None = None
     exit_code: int | str | None = None
     said: str = ""
+    has_prefix: bool = False
 
 
 def longest_s(request: RunRequest) -> float:
     """Return the seconds on the clock that the compilers and all runs of a request can take."""
-    compilers = request.compile_limits.backstop_s * (1 if request.interactor is None else 2)
+    compilers = request.compile_limits.backstop_s * sum(1 for language in _languages(request) if language.compile)
     run = request.limits.backstop_s
     if request.interactor is not None:
         run = max(run, request.interactor.limits.backstop_s)
     return START_S + compilers + len(request.inputs) * (run + 1.0)
+
+
+def _languages(request: RunRequest) -> list[Language]:
+    parts = [request] if request.interactor is None else [request, request.interactor]
+    return [find_language(part.language) for part in parts]
 
 
 async def look_around(box: RemoteBox) -> tuple[str, ...]:
@@ -98,19 +105,18 @@ async def drive(box: RemoteBox, request: RunRequest) -> Reply:
     """Run a request's compiler and all its inputs in a machine.
 
     Raises:
-        DriverEndedError: The driver left no result; the machine is there still.
-        TransientError: The machine is lost.
+        DriverEndedError: A signal has ended the driver; the machine is there still.
+        TransientError: The machine is lost, or too slow, or the driver failed.
         SandboxError: It has no Python, or the provider refuses.
     """
-    needs = {find_language(request.language).name}
-    if request.interactor is not None:
-        needs.add(find_language(request.interactor.language).name)
     deadline_s = longest_s(request)
-    job = {"job": request_to_json(request), "needs": sorted(needs - {"binary"}), "deadline_s": deadline_s}
+    needs = sorted({language.name for language in _languages(request) if language.program})
+    job = {"job": job_to_json(request), "needs": needs, "deadline_s": deadline_s}
     reply = await _drive(box, job, deadline_s + CALL_S)
-    if reply.result is None and set(job["needs"]) <= set(reply.languages):
-        ending = f"left no result (exit code {reply.exit_code}): {reply.said[-500:]}"
-        raise DriverEndedError(f"The driver in the box {box.id} {ending}")
+    if reply.result is None and set(needs) <= set(reply.languages):
+        text = f"The driver in the box {box.id} left no result (exit code {reply.exit_code}): {reply.said[-500:]}"
+        is_killed = isinstance(reply.exit_code, int) and reply.exit_code < 0
+        raise DriverEndedError(text) if is_killed else TransientError(text)
     return reply
 
 
@@ -183,7 +189,8 @@ def _unpack(text: str, digest: str, box: RemoteBox) -> Reply:
             raise ValueError("the digest differs")
         value = json.loads(zlib.decompress(base64.b64decode(text)))
         languages = tuple(value["languages"])
-        return Reply(languages, value.get("result"), value.get("exit_code"), value.get("said", ""))
+        prefix = value.get("prefix") == list(box.prefix)
+        return Reply(languages, value.get("result"), value.get("exit_code"), value.get("said", ""), prefix)
     except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
         raise TransientError(f"The reply of the box {box.id} is spoiled: {error}.") from error
 

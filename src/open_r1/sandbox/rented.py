@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 END_S = 8.0  # to give a box back; an interrupted caller waits 10 s for it
 MARGIN_S = 60  # of a box's life over what its programs may take: starting, moving texts
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between two tries to start a box
+BYTES_PER_S = 1e6  # at which texts go in, at the least
 ENDED_ITS_BOX = ProgramRun(Outcome.RUNTIME_ERROR, stderr="ended its box")
 
 
@@ -110,6 +112,7 @@ class RentedSandbox(Sandbox):
             raise ValueError(f"start_timeout_s must be positive, got {start_timeout_s}.")
         self.start_timeout_s = start_timeout_s
         self._languages: tuple[str, ...] | None = None
+        self._has_told = False
         self._endings: set[asyncio.Task[None]] = set()
 
     @abc.abstractmethod
@@ -125,7 +128,7 @@ class RentedSandbox(Sandbox):
             SandboxError: It won't: the key, the template.
         """
 
-    async def prepare(self) -> None:  # noqa: B027 - most providers need nothing
+    async def prepare(self) -> None:
         """Do what may take longer than a start, once for all boxes.
 
         Raises:
@@ -147,11 +150,12 @@ class RentedSandbox(Sandbox):
         losses: list[type[TransientError]] = []
         while not progress.is_done:
             try:
-                async with self._box(self._life_s(progress.next_request(), request)) as box:
+                async with self._box(self._life_s(request)) as box:
                     while not progress.is_done:
                         reply = await drive(box, progress.next_request())
                         self._learn(reply.languages)
                         self._check(request)
+                        self._tell_network(box, reply)
                         await progress.add(_read_result(reply, progress.next_request(), box), go_on)
             except TransientError as error:
                 losses.append(type(error))
@@ -170,12 +174,20 @@ class RentedSandbox(Sandbox):
         if self._endings:
             await asyncio.wait(self._endings)
 
-    def _life_s(self, part: RunRequest, whole: RunRequest) -> int:
-        rest = max(0, len(whole.inputs) - len(part.inputs)) * (longest_s(part) / max(1, len(part.inputs)))
-        return min(self.max_life_s, math.ceil(MARGIN_S + longest_s(part) + rest))
+    def _life_s(self, request: RunRequest) -> int:
+        """Return the seconds that a box is asked for: all that the request can take."""
+        text = sum(len(given.stdin) + sum(map(len, given.files.values())) for given in request.inputs)
+        return min(self.max_life_s, math.ceil(MARGIN_S + longest_s(request) + text / BYTES_PER_S))
 
     def _learn(self, languages: tuple[str, ...]) -> None:
         self._languages = (*languages, "binary")
+
+    def _tell_network(self, box: RemoteBox, reply: Reply) -> None:
+        """Say once that programs have the network where we meant to cut it."""
+        if not reply.has_prefix and not self._has_told:
+            self._has_told = True
+            text = "%s: programs there have the network: `%s` doesn't work in the machine, use another snapshot"
+            logger.warning(text, self.name, " ".join(box.prefix))
 
     def _check(self, request: RunRequest) -> None:
         """Refuse languages that nobody has, and those that the machine hasn't, where that's known."""
@@ -197,7 +209,7 @@ class RentedSandbox(Sandbox):
     async def _start_in_time(self, life_s: int) -> RemoteBox:
         """Start a box, again and again for `start_timeout_s`, with growing pauses, while the failure may pass."""
         clock = asyncio.get_running_loop().time
-        end, pause, name, failure = clock() + self.start_timeout_s, 0.5, secrets.token_hex(16), None
+        end, pause, name, failure = clock() + self.start_timeout_s, FIRST_PAUSE_S, secrets.token_hex(16), None
         while True:
             try:
                 async with asyncio.timeout_at(end):
@@ -205,13 +217,13 @@ class RentedSandbox(Sandbox):
             except TransientError as error:
                 failure = error
             except TimeoutError as error:
-                failure = failure or TransientError(f"{self.name} started no box in time")
+                failure = failure or TransientError(f"{self.name} gave no answer, or no machine that is ready")
                 raise SandboxError(f"{failure} (for {self.start_timeout_s:g} s)") from error
             wait = pause * random.uniform(0.5, 1.0)
             if clock() + wait >= end:
                 raise SandboxError(f"{failure} (for {self.start_timeout_s:g} s)") from failure
             await asyncio.sleep(wait)
-            pause = min(2 * pause, 8.0)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
 
     async def _start_or_end(self, name: str, life_s: int) -> RemoteBox:
         """Start a box; when cancelled meanwhile, see the start through and end the box: nobody else knows of it."""

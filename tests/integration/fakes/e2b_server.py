@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from unittest import mock
 
@@ -20,13 +19,13 @@ PIECE = 8192  # characters of one message of output
 
 
 class E2BContract(Contract):
-    """The endpoints. Faults: create, execute, kill, health; "die" ends the box while its cell runs."""
+    """The endpoints. Faults: create ("slow" too), execute ("die" ends the box then, "error" too), kill, health."""
 
     def answer(self, path: list[str], body: dict) -> None:
         if path == ["execute"] or path == ["health"]:
             self.in_box(path[0], body)
         elif self.headers.get("X-API-KEY") != self.server.key:
-            self.send({"code": 401, "message": "Invalid API key"}, 401)
+            self.send({"code": 401, "message": f"Invalid API key {self.headers.get('X-API-KEY')}"}, 401)
         elif path == ["v2", "sandboxes"]:
             self.create(body)
         elif path[0] == "sandboxes" and self.command == "DELETE":
@@ -37,9 +36,11 @@ class E2BContract(Contract):
     def create(self, body: dict) -> None:
         fault = self.server.record("create", "")
         if fault.isdigit():
-            return self.send({"code": int(fault), "message": f"{fault} on order"}, int(fault))
+            return self.send({"code": int(fault), "message": f"{fault} on order, key {self.server.key}"}, int(fault))
         if fault == "hang":
             return self.hang()
+        if fault == "slow":
+            self.server.stopping.wait(1.0)
         key = self.headers.get("Idempotency-Key")
         known = [box for box in self.server.machines.values() if key and box.wanted["idempotency_key"] == key]
         box = known[0] if known else self.server.add_machine({**body, "idempotency_key": key})
@@ -84,11 +85,11 @@ class E2BContract(Contract):
     def execute(self, box: Machine, code: str, fault: str) -> None:
         """Run a cell and send its messages; the stream of a fault ends in the middle."""
         box.scripts.append(code)
-        if fault == "die":
-            threading.Timer(0.3, box.end).start()
         cell = box.folder / f"cell{len(box.scripts)}.py"
         cell.write_text(code, encoding="utf-8")
         process = box.start([sys.executable, "-I", str(cell)])
+        if fault == "die":
+            box.end()
         output, errors = process.communicate()
         self.send_response(200)
         self.send_header("Content-Type", "application/x-ndjson")

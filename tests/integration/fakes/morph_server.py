@@ -7,7 +7,6 @@ Endpoints, as read in the SDK and seen in its requests: POST, GET /instance; GET
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterable, Iterator
 from unittest import mock
 
@@ -36,7 +35,7 @@ class MorphCloud(Cloud):
 
 
 class MorphContract(Contract):
-    """The endpoints. Faults: create, get, exec, kill, list, snapshot; create "pending" starts what is never ready."""
+    """The endpoints. Faults: create, get, exec, kill, list, snapshot; create "slow" and "pending" (never ready)."""
 
     server: MorphCloud
 
@@ -47,7 +46,7 @@ class MorphContract(Contract):
         name = path[1] if len(path) > 1 else ""
         fault = self.server.record(operation, name)
         if fault.isdigit():
-            return self.send({"detail": f"{fault} on order"}, int(fault))
+            return self.send({"detail": f"{fault} on order, key {self.server.key}"}, int(fault))
         if fault == "hang":
             return self.hang()
         if fault == "garbage":
@@ -72,6 +71,8 @@ class MorphContract(Contract):
         return {"exec": "exec", "snapshot": "save"}[path[2]]
 
     def create(self, body: dict, fault: str) -> None:
+        if fault == "slow":
+            self.server.stopping.wait(1.0)
         snapshot = self.server.snapshots.get(self.asked["snapshot_id"])
         if snapshot is None:
             return self.send({"detail": "Snapshot not found"}, 404)
@@ -99,11 +100,11 @@ class MorphContract(Contract):
         """Run a command; "drop" breaks the connection when it's done, "die" ends the instance meanwhile."""
         script = " ".join(body["command"])
         box.scripts.append(script)
-        if fault == "die":
-            threading.Timer(0.3, box.end).start()
         if len(script) >= LONGEST_COMMAND:
             return self.send({"exit_code": 126, "stdout": "", "stderr": "Argument list too long"})
         process = box.start(["sh", "-c", script])
+        if fault == "die":
+            box.end()
         output, errors = (text.decode("utf-8", "replace") for text in process.communicate())
         if fault in ("drop", "die"):
             return self.drop()

@@ -3,9 +3,9 @@
 
 `python3 remote.py FOLDER NONCE CHUNK OFFSET`: the parts of the bundle (base64 of zlib of JSON) lie in FOLDER/parts.
 The first call does the job, a repeated one waits for it; each prints CHUNK characters of the reply, from OFFSET on,
-between two lines with NONCE. The bundle holds `driver` (files by name, the first is started with the words `prefix` in
-front), `job` (None: only look around), `programs` (what each language needs), `needs` (languages of the job) and
-`deadline_s`.
+between two lines with NONCE. The bundle holds `driver` (files by name, the first is started), `prefix` (words in front
+of its command, where they work), `job` (None: only look around), `programs` (what each language needs), `needs`
+(languages of the job) and `deadline_s`.
 """
 
 import base64
@@ -31,6 +31,14 @@ def read_bundle(folder):
     return json.loads(zlib.decompress(base64.b64decode("".join(texts))))
 
 
+def works(prefix):
+    """Return whether programs can be started behind these words."""
+    try:
+        return subprocess.call(prefix + ["true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
 def run_driver(folder, bundle):
     """Run the driver on the job; return its result (None: it left none), its exit code and what it said."""
     for name, text in bundle["driver"].items():
@@ -41,9 +49,10 @@ def run_driver(folder, bundle):
         json.dump(bundle["job"], file)
     driver = os.path.join(folder, next(iter(bundle["driver"])))
     said = os.path.join(folder, "said")
+    prefix = bundle["prefix"] if works(bundle["prefix"]) else []
     with open(said, "wb") as output:
         process = subprocess.Popen(
-            bundle["prefix"] + [sys.executable, "-I", "-S", driver, job, result],
+            prefix + [sys.executable, "-I", "-S", driver, job, result],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True,
         )  # fmt: skip
         try:
@@ -59,7 +68,7 @@ def run_driver(folder, bundle):
             value = json.load(file)
     except (OSError, ValueError):
         value = None
-    return {"result": value, "exit_code": exit_code, "said": words}
+    return {"result": value, "exit_code": exit_code, "said": words, "prefix": prefix}
 
 
 def write_reply(folder):

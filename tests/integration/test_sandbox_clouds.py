@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs in rented boxes: the real SDKs of E2B and Morph against local servers that speak their wire formats."""
+
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from open_r1.sandbox import (
+    Interactor,
+    Limits,
+    Outcome,
+    ProgramInput,
+    RunRequest,
+    SandboxError,
+    UnsupportedLanguageError,
+    run_all,
+    run_coroutine,
+)
+from tests.integration.fakes.clouds import CLOUDS
+
+DOUBLE = {"main.py": "print(int(input()) * 2)"}
+DOUBLE_CPP = {"main.cpp": '#include <cstdio>\nint main() { int a; scanf("%d", &a); printf("%d\\n", 2 * a); }'}
+TOOLS = ("sh", "mkdir", "cat", "true", "python3")
+
+
+@pytest.fixture(params=CLOUDS)
+def cloud(request):
+    return CLOUDS[request.param]
+
+
+def inputs(*texts: str) -> tuple[ProgramInput, ...]:
+    return tuple(ProgramInput(stdin=text) for text in texts)
+
+
+def outputs(result) -> list[str | None]:
+    assert not isinstance(result, Exception), result
+    return [run and run.stdout for run in result.tests]
+
+
+def jobs(machine) -> set[str]:
+    """Return the nonces of the jobs that a machine has been given."""
+    return {
+        nonce for script in machine.scripts for nonce in re.findall(r"remote\.py\S* .{0,60}?([0-9a-f]{32})", script)
+    }
+
+
+def test_each_request_gets_a_box_that_is_ended(cloud):
+    requests = [RunRequest("python", DOUBLE, inputs(str(number))) for number in range(6)]
+    with cloud.serving() as (server, sandbox):
+        results = run_all(requests, sandbox, num_parallel=3)
+        assert [outputs(result) for result in results] == [[f"{2 * number}\n"] for number in range(6)]
+        assert len(server.machines) == 6
+        assert not server.alive
+        assert [len(jobs(machine)) for machine in server.machines.values()] == [1] * 6
+
+
+def test_all_inputs_run_in_one_round_trip(cloud):
+    with cloud.serving() as (server, sandbox):
+        (result,) = run_all([RunRequest("python", DOUBLE, inputs(*map(str, range(9))))], sandbox)
+        assert outputs(result) == [f"{2 * number}\n" for number in range(9)]
+        assert server.count(cloud.run) == 1
+
+
+def test_rounds_double_and_stop_where_the_judge_says(cloud):
+    asked = []
+
+    async def go_on(first, runs):
+        asked.append((first, [run.stdout for run in runs]))
+        return first < 4
+
+    request = RunRequest("python", DOUBLE, inputs(*map(str, range(20))), stop_after=2)
+    with cloud.serving() as (server, sandbox):
+        result = run_coroutine(lambda: sandbox.run(request, go_on))
+        assert outputs(result) == ["0\n", "2\n", "4\n", "6\n", "8\n", "10\n", *[None] * 14]
+        assert [first for first, _ in asked] == [0, 2, 4]
+        assert server.count(cloud.run) == 2  # 2 runs, then 4
+        assert len(server.machines) == 1
+
+
+def test_a_program_is_compiled_once_for_all_rounds(cloud):
+    request = RunRequest("cpp", DOUBLE_CPP, inputs("1", "2", "3"), stop_after=1)
+    with cloud.serving() as (server, sandbox):
+        (result,) = run_all([request], sandbox)
+        assert outputs(result) == ["2\n", "4\n", "6\n"]
+        assert result.compile.outcome is Outcome.OK
+        assert result.binary is None
+        assert len(server.machines) == 1
+
+
+def test_a_binary_is_kept_and_runs_in_another_box(cloud):
+    with cloud.serving() as (_, sandbox):
+        (kept,) = run_all([RunRequest("cpp", DOUBLE_CPP, (), keeps_binary=True)], sandbox)
+        assert kept.binary.startswith(b"\x7fELF")
+        (result,) = run_all([RunRequest("binary", {"main": kept.binary}, inputs("21"))], sandbox)
+        assert outputs(result) == ["42\n"]
+
+
+def test_what_does_not_compile_is_not_run(cloud):
+    with cloud.serving() as (_, sandbox):
+        (result,) = run_all([RunRequest("cpp", {"main.cpp": "int main( {"}, inputs("1", "2"), stop_after=1)], sandbox)
+        assert result.compile.outcome is Outcome.RUNTIME_ERROR
+        assert "error" in result.compile.stderr
+        assert result.tests == (None, None)
+
+
+def test_big_inputs_and_outputs_come_whole(cloud):
+    text = "".join(random.Random(0).choices("0123456789\n", k=3_000_000))
+    request = RunRequest(
+        "python", {"main.py": "import sys; sys.stdout.write(sys.stdin.read())"}, inputs(text),
+        limits=Limits(output_bytes=1 << 22),
+    )  # fmt: skip
+    with cloud.serving() as (server, sandbox):
+        (result,) = run_all([request], sandbox)
+        assert outputs(result) == [text]
+        assert server.count(cloud.run) > 3  # in pieces
+        assert not server.alive
+
+
+@pytest.mark.parametrize(
+    "text", ["", "'; exit 1; '", "EOF\n$(reboot) `x` \\n %s", "\0\r\n\x1b[0m", "é漢𝄞\u2028", '"""{}'], ids=repr
+)
+def test_any_text_goes_through_unchanged(cloud, text):
+    source = f"import sys; sys.stdout.buffer.write(sys.stdin.buffer.read() + {text!r}.encode())"
+    with cloud.serving() as (_, sandbox):
+        (result,) = run_all([RunRequest("python", {"main.py": source}, inputs(text))], sandbox)
+        assert outputs(result) == [2 * text]
+
+
+def test_failures_of_programs_are_results(cloud):
+    source = (
+        "import sys\nword = input()\nif word == 'loop':\n    while True: pass\nsys.exit(3 if word == 'exit' else 0)"
+    )
+    request = RunRequest("python", {"main.py": source}, inputs("exit", "loop", "well"), limits=Limits(cpu_s=1))
+    with cloud.serving() as (_, sandbox):
+        (result,) = run_all([request], sandbox)
+        assert [run.outcome for run in result.tests] == [Outcome.RUNTIME_ERROR, Outcome.TIME_LIMIT, Outcome.OK]
+        assert result.tests[0].exit_code == 3
+        assert result.tests[1].cpu_s > 0.9
+
+
+def test_an_interactor_talks_to_the_submission(cloud):
+    manager = """
+import sys
+number = int(input())
+reader, writer = open(sys.argv[1]), open(sys.argv[2], "w")
+writer.write(f"{number}\\n")
+writer.flush()
+print("1.0" if int(reader.readline()) == 2 * number else "0.0")
+"""
+    request = RunRequest("python", DOUBLE, inputs("4", "5"), interactor=Interactor("python", {"manager.py": manager}))
+    with cloud.serving() as (_, sandbox):
+        (result,) = run_all([request], sandbox)
+        assert [run.interactor.stdout for run in result.tests] == ["1.0\n", "1.0\n"]
+
+
+def test_a_submission_that_kills_its_driver_has_failed(cloud):
+    source = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"
+    with cloud.serving() as (server, sandbox):
+        (result,) = run_all([RunRequest("python", {"main.py": source}, inputs("1", "2"))], sandbox)
+        assert [(run.outcome, run.stderr) for run in result.tests] == [(Outcome.RUNTIME_ERROR, "ended its box")] * 2
+        assert len(server.machines) == 2  # once more, in case it was ours
+        assert not server.alive
+
+
+def test_boxes_end_by_themselves_and_have_no_internet():
+    request = RunRequest("python", DOUBLE, inputs("1"), limits=Limits(cpu_s=2))
+    with CLOUDS["e2b"].serving() as (server, sandbox):
+        run_all([request], sandbox)
+        (machine,) = server.machines.values()
+        assert machine.wanted["allow_internet_access"] is False
+        assert 30 < machine.wanted["timeout"] < 120
+    with CLOUDS["morph"].serving() as (server, sandbox):
+        run_all([request], sandbox)
+        (machine,) = server.machines.values()
+        assert (machine.wanted["ttl_action"], 30 < machine.wanted["ttl_seconds"] < 120) == ("stop", True)
+
+
+def test_no_box_lives_longer_than_the_account_allows():
+    request = RunRequest("python", DOUBLE, inputs(*["1"] * 3), limits=Limits(cpu_s=5000))
+    with CLOUDS["e2b"].serving() as (server, sandbox):
+        run_all([request], sandbox)
+        assert [machine.wanted["timeout"] for machine in server.machines.values()] == [3600]
+
+
+@pytest.fixture
+def few_tools(tmp_path, monkeypatch):
+    """Machines that have no programs but these."""
+
+    def keep(*names):
+        for name in names:
+            (tmp_path / name).symlink_to(shutil.which(name))
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+    return keep
+
+
+def test_a_language_that_the_box_lacks_is_refused_with_those_it_has(cloud, few_tools):
+    few_tools(*TOOLS)
+    with cloud.serving() as (server, sandbox):
+        for _ in range(2):
+            with pytest.raises(UnsupportedLanguageError, match=r"no cpp, but python, binary"):
+                run_all([RunRequest("cpp", DOUBLE_CPP, inputs("1"))], sandbox)
+        assert len(server.machines) == 1  # the second time it's known
+        assert not server.alive
+
+
+def test_an_unknown_language_starts_no_box(cloud):
+    with cloud.serving() as (server, sandbox):
+        with pytest.raises(UnsupportedLanguageError, match="brainfuck"):
+            run_all([RunRequest("brainfuck", {"main.bf": "+"}, inputs("1"))], sandbox)
+        assert not server.calls
+
+
+def test_a_box_without_python_is_named(cloud, few_tools):
+    few_tools("sh", "mkdir", "cat")
+    with cloud.serving() as (server, sandbox):
+        (result,) = run_all([RunRequest("python", DOUBLE, inputs("1"))], sandbox)
+        assert isinstance(result, SandboxError)
+        assert "has no python3" in str(result)
+        assert not server.alive
+
+
+def test_languages_are_asked_for_once(cloud):
+    with cloud.serving() as (server, sandbox):
+        first = run_coroutine(sandbox.languages)
+        assert run_coroutine(sandbox.languages) == first
+        assert {"python", "cpp", "bash", "binary"} <= set(first)
+        assert len(server.machines) == 1
+        assert not server.alive
+
+
+def test_the_snapshot_is_made_once_for_the_account(monkeypatch, tmp_path):
+    (tmp_path / "apt-get").write_text('#!/bin/sh\necho "$@" >> "$0.log"\n')
+    (tmp_path / "apt-get").chmod(0o755)
+    with CLOUDS["morph"].serving() as (server, _):
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/local/bin:/usr/bin:/bin")
+        monkeypatch.delenv("MORPH_SNAPSHOT_ID")
+        for _ in range(2):
+            (result,) = run_all([RunRequest("python", DOUBLE, inputs("1"))], CLOUDS["morph"].build())
+            assert outputs(result) == ["2\n"]
+        made = [item for item in server.snapshots.values() if item["digest"] == "open-r1-sandbox-1"]
+        assert [item["id"] for item in made] == ["saved2"]
+        assert "g++" in (tmp_path / "apt-get.log").read_text()
+        assert [machine.wanted["snapshot_id"] for machine in server.machines.values()] == ["made1", "saved2", "saved2"]
+        assert not server.alive
+
+
+def test_importing_a_provider_imports_no_sdk():
+    source = (
+        "import sys, open_r1.sandbox.e2b, open_r1.sandbox.morph\n"
+        "print([name for name in ('e2b', 'e2b_code_interpreter', 'morphcloud', 'httpx') if name in sys.modules])"
+    )
+    folder = Path(__file__).resolve().parents[2] / "src"
+    done = subprocess.run(
+        [sys.executable, "-c", source], env={"PYTHONPATH": str(folder)}, check=True, capture_output=True
+    )
+    assert done.stdout == b"[]\n"
