@@ -13,14 +13,13 @@ import _signal
 import _socket
 import array
 import os
-import stat
 import sys
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from folders import Box, Held
-from processes import Process
+from submission import BINARY, Program, take_output
 from watching import watch
 
 try:  # the halves of `json` that are written in C: all of it takes longer to import than the rest together
@@ -29,8 +28,7 @@ except ImportError:
     make_scanner = None
 
 CHUNK = 1 << 18
-SUBREAPER, DUMPABLE = 36, 4  # of `prctl`
-BINARY = "a.out"  # what compilers call it
+DUMPABLE, SUBREAPER = 4, 36  # of `prctl`
 
 
 class JsonRules:
@@ -39,7 +37,6 @@ class JsonRules:
     strict = True
     object_hook = object_pairs_hook = None
     parse_float, parse_int, parse_constant = float, int, float
-    memo = {}
 
 
 def from_json(text):
@@ -89,7 +86,7 @@ class Socket:
 
     def hold(self, box, size, executable=False):
         """Return the next bytes as a file; they never lie in the driver's memory, which would count as a program's."""
-        held = Held(box, executable)
+        held = Held(box.root, executable)
         while size:
             data, self.waiting = (self.waiting or self.more()), b""
             held.write(data[:size])
@@ -104,94 +101,37 @@ class Socket:
             self.socket.sendall(part)
 
 
-class Program:
-    """A submission, or an interactor.
+def serve(fd, confine=None):
+    """Do what comes on the socket of this number until it closes.
 
-    Attributes:
-        command: Of a run.
-        limits: Of a run.
-        files: By name.
+    Args:
+        fd: The socket.
+        confine: As of `Box`.
     """
-
-    def __init__(self, command, limits, files):
-        self.command, self.limits, self.files = command, limits, files
-
-    def compile(self, box, command, limits):
-        """Run the compiler and keep the binary as one of the files; return the compiler's run."""
-        process = self.start(box, Held(box), command=command, limits=limits)
-        watch(box, [process])
-        if process.outcome() == "ok":
-            left = open_left(box, BINARY)
-            if left is None:
-                process.status = 1
-            else:
-                self.files[BINARY] = Held(box, executable=True)
-                self.files[BINARY].copy_from(left)
-                os.close(left)
-        box.clear()
-        return process
-
-    def start(self, box, stdin, files=(), args=(), command=None, limits=None, **options):
-        """Start it, or its compiler, in the box's clean folders; files of the run stand before its own."""
-        for name, held in {**self.files, **dict(files)}.items():
-            held.copy_to(box.work + "/" + name)
-        stdin = stdin if isinstance(stdin, int) else stdin.rewound()
-        command = [*(command or self.command), *args]
-        return Process(box, command, limits or self.limits, stdin, **options)
-
-
-def open_left(box, name):
-    """Open a regular file that a program has left in its folder; None if there's none of that name."""
-    try:
-        fd = os.open(box.work + "/" + name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return fd
-    os.close(fd)
-    return None
-
-
-def take_output(box, process, name):
-    """Let a file count as the output of a program."""
-    process.output = b""
-    fd = open_left(box, name)
-    if fd is None:
-        return
-    with open(fd, "rb") as file:
-        process.output = file.read(process.limits["output_bytes"] + 1)
-    if len(process.output) > process.limits["output_bytes"]:
-        process.output = process.output[:-1]
-        process.ended = process.ended or "output"
-
-
-def serve(fd, **options):
-    """Do what comes on the socket with this number until it closes."""
+    rank = open_rank()
     harden()
-    way = Socket(fd)
+    way, box = Socket(fd), None
     way.answer({"ready": 1})
     try:
         job = way.header()
-        box = Box(job["root"], watches=job["watches"], **options)
+        box = Box(job["root"], watches=job["watches"], confine=confine, lifeline=fd, rank=rank)
         files = {name: way.hold(box, size, executable) for name, size, executable in job["files"]}
         program = Program(job["run"], job["limits"], files)
-        compiled = None
         if job["compile"] is not None:
             compiled = program.compile(box, job["compile"], job["compile_limits"])
-            binary = program.files[BINARY].read() if job["keeps_binary"] and BINARY in program.files else b""
-            send(way, compiled, binary)
-            del binary
+            send(way, compiled, program.files[BINARY].read() if job["keeps_binary"] and BINARY in files else b"")
         while True:
             run_next(way, box, program)
     except (OSError, ValueError) as error:
-        way.answer({"error": "%s: %s" % (type(error).__name__, error)})
+        has_run = int(box is not None and box.has_run)
+        way.answer({"error": "%s: %s" % (type(error).__name__, error), "has_run": has_run})
 
 
 def run_next(way, box, program):
     """Run the program on the next input."""
     given = way.header()
     stdin = way.hold(box, given["stdin"])
-    files = {name: way.hold(box, size) for name, size in given["files"]}
+    files = {name: way.hold(box, size, executable) for name, size, executable in given["files"]}
     args, passed = given["args"], []
     options = {}
     if given["role"] == "interactor":
@@ -217,6 +157,14 @@ def send(way, process, binary=b""):
     way.answer({**process.result(), **sizes}, process.output, process.errors, binary)
 
 
+def open_rank():
+    """Return a descriptor of the driver's rank among those to be ended for want of memory, or None."""
+    try:
+        return os.open("/proc/self/oom_score_adj", os.O_RDWR)
+    except OSError:  # not ours to change: then the kernel goes by size alone, and the driver is small
+        return None
+
+
 def harden():
     """Close the driver to programs: not to be traced or read, signals as they come, the first descriptors of none."""
     prctl(DUMPABLE, 0)
@@ -236,3 +184,16 @@ def prctl(option, value):
         failed = ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
     if failed:
         raise OSError("prctl(%d, %d) was refused" % (option, value))
+
+
+def main(job, result):
+    """Do a job from a file; programs that outlive their parents become the driver's children."""
+    from batch import work
+
+    prctl(SUBREAPER, 1)
+    harden()
+    work(job, result)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

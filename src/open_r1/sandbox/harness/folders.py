@@ -13,14 +13,29 @@ class Box:
         shared: Folders of others where programs can write too; what is new there is removed after a run.
         watches: Whether the driver limits the memory of the tree of processes, as no control group does.
         confine: Called in each new process before its program starts, or None.
+        lifeline: Descriptor that hangs up when the provider has gone, or None.
+        has_run: Whether a program has been started.
     """
 
-    def __init__(self, root, shared=(), watches=True, confine=None):
-        self.root, self.watches, self.confine = root, watches, confine
+    def __init__(self, root, shared=(), watches=True, confine=None, lifeline=None, rank=None):
+        self.root, self.watches, self.confine, self.lifeline = root, watches, confine, lifeline
         self.work = root + "/work"
         self.shared = {folder: set(os.listdir(folder)) for folder in shared}
         self.owns_namespace = os.getpid() == 1
+        self.rank = rank
+        self.usual = None if rank is None else os.pread(rank, 16, 0)
+        self.has_run = False
         self.make_folders()
+
+    def stand_out(self):
+        """Become whom the kernel ends first when memory runs out, so that the next process is that from its start."""
+        if self.rank is not None:
+            os.write(self.rank, b"1000")
+
+    def stand_back(self):
+        """Become what the driver was."""
+        if self.rank is not None:
+            os.write(self.rank, self.usual)
 
     def make_folders(self):
         """Make the folders of a run."""
@@ -31,7 +46,7 @@ class Box:
         """Remove what a run has left, and make its folders anew."""
         empty(self.root, ())
         for folder, known in self.shared.items():
-            empty(folder, known)
+            empty(folder, known, os.geteuid())
         self.make_folders()
 
     def used_bytes(self):
@@ -42,10 +57,18 @@ class Box:
         return (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
-def empty(folder, known):
-    """Remove everything in a folder but what is known; folders in folders are moved up, so that no path grows long."""
+def empty(folder, known, user=None):
+    """Remove what is in a folder; folders in folders are moved up, so that no path grows long.
+
+    Args:
+        folder: The folder.
+        known: Names in it that stay.
+        user: Number of the user whose files and folders are removed; None for everybody's.
+    """
     count = 0
     waiting = [name for name in os.listdir(folder) if name not in known]
+    if user is not None:
+        waiting = [name for name in waiting if os.lstat(folder + "/" + name).st_uid == user]
     while waiting:
         path = folder + "/" + waiting.pop()
         if not stat.S_ISDIR(os.lstat(path).st_mode):
@@ -69,8 +92,8 @@ def empty(folder, known):
 class Held:
     """A file that no program can reach: it has no name, and the driver's descriptors are closed to others."""
 
-    def __init__(self, box, executable=False):
-        path = box.root + "/.held"
+    def __init__(self, folder, executable=False):
+        path = folder + "/.held"
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         os.unlink(path)
         self.mode = 0o555 if executable else 0o444

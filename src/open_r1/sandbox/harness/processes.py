@@ -10,6 +10,15 @@ CHUNK = 1 << 16
 MIB = 1 << 20
 FILE_BYTES = 256 * MIB  # the longest file that a program may write
 STACK_BYTES = 256 * MIB
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "PYTHONHASHSEED": "0",  # a verdict must not hang on the order of a set, which would be another one in each run
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
 OUT_OF_MEMORY = (b"MemoryError", b"bad_alloc", b"heap out of memory", b"Cannot allocate memory")
 
 
@@ -81,11 +90,9 @@ class Process:
     def end(self, reason):
         """Kill it and its group."""
         self.ended = self.ended or reason
-        for pid in (-self.pid, self.pid) if self.status is None else ():
-            try:
-                os.kill(pid, _signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        if self.status is None:
+            kill(-self.pid, _signal.SIGKILL)
+            kill(self.pid, _signal.SIGKILL)
 
     def count(self, usage):
         """Count what a process of its tree has used."""
@@ -125,6 +132,15 @@ class Process:
         }
 
 
+def kill(pid, number):
+    """Send a signal; return whether there was anybody to get it."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def start(box, argv, limits, stdio, passed):
     """Start a program in a new session; return its number.
 
@@ -132,20 +148,23 @@ def start(box, argv, limits, stdio, passed):
         OSError: It could not be started, and that isn't its own fault.
     """
     failure, failed = os.pipe()
+    box.stand_out()
     pid = os.fork()
     if pid == 0:
         try:
             become(box, argv, limits, stdio, passed)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, this process must not go on as a second driver
             os.write(failed, repr(error).encode())
         finally:
             os._exit(127)
+    box.stand_back()
     os.close(failed)
     with open(failure, "rb") as file:
         report = file.read()
     if report:
         os.waitpid(pid, 0)
-        raise OSError("A program could not be started: " + report.decode())
+        raise OSError("a program could not be started: " + report.decode())
+    box.has_run = True
     return pid
 
 
@@ -194,18 +213,5 @@ def resource_limits(box, limits):
 
 
 def environment(box):
-    """Return the whole environment of a program.
-
-    Hashes of texts are the same in every run of Python, so that a verdict doesn't hang on the order of a set.
-    """
-    return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": box.work,
-        "TMPDIR": box.root + "/tmp",
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-    }
+    """Return the whole environment of a program."""
+    return dict(ENVIRONMENT, HOME=box.work, TMPDIR=box.root + "/tmp")

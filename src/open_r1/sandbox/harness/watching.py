@@ -6,6 +6,8 @@ import os
 import select
 import time
 
+from processes import kill
+
 MIB = 1 << 20
 TICK_S = 0.02  # between two looks at the memory of all processes, where no control group limits it
 SLOW_TICK_S = 0.1  # between two looks at their CPU time
@@ -46,8 +48,13 @@ def wait(box, processes):
         poll.register(fd, select.POLLIN)
     left_s = min(process.deadline for process in living) - time.monotonic()
     longest_s = tick_s(box) if living[0].pidfd is not None else 0.002  # Python 3.8 can't wait for a process
+    if box.lifeline is not None:
+        poll.register(box.lifeline, 0)
     ready = poll.poll(1000 * max(min(left_s, longest_s), 0.0) + 1)
     for fd, _ in ready:
+        if fd == box.lifeline:
+            end_all(box, processes)
+            os._exit(0)
         if fd in owners:
             owners[fd].read(fd)
     return not ready or any(fd not in owners for fd, _ in ready)
@@ -96,11 +103,7 @@ def look(box, processes, seen):
 
 def end_all(box, processes):
     """End every process that a program has started, however it is hidden, and wait until they are gone."""
-    while box.owns_namespace:
-        try:
-            os.kill(-1, _signal.SIGKILL)  # everything but the driver, which is number 1 here
-        except ProcessLookupError:
-            break
+    while box.owns_namespace and kill(-1, _signal.SIGKILL):  # everything but the driver, which is number 1 here
         reap(processes, 0)
     while not box.owns_namespace:
         others = all_others(box)
@@ -108,10 +111,7 @@ def end_all(box, processes):
             break
         for number in (_signal.SIGSTOP, _signal.SIGKILL):  # stopped, it starts no other while we go through the list
             for pid in others:
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    pass
+                kill(pid, number)
         time.sleep(0.001)
         reap(processes)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One local box: its processes, the socket to the driver in it, its control group. It is always ended, and waited for."""
+"""One local box: its processes, the socket to its driver, its control group. It's always ended, and waited for."""
 
 import asyncio
 import contextlib
@@ -12,24 +12,34 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from open_r1.sandbox.base import SandboxError
+from open_r1.sandbox.harness.folders import empty
 from open_r1.sandbox.local.cgroups import Group, make_group
-from open_r1.sandbox.local.setup import Setup, memory_file
+from open_r1.sandbox.local.setup import Setup
+from open_r1.sandbox.local.started import Room, Started, memory_file
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 18
 START_S = 30.0  # a box that the driver doesn't report from by then is no box
-END_S = 5.0  # what the kernel may take to end the processes in a box
+LEAVE_S = 2.0  # what a driver that finds itself alone may take to end everything
+END_S = 10.0  # what the kernel may take to end the processes in a box
 GROUP_MB = 48  # the driver and bubblewrap, besides the program
 GROUP_PROCESSES = 8
 HEADER_BYTES = 1 << 20
+PART_BYTES = 1 << 30
 
 
 class BoxLostError(Exception):
-    """The driver ended, fell silent or talked nonsense after programs had run: they may have done it."""
+    """The driver ended, fell silent or talked nonsense after programs had run: they may have done it.
+
+    Attributes:
+        was_memory: Whether the kernel had killed a process for want of memory.
+    """
+
+    was_memory = False
 
 
 @dataclass(frozen=True)
@@ -45,21 +55,24 @@ class Reply:
 class LocalBox:
     """A box that runs. Make it with `open_box`, end it with `close`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], way: socket.socket, group: Group | None, log: int) -> None:
-        self.process, self.way, self.group, self.log = process, way, group, log
+    def __init__(self, started: Started, way: socket.socket, group: Group | None, log: int) -> None:
+        self.process, self.root, self.folder = started.process, started.root, started.folder
+        self.way, self.group, self.log = way, group, log
         self.has_run = False
-        self.is_idle = True
         self._waiting = bytearray()
-        self._passed: list[int] = []
+
+    def limit(self, memory_mb: int, processes: int) -> None:
+        """Change what everything in the box may use, where a control group limits it; see `Group.set_limits`."""
+        if self.group is not None:
+            self.group.set_limits(memory_mb + GROUP_MB, processes + GROUP_PROCESSES)
 
     async def send(self, header: dict[str, Any], parts: Sequence[bytes] = (), passed: Sequence[int] = ()) -> None:
         """Send a message, and descriptors with it.
 
         Raises:
-            BoxLostError: Nobody takes it.
+            BoxLostError, SandboxError: Nobody takes it; see `reply`.
         """
         loop = asyncio.get_running_loop()
-        self.is_idle = False
         line = json.dumps(header).encode() + b"\n"
         try:
             if passed:
@@ -69,7 +82,7 @@ class LocalBox:
             for part in parts:
                 await loop.sock_sendall(self.way, part)
         except OSError as error:
-            raise BoxLostError(f"The box takes nothing more: {error}.") from error
+            self._fail(f"The box takes nothing more ({error}). {self.said()}", error)
 
     async def reply(self, timeout_s: float) -> Reply:
         """Return the driver's next answer.
@@ -84,15 +97,15 @@ class LocalBox:
                 if not isinstance(record, dict):
                     raise ValueError("an answer is a record")
                 parts = [await self._bytes(int(record.pop(name, 0))) for name in ("stdout", "stderr", "binary")]
-        except (OSError, ValueError, TimeoutError) as error:
-            self._fail(f"The box is lost ({type(error).__name__}: {error}). {self.said()}")
+        except (OSError, ValueError, TypeError) as error:
+            self._fail(f"The box is lost ({type(error).__name__}: {error}). {self.said()}", error)
         if "error" in record:
-            self.has_run = bool(record.get("has_run", True))
-            self._fail(f"The driver failed: {record['error']}")
+            self.has_run = self.has_run and record.get("has_run") != 0
+            self._fail(f"The driver failed: {record['error']}.")
         return Reply(record, *parts)
 
-    def _fail(self, message: str) -> None:
-        raise BoxLostError(message) if self.has_run else SandboxError(message)
+    def _fail(self, message: str, cause: Exception | None = None) -> NoReturn:
+        raise (BoxLostError if self.has_run else SandboxError)(message) from cause
 
     async def _line(self) -> bytes:
         while b"\n" not in self._waiting:
@@ -104,6 +117,8 @@ class LocalBox:
         return line
 
     async def _bytes(self, size: int) -> bytes:
+        if not 0 <= size <= PART_BYTES:
+            raise ValueError(f"a part of {size} bytes")
         while len(self._waiting) < size:
             await self._more()
         taken = bytes(self._waiting[:size])
@@ -131,9 +146,7 @@ class LocalBox:
 
     async def close(self) -> None:
         """End everything in the box and wait until it's gone; a cancelled caller doesn't hold this up."""
-        self.way.close()
-        if not self.is_idle:
-            self._kill()
+        self.way.close()  # the driver ends everything when nobody is there any more
         ending = asyncio.ensure_future(self._ended())
         _ENDINGS.add(ending)
         ending.add_done_callback(_ENDINGS.discard)
@@ -141,13 +154,16 @@ class LocalBox:
 
     async def _ended(self) -> None:
         try:
-            if not await exited(self.process, END_S):
+            if not await exited(self.process, LEAVE_S):
                 self._kill()
                 if not await exited(self.process, END_S):
                     logger.error("A local box (process %d) doesn't end.", self.process.pid)
                     return
             if self.group is not None:
                 await self._remove_group(self.group)
+            if self.folder is not None:
+                empty(self.folder, ())
+                Path(self.folder).rmdir()
         finally:
             os.close(self.log)
 
@@ -161,8 +177,9 @@ class LocalBox:
 
     def _kill(self) -> None:
         """Kill the driver, with which the kernel ends all others in the box; then what holds the box."""
-        with contextlib.suppress(OSError):
-            for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        with contextlib.suppress(OSError):  # a kernel without these lists, or it has just ended
+            for child in children.read_text().split():
                 os.kill(int(child), signal.SIGKILL)
                 return  # its parent ends by itself, behind everything in the box
         self.process.kill()
@@ -195,24 +212,22 @@ async def exited(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
     return True
 
 
-async def open_box(setup: Setup, *, disk_bytes: int, memory_mb: int, processes: int) -> LocalBox:
+async def open_box(setup: Setup, room: Room) -> LocalBox:
     """Start a box and return it once its driver has reported.
 
     Args:
         setup: How boxes are made in this process.
-        disk_bytes: What may be written in it.
-        memory_mb: What everything in it may use, where a control group limits that.
-        processes: Likewise.
+        room: What may be used in it.
 
     Raises:
         SandboxError: It doesn't start.
     """
-    group = make_group(memory_mb + GROUP_MB, processes + GROUP_PROCESSES)
+    group = make_group(room.memory_mb + GROUP_MB, room.processes + GROUP_PROCESSES)
     log = memory_file(b"")
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     try:
-        process = setup.start(theirs.fileno(), disk_bytes, log)
+        started = setup.start(theirs.fileno(), log, room)
     except BaseException:
         ours.close()
         os.close(log)
@@ -221,11 +236,11 @@ async def open_box(setup: Setup, *, disk_bytes: int, memory_mb: int, processes: 
         raise
     finally:
         theirs.close()
-    box = LocalBox(process, ours, group, log)
+    box = LocalBox(started, ours, group, log)
     try:
         if group is not None:
             with contextlib.suppress(ProcessLookupError):  # it has ended already: there will be no report
-                group.add(process.pid)
+                group.add(started.process.pid)
         await box.reply(START_S)
     except BaseException:
         await box.close()

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command of a box made by bubblewrap: namespaces of its own, a small read-only file system, no capabilities."""
 
+import functools
 import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from open_r1.sandbox.local.interpreter import DRIVER_PARTS, Interpreter, drop_user
+from open_r1.sandbox.local.seccomp import filter_program
+from open_r1.sandbox.local.started import Room, Started, memory_file, start
 
 ROOT = "/box"  # the one place where programs can write
 SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -12,6 +17,44 @@ SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts")
+
+
+class Bubblewrap:
+    """Boxes made by bubblewrap."""
+
+    name = "bwrap"
+    driver_parts = DRIVER_PARTS
+
+    def __init__(self, path: str) -> None:
+        """Build it.
+
+        Args:
+            path: Where bubblewrap is.
+        """
+        self.path = path
+
+    def describe(self) -> str:
+        """Return what isolates programs."""
+        return f"bubblewrap ({self.path})"
+
+    def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
+        """Start a box; see `Setup.start`."""
+        code_fd, seccomp_fd = memory_file(interpreter.driver), memory_file(_filter())
+        try:
+            command = [
+                *drop_user(),
+                *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd),
+                *interpreter.command(code_fd, f"serve({socket_fd})"),
+            ]
+            return Started(start(command, (code_fd, seccomp_fd, socket_fd), log), ROOT)
+        finally:
+            os.close(code_fd)
+            os.close(seccomp_fd)
+
+
+@functools.cache
+def _filter() -> bytes:
+    return filter_program()
 
 
 def bwrap_path() -> str | None:

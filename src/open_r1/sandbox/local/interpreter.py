@@ -6,33 +6,31 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 BOX_USER = 61500  # who programs are where the trainer is root; no such user needs to exist
 SYSTEM_PYTHON = "/usr/bin/python3"
-DRIVER_PARTS = ("folders", "processes", "watching", "driver")
+DRIVER_PARTS = ("folders", "processes", "watching", "submission", "driver")
 PROBE_S = 30.0
 
 # Compiles the driver's parts, which come on standard input, and says where the interpreter lies.
 _LOOK = """
-import importlib.util, json, marshal, sys
-parts = json.load(sys.stdin)
-code = [(name, compile(text, name + ".py", "exec")) for name, text in parts]
-print(json.dumps({
-    "version": sys.version.split()[0], "is_new_enough": sys.version_info >= (3, 8), "driver": marshal.dumps(code).hex(),
-    "folders": [sys.prefix, sys.base_prefix], "has_numpy": importlib.util.find_spec("numpy") is not None,
-}))
+import json, marshal, sys
+code = [(name, compile(text, name + ".py", "exec")) for name, text in json.load(sys.stdin)]
+folders = [sys.prefix, sys.base_prefix]
+print(json.dumps([sys.version.split()[0], sys.version_info >= (3, 8), folders, marshal.dumps(code).hex()]))
 """
-# What the interpreter of a box starts with: the driver's parts become modules, the last one goes to work.
-BOOTSTRAP = (
-    "import marshal,sys\n"
-    "for name,code in marshal.loads(open({code_fd},'rb').read()):\n"
-    " module=sys.modules[name]=type(sys)(name);exec(code,module.__dict__)\n"
-    "module.serve({socket_fd})"
-)
+# What the interpreter of a box starts with: the driver's parts become modules, of which one goes to work.
+_BOOTSTRAP = """
+import marshal, sys
+for name, code in marshal.loads(open({code_fd}, "rb").read()):
+    module = sys.modules[name] = type(sys)(name)
+    exec(code, module.__dict__)
+module.{call}
+"""
 
 
 @dataclass(frozen=True)
@@ -43,15 +41,23 @@ class Interpreter:
         path: Its path.
         version: As in "3.11.2".
         folders: What it needs to see besides the system's folders.
-        has_numpy: Whether programs can import numpy.
         driver: The driver, compiled by it.
     """
 
     path: str
     version: str
     folders: tuple[str, ...]
-    has_numpy: bool
     driver: bytes
+
+    def command(self, code_fd: int, call: str) -> list[str]:
+        """Return the command that starts the driver, as little of the interpreter as it needs.
+
+        Args:
+            code_fd: Descriptor of the compiled driver.
+            call: Of a function in its last part, with arguments.
+        """
+        code = _BOOTSTRAP.format(code_fd=code_fd, call=call)
+        return [self.path, "-I", "-S", "-E", "-X", "frozen_modules=on", "-c", code]
 
 
 def drop_user() -> list[str]:
@@ -68,27 +74,36 @@ def candidates(python: str | None) -> Iterator[str]:
         yield shutil.which(python) or python
         return
     yield sys.executable
-    if not os.path.samefile(sys.executable, SYSTEM_PYTHON) if Path(SYSTEM_PYTHON).exists() else False:
+    if Path(SYSTEM_PYTHON).exists():
         yield SYSTEM_PYTHON
 
 
-def probe_interpreter(path: str) -> Interpreter:
+def probe_interpreter(path: str, parts: Sequence[str]) -> Interpreter:
     """Start an interpreter as the user of boxes and return what it says of itself.
+
+    Args:
+        path: The interpreter.
+        parts: Names of the driver's files, in the order of their imports.
 
     Raises:
         OSError, ValueError: It can't be used; the message says why.
     """
-    parts = [(name, (files("open_r1.sandbox") / "harness" / f"{name}.py").read_text()) for name in DRIVER_PARTS]
+    texts = [(name, harness(f"{name}.py")) for name in parts]
     # Not by `setpriv`, which still has root's rights when it looks for what it starts.
-    user = {"user": BOX_USER, "group": BOX_USER, "extra_groups": ()} if os.geteuid() == 0 else {}
+    user, groups = (BOX_USER, ()) if os.geteuid() == 0 else (None, None)
     done = subprocess.run(
-        [path, "-I", "-c", _LOOK], input=json.dumps(parts), capture_output=True, text=True, env={}, cwd="/",
-        timeout=PROBE_S, check=False, **user,
+        [path, "-I", "-c", _LOOK], input=json.dumps(texts), capture_output=True, text=True, env={}, cwd="/",
+        timeout=PROBE_S, check=False, user=user, group=user, extra_groups=groups,
     )  # fmt: skip
     if done.returncode != 0:
         raise ValueError(f"{path} ended with exit code {done.returncode}: {done.stderr.strip()[-300:]}")
-    said = json.loads(done.stdout)
-    if not said["is_new_enough"]:
-        raise ValueError(f"{path} is Python {said['version']}; the box needs 3.8 or newer")
-    folders = {os.path.dirname(os.path.dirname(os.path.realpath(path))), *said["folders"]}
-    return Interpreter(path, said["version"], tuple(sorted(folders)), said["has_numpy"], bytes.fromhex(said["driver"]))
+    version, is_new_enough, prefixes, driver = json.loads(done.stdout)
+    if not is_new_enough:
+        raise ValueError(f"{path} is Python {version}; the box needs 3.8 or newer")
+    folders = {str(Path(path).resolve().parent.parent), *prefixes}
+    return Interpreter(path, version, tuple(sorted(folders)), bytes.fromhex(driver))
+
+
+def harness(name: str) -> str:
+    """Return the text of a program that runs in boxes."""
+    return (files("open_r1.sandbox") / "harness" / name).read_text(encoding="utf-8")

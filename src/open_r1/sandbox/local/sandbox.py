@@ -1,164 +1,209 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The provider `local`: a box on this machine for each request."""
+"""The provider `local`: a box on this machine for each request, two for a communication task."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from open_r1.sandbox.base import (
     GoOn,
-    Limits,
+    Interactor,
     Outcome,
     ProgramInput,
     ProgramRun,
     RunRequest,
     RunResult,
     Sandbox,
+    SandboxError,
     UnsupportedLanguageError,
     all_ok,
 )
-from open_r1.sandbox.languages import Commands, build_commands, find_language
-from open_r1.sandbox.local.box import BoxLostError, LocalBox, Reply, open_box
+from open_r1.sandbox.languages import find_language
+from open_r1.sandbox.local.box import BoxLostError
+from open_r1.sandbox.local.interpreter import BOX_USER
+from open_r1.sandbox.local.mechanism import find_setup
+from open_r1.sandbox.local.session import Session, open_session
 from open_r1.sandbox.local.setup import Setup
-from open_r1.sandbox.wire import limits_to_json
 
 logger = logging.getLogger(__name__)
 
-DISK_BYTES = 256 << 20
-ANSWER_S = 20.0  # what the driver may take besides the programs, on a busy machine
-WINDOW = 2  # inputs on the way to the driver: the next one is there when a run ends
+
+@dataclass
+class _Progress:
+    """How far a request has come, over all boxes that it needed."""
+
+    compiled: ProgramRun | None = None
+    binary: bytes | None = None
+    runs: list[ProgramRun] = field(default_factory=list)
+    has_failed_to_start: bool = False
+    lost_at: int | None = None
 
 
 class LocalSandbox(Sandbox):
-    """Boxes on this machine.
-
-    Attributes:
-        python: The interpreter in the boxes; None for the project's if the boxes' user can start it, else the
-            system's.
-        mechanism: "bwrap" or "landlock"; None for the environment's OPEN_R1_SANDBOX, else the first that passes a
-            probe.
-    """
+    """Boxes on this machine; what isolates them is found out at the first use, once in each process."""
 
     name = "local"
 
     def __init__(self, *, python: str | None = None, mechanism: str | None = None) -> None:
+        """Build it; nothing is started.
+
+        Args:
+            python: The interpreter in the boxes; None for the project's if the boxes' user can start it, else the
+                system's.
+            mechanism: "bwrap" or "landlock"; None for what the environment's OPEN_R1_SANDBOX says, else the first one
+                that passes a probe.
+        """
         self.python, self.mechanism = python, mechanism
+        self._setup: Setup | None = None
 
-    async def _setup(self) -> Setup:
-        import os
+    async def setup(self) -> Setup:
+        """Return how boxes are made here.
 
-        from open_r1.sandbox.local.bwrap import bwrap_path
-        from open_r1.sandbox.local.interpreter import candidates, probe_interpreter
-        from open_r1.sandbox.local.setup import find_programs
-
-        key = (os.getpid(), self.python)
-        if key not in _SETUPS:
-            for path in candidates(self.python):
-                try:
-                    interpreter = probe_interpreter(path)
-                except (OSError, ValueError):
-                    continue
-                break
-            _SETUPS[key] = Setup(bwrap_path(), interpreter, find_programs(interpreter))
-        return _SETUPS[key]
+        Raises:
+            SandboxError: Nothing here isolates programs, or the interpreter can't be used.
+        """
+        if self._setup is None:
+            self._setup = await find_setup(self.python, self.mechanism)
+        return self._setup
 
     async def languages(self) -> tuple[str, ...]:
-        """Return the names of the languages it can run."""
-        return tuple((await self._setup()).programs)
+        """Return the names of the languages it can run; see `Sandbox.languages`."""
+        return tuple((await self.setup()).programs)
 
     def describe(self) -> str:
-        """Return one line for the log."""
-        return "local"
+        """Return one line for the log; before the first use it doesn't know what isolates the programs."""
+        return "local: not tried out yet" if self._setup is None else self._setup.describe()
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
-        """Compile and run a submission in a new box; see `Sandbox.run`."""
-        setup = await self._setup()
-        language = find_language(request.language)
-        if language.name != "binary" and language.name not in setup.programs:
-            raise UnsupportedLanguageError(f"{request.language}: local has {', '.join(setup.programs)}.")
-        commands = build_commands(language, request.files, request.limits, setup.programs.get(language.name))
-        box = await open_box(
-            setup,
-            disk_bytes=DISK_BYTES,
-            memory_mb=max(request.limits.memory_mb, request.compile_limits.memory_mb if commands.compile else 0),
-            processes=max(request.limits.processes, request.compile_limits.processes),
-        )
+        """Compile and run a submission in a new box; see `Sandbox.run`.
+
+        A box that's lost while a program runs may be our loss: the run is repeated in a new box. A program that loses
+        that one too has done it itself, and the runs behind it are left out.
+        """
+        setup = await self.setup()
+        for part in (request, request.interactor):
+            if part is not None:
+                _check_language(setup, part.language)
+        progress = _Progress()
+        while not await self._attempt(setup, request, progress, go_on):
+            pass
+        left = len(request.inputs) - len(progress.runs)
+        return RunResult(progress.compiled, (*progress.runs, *(None,) * left), progress.binary)
+
+    async def _attempt(self, setup: Setup, request: RunRequest, progress: _Progress, go_on: GoOn) -> bool:
+        """Go on with a request in a new box; return whether it's done."""
+        session: Session | None = None
         try:
-            contents = {
-                n: c if isinstance(c, bytes) else c.encode("utf-8", "replace") for n, c in request.files.items()
-            }
-            await box.send(
-                {
-                    "root": setup.root,
-                    "watches": box.group is None,
-                    "compile": commands.compile,
-                    "run": commands.run,
-                    "compile_limits": limits_to_json(request.compile_limits, commands),
-                    "limits": limits_to_json(request.limits, commands),
-                    "keeps_binary": request.keeps_binary,
-                    "files": [[n, len(c), language.name == "binary"] for n, c in contents.items()],
-                },
-                list(contents.values()),
-            )
-            compiled, binary = None, None
-            if commands.compile:
-                reply = await box.reply(request.compile_limits.backstop_s + ANSWER_S)
-                compiled = to_run(reply)
-                binary = reply.binary or None
-                if compiled.outcome is not Outcome.OK:
-                    box.is_idle = True
-                    return RunResult(compiled, (None,) * len(request.inputs))
-            runs = []
-            size = request.stop_after or max(len(request.inputs), 1)
-            for first in range(0, len(request.inputs), size):
-                batch = request.inputs[first : first + size]
-                sender = asyncio.ensure_future(self._feed(box, batch))
-                try:
-                    done = []
-                    for _ in batch:
-                        box.has_run = True
-                        done.append(to_run(await box.reply(request.limits.backstop_s + ANSWER_S)))
-                    await sender
-                finally:
-                    sender.cancel()
-                box.is_idle = True
-                runs += done
-                if first + size < len(request.inputs) and not await go_on(first, done):
-                    break
-            return RunResult(compiled, (*runs, *(None,) * (len(request.inputs) - len(runs))), binary)
-        finally:
-            await box.close()
-
-    async def _feed(self, box, batch):
-        for given in batch:
-            stdin = given.stdin.encode("utf-8", "replace")
-            files = {n: c.encode("utf-8", "replace") for n, c in given.files.items()}
-            await box.send(
-                {
-                    "stdin": len(stdin),
-                    "files": [[n, len(c)] for n, c in files.items()],
-                    "args": given.args,
-                    "output_file": given.output_file,
-                    "role": None,
-                },
-                [stdin, *files.values()],
-            )
+            async with _sessions(setup, request, progress) as (session, interactor):
+                if not session.has_program:
+                    return True
+                while len(progress.runs) < len(request.inputs):
+                    first, batch = _next_batch(request, len(progress.runs))
+                    if interactor is None:
+                        await session.run_batch(batch, progress.runs)
+                    else:
+                        for given in batch:
+                            progress.runs.append(await _communicate(session, interactor, given))
+                    is_last = len(progress.runs) == len(request.inputs)
+                    if not is_last and not await go_on(first, progress.runs[first:]):
+                        return True
+                return True
+        except BoxLostError as error:
+            if progress.lost_at != len(progress.runs):
+                progress.lost_at = len(progress.runs)
+                logger.info("A local box was lost, another one goes on: %s", error)
+                return False
+            _note_loss(request, progress, error)
+            return True
+        except SandboxError as error:
+            if progress.has_failed_to_start:
+                raise
+            progress.has_failed_to_start = True
+            logger.warning("A local box failed, another one tries again: %s", error)
+            return False
 
 
-def to_run(reply: Reply) -> ProgramRun:
-    record = reply.record
-    return ProgramRun(
-        outcome=Outcome(record["outcome"]),
-        stdout=reply.stdout.decode("utf-8", "replace"),
-        stderr=reply.stderr.decode("utf-8", "replace"),
-        exit_code=record["exit_code"],
-        signal=record["signal"],
-        cpu_s=record["cpu_s"],
-        wall_s=record["wall_s"],
-        peak_memory_mb=record["peak_memory_mb"],
-    )
+@contextlib.asynccontextmanager
+async def _sessions(
+    setup: Setup, request: RunRequest, progress: _Progress
+) -> AsyncIterator[tuple[Session, Session | None]]:
+    """Start the box of a submission and, in a communication task, that of the interactor; end both."""
+    async with contextlib.AsyncExitStack() as stack:
+        left = request.inputs[len(progress.runs) :]
+        own_inputs = left if request.interactor is None else ()
+        session = await open_session(setup, request, own_inputs, request.compile_limits, request.keeps_binary)
+        stack.push_async_callback(session.close)
+        progress.compiled, progress.binary = session.compiled, session.binary
+        interactor = None
+        if request.interactor is not None and session.has_program:
+            interactor = await _open_interactor(setup, request.interactor, request)
+            stack.push_async_callback(interactor.close)
+        yield session, interactor
 
 
-_SETUPS: dict[Any, Setup] = {}
+async def _open_interactor(setup: Setup, part: Interactor, request: RunRequest) -> Session:
+    try:
+        session = await open_session(setup, part, request.inputs, request.compile_limits)
+    except BoxLostError as error:
+        raise SandboxError(f"The interactor's box was lost: {error}") from error
+    if not session.has_program:
+        await session.close()
+        message = "" if session.compiled is None else session.compiled.stderr[-1000:]
+        raise ValueError(f"The interactor doesn't compile: {message}")
+    return session
+
+
+async def _communicate(session: Session, interactor: Session, given: ProgramInput) -> ProgramRun:
+    """Let a submission and an interactor talk over two pipes; return the submission's run with the other's."""
+    with contextlib.ExitStack() as stack:
+        to_read, to_write = _pipe(stack), _pipe(stack)
+        await session.send_input(ProgramInput(), "submission", (to_read[0], to_write[1]))
+        await interactor.send_input(given, "interactor", (to_write[0], to_read[1]))
+    run, other = await asyncio.gather(session.result(), interactor.result(), return_exceptions=True)
+    if isinstance(run, BaseException):
+        raise run
+    if isinstance(other, BoxLostError):
+        raise SandboxError(f"The interactor's box was lost: {other}") from other
+    if isinstance(other, BaseException):
+        raise other
+    return replace(run, interactor=other)
+
+
+def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
+    """Return the ends of a pipe that the users of boxes may open again by their paths below `/dev/fd`."""
+    ends = os.pipe()
+    for fd in ends:
+        stack.callback(os.close, fd)
+        if os.geteuid() == 0:
+            os.fchown(fd, BOX_USER, BOX_USER)
+            os.fchmod(fd, 0o666)
+    return ends
+
+
+def _next_batch(request: RunRequest, num_done: int) -> tuple[int, tuple[ProgramInput, ...]]:
+    """Return the index of the first run of the batch that is to go on, and the inputs that are left of it."""
+    size = request.stop_after or len(request.inputs)
+    first = num_done - num_done % size
+    return first, request.inputs[num_done : first + size]
+
+
+def _note_loss(request: RunRequest, progress: _Progress, error: BoxLostError) -> None:
+    """Write down the run, or the compiler's, that has lost its box twice."""
+    outcome = Outcome.MEMORY_LIMIT if error.was_memory else Outcome.RUNTIME_ERROR
+    run = ProgramRun(outcome, stderr=f"The program ended its box. {error}")
+    if find_language(request.language).compile and progress.compiled is None:
+        progress.compiled = run
+    else:
+        progress.runs.append(run)
+
+
+def _check_language(setup: Setup, name: str) -> None:
+    language = find_language(name)
+    if language.name != "binary" and language.name not in setup.programs:
+        raise UnsupportedLanguageError(
+            f"This machine can't run {language.name}: {language.program!r} isn't there or can't be started by the "
+            f"boxes' user; there are {', '.join(setup.programs)}."
+        )

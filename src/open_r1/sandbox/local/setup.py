@@ -3,13 +3,15 @@
 
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from open_r1.sandbox.languages import LANGUAGES
-from open_r1.sandbox.local.bwrap import ROOT, bwrap_command
-from open_r1.sandbox.local.interpreter import BOOTSTRAP, Interpreter, drop_user
-from open_r1.sandbox.local.seccomp import filter_program
+from open_r1.sandbox.local import cgroups
+from open_r1.sandbox.local.bwrap import Bubblewrap
+from open_r1.sandbox.local.confinement import Confinement
+from open_r1.sandbox.local.interpreter import Interpreter
+from open_r1.sandbox.local.started import Room, Started
 
 
 @dataclass(frozen=True)
@@ -17,65 +19,48 @@ class Setup:
     """How boxes are made.
 
     Attributes:
-        bwrap: Path of bubblewrap.
+        mechanism: What isolates them.
         interpreter: Runs the driver, and the programs in Python.
         programs: Path of the interpreter or compiler by language.
-        has_groups: Whether control groups limit the memory of boxes.
+        has_numpy: Whether programs in Python can import numpy.
     """
 
-    bwrap: str
+    mechanism: Bubblewrap | Confinement
     interpreter: Interpreter
     programs: dict[str, str]
+    has_numpy: bool = False
 
-    @property
-    def root(self) -> str:
-        """The folder in the box where programs write."""
-        return ROOT
-
-    def start(self, socket_fd: int, disk_bytes: int, log: int) -> subprocess.Popen[bytes]:
+    def start(self, socket_fd: int, log: int, room: Room) -> Started:
         """Start the processes of a box.
 
         Args:
             socket_fd: Becomes the driver's way to us.
-            disk_bytes: What may be written in the box.
-            log: Gets what bubblewrap and the driver complain of.
+            log: Gets what the mechanism and the driver complain of.
+            room: What may be used in the box.
 
         Raises:
             OSError: They can't be started.
         """
-        code_fd = memory_file(self.interpreter.driver)
-        seccomp_fd = memory_file(filter_program())
-        bootstrap = BOOTSTRAP.format(code_fd=code_fd, socket_fd=socket_fd)
-        command = [
-            *drop_user(),
-            *bwrap_command(self.bwrap, self.folders(), disk_bytes, seccomp_fd),
-            *(self.interpreter.path, "-I", "-S", "-E", "-X", "frozen_modules=on", "-c", bootstrap),
-        ]
-        try:
-            return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env={}, cwd="/",
-                pass_fds=(code_fd, seccomp_fd, socket_fd),
-            )  # fmt: skip
-        finally:
-            os.close(code_fd)
-            os.close(seccomp_fd)
+        return self.mechanism.start(self.interpreter, self.folders(), socket_fd, log, room)
 
     def folders(self) -> list[str]:
-        """Return the folders that the box shows besides the system's."""
-        own = [os.path.dirname(os.path.dirname(os.path.realpath(path))) for path in self.programs.values()]
+        """Return the folders that a box shows besides the system's: those of interpreters and compilers."""
+        own = [str(Path(path).resolve().parent.parent) for path in self.programs.values()]
         return [*self.interpreter.folders, *own]
+
+    def describe(self) -> str:
+        """Return what isolates the programs and what runs them, in a line."""
+        version = cgroups.version()
+        memory = "a watch on the processes" if version is None else f"control groups of version {version}"
+        python = f"Python {self.interpreter.version} ({self.interpreter.path})"
+        numpy = "with numpy" if self.has_numpy else "without numpy"
+        return f"local: {self.mechanism.describe()}, memory limited by {memory}, {python} {numpy}"
 
 
 def find_programs(interpreter: Interpreter) -> dict[str, str]:
     """Return the paths of interpreters and compilers by language, as far as this machine has them."""
     path = os.environ.get("PATH", "") + ":/usr/local/bin:/usr/bin:/bin"
     found = {language.name: shutil.which(language.program, path=path) for language in LANGUAGES.values()}
-    return {name: path for name, path in found.items() if path is not None} | {"python": interpreter.path}
-
-
-def memory_file(content: bytes) -> int:
-    """Return a descriptor of a file in memory, at its beginning; programs get it only where it's passed."""
-    fd = os.memfd_create("open_r1_box", os.MFD_CLOEXEC)
-    os.write(fd, content)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+    return {"python": interpreter.path} | {
+        name: path for name, path in found.items() if path is not None and name != "python"
+    }

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in a rented machine, which is the box itself: a whole job from a file. A part of the driver.
+
+Programs run as the driver's user. What they leave in the machine's temporary folders, and every process below the
+driver, is removed between runs; an interactor runs beside the submission.
+"""
+
+import base64
+import json
+import os
+
+from folders import Box, Held
+from submission import BINARY, Program, take_output
+from watching import watch
+
+TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
+
+
+def work(job, result):
+    """Do the job in one file and leave the result in another, whole or not at all."""
+    with open(job, encoding="utf-8") as file:
+        given = json.load(file)
+    os.unlink(job)  # programs could read it
+    folder = os.path.dirname(os.path.abspath(result))
+    for name in ("box", "partner", "kept"):
+        os.mkdir(folder + "/" + name, 0o700)
+    kept = folder + "/kept"
+    box = Box(folder + "/box", shared=[name for name in TEMPORARY if os.path.isdir(name)])
+    value = run_all(given, box, kept, Box(folder + "/partner") if given["interactor"] else None)
+    with open(result + ".new", "w", encoding="utf-8") as file:
+        json.dump(value, file)
+    os.rename(result + ".new", result)
+
+
+def run_all(given, box, kept, other_box):
+    """Return what `wire.result_from_json` reads."""
+    program, compiled = prepare(given, box, kept)
+    value = {"compile": as_run(compiled), "tests": [None] * len(given["inputs"]), "binary": None}
+    if compiled is not None and BINARY not in program.files:
+        return value
+    if given["keeps_binary"] and compiled is not None:
+        value["binary"] = base64.b64encode(program.files[BINARY].read()).decode()
+    partner = None
+    if given["interactor"]:
+        partner, other = prepare(given["interactor"], other_box, kept)
+        if other is not None and BINARY not in partner.files:
+            raise ValueError("the interactor doesn't compile: " + as_run(other)["stderr"][-1000:])
+    for index, one in enumerate(given["inputs"]):
+        if partner is None:
+            value["tests"][index] = run_one(one, program, box, kept)
+        else:
+            value["tests"][index] = run_pair(one, program, box, partner, other_box, kept)
+    return value
+
+
+def prepare(given, box, kept):
+    """Return a program, and its compiler's run or None."""
+    program = Program(given["run"], given["limits"], {})
+    for name, content in given["files"].items():
+        data = base64.b64decode(content["base64"]) if isinstance(content, dict) else encoded(content)
+        program.files[name] = hold(kept, data, name == given["executable"])
+    compiled = None
+    if given["compile"] is not None:
+        compiled = program.compile(box, given["compile"], given["compile_limits"])
+    return program, compiled
+
+
+def run_one(one, program, box, kept):
+    """Run a program on an input."""
+    process = start(one, program, box, kept)
+    watch(box, [process])
+    if one["output_file"] is not None:
+        take_output(box, process, one["output_file"])
+    box.clear()
+    return as_run(process)
+
+
+def run_pair(one, program, box, partner, other_box, kept):
+    """Run a submission and an interactor that gets the input; they talk over two pipes."""
+    (from_partner, to_program), (from_program, to_partner) = os.pipe(), os.pipe()
+    ends = from_program, to_program
+    first = program.start(box, from_partner, stdout=to_partner)
+    second = start(one, partner, other_box, kept, ["/dev/fd/%d" % fd for fd in ends], ends)
+    for fd in (from_partner, to_program, from_program, to_partner):
+        os.close(fd)
+    watch(box, [first, second])
+    box.clear()
+    other_box.clear()
+    return dict(as_run(first), interactor=as_run(second))
+
+
+def start(one, program, box, kept, more=(), passed=()):
+    """Start a program on an input."""
+    held = {name: hold(kept, encoded(text)) for name, text in one["files"].items()}
+    stdin = hold(kept, encoded(one["stdin"]))
+    process = program.start(box, stdin, held, [*one["args"], *more], passed=passed)
+    for file in (stdin, *held.values()):
+        os.close(file.fd)
+    return process
+
+
+def hold(kept, data, executable=False):
+    """Return bytes as a file that no program can reach."""
+    held = Held(kept, executable)
+    held.write(data)
+    return held
+
+
+def encoded(text):
+    """Return a text as bytes."""
+    return text.encode("utf-8", "replace")
+
+
+def as_run(process):
+    """Return what `wire.run_from_json` reads."""
+    if process is None:
+        return None
+    texts = {"stdout": process.output, "stderr": process.errors}
+    return {**process.result(), **{name: bytes(text).decode("utf-8", "replace") for name, text in texts.items()}}

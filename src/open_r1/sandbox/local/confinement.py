@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes of processes that confine themselves, for machines without user namespaces; what that covers: `landlock`."""
+
+import itertools
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from open_r1.sandbox.local import landlock
+from open_r1.sandbox.local.interpreter import BOX_USER, DRIVER_PARTS, Interpreter
+from open_r1.sandbox.local.started import Room, Started, memory_file, start
+
+PREFIX = "open_r1_box_"
+_NUM_USERS = 3900
+_COUNTER = itertools.count()
+
+
+class Confinement:
+    """Boxes by Landlock, the filter of system calls and limits of resources."""
+
+    name = "landlock"
+    driver_parts = (*DRIVER_PARTS, "confine")
+
+    def describe(self) -> str:
+        """Return what isolates programs."""
+        return f"Landlock of version {landlock.version()} and a filter of system calls"
+
+    def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
+        """Start a box; see `Setup.start`. Where we are root, each box has a user of its own."""
+        is_root = os.geteuid() == 0
+        user = BOX_USER + 1 + (131 * os.getpid() + next(_COUNTER)) % _NUM_USERS if is_root else None
+        folder = str(Path(tempfile.mkdtemp(prefix=PREFIX)).resolve())
+        code_fd = memory_file(interpreter.driver)
+        try:
+            if user is not None:
+                os.chown(folder, user, user)
+            readable = [folder for folder in folders if Path(folder).exists()]
+            settings = landlock.settings(
+                folder, user=user, readable=readable, processes=room.processes, disk_bytes=room.disk_bytes
+            )
+            command = interpreter.command(code_fd, f"serve({socket_fd}, {settings!r})")
+            return Started(start(command, (code_fd, socket_fd), log), folder, folder)
+        except BaseException:
+            Path(folder).rmdir()
+            raise
+        finally:
+            os.close(code_fd)

