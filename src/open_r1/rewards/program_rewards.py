@@ -124,8 +124,8 @@ def code_reward(
         e2b_router_url: `host:port` of a router with E2B behind it.
         morph_router_url: The same with Morph.
         enforce_same_language: Refuse rows in several languages.
-        **columns: `verification_info`, of each row `{"language": ..., "test_cases": [{"input", "output", "type"}]}` or its
-            JSON text; or other `TEST_COLUMNS`. `log_extra` and `log_metric` as of TRL. Others aren't read.
+        **columns: `verification_info`, of each row `{"language": ..., "test_cases": [{"input", "output", "type"}]}` or
+            its JSON text; or other `TEST_COLUMNS`. `log_extra` and `log_metric` as of TRL. Others aren't read.
 
     Raises:
         ValueError: The provider can't be built, or hasn't the language of a row.
