@@ -19,7 +19,6 @@ Upstream: each of several processes uses only some endpoints, and a lost connect
 """
 
 import asyncio
-import logging
 import math
 import os
 from collections.abc import Coroutine, Mapping, Sequence
@@ -39,13 +38,12 @@ from open_r1.sandbox.base import (
     UnsupportedLanguageError,
     all_ok,
 )
-from open_r1.sandbox.piston_client import Job, PistonClient
+from open_r1.sandbox.piston_client import Job, Patience, PistonClient
 from open_r1.sandbox.piston_endpoints import endpoints_from_environment
 from open_r1.sandbox.piston_jobs import RUNTIMES, files_of, job_of, limit_fields, runnable_language, send_file
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
 from open_r1.sandbox.piston_replies import Reply, Stage, program_run
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # No endpoint is configured for less output than this.
@@ -57,12 +55,10 @@ class PistonSandbox(Sandbox):
 
     Args:
         urls: Base URLs, ending in /api/v2.
-        places_each: Jobs at a time at each endpoint.
-        max_outage_s: Seconds without any endpoint that has the language after which requests fail.
+        places_each: Jobs at a time at each endpoint, from this process.
+        patience: How long to go on when endpoints fail.
         rank: Number of this process among `world_size`: where on the list it starts. All use all endpoints.
         world_size: Number of processes that use the endpoints.
-        max_attempts: How often a job is sent, to other endpoints where there are, before its request fails.
-        first_delay_s: Wait before the third attempt; it doubles from there on.
     """
 
     name = "piston"
@@ -72,19 +68,16 @@ class PistonSandbox(Sandbox):
         urls: Sequence[str],
         *,
         places_each: int = 1,
-        max_outage_s: float = 120.0,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
         rank: int = 0,
         world_size: int = 1,
-        max_attempts: int = 5,
-        first_delay_s: float = 0.5,
     ) -> None:
         if not urls:
             raise ValueError("PistonSandbox needs at least one endpoint.")
-        if places_each < 1 or max_attempts < 1 or not max_outage_s > 0:
-            raise ValueError(f"Not positive: {places_each=}, {max_attempts=}, {max_outage_s=}.")
-        self.urls, self._places_each, self._max_outage_s = tuple(urls), places_each, max_outage_s
+        if places_each < 1:
+            raise ValueError(f"places_each must be at least 1, got {places_each}.")
+        self.urls, self._places_each, self._patience = tuple(urls), places_each, patience
         self._share = rank % max(world_size, 1) / max(world_size, 1)
-        self._max_attempts, self._first_delay_s = max_attempts, first_delay_s
         self._client: PistonClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -93,8 +86,8 @@ class PistonSandbox(Sandbox):
         """Build it from the environment.
 
         PISTON_ENDPOINTS is a list or `slurm` (`piston_endpoints`), PISTON_MAX_REQUESTS_PER_ENDPOINT the jobs at a time
-        at each (1), PISTON_MAX_OUTAGE_S how long a request waits while no endpoint answers (120), RANK and WORLD_SIZE
-        are the launcher's.
+        at each, from each process (1), PISTON_MAX_OUTAGE_S how long a request waits while no endpoint answers (120).
+        RANK and WORLD_SIZE are the launcher's.
 
         Raises:
             ValueError: A variable is missing or unusable.
@@ -103,7 +96,7 @@ class PistonSandbox(Sandbox):
         return cls(
             endpoints_from_environment(),
             places_each=int(_number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1)),
-            max_outage_s=_number_from("PISTON_MAX_OUTAGE_S", 120),
+            patience=Patience(max_outage_s=_number_from("PISTON_MAX_OUTAGE_S", Patience.max_outage_s)),
             rank=int(os.environ.get("RANK", "0")),
             world_size=int(os.environ.get("WORLD_SIZE", "1")),
         )
@@ -199,14 +192,7 @@ class PistonSandbox(Sandbox):
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             self._loop = loop
-            self._client = PistonClient(
-                self.urls,
-                self._places_each,
-                self._max_outage_s,
-                share=self._share,
-                max_attempts=self._max_attempts,
-                first_delay_s=self._first_delay_s,
-            )
+            self._client = PistonClient(self.urls, self._places_each, self._patience, self._share)
         return self._client
 
     async def aclose(self) -> None:

@@ -17,9 +17,29 @@ from open_r1.sandbox.piston_pool import Endpoint, PistonPool, backoff_s
 from open_r1.sandbox.piston_replies import Reply, read_stage
 
 CONNECT_TIMEOUT_S, RUNTIMES_TIMEOUT_S = 5.0, 10.0
-# On top of the limits of compiler and program: what a job may wait in the endpoint's own queue.
-QUEUE_TIMEOUT_S = 60.0
 OVER_MAXIMUM = re.compile(r"(\w+) cannot exceed the configured limit of (\d+)")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to go on when endpoints fail.
+
+    Attributes:
+        max_outage_s: Seconds without any endpoint that has the runtime after which a job is given up.
+        max_attempts: How often a job is sent, to other endpoints where there are.
+        first_delay_s: Wait before the third attempt, and before an endpoint that failed twice is asked again; it
+            doubles from there on, to 10 s and 30 s.
+        queue_s: Seconds that a job may wait at the endpoint, on top of the limits of compiler and program.
+    """
+
+    max_outage_s: float = 120.0
+    max_attempts: int = 5
+    first_delay_s: float = 0.5
+    queue_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if min(self.max_outage_s, self.max_attempts, self.first_delay_s, self.queue_s) <= 0:
+            raise ValueError(f"All of it must be positive, got {self}.")
 
 
 @dataclass(frozen=True)
@@ -56,27 +76,23 @@ class PistonClient:
     Args:
         urls: Base URLs.
         places_each: Jobs at a time at each.
-        max_outage_s: As of `PistonPool`.
+        patience: How long to go on when endpoints fail.
         share: As of `PistonPool`.
-        max_attempts: How often a job is sent before it's given up.
-        first_delay_s: Wait before the third attempt; it doubles from there on, to 10 s.
     """
 
-    def __init__(
-        self,
-        urls: Sequence[str],
-        places_each: int,
-        max_outage_s: float,
-        *,
-        share: float = 0.0,
-        max_attempts: int = 5,
-        first_delay_s: float = 0.5,
-    ) -> None:
+    def __init__(self, urls: Sequence[str], places_each: int, patience: Patience, share: float = 0.0) -> None:
         # Endpoints are hosts of the cluster: proxies of the environment would only be in the way.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=len(urls) * places_each)
         self._http = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)
-        self._max_attempts, self._first_delay_s = max_attempts, first_delay_s
-        self.pool = PistonPool(urls, places_each, self._ask_runtimes, max_outage_s, share)
+        self._patience = patience
+        self.pool = PistonPool(
+            urls,
+            places_each,
+            self._ask_runtimes,
+            max_outage_s=patience.max_outage_s,
+            first_delay_s=patience.first_delay_s,
+            share=share,
+        )
 
     async def execute(self, job: Job) -> Reply:
         """Return the answer to a job.
@@ -87,11 +103,12 @@ class PistonClient:
         Raises:
             SandboxError: No endpoint has done it, or all refuse it.
         """
+        max_attempts = self._patience.max_attempts
         failed: set[str] = set()
         trouble = ""
-        for attempt in range(self._max_attempts):
+        for attempt in range(max_attempts):
             if attempt:
-                await asyncio.sleep(backoff_s(attempt, self._first_delay_s, 10.0))
+                await asyncio.sleep(backoff_s(attempt, self._patience.first_delay_s, 10.0))
             async with self.pool.place(job.runtimes, failed) as endpoint:
                 failed.add(endpoint.url)
                 try:
@@ -102,10 +119,10 @@ class PistonClient:
                     continue
                 endpoint.failures = 0
             is_overload = reply.run is not None and reply.run.is_overload
-            if not is_overload or attempt == self._max_attempts - 1:
+            if not is_overload or attempt == max_attempts - 1:
                 return reply
             trouble = f"{endpoint.url}: overloaded"
-        raise SandboxError(f"Piston failed {self._max_attempts} times at one job, at last {trouble}")
+        raise SandboxError(f"Piston failed {max_attempts} times at one job, at last {trouble}")
 
     async def _send(self, job: Job, endpoint: Endpoint) -> Reply:
         """Send a job to one endpoint, its limits lowered to what that is configured for, where they may be."""
@@ -137,7 +154,8 @@ class PistonClient:
             "args": job.args,
             **limits,
         }
-        timeout_s = sum(limits.get(name, 0) for name in ("compile_timeout", "run_timeout")) / 1000 + QUEUE_TIMEOUT_S
+        limits_ms = limits.get("compile_timeout", 0) + limits.get("run_timeout", 0)
+        timeout_s = limits_ms / 1000 + self._patience.queue_s
         headers = {"Content-Type": "application/json"}
         content = await asyncio.to_thread(json.dumps, value) if len(job.stdin) > 1 << 20 else json.dumps(value)
         try:

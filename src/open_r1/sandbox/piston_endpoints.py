@@ -31,7 +31,8 @@ def endpoints_from_environment(environ: Mapping[str, str] = os.environ) -> tuple
     urls = [part.strip().rstrip("/") for part in text.split(",") if part.strip()]
     for url in urls:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or not parts.path.endswith("/api/v2"):
+        is_web = parts.scheme in ("http", "https") and parts.hostname
+        if not is_web or not parts.path.endswith("/api/v2") or re.search(r"\s", url):
             raise ValueError(
                 f"PISTON_ENDPOINTS has {url!r}; a base URL is like http://node1:2000/api/v2, "
                 "and several are separated by commas."

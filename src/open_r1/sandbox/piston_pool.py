@@ -18,12 +18,12 @@ from open_r1.sandbox.base import SandboxError
 
 logger = logging.getLogger(__name__)
 
-FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 30.0
+LONGEST_DELAY_S = 30.0
 # Names and aliases of the runtimes at a base URL; raises OSError or ValueError if it doesn't answer well.
 AskRuntimes = Callable[[str], Awaitable[frozenset[str]]]
 
 
-def backoff_s(num_failures: int, first_s: float = FIRST_DELAY_S, longest_s: float = LONGEST_DELAY_S) -> float:
+def backoff_s(num_failures: int, first_s: float, longest_s: float = LONGEST_DELAY_S) -> float:
     """Return how long to wait after so many failures in a row: nothing after the first, then doubling, +-25 %."""
     if num_failures <= 1:
         return 0.0
@@ -80,15 +80,23 @@ class PistonPool:
         places_each: Jobs at a time at each.
         ask_runtimes: Asks an endpoint what it has.
         max_outage_s: Seconds without any fitting endpoint after which waiting jobs give up.
+        first_delay_s: Wait before an endpoint that failed twice is asked again; it doubles from there on.
         share: In [0, 1): where on the list of endpoints this process starts, so that several don't all start at one.
     """
 
     def __init__(
-        self, urls: Sequence[str], places_each: int, ask_runtimes: AskRuntimes, max_outage_s: float, share: float = 0.0
+        self,
+        urls: Sequence[str],
+        places_each: int,
+        ask_runtimes: AskRuntimes,
+        *,
+        max_outage_s: float,
+        first_delay_s: float,
+        share: float = 0.0,
     ) -> None:
         start = int(share * len(urls))
         self.endpoints = [Endpoint(url, places_each) for url in (*urls[start:], *urls[:start])]
-        self.max_outage_s = max_outage_s
+        self.max_outage_s, self._first_delay_s = max_outage_s, first_delay_s
         self._ask_runtimes = ask_runtimes
         self._waiters: deque[Waiter] = deque()
         self._loop = asyncio.get_running_loop()
@@ -152,7 +160,7 @@ class PistonPool:
 
     async def _probe(self, endpoint: Endpoint) -> None:
         while not endpoint.is_healthy:
-            await asyncio.sleep(backoff_s(endpoint.failures))
+            await asyncio.sleep(backoff_s(endpoint.failures, self._first_delay_s))
             try:
                 endpoint.runtimes = await self._ask_runtimes(endpoint.url)
             except (OSError, ValueError) as error:

@@ -8,9 +8,11 @@ on its port, and told to misbehave (`trouble`).
 import base64
 import contextlib
 import json
+import random
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,7 +54,8 @@ class PistonServer:
         body_limit: Bytes of a request; Open R1's image has 512 MB.
         trouble: One of `TROUBLES` for every job, or None; "down" also for GET /runtimes (503).
         troubles: The same for the next jobs alone, one each.
-        jobs: The bodies of all jobs that came.
+        jobs: The bodies of all jobs that weren't refused.
+        asked: How often GET /runtimes was answered.
         busy: Jobs at this moment, `most_busy` the most there were at a time.
     """
 
@@ -77,8 +80,16 @@ class PistonServer:
         return f"http://127.0.0.1:{self.port}/api/v2"
 
     def start(self) -> "PistonServer":
-        """Listen, again on the same port after `stop`."""
-        self.server = _Listener(("127.0.0.1", self.port), _Contract)
+        """Listen, again on the same port after `stop`: one that no connection gets by chance meanwhile."""
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                self.server = _Listener(("127.0.0.1", self.port or random.randrange(15000, 32000)), _Contract)
+                break
+            except OSError:  # a process that is just being started has a copy of the old socket
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
         self.server.piston = self
         self.port = self.server.server_port
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
@@ -187,20 +198,20 @@ class _Contract(BaseHTTPRequestHandler):
         except ValueError as error:
             self.send(400, {"stack": f"SyntaxError: {error}"})
             return
-        piston.jobs.append(wanted)
-        piston.job_came.set()
-        if trouble is not None:
-            self.misbehave(piston, trouble)
-            return
         try:
             runtime = check_job(piston, wanted)
         except _Refusal as error:
             self.send(400, {"message": str(error)})
             return
+        piston.jobs.append(wanted)
+        piston.job_came.set()
+        if trouble is not None:
+            self.misbehave(piston, trouble)
+            return
         folder = Path(tempfile.mkdtemp(prefix="piston_job_"))
         try:
             self.send(200, run_job(piston, wanted, runtime, folder))
-        except ValueError:
+        except (ValueError, FileExistsError, NotADirectoryError, IsADirectoryError):
             self.send(500, raw=b"")  # it failed to write a file: no text at all
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs at Piston: real ones, run by a server that follows the contract of both versions in use."""
+
+import asyncio
+import json
+import threading
+
+import httpx
+import pytest
+
+from open_r1.sandbox import (
+    Interactor,
+    Limits,
+    Outcome,
+    ProgramInput,
+    RunRequest,
+    SandboxError,
+    UnsupportedLanguageError,
+    UnsupportedRequestError,
+    run_all,
+    run_coroutine,
+)
+from open_r1.sandbox.piston import PistonSandbox
+from tests.integration.fakes.piston_server import PistonServer
+
+PROGRAMS = {
+    "python": ("main.py", "import sys\nprint(sys.stdin.read().split(), sys.argv[1:], open('more.txt').read())"),
+    "cpp": (
+        "main.cpp",
+        '#include <cstdio>\n#include <cstring>\nint main(int n, char** args) { char given[9], more[9];'
+        'scanf("%8s", given); fscanf(fopen("more.txt", "r"), "%8s", more);'
+        'printf("[\'%s\'] [\'%s\'] %s\\n", given, args[1], more); }',
+    ),
+    "javascript": (
+        "main.js",
+        "const fs = require('fs'); const given = fs.readFileSync(0, 'utf8').trim();"
+        "console.log(`['${given}'] ['${process.argv[2]}'] ${fs.readFileSync('more.txt', 'utf8')}`)",
+    ),
+    "bash": ("main.sh", "read given; echo \"['$given'] ['$1'] $(cat more.txt)\""),
+}  # fmt: skip
+VERSIONS = ("v3.1.1", "head")
+ONCE = (ProgramInput(),)
+FILL = "x = bytearray(900 << 20)\nfor i in range(0, len(x), 4096): x[i] = 1\nimport time; time.sleep(1)"
+OUTCOMES = {
+    "loop": ("while True: pass", Outcome.TIME_LIMIT),
+    "sleep": ("import time; time.sleep(20)", Outcome.TIME_LIMIT),
+    "memory": (FILL, Outcome.MEMORY_LIMIT),
+    "output": ("print('x' * 300000)", Outcome.OUTPUT_LIMIT),
+    "endless output": ("while True: print('x' * 10000)", Outcome.OUTPUT_LIMIT),
+    "exception": ("raise KeyError('k')", Outcome.RUNTIME_ERROR),
+    "kills its shell": ("import os; print('x'); os.kill(os.getppid(), 9)", Outcome.RUNTIME_ERROR),
+}
+
+
+@pytest.fixture(params=VERSIONS)
+def server(request):
+    with PistonServer(version=request.param) as started:
+        yield started
+
+
+@pytest.fixture
+def plain():
+    with PistonServer() as started:
+        yield started
+
+
+def run(urls, *requests, num_parallel=4, **settings):
+    """Runs requests at endpoints, in a sandbox of its own."""
+    sandbox = PistonSandbox(urls if isinstance(urls, list) else [urls], **settings)
+    try:
+        return run_all(requests, sandbox, num_parallel)
+    finally:
+        run_coroutine(sandbox.aclose)
+
+
+def python(code, inputs=ONCE, **settings):
+    return RunRequest("python", {"main.py": code}, inputs, **settings)
+
+
+@pytest.mark.parametrize("language", PROGRAMS)
+def test_program_gets_input_arguments_and_files(server, language):
+    name, code = PROGRAMS[language]
+    inputs = tuple(ProgramInput(f"in{i}", {"more.txt": f"file{i}"}, (f"arg{i}",)) for i in range(2))
+    (result,) = run(server.url, RunRequest(language, {name: code}, inputs))
+    assert [test.outcome for test in result.tests] == [Outcome.OK] * 2, result
+    assert [test.stdout.strip() for test in result.tests] == [f"['in{i}'] ['arg{i}'] file{i}" for i in range(2)]
+    assert (result.compile is None) == (language != "cpp")
+
+
+@pytest.mark.parametrize("case", OUTCOMES)
+def test_outcome_of_a_program_that_fails(server, case):
+    code, outcome = OUTCOMES[case]
+    server.output_max_size = 200_000
+    limits = Limits(cpu_s=1.5, wall_s=2, memory_mb=300, output_bytes=100_000)
+    (result,) = run(server.url, python(code, limits=limits))
+    assert result.tests[0].outcome is outcome, result
+    assert len(result.tests[0].stdout) <= 100_000
+
+
+def test_exit_codes_and_signals(server):
+    crash = "import os; os.kill(os.getpid(), 11)"
+    exit_3, crashed = run(server.url, python("raise SystemExit(3)"), python(crash))
+    assert (exit_3.tests[0].exit_code, exit_3.tests[0].signal) == (3, None)
+    assert (crashed.tests[0].exit_code, crashed.tests[0].signal) == (None, 11)
+
+
+def test_cpu_time_and_memory_are_known_since_isolate_only(server):
+    code = "x = bytearray(100 << 20)\nfor i in range(3 * 10**6): pass\nimport time; time.sleep(0.3)"
+    test = run(server.url, python(code))[0].tests[0]
+    if server.version == "head":
+        assert 0 < test.cpu_s < 10 and test.wall_s > 0.3 and 100 < test.peak_memory_mb < 200
+    else:
+        assert test.cpu_s != test.cpu_s and test.peak_memory_mb != test.peak_memory_mb
+
+
+def test_program_that_does_not_compile_costs_one_job(server):
+    (result,) = run(server.url, RunRequest("cpp", {"main.cpp": "int main() { return x; }"}, ONCE * 5))
+    assert result.compile.outcome is Outcome.RUNTIME_ERROR and "main.cpp:1" in result.compile.stderr
+    assert result.tests == (None,) * 5 and len(server.jobs) == 1
+
+
+def test_request_without_inputs_compiles(plain):
+    good, bad = run(plain.url, *(RunRequest("cpp", {"main.cpp": f"int main() {body}"}, ()) for body in ("{}", "{")))
+    assert (good.has_compiled, bad.has_compiled, good.tests) == (True, False, ())
+
+
+def test_sources_are_compiled_together_and_headers_are_not_sources(plain):
+    files = {
+        "main.cpp": '\ufeff#include "twice.h"\n#include <cstdio>\nint main() { printf("%d\\n", twice(EVAL)); }',
+        "twice.cpp": '#include "twice.h"\n#ifndef ONLINE_JUDGE\n#error\n#endif\nint twice(int x) { return 2 * x; }',
+        "twice.h": b"int twice(int x);",
+    }
+    (result,) = run(plain.url, RunRequest("cpp", files, ONCE))
+    assert result.tests and result.tests[0].stdout == "2\n", result
+
+
+def test_input_ends_with_a_newline(plain):
+    inputs = tuple(ProgramInput(text) for text in ("", "a", "a\n"))
+    (result,) = run(plain.url, python("import sys; print(repr(sys.stdin.read()))", inputs))
+    assert [test.stdout for test in result.tests] == ["'\\n'\n", "'a\\n'\n", "'a\\n'\n"]
+
+
+def test_inputs_of_a_batch_run_side_by_side_within_the_places():
+    with PistonServer() as first, PistonServer() as second:
+        (result,) = run([first.url, second.url], python("import time; time.sleep(0.3)", ONCE * 12), places_each=2)
+        assert all(test.outcome is Outcome.OK for test in result.tests)
+        assert len(first.jobs) + len(second.jobs) == 12
+        assert first.most_busy == second.most_busy == 2
+
+
+def test_batches_stop_when_told_to(plain):
+    calls = []
+
+    async def go_on(first, runs):
+        calls.append((first, [one.stdout for one in runs]))
+        return len(calls) < 2
+
+    sandbox = PistonSandbox([plain.url])
+    request = python("print(input())", tuple(ProgramInput(str(i)) for i in range(9)), stop_after=2)
+    result = run_coroutine(lambda: sandbox.run(request, go_on))
+    run_coroutine(sandbox.aclose)
+    assert calls == [(0, ["0\n", "1\n"]), (2, ["2\n", "3\n"])]
+    assert [test is None for test in result.tests] == [False] * 4 + [True] * 5 and len(plain.jobs) == 4
+
+
+@pytest.mark.parametrize("request_", [
+    RunRequest("cpp", {"main.cpp": ""}, ONCE, interactor=Interactor("cpp", {"manager.cpp": ""})),
+    python("", (ProgramInput(output_file="out.txt"),)),
+    RunRequest("binary", {"main": b"\x7fELF"}, ONCE),
+], ids=["interactor", "output_file", "binary"])  # fmt: skip
+def test_what_piston_can_not_do_is_refused(plain, request_):
+    with pytest.raises(UnsupportedRequestError, match="Piston"):
+        run(plain.url, request_)
+    assert not plain.jobs
+
+
+def test_language_that_no_endpoint_has_is_refused_with_those_they_have():
+    with PistonServer(runtimes=("python", "codeforces")) as first, PistonServer(runtimes=("bash",)) as second:
+        try:
+            run([first.url, second.url], RunRequest("C++", {"main.cpp": ""}, ONCE))
+        except UnsupportedLanguageError as error:
+            message = str(error)
+    assert "no 'C++'; they have python, bash, cf_python3, c++17" in message
+
+
+def test_languages_are_those_of_all_endpoints_and_each_gets_what_it_has():
+    with PistonServer(runtimes=("python",)) as first, PistonServer(runtimes=("bash", "cms_ioi")) as second:
+        urls = [first.url, second.url]
+        sandbox = PistonSandbox(urls)
+        assert run_coroutine(sandbox.languages) == ("python", "bash")
+        assert run_coroutine(sandbox.packages) == ("cms_ioi",)
+        run_coroutine(sandbox.aclose)
+        requests = [python("print(1)"), RunRequest("bash", {"main.sh": "echo 1"}, ONCE)] * 3
+        assert all(result.tests[0].stdout == "1\n" for result in run(urls, *requests))
+
+
+def test_clock_limit_is_lowered_to_what_the_endpoint_allows():
+    with PistonServer(configured={"run_timeout": 12_000, "compile_timeout": 40_000}) as server:
+        (result,) = run(server.url, RunRequest("cpp", {"main.cpp": "int main() {}"}, ONCE, limits=Limits(cpu_s=10)))
+        assert result.tests[0].outcome is Outcome.OK
+        assert (server.jobs[-1]["run_timeout"], server.jobs[-1]["compile_timeout"]) == (12_000, 40_000)
+
+
+@pytest.mark.parametrize(("options", "fix"), [
+    ({"configured": {"run_timeout": 3000}}, "PISTON_RUN_TIMEOUT"),
+    ({"configured": {"run_memory_limit": 1 << 20}}, "PISTON_RUN_MEMORY_LIMIT"),
+    ({"configured": {"run_cpu_time": 3000}, "version": "head"}, "PISTON_RUN_CPU_TIME"),
+    ({"output_max_size": 1024}, "PISTON_OUTPUT_MAX_SIZE"),
+    ({"output_max_size": 1024, "version": "head"}, "PISTON_OUTPUT_MAX_SIZE"),
+    ({"body_limit": 100}, "body parser"),
+])  # fmt: skip
+def test_endpoint_configured_for_less_is_an_error_with_the_fix(options, fix):
+    with PistonServer(**options) as server:
+        code = "import time\nfor _ in range(9): print('x' * 65536, flush=True); time.sleep(0.01)"
+        (result,) = run(server.url, python(code))
+        assert isinstance(result, SandboxError) and fix in str(result), result
+        assert len(server.jobs) <= 2
+
+
+def test_texts_that_are_no_unicode_arrive_all_the_same(plain):
+    program = RunRequest("python", {"main.py": "# \ud800\nprint(ascii(input()))"}, (ProgramInput("\udfff\0é"),))
+    (result,) = run(plain.url, program)
+    assert result.tests[0].stdout.endswith("\\x00\\xe9'\n"), result
+
+
+def test_many_threads_and_a_running_loop_share_a_sandbox(plain):
+    sandbox = PistonSandbox([plain.url], places_each=2)
+    outputs = []
+
+    async def inside_a_loop():
+        outputs.append(run_all([python("print(1)")], sandbox)[0].tests[0].stdout)
+
+    threads = [threading.Thread(target=lambda: asyncio.run(inside_a_loop())) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    run_coroutine(sandbox.aclose)
+    assert outputs == ["1\n"] * 6
+
+
+def test_sandbox_works_again_after_it_was_closed_and_on_another_loop(plain):
+    sandbox = PistonSandbox([plain.url])
+
+    async def once():
+        result = await sandbox.run(python("print(1)"))
+        await sandbox.aclose()
+        return result.tests[0].stdout
+
+    assert [asyncio.run(once()), run_coroutine(once), run_coroutine(once)] == ["1\n"] * 3
+
+
+CONTRACT = [
+    ({"version": "*", "files": []}, 400, "language is required as a string"),
+    ({"language": "python", "files": []}, 400, "version is required as a string"),
+    ({"language": "python", "version": "*"}, 400, "files is required as an array"),
+    ({"language": "python", "version": "*", "files": [{}]}, 400, "files[0].content is required as a string"),
+    ({"language": "zig", "version": "*", "files": [{"content": ""}]}, 400, "zig-* runtime is unknown"),
+    ({"language": "py", "version": "*", "files": [{"content": "", "encoding": "hex"}]}, 400,
+     "files must include at least one utf8 encoded file"),
+    ({"language": "py", "version": "*", "files": [{"content": ""}], "run_timeout": "1"}, 400,
+     "If specified, run_timeout must be a number"),
+    ({"language": "py", "version": "*", "files": [{"content": ""}], "run_timeout": 60001}, 400,
+     "run_timeout cannot exceed the configured limit of 60000"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "status", "message"), CONTRACT, ids=[row[2] for row in CONTRACT])
+def test_stand_in_refuses_in_pistons_words(plain, body, status, message):
+    response = httpx.post(f"{plain.url}/execute", json=body)
+    assert (response.status_code, response.json()) == (status, {"message": message})
+
+
+def test_stand_in_answers_broken_requests_as_piston_does(plain):
+    files = [{"name": "../../x", "content": ""}]
+    broken = httpx.post(f"{plain.url}/execute", content="{", headers={"Content-Type": "application/json"})
+    outside = httpx.post(f"{plain.url}/execute", json={"language": "py", "version": "*", "files": files})
+    typeless = httpx.post(f"{plain.url}/execute", content=json.dumps({}))
+    assert (broken.status_code, list(broken.json())) == (400, ["stack"])
+    assert (outside.status_code, outside.content) == (500, b"")
+    assert (typeless.status_code, httpx.get(f"{plain.url}/nothing").status_code) == (415, 404)

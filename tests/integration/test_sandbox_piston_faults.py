@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Piston endpoints that fail: nothing is lost, nobody waits for ever, and no outage becomes a result."""
+
+import asyncio
+import os
+import stat
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from open_r1.sandbox import (
+    Limits,
+    Outcome,
+    ProgramInput,
+    RunRequest,
+    SandboxError,
+    run_all,
+    run_coroutine,
+)
+from open_r1.sandbox.piston import PistonSandbox
+from open_r1.sandbox.piston_client import Patience
+from tests.integration.fakes.piston_server import TROUBLES, PistonServer
+
+QUICK = Patience(max_outage_s=20, max_attempts=5, first_delay_s=0.02, queue_s=20)
+LIMITS = Limits(cpu_s=5, wall_s=5)
+HELLO = RunRequest("bash", {"main.sh": "echo hello"}, (ProgramInput(),), limits=LIMITS)
+GOOD = "hello\n"
+
+
+@pytest.fixture
+def server():
+    with PistonServer() as started:
+        yield started
+
+
+@pytest.fixture
+def other():
+    with PistonServer() as started:
+        yield started
+
+
+@pytest.fixture
+def build():
+    """Builds sandboxes and closes them after the test."""
+    built = []
+
+    def of(*servers, patience=QUICK, **settings):
+        built.append(PistonSandbox([one.url for one in servers], patience=patience, **settings))
+        return built[-1]
+
+    yield of
+    for sandbox in built:
+        run_coroutine(sandbox.aclose)
+
+
+def dead_server():
+    """A server that has been and is gone: its port refuses connections."""
+    with PistonServer() as gone:
+        return gone
+
+
+def output(result):
+    assert not isinstance(result, SandboxError), result
+    return result.tests[0].stdout
+
+
+async def free_places(sandbox):
+    return [endpoint.free for endpoint in sandbox.client().pool.endpoints]
+
+
+@pytest.mark.parametrize("trouble", [one for one in TROUBLES if one not in ("hang", "down")])
+def test_job_that_failed_once_is_done_elsewhere(server, other, build, trouble):
+    server.troubles, other.troubles = [trouble], [trouble]
+    assert [output(one) for one in run_all([HELLO] * 4, build(server, other))] == [GOOD] * 4
+
+
+@pytest.mark.parametrize("trouble", [one for one in TROUBLES if one not in ("hang", "overload")])
+def test_endpoint_that_always_fails_is_an_error_and_no_result(server, build, trouble):
+    server.trouble = trouble
+    patience = Patience(max_outage_s=0.5, max_attempts=3, first_delay_s=0.02)
+    (result,) = run_all([HELLO], build(server, patience=patience))
+    assert isinstance(result, SandboxError) and server.url in str(result), result
+
+
+def test_endpoint_that_hangs_is_left_after_the_deadline(server, other, build):
+    server.trouble = "hang"
+    quick = RunRequest("bash", HELLO.files, HELLO.inputs, limits=Limits(cpu_s=0.2, wall_s=0.2))
+    sandbox = build(server, other, patience=Patience(first_delay_s=0.02, queue_s=0.3))
+    assert output(run_all([quick], sandbox)[0]) == GOOD
+    assert (len(server.jobs), len(other.jobs)) == (1, 1)
+
+
+def test_program_that_says_what_overload_says_has_failed_after_all(server, build):
+    code = "echo 'fork: Resource temporarily unavailable' >&2; exit "
+    failed, passed = (RunRequest("bash", {"main.sh": code + end}, HELLO.inputs, limits=LIMITS) for end in "10")
+    (result,) = run_all([failed], build(server))
+    assert result.tests[0].outcome is Outcome.RUNTIME_ERROR and len(server.jobs) == QUICK.max_attempts
+    (result,) = run_all([passed], build(server))
+    assert result.tests[0].outcome is Outcome.OK and len(server.jobs) == QUICK.max_attempts + 1
+
+
+def test_dead_endpoint_beside_a_healthy_one_costs_nothing_but_its_places(server, build):
+    sandbox = build(dead_server(), server, dead_server())
+    started = time.monotonic()
+    assert [output(one) for one in run_all([HELLO] * 20, sandbox, 8)] == [GOOD] * 20
+    assert time.monotonic() - started < 20 and len(server.jobs) == 20
+
+
+def test_endpoint_that_fails_every_job_does_not_condemn_the_healthy_one(server, other, build):
+    server.trouble = "503"
+    sandbox = build(server, other, places_each=2)
+    assert [output(one) for one in run_all([HELLO] * 30, sandbox, 8)] == [GOOD] * 30
+    assert len(server.jobs) < 30
+
+
+def test_job_that_fails_everywhere_leaves_endpoints_in_use(server, build):
+    poison = RunRequest("bash", {"main.sh": "echo hello", "main.sh/x": ""}, HELLO.inputs, limits=LIMITS)
+    sandbox = build(server)
+    (result,) = run_all([poison], sandbox)
+    assert isinstance(result, SandboxError) and "HTTP 500" in str(result)
+    assert output(run_all([HELLO], sandbox)[0]) == GOOD
+
+
+def test_one_failing_request_does_not_take_others_along(server, build):
+    huge = RunRequest("bash", {"main.sh": "echo hello"}, HELLO.inputs, limits=Limits(cpu_s=100))
+    results = run_all([HELLO, huge, HELLO], build(server))
+    assert [isinstance(one, SandboxError) for one in results] == [False, True, False]
+    assert "PISTON_RUN_TIMEOUT" in str(results[1])
+
+
+def test_no_place_is_lost_when_an_endpoint_is_killed_in_the_middle_100_times(server, build):
+    sandbox = build(server, places_each=3)
+    with ThreadPoolExecutor(3) as threads:
+        for _ in range(100):
+            server.gate.clear()
+            server.job_came.clear()
+            server.troubles = ["hang"]
+            jobs = [threads.submit(run_all, [HELLO], sandbox) for _ in range(2)]
+            assert server.job_came.wait(20)
+            server.stop()
+            server.start()
+            assert [output(job.result(30)[0]) for job in jobs] == [GOOD] * 2
+    assert run_coroutine(lambda: free_places(sandbox)) == [3]
+    assert [output(one) for one in run_all([HELLO] * 6, sandbox, 6)] == [GOOD] * 6
+
+
+def test_no_place_is_lost_when_requests_are_cancelled(server, build):
+    sandbox = build(server, places_each=2)
+
+    async def cancel_many():
+        for number in range(40):
+            tasks = [asyncio.create_task(sandbox.run(HELLO)) for _ in range(5)]
+            await asyncio.sleep(number / 1000)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return await free_places(sandbox)
+
+    assert run_coroutine(cancel_many) == [2]
+    assert output(run_all([HELLO], sandbox)[0]) == GOOD
+
+
+def test_failure_of_one_input_ends_the_others(server, build):
+    server.troubles = ["die"]
+    code = "read x; [ $x = 0 ] || sleep 4; echo hello"
+    inputs = tuple(ProgramInput(str(number)) for number in range(3))
+    request = RunRequest("bash", {"main.sh": code}, inputs, limits=LIMITS)
+    sandbox = build(server, places_each=3, patience=Patience(max_attempts=1))
+    started = time.monotonic()
+    (result,) = run_all([request], sandbox)
+    assert isinstance(result, SandboxError) and time.monotonic() - started < 3.5
+    assert run_coroutine(lambda: free_places(sandbox)) == [3]
+
+
+def test_waiting_ends_when_all_endpoints_are_dead(build):
+    gone = [dead_server(), dead_server()]
+    sandbox = build(*gone, patience=Patience(max_outage_s=0.5))
+    started = time.monotonic()
+    results = run_all([HELLO] * 10, sandbox, 10)
+    assert time.monotonic() - started < 10
+    assert all(isinstance(one, SandboxError) and gone[1].url in str(one) for one in results), results
+    with pytest.raises(SandboxError, match=r"No Piston endpoint has answered for 0\.5 s"):
+        run_coroutine(sandbox.languages)
+
+
+def test_waiting_ends_when_the_only_endpoint_with_the_language_is_dead(server, build):
+    with PistonServer(runtimes=("bash",)) as only:
+        server.runtimes = ("python",)
+        sandbox = build(only, server, patience=Patience(max_outage_s=0.5, first_delay_s=0.02))
+        assert output(run_all([HELLO], sandbox)[0]) == GOOD
+    (result,) = run_all([HELLO], sandbox)
+    assert isinstance(result, SandboxError) and "healthy, has py" in str(result)
+    assert run_coroutine(sandbox.languages) == ("python",)
+
+
+def test_waiting_request_is_served_when_an_endpoint_comes_back(build):
+    gone = dead_server()
+    sandbox = build(gone)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(run_all, [HELLO] * 3, sandbox, 3)
+        assert not threading.Event().wait(0.3) and not waiting.done()
+        with gone:
+            assert [output(one) for one in waiting.result(30)] == [GOOD] * 3
+
+
+def test_endpoint_that_came_back_gets_jobs_again(server, other, build):
+    sandbox = build(server, other)
+    run_all([HELLO] * 4, sandbox)
+    server.stop()
+    assert [output(one) for one in run_all([HELLO] * 4, sandbox)] == [GOOD] * 4
+    server.start()
+    before, deadline = len(server.jobs), time.monotonic() + 20
+    while len(server.jobs) == before and time.monotonic() < deadline:
+        assert [output(one) for one in run_all([HELLO] * 2, sandbox)] == [GOOD] * 2
+    assert len(server.jobs) > before
+
+
+def test_every_rank_uses_every_endpoint_and_starts_at_its_own(server, other, build):
+    for rank, first in enumerate([server, server, other, other]):
+        sandbox = build(server, other, rank=rank, world_size=4)
+        server.jobs.clear()
+        other.jobs.clear()
+        assert output(run_all([HELLO], sandbox)[0]) == GOOD
+        assert len(first.jobs) == 1
+        run_all([RunRequest("bash", {"main.sh": "sleep 0.1"}, HELLO.inputs * 6, limits=LIMITS)], sandbox)
+        assert server.jobs and other.jobs
+
+
+def test_single_endpoint_serves_more_ranks_than_there_are_endpoints(server, build):
+    sandboxes = [build(server, rank=rank, world_size=8) for rank in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda sandbox: run_all([HELLO] * 2, sandbox), sandboxes))
+    assert [output(one) for both in results for one in both] == [GOOD] * 16
+
+
+@pytest.fixture
+def squeue(tmp_path, environment):
+    """Puts a script for `squeue` first on the PATH; its arguments are written down."""
+    environment["PISTON_ENDPOINTS"] = "slurm"
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+
+    def write(*lines, code=0, error=""):
+        script = tmp_path / "squeue"
+        jobs = "\n".join(lines)
+        log = tmp_path / "arguments"
+        script.write_text(
+            f"#!/usr/bin/env bash\nprintf '%s\\n' \"$@\" > {log}\ncat <<'END'\n{jobs}\nEND\n"
+            f"echo '{error}' >&2\nexit {code}\n"
+        )
+        script.chmod(script.stat().st_mode | stat.S_IEXEC)
+        return log
+
+    return write
+
+
+def test_slurm_endpoints_are_our_own_running_workers(squeue):
+    me = os.getuid()
+    log = squeue(
+        f"{me}|RUNNING|node2|piston-worker-2345",
+        f"{me}|RUNNING|node1.cluster|piston-worker-2000",
+        f"{me}|RUNNING|node2|piston-worker-2345",
+        f"{me + 1}|RUNNING|node3|piston-worker-2345",
+        f"{me}|PENDING||piston-worker-2346",
+        f"{me}|RUNNING|node[4-5]|piston-worker-2347",
+        f"{me}|RUNNING|node6|my-piston-worker-2348",
+        f"{me}|RUNNING|node7|piston-worker-2349; rm -rf x",
+        f"{me}|RUNNING|node8|train",
+    )
+    assert PistonSandbox.from_environment().urls == (
+        "http://node1.cluster:2000/api/v2",
+        "http://node2:2345/api/v2",
+    )
+    assert f"--user={me}" in log.read_text().splitlines()
+
+
+@pytest.mark.parametrize(("lines", "code", "error", "message"), [
+    ((), 0, "", "no job of yours named piston-worker"),
+    ((), 1, "slurm_load_jobs error: Unable to contact slurm controller", "code 1: slurm_load_jobs error"),
+], ids=["no job", "squeue fails"])  # fmt: skip
+def test_slurm_without_workers_is_a_clear_error(squeue, lines, code, error, message):
+    squeue(*lines, code=code, error=error)
+    with pytest.raises(SandboxError, match=message):
+        PistonSandbox.from_environment()
+
+
+def test_slurm_that_is_not_there_is_a_clear_error(tmp_path, environment):
+    environment.update(PISTON_ENDPOINTS="slurm", PATH=str(tmp_path))
+    with pytest.raises(SandboxError, match="`squeue` on the PATH"):
+        PistonSandbox.from_environment()
+
+
+def test_environment_sets_everything(server, environment):
+    environment.update(
+        PISTON_ENDPOINTS=f" {server.url}/ , http://127.0.0.1:9/api/v2,", PISTON_MAX_REQUESTS_PER_ENDPOINT="3",
+        PISTON_MAX_OUTAGE_S="7.5", RANK="1", WORLD_SIZE="2",
+    )  # fmt: skip
+    sandbox = PistonSandbox.from_environment()
+    assert sandbox.urls == (server.url, "http://127.0.0.1:9/api/v2")
+
+    async def look():
+        pool = sandbox.client().pool
+        await sandbox.aclose()
+        return [(one.url, one.free) for one in pool.endpoints], pool.max_outage_s
+
+    assert run_coroutine(look) == ([("http://127.0.0.1:9/api/v2", 3), (server.url, 3)], 7.5)
+
+
+@pytest.mark.parametrize(("variables", "message"), [
+    ({}, "Set PISTON_ENDPOINTS"),
+    ({"PISTON_ENDPOINTS": "  "}, "Set PISTON_ENDPOINTS"),
+    ({"PISTON_ENDPOINTS": "node1:2000"}, "a base URL is like"),
+    ({"PISTON_ENDPOINTS": "http://node1:2000"}, "a base URL is like"),
+    ({"PISTON_ENDPOINTS": "http://a/api/v2 http://b/api/v2"}, "a base URL is like"),
+    ({"PISTON_ENDPOINTS": "http://a/api/v2", "PISTON_MAX_REQUESTS_PER_ENDPOINT": "0"}, "PISTON_MAX_REQUESTS"),
+    ({"PISTON_ENDPOINTS": "http://a/api/v2", "PISTON_MAX_OUTAGE_S": "long"}, "PISTON_MAX_OUTAGE_S must be"),
+])  # fmt: skip
+def test_unusable_environment_is_refused(environment, variables, message):
+    for name in ("PISTON_ENDPOINTS", "PISTON_MAX_REQUESTS_PER_ENDPOINT", "PISTON_MAX_OUTAGE_S"):
+        environment.pop(name, None)
+    environment.update(variables)
+    with pytest.raises(ValueError, match=message):
+        PistonSandbox.from_environment()
