@@ -14,10 +14,12 @@ from open_r1.grading.ioi import TestCache, judge_subtask, judge_subtasks
 from open_r1.grading.ioi_results import SubtaskResult
 from open_r1.grading.ioi_subtasks import Subtask
 from open_r1.grading.outputs import is_same_output
+from open_r1.grading.package_judges import judge_by_package, read_package_result
 from open_r1.grading.runs import batch_size_or_all, judge_runs
 from open_r1.grading.verdict import TestResult, Verdict, verdict_line
-from open_r1.sandbox import Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult, Sandbox
+from open_r1.sandbox import Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult, Sandbox, SandboxError
 from open_r1.sandbox.base import GoOn
+from open_r1.sandbox.piston_packages import PackageRun
 from tests.rows.ioi import subtask_row
 
 ACCEPTED = TestResult(Verdict.ACCEPTED, 1.0)
@@ -283,3 +285,58 @@ def test_scoring_modes(verdicts, mode, reward):
 
 def test_limits_are_those_of_the_problem():
     assert run_limits(2.5, 256, []) == Limits(cpu_s=2.5, memory_mb=256)
+
+
+def said_by_package(score: float, outcome: Outcome = Outcome.OK, *, has_compiled: bool = True) -> PackageRun:
+    run = ProgramRun(outcome)
+    refusal = ProgramRun(Outcome.RUNTIME_ERROR)
+    return PackageRun(score, "said", run if has_compiled else refusal, None if has_compiled else refusal)
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [
+        (said_by_package(1.0), "AC"),
+        (said_by_package(0.5), "PA"),
+        (said_by_package(0.0), "WA"),
+        (said_by_package(0.0, Outcome.TIME_LIMIT), "TLE"),
+        (said_by_package(0.0, Outcome.MEMORY_LIMIT), "MLE"),
+        (said_by_package(0.0, Outcome.RUNTIME_ERROR), "RE"),
+        (said_by_package(0.0, has_compiled=False), "CE"),
+    ],
+)
+def test_word_of_a_package(said, verdict):
+    result = read_package_result(said)
+    assert (result.verdict.value, result.score, result.feedback) == (verdict, said.score, "said")
+
+
+def judge_said(said: list[PackageRun], batch_size: int) -> str:
+    tests = [StdioTest(str(number), "") for number in range(len(said))]
+
+    async def judge(test: StdioTest) -> PackageRun:
+        return said[int(test.input)]
+
+    stops = batch_size_or_all(batch_size)
+    return verdict_line(asyncio.run(judge_by_package(tests, judge, stops, lambda result: result.score == 0)))
+
+
+@pytest.mark.parametrize(("batch_size", "verdicts"), [(1, "AC, WA, -"), (2, "AC, WA, -"), (0, "AC, WA, AC")])
+def test_tests_of_a_package_come_in_batches(batch_size, verdicts):
+    assert judge_said([said_by_package(1.0), said_by_package(0.0), said_by_package(1.0)], batch_size) == verdicts
+
+
+def test_package_that_refuses_a_submission_refuses_it_in_all_tests():
+    assert judge_said([said_by_package(0.0, has_compiled=False)] * 3, batch_size=1) == "CE x3"
+
+
+def test_submission_that_compiles_only_sometimes_is_no_fault_of_its_own():
+    with pytest.raises(SandboxError, match="compile again"):
+        judge_said([said_by_package(1.0), said_by_package(0.0, has_compiled=False)], batch_size=0)
+
+
+def test_error_of_one_test_is_the_error_of_all():
+    async def judge(test: StdioTest) -> PackageRun:
+        raise SandboxError("gone")
+
+    with pytest.raises(SandboxError, match="gone"):
+        asyncio.run(judge_by_package([StdioTest("", "")] * 2, judge, None, lambda result: False))

@@ -6,14 +6,16 @@ communication tasks, files in place of standard input and output, and endpoints 
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from open_r1.grading.cases import StdioTest
-from open_r1.grading.ioi_subtasks import Subtask
+from open_r1.grading.ioi_subtasks import MEBIBYTE, Subtask
 from open_r1.grading.runs import FEEDBACK_CHARS, Stops
 from open_r1.grading.verdict import NOT_RUN, TestResult, Verdict, result_of_failure
-from open_r1.sandbox import Limits, Sandbox
+from open_r1.sandbox import Limits, Sandbox, SandboxError
 from open_r1.sandbox.piston_packages import (
     CODEFORCES_PACKAGES,
     IOI_PACKAGE,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from open_r1.grading.codeforces import CodeforcesProblem
     from open_r1.sandbox.piston import PistonSandbox
 
+GRADER_CONFIG = "grader_config.json"
 JudgeOne = Callable[[StdioTest], Coroutine[Any, Any, PackageRun]]
 
 
@@ -38,12 +41,26 @@ async def ioi_package(subtask: Subtask, code: str, sandbox: Sandbox, limits: Lim
     piston = await _find_package(sandbox, IOI_PACKAGE, () if subtask.is_communication else ("cpp",))
     if piston is None:
         return None
+    grader_files = {**_grader_config(subtask), **subtask.grader_files}
 
     async def judge(test: StdioTest) -> PackageRun:
-        files = cms_ioi_files(subtask.problem_id, code, test.input, test.expected, subtask.grader_files)
+        files = cms_ioi_files(subtask.problem_id, code, test.input, test.expected, grader_files)
         return await piston.judge_by_package(IOI_PACKAGE, files, limits)
 
     return judge
+
+
+def _grader_config(subtask: Subtask) -> dict[str, str]:
+    """Return the file by which the package knows the limits, for rows without one."""
+    if any(PurePosixPath(name).name == GRADER_CONFIG for name in subtask.grader_files):
+        return {}
+    config = {
+        "code": subtask.problem_id,
+        "task_type": "Communication" if subtask.is_communication else "Batch",
+        "time_limit": subtask.time_limit_s,
+        "memory_limit": subtask.memory_limit_mb * MEBIBYTE,
+    }
+    return {f"graders/{GRADER_CONFIG}": json.dumps(config)}
 
 
 async def codeforces_package(
@@ -94,7 +111,7 @@ async def judge_by_package(
     """Return a result for each test; the tests of a batch are judged side by side, a batch with a failure is the last.
 
     Raises:
-        SandboxError: The endpoints failed, or the package did.
+        SandboxError: The endpoints failed, or the package did; or the submission compiled in one test alone.
     """
     size = stop_after or max(len(tests), 1)
     results: list[TestResult] = []
@@ -105,8 +122,11 @@ async def judge_by_package(
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         results += [read_package_result(task.result()) for task in tasks]
-        if results[-1].verdict is Verdict.COMPILE_ERROR:
-            return [results[-1]] * len(tests)
+        refusals = [result for result in results if result.verdict is Verdict.COMPILE_ERROR]
+        if refusals and len(refusals) < len(results):
+            raise SandboxError(f"A submission that Piston had compiled did not compile again: {refusals[0].feedback}")
+        if refusals:
+            return [refusals[0]] * len(tests)
         if any(stops(result) for result in results):
             break
     return results + [NOT_RUN] * (len(tests) - len(results))
