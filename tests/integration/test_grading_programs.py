@@ -9,6 +9,7 @@ from open_r1.grading.binaries import TaskProgram, UnusableCheckerError, compiled
 from open_r1.grading.cases import CallTest, ProgramTests, StdioTest, read_row
 from open_r1.grading.checkers import python_checker
 from open_r1.grading.programs import judge_program
+from open_r1.grading.source_patches import patch_code
 from open_r1.grading.verdict import Verdict, verdict_line
 from open_r1.sandbox import Limits, Sandbox, SandboxError, UnsupportedLanguageError, run_coroutine, run_jobs
 from open_r1.sandbox.local import LocalSandbox
@@ -130,7 +131,7 @@ def test_language_that_nobody_has_is_an_error_that_lists_known_ones(sandbox):
 
 def test_functions_in_another_language_are_refused():
     tests = ProgramTests("cpp", (CallTest("f", "[]", ("1",)),))
-    with pytest.raises(ValueError, match="judged in Python, not in cpp"):
+    with pytest.raises(ValueError, match="tested in Python and without a checker, not in cpp"):
         judge(Broken(None), "int f() { return 1; }", tests)
 
 
@@ -151,6 +152,13 @@ def test_program_in_another_language(sandbox, language):
             judge(sandbox, code, replace(ADD_TESTS, language=language))
         return
     assert verdict_line(judge(sandbox, code, replace(ADD_TESTS, language=language))) == expected
+
+
+def test_cpp_program_without_includes_runs_once_it_is_patched(sandbox):
+    code = "int main() { vector<int> v(2); cin >> v[0] >> v[1]; cout << accumulate(v.begin(), v.end(), 0) << endl; }\n"
+    tests = replace(ADD_TESTS, language="cpp")
+    results = [judge(sandbox, text, tests) for text in (code, patch_code(code, "cpp"))]
+    assert [verdict_line(result) for result in results] == ["CE x3", "AC x3"]
 
 
 def test_compile_errors_carry_what_the_compiler_said(sandbox):

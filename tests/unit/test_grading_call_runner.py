@@ -2,15 +2,18 @@
 """The program that calls a submission's function: what it makes of results and names. Runs in boxes are elsewhere."""
 
 import array
+import ast
 import collections
 import decimal
 import enum
 import fractions
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from open_r1.grading.harness import call_runner
 from open_r1.grading.harness.call_runner import (
     MAX_DEPTH,
     ListNode,
@@ -20,6 +23,15 @@ from open_r1.grading.harness.call_runner import (
     plain_value,
     starting_names,
 )
+
+RUNNER = Path(call_runner.__file__)
+
+
+def test_runner_is_a_program_for_old_interpreters_without_packages():
+    tree = ast.parse(RUNNER.read_text(encoding="utf-8"), feature_version=(3, 8))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert imported == {"builtins", "json", "os", "sys"}
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
 
 
 class AlwaysEqual:

@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Source patches: every way in which Open R1's broke programs, then what they are for."""
 
+import argparse
 import ast
+import dataclasses
+import inspect
+import json.decoder
+import tokenize
+import typing
 
 import pytest
 
@@ -75,7 +81,12 @@ PYTHON = [
     ("import collections\ncollections.Mapping = dict\n", "@import collections\ncollections.Mapping = dict\n"),
     ("def f(time): return time.clock()\nimport time\n", "@def f(time): return time.clock()\nimport time\n"),
     ("s = 'fractions.gcd(1, 2)'\n", "@s = 'fractions.gcd(1, 2)'\n"),
-    ("def array(c): pass\narray('d')\n", "@def array(c): pass\narray('d')\n"),
+    ("def array(c): pass\narray('c')\n", "@def array(c): pass\narray('c')\n"),
+    ("from numpy import array\narray('c')\n", "@from numpy import array\narray('c')\n"),
+    ("import array as a\na.array('c')\n", "@import array as a\na.array(\"b\")\n"),
+    ("f" + "()" * 500 + "\n", "@f" + "()" * 500 + "\n"),
+    ("x = '\u2028\x0c'; import collections\ncollections.Set\n",
+     "@x = '\u2028\x0c'; import collections\ncollections.abc.Set\n"),
 ]  # fmt: skip
 
 
@@ -113,6 +124,13 @@ def test_long_integers_become_text_after_patching():
     assert names["x"] == 5001
 
 
+@pytest.mark.parametrize("module", [argparse, dataclasses, inspect, json.decoder, tokenize, typing])
+def test_programs_of_today_get_one_line_and_nothing_else(module):
+    text = inspect.getsource(module)
+    kept = [line for line in patch_code(text, "python").splitlines(keepends=True) if line != LIFT]
+    assert "".join(kept) == text
+
+
 CPP = [
     ("int main() {}\n", []),
     ("#include <bits/stdc++.h>\nusing namespace std;\nint main() { cout << 1; }\n", []),
@@ -141,6 +159,11 @@ def test_cpp_program_gets_only_what_it_lacks(text, added):
 def test_patching_cpp_twice_changes_nothing_more(text, added):
     once = patch_code(text, "cpp")
     assert patch_code(once, "cpp") == once
+
+
+@pytest.mark.parametrize("text", ["/* ", 'R"x(', '"', "'", "# include <", "std ::", "struct ", "min (("])
+def test_endless_repetition_is_read_in_time(text):
+    assert patch_code(text * 30_000, "cpp").endswith(text * 30_000)
 
 
 @pytest.mark.parametrize("language", ["rust", "javascript", "bash", "Python 2", ""])

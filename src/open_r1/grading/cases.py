@@ -135,7 +135,7 @@ def read_livecodebench(public: object, private: object, metadata: object, langua
     return _read_columns(public, private, metadata, language)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _read_text(text: str, language: str) -> ProgramTests:
     return _read(_value_of(text, "the tests"), language)
 
@@ -155,7 +155,7 @@ def _read(value: object, language: str) -> ProgramTests:
     return ProgramTests(language, _tests_of(_rows_of(cases), function, has_values_in_lines=False))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _read_packed(public: str | None, private: str | None, metadata: str | None, language: str) -> ProgramTests:
     return _read_columns(public, private, metadata, language)
 
@@ -285,7 +285,7 @@ def _arguments_of(value: object, has_values_in_lines: bool) -> list[Any]:
             pass  # not one value: one a line
         else:
             return list(whole) if isinstance(whole, list | tuple) else [whole]
-    return [_value_of(line, "an argument") for line in value.splitlines() if line.strip()]
+    return [_value_of(line, "an argument") for line in value.split("\n") if line.strip()]
 
 
 def _results_of(given: object, expected: object) -> tuple[Any, ...]:

@@ -66,8 +66,11 @@ _HEADERS = {name: header for _, table in _TABLES for header, names in table.item
 _OF_STD = {"cin", "cout", "cerr", "clog", "endl", "string", "stringstream", "istringstream", "ostringstream"} | {
     name for names in _TEMPLATES.values() for name in names.split()
 }
+# What is never closed goes on to the end, which keeps the time linear.
 _NOT_CODE = re.compile(
-    r'R"([^()\\\s]{0,16})\((?:.|\n)*?\)\1"|//[^\n]*|/\*(?:.|\n)*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\''
+    r'R"([^()\\\s]{0,16})\(.*?(?:\)\1"|\Z)|//[^\n]*|/\*.*?(?:\*/|\Z)|"(?:\\.|[^"\\\n])*"|'
+    r"'(?:\\.|[^'\\\n])+'",
+    re.DOTALL,
 )
 _INCLUDE = re.compile(r"^[ \t]*#[ \t]*include[ \t]*<([^>\n]+)>", re.MULTILINE)
 _TOKEN = re.compile(r"[A-Za-z_]\w*|->|::|[^\s\w]")

@@ -52,28 +52,21 @@ async def judge_program(
     language = find_language(tests.language)
     if (reason := _reason_for_no_program(code)) is not None:
         return [TestResult(Verdict.COMPILE_ERROR, 0.0, reason)] * len(tests.tests)
-    files = {language.main_file: code}
     calls = [test for test in tests.tests if isinstance(test, CallTest)]
     others = [test for test in tests.tests if isinstance(test, StdioTest)]
     if calls:
-        if language.name != "python":
-            raise ValueError(f"Tests that call a function are judged in Python, not in {tests.language}.")
-        if checker is not None:
-            raise ValueError("Tests that call a function take no checker.")
-        files = call_files(code)
+        if language.name != "python" or checker is not None:
+            raise ValueError(f"Functions are tested in Python and without a checker, not in {tests.language}.")
         words = draw_words(len(calls))
-        inputs = tuple(call_input(test, word) for test, word in zip(calls, words, strict=True))
+        files = call_files(code)
+        inputs = [call_input(test, word) for test, word in zip(calls, words, strict=True)]
         judge_batch = _judge_calls(calls, words)
     else:
-        inputs = tuple(ProgramInput(stdin=test.input) for test in others)
+        files = {language.main_file: code}
+        inputs = [ProgramInput(stdin=test.input) for test in others]
         judge_batch = _judge_outputs(others, checker, sandbox)
-    request = RunRequest(
-        language.name,
-        files,
-        inputs,
-        limits=_with_room(limits, tests),
-        stop_after=batch_size_or_all(batch_size or 0) if stops_early else None,
-    )
+    stop_after = batch_size_or_all(batch_size or 0) if stops_early else None
+    request = RunRequest(language.name, files, tuple(inputs), limits=_with_room(limits, tests), stop_after=stop_after)
     return await judge_runs(request, sandbox, judge_batch, _is_failure if stops_early else None)
 
 

@@ -33,6 +33,7 @@ _MOVED = {
 _MODULES = {"imp": "importlib"}
 # Names of numpy that meant Python's own types.
 _PLAIN_TYPES = {"int", "float", "object", "complex", "bool", "str"}
+_ARRAY = "array.array"
 _NO_DIGIT_LIMIT = 'getattr(__import__("sys"), "set_int_max_str_digits", int)(0)'
 
 
@@ -103,11 +104,13 @@ def _parse(text: str) -> ast.Module | None:
 
 def _without_async_attribute(text: str) -> str:
     """Return a text whose `asyncio.async` is `asyncio.ensure_future`, as the function was called later."""
+    if "asyncio" not in text:
+        return text
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
     except (tokenize.TokenError, SyntaxError, ValueError):
         return text
-    lines = text.splitlines(keepends=True)
+    lines = list(io.StringIO(text))  # the lines that the tokens count
     for module, dot, name in reversed(list(zip(tokens, tokens[1:], tokens[2:], strict=False))):
         if (module.string, dot.string, name.string) == ("asyncio", ".", "async") and len(lines) >= name.end[0]:
             (row, start), (_, end) = name.start, name.end
@@ -117,7 +120,7 @@ def _without_async_attribute(text: str) -> str:
 
 
 def _modules_of(tree: ast.Module) -> dict[str, str]:
-    """Return the names that mean a module and nothing else in the whole program, with the module."""
+    """Return the names that mean a module, or `array.array`, and nothing else in the whole program."""
     modules: dict[str, str] = {}
     others: set[str] = set()
     for node in ast.walk(tree):
@@ -128,7 +131,10 @@ def _modules_of(tree: ast.Module) -> dict[str, str]:
                 if modules.setdefault(name, module) != module:
                     others.add(name)
         elif isinstance(node, ast.ImportFrom):
-            others.update(alias.asname or alias.name for alias in node.names)
+            for alias in node.names:
+                name = alias.asname or alias.name
+                if (node.module, alias.name) != ("array", "array") or modules.setdefault(name, _ARRAY) != _ARRAY:
+                    others.add(name)
         elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             others.add(node.id)
         elif isinstance(node, ast.arg):
@@ -189,15 +195,22 @@ def _edits_of_attribute(node: ast.Attribute, owner: str, source: _Source, module
 
 
 def _edits_of_call(node: ast.Call, source: _Source, modules: dict[str, str]) -> Iterator[_Edit]:
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
-    owner = node.func.value if isinstance(node.func, ast.Attribute) else None
-    module = modules.get(owner.id) if isinstance(owner, ast.Name) else None
-    if name == "getlogin" and module == "os" and not node.args:
+    called = _name_of_function(node.func, modules)
+    if called == "os.getlogin" and not node.args:
         yield from source.replace(node, "False")  # nobody has logged in where programs are judged
-    elif name == "array" and (module == "array" or owner is None) and node.args:
+    elif called == _ARRAY and node.args:
         kind = node.args[0]
         if isinstance(kind, ast.Constant) and kind.value == "c":
             yield from source.replace(kind, '"b"')
+
+
+def _name_of_function(function: ast.expr, modules: dict[str, str]) -> str | None:
+    """Return `module.name` of a called function, None for one of no module."""
+    if isinstance(function, ast.Name):
+        return modules.get(function.id)
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+        return f"{modules.get(function.value.id)}.{function.attr}"
+    return None
 
 
 def _added_lines(tree: ast.Module, source: _Source, needs_math: bool) -> Iterator[_Edit]:
