@@ -19,7 +19,8 @@ import driver
 
 # Rights over files, by the bit that Landlock gives them.
 EXECUTE, WRITE, READ, LIST = 1, 2, 4, 8
-CHANGE_FOLDER = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 12  # remove, make folder, file, pipe and link
+# Remove, make folder, file, pipe and link, move from one folder to another.
+CHANGE_FOLDER = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 12 | 1 << 13
 TRUNCATE = 1 << 14
 ALL_RIGHTS = {3: (1 << 15) - 1, 4: (1 << 15) - 1}  # by version; from 5 on with ioctl on devices
 NETWORK = 3  # bind and connect
@@ -210,7 +211,8 @@ def open_sizes(pids):
         try:
             numbers = os.listdir(folder)
         except PermissionError:
-            hidden.add(pid)
+            if not has_ended(pid):
+                hidden.add(pid)
             continue
         except OSError:
             continue  # it has just ended
@@ -222,6 +224,15 @@ def open_sizes(pids):
             if found.st_nlink == 0 and stat.S_ISREG(found.st_mode):
                 sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
     return sizes, hidden
+
+
+def has_ended(pid):
+    """Return whether a process only waits for its parent to take note of its end; it's closed to everybody then."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except OSError:
+        return True
 
 
 def end_below(top):
