@@ -24,6 +24,8 @@ def cloud(request):
 @pytest.fixture(autouse=True)
 def quick_pauses(monkeypatch):
     monkeypatch.setattr(rented, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(rented, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(rented, "END_S", 2.0)
 
 
 def run_one(sandbox):
@@ -54,8 +56,7 @@ def test_a_busy_cloud_is_asked_again(cloud, status):
 
 
 @pytest.mark.parametrize("fault", ["429", "503", "garbage", "drop", "hang"])
-def test_a_cloud_that_stays_busy_is_an_error_in_time(cloud, fault, monkeypatch):
-    monkeypatch.setattr(rented, "END_S", 1.0)
+def test_a_cloud_that_stays_busy_is_an_error_in_time(cloud, fault):
     with cloud.serving(create=always(fault), start_timeout_s=1.0) as (_, sandbox):
         result = run_one(sandbox)
         assert isinstance(result, SandboxError)
@@ -137,13 +138,12 @@ def test_finished_rounds_are_not_repeated_when_a_box_is_lost(cloud):
     with cloud.serving(run=["", "die"]) as (server, sandbox):
         result = asyncio.run(sandbox.run(request, go_on))
         assert [run.stdout for run in result.tests] == ["0\n", "2\n", "4\n"]
-        assert asked == [0, 1, 2]
+        assert asked == [0, 1]  # nobody is asked behind the last
         assert len(server.machines) == 2
 
 
 @pytest.mark.parametrize("faults, num_told", [(["500"], 0), (["429"] * 9, 1), (["hang"] * 2, 1)])
-def test_a_box_that_will_not_end_num_told_and_costs_no_verdict(cloud, faults, num_told, caplog, monkeypatch):
-    monkeypatch.setattr(rented, "END_S", 1.0)
+def test_a_box_that_will_not_end_num_told_and_costs_no_verdict(cloud, faults, num_told, caplog):
     with cloud.serving(kill=faults) as (_, sandbox):
         assert_done(run_one(sandbox))
         told = [message for message in caplog.messages if "box0001" in message and "costs money" in message]

@@ -4,7 +4,8 @@
 1. Batches: the runs of a request go in rounds of `stop_after`, then twice as many, and so on, since each round costs a
    round trip; `go_on` is asked about each batch, and runs behind the one that ended it are dropped.
 2. A box that is lost takes its round with it; the round is repeated once in a new box, then the request fails. A
-   driver that ends twice while its machine goes on was ended by the submission: the round's runs are runtime errors.
+   driver that is killed twice while its machine goes on was killed by the submission: the first run of that round is
+   a runtime error, those behind it are left out.
 """
 
 import abc
@@ -86,7 +87,7 @@ class _Progress:
             self.tests += runs
             known = [run for run in runs if run is not None]
             is_last = len(self.tests) == len(self.request.inputs)
-            if len(known) < len(runs) or not (await go_on(first, known) or is_last):
+            if len(known) < len(runs) or not (is_last or await go_on(first, known)):
                 self.is_done = True
                 return
         self.is_done = len(self.tests) >= len(self.request.inputs)
@@ -163,8 +164,8 @@ class RentedSandbox(Sandbox):
                     logger.warning("%s: %s; repeating it in a new box", self.name, error)
                 elif isinstance(error, DriverEndedError) and request.inputs:
                     logger.warning("%s: %s; twice, so the submission did it", self.name, error)
-                    runs = tuple(ENDED_ITS_BOX for _ in progress.next_request().inputs)
-                    await progress.add(RunResult(None, runs), go_on)
+                    progress.tests.append(ENDED_ITS_BOX)
+                    progress.is_done = True
                 else:
                     raise SandboxError(f"{error} (twice, in two boxes)") from error
         return progress.result()
