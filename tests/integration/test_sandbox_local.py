@@ -45,8 +45,8 @@ ENDINGS = {
     "ends all": ("import os; os.kill(-1, 9); print('here')", None, None, None),
     "loops": ("while True: pass", Outcome.TIME_LIMIT, None, None),
     "loops and hears nothing": (
-        "import signal\nfor n in range(1, 65):\n  try: signal.signal(n, signal.SIG_IGN)\n  except (OSError, ValueError): 0"
-        "\nwhile True: pass",
+        "import signal\nfor n in range(1, 65):\n  try: signal.signal(n, signal.SIG_IGN)\n"
+        "  except (OSError, ValueError): 0\nwhile True: pass",
         Outcome.TIME_LIMIT, None, None,
     ),
     "children loop": (
@@ -224,7 +224,7 @@ def test_a_program_that_does_not_compile_is_not_run(sandbox):
 
 
 def test_a_compiler_has_limits(sandbox):
-    code = "template<int N> struct F { static const int v = F<N-1>::v + F<N-2>::v; };\n#include <bits/stdc++.h>\nint main(){}"
+    code = "#include <bits/stdc++.h>\nint main() {}"
     limits = Limits(cpu_s=0.1)
     result = run(sandbox, RunRequest("cpp", {"main.cpp": code}, (ProgramInput(),), compile_limits=limits))
     assert result.compile.outcome is Outcome.TIME_LIMIT
@@ -298,7 +298,8 @@ def test_a_submission_and_an_interactor_talk(sandbox):
 
 @pytest.mark.parametrize("code, outcome, told", [
     ("pass", Outcome.OK, "gone\n"), ("1 / 0", Outcome.RUNTIME_ERROR, "gone\n"),
-    ("while True: pass", Outcome.TIME_LIMIT, "gone\n"), ("print(50)\nwhile True: print(50)", Outcome.RUNTIME_ERROR, ""),
+    ("while True: pass", Outcome.TIME_LIMIT, "gone\n"),
+    ("print(50)\nwhile True: print(50)", Outcome.RUNTIME_ERROR, ""),
 ])  # fmt: skip
 def test_an_interactor_outlives_a_submission_that_fails(sandbox, code, outcome, told):
     partner = Interactor("python", {"manager.py": MANAGER})

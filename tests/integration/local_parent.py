@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process with a local box, to be killed: prints `ready` when the program in the box runs."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+from open_r1.sandbox import Limits, ProgramInput, RunRequest, run_all
+from open_r1.sandbox.local import LocalSandbox
+
+CODE = "import os, time\nfor _ in range(3): os.fork()\nif os.getpgid(0) != os.getpid(): os.setsid()\ntime.sleep(600)"
+
+
+def watch(mark: str) -> None:
+    """Wait until eight processes show the mark in their command lines."""
+    while True:
+        found = 0
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                found += mark.encode() in file.read_bytes().split(b"\0")
+            except OSError:  # it has just ended
+                continue
+        if found >= 8:
+            print("ready", flush=True)
+            return
+        time.sleep(0.02)
+
+
+def main() -> None:
+    """Run a program that waits."""
+    mechanism, mark = sys.argv[1:]
+    threading.Thread(target=watch, args=(mark,), daemon=True).start()
+    request = RunRequest("python", {mark: CODE}, (ProgramInput(),), limits=Limits(wall_s=600.0))
+    print(run_all([request], LocalSandbox(mechanism=mechanism)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of local boxes: lost, cancelled, orphaned, many at a time, refused."""
+
+import asyncio
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from open_r1.sandbox import Limits, Outcome, ProgramInput, RunRequest, SandboxError, run_all, run_coroutine
+from open_r1.sandbox.local import LocalSandbox
+from open_r1.sandbox.local.confinement import PREFIX
+from tests.conftest import ROOT
+
+LONG = Limits(cpu_s=60.0, wall_s=600.0)
+
+
+@pytest.fixture(scope="module", params=["bwrap", "landlock"])
+def sandbox(request):
+    return LocalSandbox(mechanism=request.param)
+
+
+def request_of(code: str, *stdins: str, name: str = "main.py", **options) -> RunRequest:
+    return RunRequest("python", {name: code}, tuple(map(ProgramInput, stdins or ("",))), **options)
+
+
+def processes_of(mark: str) -> list[int]:
+    """The processes that run a file of this name."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if mark.encode() in file.read_bytes().split(b"\0"):
+                found.append(int(file.parent.name))
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def wait_until(condition, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def new_mark() -> str:
+    return f"main_{secrets.token_hex(8)}.py"
+
+
+def groups_of_this_process() -> set[str]:
+    """The control groups of this process's boxes."""
+    return {str(folder) for folder in Path("/sys/fs/cgroup").rglob(f"open_r1_box_*_{os.getpid()}_*")}
+
+
+def _folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """Every test leaves no folder of a box, and no control group."""
+    folders = _folders()
+    yield
+    wait_until(lambda: not groups_of_this_process())
+    wait_until(lambda: not {path for path in _folders() - folders if f"_{os.getpid()}_" in path.name})
+
+
+def kill_drivers(mark: str, times: int) -> threading.Thread:
+    """Kill the driver above the program of this name when it runs, so many times."""
+
+    def kill() -> None:
+        for _ in range(times):
+            wait_until(lambda: processes_of(mark))
+            [program] = processes_of(mark)
+            os.kill(parent_of(program), signal.SIGKILL)
+            wait_until(lambda gone=program: gone not in processes_of(mark))
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
+
+
+WAITS_ONCE = "import time; n = int(input())\nif n == 1: time.sleep({})\nprint(n)"
+
+
+def test_a_lost_box_is_made_up_for_by_another(sandbox):
+    mark = new_mark()
+    killer = kill_drivers(mark, 1)
+    [result] = run_all([request_of(WAITS_ONCE.format(1), "1", "2", "3", name=mark, limits=LONG)], sandbox)
+    killer.join()
+    assert [done.stdout for done in result.tests] == ["1\n", "2\n", "3\n"]
+
+
+def test_a_program_that_loses_two_boxes_has_failed_and_keeps_its_earlier_runs(sandbox):
+    mark = new_mark()
+    killer = kill_drivers(mark, 2)
+    code = "import time\nif input() == 'x': time.sleep(600)\nprint(1)"
+    [result] = run_all([request_of(code, "x", "b", name=mark, limits=LONG)], sandbox)
+    killer.join()
+    assert [done and done.outcome for done in result.tests] == [Outcome.RUNTIME_ERROR, None]
+    assert "ended its box" in result.tests[0].stderr
+
+
+@pytest.mark.parametrize("trick", ["os.kill(-1, 9)", "os.kill(os.getppid(), 9)", "os.killpg(os.getppid(), 9)",
+                                   "os.kill(os.getppid(), 19)", "os.kill(os.getppid(), 2)", "os.kill(1, 11)"])  # fmt: skip
+def test_a_program_can_not_end_or_stop_its_driver(sandbox, trick):
+    code = f"import os\nprint(1, flush=True)\ntry: {trick}\nexcept OSError: pass\nprint(2)"
+    [result] = run_all([request_of(code, "", "")], sandbox)
+    assert all(done.outcome in (Outcome.OK, Outcome.RUNTIME_ERROR) for done in result.tests)
+    assert all(done.stdout.startswith("1\n") for done in result.tests)
+
+
+def test_a_cancelled_run_leaves_no_process(sandbox):
+    mark = new_mark()
+
+    async def cancel() -> None:
+        run = asyncio.ensure_future(sandbox.run(request_of("import time; time.sleep(600)", name=mark, limits=LONG)))
+        while not await asyncio.to_thread(processes_of, mark):
+            await asyncio.sleep(0.02)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    run_coroutine(cancel)
+    assert not processes_of(mark)
+
+
+def test_an_exception_of_who_asks_leaves_no_process(sandbox):
+    mark = new_mark()
+
+    async def refuse(first, runs):
+        assert first == 0
+        raise KeyError("mine")
+
+    code = "import time\nif input(): time.sleep(600)"
+    request = request_of(code, "", "x", name=mark, limits=LONG, stop_after=1)
+    with pytest.raises(KeyError, match="mine"):
+        run_coroutine(lambda: sandbox.run(request, refuse))
+    assert not processes_of(mark)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_parent_leaves_no_process(sandbox, number):
+    mark = new_mark()
+    command = [sys.executable, str(ROOT / "tests/integration/local_parent.py"), sandbox.mechanism, mark]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as parent:
+        assert parent.stdout.readline() == b"ready\n"
+        parent.send_signal(number)
+        parent.wait(30)
+    wait_until(lambda: not processes_of(mark))
+
+
+def test_many_boxes_at_a_time_from_many_threads(sandbox):
+    results: dict[int, list] = {}
+
+    def ask(index: int) -> None:
+        requests = [request_of("print(int(input()) * 2)", str(100 * index + place)) for place in range(5)]
+        results[index] = run_all(requests, sandbox, num_parallel=3)
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    outputs = {index: [int(result.tests[0].stdout) for result in found] for index, found in results.items()}
+    assert outputs == {index: [2 * (100 * index + place) for place in range(5)] for index in range(4)}
+
+
+def test_inside_a_running_loop():
+    async def ask():
+        return run_all([request_of("print(1)")], LocalSandbox())
+
+    assert asyncio.run(ask())[0].tests[0].stdout == "1\n"
+
+
+def test_after_a_fork(sandbox):
+    """A worker that was forked while boxes had run makes its own."""
+    assert run_all([request_of("print(1)")], sandbox)[0].tests[0].stdout == "1\n"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            results = run_all([request_of("print(2)")] * 3, sandbox)
+            os._exit(0 if all(result.tests[0].stdout == "2\n" for result in results) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert run_all([request_of("print(3)")], sandbox)[0].tests[0].stdout == "3\n"
+
+
+def test_descriptors_and_threads_do_not_pile_up(sandbox):
+    run_all([request_of("print(1)")], sandbox)
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    run_all([request_of("print(1)")] * 10, sandbox, num_parallel=2)
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) <= before
+
+
+REFUSALS = {
+    "no such mechanism": ({"OPEN_R1_SANDBOX": "docker"}, ValueError, "'docker'.*bwrap and landlock"),
+    "no such interpreter": ({"python": "/no/python"}, SandboxError, "/no/python"),
+    "no interpreter": ({"python": "/usr/bin/true"}, SandboxError, "/usr/bin/true"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_can_not_be_used_is_refused(case, environment):
+    settings, error, message = REFUSALS[case]
+    settings = dict(settings)
+    python = settings.pop("python", None)
+    environment.update(settings)
+    with pytest.raises(error, match=message):
+        run_coroutine(lambda: LocalSandbox(python=python).languages())
+
+
+@pytest.mark.parametrize("mechanism", ["bwrap", "landlock"])
+def test_the_mechanism_of_the_environment_is_taken(mechanism, environment):
+    environment["OPEN_R1_SANDBOX"] = mechanism
+    sandbox = LocalSandbox()
+    assert "not tried out" in sandbox.describe()
+    assert "python" in run_coroutine(sandbox.languages)
+    assert {"bwrap": "bubblewrap", "landlock": "Landlock"}[mechanism] in sandbox.describe()
+    assert "Python 3" in sandbox.describe()
+    assert "numpy" in sandbox.describe()
+
+
+REFUSED_SCRIPT = """
+import ctypes, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+
+def deny(*calls):
+    rows = [(0x20, 0, 0, 0)] + [row for call in calls for row in ((0x15, 0, 1, call), (6, 0, 0, 0x00050000 | 1))]
+    rows.append((6, 0, 0, 0x7FFF0000))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in rows))
+    class Program(ctypes.Structure):
+        _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+    program = Program(len(rows), ctypes.addressof(code))
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
+
+deny(444, 165)  # Landlock, mount
+from open_r1.sandbox import SandboxError, run_all, RunRequest, ProgramInput
+from open_r1.sandbox.local import LocalSandbox
+[error] = run_all([RunRequest("python", {"main.py": "open('/tmp/ran', 'w')"}, (ProgramInput(),))], LocalSandbox())
+assert isinstance(error, SandboxError), error
+print(error)
+"""
+
+
+def test_where_nothing_isolates_nothing_runs_and_the_message_helps():
+    """A process to which the kernel refuses Landlock and mounts, as in a hardened container."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED_SCRIPT],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for word in ("bwrap", "landlock", "EXTRAS=code", "user.max_user_namespaces", "Linux 6.2", "piston"):
+        assert word in done.stdout, done.stdout
