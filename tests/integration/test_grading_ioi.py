@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judging IOI submissions in real boxes: graders, checkers, managers, and submissions that attack them."""
 
+from functools import partial
+
 import pytest
 
 from open_r1.grading.binaries import UnusableCheckerError
@@ -10,7 +12,7 @@ from open_r1.grading.ioi_results import SubtaskResult
 from open_r1.grading.ioi_subtasks import Subtask
 from open_r1.grading.ioi_tests import FOLDER_VARIABLE, load_year
 from open_r1.grading.verdict import verdict_line
-from open_r1.sandbox import Sandbox, run_coroutine
+from open_r1.sandbox import Sandbox, SandboxError, run_coroutine, run_jobs
 from open_r1.sandbox.local import LocalSandbox
 from tests.rows.ioi import ioi_rows, solution, subtask_row, write_year
 
@@ -112,18 +114,31 @@ def test_too_many_questions_cost_a_part(sandbox):
     assert [result.score for result in results] == [1.0, 0.25, 0.25]
 
 
+ATTACKS = ("early", "flood", "digits", "silent", "killer")
+
+
+@pytest.fixture(scope="module")
+def attacks(sandbox) -> dict[str, SubtaskResult | SandboxError]:
+    """What came of the attacks on the manager, side by side since some wait for the clock."""
+    subtask = Subtask.from_row(subtask_row("guess", "00-samples"))
+    codes = [solution("guess", name) for name in ATTACKS]
+    jobs = [partial(judge_subtask, subtask, code, sandbox) for code in codes]
+    return dict(zip(ATTACKS, run_jobs(jobs, num_parallel=len(jobs)), strict=True))
+
+
 @pytest.mark.parametrize(
     ("name", "statuses"),
     [
         ("early", {"WA"}),
-        ("flood", {"WA", "RE", "TLE"}),
-        ("digits", {"WA", "RE", "TLE"}),
-        ("silent", {"TLE", "WA"}),
+        ("flood", {"RE", "WA"}),
+        ("digits", {"TLE", "RE", "WA"}),
+        ("silent", {"TLE"}),
         ("killer", {"RE", "WA"}),
     ],
 )
-def test_attack_on_the_manager_scores_nothing(sandbox, name, statuses):
-    result = judge(subtask_row("guess", "00-samples"), solution("guess", name), sandbox)
+def test_attack_on_the_manager_scores_nothing(attacks, name, statuses):
+    result = attacks[name]
+    assert isinstance(result, SubtaskResult)
     assert result.score == 0.0
     assert result.status in statuses
 
