@@ -114,7 +114,7 @@ FUNCTIONS = (
                 "def distinct(values):\n    return set(values)\n",
                 "def distinct(values):\n    return values\n", "WA, AC, WA", "distinct"),
     CodeProblem("triangle", (([3], 6), ([0], 0), ([5000], 12502500)),
-                "@lru_cache(None)\ndef triangle(n):\n    return n and n + triangle(n - 1)\n",
+                "def triangle(n):\n    return n and n + triangle(n - 1)\n",
                 "import sys\nsys.setrecursionlimit(900)\ndef triangle(n):\n    return n and n + triangle(n - 1)\n",
                 "AC x2, RE", "triangle"),
     CodeProblem("rotate", (([[1, 2, 3], 1], [3, 1, 2]), ([[1], 5], [1]), ([[1, 2, 3], -1], [2, 3, 1])),

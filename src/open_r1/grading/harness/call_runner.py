@@ -21,7 +21,7 @@ import sys
 
 MAX_DEPTH = 200
 MAX_NODES = 1000000
-RECURSION_LIMIT = 100000
+RECURSION_LIMIT = 100000  # of calls in Python; those through C (`lru_cache`) Python 3.12 and later limit themselves
 
 # Module -> names of it that solutions use without importing them; the modules' own names too.
 NAMES = {
