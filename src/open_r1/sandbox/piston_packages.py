@@ -106,6 +106,8 @@ def read_package_run(package: str, reply: Reply, limits: Limits, compile_limits:
     """
     if reply.run is None:
         raise SandboxError(f"{reply.endpoint}: package {package} answered with more text than its protocol has.")
+    if reply.run.is_overload:
+        raise SandboxError(f"{reply.endpoint} has too few processes for package {package}: {reply.run.stderr[-500:]}")
     is_overtime = reply.elapsed_s >= reply.run_timeout_s
     compiled = None if reply.compile is None else program_run(reply.compile, compile_limits, is_overtime=False)
     if compiled is not None and compiled.outcome is not Outcome.OK:

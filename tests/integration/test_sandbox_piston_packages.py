@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The judging packages of Open R1's users, `cms_ioi` and `codeforces`: really compiled, run and compared."""
+
+import json
+
+import pytest
+
+from open_r1.sandbox import Limits, Outcome, SandboxError, UnsupportedLanguageError, run_coroutine
+from open_r1.sandbox.piston import PistonSandbox
+from open_r1.sandbox.piston_client import Patience
+from open_r1.sandbox.piston_packages import CODEFORCES_PACKAGES, IOI_PACKAGE, cms_ioi_files, codeforces_files
+from tests.integration.fakes.piston_server import PistonServer
+
+LIMITS = Limits(cpu_s=1, memory_mb=256)
+SPIN = "volatile long x = 0; for (;;) x = x + 1;"
+CONFIG = {"graders/grader_config.json": json.dumps({"code": "sums", "time_limit": 1.0, "memory_limit": 256 << 20})}
+GRADER = {
+    "graders/sums.h": "int sum(int a, int b);",
+    "graders/grader.cpp": '#include <cstdio>\n#include "sums.h"\n'
+    'int main() { int a, b; scanf("%d %d", &a, &b); printf("%d\\n", sum(a, b)); }',
+    "graders/unused.cpp.txt": "",
+}
+# Half the points for an answer that is off by one.
+CHECKER = {
+    "checker/checker.cpp": "#include <cstdio>\n#include <cstdlib>\n#include <fstream>\n"
+    "int main(int, char** args) { int right = 0, given = 0; std::ifstream(args[2]) >> right;"
+    " std::ifstream(args[3]) >> given; int off = std::abs(right - given);"
+    ' puts(off == 0 ? "1.0" : off == 1 ? "0.5" : "0.0"); fputs(off == 0 ? "exact" : "off", stderr); }'
+}
+# The manager sends a number and wants it doubled.
+MANAGER = {
+    "graders/manager.cpp": "#include <cstdio>\nint main(int, char** args) { int n = 0, reply = 0; scanf(\"%d\", &n);"
+    ' FILE* from = fopen(args[1], "r"); FILE* to = fopen(args[2], "w"); fprintf(to, "%d\\n", n); fflush(to);'
+    ' fscanf(from, "%d", &reply); bool right = reply == 2 * n; puts(right ? "1.0" : "0.0");'
+    ' fputs(right ? "translate:success" : "translate:wrong", stderr); }',
+    "graders/stub.cpp": "#include <cstdio>\nint twice(int);\nint main() { int n; scanf(\"%d\", &n);"
+    ' printf("%d\\n", twice(n)); fflush(stdout); }',
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with PistonServer(runtimes=("cms_ioi", "codeforces")) as server:
+        built = PistonSandbox([server.url], patience=Patience(max_attempts=2, first_delay_s=0.05))
+        yield built
+        run_coroutine(built.aclose)
+
+
+def judge(sandbox, package, files, limits=LIMITS):
+    return run_coroutine(lambda: sandbox.judge_by_package(package, files, limits))
+
+
+def judge_ioi(sandbox, body, grader_files, name="sum(int a, int b)", stdin="3 4\n", expected="7\n"):
+    files = cms_ioi_files("Sums", f"int {name} {{ {body} }}", stdin, expected, {**CONFIG, **grader_files})
+    return judge(sandbox, IOI_PACKAGE, files)
+
+
+@pytest.mark.parametrize(("body", "score", "outcome", "feedback"), [
+    ("return a + b;", 1, Outcome.OK, "Output is correct"),
+    ("return a - b;", 0, Outcome.OK, "Output isn't correct"),
+    (SPIN, 0, Outcome.TIME_LIMIT, "Time limit exceeded"),
+    ("__builtin_trap();", 0, Outcome.RUNTIME_ERROR, "Runtime error"),
+])  # fmt: skip
+def test_ioi_task_is_judged_with_its_grader(sandbox, body, score, outcome, feedback):
+    said = judge_ioi(sandbox, body, GRADER)
+    assert (said.score, said.run.outcome, said.has_compiled) == (score, outcome, True) and feedback in said.feedback
+
+
+def test_ioi_submission_that_does_not_compile(sandbox):
+    said = judge_ioi(sandbox, "return c;", GRADER)
+    assert (said.score, said.has_compiled) == (0, False)
+    assert said.feedback.startswith("Compilation error exit code 1") and "'c'" in said.feedback.replace(
+        "‘", "'"
+    ).replace("’", "'")
+
+
+@pytest.mark.parametrize(("body", "score"), [("return a + b;", 1), ("return a + b + 1;", 0.5), ("return 0;", 0)])
+def test_ioi_checker_gives_parts_of_the_points(sandbox, body, score):
+    said = judge_ioi(sandbox, body, {**GRADER, **CHECKER})
+    assert (said.score, said.feedback) == (score, "exact" if score == 1 else "off")
+
+
+@pytest.mark.parametrize(("body", "score", "outcome"), [
+    ("return 2 * n;", 1, Outcome.OK),
+    ("return n;", 0, Outcome.OK),
+    (SPIN, 0, Outcome.TIME_LIMIT),
+])  # fmt: skip
+def test_ioi_manager_talks_to_the_submission(sandbox, body, score, outcome):
+    said = judge_ioi(sandbox, body, MANAGER, name="twice(int n)", stdin="21\n", expected="")
+    assert (said.score, said.run.outcome) == (score, outcome), said
+
+
+CF_PROGRAMS = {
+    "python": {
+        "right": "print(sum(map(int, input().split())))",
+        "wrong": "print(0)",
+        "slow": "while True: pass",
+        "crash": "raise KeyError",
+        "memory": "x = bytearray(1 << 30)",
+        "broken": "print(",
+        "file": "print(sum(map(int, open('input.txt').read().split())), file=open('output.txt', 'w'))",
+    },
+    "cpp": {
+        "right": "#include <iostream>\nint main() { int a, b; std::cin >> a >> b; std::cout << a + b; }",
+        "wrong": "int main() {}",
+        "slow": f"int main() {{ {SPIN} }}",
+        "crash": "int main() { return 3; }",
+        "memory": "#include <vector>\nint main() { std::vector<char> x(1L << 30); return x[5]; }",
+        "broken": "int main() { return y; }",
+        "file": '#include <fstream>\nint main() { int a, b; std::ifstream("input.txt") >> a >> b;'
+        ' std::ofstream("output.txt") << a + b; }',
+    },
+}
+CF_VERDICTS = {
+    "right": (1, Outcome.OK, "Output is correct (diff)"),
+    "wrong": (0, Outcome.OK, "Output isn't correct (diff)"),
+    "slow": (0, Outcome.TIME_LIMIT, "Time limit exceeded (1s)"),
+    "crash": (0, Outcome.RUNTIME_ERROR, "Runtime error"),
+    "memory": (0, Outcome.MEMORY_LIMIT, "Memory limit exceeded"),
+    "file": (1, Outcome.OK, "Output is correct (diff)"),
+}
+
+
+def judge_codeforces(sandbox, language, code, stdin="3 4\n", expected="7\n", **settings):
+    files = codeforces_files(language, code, stdin, expected, limits=LIMITS, **settings)
+    return judge(sandbox, CODEFORCES_PACKAGES[language], files)
+
+
+@pytest.mark.parametrize("language", CF_PROGRAMS)
+@pytest.mark.parametrize("case", CF_VERDICTS)
+def test_codeforces_program_is_judged(sandbox, language, case):
+    score, outcome, feedback = CF_VERDICTS[case]
+    mode = "file" if case == "file" else "stdio"
+    said = judge_codeforces(sandbox, language, CF_PROGRAMS[language][case], input_mode=mode)
+    assert (said.score, said.run.outcome) == (score, outcome) and feedback in said.feedback, said
+
+
+@pytest.mark.parametrize("language", CF_PROGRAMS)
+def test_codeforces_program_that_does_not_compile(sandbox, language):
+    said = judge_codeforces(sandbox, language, CF_PROGRAMS[language]["broken"])
+    assert (said.score, said.has_compiled) == (0, False) and "Compilation error" in said.feedback
+
+
+@pytest.mark.parametrize(("printed", "score"), [("7", 1), ("-7", 1), ("6", 0)])
+def test_codeforces_checker_decides(sandbox, printed, score):
+    checker = "import sys\n_, right, given = [open(name).read().split() for name in sys.argv[1:]]\n"
+    checker += "print(int([abs(int(x)) for x in right] == [abs(int(x)) for x in given]))"
+    said = judge_codeforces(sandbox, "python", f"print({printed})", checker=checker)
+    assert (said.score, "checker" in said.feedback) == (score, True)
+
+
+def test_package_gets_its_spare_seconds_and_the_memory_limit_in_bytes():
+    with PistonServer(runtimes=("cms_ioi", "codeforces")) as server:
+        sandbox = PistonSandbox([server.url])
+        judge_ioi(sandbox, "return a + b;", GRADER)
+        judge_codeforces(sandbox, "python", "print(7)")
+        run_coroutine(sandbox.aclose)
+    ioi, codeforces = server.jobs
+    assert (ioi["language"], ioi["run_timeout"], ioi["run_memory_limit"]) == ("cms_ioi", 4000, 256 << 20)
+    assert (codeforces["language"], codeforces["run_timeout"]) == ("cf_python3", 11000)
+    assert "run_memory_limit" not in codeforces and "run_cpu_time" not in ioi
+    assert [file["name"] for file in ioi["files"]][:3] == ["graders/sums.cpp", "input.txt", "correct_output.txt"]
+
+
+@pytest.mark.parametrize("trouble", ["empty_500", "overload", "not_piston"])
+def test_package_that_fails_is_an_error_and_no_score(trouble):
+    with PistonServer(runtimes=("cms_ioi",), trouble=trouble) as server:
+        sandbox = PistonSandbox([server.url], patience=Patience(max_attempts=2, first_delay_s=0.02))
+        with pytest.raises(SandboxError):
+            judge_ioi(sandbox, "return a + b;", GRADER)
+        run_coroutine(sandbox.aclose)
+
+
+def test_package_that_no_endpoint_has_is_refused_with_what_they_have():
+    with PistonServer(runtimes=("python",)) as server:
+        sandbox = PistonSandbox([server.url])
+        with pytest.raises(UnsupportedLanguageError, match="no 'cms_ioi'; they have python"):
+            judge_ioi(sandbox, "return a + b;", GRADER)
+        run_coroutine(sandbox.aclose)
+
+
+def test_package_of_another_name_is_refused(sandbox):
+    with pytest.raises(ValueError, match=r"Unknown package 'python'; there are cms_ioi, cf_python3, c\+\+17"):
+        judge(sandbox, "python", {"main.py": ""})
