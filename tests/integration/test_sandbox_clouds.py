@@ -157,8 +157,25 @@ print("1.0" if int(reader.readline()) == 2 * number else "0.0")
         assert [run.interactor.stdout for run in result.tests] == ["1.0\n", "1.0\n"]
 
 
-def test_a_submission_that_kills_its_driver_has_failed(cloud):
-    source = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"
+FORGE = """
+import glob, json, os
+run = {"outcome": "ok", "stdout": "forged", "exit_code": 0}
+for name in glob.glob(os.environ["HOME"] + "/../../../open_r1_*"):
+    with open(name + "/result.json", "w") as file:
+        json.dump({"compile": None, "tests": [run, run], "binary": None}, file)
+"""
+KILL_DRIVER = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"
+KILL_WATCHER = """
+import os, signal
+with open(f"/proc/{os.getppid()}/stat") as file:
+    os.kill(int(file.read().rsplit(")", 1)[1].split()[1]), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    "source", [KILL_DRIVER, KILL_WATCHER, FORGE + KILL_DRIVER], ids=["driver", "watcher", "forge"]
+)
+def test_a_submission_that_kills_its_driver_has_failed(cloud, source):
     with cloud.serving() as (server, sandbox):
         (result,) = run_all([RunRequest("python", {"main.py": source}, inputs("1", "2"))], sandbox)
         assert (result.tests[0].outcome, result.tests[0].stderr) == (Outcome.RUNTIME_ERROR, "ended its box")
@@ -178,6 +195,16 @@ def test_boxes_end_by_themselves_and_have_no_internet():
         run_all([request], sandbox)
         (machine,) = server.machines.values()
         assert (machine.wanted["ttl_action"], 30 < machine.wanted["ttl_seconds"] < 120) == ("stop", True)
+
+
+def test_programs_at_morph_have_no_network_or_the_log_says_so(caplog):
+    can_cut = subprocess.run(["unshare", "-n", "true"], check=False, capture_output=True).returncode == 0
+    with CLOUDS["morph"].serving() as (server, sandbox):
+        source = f"import socket; socket.create_connection(('127.0.0.1', {server.server_port}), 5); print('reached')"
+        for _ in range(2):
+            (result,) = run_all([RunRequest("python", {"main.py": source}, inputs(""))], sandbox)
+            assert result.tests[0].stdout == ("" if can_cut else "reached\n")
+        assert sum("have the network" in message for message in caplog.messages) == (0 if can_cut else 1)
 
 
 def test_no_box_lives_longer_than_the_account_allows():

@@ -3,7 +3,7 @@
 
 Covered: the box is a virtual machine of its own, without internet, which ends by itself after the time that the
 request can take. Not covered: what the programs of one submission do to each other and to the driver there
-(`remote_driver`). Environment: E2B_API_KEY; E2B_DOMAIN and the SDK's other variables work as it documents them.
+(`remote_driver`). Environment: E2B_API_KEY, E2B_TEMPLATE; E2B_DOMAIN and the SDK's others work as it documents them.
 
 1. Every failure of the service is a `SandboxError`: rate limits, a busy service and lost connections are tried again
    until a deadline, a refused key or unknown template isn't.
@@ -61,8 +61,8 @@ class E2BSandbox(RentedSandbox):
         """Build the provider; nothing is started yet.
 
         Args:
-            template: Name or id of the boxes' template (None: the SDK's own). It needs a Python kernel, and `g++`,
-                `node`, `bash` for their languages.
+            template: Name or id of the boxes' template (None: E2B_TEMPLATE, else the SDK's own). It needs a Python
+                kernel, and `g++`, `node`, `bash` for their languages.
             start_timeout_s: How long a start is tried.
             max_life_s: The longest life of a box that the account may ask for.
 
@@ -74,7 +74,7 @@ class E2BSandbox(RentedSandbox):
         if importlib.util.find_spec("e2b_code_interpreter") is None:
             raise ImportError("The sandbox at E2B needs e2b-code-interpreter: make install EXTRAS=code")
         self._key()
-        self.template = template or DEFAULT_TEMPLATE
+        self.template = template or os.environ.get("E2B_TEMPLATE") or DEFAULT_TEMPLATE
         self.max_life_s = max_life_s
 
     def describe(self) -> str:

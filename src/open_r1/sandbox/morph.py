@@ -89,7 +89,8 @@ class MorphSandbox(RentedSandbox):
 
     def describe(self) -> str:
         """Return one line for the log."""
-        return f"morph (a new instance of the snapshot {self._snapshot_id or SNAPSHOT_DIGEST} for each request)"
+        snapshot = self._snapshot_id or SNAPSHOT_DIGEST
+        return f"morph (a new instance of the snapshot {snapshot} for each request, no network for programs)"
 
     async def start(self, name: str, life_s: int) -> RemoteBox:
         """Start one instance (see `RentedSandbox`); whatever goes wrong, none is left."""

@@ -26,6 +26,7 @@ from open_r1.sandbox.wire import job_to_json
 CALL_S = 60.0  # a call that only moves a piece of text
 START_S = 30.0  # what the driver and the first import of an interpreter may take besides the programs
 PARALLEL_PARTS = 8
+NOT_FOUND, SIGNALS = 127, 128  # what a shell says of a program that isn't there; signals are counted from here
 
 
 class TransientError(SandboxError):
@@ -130,17 +131,17 @@ async def _drive(box: RemoteBox, job: Mapping[str, Any], timeout_s: float) -> Re
     room = box.chunk_chars
     parts = [text[start : start + room] for start in range(0, len(text), room)]
     unpack = f"mkdir -p {folder}/parts && cat > {folder}/remote.py <<'{nonce}'\n{harness_text('remote.py')}\n{nonce}\n"
-    run = f"python3 {folder}/remote.py {folder} {nonce} {room}"
+    run = f"python3 {folder}/remote.py {folder} {nonce} {room} %d </dev/null 2>&1; echo {nonce} ended $?\n"
     if len(parts) == 1 and len(unpack) + len(text) < room:
-        script = f"{unpack}{_put(folder, 0, text)}{run} 0 </dev/null 2>&1"
+        script = f"{unpack}{_put(folder, 0, text)}{run % 0}"
     else:
         await box.shell(unpack, CALL_S)
         await _send(box, folder, parts)
-        script = f"{run} 0 </dev/null 2>&1"
+        script = run % 0
     printed = await box.shell(script, timeout_s)
     reply, length, digest = _piece(printed, nonce, box)
     while len(reply) < length:
-        printed = await box.shell(f"{run} {len(reply)} </dev/null 2>&1", CALL_S)
+        printed = await box.shell(run % len(reply), CALL_S)
         piece, *same = _piece(printed, nonce, box)
         if same != [length, digest] or not piece:
             raise TransientError(f"The reply of the box {box.id} changed while it was read.")
@@ -178,8 +179,12 @@ def _piece(printed: str, nonce: str, box: RemoteBox) -> tuple[str, int, str]:
     found = re.search(rf"{nonce} (\d+) ([0-9a-f]{{64}})\n([A-Za-z0-9+/=]*)\n{nonce}", printed)
     if found is not None:
         return found[3], int(found[1]), found[2]
-    if re.search(r"python3:.*not found", printed):
+    ended = re.search(rf"{nonce} ended (\d+)", printed)
+    status = 0 if ended is None else int(ended[1])
+    if status == NOT_FOUND:
         raise SandboxError(f"The box {box.id} has no python3: use a template or snapshot that has it.")
+    if status > SIGNALS:
+        raise DriverEndedError(f"Who watches the driver in the box {box.id} was killed ({status})")
     raise TransientError(f"The box {box.id} gave no whole reply, but {printed[-500:]!r}.")
 
 

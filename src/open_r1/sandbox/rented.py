@@ -29,7 +29,7 @@ from open_r1.sandbox.base import (
     UnsupportedLanguageError,
     all_ok,
 )
-from open_r1.sandbox.languages import LANGUAGES, find_language
+from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.remote_driver import (
     DriverEndedError,
     RemoteBox,
@@ -66,12 +66,13 @@ class _Progress:
         """Return the request for the next round, which runs the compiled program of the first."""
         whole, start = self.request, len(self.tests)
         inputs = whole.inputs[start : start + self._size]
-        rest = None if whole.stop_after is None else len(whole.inputs) - self._size
-        keeps = whole.keeps_binary or (rest is not None and rest > 0 and _is_compiled(whole))
-        part = dataclasses.replace(whole, inputs=inputs, stop_after=None, keeps_binary=self._is_first and keeps)
-        if self.binary is None or self._is_first:
+        if self._is_first:
+            keeps = whole.keeps_binary or len(inputs) < len(whole.inputs)
+            return dataclasses.replace(whole, inputs=inputs, stop_after=None, keeps_binary=keeps)
+        part = dataclasses.replace(whole, inputs=inputs, stop_after=None, keeps_binary=False)
+        if self.binary is None:
             return part
-        name = next(name for name in ("main", *(f"main{i}" for i in range(99))) if name not in whole.files)
+        name = f"main_{secrets.token_hex(4)}"
         return dataclasses.replace(part, language="binary", files={name: self.binary, **whole.files})
 
     async def add(self, result: RunResult, go_on: GoOn) -> None:
@@ -97,10 +98,6 @@ class _Progress:
         missing = len(self.request.inputs) - len(self.tests)
         binary = self.binary if self.request.keeps_binary else None
         return RunResult(self.compile, (*self.tests, *[None] * missing), binary)
-
-
-def _is_compiled(request: RunRequest) -> bool:
-    return bool(LANGUAGES[find_language(request.language).name].compile)
 
 
 class RentedSandbox(Sandbox):
@@ -238,8 +235,10 @@ class RentedSandbox(Sandbox):
     async def _end_started(self, starting: asyncio.Future[RemoteBox], life_s: int) -> None:
         await asyncio.wait([starting], timeout=END_S / 2)
         if not starting.done():
-            starting.cancel()  # what it may have started it ends itself
+            starting.cancel()
             await asyncio.wait([starting], timeout=END_S / 2)
+            text = "%s: a start was given up without an answer; a box of it may live for up to %d s"
+            logger.warning(text, self.name, life_s)
         if starting.done() and not starting.cancelled() and starting.exception() is None:
             await self._end(starting.result(), life_s)
 

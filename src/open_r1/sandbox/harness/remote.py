@@ -63,11 +63,10 @@ def run_driver(folder, bundle):
             exit_code = "overdue"
     with open(said, "rb") as file:
         words = file.read()[-2000:].decode("utf-8", "replace")
-    try:
+    value = None
+    if exit_code == 0:  # otherwise whoever has killed the driver may have written a result of its own
         with open(result, encoding="utf-8") as file:
             value = json.load(file)
-    except (OSError, ValueError):
-        value = None
     return {"result": value, "exit_code": exit_code, "said": words, "prefix": prefix}
 
 
