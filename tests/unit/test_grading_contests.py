@@ -2,7 +2,6 @@
 """The parts of judging IOI and Codeforces that need no sandbox: batches, scores, statuses."""
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
@@ -14,88 +13,12 @@ from open_r1.grading.ioi import TestCache, judge_subtask, judge_subtasks
 from open_r1.grading.ioi_results import SubtaskResult
 from open_r1.grading.ioi_subtasks import Subtask
 from open_r1.grading.outputs import is_same_output
-from open_r1.grading.package_judges import judge_by_package, read_package_result
-from open_r1.grading.runs import batch_size_or_all, judge_runs
 from open_r1.grading.verdict import TestResult, Verdict, verdict_line
-from open_r1.sandbox import Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult, Sandbox, SandboxError
-from open_r1.sandbox.base import GoOn
-from open_r1.sandbox.piston_packages import PackageRun
+from open_r1.sandbox import Limits, Outcome, ProgramRun
 from tests.rows.ioi import subtask_row
+from tests.unit.replay import Replay, printed
 
-ACCEPTED = TestResult(Verdict.ACCEPTED, 1.0)
 WRONG = TestResult(Verdict.WRONG_ANSWER)
-
-
-class Replay(Sandbox):
-    """A provider whose programs do what was written down before."""
-
-    name = "replay"
-
-    def __init__(self, runs: Sequence[ProgramRun | None], *, in_batches: bool, compile: ProgramRun | None = None):
-        self.runs, self.in_batches, self.compile = tuple(runs), in_batches, compile
-        self.requests: list[RunRequest] = []
-
-    async def languages(self) -> tuple[str, ...]:
-        return ("cpp", "python")
-
-    def describe(self) -> str:
-        return "runs written down before"
-
-    async def run(self, request: RunRequest, go_on: GoOn) -> RunResult:
-        self.requests.append(request)
-        if self.compile is not None and self.compile.outcome is not Outcome.OK:
-            return RunResult(self.compile, (None,) * len(self.runs))
-        if not self.in_batches:
-            return RunResult(self.compile, self.runs)
-        size, made = request.stop_after or len(self.runs), []
-        for first in range(0, len(self.runs), size):
-            batch = self.runs[first : first + size]
-            made += batch
-            if not await go_on(first, [run for run in batch if run is not None]):
-                break
-        return RunResult(self.compile, (*made, *[None] * (len(self.runs) - len(made))))
-
-
-def printed(*outputs: str) -> list[ProgramRun]:
-    return [ProgramRun(Outcome.OK, stdout=output) for output in outputs]
-
-
-def judge_printed(outputs: Sequence[str], *, batch_size: int, in_batches: bool) -> str:
-    """Verdicts of outputs, of which "ok" is right."""
-
-    async def judge(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
-        return [ACCEPTED if run.stdout == "ok" else WRONG for run in runs]
-
-    request = RunRequest(
-        "cpp", {"main.cpp": ""}, (ProgramInput(),) * len(outputs), stop_after=batch_size_or_all(batch_size)
-    )
-    sandbox = Replay(printed(*outputs), in_batches=in_batches)
-    return verdict_line(asyncio.run(judge_runs(request, sandbox, judge, lambda result: result.score == 0)))
-
-
-@pytest.mark.parametrize("in_batches", [True, False])
-@pytest.mark.parametrize(
-    ("batch_size", "verdicts"),
-    [
-        (1, "AC, WA, - x3"),
-        (2, "AC, WA, - x3"),
-        (3, "AC, WA, AC, - x2"),
-        (5, "AC, WA, AC, WA, AC"),
-        (0, "AC, WA, AC, WA, AC"),
-        (-1, "AC, WA, AC, WA, AC"),
-    ],
-)
-def test_batch_with_a_failure_is_the_last_whatever_the_provider_runs(batch_size, verdicts, in_batches):
-    assert judge_printed(["ok", "no", "ok", "no", "ok"], batch_size=batch_size, in_batches=in_batches) == verdicts
-
-
-def test_run_that_its_box_lost_is_a_failure_of_the_program():
-    async def judge(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
-        return [judge_interaction(run) for run in runs]
-
-    request = RunRequest("cpp", {"main.cpp": ""}, (ProgramInput(),))
-    results = asyncio.run(judge_runs(request, Replay([None], in_batches=False), judge))
-    assert verdict_line(results) == "RE"
 
 
 def test_refused_submission_has_a_compile_error_in_every_test():
@@ -285,58 +208,3 @@ def test_scoring_modes(verdicts, mode, reward):
 
 def test_limits_are_those_of_the_problem():
     assert run_limits(2.5, 256, []) == Limits(cpu_s=2.5, memory_mb=256)
-
-
-def said_by_package(score: float, outcome: Outcome = Outcome.OK, *, has_compiled: bool = True) -> PackageRun:
-    run = ProgramRun(outcome)
-    refusal = ProgramRun(Outcome.RUNTIME_ERROR)
-    return PackageRun(score, "said", run if has_compiled else refusal, None if has_compiled else refusal)
-
-
-@pytest.mark.parametrize(
-    ("said", "verdict"),
-    [
-        (said_by_package(1.0), "AC"),
-        (said_by_package(0.5), "PA"),
-        (said_by_package(0.0), "WA"),
-        (said_by_package(0.0, Outcome.TIME_LIMIT), "TLE"),
-        (said_by_package(0.0, Outcome.MEMORY_LIMIT), "MLE"),
-        (said_by_package(0.0, Outcome.RUNTIME_ERROR), "RE"),
-        (said_by_package(0.0, has_compiled=False), "CE"),
-    ],
-)
-def test_word_of_a_package(said, verdict):
-    result = read_package_result(said)
-    assert (result.verdict.value, result.score, result.feedback) == (verdict, said.score, "said")
-
-
-def judge_said(said: list[PackageRun], batch_size: int) -> str:
-    tests = [StdioTest(str(number), "") for number in range(len(said))]
-
-    async def judge(test: StdioTest) -> PackageRun:
-        return said[int(test.input)]
-
-    stops = batch_size_or_all(batch_size)
-    return verdict_line(asyncio.run(judge_by_package(tests, judge, stops, lambda result: result.score == 0)))
-
-
-@pytest.mark.parametrize(("batch_size", "verdicts"), [(1, "AC, WA, -"), (2, "AC, WA, -"), (0, "AC, WA, AC")])
-def test_tests_of_a_package_come_in_batches(batch_size, verdicts):
-    assert judge_said([said_by_package(1.0), said_by_package(0.0), said_by_package(1.0)], batch_size) == verdicts
-
-
-def test_package_that_refuses_a_submission_refuses_it_in_all_tests():
-    assert judge_said([said_by_package(0.0, has_compiled=False)] * 3, batch_size=1) == "CE x3"
-
-
-def test_submission_that_compiles_only_sometimes_is_no_fault_of_its_own():
-    with pytest.raises(SandboxError, match="compile again"):
-        judge_said([said_by_package(1.0), said_by_package(0.0, has_compiled=False)], batch_size=0)
-
-
-def test_error_of_one_test_is_the_error_of_all():
-    async def judge(test: StdioTest) -> PackageRun:
-        raise SandboxError("gone")
-
-    with pytest.raises(SandboxError, match="gone"):
-        asyncio.run(judge_by_package([StdioTest("", "")] * 2, judge, None, lambda result: False))

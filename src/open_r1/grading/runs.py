@@ -8,7 +8,7 @@ batches aren't looked at. Tests behind that batch count as not run in both cases
 from collections.abc import Awaitable, Callable, Sequence
 
 from open_r1.grading.verdict import NOT_RUN, TestResult, Verdict
-from open_r1.sandbox import Outcome, ProgramRun, RunRequest, RunResult, Sandbox
+from open_r1.sandbox import Outcome, ProgramRun, RunRequest, RunResult, Sandbox, SandboxError
 
 # Judges the runs of one batch, given the index of its first test: a result for each.
 JudgeBatch = Callable[[int, Sequence[ProgramRun]], Awaitable[list[TestResult]]]
@@ -35,22 +35,30 @@ async def judge_runs(
         stops: Whether a result makes further batches needless; None: all batches are judged.
 
     Raises:
-        SandboxError: The sandbox failed.
+        SandboxError: The sandbox failed, or left out runs for no reason of the program's.
+        ValueError: What `judge_batch` raises.
     """
     judged: dict[int, tuple[Sequence[ProgramRun], list[TestResult]]] = {}
+    failures: list[Exception] = []
 
     async def go_on(first: int, runs: Sequence[ProgramRun]) -> bool:
-        judged[first] = (tuple(runs), await judge_batch(first, runs))
+        try:
+            judged[first] = (tuple(runs), await judge_batch(first, runs))
+        except (SandboxError, ValueError) as error:
+            failures.append(error)  # of the judge: the provider mustn't take it for a failure of this box
+            return False
         return not _is_over(judged[first][1], stops)
 
     result = await sandbox.run(request, go_on)
+    if failures:
+        raise failures[0]
     num_tests = len(request.inputs)
     if not result.has_compiled:
         return [_compile_error(result)] * num_tests
     size = request.stop_after or max(num_tests, 1)
     results: list[TestResult] = []
     for first in range(0, num_tests, size):
-        runs = [run or _NO_RUN for run in result.tests[first : first + size]]
+        runs = _complete(result.tests, first, size)
         known_runs, batch = judged.get(first, ((), []))
         # A provider may have repeated the request in a new box: only what it returned in the end counts.
         if not _are_same(known_runs, runs):
@@ -59,6 +67,22 @@ async def judge_runs(
         if _is_over(batch, stops):
             break
     return results + [NOT_RUN] * (num_tests - len(results))
+
+
+def _complete(runs: Sequence[ProgramRun | None], first: int, size: int) -> list[ProgramRun]:
+    """Return the runs of a batch; those missing are crashes where the program had ended its box before.
+
+    Raises:
+        SandboxError: They're missing though no run before them failed.
+    """
+    batch = runs[first : first + size]
+    if None in batch:
+        before = runs[: first + batch.index(None)]
+        if all(run is None or run.outcome is Outcome.OK for run in before):
+            raise SandboxError(
+                f"The sandbox left out run {len(before) + 1} of {len(runs)} for no reason that it gave."
+            )
+    return [run or _NO_RUN for run in batch]
 
 
 def _is_over(results: Sequence[TestResult], stops: Stops | None) -> bool:

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judging runs batch by batch: the same result from every provider, and whose fault a missing run is."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from open_r1.grading.cases import StdioTest
+from open_r1.grading.contest_judges import judge_interaction
+from open_r1.grading.package_judges import judge_by_package, read_package_result
+from open_r1.grading.runs import batch_size_or_all, judge_runs
+from open_r1.grading.verdict import TestResult, Verdict, verdict_line
+from open_r1.sandbox import Outcome, ProgramInput, ProgramRun, RunRequest, SandboxError
+from open_r1.sandbox.piston_packages import PackageRun
+from tests.unit.replay import Replay, printed
+
+ACCEPTED = TestResult(Verdict.ACCEPTED, 1.0)
+WRONG = TestResult(Verdict.WRONG_ANSWER)
+
+
+def judge_printed(outputs: Sequence[str], *, batch_size: int, in_batches: bool) -> str:
+    """Verdicts of outputs, of which "ok" is right."""
+
+    async def judge(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
+        return [ACCEPTED if run.stdout == "ok" else WRONG for run in runs]
+
+    request = RunRequest(
+        "cpp", {"main.cpp": ""}, (ProgramInput(),) * len(outputs), stop_after=batch_size_or_all(batch_size)
+    )
+    sandbox = Replay(printed(*outputs), in_batches=in_batches)
+    return verdict_line(asyncio.run(judge_runs(request, sandbox, judge, lambda result: result.score == 0)))
+
+
+@pytest.mark.parametrize("in_batches", [True, False])
+@pytest.mark.parametrize(
+    ("batch_size", "verdicts"),
+    [
+        (1, "AC, WA, - x3"),
+        (2, "AC, WA, - x3"),
+        (3, "AC, WA, AC, - x2"),
+        (5, "AC, WA, AC, WA, AC"),
+        (0, "AC, WA, AC, WA, AC"),
+        (-1, "AC, WA, AC, WA, AC"),
+    ],
+)
+def test_batch_with_a_failure_is_the_last_whatever_the_provider_runs(batch_size, verdicts, in_batches):
+    assert judge_printed(["ok", "no", "ok", "no", "ok"], batch_size=batch_size, in_batches=in_batches) == verdicts
+
+
+def judge_runs_of(runs: list[ProgramRun | None], judge=None, *, in_batches: bool = False) -> str:
+    async def judge_all(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
+        return [judge_interaction(run) for run in runs]
+
+    request = RunRequest("cpp", {"main.cpp": ""}, (ProgramInput(),) * len(runs), stop_after=1)
+    return verdict_line(asyncio.run(judge_runs(request, Replay(runs, in_batches=in_batches), judge or judge_all)))
+
+
+def test_runs_behind_one_that_ended_its_box_are_failures_of_the_program():
+    assert judge_runs_of([ProgramRun(Outcome.RUNTIME_ERROR), None, None]) == "RE x3"
+
+
+@pytest.mark.parametrize("runs", [[None], [*printed("1"), None]])
+def test_run_left_out_without_a_reason_is_no_fault_of_the_program(runs):
+    with pytest.raises(SandboxError, match="left out"):
+        judge_runs_of(runs)
+
+
+@pytest.mark.parametrize("error", [SandboxError("no box for the checker"), ValueError("no checker")])
+@pytest.mark.parametrize("in_batches", [True, False])
+def test_error_of_the_judge_reaches_who_asked(error, in_batches):
+    async def judge(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        judge_runs_of(printed("1", "2"), judge, in_batches=in_batches)
+
+
+def said_by_package(score: float, outcome: Outcome = Outcome.OK, *, has_compiled: bool = True) -> PackageRun:
+    run = ProgramRun(outcome)
+    refusal = ProgramRun(Outcome.RUNTIME_ERROR)
+    return PackageRun(score, "said", run if has_compiled else refusal, None if has_compiled else refusal)
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [
+        (said_by_package(1.0), "AC"),
+        (said_by_package(0.5), "PA"),
+        (said_by_package(0.0), "WA"),
+        (said_by_package(0.0, Outcome.TIME_LIMIT), "TLE"),
+        (said_by_package(0.0, Outcome.MEMORY_LIMIT), "MLE"),
+        (said_by_package(0.0, Outcome.RUNTIME_ERROR), "RE"),
+        (said_by_package(0.0, has_compiled=False), "CE"),
+    ],
+)
+def test_word_of_a_package(said, verdict):
+    result = read_package_result(said)
+    assert (result.verdict.value, result.score, result.feedback) == (verdict, said.score, "said")
+
+
+def judge_said(said: list[PackageRun], batch_size: int) -> str:
+    tests = [StdioTest(str(number), "") for number in range(len(said))]
+
+    async def judge(test: StdioTest) -> PackageRun:
+        return said[int(test.input)]
+
+    stops = batch_size_or_all(batch_size)
+    return verdict_line(asyncio.run(judge_by_package(tests, judge, stops, lambda result: result.score == 0)))
+
+
+@pytest.mark.parametrize(("batch_size", "verdicts"), [(1, "AC, WA, -"), (2, "AC, WA, -"), (0, "AC, WA, AC")])
+def test_tests_of_a_package_come_in_batches(batch_size, verdicts):
+    assert judge_said([said_by_package(1.0), said_by_package(0.0), said_by_package(1.0)], batch_size) == verdicts
+
+
+def test_package_that_refuses_a_submission_refuses_it_in_all_tests():
+    assert judge_said([said_by_package(0.0, has_compiled=False)] * 3, batch_size=1) == "CE x3"
+
+
+def test_submission_that_compiles_only_sometimes_is_no_fault_of_its_own():
+    with pytest.raises(SandboxError, match="compile again"):
+        judge_said([said_by_package(1.0), said_by_package(0.0, has_compiled=False)], batch_size=0)
+
+
+def test_error_of_one_test_is_the_error_of_all():
+    async def judge(test: StdioTest) -> PackageRun:
+        raise SandboxError("gone")
+
+    with pytest.raises(SandboxError, match="gone"):
+        asyncio.run(judge_by_package([StdioTest("", "")] * 2, judge, None, lambda result: False))
