@@ -6,6 +6,7 @@ enter a sandbox: whoever asks compares outside. A box serves one request and is 
 """
 
 import abc
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -54,8 +55,8 @@ class Limits:
     def __post_init__(self) -> None:
         if not (self.cpu_s > 0 and self.memory_mb > 0 and self.output_bytes >= 0 and self.processes > 0):
             raise ValueError(f"Limits must be positive, got {self}.")
-        if self.wall_s is not None and self.wall_s <= 0:
-            raise ValueError(f"wall_s must be positive, got {self.wall_s}.")
+        if not (self.backstop_s > 0 and math.isfinite(self.cpu_s) and math.isfinite(self.backstop_s)):
+            raise ValueError(f"Limits of time must be positive and end, got {self}.")
 
     @property
     def backstop_s(self) -> float:
@@ -131,10 +132,12 @@ class RunRequest:
             raise ValueError("A RunRequest needs at least one file, the main program first.")
         if self.stop_after is not None and self.stop_after < 1:
             raise ValueError(f"stop_after must be at least 1 or None, got {self.stop_after}.")
-        for files in (self.files, *(given.files for given in self.inputs)):
-            for name in files:
-                if not name or name.startswith("/") or "\0" in name or ".." in name.split("/"):
-                    raise ValueError(f"File names are relative and stay in the working folder, got {name!r}.")
+        all_names = [*self.files, *(self.interactor.files if self.interactor is not None else ())]
+        for given in self.inputs:
+            all_names += [*given.files, *(() if given.output_file is None else (given.output_file,))]
+        for name in all_names:
+            if not name or name.startswith("/") or "\0" in name or ".." in name.split("/"):
+                raise ValueError(f"File names are relative and stay in the working folder, got {name!r}.")
 
     @property
     def main_file(self) -> str:

@@ -135,7 +135,7 @@ def files_to_json(files: Mapping[str, str | bytes]) -> dict[str, Any]:
 def files_from_json(value: Mapping[str, Any]) -> dict[str, str | bytes]:
     """Return the files that `files_to_json` wrote."""
     return {
-        name: base64.b64decode(content["base64"]) if isinstance(content, Mapping) else content
+        name: base64.b64decode(content["base64"], validate=True) if isinstance(content, Mapping) else content
         for name, content in value.items()
     }
 

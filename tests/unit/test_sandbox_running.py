@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From synchronous code to sandboxes: order, limits, errors, loops, threads, forks."""
+
+import asyncio
+import math
+import os
+import threading
+
+import pytest
+
+from open_r1.sandbox import (
+    Interactor,
+    Limits,
+    Outcome,
+    ProgramInput,
+    ProgramRun,
+    RunRequest,
+    RunResult,
+    Sandbox,
+    SandboxError,
+    UnsupportedLanguageError,
+    run_all,
+    run_coroutine,
+    run_jobs,
+)
+from open_r1.sandbox.base import all_ok
+from open_r1.sandbox.running import private_loop
+
+
+class Echo(Sandbox):
+    """A sandbox without boxes: the output is the input; `fail` and `lack` in the code are its errors."""
+
+    name = "echo"
+
+    def __init__(self):
+        self.running = self.most = 0
+
+    async def languages(self):
+        return ("python",)
+
+    async def run(self, request, go_on=all_ok):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await asyncio.sleep(0)
+            if "fail" in request.files["main.py"]:
+                raise SandboxError("out of order")
+            if "lack" in request.files["main.py"]:
+                raise UnsupportedLanguageError("none such")
+            return RunResult(None, tuple(ProgramRun(Outcome.OK, given.stdin) for given in request.inputs))
+        finally:
+            self.running -= 1
+
+    def describe(self):
+        return "echo"
+
+
+def request_of(stdin: str, code: str = "") -> RunRequest:
+    return RunRequest("python", {"main.py": code}, (ProgramInput(stdin),))
+
+
+def outputs(results) -> list[str]:
+    return ["error" if isinstance(result, SandboxError) else result.tests[0].stdout for result in results]
+
+
+@pytest.mark.parametrize("num_parallel", [1, 3, 100])
+def test_results_come_in_order_and_no_more_run_than_may(num_parallel):
+    sandbox = Echo()
+    texts = [str(index) for index in range(20)]
+    assert outputs(run_all([request_of(text) for text in texts], sandbox, num_parallel)) == texts
+    assert sandbox.most <= num_parallel
+
+
+def test_an_error_of_the_sandbox_stands_in_its_place():
+    requests = [request_of("a"), request_of("b", "fail"), request_of("c")]
+    assert outputs(run_all(requests, Echo())) == ["a", "error", "c"]
+
+
+def test_an_error_of_the_caller_is_raised_and_the_others_are_cancelled():
+    sandbox = Echo()
+    with pytest.raises(UnsupportedLanguageError):
+        run_all([request_of("a", "lack"), *[request_of("b")] * 50], sandbox, num_parallel=1)
+    assert sandbox.running == 0
+
+
+def test_nothing_to_run_is_nothing():
+    assert run_all([], Echo()) == []
+
+
+@pytest.mark.parametrize("num_parallel", [0, -1])
+def test_less_than_one_at_a_time_is_refused(num_parallel):
+    with pytest.raises(ValueError, match="num_parallel"):
+        run_jobs([], num_parallel)
+
+
+def test_all_calls_share_one_loop_in_a_thread_of_its_own():
+    async def loop():
+        return asyncio.get_running_loop(), threading.current_thread()
+
+    def ask():
+        found.append(run_coroutine(loop))
+
+    found = [run_coroutine(loop)]
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert found[0] == found[1] == (private_loop(), found[0][1])
+    assert found[0][1].daemon
+    assert found[0][1] is not threading.current_thread()
+
+
+def test_it_works_inside_a_running_loop():
+    async def ask():
+        return run_all([request_of("x")], Echo())
+
+    assert outputs(asyncio.run(ask())) == ["x"]
+
+
+def test_a_forked_child_gets_a_loop_of_its_own():
+    run_all([request_of("x")], Echo())
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os._exit(0 if outputs(run_all([request_of("y")], Echo())) == ["y"] else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_an_interrupt_cancels_what_runs():
+    ended = []
+
+    async def wait():
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.append(True)
+
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), 2)).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_coroutine(wait)
+    assert ended == [True]
+
+
+@pytest.mark.parametrize("values", [
+    {"cpu_s": 0}, {"cpu_s": -1}, {"cpu_s": math.nan}, {"memory_mb": 0}, {"output_bytes": -1}, {"processes": 0},
+    {"wall_s": 0}, {"wall_s": -2}, {"wall_s": math.nan}, {"wall_s": math.inf}, {"cpu_s": math.inf},
+])  # fmt: skip
+def test_limits_that_allow_nothing_are_refused(values):
+    with pytest.raises(ValueError):
+        Limits(**values)
+
+
+@pytest.mark.parametrize("cpu_s, wall_s, backstop_s", [(1.0, None, 6.0), (10.0, None, 30.0), (1.0, 2.5, 2.5)])
+def test_the_backstop_leaves_room_for_a_busy_machine(cpu_s, wall_s, backstop_s):
+    assert Limits(cpu_s=cpu_s, wall_s=wall_s).backstop_s == backstop_s
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a\0b"])
+def test_files_stay_in_the_working_folder(name):
+    with pytest.raises(ValueError, match="working folder"):
+        RunRequest("python", {"main.py": "", name: ""}, ())
+    with pytest.raises(ValueError, match="working folder"):
+        RunRequest("python", {"main.py": ""}, (ProgramInput(files={name: ""}),))
+    with pytest.raises(ValueError, match="working folder"):
+        RunRequest("python", {"main.py": ""}, (ProgramInput(output_file=name),))
+    with pytest.raises(ValueError, match="working folder"):
+        RunRequest("python", {"main.py": ""}, (), interactor=Interactor("python", {name: ""}))
