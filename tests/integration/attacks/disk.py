@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fills the disk: one big file, many, deleted ones, empty ones, one with a hole."""
+
+import contextlib
+import os
+
+from attacking import TOLD, broken, report
+
+CHUNK = b"x" * (1 << 20)
+
+
+def write(path, num_mb, *, deletes=False):
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    if deletes:
+        os.unlink(path)
+    written = 0
+    with contextlib.suppress(OSError):
+        for _ in range(num_mb):
+            written += os.write(fd, CHUNK)
+    if not deletes:
+        os.close(fd)
+    return written
+
+
+def write_many(num_files, num_mb, *, deletes=False):
+    total = 0
+    for number in range(num_files):
+        with contextlib.suppress(OSError):
+            total += write(f"file{number}", num_mb, deletes=deletes)
+    return total
+
+
+def make_empty():
+    count = 0
+    with contextlib.suppress(OSError):
+        for number in range(300_000):
+            open(f"empty{number}", "w").close()
+            count += 1
+    return count
+
+
+role = TOLD["role"]
+if role == "big" and (written := write("big", 1200)) >= 1200 << 20:
+    broken(f"{written >> 20} MiB in one file")
+if role == "many" and (written := write_many(40, 60)) >= 1200 << 20:
+    broken(f"{written >> 20} MiB in many files")
+if role == "deleted" and (written := write_many(40, 60, deletes=True)) >= 1200 << 20:
+    broken(f"{written >> 20} MiB in deleted files")
+if role == "empty" and (count := make_empty()) >= 300_000:
+    broken(f"{count} files")
+if role == "hole":
+    with contextlib.suppress(OSError):
+        os.truncate(os.open("hole", os.O_RDWR | os.O_CREAT), 1 << 40)
+        broken("a file of 1 TiB with a hole")
+report()
