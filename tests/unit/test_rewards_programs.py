@@ -152,6 +152,22 @@ def test_failed_sandbox_is_no_score(caplog: pytest.LogCaptureFixture):
     ]
 
 
+OUTAGES = {
+    "nothing but losses": (["lost", "lost"], [True, True]),
+    "half of the rows have no program": (["lost", None], [True, True]),
+    "most rows have no program": (["lost", None, None], [True, False, False]),
+    "one program was judged": (["lost", "lost", "fine", None], [True, True, False, False]),
+    "nothing was to be run": ([None, None], [False, False]),
+}
+
+
+@pytest.mark.parametrize("case", OUTAGES)
+def test_in_an_outage_rows_without_a_program_say_nothing_either(case: str):
+    programs, unscorable = OUTAGES[case]
+    results = {"lost": SandboxError("down"), "fine": Score(1.0, (RIGHT,))}
+    assert [math.isnan(value) for value in reward_of(results, programs)] == unscorable
+
+
 def test_every_rate_is_logged_though_it_is_zero():
     metrics: dict[str, float] = {}
     reward_of({}, [None, None], log_metric=metrics.__setitem__)

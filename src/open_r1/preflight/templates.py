@@ -22,6 +22,7 @@ from open_r1.rewards import (
     RewardSpec,
     conflicting_layouts,
     get_reward_spec,
+    is_unscorable,
     names_for_domain,
     reward_domains_of,
     score_ideal,
@@ -91,6 +92,12 @@ def check_ideal_completion(
         if time.monotonic() > ends_at:
             break
     missed = {name: score for name, score in missed.items() if name not in reached}
+    lost = sorted(name for name, score in missed.items() if is_unscorable(score.reward))
+    if lost:
+        raise ValueError(
+            f"Right programs of the data could not be judged by {', '.join(lost)}, because the sandbox failed every "
+            "time: the warnings above say why. Nothing could be learned before that is mended."
+        )
     if missed:
         lines = [f"  {s.name}: {s.reward} instead of {s.expected} ({s.reason})" for s in missed.values()]
         lines += _explain_conflicts(script_args, domains)

@@ -2,7 +2,9 @@
 """What all rewards that run programs share: rows to submissions, results to rewards, columns and metrics.
 
 A failing program earns what its tests say. A failing sandbox makes the row `UNSCORABLE`, a row that no judge can use
-gets None, and neither is ever a score. Logged are, for `code_reward` and the others by their names:
+gets None, and neither is ever a score. In an outage, when no program of a call could be judged and at least half of
+its rows have one, the rows without a program are unscorable too: the batch then says nothing, and the trainer can tell
+that the sandbox is gone. Logged are, for `code_reward` and the others by their names:
 
 | name                                                     | what it is                                              |
 |----------------------------------------------------------|---------------------------------------------------------|
@@ -73,6 +75,8 @@ def reward_rows(
     judged = judge_all(submissions, judge, settings)
     results = [None if (found := _submission_of(row)) is None else judged[found] for row in rows]
     outcomes = [_outcome_of(row, result) for row, result in zip(rows, results, strict=True)]
+    if _is_outage(outcomes):
+        outcomes = [SANDBOX_ERROR if outcome == NO_PROGRAM else outcome for outcome in outcomes]
     _log_causes(name, rows, results)
     _log(name, outcomes, results, list(judged.values()), log_extra, log_metric)
     return [_reward_of(outcome, result, without_program) for outcome, result in zip(outcomes, results, strict=True)]
@@ -99,6 +103,13 @@ def _outcome_of(row: Row, result: Judged | None) -> str | None:
         return UNUSABLE
     failed = (test.verdict for test in result.score.results if test.verdict is not Verdict.ACCEPTED)
     return next(failed, Verdict.ACCEPTED).value
+
+
+def _is_outage(outcomes: Sequence[str | None]) -> bool:
+    """Whether no program could be judged, and these are at least half of the rows."""
+    counts = Counter(outcome for outcome in outcomes if outcome not in (None, UNUSABLE))
+    num_lost = counts[SANDBOX_ERROR]
+    return num_lost + counts[NO_PROGRAM] == counts.total() and 2 * num_lost >= counts.total() > 0
 
 
 def _reward_of(outcome: str | None, result: Judged | None, without_program: float) -> float | None:
