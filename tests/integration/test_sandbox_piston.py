@@ -91,7 +91,8 @@ def test_program_gets_input_arguments_and_files(server, language):
 def test_outcome_of_a_program_that_fails(server, case):
     code, outcome = OUTCOMES[case]
     server.output_max_size = 200_000
-    limits = Limits(cpu_s=1.5, wall_s=2, memory_mb=300, output_bytes=100_000)
+    is_slow = outcome is Outcome.TIME_LIMIT
+    limits = Limits(cpu_s=1, wall_s=1 if is_slow else 20, memory_mb=300, output_bytes=100_000)
     (result,) = run(server.url, python(code, limits=limits))
     assert result.tests[0].outcome is outcome, result
     assert len(result.tests[0].stdout) <= 100_000

@@ -132,16 +132,16 @@ def test_one_failing_request_does_not_take_others_along(server, build):
 
 def test_no_place_is_lost_when_an_endpoint_is_killed_in_the_middle_100_times(server, build):
     sandbox = build(server, places_each=3)
-    with ThreadPoolExecutor(3) as threads:
+    with ThreadPoolExecutor(1) as threads:
         for _ in range(100):
             server.gate.clear()
             server.job_came.clear()
             server.troubles = ["hang"]
-            jobs = [threads.submit(run_all, [HELLO], sandbox) for _ in range(2)]
+            job = threads.submit(run_all, [HELLO], sandbox)
             assert server.job_came.wait(20)
             server.stop()
             server.start()
-            assert [output(job.result(30)[0]) for job in jobs] == [GOOD] * 2
+            assert output(job.result(30)[0]) == GOOD
     assert run_coroutine(lambda: free_places(sandbox)) == [3]
     assert [output(one) for one in run_all([HELLO] * 6, sandbox, 6)] == [GOOD] * 6
 
@@ -224,7 +224,7 @@ def test_every_rank_uses_every_endpoint_and_starts_at_its_own(server, other, bui
         other.jobs.clear()
         assert output(run_all([HELLO], sandbox)[0]) == GOOD
         assert len(first.jobs) == 1
-        run_all([RunRequest("bash", {"main.sh": "sleep 0.1"}, HELLO.inputs * 6, limits=LIMITS)], sandbox)
+        run_all([RunRequest("bash", {"main.sh": "sleep 0.1"}, HELLO.inputs * 3, limits=LIMITS)], sandbox)
         assert server.jobs and other.jobs
 
 

@@ -22,9 +22,9 @@ GRADER = {
 }
 # Half the points for an answer that is off by one.
 CHECKER = {
-    "checker/checker.cpp": "#include <cstdio>\n#include <cstdlib>\n#include <fstream>\n"
-    "int main(int, char** args) { int right = 0, given = 0; std::ifstream(args[2]) >> right;"
-    " std::ifstream(args[3]) >> given; int off = std::abs(right - given);"
+    "checker/checker.cpp": "#include <cstdio>\n#include <cstdlib>\n"
+    'int read(char* name) { int x = 0; fscanf(fopen(name, "r"), "%d", &x); return x; }'
+    "int main(int, char** args) { int off = abs(read(args[2]) - read(args[3]));"
     ' puts(off == 0 ? "1.0" : off == 1 ? "0.5" : "0.0"); fputs(off == 0 ? "exact" : "off", stderr); }'
 }
 # The manager sends a number and wants it doubled.
@@ -101,14 +101,14 @@ CF_PROGRAMS = {
         "file": "print(sum(map(int, open('input.txt').read().split())), file=open('output.txt', 'w'))",
     },
     "cpp": {
-        "right": "#include <iostream>\nint main() { int a, b; std::cin >> a >> b; std::cout << a + b; }",
+        "right": '#include <cstdio>\nint main() { int a, b; scanf("%d %d", &a, &b); printf("%d", a + b); }',
         "wrong": "int main() {}",
         "slow": f"int main() {{ {SPIN} }}",
         "crash": "int main() { return 3; }",
-        "memory": "#include <vector>\nint main() { std::vector<char> x(1L << 30); return x[5]; }",
+        "memory": "int main() { return (new char[1L << 30])[5]; }",
         "broken": "int main() { return y; }",
-        "file": '#include <fstream>\nint main() { int a, b; std::ifstream("input.txt") >> a >> b;'
-        ' std::ofstream("output.txt") << a + b; }',
+        "file": '#include <cstdio>\nint main() { int a, b; fscanf(fopen("input.txt", "r"), "%d %d", &a, &b);'
+        ' fprintf(fopen("output.txt", "w"), "%d", a + b); }',
     },
 }
 CF_VERDICTS = {

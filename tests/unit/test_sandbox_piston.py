@@ -27,8 +27,8 @@ class Cluster:
             raise ConnectionError("refused")
         return frozenset(self.runtimes[url])
 
-    def pool(self, places_each=1, max_outage_s=20.0, share=0.0):
-        settings = {"max_outage_s": max_outage_s, "first_delay_s": 0.01, "share": share}
+    def pool(self, places_each=1, max_outage_s=20.0, **settings):
+        settings |= {"max_outage_s": max_outage_s, "first_delay_s": 0.01}
         return PistonPool(list(self.runtimes), places_each, self.ask, **settings)
 
 
@@ -130,6 +130,29 @@ async def test_dead_endpoint_is_asked_again_alone_until_it_answers():
     cluster.runtimes["a"] = ("bash",)
     async with pool.place(("bash",)) as endpoint:
         assert endpoint.url == "a"
+    await pool.aclose()
+
+
+@in_a_loop
+async def test_endpoint_that_was_started_elsewhere_is_found_when_one_fails():
+    cluster = Cluster(a=())
+    pool = cluster.pool(find_endpoints=lambda: ["a", "b"])
+    cluster.runtimes["b"] = PYTHON
+    async with pool.place(PYTHON) as endpoint:
+        assert (endpoint.url, endpoint.free) == ("b", 0)
+    await pool.aclose()
+
+
+@in_a_loop
+async def test_failing_search_for_endpoints_leaves_those_there_are():
+    def fail():
+        raise SandboxError("squeue failed")
+
+    cluster = Cluster(a=(), b=PYTHON)
+    pool = cluster.pool(find_endpoints=fail)
+    while cluster.asked.count("a") < 3:
+        await asyncio.sleep(0.005)
+    assert [endpoint.url for endpoint in pool.endpoints] == ["a", "b"]
     await pool.aclose()
 
 

@@ -39,9 +39,10 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.piston_client import Job, Patience, PistonClient
-from open_r1.sandbox.piston_endpoints import endpoints_from_environment
+from open_r1.sandbox.piston_endpoints import endpoints_from_environment, slurm_endpoints
 from open_r1.sandbox.piston_jobs import RUNTIMES, files_of, job_of, limit_fields, runnable_language, send_file
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
+from open_r1.sandbox.piston_pool import FindEndpoints
 from open_r1.sandbox.piston_replies import Reply, Stage, program_run
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ class PistonSandbox(Sandbox):
         patience: How long to go on when endpoints fail.
         rank: Number of this process among `world_size`: where on the list it starts. All use all endpoints.
         world_size: Number of processes that use the endpoints.
+        find_endpoints: Finds the base URLs of endpoints that were started meanwhile; asked when one fails.
     """
 
     name = "piston"
@@ -71,12 +73,14 @@ class PistonSandbox(Sandbox):
         patience: Patience = Patience(),  # noqa: B008 - frozen
         rank: int = 0,
         world_size: int = 1,
+        find_endpoints: FindEndpoints | None = None,
     ) -> None:
         if not urls:
             raise ValueError("PistonSandbox needs at least one endpoint.")
         if places_each < 1:
             raise ValueError(f"places_each must be at least 1, got {places_each}.")
         self.urls, self._places_each, self._patience = tuple(urls), places_each, patience
+        self._find_endpoints = find_endpoints
         self._share = rank % max(world_size, 1) / max(world_size, 1)
         self._client: PistonClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -85,20 +89,23 @@ class PistonSandbox(Sandbox):
     def from_environment(cls) -> "PistonSandbox":
         """Build it from the environment.
 
-        PISTON_ENDPOINTS is a list or `slurm` (`piston_endpoints`), PISTON_MAX_REQUESTS_PER_ENDPOINT the jobs at a time
-        at each, from each process (1), PISTON_MAX_OUTAGE_S how long a request waits while no endpoint answers (120).
+        PISTON_ENDPOINTS is a list or `slurm` (`piston_endpoints`; asked again when an endpoint fails),
+        PISTON_MAX_REQUESTS_PER_ENDPOINT the jobs at a time at each, from each process (1), PISTON_MAX_OUTAGE_S how
+        many seconds a request waits while no endpoint answers (120).
         RANK and WORLD_SIZE are the launcher's.
 
         Raises:
             ValueError: A variable is missing or unusable.
             SandboxError: Slurm can't be asked, or runs no Piston of ours.
         """
+        is_slurm = os.environ.get("PISTON_ENDPOINTS", "").strip().lower() == "slurm"
         return cls(
             endpoints_from_environment(),
             places_each=int(_number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1)),
             patience=Patience(max_outage_s=_number_from("PISTON_MAX_OUTAGE_S", Patience.max_outage_s)),
             rank=int(os.environ.get("RANK", "0")),
             world_size=int(os.environ.get("WORLD_SIZE", "1")),
+            find_endpoints=slurm_endpoints if is_slurm else None,
         )
 
     async def languages(self) -> tuple[str, ...]:
@@ -169,12 +176,13 @@ class PistonSandbox(Sandbox):
             raise ValueError(f"Unknown package {package!r}; there are {', '.join(PACKAGES)}.")
         client = self.client()
         await self._check_runtime(client, (package,), package)
-        spare = Limits(cpu_s=limits.cpu_s, wall_s=limits.cpu_s + SPARE_S[package], memory_mb=limits.memory_mb)
+        # Of the package with all that it starts, a checker among them.
+        all_s = limits.cpu_s + SPARE_S[package]
+        spare = Limits(cpu_s=all_s, wall_s=all_s, memory_mb=limits.memory_mb)
         settings, least = limit_fields(spare, compile_limits, 0)
-        del settings["run_cpu_time"]  # of the package with all that it starts, compilers among them
+        del settings["run_cpu_time"]
         if package != IOI_PACKAGE:
             del settings["run_memory_limit"]
-        least["run_timeout"] = settings["run_timeout"]
         sent = [send_file(name, content, is_source=isinstance(content, str)) for name, content in files.items()]
         job = Job((package,), sent, limits=settings, least=least)
         return read_package_run(package, await client.execute(job), spare, compile_limits)
@@ -192,7 +200,13 @@ class PistonSandbox(Sandbox):
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             self._loop = loop
-            self._client = PistonClient(self.urls, self._places_each, self._patience, self._share)
+            self._client = PistonClient(
+                self.urls,
+                self._places_each,
+                self._patience,
+                find_endpoints=self._find_endpoints,
+                share=self._share,
+            )
         return self._client
 
     async def aclose(self) -> None:

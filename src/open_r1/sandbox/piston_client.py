@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from open_r1.sandbox.base import SandboxError
-from open_r1.sandbox.piston_pool import Endpoint, PistonPool, backoff_s
+from open_r1.sandbox.piston_pool import Endpoint, FindEndpoints, PistonPool, backoff_s
 from open_r1.sandbox.piston_replies import Reply, read_stage
 
 CONNECT_TIMEOUT_S, RUNTIMES_TIMEOUT_S = 5.0, 10.0
@@ -77,10 +77,19 @@ class PistonClient:
         urls: Base URLs.
         places_each: Jobs at a time at each.
         patience: How long to go on when endpoints fail.
+        find_endpoints: As of `PistonPool`.
         share: As of `PistonPool`.
     """
 
-    def __init__(self, urls: Sequence[str], places_each: int, patience: Patience, share: float = 0.0) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        places_each: int,
+        patience: Patience,
+        *,
+        find_endpoints: FindEndpoints | None = None,
+        share: float = 0.0,
+    ) -> None:
         # Endpoints are hosts of the cluster: proxies of the environment would only be in the way.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=len(urls) * places_each)
         self._http = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)
@@ -91,6 +100,7 @@ class PistonClient:
             self._ask_runtimes,
             max_outage_s=patience.max_outage_s,
             first_delay_s=patience.first_delay_s,
+            find_endpoints=find_endpoints,
             share=share,
         )
 

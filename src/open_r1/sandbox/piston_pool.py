@@ -19,8 +19,11 @@ from open_r1.sandbox.base import SandboxError
 logger = logging.getLogger(__name__)
 
 LONGEST_DELAY_S = 30.0
+LOOK_AGAIN_S = 30.0
 # Names and aliases of the runtimes at a base URL; raises OSError or ValueError if it doesn't answer well.
 AskRuntimes = Callable[[str], Awaitable[frozenset[str]]]
+# Base URLs of the endpoints there are now; raises SandboxError. Runs in a thread.
+FindEndpoints = Callable[[], Sequence[str]]
 
 
 def backoff_s(num_failures: int, first_s: float, longest_s: float = LONGEST_DELAY_S) -> float:
@@ -81,6 +84,8 @@ class PistonPool:
         ask_runtimes: Asks an endpoint what it has.
         max_outage_s: Seconds without any fitting endpoint after which waiting jobs give up.
         first_delay_s: Wait before an endpoint that failed twice is asked again; it doubles from there on.
+        find_endpoints: Finds endpoints that were started meanwhile; asked when one fails, each `LOOK_AGAIN_S`
+            once at most.
         share: In [0, 1): where on the list of endpoints this process starts, so that several don't all start at one.
     """
 
@@ -92,10 +97,13 @@ class PistonPool:
         *,
         max_outage_s: float,
         first_delay_s: float,
+        find_endpoints: FindEndpoints | None = None,
         share: float = 0.0,
     ) -> None:
         start = int(share * len(urls))
         self.endpoints = [Endpoint(url, places_each) for url in (*urls[start:], *urls[:start])]
+        self._places_each = places_each
+        self._find_endpoints, self._look_at = find_endpoints, float("-inf")
         self.max_outage_s, self._first_delay_s = max_outage_s, first_delay_s
         self._ask_runtimes = ask_runtimes
         self._waiters: deque[Waiter] = deque()
@@ -165,10 +173,26 @@ class PistonPool:
                 endpoint.runtimes = await self._ask_runtimes(endpoint.url)
             except (OSError, ValueError) as error:
                 self._count_failure(endpoint, str(error))
+                await self._look_for_more()
             else:
                 endpoint.is_healthy = True
         self._news.set()
         self._serve()
+
+    async def _look_for_more(self) -> None:
+        """Add endpoints that were started meanwhile, perhaps in place of those that are gone."""
+        if self._find_endpoints is None or self._loop.time() < self._look_at:
+            return
+        self._look_at = self._loop.time() + LOOK_AGAIN_S
+        try:
+            found = await asyncio.to_thread(self._find_endpoints)
+        except SandboxError as error:
+            logger.warning("Looking for other Piston endpoints failed: %s", error)
+            return
+        for url in sorted(set(found) - {endpoint.url for endpoint in self.endpoints}):
+            logger.info("Piston at %s is new", url)
+            self.endpoints.append(Endpoint(url, self._places_each))
+            self._start_probe(self.endpoints[-1])
 
     async def _wait_for_place(self, names: Sequence[str], avoid: Collection[str]) -> Endpoint:
         waiter = Waiter(names, avoid, self._loop.create_future())

@@ -58,7 +58,7 @@ class Stage:
         try:
             self._talk()
         finally:
-            self._kill_session()
+            self._kill_group()
             _, wait_status, usage = os.wait4(self.process.pid, 0)
             self.process.returncode = os.waitstatus_to_exitcode(wait_status)
             for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
@@ -74,12 +74,11 @@ class Stage:
         """End the process for a limit."""
         if not self.is_killed:
             self.is_killed, self.status = True, status
-            self._kill_session()
+            self._kill_group()
 
-    def _kill_session(self) -> None:
-        for pid in [self.process.pid, *self._members()]:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def _members(self) -> dict[int, list[str]]:
         """Processes of the session with what /proc/PID/stat says from the state on."""
