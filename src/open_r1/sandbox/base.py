@@ -192,7 +192,8 @@ class RunResult:
         return self.compile is None or self.compile.outcome is Outcome.OK
 
 
-# Called after each batch with the index of its first run and its runs; False leaves the rest out.
+# Called after each batch with the index of its first run and its runs; False leaves the rest out. It may use the
+# sandbox itself (a checker has a box of its own), so who waits here holds none of the places that a provider limits.
 GoOn = Callable[[int, Sequence[ProgramRun]], Awaitable[bool]]
 
 
