@@ -109,6 +109,12 @@ def test_unusable_codeforces_row_is_refused(columns, message):
         CodeforcesProblem.from_row(problem_row("9001/A") | columns)
 
 
+def test_official_tests_may_stand_in_columns():
+    columns = {"official_tests": {"input": ["1", "2..."], "output": ["ODD", "EVEN"]}}
+    problem = CodeforcesProblem.from_row(problem_row("9001/A") | columns)
+    assert (problem.official_tests, problem.num_truncated) == ((StdioTest("1", "ODD"),), 1)
+
+
 @pytest.mark.parametrize(
     ("given", "expected", "is_cut"),
     [("1\n", "2\n", False), ("1 2 3...", "6", True), ("1", "5 6 ...\n", True), ("1", "a...b", False)],

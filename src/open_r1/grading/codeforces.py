@@ -69,7 +69,7 @@ class CodeforcesProblem:
             raise ValueError(f"{where}: no `language`; the configuration `verifiable-prompts` has one for each row.")
         language = find_language(str(row["language"])).name
         try:
-            official = [_read_test(test) for test in row.get("official_tests") or ()]
+            official = _read_tests(row.get("official_tests"))
             whole = tuple(test for test in official if not is_truncated(test))
             problem = cls(
                 problem_id=str(row["id"]),
@@ -111,11 +111,16 @@ class CodeforcesResult:
     num_truncated: int = 0
 
 
-def _read_test(value: Mapping[str, Any]) -> StdioTest:
-    given, expected = value["input"], value["output"]
-    if not (isinstance(given, str) and isinstance(expected, str)):
-        raise TypeError(f"an official test is two texts, got {type(given).__name__} and {type(expected).__name__}")
-    return StdioTest(given, expected)
+def _read_tests(value: Any) -> list[StdioTest]:
+    """Return tests from a list of them, or from a mapping with a list of inputs and one of outputs; None is none."""
+    if isinstance(value, Mapping):
+        pairs = list(zip(value["input"], value["output"], strict=True))
+    else:
+        pairs = [(test["input"], test["output"]) for test in value or ()]
+    for given, expected in pairs:
+        if not (isinstance(given, str) and isinstance(expected, str)):
+            raise TypeError(f"an official test is two texts, got {type(given).__name__} and {type(expected).__name__}")
+    return [StdioTest(given, expected) for given, expected in pairs]
 
 
 def is_truncated(test: StdioTest) -> bool:
