@@ -247,8 +247,8 @@ def _read_refusal(status: int, body: bytes, url: str) -> tuple[str, int]:
     stack = value.get("stack") if isinstance(value, dict) else None
     if status == 413 or "too large" in str(stack or ""):
         raise SandboxError(
-            f"{url} refused a job as too large: raise the limit of its body parser "
-            "(slurm/piston/launch_single_piston.sh sets 512mb)."
+            f"{url} refused a job as too large: raise the limit of its body parser (100 kB where nobody has; "
+            "Open R1's image is started with 512mb)."
         )
     if status == 400 and (message or stack) and "runtime is unknown" not in (message or ""):
         raise SandboxError(f"{url} refused a job: {str(message or stack)[:500]}")

@@ -62,8 +62,8 @@ def slurm_endpoints() -> tuple[str, ...]:
     urls = {url for line in done.stdout.splitlines() if (url := _worker_url(line, user))}
     if not urls:
         raise SandboxError(
-            "Slurm runs no job of yours named piston-worker-<port>; start some with "
-            "slurm/piston/launch_piston_workers.sh and wait until squeue shows them as RUNNING."
+            "Slurm runs no job of yours named piston-worker-<port>: start Piston in jobs of this name "
+            "(sbatch --job-name=piston-worker-2000 ...) and wait until squeue shows them as RUNNING."
         )
     return tuple(sorted(urls))
 

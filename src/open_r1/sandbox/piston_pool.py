@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from open_r1.sandbox.base import SandboxError
@@ -113,7 +113,7 @@ class PistonPool:
             self._start_probe(endpoint)
 
     @contextlib.asynccontextmanager
-    async def place(self, names: Sequence[str], avoid: Collection[str] = ()) -> AsyncIterator[Endpoint]:
+    async def place(self, names: Sequence[str], avoid: Collection[str] = ()) -> AsyncGenerator[Endpoint]:
         """Hold a place at a healthy endpoint with one of these runtimes, at none of the URLs `avoid` if possible.
 
         Raises:
