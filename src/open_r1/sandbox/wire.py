@@ -74,7 +74,7 @@ def request_from_json(value: Mapping[str, Any]) -> RunRequest:
     return RunRequest(
         language=value["language"],
         files=files_from_json(value["files"]),
-        inputs=tuple(ProgramInput(**{**given, "args": tuple(given.get("args", ()))}) for given in value["inputs"]),
+        inputs=tuple(_input_from_json(given) for given in value["inputs"]),
         compile_limits=Limits(**value["compile_limits"]),
         limits=Limits(**value["limits"]),
         stop_after=value.get("stop_after"),
@@ -82,6 +82,11 @@ def request_from_json(value: Mapping[str, Any]) -> RunRequest:
         and Interactor(interactor["language"], files_from_json(interactor["files"]), Limits(**interactor["limits"])),
         keeps_binary=bool(value.get("keeps_binary", False)),
     )
+
+
+def _input_from_json(value: Mapping[str, Any]) -> ProgramInput:
+    fields: dict[str, Any] = {**value, "args": tuple(value.get("args", ()))}
+    return ProgramInput(**fields)
 
 
 def result_to_json(result: RunResult) -> dict[str, Any]:

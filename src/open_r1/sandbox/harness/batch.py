@@ -36,8 +36,11 @@ def work(job, result):
 def run_all(given, box, kept, other_box):
     """Return what `wire.result_from_json` reads."""
     program, compiled = prepare(given, box, kept)
-    value = {"compile": as_run(compiled), "tests": [None] * len(given["inputs"]), "binary": None}
+    runs = []
+    value = {"tests": runs}
+    value["compile"] = None if compiled is None else as_run(compiled)
     if compiled is not None and BINARY not in program.files:
+        runs += [None] * len(given["inputs"])
         return value
     if given["keeps_binary"] and compiled is not None:
         value["binary"] = base64.b64encode(program.files[BINARY].read()).decode()
@@ -45,12 +48,12 @@ def run_all(given, box, kept, other_box):
     if given["interactor"]:
         partner, other = prepare(given["interactor"], other_box, kept)
         if other is not None and BINARY not in partner.files:
-            raise ValueError("the interactor doesn't compile: " + as_run(other)["stderr"][-1000:])
-    for index, one in enumerate(given["inputs"]):
+            raise ValueError("the interactor doesn't compile: %r" % bytes(other.errors[-1000:]))
+    for one in given["inputs"]:
         if partner is None:
-            value["tests"][index] = run_one(one, program, box, kept)
+            runs.append(run_one(one, program, box, kept))
         else:
-            value["tests"][index] = run_pair(one, program, box, partner, other_box, kept)
+            runs.append(run_pair(one, program, box, partner, other_box, kept))
     return value
 
 
@@ -87,7 +90,7 @@ def run_pair(one, program, box, partner, other_box, kept):
     watch(box, [first, second])
     box.clear()
     other_box.clear()
-    return dict(as_run(first), interactor=as_run(second))
+    return {**as_run(first), "interactor": as_run(second)}
 
 
 def start(one, program, box, kept, more=(), passed=()):
@@ -114,7 +117,5 @@ def encoded(text):
 
 def as_run(process):
     """Return what `wire.run_from_json` reads."""
-    if process is None:
-        return None
     texts = {"stdout": process.output, "stderr": process.errors}
     return {**process.result(), **{name: bytes(text).decode("utf-8", "replace") for name, text in texts.items()}}

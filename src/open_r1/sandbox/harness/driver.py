@@ -9,7 +9,7 @@ Programs can't reach the driver: nobody may trace or read it (it isn't dumpable)
 them, and what they leave is ended before the next run. It imports little, since it starts once for each submission.
 """
 
-import _signal
+import _signal  # type: ignore[missing-import]
 import _socket
 import array
 import os
@@ -45,7 +45,7 @@ def from_json(text):
         import json
 
         return json.loads(text)
-    return make_scanner(JsonRules)(text, 0)[0]
+    return make_scanner(JsonRules)(text, 0)[0]  # type: ignore[bad-argument-type]
 
 
 def to_json(record):
@@ -177,7 +177,7 @@ def prctl(option, value):
     try:  # the half of `ctypes` that is written in C
         from _ctypes import call_function, dlopen, dlsym
 
-        failed = call_function(dlsym(dlopen(None, 0), "prctl"), (option, value, 0, 0, 0))
+        failed = call_function(dlsym(dlopen(None, 0), "prctl"), (option, value, 0, 0, 0))  # type: ignore[bad-argument-type]
     except ImportError:
         import ctypes
 

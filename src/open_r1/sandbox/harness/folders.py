@@ -23,7 +23,7 @@ class Box:
         self.shared = {folder: set(os.listdir(folder)) for folder in shared}
         self.owns_namespace = os.getpid() == 1
         self.rank = rank
-        self.usual = None if rank is None else os.pread(rank, 16, 0)
+        self.usual = b"" if rank is None else os.pread(rank, 16, 0)
         self.has_run = False
         self.make_folders()
 
@@ -44,7 +44,7 @@ class Box:
 
     def clear(self):
         """Remove what a run has left, and make its folders anew."""
-        empty(self.root, ())
+        empty(self.root)
         for folder, known in self.shared.items():
             empty(folder, known, os.geteuid())
         self.make_folders()
@@ -57,7 +57,7 @@ class Box:
         return (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
-def empty(folder, known, user=None):
+def empty(folder, known=(), user=None):
     """Remove what is in a folder; folders in folders are moved up, so that no path grows long.
 
     Args:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in a box: starts programs under their limits and says how they ended. A part of the driver."""
 
-import _signal
+import _signal  # type: ignore[missing-import]
 import os
 import resource
 import time
@@ -42,7 +42,8 @@ class Process:
             stdout: Descriptor that gets its output; None to keep it.
             passed: Further descriptors that the program gets.
         """
-        self.limits, self.ended, self.status = limits, None, None
+        self.limits, self.ended = limits, None
+        self.status: int = None  # type: ignore[bad-assignment]
         self.cpu_s = self.wall_s = 0.0
         self.peak_bytes = 0
         self.output, self.errors = bytearray(), bytearray()

@@ -30,7 +30,7 @@ class Program:
         if process.outcome() == "ok":
             left = open_left(box, BINARY)
             if left is None:
-                process.status = 1
+                process.status = 1  # a compiler that makes nothing has failed
             else:
                 self.files[BINARY] = Held(box.root, executable=True)
                 self.files[BINARY].copy_from(left)
@@ -48,9 +48,12 @@ class Program:
 
 
 def open_left(box, name):
-    """Open a regular file that a program has left in its folder; None if there's none of that name."""
+    """Open a regular file that a program has left in its folder; None if there's none of that name, or only a link."""
+    path = box.work + "/" + name
+    if os.path.realpath(path) != os.path.realpath(box.work) + "/" + os.path.normpath(name):
+        return None  # what the driver may read, a program may not
     try:
-        fd = os.open(box.work + "/" + name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     if stat.S_ISREG(os.fstat(fd).st_mode):

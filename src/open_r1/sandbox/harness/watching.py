@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in a box: waits for programs, ends them at their limits, ends all that they leave. A part of the driver."""
 
-import _signal
+import _signal  # type: ignore[missing-import]
 import os
 import select
 import time

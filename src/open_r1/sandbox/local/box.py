@@ -162,7 +162,7 @@ class LocalBox:
             if self.group is not None:
                 await self._remove_group(self.group)
             if self.folder is not None:
-                empty(self.folder, ())
+                empty(self.folder)
                 Path(self.folder).rmdir()
         finally:
             os.close(self.log)

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boxes of processes that confine themselves, for machines without user namespaces; what that covers: `landlock`."""
 
+import contextlib
 import itertools
 import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from open_r1.sandbox.harness.folders import empty
 from open_r1.sandbox.local import landlock
 from open_r1.sandbox.local.interpreter import BOX_USER, DRIVER_PARTS, Interpreter
+from open_r1.sandbox.local.owners import is_orphan, owner_name
 from open_r1.sandbox.local.started import Room, Started, memory_file, start
 
 PREFIX = "open_r1_box_"
@@ -30,7 +33,7 @@ class Confinement:
         """Start a box; see `Setup.start`. Where we are root, each box has a user of its own."""
         is_root = os.geteuid() == 0
         user = BOX_USER + 1 + (131 * os.getpid() + next(_COUNTER)) % _NUM_USERS if is_root else None
-        folder = str(Path(tempfile.mkdtemp(prefix=PREFIX)).resolve())
+        folder = _new_folder()
         code_fd = memory_file(interpreter.driver)
         try:
             if user is not None:
@@ -46,3 +49,19 @@ class Confinement:
             raise
         finally:
             os.close(code_fd)
+
+
+def _new_folder() -> str:
+    """Make the folder of a box; before a process's first one, remove what killed processes have left."""
+    parent = Path(tempfile.gettempdir()).resolve()
+    if os.getpid() not in _SWEPT:
+        _SWEPT.add(os.getpid())
+        for left in parent.glob(f"{PREFIX}*"):
+            if is_orphan(left.name.removeprefix(PREFIX)):
+                with contextlib.suppress(FileNotFoundError, PermissionError):  # somebody else's, or gone already
+                    empty(str(left))
+                    left.rmdir()
+    return tempfile.mkdtemp(prefix=f"{PREFIX}{owner_name()}_", dir=parent)
+
+
+_SWEPT: set[int] = set()

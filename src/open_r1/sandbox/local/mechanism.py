@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which mechanism isolates programs on this machine: the first one that holds when it's tried; an error without one."""
+"""Which mechanism isolates programs on this machine: the first one that holds when it's tried; else an error."""
 
 import asyncio
 import json
@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import socket
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -91,9 +92,13 @@ async def _choose(python: str | None, names: tuple[str, ...]) -> Setup:
         for path in candidates(python):
             try:
                 interpreter = await asyncio.to_thread(probe_interpreter, path, mechanism.driver_parts)
-                return await _probe(Setup(mechanism, interpreter, find_programs(interpreter)))
-            except (OSError, ValueError, SandboxError, BoxLostError) as error:
+                setup = await _probe(Setup(mechanism, interpreter, find_programs(interpreter)))
+            except (OSError, ValueError, SandboxError, BoxLostError, subprocess.TimeoutExpired) as error:
                 reasons.append(f"{name} with {path}: {error}")
+            else:
+                if reasons:
+                    logger.info("Local boxes could not be made in a better way: %s", "; ".join(reasons))
+                return setup
     advice = "\n".join(f"- {name}: {_ADVICE[name]}" for name in names)
     raise SandboxError(
         "This machine can't isolate programs, and without that none is run. What was tried:\n"

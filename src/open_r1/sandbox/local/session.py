@@ -151,7 +151,7 @@ async def open_session(
         name: content if isinstance(content, bytes) else _encoded(content) for name, content in part.files.items()
     }
     extra = sum(map(len, files.values())) + max(map(_size, inputs), default=0)
-    extra_mb = -(-extra // MIB)
+    extra_mb = -(-(extra + 2 * part.limits.output_bytes) // MIB)  # the driver holds what a program prints
     memory_mb, processes = part.limits.memory_mb + extra_mb, part.limits.processes
     first = (memory_mb, processes)
     if commands.compile is not None:
@@ -203,4 +203,5 @@ def _sizes(files: Mapping[str, bytes], executable: str | None = None) -> list[tu
 
 def _size(given: ProgramInput) -> int:
     """Return an upper bound of the bytes of an input."""
-    return 4 * sum(map(len, (given.stdin, *given.files.values())))
+    texts = (given.stdin, *given.files.values())
+    return sum(len(text) if text.isascii() else 4 * len(text) for text in texts)

@@ -40,12 +40,15 @@ class Started:
 def start(command: Sequence[str], passed: Sequence[int], log: int) -> subprocess.Popen[bytes]:
     """Start a command with an empty environment and no descriptors but those passed; `log` is its standard error.
 
+    It gets a session of its own, so that an interrupt from the terminal ends boxes only through us.
+
     Raises:
         OSError: It can't be started.
     """
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env={}, cwd="/", pass_fds=passed
-    )
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env={}, cwd="/", pass_fds=passed,
+        start_new_session=True,
+    )  # fmt: skip
 
 
 def memory_file(content: bytes) -> int:
