@@ -44,6 +44,7 @@ from open_r1.sandbox.wire import result_from_json
 logger = logging.getLogger(__name__)
 
 END_S = 8.0  # to give a box back; an interrupted caller waits 10 s for it
+GRACE_S = 30.0  # for the answer to a start that nobody wants any more
 MARGIN_S = 60  # of a box's life over what its programs may take: starting, moving texts
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between two tries to start a box
 BYTES_PER_S = 1e6  # at which texts go in, at the least
@@ -233,7 +234,7 @@ class RentedSandbox(Sandbox):
             raise
 
     async def _end_started(self, starting: asyncio.Future[RemoteBox], life_s: int) -> None:
-        await asyncio.wait([starting], timeout=END_S / 2)
+        await asyncio.wait([starting], timeout=GRACE_S)
         if not starting.done():
             starting.cancel()
             await asyncio.wait([starting], timeout=END_S / 2)
@@ -243,11 +244,11 @@ class RentedSandbox(Sandbox):
             await self._end(starting.result(), life_s)
 
     async def _finish(self, job: Coroutine[None, None, None]) -> None:
-        """Await a job that goes on when this is cancelled."""
+        """Await a job for a while; it goes on when this is cancelled or takes longer."""
         task = asyncio.ensure_future(job)
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
-        await asyncio.wait([task])
+        await asyncio.wait([task], timeout=END_S)
 
     async def _end(self, box: RemoteBox, life_s: int) -> None:
         """Give a box back; it costs money until it ends, so a failure is repeated once and told."""

@@ -40,7 +40,7 @@ class E2BContract(Contract):
         if fault == "hang":
             return self.hang()
         if fault == "slow":
-            self.server.stopping.wait(1.0)
+            self.server.stopping.wait(0.5)
         key = self.headers.get("Idempotency-Key")
         known = [box for box in self.server.machines.values() if key and box.wanted["idempotency_key"] == key]
         box = known[0] if known else self.server.add_machine({**body, "idempotency_key": key})

@@ -72,7 +72,7 @@ class MorphContract(Contract):
 
     def create(self, body: dict, fault: str) -> None:
         if fault == "slow":
-            self.server.stopping.wait(1.0)
+            self.server.stopping.wait(0.5)
         snapshot = self.server.snapshots.get(self.asked["snapshot_id"])
         if snapshot is None:
             return self.send({"detail": "Snapshot not found"}, 404)
