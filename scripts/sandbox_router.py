@@ -52,7 +52,11 @@ def main(argv: list[str] | None = None, *, provider: str | None = None, port: in
         print(f"sandbox_router.py: {error}", file=sys.stderr)
         return 1
     logger.info("%s; languages: %s", sandbox.describe(), ", ".join(names))
-    return serve(sandbox, token, args)
+    try:
+        return serve(sandbox, token, args)
+    except ValueError as error:
+        print(f"sandbox_router.py: {error}", file=sys.stderr)
+        return 1
 
 
 def normalised(word: str) -> str:
@@ -115,14 +119,8 @@ def serve(sandbox: Sandbox, token: str | None, args: argparse.Namespace) -> int:
         print(f"sandbox_router.py: {error}. Run `make install EXTRAS=code`.", file=sys.stderr)
         return 1
     limits = RouterLimits(args.max_body_mb, args.max_batch, args.max_run_s, args.max_memory_mb, args.script_memory_mb)
-    app = create_app(
-        sandbox,
-        max_parallel=args.max_parallel,
-        max_queue=args.max_queue,
-        token=token,
-        reply=args.reply,
-        limits=limits,
-    )
+    places = {"max_parallel": args.max_parallel, "max_queue": args.max_queue}
+    app = create_app(sandbox, **places, token=token, reply=args.reply, limits=limits)
     config = uvicorn.Config(
         app,
         host=args.host,
@@ -130,6 +128,7 @@ def serve(sandbox: Sandbox, token: str | None, args: argparse.Namespace) -> int:
         log_level="warning",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=args.grace_s,
     )
     server = uvicorn.Server(config)

@@ -18,6 +18,7 @@ from open_r1.sandbox import (
     UnsupportedLanguageError,
     run_all,
     run_coroutine,
+    run_jobs,
     wire,
 )
 from open_r1.sandbox.local import LocalSandbox
@@ -80,13 +81,27 @@ def test_runs_stop_where_the_client_says(address):
     assert [run and run.stdout for run in result.tests] == ["1\n", "4\n", None, None]
 
 
-def test_client_that_never_answers_gives_its_place_back():
+def test_client_may_run_programs_to_say_whether_a_run_goes_on():
+    with serve(LocalSandbox(), max_parallel=1) as address:
+        sandbox = RouterSandbox(address)
+
+        async def go_on(first, runs):
+            checked = await sandbox.run(python_request("print(input())", runs[0].stdout))
+            return checked.tests[0].stdout == runs[0].stdout
+
+        results = run_jobs([lambda: sandbox.run(replace(SQUARES, stop_after=1), go_on)] * 3, 3)
+        assert [[run.stdout for run in result.tests] for result in results] == [["1\n", "4\n", "9\n", "16\n"]] * 3
+        assert (metric(address, "in_flight"), metric(address, "queued")) == (0, 0)
+
+
+def test_client_that_answers_too_late_gets_no_half_result():
     with serve(LocalSandbox(), max_parallel=1, limits=RouterLimits(step_timeout_s=0.2)) as address:
         body = wire.request_to_json(replace(SQUARES, stop_after=1))
         reply = post(address, "/run?batches=ask", json=body).json()
         assert [run["stdout"] for run in reply["runs"]] == ["1\n"]
-        wait_until(lambda: metric(address, "in_flight") == 0)
-        wait_until(lambda: post(address, f"/run/{reply['run']}", json={"go_on": True}).status_code == 410)
+        wait_until(lambda: metric(address, "run_seconds_count") == 1)
+        assert post(address, f"/run/{reply['run']}", json={"go_on": True}).status_code == 410
+        assert metric(address, "queued") == 0
 
 
 REQUEST = wire.request_to_json(SQUARES)
@@ -104,7 +119,7 @@ BAD_REQUESTS = {
     "limits that are text": (json.dumps(REQUEST | {"limits": {"cpu_s": "9"}}), 400),
     "no limit": (json.dumps(REQUEST | {"limits": {"cpu_s": 0}}), 400),
     "NaN": (json.dumps(REQUEST | {"limits": {"cpu_s": float("nan")}}), 400),
-    "endless": (json.dumps(REQUEST | {"limits": {"cpu_s": float("inf")}}), 422),
+    "endless": (json.dumps(REQUEST | {"limits": {"cpu_s": float("inf")}}), 400),
     "too long": (json.dumps(REQUEST | {"limits": {"cpu_s": 5000}}), 422),
     "too long to compile": (json.dumps(REQUEST | {"compile_limits": {"cpu_s": 5000}}), 422),
     "too much memory": (json.dumps(REQUEST | {"limits": {"memory_mb": 1 << 30}}), 422),

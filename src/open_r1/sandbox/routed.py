@@ -172,7 +172,7 @@ def _execute(
     body = {"scripts": list(scripts), "languages": languages, "timeout": timeout_s}
     body["request_timeout"] = request_timeout_s
     token = os.environ.get(TOKEN_VARIABLE)
-    headers = {} if not token else {"authorization": f"Bearer {token}".encode()}
+    headers = {} if not token else {b"authorization": f"Bearer {token}".encode()}
     deadline, pause_s = time.monotonic() + limit_s, 0.1
     with httpx.Client(headers=headers, trust_env=False) as client:
         while True:

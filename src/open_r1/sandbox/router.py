@@ -85,7 +85,7 @@ class RouterSandbox(Sandbox):
             queue; the time that the runs themselves may take comes on top.
 
     Raises:
-        ValueError: The URL isn't one.
+        ValueError: The URL isn't one, or the token can't be sent.
     """
 
     name = "router"
@@ -93,9 +93,13 @@ class RouterSandbox(Sandbox):
     def __init__(self, url: str, *, token: str | None = None, patience_s: float = 600.0) -> None:
         self.url = router_base_url(url)
         self.patience_s = patience_s
-        self._headers = {"content-type": b"application/json"}
+        self._headers = {b"content-type": b"application/json"}
         if token is not None:
-            self._headers["authorization"] = f"Bearer {token}".encode()
+            if not token.isprintable() or token != token.strip() or not token:
+                raise ValueError(
+                    "The router's token is empty, or has blanks around it or characters that don't print."
+                )
+            self._headers[b"authorization"] = f"Bearer {token}".encode()
             if self.url.startswith("http://") and not is_loopback(urlsplit(self.url).hostname or ""):
                 logger.warning(
                     "The token for the router at %s travels in the clear: put TLS in front of it.", self.url
@@ -173,7 +177,7 @@ class RouterSandbox(Sandbox):
         """Return the client of the running loop; after a fork, or in another loop, it's a new one."""
         loop = asyncio.get_running_loop()
         if self._client is None or self._client[0] is not loop:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30.0)
             transport = httpx.AsyncHTTPTransport(limits=limits, socket_options=_KEEP_ALIVE)
             client = httpx.AsyncClient(headers=self._headers, transport=transport)
             self._client = loop, client

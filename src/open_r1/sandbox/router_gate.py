@@ -4,7 +4,7 @@
 import asyncio
 import contextlib
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -35,14 +35,19 @@ class Refusal(Exception):
 
 
 class Gate:
-    """Places for runs: `max_parallel` run, `max_queue` wait, first come first served; more are refused."""
+    """Places for runs: `max_parallel` run, `max_queue` wait, first come first served; more are refused.
+
+    A run that waits for its client gives its place away meanwhile: the client may need one to decide. It's the next to
+    get one when it goes on.
+    """
 
     def __init__(self, max_parallel: int, max_queue: int) -> None:
         if max_parallel < 1 or max_queue < 0:
             raise ValueError(f"max_parallel is at least 1 and max_queue 0, got {max_parallel} and {max_queue}.")
         self.max_parallel, self.max_queue = max_parallel, max_queue
         self.admitted = self.running = 0
-        self._places = asyncio.Semaphore(max_parallel)
+        self._new: deque[asyncio.Future[None]] = deque()
+        self._resuming: deque[asyncio.Future[None]] = deque()
 
     @property
     def waiting(self) -> int:
@@ -71,12 +76,44 @@ class Gate:
     @contextlib.asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Wait for one of the places to run, and hold it."""
-        async with self._places:
+        await self._take(self._new)
+        try:
+            yield
+        finally:
+            self._give()
+
+    @contextlib.asynccontextmanager
+    async def pause(self) -> AsyncIterator[None]:
+        """Give the held place away for a while; behind it, the place that is free next is taken."""
+        self._give()
+        try:
+            yield
+            await self._take(self._resuming)
+        except BaseException:
+            self.running += 1  # it's ending: `place` gives this one back at once
+            raise
+
+    async def _take(self, queue: deque[asyncio.Future[None]]) -> None:
+        if self.running < self.max_parallel:
             self.running += 1
-            try:
-                yield
-            finally:
-                self.running -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        try:
+            await turn  # whoever gives a place hands it over with its count
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._give()
+            raise
+
+    def _give(self) -> None:
+        for queue in (self._resuming, self._new) if self.running <= self.max_parallel else ():
+            while queue:
+                turn = queue.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self.running -= 1
 
 
 class Metrics:

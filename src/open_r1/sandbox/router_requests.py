@@ -37,7 +37,7 @@ class RouterLimits:
     max_run_s: float = 600.0
     max_memory_mb: int = 8192
     script_memory_mb: int = 1024
-    step_timeout_s: float = 60.0
+    step_timeout_s: float = 600.0
 
     def check(self, num_runs: int, *asked: Limits) -> None:
         """Refuse more runs, or higher limits, than are allowed."""

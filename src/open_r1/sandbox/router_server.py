@@ -59,17 +59,21 @@ PROBE_TIMEOUT_S = 60.0
 class Stepwise:
     """A run whose client says after each batch whether it goes on."""
 
+    gate: Gate
     timeout_s: float
+    is_given_up: bool = False
     batches: asyncio.Queue[tuple[int, list[ProgramRun]]] = field(default_factory=asyncio.Queue)
     answers: asyncio.Queue[bool] = field(default_factory=asyncio.Queue)
 
     async def go_on(self, first: int, runs: Sequence[ProgramRun]) -> bool:
-        """Hand a batch to the client and return its answer; none in time is a no."""
+        """Hand a batch to the client and return its answer, without holding a place meanwhile."""
         self.batches.put_nowait((first, list(runs)))
-        try:
-            return await asyncio.wait_for(self.answers.get(), self.timeout_s)
-        except TimeoutError:
-            return False
+        async with self.gate.pause():
+            try:
+                return await asyncio.wait_for(self.answers.get(), self.timeout_s)
+            except TimeoutError:
+                self.is_given_up = True
+                return False
 
 
 def create_app(
@@ -180,9 +184,10 @@ class Router:
         """Tell a run whether to go on, and return its next batch or its result."""
         run_id = request.path_params["run_id"]
         value = parsed(await self._read(request), dict)
-        if run_id not in self.stepwise:
+        step, _ = self.stepwise.get(run_id, (None, None))
+        if step is None or step.is_given_up:
             raise Refusal(410, "sandbox", "There's no such run: it was given up, or the router started anew.")
-        self.stepwise[run_id][0].answers.put_nowait(value.get("go_on") is True)
+        step.answers.put_nowait(value.get("go_on") is True)
         return await self._batch_or_result(request, run_id)
 
     async def execute_batch(self, request: Request) -> Response:
@@ -263,7 +268,7 @@ class Router:
 
     def _start_stepwise(self, asked: RunRequest, admitted: contextlib.ExitStack) -> str:
         """Start a run that hands out batches; it holds `admitted` to its end. Return its name."""
-        step, run_id = Stepwise(self.limits.step_timeout_s), secrets.token_hex(16)
+        step, run_id = Stepwise(self.gate, self.limits.step_timeout_s), secrets.token_hex(16)
         task = self._start(self._run(asked, step.go_on))
         self.stepwise[run_id] = step, task
         forget_later = asyncio.get_running_loop().call_later

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of the router that need no server: addresses, the gate's places, the reading of batches, the command line."""
+
+import asyncio
+
+import pytest
+
+from open_r1.sandbox import Interactor, Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult
+from open_r1.sandbox.execute_batch import Cell, cell_to_json, read_cell
+from open_r1.sandbox.router import RouterSandbox, is_loopback, longest_run_s, router_base_url
+from open_r1.sandbox.router_gate import Gate, Metrics, Refusal
+from scripts.sandbox_router import build_parser, normalised
+
+ADDRESSES = {
+    "127.0.0.1:8000": "http://127.0.0.1:8000",
+    " node-3:8000 ": "http://node-3:8000",
+    "node-3": "http://node-3",
+    "http://node-3:8000/": "http://node-3:8000",
+    "https://router.example/team": "https://router.example/team",
+    "http://[::1]:8000": "http://[::1]:8000",
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_address_with_or_without_scheme(address):
+    assert router_base_url(address) == ADDRESSES[address]
+
+
+@pytest.mark.parametrize(
+    "address", ["", ":8000", "ftp://a:1", "http://", "a:b", "a:99999", "a b:1", "u:p@a:1", "a:1?x"]
+)
+def test_unusable_address_is_refused(address):
+    with pytest.raises(ValueError, match="host:port"):
+        router_base_url(address)
+
+
+@pytest.mark.parametrize("token", ["", " a", "a\nb"])
+def test_token_that_cannot_be_sent_is_refused(token):
+    with pytest.raises(ValueError, match="token"):
+        RouterSandbox("127.0.0.1:8000", token=token)
+
+
+def test_token_in_the_clear_is_worth_a_warning(caplog):
+    for url in ("127.0.0.1:8000", "https://router.example", "localhost:1"):
+        RouterSandbox(url, token="x")
+    assert caplog.messages == []
+    RouterSandbox("node-3:8000", token="x")
+    assert "put TLS in front" in caplog.text
+
+
+def test_loopback_is_what_no_network_reaches():
+    assert [is_loopback(host) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost")] == [True] * 4
+    assert [is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "node-3", "")] == [False] * 5
+
+
+def test_gate_refuses_more_than_it_has_room_for():
+    gate = Gate(1, 2)
+    with gate.admit(), gate.admit(2):
+        with pytest.raises(Refusal) as caught, gate.admit():
+            pass
+        assert (caught.value.status, caught.value.headers) == (429, {"retry-after": "1"})
+    assert gate.admitted == 0
+    with pytest.raises(Refusal) as caught, gate.admit(4):
+        pass
+    assert caught.value.status == 413
+
+
+@pytest.mark.parametrize("numbers", [(0, 1), (1, -1)])
+def test_gate_needs_a_place(numbers):
+    with pytest.raises(ValueError, match="max_parallel"):
+        Gate(*numbers)
+
+
+def test_run_that_goes_on_comes_before_new_ones():
+    order = []
+
+    async def new(gate, name):
+        async with gate.place():
+            order.append(name)
+            await asyncio.sleep(0)
+
+    async def paused(gate):
+        async with gate.place():
+            others = [asyncio.create_task(new(gate, name)) for name in "abc"]
+            async with gate.pause():
+                await asyncio.sleep(0)
+            order.append("resumed")
+        await asyncio.gather(*others)
+        assert gate.running == 0
+
+    asyncio.run(paused(Gate(1, 9)))
+    assert order == ["a", "resumed", "b", "c"]
+
+
+def test_run_that_is_cancelled_while_it_waits_for_its_client_holds_nothing():
+    async def wait_for_client(gate, forever):
+        async with gate.place(), gate.pause():
+            await forever.wait()
+
+    async def cancel_it():
+        gate, forever = Gate(1, 9), asyncio.Event()
+        tasks = [asyncio.create_task(wait_for_client(gate, forever)) for _ in range(2)]
+        await asyncio.sleep(0)
+        async with gate.place():  # both wait for their clients: there's room
+            tasks[0].cancel()
+            await asyncio.wait(tasks[:1])
+            assert gate.running == 1
+            forever.set()
+            await asyncio.sleep(0)
+            tasks[1].cancel()  # it waits for a place to go on
+            await asyncio.wait(tasks)
+            assert gate.running == 1
+        assert gate.running == 0
+
+    asyncio.run(cancel_it())
+
+
+def test_place_of_a_cancelled_run_goes_to_the_next():
+    async def hold(gate, forever):
+        async with gate.place():
+            await forever.wait()
+
+    async def cancel_some():
+        gate, forever = Gate(1, 9), asyncio.Event()
+        tasks = [asyncio.create_task(hold(gate, forever)) for _ in range(4)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        tasks[0].cancel()
+        await asyncio.sleep(0)
+        tasks[2].cancel()  # at the moment at which it is handed its place
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (gate.running, [task.done() for task in tasks]) == (1, [True, True, True, False])
+        forever.set()
+        await tasks[3]
+        assert gate.running == 0
+
+    asyncio.run(cancel_some())
+
+
+def test_numbers_read_as_prometheus_wants():
+    metrics = Metrics(Gate(3, 4))
+    metrics.replies["/run", 200] += 2
+    metrics.replies["/run", 429] += 1
+    lines = metrics.text().splitlines()
+    assert 'open_r1_router_requests_total{path="/run",status="200"} 2' in lines
+    assert "open_r1_router_refused_total 1" in lines
+    assert all(line.startswith("# TYPE ") or len(line.rsplit(" ", 1)) == 2 for line in lines)
+
+
+def test_longest_time_counts_every_part():
+    limits = Limits(cpu_s=1.0, wall_s=10.0)
+    plain = RunRequest("python", {"a.py": ""}, (ProgramInput(),) * 3, compile_limits=limits, limits=limits)
+    assert longest_run_s(plain) == 2 * (60 + 10 + 30)
+    both = RunRequest(
+        "python",
+        {"a.py": ""},
+        (ProgramInput(),) * 3,
+        compile_limits=limits,
+        limits=limits,
+        interactor=Interactor("python", {"b.py": ""}, limits=limits),
+    )
+    assert longest_run_s(both) == 2 * (60 + 10 + 60)
+
+
+RUNS = {
+    "compiler": (RunResult(ProgramRun(Outcome.RUNTIME_ERROR, stderr="no"), (None,)), "", "CompileError"),
+    "left out": (RunResult(None, (None,)), "", None),
+    "time": (RunResult(None, (ProgramRun(Outcome.TIME_LIMIT, signal=9),)), "n", None),
+    "memory": (RunResult(None, (ProgramRun(Outcome.MEMORY_LIMIT, signal=9),)), "", None),
+}
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_script_without_a_result_has_none_in_either_form(case):
+    result, nonce, error = RUNS[case]
+    cell = read_cell(result, nonce)
+    assert (cell.error and cell.error["name"], cell.text) == (error, None)
+    assert bool(cell.failure) == (error is None)
+    first, second = cell_to_json(cell, "e2b"), cell_to_json(cell, "morph")
+    assert set(first) == {"execution", "exception_str"}
+    assert set(second) == {"text", "exception_str"}
+    assert (first["execution"] is None) == (error is None)
+    assert second["exception_str"]
+
+
+def test_value_stands_in_a_line_of_its_own_in_the_form_of_morph():
+    texts = [cell_to_json(Cell("1", stdout), "morph")["text"] for stdout in ("", "a", "a\n")]
+    assert texts == ["1", "a\n1", "a\n1"]
+
+
+def test_options_may_have_hyphens_or_underscores():
+    parser = build_parser("local", 8000, "e2b")
+    for words in (["--max-body-mb", "1"], ["--max_body_mb=1"], ["--max-num-sandboxes", "3", "--max-body-mb=1"]):
+        assert parser.parse_args([normalised(word) for word in words]).max_body_mb == 1
+    assert normalised("--sandbox-python=/usr/bin/my-python") == "--sandbox_python=/usr/bin/my-python"
+    assert parser.parse_args(["--max_num_sandboxes", "3"]).max_parallel == 3
