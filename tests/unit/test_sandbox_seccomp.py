@@ -143,6 +143,21 @@ def test_attributes_of_files_are_left_alone_where_no_mounts_hide_others(
     assert decide(filter_program("x86_64", without_mounts=True, confines_signals=True), X86, 62, -1, 9) == REFUSED
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (0x22, ALLOWED),  # private without a file
+        (0x01, ALLOWED),  # shared, of a file
+        (0x21, REFUSED),  # shared without a file
+        (0x4021, REFUSED),  # with MAP_NORESERVE
+        (0x23, REFUSED),  # MAP_SHARED_VALIDATE
+    ],
+)
+def test_shared_memory_without_a_file_is_refused_where_no_group_counts_it(flags: int, expected: str) -> None:
+    assert decide(filter_program("x86_64", without_group=True), X86, 9, 0, 4096, 3, flags) == expected
+    assert decide(filter_program("x86_64"), X86, 9, 0, 4096, 3, flags) == ALLOWED
+
+
 def test_machine_without_numbers_is_refused() -> None:
     with pytest.raises(NotImplementedError, match="x86_64 and aarch64, not for 'riscv64'"):
         filter_program("riscv64")

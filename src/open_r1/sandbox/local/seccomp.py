@@ -153,6 +153,7 @@ _FILE_ATTRIBUTES: dict[str, tuple[int | None, int | None]] = {
 }
 # Calls whose arguments decide.
 _CHECKED: dict[str, tuple[int, int]] = {
+    "mmap": (9, 222),
     "clone": (56, 220),
     "clone3": (435, 435),
     "socketpair": (53, 199),
@@ -188,12 +189,18 @@ Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, co
 
 
 def filter_program(
-    machine: str | None = None, *, without_mounts: bool = False, confines_signals: bool = False
+    machine: str | None = None,
+    *,
+    without_group: bool = False,
+    without_mounts: bool = False,
+    confines_signals: bool = False,
 ) -> bytes:
     """Return the filter as an array of `struct sock_filter`, as `bwrap --seccomp` and `PR_SET_SECCOMP` take it.
 
     Args:
         machine: "x86_64" or "aarch64"; None for this one.
+        without_group: Refuse memory that is shared without a file: pages that a child has filled and left are seen by
+            control groups, and not by whoever adds up what processes hold.
         without_mounts: Refuse to change the mode, owner, times and further attributes of files, and to hide a process
             from its user's other processes. For programs in a box that shares its file system with others, and whose
             limits are kept by somebody who looks; not for the driver.
@@ -220,7 +227,8 @@ def filter_program(
         (_IF_GREATER, 0, 1, _LAST_KNOWN_CALL),
         (_RETURN, 0, 0, _ENOSYS),
     ]
-    for name, block in _checks(without_mounts, confines_signals).items():
+    checks = _checks(without_mounts, confines_signals) | (_shared_memory_check() if without_group else {})
+    for name, block in checks.items():
         program += [(_IF_EQUAL, 0, len(block), _CHECKED[name][column]), *block]
     program += _refuse([number for number in numbers if number is not None])
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
@@ -276,6 +284,18 @@ def _checks(without_mounts: bool, confines_signals: bool) -> dict[str, list[Inst
     if confines_signals:
         checks |= {"kill": itself, "fcntl": _refused_if(1, _SIGNAL_OWNER)}
     return checks
+
+
+def _shared_memory_check() -> dict[str, list[Instruction]]:
+    """Return the instructions for memory that is shared without a file."""
+    return {
+        "mmap": [
+            (_LOAD, 0, 0, _argument(3)),
+            (_AND, 0, 0, 0x21),  # MAP_SHARED, or MAP_SHARED_VALIDATE, and MAP_ANONYMOUS
+            (_IF_EQUAL, 0, 1, 0x21),
+            *_either(_EPERM, _ALLOW),
+        ]
+    }
 
 
 def _argument(index: int) -> int:
