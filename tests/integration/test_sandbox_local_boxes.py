@@ -156,7 +156,7 @@ def test_an_exception_of_who_asks_leaves_no_process(sandbox):
 def test_a_killed_parent_leaves_no_process(sandbox, number):
     mark = new_mark()
     command = [sys.executable, str(ROOT / "tests/integration/local_parent.py"), sandbox.mechanism, mark]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{os.environ.get('PYTHONPATH', '')}"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as parent:
         assert parent.stdout.readline() == b"ready\n"
         parent.send_signal(number)
@@ -265,7 +265,7 @@ print(error)
 
 def test_where_nothing_isolates_nothing_runs_and_the_message_helps():
     """A process to which the kernel refuses Landlock and mounts, as in a hardened container."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{os.environ.get('PYTHONPATH', '')}"}
     done = subprocess.run(
         [sys.executable, "-c", REFUSED_SCRIPT],
         capture_output=True,
