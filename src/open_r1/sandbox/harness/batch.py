@@ -36,25 +36,18 @@ def work(job, result):
 def run_all(given, box, kept, other_box):
     """Return what `wire.result_from_json` reads."""
     program, compiled = prepare(given, box, kept)
-    runs = []
-    value = {"tests": runs}
-    value["compile"] = None if compiled is None else as_run(compiled)
+    value = {"compile": None if compiled is None else as_run(compiled), "binary": None}
     if compiled is not None and BINARY not in program.files:
-        runs += [None] * len(given["inputs"])
-        return value
-    if given["keeps_binary"] and compiled is not None:
-        value["binary"] = base64.b64encode(program.files[BINARY].read()).decode()
-    partner = None
-    if given["interactor"]:
-        partner, other = prepare(given["interactor"], other_box, kept)
-        if other is not None and BINARY not in partner.files:
-            raise ValueError("the interactor doesn't compile: %r" % bytes(other.errors[-1000:]))
-    for one in given["inputs"]:
-        if partner is None:
-            runs.append(run_one(one, program, box, kept))
-        else:
-            runs.append(run_pair(one, program, box, partner, other_box, kept))
-    return value
+        return {**value, "tests": [None] * len(given["inputs"])}
+    if compiled is not None and given["keeps_binary"]:
+        value = {**value, "binary": base64.b64encode(program.files[BINARY].read()).decode()}
+    if given["interactor"] is None:
+        return {**value, "tests": [run_one(one, program, box, kept) for one in given["inputs"]]}
+    partner, other = prepare(given["interactor"], other_box, kept)
+    if other is not None and BINARY not in partner.files:
+        raise ValueError("the interactor doesn't compile: %r" % bytes(other.errors[-1000:]))
+    runs = [run_pair(one, program, box, partner, other_box, kept) for one in given["inputs"]]
+    return {**value, "tests": runs}
 
 
 def prepare(given, box, kept):
