@@ -91,7 +91,8 @@ class PistonClient:
         share: float = 0.0,
     ) -> None:
         # Endpoints are hosts of the cluster: proxies of the environment would only be in the way.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=len(urls) * places_each)
+        # Node closes a connection that nobody has used for 5 s: it's not to be used again just then.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
         self._http = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)
         self._patience = patience
         self.pool = PistonPool(
