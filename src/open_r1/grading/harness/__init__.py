@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that judges put into the box of a submission. Files to run there: nothing here imports them."""
+"""Programs that judges put into the box of a submission."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that are copied into a box, or in front of one. Files to run there: nothing here imports them."""
+"""Programs that are copied into a box, or in front of one."""
