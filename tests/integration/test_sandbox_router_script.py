@@ -9,7 +9,10 @@ import pytest
 
 from open_r1.sandbox import Outcome, ProgramInput, SandboxError, run_all, run_coroutine
 from open_r1.sandbox.router import RouterSandbox
+from open_r1.utils.routed_morph import RoutedMorphSandbox
+from open_r1.utils.routed_sandbox import RoutedSandbox
 from scripts.sandbox_router import main
+from tests.integration.fakes.clouds import CLOUDS
 from tests.integration.routers import free_port, processes_with, python_request, start, wait_until
 
 HELLO = python_request("print('hello')")
@@ -117,3 +120,19 @@ def test_killed_router_leaves_no_box_and_its_client_goes_on_with_the_next():
     with router(port):
         thread.join(timeout=60)
         assert results[0].tests[0].stdout == "hello\n"
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_names_of_open_r1_serve_its_clients(name):
+    port = free_port()
+    with CLOUDS[name].serving() as (server, _):
+        with start("--port", str(port), "--max_num_sandboxes", "2", script=f"{name}_router.py") as process:
+            try:
+                assert "python" in run_coroutine(RouterSandbox(f"127.0.0.1:{port}", patience_s=60).languages)
+                client = {"e2b": RoutedSandbox, "morph": RoutedMorphSandbox}[name](router_url=f"127.0.0.1:{port}")
+                assert [run.text for run in client.run_code(["1 / 4", "2"])] == ["0.25", "2"]
+            finally:
+                process.terminate()
+                output, _ = process.communicate(timeout=30)
+        assert not server.alive
+    assert "Traceback" not in output
