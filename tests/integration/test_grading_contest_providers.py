@@ -80,7 +80,6 @@ def names_of_files(server: PistonServer) -> set[str]:
     [
         ("weights", "02-all", "gold", "AC x3", 1.0),
         ("weights", "02-all", "broken", "CE x3", 0.0),
-        ("pairs", "00-samples", "small_only", "AC", 1.0),
         ("splits", "far", "scattered", "PA", 0.6),
     ],
 )
@@ -126,7 +125,6 @@ def test_plain_piston_judges_codeforces_with_a_checker(plain, language):
 @pytest.mark.parametrize(
     ("problem_id", "language", "code", "verdicts", "reward"),
     [
-        ("9001/A", "python", None, "AC x4", 1.1),
         ("9001/A", "python", "print('ODD')", "AC, WA, AC, WA", 0.05),
         ("9001/A", "cpp", "int main() { return nothing; }", "CE x4", -0.1),
         ("9001/B", "python", None, "AC x4", 1.1),
@@ -173,7 +171,6 @@ def morph() -> Iterator[MorphCloud]:
     ("problem_id", "subtask", "name", "verdicts", "score"),
     [
         ("weights", "02-all", "wrong", "WA, - x2", 0.0),
-        ("weights", "02-all", "broken", "CE x3", 0.0),
         ("splits", "far", "scattered", "PA", 0.6),
         ("guess", "01-ten", "slow", "AC, PA x2", 0.25),
         ("guess", "00-samples", "early", "WA", 0.0),

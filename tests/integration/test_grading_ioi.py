@@ -59,8 +59,8 @@ def test_verdict_of_a_wrong_solution(sandbox, name, verdicts):
     assert (verdict_line(result.test_results), result.score) == (verdicts, 0.0)
 
 
-def test_compiler_says_why():
-    result = judge(subtask_row("weights", "01-few"), solution("weights", "broken"), LocalSandbox())
+def test_compiler_says_why(sandbox):
+    result = judge(subtask_row("weights", "01-few"), solution("weights", "broken"), sandbox)
     assert "nothing_of_that_name" in result.test_results[0].feedback
 
 
@@ -77,10 +77,10 @@ def test_batch_size_below_one_runs_all_tests(sandbox, batch_size):
 
 
 def test_checker_gives_part_of_the_score(sandbox):
-    results = judge_problem("splits", solution("splits", "scattered"), sandbox)
-    assert [result.score for result in results] == [1.0, 1.0, 0.6]
-    assert (results[2].status, results[2].weighted_score) == ("PA", 43.8)
-    assert "Divisible, but not consecutive" in results[2].test_results[2].feedback
+    result = judge(subtask_row("splits", "02-all"), solution("splits", "scattered"), sandbox)
+    assert (verdict_line(result.test_results), result.status) == ("AC x2, PA x2", "PA")
+    assert (result.score, result.weighted_score) == (0.6, 43.8)
+    assert "Divisible, but not consecutive" in result.test_results[2].feedback
 
 
 def test_output_that_breaks_the_checker_is_wrong(sandbox):
