@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
 """The sandbox router in front of Morph, with its name and options in Open R1: see sandbox_router.py.
 

@@ -18,6 +18,7 @@ from open_r1.preflight.functions import try_user_functions
 from open_r1.preflight.sandboxes import check_sandboxes, is_first_of_run
 from open_r1.rewards import (
     DOMAIN_COLUMN,
+    IdealScore,
     RewardContext,
     RewardSpec,
     conflicting_layouts,
@@ -74,28 +75,12 @@ def check_ideal_completion(
         logger.info("The template opens the completion with %r; rewards score with it.", context.completion_prefix)
     try_user_functions(script_args, dataset, context)
     check_sandboxes(script_args, dataset)
-    # Programs are run once for the whole run; the rest costs less than to ask whether it was done.
-    names = {name for name in script_args.reward_funcs if is_first_of_run() or get_reward_spec(name).sandbox is None}
-    ends_at = time.monotonic() + _MAX_SECONDS
     domains = {domain for listed in reward_domains_of(script_args).values() for domain in listed}
-    reached, missed, unjudged = set(), {}, set()
-    for number in _rows_to_try(dataset, domains):
-        for score in score_ideal(script_args, dataset[number], context, names=names - reached):
-            if score.reward is None and not get_reward_spec(score.name).is_external:
-                unjudged.add(score.name)
-            elif score.is_reached:
-                reached.add(score.name)
-            else:
-                missed[score.name] = score
-        if reached >= names:
-            return
-        if time.monotonic() > ends_at:
-            break
-    missed = {name: score for name, score in missed.items() if name not in reached}
+    missed, unjudged = _score_rows(script_args, dataset, context, _rows_to_try(dataset, domains))
     lost = sorted(name for name, score in missed.items() if is_unscorable(score.reward))
     if lost:
         raise ValueError(
-            f"Right programs of the data could not be judged by {', '.join(lost)}, because the sandbox failed every "
+            f"Right answers of the data could not be judged by {', '.join(lost)}, because what judges them failed every "
             "time: the warnings above say why. Nothing could be learned before that is mended."
         )
     if missed:
@@ -106,8 +91,33 @@ def check_ideal_completion(
             + "\n".join(lines)
             + f"\nThe prompt ends with {rendered[-80:]!r}. Make chat template, system prompt and rewards agree."
         )
-    for name in sorted(unjudged - reached):
+    for name in sorted(unjudged):
         _require_judgeable_row(name, script_args, dataset, context)
+
+
+def _score_rows(
+    script_args: GRPOScriptArguments | SFTScriptArguments, dataset: Dataset, context: RewardContext, numbers: list[int]
+) -> tuple[dict[str, IdealScore], set[str]]:
+    """Score rows until each reward has given one what it should; return what is left: scores missed, names unjudged."""
+    # Programs are run once for the whole run; the rest costs less than to ask whether it was done.
+    names = {name for name in script_args.reward_funcs if is_first_of_run() or get_reward_spec(name).sandbox is None}
+    ends_at = time.monotonic() + _MAX_SECONDS
+    reached: set[str] = set()
+    missed: dict[str, IdealScore] = {}
+    unjudged: set[str] = set()
+    for number in numbers:
+        for score in score_ideal(script_args, dataset[number], context, names=names - reached):
+            if score.reward is None and not get_reward_spec(score.name).is_external:
+                unjudged.add(score.name)
+            elif score.is_reached:
+                reached.add(score.name)
+            else:
+                missed[score.name] = score
+        if reached >= names:
+            return {}, set()
+        if time.monotonic() > ends_at:
+            break
+    return {name: score for name, score in missed.items() if name not in reached}, unjudged - reached
 
 
 def _require_judgeable_row(
