@@ -11,7 +11,6 @@ them, and what they leave is ended before the next run. It imports little, since
 
 import _signal  # type: ignore[missing-import]
 import _socket
-import array
 import os
 import sys
 
@@ -71,8 +70,8 @@ class Socket:
         """Return what has come; end the box if nobody is there any more."""
         data, extra, _, _ = self.socket.recvmsg(CHUNK, 64, 0x40000000)  # descriptors come closed to programs
         for _, _, numbers in extra:
-            received = array.array("i", numbers)
-            self.passed += received
+            for place in range(0, len(numbers), 4):  # `array` would import more than all the driver does
+                self.passed.append(int.from_bytes(numbers[place : place + 4], sys.byteorder))
         if not data:
             os._exit(0)
         return data

@@ -4,6 +4,8 @@
 import os
 import stat
 
+FILE_COST = 1024  # bytes of the kernel's memory for each file in a file system in memory
+
 
 class Box:
     """Where programs run: one folder below which they write, emptied between runs.
@@ -54,7 +56,8 @@ class Box:
         if not self.owns_namespace:
             return 0
         found = os.statvfs(self.root)
-        return (found.f_blocks - found.f_bfree) * found.f_frsize
+        files = found.f_files - found.f_ffree  # empty ones too are kept in memory
+        return (found.f_blocks - found.f_bfree) * found.f_frsize + files * FILE_COST
 
 
 def empty(folder, known=(), user=None):

@@ -203,7 +203,8 @@ def resource_limits(box, limits):
         (resource.RLIMIT_STACK, stack, stack),
         (resource.RLIMIT_FSIZE, FILE_BYTES, FILE_BYTES),
         (resource.RLIMIT_CORE, 0, 0),
-        (resource.RLIMIT_NOFILE, 512, 512),
+        # What waits in pipes and sockets is seen by control groups, but not by a watch on processes.
+        (resource.RLIMIT_NOFILE, *((128, 128) if box.watches else (512, 512))),
     ]
     if box.owns_namespace:  # elsewhere it counts what others run by the same user
         found.append((resource.RLIMIT_NPROC, limits["processes"] + 1, limits["processes"] + 1))

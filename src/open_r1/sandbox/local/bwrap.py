@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from open_r1.sandbox.local import cgroups
 from open_r1.sandbox.local.interpreter import DRIVER_PARTS, Interpreter, drop_user
 from open_r1.sandbox.local.seccomp import filter_program
 from open_r1.sandbox.local.started import Room, Started, memory_file, start
@@ -15,7 +16,7 @@ ROOT = "/box"  # the one place where programs can write
 SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 # What the loader, compilers and node look for; none of it is secret.
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
-DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "full", "random", "urandom")
 NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts")
 
 
@@ -39,11 +40,13 @@ class Bubblewrap:
 
     def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
         """Start a box; see `Setup.start`."""
-        code_fd, seccomp_fd = memory_file(interpreter.driver), memory_file(_filter())
+        code_fd, seccomp_fd = memory_file(interpreter.driver), memory_file(_filter(cgroups.version() is None))
         try:
             command = [
                 *drop_user(),
-                *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd),
+                *bwrap_command(
+                    self.path, folders, room.disk_bytes, seccomp_fd, has_group=cgroups.version() is not None
+                ),
                 *interpreter.command(code_fd, f"serve({socket_fd})"),
             ]
             return Started(start(command, (code_fd, seccomp_fd, socket_fd), log), ROOT)
@@ -53,8 +56,8 @@ class Bubblewrap:
 
 
 @functools.cache
-def _filter() -> bytes:
-    return filter_program()
+def _filter(without_group: bool) -> bytes:
+    return filter_program(without_group=without_group)
 
 
 def bwrap_path() -> str | None:
@@ -69,7 +72,9 @@ def bwrap_path() -> str | None:
     return found
 
 
-def bwrap_command(bwrap: str, folders: Iterable[str], disk_bytes: int, seccomp_fd: int) -> list[str]:
+def bwrap_command(
+    bwrap: str, folders: Iterable[str], disk_bytes: int, seccomp_fd: int, *, has_group: bool = True
+) -> list[str]:
     """Return the words before the command that runs in the box.
 
     Args:
@@ -77,7 +82,10 @@ def bwrap_command(bwrap: str, folders: Iterable[str], disk_bytes: int, seccomp_f
         folders: What to show besides the system's folders, at the same paths, read-only.
         disk_bytes: What may be written in the box.
         seccomp_fd: Descriptor of the filter of system calls.
+        has_group: Whether a control group counts the box's memory; else there's no `/dev/zero`, which mapped by several
+            processes is memory that belongs to none.
     """
+    devices = (*DEVICES, "zero") if has_group else DEVICES
     folders = outermost(folder for folder in folders if not is_below(folder, "/usr"))
     tmp = () if any(is_below(folder, "/tmp") for folder in folders) else ("--symlink", f"{ROOT}/tmp", "/tmp")
     return [
@@ -96,7 +104,7 @@ def bwrap_command(bwrap: str, folders: Iterable[str], disk_bytes: int, seccomp_f
         *(word for file in SYSTEM_FILES for word in ("--ro-bind-try", file, file)),
         *(word for folder in folders for word in ("--ro-bind", folder, folder)),
         *("--proc", "/proc"),
-        *(word for name in DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")),
+        *(word for name in devices for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")),
         *("--symlink", "/proc/self/fd", "/dev/fd"),
         *("--symlink", f"{ROOT}/shm", "/dev/shm"),
         *tmp,
