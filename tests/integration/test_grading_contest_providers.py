@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contests judged elsewhere: at Piston by plain runtimes or by the packages of Open R1's users, IOI at Morph."""
+"""Contests judged elsewhere: at Piston by plain runtimes or by packages, IOI at Morph too, and behind a router."""
 
 from collections.abc import Iterator
 
@@ -12,11 +12,14 @@ from open_r1.grading.ioi_subtasks import Subtask
 from open_r1.grading.verdict import verdict_line
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine
 from open_r1.sandbox.base import UnsupportedRequestError
+from open_r1.sandbox.local import LocalSandbox
 from open_r1.sandbox.morph import MorphSandbox
 from open_r1.sandbox.piston import PistonSandbox
 from open_r1.sandbox.piston_client import Patience
+from open_r1.sandbox.router import RouterSandbox
 from tests.integration.fakes.morph_server import MorphCloud, morph_server
 from tests.integration.fakes.piston_server import PistonServer
+from tests.integration.routers import serve
 from tests.rows.codeforces import problem_row
 from tests.rows.ioi import solution, subtask_row
 
@@ -159,6 +162,13 @@ def test_endpoint_that_is_down_is_an_error_of_ours(runtimes):
             judge_ioi("weights", "02-all", "gold", sandbox)
         with pytest.raises(SandboxError):
             judge_codeforces(problem_row("9001/A"), "print('ODD')", sandbox)
+
+
+def test_checker_and_submission_share_the_one_place_of_a_router():
+    row = problem_row("9001/B")
+    with serve(LocalSandbox(), max_parallel=1) as address:
+        result = judge_codeforces(row, row["gold"], RouterSandbox(address), scoring_mode="pass_fail")
+    assert result == ("AC x4", 1.0)
 
 
 @pytest.fixture(scope="module")
