@@ -13,7 +13,7 @@ from tests.integration.fakes.machines import always
 
 REQUEST = RunRequest("python", {"main.py": "print(int(input()) * 2)"}, (ProgramInput(stdin="4"),))
 ENDLESS = RunRequest("python", {"main.py": "import time; time.sleep(60)"}, (ProgramInput(),))
-PASSING = ("429", "500", "503")
+PASSING = ("429", "503")
 
 
 @pytest.fixture(params=CLOUDS)
@@ -25,8 +25,13 @@ def cloud(request):
 def quick_pauses(monkeypatch):
     monkeypatch.setattr(rented, "FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(rented, "LONGEST_PAUSE_S", 0.1)
-    monkeypatch.setattr(rented, "END_S", 2.0)
-    monkeypatch.setattr(rented, "GRACE_S", 2.0)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Nobody waits long for what doesn't answer; not for tests in which it's to answer after all."""
+    monkeypatch.setattr(rented, "END_S", 1.0)
+    monkeypatch.setattr(rented, "GRACE_S", 1.0)
 
 
 def run_one(sandbox):
@@ -56,7 +61,8 @@ def test_a_busy_cloud_is_asked_again(cloud, status):
         assert len(server.machines) == 1
 
 
-@pytest.mark.parametrize("fault", ["429", "503", "garbage", "drop", "hang"])
+@pytest.mark.parametrize("fault", ["503", "garbage", "drop", "hang"])
+@pytest.mark.usefixtures("impatient")
 def test_a_cloud_that_stays_busy_is_an_error_in_time(cloud, fault):
     with cloud.serving(create=always(fault), start_timeout_s=1.0) as (_, sandbox):
         result = run_one(sandbox)
@@ -86,7 +92,7 @@ def test_an_instance_that_is_never_ready_is_stopped():
         assert not server.alive
 
 
-@pytest.mark.parametrize("fault", ["die", "502", "500", "429", "garbage"])
+@pytest.mark.parametrize("fault", ["die", "502", "garbage"])
 def test_a_lost_box_is_replaced_once(cloud, fault):
     with cloud.serving(run=[fault]) as (server, sandbox):
         assert_done(run_one(sandbox))
@@ -94,7 +100,7 @@ def test_a_lost_box_is_replaced_once(cloud, fault):
         assert not server.alive
 
 
-@pytest.mark.parametrize("fault", ["die", "502", "429", "garbage"])
+@pytest.mark.parametrize("fault", ["die", "429"])
 def test_two_lost_boxes_are_an_error_and_no_verdict(cloud, fault):
     with cloud.serving(run=always(fault)) as (server, sandbox):
         result = run_one(sandbox)
@@ -143,13 +149,21 @@ def test_finished_rounds_are_not_repeated_when_a_box_is_lost(cloud):
         assert len(server.machines) == 2
 
 
-@pytest.mark.parametrize("faults, num_told", [(["500"], 0), (["429"] * 9, 1), (["hang"] * 2, 1)])
-def test_a_box_that_will_not_end_is_told_and_costs_no_verdict(cloud, faults, num_told, caplog):
-    with cloud.serving(kill=faults) as (_, sandbox):
+def test_a_box_is_told_to_end_twice(cloud, caplog):
+    with cloud.serving(kill=["500"]) as (server, sandbox):
+        assert_done(run_one(sandbox))
+        assert not server.alive
+        assert "costs money" not in caplog.text
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", ["500", "hang"])
+def test_a_box_that_will_not_end_is_told_and_costs_no_verdict(cloud, fault, caplog):
+    with cloud.serving(kill=always(fault)) as (_, sandbox):
         assert_done(run_one(sandbox))
         run_coroutine(sandbox.aclose)
         told = [message for message in caplog.messages if "box0001" in message and "costs money" in message]
-        assert len(told) == num_told
+        assert len(told) == 1
 
 
 def test_a_box_that_is_gone_at_the_end_is_well(cloud, caplog):
@@ -175,6 +189,7 @@ def test_a_cancelled_request_leaves_no_box(cloud, operation):
         assert not server.alive
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_cancelled_start_of_an_instance_that_is_never_ready_leaves_none():
     async def cancel(server, sandbox):
         task = asyncio.ensure_future(sandbox.run(REQUEST))
