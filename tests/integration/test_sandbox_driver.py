@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver on a job from a file, as in a rented machine: no namespaces, no provider beside it."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from open_r1.sandbox import Interactor, Limits, Outcome, ProgramInput, RunRequest, RunResult
+from open_r1.sandbox.harness.folders import Held, empty
+from open_r1.sandbox.wire import job_to_json, result_from_json
+from tests.conftest import ROOT
+
+DRIVER = ROOT / "src/open_r1/sandbox/harness/driver.py"
+SHORT = Limits(cpu_s=0.5, wall_s=30.0, memory_mb=128, output_bytes=10_000)
+
+
+@pytest.fixture
+def drive(tmp_path):
+    """Runs a job as a rented machine does."""
+
+    def run(request: RunRequest) -> RunResult:
+        job, result = tmp_path / "job.json", tmp_path / "result.json"
+        job.write_text(json.dumps(job_to_json(request)))
+        command = [sys.executable, "-I", "-S", str(DRIVER), str(job), str(result)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert not job.exists()
+        return result_from_json(json.loads(result.read_text()))
+
+    return run
+
+
+def python(code: str, *stdins: str, **options) -> RunRequest:
+    return RunRequest("python", {"main.py": code}, tuple(map(ProgramInput, stdins or ("",))), limits=SHORT, **options)
+
+
+@pytest.mark.parametrize("code, outcome", [
+    ("print(1)", Outcome.OK), ("1 / 0", Outcome.RUNTIME_ERROR), ("while True: pass", Outcome.TIME_LIMIT),
+    ("x = []\nwhile True: x.append(bytearray(1 << 20))", Outcome.MEMORY_LIMIT),
+    ("while True: print('x' * 999)", Outcome.OUTPUT_LIMIT),
+    ("import os, time\nfor _ in range(4):\n  if os.fork() == 0:\n    x = bytearray(60 << 20)\n    time.sleep(3)\n"
+     "    os._exit(0)\nfor _ in range(4): os.wait()", Outcome.MEMORY_LIMIT),
+])  # fmt: skip
+def test_the_outcome_says_how_a_program_ended(drive, code, outcome):
+    assert [run.outcome for run in drive(python(code, "", "")).tests] == [outcome] * 2
+
+
+def test_a_compiled_program_and_its_binary(drive):
+    code = '#include <cstdio>\nint main() { int x; scanf("%d", &x); printf("%d", x + 1); }'
+    request = RunRequest("cpp", {"main.cpp": code}, (ProgramInput("1"), ProgramInput("2")), keeps_binary=True)
+    result = drive(request)
+    assert [run.stdout for run in result.tests] == ["2", "3"]
+    assert result.binary.startswith(b"\x7fELF")
+
+
+def test_a_program_that_does_not_compile_is_not_run(drive):
+    result = drive(RunRequest("cpp", {"main.cpp": "int main() {"}, (ProgramInput(),) * 2))
+    assert (result.compile.outcome, result.tests) == (Outcome.RUNTIME_ERROR, (None, None))
+
+
+def test_an_interactor_in_the_same_machine(drive):
+    code = (
+        "import sys\nreader, writer = open(sys.argv[-2]), open(sys.argv[-1], 'w')\n"
+        "print(input(), file=writer, flush=True)\nprint(reader.readline())"
+    )
+    request = python("print(int(input()) * 2)", "4", "5", interactor=Interactor("python", {"m.py": code}))
+    runs = drive(request).tests
+    assert [run.interactor.stdout for run in runs] == ["8\n\n", "10\n\n"]
+    assert [run.outcome for run in runs] == [Outcome.OK] * 2
+
+
+def test_what_a_run_leaves_is_gone_in_the_next_one(drive):
+    """Files in shared folders, and processes that left their session, group and parent."""
+    mark = f"/tmp/open_r1_left_{time.monotonic_ns()}"
+    code = f"""
+import os, time
+print(os.path.exists({mark!r}), os.listdir("."))
+open("left", "w").write("x")
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        while True:
+            open({mark!r}, "w").write("x")
+            time.sleep(0.01)
+    os._exit(0)
+while not os.path.exists({mark!r}):
+    time.sleep(0.01)
+"""
+    runs = drive(python(code, "", "", "")).tests
+    assert {run.stdout for run in runs} == {"False ['main.py']\n"}
+    time.sleep(0.1)  # ten times what a process that was left would need
+    assert not Path(mark).exists()
+
+
+def test_files_and_arguments_are_those_of_the_run(drive):
+    code = "import sys, os; print(sys.argv[1:], sorted(os.listdir('.'))); open('o', 'w').write('out')"
+    inputs = (
+        ProgramInput(files={"in.txt": "x"}, args=("a b",)),
+        ProgramInput(output_file="o"),
+        ProgramInput(output_file="none"),
+    )
+    runs = drive(RunRequest("python", {"main.py": code}, inputs, limits=SHORT)).tests
+    assert [run.stdout for run in runs] == ["['a b'] ['in.txt', 'main.py']\n", "out", ""]
+
+
+def test_folders_of_any_depth_are_emptied(tmp_path):
+    folder = tmp_path
+    for _ in range(60):
+        folder = folder / ("d" * 50)
+        folder.mkdir()
+    (folder / "file").write_text("x")
+    (tmp_path / "link").symlink_to("/usr")
+    (tmp_path / ".moved1").mkdir()
+    (tmp_path / "kept").mkdir()
+    empty(str(tmp_path), {"kept"})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_held_file_has_no_name(tmp_path):
+    held = Held(str(tmp_path))
+    held.write(b"secret")
+    assert list(tmp_path.iterdir()) == []
+    held.copy_to(str(tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").read_bytes() == b"secret"
+    with pytest.raises(FileExistsError):
+        held.copy_to(str(tmp_path / "a" / "b"))

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of the local sandbox that need no box: the command of bubblewrap, who owns what, which interpreters."""
+
+import os
+import sys
+
+import pytest
+
+from open_r1.sandbox.local.bwrap import bwrap_command, is_below, outermost
+from open_r1.sandbox.local.interpreter import candidates
+from open_r1.sandbox.local.owners import is_orphan, owner_name
+
+
+@pytest.mark.parametrize("path, folder, expected", [
+    ("/usr/lib", "/usr", True), ("/usr", "/usr", True), ("/usrlib", "/usr", False), ("/", "/usr", False),
+])  # fmt: skip
+def test_a_path_is_below_a_folder(path, folder, expected):
+    assert is_below(path, folder) is expected
+
+
+def test_folders_in_others_are_shown_by_those():
+    assert outermost(["/b/c", "/a", "/b", "/a/x/y", "/ab"]) == ["/a", "/ab", "/b"]
+
+
+def pairs(command: list[str], word: str) -> list[tuple[str, str]]:
+    """The two words behind each occurrence of a word."""
+    return [(command[i + 1], command[i + 2]) for i, found in enumerate(command) if found == word]
+
+
+def test_only_what_programs_need_is_shown_and_nothing_of_it_can_be_written():
+    command = bwrap_command("/usr/bin/bwrap", ["/usr/local", "/opt/py", "/opt/py/lib"], 1000, 7)
+    shown = {source for source, _ in pairs(command, "--ro-bind")}
+    assert shown <= {"/usr", "/opt/py", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
+    assert {source for source, _ in pairs(command, "--ro-bind-try")} <= {
+        "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime",
+    }  # fmt: skip
+    assert "--bind" not in command
+    assert command[command.index("--tmpfs") - 2 :][:4] == ["--size", "1000", "--tmpfs", "/box"]
+    assert command.count("--tmpfs") == 1
+    assert command.index("--remount-ro") > command.index("--tmpfs")
+
+
+def test_every_namespace_is_left_and_no_privilege_kept():
+    command = bwrap_command("bwrap", [], 1000, 7)
+    for word in ("user", "pid", "net", "ipc", "uts"):
+        assert f"--unshare-{word}" in command
+    assert command[command.index("--cap-drop") + 1] == "ALL"
+    for word in ("--disable-userns", "--die-with-parent", "--new-session", "--as-pid-1", "--seccomp"):
+        assert word in command
+    assert command[-1] == "--"
+
+
+def test_an_interpreter_in_the_folder_for_temporary_files_is_shown_there():
+    command = bwrap_command("bwrap", ["/tmp/venv"], 1000, 7)
+    assert ("/tmp/venv", "/tmp/venv") in pairs(command, "--ro-bind")
+    assert ("/box/tmp", "/tmp") not in pairs(command, "--symlink")
+    assert ("/box/tmp", "/tmp") in pairs(bwrap_command("bwrap", [], 1000, 7), "--symlink")
+
+
+def test_the_own_interpreter_is_tried_before_the_systems_and_a_given_one_alone():
+    assert list(candidates("/opt/python")) == ["/opt/python"]
+    assert next(candidates(None)) == sys.executable
+
+
+def test_only_what_belongs_to_dead_processes_of_this_namespace_is_orphaned():
+    namespace, pid, start = owner_name().split("_")
+    assert pid == str(os.getpid())
+    assert not is_orphan(owner_name())
+    assert not is_orphan(f"{owner_name()}_x")
+    assert is_orphan(f"{namespace}_{pid}_1_x")
+    assert is_orphan(f"{namespace}_{2**30}_{start}")
+    assert not is_orphan(f"1_{2**30}_{start}")
+    assert not is_orphan("abc")
