@@ -3,7 +3,8 @@
 
 What the machine needs: a POSIX shell, Python 3.8 or newer as `python3`, the languages' compilers and interpreters. It
 is the isolation: the driver and the programs of one submission, a manager (`Interactor`) too, share it, and a
-submission that attacks them there can spoil or forge its own outputs and times. Expected outputs aren't there.
+submission that attacks them there can spoil or forge its own outputs and times. Expected outputs aren't there. One
+that takes the whole machine down, by a fork bomb for instance, gets no verdict: a lost machine is never a score.
 """
 
 import abc
