@@ -80,8 +80,8 @@ def check_ideal_completion(
     lost = sorted(name for name, score in missed.items() if is_unscorable(score.reward))
     if lost:
         raise ValueError(
-            f"Right answers of the data could not be judged by {', '.join(lost)}, because what judges them failed every "
-            "time: the warnings above say why. Nothing could be learned before that is mended."
+            f"Right answers of the data could not be judged by {', '.join(lost)}, because what judges them failed "
+            "every time: the warnings above say why. Nothing could be learned before that is mended."
         )
     if missed:
         lines = [f"  {s.name}: {s.reward} instead of {s.expected} ({s.reason})" for s in missed.values()]
@@ -98,7 +98,7 @@ def check_ideal_completion(
 def _score_rows(
     script_args: GRPOScriptArguments | SFTScriptArguments, dataset: Dataset, context: RewardContext, numbers: list[int]
 ) -> tuple[dict[str, IdealScore], set[str]]:
-    """Score rows until each reward has given one what it should; return what is left: scores missed, names unjudged."""
+    """Score rows until each reward has given one what it should; return the scores missed, the rewards not tried."""
     # Programs are run once for the whole run; the rest costs less than to ask whether it was done.
     names = {name for name in script_args.reward_funcs if is_first_of_run() or get_reward_spec(name).sandbox is None}
     ends_at = time.monotonic() + _MAX_SECONDS

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rewards that run programs, in real boxes: values, where they may be called from, and which router they ask."""
+
+import asyncio
+import json
+import multiprocessing
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from open_r1.configs import GRPOScriptArguments
+from open_r1.rewards import (
+    UNSCORABLE,
+    Reward,
+    binary_code_reward,
+    cf_code_reward,
+    code_reward,
+    get_reward_funcs,
+    ioi_code_reward,
+    is_unscorable,
+)
+from open_r1.sandbox import RunRequest, SandboxError
+from open_r1.sandbox.local import LocalSandbox
+from open_r1.sandbox.providers import build_sandbox
+from tests.integration.program_rows import CODE, CODEFORCES, IOI, fenced
+from tests.integration.routers import serve
+
+RIGHT = "a, b = map(int, input().split())\nprint(a + b)"
+PREFIX = "print(3, end='')"  # right for the first test alone
+INFO: dict[str, Any] = CODE["verification_info"]
+CALLS = {
+    "language": "python",
+    "test_cases": [
+        {"type": "function_call", "fn_name": "add", "input": "[1, 2]", "output": "3"},
+        {"type": "function_call", "fn_name": "add", "input": "[2, 2]", "output": "4"},
+    ],
+}
+HALF_IN_CPP = "#include <iostream>\nint main() { int a, b; std::cin >> a >> b; std::cout << (a > 0 ? a + b : 7); }"
+
+
+def build(name: str = "code", **settings: Any) -> Reward:
+    return get_reward_funcs(GRPOScriptArguments(dataset_name="x", reward_funcs=[name], **settings))[0]
+
+
+PROGRAMS = [
+    # program, language of the fence, tests, share of tests passed, verdicts
+    (RIGHT, "python", INFO, 1.0, "AC x3"),
+    (RIGHT, "Py", INFO, 1.0, "AC x3"),
+    (PREFIX, "python3", INFO, 1 / 3, "AC, WA x2"),
+    ("", "python", INFO, 0.0, "no_program"),
+    ("import sys; sys.exit(1)", "python", INFO, 0.0, "RE x3"),
+    ("print(", "python", INFO, 0.0, None),
+    ("print(sum(map(int, input().split())) if input else 0)", "python", INFO, 1.0, "AC x3"),
+    (HALF_IN_CPP, "c++", {**INFO, "language": "cpp"}, 2 / 3, "AC x2, WA"),
+    ("int main() {", "cpp", {**INFO, "language": "cpp"}, 0.0, "CE x3"),
+    ("def add(a, b): return a + b", "python", CALLS, 1.0, "AC x2"),
+    ("def add(a, b): print(3); return 3", "python", CALLS, 0.5, "AC, WA"),
+    ("import sys\nprint('AC')\nsys.exit(0)", "python", CALLS, 0.0, None),
+]
+
+
+@pytest.fixture(scope="module")
+def judged() -> dict[str, Any]:
+    """All of the programs above in one call, as in a batch of a mixture."""
+    extra: dict[str, list] = {}
+    metrics: dict[str, float] = {}
+    values = build(parallel_code_exec_per_proc=4)(
+        completions=[fenced(program, language) for program, language, *_ in PROGRAMS],
+        verification_info=[json.dumps(tests) for _, _, tests, *_ in PROGRAMS],
+        log_extra=extra.__setitem__,
+        log_metric=metrics.__setitem__,
+    )
+    return {"values": values, "verdicts": extra["code_reward/verdicts"], "metrics": metrics}
+
+
+@pytest.mark.parametrize("number", range(len(PROGRAMS)), ids=[program[0][:30] for program in PROGRAMS])
+def test_program_earns_the_share_of_its_tests(number: int, judged):
+    *_, share, verdicts = PROGRAMS[number]
+    assert judged["values"][number] == pytest.approx(share)
+    if verdicts is not None:
+        assert judged["verdicts"][number] == verdicts
+
+
+def test_rates_add_up(judged):
+    rates = {name: value for name, value in judged["metrics"].items() if name.startswith("code_reward/")}
+    assert sum(rates.values()) == pytest.approx(1.0)
+    assert rates["code_reward/AC"] == pytest.approx(4 / len(PROGRAMS))
+    assert judged["metrics"]["sandbox/error_rate"] == 0.0
+
+
+def test_binary_code_stops_at_the_first_failure():
+    extra: dict[str, list] = {}
+    completions = [fenced(RIGHT), fenced(PREFIX)]
+    values = binary_code_reward(completions, verification_info=[INFO] * 2, log_extra=extra.__setitem__)
+    assert values == [1.0, 0.0]
+    assert extra["binary_code_reward/verdicts"] == ["AC x3", "AC, WA, -"]
+
+
+def test_slow_test_costs_that_test_alone():
+    slow = "a, b = map(int, input().split())\nwhile a == 10: pass\nprint(a + b)"
+    assert build(code_test_timeout_s=0.5)(completions=[fenced(slow)], verification_info=[INFO]) == [
+        pytest.approx(2 / 3)
+    ]
+
+
+def test_memory_of_a_test_is_limited():
+    greedy = "x = bytearray(400 << 20)\n" + RIGHT
+    info = {**INFO, "test_cases": INFO["test_cases"][:1]}
+    for memory_mb, reward in ((128, 0.0), (1024, 1.0)):
+        judge = build(code_memory_mb=memory_mb)
+        assert judge(completions=[fenced(greedy)], verification_info=[info]) == [reward]
+
+
+def test_old_programs_are_mended_on_request():
+    old = "from collections import Mapping\n" + RIGHT
+    row = {name: [value] for name, value in CODEFORCES.items()}
+    for patch_code, reward in ((False, 0.0), (True, 1.0)):
+        judge = build(patch_code=patch_code)
+        assert judge(completions=[fenced(old)], verification_info=[INFO]) == [reward]
+        assert cf_code_reward([fenced(old)], patch_code=patch_code, scoring_mode="pass_fail", **row) == [reward]
+
+
+def test_ioi_program_gets_its_includes_and_the_lowest_score_of_its_tests():
+    half = "long long add(long long a, long long b) { return a > 0 ? a + b : 7; }"
+    row = {name: [value] * 2 for name, value in IOI.items()}
+    extra: dict[str, list] = {}
+    values = ioi_code_reward(
+        [fenced(IOI["gold_standard_solution"], "cpp"), fenced(half, "cpp")],
+        test_batch_size=2,
+        log_extra=extra.__setitem__,
+        **row,
+    )
+    assert values == [1.0, 0.0]
+    assert extra["ioi_code_reward/verdicts"] == ["AC x3", "AC x2, WA"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "values"), [("pass_fail", [1, 0]), ("partial", [1, 1 / 3]), ("weighted_sum", [1.1, 0.1 / 3])]
+)
+def test_scoring_modes_of_codeforces(mode: str, values: list[float]):
+    row = {name: [value] * 3 for name, value in CODEFORCES.items()}
+    found = build("cf_code", code_eval_scoring_mode=mode)(completions=[fenced(RIGHT), fenced(PREFIX), "none"], **row)
+    assert found == pytest.approx([*values, -1.0])
+
+
+# ---- where a reward may be called from
+
+
+def call(seed: int = 0) -> list[float | None]:
+    return code_reward([fenced(f"{RIGHT}  # {seed}"), fenced(PREFIX)], verification_info=[INFO] * 2)
+
+
+RESULT = [1.0, pytest.approx(1 / 3)]
+
+
+def test_in_several_threads_and_a_running_loop():
+    async def inside_a_loop() -> list[float | None]:
+        return call()
+
+    assert asyncio.run(inside_a_loop()) == RESULT
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(call, range(3))) == [RESULT] * 3
+
+
+def test_in_a_forked_child_of_a_process_that_has_judged_before():
+    assert call() == RESULT
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(call).get(timeout=120) == RESULT
+
+
+def test_as_a_copy_in_a_fresh_process(tmp_path):
+    rows = {"completions": [fenced(RIGHT)], "verification_info": [INFO]}
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply_async(judge_pickled, (pickle.dumps(build()), rows)).get(timeout=120) == [1.0]
+
+
+def judge_pickled(reward: bytes, rows: dict[str, list]) -> list[float | None]:
+    return pickle.loads(reward)(**rows)
+
+
+def test_sandbox_is_shared_by_those_with_the_same_settings_and_not_by_a_child():
+    assert build_sandbox("local") is build_sandbox("local")
+    assert build_sandbox("router", router_url="h:1") is not build_sandbox("router", router_url="h:2")
+    assert build_sandbox("e2b", router_url="h:1") is build_sandbox("router", router_url="h:1")
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(build_sandbox("local"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(found) == {build_sandbox("local")}
+
+
+# ---- routers
+
+
+class Counting(LocalSandbox):
+    """A provider that counts its requests and can be down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_runs = 0
+        self.is_down = False
+
+    async def run(self, request: RunRequest, *rest):
+        self.num_runs += 1
+        if self.is_down:
+            raise SandboxError("out of machines")
+        return await super().run(request, *rest)
+
+
+@pytest.fixture
+def behind() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def address(behind):
+    with serve(behind, token="right") as address:
+        yield address
+
+
+@pytest.mark.parametrize("provider", ["e2b", "morph", "router"])
+def test_router_of_a_recipe_is_asked(provider: str, address, behind, monkeypatch):
+    monkeypatch.setenv("ROUTER_TOKEN", "right")
+    field = "sandbox_router_url" if provider == "router" else f"{provider}_router_url"
+    reward = build(code_provider=provider, sandbox_router_token_env="ROUTER_TOKEN", **{field: address})
+    assert reward(completions=[fenced(RIGHT), fenced(PREFIX)], verification_info=[INFO] * 2) == RESULT
+    assert behind.num_runs == 2
+
+
+def test_outage_behind_a_router_is_no_score(address, behind, monkeypatch):
+    monkeypatch.setenv("ROUTER_TOKEN", "right")
+    settings = {"code_provider": "router", "sandbox_router_token_env": "ROUTER_TOKEN", "sandbox_router_url": address}
+    behind.is_down = True
+    metrics: dict[str, float] = {}
+    values = build(**settings)(completions=[fenced(RIGHT)], verification_info=[INFO], log_metric=metrics.__setitem__)
+    assert is_unscorable(UNSCORABLE) and [is_unscorable(value) for value in values] == [True]
+    assert metrics["sandbox/error_rate"] == 1.0
+    behind.is_down = False
+    assert build(**settings)(completions=[fenced(RIGHT)], verification_info=[INFO]) == [1.0]
+
+
+@pytest.mark.parametrize("function", [code_reward, binary_code_reward])
+def test_functions_ask_the_router_that_they_are_given(function, behind):
+    with serve(behind) as address:
+        assert function([fenced(RIGHT)], verification_info=[INFO], e2b_router_url=address) == [1.0]
+        assert function(
+            [fenced(RIGHT)], verification_info=[INFO], provider_type="morph", morph_router_url=address
+        ) == [1.0]
+    assert behind.num_runs == 2
