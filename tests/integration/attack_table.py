@@ -64,7 +64,7 @@ ATTACKS = (
     Attack("stopping", "sleeping.py", frozenset({"time_limit"}), roles=("stop", "stop"), wall_s=0.7),
     Attack("flood_stdout", "flood.py", frozenset({"output_limit"}), roles=("stdout",)),
     Attack("flood_stderr", "flood.py", roles=("stderr",)),
-    Attack("disk", "disk.py", ENDED, roles=("big", "many", "deleted", "hole")),
+    Attack("disk", "disk.py", ENDED, roles=("big", "many", "closed", "deleted", "hole")),
     Attack("many_files", "disk.py", ENDED, roles=("empty",), wall_s=2),
     Attack(
         "output_file",

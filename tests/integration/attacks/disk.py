@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fills the disk: one big file, many, deleted ones, empty ones, one with a hole."""
+"""Fills the disk: one big file, many, in closed folders, deleted ones, empty ones, a hole."""
 
 import contextlib
 import os
@@ -39,6 +39,12 @@ def make_empty():
     return count
 
 
+def write_closed():
+    os.mkdir("closed", 0o300)
+    os.chdir("closed")
+    return write_many(40, 60)
+
+
 role = TOLD["role"]
 if role == "big" and (written := write("big", 1200)) >= 1200 << 20:
     broken(f"{written >> 20} MiB in one file")
@@ -46,6 +52,8 @@ if role == "many" and (written := write_many(40, 60)) >= 1200 << 20:
     broken(f"{written >> 20} MiB in many files")
 if role == "deleted" and (written := write_many(40, 60, deletes=True)) >= 1200 << 20:
     broken(f"{written >> 20} MiB in deleted files")
+if role == "closed" and (written := write_closed()) >= 1200 << 20:
+    broken(f"{written >> 20} MiB in a closed folder")
 if role == "empty" and (count := make_empty()) >= 300_000:
     broken(f"{count} files")
 if role == "hole":

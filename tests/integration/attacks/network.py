@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reaches listeners of the host, by every kind of socket."""
 
-import array
-import ctypes
 import socket
 
-from attacking import LIBC, TOLD, attempt, report
+from attacking import TOLD, attempt, report
 
 
 def connect(family, kind, address):
@@ -37,10 +35,6 @@ def listen(family, address):
         return sock.getsockname()
 
 
-def open_raw():
-    return LIBC.socket(17, 3, 0) if LIBC.socket(17, 3, 0) >= 0 else array.array("i")[0]
-
-
 for name, host in (("tcp", "127.0.0.1"), ("tcp", TOLD["address"]), ("tcp6", "::1")):
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     attempt(f"{name} {host}", connect, family, socket.SOCK_STREAM, (host, TOLD["tcp_port"]))
@@ -51,11 +45,14 @@ for path in (TOLD["unix_socket"], "\0" + TOLD["abstract_socket"]):
 for path in (TOLD["unix_socket"] + "d", "\0" + TOLD["abstract_socket"] + "d"):
     attempt(f"unix datagram {path!r}", connect, socket.AF_UNIX, socket.SOCK_DGRAM, path)
     attempt(f"pair to unix datagram {path!r}", send_from_pair, path)
+for name, word in (("tcp", f":{TOLD['tcp_port']:04X} "), ("udp", f":{TOLD['udp_port']:04X} "),
+                   ("unix", TOLD["abstract_socket"])):  # fmt: skip
+    for path in (f"/proc/net/{name}", f"/proc/self/net/{name}"):
+        attempt(f"see who listens in {path}", lambda path, word: open(path).read().index(word), path, word)
 attempt("listen", listen, socket.AF_INET, ("0.0.0.0", 0))
 attempt("listen unix", listen, socket.AF_UNIX, "\0" + TOLD["marker"])
 attempt("netlink", socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, 0)
-attempt("raw packets", open_raw)
+attempt("raw packets", socket.socket, 17, socket.SOCK_RAW, 3)
 attempt("vsock", socket.socket, 40, socket.SOCK_STREAM)
 attempt("look up", socket.getaddrinfo, "localhost.localdomain", 80)
-ctypes.set_errno(0)
 report()

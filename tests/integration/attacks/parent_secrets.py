@@ -36,8 +36,10 @@ if TOLD["in_box"]:
         pass
 for pid in sorted(pids - {os.getpid()}):
     look(pid)
-if os.path.exists("/proc/self/environ"):
+try:
     with open("/proc/self/environ", "rb") as file:
         if NAME in file.read():
             broken("our own environment holds the secret")
+except OSError:
+    pass
 report()

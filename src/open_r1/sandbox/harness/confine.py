@@ -27,9 +27,10 @@ NETWORK = 3  # bind and connect
 SCOPES = 3  # abstract sockets and signals
 FOLDER_ONLY = LIST | CHANGE_FOLDER
 READABLE = EXECUTE | READ | LIST
-WRITABLE = READABLE | WRITE | CHANGE_FOLDER | TRUNCATE
+WRITABLE = READ | LIST | WRITE | CHANGE_FOLDER | TRUNCATE
 TICK_MS = 100  # between two looks at how much programs have written and how many they are
 MOST_FILES = 20000
+OF_ITSELF = ("fd", "maps", "stat", "statm", "status")  # below /proc/self, where its network is that of the machine
 OWN_FOLDERS = ("work", "tmp", "shm")
 
 DUMPABLE, SECCOMP, SUBREAPER, NO_NEW_PRIVILEGES, AMBIENT = 4, 22, 36, 38, 47  # of `prctl`
@@ -116,14 +117,20 @@ class Program:
         """Confine this process."""
         root = self.settings["root"]
         resource.setrlimit(resource.RLIMIT_NPROC, (self.most_tasks, self.most_tasks))
-        rules = [(root + "/" + name, WRITABLE) for name in OWN_FOLDERS]
-        rules += [("/proc/self", READ | LIST), ("/proc/cpuinfo", READ), ("/proc/meminfo", READ)]
+        for name in (resource.RLIMIT_SIGPENDING, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
+            resource.setrlimit(name, (0, 0))  # what the user's other processes would miss
+        # Its input is a file without a name in the box's folder, which it may open anew by /dev/stdin.
+        rules = [(root, READ), *((root + "/" + name, WRITABLE) for name in OWN_FOLDERS)]
+        rules += [("/proc/self/" + name, READ | LIST) for name in OF_ITSELF]
+        rules += [("/proc/cpuinfo", READ), ("/proc/meminfo", READ)]
+        # Nothing that it makes itself can be started: a program that may not be read hides what it has open.
+        rules += [(file.path, EXECUTE | READ) for file in os.scandir(root + "/work") if os.access(file.path, os.X_OK)]
         restrict(self.settings["version"], rules + shared_rules(self.settings))
         filter_calls(self.settings["program_filter"])
 
 
 def shared_rules(settings):
-    """Return the rules for driver and programs; without `/dev/zero`, which shared would be memory that nobody counts."""
+    """Return the rules for driver and programs; mapped by several, `/dev/zero` would be memory that nobody counts."""
     devices = [("/dev/null", READ | WRITE), ("/dev/urandom", READ), ("/dev/random", READ)]
     return devices + [(path, READABLE) for path in settings["readable"]]
 
@@ -138,7 +145,6 @@ class Keeper:
 
     def __init__(self, child, settings):
         self.driver, self.settings = child, settings
-        self.hidden = set()
 
     def keep(self, control, alive):
         """Wait for the driver's end or the provider's; end whatever is left; return the driver's exit code.
@@ -154,6 +160,7 @@ class Keeper:
         while not poll.poll(TICK_MS):
             if self.takes_too_much():
                 end_below(self.driver)
+        end_below(self.driver)
         patience = time.monotonic() + 0.2  # the driver ends by itself when nobody is there any more
         status = None
         while status is None and time.monotonic() < patience:
@@ -177,10 +184,7 @@ class Keeper:
             return False
         if len(pids) > self.settings["processes"]:
             return True
-        sizes, hidden = open_sizes(pids)
-        # A program that nobody may look into hides what it writes. Each is so for a moment, before it starts.
-        self.hidden, has_hidden = hidden, bool(hidden & self.hidden)
-        return has_hidden or not self.fits(sizes)
+        return not self.fits(open_sizes(pids))
 
     def fits(self, sizes):
         """Return whether what is written keeps to the limit, with these sizes of files that have no name any more."""
@@ -188,8 +192,9 @@ class Keeper:
         size, count = sum(sizes.values()), 0
         waiting = [self.settings["root"]]
         while waiting:
+            path = waiting.pop()
             try:
-                with os.scandir(waiting.pop()) as entries:
+                with os.scandir(path) as entries:
                     for entry in entries:
                         count += 1
                         found = entry.stat(follow_symlinks=False)
@@ -198,24 +203,22 @@ class Keeper:
                             return False
                         if entry.is_dir(follow_symlinks=False):
                             waiting.append(entry.path)
+            except PermissionError:
+                open_up(path)  # what is in it counts the next time
             except OSError:
-                continue  # it has just been removed, or is closed to its own owner: the driver opens it again
+                continue  # it has just been removed
         return size <= most
 
 
 def open_sizes(pids):
-    """Return the bytes of deleted files that processes hold open, by device and inode, and who lets nobody look."""
-    sizes, hidden = {}, set()
+    """Return the bytes of deleted files that processes hold open, by device and inode."""
+    sizes = {}
     for pid in pids:
         folder = "/proc/%d/fd/" % pid
         try:
             numbers = os.listdir(folder)
-        except PermissionError:
-            if not has_ended(pid):
-                hidden.add(pid)
-            continue
         except OSError:
-            continue  # it has just ended
+            continue  # it has just ended, or not become the program yet
         for number in numbers:
             try:
                 found = os.stat(folder + number)
@@ -223,16 +226,17 @@ def open_sizes(pids):
                 continue
             if found.st_nlink == 0 and stat.S_ISREG(found.st_mode):
                 sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
-    return sizes, hidden
+    return sizes
 
 
-def has_ended(pid):
-    """Return whether a process only waits for its parent to take note of its end; it's closed to everybody then."""
+def open_up(path):
+    """Let the owner list a folder that was made to be closed; not by its name, which may be a link by now."""
     try:
-        with open("/proc/%d/stat" % pid, "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+        fd = os.open(path, O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+        os.chmod("/proc/self/fd/%d" % fd, 0o700)
+        os.close(fd)
     except OSError:
-        return True
+        return  # it has just been removed
 
 
 def end_below(top):
@@ -299,7 +303,7 @@ def serve(control, settings):
     call("prctl", SUBREAPER, 1, 0, 0, 0)
     call("prctl", DUMPABLE, 0, 0, 0, 0)
     confine_program = Program(settings)
-    rules = [(settings["root"], WRITABLE), ("/proc", READ | LIST)]
+    rules = [(settings["root"], WRITABLE | EXECUTE), ("/proc", READ | LIST)]
     restrict(settings["version"], rules + shared_rules(settings))
     filter_calls(settings["filter"])
     alive, held = os.pipe()

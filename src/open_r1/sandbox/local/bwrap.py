@@ -17,6 +17,7 @@ SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 # What the loader, compilers and node look for; none of it is secret.
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
 DEVICES = ("null", "full", "random", "urandom")
+STREAMS = {f"/dev/{name}": f"/proc/self/fd/{fd}" for fd, name in enumerate(("stdin", "stdout", "stderr"))}
 NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts")
 
 
@@ -40,7 +41,8 @@ class Bubblewrap:
 
     def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
         """Start a box; see `Setup.start`."""
-        code_fd, seccomp_fd = memory_file(interpreter.driver), memory_file(_filter(cgroups.version() is None))
+        has_group = cgroups.version() is not None
+        code_fd, seccomp_fd = memory_file(interpreter.driver), memory_file(_filter(not has_group))
         try:
             command = [
                 *drop_user(),
@@ -82,8 +84,8 @@ def bwrap_command(
         folders: What to show besides the system's folders, at the same paths, read-only.
         disk_bytes: What may be written in the box.
         seccomp_fd: Descriptor of the filter of system calls.
-        has_group: Whether a control group counts the box's memory; else there's no `/dev/zero`, which mapped by several
-            processes is memory that belongs to none.
+        has_group: Whether a control group counts the box's memory; else there's no `/dev/zero`, which mapped by
+            several processes is memory that belongs to none.
     """
     devices = (*DEVICES, "zero") if has_group else DEVICES
     folders = outermost(folder for folder in folders if not is_below(folder, "/usr"))
@@ -106,6 +108,7 @@ def bwrap_command(
         *("--proc", "/proc"),
         *(word for name in devices for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")),
         *("--symlink", "/proc/self/fd", "/dev/fd"),
+        *(word for name, path in STREAMS.items() for word in ("--symlink", path, name)),
         *("--symlink", f"{ROOT}/shm", "/dev/shm"),
         *tmp,
         *("--size", str(disk_bytes), "--tmpfs", ROOT),

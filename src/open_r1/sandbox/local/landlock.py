@@ -7,8 +7,8 @@ driver's watch; what a program leaves is ended, also when the driver or we are k
 
 What is not: whether a path exists, its size and times can be asked (`stat`); the machine's name and load and the
 numbers of its processes can be seen; for a tenth of a second a box can write more, and have more processes, than it
-may. There's no `/dev/shm`, so the locks of Python's `multiprocessing` fail. Programs can't change the mode, owner or
-times of files, of their own neither.
+may. There's no `/dev/shm`, so the locks of Python's `multiprocessing` fail. Programs can't start files that they have
+written themselves, nor change the mode, owner or times of any.
 """
 
 import ctypes
