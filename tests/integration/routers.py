@@ -44,7 +44,8 @@ def free_port() -> int:
 def start(*words: str, script: str = "sandbox_router.py", **variables: str) -> subprocess.Popen[str]:
     """The router's script with a command line and environment variables."""
     environment = {name: value for name, value in os.environ.items() if name != "SANDBOX_ROUTER_TOKEN"}
-    environment |= {"PYTHONPATH": str(ROOT / "src"), **variables}
+    paths = [str(ROOT / "src"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), **variables}
     command = [sys.executable, str(ROOT / "scripts" / script), *words]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
