@@ -93,6 +93,24 @@ def test_the_outcome_says_how_a_program_ended(sandbox, ending):
     assert len(done.stderr) <= SHORT.output_bytes
 
 
+@pytest.mark.parametrize("memory_mb", [128, 512])
+def test_a_program_may_have_threads(sandbox, memory_mb):
+    code = (
+        "import threading\nwall = threading.Barrier(25)\n"
+        "threads = [threading.Thread(target=wall.wait) for _ in range(24)]\n"
+        "for thread in threads: thread.start()\nwall.wait()\nprint(threading.active_count())"
+    )
+    [done] = run(sandbox, python(code, limits=Limits(memory_mb=memory_mb, wall_s=20.0))).tests
+    assert done.outcome is Outcome.OK, done
+
+
+def test_a_program_may_recurse_deep(sandbox):
+    function = "int f(int n) { volatile int x = n; return n ? x - n + 1 + f(n - 1) : 0; }"
+    code = f"{function}\nint main() {{ return f(2000000) & 1; }}"
+    [done] = run(sandbox, RunRequest("cpp", {"main.cpp": code}, (ProgramInput(),))).tests
+    assert done.outcome is Outcome.OK, done
+
+
 def test_waiting_ends_at_the_backstop_and_costs_no_cpu_time(sandbox):
     [done] = run(sandbox, python("import time; time.sleep(60)", limits=Limits(cpu_s=1.0, wall_s=0.5))).tests
     assert done.outcome is Outcome.TIME_LIMIT
