@@ -20,6 +20,7 @@ class Language:
         run: Command of a run; `{main}` stands for the main file, `{program}` for the full path of `program`,
             `{memory_mb}` for the limit.
         limits_addresses: Whether its programs can live with a limit of addresses; node reserves far more than it uses.
+        stack_mb: Stack of the main thread, and what each further one reserves, in MiB.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Language:
     compile: tuple[str, ...] = ()
     run: tuple[str, ...] = ("{program}", "{main}")
     limits_addresses: bool = True
+    stack_mb: int = 64
 
 
 LANGUAGES = {
@@ -58,6 +60,7 @@ LANGUAGES = {
                 "{sources}",
             ),
             run=("./{binary}",),
+            stack_mb=256,
         ),
         Language(
             "javascript",
@@ -69,7 +72,7 @@ LANGUAGES = {
         ),
         Language("bash", ("bash", "sh", "shell"), "main.sh", "bash"),
         # A program compiled before, such as a checker: the main file is the executable.
-        Language("binary", ("binary",), "main", "", run=("./{main}",)),
+        Language("binary", ("binary",), "main", "", run=("./{main}",), stack_mb=256),
     )
 }
 BINARY = "a.out"
@@ -100,11 +103,13 @@ class Commands:
         compile: Command of the compiler, or None.
         run: Command of a run, before the arguments of that run.
         limits_addresses: As of `Language`.
+        stack_mb: As of `Language`.
     """
 
     compile: list[str] | None
     run: list[str]
     limits_addresses: bool
+    stack_mb: int
 
 
 def build_commands(language: Language, files: Iterable[str], limits: Limits, program: str | None = None) -> Commands:
@@ -136,4 +141,5 @@ def build_commands(language: Language, files: Iterable[str], limits: Limits, pro
         compile=fill(language.compile) if language.compile else None,
         run=fill(language.run),
         limits_addresses=language.limits_addresses,
+        stack_mb=language.stack_mb,
     )

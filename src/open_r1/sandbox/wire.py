@@ -61,7 +61,8 @@ def job_to_json(request: RunRequest) -> dict[str, Any]:
 
 def limits_to_json(limits: Limits, commands: Commands) -> dict[str, Any]:
     """Return limits as the driver takes them."""
-    return asdict(limits) | {"wall_s": limits.backstop_s, "limits_addresses": commands.limits_addresses}
+    more = {"limits_addresses": commands.limits_addresses, "stack_mb": commands.stack_mb}
+    return asdict(limits) | {"wall_s": limits.backstop_s, **more}
 
 
 def request_from_json(value: Mapping[str, Any]) -> RunRequest:

@@ -9,12 +9,13 @@ import time
 CHUNK = 1 << 16
 MIB = 1 << 20
 FILE_BYTES = 256 * MIB  # the longest file that a program may write
-STACK_BYTES = 256 * MIB
+RESERVED_BYTES = 2304 * MIB  # what interpreters, libraries and the stacks of threads reserve and don't use
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
     "PYTHONHASHSEED": "0",  # a verdict must not hang on the order of a set, which would be another one in each run
     "PYTHONDONTWRITEBYTECODE": "1",
+    "MALLOC_ARENA_MAX": "2",  # else each thread reserves 64 MiB more
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -26,7 +27,7 @@ class Process:
     """One running program, or compiler.
 
     Attributes:
-        limits: `cpu_s`, `wall_s`, `memory_mb`, `output_bytes`, `processes`, `limits_addresses`.
+        limits: `cpu_s`, `wall_s`, `memory_mb`, `output_bytes`, `processes`, `limits_addresses`, `stack_mb`.
         ended: Why the driver ended it, or None.
         status: Its exit code, or a signal's number below zero; None while it runs.
     """
@@ -197,7 +198,7 @@ def resource_limits(box, limits):
     # A second more than allowed: the driver ends programs at their limit, the kernel counts in ticks and may be early.
     cpu_s = -int(-limits["cpu_s"] // 1) + 1
     memory = limits["memory_mb"] * MIB
-    stack = min(memory, STACK_BYTES)
+    stack = min(memory, limits["stack_mb"] * MIB)
     found = [
         (resource.RLIMIT_CPU, cpu_s, cpu_s + 1),
         (resource.RLIMIT_STACK, stack, stack),
@@ -209,9 +210,7 @@ def resource_limits(box, limits):
     if box.owns_namespace:  # elsewhere it counts what others run by the same user
         found.append((resource.RLIMIT_NPROC, limits["processes"] + 1, limits["processes"] + 1))
     if limits["limits_addresses"]:
-        # Interpreters and threads reserve more than they use: each thread a stack of the size set above.
-        space = memory + 4 * stack + 256 * MIB
-        found.append((resource.RLIMIT_AS, space, space))
+        found.append((resource.RLIMIT_AS, memory + RESERVED_BYTES, memory + RESERVED_BYTES))
     return found
 
 
