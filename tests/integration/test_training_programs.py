@@ -5,50 +5,26 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from open_r1.sandbox import SandboxError
-from open_r1.sandbox.local import LocalSandbox
-from tests.integration.program_rows import fenced
+from tests.integration.coders import OTHER_GOLD, PROBLEM, RIGHT, WRONG, Outage, build_coder
 from tests.integration.routers import serve
-from tests.integration.tiny import Tiny, build_tiny, log_history, write_rows
+from tests.integration.tiny import Tiny, log_history, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-RIGHT, WRONG = "print(3)", "print(4)"
-PROBLEM = {
-    "problem": "1+2",
-    "gold_standard_solution": RIGHT,
-    "verification_info": {
-        "language": "python",
-        "test_cases": [{"input": given, "output": "3", "type": "stdin_stdout"} for given in ("", "7")],
-    },
-}
 RUN = {
     "reward_funcs": ["code", "format"], "reward_weights": [1.0, 0.1], "max_completion_length": 48, "max_steps": 3,
-    "log_completions": True, "learning_rate": 1e-4, "save_strategy": "no", "code_test_timeout_s": 2.0, "temperature": 0.5,
+    "log_completions": True, "learning_rate": 1e-4, "save_strategy": "no", "code_test_timeout_s": 2.0,
+    "temperature": 0.5,
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Tiny:
-    """A tiny model that writes the right program, or the wrong one, half of the time each, mostly in the layout."""
-    folder = tmp_path_factory.mktemp("coder")
-    tiny = build_tiny(folder)
-    answers = [fenced(RIGHT), fenced(WRONG), fenced(RIGHT).replace("<think>\n", ""), fenced(WRONG)]
-    messages = [
-        [{"role": "user", "content": PROBLEM["problem"]}, {"role": "assistant", "content": answer}]
-        for answer in answers
-    ]
-    write_rows(folder / "chats" / "train.jsonl", [{"messages": chat} for chat in messages] * 8)
-    tiny.train("sft", folder / "sft", dataset_name=folder / "chats", max_steps=100, save_strategy="no")
-    data = folder / "problems"
-    for split in ("train", "test"):
-        write_rows(data / f"{split}.jsonl", [PROBLEM] * 8)
-    return Tiny(folder / "sft", data)
+    return build_coder(tmp_path_factory.mktemp("coder"))
 
 
 @pytest.fixture(autouse=True)
@@ -86,19 +62,6 @@ def test_script_trains_on_what_programs_do(tiny, tmp_path):
     assert json.loads((tmp_path / "run" / "train_results.json").read_text())["train_loss"] is not None
 
 
-class Outage(LocalSandbox):
-    """A provider that fails for some programs, once the preflight is over."""
-
-    def __init__(self, is_lost: Callable[[str], bool]) -> None:
-        super().__init__()
-        self.is_lost = is_lost
-
-    async def run(self, request, *rest):
-        if self.is_lost(request.files[request.main_file]):
-            raise SandboxError("the machine is gone")
-        return await super().run(request, *rest)
-
-
 def test_rows_that_the_sandbox_lost_carry_no_advantage_and_the_training_goes_on(tiny, tmp_path):
     with serve(Outage(lambda program: WRONG in program), max_parallel=2) as address:
         tiny.train("grpo", tmp_path, **RUN, code_provider="router", sandbox_router_url=address)
@@ -120,9 +83,8 @@ def test_rows_that_the_sandbox_lost_carry_no_advantage_and_the_training_goes_on(
 
 def test_router_without_any_sandbox_stops_the_run_after_two_batches(tiny, tmp_path):
     settings = {**RUN, "reward_funcs": ["format", "code"], "max_steps": 5, "code_provider": "router"}
-    # The gold program is told from the model's by its blank, so that the preflight passes.
-    data = write_rows(tmp_path / "train.jsonl", [{**PROBLEM, "gold_standard_solution": "print( 3 )"}] * 8)
-    outage = Outage(lambda program: "print( 3 )" not in program)
+    data = write_rows(tmp_path / "train.jsonl", [{**PROBLEM, "gold_standard_solution": OTHER_GOLD}] * 8)
+    outage = Outage(lambda program: OTHER_GOLD not in program)
     with serve(outage, max_parallel=2) as address, pytest.raises(RuntimeError) as raised:
         tiny.train("grpo", tmp_path / "run", **settings, dataset_name=data, sandbox_router_url=address)
     assert "last two batches" in str(raised.value)

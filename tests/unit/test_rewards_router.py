@@ -231,7 +231,6 @@ def test_same_reward_on_the_whole_and_on_the_summary():
         ("summary_only(acuracy)", "Unknown reward 'acuracy'.*Did you mean 'accuracy'"),
         ("summary_only()", "Unknown reward ''"),
         ("summary_only", "Unknown reward 'summary_only'"),
-        ("summary_only(code)", "can't run programs yet"),
         ("summary_only(length)", "judges the tokens of the whole completion, reasoning included"),
         ("summary_only(soft_overlong_punishment)", "judges the tokens"),
         ("summary_only(token_repetition)", "judges the tokens"),

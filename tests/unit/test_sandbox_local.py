@@ -28,9 +28,9 @@ def pairs(command: list[str], word: str) -> list[tuple[str, str]]:
 
 
 def test_only_what_programs_need_is_shown_and_nothing_of_it_can_be_written():
-    command = bwrap_command("/usr/bin/bwrap", ["/usr/local", "/opt/py", "/opt/py/lib"], 1000, 7)
+    command = bwrap_command("/usr/bin/bwrap", ["/usr/local", "/srv/py", "/srv/py/lib"], 1000, 7)
     shown = {source for source, _ in pairs(command, "--ro-bind")}
-    assert shown <= {"/usr", "/opt/py", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
+    assert shown <= {"/usr", "/srv/py", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
     assert {source for source, _ in pairs(command, "--ro-bind-try")} <= {
         "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime",
     }  # fmt: skip
@@ -58,7 +58,7 @@ def test_an_interpreter_in_the_folder_for_temporary_files_is_shown_there():
 
 
 def test_the_own_interpreter_is_tried_before_the_systems_and_a_given_one_alone():
-    assert list(candidates("/opt/python")) == ["/opt/python"]
+    assert list(candidates("/srv/python")) == ["/srv/python"]
     assert next(candidates(None)) == sys.executable
 
 
