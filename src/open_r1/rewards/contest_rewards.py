@@ -7,6 +7,7 @@ trainer passes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from open_r1.grading.batch import Sandbox, SandboxSettings, Score, read_problems
 from open_r1.grading.codeforces import CodeforcesProblem, judge_submission
@@ -137,7 +138,7 @@ def ioi_code_reward(
     test_batch_size: int = 1,
     num_parallel: int = 2,
     provider_type: str = "local",
-    **columns: object,
+    **columns: Any,
 ) -> list[float | None]:
     """Return the score of each program in its subtask, as `IoiCodeReward`.
 
@@ -164,7 +165,7 @@ def cf_code_reward(
     scoring_mode: str = "weighted_sum",
     num_parallel: int = 2,
     provider_type: str = "local",
-    **columns: object,
+    **columns: Any,
 ) -> list[float | None]:
     """Return what each program earns at its problem, as `CfCodeReward`.
 

@@ -11,6 +11,7 @@ Different from upstream Open R1:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from open_r1.grading.batch import Limits, Sandbox, SandboxSettings, Score, read_problems
 from open_r1.grading.cases import ProgramTests, read_row
@@ -113,7 +114,7 @@ def code_reward(
     e2b_router_url: str | None = None,
     morph_router_url: str | None = None,
     enforce_same_language: bool = False,
-    **columns: object,
+    **columns: Any,
 ) -> list[float | None]:
     """Return the share of its tests that each program passes, as `CodeReward`, with 5 CPU seconds for a test.
 
@@ -143,7 +144,7 @@ def binary_code_reward(
     e2b_router_url: str | None = None,
     morph_router_url: str | None = None,
     enforce_same_language: bool = False,
-    **columns: object,
+    **columns: Any,
 ) -> list[float | None]:
     """Return 1.0 for each program that passes all its tests, else 0.0; everything else as in `code_reward`."""
     settings = settings_of(num_parallel, provider_type, e2b_router_url, morph_router_url)
