@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs all attacks in boxes of one mechanism as whoever runs this; prints what became of them as JSON.
 
-`python -m tests.integration.attack_session MECHANISM FOLDER`; "none" runs the harmless ones outside of boxes.
+`python -m tests.integration.attack_session MECHANISM FOLDER`; "none" runs the harmless ones outside of boxes,
+"landlock-3" boxes by what version 3 of Landlock can do, as which this kernel can pose.
 """
 
 import asyncio
@@ -13,10 +14,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from open_r1.sandbox.base import Limits, ProgramInput, ProgramRun, RunRequest, SandboxError
-from open_r1.sandbox.local import LocalSandbox, cgroups
+from open_r1.sandbox.local import LocalSandbox, cgroups, landlock
 from open_r1.sandbox.running import run_coroutine
 from tests.integration.attack_host import Host, left_behind, marked
 from tests.integration.attack_table import ATTACKS, FOLDER, Attack
@@ -35,8 +37,8 @@ async def go_on_always(first: int, runs: object) -> bool:
 class Session:
     """Attacks in boxes of one mechanism."""
 
-    def __init__(self, sandbox: LocalSandbox, host: Host) -> None:
-        self.sandbox, self.host = sandbox, host
+    def __init__(self, sandbox: LocalSandbox, host: Host, attacks: Sequence[Attack]) -> None:
+        self.sandbox, self.host, self.attacks = sandbox, host, attacks
         self.under_way: list[str] = []
         self.neighbours: list[dict[str, object]] = []
         self.are_done = False
@@ -53,7 +55,7 @@ class Session:
 
         found: dict[str, object] = {}
         for is_last in (False, True):
-            attacks = [attack for attack in ATTACKS if attack.runs_last is is_last]
+            attacks = [attack for attack in self.attacks if attack.runs_last is is_last]
             results = await asyncio.gather(*map(run_in_place, attacks))
             found |= dict(zip([attack.name for attack in attacks], results, strict=True))
         self.are_done = True
@@ -191,9 +193,12 @@ def main() -> None:
         if mechanism == "none":
             found = run_outside(host)
         else:
-            session = Session(LocalSandbox(mechanism=mechanism), host)
+            name, _, version = mechanism.partition("-")
+            if version:
+                landlock.version = lambda: int(version)
+            attacks = [attack for attack in ATTACKS if attack.is_versioned or not version]
             try:
-                found = run_coroutine(session.run)
+                found = run_coroutine(Session(LocalSandbox(mechanism=name), host, attacks).run)
             except SandboxError as error:
                 found = {"refused": str(error)}
     finally:

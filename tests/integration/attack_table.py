@@ -20,6 +20,7 @@ class Attack:
         compiles: Whether its program may be compiled; None where nothing is.
         is_harmless: Whether it can be tried outside of a box, where it must succeed.
         output_file: As of a `ProgramInput`.
+        is_versioned: Whether older versions of Landlock do less against it.
         runs_last: Whether it looks for what others have left.
         wall_s: Limit of each run in seconds.
     """
@@ -31,6 +32,7 @@ class Attack:
     compiles: bool | None = None
     is_harmless: bool = False
     output_file: str | None = None
+    is_versioned: bool = False
     runs_last: bool = False
     wall_s: float = 8.0
 
@@ -41,13 +43,13 @@ class Attack:
 
 
 ATTACKS = (
-    Attack("network", "network.py", is_harmless=True),
-    Attack("parent_secrets", "parent_secrets.py", is_harmless=True),
-    Attack("key_files", "key_files.py", is_harmless=True),
-    Attack("writing_outside", "writing_outside.py", is_harmless=True),
-    Attack("foreign_signals", "foreign_signals.py", is_harmless=True),
+    Attack("network", "network.py", is_harmless=True, is_versioned=True),
+    Attack("parent_secrets", "parent_secrets.py", is_harmless=True, is_versioned=True),
+    Attack("key_files", "key_files.py", is_harmless=True, is_versioned=True),
+    Attack("writing_outside", "writing_outside.py", is_harmless=True, is_versioned=True),
+    Attack("foreign_signals", "foreign_signals.py", is_harmless=True, is_versioned=True),
     Attack("result_channel", "result_channel.py", roles=("", ""), is_harmless=True),
-    Attack("driver_attack", "driver_attack.py", roles=("", "")),
+    Attack("driver_attack", "driver_attack.py", roles=("", ""), is_versioned=True),
     Attack("next_tests", "next_tests.py", roles=("first", "second")),
     Attack("planting", "planting.py", roles=("plant", "look", "plant", "look")),
     Attack("planted_for_others", "planting.py", roles=("look",), runs_last=True),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from open_r1.sandbox.local import landlock
 from open_r1.sandbox.local.bwrap import bwrap_path
 from tests.integration.attack_table import ATTACKS, Attack
 
@@ -22,6 +23,7 @@ MECHANISMS = ("bwrap", "landlock")
 SECRET = f"canary-{secrets.token_hex(16)}"
 SESSION_S = 300
 LISTED = [pytest.param(attack, id=attack.name) for attack in ATTACKS]
+VERSIONED = [pytest.param(attack, id=attack.name) for attack in ATTACKS if attack.is_versioned]
 HARMLESS = [pytest.param(attack, id=attack.name) for attack in ATTACKS if attack.is_harmless]
 
 Report = dict[str, object]
@@ -135,6 +137,20 @@ def test_attack_is_contained(
     report = report_of(run_session, user, mechanism)
 
     assert faults_of(attack, report["attacks"][attack.name]) == []
+
+
+@pytest.mark.parametrize("attack", VERSIONED)
+@pytest.mark.parametrize("version", [3, 5])
+def test_older_landlock_contains_as_much(
+    version: int, attack: Attack, run_session: Callable[[str, str], Report]
+) -> None:
+    """As an ordinary user, whose other processes and files are at stake."""
+    if landlock.version() < version:
+        pytest.skip(f"Landlock is of version {landlock.version()} here")
+    report = report_of(run_session, "user", f"landlock-{version}")
+
+    assert faults_of(attack, report["attacks"][attack.name]) == []
+    assert report["harm"] == []
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
