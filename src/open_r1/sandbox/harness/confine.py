@@ -6,7 +6,7 @@ or the provider has gone, and the driver. Each program is confined once more, be
 outside of its three folders, nor read other processes, nor send signals to any but its own.
 """
 
-import _signal
+import _signal  # type: ignore[missing-import]
 import array
 import os
 import resource
