@@ -18,7 +18,7 @@ from open_r1.utils.arguments import RecipeParser
 from open_r1.utils.data import get_dataset
 from open_r1.utils.model_utils import get_model, get_tokenizer
 from open_r1.utils.trainer import GRPOTrainer
-from tests.integration.tiny import Tiny, are_identical, build_tiny, log_history, weights_of
+from tests.integration.tiny import Tiny, addition_rows, are_identical, build_tiny, log_history, weights_of, write_rows
 
 # With random weights the lengths of completions vary, and so does this reward.
 SIGNAL = {"reward_funcs": ["cosine", "format"], "cosine_max_len": 24, "max_completion_length": 24,
@@ -143,6 +143,16 @@ def test_two_batches_without_a_verdict_stop_the_run(tiny, tmp_path):
     with pytest.raises(RuntimeError, match=r"last two batches .* is down"):
         trainer.train()
     assert trainer.state.global_step == 1
+
+
+def test_warning_of_a_row_without_rewards_does_not_quote_all_of_it(tiny, tmp_path, caplog):
+    rows = [{**row, "tests": "x" * 100_000} for row in addition_rows(16)]
+    for split in ("train", "test"):
+        write_rows(tmp_path / "data" / f"{split}.jsonl", rows)
+    rewards = [reward_of("graded", [None] * 8, FORMAT)]
+    build_trainer(GRPOTrainer, tiny, tmp_path / "run", rewards, max_steps=1, dataset_name=tmp_path / "data").train()
+    (message,) = [record.getMessage() for record in caplog.records if "returned None" in record.getMessage()]
+    assert message.endswith(" characters)") and len(message) < 2100
 
 
 def test_one_batch_without_a_verdict_changes_nothing_but_the_schedule(tiny, tmp_path):

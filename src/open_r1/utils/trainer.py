@@ -13,8 +13,10 @@ What differs from TRL, and why:
 5. Evaluation samples with a seed of its own and leaves the random state of the training alone; it reports avg@k with
    an interval, pass@k and (on request) greedy decoding. A vLLM server has a random state of its own, which no seed of
    ours reaches. Every batch of rollouts is kept when `log_completions` is on.
+6. TRL's warning of a row without any reward quotes all its columns: it's cut, since tests of programs are megabytes.
 """
 
+import logging
 import math
 import time
 from collections import Counter
@@ -36,6 +38,7 @@ from open_r1.utils.checkpoints import ROLLOUTS_NAME
 from open_r1.utils.estimators import Record, summarize
 from open_r1.utils.restartable import RestartableMixin
 
+_MAX_WARNING_CHARS = 2000
 _ROLLOUT_STATE = "rollout_state_{rank}.pt"
 
 
@@ -91,6 +94,7 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
             (_WatchedAsyncReward if is_async_callable(function) else _WatchedReward)(function)
             for function in reward_funcs
         ]
+        logging.getLogger(trl.GRPOTrainer.__module__).addFilter(_cut_message)
         self._failed_batches = 0
         self._is_greedy = False
         self._records: list[Record] = []
@@ -272,6 +276,14 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         path = Path(checkpoint) / _ROLLOUT_STATE.format(rank=self.accelerator.process_index)
         state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
         self._step, self._buffered_inputs = state["step"], state["buffered_inputs"]
+
+
+def _cut_message(record: logging.LogRecord) -> bool:
+    """Shorten what TRL logs: a filter of its logger."""
+    message = record.getMessage()
+    if len(message) > _MAX_WARNING_CHARS:
+        record.msg, record.args = f"{message[:_MAX_WARNING_CHARS]} ... ({len(message)} characters)", ()
+    return True
 
 
 class _WatchedReward:
