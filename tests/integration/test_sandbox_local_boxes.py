@@ -206,7 +206,7 @@ def _num_descriptors() -> int:
 
 
 def test_descriptors_and_threads_do_not_pile_up(sandbox):
-    run_all([request_of("print(1)")], sandbox)
+    run_all([request_of("print(1)")] * 10, sandbox, num_parallel=8)
     before = _num_descriptors(), threading.active_count()
     run_all([request_of("print(1)")] * 10, sandbox, num_parallel=2)
     assert (_num_descriptors(), threading.active_count()) <= before
