@@ -61,6 +61,12 @@ class LocalBox:
         self.has_run = False
         self._waiting = bytearray()
 
+    def enter_group(self) -> None:
+        """Move all processes of the box into its control group; the kernel may take some milliseconds for that."""
+        if self.group is not None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended already: there will be no report
+                self.group.add(self.process.pid)
+
     def limit(self, memory_mb: int, processes: int) -> None:
         """Change what everything in the box may use, where a control group limits it; see `Group.set_limits`."""
         if self.group is not None:
@@ -237,12 +243,12 @@ async def open_box(setup: Setup, room: Room) -> LocalBox:
     finally:
         theirs.close()
     box = LocalBox(started, ours, group, log)
+    entering = asyncio.ensure_future(asyncio.to_thread(box.enter_group))
     try:
-        if group is not None:
-            with contextlib.suppress(ProcessLookupError):  # it has ended already: there will be no report
-                group.add(started.process.pid)
         await box.reply(START_S)
+        await entering
     except BaseException:
+        await asyncio.wait([entering])
         await box.close()
         raise
     return box

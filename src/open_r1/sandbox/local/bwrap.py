@@ -46,9 +46,7 @@ class Bubblewrap:
         try:
             command = [
                 *drop_user(),
-                *bwrap_command(
-                    self.path, folders, room.disk_bytes, seccomp_fd, has_group=cgroups.version() is not None
-                ),
+                *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd, has_group=has_group),
                 *interpreter.command(code_fd, f"serve({socket_fd})"),
             ]
             return Started(start(command, (code_fd, seccomp_fd, socket_fd), log), ROOT)
@@ -132,6 +130,7 @@ def is_below(path: str, folder: str) -> bool:
     return os.path.commonpath((path, folder)) == folder
 
 
+@functools.cache
 def _system_folders() -> Sequence[str]:
     """Return how `/bin` and the like get into the box: as links where they are links into `/usr`."""
     words: list[str] = []

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interpreter of a local box, tried out as the user that boxes run as, and the driver compiled for it."""
 
+import functools
 import json
 import os
 import shutil
@@ -64,8 +65,12 @@ def drop_user() -> list[str]:
     """Return the words before a command that make root an ordinary user; none for ordinary users."""
     if os.geteuid() != 0:
         return []
-    setpriv = shutil.which("setpriv") or "/usr/bin/setpriv"
-    return [setpriv, f"--reuid={BOX_USER}", f"--regid={BOX_USER}", "--clear-groups", "--no-new-privs"]
+    return [_setpriv(), f"--reuid={BOX_USER}", f"--regid={BOX_USER}", "--clear-groups", "--no-new-privs"]
+
+
+@functools.cache
+def _setpriv() -> str:
+    return shutil.which("setpriv") or "/usr/bin/setpriv"
 
 
 def candidates(python: str | None) -> Iterator[str]:

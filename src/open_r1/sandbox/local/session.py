@@ -170,7 +170,8 @@ async def open_session(
             "executable": next(iter(files)) if language.name == "binary" else None,
         }
         await session.prepare(job, files, compile_limits)
-        session.limit_group(memory_mb, processes)
+        if first != (memory_mb, processes):
+            session.limit_group(memory_mb, processes)
     except BaseException:
         await session.close()
         raise

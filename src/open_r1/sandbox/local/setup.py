@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How boxes are made in this process: the mechanism, the interpreter, the languages that are there."""
 
+import functools
 import os
 import shutil
 from dataclasses import dataclass
@@ -41,8 +42,9 @@ class Setup:
         Raises:
             OSError: They can't be started.
         """
-        return self.mechanism.start(self.interpreter, self.folders(), socket_fd, log, room)
+        return self.mechanism.start(self.interpreter, self.folders, socket_fd, log, room)
 
+    @functools.cached_property
     def folders(self) -> list[str]:
         """Return the folders that a box shows besides the system's: those of interpreters and compilers."""
         own = [str(Path(path).resolve().parent.parent) for path in self.programs.values()]
