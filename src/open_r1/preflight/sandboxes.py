@@ -51,7 +51,7 @@ def check_sandboxes(script_args: GRPOScriptArguments | SFTScriptArguments, datas
     for settings, (names, languages) in wanted.items():
         try:
             line = settings.check(languages, ASK_TIMEOUT_S)
-        except (SandboxError, ValueError) as error:
+        except (SandboxError, ValueError, ImportError) as error:
             raise ValueError(f"The sandbox of {', '.join(names)} can't be used: {error}") from error
         logger.info("Programs of %s run in %s.", ", ".join(names), line)
 

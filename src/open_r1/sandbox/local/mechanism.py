@@ -35,7 +35,7 @@ _COMMON = {"HOME", "TMPDIR", "LC_CTYPE", "PWD", "SHLVL", "_", "OLDPWD", "TERM", 
 _PROBE_LIMITS = Limits(cpu_s=20.0, memory_mb=512)
 _ADVICE = {
     Bubblewrap.name: (
-        "install bubblewrap (`apt install bubblewrap`, or `make install EXTRAS=code`) and allow user namespaces "
+        "install bubblewrap (`apt install bubblewrap`, or `make install`) and allow user namespaces "
         "(sysctl user.max_user_namespaces > 0, kernel.unprivileged_userns_clone=1 and "
         "kernel.apparmor_restrict_unprivileged_userns=0 where they exist; in a container, a seccomp profile that "
         "allows them)"
