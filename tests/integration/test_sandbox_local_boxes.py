@@ -275,5 +275,5 @@ def test_where_nothing_isolates_nothing_runs_and_the_message_helps():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for word in ("bwrap", "landlock", "EXTRAS=code", "user.max_user_namespaces", "Linux 6.2", "piston"):
+    for word in ("bwrap", "landlock", "make install", "user.max_user_namespaces", "Linux 6.2", "piston"):
         assert word in done.stdout, done.stdout
