@@ -23,7 +23,7 @@ from open_r1.sandbox.running import run_coroutine
 from tests.integration.attack_host import Host, left_behind, marked
 from tests.integration.attack_table import ATTACKS, FOLDER, Attack
 
-COMPILE_LIMITS = Limits(cpu_s=2, wall_s=5, memory_mb=384, output_bytes=1 << 16)
+COMPILE_LIMITS = Limits(cpu_s=1.2, wall_s=4, memory_mb=256, output_bytes=1 << 16)
 GOOD = "print(sum(map(int, input().split())))"
 GOOD_INPUTS = {"1 2 3": "6\n", "40 2": "42\n"}
 NUM_PARALLEL = 2
@@ -121,7 +121,7 @@ def request_of(attack: Attack, marker: str, host: Host) -> RunRequest:
             for role in attack.roles
         ),
         compile_limits=COMPILE_LIMITS,
-        limits=Limits(cpu_s=1.5, wall_s=attack.wall_s, memory_mb=192, output_bytes=1 << 16, processes=32),
+        limits=Limits(cpu_s=1, wall_s=attack.wall_s, memory_mb=192, output_bytes=1 << 16, processes=32),
     )
 
 

@@ -59,7 +59,7 @@ ATTACKS = (
     Attack("fork_bomb", "fork_bomb.py", ENDED, wall_s=2),
     Attack("thread_bomb", "thread_bomb.py", ENDED, wall_s=2),
     Attack("memory_bomb", "memory_bomb.py", frozenset({"ok", "memory_limit"})),
-    Attack("memory_tree", "memory_tree.py", frozenset({"ok", "memory_limit"})),
+    Attack("memory_tree", "memory_tree.py", frozenset({"ok", "memory_limit", "runtime_error"})),
     Attack("memory_hidden", "memory_hidden.py", ENDED, roles=("files", "shared")),
     Attack("cpu_loop", "cpu_loop.py", frozenset({"time_limit"})),
     Attack("sleeping", "sleeping.py", frozenset({"time_limit"}), wall_s=0.7),
@@ -67,7 +67,7 @@ ATTACKS = (
     Attack("flood_stdout", "flood.py", frozenset({"output_limit"}), roles=("stdout",)),
     Attack("flood_stderr", "flood.py", roles=("stderr",)),
     Attack("disk", "disk.py", ENDED, roles=("big", "many", "closed", "deleted", "hole")),
-    Attack("many_files", "disk.py", ENDED, roles=("empty",), wall_s=2),
+    Attack("many_files", "disk.py", ENDED, roles=("empty",), wall_s=1.5),
     Attack(
         "output_file",
         "output_file.py",

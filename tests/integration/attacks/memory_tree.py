@@ -2,20 +2,24 @@
 """Takes 1 GiB in eight processes, each of which keeps to its limit."""
 
 import os
-import time
 
+from attacking import broken, report
+
+NUM_CHILDREN = 8
 reader, writer = os.pipe()
-for _ in range(8):
+held, holder = os.pipe()
+for _ in range(NUM_CHILDREN):
     if os.fork() == 0:
+        os.close(holder)
         kept = b"x" * (128 << 20)
         os.write(writer, b"k")
-        time.sleep(3)
+        os.close(writer)
+        os.read(held, 1)  # until our parent ends
         os._exit(0)
 os.close(writer)
-time.sleep(1.5)
-os.set_blocking(reader, False)
-try:
-    count = len(os.read(reader, 100))
-except BlockingIOError:
-    count = 0
-print("BROKEN: 1 GiB in 8 processes" if count == 8 else f"CONTAINED: {count} of 8", flush=True)
+count = 0
+while count < NUM_CHILDREN and os.read(reader, 1):  # nothing more comes once the others have been killed
+    count += 1
+if count == NUM_CHILDREN:
+    broken(f"{count} processes of 128 MiB")
+report()
