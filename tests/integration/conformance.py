@@ -14,7 +14,7 @@ from typing import Any
 from open_r1.sandbox import Limits, Outcome, ProgramInput, ProgramRun
 
 RUN_ARGUMENT = {"main.py": "import sys\nexec(sys.argv[1])\n", "helper.py": "def double(x):\n    return 2 * x\n"}
-LIMITS = Limits(cpu_s=0.6, wall_s=9.0, memory_mb=256, output_bytes=1 << 16)
+LIMITS = Limits(cpu_s=0.6, wall_s=9.0, memory_mb=128, output_bytes=1 << 16)
 
 OK, RUNTIME_ERROR = Outcome.OK, Outcome.RUNTIME_ERROR
 TEXT = "a\r\nb\tc\n\n é漢字🎉 \x00\x01\x7f end"
@@ -109,7 +109,7 @@ CHECKS = {
     ),
     "measures the clock": Check("import time; time.sleep(0.3)", prints("") | {"wall_s": between(0.3, 9.0)}),
     "measures memory": Check(
-        "x = b'1' * (64 << 20)\nimport time; time.sleep(0.2)", prints("") | {"peak_memory_mb": between(64, 200)}
+        "x = b'1' * (64 << 20)\nimport time; time.sleep(0.2)", prints("") | {"peak_memory_mb": between(64, 128)}
     ),
     "takes too much memory": Check("x = b'1' * (400 << 20)", {"outcome": Outcome.MEMORY_LIMIT}),
     "takes memory bit by bit": Check(

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -149,7 +149,7 @@ CPP_RUNS = {
 
 def cpp_request(**settings):
     inputs = tuple(ProgramInput("40 2\n", args=(name,)) for name in CPP_RUNS)
-    return RunRequest("cpp", CPP, inputs, limits=LIMITS, **settings)
+    return RunRequest("cpp", CPP, inputs, limits=replace(LIMITS, cpu_s=3.0), **settings)
 
 
 def test_cpp_of_several_files_is_compiled_and_its_binary_runs_again(provider):
