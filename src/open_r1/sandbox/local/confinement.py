@@ -4,6 +4,7 @@
 import contextlib
 import itertools
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,11 +58,28 @@ def _new_folder() -> str:
     if os.getpid() not in _SWEPT:
         _SWEPT.add(os.getpid())
         for left in parent.glob(f"{PREFIX}*"):
-            if is_orphan(left.name.removeprefix(PREFIX)):
+            if is_orphan(left.name.removeprefix(PREFIX)) and _is_ours(left):
                 with contextlib.suppress(FileNotFoundError, PermissionError):  # somebody else's, or gone already
                     empty(str(left))
                     left.rmdir()
     return tempfile.mkdtemp(prefix=f"{PREFIX}{owner_name()}_", dir=parent)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether a folder is that of a box which nobody can change any more; anybody can make one of that name."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or os.geteuid() != 0:
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    is_users = BOX_USER < found.st_uid <= BOX_USER + _NUM_USERS
+    return found.st_uid == 0 or (is_users and not _has_processes(found.st_uid))
+
+
+def _has_processes(user: int) -> bool:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if folder.stat().st_uid == user:
+                return True
+    return False
 
 
 _SWEPT: set[int] = set()

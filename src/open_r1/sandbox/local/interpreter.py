@@ -20,7 +20,7 @@ PROBE_S = 30.0
 # Compiles the driver's parts, which come on standard input, and says where the interpreter lies.
 _LOOK = """
 import json, marshal, sys
-code = [(name, compile(text, name + ".py", "exec")) for name, text in json.load(sys.stdin)]
+code = [(name, compile(text, name + ".py", "exec", optimize=2)) for name, text in json.load(sys.stdin)]
 folders = [sys.prefix, sys.base_prefix]
 print(json.dumps([sys.version.split()[0], sys.version_info >= (3, 8), folders, marshal.dumps(code).hex()]))
 """
@@ -105,8 +105,22 @@ def probe_interpreter(path: str, parts: Sequence[str]) -> Interpreter:
     version, is_new_enough, prefixes, driver = json.loads(done.stdout)
     if not is_new_enough:
         raise ValueError(f"{path} is Python {version}; the box needs 3.8 or newer")
-    folders = {str(Path(path).resolve().parent.parent), *prefixes}
+    folders = {folder_of(path), *prefixes}
+    if exposed := [folder for folder in folders if holds_home(Path(folder).resolve())]:
+        raise ValueError(f"{path} lies in {exposed[0]}, which has home folders in it: programs could read these")
     return Interpreter(path, version, tuple(sorted(folders)), bytes.fromhex(driver))
+
+
+def folder_of(program: str) -> str:
+    """Return what a program needs to see: the folder with its `bin`; itself, where that is a home or holds one."""
+    path = Path(program).resolve()
+    return str(path if holds_home(path.parent.parent) else path.parent.parent)
+
+
+def holds_home(folder: Path) -> bool:
+    """Return whether a folder is a home folder or has some in it, with keys and all."""
+    homes = (Path(os.environ.get("HOME", "/root")).resolve(), Path("/root"), Path("/home"))
+    return folder.parent == Path("/home") or any(home.is_relative_to(folder) for home in homes)
 
 
 def harness(name: str) -> str:

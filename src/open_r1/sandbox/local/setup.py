@@ -5,13 +5,12 @@ import functools
 import os
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from open_r1.sandbox.languages import LANGUAGES
 from open_r1.sandbox.local import cgroups
 from open_r1.sandbox.local.bwrap import Bubblewrap
 from open_r1.sandbox.local.confinement import Confinement
-from open_r1.sandbox.local.interpreter import Interpreter
+from open_r1.sandbox.local.interpreter import Interpreter, folder_of
 from open_r1.sandbox.local.started import Room, Started
 
 
@@ -47,7 +46,7 @@ class Setup:
     @functools.cached_property
     def folders(self) -> list[str]:
         """Return the folders that a box shows besides the system's: those of interpreters and compilers."""
-        own = [str(Path(path).resolve().parent.parent) for path in self.programs.values()]
+        own = [folder_of(path) for path in self.programs.values()]
         return [*self.interpreter.folders, *own]
 
     def describe(self) -> str:
