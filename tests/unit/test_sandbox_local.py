@@ -31,9 +31,7 @@ def test_only_what_programs_need_is_shown_and_nothing_of_it_can_be_written():
     command = bwrap_command("/usr/bin/bwrap", ["/usr/local", "/srv/py", "/srv/py/lib"], 1000, 7)
     shown = {source for source, _ in pairs(command, "--ro-bind")}
     assert shown <= {"/usr", "/srv/py", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
-    assert {source for source, _ in pairs(command, "--ro-bind-try")} <= {
-        "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime",
-    }  # fmt: skip
+    assert {source for source, _ in pairs(command, "--ro-bind-try")} == {"/etc/ld.so.cache", "/etc/alternatives"}
     assert "--bind" not in command
     assert command[command.index("--tmpfs") - 2 :][:4] == ["--size", "1000", "--tmpfs", "/box"]
     assert command.count("--tmpfs") == 1
