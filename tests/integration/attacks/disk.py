@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fills the disk: one big file, many, in closed folders, deleted ones, empty ones, a hole."""
+"""Fills the disk: one big file, many, in closed and deep folders, deleted and mapped ones, a hole."""
 
 import contextlib
+import mmap
 import os
+import time
 
 from attacking import TOLD, broken, report
 
@@ -45,6 +47,35 @@ def write_closed():
     return write_many(40, 60)
 
 
+def write_deep():
+    for _ in range(30):
+        os.mkdir("d" * 200)
+        os.chdir("d" * 200)
+    return write_many(40, 60)
+
+
+def write_mapped():
+    """Write to files that have neither a name nor a descriptor."""
+    total = 0
+    for _ in range(8):
+        if os.fork():
+            total += os.wait()[1] == 0 and 160 << 20
+            continue
+        kept = []
+        for _ in range(10):
+            fd = os.open("mapped", os.O_RDWR | os.O_CREAT)
+            os.unlink("mapped")
+            os.truncate(fd, 16 << 20)
+            kept.append(mmap.mmap(fd, 16 << 20))
+            os.close(fd)
+            kept[-1][:] = CHUNK * 16
+        if os.fork() == 0:
+            time.sleep(5)  # keeps them
+        os._exit(0)
+    time.sleep(0.5)
+    return total
+
+
 role = TOLD["role"]
 if role == "big" and (written := write("big", 1200)) >= 1200 << 20:
     broken(f"{written >> 20} MiB in one file")
@@ -54,6 +85,10 @@ if role == "deleted" and (written := write_many(40, 60, deletes=True)) >= 1200 <
     broken(f"{written >> 20} MiB in deleted files")
 if role == "closed" and (written := write_closed()) >= 1200 << 20:
     broken(f"{written >> 20} MiB in a closed folder")
+if role == "deep" and (written := write_deep()) >= 1200 << 20:
+    broken(f"{written >> 20} MiB in a deep folder")
+if role == "mapped" and (written := write_mapped()) >= 1200 << 20:
+    broken(f"{written >> 20} MiB in mapped files")
 if role == "empty" and (count := make_empty()) >= 300_000:
     broken(f"{count} files")
 if role == "hole":

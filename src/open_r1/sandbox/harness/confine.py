@@ -184,7 +184,7 @@ class Keeper:
             return False
         if len(pids) > self.settings["processes"]:
             return True
-        return not self.fits(open_sizes(pids))
+        return not self.fits(open_sizes(pids, self.settings["root"]))
 
     def fits(self, sizes):
         """Return whether what is written keeps to the limit, with these sizes of files that have no name any more."""
@@ -205,27 +205,45 @@ class Keeper:
                             waiting.append(entry.path)
             except PermissionError:
                 open_up(path)  # what is in it counts the next time
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue  # it has just been removed
+            except OSError:
+                return False  # a path that is too long to be looked into
         return size <= most
 
 
-def open_sizes(pids):
-    """Return the bytes of deleted files that processes hold open, by device and inode."""
+def open_sizes(pids, root):
+    """Return the bytes of deleted files below a folder that processes hold open or map, by device and inode."""
     sizes = {}
     for pid in pids:
-        folder = "/proc/%d/fd/" % pid
+        folder = "/proc/%d/" % pid
         try:
-            numbers = os.listdir(folder)
+            for key, size in mapped_sizes(folder + "maps", root).items():
+                sizes[key] = max(sizes.get(key, 0), size)
+            numbers = os.listdir(folder + "fd")
         except OSError:
             continue  # it has just ended, or not become the program yet
         for number in numbers:
             try:
-                found = os.stat(folder + number)
+                found = os.stat(folder + "fd/" + number)
             except OSError:
                 continue
             if found.st_nlink == 0 and stat.S_ISREG(found.st_mode):
                 sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
+    return sizes
+
+
+def mapped_sizes(path, root):
+    """Return how much of deleted files below a folder a process maps, by device and inode."""
+    sizes = {}
+    below = b" " + root.encode() + b"/"
+    with open(path, "rb") as file:
+        for line in file:
+            if below in line and line.endswith(b" (deleted)\n"):
+                addresses, _, _, device, inode = line.split(None, 5)[:5]
+                start, end = (int(address, 16) for address in addresses.split(b"-"))
+                key = os.makedev(*(int(part, 16) for part in device.split(b":"))), int(inode)
+                sizes[key] = sizes.get(key, 0) + end - start
     return sizes
 
 
