@@ -52,7 +52,7 @@ class Bubblewrap:
         code_fd, seccomp_fd = memory_file(interpreter.driver), memory_file(_filter(not has_group))
         try:
             command = [
-                *drop_user(),
+                *drop_user(self.path),
                 *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd, has_group=has_group),
                 *interpreter.command(code_fd, f"serve({socket_fd})"),
             ]

@@ -61,16 +61,36 @@ class Interpreter:
         return [self.path, "-I", "-S", "-E", "-X", "frozen_modules=on", "-c", code]
 
 
-def drop_user() -> list[str]:
-    """Return the words before a command that make root an ordinary user; none for ordinary users."""
-    if os.geteuid() != 0:
-        return []
-    return [_setpriv(), f"--reuid={BOX_USER}", f"--regid={BOX_USER}", "--clear-groups", "--no-new-privs"]
+def drop_user(program: str) -> tuple[str, ...]:
+    """Return the words before a command that make root an ordinary user; none for ordinary users.
+
+    Args:
+        program: What is to be started; it must understand `--version`.
+    """
+    return _dropping(program) if os.geteuid() == 0 else ()
 
 
 @functools.cache
-def _setpriv() -> str:
-    return shutil.which("setpriv") or "/usr/bin/setpriv"
+def _dropping(program: str) -> tuple[str, ...]:
+    """Return `chroot` to where we are, if that works: it starts in a third of the time that `setpriv` takes.
+
+    `setpriv` still has root's rights when it looks for the program, so it also finds one in root's own folders.
+    """
+    user = f"+{BOX_USER}"
+    words = (_system_program("chroot"), f"--userspec={user}:{user}", "--groups=", "/")
+    try:
+        works = (
+            subprocess.run([*words, program, "--version"], capture_output=True, env={}, check=False).returncode == 0
+        )
+    except OSError:
+        works = False
+    if works:
+        return words
+    return (_system_program("setpriv"), f"--reuid={BOX_USER}", f"--regid={BOX_USER}", "--clear-groups")
+
+
+def _system_program(name: str) -> str:
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin") or name
 
 
 def candidates(python: str | None) -> Iterator[str]:
