@@ -57,7 +57,7 @@ def bury():
         open("closed/in", "w").close()
         os.chmod("closed", 0)
     with contextlib.suppress(OSError):
-        for _ in range(60):
+        for _ in range(15):
             os.mkdir("d" * 200)
             os.chdir("d" * 200)
             open(MARK, "w").close()
