@@ -6,16 +6,13 @@ or the provider has gone, and the driver. Each program is confined once more, be
 outside of its three folders, nor read other processes, nor send signals to any but its own.
 """
 
-import _signal  # type: ignore[missing-import]
 import array
 import os
 import resource
-import select
-import stat
 import struct
-import time
 
 import driver
+from keeper import O_PATH, Keeper
 
 # Rights over files, by the bit that Landlock gives them.
 EXECUTE, WRITE, READ, LIST = 1, 2, 4, 8
@@ -28,15 +25,12 @@ SCOPES = 3  # abstract sockets and signals
 FOLDER_ONLY = LIST | CHANGE_FOLDER
 READABLE = EXECUTE | READ | LIST
 WRITABLE = READ | LIST | WRITE | CHANGE_FOLDER | TRUNCATE
-TICK_MS = 100  # between two looks at how much programs have written and how many they are
-MOST_FILES = 20000
 OF_ITSELF = ("fd", "maps", "stat", "statm", "status")  # below /proc/self, where its network is that of the machine
 OWN_FOLDERS = ("work", "tmp", "shm")
 
 DUMPABLE, SECCOMP, SUBREAPER, NO_NEW_PRIVILEGES, AMBIENT = 4, 22, 36, 38, 47  # of `prctl`
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 CAPSET = {"x86_64": 126, "aarch64": 91}
-O_PATH = os.O_PATH | os.O_CLOEXEC
 
 
 def call(name, *args):
@@ -116,7 +110,9 @@ class Program:
     def __call__(self):
         """Confine this process."""
         root = self.settings["root"]
-        resource.setrlimit(resource.RLIMIT_NPROC, (self.most_tasks, self.most_tasks))
+        most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        most = self.most_tasks if most == resource.RLIM_INFINITY else min(most, self.most_tasks)
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
         for name in (resource.RLIMIT_SIGPENDING, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
             resource.setrlimit(name, (0, 0))  # what the user's other processes would miss
         # Its input is a file without a name in the box's folder, which it may open anew by /dev/stdin.
@@ -133,178 +129,6 @@ def shared_rules(settings):
     """Return the rules for driver and programs; mapped by several, `/dev/zero` would be memory that nobody counts."""
     devices = [("/dev/null", READ | WRITE), ("/dev/urandom", READ), ("/dev/random", READ)]
     return devices + [(path, READABLE) for path in settings["readable"]]
-
-
-class Keeper:
-    """The process above the driver.
-
-    Attributes:
-        driver: Number of the driver.
-        settings: See `landlock.settings`.
-    """
-
-    def __init__(self, child, settings):
-        self.driver, self.settings = child, settings
-
-    def keep(self, control, alive):
-        """Wait for the driver's end or the provider's; end whatever is left; return the driver's exit code.
-
-        Args:
-            control: The driver's socket; it hangs up when the provider has closed its end or has died.
-            alive: A pipe that the driver holds open.
-        """
-        _signal.signal(_signal.SIGTERM, self.end_at_once)
-        poll = select.poll()
-        poll.register(control, 0)
-        poll.register(alive, 0)
-        while not poll.poll(TICK_MS):
-            if self.takes_too_much():
-                end_below(self.driver)
-        end_below(self.driver)
-        patience = time.monotonic() + 0.2  # the driver ends by itself when nobody is there any more
-        status = None
-        while status is None and time.monotonic() < patience:
-            pid, found = os.waitpid(self.driver, os.WNOHANG)
-            if pid:
-                status = found
-            else:
-                time.sleep(0.002)
-        end_below(os.getpid())
-        return 1 if status is None or os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-
-    def end_at_once(self, *_):
-        """End everything, at a signal."""
-        end_below(os.getpid())
-        os._exit(1)
-
-    def takes_too_much(self):
-        """Return whether the programs have too many processes, or have written too much or too many files."""
-        pids = descendants(self.driver)
-        if not pids:
-            return False
-        if len(pids) > self.settings["processes"]:
-            return True
-        return not self.fits(open_sizes(pids, self.settings["root"]))
-
-    def fits(self, sizes):
-        """Return whether what is written keeps to the limit, with these sizes of files that have no name any more."""
-        most = self.settings["disk_bytes"]
-        size, count = sum(sizes.values()), 0
-        waiting = [self.settings["root"]]
-        while waiting:
-            path = waiting.pop()
-            try:
-                with os.scandir(path) as entries:
-                    for entry in entries:
-                        count += 1
-                        found = entry.stat(follow_symlinks=False)
-                        size += found.st_blocks * 512
-                        if size > most or count > MOST_FILES:
-                            return False
-                        if entry.is_dir(follow_symlinks=False):
-                            waiting.append(entry.path)
-            except PermissionError:
-                open_up(path)  # what is in it counts the next time
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # it has just been removed
-            except OSError:
-                return False  # a path that is too long to be looked into
-        return size <= most
-
-
-def open_sizes(pids, root):
-    """Return the bytes of deleted files below a folder that processes hold open or map, by device and inode."""
-    sizes = {}
-    for pid in pids:
-        folder = "/proc/%d/" % pid
-        try:
-            for key, size in mapped_sizes(folder + "maps", root).items():
-                sizes[key] = max(sizes.get(key, 0), size)
-            numbers = os.listdir(folder + "fd")
-        except OSError:
-            continue  # it has just ended, or not become the program yet
-        for number in numbers:
-            try:
-                found = os.stat(folder + "fd/" + number)
-            except OSError:
-                continue
-            if found.st_nlink == 0 and stat.S_ISREG(found.st_mode):
-                sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
-    return sizes
-
-
-def mapped_sizes(path, root):
-    """Return how much of deleted files below a folder a process maps, by device and inode."""
-    sizes = {}
-    below = b" " + root.encode() + b"/"
-    with open(path, "rb") as file:
-        for line in file:
-            if below in line and line.endswith(b" (deleted)\n"):
-                addresses, _, _, device, inode = line.split(None, 5)[:5]
-                start, end = (int(address, 16) for address in addresses.split(b"-"))
-                key = os.makedev(*(int(part, 16) for part in device.split(b":"))), int(inode)
-                sizes[key] = sizes.get(key, 0) + end - start
-    return sizes
-
-
-def open_up(path):
-    """Let the owner list a folder that was made to be closed; not by its name, which may be a link by now."""
-    try:
-        fd = os.open(path, O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
-        os.chmod("/proc/self/fd/%d" % fd, 0o700)
-        os.close(fd)
-    except OSError:
-        return  # it has just been removed
-
-
-def end_below(top):
-    """End every process below one. All are stopped first, so that none starts others meanwhile."""
-    stopped = set()
-    while True:
-        found = descendants(top)
-        new = [pid for pid in found if pid not in stopped]
-        for pid in new or found:
-            is_sent(pid, _signal.SIGSTOP if new else _signal.SIGKILL)
-        stopped.update(new)
-        if not new and (top != os.getpid() or has_none_left()):
-            return
-
-
-def is_sent(pid, number):
-    """Send a signal; return whether there was somebody to get it."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def has_none_left():
-    """Take note of children that have ended; return whether there are no others. Orphans become children."""
-    time.sleep(0.001)
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return True
-    return False
-
-
-def descendants(top):
-    """Return the numbers of the processes below one; those that start or end just now may be missing."""
-    found = []
-    waiting = [top]
-    while waiting:
-        folder = "/proc/%d/task/" % waiting.pop()
-        try:
-            for thread in os.listdir(folder):
-                with open(folder + thread + "/children", "rb") as file:
-                    below = [int(child) for child in file.read().split()]
-                waiting += below
-                found += below
-        except OSError:
-            continue  # it has just ended
-    return found
 
 
 def serve(control, settings):

@@ -24,7 +24,7 @@ class Confinement:
     """Boxes by Landlock, the filter of system calls and limits of resources."""
 
     name = "landlock"
-    driver_parts = (*DRIVER_PARTS, "confine")
+    driver_parts = (*DRIVER_PARTS, "keeper", "confine")
 
     def describe(self) -> str:
         """Return what isolates programs."""

@@ -6,9 +6,9 @@ no signals to and no look into processes outside; memory, number of processes an
 driver's watch; what a program leaves is ended, also when the driver or we are killed.
 
 What is not: whether a path exists, its size and times can be asked (`stat`); the machine's name and load and the
-numbers of its processes can be seen; for a tenth of a second a box can write more, and have more processes, than it
-may. There's no `/dev/shm`, so the locks of Python's `multiprocessing` fail. Programs can't start files that they have
-written themselves, nor change the mode, owner or times of any.
+numbers of its processes can be seen; for a tenth of a second a box can write more than it may, and for less than that
+have more processes. There's no `/dev/shm`, so the locks of Python's `multiprocessing` fail. Programs can't start files
+that they have written themselves, nor change the mode, owner or times of any.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from open_r1.sandbox.local.seccomp import filter_program
 
 MIN_VERSION = 3  # Linux 6.2; before, a program could cut any file of its user's to nothing
 _SIGNALS_SINCE = 6  # Linux 6.12
-_NUM_TASKS_OF_OTHERS = 512  # by so much the number of its user's other processes may rise while a box runs
+_NUM_TASKS_OF_OTHERS = 1024  # by so much the number of its user's other processes may rise while a box runs
 _SYSTEM_FOLDERS = (
     "/usr",
     "/bin",
@@ -71,8 +71,8 @@ def settings(
         user: Number of the user and the group to become, who owns nothing but boxes; needs root. None to stay who we
             are.
         readable: Folders of interpreters, which programs may read and execute from, besides those of the system.
-        processes: Processes at a time in the box, looked at ten times a second. The kernel itself allows the user some
-            500 processes and threads more than it has when the box starts.
+        processes: Processes and threads at a time in the box, looked at forty times a second. The kernel itself allows
+            the user a thousand more than it has when the box starts: enough for all boxes while one runs wild.
         disk_bytes: What may be written in the box, looked at ten times a second.
     """
     found = version()
