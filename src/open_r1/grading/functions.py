@@ -3,8 +3,8 @@
 
 The box gets the arguments and `harness/call_runner.py`, which calls the function and writes its result behind a word
 drawn anew for each run: what a submission prints can't be taken for a result. Expected results stay outside.
-Results are equal as in Python (True is 1, 1.0 is 1, a tuple is a list), except that numbers of which one is a float
-may differ by 1e-9 of their size, or by 1e-12.
+Results are equal as in Python (True is 1, 1.0 is 1, a tuple is a list), except that a number may differ by 1e-9 of its
+size, or by 1e-12, where the expected one is a float. An expected integer is exact: 10**18 is not 10**18 + 1.0.
 """
 
 import json
@@ -73,7 +73,7 @@ def _judge_call(run: ProgramRun, test: CallTest, word: str) -> TestResult:
 def is_same_result(got: str, expected: str) -> bool:
     """Whether two JSON texts hold the same result, of which the first may be anything.
 
-    >>> is_same_result("[1, 2.0000000001]", "[1.0, 2]"), is_same_result('"True"', "true"), is_same_result("[1", "[1]")
+    >>> is_same_result("[1, 2.0000000001]", "[1.0, 2.0]"), is_same_result('"True"', "true"), is_same_result("[1", "[1]")
     (True, False, False)
     """
     try:
@@ -101,7 +101,7 @@ def _is_same(got: Any, expected: Any) -> bool:
 
 
 def _is_same_number(got: float, expected: float) -> bool:
-    if got == expected or not (isinstance(got, float) or isinstance(expected, float)):
+    if got == expected or not isinstance(expected, float):
         return got == expected
     try:
         both_nan = math.isnan(got) and math.isnan(expected)
