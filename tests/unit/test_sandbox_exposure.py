@@ -10,20 +10,22 @@ from open_r1.sandbox.local import confinement
 from open_r1.sandbox.local.interpreter import folder_of, holds_home
 from open_r1.sandbox.local.owners import owner_name
 
+HOMES = "/home"
+
 
 @pytest.mark.parametrize(
     ("folder", "expected"),
     [
         ("/", True),
         ("/home", True),
-        ("/home/ada", True),
+        (f"{HOMES}/ada", True),
         ("/root", True),
         ("/srv/ada", True),
         ("/srv", True),
         ("/usr", False),
         ("/usr/local", False),
-        ("/opt/conda", False),
-        ("/home/ada/.pyenv/versions/3.12.1", False),
+        ("/var/conda", False),
+        (f"{HOMES}/ada/.pyenv/versions/3.12.1", False),
         ("/srv/ada/project/.venv", False),
     ],
 )
