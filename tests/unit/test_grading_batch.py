@@ -8,6 +8,7 @@ import pytest
 from open_r1.grading.batch import Problem, SandboxError, SandboxSettings, Score, judge_all, read_problems
 from open_r1.grading.fences import find_program
 from open_r1.sandbox import Sandbox, UnsupportedLanguageError
+from open_r1.sandbox.languages import find_language
 
 LOCAL = SandboxSettings(num_parallel=3)
 
@@ -116,3 +117,9 @@ def test_unusable_tests_are_a_property_of_the_row():
     (problem,) = read_problems(["x"], float)
     assert problem.content is None
     assert "could not convert" in str(problem.error)
+
+
+def test_language_that_nobody_knows_is_a_property_of_the_row():
+    problems = read_problems(["python", "cobol"], lambda name: find_language(name).name)
+    assert [problem.content for problem in problems] == ["python", None]
+    assert "'cobol'; known are python, cpp" in str(problems[1].error)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rewards that run programs, as far as nothing has to be run: rows without programs, unusable rows, settings."""
 
+import json
 import logging
 import math
 import pickle
@@ -11,7 +12,9 @@ from open_r1.grading.batch import Problem, Sandbox, SandboxError, SandboxSetting
 from open_r1.grading.verdict import NOT_RUN, TestResult, Verdict
 from open_r1.rewards import REWARDS, binary_code_reward, cf_code_reward, code_reward, get_reward_funcs, ioi_code_reward
 from open_r1.rewards.code_execution import Row, reward_rows, rows_of_columns
+from open_r1.rewards.ideal import ideal_of_row
 from open_r1.rewards.program_rewards import CodeReward, settings_of
+from open_r1.rewards.program_table import language_of_row
 from tests.unit.test_rewards_table import ROW_OF_PROGRAMS, arguments
 
 FUNCTIONS = {
@@ -108,9 +111,43 @@ def test_rows_in_several_languages_are_refused_on_request():
         code_reward(["x", "y"], verification_info=infos, enforce_same_language=True)
 
 
-def test_language_that_nobody_knows_is_an_error_with_those_there_are():
-    with pytest.raises(ValueError, match="'cobol'; known are python, cpp"):
-        code_reward(["x"], verification_info=[{**INFO, "language": "cobol"}])
+def test_language_that_nobody_knows_is_the_fault_of_its_row(caplog: pytest.LogCaptureFixture):
+    metrics: dict[str, float] = {}
+    infos = [INFO, json.dumps({**INFO, "language": "cobol"}), {**INFO, "language": "cobol"}]
+    assert code_reward(["x"] * 3, verification_info=infos, log_metric=metrics.__setitem__) == [0.0, None, None]
+    assert metrics["code_reward/unusable"] == 2 / 3
+    [record] = caplog.records
+    assert "2 of 3 rows can't be judged; the first: Unknown language 'cobol'; known are python, cpp" in record.message
+
+
+def test_natural_language_in_a_column_is_no_end_of_the_run():
+    row = {"input_output": ['{"inputs": ["1"], "outputs": ["1"]}'], "language": ["en"]}
+    assert code_reward(["```python\n1\n```"], **row) == [None]
+    columns = {**columns_of("cf_code"), "language": ["en"]}
+    assert cf_code_reward(["```python\n1\n```"], **columns) == [None]
+
+
+LANGUAGES_OF_ROWS = [
+    ({}, None),
+    ({"language": None, "verification_info": None}, None),
+    ({"language": "C++17"}, "C++17"),
+    ({"verification_info": {"language": "cpp", "test_cases": None}}, "cpp"),
+    ({"verification_info": json.dumps({**INFO, "language": "rust"})}, "rust"),
+    ({"verification_info": repr({**INFO, "language": "javascript"})}, "javascript"),
+    ({"verification_info": json.dumps({**INFO, "language": "cpp"}), "language": "en"}, "cpp"),
+    ({"verification_info": json.dumps(INFO["test_cases"]), "language": "cpp"}, "cpp"),
+    ({"verification_info": "nonsense"}, None),
+]
+
+
+@pytest.mark.parametrize(("row", "language"), LANGUAGES_OF_ROWS, ids=range(len(LANGUAGES_OF_ROWS)))
+def test_language_of_a_row_is_found_wherever_it_stands(row: dict, language: str | None):
+    assert language_of_row(row) == language
+
+
+def test_ideal_of_a_row_in_a_language_that_nobody_knows_is_its_gold():
+    row = {"verification_info": {**INFO, "language": "cobol"}, "gold_standard_solution": "DISPLAY 3."}
+    assert "DISPLAY 3." in ideal_of_row(arguments("code"), row)
 
 
 # ---- results to rewards and metrics

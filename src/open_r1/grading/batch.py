@@ -131,8 +131,7 @@ Submission = tuple[str, Problem[P]]
 def read_problems(values: Sequence[V | None], read: Callable[[V], P]) -> list[Problem[P] | None]:
     """Read what the columns of each row say of its tests, once for neighbours that say the same; None stays None.
 
-    Raises:
-        UnsupportedLanguageError: A row is in a language that nobody knows.
+    What `read` can't read, and a language that nobody knows, make the row unusable and are no error of the call.
     """
     problems: list[Problem[P] | None] = []
     for number, value in enumerate(values):
@@ -146,8 +145,6 @@ def read_problems(values: Sequence[V | None], read: Callable[[V], P]) -> list[Pr
 def _read_one(value: V, read: Callable[[V], P]) -> Problem[P]:
     try:
         return Problem(read(value))
-    except UnsupportedLanguageError:
-        raise
     except ValueError as error:
         return Problem(None, error)
 

@@ -25,6 +25,7 @@ from functools import lru_cache
 from typing import Any
 
 from open_r1.grading.packed_cases import unpack_cases
+from open_r1.sandbox.languages import find_language
 
 MAX_TEXT = 1 << 28
 _STDIO_TYPES = {"stdin_stdout", "stdin", "stdio", "standard_input", "none"}
@@ -96,6 +97,17 @@ def read_row(row: Mapping[str, Any], language: str = "python") -> ProgramTests:
         "No tests: expected a column verification_info, test_cases, input_output, or public_test_cases with "
         f"private_test_cases; found {', '.join(sorted(found)) or 'none'}."
     )
+
+
+def read_known_row(row: Mapping[str, Any]) -> ProgramTests:
+    """Return what `read_row` does, of a row in a language that somebody knows.
+
+    Raises:
+        ValueError: As `read_row`; or the language is unknown, and the message lists those known.
+    """
+    tests = read_row(row)
+    find_language(tests.language)
+    return tests
 
 
 def read_verification_info(value: object, language: str = "python") -> ProgramTests:

@@ -118,7 +118,10 @@ def ideal_of_row(script_args: RewardArguments, row: Mapping[str, object], contex
 
 def _bare_program(gold: str, language: str) -> str:
     """Return a gold program without the fence that many data sets put around it."""
-    return find_program(gold, language) or gold
+    try:
+        return find_program(gold, language) or gold
+    except ValueError:  # a language that nobody knows: no reward judges this row
+        return gold
 
 
 def score_ideal(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from open_r1.grading.batch import Limits, Sandbox, SandboxSettings, Score, read_problems
-from open_r1.grading.cases import ProgramTests, read_row
+from open_r1.grading.cases import ProgramTests, read_known_row
 from open_r1.grading.fences import find_program
 from open_r1.grading.programs import judge_program
 from open_r1.grading.source_patches import patch_code as patch_source
@@ -38,8 +38,8 @@ class CodeReward:
     """Return the share of its tests that a completion's program passes; with `is_binary` 1.0 for all, else 0.0.
 
     Judged is the last closed block of the row's language behind the reasoning; a completion without one gets 0.0, and
-    nothing is run. Range [0, 1]. None where the row has no `verification_info`, or an unusable one; `UNSCORABLE` where
-    the sandbox failed. Source: Open R1.
+    nothing is run. Range [0, 1]. None where the row has no `verification_info`, or an unusable one (a language that
+    nobody knows is one); `UNSCORABLE` where the sandbox failed. Source: Open R1.
 
     Attributes:
         is_binary: Whether all tests must be passed; the first failure then ends the run.
@@ -73,7 +73,9 @@ class CodeReward:
         **columns: object,
     ) -> list[float | None]:
         texts = completion_texts(completions, self.context)
-        problems = read_problems(rows_of_columns(self.__name__, len(texts), columns, _COLUMNS, TEST_COLUMNS), read_row)
+        problems = read_problems(
+            rows_of_columns(self.__name__, len(texts), columns, _COLUMNS, TEST_COLUMNS), read_known_row
+        )
         tests = [None if problem is None else problem.content for problem in problems]
         if self.enforce_same_language:
             _require_one_language(tests)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from open_r1.grading.batch import Limits, SandboxSettings
+from open_r1.grading.cases import read_verification_info
 from open_r1.rewards.base import Reward, RewardContext
 from open_r1.rewards.contest_rewards import CF_COLUMNS, IOI_COLUMNS, CfCodeReward, IoiCodeReward
 from open_r1.rewards.program_rewards import TEST_COLUMNS, CodeReward
@@ -101,10 +102,19 @@ def _router_that_nobody_asks(script_args: RewardArguments, context: RewardContex
 
 
 def language_of_row(row: Mapping[str, object]) -> str | None:
-    """Return the language of a row's programs as its column or its tests have it, or None."""
+    """Return the language of a row's programs as its tests (also as text) or its column have it, or None."""
     info = row.get("verification_info")
-    found = (row.get("language"), info.get("language") if isinstance(info, Mapping) else None)
+    found = (info.get("language") if isinstance(info, Mapping) else _language_of_text(info), row.get("language"))
     return next((language for language in found if isinstance(language, str) and language), None)
+
+
+def _language_of_text(info: object) -> str | None:
+    if not isinstance(info, str):
+        return None
+    try:
+        return read_verification_info(info, language="").language
+    except ValueError:  # the row is unusable: no language is asked for it
+        return None
 
 
 def _best_of_codeforces(script_args: RewardArguments) -> float:
