@@ -164,8 +164,9 @@ def test_right_output_and_checker_are_out_of_the_submissions_reach(sandbox):
         "            if name.endswith('.txt') or name == 'checker.py':\n"
         "                print(name, open(os.path.join(place, name)).read())\n"
     )
-    row = problem_row("9001/B") | {"official_tests": [{"input": "1\n", "output": ""}], "generated_checker": None}
-    assert judge(row, code, sandbox).reward == 1.1
+    tests = [{"input": "1\n", "output": ""}, {"input": "1\n", "output": "1\n"}]
+    row = problem_row("9001/B") | {"official_tests": tests, "generated_checker": None}
+    assert verdict_line(judge(row, code, sandbox).results) == "AC, WA"
     assert judge(problem_row("9001/B"), code, sandbox).reward == 0.0
     assert "print(int(is_right))" in TWO_CHECKER
 

@@ -105,8 +105,9 @@ def test_right_output_is_out_of_the_submissions_reach(sandbox):
         result = judge(row, solution("weights", "thief"), sandbox, batch_size=0)
         assert (result.status, result.score) == ("WA", 0.0)
     # What it prints is what it found: nothing.
-    blank = subtask_row("weights", "02-all") | {"test_names": ["01"], "test_cases": {"01": ["1\n1\n", ""]}}
-    assert judge(blank, solution("weights", "thief"), sandbox).status == "AC"
+    cases = {"01": ["1\n1\n", ""], "02": ["1\n1\n", "1 1\n"]}
+    blank = subtask_row("weights", "02-all") | {"test_names": ["01", "02"], "test_cases": cases}
+    assert verdict_line(judge(blank, solution("weights", "thief"), sandbox, batch_size=0).test_results) == "AC, WA"
 
 
 def test_too_many_questions_cost_a_part(sandbox):

@@ -9,6 +9,7 @@ from open_r1.grading.cases import StdioTest
 from open_r1.grading.codeforces import CodeforcesProblem, is_truncated, problem_tests
 from open_r1.grading.generated_tests import FOLDER_VARIABLE, _Store, generated_tests, read_tests, require_tests_folder
 from open_r1.grading.ioi_subtasks import Subtask
+from open_r1.grading.ioi_tests import find_tests
 from tests.rows.codeforces import codeforces_rows, problem_row, write_generated_tests
 from tests.rows.ioi import grader_files, ioi_rows, subtask_row
 
@@ -36,6 +37,22 @@ def test_every_ioi_row_is_read(row):
         ({"time_limit": float("nan")}, "positive"),
         ({"id": "../up"}, "letters"),
         ({"grader_files": [["grader.cpp"]]}, "unpack"),
+        ({"test_cases": {"sample-1": ["1", None]}}, "no expected output"),
+        ({"test_cases": {"sample-1": ["1", 2]}}, "two texts"),
+        ({"test_cases": {"sample-1": [None, "2"]}}, "two texts"),
+        ({"test_cases": {"sample-1": ["1", " \n"]}}, "every expected output is blank"),
+        ({"memory_limit": float("inf")}, "OverflowError"),
+        ({"memory_limit": 10**400}, "OverflowError"),
+        ({"memory_limit": 1 << 60}, "1 TiB"),
+        ({"time_limit": 10**400}, "OverflowError"),
+        ({"time_limit": 1e300}, "at most 3600"),
+        ({"score": 10**400}, "OverflowError"),
+        ({"score": float("nan")}, "score must be a number"),
+        ({"score_precision": float("inf")}, "OverflowError"),
+        ({"score_precision": 1 << 70}, "0 to 15 decimals"),
+        ({"score_precision": -1}, "0 to 15 decimals"),
+        ({"year": float("inf")}, "OverflowError"),
+        ({"year": 10**300}, "four digits"),
     ],
 )
 def test_unusable_ioi_row_is_refused_by_name(columns, message):
@@ -52,9 +69,35 @@ def test_missing_column_is_named():
 
 
 def test_tests_that_went_through_a_table_lose_their_empty_columns():
-    cases = {"sample-1": {"input": "1", "output": "2"}, "of-another-row": None}
+    unused = {"input": None, "output": None}
+    cases = {"sample-1": {"input": "1", "output": "2"}, "of-another-row": None, "of-a-third": unused}
     subtask = Subtask.from_row(subtask_row("pairs", "00-samples") | {"test_cases": cases})
     assert subtask.tests == {"sample-1": StdioTest("1", "2")}
+
+
+@pytest.mark.parametrize("problem_id", ["splits", "guess"])
+@pytest.mark.parametrize("expected", [None, ""])
+def test_checker_or_manager_needs_no_expected_output(problem_id, expected):
+    subtask = Subtask.from_row(subtask_row(problem_id, "00-samples") | {"test_cases": {"sample-1": ["1\n", expected]}})
+    assert subtask.tests == {"sample-1": StdioTest("1\n", "")}
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"), [(None, "no expected output"), ("\n", "every expected output is blank")]
+)
+def test_year_without_expected_outputs_is_refused(expected, message, tmp_path, environment):
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {"problem_id": ["pairs"], "test_name": ["sample-1"], "test_input": ["1"]}
+    outputs = pyarrow.array([expected], pyarrow.string())
+    (tmp_path / "2021").mkdir()
+    pyarrow.parquet.write_table(
+        pyarrow.table({**columns, "test_output": outputs}), tmp_path / "2021" / "train-00000-of-00001.parquet"
+    )
+    environment["IOI_TESTS_FOLDER"] = str(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        find_tests(Subtask.from_row(subtask_row("pairs", "00-samples") | {"test_cases": None}))
 
 
 def test_submission_is_compiled_with_grader_and_headers_but_not_with_the_checker():
@@ -68,7 +111,7 @@ def test_checker_is_compiled_with_the_header_beside_it():
     sources = Subtask.from_row(subtask_row("splits", "01-few") | {"grader_files": files}).checker_sources()
     assert sources is not None
     assert sorted(sources) == ["checker.cpp", "reading.h", "splits.h"]
-    assert "read_list" in sources["reading.h"]
+    assert "read_list" in str(sources["reading.h"])
 
 
 def test_communication_task_has_a_stub_and_a_manager():
@@ -100,6 +143,12 @@ def test_every_codeforces_row_is_read(row):
         ({"input_mode": "socket"}, "stdio, file"),
         ({"official_tests": [{"input": "1"}]}, "output"),
         ({"official_tests": [{"input": "1", "output": None}]}, "TypeError"),
+        ({"memory_limit": float("inf")}, "OverflowError"),
+        ({"memory_limit": 10**400}, "OverflowError"),
+        ({"memory_limit": 1e300}, "at most"),
+        ({"time_limit": 1e300}, "at most 3600 s"),
+        ({"generated_checker": 5}, "generated_checker is source code"),
+        ({"input_mode": ["stdio"]}, "stdio, file"),
         ({"language": "cobol"}, "Unknown language"),
         ({"language": None}, "no `language`"),
     ],
@@ -200,6 +249,27 @@ def test_file_with_other_columns_is_refused(tmp_path):
         read_tests(path, "1/A")
 
 
-def test_id_without_a_contest_has_no_file(tests_folder):
+@pytest.mark.parametrize("contest", ["gym", "", "-1", "\u0663", "\u00b2", "9" * 4000, "9" * 5000])
+def test_id_without_a_contest_has_no_file(tests_folder, contest):
     with pytest.raises(ValueError, match="contest/index"):
-        generated_tests("gym/A")
+        generated_tests(f"{contest}/A")
+
+
+@pytest.mark.parametrize(("given", "expected"), [("1", None), (None, "1"), (1, "1"), ("1", 5)])
+def test_generated_test_that_is_not_two_texts_is_refused(tmp_path, given, expected):
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "test_cases_0001.parquet"
+    columns = {"problem_id": ["1/A"] * 2, "input": [given, given], "output": [expected, expected]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    with pytest.raises(ValueError, match="isn't two texts"):
+        read_tests(path, "1/A")
+
+
+def test_tests_that_printing_nothing_passes_are_refused(environment):
+    environment.pop(FOLDER_VARIABLE, None)
+    blank = {"official_tests": [{"input": "1\n", "output": "\n"}, {"input": "2\n", "output": ""}]}
+    with pytest.raises(ValueError, match="every expected output is blank"):
+        problem_tests(CodeforcesProblem.from_row(problem_row("9001/A") | blank))
+    assert len(problem_tests(CodeforcesProblem.from_row(problem_row("9001/B") | blank))) == 2

@@ -20,6 +20,7 @@ from open_r1.grading.cases import StdioTest
 from open_r1.grading.checkers import python_checker
 from open_r1.grading.contest_judges import judge_outputs, run_limits
 from open_r1.grading.generated_tests import FOLDER_VARIABLE, generated_tests, tests_folder
+from open_r1.grading.ioi_subtasks import MAX_MEMORY_MB, MAX_TIME_LIMIT_S
 from open_r1.grading.package_judges import codeforces_package, judge_by_package
 from open_r1.grading.runs import batch_size_or_all, judge_runs
 from open_r1.grading.verdict import TestResult, Verdict
@@ -71,22 +72,28 @@ class CodeforcesProblem:
         try:
             official = _read_tests(row.get("official_tests"))
             whole = tuple(test for test in official if not is_truncated(test))
+            checker, input_mode = row.get("generated_checker") or None, row.get("input_mode") or "stdio"
+            if not (checker is None or isinstance(checker, str)):
+                raise TypeError(f"generated_checker is source code, got {type(checker).__name__}")
             problem = cls(
                 problem_id=str(row["id"]),
                 language=language,
                 official_tests=whole,
                 num_truncated=len(official) - len(whole),
-                checker=row.get("generated_checker") or None,
+                checker=checker,
                 time_limit_s=float(row["time_limit"]),
                 memory_limit_mb=math.ceil(float(row["memory_limit"])),
-                input_mode=row.get("input_mode") or "stdio",
+                input_mode=input_mode,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
         if problem.input_mode not in INPUT_MODES:
             raise ValueError(f"{where}: input_mode is one of {', '.join(INPUT_MODES)}, got {problem.input_mode!r}.")
-        if not (0 < problem.time_limit_s < math.inf and problem.memory_limit_mb > 0):
-            raise ValueError(f"{where}: time_limit and memory_limit must be positive.")
+        if not (0 < problem.time_limit_s <= MAX_TIME_LIMIT_S and 0 < problem.memory_limit_mb <= MAX_MEMORY_MB):
+            raise ValueError(
+                f"{where}: time_limit and memory_limit must be positive, at most {MAX_TIME_LIMIT_S:g} s and "
+                f"{MAX_MEMORY_MB} MiB."
+            )
         return problem
 
     def program_input(self, test: StdioTest) -> ProgramInput:
@@ -136,13 +143,18 @@ def problem_tests(problem: CodeforcesProblem) -> tuple[StdioTest, ...]:
     """Return all tests of a problem, official ones first; may read a file.
 
     Raises:
-        ValueError: There are none and `CF_TESTS_FOLDER` isn't set; or see `generated_tests`.
+        ValueError: There are none and `CF_TESTS_FOLDER` isn't set; all expect no output and there's no checker; or see
+            `generated_tests`.
     """
     tests = problem.official_tests + generated_tests(problem.problem_id)
     if not tests and tests_folder() is None:
         raise ValueError(
             f"Codeforces problem {problem.problem_id!r} has no official tests that are whole; set {FOLDER_VARIABLE} "
             "to the folder of generated tests."
+        )
+    if tests and problem.checker is None and not any(test.expected.strip() for test in tests):
+        raise ValueError(
+            f"Codeforces problem {problem.problem_id!r}: every expected output is blank, and there is no checker."
         )
     return tests
 

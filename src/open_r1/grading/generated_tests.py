@@ -6,6 +6,7 @@ Deviation from Open R1: the store of tests read before is limited by their size,
 """
 
 import os
+import re
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -58,7 +59,7 @@ def generated_tests(problem_id: str) -> Tests:
     if folder is None:
         return ()
     contest = problem_id.partition("/")[0]
-    if not contest.isdecimal():
+    if not re.fullmatch(r"[0-9]{1,9}", contest):
         raise ValueError(f"The id of a Codeforces problem is `contest/index`, got {problem_id!r}.")
     path = folder / f"test_cases_{int(contest):04d}.parquet"
     return _STORE.get(path, problem_id) if path.is_file() else ()
@@ -103,7 +104,7 @@ def read_tests(path: Path, problem_id: str) -> Tests:
     """Return the tests of one problem in a file.
 
     Raises:
-        ValueError: The file has other columns, or is no parquet file.
+        ValueError: The file has other columns, or is no parquet file; or a test of the problem isn't two texts.
     """
     import pyarrow
     import pyarrow.parquet
@@ -114,8 +115,13 @@ def read_tests(path: Path, problem_id: str) -> Tests:
         )
     except (pyarrow.ArrowException, KeyError) as error:
         raise ValueError(f"{path} can't be read as tests with problem_id, input and output: {error}") from error
-    rows = zip(table["input"].to_pylist(), table["output"].to_pylist(), strict=True)
-    return tuple(StdioTest(given or "", expected or "") for given, expected in rows)
+    tests = []
+    for given, expected in zip(table["input"].to_pylist(), table["output"].to_pylist(), strict=True):
+        if not (isinstance(given, str) and isinstance(expected, str)):
+            kinds = f"{type(given).__name__} and {type(expected).__name__}"
+            raise ValueError(f"{path}: a test of {problem_id!r} isn't two texts, but {kinds}.")
+        tests.append(StdioTest(given, expected))
+    return tuple(tests)
 
 
 _STORE = _Store(MAX_STORED_CHARS)

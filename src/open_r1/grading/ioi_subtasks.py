@@ -4,6 +4,9 @@
 Grader files are told apart by the last part of their names: `checker.cpp`, `manager.cpp`, `stub.cpp`, `grader.cpp`;
 what doesn't end in `.cpp` is a header. Other `.cpp` files are left out, as in Open R1. A row with a manager is a
 communication task: there the stub is compiled with the submission, or the grader where there's no stub.
+
+Different from Open R1, where a test without an expected output is passed by printing nothing: only a checker or a
+manager can judge it, and a row without either is refused.
 """
 
 import math
@@ -17,6 +20,7 @@ from open_r1.grading.cases import StdioTest
 
 MEBIBYTE = 1 << 20
 CHECKER, MANAGER, STUB, GRADER = "checker.cpp", "manager.cpp", "stub.cpp", "grader.cpp"
+MAX_TIME_LIMIT_S, MAX_MEMORY_MB, MAX_PRECISION = 3600.0, 1 << 20, 15
 
 Sources = dict[str, str | bytes]
 
@@ -63,6 +67,7 @@ class Subtask:
         try:
             names = tuple(str(name) for name in row["test_names"] or ())
             cases = row.get("test_cases")
+            files = _read_grader_files(row.get("grader_files"))
             subtask = cls(
                 problem_id=str(row["id"]),
                 subtask=str(row["subtask"]),
@@ -71,11 +76,11 @@ class Subtask:
                 test_names=names,
                 time_limit_s=float(row["time_limit"]),
                 memory_limit_mb=math.ceil(int(row["memory_limit"]) / MEBIBYTE),
-                grader_files=_read_grader_files(row.get("grader_files")),
+                grader_files=files,
                 year=None if row.get("year") is None else int(row["year"]),
-                tests=_read_tests(cases, names) if cases else None,
+                tests=_read_tests(cases, names, _has_judge(files)) if cases else None,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
         subtask._require_usable(where, int(row["memory_limit"]))
         return subtask
@@ -89,10 +94,35 @@ class Subtask:
             raise ValueError(f"{where}: it needs `test_cases`, or a `year` to find its tests by.")
         if missing := [name for name in self.test_names if self.tests is not None and name not in self.tests]:
             raise ValueError(f"{where}: `test_cases` lacks {', '.join(missing[:5])}.")
-        if not 0 < self.time_limit_s < math.inf:
-            raise ValueError(f"{where}: time_limit must be positive seconds, got {self.time_limit_s}.")
-        if memory_limit < MEBIBYTE:
-            raise ValueError(f"{where}: memory_limit must be bytes, at least 1 MiB, got {memory_limit}.")
+        if not 0 < self.time_limit_s <= MAX_TIME_LIMIT_S:
+            raise ValueError(
+                f"{where}: time_limit must be positive seconds, at most {MAX_TIME_LIMIT_S:g}, got {self.time_limit_s}."
+            )
+        if memory_limit < MEBIBYTE or self.memory_limit_mb > MAX_MEMORY_MB:
+            raise ValueError(f"{where}: memory_limit must be bytes, 1 MiB to 1 TiB, got {memory_limit}.")
+        if not (0 <= self.score_precision <= MAX_PRECISION and math.isfinite(self.points)):
+            raise ValueError(f"{where}: score must be a number, score_precision 0 to {MAX_PRECISION} decimals.")
+        if self.year is not None and not 1000 <= self.year <= 9999:
+            raise ValueError(f"{where}: year must have four digits, got {self.year}.")
+        if self.tests is not None:
+            self.require_outputs(self.tests)
+
+    def require_outputs(self, tests: Mapping[str, StdioTest]) -> None:
+        """Refuse tests that a program passes by printing nothing: all of them expect no output.
+
+        Raises:
+            ValueError: They do, and the row has neither checker nor manager.
+        """
+        if not self.has_judge and not any(tests[name].expected.strip() for name in self.test_names):
+            raise ValueError(
+                f"IOI problem {self.problem_id!r}, subtask {self.subtask!r}: every expected output is blank, and "
+                "there is neither checker nor manager."
+            )
+
+    @property
+    def has_judge(self) -> bool:
+        """Whether a program of the task scores outputs, so that tests need no expected one."""
+        return _has_judge(self.grader_files)
 
     @property
     def is_communication(self) -> bool:
@@ -127,7 +157,7 @@ class Subtask:
 
     def _source(self, base_name: str) -> str | None:
         """Return the full name of a source, such as `graders/grader.cpp`."""
-        return next((name for name in self.grader_files if PurePosixPath(name).name.lower() == base_name), None)
+        return _find_source(self.grader_files, base_name)
 
     def _headers(self, main: str | None, hidden: set[PurePosixPath]) -> Sources:
         """Return all headers by their base names; of two with one name that beside the main source counts."""
@@ -137,6 +167,14 @@ class Subtask:
         return {
             name.name: self.grader_files[str(name)] for name in sorted(names, key=lambda name: name.parent == home)
         }
+
+
+def _find_source(files: Mapping[str, str], base_name: str) -> str | None:
+    return next((name for name in files if PurePosixPath(name).name.lower() == base_name), None)
+
+
+def _has_judge(files: Mapping[str, str]) -> bool:
+    return _find_source(files, CHECKER) is not None or _find_source(files, MANAGER) is not None
 
 
 def _read_grader_files(value: Any) -> dict[str, str]:
@@ -149,16 +187,32 @@ def _read_grader_files(value: Any) -> dict[str, str]:
     return files
 
 
-def _read_tests(cases: Any, names: Sequence[str]) -> dict[str, StdioTest]:
+def _read_tests(cases: Any, names: Sequence[str], has_judge: bool) -> dict[str, StdioTest]:
     """Return tests by name from a mapping, or from a list in the order of the names."""
     if not isinstance(cases, Mapping):
         cases = dict(zip(names, cases, strict=True))
     # A mapping that went through a table has a column for each test of any row, None where the row has none.
-    return {str(name): _read_test(pair) for name, pair in cases.items() if pair is not None}
+    pairs = {str(name): pair for name, pair in cases.items() if pair is not None}
+    return {name: _read_pair(name, pairs[name], has_judge) for name in names if name in pairs}
 
 
-def _read_test(pair: Any) -> StdioTest:
+def _read_pair(name: str, pair: Any, has_judge: bool) -> StdioTest:
     if isinstance(pair, Mapping):
         pair = (pair["input"], pair["output"])
     given, expected = pair
-    return StdioTest(str(given), str(expected or ""))
+    return read_test(name, given, expected, has_judge=has_judge)
+
+
+def read_test(name: str, given: Any, expected: Any, *, has_judge: bool) -> StdioTest:
+    """Return a test; without expected output, it's one for the checker or manager of its task.
+
+    Raises:
+        ValueError: The input or the expected output is no text, or there's none and nothing else to judge by.
+    """
+    if expected is None and has_judge:
+        expected = ""
+    if expected is None:
+        raise ValueError(f"test {name} has no expected output, and the task has neither checker nor manager")
+    if not (isinstance(given, str) and isinstance(expected, str)):
+        raise ValueError(f"test {name} is two texts, got {type(given).__name__} and {type(expected).__name__}")
+    return StdioTest(given, expected)

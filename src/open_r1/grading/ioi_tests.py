@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.grading.cases import StdioTest
-from open_r1.grading.ioi_subtasks import Subtask
+from open_r1.grading.ioi_subtasks import Subtask, read_test
 
 TESTS_DATASET = "open-r1/ioi-test-cases"
 FOLDER_VARIABLE = "IOI_TESTS_FOLDER"
@@ -31,18 +31,24 @@ class YearTests:
         keys = zip(table["problem_id"], table["test_name"], strict=True)
         self._rows = {(str(problem), str(name)): row for row, (problem, name) in enumerate(keys)}
 
-    def find(self, problem_id: str, names: Sequence[str]) -> dict[str, StdioTest]:
+    def find(self, problem_id: str, names: Sequence[str], *, has_judge: bool = False) -> dict[str, StdioTest]:
         """Return the tests of a problem by name.
 
+        Args:
+            problem_id: The problem.
+            names: The tests.
+            has_judge: Whether a checker or manager judges, so that they need no expected output.
+
         Raises:
-            ValueError: One isn't there.
+            ValueError: One isn't there, or is no usable test (`read_test`).
         """
         missing = [name for name in names if (problem_id, name) not in self._rows]
         if missing:
             raise ValueError(f"Problem {problem_id!r} has no tests {', '.join(missing[:5])} in {TESTS_DATASET}.")
         rows = [self._table[self._rows[problem_id, name]] for name in names]
         return {
-            name: StdioTest(row["test_input"], row["test_output"] or "") for name, row in zip(names, rows, strict=True)
+            name: read_test(name, row["test_input"], row["test_output"], has_judge=has_judge)
+            for name, row in zip(names, rows, strict=True)
         }
 
 
@@ -50,14 +56,17 @@ def find_tests(subtask: Subtask) -> Mapping[str, StdioTest]:
     """Return the tests of a subtask by name: its own, else those of its year. Blocks while a year is loaded.
 
     Raises:
-        ValueError: The year has no such tests.
+        ValueError: The year has no such tests, or unusable ones: all without an expected output, and nothing else to
+            judge by.
         OSError: The year can't be loaded; the message says what to do.
     """
     if subtask.tests is not None:
         return subtask.tests
     if subtask.year is None:
         raise ValueError(f"Subtask {subtask.subtask!r} of {subtask.problem_id!r} has neither tests nor a year.")
-    return load_year(subtask.year).find(subtask.problem_id, subtask.test_names)
+    tests = load_year(subtask.year).find(subtask.problem_id, subtask.test_names, has_judge=subtask.has_judge)
+    subtask.require_outputs(tests)
+    return tests
 
 
 def load_year(year: int) -> YearTests:
