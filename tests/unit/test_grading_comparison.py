@@ -2,6 +2,7 @@
 """Comparing outputs and results: what must not pass, then what must."""
 
 import json
+import time
 
 import pytest
 
@@ -164,3 +165,36 @@ def test_box_gets_arguments_and_no_result():
     assert word == "W"
     assert json.loads(request) == {"function": "add", "arguments": [1, [2]]}
     assert list(call_files("code")) == ["call_runner.py", "submission.py"]
+
+
+# ---- outputs that are made to take long; each of these took from five seconds to minutes
+
+
+def test_results_of_another_structure_are_not_even_read():
+    got, expected = f"[{', '.join(['[[]]'] * 250_000)}]", f"[{', '.join(['1'] * 200_000)}]"
+    start = time.monotonic()
+    assert not any(is_same_result(got, expected) for _ in range(100))
+    assert not any(is_same_result("1" * 1_000_000, "1") for _ in range(100))
+    assert time.monotonic() - start < 5
+
+
+def test_integer_for_a_float_may_have_all_its_digits():
+    assert is_same_result("1" + "0" * 300, "1e300")
+
+
+def test_long_outputs_are_compared_in_blocks():
+    lines = "1\n" * 3_000_000
+    start = time.monotonic()
+    assert find_difference(lines + "2", lines + "3") == "line 3000001: expected '3', got '2'"
+    assert "ax'" in find_difference("a" * 20_000_000 + "x", "a" * 20_000_000 + "y")
+    assert find_difference("\n" * 20_000_000 + "x", "\n" * 5_000_000 + "y") == "line 5000001: expected 'y', got ''"
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\r"])
+@pytest.mark.parametrize("width", [1, 255, 256, 257, 2_000_000])
+def test_difference_is_found_behind_blocks_of_any_size(blank: str, width: int):
+    wanted = [str(number).zfill(width)[:width] for number in range(7)]
+    got = [line + blank for line in wanted[:-1]] + ["x" + wanted[-1][1:]]
+    assert find_difference("\n".join([*wanted[:-1], blank]), "\n".join(wanted[:-1])) is None
+    assert find_difference("\n".join(got), "\n".join(wanted)).startswith("line 7: expected")

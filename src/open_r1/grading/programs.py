@@ -14,7 +14,7 @@ from open_r1.grading.binaries import TaskProgram
 from open_r1.grading.cases import CallTest, ProgramTests, StdioTest
 from open_r1.grading.contest_judges import judge_outputs
 from open_r1.grading.functions import call_files, call_input, draw_words, judge_calls
-from open_r1.grading.runs import JudgeBatch, batch_size_or_all, judge_runs
+from open_r1.grading.runs import JudgeBatch, batch_size_or_all, compare_apart, judge_runs
 from open_r1.grading.stdio import find_difference
 from open_r1.grading.verdict import TestResult, Verdict, result_of_failure
 from open_r1.sandbox import Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
@@ -83,7 +83,7 @@ def _reason_for_no_program(code: str) -> str | None:
 def _judge_calls(tests: Sequence[CallTest], words: Sequence[str]) -> JudgeBatch:
     async def judge(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
         end = first + len(runs)
-        return judge_calls(runs, tests[first:end], words[first:end])
+        return await compare_apart(runs, lambda runs: judge_calls(runs, tests[first:end], words[first:end]))
 
     return judge
 
@@ -93,7 +93,9 @@ def _judge_outputs(tests: Sequence[StdioTest], checker: TaskProgram | None, sand
         of_batch = tests[first : first + len(runs)]
         if checker is not None:
             return await judge_outputs(runs, of_batch, checker, sandbox)
-        return [judge_output(run, test.expected) for run, test in zip(runs, of_batch, strict=True)]
+        return await compare_apart(
+            runs, lambda runs: [judge_output(run, test.expected) for run, test in zip(runs, of_batch, strict=True)]
+        )
 
     return judge
 
@@ -117,6 +119,6 @@ def _with_room(limits: Limits, tests: ProgramTests) -> Limits:
     longest = max(
         len(test.expected) if isinstance(test, StdioTest) else max(map(len, test.expected)) for test in tests.tests
     )
-    # Up to four bytes a character, or twelve for one that JSON escapes.
-    steps = -(-longest * (4 if isinstance(tests.tests[0], StdioTest) else 1) // _OUTPUT_STEP) + 1
+    # Up to four bytes a character, or four times the length where floats stand for integers.
+    steps = -(-longest * 4 // _OUTPUT_STEP) + 1
     return replace(limits, output_bytes=max(limits.output_bytes, steps * _OUTPUT_STEP))

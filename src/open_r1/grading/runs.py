@@ -3,8 +3,12 @@
 
 Providers that run in batches are stopped after the first batch with a failure; of those that run everything, later
 batches aren't looked at. Tests behind that batch count as not run in both cases.
+
+All submissions of a process are judged on one event loop, which a hostile output must not hold up: judges compare
+through `compare_apart`, and outputs that have been judged aren't kept.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from open_r1.grading.verdict import NOT_RUN, TestResult, Verdict
@@ -13,14 +17,28 @@ from open_r1.sandbox import Outcome, ProgramRun, RunRequest, RunResult, Sandbox,
 # Judges the runs of one batch, given the index of its first test: a result for each.
 JudgeBatch = Callable[[int, Sequence[ProgramRun]], Awaitable[list[TestResult]]]
 Stops = Callable[[TestResult], bool]
+# Compares the runs of one batch, on any thread.
+Compare = Callable[[Sequence[ProgramRun]], list[TestResult]]
+
+# What tells a run from others.
+_Mark = tuple[Outcome, int, int | None]
 
 FEEDBACK_CHARS = 1000
+# Characters of output that are compared on the loop itself, in about a millisecond.
+_FEW_CHARS = 1 << 16
 _NO_RUN = ProgramRun(Outcome.RUNTIME_ERROR, stderr="The box ended before this test had run.")
 
 
 def batch_size_or_all(batch_size: int) -> int | None:
     """Return `RunRequest.stop_after` of a batch size; one below 1 means all tests at once."""
     return batch_size if batch_size >= 1 else None
+
+
+async def compare_apart(runs: Sequence[ProgramRun], compare: Compare) -> list[TestResult]:
+    """Return what a comparison makes of runs; of much output in a thread, while the loop goes on."""
+    if sum(len(run.stdout) for run in runs) <= _FEW_CHARS:
+        return compare(runs)
+    return await asyncio.to_thread(compare, runs)
 
 
 async def judge_runs(
@@ -38,12 +56,12 @@ async def judge_runs(
         SandboxError: The sandbox failed, or left out runs for no reason of the program's.
         ValueError: What `judge_batch` raises.
     """
-    judged: dict[int, tuple[Sequence[ProgramRun], list[TestResult]]] = {}
+    judged: dict[int, tuple[list[_Mark], list[TestResult]]] = {}
     failures: list[Exception] = []
 
     async def go_on(first: int, runs: Sequence[ProgramRun]) -> bool:
         try:
-            judged[first] = (tuple(runs), await judge_batch(first, runs))
+            judged[first] = (_marks_of(runs), await judge_batch(first, runs))
         except (SandboxError, ValueError) as error:
             failures.append(error)  # of the judge: the provider mustn't take it for a failure of this box
             return False
@@ -59,9 +77,9 @@ async def judge_runs(
     results: list[TestResult] = []
     for first in range(0, num_tests, size):
         runs = _complete(result.tests, first, size)
-        known_runs, batch = judged.get(first, ((), []))
+        marks, batch = judged.get(first, ([], []))
         # A provider may have repeated the request in a new box: only what it returned in the end counts.
-        if not _are_same(known_runs, runs):
+        if marks != _marks_of(runs):
             batch = await judge_batch(first, runs)
         results += batch
         if _is_over(batch, stops):
@@ -89,10 +107,11 @@ def _is_over(results: Sequence[TestResult], stops: Stops | None) -> bool:
     return stops is not None and any(stops(result) for result in results)
 
 
-def _are_same(runs: Sequence[ProgramRun], others: Sequence[ProgramRun]) -> bool:
-    """Whether two lists of runs hold the same: by what is judged, since a time that isn't known (NaN) equals none."""
-    return [(run.outcome, run.stdout, run.interactor and run.interactor.stdout) for run in runs] == [
-        (run.outcome, run.stdout, run.interactor and run.interactor.stdout) for run in others
+def _marks_of(runs: Sequence[ProgramRun]) -> list[_Mark]:
+    """Return what tells runs from others: what is judged, outputs by their hash; not times, which may be NaN."""
+    return [
+        (run.outcome, hash(run.stdout), None if run.interactor is None else hash(run.interactor.stdout))
+        for run in runs
     ]
 
 

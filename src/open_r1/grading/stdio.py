@@ -9,6 +9,8 @@ Different from Open R1, whose reward compares only as many lines as the shorter 
 
 SHOWN_CHARACTERS = 200
 _FREE = " \t\r\n"
+# Characters that are compared at a time.
+_SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 8, 1 << 20
 
 
 def find_difference(output: str, expected: str) -> str | None:
@@ -22,26 +24,57 @@ def find_difference(output: str, expected: str) -> str | None:
     got, wanted = output.rstrip(_FREE), expected.rstrip(_FREE)
     if got == wanted:
         return None
-    got_lines, wanted_lines = _lines(got), _lines(wanted)
-    if got_lines == wanted_lines:
+    number, line, wanted_line = _first_different_lines(got, wanted)
+    if line is None and wanted_line is None:
         return None
-    shared = min(len(got_lines), len(wanted_lines))
-    line = next((index for index in range(shared) if got_lines[index] != wanted_lines[index]), shared)
-    if line == len(got_lines):
-        return f"line {line + 1}: expected {_shown(wanted_lines[line])}, but the output ends"
-    if line == len(wanted_lines):
-        return f"line {line + 1}: {_shown(got_lines[line])} behind the end of the expected output"
-    column = _first_difference(got_lines[line], wanted_lines[line])
-    return f"line {line + 1}: expected {_shown(wanted_lines[line], column)}, got {_shown(got_lines[line], column)}"
+    if line is None:
+        return f"line {number}: expected {_shown(wanted_line or '')}, but the output ends"
+    if wanted_line is None:
+        return f"line {number}: {_shown(line)} behind the end of the expected output"
+    column = _first_difference(line, wanted_line)
+    return f"line {number}: expected {_shown(wanted_line, column)}, got {_shown(line, column)}"
 
 
-def _lines(text: str) -> list[str]:
-    return [line.rstrip(_FREE) for line in text.split("\n")] if text else []
+def _first_different_lines(one: str, other: str) -> tuple[int, str | None, str | None]:
+    """Return the number of the first lines that differ, from 1, and both of them; None for one behind the end.
+
+    Blocks that are the same to the letter are passed by at a time: the output may be long, and is the program's.
+    """
+    number, size = 1, _LARGEST_BLOCK
+    start_of_one, start_of_other = (0 if one else 1), (0 if other else 1)
+    while start_of_one <= len(one) and start_of_other <= len(other):
+        block = one[start_of_one : start_of_one + size]
+        passed = block.rfind("\n") + 1 if other.startswith(block, start_of_other) else 0
+        if passed:
+            number += block.count("\n", 0, passed)
+            start_of_one, start_of_other = start_of_one + passed, start_of_other + passed
+            size = min(2 * size, _LARGEST_BLOCK)
+            continue
+        line, end_of_one = _line_at(one, start_of_one)
+        other_line, end_of_other = _line_at(other, start_of_other)
+        if line != other_line:
+            return number, line, other_line
+        number += 1
+        start_of_one, start_of_other = end_of_one + 1, end_of_other + 1
+        size = max(size // 2, _SMALLEST_BLOCK)
+    line = _line_at(one, start_of_one)[0] if start_of_one <= len(one) else None
+    return number, line, _line_at(other, start_of_other)[0] if start_of_other <= len(other) else None
+
+
+def _line_at(text: str, start: int) -> tuple[str, int]:
+    """Return the line that begins here, without the blanks at its end, and the index of its line break."""
+    end = text.find("\n", start)
+    end = len(text) if end < 0 else end
+    return text[start:end].rstrip(_FREE), end
 
 
 def _first_difference(one: str, other: str) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
+    """Return the index of the first characters that differ, halving what is left to compare."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+    return low
 
 
 def _shown(line: str, column: int = 0) -> str:
