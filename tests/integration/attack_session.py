@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -158,9 +159,12 @@ def run_outside(host: Host) -> dict[str, object]:
         if attack.is_harmless:
             marker = str(random.randrange(10**9, 10**10))
             output = run_one_outside(attack, marker, host)
-            left = marked(marker)
-            for pid in left:
-                os.kill(pid, signal.SIGKILL)
+            left = []
+            while pids := [*marked(marker), *marked(f"{host.folder / attack.name}/")]:  # also who is about to sleep
+                for pid in pids:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                left += pids
             found[attack.name] = {"output": output[-3000:], "left": left}
     return {"attacks": found, "harm": host.harm()}
 
