@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import inspect
 import json.decoder
+import time
 import tokenize
 import typing
 
@@ -164,6 +165,25 @@ def test_patching_cpp_twice_changes_nothing_more(text, added):
 @pytest.mark.parametrize("text", ["/* ", 'R"x(', '"', "'", "# include <", "std ::", "struct ", "min (("])
 def test_endless_repetition_is_read_in_time(text):
     assert patch_code(text * 30_000, "cpp").endswith(text * 30_000)
+
+
+@pytest.mark.parametrize("text", ['"' + '\\"' * 40_000, "'" + "\\'" * 40_000, '"' + "\\'" * 40_000])
+def test_escapes_without_end_are_read_in_time(text):
+    start = time.monotonic()
+    assert patch_code(text, "cpp") == text
+    assert time.monotonic() - start < 5
+
+
+def test_many_edits_are_made_in_time():
+    text = "from collections import Mapping\n" * 2000 + f"x = '{'a' * 20_000_000}'\n"
+    start = time.monotonic()
+    assert patch_code(text, "python").count("collections.abc") == 2000
+    assert time.monotonic() - start < 5
+
+
+def test_string_without_end_hides_its_line_alone():
+    text = "const char* s = \"vector<int> v;\nint n = 1'000; map<int, int> m;\n"
+    assert patch_code(text, "cpp").splitlines()[:2] == ["#include <map>", "namespace std {} using namespace std;"]
 
 
 @pytest.mark.parametrize("language", ["rust", "javascript", "bash", "Python 2", ""])

@@ -66,10 +66,11 @@ class _Source:
 
     def with_edits(self, edits: list[_Edit]) -> str:
         """Return the text with edits that don't overlap."""
-        data = self.data
-        for edit in sorted(edits, key=lambda edit: edit.start, reverse=True):
-            data = data[: edit.start] + edit.text.encode("utf-8") + data[edit.end :]
-        return data.decode("utf-8")
+        pieces, end = [], 0
+        for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
+            pieces += [self.data[end : edit.start], edit.text.encode("utf-8")]
+            end = edit.end
+        return b"".join([*pieces, self.data[end:]]).decode("utf-8")
 
 
 def patch_python(text: str) -> str:

@@ -7,8 +7,10 @@ is the recipe's choice (`patch_code`), since a model learns from it that old cod
 
 from open_r1.grading.cpp_patches import patch_cpp
 from open_r1.grading.python_patches import patch_python
+from open_r1.sandbox.base import UnsupportedLanguageError
+from open_r1.sandbox.languages import find_language
 
-_PYTHON_NAMES = {"python", "python3", "python 3", "py", "pypy 3", "pypy 3-64", "pypy3"}
+_PATCHES = {"python": patch_python, "cpp": patch_cpp}
 
 
 def is_patchable(language: str) -> bool:
@@ -17,7 +19,7 @@ def is_patchable(language: str) -> bool:
     >>> [is_patchable(name) for name in ("PyPy 3-64", "GNU C++17 (64)", "rust")]
     [True, True, False]
     """
-    return _is_python(language) or _is_cpp(language)
+    return _name_of(language) in _PATCHES
 
 
 def patch_code(text: str, language: str) -> str:
@@ -26,16 +28,12 @@ def patch_code(text: str, language: str) -> str:
     >>> patch_code("from fractions import gcd\nprint(gcd(4, 6))\n", "PyPy 3").splitlines()[1]
     'from math import gcd'
     """
-    if not text.strip():
-        return text
-    if _is_python(language):
-        return patch_python(text)
-    return patch_cpp(text) if _is_cpp(language) else text
+    patch = _PATCHES.get(_name_of(language))
+    return text if patch is None or not text.strip() else patch(text)
 
 
-def _is_python(language: str) -> bool:
-    return language.strip().lower() in _PYTHON_NAMES
-
-
-def _is_cpp(language: str) -> bool:
-    return "c++" in language.lower() or "cpp" in language.lower()
+def _name_of(language: str) -> str:
+    try:
+        return find_language(language).name
+    except UnsupportedLanguageError:
+        return ""

@@ -33,6 +33,15 @@ class Language:
     stack_mb: int = 64
 
 
+# All of them are compiled as GNU C++17. The long ones are those of Codeforces.
+_CPP_NAMES = (
+    "c++11", "c++14", "c++17", "c++20", "c++23", "cpp11", "cpp14", "cpp17", "cpp20", "cpp23",
+    "gnu c++", "gnu c++0x", "gnu c++11", "gnu c++14", "gnu c++17", "gnu c++20", "gnu c++23", "ms c++", "ms c++ 2017",
+    "gnu c++11 5.1.0", "gnu c++17 7.3.0", "gnu c++17 (64)", "gnu c++17 9.2.0 (64, msys 2)", "gnu c++20 (64)",
+    "gnu c++20 11.2.0 (64, winlibs)", "gnu c++20 13.2 (64, winlibs)", "gnu c++23 14.2 (64, msys2)",
+    "c++17 (gcc 7-32)", "c++20 (gcc 11-64)", "c++20 (gcc 13-64)", "c++23 (gcc 14-64, msys2)",
+)  # fmt: skip
+
 LANGUAGES = {
     language.name: language
     for language in (
@@ -45,7 +54,7 @@ LANGUAGES = {
         ),
         Language(
             "cpp",
-            ("cpp", "c++", "c++11", "c++14", "c++17", "c++20", "gnu c++17", "gnu c++20", "cpp17"),
+            ("cpp", "c++", *_CPP_NAMES),
             "main.cpp",
             "g++",
             compile=(
