@@ -83,7 +83,7 @@ def names_of_files(server: PistonServer) -> set[str]:
     [
         ("weights", "02-all", "gold", "AC x3", 1.0),
         ("weights", "02-all", "broken", "CE x3", 0.0),
-        ("splits", "far", "scattered", "PA", 0.6),
+        ("splits", "far", "scattered", "PA", 0.625),
     ],
 )
 def test_plain_piston_judges_batch_tasks(plain, problem_id, subtask, name, verdicts, score):
@@ -102,7 +102,7 @@ def test_plain_piston_judges_batch_tasks(plain, problem_id, subtask, name, verdi
         ("weights", "01-few", "loop", "TLE, -", 0.0),
         ("weights", "02-all", "broken", "CE x3", 0.0),
         ("pairs", "00-samples", "gold", "AC", 1.0),
-        ("splits", "far", "scattered", "PA", 0.6),
+        ("splits", "far", "scattered", "PA", 0.625),
         ("guess", "00-samples", "gold", "AC", 1.0),
         ("guess", "02-many", "slow", "PA x2", 0.25),
         ("guess", "00-samples", "early", "WA", 0.0),
@@ -181,7 +181,7 @@ def morph() -> Iterator[MorphCloud]:
     ("problem_id", "subtask", "name", "verdicts", "score"),
     [
         ("weights", "02-all", "wrong", "WA, - x2", 0.0),
-        ("splits", "far", "scattered", "PA", 0.6),
+        ("splits", "far", "scattered", "PA", 0.625),
         ("guess", "01-ten", "slow", "AC, PA x2", 0.25),
         ("guess", "00-samples", "early", "WA", 0.0),
     ],

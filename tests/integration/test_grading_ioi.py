@@ -2,6 +2,7 @@
 """Judging IOI submissions in real boxes: graders, checkers, managers, and submissions that attack them."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from open_r1.grading.ioi_results import SubtaskResult
 from open_r1.grading.ioi_subtasks import Subtask
 from open_r1.grading.ioi_tests import FOLDER_VARIABLE, load_year
 from open_r1.grading.verdict import verdict_line
+from open_r1.rewards.contest_rewards import ioi_code_reward
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine, run_jobs
 from open_r1.sandbox.local import LocalSandbox
 from tests.rows.ioi import ioi_rows, solution, subtask_row, write_year
@@ -42,6 +44,23 @@ def test_gold_solution_has_all_points(sandbox, problem_id):
     assert [(result.score, result.weighted_score) for result in results] == [
         (1.0, result.points) for result in results
     ]
+
+
+def reward(rows: list[dict[str, Any]], name: str) -> list[float | None]:
+    """Rewards of a solution of each row's problem."""
+    codes = [solution(row["id"], name) for row in rows]
+    completions = [[{"role": "assistant", "content": f"```cpp\n{code}\n```"}] for code in codes]
+    columns: dict[str, Any] = {column: [row[column] for row in rows] for column in rows[0]}
+    return ioi_code_reward(completions, **columns)
+
+
+def test_reward_of_a_gold_solution_is_full_in_every_problem():
+    rows = [subtask_row(name, "00-samples") for name in ("pairs", "splits", "guess")]
+    assert reward([*rows, subtask_row("weights", "02-all")], "gold") == [1.0] * 4
+
+
+def test_part_of_a_score_is_no_full_reward():
+    assert reward([subtask_row("splits", "02-all") | {"score_precision": 0}], "scattered") == [0.625]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +98,7 @@ def test_batch_size_below_one_runs_all_tests(sandbox, batch_size):
 def test_checker_gives_part_of_the_score(sandbox):
     result = judge(subtask_row("splits", "02-all"), solution("splits", "scattered"), sandbox)
     assert (verdict_line(result.test_results), result.status) == ("AC x2, PA x2", "PA")
-    assert (result.score, result.weighted_score) == (0.6, 43.8)
+    assert (result.score, result.weighted_score) == (0.625, 43.8)
     assert "Divisible, but not consecutive" in result.test_results[2].feedback
 
 

@@ -127,6 +127,12 @@ def test_problem_without_grader_files_is_compiled_alone():
     assert (subtask.memory_limit_mb, subtask.is_communication) == (64, False)
 
 
+@pytest.mark.parametrize(("problem_id", "has_header"), [("pairs", True), ("guess", True), ("weights", False)])
+def test_task_has_a_header_or_none(problem_id, has_header):
+    subtask = next(row for row in ioi_rows() if row["id"] == problem_id)
+    assert Subtask.from_row(subtask).has_header is has_header
+
+
 @pytest.mark.parametrize("row", codeforces_rows(), ids=lambda row: f"{row['id']}-{row['language']}")
 def test_every_codeforces_row_is_read(row):
     problem = CodeforcesProblem.from_row(row)

@@ -2,6 +2,7 @@
 """The parts of judging IOI and Codeforces that need no sandbox: batches, scores, statuses."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -100,13 +101,15 @@ def test_status_is_the_worst_verdict(verdicts, status):
     [
         ((), 40, 2, 0.0, 0.0),
         ((1.0, 1.0), 40, 2, 1.0, 40.0),
-        ((1.0, 0.625), 70, 1, 0.6, 43.8),
-        ((0.3333, 0.5), 30, 2, 0.33, 10.0),
+        ((1.0, 0.625), 70, 1, 0.625, 43.8),
+        ((0.3333, 0.5), 30, 2, 0.3333, 10.0),
         ((1.0, 0.0), 100, 0, 0.0, 0.0),
+        ((1.0, 0.6), 50, 0, 0.6, 30.0),
+        ((1.0, 0.4), 1, 0, 0.4, 0.0),
         ((1.0,), 0, 2, 1.0, 0.0),
     ],
 )
-def test_score_is_the_lowest_rounded_to_the_precision(scores, points, precision, score, weighted):
+def test_score_is_the_lowest_and_only_points_are_rounded(scores, points, precision, score, weighted):
     results = tuple(TestResult(Verdict.PARTIAL, value) for value in scores)
     result = SubtaskResult("pairs", "01", points, precision, ("x",) * len(results), results)
     assert (result.score, result.weighted_score) == (score, weighted)
@@ -135,10 +138,26 @@ def test_result_as_plain_values_has_the_names_of_open_r1():
         ("std::string f();", ["#include <bits/stdc++.h>", '#include "sums.h"', "std::string f();"]),
         ("using  namespace std ;", ["#include <bits/stdc++.h>", '#include "sums.h"', "using  namespace std ;"]),
         ('#include "presums.h"', ["#include <bits/stdc++.h>", '#include "sums.h"', "using namespace std;"]),
+        ('/*\n#include "sums.h"\n', ["#include <bits/stdc++.h>", '#include "sums.h"', "using namespace std;"]),
+        ('s = "/*";\n#include "sums.h"', ["#include <bits/stdc++.h>", "using namespace std;", 's = "/*";']),
+        ("c = '\"'; //\nstd::f();", ["#include <bits/stdc++.h>", '#include "sums.h"', "c = '\"'; //"]),
     ],
 )
 def test_includes_that_are_missing_are_added(code, first_lines):
     assert add_includes(code, "sums").split("\n")[:3][: len(first_lines)] == first_lines
+
+
+def test_header_that_the_task_lacks_is_not_included():
+    assert add_includes("int main() {}", "sums", has_header=False) == (
+        "#include <bits/stdc++.h>\nusing namespace std;\nint main() {}"
+    )
+
+
+@pytest.mark.parametrize("opening", ["/* ", '"\\"', "'\\'", '"', "\\", "/", "using\n", "#include\t", " \t"])
+def test_includes_of_a_text_of_openings_take_no_time(opening):
+    start = time.process_time()
+    add_includes("x" + opening * 50_000, "sums")
+    assert time.process_time() - start < 5  # a quadratic search takes 30 s and more
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What became of a submission in a subtask of an IOI problem.
 
-Deviation from Open R1: a result without tests has a status (SKIPPED), where there it raised.
+Deviations from Open R1:
+1. A result without tests has a status (SKIPPED), where there it raised.
+2. The score isn't rounded. `score_precision` is a precision of points, and rounding to 0 decimals, as some tasks do
+   with their points, made a full score of 0.6 and nothing of 0.4. The points (`weighted_score`) are rounded.
 """
 
 from dataclasses import dataclass
@@ -32,7 +35,7 @@ class SubtaskResult:
         problem: The problem's id.
         subtask: Name of the subtask.
         points: What the subtask is worth.
-        score_precision: Decimals of the scores.
+        score_precision: Decimals of the points.
         test_names: Names of its tests.
         test_results: Results in the order of the names.
     """
@@ -52,17 +55,13 @@ class SubtaskResult:
 
     @property
     def score(self) -> float:
-        """The lowest score of all tests in [0, 1], rounded; 0 without tests."""
-        return round(self._lowest, self.score_precision)
+        """The lowest score of all tests in [0, 1]; 0 without tests."""
+        return min((result.score for result in self.test_results), default=0.0)
 
     @property
     def weighted_score(self) -> float:
-        """The share of the subtask's points, rounded."""
-        return round(self._lowest * self.points, self.score_precision)
-
-    @property
-    def _lowest(self) -> float:
-        return min((result.score for result in self.test_results), default=0.0)
+        """The share of the subtask's points, rounded to `score_precision` decimals."""
+        return round(self.score * self.points, self.score_precision)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values, by the names that Open R1 gives them."""

@@ -33,7 +33,7 @@ class Subtask:
         problem_id: Short name of the problem, also that of its header.
         subtask: Name of the subtask.
         points: What it is worth; 0 for the samples.
-        score_precision: Decimals of scores.
+        score_precision: Decimals of points.
         test_names: Its tests, in their order.
         time_limit_s: CPU seconds of a test.
         memory_limit_mb: Memory of a test, in MiB.
@@ -123,6 +123,11 @@ class Subtask:
     def has_judge(self) -> bool:
         """Whether a program of the task scores outputs, so that tests need no expected one."""
         return _has_judge(self.grader_files)
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the task has the header `<id>.h` that its submissions include."""
+        return f"{self.problem_id}.h" in self.submission_sources("")
 
     @property
     def is_communication(self) -> bool:

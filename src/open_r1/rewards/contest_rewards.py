@@ -62,7 +62,7 @@ class IoiCodeReward:
         return reward_rows(self.__name__, rows, self._judge, self.settings, log_extra=log_extra, log_metric=log_metric)
 
     async def _judge(self, program: str, subtask: Subtask, sandbox: Sandbox) -> Score:
-        code = add_includes(program, subtask.problem_id)
+        code = add_includes(program, subtask.problem_id, has_header=subtask.has_header)
         result = await judge_subtask(subtask, code, sandbox, batch_size=self.batch_size)
         return Score(result.score, result.test_results)
 
