@@ -173,9 +173,41 @@ def test_results_that_are_right(outputs, expected):
     assert [test.expected for test in found.tests] == expected
 
 
-def test_text_next_to_arguments_as_text_stands_for_its_value_alone():
-    found = read_verification_info([{"fn_name": "f", "input": "[1]", "output": "True"}])
-    assert found.tests == (CallTest("f", "[1]", ("true",)),)
+# Output as text next to arguments as text, and the results that are right.
+TEXT_RESULTS = [
+    ("True", ("true", '"True"')),
+    ("123", ("123", '"123"')),
+    ('"123"', ('"123"',)),
+    ("yes", ('"yes"',)),
+    ("[1, 2]", ("[1, 2]",)),
+    ("{3, 1}", ("[1, 3]",)),
+]
+
+
+@pytest.mark.parametrize(("text", "results"), TEXT_RESULTS)
+def test_text_of_a_result_is_its_value_or_itself(text, results):
+    found = read_verification_info([{"fn_name": "f", "input": "[1]", "output": text}])
+    assert found.tests == (CallTest("f", "[1]", results),)
+
+
+def test_livecodebench_never_wraps_results_and_means_their_values():
+    rows = [{"input": "1", "output": output, "testtype": "functional"} for output in ("[1]", "[2]")]
+    found = read_livecodebench(rows, None, {"func_name": "f"})
+    assert [test.expected for test in found.tests] == [("[1]",), ("[2]",)]
+
+
+def test_result_of_null_is_none():
+    with pytest.raises(ValueError, match="Test 0 must be a mapping with an input and an output"):
+        read_verification_info({"fn_name": "f", "inputs": [[1]], "outputs": [None]})
+
+
+LINE_BREAKS = [("1\r\n2\r\n", "1\n2\n"), ("1\r2", "1\n2"), ("1 \r\r\n2", "1 \r\n2"), ("\ufeff1\n", "1\n")]
+
+
+@pytest.mark.parametrize(("text", "read"), LINE_BREAKS)
+def test_texts_of_other_systems_are_read(text, read):
+    (test,) = read_verification_info([case(text, text)]).tests
+    assert (test.input.rstrip("\n"), test.expected) == (read.rstrip("\n"), read)
 
 
 def test_livecodebench_reads_public_and_private_tests_by_function():
@@ -192,6 +224,12 @@ def test_livecodebench_reads_tests_by_standard_input():
 
 
 ROWS = [
+    {"verification_info": INFO, "private_test_cases": "", "public_test_cases": ""},
+    {"verification_info": "", "test_cases": CASES},
+    {
+        "verification_info": {"language": None, "test_cases": None},
+        "input_output": {"inputs": ["1 2", ""], "outputs": ["3", "0\n"]},
+    },
     {"verification_info": INFO, "test_cases": None, "prompt": "..."},
     {"test_cases": json.dumps({"inputs": ["1 2", ""], "outputs": ["3", "0\n"]}), "domain": "code"},
     {"input_output": json.dumps({"inputs": ["1 2", ""], "outputs": ["3", "0\n"]}), "starter_code": ""},

@@ -111,6 +111,11 @@ def test_rows_in_several_languages_are_refused_on_request():
         code_reward(["x", "y"], verification_info=infos, enforce_same_language=True)
 
 
+def test_two_names_of_a_language_are_one_language():
+    infos = [INFO, {**INFO, "language": "Python3"}]
+    assert code_reward(["x", "y"], verification_info=infos, enforce_same_language=True) == [0.0, 0.0]
+
+
 def test_language_that_nobody_knows_is_the_fault_of_its_row(caplog: pytest.LogCaptureFixture):
     metrics: dict[str, float] = {}
     infos = [INFO, json.dumps({**INFO, "language": "cobol"}), {**INFO, "language": "cobol"}]

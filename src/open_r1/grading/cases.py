@@ -12,22 +12,24 @@ Where the data leave something open:
 1. a test with a function's name calls it, whatever its type says; one without type or name is for standard input;
 2. a text of arguments holds a list of them, or one JSON value a line; LiveCodeBench always means one value a line;
 3. an output given as a list of one value is that value in a row where all outputs are such lists (APPS wraps results),
-   and the list itself is right too;
-4. CRLF is a line break, lists of lines are joined, an input ends with a line break.
+   and the list itself is right too; LiveCodeBench never wraps;
+4. an output of a function given as text is the text's value, or the text itself; never itself where it's quoted, or
+   a list next to arguments as text; LiveCodeBench always means the value;
+5. an output of null is none, for functions too: a function without a body would return it;
+6. CRLF is a line break, and so is CR in a text without others; lists of lines are joined, an input ends with a line
+   break, a byte order mark isn't read.
 """
 
-import ast
 import json
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from open_r1.grading.literals import keys_of, short, value_of
 from open_r1.grading.packed_cases import unpack_cases
 from open_r1.sandbox.languages import find_language
 
-MAX_TEXT = 1 << 28
 _STDIO_TYPES = {"stdin_stdout", "stdin", "stdio", "standard_input", "none"}
 _CALL_TYPES = {"function_call", "functional", "function", "call_based", "fn_name"}
 
@@ -79,13 +81,13 @@ def read_row(row: Mapping[str, Any], language: str = "python") -> ProgramTests:
     """Return the tests in the columns of a row, whichever of the layouts above it has.
 
     Args:
-        row: Columns by name; those that are None count as missing.
+        row: Columns by name; those that are empty (`is_empty_column`) count as missing.
         language: Where the row names none.
 
     Raises:
         ValueError: No layout fits (the columns found are listed), or the tests can't be read.
     """
-    found = {name: value for name, value in row.items() if value is not None}
+    found = {name: value for name, value in row.items() if not is_empty_column(value)}
     language = _language_of(found, language)
     if "private_test_cases" in found or "public_test_cases" in found:
         packed = (found.get("public_test_cases"), found.get("private_test_cases"), found.get("metadata"))
@@ -99,15 +101,19 @@ def read_row(row: Mapping[str, Any], language: str = "python") -> ProgramTests:
     )
 
 
+def is_empty_column(value: object) -> bool:
+    """Whether a row of a mixture lacks a column of others: None, "", or a struct of nothing but None."""
+    return value in (None, "") or (isinstance(value, Mapping) and all(part is None for part in value.values()))
+
+
 def read_known_row(row: Mapping[str, Any]) -> ProgramTests:
-    """Return what `read_row` does, of a row in a language that somebody knows.
+    """Return what `read_row` does, with our name of the row's language.
 
     Raises:
         ValueError: As `read_row`; or the language is unknown, and the message lists those known.
     """
     tests = read_row(row)
-    find_language(tests.language)
-    return tests
+    return replace(tests, language=find_language(tests.language).name)
 
 
 def read_verification_info(value: object, language: str = "python") -> ProgramTests:
@@ -149,7 +155,7 @@ def read_livecodebench(public: object, private: object, metadata: object, langua
 
 @lru_cache(maxsize=16)
 def _read_text(text: str, language: str) -> ProgramTests:
-    return _read(_value_of(text, "the tests"), language)
+    return _read(value_of(text, "the tests"), language)
 
 
 def _read(value: object, language: str) -> ProgramTests:
@@ -159,11 +165,11 @@ def _read(value: object, language: str) -> ProgramTests:
         language = _language_of(value, language)
         function = value.get("fn_name")
         cases = value.get("test_cases")
-        cases = _value_of(cases, "test_cases") if isinstance(cases, str) else cases
+        cases = value_of(cases, "test_cases") if isinstance(cases, str) else cases
         if cases is None and "inputs" in value and "outputs" in value:
             cases = value
         if cases is None:
-            raise ValueError(f"No tests: expected test_cases, or inputs and outputs; found {_keys_of(value)}.")
+            raise ValueError(f"No tests: expected test_cases, or inputs and outputs; found {keys_of(value)}.")
     return ProgramTests(language, _tests_of(_rows_of(cases), function, has_values_in_lines=False))
 
 
@@ -173,14 +179,14 @@ def _read_packed(public: str | None, private: str | None, metadata: str | None, 
 
 
 def _read_columns(public: object, private: object, metadata: object, language: str) -> ProgramTests:
-    details = _value_of(metadata, "metadata") if isinstance(metadata, str) and metadata.strip() else metadata or {}
+    details = value_of(metadata, "metadata") if isinstance(metadata, str) and metadata.strip() else metadata or {}
     if not isinstance(details, Mapping):
-        raise ValueError(f"metadata must be a mapping, got {_short(details)}.")
+        raise ValueError(f"metadata must be a mapping, got {short(details)}.")
     function = details.get("func_name")
     rows: list[Mapping[str, Any]] = []
     for column, value in (("public_test_cases", public), ("private_test_cases", private)):
         if isinstance(value, str) and value.strip():
-            value = _value_of(unpack_cases(value), column)
+            value = value_of(unpack_cases(value), column)
         rows += _rows_of([] if value is None or value == "" else value)
     return ProgramTests(language, _tests_of(rows, function, has_values_in_lines=True))
 
@@ -188,24 +194,8 @@ def _read_columns(public: object, private: object, metadata: object, language: s
 def _language_of(value: Mapping[str, Any], default: str) -> str:
     language = value.get("language") or default
     if not isinstance(language, str):
-        raise ValueError(f"The language must be a name, got {_short(language)}.")
+        raise ValueError(f"The language must be a name, got {short(language)}.")
     return language
-
-
-def _value_of(text: str, what: str) -> object:
-    """Return the value of a JSON text, or of the text of a Python literal."""
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"The text of {what} is too long: {len(text)} characters.")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of "\\d" and the like in other people's texts
-            return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
-        raise ValueError(f"{what} is neither JSON nor a Python literal: {_short(text)}.") from error
 
 
 def _rows_of(cases: object) -> list[Mapping[str, Any]]:
@@ -217,15 +207,15 @@ def _rows_of(cases: object) -> list[Mapping[str, Any]]:
         columns = {name: column for name, column in columns.items() if not isinstance(column, str)}
         sizes = {name: len(column) for name, column in columns.items()}
         if not {"input", "output"} <= sizes.keys():
-            raise ValueError(f"Expected lists of inputs and outputs, found {_keys_of(cases)}.")
+            raise ValueError(f"Expected lists of inputs and outputs, found {keys_of(cases)}.")
         if len(set(sizes.values())) > 1:
             raise ValueError(f"Lists of a row's tests must be of one length, got {sizes}.")
         cases = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     if not isinstance(cases, Sequence) or isinstance(cases, str):
-        raise ValueError(f"Test cases must be a list, got {_short(cases)}.")
+        raise ValueError(f"Test cases must be a list, got {short(cases)}.")
     for index, case in enumerate(cases):
         if not isinstance(case, Mapping) or case.get("output") is None:
-            raise ValueError(f"Test {index} must be a mapping with an input and an output, got {_short(case)}.")
+            raise ValueError(f"Test {index} must be a mapping with an input and an output, got {short(case)}.")
     return list(cases)
 
 
@@ -241,14 +231,15 @@ def _tests_of(
             if name is None:
                 others.append(StdioTest(_input_of(given), _lines_of(expected)))
             else:
-                calls.append((name, _arguments_of(given, has_values_in_lines), _results_of(given, expected)))
+                results = _results_of(given, expected, has_values_in_lines)
+                calls.append((name, _arguments_of(given, has_values_in_lines), results))
         except ValueError as error:
             raise ValueError(f"Test {index}: {error}") from error
     if calls and others:
         raise ValueError(f"Tests of one row are all of one kind, got {len(calls)} of functions, {len(others)} others.")
     if not calls:
         return tuple(others)
-    is_wrapped = all(_is_one_item_list(results[0]) for _, _, results in calls)
+    is_wrapped = not has_values_in_lines and all(_is_one_item_list(results[0]) for _, _, results in calls)
     return tuple(_call_test(name, arguments, results, is_wrapped) for name, arguments, results in calls)
 
 
@@ -261,9 +252,9 @@ def _function_of(row: Mapping[str, Any], function: object) -> str | None:
     if kind in _STDIO_TYPES - {"none"} and not row.get("fn_name"):
         return None
     if not name and kind in _CALL_TYPES:
-        raise ValueError(f"a test of type {kind!r} needs a function's name, found {_keys_of(row)}.")
+        raise ValueError(f"a test of type {kind!r} needs a function's name, found {keys_of(row)}.")
     if name and not (isinstance(name, str) and name.strip().isidentifier()):
-        raise ValueError(f"not the name of a function: {_short(name)}.")
+        raise ValueError(f"not the name of a function: {short(name)}.")
     return str(name).strip() if name else None
 
 
@@ -278,58 +269,57 @@ def _input_of(value: object) -> str:
 def _lines_of(value: object) -> str:
     if isinstance(value, list | tuple):
         if not all(isinstance(line, str | int | float) for line in value):
-            raise ValueError(f"expected text or a list of lines, got {_short(value)}.")
+            raise ValueError(f"expected text or a list of lines, got {short(value)}.")
         value = "\n".join(str(line) for line in value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"expected text or a list of lines, got {_short(value)}.")
-    return str(value).replace("\r\n", "\n")
+        raise ValueError(f"expected text or a list of lines, got {short(value)}.")
+    text = str(value).removeprefix("\ufeff")
+    return text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
 
 
 def _arguments_of(value: object, has_values_in_lines: bool) -> list[Any]:
     if isinstance(value, list | tuple) and not has_values_in_lines:
         return list(value)
     if not isinstance(value, str):
-        raise ValueError(f"arguments must be a list or text, got {_short(value)}.")
+        raise ValueError(f"arguments must be a list or text, got {short(value)}.")
     if not has_values_in_lines:
         try:
-            whole = _value_of(value, "the arguments")
+            whole = value_of(value, "the arguments")
         except ValueError:
             pass  # not one value: one a line
         else:
             return list(whole) if isinstance(whole, list | tuple) else [whole]
-    return [_value_of(line, "an argument") for line in value.split("\n") if line.strip()]
+    return [value_of(line, "an argument") for line in value.split("\n") if line.strip()]
 
 
-def _results_of(given: object, expected: object) -> tuple[Any, ...]:
-    """Return the results that are right: a text stands for its value, next to values as arguments for itself too."""
+def _results_of(given: object, expected: object, is_value: bool) -> tuple[Any, ...]:
+    """Return the results that are right: a text stands for its value, and mostly for itself."""
     if not isinstance(expected, str):
         return (expected,)
     try:
-        value = _value_of(expected, "the result")
+        value = value_of(expected, "the result")
     except ValueError:
         return (expected,)
-    return (value,) if isinstance(given, str) or value == expected else (value, expected)
+    is_list = isinstance(given, str) and isinstance(value, list | tuple | dict | set)
+    return (value,) if is_value or is_list or isinstance(value, str) else (value, expected)
 
 
 def _call_test(name: str, arguments: list[Any], results: tuple[Any, ...], is_wrapped: bool) -> CallTest:
     if is_wrapped:
         results = (*results, results[0][0])
     try:
-        return CallTest(name, json.dumps(arguments), tuple(dict.fromkeys(json.dumps(result) for result in results)))
+        texts = dict.fromkeys(json.dumps(result, default=_list_of_set) for result in results)
+        return CallTest(name, json.dumps(arguments), tuple(texts))
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(
-            f"Arguments or results are no JSON values: {_short(arguments)}, {_short(results)}."
-        ) from error
+        raise ValueError(f"Arguments or results are no JSON values: {short(arguments)}, {short(results)}.") from error
+
+
+def _list_of_set(value: object) -> list[Any]:
+    """Return the items of a set in the order of `harness/call_runner.py`."""
+    if not isinstance(value, set | frozenset):
+        raise TypeError(f"{type(value).__name__} is no type of JSON.")
+    return sorted(value, key=lambda item: (str(type(item)), item))
 
 
 def _is_one_item_list(value: object) -> bool:
     return isinstance(value, list | tuple) and len(value) == 1
-
-
-def _keys_of(value: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(str(key) for key in value)[:20]) or "nothing"
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else f"{type(value).__name__} {str(value)[:200]}"
-    return repr(text[:80] + "..." if len(text) > 80 else text)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from open_r1.grading.batch import Judge, Judged, Problem, SandboxSettings, judge_all
+from open_r1.grading.cases import is_empty_column
 from open_r1.grading.verdict import Verdict, verdict_line
 from open_r1.rewards.base import UNSCORABLE, LogExtra, LogMetric, require_rows
 
@@ -178,9 +179,4 @@ def rows_of_columns(
         )
     require_rows(name, num_rows, **found)
     rows = [{column: values[row] for column, values in found.items()} for row in range(num_rows)]
-    return [row if any(not _is_empty(row.get(column)) for column in needed) else None for row in rows]
-
-
-def _is_empty(value: object) -> bool:
-    """Whether a row of a mixture lacks a column of others: None, or a struct of nothing but None."""
-    return value in (None, "") or (isinstance(value, Mapping) and all(part is None for part in value.values()))
+    return [row if any(not is_empty_column(row.get(column)) for column in needed) else None for row in rows]
