@@ -28,6 +28,10 @@ PROGRAMS = {
     "only in the reasoning": ("<think>\n```python\n1\n```\n</think>\nno", None),
     "reasoning that never ends": ("<think>\n```python\n1\n```", None),
     "behind the reasoning": ("<think>\n```python\n1\n```\n</think>\n```python\n2\n```", "2\n"),
+    "the tag in the program": ("<think>x</think>\n```python\nprint('</think>')\n```", "print('</think>')\n"),
+    "reasoning in two parts": ("x</think>\n```python\n1\n```\n</think>\n```python\n2\n```", "2\n"),
+    "two parts, the first cut off": ("x</think>\n```python\n1\n</think>\nno", None),
+    "only in the second part": ("x</think>\n```python\n1\n```\n</think>\nno", None),
     "no block": ("print(1)", None),
     "nothing": ("", None),
     "half a surrogate pair": ("```python\nprint('\ud800')\n```", "print('?')\n"),
@@ -45,7 +49,9 @@ def test_unknown_language_is_refused():
         find_program("```python\n1\n```", "brainfuck")
 
 
-@pytest.mark.parametrize("text", ["```" * 50_000, "```python\n" * 20_000, "```" + "a" * 500_000, "``` x\n" * 50_000])
+@pytest.mark.parametrize(
+    "text", ["```" * 50_000, "```python\n" * 20_000, "```" + "a" * 500_000, "``` x\n" * 50_000, "```</think>" * 50_000]
+)
 def test_hostile_fences_take_no_long(text: str):
     assert find_program(text, "python") in (None, "```python\n")  # linear: a quadratic search would not end
 

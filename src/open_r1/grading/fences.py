@@ -3,7 +3,8 @@ r"""Find the program in a completion.
 
 Different from `rewards.extract_code`, which wants the fence to the letter:
 1. the word behind the backticks may be any name or alias of the language, in upper or lower case (`py`, `C++17`);
-2. only what follows the reasoning counts, as for answers: a program that was only thought about is none.
+2. only what follows the reasoning counts, as for answers: a program that was only thought about is none. The last
+   closing tag ends it; one inside a block behind an earlier one is a program's text.
 """
 
 import re
@@ -13,6 +14,7 @@ from open_r1.sandbox.languages import find_language
 
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 _FENCE = "```"
+_MARK = re.compile(f"{_FENCE}|{_THINK_CLOSE}")
 _OPENING = re.compile(r"```[ \t]*([^\s`]{1,40})(?:[ \t][^\n`]{0,200})?\n")
 
 
@@ -30,8 +32,7 @@ def find_program(text: str, language: str) -> str | None:
     True
     """
     wanted = find_language(language).name
-    _, closing, answer = text.rpartition(_THINK_CLOSE)
-    answer = answer if closing else text.partition(_THINK_OPEN)[0]
+    answer = _behind_reasoning(text)
     end = len(answer)
     for opening in reversed(list(_OPENING.finditer(answer))):
         close = answer.find(_FENCE, opening.end(), end)
@@ -41,6 +42,22 @@ def find_program(text: str, language: str) -> str | None:
             return program if program.strip() else None
         end = opening.start() + len(_FENCE)
     return None
+
+
+def _behind_reasoning(text: str) -> str:
+    """Return what follows the closing tag that ends the reasoning; without one what precedes the opening tag."""
+    first = text.find(_THINK_CLOSE)
+    if first < 0:
+        return text.partition(_THINK_OPEN)[0]
+    start = first + len(_THINK_CLOSE)
+    last_fence = text.rfind(_FENCE)
+    is_inside = False
+    for mark in _MARK.finditer(text, start):
+        if mark[0] == _FENCE:
+            is_inside = not is_inside
+        elif not (is_inside and mark.start() < last_fence):
+            start, is_inside = mark.end(), False
+    return text[start:]
 
 
 def _name_of(word: str) -> str | None:
