@@ -116,6 +116,21 @@ def test_checker_that_scores_nothing_makes_the_row_unusable(sandbox, checker):
         judge(problem_row("9001/B") | {"generated_checker": checker}, problem_row("9001/B")["gold"], sandbox)
 
 
+SQUARE_CHECKER = """import sys
+square, root = (int(open(sys.argv[place]).read()) for place in (1, 3))
+print(int(root * root == square))
+"""
+
+
+def test_breaking_a_checker_that_has_scored_is_wrong_whatever_the_site_says(sandbox):
+    tests = [{"input": "4\n", "output": ""}]
+    row = problem_row("9001/A") | {"official_tests": tests, "generated_checker": SQUARE_CHECKER}
+    with pytest.raises(UnusableCheckerError):  # nothing is known of the checker
+        judge(row, "print('x')", sandbox)
+    rewards = [judge(row, f"print({output})", sandbox).reward for output in ("2", "3", "'x'", "")]
+    assert rewards == [1.1, 0.0, 0.0, 0.0]
+
+
 def test_part_of_a_checkers_score_is_no_pass(sandbox):
     row = problem_row("9001/B") | {"generated_checker": "print(0.5)"}
     result = judge(row, problem_row("9001/B")["gold"], sandbox, scoring_mode="partial")

@@ -169,6 +169,16 @@ def test_manager_that_does_not_compile_makes_the_row_unusable(sandbox):
         judge(row, solution("weights"), sandbox)
 
 
+@pytest.mark.parametrize(
+    "manager", ["int main() { return 3; }", '#include <cstdio>\nint main() { std::puts("nan"); }']
+)
+def test_manager_that_judges_nothing_makes_the_row_unusable(sandbox, manager):
+    row = subtask_row("guess", "00-samples")
+    files = [[name, manager if name.endswith("manager.cpp") else content] for name, content in row["grader_files"]]
+    with pytest.raises(UnusableCheckerError, match="manager gives no score"):
+        judge(row | {"grader_files": files}, solution("guess"), sandbox)
+
+
 def test_tests_of_a_year_are_read_from_a_local_copy(sandbox, tmp_path, environment):
     write_year(tmp_path, 2024)
     environment[FOLDER_VARIABLE] = str(tmp_path)

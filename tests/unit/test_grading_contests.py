@@ -2,10 +2,13 @@
 """The parts of judging IOI and Codeforces that need no sandbox: batches, scores, statuses."""
 
 import asyncio
+import signal
 import time
+from uuid import uuid4
 
 import pytest
 
+from open_r1.grading.binaries import TaskProgram, UnusableCheckerError, compiled
 from open_r1.grading.cases import StdioTest
 from open_r1.grading.codeforces import score_results
 from open_r1.grading.contest_judges import judge_interaction, manager_limits, run_limits
@@ -15,7 +18,7 @@ from open_r1.grading.ioi_results import SubtaskResult
 from open_r1.grading.ioi_subtasks import Subtask
 from open_r1.grading.outputs import is_same_output
 from open_r1.grading.verdict import TestResult, Verdict, verdict_line
-from open_r1.sandbox import Limits, Outcome, ProgramRun
+from open_r1.sandbox import Limits, Outcome, ProgramRun, SandboxError
 from tests.rows.ioi import subtask_row
 from tests.unit.replay import Replay, printed
 
@@ -207,6 +210,53 @@ def test_word_of_a_manager(said, result):
 def test_submission_that_failed_gets_nothing_from_its_manager():
     run = ProgramRun(Outcome.TIME_LIMIT, interactor=ProgramRun(Outcome.OK, "1\n"))
     assert judge_interaction(run) == TestResult(Verdict.TIME_LIMIT)
+
+
+CRASHED = ProgramRun(Outcome.RUNTIME_ERROR, exit_code=3, wall_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("run", "is_usable"),
+    [
+        (ProgramRun(Outcome.OK, interactor=CRASHED), False),
+        (ProgramRun(Outcome.OK, interactor=ProgramRun(Outcome.OK, "nan\n")), False),
+        (ProgramRun(Outcome.OK, interactor=ProgramRun(Outcome.TIME_LIMIT, "1\n")), False),
+        (ProgramRun(Outcome.RUNTIME_ERROR, wall_s=2.0, interactor=CRASHED), False),
+        (ProgramRun(Outcome.TIME_LIMIT, wall_s=2.0, interactor=CRASHED), False),
+        (ProgramRun(Outcome.RUNTIME_ERROR, wall_s=0.5, interactor=CRASHED), True),
+        (ProgramRun(Outcome.RUNTIME_ERROR, interactor=CRASHED), True),
+        (ProgramRun(Outcome.OK, interactor=ProgramRun(Outcome.RUNTIME_ERROR, signal=signal.SIGPIPE)), True),
+        (ProgramRun(Outcome.RUNTIME_ERROR, wall_s=2.0, interactor=ProgramRun(Outcome.OK, "0\n", wall_s=1.0)), True),
+    ],
+)
+def test_manager_that_breaks_by_itself_is_the_rows_fault_until_it_has_scored(run, is_usable):
+    manager = TaskProgram("binary", {"manager": uuid4().bytes})
+    if is_usable:
+        assert judge_interaction(run, manager).score == 0.0
+    else:
+        with pytest.raises(UnusableCheckerError, match="manager gives no score"):
+            judge_interaction(run, manager)
+    scored = ProgramRun(Outcome.OK, interactor=ProgramRun(Outcome.OK, "1\n"))
+    assert judge_interaction(scored, manager).score == 1.0
+    assert judge_interaction(run, manager).score == 0.0
+
+
+@pytest.mark.parametrize("limit", [Outcome.TIME_LIMIT, Outcome.MEMORY_LIMIT])
+def test_compiler_that_ran_into_a_limit_is_asked_again(limit):
+    sources = {"checker.cpp": uuid4().hex}
+    with pytest.raises(SandboxError, match=limit):
+        asyncio.run(compiled(Replay([], in_batches=True, compile=ProgramRun(limit)), "cpp", sources))
+    later = Replay([], in_batches=True, compile=ProgramRun(Outcome.OK))
+    assert asyncio.run(compiled(later, "cpp", sources)) == TaskProgram("cpp", sources)
+
+
+def test_installations_of_a_provider_share_no_programs():
+    sources = {"checker.cpp": uuid4().hex}
+    done = ProgramRun(Outcome.OK)
+    sandboxes = [Replay([], in_batches=True, compile=done, place=place) for place in ("here", "here", "there")]
+    for sandbox in sandboxes:
+        asyncio.run(compiled(sandbox, "cpp", sources))
+    assert [len(sandbox.requests) for sandbox in sandboxes] == [1, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,16 @@ A checker is called as `checker input correct_output output`, with the names of 
 and of the Python checkers of open-r1/codeforces. It runs in a box of its own, never in the submission's.
 
 Different from Open R1, where a checker that breaks fails the submission:
-1. one that gives no score for an output, but gives one for the right output, was given nonsense: a wrong answer;
-2. one that gives no score even then makes the row unusable: no submission gets a score by it.
+1. one that gives no score for an output, but has given one before, or gives one for the right output, was given
+   nonsense: a wrong answer, so that no submission is let off by breaking its checker;
+2. one that has never given a score in this process makes the row unusable: no submission gets a score by it.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from open_r1.grading.binaries import TaskProgram, UnusableCheckerError
+from open_r1.grading.binaries import TaskProgram, UnusableCheckerError, has_scored, note_score
 from open_r1.grading.verdict import TestResult, Verdict
 from open_r1.sandbox import Limits, Outcome, ProgramInput, ProgramRun, RunRequest, Sandbox, SandboxError
 
@@ -50,15 +51,19 @@ async def check_outputs(
 
     Raises:
         SandboxError: The sandbox failed.
-        UnusableCheckerError: The checker gives no score for an output, nor for the right one.
+        UnusableCheckerError: The checker has never given a score, and gives none for the right outputs either.
     """
     results = [read_score(run) for run in await _run(checks, checker, sandbox, limits)]
+    if any(results):
+        note_score(checker)
     unscored = [check for check, result in zip(checks, results, strict=True) if result is None]
-    controls = [Check(check.input, check.expected, check.expected) for check in dict.fromkeys(unscored)]
-    for run in await _run(controls, checker, sandbox, limits):
-        if read_score(run) is None:
-            said = f"{run.outcome}, output {run.stdout[:100]!r}, errors {run.stderr[-300:]!r}"
+    if unscored and not has_scored(checker):
+        controls = [Check(check.input, check.expected, check.expected) for check in dict.fromkeys(unscored)]
+        runs = await _run(controls, checker, sandbox, limits)
+        if not any(read_score(run) for run in runs):
+            said = f"{runs[0].outcome}, output {runs[0].stdout[:100]!r}, errors {runs[0].stderr[-300:]!r}"
             raise UnusableCheckerError(f"The row's checker gives no score even for the right output: {said}.")
+        note_score(checker)
     no_score = TestResult(Verdict.WRONG_ANSWER, 0.0, "the checker gave no score for this output")
     return [result or no_score for result in results]
 

@@ -5,14 +5,15 @@ A manager writes its score as checkers do (see `checkers`). It has a box of its 
 standard input.
 """
 
+import signal
 from collections.abc import Sequence
 
-from open_r1.grading.binaries import TaskProgram
+from open_r1.grading.binaries import TaskProgram, UnusableCheckerError, has_scored, note_score
 from open_r1.grading.cases import StdioTest
 from open_r1.grading.checkers import Check, check_outputs, read_score
 from open_r1.grading.outputs import is_same_output
 from open_r1.grading.verdict import TestResult, Verdict, result_of_failure
-from open_r1.sandbox import Limits, ProgramRun, Sandbox
+from open_r1.sandbox import Limits, Outcome, ProgramRun, Sandbox
 
 _MANAGER_CPU_S = 10.0  # at least; so much the contest system CMS trusts its own programs with
 _MIN_OUTPUT_BYTES = 1 << 20
@@ -37,7 +38,7 @@ async def judge_outputs(
 
     Raises:
         SandboxError: The sandbox failed.
-        UnusableCheckerError: The checker gives no score for an output, nor for the right one.
+        UnusableCheckerError: See `check_outputs`.
     """
     if checker is None:
         return [_compare(run, test) for run, test in zip(runs, tests, strict=True)]
@@ -59,13 +60,35 @@ def _compare(run: ProgramRun, test: StdioTest) -> TestResult:
     return TestResult(Verdict.WRONG_ANSWER, 0.0, "Output isn't correct")
 
 
-def judge_interaction(run: ProgramRun) -> TestResult:
+def judge_interaction(run: ProgramRun, manager: TaskProgram | None = None) -> TestResult:
     """Return the result of a run with a manager.
 
     A submission that failed has failed whatever the manager says. A manager that breaks, or says nothing, was given
     nonsense: a wrong answer.
+
+    Args:
+        run: The submission's, with that of the manager.
+        manager: The manager; None to take it for sound.
+
+    Raises:
+        UnusableCheckerError: The manager has never given a score in this process, gives none here, and the submission
+            didn't end it: it ended well itself, or later than the manager.
     """
+    scored = None if run.interactor is None else read_score(run.interactor)
+    if manager is not None and scored is not None:
+        note_score(manager)
+    if manager is not None and run.interactor is not None and not has_scored(manager):
+        _require_submissions_fault(run, run.interactor)
     if (failure := result_of_failure(run)) is not None:
         return failure
-    scored = None if run.interactor is None else read_score(run.interactor)
     return scored or TestResult(Verdict.WRONG_ANSWER, 0.0, "The manager gave no score")
+
+
+def _require_submissions_fault(run: ProgramRun, said: ProgramRun) -> None:
+    # A manager that SIGPIPE ends has written to a submission that was gone.
+    is_managers = said.signal != signal.SIGPIPE and (run.outcome is Outcome.OK or said.wall_s < run.wall_s)
+    if is_managers:
+        raise UnusableCheckerError(
+            f"The row's manager gives no score: {said.outcome}, exit code {said.exit_code}, signal {said.signal}, "
+            f"output {said.stdout[:100]!r}, errors {said.stderr[-300:]!r}."
+        )

@@ -14,16 +14,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from open_r1.grading.binaries import compiled
+from open_r1.grading.binaries import TaskProgram, compiled
 from open_r1.grading.cases import StdioTest
 from open_r1.grading.contest_judges import judge_interaction, judge_outputs, manager_limits, run_limits
 from open_r1.grading.ioi_results import SubtaskResult
-from open_r1.grading.ioi_subtasks import Subtask
+from open_r1.grading.ioi_subtasks import Sources, Subtask
 from open_r1.grading.ioi_tests import find_tests
 from open_r1.grading.package_judges import ioi_package, judge_by_package
-from open_r1.grading.runs import JudgeBatch, batch_size_or_all, judge_runs
+from open_r1.grading.runs import batch_size_or_all, judge_runs
 from open_r1.grading.verdict import NOT_RUN, TestResult, Verdict
-from open_r1.sandbox import Interactor, Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
+from open_r1.sandbox import Interactor, ProgramInput, ProgramRun, RunRequest, Sandbox
 
 LANGUAGE = "cpp"
 
@@ -146,33 +146,25 @@ async def _judge_tests(
     package = await ioi_package(subtask, code, sandbox, limits)
     if package is not None:
         return await judge_by_package(tests, package, batch_size_or_all(batch_size), _is_failure)
+    manager = await _compile_or_none(sandbox, subtask.manager_sources())
+    checker = None if manager is not None else await _compile_or_none(sandbox, subtask.checker_sources())
+    interactor = None if manager is None else Interactor(manager.language, manager.files, manager_limits(limits))
     request = RunRequest(
         LANGUAGE,
         subtask.submission_sources(code),
         inputs=tuple(ProgramInput(stdin=test.input) for test in tests),
         limits=limits,
         stop_after=batch_size_or_all(batch_size),
-        interactor=await _build_interactor(subtask, limits, sandbox),
+        interactor=interactor,
     )
-    return await judge_runs(request, sandbox, await _build_judge(subtask, tests, sandbox), stops=_is_failure)
-
-
-async def _build_interactor(subtask: Subtask, limits: Limits, sandbox: Sandbox) -> Interactor | None:
-    sources = subtask.manager_sources()
-    if sources is None:
-        return None
-    manager = await compiled(sandbox, LANGUAGE, sources)
-    return Interactor(manager.language, manager.files, manager_limits(limits))
-
-
-async def _build_judge(subtask: Subtask, tests: Sequence[StdioTest], sandbox: Sandbox) -> JudgeBatch:
-    """Return what judges a batch of runs: the manager's word, a checker, or a comparison."""
-    sources = None if subtask.is_communication else subtask.checker_sources()
-    checker = None if sources is None else await compiled(sandbox, LANGUAGE, sources)
 
     async def judge_batch(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
-        if subtask.is_communication:
-            return [judge_interaction(run) for run in runs]
+        if manager is not None:
+            return [judge_interaction(run, manager) for run in runs]
         return await judge_outputs(runs, tests[first : first + len(runs)], checker, sandbox)
 
-    return judge_batch
+    return await judge_runs(request, sandbox, judge_batch, stops=_is_failure)
+
+
+async def _compile_or_none(sandbox: Sandbox, sources: Sources | None) -> TaskProgram | None:
+    return None if sources is None else await compiled(sandbox, LANGUAGE, sources)
