@@ -72,7 +72,7 @@ ATTACKS = {
     "hands_in_what_is_always_equal": (
         FIND_WORD + "for fd in private:\n    try: os.write(fd, ('%s [NaN, Infinity]\\n' % word).encode())\n"
         "    except OSError: pass\nos._exit(0)\n", "WA"),
-    "goes_on_twice": ("import os\ndef f(x):\n    os.fork()\n    return 42\n", ("WA", "AC")),
+    "goes_on_twice": ("import os\ndef f(x):\n    if os.fork():\n        os.wait()\n    return 42\n", "WA"),
     "closes_everything": ("import os\nos.closerange(0, 64)\ndef f(x):\n    return 42\n", "RE"),
     "changes_the_request": (
         "import sys\nframe = sys._getframe()\nwhile frame:\n    request = frame.f_locals.get('request')\n"
@@ -85,7 +85,7 @@ ATTACKS = {
         "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\n"
         "def f(x):\n    return 1 / 0\n", "RE"),
     "leaves_children": (
-        "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\ndef f(x):\n    return 42\n", ("AC", "RE")),
+        "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\ndef f(x):\n    return 42\n", "AC"),
     "prints_a_lot": ("def f(x):\n    for _ in range(50):\n        print('42' * 10**6)\n    return 42\n", "AC"),
     "hides_behind_another_name": ("def g(x):\n    return 42\n", "RE"),
     "shadows_modules": ("import sys\nsys.modules['json'] = None\nsys.path = []\ndef f(x):\n    return 42\n", "AC"),

@@ -295,6 +295,11 @@ def test_settings_that_cannot_work_are_refused_when_the_reward_is_built(settings
         get_reward_funcs(arguments("code", **settings))
 
 
+def test_unknown_scoring_mode_is_refused_before_any_row():
+    with pytest.raises(ValueError, match="pass_fail, partial, weighted_sum, got 'weighted'"):
+        cf_code_reward(["x"], scoring_mode="weighted", **columns_of("cf_code"))
+
+
 @pytest.mark.parametrize("name", ["sandbox_router_url", "e2b_router_url", "morph_router_url"])
 def test_router_that_nobody_asks_is_warned_of(name: str, caplog: pytest.LogCaptureFixture):
     get_reward_funcs(arguments("code", **{name: "h:1"}))

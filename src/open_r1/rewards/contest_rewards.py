@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from open_r1.grading.batch import Sandbox, SandboxSettings, Score, read_problems
-from open_r1.grading.codeforces import CodeforcesProblem, judge_submission
+from open_r1.grading.codeforces import SCORING_MODES, CodeforcesProblem, judge_submission
 from open_r1.grading.fences import find_program
 from open_r1.grading.includes import add_includes
 from open_r1.grading.ioi import judge_subtask
@@ -91,6 +91,10 @@ class CfCodeReward:
     context: RewardContext = DEFAULT_CONTEXT
 
     __name__ = "cf_code_reward"
+
+    def __post_init__(self) -> None:
+        if self.scoring_mode not in SCORING_MODES:
+            raise ValueError(f"scoring_mode is one of {', '.join(SCORING_MODES)}, got {self.scoring_mode!r}.")
 
     def __call__(
         self,
@@ -180,7 +184,7 @@ def cf_code_reward(
             `log_metric` as of TRL; others aren't read.
 
     Raises:
-        ValueError: The provider can't be built, or hasn't the language of a row.
+        ValueError: The provider can't be built, or hasn't the language of a row; the scoring mode is unknown.
     """
     reward = CfCodeReward(SandboxSettings(provider_type, num_parallel), test_batch_size, scoring_mode, patch_code)
     return reward(completions, **columns)
