@@ -15,6 +15,7 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import sys
 
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None, *, provider: str | None = None, port: in
     logger.info("%s; languages: %s", sandbox.describe(), ", ".join(names))
     try:
         return serve(sandbox, token, args)
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # settings out of range; an address that can't be listened on
         print(f"sandbox_router.py: {error}", file=sys.stderr)
         return 1
 
@@ -107,6 +108,19 @@ def read_token(name: str | None, host: str) -> str | None:
     return token
 
 
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; uvicorn itself would end the process where it can't.
+
+    Raises:
+        OSError: The address is in use, unknown or not this machine's.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)  # type: ignore[arg-type]
+    except OSError as error:
+        raise OSError(f"can't listen on {host}:{port}: {error}") from error
+
+
 def serve(sandbox: Sandbox, token: str | None, args: argparse.Namespace) -> int:
     """Serve a sandbox on the loop that its methods belong to, until SIGTERM or SIGINT."""
     try:
@@ -120,10 +134,9 @@ def serve(sandbox: Sandbox, token: str | None, args: argparse.Namespace) -> int:
     limits = RouterLimits(args.max_body_mb, args.max_batch, args.max_run_s, args.max_memory_mb, args.script_memory_mb)
     places = {"max_parallel": args.max_parallel, "max_queue": args.max_queue}
     app = create_app(sandbox, **places, token=token, reply=args.reply, limits=limits)
+    listening = bind(args.host, args.port)
     config = uvicorn.Config(
         app,
-        host=args.host,
-        port=args.port,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -133,9 +146,10 @@ def serve(sandbox: Sandbox, token: str | None, args: argparse.Namespace) -> int:
     server = uvicorn.Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)
-    logger.info("Listening on %s:%d, %s token, %d programs at a time, %d may wait.", args.host, args.port,
+    port = listening.getsockname()[1]
+    logger.info("Listening on %s:%d, %s token, %d programs at a time, %d may wait.", args.host, port,
                 "with a" if token else "without", args.max_parallel, args.max_queue)  # fmt: skip
-    run_coroutine(server.serve)
+    run_coroutine(lambda: server.serve(sockets=[listening]))
     return 0
 
 

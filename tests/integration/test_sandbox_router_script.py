@@ -3,6 +3,7 @@
 
 import contextlib
 import signal
+import socket
 import threading
 
 import pytest
@@ -52,6 +53,7 @@ REFUSED = {
     "router to a router": ("--provider router", {}, 2, "invalid choice"),
     "no endpoints": ("--provider piston", {"PISTON_ENDPOINTS": ""}, 1, "PISTON_ENDPOINTS"),
     "no places": ("--provider local --max-parallel 0", {}, 1, "max_parallel"),
+    "no such address": ("--provider local --host nowhere.invalid", {"SANDBOX_ROUTER_TOKEN": "x"}, 1, "can't listen"),
     "key in view": ("--provider morph --api_key very-secret", {}, 2, "set MORPH_API_KEY"),
 }
 
@@ -68,6 +70,12 @@ def test_router_refuses_to_start(case, environment, capsys):
     output = "".join(capsys.readouterr())
     assert (returned, said in output) == (status, True), output
     assert "very-secret" not in output
+
+
+def test_port_in_use_is_said_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as taken, router(taken.getsockname()[1]) as process:
+        output, _ = process.communicate(timeout=60)
+    assert (process.returncode, "can't listen on 127.0.0.1:" in output) == (1, True), output
 
 
 def test_names_of_open_r1_refuse_what_was_open_there():

@@ -142,6 +142,18 @@ def test_an_interrupt_cancels_what_runs():
     assert ended == [True]
 
 
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt()])
+def test_a_coroutine_that_exits_ends_neither_its_caller_nor_the_loop(error):
+    async def exits():
+        raise error
+
+    with pytest.raises(RuntimeError, match=type(error).__name__):
+        run_coroutine(exits)
+    with pytest.raises(RuntimeError, match=type(error).__name__):
+        run_jobs([exits, lambda: asyncio.sleep(600)], 2)
+    assert outputs(run_all([request_of("x")], Echo())) == ["x"]
+
+
 @pytest.mark.parametrize("values", [
     {"cpu_s": 0}, {"cpu_s": -1}, {"cpu_s": math.nan}, {"memory_mb": 0}, {"output_bytes": -1}, {"processes": 0},
     {"wall_s": 0}, {"wall_s": -2}, {"wall_s": math.nan}, {"wall_s": math.inf}, {"cpu_s": math.inf},

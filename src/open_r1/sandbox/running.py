@@ -7,6 +7,7 @@ another running loop or not. A forked child gets a loop of its own.
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,13 +38,25 @@ def private_loop() -> asyncio.AbstractEventLoop:
         loop = _LOOPS.get(os.getpid())
         if loop is None:
             loop = asyncio.new_event_loop()
-            threading.Thread(target=loop.run_forever, name="open_r1-sandbox", daemon=True).start()
+            threading.Thread(target=_run_for_ever, args=(loop,), name="open_r1-sandbox", daemon=True).start()
             _LOOPS[os.getpid()] = loop
         return loop
 
 
+def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        # asyncio lets these two out of the loop, behind the back of all others that wait for their results.
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()
+
+
 def run_coroutine(job: Job[T]) -> T:
-    """Run one coroutine on the private loop and return what it returns; an interrupt cancels it."""
+    """Run one coroutine on the private loop and return what it returns; an interrupt cancels it.
+
+    Raises:
+        RuntimeError: It called `sys.exit`.
+        Exception: Whatever else it raised.
+    """
     future = asyncio.run_coroutine_threadsafe(_await(job), private_loop())
     try:
         return future.result()
@@ -54,7 +67,10 @@ def run_coroutine(job: Job[T]) -> T:
 
 
 async def _await(job: Job[T]) -> T:
-    return await job()
+    try:
+        return await job()
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"A sandbox's coroutine ended with {error!r}.") from error
 
 
 def run_jobs(jobs: Sequence[Job[T]], num_parallel: int) -> list[T | SandboxError]:
