@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judging Codeforces submissions in real boxes: checkers, files, generated tests, what each failure costs."""
 
+from typing import Any
+
 import pytest
 
 from open_r1.grading.binaries import UnusableCheckerError
 from open_r1.grading.codeforces import CodeforcesProblem, CodeforcesResult, judge_submission
 from open_r1.grading.generated_tests import FOLDER_VARIABLE
 from open_r1.grading.verdict import verdict_line
+from open_r1.rewards.contest_rewards import cf_code_reward
 from open_r1.sandbox import Sandbox, UnsupportedLanguageError, run_coroutine
 from open_r1.sandbox.local import LocalSandbox
 from tests.rows.codeforces import TWO_CHECKER, codeforces_rows, problem_row, write_generated_tests
@@ -157,6 +160,14 @@ def test_truncated_tests_are_counted_not_run(sandbox):
     assert (len(result.results), result.num_truncated) == (5, 1)
 
 
+def test_grid_that_ends_in_dots_is_a_test(sandbox):
+    tests = [{"input": "2 3\n.#.\n...\n", "output": "2\n"}, {"input": "1 1\n#\n", "output": "1\n"}]
+    grids = {"official_tests": tests, "official_tests_complete": None}
+    completion = [{"role": "assistant", "content": "```python\nprint(1)\n```"}]
+    columns: dict[str, Any] = {name: [value] for name, value in (problem_row("9001/A") | grids).items()}
+    assert cf_code_reward([completion], scoring_mode="partial", **columns) == [0.5]
+
+
 def test_generated_test_can_cost_the_reward(sandbox):
     code = "n = int(input())\nfor k in range(1, min(n, 20) + 1): print(k, k * k)\n"
     result = judge(problem_row("9002/A"), code, sandbox)
@@ -166,7 +177,8 @@ def test_generated_test_can_cost_the_reward(sandbox):
 def test_problem_without_tests_has_no_reward(sandbox):
     row = problem_row("9001/A") | {"official_tests": None}
     assert judge(row, PRINT_ODD, sandbox) == CodeforcesResult(None)
-    cut = problem_row("9001/A") | {"official_tests": [{"input": "1...", "output": "ODD"}]}
+    tests = [{"input": "1" * 252 + "...", "output": "ODD"}]
+    cut = problem_row("9001/A") | {"official_tests": tests, "official_tests_complete": False}
     assert judge(cut, PRINT_ODD, sandbox) == CodeforcesResult(None, (), 1)
 
 

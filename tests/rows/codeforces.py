@@ -125,8 +125,9 @@ TWO = [
     ("5 0\n-1 3 1 -3 9\n", "1 3\n"),
 ]
 LARGEST = [("3\n4 9 2\n", "9\n"), ("1\n-5\n", "-5\n")]
-SQUARES = [("2\n", "1 1\n2 4\n"), ("500\n", "1 1\n2 4\n3 9\n4 1..."), ("3\n", "1 1\n2 4\n3 9\n")]
-CUT_TESTS = [("aaaa...", "aaaa..."), ("bbbb...", "bbbb")]
+CUT_SQUARES = "".join(f"{k} {k * k}\n" for k in range(1, 501))[:252] + "..."
+SQUARES = [("2\n", "1 1\n2 4\n"), ("500\n", CUT_SQUARES), ("3\n", "1 1\n2 4\n3 9\n")]
+CUT_TESTS = [("a" * 252 + "...", "a" * 252 + "..."), ("b" * 252 + "...", "b" * 252)]
 PARTIAL = {"official_tests_complete": False, "generated_tests": 3}
 
 

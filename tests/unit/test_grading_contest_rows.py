@@ -165,17 +165,34 @@ def test_unusable_codeforces_row_is_refused(columns, message):
 
 
 def test_official_tests_may_stand_in_columns():
-    columns = {"official_tests": {"input": ["1", "2..."], "output": ["ODD", "EVEN"]}}
-    problem = CodeforcesProblem.from_row(problem_row("9001/A") | columns)
+    columns = {"official_tests": {"input": ["1", "2" * 200 + "..."], "output": ["ODD", "EVEN"]}}
+    problem = CodeforcesProblem.from_row(problem_row("9001/A") | columns | {"official_tests_complete": False})
     assert (problem.official_tests, problem.num_truncated) == ((StdioTest("1", "ODD"),), 1)
+
+
+GRID = "30 9\n" + "..#......\n" * 29 + ".........\n"
 
 
 @pytest.mark.parametrize(
     ("given", "expected", "is_cut"),
-    [("1\n", "2\n", False), ("1 2 3...", "6", True), ("1", "5 6 ...\n", True), ("1", "a...b", False)],
+    [
+        ("1\n", "2\n", False),
+        ("1 2 3 " * 40 + "...", "6", True),
+        ("1", "5 6 " * 60 + "...\n", True),
+        ("1", "a...b" * 60, False),
+        ("2 3\n.#.\n...\n", "2\n", False),
+        ("1 2 3...", "...", False),
+    ],
 )
-def test_truncated_test_ends_in_dots(given, expected, is_cut):
+def test_truncated_test_is_long_and_ends_in_dots(given, expected, is_cut):
     assert is_truncated(StdioTest(given, expected)) is is_cut
+
+
+@pytest.mark.parametrize(("is_complete", "num_truncated"), [(True, 0), (False, 1), (None, 1)])
+def test_complete_row_has_no_truncated_tests(is_complete, num_truncated):
+    columns = {"official_tests": [{"input": GRID, "output": "2\n"}], "official_tests_complete": is_complete}
+    problem = CodeforcesProblem.from_row(problem_row("9001/A") | columns)
+    assert (len(problem.official_tests), problem.num_truncated) == (1 - num_truncated, num_truncated)
 
 
 def test_truncated_official_tests_are_left_out_and_counted():

@@ -3,7 +3,8 @@
 
 Deviations from Open R1:
 1. The right output never enters the submission's box; without checker it's compared outside, word by word in a line.
-2. Official tests that the site has cut (input or output ends in "...") are left out and counted.
+2. Official tests that the site has cut (a long input or output that ends in "...") are left out and counted. A row
+   whose `official_tests_complete` is true has none, and a short text is whole: the last line of a grid may be "...".
 3. Without `CF_TESTS_FOLDER` the official tests are used alone, and only a row without any is refused.
 4. A checker that breaks is dealt with as `checkers` says.
 As there, a Python program that can't be parsed is one that fails its tests: only a compiler's refusal has its own
@@ -29,7 +30,7 @@ from open_r1.sandbox.languages import find_language
 
 SCORING_MODES = ("pass_fail", "partial", "weighted_sum")
 INPUT_MODES = ("stdio", "file")
-CUT = "..."
+CUT, MIN_CUT_CHARS = "...", 200  # the site shows some 250 characters of a text
 _PARTIAL_WEIGHT = 0.1
 
 
@@ -71,7 +72,8 @@ class CodeforcesProblem:
         language = find_language(str(row["language"])).name
         try:
             official = _read_tests(row.get("official_tests"))
-            whole = tuple(test for test in official if not is_truncated(test))
+            is_complete = row.get("official_tests_complete") is True
+            whole = tuple(test for test in official if is_complete or not is_truncated(test))
             checker, input_mode = row.get("generated_checker") or None, row.get("input_mode") or "stdio"
             if not (checker is None or isinstance(checker, str)):
                 raise TypeError(f"generated_checker is source code, got {type(checker).__name__}")
@@ -131,12 +133,13 @@ def _read_tests(value: Any) -> list[StdioTest]:
 
 
 def is_truncated(test: StdioTest) -> bool:
-    """Whether the site has cut the test's input or output.
+    """Whether the site has cut the test's input or output, by its length and the dots at its end.
 
-    >>> is_truncated(StdioTest("3\\n1 2 3\\n", "1 2 ...")), is_truncated(StdioTest("3\\n", "6\\n"))
+    >>> is_truncated(StdioTest("3\\n", "1 2 " * 50 + "...")), is_truncated(StdioTest("2 3\\n.#.\\n...\\n", "1\\n"))
     (True, False)
     """
-    return test.input.rstrip().endswith(CUT) or test.expected.rstrip().endswith(CUT)
+    texts = (test.input.rstrip(), test.expected.rstrip())
+    return any(len(text) >= MIN_CUT_CHARS and text.endswith(CUT) for text in texts)
 
 
 def problem_tests(problem: CodeforcesProblem) -> tuple[StdioTest, ...]:

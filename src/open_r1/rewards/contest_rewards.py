@@ -22,7 +22,7 @@ from open_r1.rewards.code_execution import Row, reward_rows, rows_of_columns
 IOI_COLUMNS = ("id", "subtask", "score", "score_precision", "test_names", "time_limit", "memory_limit", "grader_files")
 _MORE_IOI_COLUMNS = ("year", "test_cases")
 CF_COLUMNS = ("id", "language", "official_tests", "time_limit", "memory_limit")
-_MORE_CF_COLUMNS = ("generated_checker", "input_mode")
+_MORE_CF_COLUMNS = ("generated_checker", "input_mode", "official_tests_complete")
 NO_SUBMISSION_REWARD = -1.0
 
 
@@ -180,8 +180,8 @@ def cf_code_reward(
         scoring_mode: `pass_fail`, `partial` or `weighted_sum`.
         num_parallel: Programs that are judged at a time.
         provider_type: As of `sandbox.providers`.
-        **columns: Those of open-r1/codeforces (`CF_COLUMNS`, `generated_checker`, `input_mode`), `log_extra` and
-            `log_metric` as of TRL; others aren't read.
+        **columns: Those of open-r1/codeforces (`CF_COLUMNS`, `generated_checker`, `input_mode`,
+            `official_tests_complete`), `log_extra` and `log_metric` as of TRL; others aren't read.
 
     Raises:
         ValueError: The provider can't be built, or hasn't the language of a row; the scoring mode is unknown.
