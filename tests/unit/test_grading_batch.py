@@ -2,6 +2,7 @@
 """Finding programs in completions, and judging many of them: what is judged once, and which failure is whose."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -87,6 +88,7 @@ def test_failures_are_told_apart_and_stay_in_their_rows():
         "sandbox": SandboxError("down"),
         "row": ValueError("no tests"),
         "disk": FileNotFoundError("tests.parquet"),
+        "reply": json.JSONDecodeError("no JSON", "<html>", 0),
     }
     judged = judge_all([(name, problem) for name in ("fine", *answers)], judge_of([], answers), LOCAL)
     found = {name: (entry.score, entry.is_lost) for (name, _), entry in judged.items()}
@@ -95,6 +97,7 @@ def test_failures_are_told_apart_and_stay_in_their_rows():
         "sandbox": (None, True),
         "row": (None, False),
         "disk": (None, True),
+        "reply": (None, True),
     }
     assert "tests.parquet" in str(judged["disk", problem].error)
 

@@ -87,6 +87,18 @@ def test_what_is_no_request_is_refused(spoiled):
         request_from_json(value)
 
 
+@pytest.mark.parametrize("spoiled", [
+    {"tests": 5}, {"tests": [5]}, {"tests": ["ok"]}, {"tests": None}, {"binary": "x"}, {"binary": 5}, {"compile": []},
+    {"tests": [{"outcome": "quota_exceeded"}]}, {"tests": [{"outcome": None}]}, {"tests": [{"outcome": []}]},
+    {"tests": [{"outcome": "ok", "stdout": 5}]}, {"tests": [{"outcome": "ok", "stderr": ["x"]}]},
+    {"tests": [{"outcome": "ok", "exit_code": "0"}]}, {"tests": [{"outcome": "ok", "cpu_s": True}]},
+    {"tests": [{"outcome": "ok", "interactor": {"outcome": "ok", "stdout": {}}}]}, {"tests": [{"colour": "red"}]},
+])  # fmt: skip
+def test_what_is_no_result_is_refused(spoiled):
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        result_from_json({"compile": None, "tests": [], "binary": None} | spoiled)
+
+
 @settings(max_examples=50, deadline=None)
 @given(REQUESTS)
 def test_a_job_says_how_to_run_each_program(request):

@@ -5,6 +5,8 @@ A program that fails is a result. A sandbox that fails, and a row that no judge 
 """
 
 import asyncio
+import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ __all__ = [
     "judge_all", "read_problems",
 ]  # fmt: skip
 
+logger = logging.getLogger(__name__)
 P = TypeVar("P")
 V = TypeVar("V")
 
@@ -181,6 +184,10 @@ async def _judge_one(submission: Submission[P], judge: Judge[P], sandbox: Sandbo
         return Judged(await judge(program, problem.content, sandbox), None, time.monotonic() - start)
     except UnsupportedLanguageError:
         raise
+    except (json.JSONDecodeError, UnicodeError) as error:  # ValueErrors, but of a reply: rows are read before
+        logger.warning("A judge failed, and not by its row", exc_info=error)
+        lost = SandboxError(f"The sandbox's reply can't be read: {type(error).__name__}: {error}")
+        return Judged(None, lost, time.monotonic() - start)
     except (SandboxError, ValueError) as error:
         return Judged(None, error, time.monotonic() - start)
     except OSError as error:  # the tests of a contest, on a disk or a hub

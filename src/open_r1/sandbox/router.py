@@ -13,8 +13,9 @@ import logging
 import random
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,6 +23,7 @@ import httpx
 from open_r1.sandbox import wire
 from open_r1.sandbox.base import (
     GoOn,
+    ProgramRun,
     RunRequest,
     RunResult,
     Sandbox,
@@ -32,6 +34,7 @@ from open_r1.sandbox.base import (
 )
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
@@ -50,6 +53,22 @@ class _Retry(Exception):
     def __init__(self, reason: str, *, pause_s: float = 0.0, is_sandbox: bool = False) -> None:
         super().__init__(reason)
         self.pause_s, self.is_sandbox = pause_s, is_sandbox
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Runs that wait for an answer, with their number in the request and the name to answer to."""
+
+    run_id: str
+    first: int
+    runs: list[ProgramRun]
+
+    @classmethod
+    def from_json(cls, value: Any) -> "_Batch":
+        runs = [wire.run_from_json(run) for run in value["runs"]]
+        if not isinstance(value["run"], str) or not isinstance(value["first"], int):
+            raise TypeError("a batch without name or number")
+        return cls(value["run"], value["first"], [run for run in runs if run is not None])
 
 
 @dataclass
@@ -139,16 +158,23 @@ class RouterSandbox(Sandbox):
         timeout_s = self.patience_s + longest_run_s(request)
         asks = request.stop_after is not None and go_on is not all_ok
         value = await self._ask("POST", "/run?batches=ask" if asks else "/run", body, timeout_s)
+        while asks and isinstance(value, dict) and "runs" in value:
+            batch = self._read(_Batch.from_json, value)
+            answer = await go_on(batch.first, batch.runs)
+            value = await self._ask(
+                "POST", f"/run/{batch.run_id}", json.dumps({"go_on": bool(answer)}).encode(), timeout_s
+            )
+        result = self._read(wire.result_from_json, value)
+        if len(result.tests) != len(request.inputs):
+            raise SandboxError(f"The router at {self.url} sent {len(result.tests)} runs of {len(request.inputs)}.")
+        return result
+
+    def _read(self, read: Callable[[Any], T], value: Any) -> T:
+        """Return what a reply means; one that means nothing is the router's failure, whatever is wrong with it."""
         try:
-            while "runs" in value:
-                runs = [wire.run_from_json(run) for run in value["runs"]]
-                answer = await go_on(value["first"], [run for run in runs if run is not None])
-                value = await self._ask(
-                    "POST", f"/run/{value['run']}", json.dumps({"go_on": bool(answer)}).encode(), timeout_s
-                )
-            return wire.result_from_json(value)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise SandboxError(f"The router at {self.url} sent no result: {error!r}") from error
+            return read(value)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SandboxError(f"The router at {self.url} sent no result: {str(error)[:200]!r}") from error
 
     async def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Any:
         """Return the value of one reply.

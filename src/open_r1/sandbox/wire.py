@@ -105,11 +105,13 @@ def result_from_json(value: Mapping[str, Any]) -> RunResult:
     Raises:
         ValueError, TypeError, KeyError: It isn't one.
     """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"A result is an object, got {type(value).__name__}.")
     binary = value.get("binary")
     return RunResult(
         compile=run_from_json(value["compile"]),
         tests=tuple(run_from_json(run) for run in value["tests"]),
-        binary=None if binary is None else base64.b64decode(binary),
+        binary=None if binary is None else base64.b64decode(binary, validate=True),
     )
 
 
@@ -122,12 +124,25 @@ def run_to_json(run: ProgramRun | None) -> dict[str, Any] | None:
 
 
 def run_from_json(value: Mapping[str, Any] | None) -> ProgramRun | None:
-    """Return the run that `run_to_json` wrote."""
+    """Return the run that `run_to_json` wrote.
+
+    Raises:
+        ValueError, TypeError, KeyError: It isn't one.
+    """
     if value is None:
         return None
+    if not isinstance(value, Mapping):
+        raise TypeError(f"A run is an object, got {type(value).__name__}.")
     known = {name: item for name, item in value.items() if item is not None}
     known |= {"outcome": Outcome(value["outcome"]), "interactor": run_from_json(value.get("interactor"))}
-    return ProgramRun(**known)
+    run = ProgramRun(**known)
+    for item, *types in (
+        (run.stdout, str), (run.stderr, str), (run.exit_code, int, type(None)), (run.signal, int, type(None)),
+        (run.cpu_s, int, float), (run.wall_s, int, float), (run.peak_memory_mb, int, float),
+    ):  # fmt: skip
+        if not isinstance(item, tuple(types)) or isinstance(item, bool):
+            raise TypeError(f"{str(item)[:40]!r} in a run is of type {type(item).__name__}.")
+    return run
 
 
 def files_to_json(files: Mapping[str, str | bytes]) -> dict[str, Any]:

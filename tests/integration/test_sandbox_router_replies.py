@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replies that are no result, of a faulty router or a proxy before it, over real HTTP: none of them is a score."""
+
+import contextlib
+import http.server
+import json
+import math
+import threading
+
+import pytest
+
+from open_r1.rewards import code_reward
+from open_r1.sandbox import SandboxError, run_all, run_coroutine
+from open_r1.sandbox.router import RouterSandbox
+from tests.integration.routers import python_request
+
+OK = {"outcome": "ok", "stdout": "2\n", "exit_code": 0}
+TWO = python_request("print(2)", "1", "1")
+ROWS = {"verification_info": [{"language": "python", "test_cases": [{"input": "1", "output": "2"}] * 2}]}
+
+
+@contextlib.contextmanager
+def answering(*replies):
+    """A server that gives these replies, the last one again and again; yields its address."""
+    left = list(replies)
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            body = json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            """Stay silent."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def result_of(tests, **fields):
+    return {"compile": None, "tests": tests, "binary": None} | fields
+
+
+NONSENSE = {
+    "too few runs": result_of([OK]),
+    "no runs": result_of([]),
+    "too many runs": result_of([OK] * 5),
+    "outcome that nobody knows": result_of([{"outcome": "quota_exceeded"}] * 2),
+    "output that is no text": result_of([OK | {"stdout": 5}] * 2),
+    "binary that is no base64": result_of([OK] * 2, binary="x"),
+    "runs that are no list": result_of(5),
+    "batch that nobody asked for": {"run": "x", "first": 0, "runs": [OK]},
+    "a list": [],
+    "null": None,
+    "a number": 5,
+}
+
+
+@pytest.mark.parametrize("case", NONSENSE)
+def test_malformed_reply_is_the_router_failing(case):
+    with answering(NONSENSE[case]) as address:
+        (error,) = run_all([TWO], RouterSandbox(address))
+        assert isinstance(error, SandboxError), error
+        (reward,) = code_reward(["```python\nprint(2)\n```"], provider_type="e2b", e2b_router_url=address, **ROWS)
+        assert math.isnan(reward)
+
+
+@pytest.mark.parametrize("batch", [{"run": 5, "first": 0, "runs": []}, {"run": "x", "first": "0", "runs": []},
+                                   {"run": "x", "runs": []}, {"run": "x", "first": 0, "runs": 5}])  # fmt: skip
+def test_malformed_batch_is_the_router_failing(batch):
+    async def go_on(first, runs):
+        raise AssertionError("nobody is to be asked about it")
+
+    with answering(batch) as address, pytest.raises(SandboxError, match="no result"):
+        request = python_request("print(2)", "1", "1", stop_after=1)
+        run_coroutine(lambda: RouterSandbox(address).run(request, go_on))
+
+
+def test_error_of_the_client_that_is_asked_stays_its_own():
+    async def go_on(first, runs):
+        raise ValueError("the checker of this row")
+
+    with answering({"run": "x", "first": 0, "runs": [OK]}) as address, pytest.raises(ValueError, match="the checker"):
+        request = python_request("print(2)", "1", "1", stop_after=1)
+        run_coroutine(lambda: RouterSandbox(address).run(request, go_on))
