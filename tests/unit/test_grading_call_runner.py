@@ -8,6 +8,8 @@ import decimal
 import enum
 import fractions
 import json
+import sys
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +142,11 @@ def names_in(source):
 def test_names_are_found_in_functions_classes_and_comprehensions():
     source = "class A:\n    def f(self) -> List[int]:\n        return [deque(x) for x in gcd(1, 2)]\n"
     assert {"List", "deque", "gcd"} <= names_in(source)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="`typing.Self` is newer")
+def test_self_is_there_as_the_sites_import_it():
+    assert starting_names({"Self"})["Self"] is typing.Self
 
 
 def test_only_modules_of_names_in_use_are_imported():

@@ -8,6 +8,7 @@ import pytest
 
 from open_r1.grading.cases import CallTest
 from open_r1.grading.functions import call_files, call_input, draw_words, is_same_result, judge_calls
+from open_r1.grading.outputs import is_same_output
 from open_r1.grading.programs import judge_output
 from open_r1.grading.stdio import find_difference
 from open_r1.grading.verdict import Verdict
@@ -198,3 +199,12 @@ def test_difference_is_found_behind_blocks_of_any_size(blank: str, width: int):
     got = [line + blank for line in wanted[:-1]] + ["x" + wanted[-1][1:]]
     assert find_difference("\n".join([*wanted[:-1], blank]), "\n".join(wanted[:-1])) is None
     assert find_difference("\n".join(got), "\n".join(wanted)).startswith("line 7: expected")
+
+
+def test_long_outputs_of_contests_are_compared_in_blocks():
+    start = time.monotonic()
+    assert not is_same_output("a " * 10_000_000, "a b")
+    assert not is_same_output("1\n" * 5_000_000 + "2", "1\n" * 5_000_000 + "3")
+    assert not is_same_output("1\n" * 5_000_000, "2\n" * 5_000_000)
+    assert is_same_output("1 \n" * 1000 + "2", "1\n" * 1000 + "2")
+    assert time.monotonic() - start < 2

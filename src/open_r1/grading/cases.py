@@ -318,7 +318,7 @@ def _list_of_set(value: object) -> list[Any]:
     """Return the items of a set in the order of `harness/call_runner.py`."""
     if not isinstance(value, set | frozenset):
         raise TypeError(f"{type(value).__name__} is no type of JSON.")
-    return sorted(value, key=lambda item: (str(type(item)), item))
+    return sorted(value, key=lambda item: ("" if isinstance(item, tuple) else str(type(item)), item))
 
 
 def _is_one_item_list(value: object) -> bool:

@@ -12,6 +12,7 @@ from open_r1.grading.binaries import TaskProgram, UnusableCheckerError, has_scor
 from open_r1.grading.cases import StdioTest
 from open_r1.grading.checkers import Check, check_outputs, read_score
 from open_r1.grading.outputs import is_same_output
+from open_r1.grading.runs import compare_apart
 from open_r1.grading.verdict import TestResult, Verdict, result_of_failure
 from open_r1.sandbox import Limits, Outcome, ProgramRun, Sandbox
 
@@ -41,7 +42,9 @@ async def judge_outputs(
         UnusableCheckerError: See `check_outputs`.
     """
     if checker is None:
-        return [_compare(run, test) for run, test in zip(runs, tests, strict=True)]
+        return await compare_apart(
+            runs, lambda runs: [_compare(run, test) for run, test in zip(runs, tests, strict=True)]
+        )
     failures = [result_of_failure(run) for run in runs]
     checks = [
         Check(test.input, test.expected, run.stdout)

@@ -7,6 +7,8 @@ Different from Open R1, whose reward compares only as many lines as the shorter 
 3. numbers are compared as text. Tasks with several right answers need a checker (`checkers`).
 """
 
+from collections.abc import Callable
+
 SHOWN_CHARACTERS = 200
 _FREE = " \t\r\n"
 # Characters that are compared at a time.
@@ -24,7 +26,7 @@ def find_difference(output: str, expected: str) -> str | None:
     got, wanted = output.rstrip(_FREE), expected.rstrip(_FREE)
     if got == wanted:
         return None
-    number, line, wanted_line = _first_different_lines(got, wanted)
+    number, line, wanted_line = first_different_lines(got, wanted, _is_same_line)
     if line is None and wanted_line is None:
         return None
     if line is None:
@@ -35,7 +37,9 @@ def find_difference(output: str, expected: str) -> str | None:
     return f"line {number}: expected {_shown(wanted_line, column)}, got {_shown(line, column)}"
 
 
-def _first_different_lines(one: str, other: str) -> tuple[int, str | None, str | None]:
+def first_different_lines(
+    one: str, other: str, is_same_line: Callable[[str, str], bool]
+) -> tuple[int, str | None, str | None]:
     """Return the number of the first lines that differ, from 1, and both of them; None for one behind the end.
 
     Blocks that are the same to the letter are passed by at a time: the output may be long, and is the program's.
@@ -52,7 +56,7 @@ def _first_different_lines(one: str, other: str) -> tuple[int, str | None, str |
             continue
         line, end_of_one = _line_at(one, start_of_one)
         other_line, end_of_other = _line_at(other, start_of_other)
-        if line != other_line:
+        if not is_same_line(line, other_line):
             return number, line, other_line
         number += 1
         start_of_one, start_of_other = end_of_one + 1, end_of_other + 1
@@ -61,11 +65,15 @@ def _first_different_lines(one: str, other: str) -> tuple[int, str | None, str |
     return number, line, _line_at(other, start_of_other)[0] if start_of_other <= len(other) else None
 
 
+def _is_same_line(one: str, other: str) -> bool:
+    return one.rstrip(_FREE) == other.rstrip(_FREE)
+
+
 def _line_at(text: str, start: int) -> tuple[str, int]:
-    """Return the line that begins here, without the blanks at its end, and the index of its line break."""
+    """Return the line that begins here, and the index of its line break."""
     end = text.find("\n", start)
     end = len(text) if end < 0 else end
-    return text[start:end].rstrip(_FREE), end
+    return text[start:end], end
 
 
 def _first_difference(one: str, other: str) -> int:
@@ -79,6 +87,7 @@ def _first_difference(one: str, other: str) -> int:
 
 def _shown(line: str, column: int = 0) -> str:
     """Return a line, or the part of a long one that begins a little before the column."""
+    line = line.rstrip(_FREE)
     start = max(0, column - SHOWN_CHARACTERS // 2) if len(line) > SHOWN_CHARACTERS else 0
     part = line[start : start + SHOWN_CHARACTERS]
     before, behind = "..." * (start > 0), "..." * (start + len(part) < len(line))

@@ -7,7 +7,9 @@ loaded, standard output is turned to nowhere and standard input is emptied: what
 can still find the word and write such a line itself: the line's value is compared like any other, outside.
 
 The submission is `submission.py` beside this file. Names that the sites' own starting code imports (`List`, `deque`,
-`gcd`, ...) are there where it uses them without importing them.
+`gcd`, ...) are there where it uses them without importing them, as far as they're in the standard library.
+Arguments are what JSON makes of them: no list becomes a linked list or a tree, and what a function changes in place
+without returning it isn't its result. A method of `Solution` needs its `self`; `input()` finds the end of the file.
 
 Results as JSON: tuples, ranges, iterators, deques, arrays and the like become lists, sets sorted lists, keys text,
 numbers of numpy, decimal and fractions plain numbers, linked lists (`val`, `next`) lists of values, binary trees
@@ -48,7 +50,7 @@ NAMES = {
     "sys": "maxsize stdin stdout setrecursionlimit",
     "time": "",
     "typing": "Any Callable DefaultDict Deque Dict FrozenSet Generator Generic Iterable Iterator List Literal"
-    " NamedTuple NoReturn Optional Sequence Set Tuple Type TypeVar Union",
+    " NamedTuple NoReturn Optional Self Sequence Set Tuple Type TypeVar Union",
 }
 
 
