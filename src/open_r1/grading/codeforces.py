@@ -129,6 +129,7 @@ def _read_tests(value: Any) -> list[StdioTest]:
     for given, expected in pairs:
         if not (isinstance(given, str) and isinstance(expected, str)):
             raise TypeError(f"an official test is two texts, got {type(given).__name__} and {type(expected).__name__}")
+        given.encode("utf-8")  # half a surrogate pair is no text for a program: UnicodeEncodeError, a ValueError
     return [StdioTest(given, expected) for given, expected in pairs]
 
 

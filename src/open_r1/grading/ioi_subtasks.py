@@ -186,9 +186,13 @@ def _read_grader_files(value: Any) -> dict[str, str]:
     """Return grader files by name; blank ones are left out."""
     files: dict[str, str] = {}
     for entry in value or ():
+        if isinstance(entry, str | Mapping):
+            raise TypeError(f"a grader file is a name and a content, got {type(entry).__name__}")
         name, content = entry
         if name and content:
-            files[str(PurePosixPath(str(name)))] = str(content)
+            if not (isinstance(name, str) and isinstance(content, str)):
+                raise TypeError(f"a grader file is two texts, got {type(name).__name__} and {type(content).__name__}")
+            files[str(PurePosixPath(name))] = content
     return files
 
 
@@ -220,4 +224,7 @@ def read_test(name: str, given: Any, expected: Any, *, has_judge: bool) -> Stdio
         raise ValueError(f"test {name} has no expected output, and the task has neither checker nor manager")
     if not (isinstance(given, str) and isinstance(expected, str)):
         raise ValueError(f"test {name} is two texts, got {type(given).__name__} and {type(expected).__name__}")
+    given.encode(
+        "utf-8"
+    )  # half a surrogate pair is no text that a program could read: UnicodeEncodeError, a ValueError
     return StdioTest(given, expected)
