@@ -69,6 +69,7 @@ REFUSED = [
     ({"inputs": ["1"], "outputs": ["1", "2"]}, "'input': 1, 'output': 2"),
     ({"inputs": [], "outputs": []}, "0 test cases"),
     ({"inputs": "12", "outputs": ["1", "2"]}, "lists of inputs and outputs"),
+    ({"inputs": ["1", "2"], "outputs": ["", " \n"]}, "prints nothing would pass"),
 ]
 
 

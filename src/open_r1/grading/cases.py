@@ -237,6 +237,8 @@ def _tests_of(
             raise ValueError(f"Test {index}: {error}") from error
     if calls and others:
         raise ValueError(f"Tests of one row are all of one kind, got {len(calls)} of functions, {len(others)} others.")
+    if others and not any(test.expected.strip() for test in others):
+        raise ValueError("Every expected output is blank: a program that prints nothing would pass.")
     if not calls:
         return tuple(others)
     is_wrapped = not has_values_in_lines and all(_is_one_item_list(results[0]) for _, _, results in calls)
