@@ -272,7 +272,7 @@ def test_checker_that_does_not_compile_is_unusable_and_not_compiled_again(sandbo
 
 def test_failure_of_the_sandbox_is_not_remembered(sandbox):
     files = {"checker.cpp": "int main() { return 6; }\n"}
-    failing = Broken(None)
+    failing = Broken(sandbox)
     failing.name = "without_batches"
     with pytest.raises(SandboxError):
         run_coroutine(lambda: compiled(failing, "cpp", files))

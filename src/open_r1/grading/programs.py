@@ -67,7 +67,7 @@ async def judge_program(
         judge_batch = _judge_outputs(others, checker, sandbox)
     stop_after = batch_size_or_all(batch_size or 0) if stops_early else None
     request = RunRequest(language.name, files, tuple(inputs), limits=_with_room(limits, tests), stop_after=stop_after)
-    return await judge_runs(request, sandbox, judge_batch, _is_failure if stops_early else None)
+    return await judge_runs(request, sandbox, judge_batch, _lacks_points if stops_early else None)
 
 
 def _reason_for_no_program(code: str) -> str | None:
@@ -110,7 +110,7 @@ def judge_output(run: ProgramRun, expected: str) -> TestResult:
     return TestResult(Verdict.WRONG_ANSWER, 0.0, difference)
 
 
-def _is_failure(result: TestResult) -> bool:
+def _lacks_points(result: TestResult) -> bool:
     return result.score < 1
 
 

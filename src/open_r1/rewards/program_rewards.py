@@ -7,6 +7,7 @@ Different from upstream Open R1:
 3. A sandbox that fails makes the row `UNSCORABLE`, which is no score; upstream mostly counts it as 0.
 4. The default sandbox is on this machine and needs no key; a router's URL chooses the router.
 5. Tests may stand in the columns of other data sets too (`TEST_COLUMNS`).
+6. The functions take all but the completions by name, as TRL passes it.
 """
 
 from collections.abc import Sequence
