@@ -234,5 +234,10 @@ class Sandbox(abc.ABC):
     def describe(self) -> str:
         """Return one line for the log: the provider, where it runs, what isolates the programs."""
 
+    @property
+    def ask_patience_s(self) -> float:
+        """Return after how many seconds `languages` has answered or given up by itself, whatever happens."""
+        return 120.0
+
     async def aclose(self) -> None:  # noqa: B027 - most providers hold nothing between requests
         """Give back connections and processes that outlive a request."""
