@@ -122,7 +122,7 @@ def request_of(attack: Attack, marker: str, host: Host) -> RunRequest:
             for role in attack.roles
         ),
         compile_limits=COMPILE_LIMITS,
-        limits=Limits(cpu_s=1, wall_s=attack.wall_s, memory_mb=192, output_bytes=1 << 16, processes=32),
+        limits=Limits(cpu_s=attack.cpu_s, wall_s=attack.wall_s, memory_mb=192, output_bytes=1 << 16, processes=32),
     )
 
 

@@ -23,6 +23,7 @@ class Attack:
         is_versioned: Whether older versions of Landlock do less against it.
         runs_last: Whether it looks for what others have left.
         wall_s: Limit of each run in seconds.
+        cpu_s: Limit of CPU time, too.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Attack:
     is_versioned: bool = False
     runs_last: bool = False
     wall_s: float = 8.0
+    cpu_s: float = 1.0
 
     @property
     def language(self) -> str:
@@ -59,8 +61,8 @@ ATTACKS = (
     Attack("fork_bomb", "fork_bomb.py", ENDED, wall_s=2),
     Attack("thread_bomb", "thread_bomb.py", ENDED, wall_s=2),
     Attack("memory_bomb", "memory_bomb.py", frozenset({"ok", "memory_limit"})),
-    Attack("memory_tree", "memory_tree.py", frozenset({"ok", "memory_limit", "runtime_error"})),
-    Attack("memory_hidden", "memory_hidden.py", ENDED, roles=("files", "shared")),
+    Attack("memory_tree", "memory_tree.py", frozenset({"ok", "memory_limit", "runtime_error"}), roles=("", "threads")),
+    Attack("memory_hidden", "memory_hidden.py", ENDED, roles=("files", "shared", "sockets", "pipes"), cpu_s=6),
     Attack("cpu_loop", "cpu_loop.py", frozenset({"time_limit"})),
     Attack("sleeping", "sleeping.py", frozenset({"time_limit"}), wall_s=0.7),
     Attack("stopping", "sleeping.py", frozenset({"time_limit"}), roles=("stop", "stop"), wall_s=0.7),

@@ -9,7 +9,7 @@ import pytest
 from open_r1.sandbox.local.seccomp import filter_program
 
 X86, ARM, X86_32 = 0xC000003E, 0xC00000B7, 0x40000003
-ALLOWED, REFUSED, UNKNOWN = "allowed", "EPERM", "ENOSYS"
+ALLOWED, REFUSED, UNKNOWN, UNSUPPORTED = "allowed", "EPERM", "ENOSYS", "EOPNOTSUPP"
 UNIX, INTERNET, STREAM, DATAGRAM, CLOSE_ON_EXEC = 1, 2, 1, 2, 0o2000000
 
 
@@ -27,7 +27,8 @@ def decide(program: bytes, architecture: int, number: int, *arguments: int) -> s
         elif code == 0x54:
             accumulator &= constant
         elif code == 0x06:
-            return {0x7FFF0000: ALLOWED, 0x50000 | errno.EPERM: REFUSED, 0x50000 | errno.ENOSYS: UNKNOWN}[constant]
+            errors = {errno.EPERM: REFUSED, errno.ENOSYS: UNKNOWN, errno.EOPNOTSUPP: UNSUPPORTED}
+            return ALLOWED if constant == 0x7FFF0000 else errors[constant - 0x50000]
         else:
             truths = {0x15: accumulator == constant, 0x25: accumulator > constant, 0x45: bool(accumulator & constant)}
             place += if_true if truths[code] else if_false
@@ -66,6 +67,14 @@ def decide(program: bytes, architecture: int, number: int, *arguments: int) -> s
         (141, (0, 7, 5), REFUSED),
         (141, (2, 0, 5), REFUSED),  # of all processes of the user
         (62, (7, 9), ALLOWED),  # kill
+        (54, (3, 1, 7), ALLOWED),  # setsockopt SO_SNDBUF, which control groups count
+        (278, (), ALLOWED),  # vmsplice
+        (285, (), ALLOWED),  # fallocate
+        (162, (), REFUSED),  # sync
+        (306, (), REFUSED),  # syncfs
+        (72, (3, 4), ALLOWED),  # fcntl F_SETFL
+        (72, (3, 1026), REFUSED),  # F_NOTIFY
+        (72, (3, 1031), ALLOWED),  # F_SETPIPE_SZ
         (470, (), UNKNOWN),
         (0x40000000 | 41, (UNIX, STREAM), UNKNOWN),  # socket of x32
         (-1, (), UNKNOWN),
@@ -112,6 +121,7 @@ def test_foreign_architecture_has_no_calls(machine: str, foreign: int) -> None:
         (424, (), REFUSED),  # pidfd_send_signal
         (72, (3, 4), ALLOWED),  # fcntl F_SETFL
         (72, (3, 8, 7), REFUSED),  # F_SETOWN
+        (72, (3, 1026), REFUSED),  # F_NOTIFY
     ],
 )
 def test_signals_to_others_are_refused_where_the_filter_must_confine_them(
@@ -133,6 +143,7 @@ def test_signals_to_others_are_refused_where_the_filter_must_confine_them(
         (16, (0, 0x40086602), REFUSED),  # FS_IOC_SETFLAGS
         (157, (4, 0), REFUSED),  # prctl PR_SET_DUMPABLE
         (157, (15, 0), ALLOWED),  # PR_SET_NAME
+        (285, (), UNSUPPORTED),  # fallocate: the C library then writes
         (87, (), ALLOWED),  # unlink, of which Landlock knows
     ],
 )
@@ -156,6 +167,28 @@ def test_attributes_of_files_are_left_alone_where_no_mounts_hide_others(
 def test_shared_memory_without_a_file_is_refused_where_no_group_counts_it(flags: int, expected: str) -> None:
     assert decide(filter_program("x86_64", without_group=True), X86, 9, 0, 4096, 3, flags) == expected
     assert decide(filter_program("x86_64"), X86, 9, 0, 4096, 3, flags) == ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments", "expected"),
+    [
+        (54, (3, 1, 7), REFUSED),  # setsockopt SO_SNDBUF
+        (54, (3, 1, 33), REFUSED),  # SO_RCVBUFFORCE
+        (54, (3, 1, 9), ALLOWED),  # SO_KEEPALIVE
+        (54, (3, 6, 7), ALLOWED),  # of another level
+        (72, (3, 1031), REFUSED),  # fcntl F_SETPIPE_SZ
+        (72, (3, 1026), REFUSED),  # F_NOTIFY
+        (72, (3, 4), ALLOWED),  # F_SETFL
+        (275, (), REFUSED),  # splice
+        (276, (), REFUSED),  # tee
+        (278, (), REFUSED),  # vmsplice
+        (40, (), ALLOWED),  # sendfile
+    ],
+)
+def test_pipes_and_sockets_keep_their_size_where_no_group_counts_what_waits_in_them(
+    number: int, arguments: tuple[int, ...], expected: str
+) -> None:
+    assert decide(filter_program("x86_64", without_group=True), X86, number, *arguments) == expected
 
 
 def test_machine_without_numbers_is_refused() -> None:

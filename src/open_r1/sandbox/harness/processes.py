@@ -9,6 +9,7 @@ import time
 CHUNK = 1 << 16
 MIB = 1 << 20
 FILE_BYTES = 256 * MIB  # the longest file that a program may write
+WATCHED_DESCRIPTORS = 64  # of a process; what waits in pipes and sockets is seen by control groups, not by a watch
 RESERVED_BYTES = 2304 * MIB  # what interpreters, libraries and the stacks of threads reserve and don't use
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -204,8 +205,9 @@ def resource_limits(box, limits):
         (resource.RLIMIT_STACK, stack, stack),
         (resource.RLIMIT_FSIZE, FILE_BYTES, FILE_BYTES),
         (resource.RLIMIT_CORE, 0, 0),
-        # What waits in pipes and sockets is seen by control groups, but not by a watch on processes.
-        (resource.RLIMIT_NOFILE, *((128, 128) if box.watches else (512, 512))),
+        (resource.RLIMIT_NOFILE, *(2 * (WATCHED_DESCRIPTORS if box.watches else 512,))),
+        (resource.RLIMIT_NICE, 0, 0),  # to go before others
+        (resource.RLIMIT_RTPRIO, 0, 0),
     ]
     if box.owns_namespace:  # elsewhere it counts what others run by the same user
         found.append((resource.RLIMIT_NPROC, limits["processes"] + 1, limits["processes"] + 1))

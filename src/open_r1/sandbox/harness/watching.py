@@ -6,13 +6,13 @@ import os
 import select
 import time
 
+from holding import own_bytes, resident_bytes, thread_folders, waiting_bytes
 from processes import kill
 
 MIB = 1 << 20
 TICK_S = 0.02  # between two looks at the memory of all processes, where no control group limits it
 SLOW_TICK_S = 0.1  # between two looks at their CPU time
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def watch(box, processes):
@@ -96,8 +96,10 @@ def look(box, processes, seen):
     if sum(seen.values()) > sum(process.limits["cpu_s"] for process in processes):
         first.end("cpu")
     if box.watches:
-        limit = sum(process.limits["memory_mb"] for process in processes) * MIB - box.used_bytes()
-        if sum(map(resident_bytes, others)) > limit and sum(map(own_bytes, others)) > limit:
+        limit = sum(process.limits["memory_mb"] for process in processes) * MIB
+        folders = thread_folders(others)
+        limit -= box.used_bytes() + waiting_bytes(folders)
+        if sum(map(resident_bytes, folders)) > limit and sum(map(own_bytes, folders)) > limit:
             first.end("memory")
 
 
@@ -137,26 +139,3 @@ def field(pid, index):
             return int(file.read().rpartition(b")")[2].split()[index])
     except (OSError, IndexError):
         return 0
-
-
-def resident_bytes(pid):
-    """Return the memory that a process holds, with what it shares."""
-    try:
-        with open("/proc/%d/statm" % pid, "rb") as file:
-            return int(file.read().split()[1]) * PAGE_BYTES
-    except (OSError, IndexError):
-        return 0
-
-
-def own_bytes(pid):
-    """Return the memory that a process holds, its part of what it shares; all of it if it hides the parts."""
-    try:
-        with open("/proc/%d/smaps_rollup" % pid, "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss:"):
-                    return int(line.split()[1]) * 1024
-    except ProcessLookupError:
-        return 0
-    except OSError:
-        pass
-    return resident_bytes(pid)

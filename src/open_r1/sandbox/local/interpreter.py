@@ -14,7 +14,7 @@ from pathlib import Path
 
 BOX_USER = 61500  # who programs are where the trainer is root; no such user needs to exist
 SYSTEM_PYTHON = "/usr/bin/python3"
-DRIVER_PARTS = ("folders", "processes", "watching", "submission", "driver")
+DRIVER_PARTS = ("folders", "processes", "holding", "watching", "submission", "driver")
 PROBE_S = 30.0
 
 # Compiles the driver's parts, which come on standard input, and says where the interpreter lies.

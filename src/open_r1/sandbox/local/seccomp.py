@@ -55,6 +55,9 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "inotify_init": (253, None),
     "inotify_init1": (294, 26),
     "syslog": (103, 116),
+    # What everybody's files have to wait for.
+    "sync": (162, 81),
+    "syncfs": (306, 267),
     # Mounts and namespaces.
     "mount": (165, 40),
     "umount2": (166, 39),
@@ -151,12 +154,20 @@ _FILE_ATTRIBUTES: dict[str, tuple[int | None, int | None]] = {
     "removexattrat": (466, 466),
     "file_setattr": (469, 469),
 }
-# Calls whose arguments decide.
+# Let pages wait in pipes and sockets, large ones too, that their owners then have no more.
+_GIFTS: dict[str, tuple[int | None, int | None]] = {
+    "splice": (275, 76),
+    "tee": (276, 77),
+    "vmsplice": (278, 75),
+}
+# Calls whose arguments decide, or that fail in a way of their own.
 _CHECKED: dict[str, tuple[int, int]] = {
     "mmap": (9, 222),
     "clone": (56, 220),
     "clone3": (435, 435),
     "socketpair": (53, 199),
+    "setsockopt": (54, 208),
+    "fallocate": (285, 47),
     "ioctl": (16, 29),
     "personality": (135, 92),
     "prlimit64": (302, 261),
@@ -178,12 +189,15 @@ _PLAIN_IOCTLS = 0x5400  # and 255 more: of terminals, and such as FIONREAD; thos
 _PERSONALITIES = (0, 0x0040000, 0xFFFFFFFF)  # Linux, without random addresses, only asking
 _HIDING = (4,)  # PR_SET_DUMPABLE: whose memory and files the box can't look into, it can't limit
 _SIGNAL_OWNER = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: who gets which signal for a file
+_FOLDER_NOTES = (1026,)  # F_NOTIFY: what others do in a folder
+_PIPE_SIZE = (1031,)  # F_SETPIPE_SZ
+_SOCKET_SIZES = (7, 8, 32, 33)  # SO_SNDBUF, SO_RCVBUF, and the two by which root may take more
 
 _LOAD, _AND = 0x20, 0x54
 _IF_EQUAL, _IF_GREATER, _IF_ANY_BIT = 0x15, 0x25, 0x45
 _RETURN = 0x06
 _ALLOW = 0x7FFF0000
-_EPERM, _ENOSYS = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+_EPERM, _ENOSYS, _EOPNOTSUPP = (0x00050000 | number for number in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP))
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
@@ -199,11 +213,11 @@ def filter_program(
 
     Args:
         machine: "x86_64" or "aarch64"; None for this one.
-        without_group: Refuse memory that is shared without a file: pages that a child has filled and left are seen by
-            control groups, and not by whoever adds up what processes hold.
-        without_mounts: Refuse to change the mode, owner, times and further attributes of files, and to hide a process
-            from its user's other processes. For programs in a box that shares its file system with others, and whose
-            limits are kept by somebody who looks; not for the driver.
+        without_group: Refuse memory that control groups see, and not whoever adds up what processes hold: shared
+            without a file, where a child has filled pages and left; more than usual in a pipe or socket.
+        without_mounts: Refuse to change the mode, owner, times and further attributes of files, to take much of a
+            disk at once, and to hide a process from its user's other processes. For programs in a box that shares its
+            file system with others, and whose limits are kept by somebody who looks; not for the driver.
         confines_signals: Refuse signals to any process but one's own group. For boxes that share a user with processes
             outside of them where the kernel can't tell these apart (Landlock before version 6). `abort` and `raise`
             then end a program in another way, and it can't stop its children.
@@ -218,6 +232,7 @@ def filter_program(
         )
     column, architecture = _MACHINES[machine]
     refused = _REFUSED | (_FILE_ATTRIBUTES if without_mounts else {}) | (_SIGNALS if confines_signals else {})
+    refused |= _GIFTS if without_group else {}
     numbers = [known[column] for known in refused.values()]
     program: list[Instruction] = [
         (_LOAD, 0, 0, 4),  # the architecture
@@ -227,7 +242,9 @@ def filter_program(
         (_IF_GREATER, 0, 1, _LAST_KNOWN_CALL),
         (_RETURN, 0, 0, _ENOSYS),
     ]
-    checks = _checks(without_mounts, confines_signals) | (_shared_memory_check() if without_group else {})
+    checks = _checks(without_mounts, confines_signals) | (_memory_checks() if without_group else {})
+    files = (*_FOLDER_NOTES, *(_SIGNAL_OWNER if confines_signals else ()), *(_PIPE_SIZE if without_group else ()))
+    checks["fcntl"] = _refused_if(1, files)
     for name, block in checks.items():
         program += [(_IF_EQUAL, 0, len(block), _CHECKED[name][column]), *block]
     program += _refuse([number for number in numbers if number is not None])
@@ -274,6 +291,7 @@ def _checks(without_mounts: bool, confines_signals: bool) -> dict[str, list[Inst
     }
     if without_mounts:
         checks["prctl"] = _refused_if(0, _HIDING)
+        checks["fallocate"] = [(_RETURN, 0, 0, _EOPNOTSUPP)]
         checks["ioctl"] = [
             (_LOAD, 0, 0, _argument(1)),
             *(step for command in _TERMINAL_INPUT for step in ((_IF_EQUAL, 0, 1, command), (_RETURN, 0, 0, _EPERM))),
@@ -282,19 +300,25 @@ def _checks(without_mounts: bool, confines_signals: bool) -> dict[str, list[Inst
             *_either(_ALLOW, _EPERM),
         ]
     if confines_signals:
-        checks |= {"kill": itself, "fcntl": _refused_if(1, _SIGNAL_OWNER)}
+        checks["kill"] = itself
     return checks
 
 
-def _shared_memory_check() -> dict[str, list[Instruction]]:
-    """Return the instructions for memory that is shared without a file."""
+def _memory_checks() -> dict[str, list[Instruction]]:
+    """Return the instructions for memory that belongs to no process."""
     return {
         "mmap": [
             (_LOAD, 0, 0, _argument(3)),
             (_AND, 0, 0, 0x21),  # MAP_SHARED, or MAP_SHARED_VALIDATE, and MAP_ANONYMOUS
             (_IF_EQUAL, 0, 1, 0x21),
             *_either(_EPERM, _ALLOW),
-        ]
+        ],
+        "setsockopt": [
+            (_LOAD, 0, 0, _argument(1)),
+            (_IF_EQUAL, 1, 0, 1),  # SOL_SOCKET
+            (_RETURN, 0, 0, _ALLOW),
+            *_refused_if(2, _SOCKET_SIZES),
+        ],
     }
 
 

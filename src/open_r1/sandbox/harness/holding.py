@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in a box: counts the memory that processes hold, where no control group does. A part of the driver."""
+
+import os
+
+from processes import WATCHED_DESCRIPTORS
+
+SOCKET_BYTES = 1 << 20  # what may wait in a socket: 208 KiB of data, more where small portions of files were sent
+PIPE_BYTES = 1 << 16
+PAGES = (b"VmRSS:", b"VmSwap:", b"VmPTE:")  # held, written to a disk, and the tables of all that
+
+
+def thread_folders(pids):
+    """Return the folder below /proc of a thread of each process, the first one's unless that has ended alone."""
+    found = []
+    for pid in pids:
+        folder = "/proc/%d" % pid
+        try:
+            threads = () if has_memory(folder) else os.listdir(folder + "/task")
+        except OSError:
+            continue  # it has just ended
+        others = ["%s/task/%s" % (folder, thread) for thread in threads]
+        found += [folder, *filter(has_memory, others)][-1:]
+    return found
+
+
+def has_memory(folder):
+    """Return whether a thread tells of the memory of its process: one that has ended does not."""
+    try:
+        with open(folder + "/statm", "rb") as file:
+            return not file.read().startswith(b"0 ")
+    except OSError:
+        return False
+
+
+def resident_bytes(folder):
+    """Return the memory that a process holds, with what it shares."""
+    return sum_of(folder + "/status", PAGES) or 0
+
+
+def own_bytes(folder):
+    """Return the memory that a process holds, its part of what it shares; all of it if it hides the parts."""
+    parts = sum_of(folder + "/smaps_rollup", (b"Pss:", b"SwapPss:"))
+    if parts is None:
+        return resident_bytes(folder)
+    return parts + (sum_of(folder + "/status", PAGES[2:]) or 0)
+
+
+def waiting_bytes(folders):
+    """Return what may wait in the sockets and pipes that processes have open: it's in the memory of none."""
+    found = {}
+    for folder in folders:
+        try:
+            numbers = os.listdir(folder + "/fd")
+        except PermissionError:
+            if has_memory(folder):  # it hides what it has open
+                found[folder] = WATCHED_DESCRIPTORS * SOCKET_BYTES
+            continue
+        except OSError:
+            continue  # it has just ended
+        for number in numbers:
+            try:
+                name = os.readlink(folder + "/fd/" + number)
+            except OSError:
+                continue
+            if name[:5] in ("socke", "pipe:"):
+                found[name] = SOCKET_BYTES if name[0] == "s" else PIPE_BYTES
+    return sum(found.values())
+
+
+def sum_of(path, names):
+    """Return the bytes in some lines of a file of the kernel's; None if it can't be read, as of who has ended."""
+    try:
+        with open(path, "rb") as file:
+            return sum(int(line.split()[1]) * 1024 for line in file if line.startswith(names))
+    except OSError:
+        return None
