@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs in rented boxes: the real SDKs of E2B and Morph against local servers that speak their wire formats."""
 
+import asyncio
 import random
 import re
 import shutil
@@ -18,6 +19,7 @@ from open_r1.sandbox import (
     RunRequest,
     SandboxError,
     UnsupportedLanguageError,
+    morph,
     run_all,
     run_coroutine,
 )
@@ -238,7 +240,7 @@ def test_a_language_that_the_box_lacks_is_refused_with_those_it_has(cloud, few_t
         for _ in range(2):
             with pytest.raises(UnsupportedLanguageError, match=r"no cpp, but python, binary"):
                 run_all([RunRequest("cpp", DOUBLE_CPP, inputs("1"))], sandbox)
-        assert len(server.machines) == 1  # the second time it's known
+        assert len(server.machines) == 2  # another box says so too; the second time it's known
         assert not server.alive
 
 
@@ -281,6 +283,33 @@ def test_the_snapshot_is_made_once_for_the_account(monkeypatch, tmp_path):
         assert "g++" in (tmp_path / "apt-get.log").read_text()
         assert [machine.wanted["snapshot_id"] for machine in server.machines.values()] == ["made1", "saved2", "saved2"]
         assert not server.alive
+
+
+def test_an_interrupted_making_of_the_snapshot_leaves_one_base_and_no_machine(monkeypatch, tmp_path):
+    (tmp_path / "apt-get").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "apt-get").chmod(0o755)
+
+    async def interrupt(server, number):
+        asking = asyncio.ensure_future(CLOUDS["morph"].build().languages())
+        await asyncio.to_thread(server.wait_for, "exec", number)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    with CLOUDS["morph"].serving() as (server, _):
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/local/bin:/usr/bin:/bin")
+        monkeypatch.delenv("MORPH_SNAPSHOT_ID")
+        for number in (1, 2):
+            asyncio.run(interrupt(server, number))
+        assert [name for name in server.snapshots if name.startswith("made")] == ["made1"]
+        assert not server.alive
+
+
+def test_who_asks_is_told_to_wait_as_long_as_the_snapshot_may_take(monkeypatch):
+    with CLOUDS["morph"].serving(start_timeout_s=100.0) as (_, sandbox):
+        assert 100 < sandbox.ask_patience_s < 600
+        monkeypatch.delenv("MORPH_SNAPSHOT_ID")
+        assert CLOUDS["morph"].build(start_timeout_s=100.0).ask_patience_s > 100 + morph.BUILD_S
 
 
 def test_importing_a_provider_imports_no_sdk():

@@ -17,17 +17,20 @@ import os
 from typing import Any
 
 from open_r1.sandbox.base import SandboxError
-from open_r1.sandbox.remote_driver import RemoteBox, TransientError, harness_text
+from open_r1.sandbox.remote_driver import RemoteBox, harness_text
+from open_r1.sandbox.remote_reply import ESCAPED, NOISE_CHARS, TransientError, bound_responses
 from open_r1.sandbox.rented import RentedSandbox
 
 DEFAULT_TEMPLATE = "code-interpreter-v1"
 REQUEST_S = 60.0  # a call of the provider's API
+CHUNK_CHARS = 1 << 20
+LONGEST_ANSWER = ESCAPED * (CHUNK_CHARS + NOISE_CHARS)  # bytes of JSON lines
 
 
 class E2BBox(RemoteBox):
     """One box; scripts run in a cell of its Python kernel."""
 
-    chunk_chars = 1 << 20
+    chunk_chars = CHUNK_CHARS
 
     def __init__(self, box: Any) -> None:
         self._box = box
@@ -45,7 +48,7 @@ class E2BBox(RemoteBox):
         if execution.error is not None:
             said = f"{execution.error.name}: {execution.error.value}"
             raise TransientError(f"E2B's kernel in the box {self.id} failed: {said[:500]}")
-        return "".join(execution.logs.stdout)
+        return await asyncio.to_thread("".join, execution.logs.stdout)
 
     async def end(self) -> None:
         """Kill the box; one that's gone already is well."""
@@ -83,9 +86,9 @@ class E2BSandbox(RentedSandbox):
 
     async def start(self, name: str, life_s: int) -> RemoteBox:
         """Start one box (see `RentedSandbox`); a repeated start with the same name yields the same box."""
-        sdk = await asyncio.to_thread(importlib.import_module, "e2b_code_interpreter")
+        bounded = await asyncio.to_thread(_bounded_box)
         try:
-            box = await sdk.AsyncSandbox.create(
+            box = await bounded.create(
                 self.template,
                 timeout=life_s,
                 metadata={"open_r1_box": name},
@@ -106,10 +109,27 @@ class E2BSandbox(RentedSandbox):
         return key
 
 
+def _bounded_box() -> Any:
+    """Return the SDK's class of boxes, whose cells answer no more than a piece of a reply takes."""
+    import e2b_code_interpreter as sdk
+
+    class BoundedBox(sdk.AsyncSandbox):
+        @property
+        def _client(self) -> Any:  # the SDK keeps all that a cell prints, and has no limit of its own
+            client = super()._client
+            client.headers["Accept-Encoding"] = "identity"
+            client.event_hooks["response"].append(bound_responses(LONGEST_ANSWER, self.sandbox_id))
+            return client
+
+    return BoundedBox
+
+
 def _as_sandbox_error(error: Exception, doing: str) -> SandboxError:
     """Return what an exception of the SDK, which raises many kinds, means for us."""
     import e2b_code_interpreter as sdk
 
+    if isinstance(error, TransientError):
+        return error
     text = f"E2B failed while {doing}: {type(error).__name__}: {str(error)[:500]}"
     text = text.replace(os.environ.get("E2B_API_KEY") or "\0", "***")
     if isinstance(error, sdk.AuthenticationException):

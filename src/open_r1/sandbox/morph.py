@@ -20,7 +20,8 @@ import time
 from typing import Any
 
 from open_r1.sandbox.base import SandboxError
-from open_r1.sandbox.remote_driver import RemoteBox, TransientError
+from open_r1.sandbox.remote_driver import RemoteBox
+from open_r1.sandbox.remote_reply import TransientError, bound_responses
 from open_r1.sandbox.rented import END_S, RentedSandbox
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,9 @@ logger = logging.getLogger(__name__)
 SNAPSHOT_DIGEST = "open-r1-sandbox-1"
 SNAPSHOT_IMAGE = "morphvm-minimal"
 SNAPSHOT_TOOLS = "python3 g++ nodejs bash util-linux"
+BASE_DIGEST = f"{SNAPSHOT_DIGEST}-base"
 BUILD_S = 900.0
+LONGEST_ANSWER = 8 << 20  # bytes of JSON: a piece of a reply with what is printed around it, or a list of instances
 BOX_LABEL = "open_r1_box"
 
 
@@ -92,6 +95,11 @@ class MorphSandbox(RentedSandbox):
         snapshot = self._snapshot_id or SNAPSHOT_DIGEST
         return f"morph (a new instance of the snapshot {snapshot} for each request, no network for programs)"
 
+    @property
+    def ask_patience_s(self) -> float:
+        """Return the seconds that `languages` may take, with making the snapshot where it has to be made."""
+        return super().ask_patience_s + (BUILD_S + END_S if self._snapshot_id is None else 0.0)
+
     async def start(self, name: str, life_s: int) -> RemoteBox:
         """Start one instance (see `RentedSandbox`); whatever goes wrong, none is left."""
         client = await self._open()
@@ -123,7 +131,9 @@ class MorphSandbox(RentedSandbox):
             if self._snapshot_id is None:
                 try:
                     async with asyncio.timeout(BUILD_S):
-                        self._snapshot_id = await _find_snapshot(client) or await _build_snapshot(client)
+                        self._snapshot_id = await _find_snapshot(client, SNAPSHOT_DIGEST) or await _build_snapshot(
+                            client
+                        )
                 except SandboxError:
                     raise
                 except Exception as error:
@@ -159,19 +169,27 @@ async def _stop_named(client: Any, name: str, life_s: int) -> None:
         logger.warning(text, BOX_LABEL, name, life_s, type(error).__name__, error)
 
 
-async def _find_snapshot(client: Any) -> str | None:
-    for snapshot in await client.snapshots.alist(digest=SNAPSHOT_DIGEST):
-        if snapshot.digest == SNAPSHOT_DIGEST and snapshot.status.value == "ready":
+async def _find_snapshot(client: Any, digest: str) -> str | None:
+    for snapshot in await client.snapshots.alist(digest=digest):
+        if snapshot.digest == digest and snapshot.status.value == "ready":
             return snapshot.id
     return None
 
 
 async def _build_snapshot(client: Any) -> str:
-    """Make our snapshot: the base image with Python, a C++ compiler and Node."""
+    """Make our snapshot: the base image with Python, a C++ compiler and Node.
+
+    The snapshot of the base image stays, one for the account: a build that is interrupted goes on from there.
+    """
     logger.warning("morph: making the snapshot %s, once for the account; this takes minutes", SNAPSHOT_DIGEST)
-    base = await client.snapshots.acreate(image_id=SNAPSHOT_IMAGE, vcpus=2, memory=4096, disk_size=10240)
+    base_id = await _find_snapshot(client, BASE_DIGEST)
+    if base_id is None:
+        base = await client.snapshots.acreate(
+            image_id=SNAPSHOT_IMAGE, vcpus=2, memory=4096, disk_size=10240, digest=BASE_DIGEST
+        )
+        base_id = base.id
     name = f"build-{time.time_ns()}"
-    instance = await _start_instance(client, base.id, name, int(BUILD_S), BUILD_S)
+    instance = await _start_instance(client, base_id, name, int(BUILD_S), BUILD_S)
     try:
         script = f"apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y {SNAPSHOT_TOOLS}"
         done = await instance.aexec(script, timeout=BUILD_S)
@@ -192,13 +210,19 @@ def _key() -> str:
 
 
 def _new_client() -> Any:
-    return importlib.import_module("morphcloud.api").MorphCloudClient(api_key=_key())
+    client = importlib.import_module("morphcloud.api").MorphCloudClient(api_key=_key())
+    # The SDK has no public way, and no limit of its own for what a command prints.
+    client._async_http_client.headers["Accept-Encoding"] = "identity"
+    client._async_http_client.event_hooks["response"].append(bound_responses(LONGEST_ANSWER, "at Morph"))
+    return client
 
 
 def _as_sandbox_error(error: Exception, doing: str, *passing: int) -> SandboxError:
     """Return what an exception of the SDK means for us; statuses of requests that may pass later are named."""
     from morphcloud.api import ApiError
 
+    if isinstance(error, TransientError):
+        return error
     text = f"Morph failed while {doing}: {type(error).__name__}: {str(error)[:500]}"
     text = text.replace(os.environ.get("MORPH_API_KEY") or "\0", "***")
     status = error.status_code if isinstance(error, ApiError) else 500

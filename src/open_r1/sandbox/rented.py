@@ -3,9 +3,12 @@
 
 1. Batches: the runs of a request go in rounds of `stop_after`, then twice as many, and so on, since each round costs a
    round trip; `go_on` is asked about each batch, and runs behind the one that ended it are dropped.
+   A round is no larger than what the trainer can hold of its reply (`remote_reply.ROUND_BYTES`).
 2. A box that is lost takes its round with it; the round is repeated once in a new box, then the request fails. A
-   driver that is killed twice while its machine goes on was killed by the submission: the first run of that round is
-   a runtime error, those behind it are left out.
+   driver that twice, in one round, is killed or says more than it can while its machine goes on, was attacked by the
+   submission: the first run of that round is a runtime error, those behind it are left out.
+3. Nothing that a submission's box says is believed of other boxes: which languages there are is asked of a box in
+   which nobody's programs have run.
 """
 
 import abc
@@ -30,15 +33,8 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.remote_driver import (
-    DriverEndedError,
-    RemoteBox,
-    Reply,
-    TransientError,
-    drive,
-    longest_s,
-    look_around,
-)
+from open_r1.sandbox.remote_driver import BYTES_PER_S, CALL_S, RemoteBox, drive, longest_s, look_around
+from open_r1.sandbox.remote_reply import DriverEndedError, Reply, TransientError, most_runs
 from open_r1.sandbox.wire import result_from_json
 
 logger = logging.getLogger(__name__)
@@ -47,7 +43,6 @@ END_S = 8.0  # to give a box back; an interrupted caller waits 10 s for it
 GRACE_S = 30.0  # for the answer to a start that nobody wants any more
 MARGIN_S = 60  # of a box's life over what its programs may take: starting, moving texts
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between two tries to start a box
-BYTES_PER_S = 1e6  # at which texts go in, at the least
 ENDED_ITS_BOX = ProgramRun(Outcome.RUNTIME_ERROR, stderr="ended its box")
 
 
@@ -66,7 +61,7 @@ class _Progress:
     def next_request(self) -> RunRequest:
         """Return the request for the next round, which runs the compiled program of the first."""
         whole, start = self.request, len(self.tests)
-        inputs = whole.inputs[start : start + self._size]
+        inputs = whole.inputs[start : start + min(self._size, most_runs(whole))]
         if self._is_first:
             keeps = whole.keeps_binary or len(inputs) < len(whole.inputs)
             return dataclasses.replace(whole, inputs=inputs, stop_after=None, keeps_binary=keeps)
@@ -114,6 +109,11 @@ class RentedSandbox(Sandbox):
         self._has_told = False
         self._endings: set[asyncio.Task[None]] = set()
 
+    @property
+    def ask_patience_s(self) -> float:
+        """Return the seconds that `languages` may take: to start a box, look around there and give it back."""
+        return self.start_timeout_s + GRACE_S + END_S + 4 * CALL_S
+
     @abc.abstractmethod
     async def start(self, name: str, life_s: int) -> RemoteBox:
         """Start one machine that ends by itself after `life_s`.
@@ -138,7 +138,7 @@ class RentedSandbox(Sandbox):
         """Return the languages of the machine; the first time a box is started to look."""
         if self._languages is None:
             async with self._box(MARGIN_S) as box:
-                self._learn(await look_around(box))
+                self._languages = (*await look_around(box), "binary")
         assert self._languages is not None
         return self._languages
 
@@ -151,11 +151,13 @@ class RentedSandbox(Sandbox):
             try:
                 async with self._box(self._life_s(request)) as box:
                     while not progress.is_done:
-                        reply = await drive(box, progress.next_request())
-                        self._learn(reply.languages)
-                        self._check(request)
+                        part = progress.next_request()
+                        reply = await drive(box, part)
+                        if reply.result is None:
+                            await self._check_denied(request, box)
                         self._tell_network(box, reply)
-                        await progress.add(_read_result(reply, progress.next_request(), box), go_on)
+                        await progress.add(await asyncio.to_thread(_read_result, reply, part, box), go_on)
+                        losses.clear()
             except TransientError as error:
                 losses.append(type(error))
                 if losses.count(type(error)) == 1:
@@ -178,8 +180,16 @@ class RentedSandbox(Sandbox):
         text = sum(len(given.stdin) + sum(map(len, given.files.values())) for given in request.inputs)
         return min(self.max_life_s, math.ceil(MARGIN_S + longest_s(request) + text / BYTES_PER_S))
 
-    def _learn(self, languages: tuple[str, ...]) -> None:
-        self._languages = (*languages, "binary")
+    async def _check_denied(self, request: RunRequest, box: RemoteBox) -> None:
+        """Refuse a language that a box says it hasn't, when another says so too.
+
+        Raises:
+            UnsupportedLanguageError: No box has it.
+            DriverEndedError: Others have it, so that who ran in that box has lied.
+        """
+        await self.languages()
+        self._check(request)
+        raise DriverEndedError(f"The box {box.id} denied a language that others have")
 
     def _tell_network(self, box: RemoteBox, reply: Reply) -> None:
         """Say once that programs have the network where we meant to cut it."""
@@ -269,6 +279,6 @@ def _read_result(reply: Reply, request: RunRequest, box: RemoteBox) -> RunResult
         result = result_from_json(reply.result or {})
         if len(result.tests) != len(request.inputs):
             raise ValueError(f"{len(result.tests)} runs for {len(request.inputs)} inputs")
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise TransientError(f"The driver in the box {box.id} left nonsense: {error!r}") from error
     return result

@@ -13,6 +13,7 @@ from folders import Box, Held
 from submission import BINARY, Program, take_output
 from watching import watch
 
+LONGEST_BINARY = 64 << 20  # a longer one is left out: it's compiled again where it's needed
 # NOTE: where TMPDIR is set, this may be no machine of its own, and the others' files there are nobody's leavings.
 TEMPORARY = () if os.environ.get("TMPDIR") else ("/tmp", "/var/tmp", "/dev/shm")
 
@@ -39,7 +40,7 @@ def run_all(given, box, kept, other_box):
     value = {"compile": None if compiled is None else as_run(compiled), "binary": None}
     if compiled is not None and BINARY not in program.files:
         return {**value, "tests": [None] * len(given["inputs"])}
-    if compiled is not None and given["keeps_binary"]:
+    if compiled is not None and given["keeps_binary"] and program.files[BINARY].size <= LONGEST_BINARY:
         value = {**value, "binary": base64.b64encode(program.files[BINARY].read()).decode()}
     if given["interactor"] is None:
         return {**value, "tests": [run_one(one, program, box, kept) for one in given["inputs"]]}

@@ -2,13 +2,16 @@
 """Runs in a rented machine: unpacks a job, starts the driver on it, prints what the driver left. Python 3.8 or newer.
 
 `python3 remote.py FOLDER NONCE CHUNK OFFSET`: the parts of the bundle (base64 of zlib of JSON) lie in FOLDER/parts.
-The first call does the job, a repeated one waits for it; each prints CHUNK characters of the reply, from OFFSET on,
-between two lines with NONCE. The bundle holds `driver` (files by name, the first is started), `prefix` (words in front
+The first call does the job, a repeated one waits for its end; each prints CHUNK characters of the reply, from OFFSET
+on, between two lines with NONCE.
+
+The bundle holds `driver` (files by name, the first is started), `prefix` (words in front
 of its command, where they work), `job` (None: only look around), `programs` (what each language needs), `needs`
 (languages of the job) and `deadline_s`.
 """
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import zlib
 
 
@@ -86,13 +88,11 @@ def write_reply(folder):
 def main(folder, nonce, chunk, offset):
     """Do the job unless it's done or under way, then print a piece of the reply."""
     reply = os.path.join(folder, "reply")
-    try:
-        os.mkdir(os.path.join(folder, "started"))
-    except FileExistsError:
-        while not os.path.exists(reply):
-            time.sleep(0.05)
-    else:
-        write_reply(folder)
+    with open(os.path.join(folder, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first call holds it until it has ended, however it ends
+        if not os.path.exists(reply):
+            os.mkdir(os.path.join(folder, "started"))  # a call that ended without a reply isn't repeated
+            write_reply(folder)
     with open(reply, encoding="ascii") as file:
         text = file.read()
     head = "%s %d %s" % (nonce, len(text), hashlib.sha256(text.encode()).hexdigest())
