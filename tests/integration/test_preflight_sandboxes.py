@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sandboxes are asked, and right programs of the data are run, before a model loads."""
 
+import asyncio
 import json
 import logging
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 from datasets import Dataset
 
 from open_r1.configs import GRPOScriptArguments
+from open_r1.grading import batch
 from open_r1.preflight.sandboxes import check_sandboxes
 from open_r1.rewards import RewardContext, score_ideal
+from open_r1.sandbox import local
 from open_r1.sandbox.local import LocalSandbox
 from tests.integration.program_rows import CODE, CODEFORCES, IOI, ROW_OF
 from tests.integration.routers import serve
@@ -109,6 +112,19 @@ def test_what_answers_there_must_be_a_router_that_lets_us_in(monkeypatch):
             check([CODE], "code", **settings, e2b_router_url=address)
         monkeypatch.setenv("TOKEN", "right")
         check([CODE], "code", **settings, e2b_router_url=address)
+
+
+def test_sandbox_is_given_as_long_as_it_may_take(monkeypatch):
+    class Unready(LocalSandbox):
+        ask_patience_s = 0.2
+
+        async def languages(self) -> tuple[str, ...]:
+            return await asyncio.Event().wait() or ()
+
+    monkeypatch.setattr(batch, "_OWN_WORDS_S", 0.05)
+    monkeypatch.setattr(local, "LocalSandbox", Unready)
+    with pytest.raises(ValueError, match=r"no answer within 0\.25 s"):
+        check([CODE], "code", sandbox_python="/for/this/test/alone")
 
 
 def test_only_the_first_process_of_a_machine_asks(monkeypatch):

@@ -23,6 +23,8 @@ __all__ = [
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
+_OWN_WORDS_S = 10.0  # over a provider's own patience, so that its own words are heard
+
 P = TypeVar("P")
 V = TypeVar("V")
 
@@ -55,15 +57,18 @@ class SandboxSettings:
             sandbox_python=self.python,
         )
 
-    def check(self, languages: Iterable[str], timeout_s: float) -> str:
+    def check(self, languages: Iterable[str]) -> str:
         """Ask the sandbox whether it's there and has these languages; return its line for the log.
+
+        It's given as long as it may take (`Sandbox.ask_patience_s`: minutes where a machine has to be made first).
 
         Raises:
             ValueError: See `build_sandbox`.
             UnsupportedLanguageError: It hasn't one of them, or nobody knows it.
-            SandboxError: It can't be reached, can't isolate programs, or says nothing for so many seconds.
+            SandboxError: It can't be reached, can't isolate programs, or says nothing for longer than that.
         """
         sandbox = self.build()
+        timeout_s = sandbox.ask_patience_s + _OWN_WORDS_S
 
         async def ask() -> tuple[str, ...]:
             try:

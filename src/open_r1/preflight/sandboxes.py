@@ -15,8 +15,6 @@ from open_r1.rewards import DOMAIN_COLUMN, RewardSpec, get_reward_spec, reward_d
 
 logger = logging.getLogger(__name__)
 
-# Longer than a provider takes to give up by itself, so that its own words are heard.
-ASK_TIMEOUT_S = 120.0
 _NUM_ROWS_SAMPLED = 512
 
 
@@ -50,7 +48,7 @@ def check_sandboxes(script_args: GRPOScriptArguments | SFTScriptArguments, datas
         languages |= _languages_of(spec, dataset, reward_domains_of(script_args).get(name))
     for settings, (names, languages) in wanted.items():
         try:
-            line = settings.check(languages, ASK_TIMEOUT_S)
+            line = settings.check(languages)
         except (SandboxError, ValueError, ImportError) as error:
             raise ValueError(f"The sandbox of {', '.join(names)} can't be used: {error}") from error
         logger.info("Programs of %s run in %s.", ", ".join(names), line)
