@@ -17,13 +17,14 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import fields
 
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine
 from open_r1.sandbox.providers import build_sandbox
-from open_r1.sandbox.router import is_loopback
+from open_r1.sandbox.router import TOKEN_VARIABLE, is_loopback
 
 logger = logging.getLogger("sandbox_router")
-TOKEN_VARIABLE = "SANDBOX_ROUTER_TOKEN"
+SHORTEST_TOKEN = 8
 PROVIDERS = ("local", "piston", "e2b", "morph")
 
 
@@ -79,9 +80,13 @@ def build_parser(provider: str | None, port: int, reply: str) -> argparse.Argume
     add("--max_parallel", "--max_num_sandboxes", type=int, default=20, help="programs at a time (%(default)s)")
     add("--max_queue", type=int, default=1024, help="programs that may wait; more are answered 429 (%(default)s)")
     add("--max_body_mb", type=float, default=64.0, help="size of a request in MiB (%(default)s)")
+    add("--max_bodies_mb", type=float, default=1024.0, help="size of all requests held at a time in MiB (%(default)s)")
     add("--max_batch", type=int, default=2048, help="runs or scripts in a request (%(default)s)")
     add("--max_run_s", type=float, default=600.0, help="seconds on the clock for one run (%(default)s)")
+    add("--max_total_s", type=float, default=21600.0, help="seconds for all runs of a program (%(default)s)")
     add("--max_memory_mb", type=int, default=8192, help="memory of one run in MiB (%(default)s)")
+    add("--max_output_mb", type=float, default=256.0, help="output of one run in MiB (%(default)s)")
+    add("--max_processes", type=int, default=1024, help="processes of one run (%(default)s)")
     add("--script_memory_mb", type=int, default=1024, help="memory of an /execute_batch script (%(default)s)")
     add("--reply", choices=("e2b", "morph"), default=reply, help="form of /execute_batch's replies (%(default)s)")
     add("--grace_s", type=int, default=30, help="seconds that programs get to end when the router stops (%(default)s)")
@@ -99,6 +104,10 @@ def read_token(name: str | None, host: str) -> str | None:
     token = os.environ.get(name or TOKEN_VARIABLE, "").strip() or None
     if token is None and name is not None:
         raise ValueError(f"--token_env names {name}, which isn't set.")
+    if token is not None and len(token) < SHORTEST_TOKEN:
+        raise ValueError(
+            f"The token has {len(token)} characters: anybody can guess it; take {SHORTEST_TOKEN} or more."
+        )
     if not is_loopback(host):
         if token is None:
             raise ValueError(f"--host {host} can be reached by others, who would run programs at your cost: set "
@@ -112,8 +121,11 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens; uvicorn itself would end the process where it can't.
 
     Raises:
+        ValueError: There's no such port.
         OSError: The address is in use, unknown or not this machine's.
     """
+    if not 0 <= port < 1 << 16:
+        raise ValueError(f"--port is 0 to 65535, got {port}.")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)  # type: ignore[arg-type]
@@ -126,23 +138,18 @@ def serve(sandbox: Sandbox, token: str | None, args: argparse.Namespace) -> int:
     try:
         import uvicorn
 
+        from open_r1.sandbox.router_listening import server_config
         from open_r1.sandbox.router_requests import RouterLimits
         from open_r1.sandbox.router_server import create_app
     except ImportError as error:
         print(f"sandbox_router.py: {error}. Run `make install EXTRAS=code`.", file=sys.stderr)
         return 1
-    limits = RouterLimits(args.max_body_mb, args.max_batch, args.max_run_s, args.max_memory_mb, args.script_memory_mb)
+    given = vars(args)
+    limits = RouterLimits(**{field.name: given[field.name] for field in fields(RouterLimits) if field.name in given})
     places = {"max_parallel": args.max_parallel, "max_queue": args.max_queue}
     app = create_app(sandbox, **places, token=token, reply=args.reply, limits=limits)
     listening = bind(args.host, args.port)
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=args.grace_s,
-    )
+    config = server_config(app, num_places=args.max_parallel + args.max_queue, grace_s=args.grace_s)
     server = uvicorn.Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)

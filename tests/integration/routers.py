@@ -16,6 +16,7 @@ import psutil
 import uvicorn
 
 from open_r1.sandbox import Limits, ProgramInput, RunRequest, Sandbox, wire
+from open_r1.sandbox.router_listening import server_config
 from open_r1.sandbox.router_server import create_app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def serve(sandbox: Sandbox, **options) -> Iterator[str]:
     """A router in a thread; yields its address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(sandbox, **options), log_level="warning", timeout_graceful_shutdown=1)
+    num_places = options.get("max_parallel", 8) + options.get("max_queue", 512)
+    config = server_config(create_app(sandbox, **options), num_places=num_places, grace_s=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
@@ -55,7 +57,8 @@ def sent(address: str, request: RunRequest) -> Iterator[socket.socket]:
     """A connection on which a request is under way; hangs up at the end."""
     host, _, port = address.partition(":")
     body = json.dumps(wire.request_to_json(request)).encode()
-    head = f"POST /run HTTP/1.1\r\nHost: {address}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /run HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
+    head = f"{head}Content-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head + body)
         yield connection

@@ -53,7 +53,11 @@ REFUSED = {
     "router to a router": ("--provider router", {}, 2, "invalid choice"),
     "no endpoints": ("--provider piston", {"PISTON_ENDPOINTS": ""}, 1, "PISTON_ENDPOINTS"),
     "no places": ("--provider local --max-parallel 0", {}, 1, "max_parallel"),
-    "no such address": ("--provider local --host nowhere.invalid", {"SANDBOX_ROUTER_TOKEN": "x"}, 1, "can't listen"),
+    "no such address": ("--provider local --host a.invalid", {"SANDBOX_ROUTER_TOKEN": "x" * 8}, 1, "can't listen"),
+    "no such port": ("--provider local --port 70000", {}, 1, "--port is 0 to 65535"),
+    "token to guess": ("--provider local", {"SANDBOX_ROUTER_TOKEN": "secret"}, 1, "guess"),
+    "no body": ("--provider local --max-body-mb -1", {}, 1, "max_body_mb"),
+    "no batch": ("--provider local --max_batch 0", {}, 1, "max_batch"),
     "key in view": ("--provider morph --api_key very-secret", {}, 2, "set MORPH_API_KEY"),
 }
 

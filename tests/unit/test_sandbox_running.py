@@ -168,7 +168,23 @@ def test_the_backstop_leaves_room_for_a_busy_machine(cpu_s, wall_s, backstop_s):
     assert Limits(cpu_s=cpu_s, wall_s=wall_s).backstop_s == backstop_s
 
 
-@pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a\0b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a\0b",
+        ".",
+        "a/",
+        "./a",
+        "a//b",
+        "x" * 256,
+        "d/" * 1000 + "x",
+        "a\ud800",
+    ],
+)
 def test_files_stay_in_the_working_folder(name):
     with pytest.raises(ValueError, match="working folder"):
         RunRequest("python", {"main.py": "", name: ""}, ())
@@ -178,3 +194,21 @@ def test_files_stay_in_the_working_folder(name):
         RunRequest("python", {"main.py": ""}, (ProgramInput(output_file=name),))
     with pytest.raises(ValueError, match="working folder"):
         RunRequest("python", {"main.py": ""}, (), interactor=Interactor("python", {name: ""}))
+
+
+def test_no_name_is_a_file_and_a_folder():
+    with pytest.raises(ValueError, match="both a file and a folder"):
+        RunRequest("python", {"main.py": "", "a": "", "a/b/c": ""}, ())
+    with pytest.raises(ValueError, match="both a file and a folder"):
+        RunRequest("python", {"main.py": "", "a/b": ""}, (ProgramInput(files={"a": ""}),))
+    RunRequest("python", {"main.py": "", "a/b": ""}, (ProgramInput(files={"a/c": "", "ab": ""}),))
+
+
+def test_arguments_hold_no_nul():
+    with pytest.raises(ValueError, match="NUL"):
+        RunRequest("python", {"main.py": ""}, (ProgramInput(args=("a\0b",)),))
+
+
+def test_an_interactor_needs_a_program():
+    with pytest.raises(ValueError, match="Interactor"):
+        RunRequest("python", {"main.py": ""}, (), interactor=Interactor("python", {}))

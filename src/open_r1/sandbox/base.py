@@ -7,7 +7,8 @@ enter a sandbox: whoever asks compares outside. A box serves one request and is 
 
 import abc
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -54,9 +55,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         if not (self.cpu_s > 0 and self.memory_mb > 0 and self.output_bytes >= 0 and self.processes > 0):
-            raise ValueError(f"Limits must be positive, got {self}.")
+            raise ValueError(f"Limits must be positive, got {self!s:.300}.")
         if not (self.backstop_s > 0 and math.isfinite(self.cpu_s) and math.isfinite(self.backstop_s)):
-            raise ValueError(f"Limits of time must be positive and end, got {self}.")
+            raise ValueError(f"Limits of time must be positive and end, got {self!s:.300}.")
 
     @property
     def backstop_s(self) -> float:
@@ -102,6 +103,26 @@ class Interactor:
     limits: Limits = field(default_factory=Limits)
 
 
+def _check_names(names: Collection[str], *, beside: Collection[str] = ()) -> None:
+    """Raise ValueError for names that no working folder can hold, alone or together with those `beside`."""
+    for name in names:
+        if not _is_file_name(name):
+            raise ValueError(f"File names are relative and stay in the working folder, got {name!r:.120}.")
+    taken = {*names, *beside} if names else set()
+    folders = {name[: found.start()] for name in taken for found in re.finditer("/", name)}
+    if not folders.isdisjoint(taken):
+        raise ValueError(f"In a working folder {min(folders & taken)!r:.120} can't be both a file and a folder.")
+
+
+def _is_file_name(name: str) -> bool:
+    try:
+        parts = name.encode().split(b"/")
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    is_short = len(name) <= 1024 and all(len(part) <= 255 for part in parts)
+    return is_short and "\0" not in name and {b"", b".", b".."}.isdisjoint(parts)
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """One submission with all its runs: it is compiled once, then run on each input, in a box of its own.
@@ -132,12 +153,17 @@ class RunRequest:
             raise ValueError("A RunRequest needs at least one file, the main program first.")
         if self.stop_after is not None and self.stop_after < 1:
             raise ValueError(f"stop_after must be at least 1 or None, got {self.stop_after}.")
-        all_names = [*self.files, *(self.interactor.files if self.interactor is not None else ())]
+        if self.interactor is not None:
+            if not self.interactor.files:
+                raise ValueError("An Interactor needs at least one file, the main program first.")
+            _check_names(self.interactor.files)
+        _check_names(self.files)
         for given in self.inputs:
-            all_names += [*given.files, *(() if given.output_file is None else (given.output_file,))]
-        for name in all_names:
-            if not name or name.startswith("/") or "\0" in name or ".." in name.split("/"):
-                raise ValueError(f"File names are relative and stay in the working folder, got {name!r}.")
+            _check_names(
+                [*given.files, *(() if given.output_file is None else (given.output_file,))], beside=self.files
+            )
+            if any("\0" in argument for argument in given.args):
+                raise ValueError("Arguments of a program hold no NUL.")
 
     @property
     def main_file(self) -> str:

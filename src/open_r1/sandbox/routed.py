@@ -15,9 +15,7 @@ from typing import Any
 import httpx
 
 from open_r1.sandbox.base import SandboxError
-from open_r1.sandbox.router import CONNECT_TIMEOUT_S, router_base_url
-
-TOKEN_VARIABLE = "SANDBOX_ROUTER_TOKEN"
+from open_r1.sandbox.router import CONNECT_TIMEOUT_S, TOKEN_VARIABLE, router_base_url
 
 
 class Logs(dict[str, list[str]]):

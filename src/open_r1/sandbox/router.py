@@ -7,6 +7,7 @@ not used: a router is on the trainers' own network.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import logging
@@ -36,7 +37,10 @@ from open_r1.sandbox.base import (
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+TOKEN_VARIABLE = "SANDBOX_ROUTER_TOKEN"  # where routers and clients look for it unless another one is named
 CONNECT_TIMEOUT_S = 10.0
+BEAT_S = 15.0  # a quarter of the time after which a router gives up a client that is silent
+GIVE_UP_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 SANDBOX_TRIES = 3  # of a request whose sandbox failed behind the router; a full or absent router is asked for longer
 # A machine that vanishes closes no connection: after a minute without any answer to a probe the kernel does.
@@ -160,14 +164,32 @@ class RouterSandbox(Sandbox):
         value = await self._ask("POST", "/run?batches=ask" if asks else "/run", body, timeout_s)
         while asks and isinstance(value, dict) and "runs" in value:
             batch = self._read(_Batch.from_json, value)
-            answer = await go_on(batch.first, batch.runs)
-            value = await self._ask(
-                "POST", f"/run/{batch.run_id}", json.dumps({"go_on": bool(answer)}).encode(), timeout_s
-            )
+            answer = b'{"go_on": true}' if await self._decide(batch, go_on) else b'{"go_on": false}'
+            value = await self._ask("POST", f"/run/{batch.run_id}", answer, timeout_s)
         result = self._read(wire.result_from_json, value)
         if len(result.tests) != len(request.inputs):
             raise SandboxError(f"The router at {self.url} sent {len(result.tests)} runs of {len(request.inputs)}.")
         return result
+
+    async def _decide(self, batch: _Batch, go_on: GoOn) -> bool:
+        """Return what the caller says of a batch; meanwhile tell the router now and then that somebody is there."""
+        path = f"/run/{batch.run_id}"
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(BEAT_S)
+                with contextlib.suppress(_Retry, SandboxError):  # a run that is gone is seen at the answer
+                    await self._ask("POST", path, b'{"go_on": null}', BEAT_S)
+
+        beating = asyncio.ensure_future(beat())
+        try:
+            return await go_on(batch.first, batch.runs)
+        except BaseException:  # cancelled or failed: nobody will answer, so the box isn't needed
+            with contextlib.suppress(_Retry, SandboxError):
+                await self._ask("DELETE", path, None, GIVE_UP_S)
+            raise
+        finally:
+            beating.cancel()
 
     def _read(self, read: Callable[[Any], T], value: Any) -> T:
         """Return what a reply means; one that means nothing is the router's failure, whatever is wrong with it."""
@@ -186,7 +208,10 @@ class RouterSandbox(Sandbox):
         """
         try:
             response = await self._connection().request(
-                method, self.url + path, content=body, timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+                method,
+                self.url + path,
+                content=body,
+                timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
             )
         except httpx.TransportError as error:
             raise _Retry(f"{type(error).__name__}: {error}") from error

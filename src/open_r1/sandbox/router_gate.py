@@ -8,6 +8,8 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+LONGEST_MESSAGE = 4000  # it may repeat what the request holds
+
 
 class Refusal(Exception):
     """A request that gets no result, with what to answer.
@@ -23,6 +25,7 @@ class Refusal(Exception):
     def __init__(
         self, status: int, kind: str, message: str, *, retry_after_s: int | None = None, **details: Any
     ) -> None:
+        message = message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + "..."
         super().__init__(message)
         self.status, self.kind, self.retry_after_s = status, kind, retry_after_s
         self.body = {"error": {"kind": kind, "message": message, **details}}
@@ -50,23 +53,31 @@ class Gate:
         self._resuming: deque[asyncio.Future[None]] = deque()
 
     @property
+    def room(self) -> int:
+        """Return how many runs are let in."""
+        return self.max_parallel + self.max_queue
+
+    @property
     def waiting(self) -> int:
         """Return how many runs wait for a place."""
         return self.admitted - self.running
+
+    def check_room(self, num_runs: int = 1) -> None:
+        """Refuse this many runs where there's no room now (429), or never for so many (413)."""
+        if num_runs > self.room:
+            raise Refusal(413, "too_large", f"{num_runs} scripts in one request; this router takes {self.room}.")
+        if self.admitted + num_runs > self.room:
+            message = f"{self.running} runs and {self.waiting} waiting; this router takes {self.room}. Try again."
+            raise Refusal(429, "busy", message, retry_after_s=1)
 
     @contextlib.contextmanager
     def admit(self, num_runs: int = 1) -> Iterator[None]:
         """Hold room for this many runs, whether they wait or run.
 
         Raises:
-            Refusal: There's none now (429), or never for so many (413).
+            Refusal: As of `check_room`.
         """
-        room = self.max_parallel + self.max_queue
-        if num_runs > room:
-            raise Refusal(413, "too_large", f"{num_runs} scripts in one request; this router takes {room}.")
-        if self.admitted + num_runs > room:
-            message = f"{self.running} runs and {self.waiting} waiting; this router takes {room}. Try again."
-            raise Refusal(429, "busy", message, retry_after_s=1)
+        self.check_room(num_runs)
         self.admitted += num_runs
         try:
             yield
@@ -84,10 +95,14 @@ class Gate:
 
     @contextlib.asynccontextmanager
     async def pause(self) -> AsyncIterator[None]:
-        """Give the held place away for a while; behind it, the place that is free next is taken."""
+        """Give the held place and room away for a while; behind it, the place that is free next is taken."""
         self._give()
+        self.admitted -= 1
         try:
-            yield
+            try:
+                yield
+            finally:
+                self.admitted += 1
             await self._take(self._resuming)
         except BaseException:
             self.running += 1  # it's ending: `place` gives this one back at once
