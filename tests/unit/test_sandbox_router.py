@@ -2,10 +2,23 @@
 """Parts of the router that need no server: addresses, the gate's places, the reading of batches, the command line."""
 
 import asyncio
+import socket
 
 import pytest
 
-from open_r1.sandbox import Interactor, Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult
+from open_r1.sandbox import (
+    Interactor,
+    Limits,
+    Outcome,
+    ProgramInput,
+    ProgramRun,
+    RunRequest,
+    RunResult,
+    SandboxError,
+    UnsupportedRequestError,
+    router,
+    run_coroutine,
+)
 from open_r1.sandbox.execute_batch import Cell, cell_to_json, read_cell
 from open_r1.sandbox.router import RouterSandbox, is_loopback, longest_run_s, router_base_url
 from open_r1.sandbox.router_gate import Gate, Metrics, Refusal
@@ -195,3 +208,43 @@ def test_options_may_have_hyphens_or_underscores():
         assert parser.parse_args([normalised(word) for word in words]).max_body_mb == 1
     assert normalised("--sandbox-python=/usr/bin/my-python") == "--sandbox_python=/usr/bin/my-python"
     assert parser.parse_args(["--max_num_sandboxes", "3"]).max_parallel == 3
+
+
+# ---- a router that isn't there
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+def test_absent_router_is_missed_within_seconds_when_it_is_first_asked(monkeypatch):
+    monkeypatch.setattr(router, "START_PATIENCE_S", 0.5)
+    address = f"127.0.0.1:{closed_port()}"
+    with pytest.raises(SandboxError, match=rf"{address} doesn't answer \(ConnectError.*`e2b_router_url`"):
+        run_coroutine(RouterSandbox(address).languages)
+
+
+def test_long_wait_for_a_router_is_warned_of_once_and_so_is_its_return(caplog):
+    port, program = closed_port(), RunRequest("python", {"main.py": "print(1)"}, (ProgramInput(),))
+
+    async def run_all_then_serve(sandbox: RouterSandbox) -> list[object]:
+        runs = [asyncio.ensure_future(sandbox.run(program)) for _ in range(5)]
+        while not caplog.messages:
+            await asyncio.sleep(0.01)
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            body = b'{"error": {"kind": "unsupported", "message": "no"}}'
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body))
+            writer.write(body)
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", port):
+            return await asyncio.gather(*runs, return_exceptions=True)
+
+    results = asyncio.run(run_all_then_serve(RouterSandbox(f"127.0.0.1:{port}", patience_s=60)))
+    assert [type(result) for result in results] == [UnsupportedRequestError] * 5
+    away, back = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert f"127.0.0.1:{port} doesn't answer (ConnectError" in away and "60 s at most" in away
+    assert f"127.0.0.1:{port} is back" in back

@@ -2,8 +2,8 @@
 """Sandboxes behind a router (`scripts/sandbox_router.py`), as one provider of the contract.
 
 While the router is full, restarted or out of reach, a request is tried again until its deadline; then it's a
-`SandboxError`. What isolates the programs is said by the router's `/health`. Proxies that the environment names are
-not used: a router is on the trainers' own network.
+`SandboxError`. The log says once that it's away, and once that it's back. What isolates the programs is said by the
+router's `/health`. Proxies that the environment names are not used: a router is on the trainers' own network.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import json
 import logging
+import math
 import random
 import socket
 import time
@@ -41,6 +42,8 @@ TOKEN_VARIABLE = "SANDBOX_ROUTER_TOKEN"  # where routers and clients look for it
 CONNECT_TIMEOUT_S = 10.0
 BEAT_S = 15.0  # a quarter of the time after which a router gives up a client that is silent
 GIVE_UP_S = 2.0
+START_PATIENCE_S = 15.0  # for a router that is just starting, when it's first asked
+FULL_PATIENCE = 5  # times as long as for one that is away: a full router is there, and gets on with its work
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 SANDBOX_TRIES = 3  # of a request whose sandbox failed behind the router; a full or absent router is asked for longer
 # A machine that vanishes closes no connection: after a minute without any answer to a probe the kernel does.
@@ -52,11 +55,13 @@ _KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
 
 
 class _Retry(Exception):
-    """Worth another try: why, after how many seconds, and whether it's the sandbox behind the router that failed."""
+    """Worth another try: why, after how many seconds, whether the sandbox behind it failed, whether nobody answers."""
 
-    def __init__(self, reason: str, *, pause_s: float = 0.0, is_sandbox: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, pause_s: float = 0.0, is_sandbox: bool = False, is_absent: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.pause_s, self.is_sandbox = pause_s, is_sandbox
+        self.pause_s, self.is_sandbox, self.is_absent = pause_s, is_sandbox, is_absent
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,11 @@ class _Batch:
 class _Tries:
     """When to try again, and when to give up."""
 
-    deadline: float
+    patience_s: float
+    start: float = field(default_factory=time.monotonic)
+    absent_since: float = math.inf
     num_sandbox: int = 0
     pause_s: float = FIRST_PAUSE_S
-    reasons: list[str] = field(default_factory=list)
 
     async def wait(self, failure: _Retry, url: str) -> None:
         """Sleep before the next try.
@@ -90,10 +96,18 @@ class _Tries:
         Raises:
             SandboxError: There's none.
         """
+        now = time.monotonic()
         self.num_sandbox += failure.is_sandbox
+        self.absent_since = min(self.absent_since, now) if failure.is_absent else math.inf
         pause_s = max(failure.pause_s, self.pause_s) * random.uniform(0.5, 1.5)
         self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
-        if self.num_sandbox >= SANDBOX_TRIES or time.monotonic() + pause_s > self.deadline:
+        is_late = now + pause_s > self.start + FULL_PATIENCE * self.patience_s
+        if failure.is_absent and (is_late or now + pause_s > self.absent_since + self.patience_s):
+            raise SandboxError(
+                f"The router at {url} doesn't answer ({failure}): start scripts/sandbox_router.py there, or correct "
+                "its address (`sandbox_router_url`, `e2b_router_url`, `morph_router_url`)."
+            ) from failure
+        if self.num_sandbox >= SANDBOX_TRIES or is_late:
             raise SandboxError(f"The router at {url} gave no result: {failure}") from failure
         await asyncio.sleep(pause_s)
 
@@ -104,8 +118,9 @@ class RouterSandbox(Sandbox):
     Args:
         url: `host:port`, or a URL with http or https.
         token: Its bearer token, if it wants one.
-        patience_s: Seconds for which a full or absent router is asked again, and for which a request may wait in its
-            queue; the time that the runs themselves may take comes on top.
+        patience_s: Seconds for which a router that doesn't answer is asked again (when it's first asked at most
+            `START_PATIENCE_S`); five times that for a full one, and for a request in its queue. The time that the runs
+            themselves may take comes on top.
 
     Raises:
         ValueError: The URL isn't one, or the token can't be sent.
@@ -113,7 +128,7 @@ class RouterSandbox(Sandbox):
 
     name = "router"
 
-    def __init__(self, url: str, *, token: str | None = None, patience_s: float = 600.0) -> None:
+    def __init__(self, url: str, *, token: str | None = None, patience_s: float = 120.0) -> None:
         self.url = router_base_url(url)
         self.patience_s = patience_s
         self._headers = {b"content-type": b"application/json"}
@@ -128,6 +143,7 @@ class RouterSandbox(Sandbox):
                     "The token for the router at %s travels in the clear: put TLS in front of it.", self.url
                 )
         self._mechanism = ""
+        self._is_away = False
         self._client: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
 
     def describe(self) -> str:
@@ -136,7 +152,7 @@ class RouterSandbox(Sandbox):
 
     async def languages(self) -> tuple[str, ...]:
         """Return the languages of the provider behind the router."""
-        tries = _Tries(time.monotonic() + min(self.patience_s, 60.0))
+        tries = _Tries(min(self.patience_s, START_PATIENCE_S))
         while True:
             try:
                 value = await self._ask("GET", "/languages", None, 60.0)
@@ -151,7 +167,7 @@ class RouterSandbox(Sandbox):
         """Run a request at the router."""
         body = json.dumps(wire.request_to_json(request)).encode()
         # A run is tried again from its start, so `go_on` may be asked about the same runs again.
-        tries = _Tries(time.monotonic() + self.patience_s)
+        tries = _Tries(self.patience_s)
         while True:
             try:
                 return await self._run_once(request, body, go_on)
@@ -159,7 +175,7 @@ class RouterSandbox(Sandbox):
                 await tries.wait(failure, self.url)
 
     async def _run_once(self, request: RunRequest, body: bytes, go_on: GoOn) -> RunResult:
-        timeout_s = self.patience_s + longest_run_s(request)
+        timeout_s = FULL_PATIENCE * self.patience_s + longest_run_s(request)
         asks = request.stop_after is not None and go_on is not all_ok
         value = await self._ask("POST", "/run?batches=ask" if asks else "/run", body, timeout_s)
         while asks and isinstance(value, dict) and "runs" in value:
@@ -214,9 +230,19 @@ class RouterSandbox(Sandbox):
                 timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
             )
         except httpx.TransportError as error:
-            raise _Retry(f"{type(error).__name__}: {error}") from error
+            reason = f"{type(error).__name__}: {error}"
+            if not self._is_away:  # one line for all requests that find out
+                self._is_away = True
+                logger.warning(
+                    "The router at %s doesn't answer (%s); trying until it's back, for %g s at most.",
+                    self.url, reason, self.patience_s,
+                )  # fmt: skip
+            raise _Retry(reason, is_absent=True) from error
         except httpx.HTTPError as error:
             raise SandboxError(f"The router at {self.url}: {error}") from error
+        if self._is_away:
+            self._is_away = False
+            logger.warning("The router at %s is back.", self.url)
         if response.status_code == 200:
             try:
                 return response.json()
