@@ -17,8 +17,8 @@ class Language:
         main_file: What the main program is called where nothing else is said.
         program: Program that a machine needs for it, found on the PATH; for Python `sandbox_python`.
         compile: Command of the compiler; `{sources}` stands for all sources to compile, `{binary}` for its output.
-        run: Command of a run; `{main}` stands for the main file, `{program}` for the full path of `program`,
-            `{memory_mb}` for the limit.
+        run: Command of a run; `{main}` stands for the main file (`./` before it, or its name could be an option),
+            `{program}` for the full path of `program`, `{memory_mb}` for the limit.
         limits_addresses: Whether its programs can live with a limit of addresses; node reserves far more than it uses.
         stack_mb: Stack of the main thread, and what each further one reserves, in MiB.
     """
@@ -28,7 +28,7 @@ class Language:
     main_file: str
     program: str
     compile: tuple[str, ...] = ()
-    run: tuple[str, ...] = ("{program}", "{main}")
+    run: tuple[str, ...] = ("{program}", "./{main}")
     limits_addresses: bool = True
     stack_mb: int = 64
 
@@ -50,7 +50,7 @@ LANGUAGES = {
             ("python", "python3", "py", "python 3", "pypy 3", "pypy 3-64", "pypy3"),
             "main.py",
             "python3",
-            run=("{program}", "-X", "utf8", "{main}"),
+            run=("{program}", "-X", "utf8", "./{main}"),
         ),
         Language(
             "cpp",
@@ -66,6 +66,7 @@ LANGUAGES = {
                 "-DEVAL",
                 "-o",
                 "{binary}",
+                *("-x", "c++"),  # whatever the main file is called
                 "{sources}",
             ),
             run=("./{binary}",),
@@ -76,7 +77,7 @@ LANGUAGES = {
             ("javascript", "js", "node", "node.js"),
             "main.js",
             "node",
-            run=("{program}", "--max-old-space-size={memory_mb}", "{main}"),
+            run=("{program}", "--max-old-space-size={memory_mb}", "./{main}"),
             limits_addresses=False,
         ),
         Language("bash", ("bash", "sh", "shell"), "main.sh", "bash"),
