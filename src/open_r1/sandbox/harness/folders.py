@@ -27,6 +27,7 @@ class Box:
         self.rank = rank
         self.usual = b"" if rank is None else os.pread(rank, 16, 0)
         self.has_run = False
+        os.chmod(root, 0o700)
         self.make_folders()
 
     def stand_out(self):
@@ -46,10 +47,13 @@ class Box:
 
     def clear(self):
         """Remove what a run has left, and make its folders anew."""
+        os.chmod(self.root, 0o700)
+        forget_attributes(self.root)
         empty(self.root)
         for folder, known in self.shared.items():
             empty(folder, known, os.geteuid())
         self.make_folders()
+        os.utime(self.root, (0, 0))
 
     def used_bytes(self):
         """Return how much is written below the folder, where that is a file system of its own."""
@@ -58,6 +62,17 @@ class Box:
         found = os.statvfs(self.root)
         files = found.f_files - found.f_ffree  # empty ones too are kept in memory
         return (found.f_blocks - found.f_bfree) * found.f_frsize + files * FILE_COST
+
+
+def forget_attributes(folder):
+    """Remove what programs can write beside a folder itself: its attributes and lists of access."""
+    try:
+        names = os.listxattr(folder)
+    except OSError:  # a file system without any
+        return
+    for name in names:
+        if name.startswith(("user.", "system.posix_acl_")):
+            os.removexattr(folder, name)
 
 
 def empty(folder, known=(), user=None):

@@ -11,6 +11,7 @@ MIB = 1 << 20
 FILE_BYTES = 256 * MIB  # the longest file that a program may write
 WATCHED_DESCRIPTORS = 64  # of a process; what waits in pipes and sockets is seen by control groups, not by a watch
 RESERVED_BYTES = 2304 * MIB  # what interpreters, libraries and the stacks of threads reserve and don't use
+MOST_WAITING = 10  # how many times the time on the clock may grow for what a program waits for cores
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
@@ -29,6 +30,7 @@ class Process:
 
     Attributes:
         limits: `cpu_s`, `wall_s`, `memory_mb`, `output_bytes`, `processes`, `limits_addresses`, `stack_mb`.
+        deadline: When it's ended whatever its CPU time; later by what it has waited for cores, up to `last_deadline`.
         ended: Why the driver ended it, or None.
         status: Its exit code, or a signal's number below zero; None while it runs.
     """
@@ -60,6 +62,7 @@ class Process:
             os.set_blocking(fd, False)
         self.started = time.monotonic()
         self.deadline = self.started + limits["wall_s"]
+        self.last_deadline = self.started + MOST_WAITING * limits["wall_s"]
         self.pid = start(box, argv, limits, (stdin, stdout, errors), passed)
         for fd in writers:
             os.close(fd)

@@ -11,7 +11,9 @@ from processes import kill
 
 MIB = 1 << 20
 TICK_S = 0.02  # between two looks at the memory of all processes, where no control group limits it
-SLOW_TICK_S = 0.1  # between two looks at their CPU time
+SLOW_TICK_S = 0.1  # between two looks at their CPU time, and at how long they have waited for cores
+SURE_S = 0.004  # between two looks that must agree on too much memory: a child by `vfork` shows its parent's
+MOST_REAPED = 1000  # at a time: a program that leaves children without end can't keep the driver from looking
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -19,6 +21,7 @@ def watch(box, processes):
     """Wait until all have ended, by themselves or at a limit, and nothing that they started is left."""
     seen = {}
     looked = time.monotonic()
+    waiting = Waiting(looked)
     while any(process.status is None for process in processes):
         ended = wait(box, processes)
         if ended:
@@ -27,11 +30,36 @@ def watch(box, processes):
         if now - looked >= tick_s(box) or any(now >= process.deadline for process in processes):
             looked = now
             reap(processes)
+            if now - waiting.looked >= SLOW_TICK_S or any(now >= process.deadline for process in processes):
+                waiting.look(box, processes, now)
             look(box, processes, seen)
     end_all(box, processes)
     processes[0].cpu_s = max(processes[0].cpu_s, sum(seen.values()))
     for process in processes:
         process.drain()
+
+
+class Waiting:
+    """How long the processes in the box were ready to run while others had the cores: that isn't their time.
+
+    Attributes:
+        looked: When this was last looked at.
+    """
+
+    def __init__(self, now):
+        self.looked, self.seen = now, {}
+
+    def look(self, box, processes, now):
+        """Put off the deadlines by what was waited since the last look, at most by the time since then."""
+        seen = {}
+        for pid in all_others(box):
+            for thread in threads(pid):
+                seen[thread] = waited_s(pid, thread)
+        waited = sum(max(seconds - self.seen.get(thread, 0.0), 0.0) for thread, seconds in seen.items())
+        for process in processes:
+            later = process.deadline + min(waited, now - self.looked)
+            process.deadline = min(later, process.last_deadline)
+        self.looked, self.seen = now, seen
 
 
 def tick_s(box):
@@ -61,19 +89,23 @@ def wait(box, processes):
 
 
 def reap(processes, flags=os.WNOHANG):
-    """Take note of processes that have ended; those whose own parents didn't count for the first program."""
+    """Take note of processes that have ended; those whose own parents didn't count for the first program.
+
+    Return whether none are left.
+    """
     mine = {process.pid: process for process in processes}
-    while True:
+    for _ in range(MOST_REAPED):
         try:
             pid, status, usage = os.wait4(-1, flags)
         except ChildProcessError:
-            return
+            return True
         if pid == 0:
-            return
+            return False
         if pid in mine:
             mine[pid].finish(status, usage)
         else:
             processes[0].count(usage)
+    return False
 
 
 def look(box, processes, seen):
@@ -107,21 +139,33 @@ def end_all(box, processes):
     """End every process that a program has started, however it is hidden, and wait until they are gone."""
     while box.owns_namespace and kill(-1, _signal.SIGKILL):  # everything but the driver, which is number 1 here
         reap(processes, 0)
-    while not box.owns_namespace:
+    while not box.owns_namespace and not reap(processes):
         others = all_others(box)
-        if not others:
-            break
         for number in (_signal.SIGSTOP, _signal.SIGKILL):  # stopped, it starts no other while we go through the list
             for pid in others:
                 kill(pid, number)
         time.sleep(0.001)
-        reap(processes)
 
 
 def all_others(box):
-    """Return the numbers of the processes below the driver."""
+    """Return the numbers of the processes below the driver; who has just started or lost its parent may be missing."""
     if box.owns_namespace:
         return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+    if not os.path.exists("/proc/thread-self/children"):  # a kernel without these lists
+        return scan_others()
+    found = [os.getpid()]
+    for pid in found:
+        for thread in threads(pid):
+            try:
+                with open("/proc/%d/task/%s/children" % (pid, thread), "rb") as file:
+                    found += [int(child) for child in file.read().split()]
+            except OSError:
+                continue  # it has just ended
+    return found[1:]
+
+
+def scan_others():
+    """Return the numbers of the processes below the driver from a look at all of the machine's, which takes long."""
     children = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -130,6 +174,23 @@ def all_others(box):
     for pid in found:
         found += children.get(pid, ())
     return found[1:]
+
+
+def threads(pid):
+    """Return the numbers of a process's threads, as texts; none if it has gone."""
+    try:
+        return os.listdir("/proc/%d/task" % pid)
+    except OSError:
+        return []
+
+
+def waited_s(pid, thread):
+    """Return how long a thread has waited for a core; 0 if it has gone or the kernel doesn't count that."""
+    try:
+        with open("/proc/%d/task/%s/schedstat" % (pid, thread), "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def field(pid, index):

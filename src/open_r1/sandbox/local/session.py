@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from open_r1.sandbox.base import Interactor, Limits, Outcome, ProgramInput, ProgramRun, RunRequest
+from open_r1.sandbox.harness.processes import MOST_WAITING
 from open_r1.sandbox.languages import build_commands, find_language
 from open_r1.sandbox.local.box import BoxLostError, LocalBox, Reply, open_box
 from open_r1.sandbox.local.setup import Setup
@@ -104,15 +105,14 @@ class Session:
     async def _run(self, limits: Limits) -> ProgramRun:
         """Return the run that the driver reports next; the binary comes with the compiler's."""
         try:
-            reply = await self.box.reply(limits.backstop_s + ANSWER_S)
+            reply = await self.box.reply(MOST_WAITING * limits.backstop_s + ANSWER_S)
             run = read_run(reply)
         except BoxLostError as error:
             error.was_memory = self._was_killed()
             raise
         self.binary = self.binary or reply.binary or None
-        if run.outcome is not Outcome.OK and self._was_killed():
-            return replace(run, outcome=Outcome.MEMORY_LIMIT)
-        return run
+        # Asked after each run, also after one that ended well: a kill is never charged to a later one.
+        return replace(run, outcome=Outcome.MEMORY_LIMIT) if self._was_killed() else run
 
     def _was_killed(self) -> bool:
         """Return whether the kernel has killed a process for want of memory since this was last asked."""
