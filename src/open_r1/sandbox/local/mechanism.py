@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -43,12 +44,17 @@ _ADVICE = {
     Confinement.name: "a kernel from Linux 6.2 on with Landlock switched on, which containers may not forbid",
 }
 
+RETRY_S = 60.0  # so long a machine that can't isolate programs isn't tried again
+
 _SETUPS: dict[tuple[str | None, str | None], Setup] = {}
+_REFUSALS: dict[tuple[str | None, str | None], tuple[float, str]] = {}
 _PROBING = threading.Lock()
 
 
 async def find_setup(python: str | None, mechanism: str | None) -> Setup:
     """Return how boxes are made in this process; tried once for the same arguments, and logged.
+
+    What was refused is refused for a minute without a new trial: each row of a batch asks.
 
     Args:
         python: The interpreter; None to choose one.
@@ -66,7 +72,14 @@ async def find_setup(python: str | None, mechanism: str | None) -> Setup:
         await asyncio.sleep(0.01)
     try:
         if key not in _SETUPS:
-            _SETUPS[key] = await _choose(python, (name,) if name else NAMES)
+            refused_at, message = _REFUSALS.get(key, (-RETRY_S, ""))
+            if time.monotonic() - refused_at < RETRY_S:
+                raise SandboxError(message)
+            try:
+                _SETUPS[key] = await _choose(python, (name,) if name else NAMES)
+            except SandboxError as error:
+                _REFUSALS[key] = time.monotonic(), str(error)
+                raise
             logger.info("%s", _SETUPS[key].describe())
         return _SETUPS[key]
     finally:
