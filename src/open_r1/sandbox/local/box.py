@@ -150,28 +150,45 @@ class LocalBox:
         """Return what bubblewrap or the driver complained of."""
         return os.pread(self.log, 4096, 0).decode("utf-8", "replace").strip()
 
-    async def close(self) -> None:
-        """End everything in the box and wait until it's gone; a cancelled caller doesn't hold this up."""
+    async def close(self, entering: asyncio.Future[None] | None = None) -> None:
+        """End everything in the box and wait until it's gone; a caller cancelled any number of times holds nothing up.
+
+        Args:
+            entering: What still moves the box into its control group, to be waited for first.
+        """
         self.way.close()  # the driver ends everything when nobody is there any more
-        ending = asyncio.ensure_future(self._ended())
+        ending = asyncio.ensure_future(self._ended(entering))
         _ENDINGS.add(ending)
         ending.add_done_callback(_ENDINGS.discard)
         await asyncio.shield(ending)
 
-    async def _ended(self) -> None:
+    async def _ended(self, entering: asyncio.Future[None] | None) -> None:
         try:
+            if entering is not None:
+                await asyncio.wait([entering])
+                entering.exception()  # who opened the box has it, or something graver
             if not await exited(self.process, LEAVE_S):
                 self._kill()
                 if not await exited(self.process, END_S):
                     logger.error("A local box (process %d) doesn't end.", self.process.pid)
                     return
+            await self._remove_traces()
+        finally:
+            os.close(self.log)
+
+    async def _remove_traces(self) -> None:
+        """Remove the group and the folder; what can't be removed is no reason to lose the results."""
+        try:
             if self.group is not None:
                 await self._remove_group(self.group)
+        except OSError as error:
+            logger.error("The control group of a local box can't be removed: %s.", error)
+        try:
             if self.folder is not None:
                 empty(self.folder)
                 Path(self.folder).rmdir()
-        finally:
-            os.close(self.log)
+        except OSError as error:
+            logger.error("The folder of a local box can't be removed: %s.", error)
 
     async def _remove_group(self, group: Group) -> None:
         for _ in range(200):
@@ -228,27 +245,34 @@ async def open_box(setup: Setup, room: Room) -> LocalBox:
     Raises:
         SandboxError: It doesn't start.
     """
-    group = make_group(room.memory_mb + GROUP_MB, room.processes + GROUP_PROCESSES)
-    log = memory_file(b"")
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
     try:
-        started = setup.start(theirs.fileno(), log, room)
-    except BaseException:
-        ours.close()
-        os.close(log)
-        if group is not None:
-            group.remove()
-        raise
-    finally:
-        theirs.close()
-    box = LocalBox(started, ours, group, log)
+        box = _start(setup, room)
+    except OSError as error:  # no descriptors, processes or memory are left, or no room for a folder
+        raise SandboxError(f"A local box can't be started: {error}.") from error
     entering = asyncio.ensure_future(asyncio.to_thread(box.enter_group))
     try:
         await box.reply(START_S)
-        await entering
-    except BaseException:
-        await asyncio.wait([entering])
-        await box.close()
+        await asyncio.shield(entering)
+    except BaseException as error:
+        await box.close(entering)
+        if isinstance(error, (OSError, RuntimeError)):  # the latter where no thread can be started
+            raise SandboxError(f"A local box can't be put into its control group: {error}.") from error
         raise
     return box
+
+
+def _start(setup: Setup, room: Room) -> LocalBox:
+    """Start the processes of a box; what was made for them is gone if that fails."""
+    with contextlib.ExitStack() as stack:
+        group = make_group(room.memory_mb + GROUP_MB, room.processes + GROUP_PROCESSES)
+        if group is not None:
+            stack.callback(group.remove)
+        log = memory_file(b"")
+        stack.callback(os.close, log)
+        ours, theirs = socket.socketpair()
+        stack.callback(ours.close)
+        with theirs:
+            ours.setblocking(False)
+            started = setup.start(theirs.fileno(), log, room)
+        stack.pop_all()
+    return LocalBox(started, ours, group, log)

@@ -5,10 +5,11 @@ import functools
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from open_r1.sandbox.local import cgroups
-from open_r1.sandbox.local.interpreter import DRIVER_PARTS, Interpreter, drop_user
+from open_r1.sandbox.local.interpreter import BOX_USER, DRIVER_PARTS, Interpreter, drop_user, has_other_users
 from open_r1.sandbox.local.seccomp import filter_program
 from open_r1.sandbox.local.started import Room, Started, memory_file, start
 
@@ -49,17 +50,21 @@ class Bubblewrap:
     def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
         """Start a box; see `Setup.start`."""
         has_group = cgroups.version() is not None
-        code_fd, seccomp_fd = memory_file(interpreter.driver), memory_file(_filter(not has_group))
-        try:
+        with ExitStack() as stack:
+            code_fd, seccomp_fd = (
+                _held(memory_file(content), stack) for content in (interpreter.driver, _filter(not has_group))
+            )
             command = [
                 *drop_user(self.path),
                 *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd, has_group=has_group),
                 *interpreter.command(code_fd, f"serve({socket_fd})"),
             ]
             return Started(start(command, (code_fd, seccomp_fd, socket_fd), log), ROOT)
-        finally:
-            os.close(code_fd)
-            os.close(seccomp_fd)
+
+
+def _held(fd: int, stack: ExitStack) -> int:
+    stack.callback(os.close, fd)
+    return fd
 
 
 @functools.cache
@@ -98,6 +103,7 @@ def bwrap_command(
     return [
         bwrap,
         *NAMESPACES,
+        *(("--uid", str(BOX_USER), "--gid", str(BOX_USER)) if os.geteuid() == 0 and not has_other_users() else ()),
         "--unshare-cgroup-try",
         "--disable-userns",
         *("--cap-drop", "ALL"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from open_r1.sandbox.harness.folders import empty
 from open_r1.sandbox.local import landlock
-from open_r1.sandbox.local.interpreter import BOX_USER, DRIVER_PARTS, Interpreter
+from open_r1.sandbox.local.interpreter import BOX_USER, DRIVER_PARTS, Interpreter, has_other_users
 from open_r1.sandbox.local.owners import is_orphan, owner_name
 from open_r1.sandbox.local.started import Room, Started, memory_file, start
 
@@ -32,11 +32,12 @@ class Confinement:
 
     def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
         """Start a box; see `Setup.start`. Where we are root, each box has a user of its own."""
-        is_root = os.geteuid() == 0
+        is_root = has_other_users()
         user = BOX_USER + 1 + (131 * os.getpid() + next(_COUNTER)) % _NUM_USERS if is_root else None
         folder = _new_folder()
-        code_fd = memory_file(interpreter.driver)
+        code_fd = -1
         try:
+            code_fd = memory_file(interpreter.driver)
             if user is not None:
                 os.chown(folder, user, user)
             readable = [folder for folder in folders if Path(folder).exists()]
@@ -49,7 +50,8 @@ class Confinement:
             Path(folder).rmdir()
             raise
         finally:
-            os.close(code_fd)
+            if code_fd >= 0:
+                os.close(code_fd)
 
 
 def _new_folder() -> str:

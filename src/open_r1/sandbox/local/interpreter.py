@@ -67,7 +67,23 @@ def drop_user(program: str) -> tuple[str, ...]:
     Args:
         program: What is to be started; it must understand `--version`.
     """
-    return _dropping(program) if os.geteuid() == 0 else ()
+    return _dropping(program) if has_other_users() else ()
+
+
+def has_other_users() -> bool:
+    """Return whether this process is root over the boxes' users, too: in a rootless container it's only called so."""
+    return os.geteuid() == 0 and covers(Path("/proc/self/uid_map").read_text(), BOX_USER)
+
+
+def covers(uid_map: str, user: int) -> bool:
+    """Return whether there's a user of this number in a user namespace.
+
+    Args:
+        uid_map: The text of `/proc/self/uid_map` there.
+        user: The number.
+    """
+    ranges = [line.split() for line in uid_map.splitlines()]
+    return any(int(first) <= user < int(first) + int(count) for first, _, count in ranges)
 
 
 @functools.cache
@@ -115,7 +131,7 @@ def probe_interpreter(path: str, parts: Sequence[str]) -> Interpreter:
     """
     texts = [(name, harness(f"{name}.py")) for name in parts]
     # Not by `setpriv`, which still has root's rights when it looks for what it starts.
-    user, groups = (BOX_USER, ()) if os.geteuid() == 0 else (None, None)
+    user, groups = (BOX_USER, ()) if has_other_users() else (None, None)
     done = subprocess.run(
         [path, "-I", "-c", _LOOK], input=json.dumps(texts), capture_output=True, text=True, env={}, cwd="/",
         timeout=PROBE_S, check=False, user=user, group=user, extra_groups=groups,

@@ -5,7 +5,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from open_r1.sandbox.base import (
@@ -23,12 +24,14 @@ from open_r1.sandbox.base import (
 )
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.local.box import BoxLostError
-from open_r1.sandbox.local.interpreter import BOX_USER
+from open_r1.sandbox.local.interpreter import BOX_USER, has_other_users
 from open_r1.sandbox.local.mechanism import find_setup
 from open_r1.sandbox.local.session import Session, open_session
 from open_r1.sandbox.local.setup import Setup
 
 logger = logging.getLogger(__name__)
+
+BOXES_A_CORE = 2
 
 
 @dataclass
@@ -95,21 +98,18 @@ class LocalSandbox(Sandbox):
 
     async def _attempt(self, setup: Setup, request: RunRequest, progress: _Progress, go_on: GoOn) -> bool:
         """Go on with a request in a new box; return whether it's done."""
-        session: Session | None = None
         try:
-            async with _sessions(setup, request, progress) as (session, interactor):
-                if not session.has_program:
-                    return True
-                while len(progress.runs) < len(request.inputs):
+            async with _Place() as place, _sessions(setup, request, progress) as (session, interactor):
+                while session.has_program and len(progress.runs) < len(request.inputs):
                     first, batch = _next_batch(request, len(progress.runs))
-                    if interactor is None:
-                        await session.run_batch(batch, progress.runs)
-                    else:
-                        for given in batch:
-                            progress.runs.append(await _communicate(session, interactor, given))
-                    is_last = len(progress.runs) == len(request.inputs)
-                    if not is_last and not await go_on(first, progress.runs[first:]):
+                    with _our_failures():
+                        await _run_batch(session, interactor, batch, progress.runs)
+                    if len(progress.runs) == len(request.inputs):
                         return True
+                    place.leave()  # who is asked may need boxes too
+                    if not await go_on(first, progress.runs[first:]):
+                        return True
+                    await place.take()
                 return True
         except BoxLostError as error:
             if progress.lost_at != len(progress.runs):
@@ -126,6 +126,51 @@ class LocalSandbox(Sandbox):
             return False
 
 
+class _Place:
+    """A place for a running box, of which this process has a few for each core: more would only wait for each other.
+
+    Programs that sleep leave their cores to others, hence more places than cores.
+    """
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop not in _PLACES:
+            _PLACES[loop] = asyncio.Semaphore(BOXES_A_CORE * len(os.sched_getaffinity(0)))
+        self._places, self._is_taken = _PLACES[loop], False
+
+    async def take(self) -> None:
+        """Wait for a free place and take it."""
+        await self._places.acquire()
+        self._is_taken = True
+
+    def leave(self) -> None:
+        """Give it back, if it's taken."""
+        if self._is_taken:
+            self._is_taken = False
+            self._places.release()
+
+    async def __aenter__(self) -> "_Place":
+        """Take it."""
+        await self.take()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Give it back."""
+        self.leave()
+
+
+_PLACES: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def _our_failures() -> Iterator[None]:
+    """Turn errors of this machine (no descriptors, memory or processes left) into those of a sandbox."""
+    try:
+        yield
+    except OSError as error:
+        raise SandboxError(f"A local box failed: {type(error).__name__}: {error}") from error
+
+
 @contextlib.asynccontextmanager
 async def _sessions(
     setup: Setup, request: RunRequest, progress: _Progress
@@ -134,12 +179,14 @@ async def _sessions(
     async with contextlib.AsyncExitStack() as stack:
         left = request.inputs[len(progress.runs) :]
         own_inputs = left if request.interactor is None else ()
-        session = await open_session(setup, request, own_inputs, request.compile_limits, request.keeps_binary)
+        with _our_failures():
+            session = await open_session(setup, request, own_inputs, request.compile_limits, request.keeps_binary)
         stack.push_async_callback(session.close)
         progress.compiled, progress.binary = session.compiled, session.binary
         interactor = None
         if request.interactor is not None and session.has_program:
-            interactor = await _open_interactor(setup, request.interactor, request)
+            with _our_failures():
+                interactor = await _open_interactor(setup, request.interactor, request)
             stack.push_async_callback(interactor.close)
         yield session, interactor
 
@@ -154,6 +201,17 @@ async def _open_interactor(setup: Setup, part: Interactor, request: RunRequest) 
         message = "" if session.compiled is None else session.compiled.stderr[-1000:]
         raise ValueError(f"The interactor doesn't compile: {message}")
     return session
+
+
+async def _run_batch(
+    session: Session, interactor: Session | None, batch: Sequence[ProgramInput], runs: list[ProgramRun]
+) -> None:
+    """Run the program on some inputs, appending to `runs`."""
+    if interactor is None:
+        await session.run_batch(batch, runs)
+        return
+    for given in batch:
+        runs.append(await _communicate(session, interactor, given))
 
 
 async def _communicate(session: Session, interactor: Session, given: ProgramInput) -> ProgramRun:
@@ -177,7 +235,7 @@ def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
     ends = os.pipe()
     for fd in ends:
         stack.callback(os.close, fd)
-        if os.geteuid() == 0:
+        if has_other_users():
             os.fchown(fd, BOX_USER, BOX_USER)
             os.fchmod(fd, 0o666)
     return ends

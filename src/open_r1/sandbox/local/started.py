@@ -52,8 +52,16 @@ def start(command: Sequence[str], passed: Sequence[int], log: int) -> subprocess
 
 
 def memory_file(content: bytes) -> int:
-    """Return a descriptor of a file in memory, at its beginning; programs get it only where it's passed."""
+    """Return a descriptor of a file in memory, at its beginning; programs get it only where it's passed.
+
+    Raises:
+        OSError: There are no descriptors or no memory left.
+    """
     fd = os.memfd_create("open_r1_box", os.MFD_CLOEXEC)
-    os.write(fd, content)
-    os.lseek(fd, 0, os.SEEK_SET)
+    try:
+        os.write(fd, content)
+        os.lseek(fd, 0, os.SEEK_SET)
+    except OSError:
+        os.close(fd)
+        raise
     return fd

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Local boxes where the machine is short of something, and what programs try to leave for the next run."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from open_r1.sandbox import Limits, Outcome, ProgramInput, RunRequest, SandboxError, run_all, run_coroutine
+from open_r1.sandbox.local import LocalSandbox, cgroups
+from open_r1.sandbox.local import sandbox as module_of_places
+from open_r1.sandbox.local.interpreter import covers
+from tests.conftest import ROOT
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{os.environ.get('PYTHONPATH', '')}"}
+
+
+@pytest.fixture(scope="module", params=["bwrap", "landlock"])
+def sandbox(request):
+    return LocalSandbox(mechanism=request.param)
+
+
+def request_of(code: str, *stdins: str, **options) -> RunRequest:
+    return RunRequest("python", {"main.py": code}, tuple(map(ProgramInput, stdins or ("",))), **options)
+
+
+def num_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def traces() -> list[Path]:
+    """What boxes of this process have left in the machine: control groups and folders."""
+    groups = Path("/sys/fs/cgroup").rglob(f"open_r1_box_*_{os.getpid()}_*")
+    return [*groups, *Path(tempfile.gettempdir()).glob(f"open_r1_box_*_{os.getpid()}_*")]
+
+
+def wait_until(condition, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_programs_that_wait_for_cores_are_not_over_their_time(sandbox, monkeypatch):
+    """Eight times as many boxes as cores: on the clock each takes longer than its backstop."""
+    monkeypatch.setattr(module_of_places, "BOXES_A_CORE", 100)
+    number = 8 * len(os.sched_getaffinity(0))
+    code = "import time\nwhile time.process_time() < 0.3: pass"
+    request = request_of(code, limits=Limits(cpu_s=1.0, wall_s=1.0))
+    runs = [result.tests[0] for result in run_all([request] * number, sandbox, num_parallel=number)]
+    assert {done.outcome for done in runs} == {Outcome.OK}, runs
+    assert max(done.wall_s for done in runs) > 1.0
+
+
+def test_a_program_that_sleeps_gets_no_more_time_from_those_that_work(sandbox):
+    """Waiting for a core puts the backstop off, waiting for anything else does not."""
+    code = "import os, time\nif os.fork() == 0:\n  time.sleep(60)\ntime.sleep(60)"
+    [result] = run_all([request_of(code, limits=Limits(cpu_s=5.0, wall_s=0.5))], sandbox)
+    assert result.tests[0].outcome is Outcome.TIME_LIMIT
+    assert result.tests[0].wall_s < 3
+
+
+def test_no_more_boxes_run_than_there_are_places_and_who_is_asked_may_use_them(sandbox):
+    number = 3 * module_of_places.BOXES_A_CORE * len(os.sched_getaffinity(0))
+
+    async def ask(first, runs):
+        return (await sandbox.run(request_of("print(2)"))).tests[0].stdout == "2\n"
+
+    async def run_them():
+        requests = [request_of("print(1)", "", "", stop_after=1) for _ in range(number)]
+        return await asyncio.gather(*(sandbox.run(request, ask) for request in requests))
+
+    results = run_coroutine(run_them)
+    assert [done.stdout for result in results for done in result.tests] == ["1\n"] * 2 * number
+
+
+@contextlib.contextmanager
+def few_descriptors(num_left: int):
+    """Leave this process so many descriptors to open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        for _ in range(num_left):
+            os.close(held.pop())
+        yield
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("num_left", range(8))
+def test_where_descriptors_are_short_rows_fail_one_by_one_and_nothing_is_left(sandbox, num_left):
+    run_all([request_of("print(1)")], sandbox)
+    before = num_descriptors()
+    with few_descriptors(num_left):
+        results = run_all([request_of("print(1)")] * 2, sandbox)
+    assert all(isinstance(result, SandboxError) or result.tests[0].stdout == "1\n" for result in results)
+    if num_left < 3:
+        assert all(isinstance(result, SandboxError) for result in results)
+    wait_until(lambda: not traces() and num_descriptors() <= before)
+
+
+def test_where_no_folder_can_be_made_rows_fail_one_by_one(monkeypatch):
+    sandbox = LocalSandbox(mechanism="landlock")
+    run_all([request_of("print(1)")], sandbox)
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    assert all(isinstance(result, SandboxError) for result in run_all([request_of("print(1)")] * 2, sandbox))
+
+
+def test_a_box_whose_opening_is_cancelled_twice_is_ended(sandbox):
+    async def cancel() -> None:
+        await sandbox.setup()
+        for step in range(20):
+            run = asyncio.ensure_future(sandbox.run(request_of("import time; time.sleep(60)")))
+            await asyncio.sleep(0.004 * step)
+            run.cancel()
+            await asyncio.sleep(0)
+            run.cancel()
+            await asyncio.sleep(0.001)
+            run.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await run
+
+    before = num_descriptors()
+    run_coroutine(cancel)
+    wait_until(lambda: not traces() and num_descriptors() <= before)
+
+
+needs_groups = pytest.mark.skipif(cgroups.version() is None, reason="this user can't make control groups")
+
+
+@needs_groups
+def test_a_kill_for_want_of_memory_counts_for_its_own_run_only(sandbox):
+    code = """
+import os, sys, time
+if input() == "1":
+    sys.exit(3)
+for _ in range(6):
+    if os.fork() == 0:
+        held = bytearray(b"x") * (60 << 20)
+        time.sleep(0.5)
+        os._exit(0)
+for _ in range(6):
+    os.wait()
+"""
+    [result] = run_all([request_of(code, "0", "1", limits=Limits(memory_mb=128))], sandbox)
+    assert [done.outcome for done in result.tests] == [Outcome.MEMORY_LIMIT, Outcome.RUNTIME_ERROR]
+
+
+def test_the_folder_of_a_box_keeps_nothing_of_a_run(sandbox):
+    code = """
+import contextlib, os
+with contextlib.suppress(OSError):
+    print(os.listxattr(".."), oct(os.stat("..").st_mode & 0o777), os.stat("..").st_atime_ns == 123456789)
+for change in (lambda: os.setxattr("..", "user.memo", b"x"), lambda: os.utime("..", ns=(123456789, 5)),
+               lambda: os.chmod("..", 0)):
+    with contextlib.suppress(OSError):
+        change()
+"""
+    [result] = run_all([request_of(code, "", "", "")], sandbox)
+    assert {(done.outcome, done.stdout) for done in result.tests} == {(Outcome.OK, "[] 0o700 False\n")}
+
+
+@pytest.mark.parametrize("name", ["-c", "-m", "-o", "--version", "-"])
+@pytest.mark.parametrize("language, code", [("python", "print(5)"), ("bash", "echo 5"), ("cpp", "int main() {}")])
+def test_the_name_of_a_program_is_no_option(sandbox, language, code, name):
+    [result] = run_all([RunRequest(language, {name: code}, (ProgramInput(),))], sandbox)
+    assert result.tests[0].outcome is Outcome.OK
+    assert result.tests[0].stdout == ("" if language == "cpp" else "5\n")
+
+
+@pytest.mark.parametrize("name", ["main", "main.h", "main.o", "main.txt"])
+def test_a_cpp_program_may_have_any_name(sandbox, name):
+    request = RunRequest("cpp", {name: '#include <cstdio>\nint main() { puts("5"); }'}, (ProgramInput(),))
+    [result] = run_all([request], sandbox)
+    assert result.compile.outcome is Outcome.OK, result
+    assert result.tests[0].stdout == "5\n"
+
+
+ROOTLESS = """
+import sys
+from open_r1.sandbox import ProgramInput, RunRequest, run_all
+from open_r1.sandbox.local import LocalSandbox
+request = RunRequest("python", {"main.py": "print(5)"}, (ProgramInput(),))
+[result] = run_all([request], LocalSandbox(mechanism=sys.argv[1]))
+print(result.tests[0].stdout)
+"""
+
+
+def test_a_rootless_container_is_no_hindrance(sandbox):
+    """A process that is called root, but knows no other user."""
+    asked = subprocess.run(["unshare", "-Ur", "true"], capture_output=True, check=False)
+    if asked.returncode != 0:
+        pytest.skip("this user can't make a user namespace")
+    command = ["unshare", "-Ur", sys.executable, "-c", ROOTLESS, sandbox.mechanism]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60, check=False)
+    assert done.stdout == "5\n\n", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("uid_map, expected", [
+    ("         0          0 4294967295\n", True), ("0 1000 1\n", False), ("0 1000 1\n1 100000 65536\n", True),
+    ("", False),
+])  # fmt: skip
+def test_a_user_is_there_where_a_map_covers_it(uid_map, expected):
+    assert covers(uid_map, 61500) is expected
+
+
+def test_a_machine_that_can_not_isolate_programs_is_not_tried_for_each_row(tmp_path):
+    """An interpreter that counts how often it is started."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho x >> {tmp_path}/count\nexit 1\n")
+    (tmp_path / "count").touch()
+    for path in (tmp_path, tmp_path / "count", python):
+        path.chmod(0o777)
+    sandbox = LocalSandbox(python=str(python), mechanism="bwrap")
+    messages = [str(error) for error in run_all([request_of("print(1)")] * 5, sandbox)]
+    assert len(set(messages)) == 1
+    assert (tmp_path / "count").read_text().count("x") <= 1
