@@ -68,7 +68,12 @@ ATTACKS = (
     Attack("stopping", "sleeping.py", frozenset({"time_limit"}), roles=("stop", "stop"), wall_s=0.7),
     Attack("flood_stdout", "flood.py", frozenset({"output_limit"}), roles=("stdout",)),
     Attack("flood_stderr", "flood.py", roles=("stderr",)),
-    Attack("disk", "disk.py", ENDED, roles=("big", "many", "closed", "deep", "deleted", "mapped", "hole")),
+    Attack(
+        "disk",
+        "disk.py",
+        ENDED,
+        roles=("big", "many", "closed", "deep", "deleted", "mapped", "hole", "reserved", "reserved_mapped"),
+    ),
     Attack("many_files", "disk.py", ENDED, roles=("empty",), wall_s=1.5),
     Attack(
         "output_file",

@@ -79,6 +79,8 @@ def test_socket_counts_once_however_many_have_it_open(holding: ModuleType) -> No
 
 def test_process_whose_first_thread_has_ended_is_seen_by_another(holding: ModuleType) -> None:
     with child(lambda: b"x" * (64 * MIB), in_thread=True) as pid:
+        while holding.has_memory(f"/proc/{pid}"):
+            pass  # its first thread is about to end
         (folder,) = holding.thread_folders([pid])
         assert folder.startswith(f"/proc/{pid}/task/")
         assert holding.resident_bytes(folder) > 64 * MIB

@@ -10,8 +10,11 @@ import select
 import stat
 import time
 
+from holding import thread_folders
+from processes import FILE_BYTES
+
 TICK_MS = 25  # between two looks at how many processes and threads programs have
-TICKS_OF_FILES = 4  # between two looks at how much they have written
+TICKS_OF_FILES = 2  # between two looks at how much they have written
 MORE_TASKS = 8  # than allowed before a program is ended: where the kernel keeps to the limit, it refuses them first
 MOST_FILES = 20000
 SIGNALS_SCOPED = 6  # the version since which there are scopes
@@ -112,38 +115,37 @@ class Keeper:
 
 
 def open_sizes(pids, root):
-    """Return the bytes of deleted files below a folder that processes hold open or map, by device and inode."""
-    sizes = {}
-    for pid in pids:
-        folder = "/proc/%d/" % pid
+    """Return the bytes of deleted files below a folder that processes hold open or map, by device and inode.
+
+    The kernel shows only root how long a file is that is merely mapped: it counts as the longest there can be.
+    """
+    sizes, mapped = {}, {}
+    for folder in thread_folders(pids):
         try:
-            for key, size in mapped_sizes(folder + "maps", root).items():
-                sizes[key] = max(sizes.get(key, 0), size)
-            numbers = os.listdir(folder + "fd")
+            mapped.update(mapped_files(folder + "/maps", root))
+            numbers = os.listdir(folder + "/fd")
         except OSError:
             continue  # it has just ended, or not become the program yet
         for number in numbers:
             try:
-                found = os.stat(folder + "fd/" + number)
+                found = os.stat(folder + "/fd/" + number)
             except OSError:
                 continue
             if found.st_nlink == 0 and stat.S_ISREG(found.st_mode):
                 sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
-    return sizes
+    return {**mapped, **sizes}
 
 
-def mapped_sizes(path, root):
-    """Return how much of deleted files below a folder a process maps, by device and inode."""
-    sizes = {}
+def mapped_files(path, root):
+    """Return the most that deleted files below a folder may have, which a process maps, by device and inode."""
+    found = {}
     below = b" " + root.encode() + b"/"
     with open(path, "rb") as file:
         for line in file:
             if below in line and line.endswith(b" (deleted)\n"):
-                addresses, _, _, device, inode = line.split(None, 5)[:5]
-                start, end = (int(address, 16) for address in addresses.split(b"-"))
-                key = os.makedev(*(int(part, 16) for part in device.split(b":"))), int(inode)
-                sizes[key] = sizes.get(key, 0) + end - start
-    return sizes
+                device, inode = line.split(None, 5)[3:5]
+                found[os.makedev(*(int(part, 16) for part in device.split(b":"))), int(inode)] = FILE_BYTES
+    return found
 
 
 def open_up(path):

@@ -5,10 +5,12 @@ What is covered: no file outside of the box can be written, changed or, but for 
 no signals to and no look into processes outside; memory, number of processes and size of files are limited by the
 driver's watch; what a program leaves is ended, also when the driver or we are killed.
 
-What is not: whether a path exists, its size and times can be asked (`stat`); the machine's name and load and the
-numbers of its processes can be seen; for a tenth of a second a box can write more than it may, and for less than that
-have more processes. There's no `/dev/shm`, so the locks of Python's `multiprocessing` fail. Programs can't start files
-that they have written themselves, nor change the mode, owner or times of any.
+What is not: whether a path exists, its size, times and where it leads if it's a link can be asked (`stat`,
+`readlink`); what can be read can be locked (`flock`); the machine's name and load and the numbers of its processes can
+be seen; for a twentieth of a second a box can write more than it may, and for less than that have more processes.
+There's no `/dev/shm`, so the locks of Python's `multiprocessing` fail. Programs can't start files that they have
+written themselves, nor change the mode, owner or times of any. A file that is deleted and closed while it's mapped
+counts as the longest there can be, which ends the box: the kernel doesn't show its size.
 """
 
 import ctypes
@@ -73,7 +75,7 @@ def settings(
         readable: Folders of interpreters, which programs may read and execute from, besides those of the system.
         processes: Processes and threads at a time in the box, looked at forty times a second. The kernel itself allows
             the user a thousand more than it has when the box starts: enough for all boxes while one runs wild.
-        disk_bytes: What may be written in the box, looked at ten times a second.
+        disk_bytes: What may be written in the box, looked at twenty times a second.
     """
     found = version()
     return {
