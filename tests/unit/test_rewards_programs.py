@@ -250,6 +250,10 @@ ROUTES = [
     ({}, SandboxSettings("local", 2)),
     ({"sandbox_python": "/usr/bin/python3"}, SandboxSettings("local", 2, python="/usr/bin/python3")),
     ({"parallel_code_exec_per_proc": 9}, SandboxSettings("local", 9)),
+    (
+        {"code_provider": "router", "sandbox_router_url": "h:1", "sandbox_patience_s": 9.0},
+        SandboxSettings("router", 2, router_url="h:1", patience_s=9.0),
+    ),
     ({"code_provider": "e2b"}, SandboxSettings("e2b", 2)),
     ({"code_provider": "e2b", "e2b_router_url": "h:1"}, SandboxSettings("e2b", 2, router_url="h:1")),
     ({"code_provider": "morph", "morph_router_url": "h:2"}, SandboxSettings("morph", 2, router_url="h:2")),
@@ -287,6 +291,7 @@ def test_other_settings_of_the_recipe_reach_the_reward():
         ({"code_test_timeout_s": math.nan}, "code_test_timeout_s must be positive"),
         ({"code_memory_mb": 0}, "code_memory_mb must be at least 1"),
         ({"parallel_code_exec_per_proc": 0}, "parallel_code_exec_per_proc must be at least 1"),
+        ({"sandbox_patience_s": 0.0}, "sandbox_patience_s must be positive"),
         ({"code_provider": "router"}, "needs `sandbox_router_url`"),
     ],
 )
@@ -300,10 +305,26 @@ def test_unknown_scoring_mode_is_refused_before_any_row():
         cf_code_reward(["x"], scoring_mode="weighted", **columns_of("cf_code"))
 
 
-@pytest.mark.parametrize("name", ["sandbox_router_url", "e2b_router_url", "morph_router_url"])
-def test_router_that_nobody_asks_is_warned_of(name: str, caplog: pytest.LogCaptureFixture):
-    get_reward_funcs(arguments("code", **{name: "h:1"}))
-    assert f"{name} has no effect with `code_provider: local`" in caplog.text
+ROUTERS = {"sandbox_router_url": "router", "e2b_router_url": "e2b", "morph_router_url": "morph"}
+
+
+@pytest.mark.parametrize("name", ROUTERS)
+def test_router_beside_another_provider_is_refused(name: str):
+    for provider in {"local", "piston", *ROUTERS.values()} - {ROUTERS[name]}:
+        others = {"sandbox_router_url": "h:2"} if provider == "router" else {}
+        with pytest.raises(ValueError, match=rf"in two places: {name} is 'h:1', and code_provider is '{provider}'"):
+            get_reward_funcs(arguments("code", code_provider=provider, **others, **{name: "h:1"}))
+
+
+@pytest.mark.parametrize("name", ROUTERS)
+def test_url_of_a_router_alone_chooses_it(name: str):
+    (reward,) = get_reward_funcs(arguments("code", **{name: "h:1"}))
+    assert reward.settings == SandboxSettings(ROUTERS[name], 2, router_url="h:1")
+
+
+def test_two_routers_are_refused():
+    with pytest.raises(ValueError, match=r"morph_router_url is 'h:2', .* 'e2b', since there is e2b_router_url too"):
+        get_reward_funcs(arguments("code", e2b_router_url="h:1", morph_router_url="h:2"))
 
 
 @pytest.mark.parametrize(

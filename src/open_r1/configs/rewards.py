@@ -100,11 +100,11 @@ class RewardParameters:
 class CodeExecutionParameters:
     """Where the programs of completions run, and how they are judged; read by the rewards that run programs."""
 
-    code_provider: Literal["local", "piston", "e2b", "morph", "router"] = field(
-        default="local",
+    code_provider: Literal["local", "piston", "e2b", "morph", "router"] | None = field(
+        default=None,
         metadata={
             "help": "code, binary_code: the sandbox. local needs no key; piston PISTON_ENDPOINTS; e2b E2B_API_KEY; "
-            "morph MORPH_API_KEY; router `sandbox_router_url`."
+            "morph MORPH_API_KEY; router `sandbox_router_url`. None: the router whose URL is set, else local."
         },
     )
     ioi_provider: Literal["local", "piston", "morph"] = field(
@@ -115,16 +115,25 @@ class CodeExecutionParameters:
     )
     sandbox_router_url: str | None = field(
         default=None,
-        metadata={"help": "`code_provider: router`: host:port or URL of scripts/sandbox_router.py."},
+        metadata={"help": "`code_provider: router` (or none): host:port or URL of scripts/sandbox_router.py."},
     )
     e2b_router_url: str | None = field(
-        default=None, metadata={"help": "`code_provider: e2b`: host:port of a router that has the key."}
+        default=None, metadata={"help": "`code_provider: e2b` (or none): host:port of a router that has the key."}
     )
     morph_router_url: str | None = field(
-        default=None, metadata={"help": "`code_provider: morph`: host:port of a router that has the key."}
+        default=None, metadata={"help": "`code_provider: morph` (or none): host:port of a router that has the key."}
     )
     sandbox_router_token_env: str | None = field(
-        default=None, metadata={"help": "Name of the environment variable with the router's bearer token."}
+        default=None,
+        metadata={
+            "help": "Environment variable with the router's token (default: SANDBOX_ROUTER_TOKEN, if it's set)."
+        },
+    )
+    sandbox_patience_s: float = field(
+        default=120.0,
+        metadata={
+            "help": "router, piston: seconds for which a program waits while nobody answers; before a run 15 at most."
+        },
     )
     sandbox_python: str | None = field(
         default=None,

@@ -42,6 +42,7 @@ class SandboxSettings:
     num_parallel: int = 2
     router_url: str | None = None
     router_token_env: str | None = None
+    patience_s: float = 120.0
     python: str | None = None
 
     def build(self) -> Sandbox:
@@ -54,6 +55,7 @@ class SandboxSettings:
             self.provider,
             router_url=self.router_url,
             router_token_env=self.router_token_env,
+            patience_s=self.patience_s,
             sandbox_python=self.python,
         )
 

@@ -17,14 +17,26 @@ GOLD_COLUMNS = ("gold_standard_solution",)
 
 
 def code_sandbox(script_args: RewardArguments) -> SandboxSettings:
-    """Return where `code` and `binary_code` run programs."""
-    urls = {
-        "router": script_args.sandbox_router_url,
-        "e2b": script_args.e2b_router_url,
-        "morph": script_args.morph_router_url,
+    """Return where `code` and `binary_code` run programs: at the provider, or at the one router whose URL is set.
+
+    Raises:
+        ValueError: There are several URLs, or one that isn't the provider's.
+    """
+    given = {
+        "router": ("sandbox_router_url", script_args.sandbox_router_url),
+        "e2b": ("e2b_router_url", script_args.e2b_router_url),
+        "morph": ("morph_router_url", script_args.morph_router_url),
     }
-    provider = script_args.code_provider
-    return _sandbox(script_args, provider, urls.get(provider))
+    urls = {owner: (name, url) for owner, (name, url) in given.items() if url}
+    provider = script_args.code_provider or next(iter(urls), "local")
+    for owner, (name, url) in urls.items():
+        if owner != provider:
+            raise ValueError(
+                f"Programs can't run in two places: {name} is {url!r}, and code_provider is {provider!r}"
+                f"{'' if script_args.code_provider else f', since there is {urls[provider][0]} too'}. Leave one out, "
+                f"or set `code_provider: {owner}`."
+            )
+    return _sandbox(script_args, provider, urls[provider][1] if provider in urls else None)
 
 
 def ioi_sandbox(script_args: RewardArguments) -> SandboxSettings:
@@ -42,6 +54,8 @@ def _sandbox(script_args: RewardArguments, provider: str, router_url: str | None
         raise ValueError(
             f"parallel_code_exec_per_proc must be at least 1, got {script_args.parallel_code_exec_per_proc}."
         )
+    if not (math.isfinite(script_args.sandbox_patience_s) and script_args.sandbox_patience_s > 0):
+        raise ValueError(f"sandbox_patience_s must be positive, got {script_args.sandbox_patience_s}.")
     if provider == "router" and not router_url:
         raise ValueError("`code_provider: router` needs `sandbox_router_url`: host:port or URL of the router.")
     return SandboxSettings(
@@ -49,6 +63,7 @@ def _sandbox(script_args: RewardArguments, provider: str, router_url: str | None
         num_parallel=script_args.parallel_code_exec_per_proc,
         router_url=router_url,
         router_token_env=script_args.sandbox_router_token_env if router_url is not None else None,
+        patience_s=script_args.sandbox_patience_s,
         python=script_args.sandbox_python if provider == "local" else None,
     )
 
@@ -84,23 +99,6 @@ def _build_cf_code(script_args: RewardArguments, context: RewardContext) -> Rewa
     )
 
 
-def _router_that_nobody_asks(script_args: RewardArguments, context: RewardContext) -> str | None:
-    """Say which router's URL isn't that of the chosen provider."""
-    urls = {
-        "sandbox_router_url": ("router", script_args.sandbox_router_url),
-        "e2b_router_url": ("e2b", script_args.e2b_router_url),
-        "morph_router_url": ("morph", script_args.morph_router_url),
-    }
-    idle = {name: owner for name, (owner, url) in urls.items() if url and owner != script_args.code_provider}
-    if not idle:
-        return None
-    name, owner = next(iter(idle.items()))
-    return (
-        f"{name} has no effect with `code_provider: {script_args.code_provider}`: set `code_provider: {owner}`, or "
-        "leave the URL out."
-    )
-
-
 def language_of_row(row: Mapping[str, object]) -> str | None:
     """Return the language of a row's programs as its tests (also as text) or its column have it, or None."""
     info = row.get("verification_info")
@@ -133,7 +131,6 @@ PROGRAM_REWARDS: dict[str, RewardSpec] = {
         answer_columns=GOLD_COLUMNS,
         sandbox=code_sandbox,
         program_language=language_of_row,
-        no_effect=_router_that_nobody_asks,
     )
     for name in ("code", "binary_code")
 } | {

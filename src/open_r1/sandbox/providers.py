@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sandboxes by the name of their provider; one for all who ask with the same settings, in each process."""
 
+import math
 import os
 import threading
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ class _Settings:
     provider: str
     router_url: str | None
     token: str | None
+    patience_s: float
     python: str | None
 
 
@@ -39,6 +41,7 @@ def build_sandbox(
     *,
     router_url: str | None = None,
     router_token_env: str | None = None,
+    patience_s: float = 120.0,
     sandbox_python: str | None = None,
 ) -> Sandbox:
     """Return the sandbox of a provider; asked again with the same settings, the same one. Asks nobody yet.
@@ -46,7 +49,10 @@ def build_sandbox(
     Args:
         provider: One of `PROVIDERS`. `e2b` and `morph` with a `router_url` are a router in front of them.
         router_url: Where the router listens: `host:port` or a URL.
-        router_token_env: Name of the environment variable that holds the router's token.
+        router_token_env: Name of the environment variable that holds the router's token; None: SANDBOX_ROUTER_TOKEN,
+            if it's set.
+        patience_s: Seconds for which a program waits while no router and no Piston endpoint answers
+            (PISTON_MAX_OUTAGE_S, where it's set, for these).
         sandbox_python: The interpreter for Python programs in local boxes (None: chosen by a probe).
 
     Raises:
@@ -58,10 +64,13 @@ def build_sandbox(
     if provider == "router" and not router_url:
         raise ValueError("The provider 'router' needs its URL: set `sandbox_router_url`.")
     is_routed = provider == "router" or (provider in ("e2b", "morph") and router_url is not None)
+    if not (math.isfinite(patience_s) and patience_s > 0):
+        raise ValueError(f"sandbox_patience_s must be positive, got {patience_s}.")
     settings = _Settings(
         provider="router" if is_routed else provider,
         router_url=router_url if is_routed else None,
         token=_token(router_token_env) if is_routed else None,
+        patience_s=patience_s if is_routed or provider == "piston" else 0.0,
         python=sandbox_python if provider == "local" else None,
     )
     with _LOCK:
@@ -72,7 +81,9 @@ def build_sandbox(
 
 def _token(name: str | None) -> str | None:
     if name is None:
-        return None
+        from open_r1.sandbox.router import TOKEN_VARIABLE
+
+        return os.environ.get(TOKEN_VARIABLE) or None
     token = os.environ.get(name)
     if not token:
         raise ValueError(f"The router's token is to stand in the environment variable {name}, which isn't set.")
@@ -100,4 +111,4 @@ def _build(settings: _Settings) -> Sandbox:
     from open_r1.sandbox.router import RouterSandbox
 
     assert settings.router_url is not None
-    return RouterSandbox(settings.router_url, token=settings.token)
+    return RouterSandbox(settings.router_url, token=settings.token, patience_s=settings.patience_s)
