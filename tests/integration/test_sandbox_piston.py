@@ -21,6 +21,7 @@ from open_r1.sandbox import (
     run_coroutine,
 )
 from open_r1.sandbox.piston import PistonSandbox
+from open_r1.sandbox.piston_client import Patience
 from tests.integration.fakes.piston_server import PistonServer
 
 PROGRAMS = {
@@ -216,6 +217,52 @@ def test_endpoint_configured_for_less_is_an_error_with_the_fix(options, fix):
         (result,) = run(server.url, python(code))
         assert isinstance(result, SandboxError) and fix in str(result), result
         assert len(server.jobs) <= 2
+
+
+PRINT_AND_DIE = {
+    "python": "import os; print('x' * 600, flush=True); os.killpg(0, 9)",
+    "bash": "printf '%0600d\\n' 1; kill -9 0",
+    "cpp": "#include <csignal>\n#include <cstdio>\n"
+    'int main() { printf("%0600d\\n", 1); fflush(stdout); kill(0, SIGKILL); }',
+    "javascript": "require('fs').writeSync(1, 'x'.repeat(600) + '\\n'); process.kill(0, 'SIGKILL');",
+}
+
+
+@pytest.mark.parametrize("language", PRINT_AND_DIE)
+def test_program_that_ends_itself_as_an_endpoint_would_is_at_fault(plain, language):
+    files = {PROGRAMS[language][0]: PRINT_AND_DIE[language]}
+    (result,) = run(plain.url, RunRequest(language, files, ONCE, limits=Limits(cpu_s=5, memory_mb=1024)))
+    assert not isinstance(result, SandboxError), result
+    assert (result.tests[0].outcome, len(result.tests[0].stdout)) == (Outcome.RUNTIME_ERROR, 601)
+    assert len(plain.jobs) == 2  # the second asks whether the endpoint lets programs print that much
+
+
+@pytest.mark.parametrize("value", [
+    [{"language": "python", "aliases": 5}],
+    [{"language": ["python"], "aliases": []}],
+    [{"language": "python", "aliases": [{}]}],
+    [{"language": "python", "aliases": "py"}],
+    ["python"], 5, "[" * 99999, "x" * (5 << 20),
+], ids=str)  # fmt: skip
+def test_endpoint_that_says_nonsense_of_its_runtimes_is_asked_again(plain, value):
+    answers = [httpx.Response(200, **({"text": value} if isinstance(value, str) else {"json": value}))]
+
+    async def ask():
+        sandbox = PistonSandbox([plain.url], patience=Patience(max_outage_s=20, first_delay_s=0.02))
+        client = sandbox.client()
+        real = client._http._transport
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            return answers.pop() if answers else await real.handle_async_request(request)
+
+        client._http._transport = httpx.MockTransport(answer)
+        try:
+            return await sandbox.languages()
+        finally:
+            await sandbox.aclose()
+
+    assert "python" in run_coroutine(ask)
+    assert not answers
 
 
 def test_texts_that_are_no_unicode_arrive_all_the_same(plain):

@@ -270,10 +270,17 @@ def test_slurm_endpoints_are_our_own_running_workers(squeue):
         f"{me}|RUNNING|node7|piston-worker-2349; rm -rf x",
         f"{me}|RUNNING|node8|train",
     )
-    assert PistonSandbox.from_environment().urls == (
-        "http://node1.cluster:2000/api/v2",
-        "http://node2:2345/api/v2",
-    )
+    sandbox = PistonSandbox.from_environment()
+    assert not log.exists()  # a busy Slurm is no reason to end a training that only builds it
+
+    async def look():
+        pool = sandbox.client().pool
+        while not pool.endpoints:
+            await asyncio.sleep(0.01)
+        await sandbox.aclose()
+        return [endpoint.url for endpoint in pool.endpoints]
+
+    assert run_coroutine(look) == ["http://node1.cluster:2000/api/v2", "http://node2:2345/api/v2"]
     assert f"--user={me}" in log.read_text().splitlines()
 
 
@@ -283,14 +290,22 @@ def test_slurm_endpoints_are_our_own_running_workers(squeue):
 ], ids=["no job", "squeue fails"])  # fmt: skip
 def test_slurm_without_workers_is_a_clear_error(squeue, lines, code, error, message):
     squeue(*lines, code=code, error=error)
+    assert_found_nobody(message)
+
+
+def assert_found_nobody(message):
+    """All that is asked of the sandbox fails at once, and as a failure of the sandbox."""
+    sandbox = PistonSandbox.from_environment()
     with pytest.raises(SandboxError, match=message):
-        PistonSandbox.from_environment()
+        run_coroutine(sandbox.languages)
+    (result,) = run_all([HELLO], sandbox)
+    assert isinstance(result, SandboxError), result
+    run_coroutine(sandbox.aclose)
 
 
 def test_slurm_that_is_not_there_is_a_clear_error(tmp_path, environment):
     environment.update(PISTON_ENDPOINTS="slurm", PATH=str(tmp_path))
-    with pytest.raises(SandboxError, match="`squeue` on the PATH"):
-        PistonSandbox.from_environment()
+    assert_found_nobody("`squeue` on the PATH")
 
 
 def test_environment_sets_everything(server, environment):

@@ -3,10 +3,11 @@
 
 import asyncio
 import math
+from unittest import mock
 
 import pytest
 
-from open_r1.sandbox import COMPILE_LIMITS, Limits, Outcome, SandboxError
+from open_r1.sandbox import COMPILE_LIMITS, Limits, Outcome, SandboxError, piston_pool
 from open_r1.sandbox.piston_packages import read_package_run
 from open_r1.sandbox.piston_pool import PistonPool, backoff_s
 from open_r1.sandbox.piston_replies import Reply, outcome_of, program_run, read_stage
@@ -140,6 +141,53 @@ async def test_endpoint_that_was_started_elsewhere_is_found_when_one_fails():
     cluster.runtimes["b"] = PYTHON
     async with pool.place(PYTHON) as endpoint:
         assert (endpoint.url, endpoint.free) == ("b", 0)
+    await pool.aclose()
+
+
+@in_a_loop
+async def test_dead_endpoint_that_is_not_found_again_is_forgotten():
+    cluster = Cluster(a=(), b=PYTHON)
+    pool = cluster.pool(find_endpoints=lambda: ["b", "c"])
+    cluster.runtimes["c"] = PYTHON
+    while [endpoint.url for endpoint in pool.endpoints] != ["b", "c"]:
+        await asyncio.sleep(0.005)
+    num_asked = cluster.asked.count("a")
+    async with pool.place(PYTHON), pool.place(PYTHON):
+        await asyncio.sleep(0.1)
+    assert cluster.asked.count("a") == num_asked
+    await pool.aclose()
+
+
+@in_a_loop
+async def test_endpoint_that_answers_stays_though_it_is_not_found():
+    cluster = Cluster(a=(), b=PYTHON)
+    pool = cluster.pool(find_endpoints=lambda: ["c"])
+    cluster.runtimes["c"] = PYTHON
+    while "c" not in cluster.asked:
+        await asyncio.sleep(0.005)
+    assert {"b", "c"} == {endpoint.url for endpoint in pool.endpoints}
+    await pool.aclose()
+
+
+@in_a_loop
+async def test_endpoints_are_looked_for_until_there_are_some():
+    answers = [SandboxError("squeue is busy"), ["a", "b"]]
+
+    def find():
+        answer = answers.pop(0)
+        if isinstance(answer, SandboxError):
+            raise answer
+        return answer
+
+    cluster = Cluster()
+    with mock.patch.object(piston_pool, "LOOK_AGAIN_S", 0.05):
+        pool = cluster.pool(find_endpoints=find)
+        cluster.runtimes.update(a=PYTHON, b=PYTHON)
+        with pytest.raises(SandboxError, match="squeue is busy"):
+            await pool.runtimes()
+        while not pool.endpoints:
+            await asyncio.sleep(0.005)
+    assert await pool.runtimes() == {"python"}
     await pool.aclose()
 
 

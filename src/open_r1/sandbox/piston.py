@@ -39,28 +39,37 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.piston_client import Job, Patience, PistonClient
-from open_r1.sandbox.piston_endpoints import endpoints_from_environment, slurm_endpoints
-from open_r1.sandbox.piston_jobs import RUNTIMES, files_of, job_of, limit_fields, runnable_language, send_file
+from open_r1.sandbox.piston_endpoints import SQUEUE_TIMEOUT_S, endpoints_from_environment, slurm_endpoints
+from open_r1.sandbox.piston_jobs import (
+    RUNTIMES,
+    files_of,
+    job_of,
+    limit_fields,
+    printing_job,
+    runnable_language,
+    send_file,
+)
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
-from open_r1.sandbox.piston_pool import FindEndpoints
+from open_r1.sandbox.piston_pool import Endpoint, FindEndpoints
 from open_r1.sandbox.piston_replies import Reply, Stage, program_run
 
 T = TypeVar("T")
 
 # No endpoint is configured for less output than this.
 LEAST_OUTPUT_LIMIT = 512
+PIPE_BYTES = 1 << 16
 
 
 class PistonSandbox(Sandbox):
     """A pool of Piston endpoints.
 
     Args:
-        urls: Base URLs, ending in /api/v2.
+        urls: Base URLs, ending in /api/v2; none where they are to be found at first use.
         places_each: Jobs at a time at each endpoint, from this process.
         patience: How long to go on when endpoints fail.
         rank: Number of this process among `world_size`: where on the list it starts. All use all endpoints.
         world_size: Number of processes that use the endpoints.
-        find_endpoints: Finds the base URLs of endpoints that were started meanwhile; asked when one fails.
+        find_endpoints: Finds the base URLs of the endpoints there are; asked when there's none, and when one fails.
     """
 
     name = "piston"
@@ -75,7 +84,7 @@ class PistonSandbox(Sandbox):
         world_size: int = 1,
         find_endpoints: FindEndpoints | None = None,
     ) -> None:
-        if not urls:
+        if not urls and find_endpoints is None:
             raise ValueError("PistonSandbox needs at least one endpoint.")
         if places_each < 1:
             raise ValueError(f"places_each must be at least 1, got {places_each}.")
@@ -89,24 +98,29 @@ class PistonSandbox(Sandbox):
     def from_environment(cls) -> "PistonSandbox":
         """Build it from the environment.
 
-        PISTON_ENDPOINTS is a list or `slurm` (`piston_endpoints`; asked again when an endpoint fails),
+        PISTON_ENDPOINTS is a list or `slurm` (`piston_endpoints`; asked at first use, which fails as long as Slurm has
+        no answer or no Piston of ours, and again when an endpoint fails),
         PISTON_MAX_REQUESTS_PER_ENDPOINT the jobs at a time at each, from each process (1), PISTON_MAX_OUTAGE_S how
         many seconds a request waits while no endpoint answers (120).
         RANK and WORLD_SIZE are the launcher's.
 
         Raises:
             ValueError: A variable is missing or unusable.
-            SandboxError: Slurm can't be asked, or runs no Piston of ours.
         """
         is_slurm = os.environ.get("PISTON_ENDPOINTS", "").strip().lower() == "slurm"
         return cls(
-            endpoints_from_environment(),
+            () if is_slurm else endpoints_from_environment(),
             places_each=int(_number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1)),
             patience=Patience(max_outage_s=_number_from("PISTON_MAX_OUTAGE_S", Patience.max_outage_s)),
             rank=int(os.environ.get("RANK", "0")),
             world_size=int(os.environ.get("WORLD_SIZE", "1")),
             find_endpoints=slurm_endpoints if is_slurm else None,
         )
+
+    @property
+    def ask_patience_s(self) -> float:
+        """Return the seconds that `languages` may take: to find endpoints, and for one of them to answer."""
+        return self._patience.max_outage_s + SQUEUE_TIMEOUT_S
 
     async def languages(self) -> tuple[str, ...]:
         """Return our names of the languages that healthy endpoints have runtimes for."""
@@ -146,7 +160,7 @@ class PistonSandbox(Sandbox):
             known = first_replies if first == 0 else []
             batch = request.inputs[first + len(known) : first + size]
             replies = known + await _gather([run_one(given) for given in batch])
-            runs = [self._read_run(reply, request.limits) for reply in replies]
+            runs = await _gather([self._read_run(reply, request) for reply in replies])
             tests[first : first + size] = runs
             if not await go_on(first, runs):
                 break
@@ -189,9 +203,10 @@ class PistonSandbox(Sandbox):
 
     def describe(self) -> str:
         """Return the endpoints and who isolates programs there."""
-        some = ", ".join(self.urls[:3]) + (", ..." if len(self.urls) > 3 else "")
+        urls = self.urls if self._client is None else [endpoint.url for endpoint in self._client.pool.endpoints]
+        some = ", ".join(urls[:3]) + (", ..." if len(urls) > 3 else "")
         return (
-            f"piston: {len(self.urls)} endpoints ({some}), {self._places_each} jobs at a time at each; "
+            f"piston: {len(urls)} endpoints ({some or 'found by Slurm'}), {self._places_each} jobs at a time at each; "
             "programs are isolated by the endpoints"
         )
 
@@ -227,27 +242,45 @@ class PistonSandbox(Sandbox):
                 "POST /packages at each installs more."
             )
 
-    def _read_run(self, reply: Reply, limits: Limits) -> ProgramRun:
+    async def _read_run(self, reply: Reply, request: RunRequest) -> ProgramRun:
         """Return what a program did.
 
         Raises:
             SandboxError: It didn't compile although it did before, or the endpoint ended it for a limit of its own.
         """
+        limits = request.limits
         if reply.run is None:
             return ProgramRun(Outcome.OUTPUT_LIMIT)
         if not reply.has_compiled:
             raise SandboxError(f"{reply.endpoint}: a program that had compiled did not: {reply.run.stderr[-500:]}")
         run = program_run(reply.run, limits, is_overtime=reply.elapsed_s >= reply.run_timeout_s)
-        endpoint = next(one for one in self.client().pool.endpoints if one.url == reply.endpoint)
+        endpoint = self.client().pool.find(reply.endpoint)
         length = max(len(reply.run.stdout), len(reply.run.stderr))
         if not reply.run.failed:
             endpoint.longest_output = max(endpoint.longest_output, length)
-        elif _is_cut_short(reply.run, run, limits) and length > max(endpoint.longest_output, LEAST_OUTPUT_LIMIT):
+        elif _is_cut_short(reply.run, run, limits) and not await self._lets_print(endpoint, request, length):
             raise SandboxError(
-                f"{reply.endpoint} ended a program after {length} bytes of output, and {limits.output_bytes} are "
+                f"{endpoint.url} ended a program after {length} bytes of output, and {limits.output_bytes} are "
                 f"allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that."
             )
         return run
+
+    async def _lets_print(self, endpoint: Endpoint, request: RunRequest, length: int) -> bool:
+        """Return whether an endpoint lets programs print more than `length`, so that it wasn't that which ended one.
+
+        A program can end itself just as an endpoint ends it. So another is asked, that prints more than that: by a
+        pipe's length, since an endpoint drops the piece that goes over its limit.
+
+        Raises:
+            SandboxError: The endpoint doesn't answer.
+        """
+        wanted = min(length + PIPE_BYTES, request.limits.output_bytes)
+        if length <= LEAST_OUTPUT_LIMIT or wanted <= endpoint.longest_output:
+            return True
+        probe = await self.client().execute_at(printing_job(request, wanted), endpoint)
+        printed = 0 if probe.run is None or probe.run.failed else len(probe.run.stdout)
+        endpoint.longest_output = max(endpoint.longest_output, printed)
+        return printed >= wanted
 
 
 def _number_from(variable: str, default: float) -> float:

@@ -17,6 +17,7 @@ from open_r1.sandbox.piston_pool import Endpoint, FindEndpoints, PistonPool, bac
 from open_r1.sandbox.piston_replies import Reply, read_stage
 
 CONNECT_TIMEOUT_S, RUNTIMES_TIMEOUT_S = 5.0, 10.0
+RUNTIMES_BYTES = 1 << 22
 OVER_MAXIMUM = re.compile(r"(\w+) cannot exceed the configured limit of (\d+)")
 
 
@@ -135,6 +136,17 @@ class PistonClient:
             trouble = f"{endpoint.url}: overloaded"
         raise SandboxError(f"Piston failed {max_attempts} times at one job, at last {trouble}")
 
+    async def execute_at(self, job: Job, endpoint: Endpoint) -> Reply:
+        """Return the answer of this endpoint to a job, whether a place is free or not.
+
+        Raises:
+            SandboxError: It has not done it.
+        """
+        try:
+            return await self._send(job, endpoint)
+        except EndpointError as error:
+            raise SandboxError(f"{endpoint.url}: {error}") from error
+
     async def _send(self, job: Job, endpoint: Endpoint) -> Reply:
         """Send a job to one endpoint, its limits lowered to what that is configured for, where they may be."""
         while True:
@@ -187,13 +199,17 @@ class PistonClient:
 
     async def _ask_runtimes(self, url: str) -> frozenset[str]:
         try:
-            response = await self._http.get(f"{url}/runtimes", timeout=RUNTIMES_TIMEOUT_S)
-            response.raise_for_status()
-        except httpx.HTTPError as error:
+            async with (
+                asyncio.timeout(RUNTIMES_TIMEOUT_S),
+                self._http.stream("GET", f"{url}/runtimes", timeout=RUNTIMES_TIMEOUT_S) as response,
+            ):
+                response.raise_for_status()
+                body = await _read_body(response, RUNTIMES_BYTES)
+        except (httpx.HTTPError, TimeoutError) as error:
             raise ConnectionError(f"{type(error).__name__}: {error}") from error
-        runtimes = response.json()
-        if not isinstance(runtimes, list) or not all(isinstance(one, dict) and "language" in one for one in runtimes):
-            raise ValueError(f"GET /runtimes answered {response.text[:100]!r}")
+        runtimes = None if body is None else _read_json(body)
+        if not isinstance(runtimes, list) or not all(map(_is_runtime, runtimes)):
+            raise ValueError(f"GET /runtimes answered {(body or b'too much')[:100]!r}")
         return frozenset(name for one in runtimes for name in (one["language"], *(one.get("aliases") or ())))
 
     async def aclose(self) -> None:
@@ -212,10 +228,16 @@ async def _read_body(response: httpx.Response, max_bytes: int) -> bytes | None:
     return b"".join(parts)
 
 
+def _is_runtime(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("aliases") or [], list):
+        return False
+    return all(isinstance(name, str) for name in (value.get("language"), *(value.get("aliases") or ())))
+
+
 def _read_json(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

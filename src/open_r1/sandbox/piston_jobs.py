@@ -18,6 +18,16 @@ RUNTIMES = {
 }
 CPP_SUFFIXES = (".cpp", ".cc", ".cxx")
 CPP_PRELUDE = '#pragma GCC optimize("O2")\n#define ONLINE_JUDGE 1\n#define EVAL 1\n#line 1 "{name}"\n'
+# What prints as many characters as its input says.
+PRINTERS = {
+    "python": ("main.py", "print('x' * int(input()), end='')\n"),
+    "cpp": (
+        "main.cpp",
+        "#include <cstdio>\nint main() { long n; for (scanf(\"%ld\", &n); n > 0; n--) putchar('x'); }\n",
+    ),
+    "javascript": ("main.js", "process.stdout.write('x'.repeat(Number(require('fs').readFileSync(0))));\n"),
+    "bash": ("main.sh", "read -r n; head -c \"$n\" /dev/zero | tr '\\0' x\n"),
+}
 # Address space that node reserves and doesn't use.
 NODE_RESERVE_MB = 1024
 
@@ -83,6 +93,13 @@ def job_of(language: Language, files: list[dict[str, str]], given: ProgramInput,
         # Texts come twice, alone and as `output`; a byte of them takes at most six in JSON.
         answer_bytes=(1 << 16) + 24 * (request.limits.output_bytes + request.compile_limits.output_bytes),
     )
+
+
+def printing_job(request: RunRequest, num_chars: int) -> Job:
+    """Return a job in the language of a request and under its limits that prints as many characters."""
+    language = runnable_language(request)
+    files = files_of(language, dict([PRINTERS[language.name]]))
+    return job_of(language, files, ProgramInput(stdin=str(num_chars)), request)
 
 
 def limit_fields(limits: Limits, compile_limits: Limits, reserve_mb: int) -> tuple[dict[str, int], dict[str, int]]:

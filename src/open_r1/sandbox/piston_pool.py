@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Places for jobs at several Piston endpoints, with the health of each.
 
-An endpoint that fails is set aside and asked for its runtimes until it answers, first at once, then ever more seldom;
-jobs go to the others in the meantime. Who waits is served in turn, and gives up once no endpoint that has the runtime
-has answered for `max_outage_s`. A place is given back however its job ends.
+There may be none at first: then they are looked for until there are some. One that fails is set aside and asked for
+its runtimes until it answers, first at once, then ever more seldom; jobs go to the others in the meantime. Who waits
+is served in turn, and gives up once no endpoint that has the runtime has answered for `max_outage_s`. A place is given
+back however its job ends.
 """
 
 import asyncio
@@ -100,17 +101,17 @@ class PistonPool:
         find_endpoints: FindEndpoints | None = None,
         share: float = 0.0,
     ) -> None:
-        start = int(share * len(urls))
-        self.endpoints = [Endpoint(url, places_each) for url in (*urls[start:], *urls[:start])]
-        self._places_each = places_each
+        self.endpoints: list[Endpoint] = []
+        self._places_each, self._share = places_each, share
         self._find_endpoints, self._look_at = find_endpoints, float("-inf")
         self.max_outage_s, self._first_delay_s = max_outage_s, first_delay_s
         self._ask_runtimes = ask_runtimes
         self._waiters: deque[Waiter] = deque()
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
-        for endpoint in self.endpoints:
-            self._start_probe(endpoint)
+        self._nobody = ""  # why no endpoint is known at all
+        self._lookout = None if urls else self._loop.create_task(self._look_for_any())
+        self._add(urls)
 
     @contextlib.asynccontextmanager
     async def place(self, names: Sequence[str], avoid: Collection[str] = ()) -> AsyncGenerator[Endpoint]:
@@ -129,19 +130,25 @@ class PistonPool:
         """Return the names of the runtimes at all healthy endpoints, once each has been asked.
 
         Raises:
-            SandboxError: None has answered for `max_outage_s`.
+            SandboxError: None has answered for `max_outage_s`, or none could be found.
         """
         give_up_at = self._loop.time() + self.max_outage_s
         while True:
             healthy = [endpoint for endpoint in self.endpoints if endpoint.is_healthy]
             if healthy and all(endpoint.is_healthy or endpoint.failures for endpoint in self.endpoints):
                 return frozenset[str]().union(*(endpoint.runtimes or () for endpoint in healthy))
+            if not self.endpoints and self._nobody:
+                raise SandboxError(self._nobody)
             self._news.clear()
             try:
                 async with asyncio.timeout_at(give_up_at):
                     await self._news.wait()
             except TimeoutError:
                 raise SandboxError(self._outage(())) from None
+
+    def find(self, url: str) -> Endpoint:
+        """Return the endpoint of a URL; one without places where it's gone meanwhile."""
+        return next((endpoint for endpoint in self.endpoints if endpoint.url == url), Endpoint(url, 0))
 
     def has_seen(self, names: Sequence[str]) -> bool:
         """Return whether some endpoint, healthy or not, has ever had one of these runtimes."""
@@ -167,7 +174,7 @@ class PistonPool:
         endpoint.probe = self._loop.create_task(self._probe(endpoint))
 
     async def _probe(self, endpoint: Endpoint) -> None:
-        while not endpoint.is_healthy:
+        while not endpoint.is_healthy and endpoint in self.endpoints:
             await asyncio.sleep(backoff_s(endpoint.failures, self._first_delay_s))
             try:
                 endpoint.runtimes = await self._ask_runtimes(endpoint.url)
@@ -179,20 +186,44 @@ class PistonPool:
         self._news.set()
         self._serve()
 
+    def _add(self, urls: Sequence[str]) -> None:
+        """Add endpoints and ask each what it has."""
+        start = int(self._share * len(urls))
+        added = [Endpoint(url, self._places_each) for url in (*urls[start:], *urls[:start])]
+        self.endpoints += added
+        for endpoint in added:
+            self._start_probe(endpoint)
+
+    async def _look_for_any(self) -> None:
+        """Look for endpoints until there are some."""
+        while not self.endpoints:
+            await self._look_for_more()
+            if not self.endpoints:
+                await asyncio.sleep(LOOK_AGAIN_S)
+
     async def _look_for_more(self) -> None:
-        """Add endpoints that were started meanwhile, perhaps in place of those that are gone."""
+        """Add endpoints that were started meanwhile; those that don't answer and aren't found again are gone."""
         if self._find_endpoints is None or self._loop.time() < self._look_at:
             return
         self._look_at = self._loop.time() + LOOK_AGAIN_S
         try:
             found = await asyncio.to_thread(self._find_endpoints)
         except SandboxError as error:
-            logger.warning("Looking for other Piston endpoints failed: %s", error)
+            logger.warning("Looking for Piston endpoints failed: %s", error)
+            self._nobody = str(error)
+            self._news.set()
             return
-        for url in sorted(set(found) - {endpoint.url for endpoint in self.endpoints}):
+        gone = [one for one in self.endpoints if not one.is_healthy and one.url not in found]
+        new = sorted(set(found) - {endpoint.url for endpoint in self.endpoints})
+        for endpoint in gone:
+            logger.info("Piston at %s is gone", endpoint.url)
+            self.endpoints.remove(endpoint)
+            if endpoint.probe is not None and endpoint.probe is not asyncio.current_task():
+                endpoint.probe.cancel()
+        for url in new:
             logger.info("Piston at %s is new", url)
-            self.endpoints.append(Endpoint(url, self._places_each))
-            self._start_probe(self.endpoints[-1])
+        self._add(new)
+        self._news.set()
 
     async def _wait_for_place(self, names: Sequence[str], avoid: Collection[str]) -> Endpoint:
         waiter = Waiter(names, avoid, self._loop.create_future())
@@ -245,7 +276,7 @@ class PistonPool:
 
     async def aclose(self) -> None:
         """End the tasks that ask endpoints."""
-        probes = [endpoint.probe for endpoint in self.endpoints if endpoint.probe is not None]
+        probes = [one for one in (self._lookout, *(each.probe for each in self.endpoints)) if one is not None]
         for probe in probes:
             probe.cancel()
         await asyncio.gather(*probes, return_exceptions=True)
