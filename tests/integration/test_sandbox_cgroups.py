@@ -105,12 +105,11 @@ def test_memory_of_a_tree_is_limited_as_a_whole(
 ) -> None:
     process = start(SIX_TIMES_60_MB)
     group.add(process.pid)
-    assert not group.was_oom()
+    assert group.oom_kills() == 0
 
     assert tell(process) == "killed"
 
-    assert group.was_oom()
-    assert 180 <= group.peak_mb() <= 256
+    assert group.oom_kills() > 0
 
 
 def test_number_of_processes_is_limited(group: cgroups.Group, start: Callable[[str], subprocess.Popen[str]]) -> None:
@@ -197,7 +196,7 @@ def test_ordinary_user_without_a_delegated_group_gets_none() -> None:
     pid = os.fork()
     if pid == 0:
         os.setgroups([])
-        os.setgid(61501)
-        os.setuid(61501)
+        os.setgid(60700)
+        os.setuid(60700)
         os._exit(0 if cgroups.make_group(64, 16) is None and cgroups.version() is None else 1)
     assert os.waitpid(pid, 0)[1] == 0

@@ -90,3 +90,8 @@ def test_folder_of_a_user_who_still_runs_something_is_not_swept(
     finally:
         os.close(writer)
         os.waitpid(pid, 0)
+
+
+def test_users_of_boxes_are_none_that_a_service_may_get() -> None:
+    first, last = confinement.BOX_USER, confinement.BOX_USER + confinement._NUM_USERS
+    assert 60578 <= first < last <= 61183  # systemd uses the numbers before and behind for homes and services

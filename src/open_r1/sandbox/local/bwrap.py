@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command of a box made by bubblewrap: namespaces of its own, a small read-only file system, no capabilities."""
+"""The command of a box made by bubblewrap: namespaces of its own, a small read-only file system, no capabilities.
+
+What programs can learn of the machine: its load and its kernel; the path of the box's control group, which holds the
+number of our process and when it started; the system's programs and libraries, whose files they can lock (`flock`).
+"""
 
 import functools
 import os

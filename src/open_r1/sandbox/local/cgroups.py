@@ -19,9 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from open_r1.sandbox.local.owners import is_orphan, owner_name
+
 logger = logging.getLogger(__name__)
 
-_PREFIX = "open_r1_box"
+_PREFIX = "open_r1_box_"
 _CONTROLLERS = ("memory", "pids")
 
 
@@ -83,18 +85,6 @@ class Group:
         """Return how many processes were killed since the group had no memory left."""
         name = "memory.events" if self._version == 2 else "memory.oom_control"
         return _field(self._memory / name, "oom_kill")
-
-    def was_oom(self) -> bool:
-        """Return whether a process was killed since the group had no memory left."""
-        return self.oom_kills() > 0
-
-    def peak_mb(self) -> float:
-        """Return the most memory in MiB that the group had at one time, caches of files included; NaN if not known."""
-        name = "memory.peak" if self._version == 2 else "memory.max_usage_in_bytes"
-        try:
-            return int((self._memory / name).read_text()) / (1 << 20)
-        except FileNotFoundError:  # Linux before 5.19
-            return float("nan")
 
     def pids(self) -> list[int]:
         """Return the processes in the group."""
@@ -178,7 +168,7 @@ def _wait_until_gone(group: Group) -> None:
 
 
 def _new_group(place: _Place) -> Group:
-    name = f"{_PREFIX}_{_namespace()}_{os.getpid()}_{_start_of(os.getpid())}_{next(_COUNTER)}"
+    name = f"{_PREFIX}{owner_name()}_{next(_COUNTER)}"
     group = Group(place, name)
     for folder in (place.memory, place.pids) if place.version == 1 else (place.memory,):
         (folder / name).mkdir()
@@ -239,25 +229,11 @@ def _divides(folder: Path) -> bool:
 def _sweep(place: _Place) -> None:
     """End and remove groups whose owner is dead, also those in groups beside ours."""
     for parent in {place.memory, place.pids}:
-        for folder in [*parent.glob(f"{_PREFIX}_*"), *parent.parent.glob(f"*/{_PREFIX}_*")]:
-            namespace, pid, start, _ = folder.name.removeprefix(f"{_PREFIX}_").split("_")
-            if namespace == _namespace() and _start_of(int(pid)) != start:
+        for folder in [*parent.glob(f"{_PREFIX}*"), *parent.parent.glob(f"*/{_PREFIX}*")]:
+            if is_orphan(folder.name.removeprefix(_PREFIX)):
                 with contextlib.suppress(OSError):  # another process sweeps too
                     _kill_all(folder)
                     _remove(folder)
-
-
-def _namespace() -> str:
-    """Return which numbers of processes we see: those of another container's processes mean nothing here."""
-    return str(Path("/proc/self/ns/pid").stat().st_ino)
-
-
-def _start_of(pid: int) -> str | None:
-    """Return when a process started, in the kernel's ticks, or None if there's none of that number."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (FileNotFoundError, ProcessLookupError):
-        return None
 
 
 def _children(pid: int) -> list[int]:

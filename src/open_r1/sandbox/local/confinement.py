@@ -16,7 +16,7 @@ from open_r1.sandbox.local.owners import is_orphan, owner_name
 from open_r1.sandbox.local.started import Room, Started, memory_file, start
 
 PREFIX = "open_r1_box_"
-_NUM_USERS = 3900
+_NUM_USERS = 600  # after `BOX_USER`: up to 61178; from 61184 on systemd gives numbers to services
 _COUNTER = itertools.count()
 
 

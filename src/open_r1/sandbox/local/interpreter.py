@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-BOX_USER = 61500  # who programs are where the trainer is root; no such user needs to exist
+# Who programs are where the trainer is root: no such user needs to exist, nor does systemd give away these numbers.
+BOX_USER = 60578
 SYSTEM_PYTHON = "/usr/bin/python3"
 DRIVER_PARTS = ("folders", "processes", "holding", "watching", "submission", "driver")
 PROBE_S = 30.0
