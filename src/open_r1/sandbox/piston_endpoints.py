@@ -4,7 +4,6 @@
 import os
 import re
 import subprocess
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from open_r1.sandbox.base import SandboxError
@@ -13,14 +12,14 @@ WORKER_NAME = re.compile(r"piston-worker-(\d{1,5})")
 SQUEUE_TIMEOUT_S = 60
 
 
-def endpoints_from_environment(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+def endpoints_from_environment() -> tuple[str, ...]:
     """Return the base URLs of `PISTON_ENDPOINTS`: a comma-separated list, or "slurm" for running workers.
 
     Raises:
         ValueError: The variable isn't set, or has something else in it.
         SandboxError: Slurm can't be asked, or runs no worker of ours.
     """
-    text = environ.get("PISTON_ENDPOINTS", "").strip()
+    text = os.environ.get("PISTON_ENDPOINTS", "").strip()
     if not text:
         raise ValueError(
             "Set PISTON_ENDPOINTS to the base URLs of your Piston servers, separated by commas "
