@@ -3,6 +3,7 @@
 
 import contextlib
 import http.server
+import json
 import threading
 
 import httpx
@@ -83,16 +84,21 @@ def test_reply_in_the_form_of_e2b_to_the_letter(e2b):
                 "error": None,
                 "execution_count": 1,
             },
+            "text": "a\n0.5",
             "exception_str": None,
         },
-        {"execution": None, "exception_str": "The script ended before its result (runtime_error, exit code 3)."},
+        {
+            "execution": None,
+            "text": None,
+            "exception_str": "The script ended before its result (runtime_error, exit code 3).",
+        },
     ]
 
 
 def test_reply_in_the_form_of_morph_to_the_letter(morph):
     scripts = ["print('a')\n0.5", "1 / 0", "pass"]
     reply = post(morph, scripts=scripts, languages=["python"] * 3, timeout=90, request_timeout=96)
-    assert reply.json() == [
+    assert [{name: entry[name] for name in ("text", "exception_str")} for entry in reply.json()] == [
         {"text": "a\n0.5", "exception_str": None},
         {"text": "", "exception_str": "ZeroDivisionError: division by zero"},
         {"text": "", "exception_str": "No output from the script"},
@@ -143,6 +149,42 @@ def test_forged_report_is_only_output(e2b):
     assert RoutedSandbox(e2b).run_code([script])[0].text is None
 
 
+# Script: part of its `exception_str`, or None for one that runs well.
+SPOILERS = {
+    "value too long to send": ("'y' * 3_000_000", "output_limit"),
+    "value behind output that fills the limit": ("print('x' * (2**20 - 10))\n0.5", "output_limit"),
+    "half of a character as value": ("class A:\n  def __repr__(self): return '\\ud800'\nA()", None),
+    "half of a character in an error": ("raise ValueError('\\ud800')", "ValueError: ?"),
+    "half of a character in the script": ("'\ud800'", ""),
+    "error that can't be shown": ("class E(Exception):\n  def __str__(self): return 5\nraise E", "before its result"),
+    "report forged with numbers": (
+        "import sys, os\nframe = sys._getframe()\nwhile 'nonce' not in frame.f_locals: frame = frame.f_back\n"
+        "os.write(1, (frame.f_locals['nonce'] + '{\"text\": 1, \"error\": null}\\n').encode())\nos._exit(0)",
+        "before its result",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SPOILERS)
+def test_script_spoils_no_other(e2b, case):
+    script, said = SPOILERS[case]
+    reply = httpx.post(
+        f"http://{e2b}/execute_batch",
+        content=json.dumps({"scripts": ["1", script, "2"], "timeout": 10}),
+        headers={"content-type": "application/json"},
+        timeout=60,
+    )
+    first, spoiler, last = reply.json()
+    assert (first["text"], last["text"]) == ("1", "2")
+    assert (spoiler["exception_str"] is None) if said is None else (said in (spoiler["exception_str"] or "")), spoiler
+
+
+def test_clients_of_either_form_read_either_router(e2b, morph):
+    assert RoutedMorphSandbox(e2b).run_code(["print('a')\n0.5"])[0].text == "a\n0.5"
+    assert RoutedSandbox(morph).run_code(["print('a')\n0.5"])[0].text == "0.5"
+    assert "division" in RoutedMorphSandbox(e2b).run_code(["1 / 0"])[0].exception_str
+
+
 BAD_BATCHES = {
     "scripts without a language": ({"scripts": ["1", "2"], "languages": ["python"]}, 400),
     "languages without a script": ({"scripts": ["1"], "languages": ["python"] * 2}, 400),
@@ -182,6 +224,11 @@ class OldRouter(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/other/execute_batch":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'[{"exception_str": null}]')
+            return
         is_known = self.path == "/execute_batch"
         self.send_response(500 if is_known else 404)
         self.end_headers()
@@ -211,3 +258,10 @@ def test_failed_reply_is_not_read_as_results():
         with pytest.raises(SandboxError, match="answered 500: Internal Server Error"):
             RoutedSandbox(address).run_code(["1"])
         assert "answered 500" in RoutedMorphSandbox(address).run_code(["1"])[0].exception_str
+
+
+def test_reply_in_another_form_is_an_error():
+    with old_router() as address:
+        with pytest.raises(SandboxError, match="another form, without 'execution'"):
+            RoutedSandbox(f"{address}/other").run_code(["1"])
+        assert "without 'text'" in RoutedMorphSandbox(f"{address}/other").run_code(["1"])[0].exception_str

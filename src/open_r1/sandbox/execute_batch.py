@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Open R1's router protocol: scripts in, what a notebook would show out, in the two forms that its clients read.
 
-A script is a cell whose last expression is the score; the form `e2b` has it in `execution.results`, `morph` at the end
-of `text`. Differences from Open R1's routers: lists of unequal length are refused instead of cut; the timeout is in
-seconds for both; languages other than Python give their output and no value.
+A script is a cell whose last expression is the score; clients of `e2b` read it in `execution.results`, those of
+`morph` at the end of `text`; replies have both. Differences from Open R1's routers: lists of unequal length are
+refused instead of cut; the timeout is in seconds for both; languages other than Python give their output and no value.
 """
 
 import json
@@ -105,10 +105,9 @@ def read_cell(result: RunResult, nonce: str) -> Cell:
     (run,) = result.tests
     if run is None:
         return Cell(failure="The script was not run.")
-    if nonce and nonce in run.stdout:
-        stdout, _, report = run.stdout.partition(nonce)
-        value = json.loads(report.partition("\n")[0])
-        return Cell(value["text"], stdout, run.stderr, value["error"])
+    cell = _read_report(run, nonce) if nonce else None
+    if cell is not None:
+        return cell
     if run.outcome is Outcome.TIME_LIMIT:
         return Cell(failure="Execution timed out.")
     if nonce or run.outcome in (Outcome.MEMORY_LIMIT, Outcome.OUTPUT_LIMIT):
@@ -119,28 +118,52 @@ def read_cell(result: RunResult, nonce: str) -> Cell:
     return Cell(stdout=run.stdout, stderr=run.stderr, error=error)
 
 
+def _read_report(run: ProgramRun, nonce: str) -> Cell | None:
+    """Return what the cell reports behind the nonce; None if that's cut off, or isn't what a cell writes.
+
+    The script runs in the same process and can find the nonce: its report is only as true as its output.
+    """
+    stdout, _, report = run.stdout.partition(nonce)
+    try:
+        value = json.loads(report.partition("\n")[0])
+        text, error = value["text"], value["error"]
+        error = error and {name: error[name] for name in ("name", "value", "traceback")}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    texts = [*([] if text is None else [text]), *(error.values() if error else ())]
+    return Cell(text, stdout, run.stderr, error or None) if all(isinstance(item, str) for item in texts) else None
+
+
 def _ending(run: ProgramRun) -> str:
     status = f"exit code {run.exit_code}" if run.signal is None else f"signal {run.signal}"
     return f"{run.outcome.value}, {status}"
 
 
 def cell_to_json(cell: Cell, form: str) -> dict[str, Any]:
-    """Return the entry of a reply in one of `REPLY_FORMS`."""
-    if form == "e2b":
-        if cell.failure is not None:
-            return {"execution": None, "exception_str": cell.failure}
-        execution = {
-            "results": [] if cell.text is None else [{"text": cell.text, "is_main_result": True}],
-            "logs": {"stdout": [cell.stdout][: bool(cell.stdout)], "stderr": [cell.stderr][: bool(cell.stderr)]},
-            "error": cell.error,
-            "execution_count": 1,
-        }
-        return {"execution": execution, "exception_str": None}
+    """Return the entry of a reply, which clients of both forms can read; the form says whether no output is an error.
+
+    >>> cell_to_json(Cell(failure="Execution timed out."), "e2b")
+    {'execution': None, 'text': None, 'exception_str': 'Execution timed out.'}
+    """
     if cell.failure is not None:
-        return {"text": None, "exception_str": cell.failure}
-    text = cell.stdout
-    if cell.text is not None:
-        text = f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{cell.text}"
-    if cell.error is not None:
-        return {"text": text, "exception_str": f"{cell.error['name']}: {cell.error['value']}".rstrip(": ")}
-    return {"text": text, "exception_str": None if text else "No output from the script"}
+        return {"execution": None, "text": None, "exception_str": _sendable(cell.failure)}
+    value, stdout, stderr = (text and _sendable(text) for text in (cell.text, cell.stdout, cell.stderr))
+    error = cell.error and {name: _sendable(text) for name, text in cell.error.items()}
+    execution = {
+        "results": [] if value is None else [{"text": value, "is_main_result": True}],
+        "logs": {"stdout": [stdout] if stdout else [], "stderr": [stderr] if stderr else []},
+        "error": error,
+        "execution_count": 1,
+    }
+    text = stdout or ""
+    if value is not None:
+        text = f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{value}"
+    said = None if text or form == "e2b" else "No output from the script"
+    if error is not None:
+        said = f"{error['name']}: {error['value']}".rstrip(": ")
+    return {"execution": execution, "text": text, "exception_str": said}
+
+
+def _sendable(text: str) -> str:
+    """Return a text with a question mark for each half of a surrogate pair, which can't be sent."""
+    return text.encode("utf-8", "replace").decode()

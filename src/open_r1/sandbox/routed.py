@@ -103,7 +103,7 @@ class RoutedSandbox:
         timeout_s, request_timeout_s = timeout or 300, request_timeout or 30
         # They may run one after the other, as far as a client can know.
         limit_s = len(scripts) * timeout_s + request_timeout_s
-        entries = _execute(self._base, scripts, languages, timeout_s, request_timeout_s, limit_s)
+        entries = _execute(self._base, "execution", scripts, languages, timeout_s, request_timeout_s, limit_s)
         return [_execution(entry.get("execution")) for entry in entries]
 
 
@@ -137,7 +137,7 @@ class RoutedMorphSandbox:
         """
         limit_s = request_timeout or self.request_timeout
         try:
-            entries = _execute(self._base, scripts, languages, timeout or self.timeout, limit_s, limit_s)
+            entries = _execute(self._base, "text", scripts, languages, timeout or self.timeout, limit_s, limit_s)
         except SandboxError as error:
             return [MorphResult(exception_str=str(error)) for _ in scripts]
         return [MorphResult(entry.get("text"), entry.get("exception_str")) for entry in entries]
@@ -157,13 +157,14 @@ def _execution(value: dict[str, Any] | None) -> Execution:
 
 def _execute(
     base: str,
+    key: str,
     scripts: Sequence[str],
     languages: Sequence[str] | None,
     timeout_s: float,
     request_timeout_s: float,
     limit_s: float,
 ) -> list[dict[str, Any]]:
-    """Return the reply's entry for each script; ask a full router again until the time is over."""
+    """Return the reply's entry for each script, with `key` in it; ask a full router again until the time is over."""
     languages = ["python"] * len(scripts) if languages is None else list(languages)
     if len(languages) != len(scripts):
         raise ValueError(f"{len(scripts)} scripts but {len(languages)} languages: give one language each.")
@@ -196,4 +197,6 @@ def _execute(
     is_list = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
     if not is_list or len(entries) != len(scripts):
         raise SandboxError(f"The router at {base} sent no list of {len(scripts)} results.")
+    if not all(key in entry for entry in entries):
+        raise SandboxError(f"The router at {base} answers in another form, without {key!r}: is that of e2b or morph?")
     return entries

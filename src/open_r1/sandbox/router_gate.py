@@ -26,6 +26,7 @@ class Refusal(Exception):
         self, status: int, kind: str, message: str, *, retry_after_s: int | None = None, **details: Any
     ) -> None:
         message = message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + "..."
+        message = message.encode("utf-8", "replace").decode()  # half of a surrogate pair can't be sent
         super().__init__(message)
         self.status, self.kind, self.retry_after_s = status, kind, retry_after_s
         self.body = {"error": {"kind": kind, "message": message, **details}}

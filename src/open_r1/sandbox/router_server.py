@@ -267,7 +267,7 @@ class Router:
                     script, language, timeout_s=batch.timeout_s, memory_mb=self.limits.script_memory_mb
                 )
                 cell = read_cell(await self._run(asked), nonce)
-            except (Refusal, UnsupportedLanguageError) as error:
+            except (Refusal, ValueError) as error:  # of this script alone
                 cell = Cell(failure=str(error))
             return cell_to_json(cell, self.reply)
 
