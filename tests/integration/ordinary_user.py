@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 
@@ -45,7 +46,15 @@ def make_home(folder: Path, *, is_root: bool = False) -> dict[str, str]:
     }
 
 
-def identity() -> dict[str, object]:
+class Identity(TypedDict, total=False):
+    """Arguments of `subprocess.run`."""
+
+    user: int
+    group: int
+    extra_groups: tuple[int, ...]
+
+
+def identity() -> Identity:
     """Return the arguments of `subprocess.run` that make a process the ordinary user's."""
     return {"user": NUMBER, "group": NUMBER, "extra_groups": ()} if os.geteuid() == 0 else {}
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ LISTED = [pytest.param(attack, id=attack.name) for attack in ATTACKS]
 VERSIONED = [pytest.param(attack, id=attack.name) for attack in ATTACKS if attack.is_versioned]
 HARMLESS = [pytest.param(attack, id=attack.name) for attack in ATTACKS if attack.is_harmless]
 
-Report = dict[str, object]
+Report = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
