@@ -5,13 +5,14 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from open_r1.sandbox.local import landlock
-from tests.integration.ordinary_user import copy_sources, identity, make_home, reachable_python
+from tests.integration.ordinary_user import ROOT, copy_sources, identity, make_home, reachable_python
 
 PROGRAMS = ("tests/integration/local_report.py", "tests/integration/user_namespace.py")
 
@@ -55,3 +56,13 @@ def test_landlock_is_chosen_where_user_namespaces_are_forbidden(
 
     assert "Landlock" in report.get("isolated_by", report)
     assert (report["outcome"], report["stdout"].split()[0]) == ("ok", "hello")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up capabilities")
+def test_root_that_may_not_become_another_user_is_told_so() -> None:
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-setuid,-setgid", sys.executable, str(ROOT / PROGRAMS[0])],
+        capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+
+    assert "give the container the capabilities SETUID and SETGID" in json.loads(done.stdout)["error"]

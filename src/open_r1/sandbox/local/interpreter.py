@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interpreter of a local box, tried out as the user that boxes run as, and the driver compiled for it."""
 
+import errno
 import functools
 import json
 import os
@@ -133,10 +134,18 @@ def probe_interpreter(path: str, parts: Sequence[str]) -> Interpreter:
     texts = [(name, harness(f"{name}.py")) for name in parts]
     # Not by `setpriv`, which still has root's rights when it looks for what it starts.
     user, groups = (BOX_USER, ()) if has_other_users() else (None, None)
-    done = subprocess.run(
-        [path, "-I", "-c", _LOOK], input=json.dumps(texts), capture_output=True, text=True, env={}, cwd="/",
-        timeout=PROBE_S, check=False, user=user, group=user, extra_groups=groups,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [path, "-I", "-c", _LOOK], input=json.dumps(texts), capture_output=True, text=True, env={}, cwd="/",
+            timeout=PROBE_S, check=False, user=user, group=user, extra_groups=groups,
+        )  # fmt: skip
+    except PermissionError as error:
+        if user is None or error.errno != errno.EPERM:
+            raise
+        raise ValueError(
+            f"root may not become user {user} here: start this as an ordinary user, or give the container the "
+            "capabilities SETUID and SETGID"
+        ) from error
     if done.returncode != 0:
         raise ValueError(f"{path} ended with exit code {done.returncode}: {done.stderr.strip()[-300:]}")
     version, is_new_enough, prefixes, driver = json.loads(done.stdout)
