@@ -14,6 +14,7 @@ programs --grace_s, then end them with their boxes. Options may be typed with hy
 import argparse
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ from open_r1.sandbox.router import TOKEN_VARIABLE, is_loopback
 
 logger = logging.getLogger("sandbox_router")
 SHORTEST_TOKEN = 8
+FILES = 8192  # connections and pipes of boxes; the usual 1024 are few
 PROVIDERS = ("local", "piston", "e2b", "morph")
 
 
@@ -149,6 +151,9 @@ def serve(sandbox: Sandbox, token: str | None, args: argparse.Namespace) -> int:
     places = {"max_parallel": args.max_parallel, "max_queue": args.max_queue}
     app = create_app(sandbox, **places, token=token, reply=args.reply, limits=limits)
     listening = bind(args.host, args.port)
+    num_files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if num_files < FILES and (most_files == resource.RLIM_INFINITY or most_files >= FILES):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, most_files))
     config = server_config(app, num_places=args.max_parallel + args.max_queue, grace_s=args.grace_s)
     server = uvicorn.Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -165,7 +165,7 @@ class RouterSandbox(Sandbox):
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request at the router."""
-        body = json.dumps(wire.request_to_json(request)).encode()
+        body = await asyncio.to_thread(_body_of, request)  # beside the loop, which all other rows share
         # A run is tried again from its start, so `go_on` may be asked about the same runs again.
         tries = _Tries(self.patience_s)
         while True:
@@ -245,7 +245,7 @@ class RouterSandbox(Sandbox):
             logger.warning("The router at %s is back.", self.url)
         if response.status_code == 200:
             try:
-                return response.json()
+                return response.json() if len(response.content) < 1 << 20 else await asyncio.to_thread(response.json)
             except ValueError as error:
                 raise SandboxError(f"The router at {self.url} sent no JSON.") from error
         raise _failure(response, self.url)
@@ -300,6 +300,10 @@ def longest_run_s(request: RunRequest) -> float:
     theirs = request.interactor.limits.backstop_s if request.interactor else 0.0
     # Twice, since a provider may repeat a request in a new box; a box may take a minute to come.
     return 2 * (60.0 + request.compile_limits.backstop_s + len(request.inputs) * (request.limits.backstop_s + theirs))
+
+
+def _body_of(request: RunRequest) -> bytes:
+    return json.dumps(wire.request_to_json(request)).encode()
 
 
 def _failure(response: httpx.Response, url: str) -> Exception:
