@@ -127,6 +127,20 @@ def test_sandbox_is_given_as_long_as_it_may_take(monkeypatch):
         check([CODE], "code", sandbox_python="/for/this/test/alone")
 
 
+IDLE = {
+    "sandbox_python": ("accuracy", {"sandbox_python": "/usr/bin/python3"}),
+    "sandbox_router_token_env": ("code", {"sandbox_router_token_env": "NO_TOKEN"}),
+}
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_setting_that_no_sandbox_reads_is_warned_of(name: str, caplog: pytest.LogCaptureFixture):
+    reward, settings = IDLE[name]
+    check([{**CODE, "solution": "4"}], reward, **settings)
+    (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert f"`{name}` has no effect" in warning
+
+
 def test_only_the_first_process_of_a_machine_asks(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     check([CODE], "code", code_provider="piston")

@@ -289,7 +289,9 @@ def test_other_settings_of_the_recipe_reach_the_reward():
     [
         ({"code_test_timeout_s": 0.0}, "code_test_timeout_s must be positive"),
         ({"code_test_timeout_s": math.nan}, "code_test_timeout_s must be positive"),
+        ({"code_test_timeout_s": 5000.0}, "at most 3600 s, got 5000"),
         ({"code_memory_mb": 0}, "code_memory_mb must be at least 1"),
+        ({"code_memory_mb": 512 << 20}, "at most 1048576 MiB"),
         ({"parallel_code_exec_per_proc": 0}, "parallel_code_exec_per_proc must be at least 1"),
         ({"sandbox_patience_s": 0.0}, "sandbox_patience_s must be positive"),
         ({"code_provider": "router"}, "needs `sandbox_router_url`"),

@@ -3,7 +3,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from datasets import Dataset
 
@@ -46,12 +46,24 @@ def check_sandboxes(script_args: GRPOScriptArguments | SFTScriptArguments, datas
         names, languages = wanted.setdefault(spec.sandbox(script_args), ([], set()))
         names.append(name)
         languages |= _languages_of(spec, dataset, reward_domains_of(script_args).get(name))
+    _warn_of_idle_settings(script_args, wanted)
     for settings, (names, languages) in wanted.items():
         try:
             line = settings.check(languages)
         except (SandboxError, ValueError, ImportError) as error:
             raise ValueError(f"The sandbox of {', '.join(names)} can't be used: {error}") from error
         logger.info("Programs of %s run in %s.", ", ".join(names), line)
+
+
+def _warn_of_idle_settings(
+    script_args: GRPOScriptArguments | SFTScriptArguments, wanted: Collection[SandboxSettings]
+) -> None:
+    """Warn of settings that none of these sandboxes reads."""
+    text = "`%s` has no effect, since no reward runs programs %s: leave it out, or set %s."
+    if script_args.sandbox_python is not None and all(settings.provider != "local" for settings in wanted):
+        logger.warning(text, "sandbox_python", "in local boxes", "`code_provider: local`")
+    if script_args.sandbox_router_token_env is not None and all(settings.router_url is None for settings in wanted):
+        logger.warning(text, "sandbox_router_token_env", "at a router", "`sandbox_router_url`")
 
 
 def _languages_of(spec: RewardSpec, dataset: Dataset, domains: Sequence[str] | None) -> set[str]:

@@ -8,12 +8,22 @@ from functools import partial
 from open_r1.grading.batch import Limits, SandboxSettings
 from open_r1.grading.cases import read_verification_info
 from open_r1.rewards.base import Reward, RewardContext
-from open_r1.rewards.contest_rewards import CF_COLUMNS, IOI_COLUMNS, CfCodeReward, IoiCodeReward
-from open_r1.rewards.program_rewards import TEST_COLUMNS, CodeReward
+from open_r1.rewards.contest_rewards import (
+    CF_COLUMNS,
+    IOI_COLUMNS,
+    CfCodeReward,
+    IoiCodeReward,
+    unusable_in_codeforces,
+    unusable_in_ioi,
+)
+from open_r1.rewards.program_rewards import TEST_COLUMNS, CodeReward, unusable_tests
 from open_r1.rewards.spec import RewardArguments, RewardSpec
 
 # A row's own right program, fenced or not.
 GOLD_COLUMNS = ("gold_standard_solution",)
+
+# Over these it's a slip of the unit (milliseconds, bytes), which would let one program hold up a step or a machine.
+MOST_TIMEOUT_S, MOST_MEMORY_MB = 3600, 1 << 20
 
 
 def code_sandbox(script_args: RewardArguments) -> SandboxSettings:
@@ -70,10 +80,10 @@ def _sandbox(script_args: RewardArguments, provider: str, router_url: str | None
 
 def _build_code(script_args: RewardArguments, context: RewardContext, *, is_binary: bool) -> Reward:
     timeout_s, memory_mb = script_args.code_test_timeout_s, script_args.code_memory_mb
-    if not (math.isfinite(timeout_s) and timeout_s > 0):
-        raise ValueError(f"code_test_timeout_s must be positive, got {timeout_s}.")
-    if memory_mb < 1:
-        raise ValueError(f"code_memory_mb must be at least 1, got {memory_mb}.")
+    if not 0 < timeout_s <= MOST_TIMEOUT_S:
+        raise ValueError(f"code_test_timeout_s must be positive and at most {MOST_TIMEOUT_S} s, got {timeout_s}.")
+    if not 1 <= memory_mb <= MOST_MEMORY_MB:
+        raise ValueError(f"code_memory_mb must be at least 1 and at most {MOST_MEMORY_MB} MiB, got {memory_mb}.")
     return CodeReward(
         is_binary=is_binary,
         settings=code_sandbox(script_args),
@@ -131,6 +141,7 @@ PROGRAM_REWARDS: dict[str, RewardSpec] = {
         answer_columns=GOLD_COLUMNS,
         sandbox=code_sandbox,
         program_language=language_of_row,
+        unusable=unusable_tests,
     )
     for name in ("code", "binary_code")
 } | {
@@ -143,6 +154,7 @@ PROGRAM_REWARDS: dict[str, RewardSpec] = {
         answer_columns=GOLD_COLUMNS,
         sandbox=ioi_sandbox,
         program_language=lambda row: "cpp",
+        unusable=unusable_in_ioi,
     ),
     "cf_code": RewardSpec(
         build=_build_cf_code,
@@ -153,5 +165,6 @@ PROGRAM_REWARDS: dict[str, RewardSpec] = {
         answer_columns=GOLD_COLUMNS,
         sandbox=cf_sandbox,
         program_language=language_of_row,
+        unusable=unusable_in_codeforces,
     ),
 }
