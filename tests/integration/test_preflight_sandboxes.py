@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from open_r1.configs import GRPOScriptArguments
 from open_r1.grading import batch
+from open_r1.grading.batch import SandboxSettings
 from open_r1.preflight.sandboxes import check_sandboxes
 from open_r1.rewards import RewardContext, score_ideal
 from open_r1.sandbox import local
@@ -125,6 +126,18 @@ def test_sandbox_is_given_as_long_as_it_may_take(monkeypatch):
     monkeypatch.setattr(local, "LocalSandbox", Unready)
     with pytest.raises(ValueError, match=r"no answer within 0\.25 s"):
         check([CODE], "code", sandbox_python="/for/this/test/alone")
+
+
+def test_slurm_that_does_not_answer_loses_rows_and_ends_no_training(monkeypatch, tmp_path):
+    monkeypatch.setenv("PISTON_ENDPOINTS", "slurm")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    async def judge(program, content, sandbox):
+        await sandbox.languages()
+        raise AssertionError("nobody answers")
+
+    (judged,) = batch.judge_all([("print(1)", batch.Problem(("tests",)))], judge, SandboxSettings("piston")).values()
+    assert judged.is_lost and "squeue" in str(judged.error)
 
 
 IDLE = {

@@ -2,8 +2,13 @@
 """What goes wrong at E2B and Morph: never a score, never a box left behind, never the key in a log."""
 
 import asyncio
+import base64
+import json
 import logging
+import subprocess
 import sys
+import zlib
+from pathlib import Path
 
 import pytest
 
@@ -147,6 +152,28 @@ def test_finished_rounds_are_not_repeated_when_a_box_is_lost(cloud):
         assert [run.stdout for run in result.tests] == ["0\n", "2\n", "4\n"]
         assert asked == [0, 1]  # nobody is asked behind the last
         assert len(server.machines) == 2
+
+
+def test_each_round_may_lose_a_box_once(cloud):
+    async def go_on(first, runs):
+        return True
+
+    request = RunRequest("python", REQUEST.files, tuple(ProgramInput(stdin=str(i)) for i in range(3)), stop_after=1)
+    with cloud.serving(run=["502", "", "502"]) as (server, sandbox):
+        result = asyncio.run(sandbox.run(request, go_on))
+        assert [run.stdout for run in result.tests] == ["0\n", "2\n", "4\n"]
+        assert len(server.machines) == 3
+
+
+def test_a_call_behind_one_that_died_does_not_wait(tmp_path):
+    bundle = {"job": None, "needs": [], "deadline_s": 0, "driver": {}, "programs": 5, "prefix": []}  # breaks the first
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "000000").write_text(base64.b64encode(zlib.compress(json.dumps(bundle).encode())).decode())
+    script = Path(rented.__file__).parent / "harness" / "remote.py"
+    for _ in range(2):
+        command = [sys.executable, script, tmp_path, "n", "99", "0"]
+        done = subprocess.run(command, check=False, capture_output=True, timeout=30)
+        assert done.returncode != 0 and done.stdout == b""
 
 
 def test_a_box_is_told_to_end_twice(cloud, caplog):
