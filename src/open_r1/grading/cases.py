@@ -155,7 +155,7 @@ def read_livecodebench(public: object, private: object, metadata: object, langua
 
 @lru_cache(maxsize=16)
 def _read_text(text: str, language: str) -> ProgramTests:
-    return _read(value_of(text, "the tests"), language)
+    return _read(value_of(text, "the column of tests"), language)
 
 
 def _read(value: object, language: str) -> ProgramTests:

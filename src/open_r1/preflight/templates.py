@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTScriptArguments
 from open_r1.preflight.functions import try_user_functions
+from open_r1.preflight.programs import check_tests_of_rows, explain_wrong_programs, is_unusable, is_wrong_program
 from open_r1.preflight.sandboxes import check_sandboxes, is_first_of_run
 from open_r1.rewards import (
     DOMAIN_COLUMN,
@@ -74,17 +75,27 @@ def check_ideal_completion(
     if context.completion_prefix:
         logger.info("The template opens the completion with %r; rewards score with it.", context.completion_prefix)
     try_user_functions(script_args, dataset, context)
+    if is_first_of_run():
+        check_tests_of_rows(script_args, dataset)
     check_sandboxes(script_args, dataset)
     domains = {domain for listed in reward_domains_of(script_args).values() for domain in listed}
     missed, unjudged = _score_rows(script_args, dataset, context, _rows_to_try(dataset, domains))
-    lost = sorted(name for name, score in missed.items() if is_unscorable(score.reward))
+    lost = sorted(name for name, (_, score) in missed.items() if is_unscorable(score.reward))
     if lost:
         raise ValueError(
             f"Right answers of the data could not be judged by {', '.join(lost)}, because what judges them failed "
             "every time: the warnings above say why. Nothing could be learned before that is mended."
         )
+    if missed and all(is_wrong_program(score) for _, score in missed.values()):
+        raise ValueError(
+            "On every row tried, the row's own program doesn't earn the full reward; of the last ones:\n"
+            + "\n".join(explain_wrong_programs(missed.values()))
+            + "\nCorrect the programs of such rows or their tests, or the limits of a test."
+        )
     if missed:
-        lines = [f"  {s.name}: {s.reward} instead of {s.expected} ({s.reason})" for s in missed.values()]
+        lines = explain_wrong_programs(missed.values())
+        others = [score for _, score in missed.values() if not is_wrong_program(score)]
+        lines += [f"  {s.name}: {s.reward} instead of {s.expected} ({s.reason})" for s in others]
         lines += _explain_conflicts(script_args, domains)
         raise ValueError(
             "Even an ideal completion cannot earn the configured rewards, so nothing could be learned from them:\n"
@@ -97,22 +108,28 @@ def check_ideal_completion(
 
 def _score_rows(
     script_args: GRPOScriptArguments | SFTScriptArguments, dataset: Dataset, context: RewardContext, numbers: list[int]
-) -> tuple[dict[str, IdealScore], set[str]]:
-    """Score rows until each reward has given one what it should; return the scores missed, the rewards not tried."""
+) -> tuple[dict[str, tuple[int, IdealScore]], set[str]]:
+    """Score rows until each reward has given one what it should; return the scores missed, the rewards not tried.
+
+    The scores missed come with the number of their row.
+    """
     # Programs are run once for the whole run; the rest costs less than to ask whether it was done.
     names = {name for name in script_args.reward_funcs if is_first_of_run() or get_reward_spec(name).sandbox is None}
     ends_at = time.monotonic() + _MAX_SECONDS
     reached: set[str] = set()
-    missed: dict[str, IdealScore] = {}
+    missed: dict[str, tuple[int, IdealScore]] = {}
     unjudged: set[str] = set()
     for number in numbers:
-        for score in score_ideal(script_args, dataset[number], context, names=names - reached):
+        row = dataset[number]
+        unusable = {name for name in names - reached if is_unusable(get_reward_spec(name), row)}
+        unjudged |= unusable
+        for score in score_ideal(script_args, row, context, names=names - reached - unusable):
             if score.reward is None and not get_reward_spec(score.name).is_external:
                 unjudged.add(score.name)
             elif score.is_reached:
                 reached.add(score.name)
             else:
-                missed[score.name] = score
+                missed[score.name] = number, score
         if reached >= names:
             return {}, set()
         if time.monotonic() > ends_at:
@@ -140,6 +157,7 @@ def _require_judgeable_row(
         if (domains is None or row[DOMAIN_COLUMN] in domains) and _is_filled(row, spec)
     ]
     spread = numbers[:: max(1, len(numbers) // _NUM_ROWS_SEARCHED)]
+    spread = [number for number in spread if not is_unusable(spec, dataset[number])]
     scores = (score for number in spread for score in score_ideal(script_args, dataset[number], context, names={name}))
     if any(score.reward is not None for score in scores):
         return

@@ -18,7 +18,7 @@ that the sandbox is gone. Logged are, for `code_reward` and the others by their 
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -160,6 +160,19 @@ def _log(
     if seconds:
         log_metric("sandbox/seconds", sum(seconds) / len(seconds))
         log_metric("sandbox/seconds_p95", seconds[math.ceil(0.95 * len(seconds)) - 1])
+
+
+def why_unusable(
+    row: Mapping[str, object], read: Callable[[Mapping[str, object]], object], needed: Sequence[str]
+) -> str | None:
+    """Return what `read` has against a row; "" where all needed columns are empty, None where it has nothing."""
+    if all(is_empty_column(row.get(column)) for column in needed):
+        return ""
+    try:
+        read(row)
+    except ValueError as error:
+        return str(error) or type(error).__name__
+    return None
 
 
 def rows_of_columns(

@@ -5,7 +5,7 @@ Different from upstream Open R1: as `program_rewards` says. Rows are read from t
 trainer passes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,14 @@ from open_r1.grading.ioi import judge_subtask
 from open_r1.grading.ioi_subtasks import Subtask
 from open_r1.grading.source_patches import patch_code as patch_source
 from open_r1.rewards.base import DEFAULT_CONTEXT, Completion, LogExtra, LogMetric, RewardContext, completion_texts
-from open_r1.rewards.code_execution import Row, reward_rows, rows_of_columns
+from open_r1.rewards.code_execution import Row, reward_rows, rows_of_columns, why_unusable
 
 IOI_COLUMNS = ("id", "subtask", "score", "score_precision", "test_names", "time_limit", "memory_limit", "grader_files")
 _MORE_IOI_COLUMNS = ("year", "test_cases")
+_NEEDED_FOR_IOI = ("test_names",)  # a column that rows of other data don't have
 CF_COLUMNS = ("id", "language", "official_tests", "time_limit", "memory_limit")
 _MORE_CF_COLUMNS = ("generated_checker", "input_mode", "official_tests_complete")
+_NEEDED_FOR_CF = ("official_tests", "input_mode")  # columns that rows of other data don't have
 NO_SUBMISSION_REWARD = -1.0
 
 
@@ -55,8 +57,8 @@ class IoiCodeReward:
         **columns: object,
     ) -> list[float | None]:
         texts = completion_texts(completions, self.context)
-        needed = ("test_names",)  # a column that rows of other data don't have
-        values = rows_of_columns(self.__name__, len(texts), columns, (*IOI_COLUMNS, *_MORE_IOI_COLUMNS), needed)
+        wanted = (*IOI_COLUMNS, *_MORE_IOI_COLUMNS)
+        values = rows_of_columns(self.__name__, len(texts), columns, wanted, _NEEDED_FOR_IOI)
         problems = read_problems(values, Subtask.from_row)
         rows = [Row(find_program(text, "cpp"), problem) for text, problem in zip(texts, problems, strict=True)]
         return reward_rows(self.__name__, rows, self._judge, self.settings, log_extra=log_extra, log_metric=log_metric)
@@ -105,8 +107,8 @@ class CfCodeReward:
         **columns: object,
     ) -> list[float | None]:
         texts = completion_texts(completions, self.context)
-        needed = ("official_tests", "input_mode")  # columns that rows of other data don't have
-        values = rows_of_columns(self.__name__, len(texts), columns, (*CF_COLUMNS, *_MORE_CF_COLUMNS), needed)
+        wanted = (*CF_COLUMNS, *_MORE_CF_COLUMNS)
+        values = rows_of_columns(self.__name__, len(texts), columns, wanted, _NEEDED_FOR_CF)
         problems = read_problems(values, CodeforcesProblem.from_row)
         rows = [
             Row(
@@ -134,6 +136,16 @@ class CfCodeReward:
             problem, program, sandbox, scoring_mode=self.scoring_mode, batch_size=self.batch_size
         )
         return Score(result.reward, result.results)
+
+
+def unusable_in_ioi(row: Mapping[str, object]) -> str | None:
+    """Return why `IoiCodeReward` can't judge a row, "" for a row of other data, None where it can."""
+    return why_unusable(row, Subtask.from_row, _NEEDED_FOR_IOI)
+
+
+def unusable_in_codeforces(row: Mapping[str, object]) -> str | None:
+    """Return why `CfCodeReward` can't judge a row, "" for a row of other data, None where it can."""
+    return why_unusable(row, CodeforcesProblem.from_row, _NEEDED_FOR_CF)
 
 
 def ioi_code_reward(

@@ -43,12 +43,14 @@ class IdealScore:
         reward: What it gave; None where it didn't judge.
         expected: The least it must give; None where the ideal completion proves nothing.
         reason: Why `expected` has this value.
+        verdicts: Of the tests, where it ran a program: `AC, WA x2`, `no_program`.
     """
 
     name: str
     reward: float | None
     expected: float | None
     reason: str
+    verdicts: str = ""
 
     @property
     def is_reached(self) -> bool:
@@ -166,14 +168,17 @@ def _score(
 ) -> IdealScore:
     if spec.is_external:
         return IdealScore(name, None, None, spec.ideal_reason)
-    value = spec.build(script_args, context)(**columns)[0]
+    extra: dict[str, list] = {}
+    wanted = {} if spec.sandbox is None else {"log_extra": extra.__setitem__}
+    value = spec.build(script_args, context)(**columns, **wanted)[0]
+    verdicts = next((str(values[0]) for values in extra.values()), "")
     if value is None:
         return IdealScore(name, None, None, "the solution of this row can't be judged")
     if is_unscorable(value):
         return IdealScore(name, value, spec.ideal(script_args), "what judges it has failed, the log says why")
     if spec.answer_columns and _answer_of(row, spec) is None:
         return IdealScore(name, value, None, f"the row has no right answer in {' or '.join(spec.answer_columns)}")
-    return IdealScore(name, value, spec.ideal(script_args), spec.ideal_reason)
+    return IdealScore(name, value, spec.ideal(script_args), spec.ideal_reason, verdicts)
 
 
 def _answer_of(row: Mapping[str, object], spec: RewardSpec) -> object:

@@ -10,7 +10,7 @@ Different from upstream Open R1:
 6. The functions take all but the completions by name, as TRL passes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from open_r1.rewards.base import (
     RewardContext,
     completion_texts,
 )
-from open_r1.rewards.code_execution import Row, reward_rows, rows_of_columns
+from open_r1.rewards.code_execution import Row, reward_rows, rows_of_columns, why_unusable
 
 # A row has its tests in one of these; the others of `_COLUMNS` say more of them.
 TEST_COLUMNS = ("verification_info", "test_cases", "input_output", "public_test_cases", "private_test_cases")
@@ -98,6 +98,11 @@ class CodeReward:
         passed = sum(result.score == 1.0 for result in results)
         reward = float(passed == len(results)) if self.is_binary else passed / len(results)
         return Score(reward, tuple(results))
+
+
+def unusable_tests(row: Mapping[str, object]) -> str | None:
+    """Return why `CodeReward` can't judge a row, "" for a row without tests, None where it can."""
+    return why_unusable({name: row.get(name) for name in _COLUMNS}, read_known_row, TEST_COLUMNS)
 
 
 def _require_one_language(tests: Sequence[ProgramTests | None]) -> None:

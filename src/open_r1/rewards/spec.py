@@ -180,6 +180,8 @@ class RewardSpec:
         sandbox: Where it runs programs, from the script arguments; None: it runs none.
         program_language: The language of a row's program, by any of its names; None where the row doesn't say. Such an
             answer stands in a fence.
+        unusable: Says why no judge can use the tests of a row, "" where it has none, None where they're fine; for
+            rewards that run programs.
         no_effect: Says which setting does nothing in this run and why, or None; the log warns of it.
         is_external: Whether its code or weights come from outside the table: nothing is known of its values.
     """
@@ -197,5 +199,6 @@ class RewardSpec:
     wants_plain_answer: bool = False
     sandbox: Callable[[RewardArguments], SandboxSettings] | None = None
     program_language: Callable[[Mapping[str, object]], str | None] | None = None
+    unusable: Callable[[Mapping[str, object]], str | None] | None = None
     no_effect: Callable[[RewardArguments, RewardContext], str | None] = lambda script_args, context: None
     is_external: bool = False
