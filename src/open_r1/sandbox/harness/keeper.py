@@ -17,6 +17,7 @@ TICK_MS = 25  # between two looks at how many processes and threads programs hav
 TICKS_OF_FILES = 2  # between two looks at how much they have written
 MORE_TASKS = 8  # than allowed before a program is ended: where the kernel keeps to the limit, it refuses them first
 MOST_FILES = 20000
+LONGEST_PATH, MOST_BASES = 2000, 64  # characters below an open folder; open folders, for what lies deeper than that
 SIGNALS_SCOPED = 6  # the version since which there are scopes
 O_PATH = os.O_PATH | os.O_CLOEXEC
 
@@ -90,28 +91,56 @@ class Keeper:
 
     def is_much(self, pids):
         """Return whether too much is written, or too many files."""
-        sizes = open_sizes(pids, self.settings["root"])
-        size, count = sum(sizes.values()), 0
-        waiting = [self.settings["root"]]
-        while waiting:
-            path = waiting.pop()
-            try:
-                with os.scandir(path) as entries:
-                    for entry in entries:
-                        count += 1
-                        found = entry.stat(follow_symlinks=False)
-                        size += found.st_blocks * 512
-                        if size > self.settings["disk_bytes"] or count > MOST_FILES:
-                            return True
-                        if entry.is_dir(follow_symlinks=False):
-                            waiting.append(entry.path)
-            except PermissionError:
-                open_up(path)  # what is in it counts the next time
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # it has just been removed
-            except OSError:
-                return True  # a path that is too long to be looked into
-        return size > self.settings["disk_bytes"]
+        size, count = sum(open_sizes(pids, self.settings["root"]).values()), 0
+        bases = [os.open(self.settings["root"], O_PATH)]
+        waiting = [(bases[0], ".")]
+        try:
+            while waiting and len(bases) < MOST_BASES:
+                base, path = waiting.pop()
+                if len(path) > LONGEST_PATH:
+                    try:
+                        base, path = opened(base, path), "."
+                    except OSError:
+                        continue  # it has just been removed, or closed
+                    bases.append(base)
+                for name, found in look_into(base, path):
+                    count += 1
+                    size += found.st_blocks * 512
+                    if size > self.settings["disk_bytes"] or count > MOST_FILES:
+                        return True
+                    if stat.S_ISDIR(found.st_mode):
+                        waiting.append((base, path + "/" + name))
+        finally:
+            for base in bases:
+                os.close(base)
+        return bool(waiting) or size > self.settings["disk_bytes"]
+
+
+def opened(base, path, flags=O_PATH):
+    """Open a folder below an open one; not what a link leads to."""
+    return os.open(path, flags | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=base)
+
+
+def look_into(base, path):
+    """Yield name and status of what is in a folder; what was made to be closed is opened for the next time."""
+    try:
+        folder = opened(base, path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        open_up(base, path)
+        return
+    except (FileNotFoundError, NotADirectoryError):
+        return  # it has just been removed
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    yield entry.name, entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+    except PermissionError:
+        open_up(base, path)
+    finally:
+        os.close(folder)
 
 
 def open_sizes(pids, root):
@@ -148,14 +177,14 @@ def mapped_files(path, root):
     return found
 
 
-def open_up(path):
+def open_up(base, path):
     """Let the owner list a folder that was made to be closed; not by its name, which may be a link by now."""
     try:
-        fd = os.open(path, O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
-        os.chmod("/proc/self/fd/%d" % fd, 0o700)
-        os.close(fd)
+        fd = opened(base, path)
     except OSError:
         return  # it has just been removed
+    os.chmod("/proc/self/fd/%d" % fd, 0o700)
+    os.close(fd)
 
 
 def end_below(top):
