@@ -18,6 +18,15 @@ _MARK = re.compile(f"{_FENCE}|{_THINK_CLOSE}")
 _OPENING = re.compile(r"```[ \t]*([^\s`]{1,40})(?:[ \t][^\n`]{0,200})?\n")
 
 
+def is_known_language(name: str) -> bool:
+    """Return whether a name or alias means a language that some sandbox may have."""
+    try:
+        find_language(name)
+    except UnsupportedLanguageError:
+        return False
+    return True
+
+
 def find_program(text: str, language: str) -> str | None:
     r"""Return the last closed block of this language behind the reasoning, or None where there's none or it's blank.
 

@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
 from open_r1.grading.batch import SandboxError, SandboxSettings
+from open_r1.grading.fences import is_known_language
 from open_r1.grading.generated_tests import require_tests_folder
 from open_r1.grading.ioi_tests import load_year
 from open_r1.rewards import DOMAIN_COLUMN, RewardSpec, get_reward_spec, reward_domains_of
@@ -67,7 +68,10 @@ def _warn_of_idle_settings(
 
 
 def _languages_of(spec: RewardSpec, dataset: Dataset, domains: Sequence[str] | None) -> set[str]:
-    """Return the languages of a reward's rows, sampled from all over the data; a plain column is read whole."""
+    """Return the languages of a reward's rows, sampled from all over the data; a plain column is read whole.
+
+    Rows in a language that nobody knows are unusable ones (`preflight.programs`).
+    """
     assert spec.program_language is not None
     columns = [name for name in ("language", "verification_info", DOMAIN_COLUMN) if name in dataset.column_names]
     rows = dataset.select(range(0, len(dataset), max(1, len(dataset) // _NUM_ROWS_SAMPLED))).select_columns(columns)
@@ -76,7 +80,7 @@ def _languages_of(spec: RewardSpec, dataset: Dataset, domains: Sequence[str] | N
     found = {spec.program_language(row) for row in rows} if columns else {spec.program_language({})}
     if "language" in spec.columns and domains is None:
         found |= set(dataset.unique("language"))
-    return {language for language in found if language}
+    return {language for language in found if language and is_known_language(language)}
 
 
 def _check_tests_elsewhere(spec: RewardSpec, dataset: Dataset) -> None:

@@ -88,7 +88,7 @@ def check_ideal_completion(
         )
     if missed and all(is_wrong_program(score) for _, score in missed.values()):
         raise ValueError(
-            "On every row tried, the row's own program doesn't earn the full reward; of the last ones:\n"
+            "On every row tried, the row's own program doesn't earn the full reward:\n"
             + "\n".join(explain_wrong_programs(missed.values()))
             + "\nCorrect the programs of such rows or their tests, or the limits of a test."
         )
@@ -128,7 +128,7 @@ def _score_rows(
                 unjudged.add(score.name)
             elif score.is_reached:
                 reached.add(score.name)
-            else:
+            elif score.name not in missed or is_unscorable(missed[score.name][1].reward):
                 missed[score.name] = number, score
         if reached >= names:
             return {}, set()
