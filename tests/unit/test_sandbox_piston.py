@@ -316,3 +316,33 @@ def test_package_says_score_and_reason(package, value, score, outcome, feedback)
 def test_package_that_does_not_follow_its_protocol_is_an_error(package, value):
     with pytest.raises(SandboxError, match="http://a"):
         read_package(package, value)
+
+
+@in_a_loop
+async def test_endpoints_that_have_never_answered_are_missed_within_seconds(monkeypatch):
+    monkeypatch.setattr(piston_pool, "START_PATIENCE_S", 0.2)
+    pool = Cluster(a=(), b=()).pool(max_outage_s=1000.0)
+    with pytest.raises(SandboxError, match=r"No Piston endpoint has answered for 0\.2 s; is PISTON_ENDPOINTS right\?"):
+        await pool.runtimes()
+    await pool.aclose()
+
+
+def test_outage_of_an_endpoint_is_two_warnings(caplog):
+    async def lose_it_and_get_it_back():
+        cluster = Cluster(a=PYTHON)
+        pool = cluster.pool()
+        await pool.runtimes()
+        cluster.runtimes["a"] = ()
+        pool.set_aside(pool.endpoints[0], "refused")
+        while cluster.asked.count("a") < 4:
+            await asyncio.sleep(0.005)
+        cluster.runtimes["a"] = PYTHON
+        async with pool.place(PYTHON):
+            pass
+        await pool.aclose()
+
+    asyncio.run(asyncio.wait_for(lose_it_and_get_it_back(), 60))
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "Piston at a is set aside (no other answers, jobs wait for 20 s): refused",
+        "Piston at a is back.",
+    ]

@@ -95,13 +95,13 @@ class PistonSandbox(Sandbox):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
-    def from_environment(cls) -> "PistonSandbox":
+    def from_environment(cls, *, max_outage_s: float = Patience.max_outage_s) -> "PistonSandbox":
         """Build it from the environment.
 
         PISTON_ENDPOINTS is a list or `slurm` (`piston_endpoints`; asked at first use, which fails as long as Slurm has
         no answer or no Piston of ours, and again when an endpoint fails),
         PISTON_MAX_REQUESTS_PER_ENDPOINT the jobs at a time at each, from each process (1), PISTON_MAX_OUTAGE_S how
-        many seconds a request waits while no endpoint answers (120).
+        many seconds a request waits while no endpoint answers (`max_outage_s`).
         RANK and WORLD_SIZE are the launcher's.
 
         Raises:
@@ -111,7 +111,7 @@ class PistonSandbox(Sandbox):
         return cls(
             () if is_slurm else endpoints_from_environment(),
             places_each=int(_number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1)),
-            patience=Patience(max_outage_s=_number_from("PISTON_MAX_OUTAGE_S", Patience.max_outage_s)),
+            patience=Patience(max_outage_s=_number_from("PISTON_MAX_OUTAGE_S", max_outage_s)),
             rank=int(os.environ.get("RANK", "0")),
             world_size=int(os.environ.get("WORLD_SIZE", "1")),
             find_endpoints=slurm_endpoints if is_slurm else None,

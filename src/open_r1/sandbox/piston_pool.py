@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_DELAY_S = 30.0
 LOOK_AGAIN_S = 30.0
+START_PATIENCE_S = 15.0  # for endpoints that are just starting; later, when one has answered, `max_outage_s`
 # Names and aliases of the runtimes at a base URL; raises OSError or ValueError if it doesn't answer well.
 AskRuntimes = Callable[[str], Awaitable[frozenset[str]]]
 # Base URLs of the endpoints there are now; raises SandboxError. Runs in a thread.
@@ -48,6 +49,7 @@ class Endpoint:
         trouble: What went wrong last.
         limits: The maximum that it is configured for, by field of a job, as far as refused jobs have shown.
         longest_output: Longest output that a program has ended well with.
+        is_told: Whether the log has a warning that it's set aside.
         probe: The task that asks it until it answers.
     """
 
@@ -60,6 +62,7 @@ class Endpoint:
     trouble: str = "has not answered yet"
     limits: dict[str, int] = field(default_factory=dict)
     longest_output: int = 0
+    is_told: bool = False
     probe: asyncio.Task[None] | None = None
 
     def find_runtime(self, names: Sequence[str]) -> str | None:
@@ -130,10 +133,13 @@ class PistonPool:
         """Return the names of the runtimes at all healthy endpoints, once each has been asked.
 
         Raises:
-            SandboxError: None has answered for `max_outage_s`, or none could be found.
+            SandboxError: None has answered for `max_outage_s` (`START_PATIENCE_S` where all were asked and none ever
+                has), or none could be found.
         """
-        give_up_at = self._loop.time() + self.max_outage_s
+        started = self._loop.time()
         while True:
+            never = [endpoint.failures and endpoint.runtimes is None for endpoint in self.endpoints]
+            patience_s = min(START_PATIENCE_S, self.max_outage_s) if never and all(never) else self.max_outage_s
             healthy = [endpoint for endpoint in self.endpoints if endpoint.is_healthy]
             if healthy and all(endpoint.is_healthy or endpoint.failures for endpoint in self.endpoints):
                 return frozenset[str]().union(*(endpoint.runtimes or () for endpoint in healthy))
@@ -141,10 +147,10 @@ class PistonPool:
                 raise SandboxError(self._nobody)
             self._news.clear()
             try:
-                async with asyncio.timeout_at(give_up_at):
+                async with asyncio.timeout_at(started + patience_s):
                     await self._news.wait()
             except TimeoutError:
-                raise SandboxError(self._outage(())) from None
+                raise SandboxError(self._outage((), patience_s)) from None
 
     def find(self, url: str) -> Endpoint:
         """Return the endpoint of a URL; one without places where it's gone meanwhile."""
@@ -166,8 +172,13 @@ class PistonPool:
     def _count_failure(self, endpoint: Endpoint, trouble: str) -> None:
         endpoint.failures += 1
         endpoint.trouble = trouble
-        level = logging.WARNING if endpoint.failures == 1 else logging.INFO
-        logger.log(level, "Piston at %s is set aside (%d failures): %s", endpoint.url, endpoint.failures, trouble)
+        if endpoint.failures == 1:
+            endpoint.is_told = True
+            others = sum(one.is_healthy for one in self.endpoints)
+            wait = f"{others} others answer" if others else f"no other answers, jobs wait for {self.max_outage_s:g} s"
+            logger.warning("Piston at %s is set aside (%s): %s", endpoint.url, wait, trouble)
+        else:
+            logger.info("Piston at %s has failed %d times: %s", endpoint.url, endpoint.failures, trouble)
         self._news.set()
 
     def _start_probe(self, endpoint: Endpoint) -> None:
@@ -183,6 +194,9 @@ class PistonPool:
                 await self._look_for_more()
             else:
                 endpoint.is_healthy = True
+                if endpoint.is_told:
+                    endpoint.is_told = False
+                    logger.warning("Piston at %s is back.", endpoint.url)
         self._news.set()
         self._serve()
 
@@ -236,7 +250,7 @@ class PistonPool:
                 if not waiter.place.done() and (now := self._loop.time()) >= give_up_at:
                     give_up_at = self._last_healthy(names) + self.max_outage_s
                     if give_up_at <= now:
-                        raise SandboxError(self._outage(names))
+                        raise SandboxError(self._outage(names, self.max_outage_s))
             return waiter.place.result()
         except BaseException:
             if waiter.place.done():  # cancelled in the moment when its turn had come
@@ -266,13 +280,13 @@ class PistonPool:
         endpoint.free += 1
         self._serve()
 
-    def _outage(self, names: Sequence[str]) -> str:
+    def _outage(self, names: Sequence[str], patience_s: float) -> str:
         wanted = f"No Piston endpoint with {names[0]!r}" if names else "No Piston endpoint"
         states = "; ".join(
             f"{one.url}: {'healthy, has ' + ', '.join(sorted(one.runtimes or ())) if one.is_healthy else one.trouble}"
             for one in self.endpoints
         )
-        return f"{wanted} has answered for {self.max_outage_s:g} s ({states[:2000]})."
+        return f"{wanted} has answered for {patience_s:g} s; is PISTON_ENDPOINTS right? ({states[:2000]})"
 
     async def aclose(self) -> None:
         """End the tasks that ask endpoints."""
