@@ -4,11 +4,12 @@
     python scripts/sandbox_router.py --provider local --port 8000
     SANDBOX_ROUTER_TOKEN=... python scripts/sandbox_router.py --provider e2b --host 0.0.0.0
 
-The first one is for this machine only. Any other --host needs a token, in an environment variable; HTTP sends it in
-the clear, so put TLS in front of it where others can listen. Trainers: `code_provider: router`, `sandbox_router_url:
-host:8000`, `sandbox_router_token_env: SANDBOX_ROUTER_TOKEN`. Keys of providers are read from the environment
-(E2B_API_KEY, MORPH_API_KEY, PISTON_ENDPOINTS), never from the command line or a file. SIGTERM and ctrl-C give running
-programs --grace_s, then end them with their boxes. Options may be typed with hyphens or underscores.
+It needs `make install EXTRAS=code` (fastapi, uvicorn); trainers that ask it don't. The first one is for this machine
+only. Any other --host needs a token, in an environment variable; HTTP sends it in the clear, so put TLS in front of it
+where others can listen. Trainers: `code_provider: router`, `sandbox_router_url: host:8000`, and the same
+SANDBOX_ROUTER_TOKEN. Keys of providers are read from the environment (E2B_API_KEY, MORPH_API_KEY, PISTON_ENDPOINTS),
+never from the command line or a file. SIGTERM and ctrl-C give running programs --grace_s, then end them with their
+boxes. Options may be typed with hyphens or underscores.
 """
 
 import argparse

@@ -92,6 +92,12 @@ def test_unusable_row_gets_none_is_counted_and_told_once(name: str, caplog: pyte
     assert f"{key}: 3 of 3 rows can't be judged" in caplog.text
 
 
+@pytest.mark.parametrize("info", [INFO, json.dumps(INFO)])
+def test_column_that_is_one_value_is_refused(info: object):
+    with pytest.raises(ValueError, match="'verification_info' must be a list with a value for each completion"):
+        code_reward(["x"], verification_info=info)
+
+
 def test_tests_may_stand_in_other_columns():
     reward = CodeReward()
     assert reward(["x"], test_cases=['{"inputs": ["1"], "outputs": ["1"]}']) == [0.0]

@@ -181,8 +181,12 @@ def rows_of_columns(
     """Return the values of the wanted columns of each row; None for a row in which all needed ones are empty.
 
     Raises:
-        ValueError: None of the needed columns is there, or one has another number of rows than the completions.
+        ValueError: None of the needed columns is there, or one isn't a list, or not one value for each completion.
     """
+    for column in wanted:
+        if isinstance(values := columns.get(column), Mapping | str):
+            raise ValueError(f"{name}: the column {column!r} must be a list with a value for each completion, got "
+                             f"{'one mapping' if isinstance(values, Mapping) else 'one text'}.")  # fmt: skip
     found: dict[str, Sequence[object]] = {
         column: values for column in wanted if isinstance(values := columns.get(column), Sequence)
     }

@@ -54,7 +54,7 @@ class Setup:
         version = cgroups.version()
         memory = "a watch on the processes" if version is None else f"control groups of version {version}"
         python = f"Python {self.interpreter.version} ({self.interpreter.path})"
-        numpy = "with numpy" if self.has_numpy else "without numpy"
+        numpy = "with numpy" if self.has_numpy else "without numpy (`sandbox_python` names another)"
         return f"local: {self.mechanism.describe()}, memory limited by {memory}, {python} {numpy}"
 
 
