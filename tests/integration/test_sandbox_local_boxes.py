@@ -36,7 +36,7 @@ def processes_of(mark: str) -> list[int]:
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if mark.encode() in file.read_bytes().split(b"\0"):
+            if f"./{mark}".encode() in file.read_bytes().split(b"\0"):
                 found.append(int(file.parent.name))
         except OSError:  # it has just ended
             continue
