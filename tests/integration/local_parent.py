@@ -18,7 +18,7 @@ def watch(mark: str) -> None:
         found = 0
         for file in Path("/proc").glob("[0-9]*/cmdline"):
             try:
-                found += mark.encode() in file.read_bytes().split(b"\0")
+                found += f"./{mark}".encode() in file.read_bytes().split(b"\0")
             except OSError:  # it has just ended
                 continue
         if found >= 8:
