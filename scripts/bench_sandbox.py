@@ -10,8 +10,8 @@ cpp      one C++ submission: compiled, then 100 tests
 rows     256 rows asked for at once, as in a step of training, two at a time
 
 bare       `subprocess.run([python, "-I", program])`
-baseline   the same with the sandbox's rlimits, a session of its own, and that session killed afterwards; setting limits
-           in the child costs `subprocess` its fast start by vfork
+baseline   the same with the sandbox's rlimits, a session of its own, and that session killed afterwards; setting
+           limits in the child costs `subprocess` its fast start by vfork
 bwrap, landlock   the local sandbox by either mechanism
 
 All take turns within a round, in an order that changes; ratios are of the same round. The outputs are compared: a run
