@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,6 +145,16 @@ def test_scoring_modes_of_codeforces(mode: str, values: list[float]):
     row = {name: [value] * 3 for name, value in CODEFORCES.items()}
     found = build("cf_code", code_eval_scoring_mode=mode)(completions=[fenced(RIGHT), fenced(PREFIX), "none"], **row)
     assert found == pytest.approx([*values, -1.0])
+
+
+def test_call_in_the_readme_gives_what_it_says():
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = [part for part in readme.split("\n```python\n") if part.startswith("from open_r1.rewards import")]
+    *lines, call = example.partition("\n```\n")[0].splitlines()
+    call, _, result = call.rpartition("  # ")
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    assert eval(call, names) == json.loads(result)
 
 
 # ---- where a reward may be called from
