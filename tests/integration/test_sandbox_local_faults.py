@@ -15,6 +15,7 @@ import pytest
 
 from open_r1.sandbox import Limits, Outcome, ProgramInput, RunRequest, SandboxError, run_all, run_coroutine
 from open_r1.sandbox.local import LocalSandbox, cgroups
+from open_r1.sandbox.local import box as module_of_boxes
 from open_r1.sandbox.local import sandbox as module_of_places
 from open_r1.sandbox.local.interpreter import covers
 from tests.conftest import ROOT
@@ -228,3 +229,19 @@ def test_a_machine_that_can_not_isolate_programs_is_not_tried_for_each_row(tmp_p
     messages = [str(error) for error in run_all([request_of("print(1)")] * 5, sandbox)]
     assert len(set(messages)) == 1
     assert (tmp_path / "count").read_text().count("x") <= 1
+
+
+def test_a_child_that_still_has_its_parents_memory_does_not_count_twice(sandbox, monkeypatch):
+    """Between `vfork` and `exec` two processes show the same memory to a watch that no control group helps."""
+    monkeypatch.setattr(module_of_boxes, "make_group", lambda memory_mb, processes: None)
+    code = """
+import subprocess, time
+held, ends = bytearray(b"x") * (330 << 20), time.monotonic() + 1.5
+while time.monotonic() < ends:
+    subprocess.run(["/bin/true"], close_fds=False)
+"""
+    limits = Limits(cpu_s=10.0, memory_mb=512)
+    (done,) = run_all([request_of(code, *[""] * 3, limits=limits)], sandbox)
+    assert [run.outcome for run in done.tests] == [Outcome.OK] * 3, done.tests
+    (done,) = run_all([request_of(code, limits=Limits(cpu_s=10.0, memory_mb=256))], sandbox)
+    assert done.tests[0].outcome is Outcome.MEMORY_LIMIT

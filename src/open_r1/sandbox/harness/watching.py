@@ -12,7 +12,8 @@ from processes import kill
 MIB = 1 << 20
 TICK_S = 0.02  # between two looks at the memory of all processes, where no control group limits it
 SLOW_TICK_S = 0.1  # between two looks at their CPU time, and at how long they have waited for cores
-SURE_S = 0.004  # between two looks that must agree on too much memory: a child by `vfork` shows its parent's
+LOOKS_TO_BE_SURE = 3
+SURE_S = 0.004  # between looks that must agree on too much memory: a child by `vfork` shows its parent's
 MOST_REAPED = 1000  # at a time: a program that leaves children without end can't keep the driver from looking
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -127,12 +128,25 @@ def look(box, processes, seen):
     first = processes[0]
     if sum(seen.values()) > sum(process.limits["cpu_s"] for process in processes):
         first.end("cpu")
-    if box.watches:
-        limit = sum(process.limits["memory_mb"] for process in processes) * MIB
-        folders = thread_folders(others)
-        limit -= box.used_bytes() + waiting_bytes(folders)
-        if sum(map(resident_bytes, folders)) > limit and sum(map(own_bytes, folders)) > limit:
-            first.end("memory")
+    if box.watches and is_over(box, processes, others) and stays_over(box, processes):
+        first.end("memory")
+
+
+def is_over(box, processes, others):
+    """Return whether processes hold more memory than they may, with what is written in the box and what waits."""
+    limit = sum(process.limits["memory_mb"] for process in processes) * MIB
+    folders = thread_folders(others)
+    limit -= box.used_bytes() + waiting_bytes(folders)
+    return sum(map(resident_bytes, folders)) > limit and sum(map(own_bytes, folders)) > limit
+
+
+def stays_over(box, processes):
+    """Look again some milliseconds apart; return whether the memory was too much each time."""
+    for _ in range(LOOKS_TO_BE_SURE):
+        time.sleep(SURE_S)
+        if not is_over(box, processes, all_others(box)):
+            return False
+    return True
 
 
 def end_all(box, processes):
