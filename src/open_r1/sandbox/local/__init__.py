@@ -13,8 +13,9 @@ outputs are never in a box. A program that ends its box has failed; where we los
 
 What is not: holes in the kernel (a virtual machine is the answer to those: run the trainer in one, or take a provider
 that does); side channels such as timing and shared caches; programs that slow each other down (limits count CPU time);
-how the system's folders look, and what `/proc` tells of the machine. CPU time of a process whose parent ignores how it
-ends is counted to a tenth of a second. The interpreter's folder can be read: keep no secrets there.
+how the system's folders look, and what `/proc` tells of the machine. CPU time of processes whose parents ignore how
+they end is seen by ten looks a second only: what short ones burn may go uncounted, up to the limit on the clock. The
+interpreter's folder can be read: keep no secrets there.
 """
 
 from open_r1.sandbox.local.sandbox import LocalSandbox
