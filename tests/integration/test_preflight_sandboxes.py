@@ -14,7 +14,7 @@ from open_r1.grading import batch
 from open_r1.grading.batch import SandboxSettings
 from open_r1.preflight.sandboxes import check_sandboxes
 from open_r1.rewards import RewardContext, score_ideal
-from open_r1.sandbox import local
+from open_r1.sandbox import local, providers, run_coroutine
 from open_r1.sandbox.local import LocalSandbox
 from tests.integration.program_rows import CODE, CODEFORCES, IOI, ROW_OF
 from tests.integration.routers import serve
@@ -133,6 +133,7 @@ def test_sandbox_is_given_as_long_as_it_may_take(monkeypatch):
 def test_slurm_that_does_not_answer_loses_rows_and_ends_no_training(monkeypatch, tmp_path):
     monkeypatch.setenv("PISTON_ENDPOINTS", "slurm")
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(providers, "_SANDBOXES", {})
 
     async def judge(program, content, sandbox):
         await sandbox.languages()
@@ -140,6 +141,7 @@ def test_slurm_that_does_not_answer_loses_rows_and_ends_no_training(monkeypatch,
 
     (judged,) = batch.judge_all([("print(1)", batch.Problem(("tests",)))], judge, SandboxSettings("piston")).values()
     assert judged.is_lost and "squeue" in str(judged.error)
+    run_coroutine(SandboxSettings("piston").build().aclose)  # else it looks for endpoints for ever
 
 
 IDLE = {

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,16 @@ def test_an_interactor_in_the_same_machine(drive):
     runs = drive(request).tests
     assert [run.interactor.stdout for run in runs] == ["8\n\n", "10\n\n"]
     assert [run.outcome for run in runs] == [Outcome.OK] * 2
+
+
+def test_an_interactors_cpu_time_is_not_the_submissions(drive):
+    code = (
+        "import sys, time\nreader, writer = open(sys.argv[-2]), open(sys.argv[-1], 'w')\n"
+        "while time.process_time() < 1.5: pass\nprint(4, file=writer, flush=True)\nprint(reader.readline())"
+    )
+    request = python("print(int(input()) * 2)", interactor=Interactor("python", {"m.py": code}))
+    (done,) = drive(replace(request, limits=Limits(cpu_s=1.0, wall_s=30.0))).tests
+    assert done.outcome is Outcome.OK and done.cpu_s < 1.0 < done.interactor.cpu_s, done
 
 
 def test_what_a_run_leaves_is_gone_in_the_next_one(drive):

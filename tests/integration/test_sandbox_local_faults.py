@@ -87,7 +87,8 @@ def few_descriptors(num_left: int):
     """Leave this process so many descriptors to open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     held = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 32, hard))
     try:
         with contextlib.suppress(OSError):
             while True:

@@ -7,11 +7,12 @@ import json
 import math
 import threading
 
+import httpx
 import pytest
 
 from open_r1.rewards import code_reward
 from open_r1.sandbox import SandboxError, run_all, run_coroutine
-from open_r1.sandbox.router import RouterSandbox
+from open_r1.sandbox.router import RouterSandbox, _failure
 from tests.integration.routers import python_request
 
 OK = {"outcome": "ok", "stdout": "2\n", "exit_code": 0}
@@ -27,7 +28,8 @@ def answering(*replies):
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             self.rfile.read(int(self.headers["content-length"]))
-            body = json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode()
+            reply = left.pop(0) if len(left) > 1 else left[0]
+            body = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
             self.send_response(200)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -55,6 +57,7 @@ NONSENSE = {
     "binary that is no base64": result_of([OK] * 2, binary="x"),
     "runs that are no list": result_of(5),
     "batch that nobody asked for": {"run": "x", "first": 0, "runs": [OK]},
+    "lists in lists without end": b"[" * 200_000,
     "a list": [],
     "null": None,
     "a number": 5,
@@ -88,3 +91,19 @@ def test_error_of_the_client_that_is_asked_stays_its_own():
     with answering({"run": "x", "first": 0, "runs": [OK]}) as address, pytest.raises(ValueError, match="the checker"):
         request = python_request("print(2)", "1", "1", stop_after=1)
         run_coroutine(lambda: RouterSandbox(address).run(request, go_on))
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        httpx.Response(400, json={"error": {"kind": "language", "message": "none of ours"}}),
+        httpx.Response(
+            503, headers={"retry-after": "\u00b2".encode()}, json={"error": {"kind": "sandbox", "message": "x"}}
+        ),
+        httpx.Response(500, content=b"[" * 200_000),
+    ],
+    ids=["language without a list", "time that is no number", "lists in lists without end"],
+)
+def test_malformed_error_is_the_router_failing(response):
+    assert isinstance(_failure(response, "http://router"), SandboxError | Exception)
+    assert not isinstance(_failure(response, "http://router"), ValueError | KeyError)

@@ -108,7 +108,8 @@ async def _compile(
         assert result.compile is not None
         said = f"({result.compile.outcome}): {result.compile.stderr[-500:]}"
         message = f"{request.main_file} of the row doesn't compile {said}"
-        if result.compile.outcome is not Outcome.RUNTIME_ERROR:
+        # A compiler that refuses has an exit code; one whose box was lost has none.
+        if result.compile.outcome is not Outcome.RUNTIME_ERROR or result.compile.exit_code is None:
             raise SandboxError(message)
         return UnusableCheckerError(message)
     if result.binary is None:

@@ -15,7 +15,7 @@ Where the data leave something open:
    and the list itself is right too; LiveCodeBench never wraps;
 4. an output of a function given as text is the text's value, or the text itself; never itself where it's quoted, or
    a list next to arguments as text; LiveCodeBench always means the value;
-5. an output of null is none, for functions too: a function without a body would return it;
+5. an output of null is none, and null as text can't be all that a row expects: a function without a body returns it;
 6. CRLF is a line break, and so is CR in a text without others; lists of lines are joined, an input ends with a line
    break, a byte order mark isn't read.
 """
@@ -242,6 +242,8 @@ def _tests_of(
     if not calls:
         return tuple(others)
     is_wrapped = not has_values_in_lines and all(_is_one_item_list(results[0]) for _, _, results in calls)
+    if all((results[0][0] if is_wrapped else results[0]) is None for _, _, results in calls):
+        raise ValueError("Every expected result is null: a function without a body would return it.")
     return tuple(_call_test(name, arguments, results, is_wrapped) for name, arguments, results in calls)
 
 

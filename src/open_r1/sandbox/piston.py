@@ -289,7 +289,7 @@ def _number_from(variable: str, default: float) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not number > 0:
+    if not 0 < number < math.inf:
         raise ValueError(f"{variable} must be a positive number, got {text!r}.")
     return number
 

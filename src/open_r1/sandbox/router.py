@@ -211,7 +211,7 @@ class RouterSandbox(Sandbox):
         """Return what a reply means; one that means nothing is the router's failure, whatever is wrong with it."""
         try:
             return read(value)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise SandboxError(f"The router at {self.url} sent no result: {str(error)[:200]!r}") from error
 
     async def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Any:
@@ -246,7 +246,7 @@ class RouterSandbox(Sandbox):
         if response.status_code == 200:
             try:
                 return response.json() if len(response.content) < 1 << 20 else await asyncio.to_thread(response.json)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise SandboxError(f"The router at {self.url} sent no JSON.") from error
         raise _failure(response, self.url)
 
@@ -311,11 +311,11 @@ def _failure(response: httpx.Response, url: str) -> Exception:
     try:
         error = response.json()["error"]
         kind, message = error["kind"], error["message"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         error, kind, message = {}, "", response.text[:500]
     reason = f"{response.status_code} {message}"
-    if kind == "language":
-        return UnsupportedLanguageError(f"{message} The router at {url} has {', '.join(error['languages'])}.")
+    if kind == "language" and isinstance(names := error.get("languages"), list):
+        return UnsupportedLanguageError(f"{message} The router at {url} has {', '.join(map(str, names))}.")
     if kind == "unsupported":
         return UnsupportedRequestError(message)
     if response.status_code in (404, 405) and not kind:
@@ -327,5 +327,6 @@ def _failure(response: httpx.Response, url: str) -> Exception:
     if response.status_code in (408, 410, 429, 500, 502, 503, 504):
         after = response.headers.get("retry-after", "")
         is_sandbox = kind in ("sandbox", "internal") and response.status_code != 410
-        return _Retry(reason, pause_s=float(after) if after.isdigit() else 0.0, is_sandbox=is_sandbox)
+        is_number = after.isascii() and after.isdigit()
+        return _Retry(reason, pause_s=float(after) if is_number else 0.0, is_sandbox=is_sandbox)
     return SandboxError(f"The router at {url} refuses the request: {reason}")

@@ -277,13 +277,18 @@ class Router:
         return [job.result() for job in jobs]
 
     async def _probe(self) -> Refusal | None:
-        """Run a program at the provider, beside the places of the others; return why that failed, or None."""
+        """Run a program at the provider, beside the router's places; return why that failed, or None.
+
+        The provider may let it wait behind the programs of others: no answer in time then says nothing.
+        """
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 if "python" not in await self._as_refusal(self.sandbox.languages()):
                     return None
                 result = await self._as_refusal(self.sandbox.run(PROBE))
         except TimeoutError:
+            if self.gate.running:
+                return None
             return Refusal(503, "sandbox", f"No answer within {PROBE_TIMEOUT_S:g} s.", retry_after_s=RETRY_AFTER_S)
         except Refusal as refusal:
             return refusal

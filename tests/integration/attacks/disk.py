@@ -52,9 +52,9 @@ def write_closed():
 
 
 def write_deep():
-    for _ in range(30):
-        os.mkdir("d" * 200)
-        os.chdir("d" * 200)
+    for name in 25 * ["\U0001f600" * 63] + 30 * ["d" * 200]:  # few characters may be many bytes
+        os.mkdir(name)
+        os.chdir(name)
     return write_many(20, 60)
 
 

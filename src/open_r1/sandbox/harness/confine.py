@@ -10,9 +10,10 @@ import array
 import os
 import resource
 import struct
+import sys
 
 import driver
-from keeper import O_PATH, Keeper
+from keeper import O_PATH, Keeper, end_below
 
 # Rights over files, by the bit that Landlock gives them.
 EXECUTE, WRITE, READ, LIST = 1, 2, 4, 8
@@ -152,7 +153,13 @@ def serve(control, settings):
     child = os.fork()
     if child:
         os.close(held)
-        os._exit(Keeper(child, settings).keep(control, alive))
+        try:
+            code = Keeper(child, settings).keep(control, alive)
+        except BaseException:  # noqa: BLE001 - whatever it is: without a keeper nothing in here may go on
+            sys.excepthook(*sys.exc_info())
+            end_below(os.getpid())
+            code = 1
+        os._exit(code)
     os.close(alive)
     os.setsid()
     call("prctl", SUBREAPER, 1, 0, 0, 0)  # a fork doesn't inherit it

@@ -17,7 +17,7 @@ TICK_MS = 25  # between two looks at how many processes and threads programs hav
 TICKS_OF_FILES = 2  # between two looks at how much they have written
 MORE_TASKS = 8  # than allowed before a program is ended: where the kernel keeps to the limit, it refuses them first
 MOST_FILES = 20000
-LONGEST_PATH, MOST_BASES = 2000, 64  # characters below an open folder; open folders, for what lies deeper than that
+LONGEST_PATH, MOST_BASES = 2000, 64  # bytes below an open folder; open folders, for what lies deeper than that
 SIGNALS_SCOPED = 6  # the version since which there are scopes
 O_PATH = os.O_PATH | os.O_CLOEXEC
 
@@ -97,7 +97,7 @@ class Keeper:
         try:
             while waiting and len(bases) < MOST_BASES:
                 base, path = waiting.pop()
-                if len(path) > LONGEST_PATH:
+                if len(os.fsencode(path)) > LONGEST_PATH:
                     try:
                         base, path = opened(base, path), "."
                     except OSError:

@@ -35,7 +35,9 @@ def watch(box, processes):
                 waiting.look(box, processes, now)
             look(box, processes, seen)
     end_all(box, processes)
-    processes[0].cpu_s = max(processes[0].cpu_s, sum(seen.values()))
+    partners = {process.pid for process in processes[1:]}  # an interactor's time is its own
+    own_s = sum(seconds for pid, seconds in seen.items() if pid not in partners)
+    processes[0].cpu_s = max(processes[0].cpu_s, own_s)
     for process in processes:
         process.drain()
 
