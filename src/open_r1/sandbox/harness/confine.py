@@ -155,8 +155,8 @@ def serve(control, settings):
         os.close(held)
         try:
             code = Keeper(child, settings).keep(control, alive)
-        except BaseException:  # noqa: BLE001 - whatever it is: without a keeper nothing in here may go on
-            sys.excepthook(*sys.exc_info())
+        except BaseException as error:  # noqa: BLE001 - whatever it is: without a keeper nothing in here may go on
+            sys.excepthook(type(error), error, error.__traceback__)
             end_below(os.getpid())
             code = 1
         os._exit(code)
