@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_FILE_LINES = 350
 MAX_FUNCTION_LINES = 50
 
-CHECKS = {"configs", "utils", "rewards", "grading", "tasks"}
+CHECKS = {"configs", "utils", "rewards", "grading", "tasks", "dataio"}
 # Part of the package -> other parts it may import. Entry scripts may import everything and are imported by nothing.
 MAY_IMPORT = {
     "configs": set(),
@@ -24,13 +24,16 @@ MAY_IMPORT = {
     "sandbox": set(),
     "grading": {"sandbox"},
     "rewards": {"grading", "tasks"},
-    "utils": {"configs", "tasks"},
+    "dataio": {"tasks"},
+    "generation": {"dataio"},
+    "curation": {"dataio", "rewards"},
+    "utils": {"configs", "tasks", "dataio"},
     "preflight": CHECKS,
     "evaluation": CHECKS,
     "test_time": CHECKS,
 }
 ENTRY_SCRIPTS = {"sft", "grpo", "generate"}
-TORCH_FREE = {"rewards", "grading", "sandbox", "tasks"}
+TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "dataio", "generation", "curation"}
 HEAVY = {"torch", "transformers", "trl"}
 # Old public import paths that hand on to where the code lives now.
 RE_EXPORTS = {"utils/routed_sandbox.py", "utils/routed_morph.py"}

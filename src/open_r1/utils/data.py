@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a name to rows: hub, local file, local folder or task; alone or in a mixture; then to conversations.
+"""From arguments to rows: one data set or a mixture; then to conversations.
 
 A row of the training split, before and after `to_conversations` (SFT rows are left as they are):
 
@@ -7,30 +7,22 @@ A row of the training split, before and after `to_conversations` (SFT rows are l
     {"prompt": [{"role": "user", "content": "Compute 7+9-8"}], "problem": ..., "solution": "8"}
 """
 
-import glob
 import logging
-import re
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
-import datasets
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
 from open_r1.configs import DatasetConfig, DatasetMixtureConfig, ScriptArguments
-from open_r1.tasks import load_task
+from open_r1.dataio.loading import load_source, require_columns, take_split
 
 logger = logging.getLogger(__name__)
 
-_FILE_FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
-_TASK_PREFIX = "tasks/"
-_HUB_FILE_PREFIX = "hf://"
 # Names under which TRL passes its own values to rewards, or which it takes for the conversation.
 _RESERVED_COLUMNS = {"messages", "prompts", "completions", "completion", "completion_ids", "trainer_state",
                      "log_extra", "log_metric"}  # fmt: skip
 _DOMAIN_COLUMN = "domain"  # `rewards.DOMAIN_COLUMN`, which this package can't import
-_SLICE = re.compile(r"(?P<split>[\w.\-/]+)\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\]")
 
 
 def get_dataset(args: ScriptArguments) -> DatasetDict:
@@ -51,111 +43,6 @@ def get_dataset(args: ScriptArguments) -> DatasetDict:
         if "[" in split:
             dataset[split] = take_split(dataset, split, args.dataset_name)
     return dataset
-
-
-def load_source(name: str, config: str | None = None, seed: int = 0, revision: str | None = None) -> DatasetDict:
-    """Load all splits of one source.
-
-    Args:
-        name: `tasks/<name>`, an existing local file or folder, a name on the hub, or a file on the hub
-            (`hf://datasets/<owner>/<name>/<file>`).
-        config: Configuration of the data set.
-        seed: Seed of a task; other sources ignore it.
-        revision: Branch, tag or commit on the hub; other sources ignore it.
-
-    Raises:
-        ValueError: The source cannot be found or read. The message says what was looked for.
-    """
-    path = Path(name).expanduser()
-    try:
-        if name.startswith(_TASK_PREFIX):
-            splits = load_task(name.removeprefix(_TASK_PREFIX), config, seed)
-            return DatasetDict({split: Dataset.from_list(rows) for split, rows in splits.items()})
-        if path.is_file():
-            return _load_file(path)
-        if path.is_dir():
-            return _load_folder(path, config)
-    except Exception as error:
-        # Readers of other people's files raise what they like (KeyError, StopIteration, RecursionError) and name
-        # neither the file nor the setting; their reason is kept below ours.
-        cause = str(error.__cause__ or error).strip() or repr(error)
-        is_empty = isinstance(error, StopIteration) or "corresponds to no data" in cause
-        reason = "it, or a file in it, has no rows" if is_empty else _first_lines(cause)
-        raise ValueError(f"Cannot load the data set {name!r} (config {config!r}): {reason}") from error
-    if not name.startswith(_HUB_FILE_PREFIX) and (
-        name.startswith(("/", "./", "../", "~")) or path.suffix.lower() in _FILE_FORMATS
-    ):
-        raise ValueError(f"Cannot load the data set {name!r}: there is no such file or folder (in {Path.cwd()}).")
-    return _load_from_hub(name, config, revision)
-
-
-def _first_lines(message: str) -> str:
-    """Two lines: the second one lists the configurations when the first says that one is missing."""
-    return " ".join(message.splitlines()[:2])[:500]
-
-
-def _load_file(path: Path) -> DatasetDict:
-    file_format = _FILE_FORMATS.get(path.suffix.lower())
-    if file_format is None:
-        raise ValueError(f"unknown file type {path.suffix!r}; known are {sorted(_FILE_FORMATS)}")
-    if path.stat().st_size == 0:
-        raise ValueError("the file is empty")
-    options = {"sep": "\t"} if path.suffix.lower() == ".tsv" else {}
-    # Escaped: a name such as data[1].jsonl is no pattern.
-    loaded = datasets.load_dataset(file_format, data_files=glob.escape(str(path)), **options)
-    if file_format == "csv" and "__index_level_0__" in loaded["train"].column_names:
-        raise ValueError("a row has more fields than the header: the columns would be shifted")
-    return loaded
-
-
-def _load_folder(path: Path, config: str | None) -> DatasetDict:
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        loaded = datasets.load_from_disk(str(path))
-        return loaded if isinstance(loaded, DatasetDict) else DatasetDict({"train": loaded})
-    return datasets.load_dataset(str(path), config)
-
-
-def _load_from_hub(name: str, config: str | None, revision: str | None) -> DatasetDict:
-    try:
-        if name.startswith(_HUB_FILE_PREFIX):
-            # Some sets are folders of files without configurations. hf://datasets/<owner>/<name>@<revision>/<file>
-            parts = name.split("/")
-            if revision is not None and "@" not in parts[4]:
-                parts[4] += f"@{revision}"
-            return datasets.load_dataset(_FILE_FORMATS[Path(name).suffix.lower()], data_files="/".join(parts))
-        return datasets.load_dataset(name, config, revision=revision)
-    except (datasets.exceptions.DatasetsError, OSError, ValueError, LookupError) as error:
-        reason = _first_lines(str(error).strip() or repr(error))
-        raise ValueError(
-            f"Cannot load the data set {name!r} (config {config!r}): no local file or folder has this name, and from "
-            f"the hub it could not be loaded ({type(error).__name__}: {reason}). Offline, name a local "
-            "json/jsonl/csv/parquet file, a folder, or tasks/<name>."
-        ) from error
-
-
-def take_split(dataset: DatasetDict, split: str, name: str) -> Dataset:
-    """Return a split or a slice of one (`train[:10]`, `train[10%:20%]`).
-
-    Raises:
-        ValueError: There is no such split, or the slice is malformed.
-    """
-    match = _SLICE.fullmatch(split)
-    base = match["split"] if match else split
-    if match is None and "[" in split:
-        raise ValueError(f"{split!r} is no slice of a split: write train[:100], train[-100:] or train[10%:20%].")
-    if base not in dataset:
-        raise ValueError(f"The data set {name!r} has no split {base!r}: it has {sorted(dataset)}.")
-    rows = dataset[base]
-    if match is None:
-        return rows
-
-    def position(text: str | None) -> int | None:
-        if text is None:
-            return None
-        return round(len(rows) * int(text[:-1]) / 100) if text.endswith("%") else int(text)
-
-    start, stop, _ = slice(position(match["start"]), position(match["stop"])).indices(len(rows))
-    return rows.select(range(start, stop) if start < stop else [])
 
 
 def _load_mixture(mixture: DatasetMixtureConfig, task_seed: int) -> DatasetDict:
@@ -209,13 +96,6 @@ def _set_domain(rows: Dataset, domain: str, name: str) -> Dataset:
             )
         rows = rows.remove_columns(_DOMAIN_COLUMN)
     return rows.add_column(_DOMAIN_COLUMN, [domain] * len(rows))
-
-
-def require_columns(dataset: Dataset, columns: list[str], where: str) -> None:
-    """Raise a ValueError that lists the columns found when one of `columns` is missing."""
-    missing = [column for column in columns if column not in dataset.column_names]
-    if missing:
-        raise ValueError(f"Missing columns {missing} in {where}. Columns found: {dataset.column_names}")
 
 
 def require_split(dataset: DatasetDict, split: str, purpose: str) -> Dataset:
