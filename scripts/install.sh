@@ -128,7 +128,7 @@ install_all() {
 # pip only warns about an extra that does not exist.
 check_extras() {
     local extra known
-    known=$(sed -n 's/^    "\([a-z_]*\)": .*/\1/p' setup.py | merge_extras)
+    known=$(sed -n 's/^    "\([a-z0-9_]*\)": .*/\1/p' setup.py | merge_extras)
     for extra in ${1//,/ }; do
         [[ ,$known, == *,$extra,* ]] || die "no extra is called $extra; there are $known"
     done

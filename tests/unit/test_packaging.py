@@ -21,7 +21,7 @@ SCRIPTS = ROOT / "scripts"
 SOURCES = sorted([*PACKAGE.rglob("*.py"), *SCRIPTS.rglob("*.py")])
 
 # Import names that differ from the name of the distribution.
-DISTRIBUTIONS = {"dotenv": "python-dotenv", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"dotenv": "python-dotenv", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 # Modules that only a server of an extra imports, and scripts import inside a function.
 SERVER_PARTS = ("access", "listening", "requests", "server", "stepwise")
