@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The card of a data set: where its rows come from, what was done to them, and how many were left at each step.
+
+A card is two files: `card.json` for programs, `README.md` for people and for the loader of `datasets`, which finds in
+its first lines where the rows are.
+"""
+
+import hashlib
+import json
+import logging
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+CARD_NAME = "card.json"
+README_NAME = "README.md"
+UNKNOWN_LICENCE = "unknown"
+_PACKAGES = ("open-r1", "datasets", "pyarrow", "numpy", "transformers", "trl", "vllm", "distilabel", "math-verify")
+
+
+@dataclass
+class Parent:
+    """A data set that the rows come from.
+
+    Args:
+        name: As it was named: hub name, local file or folder, `tasks/<name>`.
+        config: Its configuration.
+        split: Its split, or slice of one.
+        revision: Branch, tag or commit on the hub.
+        fingerprint: Hash that changes when its rows do.
+        num_rows: Rows read; None where nobody counted.
+        licence: Licence by its own card, or None.
+    """
+
+    name: str
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    fingerprint: str | None = None
+    num_rows: int | None = None
+    licence: str | None = None
+
+
+@dataclass
+class Step:
+    """One step that rows went through, such as a filter.
+
+    Args:
+        name: What was done.
+        rows_before: Rows that went in.
+        rows_after: Rows that came out.
+        detail: Why rows were lost or changed, by counts or settings.
+    """
+
+    name: str
+    rows_before: int
+    rows_after: int
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class DataCard:
+    """What is known of a data set.
+
+    Args:
+        name: Short name, for the title.
+        settings: What decides the rows: two runs with equal settings and parents make the same data set.
+        parents: Data sets the rows come from.
+        command: The command line; this process's own by default.
+        steps: What the rows went through, in order.
+        teacher: Who wrote completions: model as served, revision, server version. None where nobody did.
+        sampling: Temperature, top_p, lengths, ... of the teacher.
+        contamination: Against which benchmarks the rows were checked, how, with which result. None: not checked.
+        licence: Licence of the rows; by default what the parents agree on (`inherited_licence`).
+        notes: Sentences for the reader.
+        counts: Rows by split, filled in when the folder is published.
+        versions: Versions of the packages in use.
+        commit: Commit of this repository, where it is one.
+        created: Time of publication, UTC.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    parents: list[Parent] = field(default_factory=list)
+    command: str = field(default_factory=lambda: shlex.join(sys.argv))
+    steps: list[Step] = field(default_factory=list)
+    teacher: dict[str, Any] | None = None
+    sampling: dict[str, Any] | None = None
+    contamination: dict[str, Any] | None = None
+    licence: str | None = None
+    notes: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=lambda: package_versions())
+    commit: str | None = field(default_factory=lambda: source_commit())
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def __post_init__(self) -> None:
+        if self.licence is None:
+            self.licence = inherited_licence(self.parents)
+
+    def fingerprint(self) -> str:
+        """Return a hash of settings and parents: what was made by the same ones needs no second making."""
+        parents = [{name: value for name, value in asdict(parent).items() if name != "num_rows"}
+                   for parent in self.parents]  # fmt: skip
+        text = json.dumps([self.settings, parents], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """Return the text of `card.json`."""
+        return json.dumps(asdict(self) | {"fingerprint": self.fingerprint()}, indent=2, default=str) + "\n"
+
+
+def read_card(folder: Path | str) -> DataCard | None:
+    """Return the card of a folder, or None when it has none of ours.
+
+    Raises:
+        ValueError: There is a `card.json` that is damaged.
+    """
+    path = Path(folder) / CARD_NAME
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or "settings" not in values:
+            return None  # somebody else's file of this name
+        values["parents"] = [Parent(**parent) for parent in values["parents"]]
+        values["steps"] = [Step(**step) for step in values["steps"]]
+        known = {entry.name for entry in fields(DataCard)}
+        return DataCard(**{name: value for name, value in values.items() if name in known})
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no card of ours: {error!r}. Remove it, or make the folder again.") from error
+
+
+def inherited_licence(parents: list[Parent]) -> str:
+    """Return the licence that all parents name; what isn't known stays unknown, several stand side by side."""
+    licences = sorted({parent.licence or UNKNOWN_LICENCE for parent in parents})
+    return " AND ".join(licences) if licences else UNKNOWN_LICENCE
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that can change what is made, and of Python."""
+    found = {"python": sys.version.split()[0]}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def source_commit() -> str | None:
+    """Return the commit of the checkout that runs, with `-dirty` where it was changed; None outside of one."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None  # no checkout, or no git: the versions still tell what ran
+    return found.stdout.strip()
