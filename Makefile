@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 EXTRAS ?=
 VENV_SERVING ?= .venv-serving
+# Processes that test files are shared out to: as many as CI has cores. WORKERS=0 tests in pytest's own process.
+WORKERS ?= 2
 ARGS ?=
 
 python := "$(VENV)/bin/python"
@@ -36,9 +38,11 @@ demo_seeds: ## the demo over several fresh seeds, as a table
 	@$(install)
 	@$(python) scripts/demo_seeds.py $(ARGS)
 
-test: ## unit and integration tests
+# The long files of tests/integration come first, in the order of collection, so that no worker is idle at the end.
+test: ## unit and integration tests, in WORKERS processes (2)
 	@$(install) dev
-	@$(python) -m pytest tests/unit tests/integration src -m "not distributed and not slurm and not serving and not slow" $(ARGS)
+	@$(python) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/integration tests/unit src \
+		-m "not distributed and not slurm and not serving and not slow" $(ARGS)
 
 test_distributed: ## two processes on the CPU: DDP, ZeRO-2, ZeRO-3 (compiles an op for minutes the first time)
 	@$(install) deepspeed,dev

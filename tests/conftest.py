@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import no_skips
+
 ROOT = Path(__file__).resolve().parents[1]
 _CACHE = tempfile.mkdtemp(prefix="open_r1_tests_")
 # Libraries read these when they are imported, so before any test module is.
@@ -17,6 +19,11 @@ os.environ["HF_DATASETS_CACHE"] = _CACHE
 os.environ["OPEN_R1_CACHE"] = _CACHE
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_configure(config):
+    if no_skips.is_on():  # as a plugin it holds for the doctests in src too
+        config.pluginmanager.register(no_skips)
 
 
 def pytest_unconfigure():
