@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which server is asked next: the one with the fewest requests in flight. Failing ones are out until they answer."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+logger = logging.getLogger(__name__)
+
+FAILURES_TO_TAKE_OUT = 3
+MOST_PROBE_DELAY_S = 30.0
+
+
+class ServersDownError(RuntimeError):
+    """No server has answered for longer than the patience with them."""
+
+
+@dataclass
+class Server:
+    """A server and how it does.
+
+    Attributes:
+        url: Base URL, such as http://localhost:8000/v1.
+        in_flight: Requests that it is busy with.
+        failures: Requests that failed in a row through its fault.
+        is_out: Whether it gets no requests until it answers a probe.
+        not_before: Moment of `time.monotonic` before which it asked to be left alone (`Retry-After`).
+        probe_delay_s: Wait before the next probe.
+        trouble: Its last failure.
+    """
+
+    url: str
+    in_flight: int = 0
+    failures: int = 0
+    is_out: bool = False
+    not_before: float = 0.0
+    probe_delay_s: float = 1.0
+    trouble: str = ""
+
+
+def server_url(address: str) -> str:
+    """Return the base URL of an address as users write it: host and port, or a URL with or without its path.
+
+    Raises:
+        ValueError: It is neither, or holds a password.
+
+    >>> server_url("localhost:8000"), server_url("https://api.example.com/v1/chat/completions")
+    ('http://localhost:8000/v1', 'https://api.example.com/v1')
+    """
+    text = address.strip().rstrip("/")
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        is_right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    if not is_right or parts.query or parts.fragment or any(map(str.isspace, text)):
+        raise ValueError(f"{address!r} is no address of a server; write host:port or http(s)://host:port/v1.")
+    if parts.username or parts.password:
+        raise ValueError(f"The address at {parts.hostname} holds a user or password; name the key's variable instead.")
+    path = parts.path.removesuffix("/chat/completions").rstrip("/") or "/v1"
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+class Balancer:
+    """Hands out servers; lives on one event loop.
+
+    Args:
+        urls: Base URLs of servers that do the same.
+        probe: Tells whether a server answers; raises nothing.
+        patience_s: How long to wait when no server answers.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], probe: Callable[[Server], Awaitable[bool]], *, patience_s: float = 600.0
+    ) -> None:
+        if not urls or len(set(urls)) < len(urls):
+            raise ValueError(f"The servers must be one or more, each named once; got {list(urls)}.")
+        self.servers = [Server(url) for url in urls]
+        self._probe, self._patience_s = probe, patience_s
+        self._probing: dict[str, asyncio.Task[None]] = {}
+        self._one_is_up = asyncio.Event()
+        self._one_is_up.set()
+        self._down_since = 0.0
+
+    @property
+    def is_down(self) -> bool:
+        """Whether no server answers."""
+        return not self._one_is_up.is_set()
+
+    async def take(self, avoid: Server | None = None) -> Server:
+        """Return the server to ask now, counted as busy with one more; wait while there is none.
+
+        Args:
+            avoid: The server that has just failed at this request: others go first.
+
+        Raises:
+            ServersDownError: None has answered for as long as the patience lasts.
+        """
+        while True:
+            best = self._best(avoid)
+            if best is not None:
+                best.in_flight += 1
+                return best
+            await self._wait()
+
+    def _best(self, avoid: Server | None) -> Server | None:
+        now = time.monotonic()
+        free = [server for server in self.servers if not server.is_out and server.not_before <= now]
+        if len(free) > 1 and avoid is not None:
+            free = [server for server in free if server is not avoid]
+        if len(free) <= 1:
+            return free[0] if free else None
+        fewest = min(server.in_flight for server in free)
+        return random.choice([server for server in free if server.in_flight == fewest])
+
+    async def _wait(self) -> None:
+        now = time.monotonic()
+        pauses = [server.not_before - now for server in self.servers if not server.is_out]
+        if pauses:
+            await asyncio.sleep(max(0.0, min(pauses)) + random.uniform(0, 0.1))
+            return
+        try:
+            async with asyncio.timeout_at(self._down_since + self._patience_s):
+                await self._one_is_up.wait()
+        except TimeoutError:
+            troubles = "; ".join(f"{server.url}: {server.trouble}" for server in self.servers)
+            raise ServersDownError(f"No server has answered for {self._patience_s:g} s ({troubles}).") from None
+
+    def give_back(self, server: Server) -> None:
+        """Count one request less for a server."""
+        server.in_flight -= 1
+
+    def succeeded(self, server: Server) -> None:
+        """Note that a server did its part."""
+        server.failures = 0
+        server.probe_delay_s = 1.0
+
+    def failed(self, server: Server, trouble: str, *, is_gone: bool = False) -> None:
+        """Note that a server failed; take it out if it is gone, or failed too often in a row."""
+        server.failures += 1
+        server.trouble = trouble
+        if server.is_out or not (is_gone or server.failures >= FAILURES_TO_TAKE_OUT):
+            return
+        server.is_out = True
+        left = sum(not other.is_out for other in self.servers)
+        logger.warning("Server %s is taken out (%s); %d of %d left.", server.url, trouble, left, len(self.servers))
+        if not left:
+            self._one_is_up.clear()
+            self._down_since = asyncio.get_running_loop().time()
+        self._probing[server.url] = asyncio.create_task(self._probe_until_up(server))
+
+    def pause(self, server: Server, seconds: float) -> None:
+        """Leave a server alone for as long as it asked."""
+        server.not_before = max(server.not_before, time.monotonic() + seconds)
+
+    async def _probe_until_up(self, server: Server) -> None:
+        while True:
+            await asyncio.sleep(server.probe_delay_s * random.uniform(0.5, 1.0))
+            server.probe_delay_s = min(2 * server.probe_delay_s, MOST_PROBE_DELAY_S)
+            if await self._probe(server):
+                break
+        server.is_out, server.failures = False, 0
+        self._one_is_up.set()
+        logger.warning("Server %s answers again.", server.url)
+
+    async def close(self) -> None:
+        """End the probes."""
+        for task in self._probing.values():
+            task.cancel()
+        await asyncio.gather(*self._probing.values(), return_exceptions=True)

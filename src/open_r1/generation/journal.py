@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generations on disk as they come, one JSON line each, appended whole: kill -9 at any moment loses none of them.
+
+The first line holds the settings of the run, and the same command goes on where the last one stopped:
+
+    {"journal": 1, "settings": {"model": "...", "temperature": 0.6, ...}}
+    {"key": "5f1c...", "index": 0, "text": "...", "finish_reason": "stop", ...}
+
+What a record holds beyond `key` and `index` is the caller's. A machine that loses power may lose the last seconds of
+generations: they are asked for again.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+_VERSION = 1
+_READ_BYTES = 1 << 20
+
+
+class JournalError(ValueError):
+    """A journal that can't be used: of other settings, in use, damaged, or on a disk that takes no more."""
+
+
+class Finished:
+    """A set of (key, index) in 8 bytes each: fingerprints of 64 bits, so that millions fit in memory.
+
+    Two of 10 million differ in all but fingerprint with a chance of 1 in 400,000.
+    """
+
+    def __init__(self, prints: Iterable[int] = ()) -> None:
+        self._sorted = np.unique(np.fromiter(prints, dtype=np.uint64))
+        self._new: set[int] = set()
+
+    def __contains__(self, name: tuple[str, int]) -> bool:
+        value = fingerprint(*name)
+        place = int(self._sorted.searchsorted(np.uint64(value)))
+        return (place < len(self._sorted) and int(self._sorted[place]) == value) or value in self._new
+
+    def __len__(self) -> int:
+        return len(self._sorted) + len(self._new)
+
+    def add(self, key: str, index: int) -> None:
+        """Add one; sorted in when a hundred thousand are new."""
+        if (key, index) not in self:
+            self._new.add(fingerprint(key, index))
+        if len(self._new) >= 100_000:
+            new = np.fromiter(self._new, dtype=np.uint64, count=len(self._new))
+            self._sorted = np.union1d(self._sorted, new)
+            self._new = set()
+
+
+def fingerprint(key: str, index: int) -> int:
+    """Return 64 bits that stand for one generation of a row."""
+    digest = hashlib.blake2b(f"{index} {key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+class Journal:
+    """An append-only file of generations, which one process at a time can open.
+
+    Args:
+        path: The file; made with its folder if there is none.
+        settings: What the generations depend on, as JSON can hold it. None: the journal is read with whatever it has.
+        is_final: Whether a record counts as finished; default: all do. Others are asked for again, and the later
+            record of a generation is the one that counts.
+
+    Attributes:
+        finished: What needn't be asked for again: `(key, index) in journal.finished`.
+
+    Raises:
+        JournalError: Another process has it open, it was written with other settings, or it is no journal.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        settings: Mapping[str, Any] | None,
+        *,
+        is_final: Callable[[Mapping[str, Any]], bool] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            self._lock()
+            self._size = os.fstat(self._fd).st_size
+            self.settings = self._open(settings)
+            self.finished = Finished(self._read_finished(is_final))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.sync()
+        self.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalError(
+                f"{self.path} is in use by another process: two would ask for the same generations. Wait for it, end "
+                "it, or choose another output."
+            ) from None
+
+    def _open(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the settings of the first line, written if there is none; cut off what was being written."""
+        self._cut_torn_tail()
+        if not self._size:
+            if settings is None:
+                raise JournalError(f"{self.path} is empty: no generations to read.")
+            self._write(_encode({"journal": _VERSION, "settings": settings}))
+            return dict(settings)
+        with self.path.open("rb") as lines:
+            header = _decode(next(lines))
+        if header is None or header.get("journal") != _VERSION or not isinstance(header.get("settings"), dict):
+            raise JournalError(f"{self.path} is no journal of generations: its first line doesn't say so.")
+        if settings is not None:
+            differences = differing(header["settings"], json.loads(_encode(settings)))
+            if differences:
+                raise JournalError(
+                    f"{self.path} was begun with other settings: {'; '.join(differences)}. Give the former ones to go "
+                    "on, choose another output, or pass --overwrite to begin anew."
+                )
+        return header["settings"]
+
+    def _cut_torn_tail(self) -> None:
+        """Cut what a killed process had written of its last line."""
+        end = self._size
+        while end > 0:
+            start = max(0, end - _READ_BYTES)
+            newline = os.pread(self._fd, end - start, start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end < self._size:
+            logger.warning(
+                "%s ends in half a line (%d bytes), of a process that was killed: cut.", self.path, self._size - end
+            )
+            os.ftruncate(self._fd, end)
+            self._size = end
+
+    def _read_finished(self, is_final: Callable[[Mapping[str, Any]], bool] | None) -> Iterator[int]:
+        for record in self.records():
+            if is_final is None or is_final(record):
+                yield fingerprint(record["key"], record["index"])
+
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Write records, all or nothing of each; they outlive this process from here on.
+
+        Raises:
+            JournalError: The disk is full or gone; the journal is left as it was before.
+        """
+        self._write(b"".join(_encode(record) for record in records))
+        for record in records:
+            self.finished.add(record["key"], record["index"])
+
+    def _write(self, content: bytes) -> None:
+        written = 0
+        try:
+            while written < len(content):
+                written += os.write(self._fd, content[written:] if written else content)
+        except OSError as error:
+            os.ftruncate(self._fd, self._size)
+            raise JournalError(
+                f"Cannot write to {self.path}: {error.strerror}. All generations before this one are kept; make room "
+                "and repeat the command, which goes on from there."
+            ) from error
+        self._size += written
+
+    def sync(self) -> None:
+        """Have the disk keep what was written so far, through a loss of power too; may take a moment.
+
+        Raises:
+            JournalError: The disk reports that it can't.
+        """
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise JournalError(f"The disk of {self.path} fails: {error.strerror}.") from error
+
+    def close(self) -> None:
+        """Close the file and let other processes open it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the records written so far, in the order of writing; a generation asked for again comes again."""
+        for _, record in self.offsets():
+            yield record
+
+    def offsets(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield where each record begins in the file, and the record.
+
+        Raises:
+            JournalError: A line is no record.
+        """
+        offset = 0
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if number > 1:
+                    record = _decode(line)
+                    if (
+                        record is None
+                        or not isinstance(record.get("key"), str)
+                        or type(record.get("index")) is not int
+                    ):
+                        raise JournalError(
+                            f"{self.path}, line {number}: no record of a generation but {line[:80]!r}. Mend or delete "
+                            "the line; what it held is asked for again."
+                        )
+                    yield offset, record
+                offset += len(line)
+
+
+def _encode(value: Mapping[str, Any]) -> bytes:
+    # Half a surrogate pair, which some servers send, can't be written as UTF-8.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two settings, one text each.
+
+    >>> differing({"model": "a", "seed": 0}, {"model": "b", "seed": 0})
+    ["model was 'a' and is now 'b'"]
+    """
+    return [
+        f"{name} was {_short(before.get(name))} and is now {_short(now.get(name))}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:100]} ... {text[-80:]}"

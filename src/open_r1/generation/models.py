@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which model do the servers serve, and does what is asked of it fit: found out before the first token is paid for."""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from open_r1.generation.client import ChatClient
+from open_r1.generation.replies import ServerFailure
+
+logger = logging.getLogger(__name__)
+
+_ASK_AGAIN_S = 2.0
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """The model that all servers serve.
+
+    Attributes:
+        name: As the servers call it.
+        max_model_len: Most tokens of prompt and answer together, of the server with the fewest; None: not told.
+    """
+
+    name: str
+    max_model_len: int | None
+
+
+async def find_model(client: ChatClient, *, wait_s: float = 0.0) -> ServedModel:
+    """Find the model to ask for, and have the client ask for it.
+
+    Args:
+        client: If its `model` is None, the servers must serve one model.
+        wait_s: How long to wait until one server answers.
+
+    Raises:
+        ValueError: No server answers, the model isn't served, there are several, or `max_tokens` leaves no room for
+            a prompt.
+    """
+    listed = await _wait_for_lists(client, wait_s)
+    names = sorted({entry["id"] for entries in listed.values() for entry in entries})
+    name = client.model
+    if name is None:
+        if len(names) != 1:
+            found = f"they serve {names}" if names else "they don't tell what they serve"
+            raise ValueError(f"Which model? Servers {list(listed)}: {found}. Name one by --model.")
+        name = names[0]
+    lengths = []
+    for url, entries in listed.items():
+        own = [entry for entry in entries if entry["id"] == name]
+        if entries and not own:
+            raise ValueError(f"{url} doesn't serve {name!r} but {sorted(entry['id'] for entry in entries)}.")
+        lengths += [entry["max_model_len"] for entry in own if type(entry.get("max_model_len")) is int]
+    client.model = name
+    model = ServedModel(name, min(lengths, default=None))
+    wanted = client.sampling.max_tokens
+    if model.max_model_len is not None and wanted is not None and wanted >= model.max_model_len:
+        raise ValueError(
+            f"max_tokens is {wanted}, but {name!r} is served with a context of {model.max_model_len} tokens for "
+            "prompt and answer together: all would be refused. Lower --max-tokens, or serve a longer context."
+        )
+    return model
+
+
+async def _wait_for_lists(client: ChatClient, wait_s: float) -> dict[str, list[dict[str, Any]]]:
+    """Models by server, of those that answer; those that don't are taken out."""
+    until = time.monotonic() + wait_s
+    servers = client.balancer.servers
+    while True:
+        found = await asyncio.gather(*(client.served_models(server) for server in servers), return_exceptions=True)
+        lists: dict[str, list[dict[str, Any]]] = {}
+        failures: list[str] = []
+        for server, result in zip(servers, found, strict=True):
+            if isinstance(result, ServerFailure):
+                failures.append(f"{server.url}: {result.reason}")
+                if result.status in {401, 403}:
+                    raise ValueError(f"{failures[-1]}. Name the variable with the right key by --api-key-env.")
+                if result.is_final and client.model is not None:
+                    lists[server.url] = []  # a server that doesn't tell its models
+                elif lists:
+                    server.trouble = result.reason
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                lists[server.url] = result
+        if lists:
+            for server in servers:
+                if server.url not in lists:
+                    client.balancer.failed(server, server.trouble or "no answer at the start", is_gone=True)
+            return lists
+        if time.monotonic() >= until:
+            raise ValueError(f"No server answers: {'; '.join(failures)}. Start one, or wait for it by --wait-s.")
+        logger.warning("No server answers yet (%s); waiting up to %.0f s.", failures[0], until - time.monotonic())
+        await asyncio.sleep(min(_ASK_AGAIN_S, max(0.0, until - time.monotonic())))

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading what servers answer, and telling failures that pass from those that stay."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from open_r1.generation.requests import join_reasoning
+
+NOT_NOW = {429, 503}  # come again later: no fault of the request
+MAY_PASS = {408, 409, 425, *range(500, 600)}
+_MESSAGE_CHARACTERS = 500
+
+
+@dataclass
+class ServerFailure(Exception):
+    """A request that got no answer.
+
+    Attributes:
+        reason: What happened, for people.
+        status: Of HTTP, if there was an answer at all.
+        is_final: Whether asking again can't help.
+        is_gone: Whether nothing listens at the server.
+        is_servers: Whether it is the server's fault, and not the request's.
+        counts: Whether it counts as one of the request's retries.
+        retry_after_s: How long the server asked to be left alone.
+    """
+
+    reason: str
+    status: int | None = None
+    is_final: bool = False
+    is_gone: bool = False
+    is_servers: bool = True
+    counts: bool = True
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A completion: its text with reasoning in think tags, why it ended, and its tokens."""
+
+    text: str
+    finish_reason: str
+    usage: dict[str, int]
+
+
+def read_answer(body: bytes) -> Answer:
+    """Return the first choice of a chat completion.
+
+    Raises:
+        ServerFailure: The body is no chat completion.
+    """
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ServerFailure(f"no JSON but {body[:80]!r}", 200) from None
+    if isinstance(value, dict) and value.get("error") and not value.get("choices"):
+        raise _error_in_answer(value)
+    try:
+        choice = value["choices"][0]
+        message, finish_reason = choice["message"], choice.get("finish_reason")
+        content, reasoning = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise ServerFailure(f"no completion but {body[:200]!r}", 200) from None
+    if isinstance(content, list):  # parts, as some servers give them
+        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    if not isinstance(content, str | None) or not isinstance(reasoning, str | None):
+        raise ServerFailure(f"content that is no text: {body[:200]!r}", 200)
+    if content is None and not reasoning and finish_reason is None:
+        raise ServerFailure(f"a completion without content: {body[:200]!r}", 200)
+    text = join_reasoning(reasoning, content, is_cut=finish_reason == "length")
+    return Answer(_well_formed(text), str(finish_reason or "unknown"), _usage(value.get("usage")))
+
+
+def _well_formed(text: str) -> str:
+    """Put � for half surrogate pairs, which JSON can spell and files can't hold."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _usage(value: Any) -> dict[str, int]:
+    """The counts of tokens; those within `completion_tokens_details` beside the others."""
+    if not isinstance(value, Mapping):
+        return {}
+    usage = {name: count for name, count in value.items() if type(count) is int}
+    details = value.get("completion_tokens_details")
+    if isinstance(details, Mapping) and type(details.get("reasoning_tokens")) is int:
+        usage["reasoning_tokens"] = details["reasoning_tokens"]
+    return usage
+
+
+def _error_in_answer(value: Mapping[str, Any]) -> ServerFailure:
+    """Some gateways answer 200 and put the error of the server behind them into the body."""
+    error = value["error"]
+    code = error.get("code") if isinstance(error, Mapping) else None
+    status = code if type(code) is int and 400 <= code < 600 else 500
+    return read_failure(status, json.dumps(value).encode(), {})
+
+
+def read_failure(status: int, body: bytes, headers: Mapping[str, str]) -> ServerFailure:
+    """Return what a status other than 200 says."""
+    reason = f"HTTP {status}: {_error_message(body) or 'no reason given'}"
+    if status in NOT_NOW:
+        return ServerFailure(reason, status, is_servers=status == 503, counts=False,
+                             retry_after_s=_retry_after_s(headers.get("Retry-After")))  # fmt: skip
+    if status in MAY_PASS:
+        return ServerFailure(reason, status, is_servers=status >= 500,
+                             retry_after_s=_retry_after_s(headers.get("Retry-After")))  # fmt: skip
+    if 300 <= status < 400:
+        reason += f" (it sends us to {headers.get('Location')!r}: give the address itself)"
+    return ServerFailure(reason, status, is_final=True, is_servers=False)
+
+
+def _error_message(body: bytes) -> str:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return body.decode("utf-8", "replace").strip()[:_MESSAGE_CHARACTERS]
+    for name in ("error", "message", "detail"):
+        if isinstance(value, Mapping) and value.get(name):
+            value = value[name]
+            if isinstance(value, Mapping) and value.get("message"):
+                value = value["message"]
+            break
+    return (value if isinstance(value, str) else json.dumps(value))[:_MESSAGE_CHARACTERS]
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    """Seconds, or a date of HTTP; None if it is neither."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
