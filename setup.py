@@ -41,6 +41,7 @@ CORE = [
     "tokenizers>=0.22",
     "tqdm>=4.66",
     "xxhash>=3.5",  # fingerprints of sources and hashes of words; datasets brings it
+    "yarl>=1.17",  # addresses of servers, read once; aiohttp brings it
 ]
 
 DEEPSPEED = [

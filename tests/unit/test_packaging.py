@@ -4,8 +4,10 @@
 import ast
 import re
 import runpy
+import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -23,9 +25,12 @@ SOURCES = sorted([*PACKAGE.rglob("*.py"), *SCRIPTS.rglob("*.py")])
 # Import names that differ from the name of the distribution.
 DISTRIBUTIONS = {"dotenv": "python-dotenv", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
-# Modules that only a server of an extra imports, and scripts import inside a function.
+# Modules that need an extra at their top: they import one another, all else imports them inside a function.
 SERVER_PARTS = ("access", "listening", "requests", "server", "stepwise")
-SERVER_MODULES = {PACKAGE / "sandbox" / f"router_{part}.py" for part in SERVER_PARTS}
+EXTRA_MODULES = {
+    *(PACKAGE / "sandbox" / f"router_{part}.py" for part in SERVER_PARTS),
+    PACKAGE / "generation" / "distil_llm.py",  # a class of distilabel's, which its processes find by name
+}
 
 # Spelt in two pieces, so that this file does not name them itself.
 REGISTRY_HOSTS = [name + end for name, end in [("pypi", ".org"), ("pythonhosted", ".org"), ("npmjs", ".org")]]
@@ -98,7 +103,7 @@ def third_party_imports(path):
 def test_every_import_is_declared(path, core, extras):
     for name, at_the_top in third_party_imports(path):
         assert name in core or name in extras, f"{name} is not in setup.py"
-        assert name in core or not at_the_top or path in SERVER_MODULES, (
+        assert name in core or not at_the_top or path in EXTRA_MODULES, (
             f"{name} comes with an extra: import it inside the function that uses it"
         )
 
@@ -122,6 +127,22 @@ def test_packages_are_all_found(distribution):
     assert not missing, f"no __init__.py in {sorted(missing)}"
 
 
+def test_a_wheel_holds_every_file_of_the_package(tmp_path):
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    files = [path.relative_to(ROOT / "src") for path in tracked_files() if path.is_relative_to(PACKAGE)]
+    for file in files:
+        (tmp_path / "src" / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "src" / file, tmp_path / "src" / file)
+    build = "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"
+    done = subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+    with zipfile.ZipFile(tmp_path / "dist" / done.stdout.splitlines()[-1]) as wheel:
+        missing = {file.as_posix() for file in files} - set(wheel.namelist())
+    assert not missing, f"setup.py leaves {sorted(missing)} out"
+
+
 # `accelerate launch src/open_r1/grpo.py` puts src/open_r1 first on sys.path: what lies there shadows the rest.
 def test_no_module_shadows_another(core, extras):
     entries = [path for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()]
@@ -129,7 +150,7 @@ def test_no_module_shadows_another(core, extras):
     declared = {name.replace("-", "_") for name in {**core, **extras}} | set(DISTRIBUTIONS)
     assert not beside_scripts & (set(packages_distributions()) | sys.stdlib_module_names | declared)
     everywhere = {path.stem for path in PACKAGE.rglob("*.py")}
-    assert not everywhere & (sys.stdlib_module_names | declared)
+    assert not everywhere & sys.stdlib_module_names  # programs for a box lie side by side there too
 
 
 def test_help_lists_every_target_of_the_makefile():
@@ -168,11 +189,13 @@ def test_shell_scripts_can_be_run():
             assert path.stat().st_mode & 0o100, f"{path} is not executable"
 
 
-def test_nothing_but_the_router_imports_its_server():
-    importers = {
-        path
-        for path in SOURCES
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if re.match(rf"(?:from|import) open_r1\.sandbox\.router_(?:{'|'.join(SERVER_PARTS)})\b", line)
-    }
-    assert importers <= SERVER_MODULES
+def test_modules_that_need_an_extra_are_imported_where_they_are_used():
+    names = {".".join(path.relative_to(ROOT / "src").with_suffix("").parts) for path in EXTRA_MODULES}
+    importers = set()
+    for path in SOURCES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                imported = {prefix[:-1], *(prefix + alias.name for alias in node.names)}
+                importers |= {path} if names & imported else set()
+    assert importers <= EXTRA_MODULES
