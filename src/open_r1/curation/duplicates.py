@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Finds texts that repeat an earlier one: exactly, or nearly (MinHash of datasketch).
+
+Both functions return, for each text, the number of the earlier text that it repeats, or None where it is the first of
+its kind. The text named is itself a first one, so dropping all rows with a number leaves one of each kind.
+"""
+
+import re
+import unicodedata
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import xxhash
+
+DEFAULT_THRESHOLD = 0.8
+SHINGLE_WORDS = 3
+NUM_HASHES = 128
+SKETCH_SIZE = 1024  # shingles kept of a text: all of most problems, a sample of a long reasoning
+MIN_RECALL = 0.995  # share of the pairs right at the threshold that are compared at all
+
+# Words, numbers (1,000 is 1000) and the signs that change a formula. Other punctuation, white space and the stars of
+# Markdown don't count.
+_TOKEN = re.compile(r"[^\W\d_]+|\d+(?:,\d{3})*(?:\.\d+)?|[-+/=<>^%|]|(?<=[\d)])!|(?<=\w)\*(?=\w)|(?<=\s)\*(?=\s)")
+_MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
+_BATCH_SHINGLES = 8192  # x NUM_HASHES x 4 bytes: 4 MiB at a time
+
+
+def find_exact_duplicates(texts: Iterable[str | None]) -> list[int | None]:
+    r"""Return for each text the first one that is equal to it, or None.
+
+    Equal up to case, white space and Unicode's forms of compatibility (NFKC). Texts that are null or blank repeat
+    nothing. Holds 24 bytes a text (a hash of 128 bits and its number) besides the result; the texts are not held.
+
+    >>> find_exact_duplicates(["What is 2+2?", "what  is\n2+2?", None, "What is 3+3?", None])
+    [None, 0, None, None, None]
+    """
+    digests, numbers, total = bytearray(), array("q"), 0
+    for number, text in enumerate(texts):
+        total = number + 1
+        normalised = " ".join(unicodedata.normalize("NFKC", text or "").casefold().split())
+        if normalised:
+            digests += xxhash.xxh3_128_digest(normalised.encode("utf-8", "surrogatepass"))
+            numbers.append(number)
+    repeats: list[int | None] = [None] * total
+    halves = np.frombuffer(bytes(digests), dtype=np.uint64).reshape(-1, 2)
+    order = np.lexsort((halves[:, 0], halves[:, 1]))  # stable: equal ones stay in the order of the texts
+    in_order = halves[order]
+    is_repeat = np.zeros(len(order), dtype=bool)
+    is_repeat[1:] = (in_order[1:] == in_order[:-1]).all(axis=1)
+    first = np.maximum.accumulate(np.where(is_repeat, 0, np.arange(len(order))))
+    for place in np.flatnonzero(is_repeat):
+        repeats[numbers[order[place]]] = numbers[order[first[place]]]
+    return repeats
+
+
+def find_near_duplicates(
+    texts: Iterable[str | None],
+    *,
+    threshold: float = DEFAULT_THRESHOLD,
+    same_numbers: bool = True,
+    seed: int = 1,
+) -> list[int | None]:
+    """Return for each text the earlier one that it nearly repeats, or None.
+
+    Two texts are near when at least `threshold` of their shingles (runs of three words, numbers or signs) are common to
+    both (Jaccard). A text is compared with earlier ones that repeat none; of several the first counts. Texts without
+    any word, number or sign repeat nothing.
+
+    Candidates come from MinHash with bands, which miss 1 in 200 of the pairs right at the threshold and less above it;
+    they are then compared by their shingles: all up to 1024, of longer texts a sample of 1024 (standard error of the
+    share 0.013 at most). Measured on 20,000 made-up problems of 40 words with 4,000 planted copies
+    (`tests/unit/test_curation_duplicates.py` has a small one): copies with one word in 40 changed, added or left out,
+    or with other spacing, case and punctuation, are found (Jaccard 0.85 and more); other problems that share most of
+    their wording but not their numbers are not.
+
+    Takes about 0.2 ms a problem and 8 ms a reasoning of 6,000 words on one core; holds 0.5 KB and 4 bytes a word (4 KB
+    at most) of each text.
+
+    Args:
+        texts: Problems or completions; they are not held.
+        threshold: Above 0, at most 1.
+        same_numbers: Texts that don't hold the same numbers, equally often, are no duplicates: "7 apples" and
+            "9 apples" are two problems. Turn it off for completions.
+        seed: Of the hash functions.
+
+    Raises:
+        ValueError: The threshold is out of range.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}.")
+    sketches: list[np.ndarray | None] = []
+    signatures, numbers, prints = bytearray(), array("q"), array("Q")
+    sign = _signer(seed)
+    for number, text in enumerate(texts):
+        tokens = _TOKEN.findall(unicodedata.normalize("NFKC", text or "").casefold())
+        sketches.append(None)
+        if tokens:
+            shingles = np.unique(_shingles(tokens))
+            sketches[number] = shingles[:SKETCH_SIZE].copy()
+            signatures += sign(shingles).tobytes()
+            numbers.append(number)
+            prints.append(_print_of_numbers(tokens) if same_numbers else 0)
+    matrix = np.frombuffer(bytes(signatures), dtype=np.uint32).reshape(len(numbers), NUM_HASHES)
+    buckets = _buckets(matrix, np.array(prints, dtype=np.uint64), _rows_of_a_band(threshold))
+    repeats: list[int | None] = [None] * len(sketches)
+    kept: dict[int, list[int]] = defaultdict(list)  # bucket -> places of texts in it that repeat none
+    for place in sorted(buckets):
+        number = numbers[place]
+        candidates = sorted({earlier for bucket in buckets[place] for earlier in kept[bucket]})
+        for earlier in candidates:
+            if _share_in_common(sketches[numbers[earlier]], sketches[number]) >= threshold:
+                repeats[number] = numbers[earlier]
+                break
+        else:
+            for bucket in buckets[place]:
+                kept[bucket].append(place)
+    return repeats
+
+
+def _shingles(tokens: Sequence[str]) -> np.ndarray:
+    """Return a hash of 32 bits for each run of `SHINGLE_WORDS` tokens; a text with fewer is one shingle."""
+    words = np.fromiter((_hash_word(token) for token in tokens), dtype=np.uint64, count=len(tokens))
+    width = min(SHINGLE_WORDS, len(words))
+    mixed = np.zeros(len(words) - width + 1, dtype=np.uint64)
+    for offset in range(width):
+        mixed = (mixed ^ words[offset : offset + len(mixed)]) * _MULTIPLIERS[offset]  # wraps around, as wanted
+    return ((mixed ^ (mixed >> np.uint64(29))) >> np.uint64(7)).astype(np.uint32)
+
+
+@lru_cache(maxsize=200_000)
+def _hash_word(word: str) -> int:
+    return xxhash.xxh3_64_intdigest(word.replace(",", "").encode("utf-8", "surrogatepass"))
+
+
+def _print_of_numbers(tokens: Sequence[str]) -> int:
+    found = sorted(token.replace(",", "") for token in tokens if token[0].isdigit())
+    return xxhash.xxh3_64_intdigest(" ".join(found).encode())
+
+
+def _signer(seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from shingles to their MinHash signature."""
+    from datasketch import MinHash  # imports scipy: half a second
+
+    empty = MinHash(num_perm=NUM_HASHES, seed=seed, hashfunc=int)
+
+    def sign(shingles: np.ndarray) -> np.ndarray:
+        made = empty.copy()
+        for start in range(0, len(shingles), _BATCH_SHINGLES):
+            made.update_batch(shingles[start : start + _BATCH_SHINGLES].tolist())
+        return made.hashvalues
+
+    return sign
+
+
+def _rows_of_a_band(threshold: float) -> int:
+    """Return the longest band with which enough pairs at the threshold become candidates; fewer are then compared."""
+    for rows in range(NUM_HASHES, 1, -1):
+        if 1 - (1 - threshold**rows) ** (NUM_HASHES // rows) >= MIN_RECALL:
+            return rows
+    return 1
+
+
+def _buckets(matrix: np.ndarray, prints: np.ndarray, rows: int) -> dict[int, list[int]]:
+    """Return the buckets of each text that shares one with another: texts equal in a band, and in their numbers."""
+    buckets: dict[int, list[int]] = defaultdict(list)
+    num_buckets = 0
+    for start in range(0, NUM_HASHES - rows + 1, rows):
+        keys = prints.copy()
+        for column in range(start, start + rows):
+            keys = (keys ^ matrix[:, column].astype(np.uint64)) * _MULTIPLIERS[0]
+            keys ^= keys >> np.uint64(32)
+        _, bucket_of, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        for place in np.flatnonzero(counts[bucket_of] > 1):
+            buckets[int(place)].append(num_buckets + int(bucket_of[place]))
+        num_buckets += len(counts)
+    return buckets
+
+
+def _share_in_common(one: np.ndarray | None, other: np.ndarray | None) -> float:
+    """Return the Jaccard similarity of two sorted samples of the smallest hashes."""
+    assert one is not None
+    assert other is not None
+    union = np.union1d(one, other)
+    if max(len(one), len(other)) == SKETCH_SIZE:
+        union = union[:SKETCH_SIZE]  # beyond the sample's end one text's shingles are unknown
+    in_both = np.isin(union, one, assume_unique=True) & np.isin(union, other, assume_unique=True)
+    return float(in_both.sum()) / len(union)
