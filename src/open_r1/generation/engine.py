@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many requests, a fixed number in flight, every reply in the journal as soon as it is there.
+
+    outcome = run(run_requests(requests, client, journal, max_concurrent=256))
+
+`requests` may be a generator of millions: the next one is made when a place is free. What the journal has is skipped.
+"""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from open_r1.generation.client import ChatClient
+from open_r1.generation.journal import Journal
+from open_r1.generation.requests import ChatReply, ChatRequest
+
+T = TypeVar("T")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SKIP_AT_A_TIME = 2000  # some milliseconds, after which whoever waits for the event loop has a turn
+
+
+class TooManyErrorsError(RuntimeError):
+    """So many requests failed in a row that the rest would too."""
+
+
+@dataclass
+class Totals:
+    """What was done so far, by this process.
+
+    Attributes:
+        skipped: Generations that the journal had.
+        done: Replies, `failed` among them without a text, and `truncated` cut off at the limit of tokens.
+        retries: Attempts beyond the first of each request.
+    """
+
+    skipped: int = 0
+    done: int = 0
+    failed: int = 0
+    truncated: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    last_error: str = ""
+
+    def add(self, reply: ChatReply, num_turns: int) -> None:
+        """Count a reply to a request of so many turns."""
+        self.done += 1
+        self.retries += max(0, reply.attempts - num_turns)
+        self.prompt_tokens += reply.usage.get("prompt_tokens", 0)
+        self.completion_tokens += reply.usage.get("completion_tokens", 0)
+        if reply.text is None:
+            self.failed += 1
+            self.last_error = reply.error or ""
+        elif reply.finish_reason == "length":
+            self.truncated += 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        totals: What was done.
+        signal: The signal that ended it early; None: all requests were answered.
+        cut_off: Requests in flight that were dropped; they are asked again next time.
+    """
+
+    totals: Totals
+    signal: signal.Signals | None = None
+    cut_off: int = 0
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, on uvloop where it is installed: a fifth less CPU time a request."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with suppress(ImportError):
+        from uvloop import new_event_loop as factory
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(coroutine)
+
+
+async def run_requests(
+    requests: Iterable[ChatRequest],
+    client: ChatClient,
+    journal: Journal,
+    *,
+    max_concurrent: int = 256,
+    totals: Totals | None = None,
+    stop_after_errors: int = 100,
+    grace_s: float = 10.0,
+    sync_every_s: float = 5.0,
+) -> Outcome:
+    """Answer all requests that the journal doesn't have.
+
+    SIGINT and SIGTERM stop new requests and give those in flight some time; a second one ends them at once.
+
+    Args:
+        requests: What to ask for, each generation once; taken one by one.
+        client: Open, with a model.
+        journal: Takes a record of each reply: `ChatReply.record`.
+        max_concurrent: Requests in flight, those that wait for their next attempt among them.
+        totals: Counted on while it runs, for a display.
+        stop_after_errors: Requests that may fail in a row; 0: any number.
+        grace_s: Seconds that requests in flight have after a signal.
+        sync_every_s: How often the disk is told to keep what was written, for a loss of power.
+
+    Raises:
+        ServersDownError: No server has answered for as long as the client's patience lasts.
+        JournalError: The disk is full.
+        TooManyErrorsError: `stop_after_errors` requests failed in a row.
+    """
+    if max_concurrent < 1:
+        raise ValueError(f"max_concurrent is {max_concurrent}; it must be at least 1.")
+    engine = _Engine(requests, client, journal, totals or Totals(), stop_after_errors)
+    return await engine.run(max_concurrent, grace_s, sync_every_s)
+
+
+class _Engine:
+    def __init__(
+        self,
+        requests: Iterable[ChatRequest],
+        client: ChatClient,
+        journal: Journal,
+        totals: Totals,
+        stop_after_errors: int,
+    ) -> None:
+        self._requests: Iterator[ChatRequest] = iter(requests)
+        self._client, self._journal, self._totals = client, journal, totals
+        self._stop_after_errors = stop_after_errors
+        self._failed_in_a_row = 0
+        self._in_flight = 0
+        self._signals: list[signal.Signals] = []
+        self._stop, self._stop_now = asyncio.Event(), asyncio.Event()
+
+    async def run(self, max_concurrent: int, grace_s: float, sync_every_s: float) -> Outcome:
+        """As `run_requests`."""
+        workers = [asyncio.create_task(self._work()) for _ in range(max_concurrent)]
+        answered = asyncio.gather(*workers)
+        syncing = asyncio.create_task(self._sync(sync_every_s))
+        stopping, ending = asyncio.create_task(self._stop.wait()), asyncio.create_task(self._stop_now.wait())
+        cut_off = 0
+        try:
+            with self._signal_handlers():
+                await asyncio.wait({answered, syncing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if self._stop.is_set() and not answered.done():
+                    await asyncio.wait({answered, ending}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+            cut_off = self._in_flight
+        finally:
+            for task in (*workers, syncing, stopping, ending):
+                task.cancel()
+            ended = await asyncio.gather(answered, syncing, return_exceptions=True)
+            await asyncio.gather(*workers, stopping, ending, return_exceptions=True)
+            self._journal.sync()
+        for error in ended:
+            if isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
+                raise error
+        return Outcome(self._totals, self._signals[0] if self._signals else None, cut_off)
+
+    async def _work(self) -> None:
+        while not self._stop.is_set():
+            request, is_end = self._next()
+            if is_end:
+                return
+            if request is None:
+                await asyncio.sleep(0)
+                continue
+            self._in_flight += 1
+            try:
+                reply = await self._client.complete(request)
+            finally:
+                self._in_flight -= 1
+            self._journal.append(reply.record(request))
+            self._totals.add(reply, 1 + len(request.turns))
+            self._check(reply)
+
+    def _next(self) -> tuple[ChatRequest | None, bool]:
+        """Return the next request to send, and whether there are no more; None: not found yet."""
+        finished = self._journal.finished
+        for _ in range(_SKIP_AT_A_TIME):
+            request = next(self._requests, None)
+            if request is None:
+                return None, True
+            if (request.key, request.index) not in finished:
+                return request, False
+            self._totals.skipped += 1
+        return None, False
+
+    def _check(self, reply: ChatReply) -> None:
+        self._failed_in_a_row = self._failed_in_a_row + 1 if reply.text is None else 0
+        if self._stop_after_errors and self._failed_in_a_row >= self._stop_after_errors:
+            raise TooManyErrorsError(
+                f"{self._failed_in_a_row} requests in a row failed, the last with: {reply.error}. They are kept as "
+                "failed; mend the cause and go on with --retry-errors."
+            )
+
+    async def _sync(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            await asyncio.to_thread(self._journal.sync)
+
+    @contextmanager
+    def _signal_handlers(self) -> Iterator[None]:
+        """Take the signals while it runs; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int) -> None:
+        self._signals.append(signal.Signals(number))
+        self._stop.set()
+        if len(self._signals) > 1:
+            self._stop_now.set()
