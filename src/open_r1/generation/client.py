@@ -76,6 +76,8 @@ class ChatClient:
         ValueError: An address is none, or is given twice.
     """
 
+    path = "chat/completions"
+
     def __init__(
         self,
         addresses: Sequence[str],
@@ -95,7 +97,7 @@ class ChatClient:
         self.balancer = Balancer(
             [server_url(address) for address in addresses], self._answers, patience_s=self.patience.outage_s
         )
-        self._endpoints = {server.url: URL(f"{server.url}/chat/completions") for server in self.balancer.servers}
+        self._endpoints = {server.url: URL(f"{server.url}/{self.path}") for server in self.balancer.servers}
         self._proxies = {server.url: _proxy(server.url) for server in self.balancer.servers}
         self._session: aiohttp.ClientSession | None = None
 
@@ -138,7 +140,7 @@ class ChatClient:
         return ChatReply(reply.text, reply.finish_reason, reply.usage, reply.status, reply.attempts, reply.latency_s,
                          reply.server, reply.error, conversation)  # fmt: skip
 
-    async def _ask(self, messages: Sequence[Message], index: int) -> ChatReply:
+    async def _ask(self, messages: Sequence[Message] | Sequence[int], index: int) -> ChatReply:
         content = self._encode(messages, index)
         deadline = time.monotonic() + self.patience.deadline_s
         attempts = failures = counted = 0
@@ -176,7 +178,7 @@ class ChatClient:
                     reason = f"not done within {self.patience.deadline_s:g} s, at last: {reason}"
             return ChatReply(None, ERROR, {}, failure.status, attempts, 0.0, server.url, reason)
 
-    def _encode(self, messages: Sequence[Message], index: int) -> bytes:
+    def _encode(self, messages: Sequence[Message] | Sequence[int], index: int) -> bytes:
         body = {"model": self.model, "messages": messages, **self._body}
         if self.sampling.seed is not None:
             body["seed"] = self.sampling.seed + index

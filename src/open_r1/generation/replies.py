@@ -49,7 +49,7 @@ class Answer:
 
 
 def read_answer(body: bytes) -> Answer:
-    """Return the first choice of a chat completion.
+    """Return the first choice of a chat completion, or of a plain one.
 
     Raises:
         ServerFailure: The body is no chat completion.
@@ -62,7 +62,8 @@ def read_answer(body: bytes) -> Answer:
         raise _error_in_answer(value)
     try:
         choice = value["choices"][0]
-        message, finish_reason = choice["message"], choice.get("finish_reason")
+        finish_reason = choice.get("finish_reason")
+        message = {"content": choice["text"]} if "text" in choice else choice["message"]
         content, reasoning = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
     except (KeyError, IndexError, TypeError, AttributeError):
         raise ServerFailure(f"no completion but {body[:200]!r}", 200) from None

@@ -27,12 +27,14 @@ class ChatRequest:
         index: Which of the row's generations, from 0.
         messages: The conversation so far; its last message is for the model to answer.
         turns: What the user says next, one after the other: each when the model has answered what came before.
+        prompt_ids: Tokens of a prompt that is already rendered, in place of messages (`CompletionClient`, `offline`).
     """
 
     key: str
     index: int
-    messages: Sequence[Message]
+    messages: Sequence[Message] = ()
     turns: Sequence[str] = ()
+    prompt_ids: Sequence[int] = ()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An OpenAI-compatible server without a model: POST /v1/chat/completions, GET /v1/models and /health, as `vllm serve`.
+"""An OpenAI-compatible server without a model: POST /v1/chat/completions and /v1/completions, GET /v1/models and
+/health, as `vllm serve`.
 
 In a test's own process, on a thread:
 
@@ -65,7 +66,12 @@ class Reply:
 Behave = Callable[[dict[str, Any], int], Reply]
 
 
-def answer_of(messages: Sequence[dict[str, str]], seed: int | None = None, length: int = 60) -> str:
+def _asked(body: dict[str, Any]) -> Sequence[Any]:
+    """Messages of a chat, or the token ids of a prompt."""
+    return body["messages"] if "messages" in body else body["prompt"]
+
+
+def answer_of(messages: Sequence[Any], seed: int | None = None, length: int = 60) -> str:
     """Return an answer of `length` characters that depends on the conversation and the seed alone."""
     digest = hashlib.sha256(json.dumps([list(messages), seed]).encode()).hexdigest()
     text = f"{digest[:16]}: {WORDS} "
@@ -96,7 +102,7 @@ class ChatServer:
         port: int = 0,
         keep: bool = True,
     ) -> None:
-        self.behave = behave or (lambda body, attempt: Reply(answer_of(body["messages"], body.get("seed"))))
+        self.behave = behave or (lambda body, attempt: Reply(answer_of(_asked(body), body.get("seed"))))
         self.models, self.max_model_len, self.api_key = list(models), max_model_len, api_key
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -155,6 +161,7 @@ class ChatServer:
         """Serve on the running loop."""
         app = web.Application(client_max_size=1 << 28)
         app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_post("/v1/completions", self._complete)
         app.router.add_get("/v1/models", self._list_models)
         app.router.add_get("/health", self._report)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0, keepalive_timeout=5.0)
@@ -231,15 +238,19 @@ def _completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
         message["reasoning"] = reply.reasoning
     if reply.message is not None:
         message = {"role": "assistant", **reply.message}
-    num_prompt = sum(len(str(entry["content"]).split()) for entry in body["messages"])
+    is_chat = "messages" in body
+    num_prompt = (
+        sum(len(str(entry["content"]).split()) for entry in body["messages"]) if is_chat else len(body["prompt"])
+    )
     num_completion = len(f"{reply.text} {reply.reasoning or ''}".split())
     return {
         "id": "chatcmpl-0",
-        "object": "chat.completion",
+        "object": "chat.completion" if is_chat else "text_completion",
         "created": 1,
         "model": body["model"],
         "choices": [
-            {"index": index, "message": message, "logprobs": None, "finish_reason": reply.finish_reason}
+            {"index": index, "logprobs": None, "finish_reason": reply.finish_reason,
+             **({"message": message} if is_chat else {"text": reply.text})}
             for index in range(body.get("n") or 1)
         ],
         "usage": {"prompt_tokens": num_prompt, "completion_tokens": num_completion,
@@ -277,7 +288,7 @@ def main() -> None:
         delay_s = max(0.0, args.latency_s + draw.uniform(-args.jitter_s, args.jitter_s))
         if draw.random() < args.error_share:
             return Reply(status=503, delay_s=delay_s)
-        return Reply(answer_of(body["messages"], body.get("seed"), args.length), delay_s=delay_s)
+        return Reply(answer_of(_asked(body), body.get("seed"), args.length), delay_s=delay_s)
 
     async def serve() -> None:
         server = ChatServer(behave, port=args.port, max_model_len=args.max_model_len, keep=False)

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Completions of prompts that are already rendered, as token ids: POST /v1/completions of `vllm serve` and its like.
+
+The template of the recipe is in effect, whatever the server would use, a `<think>` that it opens is part of the
+prompt as it is in training, and a BOS stands there once.
+"""
+
+import json
+from collections.abc import Sequence
+
+from open_r1.generation.client import ChatClient
+from open_r1.generation.requests import ChatReply, ChatRequest, Message
+
+
+class CompletionClient(ChatClient):
+    """A `ChatClient` for requests with `prompt_ids`."""
+
+    path = "completions"
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Return what comes of a request; a failure is a reply with `error`.
+
+        Raises:
+            ValueError: The request has no `prompt_ids`.
+            ServersDownError: No server has answered for as long as the patience lasts.
+        """
+        if not request.prompt_ids:
+            raise ValueError(f"The request {request.key} has no prompt_ids.")
+        return await self._ask(request.prompt_ids, request.index)
+
+    def _encode(self, messages: Sequence[Message] | Sequence[int], index: int) -> bytes:
+        body = {"model": self.model, "prompt": list(messages), **self._body}
+        if self.sampling.seed is not None:
+            body["seed"] = self.sampling.seed + index
+        return json.dumps(body).encode()
