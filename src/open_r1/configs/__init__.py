@@ -7,7 +7,7 @@ ours) and TRL's `ModelConfig`. A recipe is one flat YAML file with the names of 
 
 import os
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import trl
@@ -40,6 +40,7 @@ class DatasetConfig:
         weight: Share of this data set to keep, in (0, 1]; drawn after a seeded shuffle. None keeps all rows in order.
         revision: Branch, tag or commit on the hub.
         domain: Value of the column `domain` in all its rows, by which `reward_domains` chooses their rewards.
+        layout: As `dataset_layout`, for this data set; `columns` are those after the mapping.
     """
 
     id: str
@@ -50,10 +51,15 @@ class DatasetConfig:
     # Behind the fields above, which stand in the order that users of Open R1 know.
     revision: str | None = None
     domain: str | None = None
+    layout: str | None = None
 
     def __post_init__(self) -> None:
-        _check_types(self, f"data set {self.id!r}", id=str, config=str | None, split=str, columns=list | None,
-                     weight=float | int | None, revision=str | None, domain=str | None)  # fmt: skip
+        where = f"data set {self.id!r}"
+        _check_types(self, where, id=str, config=str | None, split=str, columns=list | None,
+                     weight=float | int | None, revision=str | None, domain=str | None,
+                     layout=str | None)  # fmt: skip
+        if self.columns is not None:
+            _check_columns(self.columns, where)
         if self.weight is not None and not 0 < self.weight <= 1:
             raise ValueError(
                 f"`weight` of data set {self.id!r} is {self.weight}: it is the share of its rows to keep, in (0, 1]."
@@ -78,6 +84,8 @@ class DatasetMixtureConfig:
         _check_types(self, "`dataset_mixture`", datasets=list, seed=int, test_split_size=float | int | None)
         if not self.datasets:
             raise ValueError("`dataset_mixture.datasets` is empty: name at least one data set.")
+        if self.seed < 0:
+            raise ValueError(f"`seed` of `dataset_mixture` is {self.seed}: it must be 0 or more.")
         if self.test_split_size is not None and not 0 < self.test_split_size < 1:
             raise ValueError(f"`test_split_size` is {self.test_split_size}: it is a share of the rows, in (0, 1).")
 
@@ -122,6 +130,14 @@ def _check_types(owner: Any, where: str, /, **kinds: Any) -> None:
             raise ValueError(f"`{name}` of {where} is {value!r}, but it must be of type {allowed}.")
 
 
+def _check_columns(columns: list[Any], where: str) -> None:
+    wrong = [column for column in columns if not isinstance(column, str) or columns.count(column) > 1]
+    if not columns or wrong:
+        raise ValueError(
+            f"`columns` of {where} is {columns!r}: it must name columns, each once. Leave it out to keep all."
+        )
+
+
 @dataclass
 class ScriptArguments(trl.ScriptArguments):
     """Where the data comes from; shared by all training scripts."""
@@ -138,11 +154,19 @@ class ScriptArguments(trl.ScriptArguments):
         default=None,
         metadata={
             "help": "Mixture of data sets (YAML only): {datasets: [{id, config, split, columns, weight, "
-            "revision, domain}], seed, test_split_size}."
+            "revision, domain, layout}], seed, test_split_size}."
         },
     )
     dataset_revision: str | None = field(
         default=None, metadata={"help": "Branch, tag or commit of a data set on the hub; its main branch when unset."}
+    )
+    dataset_layout: str | None = field(
+        default=None,
+        metadata={
+            "help": "How columns become `messages` (SFT), or `problem`, `prompt` and `solution` (GRPO): a name in "
+            "recipes/README.md's table of layouts, or `none` to take them as they are. When unset, known names on "
+            "the hub have theirs (logged), and so have folders made from those; other data stay as they are."
+        },
     )
     dataset_seed: int = field(default=0, metadata={"help": "Seed from which tasks/<name> data sets are made."})
     dataset_prompt_column: str = field(
@@ -157,10 +181,10 @@ class ScriptArguments(trl.ScriptArguments):
             raise ValueError("Either `dataset_name` or `dataset_mixture` must be provided")
         if self.dataset_name is not None and self.dataset_mixture is not None:
             raise ValueError("`dataset_name` and `dataset_mixture` are both set: remove one of them.")
-        if self.dataset_mixture is not None and (self.dataset_config or self.dataset_revision):
+        if self.dataset_mixture is not None and (self.dataset_config or self.dataset_revision or self.dataset_layout):
             raise ValueError(
-                "`dataset_config` and `dataset_revision` go with `dataset_name`: in a mixture they stand in its "
-                "entries, as `config` and `revision`."
+                "`dataset_config`, `dataset_revision` and `dataset_layout` go with `dataset_name`: in a mixture they "
+                "stand in its entries, as `config`, `revision` and `layout`."
             )
         if self.dataset_streaming:
             raise ValueError(
@@ -171,11 +195,20 @@ class ScriptArguments(trl.ScriptArguments):
             # pyrefly: ignore[bad-assignment]
             self.dataset_mixture = _build_mixture(self.dataset_mixture)
 
+    # What every row must have after its layout has mapped it; None where either will do.
+    required_target: ClassVar[Literal["messages", "problem"] | None] = None
+
+    @property
+    def layout_targets(self) -> tuple[str, ...]:
+        """What a layout maps rows to."""
+        return ("messages", "problem")
+
 
 @dataclass
 class GRPOScriptArguments(CodeExecutionParameters, RewardParameters, ScriptArguments):
     """Data and rewards of `grpo.py`."""
 
+    required_target = "problem"
     reward_funcs: list[str] = field(
         default_factory=lambda: ["accuracy", "format", "tag_count"],
         metadata={
@@ -188,11 +221,17 @@ class GRPOScriptArguments(CodeExecutionParameters, RewardParameters, ScriptArgum
         metadata={"help": "Rows whose rendered prompt has more tokens are dropped, with a count. None keeps all."},
     )
 
+    @property
+    def layout_targets(self) -> tuple[str, ...]:
+        """What a layout maps rows to: GRPO writes its own replies."""
+        return ("problem",)
+
 
 @dataclass
 class SFTScriptArguments(CodeExecutionParameters, RewardParameters, ScriptArguments):
     """Data of `sft.py`, and the rewards of its evaluation by sampling."""
 
+    required_target = "messages"
     eval_reward_funcs: list[str] = field(
         default_factory=list,
         metadata={"help": "Rewards measured on sampled completions of the test split at each evaluation."},
@@ -207,6 +246,11 @@ class SFTScriptArguments(CodeExecutionParameters, RewardParameters, ScriptArgume
     def reward_funcs(self) -> list[str]:
         """Names that `get_reward_funcs` builds."""
         return self.eval_reward_funcs
+
+    @property
+    def layout_targets(self) -> tuple[str, ...]:
+        """What a layout maps rows to: only an evaluation by sampling needs more than conversations."""
+        return ("messages", "problem") if self.eval_reward_funcs else ("messages",)
 
 
 # NOTE: only for type checkers. A real base would bring TrainingArguments' defaults back over TRL's.

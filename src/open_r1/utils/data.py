@@ -15,6 +15,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
 from open_r1.configs import DatasetConfig, DatasetMixtureConfig, ScriptArguments
+from open_r1.dataio.layouts import Layout, apply_layout, check_name, find_layout, fitting_names
 from open_r1.dataio.loading import load_source, require_columns, take_split
 
 logger = logging.getLogger(__name__)
@@ -28,25 +29,82 @@ _DOMAIN_COLUMN = "domain"  # `rewards.DOMAIN_COLUMN`, which this package can't i
 def get_dataset(args: ScriptArguments) -> DatasetDict:
     """Load the data set or the mixture that the arguments name, all its splits.
 
+    Rows are mapped as their layout says (`open_r1.dataio.layouts`).
+
     Args:
         args: Script arguments; slices in `dataset_train_split` and `dataset_test_split` become splits of that name.
+            A split that nothing but slices are wanted of is left out where a layout maps them.
 
     Raises:
-        ValueError: Neither a name nor a mixture is given, or the data cannot be found, read, or is empty.
+        ValueError: Neither a name nor a mixture is given, the data cannot be found, read, or is empty, or the layout
+            named for it is unknown or does not fit.
     """
     if isinstance(args.dataset_mixture, DatasetMixtureConfig):  # `__post_init__` made it one
-        return _load_mixture(args.dataset_mixture, args.dataset_seed)
+        return _load_mixture(args.dataset_mixture, args)
     if args.dataset_name is None:
         raise ValueError("Either `dataset_name` or `dataset_mixture` must be provided")
-    dataset = load_source(args.dataset_name, args.dataset_config, args.dataset_seed, args.dataset_revision)
-    for split in (args.dataset_train_split, args.dataset_test_split):
-        if "[" in split:
-            dataset[split] = take_split(dataset, split, args.dataset_name)
-    return dataset
+    check_name(args.dataset_layout, "`dataset_layout`")
+    source = args.dataset_name
+    dataset = load_source(source, args.dataset_config, args.dataset_seed, args.dataset_revision)
+    wanted = (args.dataset_train_split, args.dataset_test_split)
+    layout = _layout_of(dataset, wanted[0], source, args.dataset_layout, args)
+    splits = [*dataset, *(split for split in wanted if "[" in split)]
+    if layout is not None:  # which takes time: not for all rows where only a slice of them is wanted
+        splits = [split for split in splits if split in wanted or not _is_sliced(split, wanted)]
+    return DatasetDict({split: _take_mapped(dataset, split, source, layout, args) for split in splits})
 
 
-def _load_mixture(mixture: DatasetMixtureConfig, task_seed: int) -> DatasetDict:
-    parts = [_load_part(entry, mixture.seed, task_seed) for entry in mixture.datasets]
+def _is_sliced(split: str, wanted: Collection[str]) -> bool:
+    return any(name.startswith(f"{split}[") for name in wanted)
+
+
+def _layout_of(
+    dataset: DatasetDict, split: str, source: str, name: str | None, args: ScriptArguments
+) -> Layout | None:
+    """Return the layout of a source by the columns of one split (of another where there is no such split)."""
+    split = split.partition("[")[0]
+    columns = dataset[split if split in dataset else next(iter(dataset))].column_names
+    layout = find_layout(source, name, columns, args.required_target)
+    if layout is None and name is None:
+        _hint_at_layouts(columns, source, args)
+    return layout
+
+
+def _take_mapped(
+    dataset: DatasetDict, split: str, source: str, layout: Layout | None, args: ScriptArguments
+) -> Dataset:
+    """Return a split or a slice of one as its layout maps it."""
+    if layout is None:
+        return take_split(dataset, split, source)
+    is_distinct = layout.is_distinct and "problem" in args.layout_targets
+    base = split.partition("[")[0] if is_distinct else split
+    # Where problems repeat, a slice is one of those that are left: slices for training and for tests share none then.
+    rows = apply_layout(
+        take_split(dataset, base, source),
+        layout,
+        targets=args.layout_targets,
+        required=args.required_target,
+        where=f"{source!r}, split {base!r}",
+    )
+    return rows if base == split else take_split(DatasetDict({base: rows}), split, source)
+
+
+def _hint_at_layouts(columns: list[str], source: str, args: ScriptArguments) -> None:
+    """Warn when rows lack what the script needs and look like those of a layout."""
+    if args.required_target == "messages":
+        is_ready = any(set(names) <= set(columns) for names in (["messages"], ["prompt", "completion"], ["text"]))
+    else:
+        is_ready = args.required_target is None or args.dataset_prompt_column in columns
+    fitting = [] if is_ready else fitting_names(columns, args.required_target)
+    if fitting:
+        logger.warning("The columns of %s (%s) look like the layout %s: if they are, set `dataset_layout` (in a "
+                       "mixture, `layout`).", source, ", ".join(columns), " or ".join(fitting))  # fmt: skip
+
+
+def _load_mixture(mixture: DatasetMixtureConfig, args: ScriptArguments) -> DatasetDict:
+    for entry in mixture.datasets:  # before the first one is loaded
+        check_name(entry.layout, f"data set {entry.id!r} of the mixture")
+    parts = [_load_part(entry, mixture.seed, args) for entry in mixture.datasets]
     try:
         combined = concatenate_datasets(parts).shuffle(seed=mixture.seed)
     except ValueError as error:
@@ -61,9 +119,14 @@ def _load_mixture(mixture: DatasetMixtureConfig, task_seed: int) -> DatasetDict:
     return combined.train_test_split(test_size=mixture.test_split_size, seed=mixture.seed)
 
 
-def _load_part(entry: DatasetConfig, seed: int, task_seed: int) -> Dataset:
-    """Return the rows that a mixture takes of one data set."""
-    rows = take_split(load_source(entry.id, entry.config, task_seed, entry.revision), entry.split, entry.id)
+def _load_part(entry: DatasetConfig, seed: int, args: ScriptArguments) -> Dataset:
+    """Return the rows that a mixture takes of one data set.
+
+    They depend on the entry and the seed alone, not on the other data sets or their order.
+    """
+    dataset = load_source(entry.id, entry.config, args.dataset_seed, entry.revision)
+    layout = _layout_of(dataset, entry.split, entry.id, entry.layout, args)
+    rows = _take_mapped(dataset, entry.split, entry.id, layout, args)
     if entry.columns is not None:
         where = f"data set {entry.id!r} of the mixture (name only columns of its own; those of others are null)"
         require_columns(rows, entry.columns, where)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Structs that data sets hold as text: JSON, or the text of a Python literal."""
+
+import ast
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from open_r1.dataio.thoughts import UnmappableError
+
+MAX_TEXT = 1 << 28
+
+
+def mapping_of(value: object, column: str) -> Mapping[str, Any]:
+    """Return the mapping that a value is, or that its text stands for.
+
+    Raises:
+        UnmappableError: It is no mapping, or can't be read.
+    """
+    if isinstance(value, str) and len(value) <= MAX_TEXT:
+        value = _read(value, column)
+    if not isinstance(value, Mapping):
+        raise UnmappableError(f"{column!r} is no mapping")
+    return value
+
+
+def _read(text: str, column: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of "\\d" and the like in other people's texts
+            return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
+        raise UnmappableError(f"{column!r} is neither JSON nor a Python literal") from error
