@@ -4,6 +4,7 @@
 import logging
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,9 @@ os.environ["HF_DATASETS_CACHE"] = _CACHE
 os.environ["OPEN_R1_CACHE"] = _CACHE
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A worker ignores Ctrl-C, which programs that tests start would inherit. A handler that does nothing is not inherited.
+    signal.signal(signal.SIGINT, lambda *_: None)
 
 
 def pytest_configure(config):
@@ -37,6 +41,14 @@ def environment():
     yield os.environ
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT raises KeyboardInterrupt in this process, as in any Python but that of a test worker."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -219,6 +219,7 @@ def test_a_server_that_cannot_start_gives_no_verdict_and_says_why(caplog):
     assert len(caplog.records) == 1
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_in_a_batch_is_handed_on_and_leaves_the_pool_usable(judge, tmp_path):
     started = tmp_path / "started"
     judge(GOOD[0])
