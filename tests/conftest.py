@@ -21,7 +21,7 @@ os.environ["OPEN_R1_CACHE"] = _CACHE
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # A worker ignores Ctrl-C, which programs that tests start would inherit. A handler that does nothing is not inherited.
+    # A worker ignores Ctrl-C, and so would programs that tests start: unlike a handler, that is inherited.
     signal.signal(signal.SIGINT, lambda *_: None)
 
 
