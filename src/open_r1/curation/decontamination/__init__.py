@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows that share text with benchmarks: found in one pass over the rows, with one index of all benchmarks."""

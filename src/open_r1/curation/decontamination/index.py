@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One index of the n-grams of all items of all benchmarks.
+
+An item's n-gram is *telling* when it flags a row by itself: with the default normalisation that takes n words one
+behind another, of which half are prose (`x_1, x_2, x_3, x_4` is eight words), in fewer than `boilerplate_items`
+different items. An item without telling n-grams (a short one, a formula, one that is all boilerplate) counts as found
+where it stands in a row as a whole: `matching.py` says how.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from open_r1.curation.decontamination.columns import Oddities, blocks, to_texts
+from open_r1.curation.decontamination.hashing import Hashes, Positions, find_words
+from open_r1.curation.decontamination.normalization import NormalizationName, fold, is_word, operators, tokens
+
+DEFAULT_BOILERPLATE_ITEMS = 4
+
+_TABLE_BITS = 20
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a row counts as contaminated.
+
+    Args:
+        ngram_size: Words of an n-gram, at least 1.
+        normalization: What a word is (`normalization.py`).
+        boilerplate_items: An n-gram in this many or more different items flags no row by itself; 0: each does.
+        whole_items: Whether items without telling n-grams are looked for as a whole.
+        min_prose: Words of prose in a telling n-gram.
+    """
+
+    ngram_size: int = 8
+    normalization: NormalizationName = "default"
+    boilerplate_items: int = DEFAULT_BOILERPLATE_ITEMS
+    whole_items: bool = True
+    min_prose: int = 4
+
+    def __post_init__(self) -> None:
+        if self.ngram_size < 1:
+            raise ValueError(f"ngram_size must be at least 1, not {self.ngram_size}")
+        if self.boilerplate_items == 1 or self.boilerplate_items < 0:
+            raise ValueError(
+                f"boilerplate_items must be 0 (off) or at least 2, not {self.boilerplate_items}: every n-gram is "
+                "in one item"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Return the rule as settings of a card."""
+        return asdict(self)
+
+
+def make_rule(ngram_size: int, normalization: NormalizationName, boilerplate_items: int | None = None) -> Rule:
+    """Return upstream's rule for `none`, else the default one; `boilerplate_items` overrides that part in both."""
+    if normalization == "none":
+        return Rule(ngram_size, "none", boilerplate_items or 0, whole_items=False, min_prose=0)
+    items = DEFAULT_BOILERPLATE_ITEMS if boilerplate_items is None else boilerplate_items
+    return Rule(ngram_size, "default", items, whole_items=True, min_prose=(ngram_size + 1) // 2)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark's name, and the texts of its items in the order of its rows; None for a row without text."""
+
+    name: str
+    texts: Sequence[str | None]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item: its benchmark and row there, text, words, operators between them, and of what content it is."""
+
+    benchmark: int
+    number: int
+    text: str
+    keys: tuple[str, ...]
+    operators: tuple[str, ...]
+    content: int
+
+
+@dataclass
+class Index:
+    """The n-grams of all items.
+
+    E telling n-grams: `hash_E` ascending; the items of entry e are `item_of` from `first_E[e]` up to `first_E[e + 1]`,
+    with the n-gram's place in each in `place_of`; `benchmarks_E` has a bit a benchmark. `whole_items` are items
+    without telling n-grams by their number of words: hashes ascending, and the items.
+    """
+
+    rule: Rule
+    names: list[str]
+    items: list[Item]
+    hash_E: Hashes
+    first_E: Positions
+    item_of: Positions
+    place_of: Positions
+    benchmarks_E: list[int]
+    whole_items: dict[int, tuple[Hashes, list[int]]]
+    num_boilerplate: int
+    num_light: int
+    tables: list[NDArray[np.bool_]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # A hash in both tables is looked up for good: 3 % of those that are not in the index, of 150,000 n-grams.
+        self.tables = [np.zeros(1 << _TABLE_BITS, bool) for _ in range(2)]
+        for table, bits in zip(self.tables, table_places(self.hash_E), strict=True):
+            table[bits] = True
+
+    def find(self, hashes: Hashes) -> tuple[Positions, Positions]:
+        """Return which of the hashes are of telling n-grams, and of which entries."""
+        if not len(self.hash_E) or not len(hashes):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        found = np.flatnonzero(self.tables[0].take((hashes >> _FIRST).view(np.int64)))
+        found = found[self.tables[1].take(((hashes.take(found) >> _SECOND) & _MASK).view(np.int64))]
+        candidates = hashes.take(found)
+        entries = np.minimum(np.searchsorted(self.hash_E, candidates), len(self.hash_E) - 1)
+        is_equal = self.hash_E.take(entries) == candidates
+        return found[is_equal], entries[is_equal]
+
+    def occurrences(self, entry: int) -> list[tuple[int, int]]:
+        """Return the items that an n-gram is in, each with its place there in words."""
+        between = slice(int(self.first_E[entry]), int(self.first_E[entry + 1]))
+        return list(zip(self.item_of[between].tolist(), self.place_of[between].tolist(), strict=True))
+
+    def summary(self) -> dict[str, int]:
+        """Return counts for the report."""
+        return {
+            "items": len(self.items),
+            "telling n-grams": len(self.hash_E),
+            "boilerplate n-grams": self.num_boilerplate,
+            "n-grams without enough prose": self.num_light,
+            "items looked for as a whole": sum(len(items) for _, items in self.whole_items.values()),
+        }
+
+
+_FIRST = np.uint64(64 - _TABLE_BITS)
+_SECOND = np.uint64(64 - 2 * _TABLE_BITS)
+_MASK = np.uint64((1 << _TABLE_BITS) - 1)
+
+
+def table_places(hashes: Hashes) -> tuple[Positions, Positions]:
+    """Return where hashes stand in the two tables."""
+    return (hashes >> _FIRST).view(np.int64), ((hashes >> _SECOND) & _MASK).view(np.int64)
+
+
+def build_index(benchmarks: Sequence[Benchmark], rule: Rule) -> Index:
+    """Return the index of the benchmarks' items; items without a word are left out.
+
+    Raises:
+        ValueError: No item has a word, or there are more than 64 benchmarks.
+    """
+    if len(benchmarks) > 64:
+        raise ValueError(f"{len(benchmarks)} benchmarks at a time; the most are 64: check them in two runs")
+    items = _read_items(benchmarks, rule)
+    if not items:
+        raise ValueError(f"No item of {[benchmark.name for benchmark in benchmarks]} has a word to look for.")
+    hashes, item_of, place_of = _all_windows(items, rule)
+    order = np.argsort(hashes, kind="stable")
+    hashes, item_of, place_of = hashes[order], item_of[order], place_of[order]
+    hash_E, first_E = np.unique(hashes, return_index=True)
+    first_E = np.append(first_E, len(hashes))
+    content = np.array([item.content for item in items])
+    is_boilerplate, is_light = np.zeros(len(hash_E), bool), np.zeros(len(hash_E), bool)
+    for entry, (begin, end) in enumerate(zip(first_E[:-1].tolist(), first_E[1:].tolist(), strict=True)):
+        if 0 < rule.boilerplate_items <= end - begin:
+            is_boilerplate[entry] = len(np.unique(content[item_of[begin:end]])) >= rule.boilerplate_items
+        if rule.min_prose:
+            keys = items[item_of[begin]].keys[place_of[begin] : place_of[begin] + rule.ngram_size]
+            is_light[entry] = sum(map(is_word, keys)) < rule.min_prose
+    is_telling = ~(is_boilerplate | is_light)
+    kept = np.repeat(is_telling, np.diff(first_E))
+    return _assemble(
+        rule, [benchmark.name for benchmark in benchmarks], items, hash_E[is_telling],
+        np.append(0, np.cumsum(np.diff(first_E)[is_telling])), item_of[kept], place_of[kept],
+        int(is_boilerplate.sum()), int((is_light & ~is_boilerplate).sum()),
+    )  # fmt: skip
+
+
+def _assemble(
+    rule: Rule, names: list[str], items: list[Item], hash_E: Hashes, first_E: Positions, item_of: Positions,
+    place_of: Positions, num_boilerplate: int, num_light: int,
+) -> Index:  # fmt: skip
+    benchmarks = np.array([1 << item.benchmark for item in items], np.uint64)
+    bits = np.bitwise_or.reduceat(benchmarks[item_of], first_E[:-1]).tolist() if len(hash_E) else []
+    whole: dict[int, tuple[Hashes, list[int]]] = {}
+    if rule.whole_items:
+        by_length: dict[int, list[int]] = {}
+        for number in sorted(set(range(len(items))) - set(item_of.tolist())):
+            by_length.setdefault(len(items[number].keys), []).append(number)
+        whole = {length: _whole_hashes(items, numbers, rule) for length, numbers in by_length.items()}
+    return Index(rule, names, items, hash_E, first_E, item_of, place_of, bits, whole, num_boilerplate, num_light)
+
+
+def _read_items(benchmarks: Sequence[Benchmark], rule: Rule) -> list[Item]:
+    items, contents = [], {}
+    for number, benchmark in enumerate(benchmarks):
+        for row, text in enumerate(benchmark.texts):
+            folded = fold(text or "", rule.normalization)
+            found = tokens(folded, rule.normalization)
+            keys = tuple(token.key for token in found)
+            if keys:
+                digest = hashlib.sha256(" ".join(keys).encode()).digest()
+                content = contents.setdefault(digest, len(contents))
+                inside = folded[found[0].start : found[-1].end]
+                signs = tuple(operators(inside)) if rule.normalization == "default" else ()
+                items.append(Item(number, row, text or "", keys, signs, content))
+    return items
+
+
+def _all_windows(items: list[Item], rule: Rule) -> tuple[Hashes, Positions, Positions]:
+    """Return the hash of each n-gram of each item, the item, and the n-gram's place in it."""
+    hashes, item_of, place_of = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    texts = to_texts(pa.array([item.text for item in items], pa.large_string()), Oddities())
+    for block in blocks(texts, rule.normalization, Oddities()):
+        words = find_words(block.text_N, block.offsets_R, rule.normalization)
+        windows = words.windows(rule.ngram_size)
+        for place, item in enumerate(block.row_R.tolist()):
+            begin = int(words.first_R[place])
+            count = max(int(words.first_R[place + 1]) - begin - rule.ngram_size + 1, 0)
+            hashes.append(windows[begin : begin + count])
+            item_of.append(np.full(count, item))
+            place_of.append(np.arange(count))
+    return np.concatenate(hashes), np.concatenate(item_of), np.concatenate(place_of)
+
+
+def _whole_hashes(items: list[Item], numbers: list[int], rule: Rule) -> tuple[Hashes, list[int]]:
+    """Return the hashes of whole items of one length in ascending order, and the items."""
+    texts = pa.array([items[number].text for number in numbers], pa.large_string())
+    found = []
+    for block in blocks(texts, rule.normalization, Oddities()):
+        words = find_words(block.text_N, block.offsets_R, rule.normalization)
+        hashes = words.windows_at(words.first_R[:-1], len(items[numbers[0]].keys))
+        found.extend(zip(hashes.tolist(), (numbers[place] for place in block.row_R.tolist()), strict=True))
+    found.sort()
+    return np.array([value for value, _ in found], np.uint64), [number for _, number in found]

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which rows share a telling n-gram with a benchmark item, or hold a whole item, and where.
+
+Hashes only point at candidates: the words themselves are compared before a row is flagged.
+
+A whole item (`index.py` says which are looked for so) is found where a row has its words one behind another, with the
+same operators between them, and standing by themselves: at the start of the row or behind one of `.?!:;` or a line
+break, and the same at the end. So `What is 2+2?` is found behind `Solve this.`, but not in `What is 2+2*3?`. An item
+of one or two words must be the whole row.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from open_r1.curation.decontamination.columns import Block, Oddities, blocks, to_texts
+from open_r1.curation.decontamination.hashing import Positions, Words, find_words
+from open_r1.curation.decontamination.index import Index, Item
+from open_r1.curation.decontamination.normalization import operators, original_tokens, tokens
+
+_BREAK = re.compile(r"[.?!:;\n]")
+_BREAK_BYTES = np.isin(np.arange(256), np.frombuffer(b".?!:;\n", np.uint8))
+_ALONE_WORDS = 2
+
+
+@dataclass(frozen=True)
+class Match:
+    """Why a row is flagged for a benchmark: `length` words of the row from word `first` are those of the item.
+
+    `item` is its number in the index, `place` where its words begin to match; `is_whole` tells how it was found.
+    """
+
+    row: int
+    item: int
+    place: int
+    first: int
+    length: int
+    is_whole: bool
+
+
+@dataclass
+class ColumnMatches:
+    """What was found in a column of R rows: a flag for each row and benchmark, one match for each flag, oddities."""
+
+    flags: NDArray[np.bool_]
+    matches: list[Match] = field(default_factory=list)
+    oddities: Oddities = field(default_factory=Oddities)
+
+
+def match_column(column: pa.Array, index: Index) -> ColumnMatches:
+    """Return the rows of a column that hold something of the index.
+
+    Raises:
+        ValueError: The column holds no text.
+    """
+    found = ColumnMatches(np.zeros((len(column), len(index.names)), bool))
+    texts = to_texts(column, found.oddities)
+    for block in blocks(texts, index.rule.normalization, found.oddities):
+        words = find_words(block.text_N, block.offsets_R, index.rule.normalization)
+        matcher = _BlockMatcher(block, words, index, found)
+        matcher.match_ngrams()
+        if index.whole_items:
+            matcher.match_whole_items()
+    found.matches.sort(key=lambda match: (match.row, index.items[match.item].benchmark))
+    return found
+
+
+def matched_text(text: str, match: Match, index: Index) -> str:
+    """Return the part of a row's text that matched, as it stands there."""
+    found = original_tokens(text, index.rule.normalization)
+    last = match.first + match.length - 1
+    keys = tuple(token.key for token in found[match.first : last + 1])
+    if keys != index.items[match.item].keys[match.place : match.place + match.length]:
+        return text  # Unicode that is composed otherwise as a whole: the row then is the evidence
+    return text[found[match.first].start : found[last].end]
+
+
+class _BlockMatcher:
+    """Candidates of one block, compared word by word."""
+
+    def __init__(self, block: Block, words: Words, index: Index, found: ColumnMatches) -> None:
+        self._block, self._words, self._index, self._found = block, words, index, found
+        self._row_bits: dict[int, int] = {}  # benchmarks that a row is flagged for already
+
+    def match_ngrams(self) -> None:
+        """Flag rows by telling n-grams."""
+        n = self._index.rule.ngram_size
+        first_R = self._words.first_R
+        firsts, entries = self._index.find(self._words.windows(n))
+        places = np.searchsorted(first_R, firsts, side="right") - 1
+        inside = firsts + n <= first_R[places + 1]  # not into the next row
+        firsts, entries, places = firsts[inside].tolist(), entries[inside].tolist(), places[inside].tolist()
+        for first, entry, place in zip(firsts, entries, places, strict=True):
+            new = self._index.benchmarks_E[entry] & ~self._row_bits.get(place, 0)
+            if new:
+                self._compare_ngram(first, place, entry, new)
+
+    def _compare_ngram(self, first: int, place: int, entry: int, new: int) -> None:
+        n = self._index.rule.ngram_size
+        occurrences = self._index.occurrences(entry)
+        item, start = occurrences[0]
+        if self._keys(first, n) != self._index.items[item].keys[start : start + n]:
+            return  # equal hashes of different words
+        for item, start in occurrences:
+            benchmark = self._index.items[item].benchmark
+            if new >> benchmark & 1:
+                new &= ~(1 << benchmark)
+                length = self._common_words(first, place, self._index.items[item].keys[start:])
+                self._flag(Match(int(self._block.row_R[place]), item, start, first - int(self._words.first_R[place]),
+                                 length, is_whole=False), place)  # fmt: skip
+
+    def _common_words(self, first: int, place: int, keys: tuple[str, ...]) -> int:
+        """Return how many words of the row from `first` are these, before one differs."""
+        own = self._keys(first, min(len(keys), int(self._words.first_R[place + 1]) - first))
+        return next((count for count, pair in enumerate(zip(own, keys, strict=False)) if pair[0] != pair[1]), len(own))
+
+    def match_whole_items(self) -> None:
+        """Flag rows that hold an item without telling n-grams by itself."""
+        starts = self._sentence_starts()
+        first_R = self._words.first_R
+        places = np.searchsorted(first_R, starts, side="right") - 1
+        left = first_R[places + 1] - starts
+        for length, (hashes, items) in self._index.whole_items.items():
+            fits = np.flatnonzero(left >= length)
+            candidates = self._words.windows_at(starts[fits], length)
+            low = np.searchsorted(hashes, candidates)
+            for number in np.flatnonzero(hashes.take(np.minimum(low, len(hashes) - 1)) == candidates).tolist():
+                first, place = int(starts[fits[number]]), int(places[fits[number]])
+                for item in range(int(low[number]), len(items)):
+                    if hashes[item] != candidates[number]:
+                        break
+                    self._compare_whole(first, place, items[item])
+
+    def _compare_whole(self, first: int, place: int, number: int) -> None:
+        item = self._index.items[number]
+        length = len(item.keys)
+        is_flagged = self._row_bits.get(place, 0) >> item.benchmark & 1
+        if is_flagged or self._keys(first, length) != item.keys or not self._stands_alone(first, place, item):
+            return
+        first_in_row = first - int(self._words.first_R[place])
+        self._flag(Match(int(self._block.row_R[place]), number, 0, first_in_row, length, is_whole=True), place)
+
+    def _stands_alone(self, first: int, place: int, item: Item) -> bool:
+        words, length = self._words, len(item.keys)
+        begin, end = int(words.first_R[place]), int(words.first_R[place + 1])
+        is_row = first == begin and first + length == end
+        if length <= _ALONE_WORDS and not is_row:
+            return False
+        behind = self._text(int(words.end_T[first + length - 1]) - 1, int(words.start_T[first + length])) if (
+            first + length < end) else "\n"  # fmt: skip
+        if not _BREAK.search(behind):
+            return False
+        if self._index.rule.normalization == "none":
+            return True  # its words hold the operators
+        inside = self._text(int(words.start_T[first]), int(words.end_T[first + length - 1]))
+        return tuple(operators(inside)) == item.operators
+
+    def _sentence_starts(self) -> Positions:
+        """Return the first words of rows and the words behind a break, in ascending order."""
+        start_T, first_R = self._words.start_T, self._words.first_R
+        breaks = np.flatnonzero(_BREAK_BYTES[self._block.text_N])
+        starts = np.concatenate([first_R[:-1], np.searchsorted(start_T, breaks, side="right")])
+        starts = np.unique(starts)
+        return starts[starts < len(start_T)]
+
+    def _keys(self, first: int, length: int) -> tuple[str, ...]:
+        text = self._text(int(self._words.start_T[first]), int(self._words.end_T[first + length - 1]))
+        return tuple(token.key for token in tokens(text, self._index.rule.normalization))
+
+    def _text(self, start: int, end: int) -> str:
+        return self._block.text_N[start:end].tobytes().decode()
+
+    def _flag(self, match: Match, place: int) -> None:
+        benchmark = self._index.items[match.item].benchmark
+        self._row_bits[place] = self._row_bits.get(place, 0) | 1 << benchmark
+        self._found.flags[match.row, benchmark] = True
+        self._found.matches.append(match)

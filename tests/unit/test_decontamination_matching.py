@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows against items: upstream's rule to the letter, and what stands alone; any type of column."""
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from open_r1.curation.decontamination.columns import MAX_ROW_BYTES
+from open_r1.curation.decontamination.index import Benchmark, Rule, build_index, make_rule
+from open_r1.curation.decontamination.matching import match_column, matched_text
+from open_r1.curation.decontamination.normalization import normalize_string, word_ngrams
+
+WORDS = ["a", "A", "b", "c", "é", "É", "İ", "x_1", "求", "Σς", "."]
+SPACES = [
+    " ",
+    "\t",
+    "\n",
+    "\x0b",
+    "\x0c",
+    "\r",
+    "\x1c",
+    "\x1d",
+    "\x1e",
+    "\x1f",
+    "\u0085",
+    "\u00a0",
+    "\u2003",
+    "\u3000",
+]
+TEXTS = st.lists(st.sampled_from(WORDS) | st.sampled_from(SPACES), max_size=25).map("".join) | st.text(max_size=30)
+ITEM = "Let $a$ and $b$ be positive integers such that $a^2+b^2=2024$. Find the largest possible value of $a+b$."
+
+
+def upstream_flags(rows, items, n):
+    """The published rule: any n-gram of the row is one of any item."""
+    lookup = {ngram for item in items for ngram in word_ngrams(normalize_string(item), n)}
+    return [bool(lookup & set(word_ngrams(normalize_string(row), n))) for row in rows]
+
+
+def found_in(rows, items, rule=None):
+    index = build_index([Benchmark("made", items)], rule or make_rule(8, "default"))
+    return match_column(pa.array(rows), index), index
+
+
+def is_found(row, item):
+    found, _ = found_in([row], [item])
+    return bool(found.flags[0, 0])
+
+
+@given(rows=st.lists(TEXTS, max_size=8), items=st.lists(TEXTS, min_size=1, max_size=4), n=st.integers(1, 9))
+@settings(max_examples=500, deadline=None)
+def test_exact_mode_flags_what_upstream_flags(rows, items, n):
+    items = [*items, "a word"]  # an index of nothing is refused
+    found = match_column(pa.array(rows, pa.string()), build_index([Benchmark("made", items)], make_rule(n, "none")))
+    assert found.flags[:, 0].tolist() == upstream_flags(rows, items, n)
+
+
+@given(rows=st.lists(TEXTS, max_size=8), items=st.lists(TEXTS, min_size=1, max_size=4), n=st.integers(1, 9))
+@settings(max_examples=200, deadline=None)
+def test_one_pass_flags_each_benchmark_as_a_pass_of_its_own(rows, items, n):
+    items = [*items, "a word"]
+    halves = [Benchmark("one", items[:1] + ["b"]), Benchmark("two", items[1:])]
+    found = match_column(pa.array(rows, pa.string()), build_index(halves, make_rule(n, "none")))
+    for number, half in enumerate(halves):
+        assert found.flags[:, number].tolist() == upstream_flags(rows, half.texts, n)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "What is 2+2?",
+        "what is 2 + 2",
+        "Solve this. **What is $2+2$?** Box your answer.",
+        "Question:\nWhat is\n$2 + 2$\n\nAnswer in one word",
+        "What is 2＋2？",
+    ],
+)
+def test_short_item_that_stands_alone_is_found(row):
+    assert is_found(row, "What is $2+2$?")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "What is 2+2*3?",
+        "What is 2-2?",
+        "Say what is 2+2?",
+        "What is 2+2 apples?",
+        "What is 22?",
+        "What is 2+3?",
+        "",
+        "?",
+    ],
+)
+def test_short_item_in_another_problem_is_not_found(row):
+    assert not is_found(row, "What is $2+2$?")
+
+
+def test_item_of_two_words_must_be_the_whole_row():
+    assert is_found("Find $x$.", "Find x")
+    assert not is_found("Let x be 3. Find x. Then find y.", "Find x")
+
+
+def test_enumeration_of_letters_is_not_telling():
+    assert not is_found(
+        "Let a_1, a_2, a_3, a_4, a_5 be real.",
+        "Reals a_1, a_2, a_3, a_4, a_5 sum to one. Find the sum of all of their squares",
+    )
+
+
+def test_ngram_does_not_reach_into_the_next_row():
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
+    found, _ = found_in([" ".join(words[:4]), " ".join(words[4:])], [" ".join(words)])
+    assert not found.flags.any()
+
+
+def test_boilerplate_flags_no_row_by_itself():
+    common = "where m and n are relatively prime positive integers find the sum"
+    items = [f"The {name} problem has an answer of its own kind {common}" for name in ("red", "blue", "green", "grey")]
+    rows = [f"Quite another text {common}", items[0]]
+    assert found_in(rows, items, make_rule(8, "default", 4))[0].flags[:, 0].tolist() == [False, True]
+    assert found_in(rows, items, make_rule(8, "default", 0))[0].flags[:, 0].tolist() == [True, True]
+    # The same item in several benchmarks is no boilerplate.
+    assert found_in(rows[:1], [items[0]] * 5, make_rule(8, "default", 4))[0].flags[0, 0]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ITEM,
+        "Hint first. " + ITEM.upper().replace("$", " ") + " Thanks!",
+        ITEM.replace("positive integers", "**positive**\u00a0integers").replace("=", "＝"),
+    ],
+)
+def test_matched_text_is_of_the_row_as_it_stands(row):
+    found, index = found_in(["nothing", row], [ITEM])
+    text = matched_text(row, found.matches[0], index)
+    assert found.matches[0].row == 1
+    assert text in row
+    assert text.lower().startswith("let $a" if "$A" in row or "$a" in row else "let  a")
+
+
+def test_matched_words_are_the_longest_run_of_the_item():
+    found, index = found_in(["So: " + ITEM + " Right?"], [ITEM])
+    assert found.matches[0].length == len(index.items[0].keys)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([ITEM, None, "b"], pa.string()),
+        pa.array([ITEM, None, "b"], pa.large_string()),
+        pa.array([ITEM, None, "b"], pa.string_view()),
+        pa.array([ITEM, None, "b"]).dictionary_encode(),
+        pa.array(["x", ITEM, None, "b"])[1:],
+        pa.array([["first", ITEM], None, ["b"]]),
+        pa.array([[{"role": "user", "content": ITEM}, {"role": "assistant", "content": None}], None, []]),
+        pa.array([[{"content": "x"}], [{"content": ITEM}], None, [{"content": ""}]])[1:],
+        pa.array([[{"from": "human", "value": ITEM}], None, []]),
+        pa.array([[{"role": "user", "content": [{"type": "text", "text": ITEM}]}], None, []]),
+    ],
+    ids=lambda column: str(column.type)[:50],
+)
+def test_columns_of_any_textual_type(column):
+    found = match_column(column, build_index([Benchmark("made", [ITEM])], make_rule(8, "default")))
+    assert found.flags[:, 0].tolist() == [True, False, False]
+    assert found.oddities.count["null"] == 1
+    assert found.oddities.first_row["null"] == 1
+
+
+@pytest.mark.parametrize("column", [pa.array([1, 2]), pa.array([{"a": "b"}]), pa.array([[1]]), pa.array([b"x"])])
+def test_column_without_text_is_refused(column):
+    with pytest.raises(ValueError, match="holds no text"):
+        match_column(column, build_index([Benchmark("made", [ITEM])], make_rule(8, "default")))
+
+
+def test_column_of_nulls_is_counted():
+    found = match_column(pa.nulls(3), build_index([Benchmark("made", [ITEM])], make_rule(8, "default")))
+    assert found.oddities.count == {"null": 3}
+
+
+def test_long_rows_and_broken_bytes_are_matched_and_counted():
+    broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff " + ITEM.encode()]).buffers())
+    found, _ = found_in(["x " * 500_000 + ITEM, "y" * MAX_ROW_BYTES + " " + ITEM], [ITEM])
+    assert found.flags[:, 0].tolist() == [True, False]
+    assert found.oddities.count == {"longer than 4 MiB": 1}
+    found = match_column(broken, build_index([Benchmark("made", [ITEM])], make_rule(8, "default")))
+    assert found.flags[0, 0]
+    assert found.oddities.count == {"not UTF-8": 1}
+
+
+@pytest.mark.parametrize("values", [{"ngram_size": 0}, {"boilerplate_items": 1}, {"boilerplate_items": -1}])
+def test_rules_that_mean_nothing_are_refused(values):
+    with pytest.raises(ValueError, match="must be"):
+        Rule(**values)
+
+
+def test_items_without_a_word_are_refused():
+    with pytest.raises(ValueError, match="No item"):
+        build_index([Benchmark("empty", ["", None, "?!"])], make_rule(8, "default"))
