@@ -66,12 +66,12 @@ class Outcome:
 
     Attributes:
         totals: What was done.
-        signal: The signal that ended it early; None: all requests were answered.
+        stopped_by: The signal that ended it early; None: all requests were answered.
         cut_off: Requests in flight that were dropped; they are asked again next time.
     """
 
     totals: Totals
-    signal: signal.Signals | None = None
+    stopped_by: signal.Signals | None = None
     cut_off: int = 0
 
 

@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a data set of problems to one with generations: what `scripts/generate_reasoning.py` does.
+
+    <output>/generations.jsonl     the journal, while it grows; kept at the end where generations failed
+    <output>/data, card.json, ...  the data set, at the end: a row per problem
+
+1. Open R1 writes a row when all its generations are there, drops it when one failed, and shuffles without a seed: here
+   each generation is kept by itself, a failed one is null with its reason, and rows keep the order of the source.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from open_r1.dataio.card import DataCard, Parent, Step, read_card
+from open_r1.dataio.folder import DatasetFolder
+from open_r1.dataio.sources import RowSource, open_source
+from open_r1.generation.client import ChatClient, Patience
+from open_r1.generation.engine import Outcome, Totals, run, run_requests
+from open_r1.generation.journal import Journal
+from open_r1.generation.models import find_model
+from open_r1.generation.progress import progress
+from open_r1.generation.prompts import DEFAULT_TEMPLATE, Prompts, PromptSettings, choose_rows
+from open_r1.generation.publishing import Counts, Publication, Results, check_columns, check_json, export_json_lines
+from open_r1.generation.requests import ChatRequest, Sampling
+
+logger = logging.getLogger(__name__)
+
+JOURNAL_NAME = "generations.jsonl"
+
+
+@dataclass(frozen=True)
+class ReasoningSettings:
+    """What to generate, from what, and where to.
+
+    Attributes:
+        dataset: Source of the rows, as of `open_source`; `config`, `split`, `revision` go with it.
+        output_dir: Folder of the data set.
+        prompts: Which columns make the prompts, and how.
+        servers: Addresses of servers.
+        model: Name of the model; None: the one that the servers serve.
+        sampling: How completions are drawn.
+        num_generations: Generations a row.
+        limit: Rows to ask for; None: all.
+        shuffle_seed: Seed of the order of asking (and of the choice, with a limit); None: as in the source.
+        drop_columns: Columns that the output doesn't have.
+        output_file: Also write the rows as JSON lines.
+        max_concurrent: Requests in flight.
+        patience: How long to go on when requests fail.
+        wait_s: Seconds to wait for the first server.
+        grace_s: Seconds for requests in flight after a signal.
+        stop_after_errors: As of `run_requests`.
+        retry_errors: Ask again for generations that failed.
+        api_key: Bearer token.
+        licence: Of the output; None: that of the source.
+        overwrite: Begin anew, whatever the output holds.
+    """
+
+    dataset: str
+    output_dir: Path
+    prompts: PromptSettings
+    servers: Sequence[str]
+    sampling: Sampling = field(default_factory=Sampling)
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    model: str | None = None
+    num_generations: int = 1
+    limit: int | None = None
+    shuffle_seed: int | None = None
+    drop_columns: Sequence[str] = ()
+    output_file: Path | None = None
+    max_concurrent: int = 256
+    patience: Patience = field(default_factory=Patience)
+    wait_s: float = 0.0
+    grace_s: float = 10.0
+    stop_after_errors: int = 100
+    retry_errors: bool = False
+    api_key: str | None = field(default=None, repr=False)
+    licence: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_generations", 1), ("max_concurrent", 1), ("stop_after_errors", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit is {self.limit}; it must be at least 1.")
+
+    def of_a_generation(self, model: str, parent: Parent) -> dict[str, Any]:
+        """What each generation depends on: others can't be mixed with it in one journal."""
+        return {
+            "model": model,
+            **asdict(self.prompts),
+            "template": self.prompts.template or (DEFAULT_TEMPLATE if self.prompts.prompt_column else None),
+            **self.sampling.body(),
+            "source": f"{parent.name} ({parent.split}, {parent.fingerprint})",
+        }
+
+    def of_the_rows(self, model: str, parent: Parent) -> dict[str, Any]:
+        """What the data set depends on, the source apart, which its card names."""
+        settings = self.of_a_generation(model, parent)
+        del settings["source"]
+        return {
+            **settings,
+            "num_generations": self.num_generations,
+            "limit": self.limit,
+            "shuffle_seed": self.shuffle_seed,
+            "drop_columns": sorted(self.drop_columns),
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a run ended.
+
+    Attributes:
+        was_done: Whether a run before had finished it.
+        outcome: What was asked for; None: nothing was left to ask.
+        counts: What the data set holds; None: it isn't finished.
+    """
+
+    was_done: bool
+    outcome: Outcome | None
+    counts: dict[str, int] | None
+
+
+def generate_reasoning(settings: ReasoningSettings) -> Report:
+    """Ask for all generations, go on where an earlier run stopped, and write the data set.
+
+    Raises:
+        ValueError: Settings, source, servers or what is in the output folder don't go together; nothing was paid for.
+        ServersDownError: No server answers any more.
+        TooManyErrorsError: Requests fail one after the other.
+        JournalError: The journal is of other settings, in use, or can't be written.
+    """
+    source = open_source(settings.dataset, config=settings.config, split=settings.split, revision=settings.revision)
+    _check_columns(source, settings)
+    with ExitStack() as stack:
+        return _Job(settings, source, stack).run()
+
+
+def _check_columns(source: RowSource, settings: ReasoningSettings) -> None:
+    prompts = settings.prompts
+    named = "--prompt-column, --turns-column, --uuid-column"
+    source.require(prompts.columns, named)
+    source.require(list(settings.drop_columns), "--drop-columns")
+    kept = [name for name in source.column_names if name not in settings.drop_columns]
+    check_columns(kept, has_turns=prompts.turns_column is not None)
+    if settings.output_file is not None:
+        check_json(source.schema, kept)
+
+
+class _Job:
+    def __init__(self, settings: ReasoningSettings, source: RowSource, stack: ExitStack) -> None:
+        self._settings, self._source, self._stack = settings, source, stack
+        self._parent = source.parent()
+        self._path = settings.output_dir / JOURNAL_NAME
+        self._prompts: Prompts | None = None
+        self._journal: Journal | None = None
+        self._rows = choose_rows(source.num_rows, settings.limit, settings.shuffle_seed)
+        self._totals = Totals()
+        self._max_model_len: int | None = None
+
+    def run(self) -> Report:
+        """As `generate_reasoning`."""
+        settings = self._settings
+        if self._is_done():
+            return Report(True, None, self._export())
+        self._check_output_file()
+        settings.output_dir.mkdir(parents=True, exist_ok=True)
+        if settings.overwrite and not settings.retry_errors:
+            self._begin_anew()
+        self._prompts = Prompts(settings.output_dir)
+        self._stack.callback(self._prompts.close)
+        self._prompts.read(self._source, settings.prompts, int(self._rows.max()) + 1)
+        self._tell_bad_rows()
+        model = settings.model or _model_of(self._path)
+        if model is not None:
+            self._open_journal(model)
+        outcome = None
+        if model is None or self._is_something_left():
+            outcome = run(self._ask(model))
+            if outcome.stopped_by is not None:
+                return Report(False, outcome, None)
+        return Report(False, outcome, self._publish())
+
+    def _is_done(self) -> bool:
+        """Whether the folder was finished with these settings; raises if with others."""
+        settings = self._settings
+        found = read_card(settings.output_dir) if settings.output_dir.is_dir() else None
+        if settings.retry_errors:
+            if found is not None and not self._path.exists():
+                raise ValueError(
+                    f"{settings.output_dir} is finished and no generation in it failed: nothing to retry."
+                )
+            return False
+        model = settings.model or (found.settings.get("model") if found is not None else None) or ""
+        return self._folder(model).is_done()
+
+    def _folder(self, model: str) -> DatasetFolder:
+        settings = self._settings
+        card = DataCard(
+            name=settings.output_dir.name,
+            settings=settings.of_the_rows(model, self._parent),
+            parents=[self._parent],
+            teacher={"model": model, "max_model_len": self._max_model_len, "servers": len(settings.servers)},
+            sampling={**settings.sampling.body(), "num_generations": settings.num_generations},
+            licence=settings.licence,
+        )
+        return DatasetFolder(settings.output_dir, card, overwrite=settings.overwrite or settings.retry_errors)
+
+    def _check_output_file(self) -> None:
+        path = self._settings.output_file
+        if path is not None and path.exists() and not (self._settings.overwrite or self._settings.retry_errors):
+            raise ValueError(
+                f"{path} exists, but {self._settings.output_dir} isn't finished: it is of another run. Name another "
+                "--output-file, or replace it with --overwrite."
+            )
+
+    def _begin_anew(self) -> None:
+        if self._path.exists():
+            with Journal(self._path, None) as _:  # refuses while another process writes it
+                self._path.unlink()
+
+    def _tell_bad_rows(self) -> None:
+        assert self._prompts is not None
+        bad = self._prompts.bad
+        if bad.count:
+            logger.warning(
+                "%d of %d rows can't be asked for; they are kept without generations. The first is row %d: %s.",
+                bad.count, self._prompts.num_rows, bad.first_row, bad.first_reason,
+            )  # fmt: skip
+        if self._source.malformed:
+            logger.warning("%d lines of %s are no rows; they are left out.", len(self._source.malformed),
+                           self._source.name)  # fmt: skip
+
+    def _open_journal(self, model: str) -> None:
+        is_final = _has_text if self._settings.retry_errors else None
+        of_a_generation = self._settings.of_a_generation(model, self._parent)
+        self._journal = self._stack.enter_context(Journal(self._path, of_a_generation, is_final=is_final))
+
+    def _requests(self) -> Iterator[ChatRequest]:
+        assert self._prompts is not None
+        return self._prompts.requests(self._rows, self._settings.num_generations)
+
+    def _is_something_left(self) -> bool:
+        assert self._journal is not None
+        finished = self._journal.finished
+        return any((request.key, request.index) not in finished for request in self._requests())
+
+    async def _ask(self, model: str | None) -> Outcome:
+        settings = self._settings
+        assert self._prompts is not None
+        client = ChatClient(
+            settings.servers, settings.sampling, model=model, api_key=settings.api_key, patience=settings.patience
+        )
+        async with client:
+            served = await find_model(client, wait_s=settings.wait_s)
+            self._max_model_len = served.max_model_len
+            if self._journal is None:
+                self._open_journal(served.name)
+            assert self._journal is not None
+            rows = len(self._rows) - sum(int(row) in self._prompts.bad.rows for row in self._rows)
+            async with progress(self._totals, rows * settings.num_generations):
+                return await run_requests(
+                    self._requests(), client, self._journal, max_concurrent=settings.max_concurrent,
+                    totals=self._totals, stop_after_errors=settings.stop_after_errors, grace_s=settings.grace_s,
+                )  # fmt: skip
+
+    def _publish(self) -> dict[str, int]:
+        """Write the data set; then the journal can go, unless there is something to retry in it."""
+        settings = self._settings
+        assert self._journal is not None and self._prompts is not None
+        counts = Counts()
+        has_turns = settings.prompts.turns_column is not None
+        publication = Publication(self._source, self._prompts, self._rows, settings.num_generations,
+                                  settings.drop_columns, has_turns, counts)  # fmt: skip
+        results = Results(self._journal)
+        self._stack.callback(results.close)
+        with self._folder(self._journal.settings["model"]) as folder:
+            for batch in publication.batches(results):
+                folder.write(batch)
+            detail = counts.as_detail()
+            folder.card.steps.append(Step("generate", self._source.num_rows, counts.rows, detail))
+        if settings.output_file is not None:
+            settings.output_file.unlink(missing_ok=True)
+        self._export()
+        if not counts.errors:
+            self._path.unlink()
+        return detail
+
+    def _export(self) -> dict[str, int] | None:
+        """Write the JSON lines from the finished folder, unless they are there; return the counts of its card."""
+        settings = self._settings
+        if settings.output_file is not None and not settings.output_file.exists():
+            export_json_lines(open_source(str(settings.output_dir)), settings.output_file)
+        card = read_card(settings.output_dir)
+        return card.steps[-1].detail if card is not None and card.steps else None
+
+
+def _has_text(record: Mapping[str, Any]) -> bool:
+    return record["text"] is not None
+
+
+def _model_of(path: Path) -> str | None:
+    """The model that an unfinished journal is of: servers needn't be asked, and must serve it still."""
+    try:
+        with path.open("rb") as lines:
+            header = json.loads(next(lines, b""))
+    except (OSError, ValueError):
+        return None  # none yet; a damaged one is refused when it is opened
+    model = header.get("settings", {}).get("model") if isinstance(header, dict) else None
+    return model if isinstance(model, str) else None
