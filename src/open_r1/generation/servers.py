@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vllm serve`, started, awaited and stopped by us.
+
+    with VllmServer("Qwen/Qwen3-8B", args=["--tensor-parallel-size", "2"], log_path=Path("vllm.log")) as server:
+        ask(server.url, server.model)
+
+1. It listens on 127.0.0.1 only, on a free port unless one is named, and sends no usage statistics.
+2. Ready is 200 from /health (Open R1's job scripts take any answer, 503 too, and wait for ever).
+3. It never outlives this process, even after kill -9 (`processes.py`).
+"""
+
+import logging
+import os
+import shutil
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from open_r1.generation.processes import MindedProcess
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_DEADLINE_S = 1800.0  # large models are read for many minutes from network disks
+_TICK_S, _SAY_EVERY_S, _ANSWER_S = 0.25, 15.0, 10.0
+_OURS = ("--host", "--port")
+
+
+class ServerError(RuntimeError):
+    """A server did not start, or died."""
+
+
+class VllmServer:
+    """`vllm serve MODEL` for as long as the context is open.
+
+    Attributes:
+        url: Base URL, with /v1, once the context is entered.
+        model: The name that requests must give.
+        log_path: What vLLM writes.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        port: int = 0,
+        args: Sequence[str] = (),
+        log_path: Path,
+        deadline_s: float = DEFAULT_DEADLINE_S,
+        grace_s: float = 15.0,
+        vllm: str | Path | None = None,
+    ) -> None:
+        """Check the settings; the server starts when the context is entered.
+
+        Args:
+            model: Model folder or name on the hub.
+            port: 0 for a free one.
+            args: More arguments for `vllm serve`.
+            log_path: File for its output.
+            deadline_s: Seconds until it must be ready.
+            grace_s: Seconds between SIGTERM and SIGKILL at the end.
+            vllm: The executable (None: `find_vllm`).
+
+        Raises:
+            ValueError: `args` names host or port.
+            FileNotFoundError: There is no vLLM.
+        """
+        taken = [word for word in args if word.split("=", 1)[0] in _OURS]
+        if taken:
+            raise ValueError(f"{taken[0]} is not for the arguments of vLLM: it listens on 127.0.0.1, on `port`.")
+        self.model, self.log_path = _served_name(args) or model, log_path
+        self._folder, self._args, self._port = model, list(args), port
+        self._deadline_s, self._grace_s = deadline_s, grace_s
+        self._vllm = find_vllm(vllm)
+        self._process: MindedProcess | None = None
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        port = self._port or free_port()
+        command = [str(self._vllm), "serve", self._folder, "--host", "127.0.0.1", "--port", str(port), *self._args]
+        env = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        logger.info("Starting %s", " ".join(command))
+        self._process = MindedProcess(command, log_path=self.log_path, env=env, grace_s=self._grace_s)
+        try:
+            self._wait_until_ready(f"http://127.0.0.1:{port}/health")
+            self.url = f"http://127.0.0.1:{port}/v1"
+        except BaseException:
+            self._process.stop()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._process is not None:
+            self._process.stop()
+
+    def check(self) -> None:
+        """Raise a ServerError, with the end of its log, if the server has ended."""
+        if self._process is not None and (status := self._process.poll()) is not None:
+            raise ServerError(f"vLLM ended with exit status {status}. The end of {self.log_path}:\n"
+                              f"{self._process.tail()}")  # fmt: skip
+
+    def _wait_until_ready(self, health_url: str) -> None:
+        assert self._process is not None
+        start = said = time.monotonic()
+        while True:
+            self.check()
+            if _answers(health_url):
+                logger.info("vLLM is ready after %.0f s.", time.monotonic() - start)
+                return
+            now = time.monotonic()
+            if now - start > self._deadline_s:
+                raise ServerError(f"vLLM was not ready after {self._deadline_s:.0f} s (raise the deadline if it only "
+                                  f"needs longer). The end of {self.log_path}:\n{self._process.tail()}")  # fmt: skip
+            if now - said > _SAY_EVERY_S:
+                said = now
+                logger.info("Waiting for vLLM, %.0f s of at most %.0f s: %s", now - start, self._deadline_s,
+                            self._process.tail(1)[:200])  # fmt: skip
+            self._process.wait(_TICK_S)
+
+
+def find_vllm(path: str | Path | None = None) -> Path:
+    """Return the `vllm` executable: as named, beside this Python, on the PATH, or in `.venv-serving` here.
+
+    Raises:
+        FileNotFoundError: There is none; the message says how to get one.
+    """
+    if path is not None:
+        found = shutil.which(str(Path(path).expanduser()))
+        if found is None:
+            raise FileNotFoundError(f"There is no program {str(path)!r}.")
+        return Path(found)
+    serving = Path(os.environ.get("VENV_SERVING", ".venv-serving"))
+    for candidate in (Path(sys.executable).with_name("vllm"), "vllm", serving.absolute() / "bin" / "vllm"):
+        if (found := shutil.which(str(candidate))) is not None:
+            return Path(found)
+    raise FileNotFoundError("There is no `vllm` beside this Python, on the PATH or in .venv-serving: run "
+                            "`make install_serving`, or name the executable with --vllm.")  # fmt: skip
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+def _answers(url: str) -> bool:
+    try:
+        # No proxy: this machine is meant, whatever http_proxy says.
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=_ANSWER_S) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
+
+
+def _served_name(args: Sequence[str]) -> str | None:
+    """The first of the names in vLLM's arguments under which requests may ask for the model."""
+    for place, word in enumerate(args):
+        if word.startswith("--served-model-name"):
+            return word.partition("=")[2] or next(iter(args[place + 1 :]), None)
+    return None

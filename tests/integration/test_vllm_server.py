@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vllm serve` as a child of ours: awaited, refused with its own words, and gone when we are, however we go.
+
+The executable is a stub (`fakes/vllm_executable.py`); tests/serving has the real one.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import psutil
+import pytest
+
+from open_r1.generation.servers import ServerError, VllmServer, find_vllm
+from tests.conftest import ROOT
+from tests.integration.fakes.vllm_executable import read_pids, write_vllm
+
+
+def wait_until(condition, timeout_s=60.0):
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.05)
+
+
+def are_gone(folder):
+    """Whether the server and its engine have run and are gone; zombies count as gone."""
+    pids = read_pids(folder)
+    alive = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    return len(pids) == 2 and not alive
+
+
+def serve(folder, trouble="none", **settings):
+    settings = {"log_path": folder / "vllm.log", "deadline_s": 60} | settings
+    return VllmServer("some/model", vllm=write_vllm(folder, trouble), **settings)
+
+
+def test_server_is_ready_inside_the_block_and_gone_behind_it(tmp_path):
+    with serve(tmp_path) as server:
+        with urllib.request.urlopen(f"{server.url}/models", timeout=10) as reply:
+            assert b"some/model" in reply.read()
+        assert server.model == "some/model"
+        server.check()
+    assert are_gone(tmp_path)
+
+
+def test_name_that_vllm_serves_under_is_the_models_name(tmp_path):
+    with serve(tmp_path, args=["--served-model-name", "short"]) as server:
+        assert server.model == "short"
+
+
+def test_server_that_dies_is_reported_with_the_end_of_its_log(tmp_path):
+    with pytest.raises(ServerError, match=r"(?s)exit status 3.*ValueError: no such model"), serve(tmp_path, "dies"):
+        pass
+    assert are_gone(tmp_path)
+
+
+def test_log_of_an_earlier_server_is_not_reported(tmp_path):
+    (tmp_path / "vllm.log").write_text("an old error\n")
+    with pytest.raises(ServerError) as raised, serve(tmp_path, "dies"):
+        pass
+    assert "an old error" not in str(raised.value)
+
+
+def test_server_that_is_never_ready_is_given_up(tmp_path):
+    with pytest.raises(ServerError, match=r"(?s)not ready after 1 s.*serving some/model"):
+        with serve(tmp_path, "hangs", deadline_s=1):
+            pass
+    assert are_gone(tmp_path)
+
+
+def test_server_that_ends_later_is_noticed(tmp_path):
+    with serve(tmp_path, "ends_later") as server:
+        (tmp_path / "end").touch()
+        with pytest.raises(ServerError, match="exit status 5"):
+            wait_until(server.check)
+    assert are_gone(tmp_path)
+
+
+def test_exception_in_the_block_stops_the_server(tmp_path):
+    with pytest.raises(KeyError), serve(tmp_path):
+        raise KeyError("ours")
+    assert are_gone(tmp_path)
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from open_r1.generation.servers import VllmServer
+with VllmServer("some/model", grace_s=1, vllm=sys.argv[1], log_path=Path(sys.argv[2])) as server:
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(("trouble", "number"), [
+    ("none", signal.SIGKILL), ("is_stubborn", signal.SIGKILL), ("none", signal.SIGTERM), ("none", signal.SIGINT),
+])  # fmt: skip
+def test_server_goes_when_its_parent_is_killed(tmp_path, trouble, number, monkeypatch):
+    command = [sys.executable, "-c", HOLDER, str(write_vllm(tmp_path, trouble)), str(tmp_path / "vllm.log")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    parent = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert parent.stdout.readline() == "ready\n"
+        parent.send_signal(number)
+        wait_until(lambda: are_gone(tmp_path))
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
+def test_server_goes_when_its_minder_is_killed(tmp_path):
+    with serve(tmp_path):
+        [minder] = [child for child in psutil.Process().children() if "minder.py" in " ".join(child.cmdline())]
+        minder.kill()
+        wait_until(lambda: not psutil.pid_exists(read_pids(tmp_path)[0]))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(read_pids(tmp_path)[1], signal.SIGKILL)  # what the kernel cannot know of
+
+
+@pytest.mark.parametrize("words", [["--port", "80"], ["--host=0.0.0.0"]])
+def test_address_is_not_for_the_arguments(tmp_path, words):
+    with pytest.raises(ValueError, match=r"listens on 127\.0\.0\.1"):
+        serve(tmp_path, args=words)
+
+
+def test_executable_is_looked_for_in_order(tmp_path, environment):
+    environment["PATH"] = str(tmp_path / "empty")
+    environment["VENV_SERVING"] = str(tmp_path / "serving")
+    if not os.path.exists(os.path.join(os.path.dirname(sys.executable), "vllm")):
+        with pytest.raises(FileNotFoundError, match="make install_serving"):
+            find_vllm()
+        expected = write_vllm(tmp_path / "serving" / "bin")
+        assert find_vllm() == expected
+    with pytest.raises(FileNotFoundError, match="no/such/vllm"):
+        find_vllm("no/such/vllm")
