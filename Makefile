@@ -19,7 +19,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install_serving demo demo_seeds test test_distributed slow_test style quality check ci bench_training bench_verifier bench_sandbox
+.PHONY: help install install_serving demo demo_seeds test test_distributed slow_test style quality check ci bench_training bench_verifier bench_sandbox bench_generate
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -77,3 +77,7 @@ bench_verifier: ## our verifier beside math-verify and TRL: accuracy, latency, r
 bench_sandbox: ## the local sandbox beside bare subprocess: submissions/s, ms a run, 50 tests, C++, 256 rows at a time
 	@$(install) dev
 	@$(python) scripts/bench_sandbox.py --table assets/benchmarks/sandbox.md $(ARGS)
+
+bench_generate: ## generate_reasoning beside plain aiohttp and the openai client: requests/s, CPU a request
+	@$(install) generate
+	@$(python) scripts/bench_generate.py --table assets/benchmarks/generate.md $(ARGS)
