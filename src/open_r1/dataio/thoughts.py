@@ -78,7 +78,8 @@ def trace_reply(trace: str, gold: str | None = None) -> str:
     r"""Return the reply in a trace, with or without tags.
 
     Without tags the answer is what begins at the last heading "Final Answer", else the last paragraph if it holds a
-    box; where that is the whole trace, its last box; else the gold answer in a box.
+    box. Where nothing stands before that, or there is neither, all of it is reasoning, and the answer is the gold
+    answer in a box, else the last box.
 
     Args:
         trace: Reasoning that ends in an answer.
@@ -93,8 +94,7 @@ def trace_reply(trace: str, gold: str | None = None) -> str:
     start = headings[-1].start() if headings else _last_paragraph_with_box(trace)
     if start is not None and trace[:start].strip():
         return reply(trace[:start], trace[start:])
-    answer = last_box(trace)
-    answer = gold if answer is None else answer
+    answer = last_box(trace) if gold is None else gold
     if answer is None or not answer.strip():
         raise UnmappableError("a trace without a final answer")
     return reply(trace, answer if _BOX in answer else rf"\boxed{{{answer.strip()}}}")
