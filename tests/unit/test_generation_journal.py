@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal of generations: whole lines only, whatever happens to the process, the disk or the file."""
+
+import json
+import logging
+import resource
+from contextlib import contextmanager
+
+import pytest
+
+from open_r1.generation.journal import Finished, Journal, JournalError, differing
+
+SETTINGS = {"model": "m", "temperature": 0.6, "stop": ["a"]}
+
+
+def record(number, text="8", index=0):
+    return {"key": f"key-{number}", "index": index, "text": text}
+
+
+def written(path, count=3):
+    """A journal with some records, closed; its bytes."""
+    with Journal(path, SETTINGS) as journal:
+        for number in range(count):
+            journal.append(record(number))
+    return path.read_bytes()
+
+
+@contextmanager
+def file_size_limit(size):
+    """Let files of this process grow to `size` bytes: as a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
+    path = tmp_path / "generations.jsonl"
+    content = written(path)
+    whole = [place + 1 for place, byte in enumerate(content) if byte == ord("\n")]
+    for size in range(len(content) + 1):
+        path.write_bytes(content[:size])
+        with Journal(path, SETTINGS) as journal:
+            num_whole = sum(end <= size for end in whole)
+            assert [entry["key"] for entry in journal.records()] == [f"key-{n}" for n in range(max(0, num_whole - 1))]
+            assert len(journal.finished) == max(0, num_whole - 1)
+            journal.append(record(9))
+        assert json.loads(path.read_bytes().splitlines()[-1])["key"] == "key-9"
+
+
+def test_a_torn_line_longer_than_a_block_is_cut(tmp_path, caplog):
+    path = tmp_path / "generations.jsonl"
+    content = written(path)
+    path.write_bytes(content + b'{"key": "' + b"x" * 3_000_000)
+    with caplog.at_level(logging.WARNING, logger="open_r1"), Journal(path, SETTINGS) as journal:
+        assert len(journal.finished) == 3
+    assert path.read_bytes() == content
+    assert "half a line" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text", ["line\nbreak\r\n\u2028\x00", "é中👍", "\ud800 half a pair", '"}\\', "", None, "x" * 1_000_000]
+)
+def test_any_text_is_one_line(tmp_path, text):
+    with Journal(tmp_path / "generations.jsonl", SETTINGS) as journal:
+        journal.append(record(0, text), record(1))
+        assert (tmp_path / "generations.jsonl").read_bytes().count(b"\n") == 3
+        expected = text if text is None else text.replace("\ud800", "?")
+        assert [entry["text"] for entry in journal.records()] == [expected, "8"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": "other"}, "model was 'm' and is now 'other'"),
+        ({"temperature": None}, "temperature was 0.6 and is now None"),
+        ({"top_p": 0.9}, "top_p was None and is now 0.9"),
+        ({"stop": []}, "stop was \\['a'\\] and is now \\[\\]"),
+    ],
+)
+def test_other_settings_are_refused_with_what_differs(tmp_path, change, said):
+    path = tmp_path / "generations.jsonl"
+    content = written(path)
+    with pytest.raises(JournalError, match=said):
+        Journal(path, SETTINGS | change)
+    assert path.read_bytes() == content
+
+
+def test_settings_that_json_spells_otherwise_are_the_same(tmp_path):
+    written(tmp_path / "generations.jsonl")
+    Journal(tmp_path / "generations.jsonl", SETTINGS | {"stop": ("a",)}).close()
+
+
+@pytest.mark.parametrize("content", [b"hello\n", b'{"key": "a", "index": 0}\n', b'{"journal": 99, "settings": {}}\n',
+                                     b"[]\n", b'{"journal": 1, "settings": null}\n'])  # fmt: skip
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path, content):
+    path = tmp_path / "generations.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(JournalError, match="no journal"):
+        Journal(path, SETTINGS)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("line", [b"garbage", b"{}", b'{"key": 1, "index": 0}', b'{"key": "a", "index": true}', b""])
+def test_a_damaged_line_is_named(tmp_path, line):
+    path = tmp_path / "generations.jsonl"
+    lines = written(path).splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], line + b"\n", *lines[2:]]))
+    with pytest.raises(JournalError, match="line 3"):
+        Journal(path, SETTINGS)
+
+
+def test_a_second_opening_is_refused_until_the_first_is_closed(tmp_path):
+    path = tmp_path / "generations.jsonl"
+    with Journal(path, SETTINGS):
+        with pytest.raises(JournalError, match="in use by another process"):
+            Journal(path, SETTINGS)
+        with pytest.raises(JournalError, match="in use by another process"):
+            Journal(path, None)
+    Journal(path, SETTINGS).close()
+
+
+def test_a_refusal_leaves_no_lock(tmp_path):
+    path = tmp_path / "generations.jsonl"
+    written(path)
+    with pytest.raises(JournalError):
+        Journal(path, {"model": "other"})
+    Journal(path, SETTINGS).close()
+
+
+def test_a_full_disk_leaves_whole_lines_and_goes_on_when_there_is_room(tmp_path):
+    path = tmp_path / "generations.jsonl"
+    with Journal(path, SETTINGS) as journal:
+        journal.append(record(0))
+        before = path.read_bytes()
+        with (
+            file_size_limit(len(before) + 20),
+            pytest.raises(JournalError, match="Cannot write to .*goes on from there"),
+        ):
+            journal.append(record(1, "x" * 1000))
+        assert path.read_bytes() == before
+        assert ("key-1", 0) not in journal.finished
+        journal.append(record(1))
+        assert [entry["key"] for entry in journal.records()] == ["key-0", "key-1"]
+
+
+def test_records_that_are_not_final_are_asked_for_again(tmp_path):
+    path = tmp_path / "generations.jsonl"
+    with Journal(path, SETTINGS) as journal:
+        journal.append(record(0, None), record(1))
+    with Journal(path, SETTINGS, is_final=lambda entry: entry["text"] is not None) as journal:
+        assert ("key-0", 0) not in journal.finished
+        assert ("key-1", 0) in journal.finished
+        journal.append(record(0, "now"))
+        assert ("key-0", 0) in journal.finished
+
+
+def test_finished_is_a_set_of_key_and_index(tmp_path):
+    finished = Finished()
+    names = [(f"key-{number}", index) for number in range(70_000) for index in range(2)]
+    for name in names:
+        finished.add(*name)
+    finished.add(*names[0])
+    assert len(finished) == len(names)
+    assert all(name in finished for name in names[::1000])
+    assert ("key-0", 2) not in finished
+    assert ("key-70000", 0) not in finished
+
+
+def test_a_missing_folder_is_made_and_an_empty_journal_has_nothing_to_read(tmp_path):
+    with pytest.raises(JournalError, match="no generations"):
+        Journal(tmp_path / "new" / "generations.jsonl", None)
+
+
+def test_long_values_are_shortened_in_what_differs():
+    (text,) = differing({"template": "x" * 5000}, {"template": "y"})
+    assert len(text) < 400
