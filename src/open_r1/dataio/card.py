@@ -8,7 +8,6 @@ its first lines where the rows are.
 import hashlib
 import json
 import logging
-import shlex
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field, fields
@@ -17,11 +16,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from open_r1.dataio.licences import SEPARATOR, UNKNOWN_LICENCE
+from open_r1.dataio.secrets import command_line, hide_secrets
+
 logger = logging.getLogger(__name__)
 
 CARD_NAME = "card.json"
 README_NAME = "README.md"
-UNKNOWN_LICENCE = "unknown"
 _PACKAGES = ("open-r1", "datasets", "pyarrow", "numpy", "transformers", "trl", "vllm", "distilabel", "math-verify")
 
 
@@ -37,6 +38,7 @@ class Parent:
         fingerprint: Hash that changes when its rows do.
         num_rows: Rows read; None where nobody counted.
         licence: Licence by its own card, or None.
+        card: What its own card says (`DataCard.summary`), its parents' cards within; None where it has none of ours.
     """
 
     name: str
@@ -46,6 +48,13 @@ class Parent:
     fingerprint: str | None = None
     num_rows: int | None = None
     licence: str | None = None
+    card: dict[str, Any] | None = None
+
+    def identity(self) -> list[str | None]:
+        """Return what tells it from other data: its contents where they are known, else its name and place."""
+        if self.fingerprint is not None:
+            return [self.fingerprint]
+        return [self.name, self.config, self.split, self.revision]
 
 
 @dataclass
@@ -80,7 +89,8 @@ class DataCard:
         contamination: Against which benchmarks the rows were checked, how, with which result. None: not checked.
         licence: Licence of the rows; by default what the parents agree on (`inherited_licence`).
         notes: Sentences for the reader.
-        counts: Rows by split, filled in when the folder is published.
+        counts: Rows by split (`<config>/<split>` in a configuration), filled in when the folder is published.
+        reports: Names of the report files beside the data, filled in when the folder is published.
         versions: Versions of the packages in use.
         commit: Commit of this repository, where it is one.
         created: Time of publication, UTC.
@@ -89,7 +99,7 @@ class DataCard:
     name: str
     settings: dict[str, Any]
     parents: list[Parent] = field(default_factory=list)
-    command: str = field(default_factory=lambda: shlex.join(sys.argv))
+    command: str = field(default_factory=lambda: command_line(sys.argv))
     steps: list[Step] = field(default_factory=list)
     teacher: dict[str, Any] | None = None
     sampling: dict[str, Any] | None = None
@@ -97,6 +107,7 @@ class DataCard:
     licence: str | None = None
     notes: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    reports: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=lambda: package_versions())
     commit: str | None = field(default_factory=lambda: source_commit())
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -107,14 +118,26 @@ class DataCard:
 
     def fingerprint(self) -> str:
         """Return a hash of settings and parents: what was made by the same ones needs no second making."""
-        parents = [{name: value for name, value in asdict(parent).items() if name != "num_rows"}
-                   for parent in self.parents]  # fmt: skip
-        text = json.dumps([self.settings, parents], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        text = json.dumps([plain_json(self.settings), [parent.identity() for parent in self.parents]], sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the card of a data set made from this one repeats: how it was made, and from what."""
+        values = plain_json(asdict(self)) | {"fingerprint": self.fingerprint()}
+        return {name: value for name, value in values.items() if name not in ("versions", "reports")}
 
     def to_json(self) -> str:
-        """Return the text of `card.json`."""
-        return json.dumps(asdict(self) | {"fingerprint": self.fingerprint()}, indent=2, default=str) + "\n"
+        """Return the text of `card.json`; it is ASCII, whatever the values are."""
+        return json.dumps(plain_json(asdict(self)) | {"fingerprint": self.fingerprint()}, indent=2) + "\n"
+
+
+def plain_json(value: Any) -> Any:
+    """Return a value as it comes back from JSON, without secrets: paths as text, sets sorted, keys as text."""
+    return hide_secrets(json.loads(json.dumps(value, default=_as_json)))
+
+
+def _as_json(value: Any) -> Any:
+    return sorted(value, key=str) if isinstance(value, (set, frozenset)) else str(value)
 
 
 def read_card(folder: Path | str) -> DataCard | None:
@@ -139,9 +162,9 @@ def read_card(folder: Path | str) -> DataCard | None:
 
 
 def inherited_licence(parents: list[Parent]) -> str:
-    """Return the licence that all parents name; what isn't known stays unknown, several stand side by side."""
-    licences = sorted({parent.licence or UNKNOWN_LICENCE for parent in parents})
-    return " AND ".join(licences) if licences else UNKNOWN_LICENCE
+    """Return the licence that all parents name; several stand side by side, `unknown` among them."""
+    found = {name for parent in parents for name in (parent.licence or UNKNOWN_LICENCE).split(SEPARATOR)}
+    return SEPARATOR.join(sorted(found)) if found else UNKNOWN_LICENCE
 
 
 def package_versions() -> dict[str, str]:

@@ -5,10 +5,11 @@ A folder counts as finished when `card.json` is there. Until then everything is 
 run left there is removed by the next one. `datasets.load_dataset(folder)` and `get_dataset` read a finished folder.
 """
 
+import json
 import logging
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from open_r1.dataio.card import CARD_NAME, README_NAME, DataCard, read_card
+from open_r1.dataio.card import CARD_NAME, README_NAME, DataCard, Step, plain_json, read_card
+from open_r1.dataio.published import (
+    DEFAULT_CONFIG,
+    LOCK_NAME,
+    STAGING_NAME,
+    data_folder_name,
+    published_files,
+    splits_by_config,
+)
 from open_r1.dataio.readme import render_readme
-from open_r1.dataio.shards import ShardWriter
+from open_r1.dataio.shards import GrowingSchema, ShardWriter
+from open_r1.dataio.sources import RowSource
 
 logger = logging.getLogger(__name__)
 
-_STAGING = ".partial"
-_LOCK = ".lock"
-_CLAIM = "open_r1"  # inside the staging folder: the data beside it is ours
+MALFORMED_NAME = "malformed.jsonl"
+_REPLACED = "replaced"  # in the staging folder: data of before
+_SPLIT = re.compile(r"\w+(\.\w+)*")  # as `datasets` demands
+_FILE_NAME = re.compile(r"[\w\-][\w.\- ]*")
+_SHARD_NAME = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
+_TAKEN_NAMES = {CARD_NAME, README_NAME, "data", _REPLACED}
 
 
 class DatasetFolder:
@@ -40,17 +53,18 @@ class DatasetFolder:
     """
 
     def __init__(self, path: Path | str, card: DataCard, *, overwrite: bool = False) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.card = card
         self.overwrite = overwrite
         self._writers: dict[tuple[str, str], ShardWriter] = {}
+        self._columns: dict[str, GrowingSchema] = {}
         self._reports: list[str] = []
         self._lock: FileLock | None = None
 
     @property
     def staging(self) -> Path:
         """Folder in which everything is until it is whole."""
-        return self.path / _STAGING
+        return self.path / STAGING_NAME
 
     def is_done(self) -> bool:
         """Whether the folder was finished earlier with these settings and parents, and need not be made again.
@@ -58,113 +72,191 @@ class DatasetFolder:
         Raises:
             ValueError: It was finished with others, and `overwrite` is not set, or it holds files of somebody else.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"{self.path} is a file; name another output folder.")
-        if self.overwrite:
-            self._refuse_foreign_data()
-            return False
-        found = read_card(self.path)
+        self._refuse_place()
+        found = None if self.overwrite else read_card(self.path)
         if found is None:
-            self._refuse_foreign_data()
             return False
-        if found.fingerprint() == self.card.fingerprint():
-            return True
-        raise ValueError(
-            f"{self.path} holds a finished data set that was made otherwise: {_differences(found, self.card)}. Name "
-            "another output folder, or replace it with --overwrite."
-        )
+        if found.fingerprint() != self.card.fingerprint():
+            raise ValueError(
+                f"{self.path} holds a finished data set that was made otherwise: {_differences(found, self.card)}. "
+                "Name another output folder, or replace it with --overwrite."
+            )
+        for config in splits_by_config(found):
+            published_files(self.path, found, config)
+        return True
 
     def write(
         self,
         rows: pa.RecordBatch | pa.Table | Sequence[Mapping[str, Any]],
         split: str = "train",
-        config: str = "default",
+        config: str = DEFAULT_CONFIG,
     ) -> None:
         """Add rows to a split.
 
         Raises:
-            ValueError: A column has another type than in earlier rows.
+            ValueError: A column has another type than in earlier rows, or a name that cannot be one of a split.
         """
         key = (config, split)
         if key not in self._writers:
-            name = "data" if config == "default" else config
-            self._writers[key] = ShardWriter(self.staging / name, split)
+            self._require_entered()
+            folder = self.staging / self._checked_folder_name(config, split)
+            columns = self._columns.setdefault(config, GrowingSchema())
+            self._writers[key] = ShardWriter(folder, split, columns)
         self._writers[key].write(rows)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a report file beside the data."""
-        (self.staging / name).write_text(text, encoding="utf-8")
-        self._reports.append(name)
+        self._require_entered()
+        if not _FILE_NAME.fullmatch(name) or name in _TAKEN_NAMES:
+            raise ValueError(f"{name!r} cannot be the name of a report file.")
+        (self.staging / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+        if name not in self._reports:
+            self._reports.append(name)
+
+    def write_malformed(self, source: RowSource) -> int:
+        """Keep the lines of a source that are no JSON objects: in `malformed.jsonl`, and as a step of the card.
+
+        Call it once for each source, after entering the block and before the steps of your own.
+
+        Returns:
+            Number of such lines; nothing is written where it is 0.
+        """
+        self._require_entered()
+        if not source.malformed:
+            return 0
+        with (self.staging / MALFORMED_NAME).open("a", encoding="utf-8") as file:
+            for line in source.malformed:
+                record = {"source": source.name, "line": line.number, "reason": line.reason, "text": line.text}
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        if MALFORMED_NAME not in self._reports:
+            self._reports.append(MALFORMED_NAME)
+        rows, lines = source.num_rows_in_split, len(source.malformed)
+        detail = {"source": source.name, "malformed_lines": lines, "kept_in": MALFORMED_NAME}
+        self.card.steps.append(Step("leave out lines that are no JSON objects", rows + lines, rows, detail))
+        return lines
 
     def __enter__(self) -> "DatasetFolder":
+        self._refuse_place()
         self.path.mkdir(parents=True, exist_ok=True)
-        self._refuse_foreign_data()
-        self._lock = FileLock(self.path / _LOCK)
+        # The lock stays behind: beside unfinished data it also says that they are ours.
+        self._lock = FileLock(self.path / LOCK_NAME)
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
             raise ValueError(f"Another process is writing {self.path}: wait for it, or name another folder.") from None
-        if self.staging.exists():
-            logger.info("Removing what an unfinished run left in %s.", self.staging)
-            shutil.rmtree(self.staging)
-        self.staging.mkdir()
-        (self.staging / _CLAIM).touch()
+        try:
+            if self.is_done():
+                raise ValueError(f"{self.path} was finished by another process meanwhile.")
+            if self.staging.exists():
+                logger.info("Removing what an unfinished run left in %s.", self.staging)
+                shutil.rmtree(self.staging)
+            self.staging.mkdir()
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        assert self._lock is not None
         try:
-            for writer in self._writers.values():
-                writer.close()
             if kind is None:
                 self._publish()
         finally:
-            assert self._lock is not None
+            for writer in self._writers.values():
+                writer.abandon()
+            if kind is not None:
+                shutil.rmtree(self.staging, ignore_errors=True)  # the next run removes what could not be removed
             self._lock.release()
 
     def _publish(self) -> None:
         self.card.counts = {
-            split if config == "default" else f"{config}/{split}": writer.num_rows
+            split if config == DEFAULT_CONFIG else f"{config}/{split}": writer.num_rows
             for (config, split), writer in self._writers.items()
         }
+        self.card.reports = self._reports
         if not sum(self.card.counts.values()):
-            raise ValueError(f"No row was written to {self.path}: nothing is left, see the steps before.")
+            raise ValueError(
+                f"No row is left for {self.path}. {_describe_steps(self.card)} Reports, if any, are in {self.staging}."
+            )
         files: dict[str, dict[str, list[str]]] = {}
         for (config, split), writer in self._writers.items():
             writer.finish()
             files.setdefault(config, {})[split] = [f"{writer.folder.name}/{split}-*.parquet"]
         (self.staging / README_NAME).write_text(render_readme(self.card, files), encoding="utf-8")
         (self.staging / CARD_NAME).write_text(self.card.to_json(), encoding="utf-8")
-        (self.path / CARD_NAME).unlink(missing_ok=True)  # from here on the folder is unfinished, until the last line
-        for folder in {writer.folder.name for writer in self._writers.values()}:
-            if (self.path / folder).exists():
-                shutil.rmtree(self.path / folder)
-            (self.staging / folder).rename(self.path / folder)
-        for name in [*self._reports, README_NAME, CARD_NAME]:
+        self._replace()
+
+    def _replace(self) -> None:
+        """Put everything in its place; without a card from the first line to the last but one."""
+        old = read_card(self.path)
+        (self.path / CARD_NAME).unlink(missing_ok=True)
+        replaced = self.staging / _REPLACED
+        replaced.mkdir()
+        folders = {writer.folder.name for writer in self._writers.values()}
+        outdated = {data_folder_name(config) for config in splits_by_config(old)} if old is not None else set()
+        for name in folders | outdated | set(old.reports if old is not None else ()):
+            if (self.path / name).exists():
+                (self.path / name).rename(replaced / name)
+        for name in [*sorted(folders), *self._reports, README_NAME, CARD_NAME]:
             (self.staging / name).replace(self.path / name)
         shutil.rmtree(self.staging)
 
-    def _refuse_foreign_data(self) -> None:
-        data = self.path / "data"
-        is_ours = (self.staging / _CLAIM).exists() or read_card(self.path) is not None
-        if data.exists() and not is_ours:
-            raise ValueError(f"{data} exists and is not ours ({self.path} has no card): name another output folder.")
+    def _refuse_place(self) -> None:
+        """Raise a ValueError where the folder is a file, a source of its own, or holds data of somebody else."""
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"{self.path} is a file; name another output folder.")
+        for parent in self.card.parents:
+            source = Path(parent.name).expanduser()
+            if source.exists() and self.path.exists() and source.samefile(self.path):
+                raise ValueError(f"{self.path} is the data set that is read; name another output folder.")
+        self._refuse_foreign("data")
+
+    def _refuse_foreign(self, name: str) -> None:
+        data = self.path / name
+        if not data.exists():
+            return
+        is_ours = (self.path / LOCK_NAME).exists() or read_card(self.path) is not None
+        if not (is_ours and data.is_dir() and all(_SHARD_NAME.fullmatch(entry.name) for entry in data.iterdir())):
+            raise ValueError(f"{data} exists and is not ours: name another output folder.")
+
+    def _checked_folder_name(self, config: str, split: str) -> str:
+        name = data_folder_name(config)
+        if not _SPLIT.fullmatch(split):
+            raise ValueError(f"{split!r} cannot be the name of a split: letters, digits, _ and . inside.")
+        if config != DEFAULT_CONFIG and (not _FILE_NAME.fullmatch(name) or name in _TAKEN_NAMES):
+            raise ValueError(f"{config!r} cannot be the name of a configuration: letters, digits, _ - and . inside.")
+        self._refuse_foreign(name)
+        return name
+
+    def _require_entered(self) -> None:
+        if self._lock is None or not self._lock.is_locked:
+            raise RuntimeError("A DatasetFolder is written inside of its `with` block.")
 
 
-def load_columns(folder: Path, columns: Iterable[str], config: str = "default", split: str = "train") -> pa.Table:
+def load_columns(folder: Path, columns: Iterable[str], config: str | None = None, split: str = "train") -> pa.Table:
     """Return some columns of a finished folder."""
-    name = "data" if config == "default" else config
-    files = sorted((folder / name).glob(f"{split}-*.parquet"))
-    return pa.concat_tables(pq.read_table(file, columns=list(columns)) for file in files)
+    card = read_card(folder)
+    if card is None:
+        raise ValueError(f"{folder} is no finished data folder: it has no {CARD_NAME}.")
+    files = published_files(folder, card, config)
+    if split not in files:
+        raise ValueError(f"{folder} has no split {split!r}; it has {sorted(files)}.")
+    return pa.concat_tables(pq.read_table(file, columns=list(columns)) for file in files[split])
+
+
+def _describe_steps(card: DataCard) -> str:
+    steps = [f"{step.name}: {step.rows_before} -> {step.rows_after}." for step in card.steps]
+    return " ".join(steps) or "No row was written."
 
 
 def _differences(found: DataCard, wanted: DataCard) -> str:
     """Say which settings or parents differ, the old value first."""
     pairs = []
-    for name in sorted(set(found.settings) | set(wanted.settings)):
-        old, new = found.settings.get(name), wanted.settings.get(name)
-        if old != new:
-            pairs.append(f"{name} {old!r} -> {new!r}")
-    if [asdict(parent) for parent in found.parents] != [asdict(parent) for parent in wanted.parents]:
+    before, now = plain_json(found.settings), plain_json(wanted.settings)
+    for name in sorted(set(before) | set(now)):
+        if before.get(name) != now.get(name):
+            pairs.append(f"{name} {before.get(name)!r} -> {now.get(name)!r}")
+    if [parent.identity() for parent in found.parents] != [parent.identity() for parent in wanted.parents]:
         old_parents, new_parents = (
             [f"{p.name} ({p.split}, {p.fingerprint})" for p in card.parents] for card in (found, wanted)
         )

@@ -3,12 +3,14 @@
 
 1. The reader of `datasets` stops at a value of another type than the first block's, or at a torn line. Here a column
    that mixes types comes as text (JSON text of what was no text), and lines that are no objects are set aside.
-2. Text that looks like a time stays text.
+2. Text that looks like a time stays text, integers stay exact: beside fractions, those beyond 2^53 make a column text.
+3. Of a key that is twice in an object the last value counts, as for Python's `json`.
 """
 
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,99 +19,165 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json
 
+from open_r1.dataio.json_types import unify, wide_integers, without_times
+from open_r1.dataio.malformed import MalformedLines, parse_object
+
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 8 * 2**20
+_UTF8_MARK = b"\xef\xbb\xbf"
+# Arrow's reader recurses without bound: a line with 100,000 open brackets would end the process.
+_MAX_BRACKETS = 5_000
+_LONG_NUMBER = re.compile(rb"(?<![\d.])\d{16,}(?![\d.eE])")
 
 
-@dataclass
-class MalformedLine:
-    """A line that is no JSON object.
+@dataclass(frozen=True)
+class _Block:
+    """Some megabytes of the file: where it begins, number of its first line, its lines, its first row, its rows."""
 
-    Args:
-        number: Its number in the file, from 1.
-        text: What it holds, at most 200 characters.
-    """
-
-    number: int
-    text: str
+    offset: int
+    line: int
+    num_lines: int
+    row: int
+    num_rows: int
 
 
 @dataclass
 class JsonLines:
-    """A file of JSON lines.
+    """A file of JSON lines; opening it reads it once.
 
     Args:
         path: The file.
+        schema: Columns of all lines.
+        num_rows: Lines that are objects.
+        malformed: Lines that are none; empty lines are neither.
     """
 
     path: Path
     schema: pa.Schema = field(init=False)
     num_rows: int = field(init=False, default=0)
-    malformed: list[MalformedLine] = field(init=False, default_factory=list)
+    malformed: MalformedLines = field(init=False)
+    _blocks: list[_Block] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        schemas: list[pa.Schema] = []
-        for number, lines in self._blocks():
-            table = _parse(lines, None)
+        self.malformed = MalformedLines(self.path)
+        schemas: list[tuple[pa.Schema, frozenset[tuple[str, ...]]]] = []
+        for offset, number, lines in _read_blocks(self.path):
+            table = _parse_exactly(lines)
             if table is None:
-                self.malformed += _malformed(number, lines)
+                self._set_malformed_aside(offset, number, lines)
                 table = _parse_slowly(lines, None)
+            self._blocks.append(_Block(offset, number, len(lines), self.num_rows, table.num_rows))
             self.num_rows += table.num_rows
-            if table.schema not in schemas:
-                schemas.append(table.schema)
+            seen = without_times(table.schema), wide_integers(table)
+            if seen not in schemas:
+                schemas.append(seen)
         if self.malformed:
             first = self.malformed[0]
-            logger.warning("%s: %d lines are no JSON objects and are left out (first: line %d, %r).",
-                           self.path, len(self.malformed), first.number, first.text[:80])  # fmt: skip
-        self.schema, mixed = _unify(schemas)
+            logger.warning("%s: %d lines are no JSON objects and are left out (first: line %d, %s: %r).", self.path,
+                           len(self.malformed), first.number, first.reason, first.text[:80])  # fmt: skip
+        self.schema, mixed = unify(schemas)
         if mixed:
             logger.warning("%s: columns %s mix types; what is no text in them is kept as JSON text.",
                            self.path, sorted(mixed))  # fmt: skip
 
-    def tables(self) -> Iterator[pa.Table]:
-        """Yield the rows in order, in tables of some megabytes, all with `schema`."""
-        for _, lines in self._blocks():
-            table = _parse(lines, self.schema)
-            yield _parse_slowly(lines, self.schema) if table is None else table
+    def tables(self, first: int = 0) -> Iterator[tuple[int, pa.Table]]:
+        """Yield the rows in order, in tables of some megabytes, each with the number of its first row.
 
-    def _blocks(self) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield the number of the first line and the lines of each block, without empty ones."""
-        number = 1
+        Args:
+            first: First row wanted: the tables before it are not read.
+
+        Raises:
+            ValueError: The file changed since it was opened.
+        """
         with self.path.open("rb") as file:
-            while lines := file.readlines(_BLOCK_BYTES):
-                yield number, lines
-                number += len(lines)
+            for block in self._blocks:
+                if block.row + block.num_rows <= first:
+                    continue
+                file.seek(block.offset)
+                lines = _without_mark(block.offset, [file.readline() for _ in range(block.num_lines)])
+                table = _parse(lines, self.schema)
+                if table is None:
+                    table = _parse_slowly(lines, self.schema)
+                if table.num_rows != block.num_rows:
+                    raise ValueError(f"{self.path} changed while it was read: run the command again.")
+                yield block.row, table
+
+    def _set_malformed_aside(self, offset: int, number: int, lines: list[bytes]) -> None:
+        for line in lines:
+            if line.strip() and parse_object(line) is None:
+                self.malformed.append(number, offset, len(line))
+            offset, number = offset + len(line), number + 1
+
+
+def _read_blocks(path: Path) -> Iterator[tuple[int, int, list[bytes]]]:
+    """Yield where each block begins, the number of its first line, and its lines."""
+    offset, number = 0, 1
+    with path.open("rb") as file:
+        while lines := file.readlines(_BLOCK_BYTES):
+            num_bytes = sum(map(len, lines))
+            yield offset, number, _without_mark(offset, lines)
+            offset, number = offset + num_bytes, number + len(lines)
+
+
+def _without_mark(offset: int, lines: list[bytes]) -> list[bytes]:
+    """Turn the mark of UTF-8 at the beginning of a file into spaces, so that positions stay."""
+    if offset == 0 and lines and lines[0].startswith(_UTF8_MARK):
+        lines[0] = b"   " + lines[0][3:]
+    return lines
+
+
+def _parse_exactly(lines: list[bytes]) -> pa.Table | None:
+    """Return the rows of a block with types of their own, or None where Arrow cannot read all of it exactly."""
+    table = _parse(lines, None)
+    if table is None or not any(_holds_fractions(kind) for kind in table.schema.types):
+        return table
+    # Beside fractions Arrow reads integers as fractions too: those beyond 2^53 would lose digits.
+    return None if any(_LONG_NUMBER.search(line) for line in lines) else table
+
+
+def _holds_fractions(kind: pa.DataType) -> bool:
+    return "double" in str(kind)
 
 
 def _parse(lines: list[bytes], schema: pa.Schema | None) -> pa.Table | None:
-    """Return the rows of a block read by Arrow, or None where it cannot (mixed types, broken lines, NaN)."""
-    filled = [line for line in lines if line.strip()]
-    if not filled:
-        return (schema or pa.schema([])).empty_table()
+    """Return the rows of a block read by Arrow, or None where it cannot (mixed types, broken lines)."""
+    filled = [line for line in map(bytes.strip, lines) if line]
+    if not filled or not all(map(_is_fit_for_arrow, filled)):
+        return None
     options = pyarrow.json.ParseOptions(
         explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore"
     )
-    block = b"".join(filled)
+    block = b"\n".join(filled) + b"\n"
     read = pyarrow.json.ReadOptions(block_size=len(block) + 1, use_threads=False)
     try:
+        block.decode("utf-8")  # Arrow does not look
         table = pyarrow.json.read_json(io.BytesIO(block), read_options=read, parse_options=options)
-        if schema is None:
-            return table.cast(pa.schema([pa.field(entry.name, _without_times(entry.type)) for entry in table.schema]))
-        return table.select(schema.names).cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, KeyError):
+        if schema is not None:
+            table = table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, UnicodeDecodeError, KeyError,
+            OverflowError):  # fmt: skip
         return None  # the slow reader says what is wrong, line by line
+    # Two objects on a line, or one on two: also for the slow reader to say.
+    return table if table.num_rows == len(filled) and table.num_columns else None
+
+
+def _is_fit_for_arrow(line: bytes) -> bool:
+    """Say whether a line looks like an object: Arrow crashes on a lone `null` and on deep nesting."""
+    if not (line.startswith(b"{") and line.endswith(b"}")):
+        return False
+    return len(line) < 2 * _MAX_BRACKETS or line.count(b"{") + line.count(b"[") < _MAX_BRACKETS
 
 
 def _parse_slowly(lines: list[bytes], schema: pa.Schema | None) -> pa.Table:
-    rows = [row for line in lines if line.strip() and (row := _object(line)) is not None]
+    rows = [row for line in lines if line.strip() and (row := parse_object(line)) is not None]
     names = schema.names if schema is not None else list(dict.fromkeys(name for row in rows for name in row))
-    columns = []
-    for name in names:
-        kind = schema.field(name).type if schema is not None else None
-        columns.append(_column([row.get(name) for row in rows], kind))
-    if not names:
-        return pa.schema([]).empty_table()
+    columns = [
+        _column([row.get(name) for row in rows], None if schema is None else schema.field(name).type) for name in names
+    ]
+    if not names:  # rows without any column still count
+        batch = pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
+        return pa.Table.from_batches([batch])
     return pa.Table.from_arrays(columns, names=names)
 
 
@@ -125,46 +193,3 @@ def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
 
 def _as_text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _malformed(number: int, lines: list[bytes]) -> list[MalformedLine]:
-    return [
-        MalformedLine(number + offset, line[:200].decode("utf-8", "replace").rstrip())
-        for offset, line in enumerate(lines)
-        if line.strip() and _object(line) is None
-    ]
-
-
-def _without_times(kind: pa.DataType) -> pa.DataType:
-    """Return the type with text where Arrow saw a time in it."""
-    if pa.types.is_timestamp(kind):
-        return pa.string()
-    if pa.types.is_list(kind):
-        return pa.list_(_without_times(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(entry.name, _without_times(entry.type)) for entry in kind])
-    return kind
-
-
-def _unify(schemas: list[pa.Schema]) -> tuple[pa.Schema, set[str]]:
-    """Return one schema for all blocks, and the columns that only text can hold."""
-    kinds: dict[str, pa.DataType] = {}
-    mixed = set()
-    for schema in schemas:
-        for entry in schema:
-            old = kinds.setdefault(entry.name, entry.type)
-            try:
-                pair = [pa.schema([pa.field(entry.name, kind)]) for kind in (old, entry.type)]
-                kinds[entry.name] = pa.unify_schemas(pair, promote_options="permissive").field(0).type
-            except (pa.ArrowInvalid, pa.ArrowTypeError):
-                kinds[entry.name] = pa.string()
-                mixed.add(entry.name)
-    return pa.schema([pa.field(name, kind) for name, kind in kinds.items()]), mixed

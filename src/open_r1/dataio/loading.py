@@ -7,18 +7,20 @@
 """
 
 import glob
-import re
 from pathlib import Path
 
 import datasets
 from datasets import Dataset, DatasetDict
 
+from open_r1.dataio.card import read_card
+from open_r1.dataio.published import published_files, refuse_unfinished
+from open_r1.dataio.slices import parse_split
 from open_r1.tasks import load_task
 
-FILE_FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+FILE_FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
+                ".arrow": "arrow"}  # fmt: skip
 TASK_PREFIX = "tasks/"
 _HUB_FILE_PREFIX = "hf://"
-_SLICE = re.compile(r"(?P<split>[\w.\-/]+)\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\]")
 
 
 def load_source(name: str, config: str | None = None, seed: int = 0, revision: str | None = None) -> DatasetDict:
@@ -80,6 +82,13 @@ def _load_folder(path: Path, config: str | None) -> DatasetDict:
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         loaded = datasets.load_from_disk(str(path))
         return loaded if isinstance(loaded, DatasetDict) else DatasetDict({"train": loaded})
+    card = read_card(path)
+    if card is not None:
+        # Escaped file by file: a folder such as data[1] is no pattern.
+        files = published_files(path, card, config)
+        patterns = {split: [glob.escape(str(file)) for file in found] for split, found in files.items()}
+        return datasets.load_dataset("parquet", data_files=patterns)
+    refuse_unfinished(path)
     return datasets.load_dataset(str(path), config)
 
 
@@ -107,22 +116,13 @@ def take_split(dataset: DatasetDict, split: str, name: str) -> Dataset:
     Raises:
         ValueError: There is no such split, or the slice is malformed.
     """
-    match = _SLICE.fullmatch(split)
-    base = match["split"] if match else split
-    if match is None and "[" in split:
-        raise ValueError(f"{split!r} is no slice of a split: write train[:100], train[-100:] or train[10%:20%].")
-    if base not in dataset:
-        raise ValueError(f"The data set {name!r} has no split {base!r}: it has {sorted(dataset)}.")
-    rows = dataset[base]
-    if match is None:
+    wanted = parse_split(split)
+    if wanted.split not in dataset:
+        raise ValueError(f"The data set {name!r} has no split {wanted.split!r}: it has {sorted(dataset)}.")
+    rows = dataset[wanted.split]
+    if wanted.start is None and wanted.stop is None:
         return rows
-
-    def position(text: str | None) -> int | None:
-        if text is None:
-            return None
-        return round(len(rows) * int(text[:-1]) / 100) if text.endswith("%") else int(text)
-
-    start, stop, _ = slice(position(match["start"]), position(match["stop"])).indices(len(rows))
+    start, stop = wanted.bounds(len(rows))
     return rows.select(range(start, stop) if start < stop else [])
 
 

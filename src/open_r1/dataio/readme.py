@@ -2,11 +2,18 @@
 """The README of a data folder: a header for the loader of `datasets` and the hub, then the card as tables."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import yaml
 
-from open_r1.dataio.card import UNKNOWN_LICENCE, DataCard
+from open_r1.dataio.card import DataCard, plain_json
+from open_r1.dataio.licences import UNKNOWN_LICENCE, header_licence
+
+_PARENT_COLUMNS = {"data set": "name", "config": "config", "split": "split", "revision": "revision",
+                   "rows": "num_rows", "fingerprint": "fingerprint", "licence": "licence"}  # fmt: skip
+_STEP_COLUMNS = ["step", "rows before", "rows after", "removed", "detail"]
 
 
 def render_readme(card: DataCard, files: dict[str, dict[str, list[str]]]) -> str:
@@ -16,24 +23,22 @@ def render_readme(card: DataCard, files: dict[str, dict[str, list[str]]]) -> str
         card: The card.
         files: Patterns of the files by configuration and split, relative to the folder.
     """
-    parts = ["---", _header(card, files), "---", f"# {card.name}", *map(_plain, card.notes), _facts(card)]
-    if card.parents:
-        rows = [[p.name, p.config or "", p.split, p.revision or "", p.num_rows, p.fingerprint or "", p.licence or ""]
-                for p in card.parents]  # fmt: skip
-        columns = ["data set", "config", "split", "revision", "rows", "fingerprint", "licence"]
-        parts += ["## Made from", _table(columns, rows)]
-    if card.steps:
-        rows = [[s.name, s.rows_before, s.rows_after, s.rows_before - s.rows_after, _settings(s.detail)]
-                for s in card.steps]  # fmt: skip
-        parts += ["## Steps", _table(["step", "rows before", "rows after", "removed", "detail"], rows)]
-    for title, values in (("Teacher", card.teacher), ("Sampling", card.sampling),
-                          ("Contamination", card.contamination), ("Settings", card.settings),
-                          ("Versions", card.versions)):  # fmt: skip
-        if values is not None:
-            parts += [f"## {title}", _table(["what", "value"], [[name, value] for name, value in values.items()])]
-    if card.contamination is None:
-        parts += ["## Contamination", "Not checked."]
-    return "\n\n".join(parts).replace("---\n\n", "---\n", 1).replace("\n\n---\n", "\n---\n", 1) + "\n"
+    values = plain_json(asdict(card))
+    parts = [f"---\n{_header(card, files)}\n---", f"# {_plain(card.name)}", *map(_plain, values["notes"])]
+    parts.append(_facts(values))
+    if values["parents"]:
+        lines = [["&emsp;" * depth + _cell(parent["name"]), *(parent.get(key) for key in _parent_keys()[1:])]
+                 for depth, parent in _ancestors(values["parents"], 0)]  # fmt: skip
+        parts += ["## Made from", _table(list(_PARENT_COLUMNS), lines)]
+    if values["steps"]:
+        lines = [[step["name"], step["rows_before"], step["rows_after"], step["rows_before"] - step["rows_after"],
+                  _settings(step["detail"])] for step in values["steps"]]  # fmt: skip
+        parts += ["## Steps", _table(_STEP_COLUMNS, lines)]
+    parts += ["## Contamination", _contamination(values)]
+    for title in ("teacher", "sampling", "settings", "versions"):
+        if values[title]:
+            parts += [f"## {title.capitalize()}", _table(["what", "value"], list(map(list, values[title].items())))]
+    return "\n\n".join(parts) + "\n"
 
 
 def _header(card: DataCard, files: dict[str, dict[str, list[str]]]) -> str:
@@ -43,17 +48,39 @@ def _header(card: DataCard, files: dict[str, dict[str, list[str]]]) -> str:
     ]
     if len(configs) > 1:
         configs[0]["default"] = True
-    header: dict[str, Any] = {"configs": configs}
-    if card.licence not in (None, UNKNOWN_LICENCE):
-        header["license"] = card.licence
+    header: dict[str, Any] = {"configs": configs, **header_licence(card.licence or UNKNOWN_LICENCE)}
     return yaml.safe_dump(header, sort_keys=False, allow_unicode=True).rstrip()
 
 
-def _facts(card: DataCard) -> str:
-    counts = ", ".join(f"{split} {number}" for split, number in card.counts.items())
-    rows = [["rows", counts], ["command", f"`{card.command}`"], ["licence", card.licence], ["made", card.created],
-            ["commit", card.commit]]  # fmt: skip
+def _facts(values: dict[str, Any]) -> str:
+    counts = ", ".join(f"{split} {number}" for split, number in values["counts"].items())
+    rows = [["rows", counts], ["command", f"`{values['command']}`"], ["licence", values["licence"]],
+            ["made", values["created"]], ["commit", values["commit"]],
+            ["files beside the data", ", ".join(values["reports"]) or None]]  # fmt: skip
     return _table(["what", "value"], [row for row in rows if row[1] is not None])
+
+
+def _parent_keys() -> list[str]:
+    return list(_PARENT_COLUMNS.values())
+
+
+def _ancestors(parents: list[dict[str, Any]], depth: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the parents, each followed by what it was made from, with the number of steps back."""
+    for parent in parents:
+        yield depth, parent
+        yield from _ancestors((parent.get("card") or {}).get("parents", []), depth + 1)
+
+
+def _contamination(values: dict[str, Any]) -> str:
+    """Say what was checked here, else what was found where the rows come from."""
+    if values["contamination"] is not None:
+        return _table(["what", "value"], list(map(list, values["contamination"].items())))
+    checked = [(parent["name"], found) for _, parent in _ancestors(values["parents"], 0)
+               if (found := (parent.get("card") or {}).get("contamination"))]  # fmt: skip
+    if not checked:
+        return "Not checked."
+    lines = [[name, _settings(found)] for name, found in checked]
+    return "Not checked here. Of what it was made from:\n\n" + _table(["data set", "result"], lines)
 
 
 def _table(columns: list[str], rows: list[list[Any]]) -> str:
@@ -62,15 +89,15 @@ def _table(columns: list[str], rows: list[list[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, default=str)
-    return _plain(text).replace("|", "\\|")
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _plain(text).replace("\\|", "|").replace("|", "\\|")
 
 
 def _plain(text: str) -> str:
-    """Return text on one line: a line of three dashes inside would end the header."""
-    return " ".join(text.split())
+    """Return text on one line, without tags and images of a web page."""
+    return " ".join(text.split()).replace("<", "&lt;").replace("![", "!\\[")
 
 
 def _settings(detail: dict[str, Any]) -> str:
-    return ", ".join(f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}"
+    return ", ".join(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
                      for name, value in detail.items())  # fmt: skip

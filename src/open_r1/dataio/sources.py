@@ -4,10 +4,11 @@
 `loading.load_source` gives whole data sets to the trainers; this is for scripts that go once through the rows.
 Parquet files and our own folders are read by Arrow alone (no import of `datasets`: a second less), JSON lines by
 `json_lines`, all else by `load_source`, whose tables lie on disk.
+
+1. A local file is known by its contents: moved or renamed it keeps its fingerprint, so that work on it goes on.
+2. Text comes as Arrow's `string` or `large_string`, whatever the file says (dictionaries, views).
 """
 
-import glob
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from open_r1.dataio.arrow_types import plain_schema
 from open_r1.dataio.card import Parent, read_card
-from open_r1.dataio.json_lines import JsonLines, MalformedLine
+from open_r1.dataio.json_lines import JsonLines
+from open_r1.dataio.licences import declared_licence
+from open_r1.dataio.malformed import MalformedLines
+from open_r1.dataio.published import DEFAULT_CONFIG, published_files, refuse_unfinished
+from open_r1.dataio.slices import parse_split
 
-_SLICE = re.compile(r"(?P<split>[\w.\-/]+)(\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
 _HASH_ROWS = 10_000
+_HASH_BYTES = 2**22
 
 # (columns, rows of a batch at most, first row wanted) -> (number of its first row, batch); it may begin earlier.
 _Reader = Callable[[list[str] | None, int, int], Iterator[tuple[int, pa.RecordBatch]]]
@@ -38,7 +44,8 @@ class RowSource:
         revision: Branch, tag or commit on the hub.
         schema: Its columns.
         num_rows: Rows in the slice.
-        malformed: Lines of a JSON lines file that are no objects; they are in no batch.
+        num_rows_in_split: Rows in the whole split.
+        malformed: Lines of a JSON lines file that are no objects; they are in no batch and not counted as rows.
     """
 
     name: str
@@ -47,11 +54,10 @@ class RowSource:
     revision: str | None
     schema: pa.Schema
     num_rows: int
+    num_rows_in_split: int
+    malformed: MalformedLines
     _first: int = field(repr=False)
-    _read: _Reader = field(repr=False)
-    _files: list[Path] = field(repr=False, default_factory=list)
-    _licence: str | None = field(repr=False, default=None)
-    malformed: list[MalformedLine] = field(repr=False, default_factory=list)
+    _opened: "_Opened" = field(repr=False)
 
     @property
     def column_names(self) -> list[str]:
@@ -73,14 +79,22 @@ class RowSource:
         """Yield the rows in order, at most `batch_rows` at a time.
 
         Args:
-            columns: Columns to read; all when None.
+            columns: Columns to read, in this order; all when None.
             batch_rows: Rows of a batch at most.
             start: First row, from 0 in this slice.
             end: Row behind the last one; None or beyond the end: all.
+
+        Raises:
+            ValueError: There is no such column, a bound is negative, or a file is damaged.
         """
+        if start < 0 or (end is not None and end < 0) or batch_rows < 1:
+            raise ValueError(f"start {start}, end {end}, batch_rows {batch_rows}: bounds are 0 or more, batches 1.")
+        self.require(columns or [], "the columns to read")
         end = self.num_rows if end is None else min(end, self.num_rows)
         first, last = self._first + start, self._first + end
-        for begin, batch in self._read(columns, batch_rows, first):
+        if first >= last:
+            return
+        for begin, batch in self._opened.read(columns, batch_rows, first):
             behind = begin + batch.num_rows
             if begin >= last:
                 return
@@ -95,29 +109,41 @@ class RowSource:
             yield from batch.to_pylist()
 
     def fingerprint(self) -> str:
-        """Return a hash of the contents: of the files as they lie there, else of the rows."""
+        """Return a hash of the contents and the slice: of files by their bytes, not their names, else of the rows."""
         digest = xxhash.xxh3_128()
-        if self._files:
-            for path in self._files:
-                digest.update(path.name.encode())
-                with path.open("rb") as file:
-                    while block := file.read(2**22):
-                        digest.update(block)
-            digest.update(self.split.encode())
-        else:
+        digest.update(f"{self._first}:{self.num_rows}".encode())
+        for path in self._opened.files:
+            digest.update(f"{path.stat().st_size}:".encode())
+            with path.open("rb") as file:
+                while block := file.read(_HASH_BYTES):
+                    digest.update(block)
+        if not self._opened.files:
             digest.update(self.schema.serialize())
             for batch in self.batches(batch_rows=_HASH_ROWS):
                 digest.update(batch.serialize())
         return digest.hexdigest()[:16]
 
     def parent(self) -> Parent:
-        """Return what a card says of this source."""
-        return Parent(self.name, self.config, self.split, self.revision, self.fingerprint(), self.num_rows,
-                      self._licence)  # fmt: skip
+        """Return what a card says of this source; reads all of it for the fingerprint."""
+        card = read_card(Path(self.name).expanduser())
+        licence = card.licence if card is not None else declared_licence(self.name, self.revision)
+        return Parent(self.name, self.config, self.split, self.revision, self.fingerprint(), self.num_rows, licence,
+                      None if card is None else card.summary())  # fmt: skip
+
+
+@dataclass
+class _Opened:
+    """A whole split: its columns, its rows, how to read them, its files where it is known by them."""
+
+    schema: pa.Schema
+    num_rows: int
+    read: _Reader
+    files: list[Path] = field(default_factory=list)
+    malformed: MalformedLines = field(default_factory=MalformedLines)
 
 
 def open_source(
-    name: str, *, config: str | None = None, split: str = "train", revision: str | None = None, seed: int = 0
+    name: str | Path, *, config: str | None = None, split: str = "train", revision: str | None = None, seed: int = 0
 ) -> RowSource:
     """Open one split of a source for reading.
 
@@ -132,93 +158,109 @@ def open_source(
     Raises:
         ValueError: The source, the split or the slice cannot be found or read.
     """
-    match = _SLICE.fullmatch(split)
-    if match is None:
-        raise ValueError(f"{split!r} is no split and no slice of one: write train, train[:100] or train[10%:20%].")
-    opened = _open_local(Path(name).expanduser(), config, match["split"])
+    name = str(name)
+    wanted = parse_split(split)
+    opened = _open_local(Path(name).expanduser(), config, wanted.split)
     if opened is None:
-        opened = _open_loaded(name, config, match["split"], revision, seed)
-    total = opened.num_rows
-    begin, end, _ = slice(_position(match["start"], total), _position(match["stop"], total)).indices(total)
-    opened.name, opened.config, opened.split, opened.revision = name, config, split, revision
-    opened.num_rows, opened._first = max(end - begin, 0), begin
-    if opened.num_rows == 0:
-        raise ValueError(f"The data set {name!r} has no rows in {split!r} (the split has {total}).")
-    return opened
+        opened = _open_loaded(name, config, wanted.split, revision, seed)
+    begin, end = wanted.bounds(opened.num_rows)
+    if begin == end:
+        lost = f", and {len(opened.malformed)} lines that are no JSON objects" if opened.malformed else ""
+        raise ValueError(f"The data set {name!r} has no rows in {split!r}: the split has {opened.num_rows}{lost}.")
+    names = opened.schema.names
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"The columns of {name!r} need names of their own; found {names}.")
+    return RowSource(name, config, split, revision, opened.schema, end - begin, opened.num_rows, opened.malformed,
+                     begin, opened)  # fmt: skip
 
 
-def _position(text: str | None, total: int) -> int | None:
-    if text is None:
-        return None
-    return round(total * int(text[:-1]) / 100) if text.endswith("%") else int(text)
-
-
-def _open_local(path: Path, config: str | None, split: str) -> RowSource | None:
+def _open_local(path: Path, config: str | None, split: str) -> _Opened | None:
     """Return a source of files that Arrow reads by itself, or None for all others."""
-    if path.is_dir() and (card := read_card(path)) is not None:
-        data = path / ("data" if config in (None, "default") else str(config))
-        files = sorted(data.glob(f"{glob.escape(split)}-*.parquet"))
-        if not files:
-            raise ValueError(f"{path} has no split {split!r} (config {config!r}); its card counts {card.counts}.")
-        return _open_parquet(files, card.licence)
-    if path.is_file() and split == "train" and config is None:
-        if path.suffix.lower() == ".parquet":
-            return _open_parquet([path], None)
-        if path.suffix.lower() == ".jsonl":
-            return _open_json_lines(path)
-    return None
+    if path.is_dir():
+        card = read_card(path)
+        if card is None:
+            refuse_unfinished(path)
+            return None
+        files = published_files(path, card, config)
+        if split not in files:
+            raise ValueError(f"{path} has no split {split!r} (config {config!r}); it has {sorted(files)}.")
+        return _open_parquet(files[split])
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix not in (".parquet", ".jsonl"):
+        return None
+    if split != "train" or config not in (None, DEFAULT_CONFIG):
+        raise ValueError(f"{path} is one file: its only split is 'train' (not {split!r}), without configurations.")
+    return _open_parquet([path]) if suffix == ".parquet" else _open_json_lines(path)
 
 
-def _open_parquet(files: list[Path], licence: str | None) -> RowSource:
+def _open_parquet(files: list[Path]) -> _Opened:
     try:
         metadata = [pq.read_metadata(file) for file in files]
-        schema = pq.read_schema(files[0]).remove_metadata()
+        schemas = [pq.read_schema(file).remove_metadata() for file in files]
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"Cannot read {files[0].parent}/{files[0].name}: {error}") from error
+    schema = plain_schema(schemas[0])
+    for file, found in zip(files, schemas, strict=True):
+        if plain_schema(found) != schema:
+            raise ValueError(f"{file} has other columns than {files[0].name}: {found.names}, types {found.types}.")
 
     def read(columns: list[str] | None, batch_rows: int, first: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         begin = 0
         for file, known in zip(files, metadata, strict=True):
             for group in range(known.num_row_groups):
                 num_rows = known.row_group(group).num_rows
-                if begin + num_rows <= first:
-                    begin += num_rows
-                    continue
-                # Opened anew for each group: an open reader keeps its pre-read buffers.
-                with pq.ParquetFile(file, metadata=known, pre_buffer=False) as opened:
-                    for batch in opened.iter_batches(batch_rows, [group], columns):
-                        yield begin, batch
+                if begin + num_rows > first:
+                    for batch in _read_group(file, known, group, columns, batch_rows):
+                        yield begin, _plain(batch)
                         begin += batch.num_rows
+                else:
+                    begin += num_rows
 
-    return RowSource("", None, "", None, schema, sum(known.num_rows for known in metadata), 0, read, files, licence)
+    return _Opened(schema, sum(known.num_rows for known in metadata), read, files)
 
 
-def _open_json_lines(path: Path) -> RowSource:
+def _read_group(
+    file: Path, metadata: pq.FileMetaData, group: int, columns: list[str] | None, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    # Opened anew for each group: an open reader keeps its pre-read buffers.
+    try:
+        with pq.ParquetFile(file, metadata=metadata, pre_buffer=False) as opened:
+            for batch in opened.iter_batches(batch_rows, [group], columns):
+                yield batch if columns is None else batch.select(columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"Cannot read {file}: {error}") from error
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    schema = batch.schema.remove_metadata()
+    plain = plain_schema(schema)
+    return batch.replace_schema_metadata(None) if plain == schema else batch.cast(plain)
+
+
+def _open_json_lines(path: Path) -> _Opened:
     lines = JsonLines(path)
 
     def read(columns: list[str] | None, batch_rows: int, first: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-        begin = 0
-        for table in lines.tables():
+        for begin, table in lines.tables(first):
             for batch in (table if columns is None else table.select(columns)).to_batches(batch_rows):
                 yield begin, batch
                 begin += batch.num_rows
 
-    return RowSource("", None, "", None, lines.schema, lines.num_rows, 0, read, [path], None, lines.malformed)
+    return _Opened(lines.schema, lines.num_rows, read, [path], lines.malformed)
 
 
-def _open_loaded(name: str, config: str | None, split: str, revision: str | None, seed: int) -> RowSource:
+def _open_loaded(name: str, config: str | None, split: str, revision: str | None, seed: int) -> _Opened:
     from open_r1.dataio.loading import load_source, take_split  # imports `datasets`: a second
 
-    rows = take_split(load_source(name, config, seed, revision), split, name)
-    plain = rows.with_format("arrow")
+    plain = take_split(load_source(name, config, seed, revision), split, name).with_format("arrow")
 
     def read(columns: list[str] | None, batch_rows: int, first: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         chosen = plain if columns is None else plain.select_columns(columns)
         for begin in range(first, len(chosen), batch_rows):
-            table = chosen[begin : begin + batch_rows]
-            for batch in table.combine_chunks().to_batches():
-                yield begin, batch
+            for batch in chosen[begin : begin + batch_rows].combine_chunks().to_batches():
+                yield begin, _plain(batch)
                 begin += batch.num_rows
 
-    licence = rows.info.license or None
-    return RowSource("", None, "", None, rows.features.arrow_schema.remove_metadata(), len(rows), 0, read, [], licence)
+    path = Path(name).expanduser()
+    schema = plain_schema(plain.features.arrow_schema.remove_metadata())
+    return _Opened(schema, len(plain), read, [path] if path.is_file() else [])

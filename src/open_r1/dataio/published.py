@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where things are in a data folder of ours: files by configuration and split, and what says that it's unfinished."""
+
+import glob
+from pathlib import Path
+
+from open_r1.dataio.card import DataCard
+
+STAGING_NAME = ".partial"
+LOCK_NAME = ".open_r1.lock"
+DEFAULT_CONFIG = "default"
+
+
+def data_folder_name(config: str) -> str:
+    """Return the name of the folder with the files of a configuration."""
+    return "data" if config == DEFAULT_CONFIG else config
+
+
+def splits_by_config(card: DataCard) -> dict[str, list[str]]:
+    """Return the splits of each configuration that a card counts."""
+    found: dict[str, list[str]] = {}
+    for key in card.counts:
+        config, _, split = key.rpartition("/")
+        found.setdefault(config or DEFAULT_CONFIG, []).append(split)
+    return found
+
+
+def published_files(folder: Path, card: DataCard, config: str | None) -> dict[str, list[Path]]:
+    """Return the files of each split of a configuration.
+
+    Args:
+        folder: A finished folder.
+        card: Its card.
+        config: A configuration; None: the default one, or the only one.
+
+    Raises:
+        ValueError: There is no such configuration, or files of it are missing.
+    """
+    configs = splits_by_config(card)
+    if config is None:
+        config = DEFAULT_CONFIG if DEFAULT_CONFIG in configs or len(configs) != 1 else next(iter(configs))
+    if config not in configs:
+        raise ValueError(f"{folder} has no configuration {config!r}; it has {sorted(configs)}.")
+    found = {}
+    for split in configs[config]:
+        files = sorted((folder / data_folder_name(config)).glob(f"{glob.escape(split)}-?????-of-?????.parquet"))
+        if not files or len(files) != int(files[0].stem[-5:]):
+            raise ValueError(
+                f"Files of the split {split!r} are missing in {folder / data_folder_name(config)} ({len(files)} are "
+                "there): make the folder again with --overwrite."
+            )
+        found[split] = files
+    return found
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Raise a ValueError for a folder of ours that is being made, or whose making was cut short."""
+    if (folder / STAGING_NAME).is_dir():
+        raise ValueError(f"{folder} is not finished: run the command that makes it again.")

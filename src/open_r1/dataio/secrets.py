@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys and tokens stay out of what is written and pushed: command lines, settings."""
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HIDDEN = "***"
+_MIN_SECRET = 8  # characters; shorter values of variables would hide common words
+# Names of settings, flags and variables whose values are secret; max_tokens, eos_token and api_key_env are not.
+_SECRET_NAME = re.compile(
+    r"(?i)(^|[-_.])((api|access|secret|private|auth)[-_]?key|secret|password|passwd|authorization|credentials?|bearer"
+    r"|token)$"
+)
+_PUBLIC_NAME = re.compile(r"(?i)^-*(eos|bos|pad|unk|sep|cls|mask|stop|image|think|start|end|new)[-_]token$")
+_SECRET_TEXT = re.compile(
+    r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_\-]{8,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|xox[abp]-[\w\-]{8,}"
+    r"|AKIA[A-Z0-9]{12,}|eyJ[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]+)|(?<=://)[^/\s@'\"]+:[^/\s@'\"]+(?=@)"
+    r"|(?i:(?<=bearer )|(?<=api-key: )|(?<=api_key=)|(?<=token=))[^\s'\"&]+"
+)
+
+
+def is_secret_name(name: str) -> bool:
+    """Say whether the value of a setting, flag or variable of this name is a secret."""
+    name = name.lstrip("-")
+    return bool(_SECRET_NAME.search(name)) and not _PUBLIC_NAME.search(name)
+
+
+def hide_secrets(value: Any) -> Any:
+    """Return a value in which secrets are replaced: by their name, their form, or as those of the environment."""
+    known = [secret for name, secret in os.environ.items() if len(secret) >= _MIN_SECRET and is_secret_name(name)]
+    return _hide(value, known)
+
+
+def _hide(value: Any, known: Sequence[str]) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: HIDDEN if entry is not None and is_secret_name(str(key)) else _hide(entry, known)
+            for key, entry in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_hide(entry, known) for entry in value]
+    if not isinstance(value, str):
+        return value
+    for secret in known:
+        value = value.replace(secret, HIDDEN)
+    return _SECRET_TEXT.sub(HIDDEN, value)
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return a command line without secrets, and without the place of the script on this machine.
+
+    Args:
+        arguments: As `sys.argv`: the script and its arguments.
+    """
+    script = os.path.relpath(arguments[0]) if arguments and arguments[0] else ""
+    words = [Path(script).name if script.startswith("..") else script]
+    hide_next = False
+    for word in arguments[1:]:
+        flag, equals, _ = word.partition("=")
+        is_flag = word.startswith("-")
+        if hide_next and not is_flag:
+            word = HIDDEN
+        elif is_flag and equals and is_secret_name(flag):
+            word = f"{flag}={HIDDEN}"
+        hide_next = is_flag and not equals and is_secret_name(flag)
+        words.append(hide_secrets(word))
+    return shlex.join(["python", *words]).replace(shlex.quote(HIDDEN), HIDDEN)
