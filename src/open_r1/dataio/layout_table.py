@@ -86,6 +86,7 @@ class Layout:
 
 
 _MATH = (Text("problem"), Gold("answer"))
+_PROMPTS = ("problem", "question", "prompt", "instruction", "problem_statement")
 
 LAYOUTS = (
     Layout(
@@ -286,8 +287,8 @@ LAYOUTS = (
     Layout(
         "generations",
         "what our scripts write: the first finished of `generations`; problem and solution by their usual names",
-        messages=Chosen(("problem", "question", "prompt", "instruction", "problem_statement")),
-        problem=Text("problem", "question", "prompt", "instruction", "problem_statement"),
+        messages=Chosen(_PROMPTS, conversations="conversations"),
+        problem=Text(*_PROMPTS),
         solution=Gold("solution", "answer", "ground_truth", "gold"),
     ),
     Layout(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from open_r1.dataio.layout_readers import Row, Text, text_of
+from open_r1.dataio.layout_readers import Row, text_of
 from open_r1.dataio.thoughts import THOUGHT_OPEN, UnmappableError, is_tagged, reply, tagged_reply, trace_reply
 
 Messages = list[dict[str, Any]]
@@ -18,6 +18,21 @@ _UNFINISHED = {"length", "error", "abort", "content_filter", "max_tokens", "time
 def conversation(question: str, answer: str) -> Messages:
     """Return a question and its answer as messages."""
     return [{"role": "user", "content": question.strip()}, {"role": "assistant", "content": answer}]
+
+
+def as_message(turn: object) -> dict[str, str]:
+    """Return a from/value or role/content turn as a message.
+
+    Raises:
+        UnmappableError: Its role is unknown, or it has no text.
+    """
+    if not isinstance(turn, Mapping):
+        raise UnmappableError("a turn that is no mapping")
+    name = turn.get("from", turn.get("role"))
+    role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
+    if role is None:
+        raise UnmappableError(f"a turn of the role {str(name)[:30]!r}")
+    return {"role": role, "content": text_of(turn.get("value", turn.get("content")), "a turn")}
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,10 @@ class Turns:
             turns = [dict(zip(turns, values, strict=True)) for values in zip(*turns.values(), strict=True)]
         if not isinstance(turns, list) or not turns:
             raise UnmappableError(f"{self.column!r} holds no turns")
-        messages = [self._message(turn) for turn in turns]
+        messages = [as_message(turn) for turn in turns]
+        for message in messages:
+            if message["role"] == "assistant" and is_tagged(message["content"]):
+                message["content"] = tagged_reply(message["content"])
         if messages[0]["role"] == "system" and THOUGHT_OPEN in messages[0]["content"]:
             del messages[0]
         roles = [message["role"] for message in messages]
@@ -82,17 +100,6 @@ class Turns:
         if not roles or roles != expected:
             raise UnmappableError("turns that are not user and assistant by turns")
         return messages
-
-    def _message(self, turn: object) -> dict[str, str]:
-        if not isinstance(turn, Mapping):
-            raise UnmappableError("a turn that is no mapping")
-        name = turn.get("from", turn.get("role"))
-        role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
-        if role is None:
-            raise UnmappableError(f"a turn of the role {str(name)[:30]!r}")
-        content = text_of(turn.get("value", turn.get("content")), "a turn")
-        has_thoughts = role == "assistant" and is_tagged(content)
-        return {"role": role, "content": tagged_reply(content) if has_thoughts else content}
 
 
 @dataclass(frozen=True)
@@ -110,14 +117,9 @@ class PromptAndReply:
 
     def read(self, row: Row) -> Messages:
         turns = row[self.prompt]
-        if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns) or not turns:
+        if not isinstance(turns, list) or not turns:
             raise UnmappableError(f"{self.prompt!r} holds no messages")
-        messages = []
-        for turn in turns:
-            role = _ROLES.get(str(turn.get("role")))
-            if role is None:
-                raise UnmappableError(f"a turn of the role {str(turn.get('role'))[:30]!r}")
-            messages.append({"role": role, "content": text_of(turn.get("content"), "a turn")})
+        messages = [as_message(turn) for turn in turns]
         if messages[-1]["role"] == "assistant":
             raise UnmappableError("a prompt that ends with a reply")
         if len(messages) == 1:  # some rows have the instruction in a system turn, and nothing else
@@ -196,6 +198,7 @@ class Chosen:
         verdicts: Columns with lists of verdicts; null where nobody judged.
         complete: Column with a list that tells which have ended, or None.
         published: Column with messages that the data set's authors chose, or None.
+        conversations: Column with a whole conversation for each generation, where they have several turns, or None.
     """
 
     question: tuple[str, ...]
@@ -204,6 +207,7 @@ class Chosen:
     verdicts: tuple[str, ...] = ()
     complete: str | None = None
     published: str | None = None
+    conversations: str | None = None
 
     @property
     def needs(self) -> tuple[tuple[str, ...], ...]:
@@ -211,7 +215,7 @@ class Chosen:
 
     @property
     def may_read(self) -> tuple[str, ...]:
-        others = (self.complete, self.published)
+        others = (self.complete, self.published, self.conversations)
         return (self.finish_reasons, *self.verdicts, *(name for name in others if name is not None))
 
     def read(self, row: Row) -> Messages:
@@ -221,15 +225,28 @@ class Chosen:
         published = self._published(row, texts)
         if published is not None:
             return published
-        question = Text(*self.question).read(row)
+        prompt = self._prompt(row)
+        whole = self._list(row, self.conversations, texts)
         for place in self._accepted(row, texts):
             try:
+                if whole[place]:
+                    return Turns("turns").read({"turns": whole[place]})
                 text = texts[place]
                 answer = tagged_reply(text) if self.verdicts or is_tagged(text) else text
             except UnmappableError:
                 continue  # damaged: the next one may do
-            return conversation(question, answer)
+            return [*prompt, {"role": "assistant", "content": answer}]
         raise UnmappableError("no accepted generation")
+
+    def _prompt(self, row: Row) -> Messages:
+        name = next(column for column in self.question if column in row)
+        value = row[name]
+        if isinstance(value, list) and len(value) > 1:  # a conversation; the generations answer its last user turn
+            messages = [as_message(turn) for turn in value]
+            last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
+            if last >= 0:
+                return messages[: last + 1]
+        return [{"role": "user", "content": text_of(value, name).strip()}]
 
     def _accepted(self, row: Row, texts: list[Any]) -> list[int]:
         """Return the places of finished generations that are right, best verdicts first."""

@@ -1,42 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the layout of a data set by its name, and maps its rows. `python -m open_r1.dataio.layouts` lists the table.
+"""Chooses the layout of a data set by its name. `python -m open_r1.dataio.layouts` lists the table.
 
 1. A layout is never guessed: it is named (`dataset_layout`), belongs to a known name on the hub, or to the parent that
    the card of a folder of ours names. Columns that look like a layout are a hint in a warning, nothing more.
-2. All columns of the data stay, but for those that the mapped ones replace: `messages`; `problem`, `prompt` (the same
-   text, since that is the default of `dataset_prompt_column`) and `solution`.
-3. A row that can't be mapped is dropped, and counted by reason.
+2. A known name whose columns fit none of its layouts is taken as it is, with a warning: configurations differ.
 """
 
-import hashlib
 import logging
 import sys
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from open_r1.dataio.card import read_card
+from open_r1.dataio.layout_readers import Text
 from open_r1.dataio.layout_table import LAYOUTS, MESSAGES, PROBLEM, TARGETS, Layout
-from open_r1.dataio.layout_turns import AsTheyAre
-from open_r1.dataio.thoughts import UnmappableError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from open_r1.dataio.layout_turns import Chosen
 
 logger = logging.getLogger(__name__)
 
 NO_LAYOUT = "none"
 _BY_NAME = {layout.name: layout for layout in LAYOUTS}
-_MAX_REASONS = 8
+# Columns that our scripts add to the rows for which they asked a model.
+_OF_GENERATIONS = {"generations", "finish_reasons", "api_metadata"}
 _MAX_PARENTS = 8
-# Part of the cache key of mapped rows: `datasets` would hand out those of an older version of these files.
-_CODE = hashlib.sha256(
-    b"".join(
-        Path(__file__).with_name(f"{name}.py").read_bytes()
-        for name in ("layouts", "layout_table", "layout_readers", "layout_turns", "literal_text", "thoughts")
-    )
-).hexdigest()
 
 
 def check_name(name: str | None, where: str) -> None:
@@ -63,7 +50,7 @@ def find_layout(source: str, name: str | None, columns: list[str], target: str |
     if name is not None:
         _require_fit(_BY_NAME[name], source, columns, target)
         return _BY_NAME[name]
-    known, origin = _layouts_of_source(source, columns)
+    known, origin = _layouts_of_source(source, columns, target)
     if not known:
         return None
     fitting = [layout for layout in known if _fits(layout, target, columns)]
@@ -90,7 +77,7 @@ def hub_name(source: str) -> str:
     return source.lower()
 
 
-def _layouts_of_source(source: str, columns: list[str]) -> tuple[list[Layout], str]:
+def _layouts_of_source(source: str, columns: list[str], target: str | None) -> tuple[list[Layout], str]:
     """Return the layouts that may be those of a source, best first, and what told so."""
     known = [layout for layout in LAYOUTS if hub_name(source) in map(str.lower, layout.sets)]
     if known:
@@ -99,13 +86,22 @@ def _layouts_of_source(source: str, columns: list[str]) -> tuple[list[Layout], s
     card = read_card(folder) if folder.is_dir() else None
     if card is None:
         return [], ""
-    if MESSAGES in columns and "curate" in card.command.partition(" ")[0]:
+    if MESSAGES in columns and "curate" in (card.settings.get("script"), Path(card.command.partition(" ")[0]).stem):
         return [_BY_NAME["messages"]], "its card"
-    if {"generations", "finish_reasons", "api_metadata"} <= set(columns):
-        return [_BY_NAME["generations"]], "its card"
     names = _ancestors(folder)
     known = [layout for layout in LAYOUTS if names & set(map(str.lower, layout.sets))]
-    return known, f"its card, which names {', '.join(sorted(names))}"
+    if set(columns) >= _OF_GENERATIONS:
+        ours = _of_generations(card.settings.get("prompt_column"), columns)
+        known = [*known, ours] if target == PROBLEM else [ours, *known]
+    return known, f"its card, which names {', '.join(sorted(names)) or 'no parent'}"
+
+
+def _of_generations(prompt_column: object, columns: list[str]) -> Layout:
+    """Return the layout of our generations with the column that its card says was asked."""
+    layout = _BY_NAME["generations"]
+    if not isinstance(prompt_column, str) or prompt_column not in columns or not isinstance(layout.messages, Chosen):
+        return layout
+    return replace(layout, messages=replace(layout.messages, question=(prompt_column,)), problem=Text(prompt_column))
 
 
 def _ancestors(folder: Path) -> set[str]:
@@ -145,158 +141,6 @@ def _require_fit(layout: Layout, source: str, columns: list[str], target: str | 
 def _described(targets: Sequence[str]) -> str:
     words = {MESSAGES: "`messages` (SFT)", PROBLEM: "`problem` and what rewards need (GRPO)"}
     return " and ".join(words[target] for target in targets)
-
-
-class RowMapper:
-    """Maps a batch of rows; picklable, so that `datasets` can tell whether it has mapped them before."""
-
-    def __init__(self, layout: Layout, targets: Sequence[str]) -> None:
-        """Map rows to these targets of a layout."""
-        self.layout = layout
-        self.targets = tuple(targets)
-        self.code = _CODE
-        self.seen: set[bytes] = set()
-
-    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return the new columns, null where a row can't be mapped, and the reasons why."""
-        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        columns: dict[str, list[Any]] = {}
-        for target in self.targets:
-            mapped = [self.map_row(row, target) for row in rows]
-            for name in output_columns(self.layout, target):
-                columns[name] = [values.get(name) for values, _ in mapped]
-            columns[_reasons_column(target)] = [reason for _, reason in mapped]
-        return columns
-
-    def map_row(self, row: dict[str, Any], target: str) -> tuple[dict[str, Any], str | None]:
-        """Return the new columns of a row, or none and the reason."""
-        layout = self.layout
-        try:
-            for condition in layout.conditions(target):
-                condition.check(row)
-            values = [reader.read(row) for reader in layout.readers(target)]
-            if target == PROBLEM and layout.is_distinct:
-                self._see(values[0])
-        except UnmappableError as error:
-            return {}, str(error)
-        if target == MESSAGES:
-            return {MESSAGES: values[0]}, None
-        return {PROBLEM: values[0], "prompt": values[0], "solution": (*values, None)[1]}, None
-
-    def _see(self, problem: str) -> None:
-        digest = hashlib.blake2b(" ".join(problem.split()).encode(errors="replace"), digest_size=12).digest()
-        if digest in self.seen:
-            raise UnmappableError("a problem that stands in an earlier row")
-        self.seen.add(digest)
-
-
-def output_columns(layout: Layout, target: str) -> tuple[str, ...]:
-    """Return the columns that mapping writes; none where the data's own are right already."""
-    if target == MESSAGES:
-        return () if isinstance(layout.messages, AsTheyAre) else (MESSAGES,)
-    return (PROBLEM, "prompt", *(("solution",) if layout.solution is not None else ()))
-
-
-def _reasons_column(target: str) -> str:
-    return f"no_{target}_because"
-
-
-def apply_layout(
-    rows: "Dataset", layout: Layout, *, targets: Sequence[str] = TARGETS, required: str | None = None, where: str
-) -> "Dataset":
-    """Return the rows as a layout maps them; those that it can't map are dropped with a warning.
-
-    Args:
-        rows: Rows of one split.
-        layout: Their layout.
-        targets: What to map them to; what the layout or the columns don't give is left out.
-        required: Target that a row must have to be kept; None keeps a row that has one of them.
-        where: Name of the rows in messages.
-
-    Raises:
-        ValueError: No row is left.
-    """
-    from datasets import concatenate_datasets
-
-    targets = [target for target in targets if layout.fits(target, rows.column_names)]
-    if len(rows) == 0 or not targets:  # no targets: a split with other columns than the one that the layout fits
-        return rows
-    inputs = [name for name in rows.column_names if name in set().union(*map(layout.inputs, targets))]
-    mapped = rows.select_columns(inputs).map(
-        RowMapper(layout, targets), batched=True, batch_size=200, remove_columns=inputs,
-        features=_features(layout, targets), desc=f"Layout {layout.name}",
-    )  # fmt: skip
-    reasons = {target: list(mapped[_reasons_column(target)]) for target in targets}
-    if PROBLEM in targets:
-        for column in layout.with_columns:
-            for number in _null_rows(rows, column):
-                reasons[PROBLEM][number] = reasons[PROBLEM][number] or f"{column!r} is null or empty"
-    needed = [required] if required in targets else targets
-    kept = [number for number in range(len(rows)) if any(reasons[target][number] is None for target in needed)]
-    _report(reasons, needed, len(rows), len(kept), where, layout)
-    outputs = [name for target in targets for name in output_columns(layout, target)]
-    rest = rows.remove_columns([name for name in rows.column_names if name in {*outputs, *layout.drop}])
-    parts = [part for part in (rest, mapped.select_columns(outputs)) if part.column_names]
-    combined = concatenate_datasets(parts, axis=1)
-    return combined if len(kept) == len(rows) else combined.select(kept)
-
-
-def _features(layout: Layout, targets: Sequence[str]) -> Any:
-    from datasets import Features, List, Value
-
-    text = Value("string")
-    types = {MESSAGES: List({"role": text, "content": text})}
-    names = [name for target in targets for name in (*output_columns(layout, target), _reasons_column(target))]
-    return Features({name: types.get(name, text) for name in names})
-
-
-def _null_rows(rows: "Dataset", column: str) -> list[int]:
-    """Return the numbers of the rows in which a column is null, or an empty text."""
-    import pyarrow as pa
-
-    found: list[int] = []
-    start = 0
-    for batch in rows.select_columns([column]).with_format("arrow").iter(batch_size=1000):
-        values = batch.column(0)
-        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-            is_empty = [text is None or not text.strip() for text in values.to_pylist()]
-        else:
-            is_empty = values.is_null().to_pylist()
-        found += [start + offset for offset, empty in enumerate(is_empty) if empty]
-        start += len(values)
-    return found
-
-
-def _report(
-    reasons: dict[str, list[str | None]],
-    needed: Sequence[str],
-    num_rows: int,
-    num_kept: int,
-    where: str,
-    layout: Layout,
-) -> None:
-    """Say how many rows were dropped and why; raise when none is left."""
-    told = []
-    for target in needed:
-        counts = Counter(reason for reason in reasons[target] if reason is not None)
-        listed = [
-            f"{reason}: {count} (first: row {reasons[target].index(reason)})"
-            for reason, count in counts.most_common(_MAX_REASONS)
-        ]
-        if len(counts) > len(listed):
-            listed.append(f"{len(counts) - len(listed)} more reasons")
-        if listed:
-            told.append(f"No `{target}`: {'; '.join(listed)}")
-    if num_kept == 0:
-        raise ValueError(
-            f"The layout {layout.name!r} maps no row of {where} ({num_rows} rows). {'. '.join(told)}. Name another "
-            "`dataset_layout`, or `none` to take the columns as they are."
-        )
-    if num_kept < num_rows:
-        logger.warning("Layout %s dropped %d of %d rows of %s. %s.", layout.name, num_rows - num_kept, num_rows, where,
-                       ". ".join(told))  # fmt: skip
-    elif told:
-        logger.info("Layout %s, %s: %s.", layout.name, where, ". ".join(told))
 
 
 def list_layouts() -> str:

@@ -15,7 +15,9 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
 from open_r1.configs import DatasetConfig, DatasetMixtureConfig, ScriptArguments
-from open_r1.dataio.layouts import Layout, apply_layout, check_name, find_layout, fitting_names
+from open_r1.dataio.layout_mapping import apply_layout
+from open_r1.dataio.layout_table import Layout
+from open_r1.dataio.layouts import check_name, find_layout, fitting_names
 from open_r1.dataio.loading import load_source, require_columns, take_split
 
 logger = logging.getLogger(__name__)
