@@ -160,7 +160,10 @@ def test_a_killed_parent_leaves_no_process(sandbox, number):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as parent:
         assert parent.stdout.readline() == b"ready\n"
         parent.send_signal(number)
-        parent.wait(30)
+        try:
+            parent.wait(30)
+        finally:  # or one that ignores the signal would be waited for
+            parent.kill()
     wait_until(lambda: not processes_of(mark))
 
 
