@@ -65,9 +65,9 @@ def find_near_duplicates(
 ) -> list[int | None]:
     """Return for each text the earlier one that it nearly repeats, or None.
 
-    Two texts are near when at least `threshold` of their shingles (runs of three words, numbers or signs) are common to
-    both (Jaccard). A text is compared with earlier ones that repeat none; of several the first counts. Texts without
-    any word, number or sign repeat nothing.
+    Two texts are near when at least `threshold` of their shingles (runs of three words, numbers or signs) are common
+    to both (Jaccard). A text is compared with earlier ones that repeat none; of several the first counts. Texts
+    without any word, number or sign repeat nothing.
 
     Candidates come from MinHash with bands, which miss 1 in 200 of the pairs right at the threshold and less above it;
     they are then compared by their shingles: all up to 1024, of longer texts a sample of 1024 (standard error of the

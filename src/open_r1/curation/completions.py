@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Rows of any of our outputs as problems with their completions.
+
+{"problem": "6 * 7?", "answer": "42", "generations": ["<think>\n...</think>\n\n42", null], "finish_reasons": [...]}
+{"problem": "6 * 7?", "answer": "42", "completion": "<think>\n...</think>\n\n42"}
+{"messages": [{"role": "user", "content": "6 * 7?"}, {"role": "assistant", "content": "<think>\n..."}]}
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from open_r1.dataio.sources import RowSource
+
+PROBLEM_COLUMNS = ("problem", "question", "instruction", "prompt")
+GENERATION_COLUMNS = ("generations", "pass_rate_generations", "completions", "completion", "generation", "response")
+FINISH_COLUMNS = ("finish_reasons", "pass_rate_finish_reasons", "finish_reason")
+GOLD_COLUMNS = ("answer", "solution", "ground_truth", "expected_answer")
+MESSAGES = "messages"
+_USAGE_COLUMN = "api_metadata"
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column holds what; None where no column does.
+
+    Attributes:
+        problem: Text or list of messages; None where `generations` is `messages`.
+        generations: A completion, a list of them, or whole conversations (`messages`).
+        finish_reasons: Why each completion ended.
+        gold: Answer or worked solution to judge by.
+        correct: A verdict per completion: booleans or rewards.
+        domain: What the problem is about.
+        usage: Structs with counts of tokens per completion.
+    """
+
+    problem: str | None
+    generations: str
+    finish_reasons: str | None
+    gold: str | None
+    correct: str | None
+    domain: str | None
+    usage: str | None
+
+    def names(self) -> list[str]:
+        """Return the columns there are, each once."""
+        return list(dict.fromkeys(name for name in vars(self).values() if name is not None))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Columns as the user named them; None: the first there is of the usual names."""
+
+    problem: str | None = None
+    generations: str | None = None
+    finish_reasons: str | None = None
+    gold: str | None = None
+    correct: str | None = None
+    domain: str | None = None
+
+
+@dataclass(slots=True)
+class Completion:
+    """One completion of one row, on its way through the filters.
+
+    Attributes:
+        row: Number of the row, counted over all inputs.
+        index: Which of the row's completions.
+        text: As the model wrote it; None where it failed.
+        finish_reason: Why it ended; None where nobody says.
+        num_tokens: Tokens by the server's count, or None.
+        flag: What the column of verdicts says of it.
+        verdict: What we say of it; "" before.
+    """
+
+    row: int
+    index: int
+    text: Any
+    finish_reason: Any = None
+    num_tokens: int | None = None
+    flag: Any = None
+    verdict: str = ""
+
+
+@dataclass(slots=True)
+class Problem:
+    """One row of the input.
+
+    Attributes:
+        row: Number of the row, counted over all inputs.
+        prompt: Messages before the answer.
+        text: What the user asks: the last message of the user.
+        gold: Answer or worked solution.
+        domain: What it is about; "" where nobody says.
+        completions: In the order of the generations.
+    """
+
+    row: int
+    prompt: list[Message]
+    text: str
+    gold: Any
+    domain: str
+    completions: list[Completion] = field(default_factory=list)
+
+
+def find_columns(source: RowSource, wanted: Wanted) -> Columns:
+    """Return the columns of a source by name, or by the usual names.
+
+    Raises:
+        ValueError: A column that was named is missing, or there is none with problems or completions.
+    """
+    names = source.column_names
+    generations = _find(source, wanted.generations, (*GENERATION_COLUMNS, MESSAGES), "--generations_column")
+    problem = _find(source, wanted.problem, PROBLEM_COLUMNS, "--problem_column", required=generations != MESSAGES)
+    return Columns(
+        problem=None if generations == MESSAGES else problem,
+        generations=str(generations),
+        finish_reasons=_find(source, wanted.finish_reasons, FINISH_COLUMNS, "--finish_reasons_column", required=False),
+        gold=_find(source, wanted.gold, GOLD_COLUMNS, "--gold_column", required=False),
+        correct=_find(source, wanted.correct, (), "--correct_column", required=False),
+        domain=_find(source, wanted.domain, (), "--domain_column", required=False),
+        usage=_USAGE_COLUMN if _USAGE_COLUMN in names else None,
+    )
+
+
+def _find(
+    source: RowSource, name: str | None, usual: Sequence[str], setting: str, *, required: bool = True
+) -> str | None:
+    if name is not None:
+        source.require([name], setting)
+        return name
+    found = next((column for column in usual if column in source.column_names), None)
+    if found is None and required:
+        raise ValueError(
+            f"{source.name} has none of the columns {list(usual)}; name another by {setting}. Columns found: "
+            f"{source.column_names}"
+        )
+    return found
+
+
+def read_problem(row: Mapping[str, Any], number: int, columns: Columns) -> Problem | str:
+    """Return the problem of a row, or what is wrong with the row.
+
+    Of: no_problem (null, blank, or no messages), no_completions (null or an empty list), bad_completions (not text,
+    not a list), uneven_columns (finish reasons or verdicts that aren't as many as the completions).
+    """
+    generations = row[columns.generations]
+    if columns.problem is None:
+        prompt, generations = _split_conversation(generations)
+    else:
+        prompt = _prompt_of(row[columns.problem])
+    text = next((message["content"] for message in reversed(prompt) if message["role"] == "user"), "")
+    if not text.strip():
+        return "no_problem"
+    if generations is None or generations == []:
+        return "no_completions"
+    if not isinstance(generations, str | list):
+        return "bad_completions"
+    texts = [generations] if isinstance(generations, str) else generations
+    beside = [_values(row, name, len(texts)) for name in (columns.finish_reasons, columns.correct, columns.usage)]
+    if any(len(values) != len(texts) for values in beside):
+        return "uneven_columns"
+    domain = row[columns.domain] if columns.domain is not None else None
+    problem = Problem(
+        number, prompt, text, row[columns.gold] if columns.gold else None, "" if domain is None else str(domain)
+    )
+    problem.completions = [
+        Completion(number, index, given, finish, _tokens_of(usage), flag)
+        for index, (given, finish, flag, usage) in enumerate(zip(texts, *beside, strict=True))
+    ]
+    return problem
+
+
+def _values(row: Mapping[str, Any], name: str | None, count: int) -> list[Any]:
+    """Return what a column says of each completion; one value for one completion needs no list."""
+    value = row[name] if name is not None else None
+    if value is None:
+        return [None] * count
+    return value if isinstance(value, list) else [value]
+
+
+def _tokens_of(usage: Any) -> int | None:
+    """Return the tokens of a completion, of our records (`usage` within) and of those that hold them directly."""
+    if not isinstance(usage, dict):
+        return None
+    inner = usage.get("usage")
+    found = (inner if isinstance(inner, dict) else usage).get("completion_tokens")
+    return int(found) if isinstance(found, int | float) and found == found else None
+
+
+def _prompt_of(value: Any) -> list[Message]:
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    return _messages_of(value)
+
+
+def _split_conversation(value: Any) -> tuple[list[Message], str | None]:
+    """Return the messages before the last one, and the last one's text if the assistant wrote it."""
+    messages = _messages_of(value)
+    if not messages or messages[-1]["role"] != "assistant":
+        return messages, None
+    return messages[:-1], messages[-1]["content"]
+
+
+def _messages_of(value: Any) -> list[Message]:
+    """Return messages with a role and text; [] where one isn't."""
+    if not isinstance(value, list):
+        return []
+    messages = []
+    for entry in value:
+        role, content = (entry.get("role"), entry.get("content")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(role, str) or not isinstance(content, str):
+            return []
+        messages.append({"role": role, "content": content})
+    return messages

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verdicts on disk, chunk by chunk, so that judging goes on after kill -9, and other filters need no second judging.
+
+    {"verdicts_of": {"inputs": ["a1b2..."], "gold": "answer", ...}}
+    [[0, 0, "right"], [0, 1, "wrong"], [3, 2, "timeout"]]
+
+A verdict is kept under the number of its row and of its completion. Rows whose workers were lost have none, and are
+judged again by the next run.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from open_r1.rewards.verifier import Verdict, verify_all
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 512
+LOST = "lost"
+
+
+class VerdictJournal:
+    """The verdicts given so far. Holds about 150 bytes a verdict.
+
+    Args:
+        path: The file; None keeps nothing (`--dry_run`).
+        settings: What verdicts depend on.
+        overwrite: Begin anew where the file was begun with other settings.
+
+    Raises:
+        ValueError: The file was begun with other settings, or is none of ours.
+    """
+
+    def __init__(self, path: Path | None, settings: dict[str, Any], *, overwrite: bool = False) -> None:
+        self.path = path
+        self.known: dict[tuple[int, int], str] = {}
+        if path is None:
+            return
+        header = {"verdicts_of": settings}
+        if path.exists() and not self._load(path, header):
+            if not overwrite:
+                raise ValueError(
+                    f"{path} holds verdicts of other rows or settings than these. Name another --output_dir, or "
+                    "replace them with --overwrite."
+                )
+            logger.info("%s was of other rows or settings: begun anew.", path)
+            path.unlink()
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._append(header)
+        elif self.known:
+            logger.info("%d verdicts of an earlier run are in %s.", len(self.known), path)
+
+    def _load(self, path: Path, header: dict[str, Any]) -> bool:
+        """Read the file; return whether it is of these settings. What a killed run left half written is cut off."""
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if not whole:  # killed in the first line
+            path.unlink()
+            return True
+        lines = content[:whole].splitlines()
+        try:
+            if json.loads(lines[0]) != json.loads(json.dumps(header)):
+                return False
+            for line in lines[1:]:
+                self.known.update({(row, index): verdict for row, index, verdict in json.loads(line)})
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path} is no file of verdicts ({error}): remove it.") from error
+        if whole < len(content):
+            os.truncate(path, whole)
+        return True
+
+    def add(self, keys: Sequence[tuple[int, int]], verdicts: Sequence[str]) -> None:
+        """Keep the verdicts of a chunk; those that were lost are left out."""
+        given = [
+            (row, index, verdict) for (row, index), verdict in zip(keys, verdicts, strict=True) if verdict != LOST
+        ]
+        if given:
+            self._append(given)
+
+    def _append(self, value: Any) -> None:
+        if self.path is not None:
+            with self.path.open("ab") as file:
+                file.write(json.dumps(value).encode() + b"\n")
+
+
+class Judge:
+    """Gives verdicts by the verifier, a chunk at a time.
+
+    Args:
+        journal: Verdicts given earlier, and where new ones go.
+        timeout_s: CPU seconds that one pair may take.
+    """
+
+    def __init__(self, journal: VerdictJournal, timeout_s: float) -> None:
+        self.journal = journal
+        self.timeout_s = timeout_s
+        self.num_judged = 0
+        self._lost_chunks = 0
+
+    def judge(self, keys: Sequence[tuple[int, int]], golds: Sequence[object], texts: Sequence[str]) -> list[str]:
+        """Return the verdicts of completions, `LOST` where our workers were lost twice.
+
+        Raises:
+            RuntimeError: All of two chunks in a row were lost: it is the machine, not the rows.
+        """
+        known = self.journal.known
+        new = [place for place, key in enumerate(keys) if key not in known]
+        verdicts = verify_all(
+            [golds[place] for place in new],
+            [texts[place] for place in new],
+            timeout_s=self.timeout_s,
+            # A chunk of pairs that all hang still ends; few do, and the rest takes milliseconds.
+            deadline_s=max(60.0, len(new) * self.timeout_s),
+        )
+        found = dict(zip(new, map(_name, verdicts), strict=True))
+        self.num_judged += len(new)
+        self.journal.add([keys[place] for place in new], list(found.values()))
+        if new and set(found.values()) == {LOST}:
+            self._lost_chunks += 1
+            if self._lost_chunks == 2:
+                raise RuntimeError(
+                    f"The verifier lost its workers in {2 * CHUNK} completions in a row: the machine may lack memory "
+                    "or processes. Verdicts so far are kept; the same command goes on."
+                )
+        elif new:
+            self._lost_chunks = 0
+        return [found[place] if place in found else known[key] for place, key in enumerate(keys)]
+
+
+def _name(verdict: Verdict | None) -> str:
+    return LOST if verdict is None else verdict.value
