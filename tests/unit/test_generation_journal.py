@@ -137,7 +137,7 @@ def test_a_full_disk_leaves_whole_lines_and_goes_on_when_there_is_room(tmp_path)
         before = path.read_bytes()
         with (
             file_size_limit(len(before) + 20),
-            pytest.raises(JournalError, match="Cannot write to .*goes on from there"),
+            pytest.raises(JournalError, match=r"Cannot write to .*goes on from there"),
         ):
             journal.append(record(1, "x" * 1000))
         assert path.read_bytes() == before
