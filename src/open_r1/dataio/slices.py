@@ -4,7 +4,7 @@
 import re
 from dataclasses import dataclass
 
-_SLICE = re.compile(r"(?P<split>[^\[\]]+)(\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
+_SLICE = re.compile(r"(?P<split>[^\[\]]*)(\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
 
 
 @dataclass(frozen=True)
