@@ -107,8 +107,8 @@ def add_problem_flags(parser: argparse.ArgumentParser) -> None:
     whole = parser.add_argument_group("1. whole completions, 2. difficulty by pass rates (bounds are included)")
     flag(whole, "reasoning", "whether completions without <think> tags are dropped", choices=REASONING)
     source = "a data set with pass rates of the same problems, or column:NAME"
-    flag(whole, "easy_pass_rate", f"pass rates of a small model: {source}")
-    flag(whole, "easy_max", "highest pass rate of the small model, a number or fraction")
+    flag(whole, "easy_pass_rate", f"pass rates of small models: {source}; of several the highest counts", nargs="+")
+    flag(whole, "easy_max", "highest pass rate of a small model, a number or fraction")
     own = "or the word generations: the share of a problem's own completions that is correct, taken after step 5"
     flag(whole, "hard_pass_rate", f"pass rates of a strong model: {source}, {own}")
     flag(whole, "hard_min", "lowest pass rate of the strong model")

@@ -21,7 +21,8 @@ from tests.integration.byte_tokenizer import byte_tokenizer
 from tests.integration.program_rows import ROW_OF
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted((ROOT / "recipes").glob("**/config_*.yaml"))
+# Those of trainings: scripts/curate.py reads the ones of curation.
+RECIPES = sorted(path for path in (ROOT / "recipes").glob("**/config_*.yaml") if path.parent.name != "curation")
 CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
 
 

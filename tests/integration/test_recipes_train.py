@@ -20,7 +20,8 @@ from tests.integration.byte_tokenizer import byte_tokenizer
 from tests.integration.program_rows import ROW_OF
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted((ROOT / "recipes").glob("**/config_*.yaml"))
+# Those of trainings: scripts/curate.py reads the ones of curation.
+RECIPES = sorted(path for path in (ROOT / "recipes").glob("**/config_*.yaml") if path.parent.name != "curation")
 FULL_SIZE = [path for path in RECIPES if "demo" not in path.relative_to(ROOT / "recipes").parts]
 SCRIPTS = {"sft": (sft.main, SFTScriptArguments, SFTConfig), "grpo": (grpo.main, GRPOScriptArguments, GRPOConfig)}
 

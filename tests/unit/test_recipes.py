@@ -11,7 +11,8 @@ import yaml
 from open_r1.rewards import REWARDS
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted((ROOT / "recipes").glob("**/config_*.yaml"))
+# Those of trainings: scripts/curate.py reads the ones of curation.
+RECIPES = sorted(path for path in (ROOT / "recipes").glob("**/config_*.yaml") if path.parent.name != "curation")
 FULL_SIZE = [path for path in RECIPES if "demo" not in path.relative_to(ROOT / "recipes").parts]
 ACCELERATE = sorted((ROOT / "recipes" / "accelerate_configs").glob("*.yaml"))
 

@@ -15,7 +15,7 @@ from open_r1.curation.rates import RateFilter
 from open_r1.curation.rule_score import count_words, measure_care
 from open_r1.curation.selection import Kept
 from open_r1.curation.settings import CurateSettings
-from open_r1.curation.verdicts import CHUNK, Judge
+from open_r1.curation.verdicts import CHUNK, LOST, Judge
 from open_r1.rewards.prose import reasoning_of
 from open_r1.rewards.verifier import Verdict
 
@@ -34,7 +34,8 @@ class Filters:
         judge: Gives verdicts; None where none are asked for.
 
     Attributes:
-        attempts: Completions of each row that didn't fail, by its number: what its own pass rate is a share of.
+        attempts: Completions of each row, by its number, that neither failed nor were lost in judging: what its own
+            pass rate is a share of.
         rights: Correct ones among them.
     """
 
@@ -116,6 +117,8 @@ class Filters:
             return None
         if completion.verdict == Verdict.UNPARSABLE_GOLD and self.settings.keep_unparsable_gold:
             return None
+        if completion.verdict == LOST:
+            self.attempts[problem.row] -= 1
         return completion.verdict
 
     def _fault_of_flag(self, problem: Problem, completion: Completion) -> str | None:

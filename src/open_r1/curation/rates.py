@@ -46,20 +46,34 @@ def find_rates(settings: CurateSettings, inputs: Inputs) -> tuple[dict[str, Rate
     Raises:
         ValueError: Pass rates don't belong to the input, or aren't any.
     """
+    named: dict[str, tuple[list[str], Bounds]] = {
+        "easy": (settings.easy_pass_rate or [], settings.easy_bounds()),
+        "hard": ([settings.hard_pass_rate] if settings.hard_pass_rate else [], settings.hard_bounds()),
+    }
     filters, parents = {}, []
-    for name, given, bounds in (
-        ("easy", settings.easy_pass_rate, settings.easy_bounds()),
-        ("hard", settings.hard_pass_rate, settings.hard_bounds()),
-    ):
-        if given is None or given == OWN_GENERATIONS:
-            continue
-        if given.startswith(COLUMN_PREFIX):
-            rates = _rates_of_column(inputs, given.removeprefix(COLUMN_PREFIX))
-        else:
-            rates, parent = _joined_rates(settings, inputs, given)
-            parents.append(parent)
-        filters[name] = RateFilter(rates, bounds)
+    for name, (places, bounds) in named.items():
+        found = []
+        for place in places:
+            if place == OWN_GENERATIONS:
+                continue
+            if place.startswith(COLUMN_PREFIX):
+                found.append(_rates_of_column(inputs, place.removeprefix(COLUMN_PREFIX)))
+            else:
+                rates, parent = _joined_rates(settings, inputs, place)
+                found.append(rates)
+                parents.append(parent)
+        if found:
+            filters[name] = RateFilter(_highest(found), bounds)
     return filters, parents
+
+
+def _highest(rates: list[dict[int, float | None]]) -> dict[int, float | None]:
+    """Return the highest pass rate of each row, None where one of them isn't known."""
+    merged: dict[int, float | None] = {}
+    for row in rates[0]:
+        of_row = [entry.get(row) for entry in rates]
+        merged[row] = None if None in of_row else max(rate for rate in of_row if rate is not None)
+    return merged
 
 
 def _rates_of_column(inputs: Inputs, column: str) -> dict[int, float | None]:

@@ -37,7 +37,7 @@ class CurateSettings:
     domain_column: str | None = None
     keep_columns: list[str] | None = None
     reasoning: str = "require"
-    easy_pass_rate: str | None = None
+    easy_pass_rate: list[str] | None = None
     easy_max: str = "0"
     hard_pass_rate: str | None = None
     hard_min: str = "1/32"
@@ -102,7 +102,7 @@ class CurateSettings:
             raise ValueError("--correct_by column and --correct_column go together.")
         if not self.verifier_timeout_s > 0:
             raise ValueError(f"--verifier_timeout_s must be positive, got {self.verifier_timeout_s}.")
-        if self.easy_pass_rate == OWN_GENERATIONS:
+        if OWN_GENERATIONS in (self.easy_pass_rate or []):
             raise ValueError(
                 "--easy_pass_rate generations would drop every problem that has a correct completion: it is the pass "
                 "rate of another, smaller model. Name its folder, or column:NAME."
@@ -134,7 +134,7 @@ class CurateSettings:
 
     def rate_columns(self) -> list[str]:
         """Return the columns of the input that hold pass rates."""
-        named = (self.easy_pass_rate, self.hard_pass_rate)
+        named = (*(self.easy_pass_rate or ()), self.hard_pass_rate)
         return [name.removeprefix(COLUMN_PREFIX) for name in named if name and name.startswith(COLUMN_PREFIX)]
 
     def for_card(self) -> dict[str, Any]:
