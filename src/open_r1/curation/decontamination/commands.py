@@ -8,9 +8,10 @@ Names are in lower case: `\\Big` and `\\big`, `\\Delta` and `\\delta` are one, a
 ALIASES = {
     "varepsilon": "epsilon", "varphi": "phi", "vartheta": "theta", "varrho": "rho", "varsigma": "sigma",
     "binomial": "binom", "dbinom": "binom", "tbinom": "binom", "choose": "binom", "ldots": "dots", "cdots": "dots",
-    "dotsc": "dots", "dotsb": "dots", "vdots": "dots", "ddots": "dots", "emptyset": "varnothing", "operatorname": "mathrm",
-    "degree": "circ", "bmod": "mod", "pmod": "mod", "infinity": "infty", "implies": "rightarrow", "land": "wedge",
-    "lor": "vee", "overline": "bar", "widehat": "hat", "vert": "mid", "lvert": "mid", "rvert": "mid",
+    "dotsc": "dots", "dotsb": "dots", "vdots": "dots", "ddots": "dots", "emptyset": "varnothing",
+    "operatorname": "mathrm", "degree": "circ", "bmod": "mod", "pmod": "mod", "infinity": "infty",
+    "implies": "rightarrow", "land": "wedge", "lor": "vee", "overline": "bar", "widehat": "hat", "vert": "mid",
+    "lvert": "mid", "rvert": "mid",
 }  # fmt: skip
 
 _FORMATTING = """

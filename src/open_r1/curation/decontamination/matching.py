@@ -11,6 +11,7 @@ of one or two words must be the whole row.
 
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,12 +26,16 @@ _BREAK = re.compile(r"[.?!:;\n]")
 _BREAK_BYTES = np.isin(np.arange(256), np.frombuffer(b".?!:;\n", np.uint8))
 _ALONE_WORDS = 2
 
+Kind = Literal["n-gram", "whole item", "near"]
+
 
 @dataclass(frozen=True)
 class Match:
     """Why a row is flagged for a benchmark: `length` words of the row from word `first` are those of the item.
 
-    `item` is its number in the index, `place` where its words begin to match; `is_whole` tells how it was found.
+    `item` is its number in the index, `place` where its words begin to match. `kind` tells how it was found: by an
+    n-gram, as an item without telling n-grams, or as a near duplicate (`near.py`; `length` is then the whole row).
+    `share` is the part of the item's shingles that a near duplicate has; None for the other kinds.
     """
 
     row: int
@@ -38,7 +43,8 @@ class Match:
     place: int
     first: int
     length: int
-    is_whole: bool
+    kind: Kind
+    share: float | None = None
 
 
 @dataclass
@@ -70,6 +76,8 @@ def match_column(column: pa.Array, index: Index) -> ColumnMatches:
 
 def matched_text(text: str, match: Match, index: Index) -> str:
     """Return the part of a row's text that matched, as it stands there."""
+    if match.kind == "near":
+        return text
     found = original_tokens(text, index.rule.normalization)
     last = match.first + match.length - 1
     keys = tuple(token.key for token in found[match.first : last + 1])
@@ -110,7 +118,7 @@ class _BlockMatcher:
                 new &= ~(1 << benchmark)
                 length = self._common_words(first, place, self._index.items[item].keys[start:])
                 self._flag(Match(int(self._block.row_R[place]), item, start, first - int(self._words.first_R[place]),
-                                 length, is_whole=False), place)  # fmt: skip
+                                 length, "n-gram"), place)  # fmt: skip
 
     def _common_words(self, first: int, place: int, keys: tuple[str, ...]) -> int:
         """Return how many words of the row from `first` are these, before one differs."""
@@ -141,7 +149,7 @@ class _BlockMatcher:
         if is_flagged or self._keys(first, length) != item.keys or not self._stands_alone(first, place, item):
             return
         first_in_row = first - int(self._words.first_R[place])
-        self._flag(Match(int(self._block.row_R[place]), number, 0, first_in_row, length, is_whole=True), place)
+        self._flag(Match(int(self._block.row_R[place]), number, 0, first_in_row, length, "whole item"), place)
 
     def _stands_alone(self, first: int, place: int, item: Item) -> bool:
         words, length = self._words, len(item.keys)

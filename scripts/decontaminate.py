@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find the rows of a data set that share text with benchmarks; flag them, or remove them.
+
+    python scripts/decontaminate.py --dataset open-r1/OpenR1-Math-220k --problem_column problem --cleanup
+    python scripts/decontaminate.py --dataset data/rows.parquet --benchmark_file benchmarks/aime.jsonl:problem
+
+Writes data/<name>_decontaminated: the rows, a card, contamination_report.json with evidence for each flagged row, and
+the same as a table. Without --cleanup all rows stay, with columns contaminated_<benchmark>. Nothing is pushed unless
+--new_dataset_name or --push_to_hub asks for it.
+
+Larger than one machine: run --shard 0/8 ... --shard 7/8 anywhere that sees the folder, then the same with --merge.
+
+1. Upstream's rule (8 words in common, split at white space) is --normalization none. The default looks behind case,
+   Unicode, markdown, punctuation and LaTeX spacing, finds items shorter than 8 words, and knows boilerplate.
+2. Upstream always pushes, publicly. Here --new_dataset_name pushes there, privately unless --public; without it the
+   data set stays on this machine.
+3. Upstream says that it removes duplicates, and doesn't. --deduplicate does.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+STARTED = time.perf_counter()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument_group("data").add_argument
+    add("--dataset", required=True, help="local file or folder, tasks/<name>, or name on the hub")
+    add("--config", help="configuration of the data set")
+    add("--split", default="train", help="split, or a slice such as train[:100] (default: %(default)s)")
+    add("--revision", help="branch, tag or commit on the hub")
+    add("--problem_column", action="append", metavar="COLUMN",
+        help="text or conversations to check; several by commas or by repeating it (default: problem)")  # fmt: skip
+    add = parser.add_argument_group("benchmarks").add_argument
+    add("--benchmarks", nargs="+", metavar="NAME", help="of aime_2024 aime_2025 math_500 gpqa lcb, from the hub "
+        "(default: all five, or none with --benchmark_file)")  # fmt: skip
+    add("--benchmark_file", action="append", default=[], metavar="[NAME=]PATH[:COLUMN]",
+        help="local file or folder with items; repeat it for several. With the NAME of a known benchmark it stands "
+        "for that one (default NAME: of the file; COLUMN: problem, question, Question, question_content, "
+        "problem_statement, prompt or text, the first that there is)")  # fmt: skip
+    add_rule_flags(parser)
+    add_output_flags(parser)
+    return parser
+
+
+def add_rule_flags(parser: argparse.ArgumentParser) -> None:
+    """Add when a row counts as contaminated."""
+    add = parser.add_argument_group("rule").add_argument
+    add("--ngram_size", type=int, default=8, metavar="WORDS", help="words in common that flag (default: %(default)s)")
+    add("--normalization", choices=["none", "default"], default="default",
+        help="none: upstream's rule to the letter (default: %(default)s)")  # fmt: skip
+    add("--boilerplate_items", type=int, metavar="N", help="words in common with N or more different items don't flag "
+        "by themselves; 0: they do (default: 4; with --normalization none 0)")  # fmt: skip
+    add("--near_duplicates", type=float, nargs="?", const=0.6, metavar="CONTAINMENT",
+        help="also flag rows with this part of an item's runs of three words; slow (a bare flag: 0.6)")  # fmt: skip
+
+
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what is written, where, and how."""
+    add = parser.add_argument_group("output").add_argument
+    add("--cleanup", action="store_true", help="remove flagged rows (default: add columns contaminated_<benchmark>)")
+    add("--deduplicate", type=float, nargs="?", const=0.8, metavar="SIMILARITY",
+        help="also drop rows that repeat an earlier one, exactly or with this Jaccard similarity of their runs of "
+        "three words; 1: exact ones only (a bare flag: 0.8)")  # fmt: skip
+    add("--output_dir", type=Path, metavar="FOLDER", help="default: data/<name>_decontaminated")
+    add("--report", type=Path, metavar="FILE", help="also write the report here: JSON, or a table if it ends in .md")
+    add("--max_evidence", type=int, default=1000, metavar="ROWS",
+        help="flagged rows of each benchmark with evidence in the report; others are counted "
+        "(default: %(default)s)")  # fmt: skip
+    add("--licence", help="licence of the output (default: that of the data set, if known)")
+    add("--overwrite", action="store_true", help="replace what an earlier run has written with other settings")
+    add("--new_dataset_name", metavar="NAME", help="push there, privately, when all is written; --output_dir is named "
+        "after it")  # fmt: skip
+    add("--push_to_hub", action="store_true", help="push to <dataset>_decontaminated, or to --new_dataset_name")
+    add("--public", action="store_true", help="push publicly (default: privately)")
+    add = parser.add_argument_group("work").add_argument
+    add("--num_workers", type=int, default=len(os.sched_getaffinity(0)), metavar="THREADS",
+        help="threads that match (default: number of cores)")  # fmt: skip
+    add("--start", type=int, metavar="ROW", help="check a range of rows: the first one (from 0)")
+    add("--end", type=int, metavar="ROW", help="the row behind the last one")
+    add("--shard", metavar="I/N", help="the same in equal parts: 0/8 is the first of eight")
+    add("--merge", action="store_true", help="put the parts of --shard or --start/--end together")
+
+
+def parse_command_line(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return the arguments, dashes in names read as underscores; exits with 2 when they make no sense."""
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = build_parser()
+    args = parser.parse_args([_underscored(word) for word in given])
+    args.problem_column = [name for text in args.problem_column or ["problem"] for name in text.split(",") if name]
+    for name, least in (("ngram_size", 1), ("num_workers", 1), ("max_evidence", 0)):
+        if getattr(args, name) < least:
+            parser.error(f"--{name} must be at least {least}, got {getattr(args, name)}")
+    for name in ("near_duplicates", "deduplicate"):
+        if getattr(args, name) is not None and not 0 < getattr(args, name) <= 1:
+            parser.error(f"--{name} must be above 0 and at most 1, got {getattr(args, name)}")
+    is_part = args.shard is not None or args.start is not None or args.end is not None
+    if args.shard is not None and (args.start is not None or args.end is not None):
+        parser.error("--shard I/N and --start/--end both choose rows: give one of them")
+    if is_part and (args.merge or args.deduplicate is not None or args.push_to_hub or args.new_dataset_name):
+        parser.error("a part can't be merged, searched for duplicates or pushed: do that in the run with --merge")
+    if args.public and not (args.push_to_hub or args.new_dataset_name):
+        parser.error("--public says how to push: add --push_to_hub or --new_dataset_name")
+    return args
+
+
+def _underscored(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    args = parse_command_line(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    from open_r1.curation.decontamination.command import run_command
+
+    try:
+        for line in run_command(args, STARTED):
+            print(line)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

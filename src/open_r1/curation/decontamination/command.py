@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the flags of `scripts/decontaminate.py` to a run, and from its outcome to the lines that are printed."""
+
+import re
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from open_r1.curation.decontamination.benchmarks import LoadedBenchmark, load_benchmarks
+from open_r1.curation.decontamination.index import make_rule
+from open_r1.curation.decontamination.report import REPORT_NAME, TABLE_NAME
+from open_r1.curation.decontamination.run import Outcome, Run, decontaminate
+from open_r1.dataio.sources import RowSource, open_source
+
+OUTPUT_SUFFIX = "_decontaminated"
+
+
+def run_command(args: Namespace, started: float) -> Iterator[str]:
+    """Do what the flags say; yield the lines for the user.
+
+    Args:
+        args: Flags of `scripts/decontaminate.py`, checked.
+        started: `time.perf_counter()` when the program started.
+
+    Raises:
+        ValueError: Something can't be found, read or written; the message says what to do.
+    """
+    benchmarks = load_benchmarks(args.benchmarks, args.benchmark_file)
+    output = output_folder(args)
+    source = open_source(args.dataset, config=args.config, split=args.split, revision=args.revision)
+    run = _make_run(args, source)
+    start_up_s = time.perf_counter() - started
+    if run.start or run.end is not None:
+        output = output / part_name(run.start, run.end if run.end is not None else source.num_rows)
+    outcome = decontaminate(source, benchmarks, run, output, overwrite=args.overwrite)
+    if outcome.was_done:
+        yield f"{output} was finished earlier with the same settings; nothing to do (--overwrite does it again)."
+    else:
+        yield from _summary(outcome, benchmarks, output, started, start_up_s)
+    if args.report is not None:
+        name = TABLE_NAME if args.report.suffix == ".md" else REPORT_NAME
+        args.report.parent.mkdir(parents=True, exist_ok=True)
+        args.report.write_text((output / name).read_text(encoding="utf-8"), encoding="utf-8")
+        yield f"Report: {args.report}"
+
+
+def output_folder(args: Namespace) -> Path:
+    """Return where the data set goes: as named, or after the pushed name, or after the source."""
+    if args.output_dir is not None:
+        return args.output_dir
+    if args.new_dataset_name:
+        return Path("data") / args.new_dataset_name.rstrip("/").rsplit("/", 1)[-1]
+    path = Path(args.dataset)
+    name = path.name.split(".")[0] if path.is_file() else path.name or path.resolve().name
+    return Path("data") / f"{name}{OUTPUT_SUFFIX}"
+
+
+def part_name(start: int, end: int) -> str:
+    """Return the folder of a range of rows; they sort as numbers do."""
+    return f"part-{start:010d}-{end:010d}"
+
+
+def rows_of_shard(shard: str, num_rows: int) -> tuple[int, int]:
+    """Return the rows of a shard `i/n`, i from 0.
+
+    Raises:
+        ValueError: It is no such shard, or there are more shards than rows.
+
+    >>> rows_of_shard("1/3", 10)
+    (3, 6)
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if match is None or not int(match[1]) < int(match[2]):
+        raise ValueError(
+            f"--shard {shard!r} is no part of a whole: write 0/8 for the first of eight, 7/8 for the last"
+        )
+    number, count = int(match[1]), int(match[2])
+    if count > num_rows:
+        raise ValueError(f"--shard {shard!r}: there are only {num_rows} rows")
+    return num_rows * number // count, num_rows * (number + 1) // count
+
+
+def _make_run(args: Namespace, source: RowSource) -> Run:
+    start, end = args.start or 0, args.end
+    if args.shard is not None:
+        start, end = rows_of_shard(args.shard, source.num_rows)
+    if args.end is not None:
+        end = min(args.end, source.num_rows)
+    if not 0 <= start < (source.num_rows if end is None else end):
+        raise ValueError(f"--start {args.start} --end {args.end} choose no rows of {source.num_rows}")
+    return Run(
+        output_folder(args).name, tuple(dict.fromkeys(args.problem_column)),
+        make_rule(args.ngram_size, args.normalization, args.boilerplate_items),
+        cleanup=args.cleanup, near=args.near_duplicates, duplicates=args.deduplicate, start=start, end=end,
+        num_workers=args.num_workers, max_evidence=args.max_evidence, licence=args.licence,
+    )  # fmt: skip
+
+
+def _summary(
+    outcome: Outcome, benchmarks: list[LoadedBenchmark], output: Path, started: float, start_up_s: float
+) -> Iterator[str]:
+    found = outcome.card.contamination
+    assert found is not None  # a run that was not finished before has checked rows
+    for benchmark in benchmarks:
+        counts = found["benchmarks"][benchmark.benchmark.name]
+        yield (f"{benchmark.benchmark.name}: {counts['flagged_rows']} rows flagged, by {counts['items_found']} of "
+               f"{len(benchmark.benchmark.texts)} items")  # fmt: skip
+    for step in outcome.card.steps:
+        detail = ", ".join(f"{name} {count}" for name, count in step.detail.get("removed", {}).items() if count)
+        yield f"{step.name}: {step.rows_before} -> {step.rows_after} rows" + (f" ({detail})" if detail else "")
+    times = outcome.times
+    yield f"Written: {output}, with {REPORT_NAME} and {TABLE_NAME}"
+    yield (
+        f"Seconds: {time.perf_counter() - started:.2f} in all; start-up {start_up_s:.2f}, index "
+        f"{times.extra['index_s']:.2f}, reading {times.reading_s:.2f}, matching {times.matching_s:.2f}, writing "
+        f"{times.extra['writing_s']:.2f} (these three overlap)"
+    )

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run: a source checked against benchmarks, marked or cleaned, into a folder with card and report.
+
+The whole run is one unit: it takes seconds to minutes, and a killed one is done again by the same command. What is
+larger is cut into ranges of rows, each a run of its own into `<output>/part-<start>-<end>`, and merged (`merging.py`).
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from open_r1.curation.decontamination.benchmarks import LoadedBenchmark
+from open_r1.curation.decontamination.checking import CheckedBatch, Times, check_rows, require_textual
+from open_r1.curation.decontamination.columns import Oddities, to_texts
+from open_r1.curation.decontamination.index import Rule, build_index
+from open_r1.curation.decontamination.near import NearDuplicates
+from open_r1.curation.decontamination.report import DEFAULT_EVIDENCE, REPORT_NAME, TABLE_NAME, Report
+from open_r1.curation.duplicates import find_exact_duplicates, find_near_duplicates
+from open_r1.dataio.card import DataCard, Step
+from open_r1.dataio.folder import DatasetFolder
+from open_r1.dataio.sources import RowSource
+
+logger = logging.getLogger(__name__)
+
+FLAG_PREFIX = "contaminated_"
+STEP_REMOVED = "remove contaminated rows"
+STEP_DUPLICATES = "remove duplicates"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to do with the rows.
+
+    Args:
+        name: Name of the output, for its card.
+        columns: Columns with text; a row is flagged when one of them matches.
+        rule: When a row counts as contaminated.
+        cleanup: Remove flagged rows; else boolean columns `contaminated_<benchmark>` are added.
+        near: Containment from which on near duplicates of items are flagged too (`near.py`); None: no such pass.
+        duplicates: Jaccard similarity from which on later rows are dropped as duplicates of earlier ones, flagged or
+            not, by the text of the columns; None: keep them.
+        start: First row.
+        end: Row behind the last one; None: to the end.
+        num_workers: Threads that match.
+        max_evidence: Flagged rows of each benchmark with evidence in the report; the others are counted.
+        licence: Licence of the output; None: that of the source.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rule: Rule
+    cleanup: bool = False
+    near: float | None = None
+    duplicates: float | None = None
+    start: int = 0
+    end: int | None = None
+    num_workers: int = 2
+    max_evidence: int = DEFAULT_EVIDENCE
+    licence: str | None = None
+
+    def settings(self, benchmarks: Sequence[LoadedBenchmark]) -> dict[str, Any]:
+        """Return what decides the rows, for the card."""
+        return {
+            "columns": list(self.columns), **self.rule.settings(), "cleanup": self.cleanup, "near": self.near,
+            "duplicates": self.duplicates, "start": self.start, "end": self.end, "max_evidence": self.max_evidence,
+            "benchmarks": [benchmark.settings() for benchmark in benchmarks],
+        }  # fmt: skip
+
+
+@dataclass
+class Outcome:
+    """A finished run: its card, seconds by part, and whether it had been finished before."""
+
+    card: DataCard
+    times: Times = field(default_factory=Times)
+    was_done: bool = False
+
+
+def decontaminate(
+    source: RowSource, benchmarks: Sequence[LoadedBenchmark], run: Run, output: Path, *, overwrite: bool = False
+) -> Outcome:
+    """Check the rows of a source, and write them with flags, or those without any, to a folder.
+
+    Raises:
+        ValueError: A column is missing or holds no text, the folder holds something else, or no row is left.
+    """
+    require_textual(source, run.columns)
+    taken = [FLAG_PREFIX + benchmark.benchmark.name for benchmark in benchmarks
+             if FLAG_PREFIX + benchmark.benchmark.name in source.column_names]  # fmt: skip
+    if taken and not run.cleanup:
+        raise ValueError(
+            f"{source.name!r} has columns {taken} already: rename them, or remove flagged rows (--cleanup)"
+        )
+    settings = run.settings(benchmarks)
+    card = DataCard(run.name, settings, [source.parent()], licence=run.licence)
+    folder = DatasetFolder(output, card, overwrite=overwrite)
+    if folder.is_done():
+        return Outcome(card, was_done=True)
+    times = Times()
+    began = time.perf_counter()
+    index = build_index([benchmark.benchmark for benchmark in benchmarks], run.rule)
+    report = Report(index, run.max_evidence)
+    near = None if run.near is None else NearDuplicates(index, run.near)
+    times.extra["index_s"] = time.perf_counter() - began
+    with folder:
+        began = time.perf_counter()
+        repeats = _find_repeats(source, run)
+        times.extra["duplicates_s"] = time.perf_counter() - began
+        batches = check_rows(source, run.columns, index, num_workers=run.num_workers, start=run.start, end=run.end,
+                             near=near, times=times)  # fmt: skip
+        times.extra["writing_s"] = _write(folder, batches, repeats, report, run)
+        began = time.perf_counter()
+        folder.write_text(REPORT_NAME, report.to_json(settings))
+        folder.write_text(TABLE_NAME, report.to_table())
+        times.extra["report_s"] = time.perf_counter() - began
+    _warn_of_oddities(report, source, benchmarks)
+    return Outcome(card, times)
+
+
+def _write(
+    folder: DatasetFolder, batches: Iterator[CheckedBatch], repeats: NDArray[np.bool_] | None, report: Report, run: Run
+) -> float:
+    """Write what is left of the batches, and the steps into the card; return the seconds that writing took."""
+    seconds, num_rows, num_clean, num_left = 0.0, 0, 0, 0
+    for batch in batches:
+        report.add(batch)
+        rows, num_rows = batch.rows, num_rows + batch.rows.num_rows
+        keep = ~batch.flags.any(axis=1) if run.cleanup else np.ones(rows.num_rows, bool)
+        num_clean += int(keep.sum())
+        if repeats is not None:
+            first = batch.first_row - run.start
+            keep &= ~repeats[first : first + rows.num_rows]
+        num_left += int(keep.sum())
+        began = time.perf_counter()
+        if not run.cleanup:
+            rows = _with_flags(rows, batch.flags, report.index.names)
+        folder.write(rows if keep.all() else rows.filter(pa.array(keep)))
+        seconds += time.perf_counter() - began
+    card = folder.card
+    card.contamination = report.result() | {"rule": run.rule.settings(), "near": run.near, "report": REPORT_NAME}
+    if run.cleanup:
+        card.steps.append(Step(STEP_REMOVED, num_rows, num_clean, {"removed": dict(report.removed)}))
+    else:
+        card.steps.append(Step("flag contaminated rows", num_rows, num_clean, {"flagged": dict(report.flagged)}))
+    if repeats is not None:
+        card.steps.append(Step(STEP_DUPLICATES, num_clean, num_left, {"similarity": run.duplicates}))
+    return seconds
+
+
+def _with_flags(rows: pa.RecordBatch, flags: NDArray[np.bool_], names: Sequence[str]) -> pa.RecordBatch:
+    columns = [pa.array(flags[:, number]) for number in range(len(names))]
+    return pa.RecordBatch.from_arrays(
+        [*rows.columns, *columns], names=[*rows.schema.names, *(FLAG_PREFIX + name for name in names)]
+    )
+
+
+def _find_repeats(source: RowSource, run: Run) -> NDArray[np.bool_] | None:
+    """Return for each row whether it repeats an earlier one; None when nobody asked."""
+    if run.duplicates is None:
+        return None
+    is_repeat = np.array([number is not None for number in find_exact_duplicates(_texts(source, run))])
+    if run.duplicates < 1:
+        near = find_near_duplicates(_texts(source, run), threshold=run.duplicates)
+        is_repeat |= np.array([number is not None for number in near])
+    return is_repeat
+
+
+def _texts(source: RowSource, run: Run) -> Iterator[str]:
+    for batch in source.batches(list(run.columns), start=run.start, end=run.end):
+        parts = [to_texts(batch.column(column), Oddities()).to_pylist() for column in run.columns]
+        for texts in zip(*parts, strict=True):
+            yield "\n".join(texts)
+
+
+def _warn_of_oddities(report: Report, source: RowSource, benchmarks: Sequence[LoadedBenchmark]) -> None:
+    for column, oddities in report.oddities.items():
+        for kind, count in sorted(oddities.count.items()):
+            logger.warning("%d rows of column %r are %s (first: row %d); they stay.",
+                           count, column, kind, oddities.first_row[kind])  # fmt: skip
+    if source.malformed:
+        logger.warning("%d lines of %s are no JSON objects, and in no row (first: line %d).",
+                       len(source.malformed), source.name, source.malformed[0].number)  # fmt: skip
+    for benchmark in benchmarks:
+        count = sum(benchmark.oddities.count[kind] for kind in ("null", "empty"))
+        if count:
+            logger.warning("%d items of %s have no text in column %r.", count, benchmark.source, benchmark.column)
