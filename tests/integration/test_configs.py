@@ -107,6 +107,18 @@ def test_domain_of_a_data_set_is_text():
         (mixture({"id": "a", "split": None}), "`split` of data set 'a' is None"),
         (mixture({"id": "a", "revision": 1.0}), "`revision` of data set 'a' is 1.0"),
         (mixture({"id": "a", "config": 2024}), "`config` of data set 'a' is 2024"),
+        (mixture({"id": "a", "columns": []}), r"`columns` of data set 'a' is \[\]: it must name columns, each once"),
+        (mixture({"id": "a", "columns": ["x", "x"]}), "it must name columns, each once"),
+        (mixture({"id": "a", "columns": ["x", 1]}), "it must name columns, each once"),
+        (mixture({"id": "a", "columns": [["x"]]}), "it must name columns, each once"),
+        (mixture({"id": "a", "columns": None, "layout": True}), "`layout` of data set 'a' is True"),
+        (mixture({"id": "a", "layout": ["s1k"]}), "`layout` of data set 'a' is \\['s1k'\\]"),
+        (mixture({"id": "a", "weight": float("inf")}), "share of its rows to keep"),
+        (mixture({"id": "a", "weight": [0.5]}), "`weight` of data set 'a' is \\[0.5\\]"),
+        (mixture({"id": ["a"]}), "`id` of data set \\['a'\\]"),
+        (mixture({"id": "a"}, seed=-1), "`seed` of `dataset_mixture` is -1: it must be 0 or more"),
+        (mixture({"id": "a"}, seed=1.5), "`seed` of `dataset_mixture` is 1.5"),
+        (mixture({"id": "a"}, test_split_size=float("nan")), "share of the rows"),
         (mixture({"id": "a"}, seed=None), "`seed` of `dataset_mixture` is None"),
         (mixture({"id": "a"}, test_split_size=0), "share of the rows"),
         (mixture({"id": "a"}, test_split_size=1.0), "share of the rows"),
@@ -118,6 +130,14 @@ def test_domain_of_a_data_set_is_text():
 def test_malformed_mixture_is_refused(value, message):
     with pytest.raises(ValueError, match=message):
         ScriptArguments(dataset_mixture=value)
+
+
+@pytest.mark.parametrize("name", ["dataset_config", "dataset_revision", "dataset_layout"])
+def test_setting_of_one_data_set_beside_a_mixture_is_refused(name):
+    with pytest.raises(
+        ValueError, match="in a mixture they stand in its entries, as `config`, `revision` and `layout`"
+    ):
+        ScriptArguments(dataset_mixture=mixture({"id": "a"}), **{name: "x"})
 
 
 def test_streaming_is_refused_with_the_way_out():

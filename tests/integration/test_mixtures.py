@@ -6,9 +6,12 @@ import logging
 import pytest
 from datasets import Dataset
 
-from open_r1.configs import ScriptArguments
+from open_r1.configs import GRPOScriptArguments, ScriptArguments, SFTScriptArguments
+from open_r1.dataio.card import DataCard
+from open_r1.dataio.folder import DatasetFolder
 from open_r1.rewards import DOMAIN_COLUMN
 from open_r1.utils.data import get_dataset
+from tests.rows.layouts import CASES
 
 
 @pytest.fixture
@@ -23,8 +26,20 @@ def source(tmp_path):
     return write
 
 
-def mix(*datasets, **settings):
-    return get_dataset(ScriptArguments(dataset_mixture={"datasets": list(datasets), **settings}))
+@pytest.fixture
+def laid_out(tmp_path):
+    """Writes the three rows of a layout; returns their path."""
+
+    def write(name: str) -> str:
+        path = tmp_path / f"{name}.parquet"
+        Dataset.from_list([case.row for case in CASES[name]]).to_parquet(path)
+        return str(path)
+
+    return write
+
+
+def mix(*datasets, kind=ScriptArguments, **settings):
+    return get_dataset(kind(dataset_mixture={"datasets": list(datasets), **settings}))
 
 
 def texts(dataset, split="train"):
@@ -171,3 +186,75 @@ def test_one_data_set_may_come_twice(source):
 def test_task_may_be_part_of_a_mixture():
     dataset = mix({"id": "tasks/running_sums", "config": "rl", "split": "train[:5]"}, seed=1)
     assert len(dataset["train"]) == 5
+
+
+def test_order_of_the_data_sets_changes_the_order_of_the_rows_alone(source):
+    first, second = {"id": source("a", 40), "weight": 0.5}, {"id": source("b", 40), "weight": 0.25}
+    one, other = texts(mix(first, second, seed=3)), texts(mix(second, first, seed=3))
+    assert sorted(one) == sorted(other)
+    assert one != other
+
+
+def test_every_data_set_has_a_layout_of_its_own(laid_out):
+    names = ("thought_turns", "medical_o1", "dolphin", "codeforces_cots")
+    entries = [{"id": laid_out(name), "layout": name, "columns": ["messages"]} for name in names]
+    rows = mix(*entries, kind=SFTScriptArguments)["train"]["messages"][:]
+    expected = [case.messages for name in names for case in CASES[name]]
+    assert sorted(rows, key=str) == sorted(expected, key=str)
+
+
+def test_problems_of_several_layouts_come_together(laid_out):
+    names = ("dapo", "simplerl", "numina_1.5")
+    entries = [{"id": laid_out(name), "layout": name, "columns": ["problem", "solution"], "domain": name}
+               for name in names]  # fmt: skip
+    rows = mix(*entries, kind=GRPOScriptArguments)["train"]
+    assert {(row["domain"], row["problem"], row["solution"]) for row in rows} == {
+        (name, case.item.question, case.item.gold) for name in names for case in CASES[name]
+    }
+
+
+def test_layout_weight_and_slice_of_an_entry_go_together(laid_out):
+    entry = {"id": laid_out("medical_o1"), "layout": "medical_o1", "split": "train[:2]", "weight": 0.5}
+    rows = mix(entry, kind=SFTScriptArguments)["train"]
+    assert len(rows) == 1
+    assert rows["messages"][0] in [case.messages for case in CASES["medical_o1"][:2]]
+
+
+def test_layout_none_leaves_an_entry_as_it_is(laid_out):
+    entry = {"id": laid_out("medical_o1"), "layout": "none"}
+    assert mix(entry)["train"].column_names == ["Question", "Complex_CoT", "Response"]
+
+
+def test_unknown_layout_of_an_entry_is_refused_before_anything_is_loaded():
+    with pytest.raises(ValueError, match=r"Unknown layout 'medical' of data set 'b' of the mixture: known are"):
+        mix({"id": "nobody/nothing"}, {"id": "b", "layout": "medical"})
+
+
+def test_layout_that_does_not_fit_an_entry_is_refused_by_name(laid_out, source):
+    with pytest.raises(ValueError, match=r"'s1k' does not fit the data set .*b\.parquet.*Columns found: \['text'\]"):
+        mix({"id": source("b", 2), "layout": "s1k"})
+
+
+def test_columns_of_one_layout_are_null_in_rows_of_another(laid_out):
+    entries = [{"id": laid_out(name), "layout": name} for name in ("dapo", "countdown")]
+    rows = mix(*entries, kind=GRPOScriptArguments)["train"]
+    assert {row["target"] for row in rows} == {None, *(case.row["target"] for case in CASES["countdown"])}
+
+
+def test_layouts_that_do_not_fit_together_are_refused_with_the_columns(laid_out):
+    entries = [{"id": laid_out(name), "layout": name} for name in ("simplerl", "countdown")]  # `target`: text, number
+    with pytest.raises(ValueError, match=r"do not fit together .*Columns: .*Name those that you need by `columns`"):
+        mix(*entries, kind=GRPOScriptArguments)
+
+
+def test_folder_of_ours_is_part_of_a_mixture(source, tmp_path):
+    with DatasetFolder(tmp_path / "ours", DataCard(name="ours", settings={})) as folder:
+        folder.write([{"text": f"o{number}"} for number in range(4)])
+    found = texts(mix({"id": source("a", 3)}, {"id": str(tmp_path / "ours"), "weight": 0.5}))
+    assert sorted(text[0] for text in found) == ["a"] * 3 + ["o"] * 2
+
+
+@pytest.mark.parametrize("test_split_size", [0.001, 0.999])
+def test_test_split_that_leaves_one_side_empty_is_refused(source, test_split_size):
+    with pytest.raises(ValueError, match="of 1 row leaves no row"):
+        mix({"id": source("a", 1)}, test_split_size=test_split_size)

@@ -66,7 +66,7 @@ class RowMapper:
             return {}, str(error)
         if target == MESSAGES:
             return {MESSAGES: values[0]}, None
-        return {PROBLEM: values[0], "prompt": values[0], "solution": (*values, None)[1]}, None
+        return dict(zip(output_columns(layout, target), (values[0], *values), strict=True)), None
 
     def _see(self, problem: str) -> None:
         digest = hashlib.blake2b(" ".join(problem.split()).encode(errors="replace"), digest_size=12).digest()

@@ -111,13 +111,18 @@ def _load_mixture(mixture: DatasetMixtureConfig, args: ScriptArguments) -> Datas
         combined = concatenate_datasets(parts).shuffle(seed=mixture.seed)
     except ValueError as error:
         columns = {entry.id: part.column_names for entry, part in zip(mixture.datasets, parts, strict=True)}
-        raise ValueError(f"The data sets of the mixture do not fit together ({error}). Columns: {columns}") from error
+        raise ValueError(
+            f"The data sets of the mixture do not fit together ({error}). Columns: {columns}. Name "
+            "those that you need by `columns`, in each entry."
+        ) from error
     for entry, part in zip(mixture.datasets, parts, strict=True):
         missing = sorted(set(combined.column_names) - set(part.column_names))
         if missing:  # as it should be where rewards have domains; rows that lack what they need are dropped later
             logger.info("Mixture: %s has no columns %s; they are null in its rows.", entry.id, missing)
     if mixture.test_split_size is None:
         return DatasetDict({"train": combined})
+    if len(combined) < 2:
+        raise ValueError("`test_split_size`: a mixture of 1 row leaves no row for training or for tests.")
     return combined.train_test_split(test_size=mixture.test_split_size, seed=mixture.seed)
 
 

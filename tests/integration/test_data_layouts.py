@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole data sets in the layouts of the field, as both scripts get them: loaded, mapped, counted, rendered."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from datasets import Dataset, DatasetDict
+
+from open_r1.configs import GRPOScriptArguments, ScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.dataio.card import DataCard, Parent
+from open_r1.dataio.folder import DatasetFolder
+from open_r1.dataio.layout_mapping import RowMapper
+from open_r1.dataio.layout_table import LAYOUTS, MESSAGES, PROBLEM
+from open_r1.rewards.verifier import Verdict, verify
+from open_r1.sft import prepare_split
+from open_r1.utils.data import drop_null_rows, get_dataset, to_conversations
+from tests.integration.byte_tokenizer import byte_tokenizer
+from tests.rows.layout_items import MATH
+from tests.rows.layouts import CASES, chat
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "recipes" / "templates"
+EOS = {"chatml": "<|im_end|>", "open_r1_distill": "<|im_end|>", "deepseek_r1_distill": "<｜end▁of▁sentence｜>",
+       "demo": "<|im_end|>"}  # fmt: skip
+BY_NAME = {layout.name: layout for layout in LAYOUTS}
+WITH_MESSAGES = [layout.name for layout in LAYOUTS if layout.messages is not None]
+WITH_PROBLEMS = [layout.name for layout in LAYOUTS if layout.problem is not None]
+
+
+def rows_of(name: str) -> list[dict]:
+    return [case.row for case in CASES[name]]
+
+
+def write_parquet(path: Path, rows: list[dict]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Dataset.from_list(rows).to_parquet(path)
+    return str(path)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Writes rows, those of a layout by default; returns the path of the file."""
+
+    def write(name: str, rows: list[dict] | None = None, more: list[dict] = ()) -> str:
+        return write_parquet(tmp_path / f"{name}.parquet", [*(rows or rows_of(name)), *more])
+
+    return write
+
+
+def load(kind: type, path: str, layout: str | None = None, **settings):
+    return get_dataset(kind(dataset_name=path, dataset_layout=layout, **settings))
+
+
+@pytest.fixture(scope="module", params=list(EOS))
+def tokenizer(request):
+    template = (TEMPLATES / f"{request.param}.jinja").read_text(encoding="utf-8")
+    return byte_tokenizer(template, EOS[request.param])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows_are_mapped_and_keep_their_other_columns(name, data):
+    layout = BY_NAME[name]
+    rows = load(ScriptArguments, data(name), name)["train"]
+    mapper = RowMapper(layout, layout.targets())
+    assert len(rows) == 3
+    for row, found in zip(rows_of(name), rows, strict=True):
+        expected = {}
+        for target in layout.targets():
+            expected |= mapper.map_row(row, target)[0]
+        left = {key: value for key, value in row.items() if key not in {*expected, *layout.drop}}
+        assert {key: found[key] for key in expected} == expected
+        assert set(found) == {*left, *expected}
+        assert {key: found[key] for key in left if not isinstance(left[key], dict)} == {
+            key: value for key, value in left.items() if not isinstance(value, dict)
+        }
+
+
+def test_json_lines_are_mapped_like_parquet(data, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows_of("thought_turns")))
+    mapped = load(SFTScriptArguments, str(path), "thought_turns")["train"]
+    assert mapped[MESSAGES][:] == [case.messages for case in CASES["thought_turns"]]
+
+
+@pytest.mark.parametrize("name", WITH_MESSAGES)
+def test_sft_takes_messages_alone_and_every_template_renders_them(name, data, tokenizer):
+    dataset = load(SFTScriptArguments, data(name), name)
+    rows = prepare_split(dataset, "train", "training", SFTConfig(output_dir="x", use_cpu=True, bf16=False))
+    assert rows.column_names == [MESSAGES]
+    for row in rows:
+        text = tokenizer.apply_chat_template(row[MESSAGES], tokenize=False)
+        reply = row[MESSAGES][-1]["content"]
+        assert text.endswith(reply + tokenizer.eos_token)
+        assert all(turn["content"] in text for turn in row[MESSAGES])
+
+
+@pytest.mark.parametrize("name", WITH_PROBLEMS)
+def test_grpo_takes_problems_without_naming_columns(name, data):
+    args = GRPOScriptArguments(dataset_name=data(name), dataset_layout=name)
+    rows = to_conversations(get_dataset(args)["train"], args, "Put the answer in a box.")
+    for case, row in zip(CASES[name], rows, strict=True):
+        assert [turn["role"] for turn in row["prompt"]] == ["system", "user"]
+        if name != "countdown":
+            assert row["prompt"][-1]["content"] == case.item.question
+        if case.item.gold is not None:
+            assert verify(row["solution"], rf"<think>x</think>\boxed{{{case.item.gold}}}") is Verdict.RIGHT
+
+
+# Names
+
+
+@pytest.fixture
+def named(tmp_path, monkeypatch):
+    """Puts rows into a folder that is called like a data set on the hub; returns the name."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(layout: str, rows: list[dict] | None = None) -> str:
+        name = BY_NAME[layout].sets[0]
+        write_parquet(tmp_path / name / "train.parquet", rows or rows_of(layout))
+        return name
+
+    return write
+
+
+def test_known_name_is_mapped_and_says_so(named, caplog):
+    name = named("thought_turns")
+    with caplog.at_level(logging.INFO, logger="open_r1"):
+        rows = load(SFTScriptArguments, name)["train"]
+    assert rows[MESSAGES][:] == [case.messages for case in CASES["thought_turns"]]
+    assert f"Data set {name}: layout thought_turns by its name" in caplog.text
+    assert "`dataset_layout: none`" in caplog.text
+
+
+def test_none_takes_the_columns_as_they_are(named):
+    rows = load(SFTScriptArguments, named("thought_turns"), "none")["train"]
+    assert rows.column_names == ["system", "conversations"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "prompt", "solution"),
+    [("openr1_math", "problem", "answer"), ("simplerl", "question", "answer"), ("codeforces", "prompt", "solution"),
+     ("open_r1_code", "problem_statement", "solution"), ("ioi", "problem", "solution")],
+)  # fmt: skip
+def test_columns_that_recipes_name_are_still_there(layout, prompt, solution, named):
+    args = GRPOScriptArguments(
+        dataset_name=named(layout), dataset_prompt_column=prompt, dataset_solution_column=solution
+    )
+    rows = to_conversations(get_dataset(args)["train"], args, None)
+    assert [row["prompt"][0]["content"] for row in rows] == [case.item.question for case in CASES[layout]]
+    if solution == "answer":
+        assert rows["solution"][:] == [case.item.gold for case in CASES[layout]]
+
+
+def test_columns_of_another_script_are_not_touched(named):
+    rows = load(GRPOScriptArguments, named("codeforces_cots"))["train"]
+    assert set(rows.column_names) == set(rows_of("codeforces_cots")[0])
+
+
+def test_file_with_known_columns_is_not_mapped_but_there_is_a_hint(data, caplog):
+    with caplog.at_level(logging.WARNING):
+        rows = load(SFTScriptArguments, data("medical_o1"))["train"]
+        load(GRPOScriptArguments, data("simplerl"), dataset_prompt_column="problem")
+    assert MESSAGES not in rows.column_names
+    assert "look like the layout medical_o1: if they are, set `dataset_layout`" in caplog.text
+    assert "look like the layout limo or simplerl or" in caplog.text
+
+
+def test_file_that_is_ready_gives_no_hint(data, caplog):
+    with caplog.at_level(logging.WARNING):
+        load(SFTScriptArguments, data("codeforces_cots"))
+        load(GRPOScriptArguments, data("simplerl"), dataset_prompt_column="question")
+    assert caplog.text == ""
+
+
+def test_unknown_layout_is_refused_before_anything_is_loaded():
+    with pytest.raises(ValueError, match="Unknown layout 's1'"):
+        load(ScriptArguments, "nobody/nothing", "s1")
+
+
+def test_layout_that_does_not_fit_is_refused_with_the_columns(data):
+    with pytest.raises(ValueError, match=r"Columns found: \['Question', .*Layouts that fit: \['medical_o1'\]"):
+        load(ScriptArguments, data("medical_o1"), "s1k")
+
+
+# Rows that can't be mapped
+
+
+def test_rows_that_cannot_be_mapped_are_counted_by_reason(data, caplog):
+    good = rows_of("medical_o1")
+    bad = [good[0] | {"Complex_CoT": None}, good[0] | {"Response": " "}, good[1] | {"Complex_CoT": None}]
+    with caplog.at_level(logging.WARNING):
+        rows = load(SFTScriptArguments, data("medical_o1", [good[0], *bad, *good[1:]]), "medical_o1")["train"]
+    assert rows["Question"][:] == [row["Question"] for row in good]
+    assert rows[MESSAGES][:] == [case.messages for case in CASES["medical_o1"]]
+    assert "Layout medical_o1 dropped 3 of 6 rows" in caplog.text
+    assert "'Complex_CoT' is null or empty: 2 (first: row 1); 'Response' is blank: 1 (first: row 2)" in caplog.text
+
+
+def test_data_without_a_row_left_are_refused_with_the_reasons(data):
+    rows = [row | {"response": "no tags"} for row in rows_of("magpie")]
+    with pytest.raises(ValueError, match=r"maps no row of .*\(3 rows\). No `messages`: no thought tags: 3"):
+        load(SFTScriptArguments, data("magpie", rows), "magpie")
+
+
+def test_each_script_drops_the_rows_that_it_cannot_use(data):
+    good = rows_of("openr1_math")
+    no_answer = good[0] | {"answer": "proof"}
+    no_reply = good[1] | {"correctness_math_verify": [False] * 3, "messages": None}
+    path = data("openr1_math", [*good, no_answer, no_reply])
+    numbers = {kind: len(load(kind, path, "openr1_math")["train"])
+               for kind in (SFTScriptArguments, GRPOScriptArguments, ScriptArguments)}  # fmt: skip
+    assert numbers == {SFTScriptArguments: 4, GRPOScriptArguments: 4, ScriptArguments: 5}
+    both = load(ScriptArguments, path, "openr1_math")["train"]
+    assert [row is None for row in both[MESSAGES]] == [False] * 4 + [True]
+    assert [row is None for row in both[PROBLEM]] == [False] * 3 + [True, False]
+    assert len(drop_null_rows(both, [MESSAGES], "train")) == 4
+
+
+@pytest.mark.parametrize("name", ["primeintellect_code", "open_r1_code"])
+def test_programs_without_tests_are_dropped(name, data, caplog):
+    path = data(name, more=[rows_of(name)[0] | {"verification_info": None}])
+    assert len(load(GRPOScriptArguments, path, name)["train"]) == 3
+    assert "'verification_info' is null or empty: 1 (first: row 3)" in caplog.text
+
+
+def test_cell_of_a_megabyte_is_mapped(data):
+    long = "A long thought. " * 70_000
+    rows = [row | {"Complex_CoT": long} for row in rows_of("medical_o1")]
+    assert (
+        long.strip()
+        in load(SFTScriptArguments, data("medical_o1", rows), "medical_o1")["train"][0][MESSAGES][1]["content"]
+    )
+
+
+# Splits
+
+
+def test_slice_is_taken_before_the_mapping_and_nothing_else_of_its_split(data):
+    path = data("medical_o1")
+    dataset = load(SFTScriptArguments, path, "medical_o1", dataset_train_split="train[1:]")
+    assert list(dataset) == ["train[1:]"]
+    assert dataset["train[1:]"][MESSAGES][:] == [case.messages for case in CASES["medical_o1"][1:]]
+
+
+def test_problems_that_repeat_are_shared_by_no_two_slices(data):
+    path = data("dapo", rows_of("dapo") * 20)
+    splits = {"dataset_train_split": "train[:2]", "dataset_test_split": "train[2:]"}
+    dataset = load(GRPOScriptArguments, path, "dapo", **splits)
+    problems = {split: rows[PROBLEM][:] for split, rows in dataset.items()}
+    assert problems == {"train[:2]": [case.item.question for case in CASES["dapo"][:2]],
+                        "train[2:]": [CASES["dapo"][2].item.question]}  # fmt: skip
+
+
+def test_split_with_other_columns_stays_as_it_is(tmp_path):
+    DatasetDict(
+        train=Dataset.from_list(rows_of("medical_o1")), test=Dataset.from_list([{"problem": "1+1", "solution": "2"}])
+    ).save_to_disk(tmp_path / "data")
+    dataset = load(ScriptArguments, str(tmp_path / "data"), "medical_o1")
+    assert dataset["train"][MESSAGES][0] == CASES["medical_o1"][0].messages
+    assert dataset["test"].column_names == ["problem", "solution"]
+
+
+# Folders of ours
+
+
+def publish(path: Path, rows: list[dict], parent: str, **settings) -> str:
+    card = DataCard(name=path.name, settings=settings, parents=[Parent(parent)])
+    with DatasetFolder(path, card) as folder:
+        folder.write(rows)
+    return str(path)
+
+
+def test_folder_of_ours_has_the_layout_of_its_parents(tmp_path, caplog):
+    first = publish(tmp_path / "clean", rows_of("limo"), "GAIR/LIMO")
+    second = publish(tmp_path / "cleaner", rows_of("limo"), first)
+    for folder in (first, second):
+        rows = load(SFTScriptArguments, folder)["train"]
+        assert rows[MESSAGES][:] == [case.messages for case in CASES["limo"]]
+        assert load(GRPOScriptArguments, folder)["train"]["solution"][:] == [case.item.gold for case in CASES["limo"]]
+
+
+def test_folder_of_an_unknown_parent_stays_as_it_is(tmp_path):
+    folder = publish(tmp_path / "mine", [{"problem": "1+1", "solution": "2"}], "nobody/nothing")
+    assert load(GRPOScriptArguments, folder)["train"].to_list() == [{"problem": "1+1", "solution": "2"}]
+
+
+def test_generations_of_ours_are_conversations_by_the_column_that_was_asked(tmp_path):
+    rows = [row | {"asked": f"Please: {row['problem']}"} for row in rows_of("generations")]
+    folder = publish(tmp_path / "made", rows, "nobody/nothing", prompt_column="asked")
+    mapped = load(SFTScriptArguments, folder)["train"]
+    assert [row[0]["content"] for row in mapped[MESSAGES]] == [row["asked"] for row in rows]
+    assert [row[1] for row in mapped[MESSAGES]] == [case.messages[1] for case in CASES["generations"]]
+
+
+def test_curated_rows_of_ours_stay_as_they_are(tmp_path):
+    rows = [{"messages": chat(MATH[0], "<think>\nx\n</think>\n\n5"), "reasoning": "x", "answer": "5"}]
+    folder = publish(tmp_path / "curated", rows, "QuixiAI/dolphin-r1", script="curate")
+    assert load(SFTScriptArguments, folder)["train"].to_list() == rows
