@@ -25,14 +25,9 @@ from open_r1.dataio.card import DataCard, Step
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.dataio.sources import open_source
 from open_r1.generation.distil import build_distilabel_pipeline
-from open_r1.generation.distil_arguments import (
-    build_sampling,
-    deciding_settings,
-    parse_args,
-    pipeline_settings,
-)
+from open_r1.generation.distil_arguments import build_sampling, deciding_settings, parse_args, pipeline_settings
 from open_r1.generation.distil_serving import serving
-from open_r1.generation.distil_shards import ShardError, ShardRunner, generate, open_journal
+from open_r1.generation.distil_shards import JOURNAL_NAME, ShardError, ShardRunner, generate, open_journal
 from open_r1.generation.engine import Totals
 from open_r1.generation.journal import Journal
 from open_r1.generation.prompts import Prompts, PromptSettings, choose_rows
@@ -61,54 +56,70 @@ def run(args: argparse.Namespace) -> int:
     """Do what the arguments say; return the exit status."""
     source = open_source(args.hf_dataset, config=args.hf_dataset_config, split=args.hf_dataset_split)
     source.require([args.prompt_column], "--prompt-column")
+    source.require(args.drop_columns, "--drop-columns")
     check_columns([name for name in source.column_names if name not in args.drop_columns], has_turns=False)
     teacher = {"model": args.model, "client": "distilabel"}
     card = DataCard(args.output_dir.name, deciding_settings(args), [source.parent()], teacher=teacher,
-                    sampling=build_sampling(args).body())  # fmt: skip
+                    sampling=build_sampling(args).body(), licence=args.licence)  # fmt: skip
     folder = DatasetFolder(args.output_dir, card, overwrite=args.overwrite)
-    if folder.is_done() and not args.retry_errors:
-        logger.info("%s was finished earlier; --retry-errors asks again for what failed in it.", args.output_dir)
+    if folder.is_done() and not must_retry(args):
+        logger.info("%s was finished earlier with these settings.", args.output_dir)
         return 0
-    with (
-        open_journal(folder, overwrite=args.overwrite) as journal,
-        contextlib.closing(Prompts(folder.path)) as prompts,
-    ):
-        # The template of the command line is distilabel's, in Jinja.
-        prompts.read(source, PromptSettings(args.prompt_column, template="{prompt}"), source.num_rows)
-        counts = Counts()
-        rows = choose_rows(source.num_rows, None, None)
-        ask(args, prompts, source.num_rows, journal)
-        publication = Publication(source, prompts, rows, args.num_generations, args.drop_columns, False, counts)
-        publish(publication, folder, journal)
-    logger.info("%s: %d rows, %d generations, of which %d failed and %d were truncated.", args.output_dir, counts.rows,
-                counts.requests, counts.errors, counts.truncated)  # fmt: skip
+    with open_journal(folder, retry_errors=args.retry_errors) as journal:
+        with contextlib.closing(Prompts(folder.path)) as prompts:
+            # The template of the command line is distilabel's, in Jinja.
+            prompts.read(source, PromptSettings(args.prompt_column, template="{prompt}"), source.num_rows)
+            ask(args, prompts, journal)
+            rows = choose_rows(source.num_rows, None, None)
+            publication = Publication(source, prompts, rows, args.num_generations, args.drop_columns, False, Counts())
+            publish(publication, folder, journal)
+        if not publication.counts.errors:
+            journal.path.unlink()
     return 0
 
 
-def ask(args: argparse.Namespace, prompts: Prompts, num_rows: int, journal: Journal) -> None:
+def must_retry(args: argparse.Namespace) -> bool:
+    """Return whether generations of a finished output are to be asked for again.
+
+    Raises:
+        ValueError: They are, but none failed.
+    """
+    if args.retry_errors and not (args.output_dir / JOURNAL_NAME).exists():
+        raise ValueError(f"{args.output_dir} is finished and no generation in it failed: nothing to retry.")
+    return args.retry_errors
+
+
+def ask(args: argparse.Namespace, prompts: Prompts, journal: Journal) -> None:
     """Ask for all generations that the journal does not have."""
-    if prompts.bad.count:
-        logger.warning("%d of %d rows cannot be asked for; row %d is the first: %s.", prompts.bad.count, num_rows,
-                       prompts.bad.first_row, prompts.bad.first_reason)  # fmt: skip
-    total = (num_rows - prompts.bad.count) * args.num_generations
+    bad = prompts.bad
+    if bad.count:
+        logger.warning("%d of %d rows cannot be asked for and get no generations; row %d is the first: %s.", bad.count,
+                       prompts.num_rows, bad.first_row, bad.first_reason)  # fmt: skip
+    total = (prompts.num_rows - bad.count) * args.num_generations
     totals = Totals(skipped=len(journal.finished))
+    logger.info("%d of %d generations are there.", totals.skipped, total)
     if totals.skipped == total:
         return
-    logger.info("%d of %d generations are there.", totals.skipped, total)
     with serving(args, journal.path.with_name("vllm.log")) as (url, model, check):
-        runner = ShardRunner(pipeline_settings(args, url, model), journal.path.parent / ".distilabel", check,
+        runner = ShardRunner(pipeline_settings(args, url, model), journal.path.with_name(".distilabel"), check,
                              api_key=os.environ.get(args.api_key_env))  # fmt: skip
-        requests = prompts.requests(choose_rows(num_rows, None, None), args.num_generations)
+        requests = prompts.requests(range(prompts.num_rows), args.num_generations)
         generate(requests, runner, journal, shard_size=args.shard_size, totals=totals, total=total)
 
 
 def publish(publication: Publication, folder: DatasetFolder, journal: Journal) -> None:
     """Write all rows with their generations, and the card."""
+    folder.overwrite = True  # by --retry-errors the same data set is finished anew
+    counts = publication.counts
     with contextlib.closing(Results(journal)) as results, folder:
+        folder.write_malformed(publication.source)
         for batch in publication.batches(results):
             folder.write(batch)
-        counts = publication.counts
         folder.card.steps.append(Step("generate", counts.rows, counts.rows, counts.as_detail()))
+    logger.info("%s: %d rows, %d generations, of which %d failed and %d were truncated.", folder.path, counts.rows,
+                counts.requests, counts.errors, counts.truncated)  # fmt: skip
+    if counts.errors:
+        logger.warning("What failed is null, with its reason in api_metadata; --retry-errors asks for it again.")
 
 
 if __name__ == "__main__":

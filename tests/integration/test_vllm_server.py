@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import psutil
 import pytest
@@ -67,9 +68,9 @@ def test_log_of_an_earlier_server_is_not_reported(tmp_path):
 
 
 def test_server_that_is_never_ready_is_given_up(tmp_path):
-    with pytest.raises(ServerError, match=r"(?s)not ready after 1 s.*serving some/model"):
-        with serve(tmp_path, "hangs", deadline_s=1):
-            pass
+    said = r"(?s)not ready after 1 s.*serving some/model"
+    with pytest.raises(ServerError, match=said), serve(tmp_path, "hangs", deadline_s=1):
+        pass
     assert are_gone(tmp_path)
 
 
@@ -131,7 +132,7 @@ def test_address_is_not_for_the_arguments(tmp_path, words):
 def test_executable_is_looked_for_in_order(tmp_path, environment):
     environment["PATH"] = str(tmp_path / "empty")
     environment["VENV_SERVING"] = str(tmp_path / "serving")
-    if not os.path.exists(os.path.join(os.path.dirname(sys.executable), "vllm")):
+    if not Path(sys.executable).with_name("vllm").exists():
         with pytest.raises(FileNotFoundError, match="make install_serving"):
             find_vllm()
         expected = write_vllm(tmp_path / "serving" / "bin")

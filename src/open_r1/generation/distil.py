@@ -106,7 +106,8 @@ def run_shard(folder: Path) -> None:
     unfinished = folder / "answers.unfinished"
     with unfinished.open("w", encoding="utf-8") as file:
         for row in distiset["default"]["train"]:
-            file.write(json.dumps(_answer(row, settings["base_url"])) + "\n")
+            if row["generation"] is not None:  # else distilabel failed at its batch; whoever asked sees that it lacks
+                file.write(json.dumps(_answer(row, settings["base_url"])) + "\n")
     unfinished.rename(folder / "answers.jsonl")
 
 

@@ -8,10 +8,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from jinja2 import StrictUndefined, Template, TemplateError
+
 from open_r1.generation.distil import DEFAULT_TIMEOUT_S
 from open_r1.generation.requests import Sampling
 from open_r1.generation.servers import DEFAULT_DEADLINE_S
 
+_PROBE = "<the prompt>"
 _BATCHES_OF_A_SHARD = 4  # of each replica: starting distilabel takes about 8 s, an interrupted shard is asked anew
 
 
@@ -58,6 +61,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
     add("--system-prompt", metavar="TEXT", help="system message (default: none)")
     add("--drop-columns", nargs="+", default=[], metavar="COLUMN", help="columns that the result does not get")
+    add("--licence", help="of the output (default: that of the data set, if known)")
     add("--output-dir", type=Path, metavar="FOLDER", help="where the rows go (default: data/<name>_generated)")
     add("--hf-output-dataset", metavar="NAME", help="push the result to this name on the hub (default: no push)")
     privacy = parser.add_mutually_exclusive_group()
@@ -129,7 +133,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "replica)",
     )
     add("--ray", action="store_true", help='run distilabel on Ray (needs `pip install "ray[default]"`)')
-    add("--retry-errors", action="store_true", help="ask again for what failed in an output that is finished")
+    add("--retry-errors", action="store_true", help="ask again for all that failed, in a finished output too")
     add("--overwrite", action="store_true", help="replace an output that was made with other settings")  # fmt: skip
 
 
@@ -139,8 +143,7 @@ def _check(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
     if args.retries < 0 or args.wait_s < 0 or args.serve_deadline_s <= 0:
         raise ValueError("--retries and --wait-s must be 0 or more, --serve-deadline-s above 0")
-    if not re.search(r"{[{%].*\binstruction\b", args.prompt_template, flags=re.DOTALL):
-        raise ValueError(f"--prompt-template must show {{{{ instruction }}}}, got {args.prompt_template!r}")
+    _check_template(args.prompt_template)
     if args.serve_args and not args.serve:
         raise ValueError("--serve-args is for --serve")
     build_sampling(args)
@@ -150,6 +153,15 @@ def _check(args: argparse.Namespace) -> None:
     for package, command in extras.items():
         if importlib.util.find_spec(package) is None:
             raise ValueError(f"{package} is not installed: `{command}`")
+
+
+def _check_template(template: str) -> None:
+    try:
+        shown = Template(template, undefined=StrictUndefined).render(instruction=_PROBE)
+    except TemplateError as error:
+        raise ValueError(f"--prompt-template is no Jinja template over `instruction`: {error}") from error
+    if _PROBE not in shown:
+        raise ValueError(f"--prompt-template must show {{{{ instruction }}}}, got {template!r}")
 
 
 def build_sampling(args: argparse.Namespace) -> Sampling:

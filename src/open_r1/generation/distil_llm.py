@@ -17,7 +17,7 @@ from typing import Any
 
 from distilabel.models.llms import OpenAILLM
 from distilabel.models.llms.base import merge_responses
-from openai import APIStatusError, OpenAIError
+from openai import APIStatusError
 
 from open_r1.generation.replies import ServerFailure, read_answer, read_failure
 from open_r1.generation.requests import ERROR
@@ -45,12 +45,12 @@ class ChatServerLLM(OpenAILLM):
             create = self._aclient.chat.completions.with_raw_response.create
             reply = await create(model=self.model, messages=messages, **settings)
             answer = read_answer(reply.content)
-        except (OpenAIError, ServerFailure) as error:
+        except Exception as error:  # noqa: BLE001 - whatever is raised here empties all rows of distilabel's batch
             return _generation("", ERROR, start, failure=_failure(error))
         return _generation(answer.text, answer.finish_reason, start, usage=answer.usage)
 
 
-def _failure(error: OpenAIError | ServerFailure) -> ServerFailure:
+def _failure(error: Exception) -> ServerFailure:
     if isinstance(error, ServerFailure):
         return error
     if isinstance(error, APIStatusError):

@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 3
 JOURNAL_NAME = "generations.jsonl"
 _TICK_S = 0.2
-_START_S = 300.0  # imports from a slow disk, and distilabel's own waits
+_START_S = 600.0  # until its first line: imports, perhaps from a slow disk
+_OWN_S = 120.0  # that distilabel itself takes between two lines, at most
 _MOST_CONNECTIONS = 1000  # of the openai client: further requests wait for a connection
 _LONGEST_PAUSE_S = 60.0  # between two attempts of the openai client at a request
 _MANY = 16  # requests of which some are answered by any server that is well
@@ -52,6 +53,7 @@ class ShardRunner:
         folder: For files of the shard that runs; emptied at the start and at the end of each.
         check: Called when a shard has failed; raises when the server is the reason.
         stall_s: Seconds without a sign of life after which distilabel counts as hung (None: from its time limits).
+        attempts: How often a shard is run at most.
         api_key: The server's; goes to distilabel in its environment.
     """
 
@@ -59,6 +61,7 @@ class ShardRunner:
     folder: Path
     check: Callable[[], None]
     stall_s: float | None = None
+    attempts: int = ATTEMPTS
     api_key: str | None = None
     _log: Path = field(init=False)
 
@@ -77,13 +80,13 @@ class ShardRunner:
             journal: Where records go, as soon as an attempt has ended.
 
         Raises:
-            ShardError: distilabel failed or hung `ATTEMPTS` times, or nothing but failures came back each time.
+            ShardError: distilabel failed or hung `attempts` times, or nothing but failures came back each time.
         """
         left = {(request["key"], request["index"]): request for request in asked}
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, self.attempts + 1):
             answers = self._attempt(list(left.values()), attempt)
-            kept = [answer for answer in answers if attempt == ATTEMPTS or is_lasting(answer)]
-            if attempt == ATTEMPTS and len(left) == len(asked) and not any(map(is_lasting, answers)):
+            kept = [answer for answer in answers if attempt == self.attempts or is_lasting(answer)]
+            if attempt == self.attempts and len(left) == len(asked) and not any(map(is_lasting, answers)):
                 self._judge_server(answers)
             journal.append(*kept)
             for record in kept:
@@ -93,7 +96,7 @@ class ShardRunner:
                 return
             if answers:
                 logger.warning("%s; asking again.", _failures(list(left.values()), answers))
-        raise ShardError(f"distilabel gave no answers to {len(left)} requests, {ATTEMPTS} times.")
+        raise ShardError(f"distilabel gave no answers to {len(left)} requests, {self.attempts} times.")
 
     def _judge_server(self, answers: list[dict[str, Any]]) -> None:
         """Raise when it is the server's fault that nothing at all was answered."""
@@ -120,8 +123,8 @@ class ShardRunner:
             shutil.rmtree(self.folder)
             return found
         self.check()
-        if attempt == ATTEMPTS:
-            raise ShardError(f"distilabel {trouble}, {ATTEMPTS} times. The end of {self._log}:\n{tail}")
+        if attempt == self.attempts:
+            raise ShardError(f"distilabel {trouble}, {self.attempts} times. The end of {self._log}:\n{tail}")
         logger.warning("distilabel %s; the shard is run again. The end of its log:\n%s", trouble, tail)
         return []
 
@@ -135,8 +138,8 @@ class ShardRunner:
             now_size = self._log.stat().st_size
             if now_size != size:
                 size, heard = now_size, time.monotonic()
-            elif time.monotonic() - heard > self.stall_s:
-                return f"said nothing for {self.stall_s:.0f} s"
+            elif time.monotonic() - heard > (self.stall_s if size else _START_S):
+                return f"said nothing for {time.monotonic() - heard:.0f} s"
         return f"ended with exit status {status}"
 
     def _environment(self) -> dict[str, str]:
@@ -160,7 +163,7 @@ _TIMES = ("timeout", "retries", "input_batch_size", "num_generations")
 def longest_silence_s(timeout: float, retries: int, input_batch_size: int, num_generations: int) -> float:
     """Return how many seconds a batch of distilabel can take at most, between two lines of its log."""
     waves = -(-input_batch_size * num_generations // _MOST_CONNECTIONS)
-    return _START_S + waves * ((retries + 1) * timeout + retries * _LONGEST_PAUSE_S)
+    return _OWN_S + waves * ((retries + 1) * timeout + retries * _LONGEST_PAUSE_S)
 
 
 def is_lasting(record: Mapping[str, Any]) -> bool:
@@ -203,12 +206,13 @@ def _to_row(request: ChatRequest) -> dict[str, Any]:
     return {"key": request.key, "index": request.index, "instruction": request.messages[-1]["content"]}
 
 
-def open_journal(folder: DatasetFolder, *, overwrite: bool) -> Journal:
+def open_journal(folder: DatasetFolder, *, retry_errors: bool) -> Journal:
     """Return the journal of an output folder, which goes on where the same command stopped.
 
     Args:
-        folder: The output; its card has the settings.
-        overwrite: Begin anew where the journal is one of other settings, or of the finished output that is replaced.
+        folder: The output; its card has the settings. With `overwrite`, a journal of other settings, or of the
+            finished output that is to be replaced, is removed.
+        retry_errors: Failures of every kind are asked for again, not only those that may pass.
 
     Raises:
         JournalError: It is one of other settings, or in use.
@@ -216,14 +220,18 @@ def open_journal(folder: DatasetFolder, *, overwrite: bool) -> Journal:
     path = folder.path / JOURNAL_NAME
     begun = _begun_with(path)
     finished = read_card(folder.path)
-    replaces = finished.created if overwrite and finished is not None else None
-    if not overwrite and begun is not None:
+    replaces = finished.created if folder.overwrite and finished is not None else None
+    if not folder.overwrite and begun is not None:
         replaces = begun.get("replaces")
     parents = [asdict(parent) for parent in folder.card.parents]
     settings = {**folder.card.settings, "parents": parents, "replaces": replaces}
-    if overwrite and begun is not None and begun != json.loads(json.dumps(settings)):
+    if folder.overwrite and begun is not None and begun != json.loads(json.dumps(settings)):
         path.unlink()
-    return Journal(path, settings, is_final=is_lasting)
+    return Journal(path, settings, is_final=_has_text if retry_errors else is_lasting)
+
+
+def _has_text(record: Mapping[str, Any]) -> bool:
+    return record["text"] is not None
 
 
 def _begun_with(path: Path) -> dict[str, Any] | None:

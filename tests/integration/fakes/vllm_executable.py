@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A `vllm` without a model: `vllm serve MODEL --host H --port P` is the stub server, or one of the ways to fail.
 
-`write_vllm(folder, trouble)` makes the executable. It starts a child that sleeps, as vLLM starts its engine, and writes
-both numbers to `pids` in the folder.
+`write_vllm(folder, trouble)` makes the executable. It starts a child that sleeps, as vLLM starts its engine, and
+writes both numbers to `pids` in the folder.
 """
 
 import os
