@@ -26,9 +26,9 @@ MAY_IMPORT = {
     "rewards": {"grading", "tasks"},
     "dataio": {"tasks"},
     "generation": {"dataio"},
-    "curation": {"dataio", "rewards"},
+    "curation": {"dataio", "generation", "rewards"},
     "utils": {"configs", "tasks", "dataio"},
-    "preflight": CHECKS,
+    "preflight": CHECKS | {"curation", "generation"},
     "evaluation": CHECKS,
     "test_time": CHECKS,
 }

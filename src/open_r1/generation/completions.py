@@ -6,9 +6,13 @@ prompt as it is in training, and a BOS stands there once.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from open_r1.generation.client import ChatClient
+from open_r1.generation.engine import Outcome, Totals, run_requests
+from open_r1.generation.journal import Journal
+from open_r1.generation.models import find_model
+from open_r1.generation.progress import progress
 from open_r1.generation.requests import ChatReply, ChatRequest, Message
 
 
@@ -33,3 +37,33 @@ class CompletionClient(ChatClient):
         if self.sampling.seed is not None:
             body["seed"] = self.sampling.seed + index
         return json.dumps(body).encode()
+
+
+async def complete_all(
+    requests: Iterable[ChatRequest],
+    num_requests: int,
+    journal: Journal,
+    client: CompletionClient,
+    *,
+    max_concurrent: int = 256,
+) -> Outcome:
+    """Ask for all requests that the journal doesn't have, and show how far it is.
+
+    Args:
+        requests: What to ask for.
+        num_requests: Their number, for the display.
+        journal: Takes the replies.
+        client: Not opened yet.
+        max_concurrent: Requests in flight.
+
+    Raises:
+        ValueError: No server answers, or serves the model, or has room for `max_tokens`.
+        ServersDownError: No server has answered for as long as the client's patience lasts.
+        TooManyErrorsError: Too many requests failed in a row.
+        JournalError: The disk is full.
+    """
+    totals = Totals()
+    async with client:
+        await find_model(client)
+        async with progress(totals, num_requests):
+            return await run_requests(requests, client, journal, max_concurrent=max_concurrent, totals=totals)

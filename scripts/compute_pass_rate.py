@@ -1,0 +1,148 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""How often does a model solve each row? Keep the rows that are neither too easy nor too hard for it.
+
+    # a GRPO recipe as it is; servers of `vllm serve MODEL`, or without --server vLLM in this process
+    python scripts/compute_pass_rate.py --config recipes/<model>/grpo/config_demo.yaml --server localhost:8000
+
+    # in shards, on as many machines as you like, then one data set of all
+    python scripts/compute_pass_rate.py --config ... --output_dir data/rates --start 0 --end 200
+    python scripts/compute_pass_rate.py --output_dir data/rates --merge
+
+After kill -9 at any moment the same command goes on. The folder loads as `dataset_name: data/rates` (all rows, with
+completions, rewards and rates) and with `dataset_config: pass_rate` (the rows that are kept).
+"""
+
+import argparse
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
+
+from open_r1.curation.pass_rate import PassRateParameters, merge_shards, run_pass_rate, shard_folder
+from open_r1.curation.pass_rate.asking import StoppedError, ask_here, ask_servers
+from open_r1.curation.pass_rate.scoring import RewardsDownError
+from open_r1.dataio.card import DataCard
+from open_r1.generation.balancing import ServersDownError
+from open_r1.generation.engine import TooManyErrorsError
+from open_r1.generation.offline import require_vllm
+
+if TYPE_CHECKING:
+    from trl import ModelConfig
+
+    from open_r1.preflight.pass_rate_arguments import PassRateScriptArguments
+
+logger = logging.getLogger("open_r1.compute_pass_rate")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of what stands on the command line alone; all else may stand in a recipe as well."""
+    lines = ["settings, in the recipe or on the command line:"]
+    for entry in fields(PassRateParameters):
+        flags = ", ".join([f"--{entry.name}", *entry.metadata.get("aliases", [])])
+        default = "" if entry.default is None else f" (default: {entry.default})"
+        lines.append(f"  {flags}\n      {entry.metadata['help'].replace('%', '%%')}{default}")
+    lines += [
+        "  --model_name_or_path, --dataset_name, --reward_funcs, --reward_weights, --num_generations, --temperature, "
+        "--max_completion_length, ...\n      every setting of grpo.py, with its defaults: python src/open_r1/grpo.py "
+        "--help"
+    ]
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="\n".join(lines), formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False, usage="compute_pass_rate.py [--config RECIPE] [--merge] [settings]",
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--output_dir", "--output-dir", type=Path, help="folder of the data set; a recipe's `output_dir` is its "
+        "training's and isn't used (default: data/<output_dataset_name, or dataset-model-revision-gen>)")  # fmt: skip
+    add("--merge", action="store_true", help="make one data set of the shards in --output_dir; needs nothing else")
+    add("--overwrite", action="store_true", help="replace a finished data set, or completions of other settings; "
+        "completions of the same settings are used again (delete generations.jsonl to ask anew)")  # fmt: skip
+    add("--push_to_hub", "--push-to-hub", action="store_true", help="push the data set to `output_dataset_name`, "
+        "privately; a recipe's `push_to_hub` is about its model")  # fmt: skip
+    add("--public", action="store_true", help="with --push_to_hub: let everybody read it")
+    add("--licence", help="licence of the rows, for the card (default: the source's)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        if options.merge:
+            return _merge(options, rest)
+        return _compute(options, rest)
+    except StoppedError as error:
+        print(error, file=sys.stderr)
+        return 128 + error.number
+    except (ValueError, ServersDownError, TooManyErrorsError, RewardsDownError) as error:
+        print(f"compute_pass_rate.py: error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+
+
+def _merge(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    if rest:
+        raise ValueError(f"--merge takes everything from the shards' cards; it does not take {' '.join(rest)}.")
+    if options.output_dir is None:
+        raise ValueError("--merge needs --output_dir, the folder that all shards were given.")
+    card = merge_shards(options.output_dir, overwrite=options.overwrite, licence=options.licence)
+    return _finish(card, options.output_dir)
+
+
+def _compute(options: argparse.Namespace, rest: list[str]) -> int:
+    # Ten seconds: trl, transformers and torch.
+    from open_r1.preflight.pass_rate import prepare_pass_rate
+    from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments, offline_model
+    from open_r1.utils.arguments import parse_args
+
+    script_args, training_args, model_args = parse_args(PassRateScriptArguments, PassRateConfig, rest)
+    if options.push_to_hub and script_args.output_dataset_name is None:
+        raise ValueError("--push_to_hub needs `output_dataset_name`, the name on the hub.")
+    if script_args.server is None:
+        require_vllm()
+    run = prepare_pass_rate(script_args, training_args, model_args)
+    run.card.licence = options.licence or run.card.licence
+    path = options.output_dir or Path("data") / default_name(script_args, model_args)
+    if (run.start, run.end) != (0, run.num_rows):
+        path = shard_folder(path, run.start, run.end)
+    if script_args.server is not None:
+        ask = ask_servers(script_args, run.sampling)
+    else:
+        ask = ask_here(script_args, run.sampling, offline_model(script_args, training_args, model_args))
+    card = run_pass_rate(run, path, ask, overwrite=options.overwrite)
+    return _finish(card, path)
+
+
+def default_name(script_args: "PassRateScriptArguments", model_args: "ModelConfig") -> str:
+    """Return the name of the folder when none is given."""
+    if script_args.output_dataset_name is not None:
+        return script_args.output_dataset_name.rstrip("/").rpartition("/")[2]
+    parts = [
+        script_args.dataset_name or "mixture",
+        model_args.model_name_or_path or "",
+        model_args.model_revision or "",
+    ]
+    words = [Path(part).stem if Path(part).is_file() else part.rstrip("/").rpartition("/")[2] for part in parts]
+    return re.sub(r"[^\w.-]+", "_", "-".join([*filter(None, words), "gen"]))
+
+
+def _finish(card: DataCard | None, path: Path) -> int:
+    if card is None:
+        print(f"{path} was finished earlier with the same settings; nothing is left to do (--overwrite repeats it).")
+        return 0
+    for step in card.steps:
+        detail = ", ".join(f"{name}: {value}" for name, value in step.detail.items())
+        print(f"{step.name}: {step.rows_after} of {step.rows_before} rows{f' ({detail})' if detail else ''}")
+    print(f"All rows: {path}; the {card.counts.get('pass_rate/train', 0)} kept ones: its configuration pass_rate")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

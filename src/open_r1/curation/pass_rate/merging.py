@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the folders of all shards to one data set, the same as a run over all rows would have written.
+
+<folder>/shards/000000-000200/    as `--start 0 --end 200` wrote it
+<folder>/shards/000200-000400/
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from open_r1.curation.pass_rate.publishing import Tally, write
+from open_r1.dataio.card import DataCard, read_card
+from open_r1.dataio.folder import DatasetFolder
+from open_r1.generation.journal import differing
+
+SHARDS = "shards"
+_NAME = re.compile(r"\d+-\d+")
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class _Shard:
+    path: Path
+    card: DataCard
+    start: int
+    end: int
+
+
+def shard_folder(path: Path, start: int, end: int) -> Path:
+    """Return the folder of a shard."""
+    return path / SHARDS / f"{start:06d}-{end:06d}"
+
+
+def merge_shards(path: Path, *, overwrite: bool = False, licence: str | None = None) -> DataCard | None:
+    """Make one data set of all shards of a folder.
+
+    Args:
+        path: The folder below which the shards are, and in which the data set shall be.
+        overwrite: Replace a finished data set.
+        licence: Licence of the rows; None: as the shards say.
+
+    Returns:
+        The card, or None when they were merged earlier.
+
+    Raises:
+        ValueError: Shards are missing, unfinished, overlap, or were made with other settings or of other rows.
+    """
+    shards, unfinished = _find_shards(path)
+    if not shards:
+        begun = f" ({', '.join(unfinished)} are unfinished)" if unfinished else ""
+        raise ValueError(
+            f"{path / SHARDS} holds no finished shard{begun}: run the shards first, by --start and --end."
+        )
+    _require_same(shards)
+    num_rows = shards[0].card.settings["num_rows"]
+    _require_whole(shards, num_rows, unfinished)
+    first = shards[0].card
+    card = DataCard(
+        name=first.name,
+        settings={**first.settings, "rows": [0, num_rows]},
+        parents=first.parents,
+        teacher=first.teacher,
+        sampling=first.sampling,
+        licence=licence or first.licence,
+        notes=[*first.notes, f"Merged of {len(shards)} shards. The first one's command: {first.command}"],
+    )
+    folder = DatasetFolder(path, card, overwrite=overwrite)
+    if folder.is_done():
+        return None
+    tally = Tally()
+    with folder:
+        for shard in shards:
+            for file in sorted((shard.path / "data").glob("train-*.parquet")):
+                for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(64):
+                    write(folder, pa.Table.from_batches([batch]), tally)
+        if tally.statuses.total() != num_rows:
+            raise ValueError(f"The shards hold {tally.statuses.total()} rows instead of {num_rows}: run them again.")
+        card.steps += tally.steps(first.settings["bounds"])
+    return card
+
+
+def _find_shards(path: Path) -> tuple[list[_Shard], list[str]]:
+    """Return the finished shards in the order of their rows, and the names of those that were begun."""
+    shards, unfinished = [], []
+    for folder in sorted((path / SHARDS).glob("*")):
+        if not folder.is_dir() or not _NAME.fullmatch(folder.name):
+            continue
+        card = read_card(folder)
+        if card is None:
+            unfinished.append(folder.name)
+            continue
+        start, end = card.settings["rows"]
+        shards.append(_Shard(folder, card, start, end))
+    return sorted(shards, key=lambda shard: (shard.start, shard.end)), unfinished
+
+
+def _require_same(shards: Sequence[_Shard]) -> None:
+    """Refuse shards of other settings or rows than the first one's."""
+    first = shards[0]
+    for shard in shards[1:]:
+        found = differing({**first.card.settings, "rows": 0}, {**shard.card.settings, "rows": 0})
+        if [asdict(parent) for parent in shard.card.parents] != [asdict(parent) for parent in first.card.parents]:
+            names = [[f"{parent.name} ({parent.fingerprint})" for parent in entry.card.parents]
+                     for entry in (first, shard)]  # fmt: skip
+            found.append(f"the source was {names[0]} and is now {names[1]}")
+        if found:
+            raise ValueError(
+                f"The shards {first.path.name} and {shard.path.name} do not belong together: {'; '.join(found)}. Run "
+                "one of them again with the settings of the other, or remove the folder that is not wanted."
+            )
+
+
+def _require_whole(shards: Sequence[_Shard], num_rows: int, unfinished: Sequence[str]) -> None:
+    """Refuse shards that overlap or leave a gap."""
+    missing = []
+    reached = 0
+    for number, shard in enumerate(shards):
+        if shard.start < reached:
+            raise ValueError(
+                f"The shards {shards[number - 1].path.name} and {shard.path.name} overlap: remove one of them, and "
+                "run the rows that are then missing."
+            )
+        if shard.start > reached:
+            missing.append(f"{reached}-{shard.start}")
+        reached = shard.end
+    if reached < num_rows:
+        missing.append(f"{reached}-{num_rows}")
+    if missing:
+        named = ", ".join(missing[:_MOST_NAMED]) + (" ..." if len(missing) > _MOST_NAMED else "")
+        begun = f" Begun and not finished: {', '.join(unfinished[:_MOST_NAMED])}." if unfinished else ""
+        raise ValueError(
+            f"Rows {named} of {num_rows} are in no finished shard.{begun} Run them (--start, --end), then merge."
+        )

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ask, judge, write: the three stages of a pass-rate run, each of which goes on where it stopped.
+
+    <folder>/generations.jsonl    every completion as it comes, by row and generation
+    <folder>/scores.jsonl         the values of every reward, by row
+    <folder>/data/, pass_rate/, card.json, README.md    the data set, published at the end
+
+The two journals stay: with other bounds, weights or rewards and --overwrite no token is paid for again.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from open_r1.curation.pass_rate.asking import Ask
+from open_r1.curation.pass_rate.publishing import Judged, publish
+from open_r1.curation.pass_rate.rates import Status, rates_of
+from open_r1.curation.pass_rate.scoring import Encode, Group, RewardsDownError, Scorer, chunks, from_json, to_json
+from open_r1.dataio.card import DataCard
+from open_r1.dataio.folder import DatasetFolder
+from open_r1.generation.journal import Journal, differing
+from open_r1.generation.requests import ChatRequest, Sampling
+from open_r1.rewards import Reward, is_unscorable
+
+logger = logging.getLogger(__name__)
+
+GENERATIONS, SCORES = "generations.jsonl", "scores.jsonl"
+FULL_STOP = "stop"  # the finish reason of a completion that ended by itself
+
+
+@dataclass
+class PassRateRun:
+    """What a run needs, once models and data sets are looked at.
+
+    Attributes:
+        num_rows: Rows of the whole split.
+        start: First row of this shard.
+        end: Row behind its last one.
+        statuses: Rows that can't be asked, and why; rows of this shard only.
+        read_table: Source rows from one number to another.
+        read_row: A row as rewards see it: `prompt` is its conversation.
+        read_prompt_ids: Token ids of a row's prompt.
+        encode: Texts to token ids, without special tokens.
+        eos_token_id: What a completion ends with.
+        rewards: The rewards by the names of their columns.
+        weights: Weight of each.
+        bounded_reward: The reward that the bounds act on; None: all, combined.
+        bounds: The lowest and the highest pass rate to keep.
+        num_generations: Completions of a row.
+        sampling: How completions are drawn.
+        asked: Settings that the completions depend on.
+        judged: Settings that the rewards' values depend on, beside those.
+        given: What else rewards are given, such as `trainer_state`.
+        card: The card, so far.
+    """
+
+    num_rows: int
+    start: int
+    end: int
+    statuses: dict[int, Status]
+    read_table: Callable[[int, int], pa.Table]
+    read_row: Callable[[int], dict[str, Any]]
+    read_prompt_ids: Callable[[int], list[int]]
+    encode: Encode
+    eos_token_id: int
+    rewards: Mapping[str, Reward]
+    weights: Mapping[str, float]
+    bounded_reward: str | None
+    bounds: tuple[float, float]
+    num_generations: int
+    sampling: Sampling
+    asked: dict[str, Any]
+    judged: dict[str, Any]
+    card: DataCard
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def rows(self) -> Iterator[int]:
+        """Yield the numbers of the rows that are asked."""
+        return (row for row in range(self.start, self.end) if row not in self.statuses)
+
+    def requests(self) -> Iterator[ChatRequest]:
+        """Yield what is to be asked: all generations of a row after one another, which share their prompt."""
+        for row in self.rows():
+            prompt_ids = self.read_prompt_ids(row)
+            for index in range(self.num_generations):
+                yield ChatRequest(str(row), index, prompt_ids=prompt_ids)
+
+    @property
+    def num_requests(self) -> int:
+        """Generations in all."""
+        return (self.end - self.start - len(self.statuses)) * self.num_generations
+
+
+def run_pass_rate(run: PassRateRun, path: Path, ask: Ask, *, overwrite: bool = False) -> DataCard | None:
+    """Ask, judge and write a data set.
+
+    Args:
+        run: What to do.
+        path: Folder of the data set.
+        ask: Answers requests; not called when nothing is left to be asked.
+        overwrite: Replace a finished data set. Completions and rewards of the same settings are used again.
+
+    Returns:
+        The card, or None when the folder was finished earlier by the same settings.
+
+    Raises:
+        ValueError: The folder holds a data set, or completions, of other settings, and `overwrite` is not set.
+    """
+    folder = DatasetFolder(path, run.card, overwrite=overwrite)
+    if folder.is_done():
+        return None
+    with ExitStack() as stack:
+        generations = stack.enter_context(_open_journal(path / GENERATIONS, run.asked, overwrite, _has_text))
+        scores = stack.enter_context(_open_journal(path / SCORES, {**run.asked, **run.judged}, overwrite, None))
+        if any((str(row), i) not in generations.finished for row in run.rows() for i in range(run.num_generations)):
+            ask(run.requests(), run.num_requests, generations)
+        texts = Texts(generations, run)
+        judge(run, texts, scores)
+        judged = read_scores(scores, run)
+        _refuse_nothing(run, judged)
+        publish(run, folder, texts, judged)
+    return folder.card
+
+
+def _refuse_nothing(run: PassRateRun, judged: Mapping[int, Judged]) -> None:
+    """Refuse to publish a data set of which nothing is known."""
+    if not run.num_requests:
+        return
+    if not judged:
+        raise ValueError("Not one completion came: mend the cause, which the log says, and run the same command.")
+    if all(is_unscorable(rates_of(found.rewards, run.weights).rate) for found in judged.values()):
+        raise RewardsDownError(
+            "No row could be judged: a service that a reward needs is down (the warnings above say which). The "
+            "completions are kept; the same command goes on when it is back."
+        )
+
+
+def _has_text(record: Mapping[str, Any]) -> bool:
+    return record.get("text") is not None
+
+
+def _open_journal(
+    path: Path, settings: dict[str, Any], overwrite: bool, is_final: Callable[[Mapping[str, Any]], bool] | None
+) -> Journal:
+    """Open a journal; one of other settings is put aside when it may be overwritten."""
+    if overwrite and path.is_file() and path.stat().st_size:
+        with Journal(path, None) as found:
+            differences = differing(found.settings, json.loads(json.dumps(settings)))
+        if differences:
+            logger.warning("%s is begun anew: %s.", path, "; ".join(differences))
+            path.unlink()
+    return Journal(path, settings, is_final=is_final)
+
+
+class Texts:
+    """Completions on disk, by row and generation.
+
+    Args:
+        journal: Where they are.
+        run: Which rows count.
+    """
+
+    def __init__(self, journal: Journal, run: PassRateRun) -> None:
+        self._path = journal.path
+        self._run = run
+        # Places in the file: a row's texts may lie far apart, and all texts are more than memory holds.
+        self._places = np.full((run.end - run.start, run.num_generations), -1, dtype=np.int64)
+        for offset, record in journal.offsets():
+            row, index = int(record["key"]) - run.start, record["index"]
+            if 0 <= row < len(self._places) and index < run.num_generations:
+                self._places[row, index] = offset  # the last word counts: a failure is asked for again
+
+    def read(self, row: int) -> list[dict[str, Any] | None]:
+        """Return the records of a row, None for a generation that was never asked for."""
+        with self._path.open("rb") as file:
+            found: list[dict[str, Any] | None] = []
+            for place in self._places[row - self._run.start]:
+                if place < 0:
+                    found.append(None)
+                    continue
+                file.seek(place)
+                found.append(json.loads(file.readline()))
+        return found
+
+    def group(self, row: int) -> Group | None:
+        """Return the completions of a row as rewards want them; None if all failed."""
+        there = [(i, record) for i, record in enumerate(self.read(row)) if record is not None and _has_text(record)]
+        if not there:
+            return None
+        texts = [record["text"] for _, record in there]
+        ends = [[self._run.eos_token_id] if record["finish_reason"] == FULL_STOP else [] for _, record in there]
+        token_ids = [ids + end for ids, end in zip(self._run.encode(texts), ends, strict=True)]
+        return Group(row, self._run.read_row(row), tuple(index for index, _ in there), texts, token_ids)
+
+
+def judge(run: PassRateRun, texts: Texts, scores: Journal) -> None:
+    """Have the rewards judge every row that isn't judged, and keep what they say.
+
+    A row is judged again if a reward could not judge it then, or if it has generations now that were missing.
+
+    Raises:
+        RewardsDownError: What judges is down.
+    """
+    scorer = Scorer(run.rewards, given=run.given)
+    known = {
+        int(record["key"]): tuple(record["indices"])
+        for record in scores.records()
+        if not any(is_unscorable(value) for values in record["rewards"].values() for value in from_json(values))
+    }
+    found = (texts.group(row) for row in run.rows())
+    left = (group for group in found if group is not None and known.get(group.row) != group.indices)
+    for chunk in chunks(left):
+        for group, rewards in zip(chunk, scorer.score(chunk), strict=True):
+            values = {name: to_json(judged) for name, judged in rewards.items()}
+            scores.append({"key": str(group.row), "index": 0, "indices": group.indices, "rewards": values})
+
+
+def read_scores(scores: Journal, run: PassRateRun) -> dict[int, Judged]:
+    """Return what the rewards said, by row, the last word counting."""
+    return {
+        int(record["key"]): Judged(
+            tuple(record["indices"]), {name: from_json(values) for name, values in record["rewards"].items()}
+        )
+        for record in scores.records()
+        if run.start <= int(record["key"]) < run.end
+    }
