@@ -34,7 +34,7 @@ def parse_split(text: str) -> SplitSlice:
         ValueError: It is no split and no slice of one.
     """
     match = _SLICE.fullmatch(text)
-    if match is None:
+    if match is None or text.startswith("["):
         raise ValueError(f"{text!r} is no slice of a split: write train[:100], train[-100:] or train[10%:20%].")
     return SplitSlice(match["split"], match["start"], match["stop"])
 
