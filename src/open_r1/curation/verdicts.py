@@ -37,7 +37,7 @@ class VerdictJournal:
 
     def __init__(self, path: Path | None, settings: dict[str, Any], *, overwrite: bool = False) -> None:
         self.path = path
-        self.known: dict[tuple[int, int], str] = {}
+        self.known: dict[tuple[int, int], Verdict] = {}
         if path is None:
             return
         header = {"verdicts_of": settings}
@@ -67,7 +67,7 @@ class VerdictJournal:
             if json.loads(lines[0]) != json.loads(json.dumps(header)):
                 return False
             for line in lines[1:]:
-                self.known.update({(row, index): verdict for row, index, verdict in json.loads(line)})
+                self.known.update({(int(row), int(index)): Verdict(given) for row, index, given in json.loads(line)})
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} is no file of verdicts ({error}): remove it.") from error
         if whole < len(content):

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of every layout as problems with completions, and what is wrong with malformed ones."""
+
+import json
+
+import pytest
+
+from open_r1.curation.completions import Problem, Wanted, find_columns, read_problem
+from open_r1.dataio.sources import open_source
+
+USER = {"role": "user", "content": "6 * 7?"}
+SYSTEM = {"role": "system", "content": "Be brief."}
+ASSISTANT = {"role": "assistant", "content": "42"}
+
+
+USUAL = Wanted()
+
+
+def read(tmp_path, rows: list[dict], wanted: Wanted = USUAL) -> list[Problem | str]:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    source = open_source(str(path))
+    columns = find_columns(source, wanted)
+    return [read_problem(row, number, columns) for number, row in enumerate(source.rows(columns.names()))]
+
+
+@pytest.mark.parametrize(
+    ("row", "texts"),
+    [
+        ({"problem": "6 * 7?", "answer": "42", "generations": ["42", None]}, ["42", None]),
+        ({"prompt": [SYSTEM, USER], "answer": "42", "completion": "42"}, ["42"]),
+        ({"question": "6 * 7?", "solution": "42", "pass_rate_generations": ["42"]}, ["42"]),
+        ({"instruction": "6 * 7?", "ground_truth": "42", "generation": "42"}, ["42"]),
+        ({"messages": [USER, ASSISTANT], "answer": "42"}, ["42"]),
+        ({"messages": [SYSTEM, USER, ASSISTANT, USER, ASSISTANT], "answer": "42"}, ["42"]),
+    ],
+)
+def test_layouts(tmp_path, row, texts):
+    (problem,) = read(tmp_path, [row])
+    assert isinstance(problem, Problem)
+    assert [completion.text for completion in problem.completions] == texts
+    assert (problem.text, problem.gold) == ("6 * 7?", "42")
+    assert problem.prompt[-1] == USER
+
+
+def test_columns_beside_the_generations_go_with_them(tmp_path):
+    row = {
+        "problem": "6 * 7?",
+        "generations": ["42", None, "41"],
+        "finish_reasons": ["stop", "error", None],
+        "api_metadata": [{"completion_tokens": 12}, {"completion_tokens": None}, None],
+        "right": [True, None, False],
+        "topic": "arithmetic",
+    }
+    (problem,) = read(tmp_path, [row], Wanted(correct="right", domain="topic"))
+    assert problem.domain == "arithmetic"
+    assert [
+        (completion.finish_reason, completion.num_tokens, completion.flag) for completion in problem.completions
+    ] == [("stop", 12, True), ("error", None, None), (None, None, False)]
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({"problem": None}, "no_problem"),
+        ({"problem": " \n"}, "no_problem"),
+        ({"generations": None}, "no_completions"),
+        ({"generations": []}, "no_completions"),
+        ({"finish_reasons": ["stop"]}, "uneven_columns"),
+        ({"finish_reasons": []}, "uneven_columns"),
+    ],
+)
+def test_malformed_rows(tmp_path, row, fault):
+    good = {"problem": "6 * 7?", "generations": ["42", "43"], "finish_reasons": ["stop", "stop"]}
+    first, second = read(tmp_path, [good, good | row])
+    assert isinstance(first, Problem)
+    assert second == fault
+
+
+@pytest.mark.parametrize(
+    ("messages", "fault"),
+    [
+        (None, "no_problem"),
+        ([], "no_problem"),
+        ([ASSISTANT], "no_problem"),
+        ([SYSTEM, ASSISTANT], "no_problem"),
+        ([USER], "no_completions"),
+        ([USER, {"role": "assistant", "content": None}], "no_problem"),
+        ([{"role": None, "content": "6 * 7?"}, ASSISTANT], "no_problem"),
+    ],
+)
+def test_malformed_conversations(tmp_path, messages, fault):
+    _, found = read(tmp_path, [{"messages": [USER, ASSISTANT]}, {"messages": messages}])
+    assert found == fault
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (Wanted(problem="text"), r"no columns \['text'\] \(set --problem_column\)"),
+        (Wanted(generations="texts"), r"--generations_column"),
+        (Wanted(gold="gold"), r"--gold_column"),
+        (Wanted(correct="right"), r"--correct_column"),
+        (Wanted(domain="topic"), r"--domain_column"),
+    ],
+)
+def test_columns_that_are_missing_are_refused(tmp_path, wanted, message):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, [{"problem": "6 * 7?", "generations": ["42"]}], wanted)
+
+
+@pytest.mark.parametrize(("row", "setting"), [({"problem": "6?"}, "--generations_column"),
+                                              ({"generations": ["42"]}, "--problem_column")])  # fmt: skip
+def test_rows_without_problem_or_completions_are_refused(tmp_path, row, setting):
+    with pytest.raises(ValueError, match=rf"name another by {setting}. Columns found: \["):
+        read(tmp_path, [row])
