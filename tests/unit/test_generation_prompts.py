@@ -49,7 +49,7 @@ def test_template_takes_any_braces(template, filled):
 
 @pytest.mark.parametrize("template", ["", "no place", "{problem}", "{ prompt }"])
 def test_a_template_without_the_prompt_is_refused(template):
-    with pytest.raises(ValueError, match="has no {prompt}"):
+    with pytest.raises(ValueError, match=r"has no {prompt}"):
         PromptSettings("problem", template=template)
 
 

@@ -51,17 +51,17 @@ def server_url(address: str) -> str:
     >>> server_url("localhost:8000"), server_url("https://api.example.com/v1/chat/completions")
     ('http://localhost:8000/v1', 'https://api.example.com/v1')
     """
-    text = address.strip().rstrip("/")
+    text = address.strip()
     parts = urlsplit(text if "://" in text else f"http://{text}")
     try:
         is_right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_right = False
-    if not is_right or parts.query or parts.fragment or any(map(str.isspace, text)):
+    if not is_right or parts.netloc.endswith(":") or parts.query or parts.fragment or any(map(str.isspace, text)):
         raise ValueError(f"{address!r} is no address of a server; write host:port or http(s)://host:port/v1.")
     if parts.username or parts.password:
         raise ValueError(f"The address at {parts.hostname} holds a user or password; name the key's variable instead.")
-    path = parts.path.removesuffix("/chat/completions").rstrip("/") or "/v1"
+    path = parts.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 

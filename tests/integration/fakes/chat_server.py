@@ -164,7 +164,9 @@ class ChatServer:
         app.router.add_post("/v1/completions", self._complete)
         app.router.add_get("/v1/models", self._list_models)
         app.router.add_get("/health", self._report)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0, keepalive_timeout=5.0)
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0.01, keepalive_timeout=5.0, handler_cancellation=True
+        )
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self.port, backlog=2048, reuse_address=True)
         await site.start()

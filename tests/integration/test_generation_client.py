@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client and the engine against servers that fail in every way that servers do."""
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from open_r1.generation.balancing import ServersDownError, server_url
+from open_r1.generation.client import ChatClient, Patience
+from open_r1.generation.engine import TooManyErrorsError, Totals, run, run_requests
+from open_r1.generation.journal import Journal
+from open_r1.generation.models import find_model
+from open_r1.generation.requests import ChatRequest, Sampling
+from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply, answer_of
+
+QUICK = Patience(retries=3, first_delay_s=0.01, max_delay_s=0.02, outage_s=20.0)
+
+
+def question(number=0, index=0, turns=()):
+    return ChatRequest(f"key-{number}", index, [{"role": "user", "content": f"Compute {number}+1"}], turns)
+
+
+def ask(addresses, *requests, sampling=None, patience=QUICK, **options):
+    """The replies to requests that are sent at once."""
+
+    async def main():
+        async with ChatClient(addresses, sampling, model=MODEL, patience=patience, **options) as client:
+            return await asyncio.gather(*(client.complete(request) for request in requests))
+
+    return run(main())
+
+
+def ask_journal(folder, addresses, requests, *, patience=QUICK, **options):
+    """The outcome of a run, and what the journal holds then."""
+
+    async def main():
+        async with ChatClient(addresses, Sampling(seed=0), model=MODEL, patience=patience) as client:
+            with Journal(folder / "generations.jsonl", {}) as journal:
+                outcome = await run_requests(requests, client, journal, **options)
+                return outcome, list(journal.records())
+
+    return run(main())
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Reply(status=500),
+        Reply(status=502, raw=b"<html>Bad Gateway</html>"),
+        Reply(status=503),
+        Reply(status=429),
+        Reply(status=408),
+        Reply(drop=True),
+        Reply(raw=b""),
+        Reply(raw=b"{"),
+        Reply(raw=b'{"choices": []}'),
+        Reply(message={"content": None}, finish_reason=None),
+        Reply("x" * 200_000),
+        Reply(raw=b'{"error": {"message": "upstream", "code": 502}}'),
+    ],
+)
+def test_a_failure_that_passes_is_retried(failure):
+    with ChatServer(lambda body, attempt: failure if attempt == 0 else Reply("8")) as server:
+        patience = Patience(first_delay_s=0.01, max_reply_bytes=100_000)
+        (reply,) = ask([server.address], question(), patience=patience)
+    assert (reply.text, reply.finish_reason, reply.status, reply.attempts, reply.error) == ("8", "stop", 200, 2, None)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+def test_a_refusal_is_not_retried_and_says_why(status):
+    with ChatServer(lambda body, attempt: Reply(status=status, error="context too long")) as server:
+        (reply,) = ask([server.address], question())
+        assert len(server.requests) == 1
+    assert (reply.text, reply.finish_reason, reply.status) == (None, "error", status)
+    assert reply.error == f"HTTP {status}: context too long"
+
+
+def test_retries_are_counted():
+    with ChatServer(lambda body, attempt: Reply(status=500, error="poison")) as server:
+        (reply,) = ask([server.address], question())
+        assert len(server.requests) == 1 + QUICK.retries
+    assert reply.attempts == 1 + QUICK.retries
+    assert "failed 4 times, at last: HTTP 500: poison" in reply.error
+
+
+def test_being_told_to_come_later_costs_no_retries():
+    later = Reply(status=429, headers={"Retry-After": "0.05"})
+    with ChatServer(lambda body, attempt: later if attempt < 8 else Reply("8")) as server:
+        started = time.monotonic()
+        (reply,) = ask([server.address], question())
+    assert (reply.text, reply.attempts) == ("8", 9)
+    assert time.monotonic() - started >= 8 * 0.05
+
+
+def test_retry_after_beyond_the_deadline_ends_the_request():
+    with ChatServer(lambda body, attempt: Reply(status=429, headers={"Retry-After": "3600"})) as server:
+        (reply,) = ask([server.address], question(), patience=Patience(deadline_s=5.0))
+    assert "not done within 5 s, at last: HTTP 429" in reply.error
+
+
+@pytest.mark.parametrize("slow", [Reply("8", delay_s=60.0), Reply("8" * 1000, trickle_s=0.05)])
+def test_an_attempt_ends_at_its_timeout(slow):
+    with ChatServer(lambda body, attempt: slow if attempt == 0 else Reply("8")) as server:
+        (reply,) = ask([server.address], question(), patience=Patience(timeout_s=0.3, first_delay_s=0.01))
+    assert (reply.text, reply.attempts) == ("8", 2)
+
+
+def test_a_request_ends_at_its_deadline_whatever_the_timeout():
+    with ChatServer(lambda body, attempt: Reply("8", delay_s=60.0)) as server:
+        started = time.monotonic()
+        (reply,) = ask([server.address], question(), patience=Patience(deadline_s=0.4))
+    assert "not done within 0.4 s" in reply.error
+    assert time.monotonic() - started < 10
+
+
+def test_redirects_are_not_followed():
+    with ChatServer(lambda body, attempt: Reply(status=307, headers={"Location": "http://elsewhere/v1"})) as server:
+        (reply,) = ask([server.address], question())
+    assert "sends us to 'http://elsewhere/v1'" in reply.error
+
+
+def test_the_key_is_sent_and_never_told():
+    with ChatServer(api_key="secret") as server:
+        (right,) = ask([server.address], question(), api_key="secret")
+        (wrong,) = ask([server.address], question(), api_key="guessed")
+    assert right.error is None
+    assert wrong.status == 401
+    assert "guessed" not in repr(wrong)
+
+
+def test_a_body_holds_model_messages_and_sampling_with_the_seed_of_the_generation():
+    sampling = Sampling(0.6, 0.95, max_tokens=100, seed=7, stop=["</s>"], extra_body={"top_k": 20})
+    with ChatServer() as server:
+        ask([server.address], question(0, 2), sampling=sampling)
+        assert server.requests == [
+            {"model": MODEL, "messages": [{"role": "user", "content": "Compute 0+1"}], "temperature": 0.6,
+             "top_p": 0.95, "max_tokens": 100, "seed": 9, "stop": ["</s>"], "top_k": 20}
+        ]  # fmt: skip
+
+
+def test_turns_are_answered_one_after_the_other_without_earlier_reasoning():
+    def behave(body, attempt):
+        return Reply(f"answer {len(body['messages'])}", reasoning="hm")
+
+    with ChatServer(behave) as server:
+        (reply,) = ask([server.address], question(turns=["and 2?", "and 3?"]))
+        assert [message["content"] for message in server.requests[-1]["messages"]] == [
+            "Compute 0+1", "answer 1", "and 2?", "answer 3", "and 3?"
+        ]  # fmt: skip
+    assert reply.text == "<think>\nhm\n</think>\n\nanswer 5"
+    assert reply.conversation[-1] == {"role": "assistant", "content": reply.text}
+    assert (reply.attempts, len(reply.conversation)) == (3, 6)
+    assert reply.usage["completion_tokens"] == 3 * 3
+
+
+def test_a_conversation_ends_at_an_answer_that_was_cut_off():
+    with ChatServer(lambda body, attempt: Reply("and so", finish_reason="length")) as server:
+        (reply,) = ask([server.address], question(turns=["and 2?"]))
+        assert len(server.requests) == 1
+    assert (reply.text, reply.finish_reason, len(reply.conversation)) == ("and so", "length", 2)
+
+
+def test_a_conversation_whose_later_turn_fails_has_failed():
+    def behave(body, attempt):
+        return Reply("2") if len(body["messages"]) == 1 else Reply(status=400, error="context too long")
+
+    with ChatServer(behave) as server:
+        (reply,) = ask([server.address], question(turns=["and 2?"]))
+    assert (reply.text, reply.finish_reason, reply.error) == (None, "error", "HTTP 400: context too long")
+
+
+def test_large_bodies_and_answers_pass():
+    with ChatServer(lambda body, attempt: Reply("y" * 5_000_000)) as server:
+        request = ChatRequest("a", 0, [{"role": "user", "content": "x" * 3_000_000}])
+        (reply,) = ask([server.address], request)
+    assert len(reply.text) == 5_000_000
+
+
+def test_requests_go_where_the_fewest_are_in_flight(tmp_path):
+    with (
+        ChatServer(lambda body, attempt: Reply("8", delay_s=0.2)) as slow,
+        ChatServer(lambda body, attempt: Reply("8", delay_s=0.01)) as quick,
+    ):
+        requests = (question(number) for number in range(120))
+        ask_journal(tmp_path, [slow.address, quick.address], requests, max_concurrent=12)
+        assert len(slow.requests) + len(quick.requests) == 120
+        assert len(quick.requests) > 2 * len(slow.requests)
+        assert slow.most_in_flight <= 7
+
+
+def test_a_server_that_fails_at_once_doesnt_draw_all_requests(tmp_path):
+    with ChatServer(lambda body, attempt: Reply(status=500)) as broken, ChatServer() as sound:
+        requests = (question(number) for number in range(200))
+        outcome, _ = ask_journal(tmp_path, [broken.address, sound.address], requests, max_concurrent=8)
+        assert outcome.totals.failed == 0
+        assert len(broken.requests) < 20
+
+
+def test_a_server_that_dies_is_left_and_found_again(tmp_path):
+    dying, sound = ChatServer(lambda body, attempt: Reply("8", delay_s=0.005)), ChatServer()
+    came_back = []
+
+    def requests():
+        for number in range(4000):
+            if number == 50:
+                dying.stop()
+            if number == 100:
+                dying.start()
+                came_back.append(len(dying.requests))
+            if number > 100 and len(dying.requests) > came_back[0]:
+                return
+            yield question(number)
+
+    with sound:
+        sound.behave = lambda body, attempt: Reply("8", delay_s=0.005)
+        dying.start()
+        outcome, records = ask_journal(tmp_path, [dying.address, sound.address], requests(), max_concurrent=8)
+        dying.stop()
+    assert outcome.totals.failed == 0
+    assert len(dying.requests) > came_back[0]
+    assert len({entry["key"] for entry in records}) == outcome.totals.done
+
+
+def test_an_outage_of_all_servers_is_waited_for():
+    server = ChatServer(lambda body, attempt: Reply("8"))
+    server.start()
+
+    async def main():
+        async with ChatClient([server.address], model=MODEL, patience=Patience(retries=0, outage_s=30.0)) as client:
+            assert (await client.complete(question(0))).text == "8"
+            server.stop()
+            waiting = [asyncio.create_task(client.complete(question(number))) for number in range(1, 20)]
+            while not client.balancer.is_down:
+                await asyncio.sleep(0.01)
+            server.start()
+            return await asyncio.gather(*waiting)
+
+    replies = run(main())
+    server.stop()
+    assert [reply.text for reply in replies] == ["8"] * 19
+
+
+def test_an_outage_beyond_the_patience_ends_the_run_and_keeps_what_was_done(tmp_path):
+    server = ChatServer(lambda body, attempt: Reply("8"))
+
+    def requests():
+        for number in range(100):
+            if number == 30:
+                server.stop()
+            yield question(number)
+
+    server.start()
+    with pytest.raises(ServersDownError, match=r"No server has answered for 0.5 s .*127.0.0.1"):
+        ask_journal(tmp_path, [server.address], requests(), max_concurrent=4, patience=Patience(outage_s=0.5))
+    with Journal(tmp_path / "generations.jsonl", None) as journal:
+        num_kept = len(journal.finished)
+        assert all(entry["text"] == "8" for entry in journal.records())
+    assert 20 <= num_kept <= 34
+
+
+def test_requests_in_flight_are_bounded_and_made_when_there_is_a_place(tmp_path):
+    made = []
+
+    def requests():
+        for number in range(300):
+            made.append(number)
+            yield question(number)
+
+    def behave(body, attempt):
+        ahead.append(len(made) - server.answered)
+        return Reply("8", delay_s=0.01)
+
+    ahead = []
+    with ChatServer(behave) as server:
+        outcome, _ = ask_journal(tmp_path, [server.address], requests(), max_concurrent=16)
+        assert server.most_in_flight == 16
+    assert max(ahead) <= 2 * 16
+    assert outcome.totals.done == 300
+
+
+def test_what_the_journal_has_is_not_asked_for_again(tmp_path):
+    with ChatServer() as server:
+        ask_journal(tmp_path, [server.address], [question(n, i) for n in range(10) for i in range(3)])
+        again = [question(n, i) for n in range(12) for i in range(4)]
+        outcome, records = ask_journal(tmp_path, [server.address], again)
+        assert len(server.requests) == 48
+    assert (outcome.totals.skipped, outcome.totals.done) == (30, 18)
+    assert {(entry["key"], entry["index"]): entry["text"] for entry in records} == {
+        (request.key, request.index): answer_of(request.messages, request.index) for request in again
+    }
+
+
+def test_a_run_in_which_all_fails_stops(tmp_path):
+    with ChatServer(lambda body, attempt: Reply(status=400, error="no such parameter")) as server:
+        with pytest.raises(TooManyErrorsError, match=r"20 requests in a row failed.*no such parameter"):
+            ask_journal(tmp_path, [server.address], (question(n) for n in range(1000)), stop_after_errors=20)
+        assert len(server.requests) < 600
+
+
+def test_failures_that_are_scattered_stop_nothing(tmp_path):
+    def behave(body, attempt):
+        is_odd = int(body["messages"][0]["content"].split()[1].split("+")[0]) % 2
+        return Reply(status=400, error="odd") if is_odd else Reply("8", finish_reason="length")
+
+    with ChatServer(behave) as server:
+        requests = (question(number) for number in range(60))
+        outcome, records = ask_journal(tmp_path, [server.address], requests, stop_after_errors=20, max_concurrent=2)
+    assert (outcome.totals.done, outcome.totals.failed, outcome.totals.truncated) == (60, 30, 30)
+    assert {entry["error"] for entry in records} == {None, "HTTP 400: odd"}
+
+
+def test_a_generator_that_fails_ends_the_run_and_keeps_what_was_done(tmp_path):
+    def requests():
+        yield from (question(number) for number in range(20))
+        raise OSError("the disk of the source is gone")
+
+    with ChatServer() as server, pytest.raises(OSError, match="the source is gone"):
+        ask_journal(tmp_path, [server.address], requests(), max_concurrent=2)
+    with Journal(tmp_path / "generations.jsonl", None) as journal:
+        assert len(journal.finished) >= 18
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_requests_in_flight_end(tmp_path, number):
+    handlers = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
+
+    def behave(body, attempt):
+        if len(server.requests) == 20:
+            os.kill(os.getpid(), number)
+        return Reply("8", delay_s=0.05)
+
+    with ChatServer(behave) as server:
+        outcome, records = ask_journal(
+            tmp_path, [server.address], (question(n) for n in range(1000)), max_concurrent=4
+        )
+    assert (outcome.stopped_by, outcome.cut_off) == (number, 0)
+    assert 20 <= len(records) == outcome.totals.done <= 28
+    assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == handlers
+
+
+def test_requests_in_flight_are_dropped_after_the_grace(tmp_path):
+    def behave(body, attempt):
+        if len(server.requests) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return Reply("8", delay_s=0.0 if len(server.requests) == 1 else 60.0)
+
+    with ChatServer(behave) as server:
+        requests = (question(n) for n in range(1000))
+        outcome, records = ask_journal(tmp_path, [server.address], requests, max_concurrent=4, grace_s=0.1)
+    assert outcome.stopped_by == signal.SIGTERM
+    assert (len(records), outcome.cut_off) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("localhost:8000", "http://localhost:8000/v1"),
+        ("http://node1:8000/", "http://node1:8000/v1"),
+        ("https://api.example.com/v1", "https://api.example.com/v1"),
+        ("https://api.example.com/v1/chat/completions", "https://api.example.com/v1"),
+        ("https://api.example.com/openai/deployments/x", "https://api.example.com/openai/deployments/x"),
+        ("[::1]:8000", "http://[::1]:8000/v1"),
+    ],
+)
+def test_addresses_are_read_as_users_write_them(address, url):
+    assert server_url(address) == url
+
+
+@pytest.mark.parametrize(
+    "address", ["", "http://", "ftp://a:1", "a:b", "a:99999", "a:0", "a:", "a b:1", "a:1/v1?key=x"]
+)
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(ValueError, match="no address"):
+        server_url(address)
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated():
+    with pytest.raises(ValueError, match="holds a user or password") as caught:
+        server_url("http://user:secret@host:1")
+    assert "secret" not in str(caught.value)
+
+
+def test_servers_named_twice_are_refused():
+    with pytest.raises(ValueError, match="each named once"):
+        ChatClient(["localhost:1", "http://localhost:1/v1"])
+
+
+def look_for_model(addresses, sampling=None, model=None, wait_s=0.0, **options):
+    async def main():
+        async with ChatClient(addresses, sampling, model=model, patience=QUICK, **options) as client:
+            return await find_model(client, wait_s=wait_s), client.model
+
+    return run(main())
+
+
+def test_the_model_is_asked_for():
+    with ChatServer(models=["org/model"], max_model_len=4096) as server:
+        found, asked = look_for_model([server.address])
+    assert (found.name, found.max_model_len, asked) == ("org/model", 4096, "org/model")
+
+
+@pytest.mark.parametrize(
+    ("server", "options", "said"),
+    [
+        ({"models": ["a", "b"]}, {}, r"Which model\?.*\['a', 'b'\].*--model"),
+        ({"models": []}, {}, "Which model"),
+        ({"models": ["a"]}, {"model": "b"}, r"doesn't serve 'b' but \['a'\]"),
+        ({"api_key": "k"}, {}, "HTTP 401.*--api-key-env"),
+        ({"max_model_len": 4096}, {"sampling": Sampling(max_tokens=4096)}, "4096 tokens for prompt and answer"),
+    ],
+)
+def test_a_model_that_cant_be_asked_is_refused(server, options, said):
+    with ChatServer(**server) as stub, pytest.raises(ValueError, match=said):
+        look_for_model([stub.address], **options)
+
+
+def test_a_server_that_isnt_there_is_told_at_once():
+    with pytest.raises(ValueError, match=r"No server answers: http://127.0.0.1:9/v1.*--wait-s"):
+        look_for_model(["127.0.0.1:9"])
+
+
+def test_one_server_of_two_is_enough_to_start():
+    with ChatServer() as server:
+        assert look_for_model([server.address, "127.0.0.1:9"])[1] == MODEL
+
+
+def test_servers_that_serve_different_models_are_refused():
+    with (
+        ChatServer(models=["a"]) as one,
+        ChatServer(models=["b"]) as other,
+        pytest.raises(ValueError, match="Which model"),
+    ):
+        look_for_model([one.address, other.address])
+
+
+def test_the_first_server_is_waited_for():
+    server = ChatServer()
+    server.start()
+    server.stop()  # its port is known now
+
+    async def main():
+        async with ChatClient([server.address], patience=QUICK) as client:
+            waiting = asyncio.create_task(find_model(client, wait_s=30.0))
+            await asyncio.sleep(0)
+            server.start()
+            return await waiting
+
+    assert run(main()).name == MODEL
+    server.stop()
+
+
+def test_totals_count_attempts_beyond_the_turns():
+    with ChatServer(lambda body, attempt: Reply(status=500) if attempt == 0 else Reply("8")) as server:
+        (reply,) = ask([server.address], question(turns=["and 2?"]))
+    totals = Totals()
+    totals.add(reply, 2)
+    assert (totals.retries, totals.done) == (2, 1)
