@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """One index of the n-grams of all items of all benchmarks.
 
-An item's n-gram is *telling* when it flags a row by itself: with the default normalisation that takes n words one
-behind another, of which half are prose (`x_1, x_2, x_3, x_4` is eight words), in fewer than `boilerplate_items`
-different items. An item without telling n-grams (a short one, a formula, one that is all boilerplate) counts as found
-where it stands in a row as a whole: `matching.py` says how.
+An item's n-gram is *telling* when it flags a row by itself. With the default normalisation it then is in fewer than
+`boilerplate_items` different items, and half of its words are prose (`x_1, x_2, x_3, x_4` is eight words) that is not
+part of such boilerplate: `21 sheep. Express your answer as a` is boilerplate behind a number. An item without telling
+n-grams (a short one, a formula, one that is all boilerplate) counts as found where it stands in a row as a whole:
+`matching.py` says how.
+
+The default of 5 comes from the planted corpus (`tests/rows/planted.py`, 3,220 contaminated rows, 3,000 others; all
+with 8 words): with 2 or 3, the 20 rows that share a story with three items go unseen; from 4 to 8, all contaminated
+rows are found and no others; from 16 on, 600 rows are flagged for a phrase like `Find $m+n$` and its neighbours.
 """
 
 import hashlib
@@ -20,7 +25,7 @@ from open_r1.curation.decontamination.columns import Oddities, blocks, to_texts
 from open_r1.curation.decontamination.hashing import Hashes, Positions, find_words
 from open_r1.curation.decontamination.normalization import NormalizationName, fold, is_word, operators, tokens
 
-DEFAULT_BOILERPLATE_ITEMS = 4
+DEFAULT_BOILERPLATE_ITEMS = 5
 
 _TABLE_BITS = 20
 
@@ -34,7 +39,7 @@ class Rule:
         normalization: What a word is (`normalization.py`).
         boilerplate_items: An n-gram in this many or more different items flags no row by itself; 0: each does.
         whole_items: Whether items without telling n-grams are looked for as a whole.
-        min_prose: Words of prose in a telling n-gram.
+        min_prose: Words of prose outside of boilerplate in a telling n-gram; 0: anything will do.
     """
 
     ngram_size: int = 8
@@ -162,25 +167,43 @@ def build_index(benchmarks: Sequence[Benchmark], rule: Rule) -> Index:
     if not items:
         raise ValueError(f"No item of {[benchmark.name for benchmark in benchmarks]} has a word to look for.")
     hashes, item_of, place_of = _all_windows(items, rule)
-    order = np.argsort(hashes, kind="stable")
-    hashes, item_of, place_of = hashes[order], item_of[order], place_of[order]
-    hash_E, first_E = np.unique(hashes, return_index=True)
-    first_E = np.append(first_E, len(hashes))
+    is_boilerplate = _is_boilerplate(hashes, item_of, items, rule)
+    is_light = _is_light(is_boilerplate, item_of, place_of, items, rule)
+    kept = np.flatnonzero(~(is_boilerplate | is_light))
+    kept = kept[np.argsort(hashes[kept], kind="stable")]
+    hash_E, first_E = np.unique(hashes[kept], return_index=True)
+    first_E = np.append(first_E, len(kept))
+    names = [benchmark.name for benchmark in benchmarks]
+    counts = (len(np.unique(hashes[is_boilerplate])), len(np.unique(hashes[is_light])))
+    return _assemble(rule, names, items, hash_E, first_E, item_of[kept], place_of[kept], *counts)
+
+
+def _is_boilerplate(hashes: Hashes, item_of: Positions, items: list[Item], rule: Rule) -> NDArray[np.bool_]:
+    """Return which n-grams are in too many items of different content."""
+    if not rule.boilerplate_items:
+        return np.zeros(len(hashes), bool)
     content = np.array([item.content for item in items])
-    is_boilerplate, is_light = np.zeros(len(hash_E), bool), np.zeros(len(hash_E), bool)
-    for entry, (begin, end) in enumerate(zip(first_E[:-1].tolist(), first_E[1:].tolist(), strict=True)):
-        if 0 < rule.boilerplate_items <= end - begin:
-            is_boilerplate[entry] = len(np.unique(content[item_of[begin:end]])) >= rule.boilerplate_items
-        if rule.min_prose:
-            keys = items[item_of[begin]].keys[place_of[begin] : place_of[begin] + rule.ngram_size]
-            is_light[entry] = sum(map(is_word, keys)) < rule.min_prose
-    is_telling = ~(is_boilerplate | is_light)
-    kept = np.repeat(is_telling, np.diff(first_E))
-    return _assemble(
-        rule, [benchmark.name for benchmark in benchmarks], items, hash_E[is_telling],
-        np.append(0, np.cumsum(np.diff(first_E)[is_telling])), item_of[kept], place_of[kept],
-        int(is_boilerplate.sum()), int((is_light & ~is_boilerplate).sum()),
-    )  # fmt: skip
+    values, number = np.unique(hashes, return_inverse=True)
+    pairs = np.unique(np.stack([number, content[item_of]]), axis=1)
+    return np.bincount(pairs[0], minlength=len(values))[number] >= rule.boilerplate_items
+
+
+def _is_light(
+    is_boilerplate: NDArray[np.bool_], item_of: Positions, place_of: Positions, items: list[Item], rule: Rule
+) -> NDArray[np.bool_]:
+    """Return which other n-grams have too little prose outside of boilerplate to flag by themselves."""
+    is_light = np.zeros(len(is_boilerplate), bool)
+    if not rule.min_prose:
+        return is_light
+    n = rule.ngram_size
+    firsts = np.flatnonzero(place_of == 0)
+    for first, end in zip(firsts, np.append(firsts[1:], len(item_of)), strict=True):
+        weight = np.array([is_word(key) for key in items[item_of[first]].keys])
+        for place in np.flatnonzero(is_boilerplate[first:end]).tolist():
+            weight[place : place + n] = False
+        sums = np.append(0, np.cumsum(weight))
+        is_light[first:end] = sums[n:] - sums[:-n] < rule.min_prose
+    return is_light & ~is_boilerplate
 
 
 def _assemble(
