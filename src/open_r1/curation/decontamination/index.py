@@ -180,7 +180,7 @@ def build_index(benchmarks: Sequence[Benchmark], rule: Rule) -> Index:
 
 def _is_boilerplate(hashes: Hashes, item_of: Positions, items: list[Item], rule: Rule) -> NDArray[np.bool_]:
     """Return which n-grams are in too many items of different content."""
-    if not rule.boilerplate_items:
+    if not rule.boilerplate_items or not len(hashes):
         return np.zeros(len(hashes), bool)
     content = np.array([item.content for item in items])
     values, number = np.unique(hashes, return_inverse=True)
@@ -193,7 +193,7 @@ def _is_light(
 ) -> NDArray[np.bool_]:
     """Return which other n-grams have too little prose outside of boilerplate to flag by themselves."""
     is_light = np.zeros(len(is_boilerplate), bool)
-    if not rule.min_prose:
+    if not rule.min_prose or not len(is_light):
         return is_light
     n = rule.ngram_size
     firsts = np.flatnonzero(place_of == 0)
