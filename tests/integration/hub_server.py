@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model hub on this machine: the part of the wire contract that `huggingface_hub` 1.33 calls for a push.
+"""A hub on this machine: the part of the wire contract that `huggingface_hub` 1.33 calls for a push.
 
 Endpoints, as seen in the client's requests: whoami-v2, repos/create, models/<id>[/revision], commits, refs, branch,
-validate-yaml, preupload, LFS batch with upload and verify, commit (ndjson), and HEAD resolve.
+validate-yaml, preupload, LFS batch with upload and verify, commit (ndjson), tree, and HEAD and GET resolve. Data sets
+have the same ones; their repositories are in `repos` as `datasets/<id>`.
 """
 
 import base64
@@ -39,8 +40,9 @@ class Repo:
 class Hub(ThreadingHTTPServer):
     """The server with its state.
 
-    `refuse` names branches whose commits fail, `gate` holds every preupload back while it is cleared. With `uses_lfs`,
-    weights go by the LFS protocol, to a client that runs with HF_HUB_DISABLE_XET=1; otherwise inside the commit.
+    `refuse` names branches whose commits fail, `fail_next` is how many commits fail with status 503, `gate` holds
+    every preupload back while it is cleared. With `uses_lfs`, weights and parquet files go by the LFS protocol, to a
+    client that runs with HF_HUB_DISABLE_XET=1; otherwise inside the commit.
     """
 
     daemon_threads = True
@@ -51,6 +53,7 @@ class Hub(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.refuse: set[str] = set()
+        self.fail_next = 0
         self.uses_lfs = False
         self.preupload_seen, self.gate = threading.Event(), threading.Event()
         self.gate.set()
@@ -90,16 +93,18 @@ class Contract(BaseHTTPRequestHandler):
             self.send(self.put_object(path[1:], body))
         elif role is None:
             self.send({"error": "Invalid username or password."}, 401)
-        elif path[0] == "api" and path[1] != "models":
+        elif path[0] == "api" and path[1] not in ("models", "datasets"):
             self.send(*self.general(path[1:], body, role))
         elif path[0] == "api":
-            self.send(*self.of_repo("/".join(path[2:4]), path[4:], body))
+            prefix = "datasets/" if path[1] == "datasets" else ""
+            self.send(*self.of_repo(prefix + "/".join(path[2:4]), path[4:], body))
         elif path[-3:] == ["lfs", "objects", "batch"]:
             self.send(
                 {"transfer": "basic", "objects": [self.lfs_object(item) for item in json.loads(body)["objects"]]}
             )
         else:
-            self.resolve("/".join(path[:2]), path[3], "/".join(path[4:]))
+            place = path.index("resolve")
+            self.resolve("/".join(path[:place]), path[place + 1], "/".join(path[place + 2 :]))
 
     def send(self, reply, status: int = 200, **headers: str) -> None:
         data = json.dumps(reply).encode()
@@ -124,6 +129,8 @@ class Contract(BaseHTTPRequestHandler):
         wanted = json.loads(body)
         name = f"{wanted['organization'] or 'alice'}/{wanted['name']}"
         reply = {"url": f"{self.server.url}/{name}", "name": name}
+        if wanted.get("type") == "dataset":
+            reply["url"], name = f"{self.server.url}/datasets/{name}", f"datasets/{name}"
         if name in self.server.repos:
             return {**reply, "error": "You already created this model repo"}, 409
         self.server.repos[name] = Repo(private=wanted.get("visibility") == "private")
@@ -134,6 +141,7 @@ class Contract(BaseHTTPRequestHandler):
         if repo is None:
             return {"error": "Repository not found"}, 404
         if not path or path[0] == "revision":
+            name = name.removeprefix("datasets/")
             return {"id": name, "sha": SECOND_COMMIT, "private": repo.private, "tags": [], "siblings": []}, 200
         if path[0] == "commits":
             stamp = {"authors": [{"user": "alice"}], "date": "2026-01-01T00:00:00.000Z", "title": "t", "message": ""}
@@ -149,17 +157,26 @@ class Contract(BaseHTTPRequestHandler):
             return {}, 200
         if branch not in repo.branches:
             return {"error": "Revision not found"}, 404
+        if action == "tree":
+            files = repo.branches[branch].files
+            return [{"type": "file", "path": f, "size": len(text), "oid": "0" * 40} for f, text in files.items()], 200
         if action == "preupload":
             self.server.preupload_seen.set()
             self.server.gate.wait(30)
             paths = [file["path"] for file in json.loads(body)["files"]]
-            modes = ["lfs" if self.server.uses_lfs and path.endswith(".safetensors") else "regular" for path in paths]
+            modes = [
+                "lfs" if self.server.uses_lfs and path.endswith((".safetensors", ".parquet")) else "regular"
+                for path in paths
+            ]
             files = [{"path": path, "uploadMode": mode} for path, mode in zip(paths, modes, strict=True)]
             return {"files": [{**file, "shouldIgnore": False, "oid": None} for file in files]}, 200
         assert action == "commit", path
         return self.commit(name, branch, repo.branches[branch], body)
 
     def commit(self, name: str, branch: str, target: Branch, body: bytes):
+        if self.server.fail_next:
+            self.server.fail_next -= 1
+            return {"error": "Try again later"}, 503
         if branch in self.server.refuse:
             return {"error": "Storage limit reached"}, 403
         for line in body.splitlines():
@@ -167,6 +184,8 @@ class Contract(BaseHTTPRequestHandler):
             value = item["value"]
             if item["key"] == "header":
                 target.messages.append(value["summary"])
+            elif item["key"] == "deletedFile":
+                del target.files[value["path"]]
             elif item["key"] == "lfsFile":
                 target.files[value["path"]] = self.server.objects[value["oid"]]
             else:
@@ -189,4 +208,16 @@ class Contract(BaseHTTPRequestHandler):
         if repo is None or branch not in repo.branches or file not in repo.branches[branch].files:
             self.send({"error": "Entry not found"}, 404)
             return
-        self.send({}, X_Repo_Commit=SECOND_COMMIT, ETag='"1"')
+        content = repo.branches[branch].files[file]
+        commit = hashlib.sha1(f"{branch} {len(repo.branches[branch].messages)}".encode()).hexdigest()
+        etag = hashlib.sha256(content).hexdigest()
+        self.send_response(200)
+        for header, value in {
+            "X-Repo-Commit": SECOND_COMMIT,
+            "ETag": f'"{etag}"',
+            "Content-Length": len(content),
+        }.items():
+            self.send_header(header, str(value))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)

@@ -54,16 +54,26 @@ def declared_licence(name: str, revision: str | None) -> str | None:
         readme = found if isinstance(found, str) else None
     if readme is None or not Path(readme).is_file():
         return None
-    match = _HEADER.match(Path(readme).read_text(encoding="utf-8", errors="replace"))
+    header = read_header(Path(readme).read_text(encoding="utf-8", errors="replace"))
+    value = header.get("license")
+    if value == "other":
+        return str(header.get("license_name") or value)
+    if isinstance(value, list):
+        return SEPARATOR.join(str(entry) for entry in value) or None
+    return str(value) if value else None
+
+
+def read_header(readme: str) -> dict[str, Any]:
+    """Return the entries of a README's header; none where it has none that can be read."""
+    match = _HEADER.match(readme)
     try:
         header = yaml.safe_load(match[1]) if match else None
     except yaml.YAMLError:
-        return None  # somebody else's README: a header that cannot be read declares nothing
-    if not isinstance(header, dict):
-        return None
-    value = header.get("license")
-    if isinstance(value, list):
-        return SEPARATOR.join(str(entry) for entry in value) or None
-    if value == "other":
-        return str(header.get("license_name") or value)
-    return str(value) if value else None
+        return {}  # somebody else's README: a header that cannot be read declares nothing
+    return header if isinstance(header, dict) else {}
+
+
+def without_header(readme: str) -> str:
+    """Return the text of a README behind its header."""
+    match = _HEADER.match(readme)
+    return readme[match.end() :].lstrip() if match else readme

@@ -22,6 +22,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers.trainer_utils import HubStrategy
 
 from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.dataio.hub_rights import check_rights, describe
 from open_r1.utils.checkpoints import STAGING_NAME, asks_for_fresh_start, last_complete_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,6 @@ IGNORED_PATTERNS = (
 )  # fmt: skip
 
 _SIGNS_OF_A_MODEL = ("README.md", "config.json", "adapter_config.json")
-_ROLES_THAT_WRITE = ("admin", "write", "contributor")
 
 
 def is_push_requested(training_args: SFTConfig | GRPOConfig) -> bool:
@@ -160,7 +160,7 @@ def check_hub_revision_exists(training_args: SFTConfig | GRPOConfig) -> None:
         )
     api = HfApi(token=training_args.hub_token)
     try:
-        repo_id = _check_rights(api, _repo_name(training_args))
+        repo_id = check_rights(api, _repo_name(training_args), "hub_model_id")
         if training_args.overwrite_hub_revision or _goes_on(training_args):
             return
         taken = _taken_branches(api, repo_id, training_args)
@@ -181,11 +181,6 @@ def check_hub_revision_exists(training_args: SFTConfig | GRPOConfig) -> None:
         )
 
 
-def describe(error: Exception) -> str:
-    """Return the kind and the message of an error on one line; the hub's messages span several."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
 def _names_local_sources(card: Path) -> bool:
     """Say whether a model card names a base model or data on this machine: the hub refuses the whole push for it."""
     metadata = (metadata_load(card) or {}) if card.is_file() else {}
@@ -200,29 +195,6 @@ def _repo_name(training_args: SFTConfig | GRPOConfig) -> str:
     """Return `hub_model_id`, or the name of the output folder, which goes to the user's own namespace."""
     name = training_args.hub_model_id or Path(training_args.output_dir).absolute().name
     validate_repo_id(name)
-    return name
-
-
-def _check_rights(api: HfApi, name: str) -> str:
-    """Return the full id of the repository; raise ValueError when the token may not write there."""
-    account = api.whoami()
-    token_role = account.get("auth", {}).get("accessToken", {}).get("role")
-    if token_role == "read":
-        raise ValueError(
-            f"The hub token of {account['name']} may only read. Make one with write access in the settings of the "
-            "hub and log in again (`hf auth login`, or HF_TOKEN)."
-        )
-    if "/" not in name:
-        return f"{account['name']}/{name}"
-    namespace = name.split("/")[0]
-    roles = {org["name"]: org.get("roleInOrg") for org in account.get("orgs", [])} | {account["name"]: "admin"}
-    if namespace not in roles:
-        raise ValueError(
-            f"`hub_model_id` is {name}, but {account['name']} is logged in, who belongs to {sorted(roles)}. Use one "
-            "of these in its place, or log in as someone else."
-        )
-    if roles[namespace] is not None and roles[namespace] not in _ROLES_THAT_WRITE:
-        raise ValueError(f"{account['name']} has the role {roles[namespace]!r} in {namespace} and may not push there.")
     return name
 
 

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pushing data folders: the hub's real client talks to a server on this machine that follows its wire contract."""
+
+import logging
+
+import datasets
+import pytest
+from huggingface_hub import constants
+
+from open_r1.dataio import push
+from open_r1.dataio.card import DataCard
+from open_r1.dataio.folder import DatasetFolder
+from open_r1.dataio.licences import read_header
+from open_r1.dataio.push import check_push, push_folder
+from open_r1.utils.data import load_source
+from tests.integration.hub_server import Hub
+
+FILE_URL = "/{repo_id}/resolve/{revision}/{filename}"
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    with Hub() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + FILE_URL)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
+        monkeypatch.setattr(push, "_FIRST_WAIT_S", 0.01)
+        monkeypatch.setenv("HF_TOKEN", "hf_write")
+        yield server
+
+
+def make_folder(path, values, **splits):
+    with DatasetFolder(path, DataCard("numbers", {"values": values}), overwrite=True) as folder:
+        folder.write([{"n": value} for value in values])
+        folder.write_text("report.json", "{}")
+        for split, more in splits.items():
+            folder.write([{"n": value} for value in more], split=split)
+    return path
+
+
+def files_of(hub, name="datasets/alice/numbers", branch="main"):
+    return hub.repos[name].branches[branch].files
+
+
+@pytest.mark.parametrize("uses_lfs", [False, True])
+def test_folder_goes_to_a_private_repository_and_loads_from_there(hub, tmp_path, monkeypatch, uses_lfs):
+    hub.uses_lfs = uses_lfs
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", uses_lfs)
+    folder = make_folder(tmp_path / "out", [1, 2], test=[3])
+    (folder / "notes.txt").write_text("not ours to push")
+    (folder / "generations.jsonl").write_text("{}")
+    address = push_folder(folder, "numbers")
+    assert "alice/numbers/commit" in address
+    assert hub.repos["datasets/alice/numbers"].private
+    assert set(files_of(hub)) == {
+        "README.md", "card.json", "report.json", "data/train-00000-of-00001.parquet",
+        "data/test-00000-of-00001.parquet",
+    }  # fmt: skip
+    arrived = tmp_path / "arrived"
+    for name, content in files_of(hub).items():
+        (arrived / name).parent.mkdir(parents=True, exist_ok=True)
+        (arrived / name).write_bytes(content)
+    assert datasets.load_dataset(str(arrived))["test"]["n"][:] == [3]
+    assert load_source(str(arrived))["train"]["n"][:] == [1, 2]
+
+
+def test_second_push_leaves_no_shard_of_the_first(hub, tmp_path):
+    push_folder(make_folder(tmp_path / "out", [1], test=[2]), "alice/numbers")
+    push_folder(make_folder(tmp_path / "out", [5]), "alice/numbers")
+    assert "data/train-00000-of-00001.parquet" in files_of(hub)
+    assert "data/test-00000-of-00001.parquet" not in files_of(hub)
+
+
+def test_configurations_stand_beside_each_other(hub, tmp_path):
+    for config, value in (("gen-0-10", 1), ("gen-10-20", 2), ("gen-0-10", 3)):
+        push_folder(make_folder(tmp_path / config, [value]), "team/numbers", config=config)
+    files = files_of(hub, "datasets/team/numbers")
+    readme = files["README.md"].decode()
+    assert [entry["config_name"] for entry in read_header(readme)["configs"]] == ["gen-10-20", "gen-0-10"]
+    assert readme.count("[gen-0-10](gen-0-10/README.md)") == 1
+    assert {"gen-0-10/card.json", "gen-10-20/train-00000-of-00001.parquet"} <= set(files)
+    assert not files["gen-0-10/README.md"].startswith(b"---")
+
+
+def test_revision_is_made_and_only_it_changes(hub, tmp_path):
+    push_folder(make_folder(tmp_path / "out", [1]), "alice/numbers", revision="v2")
+    assert "card.json" in files_of(hub, branch="v2")
+    assert not files_of(hub)
+
+
+def test_hub_that_fails_for_a_while_is_asked_again(hub, tmp_path, caplog):
+    hub.fail_next = 2
+    with caplog.at_level(logging.WARNING, logger="open_r1"):
+        push_folder(make_folder(tmp_path / "out", [1]), "alice/numbers")
+    assert "card.json" in files_of(hub)
+
+
+def test_push_that_is_refused_says_that_the_folder_is_whole(hub, tmp_path):
+    hub.refuse = {"main"}
+    folder = make_folder(tmp_path / "out", [1])
+    with pytest.raises(
+        RuntimeError, match=r"is whole in .*out, but could not be pushed to alice/numbers.*Storage limit"
+    ):
+        push_folder(folder, "alice/numbers")
+
+
+def test_private_push_never_goes_into_a_public_repository(hub, tmp_path):
+    folder = make_folder(tmp_path / "out", [1])
+    push_folder(folder, "alice/numbers", private=False)
+    assert not hub.repos["datasets/alice/numbers"].private
+    with pytest.raises(ValueError, match="exists and is public"):
+        check_push("alice/numbers")
+    assert check_push("alice/numbers", private=False) == "alice/numbers"
+
+
+@pytest.mark.parametrize(
+    ("token", "name", "offline", "reason"),
+    [
+        ("", "alice/numbers", False, "nobody is logged in"),
+        ("hf_read", "alice/numbers", False, "may only read"),
+        ("hf_write", "bob/numbers", False, "`--to` is bob/numbers, but alice is logged in"),
+        ("hf_write", "readers/numbers", False, "role 'read' in readers"),
+        ("hf_write", "alice/numbers", True, "does not let us: OfflineModeIsEnabled"),
+        ("hf_write", "a/b/c", False, "Repo id must be"),
+        ("hf_other", "alice/numbers", False, "does not let us"),
+    ],
+)
+def test_push_that_cannot_be_is_refused_before_the_work(hub, monkeypatch, token, name, offline, reason):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(ValueError, match=reason):
+        check_push(name, setting="--to")
+    assert not hub.repos
+
+
+def test_unfinished_folder_is_not_pushed(hub, tmp_path):
+    with pytest.raises(ValueError, match="no finished data folder"):
+        push_folder(tmp_path, "alice/numbers")
+    assert not hub.requests
