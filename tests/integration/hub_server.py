@@ -213,7 +213,7 @@ class Contract(BaseHTTPRequestHandler):
         etag = hashlib.sha256(content).hexdigest()
         self.send_response(200)
         for header, value in {
-            "X-Repo-Commit": SECOND_COMMIT,
+            "X-Repo-Commit": commit,
             "ETag": f'"{etag}"',
             "Content-Length": len(content),
         }.items():
