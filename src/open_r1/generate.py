@@ -23,16 +23,16 @@ import sys
 
 from open_r1.dataio.card import DataCard, Step
 from open_r1.dataio.folder import DatasetFolder
+from open_r1.dataio.push import check_push, push_folder
 from open_r1.dataio.sources import open_source
 from open_r1.generation.distil import build_distilabel_pipeline
 from open_r1.generation.distil_arguments import build_sampling, deciding_settings, parse_args, pipeline_settings
 from open_r1.generation.distil_serving import serving
-from open_r1.generation.distil_shards import JOURNAL_NAME, ShardError, ShardRunner, generate, open_journal
+from open_r1.generation.distil_shards import ShardRunner, generate, has_failures, open_journal
 from open_r1.generation.engine import Totals
 from open_r1.generation.journal import Journal
 from open_r1.generation.prompts import Prompts, PromptSettings, choose_rows
 from open_r1.generation.publishing import Counts, Publication, Results, check_columns
-from open_r1.generation.servers import ServerError
 
 __all__ = ["build_distilabel_pipeline", "main"]
 logger = logging.getLogger("generate")
@@ -43,8 +43,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv, __doc__ or "")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     try:
-        return run(args)
-    except (ValueError, OSError, ServerError, ShardError) as error:
+        if args.hf_output_dataset is not None:
+            check_push(args.hf_output_dataset, private=not args.public, setting="--hf-output-dataset")
+        run(args)
+        if args.hf_output_dataset is not None:
+            push_folder(args.output_dir, args.hf_output_dataset, private=not args.public)
+        return 0
+    except (ValueError, OSError, RuntimeError) as error:
         logger.error("%s", error)
         return 1
     except KeyboardInterrupt:
@@ -52,8 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def run(args: argparse.Namespace) -> int:
-    """Do what the arguments say; return the exit status."""
+def run(args: argparse.Namespace) -> None:
+    """Generate what is missing and write the data set."""
     source = open_source(args.hf_dataset, config=args.hf_dataset_config, split=args.hf_dataset_split)
     source.require([args.prompt_column], "--prompt-column")
     source.require(args.drop_columns, "--drop-columns")
@@ -62,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
     card = DataCard(args.output_dir.name, deciding_settings(args), [source.parent()], teacher=teacher,
                     sampling=build_sampling(args).body(), licence=args.licence)  # fmt: skip
     folder = DatasetFolder(args.output_dir, card, overwrite=args.overwrite)
-    if folder.is_done() and not must_retry(args):
+    if folder.is_done() and not (args.retry_errors and has_failures(folder)):
         logger.info("%s was finished earlier with these settings.", args.output_dir)
-        return 0
+        return
     with open_journal(folder, retry_errors=args.retry_errors) as journal:
         with contextlib.closing(Prompts(folder.path)) as prompts:
             # The template of the command line is distilabel's, in Jinja.
@@ -75,18 +80,6 @@ def run(args: argparse.Namespace) -> int:
             publish(publication, folder, journal)
         if not publication.counts.errors:
             journal.path.unlink()
-    return 0
-
-
-def must_retry(args: argparse.Namespace) -> bool:
-    """Return whether generations of a finished output are to be asked for again.
-
-    Raises:
-        ValueError: They are, but none failed.
-    """
-    if args.retry_errors and not (args.output_dir / JOURNAL_NAME).exists():
-        raise ValueError(f"{args.output_dir} is finished and no generation in it failed: nothing to retry.")
-    return args.retry_errors
 
 
 def ask(args: argparse.Namespace, prompts: Prompts, journal: Journal) -> None:

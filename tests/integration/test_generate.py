@@ -278,6 +278,14 @@ def test_server_of_its_own_is_started_and_gone_at_the_end(tmp_path):
     assert not any(psutil.pid_exists(pid) for pid in read_pids(tmp_path / "bin"))
 
 
+def test_result_is_pushed_when_named_and_refused_before_the_work(tmp_path, caplog):
+    with ChatServer() as server:
+        command = words(write_rows(tmp_path, ["a"]), tmp_path / "out", server, "--hf-output-dataset", "name/space/x")
+        assert main(command) == 1
+        assert "name/space/x" in caplog.text
+        assert not server.requests
+
+
 PIPELINE = """
 import json, sys
 from open_r1.generate import build_distilabel_pipeline

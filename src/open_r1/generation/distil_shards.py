@@ -113,7 +113,7 @@ class ShardRunner:
         with (self.folder / "asked.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(request) + "\n" for request in asked)
         answers = self.folder / "answers.jsonl"
-        command = [sys.executable, "-m", "open_r1.generation.distil", str(self.folder)]
+        command = [sys.executable, "-P", "-m", "open_r1.generation.distil", str(self.folder)]
         with MindedProcess(command, log_path=self._log, env=self._environment(), grace_s=0.0) as process:
             trouble = self._watch(process, answers)
             tail = process.tail()
@@ -228,6 +228,17 @@ def open_journal(folder: DatasetFolder, *, retry_errors: bool) -> Journal:
     if folder.overwrite and begun is not None and begun != json.loads(json.dumps(settings)):
         path.unlink()
     return Journal(path, settings, is_final=_has_text if retry_errors else is_lasting)
+
+
+def has_failures(folder: DatasetFolder) -> bool:
+    """Return whether a finished folder has failures to ask for again: then its journal is still there.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if not (folder.path / JOURNAL_NAME).exists():
+        raise ValueError(f"{folder.path} is finished and no generation in it failed: nothing to retry.")
+    return True
 
 
 def _has_text(record: Mapping[str, Any]) -> bool:
