@@ -3,6 +3,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from open_r1.dataio.card import DataCard, Parent
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.dataio.layout_mapping import RowMapper
 from open_r1.dataio.layout_table import LAYOUTS, MESSAGES, PROBLEM
+from open_r1.rewards import code_reward
 from open_r1.rewards.verifier import Verdict, verify
 from open_r1.sft import prepare_split
 from open_r1.utils.data import drop_null_rows, get_dataset, to_conversations
 from tests.integration.byte_tokenizer import byte_tokenizer
+from tests.integration.tiny import build_tiny
 from tests.rows.layout_items import MATH
 from tests.rows.layouts import CASES, chat
 
@@ -105,6 +108,26 @@ def test_grpo_takes_problems_without_naming_columns(name, data):
             assert row["prompt"][-1]["content"] == case.item.question
         if case.item.gold is not None:
             assert verify(row["solution"], rf"<think>x</think>\boxed{{{case.item.gold}}}") is Verdict.RIGHT
+
+
+@pytest.mark.parametrize("name", ["openthoughts", "synthetic_1", "primeintellect_code", "open_r1_code"])
+def test_gold_programs_of_mapped_rows_pass_their_tests(name, data):
+    rows = load(GRPOScriptArguments, data(name), name)["train"]
+    programs = {case.item.question: case.item for case in CASES[name] if case.item.program}
+    chosen = [row for row in rows if row[PROBLEM] in programs]
+    columns = {column: [row[column] for row in chosen] for column in ("verification_info", "test_cases")
+               if column in rows.column_names}  # fmt: skip
+    completions = [programs[row[PROBLEM]].fenced for row in chosen]
+    assert code_reward(completions, **columns) == [1.0] * len(programs)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("sft", "medical_o1"), ("grpo", "openthoughts")])
+def test_script_trains_on_a_layout(kind, name, data, tmp_path):
+    tiny = build_tiny(tmp_path / "tiny")
+    extra = {"max_length": 256} if kind == "sft" else {"dataset_prompt_column": None}
+    metrics = tiny.train(kind, tmp_path / "run", dataset_name=data(name, rows_of(name) * 8), dataset_layout=name,
+                         max_steps=1, **extra)  # fmt: skip
+    assert math.isfinite(metrics["train_loss"])
 
 
 # Names
