@@ -17,7 +17,7 @@ GENERATION_COLUMNS = ("generations", "pass_rate_generations", "completions", "co
 FINISH_COLUMNS = ("finish_reasons", "pass_rate_finish_reasons", "finish_reason")
 GOLD_COLUMNS = ("answer", "solution", "ground_truth", "expected_answer")
 MESSAGES = "messages"
-_USAGE_COLUMN = "api_metadata"
+_USAGE_COLUMNS = ("api_metadata", "pass_rate_num_tokens")
 
 Message = dict[str, str]
 
@@ -33,7 +33,7 @@ class Columns:
         gold: Answer or worked solution to judge by.
         correct: A verdict per completion: booleans or rewards.
         domain: What the problem is about.
-        usage: Structs with counts of tokens per completion.
+        usage: Tokens of each completion: counts, or structs with them.
     """
 
     problem: str | None
@@ -111,7 +111,6 @@ def find_columns(source: RowSource, wanted: Wanted) -> Columns:
     Raises:
         ValueError: A column that was named is missing, or there is none with problems or completions.
     """
-    names = source.column_names
     generations = _find(source, wanted.generations, (*GENERATION_COLUMNS, MESSAGES), "--generations_column")
     problem = _find(source, wanted.problem, PROBLEM_COLUMNS, "--problem_column", required=generations != MESSAGES)
     return Columns(
@@ -121,7 +120,7 @@ def find_columns(source: RowSource, wanted: Wanted) -> Columns:
         gold=_find(source, wanted.gold, GOLD_COLUMNS, "--gold_column", required=False),
         correct=_find(source, wanted.correct, (), "--correct_column", required=False),
         domain=_find(source, wanted.domain, (), "--domain_column", required=False),
-        usage=_USAGE_COLUMN if _USAGE_COLUMN in names else None,
+        usage=_find(source, None, _USAGE_COLUMNS, "", required=False),
     )
 
 
@@ -182,11 +181,11 @@ def _values(row: Mapping[str, Any], name: str | None, count: int) -> list[Any]:
 
 
 def _tokens_of(usage: Any) -> int | None:
-    """Return the tokens of a completion, of our records (`usage` within) and of those that hold them directly."""
-    if not isinstance(usage, dict):
-        return None
-    inner = usage.get("usage")
-    found = (inner if isinstance(inner, dict) else usage).get("completion_tokens")
+    """Return the tokens of a completion: a count, or one within the server's record."""
+    found = usage
+    if isinstance(usage, dict):
+        inner = usage.get("usage")
+        found = (inner if isinstance(inner, dict) else usage).get("completion_tokens")
     return int(found) if isinstance(found, int | float) and found == found else None
 
 

@@ -14,7 +14,7 @@ verdict, what `duplicates` and `diversity` say, and a chunk of 512 completions.
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import groupby, islice
 from pathlib import Path
@@ -172,22 +172,27 @@ def plan(settings: CurateSettings) -> Curation:
 
 def make_card(curation: Curation, name: str, licence: str | None) -> DataCard:
     """Return the card, as far as it is known before the rows are."""
-    cards = [card for part in curation.inputs.parts if (card := _card_of(part)) is not None]
     # Pass rates decide which rows are kept, but nothing of them is: their licence isn't inherited.
     licence = licence or inherited_licence(curation.parents[: len(curation.inputs.parts)])
     card = DataCard(name=name, settings=curation.settings.for_card(), parents=curation.parents, licence=licence)
-    card.teacher = _common([entry.teacher for entry in cards])
-    card.sampling = _common([entry.sampling for entry in cards])
-    checked = [entry.contamination for entry in cards]
-    if checked and len(cards) == len(curation.inputs.parts) and all(checked):
-        card.contamination = _common(checked)
-        card.notes.append("The contamination check is the input's: rows were only left out since, problems unchanged.")
+    cards = [_card_of(part) for part in curation.inputs.parts]
+    card.teacher = _common([_inherited(entry, "teacher") for entry in cards])
+    card.sampling = _common([_inherited(entry, "sampling") for entry in cards])
     return card
 
 
-def _card_of(part: Input) -> DataCard | None:
+def _card_of(part: Input) -> dict[str, Any]:
     path = Path(part.source.name).expanduser()
-    return read_card(path) if path.is_dir() else None
+    card = read_card(path) if path.is_dir() else None
+    return {} if card is None else asdict(card)
+
+
+def _inherited(card: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """Return what a card or the first of its ancestors says: completions may have been decontaminated since."""
+    if card.get(name):
+        return card[name]
+    found = (_inherited(parent.get("card") or {}, name) for parent in card.get("parents", []))
+    return next((value for value in found if value), None)
 
 
 def _common(values: list[dict[str, Any] | None]) -> dict[str, Any] | None:
@@ -234,12 +239,14 @@ def curate(
     if folder.is_done():
         return curation.funnel, False
     with folder:
+        for part in curation.inputs.parts:
+            folder.write_malformed(part.source)
         journal = None
         if judges:
             journal = VerdictJournal(output_dir / JOURNAL, verdict_settings(curation), overwrite=overwrite)
             folder.card.notes.append(f"The verdicts of all completions that were judged are in {JOURNAL}.")
         kept = curation.choose(journal)
-        folder.card.steps = curation.funnel.steps()
+        folder.card.steps += curation.funnel.steps()
         rows = curation.output_rows(kept)
         while batch := list(islice(rows, _WRITE_ROWS)):
             folder.write(batch)

@@ -78,9 +78,6 @@ class Filters:
             self.funnel.keep(SPLIT, number, len(problem.completions))
             for completion in problem.completions:
                 yield problem, completion
-        malformed = sum(len(part.source.malformed) for part in inputs.parts)
-        if malformed:
-            self.funnel.drop(READ, "malformed_line", malformed)
 
     def _fault_of_whole(self, problem: Problem, completion: Completion) -> str | None:
         needs_reasoning = self.settings.reasoning == "require"

@@ -139,7 +139,8 @@ class CurateSettings:
 
     def for_card(self) -> dict[str, Any]:
         """Return what decides the rows, without what is not used."""
-        return {name: value for name, value in asdict(self).items() if value is not None and name != "input"}
+        used = {name: value for name, value in asdict(self).items() if value is not None and name != "input"}
+        return {"script": "curate", **used}  # by which get_dataset knows the layout of the rows
 
 
 def _require_one_of(setting: str, value: str, allowed: tuple[str, ...]) -> None:
