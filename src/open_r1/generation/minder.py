@@ -42,7 +42,7 @@ def main(grace_s: float, command: list[str]) -> int:
     except Stopped:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        _signal_group(program.pid, signal.SIGTERM)
+        program.terminate()  # it alone: what it has started is for it to end in order
         with contextlib.suppress(subprocess.TimeoutExpired):
             program.wait(grace_s)
     _end_all(program)
@@ -65,14 +65,14 @@ def _watch_leash() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _signal_group(pid: int, number: int) -> None:
+def _kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # it is empty by now
-        os.killpg(pid, number)
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _end_all(program: subprocess.Popen) -> None:
     """Kill the group, then what has left it, until nothing is there."""
-    _signal_group(program.pid, signal.SIGKILL)
+    _kill_group(program.pid)
     program.wait()
     for _ in range(200):
         _reap()
