@@ -20,7 +20,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install_serving demo demo_seeds test test_distributed test_serving model slow_test style quality check ci bench_training bench_verifier bench_sandbox bench_generate
+.PHONY: help install install_serving demo demo_seeds test test_distributed test_serving model slow_test style quality check ci bench_training bench_verifier bench_sandbox bench_generate bench_decontaminate
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -90,3 +90,7 @@ bench_sandbox: ## the local sandbox beside bare subprocess: submissions/s, ms a 
 bench_generate: ## generate_reasoning beside plain aiohttp and the openai client: requests/s, CPU a request
 	@$(install) generate
 	@$(python) scripts/bench_generate.py --table assets/benchmarks/generate.md $(ARGS)
+
+bench_decontaminate: ## decontaminate.py beside the published algorithm, 200k and 2 million rows: time by part, memory
+	@$(install) dev
+	@$(python) scripts/bench_decontaminate.py --table assets/benchmarks/decontamination.md $(ARGS)
