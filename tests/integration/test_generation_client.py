@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client and the engine against servers that fail in every way that servers do."""
+"""The client against servers that fail in every way that servers do."""
 
 import asyncio
-import os
-import signal
 import time
 
 import pytest
 
-from open_r1.generation.balancing import ServersDownError, server_url
+from open_r1.generation.balancing import server_url
 from open_r1.generation.client import ChatClient, Patience
-from open_r1.generation.engine import TooManyErrorsError, Totals, run, run_requests
-from open_r1.generation.journal import Journal
+from open_r1.generation.engine import run
 from open_r1.generation.models import find_model
 from open_r1.generation.requests import ChatRequest, Sampling
-from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply, answer_of
+from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 
 QUICK = Patience(retries=3, first_delay_s=0.01, max_delay_s=0.02, outage_s=20.0)
 
@@ -29,18 +26,6 @@ def ask(addresses, *requests, sampling=None, patience=QUICK, **options):
     async def main():
         async with ChatClient(addresses, sampling, model=MODEL, patience=patience, **options) as client:
             return await asyncio.gather(*(client.complete(request) for request in requests))
-
-    return run(main())
-
-
-def ask_journal(folder, addresses, requests, *, patience=QUICK, **options):
-    """The outcome of a run, and what the journal holds then."""
-
-    async def main():
-        async with ChatClient(addresses, Sampling(seed=0), model=MODEL, patience=patience) as client:
-            with Journal(folder / "generations.jsonl", {}) as journal:
-                outcome = await run_requests(requests, client, journal, **options)
-                return outcome, list(journal.records())
 
     return run(main())
 
@@ -179,51 +164,6 @@ def test_large_bodies_and_answers_pass():
     assert len(reply.text) == 5_000_000
 
 
-def test_requests_go_where_the_fewest_are_in_flight(tmp_path):
-    with (
-        ChatServer(lambda body, attempt: Reply("8", delay_s=0.2)) as slow,
-        ChatServer(lambda body, attempt: Reply("8", delay_s=0.01)) as quick,
-    ):
-        requests = (question(number) for number in range(120))
-        ask_journal(tmp_path, [slow.address, quick.address], requests, max_concurrent=12)
-        assert len(slow.requests) + len(quick.requests) == 120
-        assert len(quick.requests) > 2 * len(slow.requests)
-        assert slow.most_in_flight <= 7
-
-
-def test_a_server_that_fails_at_once_doesnt_draw_all_requests(tmp_path):
-    with ChatServer(lambda body, attempt: Reply(status=500)) as broken, ChatServer() as sound:
-        requests = (question(number) for number in range(200))
-        outcome, _ = ask_journal(tmp_path, [broken.address, sound.address], requests, max_concurrent=8)
-        assert outcome.totals.failed == 0
-        assert len(broken.requests) < 20
-
-
-def test_a_server_that_dies_is_left_and_found_again(tmp_path):
-    dying, sound = ChatServer(lambda body, attempt: Reply("8", delay_s=0.005)), ChatServer()
-    came_back = []
-
-    def requests():
-        for number in range(4000):
-            if number == 50:
-                dying.stop()
-            if number == 100:
-                dying.start()
-                came_back.append(len(dying.requests))
-            if number > 100 and len(dying.requests) > came_back[0]:
-                return
-            yield question(number)
-
-    with sound:
-        sound.behave = lambda body, attempt: Reply("8", delay_s=0.005)
-        dying.start()
-        outcome, records = ask_journal(tmp_path, [dying.address, sound.address], requests(), max_concurrent=8)
-        dying.stop()
-    assert outcome.totals.failed == 0
-    assert len(dying.requests) > came_back[0]
-    assert len({entry["key"] for entry in records}) == outcome.totals.done
-
-
 def test_an_outage_of_all_servers_is_waited_for():
     server = ChatServer(lambda body, attempt: Reply("8"))
     server.start()
@@ -241,117 +181,6 @@ def test_an_outage_of_all_servers_is_waited_for():
     replies = run(main())
     server.stop()
     assert [reply.text for reply in replies] == ["8"] * 19
-
-
-def test_an_outage_beyond_the_patience_ends_the_run_and_keeps_what_was_done(tmp_path):
-    server = ChatServer(lambda body, attempt: Reply("8"))
-
-    def requests():
-        for number in range(100):
-            if number == 30:
-                server.stop()
-            yield question(number)
-
-    server.start()
-    with pytest.raises(ServersDownError, match=r"No server has answered for 0.5 s .*127.0.0.1"):
-        ask_journal(tmp_path, [server.address], requests(), max_concurrent=4, patience=Patience(outage_s=0.5))
-    with Journal(tmp_path / "generations.jsonl", None) as journal:
-        num_kept = len(journal.finished)
-        assert all(entry["text"] == "8" for entry in journal.records())
-    assert 20 <= num_kept <= 34
-
-
-def test_requests_in_flight_are_bounded_and_made_when_there_is_a_place(tmp_path):
-    made = []
-
-    def requests():
-        for number in range(300):
-            made.append(number)
-            yield question(number)
-
-    def behave(body, attempt):
-        ahead.append(len(made) - server.answered)
-        return Reply("8", delay_s=0.01)
-
-    ahead = []
-    with ChatServer(behave) as server:
-        outcome, _ = ask_journal(tmp_path, [server.address], requests(), max_concurrent=16)
-        assert server.most_in_flight == 16
-    assert max(ahead) <= 2 * 16
-    assert outcome.totals.done == 300
-
-
-def test_what_the_journal_has_is_not_asked_for_again(tmp_path):
-    with ChatServer() as server:
-        ask_journal(tmp_path, [server.address], [question(n, i) for n in range(10) for i in range(3)])
-        again = [question(n, i) for n in range(12) for i in range(4)]
-        outcome, records = ask_journal(tmp_path, [server.address], again)
-        assert len(server.requests) == 48
-    assert (outcome.totals.skipped, outcome.totals.done) == (30, 18)
-    assert {(entry["key"], entry["index"]): entry["text"] for entry in records} == {
-        (request.key, request.index): answer_of(request.messages, request.index) for request in again
-    }
-
-
-def test_a_run_in_which_all_fails_stops(tmp_path):
-    with ChatServer(lambda body, attempt: Reply(status=400, error="no such parameter")) as server:
-        with pytest.raises(TooManyErrorsError, match=r"20 requests in a row failed.*no such parameter"):
-            ask_journal(tmp_path, [server.address], (question(n) for n in range(1000)), stop_after_errors=20)
-        assert len(server.requests) < 600
-
-
-def test_failures_that_are_scattered_stop_nothing(tmp_path):
-    def behave(body, attempt):
-        is_odd = int(body["messages"][0]["content"].split()[1].split("+")[0]) % 2
-        return Reply(status=400, error="odd") if is_odd else Reply("8", finish_reason="length")
-
-    with ChatServer(behave) as server:
-        requests = (question(number) for number in range(60))
-        outcome, records = ask_journal(tmp_path, [server.address], requests, stop_after_errors=20, max_concurrent=2)
-    assert (outcome.totals.done, outcome.totals.failed, outcome.totals.truncated) == (60, 30, 30)
-    assert {entry["error"] for entry in records} == {None, "HTTP 400: odd"}
-
-
-def test_a_generator_that_fails_ends_the_run_and_keeps_what_was_done(tmp_path):
-    def requests():
-        yield from (question(number) for number in range(20))
-        raise OSError("the disk of the source is gone")
-
-    with ChatServer() as server, pytest.raises(OSError, match="the source is gone"):
-        ask_journal(tmp_path, [server.address], requests(), max_concurrent=2)
-    with Journal(tmp_path / "generations.jsonl", None) as journal:
-        assert len(journal.finished) >= 18
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_requests_in_flight_end(tmp_path, number):
-    handlers = [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)]
-
-    def behave(body, attempt):
-        if len(server.requests) == 20:
-            os.kill(os.getpid(), number)
-        return Reply("8", delay_s=0.05)
-
-    with ChatServer(behave) as server:
-        outcome, records = ask_journal(
-            tmp_path, [server.address], (question(n) for n in range(1000)), max_concurrent=4
-        )
-    assert (outcome.stopped_by, outcome.cut_off) == (number, 0)
-    assert 20 <= len(records) == outcome.totals.done <= 28
-    assert [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)] == handlers
-
-
-def test_requests_in_flight_are_dropped_after_the_grace(tmp_path):
-    def behave(body, attempt):
-        if len(server.requests) == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return Reply("8", delay_s=0.0 if len(server.requests) == 1 else 60.0)
-
-    with ChatServer(behave) as server:
-        requests = (question(n) for n in range(1000))
-        outcome, records = ask_journal(tmp_path, [server.address], requests, max_concurrent=4, grace_s=0.1)
-    assert outcome.stopped_by == signal.SIGTERM
-    assert (len(records), outcome.cut_off) == (1, 4)
 
 
 @pytest.mark.parametrize(
@@ -450,11 +279,3 @@ def test_the_first_server_is_waited_for():
 
     assert run(main()).name == MODEL
     server.stop()
-
-
-def test_totals_count_attempts_beyond_the_turns():
-    with ChatServer(lambda body, attempt: Reply(status=500) if attempt == 0 else Reply("8")) as server:
-        (reply,) = ask([server.address], question(turns=["and 2?"]))
-    totals = Totals()
-    totals.add(reply, 2)
-    assert (totals.retries, totals.done) == (2, 1)

@@ -136,6 +136,9 @@ class Publication:
         records = []
         for index in range(self.num_generations):
             record = results.get(key, index) or _not_asked("no reply was kept; ask again with --retry-errors")
+            if self.has_turns and "conversation" not in record:  # of one turn alone
+                answer = [] if record["text"] is None else [{"role": "assistant", "content": record["text"]}]
+                record["conversation"] = [*messages, *answer]
             self.counts.add(record)
             records.append(record)
         return records

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scripts/generate_reasoning.py` as users run it: flags, output, refusals before tokens are paid for."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from open_r1.dataio.card import read_card
+from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply, answer_of
+from tests.integration.reasoning_runs import SCRIPT, answers, generate, main, rows_of, write_rows
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ChatServer() as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with rows.jsonl, of six problems."""
+    write_rows(tmp_path / "rows.jsonl", 6)
+    return tmp_path
+
+
+def test_output_has_a_row_per_problem_in_their_order(folder, server):
+    assert generate(folder, server.address) == 0
+    rows = rows_of(folder)
+    assert [row["uuid"] for row in rows] == [f"id-{n}" for n in range(6)]
+    assert [row["solution"] for row in rows] == [str(n + 1) for n in range(6)]
+    assert [row["generations"] for row in rows] == [answers(n) for n in range(6)]
+    assert rows[0]["finish_reasons"] == ["stop", "stop"]
+    metadata = rows[0]["api_metadata"][0]
+    assert (metadata["prompt_tokens"], metadata["status"], metadata["attempts"]) == (2, 200, 1)
+    assert metadata["server"] == f"{server.url}/v1"
+    assert sorted(path.name for path in (folder / "out").iterdir() if not path.name.startswith(".")) == [
+        "README.md", "card.json", "data"
+    ]  # fmt: skip
+
+
+def test_card_says_who_wrote_what_and_how(folder, server):
+    generate(folder, server.address, "--temperature", "0.7", "--max-tokens", "99", "--licence", "mit")
+    card = read_card(folder / "out")
+    assert (card.teacher["model"], card.teacher["max_model_len"]) == (MODEL, 32768)
+    assert {"temperature": 0.7, "top_p": 0.95, "max_tokens": 99, "seed": 0}.items() <= card.sampling.items()
+    assert card.parents[0].name == str(folder / "rows.jsonl")
+    detail = card.steps[0].detail
+    assert (detail["requests"], detail["errors"], detail["attempts"]) == (12, 0, 12)
+    assert detail["completion_tokens"] > 0
+    assert card.licence == "mit"
+
+
+def test_open_r1s_command_line_writes_its_json_lines(folder, server):
+    argv = ["--dataset-name", str(folder / "rows.jsonl"), "--output-file", str(folder / "made" / "r1.jsonl"),
+            "--prompt-column", "problem", "--uuid-column", "uuid", "--api-addr", server.address, "--num-generations",
+            "3", "--prompt-template", r"In \boxed{{}}: {prompt}", "--temperature", "0.6", "--top-p", "0.95",
+            "--max-tokens", "200", "--max-concurrent", "5"]  # fmt: skip
+    server.requests.clear()
+    assert main(argv) == 0
+    rows = [json.loads(line) for line in (folder / "made" / "r1.jsonl").read_text().splitlines()]
+    assert [list(row) for row in rows] == [
+        ["uuid", "problem", "solution", "generations", "finish_reasons", "api_metadata"]
+    ] * 6
+    assert {len(row[name]) for row in rows for name in ("generations", "finish_reasons", "api_metadata")} == {3}
+    assert {request["messages"][0]["content"] for request in server.requests} == {
+        rf"In \boxed{{}}: Compute {n}+1" for n in range(6)
+    }
+    assert len(rows_of(folder, "made/r1")) == 6
+
+
+def test_a_finished_command_asks_nothing_when_it_is_repeated(folder, server, capsys):
+    generate(folder, server.address, "--output-file", str(folder / "out.jsonl"))
+    before = (len(server.requests), (folder / "out" / "card.json").read_bytes())
+    (folder / "out.jsonl").unlink()
+    assert generate(folder, server.address, "--output-file", str(folder / "out.jsonl")) == 0
+    assert "finished earlier" in capsys.readouterr().out
+    assert (len(server.requests), (folder / "out" / "card.json").read_bytes()) == before
+    assert len((folder / "out.jsonl").read_text().splitlines()) == 6
+
+
+def test_a_finished_command_needs_no_server(folder):
+    with ChatServer() as server:
+        generate(folder, server.address)
+    assert generate(folder, server.address) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--temperature", "0.1"], "temperature 0.6 -> 0.1"),
+        (["--num-generations", "3"], "num_generations 2 -> 3"),
+        (["--prompt-template", "Q: {prompt}"], "template"),
+        (["--limit", "2"], "limit None -> 2"),
+    ],
+)
+def test_other_settings_on_a_finished_output_are_refused(folder, server, flags, said, capsys):
+    generate(folder, server.address)
+    before = len(server.requests)
+    assert generate(folder, server.address, *flags) == 1
+    said_all = capsys.readouterr().err
+    assert said in said_all
+    assert "--overwrite" in said_all
+    assert len(server.requests) == before
+    assert generate(folder, server.address, *flags, "--overwrite") == 0
+
+
+def test_limit_and_shuffle_seed_choose_rows_and_keep_their_order(folder, server):
+    generate(folder, server.address, "--limit", "3", "--shuffle-seed", "1")
+    chosen = [row["uuid"] for row in rows_of(folder)]
+    assert chosen == sorted(chosen)
+    assert len(chosen) == 3
+    assert chosen != ["id-0", "id-1", "id-2"]
+
+
+def test_a_slice_of_the_split_is_taken(folder, server):
+    generate(folder, server.address, "--split", "train[2:4]")
+    assert [row["uuid"] for row in rows_of(folder)] == ["id-2", "id-3"]
+
+
+def test_rows_without_a_prompt_are_kept_and_counted(folder, server, caplog):
+    with (folder / "rows.jsonl").open("a") as lines:
+        lines.write('{"uuid": "id-6", "problem": null}\nno json\n{"uuid": "id-7", "problem": " "}\n')
+    assert generate(folder, server.address) == 0
+    rows = rows_of(folder)
+    assert [row["uuid"] for row in rows[6:]] == ["id-6", "id-7"]
+    assert rows[6]["generations"] == [None, None]
+    assert rows[6]["finish_reasons"] == ["error", "error"]
+    assert rows[6]["api_metadata"][0]["error"] == "prompt is null"
+    assert rows[7]["api_metadata"][1]["error"] == "prompt is empty"
+    assert "2 of 8 rows can't be asked for" in caplog.text
+    assert "The first is row 6: prompt is null" in caplog.text
+    detail = read_card(folder / "out").steps[0].detail
+    assert (detail["rows"], detail["rows_without_prompt"], detail["requests"]) == (8, 2, 12)
+
+
+def test_failures_are_null_and_can_be_asked_for_again(folder, capsys):
+    is_mended = False
+
+    def behave(body, attempt):
+        text = body["messages"][0]["content"]
+        return Reply("8") if is_mended or "3+1" not in text else Reply(status=400, error="context too long")
+
+    with ChatServer(behave) as server:
+        assert generate(folder, server.address) == 0
+        assert "2 generations failed" in capsys.readouterr().err
+        assert rows_of(folder)[3]["generations"] == [None, None]
+        assert rows_of(folder)[3]["api_metadata"][0]["error"] == "HTTP 400: context too long"
+        assert generate(folder, server.address) == 0
+        assert "finished earlier" in capsys.readouterr().out
+        is_mended = True
+        before = len(server.requests)
+        assert generate(folder, server.address, "--retry-errors") == 0
+        assert len(server.requests) == before + 2
+        assert {text for row in rows_of(folder) for text in row["generations"]} == {"8"}
+        assert generate(folder, server.address, "--retry-errors") == 1
+        assert "nothing to retry" in capsys.readouterr().err
+
+
+def test_conversations_and_system_prompt_are_sent_as_they_are(folder, server):
+    messages = [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "3"},
+                {"role": "user", "content": "no"}]  # fmt: skip
+    (folder / "rows.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    server.requests.clear()
+    argv = ["--dataset-name", str(folder / "rows.jsonl"), "--prompt-column", "messages", "--num-generations", "1",
+            "--system-prompt", "Brief", "--output-dir", str(folder / "out"), "--api-addr", server.address]  # fmt: skip
+    assert main(argv) == 0
+    assert server.requests[-1]["messages"] == [{"role": "system", "content": "Brief"}, *messages]
+
+
+def test_turns_make_a_conversation_for_each_generation(folder, server):
+    (folder / "rows.jsonl").write_text('{"turns": ["1+1", "and 3?"]}\n{"turns": ["2+2"]}\n')
+    argv = ["--dataset-name", str(folder / "rows.jsonl"), "--turns-column", "turns", "--output-dir",
+            str(folder / "out"), "--api-addr", server.address, "--num-generations", "2", "--seed", "0"]  # fmt: skip
+    assert main(argv) == 0
+    first, second = rows_of(folder)
+    assert [[message["role"] for message in one] for one in first["conversations"]] == [["user", "assistant"] * 2] * 2
+    assert [one[-1]["content"] for one in first["conversations"]] == first["generations"]
+    assert first["conversations"][0][1] != first["conversations"][1][1]
+    assert [one[-1]["content"] for one in second["conversations"]] == second["generations"]
+
+
+def test_columns_that_json_cannot_hold_are_converted(folder, server):
+    table = pa.table(
+        {"problem": ["1+1"], "made": [datetime(2026, 1, 2, 3, 4, 5)], "price": [Decimal("1.50")],
+         "score": pa.array([float("nan")]), "raw": [b"\x00"]}
+    )  # fmt: skip
+    pq.write_table(table, folder / "rows.parquet")
+    flags = ["--output-file", str(folder / "out.jsonl"), "--drop-columns", "raw"]
+    assert generate(folder, server.address, *flags, source="rows.parquet", prompt=("--prompt-column", "problem")) == 0
+    (row,) = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert (row["made"], row["price"], row["score"]) == ("2026-01-02T03:04:05", "1.50", None)
+    assert "raw" not in row
+
+
+def test_bytes_are_kept_in_parquet(folder, server):
+    pq.write_table(pa.table({"problem": ["1+1"], "raw": [b"\x00"]}), folder / "rows.parquet")
+    assert generate(folder, server.address, source="rows.parquet", prompt=("--prompt-column", "problem")) == 0
+    assert rows_of(folder)[0]["raw"] == b"\x00"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--uuid-column", "id"], "has no columns ['id']"),
+        (["--prompt-column", "question"], "has no columns ['question']"),
+        (["--drop-columns", "extra"], "has no columns ['extra']"),
+        (["--uuid-column", "same"], "5 of 6 rows have a value of 'same'"),
+        (["--turns-column", "problem"], "one of the two"),
+        (["--prompt-template", "Solve it."], "has no {prompt}"),
+        (["--extra-body", "{top_k: 1}"], "--extra-body is no JSON"),
+        (["--extra-body", "[1]"], "--extra-body must be a JSON object"),
+        (["--extra-body", '{"messages": []}'], "extra_body sets ['messages']"),
+        (["--temperature", "9"], "temperature is 9.0"),
+        (["--num-generations", "0"], "num_generations is 0"),
+        (["--max-concurrent", "0"], "max_concurrent is 0"),
+        (["--limit", "0"], "limit is 0"),
+        (["--retries", "-1"], "retries must be at least 0"),
+        (["--api-key-env", "OPEN_R1_NO_SUCH_KEY"], "OPEN_R1_NO_SUCH_KEY, named by --api-key-env, is not set"),
+        (["--max-tokens", "32768"], "context of 32768 tokens"),
+        (["--model", "other"], "doesn't serve 'other'"),
+        (["--split", "test"], "test"),
+        (["--output-file", "rows.parquet"], "hold bytes"),
+    ],
+)
+def test_a_command_that_cannot_work_is_refused_before_the_first_request(folder, server, flags, said, capsys):
+    source = "rows.jsonl"
+    if "same" in flags:
+        write_rows(folder / "rows.jsonl", 6, same=1)
+    if "--output-file" in flags:
+        pq.write_table(pa.table({"uuid": ["a"], "problem": ["1+1"], "raw": [b"\x00"]}), folder / "rows.parquet")
+        source, flags = "rows.parquet", ["--output-file", str(folder / "out.jsonl")]
+    before = len(server.requests)
+    assert generate(folder, server.address, *flags, source=source) == 1
+    assert said in capsys.readouterr().err
+    assert len(server.requests) == before
+    assert not (folder / "out" / "card.json").exists()
+
+
+def test_a_source_with_columns_of_our_names_is_refused(folder, server, capsys):
+    write_rows(folder / "rows.jsonl", 6, generations=["old"])
+    assert generate(folder, server.address) == 1
+    assert "The rows have columns ['generations']" in capsys.readouterr().err
+    assert generate(folder, server.address, "--drop-columns", "generations") == 0
+
+
+def test_a_file_of_another_run_is_not_written_over(folder, server, capsys):
+    (folder / "mine.jsonl").write_text("precious\n")
+    assert generate(folder, server.address, "--output-file", str(folder / "mine.jsonl")) == 1
+    assert "it is of another run" in capsys.readouterr().err
+    assert (folder / "mine.jsonl").read_text() == "precious\n"
+
+
+def test_no_output_is_refused(folder, server, capsys):
+    argv = ["--dataset-name", str(folder / "rows.jsonl"), "--prompt-column", "problem", "--api-addr", server.address]
+    assert main(argv) == 1
+    assert "--output-dir, or --output-file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [["--max-token", "5"], ["--unknown"], []])
+def test_unknown_and_shortened_flags_are_refused(flags):
+    with pytest.raises(SystemExit) as ended:
+        main(flags)
+    assert ended.value.code == 2
+
+
+def test_a_run_can_go_on_with_more_rows_and_generations(folder):
+    """What an unfinished journal has serves other limits too: it is of the generation, not of the choice."""
+
+    def behave(body, attempt):
+        if len(server.requests) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return Reply(answer_of(body["messages"], body["seed"]))
+
+    with ChatServer(behave) as server:
+        flags = ["--max-concurrent", "1"]
+        assert generate(folder, server.address, "--limit", "4", *flags) == 130
+        assert generate(folder, server.address, "--num-generations", "3", *flags) == 0
+        assert len(server.requests) == 18
+    assert [row["generations"] for row in rows_of(folder)] == [answers(n, 3) for n in range(6)]
+
+
+def test_an_unfinished_journal_of_other_settings_is_refused(folder, capsys):
+    def behave(body, attempt):
+        if len(server.requests) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return Reply("8")
+
+    with ChatServer(behave) as server:
+        assert generate(folder, server.address) == 143
+        assert "Repeat the command to go on" in capsys.readouterr().err
+        asked = len(server.requests)
+        assert generate(folder, server.address, "--temperature", "0.1") == 1
+        assert "temperature was 0.6 and is now 0.1" in capsys.readouterr().err
+        write_rows(folder / "rows.jsonl", 7)
+        assert generate(folder, server.address) == 1
+        assert "source was" in capsys.readouterr().err
+        assert len(server.requests) == asked
+
+
+def test_help_comes_at_once_and_names_every_flag():
+    started = time.monotonic()
+    shown = subprocess.run([sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True, check=True).stdout
+    assert time.monotonic() - started < 10
+    for flag in (
+        "--dataset-name",
+        "--output-file",
+        "--uuid-column",
+        "--api-addr",
+        "--max-concurrent",
+        "--retry-errors",
+    ):
+        assert flag in shown
