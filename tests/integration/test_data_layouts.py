@@ -303,6 +303,16 @@ def test_folder_of_ours_has_the_layout_of_its_parents(tmp_path, caplog):
         assert load(GRPOScriptArguments, folder)["train"]["solution"][:] == [case.item.gold for case in CASES["limo"]]
 
 
+@pytest.mark.parametrize("name", [name for name in WITH_PROBLEMS if BY_NAME[name].sets])
+def test_rows_that_were_mapped_before_they_were_written_are_not_mapped_again(name, data, tmp_path):
+    mapped = load(GRPOScriptArguments, data(name), name)["train"].to_list()
+    folder = publish(tmp_path / "rates", mapped, BY_NAME[name].sets[0])
+    assert load(GRPOScriptArguments, folder)["train"].to_list() == mapped
+    again = load(SFTScriptArguments, folder)["train"]
+    if MESSAGES in again.column_names and name != "numina_tir":
+        assert again[MESSAGES][:] == [case.messages for case in CASES[name]]
+
+
 def test_folder_of_an_unknown_parent_stays_as_it_is(tmp_path):
     folder = publish(tmp_path / "mine", [{"problem": "1+1", "solution": "2"}], "nobody/nothing")
     assert load(GRPOScriptArguments, folder)["train"].to_list() == [{"problem": "1+1", "solution": "2"}]

@@ -93,6 +93,10 @@ def _layouts_of_source(source: str, columns: list[str], target: str | None) -> t
     if set(columns) >= _OF_GENERATIONS:
         ours = _of_generations(card.settings.get("prompt_column"), columns)
         known = [*known, ours] if target == PROBLEM else [ours, *known]
+    if set(columns) >= {PROBLEM, "prompt"}:  # together only in rows that were mapped for GRPO before they were written
+        if target != MESSAGES:
+            return [], ""
+        known = [layout for layout in known if "solution" not in layout.inputs(MESSAGES)]  # it is the gold by now
     return known, f"its card, which names {', '.join(sorted(names)) or 'no parent'}"
 
 
