@@ -128,9 +128,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for line in run_command(args, STARTED):
             print(line)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, ValueError) else 1
     return 0
 
 

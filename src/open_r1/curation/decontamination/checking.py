@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -41,9 +41,10 @@ class CheckedBatch:
 class Times:
     """Seconds spent in each part; the parts overlap, and those of matching are summed over the threads."""
 
+    index_s: float = 0.0
     reading_s: float = 0.0
     matching_s: float = 0.0
-    extra: dict[str, float] = field(default_factory=dict)
+    writing_s: float = 0.0
 
 
 def require_textual(source: RowSource, columns: Sequence[str]) -> None:

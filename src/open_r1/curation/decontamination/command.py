@@ -9,6 +9,7 @@ from pathlib import Path
 
 from open_r1.curation.decontamination.benchmarks import LoadedBenchmark, load_benchmarks
 from open_r1.curation.decontamination.index import make_rule
+from open_r1.curation.decontamination.merging import merge_parts, part_folder
 from open_r1.curation.decontamination.report import REPORT_NAME, TABLE_NAME
 from open_r1.curation.decontamination.run import Outcome, Run, decontaminate
 from open_r1.dataio.sources import RowSource, open_source
@@ -25,24 +26,50 @@ def run_command(args: Namespace, started: float) -> Iterator[str]:
 
     Raises:
         ValueError: Something can't be found, read or written; the message says what to do.
+        RuntimeError: The data set is written, but the hub does not take it.
     """
+    pushed = _pushed_name(args)
+    if pushed is not None:
+        from open_r1.dataio.push import check_push
+
+        setting = "--new_dataset_name" if args.new_dataset_name else "--push_to_hub"
+        pushed = check_push(pushed, private=not args.public, setting=setting)
     benchmarks = load_benchmarks(args.benchmarks, args.benchmark_file)
     output = output_folder(args)
     source = open_source(args.dataset, config=args.config, split=args.split, revision=args.revision)
     run = _make_run(args, source)
     start_up_s = time.perf_counter() - started
-    if run.start or run.end is not None:
-        output = output / part_name(run.start, run.end if run.end is not None else source.num_rows)
-    outcome = decontaminate(source, benchmarks, run, output, overwrite=args.overwrite)
+    if args.merge:
+        outcome = merge_parts(source, benchmarks, run, output, overwrite=args.overwrite)
+    else:
+        output = output if run.end is None else part_folder(output, run.start, run.end)
+        outcome = decontaminate(source, benchmarks, run, output, overwrite=args.overwrite)
     if outcome.was_done:
         yield f"{output} was finished earlier with the same settings; nothing to do (--overwrite does it again)."
     else:
-        yield from _summary(outcome, benchmarks, output, started, start_up_s)
+        yield from _summary(outcome, benchmarks, output)
     if args.report is not None:
         name = TABLE_NAME if args.report.suffix == ".md" else REPORT_NAME
         args.report.parent.mkdir(parents=True, exist_ok=True)
         args.report.write_text((output / name).read_text(encoding="utf-8"), encoding="utf-8")
         yield f"Report: {args.report}"
+    if pushed is not None:
+        from open_r1.dataio.push import push_folder
+
+        yield f"Pushed: {push_folder(output, pushed, private=not args.public, config=args.config)}"
+    if not outcome.was_done:
+        yield _seconds(outcome, time.perf_counter() - started, start_up_s)
+
+
+def _pushed_name(args: Namespace) -> str | None:
+    """Return the name on the hub, None when nothing is pushed; upstream's default name after a bare --push_to_hub."""
+    if args.new_dataset_name:
+        return args.new_dataset_name
+    if not args.push_to_hub:
+        return None
+    if Path(args.dataset).exists() or args.dataset.startswith("tasks/"):
+        raise ValueError("--push_to_hub needs --new_dataset_name when the data set does not come from the hub")
+    return f"{args.dataset}{OUTPUT_SUFFIX}"
 
 
 def output_folder(args: Namespace) -> Path:
@@ -54,11 +81,6 @@ def output_folder(args: Namespace) -> Path:
     path = Path(args.dataset)
     name = path.name.split(".")[0] if path.is_file() else path.name or path.resolve().name
     return Path("data") / f"{name}{OUTPUT_SUFFIX}"
-
-
-def part_name(start: int, end: int) -> str:
-    """Return the folder of a range of rows; they sort as numbers do."""
-    return f"part-{start:010d}-{end:010d}"
 
 
 def rows_of_shard(shard: str, num_rows: int) -> tuple[int, int]:
@@ -85,8 +107,8 @@ def _make_run(args: Namespace, source: RowSource) -> Run:
     start, end = args.start or 0, args.end
     if args.shard is not None:
         start, end = rows_of_shard(args.shard, source.num_rows)
-    if args.end is not None:
-        end = min(args.end, source.num_rows)
+    elif args.start is not None or args.end is not None:
+        end = source.num_rows if args.end is None else min(args.end, source.num_rows)
     if not 0 <= start < (source.num_rows if end is None else end):
         raise ValueError(f"--start {args.start} --end {args.end} choose no rows of {source.num_rows}")
     return Run(
@@ -97,9 +119,7 @@ def _make_run(args: Namespace, source: RowSource) -> Run:
     )  # fmt: skip
 
 
-def _summary(
-    outcome: Outcome, benchmarks: list[LoadedBenchmark], output: Path, started: float, start_up_s: float
-) -> Iterator[str]:
+def _summary(outcome: Outcome, benchmarks: list[LoadedBenchmark], output: Path) -> Iterator[str]:
     found = outcome.card.contamination
     assert found is not None  # a run that was not finished before has checked rows
     for benchmark in benchmarks:
@@ -109,10 +129,12 @@ def _summary(
     for step in outcome.card.steps:
         detail = ", ".join(f"{name} {count}" for name, count in step.detail.get("removed", {}).items() if count)
         yield f"{step.name}: {step.rows_before} -> {step.rows_after} rows" + (f" ({detail})" if detail else "")
-    times = outcome.times
     yield f"Written: {output}, with {REPORT_NAME} and {TABLE_NAME}"
-    yield (
-        f"Seconds: {time.perf_counter() - started:.2f} in all; start-up {start_up_s:.2f}, index "
-        f"{times.extra['index_s']:.2f}, reading {times.reading_s:.2f}, matching {times.matching_s:.2f}, writing "
-        f"{times.extra['writing_s']:.2f} (these three overlap)"
+
+
+def _seconds(outcome: Outcome, total_s: float, start_up_s: float) -> str:
+    times = outcome.times
+    return (
+        f"Seconds: {total_s:.2f} in all; start-up {start_up_s:.2f}, index {times.index_s:.2f}, reading "
+        f"{times.reading_s:.2f}, matching {times.matching_s:.2f}, writing {times.writing_s:.2f} (these three overlap)"
     )

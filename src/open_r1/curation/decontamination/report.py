@@ -85,6 +85,26 @@ class Report:
             if self.items[name].total() <= self.max_evidence:
                 self.evidence.append(self._evidence(batch, column, match))
 
+    def absorb(self, content: dict[str, Any]) -> None:
+        """Add a report that was written by `to_json` for the rows behind those so far."""
+        self.num_rows += content["rows"]
+        self.num_flagged += content["flagged_rows"]
+        for name, counts in content["benchmarks"].items():
+            self.flagged[name] += counts["flagged_rows"]
+            self.removed[name] += counts["removed_by_it_first"]
+        for name, counts in content["items"].items():
+            self.items[name].update({int(item): rows for item, rows in counts.items()})
+        self.kinds.update(content["found_by"])
+        so_far = Counter(entry.benchmark for entry in self.evidence)
+        for entry in content["evidence"]:
+            if so_far[entry["benchmark"]] < self.max_evidence:
+                so_far[entry["benchmark"]] += 1
+                self.evidence.append(Evidence(**entry))
+        for column, found in content["rows_without_text"].items():
+            oddities = Oddities(Counter({kind: entry["rows"] for kind, entry in found.items()}),
+                                {kind: entry["first_row"] for kind, entry in found.items()})  # fmt: skip
+            self.oddities.setdefault(column, Oddities()).merge(oddities, 0)
+
     def _evidence(self, batch: CheckedBatch, column: str, match: Match) -> Evidence:
         item = self.index.items[match.item]
         text = to_texts(batch.rows.column(column).slice(match.row, 1), Oddities())[0].as_py()
@@ -104,12 +124,21 @@ class Report:
         return {
             "rows": self.num_rows, "flagged_rows": self.num_flagged,
             "benchmarks": {
-                name: {"flagged_rows": self.flagged[name], "items_found": len(self.items[name])}
+                name: {
+                    "flagged_rows": self.flagged[name],
+                    "removed_by_it_first": self.removed[name],
+                    "items_found": len(self.items[name]),
+                }
                 for name in self.index.names
             },
             "found_by": dict(self.kinds),
             "rows_without_text": {
-                column: dict(oddities.count) for column, oddities in self.oddities.items() if oddities.count
+                column: {
+                    kind: {"rows": count, "first_row": oddities.first_row[kind]}
+                    for kind, count in sorted(oddities.count.items())
+                }
+                for column, oddities in self.oddities.items()
+                if oddities.count
             },
         }  # fmt: skip
 

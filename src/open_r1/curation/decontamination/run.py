@@ -7,7 +7,7 @@ larger is cut into ranges of rows, each a run of its own into `<output>/part-<st
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from open_r1.dataio.sources import RowSource
 logger = logging.getLogger(__name__)
 
 FLAG_PREFIX = "contaminated_"
+STEP_FLAGGED = "flag contaminated rows"
 STEP_REMOVED = "remove contaminated rows"
 STEP_DUPLICATES = "remove duplicates"
 
@@ -108,19 +109,15 @@ def decontaminate(
     index = build_index([benchmark.benchmark for benchmark in benchmarks], run.rule)
     report = Report(index, run.max_evidence)
     near = None if run.near is None else NearDuplicates(index, run.near)
-    times.extra["index_s"] = time.perf_counter() - began
+    times.index_s = time.perf_counter() - began
     with folder:
-        began = time.perf_counter()
-        repeats = _find_repeats(source, run)
-        times.extra["duplicates_s"] = time.perf_counter() - began
+        repeats = find_repeats(lambda: _texts(source, run), run)
+        folder.write_malformed(source)
         batches = check_rows(source, run.columns, index, num_workers=run.num_workers, start=run.start, end=run.end,
                              near=near, times=times)  # fmt: skip
-        times.extra["writing_s"] = _write(folder, batches, repeats, report, run)
-        began = time.perf_counter()
-        folder.write_text(REPORT_NAME, report.to_json(settings))
-        folder.write_text(TABLE_NAME, report.to_table())
-        times.extra["report_s"] = time.perf_counter() - began
-    _warn_of_oddities(report, source, benchmarks)
+        times.writing_s = _write(folder, batches, repeats, report, run)
+        write_reports(folder, report, settings)
+    warn_of_oddities(report, benchmarks)
     return Outcome(card, times)
 
 
@@ -143,15 +140,26 @@ def _write(
             rows = _with_flags(rows, batch.flags, report.index.names)
         folder.write(rows if keep.all() else rows.filter(pa.array(keep)))
         seconds += time.perf_counter() - began
-    card = folder.card
+    add_results(folder.card, report, run, (num_rows, num_clean, num_left))
+    return seconds
+
+
+def add_results(card: DataCard, report: Report, run: Run, num_rows: tuple[int, int, int]) -> None:
+    """Add the result and the steps to a card: rows read, rows without contamination, rows left."""
+    read, clean, left = num_rows
     card.contamination = report.result() | {"rule": run.rule.settings(), "near": run.near, "report": REPORT_NAME}
     if run.cleanup:
-        card.steps.append(Step(STEP_REMOVED, num_rows, num_clean, {"removed": dict(report.removed)}))
+        card.steps.append(Step(STEP_REMOVED, read, clean, {"removed": dict(report.removed)}))
     else:
-        card.steps.append(Step("flag contaminated rows", num_rows, num_clean, {"flagged": dict(report.flagged)}))
-    if repeats is not None:
-        card.steps.append(Step(STEP_DUPLICATES, num_clean, num_left, {"similarity": run.duplicates}))
-    return seconds
+        card.steps.append(Step(STEP_FLAGGED, read, read, {"flagged": dict(report.flagged)}))
+    if run.duplicates is not None:
+        card.steps.append(Step(STEP_DUPLICATES, clean, left, {"similarity": run.duplicates}))
+
+
+def write_reports(folder: DatasetFolder, report: Report, settings: dict[str, Any]) -> None:
+    """Write the report as JSON and as a table."""
+    folder.write_text(REPORT_NAME, report.to_json(settings))
+    folder.write_text(TABLE_NAME, report.to_table())
 
 
 def _with_flags(rows: pa.RecordBatch, flags: NDArray[np.bool_], names: Sequence[str]) -> pa.RecordBatch:
@@ -161,32 +169,35 @@ def _with_flags(rows: pa.RecordBatch, flags: NDArray[np.bool_], names: Sequence[
     )
 
 
-def _find_repeats(source: RowSource, run: Run) -> NDArray[np.bool_] | None:
-    """Return for each row whether it repeats an earlier one; None when nobody asked."""
+def find_repeats(texts: Callable[[], Iterable[str]], run: Run) -> NDArray[np.bool_] | None:
+    """Return for each text whether it repeats an earlier one; None when nobody asked. `texts` starts them anew."""
     if run.duplicates is None:
         return None
-    is_repeat = np.array([number is not None for number in find_exact_duplicates(_texts(source, run))])
+    is_repeat = np.array([number is not None for number in find_exact_duplicates(texts())])
     if run.duplicates < 1:
-        near = find_near_duplicates(_texts(source, run), threshold=run.duplicates)
+        near = find_near_duplicates(texts(), threshold=run.duplicates)
         is_repeat |= np.array([number is not None for number in near])
     return is_repeat
 
 
 def _texts(source: RowSource, run: Run) -> Iterator[str]:
     for batch in source.batches(list(run.columns), start=run.start, end=run.end):
-        parts = [to_texts(batch.column(column), Oddities()).to_pylist() for column in run.columns]
-        for texts in zip(*parts, strict=True):
-            yield "\n".join(texts)
+        yield from texts_of(batch, run)
 
 
-def _warn_of_oddities(report: Report, source: RowSource, benchmarks: Sequence[LoadedBenchmark]) -> None:
+def texts_of(batch: pa.RecordBatch, run: Run) -> Iterator[str]:
+    """Yield the text of each row: that of its columns, joined by line breaks."""
+    parts = [to_texts(batch.column(column), Oddities()).to_pylist() for column in run.columns]
+    for texts in zip(*parts, strict=True):
+        yield "\n".join(texts)
+
+
+def warn_of_oddities(report: Report, benchmarks: Sequence[LoadedBenchmark]) -> None:
+    """Warn of rows and items without text."""
     for column, oddities in report.oddities.items():
         for kind, count in sorted(oddities.count.items()):
             logger.warning("%d rows of column %r are %s (first: row %d); they stay.",
                            count, column, kind, oddities.first_row[kind])  # fmt: skip
-    if source.malformed:
-        logger.warning("%d lines of %s are no JSON objects, and in no row (first: line %d).",
-                       len(source.malformed), source.name, source.malformed[0].number)  # fmt: skip
     for benchmark in benchmarks:
         count = sum(benchmark.oddities.count[kind] for kind in ("null", "empty"))
         if count:
