@@ -86,15 +86,22 @@ def test_json_lines_are_mapped_like_parquet(data, tmp_path):
     assert mapped[MESSAGES][:] == [case.messages for case in CASES["thought_turns"]]
 
 
-@pytest.mark.parametrize("name", WITH_MESSAGES)
-def test_sft_takes_messages_alone_and_every_template_renders_them(name, data, tokenizer):
-    dataset = load(SFTScriptArguments, data(name), name)
-    rows = prepare_split(dataset, "train", "training", SFTConfig(output_dir="x", use_cpu=True, bf16=False))
-    assert rows.column_names == [MESSAGES]
-    for row in rows:
+@pytest.fixture(scope="module", params=WITH_MESSAGES)
+def prepared(request, tmp_path_factory) -> Dataset:
+    """The rows of a layout as `sft.py` trains on them."""
+    path = write_parquet(tmp_path_factory.mktemp("prepared") / "rows.parquet", rows_of(request.param))
+    dataset = load(SFTScriptArguments, path, request.param)
+    return prepare_split(dataset, "train", "training", SFTConfig(output_dir="x", use_cpu=True, bf16=False))
+
+
+def test_sft_takes_messages_alone(prepared):
+    assert (prepared.column_names, len(prepared)) == ([MESSAGES], 3)
+
+
+def test_every_template_renders_whole_conversations(prepared, tokenizer):
+    for row in prepared:
         text = tokenizer.apply_chat_template(row[MESSAGES], tokenize=False)
-        reply = row[MESSAGES][-1]["content"]
-        assert text.endswith(reply + tokenizer.eos_token)
+        assert text.endswith(row[MESSAGES][-1]["content"] + tokenizer.eos_token)
         assert all(turn["content"] in text for turn in row[MESSAGES])
 
 

@@ -116,7 +116,9 @@ def test_tests_of_programs_can_be_read(name):
         ("openr1_math", {"messages": None, "correctness_math_verify": None}, "no accepted generation"),
         ("openr1_math", {"messages": None, "finish_reasons": ["stop", "length"]}, "no accepted generation"),
         ("generations", {"generations": [None, "x", "y"], "finish_reasons": ["error"] * 3}, "no accepted generation"),
-        ("messages", {"messages": chat(ITEM, "x")[:1]}, "no user turn, or no reply at the end"),
+        ("messages", {"messages": chat(ITEM, "x")[:1]}, "no reply at the end"),
+        ("messages", {"messages": chat(ITEM, " ")}, "no reply at the end"),
+        ("messages", {"messages": chat(ITEM, "x")[1:]}, "no user turn"),
         ("messages", {"messages": [{"role": "user"}]}, "a turn without content"),
         ("messages", {"messages": [{"role": "narrator", "content": "x"}]}, "a turn of the role 'narrator'"),
     ],
@@ -232,6 +234,18 @@ def test_turns_that_datasets_reads_as_lists_are_turns():
     case = CASES["thought_turns"][0]
     columns = {name: [turn[name] for turn in case.row["conversations"]] for name in ("from", "value")}
     assert map_row("thought_turns", {"conversations": columns})[0][MESSAGES] == case.messages
+
+
+def test_turns_with_the_null_keys_of_another_kind_are_read():
+    turns = [{"from": None, "value": None, **turn} for turn in chat(ITEM, GOOD)]
+    turns[0] |= {"from": "human", "value": ITEM.question, "role": None, "content": None}
+    assert map_row("thought_turns", {"conversations": turns})[0][MESSAGES] == chat(ITEM, GOOD)
+
+
+def test_messages_that_call_tools_stay_as_they_are():
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "add", "arguments": "{}"}}]}
+    messages = [chat(ITEM, GOOD)[0], call, {"role": "tool", "content": "5"}, chat(ITEM, GOOD)[1]]
+    assert map_row("messages", {"messages": messages}) == ({MESSAGES: messages}, None)
 
 
 def test_instruction_in_a_system_message_alone_is_the_users():

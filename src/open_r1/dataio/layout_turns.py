@@ -28,11 +28,13 @@ def as_message(turn: object) -> dict[str, str]:
     """
     if not isinstance(turn, Mapping):
         raise UnmappableError("a turn that is no mapping")
-    name = turn.get("from", turn.get("role"))
+    # Where files of both kinds were joined, a turn has all four keys, two of them null.
+    name = turn.get("role") if turn.get("from") is None else turn["from"]
     role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:
         raise UnmappableError(f"a turn of the role {str(name)[:30]!r}")
-    return {"role": role, "content": text_of(turn.get("value", turn.get("content")), "a turn")}
+    content = turn.get("content") if turn.get("value") is None else turn["value"]
+    return {"role": role, "content": text_of(content, "a turn")}
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,12 @@ class AsTheyAre:
                 raise UnmappableError(f"a turn of the role {str(role)[:30]!r}")
             if message.get("content") is None and not message.get("tool_calls"):
                 raise UnmappableError("a turn without content")
-        if messages[-1]["role"] != "assistant" or not any(message["role"] == "user" for message in messages):
-            raise UnmappableError("no user turn, or no reply at the end")
+        last = messages[-1]
+        is_blank = not (last["content"] if isinstance(last.get("content"), str) else "x").strip()
+        if last["role"] != "assistant" or (is_blank and not last.get("tool_calls")):
+            raise UnmappableError("no reply at the end")
+        if not any(message["role"] == "user" for message in messages):
+            raise UnmappableError("no user turn")
         return messages
 
 
