@@ -29,6 +29,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 STUB = ROOT / "tests" / "integration" / "fakes" / "chat_server.py"
@@ -118,7 +119,7 @@ async def ask_openai(address: str, count: int, in_flight: int) -> int:
         return await ask_all(ask, count, in_flight)
 
 
-def body(number: int) -> dict[str, object]:
+def body(number: int) -> dict[str, Any]:
     """Return the body of a request."""
     messages = [{"role": "user", "content": f"Problem {number}. {TEXT}"}]
     return {"model": MODEL, "messages": messages, "temperature": 0.6, "top_p": 0.95, "max_tokens": 4096}
@@ -222,7 +223,7 @@ def main() -> None:
     """Run the benchmark, or one turn of it."""
     args = parse_command_line()
     if args.turn:
-        take_turn(*args.turn, args)
+        take_turn(args.turn[0], args.turn[1], args)
         return
     turns: dict[str, list[Measured]] = {name: [] for name in args.contestants}
     with stub_server() as address:

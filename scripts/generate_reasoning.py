@@ -59,7 +59,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     add("--output-file", type=Path, metavar="FILE", help="also write the rows as JSON lines, at the end")
     add("--drop-columns", nargs="+", default=[], metavar="COLUMN", help="columns to leave out of the output")
     add("--licence", help="licence of the output (default: that of the data set, if known)")
-    add("--overwrite", action="store_true", help="begin anew, whatever the output holds")
+    add("--overwrite", action="store_true", help="replace what was made with other settings")
 
 
 def add_asking_flags(parser: argparse.ArgumentParser) -> None:
@@ -132,6 +132,10 @@ def run(args: argparse.Namespace) -> int:
 
     if args.output_dir is None and args.output_file is None:
         raise ValueError("Name where the output goes: --output-dir, or --output-file, or both.")
+    if args.output_dir is None and not args.output_file.suffix:
+        raise ValueError(
+            f"--output-file {args.output_file} has no suffix: end it in .jsonl, or name --output-dir too."
+        )
     addresses = [part.strip() for entry in args.api_addr or ["localhost:39876"] for part in entry.split(",")]
     settings = ReasoningSettings(
         dataset=args.dataset_name, config=args.config, split=args.split, revision=args.revision,
@@ -171,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run(args)
     except KeyboardInterrupt:
-        print("Stopped before the first request.", file=sys.stderr)
+        print("Stopped; what was done is kept. Repeat the command to go on.", file=sys.stderr)
         return 130
     except (ValueError, RuntimeError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -1,27 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of `scripts/generate_reasoning.py` for the tests of it: rows, command lines, what the stub answers."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 from open_r1.dataio.sources import open_source
+from scripts.generate_reasoning import main
 from tests.integration.fakes.chat_server import answer_of
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "generate_reasoning.py"
-
-
-def load_script():
-    """The script as a module: its `main` without the start of a process."""
-    spec = importlib.util.spec_from_file_location("generate_reasoning", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-main = load_script().main
 
 
 def write_rows(path, count, **columns):

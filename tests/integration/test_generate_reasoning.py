@@ -2,8 +2,6 @@
 """`scripts/generate_reasoning.py` as users run it: flags, output, refusals before tokens are paid for."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from open_r1.dataio.card import read_card
-from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply, answer_of
-from tests.integration.reasoning_runs import SCRIPT, answers, generate, main, rows_of, write_rows
+from scripts.generate_reasoning import main
+from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
+from tests.integration.reasoning_runs import SCRIPT, answers, generate, rows_of, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -270,40 +269,6 @@ def test_unknown_and_shortened_flags_are_refused(flags):
     with pytest.raises(SystemExit) as ended:
         main(flags)
     assert ended.value.code == 2
-
-
-def test_a_run_can_go_on_with_more_rows_and_generations(folder):
-    """What an unfinished journal has serves other limits too: it is of the generation, not of the choice."""
-
-    def behave(body, attempt):
-        if len(server.requests) == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-        return Reply(answer_of(body["messages"], body["seed"]))
-
-    with ChatServer(behave) as server:
-        flags = ["--max-concurrent", "1"]
-        assert generate(folder, server.address, "--limit", "4", *flags) == 130
-        assert generate(folder, server.address, "--num-generations", "3", *flags) == 0
-        assert len(server.requests) == 18
-    assert [row["generations"] for row in rows_of(folder)] == [answers(n, 3) for n in range(6)]
-
-
-def test_an_unfinished_journal_of_other_settings_is_refused(folder, capsys):
-    def behave(body, attempt):
-        if len(server.requests) == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return Reply("8")
-
-    with ChatServer(behave) as server:
-        assert generate(folder, server.address) == 143
-        assert "Repeat the command to go on" in capsys.readouterr().err
-        asked = len(server.requests)
-        assert generate(folder, server.address, "--temperature", "0.1") == 1
-        assert "temperature was 0.6 and is now 0.1" in capsys.readouterr().err
-        write_rows(folder / "rows.jsonl", 7)
-        assert generate(folder, server.address) == 1
-        assert "source was" in capsys.readouterr().err
-        assert len(server.requests) == asked
 
 
 def test_help_comes_at_once_and_names_every_flag():

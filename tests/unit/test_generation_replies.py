@@ -22,6 +22,7 @@ def completion(message=None, finish_reason="stop", usage=None, **choice):
         b"<html>502 Bad Gateway</html>",
         b"\xff\xfe",
         b"[" * 100_000,
+        completion(finish_reason="abort"),
         b"null",
         b"[]",
         b"{}",

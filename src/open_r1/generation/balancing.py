@@ -128,7 +128,10 @@ class Balancer:
                 await self._one_is_up.wait()
         except TimeoutError:
             troubles = "; ".join(f"{server.url}: {server.trouble}" for server in self.servers)
-            raise ServersDownError(f"No server has answered for {self._patience_s:g} s ({troubles}).") from None
+            raise ServersDownError(
+                f"No server has answered for {self._patience_s:g} s ({troubles}). What was done is kept: start one, "
+                "and the same command goes on."
+            ) from None
 
     def give_back(self, server: Server) -> None:
         """Count one request less for a server."""

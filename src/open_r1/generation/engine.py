@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import resource
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -21,6 +22,7 @@ from open_r1.generation.requests import ChatReply, ChatRequest
 T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_OTHER_FILES = 100  # besides one for each request in flight
 _SKIP_AT_A_TIME = 2000  # some milliseconds, after which whoever waits for the event loop has a turn
 
 
@@ -110,14 +112,29 @@ async def run_requests(
         sync_every_s: How often the disk is told to keep what was written, for a loss of power.
 
     Raises:
+        ValueError: So many connections at a time aren't allowed here.
         ServersDownError: No server has answered for as long as the client's patience lasts.
         JournalError: The disk is full.
         TooManyErrorsError: `stop_after_errors` requests failed in a row.
     """
     if max_concurrent < 1:
         raise ValueError(f"max_concurrent is {max_concurrent}; it must be at least 1.")
+    _allow_open_files(max_concurrent + _OTHER_FILES)
     engine = _Engine(requests, client, journal, totals or Totals(), stop_after_errors)
     return await engine.run(max_concurrent, grace_s, sync_every_s)
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise this process's limit of open files, which is often 1024: each request in flight is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise ValueError(
+            f"{count} open files are needed and {hard} are allowed: ask for less at a time (max_concurrent), or raise "
+            "the limit (ulimit -Hn)."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 class _Engine:

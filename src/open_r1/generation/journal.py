@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 _VERSION = 1
 _READ_BYTES = 1 << 20
+# How our own records begin: reading these alone is ten times as fast as reading texts of 50 kB.
+_NAME = re.compile(rb'\{"key": "([\w.:-]+)", "index": (\d+), "')
 
 
 class JournalError(ValueError):
@@ -73,6 +76,7 @@ class Journal:
         settings: What the generations depend on, as JSON can hold it. None: the journal is read with whatever it has.
         is_final: Whether a record counts as finished; default: all do. Others are asked for again, and the later
             record of a generation is the one that counts.
+        overwrite: Begin anew where the journal was written with other settings.
 
     Attributes:
         finished: What needn't be asked for again: `(key, index) in journal.finished`.
@@ -87,6 +91,7 @@ class Journal:
         settings: Mapping[str, Any] | None,
         *,
         is_final: Callable[[Mapping[str, Any]], bool] | None = None,
+        overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +99,7 @@ class Journal:
         try:
             self._lock()
             self._size = os.fstat(self._fd).st_size
-            self.settings = self._open(settings)
+            self.settings = self._open(settings, overwrite)
             self.finished = Finished(self._read_finished(is_final))
         except BaseException:
             self.close()
@@ -116,7 +121,7 @@ class Journal:
                 "it, or choose another output."
             ) from None
 
-    def _open(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _open(self, settings: Mapping[str, Any] | None, overwrite: bool) -> dict[str, Any]:
         """Return the settings of the first line, written if there is none; cut off what was being written."""
         self._cut_torn_tail()
         if not self._size:
@@ -130,6 +135,11 @@ class Journal:
             raise JournalError(f"{self.path} is no journal of generations: its first line doesn't say so.")
         if settings is not None:
             differences = differing(header["settings"], json.loads(_encode(settings)))
+            if differences and overwrite:
+                logger.warning("%s was begun with other settings (%s): begun anew.", self.path, "; ".join(differences))
+                os.ftruncate(self._fd, 0)
+                self._size = 0
+                return self._open(settings, False)
             if differences:
                 raise JournalError(
                     f"{self.path} was begun with other settings: {'; '.join(differences)}. Give the former ones to go "
@@ -155,8 +165,12 @@ class Journal:
             self._size = end
 
     def _read_finished(self, is_final: Callable[[Mapping[str, Any]], bool] | None) -> Iterator[int]:
+        if is_final is None:
+            for _, key, index in self.names():
+                yield fingerprint(key, index)
+            return
         for record in self.records():
-            if is_final is None or is_final(record):
+            if is_final(record):
                 yield fingerprint(record["key"], record["index"])
 
     def append(self, *records: Mapping[str, Any]) -> None:
@@ -200,32 +214,49 @@ class Journal:
             self._fd = -1
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the records written so far, in the order of writing; a generation asked for again comes again."""
-        for _, record in self.offsets():
-            yield record
-
-    def offsets(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield where each record begins in the file, and the record.
+        """Yield the records written so far, in the order of writing; a generation asked for again comes again.
 
         Raises:
             JournalError: A line is no record.
         """
-        offset = 0
-        with self.path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if number > 1:
-                    record = _decode(line)
-                    if (
-                        record is None
-                        or not isinstance(record.get("key"), str)
-                        or type(record.get("index")) is not int
-                    ):
-                        raise JournalError(
-                            f"{self.path}, line {number}: no record of a generation but {line[:80]!r}. Mend or delete "
-                            "the line; what it held is asked for again."
-                        )
-                    yield offset, record
+        for _, record in self.offsets():
+            yield record
+
+    def offsets(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield where each record begins in the file, and the record; errors as of `records`."""
+        for offset, number, line in self._lines():
+            yield offset, self._record(number, line)
+
+    def names(self) -> Iterator[tuple[int, str, int]]:
+        """Yield where each record begins in the file, its key and its index.
+
+        Raises:
+            JournalError: A line is no record.
+        """
+        for offset, number, line in self._lines():
+            match = _NAME.match(line)
+            if match is not None and line.endswith(b"}\n"):
+                yield offset, match[1].decode(), int(match[2])
+            else:
+                record = self._record(number, line)
+                yield offset, record["key"], record["index"]
+
+    def _lines(self) -> Iterator[tuple[int, int, bytes]]:
+        """Where each line but the first begins, its number from 1, and the line."""
+        with self.path.open("rb", buffering=_READ_BYTES) as lines:
+            offset = len(next(lines, b""))
+            for number, line in enumerate(lines, start=2):
+                yield offset, number, line
                 offset += len(line)
+
+    def _record(self, number: int, line: bytes) -> dict[str, Any]:
+        record = _decode(line)
+        if record is None or not isinstance(record.get("key"), str) or type(record.get("index")) is not int:
+            raise JournalError(
+                f"{self.path}, line {number}: no record of a generation but {line[:80]!r}. Mend or delete the line; "
+                "what it held is asked for again."
+            )
+        return record
 
 
 def _encode(value: Mapping[str, Any]) -> bytes:

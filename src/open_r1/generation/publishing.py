@@ -8,6 +8,7 @@
 
 import json
 import os
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, time, timedelta
@@ -69,13 +70,13 @@ class Results:
     """Finds the records of a journal by key and index; 16 bytes of memory each."""
 
     def __init__(self, journal: Journal) -> None:
-        prints, offsets = [], []
-        for offset, record in journal.offsets():
-            prints.append(fingerprint(record["key"], record["index"]))
+        prints, offsets = array("Q"), array("Q")
+        for offset, key, index in journal.names():
+            prints.append(fingerprint(key, index))
             offsets.append(offset)
-        order = np.argsort(np.array(prints, dtype=np.uint64), kind="stable")
-        self._prints = np.array(prints, dtype=np.uint64)[order]
-        self._offsets = np.array(offsets, dtype=np.int64)[order]
+        order = np.argsort(np.frombuffer(prints, dtype=np.uint64), kind="stable")
+        self._prints = np.frombuffer(prints, dtype=np.uint64)[order]
+        self._offsets = np.frombuffer(offsets, dtype=np.uint64)[order]
         self._file = journal.path.open("rb")
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a data set of problems to one with generations: what `scripts/generate_reasoning.py` does.
 
-    <output>/generations.jsonl     the journal, while it grows; kept at the end where generations failed
-    <output>/data, card.json, ...  the data set, at the end: a row per problem
+    <output>/generations.jsonl       the journal, while it grows
+    <output>/generations.done.jsonl  what is left of it at the end, where generations failed: --retry-errors goes on
+    <output>/data, card.json, ...    the data set, at the end: a row per problem
 
 1. Open R1 writes a row when all its generations are there, drops it when one failed, and shuffles without a seed: here
    each generation is kept by itself, a failed one is null with its reason, and rows keep the order of the source.
@@ -30,7 +31,7 @@ from open_r1.generation.requests import ChatRequest, Sampling
 
 logger = logging.getLogger(__name__)
 
-JOURNAL_NAME = "generations.jsonl"
+JOURNAL_NAME, DONE_NAME = "generations.jsonl", "generations.done.jsonl"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class ReasoningSettings:
         retry_errors: Ask again for generations that failed.
         api_key: Bearer token.
         licence: Of the output; None: that of the source.
-        overwrite: Begin anew, whatever the output holds.
+        overwrite: Replace what was made with other settings; what was begun with these goes on.
     """
 
     dataset: str
@@ -160,6 +161,7 @@ class _Job:
         self._settings, self._source, self._stack = settings, source, stack
         self._parent = source.parent()
         self._path = settings.output_dir / JOURNAL_NAME
+        self._done_path = settings.output_dir / DONE_NAME
         self._prompts: Prompts | None = None
         self._journal: Journal | None = None
         self._rows = choose_rows(source.num_rows, settings.limit, settings.shuffle_seed)
@@ -173,13 +175,14 @@ class _Job:
             return Report(True, None, self._export())
         self._check_output_file()
         settings.output_dir.mkdir(parents=True, exist_ok=True)
-        if settings.overwrite and not settings.retry_errors:
-            self._begin_anew()
+        if settings.retry_errors and self._done_path.exists() and not self._path.exists():
+            self._done_path.rename(self._path)
         self._prompts = Prompts(settings.output_dir)
         self._stack.callback(self._prompts.close)
         self._prompts.read(self._source, settings.prompts, int(self._rows.max()) + 1)
         self._tell_bad_rows()
-        model = settings.model or _model_of(self._path)
+        # With --overwrite the journal may be of a model that is served no more.
+        model = settings.model or (None if settings.overwrite else _model_of(self._path))
         if model is not None:
             self._open_journal(model)
         outcome = None
@@ -190,19 +193,20 @@ class _Job:
         return Report(False, outcome, self._publish())
 
     def _is_done(self) -> bool:
-        """Whether the folder was finished with these settings; raises if with others."""
+        """Whether the folder was finished with these settings and there is nothing to retry; raises if with others."""
         settings = self._settings
         found = read_card(settings.output_dir) if settings.output_dir.is_dir() else None
-        if settings.retry_errors:
-            if found is not None and not self._path.exists():
+        model = settings.model or (found.settings.get("model") if found is not None else None) or ""
+        is_done = self._folder(model, overwrite=settings.overwrite).is_done()
+        if is_done and settings.retry_errors:
+            if not self._done_path.exists() and not self._path.exists():
                 raise ValueError(
                     f"{settings.output_dir} is finished and no generation in it failed: nothing to retry."
                 )
             return False
-        model = settings.model or (found.settings.get("model") if found is not None else None) or ""
-        return self._folder(model).is_done()
+        return is_done
 
-    def _folder(self, model: str) -> DatasetFolder:
+    def _folder(self, model: str, *, overwrite: bool) -> DatasetFolder:
         settings = self._settings
         card = DataCard(
             name=settings.output_dir.name,
@@ -212,7 +216,7 @@ class _Job:
             sampling={**settings.sampling.body(), "num_generations": settings.num_generations},
             licence=settings.licence,
         )
-        return DatasetFolder(settings.output_dir, card, overwrite=settings.overwrite or settings.retry_errors)
+        return DatasetFolder(settings.output_dir, card, overwrite=overwrite)
 
     def _check_output_file(self) -> None:
         path = self._settings.output_file
@@ -221,11 +225,6 @@ class _Job:
                 f"{path} exists, but {self._settings.output_dir} isn't finished: it is of another run. Name another "
                 "--output-file, or replace it with --overwrite."
             )
-
-    def _begin_anew(self) -> None:
-        if self._path.exists():
-            with Journal(self._path, None) as _:  # refuses while another process writes it
-                self._path.unlink()
 
     def _tell_bad_rows(self) -> None:
         assert self._prompts is not None
@@ -242,7 +241,9 @@ class _Job:
     def _open_journal(self, model: str) -> None:
         is_final = _has_text if self._settings.retry_errors else None
         of_a_generation = self._settings.of_a_generation(model, self._parent)
-        self._journal = self._stack.enter_context(Journal(self._path, of_a_generation, is_final=is_final))
+        self._journal = self._stack.enter_context(
+            Journal(self._path, of_a_generation, is_final=is_final, overwrite=self._settings.overwrite)
+        )
 
     def _requests(self) -> Iterator[ChatRequest]:
         assert self._prompts is not None
@@ -273,7 +274,7 @@ class _Job:
                 )  # fmt: skip
 
     def _publish(self) -> dict[str, int]:
-        """Write the data set; then the journal can go, unless there is something to retry in it."""
+        """Write the data set; then the journal can go, or is put aside if there is something to retry in it."""
         settings = self._settings
         assert self._journal is not None and self._prompts is not None
         counts = Counts()
@@ -282,7 +283,7 @@ class _Job:
                                   settings.drop_columns, has_turns, counts)  # fmt: skip
         results = Results(self._journal)
         self._stack.callback(results.close)
-        with self._folder(self._journal.settings["model"]) as folder:
+        with self._folder(self._journal.settings["model"], overwrite=True) as folder:
             for batch in publication.batches(results):
                 folder.write(batch)
             detail = counts.as_detail()
@@ -290,8 +291,11 @@ class _Job:
         if settings.output_file is not None:
             settings.output_file.unlink(missing_ok=True)
         self._export()
-        if not counts.errors:
+        if counts.errors:
+            self._path.replace(self._done_path)
+        else:
             self._path.unlink()
+            self._done_path.unlink(missing_ok=True)
         return detail
 
     def _export(self) -> dict[str, int] | None:

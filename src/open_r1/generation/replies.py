@@ -14,6 +14,7 @@ from open_r1.generation.requests import join_reasoning
 NOT_NOW = {429, 503}  # come again later: no fault of the request
 MAY_PASS = {408, 409, 425, *range(500, 600)}
 _MESSAGE_CHARACTERS = 500
+_BROKEN_OFF = {"abort", "error"}  # vLLM and SGLang when they shut down or fail: what is there of the text is no answer
 
 
 @dataclass
@@ -73,6 +74,8 @@ def read_answer(body: bytes) -> Answer:
         raise ServerFailure(f"content that is no text: {body[:200]!r}", 200)
     if content is None and not reasoning and finish_reason is None:
         raise ServerFailure(f"a completion without content: {body[:200]!r}", 200)
+    if finish_reason in _BROKEN_OFF:
+        raise ServerFailure(f"an answer that the server broke off (finish reason {finish_reason!r})", 200)
     text = join_reasoning(reasoning, content, is_cut=finish_reason == "length")
     return Answer(_well_formed(text), str(finish_reason or "unknown"), _usage(value.get("usage")))
 

@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scripts/generate_reasoning.py` killed at any moment, run twice at a time, and on a disk that is full."""
+"""`scripts/generate_reasoning.py` killed at any moment, begun with other settings, twice at a time, on a full disk."""
 
 import json
+import os
 import random
 import resource
 import signal
 import time
 import urllib.request
 
+import pytest
+
 from open_r1.dataio.card import read_card
-from tests.integration.fakes.chat_server import ChatServer, Reply, chat_server_process
+from tests.integration.fakes.chat_server import ChatServer, Reply, answer_of, chat_server_process
 from tests.integration.reasoning_runs import answers, generate, rows_of, start, write_rows
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with rows.jsonl, of six problems."""
+    write_rows(tmp_path / "rows.jsonl", 6)
+    return tmp_path
 
 
 def limit_files():
@@ -108,3 +118,71 @@ def test_a_full_disk_says_so_and_the_run_goes_on_when_there_is_room(tmp_path):
         assert generate(tmp_path, server.address) == 0
         assert len(server.requests) == 80 - (len(kept) - 1)
     assert [row["generations"] for row in rows_of(tmp_path)] == [answers(n) for n in range(40)]
+
+
+def test_a_run_can_go_on_with_more_rows_and_generations(folder):
+    """What an unfinished journal has serves other limits too: it is of the generation, not of the choice."""
+
+    def behave(body, attempt):
+        if len(server.requests) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return Reply(answer_of(body["messages"], body["seed"]))
+
+    with ChatServer(behave) as server:
+        flags = ["--max-concurrent", "1"]
+        assert generate(folder, server.address, "--limit", "4", *flags) == 130
+        assert generate(folder, server.address, "--num-generations", "3", *flags) == 0
+        assert len(server.requests) == 18
+    assert [row["generations"] for row in rows_of(folder)] == [answers(n, 3) for n in range(6)]
+
+
+def test_an_unfinished_journal_of_other_settings_is_refused(folder, capsys):
+    def behave(body, attempt):
+        if len(server.requests) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return Reply("8")
+
+    with ChatServer(behave) as server:
+        assert generate(folder, server.address) == 143
+        assert "Repeat the command to go on" in capsys.readouterr().err
+        asked = len(server.requests)
+        assert generate(folder, server.address, "--temperature", "0.1") == 1
+        assert "temperature was 0.6 and is now 0.1" in capsys.readouterr().err
+        write_rows(folder / "rows.jsonl", 7)
+        assert generate(folder, server.address) == 1
+        assert "source was" in capsys.readouterr().err
+        assert len(server.requests) == asked
+
+
+def test_overwrite_goes_on_with_what_it_has_begun(folder):
+    def behave(body, attempt):
+        if len(server.requests) == 12 + 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return Reply(answer_of(body["messages"], body["seed"]))
+
+    with ChatServer(behave) as server:
+        flags = ["--max-concurrent", "1"]
+        generate(folder, server.address, *flags)
+        again = [*flags, "--temperature", "0.1", "--overwrite"]
+        assert generate(folder, server.address, *again) == 143
+        assert len(rows_of(folder)) == 6  # what was there before
+        assert generate(folder, server.address, *again) == 0
+        assert len(server.requests) == 24
+    assert read_card(folder / "out").sampling["temperature"] == 0.1
+
+
+def test_overwrite_leaves_a_journal_of_other_settings(folder):
+    def behave(body, attempt):
+        if len(server.requests) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return Reply(answer_of(body["messages"], body["seed"]))
+
+    with ChatServer(behave, models=["old"]) as server:
+        flags = ["--max-concurrent", "1"]
+        assert generate(folder, server.address, *flags) == 143
+        server.models = ["new"]
+        asked = len(server.requests)
+        assert generate(folder, server.address, *flags) == 1
+        assert generate(folder, server.address, *flags, "--overwrite") == 0
+        assert len(server.requests) == asked + 12
+    assert read_card(folder / "out").teacher["model"] == "new"
