@@ -8,7 +8,7 @@ from open_r1.dataio.card import read_card
 from open_r1.dataio.folder import load_columns
 from open_r1.generate import main
 from tests.serving.conftest import SERVED, VLLM_ARGS
-from tests.serving.scripts import CAPITALS, write_capitals
+from tests.serving.scripts import CAPITALS, started, wait_until, write_capitals
 
 pytestmark = pytest.mark.serving
 SAMPLING = ["--prompt-column", "problem", "--max-new-tokens", "16"]
@@ -40,10 +40,21 @@ def test_model_that_is_not_served_is_refused(server, tmp_path, caplog):
     assert f"doesn't serve 'other' but ['{SERVED}']" in caplog.text
 
 
-def test_server_of_its_own_answers_and_is_gone_at_the_end(model_folder, tmp_path):
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+def test_server_of_its_own_is_gone_with_a_killed_run_and_at_the_end(model_folder, tmp_path):
+    """Killed while vLLM loads, with its engine in a process of its own; then the same command runs to its end."""
+    output = tmp_path / "out"
     words = ["--hf-dataset", str(write_capitals(tmp_path)), "--model", str(model_folder), "--serve", *SAMPLING]
-    assert main([*words, f"--serve-args={' '.join(VLLM_ARGS)}", "--output-dir", str(tmp_path / "out")]) == 0
-    card = read_card(tmp_path / "out")
+    words += [f"--serve-args={' '.join(VLLM_ARGS)}", "--output-dir", str(output)]
+    log = output / "vllm.log"
+    with started("src/open_r1/generate.py", *words) as process:
+        wait_until(lambda: (log.exists() and "EngineCore" in log.read_text()) or process.poll() is not None)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 3, process.communicate()[0]  # minder, server, engine
+        process.kill()
+        process.wait()
+        wait_until(lambda: not any(child.is_running() for child in children), timeout_s=30)
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    assert main(words) == 0
+    card = read_card(output)
     assert (card.counts, card.steps[-1].detail["errors"]) == ({"train": len(CAPITALS)}, 0)
     assert {child.pid for child in psutil.Process().children(recursive=True)} == before
