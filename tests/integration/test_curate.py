@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -20,52 +19,12 @@ from open_r1.dataio.folder import DatasetFolder
 from open_r1.utils.data import get_dataset
 from scripts.curate import main
 from tests.integration.tiny import build_tiny
+from tests.rows.generations import CORPUS, completion, made_row, pool_rows, rows_of, write_rates, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("**/curation/config_*.yaml"))
-CHINESE = "\u6211\u4eec\u6765\u9a8c\u7b97\u4e00\u4e0b"
-
-
-def completion(reasoning: str, answer: object) -> str:
-    return f"<think>\n{reasoning}\n</think>\n\n\\boxed{{{answer}}}"
-
-
-def made_row(name: str, problem: str, gold: object, *texts: str | None, reasons: list[str] | None = None) -> dict:
-    reasons = reasons or ["error" if text is None else "stop" for text in texts]
-    usage = [{"completion_tokens": None if text is None else len(text.split())} for text in texts]
-    return {"uuid": name, "problem": problem, "answer": None if gold is None else str(gold),
-            "generations": list(texts), "finish_reasons": reasons, "api_metadata": usage}  # fmt: skip
-
-
-# What becomes of each row stands in its name; the numbers of the completions that are kept behind it.
-CORPUS = [
-    made_row("kept:1,2", "Find six times seven.", 42, completion("wrong way", 41), completion("six sevens", 42),
-             completion("seven sixes", 42)),
-    made_row("wrong", "Find six times eight.", 48, completion("hm", 47), completion("hm again", 46)),
-    made_row("failed", "Find six times nine.", 54, None, None),
-    made_row("truncated", "Find six times ten.", 60, completion("so", 60), reasons=["length"]),
-    made_row("unclosed", "Find six times two.", 12, "<think>\nthis never ends \\boxed{12}"),
-    made_row("kept:0", "Find three times two.", 6, completion("three twos", 6).removeprefix("<think>\n")),
-    made_row("no_gold", "Prove that this is so.", None, completion("it is", 1)),
-    made_row("mixed", "Find two times two.", 4, completion(f"two twos {CHINESE}", 4)),
-    made_row("long", "Find four times two.", 8, completion("word " * 500, 8)),
-    made_row("code", "Find five times two.", 10, completion("run it:\n```python\nprint(10)\n```\nso", 10)),
-    made_row("kept:0", "Find nine times two.", 18, completion("nine twos", 18), completion("nine  twos", 18)),
-    made_row("blank", " ", 1, completion("one", 1)),
-    made_row("empty", "Find one times two.", 2),
-    made_row("again", "find NINE times  two.", 18, completion("twice nine", 18)),
-]  # fmt: skip
 FILTERS = ["--readability", "no_words", "mixed_language", "long_paragraph", "code_block",
            "--duplicates", "exact_problems"]  # fmt: skip
-
-
-def write_rows(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
-
-def rows_of(folder: Path) -> list[dict]:
-    return [row for file in sorted((folder / "data").glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
 
 
 def kept_in(folder: Path) -> list[tuple[str, int]]:
@@ -164,23 +123,9 @@ def test_verdicts_are_kept_for_other_filters(corpus, tmp_path):
     assert (tmp_path / "out" / "verdicts.jsonl").read_bytes() == before
 
 
-PROBLEMS = [f"Problem number {name} asks for something else entirely" for name in ("one", "two", "three", "four")]
-
-
-def attempts(num_right: int, total: int = 32) -> list[str]:
-    return [completion(f"way {n}", 42 if n < num_right else 41) for n in range(total)]
-
-
 @pytest.fixture
 def pool(tmp_path) -> str:
-    """Four problems that the strong model solves 0, 1, 3 and 4 of 32 times."""
-    rows = [made_row(f"p{n}", PROBLEMS[place], 42, *attempts(n)) for place, n in enumerate((0, 1, 3, 4))]
-    return write_rows(tmp_path / "pool.jsonl", rows)
-
-
-def easy_rates(path: Path, *rates: float | None, names: tuple[str, ...] = ("p4", "p3", "p1", "p0")) -> str:
-    rows = [{"uuid": name, "pass_rate": rate} for name, rate in zip(names, rates, strict=True)]
-    return write_rows(path, rows)
+    return write_rows(tmp_path / "pool.jsonl", pool_rows())
 
 
 @pytest.mark.parametrize(
@@ -195,7 +140,7 @@ def easy_rates(path: Path, *rates: float | None, names: tuple[str, ...] = ("p4",
 )
 def test_difficulty_by_two_pass_rates(pool, tmp_path, easy, hard, left):
     words = ["--input", pool, "--output_dir", str(tmp_path / "out"), "--max_per_problem", "1"]
-    words += ["--easy_pass_rate", easy_rates(tmp_path / "easy.jsonl", *easy)] if easy else []
+    words += ["--easy_pass_rate", write_rates(tmp_path / "easy.jsonl", *easy)] if easy else []
     words += ["--hard_pass_rate", hard] if hard else []
     assert main(words) == 0
     assert [row["uuid"] for row in rows_of(tmp_path / "out")] == left
@@ -254,81 +199,6 @@ def test_near_duplicates_of_completions_across_problems(tmp_path):
     assert kept_in(tmp_path / "out") == [("r0", 0)]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--max_per_problem", "0"], "--max_per_problem must be at least 1"),
-        (["--num_rows", "5"], "--sample_by and --num_rows go together"),
-        (["--sample_by", "domain", "--num_rows", "5"], "needs --domain_column"),
-        (["--correct_by", "column"], "--correct_column go together"),
-        (["--correct_column", "right"], "--correct_column go together"),
-        (["--hard_min", "1/2", "--hard_max", "1/4"], "no problem could be kept"),
-        (["--hard_pass_rate", "column:rate"], r"no columns ['rate']"),
-        (["--easy_pass_rate", "generations"], "another, smaller model"),
-        (["--gold_column", "gold"], "--gold_column"),
-        (["--language", "xx"], "The language 'xx' is not known"),
-        (["--keep_columns", "nothing"], "--keep_columns"),
-        (["--tokenizer", "nowhere"], "there is no file nowhere"),
-        (["--easy_pass_rate", "nowhere.jsonl"], "nowhere.jsonl"),
-        (["--config", "nowhere.yaml"], "nowhere.yaml"),
-    ],
-)
-def test_refusals(corpus, tmp_path, capsys, words, message):
-    assert main(["--input", corpus, "--output_dir", str(tmp_path / "out"), *words]) == 1
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "out" / "data").exists()
-
-
-@pytest.mark.parametrize("words", [["--nothing", "1"], ["--order", "best"], ["--inp", "x"], []])
-def test_unknown_flags_and_values_are_refused(corpus, words, capsys):
-    with pytest.raises(SystemExit) as refused:
-        main(["--input", corpus, *words])
-    assert refused.value.code == 2
-    assert "usage" in capsys.readouterr().err
-
-
-def test_pass_rates_of_other_problems_are_refused(pool, tmp_path, capsys):
-    rates = easy_rates(tmp_path / "easy.jsonl", 0.0, 0.0, names=("x", "y"))
-    words = ["--input", pool, "--output_dir", str(tmp_path / "out"), "--easy_pass_rate", rates]
-    assert main(words) == 1
-    assert "doesn't belong to this input" in capsys.readouterr().err
-    part = easy_rates(tmp_path / "part.jsonl", 0.0, 0.0, names=("p1", "p3"))
-    words[-1] = part
-    assert main(words) == 1
-    assert "--drop_without_pass_rate" in capsys.readouterr().err
-    assert main([*words, "--drop-without-pass-rate", "--max-per-problem=1"]) == 0
-    assert [row["uuid"] for row in rows_of(tmp_path / "out")] == ["p1", "p3"]
-
-
-def test_tokens_that_nobody_counted_are_refused(tmp_path, capsys):
-    rows = [{"problem": "6 * 7?", "answer": "42", "completion": completion("six sevens", 42)}]
-    words = ["--input", write_rows(tmp_path / "rows.jsonl", rows), "--output_dir", str(tmp_path / "out")]
-    words += ["--max_tokens", "25"]
-    assert main(words) == 1
-    assert "name a --tokenizer" in capsys.readouterr().err
-    tiny = build_tiny(tmp_path / "tiny")  # a token a character or tag: 26
-    assert main([*words, "--tokenizer", str(tiny.model)]) == 1
-    assert "nothing is left" in capsys.readouterr().err
-    assert main([*words[:-1], "100", "--tokenizer", str(tiny.model)]) == 0
-    assert rows_of(tmp_path / "out")[0]["length"] == 26
-
-
-@pytest.mark.parametrize("text", ["unknown: 1", "- a", "max_per_problem: {a: 1}", "overwrite: 3", "dry_run: [x]"])
-def test_configs_that_are_not_flat_flags_are_refused(corpus, tmp_path, capsys, text):
-    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
-    assert main(["--config", str(tmp_path / "c.yaml"), "--input", corpus, "--dry_run"]) == 1
-    assert "c.yaml" in capsys.readouterr().err
-
-
-def test_flags_come_over_the_config(corpus, tmp_path, capsys):
-    config = {"input": ["nowhere"], "dry_run": True, "max_per_problem": 2, "duplicates": ["exact_problems"]}
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    assert main(["--config", str(tmp_path / "c.yaml"), "--input", corpus, "--max_per_problem", "1"]) == 0
-    printed = capsys.readouterr().out
-    assert "not_among_the_best 1" in printed
-    assert "exact duplicates" in printed
-
-
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_run(path, pool, tmp_path, capsys):
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -339,7 +209,7 @@ def test_recipes_run(path, pool, tmp_path, capsys):
     recipe = yaml.safe_load("\n".join(lines))
     names = {"input", "output_dir"} | set(vars(CurateSettings(input=["x"])))
     assert set(recipe) <= names
-    rates = easy_rates(tmp_path / "easy.jsonl", 0.0, 0.0, 0.0, 0.0)
+    rates = write_rates(tmp_path / "easy.jsonl", 0.0, 0.0, 0.0, 0.0)
     words = ["--config", str(path), "--input", pool, "--problem_column", "problem"]
     words += ["--easy_pass_rate", rates] if "easy_pass_rate" in recipe else []
     assert main([*words, "--output_dir", str(tmp_path / "out")]) == 0

@@ -29,11 +29,13 @@ from open_r1.curation.funnel import Funnel
 from open_r1.curation.inputs import Input, Inputs, open_inputs
 from open_r1.curation.quality import close_prefilled_think
 from open_r1.curation.rates import RateFilter, find_rates
+from open_r1.curation.rule_score import measure_care
 from open_r1.curation.selection import Kept, best_of_all, best_of_each
 from open_r1.curation.settings import CurateSettings
 from open_r1.curation.verdicts import Judge, VerdictJournal
 from open_r1.dataio.card import DataCard, Parent, inherited_licence, read_card
 from open_r1.dataio.folder import DatasetFolder
+from open_r1.rewards.prose import reasoning_of
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +150,7 @@ class Curation:
             "input_row": problem.row - part.first,
             "generation_index": kept.index,
             "verdict": kept.verdict or None,
-            "rule_score": round(kept.score, 6),
+            "rule_score": round(measure_care(reasoning_of(answer)).score, 6),
             "length": kept.length,
         }
         return own | {name: row[name] for name in part.kept if name not in own}

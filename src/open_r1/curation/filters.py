@@ -160,13 +160,13 @@ class Filters:
         return self.funnel.sift(DISTINCT, attempts, fault_of)
 
     def _measure(self, problem: Problem, completion: Completion) -> Kept:
-        reasoning = reasoning_of(completion.text)
+        is_ranked = self.settings.order == "rule_score"
         num_tokens = self._num_tokens(completion)
         return Kept(
             row=problem.row,
             index=completion.index,
             length=count_words(completion.text) if num_tokens is None else num_tokens,
-            score=measure_care(reasoning).score,
+            score=measure_care(reasoning_of(completion.text)).score if is_ranked else 0.0,
             domain=sys.intern(problem.domain),
             verdict=sys.intern(str(completion.verdict)),
         )

@@ -107,6 +107,7 @@ class ReadabilityFilter:
         if (
             self.language is not None
             and "no_words" not in found
+            and not (reasoning.isascii() and SCRIPTS_OF_LANGUAGE[self.language] == ("Latin",))
             and share_of_language(prose_of(reasoning), self.language) < self.min_language_share
         ):
             found.append("other_language")

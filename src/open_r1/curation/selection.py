@@ -17,7 +17,7 @@ class Kept:
         row: Number of its row, over all inputs.
         index: Which of the row's completions.
         length: Tokens by the tokenizer or the server, else words.
-        score: Rule score in [0, 1].
+        score: Rule score in [0, 1]; 0 where nothing is ranked by it.
         domain: What its problem is about.
         verdict: Why it counts as correct: a verdict of the verifier, "column", or "" where nobody judged.
     """

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What scripts/curate.py refuses, and what it says; YAML files of its flags."""
+
+import pytest
+import yaml
+
+from scripts.curate import main
+from tests.integration.tiny import build_tiny
+from tests.rows.generations import CORPUS, completion, pool_rows, rows_of, write_rates, write_rows
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> str:
+    return write_rows(tmp_path_factory.mktemp("corpus") / "rows.jsonl", CORPUS)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--max_per_problem", "0"], "--max_per_problem must be at least 1"),
+        (["--num_rows", "5"], "--sample_by and --num_rows go together"),
+        (["--sample_by", "domain", "--num_rows", "5"], "needs --domain_column"),
+        (["--correct_by", "column"], "--correct_column go together"),
+        (["--correct_column", "right"], "--correct_column go together"),
+        (["--hard_min", "1/2", "--hard_max", "1/4"], "no problem could be kept"),
+        (["--hard_pass_rate", "column:rate"], r"no columns ['rate']"),
+        (["--easy_pass_rate", "generations"], "another, smaller model"),
+        (["--gold_column", "gold"], "--gold_column"),
+        (["--language", "xx"], "The language 'xx' is not known"),
+        (["--keep_columns", "nothing"], "--keep_columns"),
+        (["--tokenizer", "nowhere"], "there is no file nowhere"),
+        (["--easy_pass_rate", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_refusals(corpus, tmp_path, capsys, words, message):
+    assert main(["--input", corpus, "--output_dir", str(tmp_path / "out"), *words]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out" / "data").exists()
+
+
+@pytest.mark.parametrize("words", [["--nothing", "1"], ["--order", "best"], ["--inp", "x"], []])
+def test_unknown_flags_and_values_are_refused(corpus, words, capsys):
+    with pytest.raises(SystemExit) as refused:
+        main(["--input", corpus, *words])
+    assert refused.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_pass_rates_of_other_problems_are_refused(tmp_path, capsys):
+    pool = write_rows(tmp_path / "pool.jsonl", pool_rows())
+    rates = write_rates(tmp_path / "easy.jsonl", 0.0, 0.0, names=("x", "y"))
+    words = ["--input", pool, "--output_dir", str(tmp_path / "out"), "--easy_pass_rate", rates]
+    assert main(words) == 1
+    assert "doesn't belong to this input" in capsys.readouterr().err
+    part = write_rates(tmp_path / "part.jsonl", 0.0, 0.0, names=("p1", "p3"))
+    words[-1] = part
+    assert main(words) == 1
+    assert "--drop_without_pass_rate" in capsys.readouterr().err
+    assert main([*words, "--drop-without-pass-rate", "--max-per-problem=1"]) == 0
+    assert [row["uuid"] for row in rows_of(tmp_path / "out")] == ["p1", "p3"]
+
+
+def test_tokens_that_nobody_counted_are_refused(tmp_path, capsys):
+    rows = [{"problem": "6 * 7?", "answer": "42", "completion": completion("six sevens", 42)}]
+    words = ["--input", write_rows(tmp_path / "rows.jsonl", rows), "--output_dir", str(tmp_path / "out")]
+    words += ["--max_tokens", "25"]
+    assert main(words) == 1
+    assert "name a --tokenizer" in capsys.readouterr().err
+    tiny = build_tiny(tmp_path / "tiny")  # a token a character or tag: 26
+    assert main([*words, "--tokenizer", str(tiny.model)]) == 1
+    assert "short enough: 1 -> 0" in capsys.readouterr().err
+    assert main([*words[:-1], "100", "--tokenizer", str(tiny.model)]) == 0
+    assert [row["length"] for row in rows_of(tmp_path / "out")] == [26]
+
+
+@pytest.mark.parametrize("text", ["unknown: 1", "- a", "max_per_problem: {a: 1}", "overwrite: 3", "dry_run: [x]"])
+def test_configs_that_are_not_flat_flags_are_refused(corpus, tmp_path, capsys, text):
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    assert main(["--config", str(tmp_path / "c.yaml"), "--input", corpus, "--dry_run"]) == 1
+    assert "c.yaml" in capsys.readouterr().err
+
+
+def test_flags_come_over_the_config(corpus, tmp_path, capsys):
+    config = {"input": ["nowhere"], "dry_run": True, "max_per_problem": 2, "duplicates": ["exact_problems"]}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert main(["--config", str(tmp_path / "c.yaml"), "--input", corpus, "--max_per_problem", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "not_among_the_best 1" in printed
+    assert "exact duplicates" in printed
