@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from open_r1.curation.decontamination.index import Benchmark, build_index, make_rule
-from open_r1.curation.decontamination.matching import match_column, matched_text
+from open_r1.curation.decontamination.matching import match_column, matched_span
+from open_r1.curation.decontamination.normalization import original_tokens
 from tests.rows.planted import benchmark_items, clean_rows, contaminated_rows
 
 CONTAMINATED, CLEAN = contaminated_rows(), clean_rows()
@@ -58,9 +59,9 @@ def test_evidence_is_the_rows_own_text():
     index = build_index([Benchmark("planted", benchmark_items())], make_rule(8, "default"))
     found = match_column(pa.array([row.text for row in CONTAMINATED]), index)
     for match in found.matches:
-        text = matched_text(CONTAMINATED[match.row].text, match, index)
-        assert text in CONTAMINATED[match.row].text
-        assert len(text) > 5
+        start, end = matched_span(CONTAMINATED[match.row].text, match, index)
+        words = [token.key for token in original_tokens(CONTAMINATED[match.row].text[start:end], "default")]
+        assert tuple(words) == index.items[match.item].keys[match.place : match.place + match.length]
     # Of items that differ in their numbers alone, the row's own is the one that is named.
     named = [match.item == CONTAMINATED[match.row].item for match in found.matches if match.kind == "whole item"]
     assert all(named)

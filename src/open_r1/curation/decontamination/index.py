@@ -15,6 +15,7 @@ rows are found and no others; from 16 on, 600 rows are flagged for a phrase like
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -80,14 +81,19 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Item:
-    """One item: its benchmark and row there, text, words, operators between them, and of what content it is."""
+    """One item: its benchmark and row there, its folded text, its words, and of what content it is."""
 
     benchmark: int
     number: int
     text: str
     keys: tuple[str, ...]
-    operators: tuple[str, ...]
     content: int
+
+    @cached_property
+    def operators(self) -> list[str]:
+        """Operators from the first word to the last."""
+        found = tokens(self.text, "default")
+        return operators(self.text[found[0].start : found[-1].end])
 
 
 @dataclass
@@ -226,14 +232,11 @@ def _read_items(benchmarks: Sequence[Benchmark], rule: Rule) -> list[Item]:
     for number, benchmark in enumerate(benchmarks):
         for row, text in enumerate(benchmark.texts):
             folded = fold(text or "", rule.normalization)
-            found = tokens(folded, rule.normalization)
-            keys = tuple(token.key for token in found)
+            keys = tuple(token.key for token in tokens(folded, rule.normalization))
             if keys:
                 digest = hashlib.sha256(" ".join(keys).encode()).digest()
                 content = contents.setdefault(digest, len(contents))
-                inside = folded[found[0].start : found[-1].end]
-                signs = tuple(operators(inside)) if rule.normalization == "default" else ()
-                items.append(Item(number, row, text or "", keys, signs, content))
+                items.append(Item(number, row, folded, keys, content))
     return items
 
 

@@ -74,16 +74,16 @@ def match_column(column: pa.Array, index: Index) -> ColumnMatches:
     return found
 
 
-def matched_text(text: str, match: Match, index: Index) -> str:
-    """Return the part of a row's text that matched, as it stands there."""
+def matched_span(text: str, match: Match, index: Index) -> tuple[int, int]:
+    """Return where in a row's text the words are that matched, in characters; of a near duplicate the whole text."""
     if match.kind == "near":
-        return text
+        return 0, len(text)
     found = original_tokens(text, index.rule.normalization)
     last = match.first + match.length - 1
     keys = tuple(token.key for token in found[match.first : last + 1])
     if keys != index.items[match.item].keys[match.place : match.place + match.length]:
-        return text  # Unicode that is composed otherwise as a whole: the row then is the evidence
-    return text[found[match.first].start : found[last].end]
+        return 0, len(text)  # Unicode that is composed otherwise as a whole: the row then is the evidence
+    return found[match.first].start, found[last].end
 
 
 class _BlockMatcher:
@@ -164,7 +164,7 @@ class _BlockMatcher:
         if self._index.rule.normalization == "none":
             return True  # its words hold the operators
         inside = self._text(int(words.start_T[first]), int(words.end_T[first + length - 1]))
-        return tuple(operators(inside)) == item.operators
+        return operators(inside) == item.operators
 
     def _sentence_starts(self) -> Positions:
         """Return the first words of rows and the words behind a break, in ascending order."""

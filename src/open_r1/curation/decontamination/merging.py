@@ -84,8 +84,8 @@ def _find_parts(output: Path, card: DataCard, num_rows: int) -> list[Path]:
         if start != behind:
             found_parts = "no part" if start > behind else "two parts"
             raise ValueError(
-                f"{output} has {found_parts} with row {min(start, behind)}: run the part that is missing, or remove the "
-                "folder that is too many."
+                f"{output} has {found_parts} with row {min(start, behind)}: run the part that is missing, or remove "
+                "the folder that is too many."
             )
         parts.append(part)
         behind = end

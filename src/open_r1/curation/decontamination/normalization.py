@@ -15,6 +15,7 @@ them, for where they alone tell two problems apart (`7+9-8`, `7-9+8`).
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from open_r1.curation.decontamination.commands import ALIASES, IGNORED, OPERATORS, SYMBOLS
@@ -105,6 +106,7 @@ def original_tokens(text: str, normalization: NormalizationName) -> list[Token]:
     ]
 
 
+@lru_cache(maxsize=100_000)
 def is_word(key: str) -> bool:
     """Return whether a token is prose: two letters or more, and no command; no letter of a formula, no number."""
     return len(key.encode()) > 1 and key[0] != "\\" and not key.isdigit()

@@ -14,8 +14,7 @@ import numpy as np
 from open_r1.curation.decontamination.checking import CheckedBatch
 from open_r1.curation.decontamination.columns import Oddities, to_texts
 from open_r1.curation.decontamination.index import Index
-from open_r1.curation.decontamination.matching import Match, matched_text
-from open_r1.curation.decontamination.normalization import original_tokens
+from open_r1.curation.decontamination.matching import Match, matched_span
 
 REPORT_NAME = "contamination_report.json"
 TABLE_NAME = "contamination_report.md"
@@ -108,15 +107,12 @@ class Report:
     def _evidence(self, batch: CheckedBatch, column: str, match: Match) -> Evidence:
         item = self.index.items[match.item]
         text = to_texts(batch.rows.column(column).slice(match.row, 1), Oddities())[0].as_py()
-        span = matched_text(text, match, self.index)
+        start, end = matched_span(text, match, self.index)
         n = min(match.length, self.index.rule.ngram_size)
         keys = item.keys[match.place : match.place + n] if match.kind != "near" else ()
-        start = 0
-        if span != text:
-            start = original_tokens(text, self.index.rule.normalization)[match.first].start
         return Evidence(
             batch.first_row + match.row, column, self.index.names[item.benchmark], item.number, match.kind,
-            match.share, start, start + len(span), span[:_SPAN_CHARACTERS], " ".join(keys),
+            match.share, start, end, text[start:end][:_SPAN_CHARACTERS], " ".join(keys),
         )  # fmt: skip
 
     def result(self) -> dict[str, Any]:

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scripts/decontaminate.py` on files: what is written, what is refused, parts and merge, and kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from open_r1.dataio.card import read_card
+from open_r1.dataio.sources import open_source
+from scripts.decontaminate import main
+from tests.rows.planted import benchmark_items, clean_rows, contaminated_rows
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "decontaminate.py"
+ITEMS = benchmark_items()
+CLEAN = [row.text for row in clean_rows(300)]
+BAD = [row.text for row in contaminated_rows()][::40]
+TEXTS = [text for number in range(20) for text in [*CLEAN[number::20], *BAD[number::20]]]
+NUM_BAD = len(BAD)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Rows, and two benchmarks: all items, and the first 100 of them again."""
+    rows, one, two = tmp_path / "rows.parquet", tmp_path / "planted.jsonl", tmp_path / "half.parquet"
+    pq.write_table(pa.table({"problem": TEXTS, "id": range(len(TEXTS))}), rows, row_group_size=50)
+    one.write_text("".join(json.dumps({"question": item}) + "\n" for item in ITEMS))
+    pq.write_table(pa.table({"Question": ITEMS[:100]}), two)
+    return ["--dataset", str(rows), "--benchmark_file", str(one), "--benchmark_file", f"{two}:Question"]
+
+
+def run(arguments, capsys):
+    """Return exit status, what was printed, and the errors."""
+    status = main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def ids(folder):
+    return [row["id"] for row in open_source(str(folder)).rows(["id"])]
+
+
+def report_of(folder):
+    return json.loads((folder / "contamination_report.json").read_text())
+
+
+def test_rows_are_flagged_by_benchmark_with_evidence_and_a_card(files, tmp_path, capsys):
+    output = tmp_path / "out"
+    status, printed, _ = run([*files, "--output_dir", output], capsys)
+    assert status == 0
+    rows = list(open_source(str(output)).rows())
+    assert [row["problem"] for row in rows] == TEXTS
+    flagged = [row["contaminated_planted"] for row in rows]
+    assert flagged == [text in set(BAD) for text in TEXTS]
+    assert 0 < sum(row["contaminated_half"] for row in rows) < NUM_BAD
+    report = report_of(output)
+    assert report["flagged_rows"] == NUM_BAD
+    assert f"planted: {NUM_BAD} rows flagged" in printed
+    for entry in report["evidence"]:
+        text = TEXTS[entry["row"]]
+        assert text[entry["start"] : entry["end"]] == entry["matched"]
+        assert entry["benchmark"] in {"planted", "half"}
+    card = read_card(output)
+    assert card.contamination["benchmarks"]["planted"]["flagged_rows"] == NUM_BAD
+    assert card.parents[0].num_rows == len(TEXTS)
+    assert "| row | column | benchmark |" in (output / "contamination_report.md").read_text()
+
+
+def test_cleanup_removes_flagged_rows_and_counts_them(files, tmp_path, capsys):
+    output = tmp_path / "out"
+    status, printed, _ = run(
+        [*files, "--output_dir", output, "--cleanup", "--report", tmp_path / "r" / "a.md"], capsys
+    )
+    assert status == 0
+    assert ids(output) == [number for number, text in enumerate(TEXTS) if text not in set(BAD)]
+    assert f"remove contaminated rows: {len(TEXTS)} -> {len(TEXTS) - NUM_BAD} rows (planted {NUM_BAD})" in printed
+    assert [(step.rows_before, step.rows_after) for step in read_card(output).steps] == [
+        (len(TEXTS), len(TEXTS) - NUM_BAD)
+    ]
+    assert (tmp_path / "r" / "a.md").read_text() == (output / "contamination_report.md").read_text()
+
+
+def test_the_same_command_again_does_nothing_and_other_settings_are_refused(files, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert run([*files, "--output-dir", output], capsys)[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    status, printed, _ = run([*files, "--output-dir", output, "--num-workers", "1"], capsys)
+    assert status == 0
+    assert "finished earlier" in printed
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    status, _, errors = run([*files, "--output-dir", output, "--ngram-size", "9"], capsys)
+    assert status == 2
+    assert "ngram_size 8 -> 9" in errors
+    assert run([*files, "--output-dir", output, "--ngram-size", "9", "--overwrite"], capsys)[0] == 0
+
+
+def test_output_is_named_after_the_data_set(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(files, capsys)[0] == 0
+    assert read_card(tmp_path / "data" / "rows_decontaminated").name == "rows_decontaminated"
+
+
+def test_parts_and_merge_make_what_one_run_makes(files, tmp_path, capsys):
+    whole, merged = tmp_path / "whole", tmp_path / "merged"
+    assert run([*files, "--output_dir", whole, "--cleanup", "--max_evidence", 20], capsys)[0] == 0
+    common = [*files, "--output_dir", merged, "--cleanup", "--max_evidence", 20]
+    for part in (["--shard", "2/3"], ["--shard", "0/3"]):
+        assert run([*common, *part], capsys)[0] == 0
+    status, _, errors = run([*common, "--merge"], capsys)
+    assert status == 2
+    assert f"no part with row {len(TEXTS) // 3}" in errors
+    assert run([*common, "--start", len(TEXTS) // 3, "--end", len(TEXTS) * 2 // 3], capsys)[0] == 0
+    assert run([*common, "--merge"], capsys)[0] == 0
+    assert ids(merged) == ids(whole)
+    assert report_of(merged) == report_of(whole)
+    assert "finished earlier" in run([*common, "--merge"], capsys)[1]
+    assert (
+        "other settings (cleanup" in run([*common[:-3], "--output_dir", merged, "--merge", "--overwrite"], capsys)[2]
+    )
+
+
+def test_evidence_is_bounded_and_the_rest_counted(files, tmp_path, capsys):
+    assert run([*files, "--output_dir", tmp_path / "out", "--max_evidence", "3"], capsys)[0] == 0
+    report = report_of(tmp_path / "out")
+    assert len(report["evidence"]) == 6
+    assert report["evidence_left_out"] == sum(b["flagged_rows"] for b in report["benchmarks"].values()) - 6
+
+
+def test_duplicates_are_dropped_when_asked(tmp_path, capsys):
+    one, two, three = ITEMS[11], ITEMS[22], ITEMS[202]
+    texts = [one, two, one.upper(), f"Well. {two}", three, None, None, ITEMS[0]]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"id": n, "text": t}) + "\n" for n, t in enumerate(texts)))
+    (tmp_path / "items.csv").write_text("problem\n" + json.dumps(ITEMS[0]) + "\n")
+    flags = [
+        "--dataset",
+        tmp_path / "rows.jsonl",
+        "--benchmark_file",
+        tmp_path / "items.csv",
+        "--problem_column",
+        "text",
+    ]
+    assert run([*flags, "--output_dir", tmp_path / "exact", "--deduplicate", "1"], capsys)[0] == 0
+    assert ids(tmp_path / "exact") == [0, 1, 3, 4, 5, 6, 7]
+    assert run([*flags, "--output_dir", tmp_path / "near", "--deduplicate", "--cleanup"], capsys)[0] == 0
+    assert ids(tmp_path / "near") == [0, 1, 4, 5, 6]
+    steps = [(step.name, step.rows_before, step.rows_after) for step in read_card(tmp_path / "near").steps]
+    assert steps == [("remove contaminated rows", 8, 7), ("remove duplicates", 7, 5)]
+
+
+def test_near_duplicates_of_items_are_flagged_when_asked(tmp_path, capsys):
+    other = ITEMS[204].replace("After", "Long after").replace("wooden", "small")
+    pq.write_table(pa.table({"problem": [other, CLEAN[0]], "id": [0, 1]}), tmp_path / "rows.parquet")
+    pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
+    flags = ["--dataset", tmp_path / "rows.parquet", "--benchmark_file", tmp_path / "items.parquet", "--cleanup"]
+    assert run([*flags, "--output_dir", tmp_path / "out", "--ngram_size", "40"], capsys)[0] == 0
+    assert ids(tmp_path / "out") == [0, 1]
+    assert run([*flags, "--output_dir", tmp_path / "near", "--ngram_size", "40", "--near_duplicates"], capsys)[0] == 0
+    assert ids(tmp_path / "near") == [1]
+    [entry] = report_of(tmp_path / "near")["evidence"]
+    assert entry["kind"] == "near"
+    assert 0.6 <= entry["share"] < 1
+
+
+def test_several_columns_are_checked(tmp_path, capsys):
+    turns = [
+        [{"role": "user", "content": "x"}],
+        [{"role": "user", "content": "y"}, {"role": "assistant", "content": ITEMS[3]}],
+    ]
+    pq.write_table(pa.table({"problem": [ITEMS[0], "z"], "messages": turns, "id": [0, 1]}), tmp_path / "rows.parquet")
+    pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
+    flags = ["--dataset", tmp_path / "rows.parquet", "--benchmark_file", tmp_path / "items.parquet"]
+    assert run([*flags, "--problem_column", "problem,messages", "--output_dir", tmp_path / "out"], capsys)[0] == 0
+    assert [entry["column"] for entry in report_of(tmp_path / "out")["evidence"]] == ["problem", "messages"]
+
+
+def test_malformed_rows_are_counted_and_stay(tmp_path, capsys, caplog):
+    texts = [ITEMS[0], None, "", 7, ["a"], {"b": 1}, "x " * 500_000 + ITEMS[1], "\ufffd\u0000 \ud7a3", "fine"]
+    lines = [json.dumps({"problem": text, "id": number}) for number, text in enumerate(texts)]
+    (tmp_path / "rows.jsonl").write_text("\n".join([*lines, "no JSON", "[1]"]) + "\n")
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps({"problem": item}) + "\n" for item in [*ITEMS, None, ""]))
+    flags = ["--dataset", tmp_path / "rows.jsonl", "--benchmark_file", tmp_path / "items.jsonl"]
+    assert run([*flags, "--output_dir", tmp_path / "out"], capsys)[0] == 0
+    rows = list(open_source(str(tmp_path / "out")).rows())
+    assert [row["id"] for row in rows] == list(range(len(texts)))
+    assert [row["contaminated_items"] for row in rows] == [number in (0, 6) for number in range(len(texts))]
+    assert report_of(tmp_path / "out")["rows_without_text"] == {
+        "problem": {"empty": {"rows": 1, "first_row": 2}, "null": {"rows": 1, "first_row": 1}}
+    }
+    assert "1 rows of column 'problem' are null (first: row 1)" in caplog.text
+    assert "2 items of" in caplog.text
+    assert len((tmp_path / "out" / "malformed.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--problem_column", "text"], "has no columns ['text']"),
+        (["--problem_column", "id"], "holds int64, no text. Set --problem_column to one of ['problem']"),
+        (["--benchmark_file", "nowhere.jsonl"], "there is no file or folder 'nowhere.jsonl'"),
+        (["--benchmark_file", "{folder}/planted.jsonl:answer"], "named ['planted']"),
+        (["--benchmark_file", "other={folder}/planted.jsonl:answer"], "has no columns ['answer']"),
+        (["--benchmark_file", "ids={folder}/rows.parquet:id"], "holds no text but int64"),
+        (["--benchmarks", "aime_1999"], "unknown benchmarks ['aime_1999']; known are ['aime_2024'"),
+        (["--ngram_size", "0"], "--ngram_size must be at least 1, got 0"),
+        (["--boilerplate_items", "1"], "boilerplate_items must be 0 (off) or at least 2"),
+        (["--near_duplicates", "1.5"], "--near_duplicates must be above 0 and at most 1"),
+        (["--shard", "3/3"], "is no part of a whole"),
+        (["--shard", "0/2", "--start", "1"], "give one of them"),
+        (["--start", "9999"], "choose no rows"),
+        (["--shard", "0/2", "--deduplicate"], "do that in the run with --merge"),
+        (["--merge"], "has no part with row 0"),
+        (["--public"], "add --push_to_hub or --new_dataset_name"),
+        (["--push_to_hub"], "--push_to_hub needs --new_dataset_name"),
+        (["--split", "test"], "test"),
+        (["--num_proc", "8"], "unrecognized arguments: --num_proc"),
+    ],
+)
+def test_refusals_say_what_to_do(flags, message, files, tmp_path, capsys):
+    flags = [flag.replace("{folder}", str(tmp_path)) for flag in flags]
+    try:
+        status = main([*files, "--output_dir", str(tmp_path / "out"), *flags])
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out" / "card.json").exists()
+
+
+def test_flag_columns_that_exist_are_refused(files, tmp_path, capsys):
+    assert run([*files, "--output_dir", tmp_path / "out"], capsys)[0] == 0
+    again = ["--dataset", tmp_path / "out", *files[2:], "--output_dir", tmp_path / "again"]
+    status, _, errors = run(again, capsys)
+    assert status == 2
+    assert "has columns ['contaminated_planted', 'contaminated_half'] already" in errors
+
+
+def test_known_benchmark_is_replaced_by_a_local_file_and_offline_says_so(files, tmp_path, capsys, monkeypatch):
+    local = [flag.replace(str(tmp_path / "planted.jsonl"), f"gpqa={tmp_path / 'planted.jsonl'}") for flag in files]
+    assert run([*local, "--benchmarks", "gpqa", "--output_dir", tmp_path / "out"], capsys)[0] == 0
+    assert "contaminated_gpqa" in open_source(str(tmp_path / "out")).column_names
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    status, _, errors = run([*files, "--benchmarks", "lcb", "--output_dir", tmp_path / "other"], capsys)
+    assert status == 2
+    assert "--benchmark_file lcb=<file>:question_content" in errors
+
+
+def test_run_killed_at_any_moment_is_finished_by_the_same_command(tmp_path):
+    rows, items, output = tmp_path / "rows.parquet", tmp_path / "items.parquet", tmp_path / "out"
+    pq.write_table(pa.table({"problem": TEXTS * 150, "id": range(len(TEXTS) * 150)}), rows)
+    pq.write_table(pa.table({"problem": ITEMS}), items)
+    command = [sys.executable, str(SCRIPT), "--dataset", str(rows), "--benchmark_file", str(items), "--output_dir",
+               str(output), "--cleanup", "--num_workers", "1"]  # fmt: skip
+    source = os.pathsep.join([str(SCRIPT.parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": source}
+    for pattern in (".partial", ".partial/data/*"):
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            while process.poll() is None and not list(output.glob(pattern)):
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+        assert read_card(output) is None
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert f"{len(TEXTS) * 150} -> {(len(TEXTS) - NUM_BAD) * 150} rows" in finished.stdout
+    assert not (output / ".partial").exists()
+    assert len(ids(output)) == (len(TEXTS) - NUM_BAD) * 150
+
+
+def test_help_comes_without_heavy_imports():
+    code = ("import sys; from scripts.decontaminate import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+            "import open_r1.curation.decontamination.command\n"
+            "print({'torch', 'datasets', 'transformers', 'pandas', 'datasketch'} & set(sys.modules))")  # fmt: skip
+    finished = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parents[1], capture_output=True, text=True,
+                              env=os.environ | {"PYTHONPATH": "src"}, check=True)  # fmt: skip
+    assert "--benchmark_file" in finished.stdout
+    assert finished.stdout.strip().endswith("set()")
