@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """`scripts/generate_reasoning.py` as users run it: flags, output, refusals before tokens are paid for."""
 
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 
@@ -15,7 +22,7 @@ import pytest
 from open_r1.dataio.card import read_card
 from scripts.generate_reasoning import main
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
-from tests.integration.reasoning_runs import SCRIPT, answers, generate, rows_of, write_rows
+from tests.integration.reasoning_runs import SCRIPT, answers, generate, rows_of, words, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +169,49 @@ def test_failures_are_null_and_can_be_asked_for_again(folder, capsys):
         assert {text for row in rows_of(folder) for text in row["generations"]} == {"8"}
         assert generate(folder, server.address, "--retry-errors") == 1
         assert "nothing to retry" in capsys.readouterr().err
+
+
+def test_flags_reach_the_request(folder, server, environment):
+    environment["MY_KEY"] = "secret"
+    server.requests.clear()
+    server.headers.clear()
+    flags = ["--model", MODEL, "--api-key-env", "MY_KEY", "--top-k", "20", "--min-p", "0.1", "--max-tokens", "50",
+             "--stop", "</s>", "--stop", "END", "--extra-body", '{"repetition_penalty": 1.1}']  # fmt: skip
+    assert generate(folder, server.address, *flags) == 0
+    asked = {name: value for name, value in server.requests[0].items() if name not in {"messages", "seed"}}
+    assert asked == {"model": MODEL, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0.1, "max_tokens": 50,
+                     "stop": ["</s>", "END"], "repetition_penalty": 1.1}  # fmt: skip
+    assert server.headers[0]["Authorization"] == "Bearer secret"
+    assert all(b"secret" not in path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("separator", [",", ", ", None])
+def test_several_servers_share_the_work(folder, server, separator):
+    with ChatServer() as other:
+        server.requests.clear()
+        flags = ["--max-concurrent", "4"]
+        if separator is None:
+            assert generate(folder, server.address, "--api-addr", other.address, *flags) == 0
+        else:
+            assert generate(folder, f"{server.address}{separator}{other.url}", *flags) == 0
+        assert len(server.requests) + len(other.requests) == 12
+        assert min(len(server.requests), len(other.requests)) > 0
+
+
+def test_a_terminal_shows_a_bar_with_rates(folder):
+    master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
+    with ChatServer(lambda body, attempt: Reply("eight", delay_s=0.7)) as server:
+        command = [sys.executable, str(SCRIPT), *words(folder, server.address, "--max-concurrent", "6")]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=terminal) as process:
+            os.close(terminal)
+            shown = b""
+            with suppress(OSError):  # a terminal without a process at its other end
+                while block := os.read(master, 4096):
+                    shown += block
+        os.close(master)
+    assert process.returncode == 0
+    assert re.search(rb"12/12 .*left, [\d.]+ req/s, \d+ tok/s, 0 failed, 0 truncated", shown)
 
 
 def test_conversations_and_system_prompt_are_sent_as_they_are(folder, server):

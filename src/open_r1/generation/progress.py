@@ -3,6 +3,7 @@
 
 import asyncio
 import logging
+import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -64,14 +65,18 @@ async def progress(totals: Totals, total: int, *, is_quiet: bool = False) -> Asy
     if is_quiet:
         yield
         return
-    is_terminal = sys.stderr.isatty()
-    task = asyncio.create_task(_draw_bar(totals, total) if is_terminal else _write_lines(totals, total))
+    task = asyncio.create_task(_draw_bar(totals, total) if _is_terminal() else _write_lines(totals, total))
     try:
         yield
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def _is_terminal() -> bool:
+    """Whether stderr is a terminal with room for a bar; that of a container may have no columns."""
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 async def _draw_bar(totals: Totals, total: int) -> None:
