@@ -11,8 +11,8 @@ from open_r1.dataio import push
 from open_r1.dataio.card import DataCard
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.dataio.licences import read_header
+from open_r1.dataio.loading import load_source
 from open_r1.dataio.push import check_push, push_folder
-from open_r1.utils.data import load_source
 from tests.integration.hub_server import Hub
 
 FILE_URL = "/{repo_id}/resolve/{revision}/{filename}"

@@ -83,7 +83,18 @@ class DatasetFolder:
             )
         for config in splits_by_config(found):
             published_files(self.path, found, config)
+        self._remove_leftovers()
         return True
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a run left that was killed behind its last step; not what another process is writing."""
+        lock = FileLock(self.path / LOCK_NAME)
+        if self.staging.exists():
+            try:
+                with lock.acquire(blocking=False):
+                    shutil.rmtree(self.staging)
+            except Timeout:
+                logger.info("Another process is writing %s anew.", self.path)
 
     def write(
         self,
@@ -180,6 +191,8 @@ class DatasetFolder:
             )
         files: dict[str, dict[str, list[str]]] = {}
         for (config, split), writer in self._writers.items():
+            if not writer.num_rows:
+                continue  # the reader of `datasets` stops at a split without rows; the card counts it
             writer.finish()
             files.setdefault(config, {})[split] = [f"{writer.folder.name}/{split}-*.parquet"]
         (self.staging / README_NAME).write_text(render_readme(self.card, files), encoding="utf-8")
@@ -192,7 +205,7 @@ class DatasetFolder:
         (self.path / CARD_NAME).unlink(missing_ok=True)
         replaced = self.staging / _REPLACED
         replaced.mkdir()
-        folders = {writer.folder.name for writer in self._writers.values()}
+        folders = {writer.folder.name for writer in self._writers.values() if writer.num_rows}
         outdated = {data_folder_name(config) for config in splits_by_config(old)} if old is not None else set()
         for name in folders | outdated | set(old.reports if old is not None else ()):
             if (self.path / name).exists():

@@ -17,11 +17,12 @@ def data_folder_name(config: str) -> str:
 
 
 def splits_by_config(card: DataCard) -> dict[str, list[str]]:
-    """Return the splits of each configuration that a card counts."""
+    """Return the splits of each configuration that a card counts rows of; those without rows have no files."""
     found: dict[str, list[str]] = {}
-    for key in card.counts:
+    for key, num_rows in card.counts.items():
         config, _, split = key.rpartition("/")
-        found.setdefault(config or DEFAULT_CONFIG, []).append(split)
+        if num_rows:
+            found.setdefault(config or DEFAULT_CONFIG, []).append(split)
     return found
 
 

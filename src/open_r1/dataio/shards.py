@@ -91,9 +91,6 @@ class ShardWriter:
         """Write what is buffered, give all shards the last schema, and the names that say how many there are."""
         self._flush()
         self._end_shard()
-        if not self._shards and self.columns.schema.names:
-            self._begin_shard()  # a split without rows still has its columns
-            self._end_shard()
         for number, (path, schema) in enumerate(self._shards):
             if schema != self.columns.schema:
                 _rewrite(path, self.columns.schema)

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data folders: whole or unfinished, whoever dies when; what they hold loads by every reader."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pytest
+
+from open_r1.dataio import shards
+from open_r1.dataio.card import DataCard, Parent, read_card
+from open_r1.dataio.folder import DatasetFolder, load_columns
+from open_r1.dataio.loading import load_source
+from open_r1.dataio.sources import open_source
+
+
+def card(**settings) -> DataCard:
+    return DataCard("numbers", {"n": 1, **settings})
+
+
+def write(path, values=(1, 2, 3), overwrite=False, **settings) -> Path:
+    with DatasetFolder(path, card(**settings), overwrite=overwrite) as folder:
+        folder.write([{"n": value} for value in values])
+    return Path(path)
+
+
+def values_of(path, name="n", **options) -> list:
+    return [row[name] for row in open_source(str(path), **options).rows()]
+
+
+@pytest.mark.parametrize("name", ["plain", "with spaces and [brackets]*?", "é ü", "data", "-dash"])
+def test_folder_loads_by_every_reader_whatever_its_name(tmp_path, name):
+    path = write(tmp_path / name)
+    assert values_of(path) == [1, 2, 3]
+    assert load_source(str(path))["train"]["n"][:] == [1, 2, 3]
+    assert load_columns(path, ["n"])["n"].to_pylist() == [1, 2, 3]
+    if "[" not in name:  # its reader takes brackets in a path for a pattern
+        assert datasets.load_dataset(str(path))["train"]["n"][:] == [1, 2, 3]
+    (path / "elsewhere").mkdir()
+
+
+def test_folder_behind_a_link_is_written_where_it_is(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert values_of(tmp_path / "real") == [1, 2, 3]
+    write(tmp_path / "link", [4], overwrite=True)
+    assert values_of(tmp_path / "real") == [4]
+
+
+def test_configurations_and_splits_load_by_name(tmp_path):
+    with DatasetFolder(tmp_path / "out", card()) as folder:
+        folder.write([{"n": 1}])
+        folder.write([{"n": 2}], split="test")
+        folder.write([{"m": 3}], config="math")
+        folder.write([{"m": 4}], config="math", split="test.part")
+    out = str(tmp_path / "out")
+    assert datasets.load_dataset(out)["test"]["n"][:] == [2]
+    assert datasets.load_dataset(out, "math")["test.part"]["m"][:] == [4]
+    assert load_source(out, "math")["train"]["m"][:] == [3]
+    assert values_of(out, "m", config="math", split="test.part") == [4]
+    with pytest.raises(ValueError, match=r"no configuration 'code'; it has \['default', 'math'\]"):
+        open_source(out, config="code")
+    with pytest.raises(ValueError, match=r"no split 'dev'.*it has \['test', 'train'\]"):
+        open_source(out, split="dev")
+
+
+def test_only_configuration_needs_no_name(tmp_path):
+    with DatasetFolder(tmp_path / "out", card()) as folder:
+        folder.write([{"m": 3}], config="math")
+    assert values_of(tmp_path / "out", "m") == [3]
+    assert load_source(str(tmp_path / "out"))["train"]["m"][:] == [3]
+    assert datasets.load_dataset(str(tmp_path / "out"))["train"]["m"][:] == [3]
+
+
+@pytest.mark.parametrize("split", ["a-b", "", "a/b", "../a", "a b", "train[:3]"])
+def test_name_that_is_no_split_is_refused(tmp_path, split):
+    with (
+        pytest.raises(ValueError, match="cannot be the name of a split"),
+        DatasetFolder(tmp_path / "o", card()) as folder,
+    ):
+        folder.write([{"n": 1}], split=split)
+
+
+@pytest.mark.parametrize("config", ["data", "", "a/b", "..", ".partial", "README.md", "card.json"])
+def test_name_that_is_no_configuration_is_refused(tmp_path, config):
+    with (
+        pytest.raises(ValueError, match="cannot be the name of a config"),
+        DatasetFolder(tmp_path / "o", card()) as folder,
+    ):
+        folder.write([{"n": 1}], config=config)
+
+
+@pytest.mark.parametrize("name", ["README.md", "card.json", "../x", "data", "a/b", "", ".x"])
+def test_name_that_is_no_report_is_refused(tmp_path, name):
+    with (
+        pytest.raises(ValueError, match="cannot be the name of a report"),
+        DatasetFolder(tmp_path / "o", card()) as folder,
+    ):
+        folder.write_text(name, "x")
+
+
+def test_finished_folder_is_known_again_and_other_settings_are_refused(tmp_path):
+    out = write(tmp_path / "out")
+    assert DatasetFolder(out, card()).is_done()
+    with pytest.raises(ValueError, match=r"made otherwise: n 1 -> 2; new None -> 'x'\. .*--overwrite"):
+        DatasetFolder(out, card(n=2, new="x")).is_done()
+    other = DataCard("numbers", {"n": 1}, [Parent("a.jsonl", fingerprint="f1")])
+    with pytest.raises(ValueError, match=r"source  -> a.jsonl \(train, f1\)"):
+        DatasetFolder(out, other).is_done()
+    assert not DatasetFolder(out, card(n=2), overwrite=True).is_done()
+
+
+def test_source_that_moved_is_the_same_source(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"n": 1}\n')
+    before = DataCard("x", {}, [open_source(str(tmp_path / "a.jsonl")).parent()])
+    with DatasetFolder(tmp_path / "out", before) as folder:
+        folder.write([{"n": 1}])
+    shutil.move(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert DatasetFolder(
+        tmp_path / "out", DataCard("x", {}, [open_source(str(tmp_path / "b.jsonl")).parent()])
+    ).is_done()
+
+
+def test_finished_folder_with_missing_shards_is_told(tmp_path):
+    out = write(tmp_path / "out")
+    next((out / "data").iterdir()).unlink()
+    for call in (DatasetFolder(out, card()).is_done, lambda: open_source(str(out)), lambda: load_source(str(out))):
+        with pytest.raises(ValueError, match="Files of the split 'train' are missing"):
+            call()
+
+
+def test_overwriting_leaves_nothing_of_before(tmp_path):
+    with DatasetFolder(tmp_path / "out", card()) as folder:
+        folder.write([{"n": 1}])
+        folder.write([{"n": 2}], split="test")
+        folder.write([{"n": 3}], config="math")
+        folder.write_text("old.json", "{}")
+    (tmp_path / "out" / "notes.txt").write_text("of the user")
+    write(tmp_path / "out", [7], overwrite=True, other=1)
+    names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert names == {"README.md", "card.json", "notes.txt", ".open_r1.lock", "data/train-00000-of-00001.parquet"}
+    assert load_source(str(tmp_path / "out"))["train"]["n"][:] == [7]
+
+
+def test_data_of_somebody_else_is_never_touched(tmp_path):
+    foreign = tmp_path / "foreign"
+    (foreign / "data").mkdir(parents=True)
+    (foreign / "data" / "train-00000-of-00001.parquet").write_bytes(b"precious")
+    with pytest.raises(ValueError, match="is not ours"):
+        DatasetFolder(foreign, card(), overwrite=True).is_done()
+    with pytest.raises(ValueError, match="is not ours"):
+        write(foreign, overwrite=True)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "main.py").write_text("precious")
+    with pytest.raises(ValueError, match="is not ours"), DatasetFolder(tmp_path, card()) as folder:
+        folder.write([{"n": 1}], config="src")
+    assert (tmp_path / "src" / "main.py").read_text() == "precious"
+    assert (foreign / "data" / "train-00000-of-00001.parquet").read_bytes() == b"precious"
+
+
+def test_folder_that_is_a_file_or_the_source_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is a file"):
+        DatasetFolder(tmp_path / "file", card()).is_done()
+    source = write(tmp_path / "source")
+    own = DataCard("x", {}, [open_source(str(source)).parent()])
+    with pytest.raises(ValueError, match="is the data set that is read"):
+        DatasetFolder(tmp_path / "." / "source", own, overwrite=True).is_done()
+
+
+def test_empty_result_is_an_error_that_says_where_the_rows_went(tmp_path):
+    with (
+        pytest.raises(ValueError, match=r"No row is left for .*out\. No row was written\."),
+        DatasetFolder(tmp_path / "out", card()) as folder,
+    ):
+        folder.write_text("report.json", "{}")
+        folder.write([])
+        folder.write(pa.table({"n": pa.array([], pa.int64())}))
+    assert (tmp_path / "out" / ".partial" / "report.json").exists()
+    assert read_card(tmp_path / "out") is None
+    assert values_of(write(tmp_path / "out")) == [1, 2, 3]
+
+
+def test_split_without_rows_is_counted_and_left_out(tmp_path):
+    with DatasetFolder(tmp_path / "out", card()) as folder:
+        folder.write([{"n": 1}])
+        folder.write(pa.table({"n": pa.array([], pa.int64())}), split="test")
+        folder.write(pa.table({"n": pa.array([], pa.int64())}), config="math")
+    assert set(datasets.load_dataset(str(tmp_path / "out"))) == {"train"}
+    assert set(load_source(str(tmp_path / "out"))) == {"train"}
+    assert read_card(tmp_path / "out").counts == {"train": 1, "test": 0, "math/train": 0}
+
+
+def test_columns_that_appear_late_are_null_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_BUFFER_ROWS", 2)
+    monkeypatch.setattr(shards, "_SHARD_BYTES", 1)
+    with DatasetFolder(tmp_path / "out", card()) as folder:
+        folder.write([{"a": None, "m": {}, "l": []}, {"a": None, "m": {}, "l": None}])
+        folder.write([{"a": 1, "m": {"x": 1}, "l": [1]}, {"a": 0.5}])
+        folder.write([{"b": "late", "m": {"y": ["z"]}, "l": [0.5]}])
+        folder.write([{"q": 1}], split="test")
+    rows = load_source(str(tmp_path / "out"))["train"].to_list()
+    assert [row["a"] for row in rows] == [None, None, 1.0, 0.5, None]
+    assert [row["b"] for row in rows] == [None] * 4 + ["late"]
+    assert rows[2]["m"] == {"x": 1, "y": None}
+    assert [row["l"] for row in rows] == [[], None, [1.0], None, [0.5]]
+    assert len(list((tmp_path / "out" / "data").glob("train-*.parquet"))) == 3
+    assert list(open_source(str(tmp_path / "out")).rows()) == rows
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ([{"a": 1}], [{"a": "x"}], "do not fit"),
+        ([{"a": [1]}], [{"a": {"b": 1}}], "do not fit"),
+        ([{"a": True}], [{"a": 1}], "do not fit"),
+        ([{"a": 1}, {"a": "x"}], [], "values must be of one type"),
+        ([{"a": 2**60 + 1}], [{"a": 0.5}], "does not fit the rows before"),
+        ([{"a": 2**70}], [], "cannot be written"),
+        (pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), [], "same name"),
+    ],
+)
+def test_rows_that_do_not_go_together_are_refused_by_column(tmp_path, first, second, reason):
+    with pytest.raises(ValueError, match=reason), DatasetFolder(tmp_path / "out", card()) as folder:
+        folder.write(first)
+        folder.write(second)
+    assert read_card(tmp_path / "out") is None
+
+
+def test_fraction_behind_whole_numbers_is_not_cut(tmp_path):
+    with DatasetFolder(tmp_path / "out", card()) as folder:
+        folder.write([{"score": 1}])
+        folder.write([{"score": 0.5}])
+    assert values_of(tmp_path / "out", "score") == [1.0, 0.5]
+
+
+def test_hostile_values_come_back(tmp_path, caplog):
+    texts = ["", "\0", "a\r\nb", "é" * 500_000, "\ud83d\ude00", "---", "x" * 10**6, "\ud800 torn"]
+    with DatasetFolder(tmp_path / "out", card()) as folder:
+        folder.write([{"t": text, "n b|c": [{"x": text}]} for text in texts])
+        folder.write_text("report.txt", "\ud800")
+    found = values_of(tmp_path / "out", "t")
+    assert found == [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+    assert found[-1] == "\ufffd torn"
+    assert "halves of surrogate pairs" in caplog.text
+
+
+def test_text_types_that_loaders_do_not_know_become_plain(tmp_path):
+    table = pa.table({"v": pa.array(["a"], pa.string_view()), "d": pa.array(["b"]).dictionary_encode()})
+    with DatasetFolder(tmp_path / "out", card()) as folder:
+        folder.write(table)
+        folder.write([{"v": "c", "d": "e"}])
+    assert {str(kind) for kind in open_source(str(tmp_path / "out")).schema.types} == {"string"}
+
+
+def test_malformed_lines_are_kept_and_counted(tmp_path, caplog):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"n": 1}\nnull\n{"n": "\xff"}\n' + b"x" * 10**6 + b'\n{"n": 2}\n')
+    source = open_source(str(path), split="train[:1]")
+    with DatasetFolder(tmp_path / "out", card()) as folder:
+        assert folder.write_malformed(source) == 3
+        for batch in source.batches():
+            folder.write(batch)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "malformed.jsonl").read_text().splitlines()]
+    assert [(line["line"], len(line["text"])) for line in lines] == [(2, 4), (3, len('{"n": "\\xff"}')), (4, 10**6)]
+    assert lines[0] == {"source": str(path), "line": 2, "reason": "a JSON null, no object", "text": "null"}
+    found = read_card(tmp_path / "out")
+    assert (found.steps[0].rows_before, found.steps[0].rows_after) == (5, 2)
+    assert found.reports == ["malformed.jsonl"]
+    clean = tmp_path / "clean.jsonl"
+    clean.write_text('{"n": 1}\n')
+    with DatasetFolder(tmp_path / "out2", card()) as folder:
+        assert folder.write_malformed(open_source(str(clean))) == 0
+        folder.write([{"n": 1}])
+    assert not (tmp_path / "out2" / "malformed.jsonl").exists()
+
+
+def test_folder_is_written_inside_its_block_only(tmp_path):
+    folder = DatasetFolder(tmp_path / "out", card())
+    for call in (lambda: folder.write([{"n": 1}]), lambda: folder.write_text("a", "b")):
+        with pytest.raises(RuntimeError, match="inside of its `with` block"):
+            call()
+    assert not (tmp_path / "out").exists()
+
+
+def test_error_in_the_block_leaves_what_was_there(tmp_path, caplog):
+    out = write(tmp_path / "out")
+    with pytest.raises(KeyError), DatasetFolder(out, card(n=2), overwrite=True) as folder:
+        folder.write([{"n": 9}] * 20_000)
+        raise KeyError("of the caller")
+    assert values_of(out) == [1, 2, 3]
+    assert not (out / ".partial").exists()
+
+
+def test_parents_cards_are_told_by_their_children(tmp_path):
+    with DatasetFolder(tmp_path / "a", DataCard("a", {}, licence="mit", contamination={"rows": 2})) as folder:
+        folder.write([{"n": 1}])
+    source = open_source(str(tmp_path / "a"))
+    with DatasetFolder(tmp_path / "b", DataCard("b", {}, [source.parent()])) as folder:
+        folder.write([{"n": 1}])
+    child = open_source(str(tmp_path / "b")).parent()
+    assert child.licence == "mit"
+    (parent,) = child.card["parents"]
+    assert (parent["name"], parent["fingerprint"]) == (str(tmp_path / "a"), source.fingerprint())
+    assert parent["card"]["contamination"] == {"rows": 2}
+    assert "| rows: 2 |" in (tmp_path / "b" / "README.md").read_text()
+
+
+def test_log_of_a_run_after_a_killed_one_says_what_it_removes(tmp_path, caplog):
+    (tmp_path / "out" / ".partial" / "data").mkdir(parents=True)
+    with pytest.raises(ValueError, match="is not finished"):
+        open_source(str(tmp_path / "out"))
+    with caplog.at_level(logging.INFO, logger="open_r1"):
+        write(tmp_path / "out")
+    assert "Removing what an unfinished run left" in caplog.text
+
+
+def test_finished_folder_loses_what_a_killed_run_left(tmp_path):
+    out = write(tmp_path / "out")
+    (out / ".partial" / "replaced").mkdir(parents=True)
+    assert values_of(out) == [1, 2, 3]
+    assert DatasetFolder(out, card()).is_done()
+    assert not (out / ".partial").exists()

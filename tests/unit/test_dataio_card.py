@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cards: what is written, what is not (secrets), licences, fingerprints, a README that hostile text can't break."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from open_r1.dataio.card import DataCard, Parent, Step, inherited_licence, read_card
+from open_r1.dataio.licences import declared_licence, header_licence, read_header, without_header
+from open_r1.dataio.readme import render_readme
+from open_r1.dataio.secrets import command_line, hide_secrets, is_secret_name
+
+FILES = {"default": {"train": ["data/train-*.parquet"]}}
+HOSTILE = "a\n---\nlicense: mit\n---\n| b | `c` <script>x</script> ![i](http://x) é \r\n# d"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["s.py", "--api-key", "abc", "--model", "m"], "python s.py --api-key *** --model m"),
+        (["s.py", "--api_key=abc"], "python s.py '--api_key=***'"),
+        (["s.py", "--hf-token", "abc"], "python s.py --hf-token ***"),
+        (["s.py", "--token", "abc", "--max-tokens", "100"], "python s.py --token *** --max-tokens 100"),
+        (["s.py", "--api-key-env", "MY_KEY"], "python s.py --api-key-env MY_KEY"),
+        (["s.py", "--api-key", "--model"], "python s.py --api-key --model"),
+        (["s.py", "--name", "hf_abcdefgh12345"], "python s.py --name ***"),
+        (["s.py", "--url", "https://user:pass@host/v1"], "python s.py --url 'https://***@host/v1'"),
+        (["s.py", "--header", "Authorization: Bearer abc.def"], "python s.py --header 'Authorization: Bearer ***'"),
+        (["s.py", "--eos-token", "<|im_end|>"], "python s.py --eos-token '<|im_end|>'"),
+        (["s.py", "--name", "a b"], "python s.py --name 'a b'"),
+        (["/elsewhere/tools/s.py", "--n", "1"], "python s.py --n 1"),
+        ([], "python ''"),
+    ],
+)
+def test_command_line_has_no_secrets(monkeypatch, tmp_path, arguments, wanted):
+    monkeypatch.chdir(tmp_path)
+    assert command_line(arguments) == wanted
+
+
+def test_secrets_of_the_environment_are_hidden_wherever_they_are(monkeypatch):
+    monkeypatch.setenv("MY_SERVICE_API_KEY", "s3cret-value")
+    monkeypatch.setenv("SHORT_TOKEN", "a")
+    value = {"note": "with s3cret-value inside", "list": ["s3cret-value", 1, None], "a": "a"}
+    assert hide_secrets(value) == {"note": "with *** inside", "list": ["***", 1, None], "a": "a"}
+
+
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [("api_key", True), ("--api-key", True), ("HF_TOKEN", True), ("hub_token", True), ("password", True),
+     ("OPENAI_API_KEY", True), ("client_secret", True), ("max_tokens", False), ("eos_token", False),
+     ("num_tokens", False),
+     ("api_key_env", False), ("uuid_column", False), ("key", False), ("tokenizer", False), ("monkey", False)],
+)  # fmt: skip
+def test_secret_names(name, is_secret):
+    assert is_secret_name(name) is is_secret
+
+
+def test_secrets_reach_neither_card_nor_readme(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["s.py", "--api-key", "verysecret"])
+    card = DataCard("x", {"api_key": "verysecret", "model": "m"}, teacher={"url": "http://u:verysecret@host"})
+    assert "verysecret" not in card.to_json() + render_readme(card, FILES)
+    assert card.fingerprint() == DataCard("x", {"api_key": "another", "model": "m"}).fingerprint()
+
+
+def test_card_comes_back_as_it_was(tmp_path):
+    parent = Parent("p", "c", "train[:3]", "main", "abc", 3, "mit", {"name": "older", "parents": []})
+    card = DataCard("x", {"n": 1}, [parent], "python s.py", [Step("s", 3, 2, {"why": "é\ud800"})], {"model": "t"},
+                    {"temperature": 0.6}, {"found": 1}, "mit", ["note"], {"train": 2}, ["r.json"])  # fmt: skip
+    (tmp_path / "card.json").write_text(card.to_json())
+    assert dataclasses.asdict(read_card(tmp_path)) == dataclasses.asdict(card)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]\n[]", '{"settings": {}}', '{"settings": {}, "parents": [1], "steps": []}', "\x00"]
+)
+def test_damaged_card_is_an_error(tmp_path, text):
+    (tmp_path / "card.json").write_text(text)
+    with pytest.raises(ValueError, match="no card of ours"):
+        read_card(tmp_path)
+
+
+@pytest.mark.parametrize("text", ['{"other": 1}', "[]", "null"])
+def test_card_of_somebody_else_is_none_of_ours(tmp_path, text):
+    (tmp_path / "card.json").write_text(text)
+    assert read_card(tmp_path) is None
+
+
+def test_fingerprint_is_of_what_json_keeps():
+    settings = {"path": Path("a/b"), "set": {"b", "a", "c"}, "numbers": {2: 1, 10: (1, 2)}, "none": None}
+    plain = {"path": "a/b", "set": ["a", "b", "c"], "numbers": {"2": 1, "10": [1, 2]}, "none": None}
+    assert DataCard("x", settings).fingerprint() == DataCard("y", plain).fingerprint()
+    assert DataCard("x", settings).fingerprint() != DataCard("x", {**plain, "none": 0}).fingerprint()
+
+
+def test_fingerprint_is_the_same_in_another_process():
+    program = "from open_r1.dataio.card import *; print(DataCard('x', {'s': set('abcdef'), 'p': 1.5}).fingerprint())"
+    runs = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+            for _ in range(2)]  # fmt: skip
+    assert runs[0] == runs[1] == DataCard("x", {"s": set("abcdef"), "p": 1.5}).fingerprint() + "\n"
+
+
+def test_parent_counts_by_contents_and_else_by_name():
+    moved = [Parent("old/place", fingerprint="abc"), Parent("new/place", "c", "test", fingerprint="abc")]
+    assert len({DataCard("x", {}, [parent]).fingerprint() for parent in moved}) == 1
+    unknown = [Parent("a"), Parent("b"), Parent("a", revision="v2")]
+    assert len({DataCard("x", {}, [parent]).fingerprint() for parent in unknown}) == 3
+
+
+@pytest.mark.parametrize(
+    ("licences", "wanted"),
+    [([], "unknown"), ([None], "unknown"), (["mit"], "mit"), (["mit", "mit"], "mit"),
+     (["mit", "apache-2.0"], "apache-2.0 AND mit"), (["mit", None], "mit AND unknown"),
+     (["mit AND apache-2.0", "mit"], "apache-2.0 AND mit")],
+)  # fmt: skip
+def test_licence_is_inherited(licences, wanted):
+    assert inherited_licence([Parent("p", licence=licence) for licence in licences]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("licence", "header"),
+    [("mit", {"license": "mit"}), ("Apache-2.0", {"license": "apache-2.0"}), ("unknown", {}), ("mit AND unknown", {}),
+     ("apache-2.0 AND mit", {"license": ["apache-2.0", "mit"]}),
+     ("My terms", {"license": "other", "license_name": "My terms"})],
+)  # fmt: skip
+def test_header_names_licences_as_the_hub_knows_them(licence, header):
+    assert header_licence(licence) == header
+
+
+@pytest.mark.parametrize(
+    ("readme", "licence"),
+    [("---\nlicense: mit\n---\n# x", "mit"), ("---\nlicense: [mit, cc-by-4.0]\n---\n", "mit AND cc-by-4.0"),
+     ("---\nlicense: other\nlicense_name: mine\n---\n", "mine"), ("# no header", None), ("---\n- a\n---\n", None),
+     ("---\n: [\n---\n", None), ("---\nother: 1\n---\n", None), ("", None), ("---\nlicense: mit\n", None)],
+)  # fmt: skip
+def test_licence_is_read_from_a_readme(tmp_path, readme, licence):
+    (tmp_path / "README.md").write_text(readme)
+    assert declared_licence(str(tmp_path), None) == licence
+
+
+def test_name_on_the_hub_that_was_never_loaded_declares_nothing():
+    assert declared_licence("nobody/nothing", None) is None
+    assert declared_licence("tasks/countdown/../x y", None) is None
+
+
+def test_hostile_text_breaks_neither_header_nor_tables():
+    parent = Parent(
+        HOSTILE, HOSTILE, HOSTILE, HOSTILE, "f", 1, HOSTILE, {"name": "x", "contamination": {HOSTILE: HOSTILE}}
+    )
+    card = DataCard(HOSTILE, {HOSTILE: HOSTILE}, [parent], HOSTILE, [Step(HOSTILE, 2, 1, {HOSTILE: [HOSTILE]})],
+                    {HOSTILE: HOSTILE}, {HOSTILE: 1}, None, None, [HOSTILE], {"train": 1}, [HOSTILE])  # fmt: skip
+    text = render_readme(card, FILES)
+    header = read_header(text)
+    assert header["configs"] == [
+        {"config_name": "default", "data_files": [{"split": "train", "path": ["data/train-*.parquet"]}]}
+    ]
+    assert header["license"] == "other"
+    body = without_header(text)
+    assert "<script" not in body
+    assert "![" not in body
+    assert [line for line in body.splitlines() if line == "---"] == []
+    tables = [block.splitlines() for block in body.split("\n\n") if block.startswith("|")]
+    for table in tables:
+        widths = {len(line.replace("\\|", "").split("|")) for line in table}
+        assert len(widths) == 1, table
+
+
+def test_readme_names_the_ancestors_and_what_was_found_in_them():
+    oldest = Parent("org/oldest", fingerprint="f0", licence="mit")
+    parent_card = DataCard("clean", {}, [oldest], contamination={"rows": 3}).summary()
+    card = DataCard("x", {}, [Parent("data/clean", fingerprint="f1", card=parent_card)])
+    text = render_readme(card, FILES)
+    assert text.index("data/clean") < text.index("&emsp;org/oldest") < text.index("Not checked here")
+    assert "| data/clean | rows: 3 |" in text
+    assert "Not checked.\n" in render_readme(DataCard("x", {}), FILES)
