@@ -10,8 +10,6 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from open_r1.configs import GRPOScriptArguments, ScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.dataio.card import DataCard, Parent
-from open_r1.dataio.folder import DatasetFolder
 from open_r1.dataio.layout_mapping import RowMapper
 from open_r1.dataio.layout_table import LAYOUTS, MESSAGES, PROBLEM
 from open_r1.rewards import code_reward
@@ -20,8 +18,7 @@ from open_r1.sft import prepare_split
 from open_r1.utils.data import drop_null_rows, get_dataset, to_conversations
 from tests.integration.byte_tokenizer import byte_tokenizer
 from tests.integration.tiny import build_tiny
-from tests.rows.layout_items import MATH
-from tests.rows.layouts import CASES, chat
+from tests.rows.layouts import CASES
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "recipes" / "templates"
 EOS = {"chatml": "<|im_end|>", "open_r1_distill": "<|im_end|>", "deepseek_r1_distill": "<｜end▁of▁sentence｜>",
@@ -289,51 +286,3 @@ def test_split_with_other_columns_stays_as_it_is(tmp_path):
     dataset = load(ScriptArguments, str(tmp_path / "data"), "medical_o1")
     assert dataset["train"][MESSAGES][0] == CASES["medical_o1"][0].messages
     assert dataset["test"].column_names == ["problem", "solution"]
-
-
-# Folders of ours
-
-
-def publish(path: Path, rows: list[dict], parent: str, **settings) -> str:
-    card = DataCard(name=path.name, settings=settings, parents=[Parent(parent)])
-    with DatasetFolder(path, card) as folder:
-        folder.write(rows)
-    return str(path)
-
-
-def test_folder_of_ours_has_the_layout_of_its_parents(tmp_path, caplog):
-    first = publish(tmp_path / "clean", rows_of("limo"), "GAIR/LIMO")
-    second = publish(tmp_path / "cleaner", rows_of("limo"), first)
-    for folder in (first, second):
-        rows = load(SFTScriptArguments, folder)["train"]
-        assert rows[MESSAGES][:] == [case.messages for case in CASES["limo"]]
-        assert load(GRPOScriptArguments, folder)["train"]["solution"][:] == [case.item.gold for case in CASES["limo"]]
-
-
-@pytest.mark.parametrize("name", [name for name in WITH_PROBLEMS if BY_NAME[name].sets])
-def test_rows_that_were_mapped_before_they_were_written_are_not_mapped_again(name, data, tmp_path):
-    mapped = load(GRPOScriptArguments, data(name), name)["train"].to_list()
-    folder = publish(tmp_path / "rates", mapped, BY_NAME[name].sets[0])
-    assert load(GRPOScriptArguments, folder)["train"].to_list() == mapped
-    again = load(SFTScriptArguments, folder)["train"]
-    if MESSAGES in again.column_names and name != "numina_tir":
-        assert again[MESSAGES][:] == [case.messages for case in CASES[name]]
-
-
-def test_folder_of_an_unknown_parent_stays_as_it_is(tmp_path):
-    folder = publish(tmp_path / "mine", [{"problem": "1+1", "solution": "2"}], "nobody/nothing")
-    assert load(GRPOScriptArguments, folder)["train"].to_list() == [{"problem": "1+1", "solution": "2"}]
-
-
-def test_generations_of_ours_are_conversations_by_the_column_that_was_asked(tmp_path):
-    rows = [row | {"asked": f"Please: {row['problem']}"} for row in rows_of("generations")]
-    folder = publish(tmp_path / "made", rows, "nobody/nothing", prompt_column="asked")
-    mapped = load(SFTScriptArguments, folder)["train"]
-    assert [row[0]["content"] for row in mapped[MESSAGES]] == [row["asked"] for row in rows]
-    assert [row[1] for row in mapped[MESSAGES]] == [case.messages[1] for case in CASES["generations"]]
-
-
-def test_curated_rows_of_ours_stay_as_they_are(tmp_path):
-    rows = [{"messages": chat(MATH[0], "<think>\nx\n</think>\n\n5"), "reasoning": "x", "answer": "5"}]
-    folder = publish(tmp_path / "curated", rows, "QuixiAI/dolphin-r1", script="curate")
-    assert load(SFTScriptArguments, folder)["train"].to_list() == rows

@@ -199,6 +199,13 @@ def _generations(item: Item) -> Row:
             "api_metadata": [{"error": "status 500"}, {"error": None}, {"error": None}]}  # fmt: skip
 
 
+def _pass_rate(item: Item) -> Row:
+    texts = ["<think>\nno end", "<think>\nA guess.\n</think>\n\n\\boxed{1}", write(THINK, item)]
+    return {"problem": item.question, "solution": item.gold, "pass_rate": 1 / 3, "pass_rate_generations": texts,
+            "pass_rate_finish_reasons": ["length", "stop", "stop"], "pass_rate_rewards": [0.0, 1.0, 2.0],
+            "pass_rate_rewards_format": [0.0, 1.0, 1.0], "pass_rate_rewards_accuracy": [None, 0.0, 1.0]}  # fmt: skip
+
+
 CASES: dict[str, tuple[Case, ...]] = {
     "thought_turns": (
         *cases(_turns(("user", "assistant"), MARKERS), (MATH[0], CODE[0])),
@@ -241,6 +248,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     "codeforces": cases(_codeforces, CODE),
     "ioi": cases(_ioi, CODE),
     "generations": cases(_generations, (MATH[0], SCIENCE[1], PUZZLES[2])),
+    "pass_rate": cases(_pass_rate, (MATH[2], MATH[5], SCIENCE[0])),
     "messages": cases(
         lambda item: {"messages": chat(item, write(THINK, item)), "num_tokens": 9, "source": "ours"},
         (MATH[7], SCIENCE[2], PUZZLES[0])),

@@ -116,6 +116,8 @@ def test_tests_of_programs_can_be_read(name):
         ("openr1_math", {"messages": None, "correctness_math_verify": None}, "no accepted generation"),
         ("openr1_math", {"messages": None, "finish_reasons": ["stop", "length"]}, "no accepted generation"),
         ("generations", {"generations": [None, "x", "y"], "finish_reasons": ["error"] * 3}, "no accepted generation"),
+        ("pass_rate", {"pass_rate_rewards_accuracy": [0.1, 0.0, None]}, "no accepted generation"),
+        ("pass_rate", {"pass_rate_generations": None}, "no generations"),
         ("messages", {"messages": chat(ITEM, "x")[:1]}, "no reply at the end"),
         ("messages", {"messages": chat(ITEM, " ")}, "no reply at the end"),
         ("messages", {"messages": chat(ITEM, "x")[1:]}, "no user turn"),

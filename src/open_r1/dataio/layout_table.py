@@ -292,6 +292,17 @@ LAYOUTS = (
         solution=Gold("solution", "answer", "ground_truth", "gold"),
     ),
     Layout(
+        "pass_rate",
+        "compute_pass_rate.py's rows: the first finished completion that accuracy (or tests of a program) call right",
+        messages=Chosen(
+            _PROMPTS,
+            generations="pass_rate_generations",
+            finish_reasons="pass_rate_finish_reasons",
+            verdicts=tuple(f"pass_rate_rewards_{name}" for name in
+                           ("accuracy", "code", "binary_code", "ioi_code", "cf_code")),
+        ),
+    ),
+    Layout(
         "messages",
         "messages as they are",
         ("open-r1/Mixture-of-Thoughts", "cognitivecomputations/dolphin-r1", "QuixiAI/dolphin-r1"),

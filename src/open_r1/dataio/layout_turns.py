@@ -201,7 +201,8 @@ class Chosen:
     Attributes:
         question: Columns of the question, the first that is there.
         generations: Column with the list of texts.
-        verdicts: Columns with lists of verdicts; null where nobody judged.
+        verdicts: Columns with lists of verdicts, true or false, or rewards of which 1 is right; null where nobody
+            judged. One of them must be there.
         complete: Column with a list that tells which have ended, or None.
         published: Column with messages that the data set's authors chose, or None.
         conversations: Column with a whole conversation for each generation, where they have several turns, or None.
@@ -217,7 +218,7 @@ class Chosen:
 
     @property
     def needs(self) -> tuple[tuple[str, ...], ...]:
-        return (self.question, (self.generations,))
+        return (self.question, (self.generations,), *((self.verdicts,) if self.verdicts else ()))
 
     @property
     def may_read(self) -> tuple[str, ...]:
@@ -265,7 +266,8 @@ class Chosen:
         if not self.verdicts:
             return finished
         judged = [self._list(row, name, texts) for name in self.verdicts]
-        return [place for verdicts in judged for place in finished if verdicts[place] is True]
+        # True, or 1.0 where the verdict is a reward.
+        return [place for verdicts in judged for place in finished if verdicts[place] == 1]
 
     def _list(self, row: Row, column: str | None, texts: list[Any]) -> list[Any]:
         values = row.get(column) if column is not None else None

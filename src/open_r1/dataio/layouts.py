@@ -22,7 +22,10 @@ logger = logging.getLogger(__name__)
 NO_LAYOUT = "none"
 _BY_NAME = {layout.name: layout for layout in LAYOUTS}
 # Columns that our scripts add to the rows for which they asked a model.
-_OF_GENERATIONS = {"generations", "finish_reasons", "api_metadata"}
+_OF_GENERATIONS = {
+    "generations": {"generations", "finish_reasons", "api_metadata"},
+    "pass_rate": {"pass_rate_generations", "pass_rate_finish_reasons"},
+}
 _MAX_PARENTS = 8
 
 
@@ -90,9 +93,11 @@ def _layouts_of_source(source: str, columns: list[str], target: str | None) -> t
         return [_BY_NAME["messages"]], "its card"
     names = _ancestors(folder)
     known = [layout for layout in LAYOUTS if names & set(map(str.lower, layout.sets))]
-    if set(columns) >= _OF_GENERATIONS:
-        ours = _of_generations(card.settings.get("prompt_column"), columns)
-        known = [*known, ours] if target == PROBLEM else [ours, *known]
+    ours = _of_generations(card.settings.get("prompt_column"), columns)
+    if ours is not None:
+        # Generations are made to be learned from; completions of pass rates are but measured.
+        is_first = ours.name == "generations" and target != PROBLEM
+        known = [ours, *known] if is_first else [*known, ours]
     if set(columns) >= {PROBLEM, "prompt"}:  # together only in rows that were mapped for GRPO before they were written
         if target != MESSAGES:
             return [], ""
@@ -100,12 +105,15 @@ def _layouts_of_source(source: str, columns: list[str], target: str | None) -> t
     return known, f"its card, which names {', '.join(sorted(names)) or 'no parent'}"
 
 
-def _of_generations(prompt_column: object, columns: list[str]) -> Layout:
-    """Return the layout of our generations with the column that its card says was asked."""
-    layout = _BY_NAME["generations"]
-    if not isinstance(prompt_column, str) or prompt_column not in columns or not isinstance(layout.messages, Chosen):
+def _of_generations(prompt_column: object, columns: list[str]) -> Layout | None:
+    """Return the layout of rows that our scripts asked a model for, with the column that the card says was asked."""
+    name = next((name for name, added in _OF_GENERATIONS.items() if set(columns) >= added), None)
+    layout = _BY_NAME[name] if name is not None else None
+    if layout is None or prompt_column not in columns or not isinstance(layout.messages, Chosen):
         return layout
-    return replace(layout, messages=replace(layout.messages, question=(prompt_column,)), problem=Text(prompt_column))
+    asked = str(prompt_column)
+    problem = Text(asked) if layout.problem is not None else None
+    return replace(layout, messages=replace(layout.messages, question=(asked,)), problem=problem)
 
 
 def _ancestors(folder: Path) -> set[str]:
