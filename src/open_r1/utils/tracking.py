@@ -6,13 +6,14 @@ import json
 import logging
 import os
 import platform
-import subprocess
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from open_r1.configs import GRPOConfig, RewardParameters, SFTConfig
+from open_r1.dataio.card import source_commit
+from open_r1.dataio.secrets import is_secret_name
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def describe_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_
         "settings": settings,
         "versions": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
         "python": platform.python_version(),
-        "commit": _commit(),
+        "commit": source_commit(),
     }
 
 
@@ -91,14 +92,10 @@ def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
 def _plain(value: Any) -> Any:
     """Make a value fit for JSON; secrets are left out."""
     if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items() if not _is_secret(str(key))}
+        return {str(key): _plain(entry) for key, entry in value.items() if not is_secret_name(str(key))}
     if isinstance(value, (list, tuple, set)):
         return [_plain(entry) for entry in value]
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def _is_secret(name: str) -> bool:
-    return name.lower().endswith("token") and name not in ("eos_token", "pad_token")
 
 
 def _version(package: str) -> str | None:
@@ -106,14 +103,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _commit() -> str | None:
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None  # not a git checkout, or no git: the versions still tell what ran
-    return found.stdout.strip()
