@@ -149,7 +149,7 @@ def test_no_module_shadows_another(core, extras):
     beside_scripts = {path.stem for path in entries if not path.stem.startswith("__")}
     declared = {name.replace("-", "_") for name in {**core, **extras}} | set(DISTRIBUTIONS)
     assert not beside_scripts & (set(packages_distributions()) | sys.stdlib_module_names | declared)
-    # Further down none comes first, but programs for a box lie side by side there, and readers expect the standard one.
+    # Further down none comes first, but programs for a box lie side by side, and readers expect the standard one.
     assert not [path for path in PACKAGE.rglob("*.py") if path.stem in sys.stdlib_module_names]
 
 
