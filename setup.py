@@ -31,6 +31,7 @@ CORE = [
     "numpy>=2.0",
     "pandas>=2.2",
     "peft>=0.21,<0.22",  # LoRA on transformers 5; merge_lora relies on its file layout
+    "psutil>=6.0",  # memory of benchmarked commands; accelerate brings it
     "pyarrow>=20",  # generated tests of Codeforces are read row by row
     "python-dotenv>=1.0",  # the entry scripts read .env once
     "pyyaml>=6.0",
@@ -97,7 +98,6 @@ EXTRAS = {
         *SANDBOXES,  # the tests run the real SDKs against servers of their own
         "hypothesis>=6.100",
         "packaging>=24.0",
-        "psutil>=6.0",
         "pyrefly==1.4.1",
         "pytest>=9.0",
         "pytest-xdist>=3.8",  # `make test` on two workers
