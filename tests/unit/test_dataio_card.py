@@ -11,7 +11,7 @@ import pytest
 from open_r1.dataio.card import DataCard, Parent, Step, inherited_licence, read_card
 from open_r1.dataio.licences import declared_licence, header_licence, read_header, without_header
 from open_r1.dataio.readme import render_readme
-from open_r1.dataio.secrets import command_line, hide_secrets, is_secret_name
+from open_r1.dataio.secret_names import command_line, hide_secrets, is_secret_name
 
 FILES = {"default": {"train": ["data/train-*.parquet"]}}
 HOSTILE = "a\n---\nlicense: mit\n---\n| b | `c` <script>x</script> ![i](http://x) é \r\n# d"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.dataio.licences import SEPARATOR, UNKNOWN_LICENCE
-from open_r1.dataio.secrets import command_line, hide_secrets
+from open_r1.dataio.secret_names import command_line, hide_secrets
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from open_r1.dataio.card import read_card
+from open_r1.dataio.card import DataCard, read_card
 from open_r1.dataio.layout_readers import Text
 from open_r1.dataio.layout_table import LAYOUTS, MESSAGES, PROBLEM, TARGETS, Layout
 from open_r1.dataio.layout_turns import Chosen
@@ -26,7 +27,7 @@ _OF_GENERATIONS = {
     "generations": {"generations", "finish_reasons", "api_metadata"},
     "pass_rate": {"pass_rate_generations", "pass_rate_finish_reasons"},
 }
-_MAX_PARENTS = 8
+_MAX_CARDS = 50
 
 
 def check_name(name: str | None, where: str) -> None:
@@ -89,11 +90,12 @@ def _layouts_of_source(source: str, columns: list[str], target: str | None) -> t
     card = read_card(folder) if folder.is_dir() else None
     if card is None:
         return [], ""
-    if MESSAGES in columns and "curate" in (card.settings.get("script"), Path(card.command.partition(" ")[0]).stem):
+    names, settings = _history(card)
+    if MESSAGES in columns and any(made.get("script") == "curate" for made in settings):
         return [_BY_NAME["messages"]], "its card"
-    names = _ancestors(folder)
     known = [layout for layout in LAYOUTS if names & set(map(str.lower, layout.sets))]
-    ours = _of_generations(card.settings.get("prompt_column"), columns)
+    asked = next((made["prompt_column"] for made in settings if made.get("prompt_column")), None)
+    ours = _of_generations(asked, columns)
     if ours is not None:
         # Generations are made to be learned from; completions of pass rates are but measured.
         is_first = ours.name == "generations" and target != PROBLEM
@@ -116,18 +118,19 @@ def _of_generations(prompt_column: object, columns: list[str]) -> Layout | None:
     return replace(layout, messages=replace(layout.messages, question=(asked,)), problem=problem)
 
 
-def _ancestors(folder: Path) -> set[str]:
-    """Return the names of the data sets that the rows of a folder of ours come from, as far as cards tell."""
+def _history(card: DataCard) -> tuple[set[str], list[dict[str, Any]]]:
+    """Return the names of the data sets that rows come from, and the settings of the steps in between, latest first."""
     names: set[str] = set()
-    folders = [folder]
-    for _ in range(_MAX_PARENTS):
-        if not folders:
-            break
-        card = read_card(folders.pop()) if folders[-1].is_dir() else None
-        for parent in card.parents if card is not None else []:
-            names.add(hub_name(parent.name))
-            folders.append(Path(parent.name).expanduser())
-    return names
+    settings: list[dict[str, Any]] = []
+    summaries: list[dict[str, Any]] = [card.summary()]
+    while summaries and len(settings) < _MAX_CARDS:
+        made = summaries.pop(0)
+        settings.append(made.get("settings") or {})
+        for parent in made.get("parents") or []:
+            names.add(hub_name(parent["name"]))
+            if parent.get("card"):
+                summaries.append(parent["card"])
+    return names, settings
 
 
 def _fits(layout: Layout, target: str | None, columns: list[str]) -> bool:
