@@ -35,10 +35,8 @@ SIGNS = {
 }  # fmt: skip
 
 _WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
-_PATTERNS = {
-    sign: re.compile(rf"\b(?:{'|'.join(sorted(map(re.escape, phrases), key=len, reverse=True))})\b", re.IGNORECASE)
-    for sign, phrases in SIGNS.items()
-}
+_WORDS_OF = {sign: frozenset(phrase for phrase in phrases if " " not in phrase) for sign, phrases in SIGNS.items()}
+_PHRASES_OF = {sign: [f" {phrase} " for phrase in phrases if " " in phrase] for sign, phrases in SIGNS.items()}
 
 
 @dataclass(frozen=True)
@@ -69,13 +67,15 @@ def measure_care(reasoning: str) -> RuleScore:
     >>> measure_care("So x is 2. Let me check: 2 + 2 is 4.").score > measure_care("x is 2, and 2 + 2 is 4.").score
     True
     """
-    prose = prose_of(reasoning)
-    num_words = count_words(prose)
-    if not num_words:
+    words = _WORD.findall(prose_of(reasoning).lower())
+    if not words:
         return RuleScore(0.0, 0.0, 0.0, 0.0)
-    rates = {sign: 100 * len(pattern.findall(prose)) / num_words for sign, pattern in _PATTERNS.items()}
-    shares = {sign: min(1.0, rate / FULL_RATE[sign]) for sign, rate in rates.items()}
-    return RuleScore(elaboration=num_words / (num_words + HALF_LENGTH_WORDS), **shares)
+    text = f" {' '.join(words)} "
+    shares = {}
+    for sign, full_rate in FULL_RATE.items():
+        hits = sum(map(_WORDS_OF[sign].__contains__, words)) + sum(map(text.count, _PHRASES_OF[sign]))
+        shares[sign] = min(1.0, 100 * hits / len(words) / full_rate)
+    return RuleScore(elaboration=len(words) / (len(words) + HALF_LENGTH_WORDS), **shares)
 
 
 def count_words(text: str) -> int:

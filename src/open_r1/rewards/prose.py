@@ -142,6 +142,8 @@ def count_words(prose: str) -> dict[str, float]:
 
 def share_of_language(prose: str, language: str) -> float:
     """Return the share of words in the scripts of a language of `SCRIPTS_OF_LANGUAGE`; 0 where there are no words."""
+    if _is_latin(prose):
+        return float(_has_words(prose) and SCRIPTS_OF_LANGUAGE[language] == ("Latin",))
     words = count_words(prose)
     if not words:
         return 0.0
@@ -156,12 +158,29 @@ def share_of_language(prose: str, language: str) -> float:
 
 def share_of_main_script(prose: str) -> float:
     """Return the share of words in the commonest script, Han and kana counting as one; 0 where there are no words."""
+    if _is_latin(prose):
+        return float(_has_words(prose))
     words = count_words(prose)
     if not words:
         return 0.0
     if any(script in words for script in JAPANESE_SCRIPTS[1:]):
         words["Japanese"] = sum(words.pop(script, 0.0) for script in JAPANESE_SCRIPTS)
     return max(words.values()) / sum(words.values())
+
+
+def _is_latin(prose: str) -> bool:
+    """Whether words can only be in Latin letters, as in most texts: nothing has to be counted then."""
+    return prose.isascii() or _other_letters().search(prose) is None
+
+
+def _has_words(prose: str) -> bool:
+    """Whether there is a word at all, of a text in Latin letters."""
+    return any(not _is_symbol(match.group()) for match in _word_pattern().finditer(prose))
+
+
+@cache
+def _other_letters() -> regex.Pattern:
+    return regex.compile(r"(?![\p{Common}\p{Inherited}\p{Latin}\p{Greek}])\p{L}|\p{Greek}[\p{Greek}\p{M}]")
 
 
 def _is_symbol(word: str) -> bool:
