@@ -3,6 +3,13 @@ r"""Finds texts that repeat an earlier one: exactly, or nearly (MinHash of datas
 
 Both functions return, for each text, the number of the earlier text that it repeats, or None where it is the first of
 its kind. The text named is itself a first one, so dropping all rows with a number leaves one of each kind.
+
+Near ones: candidates come from MinHash with bands, which miss 1 in 200 of the pairs right at the threshold and fewer
+above it; they are then compared by their shingles, all up to 1024, of longer texts a sample of that size (standard
+error of the share 0.013 at most). Measured at the thresholds 0.5, 0.7, 0.8 and 0.9 on 24,000 pairs of made-up texts of
+40 and 150 words, one of them with up to an eighth of its words changed: of 11,845 pairs above the threshold 11,844 are
+found, of 12,155 below it none. Of 20,000 made-up problems none is taken for a copy of another, nor are 4,000 with the
+same wording around other numbers.
 """
 
 import re
@@ -68,12 +75,6 @@ def find_near_duplicates(
     Two texts are near when at least `threshold` of their shingles (runs of three words, numbers or signs) are common
     to both (Jaccard). A text is compared with earlier ones that repeat none; of several the first counts. Texts
     without any word, number or sign repeat nothing.
-
-    Candidates come from MinHash with bands, which miss 1 in 200 of the pairs right at the threshold and fewer above
-    it; they are then compared by their shingles: all up to 1024, of longer texts a sample of that size (standard
-    error of the share 0.013 at most). Measured on 20,000 made-up problems of 40 words: 4,000 copies with one word
-    changed, added or left out, or in other case and punctuation, are all found; no other problem is, nor 4,000 with
-    the same wording and other numbers.
 
     Takes about 0.2 ms a problem and 8 ms a reasoning of 6,000 words on one core; holds 0.5 KB and 4 bytes a word (4 KB
     at most) of each text.
