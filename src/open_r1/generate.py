@@ -28,7 +28,7 @@ from open_r1.dataio.sources import open_source
 from open_r1.generation.distil import build_distilabel_pipeline
 from open_r1.generation.distil_arguments import build_sampling, deciding_settings, parse_args, pipeline_settings
 from open_r1.generation.distil_serving import serving
-from open_r1.generation.distil_shards import ShardRunner, generate, has_failures, open_journal
+from open_r1.generation.distil_shards import ShardRunner, close_journal, generate, has_failures, open_journal
 from open_r1.generation.engine import Totals
 from open_r1.generation.journal import Journal
 from open_r1.generation.prompts import Prompts, PromptSettings, choose_rows
@@ -78,8 +78,7 @@ def run(args: argparse.Namespace) -> None:
             rows = choose_rows(source.num_rows, None, None)
             publication = Publication(source, prompts, rows, args.num_generations, args.drop_columns, False, Counts())
             publish(publication, folder, journal)
-        if not publication.counts.errors:
-            journal.path.unlink()
+        close_journal(journal, has_failures=publication.counts.errors > 0)
 
 
 def ask(args: argparse.Namespace, prompts: Prompts, journal: Journal) -> None:

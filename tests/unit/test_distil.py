@@ -11,8 +11,9 @@ from open_r1.dataio.card import DataCard
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.generate import build_distilabel_pipeline
 from open_r1.generation.distil_arguments import deciding_settings, parse_args, pipeline_settings
-from open_r1.generation.distil_shards import JOURNAL_NAME, is_lasting, longest_silence_s, open_journal
+from open_r1.generation.distil_shards import close_journal, has_failures, is_lasting, longest_silence_s, open_journal
 from open_r1.generation.journal import JournalError
+from open_r1.generation.reasoning import JOURNAL_NAME
 
 NEEDED = ["--hf-dataset", "owner/data", "--model", "m"]
 # Upstream's flags and defaults; its --timeout is 600 here and 900 in its function.
@@ -131,16 +132,25 @@ def test_overwriting_begins_anew_once_and_then_goes_on(tmp_path):
         assert ("a", 0) in journal.finished
 
 
-def test_overwriting_a_finished_output_does_not_take_its_journal(tmp_path):
+@pytest.mark.parametrize("has_failures", [True, False])
+def test_overwriting_a_finished_output_does_not_take_its_journal(tmp_path, has_failures):
     with open_journal(folder_of(tmp_path), retry_errors=False) as journal:
         journal.append(RECORD)
-    with folder_of(tmp_path) as folder:
-        folder.write([{"n": 1}])
+        close_journal(journal, has_failures=has_failures)
     with open_journal(folder_of(tmp_path, overwrite=True), retry_errors=False) as journal:
         assert len(journal.finished) == 0
+
+
+def test_retrying_takes_up_the_journal_of_a_finished_output(tmp_path):
+    with open_journal(folder_of(tmp_path), retry_errors=False) as journal:
         journal.append(RECORD)
-    with open_journal(folder_of(tmp_path, overwrite=True), retry_errors=False) as journal:
+        close_journal(journal, has_failures=True)
+    assert has_failures(folder_of(tmp_path))
+    with open_journal(folder_of(tmp_path), retry_errors=True) as journal:
         assert ("a", 0) in journal.finished
+        close_journal(journal, has_failures=False)
+    with pytest.raises(ValueError, match="nothing to retry"):
+        has_failures(folder_of(tmp_path))
 
 
 def test_retrying_asks_again_for_failures_of_every_kind(tmp_path):

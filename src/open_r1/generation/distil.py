@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distilabel.pipeline import Pipeline, RayPipeline
 
+    from open_r1.generation.distil_llm import ChatServerLLM
+
 DEFAULT_TIMEOUT_S = 900
 _RAY_VARIABLES = ("RAY_NODE_TYPE_NAME", "RAY_CLUSTER_NAME", "RAY_ADDRESS")
 _SERVERS_FAULT = {401, 403, 404}  # key or model: final for the request, but not for its row
@@ -50,8 +52,7 @@ def build_distilabel_pipeline(
         base_url: Of the server, with /v1.
         prompt_column: Column with the prompt (None: `instruction`).
         prompt_template: Jinja template that shows the prompt as `{{ instruction }}`.
-        temperature: 0 to 2; None leaves it to the server.
-        top_p: Above 0, at most 1; None leaves it to the server.
+        temperature, top_p: 0 to 2; above 0, at most 1. None leaves it to the server.
         max_new_tokens: Most tokens of a generation.
         num_generations: Generations of a prompt, in a list.
         input_batch_size: Prompts that a replica asks for at a time.
@@ -65,32 +66,25 @@ def build_distilabel_pipeline(
     from distilabel.steps import StepResources
     from distilabel.steps.tasks import TextGeneration
 
-    from open_r1.generation.distil_llm import ChatServerLLM
-
     sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
-    llm = ChatServerLLM(
-        base_url=base_url,
-        api_key=os.environ.get("OPENAI_API_KEY") or "EMPTY",  # distilabel wants one, vLLM ignores it
-        model=model,
-        timeout=timeout,
-        max_retries=retries,
-        generation_kwargs={name: value for name, value in sampling.items() if value is not None},
-    )
+    llm = _build_llm(sampling, model=model, base_url=base_url, timeout=timeout, max_retries=retries)
     local = Pipeline(enable_metadata=True)
     with local.ray() if use_ray else local as pipeline:
         TextGeneration(
-            llm=llm,
-            system_prompt=system_prompt,
-            template=prompt_template,
+            llm=llm, system_prompt=system_prompt, template=prompt_template,
             input_mappings={"instruction": prompt_column} if prompt_column is not None else {},
-            input_batch_size=input_batch_size,
-            num_generations=num_generations,
-            group_generations=True,
-            add_raw_input=False,
-            add_raw_output=False,
-            resources=StepResources(replicas=client_replicas),
-        )
+            input_batch_size=input_batch_size, num_generations=num_generations, group_generations=True,
+            add_raw_input=False, add_raw_output=False, resources=StepResources(replicas=client_replicas),
+        )  # fmt: skip
     return pipeline
+
+
+def _build_llm(sampling: dict[str, Any], **settings: Any) -> "ChatServerLLM":
+    from open_r1.generation.distil_llm import ChatServerLLM
+
+    given = {name: value for name, value in sampling.items() if value is not None}
+    # distilabel wants some key; servers without keys ignore it.
+    return ChatServerLLM(api_key=os.environ.get("OPENAI_API_KEY") or "EMPTY", generation_kwargs=given, **settings)
 
 
 def run_shard(folder: Path) -> None:

@@ -19,18 +19,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.card import read_card
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.generation.engine import Totals
 from open_r1.generation.journal import Journal
 from open_r1.generation.processes import MindedProcess
 from open_r1.generation.progress import Pace, describe
+from open_r1.generation.reasoning import DONE_NAME, JOURNAL_NAME
 from open_r1.generation.requests import ERROR, ChatRequest
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-JOURNAL_NAME = "generations.jsonl"
 _TICK_S = 0.2
 _START_S = 600.0  # until its first line: imports, perhaps from a slow disk
 _OWN_S = 120.0  # that distilabel itself takes between two lines, at most
@@ -153,6 +152,7 @@ class ShardRunner:
             "NO_PROXY": ",".join(direct),
             "no_proxy": ",".join(direct),
             "HF_HUB_DISABLE_TELEMETRY": "1",
+            "RAY_USAGE_STATS_ENABLED": "0",
             "HF_DATASETS_CACHE": str(self.folder / "cache" / "datasets"),  # distilabel reads its own files through it
         }
 
@@ -210,24 +210,27 @@ def open_journal(folder: DatasetFolder, *, retry_errors: bool) -> Journal:
     """Return the journal of an output folder, which goes on where the same command stopped.
 
     Args:
-        folder: The output; its card has the settings. With `overwrite`, a journal of other settings, or of the
-            finished output that is to be replaced, is removed.
-        retry_errors: Failures of every kind are asked for again, not only those that may pass.
+        folder: The output; its card has the settings. With `overwrite`, a journal of other settings is begun anew.
+        retry_errors: Failures of every kind are asked for again, not only those that may pass, and those of a finished
+            output too.
 
     Raises:
         JournalError: It is one of other settings, or in use.
     """
-    path = folder.path / JOURNAL_NAME
-    begun = _begun_with(path)
-    finished = read_card(folder.path)
-    replaces = finished.created if folder.overwrite and finished is not None else None
-    if not folder.overwrite and begun is not None:
-        replaces = begun.get("replaces")
-    parents = [asdict(parent) for parent in folder.card.parents]
-    settings = {**folder.card.settings, "parents": parents, "replaces": replaces}
-    if folder.overwrite and begun is not None and begun != json.loads(json.dumps(settings)):
-        path.unlink()
-    return Journal(path, settings, is_final=_has_text if retry_errors else is_lasting)
+    path, done_path = folder.path / JOURNAL_NAME, folder.path / DONE_NAME
+    if retry_errors and done_path.exists() and not path.exists():
+        done_path.rename(path)
+    settings = {**folder.card.settings, "parents": [asdict(parent) for parent in folder.card.parents]}
+    is_final = _has_text if retry_errors else is_lasting
+    return Journal(path, settings, is_final=is_final, overwrite=folder.overwrite)
+
+
+def close_journal(journal: Journal, *, has_failures: bool) -> None:
+    """Remove the journal of a finished output, or put it aside for `retry_errors`."""
+    if has_failures:
+        journal.path.replace(journal.path.with_name(DONE_NAME))
+    else:
+        journal.path.unlink()
 
 
 def has_failures(folder: DatasetFolder) -> bool:
@@ -236,7 +239,7 @@ def has_failures(folder: DatasetFolder) -> bool:
     Raises:
         ValueError: It has none.
     """
-    if not (folder.path / JOURNAL_NAME).exists():
+    if not any((folder.path / name).exists() for name in (JOURNAL_NAME, DONE_NAME)):
         raise ValueError(f"{folder.path} is finished and no generation in it failed: nothing to retry.")
     return True
 
