@@ -14,12 +14,14 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from open_r1.curation.decontamination.hashing import BLOCK_BYTES, Bytes, Positions
 from open_r1.curation.decontamination.normalization import NormalizationName, fold
 
 MAX_ROW_BYTES = 1 << 22
 _EMPTY = np.zeros(0, np.uint8)
+_BLANK = ord(" ")
 
 
 @dataclass
@@ -100,15 +102,26 @@ def blocks(texts: pa.LargeStringArray, normalization: NormalizationName, odditie
         is_apart |= ~pc.call_function("string_is_ascii", [texts]).to_numpy(zero_copy_only=False)
     apart = np.flatnonzero(is_apart)
     for begin, end in _cuts(np.where(is_apart, 0, lengths) if len(apart) else lengths):
-        own = offsets[begin : end + 1] - offsets[begin]
-        if not is_apart[begin:end].any():
-            yield Block(data[offsets[begin] : offsets[end]], own, np.arange(begin, end))
-            continue
-        rows = begin + np.flatnonzero(~is_apart[begin:end])
-        if len(rows):
-            yield _gathered([data[offsets[row] : offsets[row + 1]].tobytes() for row in rows], rows)
+        yield from _plain_blocks(data, offsets[begin : end + 1], is_apart[begin:end], begin)
     if len(apart):
         yield from _folded_blocks(data, offsets, apart, normalization, oddities)
+
+
+def _plain_blocks(data: Bytes, offsets: Positions, is_apart: NDArray[np.bool_], first_row: int) -> Iterator[Block]:
+    """Yield rows that lie one behind another as one block, without those that are set apart."""
+    text_N = data[offsets[0] : offsets[-1]]
+    others = np.flatnonzero(is_apart)
+    if not len(others):
+        yield Block(text_N, offsets - offsets[0], np.arange(first_row, first_row + len(is_apart)))
+    elif 2 * int(np.diff(offsets)[others].sum()) < len(text_N):
+        text_N = text_N.copy()
+        for begin, end in zip((offsets[others] - offsets[0]).tolist(), (offsets[others + 1] - offsets[0]).tolist(),
+                              strict=True):  # fmt: skip
+            text_N[begin:end] = _BLANK
+        yield Block(text_N, offsets - offsets[0], np.arange(first_row, first_row + len(is_apart)))
+    elif len(others) < len(is_apart):
+        rows = np.flatnonzero(~is_apart)
+        yield _gathered([data[offsets[row] : offsets[row + 1]].tobytes() for row in rows], first_row + rows)
 
 
 def _folded_blocks(
