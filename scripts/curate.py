@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         folder = None if args.dry_run else Path(args.output_dir).expanduser()
         funnel, is_new = curate(settings, folder, overwrite=args.overwrite, licence=args.licence)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(f"curate.py: {error}", file=sys.stderr)
         return 1
     if not is_new:

@@ -114,3 +114,15 @@ def test_columns_that_are_missing_are_refused(tmp_path, wanted, message):
 def test_rows_without_problem_or_completions_are_refused(tmp_path, row, setting):
     with pytest.raises(ValueError, match=rf"name another by {setting}. Columns found: \["):
         read(tmp_path, [row])
+
+
+def test_generations_go_with_the_reasons_of_their_own_script(tmp_path):
+    row = {"problem": "6 * 7?", "generations": ["42"], "finish_reasons": ["stop"], "api_metadata": [None],
+           "pass_rate_generations": ["4", "42"], "pass_rate_finish_reasons": ["length", "stop"],
+           "pass_rate_num_tokens": [3, 12]}  # fmt: skip
+    (first,) = read(tmp_path, [row])
+    (second,) = read(tmp_path, [row], Wanted(generations="pass_rate_generations"))
+    assert isinstance(first, Problem)
+    assert isinstance(second, Problem)
+    assert [entry.finish_reason for entry in first.completions] == ["stop"]
+    assert [(entry.finish_reason, entry.num_tokens) for entry in second.completions] == [("length", 3), ("stop", 12)]

@@ -14,10 +14,11 @@ from open_r1.dataio.sources import RowSource
 
 PROBLEM_COLUMNS = ("problem", "question", "instruction", "prompt")
 GENERATION_COLUMNS = ("generations", "pass_rate_generations", "completions", "completion", "generation", "response")
-FINISH_COLUMNS = ("finish_reasons", "pass_rate_finish_reasons", "finish_reason")
 GOLD_COLUMNS = ("answer", "solution", "ground_truth", "expected_answer")
 MESSAGES = "messages"
-_USAGE_COLUMNS = ("api_metadata", "pass_rate_num_tokens")
+# Columns beside the generations: why they ended, and how long they are.
+_BESIDE = (("finish_reasons", "finish_reason"), ("api_metadata",))
+_BESIDE_PASS_RATE = (("pass_rate_finish_reasons",), ("pass_rate_num_tokens",))
 
 Message = dict[str, str]
 
@@ -113,14 +114,15 @@ def find_columns(source: RowSource, wanted: Wanted) -> Columns:
     """
     generations = _find(source, wanted.generations, (*GENERATION_COLUMNS, MESSAGES), "--generations_column")
     problem = _find(source, wanted.problem, PROBLEM_COLUMNS, "--problem_column", required=generations != MESSAGES)
+    reasons, usage = _BESIDE_PASS_RATE if generations == "pass_rate_generations" else _BESIDE
     return Columns(
         problem=None if generations == MESSAGES else problem,
         generations=str(generations),
-        finish_reasons=_find(source, wanted.finish_reasons, FINISH_COLUMNS, "--finish_reasons_column", required=False),
+        finish_reasons=_find(source, wanted.finish_reasons, reasons, "--finish_reasons_column", required=False),
         gold=_find(source, wanted.gold, GOLD_COLUMNS, "--gold_column", required=False),
         correct=_find(source, wanted.correct, (), "--correct_column", required=False),
         domain=_find(source, wanted.domain, (), "--domain_column", required=False),
-        usage=_find(source, None, _USAGE_COLUMNS, "", required=False),
+        usage=_find(source, None, usage, "", required=False),
     )
 
 

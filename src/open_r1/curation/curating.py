@@ -27,6 +27,7 @@ from open_r1.curation.duplicates import find_exact_duplicates, find_near_duplica
 from open_r1.curation.filters import CORRECT, DISTINCT, EASY, HARD, READABLE, SHORT, WHOLE, Filters
 from open_r1.curation.funnel import Funnel
 from open_r1.curation.inputs import Input, Inputs, open_inputs
+from open_r1.curation.packages import require_package
 from open_r1.curation.quality import close_prefilled_think
 from open_r1.curation.rates import RateFilter, find_rates
 from open_r1.curation.rule_score import measure_care
@@ -161,7 +162,12 @@ def plan(settings: CurateSettings) -> Curation:
 
     Raises:
         ValueError: An input or a file of pass rates can't be read, lacks a column, or doesn't fit.
+        ModuleNotFoundError: A library that a step needs is missing.
     """
+    if any(kind.startswith("near") for kind in settings.duplicates or []):
+        require_package("datasketch", "Near duplicates")
+    if settings.sample_by == "clusters":
+        require_package("sklearn", "Clusters of problems")
     inputs = open_inputs(settings)
     rates, rate_parents = find_rates(settings, inputs)
     curation = Curation(settings, inputs, rates, [part.source.parent() for part in inputs.parts] + rate_parents)

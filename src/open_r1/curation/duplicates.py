@@ -22,6 +22,8 @@ from functools import lru_cache
 import numpy as np
 import xxhash
 
+from open_r1.curation.packages import require_package
+
 DEFAULT_THRESHOLD = 0.8
 SHINGLE_WORDS = 3
 NUM_HASHES = 128
@@ -149,6 +151,7 @@ def _print_of_numbers(tokens: Sequence[str]) -> int:
 
 def _signer(seed: int) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from shingles to their MinHash signature."""
+    require_package("datasketch", "Near duplicates")
     from datasketch import MinHash  # imports scipy: half a second
 
     empty = MinHash(num_perm=NUM_HASHES, seed=seed, hashfunc=int)
