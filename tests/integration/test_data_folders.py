@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders that our scripts wrote, loaded for training: their layout is that of their parents, or of what was added."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
 from open_r1.dataio.card import DataCard, Parent
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.dataio.layout_table import LAYOUTS, MESSAGES
+from open_r1.dataio.sources import open_source
 from open_r1.utils.data import get_dataset
 from tests.rows.layout_items import MATH
 from tests.rows.layouts import CASES, chat
@@ -26,7 +28,8 @@ def load(kind: type, path: str, layout: str | None = None, **settings):
 
 
 def publish(path: Path, rows: list[dict], parent: str, **settings) -> str:
-    card = DataCard(name=path.name, settings=settings, parents=[Parent(parent)])
+    found = open_source(parent).parent() if Path(parent).is_dir() else Parent(parent)
+    card = DataCard(name=path.name, settings=settings, parents=[found])
     with DatasetFolder(path, card) as folder:
         folder.write(rows)
     return str(path)
@@ -35,7 +38,9 @@ def publish(path: Path, rows: list[dict], parent: str, **settings) -> str:
 def test_folder_of_ours_has_the_layout_of_its_parents(tmp_path):
     first = publish(tmp_path / "clean", rows_of("limo"), "GAIR/LIMO")
     second = publish(tmp_path / "cleaner", rows_of("limo"), first)
-    for folder in (first, second):
+    third = publish(tmp_path / "cleanest", rows_of("limo"), second)
+    shutil.rmtree(first)  # cards tell of parents that are gone
+    for folder in (second, third):
         rows = load(SFTScriptArguments, folder)["train"]
         assert rows[MESSAGES][:] == [case.messages for case in CASES["limo"]]
         assert load(GRPOScriptArguments, folder)["train"]["solution"][:] == [case.item.gold for case in CASES["limo"]]
@@ -85,5 +90,6 @@ def test_completions_of_pass_rates_do_not_stand_in_for_the_data_themselves(tmp_p
 
 def test_curated_rows_of_ours_stay_as_they_are(tmp_path):
     rows = [{"messages": chat(MATH[0], "<think>\nx\n</think>\n\n5"), "reasoning": "x", "answer": "5"}]
-    folder = publish(tmp_path / "curated", rows, "QuixiAI/dolphin-r1", script="curate")
-    assert load(SFTScriptArguments, folder)["train"].to_list() == rows
+    curated = publish(tmp_path / "curated", rows, "QuixiAI/dolphin-r1", script="curate")
+    for folder in (curated, publish(tmp_path / "clean", rows, curated)):
+        assert load(SFTScriptArguments, folder)["train"].to_list() == rows

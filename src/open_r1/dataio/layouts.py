@@ -107,19 +107,20 @@ def _layouts_of_source(source: str, columns: list[str], target: str | None) -> t
     return known, f"its card, which names {', '.join(sorted(names)) or 'no parent'}"
 
 
-def _of_generations(prompt_column: object, columns: list[str]) -> Layout | None:
+def _of_generations(prompt_column: str | None, columns: list[str]) -> Layout | None:
     """Return the layout of rows that our scripts asked a model for, with the column that the card says was asked."""
     name = next((name for name, added in _OF_GENERATIONS.items() if set(columns) >= added), None)
     layout = _BY_NAME[name] if name is not None else None
-    if layout is None or prompt_column not in columns or not isinstance(layout.messages, Chosen):
+    if layout is None or prompt_column is None or prompt_column not in columns:
         return layout
-    asked = str(prompt_column)
-    problem = Text(asked) if layout.problem is not None else None
-    return replace(layout, messages=replace(layout.messages, question=(asked,)), problem=problem)
+    problem = Text(prompt_column) if layout.problem is not None else None
+    messages = layout.messages
+    messages = replace(messages, question=(prompt_column,)) if isinstance(messages, Chosen) else messages
+    return replace(layout, messages=messages, problem=problem)
 
 
 def _history(card: DataCard) -> tuple[set[str], list[dict[str, Any]]]:
-    """Return the names of the data sets that rows come from, and the settings of the steps in between, latest first."""
+    """Return the names of the data sets that rows come from, and the settings of what was done since, latest first."""
     names: set[str] = set()
     settings: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = [card.summary()]
