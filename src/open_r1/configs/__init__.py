@@ -72,7 +72,8 @@ class DatasetMixtureConfig:
 
     Args:
         datasets: The data sets.
-        seed: Seed of the shuffles and of the test split.
+        seed: Seed of the shuffles and of the test split, 0 or more. Which rows are taken of a data set depends on its
+            entry and the seed alone; the order of the data sets decides only how rows are shuffled together.
         test_split_size: Share of the mixture held out as split `test`, in (0, 1). None makes no such split.
     """
 
