@@ -47,9 +47,10 @@ class NearDuplicates:
         if not 0 < self.threshold <= 1:
             raise ValueError(f"the threshold of near duplicates must be above 0 and at most 1, not {self.threshold}")
         try:
-            from datasketch import MinHashLSHEnsemble
+            from datasketch import MinHash, MinHashLSHEnsemble
         except ImportError as error:
             raise ValueError("near duplicates need datasketch: install the extra [data]") from error
+        self._blank = MinHash(num_perm=_NUM_HASHES, hashfunc=int)  # copied: its permutations take time
         found = _shingles_of(pa.array([item.text for item in self.index.items], pa.large_string()), self.index)
         self._shingles = {number: shingles for number, shingles, _ in found if len(shingles) >= _MIN_SHINGLES}
         # Half: a row may be twice as long as the item. The fewest false negatives at the price of more candidates.
@@ -57,7 +58,9 @@ class NearDuplicates:
             threshold=self.threshold / 2, num_perm=_NUM_HASHES, num_part=_NUM_PARTS, weights=(0.1, 0.9)
         )
         if self._shingles:
-            self._ensemble.index((key, _sign(shingles), len(shingles)) for key, shingles in self._shingles.items())
+            self._ensemble.index(
+                (key, self._sign(shingles), len(shingles)) for key, shingles in self._shingles.items()
+            )
 
     def __call__(self, column: pa.Array) -> tuple[NDArray[np.bool_], list[Match]]:
         """Return the flags of R rows for each benchmark, and a match for each flag: the nearest item."""
@@ -69,7 +72,7 @@ class NearDuplicates:
             if not len(shingles):
                 continue
             nearest: dict[int, tuple[float, int]] = {}
-            for key in self._ensemble.query(_sign(shingles), len(shingles)):
+            for key in self._ensemble.query(self._sign(shingles), len(shingles)):
                 item = int(str(key))
                 own = self._shingles[item]
                 share = len(np.intersect1d(own, shingles, assume_unique=True)) / len(own)
@@ -80,6 +83,11 @@ class NearDuplicates:
                 flags[row, benchmark] = True
                 matches.append(Match(row, -item, 0, 0, num_words, "near", round(share, 3)))
         return flags, matches
+
+    def _sign(self, shingles: Hashes) -> "MinHash":
+        signature = self._blank.copy()
+        signature.update_batch((shingles & np.uint64(0xFFFFFFFF)).tolist())
+        return signature
 
 
 def _shingles_of(texts: pa.LargeStringArray, index: Index) -> list[tuple[int, Hashes, int]]:
@@ -92,11 +100,3 @@ def _shingles_of(texts: pa.LargeStringArray, index: Index) -> list[tuple[int, Ha
             begin, end = int(words.first_R[place]), int(words.first_R[place + 1])
             found.append((row, np.unique(hashes[begin : max(end - _SHINGLE_WORDS + 1, begin)]), end - begin))
     return found
-
-
-def _sign(shingles: Hashes) -> "MinHash":
-    from datasketch import MinHash
-
-    signature = MinHash(num_perm=_NUM_HASHES, hashfunc=int)
-    signature.update_batch((shingles & np.uint64(0xFFFFFFFF)).tolist())
-    return signature
