@@ -41,13 +41,13 @@ def kill_when_it_has_grown(process, path, num_bytes):
 
 
 def test_kills_at_any_moment_lose_nothing_and_ask_for_nothing_twice(tmp_path):
-    write_rows(tmp_path / "rows.jsonl", 300)
+    write_rows(tmp_path / "rows.jsonl", 200)
     journal = tmp_path / "out" / "generations.jsonl"
     draw = random.Random(5)
     in_flight, kills = 8, 0
     with chat_server_process("--latency-s", "0.01", "--jitter-s", "0.01") as address:
         flags = ["--max-concurrent", str(in_flight)]
-        for _ in range(5):
+        for _ in range(4):
             process = start(tmp_path, address, *flags)
             kill_when_it_has_grown(process, journal, size_of(journal) + draw.randrange(1, 25_000))
             kills += 1
@@ -57,8 +57,8 @@ def test_kills_at_any_moment_lose_nothing_and_ask_for_nothing_twice(tmp_path):
         with urllib.request.urlopen(f"http://{address}/health") as response:
             answered = json.load(response)["answered"]
     rows = rows_of(tmp_path)
-    assert [(row["uuid"], row["generations"]) for row in rows] == [(f"id-{n}", answers(n)) for n in range(300)]
-    assert 600 <= answered <= 600 + kills * in_flight
+    assert [(row["uuid"], row["generations"]) for row in rows] == [(f"id-{n}", answers(n)) for n in range(200)]
+    assert 400 <= answered <= 400 + kills * in_flight
     assert "errors 0" in out
 
 
@@ -68,7 +68,7 @@ def test_kills_while_the_data_set_is_written_leave_it_whole(tmp_path):
     draw = random.Random(3)
     flags = ["--output-file", str(tmp_path / "out.jsonl"), "--max-concurrent", "64"]
     with chat_server_process() as address:
-        for _ in range(5):
+        for _ in range(3):
             process = start(tmp_path, address, *flags)
             while process.poll() is None and not partial.exists():
                 time.sleep(0.001)
@@ -83,6 +83,32 @@ def test_kills_while_the_data_set_is_written_leave_it_whole(tmp_path):
     assert [row["generations"] for row in rows_of(tmp_path)] == [answers(n) for n in range(300)]
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 300
     assert not (tmp_path / "out" / "generations.jsonl").exists()
+
+
+def test_servers_that_die_end_the_run_with_a_message_and_it_goes_on_when_they_are_back(folder, capsys):
+    server = ChatServer()
+    server.start()
+    sound = server.behave
+
+    def behave(body, attempt):
+        if len(server.requests) == 5:
+            server.close_port()
+            return Reply(drop=True)
+        return sound(body, attempt)
+
+    server.behave = behave
+    flags = ["--max-concurrent", "1", "--patience", "0.3"]
+    assert generate(folder, server.address, *flags) == 1
+    said = capsys.readouterr().err
+    assert "No server has answered for 0.3 s" in said
+    assert "the same command goes on" in said
+    server.stop()
+    server.behave = sound
+    server.start()
+    assert generate(folder, server.address, *flags) == 0
+    server.stop()
+    assert len(server.requests) == 12 + 1
+    assert [row["generations"] for row in rows_of(folder)] == [answers(n) for n in range(6)]
 
 
 def test_a_second_process_on_the_same_output_is_refused(tmp_path):

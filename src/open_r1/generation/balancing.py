@@ -121,7 +121,8 @@ class Balancer:
         now = time.monotonic()
         pauses = [server.not_before - now for server in self.servers if not server.is_out]
         if pauses:
-            await asyncio.sleep(max(0.0, min(pauses)) + random.uniform(0, 0.1))
+            # Not to its end at once: another server may come back meanwhile.
+            await asyncio.sleep(min(max(0.0, min(pauses)), 1.0) + random.uniform(0, 0.1))
             return
         try:
             async with asyncio.timeout_at(self._down_since + self._patience_s):

@@ -45,17 +45,22 @@ class Finished:
         self._new: set[int] = set()
 
     def __contains__(self, name: tuple[str, int]) -> bool:
-        value = fingerprint(*name)
+        return self._has(fingerprint(*name))
+
+    def _has(self, value: int) -> bool:
+        if value in self._new:
+            return True
         place = int(self._sorted.searchsorted(np.uint64(value)))
-        return (place < len(self._sorted) and int(self._sorted[place]) == value) or value in self._new
+        return place < len(self._sorted) and int(self._sorted[place]) == value
 
     def __len__(self) -> int:
         return len(self._sorted) + len(self._new)
 
     def add(self, key: str, index: int) -> None:
         """Add one; sorted in when a hundred thousand are new."""
-        if (key, index) not in self:
-            self._new.add(fingerprint(key, index))
+        value = fingerprint(key, index)
+        if not self._has(value):
+            self._new.add(value)
         if len(self._new) >= 100_000:
             new = np.fromiter(self._new, dtype=np.uint64, count=len(self._new))
             self._sorted = np.union1d(self._sorted, new)
@@ -259,9 +264,12 @@ class Journal:
         return record
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
+
 def _encode(value: Mapping[str, Any]) -> bytes:
     # Half a surrogate pair, which some servers send, can't be written as UTF-8.
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    return _ENCODER.encode(value).encode("utf-8", "replace") + b"\n"
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:

@@ -70,7 +70,7 @@ def read_answer(body: bytes) -> Answer:
         raise ServerFailure(f"no completion but {body[:200]!r}", 200) from None
     if isinstance(content, list):  # parts, as some servers give them
         content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    if not isinstance(content, str | None) or not isinstance(reasoning, str | None):
+    if not isinstance(content or "", str) or not isinstance(reasoning or "", str):
         raise ServerFailure(f"content that is no text: {body[:200]!r}", 200)
     if content is None and not reasoning and finish_reason is None:
         raise ServerFailure(f"a completion without content: {body[:200]!r}", 200)
@@ -93,11 +93,11 @@ def _well_formed(text: str) -> str:
 
 def _usage(value: Any) -> dict[str, int]:
     """The counts of tokens; those within `completion_tokens_details` beside the others."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return {}
     usage = {name: count for name, count in value.items() if type(count) is int}
     details = value.get("completion_tokens_details")
-    if isinstance(details, Mapping) and type(details.get("reasoning_tokens")) is int:
+    if isinstance(details, dict) and type(details.get("reasoning_tokens")) is int:
         usage["reasoning_tokens"] = details["reasoning_tokens"]
     return usage
 

@@ -157,6 +157,10 @@ class ChatServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
 
+    def close_port(self) -> None:
+        """Take no more connections; from within `behave`."""
+        asyncio.get_running_loop().create_task(self._site.stop())
+
     async def listen(self) -> web.AppRunner:
         """Serve on the running loop."""
         app = web.Application(client_max_size=1 << 28)
@@ -168,8 +172,8 @@ class ChatServer:
             app, access_log=None, shutdown_timeout=0.01, keepalive_timeout=5.0, handler_cancellation=True
         )
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port, backlog=2048, reuse_address=True)
-        await site.start()
+        self._site = web.TCPSite(runner, "127.0.0.1", self.port, backlog=2048, reuse_address=True)
+        await self._site.start()
         self.port = runner.addresses[0][1]
         return runner
 
