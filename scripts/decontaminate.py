@@ -59,8 +59,8 @@ def add_rule_flags(parser: argparse.ArgumentParser) -> None:
         help="none: upstream's rule to the letter (default: %(default)s)")  # fmt: skip
     add("--boilerplate_items", type=int, metavar="N", help="words in common with N or more different items don't flag "
         "by themselves; 0: they do (default: 5; with --normalization none 0)")  # fmt: skip
-    add("--near_duplicates", type=float, nargs="?", const=0.6, metavar="CONTAINMENT",
-        help="also flag rows with this part of an item's runs of three words; slow (a bare flag: 0.6)")  # fmt: skip
+    add("--near_duplicates", type=float, nargs="?", const=0.7, metavar="CONTAINMENT",
+        help="also flag rows with this part of an item's runs of three words; slow (a bare flag: 0.7)")  # fmt: skip
 
 
 def add_output_flags(parser: argparse.ArgumentParser) -> None:

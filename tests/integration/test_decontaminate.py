@@ -165,7 +165,7 @@ def test_near_duplicates_of_items_are_flagged_when_asked(tmp_path, capsys):
     assert ids(tmp_path / "near") == [1]
     [entry] = report_of(tmp_path / "near")["evidence"]
     assert entry["kind"] == "near"
-    assert 0.6 <= entry["share"] < 1
+    assert 0.7 <= entry["share"] < 1
 
 
 def test_several_columns_are_checked(tmp_path, capsys):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The planted corpus: what is found of each kind of disguise, and that nothing else is flagged."""
 
+import random
 from collections import Counter, defaultdict
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 
 from open_r1.curation.decontamination.index import Benchmark, build_index, make_rule
 from open_r1.curation.decontamination.matching import match_column, matched_span
+from open_r1.curation.decontamination.near import DEFAULT_THRESHOLD, NearDuplicates
 from open_r1.curation.decontamination.normalization import original_tokens
 from tests.rows.planted import benchmark_items, clean_rows, contaminated_rows
 
@@ -65,3 +67,21 @@ def test_evidence_is_the_rows_own_text():
     # Of items that differ in their numbers alone, the row's own is the one that is named.
     named = [match.item == CONTAMINATED[match.row].item for match in found.matches if match.kind == "whole item"]
     assert all(named)
+
+
+def test_near_duplicates_are_found_by_how_much_was_changed():
+    index = build_index([Benchmark("planted", benchmark_items())], make_rule(8, "default"))
+    rng = random.Random(3)
+
+    def changed(text, share):
+        return " ".join(word if rng.random() > share else "other" for word in text.split())
+
+    near = NearDuplicates(index, DEFAULT_THRESHOLD)
+    found = [float(near(pa.array([changed(text, share) for text in benchmark_items()[:260]]))[0].mean())
+             for share in (0.0, 0.05, 0.1)]  # fmt: skip
+    assert found[0] == 1
+    assert found[1] > 0.85
+    assert found[2] > 0.5
+    flags, matches = near(pa.array([row.text for row in CLEAN[:600]]))
+    assert not flags.any()
+    assert matches == []

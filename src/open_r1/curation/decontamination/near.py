@@ -3,8 +3,12 @@
 
 The items are indexed once by the MinHash of their shingles (runs of three words); each row asks for the items that
 hold a good part of its own shingles. Which of these have at least `threshold` of their shingles in the row is then
-counted, not estimated. A row that is more than about twice as long as the item it holds may go unseen: that is what
-n-grams are for. Costs about a hundred times what n-grams cost.
+counted, not estimated. A row that is more than about 1.7 times as long as the item it holds may go unseen: that is
+what n-grams are for.
+
+On the planted corpus (260 items of prose), the default of 0.7 finds 93 % of the items with one word in 20 changed and
+61 % with one in 10, and flags none of 600 other rows; 0.6 finds 98 % and 86 %, but flags all programming problems that
+share phrases with an item. It takes half a millisecond a row, a hundred times what n-grams take.
 """
 
 from dataclasses import dataclass
@@ -22,12 +26,13 @@ from open_r1.curation.decontamination.matching import Match
 if TYPE_CHECKING:
     from datasketch import MinHash
 
-DEFAULT_THRESHOLD = 0.6
+DEFAULT_THRESHOLD = 0.7
 
 _SHINGLE_WORDS = 3
 _MIN_SHINGLES = 8
 _NUM_HASHES = 128
-_NUM_PARTS = 16
+_NUM_PARTS = 8
+_ROW_SHARE = 0.6  # of the threshold: a row may be longer than the item
 
 
 @dataclass
@@ -53,9 +58,8 @@ class NearDuplicates:
         self._blank = MinHash(num_perm=_NUM_HASHES, hashfunc=int)  # copied: its permutations take time
         found = _shingles_of(pa.array([item.text for item in self.index.items], pa.large_string()), self.index)
         self._shingles = {number: shingles for number, shingles, _ in found if len(shingles) >= _MIN_SHINGLES}
-        # Half: a row may be twice as long as the item. The fewest false negatives at the price of more candidates.
         self._ensemble = MinHashLSHEnsemble(
-            threshold=self.threshold / 2, num_perm=_NUM_HASHES, num_part=_NUM_PARTS, weights=(0.1, 0.9)
+            threshold=self.threshold * _ROW_SHARE, num_perm=_NUM_HASHES, num_part=_NUM_PARTS
         )
         if self._shingles:
             self._ensemble.index(
