@@ -1,48 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """generate.py as users run it: real distilabel, real processes, the stub server in place of a model."""
 
-import contextlib
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 
 import psutil
 import pytest
+from huggingface_hub import constants
 
 from open_r1.dataio.card import read_card
-from open_r1.dataio.folder import load_columns
 from open_r1.generate import main
-from open_r1.generation.distil_shards import ShardError, ShardRunner
-from open_r1.generation.journal import Journal
-from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 from tests.integration.fakes.vllm_executable import read_pids, write_vllm
+from tests.integration.generate_runs import processes_of, read, words, write_rows
+from tests.integration.hub_server import Hub
 
-COLUMNS = ("generations", "finish_reasons", "api_metadata")
 LONG = "x" * 1_000_000
 PROMPTS = ["first", "twice", "twice", None, "", "is refused", "passes later", LONG, "braces {{ y }} \\boxed{3}"]
-
-
-def write_rows(folder, prompts, **columns):
-    path = folder / "rows.jsonl"
-    rows = [{"id": number, "prompt": prompt} | columns for number, prompt in enumerate(prompts)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def words(rows, output, server, *more):
-    return ["--hf-dataset", str(rows), "--output-dir", str(output), "--model", MODEL, "--vllm-server-url",
-            f"{server.url}/v1", *more]  # fmt: skip
-
-
-def read(folder):
-    """The rows of a finished folder by id."""
-    rows = load_columns(folder, ["id", "prompt", *COLUMNS]).to_pylist()
-    return {row["id"]: row for row in rows}
 
 
 def echo(body, attempt):
@@ -76,7 +49,7 @@ def finished(tmp_path_factory):
             "--system-prompt",
             "Be brief.",
         ]
-        command = words(write_rows(folder, PROMPTS), folder / "out", server, *more)  # fmt: skip
+        command = words(write_rows(folder, PROMPTS), folder / "out", server.url, *more)  # fmt: skip
         assert main(command) == 0
         yield server, read(folder / "out"), folder / "out", command
 
@@ -143,7 +116,7 @@ def test_card_counts_failures_and_names_teacher_and_parent(finished):
 def test_nothing_but_the_result_is_left(finished):
     _, _, folder, _ = finished
     assert not (folder / ".distilabel").exists()
-    assert not psutil.Process().children()
+    assert not processes_of(folder)
 
 
 def test_finished_command_is_not_run_again(finished, caplog):
@@ -153,6 +126,19 @@ def test_finished_command_is_not_run_again(finished, caplog):
         assert main(command) == 0
     assert "finished earlier" in caplog.text
     assert len(server.requests) == before
+
+
+@pytest.mark.parametrize(("more", "is_private"), [([], True), (["--private"], True), (["--public"], False)])
+def test_finished_output_is_pushed_when_named_and_private_unless_public(finished, monkeypatch, more, is_private):
+    _, _, _, command = finished
+    with Hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN", "hf_write")
+        assert main([*command, "--hf-output-dataset", "alice/made", *more]) == 0
+        pushed = hub.repos["datasets/alice/made"]
+        assert pushed.private is is_private
+        assert "data/train-00000-of-00001.parquet" in pushed.branches["main"].files
 
 
 def test_other_settings_are_refused_with_what_differs(finished, caplog):
@@ -175,99 +161,6 @@ def test_failures_of_a_finished_output_are_asked_again_when_told_to(finished, ca
     assert "nothing to retry" in caplog.text
 
 
-@contextlib.contextmanager
-def started(command):
-    """The script in a process of its own; killed with its children at the end."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    script = [sys.executable, str(ROOT / "src" / "open_r1" / "generate.py"), *command]
-    process = subprocess.Popen(script, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def wait_until(condition, timeout_s=90.0):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.05)
-
-
-def processes_of(folder):
-    """Processes whose command line names a folder."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if str(folder) in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
-def test_killed_run_goes_on_without_loss_or_doubles(tmp_path):
-    """The second shard is in flight when the kill comes: of its requests alone may any come twice."""
-    with ChatServer(lambda body, attempt: Reply("4", delay_s=0.0 if "early" in str(body) else 1.0)) as server:
-        prompts = [f"early {number}" for number in range(4)] + [f"late {number}" for number in range(6)]
-        output = tmp_path / "out"
-        command = words(write_rows(tmp_path, prompts), output, server, "--shard-size", "4", "--input-batch-size", "4")
-        with started(command) as process:
-            wait_until(lambda: any("late" in str(body) for body in server.requests))
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            wait_until(lambda: not processes_of(tmp_path), timeout_s=10)
-        assert len((output / "generations.jsonl").read_text().splitlines()) == 1 + 4
-        assert main(command) == 0
-        rows = read(output)
-        asked = Counter(body["messages"][-1]["content"] for body in server.requests)
-        assert [row["generations"] for row in rows.values()] == [["4"]] * 10
-        assert [asked[f"early {number}"] for number in range(4)] == [1] * 4
-        assert set(asked.values()) <= {1, 2}
-        assert not (output / "generations.jsonl").exists()
-
-
-def test_interrupted_run_says_so_and_leaves_no_process(tmp_path):
-    with ChatServer(lambda body, attempt: Reply("4", delay_s=8)) as server:
-        command = words(write_rows(tmp_path, ["a"]), tmp_path / "out", server)
-        with started(command) as process:
-            wait_until(lambda: server.requests)
-            process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=20)
-            assert (process.returncode, output) == (130, "")
-            assert "the same command goes on" in errors
-            wait_until(lambda: not processes_of(tmp_path), timeout_s=10)
-
-
-def shard_runner(tmp_path, server, **settings):
-    pipeline = {"model": MODEL, "base_url": f"{server.url}/v1", "timeout": 60, "retries": 0, "input_batch_size": 64,
-                "num_generations": 1, "use_ray": False}  # fmt: skip
-    return ShardRunner(pipeline, tmp_path / "work", lambda: None, **settings)
-
-
-def requests(count):
-    return [{"key": f"row {number}", "index": 0, "instruction": f"say {number}"} for number in range(count)]
-
-
-def test_hung_shard_is_killed_and_run_again(tmp_path, caplog):
-    """A server that gives a byte now and then keeps a request going for ever, whatever its time limit."""
-
-    def trickle_first(body, attempt):
-        return Reply("4", trickle_s=0.0 if attempt else 1.0)
-
-    with ChatServer(trickle_first) as server, Journal(tmp_path / "journal", {}) as journal:
-        records = list(shard_runner(tmp_path, server, stall_s=6.0).run(requests(2), journal))
-        assert [record["text"] for record in records] == ["4", "4"]
-        assert "said nothing for" in caplog.text
-        assert [len(server.requests), len(journal.finished)] == [4, 2]
-
-
-def test_server_that_fails_always_ends_the_run_and_nothing_is_kept(tmp_path):
-    with ChatServer(lambda body, attempt: Reply(status=500)) as server, Journal(tmp_path / "journal", {}) as journal:
-        with pytest.raises(ShardError, match="20 requests failed, 20 of them with: HTTP 500: out of order"):
-            list(shard_runner(tmp_path, server, attempts=1).run(requests(20), journal))
-        assert len(journal.finished) == 0
-
-
 def test_server_of_its_own_is_started_and_gone_at_the_end(tmp_path):
     rows = write_rows(tmp_path, ["a"], generations="an older column")
     command = ["--hf-dataset", str(rows), "--output-dir", str(tmp_path / "out"), "--model", "some/model", "--serve",
@@ -278,36 +171,9 @@ def test_server_of_its_own_is_started_and_gone_at_the_end(tmp_path):
     assert not any(psutil.pid_exists(pid) for pid in read_pids(tmp_path / "bin"))
 
 
-def test_result_is_pushed_when_named_and_refused_before_the_work(tmp_path, caplog):
+def test_push_that_cannot_be_is_refused_before_the_work(tmp_path, caplog):
     with ChatServer() as server:
-        command = words(write_rows(tmp_path, ["a"]), tmp_path / "out", server, "--hf-output-dataset", "name/space/x")
+        command = words(write_rows(tmp_path, ["a"]), tmp_path / "out", server.url, "--hf-output-dataset", "a/b/c")
         assert main(command) == 1
-        assert "name/space/x" in caplog.text
+        assert "a/b/c" in caplog.text
         assert not server.requests
-
-
-PIPELINE = """
-import json, sys
-from open_r1.generate import build_distilabel_pipeline
-from distilabel.pipeline import Pipeline, RayPipeline
-ray = build_distilabel_pipeline("m", use_ray=True)
-pipeline = build_distilabel_pipeline(sys.argv[1], sys.argv[2], "problem", "Solve: {{ instruction }}", None, 0.9, 64, 2)
-assert type(pipeline) is Pipeline and type(ray) is RayPipeline and "ray" not in sys.modules
-distiset = pipeline.run(dataset=[{"problem": f"p{i}", "other": i} for i in range(3)], use_cache=False)
-print("RESULT", json.dumps(distiset["default"]["train"].to_list()))
-"""
-
-
-def test_pipeline_is_distilabels_for_those_who_run_it_themselves(tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DISTILABEL_CACHE_DIR": str(tmp_path / "cache")}
-    with ChatServer() as server:
-        command = [sys.executable, "-c", PIPELINE, MODEL, f"{server.url}/v1"]
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-        assert run.returncode == 0, run.stderr
-        rows = json.loads(run.stdout.partition("RESULT")[2])
-        bodies = server.requests
-    assert [(row["problem"], row["other"], len(row["generation"])) for row in rows] == [("p0", 0, 2), ("p1", 1, 2),
-                                                                                       ("p2", 2, 2)]  # fmt: skip
-    assert rows[0]["distilabel_metadata"][0]["statistics_text_generation_0"]["finish_reason"] == "stop"
-    assert Counter(body["messages"][0]["content"] for body in bodies)["Solve: p1"] == 2
-    assert (bodies[0]["top_p"], bodies[0]["max_tokens"], "temperature" in bodies[0]) == (0.9, 64, False)

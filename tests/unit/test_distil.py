@@ -58,7 +58,7 @@ def test_output_folder_is_named_after_the_data(dataset, folder):
 
 REFUSED = {
     "no model": (["--hf-dataset", "d"], "--model"),
-    "unknown flag": ([*NEEDED, "--max-tokens", "5"], "--max-tokens"),
+    "unknown flag": ([*NEEDED, "--revision", "v1"], "--revision"),
     "abbreviated flag": ([*NEEDED, "--temp", "1"], "--temp"),
     "template without prompt": ([*NEEDED, "--prompt-template", "Solve it"], "must show {{ instruction }}"),
     "template of format": ([*NEEDED, "--prompt-template", "Solve {instruction}"], "must show {{ instruction }}"),

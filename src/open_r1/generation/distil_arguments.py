@@ -103,7 +103,14 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add("--vllm", type=Path, metavar="PATH", help="the vllm executable (default: looked for)")
     add("--temperature", type=float, metavar="X", help="0 to 2 (default: the server's, for the model)")
     add("--top-p", type=float, metavar="X", help="above 0, at most 1 (default: the server's, for the model)")
-    add("--max-new-tokens", type=int, default=8192, metavar="N", help="of a generation (default: %(default)s)")
+    add(
+        "--max-new-tokens",
+        "--max-tokens",
+        type=int,
+        default=8192,
+        metavar="N",
+        help="of a generation (default: %(default)s)",
+    )
     add("--num-generations", type=int, default=1, metavar="N", help="for each row (default: %(default)s)")  # fmt: skip
 
 

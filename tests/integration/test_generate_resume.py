@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""generate.py through kills, hangs and outages; and its pipeline in the hands of others."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+
+import pytest
+
+from open_r1.generate import main
+from open_r1.generation.distil_shards import ShardError, ShardRunner
+from open_r1.generation.journal import Journal
+from tests.conftest import ROOT
+from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply, chat_server_process
+from tests.integration.generate_runs import processes_of, read, started, wait_until, words, write_rows
+
+
+def test_killed_run_goes_on_without_loss_or_doubles(tmp_path):
+    """The second shard is in flight when the kill comes: of its requests alone may any come twice."""
+    with ChatServer(lambda body, attempt: Reply("4", delay_s=0.0 if "early" in str(body) else 1.0)) as server:
+        prompts = [f"early {number}" for number in range(4)] + [f"late {number}" for number in range(6)]
+        output = tmp_path / "out"
+        command = words(
+            write_rows(tmp_path, prompts), output, server.url, "--shard-size", "4", "--input-batch-size", "4"
+        )
+        with started(command) as process:
+            wait_until(lambda: any("late" in str(body) for body in server.requests))
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            wait_until(lambda: not processes_of(tmp_path), timeout_s=10)
+        assert len((output / "generations.jsonl").read_text().splitlines()) == 1 + 4
+        assert main(command) == 0
+        rows = read(output)
+        asked = Counter(body["messages"][-1]["content"] for body in server.requests)
+        assert [row["generations"] for row in rows.values()] == [["4"]] * 10
+        assert [asked[f"early {number}"] for number in range(4)] == [1] * 4
+        assert set(asked.values()) <= {1, 2}
+        assert not (output / "generations.jsonl").exists()
+
+
+def test_interrupted_run_says_so_and_leaves_no_process(tmp_path):
+    with chat_server_process("--latency-s", "600") as address:
+
+        def is_asked():
+            with urllib.request.urlopen(f"http://{address}/health", timeout=10) as reply:
+                return json.loads(reply.read())["most_in_flight"] > 0
+
+        command = words(write_rows(tmp_path, ["a"]), tmp_path / "out", f"http://{address}")
+        with started(command) as process:
+            wait_until(is_asked)
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=20)
+            assert (process.returncode, output) == (130, "")
+            assert "the same command goes on" in errors
+            wait_until(lambda: not processes_of(tmp_path), timeout_s=10)
+
+
+def shard_runner(tmp_path, server, **settings):
+    pipeline = {"model": MODEL, "base_url": f"{server.url}/v1", "timeout": 60, "retries": 0, "input_batch_size": 64,
+                "num_generations": 1, "use_ray": False}  # fmt: skip
+    return ShardRunner(pipeline, tmp_path / "work", lambda: None, **settings)
+
+
+def requests(count):
+    return [{"key": f"row {number}", "index": 0, "instruction": f"say {number}"} for number in range(count)]
+
+
+def test_hung_shard_is_killed_and_run_again(tmp_path, caplog):
+    """A server that gives a byte now and then keeps a request going for ever, whatever its time limit."""
+
+    def trickle_first(body, attempt):
+        return Reply("4", trickle_s=0.0 if attempt else 1.0)
+
+    with ChatServer(trickle_first) as server, Journal(tmp_path / "journal", {}) as journal:
+        records = list(shard_runner(tmp_path, server, stall_s=4.0).run(requests(2), journal))
+        assert [record["text"] for record in records] == ["4", "4"]
+        assert "said nothing for" in caplog.text
+        assert [len(server.requests), len(journal.finished)] == [4, 2]
+
+
+def test_server_that_fails_always_ends_the_run_and_nothing_is_kept(tmp_path):
+    with ChatServer(lambda body, attempt: Reply(status=500)) as server, Journal(tmp_path / "journal", {}) as journal:
+        with pytest.raises(ShardError, match="20 requests failed, 20 of them with: HTTP 500: out of order"):
+            list(shard_runner(tmp_path, server, attempts=1).run(requests(20), journal))
+        assert len(journal.finished) == 0
+
+
+PIPELINE = """
+import json, sys
+from open_r1.generate import build_distilabel_pipeline
+from distilabel.pipeline import Pipeline, RayPipeline
+ray = build_distilabel_pipeline("m", use_ray=True)
+pipeline = build_distilabel_pipeline(sys.argv[1], sys.argv[2], "problem", "Solve: {{ instruction }}", None, 0.9, 64, 2)
+assert type(pipeline) is Pipeline and type(ray) is RayPipeline and "ray" not in sys.modules
+distiset = pipeline.run(dataset=[{"problem": f"p{i}", "other": i} for i in range(3)], use_cache=False)
+print("RESULT", json.dumps(distiset["default"]["train"].to_list()))
+"""
+
+
+def test_pipeline_is_distilabels_for_those_who_run_it_themselves(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DISTILABEL_CACHE_DIR": str(tmp_path / "cache")}
+    with ChatServer() as server:
+        command = [sys.executable, "-c", PIPELINE, MODEL, f"{server.url}/v1"]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert run.returncode == 0, run.stderr
+        rows = json.loads(run.stdout.partition("RESULT")[2])
+        bodies = server.requests
+    assert [(row["problem"], row["other"], len(row["generation"])) for row in rows] == [("p0", 0, 2), ("p1", 1, 2),
+                                                                                       ("p2", 2, 2)]  # fmt: skip
+    assert rows[0]["distilabel_metadata"][0]["statistics_text_generation_0"]["finish_reason"] == "stop"
+    assert Counter(body["messages"][0]["content"] for body in bodies)["Solve: p1"] == 2
+    assert (bodies[0]["top_p"], bodies[0]["max_tokens"], "temperature" in bodies[0]) == (0.9, 64, False)
