@@ -16,6 +16,7 @@ import pytest
 from open_r1.dataio.card import read_card
 from open_r1.dataio.sources import open_source
 from scripts.decontaminate import main
+from tests.integration.hub_server import Hub
 from tests.rows.planted import benchmark_items, clean_rows, contaminated_rows
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "decontaminate.py"
@@ -34,6 +35,15 @@ def files(tmp_path):
     one.write_text("".join(json.dumps({"question": item}) + "\n" for item in ITEMS))
     pq.write_table(pa.table({"Question": ITEMS[:100]}), two)
     return ["--dataset", str(rows), "--benchmark_file", str(one), "--benchmark_file", f"{two}:Question"]
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with Hub() as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN", "hf_write")
+        yield server
 
 
 def run(arguments, capsys):
@@ -250,6 +260,31 @@ def test_known_benchmark_is_replaced_by_a_local_file_and_offline_says_so(files, 
     status, _, errors = run([*files, "--benchmarks", "lcb", "--output_dir", tmp_path / "other"], capsys)
     assert status == 2
     assert "--benchmark_file lcb=<file>:question_content" in errors
+
+
+def test_nothing_is_pushed_unless_named(files, tmp_path, capsys, hub):
+    assert run([*files, "--output_dir", tmp_path / "out"], capsys)[0] == 0
+    assert hub.requests == []
+
+
+def test_named_data_set_is_pushed_privately(files, tmp_path, capsys, hub, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, printed, _ = run([*files, "--new_dataset_name", "alice/clean", "--cleanup"], capsys)
+    assert status == 0
+    assert read_card(tmp_path / "data" / "clean") is not None
+    assert "Pushed: " in printed
+    assert hub.repos["datasets/alice/clean"].private
+    assert {"card.json", "contamination_report.json", "data/train-00000-of-00001.parquet"} <= set(
+        hub.repos["datasets/alice/clean"].branches["main"].files
+    )
+
+
+def test_push_that_cannot_work_is_refused_before_the_work(files, tmp_path, capsys, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_unknown")
+    status, _, errors = run([*files, "--output_dir", tmp_path / "out", "--new_dataset_name", "alice/clean"], capsys)
+    assert status == 2
+    assert "alice/clean" in errors
+    assert not (tmp_path / "out").exists()
 
 
 def test_run_killed_at_any_moment_is_finished_by_the_same_command(tmp_path):
