@@ -26,19 +26,21 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
 from open_r1.curation.pass_rate import PassRateParameters, merge_shards, run_pass_rate, shard_folder
-from open_r1.curation.pass_rate.asking import StoppedError, ask_here, ask_servers
+from open_r1.curation.pass_rate.asking import StoppedError, ask_here, ask_served, ask_servers
+from open_r1.curation.pass_rate.publishing import KEPT_CONFIG
 from open_r1.curation.pass_rate.scoring import RewardsDownError
 from open_r1.dataio.card import DataCard
 from open_r1.generation.balancing import ServersDownError
 from open_r1.generation.engine import TooManyErrorsError
 from open_r1.generation.offline import require_vllm
+from open_r1.generation.servers import ServerError
 
 if TYPE_CHECKING:
     from trl import ModelConfig
 
     from open_r1.preflight.pass_rate_arguments import PassRateScriptArguments
 
-logger = logging.getLogger("open_r1.compute_pass_rate")
+_OUTAGES = (ServersDownError, ServerError, TooManyErrorsError, RewardsDownError)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,8 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--merge", action="store_true", help="make one data set of the shards in --output_dir; needs nothing else")
     add("--overwrite", action="store_true", help="replace a finished data set, or completions of other settings; "
         "completions of the same settings are used again (delete generations.jsonl to ask anew)")  # fmt: skip
-    add("--push_to_hub", "--push-to-hub", action="store_true", help="push the data set to `output_dataset_name`, "
-        "privately; a recipe's `push_to_hub` is about its model")  # fmt: skip
+    add("--push_to_hub", "--push-to-hub", nargs="?", const="", metavar="NAME", help="push the data set, privately; "
+        "default NAME: `output_dataset_name`. A recipe's `push_to_hub` is about its model")  # fmt: skip
     add("--public", action="store_true", help="with --push_to_hub: let everybody read it")
     add("--licence", help="licence of the rows, for the card (default: the source's)")
     return parser
@@ -82,9 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StoppedError as error:
         print(error, file=sys.stderr)
         return 128 + error.number
-    except (ValueError, ServersDownError, TooManyErrorsError, RewardsDownError) as error:
-        print(f"compute_pass_rate.py: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
+    except (ValueError, FileNotFoundError, *_OUTAGES) as error:
+        print("\n".join([f"compute_pass_rate.py: error: {error}", *vars(error).get("__notes__", [])]), file=sys.stderr)
+        return 1 if isinstance(error, _OUTAGES) else 2
 
 
 def _merge(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -92,8 +94,23 @@ def _merge(options: argparse.Namespace, rest: Sequence[str]) -> int:
         raise ValueError(f"--merge takes everything from the shards' cards; it does not take {' '.join(rest)}.")
     if options.output_dir is None:
         raise ValueError("--merge needs --output_dir, the folder that all shards were given.")
+    name = _checked_name(options, None)
     card = merge_shards(options.output_dir, overwrite=options.overwrite, licence=options.licence)
-    return _finish(card, options.output_dir)
+    return _finish(card, options.output_dir, name, options.public)
+
+
+def _checked_name(options: argparse.Namespace, default: str | None) -> str | None:
+    """Return where to push to, None: nowhere; asks the hub whether we may."""
+    if options.push_to_hub is None:
+        if options.public:
+            raise ValueError("--public says how to push: add --push_to_hub.")
+        return None
+    name = options.push_to_hub or default
+    if name is None or name.lower() in ("true", "false"):
+        raise ValueError("--push_to_hub needs a name on the hub: --push_to_hub <namespace>/<name>.")
+    from open_r1.dataio.push import check_push
+
+    return check_push(name, private=not options.public, setting="--push_to_hub")
 
 
 def _compute(options: argparse.Namespace, rest: list[str]) -> int:
@@ -103,21 +120,23 @@ def _compute(options: argparse.Namespace, rest: list[str]) -> int:
     from open_r1.utils.arguments import parse_args
 
     script_args, training_args, model_args = parse_args(PassRateScriptArguments, PassRateConfig, rest)
-    if options.push_to_hub and script_args.output_dataset_name is None:
-        raise ValueError("--push_to_hub needs `output_dataset_name`, the name on the hub.")
-    if script_args.server is None:
+    name = _checked_name(options, script_args.output_dataset_name)
+    if script_args.server is None and not script_args.serve:
         require_vllm()
     run = prepare_pass_rate(script_args, training_args, model_args)
     run.card.licence = options.licence or run.card.licence
     path = options.output_dir or Path("data") / default_name(script_args, model_args)
     if (run.start, run.end) != (0, run.num_rows):
+        if name is not None:
+            raise ValueError("A shard is not pushed: push with --merge.")
         path = shard_folder(path, run.start, run.end)
+    model = offline_model(script_args, training_args, model_args)
     if script_args.server is not None:
         ask = ask_servers(script_args, run.sampling)
     else:
-        ask = ask_here(script_args, run.sampling, offline_model(script_args, training_args, model_args))
+        ask = (ask_served if script_args.serve else ask_here)(script_args, run.sampling, model)
     card = run_pass_rate(run, path, ask, overwrite=options.overwrite)
-    return _finish(card, path)
+    return _finish(card, path, name, options.public)
 
 
 def default_name(script_args: "PassRateScriptArguments", model_args: "ModelConfig") -> str:
@@ -133,14 +152,19 @@ def default_name(script_args: "PassRateScriptArguments", model_args: "ModelConfi
     return re.sub(r"[^\w.-]+", "_", "-".join([*filter(None, words), "gen"]))
 
 
-def _finish(card: DataCard | None, path: Path) -> int:
+def _finish(card: DataCard | None, path: Path, name: str | None, is_public: bool) -> int:
     if card is None:
         print(f"{path} was finished earlier with the same settings; nothing is left to do (--overwrite repeats it).")
-        return 0
-    for step in card.steps:
-        detail = ", ".join(f"{name}: {value}" for name, value in step.detail.items())
-        print(f"{step.name}: {step.rows_after} of {step.rows_before} rows{f' ({detail})' if detail else ''}")
-    print(f"All rows: {path}; the {card.counts.get('pass_rate/train', 0)} kept ones: its configuration pass_rate")
+    else:
+        for step in card.steps:
+            detail = ", ".join(f"{key}: {value}" for key, value in step.detail.items())
+            print(f"{step.name}: {step.rows_after} of {step.rows_before} rows{f' ({detail})' if detail else ''}")
+        kept = card.counts.get(f"{KEPT_CONFIG}/train", 0)
+        print(f"All rows: dataset_name: {path}; the {kept} kept: the same with dataset_config: {KEPT_CONFIG}")
+    if name is not None:
+        from open_r1.dataio.push import push_folder
+
+        print(f"Pushed: {push_folder(path, name, private=not is_public)}")
     return 0
 
 

@@ -1,71 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """`scripts/compute_pass_rate.py` against a server whose answers are right as often as the row's number says."""
 
-import importlib.util
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
-import threading
-from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
-from open_r1.curation.pass_rate.run import GENERATIONS, SCORES
 from open_r1.dataio.card import read_card
-from open_r1.dataio.sources import open_source
+from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import ChatServer, Reply
-from tests.integration.tiny import build_tiny
+from tests.integration.pass_rates import (
+    NUM_GENERATIONS,
+    SEED,
+    answering,
+    build_model,
+    column,
+    rows_of,
+    run,
+    write_rows,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "scripts" / "compute_pass_rate.py"
-NUM_GENERATIONS, SEED = 4, 42
 THINK_TEMPLATE = (
     "{%- for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{%- if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
 )
 
 
-def load_script():
-    """The script as a module: its `main` without the start of a process."""
-    spec = importlib.util.spec_from_file_location("compute_pass_rate", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-compute_pass_rate = load_script()
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Folder of a tiny model with its tokenizer, whose context has room for a system prompt in bytes."""
-    folder = build_tiny(tmp_path_factory.mktemp("model")).model
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 2048}))
-    return folder
+    return build_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
-def decode(model):
-    """Turns the token ids of a prompt into text."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(model).decode
-
-
-@pytest.fixture
-def answers(decode):
-    """Row n is answered rightly by its first n generations, as the seeds of the requests tell them apart."""
-
-    def behave(body, attempt):
-        number = int(re.search(r"Add (\d+)", decode(body["prompt"]))[1])
-        is_right = body["seed"] - SEED < number
-        return Reply(f"so\n</think>\n\\boxed{{{number + 1 if is_right else 99}}}")
-
-    return behave
+def answers(model):
+    return answering(model)
 
 
 @pytest.fixture
@@ -79,33 +47,6 @@ def folder(tmp_path):
     """A folder with rows.jsonl, of five problems: solved never, in 1, 2, 3 and 4 of 4 generations."""
     write_rows(tmp_path / "rows.jsonl", 5)
     return tmp_path
-
-
-def write_rows(path, count, **columns):
-    rows = [{"problem": f"Add {n} and 1.", "solution": str(n + 1), **columns} for n in range(count)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def words(folder, model, address, *flags, output="out", **settings):
-    """The command line; `settings` come over the defaults, None leaves one out."""
-    chosen = {"model_name_or_path": model, "dataset_name": folder / "rows.jsonl", "dataset_prompt_column": "problem",
-              "reward_funcs": ["accuracy"], "num_generations": 4, "max_completion_length": 64, "seed": SEED,
-              "output_dir": folder / output, "server": address, **settings}  # fmt: skip
-    given = [word for name, value in chosen.items() if value is not None
-             for word in (f"--{name}", *map(str, value if isinstance(value, list | tuple) else [value]))]  # fmt: skip
-    return [*given, *flags]
-
-
-def run(*arguments, **settings):
-    return compute_pass_rate.main(words(*arguments, **settings))
-
-
-def rows_of(path, config=None):
-    return list(open_source(str(path), config=config).rows())
-
-
-def column(path, name, config=None):
-    return [row[name] for row in rows_of(path, config)]
 
 
 # --- rates
@@ -143,10 +84,10 @@ def test_the_trainers_read_both_configurations(folder, model, server):
     assert (len(everything), len(kept)) == (5, 3)
 
 
-def test_prompts_are_the_templates_tokens_and_sampling_is_the_recipes(folder, model, server, decode):
+def test_prompts_are_the_templates_tokens_and_sampling_is_the_recipes(folder, model, server):
     run(folder, model, server.address, "--system_prompt", "Be brief.", "--temperature", "0.7", "--top_k", "20")
     body = server.requests[0]
-    assert decode(body["prompt"]) == (
+    assert AutoTokenizer.from_pretrained(model).decode(body["prompt"]) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nAdd 0 and 1.<|im_end|>\n<|im_start|>assistant\n"
     )
     assert (body["temperature"], body["top_k"], body["top_p"], body["max_tokens"]) == (0.7, 20, 1.0, 64)
@@ -223,7 +164,10 @@ def test_missing_columns_are_refused_before_anything_is_asked(folder, model, ser
         (("--pass_rate_reward", "format"), "must be one of `reward_funcs`"),
         (("--reward_weights", "1", "2"), "give one weight each"),
         (("--start", "5"), "the split has 5 rows"),
-        (("--push_to_hub",), "needs `output_dataset_name`"),
+        (("--push_to_hub",), "needs a name on the hub"),
+        (("--push_to_hub", "true"), "needs a name on the hub"),
+        (("--public",), "add --push_to_hub"),
+        (("--serve", "true"), "leave one of them out"),
         (("--pass_rate_mim", "0.1"), "did you mean `pass_rate_min`"),
         (("--max_model_len", "64"), "leaves no room for a prompt"),
     ],
@@ -280,55 +224,6 @@ def test_what_could_not_be_judged_is_no_zero_and_is_judged_again(folder, model, 
     assert len(server.requests) == asked
 
 
-# --- again, otherwise, in shards
-
-
-def test_a_finished_run_is_not_repeated_and_other_settings_are_refused(folder, model, server, capsys):
-    run(folder, model, server.address)
-    asked = len(server.requests)
-    assert run(folder, model, server.address) == 0
-    assert "finished earlier" in capsys.readouterr().out
-    assert run(folder, model, server.address, "--pass_rate_max", "0.5") == 2
-    assert "bounds [0.1, 0.9] -> [0.1, 0.5]" in capsys.readouterr().err
-    assert run(folder, model, server.address, "--pass_rate_max", "0.5", "--overwrite") == 0
-    assert column(folder / "out", "pass_rate", "pass_rate") == [0.25, 0.5]
-    assert len(server.requests) == asked  # no token is paid for twice
-
-
-def test_completions_of_other_settings_are_not_mixed(folder, model, server, capsys):
-    run(folder, model, server.address)
-    asked = len(server.requests)
-    assert run(folder, model, server.address, "--temperature", "0.5") == 2
-    assert run(folder, model, server.address, "--temperature", "0.5", "--overwrite") == 0
-    assert len(server.requests) == 2 * asked
-
-
-def test_more_generations_keep_those_there_are(folder, model, server):
-    run(folder, model, server.address)
-    asked = len(server.requests)
-    run(folder, model, server.address, "--overwrite", num_generations=5)
-    assert len(server.requests) == asked + 5
-    assert column(folder / "out", "pass_rate") == [0.0, 0.2, 0.4, 0.6, 0.8]
-
-
-def test_shards_merge_to_what_one_run_writes(folder, model, server, capsys):
-    run(folder, model, server.address, output="whole")
-    for start, end in ((0, 2), (2, 4), (4, 9)):
-        assert run(folder, model, server.address, "--start", str(start), "--end", str(end)) == 0
-    assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 0
-    for config in (None, "pass_rate"):
-        assert rows_of(folder / "out", config) == rows_of(folder / "whole", config)
-    merged, whole = read_card(folder / "out"), read_card(folder / "whole")
-    assert merged.fingerprint() == whole.fingerprint()
-    assert merged.steps == whole.steps
-
-
-def test_a_missing_shard_is_named(folder, model, server, capsys):
-    run(folder, model, server.address, "--start", "0", "--end", "2")
-    assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 2
-    assert "Rows 2-5 of 5 are in no finished shard" in capsys.readouterr().err
-
-
 def test_a_recipe_works_as_it_is(folder, model, server):
     # bf16, vLLM and batches of a GPU machine, three rewards with weights, a system prompt, a template.
     recipe = ROOT / "recipes" / "Qwen2.5-1.5B-Instruct" / "grpo" / "config_demo.yaml"
@@ -338,83 +233,3 @@ def test_a_recipe_works_as_it_is(folder, model, server):
     assert status == 0
     assert column(folder / "out", "pass_rate_accuracy") == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert not (folder / "data").exists()
-
-
-# --- processes
-
-
-def start(arguments):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}", "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen([sys.executable, str(SCRIPT), *arguments], env=environment, stderr=subprocess.PIPE,
-                            stdout=subprocess.PIPE, text=True)  # fmt: skip
-
-
-def test_a_killed_run_asks_for_what_is_missing_only(folder, model, answers):
-    half = threading.Event()
-
-    def behave(body, attempt):
-        if len(server.requests) <= 10:
-            return answers(body, attempt)
-        half.set()
-        return Reply(delay_s=600)
-
-    with ChatServer(behave) as server:
-        process = start(words(folder, model, server.address, "--max_concurrent", "2"))
-        assert half.wait(120), process.communicate()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert not (folder / "out" / "card.json").exists()
-        kept = len((folder / "out" / GENERATIONS).read_text().splitlines()) - 1
-        assert kept >= 9
-        server.behave, asked = answers, len(server.requests)
-        assert run(folder, model, server.address) == 0
-        assert len(server.requests) == asked + 5 * NUM_GENERATIONS - kept
-    assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
-
-
-HANGING = """
-import pathlib, sys, time
-def hanging_reward(completions, solution, **columns):
-    if len(completions) > 2 and "6" in solution and not pathlib.Path({flag!r}).exists():
-        pathlib.Path({flag!r}).touch()
-        print("hangs", file=sys.stderr, flush=True)
-        time.sleep(600)
-    with open({log!r}, "a") as log:
-        log.write("".join(f"{{gold}}\\n" for gold in solution))
-    return [float(gold) / 100 for gold in solution]
-"""
-
-
-def test_a_run_killed_while_judging_judges_what_is_missing_only(folder, model, server):
-    write_rows(folder / "rows.jsonl", 40)
-    flag, log = folder / "hangs", folder / "judged.txt"
-    (folder / "hanging.py").write_text(HANGING.format(flag=str(flag), log=str(log)).replace('"6"', '"30"'))
-    given = words(folder, model, server.address, reward_funcs=(f"{folder}/hanging.py:hanging_reward",))
-    process = start(given)
-    line = ""
-    while not flag.exists() and process.poll() is None:
-        line = process.stderr.readline()
-    assert flag.exists(), line
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    judged = len((folder / "out" / SCORES).read_text().splitlines()) - 1
-    assert 0 < judged < 40
-    log.unlink()
-    asked = len(server.requests)
-    assert compute_pass_rate.main(given) == 0
-    assert len(server.requests) == asked
-    again = {int(gold) for gold in log.read_text().splitlines()}
-    assert again - {1} == set(range(judged + 1, 41))  # row 0 serves the trial call before the run
-    assert column(folder / "out", "pass_rate") == [(n + 1) / 100 for n in range(40)]
-
-
-def test_help_and_merge_do_without_torch(folder):
-    program = (
-        "import sys, runpy; sys.argv = sys.argv[1:]\ntry:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
-    program += "finally:\n    print('torch' in sys.modules, 'trl' in sys.modules)"
-    for flags in (["--help"], ["--merge", "--output_dir", str(folder)]):
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"}
-        found = subprocess.run([sys.executable, "-c", program, str(SCRIPT), *flags], env=environment, text=True,
-                               capture_output=True, check=False)  # fmt: skip
-        assert found.stdout.splitlines()[-1] == "False False", found.stderr

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who completes the prompts: servers, or vLLM in this process."""
+"""Who completes the prompts: servers, one that is started for it, or vLLM in this process."""
 
+import copy
 import logging
 import os
+import shlex
 import signal
 from collections.abc import Callable, Iterator
 
@@ -13,6 +15,7 @@ from open_r1.generation.engine import Totals, run
 from open_r1.generation.journal import Journal
 from open_r1.generation.offline import OfflineModel, complete_offline
 from open_r1.generation.requests import ChatRequest, Sampling
+from open_r1.generation.servers import VllmServer, find_vllm
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +64,34 @@ def ask_here(parameters: PassRateParameters, sampling: Sampling, model: OfflineM
         _report(totals)
 
     return ask
+
+
+def ask_served(parameters: PassRateParameters, sampling: Sampling, model: OfflineModel) -> Ask:
+    """Return what starts `vllm serve`, asks it, and stops it.
+
+    Raises:
+        FileNotFoundError: There is no vLLM.
+    """
+    find_vllm()
+    args = [*_arguments(model), *shlex.split(parameters.serve_args)]
+
+    def ask(requests: Iterator[ChatRequest], num_requests: int, journal: Journal) -> None:
+        with VllmServer(model.name, args=args, log_path=journal.path.parent / "vllm.log") as server:
+            asked = copy.copy(parameters)
+            asked.server, asked.server_model = [server.url], server.model
+            ask_servers(asked, sampling)(requests, num_requests, journal)
+
+    return ask
+
+
+def _arguments(model: OfflineModel) -> list[str]:
+    """Return the model's settings as `vllm serve` takes them."""
+    args = ["--dtype", model.dtype, "--tensor-parallel-size", str(model.tensor_parallel_size),
+            "--gpu-memory-utilization", str(model.gpu_memory_utilization)]  # fmt: skip
+    args += ["--revision", model.revision] if model.revision else []
+    args += ["--max-model-len", str(model.max_model_len)] if model.max_model_len else []
+    args += ["--enforce-eager"] if model.enforce_eager else []
+    return args + (["--trust-remote-code"] if model.trust_remote_code else [])
 
 
 def _report(totals: Totals) -> None:

@@ -41,6 +41,12 @@ class PassRateParameters:
             "balanced. Default: vLLM in this process."
         },
     )
+    serve: bool = field(
+        default=False, metadata={"help": "Start `vllm serve` here (from .venv-serving, if need be), and stop it."}
+    )
+    serve_args: str = field(
+        default="", metadata={"help": "With `serve`: more arguments for vLLM, as one text: '--max-num-seqs 512'."}
+    )
     server_model: str | None = field(
         default=None, metadata={"help": "Name under which the servers serve the model; default: the one they serve."}
     )
@@ -52,16 +58,16 @@ class PassRateParameters:
     )
     retries: int = field(default=9, metadata={"help": "How often a failed request is sent to the servers again."})
     gpu_memory_utilization: float = field(
-        default=0.9, metadata={"help": "vLLM in this process: share of the GPU's memory, in (0, 1]."}
+        default=0.9, metadata={"help": "vLLM here, served or in this process: share of the GPU's memory, in (0, 1]."}
     )
-    tensor_parallel_size: int = field(default=1, metadata={"help": "vLLM in this process: GPUs for one model."})
+    tensor_parallel_size: int = field(default=1, metadata={"help": "vLLM here: GPUs for one model."})
     max_model_len: int | None = field(
         default=None,
-        metadata={"help": "vLLM in this process: tokens of prompt and completion together; default: the model's."},
+        metadata={
+            "help": "Tokens of prompt and completion together; longer prompts aren't asked. Default: the model's."
+        },
     )
-    enforce_eager: bool = field(
-        default=False, metadata={"help": "vLLM in this process: start sooner, without compiling."}
-    )
+    enforce_eager: bool = field(default=False, metadata={"help": "vLLM here: start sooner, without compiling."})
 
     def check(self) -> None:
         """Raise a ValueError where a value is out of its range."""
@@ -70,6 +76,10 @@ class PassRateParameters:
                 f"`pass_rate_min` {self.pass_rate_min} is above `pass_rate_max` {self.pass_rate_max}: no row could be "
                 "kept."
             )
+        if self.serve and self.server is not None:
+            raise ValueError("`serve` starts a server here, and `server` names others: leave one of them out.")
+        if self.serve_args and not self.serve:
+            raise ValueError("`serve_args` is for `serve`.")
         start, end = self.dataset_start_index or 0, self.dataset_end_index
         if start < 0 or (end is not None and end <= start):
             raise ValueError(

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs of `scripts/compute_pass_rate.py` that are repeated, cut into shards, pushed, or killed."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from huggingface_hub import constants
+
+from open_r1.curation.pass_rate.run import GENERATIONS, SCORES
+from open_r1.dataio.card import read_card
+from scripts import compute_pass_rate
+from tests.conftest import ROOT
+from tests.integration.fakes.chat_server import ChatServer, Reply
+from tests.integration.hub_server import Hub
+from tests.integration.pass_rates import (
+    NUM_GENERATIONS,
+    SCRIPT,
+    answering,
+    build_model,
+    column,
+    rows_of,
+    run,
+    words,
+    write_rows,
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def answers(model):
+    return answering(model)
+
+
+@pytest.fixture
+def server(answers):
+    with ChatServer(answers) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with rows.jsonl, of five problems: solved never, in 1, 2, 3 and 4 of 4 generations."""
+    write_rows(tmp_path / "rows.jsonl", 5)
+    return tmp_path
+
+
+def test_a_finished_run_is_not_repeated_and_other_settings_are_refused(folder, model, server, capsys):
+    run(folder, model, server.address)
+    asked = len(server.requests)
+    assert run(folder, model, server.address) == 0
+    assert "finished earlier" in capsys.readouterr().out
+    assert run(folder, model, server.address, "--pass_rate_max", "0.5") == 2
+    assert "bounds [0.1, 0.9] -> [0.1, 0.5]" in capsys.readouterr().err
+    assert run(folder, model, server.address, "--pass_rate_max", "0.5", "--overwrite") == 0
+    assert column(folder / "out", "pass_rate", "pass_rate") == [0.25, 0.5]
+    assert len(server.requests) == asked  # no token is paid for twice
+
+
+def test_completions_of_other_settings_are_not_mixed(folder, model, server, capsys):
+    run(folder, model, server.address)
+    asked = len(server.requests)
+    assert run(folder, model, server.address, "--temperature", "0.5") == 2
+    assert run(folder, model, server.address, "--temperature", "0.5", "--overwrite") == 0
+    assert len(server.requests) == 2 * asked
+
+
+def test_more_generations_keep_those_there_are(folder, model, server):
+    run(folder, model, server.address)
+    asked = len(server.requests)
+    run(folder, model, server.address, "--overwrite", num_generations=5)
+    assert len(server.requests) == asked + 5
+    assert column(folder / "out", "pass_rate") == [0.0, 0.2, 0.4, 0.6, 0.8]
+
+
+def test_shards_merge_to_what_one_run_writes(folder, model, server, capsys):
+    run(folder, model, server.address, output="whole")
+    for start, end in ((0, 2), (2, 4), (4, 9)):
+        assert run(folder, model, server.address, "--start", str(start), "--end", str(end)) == 0
+    assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 0
+    for config in (None, "pass_rate"):
+        assert rows_of(folder / "out", config) == rows_of(folder / "whole", config)
+    merged, whole = read_card(folder / "out"), read_card(folder / "whole")
+    assert merged.fingerprint() == whole.fingerprint()
+    assert merged.steps == whole.steps
+
+
+def test_a_missing_shard_is_named(folder, model, server, capsys):
+    run(folder, model, server.address, "--start", "0", "--end", "2")
+    assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 2
+    assert "Rows 2-5 of 5 are in no finished shard" in capsys.readouterr().err
+
+
+def start(arguments):
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen([sys.executable, str(SCRIPT), *arguments], env=environment, stderr=subprocess.PIPE,
+                            stdout=subprocess.PIPE, text=True)  # fmt: skip
+
+
+def test_a_killed_run_asks_for_what_is_missing_only(folder, model, answers):
+    half = threading.Event()
+
+    def behave(body, attempt):
+        if len(server.requests) <= 10:
+            return answers(body, attempt)
+        half.set()
+        return Reply(delay_s=600)
+
+    with ChatServer(behave) as server:
+        process = start(words(folder, model, server.address, "--max_concurrent", "2"))
+        assert half.wait(120), process.communicate()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not (folder / "out" / "card.json").exists()
+        kept = len((folder / "out" / GENERATIONS).read_text().splitlines()) - 1
+        assert kept >= 9
+        server.behave, asked = answers, len(server.requests)
+        assert run(folder, model, server.address) == 0
+        assert len(server.requests) == asked + 5 * NUM_GENERATIONS - kept
+    assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+HANGING = """
+import pathlib, sys, time
+def hanging_reward(completions, solution, **columns):
+    if len(completions) > 2 and "6" in solution and not pathlib.Path({flag!r}).exists():
+        pathlib.Path({flag!r}).touch()
+        print("hangs", file=sys.stderr, flush=True)
+        time.sleep(600)
+    with open({log!r}, "a") as log:
+        log.write("".join(f"{{gold}}\\n" for gold in solution))
+    return [float(gold) / 100 for gold in solution]
+"""
+
+
+def test_a_run_killed_while_judging_judges_what_is_missing_only(folder, model, server):
+    write_rows(folder / "rows.jsonl", 40)
+    flag, log = folder / "hangs", folder / "judged.txt"
+    (folder / "hanging.py").write_text(HANGING.format(flag=str(flag), log=str(log)).replace('"6"', '"30"'))
+    given = words(folder, model, server.address, reward_funcs=(f"{folder}/hanging.py:hanging_reward",))
+    process = start(given)
+    line = ""
+    while not flag.exists() and process.poll() is None:
+        line = process.stderr.readline()
+    assert flag.exists(), line
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    judged = len((folder / "out" / SCORES).read_text().splitlines()) - 1
+    assert 0 < judged < 40
+    log.unlink()
+    asked = len(server.requests)
+    assert compute_pass_rate.main(given) == 0
+    assert len(server.requests) == asked
+    again = {int(gold) for gold in log.read_text().splitlines()}
+    assert again - {1} == set(range(judged + 1, 41))  # row 0 serves the trial call before the run
+    assert column(folder / "out", "pass_rate") == [(n + 1) / 100 for n in range(40)]
+
+
+def test_help_and_merge_do_without_torch(folder):
+    program = (
+        "import sys, runpy; sys.argv = sys.argv[1:]\ntry:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    program += "finally:\n    print('torch' in sys.modules, 'trl' in sys.modules)"
+    for flags in (["--help"], ["--merge", "--output_dir", str(folder)]):
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"}
+        found = subprocess.run([sys.executable, "-c", program, str(SCRIPT), *flags], env=environment, text=True,
+                               capture_output=True, check=False)  # fmt: skip
+        assert found.stdout.splitlines()[-1] == "False False", found.stderr
+
+
+def test_open_r1s_place_of_the_script_hands_on():
+    old = ROOT / "scripts" / "pass_rate_filtering" / "compute_pass_rate.py"
+    found = subprocess.run([sys.executable, str(old), "--help"], env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"},
+                           text=True, capture_output=True, check=True)  # fmt: skip
+    assert "--pass_rate_min" in found.stdout
+
+
+def test_two_runs_do_not_ask_for_the_same(folder, model, server, capsys):
+    (folder / "out").mkdir()
+    with (folder / "out" / GENERATIONS).open("w") as taken:
+        fcntl.flock(taken, fcntl.LOCK_EX)
+        assert run(folder, model, server.address) == 2
+    assert "in use by another process" in capsys.readouterr().err
+    assert not server.requests
+
+
+def test_an_outage_publishes_nothing(folder, model, answers, capsys):
+    with ChatServer(lambda body, attempt: Reply(status=400)) as server:
+        assert run(folder, model, server.address) == 2
+        assert "Not one completion came" in capsys.readouterr().err
+        assert not (folder / "out" / "card.json").exists()
+        server.behave = answers
+        assert run(folder, model, server.address) == 0
+
+
+def test_rows_of_an_earlier_run_get_new_rates(folder, model, server, caplog):
+    run(folder, model, server.address)
+    caplog.clear()
+    source = {"dataset_name": folder / "out", "dataset_config": "pass_rate", "output": "again"}
+    assert run(folder, model, server.address, **source, num_generations=2) == 0
+    assert "columns of an earlier pass-rate run, which this one replaces" in caplog.text
+    assert column(folder / "again", "pass_rate") == [0.5, 1.0, 1.0]
+    assert read_card(folder / "again").parents[0].config == "pass_rate"
+
+
+def test_a_mixture_is_asked_in_its_order(folder, model, server):
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(f"dataset_mixture:\n  seed: 1\n  datasets:\n  - id: {folder}/rows.jsonl\n    weight: 0.8\n")
+    assert run(folder, model, server.address, "--config", str(recipe), dataset_name=None) == 0
+    found = rows_of(folder / "out")
+    assert len(found) == 4
+    assert [row["pass_rate"] for row in found] == [(int(row["solution"]) - 1) / 4 for row in found]
+
+
+def test_nothing_is_pushed_but_by_name_and_then_privately(folder, model, server, monkeypatch):
+    with Hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN", "hf_write")
+        recipe = folder / "recipe.yaml"
+        recipe.write_text("push_to_hub: true\noutput_dataset_name: alice/rates\n")
+        run(folder, model, server.address, "--config", str(recipe))
+        assert not hub.repos
+        run(folder, model, server.address, "--config", str(recipe), "--push_to_hub")
+        found = hub.repos["datasets/alice/rates"]
+    assert found.private
+    files = found.branches["main"].files
+    assert {"README.md", "card.json", "pass_rate/train-00000-of-00001.parquet"} <= set(files)
+    assert not [name for name in files if name.endswith(".jsonl")]

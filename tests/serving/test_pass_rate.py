@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""compute_pass_rate.py with a real vLLM: a server that is given token ids, and the engine in the process itself."""
+
+import json
+import os
+import signal
+import urllib.request
+
+import pytest
+
+from open_r1.dataio.folder import load_columns
+from scripts.compute_pass_rate import main
+from tests.serving.conftest import SERVED
+from tests.serving.scripts import CAPITALS, count_lines, started, wait_until, write_capitals
+
+pytestmark = pytest.mark.serving
+
+REWARD = """
+def named_reward(completions, solution, **columns):
+    return [float(gold in completion[0]["content"]) for completion, gold in zip(completions, solution, strict=True)]
+"""
+
+
+def words(model_folder, tmp_path, *more):
+    (tmp_path / "named.py").write_text(REWARD)
+    return ["--model_name_or_path", str(model_folder), "--dataset_name", str(write_capitals(tmp_path)),
+            "--dataset_prompt_column", "problem", "--reward_funcs", f"{tmp_path}/named.py:named_reward",
+            "--max_completion_length", "16", "--num_generations", "3", "--output_dir", str(tmp_path / "out"),
+            *more]  # fmt: skip
+
+
+def chat(server, problem: str) -> str:
+    """What the server answers when it applies its own template."""
+    body = {"model": SERVED, "messages": [{"role": "user", "content": problem}], "temperature": 0, "max_tokens": 16}
+    request = urllib.request.Request(f"{server.url}/chat/completions", json.dumps(body).encode(),
+                                     {"Content-Type": "application/json"})  # fmt: skip
+    with urllib.request.urlopen(request, timeout=120) as reply:
+        return json.load(reply)["choices"][0]["message"]["content"]
+
+
+def test_server_completes_our_rendering_as_it_would_its_own(server, model_folder, tmp_path):
+    assert main(words(model_folder, tmp_path, "--server", server.url, "--temperature", "0.01")) == 0
+    rows = load_columns(tmp_path / "out", ["problem", "pass_rate", "pass_rate_generations"]).to_pylist()
+    assert len(rows) == len(CAPITALS)
+    assert sum(row["pass_rate"] for row in rows) >= len(rows) / 2
+    same = [chat(server, row["problem"]) == row["pass_rate_generations"][0] for row in rows]
+    assert sum(same) >= len(same) - 1  # bf16 on a CPU: a batch of another size may tip a near tie
+
+
+def test_sampled_completions_of_a_row_differ(server, model_folder, tmp_path):
+    assert main(words(model_folder, tmp_path, "--server", server.url, "--temperature", "1.0")) == 0
+    rows = load_columns(tmp_path / "out", ["pass_rate_generations", "pass_rate_num_tokens"]).to_pylist()
+    assert any(len(set(row["pass_rate_generations"])) > 1 for row in rows)
+    assert all(0 < length <= 16 for row in rows for length in row["pass_rate_num_tokens"])
+
+
+def test_engine_in_the_process_goes_on_after_a_kill(model_folder, tmp_path):
+    command = words(model_folder, tmp_path, "--enforce_eager", "true", "--max_model_len", "512", "--max_concurrent",
+                    "4", "--temperature", "0.01")  # fmt: skip
+    journal = tmp_path / "out" / "generations.jsonl"
+    with started("scripts/compute_pass_rate.py", *command) as process:
+        wait_until(lambda: count_lines(journal) >= 6 or process.poll() is not None, timeout_s=400)
+        os.kill(process.pid, signal.SIGKILL)
+        output = process.communicate()[0]
+    kept = journal.read_text().splitlines()[1:]
+    assert 5 <= len(kept) < 3 * len(CAPITALS), output
+    with started("scripts/compute_pass_rate.py", *command) as process:
+        output = process.communicate(timeout=400)[0]
+    assert process.returncode == 0, output
+    rows = load_columns(tmp_path / "out", ["pass_rate", "pass_rate_generations", "pass_rate_finish_reasons"])
+    texts = [text for row in rows["pass_rate_generations"].to_pylist() for text in row]
+    assert len(texts) == 3 * len(CAPITALS)
+    assert {json.loads(line)["text"] for line in kept if line.endswith("}")} <= set(texts)
+    assert sum(rows["pass_rate"].to_pylist()) >= len(CAPITALS) / 2
+    assert {reason for row in rows["pass_rate_finish_reasons"].to_pylist() for reason in row} <= {"stop", "length"}
