@@ -2,6 +2,7 @@
 """The client against servers that fail in every way that servers do."""
 
 import asyncio
+import gzip
 import time
 
 import pytest
@@ -44,6 +45,8 @@ def ask(addresses, *requests, sampling=None, patience=QUICK, **options):
         Reply(raw=b'{"choices": []}'),
         Reply(message={"content": None}, finish_reason=None),
         Reply("x" * 200_000),
+        Reply(raw=gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"}),
+        Reply("half", finish_reason="abort"),
         Reply(raw=b'{"error": {"message": "upstream", "code": 502}}'),
     ],
 )

@@ -60,11 +60,8 @@ def clock(seconds: float) -> str:
 
 
 @asynccontextmanager
-async def progress(totals: Totals, total: int, *, is_quiet: bool = False) -> AsyncIterator[None]:
+async def progress(totals: Totals, total: int) -> AsyncIterator[None]:
     """Show on stderr how `totals` grow to `total` generations while the block runs."""
-    if is_quiet:
-        yield
-        return
     task = asyncio.create_task(_draw_bar(totals, total) if _is_terminal() else _write_lines(totals, total))
     try:
         yield

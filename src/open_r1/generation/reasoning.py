@@ -267,7 +267,12 @@ class _Job:
                 self._open_journal(served.name)
             assert self._journal is not None
             rows = len(self._rows) - sum(int(row) in self._prompts.bad.rows for row in self._rows)
-            async with progress(self._totals, rows * settings.num_generations):
+            total = rows * settings.num_generations
+            logger.info(
+                "Asking %s on %d server(s) for %d generations of %d rows; %d are there.",
+                served.name, len(settings.servers), total, rows, len(self._journal.finished),
+            )  # fmt: skip
+            async with progress(self._totals, total):
                 return await run_requests(
                     self._requests(), client, self._journal, max_concurrent=settings.max_concurrent,
                     totals=self._totals, stop_after_errors=settings.stop_after_errors, grace_s=settings.grace_s,
