@@ -8,7 +8,9 @@ Writes data/<name>_decontaminated: the rows, a card, contamination_report.json w
 the same as a table. Without --cleanup all rows stay, with columns contaminated_<benchmark>. Nothing is pushed unless
 --new_dataset_name or --push_to_hub asks for it.
 
-Larger than one machine: run --shard 0/8 ... --shard 7/8 anywhere that sees the folder, then the same with --merge.
+Larger than one machine: run --shard 0/8 ... --shard 7/8 anywhere that sees the folder, then the same with --merge:
+
+    sbatch --array=0-7 --wrap='python scripts/decontaminate.py --dataset ... --shard $SLURM_ARRAY_TASK_ID/8'
 
 1. Upstream's rule (8 words in common, split at white space) is --normalization none. The default looks behind case,
    Unicode, markdown, punctuation and LaTeX spacing, finds items shorter than 8 words, and knows boilerplate.

@@ -10,6 +10,7 @@ of one or two words must be the whole row.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +26,7 @@ from open_r1.curation.decontamination.normalization import operators, original_t
 _BREAK = re.compile(r"[.?!:;\n]")
 _BREAK_BYTES = np.isin(np.arange(256), np.frombuffer(b".?!:;\n", np.uint8))
 _ALONE_WORDS = 2
+_MAX_COMPARED = 8  # items of a benchmark that have the same n-gram, to choose the one that is named
 
 Kind = Literal["n-gram", "whole item", "near"]
 
@@ -107,18 +109,22 @@ class _BlockMatcher:
                 self._compare_ngram(first, place, entry, new)
 
     def _compare_ngram(self, first: int, place: int, entry: int, new: int) -> None:
+        """Flag a row for the benchmarks in `new` that have the words at `first`; name the item with most in common."""
         n = self._index.rule.ngram_size
-        occurrences = self._index.occurrences(entry)
-        item, start = occurrences[0]
-        if self._keys(first, n) != self._index.items[item].keys[start : start + n]:
-            return  # equal hashes of different words
-        for item, start in occurrences:
+        nearest: dict[int, tuple[int, int, int]] = {}
+        own = self._keys(first, n)
+        compared = Counter[int]()
+        for item, start in self._index.occurrences(entry):
             benchmark = self._index.items[item].benchmark
-            if new >> benchmark & 1:
-                new &= ~(1 << benchmark)
-                length = self._common_words(first, place, self._index.items[item].keys[start:])
-                self._flag(Match(int(self._block.row_R[place]), item, start, first - int(self._words.first_R[place]),
-                                 length, "n-gram"), place)  # fmt: skip
+            keys = self._index.items[item].keys[start:]
+            if not new >> benchmark & 1 or compared[benchmark] == _MAX_COMPARED or own != keys[:n]:
+                continue  # known already, enough to choose from, or other words with the same hash
+            compared[benchmark] += 1
+            length = self._common_words(first, place, keys)
+            nearest[benchmark] = max(nearest.get(benchmark, (0, 0, 0)), (length, -item, -start))
+        for length, item, start in nearest.values():
+            first_in_row = first - int(self._words.first_R[place])
+            self._flag(Match(int(self._block.row_R[place]), -item, -start, first_in_row, length, "n-gram"), place)
 
     def _common_words(self, first: int, place: int, keys: tuple[str, ...]) -> int:
         """Return how many words of the row from `first` are these, before one differs."""
