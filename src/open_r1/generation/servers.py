@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_DEADLINE_S = 1800.0  # large models are read for many minutes from network disks
 _TICK_S, _SAY_EVERY_S, _ANSWER_S = 0.25, 15.0, 10.0
 _OURS = ("--host", "--port")
+_QUIET = ("--disable-uvicorn-access-log",)  # a line for each request
 
 
 class ServerError(RuntimeError):
@@ -80,7 +81,17 @@ class VllmServer:
 
     def __enter__(self) -> Self:
         port = self._port or free_port()
-        command = [str(self._vllm), "serve", self._folder, "--host", "127.0.0.1", "--port", str(port), *self._args]
+        command = [
+            str(self._vllm),
+            "serve",
+            self._folder,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            *_QUIET,
+            *self._args,
+        ]
         env = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         logger.info("Starting %s", " ".join(command))
         self._process = MindedProcess(command, log_path=self.log_path, env=env, grace_s=self._grace_s)
