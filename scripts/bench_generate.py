@@ -201,8 +201,8 @@ def describe(turns: dict[str, list[Measured]], whole: Measured, args: argparse.N
     lines = [
         "# Generation benchmark",
         "",
-        f"Made by `python {' '.join(sys.argv)}`; {os.cpu_count()} cores, Python {platform.python_version()}; medians of "
-        f"{args.rounds} rounds of {args.requests} requests, {args.in_flight} in flight; answers of 2 kB after "
+        f"Made by `python {' '.join(sys.argv)}`; {os.cpu_count()} cores, Python {platform.python_version()}; medians "
+        f"of {args.rounds} rounds of {args.requests} requests, {args.in_flight} in flight; answers of 2 kB after "
         f"{args.latency_s:g} s +- 30 %. Reach at 256 in flight and 1 s: >= 0.95 of the throughput of plain "
         "aiohttp, <= 0.5 ms of CPU time a request.",
         "",

@@ -11,108 +11,28 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.card import DataCard, Parent, Step, read_card
+from open_r1.dataio.card import DataCard, Step, read_card
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.dataio.sources import RowSource, open_source
-from open_r1.generation.client import ChatClient, Patience
+from open_r1.generation.client import ChatClient
 from open_r1.generation.engine import Outcome, Totals, run, run_requests
-from open_r1.generation.journal import Journal
+from open_r1.generation.journal import Journal, JournalError
 from open_r1.generation.models import find_model
 from open_r1.generation.progress import progress
-from open_r1.generation.prompts import DEFAULT_TEMPLATE, Prompts, PromptSettings, choose_rows
+from open_r1.generation.prompts import Prompts, choose_rows
 from open_r1.generation.publishing import Counts, Publication, Results, check_columns, check_json, export_json_lines
-from open_r1.generation.requests import ChatRequest, Sampling
+from open_r1.generation.reasoning_settings import ReasoningSettings
+from open_r1.generation.requests import ChatRequest
 
 logger = logging.getLogger(__name__)
 
 JOURNAL_NAME, DONE_NAME = "generations.jsonl", "generations.done.jsonl"
-
-
-@dataclass(frozen=True)
-class ReasoningSettings:
-    """What to generate, from what, and where to.
-
-    Attributes:
-        dataset: Source of the rows, as of `open_source`; `config`, `split`, `revision` go with it.
-        output_dir: Folder of the data set.
-        prompts: Which columns make the prompts, and how.
-        servers: Addresses of servers.
-        model: Name of the model; None: the one that the servers serve.
-        sampling: How completions are drawn.
-        num_generations: Generations a row.
-        limit: Rows to ask for; None: all.
-        shuffle_seed: Seed of the order of asking (and of the choice, with a limit); None: as in the source.
-        drop_columns: Columns that the output doesn't have.
-        output_file: Also write the rows as JSON lines.
-        max_concurrent: Requests in flight.
-        patience: How long to go on when requests fail.
-        wait_s: Seconds to wait for the first server.
-        grace_s: Seconds for requests in flight after a signal.
-        stop_after_errors: As of `run_requests`.
-        retry_errors: Ask again for generations that failed.
-        api_key: Bearer token.
-        licence: Of the output; None: that of the source.
-        overwrite: Replace what was made with other settings; what was begun with these goes on.
-    """
-
-    dataset: str
-    output_dir: Path
-    prompts: PromptSettings
-    servers: Sequence[str]
-    sampling: Sampling = field(default_factory=Sampling)
-    config: str | None = None
-    split: str = "train"
-    revision: str | None = None
-    model: str | None = None
-    num_generations: int = 1
-    limit: int | None = None
-    shuffle_seed: int | None = None
-    drop_columns: Sequence[str] = ()
-    output_file: Path | None = None
-    max_concurrent: int = 256
-    patience: Patience = field(default_factory=Patience)
-    wait_s: float = 0.0
-    grace_s: float = 10.0
-    stop_after_errors: int = 100
-    retry_errors: bool = False
-    api_key: str | None = field(default=None, repr=False)
-    licence: str | None = None
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        for name, least in (("num_generations", 1), ("max_concurrent", 1), ("stop_after_errors", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit is {self.limit}; it must be at least 1.")
-
-    def of_a_generation(self, model: str, parent: Parent) -> dict[str, Any]:
-        """What each generation depends on: others can't be mixed with it in one journal."""
-        return {
-            "model": model,
-            **asdict(self.prompts),
-            "template": self.prompts.template or (DEFAULT_TEMPLATE if self.prompts.prompt_column else None),
-            **self.sampling.body(),
-            "source": f"{parent.name} ({parent.split}, {parent.fingerprint})",
-        }
-
-    def of_the_rows(self, model: str, parent: Parent) -> dict[str, Any]:
-        """What the data set depends on, the source apart, which its card names."""
-        settings = self.of_a_generation(model, parent)
-        del settings["source"]
-        return {
-            **settings,
-            "num_generations": self.num_generations,
-            "limit": self.limit,
-            "shuffle_seed": self.shuffle_seed,
-            "drop_columns": sorted(self.drop_columns),
-        }
 
 
 @dataclass(frozen=True)
@@ -172,7 +92,9 @@ class _Job:
         """As `generate_reasoning`."""
         settings = self._settings
         if self._is_done():
-            return Report(True, None, self._export())
+            counts = self._export()
+            self._tidy(counts or {})
+            return Report(True, None, counts)
         self._check_output_file()
         settings.output_dir.mkdir(parents=True, exist_ok=True)
         if settings.retry_errors and self._done_path.exists() and not self._path.exists():
@@ -278,6 +200,25 @@ class _Job:
                     totals=self._totals, stop_after_errors=settings.stop_after_errors, grace_s=settings.grace_s,
                 )  # fmt: skip
 
+    def _tidy(self, counts: Mapping[str, int]) -> None:
+        """Do what a run that was killed behind its last step left: its journal holds what the data set does."""
+        found = read_card(self._settings.output_dir)
+        if found is None or not self._path.exists():
+            return
+        try:
+            with Journal(self._path, self._settings.of_a_generation(found.settings["model"], self._parent)) as journal:
+                if len(journal.finished) == counts.get("requests"):
+                    self._put_away(bool(counts.get("errors")))
+        except JournalError as error:
+            logger.info("%s stays: %s", self._path, error)  # of another run, which may go on
+
+    def _put_away(self, has_errors: bool) -> None:
+        if has_errors:
+            self._path.replace(self._done_path)
+        else:
+            self._path.unlink()
+            self._done_path.unlink(missing_ok=True)
+
     def _publish(self) -> dict[str, int]:
         """Write the data set; then the journal can go, or is put aside if there is something to retry in it."""
         settings = self._settings
@@ -296,11 +237,7 @@ class _Job:
         if settings.output_file is not None:
             settings.output_file.unlink(missing_ok=True)
         self._export()
-        if counts.errors:
-            self._path.replace(self._done_path)
-        else:
-            self._path.unlink()
-            self._done_path.unlink(missing_ok=True)
+        self._put_away(counts.errors > 0)
         return detail
 
     def _export(self) -> dict[str, int] | None:
