@@ -254,6 +254,8 @@ def curate(
             journal = VerdictJournal(output_dir / JOURNAL, verdict_settings(curation), overwrite=overwrite)
             folder.card.notes.append(f"The verdicts of all completions that were judged are in {JOURNAL}.")
         kept = curation.choose(journal)
+        if not kept:
+            raise ValueError(f"No completion is left:\n{curation.funnel.table()}")
         folder.card.steps += curation.funnel.steps()
         rows = curation.output_rows(kept)
         while batch := list(islice(rows, _WRITE_ROWS)):
