@@ -30,10 +30,13 @@ from open_r1.curation.pass_rate.asking import StoppedError, ask_here, ask_served
 from open_r1.curation.pass_rate.publishing import KEPT_CONFIG
 from open_r1.curation.pass_rate.scoring import RewardsDownError
 from open_r1.dataio.card import DataCard
+from open_r1.dataio.folder import load_columns
+from open_r1.dataio.sources import open_source
 from open_r1.generation.balancing import ServersDownError
 from open_r1.generation.engine import TooManyErrorsError
 from open_r1.generation.offline import require_vllm
 from open_r1.generation.servers import ServerError
+from open_r1.utils.estimators import pass_at_k
 
 if TYPE_CHECKING:
     from trl import ModelConfig
@@ -94,9 +97,9 @@ def _merge(options: argparse.Namespace, rest: Sequence[str]) -> int:
         raise ValueError(f"--merge takes everything from the shards' cards; it does not take {' '.join(rest)}.")
     if options.output_dir is None:
         raise ValueError("--merge needs --output_dir, the folder that all shards were given.")
-    name = _checked_name(options, None)
+    repo_id = _checked_name(options, None)
     card = merge_shards(options.output_dir, overwrite=options.overwrite, licence=options.licence)
-    return _finish(card, options.output_dir, name, options.public)
+    return _finish(card, options.output_dir, repo_id, options.public)
 
 
 def _checked_name(options: argparse.Namespace, default: str | None) -> str | None:
@@ -120,14 +123,14 @@ def _compute(options: argparse.Namespace, rest: list[str]) -> int:
     from open_r1.utils.arguments import parse_args
 
     script_args, training_args, model_args = parse_args(PassRateScriptArguments, PassRateConfig, rest)
-    name = _checked_name(options, script_args.output_dataset_name)
+    repo_id = _checked_name(options, script_args.output_dataset_name)
     if script_args.server is None and not script_args.serve:
         require_vllm()
     run = prepare_pass_rate(script_args, training_args, model_args)
     run.card.licence = options.licence or run.card.licence
     path = options.output_dir or Path("data") / default_name(script_args, model_args)
     if (run.start, run.end) != (0, run.num_rows):
-        if name is not None:
+        if repo_id is not None:
             raise ValueError("A shard is not pushed: push with --merge.")
         path = shard_folder(path, run.start, run.end)
     model = offline_model(script_args, training_args, model_args)
@@ -136,7 +139,7 @@ def _compute(options: argparse.Namespace, rest: list[str]) -> int:
     else:
         ask = (ask_served if script_args.serve else ask_here)(script_args, run.sampling, model)
     card = run_pass_rate(run, path, ask, overwrite=options.overwrite)
-    return _finish(card, path, name, options.public)
+    return _finish(card, path, repo_id, options.public)
 
 
 def default_name(script_args: "PassRateScriptArguments", model_args: "ModelConfig") -> str:
@@ -152,19 +155,37 @@ def default_name(script_args: "PassRateScriptArguments", model_args: "ModelConfi
     return re.sub(r"[^\w.-]+", "_", "-".join([*filter(None, words), "gen"]))
 
 
-def _finish(card: DataCard | None, path: Path, name: str | None, is_public: bool) -> int:
+def pass_at_k_of(path: Path) -> dict[str, dict[str, float]]:
+    """Return pass@1, pass@2, pass@4, ... of every reward that is right or wrong, over rows with enough completions."""
+    prefix = "pass_rate_rewards_"
+    columns = [name for name in open_source(str(path)).column_names if name.startswith(prefix)]
+    found: dict[str, dict[str, float]] = {}
+    for name, column in zip(columns, load_columns(path, columns).itercolumns(), strict=True):
+        rows_PG = [[value for value in row or [] if value is not None] for row in column.to_pylist()]
+        most = max(map(len, rows_PG), default=0)
+        if not most or any(value not in (0.0, 1.0) for row in rows_PG for value in row):
+            continue
+        for k in sorted({min(2**power, most) for power in range(most.bit_length() + 1)}):
+            chances = [pass_at_k(len(row), int(sum(row)), k) for row in rows_PG if len(row) >= k]
+            found.setdefault(name.removeprefix(prefix), {})[f"pass@{k}"] = sum(chances) / len(chances)
+    return found
+
+
+def _finish(card: DataCard | None, path: Path, repo_id: str | None, is_public: bool) -> int:
     if card is None:
         print(f"{path} was finished earlier with the same settings; nothing is left to do (--overwrite repeats it).")
     else:
         for step in card.steps:
             detail = ", ".join(f"{key}: {value}" for key, value in step.detail.items())
             print(f"{step.name}: {step.rows_after} of {step.rows_before} rows{f' ({detail})' if detail else ''}")
+        for reward, values in pass_at_k_of(path).items():
+            print(f"{reward}: {', '.join(f'{what} {value:.3f}' for what, value in values.items())}")
         kept = card.counts.get(f"{KEPT_CONFIG}/train", 0)
         print(f"All rows: dataset_name: {path}; the {kept} kept: the same with dataset_config: {KEPT_CONFIG}")
-    if name is not None:
+    if repo_id is not None:
         from open_r1.dataio.push import push_folder
 
-        print(f"Pushed: {push_folder(path, name, private=not is_public)}")
+        print(f"Pushed: {push_folder(path, repo_id, private=not is_public)}")
     return 0
 
 

@@ -74,6 +74,12 @@ def test_the_card_says_who_was_asked_and_why_rows_went(folder, model, server):
     assert card.counts == {"train": 5, "pass_rate/train": 3}
 
 
+def test_pass_at_k_is_unbiased(folder, model, server, capsys):
+    run(folder, model, server.address)
+    # Of 4 completions 0, 1, 2, 3 and 4 are right: pass@2 is the mean of 0, 1/2, 5/6, 1 and 1.
+    assert "accuracy: pass@1 0.500, pass@2 0.667, pass@4 0.800" in capsys.readouterr().out
+
+
 def test_the_trainers_read_both_configurations(folder, model, server):
     from open_r1.configs import GRPOScriptArguments
     from open_r1.utils.data import get_dataset
