@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from open_r1.curation.decontamination.checking import BATCH_BYTES, check_rows
+from open_r1.curation.decontamination.index import Benchmark, build_index, make_rule
 from open_r1.dataio.card import read_card
 from open_r1.dataio.sources import open_source
 from scripts.decontaminate import main
@@ -188,6 +190,17 @@ def test_several_columns_are_checked(tmp_path, capsys):
     flags = ["--dataset", tmp_path / "rows.parquet", "--benchmark_file", tmp_path / "items.parquet"]
     assert run([*flags, "--problem_column", "problem,messages", "--output_dir", tmp_path / "out"], capsys)[0] == 0
     assert [entry["column"] for entry in report_of(tmp_path / "out")["evidence"]] == ["problem", "messages"]
+
+
+def test_long_rows_come_in_small_batches(tmp_path):
+    pq.write_table(pa.table({"problem": ["x " * 100_000] * 200 + [ITEMS[0]]}), tmp_path / "rows.parquet")
+    source = open_source(str(tmp_path / "rows.parquet"))
+    index = build_index([Benchmark("planted", ITEMS)], make_rule(8, "default"))
+    batches = list(check_rows(source, ["problem"], index))
+    assert sum(batch.rows.num_rows for batch in batches) == 201
+    assert max(batch.rows.nbytes for batch in batches) <= BATCH_BYTES
+    assert [batch.first_row for batch in batches] == sorted({batch.first_row for batch in batches})
+    assert batches[-1].flags.tolist()[-1] == [True]
 
 
 def test_malformed_rows_are_counted_and_stay(tmp_path, capsys, caplog):

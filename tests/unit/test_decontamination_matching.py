@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from open_r1.curation.decontamination.columns import MAX_ROW_BYTES
 from open_r1.curation.decontamination.index import Benchmark, Rule, build_index, make_rule
 from open_r1.curation.decontamination.matching import match_column, matched_span
-from open_r1.curation.decontamination.normalization import normalize_string, word_ngrams
+from open_r1.curation.decontamination.normalization import fold, normalize_string, tokens, word_ngrams
 
 WORDS = ["a", "A", "b", "c", "é", "É", "İ", "x_1", "求", "Σς", "."]
 SPACES = [
@@ -49,7 +49,7 @@ def is_found(row, item):
 
 
 @given(rows=st.lists(TEXTS, max_size=8), items=st.lists(TEXTS, min_size=1, max_size=4), n=st.integers(1, 9))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_exact_mode_flags_what_upstream_flags(rows, items, n):
     items = [*items, "a word"]  # an index of nothing is refused
     found = match_column(pa.array(rows, pa.string()), build_index([Benchmark("made", items)], make_rule(n, "none")))
@@ -64,6 +64,27 @@ def test_one_pass_flags_each_benchmark_as_a_pass_of_its_own(rows, items, n):
     found = match_column(pa.array(rows, pa.string()), build_index(halves, make_rule(n, "none")))
     for number, half in enumerate(halves):
         assert found.flags[:, number].tolist() == upstream_flags(rows, half.texts, n)
+
+
+PIECES = [*WORDS, "$", "\\frac", "\\left", "12", "²", "{", "-", "xy", "Hmm", "\\,"]
+
+
+@given(
+    rows=st.lists(st.lists(st.sampled_from(PIECES) | st.sampled_from(SPACES), max_size=25).map("".join), max_size=8),
+    items=st.lists(st.lists(st.sampled_from([*PIECES, " "]), max_size=25).map("".join), min_size=1, max_size=4),
+    n=st.integers(1, 5),
+)
+@settings(max_examples=200, deadline=None)
+def test_default_normalisation_flags_what_shares_words_of_the_reference(rows, items, n):
+    def ngrams(text):
+        keys = [token.key for token in tokens(fold(text, "default"), "default")]
+        return {tuple(keys[start : start + n]) for start in range(len(keys) - n + 1)}
+
+    items = [*items, "a word"]
+    index = build_index([Benchmark("made", items)], Rule(n, "default", 0, whole_items=False, min_prose=0))
+    found = match_column(pa.array(rows, pa.string()), index)
+    lookup = set().union(*map(ngrams, items))
+    assert found.flags[:, 0].tolist() == [not lookup.isdisjoint(ngrams(row)) for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from open_r1.curation.decontamination.matching import Match, match_column
 from open_r1.dataio.sources import RowSource
 
 BATCH_ROWS = 8192
+BATCH_BYTES = 1 << 23
+_SAMPLE_ROWS = 64
 
 # A further look at the texts of a batch: column -> flags of R rows and benchmarks, and matches.
 Pass = Callable[[pa.Array], tuple[NDArray[np.bool_], list[Match]]]
@@ -59,6 +61,14 @@ def require_textual(source: RowSource, columns: Sequence[str]) -> None:
             )
 
 
+def batch_rows(source: RowSource, start: int = 0) -> int:
+    """Return how many rows make a batch of about `BATCH_BYTES`, by the first ones: reasonings are long."""
+    sample = next(source.batches(batch_rows=_SAMPLE_ROWS, start=start), None)
+    if sample is None or not sample.nbytes:
+        return BATCH_ROWS
+    return min(max(BATCH_BYTES * sample.num_rows // sample.nbytes, 1), BATCH_ROWS)
+
+
 def check_rows(
     source: RowSource, columns: Sequence[str], index: Index, *, num_workers: int = 2, start: int = 0,
     end: int | None = None, near: Pass | None = None, times: Times | None = None,
@@ -77,7 +87,7 @@ def check_rows(
     """
     require_textual(source, columns)
     times = times if times is not None else Times()
-    batches = source.batches(batch_rows=BATCH_ROWS, start=start, end=end)
+    batches = source.batches(batch_rows=batch_rows(source, start), start=start, end=end)
 
     def read() -> pa.RecordBatch | None:
         began = time.perf_counter()

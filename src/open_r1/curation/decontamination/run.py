@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from open_r1.curation.decontamination.benchmarks import LoadedBenchmark
-from open_r1.curation.decontamination.checking import CheckedBatch, Times, check_rows, require_textual
+from open_r1.curation.decontamination.checking import CheckedBatch, Times, batch_rows, check_rows, require_textual
 from open_r1.curation.decontamination.columns import Oddities, to_texts
 from open_r1.curation.decontamination.index import Rule, build_index
 from open_r1.curation.decontamination.near import NearDuplicates
@@ -181,7 +181,9 @@ def find_repeats(texts: Callable[[], Iterable[str]], run: Run) -> NDArray[np.boo
 
 
 def _texts(source: RowSource, run: Run) -> Iterator[str]:
-    for batch in source.batches(list(run.columns), start=run.start, end=run.end):
+    for batch in source.batches(
+        list(run.columns), batch_rows=batch_rows(source, run.start), start=run.start, end=run.end
+    ):
         yield from texts_of(batch, run)
 
 
