@@ -144,31 +144,11 @@ def test_rows_without_a_prompt_are_kept_and_counted(folder, server, caplog):
     assert rows[7]["api_metadata"][1]["error"] == "prompt is empty"
     assert "2 of 8 rows can't be asked for" in caplog.text
     assert "The first is row 6: prompt is null" in caplog.text
+    assert "1 lines of" in caplog.text
+    assert "The first is line 8" in caplog.text
     detail = read_card(folder / "out").steps[0].detail
     assert (detail["rows"], detail["rows_without_prompt"], detail["requests"]) == (8, 2, 12)
-
-
-def test_failures_are_null_and_can_be_asked_for_again(folder, capsys):
-    is_mended = False
-
-    def behave(body, attempt):
-        text = body["messages"][0]["content"]
-        return Reply("8") if is_mended or "3+1" not in text else Reply(status=400, error="context too long")
-
-    with ChatServer(behave) as server:
-        assert generate(folder, server.address) == 0
-        assert "2 generations failed" in capsys.readouterr().err
-        assert rows_of(folder)[3]["generations"] == [None, None]
-        assert rows_of(folder)[3]["api_metadata"][0]["error"] == "HTTP 400: context too long"
-        assert generate(folder, server.address) == 0
-        assert "finished earlier" in capsys.readouterr().out
-        is_mended = True
-        before = len(server.requests)
-        assert generate(folder, server.address, "--retry-errors") == 0
-        assert len(server.requests) == before + 2
-        assert {text for row in rows_of(folder) for text in row["generations"]} == {"8"}
-        assert generate(folder, server.address, "--retry-errors") == 1
-        assert "nothing to retry" in capsys.readouterr().err
+    assert detail["malformed_lines"] == 1
 
 
 def test_flags_reach_the_request(folder, server, environment):
@@ -248,6 +228,25 @@ def test_columns_that_json_cannot_hold_are_converted(folder, server):
     (row,) = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert (row["made"], row["price"], row["score"]) == ("2026-01-02T03:04:05", "1.50", None)
     assert "raw" not in row
+
+
+def test_prompts_may_be_their_own_ids(folder, server):
+    prompt = ("--prompt-column", "problem", "--uuid-column", "problem")
+    assert generate(folder, server.address, prompt=prompt) == 0
+    assert len(rows_of(folder)) == 6
+
+
+def test_a_prompt_of_a_megabyte_is_sent_and_its_refusal_kept(folder):
+    def behave(body, attempt):
+        return Reply(status=400, error="context too long") if len(body["messages"][0]["content"]) > 1e6 else Reply("8")
+
+    with (folder / "rows.jsonl").open("a") as lines:
+        lines.write(json.dumps({"uuid": "large", "problem": "x" * 1_100_000}) + "\n")
+    with ChatServer(behave) as large_server:
+        assert generate(folder, large_server.address) == 0
+    last = rows_of(folder)[-1]
+    assert (last["uuid"], last["generations"]) == ("large", [None, None])
+    assert last["api_metadata"][0]["error"] == "HTTP 400: context too long"
 
 
 def test_bytes_are_kept_in_parquet(folder, server):

@@ -232,3 +232,26 @@ def test_overwrite_leaves_a_journal_of_other_settings(folder):
         assert generate(folder, server.address, *flags, "--overwrite") == 0
         assert len(server.requests) == asked + 12
     assert read_card(folder / "out").teacher["model"] == "new"
+
+
+def test_failures_are_null_and_can_be_asked_for_again(folder, capsys):
+    is_mended = False
+
+    def behave(body, attempt):
+        text = body["messages"][0]["content"]
+        return Reply("8") if is_mended or "3+1" not in text else Reply(status=400, error="context too long")
+
+    with ChatServer(behave) as server:
+        assert generate(folder, server.address) == 0
+        assert "2 generations failed" in capsys.readouterr().err
+        assert rows_of(folder)[3]["generations"] == [None, None]
+        assert rows_of(folder)[3]["api_metadata"][0]["error"] == "HTTP 400: context too long"
+        assert generate(folder, server.address) == 0
+        assert "finished earlier" in capsys.readouterr().out
+        is_mended = True
+        before = len(server.requests)
+        assert generate(folder, server.address, "--retry-errors") == 0
+        assert len(server.requests) == before + 2
+        assert {text for row in rows_of(folder) for text in row["generations"]} == {"8"}
+        assert generate(folder, server.address, "--retry-errors") == 1
+        assert "nothing to retry" in capsys.readouterr().err

@@ -67,7 +67,8 @@ class PromptSettings:
     @property
     def columns(self) -> list[str]:
         """The columns to read."""
-        return [name for name in (self.prompt_column, self.turns_column, self.uuid_column) if name is not None]
+        names = (self.prompt_column, self.turns_column, self.uuid_column)
+        return list(dict.fromkeys(name for name in names if name is not None))
 
 
 def check_template(template: str) -> None:

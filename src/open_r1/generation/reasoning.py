@@ -156,9 +156,10 @@ class _Job:
                 "%d of %d rows can't be asked for; they are kept without generations. The first is row %d: %s.",
                 bad.count, self._prompts.num_rows, bad.first_row, bad.first_reason,
             )  # fmt: skip
-        if self._source.malformed:
-            logger.warning("%d lines of %s are no rows; they are left out.", len(self._source.malformed),
-                           self._source.name)  # fmt: skip
+        malformed = self._source.malformed
+        if malformed:
+            logger.warning("%d lines of %s are no rows; they are left out. The first is line %d: %s.",
+                           len(malformed), self._source.name, malformed[0].number, malformed[0].reason)  # fmt: skip
 
     def _open_journal(self, model: str) -> None:
         is_final = _has_text if self._settings.retry_errors else None
@@ -232,7 +233,7 @@ class _Job:
         with self._folder(self._journal.settings["model"], overwrite=True) as folder:
             for batch in publication.batches(results):
                 folder.write(batch)
-            detail = counts.as_detail()
+            detail = counts.as_detail() | {"malformed_lines": len(self._source.malformed)}
             folder.card.steps.append(Step("generate", self._source.num_rows, counts.rows, detail))
         if settings.output_file is not None:
             settings.output_file.unlink(missing_ok=True)
