@@ -268,7 +268,8 @@ def test_time_limit_of_the_verifier_must_be_positive(name: str, timeout_s: float
 def test_readme_lists_every_reward_and_its_recipe_can_be_built():
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
     assert [name for name in REWARDS if f"`{name}`" not in readme] == []
-    (text,) = [block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "reward_funcs" in block]
+    recipes = (Path(__file__).resolve().parents[2] / "recipes" / "README.md").read_text(encoding="utf-8")
+    (text,) = [block for block in re.findall(r"```yaml\n(.*?)```", recipes, re.DOTALL) if "reward_funcs" in block]
     recipe = yaml.safe_load(text)
     names = recipe["reward_funcs"]
     script_args = arguments(*names, reward_domains=recipe["reward_domains"])

@@ -165,7 +165,7 @@ class ScriptArguments(trl.ScriptArguments):
         default=None,
         metadata={
             "help": "How columns become `messages` (SFT), or `problem`, `prompt` and `solution` (GRPO): a name in "
-            "recipes/README.md's table of layouts, or `none` to take them as they are. When unset, known names on "
+            "recipes/DATA.md's table of layouts, or `none` to take them as they are. When unset, known names on "
             "the hub have theirs (logged), and so have folders made from those; other data stay as they are."
         },
     )
