@@ -169,6 +169,23 @@ def test_rows_of_the_verifier_that_hang_do_not_stop_the_others(tmp_path):
     assert [row["uuid"] for row in rows_of(tmp_path / "out")] == ["good"]
 
 
+# Workers are started with the interpreter of the process: these are lost, as on a machine out of memory.
+WITHOUT_WORKERS = "import sys; sys.executable = '/bin/false'; from scripts.curate import main; sys.exit(main())"
+
+
+def test_lost_workers_end_the_command_and_the_next_one_goes_on(tmp_path):
+    hard = made_row("hard", "Hard", r"\sin^2 x", *(completion(f"way {n}", r"1-\cos^2 x") for n in range(1100)))
+    easy = [made_row(f"r{n}", f"Problem {n}", n, completion("so", n)) for n in range(512)]
+    words = ["--input", write_rows(tmp_path / "rows.jsonl", [*easy, hard]), "--output_dir", str(tmp_path / "out")]
+    command = [sys.executable, "-c", WITHOUT_WORKERS, *words]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 1
+    assert "lost its workers in 1024 completions in a row" in run.stderr
+    assert main(words) == 0
+    assert len(rows_of(tmp_path / "out")) == 512 + 1100
+
+
 def test_conversations_get_the_system_prompt(tmp_path):
     turns = [{"role": "system", "content": "Old."}, {"role": "user", "content": "6 * 7?"}]
     rows = [{"messages": [*turns, {"role": "assistant", "content": completion("six sevens", 42)}], "answer": "42"}]

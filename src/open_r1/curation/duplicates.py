@@ -8,8 +8,9 @@ Near ones: candidates come from MinHash with bands, which miss 1 in 200 of the p
 above it; they are then compared by their shingles, all up to 1024, of longer texts a sample of that size (standard
 error of the share 0.013 at most). Measured at the thresholds 0.5, 0.7, 0.8 and 0.9 on 24,000 pairs of made-up texts of
 40 and 150 words, one of them with up to an eighth of its words changed: of 11,845 pairs above the threshold 11,844 are
-found, of 12,155 below it none. Of 20,000 made-up problems none is taken for a copy of another, nor are 4,000 with the
-same wording around other numbers.
+found, of 12,155 below it none. Of 72,000 made-up problems none is taken for a copy of another, nor are 14,400 with the
+same wording around other numbers; all but one of 14,400 copies with one word of 40 changed, added or left out, or in
+other case and punctuation, are found, in 14 s and 350 MB for all 100,800.
 """
 
 import re
@@ -78,7 +79,7 @@ def find_near_duplicates(
     to both (Jaccard). A text is compared with earlier ones that repeat none; of several the first counts. Texts
     without any word, number or sign repeat nothing.
 
-    Takes about 0.2 ms a problem and 8 ms a reasoning of 6,000 words on one core; holds 0.5 KB and 4 bytes a word (4 KB
+    Takes 0.15 ms a problem and 8 ms a reasoning of 6,000 words on one core; holds 0.5 KB and 4 bytes a word (4 KB
     at most) of each text.
 
     Args:
