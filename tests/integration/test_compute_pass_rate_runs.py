@@ -220,6 +220,17 @@ def test_a_mixture_is_asked_in_its_order(folder, model, server):
     assert [row["pass_rate"] for row in found] == [(int(row["solution"]) - 1) / 4 for row in found]
 
 
+def test_recipes_of_filters_are_read(folder):
+    from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments
+    from open_r1.utils.arguments import parse_args
+
+    for recipe in (ROOT / "recipes" / "dataset_filtering").glob("*.yaml"):
+        script_args, training_args, _ = parse_args(PassRateScriptArguments, PassRateConfig, ["--config", str(recipe)])
+        assert (script_args.pass_rate_min, script_args.pass_rate_max) == (0.1, 0.6)
+        assert script_args.dataset_train_split == script_args.dataset_split == "train"
+        assert training_args.num_generations == 8
+
+
 def test_nothing_is_pushed_but_by_name_and_then_privately(folder, model, server, monkeypatch):
     with Hub() as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)

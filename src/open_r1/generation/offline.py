@@ -2,11 +2,13 @@
 """Completions by vLLM in this process: no server, no HTTP; every one in the journal as soon as it is finished.
 
 1. Prompts come as token ids. Upstream gives rendered text, to which vLLM's tokenizer may add a second BOS.
-2. The engine is fed one by one and never drained in between, while `LLM.generate` gives nothing before all is done.
+2. Nothing is left of it after kill -9, on the GPU neither.
+3. The engine is fed one by one and never drained in between, while `LLM.generate` gives nothing before all is done.
 """
 
 import importlib.util
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -52,6 +54,9 @@ class OfflineModel:
 
     def load(self) -> "LLM":
         """Load the model; takes minutes for a large one."""
+        # vLLM would put its engine into a process that outlives ours after kill -9, with all of the GPU's memory. In
+        # ours, it is gone with it; its workers, on several GPUs, watch their parent themselves.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         from vllm import LLM
 
         return LLM(
