@@ -74,6 +74,13 @@ def test_retries_are_counted():
     assert "failed 4 times, at last: HTTP 500: poison" in reply.error
 
 
+@pytest.mark.parametrize(("drops", "text"), [(1, "8"), (2, None)])
+def test_the_first_lost_connection_costs_no_retry(drops, text):
+    with ChatServer(lambda body, attempt: Reply("8", drop=attempt < drops)) as server:
+        (reply,) = ask([server.address], question(), patience=Patience(retries=0, first_delay_s=0.01))
+    assert (reply.text, reply.attempts) == (text, 2)
+
+
 def test_being_told_to_come_later_costs_no_retries():
     later = Reply(status=429, headers={"Retry-After": "0.05"})
     with ChatServer(lambda body, attempt: later if attempt < 8 else Reply("8")) as server:

@@ -165,7 +165,7 @@ class ChatClient:
             finally:
                 self.balancer.give_back(server)
             failures += 1
-            counted += failure.counts
+            counted += failure.counts and not (failure.is_lost and failures == 1)
             delay_s = self._after(failure, server, failures)
             reason = failure.reason
             if not failure.is_final:
@@ -218,7 +218,8 @@ class ChatClient:
             reason = f"no {'connection' if is_connecting else 'answer'} within {min(left_s, patience.timeout_s):g} s"
             raise ServerFailure(reason, is_gone=is_connecting) from error
         except aiohttp.ClientError as error:
-            raise ServerFailure(f"{type(error).__name__}: {error}") from error
+            is_lost = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+            raise ServerFailure(f"{type(error).__name__}: {error}", is_lost=is_lost) from error
         if response.status == 200:
             return read_answer(body)
         raise read_failure(response.status, body, response.headers)

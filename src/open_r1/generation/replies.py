@@ -27,6 +27,8 @@ class ServerFailure(Exception):
         is_final: Whether asking again can't help.
         is_gone: Whether nothing listens at the server.
         is_servers: Whether it is the server's fault, and not the request's.
+        is_lost: Whether the connection broke, which may be one that the server had closed before it was used again:
+            the first such failure of a request doesn't count.
         counts: Whether it counts as one of the request's retries.
         retry_after_s: How long the server asked to be left alone.
     """
@@ -35,6 +37,7 @@ class ServerFailure(Exception):
     status: int | None = None
     is_final: bool = False
     is_gone: bool = False
+    is_lost: bool = False
     is_servers: bool = True
     counts: bool = True
     retry_after_s: float | None = None
