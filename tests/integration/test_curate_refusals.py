@@ -28,6 +28,7 @@ def corpus(tmp_path_factory) -> str:
         (["--gold_column", "gold"], "--gold_column"),
         (["--language", "xx"], "The language 'xx' is not known"),
         (["--keep_columns", "nothing"], "--keep_columns"),
+        (["--keep_columns", "uuid", "length"], "which the output has by itself"),
         (["--tokenizer", "nowhere"], "there is no file nowhere"),
         (["--easy_pass_rate", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),

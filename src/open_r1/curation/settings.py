@@ -16,6 +16,9 @@ CORRECT_BY = ("verifier", "column", "none")
 DUPLICATES = ("exact_problems", "near_problems", "exact_completions", "near_completions")
 SAMPLE_BY = ("domain", "clusters", "order")
 USUAL_KEPT = ("uuid", "id", "problem_id", "source", "problem_type", "question_type", "domain", "subject")
+# Columns that every output has.
+OWN_COLUMNS = ("messages", "problem", "solution", "input", "input_row", "generation_index", "verdict", "rule_score",
+               "length")  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -81,6 +84,9 @@ class CurateSettings:
                 raise ValueError(f"--{name} must be above 0 and at most 1, got {getattr(self, name)}.")
         if not self.input:
             raise ValueError("Name at least one --input.")
+        taken = sorted(set(self.keep_columns or ()) & set(OWN_COLUMNS))
+        if taken:
+            raise ValueError(f"--keep_columns names {taken}, which the output has by itself: leave them out.")
         self._check_sampling()
         self._check_correctness()
         self.readability_filter()
