@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documents keep their promises: no placeholders, no dead links, a README that can be read in one go."""
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from open_r1.dataio.layouts import list_layouts
-from open_r1.dataio.sources import open_source
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTING = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -48,20 +45,3 @@ def test_curation_recipes_are_listed():
     recipes = [str(path.relative_to(ROOT / "recipes")) for path in (ROOT / "recipes").glob("*/curation/*.yaml")]
     assert recipes
     assert [name for name in recipes if f"| `{name}` |" not in text] == []
-
-
-def test_readme_leads_from_rows_to_a_training_set(tmp_path):
-    """Run the first two commands of the README's example, in a folder of their own."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    commands = re.findall(r"^    python (scripts/(?:decontaminate|curate)\.py .*)$", readme, re.MULTILINE)
-    assert len(commands) == 2
-    (tmp_path / "assets").symlink_to(ROOT / "assets")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    for command in commands:
-        words = command.split()
-        run = subprocess.run([sys.executable, str(ROOT / words[0]), *words[1:]], cwd=tmp_path, env=environment,
-                             capture_output=True, text=True, check=False)  # fmt: skip
-        assert run.returncode == 0, run.stderr
-    rows = list(open_source(str(tmp_path / "data" / "sums_curated")).rows())
-    assert len(rows) == 190
-    assert all([message["role"] for message in row["messages"]] == ["user", "assistant"] for row in rows)
