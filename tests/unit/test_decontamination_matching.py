@@ -66,7 +66,7 @@ def test_one_pass_flags_each_benchmark_as_a_pass_of_its_own(rows, items, n):
         assert found.flags[:, number].tolist() == upstream_flags(rows, half.texts, n)
 
 
-PIECES = [*WORDS, "$", "\\frac", "\\left", "12", "²", "{", "-", "xy", "Hmm", "\\,"]
+PIECES = [*WORDS, "$", "\\frac", "\\left", "12", "²", "{", "-", "xy", "Hmm", "\\,", "1,000", ",000", "{,}000"]
 
 
 @given(

@@ -16,7 +16,20 @@ from open_r1.curation.decontamination.normalization import (
 )
 
 ALPHABET = " \t\n\x0b\x1c\x1f.,$\\{}^_-*aBxYz09é求ΣİßﬁⅣ½²⁻\u0085\u00a0\u2003\u0307\u200b\x00\u1100\u1161"
-PIECES = [r"\frac", r"\left(", r"\,", "\\\\", r"\dfrac{1}", r"\leq", r"\varepsilon", "A B C", "10⁻¹²"]
+PIECES = [
+    r"\frac",
+    r"\left(",
+    r"\,",
+    "\\\\",
+    r"\dfrac{1}",
+    r"\leq",
+    r"\varepsilon",
+    "A B C",
+    "10⁻¹²",
+    "1,000",
+    "{,}",
+    "000",
+]
 TEXTS = st.lists(
     st.text(st.one_of(st.sampled_from(ALPHABET), st.characters(exclude_categories=["Cs"])), max_size=30)
     | st.sampled_from(PIECES),
@@ -61,6 +74,13 @@ def test_places_in_the_text_are_of_the_words(text):
     assert [text[word.start : word.end].lower() for word in found] == [word.key for word in found]
 
 
+@pytest.mark.parametrize("text", ["1,000 é", "Say 12{,}345 is ½", "e\u0301 10⁻¹² 1\\,000", "İ ß 求求", "1{,}000,000"])
+def test_places_in_the_text_are_found_through_folding(text):
+    found = original_tokens(text, "default")
+    assert [word.key for word in found] == keys(text)
+    assert text[found[0].start : found[-1].end] == text.strip()
+
+
 @pytest.mark.parametrize(
     "first, second",
     [
@@ -77,6 +97,8 @@ def test_places_in_the_text_are_of_the_words(text):
         (r"$2x\quad y~z$", "2 x y z"),
         ("“smart” ‘quotes’ – dash", "\"smart\" 'quotes' - dash"),
         ("求：值。", "求 值"),
+        ("1,000,000 and $10{,}000$", "1000000 and 10000"),
+        (r"12\,345 é $10,\!000$", "12345 É 10000"),
         (r"\begin{align} a &= b \end{align}", r"\[align a = b align\]"),
     ],
 )
@@ -86,7 +108,16 @@ def test_spellings_of_the_same_words(first, second):
 
 @pytest.mark.parametrize(
     "first, second",
-    [("left over", r"\left over"), (r"\alpha", "alpha"), ("12", "1 2"), ("ab", "a b"), (r"\sqrt 2", r"\sin 2")],
+    [
+        ("left over", r"\left over"),
+        (r"\alpha", "alpha"),
+        ("12", "1 2"),
+        ("1,2000", "12000"),
+        ("(242,735)", "242735"),
+        ("1, 000", "1000"),
+        ("ab", "a b"),
+        (r"\sqrt 2", r"\sin 2"),
+    ],
 )
 def test_words_that_differ(first, second):
     assert keys(first) != keys(second)

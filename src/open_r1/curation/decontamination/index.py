@@ -262,7 +262,9 @@ def _whole_hashes(items: list[Item], numbers: list[int], rule: Rule) -> tuple[Ha
     found = []
     for block in blocks(texts, rule.normalization, Oddities()):
         words = find_words(block.text_N, block.offsets_R, rule.normalization)
-        hashes = words.windows_at(words.first_R[:-1], len(items[numbers[0]].keys))
-        found.extend(zip(hashes.tolist(), (numbers[place] for place in block.row_R.tolist()), strict=True))
+        length = len(items[numbers[0]].keys)
+        places = np.flatnonzero(np.diff(words.first_R) == length)  # a row that is set apart is blank in its own place
+        hashes = words.windows_at(words.first_R[places], length)
+        found.extend(zip(hashes.tolist(), (numbers[row] for row in block.row_R[places].tolist()), strict=True))
     found.sort()
     return np.array([value for value, _ in found], np.uint64), [number for _, number in found]

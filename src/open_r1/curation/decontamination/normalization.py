@@ -6,7 +6,9 @@
               `$x\\,\\le\\,\\dfrac12$`, `x ≤ ½` and `x <= 1/2` are all [x, 1, 2]
 
 This is the reference, text by text; `hashing.py` does the same to a million words at a time, and a test holds them
-together. Both read a *folded* text: ASCII as it stands, all else brought to ASCII as far as that goes.
+together. Both read a *folded* text: ASCII mostly as it stands, all else brought to ASCII as far as that goes.
+
+Numbers are written without separators of thousands: `1,000` and `1{,}000` are 1000.
 
 Formatting commands, operators and relations are no words, since they have too many spellings. `operators` returns
 them, for where they alone tell two problems apart (`7+9-8`, `7-9+8`).
@@ -29,6 +31,9 @@ _SUPERSCRIPTS = re.compile(r"[⁰¹²³⁴-⁹⁺⁻⁼⁽⁾ⁿⁱ]+")
 _CLUSTER = re.compile(
     r"[⁰¹²³⁴-⁹⁺⁻⁼⁽⁾ⁿⁱ]+|.[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u0652\u3099\u309a]*", re.DOTALL
 )
+# Not behind a bracket: (242,735) is a pair.
+_THOUSANDS = re.compile(r"(?<![0-9.,(\[{])[0-9]{1,3}(?:(?:,|\{,\}|\\,|,?\\!)[0-9]{3})+(?![0-9])")
+_NO_DIGITS = re.compile(r"[^0-9]+")
 _GREEK = re.compile(r"GREEK (?:SMALL|CAPITAL) LETTER (?:FINAL )?([A-Z]+)( SYMBOL)?$")
 _ALONE = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 
@@ -62,11 +67,14 @@ def word_ngrams(text: str, n: int) -> list[str]:
 
 
 def fold(text: str, normalization: NormalizationName) -> str:
-    """Return the text that words are read from; a text in ASCII is returned as it is."""
-    if text.isascii():
-        return text
+    """Return the text that words are read from; ASCII without separators of thousands is returned as it is."""
     if normalization == "none":
-        return normalize_string(text)
+        return text if text.isascii() else normalize_string(text)
+    text = _THOUSANDS.sub(lambda match: _NO_DIGITS.sub("", match[0]), text)
+    return text if text.isascii() else _fold_unicode(text)
+
+
+def _fold_unicode(text: str) -> str:
     text = unicodedata.normalize("NFC", text)
     return _SUPERSCRIPTS.sub(_lower_superscripts, text).translate(_FOLDED)
 
@@ -91,13 +99,18 @@ def tokens(folded: str, normalization: NormalizationName) -> list[Token]:
 
 def original_tokens(text: str, normalization: NormalizationName) -> list[Token]:
     """Return the words of a text with their places in the text as it is, before folding."""
-    if text.isascii():
+    is_plain = normalization == "none" or not _THOUSANDS.search(text)
+    if text.isascii() and is_plain:
         return tokens(text, normalization)
     if normalization == "none":
         return [Token(match[0].lower(), match.start(), match.end()) for match in _WORD.finditer(text)]
     pieces, places = [], []
+    numbers = [match.span() for match in _THOUSANDS.finditer(text)]
+    separators = {place for span in numbers for place in range(*span) if not text[place].isdigit()}
     for match in _CLUSTER.finditer(text):
-        piece = fold(match[0], normalization) if not match[0].isascii() else match[0].lower()
+        if match.start() in separators:
+            continue
+        piece = match[0].lower() if match[0].isascii() else _fold_unicode(match[0])
         pieces.append(piece)
         places.extend([(match.start(), match.end())] * len(piece))
     return [
