@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 
+import psutil
 import pytest
 from huggingface_hub import constants
 
@@ -16,6 +17,7 @@ from open_r1.dataio.card import read_card
 from scripts import compute_pass_rate
 from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import ChatServer, Reply
+from tests.integration.fakes.vllm_executable import read_pids, write_vllm
 from tests.integration.hub_server import Hub
 from tests.integration.pass_rates import (
     NUM_GENERATIONS,
@@ -229,6 +231,15 @@ def test_recipes_of_filters_are_read(folder):
         assert (script_args.pass_rate_min, script_args.pass_rate_max) == (0.1, 0.6)
         assert script_args.dataset_train_split == script_args.dataset_split == "train"
         assert training_args.num_generations == 8
+
+
+def test_a_server_of_its_own_is_started_asked_and_stopped(folder, model, monkeypatch):
+    vllm = write_vllm(folder / "bin")
+    monkeypatch.setenv("PATH", f"{vllm.parent}:{os.environ['PATH']}")
+    flags = ("--serve", "true", "--serve_args=--served-model-name short", "--max_model_len", "512")
+    assert run(folder, model, None, *flags, server=None) == 0
+    assert column(folder / "out", "pass_rate_status") == ["too hard"] * 5  # the stub answers no sum
+    assert not any(psutil.pid_exists(pid) for pid in read_pids(vllm.parent))
 
 
 def test_nothing_is_pushed_but_by_name_and_then_privately(folder, model, server, monkeypatch):
