@@ -3,7 +3,7 @@
 
     none      lower case, split at white space: `normalize_string` of Open R1 and s1
     default   runs of letters, runs of digits, LaTeX commands; a Chinese or Japanese character alone is a word.
-              `$x\\,\\le\\,\\dfrac12$`, `x ≤ ½` and `x <= 1/2` are all [x, 1, 2]
+              `$x\\,\\le\\,\\dfrac{1}{2}$`, `x ≤ ½` and `x <= 1/2` are all [x, 1, 2]
 
 This is the reference, text by text; `hashing.py` does the same to a million words at a time, and a test holds them
 together. Both read a *folded* text: ASCII mostly as it stands, all else brought to ASCII as far as that goes.
