@@ -169,9 +169,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def with_dashes(word: str) -> str:
+    """Return a flag as it is spelled here: --dataset_name is --dataset-name."""
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else word
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; refusals and failures are one message and exit code 1."""
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args([with_dashes(word) for word in (sys.argv[1:] if argv is None else argv)])
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
         return run(args)

@@ -307,6 +307,13 @@ def test_a_file_of_another_run_is_not_written_over(folder, server, capsys):
     assert (folder / "mine.jsonl").read_text() == "precious\n"
 
 
+def test_flags_may_be_spelled_with_underscores(folder, server):
+    where = [f"--dataset_name={folder / 'rows.jsonl'}", "--output_dir", str(folder / "my_out")]
+    argv = [*where, "--prompt_column", "problem", "--api_addr", server.address]
+    assert main(argv) == 0
+    assert len(rows_of(folder, "my_out")) == 6
+
+
 def test_no_output_is_refused(folder, server, capsys):
     argv = ["--dataset-name", str(folder / "rows.jsonl"), "--prompt-column", "problem", "--api-addr", server.address]
     assert main(argv) == 1
