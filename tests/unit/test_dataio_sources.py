@@ -187,6 +187,35 @@ def test_parent_names_the_source_and_its_rows(parquet):
     assert parent.identity() == [parent.fingerprint]
 
 
+@pytest.mark.parametrize(
+    ("content", "values"),
+    [
+        ('{"n": 1}\n{"n": "x"}\n', ["1", "x"]),
+        ('[{"n": 1}, {"n": 2}]', [1, 2]),
+        ('[\n {"n": 1},\n {"n": 2}\n]\n', [1, 2]),
+        ('{"n": 1}', [1]),
+    ],
+)
+def test_json_file_may_hold_lines_or_one_list(tmp_path, content, values):
+    (tmp_path / "rows.json").write_text(content)
+    source = open_source(str(tmp_path / "rows.json"))
+    assert numbers(source) == values
+    assert source.fingerprint() == open_source(str(tmp_path / "rows.json")).fingerprint()
+
+
+def test_folders_saved_by_datasets_are_sources(tmp_path):
+    import datasets  # a second, which the other tests here do without
+
+    rows = datasets.Dataset.from_dict({"n": NUMBERS})
+    rows.save_to_disk(str(tmp_path / "one"))
+    datasets.DatasetDict({"train": rows, "test": rows.select([3])}).save_to_disk(str(tmp_path / "two"))
+    assert numbers(open_source(str(tmp_path / "one"), split="train[2:4]")) == [2, 3]
+    assert numbers(open_source(str(tmp_path / "two"), split="test")) == [3]
+    assert open_source(str(tmp_path / "one")).fingerprint() == open_source(str(tmp_path / "two")).fingerprint()
+    with pytest.raises(ValueError, match="has no split 'dev'"):
+        open_source(str(tmp_path / "two"), split="dev")
+
+
 def test_task_is_a_source():
     small = "3,num_train=50,num_test=10"
     source = open_source("tasks/countdown", config=small, split="train[:5]", seed=3)

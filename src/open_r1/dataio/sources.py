@@ -2,8 +2,8 @@
 """Rows of one split of one source, as Arrow batches in constant memory.
 
 `loading.load_source` gives whole data sets to the trainers; this is for scripts that go once through the rows.
-Parquet files and our own folders are read by Arrow alone (no import of `datasets`: a second less), JSON lines by
-`json_lines`, all else by `load_source`, whose tables lie on disk.
+Parquet files and our own folders are read by Arrow alone (no import of `datasets`: a second less), JSON lines
+(.json files too that hold them) by `json_lines`, all else by `load_source`, whose tables lie on disk.
 
 1. A local file is known by its contents: moved or renamed it keeps its fingerprint, so that work on it goes on.
 2. Text comes as Arrow's `string` or `large_string`, whatever the file says (dictionaries, views).
@@ -22,7 +22,7 @@ from open_r1.dataio.arrow_types import plain_schema
 from open_r1.dataio.card import Parent, read_card
 from open_r1.dataio.json_lines import JsonLines
 from open_r1.dataio.licences import declared_licence
-from open_r1.dataio.malformed import MalformedLines
+from open_r1.dataio.malformed import MalformedLines, parse_object
 from open_r1.dataio.published import DEFAULT_CONFIG, published_files, refuse_unfinished
 from open_r1.dataio.slices import parse_split
 
@@ -186,7 +186,7 @@ def _open_local(path: Path, config: str | None, split: str) -> _Opened | None:
             raise ValueError(f"{path} has no split {split!r} (config {config!r}); it has {sorted(files)}.")
         return _open_parquet(files[split])
     suffix = path.suffix.lower()
-    if not path.is_file() or suffix not in (".parquet", ".jsonl"):
+    if not path.is_file() or not (suffix in (".parquet", ".jsonl") or (suffix == ".json" and _holds_lines(path))):
         return None
     if split != "train" or config not in (None, DEFAULT_CONFIG):
         raise ValueError(f"{path} is one file: its only split is 'train' (not {split!r}), without configurations.")
@@ -235,6 +235,12 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
     schema = batch.schema.remove_metadata()
     plain = plain_schema(schema)
     return batch.replace_schema_metadata(None) if plain == schema else batch.cast(plain)
+
+
+def _holds_lines(path: Path) -> bool:
+    """Say whether a .json file holds an object a line, as many do."""
+    with path.open("rb") as file:
+        return parse_object(file.readline(_HASH_BYTES)) is not None
 
 
 def _open_json_lines(path: Path) -> _Opened:
