@@ -188,6 +188,13 @@ def test_settings_that_cannot_work_are_refused(folder, model, server, capsys, fl
     assert not server.requests
 
 
+def test_completions_need_a_limit(folder, model, server, capsys):
+    (folder / "recipe.yaml").write_text("max_completion_length: null\n")
+    with pytest.raises(SystemExit):
+        run(folder, model, server.address, "--config", str(folder / "recipe.yaml"), max_completion_length=None)
+    assert "`max_completion_length` is null" in capsys.readouterr().err
+
+
 def test_failed_requests_are_counted_and_asked_again(folder, model, answers):
     is_broken = True
 

@@ -6,6 +6,7 @@ import os
 import signal
 import urllib.request
 
+import psutil
 import pytest
 
 from open_r1.dataio.folder import load_columns
@@ -60,13 +61,16 @@ def test_engine_in_the_process_goes_on_after_a_kill(model_folder, tmp_path):
     journal = tmp_path / "out" / "generations.jsonl"
     with started("scripts/compute_pass_rate.py", *command) as process:
         wait_until(lambda: count_lines(journal) >= 6 or process.poll() is not None, timeout_s=400)
+        children = psutil.Process(process.pid).children(recursive=True)
         os.kill(process.pid, signal.SIGKILL)
-        output = process.communicate()[0]
+        process.wait()
+        wait_until(lambda: not any(child.is_running() for child in children), timeout_s=30)
+        output = process.stdout.read()
     kept = journal.read_text().splitlines()[1:]
     assert 5 <= len(kept) < 3 * len(CAPITALS), output
     with started("scripts/compute_pass_rate.py", *command) as process:
-        output = process.communicate(timeout=400)[0]
-    assert process.returncode == 0, output
+        output = process.stdout.read()
+        assert process.wait() == 0, output
     rows = load_columns(tmp_path / "out", ["pass_rate", "pass_rate_generations", "pass_rate_finish_reasons"])
     texts = [text for row in rows["pass_rate_generations"].to_pylist() for text in row]
     assert len(texts) == 3 * len(CAPITALS)

@@ -51,6 +51,8 @@ class PassRateConfig(GRPOConfig):
         num_generations = self.num_generations or 1
         if num_generations < 1:
             raise ValueError(f"`num_generations` is {num_generations}: it must be at least 1.")
+        if self.max_completion_length is None:
+            raise ValueError("`max_completion_length` is null: set it, since servers would stop after 16 tokens.")
         for name, value in _NOT_READ.items():
             setattr(self, name, value)
         # One group a batch, whatever the batches of the training are; TRL wants two completions at least.
