@@ -27,6 +27,10 @@ THOUGHTS = ["system", "conversations"]
         ("hf://datasets/hkust-nlp/SimpleRL-Zoo-Data/simplelr_qwen_level3to5/train.parquet", ["question", "answer"],
          "simplerl"),
         ("hf://datasets/hkust-nlp/SimpleRL-Zoo-Data@main/a/b.parquet", ["question", "answer"], "simplerl"),
+        ("open-thoughts/OpenThoughts-114k/", THOUGHTS, "thought_turns"),
+        ("./open-thoughts/OpenThoughts-114k", THOUGHTS, "thought_turns"),
+        ("open-thoughts/OpenThoughts-114k/train.jsonl", THOUGHTS, "thought_turns"),
+        ("HuggingFaceH4/Bespoke-Stratos-17k", ["messages"], "thought_turns"),
         ("./OpenThoughts-114k", THOUGHTS, None),
         ("nobody/OpenThoughts-114k", THOUGHTS, None),
         ("tasks/countdown", ["nums", "target"], None),
@@ -162,6 +166,13 @@ def test_damaged_thoughts_are_refused(text):
         ("Add. It is four.", "4", ("Add. It is four.", "\\boxed{4}")),
         ("Add. It is four.", "\\boxed{4}", ("Add. It is four.", "\\boxed{4}")),
         ("**Final Answer**\n\\boxed{4}", None, ("**Final Answer**\n\\boxed{4}", "\\boxed{4}")),
+        ("Add.\n\n**Final Answer**\n\n", "4", ("Add.", "\\boxed{4}")),
+        ("Add \\boxed{4}.\n\n**Final Answer**\n", None, ("Add \\boxed{4}.", "\\boxed{4}")),
+        ("Add.\n\n**Final Answer**\n\n4\n\n**Final Answer**\n\n", "4", ("Add.", "**Final Answer**\n\n4")),
+        ("Add.\n\nNo, wait \\boxed{ broken", "4", ("Add.\n\nNo, wait \\boxed{ broken", "\\boxed{4}")),
+        ("Add.\r\n\r\n**Final Answer**\r\n\r\n\\boxed{4}", None, ("Add.", "**Final Answer**\n\n\\boxed{4}")),
+        ("Add.\n\n**Final Answer:** 4", None, ("Add.", "**Final Answer:** 4")),
+        ("Add.\n\nFinal Answer: 4", None, ("Add.", "Final Answer: 4")),
         (WHOLE, None, ("Two and two.", "4")),
     ],
 )  # fmt: skip
@@ -169,7 +180,10 @@ def test_answer_at_the_end_of_a_trace(trace, gold, expected):
     assert trace_reply(trace, gold) == reply(*expected)
 
 
-@pytest.mark.parametrize(("trace", "gold"), [("Hm.", None), ("Hm.", " "), ("<think>Hm.", "4"), ("\\boxed{", None)])
+@pytest.mark.parametrize(
+    ("trace", "gold"),
+    [("Hm.", None), ("Hm.", " "), ("Hm.\n\n**Final Answer**\n", None), ("<think>Hm.", "4"), ("\\boxed{", None)],
+)
 def test_trace_without_an_answer_is_refused(trace, gold):
     with pytest.raises(UnmappableError):
         trace_reply(trace, gold)

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from open_r1.dataio.literal_text import mapping_of
+from open_r1.dataio.program_tests import has_tests
 from open_r1.dataio.thoughts import UnmappableError, last_box
 from open_r1.tasks import countdown
 
 Row = Mapping[str, Any]
 # What stands in gold columns for "there is none" (NuminaMath-1.5 and its children).
 NO_ANSWERS = {"", "proof", "notfound", "not found", "none", "null", "nan"}
+# What JSON makes of LaTeX whose backslashes are not doubled: a form feed of \\frac, a tab of \\text.
+_MISREAD_LATEX = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]|\t(?=ext\{|frac\{|imes\b|heta\b)")
 
 
 class Reader(Protocol):
@@ -55,6 +58,10 @@ def text_of(value: object, column: str) -> str:
         raise UnmappableError(f"{column!r} is no text but a {type(value).__name__}")
     if not value.strip():
         raise UnmappableError(f"{column!r} is blank")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # half of a pair, which JSON can escape and no file can hold
+        raise UnmappableError(f"{column!r} is no valid Unicode") from error
     return value
 
 
@@ -84,10 +91,18 @@ class Gold(Text):
     """A gold answer: text that is none of the words for "there is none"."""
 
     def read(self, row: Row) -> str:
-        answer = super().read(row).strip()
-        if answer.lower() in NO_ANSWERS:
+        text = super().read(row)
+        answer = text.strip()
+        if is_no_answer(answer):
             raise UnmappableError(f"no gold answer but {answer!r}")
+        if _MISREAD_LATEX.search(text):
+            raise UnmappableError("a gold answer with control characters")
         return answer
+
+
+def is_no_answer(text: str) -> bool:
+    """Return whether a text in a gold column stands for "there is none"."""
+    return text.strip().rstrip(".").lower() in NO_ANSWERS
 
 
 class LastBox(Text):
@@ -95,7 +110,7 @@ class LastBox(Text):
 
     def read(self, row: Row) -> str:
         answer = last_box(super().read(row))
-        if answer is None or answer.lower() in NO_ANSWERS:
+        if answer is None or is_no_answer(answer):
             raise UnmappableError("no box in the solution")
         return answer
 
@@ -135,7 +150,7 @@ class GoldUnlessTests:
         return (self.tests,)
 
     def read(self, row: Row) -> str | None:
-        return Gold(self.column).read(row) if row.get(self.tests) in (None, "") else None
+        return None if has_tests(row.get(self.tests)) else Gold(self.column).read(row)
 
 
 class Unwrapped(Text):
@@ -181,7 +196,8 @@ class SyntheticGold:
     def read(self, row: Row) -> str | None:
         kind = row["task_type"]
         if kind == "verifiable_code":
-            text_of(row["verification_info"], "verification_info")
+            if not has_tests(row["verification_info"]):
+                raise UnmappableError("'verification_info' holds no tests")
             return None
         if kind == "verifiable_math":
             return GoldWithin("verification_info", "ground_truth").read(row)
@@ -194,7 +210,7 @@ class Only:
 
     Attributes:
         column: The column. Data without it pass, so that early revisions of a data set do.
-        value: What it must hold; text is compared without case.
+        value: What it must hold; text is compared without case, and a truth value may be text.
         reason: Why other rows are left out.
     """
 
@@ -205,8 +221,8 @@ class Only:
     def check(self, row: Row) -> None:
         """Raise `UnmappableError` where the row does not pass."""
         found = row.get(self.column, self.value)
-        if isinstance(found, str) and isinstance(self.value, str):
-            is_met = found.strip().lower() == self.value.lower()
+        if isinstance(found, str) and isinstance(self.value, str | bool):
+            is_met = found.strip().lower() == str(self.value).lower()
         else:
             is_met = found == self.value
         if not is_met:

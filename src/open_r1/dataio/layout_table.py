@@ -7,6 +7,7 @@ Replies are `<think>`, line break, reasoning, line break, `</think>`, blank line
 
 from dataclasses import dataclass
 
+from open_r1.dataio.layout_chosen import Chosen
 from open_r1.dataio.layout_readers import (
     CountdownProblem,
     Gold,
@@ -21,7 +22,7 @@ from open_r1.dataio.layout_readers import (
     Without,
     columns_of,
 )
-from open_r1.dataio.layout_turns import AsTheyAre, Chosen, PromptAndReply, Reply, Trace, Turns
+from open_r1.dataio.layout_turns import AsTheyAre, Prompt, PromptAndReply, Reply, Trace, Turns
 
 MESSAGES, PROBLEM = "messages", "problem"
 TARGETS = (MESSAGES, PROBLEM)
@@ -94,7 +95,7 @@ LAYOUTS = (
         "from/value turns (human/gpt or user/assistant) with thought markers or tags; the system prompt goes",
         ("bespokelabs/Bespoke-Stratos-17k", "HuggingFaceH4/Bespoke-Stratos-17k", "open-thoughts/OpenThoughts-114k",
          "NovaSky-AI/Sky-T1_data_17k"),
-        messages=Turns("conversations"),
+        messages=Turns(("conversations", "messages")),
     ),
     Layout(
         "openthoughts",
@@ -120,7 +121,7 @@ LAYOUTS = (
         "r1_distill_v1",
         "reannotated_messages; `messages` in the data is the reply before reannotation",
         ("ServiceNow-AI/R1-Distill-SFT",),
-        messages=Turns("reannotated_messages"),
+        messages=Turns(("reannotated_messages",)),
     ),
     Layout(
         "s1k_1.1",
@@ -288,7 +289,7 @@ LAYOUTS = (
         "generations",
         "what our scripts write: the first finished of `generations`; problem and solution by their usual names",
         messages=Chosen(_PROMPTS, conversations="conversations"),
-        problem=Text(*_PROMPTS),
+        problem=Prompt(*_PROMPTS),
         solution=Gold("solution", "answer", "ground_truth", "gold"),
     ),
     Layout(

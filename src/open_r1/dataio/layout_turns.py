@@ -5,14 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from open_r1.dataio.layout_readers import Row, text_of
+from open_r1.dataio.layout_readers import Gold, Row, Text, text_of
 from open_r1.dataio.thoughts import THOUGHT_OPEN, UnmappableError, is_tagged, reply, tagged_reply, trace_reply
 
 Messages = list[dict[str, Any]]
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 _KNOWN_ROLES = {"system", "developer", "user", "assistant", "tool"}
-# Why a server or a data set stopped before the end of a reply.
-_UNFINISHED = {"length", "error", "abort", "content_filter", "max_tokens", "timeout"}
 
 
 def conversation(question: str, answer: str) -> Messages:
@@ -35,6 +33,30 @@ def as_message(turn: object) -> dict[str, str]:
         raise UnmappableError(f"a turn of the role {str(name)[:30]!r}")
     content = turn.get("content") if turn.get("value") is None else turn["value"]
     return {"role": role, "content": text_of(content, "a turn")}
+
+
+def chat_of(row: Row, columns: tuple[str, ...]) -> Messages:
+    """Return the prompt in the first of these columns that is there: text, or turns up to the last of the user.
+
+    Raises:
+        UnmappableError: There is none.
+    """
+    name = next(column for column in columns if column in row)
+    value = row[name]
+    if isinstance(value, list) and len(value) > 1:  # a conversation; what follows answers its last user turn
+        messages = [as_message(turn) for turn in value]
+        last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
+        if last >= 0:
+            return messages[: last + 1]
+    return [{"role": "user", "content": text_of(value, name).strip()}]
+
+
+class Prompt(Text):
+    """The prompt of a row whose turns, where it has several, are all kept; as text it is the user's last turn."""
+
+    def read(self, row: Row) -> str:
+        value = row[next(column for column in self.columns if column in row)]
+        return chat_of(row, self.columns)[-1]["content"] if isinstance(value, list) else super().read(row)
 
 
 @dataclass(frozen=True)
@@ -75,28 +97,35 @@ class Turns:
     """From/value turns, or role/content ones; thought markers and tags become think tags.
 
     A system turn that asks for thought markers is left out, and so is the column `system`, which does.
+
+    Attributes:
+        columns: Columns of the turns, the first that is there.
+        has_thoughts: Whether every last reply has thoughts: one without them is damaged then.
     """
 
-    column: str
+    columns: tuple[str, ...]
+    has_thoughts: bool = True
 
     @property
     def needs(self) -> tuple[tuple[str, ...], ...]:
-        return ((self.column,),)
+        return (self.columns,)
 
     @property
     def may_read(self) -> tuple[str, ...]:
         return ()
 
     def read(self, row: Row) -> Messages:
-        turns = row[self.column]
+        column = next(name for name in self.columns if name in row)
+        turns = row[column]
         if isinstance(turns, Mapping) and len({len(values or ()) for values in turns.values()}) == 1:
             # How `datasets` reads a sequence of structs of its older format.
             turns = [dict(zip(turns, values, strict=True)) for values in zip(*turns.values(), strict=True)]
         if not isinstance(turns, list) or not turns:
-            raise UnmappableError(f"{self.column!r} holds no turns")
+            raise UnmappableError(f"{column!r} holds no turns")
         messages = [as_message(turn) for turn in turns]
         for message in messages:
-            if message["role"] == "assistant" and is_tagged(message["content"]):
+            is_last = self.has_thoughts and message is messages[-1]
+            if message["role"] == "assistant" and (is_last or is_tagged(message["content"])):
                 message["content"] = tagged_reply(message["content"])
         if messages[0]["role"] == "system" and THOUGHT_OPEN in messages[0]["content"]:
             del messages[0]
@@ -127,6 +156,8 @@ class PromptAndReply:
             raise UnmappableError(f"{self.prompt!r} holds no messages")
         messages = [as_message(turn) for turn in turns]
         if messages[-1]["role"] == "assistant":
+            if row[self.reasoning] is None and row[self.answer] is None:  # a chat without thoughts, whole as it is
+                return messages
             raise UnmappableError("a prompt that ends with a reply")
         if len(messages) == 1:  # some rows have the instruction in a system turn, and nothing else
             messages[0]["role"] = "user"
@@ -184,108 +215,12 @@ class Trace:
         question, trace = text_of(row[self.question], self.question), text_of(row[self.trace], self.trace)
         if self.is_tagged:
             return conversation(question, tagged_reply(trace))
-        gold = row.get(self.gold) if self.gold is not None else None
-        return conversation(question, trace_reply(trace, None if gold is None else text_of(gold, "the gold answer")))
+        return conversation(question, trace_reply(trace, self._gold_of(row)))
 
-
-@dataclass(frozen=True)
-class Chosen:
-    """One of several generations, by this rule.
-
-    1. Generations that are null, blank, unfinished (`complete` says so, or `finish_reasons` length or error) or
-       damaged (thought tags that do not match) are out.
-    2. `verdicts` are asked in order: of those left, the first that the first column calls right; if it calls none
-       right, by the second column; and so on. Without `verdicts` the first one left is taken.
-    3. A turn in `published` wins if no verdict rejects it.
-
-    Attributes:
-        question: Columns of the question, the first that is there.
-        generations: Column with the list of texts.
-        verdicts: Columns with lists of verdicts, true or false, or rewards of which 1 is right; null where nobody
-            judged. One of them must be there.
-        complete: Column with a list that tells which have ended, or None.
-        published: Column with messages that the data set's authors chose, or None.
-        conversations: Column with a whole conversation for each generation, where they have several turns, or None.
-    """
-
-    question: tuple[str, ...]
-    generations: str = "generations"
-    finish_reasons: str = "finish_reasons"
-    verdicts: tuple[str, ...] = ()
-    complete: str | None = None
-    published: str | None = None
-    conversations: str | None = None
-
-    @property
-    def needs(self) -> tuple[tuple[str, ...], ...]:
-        return (self.question, (self.generations,), *((self.verdicts,) if self.verdicts else ()))
-
-    @property
-    def may_read(self) -> tuple[str, ...]:
-        others = (self.complete, self.published, self.conversations)
-        return (self.finish_reasons, *self.verdicts, *(name for name in others if name is not None))
-
-    def read(self, row: Row) -> Messages:
-        texts = row[self.generations]
-        if not isinstance(texts, list) or not any(isinstance(text, str) and text.strip() for text in texts):
-            raise UnmappableError("no generations")
-        published = self._published(row, texts)
-        if published is not None:
-            return published
-        prompt = self._prompt(row)
-        whole = self._list(row, self.conversations, texts)
-        for place in self._accepted(row, texts):
-            try:
-                if whole[place]:
-                    return Turns("turns").read({"turns": whole[place]})
-                text = texts[place]
-                answer = tagged_reply(text) if self.verdicts or is_tagged(text) else text
-            except UnmappableError:
-                continue  # damaged: the next one may do
-            return [*prompt, {"role": "assistant", "content": answer}]
-        raise UnmappableError("no accepted generation")
-
-    def _prompt(self, row: Row) -> Messages:
-        name = next(column for column in self.question if column in row)
-        value = row[name]
-        if isinstance(value, list) and len(value) > 1:  # a conversation; the generations answer its last user turn
-            messages = [as_message(turn) for turn in value]
-            last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
-            if last >= 0:
-                return messages[: last + 1]
-        return [{"role": "user", "content": text_of(value, name).strip()}]
-
-    def _accepted(self, row: Row, texts: list[Any]) -> list[int]:
-        """Return the places of finished generations that are right, best verdicts first."""
-        reasons, complete = self._list(row, self.finish_reasons, texts), self._list(row, self.complete, texts)
-        finished = [
-            place for place, text in enumerate(texts)
-            if isinstance(text, str) and text.strip() and reasons[place] not in _UNFINISHED
-            and complete[place] is not False
-        ]  # fmt: skip
-        if not self.verdicts:
-            return finished
-        judged = [self._list(row, name, texts) for name in self.verdicts]
-        # True, or 1.0 where the verdict is a reward.
-        return [place for verdicts in judged for place in finished if verdicts[place] == 1]
-
-    def _list(self, row: Row, column: str | None, texts: list[Any]) -> list[Any]:
-        values = row.get(column) if column is not None else None
-        if values is None:
-            return [None] * len(texts)
-        if not isinstance(values, list) or len(values) != len(texts):
-            raise UnmappableError(f"{column!r} has not one value for each generation")
-        return values
-
-    def _published(self, row: Row, texts: list[Any]) -> Messages | None:
-        if self.published is None or row.get(self.published) is None:
+    def _gold_of(self, row: Row) -> str | None:
+        if self.gold is None or self.gold not in row:
             return None
         try:
-            messages = AsTheyAre(self.published).read(row)
-        except UnmappableError:
-            return None  # then one of the generations
-        same = [place for place, text in enumerate(texts) if text == messages[-1]["content"]]
-        accepted = self._accepted(row, texts)
-        judged = [self._list(row, name, texts) for name in self.verdicts]
-        unjudged = [place for place in same if all(verdicts[place] is None for verdicts in judged)]
-        return messages if not same or unjudged or set(same) & set(accepted) else None
+            return Gold(self.gold).read(row)
+        except UnmappableError:  # "proof", null: the trace may do without
+            return None

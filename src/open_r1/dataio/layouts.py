@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.dataio.card import DataCard, read_card
-from open_r1.dataio.layout_readers import Text
+from open_r1.dataio.layout_chosen import Chosen
 from open_r1.dataio.layout_table import LAYOUTS, MESSAGES, PROBLEM, TARGETS, Layout
-from open_r1.dataio.layout_turns import Chosen
+from open_r1.dataio.layout_turns import Prompt
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +75,12 @@ def fitting_names(columns: list[str], target: str | None) -> list[str]:
 
 
 def hub_name(source: str) -> str:
-    """Return `owner/name` of a name on the hub or of a file there, in lower case."""
+    """Return `owner/name` in lower case of a name on the hub, or of a file there or in a folder of that name."""
+    source = source.removeprefix("./").rstrip("/")
     if source.startswith("hf://datasets/"):
         source = "/".join(source.removeprefix("hf://datasets/").split("/")[:2]).partition("@")[0]
+    elif source.count("/") == 2 and source.lower().endswith((".parquet", ".json", ".jsonl", ".csv", ".tsv", ".arrow")):
+        source = source.rpartition("/")[0]
     return source.lower()
 
 
@@ -113,7 +116,7 @@ def _of_generations(prompt_column: str | None, columns: list[str]) -> Layout | N
     layout = _BY_NAME[name] if name is not None else None
     if layout is None or prompt_column is None or prompt_column not in columns:
         return layout
-    problem = Text(prompt_column) if layout.problem is not None else None
+    problem = Prompt(prompt_column) if layout.problem is not None else None
     messages = layout.messages
     messages = replace(messages, question=(prompt_column,)) if isinstance(messages, Chosen) else messages
     return replace(layout, messages=messages, problem=problem)

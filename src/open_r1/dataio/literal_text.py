@@ -19,13 +19,18 @@ def mapping_of(value: object, column: str) -> Mapping[str, Any]:
         UnmappableError: It is no mapping, or can't be read.
     """
     if isinstance(value, str) and len(value) <= MAX_TEXT:
-        value = _read(value, column)
+        value = value_of_text(value, column)
     if not isinstance(value, Mapping):
         raise UnmappableError(f"{column!r} is no mapping")
     return value
 
 
-def _read(text: str, column: str) -> object:
+def value_of_text(text: str, column: str) -> object:
+    """Return the value that a text of JSON or of a Python literal stands for.
+
+    Raises:
+        UnmappableError: It can't be read.
+    """
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -13,8 +13,10 @@ THOUGHT_OPEN, THOUGHT_CLOSE = "<|begin_of_thought|>", "<|end_of_thought|>"
 SOLUTION_OPEN, SOLUTION_CLOSE = "<|begin_of_solution|>", "<|end_of_solution|>"
 _MARKERS = (THOUGHT_OPEN, THOUGHT_CLOSE, SOLUTION_OPEN, SOLUTION_CLOSE)
 _MARKS = (THINK_OPEN, THINK_CLOSE, *_MARKERS)
-# What QwQ and its students write above the answer.
-_FINAL_ANSWER = re.compile(r"^[ \t#]{0,8}\*{0,2}Final (?:Answer|Solution):?\*{0,2}:?[ \t]{0,8}$", re.MULTILINE)
+# What QwQ and its students write above the answer, or on the same line before it.
+_FINAL_ANSWER = re.compile(
+    r"^[ \t#]{0,8}\*{0,2}Final (?:Answer|Solution)(?::?\*{0,2}:?[ \t]{0,8}$|:\*{0,2}[ \t]|\*\*:?[ \t])", re.MULTILINE
+)
 _BOX = r"\boxed{"
 
 
@@ -77,9 +79,9 @@ def _marked_reply(text: str) -> str:
 def trace_reply(trace: str, gold: str | None = None) -> str:
     r"""Return the reply in a trace, with or without tags.
 
-    Without tags the answer is what begins at the last heading "Final Answer", else the last paragraph if it holds a
-    box. Where nothing stands before that, or there is neither, all of it is reasoning, and the answer is the gold
-    answer in a box, else the last box.
+    Without tags the answer is what begins at the last heading "Final Answer" with text below it, else the last
+    paragraph if it holds a whole box. Where nothing stands before that, or there is neither, all of it is reasoning,
+    and the answer is the gold answer in a box, else the last box. Headings at the end with nothing below are left out.
 
     Args:
         trace: Reasoning that ends in an answer.
@@ -90,8 +92,8 @@ def trace_reply(trace: str, gold: str | None = None) -> str:
     """
     if is_tagged(trace):
         return tagged_reply(trace)
-    headings = list(_FINAL_ANSWER.finditer(trace))
-    start = headings[-1].start() if headings else _last_paragraph_with_box(trace)
+    trace, start = _without_bare_headings(trace.replace("\r\n", "\n"))
+    start = _last_paragraph_with_box(trace) if start is None else start
     if start is not None and trace[:start].strip():
         return reply(trace[:start], trace[start:])
     answer = last_box(trace) if gold is None else gold
@@ -100,10 +102,20 @@ def trace_reply(trace: str, gold: str | None = None) -> str:
     return reply(trace, answer if _BOX in answer else rf"\boxed{{{answer.strip()}}}")
 
 
+def _without_bare_headings(trace: str) -> tuple[str, int | None]:
+    """Return a trace without headings that end it, and where the last heading that is left begins."""
+    end = len(trace)
+    for heading in reversed(list(_FINAL_ANSWER.finditer(trace))):
+        if trace[heading.end() : end].strip():
+            return trace[:end], heading.start()
+        end = heading.start()
+    return trace[:end], None
+
+
 def _last_paragraph_with_box(trace: str) -> int | None:
     text = trace.rstrip()
     start = text.rfind("\n\n")
-    return start if start >= 0 and _BOX in text[start:] else None
+    return start if start >= 0 and last_box(text[start:]) is not None else None
 
 
 def last_box(text: str) -> str | None:

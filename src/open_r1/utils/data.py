@@ -9,16 +9,19 @@ A row of the training split, before and after `to_conversations` (SFT rows are l
 
 import logging
 from collections.abc import Collection
+from dataclasses import fields, replace
 from typing import Any
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
 from open_r1.configs import DatasetConfig, DatasetMixtureConfig, ScriptArguments
-from open_r1.dataio.layout_mapping import apply_layout
+from open_r1.dataio.alignment import align_columns, differing_columns
+from open_r1.dataio.layout_mapping import NothingMappedError, apply_layout
 from open_r1.dataio.layout_table import Layout
 from open_r1.dataio.layouts import check_name, find_layout, fitting_names
 from open_r1.dataio.loading import load_source, require_columns, take_split
+from open_r1.dataio.slices import parse_split
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +42,8 @@ def get_dataset(args: ScriptArguments) -> DatasetDict:
 
     Raises:
         ValueError: Neither a name nor a mixture is given, the data cannot be found, read, or is empty, or the layout
-            named for it is unknown or does not fit.
+            named for it is unknown or does not fit, or maps no row of the training split. Another split of which it
+            maps no row is left out, with a warning.
     """
     if isinstance(args.dataset_mixture, DatasetMixtureConfig):  # `__post_init__` made it one
         return _load_mixture(args.dataset_mixture, args)
@@ -53,7 +57,22 @@ def get_dataset(args: ScriptArguments) -> DatasetDict:
     splits = [*dataset, *(split for split in wanted if "[" in split)]
     if layout is not None:  # which takes time: not for all rows where only a slice of them is wanted
         splits = [split for split in splits if split in wanted or not _is_sliced(split, wanted)]
-    return DatasetDict({split: _take_mapped(dataset, split, source, layout, args) for split in splits})
+    return _map_splits(dataset, splits, source, layout, args)
+
+
+def _map_splits(
+    dataset: DatasetDict, splits: list[str], source: str, layout: Layout | None, args: ScriptArguments
+) -> DatasetDict:
+    """Return these splits as the layout maps them; only the training split must have a row that it can map."""
+    mapped = DatasetDict()
+    for split in splits:
+        try:
+            mapped[split] = _take_mapped(dataset, split, source, layout, args)
+        except NothingMappedError as error:
+            if split == args.dataset_train_split or len(splits) == 1:
+                raise
+            logger.warning("Split %r is left out. %s", split, error)
+    return mapped
 
 
 def _is_sliced(split: str, wanted: Collection[str]) -> bool:
@@ -81,14 +100,32 @@ def _take_mapped(
     is_distinct = layout.is_distinct and "problem" in args.layout_targets
     base = split.partition("[")[0] if is_distinct else split
     # Where problems repeat, a slice is one of those that are left: slices for training and for tests share none then.
+    rows = take_split(dataset, base, source)
+    named = _named_columns(args) & set(rows.column_names)
     rows = apply_layout(
-        take_split(dataset, base, source),
-        layout,
+        rows,
+        _without_solution(layout, named, args),
         targets=args.layout_targets,
         required=args.required_target,
+        keep=named,
         where=f"{source!r}, split {base!r}",
     )
     return rows if base == split else take_split(DatasetDict({base: rows}), split, source)
+
+
+def _named_columns(args: ScriptArguments) -> set[str]:
+    """Return the columns that the user named, which no layout may replace; the defaults may be anything's."""
+    defaults = {field.name: field.default for field in fields(args)}
+    names = {name: vars(args)[name] for name in ("dataset_prompt_column", "dataset_solution_column")}
+    return {column for name, column in names.items() if column != defaults[name]}
+
+
+def _without_solution(layout: Layout, named: Collection[str], args: ScriptArguments) -> Layout:
+    """Return a layout that asks for no gold answer of its own where the user named a column with one."""
+    column = args.dataset_solution_column
+    needs = layout.solution.needs if layout.solution is not None else ()
+    is_own = column in named and not any(column in options for options in needs)
+    return replace(layout, solution=None) if is_own else layout
 
 
 def _hint_at_layouts(columns: list[str], source: str, args: ScriptArguments) -> None:
@@ -106,14 +143,21 @@ def _hint_at_layouts(columns: list[str], source: str, args: ScriptArguments) -> 
 def _load_mixture(mixture: DatasetMixtureConfig, args: ScriptArguments) -> DatasetDict:
     for entry in mixture.datasets:  # before the first one is loaded
         check_name(entry.layout, f"data set {entry.id!r} of the mixture")
+        parse_split(entry.split)
     parts = [_load_part(entry, mixture.seed, args) for entry in mixture.datasets]
+    parts = align_columns(parts, prompts={"prompt", args.dataset_prompt_column})
     try:
         combined = concatenate_datasets(parts).shuffle(seed=mixture.seed)
     except ValueError as error:
         columns = {entry.id: part.column_names for entry, part in zip(mixture.datasets, parts, strict=True)}
+        differing = {
+            column: {mixture.datasets[place].id: str(kind) for place, kind in kinds.items()}
+            for column, kinds in differing_columns(parts).items()
+        }
         raise ValueError(
-            f"The data sets of the mixture do not fit together ({error}). Columns: {columns}. Name "
-            "those that you need by `columns`, in each entry."
+            f"The data sets of the mixture do not fit together ({error}). Columns: {columns}. Types that differ: "
+            f"{differing}. Name those that you need by `columns`, in each entry; where a layout wrote one of them, "
+            "`layout: none` leaves the data as they are."
         ) from error
     for entry, part in zip(mixture.datasets, parts, strict=True):
         missing = sorted(set(combined.column_names) - set(part.column_names))
@@ -140,8 +184,8 @@ def _load_part(entry: DatasetConfig, seed: int, args: ScriptArguments) -> Datase
         rows = rows.select_columns(entry.columns)
     if entry.domain is not None:
         rows = _set_domain(rows, entry.domain, entry.id)
-    if entry.weight is not None:
-        rows = rows.shuffle(seed=seed).select(range(int(len(rows) * entry.weight)))
+    if entry.weight is not None:  # 100 * 0.29 is a little below 29
+        rows = rows.shuffle(seed=seed).select(range(int(len(rows) * entry.weight + 1e-9)))
     if len(rows) == 0:
         raise ValueError(
             f"The mixture takes no row of {entry.id!r} (split {entry.split!r}, weight {entry.weight}): raise the "

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Rows that are whole in one column and damaged, empty or odd in another: what is kept of them, and why others go."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from open_r1.dataio.layout_mapping import RowMapper
+from open_r1.dataio.layout_table import LAYOUTS, MESSAGES, PROBLEM
+from open_r1.dataio.program_tests import has_tests, lacks_tests
+from tests.rows.layout_items import CODE, MATH
+from tests.rows.layouts import CASES, MARKERS, MARKERS_PROMPT, THINK, chat, openr1_row, write
+
+BY_NAME = {layout.name: layout for layout in LAYOUTS}
+ITEM = MATH[0]
+GOOD, WRONG = write(THINK, ITEM), "<think>\nA guess.\n</think>\n\n\\boxed{1}"
+
+
+def map_row(name: str, row: dict, target: str = MESSAGES) -> tuple[dict, str | None]:
+    return RowMapper(BY_NAME[name], [target]).map_row(row, target)
+
+
+def changed(name: str, number: int = 0, **columns) -> dict:
+    return CASES[name][number].row | columns
+
+
+def reply_of(name: str, row: dict) -> str:
+    mapped, reason = map_row(name, row)
+    assert reason is None
+    return mapped[MESSAGES][-1]["content"]
+
+
+# Traces and their gold answers
+
+
+@pytest.mark.parametrize("word", ["proof", "notfound", "nan", "Proof.", "", None, "\x0crac{1}{2}"])
+@pytest.mark.parametrize("name", ["numina_qwq", "limo"])
+def test_word_for_no_answer_is_not_put_into_a_box(name, word):
+    layout = BY_NAME[name]
+    row = changed(name, **{layout.messages.trace: "A trace.", layout.messages.gold: word})
+    assert map_row(name, row) == ({}, "a trace without a final answer")
+    assert map_row(name, row, PROBLEM)[0] == {}
+
+
+@pytest.mark.parametrize("gold", ["", None, "proof"])
+def test_trace_with_an_answer_needs_no_gold(gold):
+    case = CASES["limo"][0]
+    assert map_row("limo", case.row | {"answer": gold}) == ({MESSAGES: case.messages}, None)
+
+
+@pytest.mark.parametrize("text", ["\x0crac{1}{2}", "5 \text{ cm}".replace("\\t", "\t"), "a\x08"])
+def test_gold_with_misread_latex_is_refused(text):
+    mapped, reason = map_row("problem_answer", changed("problem_answer", answer=text), PROBLEM)
+    assert (mapped, reason) == ({}, "a gold answer with control characters")
+
+
+def test_text_that_no_file_can_hold_is_a_reason_and_no_crash():
+    row = changed("synthetic_1", verification_info=r'{"ground_truth": "\ud800"}')
+    assert map_row("synthetic_1", row, PROBLEM) == ({}, "'ground_truth' is no valid Unicode")
+
+
+@pytest.mark.parametrize(("correct", "is_kept"), [("True", True), ("true", True), (1, True), ("False", False)])
+def test_truth_value_may_be_text(correct, is_kept):
+    assert bool(map_row("numina_qwq", changed("numina_qwq", correct=correct))[0]) is is_kept
+
+
+# Turns
+
+
+@pytest.mark.parametrize("name", ["thought_turns", "r1_distill_v1"])
+def test_last_reply_without_thoughts_is_dropped_where_all_have_them(name):
+    column = BY_NAME[name].messages.columns[0]
+    assert map_row(name, changed(name, **{column: chat(ITEM, "An untagged reply.")})) == ({}, "no thought tags")
+
+
+def test_messages_with_markers_are_mapped_where_there_are_no_turns():
+    row = {"messages": [{"role": "system", "content": MARKERS_PROMPT}, *chat(ITEM, write(MARKERS, ITEM))]}
+    assert map_row("thought_turns", row) == ({MESSAGES: chat(ITEM, GOOD)}, None)
+
+
+def test_whole_chat_without_reasoning_and_answer_is_mapped_as_it_is():
+    messages = chat(ITEM, "Five.")
+    row = changed("dolphin", messages=messages, reasoning=None, answer=None)
+    assert map_row("dolphin", row) == ({MESSAGES: messages}, None)
+    assert map_row("dolphin", row | {"answer": "Five."}) == ({}, "a prompt that ends with a reply")
+
+
+# Several generations
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"generations": None},
+        {"generations": []},
+        {"correctness_math_verify": [True]},
+        {"correctness_math_verify": None, "correctness_llama": [False]},
+        {"correctness_llama": [True]},
+        {"finish_reasons": ["stop"]},
+        {"is_reasoning_complete": [True]},
+    ],
+    ids=str,
+)
+def test_published_turn_is_kept_where_it_cannot_be_compared(columns):
+    row = openr1_row(ITEM, [WRONG, GOOD], [False, True], messages=chat(ITEM, GOOD)) | columns
+    assert reply_of("openr1_math", row) == GOOD
+
+
+def test_verdicts_of_another_length_are_those_of_nobody():
+    row = openr1_row(ITEM, [WRONG, GOOD], [False, True], correctness_llama=[True])
+    assert reply_of("openr1_math", row) == GOOD
+    row["correctness_math_verify"] = [True]
+    assert map_row("openr1_math", row) == ({}, "'correctness_math_verify' has not one value for each generation")
+
+
+@pytest.mark.parametrize("more", [{"info": None}, {"tool_calls": None, "name": "x"}])
+def test_published_turns_are_reduced_to_role_and_content(more):
+    messages = [turn | more for turn in chat(ITEM, GOOD)]
+    row = openr1_row(ITEM, [WRONG, GOOD], [False, True], messages=messages)
+    assert map_row("openr1_math", row) == ({MESSAGES: chat(ITEM, GOOD)}, None)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["A plain reply.", "<think>\ncut", [{"type": "text", "text": GOOD}], None],
+    ids=["plain", "cut", "parts", "null"],
+)
+def test_published_turn_that_is_damaged_gives_way_to_a_generation(reply):
+    row = openr1_row(ITEM, [WRONG, GOOD], [False, True], messages=chat(ITEM, reply))
+    assert reply_of("openr1_math", row) == GOOD
+
+
+@pytest.mark.parametrize("spacing", ["{}\n", " {}", "{}"])
+def test_rejected_generation_is_known_whatever_its_spacing(spacing):
+    row = openr1_row(ITEM, [WRONG, GOOD], [False, True], messages=chat(ITEM, spacing.format(WRONG)))
+    assert reply_of("openr1_math", row) == GOOD
+
+
+def test_verdicts_may_be_text():
+    row = openr1_row(ITEM, [WRONG, GOOD], [None, None], correctness_math_verify=["false", "True"])
+    assert reply_of("openr1_math", row) == GOOD
+
+
+# Tests of programs
+
+NO_TESTS = [
+    None, "", " ", "{}", "[]", "null", "garbage", "'text'", "5", {}, [], {"test_cases": None}, {"test_cases": []},
+    "{'language': 'python', 'test_cases': []}", '{"inputs": [], "outputs": []}', {"test_cases": "[]"},
+    {"language": None, "test_cases": None}, {"test_cases": [{"input": None, "output": None}]},
+]  # fmt: skip
+TESTS = [
+    '{"inputs": ["1"], "outputs": ["2"]}', {"inputs": [[1]]}, "{'test_cases': [{'input': '', 'output': '1'}]}",
+    {"test_cases": [{"input": "1", "output": None}]}, [{"input": "1"}], ["1-01"],
+    {"test_cases": '[{"input": "1"}]'}, json.dumps({"inputs": ["1 " * 5000], "outputs": ["2"]}),
+    repr({"test_cases": [{"input": "1" * 9000}]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(value, False) for value in NO_TESTS] + [(value, True) for value in TESTS]
+)
+def test_cell_with_tests_is_told_from_one_without(value, expected):
+    assert has_tests(value) is expected
+
+
+@pytest.mark.parametrize("value", ["{'test_cases': []" + " " * 9000 + "}", "x" * 9000])
+def test_long_cell_without_tests_has_none(value):
+    assert has_tests(value) is False
+
+
+def test_columns_of_structs_and_lists_are_judged_alike():
+    structs = pa.chunked_array(
+        [pa.array([{"test_cases": [{"input": "1"}]}, {"test_cases": []}, {"test_cases": None}, None])]
+    )
+    assert lacks_tests(structs) == [False, True, True, True]
+    assert lacks_tests(pa.chunked_array([pa.array([["1-01"], [], None])])) == [False, True, True]
+    assert lacks_tests(pa.chunked_array([pa.array(["{}", TESTS[0], None])])) == [True, False, True]
+
+
+@pytest.mark.parametrize("tests", ["{}", "[]", "null", "  ", '{"inputs": [], "outputs": []}'])
+def test_openthoughts_gold_stays_where_the_tests_are_none(tests):
+    row = changed("openthoughts", test_cases=tests)
+    assert map_row("openthoughts", row, PROBLEM)[0]["solution"] == CASES["openthoughts"][0].item.gold
+    code = changed("openthoughts", 1, test_cases=tests, ground_truth_solution=None)
+    assert CASES["openthoughts"][1].item is CODE[1]
+    assert map_row("openthoughts", code, PROBLEM) == ({}, "'ground_truth_solution' is null or empty")
+
+
+@pytest.mark.parametrize("info", ["{}", "garbage", "{'language': 'python', 'test_cases': []}"])
+def test_program_of_synthetic_1_without_tests_is_dropped(info):
+    row = next(case.row for case in CASES["synthetic_1"] if case.item.tests) | {"verification_info": info}
+    assert map_row("synthetic_1", row, PROBLEM) == ({}, "'verification_info' holds no tests")
+
+
+# Problems that repeat
+
+
+def test_problem_that_repeats_with_another_answer_is_counted_apart():
+    mapper = RowMapper(BY_NAME["dapo_processed"], [PROBLEM])
+    found = mapper({"prompt": ["What is 1+1?"] * 3, "solution": ["2", "3", "2"]})
+    assert found["no_problem_because"] == [None, "a problem that stands in an earlier row, with another answer there",
+                                           "a problem that stands in an earlier row"]  # fmt: skip
