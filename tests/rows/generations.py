@@ -36,7 +36,7 @@ CORPUS = [
     made_row("kept:0", "Find nine times two.", 18, completion("nine twos", 18), completion("nine  twos", 18)),
     made_row("blank", " ", 1, completion("one", 1)),
     made_row("empty", "Find one times two.", 2),
-    made_row("again", "find NINE times  two.", 18, completion("twice nine", 18)),
+    made_row("again", "Find nine times  two.", 18, completion("twice nine", 18)),
 ]  # fmt: skip
 
 
