@@ -147,7 +147,8 @@ def apply_layout(
     _report(reasons, needed, len(rows), len(kept), where, layout)
     stays = set(keep) & set(rows.column_names)
     outputs = [name for target in targets for name in output_columns(layout, target) if name not in stays]
-    _warn_of_replaced(rows, mapped, kept[:_MAX_COMPARED], layout, outputs, where)
+    written = set(outputs) - _answered(layout, stays)
+    _warn_of_replaced(rows, mapped, kept[:_MAX_COMPARED], layout, written, where)
     rest = rows.remove_columns([name for name in rows.column_names if name in {*outputs, *layout.drop} - stays])
     parts = [part for part in (rest, mapped.select_columns(outputs)) if part.column_names]
     combined = concatenate_datasets(parts, axis=1)
@@ -175,11 +176,20 @@ def _has_chats(rows: "Dataset", layout: Layout, targets: Sequence[str]) -> bool:
     return isinstance(feature, List | LargeList) and isinstance(feature.feature, dict)
 
 
+def _answered(layout: Layout, named: Collection[str]) -> set[str]:
+    """Return the columns that nobody reads where the user named the one that they are made of."""
+    found = set()
+    for reader, columns in ((layout.problem, {PROBLEM, "prompt"}), (layout.solution, {"solution"})):
+        if reader is not None and any(set(options) & set(named) for options in reader.needs):
+            found |= columns
+    return found
+
+
 def _warn_of_replaced(
-    rows: "Dataset", mapped: "Dataset", compared: list[int], layout: Layout, outputs: list[str], where: str
+    rows: "Dataset", mapped: "Dataset", compared: list[int], layout: Layout, written: Collection[str], where: str
 ) -> None:
     """Warn of prompts and solutions of the data in whose place others come."""
-    names = [name for name in rows.column_names if name in outputs and name != MESSAGES]
+    names = [name for name in rows.column_names if name in written and name != MESSAGES]
     if isinstance(layout.problem, Unwrapped):  # the same prompt, but for its wrapper
         names = [name for name in names if name not in layout.problem.columns]
     old, new = (part.select_columns(names).select(compared).to_list() if names else [] for part in (rows, mapped))

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixtures of data sets whose columns have the same name and other types."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+
+from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
+from open_r1.rewards import code_reward
+from open_r1.utils.data import get_dataset, to_conversations
+from tests.rows.layouts import CASES
+
+
+@pytest.fixture
+def part(tmp_path):
+    """Writes rows, those of a layout by default; returns their path."""
+
+    def write(name: str, rows: list[dict] | None = None) -> str:
+        path = tmp_path / name
+        path.mkdir(parents=True)
+        Dataset.from_list(rows or [case.row for case in CASES[name]]).to_parquet(path / "train.parquet")
+        return str(path)
+
+    return write
+
+
+def mix(kind: type, *datasets: dict, **settings):
+    args = kind(dataset_mixture={"datasets": list(datasets)}, **settings)
+    return args, get_dataset(args)["train"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_known_set_beside_own_chat_prompts_is_mixed(is_first, part, tmp_path, monkeypatch):
+    part("BytedTsinghua-SIA/DAPO-Math-17k", [case.row for case in CASES["dapo"]])
+    own = [[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]]
+    part("own", [{"prompt": prompt, "solution": "4"} for prompt in own])
+    monkeypatch.chdir(tmp_path)
+    entries = [{"id": name, "columns": ["prompt"]} for name in ("BytedTsinghua-SIA/DAPO-Math-17k", "own")]
+    args, rows = mix(GRPOScriptArguments, *(entries if is_first else entries[::-1]))
+    prompts = to_conversations(rows, args, None)["prompt"][:]
+    expected = [*own, *([{"role": "user", "content": case.item.question}] for case in CASES["dapo"])]
+    assert sorted(prompts, key=str) == sorted(expected, key=str)
+
+
+@pytest.mark.parametrize("layout", ["messages", None])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_mapped_messages_are_mixed_with_those_of_other_keys(is_first, layout, part):
+    rows = [{"messages": [turn | {"name": "x"} for turn in case.messages]} for case in CASES["messages"]]
+    entries = [{"id": part("own", rows), "layout": layout, "columns": ["messages"]},
+               {"id": part("medical_o1"), "layout": "medical_o1", "columns": ["messages"]}]  # fmt: skip
+    found = mix(SFTScriptArguments, *(entries if is_first else entries[::-1]))[1]["messages"][:]
+    expected = [row["messages"] for row in rows]
+    expected += [[turn | {"name": None} for turn in case.messages] for case in CASES["medical_o1"]]
+    assert sorted(found, key=str) == sorted(
+        [[{key: turn[key] for key in found[0][0]} for turn in turns] for turns in expected], key=str
+    )
+
+
+def test_messages_of_large_types_are_mixed(part, tmp_path):
+    text = pa.large_string()
+    kind = pa.large_list(pa.struct([("role", text), ("content", text)]))
+    (tmp_path / "large").mkdir()
+    messages = [case.messages for case in CASES["messages"]]
+    pq.write_table(pa.table({"messages": pa.array(messages, type=kind)}), tmp_path / "large" / "train.parquet")
+    entries = [{"id": part("medical_o1"), "layout": "medical_o1", "columns": ["messages"]},
+               {"id": str(tmp_path / "large"), "columns": ["messages"]}]  # fmt: skip
+    found = mix(SFTScriptArguments, *entries)[1]["messages"][:]
+    expected = [*messages, *(case.messages for case in CASES["medical_o1"])]
+    assert sorted(found, key=str) == sorted(expected, key=str)
+
+
+def test_tests_in_text_and_in_structs_are_mixed_and_still_read(part):
+    names = ("primeintellect_code", "open_r1_code")
+    rows = mix(GRPOScriptArguments, *({"id": part(name), "layout": name, "columns": ["problem", "verification_info"]}
+                                      for name in names))[1]  # fmt: skip
+    programs = {case.item.question: case.item.fenced for name in names for case in CASES[name]}
+    completions = [programs[problem] for problem in rows["problem"]]
+    assert code_reward(completions, verification_info=rows["verification_info"][:]) == [1.0] * 6
+    assert all(isinstance(json.loads(info), dict) for info in rows["verification_info"] if info.startswith('{"'))
+
+
+def test_types_that_differ_are_named_with_a_way_out(part):
+    entries = [{"id": part(name), "layout": name} for name in ("simplerl", "countdown")]
+    with pytest.raises(ValueError, match=r"Types that differ: \{'target': \{.*simplerl'.*string.*countdown'.*int64"
+                                         r".*`layout: none`") as caught:  # fmt: skip
+        mix(GRPOScriptArguments, *entries)
+    assert "'problem':" not in str(caught.value).partition("Types that differ")[2]
+
+
+@pytest.mark.parametrize(("weight", "num_rows"), [(0.29, 29), (0.57, 57), (0.58, 58), (0.999, 99), (1e-2, 1)])
+def test_share_is_not_a_row_short_because_of_binary_fractions(weight, num_rows, part):
+    path = part("many", [{"text": str(number)} for number in range(100)])
+    assert len(mix(SFTScriptArguments, {"id": path, "weight": weight})[1]) == num_rows
+
+
+def test_slice_that_is_none_is_refused_before_anything_is_loaded():
+    with pytest.raises(ValueError, match=r"'train\[' is no slice of a split"):
+        mix(SFTScriptArguments, {"id": "nobody/nothing"}, {"id": "b", "split": "train["})
