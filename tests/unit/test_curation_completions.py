@@ -43,6 +43,88 @@ def test_layouts(tmp_path, row, texts):
     assert problem.prompt[-1] == USER
 
 
+TAGGED = "<think>\nsix sevens\n</think>\n\n42"
+
+
+@pytest.mark.parametrize(
+    ("row", "texts"),
+    [
+        ({"completion": [ASSISTANT]}, ["42"]),
+        ({"completion": [ASSISTANT | {"reasoning_content": "six sevens"}]}, [TAGGED]),
+        ({"generations": [[ASSISTANT], [ASSISTANT | {"content": "43"}]]}, ["42", "43"]),
+        ({"generations": [ASSISTANT, ASSISTANT]}, ["42", "42"]),
+        ({"completion": [ASSISTANT, USER, ASSISTANT | {"content": "44"}]}, ["44"]),
+        ({"generations": [[ASSISTANT, USER]]}, [[ASSISTANT, USER]]),  # no completion: dropped as no_text
+        ({"messages": [USER, ASSISTANT | {"reasoning_content": "six sevens"}]}, [TAGGED]),
+        ({"messages": [USER, ASSISTANT | {"content": TAGGED, "reasoning": "six sevens"}]}, [TAGGED]),
+        ({"messages": [USER, ASSISTANT | {"reasoning": " "}]}, ["42"]),
+    ],
+)
+def test_completions_in_messages(tmp_path, row, texts):
+    (problem,) = read(tmp_path, [{"problem": "6 * 7?"} | row])
+    assert isinstance(problem, Problem)
+    assert [completion.text for completion in problem.completions] == texts
+
+
+def test_earlier_turns_of_a_completion_belong_to_the_prompt(tmp_path):
+    (problem,) = read(tmp_path, [{"problem": "6 * 7?", "completion": [ASSISTANT, USER, ASSISTANT]}])
+    assert isinstance(problem, Problem)
+    assert (problem.prompt, problem.text) == ([USER, ASSISTANT, USER], "6 * 7?")
+
+
+def test_begun_answer_is_part_of_the_completion(tmp_path):
+    prompt = [USER, {"role": "assistant", "content": "<think>\n"}]
+    (problem,) = read(tmp_path, [{"prompt": prompt, "generations": [TAGGED.removeprefix("<think>\n"), TAGGED, None]}])
+    assert isinstance(problem, Problem)
+    assert problem.prompt == [USER]
+    assert [completion.text for completion in problem.completions] == [TAGGED, TAGGED, None]
+
+
+BOTH = {"problem": "6 * 7?", "generations": ["41", "42"], "finish_reasons": ["stop", "length"], "mine": ["42", "4"],
+        "api_metadata": [{"completion_tokens": 8}, None], "right": [True, False], "pass_rate_generations": ["42", "40"],
+        "pass_rate_rewards_accuracy": [1.0, 0.0], "pass_rate_finish_reasons": ["stop", "stop"]}  # fmt: skip
+
+
+def test_verdicts_of_compute_pass_rate_choose_its_completions(tmp_path):
+    (problem,) = read(tmp_path, [BOTH], Wanted(correct="pass_rate_rewards_accuracy"))
+    assert isinstance(problem, Problem)
+    found = [(entry.text, entry.flag, entry.finish_reason, entry.num_tokens) for entry in problem.completions]
+    assert found == [("42", 1.0, "stop", None), ("40", 0.0, "stop", None)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (Wanted(generations="mine", correct="pass_rate_rewards_accuracy"), "--correct_column is 'pass_rate_rewards_a"),
+        (Wanted(generations="generations", finish_reasons="pass_rate_finish_reasons"), "--finish_reasons_column is"),
+    ],
+)
+def test_verdicts_of_other_completions_are_refused(tmp_path, wanted, message):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, [BOTH], wanted)
+
+
+def test_verdicts_of_completions_that_are_not_there_are_refused(tmp_path):
+    row = {name: value for name, value in BOTH.items() if name != "pass_rate_generations"}
+    with pytest.raises(ValueError, match="pass_rate_generations"):
+        read(tmp_path, [row], Wanted(correct="pass_rate_rewards_accuracy"))
+
+
+def test_column_that_is_named_has_no_reasons_of_another_one(tmp_path):
+    (problem,) = read(tmp_path, [BOTH], Wanted(generations="mine"))
+    assert isinstance(problem, Problem)
+    assert [(entry.text, entry.finish_reason, entry.num_tokens) for entry in problem.completions] == [
+        ("42", None, None), ("4", None, None),
+    ]  # fmt: skip
+
+
+def test_question_is_all_that_is_asked(tmp_path):
+    check = {"role": "user", "content": "Please check your answer."}
+    (problem,) = read(tmp_path, [{"messages": [SYSTEM, USER, ASSISTANT, check, ASSISTANT]}])
+    assert isinstance(problem, Problem)
+    assert (problem.text, problem.question) == (check["content"], "6 * 7?\n\n42\n\nPlease check your answer.")
+
+
 def test_columns_beside_the_generations_go_with_them(tmp_path):
     row = {
         "problem": "6 * 7?",

@@ -11,14 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from open_r1.dataio.sources import RowSource
+from open_r1.rewards.base import THINK_CLOSE, THINK_OPEN
+from open_r1.rewards.prose import is_blank
 
 PROBLEM_COLUMNS = ("problem", "question", "instruction", "prompt")
 GENERATION_COLUMNS = ("generations", "pass_rate_generations", "completions", "completion", "generation", "response")
 GOLD_COLUMNS = ("answer", "solution", "ground_truth", "expected_answer")
 MESSAGES = "messages"
+PASS_RATE = "pass_rate_"
+PASS_RATE_GENERATIONS = "pass_rate_generations"
 # Columns beside the generations: why they ended, and how long they are.
 _BESIDE = (("finish_reasons", "finish_reason"), ("api_metadata",))
 _BESIDE_PASS_RATE = (("pass_rate_finish_reasons",), ("pass_rate_num_tokens",))
+_REASONING = ("reasoning_content", "reasoning", "thinking")
 
 Message = dict[str, str]
 
@@ -105,6 +110,11 @@ class Problem:
     domain: str
     completions: list[Completion] = field(default_factory=list)
 
+    @property
+    def question(self) -> str:
+        """All that is asked: the messages but those of the system, by which problems are compared."""
+        return "\n\n".join(message["content"] for message in self.prompt if message["role"] != "system")
+
 
 def find_columns(source: RowSource, wanted: Wanted) -> Columns:
     """Return the columns of a source by name, or by the usual names.
@@ -112,18 +122,45 @@ def find_columns(source: RowSource, wanted: Wanted) -> Columns:
     Raises:
         ValueError: A column that was named is missing, or there is none with problems or completions.
     """
-    generations = _find(source, wanted.generations, (*GENERATION_COLUMNS, MESSAGES), "--generations_column")
+    generations = _generations_of(source, wanted)
     problem = _find(source, wanted.problem, PROBLEM_COLUMNS, "--problem_column", required=generations != MESSAGES)
-    reasons, usage = _BESIDE_PASS_RATE if generations == "pass_rate_generations" else _BESIDE
+    reasons, usage = _beside(source, generations)
     return Columns(
         problem=None if generations == MESSAGES else problem,
-        generations=str(generations),
+        generations=generations,
         finish_reasons=_find(source, wanted.finish_reasons, reasons, "--finish_reasons_column", required=False),
         gold=_find(source, wanted.gold, GOLD_COLUMNS, "--gold_column", required=False),
         correct=_find(source, wanted.correct, (), "--correct_column", required=False),
         domain=_find(source, wanted.domain, (), "--domain_column", required=False),
         usage=_find(source, None, usage, "", required=False),
     )
+
+
+def _generations_of(source: RowSource, wanted: Wanted) -> str:
+    """Return the column with the completions; columns of compute_pass_rate speak of its own completions only."""
+    named = wanted.generations
+    theirs = {"--correct_column": wanted.correct, "--finish_reasons_column": wanted.finish_reasons}
+    settings = [setting for setting, name in theirs.items() if name is not None and name.startswith(PASS_RATE)]
+    if settings and named is None:
+        named = PASS_RATE_GENERATIONS
+    if settings and named != PASS_RATE_GENERATIONS:
+        raise ValueError(
+            f"{settings[0]} is {theirs[settings[0]]!r}, which is about the completions in {PASS_RATE_GENERATIONS!r}, "
+            f"not about those in {named!r}: leave --generations_column out, or name a column that is."
+        )
+    return str(_find(source, named, (*GENERATION_COLUMNS, MESSAGES), "--generations_column"))
+
+
+def _beside(source: RowSource, generations: str) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the names of the columns that may say how the completions of this column ended, and how long they are.
+
+    They are known to be about the column that our scripts or upstream's wrote with them, and about no other.
+    """
+    if generations == PASS_RATE_GENERATIONS:
+        return _BESIDE_PASS_RATE
+    usual = [name for name in (*GENERATION_COLUMNS, MESSAGES) if name != PASS_RATE_GENERATIONS]
+    owner = next((name for name in usual if name in source.column_names), None)
+    return _BESIDE if generations == owner else ((), ())
 
 
 def _find(
@@ -159,7 +196,7 @@ def read_problem(row: Mapping[str, Any], number: int, columns: Columns) -> Probl
         return "no_completions"
     if not isinstance(generations, str | list):
         return "bad_completions"
-    texts = [generations] if isinstance(generations, str) else generations
+    prompt, texts = _texts_of(prompt, generations)
     beside = [_values(row, name, len(texts)) for name in (columns.finish_reasons, columns.correct, columns.usage)]
     if any(len(values) != len(texts) for values in beside):
         return "uneven_columns"
@@ -172,6 +209,38 @@ def read_problem(row: Mapping[str, Any], number: int, columns: Columns) -> Probl
         for index, (given, finish, flag, usage) in enumerate(zip(texts, *beside, strict=True))
     ]
     return problem
+
+
+def _texts_of(prompt: list[Message], generations: str | list[Any]) -> tuple[list[Message], list[Any]]:
+    """Return the messages before the answer, and the answers; what is neither text nor one turn is left as it is."""
+    if isinstance(generations, str):
+        texts: list[Any] = [generations]
+    elif isinstance(generations[0], dict) and any(turn["role"] != "assistant" for turn in _messages_of(generations)):
+        between, answer = _split_conversation(generations)  # one completion of several turns: its last one is learned
+        prompt, texts = [*prompt, *between], [generations if answer is None else answer]
+    else:
+        texts = [_text_of_turn(entry) for entry in generations]
+    if prompt[-1]["role"] == "assistant" and len(prompt) > 1:  # the beginning of the answer, which was given
+        begun = prompt[-1]["content"]
+        prompt = prompt[:-1]
+        texts = [begun + text if isinstance(text, str) and not text.startswith(begun) else text for text in texts]
+    return prompt, texts
+
+
+def _text_of_turn(entry: Any) -> Any:
+    """Return the text of a completion that is one turn of the assistant, or a list of one."""
+    turn = entry[0] if isinstance(entry, list) and len(entry) == 1 else entry
+    is_turn = isinstance(turn, dict) and turn.get("role") == "assistant" and isinstance(turn.get("content"), str)
+    return _with_reasoning(turn) if is_turn else entry
+
+
+def _with_reasoning(turn: Mapping[str, Any]) -> str:
+    """Return the text of a turn, with the reasoning that some servers keep apart in its tags."""
+    content = turn["content"]
+    reasoning = next((turn[name] for name in _REASONING if isinstance(turn.get(name), str)), "")
+    if is_blank(reasoning) or THINK_OPEN in content or THINK_CLOSE in content:
+        return content
+    return f"{THINK_OPEN}\n{reasoning.strip()}\n{THINK_CLOSE}\n\n{content.lstrip()}"
 
 
 def _values(row: Mapping[str, Any], name: str | None, count: int) -> list[Any]:
@@ -202,7 +271,7 @@ def _split_conversation(value: Any) -> tuple[list[Message], str | None]:
     messages = _messages_of(value)
     if not messages or messages[-1]["role"] != "assistant":
         return messages, None
-    return messages[:-1], messages[-1]["content"]
+    return messages[:-1], _with_reasoning(value[-1])
 
 
 def _messages_of(value: Any) -> list[Message]:

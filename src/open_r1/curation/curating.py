@@ -96,7 +96,7 @@ class Curation:
         name = f"{how} duplicates of {what}"
         if what == "problems":
             numbers = sorted({entry.row for entry in kept})
-            texts = (problem.text for problem, _, _ in self.inputs.problems(numbers, name))
+            texts = (problem.question for problem, _, _ in self.inputs.problems(numbers, name))
             threshold = self.settings.problem_threshold
         else:
             numbers = list(range(len(kept)))
@@ -125,7 +125,7 @@ class Curation:
 
     def _clusters(self, kept: list[Kept]) -> list[str]:
         numbers = sorted({entry.row for entry in kept})
-        texts = [problem.text for problem, _, _ in self.inputs.problems(numbers, "clusters")]
+        texts = [problem.question for problem, _, _ in self.inputs.problems(numbers, "clusters")]
         names = cluster_problems(texts, self.settings.num_clusters, seed=self.settings.seed) if texts else []
         of_row = dict(zip(numbers, names, strict=True))
         return [of_row[entry.row] for entry in kept]
