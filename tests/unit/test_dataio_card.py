@@ -2,6 +2,7 @@
 """Cards: what is written, what is not (secrets), licences, fingerprints, a README that hostile text can't break."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from open_r1.dataio.readme import render_readme
 from open_r1.dataio.secret_names import command_line, hide_secrets, is_secret_name
 
 FILES = {"default": {"train": ["data/train-*.parquet"]}}
+TOKEN = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0eF2g"
 HOSTILE = "a\n---\nlicense: mit\n---\n| b | `c` <script>x</script> ![i](http://x) é \r\n# d"
 
 
@@ -26,7 +28,10 @@ HOSTILE = "a\n---\nlicense: mit\n---\n| b | `c` <script>x</script> ![i](http://x
         (["s.py", "--token", "abc", "--max-tokens", "100"], "python s.py --token *** --max-tokens 100"),
         (["s.py", "--api-key-env", "MY_KEY"], "python s.py --api-key-env MY_KEY"),
         (["s.py", "--api-key", "--model"], "python s.py --api-key --model"),
-        (["s.py", "--name", "hf_abcdefgh12345"], "python s.py --name ***"),
+        (["s.py", "--name", f"hf_{TOKEN}"], "python s.py --name ***"),
+        (["s.py", "--name", f"sk-{TOKEN}"], "python s.py --name ***"),
+        (["s.py", "--in", f"hf_datasets/x/hf_{TOKEN}/y"], f"python s.py --in hf_datasets/x/hf_{TOKEN}/y"),
+        (["s.py", "--in", "hf_checkpoint1", "sk-learn-rows"], "python s.py --in hf_checkpoint1 sk-learn-rows"),
         (["s.py", "--url", "https://user:pass@host/v1"], "python s.py --url 'https://***@host/v1'"),
         (["s.py", "--header", "Authorization: Bearer abc.def"], "python s.py --header 'Authorization: Bearer ***'"),
         (["s.py", "--eos-token", "<|im_end|>"], "python s.py --eos-token '<|im_end|>'"),
@@ -86,6 +91,23 @@ def test_damaged_card_is_an_error(tmp_path, text):
 def test_card_of_somebody_else_is_none_of_ours(tmp_path, text):
     (tmp_path / "card.json").write_text(text)
     assert read_card(tmp_path) is None
+
+
+@pytest.mark.parametrize("texts", [("a/hf_checkpoint1", "a/hf_checkpoint2"), (f"hf_{TOKEN}", f"hf_{TOKEN[::-1]}")])
+def test_settings_that_look_like_secrets_tell_data_apart(tmp_path, texts):
+    first, second = (DataCard("x", {"model": text}, [Parent(text)]) for text in texts)
+    (tmp_path / "card.json").write_text(first.to_json())
+    found = read_card(tmp_path)
+    assert found.fingerprint() == first.fingerprint() != second.fingerprint()
+
+
+def test_card_of_a_newer_version_is_read(tmp_path):
+    card = DataCard("x", {"n": 1}, [Parent("p", fingerprint="abc")], steps=[Step("s", 1, 1)])
+    values = json.loads(card.to_json())
+    for place in (values, values["parents"][0], values["steps"][0]):
+        place["new_in_this_version"] = 1
+    (tmp_path / "card.json").write_text(json.dumps(values))
+    assert dataclasses.asdict(read_card(tmp_path)) == dataclasses.asdict(card)
 
 
 def test_fingerprint_is_of_what_json_keeps():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.dataio.licences import SEPARATOR, UNKNOWN_LICENCE
-from open_r1.dataio.secret_names import command_line, hide_secrets
+from open_r1.dataio.secret_names import command_line, hide_secrets, without_named_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -115,10 +115,18 @@ class DataCard:
     def __post_init__(self) -> None:
         if self.licence is None:
             self.licence = inherited_licence(self.parents)
+        self._recorded_fingerprint: str | None = None
 
     def fingerprint(self) -> str:
-        """Return a hash of settings and parents: what was made by the same ones needs no second making."""
-        text = json.dumps([plain_json(self.settings), [parent.identity() for parent in self.parents]], sort_keys=True)
+        """Return a hash of settings and parents: what was made by the same ones needs no second making.
+
+        Of a card that was read it is the one that stands there, of settings before secrets in them were hidden. Keys
+        and tokens that are settings by name count as equal.
+        """
+        if self._recorded_fingerprint is not None:
+            return self._recorded_fingerprint
+        settings = without_named_secrets(_json_values(self.settings))
+        text = json.dumps([settings, [parent.identity() for parent in self.parents]], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
     def summary(self) -> dict[str, Any]:
@@ -133,7 +141,11 @@ class DataCard:
 
 def plain_json(value: Any) -> Any:
     """Return a value as it comes back from JSON, without secrets: paths as text, sets sorted, keys as text."""
-    return hide_secrets(json.loads(json.dumps(value, default=_as_json)))
+    return hide_secrets(_json_values(value))
+
+
+def _json_values(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=_as_json))
 
 
 def _as_json(value: Any) -> Any:
@@ -153,12 +165,21 @@ def read_card(folder: Path | str) -> DataCard | None:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict) or "settings" not in values:
             return None  # somebody else's file of this name
-        values["parents"] = [Parent(**parent) for parent in values["parents"]]
-        values["steps"] = [Step(**step) for step in values["steps"]]
-        known = {entry.name for entry in fields(DataCard)}
-        return DataCard(**{name: value for name, value in values.items() if name in known})
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        values["parents"] = [Parent(**_known_fields(Parent, parent)) for parent in values["parents"]]
+        values["steps"] = [Step(**_known_fields(Step, step)) for step in values["steps"]]
+        card = DataCard(**_known_fields(DataCard, values))
+        fingerprint = values.get("fingerprint")
+        if isinstance(fingerprint, str):
+            card._recorded_fingerprint = fingerprint
+        return card
+    except (AttributeError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no card of ours: {error!r}. Remove it, or make the folder again.") from error
+
+
+def _known_fields(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that a card's class knows: those of a newer version are passed over."""
+    known = {entry.name for entry in fields(kind)}
+    return {name: value for name, value in values.items() if name in known}
 
 
 def inherited_licence(parents: list[Parent]) -> str:

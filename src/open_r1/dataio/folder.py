@@ -274,4 +274,4 @@ def _differences(found: DataCard, wanted: DataCard) -> str:
             [f"{p.name} ({p.split}, {p.fingerprint})" for p in card.parents] for card in (found, wanted)
         )
         pairs.append(f"source {', '.join(old_parents)} -> {', '.join(new_parents)}")
-    return "; ".join(pairs)
+    return "; ".join(pairs) or "by a value that looks like a secret and is not shown"

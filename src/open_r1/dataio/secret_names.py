@@ -16,9 +16,11 @@ _SECRET_NAME = re.compile(
     r"|token)$"
 )
 _PUBLIC_NAME = re.compile(r"(?i)^-*(eos|bos|pad|unk|sep|cls|mask|stop|image|think|start|end|new)[-_]token$")
+# Tokens as they are issued, and never a part of a path: folders may be called hf_datasets or sk-learn-examples.
 _SECRET_TEXT = re.compile(
-    r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_\-]{8,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|xox[abp]-[\w\-]{8,}"
-    r"|AKIA[A-Z0-9]{12,}|eyJ[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]+)|(?<=://)[^/\s@'\"]+:[^/\s@'\"]+(?=@)"
+    r"(?<![\w/\\.\-])(hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_\-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}"
+    r"|xox[abp]-[\w\-]{20,}|AKIA[A-Z0-9]{16}|eyJ[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]+)(?![\w/\\\-])"
+    r"|(?<=://)[^/\s@'\"]+:[^/\s@'\"]+(?=@)"
     r"|(?i:(?<=bearer )|(?<=api-key: )|(?<=api_key=)|(?<=token=))[^\s'\"&]+"
 )
 
@@ -33,6 +35,16 @@ def hide_secrets(value: Any) -> Any:
     """Return a value in which secrets are replaced: by their name, their form, or as those of the environment."""
     known = [secret for name, secret in os.environ.items() if len(secret) >= _MIN_SECRET and is_secret_name(name)]
     return _hide(value, known)
+
+
+def without_named_secrets(value: Any) -> Any:
+    """Return a value with what is secret by its name hidden, and all else as it is."""
+    if isinstance(value, dict):
+        return {
+            key: HIDDEN if entry is not None and is_secret_name(str(key)) else without_named_secrets(entry)
+            for key, entry in value.items()
+        }
+    return [without_named_secrets(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _hide(value: Any, known: Sequence[str]) -> Any:
