@@ -65,6 +65,13 @@ def test_truth_value_may_be_text(correct, is_kept):
     assert bool(map_row("numina_qwq", changed("numina_qwq", correct=correct))[0]) is is_kept
 
 
+@pytest.mark.parametrize("later", [r"and \boxed 5", r"and \fbox{5}"])
+def test_earlier_box_is_no_answer_where_the_last_is_spelled_otherwise(later):
+    row = changed("numina_tir", solution=rf"x \boxed{{7}}, {later}")
+    assert map_row("numina_tir", row, PROBLEM) == ({}, "the last box of the solution is not written \\boxed{...}")
+    assert map_row("numina_tir", row | {"solution": rf"{later}, x \boxed{{7}}"}, PROBLEM)[0]["solution"] == "7"
+
+
 # Turns
 
 

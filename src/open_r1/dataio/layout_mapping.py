@@ -198,8 +198,9 @@ def _warn_of_replaced(
     ]
     if replaced:
         logger.warning(
-            "Layout %s replaces the columns %s of %s (maps: %s). To use your own, name them otherwise "
-            "(`dataset_prompt_column`, `dataset_solution_column`), or set `dataset_layout: none`.",
+            "Layout %s replaces the columns %s of %s by what it maps them to (%s). `dataset_layout: none` leaves "
+            "them; a column of your own under another name is never replaced where `dataset_prompt_column` or "
+            "`dataset_solution_column` names it.",
             layout.name, replaced, where, layout.summary,
         )  # fmt: skip
 

@@ -106,12 +106,17 @@ def is_no_answer(text: str) -> bool:
 
 
 class LastBox(Text):
-    """The last box of a worked solution."""
+    """The last box of a worked solution; none where a box in another spelling comes later."""
+
+    _OTHER = re.compile(r"\\boxed(?!\s{0,9}\{)|\\fbox")
 
     def read(self, row: Row) -> str:
-        answer = last_box(super().read(row))
+        text = super().read(row)
+        answer = last_box(text)
         if answer is None or is_no_answer(answer):
             raise UnmappableError("no box in the solution")
+        if self._OTHER.search(text, text.rindex(r"\boxed{")):
+            raise UnmappableError("the last box of the solution is not written \\boxed{...}")
         return answer
 
 
