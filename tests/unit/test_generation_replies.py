@@ -23,6 +23,8 @@ def completion(message=None, finish_reason="stop", usage=None, **choice):
         b"\xff\xfe",
         b"[" * 100_000,
         completion(finish_reason="abort"),
+        completion(finish_reason={"type": "stop"}),
+        completion(finish_reason=["stop"]),
         b"null",
         b"[]",
         b"{}",
@@ -64,8 +66,9 @@ def test_text_of_an_answer(message, finish_reason, text):
     assert (answer.text, answer.finish_reason) == (text, finish_reason)
 
 
-def test_a_finish_reason_that_is_missing_is_unknown():
-    assert read_answer(completion(finish_reason=None)).finish_reason == "unknown"
+@pytest.mark.parametrize(("given", "read"), [(None, "unknown"), ("", "unknown"), ("st\ud800op", "st\ufffdop")])
+def test_a_finish_reason_is_text_that_files_can_hold(given, read):
+    assert read_answer(completion(finish_reason=given)).finish_reason == read
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,9 @@ def test_a_finish_reason_that_is_missing_is_unknown():
          {"prompt_tokens": 3}),
         ({"completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 4}},
          {"completion_tokens": 5, "reasoning_tokens": 4}),
+        ({"prompt_tokens": -5, "completion_tokens": True, "total_tokens": 2**53 + 1,
+          "completion_tokens_details": {"reasoning_tokens": 10**25}}, {}),
+        ({"prompt_tokens": 2**53}, {"prompt_tokens": 2**53}),
     ],
 )  # fmt: skip
 def test_usage_is_what_the_server_counts(usage, expected):

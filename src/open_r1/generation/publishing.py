@@ -22,6 +22,7 @@ import pyarrow as pa
 from open_r1.dataio.sources import RowSource
 from open_r1.generation.journal import Journal, fingerprint
 from open_r1.generation.prompts import Prompts
+from open_r1.generation.replies import is_count
 from open_r1.generation.requests import ERROR
 
 _BATCH_ROWS = 64  # generations of 100 kB, 32 a row, are then 200 MB
@@ -58,8 +59,8 @@ class Counts:
         self.errors += record["text"] is None
         self.truncated += record["finish_reason"] == "length"
         self.attempts += record["attempts"]
-        self.prompt_tokens += record["usage"].get("prompt_tokens", 0)
-        self.completion_tokens += record["usage"].get("completion_tokens", 0)
+        self.prompt_tokens += _tokens(record, "prompt_tokens") or 0
+        self.completion_tokens += _tokens(record, "completion_tokens") or 0
 
     def as_detail(self) -> dict[str, int]:
         """Return the counts for a card."""
@@ -163,8 +164,14 @@ def _not_asked(reason: str) -> dict[str, Any]:
             "server": None, "error": reason}  # fmt: skip
 
 
+def _tokens(record: Mapping[str, Any], name: str) -> int | None:
+    """A count of the record; None for what is none, as journals of earlier versions may hold."""
+    count = record["usage"].get(name)
+    return count if is_count(count) else None
+
+
 def _metadata(record: Mapping[str, Any]) -> dict[str, Any]:
-    usage = {name: record["usage"].get(name) for name in _USAGE}
+    usage = {name: _tokens(record, name) for name in _USAGE}
     return {**usage, **{name: record[name] for name in ("status", "attempts", "latency_s", "server", "error")}}
 
 

@@ -14,6 +14,7 @@ from open_r1.generation.requests import join_reasoning
 NOT_NOW = {429, 503}  # come again later: no fault of the request
 MAY_PASS = {408, 409, 425, *range(500, 600)}
 _MESSAGE_CHARACTERS = 500
+_MOST_TOKENS = 1 << 53  # more isn't a count of tokens, and sums of it don't fit into the columns of integers
 _BROKEN_OFF = {"abort", "error"}  # vLLM and SGLang when they shut down or fail: what is there of the text is no answer
 
 
@@ -77,10 +78,12 @@ def read_answer(body: bytes) -> Answer:
         raise ServerFailure(f"content that is no text: {body[:200]!r}", 200)
     if content is None and not reasoning and finish_reason is None:
         raise ServerFailure(f"a completion without content: {body[:200]!r}", 200)
+    if not isinstance(finish_reason, str | None):
+        raise ServerFailure(f"a finish reason that is no text: {body[:200]!r}", 200)
     if finish_reason in _BROKEN_OFF:
         raise ServerFailure(f"an answer that the server broke off (finish reason {finish_reason!r})", 200)
     text = join_reasoning(reasoning, content, is_cut=finish_reason == "length")
-    return Answer(_well_formed(text), str(finish_reason or "unknown"), _usage(value.get("usage")))
+    return Answer(_well_formed(text), _well_formed(finish_reason or "unknown"), _usage(value.get("usage")))
 
 
 def _well_formed(text: str) -> str:
@@ -98,11 +101,16 @@ def _usage(value: Any) -> dict[str, int]:
     """The counts of tokens; those within `completion_tokens_details` beside the others."""
     if not isinstance(value, dict):
         return {}
-    usage = {name: count for name, count in value.items() if type(count) is int}
+    usage = {name: count for name, count in value.items() if is_count(count)}
     details = value.get("completion_tokens_details")
-    if isinstance(details, dict) and type(details.get("reasoning_tokens")) is int:
+    if isinstance(details, dict) and is_count(details.get("reasoning_tokens")):
         usage["reasoning_tokens"] = details["reasoning_tokens"]
     return usage
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value can be a number of tokens: an integer of 0 to 2^53."""
+    return type(value) is int and 0 <= value <= _MOST_TOKENS
 
 
 def _error_in_answer(value: Mapping[str, Any]) -> ServerFailure:
