@@ -82,6 +82,14 @@ def test_tests_in_text_and_in_structs_are_mixed_and_still_read(part):
     assert all(isinstance(json.loads(info), dict) for info in rows["verification_info"] if info.startswith('{"'))
 
 
+def test_whole_numbers_beside_answers_in_text_become_text(part):
+    own = part("own", [{"prompt": "What is 1+1?", "solution": 2}])
+    columns = ["prompt", "solution"]
+    entries = [{"id": own, "columns": columns}, {"id": part("dapo"), "layout": "dapo", "columns": columns}]
+    rows = mix(GRPOScriptArguments, *entries)[1]
+    assert sorted(rows["solution"][:]) == sorted(["2", *(case.item.gold for case in CASES["dapo"])])
+
+
 def test_types_that_differ_are_named_with_a_way_out(part):
     entries = [{"id": part(name), "layout": name} for name in ("simplerl", "countdown")]
     with pytest.raises(ValueError, match=r"Types that differ: \{'target': \{.*simplerl'.*string.*countdown'.*int64"

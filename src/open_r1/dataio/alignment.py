@@ -4,7 +4,8 @@
 1. Long and short strings and lists are one. Structs (of messages, say) get the fields of all, null where a data set
    has none.
 2. Prompts that are text become messages of one user turn where other data sets have messages.
-3. `verification_info` that is a struct becomes JSON text where other data sets have text; the graders read both.
+3. Gold answers that are whole numbers become text where other data sets have text.
+4. `verification_info` that is a struct becomes JSON text where other data sets have text; the graders read both.
 """
 
 import json
@@ -32,12 +33,13 @@ def differing_columns(parts: "list[Dataset]") -> "dict[str, dict[int, Any]]":
     return found
 
 
-def align_columns(parts: "list[Dataset]", prompts: Collection[str]) -> "list[Dataset]":
+def align_columns(parts: "list[Dataset]", prompts: Collection[str], golds: Collection[str]) -> "list[Dataset]":
     """Return data sets whose common columns have one type each, where there is one for them.
 
     Args:
         parts: The data sets.
         prompts: Columns that hold prompts.
+        golds: Columns that hold gold answers.
     """
     from datasets import Value
 
@@ -47,10 +49,13 @@ def align_columns(parts: "list[Dataset]", prompts: Collection[str]) -> "list[Dat
         if any(is_text.values()) and not all(is_text.values()):
             if column in prompts and all(is_text[place] or _is_chat(kind) for place, kind in kinds.items()):
                 _rewrite(parts, column, [place for place in kinds if is_text[place]], _as_chat)
+            elif column in golds:
+                for place in (place for place, kind in kinds.items() if _is_whole(kind)):
+                    parts[place] = parts[place].cast_column(column, Value("string"))
             elif column == _TESTS:
                 _rewrite(parts, column, [place for place in kinds if not is_text[place]], _as_json)
         kinds = {place: parts[place].features[column] for place in kinds}
-        common = reduce(_common, kinds.values()) if kinds else Value("null")
+        common = reduce(_common, kinds.values())
         for place, kind in kinds.items():
             if common is not None and kind != common:
                 parts[place] = parts[place].cast_column(column, common)
@@ -81,6 +86,12 @@ def _is_text(kind: Any) -> bool:
     from datasets import Value
 
     return kind in (Value("string"), Value("large_string"))
+
+
+def _is_whole(kind: Any) -> bool:
+    from datasets import Value
+
+    return isinstance(kind, Value) and kind.dtype.startswith(("int", "uint"))
 
 
 def _is_chat(kind: Any) -> bool:

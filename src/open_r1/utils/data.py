@@ -145,7 +145,9 @@ def _load_mixture(mixture: DatasetMixtureConfig, args: ScriptArguments) -> Datas
         check_name(entry.layout, f"data set {entry.id!r} of the mixture")
         parse_split(entry.split)
     parts = [_load_part(entry, mixture.seed, args) for entry in mixture.datasets]
-    parts = align_columns(parts, prompts={"prompt", args.dataset_prompt_column})
+    parts = align_columns(
+        parts, {"prompt", args.dataset_prompt_column}, golds={"solution", args.dataset_solution_column}
+    )
     try:
         combined = concatenate_datasets(parts).shuffle(seed=mixture.seed)
     except ValueError as error:
