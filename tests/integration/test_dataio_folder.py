@@ -313,6 +313,7 @@ def test_parents_cards_are_told_by_their_children(tmp_path):
 
 def test_log_of_a_run_after_a_killed_one_says_what_it_removes(tmp_path, caplog):
     (tmp_path / "out" / ".partial" / "data").mkdir(parents=True)
+    (tmp_path / "out" / ".open_r1.lock").touch()
     with pytest.raises(ValueError, match="is not finished"):
         open_source(str(tmp_path / "out"))
     with caplog.at_level(logging.INFO, logger="open_r1"):

@@ -17,7 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from open_r1.dataio.card import CARD_NAME, README_NAME, DataCard, Step, plain_json, read_card
+from open_r1.dataio.card import (
+    CARD_NAME,
+    README_NAME,
+    DataCard,
+    Step,
+    inherited_licence,
+    plain_json,
+    read_card,
+)
+from open_r1.dataio.places import is_claimed, refuse_data_of_others, refuse_place
 from open_r1.dataio.published import (
     DEFAULT_CONFIG,
     LOCK_NAME,
@@ -36,7 +45,6 @@ MALFORMED_NAME = "malformed.jsonl"
 _REPLACED = "replaced"  # in the staging folder: data of before
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # as `datasets` demands
 _FILE_NAME = re.compile(r"[\w\-][\w.\- ]*")
-_SHARD_NAME = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
 _TAKEN_NAMES = {CARD_NAME, README_NAME, "data", _REPLACED}
 
 
@@ -49,7 +57,8 @@ class DatasetFolder:
         overwrite: Replace a finished data set that was made with other settings, or the same ones.
 
     Raises:
-        ValueError: The folder holds something else, another process writes it, or no row was written.
+        ValueError: The folder holds something else where ours would be (data, README.md, card.json, reports), another
+            process writes it, or no row was written.
     """
 
     def __init__(self, path: Path | str, card: DataCard, *, overwrite: bool = False) -> None:
@@ -60,6 +69,7 @@ class DatasetFolder:
         self._columns: dict[str, GrowingSchema] = {}
         self._reports: list[str] = []
         self._lock: FileLock | None = None
+        self._foreign: set[str] = set()
 
     @property
     def staging(self) -> Path:
@@ -72,7 +82,7 @@ class DatasetFolder:
         Raises:
             ValueError: It was finished with others, and `overwrite` is not set, or it holds files of somebody else.
         """
-        self._refuse_place()
+        refuse_place(self.path, self.card.parents)
         found = None if self.overwrite else read_card(self.path)
         if found is None:
             return False
@@ -84,7 +94,31 @@ class DatasetFolder:
         for config in splits_by_config(found):
             published_files(self.path, found, config)
         self._remove_leftovers()
+        if found.licence != self.card.licence:
+            self._take_licence(found)
         return True
+
+    def _take_licence(self, found: DataCard) -> None:
+        """Write the licence that was asked for into the card of a finished folder; keep it if none was."""
+        if self.card.licence == inherited_licence(self.card.parents):
+            logger.warning("%s stays under the licence %r of its card; from its sources it would now inherit %r.",
+                           self.path, found.licence, self.card.licence)  # fmt: skip
+            return
+        logger.warning("The licence of %s was %r and is now %r; its rows stay.", self.path, found.licence,
+                       self.card.licence)  # fmt: skip
+        found.licence = self.card.licence
+        files = {
+            config: {split: [f"{data_folder_name(config)}/{split}-*.parquet"] for split in splits}
+            for config, splits in splits_by_config(found).items()
+        }
+        lock = self._locked()
+        try:
+            for name, text in ((README_NAME, render_readme(found, files)), (CARD_NAME, found.to_json())):
+                written = self.path / f".{name}.new"
+                written.write_text(text, encoding="utf-8", errors="backslashreplace")
+                written.replace(self.path / name)
+        finally:
+            lock.release()
 
     def _remove_leftovers(self) -> None:
         """Remove what a run left that was killed behind its last step; not what another process is writing."""
@@ -120,6 +154,8 @@ class DatasetFolder:
         self._require_entered()
         if not _FILE_NAME.fullmatch(name) or name in _TAKEN_NAMES:
             raise ValueError(f"{name!r} cannot be the name of a report file.")
+        if name in self._foreign:
+            raise ValueError(f"{self.path / name} exists and is not ours: name another output folder.")
         (self.staging / name).write_text(text, encoding="utf-8", errors="backslashreplace")
         if name not in self._reports:
             self._reports.append(name)
@@ -147,14 +183,10 @@ class DatasetFolder:
         return lines
 
     def __enter__(self) -> "DatasetFolder":
-        self._refuse_place()
+        refuse_place(self.path, self.card.parents)
         self.path.mkdir(parents=True, exist_ok=True)
-        # The lock stays behind: beside unfinished data it also says that they are ours.
-        self._lock = FileLock(self.path / LOCK_NAME)
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            raise ValueError(f"Another process is writing {self.path}: wait for it, or name another folder.") from None
+        self._foreign = set() if is_claimed(self.path) else {entry.name for entry in self.path.iterdir()}
+        self._lock = self._locked()
         try:
             if self.is_done():
                 raise ValueError(f"{self.path} was finished by another process meanwhile.")
@@ -166,6 +198,15 @@ class DatasetFolder:
             self._lock.release()
             raise
         return self
+
+    def _locked(self) -> FileLock:
+        """Return the lock of the folder, taken. It stays behind: beside unfinished data it says that they are ours."""
+        lock = FileLock(self.path / LOCK_NAME)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise ValueError(f"Another process is writing {self.path}: wait for it, or name another folder.") from None
+        return lock
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         assert self._lock is not None
@@ -195,13 +236,15 @@ class DatasetFolder:
                 continue  # the reader of `datasets` stops at a split without rows; the card counts it
             writer.finish()
             files.setdefault(config, {})[split] = [f"{writer.folder.name}/{split}-*.parquet"]
-        (self.staging / README_NAME).write_text(render_readme(self.card, files), encoding="utf-8")
+        (self.staging / README_NAME).write_text(
+            render_readme(self.card, files), encoding="utf-8", errors="backslashreplace"
+        )
         (self.staging / CARD_NAME).write_text(self.card.to_json(), encoding="utf-8")
         self._replace()
 
     def _replace(self) -> None:
         """Put everything in its place; without a card from the first line to the last but one."""
-        old = read_card(self.path)
+        old = self._read_old_card()
         (self.path / CARD_NAME).unlink(missing_ok=True)
         replaced = self.staging / _REPLACED
         replaced.mkdir()
@@ -214,23 +257,14 @@ class DatasetFolder:
             (self.staging / name).replace(self.path / name)
         shutil.rmtree(self.staging)
 
-    def _refuse_place(self) -> None:
-        """Raise a ValueError where the folder is a file, a source of its own, or holds data of somebody else."""
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"{self.path} is a file; name another output folder.")
-        for parent in self.card.parents:
-            source = Path(parent.name).expanduser()
-            if source.exists() and self.path.exists() and source.samefile(self.path):
-                raise ValueError(f"{self.path} is the data set that is read; name another output folder.")
-        self._refuse_foreign("data")
-
-    def _refuse_foreign(self, name: str) -> None:
-        data = self.path / name
-        if not data.exists():
-            return
-        is_ours = (self.path / LOCK_NAME).exists() or read_card(self.path) is not None
-        if not (is_ours and data.is_dir() and all(_SHARD_NAME.fullmatch(entry.name) for entry in data.iterdir())):
-            raise ValueError(f"{data} exists and is not ours: name another output folder.")
+    def _read_old_card(self) -> DataCard | None:
+        try:
+            return read_card(self.path)
+        except ValueError as error:
+            if not self.overwrite:
+                raise
+            logger.warning("%s It is replaced; what else it may have named stays.", error)
+            return None
 
     def _checked_folder_name(self, config: str, split: str) -> str:
         name = data_folder_name(config)
@@ -238,7 +272,7 @@ class DatasetFolder:
             raise ValueError(f"{split!r} cannot be the name of a split: letters, digits, _ and . inside.")
         if config != DEFAULT_CONFIG and (not _FILE_NAME.fullmatch(name) or name in _TAKEN_NAMES):
             raise ValueError(f"{config!r} cannot be the name of a configuration: letters, digits, _ - and . inside.")
-        self._refuse_foreign(name)
+        refuse_data_of_others(self.path, name)
         return name
 
     def _require_entered(self) -> None:
