@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from open_r1.generation.balancing import server_url
+from open_r1.generation.balancing import RefusedError, server_url
 from open_r1.generation.client import ChatClient, Patience
 from open_r1.generation.engine import run
 from open_r1.generation.models import find_model
@@ -57,13 +57,27 @@ def test_a_failure_that_passes_is_retried(failure):
     assert (reply.text, reply.finish_reason, reply.status, reply.attempts, reply.error) == ("8", "stop", 200, 2, None)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+@pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_refusal_is_not_retried_and_says_why(status):
     with ChatServer(lambda body, attempt: Reply(status=status, error="context too long")) as server:
         (reply,) = ask([server.address], question())
         assert len(server.requests) == 1
     assert (reply.text, reply.finish_reason, reply.status) == (None, "error", status)
     assert reply.error == f"HTTP {status}: context too long"
+
+
+@pytest.mark.parametrize("status", [307, 401, 402, 403, 404])
+def test_what_would_be_refused_of_all_requests_ends_the_run(status):
+    with ChatServer(lambda body, attempt: Reply(status=status, error="no such key or model")) as server:
+        with pytest.raises(RefusedError, match=rf"127.0.0.1.* refuses all requests: HTTP {status}.*What was done"):
+            ask([server.address], question())
+        assert len(server.requests) == 1
+
+
+def test_a_prompt_that_a_gateway_moderates_is_refused_by_itself():
+    with ChatServer(lambda body, attempt: Reply(status=403, error="Your input was flagged")) as server:
+        (reply,) = ask([server.address], question())
+    assert (reply.status, reply.error) == (403, "HTTP 403: Your input was flagged")
 
 
 def test_retries_are_counted():
@@ -111,19 +125,82 @@ def test_a_request_ends_at_its_deadline_whatever_the_timeout():
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "0.0001", "Mon, 01 Jan 2001 00:00:00 GMT"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_come_later_at_once_is_waited_for_as_long_as_any_failure(value, count):
+    later = Reply(status=429, headers={"Retry-After": value})
+    with ChatServer(lambda body, attempt: later) as one, ChatServer(lambda body, attempt: later) as two:
+        addresses = [one.address, two.address][:count]
+        patience = Patience(deadline_s=1.0, first_delay_s=0.1, max_delay_s=0.2)
+        (reply,) = ask(addresses, question(), patience=patience)
+        assert len(one.requests) + len(two.requests) <= 1 + 20 * count
+    assert "not done within 1 s, at last: HTTP 429" in reply.error
+
+
+def test_a_long_pause_that_others_were_asked_for_costs_a_request_nothing():
+    """One of two is told to come in an hour: the other waits as long as the patience goes, beyond its own deadline."""
+
+    async def main(address):
+        patience = Patience(deadline_s=0.5, outage_s=1.0)
+        async with ChatClient([address], model=MODEL, patience=patience) as client:
+            refused = await client.complete(question(0))
+            return refused, await client.complete(question(1))
+
+    def behave(body, attempt):
+        is_first = "Compute 0" in body["messages"][0]["content"]
+        return Reply(status=429, headers={"Retry-After": "3600"}) if is_first else Reply("8")
+
+    with ChatServer(behave) as server:
+        refused, other = run(main(server.address))
+    assert "not done within 0.5 s" in refused.error
+    assert (other.text, other.attempts) == ("8", 1)
+
+
+def test_the_end_of_a_requests_time_is_no_fault_of_the_server():
+    async def main(address):
+        async with ChatClient([address], model=MODEL, patience=Patience(deadline_s=0.2)) as client:
+            replies = await asyncio.gather(*(client.complete(question(number)) for number in range(5)))
+            return replies, client.balancer.is_down
+
+    with ChatServer(lambda body, attempt: Reply("8", delay_s=60.0)) as server:
+        replies, is_down = run(main(server.address))
+    assert all("not done within 0.2 s" in reply.error for reply in replies)
+    assert not is_down
+
+
 def test_redirects_are_not_followed():
     with ChatServer(lambda body, attempt: Reply(status=307, headers={"Location": "http://elsewhere/v1"})) as server:
-        (reply,) = ask([server.address], question())
-    assert "sends us to 'http://elsewhere/v1'" in reply.error
+        with pytest.raises(RefusedError, match="sends us to 'http://elsewhere/v1'"):
+            ask([server.address], question())
+        assert len(server.requests) == 1
 
 
 def test_the_key_is_sent_and_never_told():
     with ChatServer(api_key="secret") as server:
         (right,) = ask([server.address], question(), api_key="secret")
-        (wrong,) = ask([server.address], question(), api_key="guessed")
+        with pytest.raises(RefusedError, match="401") as caught:
+            ask([server.address], question(), api_key="guessed!")
     assert right.error is None
-    assert wrong.status == 401
-    assert "guessed" not in repr(wrong)
+    assert "guessed!" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        Reply(status=400, error="Incorrect API key provided: sk-0123456789"),
+        Reply(status=400, error="x" * 490 + "sk-0123456789"),
+        Reply(status=500, raw=b"<html>sk-0123456789</html>"),
+        Reply(raw=b"key sk-0123456789"),
+        Reply(raw=b'{"choices": ["' + b"x" * 175 + b'sk-0123456789"]}'),
+        Reply(raw=b'{"error": {"message": "key sk-0123456789", "code": 400}}'),
+    ],
+)
+def test_a_key_that_a_server_repeats_is_left_out_of_reasons(echo):
+    with ChatServer(lambda body, attempt: echo) as server:
+        patience = Patience(retries=0, first_delay_s=0.01)
+        (reply,) = ask([server.address], question(), api_key="sk-0123456789", patience=patience)
+    assert reply.text is None
+    assert "sk-0" not in reply.error
 
 
 def test_a_body_holds_model_messages_and_sampling_with_the_seed_of_the_generation():

@@ -19,6 +19,10 @@ class ServersDownError(RuntimeError):
     """No server has answered for longer than the patience with them."""
 
 
+class RefusedError(ServersDownError):
+    """A server refuses all requests: the key, the model, the address or the account isn't right."""
+
+
 @dataclass
 class Server:
     """A server and how it does.
@@ -91,20 +95,27 @@ class Balancer:
         """Whether no server answers."""
         return not self._one_is_up.is_set()
 
-    async def take(self, avoid: Server | None = None) -> Server:
-        """Return the server to ask now, counted as busy with one more; wait while there is none.
+    def take_now(self, avoid: Server | None = None) -> Server | None:
+        """Return the server to ask now, counted as busy with one more; None: there is none just now.
 
         Args:
             avoid: The server that has just failed at this request: others go first.
+        """
+        best = self._best(avoid)
+        if best is not None:
+            best.in_flight += 1
+        return best
+
+    async def take(self, avoid: Server | None = None) -> Server:
+        """Wait until there is a server to ask, and return it as `take_now`.
 
         Raises:
             ServersDownError: None has answered for as long as the patience lasts.
         """
         while True:
-            best = self._best(avoid)
-            if best is not None:
-                best.in_flight += 1
-                return best
+            server = self.take_now(avoid)
+            if server is not None:
+                return server
             await self._wait()
 
     def _best(self, avoid: Server | None) -> Server | None:
@@ -133,6 +144,11 @@ class Balancer:
                 f"No server has answered for {self._patience_s:g} s ({troubles}). What was done is kept: start one, "
                 "and the same command goes on."
             ) from None
+
+    def pause_left_s(self) -> float | None:
+        """Return for how many seconds all servers that answer want to be left alone; None: none answers."""
+        now = time.monotonic()
+        return min((max(0.0, server.not_before - now) for server in self.servers if not server.is_out), default=None)
 
     def give_back(self, server: Server) -> None:
         """Count one request less for a server."""

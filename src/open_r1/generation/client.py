@@ -11,6 +11,7 @@ It stands on aiohttp alone: the openai client costs ten times the CPU time of a 
 import asyncio
 import io
 import json
+import math
 import random
 import time
 import urllib.request
@@ -22,14 +23,15 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
-from open_r1.generation.balancing import Balancer, Server, server_url
-from open_r1.generation.replies import Answer, ServerFailure, read_answer, read_failure
+from open_r1.generation.balancing import Balancer, RefusedError, Server, server_url
+from open_r1.generation.replies import Answer, ServerFailure, read_answer, read_failure, without_key
 from open_r1.generation.requests import ERROR, ChatReply, ChatRequest, Message, Sampling, without_reasoning
 
 CONNECT_TIMEOUT_S, PROBE_TIMEOUT_S = 30.0, 10.0
 # uvicorn, which vLLM serves with, closes a connection that was idle for 5 s: it's not to be used again just then.
 KEEP_ALIVE_S = 4.0
 _LARGE_BYTES = 1 << 20
+_MOST_BYTES_OF_MODELS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,9 @@ class Patience:
             the server at all don't count.
         timeout_s: Seconds for one attempt, from sending to the last byte.
         deadline_s: Seconds for a request with all its attempts and waits (of a conversation: for each turn). Time
-            without any server isn't counted.
-        outage_s: Seconds without any server after which all is given up.
+            without any server, or in which they asked other requests to come later, isn't counted.
+        outage_s: Seconds without any server after which all is given up; and the longest that a server is left alone
+            because it asks for it (`Retry-After`).
         first_delay_s: Wait before the first retry; it doubles from there on, to `max_delay_s`, and is drawn from the
             upper half.
         max_reply_bytes: A longer answer is a failure.
@@ -57,9 +60,9 @@ class Patience:
     max_reply_bytes: int = 1 << 26
 
     def __post_init__(self) -> None:
-        positive = (self.timeout_s, self.deadline_s, self.outage_s, self.first_delay_s, self.max_delay_s)
-        if min(*positive, self.max_reply_bytes) <= 0 or self.retries < 0:
-            raise ValueError(f"retries must be at least 0, all else positive; got {self}.")
+        times = (self.timeout_s, self.deadline_s, self.outage_s, self.first_delay_s, self.max_delay_s)
+        if not all(0 < time_s < math.inf for time_s in times) or self.max_reply_bytes < 1 or self.retries < 0:
+            raise ValueError(f"retries must be at least 0, all else positive and finite; got {self}.")
 
 
 class ChatClient:
@@ -88,6 +91,7 @@ class ChatClient:
         patience: Patience | None = None,
     ) -> None:
         self.model = model
+        self._key = api_key
         self.sampling = sampling or Sampling()
         self.patience = patience or Patience()
         self._body = self.sampling.body()
@@ -124,6 +128,7 @@ class ChatClient:
 
         Raises:
             ServersDownError: No server has answered for as long as the patience lasts.
+            RefusedError: A server refuses the key, the model, the address or the account.
         """
         reply = await self._ask(request.messages, request.index)
         if not request.turns:
@@ -146,12 +151,12 @@ class ChatClient:
         attempts = failures = counted = 0
         server: Server | None = None
         while True:
-            if self.balancer.is_down:
+            taken = self.balancer.take_now(server)
+            if taken is None:  # an outage, or a pause that other requests were asked for: not this one's time
                 since = time.monotonic()
-                server = await self.balancer.take(server)
+                taken = await self.balancer.take(server)
                 deadline += time.monotonic() - since
-            else:
-                server = await self.balancer.take(server)
+            server = taken
             attempts += 1
             started = time.monotonic()
             try:
@@ -164,6 +169,11 @@ class ChatClient:
                                  time.monotonic() - started, server.url)  # fmt: skip
             finally:
                 self.balancer.give_back(server)
+            if failure.is_refusal:
+                raise RefusedError(
+                    f"{server.url} refuses all requests: {failure.reason}. What was done is kept: mend the key, the "
+                    "model or the address, and the same command goes on."
+                )
             failures += 1
             counted += failure.counts and not (failure.is_lost and failures == 1)
             delay_s = self._after(failure, server, failures)
@@ -188,14 +198,17 @@ class ChatClient:
         """Tell the balancer of a failure; return how long to wait before the next attempt."""
         if failure.is_servers:
             self.balancer.failed(server, failure.reason, is_gone=failure.is_gone)
-        if failure.retry_after_s is not None:
-            # The whole server is left alone for as long as it asks; others may be asked at once.
-            self.balancer.pause(server, min(failure.retry_after_s, self.patience.deadline_s))
-            return 0.0 if len(self.balancer.servers) > 1 else failure.retry_after_s
         if failure.is_gone:
             return 0.0
-        longest = min(self.patience.max_delay_s, self.patience.first_delay_s * 2.0 ** min(failures - 1, 30))
-        return longest * random.uniform(0.5, 1.0)
+        longest_s = min(self.patience.max_delay_s, self.patience.first_delay_s * 2.0 ** min(failures - 1, 30))
+        delay_s = longest_s * random.uniform(0.5, 1.0)
+        if failure.retry_after_s is None:
+            return delay_s
+        # The whole server is left alone for as long as it asks, within reason; others may be asked at once.
+        delay_s = min(max(delay_s, failure.retry_after_s), self.patience.outage_s)
+        self.balancer.pause(server, delay_s)
+        left_s = self.balancer.pause_left_s()
+        return delay_s if left_s is None else left_s
 
     async def _post(self, server: Server, content: bytes, left_s: float) -> Answer:
         patience = self.patience
@@ -216,13 +229,15 @@ class ChatClient:
         except TimeoutError as error:
             is_connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
             reason = f"no {'connection' if is_connecting else 'answer'} within {min(left_s, patience.timeout_s):g} s"
-            raise ServerFailure(reason, is_gone=is_connecting) from error
+            # At the end of a request's time little of it may be left, for which no server is to blame.
+            is_servers = is_connecting or left_s >= patience.timeout_s
+            raise ServerFailure(reason, is_gone=is_connecting, is_servers=is_servers) from error
         except aiohttp.ClientError as error:
             is_lost = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
             raise ServerFailure(f"{type(error).__name__}: {error}", is_lost=is_lost) from error
         if response.status == 200:
-            return read_answer(body)
-        raise read_failure(response.status, body, response.headers)
+            return read_answer(body, self._key)
+        raise read_failure(response.status, body, response.headers, self._key)
 
     async def _answers(self, server: Server) -> bool:
         try:
@@ -243,9 +258,10 @@ class ChatClient:
             async with self._open_session().get(
                 f"{server.url}/models", timeout=timeout, proxy=self._proxies[server.url]
             ) as response:
-                body = await _read(response, _LARGE_BYTES)
+                body = await _read(response, _MOST_BYTES_OF_MODELS)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ServerFailure(str(error) or f"no answer within {PROBE_TIMEOUT_S:g} s", is_gone=True) from error
+        body = without_key(body, self._key)
         if response.status != 200:
             raise read_failure(response.status, body, response.headers)
         try:

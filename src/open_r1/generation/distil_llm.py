@@ -44,17 +44,20 @@ class ChatServerLLM(OpenAILLM):
         try:
             create = self._aclient.chat.completions.with_raw_response.create
             reply = await create(model=self.model, messages=messages, **settings)
-            answer = read_answer(reply.content)
+            answer = read_answer(reply.content, self._key())
         except Exception as error:  # noqa: BLE001 - whatever is raised here empties all rows of distilabel's batch
-            return _generation("", ERROR, start, failure=_failure(error))
+            return _generation("", ERROR, start, failure=_failure(error, self._key()))
         return _generation(answer.text, answer.finish_reason, start, usage=answer.usage)
 
+    def _key(self) -> str | None:
+        return self.api_key.get_secret_value() if self.api_key is not None else None
 
-def _failure(error: Exception) -> ServerFailure:
+
+def _failure(error: Exception, key: str | None) -> ServerFailure:
     if isinstance(error, ServerFailure):
         return error
     if isinstance(error, APIStatusError):
-        return read_failure(error.status_code, error.response.content, error.response.headers)
+        return read_failure(error.status_code, error.response.content, error.response.headers, key)
     causes = [str(part) for part in (error, error.__cause__) if part is not None]
     return ServerFailure(f"{type(error).__name__}: {', '.join(causes)}")
 

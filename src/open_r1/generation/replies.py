@@ -3,6 +3,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,11 @@ from open_r1.generation.requests import join_reasoning
 
 NOT_NOW = {429, 503}  # come again later: no fault of the request
 MAY_PASS = {408, 409, 425, *range(500, 600)}
+REFUSALS = {401, 402, 403, 404}  # key, account, permission, model: the next request fares no better
+_MODERATED = re.compile(
+    "moderat|flagged|safety|content.{0,3}polic", re.IGNORECASE
+)  # a 403 of some gateways, for this one prompt
+_SHORTEST_KEY = 8
 _MESSAGE_CHARACTERS = 500
 _MOST_TOKENS = 1 << 53  # more isn't a count of tokens, and sums of it don't fit into the columns of integers
 _BROKEN_OFF = {"abort", "error"}  # vLLM and SGLang when they shut down or fail: what is there of the text is no answer
@@ -31,6 +37,8 @@ class ServerFailure(Exception):
         is_lost: Whether the connection broke, which may be one that the server had closed before it was used again:
             the first such failure of a request doesn't count.
         counts: Whether it counts as one of the request's retries.
+        is_refusal: Whether all requests will be refused alike: the key, the model, the address or the account isn't
+            right.
         retry_after_s: How long the server asked to be left alone.
     """
 
@@ -41,6 +49,7 @@ class ServerFailure(Exception):
     is_lost: bool = False
     is_servers: bool = True
     counts: bool = True
+    is_refusal: bool = False
     retry_after_s: float | None = None
 
 
@@ -53,12 +62,22 @@ class Answer:
     usage: dict[str, int]
 
 
-def read_answer(body: bytes) -> Answer:
+def read_answer(body: bytes, key: str | None = None) -> Answer:
     """Return the first choice of a chat completion, or of a plain one.
+
+    Args:
+        key: The API key, which no reason quotes.
 
     Raises:
         ServerFailure: The body is no chat completion.
     """
+    try:
+        return _read_answer(body)
+    except ServerFailure:
+        return _read_answer(without_key(body, key))  # fails alike
+
+
+def _read_answer(body: bytes) -> Answer:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -121,9 +140,9 @@ def _error_in_answer(value: Mapping[str, Any]) -> ServerFailure:
     return read_failure(status, json.dumps(value).encode(), {})
 
 
-def read_failure(status: int, body: bytes, headers: Mapping[str, str]) -> ServerFailure:
-    """Return what a status other than 200 says."""
-    reason = f"HTTP {status}: {_error_message(body) or 'no reason given'}"
+def read_failure(status: int, body: bytes, headers: Mapping[str, str], key: str | None = None) -> ServerFailure:
+    """Return what a status other than 200 says; without the API key, which some servers repeat."""
+    reason = f"HTTP {status}: {_error_message(without_key(body, key)) or 'no reason given'}"
     if status in NOT_NOW:
         return ServerFailure(reason, status, is_servers=status == 503, counts=False,
                              retry_after_s=_retry_after_s(headers.get("Retry-After")))  # fmt: skip
@@ -132,7 +151,13 @@ def read_failure(status: int, body: bytes, headers: Mapping[str, str]) -> Server
                              retry_after_s=_retry_after_s(headers.get("Retry-After")))  # fmt: skip
     if 300 <= status < 400:
         reason += f" (it sends us to {headers.get('Location')!r}: give the address itself)"
-    return ServerFailure(reason, status, is_final=True, is_servers=False)
+    is_refusal = 300 <= status < 400 or (status in REFUSALS and not (status == 403 and _MODERATED.search(reason)))
+    return ServerFailure(reason, status, is_final=True, is_servers=False, is_refusal=is_refusal)
+
+
+def without_key(content: bytes, key: str | None) -> bytes:
+    """Return what a server said with the key left out, which some repeat; keys of a few characters hide nothing."""
+    return content if key is None or len(key) < _SHORTEST_KEY else content.replace(key.encode(), b"***")
 
 
 def _error_message(body: bytes) -> str:
