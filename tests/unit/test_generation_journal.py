@@ -93,9 +93,19 @@ def test_settings_that_json_spells_otherwise_are_the_same(tmp_path):
     Journal(tmp_path / "generations.jsonl", SETTINGS | {"stop": ("a",)}).close()
 
 
-@pytest.mark.parametrize("content", [b"hello\n", b'{"key": "a", "index": 0}\n', b'{"journal": 99, "settings": {}}\n',
-                                     b"[]\n", b'{"journal": 1, "settings": null}\n', b'{"mine": "one line"}',
-                                     b'{"mine": 1}\n{"mine": 2}', b'{"journal": 2, "settings": {"model": "m'])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"hello\n",
+        b'{"key": "a", "index": 0}\n',
+        b'{"journal": 99, "settings": {}}\n',
+        b"[]\n",
+        b'{"journal": 1, "settings": null}\n',
+        b'{"mine": "one line"}',
+        b'{"mine": 1}\n{"mine": 2}',
+        b'{"journal": 2, "settings": {"model": "m',
+    ],
+)
 def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path, content):
     path = tmp_path / "generations.jsonl"
     path.write_bytes(content)
