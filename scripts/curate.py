@@ -162,7 +162,10 @@ def words_of_config(parser: argparse.ArgumentParser, words: Sequence[str]) -> li
     name = first.parse_known_args(words)[0].config
     if name is None:
         return []
-    values = yaml.safe_load(Path(name).expanduser().read_text(encoding="utf-8"))
+    try:
+        values = yaml.safe_load(Path(name).expanduser().read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name} is no YAML: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{name} must hold flags and values, `max_per_problem: 1`, not {type(values).__name__}.")
     actions = {action.dest: action for action in parser._actions if action.dest not in ("help", "config")}
@@ -171,10 +174,14 @@ def words_of_config(parser: argparse.ArgumentParser, words: Sequence[str]) -> li
         raise ValueError(f"{name} has unknown keys {unknown}. Known are: {', '.join(actions)}.")
     found = []
     for key, value in values.items():
-        if value is None or value is False:
+        is_switch = actions[key].nargs == 0
+        if value is None or (value is False and is_switch):
             continue
-        if isinstance(value, dict) or (value is True) != (actions[key].nargs == 0):
-            raise ValueError(f"{name}: {key} is {value!r}; see --help for what it can be.")
+        if isinstance(value, dict) or isinstance(value, bool) != is_switch:
+            hint = " (YAML reads no, off and yes as truth values: put them in quotes)" if not is_switch else ""
+            raise ValueError(f"{name}: {key} is {value!r}; see --help for what it can be{hint}.")
+        if isinstance(value, list) and actions[key].nargs is None:
+            raise ValueError(f"{name}: {key} is {value!r}, but it takes one value, not a list.")
         entries = [] if value is True else value if isinstance(value, list) else [value]
         found += [f"--{key}", *map(str, entries)] if actions[key].nargs in (0, "*", "+") else [f"--{key}={value}"]
     return found

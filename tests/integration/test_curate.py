@@ -103,7 +103,7 @@ def test_sft_trains_on_the_output(curated, tmp_path):
 def test_finished_command_has_nothing_to_do(corpus, curated, capsys):
     assert main(["--input", corpus, "--output_dir", str(curated), *FILTERS]) == 0
     assert "nothing to do" in capsys.readouterr().out
-    assert main(["--input", corpus, "--output_dir", str(curated), *FILTERS, "--order", "longest"]) == 1
+    assert main(["--input", corpus, "--output_dir", str(curated), *FILTERS, "--max_per_problem", "1"]) == 1
     assert "--overwrite" in capsys.readouterr().err
 
 

@@ -6,7 +6,7 @@ import yaml
 
 from scripts.curate import main
 from tests.integration.tiny import build_tiny
-from tests.rows.generations import CORPUS, completion, pool_rows, rows_of, write_rates, write_rows
+from tests.rows.generations import CORPUS, completion, made_row, pool_rows, rows_of, write_rates, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,8 @@ def corpus(tmp_path_factory) -> str:
         (["--tokenizer", "nowhere"], "there is no file nowhere"),
         (["--easy_pass_rate", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--seed", "-1"], "--seed must be between 0 and"),
+        (["--seed", str(2**32)], "--seed must be between 0 and"),
     ],
 )
 def test_refusals(corpus, tmp_path, capsys, words, message):
@@ -77,11 +79,44 @@ def test_tokens_that_nobody_counted_are_refused(tmp_path, capsys):
     assert [row["length"] for row in rows_of(tmp_path / "out")] == [26]
 
 
-@pytest.mark.parametrize("text", ["unknown: 1", "- a", "max_per_problem: {a: 1}", "overwrite: 3", "dry_run: [x]"])
+@pytest.mark.parametrize(
+    "text",
+    ["unknown: 1", "- a", "max_per_problem: {a: 1}", "overwrite: 3", "dry_run: [x]", "language: no", "order: off",
+     "language: yes", "input: [x", "max_per_problem: [1]", "problem_column: [a, b]"],
+)  # fmt: skip
 def test_configs_that_are_not_flat_flags_are_refused(corpus, tmp_path, capsys, text):
     (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
     assert main(["--config", str(tmp_path / "c.yaml"), "--input", corpus, "--dry_run"]) == 1
     assert "c.yaml" in capsys.readouterr().err
+
+
+def test_columns_of_other_types_are_refused_before_judging(tmp_path, capsys):
+    rows = [made_row("a", "6 * 7?", 42, completion("six sevens", 42)) | {"id": name} for name in (1, "x")]
+    inputs = [write_rows(tmp_path / f"{n}.jsonl", [row]) for n, row in enumerate(rows)]
+    words = ["--input", *inputs, "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 1
+    assert "--keep_columns" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--keep_columns", "uuid"]) == 0
+
+
+def test_settings_without_effect_are_warned_of_and_make_no_other_data_set(corpus, tmp_path, caplog, capsys):
+    words = ["--input", corpus, "--output_dir", str(tmp_path / "out")]
+    assert main([*words, "--hard_max", "1/2", "--order", "longest", "--join_column", "uuid"]) == 0
+    (warning,) = [record.message for record in caplog.records if "Without effect" in record.message]
+    assert "--hard_max, --join_column, --order" in warning
+    caplog.clear()
+    assert main(words) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert "Without effect" not in caplog.text
+
+
+def test_other_licence_is_another_data_set(corpus, tmp_path, capsys):
+    words = ["--input", corpus, "--output_dir", str(tmp_path / "out")]
+    assert main([*words, "--licence", "mit"]) == 0
+    assert main([*words, "--licence", "apache-2.0"]) == 1
+    assert "licence" in capsys.readouterr().err
+    assert main([*words, "--licence", "mit"]) == 0
 
 
 def test_flags_come_over_the_config(corpus, tmp_path, capsys):

@@ -80,8 +80,10 @@ def test_begun_answer_is_part_of_the_completion(tmp_path):
     assert [completion.text for completion in problem.completions] == [TAGGED, TAGGED, None]
 
 
-BOTH = {"problem": "6 * 7?", "generations": ["41", "42"], "finish_reasons": ["stop", "length"], "mine": ["42", "4"],
-        "api_metadata": [{"completion_tokens": 8}, None], "right": [True, False], "pass_rate_generations": ["42", "40"],
+BOTH = {"problem": "6 * 7?", "generations": ["41", "42"], "mine": ["42", "4"],
+        "finish_reasons": ["stop", "length"],
+        "api_metadata": [{"completion_tokens": 8}, None], "right": [True, False],
+        "pass_rate_generations": ["42", "40"],
         "pass_rate_rewards_accuracy": [1.0, 0.0], "pass_rate_finish_reasons": ["stop", "stop"]}  # fmt: skip
 
 

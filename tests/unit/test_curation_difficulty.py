@@ -90,6 +90,37 @@ def test_rows_find_their_pass_rates_in_any_order(rates):
     assert require_same_rows(rates, keys_of("b", "a"), "problem", may_miss=False) == 0
 
 
+def rates_of(tmp_path, rows: list[dict], column: str = "id") -> PassRates:
+    path = tmp_path / "rates.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return PassRates(open_source(str(path)), column, "pass_rate")
+
+
+def test_one_pass_rate_serves_all_rows_of_its_problem(tmp_path):
+    rates = rates_of(tmp_path, [{"id": "a", "pass_rate": 0.0}, {"id": "b", "pass_rate": 0.5}])
+    assert [rates[key] for key in rates.keys(["a", "b", "a", "a", "b"])] == [0.0, 0.5, 0.0, 0.0, 0.5]
+
+
+def test_rows_without_an_id_have_no_pass_rate(tmp_path):
+    rates = rates_of(tmp_path, [{"id": "a", "pass_rate": 0.0}, {"id": None, "pass_rate": 1.0}])
+    keys = list(rates.keys([None, "a", None]))
+    assert [key in rates for key in keys] == [False, True, False]
+    with pytest.raises(ValueError, match=r"1 of 3 rows .* \(2 have null there\).*--join_column"):
+        require_same_rows(rates, keys, "id", may_miss=False)
+
+
+def test_whole_numbers_and_fractions_are_the_same_id(tmp_path):
+    rates = rates_of(tmp_path, [{"id": 1.0, "pass_rate": 0.5}, {"id": 2.5, "pass_rate": 0.0}])
+    assert [rates[key] for key in rates.keys([1, 2.5])] == [0.5, 0.0]
+
+
+@pytest.mark.parametrize(("last", "num_warnings"), [(0.0, 0), (1.0, 1)])
+def test_ids_with_several_pass_rates_are_warned_of(tmp_path, caplog, last, num_warnings):
+    rates = rates_of(tmp_path, [{"id": "a", "pass_rate": 0.0}, {"id": "a", "pass_rate": last}])
+    assert len([record for record in caplog.records if "--join_column" in record.message]) == num_warnings
+    assert [rates[key] for key in rates.keys(["a", "a"])] == [0.0, last]
+
+
 def test_pass_rates_of_other_problems_are_refused(rates):
     with pytest.raises(ValueError, match=r"doesn't belong to this input: 0 of 2 rows are found by 'problem'"):
         require_same_rows(rates, keys_of("x", "y"), "problem", may_miss=True)

@@ -123,6 +123,12 @@ def test_score_is_normalised_by_length():
     assert twice.elaboration > once.elaboration
 
 
+def test_few_words_of_care_are_less_than_a_reasoning_with_some():
+    reasoning = (PLAIN * 10 + "Wait, the other case was left out, so let me check it as well. ") * 6
+    for text in ("wait", "So wait check", "So, wait: check, maybe. Thus hence then.", "Let me check: so it is 42."):
+        assert measure_care(text).score < measure_care(reasoning).score
+
+
 def test_repeating_a_word_does_not_pay_without_end():
     assert measure_care("wait " * 10_000).exploration == 1.0
     assert measure_care("wait " * 10_000).score <= WEIGHTS["elaboration"] + WEIGHTS["exploration"]

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from open_r1.curation.diversity import cluster_problems, draw_over_domains
-from open_r1.curation.selection import ORDERS, Kept, best_of_all, best_of_each
+from open_r1.curation.selection import ORDERS, Kept, best_of_all, best_of_each, in_one_unit
 
 FOUR = [Kept(0, 0, 50, 0.2), Kept(0, 2, 20, 0.4), Kept(0, 5, 90, 0.1), Kept(3, 1, 10, 0.9)]
 
@@ -43,6 +43,22 @@ def test_random_choice_depends_on_the_seed_alone():
     assert {kept.index for kept in one} == {0, 1, 2, 3}
     # What is chosen of a problem doesn't change when other problems are left out.
     assert best_of_each(many[100:], order="random", per_problem=1, seed=1) == one[25:]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "lengths", "unit", "num_warnings"),
+    [
+        ((120, 90), [120, 90], "tokens", 0),
+        ((None, None), [50, 80], "words", 0),
+        ((120, None), [50, 80], "words", 1),  # 120 tokens are not more than 80 words
+        ((), [], "tokens", 0),
+    ],
+)
+def test_lengths_are_compared_in_one_unit(caplog, tokens, lengths, unit, num_warnings):
+    kept = [Kept(0, place, 50 + 30 * place, 0.0, num_tokens=count) for place, count in enumerate(tokens)]
+    found, found_unit = in_one_unit(kept)
+    assert ([entry.length for entry in found], found_unit) == (lengths, unit)
+    assert len(caplog.records) == num_warnings
 
 
 def test_nothing_and_unknown_orders():

@@ -31,7 +31,7 @@ from open_r1.curation.packages import require_package
 from open_r1.curation.quality import close_prefilled_think
 from open_r1.curation.rates import RateFilter, find_rates
 from open_r1.curation.rule_score import measure_care
-from open_r1.curation.selection import Kept, best_of_all, best_of_each
+from open_r1.curation.selection import Kept, best_of_all, best_of_each, in_one_unit
 from open_r1.curation.settings import CurateSettings
 from open_r1.curation.verdicts import Judge, VerdictJournal
 from open_r1.dataio.card import DataCard, Parent, inherited_licence, read_card
@@ -61,12 +61,19 @@ class Curation:
     rates: dict[str, RateFilter]
     parents: list[Parent]
     funnel: Funnel = field(default_factory=Funnel)
+    length_unit: str = "words"
 
     def choose(self, journal: VerdictJournal | None) -> list[Kept]:
         """Return the completions that all steps leave, by row."""
         judge = Judge(journal, self.settings.verifier_timeout_s) if journal is not None else None
         filters = Filters(self.settings, self.funnel, self.rates, judge)
-        kept = list(filters.run(self.inputs))
+        kept, self.length_unit = in_one_unit(list(filters.run(self.inputs)))
+        if filters.num_repeated:
+            logger.warning(
+                "%d rows repeat the problem of an earlier row. A problem is a row: put its completions in one row, as "
+                "a list, since --max_per_problem and --hard_pass_rate generations look at each row by itself.",
+                filters.num_repeated,
+            )
         if self.settings.hard_pass_rate == OWN_GENERATIONS:
             kept = self._within_own_rate(kept, filters)
         if self.settings.max_per_problem is not None:
@@ -82,7 +89,7 @@ class Curation:
         bounds = self.settings.hard_bounds()
         left = []
         for entry in kept:
-            fault = bounds.fault_of(filters.rights[entry.row] / filters.attempts[entry.row])
+            fault = bounds.fault_of(filters.own_rate(entry.row))
             if fault is None:
                 left.append(entry)
                 self.funnel.keep(OWN_RATE, entry.row)
@@ -164,6 +171,12 @@ def plan(settings: CurateSettings) -> Curation:
         ValueError: An input or a file of pass rates can't be read, lacks a column, or doesn't fit.
         ModuleNotFoundError: A library that a step needs is missing.
     """
+    unused = settings.unused()
+    if unused:
+        logger.warning(
+            "Without effect beside the other settings: %s. See --help for what they belong to.",
+            ", ".join(f"--{name}" for name in unused),
+        )
     if any(kind.startswith("near") for kind in settings.duplicates or []):
         require_package("datasketch", "Near duplicates")
     if settings.sample_by == "clusters":
@@ -181,8 +194,9 @@ def plan(settings: CurateSettings) -> Curation:
 def make_card(curation: Curation, name: str, licence: str | None) -> DataCard:
     """Return the card, as far as it is known before the rows are."""
     # Pass rates decide which rows are kept, but nothing of them is: their licence isn't inherited.
+    made_by = curation.settings.for_card() | ({"licence": licence} if licence else {})
     licence = licence or inherited_licence(curation.parents[: len(curation.inputs.parts)])
-    card = DataCard(name=name, settings=curation.settings.for_card(), parents=curation.parents, licence=licence)
+    card = DataCard(name=name, settings=made_by, parents=curation.parents, licence=licence)
     cards = [_card_of(part) for part in curation.inputs.parts]
     card.teacher = _common([_inherited(entry, "teacher") for entry in cards])
     card.sampling = _common([_inherited(entry, "sampling") for entry in cards])
@@ -256,6 +270,7 @@ def curate(
         kept = curation.choose(journal)
         if not kept:
             raise ValueError(f"No completion is left:\n{curation.funnel.table()}")
+        folder.card.notes.append(f"`length` is in {curation.length_unit}.")
         folder.card.steps += curation.funnel.steps()
         rows = curation.output_rows(kept)
         while batch := list(islice(rows, _WRITE_ROWS)):

@@ -6,17 +6,21 @@ LIMO (arXiv 2502.03387) drops what a small model solves, and keeps what a strong
 
 import hashlib
 import json
+import logging
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from open_r1.dataio.sources import RowSource
 
+logger = logging.getLogger(__name__)
+
 COLUMN_PREFIX = "column:"
 OWN_GENERATIONS = "generations"
+NO_KEY = 0  # of rows with null in the column that names them: they have no partner
 _TOLERANCE = 1e-6  # pass rates come as floats, of 32 bits in some files
 
 
@@ -79,11 +83,17 @@ class RowKeys:
 
     def key(self, value: Any) -> int:
         """Return the key of the next row."""
-        text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+        text = _text_of(value)
         first = _hash(text)
         occurrence = self._seen[first]
         self._seen[first] += 1
         return first if not occurrence else _hash(f"{occurrence} {text}")
+
+
+def _text_of(value: Any) -> str:
+    """Return a value as text; 1.0 is 1, since readers turn whole numbers beside a null into fractions."""
+    value = int(value) if isinstance(value, float) and value.is_integer() else value
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
 
 
 def _hash(text: str) -> int:
@@ -107,9 +117,31 @@ class PassRates:
         source.require([join_column, rate_column], "--join_column and --pass_rate_column")
         self.name = source.name
         self._rates: dict[int, float | None] = {}
-        keys = RowKeys()
+        self._repeated: set[int] = set()
+        keys, num_unlike = RowKeys(), 0
         for number, row in enumerate(source.rows([join_column, rate_column])):
-            self._rates[keys.key(row[join_column])] = checked_rate(row[rate_column], f"{source.name}, row {number}")
+            value, rate = row[join_column], checked_rate(row[rate_column], f"{source.name}, row {number}")
+            if value is None:
+                continue
+            key, first = keys.key(value), _hash(_text_of(value))
+            self._rates[key] = rate
+            if key != first:
+                self._repeated.add(first)
+                num_unlike += rate != self._rates[first]
+        if num_unlike:
+            logger.warning("%d rows of %s share their %r with an earlier row that has another pass rate: they go by "
+                           "the order of the rows. Set --join_column to a column that names one row.",
+                           num_unlike, source.name, join_column)  # fmt: skip
+
+    def keys(self, values: Iterable[Any]) -> Iterator[int]:
+        """Yield the keys of rows by their join values.
+
+        One pass rate serves all rows with its value; where there are several, they go by the order of the rows.
+        """
+        keys = RowKeys()
+        for value in values:
+            first = NO_KEY if value is None else _hash(_text_of(value))
+            yield keys.key(value) if first in self._repeated else first
 
     def __contains__(self, key: int) -> bool:
         return key in self._rates
@@ -145,6 +177,8 @@ def require_same_rows(rates: PassRates, keys: Iterable[int], join_column: str, *
     if not missing:
         return 0
     found = f"{len(wanted) - len(missing)} of {len(wanted)} rows are found by {join_column!r} among the {len(rates)}"
+    if NO_KEY in wanted:
+        found += f" ({wanted.count(NO_KEY)} have null there)"
     if len(missing) == len(wanted):
         raise ValueError(
             f"{rates.name} doesn't belong to this input: {found} of it. Name the pass rates of the same problems, or "
@@ -153,6 +187,7 @@ def require_same_rows(rates: PassRates, keys: Iterable[int], join_column: str, *
     if not may_miss:
         raise ValueError(
             f"{rates.name} doesn't cover this input: {found} of it (the first without: row {missing[0]}). Compute "
-            "the others' pass rates too, or drop these rows with --drop_without_pass_rate."
+            "the others' pass rates too, set --join_column to a column that names every row, or drop these rows with "
+            "--drop_without_pass_rate."
         )
     return len(missing)

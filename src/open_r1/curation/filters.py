@@ -8,9 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 from open_r1.curation.completions import Completion, Problem, read_problem
+from open_r1.curation.difficulty import OWN_GENERATIONS
 from open_r1.curation.funnel import Attempt, Funnel
 from open_r1.curation.inputs import Inputs
-from open_r1.curation.quality import close_prefilled_think, fault_of
+from open_r1.curation.quality import close_prefilled_think, fault_of, is_failed
 from open_r1.curation.rates import RateFilter
 from open_r1.curation.rule_score import count_words, measure_care
 from open_r1.curation.selection import Kept
@@ -34,9 +35,10 @@ class Filters:
         judge: Gives verdicts; None where none are asked for.
 
     Attributes:
-        attempts: Completions of each row, by its number, that neither failed nor were lost in judging: what its own
-            pass rate is a share of.
-        rights: Correct ones among them.
+        num_asked: Completions that each row was asked for, by its number; counted with `hard_pass_rate: generations`.
+        num_judged: Those that neither failed nor went without a verdict, whole or not.
+        num_right: Correct ones among them.
+        num_repeated: Rows whose problem an earlier row has, where that matters: a problem is a row.
     """
 
     def __init__(
@@ -46,14 +48,21 @@ class Filters:
         self.funnel = funnel
         self.rates = rates
         self.judge = judge
-        self.attempts: Counter[int] = Counter()
-        self.rights: Counter[int] = Counter()
+        self.num_asked: Counter[int] = Counter()
+        self.num_judged: Counter[int] = Counter()
+        self.num_right: Counter[int] = Counter()
+        self.num_repeated = 0
+        self._questions: set[int] = set()
+        self._needs_rate = settings.hard_pass_rate == OWN_GENERATIONS
         self._count_tokens = load_tokenizer(settings.tokenizer)
 
     def run(self, inputs: Inputs) -> Iterator[Kept]:
         """Yield the completions that pass, in order."""
         self.funnel.begin(READ, SPLIT)
-        attempts = self.funnel.sift(WHOLE, self._read(inputs), self._fault_of_whole)
+        attempts = self._read(inputs)
+        if self._needs_rate:
+            attempts = self._counted(attempts)
+        attempts = self.funnel.sift(WHOLE, attempts, self._fault_of_whole)
         for step, name in ((EASY, "easy"), (HARD, "hard")):
             if name in self.rates:
                 attempts = self._within(step, attempts, self.rates[name])
@@ -74,17 +83,50 @@ class Filters:
             if isinstance(problem, str):
                 self.funnel.drop(READ, problem)
                 continue
+            self._note_question(problem)
             self.funnel.keep(READ, number)
             self.funnel.keep(SPLIT, number, len(problem.completions))
             for completion in problem.completions:
                 yield problem, completion
 
+    def _note_question(self, problem: Problem) -> None:
+        if self._needs_rate or self.settings.max_per_problem is not None:
+            known = len(self._questions)
+            self._questions.add(hash(problem.question))
+            self.num_repeated += known == len(self._questions)
+
+    def own_rate(self, row: int) -> float | None:
+        """Return the share of a row's completions that is correct; None where none was judged.
+
+        Where some failed, it is rounded to whole completions of all: 3 right ones of 31 count as 3 of 32.
+        """
+        if not self.num_judged[row]:
+            return None
+        num_asked = self.num_asked[row]
+        return round(self.num_right[row] / self.num_judged[row] * num_asked) / num_asked
+
+    def _counted(self, attempts: Iterable[Attempt]) -> Iterator[Attempt]:
+        """Count what own pass rates are made of: they are about correctness, so malformed completions count too."""
+        if self.settings.correct_by == "verifier":
+            attempts = self._judged(attempts)
+        for problem, completion in attempts:
+            is_right = None if is_failed(completion.text, completion.finish_reason) else self._is_right(completion)
+            self.num_asked[problem.row] += 1
+            if is_right is not None:
+                self.num_judged[problem.row] += 1
+                self.num_right[problem.row] += is_right
+            yield problem, completion
+
+    def _is_right(self, completion: Completion) -> bool | None:
+        """Return whether a completion is correct, None where nobody can tell."""
+        if self.settings.correct_by == "column":
+            fault = self._fault_of_flag(completion)
+            return None if fault == "no_verdict" else fault is None
+        return None if completion.verdict in (LOST, Verdict.UNPARSABLE_GOLD) else completion.verdict == Verdict.RIGHT
+
     def _fault_of_whole(self, problem: Problem, completion: Completion) -> str | None:
         needs_reasoning = self.settings.reasoning == "require"
-        fault = fault_of(completion.text, completion.finish_reason, needs_reasoning=needs_reasoning)
-        if fault != "failed":
-            self.attempts[problem.row] += 1
-        return fault
+        return fault_of(completion.text, completion.finish_reason, needs_reasoning=needs_reasoning)
 
     def _within(self, step: str, attempts: Iterable[Attempt], rates: RateFilter) -> Iterator[Attempt]:
         return self.funnel.sift(step, attempts, lambda problem, _: rates.fault_of(problem.row))
@@ -93,45 +135,50 @@ class Filters:
         if self.settings.correct_by == "none":
             return iter(attempts)
         if self.settings.correct_by == "column":
-            return self.funnel.sift(CORRECT, attempts, self._fault_of_flag)
-        return self.funnel.sift(CORRECT, self._judged(attempts), self._fault_of_verdict)
+            return self.funnel.sift(CORRECT, attempts, self._take_flag)
+        judged = attempts if self._needs_rate else self._judged(attempts)
+        return self.funnel.sift(CORRECT, judged, self._fault_of_verdict)
 
     def _judged(self, attempts: Iterable[Attempt]) -> Iterator[Attempt]:
         assert self.judge is not None
         for chunk in _chunks(attempts):
+            texts = [(problem, completion) for problem, completion in chunk if self._may_be_judged(completion)]
             verdicts = self.judge.judge(
-                [(completion.row, completion.index) for _, completion in chunk],
-                [problem.gold for problem, _ in chunk],
-                [close_prefilled_think(completion.text) for _, completion in chunk],
+                [(completion.row, completion.index) for _, completion in texts],
+                [problem.gold for problem, _ in texts],
+                [close_prefilled_think(completion.text) for _, completion in texts],
             )
-            for (_, completion), verdict in zip(chunk, verdicts, strict=True):
+            for (_, completion), verdict in zip(texts, verdicts, strict=True):
                 completion.verdict = verdict
             yield from chunk
 
+    def _may_be_judged(self, completion: Completion) -> bool:
+        """Return whether there is a text, of a problem that known pass rates leave."""
+        is_left = all(rates.fault_of(completion.row) is None for rates in self.rates.values())
+        return is_left and isinstance(completion.text, str) and completion.finish_reason != "error"
+
     def _fault_of_verdict(self, problem: Problem, completion: Completion) -> str | None:
         if completion.verdict == Verdict.RIGHT:
-            self.rights[problem.row] += 1
             return None
         if completion.verdict == Verdict.UNPARSABLE_GOLD and self.settings.keep_unparsable_gold:
             return None
-        if completion.verdict == LOST:
-            self.attempts[problem.row] -= 1
         return completion.verdict
 
-    def _fault_of_flag(self, problem: Problem, completion: Completion) -> str | None:
+    def _take_flag(self, problem: Problem, completion: Completion) -> str | None:
+        fault = self._fault_of_flag(completion)
+        completion.verdict = completion.verdict if fault else "column"
+        return fault
+
+    def _fault_of_flag(self, completion: Completion) -> str | None:
         flag = completion.flag
         if flag is None or flag != flag:
             return "no_verdict"
         if not isinstance(flag, bool | int | float):
             raise ValueError(
-                f"--correct_column holds {flag!r} in row {problem.row}: it must be a boolean or a number for each "
+                f"--correct_column holds {flag!r} in row {completion.row}: it must be a boolean or a number for each "
                 "completion."
             )
-        if flag < self.settings.correct_min:
-            return "wrong"
-        completion.verdict = "column"
-        self.rights[problem.row] += 1
-        return None
+        return "wrong" if flag < self.settings.correct_min else None
 
     def _fault_of_length(self, problem: Problem, completion: Completion) -> str | None:
         assert self.settings.max_tokens is not None
@@ -161,14 +208,14 @@ class Filters:
 
     def _measure(self, problem: Problem, completion: Completion) -> Kept:
         is_ranked = self.settings.order == "rule_score"
-        num_tokens = self._num_tokens(completion)
         return Kept(
             row=problem.row,
             index=completion.index,
-            length=count_words(completion.text) if num_tokens is None else num_tokens,
+            length=count_words(completion.text),
             score=measure_care(reasoning_of(completion.text)).score if is_ranked else 0.0,
             domain=sys.intern(problem.domain),
             verdict=sys.intern(str(completion.verdict)),
+            num_tokens=self._num_tokens(completion),
         )
 
     def _num_tokens(self, completion: Completion) -> int | None:

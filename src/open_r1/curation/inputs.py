@@ -7,11 +7,13 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+import pyarrow as pa
 from tqdm.auto import tqdm
 
 from open_r1.curation.completions import Columns, Problem, find_columns, read_problem
 from open_r1.curation.quality import close_prefilled_think
 from open_r1.curation.settings import USUAL_KEPT, CurateSettings
+from open_r1.dataio.shards import GrowingSchema
 from open_r1.dataio.sources import RowSource, open_source
 
 _BATCH_ROWS = 64  # 32 generations of 100 kB a row are then 200 MB
@@ -99,4 +101,19 @@ def open_inputs(settings: CurateSettings) -> Inputs:
         kept = settings.keep_columns if settings.keep_columns is not None else USUAL_KEPT
         parts.append(Input(source, columns, first, tuple(name for name in kept if name in source.column_names)))
         first += source.num_rows
+    _require_one_type(parts)
     return Inputs(parts)
+
+
+def _require_one_type(parts: Sequence[Input]) -> None:
+    """Refuse inputs whose kept columns can't be joined, before anything is judged."""
+    columns = GrowingSchema()
+    for part in parts:
+        fields = [part.source.schema.field(name) for name in part.kept]
+        try:
+            columns.grow(pa.schema(fields))
+        except ValueError as error:
+            raise ValueError(
+                f"Columns of {part.source.name} have other types than those of the inputs before it: {error} Leave "
+                f"them out of --keep_columns (now {', '.join(part.kept)}), or convert them."
+            ) from error

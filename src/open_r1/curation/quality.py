@@ -27,6 +27,11 @@ def close_prefilled_think(text: str) -> str:
     return text
 
 
+def is_failed(text: object, finish_reason: object) -> bool:
+    """Return whether no completion came, through no fault of the model's."""
+    return finish_reason == "error" or (text is None and finish_reason is not None)
+
+
 def fault_of(text: object, finish_reason: object, *, needs_reasoning: bool) -> str | None:
     r"""Return what keeps a completion from being a whole one, or None.
 
@@ -40,7 +45,7 @@ def fault_of(text: object, finish_reason: object, *, needs_reasoning: bool) -> s
     >>> fault_of("<think>\n6 *", "length", needs_reasoning=True), fault_of(None, "error", needs_reasoning=True)
     ('truncated', 'failed')
     """
-    if finish_reason == "error" or (text is None and finish_reason is not None):
+    if is_failed(text, finish_reason):
         return "failed"
     if not isinstance(text, str) or is_blank(text):
         return "no_text"

@@ -2,14 +2,12 @@
 """Where the pass rates of the input's rows come from: another data set, a column of the input, or its own verdicts."""
 
 import logging
-from collections.abc import Iterator
 
 from open_r1.curation.difficulty import (
     COLUMN_PREFIX,
     OWN_GENERATIONS,
     Bounds,
     PassRates,
-    RowKeys,
     checked_rate,
     require_same_rows,
 )
@@ -89,7 +87,7 @@ def _joined_rates(settings: CurateSettings, inputs: Inputs, name: str) -> tuple[
     for part in inputs.parts:
         part.source.require([join_column], "--join_column")
     rates = PassRates(source, join_column, settings.pass_rate_column)
-    keys = list(_keys(inputs, join_column))
+    keys = list(rates.keys(row[join_column] for _, _, row in inputs.rows("joining pass rates", [join_column])))
     missing = require_same_rows(rates, keys, join_column, may_miss=settings.drop_without_pass_rate)
     if missing:
         logger.warning("%d rows have no pass rate in %s: dropped.", missing, name)
@@ -108,9 +106,3 @@ def _join_column(inputs: Inputs, others: list[str]) -> str:
         f"Nothing names the rows of both the input and its pass rates: set --join_column. Columns of the input: "
         f"{inputs.parts[0].source.column_names}; of the pass rates: {others}"
     )
-
-
-def _keys(inputs: Inputs, column: str) -> Iterator[int]:
-    keys = RowKeys()
-    for _, _, row in inputs.rows("joining pass rates", [column]):
-        yield keys.key(row[column])

@@ -6,7 +6,8 @@ connectives 25 %, frequencies normalised by the length. Different from it, which
 1. The word lists below are ours, English only.
 2. A frequency counts in full from a rate on that we set (hits in 100 words), and in proportion below it, so that
    repeating "wait" doesn't pay without end.
-3. Length counts as words / (words + 2000): half at 2,000 words.
+3. A text of fewer than 200 words counts as one of 200: "So wait, check" has no frequencies.
+4. Length counts as words / (words + 2000): half at 2,000 words.
 """
 
 import re
@@ -16,6 +17,7 @@ from open_r1.rewards.prose import prose_of
 
 HALF_LENGTH_WORDS = 2000
 WEIGHTS = {"elaboration": 0.30, "verification": 0.20, "exploration": 0.25, "connectives": 0.25}
+MIN_WORDS = 200
 # Hits in 100 words from which on a sign counts in full.
 FULL_RATE = {"verification": 1.0, "exploration": 1.5, "connectives": 3.0}
 SIGNS = {
@@ -74,7 +76,7 @@ def measure_care(reasoning: str) -> RuleScore:
     shares = {}
     for sign, full_rate in FULL_RATE.items():
         hits = sum(map(_WORDS_OF[sign].__contains__, words)) + sum(map(text.count, _PHRASES_OF[sign]))
-        shares[sign] = min(1.0, 100 * hits / len(words) / full_rate)
+        shares[sign] = min(1.0, 100 * hits / max(len(words), MIN_WORDS) / full_rate)
     return RuleScore(elaboration=len(words) / (len(words) + HALF_LENGTH_WORDS), **shares)
 
 

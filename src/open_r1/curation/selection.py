@@ -2,9 +2,12 @@
 """The completions that are left, without their texts, and the best few of each problem."""
 
 import hashlib
+import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
+
+logger = logging.getLogger(__name__)
 
 ORDERS = ("first", "rule_score", "shortest", "longest", "random")
 
@@ -16,10 +19,11 @@ class Kept:
     Attributes:
         row: Number of its row, over all inputs.
         index: Which of the row's completions.
-        length: Tokens by the tokenizer or the server, else words.
+        length: Words, or tokens where they are known of all (`in_one_unit`).
         score: Rule score in [0, 1]; 0 where nothing is ranked by it.
         domain: What its problem is about.
         verdict: Why it counts as correct: a verdict of the verifier, "column", or "" where nobody judged.
+        num_tokens: Tokens by the tokenizer or the server; None where nobody counted.
     """
 
     row: int
@@ -28,6 +32,21 @@ class Kept:
     score: float
     domain: str = ""
     verdict: str = ""
+    num_tokens: int | None = None
+
+
+def in_one_unit(completions: list[Kept]) -> tuple[list[Kept], str]:
+    """Return the completions with comparable lengths, and their unit: tokens, or words where tokens of some lack."""
+    counted = [replace(kept, length=kept.num_tokens) for kept in completions if kept.num_tokens is not None]
+    if len(counted) == len(completions):
+        return counted, "tokens"
+    if counted:
+        logger.warning(
+            "%d of %d completions have no count of tokens: all lengths are in words. Name a --tokenizer to count.",
+            len(completions) - len(counted),
+            len(completions),
+        )
+    return completions, "words"
 
 
 def rank(kept: Kept, order: str, seed: int) -> tuple:

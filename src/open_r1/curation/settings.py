@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a curation can be told: the home of all defaults of `scripts/curate.py`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from open_r1.curation.completions import Wanted
@@ -82,6 +82,8 @@ class CurateSettings:
         for name in ("problem_threshold", "completion_threshold"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"--{name} must be above 0 and at most 1, got {getattr(self, name)}.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed must be between 0 and 2**32 - 1, got {self.seed}.")
         if not self.input:
             raise ValueError("Name at least one --input.")
         taken = sorted(set(self.keep_columns or ()) & set(OWN_COLUMNS))
@@ -143,10 +145,44 @@ class CurateSettings:
         named = (*(self.easy_pass_rate or ()), self.hard_pass_rate)
         return [name.removeprefix(COLUMN_PREFIX) for name in named if name and name.startswith(COLUMN_PREFIX)]
 
+    def unused(self) -> list[str]:
+        """Return the settings other than the default ones that change nothing beside the others."""
+        joins = [name for name in (*(self.easy_pass_rate or ()), self.hard_pass_rate)
+                 if name and name != OWN_GENERATIONS and not name.startswith(COLUMN_PREFIX)]  # fmt: skip
+        kinds = self.duplicates or []
+        is_ranked = self.max_per_problem is not None or self.sample_by == "order"
+        needs_seed = self.sample_by in ("domain", "clusters") or (is_ranked and self.order == "random")
+        used = {
+            "easy_max": bool(self.easy_pass_rate),
+            "hard_min": self.hard_pass_rate is not None,
+            "hard_max": self.hard_pass_rate is not None,
+            "pass_rate_column": bool(joins),
+            "join_column": bool(joins),
+            "drop_without_pass_rate": bool(joins),
+            "correct_min": self.correct_by == "column",
+            "keep_unparsable_gold": self.correct_by == "verifier",
+            "verifier_timeout_s": self.correct_by == "verifier",
+            "max_paragraph_chars": "long_paragraph" in (self.readability or ()),
+            "min_language_share": self.language is not None or "mixed_language" in (self.readability or ()),
+            "order": is_ranked,
+            "problem_threshold": "near_problems" in kinds,
+            "completion_threshold": "near_completions" in kinds,
+            "num_clusters": self.sample_by == "clusters",
+            "domain_column": self.sample_by == "domain",
+            "seed": needs_seed,
+        }
+        defaults = _defaults()
+        return [name for name, is_used in used.items() if not is_used and getattr(self, name) != defaults[name]]
+
     def for_card(self) -> dict[str, Any]:
         """Return what decides the rows, without what is not used."""
-        used = {name: value for name, value in asdict(self).items() if value is not None and name != "input"}
+        values = asdict(self) | {name: _defaults()[name] for name in self.unused()}
+        used = {name: value for name, value in values.items() if value is not None and name != "input"}
         return {"script": "curate", **used}  # by which get_dataset knows the layout of the rows
+
+
+def _defaults() -> dict[str, Any]:
+    return {entry.name: entry.default for entry in fields(CurateSettings)}
 
 
 def _require_one_of(setting: str, value: str, allowed: tuple[str, ...]) -> None:
