@@ -25,6 +25,8 @@ from open_r1.preflight import (
     is_evaluated,
     prepare_prompts,
     reward_context,
+    template_kwargs_of,
+    warn_of_contaminated,
 )
 from open_r1.rewards import get_reward_funcs
 from open_r1.utils.arguments import parse_args
@@ -45,6 +47,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     check_vocabulary(tokenizer, training_args, model_args)
 
     dataset = get_dataset(script_args)
+    warn_of_contaminated(dataset, script_args)
     splits = {"training": script_args.dataset_train_split}
     splits |= {"evaluation": script_args.dataset_test_split} if is_evaluated(training_args) else {}
     rows = {
@@ -55,7 +58,9 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     }
     check_num_prompts(rows["training"], training_args)
     context = reward_context(tokenizer, rows["training"], training_args)
-    check_ideal_completion(script_args, rows["training"], tokenizer, context)
+    check_ideal_completion(
+        script_args, rows["training"], tokenizer, context, template_kwargs=template_kwargs_of(training_args)
+    )
 
     model = get_model(model_args, training_args)
     fit_embeddings(model, tokenizer)

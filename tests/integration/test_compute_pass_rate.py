@@ -99,6 +99,27 @@ def test_prompts_are_the_templates_tokens_and_sampling_is_the_recipes(folder, mo
     assert (body["temperature"], body["top_k"], body["top_p"], body["max_tokens"]) == (0.7, 20, 1.0, 64)
 
 
+def test_what_a_recipe_gives_template_and_sampling_beside_is_passed_on(folder, model, server):
+    template = THINK_TEMPLATE.replace("<think>", "{% if not no_think %}<think>{% endif %}")
+    flags = ("--chat_template", template, "--chat_template_kwargs", '{"no_think": true}',
+             "--generation_kwargs", '{"stop": ["X"], "frequency_penalty": 1.0, "temperature": 0.3}')  # fmt: skip
+    assert run(folder, model, server.address, *flags) == 0
+    body = server.requests[0]
+    assert AutoTokenizer.from_pretrained(model).decode(body["prompt"]).rstrip().endswith("assistant")
+    assert (body["stop"], body["frequency_penalty"], body["temperature"]) == (["X"], 1.0, 0.3)
+    settings = read_card(folder / "out").settings
+    assert settings["completion_prefix"] == ""
+    assert settings["chat_template_kwargs"] == {"no_think": True}
+    assert run(folder, model, server.address, *flags[:2]) == 2
+
+
+@pytest.mark.parametrize("name", ["n", "max_tokens", "max_new_tokens", "structured_outputs", "logprobs"])
+def test_sampling_that_cannot_be_passed_on_is_refused(folder, model, server, capsys, name):
+    assert run(folder, model, server.address, "--generation_kwargs", json.dumps({name: 1})) == 2
+    assert f"`generation_kwargs` sets ['{name}']" in capsys.readouterr().err
+    assert not server.requests
+
+
 def test_a_think_tag_that_the_template_opens_counts_for_the_rewards(folder, model, server):
     # What is sampled has no opening tag; with the template's, it has the layout of `think_format`.
     run(folder, model, server.address, "--chat_template", THINK_TEMPLATE, reward_funcs=("think_format",))

@@ -3,6 +3,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -27,7 +28,7 @@ from open_r1.preflight.pass_rate_settings import (
     parents_of,
 )
 from open_r1.preflight.settings import check_grpo_settings
-from open_r1.preflight.templates import check_ideal_completion, reward_context
+from open_r1.preflight.templates import check_ideal_completion, reward_context, template_kwargs_of
 from open_r1.rewards import DOMAIN_COLUMN, RewardContext, get_reward_funcs, get_reward_spec, needed_columns
 from open_r1.utils.data import drop_null_rows, get_dataset, require_split, to_conversations
 from open_r1.utils.model_utils import find_model, get_tokenizer
@@ -53,7 +54,8 @@ def prepare_pass_rate(
     found = _load_rows(script_args, training_args, tokenizer, max_prompt_tokens)
     context = reward_context(tokenizer, found.tried, training_args)
     context = replace(context, eos_token_ids=_end_token_ids(tokenizer, model_args))
-    check_ideal_completion(script_args, found.tried, tokenizer, context)
+    template_kwargs = template_kwargs_of(training_args)
+    check_ideal_completion(script_args, found.tried, tokenizer, context, template_kwargs=template_kwargs)
 
     load_model = partial(load_reward_model, training_args=training_args)
     built = get_reward_funcs(script_args, context, load_reward_model=load_model)
@@ -74,7 +76,7 @@ def prepare_pass_rate(
         statuses={row: status for row, status in found.statuses.items() if start <= row < end},
         read_table=lambda first, last: plain[first:last],
         read_row=lambda row: found.prompts[places[row]],
-        read_prompt_ids=lambda row: _render(tokenizer, found.prompts[places[row]]["prompt"]),
+        read_prompt_ids=lambda row: _render(tokenizer, found.prompts[places[row]]["prompt"], template_kwargs),
         encode=lambda texts: tokenizer(list(texts), add_special_tokens=False)["input_ids"],
         eos_token_id=tokenizer.eos_token_id,
         rewards=dict(zip(names, built, strict=True)),
@@ -121,7 +123,10 @@ def _load_rows(
     numbers = [row for row in usable if start <= row < end]
     first = to_conversations(rows.select(usable[:1]), script_args, training_args.system_prompt)
     prompts = to_conversations(rows.select(numbers), script_args, training_args.system_prompt) if numbers else first
-    numbers, prompts = _drop_long(numbers, prompts, tokenizer, max_prompt_tokens, statuses)
+    numbers, prompts = _drop_long(
+        numbers, prompts, lambda prompt: _render(tokenizer, prompt, template_kwargs_of(training_args)),
+        max_prompt_tokens, statuses,
+    )  # fmt: skip
     return _Rows(rows, numbers, prompts, prompts if numbers else first, statuses)
 
 
@@ -152,7 +157,7 @@ def _build_card(
         name=f"Pass rates of {model_args.model_name_or_path}",
         settings=settings,
         parents=parents,
-        sampling={name: asked[name] for name in SAMPLING_SETTINGS},
+        sampling={name: asked[name] for name in (*SAMPLING_SETTINGS, "generation_kwargs")},
         teacher={
             "model": model_args.model_name_or_path,
             "revision": model_args.model_revision,
@@ -226,14 +231,14 @@ def _usable_rows(rows: Dataset, script_args: PassRateScriptArguments) -> tuple[l
 def _drop_long(
     numbers: list[int],
     prompts: Dataset,
-    tokenizer: PreTrainedTokenizerBase,
+    render: Callable[[list[dict[str, Any]]], list[int]],
     max_prompt_tokens: int | None,
     statuses: dict[int, Status],
 ) -> tuple[list[int], Dataset]:
     """Return numbers and rows of the prompts that fit; note the others."""
     if max_prompt_tokens is None or not numbers:
         return numbers, prompts
-    lengths = [len(_render(tokenizer, prompt)) for prompt in prompts["prompt"]]
+    lengths = [len(render(prompt)) for prompt in prompts["prompt"]]
     kept = [place for place, length in enumerate(lengths) if length <= max_prompt_tokens]
     if len(kept) == len(numbers):
         return numbers, prompts
@@ -243,8 +248,12 @@ def _drop_long(
     return [numbers[place] for place in kept], prompts.select(kept)
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, prompt: list[dict[str, Any]]) -> list[int]:
-    return tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=True, return_dict=False)
+def _render(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[dict[str, Any]], template_kwargs: Mapping[str, Any]
+) -> list[int]:
+    return tokenizer.apply_chat_template(
+        prompt, add_generation_prompt=True, tokenize=True, return_dict=False, **template_kwargs
+    )
 
 
 def _end_token_ids(tokenizer: PreTrainedTokenizerBase, model_args: ModelConfig) -> tuple[int, ...]:

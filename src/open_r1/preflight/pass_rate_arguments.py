@@ -24,6 +24,11 @@ _NOT_READ: dict[str, Any] = {
     "load_best_model_at_end": False, "push_to_hub": False, "push_to_hub_revision": False, "report_to": "none",
     "benchmarks": [], "callbacks": [],
 }  # fmt: skip
+# What `generation_kwargs` may hold: names that vLLM's SamplingParams and its server share; fields of `Sampling` first.
+_OF_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed", "stop")
+_OF_BODY = ("repetition_penalty", "presence_penalty", "frequency_penalty", "stop_token_ids", "min_tokens",
+            "ignore_eos", "bad_words", "include_stop_str_in_output", "logit_bias", "allowed_token_ids",
+            "skip_special_tokens", "spaces_between_special_tokens")  # fmt: skip
 
 
 @dataclass
@@ -64,17 +69,35 @@ class PassRateConfig(GRPOConfig):
 
 
 def sampling_of(training_args: PassRateConfig, eos_token_id: int) -> Sampling:
-    """Return how completions are drawn, as the training would draw them."""
+    """Return how completions are drawn, as the training would draw them: `generation_kwargs` come over the rest.
+
+    Raises:
+        ValueError: `generation_kwargs` holds what cannot be passed on.
+    """
+    kwargs: Any = training_args.generation_kwargs  # typed as text too, of which TRL has made a dictionary
+    given: dict[str, Any] = kwargs or {}
+    unknown = sorted(set(given) - set(_OF_SAMPLING) - set(_OF_BODY))
+    if unknown:
+        raise ValueError(
+            f"`generation_kwargs` sets {unknown}, which pass rates cannot pass on to vLLM. Allowed are "
+            f"{sorted((*_OF_SAMPLING, *_OF_BODY))}; `max_completion_length` is a setting of its own."
+        )
     # All are said: servers would else take the defaults of the model's generation config.
-    return Sampling(
-        temperature=training_args.temperature,
-        top_p=training_args.top_p,
-        top_k=training_args.top_k or -1,
-        min_p=training_args.min_p or 0.0,
-        max_tokens=training_args.max_completion_length,
-        seed=training_args.seed,
-        extra_body={"repetition_penalty": training_args.repetition_penalty, "stop_token_ids": [eos_token_id]},
-    )
+    body = {"repetition_penalty": training_args.repetition_penalty,
+            **{name: value for name, value in given.items() if name in _OF_BODY}}  # fmt: skip
+    # vLLM stops at the end token by itself, whatever else is named.
+    body["stop_token_ids"] = list(dict.fromkeys([eos_token_id, *(given.get("stop_token_ids") or [])]))
+    drawn: dict[str, Any] = {
+        "temperature": training_args.temperature,
+        "top_p": training_args.top_p,
+        "top_k": training_args.top_k or -1,
+        "min_p": training_args.min_p or 0.0,
+        "seed": training_args.seed,
+        **{name: value for name, value in given.items() if name in _OF_SAMPLING},
+    }
+    if isinstance(drawn.get("stop"), str):
+        drawn["stop"] = [drawn["stop"]]
+    return Sampling(**drawn, max_tokens=training_args.max_completion_length, extra_body=body)
 
 
 def offline_model(

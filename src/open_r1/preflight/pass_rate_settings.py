@@ -17,8 +17,8 @@ from open_r1.rewards import RewardContext
 
 SAMPLING_SETTINGS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_completion_length", "seed")
 # What completions depend on, and rewards besides: names in a card.
-ASKED_SETTINGS = ("model", "model_revision", "chat_template_sha256", "system_prompt", "dataset_layout",
-                  "prompt_column", "source", *SAMPLING_SETTINGS)  # fmt: skip
+ASKED_SETTINGS = ("model", "model_revision", "chat_template_sha256", "chat_template_kwargs", "system_prompt",
+                  "dataset_layout", "prompt_column", "source", *SAMPLING_SETTINGS, "generation_kwargs")  # fmt: skip
 JUDGED_SETTINGS = ("reward_funcs", "reward_files", "reward_parameters", "solution_column", "completion_prefix")
 # Where and how fast programs run; their verdicts don't depend on it.
 _ELSEWHERE = {"sandbox_router_url", "e2b_router_url", "morph_router_url", "sandbox_router_token_env",
@@ -41,6 +41,8 @@ def asked_settings(
         "dataset_layout": script_args.dataset_layout,
         "prompt_column": script_args.dataset_prompt_column,
         **{name: vars(training_args)[name] for name in SAMPLING_SETTINGS},
+        "generation_kwargs": training_args.generation_kwargs or None,
+        "chat_template_kwargs": training_args.chat_template_kwargs or None,
     }
 
 

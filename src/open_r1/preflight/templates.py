@@ -8,7 +8,9 @@ the format reward looks for.
 import logging
 import time
 from collections import Counter
+from collections.abc import Mapping
 from itertools import zip_longest
+from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -38,20 +40,35 @@ _NUM_ROWS_SEARCHED = 64
 _MAX_SECONDS = 120.0
 
 
-def completion_prefix(tokenizer: PreTrainedTokenizerBase, prompt: list[dict]) -> str:
-    """Return the text that the generation prompt opens for the assistant, from `<think>` on; "" without one."""
-    rendered = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+def completion_prefix(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[dict], template_kwargs: Mapping[str, Any] | None = None
+) -> str:
+    """Return the text that the generation prompt opens for the assistant, from `<think>` on; "" without one.
+
+    Args:
+        tokenizer: Has the template.
+        prompt: A conversation.
+        template_kwargs: What else the template is given: `chat_template_kwargs` of a training.
+    """
+    given = template_kwargs or {}
+    rendered = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False, **given)
     last = prompt[-1]["content"]
     after_prompt = rendered[rendered.rfind(last) + len(last) :] if isinstance(last, str) else rendered
     start = after_prompt.rfind("<think>")
     return after_prompt[start:] if start >= 0 else ""
 
 
+def template_kwargs_of(training_args: GRPOConfig) -> dict[str, Any]:
+    """Return what a training gives the chat template beside a conversation."""
+    given: Any = training_args.chat_template_kwargs  # typed as text too, of which TRL has made a dictionary
+    return given or {}
+
+
 def reward_context(tokenizer: PreTrainedTokenizerBase, dataset: Dataset, training_args: GRPOConfig) -> RewardContext:
     """Return what rewards need to know of the run and TRL does not pass."""
     return RewardContext(
         num_generations=training_args.num_generations or 1,
-        completion_prefix=completion_prefix(tokenizer, dataset[0]["prompt"]),
+        completion_prefix=completion_prefix(tokenizer, dataset[0]["prompt"], template_kwargs_of(training_args)),
         eos_token_ids=(tokenizer.eos_token_id,),
         max_completion_length=training_args.max_completion_length,
     )
@@ -62,6 +79,8 @@ def check_ideal_completion(
     dataset: Dataset,
     tokenizer: PreTrainedTokenizerBase,
     context: RewardContext,
+    *,
+    template_kwargs: Mapping[str, Any] | None = None,
 ) -> None:
     """Score a synthetic ideal completion of the first rows with every reward; log the first rendered prompt.
 
@@ -70,7 +89,8 @@ def check_ideal_completion(
             could judge none.
     """
     row = dataset[0]
-    rendered = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False)
+    given = template_kwargs or {}
+    rendered = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False, **given)
     logger.info("The first prompt is rendered as:\n%s", rendered)
     if context.completion_prefix:
         logger.info("The template opens the completion with %r; rewards score with it.", context.completion_prefix)
