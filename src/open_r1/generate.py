@@ -24,13 +24,14 @@ import sys
 from open_r1.dataio.card import DataCard, Step
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.dataio.push import check_push, push_folder
-from open_r1.dataio.sources import open_source
+from open_r1.dataio.sources import RowSource, open_source
 from open_r1.generation.distil import build_distilabel_pipeline
 from open_r1.generation.distil_arguments import build_sampling, deciding_settings, parse_args, pipeline_settings
 from open_r1.generation.distil_serving import serving
 from open_r1.generation.distil_shards import ShardRunner, close_journal, generate, has_failures, open_journal
 from open_r1.generation.engine import Totals
 from open_r1.generation.journal import Journal
+from open_r1.generation.outputs import claimed, is_finished
 from open_r1.generation.prompts import Prompts, PromptSettings, choose_rows
 from open_r1.generation.publishing import Counts, Publication, Results, check_columns
 
@@ -67,9 +68,19 @@ def run(args: argparse.Namespace) -> None:
     card = DataCard(args.output_dir.name, deciding_settings(args), [source.parent()], teacher=teacher,
                     sampling=build_sampling(args).body(), licence=args.licence)  # fmt: skip
     folder = DatasetFolder(args.output_dir, card, overwrite=args.overwrite)
-    if folder.is_done() and not (args.retry_errors and has_failures(folder)):
+    if is_finished(folder) and not (args.retry_errors and has_failures(folder)):
         logger.info("%s was finished earlier with these settings.", args.output_dir)
         return
+    with claimed(folder.path):
+        # Perhaps another process has just finished it.
+        if is_finished(folder) and not args.retry_errors:
+            logger.info("%s was finished by another process.", args.output_dir)
+            return
+        make(args, source, folder)
+
+
+def make(args: argparse.Namespace, source: RowSource, folder: DatasetFolder) -> None:
+    """Generate and publish, with nobody else at it."""
     with open_journal(folder, retry_errors=args.retry_errors) as journal:
         with contextlib.closing(Prompts(folder.path)) as prompts:
             # The template of the command line is distilabel's, in Jinja.
@@ -107,6 +118,7 @@ def publish(publication: Publication, folder: DatasetFolder, journal: Journal) -
         folder.write_malformed(publication.source)
         for batch in publication.batches(results):
             folder.write(batch)
+        counts.refuse_without_answers()
         folder.card.steps.append(Step("generate", counts.rows, counts.rows, counts.as_detail()))
     logger.info("%s: %d rows, %d generations, of which %d failed and %d were truncated.", folder.path, counts.rows,
                 counts.requests, counts.errors, counts.truncated)  # fmt: skip

@@ -21,7 +21,7 @@ PROMPTS = ["first", "twice", "twice", None, "", "is refused", "passes later", LO
 def echo(body, attempt):
     prompt = body["messages"][-1]["content"]
     if prompt == "is refused":
-        return Reply(status=400, error="too long")
+        return Reply(status=400, error="too long, sk-secret")
     if prompt == "passes later" and attempt == 0:
         return Reply(status=503)
     return Reply(f"about {prompt[:20]}", reasoning="hm")
@@ -31,8 +31,8 @@ def echo(body, attempt):
 def finished(tmp_path_factory):
     """Two generations of hostile rows, by a server that wants a key: its requests, the rows, the folder, the words."""
     folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch, ChatServer(echo, api_key="secret") as server:
-        patch.setenv("MY_KEY", "secret")
+    with pytest.MonkeyPatch.context() as patch, ChatServer(echo, api_key="sk-secret") as server:
+        patch.setenv("MY_KEY", "sk-secret")
         more = [
             "--num-generations",
             "2",
@@ -82,7 +82,7 @@ def test_row_without_a_prompt_is_kept_and_not_asked(finished, number, reason):
 def test_refused_request_is_null_and_does_not_take_its_batch_along(finished):
     server, rows, _, _ = finished
     assert (rows[5]["generations"], rows[5]["finish_reasons"]) == ([None, None], ["error", "error"])
-    assert "too long" in rows[5]["api_metadata"][0]["error"]
+    assert rows[5]["api_metadata"][0]["error"] == "HTTP 400: too long, ***"
     assert sum(body["messages"][-1]["content"] == "is refused" for body in server.requests) == 2
 
 
@@ -146,6 +146,15 @@ def test_other_settings_are_refused_with_what_differs(finished, caplog):
     assert main([*command, "--top-p", "0.5"]) == 1
     assert "top_p None -> 0.5" in caplog.text
     assert "--overwrite" in caplog.text
+
+
+def test_overwrite_asks_for_nothing_where_settings_are_the_same(finished, caplog):
+    server, _, _, command = finished
+    before = len(server.requests)
+    with caplog.at_level("INFO"):
+        assert main([*command, "--overwrite"]) == 0
+    assert len(server.requests) == before
+    assert "finished earlier" in caplog.text
 
 
 def test_failures_of_a_finished_output_are_asked_again_when_told_to(finished, caplog):

@@ -49,7 +49,7 @@ def test_output_has_a_row_per_problem_in_their_order(folder, server):
     assert (metadata["prompt_tokens"], metadata["status"], metadata["attempts"]) == (2, 200, 1)
     assert metadata["server"] == f"{server.url}/v1"
     assert sorted(path.name for path in (folder / "out").iterdir() if not path.name.startswith(".")) == [
-        "README.md", "card.json", "data"
+        "README.md", "card.json", "data", "generations.done.jsonl"
     ]  # fmt: skip
 
 
@@ -146,7 +146,10 @@ def test_rows_without_a_prompt_are_kept_and_counted(folder, server, caplog):
     assert "The first is row 6: prompt is null" in caplog.text
     assert "1 lines of" in caplog.text
     assert "The first is line 8" in caplog.text
-    detail = read_card(folder / "out").steps[0].detail
+    left_out, asked = read_card(folder / "out").steps
+    assert (left_out.rows_before, left_out.rows_after) == (9, 8)
+    assert json.loads((folder / "out" / "malformed.jsonl").read_text())["text"] == "no json"
+    detail = asked.detail
     assert (detail["rows"], detail["rows_without_prompt"], detail["requests"]) == (8, 2, 12)
     assert detail["malformed_lines"] == 1
 
@@ -272,6 +275,7 @@ def test_bytes_are_kept_in_parquet(folder, server):
         (["--max-concurrent", "0"], "max_concurrent is 0"),
         (["--limit", "0"], "limit is 0"),
         (["--retries", "-1"], "retries must be at least 0"),
+        (["--timeout", "nan"], "positive and finite"),
         (["--api-key-env", "OPEN_R1_NO_SUCH_KEY"], "OPEN_R1_NO_SUCH_KEY, named by --api-key-env, is not set"),
         (["--max-tokens", "32768"], "context of 32768 tokens"),
         (["--model", "other"], "doesn't serve 'other'"),

@@ -13,7 +13,7 @@ from open_r1.generate import build_distilabel_pipeline
 from open_r1.generation.distil_arguments import deciding_settings, parse_args, pipeline_settings
 from open_r1.generation.distil_shards import close_journal, has_failures, is_lasting, longest_silence_s, open_journal
 from open_r1.generation.journal import JournalError
-from open_r1.generation.reasoning import JOURNAL_NAME
+from open_r1.generation.outputs import JOURNAL_NAME
 
 NEEDED = ["--hf-dataset", "owner/data", "--model", "m"]
 # Upstream's flags and defaults; its --timeout is 600 here and 900 in its function.

@@ -22,9 +22,9 @@ from typing import Any
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.generation.engine import Totals
 from open_r1.generation.journal import Journal
+from open_r1.generation.outputs import DONE_NAME, JOURNAL_NAME
 from open_r1.generation.processes import MindedProcess
 from open_r1.generation.progress import Pace, describe
-from open_r1.generation.reasoning import DONE_NAME, JOURNAL_NAME
 from open_r1.generation.requests import ERROR, ChatRequest
 
 logger = logging.getLogger(__name__)
@@ -246,14 +246,6 @@ def has_failures(folder: DatasetFolder) -> bool:
 
 def _has_text(record: Mapping[str, Any]) -> bool:
     return record["text"] is not None
-
-
-def _begun_with(path: Path) -> dict[str, Any] | None:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            return json.loads(next(lines))["settings"]
-    except (FileNotFoundError, StopIteration, ValueError, KeyError, TypeError):
-        return None  # there is none, or the journal itself says what is wrong with it
 
 
 def _failures(left: list[dict[str, Any]], answers: list[dict[str, Any]]) -> str:

@@ -137,7 +137,7 @@ class Journal:
             self._write(_encode({"journal": _VERSION, "settings": settings}))
             return dict(settings)
         if settings is not None:
-            differences = differing(header, json.loads(_encode(settings)))
+            differences = differing(header, settings)
             if differences and overwrite:
                 logger.warning("%s was begun with other settings (%s): begun anew.", self.path, "; ".join(differences))
                 os.ftruncate(self._fd, 0)
@@ -293,12 +293,24 @@ def _decode(line: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def read_settings(path: Path) -> dict[str, Any] | None:
+    """Return the settings that a journal was begun with; None: there is none, or it is damaged or another's."""
+    try:
+        with path.open("rb") as lines:
+            header = _decode(next(lines, b""))
+    except OSError:
+        return None
+    settings = header.get("settings") if header is not None and header.get("journal") == _VERSION else None
+    return settings if isinstance(settings, dict) else None
+
+
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two settings, one text each.
+    """Return what differs between two settings, as JSON holds them, one text each.
 
     >>> differing({"model": "a", "seed": 0}, {"model": "b", "seed": 0})
     ["model was 'a' and is now 'b'"]
     """
+    before, now = json.loads(_encode(before)), json.loads(_encode(now))
     return [
         f"{name} was {_short(before.get(name))} and is now {_short(now.get(name))}"
         for name in sorted({*before, *now})

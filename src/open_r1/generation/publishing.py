@@ -10,7 +10,7 @@ import json
 import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -52,11 +52,14 @@ class Counts:
     attempts: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    last_error: str = field(default="", repr=False)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Count a generation."""
         self.requests += 1
-        self.errors += record["text"] is None
+        if record["text"] is None:
+            self.errors += 1
+            self.last_error = record["error"] or ""
         self.truncated += record["finish_reason"] == "length"
         self.attempts += record["attempts"]
         self.prompt_tokens += _tokens(record, "prompt_tokens") or 0
@@ -64,7 +67,17 @@ class Counts:
 
     def as_detail(self) -> dict[str, int]:
         """Return the counts for a card."""
-        return asdict(self)
+        detail = asdict(self)
+        del detail["last_error"]
+        return detail
+
+    def refuse_without_answers(self) -> None:
+        """Raise a ValueError if all generations failed: that is no data set, but a mistake somewhere."""
+        if self.requests and self.errors == self.requests:
+            raise ValueError(
+                f"All {self.requests} generations failed, the last with: {self.last_error}. No data set is written; "
+                "mend the cause and go on with --retry-errors."
+            )
 
 
 class Results:

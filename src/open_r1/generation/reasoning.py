@@ -2,19 +2,18 @@
 """From a data set of problems to one with generations: what `scripts/generate_reasoning.py` does.
 
     <output>/generations.jsonl       the journal, while it grows
-    <output>/generations.done.jsonl  what is left of it at the end, where generations failed: --retry-errors goes on
+    <output>/generations.done.jsonl  the journal of a finished data set: --retry-errors, a larger --limit or more
+                                     --num-generations go on with it; delete it where room is scarce
     <output>/data, card.json, ...    the data set, at the end: a row per problem
 
 1. Open R1 writes a row when all its generations are there, drops it when one failed, and shuffles without a seed: here
    each generation is kept by itself, a failed one is null with its reason, and rows keep the order of the source.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from open_r1.dataio.card import DataCard, Step, read_card
@@ -22,8 +21,9 @@ from open_r1.dataio.folder import DatasetFolder
 from open_r1.dataio.sources import RowSource, open_source
 from open_r1.generation.client import ChatClient
 from open_r1.generation.engine import Outcome, Totals, run, run_requests
-from open_r1.generation.journal import Journal, JournalError
+from open_r1.generation.journal import Journal, JournalError, read_settings
 from open_r1.generation.models import find_model
+from open_r1.generation.outputs import DONE_NAME, JOURNAL_NAME, claimed, found_card, is_finished, pick_up
 from open_r1.generation.progress import progress
 from open_r1.generation.prompts import Prompts, choose_rows
 from open_r1.generation.publishing import Counts, Publication, Results, check_columns, check_json, export_json_lines
@@ -31,8 +31,6 @@ from open_r1.generation.reasoning_settings import ReasoningSettings
 from open_r1.generation.requests import ChatRequest
 
 logger = logging.getLogger(__name__)
-
-JOURNAL_NAME, DONE_NAME = "generations.jsonl", "generations.done.jsonl"
 
 
 @dataclass(frozen=True)
@@ -92,19 +90,17 @@ class _Job:
         """As `generate_reasoning`."""
         settings = self._settings
         if self._is_done():
-            counts = self._export()
-            self._tidy(counts or {})
-            return Report(True, None, counts)
+            return self._finished_earlier()
         self._check_output_file()
-        settings.output_dir.mkdir(parents=True, exist_ok=True)
-        if settings.retry_errors and self._done_path.exists() and not self._path.exists():
-            self._done_path.rename(self._path)
+        self._stack.enter_context(claimed(settings.output_dir))
+        if self._is_done():  # by a process that has just ended
+            return self._finished_earlier()
         self._prompts = Prompts(settings.output_dir)
         self._stack.callback(self._prompts.close)
         self._prompts.read(self._source, settings.prompts, int(self._rows.max()) + 1)
         self._tell_bad_rows()
         # With --overwrite the journal may be of a model that is served no more.
-        model = settings.model or (None if settings.overwrite else _model_of(self._path))
+        model = settings.model or (None if settings.overwrite else self._model_begun_with())
         if model is not None:
             self._open_journal(model)
         outcome = None
@@ -117,16 +113,32 @@ class _Job:
     def _is_done(self) -> bool:
         """Whether the folder was finished with these settings and there is nothing to retry; raises if with others."""
         settings = self._settings
-        found = read_card(settings.output_dir) if settings.output_dir.is_dir() else None
+        found = found_card(settings.output_dir, overwrite=settings.overwrite)
         model = settings.model or (found.settings.get("model") if found is not None else None) or ""
-        is_done = self._folder(model, overwrite=settings.overwrite).is_done()
-        if is_done and settings.retry_errors:
-            if not self._done_path.exists() and not self._path.exists():
-                raise ValueError(
-                    f"{settings.output_dir} is finished and no generation in it failed: nothing to retry."
-                )
-            return False
-        return is_done
+        is_done = is_finished(self._folder(model, overwrite=settings.overwrite))
+        if not (is_done and settings.retry_errors):
+            return is_done
+        if found is not None and not _counts_of(found).get("errors"):
+            raise ValueError(f"{settings.output_dir} is finished and no generation in it failed: nothing to retry.")
+        if not self._done_path.exists() and not self._path.exists():
+            raise ValueError(
+                f"{self._done_path}, with the generations that didn't fail, is gone: all would be asked for again. "
+                f"Put it back, or remove {settings.output_dir} to begin anew."
+            )
+        return False
+
+    def _finished_earlier(self) -> Report:
+        counts = self._export()
+        self._tidy(counts)
+        return Report(True, None, counts)
+
+    def _model_begun_with(self) -> str | None:
+        """The model of an unfinished journal, or of the one that is retried: servers must serve it still."""
+        begun = read_settings(self._path)
+        if begun is None and self._settings.retry_errors:
+            begun = read_settings(self._done_path)
+        model = begun.get("model") if begun is not None else None
+        return model if isinstance(model, str) else None
 
     def _folder(self, model: str, *, overwrite: bool) -> DatasetFolder:
         settings = self._settings
@@ -164,6 +176,7 @@ class _Job:
     def _open_journal(self, model: str) -> None:
         is_final = _has_text if self._settings.retry_errors else None
         of_a_generation = self._settings.of_a_generation(model, self._parent)
+        pick_up(self._settings.output_dir, of_a_generation, overwrite=self._settings.overwrite)
         self._journal = self._stack.enter_context(
             Journal(self._path, of_a_generation, is_final=is_final, overwrite=self._settings.overwrite)
         )
@@ -208,20 +221,13 @@ class _Job:
             return
         try:
             with Journal(self._path, self._settings.of_a_generation(found.settings["model"], self._parent)) as journal:
-                if len(journal.finished) == counts.get("requests"):
-                    self._put_away(bool(counts.get("errors")))
+                if len(journal.finished) >= counts["requests"]:
+                    self._path.replace(self._done_path)
         except JournalError as error:
             logger.info("%s stays: %s", self._path, error)  # of another run, which may go on
 
-    def _put_away(self, has_errors: bool) -> None:
-        if has_errors:
-            self._path.replace(self._done_path)
-        else:
-            self._path.unlink()
-            self._done_path.unlink(missing_ok=True)
-
     def _publish(self) -> dict[str, int]:
-        """Write the data set; then the journal can go, or is put aside if there is something to retry in it."""
+        """Write the data set, and put the journal aside."""
         settings = self._settings
         assert self._journal is not None and self._prompts is not None
         counts = Counts()
@@ -231,35 +237,31 @@ class _Job:
         results = Results(self._journal)
         self._stack.callback(results.close)
         with self._folder(self._journal.settings["model"], overwrite=True) as folder:
+            folder.write_malformed(self._source)
             for batch in publication.batches(results):
                 folder.write(batch)
+            counts.refuse_without_answers()
             detail = counts.as_detail() | {"malformed_lines": len(self._source.malformed)}
             folder.card.steps.append(Step("generate", self._source.num_rows, counts.rows, detail))
         if settings.output_file is not None:
             settings.output_file.unlink(missing_ok=True)
         self._export()
-        self._put_away(counts.errors > 0)
+        self._path.replace(self._done_path)
         return detail
 
-    def _export(self) -> dict[str, int] | None:
+    def _export(self) -> dict[str, int]:
         """Write the JSON lines from the finished folder, unless they are there; return the counts of its card."""
         settings = self._settings
         if settings.output_file is not None and not settings.output_file.exists():
             export_json_lines(open_source(str(settings.output_dir)), settings.output_file)
         card = read_card(settings.output_dir)
-        return card.steps[-1].detail if card is not None and card.steps else None
+        assert card is not None
+        return _counts_of(card)
+
+
+def _counts_of(card: DataCard) -> dict[str, Any]:
+    return card.steps[-1].detail
 
 
 def _has_text(record: Mapping[str, Any]) -> bool:
     return record["text"] is not None
-
-
-def _model_of(path: Path) -> str | None:
-    """The model that an unfinished journal is of: servers needn't be asked, and must serve it still."""
-    try:
-        with path.open("rb") as lines:
-            header = json.loads(next(lines, b""))
-    except (OSError, ValueError):
-        return None  # none yet; a damaged one is refused when it is opened
-    model = header.get("settings", {}).get("model") if isinstance(header, dict) else None
-    return model if isinstance(model, str) else None
