@@ -26,6 +26,7 @@ from open_r1.preflight import (
     completion_prefix,
     is_evaluated,
     prepare_prompts,
+    warn_of_contaminated,
 )
 from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.utils.arguments import parse_args
@@ -46,6 +47,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
     check_vocabulary(tokenizer, training_args, model_args)
 
     dataset = get_dataset(script_args)
+    warn_of_contaminated(dataset, script_args)
     train_dataset = prepare_split(dataset, script_args.dataset_train_split, "training", training_args)
     eval_dataset, evaluator = None, None
     if is_evaluated(training_args):

@@ -21,6 +21,9 @@ class Funnel:
         self._last_row: dict[str, int] = {}
         self._extra: dict[str, dict[str, object]] = {}
 
+    def __contains__(self, step: str) -> bool:
+        return step in self._kept
+
     def begin(self, *steps: str) -> None:
         """Fix the place of steps that are still to come."""
         for step in steps:

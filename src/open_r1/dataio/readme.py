@@ -73,14 +73,15 @@ def _ancestors(parents: list[dict[str, Any]], depth: int) -> Iterator[tuple[int,
 
 def _contamination(values: dict[str, Any]) -> str:
     """Say what was checked here, else what was found where the rows come from."""
-    if values["contamination"] is not None:
-        return _table(["what", "value"], list(map(list, values["contamination"].items())))
+    own = values["contamination"]
     checked = [(parent["name"], found) for _, parent in _ancestors(values["parents"], 0)
                if (found := (parent.get("card") or {}).get("contamination"))]  # fmt: skip
+    parts = [] if own is None else [_table(["what", "value"], list(map(list, own.items())))]
     if not checked:
-        return "Not checked."
+        return parts[0] if parts else "Not checked."
     lines = [[name, _settings(found)] for name, found in checked]
-    return "Not checked here. Of what it was made from:\n\n" + _table(["data set", "result"], lines)
+    before = "Of what it was made from:\n\n" + _table(["data set", "result"], lines)
+    return "\n\n".join([*parts, before]) if parts else f"Not checked here. {before}"
 
 
 def _table(columns: list[str], rows: list[list[Any]]) -> str:

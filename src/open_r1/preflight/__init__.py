@@ -22,6 +22,6 @@ __all__ = [
     "is_evaluated",
     "prepare_prompts",
     "reward_context",
-    "warn_of_contaminated",
     "template_kwargs_of",
+    "warn_of_contaminated",
 ]
