@@ -8,6 +8,7 @@ import pytest
 
 from open_r1.dataio.card import DataCard, Parent, read_card
 from open_r1.dataio.folder import DatasetFolder
+from open_r1.dataio.loading import load_source
 from open_r1.dataio.sources import open_source
 
 
@@ -96,3 +97,24 @@ def test_licence_that_was_named_stays_where_a_repeated_command_names_none(tmp_pa
     assert DatasetFolder(out, DataCard("numbers", {"n": 1})).is_done()
     assert read_card(out).licence == "mit"
     assert "stays under the licence 'mit'" in caplog.text
+
+
+@pytest.mark.parametrize("part", ["shards/000000-000002", "part-000000-000002"])
+def test_parts_that_are_not_merged_are_no_data_set(tmp_path, part):
+    write(tmp_path / part)
+    for read in (open_source, load_source):
+        with pytest.raises(ValueError, match="not merged"):
+            read(str(tmp_path))
+
+
+def test_journal_without_a_card_is_no_data_set(tmp_path):
+    (tmp_path / "generations.jsonl").write_text('{"journal": 1, "settings": {}}\n{"key": "0", "index": 0}\n')
+    for read in (open_source, load_source):
+        with pytest.raises(ValueError, match=r"not finished: it has generations\.jsonl"):
+            read(str(tmp_path))
+
+
+def test_folder_of_shards_of_somebody_else_loads(tmp_path):
+    (tmp_path / "shards" / "000").mkdir(parents=True)
+    (tmp_path / "shards" / "000" / "generations.jsonl").write_text('{"n": 1}\n')
+    assert [row["n"] for row in open_source(str(tmp_path)).rows()] == [1]

@@ -2,13 +2,18 @@
 """Where things are in a data folder of ours: files by configuration and split, and what says that it's unfinished."""
 
 import glob
+import re
 from pathlib import Path
 
-from open_r1.dataio.card import DataCard
+from open_r1.dataio.card import CARD_NAME, DataCard
 
 STAGING_NAME = ".partial"
 LOCK_NAME = ".open_r1.lock"
 DEFAULT_CONFIG = "default"
+_PARTS = ("shards/*", "part-*")  # of pass rates, of decontamination
+_PART = re.compile(r"(part-)?\d+(-\d+)?")
+_JOURNALS = ("generations.jsonl", "scores.jsonl")
+_JOURNAL_START = b'{"journal": '
 
 
 def data_folder_name(config: str) -> str:
@@ -55,6 +60,28 @@ def published_files(folder: Path, card: DataCard, config: str | None) -> dict[st
 
 
 def refuse_unfinished(folder: Path) -> None:
-    """Raise a ValueError for a folder of ours that is being made, or whose making was cut short."""
+    """Raise a ValueError for a folder of ours that is being made, whose making was cut short, or that is unmerged.
+
+    The reader of `datasets` would take the rows of all shards that are there, those of each configuration once more.
+    """
     if (folder / STAGING_NAME).is_dir():
         raise ValueError(f"{folder} is not finished: run the command that makes it again.")
+    for pattern in _PARTS:
+        found = next((part for part in sorted(folder.glob(pattern)) if _PART.fullmatch(part.name)), None)
+        if found is not None and ((found / CARD_NAME).is_file() or (found / LOCK_NAME).exists()):
+            raise ValueError(
+                f"{folder} holds parts of a data set that are not merged ({found.relative_to(folder)}, ...): run the "
+                "command that made them with --merge, or name one part."
+            )
+    for journal in _JOURNALS:
+        if _is_journal(folder / journal):
+            raise ValueError(
+                f"{folder} is not finished: it has {journal}, but no card. Run the command that makes it again."
+            )
+
+
+def _is_journal(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_JOURNAL_START)) == _JOURNAL_START
