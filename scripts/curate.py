@@ -62,9 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; `CurateSettings` is the home of the defaults."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form, allow_abbrev=False)
     parser.add_argument("--config", help="YAML file with any of these flags as keys; flags behind it override it")
     for add in (add_data_flags, add_problem_flags, add_quality_flags, add_choice_flags):
         add(parser)
@@ -91,14 +90,17 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     flag(data, "dataset_config", "configuration of the inputs")
     flag(data, "dataset_split", "split of the inputs, or a slice: train[:1000]")
     flag(data, "dataset_revision", "branch, tag or commit of inputs from the hub")
+    flag(data, "dataset_layout", "layout that maps the rows (list: python -m open_r1.dataio.layouts; default: none)")
     flag(data, "problem_column", "text or messages (default: the first of problem, question, instruction, prompt)")
     flag(data, "generations_column", "completions (default: the first of generations, pass_rate_generations, "
                                      "completions, completion, generation, response, messages)")  # fmt: skip
     flag(data, "finish_reasons_column", "why each completion ended (default: finish_reasons, where it is there)")
-    flag(data, "gold_column", "gold answer or worked solution (default: the first of answer, solution, ground_truth, "
-                              "expected_answer)")  # fmt: skip
+    flag(data, "gold_column", "gold answer (default: the first of answer, solution, ground_truth, expected_answer)")
     flag(data, "domain_column", "what a problem is about, for --sample_by domain")
     flag(data, "keep_columns", f"columns to take over (default: those there of {', '.join(USUAL_KEPT)})", nargs="*")
+    flag(
+        data, "keep_contaminated", "keep rows with a true contaminated_<benchmark>, and its flags", action="store_true"
+    )
     flag(data, "system_prompt", "first message of each row, instead of the one there")
 
 
@@ -109,7 +111,7 @@ def add_problem_flags(parser: argparse.ArgumentParser) -> None:
     source = "a data set with pass rates of the same problems, or column:NAME"
     flag(whole, "easy_pass_rate", f"pass rates of small models: {source}; of several the highest counts", nargs="+")
     flag(whole, "easy_max", "highest pass rate of a small model, a number or fraction")
-    own = "or the word generations: the share of a problem's own completions that is correct, taken after step 5"
+    own = "or the word generations: the share of a row's own completions that is correct, all but failed ones"
     flag(whole, "hard_pass_rate", f"pass rates of a strong model: {source}, {own}")
     flag(whole, "hard_min", "lowest pass rate of the strong model")
     flag(whole, "hard_max", "highest pass rate of the strong model")
@@ -139,7 +141,7 @@ def add_quality_flags(parser: argparse.ArgumentParser) -> None:
 def add_choice_flags(parser: argparse.ArgumentParser) -> None:
     """Add which of the good completions are taken."""
     best = parser.add_argument_group("6. best of each problem, 7. duplicates, 8. sample")
-    flag(best, "max_per_problem", "completions of a problem at most, all different (default: all)", type=int)
+    flag(best, "max_per_problem", "completions of a row at most, all different (default: all)", type=int)
     flag(best, "order", "which are best; rule_score is LIMO's", choices=ORDERS)
     flag(best, "duplicates", "duplicates to drop, in this order (default: none)", nargs="*", choices=DUPLICATES)
     flag(best, "problem_threshold", "share of common three-word runs from which problems are near")
@@ -177,11 +179,11 @@ def words_of_config(parser: argparse.ArgumentParser, words: Sequence[str]) -> li
         is_switch = actions[key].nargs == 0
         if value is None or (value is False and is_switch):
             continue
-        if isinstance(value, dict) or isinstance(value, bool) != is_switch:
-            hint = " (YAML reads no, off and yes as truth values: put them in quotes)" if not is_switch else ""
-            raise ValueError(f"{name}: {key} is {value!r}; see --help for what it can be{hint}.")
-        if isinstance(value, list) and actions[key].nargs is None:
-            raise ValueError(f"{name}: {key} is {value!r}, but it takes one value, not a list.")
+        is_nested = isinstance(value, dict) or (isinstance(value, list) and actions[key].nargs is None)
+        if is_nested or isinstance(value, bool) != is_switch:
+            raise ValueError(
+                f"{name}: {key} is {value!r}; see --help for what it can be (put no, off, yes in quotes)."
+            )
         entries = [] if value is True else value if isinstance(value, list) else [value]
         found += [f"--{key}", *map(str, entries)] if actions[key].nargs in (0, "*", "+") else [f"--{key}={value}"]
     return found

@@ -196,6 +196,25 @@ def test_conversations_get_the_system_prompt(tmp_path):
     ]  # fmt: skip
 
 
+def test_field_sets_are_curated_by_their_layout(tmp_path):
+    turns = [
+        [{"from": "human", "value": f"6 * {n}?"}, {"from": "gpt", "value": completion(f"six {n}", 6 * n)}]
+        for n in range(3)
+    ]
+    rows = [{"conversations": entry, "answer": str(gold)} for entry, gold in zip(turns, (0, 7, 12), strict=True)]
+    words = ["--input", write_rows(tmp_path / "rows.jsonl", rows), "--output_dir", str(tmp_path / "out")]
+    assert main([*words, "--dataset-layout", "thought_turns"]) == 0
+    assert [[message["content"] for message in row["messages"]] for row in rows_of(tmp_path / "out")] == [
+        ["6 * 0?", completion("six 0", 0)], ["6 * 2?", completion("six 2", 12)],
+    ]  # fmt: skip
+
+
+def test_completions_in_messages_are_curated(tmp_path):
+    words = ["--input", "tasks/running_sums", "--dataset_config", "cold_start", "--output_dir", str(tmp_path / "out")]
+    assert main([*words, "--dataset_split", "train[:40]"]) == 0
+    assert len(rows_of(tmp_path / "out")) >= 30
+
+
 def test_sampling_over_domains_is_even_and_repeatable(tmp_path):
     rows = [made_row(f"r{n}", f"Problem {n}", 1, completion("so " * n, 1)) for n in range(60)]
     rows = [row | {"topic": "rare" if n >= 50 else "common"} for n, row in enumerate(rows)]

@@ -4,6 +4,7 @@
 import pytest
 import yaml
 
+from open_r1.dataio.card import read_card
 from scripts.curate import main
 from tests.integration.tiny import build_tiny
 from tests.rows.generations import CORPUS, completion, made_row, pool_rows, rows_of, write_rates, write_rows
@@ -32,6 +33,9 @@ def corpus(tmp_path_factory) -> str:
         (["--tokenizer", "nowhere"], "there is no file nowhere"),
         (["--easy_pass_rate", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--dataset_layout", "nothing"], "Unknown layout 'nothing' of --dataset_layout"),
+        (["--dataset_layout", "s1k", "--problem_column", "problem"], "leave --problem_column"),
+        (["--dataset_layout", "s1k"], "does not fit"),
         (["--seed", "-1"], "--seed must be between 0 and"),
         (["--seed", str(2**32)], "--seed must be between 0 and"),
     ],
@@ -111,12 +115,12 @@ def test_settings_without_effect_are_warned_of_and_make_no_other_data_set(corpus
     assert "Without effect" not in caplog.text
 
 
-def test_other_licence_is_another_data_set(corpus, tmp_path, capsys):
+def test_other_licence_goes_into_the_card(corpus, tmp_path, caplog):
     words = ["--input", corpus, "--output_dir", str(tmp_path / "out")]
     assert main([*words, "--licence", "mit"]) == 0
-    assert main([*words, "--licence", "apache-2.0"]) == 1
-    assert "licence" in capsys.readouterr().err
-    assert main([*words, "--licence", "mit"]) == 0
+    assert main([*words, "--licence", "apache-2.0"]) == 0
+    assert "was 'mit' and is now 'apache-2.0'" in caplog.text
+    assert read_card(tmp_path / "out").licence == "apache-2.0"
 
 
 def test_flags_come_over_the_config(corpus, tmp_path, capsys):

@@ -120,6 +120,41 @@ def test_column_that_is_named_has_no_reasons_of_another_one(tmp_path):
     ]  # fmt: skip
 
 
+TURNS = [{"from": "user", "value": "6 * 7?"},
+         {"from": "assistant", "value": "<|begin_of_thought|>\n\nsix sevens\n\n<|end_of_thought|>\n\n"
+                                        "<|begin_of_solution|>\n\n42\n\n<|end_of_solution|>"}]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("layout", "row", "gold"),
+    [
+        ("thought_turns", {"conversations": TURNS, "answer": "42"}, "42"),
+        ("thought_turns", {"conversations": TURNS}, None),
+        (
+            "s1k",
+            {"question": "6 * 7?", "thinking_trajectories": ["six sevens"], "attempt": "42", "solution": "42"},
+            "42",
+        ),
+    ],
+)
+def test_layouts_of_field_sets(tmp_path, layout, row, gold):
+    (problem,) = read(tmp_path, [row], Wanted(layout=layout))
+    assert isinstance(problem, Problem)
+    assert (problem.prompt, problem.gold) == ([USER], gold)
+    assert [completion.text for completion in problem.completions] == [TAGGED]
+
+
+def test_rows_that_a_layout_cannot_map_are_counted_by_its_reason(tmp_path):
+    bad = [TURNS[0], {"from": "assistant", "value": "42"}]
+    _, found = read(tmp_path, [{"conversations": turns} for turns in (TURNS, bad)], Wanted(layout="thought_turns"))
+    assert found == "unmapped: no thought tags"
+
+
+def test_layout_that_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="'thought_turns' does not fit"):
+        read(tmp_path, [{"problem": "6 * 7?", "generations": ["42"]}], Wanted(layout="thought_turns"))
+
+
 def test_question_is_all_that_is_asked(tmp_path):
     check = {"role": "user", "content": "Please check your answer."}
     (problem,) = read(tmp_path, [{"messages": [SYSTEM, USER, ASSISTANT, check, ASSISTANT]}])

@@ -129,6 +129,12 @@ def test_few_words_of_care_are_less_than_a_reasoning_with_some():
         assert measure_care(text).score < measure_care(reasoning).score
 
 
+def test_phrases_beside_each_other_count_each():
+    text = PLAIN * 20
+    once, twice = (measure_care(f"{text} {phrase}").verification for phrase in ("make sure", "make sure make sure"))
+    assert twice == pytest.approx(2 * once, rel=0.02)
+
+
 def test_repeating_a_word_does_not_pay_without_end():
     assert measure_care("wait " * 10_000).exploration == 1.0
     assert measure_care("wait " * 10_000).score <= WEIGHTS["elaboration"] + WEIGHTS["exploration"]

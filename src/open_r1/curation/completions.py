@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from open_r1.dataio.layout_table import PROBLEM, Layout
+from open_r1.dataio.layouts import find_layout
 from open_r1.dataio.sources import RowSource
+from open_r1.dataio.thoughts import UnmappableError
 from open_r1.rewards.base import THINK_CLOSE, THINK_OPEN
 from open_r1.rewards.prose import is_blank
 
@@ -40,6 +43,8 @@ class Columns:
         correct: A verdict per completion: booleans or rewards.
         domain: What the problem is about.
         usage: Tokens of each completion: counts, or structs with them.
+        layout: Maps the rows to whole conversations, whatever their columns; None where none was named.
+        mapped: Columns that the layout reads.
     """
 
     problem: str | None
@@ -49,10 +54,19 @@ class Columns:
     correct: str | None
     domain: str | None
     usage: str | None
+    layout: Layout | None = None
+    mapped: tuple[str, ...] = ()
+
+    @property
+    def has_gold(self) -> bool:
+        """Whether there is something to judge by."""
+        return self.gold is not None or (self.layout is not None and self.layout.solution is not None)
 
     def names(self) -> list[str]:
         """Return the columns there are, each once."""
-        return list(dict.fromkeys(name for name in vars(self).values() if name is not None))
+        rows = () if self.layout is not None else (self.problem, self.generations)
+        beside = (self.finish_reasons, self.gold, self.correct, self.domain, self.usage)
+        return list(dict.fromkeys(name for name in (*rows, *beside, *self.mapped) if name is not None))
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,7 @@ class Wanted:
     gold: str | None = None
     correct: str | None = None
     domain: str | None = None
+    layout: str | None = None
 
 
 @dataclass(slots=True)
@@ -122,6 +137,9 @@ def find_columns(source: RowSource, wanted: Wanted) -> Columns:
     Raises:
         ValueError: A column that was named is missing, or there is none with problems or completions.
     """
+    layout = find_layout(source.name, wanted.layout, source.column_names, MESSAGES) if wanted.layout else None
+    if layout is not None:
+        return _columns_of_layout(source, wanted, layout)
     generations = _generations_of(source, wanted)
     problem = _find(source, wanted.problem, PROBLEM_COLUMNS, "--problem_column", required=generations != MESSAGES)
     reasons, usage = _beside(source, generations)
@@ -133,6 +151,23 @@ def find_columns(source: RowSource, wanted: Wanted) -> Columns:
         correct=_find(source, wanted.correct, (), "--correct_column", required=False),
         domain=_find(source, wanted.domain, (), "--domain_column", required=False),
         usage=_find(source, None, usage, "", required=False),
+    )
+
+
+def _columns_of_layout(source: RowSource, wanted: Wanted, layout: Layout) -> Columns:
+    """Return the columns of rows that a layout maps; what it doesn't speak of is as the user named it."""
+    inputs = layout.inputs(MESSAGES) | (layout.inputs(PROBLEM) if layout.solution is not None else set())
+    usual_gold = GOLD_COLUMNS if layout.solution is None else ()
+    return Columns(
+        problem=None,
+        generations=MESSAGES,
+        finish_reasons=_find(source, wanted.finish_reasons, (), "--finish_reasons_column", required=False),
+        gold=_find(source, wanted.gold, usual_gold, "--gold_column", required=False),
+        correct=_find(source, wanted.correct, (), "--correct_column", required=False),
+        domain=_find(source, wanted.domain, (), "--domain_column", required=False),
+        usage=None,
+        layout=layout,
+        mapped=tuple(name for name in source.column_names if name in inputs),
     )
 
 
@@ -182,9 +217,13 @@ def read_problem(row: Mapping[str, Any], number: int, columns: Columns) -> Probl
     """Return the problem of a row, or what is wrong with the row.
 
     Of: no_problem (null, blank, or no messages), no_completions (null or an empty list), bad_completions (not text,
-    not a list), uneven_columns (finish reasons or verdicts that aren't as many as the completions).
+    not a list), uneven_columns (finish reasons or verdicts that aren't as many as the completions), unmapped: with the
+    reason of the layout.
     """
-    generations = row[columns.generations]
+    try:
+        generations = row[columns.generations] if columns.layout is None else _mapped(row, columns.layout)
+    except UnmappableError as error:
+        return f"unmapped: {error}"
     if columns.problem is None:
         prompt, generations = _split_conversation(generations)
     else:
@@ -201,14 +240,30 @@ def read_problem(row: Mapping[str, Any], number: int, columns: Columns) -> Probl
     if any(len(values) != len(texts) for values in beside):
         return "uneven_columns"
     domain = row[columns.domain] if columns.domain is not None else None
-    problem = Problem(
-        number, prompt, text, row[columns.gold] if columns.gold else None, "" if domain is None else str(domain)
-    )
+    problem = Problem(number, prompt, text, _gold_of(row, columns), "" if domain is None else str(domain))
     problem.completions = [
         Completion(number, index, given, finish, _tokens_of(usage), flag)
         for index, (given, finish, flag, usage) in enumerate(zip(texts, *beside, strict=True))
     ]
     return problem
+
+
+def _mapped(row: Mapping[str, Any], layout: Layout) -> Any:
+    for condition in layout.conditions(MESSAGES):
+        condition.check(row)
+    assert layout.messages is not None  # `find_layout` chose it for its messages
+    return layout.messages.read(row)
+
+
+def _gold_of(row: Mapping[str, Any], columns: Columns) -> Any:
+    if columns.gold is not None:
+        return row[columns.gold]
+    if columns.layout is None or columns.layout.solution is None:
+        return None
+    try:
+        return columns.layout.solution.read(row)
+    except UnmappableError:  # no answer: the verdict says so
+        return None
 
 
 def _texts_of(prompt: list[Message], generations: str | list[Any]) -> tuple[list[Message], list[Any]]:

@@ -12,6 +12,7 @@ Texts are read anew where a step needs them. In memory are about 150 bytes for e
 verdict, what `duplicates` and `diversity` say, and a chunk of 512 completions.
 """
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,7 +25,7 @@ from open_r1.curation.completions import Problem
 from open_r1.curation.difficulty import OWN_GENERATIONS
 from open_r1.curation.diversity import cluster_problems, draw_over_domains
 from open_r1.curation.duplicates import find_exact_duplicates, find_near_duplicates
-from open_r1.curation.filters import CORRECT, DISTINCT, EASY, HARD, READABLE, SHORT, WHOLE, Filters
+from open_r1.curation.filters import CLEAN, CORRECT, DISTINCT, EASY, HARD, READABLE, SHORT, WHOLE, Filters
 from open_r1.curation.funnel import Funnel
 from open_r1.curation.inputs import Input, Inputs, open_inputs
 from open_r1.curation.packages import require_package
@@ -35,6 +36,7 @@ from open_r1.curation.selection import Kept, best_of_all, best_of_each, in_one_u
 from open_r1.curation.settings import CurateSettings
 from open_r1.curation.verdicts import Judge, VerdictJournal
 from open_r1.dataio.card import DataCard, Parent, inherited_licence, read_card
+from open_r1.dataio.contamination import FATE, REMOVED
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.rewards.prose import reasoning_of
 
@@ -137,6 +139,14 @@ class Curation:
         of_row = dict(zip(numbers, names, strict=True))
         return [of_row[entry.row] for entry in kept]
 
+    def contamination(self) -> dict[str, Any] | None:
+        """Return for the card what became of rows that were flagged in the inputs; None where nothing was."""
+        step = next((step for step in self.funnel.steps() if step.name == CLEAN), None)
+        if step is None:
+            return None
+        return {"checked": "where it was made from", "rows": step.rows_before,
+                "flagged_rows": step.rows_before - step.rows_after, FATE: REMOVED}  # fmt: skip
+
     def output_rows(self, kept: Sequence[Kept]) -> Iterator[dict[str, Any]]:
         """Yield the rows to write."""
         by_row = {row: list(group) for row, group in groupby(kept, key=lambda entry: entry.row)}
@@ -153,7 +163,7 @@ class Curation:
         own = {
             "messages": [*prompt, {"role": "assistant", "content": answer}],
             "problem": problem.text,
-            "solution": None if problem.gold is None else str(problem.gold),
+            "solution": _as_text(problem.gold),
             "input": part.source.name,
             "input_row": problem.row - part.first,
             "generation_index": kept.index,
@@ -162,6 +172,11 @@ class Curation:
             "length": kept.length,
         }
         return own | {name: row[name] for name in part.kept if name not in own}
+
+
+def _as_text(gold: Any) -> str | None:
+    """Return a gold answer as the one type of its column; lists and numbers as JSON."""
+    return gold if gold is None or isinstance(gold, str) else json.dumps(gold, ensure_ascii=False, default=str)
 
 
 def plan(settings: CurateSettings) -> Curation:
@@ -186,6 +201,8 @@ def plan(settings: CurateSettings) -> Curation:
     curation = Curation(settings, inputs, rates, [part.source.parent() for part in inputs.parts] + rate_parents)
     asked = {EASY: "easy" in rates, HARD: "hard" in rates, CORRECT: settings.correct_by != "none",
              READABLE: settings.readability_filter() is not None, SHORT: settings.max_tokens is not None}  # fmt: skip
+    if any(part.flags for part in inputs.parts):
+        curation.funnel.begin(CLEAN)
     curation.funnel.begin("rows", "completions of the rows", WHOLE)
     curation.funnel.begin(*(step for step, is_asked in asked.items() if is_asked), DISTINCT)
     return curation
@@ -194,9 +211,8 @@ def plan(settings: CurateSettings) -> Curation:
 def make_card(curation: Curation, name: str, licence: str | None) -> DataCard:
     """Return the card, as far as it is known before the rows are."""
     # Pass rates decide which rows are kept, but nothing of them is: their licence isn't inherited.
-    made_by = curation.settings.for_card() | ({"licence": licence} if licence else {})
     licence = licence or inherited_licence(curation.parents[: len(curation.inputs.parts)])
-    card = DataCard(name=name, settings=made_by, parents=curation.parents, licence=licence)
+    card = DataCard(name=name, settings=curation.settings.for_card(), parents=curation.parents, licence=licence)
     cards = [_card_of(part) for part in curation.inputs.parts]
     card.teacher = _common([_inherited(entry, "teacher") for entry in cards])
     card.sampling = _common([_inherited(entry, "sampling") for entry in cards])
@@ -230,6 +246,7 @@ def verdict_settings(curation: Curation) -> dict[str, Any]:
     parts = curation.inputs.parts
     return {
         "inputs": [parent.fingerprint for parent in curation.parents[: len(parts)]],
+        "layout": curation.settings.dataset_layout,
         "generations": [part.columns.generations for part in parts],
         "gold": [part.columns.gold for part in parts],
         "timeout_s": curation.settings.verifier_timeout_s,
@@ -272,6 +289,7 @@ def curate(
             raise ValueError(f"No completion is left:\n{curation.funnel.table()}")
         folder.card.notes.append(f"`length` is in {curation.length_unit}.")
         folder.card.steps += curation.funnel.steps()
+        folder.card.contamination = curation.contamination()
         rows = curation.output_rows(kept)
         while batch := list(islice(rows, _WRITE_ROWS)):
             folder.write(batch)

@@ -20,7 +20,7 @@ from open_r1.curation.verdicts import CHUNK, LOST, Judge
 from open_r1.rewards.prose import reasoning_of
 from open_r1.rewards.verifier import Verdict
 
-READ, SPLIT, WHOLE = "rows", "completions of the rows", "whole"
+CLEAN, READ, SPLIT, WHOLE = "not flagged as contaminated", "rows", "completions of the rows", "whole"
 EASY, HARD, CORRECT, READABLE = "not too easy (small model)", "pass rate (strong model)", "correct", "readable"
 SHORT, DISTINCT = "short enough", "distinct in its problem"
 
@@ -79,6 +79,12 @@ class Filters:
 
     def _read(self, inputs: Inputs) -> Iterator[Attempt]:
         for number, part, row in inputs.rows("filtering"):
+            flag = part.flag_of(row)
+            if flag is not None:
+                self.funnel.drop(CLEAN, flag)
+                continue
+            if CLEAN in self.funnel:
+                self.funnel.keep(CLEAN, number)
             problem = read_problem(row, number, part.columns)
             if isinstance(problem, str):
                 self.funnel.drop(READ, problem)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inputs of a curation, read row by row as often as needed: no text is held between passes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from open_r1.curation.completions import Columns, Problem, find_columns, read_problem
 from open_r1.curation.quality import close_prefilled_think
 from open_r1.curation.settings import USUAL_KEPT, CurateSettings
+from open_r1.dataio.contamination import flag_columns
 from open_r1.dataio.shards import GrowingSchema
 from open_r1.dataio.sources import RowSource, open_source
 
@@ -28,12 +29,18 @@ class Input:
         columns: Which column holds what.
         first: Number of its first row, over all inputs.
         kept: Columns that the output takes over.
+        flags: Columns that mark a row as contaminated, by which it is dropped.
     """
 
     source: RowSource
     columns: Columns
     first: int
     kept: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+
+    def flag_of(self, row: Mapping[str, Any]) -> str | None:
+        """Return the first column that marks a row as contaminated."""
+        return next((name for name in self.flags if row[name]), None)
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Inputs:
             for part in self.parts:
                 number = part.first
                 there = [name for name in extra if name in part.source.column_names]
-                names = list(dict.fromkeys([*part.columns.names(), *there]))
+                names = list(dict.fromkeys([*part.columns.names(), *part.flags, *there]))
                 for batch in part.source.batches(names, batch_rows=_BATCH_ROWS):
                     for row in batch.to_pylist():
                         yield number, part, row
@@ -93,13 +100,16 @@ def open_inputs(settings: CurateSettings) -> Inputs:
         if settings.keep_columns is not None:
             source.require(settings.keep_columns, "--keep_columns")
         source.require(settings.rate_columns(), "--easy_pass_rate and --hard_pass_rate")
-        if columns.gold is None and settings.correct_by == "verifier":
+        if not columns.has_gold and settings.correct_by == "verifier":
             raise ValueError(
                 f"{name} has no column with gold answers to judge by: name it with --gold_column, or set --correct_by "
                 f"column or none. Columns found: {source.column_names}"
             )
-        kept = settings.keep_columns if settings.keep_columns is not None else USUAL_KEPT
-        parts.append(Input(source, columns, first, tuple(name for name in kept if name in source.column_names)))
+        kept = list(settings.keep_columns if settings.keep_columns is not None else USUAL_KEPT)
+        flags = tuple(flag_columns(source.schema))
+        if settings.keep_contaminated:  # marked as they were: training warns of them
+            kept, flags = [*kept, *(name for name in flags if name not in kept)], ()
+        parts.append(Input(source, columns, first, tuple(name for name in kept if name in source.column_names), flags))
         first += source.num_rows
     _require_one_type(parts)
     return Inputs(parts)

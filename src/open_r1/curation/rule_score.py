@@ -38,7 +38,9 @@ SIGNS = {
 
 _WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 _WORDS_OF = {sign: frozenset(phrase for phrase in phrases if " " not in phrase) for sign, phrases in SIGNS.items()}
-_PHRASES_OF = {sign: [f" {phrase} " for phrase in phrases if " " in phrase] for sign, phrases in SIGNS.items()}
+_PHRASES_OF = {
+    sign: [f" {phrase.replace(' ', '  ')} " for phrase in phrases if " " in phrase] for sign, phrases in SIGNS.items()
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def measure_care(reasoning: str) -> RuleScore:
     words = _WORD.findall(prose_of(reasoning).lower())
     if not words:
         return RuleScore(0.0, 0.0, 0.0, 0.0)
-    text = f" {' '.join(words)} "
+    text = f" {'  '.join(words)} "  # two spaces, so that no phrase takes one of the next
     shares = {}
     for sign, full_rate in FULL_RATE.items():
         hits = sum(map(_WORDS_OF[sign].__contains__, words)) + sum(map(text.count, _PHRASES_OF[sign]))

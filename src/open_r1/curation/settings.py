@@ -9,6 +9,7 @@ from open_r1.curation.difficulty import COLUMN_PREFIX, OWN_GENERATIONS, Bounds, 
 from open_r1.curation.duplicates import DEFAULT_THRESHOLD
 from open_r1.curation.quality import ReadabilityFilter
 from open_r1.curation.selection import ORDERS
+from open_r1.dataio.layouts import NO_LAYOUT, check_name
 from open_r1.rewards.language_rewards import MAX_PARAGRAPH_CHARS, MIN_LANGUAGE_SHARE
 
 REASONING = ("require", "any")
@@ -33,12 +34,14 @@ class CurateSettings:
     dataset_config: str | None = None
     dataset_split: str = "train"
     dataset_revision: str | None = None
+    dataset_layout: str | None = None
     problem_column: str | None = None
     generations_column: str | None = None
     finish_reasons_column: str | None = None
     gold_column: str | None = None
     domain_column: str | None = None
     keep_columns: list[str] | None = None
+    keep_contaminated: bool = False
     reasoning: str = "require"
     easy_pass_rate: list[str] | None = None
     easy_max: str = "0"
@@ -86,6 +89,12 @@ class CurateSettings:
             raise ValueError(f"--seed must be between 0 and 2**32 - 1, got {self.seed}.")
         if not self.input:
             raise ValueError("Name at least one --input.")
+        check_name(self.dataset_layout, "--dataset_layout")
+        if self.dataset_layout not in (None, NO_LAYOUT) and (self.problem_column or self.generations_column):
+            raise ValueError(
+                f"--dataset_layout {self.dataset_layout} says where problems and completions are: leave "
+                "--problem_column and --generations_column out."
+            )
         taken = sorted(set(self.keep_columns or ()) & set(OWN_COLUMNS))
         if taken:
             raise ValueError(f"--keep_columns names {taken}, which the output has by itself: leave them out.")
@@ -137,7 +146,7 @@ class CurateSettings:
         """Return the columns that were named."""
         return Wanted(
             self.problem_column, self.generations_column, self.finish_reasons_column, self.gold_column,
-            self.correct_column, self.domain_column,
+            self.correct_column, self.domain_column, self.dataset_layout,
         )  # fmt: skip
 
     def rate_columns(self) -> list[str]:
