@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StoppedError as error:
         print(error, file=sys.stderr)
         return 128 + error.number
-    except (ValueError, FileNotFoundError, *_OUTAGES) as error:
+    except (ValueError, OSError, *_OUTAGES) as error:
         print("\n".join([f"compute_pass_rate.py: error: {error}", *vars(error).get("__notes__", [])]), file=sys.stderr)
         return 1 if isinstance(error, _OUTAGES) else 2
 
@@ -135,7 +135,7 @@ def _compute(options: argparse.Namespace, rest: list[str]) -> int:
         path = shard_folder(path, run.start, run.end)
     model = offline_model(script_args, training_args, model_args)
     if script_args.server is not None:
-        ask = ask_servers(script_args, run.sampling)
+        ask = ask_servers(script_args, run.sampling, model=model_args.model_name_or_path)
     else:
         ask = (ask_served if script_args.serve else ask_here)(script_args, run.sampling, model)
     card = run_pass_rate(run, path, ask, overwrite=options.overwrite)
@@ -181,7 +181,8 @@ def _finish(card: DataCard | None, path: Path, repo_id: str | None, is_public: b
         for reward, values in pass_at_k_of(path).items():
             print(f"{reward}: {', '.join(f'{what} {value:.3f}' for what, value in values.items())}")
         kept = card.counts.get(f"{KEPT_CONFIG}/train", 0)
-        print(f"All rows: dataset_name: {path}; the {kept} kept: the same with dataset_config: {KEPT_CONFIG}")
+        where = f"; the {kept} kept: the same with dataset_config: {KEPT_CONFIG}" if kept else "; none is kept"
+        print(f"All rows: dataset_name: {path}{where}")
     if repo_id is not None:
         from open_r1.dataio.push import push_folder
 

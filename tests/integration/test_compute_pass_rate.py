@@ -68,10 +68,27 @@ def test_the_card_says_who_was_asked_and_why_rows_went(folder, model, server):
     card = read_card(folder / "out")
     assert card.teacher["model"] == str(model)
     assert card.sampling["max_completion_length"] == 64
+    assert card.sampling["num_generations"] == NUM_GENERATIONS
     assert card.settings["bounds"] == [0.1, 0.9]
     assert [(step.rows_before, step.rows_after) for step in card.steps] == [(5, 5), (5, 5), (5, 3)]
     assert card.steps[-1].detail["too easy"] == 1
     assert card.counts == {"train": 5, "pass_rate/train": 3}
+
+
+def test_a_name_that_is_not_the_models_is_warned_of_and_kept(folder, model, answers, caplog):
+    with ChatServer(answers, models=["another/model"]) as server:
+        assert run(folder, model, server.address) == 0
+    assert "The servers serve 'another/model'" in caplog.text
+    assert read_card(folder / "out").teacher["served_as"] == ["another/model"]
+
+
+@pytest.mark.parametrize("is_said", [True, False])
+def test_a_name_that_is_the_models_or_is_said_is_not_warned_of(folder, model, answers, caplog, is_said):
+    name = "another/model" if is_said else str(model)
+    with ChatServer(answers, models=[name]) as server:
+        assert run(folder, model, server.address, *(["--server_model", name] if is_said else [])) == 0
+    assert "The servers serve" not in caplog.text
+    assert read_card(folder / "out").teacher["served_as"] == [name]
 
 
 def test_pass_at_k_is_unbiased(folder, model, server, capsys):
@@ -216,7 +233,7 @@ def test_completions_need_a_limit(folder, model, server, capsys):
     assert "`max_completion_length` is null" in capsys.readouterr().err
 
 
-def test_failed_requests_are_counted_and_asked_again(folder, model, answers):
+def test_rows_with_failed_requests_have_no_rate_and_are_asked_again(folder, model, answers, capsys):
     is_broken = True
 
     def behave(body, attempt):
@@ -227,10 +244,19 @@ def test_failed_requests_are_counted_and_asked_again(folder, model, answers):
         row = rows_of(folder / "out")[2]
         assert (row["pass_rate_finish_reasons"][0], row["pass_rate_generations"][0]) == ("error", None)
         assert row["pass_rate_rewards"] == [None, 1.0, 0.0, 0.0]
-        assert row["pass_rate"] == pytest.approx(1 / 3)
+        assert (row["pass_rate"], row["pass_rate_accuracy"]) == (None, None)
+        assert column(folder / "out", "pass_rate_status") == ["incomplete"] * 5
+        assert "'incomplete': 5" in str(read_card(folder / "out").steps[1].detail)
+        asked = len(server.requests)
+        created = (folder / "out" / "card.json").read_text()
+        assert run(folder, model, server.address) == 0
+        assert (len(server.requests), (folder / "out" / "card.json").read_text()) == (asked + 5, created)
         is_broken = False
         asked = len(server.requests)
-        run(folder, model, server.address, "--overwrite")
+        capsys.readouterr()
+        assert run(folder, model, server.address) == 0
+        assert len(server.requests) == asked + 5
+        run(folder, model, server.address)
         assert len(server.requests) == asked + 5
     assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
 

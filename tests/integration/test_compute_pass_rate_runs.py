@@ -71,8 +71,10 @@ def test_completions_of_other_settings_are_not_mixed(folder, model, server, caps
     run(folder, model, server.address)
     asked = len(server.requests)
     assert run(folder, model, server.address, "--temperature", "0.5") == 2
+    before = (folder / "out" / GENERATIONS).read_text()
     assert run(folder, model, server.address, "--temperature", "0.5", "--overwrite") == 0
     assert len(server.requests) == 2 * asked
+    assert (folder / "out" / "generations.1.jsonl").read_text() == before  # they were paid for
 
 
 def test_more_generations_keep_those_there_are(folder, model, server):
@@ -99,6 +101,86 @@ def test_a_missing_shard_is_named(folder, model, server, capsys):
     run(folder, model, server.address, "--start", "0", "--end", "2")
     assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 2
     assert "Rows 2-5 of 5 are in no finished shard" in capsys.readouterr().err
+
+
+def test_one_shard_that_holds_all_rows_needs_no_merging(folder, model, server, capsys):
+    assert run(folder, model, server.address, "--start", "0", "--end", "200") == 0
+    assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 0
+    assert "nothing is left to do" in capsys.readouterr().out
+    assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_shards_that_were_made_again_are_merged_again(folder, model, answers, capsys):
+    is_broken = True
+
+    def behave(body, attempt):
+        return Reply(status=400) if is_broken and body["seed"] == 42 else answers(body, attempt)
+
+    with ChatServer(behave) as server:
+        shards = [("--start", "0", "--end", "2"), ("--start", "2", "--end", "5")]
+        for shard in shards:
+            run(folder, model, server.address, *shard)
+        merge = ["--merge", "--output_dir", str(folder / "out")]
+        assert compute_pass_rate.main(merge) == 0
+        is_broken = False
+        for shard in shards:
+            run(folder, model, server.address, *shard)
+    assert compute_pass_rate.main(merge) == 2
+    assert "merged before these shards were made again: 000000-000002, 000002-000005" in capsys.readouterr().err
+    assert compute_pass_rate.main([*merge, "--overwrite"]) == 0
+    assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_shards_of_one_file_by_two_names_are_merged(folder, model, server, monkeypatch):
+    monkeypatch.chdir(folder)
+    run(folder, model, server.address, "--start", "0", "--end", "2")
+    run(folder, model, server.address, "--start", "2", "--end", "5", dataset_name="rows.jsonl")
+    assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 0
+
+
+def test_two_models_below_folders_named_like_tokens_are_two(folder, model, server, capsys):
+    for name in ("hf_checkpoint1", "hf_checkpoint2"):
+        (folder / name).symlink_to(model)
+    assert run(folder, folder / "hf_checkpoint1", server.address) == 0
+    assert run(folder, folder / "hf_checkpoint2", server.address) == 2
+    assert "hf_checkpoint1" in capsys.readouterr().err
+
+
+WATCHED = """
+import math
+def watched_reward(completions, **columns):
+    return [math.nan if len(completions) > 2 else 1.0] * len(completions)
+"""
+
+
+def test_a_reward_that_is_only_watched_may_be_down(folder, model, server):
+    write_rows(folder / "rows.jsonl", 12)
+    (folder / "watched.py").write_text(WATCHED)
+    rewards = {"reward_funcs": ("accuracy", f"{folder}/watched.py:watched_reward"), "reward_weights": (1, 0)}
+    assert run(folder, model, server.address, **rewards) == 0
+    assert column(folder / "out", "pass_rate")[:5] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert set(column(folder / "out", "pass_rate_watched")) == {None}
+
+
+FLAKY = """
+import math, pathlib
+def flaky_reward(completions, solution, **columns):
+    is_down = pathlib.Path({flag!r}).exists()
+    return [math.nan if is_down and gold == "3" else float(gold) / 5 for gold in solution]
+"""
+
+
+def test_a_row_that_was_unscorable_last_is_judged_again(folder, model, server, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    (folder / "flaky.py").write_text(FLAKY.format(flag=str(folder / "down")))
+    rewards = {"reward_funcs": (f"{folder}/flaky.py:flaky_reward",)}
+    run(folder, model, server.address, **rewards)
+    (folder / "down").touch()
+    run(folder, model, server.address, "--overwrite", **rewards, num_generations=2)
+    assert column(folder / "out", "pass_rate_status")[2] == "unscorable"
+    (folder / "down").unlink()
+    run(folder, model, server.address, "--overwrite", **rewards)
+    assert column(folder / "out", "pass_rate")[2] == 0.6
 
 
 def start(arguments):

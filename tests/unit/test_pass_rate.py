@@ -99,6 +99,8 @@ def test_nan_survives_json():
     ("settings", "message"),
     [
         ({"pass_rate_min": 0.9, "pass_rate_max": 0.1}, "no row could be kept"),
+        ({"pass_rate_min": math.nan}, "`pass_rate_min` is nan"),
+        ({"pass_rate_max": math.inf}, "`pass_rate_max` is inf"),
         ({"dataset_start_index": -1}, "count from 0"),
         ({"dataset_start_index": 5, "dataset_end_index": 5}, "Rows 5 to 5"),
         ({"max_concurrent": 0}, "at least 1"),
@@ -227,6 +229,13 @@ def test_merging_again_changes_nothing(tmp_path):
     write_shard(tmp_path, 0, 6)
     merge_shards(tmp_path)
     assert merge_shards(tmp_path) is None
+
+
+def test_a_folder_of_something_else_is_no_shard(tmp_path):
+    with DatasetFolder(shard_folder(tmp_path, 0, 3), DataCard("other", {})) as folder:
+        folder.write([{"n": 1}])
+    with pytest.raises(ValueError, match="no shard of pass rates"):
+        merge_shards(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ class DataCard:
         notes: Sentences for the reader.
         counts: Rows by split (`<config>/<split>` in a configuration), filled in when the folder is published.
         reports: Names of the report files beside the data, filled in when the folder is published.
+        parts: What it was merged of: contents of each part, by its name.
         versions: Versions of the packages in use.
         commit: Commit of this repository, where it is one.
         created: Time of publication, UTC.
@@ -108,6 +109,7 @@ class DataCard:
     notes: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     reports: list[str] = field(default_factory=list)
+    parts: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: package_versions())
     commit: str | None = field(default_factory=lambda: source_commit())
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -132,7 +134,7 @@ class DataCard:
     def summary(self) -> dict[str, Any]:
         """Return what the card of a data set made from this one repeats: how it was made, and from what."""
         values = plain_json(asdict(self)) | {"fingerprint": self.fingerprint()}
-        return {name: value for name, value in values.items() if name not in ("versions", "reports")}
+        return {name: value for name, value in values.items() if name not in ("versions", "reports", "parts")}
 
     def to_json(self) -> str:
         """Return the text of `card.json`; it is ASCII, whatever the values are."""

@@ -2,23 +2,27 @@
 """Who completes the prompts: servers, one that is started for it, or vLLM in this process."""
 
 import copy
+import json
 import logging
 import os
 import shlex
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from open_r1.curation.pass_rate.parameters import PassRateParameters
 from open_r1.generation.client import Patience
 from open_r1.generation.completions import CompletionClient, complete_all
 from open_r1.generation.engine import Totals, run
 from open_r1.generation.journal import Journal
+from open_r1.generation.models import ServedModel
 from open_r1.generation.offline import OfflineModel, complete_offline
 from open_r1.generation.requests import ChatRequest, Sampling
 from open_r1.generation.servers import VllmServer, find_vllm
 
 logger = logging.getLogger(__name__)
 
+SERVED = "served_models.json"  # names under which servers served the model, beside the completions
 # (requests, number of them at most, journal): completes what the journal doesn't have.
 Ask = Callable[[Iterator[ChatRequest], int, Journal], None]
 
@@ -31,8 +35,13 @@ class StoppedError(RuntimeError):
         self.number = number
 
 
-def ask_servers(parameters: PassRateParameters, sampling: Sampling) -> Ask:
-    """Return what asks `parameters.server`.
+def ask_servers(parameters: PassRateParameters, sampling: Sampling, *, model: str | None = None) -> Ask:
+    """Return what asks `parameters.server`; it notes under which names it was served (`read_served`).
+
+    Args:
+        parameters: Servers, and the name to ask for.
+        sampling: How completions are drawn.
+        model: Whose completions are wanted: another name at the servers is warned of. None: the name is known.
 
     Raises:
         ValueError: An address is none, or is given twice.
@@ -46,7 +55,13 @@ def ask_servers(parameters: PassRateParameters, sampling: Sampling) -> Ask:
     )
 
     def ask(requests: Iterator[ChatRequest], num_requests: int, journal: Journal) -> None:
-        outcome = run(complete_all(requests, num_requests, journal, client, max_concurrent=parameters.max_concurrent))
+        def on_model(served: ServedModel) -> None:
+            _note_served(journal.path.with_name(SERVED), served)
+            if model is not None and parameters.server_model is None:
+                _compare(model, served)
+
+        outcome = run(complete_all(requests, num_requests, journal, client, on_model=on_model,
+                                   max_concurrent=parameters.max_concurrent))  # fmt: skip
         if outcome.stopped_by is not None:
             raise StoppedError(outcome.stopped_by)
         _report(outcome.totals)
@@ -84,6 +99,31 @@ def ask_served(parameters: PassRateParameters, sampling: Sampling, model: Offlin
     return ask
 
 
+def read_served(folder: Path) -> list[str]:
+    """Return the names under which servers served the model of the completions in a folder, runs before too."""
+    path = folder / SERVED
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def _note_served(path: Path, served: ServedModel) -> None:
+    names = read_served(path.parent)
+    if served.name not in names:
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps([*names, served.name]), encoding="utf-8")
+        part.replace(path)
+
+
+def _compare(model: str, served: ServedModel) -> None:
+    """Warn when a server serves under a name that isn't the model's: it may be another one."""
+    wanted = {model, str(Path(model).expanduser().resolve())}
+    if not wanted & {served.name, *served.roots}:
+        logger.warning(
+            "The servers serve %r%s, but `model_name_or_path` is %r, whose tokens and template are sent: make sure "
+            "that it is the same model, and say so by --server_model %s.", served.name,
+            f" ({', '.join(served.roots)})" if served.roots else "", model, served.name,
+        )  # fmt: skip
+
+
 def _arguments(model: OfflineModel) -> list[str]:
     """Return the model's settings as `vllm serve` takes them."""
     args = ["--dtype", model.dtype, "--tensor-parallel-size", str(model.tensor_parallel_size),
@@ -98,5 +138,5 @@ def _report(totals: Totals) -> None:
     logger.info("%d completions, %d tokens; %d reached their limit, %d failed.", totals.done, totals.completion_tokens,
                 totals.truncated, totals.failed)  # fmt: skip
     if totals.failed:
-        logger.warning("%d requests failed, the last with: %s. --overwrite asks for them again.", totals.failed,
+        logger.warning("%d requests failed, the last with: %s. The same command asks for them again.", totals.failed,
                        totals.last_error)  # fmt: skip

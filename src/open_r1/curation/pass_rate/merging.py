@@ -5,10 +5,12 @@
 <folder>/shards/000200-000400/
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 from open_r1.curation.pass_rate.publishing import Tally, write
 from open_r1.dataio.card import DataCard, read_card
 from open_r1.dataio.folder import DatasetFolder
+from open_r1.dataio.licences import SEPARATOR, UNKNOWN_LICENCE
 from open_r1.generation.journal import differing
 
 SHARDS = "shards"
@@ -51,6 +54,8 @@ def merge_shards(path: Path, *, overwrite: bool = False, licence: str | None = N
         ValueError: Shards are missing, unfinished, overlap, or were made with other settings or of other rows.
     """
     shards, unfinished = _find_shards(path)
+    if not shards and not unfinished and _is_whole(path):
+        return None  # one range of rows held all of them, and was written as the whole
     if not shards:
         begun = f" ({', '.join(unfinished)} are unfinished)" if unfinished else ""
         raise ValueError(
@@ -64,13 +69,15 @@ def merge_shards(path: Path, *, overwrite: bool = False, licence: str | None = N
         name=first.name,
         settings={**first.settings, "rows": [0, num_rows]},
         parents=first.parents,
-        teacher=first.teacher,
+        teacher=_teacher_of(shards),
         sampling=first.sampling,
-        licence=licence or first.licence,
+        licence=licence or SEPARATOR.join(sorted({shard.card.licence or UNKNOWN_LICENCE for shard in shards})),
         notes=[*first.notes, f"Merged of {len(shards)} shards. The first one's command: {first.command}"],
+        parts={shard.path.name: _contents(shard.path) for shard in shards},
     )
     folder = DatasetFolder(path, card, overwrite=overwrite)
     if folder.is_done():
+        _refuse_other_parts(path, card)
         return None
     tally = Tally()
     with folder:
@@ -84,6 +91,40 @@ def merge_shards(path: Path, *, overwrite: bool = False, licence: str | None = N
     return card
 
 
+def _teacher_of(shards: Sequence[_Shard]) -> dict[str, Any] | None:
+    """Return the first shard's teacher, with the names under which it was served for any of them."""
+    teachers = [shard.card.teacher or {} for shard in shards]
+    served = sorted({name for teacher in teachers for name in teacher.get("served_as", [])})
+    return {**teachers[0], "served_as": served} if served else shards[0].card.teacher
+
+
+def _is_whole(path: Path) -> bool:
+    card = read_card(path)
+    return card is not None and "rows" in card.settings and card.settings["rows"] == [0, card.settings["num_rows"]]
+
+
+def _contents(shard: Path) -> str:
+    """Return a hash of a shard's rows."""
+    digest = hashlib.sha256()
+    for file in sorted((shard / "data").glob("train-*.parquet")):
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _refuse_other_parts(path: Path, card: DataCard) -> None:
+    """Refuse a data set that was merged of what shards held earlier."""
+    found = read_card(path)
+    if found is None or not found.parts:
+        return  # written by one run over all rows
+    changed = sorted(name for name in {*found.parts, *card.parts} if found.parts.get(name) != card.parts.get(name))
+    if changed:
+        raise ValueError(
+            f"{path} was merged before these shards were made again: {', '.join(changed[:_MOST_NAMED])}. Merge them "
+            "anew with --overwrite."
+        )
+
+
 def _find_shards(path: Path) -> tuple[list[_Shard], list[str]]:
     """Return the finished shards in the order of their rows, and the names of those that were begun."""
     shards, unfinished = [], []
@@ -94,6 +135,8 @@ def _find_shards(path: Path) -> tuple[list[_Shard], list[str]]:
         if card is None:
             unfinished.append(folder.name)
             continue
+        if "rows" not in card.settings or "num_rows" not in card.settings:
+            raise ValueError(f"{folder} is no shard of pass rates: move it elsewhere.")
         start, end = card.settings["rows"]
         shards.append(_Shard(folder, card, start, end))
     return sorted(shards, key=lambda shard: (shard.start, shard.end)), unfinished
@@ -104,7 +147,9 @@ def _require_same(shards: Sequence[_Shard]) -> None:
     first = shards[0]
     for shard in shards[1:]:
         found = differing({**first.card.settings, "rows": 0}, {**shard.card.settings, "rows": 0})
-        if [asdict(parent) for parent in shard.card.parents] != [asdict(parent) for parent in first.card.parents]:
+        if [parent.identity() for parent in shard.card.parents] != [
+            parent.identity() for parent in first.card.parents
+        ]:
             names = [[f"{parent.name} ({parent.fingerprint})" for parent in entry.card.parents]
                      for entry in (first, shard)]  # fmt: skip
             found.append(f"the source was {names[0]} and is now {names[1]}")

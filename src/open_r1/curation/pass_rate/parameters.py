@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments of `scripts/compute_pass_rate.py` beside those of a GRPO recipe: the one home of their defaults."""
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -71,6 +72,9 @@ class PassRateParameters:
 
     def check(self) -> None:
         """Raise a ValueError where a value is out of its range."""
+        for name in ("pass_rate_min", "pass_rate_max"):
+            if not math.isfinite(vars(self)[name]):
+                raise ValueError(f"`{name}` is {vars(self)[name]}: it must be a number.")
         if self.pass_rate_min > self.pass_rate_max:
             raise ValueError(
                 f"`pass_rate_min` {self.pass_rate_min} is above `pass_rate_max` {self.pass_rate_max}: no row could be "

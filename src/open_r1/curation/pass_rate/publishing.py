@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from open_r1.curation.pass_rate.rates import NOT_ASKED, Rates, Status, rates_of, status_of
-from open_r1.dataio.card import Step
+from open_r1.dataio.card import DataCard, Step
 from open_r1.dataio.folder import DatasetFolder
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ GENERATIONS_COLUMN, STATUS_COLUMN, REASONS_COLUMN = (
     "pass_rate_finish_reasons",
 )
 _ROWS_AT_A_TIME = 32  # of long completions, 30 MB
+_MISSING = (Status.INCOMPLETE, Status.NO_COMPLETION)
 _FLOATS, _TEXTS = pa.list_(pa.float64()), pa.list_(pa.string())
 
 
@@ -96,7 +97,7 @@ class Tally:
         return [
             Step("prompts that can be asked", total, asked, counted(*NOT_ASKED)),
             Step("completions judged", asked, rated,
-                 {**counted(Status.NO_COMPLETION, Status.UNJUDGED, Status.UNSCORABLE),
+                 {**counted(*_MISSING, Status.UNJUDGED, Status.UNSCORABLE),
                   "completions by finish reason": dict(sorted(self.reasons.items()))}),
             Step("pass rate within the bounds", rated, kept,
                  {"lowest": bounds[0], "highest": bounds[1], **counted(Status.TOO_EASY, Status.TOO_HARD)}),
@@ -119,11 +120,19 @@ def publish(run: Outcome, folder: DatasetFolder, texts: CompletionReader, judged
             outside += sum(not -1e-9 <= rate <= 1 + 1e-9 for rate in rates)
             write(folder, table, tally)
         folder.card.steps += tally.steps(run.bounds)
+    if missing := sum(tally.statuses[status] for status in _MISSING):
+        logger.warning("%d rows have fewer than %d completions and no rate: the same command asks for them again.",
+                       missing, run.num_generations)  # fmt: skip
     if outside and run.bounded_reward is None:
         logger.warning(
             "The combined reward of %d rows is outside [0, 1], so it is no rate: let `reward_weights` add up to 1, or "
             "name one reward by `pass_rate_reward`.", outside,
         )  # fmt: skip
+
+
+def has_missing(card: DataCard) -> bool:
+    """Whether rows of a finished data set lack completions, because their requests failed."""
+    return any(step.detail.get(str(status)) for step in card.steps for status in _MISSING)
 
 
 def write(folder: DatasetFolder, table: pa.Table, tally: Tally) -> None:
@@ -173,6 +182,9 @@ def _added(run: Outcome, row: int, texts: CompletionReader, judged: Judged | Non
     if judged is None:
         return values | {STATUS_COLUMN: str(Status.NO_COMPLETION)}
     rates = rates_of(judged.rewards, run.weights)
+    if len(judged.indices) < run.num_generations:
+        unrated = dict.fromkeys(["pass_rate", *(f"pass_rate_{name}" for name in judged.rewards)])
+        return values | _rated(run, rates, judged) | unrated | {STATUS_COLUMN: str(Status.INCOMPLETE)}
     bounded = rates.rate if run.bounded_reward is None else rates.by_reward[run.bounded_reward]
     return values | _rated(run, rates, judged) | {STATUS_COLUMN: str(status_of(bounded, *run.bounds))}
 

@@ -21,6 +21,7 @@ class Status(StrEnum):
     TOO_EASY = "too easy"  # above pass_rate_max
     UNJUDGED = "unjudged"  # no completion has a reward: none applies, or the gold can't be judged
     UNSCORABLE = "unscorable"  # what judges failed, several times
+    INCOMPLETE = "incomplete"  # some requests failed: a rate of the others would count as one of all
     NO_COMPLETION = "no completion"  # every request failed
     NO_PROMPT = "no prompt"  # null or empty
     NO_GOLD = "no gold"  # a column is null or empty that a reward needs

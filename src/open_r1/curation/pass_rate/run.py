@@ -13,17 +13,18 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from open_r1.curation.pass_rate.asking import Ask
-from open_r1.curation.pass_rate.publishing import Judged, publish
+from open_r1.curation.pass_rate.asking import Ask, read_served
+from open_r1.curation.pass_rate.publishing import Judged, has_missing, publish
 from open_r1.curation.pass_rate.rates import Status, rates_of
 from open_r1.curation.pass_rate.scoring import Encode, Group, RewardsDownError, Scorer, chunks, from_json, to_json
-from open_r1.dataio.card import DataCard
+from open_r1.dataio.card import DataCard, read_card
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.generation.journal import Journal, differing
 from open_r1.generation.requests import ChatRequest, Sampling
@@ -108,19 +109,32 @@ def run_pass_rate(run: PassRateRun, path: Path, ask: Ask, *, overwrite: bool = F
         overwrite: Replace a finished data set. Completions and rewards of the same settings are used again.
 
     Returns:
-        The card, or None when the folder was finished earlier by the same settings.
+        The card, or None when the folder was finished earlier by the same settings. Requests that had failed are
+        sent once more even then.
 
     Raises:
         ValueError: The folder holds a data set, or completions, of other settings, and `overwrite` is not set.
     """
     folder = DatasetFolder(path, run.card, overwrite=overwrite)
-    if folder.is_done():
-        return None
+    is_finished = folder.is_done()
+    if is_finished:
+        found = read_card(path)
+        if found is None or not has_missing(found) or not (path / GENERATIONS).is_file():
+            return None
+        run.card.licence = found.licence
+        folder = DatasetFolder(path, run.card, overwrite=True)
     with ExitStack() as stack:
         generations = stack.enter_context(_open_journal(path / GENERATIONS, run.asked, overwrite, _has_text))
         scores = stack.enter_context(_open_journal(path / SCORES, {**run.asked, **run.judged}, overwrite, None))
         if any((str(row), i) not in generations.finished for row in run.rows() for i in range(run.num_generations)):
+            before = len(generations.finished)
             ask(run.requests(), run.num_requests, generations)
+            if is_finished and not _has_news(generations, before):
+                logger.warning("The requests that had failed failed again: %s stays as it is.", path)
+                return None
+        served = read_served(path)
+        if served and run.card.teacher is not None:
+            run.card.teacher["served_as"] = served
         texts = Texts(generations, run)
         judge(run, texts, scores)
         judged = read_scores(scores, run)
@@ -142,6 +156,11 @@ def _refuse_nothing(run: PassRateRun, judged: Mapping[int, Judged]) -> None:
         )
 
 
+def _has_news(generations: Journal, before: int) -> bool:
+    """Whether completions came since `before` were there; failures are in the journal's records too."""
+    return len({(record["key"], record["index"]) for record in generations.records() if _has_text(record)}) > before
+
+
 def _has_text(record: Mapping[str, Any]) -> bool:
     return record.get("text") is not None
 
@@ -154,9 +173,15 @@ def _open_journal(
         with Journal(path, None) as found:
             differences = differing(found.settings, json.loads(json.dumps(settings)))
         if differences:
-            logger.warning("%s is begun anew: %s.", path, "; ".join(differences))
-            path.unlink()
+            logger.warning("%s is begun anew: %s. What it held is in %s.", path, "; ".join(differences),
+                           _free_name(path).name)  # fmt: skip
+            path.rename(_free_name(path))
     return Journal(path, settings, is_final=is_final)
+
+
+def _free_name(path: Path) -> Path:
+    """Return a name for a journal that is put aside: completions cost money."""
+    return next(name for i in count(1) if not (name := path.with_suffix(f".{i}{path.suffix}")).exists())
 
 
 class Texts:
@@ -208,11 +233,13 @@ def judge(run: PassRateRun, texts: Texts, scores: Journal) -> None:
     Raises:
         RewardsDownError: What judges is down.
     """
-    scorer = Scorer(run.rewards, given=run.given)
+    counted = {name for name, weight in run.weights.items() if weight != 0 or name == run.bounded_reward}
+    scorer = Scorer(run.rewards, given=run.given, counted=counted)
+    last = {int(record["key"]): record for record in scores.records()}
     known = {
-        int(record["key"]): tuple(record["indices"])
-        for record in scores.records()
-        if not any(is_unscorable(value) for values in record["rewards"].values() for value in from_json(values))
+        row: tuple(record["indices"])
+        for row, record in last.items()
+        if not any(is_unscorable(value) for name in counted for value in from_json(record["rewards"][name]))
     }
     found = (texts.group(row) for row in run.rows())
     left = (group for group in found if group is not None and known.get(group.row) != group.indices)

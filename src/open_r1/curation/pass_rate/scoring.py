@@ -4,7 +4,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,12 +67,20 @@ class Scorer:
         given: What else TRL passes, such as `trainer_state`.
         tries: How often a group is judged in all while a value is NaN.
         pause_s: Wait before the second try; it doubles.
+        counted: Rewards that decide a rate; others are only watched, and may be down. None: all decide.
     """
 
     def __init__(
-        self, rewards: Mapping[str, Reward], *, given: Mapping[str, Any], tries: int = 3, pause_s: float = 2.0
+        self,
+        rewards: Mapping[str, Reward],
+        *,
+        given: Mapping[str, Any],
+        tries: int = 3,
+        pause_s: float = 2.0,
+        counted: Collection[str] | None = None,
     ) -> None:
         self._rewards = rewards
+        self._counted = set(rewards if counted is None else counted)
         self._given, self._tries, self._pause_s = given, tries, pause_s
         self._lost_rows = 0
 
@@ -87,7 +95,8 @@ class Scorer:
         for name, reward in self._rewards.items():
             for values, rewards in zip(self._score(name, reward, groups), found, strict=True):
                 rewards[name] = values
-        self._lost_rows = self._lost_rows + len(found) if all(map(_is_all_lost, found)) else 0
+        counted = [{name: rewards[name] for name in rewards if name in self._counted} for rewards in found]
+        self._lost_rows = self._lost_rows + len(found) if all(map(_is_all_lost, counted)) else 0
         if self._lost_rows >= MOST_LOST_ROWS:
             raise RewardsDownError(
                 f"No completion of the last {self._lost_rows} rows could be judged: a service that a reward needs is "
@@ -97,7 +106,7 @@ class Scorer:
 
     def _score(self, name: str, reward: Reward, groups: Sequence[Group]) -> list[list[float | None]]:
         values = self._call(name, reward, groups)
-        for attempt in range(1, self._tries):
+        for attempt in range(1, self._tries if name in self._counted else 1):
             lost = [number for number, found in enumerate(values) if any(map(is_unscorable, found))]
             if not lost:
                 break
