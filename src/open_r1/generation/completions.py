@@ -6,12 +6,12 @@ prompt as it is in training, and a BOS stands there once.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from open_r1.generation.client import ChatClient
 from open_r1.generation.engine import Outcome, Totals, run_requests
 from open_r1.generation.journal import Journal
-from open_r1.generation.models import find_model
+from open_r1.generation.models import ServedModel, find_model
 from open_r1.generation.progress import progress
 from open_r1.generation.requests import ChatReply, ChatRequest, Message
 
@@ -46,6 +46,7 @@ async def complete_all(
     client: CompletionClient,
     *,
     max_concurrent: int = 256,
+    on_model: Callable[[ServedModel], None] = lambda _: None,
 ) -> Outcome:
     """Ask for all requests that the journal doesn't have, and show how far it is.
 
@@ -55,6 +56,7 @@ async def complete_all(
         journal: Takes the replies.
         client: Not opened yet.
         max_concurrent: Requests in flight.
+        on_model: Told what is served, before the first request.
 
     Raises:
         ValueError: No server answers, or serves the model, or has room for `max_tokens`.
@@ -64,6 +66,6 @@ async def complete_all(
     """
     totals = Totals()
     async with client:
-        await find_model(client)
+        on_model(await find_model(client))
         async with progress(totals, num_requests):
             return await run_requests(requests, client, journal, max_concurrent=max_concurrent, totals=totals)

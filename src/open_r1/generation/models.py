@@ -22,10 +22,12 @@ class ServedModel:
     Attributes:
         name: As the servers call it.
         max_model_len: Most tokens of prompt and answer together, of the server with the fewest; None: not told.
+        roots: What is behind the name, by vLLM's word: a folder or a name on the hub.
     """
 
     name: str
     max_model_len: int | None
+    roots: tuple[str, ...] = ()
 
 
 async def find_model(client: ChatClient, *, wait_s: float = 0.0) -> ServedModel:
@@ -47,14 +49,16 @@ async def find_model(client: ChatClient, *, wait_s: float = 0.0) -> ServedModel:
             found = f"they serve {names}" if names else "they don't tell what they serve"
             raise ValueError(f"Which model? Servers {list(listed)}: {found}. Name one by --model.")
         name = names[0]
-    lengths = []
+    lengths: list[int] = []
+    roots: set[str] = set()
     for url, entries in listed.items():
         own = [entry for entry in entries if entry["id"] == name]
         if entries and not own:
             raise ValueError(f"{url} doesn't serve {name!r} but {sorted(entry['id'] for entry in entries)}.")
         lengths += [entry["max_model_len"] for entry in own if type(entry.get("max_model_len")) is int]
+        roots |= {entry["root"] for entry in own if isinstance(entry.get("root"), str)}
     client.model = name
-    model = ServedModel(name, min(lengths, default=None))
+    model = ServedModel(name, min(lengths, default=None), tuple(sorted(roots)))
     wanted = client.sampling.max_tokens
     if model.max_model_len is not None and wanted is not None and wanted >= model.max_model_len:
         raise ValueError(
