@@ -19,15 +19,8 @@ from typing import Any
 
 import yaml
 
-from open_r1.curation.settings import (
-    CORRECT_BY,
-    DUPLICATES,
-    ORDERS,
-    REASONING,
-    SAMPLE_BY,
-    USUAL_KEPT,
-    CurateSettings,
-)
+from open_r1.curation.completions import GENERATION_COLUMNS
+from open_r1.curation.settings import CORRECT_BY, DUPLICATES, ORDERS, REASONING, SAMPLE_BY, USUAL_KEPT, CurateSettings
 
 DEFAULTS = CurateSettings(input=["-"])
 READABILITY = ("no_words", "mixed_language", "long_paragraph", "code_block")
@@ -92,8 +85,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     flag(data, "dataset_revision", "branch, tag or commit of inputs from the hub")
     flag(data, "dataset_layout", "layout that maps the rows (list: python -m open_r1.dataio.layouts; default: none)")
     flag(data, "problem_column", "text or messages (default: the first of problem, question, instruction, prompt)")
-    flag(data, "generations_column", "completions (default: the first of generations, pass_rate_generations, "
-                                     "completions, completion, generation, response, messages)")  # fmt: skip
+    flag(data, "generations_column", f"completions (default: the first of {', '.join(GENERATION_COLUMNS)}, messages)")
     flag(data, "finish_reasons_column", "why each completion ended (default: finish_reasons, where it is there)")
     flag(data, "gold_column", "gold answer (default: the first of answer, solution, ground_truth, expected_answer)")
     flag(data, "domain_column", "what a problem is about, for --sample_by domain")
@@ -146,8 +138,7 @@ def add_choice_flags(parser: argparse.ArgumentParser) -> None:
     flag(best, "duplicates", "duplicates to drop, in this order (default: none)", nargs="*", choices=DUPLICATES)
     flag(best, "problem_threshold", "share of common three-word runs from which problems are near")
     flag(best, "completion_threshold", "the same of completions")
-    flag(best, "sample_by", "draw --num_rows rows: over domains or clusters of problems as s1 does, or the best by "
-                            "--order", choices=SAMPLE_BY)  # fmt: skip
+    flag(best, "sample_by", "draw --num_rows rows over domains or clusters, or the best by --order", choices=SAMPLE_BY)
     flag(best, "num_rows", "rows to draw", type=int)
     flag(best, "num_clusters", "clusters of problems (TF-IDF, k-means)")
     flag(best, "seed", "of drawing, clusters and --order random")

@@ -4,7 +4,8 @@
 Steps, in this order, those that aren't asked for left out; before them go rows without problem or completions:
 1. completions that failed, were cut off, or lack reasoning or an answer (`quality`); 2. problems by the pass rates of
 a small and of a strong model (`difficulty`); 3. incorrect completions (`verdicts`); 4. unreadable reasoning; 5. too
-many tokens; then repetitions within a problem, and problems by the share of their own completions that is correct;
+many tokens; then repetitions within a problem, and problems by the share of their own completions that is correct,
+malformed ones too; a problem is a row;
 6. all but the best few of a problem (`selection`); 7. duplicates of problems and completions, exact and near
 (`duplicates`); 8. all but a sample over domains or clusters (`diversity`).
 
@@ -12,6 +13,7 @@ Texts are read anew where a step needs them. In memory are about 150 bytes for e
 verdict, what `duplicates` and `diversity` say, and a chunk of 512 completions.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -38,6 +40,7 @@ from open_r1.curation.verdicts import Judge, VerdictJournal
 from open_r1.dataio.card import DataCard, Parent, inherited_licence, read_card
 from open_r1.dataio.contamination import FATE, REMOVED
 from open_r1.dataio.folder import DatasetFolder
+from open_r1.rewards import verifier
 from open_r1.rewards.prose import reasoning_of
 
 logger = logging.getLogger(__name__)
@@ -251,7 +254,14 @@ def verdict_settings(curation: Curation) -> dict[str, Any]:
         "gold": [part.columns.gold for part in parts],
         "timeout_s": curation.settings.verifier_timeout_s,
         "math_verify": version("math-verify"),
+        "verifier": _hash_of_verifier(),
     }
+
+
+def _hash_of_verifier() -> str:
+    """Return a hash of our verifier's code: with other code, verdicts may be others."""
+    files = sorted(Path(verifier.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def curate(
