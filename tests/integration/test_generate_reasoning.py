@@ -297,6 +297,15 @@ def test_a_command_that_cannot_work_is_refused_before_the_first_request(folder, 
     assert not (folder / "out" / "card.json").exists()
 
 
+def test_a_start_that_failed_binds_nobody_and_leaves_no_folder(folder, server, capsys):
+    assert generate(folder, server.address, "--model", "other") == 1
+    assert not (folder / "out").exists()
+    (folder / "out").mkdir()
+    assert generate(folder, server.address, "--model", "other") == 1
+    assert generate(folder, server.address) == 0
+    assert capsys.readouterr().err.count("doesn't serve 'other'") == 2
+
+
 def test_a_source_with_columns_of_our_names_is_refused(folder, server, capsys):
     write_rows(folder / "rows.jsonl", 6, generations=["old"])
     assert generate(folder, server.address) == 1

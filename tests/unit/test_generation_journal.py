@@ -88,6 +88,17 @@ def test_other_settings_are_refused_with_what_differs(tmp_path, change, said):
     assert path.read_bytes() == content
 
 
+def test_settings_without_a_generation_bind_nobody(tmp_path):
+    path = tmp_path / "generations.jsonl"
+    with Journal(path, SETTINGS):
+        pass
+    with Journal(path, {**SETTINGS, "model": "other"}) as journal:
+        assert journal.settings["model"] == "other"
+    with pytest.raises(KeyError), Journal(path, SETTINGS):
+        raise KeyError
+    assert path.read_bytes() == b""
+
+
 def test_settings_that_json_spells_otherwise_are_the_same(tmp_path):
     written(tmp_path / "generations.jsonl")
     Journal(tmp_path / "generations.jsonl", SETTINGS | {"stop": ("a",)}).close()

@@ -26,7 +26,7 @@ from open_r1.dataio.card import (
     plain_json,
     read_card,
 )
-from open_r1.dataio.places import is_claimed, refuse_data_of_others, refuse_place
+from open_r1.dataio.places import is_claimed, refuse_data_of_others, refuse_place, remove_if_nothing_came
 from open_r1.dataio.published import (
     DEFAULT_CONFIG,
     LOCK_NAME,
@@ -70,6 +70,7 @@ class DatasetFolder:
         self._reports: list[str] = []
         self._lock: FileLock | None = None
         self._foreign: set[str] = set()
+        self._is_new = False
 
     @property
     def staging(self) -> Path:
@@ -184,6 +185,7 @@ class DatasetFolder:
 
     def __enter__(self) -> "DatasetFolder":
         refuse_place(self.path, self.card.parents)
+        self._is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         self._foreign = set() if is_claimed(self.path) else {entry.name for entry in self.path.iterdir()}
         self._lock = self._locked()
@@ -219,6 +221,8 @@ class DatasetFolder:
             if kind is not None:
                 shutil.rmtree(self.staging, ignore_errors=True)  # the next run removes what could not be removed
             self._lock.release()
+            if kind is not None and self._is_new:
+                remove_if_nothing_came(self.path)
 
     def _publish(self) -> None:
         self.card.counts = {

@@ -58,3 +58,16 @@ def refuse_data_of_others(path: Path, name: str) -> None:
     is_ours = is_claimed(path) and data.is_dir()
     if not (is_ours and all(_SHARD_NAME.fullmatch(entry.name) for entry in data.iterdir())):
         raise ValueError(f"{data} exists and is not ours: name another output folder.")
+
+
+def remove_if_nothing_came(folder: Path) -> None:
+    """Remove a folder that was made for a start that failed: it has locks and journals without a line at most."""
+    if not folder.is_dir():
+        return
+    found = list(folder.iterdir())
+    if all(
+        entry.is_file() and entry.name.endswith((".lock", ".jsonl")) and not entry.stat().st_size for entry in found
+    ):
+        for entry in found:
+            entry.unlink()
+        folder.rmdir()

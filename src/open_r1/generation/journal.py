@@ -115,6 +115,8 @@ class Journal:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if any(error) and self._size == self._header_size:
+            os.ftruncate(self._fd, 0)  # a start that failed: its settings bind nobody
         self.sync()
         self.close()
 
@@ -135,11 +137,15 @@ class Journal:
             if settings is None:
                 raise JournalError(f"{self.path} is empty: no generations to read.")
             self._write(_encode({"journal": _VERSION, "settings": settings}))
+            self._header_size = self._size
             return dict(settings)
         if settings is not None:
             differences = differing(header, settings)
-            if differences and overwrite:
+            if differences and self._size == self._header_size:
+                overwrite = True  # of a start that failed: nothing is lost
+            elif differences and overwrite:
                 logger.warning("%s was begun with other settings (%s): begun anew.", self.path, "; ".join(differences))
+            if differences and overwrite:
                 os.ftruncate(self._fd, 0)
                 self._size = 0
                 return self._open(settings, False)
@@ -154,6 +160,7 @@ class Journal:
         """Return the settings of the first line, {} if it isn't whole; refuse other files before anything is cut."""
         with self.path.open("rb") as lines:
             line = next(lines, b"")
+        self._header_size = len(line)
         if line.endswith(b"\n"):
             header = _decode(line) or {}
             if header.get("journal") == _VERSION and isinstance(header.get("settings"), dict):

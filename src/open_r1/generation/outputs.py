@@ -14,6 +14,7 @@ from typing import Any
 
 from open_r1.dataio.card import DataCard, read_card
 from open_r1.dataio.folder import DatasetFolder
+from open_r1.dataio.places import remove_if_nothing_came
 from open_r1.generation.journal import JournalError, differing, read_settings
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ def claimed(folder: Path) -> Iterator[None]:
     Raises:
         JournalError: One is at it.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK_NAME).open("a") as file:
         try:
@@ -38,7 +40,11 @@ def claimed(folder: Path) -> Iterator[None]:
                 f"{folder} is in use by another process: two would ask for the same generations. Wait for it, end it, "
                 "or choose another output."
             ) from None
-        yield
+        try:
+            yield
+        finally:
+            if is_new:
+                remove_if_nothing_came(folder)
 
 
 def found_card(folder: Path, *, overwrite: bool) -> DataCard | None:
@@ -78,7 +84,8 @@ def pick_up(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> No
     growing, done = read_settings(folder / JOURNAL_NAME), read_settings(folder / DONE_NAME)
     if done is None or differing(done, settings):
         return
-    if growing is None and (folder / JOURNAL_NAME).exists():
+    journal = folder / JOURNAL_NAME
+    if growing is None and journal.exists() and journal.stat().st_size:
         return  # refused when it is opened
     if growing is None or (overwrite and differing(growing, settings)):
         logger.info("%s has generations of these settings; they are used again.", folder / DONE_NAME)
