@@ -219,6 +219,8 @@ def test_columns_that_appear_late_are_null_before(tmp_path, monkeypatch):
         ([{"a": 1}], [{"a": "x"}], "do not fit"),
         ([{"a": [1]}], [{"a": {"b": 1}}], "do not fit"),
         ([{"a": True}], [{"a": 1}], "do not fit"),
+        ([{"a": 0.5}, {"a": True}], [], "booleans beside fractions"),
+        ([{"a": [{"b": 0.5}, {"b": True}]}], [], "booleans beside fractions"),
         ([{"a": 1}, {"a": "x"}], [], "values must be of one type"),
         ([{"a": 2**60 + 1}], [{"a": 0.5}], "does not fit the rows before"),
         ([{"a": 2**70}], [], "cannot be written"),

@@ -210,6 +210,21 @@ def agrees(wanted, found, kind):
     return wanted == found and isinstance(wanted, bool) == isinstance(found, bool)
 
 
+@pytest.mark.parametrize("block_bytes", [10, 2**23])
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        (b'{"a": 0.5}\n{"a": false}\n', ["0.5", "false"]),
+        (b'{"a": [0.5, true]}\n', ["[0.5, true]"]),
+        (b'{"a": {"b": 0.5}}\n{"a": {"b": true}}\n', ['{"b": 0.5}', '{"b": true}']),
+    ],
+)
+def test_booleans_beside_fractions_stay_booleans(read, monkeypatch, caplog, lines, wanted, block_bytes):
+    monkeypatch.setattr(json_lines, "_BLOCK_BYTES", block_bytes)
+    assert [row["a"] for row in read(lines).rows()] == wanted
+    assert "columns ['a'] mix types" in caplog.text
+
+
 def test_file_that_changes_while_it_is_read_is_an_error(read, tmp_path):
     source = read(b'{"a": 1}\n{"a": 2}\n')
     (tmp_path / "rows.jsonl").write_bytes(b'{"a": 1}\nbroken  \n')

@@ -11,7 +11,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json
 
+from open_r1.dataio.arrow_types import has_booleans_as_fractions
 from open_r1.dataio.json_types import unify, wide_integers, without_times
 from open_r1.dataio.malformed import MalformedLines, parse_object
 
@@ -61,12 +62,13 @@ class JsonLines:
 
     def __post_init__(self) -> None:
         self.malformed = MalformedLines(self.path)
+        mixed: set[str] = set()
         schemas: list[tuple[pa.Schema, frozenset[tuple[str, ...]]]] = []
         for offset, number, lines in _read_blocks(self.path):
             table = _parse_exactly(lines)
             if table is None:
                 self._set_malformed_aside(offset, number, lines)
-                table = _parse_slowly(lines, None)
+                table = _parse_slowly(lines, None, mixed)
             self._blocks.append(_Block(offset, number, len(lines), self.num_rows, table.num_rows))
             self.num_rows += table.num_rows
             seen = without_times(table.schema), wide_integers(table)
@@ -76,7 +78,8 @@ class JsonLines:
             first = self.malformed[0]
             logger.warning("%s: %d lines are no JSON objects and are left out (first: line %d, %s: %r).", self.path,
                            len(self.malformed), first.number, first.reason, first.text[:80])  # fmt: skip
-        self.schema, mixed = unify(schemas)
+        self.schema, differing = unify(schemas)
+        mixed |= differing
         if mixed:
             logger.warning("%s: columns %s mix types; what is no text in them is kept as JSON text.",
                            self.path, sorted(mixed))  # fmt: skip
@@ -169,12 +172,16 @@ def _is_fit_for_arrow(line: bytes) -> bool:
     return len(line) < 2 * _MAX_BRACKETS or line.count(b"{") + line.count(b"[") < _MAX_BRACKETS
 
 
-def _parse_slowly(lines: list[bytes], schema: pa.Schema | None) -> pa.Table:
+def _parse_slowly(lines: list[bytes], schema: pa.Schema | None, mixed: set[str] | None = None) -> pa.Table:
+    """Return the rows of a block line by line; add the columns to `mixed` of which some values become text."""
     rows = [row for line in lines if line.strip() and (row := parse_object(line)) is not None]
     names = schema.names if schema is not None else list(dict.fromkeys(name for row in rows for name in row))
     columns = [
         _column([row.get(name) for row in rows], None if schema is None else schema.field(name).type) for name in names
     ]
+    if mixed is not None:
+        mixed |= {name for name, column in zip(names, columns, strict=True)
+                  if pa.types.is_string(column.type) and not _is_text(row.get(name) for row in rows)}  # fmt: skip
     if not names:  # rows without any column still count
         batch = pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
         return pa.Table.from_batches([batch])
@@ -184,11 +191,17 @@ def _parse_slowly(lines: list[bytes], schema: pa.Schema | None) -> pa.Table:
 def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
     try:
         if kind is None or not pa.types.is_string(kind):
-            return pa.array(values, type=kind)
+            array = pa.array(values, type=kind)
+            if kind is not None or not has_booleans_as_fractions(values, array.type):
+                return array
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         if kind is not None:
             raise
     return pa.array([_as_text(value) for value in values], type=pa.string())
+
+
+def _is_text(values: Iterable[Any]) -> bool:
+    return all(value is None or isinstance(value, str) for value in values)
 
 
 def _as_text(value: Any) -> str | None:

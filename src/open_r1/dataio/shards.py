@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from open_r1.dataio.arrow_types import plain_schema, without_empty_structs
+from open_r1.dataio.arrow_types import has_booleans_as_fractions, plain_schema, without_empty_structs
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,10 @@ def _to_array(name: str, values: list[Any]) -> pa.Array:
     # Never with a type: told `int64`, Arrow cuts 0.5 to 0 without a word.
     try:
         try:
-            return pa.array(values)
+            array = pa.array(values)
+            if has_booleans_as_fractions(values, array.type):
+                raise pa.ArrowInvalid("booleans beside fractions")
+            return array
         except UnicodeEncodeError:
             logger.warning("Column %r holds halves of surrogate pairs, which no file can: they become U+FFFD.", name)
             return pa.array([_without_surrogates(value) for value in values])
