@@ -291,7 +291,11 @@ def test_rows_of_an_earlier_run_get_new_rates(folder, model, server, caplog):
     source = {"dataset_name": folder / "out", "dataset_config": "pass_rate", "output": "again"}
     assert run(folder, model, server.address, **source, num_generations=2) == 0
     assert "columns of an earlier pass-rate run, which this one replaces" in caplog.text
+    assert "other rewards: ['pass_rate_accuracy', 'pass_rate_rewards_accuracy']" not in caplog.text
     assert column(folder / "again", "pass_rate") == [0.5, 1.0, 1.0]
+    source |= {"dataset_name": folder / "again", "output": "other", "reward_funcs": ("length",)}
+    assert run(folder, model, server.address, **source, num_generations=2) == 0
+    assert "other rewards: ['pass_rate_accuracy', 'pass_rate_rewards_accuracy']" in caplog.text
     assert read_card(folder / "again").parents[0].config == "pass_rate"
 
 

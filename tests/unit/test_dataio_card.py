@@ -131,6 +131,10 @@ def test_parent_counts_by_contents_and_else_by_name():
     assert len({DataCard("x", {}, [parent]).fingerprint() for parent in unknown}) == 3
 
 
+def test_empty_licence_is_none():
+    assert DataCard("x", {}, [Parent("p", licence="mit")], licence=" ").licence == "mit"
+
+
 @pytest.mark.parametrize(
     ("licences", "wanted"),
     [([], "unknown"), ([None], "unknown"), (["mit"], "mit"), (["mit", "mit"], "mit"),

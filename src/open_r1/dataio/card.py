@@ -115,7 +115,7 @@ class DataCard:
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def __post_init__(self) -> None:
-        if self.licence is None:
+        if not (self.licence or "").strip():
             self.licence = inherited_licence(self.parents)
         self._recorded_fingerprint: str | None = None
 

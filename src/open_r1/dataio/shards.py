@@ -178,7 +178,9 @@ def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         try:
             columns.append(column if column.type == field.type else _cast(column, field.type))
         except _ARROW_ERRORS as error:
-            raise ValueError(f"Column {field.name!r} does not fit the rows before it: {error}.") from error
+            raise ValueError(
+                f"Column {field.name!r} does not fit the rows before it: {error}. Make it text in all rows."
+            ) from error
     return pa.Table.from_arrays(columns, schema=schema)
 
 

@@ -157,7 +157,8 @@ def _build_card(
         name=f"Pass rates of {model_args.model_name_or_path}",
         settings=settings,
         parents=parents,
-        sampling={name: asked[name] for name in (*SAMPLING_SETTINGS, "generation_kwargs")},
+        sampling={name: asked[name] for name in (*SAMPLING_SETTINGS, "generation_kwargs")}
+        | {"num_generations": training_args.num_generations},
         teacher={
             "model": model_args.model_name_or_path,
             "revision": model_args.model_revision,
@@ -282,3 +283,6 @@ def _warn_of_replaced(rows: Dataset, names: list[str]) -> None:
     replaced = [column for column in added_columns(names) if column in rows.column_names]
     if replaced:
         logger.warning("The rows have columns of an earlier pass-rate run, which this one replaces: %s.", replaced)
+    left = [column for column in rows.column_names if column.startswith("pass_rate") and column not in replaced]
+    if left:
+        logger.warning("The rows keep columns of an earlier pass-rate run with other rewards: %s.", left)
