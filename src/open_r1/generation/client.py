@@ -152,10 +152,11 @@ class ChatClient:
         server: Server | None = None
         while True:
             taken = self.balancer.take_now(server)
-            if taken is None:  # an outage, or a pause that other requests were asked for: not this one's time
-                since = time.monotonic()
+            if taken is None:
+                since, is_outage = time.monotonic(), self.balancer.is_down
                 taken = await self.balancer.take(server)
-                deadline += time.monotonic() - since
+                if is_outage or not attempts:  # or a pause that other requests were asked for: not this one's time
+                    deadline += time.monotonic() - since
             server = taken
             attempts += 1
             started = time.monotonic()

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT_S = 900
 _RAY_VARIABLES = ("RAY_NODE_TYPE_NAME", "RAY_CLUSTER_NAME", "RAY_ADDRESS")
-_SERVERS_FAULT = {401, 403, 404}  # key or model: final for the request, but not for its row
 _TASK = "text_generation_0"
 
 
@@ -120,7 +119,8 @@ def _answer(row: dict[str, Any], server: str) -> dict[str, Any]:
         "latency_s": statistics["latency_s"],
         "server": server,
         "error": statistics["error"] or None,
-        "is_final": statistics["is_final"] and statistics["status"] not in _SERVERS_FAULT,
+        "is_final": statistics["is_final"],
+        "is_refusal": statistics["is_refusal"],
     }
 
 

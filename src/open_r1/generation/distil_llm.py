@@ -78,6 +78,7 @@ def _generation(
         "status": [200 if failure is None else failure.status or 0],
         "latency_s": [round(time.monotonic() - start, 3)],
         "error": ["" if failure is None else failure.reason],
-        "is_final": [failure is None or failure.is_final],
+        "is_final": [failure is None or (failure.is_final and not failure.is_refusal)],
+        "is_refusal": [failure is not None and failure.is_refusal],
     }
     return {"generations": [text], "statistics": statistics}

@@ -79,18 +79,21 @@ class ShardRunner:
             journal: Where records go, as soon as an attempt has ended.
 
         Raises:
-            ShardError: distilabel failed or hung `attempts` times, or nothing but failures came back each time.
+            ShardError: distilabel failed or hung `attempts` times, or nothing but failures came back each time, or the
+                server refuses the key, the model or the address.
         """
         left = {(request["key"], request["index"]): request for request in asked}
         for attempt in range(1, self.attempts + 1):
             answers = self._attempt(list(left.values()), attempt)
-            kept = [answer for answer in answers if attempt == self.attempts or is_lasting(answer)]
-            if attempt == self.attempts and len(left) == len(asked) and not any(map(is_lasting, answers)):
+            is_last = attempt == self.attempts and not any(answer["is_refusal"] for answer in answers)
+            kept = [answer for answer in answers if is_last or is_lasting(answer)]
+            if is_last and len(left) == len(asked) and not any(map(is_lasting, answers)):
                 self._judge_server(answers)
             journal.append(*kept)
             for record in kept:
                 del left[record["key"], record["index"]]
                 yield record
+            _refuse_refusals(answers)
             if not left:
                 return
             if answers:
@@ -246,6 +249,13 @@ def has_failures(folder: DatasetFolder) -> bool:
 
 def _has_text(record: Mapping[str, Any]) -> bool:
     return record["text"] is not None
+
+
+def _refuse_refusals(answers: list[dict[str, Any]]) -> None:
+    refused = [answer for answer in answers if answer["is_refusal"]]
+    if refused:
+        raise ShardError(f"{_failures(refused, refused)}. What was done is kept: mend the key, the model or the "
+                         "address, and the same command goes on.")  # fmt: skip
 
 
 def _failures(left: list[dict[str, Any]], answers: list[dict[str, Any]]) -> str:
