@@ -30,6 +30,7 @@ from open_r1.curation.pass_rate.asking import StoppedError, ask_here, ask_served
 from open_r1.curation.pass_rate.publishing import KEPT_CONFIG
 from open_r1.curation.pass_rate.scoring import RewardsDownError
 from open_r1.dataio.card import DataCard
+from open_r1.dataio.flags import STOPPED
 from open_r1.dataio.folder import load_columns
 from open_r1.dataio.sources import open_source
 from open_r1.generation.balancing import ServersDownError
@@ -84,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.merge:
             return _merge(options, rest)
         return _compute(options, rest)
+    except KeyboardInterrupt:
+        print("Stopped; what came is kept, and the same command goes on.", file=sys.stderr)
+        return STOPPED
     except StoppedError as error:
         print(error, file=sys.stderr)
         return 128 + error.number

@@ -21,6 +21,7 @@ import yaml
 
 from open_r1.curation.completions import GENERATION_COLUMNS
 from open_r1.curation.settings import CORRECT_BY, DUPLICATES, ORDERS, REASONING, SAMPLE_BY, USUAL_KEPT, CurateSettings
+from open_r1.dataio.flags import STOPPED, FlagParser, respelled
 
 DEFAULTS = CurateSettings(input=["-"])
 READABILITY = ("no_words", "mixed_language", "long_paragraph", "code_block")
@@ -29,7 +30,7 @@ NOT_SETTINGS = ("config", "output_dir", "overwrite", "dry_run", "licence")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Curate as the command line says; return the exit status."""
-    words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+    words = respelled(sys.argv[1:] if argv is None else argv, "_")
     parser = build_parser()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
@@ -45,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(f"curate.py: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("curate.py: Stopped; verdicts are kept, and the same command goes on.", file=sys.stderr)
+        return STOPPED
     if not is_new:
         print(f"{folder} was finished earlier with these settings: nothing to do.")
         return 0
@@ -55,8 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; `CurateSettings` is the home of the defaults."""
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form, allow_abbrev=False)
+    parser = FlagParser(description=__doc__)
     parser.add_argument("--config", help="YAML file with any of these flags as keys; flags behind it override it")
     for add in (add_data_flags, add_problem_flags, add_quality_flags, add_choice_flags):
         add(parser)
@@ -178,14 +181,6 @@ def words_of_config(parser: argparse.ArgumentParser, words: Sequence[str]) -> li
         entries = [] if value is True else value if isinstance(value, list) else [value]
         found += [f"--{key}", *map(str, entries)] if actions[key].nargs in (0, "*", "+") else [f"--{key}={value}"]
     return found
-
-
-def _underscored(word: str) -> str:
-    """Return a flag with underscores: --max-tokens is --max_tokens."""
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word.partition("=")
-    return f"--{name[2:].replace('-', '_')}{equals}{value}"
 
 
 if __name__ == "__main__":

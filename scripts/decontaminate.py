@@ -26,14 +26,14 @@ import sys
 import time
 from pathlib import Path
 
+from open_r1.dataio.flags import STOPPED, FlagParser, respelled
+
 STARTED = time.perf_counter()
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = FlagParser(description=__doc__)
     add = parser.add_argument_group("data").add_argument
     add("--dataset", required=True, help="local file or folder, tasks/<name>, or name on the hub")
     add("--config", help="configuration of the data set")
@@ -70,8 +70,8 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("output").add_argument
     add("--cleanup", action="store_true", help="remove flagged rows (default: add columns contaminated_<benchmark>)")
     add("--deduplicate", type=float, nargs="?", const=0.8, metavar="SIMILARITY",
-        help="also drop rows that repeat an earlier one, exactly or with this Jaccard similarity of their runs of "
-        "three words; 1: exact ones only (a bare flag: 0.8)")  # fmt: skip
+        help="also drop rows that repeat an earlier one that stays, exactly or with this Jaccard similarity of their "
+        "runs of three words; 1: exact ones only (a bare flag: 0.8)")  # fmt: skip
     add("--output_dir", type=Path, metavar="FOLDER", help="default: data/<name>_decontaminated")
     add("--report", type=Path, metavar="FILE", help="also write the report here: JSON, or a table if it ends in .md")
     add("--max_evidence", type=int, default=1000, metavar="ROWS",
@@ -96,8 +96,10 @@ def parse_command_line(arguments: list[str] | None = None) -> argparse.Namespace
     """Return the arguments, dashes in names read as underscores; exits with 2 when they make no sense."""
     given = sys.argv[1:] if arguments is None else arguments
     parser = build_parser()
-    args = parser.parse_args([_underscored(word) for word in given])
+    args = parser.parse_args(respelled(given, "_"))
     args.problem_column = [name for text in args.problem_column or ["problem"] for name in text.split(",") if name]
+    if not args.problem_column:
+        parser.error("--problem_column names no column: give one, or several with commas between them")
     for name, least in (("ngram_size", 1), ("num_workers", 1), ("max_evidence", 0)):
         if getattr(args, name) < least:
             parser.error(f"--{name} must be at least {least}, got {getattr(args, name)}")
@@ -114,13 +116,6 @@ def parse_command_line(arguments: list[str] | None = None) -> argparse.Namespace
     return args
 
 
-def _underscored(word: str) -> str:
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parse_command_line(arguments)
@@ -130,7 +125,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for line in run_command(args, STARTED):
             print(line)
-    except (ValueError, RuntimeError) as error:
+    except KeyboardInterrupt:
+        print("Stopped; nothing of this run is kept, and the same command begins anew.", file=sys.stderr)
+        return STOPPED
+    except (ValueError, RuntimeError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     return 0

@@ -20,14 +20,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from open_r1.dataio.flags import STOPPED, FlagParser, respelled
+
 UPSTREAM_MAX_TOKENS = 16384
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = FlagParser(description=__doc__)
     add_data_flags(parser)
     add_asking_flags(parser)
     return parser
@@ -169,21 +169,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def with_dashes(word: str) -> str:
-    """Return a flag as it is spelled here: --dataset_name is --dataset-name."""
-    name, equals, value = word.partition("=")
-    return name.replace("_", "-") + equals + value if name.startswith("--") else word
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; refusals and failures are one message and exit code 1."""
-    args = build_parser().parse_args([with_dashes(word) for word in (sys.argv[1:] if argv is None else argv)])
+    args = build_parser().parse_args(respelled(sys.argv[1:] if argv is None else argv, "-"))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
         return run(args)
     except KeyboardInterrupt:
         print("Stopped; what was done is kept. Repeat the command to go on.", file=sys.stderr)
-        return 130
+        return STOPPED
     except (ValueError, RuntimeError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

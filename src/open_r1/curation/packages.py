@@ -8,5 +8,5 @@ def require_package(module: str, purpose: str) -> None:
     """Raise a ModuleNotFoundError that names the extra to install, where a library is missing."""
     if find_spec(module) is None:
         raise ModuleNotFoundError(
-            f"{purpose} need the package {module}, which is not installed: pip install -e '.[data]'."
+            f"{purpose} need the package {module}, which is not installed: make install EXTRAS=data."
         )

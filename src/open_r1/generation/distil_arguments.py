@@ -5,11 +5,13 @@ import argparse
 import importlib.util
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError
 
+from open_r1.dataio.flags import FlagParser, respelled
 from open_r1.generation.distil import DEFAULT_TIMEOUT_S
 from open_r1.generation.requests import Sampling
 from open_r1.generation.servers import DEFAULT_DEADLINE_S
@@ -24,13 +26,11 @@ def parse_args(argv: list[str] | None, description: str) -> argparse.Namespace:
     Raises:
         SystemExit: An argument is unknown, malformed or out of range.
     """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = FlagParser(description=description)
     _add_data(parser)
     _add_model(parser)
     _add_running(parser)
-    args = parser.parse_args(argv)
+    args = parser.parse_args(respelled(sys.argv[1:] if argv is None else argv, "-"))
     try:
         _check(args)
     except ValueError as error:

@@ -12,6 +12,7 @@ from open_r1.curation.decontamination.index import make_rule
 from open_r1.curation.decontamination.merging import merge_parts, part_folder
 from open_r1.curation.decontamination.report import REPORT_NAME, TABLE_NAME
 from open_r1.curation.decontamination.run import Outcome, Run, decontaminate
+from open_r1.curation.packages import require_package
 from open_r1.dataio.sources import RowSource, open_source
 
 OUTPUT_SUFFIX = "_decontaminated"
@@ -104,6 +105,8 @@ def rows_of_shard(shard: str, num_rows: int) -> tuple[int, int]:
 
 
 def _make_run(args: Namespace, source: RowSource) -> Run:
+    if args.near_duplicates is not None or (args.deduplicate is not None and args.deduplicate < 1):
+        require_package("datasketch", "Near duplicates")
     start, end = args.start or 0, args.end
     if args.shard is not None:
         start, end = rows_of_shard(args.shard, source.num_rows)

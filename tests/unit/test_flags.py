@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command lines of the data scripts share: refusals, spellings, Ctrl-C, missing libraries."""
+
+import importlib.util
+
+import pytest
+
+from open_r1.curation.decontamination import command
+from open_r1.dataio.flags import FlagParser, respelled
+from open_r1.generation.distil_arguments import parse_args
+from scripts import curate, decontaminate, generate_reasoning
+
+MAINS = {"curate": (curate.main, "--input"), "decontaminate": (decontaminate.main, "--dataset"),
+         "generate_reasoning": (generate_reasoning.main, "--dataset-name")}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_an_unknown_flag_is_refused_in_two_lines_with_the_nearest(name, capsys):
+    main, flag = MAINS[name]
+    with pytest.raises(SystemExit) as refused:
+        main([flag, "x", "--overwrit"])
+    said = capsys.readouterr().err
+    assert refused.value.code == 2
+    assert "did you mean --overwrite instead of --overwrit?" in said
+    assert said.count("\n") == 2
+
+
+def test_a_value_that_looks_like_nothing_has_no_suggestion(capsys):
+    parser = FlagParser(description=None)
+    parser.add_argument("--rows")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--zzzzzzzz", "5"])
+    assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "separator", "expected"),
+    [
+        ("--max_tokens", "-", "--max-tokens"),
+        ("--max-tokens=a-b_c", "_", "--max_tokens=a-b_c"),
+        ("a_b-c", "-", "a_b-c"),
+        ("-n_x", "-", "-n_x"),
+        ("--a_b c", "-", "--a_b c"),
+        ("--", "_", "--"),
+    ],
+)
+def test_flags_are_respelled_and_values_are_not(word, separator, expected):
+    assert respelled([word], separator) == [expected]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("distilabel") is None, reason="needs the extra generate")
+def test_generate_takes_underscores_too():
+    words = ["--hf_dataset", "a_b.jsonl", "--model", "m", "--prompt_column=my_column", "--max_new_tokens", "8"]
+    args = parse_args(words, "")
+    assert (args.hf_dataset, args.prompt_column, args.max_new_tokens) == ("a_b.jsonl", "my_column", 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "work"),
+    [("curate", "curation.curating.curate"), ("decontaminate", "curation.decontamination.command.run_command")],
+)
+def test_ctrl_c_is_one_line(name, work, monkeypatch, tmp_path, capsys):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"open_r1.{work}", stop)
+    main, flag = MAINS[name]
+    assert main([flag, "x", "--output_dir", str(tmp_path / "out")]) == 130
+    said = capsys.readouterr().err
+    assert "Stopped" in said and said.count("\n") == 1
+
+
+def test_duplicates_without_their_library_are_refused_before_a_folder_is_made(monkeypatch, tmp_path, capsys):
+    def missing(module, purpose):
+        raise ModuleNotFoundError(f"{purpose} need the package {module}")
+
+    monkeypatch.setattr(command, "require_package", missing)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"problem": "one two"}\n')
+    words = ["--dataset", str(rows), "--benchmark_file", str(rows), "--output_dir", str(tmp_path / "out")]
+    assert decontaminate.main([*words, "--deduplicate"]) == 1
+    assert capsys.readouterr().err == "error: Near duplicates need the package datasketch\n"
+    assert not (tmp_path / "out").exists()
