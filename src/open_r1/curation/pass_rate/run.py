@@ -26,6 +26,7 @@ from open_r1.curation.pass_rate.rates import Status, rates_of
 from open_r1.curation.pass_rate.scoring import Encode, Group, RewardsDownError, Scorer, chunks, from_json, to_json
 from open_r1.dataio.card import DataCard, read_card
 from open_r1.dataio.folder import DatasetFolder
+from open_r1.dataio.places import remove_if_nothing_came
 from open_r1.generation.journal import Journal, differing
 from open_r1.generation.requests import ChatRequest, Sampling
 from open_r1.rewards import Reward, is_unscorable
@@ -123,7 +124,10 @@ def run_pass_rate(run: PassRateRun, path: Path, ask: Ask, *, overwrite: bool = F
             return None
         run.card.licence = found.licence
         folder = DatasetFolder(path, run.card, overwrite=True)
+    is_new = not path.exists()
     with ExitStack() as stack:
+        if is_new:
+            stack.callback(remove_if_nothing_came, path)
         generations = stack.enter_context(_open_journal(path / GENERATIONS, run.asked, overwrite, _has_text))
         scores = stack.enter_context(_open_journal(path / SCORES, {**run.asked, **run.judged}, overwrite, None))
         if any((str(row), i) not in generations.finished for row in run.rows() for i in range(run.num_generations)):
