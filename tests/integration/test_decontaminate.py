@@ -147,7 +147,7 @@ def test_evidence_is_bounded_and_the_rest_counted(files, tmp_path, capsys):
 
 def test_duplicates_are_dropped_when_asked(tmp_path, capsys):
     one, two, three = ITEMS[11], ITEMS[22], ITEMS[202]
-    texts = [one, two, one.upper(), f"Well. {two}", three, None, None, ITEMS[0]]
+    texts = [one, two, one.replace(" ", "  "), f"Well. {two}", three, None, None, ITEMS[0]]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"id": n, "text": t}) + "\n" for n, t in enumerate(texts)))
     (tmp_path / "items.csv").write_text("problem\n" + json.dumps(ITEMS[0]) + "\n")
     flags = [
@@ -221,9 +221,58 @@ def test_malformed_rows_are_counted_and_stay(tmp_path, capsys, caplog):
     assert len((tmp_path / "out" / "malformed.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("normalization", ["none", "default"])
+@pytest.mark.parametrize("flags", [[], ["--cleanup", "--deduplicate", "1"], ["--near_duplicates"]], ids=" ".join)
+def test_bytes_that_are_no_utf8_are_counted_in_rows_and_items(flags, normalization, tmp_path, capsys, caplog):
+    raw = [b"\xff " + ITEMS[11].encode(), b"fine", "h\u00e9".encode()]
+    broken = pa.Array.from_buffers(pa.string(), 3, pa.array(raw).buffers())
+    pq.write_table(pa.table({"problem": broken, "id": [0, 1, 2]}), tmp_path / "rows.parquet")
+    pq.write_table(pa.table({"problem": broken}).slice(0, 1), tmp_path / "items.parquet")
+    common = ["--dataset", tmp_path / "rows.parquet", "--benchmark_file", tmp_path / "items.parquet"]
+    assert run([*common, "--output_dir", tmp_path / "out", "--normalization", normalization, *flags], capsys)[0] == 0
+    assert ids(tmp_path / "out") == ([1, 2] if "--cleanup" in flags else [0, 1, 2])
+    report = report_of(tmp_path / "out")
+    assert report["rows_without_text"] == {"problem": {"not UTF-8": {"rows": 1, "first_row": 0}}}
+    [entry] = report["evidence"]
+    text = raw[0].decode("utf-8", "replace")
+    assert text[entry["start"] : entry["end"]] == entry["matched"] and ITEMS[11][:30] in entry["matched"]
+    assert "1 items of" in caplog.text and "are not UTF-8 in column 'problem' (first: item 0)" in caplog.text
+
+
+@pytest.mark.parametrize("words, copies", [(3000, 8192), (15_000, 1500)])
+def test_memory_is_bounded_whatever_rows_come_behind_short_ones(words, copies, tmp_path):
+    pool = [" ".join(f"w{(7 * place * place + seed) % 5000}" for place in range(words)) for seed in range(20)]
+    texts = pa.array(["short row"] * 64 + [pool[number % 20] for number in range(copies)], pa.large_string())
+    pq.write_table(pa.table({"problem": texts}), tmp_path / "rows.parquet", row_group_size=100_000)
+    pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
+    code = (f"from scripts.decontaminate import main\n"
+            f"main(['--dataset', {str(tmp_path / 'rows.parquet')!r}, '--benchmark_file', "
+            f"{str(tmp_path / 'items.parquet')!r}, '--output_dir', {str(tmp_path / 'out')!r}, '--num_workers', '2'])\n"
+            "print([line.split()[1] for line in open('/proc/self/status') if 'VmHWM' in line][0])")  # fmt: skip
+    finished = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parents[1], capture_output=True, text=True,
+                              env=os.environ | {"PYTHONPATH": "src"}, check=True)  # fmt: skip
+    assert int(finished.stdout.splitlines()[-1]) < 600 * 1024
+
+
+def test_duplicates_of_removed_rows_stay_in_one_run_and_in_parts(tmp_path, capsys):
+    other = " ".join(f"word{number}" for number in range(60))
+    texts = [f"{other} {ITEMS[11]}", f"{other} yes", "another text", f"{other} yes"]
+    pq.write_table(pa.table({"problem": texts, "id": range(4)}), tmp_path / "rows.parquet")
+    pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
+    common = ["--dataset", tmp_path / "rows.parquet", "--benchmark_file", tmp_path / "items.parquet", "--cleanup"]
+    assert run([*common, "--output_dir", tmp_path / "whole", "--deduplicate", "0.5"], capsys)[0] == 0
+    for shard in ("0/2", "1/2"):
+        assert run([*common, "--output_dir", tmp_path / "parts", "--shard", shard], capsys)[0] == 0
+    assert run([*common, "--output_dir", tmp_path / "parts", "--merge", "--deduplicate", "0.5"], capsys)[0] == 0
+    assert ids(tmp_path / "whole") == ids(tmp_path / "parts") == [1, 2]
+    assert report_of(tmp_path / "whole") == report_of(tmp_path / "parts")
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
+        (["--problem_column", ""], "--problem_column names no column"),
+        (["--problem_column", ","], "--problem_column names no column"),
         (["--problem_column", "text"], "has no columns ['text']"),
         (["--problem_column", "id"], "holds int64, no text. Set --problem_column to one of ['problem']"),
         (["--benchmark_file", "nowhere.jsonl"], "there is no file or folder 'nowhere.jsonl'"),

@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows against items: upstream's rule to the letter, and what stands alone; any type of column."""
 
+import json
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from open_r1.curation.decontamination.columns import MAX_ROW_BYTES
+from open_r1.curation.decontamination.columns import MAX_STRETCH_BYTES
 from open_r1.curation.decontamination.index import Benchmark, Rule, build_index, make_rule
 from open_r1.curation.decontamination.matching import match_column, matched_span
-from open_r1.curation.decontamination.normalization import fold, normalize_string, tokens, word_ngrams
+from open_r1.curation.decontamination.normalization import (
+    fold,
+    normalize_string,
+    original_tokens,
+    tokens,
+    word_ngrams,
+)
 
 WORDS = ["a", "A", "b", "c", "é", "É", "İ", "x_1", "求", "Σς", "."]
 SPACES = [
@@ -118,6 +126,10 @@ def test_short_item_in_another_problem_is_not_found(row):
     assert not is_found(row, "What is $2+2$?")
 
 
+def test_short_item_may_end_in_a_letter_that_is_not_ascii():
+    assert is_found("Où est le café ? Là.", "Où est le café")
+
+
 def test_item_of_two_words_must_be_the_whole_row():
     assert is_found("Find $x$.", "Find x")
     assert not is_found("Let x be 3. Find x. Then find y.", "Find x")
@@ -180,6 +192,23 @@ def test_matched_words_are_the_longest_run_of_the_item():
         pa.array([[{"content": "x"}], [{"content": ITEM}], None, [{"content": ""}]])[1:],
         pa.array([[{"from": "human", "value": ITEM}], None, []]),
         pa.array([[{"role": "user", "content": [{"type": "text", "text": ITEM}]}], None, []]),
+        pa.array([[{"role": "user", "content": [{"type": "text", "text": ITEM.replace(" ", "\n")}]}], None, []]),
+        pa.array(
+            [
+                [{"role": "user", "content": [{"type": "text", "text": "x"}, {"text": None}]}],
+                [{"content": [{"text": part} for part in ITEM.split()]}],
+                None,
+                [],
+            ]
+        )[1:],
+        pa.array([[{"role": "user", "content": ITEM.split()}], None, []]),
+        pa.array(
+            [
+                [{"content": json.dumps([{"type": "text", "text": ITEM.replace(" ", "\n")}])}, {"content": "x"}],
+                None,
+                [{"content": '[{"a'}],
+            ]
+        ),
     ],
     ids=lambda column: str(column.type)[:50],
 )
@@ -201,11 +230,40 @@ def test_column_of_nulls_is_counted():
     assert found.oddities.count == {"null": 3}
 
 
-def test_long_rows_and_broken_bytes_are_matched_and_counted():
+@pytest.mark.parametrize("normalization", ["none", "default"])
+def test_long_rows_and_broken_bytes_are_matched_and_counted(normalization):
+    words = "one two three four five six seven eight"
+    rows = [
+        "x " * 3_000_000 + ITEM,
+        "y" * MAX_STRETCH_BYTES + " " + ITEM,
+        "y" * (1 << 22) + f" {words}teen",
+    ]
+    rows += [words[:-5] + "z" * MAX_STRETCH_BYTES + "a eight", "x " * 600_000 + ITEM + "π" + " y" * 600_000]
+    found, index = found_in(rows, [ITEM, words], make_rule(8, normalization))
+    assert found.flags[:, 0].tolist() == [True, True, False, False, True]
+    assert found.oddities.count == {"without white space for 4 MiB and not checked there": 1}
+    for match in found.matches[:2]:
+        start, end = matched_span(rows[match.row], match, index)
+        assert rows[match.row][start:end].startswith("Let $a$")
+
+
+@given(rows=st.lists(TEXTS, max_size=4), items=st.lists(TEXTS, min_size=1, max_size=3), n=st.integers(1, 4),
+       normalization=st.sampled_from(["none", "default"]), piece_bytes=st.integers(1, 12))  # fmt: skip
+@settings(max_examples=200, deadline=None)
+def test_rows_in_pieces_are_flagged_as_whole_ones_are(rows, items, n, normalization, piece_bytes):
+    rows, index = pa.array([*rows, *items], pa.string()), build_index([Benchmark("made", [*items, "a word"])],
+                                                                     make_rule(n, normalization))  # fmt: skip
+    whole, cut = match_column(rows, index), match_column(rows, index, piece_bytes=piece_bytes)
+    assert cut.flags.tolist() == whole.flags.tolist()
+    assert [match.row for match in cut.matches] == [match.row for match in whole.matches]
+    for match in cut.matches:
+        start, end = matched_span(rows[match.row].as_py(), match, index)
+        words = [token.key for token in original_tokens(rows[match.row].as_py()[start:end], normalization)]
+        assert tuple(words) == index.items[match.item].keys[match.place : match.place + match.length]
+
+
+def test_bytes_that_are_no_utf8_are_counted():
     broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff " + ITEM.encode()]).buffers())
-    found, _ = found_in(["x " * 500_000 + ITEM, "y" * MAX_ROW_BYTES + " " + ITEM], [ITEM])
-    assert found.flags[:, 0].tolist() == [True, False]
-    assert found.oddities.count == {"longer than 4 MiB": 1}
     found = match_column(broken, build_index([Benchmark("made", [ITEM])], make_rule(8, "default")))
     assert found.flags[0, 0]
     assert found.oddities.count == {"not UTF-8": 1}

@@ -50,7 +50,7 @@ def test_upstreams_rule_misses_short_items_and_flags_boilerplate():
 
 @pytest.mark.parametrize(
     "boilerplate_items, stories_found, others_flagged",
-    [(0, 1.0, 1200), (2, 0.0, 0), (3, 0.0, 0), (4, 1.0, 0), (8, 1.0, 0), (16, 1.0, 600)],
+    [(0, 1.0, 1200), (2, 1.0, 0), (3, 1.0, 0), (4, 1.0, 0), (8, 1.0, 0), (16, 1.0, 600)],
 )  # fmt: skip
 def test_numbers_behind_the_default_of_boilerplate_items(boilerplate_items, stories_found, others_flagged):
     assert recall_by_kind(boilerplate_items=boilerplate_items)["other question, prose"] == stories_found

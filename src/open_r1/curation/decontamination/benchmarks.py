@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from open_r1.curation.decontamination.columns import Oddities, is_textual, to_texts
 from open_r1.curation.decontamination.index import Benchmark
+from open_r1.curation.decontamination.texts import Oddities, is_textual, not_utf8, to_strings, to_texts
 from open_r1.dataio.sources import open_source
 
 _COLUMNS = ("problem", "question", "Question", "question_content", "problem_statement", "prompt", "text")
@@ -132,7 +132,9 @@ def _load(name: str, source: str, config: str | None, split: str, column: str | 
     oddities, texts, digest = Oddities(), [], hashlib.sha256()
     for batch in opened.batches([column]):
         found = Oddities()
-        values = to_texts(batch.column(column), found).to_pylist()
+        raw = to_texts(batch.column(column), found)
+        values = to_strings(raw)
+        found.add("not UTF-8", not_utf8(raw))
         oddities.merge(found, len(texts))
         texts.extend(values)
     for text in texts:

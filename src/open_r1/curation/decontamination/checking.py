@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from open_r1.curation.decontamination.columns import Oddities, is_textual
 from open_r1.curation.decontamination.index import Index
 from open_r1.curation.decontamination.matching import Match, match_column
+from open_r1.curation.decontamination.texts import Oddities, is_textual
 from open_r1.dataio.sources import RowSource
 
 BATCH_ROWS = 8192
 BATCH_BYTES = 1 << 23
-_SAMPLE_ROWS = 64
+_READ_ROWS = 256  # at a time: nobody knows how long rows are before they are read (dictionaries hide it)
 
 # A further look at the texts of a batch: column -> flags of R rows and benchmarks, and matches.
 Pass = Callable[[pa.Array], tuple[NDArray[np.bool_], list[Match]]]
@@ -61,12 +61,47 @@ def require_textual(source: RowSource, columns: Sequence[str]) -> None:
             )
 
 
-def batch_rows(source: RowSource, start: int = 0) -> int:
-    """Return how many rows make a batch of about `BATCH_BYTES`, by the first ones: reasonings are long."""
-    sample = next(source.batches(batch_rows=_SAMPLE_ROWS, start=start), None)
-    if sample is None or not sample.nbytes:
-        return BATCH_ROWS
-    return min(max(BATCH_BYTES * sample.num_rows // sample.nbytes, 1), BATCH_ROWS)
+def sized_batches(
+    source: RowSource, columns: list[str] | None = None, *, start: int = 0, end: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in order, at most `BATCH_ROWS` at a time and about `BATCH_BYTES`, whatever rows come when.
+
+    Args:
+        source: The rows.
+        columns: Columns to read; all when None.
+        start: First row.
+        end: Row behind the last one; None: to the end.
+    """
+    waiting: list[pa.RecordBatch] = []
+    num_rows = num_bytes = 0
+    for batch in _small_batches(source, columns, start, end):
+        if waiting and (num_rows + batch.num_rows > BATCH_ROWS or num_bytes + batch.nbytes > BATCH_BYTES):
+            yield _concatenated(waiting)
+            waiting, num_rows, num_bytes = [], 0, 0
+        waiting.append(batch)
+        num_rows, num_bytes = num_rows + batch.num_rows, num_bytes + batch.nbytes
+    if waiting:
+        yield _concatenated(waiting)
+
+
+def _small_batches(
+    source: RowSource, columns: list[str] | None, start: int, end: int | None
+) -> Iterator[pa.RecordBatch]:
+    """Yield few rows at a time, and fewer from where one batch is too large; reading then starts anew behind it."""
+    rows_at_a_time, first = _READ_ROWS, start
+    end = source.num_rows if end is None else min(end, source.num_rows)
+    while first < end:
+        for batch in source.batches(columns, batch_rows=rows_at_a_time, start=first, end=end):
+            few = min(max(batch.num_rows * BATCH_BYTES // (batch.nbytes * 9 // 8 + 1), 1), batch.num_rows)
+            yield from (batch.slice(begin, few) for begin in range(0, batch.num_rows, few))
+            first += batch.num_rows
+            if batch.nbytes > 4 * BATCH_BYTES and rows_at_a_time > 1:
+                rows_at_a_time = max(rows_at_a_time * BATCH_BYTES // batch.nbytes, 1)
+                break
+
+
+def _concatenated(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def check_rows(
@@ -87,7 +122,7 @@ def check_rows(
     """
     require_textual(source, columns)
     times = times if times is not None else Times()
-    batches = source.batches(batch_rows=batch_rows(source, start), start=start, end=end)
+    batches = sized_batches(source, start=start, end=end)
 
     def read() -> pa.RecordBatch | None:
         began = time.perf_counter()

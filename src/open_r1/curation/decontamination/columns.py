@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A column of any text-like Arrow type as blocks of folded UTF-8, without a copy where it is ASCII.
 
-What can't be matched is counted, and the row stays: null, empty, bytes that are no UTF-8, what no text can be made of,
-and what lies beyond the first 4 MiB of a row.
+A row of more than 1 MiB comes in pieces that are cut at white space and overlap. What can't be matched is counted, and
+the row stays: bytes that are no UTF-8, and stretches of 4 MiB without white space, which are left out.
 """
 
-import json
-from collections import Counter
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -17,96 +16,66 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from open_r1.curation.decontamination.hashing import BLOCK_BYTES, Bytes, Positions
-from open_r1.curation.decontamination.normalization import NormalizationName, fold
+from open_r1.curation.decontamination.normalization import NormalizationName, count_words, fold
+from open_r1.curation.decontamination.texts import Oddities
 
-MAX_ROW_BYTES = 1 << 22
+PIECE_BYTES = 1 << 20
+MAX_STRETCH_BYTES = 1 << 22
+_OVERLAP_BYTES = 1 << 12
+_SPACE = re.compile(rb"[ \t\n\r]")
+_LEFT_OUT = "\ua500".encode()  # a word by itself, so that those around it don't follow one another
 _EMPTY = np.zeros(0, np.uint8)
 _BLANK = ord(" ")
 
 
-@dataclass
-class Oddities:
-    """Rows that can't be matched, or not whole: how many of each kind, and the first row of the kind."""
-
-    count: Counter[str] = field(default_factory=Counter)
-    first_row: dict[str, int] = field(default_factory=dict)
-
-    def add(self, kind: str, rows: Positions | list[int]) -> None:
-        """Count rows of a kind, in ascending order."""
-        if len(rows):
-            self.count[kind] += len(rows)
-            self.first_row[kind] = min(int(rows[0]), self.first_row.get(kind, int(rows[0])))
-
-    def merge(self, other: "Oddities", first_row: int) -> None:
-        """Add those of a batch that starts at this row."""
-        for kind, count in other.count.items():
-            self.count[kind] += count
-            row = first_row + other.first_row[kind]
-            self.first_row[kind] = min(row, self.first_row.get(kind, row))
-
-
 @dataclass(frozen=True)
 class Block:
-    """Rows one behind another: folded text, R + 1 positions, and the numbers of the rows in the column."""
+    """Rows one behind another: folded text, R + 1 positions, and the numbers of the rows in the column.
+
+    Or a piece of one long row: one that `continues` begins within the row, and its words from byte `next_start` on
+    come again in the next block; None: the row ends here.
+    """
 
     text_N: Bytes
     offsets_R: Positions
     row_R: Positions
+    continues: bool = False
+    next_start: int | None = None
 
 
-def is_textual(kind: pa.DataType) -> bool:
-    """Return whether a column of this type can hold text: strings, lists of them, conversations."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        value = kind.value_type
-        return _is_string(value) or (pa.types.is_struct(value) and _content_field(value) is not None)
-    return _is_string(kind) or pa.types.is_null(kind)
+def blocks(
+    texts: pa.LargeStringArray, normalization: NormalizationName, oddities: Oddities, *,
+    overlap_words: int | None = None, piece_bytes: int = PIECE_BYTES,
+) -> Iterator[Block]:  # fmt: skip
+    """Yield the texts in blocks of about `BLOCK_BYTES`, those that folding changes in blocks behind the others.
 
-
-def to_texts(column: pa.Array, oddities: Oddities) -> pa.LargeStringArray:
-    """Return the column as strings without nulls; all turns of a conversation are joined by line breaks.
-
-    Raises:
-        ValueError: The column holds no text.
+    Args:
+        texts: Texts, none of them null.
+        normalization: How they are folded.
+        oddities: Where to count what can't be matched.
+        overlap_words: Words at least that two pieces of a long row have in common; None: all rows come whole.
+        piece_bytes: From how many bytes on a row is long.
     """
-    kind = column.type
-    if not is_textual(kind):
-        raise ValueError(f"a column of type {kind} holds no text: name one of strings, lists of strings or messages")
-    if column.null_count:
-        oddities.add("null", np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)))
-    if pa.types.is_null(kind):
-        return pa.array([""] * len(column), pa.large_string())
-    if pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        column = _joined(column)
-    if column.type != pa.large_string():
-        column = column.cast(pa.large_string())
-    lengths = pc.fill_null(pc.call_function("binary_length", [column]), 1).to_numpy()
-    oddities.add("empty", np.flatnonzero(lengths == 0))
-    return pc.fill_null(column, "") if column.null_count else column
-
-
-def blocks(texts: pa.LargeStringArray, normalization: NormalizationName, oddities: Oddities) -> Iterator[Block]:
-    """Yield the texts in blocks of about `BLOCK_BYTES`, those that folding changes in blocks behind the others."""
     num_rows = len(texts)
     _, offset_buffer, data_buffer = texts.buffers()
     offsets = np.frombuffer(offset_buffer, np.int64)[texts.offset : texts.offset + num_rows + 1]
     data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else _EMPTY
     first, last = int(offsets[0]), int(offsets[-1])
     lengths = np.diff(offsets)
-    is_apart = lengths > MAX_ROW_BYTES
-    oddities.add("longer than 4 MiB", np.flatnonzero(is_apart))
+    is_long = lengths > (piece_bytes if overlap_words is not None else last - first)
+    is_apart = is_long.copy()
     if last > first and data[first:last].max() >= 128:
         is_apart |= ~pc.call_function("string_is_ascii", [texts]).to_numpy(zero_copy_only=False)
     if normalization == "default":
         is_apart[_rows_with_thousands(data, offsets)] = True
-    apart = np.flatnonzero(is_apart)
-    for begin, end in _cuts(np.where(is_apart, 0, lengths) if len(apart) else lengths):
+    apart = np.flatnonzero(is_apart & ~is_long)
+    for begin, end in _cuts(np.where(is_apart, 0, lengths)):
         yield from _plain_blocks(data, offsets[begin : end + 1], is_apart[begin:end], begin)
     if len(apart):
         yield from _folded_blocks(data, offsets, apart, normalization, oddities)
+    for row in np.flatnonzero(is_long).tolist():
+        raw = data[offsets[row] : offsets[row + 1]].tobytes()
+        yield from _pieces(row, raw, normalization, oddities, overlap_words or 0, piece_bytes)
 
 
 def _rows_with_thousands(data: Bytes, offsets: Positions) -> Positions:
@@ -142,9 +111,9 @@ def _folded_blocks(
     pieces: list[bytes] = []
     size, begin, broken = 0, 0, []
     for place, row in enumerate(rows.tolist()):
-        raw = data[offsets[row] : min(offsets[row + 1], offsets[row] + MAX_ROW_BYTES)].tobytes()
-        text = raw.decode("utf-8", "replace")
-        if len(raw) < MAX_ROW_BYTES and "\ufffd" in text and text.encode() != raw:
+        raw = data[offsets[row] : offsets[row + 1]].tobytes()
+        text, is_broken = _decoded(raw)
+        if is_broken:
             broken.append(row)
         pieces.append(fold(text, normalization).encode())
         size += len(pieces[-1])
@@ -154,6 +123,69 @@ def _folded_blocks(
     oddities.add("not UTF-8", broken)
     if pieces:
         yield _gathered(pieces, rows[begin:])
+
+
+def _decoded(raw: bytes) -> tuple[str, bool]:
+    """Return a text, and whether some of its bytes were no UTF-8."""
+    text = raw.decode("utf-8", "replace")
+    return text, "\ufffd" in text and text.encode() != raw
+
+
+def _pieces(
+    row: int, raw: bytes, normalization: NormalizationName, oddities: Oddities, overlap_words: int, piece_bytes: int
+) -> Iterator[Block]:
+    """Yield a long row in pieces; nothing that folding reads as one reaches over white space."""
+    whole = _without_stretches(raw)
+    if whole is not raw:
+        oddities.add("without white space for 4 MiB and not checked there", [row])
+    begin, is_broken = 0, False
+    while True:
+        end = behind = _cut(whole, begin + piece_bytes)
+        text, is_bad = _decoded(whole[begin:end])
+        is_broken |= is_bad
+        overlap = ""
+        while behind < len(whole):
+            behind = _cut(whole, behind + max(_OVERLAP_BYTES, behind - end))
+            overlap = _lowered(_decoded(whole[end:behind])[0], normalization)
+            if count_words(overlap, normalization) > overlap_words:
+                break
+        core = _lowered(text, normalization).encode() + b" "
+        piece = core + overlap.encode()
+        is_last = behind >= len(whole) and count_words(overlap, normalization) <= overlap_words
+        yield Block(np.frombuffer(piece, np.uint8), np.array([0, len(piece)]), np.array([row]), begin > 0,
+                    None if is_last else len(core))  # fmt: skip
+        if is_last:
+            break
+        begin = end
+    if is_broken:
+        oddities.add("not UTF-8", [row])
+
+
+def _lowered(text: str, normalization: NormalizationName) -> str:
+    """Return a text folded, in lower case although it may be ASCII: it goes with others that are not."""
+    folded = fold(text, normalization)
+    return folded.lower() if folded.isascii() else folded
+
+
+def _cut(raw: bytes, place: int) -> int:
+    """Return the first place behind white space from here on, or the end."""
+    found = _SPACE.search(raw, place)
+    return found.end() if found else len(raw)
+
+
+def _without_stretches(raw: bytes) -> bytes:
+    """Return the row with a word for each stretch that is too long; the row itself when there is none."""
+    text_N = np.frombuffer(raw, np.uint8)
+    spaces = np.flatnonzero((text_N == 32) | (text_N == 9) | (text_N == 10) | (text_N == 13))
+    edges = np.concatenate([[-1], spaces, [len(raw)]])
+    long = np.flatnonzero(np.diff(edges) - 1 > MAX_STRETCH_BYTES)
+    if not len(long):
+        return raw
+    pieces, begin = [], 0
+    for place in long.tolist():
+        pieces += [raw[begin : edges[place] + 1], _LEFT_OUT]
+        begin = int(edges[place + 1])
+    return b"".join([*pieces, raw[begin:]])
 
 
 def _gathered(pieces: list[bytes], rows: Positions) -> Block:
@@ -170,28 +202,3 @@ def _cuts(lengths: Positions) -> list[tuple[int, int]]:
     edges = np.flatnonzero(number[1:] != number[:-1]) + 1
     bounds = [0, *edges.tolist(), len(lengths)]
     return list(pairwise(bounds))
-
-
-def _is_string(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def _content_field(struct: pa.StructType) -> str | None:
-    """Return the field of a turn that holds its text."""
-    names = [struct.field(index).name for index in range(struct.num_fields)]
-    return next((name for name in ("content", "value", "text") if name in names), None)
-
-
-def _joined(column: pa.ListArray) -> pa.Array:
-    """Return the strings of each list joined; a content that is no string is written as JSON."""
-    value = column.type.value_type
-    values = column.values
-    if pa.types.is_struct(value):
-        values = values.field(_content_field(value))
-        if not _is_string(values.type):
-            texts = [None if part is None else json.dumps(part, ensure_ascii=False) for part in values.to_pylist()]
-            values = pa.array(texts, pa.string())
-    values = pc.fill_null(values.cast(pa.string()), "")  # `binary_join` knows lists of these alone
-    offsets = pa.array(column.offsets.to_numpy().astype(np.int32))  # a copy: Arrow wants no sliced offsets and a mask
-    lists = pa.ListArray.from_arrays(offsets, values, mask=column.is_null() if column.null_count else None)
-    return pc.call_function("binary_join", [lists, pa.scalar("\n")])

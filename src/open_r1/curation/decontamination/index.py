@@ -3,13 +3,16 @@
 
 An item's n-gram is *telling* when it flags a row by itself. With the default normalisation it then is in fewer than
 `boilerplate_items` different items, and half of its words are prose (`x_1, x_2, x_3, x_4` is eight words) that is not
-part of such boilerplate: `21 sheep. Express your answer as a` is boilerplate behind a number. An item without telling
+part of such boilerplate: `21 sheep. Express your answer as a` is boilerplate behind a number. A run of three times as
+many words flags whatever the number of items, if half of it is prose: nobody's boilerplate is that long, but five
+sources may tell the same problem, each with an ending of its own. An item without telling
 n-grams (a short one, a formula, one that is all boilerplate) counts as found where it stands in a row as a whole:
 `matching.py` says how.
 
 The default of 5 comes from the planted corpus (`tests/rows/planted.py`, 3,220 contaminated rows, 3,000 others; all
-with 8 words): with 2 or 3, the 20 rows that share a story with three items go unseen; from 4 to 8, all contaminated
-rows are found and no others; from 16 on, 600 rows are flagged for a phrase like `Find $m+n$` and its neighbours.
+with 8 words): from 2 to 8, all contaminated rows are found and no others (with 2 and 3, the 20 rows that share a story
+with three items only by their long runs); from 16 on, 600 rows are flagged for a phrase like `Find $m+n$` and its
+neighbours.
 """
 
 import hashlib
@@ -22,9 +25,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from open_r1.curation.decontamination.columns import Oddities, blocks, to_texts
-from open_r1.curation.decontamination.hashing import Hashes, Positions, find_words
+from open_r1.curation.decontamination.columns import blocks
+from open_r1.curation.decontamination.hashing import Hashes, Positions, Words, find_words
 from open_r1.curation.decontamination.normalization import NormalizationName, fold, is_word, operators, tokens
+from open_r1.curation.decontamination.texts import Oddities, to_texts
 
 DEFAULT_BOILERPLATE_ITEMS = 5
 
@@ -57,6 +61,11 @@ class Rule:
                 f"boilerplate_items must be 0 (off) or at least 2, not {self.boilerplate_items}: every n-gram is "
                 "in one item"
             )
+
+    @property
+    def long_run(self) -> int:
+        """Words of a run that flags whatever the number of items it is in."""
+        return 3 * self.ngram_size
 
     def settings(self) -> dict[str, Any]:
         """Return the rule as settings of a card."""
@@ -102,7 +111,8 @@ class Index:
 
     E telling n-grams: `hash_E` ascending; the items of entry e are `item_of` from `first_E[e]` up to `first_E[e + 1]`,
     with the n-gram's place in each in `place_of`; `benchmarks_E` has a bit a benchmark. `whole_items` are items
-    without telling n-grams by their number of words: hashes ascending, and the items.
+    without telling n-grams by their number of words: hashes ascending, and the items. `long_runs` are those of
+    `rule.long_run` words without telling n-grams: hashes ascending, and item and place of each; None: there are none.
     """
 
     rule: Rule
@@ -116,6 +126,7 @@ class Index:
     whole_items: dict[int, tuple[Hashes, list[int]]]
     num_boilerplate: int
     num_light: int
+    long_runs: tuple[Hashes, list[tuple[int, int]]] | None = None
     tables: list[NDArray[np.bool_]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -123,6 +134,11 @@ class Index:
         self.tables = [np.zeros(1 << _TABLE_BITS, bool) for _ in range(2)]
         for table, bits in zip(self.tables, table_places(self.hash_E), strict=True):
             table[bits] = True
+
+    @property
+    def longest_run(self) -> int:
+        """The most words that must be seen together."""
+        return max([self.rule.ngram_size, self.rule.long_run, *self.whole_items]) + 1
 
     def find(self, hashes: Hashes) -> tuple[Positions, Positions]:
         """Return which of the hashes are of telling n-grams, and of which entries."""
@@ -181,7 +197,9 @@ def build_index(benchmarks: Sequence[Benchmark], rule: Rule) -> Index:
     first_E = np.append(first_E, len(kept))
     names = [benchmark.name for benchmark in benchmarks]
     counts = (len(np.unique(hashes[is_boilerplate])), len(np.unique(hashes[is_light])))
-    return _assemble(rule, names, items, hash_E, first_E, item_of[kept], place_of[kept], *counts)
+    index = _assemble(rule, names, items, hash_E, first_E, item_of[kept], place_of[kept], *counts)
+    index.long_runs = _long_runs(item_of[kept], place_of[kept], items, rule)
+    return index
 
 
 def _is_boilerplate(hashes: Hashes, item_of: Positions, items: list[Item], rule: Rule) -> NDArray[np.bool_]:
@@ -225,6 +243,36 @@ def _assemble(
             by_length.setdefault(len(items[number].keys), []).append(number)
         whole = {length: _whole_hashes(items, numbers, rule) for length, numbers in by_length.items()}
     return Index(rule, names, items, hash_E, first_E, item_of, place_of, bits, whole, num_boilerplate, num_light)
+
+
+def _long_runs(
+    item_of: Positions, place_of: Positions, items: list[Item], rule: Rule
+) -> tuple[Hashes, list[tuple[int, int]]] | None:
+    """Return the long runs of enough prose in which no n-gram is telling; what is telling is found without them."""
+    length = rule.long_run
+    is_telling = [np.zeros(max(len(item.keys) - rule.ngram_size + 1, 0), bool) for item in items]
+    for number, place in zip(item_of.tolist(), place_of.tolist(), strict=True):
+        is_telling[number][place] = True
+    found: list[tuple[int, tuple[int, int]]] = []
+    for number, item in enumerate(items):
+        if len(item.keys) < length or is_telling[number].all():
+            continue
+        told = np.append(0, np.cumsum(is_telling[number]))
+        prose = np.append(0, np.cumsum([is_word(key) for key in item.keys]))
+        count = len(item.keys) - length + 1
+        is_silent = told[length - rule.ngram_size + 1 :][:count] == told[:count]
+        is_prose = 2 * (prose[length:] - prose[:-length]) >= length if rule.min_prose else np.ones(count, bool)
+        places = np.flatnonzero(is_silent & is_prose)
+        if len(places):
+            hashes = _item_words(item, rule).windows(length)
+            found += [(int(hashes[place]), (number, place)) for place in places.tolist()]
+    found.sort()
+    return (np.array([value for value, _ in found], np.uint64), [entry for _, entry in found]) if found else None
+
+
+def _item_words(item: Item, rule: Rule) -> Words:
+    text_N = np.frombuffer(item.text.encode(), np.uint8)
+    return find_words(text_N, np.array([0, len(text_N)]), rule.normalization)
 
 
 def _read_items(benchmarks: Sequence[Benchmark], rule: Rule) -> list[Item]:

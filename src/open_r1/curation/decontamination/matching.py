@@ -18,17 +18,27 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from open_r1.curation.decontamination.columns import Block, Oddities, blocks, to_texts
-from open_r1.curation.decontamination.hashing import Positions, Words, find_words
+from open_r1.curation.decontamination.columns import PIECE_BYTES, Block, blocks
+from open_r1.curation.decontamination.hashing import Hashes, Positions, Words, find_words
 from open_r1.curation.decontamination.index import Index, Item
-from open_r1.curation.decontamination.normalization import operators, original_tokens, tokens
+from open_r1.curation.decontamination.normalization import (
+    NormalizationName,
+    count_words,
+    fold,
+    operators,
+    original_tokens,
+    tokens,
+)
+from open_r1.curation.decontamination.texts import Oddities, to_texts
 
 _BREAK = re.compile(r"[.?!:;\n]")
 _BREAK_BYTES = np.isin(np.arange(256), np.frombuffer(b".?!:;\n", np.uint8))
+_SPACE = re.compile(r"[ \t\n\r]")
+_STEP = 2048  # characters whose words are counted at a time
 _ALONE_WORDS = 2
 _MAX_COMPARED = 8  # items of a benchmark that have the same n-gram, to choose the one that is named
 
-Kind = Literal["n-gram", "whole item", "near"]
+Kind = Literal["n-gram", "long run", "whole item", "near"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,9 @@ class Match:
     """Why a row is flagged for a benchmark: `length` words of the row from word `first` are those of the item.
 
     `item` is its number in the index, `place` where its words begin to match. `kind` tells how it was found: by an
-    n-gram, as an item without telling n-grams, or as a near duplicate (`near.py`; `length` is then the whole row).
-    `share` is the part of the item's shingles that a near duplicate has; None for the other kinds.
+    n-gram, by a long run of words that are boilerplate in pieces, as an item without telling n-grams, or as a near
+    duplicate (`near.py`; `length` is then the whole row). `share` is the part of the item's shingles that a near
+    duplicate has; None for the other kinds.
     """
 
     row: int
@@ -58,20 +69,27 @@ class ColumnMatches:
     oddities: Oddities = field(default_factory=Oddities)
 
 
-def match_column(column: pa.Array, index: Index) -> ColumnMatches:
-    """Return the rows of a column that hold something of the index.
+def match_column(column: pa.Array, index: Index, *, piece_bytes: int = PIECE_BYTES) -> ColumnMatches:
+    """Return the rows of a column that hold something of the index; longer ones are read in pieces of `piece_bytes`.
 
     Raises:
         ValueError: The column holds no text.
     """
     found = ColumnMatches(np.zeros((len(column), len(index.names)), bool))
     texts = to_texts(column, found.oddities)
-    for block in blocks(texts, index.rule.normalization, found.oddities):
+    words_before = 0
+    for block in blocks(texts, index.rule.normalization, found.oddities, overlap_words=index.longest_run,
+                        piece_bytes=piece_bytes):  # fmt: skip
         words = find_words(block.text_N, block.offsets_R, index.rule.normalization)
-        matcher = _BlockMatcher(block, words, index, found)
+        words_before = words_before if block.continues else 0
+        matcher = _BlockMatcher(block, words, index, found, words_before)
         matcher.match_ngrams()
+        if index.long_runs is not None:
+            matcher.match_long_runs(*index.long_runs)
         if index.whole_items:
             matcher.match_whole_items()
+        if block.next_start is not None:
+            words_before += int(np.searchsorted(words.start_T, block.next_start))
     found.matches.sort(key=lambda match: (match.row, index.items[match.item].benchmark))
     return found
 
@@ -80,20 +98,38 @@ def matched_span(text: str, match: Match, index: Index) -> tuple[int, int]:
     """Return where in a row's text the words are that matched, in characters; of a near duplicate the whole text."""
     if match.kind == "near":
         return 0, len(text)
-    found = original_tokens(text, index.rule.normalization)
-    last = match.first + match.length - 1
-    keys = tuple(token.key for token in found[match.first : last + 1])
+    begin, end, skipped = _around(text, match.first, match.length, index.rule.normalization)
+    first = match.first - skipped
+    found = original_tokens(text[begin:end], index.rule.normalization)[first : first + match.length]
+    keys = tuple(token.key for token in found)
     if keys != index.items[match.item].keys[match.place : match.place + match.length]:
         return 0, len(text)  # Unicode that is composed otherwise as a whole: the row then is the evidence
-    return found[match.first].start, found[last].end
+    return begin + found[0].start, begin + found[-1].end
+
+
+def _around(text: str, first: int, length: int, normalization: NormalizationName) -> tuple[int, int, int]:
+    """Return a part of a text that holds these words, cut at white space, and how many words stand before it."""
+    begin = end = skipped = count = 0
+    while end < len(text) and count < first + length:
+        space = _SPACE.search(text, end + _STEP)
+        behind = space.end() if space else len(text)
+        here = count_words(fold(text[end:behind], normalization), normalization)
+        if count + here <= first:
+            begin, skipped = behind, count + here
+        end, count = behind, count + here
+    return begin, end, skipped
 
 
 class _BlockMatcher:
     """Candidates of one block, compared word by word."""
 
-    def __init__(self, block: Block, words: Words, index: Index, found: ColumnMatches) -> None:
+    def __init__(self, block: Block, words: Words, index: Index, found: ColumnMatches, words_before: int) -> None:
         self._block, self._words, self._index, self._found = block, words, index, found
+        self._first_R = words.first_R - words_before  # where rows begin, also those that began in an earlier block
         self._row_bits: dict[int, int] = {}  # benchmarks that a row is flagged for already
+        if block.continues:
+            flags = found.flags[int(block.row_R[0])]
+            self._row_bits[0] = sum(1 << int(benchmark) for benchmark in np.flatnonzero(flags))
 
     def match_ngrams(self) -> None:
         """Flag rows by telling n-grams."""
@@ -123,8 +159,31 @@ class _BlockMatcher:
             length = self._common_words(first, place, keys)
             nearest[benchmark] = max(nearest.get(benchmark, (0, 0, 0)), (length, -item, -start))
         for length, item, start in nearest.values():
-            first_in_row = first - int(self._words.first_R[place])
+            first_in_row = first - int(self._first_R[place])
             self._flag(Match(int(self._block.row_R[place]), -item, -start, first_in_row, length, "n-gram"), place)
+
+    def match_long_runs(self, hashes: Hashes, entries: list[tuple[int, int]]) -> None:
+        """Flag rows by long runs of words that are no telling n-grams one by one."""
+        length, first_R = self._index.rule.long_run, self._words.first_R
+        candidates = self._words.windows(length)
+        low = np.searchsorted(hashes, candidates)
+        firsts = np.flatnonzero(hashes.take(np.minimum(low, len(hashes) - 1)) == candidates)
+        places = np.searchsorted(first_R, firsts, side="right") - 1
+        inside = firsts + length <= first_R[places + 1]
+        for first, place in zip(firsts[inside].tolist(), places[inside].tolist(), strict=True):
+            for number in range(int(low[first]), len(entries)):
+                if hashes[number] != candidates[first]:
+                    break
+                self._compare_long_run(first, place, *entries[number])
+
+    def _compare_long_run(self, first: int, place: int, number: int, start: int) -> None:
+        item, length = self._index.items[number], self._index.rule.long_run
+        is_flagged = self._row_bits.get(place, 0) >> item.benchmark & 1
+        if is_flagged or self._keys(first, length) != item.keys[start : start + length]:
+            return
+        common = self._common_words(first, place, item.keys[start:])
+        first_in_row = first - int(self._first_R[place])
+        self._flag(Match(int(self._block.row_R[place]), number, start, first_in_row, common, "long run"), place)
 
     def _common_words(self, first: int, place: int, keys: tuple[str, ...]) -> int:
         """Return how many words of the row from `first` are these, before one differs."""
@@ -154,17 +213,18 @@ class _BlockMatcher:
         is_flagged = self._row_bits.get(place, 0) >> item.benchmark & 1
         if is_flagged or self._keys(first, length) != item.keys or not self._stands_alone(first, place, item):
             return
-        first_in_row = first - int(self._words.first_R[place])
+        first_in_row = first - int(self._first_R[place])
         self._flag(Match(int(self._block.row_R[place]), number, 0, first_in_row, length, "whole item"), place)
 
     def _stands_alone(self, first: int, place: int, item: Item) -> bool:
         words, length = self._words, len(item.keys)
         begin, end = int(words.first_R[place]), int(words.first_R[place + 1])
-        is_row = first == begin and first + length == end
+        is_last = self._block.next_start is None
+        is_row = first == begin and first + length == end and is_last and not self._block.continues
         if length <= _ALONE_WORDS and not is_row:
             return False
         behind = self._text(int(words.end_T[first + length - 1]) - 1, int(words.start_T[first + length])) if (
-            first + length < end) else "\n"  # fmt: skip
+            first + length < end) else "\n" * is_last  # fmt: skip
         if not _BREAK.search(behind):
             return False
         if self._index.rule.normalization == "none":
@@ -176,7 +236,8 @@ class _BlockMatcher:
         """Return the first words of rows and the words behind a break, in ascending order."""
         start_T, first_R = self._words.start_T, self._words.first_R
         breaks = np.flatnonzero(_BREAK_BYTES[self._block.text_N])
-        starts = np.concatenate([first_R[:-1], np.searchsorted(start_T, breaks, side="right")])
+        own = first_R[:0] if self._block.continues else first_R[:-1]
+        starts = np.concatenate([own, np.searchsorted(start_T, breaks, side="right")])
         starts = np.unique(starts)
         return starts[starts < len(start_T)]
 
@@ -185,7 +246,7 @@ class _BlockMatcher:
         return tuple(token.key for token in tokens(text, self._index.rule.normalization))
 
     def _text(self, start: int, end: int) -> str:
-        return self._block.text_N[start:end].tobytes().decode()
+        return self._block.text_N[start:end].tobytes().decode("utf-8", "replace")  # it may begin within a letter
 
     def _flag(self, match: Match, place: int) -> None:
         benchmark = self._index.items[match.item].benchmark

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from open_r1.curation.decontamination.benchmarks import LoadedBenchmark
+from open_r1.curation.decontamination.checking import sized_batches
 from open_r1.curation.decontamination.index import build_index
 from open_r1.curation.decontamination.report import REPORT_NAME, Report
 from open_r1.curation.decontamination.run import (
@@ -102,4 +103,4 @@ def _common(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _batches(parts: list[Path]) -> Iterator[pa.RecordBatch]:
     for part in parts:
-        yield from open_source(str(part)).batches()
+        yield from sized_batches(open_source(str(part)))

@@ -18,10 +18,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from open_r1.curation.decontamination.columns import Oddities, blocks, to_texts
+from open_r1.curation.decontamination.columns import blocks
 from open_r1.curation.decontamination.hashing import Hashes, find_words
 from open_r1.curation.decontamination.index import Index
 from open_r1.curation.decontamination.matching import Match
+from open_r1.curation.decontamination.texts import Oddities, to_texts
 
 if TYPE_CHECKING:
     from datasketch import MinHash
@@ -54,7 +55,7 @@ class NearDuplicates:
         try:
             from datasketch import MinHash, MinHashLSHEnsemble
         except ImportError as error:
-            raise ValueError("near duplicates need datasketch: install the extra [data]") from error
+            raise ValueError("near duplicates need datasketch: make install EXTRAS=data") from error
         self._blank = MinHash(num_perm=_NUM_HASHES, hashfunc=int)  # copied: its permutations take time
         found = _shingles_of(pa.array([item.text for item in self.index.items], pa.large_string()), self.index)
         self._shingles = {number: shingles for number, shingles, _ in found if len(shingles) >= _MIN_SHINGLES}

@@ -97,6 +97,14 @@ def tokens(folded: str, normalization: NormalizationName) -> list[Token]:
     return found
 
 
+def count_words(folded: str, normalization: NormalizationName) -> int:
+    """Return how many words a folded text has."""
+    if normalization == "none":
+        return len(folded.split())
+    names = _TOKEN.findall(folded.lower() if folded.isascii() else folded)
+    return len(names) - sum(name[0] == "\\" and ALIASES.get(name[1:], name[1:]) in IGNORED for name in names)
+
+
 def original_tokens(text: str, normalization: NormalizationName) -> list[Token]:
     """Return the words of a text with their places in the text as it is, before folding."""
     is_plain = normalization == "none" or not _THOUSANDS.search(text)

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from open_r1.curation.decontamination.checking import CheckedBatch
-from open_r1.curation.decontamination.columns import Oddities, to_texts
 from open_r1.curation.decontamination.index import Index
 from open_r1.curation.decontamination.matching import Match, matched_span
+from open_r1.curation.decontamination.texts import Oddities, to_strings, to_texts
 
 REPORT_NAME = "contamination_report.json"
 TABLE_NAME = "contamination_report.md"
@@ -59,6 +60,7 @@ class Report:
     kinds: Counter[str] = field(default_factory=Counter)
     evidence: list[Evidence] = field(default_factory=list)
     oddities: dict[str, Oddities] = field(default_factory=dict)
+    num_shown: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         for name in self.index.names:
@@ -76,13 +78,17 @@ class Report:
             self.flagged[name] += int(flags.sum())
         for column, oddities in batch.oddities.items():
             self.oddities.setdefault(column, Oddities()).merge(oddities, batch.first_row)
+        shown: list[tuple[str, Match]] = []
         for column, match in batch.matches:
             item = self.index.items[match.item]
             name = self.index.names[item.benchmark]
             self.items[name][item.number] += 1
             self.kinds[match.kind] += 1
-            if self.items[name].total() <= self.max_evidence:
-                self.evidence.append(self._evidence(batch, column, match))
+            if self.num_shown[name] < self.max_evidence:
+                self.num_shown[name] += 1
+                shown.append((column, match))
+        texts = _texts_of_matches(batch, shown)
+        self.evidence += [self._evidence(batch, column, match, texts[column, match.row]) for column, match in shown]
 
     def absorb(self, content: dict[str, Any]) -> None:
         """Add a report that was written by `to_json` for the rows behind those so far."""
@@ -90,23 +96,21 @@ class Report:
         self.num_flagged += content["flagged_rows"]
         for name, counts in content["benchmarks"].items():
             self.flagged[name] += counts["flagged_rows"]
-            self.removed[name] += counts["removed_by_it_first"]
+            self.removed[name] += counts["flagged_by_it_first"]
         for name, counts in content["items"].items():
             self.items[name].update({int(item): rows for item, rows in counts.items()})
         self.kinds.update(content["found_by"])
-        so_far = Counter(entry.benchmark for entry in self.evidence)
         for entry in content["evidence"]:
-            if so_far[entry["benchmark"]] < self.max_evidence:
-                so_far[entry["benchmark"]] += 1
+            if self.num_shown[entry["benchmark"]] < self.max_evidence:
+                self.num_shown[entry["benchmark"]] += 1
                 self.evidence.append(Evidence(**entry))
         for column, found in content["rows_without_text"].items():
             oddities = Oddities(Counter({kind: entry["rows"] for kind, entry in found.items()}),
                                 {kind: entry["first_row"] for kind, entry in found.items()})  # fmt: skip
             self.oddities.setdefault(column, Oddities()).merge(oddities, 0)
 
-    def _evidence(self, batch: CheckedBatch, column: str, match: Match) -> Evidence:
+    def _evidence(self, batch: CheckedBatch, column: str, match: Match, text: str) -> Evidence:
         item = self.index.items[match.item]
-        text = to_texts(batch.rows.column(column).slice(match.row, 1), Oddities())[0].as_py()
         start, end = matched_span(text, match, self.index)
         n = min(match.length, self.index.rule.ngram_size)
         keys = item.keys[match.place : match.place + n] if match.kind != "near" else ()
@@ -122,7 +126,7 @@ class Report:
             "benchmarks": {
                 name: {
                     "flagged_rows": self.flagged[name],
-                    "removed_by_it_first": self.removed[name],
+                    "flagged_by_it_first": self.removed[name],
                     "items_found": len(self.items[name]),
                 }
                 for name in self.index.names
@@ -170,6 +174,16 @@ class Report:
         if total > _TABLE_ROWS:
             lines += ["", f"{total - _TABLE_ROWS} more matches; the first {len(self.evidence)} are in {REPORT_NAME}."]
         return "\n".join(lines) + "\n"
+
+
+def _texts_of_matches(batch: CheckedBatch, matches: list[tuple[str, Match]]) -> dict[tuple[str, int], str]:
+    """Return the texts of the rows of these matches by column and row."""
+    texts: dict[tuple[str, int], str] = {}
+    for column in {column for column, _ in matches}:
+        rows = sorted({match.row for name, match in matches if name == column})
+        values = to_strings(to_texts(batch.rows.column(column).take(pa.array(rows)), Oddities()))
+        texts |= {(column, row): text for row, text in zip(rows, values, strict=True)}
+    return texts
 
 
 def _cell(text: str) -> str:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from open_r1.curation.decontamination.benchmarks import LoadedBenchmark
-from open_r1.curation.decontamination.checking import CheckedBatch, Times, batch_rows, check_rows, require_textual
-from open_r1.curation.decontamination.columns import Oddities, to_texts
+from open_r1.curation.decontamination.checking import CheckedBatch, Times, check_rows, require_textual, sized_batches
 from open_r1.curation.decontamination.index import Rule, build_index
 from open_r1.curation.decontamination.near import NearDuplicates
 from open_r1.curation.decontamination.report import DEFAULT_EVIDENCE, REPORT_NAME, TABLE_NAME, Report
+from open_r1.curation.decontamination.texts import Oddities, to_strings, to_texts
 from open_r1.curation.duplicates import find_exact_duplicates, find_near_duplicates
 from open_r1.dataio.card import DataCard, Step
+from open_r1.dataio.contamination import FATE, FLAG_PREFIX, MARKED, REMOVED
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.dataio.sources import RowSource
 
 logger = logging.getLogger(__name__)
 
-FLAG_PREFIX = "contaminated_"
 STEP_FLAGGED = "flag contaminated rows"
 STEP_REMOVED = "remove contaminated rows"
 STEP_DUPLICATES = "remove duplicates"
@@ -45,8 +46,8 @@ class Run:
         rule: When a row counts as contaminated.
         cleanup: Remove flagged rows; else boolean columns `contaminated_<benchmark>` are added.
         near: Containment from which on near duplicates of items are flagged too (`near.py`); None: no such pass.
-        duplicates: Jaccard similarity from which on later rows are dropped as duplicates of earlier ones, flagged or
-            not, by the text of the columns; None: keep them.
+        duplicates: Jaccard similarity from which on later rows are dropped as duplicates of earlier ones that stay, by
+            the text of the columns; None: keep them.
         start: First row.
         end: Row behind the last one; None: to the end.
         num_workers: Threads that match.
@@ -111,11 +112,14 @@ def decontaminate(
     near = None if run.near is None else NearDuplicates(index, run.near)
     times.index_s = time.perf_counter() - began
     with folder:
-        repeats = find_repeats(lambda: _texts(source, run), run)
         folder.write_malformed(source)
         batches = check_rows(source, run.columns, index, num_workers=run.num_workers, start=run.start, end=run.end,
                              near=near, times=times)  # fmt: skip
-        times.writing_s = _write(folder, batches, repeats, report, run)
+        if run.cleanup and run.duplicates is not None:
+            times.writing_s = _write_without_repeats(folder, source, batches, report, run)
+        else:
+            repeats = find_repeats(lambda: _texts(source, run), run)
+            times.writing_s = _write(folder, batches, repeats, report, run)
         write_reports(folder, report, settings)
     warn_of_oddities(report, benchmarks)
     return Outcome(card, times)
@@ -144,10 +148,35 @@ def _write(
     return seconds
 
 
+def _write_without_repeats(
+    folder: DatasetFolder, source: RowSource, batches: Iterator[CheckedBatch], report: Report, run: Run
+) -> float:
+    """Write the rows that are neither contaminated nor repeat one that stays: known when all rows are checked."""
+    flagged = []
+    for checked in batches:
+        report.add(checked)
+        flagged.append(checked.flags.any(axis=1))
+    is_clean = ~np.concatenate(flagged)
+    keep, num_clean = is_clean.copy(), int(is_clean.sum())
+    repeats = find_repeats(lambda: compress(_texts(source, run), is_clean), run)
+    if repeats is not None and num_clean:
+        keep[keep] = ~repeats
+    began, first = time.perf_counter(), 0
+    for batch in sized_batches(source, start=run.start, end=run.end):
+        own = keep[first : first + batch.num_rows]
+        folder.write(batch.filter(pa.array(own)))
+        first += batch.num_rows
+    add_results(folder.card, report, run, (len(keep), num_clean, int(keep.sum())))
+    return time.perf_counter() - began
+
+
 def add_results(card: DataCard, report: Report, run: Run, num_rows: tuple[int, int, int]) -> None:
     """Add the result and the steps to a card: rows read, rows without contamination, rows left."""
     read, clean, left = num_rows
-    card.contamination = report.result() | {"rule": run.rule.settings(), "near": run.near, "report": REPORT_NAME}
+    fate = {FATE: REMOVED if run.cleanup else MARKED}
+    card.contamination = (
+        report.result() | fate | {"rule": run.rule.settings(), "near": run.near, "report": REPORT_NAME}
+    )
     if run.cleanup:
         card.steps.append(Step(STEP_REMOVED, read, clean, {"removed": dict(report.removed)}))
     else:
@@ -181,15 +210,13 @@ def find_repeats(texts: Callable[[], Iterable[str]], run: Run) -> NDArray[np.boo
 
 
 def _texts(source: RowSource, run: Run) -> Iterator[str]:
-    for batch in source.batches(
-        list(run.columns), batch_rows=batch_rows(source, run.start), start=run.start, end=run.end
-    ):
+    for batch in sized_batches(source, list(run.columns), start=run.start, end=run.end):
         yield from texts_of(batch, run)
 
 
 def texts_of(batch: pa.RecordBatch, run: Run) -> Iterator[str]:
     """Yield the text of each row: that of its columns, joined by line breaks."""
-    parts = [to_texts(batch.column(column), Oddities()).to_pylist() for column in run.columns]
+    parts = [to_strings(to_texts(batch.column(column), Oddities())) for column in run.columns]
     for texts in zip(*parts, strict=True):
         yield "\n".join(texts)
 
@@ -204,3 +231,7 @@ def warn_of_oddities(report: Report, benchmarks: Sequence[LoadedBenchmark]) -> N
         count = sum(benchmark.oddities.count[kind] for kind in ("null", "empty"))
         if count:
             logger.warning("%d items of %s have no text in column %r.", count, benchmark.source, benchmark.column)
+        if benchmark.oddities.count["not UTF-8"]:
+            logger.warning("%d items of %s are not UTF-8 in column %r (first: item %d): U+FFFD stands for what they "
+                           "have.", benchmark.oddities.count["not UTF-8"], benchmark.source, benchmark.column,
+                           benchmark.oddities.first_row["not UTF-8"])  # fmt: skip
