@@ -59,7 +59,12 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     add("--output-file", type=Path, metavar="FILE", help="also write the rows as JSON lines, at the end")
     add("--drop-columns", nargs="+", default=[], metavar="COLUMN", help="columns to leave out of the output")
     add("--licence", help="licence of the output (default: that of the data set, if known)")
-    add("--overwrite", action="store_true", help="replace what was made with other settings")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace what was made with other settings, of the rows or of the "
+        "sampling; generations of the same sampling are used again (to have the same made anew, remove the folder)",
+    )
 
 
 def add_asking_flags(parser: argparse.ArgumentParser) -> None:

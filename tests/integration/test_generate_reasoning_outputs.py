@@ -71,6 +71,14 @@ def test_a_finished_run_grows_by_what_it_lacks(folder, model):
     assert len(rows_of(folder)) == 2
 
 
+def test_a_finished_run_grows_after_a_start_that_failed(folder):
+    with ChatServer() as server:
+        assert generate(folder, server.address, "--limit", "4") == 0
+        (folder / "out" / "generations.jsonl").touch()
+        assert generate(folder, server.address, "--overwrite") == 0
+        assert len(server.requests) == 12
+
+
 def test_a_finished_run_of_other_settings_is_made_anew(folder):
     with ChatServer() as server:
         assert generate(folder, server.address) == 0

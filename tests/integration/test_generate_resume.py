@@ -94,7 +94,7 @@ def test_server_that_refuses_the_key_ends_the_run_at_once_and_no_row_has_failed(
         return Reply("4") if "say 0" in str(body) else Reply(status=401, error="no such key")
 
     with ChatServer(behave) as server, Journal(tmp_path / "journal", {}) as journal:
-        with pytest.raises(ShardError, match=r"2 requests failed, 2 of them with: HTTP 401: no such key.*mend the key"):
+        with pytest.raises(ShardError, match=r"2 requests failed, .* HTTP 401: no such key.*mend the key"):
             list(shard_runner(tmp_path, server).run(requests(3), journal))
         assert [record["text"] for record in journal.records()] == ["4"]
         assert len(server.requests) == 3

@@ -129,8 +129,11 @@ def test_what_the_journal_has_is_not_asked_for_again(tmp_path):
 
 def test_a_run_in_which_all_fails_stops(tmp_path):
     with ChatServer(lambda body, attempt: Reply(status=400, error="no such parameter")) as server:
-        with pytest.raises(TooManyErrorsError, match=r"20 requests in a row failed.*no such parameter"):
-            ask_journal(tmp_path, [server.address], (question(n) for n in range(1000)), stop_after_errors=20)
+        with pytest.raises(
+            TooManyErrorsError, match=r"20 requests in a row failed.*no such parameter.*go on with --again"
+        ):
+            requests = (question(n) for n in range(1000))
+            ask_journal(tmp_path, [server.address], requests, stop_after_errors=20, retry_flag="--again")
         assert len(server.requests) < 600
 
 

@@ -116,8 +116,8 @@ def test_journal_goes_on_with_the_same_settings(tmp_path):
 
 
 def test_journal_of_other_settings_is_refused(tmp_path):
-    with open_journal(folder_of(tmp_path), retry_errors=False):
-        pass
+    with open_journal(folder_of(tmp_path), retry_errors=False) as journal:
+        journal.append(RECORD)
     with pytest.raises(JournalError, match=r"temperature was None and is now 0\.5"):
         open_journal(folder_of(tmp_path, temperature=0.5), retry_errors=False)
 

@@ -150,6 +150,7 @@ class ChatClient:
         deadline = time.monotonic() + self.patience.deadline_s
         attempts = failures = counted = 0
         server: Server | None = None
+        failure: ServerFailure | None = None
         while True:
             taken = self.balancer.take_now(server)
             if taken is None:
@@ -163,7 +164,10 @@ class ChatClient:
             try:
                 answer = await self._post(server, content, deadline - started)
             except ServerFailure as error:
-                failure = error
+                if failure is None or started < deadline:
+                    failure = error
+                else:  # it wasn't sent for want of time: what came before is the reason
+                    failure = ServerFailure(failure.reason, failure.status, is_servers=False)
             else:
                 self.balancer.succeeded(server)
                 return ChatReply(answer.text, answer.finish_reason, answer.usage, 200, attempts,

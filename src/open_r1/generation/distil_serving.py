@@ -11,7 +11,7 @@ from pathlib import Path
 from open_r1.generation.balancing import server_url
 from open_r1.generation.client import ChatClient
 from open_r1.generation.distil_arguments import build_sampling
-from open_r1.generation.models import find_model
+from open_r1.generation.models import FlagNames, find_model
 from open_r1.generation.servers import VllmServer
 
 
@@ -43,4 +43,4 @@ async def check_server(args: argparse.Namespace, base_url: str, model: str) -> N
     """
     key = os.environ.get(args.api_key_env)
     async with ChatClient([base_url], build_sampling(args), model=model, api_key=key) as client:
-        await find_model(client, wait_s=args.wait_s)
+        await find_model(client, wait_s=args.wait_s, flags=FlagNames(max_tokens="--max-new-tokens"))

@@ -96,6 +96,7 @@ async def run_requests(
     stop_after_errors: int = 100,
     grace_s: float = 10.0,
     sync_every_s: float = 5.0,
+    retry_flag: str = "--retry-errors",
 ) -> Outcome:
     """Answer all requests that the journal doesn't have.
 
@@ -109,18 +110,20 @@ async def run_requests(
         totals: Counted on while it runs, for a display.
         stop_after_errors: Requests that may fail in a row; 0: any number.
         grace_s: Seconds that requests in flight have after a signal.
+        retry_flag: What asks for failed requests again, as the command spells it.
         sync_every_s: How often the disk is told to keep what was written, for a loss of power.
 
     Raises:
         ValueError: So many connections at a time aren't allowed here.
         ServersDownError: No server has answered for as long as the client's patience lasts.
+        RefusedError: A server refuses the key, the model, the address or the account.
         JournalError: The disk is full.
         TooManyErrorsError: `stop_after_errors` requests failed in a row.
     """
     if max_concurrent < 1:
         raise ValueError(f"max_concurrent is {max_concurrent}; it must be at least 1.")
     _allow_open_files(max_concurrent + _OTHER_FILES)
-    engine = _Engine(requests, client, journal, totals or Totals(), stop_after_errors)
+    engine = _Engine(requests, client, journal, totals or Totals(), stop_after_errors, retry_flag)
     return await engine.run(max_concurrent, grace_s, sync_every_s)
 
 
@@ -145,10 +148,11 @@ class _Engine:
         journal: Journal,
         totals: Totals,
         stop_after_errors: int,
+        retry_flag: str,
     ) -> None:
         self._requests: Iterator[ChatRequest] = iter(requests)
         self._client, self._journal, self._totals = client, journal, totals
-        self._stop_after_errors = stop_after_errors
+        self._stop_after_errors, self._retry_flag = stop_after_errors, retry_flag
         self._failed_in_a_row = 0
         self._in_flight = 0
         self._signals: list[signal.Signals] = []
@@ -212,7 +216,7 @@ class _Engine:
         if self._stop_after_errors and self._failed_in_a_row >= self._stop_after_errors:
             raise TooManyErrorsError(
                 f"{self._failed_in_a_row} requests in a row failed, the last with: {reply.error}. They are kept as "
-                "failed; mend the cause and go on with --retry-errors."
+                f"failed; mend the cause and go on with {self._retry_flag}."
             )
 
     async def _sync(self, every_s: float) -> None:

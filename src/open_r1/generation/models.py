@@ -16,6 +16,19 @@ _ASK_AGAIN_S = 2.0
 
 
 @dataclass(frozen=True)
+class FlagNames:
+    """How the command spells what messages advise: each is said as `by <flag>`, or `lower <flag>`."""
+
+    model: str = "--model"
+    max_tokens: str = "--max-tokens"
+    api_key: str = "--api-key-env"
+    wait: str = "--wait-s"
+
+
+_FLAGS = FlagNames()
+
+
+@dataclass(frozen=True)
 class ServedModel:
     """The model that all servers serve.
 
@@ -30,24 +43,25 @@ class ServedModel:
     roots: tuple[str, ...] = ()
 
 
-async def find_model(client: ChatClient, *, wait_s: float = 0.0) -> ServedModel:
+async def find_model(client: ChatClient, *, wait_s: float = 0.0, flags: FlagNames = _FLAGS) -> ServedModel:
     """Find the model to ask for, and have the client ask for it.
 
     Args:
         client: If its `model` is None, the servers must serve one model.
         wait_s: How long to wait until one server answers.
+        flags: What messages name.
 
     Raises:
         ValueError: No server answers, the model isn't served, there are several, or `max_tokens` leaves no room for
             a prompt.
     """
-    listed = await _wait_for_lists(client, wait_s)
+    listed = await _wait_for_lists(client, wait_s, flags)
     names = sorted({entry["id"] for entries in listed.values() for entry in entries})
     name = client.model
     if name is None:
         if len(names) != 1:
             found = f"they serve {names}" if names else "they don't tell what they serve"
-            raise ValueError(f"Which model? Servers {list(listed)}: {found}. Name one by --model.")
+            raise ValueError(f"Which model? Servers {list(listed)}: {found}. Name one by {flags.model}.")
         name = names[0]
     lengths: list[int] = []
     roots: set[str] = set()
@@ -63,12 +77,12 @@ async def find_model(client: ChatClient, *, wait_s: float = 0.0) -> ServedModel:
     if model.max_model_len is not None and wanted is not None and wanted >= model.max_model_len:
         raise ValueError(
             f"max_tokens is {wanted}, but {name!r} is served with a context of {model.max_model_len} tokens for "
-            "prompt and answer together: all would be refused. Lower --max-tokens, or serve a longer context."
+            f"prompt and answer together: all would be refused. Lower {flags.max_tokens}, or serve a longer context."
         )
     return model
 
 
-async def _wait_for_lists(client: ChatClient, wait_s: float) -> dict[str, list[dict[str, Any]]]:
+async def _wait_for_lists(client: ChatClient, wait_s: float, flags: FlagNames) -> dict[str, list[dict[str, Any]]]:
     """Models by server, of those that answer; those that don't are taken out."""
     until = time.monotonic() + wait_s
     servers = client.balancer.servers
@@ -80,7 +94,7 @@ async def _wait_for_lists(client: ChatClient, wait_s: float) -> dict[str, list[d
             if isinstance(result, ServerFailure):
                 failures.append(f"{server.url}: {result.reason}")
                 if result.status in {401, 403}:
-                    raise ValueError(f"{failures[-1]}. Name the variable with the right key by --api-key-env.")
+                    raise ValueError(f"{failures[-1]}. Name the variable with the right key by {flags.api_key}.")
                 if result.is_final and client.model is not None:
                     lists[server.url] = []  # a server that doesn't tell its models
                 elif lists:
@@ -95,6 +109,6 @@ async def _wait_for_lists(client: ChatClient, wait_s: float) -> dict[str, list[d
                     client.balancer.failed(server, server.trouble or "no answer at the start", is_gone=True)
             return lists
         if time.monotonic() >= until:
-            raise ValueError(f"No server answers: {'; '.join(failures)}. Start one, or wait for it by --wait-s.")
+            raise ValueError(f"No server answers: {'; '.join(failures)}. Start one, or wait for it by {flags.wait}.")
         logger.warning("No server answers yet (%s); waiting up to %.0f s.", failures[0], until - time.monotonic())
         await asyncio.sleep(min(_ASK_AGAIN_S, max(0.0, until - time.monotonic())))
