@@ -138,3 +138,15 @@ def test_unfinished_folder_is_not_pushed(hub, tmp_path):
     with pytest.raises(ValueError, match="no finished data folder"):
         push_folder(tmp_path, "alice/numbers")
     assert not hub.requests
+
+
+def test_configurations_and_reports_of_an_earlier_push_go(hub, tmp_path):
+    with DatasetFolder(tmp_path / "out", DataCard("numbers", {})) as folder:
+        folder.write([{"n": 1}])
+        folder.write([{"n": 1}], config="pass_rate")
+        folder.write_text("old.json", "{}")
+    push_folder(folder.path, "numbers")
+    files_of(hub)["notes.md"] = b"of the user"
+    push_folder(make_folder(tmp_path / "out", [2]), "numbers")
+    assert set(files_of(hub)) == {"README.md", "card.json", "report.json", "notes.md",
+                                  "data/train-00000-of-00001.parquet"}  # fmt: skip

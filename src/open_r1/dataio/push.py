@@ -135,6 +135,9 @@ def _push_once(
     there = api.list_repo_files(repo_id, repo_type=_REPO_TYPE, revision=revision)
     if config in (None, DEFAULT_CONFIG):
         upload = _whole_folder(path, card)
+        if CARD_NAME in there:  # what an earlier push had beside the data, and this one has not
+            pushed = api.hf_hub_download(repo_id, CARD_NAME, repo_type=_REPO_TYPE, revision=revision)
+            upload.outdated.extend(_places_of(Path(pushed)))
     else:
         readme = None
         if README_NAME in there:
@@ -145,12 +148,25 @@ def _push_once(
     operations += [
         CommitOperationDelete(place)
         for place in there
-        if place not in upload.files and any(place.startswith(folder) for folder in upload.outdated)
+        if place not in upload.files
+        and any(place == old or (old.endswith("/") and place.startswith(old)) for old in upload.outdated)
     ]
     message = f"Add {card.name}" + (f" ({config})" if config else "")
     return api.create_commit(
         repo_id, operations, commit_message=message, repo_type=_REPO_TYPE, revision=revision
     ).commit_url
+
+
+def _places_of(card_file: Path) -> list[str]:
+    """Return the folders of the configurations and the reports that a card names; none of one that is not ours."""
+    try:
+        card = read_card(card_file.parent)
+    except ValueError as error:
+        logger.warning("What an earlier push left stays on the hub, whose card cannot be read: %s", error)
+        return []
+    if card is None:
+        return []
+    return [*(f"{data_folder_name(config)}/" for config in splits_by_config(card)), *card.reports]
 
 
 def _whole_folder(path: Path, card: DataCard) -> _Upload:
