@@ -270,6 +270,7 @@ def test_bytes_are_kept_in_parquet(folder, server):
         (["--extra-body", "{top_k: 1}"], "--extra-body is no JSON"),
         (["--extra-body", "[1]"], "--extra-body must be a JSON object"),
         (["--extra-body", '{"messages": []}'], "extra_body sets ['messages']"),
+        (["--extra-body", '{"x": NaN}'], "extra_body can't be sent as JSON"),
         (["--temperature", "9"], "temperature is 9.0"),
         (["--num-generations", "0"], "num_generations is 0"),
         (["--max-concurrent", "0"], "max_concurrent is 0"),

@@ -286,7 +286,7 @@ def test_addresses_are_read_as_users_write_them(address, url):
 
 
 @pytest.mark.parametrize(
-    "address", ["", "http://", "ftp://a:1", "a:b", "a:99999", "a:0", "a:", "a b:1", "a:1/v1?key=x"]
+    "address", ["", "http://", "ftp://a:1", "a:b", "a:99999", "a:0", "a:", "a b:1", "a:1/v1?key=x", "a..b:80"]
 )
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(ValueError, match="no address"):

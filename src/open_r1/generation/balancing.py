@@ -59,7 +59,8 @@ def server_url(address: str) -> str:
     parts = urlsplit(text if "://" in text else f"http://{text}")
     try:
         is_right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        (parts.hostname or "").encode("idna")  # as it is looked up
+    except ValueError:  # of which those of Unicode are
         is_right = False
     if not is_right or parts.netloc.endswith(":") or parts.query or parts.fragment or any(map(str.isspace, text)):
         raise ValueError(f"{address!r} is no address of a server; write host:port or http(s)://host:port/v1.")

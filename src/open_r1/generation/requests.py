@@ -75,6 +75,10 @@ class Sampling:
         for name, is_right in checks.items():
             if not is_right:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed is {allowed[name]}.")
+        try:
+            json.dumps(dict(self.extra_body), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"extra_body can't be sent as JSON: {error}.") from None
         own = sorted(_OWN_FIELDS & set(self.extra_body))
         if own:
             raise ValueError(f"extra_body sets {own}, which are set here; leave them out of it.")
