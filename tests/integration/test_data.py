@@ -247,6 +247,14 @@ def test_unknown_split_is_refused_with_the_known_ones(split, numbers):
         take_split(numbers, split, "numbers")
 
 
+@pytest.mark.parametrize(("config", "said"), [(None, "'nowhere.jsonl'"), ("main", "'no/where' (config 'main')")])
+def test_a_configuration_that_nobody_named_is_not_in_messages(config, said):
+    with pytest.raises(ValueError, match="Cannot load") as refused:
+        load_source(said.split("'")[1], config)
+    assert said in str(refused.value)
+    assert "None" not in str(refused.value)
+
+
 def test_slices_of_the_arguments_become_splits(tmp_path):
     path = write_rows(tmp_path / "a.jsonl")
     args = ScriptArguments(dataset_name=str(path), dataset_train_split="train[:1]", dataset_test_split="train[1:]")

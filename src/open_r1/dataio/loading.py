@@ -51,12 +51,21 @@ def load_source(name: str, config: str | None = None, seed: int = 0, revision: s
         cause = str(error.__cause__ or error).strip() or repr(error)
         is_empty = isinstance(error, StopIteration) or "corresponds to no data" in cause
         reason = "it, or a file in it, has no rows" if is_empty else _first_lines(cause)
-        raise ValueError(f"Cannot load the data set {name!r} (config {config!r}): {reason}") from error
+        raise ValueError(f"Cannot load the data set {described(name, config)}: {reason}") from error
     if not name.startswith(_HUB_FILE_PREFIX) and (
         name.startswith(("/", "./", "../", "~")) or path.suffix.lower() in FILE_FORMATS
     ):
         raise ValueError(f"Cannot load the data set {name!r}: there is no such file or folder (in {Path.cwd()}).")
     return _load_from_hub(name, config, revision)
+
+
+def described(name: str, config: str | None) -> str:
+    """Return a data set's name for a message, with its configuration where one was asked for.
+
+    >>> described("a/b", None), described("a/b", "main")
+    ("'a/b'", "'a/b' (config 'main')")
+    """
+    return repr(name) if config is None else f"{name!r} (config {config!r})"
 
 
 def _first_lines(message: str) -> str:
@@ -104,7 +113,7 @@ def _load_from_hub(name: str, config: str | None, revision: str | None) -> Datas
     except (datasets.exceptions.DatasetsError, OSError, ValueError, LookupError) as error:
         reason = _first_lines(str(error).strip() or repr(error))
         raise ValueError(
-            f"Cannot load the data set {name!r} (config {config!r}): no local file or folder has this name, and from "
+            f"Cannot load the data set {described(name, config)}: no local file or folder has this name, and from "
             f"the hub it could not be loaded ({type(error).__name__}: {reason}). Offline, name a local "
             "json/jsonl/csv/parquet file, a folder, or tasks/<name>."
         ) from error

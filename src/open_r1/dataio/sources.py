@@ -183,7 +183,8 @@ def _open_local(path: Path, config: str | None, split: str) -> _Opened | None:
             return None
         files = published_files(path, card, config)
         if split not in files:
-            raise ValueError(f"{path} has no split {split!r} (config {config!r}); it has {sorted(files)}.")
+            of_config = "" if config is None else f" in its configuration {config!r}"
+            raise ValueError(f"{path} has no split {split!r}{of_config}; it has {sorted(files)}.")
         return _open_parquet(files[split])
     suffix = path.suffix.lower()
     if not path.is_file() or not (suffix in (".parquet", ".jsonl") or (suffix == ".json" and _holds_lines(path))):
