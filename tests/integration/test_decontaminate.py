@@ -138,6 +138,20 @@ def test_parts_and_merge_make_what_one_run_makes(files, tmp_path, capsys):
     )
 
 
+def test_part_without_rows_is_merged_and_a_whole_without_rows_is_refused(tmp_path, capsys):
+    pq.write_table(pa.table({"problem": [ITEMS[0]] * 2 + ["other"] * 2, "id": range(4)}), tmp_path / "rows.parquet")
+    pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
+    flags = ["--dataset", tmp_path / "rows.parquet", "--benchmark_file", tmp_path / "items.parquet", "--cleanup"]
+    for part in (["--shard", "0/2"], ["--shard", "1/2"], ["--merge"]):
+        assert run([*flags, "--output_dir", tmp_path / "out", *part], capsys)[0] == 0
+    assert ids(tmp_path / "out") == [2, 3]
+    assert report_of(tmp_path / "out")["flagged_rows"] == 2
+    flags[1] = f"{tmp_path / 'rows.parquet'}"
+    status, _, errors = run([*flags, "--split", "train[:2]", "--output_dir", tmp_path / "none"], capsys)
+    assert status == 2
+    assert "all 2 rows of" in errors
+
+
 def test_evidence_is_bounded_and_the_rest_counted(files, tmp_path, capsys):
     assert run([*files, "--output_dir", tmp_path / "out", "--max_evidence", "3"], capsys)[0] == 0
     report = report_of(tmp_path / "out")

@@ -103,6 +103,15 @@ def test_default_normalisation_flags_what_shares_words_of_the_reference(rows, it
         "Solve this. **What is $2+2$?** Box your answer.",
         "Question:\nWhat is\n$2 + 2$\n\nAnswer in one word",
         "What is 2＋2？",
+        "(1) What is 2+2?",
+        "a) What is 2+2?",
+        "(A) What is 2+2?",
+        "Hint.\nQuestion 1) What is 2+2?",
+        "Problem 5 What is 2+2?",
+        "[INST] What is 2+2? [/INST]",
+        "<|user|>What is 2+2<|end|>",
+        "<p>What is 2+2</p>",
+        r"\textbf{Problem 3} What is 2+2?",
     ],
 )
 def test_short_item_that_stands_alone_is_found(row):
@@ -115,6 +124,8 @@ def test_short_item_that_stands_alone_is_found(row):
         "What is 2+2*3?",
         "What is 2-2?",
         "Say what is 2+2?",
+        "Problem: say (1) what is 2+2?",
+        "A lot of what is 2+2?",
         "What is 2+2 apples?",
         "What is 22?",
         "What is 2+3?",
@@ -128,6 +139,21 @@ def test_short_item_in_another_problem_is_not_found(row):
 
 def test_short_item_may_end_in_a_letter_that_is_not_ascii():
     assert is_found("Où est le café ? Là.", "Où est le café")
+
+
+@pytest.mark.parametrize("files", [1, 6])
+def test_problem_that_several_items_tell_with_endings_of_their_own_is_found(files):
+    problem = ("Let the triangle have a strange obtuse corner and suppose that the wizard paints each side in a "
+               "colour chosen among seven, such that no neighbours agree.")  # fmt: skip
+    items = [f"{problem} Source note {name}: taken from the contest of the {name} kingdom with remarks by its author"
+             for name in ("red", "blue", "green", "white", "black", "pink")]  # fmt: skip
+    groups = [items] if files == 1 else [[item] for item in items]
+    index = build_index(
+        [Benchmark(f"b{number}", group) for number, group in enumerate(groups)], make_rule(8, "default")
+    )
+    found = match_column(pa.array([problem, f"Hello. {problem} How many?", problem[:100]]), index)
+    assert found.flags.any(axis=1).tolist() == [True, True, False]
+    assert {match.kind for match in found.matches} == {"long run"}
 
 
 def test_item_of_two_words_must_be_the_whole_row():

@@ -4,9 +4,14 @@
 Hashes only point at candidates: the words themselves are compared before a row is flagged.
 
 A whole item (`index.py` says which are looked for so) is found where a row has its words one behind another, with the
-same operators between them, and standing by themselves: at the start of the row or behind one of `.?!:;` or a line
-break, and the same at the end. So `What is 2+2?` is found behind `Solve this.`, but not in `What is 2+2*3?`. An item
-of one or two words must be the whole row.
+same operators between them, and standing by themselves: at the start of the row or behind one of `.?!:;`, a line break
+or a label at the start of a line (`(1)`, `Problem 5`, `[INST]`, `<p>`), and at the end before the former.
+So `What is 2+2?` is found behind `Solve this.`, but not in `What is 2+2*3?`. An item of one or two words must be the
+whole row.
+
+Known limits: grouping is not compared (`\\sqrt{2+3}` is `\\sqrt{2}+3`), nor what an item's letters stand for in the
+row before it; `xy` and `x y`, `\\frac12` and `\\frac{1}{2}` are different words; a Chinese or Japanese character is a
+word, so that 8 words are about 4; phrases that fewer than `boilerplate_items` of the given items share flag rows.
 """
 
 import re
@@ -31,10 +36,19 @@ from open_r1.curation.decontamination.normalization import (
 )
 from open_r1.curation.decontamination.texts import Oddities, to_texts
 
-_BREAK = re.compile(r"[.?!:;\n]")
+_BREAK = re.compile(r"[.?!:;\n]|<[|/]|\[/")
+# What may stand between the start of a line and an item: `(1) `, `Question 5) `, `\textbf{Problem 3} `, `[INST] `.
+_LABEL = re.compile(
+    r"(?:[\s#*>$]|\[/?\w+\]|<[^<>\n]{1,40}>|\\textbf\{|\(?(?:[a-z]|\d{1,3}|[ivx]{1,4})[).\]}]"
+    r"|(?:question|problem|exercise|example|task|q|p)\s*#?\d{1,4}[).:\]}]*)*",
+    re.IGNORECASE,
+)
+_LABEL_WORDS = 3
 _BREAK_BYTES = np.isin(np.arange(256), np.frombuffer(b".?!:;\n", np.uint8))
 _SPACE = re.compile(r"[ \t\n\r]")
 _STEP = 2048  # characters whose words are counted at a time
+_LINE_BREAK = ord("\n")
+_LABEL_BYTES = 40
 _ALONE_WORDS = 2
 _MAX_COMPARED = 8  # items of a benchmark that have the same n-gram, to choose the one that is named
 
@@ -225,7 +239,7 @@ class _BlockMatcher:
             return False
         behind = self._text(int(words.end_T[first + length - 1]) - 1, int(words.start_T[first + length])) if (
             first + length < end) else "\n" * is_last  # fmt: skip
-        if not _BREAK.search(behind):
+        if not _BREAK.search(behind) or not self._begins_apart(first, place):
             return False
         if self._index.rule.normalization == "none":
             return True  # its words hold the operators
@@ -237,9 +251,25 @@ class _BlockMatcher:
         start_T, first_R = self._words.start_T, self._words.first_R
         breaks = np.flatnonzero(_BREAK_BYTES[self._block.text_N])
         own = first_R[:0] if self._block.continues else first_R[:-1]
-        starts = np.concatenate([own, np.searchsorted(start_T, breaks, side="right")])
+        lines = np.searchsorted(start_T, np.flatnonzero(self._block.text_N == _LINE_BREAK), side="right")
+        lines = np.concatenate([own, lines])
+        labelled = [lines + words for words in range(1, _LABEL_WORDS + 1)]
+        starts = np.concatenate([lines, *labelled, np.searchsorted(start_T, breaks, side="right")])
         starts = np.unique(starts)
         return starts[starts < len(start_T)]
+
+    def _begins_apart(self, first: int, place: int) -> bool:
+        """Return whether a word stands behind a break, at the start of the row, or behind a label of a line."""
+        words, begin = self._words, int(self._block.offsets_R[place])
+        before = self._text(int(words.end_T[first - 1]), int(words.start_T[first])) if first else ""
+        if first == words.first_R[place] or _BREAK.search(before):
+            return True
+        end = int(words.end_T[first - 1])
+        if self._index.rule.normalization == "none" and _BREAK.search(self._text(end - 1, end)):
+            return True
+        line = self._text(max(begin, int(words.start_T[max(first - _LABEL_WORDS, 0)]) - _LABEL_BYTES),
+                          int(words.start_T[first]))  # fmt: skip
+        return _LABEL.fullmatch(line.rpartition("\n")[2]) is not None
 
     def _keys(self, first: int, length: int) -> tuple[str, ...]:
         text = self._text(int(self._words.start_T[first]), int(self._words.end_T[first + length - 1]))

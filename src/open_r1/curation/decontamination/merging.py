@@ -18,6 +18,7 @@ from open_r1.curation.decontamination.run import (
     Run,
     add_results,
     find_repeats,
+    keep_schema_if_empty,
     texts_of,
     warn_of_oddities,
     write_reports,
@@ -62,6 +63,7 @@ def merge_parts(
             num_clean += batch.num_rows
             num_left += int(keep.sum())
             folder.write(batch if keep.all() else batch.filter(pa.array(keep)))
+        keep_schema_if_empty(folder, source, run, num_left)
         add_results(card, report, run, (source.num_rows, num_clean, num_left))
         write_reports(folder, report, settings)
     warn_of_oddities(report, benchmarks)
@@ -103,4 +105,7 @@ def _common(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _batches(parts: list[Path]) -> Iterator[pa.RecordBatch]:
     for part in parts:
+        card = read_card(part)
+        if card is not None and not card.counts.get("train"):
+            continue  # all its rows are removed
         yield from sized_batches(open_source(str(part)))

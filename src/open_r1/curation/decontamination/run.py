@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 STEP_FLAGGED = "flag contaminated rows"
 STEP_REMOVED = "remove contaminated rows"
 STEP_DUPLICATES = "remove duplicates"
+NOTHING_LEFT = "nothing_left"  # split of a part whose rows are all removed: one of them, for the columns
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def decontaminate(
         else:
             repeats = find_repeats(lambda: _texts(source, run), run)
             times.writing_s = _write(folder, batches, repeats, report, run)
+        keep_schema_if_empty(folder, source, run, card.steps[-1].rows_after)
         write_reports(folder, report, settings)
     warn_of_oddities(report, benchmarks)
     return Outcome(card, times)
@@ -183,6 +185,19 @@ def add_results(card: DataCard, report: Report, run: Run, num_rows: tuple[int, i
         card.steps.append(Step(STEP_FLAGGED, read, read, {"flagged": dict(report.flagged)}))
     if run.duplicates is not None:
         card.steps.append(Step(STEP_DUPLICATES, clean, left, {"similarity": run.duplicates}))
+
+
+def keep_schema_if_empty(folder: DatasetFolder, source: RowSource, run: Run, num_left: int) -> None:
+    """Let a part of which no row is left be finished all the same: its first row goes into a split of its own.
+
+    Raises:
+        ValueError: No row is left of a whole data set.
+    """
+    if num_left:
+        return
+    if run.end is None:
+        raise ValueError(f"all {source.num_rows} rows of {source.name!r} are contaminated: nothing is left to write")
+    folder.write(next(source.batches(batch_rows=1, start=run.start)), split=NOTHING_LEFT)
 
 
 def write_reports(folder: DatasetFolder, report: Report, settings: dict[str, Any]) -> None:

@@ -128,7 +128,8 @@ def _texts_of_turns(values: pa.Array) -> pa.Array:
 
 def _with_parts_read(contents: pa.LargeStringArray) -> pa.LargeStringArray:
     """Return contents with the text of those that are parts as JSON: some strings, some parts, see `sources.py`."""
-    places = np.flatnonzero(pc.match_like(contents, "[{%").to_numpy(zero_copy_only=False))
+    begins = pc.call_function("starts_with", [contents], pc.MatchSubstringOptions("[{"))
+    places = np.flatnonzero(begins.to_numpy(zero_copy_only=False))
     if not len(places):
         return contents
     texts = to_strings(contents)
