@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from open_r1.generation.client import ChatClient
 from open_r1.generation.engine import Outcome, Totals, run_requests
 from open_r1.generation.journal import Journal
-from open_r1.generation.models import ServedModel, find_model
+from open_r1.generation.models import FlagNames, ServedModel, find_model
 from open_r1.generation.progress import progress
 from open_r1.generation.requests import ChatReply, ChatRequest, Message
+
+# Of `scripts/compute_pass_rate.py`.
+_FLAGS = FlagNames("--server_model", "--max_completion_length", "--server_api_key_env", "")
 
 
 class CompletionClient(ChatClient):
@@ -66,6 +69,8 @@ async def complete_all(
     """
     totals = Totals()
     async with client:
-        on_model(await find_model(client))
+        on_model(await find_model(client, flags=_FLAGS))
         async with progress(totals, num_requests):
-            return await run_requests(requests, client, journal, max_concurrent=max_concurrent, totals=totals)
+            return await run_requests(
+                requests, client, journal, max_concurrent=max_concurrent, totals=totals, retry_flag="the same command"
+            )

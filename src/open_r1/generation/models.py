@@ -17,7 +17,7 @@ _ASK_AGAIN_S = 2.0
 
 @dataclass(frozen=True)
 class FlagNames:
-    """How the command spells what messages advise: each is said as `by <flag>`, or `lower <flag>`."""
+    """How the command spells what messages advise; "": it has no such flag."""
 
     model: str = "--model"
     max_tokens: str = "--max-tokens"
@@ -109,6 +109,7 @@ async def _wait_for_lists(client: ChatClient, wait_s: float, flags: FlagNames) -
                     client.balancer.failed(server, server.trouble or "no answer at the start", is_gone=True)
             return lists
         if time.monotonic() >= until:
-            raise ValueError(f"No server answers: {'; '.join(failures)}. Start one, or wait for it by {flags.wait}.")
+            wait = f", or wait for it by {flags.wait}" if flags.wait else ""
+            raise ValueError(f"No server answers: {'; '.join(failures)}. Start one{wait}.")
         logger.warning("No server answers yet (%s); waiting up to %.0f s.", failures[0], until - time.monotonic())
         await asyncio.sleep(min(_ASK_AGAIN_S, max(0.0, until - time.monotonic())))
