@@ -33,6 +33,8 @@ _CLUSTER = re.compile(
 )
 # Not behind a bracket: (242,735) is a pair.
 _THOUSANDS = re.compile(r"(?<![0-9.,(\[{])[0-9]{1,3}(?:(?:,|\{,\}|\\,|,?\\!)[0-9]{3})+(?![0-9])")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_MAY_HAVE_THOUSANDS = re.compile(r"[,}!][0-9]{3}")
 _NO_DIGITS = re.compile(r"[^0-9]+")
 _GREEK = re.compile(r"GREEK (?:SMALL|CAPITAL) LETTER (?:FINAL )?([A-Z]+)( SYMBOL)?$")
 _ALONE = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
@@ -70,13 +72,16 @@ def fold(text: str, normalization: NormalizationName) -> str:
     """Return the text that words are read from; ASCII without separators of thousands is returned as it is."""
     if normalization == "none":
         return text if text.isascii() else normalize_string(text)
-    text = _THOUSANDS.sub(lambda match: _NO_DIGITS.sub("", match[0]), text)
+    if _MAY_HAVE_THOUSANDS.search(text):
+        text = _THOUSANDS.sub(lambda match: _NO_DIGITS.sub("", match[0]), text)
     return text if text.isascii() else _fold_unicode(text)
 
 
 def _fold_unicode(text: str) -> str:
     text = unicodedata.normalize("NFC", text)
-    return _SUPERSCRIPTS.sub(_lower_superscripts, text).translate(_FOLDED)
+    if _SUPERSCRIPTS.search(text):
+        text = _SUPERSCRIPTS.sub(_lower_superscripts, text)
+    return _NOT_ASCII.sub(lambda match: match[0].translate(_FOLDED), text).lower()
 
 
 def tokens(folded: str, normalization: NormalizationName) -> list[Token]:
