@@ -4,10 +4,9 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import reduce
 from pathlib import Path
 
-import pyarrow.compute as pc
+import numpy as np
 from datasets import DatasetDict
 
 from open_r1.configs import DatasetMixtureConfig, ScriptArguments
@@ -33,7 +32,7 @@ def warn_of_contaminated(dataset: DatasetDict, args: ScriptArguments) -> None:
     flags = [] if rows is None else flag_columns(rows.features.arrow_schema)
     if rows is not None and flags:
         table = rows.select_columns(flags).with_format("arrow")[:]
-        count = pc.sum(reduce(pc.or_, [column.fill_null(False) for column in table.columns])).as_py()
+        count = int(np.any([column.fill_null(False).to_numpy() for column in table.columns], axis=0).sum())
         if count:
             logger.warning("%d of %d rows of split %r share text with a benchmark (columns %s). %s", count, len(rows),
                            split, ", ".join(flags), _REMEDY)  # fmt: skip
