@@ -314,13 +314,6 @@ def test_a_source_with_columns_of_our_names_is_refused(folder, server, capsys):
     assert generate(folder, server.address, "--drop-columns", "generations") == 0
 
 
-def test_a_file_of_another_run_is_not_written_over(folder, server, capsys):
-    (folder / "mine.jsonl").write_text("precious\n")
-    assert generate(folder, server.address, "--output-file", str(folder / "mine.jsonl")) == 1
-    assert "it is of another run" in capsys.readouterr().err
-    assert (folder / "mine.jsonl").read_text() == "precious\n"
-
-
 def test_flags_may_be_spelled_with_underscores(folder, server):
     where = [f"--dataset_name={folder / 'rows.jsonl'}", "--output_dir", str(folder / "my_out")]
     argv = [*where, "--prompt_column", "problem", "--api_addr", server.address]

@@ -180,3 +180,11 @@ def test_counts_that_are_none_in_an_old_journal_are_left_out(folder, count):
         assert generate(folder, server.address) == 0
     assert rows_of(folder)[0]["api_metadata"][0]["prompt_tokens"] is None
     assert read_card(folder / "out").steps[-1].detail["prompt_tokens"] == 11 * 2
+
+
+def test_a_file_of_another_run_is_not_written_over(folder, capsys):
+    (folder / "mine.jsonl").write_text("precious\n")
+    with ChatServer() as server:
+        assert generate(folder, server.address, "--output-file", str(folder / "mine.jsonl")) == 1
+    assert "it is of another run" in capsys.readouterr().err
+    assert (folder / "mine.jsonl").read_text() == "precious\n"
