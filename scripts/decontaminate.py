@@ -14,10 +14,10 @@ Larger than one machine: run --shard 0/8 ... --shard 7/8 anywhere that sees the 
 
 1. Upstream's rule (8 words in common, split at white space) is --normalization none. The default looks behind case,
    Unicode, markdown, punctuation and LaTeX spacing, finds items shorter than 8 words, and knows boilerplate.
-2. Upstream always pushes, publicly. Here --new_dataset_name pushes there, privately unless --public; without it the
-   data set stays on this machine.
    Boilerplate is counted in the items of the given benchmarks alone: with few of them, a phrase of contests may flag.
    Not seen through: xy for x y, \\frac12, grouping in short items; in Chinese and Japanese 8 characters are 8 words.
+2. Upstream always pushes, publicly. Here --new_dataset_name pushes there, privately unless --public; without it the
+   data set stays on this machine.
 3. Upstream says that it removes duplicates, and doesn't. --deduplicate does.
 """
 
