@@ -127,7 +127,7 @@ def test_a_forked_child_gets_a_loop_of_its_own():
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
-def test_an_interrupt_cancels_what_runs():
+def test_an_interrupt_cancels_what_runs(ctrl_c):
     ended = []
 
     async def wait():
