@@ -80,7 +80,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data")
     data.add_argument("--input", nargs="+", required=True, help="folders, files or hub names; all of one layout")
     data.add_argument("--output_dir", help="folder of the new data set")
-    data.add_argument("--overwrite", action="store_true", help="replace what is there, made with other settings")
+    data.add_argument("--overwrite", action="store_true", help="make a finished data set anew, whatever its settings")
     data.add_argument("--dry_run", action="store_true", help="count what each step leaves, and write nothing")
     data.add_argument("--licence", help="of the new data set (default: that of the inputs, by their cards)")
     flag(data, "dataset_config", "configuration of the inputs")

@@ -80,7 +80,7 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
         help="flagged rows of each benchmark with evidence in the report; others are counted "
         "(default: %(default)s)")  # fmt: skip
     add("--licence", help="licence of the output (default: that of the data set, if known)")
-    add("--overwrite", action="store_true", help="replace what an earlier run has written with other settings")
+    add("--overwrite", action="store_true", help="make a finished data set anew, whatever its settings")
     add("--new_dataset_name", metavar="NAME", help="push there, privately, when all is written; --output_dir is named "
         "after it")  # fmt: skip
     add("--push_to_hub", action="store_true", help="push to <dataset>_decontaminated, or to --new_dataset_name")
