@@ -131,7 +131,6 @@ def _compute(options: argparse.Namespace, rest: list[str]) -> int:
     if script_args.server is None and not script_args.serve:
         require_vllm()
     run = prepare_pass_rate(script_args, training_args, model_args)
-    run.card.licence = options.licence or run.card.licence
     path = options.output_dir or Path("data") / default_name(script_args, model_args)
     if (run.start, run.end) != (0, run.num_rows):
         if repo_id is not None:
@@ -142,7 +141,7 @@ def _compute(options: argparse.Namespace, rest: list[str]) -> int:
         ask = ask_servers(script_args, run.sampling, model=model_args.model_name_or_path)
     else:
         ask = (ask_served if script_args.serve else ask_here)(script_args, run.sampling, model)
-    card = run_pass_rate(run, path, ask, overwrite=options.overwrite)
+    card = run_pass_rate(run, path, ask, overwrite=options.overwrite, licence=options.licence)
     return _finish(card, path, repo_id, options.public)
 
 

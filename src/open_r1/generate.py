@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     teacher = {"model": args.model, "client": "distilabel"}
     card = DataCard(args.output_dir.name, deciding_settings(args), [source.parent()], teacher=teacher,
                     sampling=build_sampling(args).body(), licence=args.licence)  # fmt: skip
-    folder = DatasetFolder(args.output_dir, card, overwrite=args.overwrite)
+    folder = DatasetFolder(args.output_dir, card, overwrite=args.overwrite, licence=args.licence)
     if is_finished(folder) and not (args.retry_errors and has_failures(folder)):
         logger.info("%s was finished earlier with these settings.", args.output_dir)
         return

@@ -105,8 +105,9 @@ def test_a_missing_shard_is_named(folder, model, server, capsys):
 
 def test_one_shard_that_holds_all_rows_needs_no_merging(folder, model, server, capsys):
     assert run(folder, model, server.address, "--start", "0", "--end", "200") == 0
-    assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 0
+    assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out"), "--licence", "mit"]) == 0
     assert "nothing is left to do" in capsys.readouterr().out
+    assert read_card(folder / "out").licence == "mit"
     assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 

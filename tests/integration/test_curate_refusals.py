@@ -121,6 +121,10 @@ def test_other_licence_goes_into_the_card(corpus, tmp_path, caplog):
     assert main([*words, "--licence", "apache-2.0"]) == 0
     assert "was 'mit' and is now 'apache-2.0'" in caplog.text
     assert read_card(tmp_path / "out").licence == "apache-2.0"
+    assert main(words) == 0
+    assert read_card(tmp_path / "out").licence == "apache-2.0"
+    assert main([*words, "--licence", "unknown"]) == 0  # what the rows would inherit
+    assert read_card(tmp_path / "out").licence == "unknown"
 
 
 def test_flags_come_over_the_config(corpus, tmp_path, capsys):

@@ -284,7 +284,8 @@ def curate(
     if output_dir is None:
         curation.choose(VerdictJournal(None, {}) if judges else None)
         return curation.funnel, True
-    folder = DatasetFolder(output_dir, make_card(curation, output_dir.name, licence), overwrite=overwrite)
+    card = make_card(curation, output_dir.name, licence)
+    folder = DatasetFolder(output_dir, card, overwrite=overwrite, licence=licence)
     if folder.is_done():
         return curation.funnel, False
     with folder:

@@ -22,7 +22,6 @@ from open_r1.dataio.card import (
     README_NAME,
     DataCard,
     Step,
-    inherited_licence,
     plain_json,
     read_card,
 )
@@ -55,16 +54,21 @@ class DatasetFolder:
         path: Where the data set shall be. The folder may exist and hold other files; `data` in it must be ours.
         card: What is known so far; steps and results may be filled in until the block ends.
         overwrite: Replace a finished data set that was made with other settings, or the same ones.
+        licence: What the user asked for, if anything: it goes into the card of a finished folder too. That of `card`
+            may be inherited, and replaces none.
 
     Raises:
         ValueError: The folder holds something else where ours would be (data, README.md, card.json, reports), another
             process writes it, or no row was written.
     """
 
-    def __init__(self, path: Path | str, card: DataCard, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path | str, card: DataCard, *, overwrite: bool = False, licence: str | None = None
+    ) -> None:
         self.path = Path(path).expanduser()
         self.card = card
         self.overwrite = overwrite
+        self.licence = licence if licence and licence.strip() else None
         self._writers: dict[tuple[str, str], ShardWriter] = {}
         self._columns: dict[str, GrowingSchema] = {}
         self._reports: list[str] = []
@@ -95,19 +99,14 @@ class DatasetFolder:
         for config in splits_by_config(found):
             published_files(self.path, found, config)
         self._remove_leftovers()
-        if found.licence != self.card.licence:
-            self._take_licence(found)
+        if self.licence is not None and found.licence != self.licence:
+            self._take_licence(found, self.licence)
         return True
 
-    def _take_licence(self, found: DataCard) -> None:
-        """Write the licence that was asked for into the card of a finished folder; keep it if none was."""
-        if self.card.licence == inherited_licence(self.card.parents):
-            logger.warning("%s stays under the licence %r of its card; from its sources it would now inherit %r.",
-                           self.path, found.licence, self.card.licence)  # fmt: skip
-            return
-        logger.warning("The licence of %s was %r and is now %r; its rows stay.", self.path, found.licence,
-                       self.card.licence)  # fmt: skip
-        found.licence = self.card.licence
+    def _take_licence(self, found: DataCard, licence: str) -> None:
+        """Write the licence that was asked for into the card of a finished folder."""
+        logger.warning("The licence of %s was %r and is now %r; its rows stay.", self.path, found.licence, licence)
+        found.licence = licence
         files = {
             config: {split: [f"{data_folder_name(config)}/{split}-*.parquet"] for split in splits}
             for config, splits in splits_by_config(found).items()

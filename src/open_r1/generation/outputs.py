@@ -69,7 +69,7 @@ def is_finished(folder: DatasetFolder) -> bool:
     """
     found = found_card(folder.path, overwrite=folder.overwrite)
     if found is not None and found.fingerprint() == folder.card.fingerprint():
-        return DatasetFolder(folder.path, folder.card).is_done()
+        return DatasetFolder(folder.path, folder.card, licence=folder.licence).is_done()
     return folder.is_done()
 
 

@@ -150,7 +150,7 @@ class _Job:
             sampling={**settings.sampling.body(), "num_generations": settings.num_generations},
             licence=settings.licence,
         )
-        return DatasetFolder(settings.output_dir, card, overwrite=overwrite)
+        return DatasetFolder(settings.output_dir, card, overwrite=overwrite, licence=settings.licence)
 
     def _check_output_file(self) -> None:
         path = self._settings.output_file

@@ -103,7 +103,7 @@ def decontaminate(
         )
     settings = run.settings(benchmarks)
     card = DataCard(run.name, settings, [source.parent()], licence=run.licence)
-    folder = DatasetFolder(output, card, overwrite=overwrite)
+    folder = DatasetFolder(output, card, overwrite=overwrite, licence=run.licence)
     if folder.is_done():
         return Outcome(card, was_done=True)
     times = Times()

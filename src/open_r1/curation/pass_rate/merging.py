@@ -54,8 +54,10 @@ def merge_shards(path: Path, *, overwrite: bool = False, licence: str | None = N
         ValueError: Shards are missing, unfinished, overlap, or were made with other settings or of other rows.
     """
     shards, unfinished = _find_shards(path)
-    if not shards and not unfinished and _is_whole(path):
-        return None  # one range of rows held all of them, and was written as the whole
+    if not shards and not unfinished and (whole := _whole_card(path)) is not None:
+        # One range of rows held all of them, and was written as the whole.
+        DatasetFolder(path, whole, licence=licence).is_done()
+        return None
     if not shards:
         begun = f" ({', '.join(unfinished)} are unfinished)" if unfinished else ""
         raise ValueError(
@@ -75,7 +77,7 @@ def merge_shards(path: Path, *, overwrite: bool = False, licence: str | None = N
         notes=[*first.notes, f"Merged of {len(shards)} shards. The first one's command: {first.command}"],
         parts={shard.path.name: _contents(shard.path) for shard in shards},
     )
-    folder = DatasetFolder(path, card, overwrite=overwrite)
+    folder = DatasetFolder(path, card, overwrite=overwrite, licence=licence)
     if folder.is_done():
         _refuse_other_parts(path, card)
         return None
@@ -98,9 +100,11 @@ def _teacher_of(shards: Sequence[_Shard]) -> dict[str, Any] | None:
     return {**teachers[0], "served_as": served} if served else shards[0].card.teacher
 
 
-def _is_whole(path: Path) -> bool:
+def _whole_card(path: Path) -> DataCard | None:
     card = read_card(path)
-    return card is not None and "rows" in card.settings and card.settings["rows"] == [0, card.settings["num_rows"]]
+    if card is None or "rows" not in card.settings or card.settings["rows"] != [0, card.settings["num_rows"]]:
+        return None
+    return card
 
 
 def _contents(shard: Path) -> str:

@@ -100,7 +100,9 @@ class PassRateRun:
         return (self.end - self.start - len(self.statuses)) * self.num_generations
 
 
-def run_pass_rate(run: PassRateRun, path: Path, ask: Ask, *, overwrite: bool = False) -> DataCard | None:
+def run_pass_rate(
+    run: PassRateRun, path: Path, ask: Ask, *, overwrite: bool = False, licence: str | None = None
+) -> DataCard | None:
     """Ask, judge and write a data set.
 
     Args:
@@ -108,6 +110,7 @@ def run_pass_rate(run: PassRateRun, path: Path, ask: Ask, *, overwrite: bool = F
         path: Folder of the data set.
         ask: Answers requests; not called when nothing is left to be asked.
         overwrite: Replace a finished data set. Completions and rewards of the same settings are used again.
+        licence: Licence of the rows, if one was asked for; None: that of the card.
 
     Returns:
         The card, or None when the folder was finished earlier by the same settings. Requests that had failed are
@@ -116,7 +119,8 @@ def run_pass_rate(run: PassRateRun, path: Path, ask: Ask, *, overwrite: bool = F
     Raises:
         ValueError: The folder holds a data set, or completions, of other settings, and `overwrite` is not set.
     """
-    folder = DatasetFolder(path, run.card, overwrite=overwrite)
+    run.card.licence = licence or run.card.licence
+    folder = DatasetFolder(path, run.card, overwrite=overwrite, licence=licence)
     is_finished = folder.is_done()
     if is_finished:
         found = read_card(path)
