@@ -47,6 +47,20 @@ def test_long_rows_come_in_small_batches(tmp_path):
     assert batches[-1].flags.tolist()[-1] == [True]
 
 
+def test_parts_of_one_file_by_two_names_are_merged(tmp_path, capsys, monkeypatch):
+    pq.write_table(pa.table({"problem": [*ITEMS[:1], "other", "more"], "id": range(3)}), tmp_path / "rows.parquet")
+    pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
+    monkeypatch.chdir(tmp_path)
+    flags = ["--benchmark_file", "items.parquet", "--output_dir", "out", "--cleanup"]
+    names = ["rows.parquet", tmp_path / "rows.parquet", "moved.parquet"]
+    for name, part in zip(names, (["--shard", "0/2"], ["--shard", "1/2"], ["--merge"]), strict=True):
+        if name == "moved.parquet":
+            (tmp_path / "rows.parquet").rename(name)
+        status, _, errors = run(["--dataset", name, *flags, *part], capsys)
+        assert status == 0, errors
+    assert ids(tmp_path / "out") == [1, 2]
+
+
 def test_malformed_rows_are_counted_and_stay(tmp_path, capsys, caplog):
     texts = [ITEMS[0], None, "", 7, ["a"], {"b": 1}, "x " * 500_000 + ITEMS[1], "\ufffd\u0000 \ud7a3", "fine"]
     lines = [json.dumps({"problem": text, "id": number}) for number, text in enumerate(texts)]

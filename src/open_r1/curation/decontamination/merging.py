@@ -45,7 +45,7 @@ def merge_parts(
     """
     settings = run.settings(benchmarks)
     card = DataCard(run.name, settings, [source.parent()], licence=run.licence)
-    folder = DatasetFolder(output, card, overwrite=overwrite)
+    folder = DatasetFolder(output, card, overwrite=overwrite, licence=run.licence)
     if folder.is_done():
         return Outcome(card, was_done=True)
     parts = _find_parts(output, card, source.num_rows)
@@ -77,7 +77,10 @@ def _find_parts(output: Path, card: DataCard, num_rows: int) -> list[Path]:
         found = read_card(part)
         if found is None:
             raise ValueError(f"{part} is not finished: run that part again, or remove its folder.")
-        if _common(found.settings) != _common(card.settings) or found.parents != card.parents:
+        is_same_source = [parent.identity() for parent in found.parents] == [
+            parent.identity() for parent in card.parents
+        ]
+        if _common(found.settings) != _common(card.settings) or not is_same_source:
             differing = [name for name, value in _common(found.settings).items() if card.settings.get(name) != value]
             raise ValueError(
                 f"{part} was made from another source or with other settings ({', '.join(differing) or 'source'}): "
