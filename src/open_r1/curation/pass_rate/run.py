@@ -8,9 +8,10 @@
 The two journals stay: with other bounds, weights or rewards and --overwrite no token is paid for again.
 """
 
+import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
@@ -144,8 +145,7 @@ def run_pass_rate(
         if served and run.card.teacher is not None:
             run.card.teacher["served_as"] = served
         texts = Texts(generations, run)
-        judge(run, texts, scores)
-        judged = read_scores(scores, run)
+        judged = read_scores(scores, judge(run, texts, scores))
         _refuse_nothing(run, judged)
         publish(run, folder, texts, judged)
     return folder.card
@@ -233,10 +233,19 @@ class Texts:
         return Group(row, self._run.read_row(row), tuple(index for index, _ in there), texts, token_ids)
 
 
-def judge(run: PassRateRun, texts: Texts, scores: Journal) -> None:
+def digest_of(texts: Sequence[str]) -> str:
+    """Return what tells the completions of a row from others, in 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:16]
+
+
+def judge(run: PassRateRun, texts: Texts, scores: Journal) -> set[int]:
     """Have the rewards judge every row that isn't judged, and keep what they say.
 
-    A row is judged again if a reward could not judge it then, or if it has generations now that were missing.
+    A row is judged again if a reward could not judge it then, or if its completions are others now than they were:
+    some came that were missing, or they were drawn anew.
+
+    Returns:
+        The rows that have completions; what was said of others earlier counts no more.
 
     Raises:
         RewardsDownError: What judges is down.
@@ -245,24 +254,32 @@ def judge(run: PassRateRun, texts: Texts, scores: Journal) -> None:
     scorer = Scorer(run.rewards, given=run.given, counted=counted)
     last = {int(record["key"]): record for record in scores.records()}
     known = {
-        row: tuple(record["indices"])
+        row: (tuple(record["indices"]), record.get("digest"))
         for row, record in last.items()
         if not any(is_unscorable(value) for name in counted for value in from_json(record["rewards"][name]))
     }
-    found = (texts.group(row) for row in run.rows())
-    left = (group for group in found if group is not None and known.get(group.row) != group.indices)
-    for chunk in chunks(left):
+    there: set[int] = set()
+
+    def left() -> Iterator[Group]:
+        for group in filter(None, map(texts.group, run.rows())):
+            there.add(group.row)
+            if known.get(group.row) != (group.indices, digest_of(group.texts)):
+                yield group
+
+    for chunk in chunks(left()):
         for group, rewards in zip(chunk, scorer.score(chunk), strict=True):
             values = {name: to_json(judged) for name, judged in rewards.items()}
-            scores.append({"key": str(group.row), "index": 0, "indices": group.indices, "rewards": values})
+            scores.append({"key": str(group.row), "index": 0, "indices": group.indices,
+                           "digest": digest_of(group.texts), "rewards": values})  # fmt: skip
+    return there
 
 
-def read_scores(scores: Journal, run: PassRateRun) -> dict[int, Judged]:
-    """Return what the rewards said, by row, the last word counting."""
+def read_scores(scores: Journal, rows: Set[int]) -> dict[int, Judged]:
+    """Return what the rewards said of some rows, the last word counting."""
     return {
         int(record["key"]): Judged(
             tuple(record["indices"]), {name: from_json(values) for name, values in record["rewards"].items()}
         )
         for record in scores.records()
-        if run.start <= int(record["key"]) < run.end
+        if int(record["key"]) in rows
     }
