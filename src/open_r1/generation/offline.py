@@ -116,7 +116,7 @@ def complete_offline(
             try:
                 engine.add_request(name, prompt, _params(sampling, request.index))
             except ValueError as error:  # a prompt that is too long, or of tokens that the model doesn't have
-                _keep(journal, left.totals, request, _failed(str(error)))
+                _keep(journal, left.totals, request, _failed(str(error), status=400))  # as a server says it
                 continue
             waiting[name], started[name] = request, time.monotonic()
         if not waiting:
@@ -164,8 +164,8 @@ def _reply(output: Any, seconds: float) -> ChatReply:
     return ChatReply(completion.text, completion.finish_reason, usage, None, 1, seconds, HERE)
 
 
-def _failed(reason: str) -> ChatReply:
-    return ChatReply(None, ERROR, {}, None, 1, 0.0, HERE, reason)
+def _failed(reason: str, *, status: int | None = None) -> ChatReply:
+    return ChatReply(None, ERROR, {}, status, 1, 0.0, HERE, reason)
 
 
 def _keep(journal: Journal, totals: Totals, request: ChatRequest, reply: ChatReply) -> None:
