@@ -237,10 +237,10 @@ def test_rows_with_failed_requests_have_no_rate_and_are_asked_again(folder, mode
     is_broken = True
 
     def behave(body, attempt):
-        return Reply(status=400) if is_broken and body["seed"] == SEED else answers(body, attempt)
+        return Reply(status=408) if is_broken and body["seed"] == SEED else answers(body, attempt)
 
     with ChatServer(behave) as server:
-        run(folder, model, server.address)
+        run(folder, model, server.address, "--retries", "0")
         row = rows_of(folder / "out")[2]
         assert (row["pass_rate_finish_reasons"][0], row["pass_rate_generations"][0]) == ("error", None)
         assert row["pass_rate_rewards"] == [None, 1.0, 0.0, 0.0]
@@ -249,7 +249,7 @@ def test_rows_with_failed_requests_have_no_rate_and_are_asked_again(folder, mode
         assert "'incomplete': 5" in str(read_card(folder / "out").steps[1].detail)
         asked = len(server.requests)
         created = (folder / "out" / "card.json").read_text()
-        assert run(folder, model, server.address) == 0
+        assert run(folder, model, server.address, "--retries", "0") == 0
         assert (len(server.requests), (folder / "out" / "card.json").read_text()) == (asked + 5, created)
         is_broken = False
         asked = len(server.requests)

@@ -7,7 +7,7 @@ import pytest
 
 from open_r1.curation.pass_rate.run import GENERATIONS, SCORES
 from tests.integration.fakes.chat_server import ChatServer, Reply
-from tests.integration.pass_rates import answering, build_model, column, run, write_rows
+from tests.integration.pass_rates import SEED, answering, build_model, column, run, write_rows
 
 RIGHT_ROW = 2  # "Add 2 and 1."
 
@@ -88,3 +88,44 @@ def test_scores_that_do_not_say_of_which_texts_are_made_again(folder, model, ser
     assert run(folder, model, server.address, "--overwrite") == 0
     assert len(path.read_text().splitlines()) == 1 + 2 * len(records)
     assert len(server.requests) == asked
+
+
+# --- failures that last
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_requests_that_were_refused_are_not_sent_again_but_by_overwriting(folder, model, answers, capsys, status):
+    is_refused = True
+
+    def behave(body, attempt):
+        return Reply(status=status) if is_refused and body["seed"] == SEED else answers(body, attempt)
+
+    with ChatServer(behave) as server:
+        assert run(folder, model, server.address) == 0
+        card = (folder / "out" / "card.json").read_text()
+        asked = len(server.requests)
+        capsys.readouterr()
+        assert run(folder, model, "localhost:9") == 0  # nobody is asked
+        assert "finished earlier" in capsys.readouterr().out
+        assert ((folder / "out" / "card.json").read_text(), len(server.requests)) == (card, asked)
+        is_refused = False
+        assert run(folder, model, server.address, "--overwrite") == 0
+        assert len(server.requests) == asked + 5
+    assert column(folder / "out", "pass_rate") == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_completions_that_came_before_a_kill_are_published(folder, model, answers):
+    def behave(body, attempt):
+        return Reply(status=400) if body["seed"] == SEED else answers(body, attempt)
+
+    with ChatServer(behave) as server:
+        run(folder, model, server.address)
+    # As a run leaves it that asked once more and was killed before it published.
+    path = folder / "out" / GENERATIONS
+    failed = [record for line in path.read_text().splitlines()[1:] if (record := json.loads(line))["text"] is None]
+    with path.open("a") as file:
+        for record in failed:
+            come = {"text": "\\boxed{3}", "finish_reason": "stop", "status": 200}
+            file.write(json.dumps({**record, **come}) + "\n")
+    assert run(folder, model, "localhost:9") == 0
+    assert column(folder / "out", "pass_rate") == [0.0, 0.0, 0.5, 0.5, 0.75]

@@ -138,5 +138,4 @@ def _report(totals: Totals) -> None:
     logger.info("%d completions, %d tokens; %d reached their limit, %d failed.", totals.done, totals.completion_tokens,
                 totals.truncated, totals.failed)  # fmt: skip
     if totals.failed:
-        logger.warning("%d requests failed, the last with: %s. The same command asks for them again.", totals.failed,
-                       totals.last_error)  # fmt: skip
+        logger.warning("%d requests failed, the last with: %s.", totals.failed, totals.last_error)

@@ -25,6 +25,7 @@ import pyarrow as pa
 from open_r1.curation.pass_rate.rates import NOT_ASKED, Rates, Status, rates_of, status_of
 from open_r1.dataio.card import DataCard, Step
 from open_r1.dataio.folder import DatasetFolder
+from open_r1.generation.requests import ERROR
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ GENERATIONS_COLUMN, STATUS_COLUMN, REASONS_COLUMN = (
     "pass_rate_finish_reasons",
 )
 _ROWS_AT_A_TIME = 32  # of long completions, 30 MB
+_BY_REASON = "completions by finish reason"
 _MISSING = (Status.INCOMPLETE, Status.NO_COMPLETION)
 _FLOATS, _TEXTS = pa.list_(pa.float64()), pa.list_(pa.string())
 
@@ -98,7 +100,7 @@ class Tally:
             Step("prompts that can be asked", total, asked, counted(*NOT_ASKED)),
             Step("completions judged", asked, rated,
                  {**counted(*_MISSING, Status.UNJUDGED, Status.UNSCORABLE),
-                  "completions by finish reason": dict(sorted(self.reasons.items()))}),
+                  _BY_REASON: dict(sorted(self.reasons.items()))}),
             Step("pass rate within the bounds", rated, kept,
                  {"lowest": bounds[0], "highest": bounds[1], **counted(Status.TOO_EASY, Status.TOO_HARD)}),
         ]  # fmt: skip
@@ -121,8 +123,10 @@ def publish(run: Outcome, folder: DatasetFolder, texts: CompletionReader, judged
             write(folder, table, tally)
         folder.card.steps += tally.steps(run.bounds)
     if missing := sum(tally.statuses[status] for status in _MISSING):
-        logger.warning("%d rows have fewer than %d completions and no rate: the same command asks for them again.",
-                       missing, run.num_generations)  # fmt: skip
+        logger.warning(
+            "%d rows have fewer than %d completions and no rate: the same command asks for those again that may come; "
+            "--overwrite asks for all.", missing, run.num_generations,
+        )  # fmt: skip
     if outside and run.bounded_reward is None:
         logger.warning(
             "The combined reward of %d rows is outside [0, 1], so it is no rate: let `reward_weights` add up to 1, or "
@@ -133,6 +137,12 @@ def publish(run: Outcome, folder: DatasetFolder, texts: CompletionReader, judged
 def has_missing(card: DataCard) -> bool:
     """Whether rows of a finished data set lack completions, because their requests failed."""
     return any(step.detail.get(str(status)) for step in card.steps for status in _MISSING)
+
+
+def num_completions(card: DataCard) -> int:
+    """Return how many completions a finished data set has."""
+    reasons = [step.detail.get(_BY_REASON, {}) for step in card.steps]
+    return sum(count for counts in reasons for reason, count in counts.items() if reason != ERROR)
 
 
 def write(folder: DatasetFolder, table: pa.Table, tally: Tally) -> None:

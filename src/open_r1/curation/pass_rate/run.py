@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from open_r1.curation.pass_rate.asking import Ask, read_served
-from open_r1.curation.pass_rate.publishing import Judged, has_missing, publish
+from open_r1.curation.pass_rate.publishing import Judged, has_missing, num_completions, publish
 from open_r1.curation.pass_rate.rates import Status, rates_of
 from open_r1.curation.pass_rate.scoring import Encode, Group, RewardsDownError, Scorer, chunks, from_json, to_json
 from open_r1.dataio.card import DataCard, read_card
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 GENERATIONS, SCORES = "generations.jsonl", "scores.jsonl"
 FULL_STOP = "stop"  # the finish reason of a completion that ended by itself
+_REFUSED = {400, 413, 422}  # HTTP: the request itself is at fault, the next one fares no better
 
 
 @dataclass
@@ -115,7 +116,7 @@ def run_pass_rate(
 
     Returns:
         The card, or None when the folder was finished earlier by the same settings. Requests that had failed are
-        sent once more even then.
+        sent once more even then, but for those that were refused as they are; `overwrite` sends these too.
 
     Raises:
         ValueError: The folder holds a data set, or completions, of other settings, and `overwrite` is not set.
@@ -123,8 +124,8 @@ def run_pass_rate(
     run.card.licence = licence or run.card.licence
     folder = DatasetFolder(path, run.card, overwrite=overwrite, licence=licence)
     is_finished = folder.is_done()
+    found = read_card(path) if is_finished else None
     if is_finished:
-        found = read_card(path)
         if found is None or not has_missing(found) or not (path / GENERATIONS).is_file():
             return None
         run.card.licence = found.licence
@@ -133,14 +134,14 @@ def run_pass_rate(
     with ExitStack() as stack:
         if is_new:
             stack.callback(remove_if_nothing_came, path)
-        generations = stack.enter_context(_open_journal(path / GENERATIONS, run.asked, overwrite, _has_text))
+        is_final = _is_settled if is_finished else _has_text
+        generations = stack.enter_context(_open_journal(path / GENERATIONS, run.asked, overwrite, is_final))
         scores = stack.enter_context(_open_journal(path / SCORES, {**run.asked, **run.judged}, overwrite, None))
         if any((str(row), i) not in generations.finished for row in run.rows() for i in range(run.num_generations)):
-            before = len(generations.finished)
             ask(run.requests(), run.num_requests, generations)
-            if is_finished and not _has_news(generations, before):
-                logger.warning("The requests that had failed failed again: %s stays as it is.", path)
-                return None
+        if found is not None and _num_texts(generations, run) == num_completions(found):
+            logger.warning("No more completions came: %s stays as it is; --overwrite asks for all that failed.", path)
+            return None
         served = read_served(path)
         if served and run.card.teacher is not None:
             run.card.teacher["served_as"] = served
@@ -164,13 +165,19 @@ def _refuse_nothing(run: PassRateRun, judged: Mapping[int, Judged]) -> None:
         )
 
 
-def _has_news(generations: Journal, before: int) -> bool:
-    """Whether completions came since `before` were there; failures are in the journal's records too."""
-    return len({(record["key"], record["index"]) for record in generations.records() if _has_text(record)}) > before
+def _num_texts(generations: Journal, run: PassRateRun) -> int:
+    """Return how many completions of a run there are; failures are in the journal's records too."""
+    rows, indices = {str(row) for row in run.rows()}, range(run.num_generations)
+    there = {(record["key"], record["index"]) for record in generations.records() if _has_text(record)}
+    return sum(key in rows and index in indices for key, index in there)
 
 
 def _has_text(record: Mapping[str, Any]) -> bool:
     return record.get("text") is not None
+
+
+def _is_settled(record: Mapping[str, Any]) -> bool:
+    return _has_text(record) or record.get("status") in _REFUSED
 
 
 def _open_journal(
