@@ -65,7 +65,7 @@ def test_a_refusal_is_not_retried_and_says_why(status):
     assert reply.error == f"HTTP {status}: context too long"
 
 
-@pytest.mark.parametrize("status", [307, 401, 402, 403, 404])
+@pytest.mark.parametrize("status", [307, 401, 402, 404])
 def test_what_would_be_refused_of_all_requests_ends_the_run(status):
     with ChatServer(lambda body, attempt: Reply(status=status, error="no such key or model")) as server:
         with pytest.raises(RefusedError, match=rf"127.0.0.1.* refuses all requests: HTTP {status}.*What was done"):
@@ -77,6 +77,43 @@ def test_a_prompt_that_a_gateway_moderates_is_refused_by_itself():
     with ChatServer(lambda body, attempt: Reply(status=403, error="Your input was flagged")) as server:
         (reply,) = ask([server.address], question())
     assert (reply.status, reply.error) == (403, "HTTP 403: Your input was flagged")
+
+
+def asked_one_by_one(server, numbers):
+    """The replies to requests sent one after the other by one client."""
+
+    async def main():
+        async with ChatClient([server.address], model=MODEL, patience=QUICK) as client:
+            return [await client.complete(question(number)) for number in numbers]
+
+    return run(main())
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_server_that_answered_refuses_all_when_it_refuses_three_prompts_in_a_row(status):
+    with ChatServer(lambda body, attempt: Reply(status=status) if len(server.requests) > 1 else Reply("8")) as server:
+        replies = asked_one_by_one(server, range(3))
+        assert [reply.text for reply in replies] == ["8", None, None]
+        assert replies[1].error == f"HTTP {status}: out of order"
+        server.requests.clear()
+        with pytest.raises(RefusedError, match="refuses all requests"):
+            asked_one_by_one(server, range(10))
+        assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("numbers", [[1, 1, 1, 1, 0], [0, 1, 3, 0, 5, 7, 0]])
+def test_prompts_that_a_gateway_refuses_are_failures_of_their_own(numbers):
+    """Generations of one prompt count once, and answers between them tell that the server is well."""
+
+    def behave(body, attempt):
+        is_poison = "Compute 0" not in body["messages"][0]["content"]
+        return Reply(status=403, raw=b"<html>blocked</html>") if is_poison else Reply("8")
+
+    with ChatServer(behave) as server:
+        replies = asked_one_by_one(server, numbers)
+    assert [reply.error for reply in replies] == [
+        "HTTP 403: <html>blocked</html>" if number else None for number in numbers
+    ]
 
 
 def test_retries_are_counted():
@@ -153,6 +190,21 @@ def test_a_long_pause_that_others_were_asked_for_costs_a_request_nothing():
         refused, other = run(main(server.address))
     assert "not done within 0.5 s" in refused.error
     assert (other.text, other.attempts) == ("8", 1)
+
+
+def test_a_pause_that_others_were_asked_for_costs_a_retry_nothing():
+    """One fails and is to be sent again when the other has just been told to come in a second."""
+
+    def behave(body, attempt):
+        if "Compute 1" in body["messages"][0]["content"]:
+            return Reply(status=429, headers={"Retry-After": "1"})
+        return Reply("8") if attempt else Reply(status=500, delay_s=0.2)
+
+    with ChatServer(behave) as server:
+        patience = Patience(deadline_s=0.6, first_delay_s=0.01, max_delay_s=0.02)
+        failing, paused = ask([server.address], question(0), question(1), patience=patience)
+    assert (failing.text, failing.attempts) == ("8", 2)
+    assert "not done within 0.6 s" in paused.error
 
 
 def test_the_end_of_a_requests_time_is_no_fault_of_the_server():

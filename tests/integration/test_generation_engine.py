@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from open_r1.generation.balancing import ServersDownError
+from open_r1.generation.balancing import RefusedError, ServersDownError
 from open_r1.generation.client import ChatClient, Patience
 from open_r1.generation.engine import TooManyErrorsError, run, run_requests
 from open_r1.generation.journal import Journal
@@ -158,6 +158,20 @@ def test_a_generator_that_fails_ends_the_run_and_keeps_what_was_done(tmp_path):
         ask_journal(tmp_path, [server.address], requests(), max_concurrent=2)
     with Journal(tmp_path / "generations.jsonl", None) as journal:
         assert len(journal.finished) >= 18
+
+
+def test_a_server_that_refuses_all_leaves_requests_at_others_their_grace(tmp_path):
+    def slowly(body, attempt):
+        return Reply("8", delay_s=0.3)
+
+    with ChatServer(lambda body, attempt: Reply(status=401)) as refusing, ChatServer(slowly) as sound:
+        addresses = [refusing.address, sound.address]
+        with pytest.raises(RefusedError, match="401"):
+            ask_journal(tmp_path, addresses, (question(number) for number in range(1000)), max_concurrent=4)
+        num_asked = len(sound.requests)
+    with Journal(tmp_path / "generations.jsonl", None) as journal:
+        assert [record["text"] for record in journal.records()] == ["8"] * num_asked
+    assert 0 < num_asked <= 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

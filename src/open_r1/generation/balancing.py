@@ -6,12 +6,14 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 logger = logging.getLogger(__name__)
 
 FAILURES_TO_TAKE_OUT = 3
+REFUSALS_TO_STOP = 3
+_MAY_BE_OF_A_PROMPT = 403  # gateways give it to prompts that they don't let pass, and servers to keys
 MOST_PROBE_DELAY_S = 30.0
 
 
@@ -35,6 +37,8 @@ class Server:
         not_before: Moment of `time.monotonic` before which it asked to be left alone (`Retry-After`).
         probe_delay_s: Wait before the next probe.
         trouble: Its last failure.
+        has_answered: Whether it ever did its part.
+        refused: Hashes of the prompts that it refused since, as if it would refuse all.
     """
 
     url: str
@@ -44,6 +48,8 @@ class Server:
     not_before: float = 0.0
     probe_delay_s: float = 1.0
     trouble: str = ""
+    has_answered: bool = False
+    refused: set[int] = field(default_factory=set)
 
 
 def server_url(address: str) -> str:
@@ -159,6 +165,23 @@ class Balancer:
         """Note that a server did its part."""
         server.failures = 0
         server.probe_delay_s = 1.0
+        server.has_answered = True
+        server.refused.clear()
+
+    def refuses_all(self, server: Server, status: int | None, prompt: int) -> bool:
+        """Note that a server refused a prompt; return whether it refuses all, and not this one alone.
+
+        It does if it never answered any (a 403 alone says little), or refused several different ones in a row.
+
+        Args:
+            server: The one that refused.
+            status: Of HTTP.
+            prompt: Hash of the prompt: generations of one row are refused alike.
+        """
+        server.refused.add(prompt)
+        if len(server.refused) >= REFUSALS_TO_STOP:
+            return True
+        return not server.has_answered and status != _MAY_BE_OF_A_PROMPT
 
     def failed(self, server: Server, trouble: str, *, is_gone: bool = False) -> None:
         """Note that a server failed; take it out if it is gone, or failed too often in a row."""

@@ -30,6 +30,7 @@ from open_r1.generation.requests import ERROR, ChatReply, ChatRequest, Message, 
 CONNECT_TIMEOUT_S, PROBE_TIMEOUT_S = 30.0, 10.0
 # uvicorn, which vLLM serves with, closes a connection that was idle for 5 s: it's not to be used again just then.
 KEEP_ALIVE_S = 4.0
+_SHORTEST_S = 0.05  # with less time left no request is sent: no model answers within it
 _LARGE_BYTES = 1 << 20
 _MOST_BYTES_OF_MODELS = 1 << 24
 
@@ -154,17 +155,17 @@ class ChatClient:
         while True:
             taken = self.balancer.take_now(server)
             if taken is None:
-                since, is_outage = time.monotonic(), self.balancer.is_down
+                since = time.monotonic()
                 taken = await self.balancer.take(server)
-                if is_outage or not attempts:  # or a pause that other requests were asked for: not this one's time
-                    deadline += time.monotonic() - since
+                # An outage, or a pause that others were asked for: its own delay is slept before.
+                deadline += time.monotonic() - since
             server = taken
             attempts += 1
             started = time.monotonic()
             try:
                 answer = await self._post(server, content, deadline - started)
             except ServerFailure as error:
-                if failure is None or started < deadline:
+                if failure is None or started < deadline - _SHORTEST_S:
                     failure = error
                 else:  # it wasn't sent for want of time: what came before is the reason
                     failure = ServerFailure(failure.reason, failure.status, is_servers=False)
@@ -174,7 +175,7 @@ class ChatClient:
                                  time.monotonic() - started, server.url)  # fmt: skip
             finally:
                 self.balancer.give_back(server)
-            if failure.is_refusal:
+            if failure.is_refusal and self.balancer.refuses_all(server, failure.status, hash(str(messages))):
                 raise RefusedError(
                     f"{server.url} refuses all requests: {failure.reason}. What was done is kept: mend the key, the "
                     "model or the address, and the same command goes on."
@@ -217,7 +218,7 @@ class ChatClient:
 
     async def _post(self, server: Server, content: bytes, left_s: float) -> Answer:
         patience = self.patience
-        if left_s <= 0:
+        if left_s <= _SHORTEST_S:
             raise ServerFailure("no time left", is_servers=False)
         timeout = self._timeout
         if left_s < patience.timeout_s:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from open_r1.generation.balancing import RefusedError
 from open_r1.generation.client import ChatClient
 from open_r1.generation.journal import Journal
 from open_r1.generation.requests import ChatReply, ChatRequest
@@ -100,7 +101,8 @@ async def run_requests(
 ) -> Outcome:
     """Answer all requests that the journal doesn't have.
 
-    SIGINT and SIGTERM stop new requests and give those in flight some time; a second one ends them at once.
+    SIGINT and SIGTERM stop new requests and give those in flight some time; a second one ends them at once. So does a
+    server that refuses all requests.
 
     Args:
         requests: What to ask for, each generation once; taken one by one.
@@ -116,7 +118,8 @@ async def run_requests(
     Raises:
         ValueError: So many connections at a time aren't allowed here.
         ServersDownError: No server has answered for as long as the client's patience lasts.
-        RefusedError: A server refuses the key, the model, the address or the account.
+        RefusedError: A server refuses the key, the model, the address or the account; requests in flight, perhaps at
+            other servers, had their grace.
         JournalError: The disk is full.
         TooManyErrorsError: `stop_after_errors` requests failed in a row.
     """
@@ -156,6 +159,7 @@ class _Engine:
         self._failed_in_a_row = 0
         self._in_flight = 0
         self._signals: list[signal.Signals] = []
+        self._refusal: RefusedError | None = None
         self._stop, self._stop_now = asyncio.Event(), asyncio.Event()
 
     async def run(self, max_concurrent: int, grace_s: float, sync_every_s: float) -> Outcome:
@@ -180,6 +184,8 @@ class _Engine:
         for error in ended:
             if isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
                 raise error
+        if self._refusal is not None:
+            raise self._refusal
         return Outcome(self._totals, self._signals[0] if self._signals else None, cut_off)
 
     async def _work(self) -> None:
@@ -193,6 +199,10 @@ class _Engine:
             self._in_flight += 1
             try:
                 reply = await self._client.complete(request)
+            except RefusedError as error:
+                self._refusal = self._refusal or error
+                self._stop.set()
+                return
             finally:
                 self._in_flight -= 1
             self._journal.append(reply.record(request))
