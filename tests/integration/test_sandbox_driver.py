@@ -15,7 +15,12 @@ from open_r1.sandbox.harness.folders import Held, empty
 from open_r1.sandbox.wire import job_to_json, result_from_json
 from tests.conftest import ROOT
 
-DRIVER = ROOT / "src/open_r1/sandbox/harness/driver.py"
+HARNESS = ROOT / "src/open_r1/sandbox/harness"
+# Not this machine's own temporary folders: what is new in them is not only the programs'.
+DRIVE = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import batch, driver; "
+    "batch.TEMPORARY = (sys.argv[2],); driver.main(*sys.argv[3:])"
+)
 SHORT = Limits(cpu_s=0.5, wall_s=30.0, memory_mb=128, output_bytes=10_000)
 
 
@@ -24,9 +29,10 @@ def drive(tmp_path):
     """Runs a job as a rented machine does."""
 
     def run(request: RunRequest) -> RunResult:
-        job, result = tmp_path / "job.json", tmp_path / "result.json"
+        job, result, temporary = tmp_path / "job.json", tmp_path / "result.json", tmp_path / "temporary"
+        temporary.mkdir(exist_ok=True)
         job.write_text(json.dumps(job_to_json(request)))
-        command = [sys.executable, "-I", "-S", str(DRIVER), str(job), str(result)]
+        command = [sys.executable, "-I", "-S", "-c", DRIVE, str(HARNESS), str(temporary), str(job), str(result)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert not job.exists()
@@ -84,9 +90,9 @@ def test_an_interactors_cpu_time_is_not_the_submissions(drive):
     assert done.outcome is Outcome.OK and done.cpu_s < 1.0 < done.interactor.cpu_s, done
 
 
-def test_what_a_run_leaves_is_gone_in_the_next_one(drive):
-    """Files in shared folders, and processes that left their session, group and parent."""
-    mark = f"/tmp/open_r1_left_{time.monotonic_ns()}"
+def test_what_a_run_leaves_is_gone_in_the_next_one(drive, tmp_path):
+    """Files in temporary folders, and processes that left their session, group and parent."""
+    mark = str(tmp_path / "temporary" / "left")
     code = f"""
 import os, time
 print(os.path.exists({mark!r}), os.listdir("."))

@@ -268,10 +268,14 @@ class PistonPool:
     def _serve(self) -> None:
         """Give free places to those who wait, in turn."""
         for waiter in list(self._waiters):
-            free = [one for one in self.endpoints if one.is_healthy and one.free and one.find_runtime(waiter.names)]
+            fitting = [one for one in self.endpoints if one.is_healthy and one.find_runtime(waiter.names)]
+            # Where a job has failed it goes again only if there is nowhere else, not because all else is busy: an
+            # endpoint that fails every job is free at once, and says between two jobs that it is well.
+            others = [one for one in fitting if one.url not in waiter.avoid]
+            free = [one for one in others or fitting if one.free]
             if not free:
                 continue
-            endpoint = max(free, key=lambda one: (one.url not in waiter.avoid, one.free))
+            endpoint = max(free, key=lambda one: one.free)
             endpoint.free -= 1
             self._waiters.remove(waiter)
             waiter.place.set_result(endpoint)

@@ -37,7 +37,8 @@ class Stage:
     def __init__(self, script: Path, args: list[str], stdin: str, folder: Path, language: str, limits: StageLimits,
                  version: str) -> None:  # fmt: skip
         self.limits, self.is_head = limits, version == "head"
-        environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PISTON_LANGUAGE": language, "LANG": "C.UTF-8"}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder),
+                       "PISTON_LANGUAGE": language, "LANG": "C.UTF-8"}  # fmt: skip
         # What prlimit does for Piston: ulimit counts in KiB.
         has_space_limit = limits.memory_limit > 0 and not self.is_head
         space = f"ulimit -v {limits.memory_limit // 1024}; " if has_space_limit else ""
