@@ -72,6 +72,13 @@ def test_earlier_turns_of_a_completion_belong_to_the_prompt(tmp_path):
     assert (problem.prompt, problem.text) == ([USER, ASSISTANT, USER], "6 * 7?")
 
 
+@pytest.mark.parametrize("before", [[USER], [SYSTEM, USER]])
+def test_completion_that_is_the_whole_conversation_asks_once(tmp_path, before):
+    (problem,) = read(tmp_path, [{"prompt": before, "completion": [*before, ASSISTANT]}])
+    assert isinstance(problem, Problem)
+    assert (problem.prompt, [completion.text for completion in problem.completions]) == (before, ["42"])
+
+
 def test_begun_answer_is_part_of_the_completion(tmp_path):
     prompt = [USER, {"role": "assistant", "content": "<think>\n"}]
     (problem,) = read(tmp_path, [{"prompt": prompt, "generations": [TAGGED.removeprefix("<think>\n"), TAGGED, None]}])

@@ -272,6 +272,8 @@ def _texts_of(prompt: list[Message], generations: str | list[Any]) -> tuple[list
         texts: list[Any] = [generations]
     elif isinstance(generations[0], dict) and any(turn["role"] != "assistant" for turn in _messages_of(generations)):
         between, answer = _split_conversation(generations)  # one completion of several turns: its last one is learned
+        if between[: len(prompt)] == prompt:  # the whole conversation: nothing is asked twice
+            between = between[len(prompt) :]
         prompt, texts = [*prompt, *between], [generations if answer is None else answer]
     else:
         texts = [_text_of_turn(entry) for entry in generations]
