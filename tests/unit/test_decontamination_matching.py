@@ -156,6 +156,32 @@ def test_problem_that_several_items_tell_with_endings_of_their_own_is_found(file
     assert {match.kind for match in found.matches} == {"long run"}
 
 
+FRAME = (
+    "Input\n\nThe input is given from Standard Input in the following format:\nN M\nA_1 B_1\nA_2 B_2\n\\vdots\n"
+    "A_M B_M\n\nOutput\n\nPrint the answer.\n\nConstraints\n\n- 2 \\leq N \\leq {}\n- All input values are integers."
+)
+
+
+def test_frame_that_problems_of_a_contest_share_flags_nothing():
+    names = ("red", "blue", "green", "white", "black", "pink", "grey")
+    told = {name: " ".join(f"{name}{chr(97 + n % 26)}{chr(97 + n // 26)} clause" for n in range(40)) for name in names}
+    items = [f"{told[name]}.\n\n{FRAME.format(100 * n)}" for n, name in enumerate(names, 1)]
+    index = build_index([Benchmark("b", items)], make_rule(8, "default"))
+    assert index.long_runs is not None
+    other = f"Takahashi wants to connect all islands by bridges.\n\n{FRAME.format(999)}"
+    own = f"Takahashi says: {told['red']}."
+    assert match_column(pa.array([other, own, FRAME]), index).flags[:, 0].tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 60, 200])
+def test_half_an_item_is_found_in_a_row_that_is_read_in_pieces(piece_bytes):
+    problem = " ".join(f"word{chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(60))
+    items = [f"{problem} ending {name}" for name in ("red", "blue", "green", "white", "black", "pink")]
+    index = build_index([Benchmark("b", items)], make_rule(8, "default"))
+    rows = pa.array([f"before it {problem} behind it", " ".join(problem.split()[:30])])
+    assert match_column(rows, index, piece_bytes=piece_bytes).flags[:, 0].tolist() == [True, False]
+
+
 def test_item_of_two_words_must_be_the_whole_row():
     assert is_found("Find $x$.", "Find x")
     assert not is_found("Let x be 3. Find x. Then find y.", "Find x")

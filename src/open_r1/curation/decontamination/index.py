@@ -4,10 +4,10 @@
 An item's n-gram is *telling* when it flags a row by itself. With the default normalisation it then is in fewer than
 `boilerplate_items` different items, and half of its words are prose (`x_1, x_2, x_3, x_4` is eight words) that is not
 part of such boilerplate: `21 sheep. Express your answer as a` is boilerplate behind a number. A run of three times as
-many words flags whatever the number of items, if half of it is prose: nobody's boilerplate is that long, but five
-sources may tell the same problem, each with an ending of its own. An item without telling
-n-grams (a short one, a formula, one that is all boilerplate) counts as found where it stands in a row as a whole:
-`matching.py` says how.
+many words flags whatever the number of items, if half of it is prose and it is at least half of the item: five sources
+may tell the same problem, each with an ending of its own, while the frame that problems of a contest share is less of
+each. An item without telling n-grams (a short one, a formula, one that is all boilerplate) counts as found where it
+stands in a row as a whole: `matching.py` says how.
 
 The default of 5 comes from the planted corpus (`tests/rows/planted.py`, 3,220 contaminated rows, 3,000 others; all
 with 8 words): from 2 to 8, all contaminated rows are found and no others (with 2 and 3, the 20 rows that share a story
@@ -138,7 +138,9 @@ class Index:
     @property
     def longest_run(self) -> int:
         """The most words that must be seen together."""
-        return max([self.rule.ngram_size, self.rule.long_run, *self.whole_items]) + 1
+        _, entries = self.long_runs or (None, [])
+        with_runs = (len(self.items[number].keys) for number, _ in entries)  # it counts how much of an item is there
+        return max([self.rule.ngram_size, self.rule.long_run, *self.whole_items, *with_runs]) + 1
 
     def find(self, hashes: Hashes) -> tuple[Positions, Positions]:
         """Return which of the hashes are of telling n-grams, and of which entries."""

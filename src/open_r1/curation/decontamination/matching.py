@@ -196,6 +196,8 @@ class _BlockMatcher:
         if is_flagged or self._keys(first, length) != item.keys[start : start + length]:
             return
         common = self._common_words(first, place, item.keys[start:])
+        if 2 * common < len(item.keys):
+            return  # the frame that problems of one site share, not the problem
         first_in_row = first - int(self._first_R[place])
         self._flag(Match(int(self._block.row_R[place]), number, start, first_in_row, common, "long run"), place)
 
