@@ -138,7 +138,11 @@ def add_choice_flags(parser: argparse.ArgumentParser) -> None:
     best = parser.add_argument_group("6. best of each problem, 7. duplicates, 8. sample")
     flag(best, "max_per_problem", "completions of a row at most, all different (default: all)", type=int)
     flag(best, "order", "which are best; rule_score is LIMO's", choices=ORDERS)
-    flag(best, "duplicates", "duplicates to drop, in this order (default: none)", nargs="*", choices=DUPLICATES)
+    text = (
+        "duplicates to drop, in this order (default: none). Near problems agree in numbers, signs and their last five "
+        "words; those that differ elsewhere in a few other words alone count as copies"
+    )
+    flag(best, "duplicates", text, nargs="*", choices=DUPLICATES)
     flag(best, "problem_threshold", "share of common three-word runs from which problems are near")
     flag(best, "completion_threshold", "the same of completions")
     flag(best, "sample_by", "draw --num_rows rows over domains or clusters, or the best by --order", choices=SAMPLE_BY)

@@ -73,7 +73,8 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
     add("--cleanup", action="store_true", help="remove flagged rows (default: add columns contaminated_<benchmark>)")
     add("--deduplicate", type=float, nargs="?", const=0.8, metavar="SIMILARITY",
         help="also drop rows that repeat an earlier one that stays, exactly or with this Jaccard similarity of their "
-        "runs of three words; 1: exact ones only (a bare flag: 0.8)")  # fmt: skip
+        "runs of three words; 1: exact ones only (a bare flag: 0.8). Near ones agree in numbers, signs and their last "
+        "five words; problems that differ elsewhere in a few other words alone count as copies")  # fmt: skip
     add("--output_dir", type=Path, metavar="FOLDER", help="default: data/<name>_decontaminated")
     add("--report", type=Path, metavar="FILE", help="also write the report here: JSON, or a table if it ends in .md")
     add("--max_evidence", type=int, default=1000, metavar="ROWS",

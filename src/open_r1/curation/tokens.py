@@ -3,8 +3,8 @@ r"""Texts as tokens that tell problems apart: words, numbers, and every sign tha
 
 >>> tokens_of("Compute $2^{3} \\times 1,000$."), tokens_of("compute  2³ × 1000")
 (['compute', '2', '^', '3', '*', '1000'], ['compute', '2', '^', '3', '*', '1000'])
->>> deciding_tokens(tokens_of("Take seven of the 3 sheep - a few - and find A."))
-['7', '3', '-', '-', 'A']
+>>> deciding_tokens(tokens_of("Take seven of the 3 sheep - a few - and find AB, or A."))
+['7', '3', '-', '-', 'AB', 'A']
 """
 
 import re
@@ -25,19 +25,32 @@ _ONE_FORM = str.maketrans({
     "\u00d7": "*", "\u22c5": "*", "\u00b7": "*", "\u2217": "*", "\u00f7": "/", "\u2215": "/", "\u2044": "/",
     "\u2212": "-", "\u2010": "-", "\u2011": "-", "\u2032": "'", "\u2236": ":",
 })  # fmt: skip
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lamda mu nu xi omicron pi rho sigma tau upsilon phi chi "
+    "psi omega"
+)
+_SIGNS |= {name: unicodedata.lookup(f"GREEK SMALL LETTER {name.upper()}") for name in _GREEK.split()}
+_SIGNS |= {name.title(): unicodedata.lookup(f"GREEK CAPITAL LETTER {name.upper()}") for name in _GREEK.split()}
+_SIGNS |= {f"var{name}": _SIGNS[name] for name in ("epsilon", "theta", "kappa", "pi", "rho", "sigma", "phi")}
+_SIGNS |= {"lambda": _SIGNS["lamda"], "Lambda": _SIGNS["Lamda"], "degree": "\u00b0"}
 # Commands and marks that only change how a formula looks.
+_CONTENTS = re.compile(r"\\(?:text(?:bf|it|rm|sf)?|math(?:rm|bf|it|sf|bb)|operatorname)\*? ?\{([^{}]*)\}")
+_DEGREES = re.compile(r"\^ ?(?:\\circ(?![a-zA-Z])|\{ ?\\circ ?\})")
+_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,?\\[,!])(?=\d{3}(?!\d))")
 _LAYOUT = re.compile(
     r"\\(?:displaystyle|textstyle|text|textbf|mathrm|mathbf|mathit|operatorname|limits|quad|qquad)(?![a-zA-Z])"
-    r"|\\[,;:! \\()\[\]]|^\s*[-*+>]\s+(?=[^\W\d_]{2})",
+    r"|\\[,;:! \\()\[\]]|^[^\S\n]*[-*+>]\s+(?=[^\W\d_]{2})",
     re.MULTILINE,
 )
-_SIZE = re.compile(r"\s*\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\s*")
+_SIZE = re.compile(r"(?:(?<!\s)\s+)?\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\s*")
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _FRACTION = re.compile(r"\\[dt]frac(?![a-zA-Z])")
 _SUPERSCRIPTS = re.compile("[\u00b2\u00b3\u00b9\u2070-\u207f]+")
 _SUBSCRIPTS = re.compile("[\u2080-\u209c]+")
 _VULGAR = re.compile("[\u00bc-\u00be\u2150-\u215e\u2189]")
 _SINGLE = re.compile(r"\{\s*(\d+|[^\W\d_])\s*\}")
+_NAME = re.compile("[A-Z]{2,4}")
+_SHOUTED = re.compile("[A-Z]{5}")
 _DASH = re.compile(r"\u2013(?=\s?\d)")
 
 # Not signs: the frames of LaTeX ($, ~) and of Markdown (`).
@@ -47,13 +60,14 @@ _SYMBOLS = "".join(
     if unicodedata.category(character)[0] == "S"
 )
 _TOKEN = re.compile(
-    r"[\s,;$]*("  # skipped here, and not looked at anew by each of the alternatives
+    r"[\s,;$]+|("  # skipped whole, with an empty token: a run of a million is passed once
     r"[^\W\d_]+"  # words
     r"|\d+(?:,\d{3})*(?:\.\d+)?|(?<![\d.])\.\d+"  # numbers: 1,000 is 1000, .5 is 0.5
     r"|[+/=<>^%|]|-(?![^\W\d_]{2})|(?<![^\W\d_]{2})-"  # but no hyphens
-    r"|(?<=[\d)])!|(?<=\w)\*(?=\w)|(?<=\s)\*(?=\s)|(?<=[\d)])\s?\*|\*(?=\s?[\d(])"
-    r"|(?<=[^\W_])_(?=[\d{\\])|(?<=\d):(?=\d)|(?<=\b[^\W\d_])'+(?![^\W\d_])"  # a_1, 3:4, f'
-    r"|\((?=\s?[-+\d\\]|\s?[^\W\d_]\b)|(?<=[\d}])\)|(?<=\b[^\W\d_])\)|\{|\}"
+    r"|(?<=[\d)])!|(?<![^\W\d_]{2})(?<=[^\W\d_])!|(?<=\w)\*(?=\w)|(?<=\s)\*(?=\s)|(?<=[\d)]\s)\*|(?<=[\d)])\*|\*(?=\s?[\d(])"
+    r"|(?<=[^\W_])_(?=[\d{\\])|(?<=\d):(?=\d)|(?<=\d\s):(?=\s\d)|(?<=\b[^\W\d_])'+(?![^\W\d_])"  # a_1, 3:4, f'
+    r"|\((?=\s?[-+\d\\]|\s?[^\W\d_]\b)|(?<=[\d}])\)|(?<=[\d}]\s)\)|(?<=\b[^\W\d_])\)"
+    r"|(?<=\b[^\W\d_]\s)\)|\{|\}"
     f"|[{_SYMBOLS}])"
 )
 
@@ -78,19 +92,26 @@ _DECIDING = frozenset(_WORDS.split())
 
 
 def tokens_of(text: str) -> list[str]:
-    """Return the words (lower case, but for single letters), numbers and signs of a text, in order."""
-    return [_one_form(token) for token in _TOKEN.findall(_plain(text))]
+    """Return the words, numbers and signs of a text, in order.
+
+    Words come in lower case, but for single letters and names of up to four capitals (`AB`, the side of a triangle);
+    in a text that is all in capitals there are no such names.
+    """
+    found = [token for token in _TOKEN.findall(_plain(text)) if token]
+    has_names = not (_SHOUTED.search(text) and _COMMAND.sub("", text).isupper())
+    return [_one_form(token, has_names=has_names) for token in found]
 
 
 def deciding_tokens(tokens: Sequence[str]) -> list[str]:
     """Return the tokens in which copies of a problem must agree, in order.
 
-    These are numbers, also as words, signs, single letters that aren't words (a, I), and words such as maximum.
+    These are numbers, also as words, signs, single letters that aren't words (a, I), names of up to four capitals,
+    and words such as maximum.
     """
     found = []
     for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
         if len(token) > 1 and token[0].isalpha():
-            if token in _NUMBERS or token in _DECIDING:
+            if token in _NUMBERS or token in _DECIDING or token.isupper():
                 found.append(_NUMBERS.get(token, token))
         elif token not in ("a", "A", "I") or len(following) < 2 or not following[0].isalpha():
             found.append(token)
@@ -105,6 +126,8 @@ def _plain(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).translate(_ONE_FORM)
     if "\u2013" in text:
         text = _DASH.sub("-", text)
+    if "{,}" in text or "\\" in text:
+        text = _CONTENTS.sub(r" \1 ", _THOUSANDS.sub(",", _DEGREES.sub("\u00b0", text)))
     if "\\" in text:
         text = _SIZE.sub("", _FRACTION.sub(r"\\frac", text))
         text = _LAYOUT.sub(" ", text)
@@ -114,11 +137,13 @@ def _plain(text: str) -> str:
     return _SINGLE.sub(r"\1 ", text) if "{" in text else text
 
 
-def _one_form(token: str) -> str:
+def _one_form(token: str, *, has_names: bool) -> str:
     if len(token) > 1:
         if token[0].isdigit():
             return token.replace(",", "")
         if token[0] == ".":
             return f"0{token}"
-        return token.casefold().strip() or token
+        folded = token.casefold()
+        is_name = has_names and _NAME.fullmatch(token) and folded not in _DECIDING and folded not in _NUMBERS
+        return token if is_name else folded
     return token
