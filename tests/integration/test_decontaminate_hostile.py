@@ -13,6 +13,7 @@ import pytest
 
 from open_r1.curation.decontamination.checking import BATCH_BYTES, check_rows
 from open_r1.curation.decontamination.index import Benchmark, build_index, make_rule
+from open_r1.dataio.card import read_card
 from open_r1.dataio.sources import open_source
 from scripts.decontaminate import main
 from tests.rows.planted import benchmark_items
@@ -59,6 +60,19 @@ def test_parts_of_one_file_by_two_names_are_merged(tmp_path, capsys, monkeypatch
         status, _, errors = run(["--dataset", name, *flags, *part], capsys)
         assert status == 0, errors
     assert ids(tmp_path / "out") == [1, 2]
+
+
+def test_licence_of_a_finished_folder_changes_where_it_is_asked_for_alone(tmp_path, capsys):
+    pq.write_table(pa.table({"problem": [*ITEMS[:1], "other"], "id": range(2)}), tmp_path / "rows.parquet")
+    pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
+    flags = ["--dataset", tmp_path / "rows.parquet", "--benchmark_file", tmp_path / "items.parquet"]
+    for part in (["--shard", "0/1"], ["--merge"]):
+        words = [*flags, "--output_dir", tmp_path / "out", *part]
+        assert run([*words, "--licence", "mit"], capsys)[0] == 0
+        for more, licence in (([], "mit"), (["--licence", "unknown"], "unknown")):  # the last would be inherited
+            assert run([*words, *more], capsys)[0] == 0
+            made = tmp_path / "out" if part == ["--merge"] else next((tmp_path / "out").glob("part-*"))
+            assert read_card(made).licence == licence
 
 
 def test_malformed_rows_are_counted_and_stay(tmp_path, capsys, caplog):
