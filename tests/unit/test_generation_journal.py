@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from open_r1.generation.journal import Finished, Journal, JournalError, differing
+from open_r1.generation.journal_header import has_generations, may_be_replaced
 
 SETTINGS = {"model": "m", "temperature": 0.6, "stop": ["a"]}
 
@@ -199,3 +200,25 @@ def test_a_missing_folder_is_made_and_an_empty_journal_has_nothing_to_read(tmp_p
 def test_long_values_are_shortened_in_what_differs():
     (text,) = differing({"template": "x" * 5000}, {"template": "y"})
     assert len(text) < 400
+
+
+@pytest.mark.parametrize(
+    ("content", "has_some", "may_go"),
+    [
+        (None, False, True),
+        (b"", False, True),
+        (b'{"journal": 1, "set', False, True),
+        (b'{"journal": 1, "settings": {}}', False, True),
+        (b'{"journal": 1, "settings": {}}\n', False, True),
+        (b'{"journal": 1, "settings": {}}\n{"key": "a", "in', False, True),
+        (b'{"journal": 1, "settings": {}}\n{"key": "a", "index": 0}\n', True, False),
+        (b"mine", False, False),
+        (b'{"mine": 1}\n{"mine": 2}\n', False, False),
+        (b'{"journal": 1, "settings"\n', False, False),
+    ],
+)
+def test_a_journal_without_a_whole_generation_may_be_replaced_and_no_other_file(tmp_path, content, has_some, may_go):
+    path = tmp_path / "generations.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    assert (has_generations(path), may_be_replaced(path)) == (has_some, may_go)

@@ -12,7 +12,6 @@ generations: they are asked for again.
 
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import re
@@ -22,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from open_r1.generation.journal_header import HEADER, VERSION, decode, differing, encode
+
 logger = logging.getLogger(__name__)
 
-_VERSION = 1
-_HEADER = b'{"journal": 1, "settings": {'
 _READ_BYTES = 1 << 20
 # How our own records begin: reading these alone is ten times as fast as reading texts of 50 kB.
 _NAME = re.compile(rb'\{"key": "([\w.:-]+)", "index": (\d+), "')
@@ -136,7 +135,7 @@ class Journal:
         if not self._size:
             if settings is None:
                 raise JournalError(f"{self.path} is empty: no generations to read.")
-            self._write(_encode({"journal": _VERSION, "settings": settings}))
+            self._write(encode({"journal": VERSION, "settings": settings}))
             self._header_size = self._size
             return dict(settings)
         if settings is not None:
@@ -162,10 +161,10 @@ class Journal:
             line = next(lines, b"")
         self._header_size = len(line)
         if line.endswith(b"\n"):
-            header = _decode(line) or {}
-            if header.get("journal") == _VERSION and isinstance(header.get("settings"), dict):
+            header = decode(line) or {}
+            if header.get("journal") == VERSION and isinstance(header.get("settings"), dict):
                 return header["settings"]
-        elif line.startswith(_HEADER) or _HEADER.startswith(line):
+        elif line.startswith(HEADER) or HEADER.startswith(line):
             return {}  # killed while the first line was being written
         raise JournalError(
             f"{self.path} is no journal of generations: its first line doesn't say so. It is left as it is; move it "
@@ -204,7 +203,7 @@ class Journal:
         Raises:
             JournalError: The disk is full or gone; the journal is left as it was before.
         """
-        self._write(b"".join(_encode(record) for record in records))
+        self._write(b"".join(encode(record) for record in records))
         for record in records:
             self.finished.add(record["key"], record["index"])
 
@@ -275,56 +274,10 @@ class Journal:
                 offset += len(line)
 
     def _record(self, number: int, line: bytes) -> dict[str, Any]:
-        record = _decode(line)
+        record = decode(line)
         if record is None or not isinstance(record.get("key"), str) or type(record.get("index")) is not int:
             raise JournalError(
                 f"{self.path}, line {number}: no record of a generation but {line[:80]!r}. Mend or delete the line; "
                 "what it held is asked for again."
             )
         return record
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
-
-
-def _encode(value: Mapping[str, Any]) -> bytes:
-    # Half a surrogate pair, which some servers send, can't be written as UTF-8.
-    return _ENCODER.encode(value).encode("utf-8", "replace") + b"\n"
-
-
-def _decode(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def read_settings(path: Path) -> dict[str, Any] | None:
-    """Return the settings that a journal was begun with; None: there is none, or it is damaged or another's."""
-    try:
-        with path.open("rb") as lines:
-            header = _decode(next(lines, b""))
-    except OSError:
-        return None
-    settings = header.get("settings") if header is not None and header.get("journal") == _VERSION else None
-    return settings if isinstance(settings, dict) else None
-
-
-def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two settings, as JSON holds them, one text each.
-
-    >>> differing({"model": "a", "seed": 0}, {"model": "b", "seed": 0})
-    ["model was 'a' and is now 'b'"]
-    """
-    before, now = json.loads(_encode(before)), json.loads(_encode(now))
-    return [
-        f"{name} was {_short(before.get(name))} and is now {_short(now.get(name))}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    ]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:100]} ... {text[-80:]}"

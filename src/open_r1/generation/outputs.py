@@ -15,7 +15,8 @@ from typing import Any
 from open_r1.dataio.card import DataCard, read_card
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.dataio.places import remove_if_nothing_came
-from open_r1.generation.journal import JournalError, differing, read_settings
+from open_r1.generation.journal import JournalError
+from open_r1.generation.journal_header import differing, may_be_replaced, read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,12 @@ def is_finished(folder: DatasetFolder) -> bool:
     """
     found = found_card(folder.path, overwrite=folder.overwrite)
     if found is not None and found.fingerprint() == folder.card.fingerprint():
-        return DatasetFolder(folder.path, folder.card, licence=folder.licence).is_done()
+        try:
+            return DatasetFolder(folder.path, folder.card, licence=folder.licence).is_done()
+        except ValueError as error:
+            if not folder.overwrite:
+                raise
+            logger.warning("%s It is made anew.", error)
     return folder.is_done()
 
 
@@ -81,12 +87,12 @@ def pick_up(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> No
         settings: What the generations depend on.
         overwrite: Whether a journal of other settings, which is growing, may be replaced by it.
     """
-    growing, done = read_settings(folder / JOURNAL_NAME), read_settings(folder / DONE_NAME)
+    journal, done = folder / JOURNAL_NAME, read_settings(folder / DONE_NAME)
     if done is None or differing(done, settings):
         return
-    journal = folder / JOURNAL_NAME
-    if growing is None and journal.exists() and journal.stat().st_size:
-        return  # refused when it is opened
-    if growing is None or (overwrite and differing(growing, settings)):
-        logger.info("%s has generations of these settings; they are used again.", folder / DONE_NAME)
-        (folder / DONE_NAME).replace(folder / JOURNAL_NAME)
+    if not may_be_replaced(journal):
+        growing = read_settings(journal)  # None: another's file, refused when it is opened
+        if growing is None or not (overwrite and differing(growing, settings)):
+            return
+    logger.info("%s has generations of these settings; they are used again.", folder / DONE_NAME)
+    (folder / DONE_NAME).replace(journal)

@@ -21,7 +21,8 @@ from open_r1.dataio.folder import DatasetFolder
 from open_r1.dataio.sources import RowSource, open_source
 from open_r1.generation.client import ChatClient
 from open_r1.generation.engine import Outcome, Totals, run, run_requests
-from open_r1.generation.journal import Journal, JournalError, read_settings
+from open_r1.generation.journal import Journal, JournalError
+from open_r1.generation.journal_header import has_generations, read_settings
 from open_r1.generation.models import find_model
 from open_r1.generation.outputs import DONE_NAME, JOURNAL_NAME, claimed, found_card, is_finished, pick_up
 from open_r1.generation.progress import progress
@@ -85,6 +86,7 @@ class _Job:
         self._rows = choose_rows(source.num_rows, settings.limit, settings.shuffle_seed)
         self._totals = Totals()
         self._max_model_len: int | None = None
+        self._retried_model: str | None = None
 
     def run(self) -> Report:
         """As `generate_reasoning`."""
@@ -99,8 +101,7 @@ class _Job:
         self._stack.callback(self._prompts.close)
         self._prompts.read(self._source, settings.prompts, int(self._rows.max()) + 1)
         self._tell_bad_rows()
-        # With --overwrite the journal may be of a model that is served no more.
-        model = settings.model or (None if settings.overwrite else self._model_begun_with())
+        model = settings.model or self._model_begun_with()
         if model is not None:
             self._open_journal(model)
         outcome = None
@@ -118,13 +119,14 @@ class _Job:
         is_done = is_finished(self._folder(model, overwrite=settings.overwrite))
         if not (is_done and settings.retry_errors):
             return is_done
-        if found is not None and not _counts_of(found).get("errors"):
-            raise ValueError(f"{settings.output_dir} is finished and no generation in it failed: nothing to retry.")
-        if not self._done_path.exists() and not self._path.exists():
+        if found is None or not _counts_of(found).get("errors"):
+            return True
+        if not self._done_path.exists() and not has_generations(self._path):
             raise ValueError(
                 f"{self._done_path}, with the generations that didn't fail, is gone: all would be asked for again. "
                 f"Put it back, or remove {settings.output_dir} to begin anew."
             )
+        self._retried_model = model
         return False
 
     def _finished_earlier(self) -> Report:
@@ -133,8 +135,12 @@ class _Job:
         return Report(True, None, counts)
 
     def _model_begun_with(self) -> str | None:
-        """The model of an unfinished journal, or of the one that is retried: servers must serve it still."""
-        begun = read_settings(self._path)
+        """The model of the data set that is retried, or of an unfinished journal: servers must serve it still."""
+        if self._retried_model is not None:
+            return self._retried_model
+        if self._settings.overwrite:
+            return None  # it may be of a model that is served no more
+        begun = read_settings(self._path) if has_generations(self._path) else None
         if begun is None and self._settings.retry_errors:
             begun = read_settings(self._done_path)
         model = begun.get("model") if begun is not None else None
@@ -217,7 +223,7 @@ class _Job:
     def _tidy(self, counts: Mapping[str, int]) -> None:
         """Do what a run that was killed behind its last step left: its journal holds what the data set does."""
         found = read_card(self._settings.output_dir)
-        if found is None or not self._path.exists():
+        if found is None or not has_generations(self._path):
             return
         try:
             with Journal(self._path, self._settings.of_a_generation(found.settings["model"], self._parent)) as journal:

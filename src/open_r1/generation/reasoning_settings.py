@@ -77,7 +77,7 @@ class ReasoningSettings:
             **asdict(self.prompts),
             "template": self.prompts.template or (DEFAULT_TEMPLATE if self.prompts.prompt_column else None),
             **self.sampling.body(),
-            "source": f"{parent.name} ({parent.split}, {parent.fingerprint})",
+            "source": parent.identity(),
         }
 
     def of_the_rows(self, model: str, parent: Parent) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scripts/generate_reasoning.py --retry-errors`: what is kept beside a finished data set is never paid for again."""
+
+import os
+import signal
+
+import pytest
+
+from tests.integration.fakes.chat_server import ChatServer, Reply, answer_of
+from tests.integration.reasoning_runs import generate, rows_of, write_rows
+
+FLAGS = ["--max-concurrent", "1", "--grace", "0"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with rows.jsonl, of six problems."""
+    write_rows(tmp_path / "rows.jsonl", 6)
+    return tmp_path
+
+
+def failing(body, attempt):
+    """Fail at row 3."""
+    if "3+1" in body["messages"][0]["content"]:
+        return Reply(status=400, error="long")
+    return Reply(answer_of(body["messages"], body["seed"]))
+
+
+def stopping_at(count, server):
+    """Answer so many requests less one, then end the run within one."""
+
+    def behave(body, attempt):
+        if len(server.requests) == count:
+            os.kill(os.getpid(), signal.SIGINT)
+            return Reply("late", delay_s=60.0)
+        return Reply(answer_of(body["messages"], body["seed"]))
+
+    return behave
+
+
+@pytest.mark.parametrize("is_down_between", [False, True])
+def test_a_begun_journal_without_a_generation_hides_no_kept_one(folder, is_down_between):
+    with ChatServer(failing) as server:
+        assert generate(folder, server.address, *FLAGS) == 0
+        server.requests.clear()
+        server.behave = stopping_at(1, server)
+        assert generate(folder, server.address, *FLAGS, "--temperature", "0.9", "--overwrite") == 130
+        assert len((folder / "out" / "generations.jsonl").read_text().splitlines()) == 1
+        server.requests.clear()
+        server.behave = lambda body, attempt: Reply("mended")
+        if is_down_between:
+            server.stop()
+            assert generate(folder, server.address, *FLAGS, "--retry-errors") == 1
+            server.start()
+        assert generate(folder, server.address, *FLAGS, "--retry-errors") == 0
+        assert len(server.requests) == 2
+    assert rows_of(folder)[3]["generations"] == ["mended"] * 2
+
+
+def test_a_retry_does_not_go_on_with_what_another_model_has_begun(folder, capsys):
+    with ChatServer(failing, models=["y"]) as server:
+        assert generate(folder, server.address, *FLAGS) == 0
+        server.requests.clear()
+        server.behave, server.models = stopping_at(3, server), ["x"]
+        assert generate(folder, server.address, *FLAGS, "--model", "x", "--overwrite") == 130
+        kept = {path: path.read_bytes() for path in (folder / "out").glob("*.jsonl")}
+        assert len(kept) == 2
+        assert generate(folder, server.address, *FLAGS, "--retry-errors") == 1
+        assert "model was 'x' and is now 'y'" in capsys.readouterr().err
+        assert len(server.requests) == 3
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert rows_of(folder)[3]["generations"] == [None, None]
+
+
+def test_a_retry_leaves_a_file_of_others_alone(folder, capsys):
+    path = folder / "out" / "generations.jsonl"
+    with ChatServer(failing) as server:
+        assert generate(folder, server.address, *FLAGS) == 0
+        path.write_text("mine\n")
+        asked = len(server.requests)
+        assert generate(folder, server.address, *FLAGS, "--retry-errors", "--overwrite") == 1
+        assert len(server.requests) == asked
+    assert "no journal of generations" in capsys.readouterr().err
+    assert path.read_text() == "mine\n"
+
+
+def test_a_missing_shard_is_made_again_from_what_is_kept(folder):
+    with ChatServer() as server:
+        assert generate(folder, server.address) == 0
+        next((folder / "out" / "data").iterdir()).unlink()
+        assert generate(folder, server.address) == 1
+        assert generate(folder, server.address, "--overwrite") == 0
+        assert len(server.requests) == 12
+    assert len(rows_of(folder)) == 6
+
+
+def test_a_journal_goes_on_however_the_source_is_spelled(folder):
+    with ChatServer() as server:
+        server.behave = stopping_at(5, server)
+        assert generate(folder, server.address, *FLAGS) == 130
+        kept = len((folder / "out" / "generations.jsonl").read_text().splitlines()) - 1
+        server.requests.clear()
+        server.behave = lambda body, attempt: Reply("8")
+        assert generate(folder, server.address, *FLAGS, source="../" + folder.name + "/rows.jsonl") == 0
+        assert len(server.requests) == 12 - kept
