@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
         return
     with claimed(folder.path):
         # Perhaps another process has just finished it.
-        if is_finished(folder) and not args.retry_errors:
+        if is_finished(folder) and not (args.retry_errors and has_failures(folder)):
             logger.info("%s was finished by another process.", args.output_dir)
             return
         make(args, source, folder)

@@ -94,10 +94,20 @@ def test_server_that_refuses_the_key_ends_the_run_at_once_and_no_row_has_failed(
         return Reply("4") if "say 0" in str(body) else Reply(status=401, error="no such key")
 
     with ChatServer(behave) as server, Journal(tmp_path / "journal", {}) as journal:
-        with pytest.raises(ShardError, match=r"2 requests failed, .* HTTP 401: no such key.*mend the key"):
-            list(shard_runner(tmp_path, server).run(requests(3), journal))
+        with pytest.raises(ShardError, match=r"4 requests failed, .* HTTP 401: no such key.*mend the key"):
+            list(shard_runner(tmp_path, server).run(requests(5), journal))
         assert [record["text"] for record in journal.records()] == ["4"]
-        assert len(server.requests) == 3
+        assert len(server.requests) == 5
+
+
+def test_prompt_that_a_gateway_refuses_is_its_own_failure(tmp_path):
+    def behave(body, attempt):
+        return Reply(status=403, raw=b"<html>blocked</html>") if "say 1" in str(body) else Reply("4")
+
+    with ChatServer(behave) as server, Journal(tmp_path / "journal", {}) as journal:
+        records = list(shard_runner(tmp_path, server).run(requests(4), journal))
+        assert sorted(str(record["error"]) for record in records) == ["HTTP 403: <html>blocked</html>", *["None"] * 3]
+        assert len(server.requests) == 4
 
 
 PIPELINE = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.dataio.card import DataCard
+from open_r1.dataio.card import DataCard, Parent, Step
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.generate import build_distilabel_pipeline
 from open_r1.generation.distil_arguments import deciding_settings, parse_args, pipeline_settings
@@ -103,9 +103,9 @@ def test_silence_allows_for_every_retry_and_for_waiting_connections():
 RECORD = {"key": "a", "index": 0, "text": "t", "finish_reason": "stop"}
 
 
-def folder_of(path, *, overwrite=False, **settings):
+def folder_of(path, *, overwrite=False, parents=(), **settings):
     settings = deciding_settings(parse_args(NEEDED, "")) | settings
-    return DatasetFolder(path, DataCard("name", settings), overwrite=overwrite)
+    return DatasetFolder(path, DataCard("name", settings, [*parents]), overwrite=overwrite)
 
 
 def test_journal_goes_on_with_the_same_settings(tmp_path):
@@ -145,12 +145,45 @@ def test_retrying_takes_up_the_journal_of_a_finished_output(tmp_path):
     with open_journal(folder_of(tmp_path), retry_errors=False) as journal:
         journal.append(RECORD)
         close_journal(journal, has_failures=True)
-    assert has_failures(folder_of(tmp_path))
     with open_journal(folder_of(tmp_path), retry_errors=True) as journal:
         assert ("a", 0) in journal.finished
         close_journal(journal, has_failures=False)
-    with pytest.raises(ValueError, match="nothing to retry"):
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_retrying_takes_it_up_from_behind_a_journal_without_a_generation(tmp_path):
+    with open_journal(folder_of(tmp_path), retry_errors=False) as journal:
+        journal.append(RECORD)
+        close_journal(journal, has_failures=True)
+    open_journal(folder_of(tmp_path, overwrite=True, temperature=0.5), retry_errors=False).close()
+    with open_journal(folder_of(tmp_path), retry_errors=True) as journal:
+        assert ("a", 0) in journal.finished
+
+
+def test_failures_cannot_be_retried_without_the_journal(tmp_path):
+    with folder_of(tmp_path) as folder:
+        folder.write([{"a": 1}])
+        folder.card.steps.append(Step("generate", 1, 1, {"errors": 1}))
+    open_journal(folder_of(tmp_path), retry_errors=False).close()
+    with pytest.raises(ValueError, match="is gone: all would be asked for again"):
         has_failures(folder_of(tmp_path))
+
+
+def test_a_finished_output_without_failures_leaves_no_journal_of_before(tmp_path):
+    with open_journal(folder_of(tmp_path), retry_errors=False) as journal:
+        journal.append(RECORD)
+        close_journal(journal, has_failures=True)
+    with open_journal(folder_of(tmp_path, temperature=0.5), retry_errors=False) as journal:
+        close_journal(journal, has_failures=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_is_of_the_rows_however_their_place_is_spelled_and_licensed(tmp_path):
+    for parent in (Parent("a.jsonl", fingerprint="f"), Parent("./a.jsonl", fingerprint="f", licence="mit")):
+        with open_journal(folder_of(tmp_path, parents=[parent]), retry_errors=False) as journal:
+            assert (("a", 0) in journal.finished) == (parent.licence == "mit")
+            if parent.licence is None:
+                journal.append(RECORD)
 
 
 def test_retrying_asks_again_for_failures_of_every_kind(tmp_path):

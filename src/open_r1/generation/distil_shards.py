@@ -14,15 +14,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from open_r1.dataio.card import read_card
 from open_r1.dataio.folder import DatasetFolder
+from open_r1.generation.balancing import REFUSALS_TO_STOP
 from open_r1.generation.engine import Totals
 from open_r1.generation.journal import Journal
-from open_r1.generation.outputs import DONE_NAME, JOURNAL_NAME
+from open_r1.generation.journal_header import has_generations
+from open_r1.generation.outputs import DONE_NAME, JOURNAL_NAME, pick_up
 from open_r1.generation.processes import MindedProcess
 from open_r1.generation.progress import Pace, describe
 from open_r1.generation.requests import ERROR, ChatRequest
@@ -63,6 +66,7 @@ class ShardRunner:
     attempts: int = ATTEMPTS
     api_key: str | None = None
     _log: Path = field(init=False)
+    _has_answered: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._log = self.folder / "distilabel.log"
@@ -85,6 +89,10 @@ class ShardRunner:
         left = {(request["key"], request["index"]): request for request in asked}
         for attempt in range(1, self.attempts + 1):
             answers = self._attempt(list(left.values()), attempt)
+            refused = [answer for answer in answers if answer["is_refusal"]]
+            if refused and not self._are_refused_all(answers):
+                for answer in refused:
+                    answer.update(is_refusal=False, is_final=True)
             is_last = attempt == self.attempts and not any(answer["is_refusal"] for answer in answers)
             kept = [answer for answer in answers if is_last or is_lasting(answer)]
             if is_last and len(left) == len(asked) and not any(map(is_lasting, answers)):
@@ -99,6 +107,19 @@ class ShardRunner:
             if answers:
                 logger.warning("%s; asking again.", _failures(list(left.values()), answers))
         raise ShardError(f"distilabel gave no answers to {len(left)} requests, {self.attempts} times.")
+
+    def _are_refused_all(self, answers: list[dict[str, Any]]) -> bool:
+        """Whether the server refuses all requests, as `Balancer.refuses_all`, and not some prompts alone."""
+        self._has_answered = self._has_answered or any(answer["text"] is not None for answer in answers)
+        in_a_row: set[str] = set()
+        for answer in answers:
+            if answer["is_refusal"]:
+                in_a_row.add(answer["key"])
+            elif answer["text"] is not None:
+                in_a_row.clear()
+            if len(in_a_row) >= REFUSALS_TO_STOP:
+                return True
+        return not self._has_answered and any(answer["is_refusal"] and answer["status"] != 403 for answer in answers)
 
     def _judge_server(self, answers: list[dict[str, Any]]) -> None:
         """Raise when it is the server's fault that nothing at all was answered."""
@@ -220,30 +241,37 @@ def open_journal(folder: DatasetFolder, *, retry_errors: bool) -> Journal:
     Raises:
         JournalError: It is one of other settings, or in use.
     """
-    path, done_path = folder.path / JOURNAL_NAME, folder.path / DONE_NAME
-    if retry_errors and done_path.exists() and not path.exists():
-        done_path.rename(path)
-    settings = {**folder.card.settings, "parents": [asdict(parent) for parent in folder.card.parents]}
+    settings = {**folder.card.settings, "parents": [parent.identity() for parent in folder.card.parents]}
+    if retry_errors:
+        pick_up(folder.path, settings, overwrite=folder.overwrite)
     is_final = _has_text if retry_errors else is_lasting
-    return Journal(path, settings, is_final=is_final, overwrite=folder.overwrite)
+    return Journal(folder.path / JOURNAL_NAME, settings, is_final=is_final, overwrite=folder.overwrite)
 
 
 def close_journal(journal: Journal, *, has_failures: bool) -> None:
-    """Remove the journal of a finished output, or put it aside for `retry_errors`."""
+    """Remove the journals of an output that was just finished; put the last aside for `retry_errors` with failures."""
+    done_path = journal.path.with_name(DONE_NAME)
     if has_failures:
-        journal.path.replace(journal.path.with_name(DONE_NAME))
+        journal.path.replace(done_path)
     else:
+        done_path.unlink(missing_ok=True)  # of settings of before
         journal.path.unlink()
 
 
 def has_failures(folder: DatasetFolder) -> bool:
-    """Return whether a finished folder has failures to ask for again: then its journal is still there.
+    """Return whether a finished folder has failures to ask for again.
 
     Raises:
-        ValueError: It has none.
+        ValueError: It has, and the journal with the generations that didn't fail is gone.
     """
-    if not any((folder.path / name).exists() for name in (JOURNAL_NAME, DONE_NAME)):
-        raise ValueError(f"{folder.path} is finished and no generation in it failed: nothing to retry.")
+    card = read_card(folder.path)
+    if card is None or not card.steps[-1].detail.get("errors"):
+        return False
+    if not (folder.path / DONE_NAME).exists() and not has_generations(folder.path / JOURNAL_NAME):
+        raise ValueError(
+            f"{folder.path / DONE_NAME}, with the generations that didn't fail, is gone: all would be asked for "
+            f"again. Put it back, or remove {folder.path} to begin anew."
+        )
     return True
 
 
