@@ -58,11 +58,7 @@ def merge_shards(path: Path, *, overwrite: bool = False, licence: str | None = N
         # One range of rows held all of them, and was written as the whole.
         DatasetFolder(path, whole, licence=licence).is_done()
         return None
-    if not shards:
-        begun = f" ({', '.join(unfinished)} are unfinished)" if unfinished else ""
-        raise ValueError(
-            f"{path / SHARDS} holds no finished shard{begun}: run the shards first, by --start and --end."
-        )
+    _require_any(path, shards, unfinished)
     _require_same(shards)
     num_rows = shards[0].card.settings["num_rows"]
     _require_whole(shards, num_rows, unfinished)
@@ -144,6 +140,14 @@ def _find_shards(path: Path) -> tuple[list[_Shard], list[str]]:
         start, end = card.settings["rows"]
         shards.append(_Shard(folder, card, start, end))
     return sorted(shards, key=lambda shard: (shard.start, shard.end)), unfinished
+
+
+def _require_any(path: Path, shards: Sequence[_Shard], unfinished: Sequence[str]) -> None:
+    if not shards:
+        begun = f" ({', '.join(unfinished)} are unfinished)" if unfinished else ""
+        raise ValueError(
+            f"{path / SHARDS} holds no finished shard{begun}: run the shards first, by --start and --end."
+        )
 
 
 def _require_same(shards: Sequence[_Shard]) -> None:
