@@ -89,10 +89,9 @@ def find_near_duplicates(
         same_numbers: Texts whose numbers, signs, variables or words such as maximum (`tokens.deciding_tokens`) differ,
             or stand in another order, are no duplicates: "7 apples" and "9 apples" are two problems, and so are 3x + 5
             and 3x - 5. So are texts that differ in their last five tokens ("Find its area" and "Find its perimeter"),
-            which misses copies with another ending ("Answer in a box."). Two problems still pass for copies at
-            thresholds below 1 where they differ earlier and in other words alone: in words that change places
-            ("3 sheep, 7 goats" and "3 goats, 7 sheep"), in what is asked before the end, in square brackets. Turn it
-            off for completions.
+            which misses copies with another ending ("Answer in a box."). Problems still pass for copies below 1
+            where they differ earlier, in other words alone: words that change places ("3 sheep, 7 goats" and "3
+            goats, 7 sheep"), what is asked before the end, square brackets. Turn it off for completions.
         seed: Of the hash functions.
 
     Raises:
