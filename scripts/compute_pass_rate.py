@@ -6,7 +6,7 @@
     python scripts/compute_pass_rate.py --config recipes/<model>/grpo/config_demo.yaml --server localhost:8000
 
     # in shards, on as many machines as you like, then one data set of all
-    python scripts/compute_pass_rate.py --config ... --output_dir data/rates --start 0 --end 200
+    python scripts/compute_pass_rate.py --config ... --output_dir data/rates --shard 0/8     # ... 7/8
     python scripts/compute_pass_rate.py --output_dir data/rates --merge
 
 After kill -9 at any moment the same command goes on. The folder loads as `dataset_name: data/rates` (all rows, with
@@ -129,7 +129,7 @@ def _compute(options: argparse.Namespace, rest: list[str]) -> int:
     script_args, training_args, model_args = parse_args(PassRateScriptArguments, PassRateConfig, rest)
     repo_id = _checked_name(options, script_args.output_dataset_name)
     if script_args.server is None and not script_args.serve:
-        require_vllm()
+        require_vllm("name servers by --server, have one started by --serve true")
     run = prepare_pass_rate(script_args, training_args, model_args)
     path = options.output_dir or Path("data") / default_name(script_args, model_args)
     if (run.start, run.end) != (0, run.num_rows):

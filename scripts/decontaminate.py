@@ -22,13 +22,12 @@ Larger than one machine: run --shard 0/8 ... --shard 7/8 anywhere that sees the 
 """
 
 import argparse
-import logging
 import os
 import sys
 import time
 from pathlib import Path
 
-from open_r1.dataio.flags import STOPPED, FlagParser, respelled
+from open_r1.dataio.flags import STOPPED, FlagParser, log_to_stderr, respelled
 
 STARTED = time.perf_counter()
 
@@ -122,7 +121,7 @@ def parse_command_line(arguments: list[str] | None = None) -> argparse.Namespace
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parse_command_line(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     from open_r1.curation.decontamination.command import run_command
 
     try:

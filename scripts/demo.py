@@ -172,6 +172,13 @@ def open_output_dir(output_dir: Path, settings: dict) -> None:
     path.write_text(json.dumps(settings), encoding="utf-8")
 
 
+def evaluate_command(model_dir: Path) -> str:
+    """Return the command that evaluates a model of the demo, by itself and problem by problem."""
+    flags = "--solution_column answer --prompt_template '{prompt}' --max_tokens 48 --limit 40"
+    return (f"make evaluate MODEL={shlex.quote(str(model_dir))} TASK=assets/demo/sums.jsonl BACKEND=transformers "
+            f'ARGS="{flags}"')  # fmt: skip
+
+
 def main() -> None:
     """Run the demo and show what it taught."""
     args = parse_command_line()
@@ -187,6 +194,8 @@ def main() -> None:
     # Written last: it marks the demo as finished.
     (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     console.print(f"Curves: {output_dir / 'curves.png'}   numbers: {output_dir / 'metrics.json'}", highlight=False)
+    command = evaluate_command(output_dir / VARIANTS[args.variant][-1].name)
+    console.print(f"Next, an evaluation of what it trained: {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

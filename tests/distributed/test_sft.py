@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from open_r1.utils.checkpoints import missing_from
-from tests.distributed.trainings import NUM_TEST_ROWS, SFT_RECIPE, training_logs
+from tests.distributed.trainings import NUM_BENCHMARK_ROWS, NUM_TEST_ROWS, SFT_RECIPE, training_logs
 from tests.integration.tiny import weights_of
 
 pytestmark = pytest.mark.distributed
@@ -28,19 +28,38 @@ def test_weights_equal_those_of_one_process(sft, sft_alone):
     assert max((weights[name] - tensor).abs().max().item() for name, tensor in expected.items()) < 1e-5
 
 
-def greedy_completions(output_dir, step):
-    """Return what the policy answered to each problem at an evaluation."""
+def completions(output_dir, step):
+    """Return what the policy answered to each problem at an evaluation, greedily and drawn."""
     rows = pd.read_parquet(output_dir / "rollouts" / f"eval-{step:06d}-0.parquet")
-    return {row.prompt[0]["content"]: row.completion for row in rows[rows.is_greedy].itertuples()}
+    return {(row.prompt[0]["content"], row.is_greedy, row.completion) for row in rows.itertuples()}
 
 
 def test_evaluation_equals_that_of_one_process_and_counts_each_problem_once(sft, sft_alone):
     assert json.loads((sft / "all_results.json").read_text())["eval_num_problems"] == NUM_TEST_ROWS
     for step in (7, 14, 20):
-        completions = greedy_completions(sft, step)
-        assert len(completions) == NUM_TEST_ROWS
-        assert completions == greedy_completions(sft_alone, step)
-    assert len(set(greedy_completions(sft, 14).values())) > 1, "the same answer to everything, so equality says little"
+        found = completions(sft, step)
+        assert sum(is_greedy for _, is_greedy, _ in found) == NUM_TEST_ROWS
+        assert found == completions(sft_alone, step)
+        assert len({text for _, _, text in found}) > 1, "the same answer to everything, so equality says little"
+
+
+def benchmark_answers(output_dir, step):
+    """Return what the policy answered to each problem of the benchmark at an evaluation."""
+    rows = pd.read_parquet(output_dir / "eval_benchmarks" / "more" / f"step-{step:06d}.parquet")
+    return [(row.row, row.index_, row.answer) for row in rows.rename(columns={"index": "index_"}).itertuples()]
+
+
+def test_benchmarks_are_answered_as_by_one_process_each_problem_once(sft, sft_alone):
+    for step in (7, 14, 20):
+        answers = benchmark_answers(sft, step)
+        assert [(row, index) for row, index, _ in answers] == [
+            (row, index) for row in range(NUM_BENCHMARK_ROWS) for index in range(2)
+        ]
+        assert answers == benchmark_answers(sft_alone, step)
+    assert len({text for _, _, text in answers}) > 1, "the same answer to everything, so equality says little"
+    results = [json.loads((folder / "eval_results.json").read_text()) for folder in (sft, sft_alone)]
+    figures = [{name: value for name, value in entry.items() if name.startswith("eval_more/")} for entry in results]
+    assert figures[0] == figures[1] and "eval_more/avg@2" in figures[0]
 
 
 def test_checkpoint_is_complete_with_the_files_of_both_processes(sft):

@@ -15,6 +15,7 @@ from tests.integration.tiny import build_tiny, write_rows
 SFT, GRPO = "src/open_r1/sft.py", "src/open_r1/grpo.py"
 RECORD = "tests/distributed/record_parameters.py"
 NUM_TEST_ROWS = 7  # odd: two processes have to fill up the last batch
+NUM_BENCHMARK_ROWS = 5
 
 # Two processes take 2 rows x 2 accumulation steps each, one process takes the same 8 rows at once.
 COMMON = {
@@ -27,6 +28,8 @@ SFT_RECIPE = {
     **COMMON, "learning_rate": 2e-2, "max_length": 128, "max_steps": 20, "save_steps": 5, "warmup_steps": 3,
     "dataset_prompt_column": "problem", "eval_reward_funcs": ["soft_overlong_punishment"], "eval_num_generations": 2,
     "eval_max_completion_length": 16, "max_completion_len": 16, "soft_punish_cache": 16,
+    "eval_benchmarks_num_samples": 2, "eval_benchmarks_max_tokens": 16, "eval_benchmarks_temperature": 1.0,
+    "eval_benchmarks_template": "{prompt}", "eval_benchmarks_log_answers": True,
 }  # fmt: skip
 # 2 rows x 4 steps per generation x 2 processes = 16 completions: a group spans both processes, serves two optimizer
 # steps, and is in use when a checkpoint is saved after an odd step. Lengths differ, so rewards do.
@@ -62,10 +65,12 @@ def write_recipes(folder: Path) -> Recipes:
     source = random.Random(0)
     for split, size in (("train", 64), ("test", NUM_TEST_ROWS)):
         write_rows(folder / "sums" / f"{split}.jsonl", [row_of_sum(source) for _ in range(size)])
+    sums = write_rows(folder / "more.jsonl", [row_of_sum(source) for _ in range(NUM_BENCHMARK_ROWS)])
+    own: dict[str, dict[str, Any]] = {"sft": {"eval_benchmarks": [str(sums)]}, "grpo": {}}
     paths = {}
     for name, recipe in (("sft", SFT_RECIPE), ("grpo", GRPO_RECIPE)):
         paths[name] = folder / f"{name}.yaml"
-        settings = {"model_name_or_path": str(tiny.model), "dataset_name": str(folder / "sums"), **recipe}
+        settings = {"model_name_or_path": str(tiny.model), "dataset_name": str(folder / "sums"), **recipe, **own[name]}
         paths[name].write_text(yaml.safe_dump(settings), encoding="utf-8")
     return Recipes(folder, **paths)
 

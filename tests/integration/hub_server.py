@@ -12,7 +12,13 @@ import json
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import pytest
+from huggingface_hub import constants
+
+from open_r1.dataio import push
 
 FIRST_COMMIT, SECOND_COMMIT = "1" * 40, "2" * 40
 ERROR_CODES = {
@@ -20,6 +26,7 @@ ERROR_CODES = {
     "Revision not found": "RevisionNotFound",
     "Entry not found": "EntryNotFound",
 }
+FILE_URL = "/{repo_id}/resolve/{revision}/{filename}"
 TOKENS = {"hf_write": "write", "hf_read": "read"}
 
 
@@ -221,3 +228,13 @@ class Contract(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+
+def use_hub(server: Hub, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Let `huggingface_hub` and our pushes of data talk to this server, as a user who may write."""
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + FILE_URL)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(push, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setenv("HF_TOKEN", "hf_write")

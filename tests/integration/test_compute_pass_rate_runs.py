@@ -87,8 +87,8 @@ def test_more_generations_keep_those_there_are(folder, model, server):
 
 def test_shards_merge_to_what_one_run_writes(folder, model, server, capsys):
     run(folder, model, server.address, output="whole")
-    for start, end in ((0, 2), (2, 4), (4, 9)):
-        assert run(folder, model, server.address, "--start", str(start), "--end", str(end)) == 0
+    for shard in (("--shard", "0/2"), ("--start", "2", "--end", "4"), ("--start", "4", "--end", "9")):
+        assert run(folder, model, server.address, *shard) == 0
     assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 0
     for config in (None, "pass_rate"):
         assert rows_of(folder / "out", config) == rows_of(folder / "whole", config)

@@ -12,10 +12,12 @@ from open_r1.configs import (
     CodeExecutionParameters,
     DatasetConfig,
     DatasetMixtureConfig,
+    EvaluationParameters,
     GRPOConfig,
     GRPOScriptArguments,
     RewardParameters,
     RunConfig,
+    SampledEvaluationParameters,
     ScriptArguments,
     SFTConfig,
     SFTScriptArguments,
@@ -234,6 +236,8 @@ def test_every_field_of_ours_is_read_somewhere(config_class, base):
 def test_every_field_of_ours_says_what_it_is_for():
     for config_class in (
         RunConfig,
+        EvaluationParameters,
+        SampledEvaluationParameters,
         RewardParameters,
         CodeExecutionParameters,
         GRPOScriptArguments,

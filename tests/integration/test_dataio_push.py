@@ -7,26 +7,18 @@ import datasets
 import pytest
 from huggingface_hub import constants
 
-from open_r1.dataio import push
 from open_r1.dataio.card import DataCard
 from open_r1.dataio.folder import DatasetFolder
 from open_r1.dataio.licences import read_header
 from open_r1.dataio.loading import load_source
 from open_r1.dataio.push import check_push, push_folder
-from tests.integration.hub_server import Hub
-
-FILE_URL = "/{repo_id}/resolve/{revision}/{filename}"
+from tests.integration.hub_server import Hub, use_hub
 
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     with Hub() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + FILE_URL)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
-        monkeypatch.setattr(push, "_FIRST_WAIT_S", 0.01)
-        monkeypatch.setenv("HF_TOKEN", "hf_write")
+        use_hub(server, monkeypatch, tmp_path / "hub_cache")
         yield server
 
 

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from scripts.run_benchmarks import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHORTER = {
@@ -57,6 +60,16 @@ def test_results_are_written_and_shown(demo):
     assert metrics["stages"][-1]["end"]["eval_num_problems"] == 40
     assert (output_dir / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "before" in printed and "after" in printed and "GRPO" in printed
+
+
+def test_its_last_line_is_a_command_that_evaluates_its_model(demo, tmp_path):
+    output_dir, printed = demo
+    command = printed.strip().splitlines()[-1].partition(": ")[2]
+    dry = subprocess.run(["make", "--dry-run", *shlex.split(command)[1:]], cwd=REPOSITORY, capture_output=True,
+                         text=True, check=True).stdout  # fmt: skip
+    words = shlex.split(dry[dry.index("scripts/run_benchmarks.py") :].replace("\\\n", " "))[1:]
+    assert words[words.index("--model_id") + 1] == str(output_dir / "grpo")
+    assert main([*words, "--output_dir", str(tmp_path), "--limit", "4", "--num_samples", "1"]) == 0
 
 
 def test_evaluation_is_that_of_the_kept_completions(demo):

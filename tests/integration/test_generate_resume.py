@@ -65,6 +65,14 @@ def shard_runner(tmp_path, server, **settings):
     return ShardRunner(pipeline, tmp_path / "work", lambda: None, **settings)
 
 
+def test_servers_of_the_cluster_are_asked_without_a_proxy(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "mine")
+    for base_url, hosts in (("http://node1:20000/v1", ",node1"), ("https://api.elsewhere.org/v1", "")):
+        runner = ShardRunner({"base_url": base_url}, tmp_path, lambda: None, stall_s=1.0)
+        environment = runner._environment()
+        assert environment["NO_PROXY"] == environment["no_proxy"] == f"localhost,127.0.0.1{hosts},mine"
+
+
 def requests(count):
     return [{"key": f"row {number}", "index": 0, "instruction": f"say {number}"} for number in range(count)]
 

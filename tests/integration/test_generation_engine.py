@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many requests at a time: bounded, balanced over servers that die and come back, kept, stopped by signals."""
 
+import asyncio
 import os
 import signal
 
@@ -30,6 +31,18 @@ def ask_journal(folder, addresses, requests, *, patience=QUICK, **options):
                 return outcome, list(journal.records())
 
     return run(main())
+
+
+def test_a_thread_with_an_event_loop_is_told_to_take_another():
+    async def answer():
+        return 8
+
+    async def notebook():
+        with pytest.raises(RuntimeError, match=r"as in a notebook: call this in a thread"):
+            run(answer())
+        return await asyncio.to_thread(lambda: run(answer()))
+
+    assert asyncio.run(notebook()) == 8
 
 
 def test_requests_go_where_the_fewest_are_in_flight(tmp_path):
@@ -203,6 +216,22 @@ def test_requests_in_flight_are_dropped_after_the_grace(tmp_path):
         outcome, records = ask_journal(tmp_path, [server.address], requests, max_concurrent=4, grace_s=0.1)
     assert outcome.stopped_by == signal.SIGTERM
     assert (len(records), outcome.cut_off) == (1, 4)
+
+
+def test_the_first_signal_says_how_long_it_takes_and_the_second_ends_at_once(tmp_path, caplog):
+    def behave(body, attempt):
+        if len(server.requests) in (2, 4):
+            os.kill(os.getpid(), signal.SIGINT)
+        return Reply("8", delay_s=600.0)
+
+    with ChatServer(behave) as server:
+        outcome, _ = ask_journal(
+            tmp_path, [server.address], (question(n) for n in range(4)), max_concurrent=4, grace_s=590.0
+        )
+    assert outcome.stopped_by == signal.SIGINT
+    assert [record.message for record in caplog.records if "Stopping" in record.message] == [
+        "Stopping: requests in flight have 590 s; Ctrl-C again ends at once."
+    ]
 
 
 def test_totals_count_attempts_beyond_the_turns(tmp_path):

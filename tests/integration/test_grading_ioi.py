@@ -169,14 +169,20 @@ def test_manager_that_does_not_compile_makes_the_row_unusable(sandbox):
         judge(row, solution("weights"), sandbox)
 
 
+# Each runs before `main` of the row's stub, so that no clock decides who has ended first.
+ENDS_LATER = "#include <unistd.h>\nstatic int later = usleep(300000);\n"
+ENDS_WELL = "#include <cstdlib>\nstatic int ended = (std::exit(0), 0);\n"
+
+
+@pytest.mark.parametrize("before", [ENDS_LATER, ENDS_WELL], ids=["later", "well"])
 @pytest.mark.parametrize(
-    "manager", ["int main() { return 3; }", '#include <cstdio>\nint main() { std::puts("nan"); }']
+    "manager", ["int main() { return 3; }", '#include <cstdio>\nint main() { std::puts("nan"); }'], ids=["3", "nan"]
 )
-def test_manager_that_judges_nothing_makes_the_row_unusable(sandbox, manager):
+def test_manager_that_judges_nothing_makes_the_row_unusable(sandbox, manager, before):
     row = subtask_row("guess", "00-samples")
     files = [[name, manager if name.endswith("manager.cpp") else content] for name, content in row["grader_files"]]
     with pytest.raises(UnusableCheckerError, match="manager gives no score"):
-        judge(row | {"grader_files": files}, solution("guess"), sandbox)
+        judge(row | {"grader_files": files}, before + solution("guess"), sandbox)
 
 
 def test_tests_of_a_year_are_read_from_a_local_copy(sandbox, tmp_path, environment):

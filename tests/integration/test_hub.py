@@ -33,6 +33,7 @@ LOCAL_FILES = {
 RUN_FILES = {
     "checkpoint-1/model.safetensors", "superseded-1/checkpoint-1/model.safetensors", "rollouts/train-000001-0.parquet",
     ".model-staging/model.safetensors", ".uploads/checkpoint-1/model.safetensors", "run_manifest.json",
+    ".evaluations/checkpoint-1-0a/model.safetensors", "eval_results/checkpoint-1/main/aime24/config.json",
     "completions/completions_00001.parquet", "runs/events.out.tfevents.1", "wandb/run-1/files/output.log",
 }  # fmt: skip
 
@@ -259,7 +260,7 @@ def test_run_that_could_not_push_is_refused(hub, tmp_path, settings, message):
         check_hub_revision_exists(config(tmp_path, push_to_hub_revision=True, **settings))
 
 
-def test_run_that_can_push_is_let_through(hub, tmp_path):
+def test_run_that_can_push_is_let_through(hub, tmp_path, monkeypatch):
     check_hub_revision_exists(config(tmp_path, push_to_hub=True))
     hub.repos["team/run"] = Repo(private=True, branches={"v1": Branch(FIRST_COMMIT, {"README.md": b"#"})})
     taken = {"push_to_hub": True, "hub_model_id": "team/run"}
@@ -270,8 +271,13 @@ def test_run_that_can_push_is_let_through(hub, tmp_path):
     write_files(tmp_path / "out" / "checkpoint-1", ["model.safetensors"])
     write_manifest(tmp_path / "out" / "checkpoint-1")
     check_hub_revision_exists(config(tmp_path, **taken))  # the run goes on, to the branch that it began
-    with pytest.raises(ValueError, match="overwrite_hub_revision"):
-        check_hub_revision_exists(config(tmp_path, **taken, resume_from_checkpoint="false"))
+    for another_course in ("false", str(tmp_path / "other" / "checkpoint-1")):
+        with pytest.raises(ValueError, match="overwrite_hub_revision"):
+            check_hub_revision_exists(config(tmp_path, **taken, resume_from_checkpoint=another_course))
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    (tmp_path / "out" / "run_manifest.json").write_text('{"runs": [{"settings": {}, "slurm_job": "77"}]}')
+    check_hub_revision_exists(config(tmp_path, **taken, resume_from_checkpoint="false"))  # requeued, it goes on
 
 
 def test_login_and_network_are_checked_before_a_model_loads(hub, tmp_path, monkeypatch):

@@ -113,6 +113,9 @@ def test_what_answers_there_must_be_a_router_that_lets_us_in(monkeypatch):
     with serve(LocalSandbox(), token="right") as address:
         with pytest.raises(ValueError, match=r"The sandbox of code can't be used: The router .* refuses our token"):
             check([CODE], "code", **settings, e2b_router_url=address)
+        monkeypatch.delenv("SANDBOX_ROUTER_TOKEN", raising=False)
+        with pytest.raises(ValueError, match=r"wants a token, and none is set here: .* SANDBOX_ROUTER_TOKEN"):
+            check([CODE], "code", code_provider="e2b", e2b_router_url=address)
         monkeypatch.setenv("TOKEN", "right")
         check([CODE], "code", **settings, e2b_router_url=address)
 

@@ -147,9 +147,9 @@ def test_scoring_modes_of_codeforces(mode: str, values: list[float]):
     assert found == pytest.approx([*values, -1.0])
 
 
-def test_call_in_the_readme_gives_what_it_says():
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    (example,) = [part for part in readme.split("\n```python\n") if part.startswith("from open_r1.rewards import")]
+def test_call_in_the_documents_gives_what_it_says():
+    text = (Path(__file__).resolve().parents[2] / "recipes" / "REWARDS.md").read_text(encoding="utf-8")
+    (example,) = [part for part in text.split("\n```python\n") if part.startswith("from open_r1.rewards import")]
     *lines, call = example.partition("\n```\n")[0].splitlines()
     call, _, result = call.rpartition("  # ")
     names: dict[str, Any] = {}

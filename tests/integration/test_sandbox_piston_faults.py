@@ -21,6 +21,7 @@ from open_r1.sandbox import (
 )
 from open_r1.sandbox.piston import PistonSandbox
 from open_r1.sandbox.piston_client import Patience
+from open_r1.sandbox.piston_endpoints import slurm_endpoints
 from tests.integration.fakes.piston_server import TROUBLES, PistonServer
 
 QUICK = Patience(max_outage_s=20, max_attempts=5, first_delay_s=0.02, queue_s=20)
@@ -248,7 +249,8 @@ def squeue(tmp_path, environment):
         jobs = "\n".join(lines)
         log = tmp_path / "arguments"
         script.write_text(
-            f"#!/usr/bin/env bash\nprintf '%s\\n' \"$@\" > {log}\ncat <<'END'\n{jobs}\nEND\n"
+            f"#!/usr/bin/env bash\nprintf '%s\\n' \"$@\" > {log}\n[[ -z ${{SQUEUE_PARTITION-}} ]] || exit 0\n"
+            f"cat <<'END'\n{jobs}\nEND\n"
             f"echo '{error}' >&2\nexit {code}\n"
         )
         script.chmod(script.stat().st_mode | stat.S_IEXEC)
@@ -282,6 +284,12 @@ def test_slurm_endpoints_are_our_own_running_workers(squeue):
 
     assert run_coroutine(look) == ["http://node1.cluster:2000/api/v2", "http://node2:2345/api/v2"]
     assert f"--user={me}" in log.read_text().splitlines()
+
+
+def test_workers_are_found_whatever_jobs_the_user_asks_squeue_for(squeue, environment):
+    environment["SQUEUE_PARTITION"] = "gpu"
+    squeue(f"{os.getuid()}|RUNNING|node1|piston-worker-2000")
+    assert slurm_endpoints() == ("http://node1:2000/api/v2",)
 
 
 @pytest.mark.parametrize(("lines", "code", "error", "message"), [

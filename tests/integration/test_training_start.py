@@ -3,12 +3,14 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
 from open_r1.utils.arguments import RecipeParser
-from open_r1.utils.checkpoints import publish
+from open_r1.utils.checkpoints import list_checkpoints, publish, write_manifest
+from open_r1.utils.starting import find_checkpoint
 from open_r1.utils.training import check_processes
 from tests.integration.tiny import build_tiny
 
@@ -27,6 +29,49 @@ def test_refused_run_leaves_checkpoints_and_manifest_alone(tiny, tmp_path):
     assert (tmp_path / "checkpoint-2").is_dir()
     assert not (tmp_path / "superseded-1").exists()
     assert (tmp_path / "run_manifest.json").read_text(encoding="utf-8") == before
+
+
+def save_checkpoint(folder):
+    folder.mkdir(parents=True)
+    (folder / "rng_state.pth").touch()
+    write_manifest(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("starts", "goes_on"),
+    [
+        ([], False),
+        ([None], False),
+        (["other/checkpoint-5"], True),
+        (["other/checkpoint-5", "other/checkpoint-5", "output/checkpoint-9"], True),
+        (["other/checkpoint-5", None, "output/checkpoint-9"], False),
+        (["other/checkpoint-5", "third/checkpoint-5"], False),
+    ],
+)
+def test_checkpoint_of_another_folder_is_where_a_run_starts_once(tmp_path, monkeypatch, starts, goes_on):
+    monkeypatch.chdir(tmp_path)
+    output, given = tmp_path / "output", save_checkpoint(tmp_path / "other" / "checkpoint-5")
+    own = save_checkpoint(output / "checkpoint-9")
+    runs = [{"settings": {}, "started_from": start} for start in starts]
+    (output / "run_manifest.json").write_text(json.dumps({"runs": runs}))
+    arguments = SimpleNamespace(output_dir=str(output), resume_from_checkpoint=str(given))
+    assert find_checkpoint(arguments) == ((own, None) if goes_on else (given, -1))
+    if goes_on:
+        shutil.rmtree(own)  # it had saved nothing yet
+        assert find_checkpoint(arguments) == (given, None)
+
+
+def test_run_from_another_folder_puts_the_run_before_aside_and_not_itself(tiny, tmp_path):
+    tiny.train("sft", tmp_path / "other", max_steps=1)
+    output, settings = tmp_path / "output", {"resume_from_checkpoint": tmp_path / "other" / "checkpoint-1"}
+    tiny.train("sft", output, max_steps=4)
+    tiny.train("sft", output, max_steps=2, save_total_limit=1, **settings)
+    assert [path.name for path in list_checkpoints(output)] == ["checkpoint-2"]
+    assert (output / "superseded-1" / "checkpoint-4").is_dir()
+    tiny.train("sft", output, max_steps=3, **settings)
+    assert [path.name for path in list_checkpoints(output)] == ["checkpoint-2", "checkpoint-3"]
+    assert not (output / "superseded-2").exists()
 
 
 def test_rows_cut_before_the_answer_ends_are_refused(tiny, tmp_path):

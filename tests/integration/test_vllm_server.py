@@ -49,6 +49,19 @@ def test_server_is_ready_inside_the_block_and_gone_behind_it(tmp_path):
     assert are_gone(tmp_path)
 
 
+def test_variables_of_a_server_come_before_those_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("VLLM_API_KEY", "of the user")
+    with serve(tmp_path, env={"VLLM_API_KEY": ""}):
+        assert psutil.Process(read_pids(tmp_path)[0]).environ()["VLLM_API_KEY"] == ""
+
+
+@pytest.mark.parametrize(("level", "passed_on"), [("ERROR", None), ("DEBUG", "DEBUG")])
+def test_log_of_a_server_is_not_silenced_by_the_level_that_trl_sets(tmp_path, monkeypatch, level, passed_on):
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", level)
+    with serve(tmp_path):
+        assert psutil.Process(read_pids(tmp_path)[0]).environ().get("VLLM_LOGGING_LEVEL") == passed_on
+
+
 def test_name_that_vllm_serves_under_is_the_models_name(tmp_path):
     with serve(tmp_path, args=["--served-model-name", "short"]) as server:
         assert server.model == "short"

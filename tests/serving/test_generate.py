@@ -48,8 +48,9 @@ def test_server_of_its_own_is_gone_with_a_killed_run_and_at_the_end(model_folder
     log = output / "vllm.log"
     with started("src/open_r1/generate.py", *words) as process:
         wait_until(lambda: (log.exists() and "EngineCore" in log.read_text()) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()[0]
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 3, process.communicate()[0]  # minder, server, engine
+        assert len(children) >= 3  # minder, server, engine
         process.kill()
         process.wait()
         wait_until(lambda: not any(child.is_running() for child in children), timeout_s=30)

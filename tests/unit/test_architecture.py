@@ -17,7 +17,8 @@ MAX_FILE_LINES = 350
 MAX_FUNCTION_LINES = 50
 
 CHECKS = {"configs", "utils", "rewards", "grading", "tasks", "dataio"}
-# Part of the package -> other parts it may import. Entry scripts may import everything and are imported by nothing.
+# Part of the package -> other parts it may import; where one has a dot, that module alone. Entry scripts may import
+# everything and are imported by nothing.
 MAY_IMPORT = {
     "configs": set(),
     "tasks": set(),
@@ -28,15 +29,22 @@ MAY_IMPORT = {
     "generation": {"dataio"},
     "curation": {"dataio", "generation", "rewards"},
     "utils": {"configs", "tasks", "dataio"},
-    "preflight": CHECKS | {"curation", "generation"},
-    "evaluation": CHECKS,
-    "test_time": CHECKS,
+    # A job's supervisor starts in a moment and needs no more than Python and yaml. Nothing imports it: programs that
+    # submit jobs call the scripts in slurm/.
+    "cluster": {"dataio", "generation.servers", "utils.evaluation", "utils.old_names", "utils.recipes"},
+    "evaluation": CHECKS | {"generation"},
+    "preflight": CHECKS | {"curation", "evaluation", "generation"},
+    "test_time": CHECKS | {"evaluation", "generation"},
 }
 ENTRY_SCRIPTS = {"sft", "grpo", "generate"}
-TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "dataio", "generation", "curation"}
+TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "dataio", "generation", "curation", "cluster"}
 HEAVY = {"torch", "transformers", "trl"}
 # Old public import paths that hand on to where the code lives now.
 RE_EXPORTS = {"utils/routed_sandbox.py", "utils/routed_morph.py"}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(("open_r1", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
 
 
 def part_of(path: Path) -> str:
@@ -70,11 +78,13 @@ def test_module_imports_only_what_its_part_may(path):
     part = part_of(path)
     name = str(path.relative_to(PACKAGE))
     imported = imported_modules(path)
-    parts = {module.split(".")[1] for module in imported if module.startswith("open_r1.")}
+    own = {module.removeprefix("open_r1.") for module in imported if module.startswith("open_r1.")}
     if part in ENTRY_SCRIPTS or name in RE_EXPORTS or part == "__init__":
         return
     assert part in MAY_IMPORT, f"{name}: add the new part {part!r} to MAY_IMPORT and to the map in CONTRIBUTING.md"
-    assert parts <= MAY_IMPORT[part] | {part}, f"{part} may not import {sorted(parts - MAY_IMPORT[part] - {part})}"
+    allowed = MAY_IMPORT[part] | {part}
+    foreign = sorted(module for module in own if module not in allowed and module.split(".")[0] not in allowed)
+    assert not foreign, f"{part} may not import {foreign}"
     if part in TORCH_FREE:
         heavy = {module.split(".")[0] for module in imported} & HEAVY
         assert not heavy, f"{name} must work without {sorted(heavy)}"
@@ -86,13 +96,28 @@ def test_nothing_imports_an_entry_script():
     assert not offenders
 
 
-def test_torch_free_parts_load_without_torch():
-    parts = sorted(part for part in TORCH_FREE if (PACKAGE / part / "__init__.py").exists())
-    imports = ", ".join(f"open_r1.{part}" for part in parts)
-    program = f"import sys, {imports}; print(sorted({HEAVY!r} & set(sys.modules)))"
+def loaded_by(modules: list[str]) -> set[str]:
+    """Packages, and modules of none, that a fresh Python loads from files to import these modules."""
+    program = (
+        "import sys, importlib; before = set(sys.modules); "
+        f"[importlib.import_module(name) for name in {modules!r}]; "
+        "new = {name for name in set(sys.modules) - before if getattr(sys.modules[name], '__file__', None)}; "
+        "print(*{name.split('.')[0] for name in new})"
+    )
     environment = {"PYTHONPATH": str(ROOT / "src")}
     run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-    assert (run.stdout, run.stderr) == ("[]\n", "")
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.split())
+
+
+def test_torch_free_parts_load_without_torch():
+    modules = [module_name(path) for path in MODULES if part_of(path) in TORCH_FREE and "harness" not in path.parts]
+    assert not loaded_by(modules) & HEAVY
+
+
+def test_jobs_are_supervised_with_python_and_yaml_alone():
+    loaded = loaded_by([module_name(path) for path in MODULES if part_of(path) == "cluster"])
+    assert loaded - set(sys.stdlib_module_names) <= {"open_r1", "yaml", "_yaml"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

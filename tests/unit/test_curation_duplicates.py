@@ -130,8 +130,8 @@ def test_problems_that_differ_in_what_they_ask_are_no_copies(start, one, other):
 
 
 @pytest.mark.parametrize("run", [" ", ",", "\n", "$", "$ ,", "\\ ", "-\n", "{ ", "*", "^ "])
-def test_tokens_of_a_long_run_end(run):  # not within a day, where time grows with the square
-    for text in (f"x{run * 1_000_000}.", f"\\a {run * 1_000_000}"):
+def test_tokens_of_a_long_run_end(run):  # not within an hour, where time grows with the square
+    for text in (f"x{run * 200_000}.", f"\\a {run * 200_000}"):
         assert tokens_of(text)[0] in "xa"
 
 

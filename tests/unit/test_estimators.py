@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""avg@k, pass@k and their intervals against brute force and simulation."""
+"""avg@k, pass@k and maj@k against brute force, and the summary of an evaluation during training."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from open_r1.utils.estimators import Record, avg_at_k, pass_at_k, summarize
+from open_r1.utils.estimators import Record, avg_at_k, maj_at_ks, pass_at_k, summarize
 
 NAN = math.nan
 
@@ -61,26 +61,80 @@ def test_avg_at_k_of_nothing_judged_is_refused(scores):
         avg_at_k(scores)
 
 
-def test_interval_covers_the_true_mean_in_about_95_of_100_cases():
-    generator = np.random.default_rng(7)
-    covered = 0
-    for number in range(200):
-        rates_P = generator.beta(2, 3, size=80)  # completions of one problem are alike
-        scores_PG = generator.random((80, 4)) < rates_P[:, None]
-        interval = avg_at_k(scores_PG.astype(float), num_resamples=300, seed=number)
-        covered += interval.low <= 0.4 <= interval.high
-    assert 0.91 <= covered / 200 <= 0.98
+def test_sixteen_requested_and_eight_returned_gives_estimates_from_eight():
+    returned = [1, 1, 0, 1, 0, 0, 0, 0]
+    assert avg_at_k([[*returned, *[NAN] * 8]]).mean == 3 / 8
+    assert maj_at_ks([0, 0, 1, 0, 2, 2, None, None, *[None] * 8], [*returned, *[NAN] * 8], [8]) == [1.0]
+    with pytest.raises(ValueError, match="maj@9 needs at least 9 answers, got 8"):
+        maj_at_ks(range(16), [*returned, *[NAN] * 8], [9])
 
 
-def test_interval_of_one_problem_is_a_point():
-    interval = avg_at_k([[1, 0, 0, 1]])
-    assert (interval.low, interval.high) == (0.5, 0.5)
+def majority_by_enumeration(classes, scores, k):
+    means = {name: np.mean([s for c, s in zip(classes, scores, strict=True) if c == name]) for name in classes}
+    totals = []
+    for chosen in itertools.combinations(classes, k):
+        votes = [name for name in chosen if name is not None]
+        most = max(map(votes.count, votes), default=0)
+        winners = {name for name in votes if votes.count(name) == most}
+        totals.append(np.mean([means[name] for name in winners]) if winners else 0.0)
+    return np.mean(totals)
 
 
-def test_interval_is_the_same_for_the_same_seed():
-    scores = np.random.default_rng(0).random((30, 4))
-    assert avg_at_k(scores, seed=3) .low == avg_at_k(scores, seed=3).low  # fmt: skip
-    assert avg_at_k(scores, seed=3).low != avg_at_k(scores, seed=4).low
+@pytest.mark.parametrize(
+    ("classes", "scores"),
+    [
+        ([0, 0, 1], [1, 1, 0]),
+        ([0, 1, 1, 2, None], [1, 0, 0, 0, 0]),
+        ([0, 0, 1, 1, 2, 2, None, None], [1, 1, 0, 0, 0, 0, 0, 0]),
+        ([0, 1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 0, 0, 0]),
+        ([0, 0, 0, 1, 1, 1, 1, None, 2], [1, 1, 0, 0, 0.5, 0, 0, 0, 1]),
+        ([None, None, None], [0, 0, 0]),
+        ([7, 7, 7, 7], [1, 1, 1, 1]),
+    ],
+)
+def test_maj_at_k_is_the_mean_over_all_subsets(classes, scores):
+    ks = range(1, len(classes) + 1)
+    expected = [majority_by_enumeration(classes, scores, k) for k in ks]
+    assert maj_at_ks(classes, scores, ks) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("classes", "scores", "k", "expected"),
+    [
+        ([0, 0, 1], [1, 1, 0], 3, 1.0),
+        ([0, 1], [1, 0], 2, 0.5),  # a tie
+        ([0, None, None], [1, 0, 0], 3, 1.0),  # no answer, no vote
+        ([0, None], [1, 0], 1, 0.5),  # but it is drawn
+        ([0, 0, 1, 1, 1], [1, 1, 0, 0, 0], 1, 0.4),
+        ([0, 0, 1, 1, 1], [1, 1, 0, 0, 0], 3, 0.3),  # right in 3 of 10 draws: both right ones and one wrong
+        ([0, 0, 1, 1], [1, NAN, 0, NAN], 2, 0.5),
+    ],
+)
+def test_maj_at_k_of_answers_counted_by_hand(classes, scores, k, expected):
+    assert maj_at_ks(classes, scores, [k]) == pytest.approx([expected])
+
+
+def test_maj_at_1_is_the_mean_score():
+    rng = np.random.default_rng(1)
+    classes, scores = rng.integers(0, 5, 60).tolist(), rng.random(60)
+    assert maj_at_ks(classes, scores, [1]) == pytest.approx([scores.mean()])
+
+
+def test_majority_of_many_answers_is_drawn_near_to_what_is_exact():
+    classes = [0] * 90 + [1] * 60 + [None] * 40
+    scores = [1.0 if name == 0 else 0.0 for name in classes]
+    (single, few) = maj_at_ks(classes, scores, [1, 2])
+    # Two answers: right where both are, or one is and the other is none; half where they tie.
+    pairs = math.comb(190, 2)
+    assert single == pytest.approx(90 / 190, abs=0.03)
+    assert few == pytest.approx((math.comb(90, 2) + 90 * 40 + 90 * 60 / 2) / pairs, abs=0.03)
+    assert maj_at_ks(classes, scores, [1, 2]) == [single, few]
+
+
+@pytest.mark.parametrize(("classes", "k"), [([], 1), ([0, 1], 3), ([0, 1], 0), ([0, 1], -1)])
+def test_majority_of_too_few_answers_is_refused(classes, k):
+    with pytest.raises(ValueError, match=f"maj@{k} needs at least"):
+        maj_at_ks(classes, [1.0] * len(classes), [k])
 
 
 def test_summary_names_every_metric():
@@ -90,8 +144,8 @@ def test_summary_names_every_metric():
         "eval_completions/mean_length": 6.0,
         "eval_completions/truncated": 0.5,
         "eval_accuracy_reward/avg@2": 0.5,
-        "eval_accuracy_reward/avg@2_low": 0.5,
-        "eval_accuracy_reward/avg@2_high": 0.5,
+        "eval_accuracy_reward/avg@2_low": 0.0,
+        "eval_accuracy_reward/avg@2_high": 1.0,
         "eval_accuracy_reward/pass@2": 1.0,
         "eval_accuracy_reward/greedy": 1.0,
     }

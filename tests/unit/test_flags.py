@@ -2,13 +2,16 @@
 """What the command lines of the data scripts share: refusals, spellings, Ctrl-C, missing libraries."""
 
 import importlib.util
+import subprocess
+import sys
 
 import pytest
 
 from open_r1.curation.decontamination import command
-from open_r1.dataio.flags import FlagParser, respelled
+from open_r1.dataio.flags import FlagParser, joined, read_api_key, respelled
+from open_r1.evaluation.flags import build_parser
 from open_r1.generation.distil_arguments import parse_args
-from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning
+from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, run_benchmarks
 
 MAINS = {"curate": (curate.main, "--input"), "decontaminate": (decontaminate.main, "--dataset"),
          "generate_reasoning": (generate_reasoning.main, "--dataset-name"),
@@ -49,6 +52,22 @@ def test_flags_are_respelled_and_values_are_not(word, separator, expected):
     assert respelled([word], separator) == [expected]
 
 
+def test_words_for_another_program_may_begin_with_a_flag_of_ours(capsys):
+    words = ["--serve-args", "--seed=1 --max-model-len 4096", "--seed", "2"]
+    assert joined(build_parser(None), words) == ["--serve-args=--seed=1 --max-model-len 4096", "--seed", "2"]
+    assert run_benchmarks.main([*words, "--list_benchmarks"]) == 0
+    assert "aime24" in capsys.readouterr().out
+
+
+def test_a_key_is_read_from_the_variable_that_is_named(monkeypatch):
+    monkeypatch.setenv("OPEN_R1_KEY", " secret\n")
+    assert read_api_key("OPEN_R1_KEY") == "secret"
+    assert read_api_key(None) is None
+    monkeypatch.setenv("OPEN_R1_KEY", " ")
+    with pytest.raises(ValueError, match="OPEN_R1_KEY, named by --api-key-env, is not set or empty"):
+        read_api_key("OPEN_R1_KEY", flag="--api-key-env")
+
+
 @pytest.mark.skipif(importlib.util.find_spec("distilabel") is None, reason="needs the extra generate")
 def test_generate_takes_underscores_too():
     words = ["--hf_dataset", "a_b.jsonl", "--model", "m", "--prompt_column=my_column", "--max_new_tokens", "8"]
@@ -86,3 +105,14 @@ def test_duplicates_without_their_library_are_refused_before_a_folder_is_made(mo
     assert decontaminate.main([*words, "--deduplicate"]) == 1
     assert capsys.readouterr().err == "error: Near duplicates need the package datasketch\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_warning_of_the_hub_client_is_one_line():
+    program = """
+import huggingface_hub.file_download as hub
+from open_r1.dataio.flags import log_to_stderr
+log_to_stderr()
+hub.logger.warning("retrying")
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stderr.count("retrying") == 1

@@ -16,6 +16,7 @@ from open_r1.generation.requests import Sampling, join_reasoning, row_key, witho
         ({"top_k": -2}, "top_k is -2"),
         ({"min_p": 2.0}, "min_p is 2.0"),
         ({"max_tokens": 0}, "max_tokens is 0; allowed is at least 1"),
+        ({"seed": -1}, "seed is -1; allowed is at least 0"),
         ({"extra_body": {"n": 4}}, "extra_body sets \\['n'\\]"),
         ({"extra_body": {"stream": True}}, "extra_body sets \\['stream'\\]"),
         ({"top_p": 0.9, "extra_body": {"top_p": 0.8}}, "\\['top_p'\\] are set twice"),

@@ -27,10 +27,15 @@ DISTRIBUTIONS = {"dotenv": "python-dotenv", "sklearn": "scikit-learn", "yaml": "
 
 # Modules that need an extra at their top: they import one another, all else imports them inside a function.
 SERVER_PARTS = ("access", "listening", "requests", "server", "stepwise")
+INSPECT_PARTS = ("logs", "model", "scoring", "tasks")
 EXTRA_MODULES = {
     *(PACKAGE / "sandbox" / f"router_{part}.py" for part in SERVER_PARTS),
     PACKAGE / "generation" / "distil_llm.py",  # a class of distilabel's, which its processes find by name
+    *(PACKAGE / "evaluation" / f"inspect_{part}.py" for part in INSPECT_PARTS),
 }
+
+# Programs that run in an environment of their own, by its lock.
+FOREIGN_PROGRAMS = {PACKAGE / "evaluation" / "lighteval_runner.py": SCRIPTS / "lighteval_requirements.txt"}
 
 # Spelt in two pieces, so that this file does not name them itself.
 REGISTRY_HOSTS = [name + end for name, end in [("pypi", ".org"), ("pythonhosted", ".org"), ("npmjs", ".org")]]
@@ -101,6 +106,11 @@ def third_party_imports(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_import_is_declared(path, core, extras):
+    if path in FOREIGN_PROGRAMS:
+        lines = FOREIGN_PROGRAMS[path].read_text(encoding="utf-8").splitlines()
+        locked = parse_all(line.partition("#")[0] for line in lines if line.partition("#")[0].strip())
+        assert not [name for name, at_the_top in third_party_imports(path) if at_the_top or name not in locked]
+        return
     for name, at_the_top in third_party_imports(path):
         assert name in core or name in extras, f"{name} is not in setup.py"
         assert name in core or not at_the_top or path in EXTRA_MODULES, (
@@ -159,6 +169,18 @@ def test_help_lists_every_target_of_the_makefile():
     listing = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert targets == re.findall(r"^  make (\S+) +\S", listing, re.MULTILINE)
     assert set(targets) == set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("words", "warned"),
+    [
+        (["ENGIN=inspect"], ["ENGIN"]),
+        (["ENGINE=inspect", "MODEL=a b", "HF_HUB_OFFLINE=0", "WORKERS=0", "PYTHON=python3"], []),
+    ],
+)
+def test_make_warns_of_variables_that_it_does_not_read(words, warned):
+    ran = subprocess.run(["make", "help", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert re.findall(r"nothing here reads (\w+); there are VENV", ran.stderr) == warned
 
 
 def test_makefile_calls_scripts_that_exist():

@@ -103,6 +103,9 @@ def test_nan_survives_json():
         ({"pass_rate_max": math.inf}, "`pass_rate_max` is inf"),
         ({"dataset_start_index": -1}, "count from 0"),
         ({"dataset_start_index": 5, "dataset_end_index": 5}, "Rows 5 to 5"),
+        ({"dataset_shard": "8/8"}, "7/8 for the last"),
+        ({"dataset_shard": "half"}, "0/8 for the first of eight"),
+        ({"dataset_shard": "0/2", "dataset_end_index": 5}, "give one of them"),
         ({"max_concurrent": 0}, "at least 1"),
         ({"gpu_memory_utilization": 1.5}, "it is a share"),
     ],
@@ -110,6 +113,18 @@ def test_nan_survives_json():
 def test_parameters_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         PassRateParameters(**settings).check()
+
+
+@pytest.mark.parametrize(("num_rows", "count"), [(1, 1), (5, 2), (5, 5), (17_398, 87), (1_000, 7)])
+def test_equal_shards_hold_every_row_once(num_rows, count):
+    shards = [PassRateParameters(dataset_shard=f"{number}/{count}").rows(num_rows) for number in range(count)]
+    assert [row for start, end in shards for row in range(start, end)] == list(range(num_rows))
+    assert len({end - start for start, end in shards}) <= 2
+
+
+def test_more_shards_than_rows_are_refused():
+    with pytest.raises(ValueError, match="only 5 rows"):
+        PassRateParameters(dataset_shard="0/6").rows(5)
 
 
 # --- groups

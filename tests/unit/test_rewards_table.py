@@ -265,9 +265,9 @@ def test_time_limit_of_the_verifier_must_be_positive(name: str, timeout_s: float
         get_reward_funcs(arguments(name, verifier_timeout_s=timeout_s))
 
 
-def test_readme_lists_every_reward_and_its_recipe_can_be_built():
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    assert [name for name in REWARDS if f"`{name}`" not in readme] == []
+def test_documents_list_every_reward_and_their_recipe_can_be_built():
+    table = (Path(__file__).resolve().parents[2] / "recipes" / "REWARDS.md").read_text(encoding="utf-8")
+    assert [name for name in REWARDS if f"`{name}`" not in table] == []
     recipes = (Path(__file__).resolve().parents[2] / "recipes" / "README.md").read_text(encoding="utf-8")
     (text,) = [block for block in re.findall(r"```yaml\n(.*?)```", recipes, re.DOTALL) if "reward_funcs" in block]
     recipe = yaml.safe_load(text)

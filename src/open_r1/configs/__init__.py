@@ -14,6 +14,7 @@ import trl
 from transformers import TrainingArguments
 from trl import ModelConfig
 
+from open_r1.configs.evaluation import LOWER_IS_BETTER, EvaluationParameters, SampledEvaluationParameters
 from open_r1.configs.rewards import CodeExecutionParameters, RewardParameters
 
 __all__ = [
@@ -229,19 +230,10 @@ class GRPOScriptArguments(CodeExecutionParameters, RewardParameters, ScriptArgum
 
 
 @dataclass
-class SFTScriptArguments(CodeExecutionParameters, RewardParameters, ScriptArguments):
+class SFTScriptArguments(SampledEvaluationParameters, CodeExecutionParameters, RewardParameters, ScriptArguments):
     """Data of `sft.py`, and the rewards of its evaluation by sampling."""
 
     required_target = "messages"
-    eval_reward_funcs: list[str] = field(
-        default_factory=list,
-        metadata={"help": "Rewards measured on sampled completions of the test split at each evaluation."},
-    )
-    eval_num_generations: int = field(
-        default=8, metadata={"help": "Completions sampled per test prompt (k of avg@k)."}
-    )
-    eval_temperature: float = field(default=1.0, metadata={"help": "Sampling temperature of that evaluation."})
-    eval_max_completion_length: int = field(default=512, metadata={"help": "Tokens sampled at most per completion."})
 
     @property
     def reward_funcs(self) -> list[str]:
@@ -259,12 +251,9 @@ _TrainingArguments = TrainingArguments if TYPE_CHECKING else object
 
 
 @dataclass
-class RunConfig(_TrainingArguments):
+class RunConfig(EvaluationParameters, _TrainingArguments):
     """Fields that both training configs add to TRL's."""
 
-    benchmarks: list[str] = field(
-        default_factory=list, metadata={"help": "Benchmarks to run on each pushed checkpoint (needs Slurm)."}
-    )
     callbacks: list[str] = field(
         default_factory=list, metadata={"help": "Names in the callback table (`open_r1.utils.callbacks.CALLBACKS`)."}
     )
@@ -283,9 +272,6 @@ class RunConfig(_TrainingArguments):
     wandb_entity: str | None = field(default=None, metadata={"help": "Weights & Biases entity (team or user)."})
     wandb_project: str | None = field(default=None, metadata={"help": "Weights & Biases project."})
     wandb_run_group: str | None = field(default=None, metadata={"help": "Weights & Biases group of runs."})
-    eval_greedy: bool = field(
-        default=False, metadata={"help": "Evaluation by sampling also decodes each test prompt greedily."}
-    )
 
     def __post_init__(self) -> None:
         has_bf16_device = torch.cuda.is_available() or torch.accelerator.is_available()
@@ -301,7 +287,16 @@ class RunConfig(_TrainingArguments):
             self.callbacks = [*self.callbacks, "push_to_hub_revision"]
         if self.hub_model_revision not in (None, "main") and self.hub_revision is None:
             self.hub_revision = self.hub_model_revision
+        if self.greater_is_better is None and (self.metric_for_best_model or "").endswith(LOWER_IS_BETTER):
+            self.greater_is_better = False
+        # transformers wants the strategies of evaluating and saving to agree, and doesn't know of steps of benchmarks:
+        # the preflight compares those with `save_steps`.
+        has_steps = bool(self.eval_benchmarks) and self.eval_benchmarks_steps is not None
+        is_by_benchmarks = has_steps and self.eval_strategy == "no"
+        loads_best = self.load_best_model_at_end
+        self.load_best_model_at_end = loads_best and not is_by_benchmarks
         super().__post_init__()
+        self.load_best_model_at_end = loads_best
 
 
 @dataclass

@@ -52,12 +52,14 @@ class JsonLines:
         schema: Columns of all lines.
         num_rows: Lines that are objects.
         malformed: Lines that are none; empty lines are neither.
+        mixed: Columns that mix types: what is no text in them comes as JSON text.
     """
 
     path: Path
     schema: pa.Schema = field(init=False)
     num_rows: int = field(init=False, default=0)
     malformed: MalformedLines = field(init=False)
+    mixed: frozenset[str] = field(init=False, default=frozenset())
     _blocks: list[_Block] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -79,10 +81,10 @@ class JsonLines:
             logger.warning("%s: %d lines are no JSON objects and are left out (first: line %d, %s: %r).", self.path,
                            len(self.malformed), first.number, first.reason, first.text[:80])  # fmt: skip
         self.schema, differing = unify(schemas)
-        mixed |= differing
-        if mixed:
+        self.mixed = frozenset(mixed | differing)
+        if self.mixed:
             logger.warning("%s: columns %s mix types; what is no text in them is kept as JSON text.",
-                           self.path, sorted(mixed))  # fmt: skip
+                           self.path, sorted(self.mixed))  # fmt: skip
 
     def tables(self, first: int = 0) -> Iterator[tuple[int, pa.Table]]:
         """Yield the rows in order, in tables of some megabytes, each with the number of its first row.

@@ -24,6 +24,13 @@ def is_claimed(path: Path) -> bool:
         return False  # a card.json that cannot be read says nothing of whose it is
 
 
+def refuse_file(path: Path) -> None:
+    """Raise a ValueError where a folder can't be made, since it, or a folder above it, is a file."""
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"{place} is a file; name another output folder.")
+
+
 def refuse_place(path: Path, parents: Sequence[Parent]) -> None:
     """Raise a ValueError where a folder cannot take a data set.
 
@@ -31,9 +38,7 @@ def refuse_place(path: Path, parents: Sequence[Parent]) -> None:
         path: The folder; it need not exist.
         parents: What is read: none of it may be this folder.
     """
-    for place in (path, *path.parents):
-        if place.exists() and not place.is_dir():
-            raise ValueError(f"{place} is a file; name another output folder.")
+    refuse_file(path)
     for parent in parents:
         source = Path(parent.name).expanduser()
         if source.exists() and path.exists() and source.samefile(path):

@@ -46,6 +46,7 @@ class RowSource:
         num_rows: Rows in the slice.
         num_rows_in_split: Rows in the whole split.
         malformed: Lines of a JSON lines file that are no objects; they are in no batch and not counted as rows.
+        mixed: Columns of a JSON lines file that mix types: what is no text in them comes as JSON text.
     """
 
     name: str
@@ -56,6 +57,7 @@ class RowSource:
     num_rows: int
     num_rows_in_split: int
     malformed: MalformedLines
+    mixed: frozenset[str]
     _first: int = field(repr=False)
     _opened: "_Opened" = field(repr=False)
 
@@ -140,6 +142,7 @@ class _Opened:
     read: _Reader
     files: list[Path] = field(default_factory=list)
     malformed: MalformedLines = field(default_factory=MalformedLines)
+    mixed: frozenset[str] = frozenset()
 
 
 def open_source(
@@ -171,7 +174,7 @@ def open_source(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"The columns of {name!r} need names of their own; found {names}.")
     return RowSource(name, config, split, revision, opened.schema, end - begin, opened.num_rows, opened.malformed,
-                     begin, opened)  # fmt: skip
+                     opened.mixed, begin, opened)  # fmt: skip
 
 
 def _open_local(path: Path, config: str | None, split: str) -> _Opened | None:
@@ -253,7 +256,7 @@ def _open_json_lines(path: Path) -> _Opened:
                 yield begin, batch
                 begin += batch.num_rows
 
-    return _Opened(lines.schema, lines.num_rows, read, [path], lines.malformed)
+    return _Opened(lines.schema, lines.num_rows, read, [path], lines.malformed, lines.mixed)
 
 
 def _open_loaded(name: str, config: str | None, split: str, revision: str | None, seed: int) -> _Opened:

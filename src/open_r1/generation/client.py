@@ -147,7 +147,10 @@ class ChatClient:
                          reply.server, reply.error, conversation)  # fmt: skip
 
     async def _ask(self, messages: Sequence[Message] | Sequence[int], index: int) -> ChatReply:
-        content = self._encode(messages, index)
+        return await self._send(self._encode(messages, index), hash(str(messages)))
+
+    async def _send(self, content: bytes, row: int) -> ChatReply:
+        """Return what comes of a request's body; those about the same row share a number."""
         deadline = time.monotonic() + self.patience.deadline_s
         attempts = failures = counted = 0
         server: Server | None = None
@@ -171,11 +174,12 @@ class ChatClient:
                     failure = ServerFailure(failure.reason, failure.status, is_servers=False)
             else:
                 self.balancer.succeeded(server)
-                return ChatReply(answer.text, answer.finish_reason, answer.usage, 200, attempts,
-                                 time.monotonic() - started, server.url)  # fmt: skip
+                seconds = time.monotonic() - started
+                return ChatReply(answer.text, answer.finish_reason, answer.usage, 200, attempts, seconds, server.url,
+                                 token_ids=answer.token_ids, stop_reason=answer.stop_reason)  # fmt: skip
             finally:
                 self.balancer.give_back(server)
-            if failure.is_refusal and self.balancer.refuses_all(server, failure.status, hash(str(messages))):
+            if failure.is_refusal and self.balancer.refuses_all(server, failure.status, row):
                 raise RefusedError(
                     f"{server.url} refuses all requests: {failure.reason}. What was done is kept: mend the key, the "
                     "model or the address, and the same command goes on."

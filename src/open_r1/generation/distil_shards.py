@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from open_r1.dataio.card import read_card
 from open_r1.dataio.folder import DatasetFolder
@@ -168,7 +169,11 @@ class ShardRunner:
     def _environment(self) -> dict[str, str]:
         path = [_SOURCE_FOLDER, *filter(None, [os.environ.get("PYTHONPATH")])]
         # Named twice, since programs differ in which spelling they read.
-        direct = ["localhost", "127.0.0.1", *filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy")])]
+        server = urlsplit(str(self.pipeline.get("base_url", "")))
+        # As `client.py`: what is asked without TLS is a node of the cluster, for which a proxy is only in the way.
+        near = [server.hostname] if server.scheme == "http" else []
+        known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+        direct = [name for name in ("localhost", "127.0.0.1", *near, known) if name]
         return {
             **os.environ,
             "OPENAI_API_KEY": self.api_key or "",

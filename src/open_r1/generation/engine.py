@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import logging
 import resource
 import signal
 import threading
@@ -21,6 +22,8 @@ from open_r1.generation.journal import Journal
 from open_r1.generation.requests import ChatReply, ChatRequest
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _OTHER_FILES = 100  # besides one for each request in flight
@@ -79,12 +82,28 @@ class Outcome:
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, on uvloop where it is installed: a fifth less CPU time a request."""
+    """Run a coroutine to its end, on uvloop where it is installed: a fifth less CPU time a request.
+
+    Raises:
+        RuntimeError: An event loop runs in this thread already.
+    """
+    if _is_loop_running():
+        coroutine.close()
+        raise RuntimeError("An event loop runs in this thread already, as in a notebook: call this in a thread of its "
+                           "own, as by `await asyncio.to_thread(...)`.")  # fmt: skip
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     with suppress(ImportError):
         from uvloop import new_event_loop as factory
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(coroutine)
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def run_requests(
@@ -125,13 +144,18 @@ async def run_requests(
     """
     if max_concurrent < 1:
         raise ValueError(f"max_concurrent is {max_concurrent}; it must be at least 1.")
-    _allow_open_files(max_concurrent + _OTHER_FILES)
+    allow_open_files(max_concurrent)
     engine = _Engine(requests, client, journal, totals or Totals(), stop_after_errors, retry_flag)
     return await engine.run(max_concurrent, grace_s, sync_every_s)
 
 
-def _allow_open_files(count: int) -> None:
-    """Raise this process's limit of open files, which is often 1024: each request in flight is one."""
+def allow_open_files(max_concurrent: int) -> None:
+    """Raise this process's limit of open files, which is often 1024: each request in flight is one.
+
+    Raises:
+        ValueError: So many aren't allowed here.
+    """
+    count = max_concurrent + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= count:
         return
@@ -170,7 +194,7 @@ class _Engine:
         stopping, ending = asyncio.create_task(self._stop.wait()), asyncio.create_task(self._stop_now.wait())
         cut_off = 0
         try:
-            with self._signal_handlers():
+            with taken_signals(self._on_signal, grace_s):
                 await asyncio.wait({answered, syncing, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if self._stop.is_set() and not answered.done():
                     await asyncio.wait({answered, ending}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
@@ -234,25 +258,39 @@ class _Engine:
             await asyncio.sleep(every_s)
             await asyncio.to_thread(self._journal.sync)
 
-    @contextmanager
-    def _signal_handlers(self) -> Iterator[None]:
-        """Take the signals while it runs; only the main thread can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        before = {number: signal.getsignal(number) for number in _SIGNALS}
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._on_signal, number)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
-
     def _on_signal(self, number: int) -> None:
         self._signals.append(signal.Signals(number))
         self._stop.set()
         if len(self._signals) > 1:
             self._stop_now.set()
+
+
+@contextmanager
+def taken_signals(on_signal: Callable[[int], None], grace_s: float) -> Iterator[None]:
+    """Hand SIGINT and SIGTERM to a function while it runs, on the running loop; only the main thread can.
+
+    Args:
+        on_signal: Called with the signal's number.
+        grace_s: Seconds that requests in flight have after the first, for the line that says so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    taken: list[int] = []
+
+    def take(number: int) -> None:
+        if not taken:
+            logger.warning("Stopping: requests in flight have %g s; Ctrl-C again ends at once.", grace_s)
+        taken.append(number)
+        on_signal(number)
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, take, number)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)

@@ -3,8 +3,10 @@
 
 import asyncio
 import logging
+import shlex
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from open_r1.generation.client import ChatClient
@@ -36,11 +38,13 @@ class ServedModel:
         name: As the servers call it.
         max_model_len: Most tokens of prompt and answer together, of the server with the fewest; None: not told.
         roots: What is behind the name, by vLLM's word: a folder or a name on the hub.
+        owners: What serves it, by the servers' word: "vllm", "transformers".
     """
 
     name: str
     max_model_len: int | None
     roots: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
 
 
 async def find_model(client: ChatClient, *, wait_s: float = 0.0, flags: FlagNames = _FLAGS) -> ServedModel:
@@ -65,14 +69,16 @@ async def find_model(client: ChatClient, *, wait_s: float = 0.0, flags: FlagName
         name = names[0]
     lengths: list[int] = []
     roots: set[str] = set()
+    owners: set[str] = set()
     for url, entries in listed.items():
         own = [entry for entry in entries if entry["id"] == name]
         if entries and not own:
             raise ValueError(f"{url} doesn't serve {name!r} but {sorted(entry['id'] for entry in entries)}.")
         lengths += [entry["max_model_len"] for entry in own if type(entry.get("max_model_len")) is int]
         roots |= {entry["root"] for entry in own if isinstance(entry.get("root"), str)}
+        owners |= {entry["owned_by"] for entry in own if isinstance(entry.get("owned_by"), str)}
     client.model = name
-    model = ServedModel(name, min(lengths, default=None), tuple(sorted(roots)))
+    model = ServedModel(name, min(lengths, default=None), tuple(sorted(roots)), tuple(sorted(owners)))
     wanted = client.sampling.max_tokens
     if model.max_model_len is not None and wanted is not None and wanted >= model.max_model_len:
         raise ValueError(
@@ -80,6 +86,26 @@ async def find_model(client: ChatClient, *, wait_s: float = 0.0, flags: FlagName
             f"prompt and answer together: all would be refused. Lower {flags.max_tokens}, or serve a longer context."
         )
     return model
+
+
+def refuse_another(model: str | None, served: ServedModel, served_model: str | None) -> None:
+    """Refuse to write down the answers of one model under the name of another, or by another's tokenizer.
+
+    Args:
+        model: The model that the command names, a folder or a name on the hub; None: whatever is served.
+        served: What the servers say.
+        served_model: The name that they are asked for by the user's word, who then knows; None: no word.
+
+    Raises:
+        ValueError: The servers serve another.
+    """
+    if model is None or served_model is not None:
+        return
+    if not {model, str(Path(model).expanduser().resolve())} & {served.name, *served.roots}:
+        raise ValueError(
+            f"The servers serve {served.name!r}, but --model_id is {model!r}. If that is the same model, say so by "
+            f"--served_model {shlex.quote(served.name)}; otherwise leave --model_id out."
+        )
 
 
 async def _wait_for_lists(client: ChatClient, wait_s: float, flags: FlagNames) -> dict[str, list[dict[str, Any]]]:

@@ -72,12 +72,19 @@ class OfflineModel:
         )
 
 
-def require_vllm() -> None:
-    """Raise a ValueError that says the ways out when vLLM can't be imported here."""
+def require_vllm(ways_out: str) -> None:
+    """Refuse to go on where vLLM can't be imported.
+
+    Args:
+        ways_out: What else the command could be told, by its own flags.
+
+    Raises:
+        ValueError: It can't; the message says the ways out.
+    """
     if importlib.util.find_spec("vllm") is None:
         raise ValueError(
-            "vLLM is not installed in this environment: name servers by --server, or run in one that has it "
-            "(`make install_serving` makes .venv-serving)."
+            f"vLLM is not installed in this environment: {ways_out}, or run in an environment that has it (`make "
+            "install_serving` makes .venv-serving; for jobs: venv=.venv-serving in slurm/cluster.sh)."
         )
 
 

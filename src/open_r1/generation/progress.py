@@ -15,7 +15,8 @@ from open_r1.generation.engine import Totals
 
 logger = logging.getLogger(__name__)
 
-_BAR_EVERY_S, _LINE_EVERY_S = 0.5, 30.0
+_BAR_EVERY_S = 0.5
+FIRST_LINE_S, LINE_EVERY_S = 5.0, 30.0  # the first comes early: it shows that the servers answer
 _WINDOW_S = 60.0  # rates are of the last minute: a run of days changes its pace
 
 
@@ -100,7 +101,8 @@ def _update(bar: tqdm, totals: Totals, pace: Pace) -> None:
 
 
 async def _write_lines(totals: Totals, total: int) -> None:
-    pace = Pace(totals)
+    pace, wait_s = Pace(totals), FIRST_LINE_S
     while True:
-        await asyncio.sleep(_LINE_EVERY_S)
+        await asyncio.sleep(wait_s)
         logger.info("%s", describe(totals, total, pace))
+        wait_s = LINE_EVERY_S

@@ -17,11 +17,10 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from open_r1.dataio.sources import RowSource
 from open_r1.generation.journal import fingerprint
 from open_r1.generation.requests import ChatRequest, Message, row_key
 
@@ -176,6 +175,19 @@ def _read_turns(value: Any) -> tuple[list[Message], list[str]]:
     return [*system, {"role": "user", "content": texts[0]}], texts[1:]
 
 
+class PromptRows(Protocol):
+    """Rows with the columns of `PromptSettings`, such as those of a `RowSource`."""
+
+    @property
+    def name(self) -> str:
+        """What messages call them."""
+        ...
+
+    def rows(self, columns: list[str] | None = None, *, end: int | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the rows before `end` in order."""
+        ...
+
+
 class Prompts:
     """The conversations of all rows, in a temporary file: millions of them, in any order, in little memory.
 
@@ -199,7 +211,7 @@ class Prompts:
         """Delete the temporary file."""
         self._file.close()
 
-    def read(self, source: RowSource, settings: PromptSettings, num_rows: int) -> None:
+    def read(self, source: PromptRows, settings: PromptSettings, num_rows: int) -> None:
         """Read the first rows of a source.
 
         Raises:
@@ -222,7 +234,7 @@ class Prompts:
                 ) from None
             self._add(key, messages, turns)
         self._file.flush()
-        self._count_occurrences(source, settings)
+        self._count_occurrences(settings)
         if self.bad.count == self.num_rows:
             raise ValueError(f"No row of {source.name!r} can be asked for; row 0: {self.bad.first_reason}.")
 
@@ -232,7 +244,7 @@ class Prompts:
         self._offsets.append(self._offsets[-1] + len(line))
         self._prints.append(fingerprint(key, 0))
 
-    def _count_occurrences(self, source: RowSource, settings: PromptSettings) -> None:
+    def _count_occurrences(self, settings: PromptSettings) -> None:
         """Number rows of the same value, in the order of the source."""
         prints = np.frombuffer(self._prints, dtype=np.uint64)
         order = np.argsort(prints, kind="stable")

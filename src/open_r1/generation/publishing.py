@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from open_r1.dataio.sources import RowSource
+from open_r1.dataio.sources import RowSource, open_source
 from open_r1.generation.journal import Journal, fingerprint
 from open_r1.generation.prompts import Prompts
 from open_r1.generation.replies import is_count
@@ -37,6 +37,7 @@ _COLUMNS = {
     "finish_reasons": pa.list_(pa.string()),
     "api_metadata": pa.list_(_METADATA),
 }
+_QUICKLY_READ_BYTES = 2**26
 CONVERSATIONS = "conversations"  # with several turns: the messages of each generation
 
 
@@ -195,6 +196,30 @@ def check_columns(names: Sequence[str], *, has_turns: bool) -> None:
         raise ValueError(
             f"The rows have columns {taken}, which hold the results here: leave them out by --drop-columns."
         )
+
+
+def check_local(name: str, config: str | None, split: str, needed: Sequence[str | None], dropped: Sequence[str],
+                *, has_turns: bool = False) -> None:  # fmt: skip
+    """Check the columns of a local source as a run would, long before it; what is elsewhere or large is left to it.
+
+    Args:
+        name: The source. A name on the hub is not looked at, nor files of more than 64 MiB, which take seconds.
+        config: Its configuration.
+        split: Its split, or a slice of it.
+        needed: Columns that must be there; None for those that nobody named.
+        dropped: Columns that are left out of the result.
+        has_turns: Whether the result has a column for conversations.
+
+    Raises:
+        ValueError: A column lacks, or has the name of one that is added.
+    """
+    path = Path(name).expanduser()
+    if not path.exists() or (path.is_file() and path.stat().st_size > _QUICKLY_READ_BYTES):
+        return
+    source = open_source(name, config=config, split=split)
+    source.require([column for column in needed if column is not None], "--prompt-column")
+    source.require(list(dropped), "--drop-columns")
+    check_columns([column for column in source.column_names if column not in dropped], has_turns=has_turns)
 
 
 def check_json(schema: pa.Schema, columns: Sequence[str]) -> None:

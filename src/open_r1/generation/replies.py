@@ -55,11 +55,16 @@ class ServerFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A completion: its text with reasoning in think tags, why it ended, and its tokens."""
+    """A completion: its text with reasoning in think tags, why it ended, and its tokens.
+
+    `token_ids` and `stop_reason` are what vLLM tells beside, the former where it is asked to (`return_token_ids`).
+    """
 
     text: str
     finish_reason: str
     usage: dict[str, int]
+    token_ids: tuple[int, ...] | None = None
+    stop_reason: int | str | None = None
 
 
 def read_answer(body: bytes, key: str | None = None) -> Answer:
@@ -102,7 +107,15 @@ def _read_answer(body: bytes) -> Answer:
     if finish_reason in _BROKEN_OFF:
         raise ServerFailure(f"an answer that the server broke off (finish reason {finish_reason!r})", 200)
     text = join_reasoning(reasoning, content, is_cut=finish_reason == "length")
-    return Answer(_well_formed(text), _well_formed(finish_reason or "unknown"), _usage(value.get("usage")))
+    token_ids, stop_reason = choice.get("token_ids"), choice.get("stop_reason")
+    is_whole = isinstance(token_ids, list) and all(map(is_count, token_ids))
+    return Answer(
+        text=_well_formed(text),
+        finish_reason=_well_formed(finish_reason or "unknown"),
+        usage=_usage(value.get("usage")),
+        token_ids=tuple(token_ids) if is_whole else None,
+        stop_reason=stop_reason if isinstance(stop_reason, int | str) else None,
+    )
 
 
 def _well_formed(text: str) -> str:

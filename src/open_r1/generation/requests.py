@@ -13,6 +13,9 @@ from typing import Any
 
 THINK_START, THINK_END = "<think>", "</think>"
 ERROR = "error"  # the finish reason of a generation that failed
+# Fields that `vllm serve` takes from the model's generation_config.json where a request lacks them (Qwen2.5: top_k 20
+# and a repetition penalty of 1.05, by which greedy isn't greedy), at the values that change nothing.
+NEUTRAL: Mapping[str, float] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 _OWN_FIELDS = {"model", "messages", "n", "stream", "stream_options"}
 
 Message = Mapping[str, str]
@@ -64,6 +67,7 @@ class Sampling:
             "top_k": self.top_k is None or self.top_k >= -1,
             "min_p": self.min_p is None or 0 <= self.min_p <= 1,
             "max_tokens": self.max_tokens is None or self.max_tokens >= 1,
+            "seed": self.seed is None or self.seed >= 0,  # vLLM reads -1 as none
         }
         allowed = {
             "temperature": "0 to 2",
@@ -71,6 +75,7 @@ class Sampling:
             "top_k": "at least -1 (-1 or 0: all tokens)",
             "min_p": "0 to 1",
             "max_tokens": "at least 1",
+            "seed": "at least 0",
         }
         for name, is_right in checks.items():
             if not is_right:
@@ -111,6 +116,8 @@ class ChatReply:
         error: Why there is no text.
         conversation: The messages of request and answers, where the request has several turns; as they were sent:
             answers of earlier turns without their reasoning.
+        token_ids: Those of the answer, where the server was asked for them and gives them.
+        stop_reason: Which stop text or stop token ended the answer, where the server tells.
     """
 
     text: str | None
@@ -122,6 +129,8 @@ class ChatReply:
     server: str
     error: str | None = None
     conversation: Sequence[Message] = ()
+    token_ids: Sequence[int] | None = None
+    stop_reason: int | str | None = None
 
     def record(self, request: ChatRequest) -> dict[str, Any]:
         """Return the line of a journal."""

@@ -16,7 +16,8 @@ import socket
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Self
 
@@ -53,6 +54,7 @@ class VllmServer:
         deadline_s: float = DEFAULT_DEADLINE_S,
         grace_s: float = 15.0,
         vllm: str | Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """Check the settings; the server starts when the context is entered.
 
@@ -64,6 +66,7 @@ class VllmServer:
             deadline_s: Seconds until it must be ready.
             grace_s: Seconds between SIGTERM and SIGKILL at the end.
             vllm: The executable (None: `find_vllm`).
+            env: Variables for it, beside those of this process.
 
         Raises:
             ValueError: `args` names host or port.
@@ -75,7 +78,7 @@ class VllmServer:
         self.model, self.log_path = _served_name(args) or model, log_path
         self._folder, self._args, self._port = model, list(args), port
         self._deadline_s, self._grace_s = deadline_s, grace_s
-        self._vllm = find_vllm(vllm)
+        self._vllm, self._env = find_vllm(vllm), env or {}
         self._process: MindedProcess | None = None
         self.url = ""
 
@@ -92,7 +95,7 @@ class VllmServer:
             *_QUIET,
             *self._args,
         ]
-        env = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        env = {**_our_environment(), "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **self._env}
         logger.info("Starting %s", " ".join(command))
         self._process = MindedProcess(command, log_path=self.log_path, env=env, grace_s=self._grace_s)
         try:
@@ -118,7 +121,7 @@ class VllmServer:
         start = said = time.monotonic()
         while True:
             self.check()
-            if _answers(health_url):
+            if answers(health_url):
                 logger.info("vLLM is ready after %.0f s.", time.monotonic() - start)
                 return
             now = time.monotonic()
@@ -148,7 +151,7 @@ def find_vllm(path: str | Path | None = None) -> Path:
         if (found := shutil.which(str(candidate))) is not None:
             return Path(found)
     raise FileNotFoundError("There is no `vllm` beside this Python, on the PATH or in .venv-serving: run "
-                            "`make install_serving`, or name the executable with --vllm.")  # fmt: skip
+                            "`make install_serving`, or put it on the PATH.")  # fmt: skip
 
 
 def free_port() -> int:
@@ -157,13 +160,23 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Return whether a GET of this URL gives 200 within 10 s; a server that still loads its model answers 503."""
     try:
-        # No proxy: this machine is meant, whatever http_proxy says.
+        # No proxy: this machine, or a node beside it, is meant, whatever http_proxy says.
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=_ANSWER_S) as reply:
             return reply.status == 200
-    except OSError:
+    except (OSError, HTTPException):
         return False
+
+
+def _our_environment() -> dict[str, str]:
+    """Our environment; without the log level ERROR, so that the log file says what a server does.
+
+    TRL sets that level where it is imported, and all that is started there inherits it: nobody can tell it from a
+    level that a user has chosen.
+    """
+    return {name: value for name, value in os.environ.items() if (name, value) != ("VLLM_LOGGING_LEVEL", "ERROR")}
 
 
 def _served_name(args: Sequence[str]) -> str | None:

@@ -32,6 +32,8 @@ from open_r1.sandbox.languages import find_language
 
 _STDIO_TYPES = {"stdin_stdout", "stdin", "stdio", "standard_input", "none"}
 _CALL_TYPES = {"function_call", "functional", "function", "call_based", "fn_name"}
+# Tests of more characters aren't kept from one reading to the next: a few of them would fill the memory.
+_CACHED_CHARS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,9 @@ def read_livecodebench(public: object, private: object, metadata: object, langua
     Raises:
         ValueError: They can't be read; the message says what was found.
     """
-    if all(value is None or isinstance(value, str) for value in (public, private, metadata)):
+    sizes = [len(value) for value in (public, private, metadata) if isinstance(value, str)]
+    are_texts = all(value is None or isinstance(value, str) for value in (public, private, metadata))
+    if are_texts and sum(sizes) <= _CACHED_CHARS:
         return _read_packed(public, private, metadata, language)
     return _read_columns(public, private, metadata, language)
 

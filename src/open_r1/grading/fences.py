@@ -27,6 +27,15 @@ def is_known_language(name: str) -> bool:
     return True
 
 
+def known_language(name: str) -> str:
+    """Return our name of a language, which may be called by any name or alias of it.
+
+    Raises:
+        UnsupportedLanguageError: There's no such language; a ValueError, whose message lists those known.
+    """
+    return find_language(name).name
+
+
 def find_program(text: str, language: str) -> str | None:
     r"""Return the last closed block of this language behind the reasoning, or None where there's none or it's blank.
 

@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import GenerationConfig, PreTrainedTokenizerBase, TrainerState
 from trl import ModelConfig
 
-from open_r1.curation.pass_rate import PassRateParameters, PassRateRun, Status
+from open_r1.curation.pass_rate import PassRateRun, Status
 from open_r1.curation.pass_rate.publishing import added_columns
 from open_r1.dataio.card import DataCard
 from open_r1.dataio.loading import require_columns
@@ -65,7 +65,7 @@ def prepare_pass_rate(
     bounded = script_args.pass_rate_reward
     places = {row: place for place, row in enumerate(found.numbers)}
     plain = rows.with_format("arrow")
-    start, end = _range(script_args, len(rows))
+    start, end = script_args.rows(len(rows))
     card = _build_card(script_args, training_args, model_args, tokenizer, context, len(rows))
     asked = {name: card.settings[name] for name in ASKED_SETTINGS}
     judged = {name: card.settings[name] for name in JUDGED_SETTINGS}
@@ -118,7 +118,7 @@ def _load_rows(
     max_prompt_tokens: int | None,
 ) -> _Rows:
     rows = require_split(get_dataset(script_args), str(script_args.dataset_split), "the pass rates")
-    start, end = _range(script_args, len(rows))
+    start, end = script_args.rows(len(rows))
     usable, statuses = _usable_rows(rows, script_args)
     numbers = [row for row in usable if start <= row < end]
     first = to_conversations(rows.select(usable[:1]), script_args, training_args.system_prompt)
@@ -151,7 +151,7 @@ def _build_card(
         "max_prompt_length": script_args.max_prompt_length,
         "max_model_len": script_args.max_model_len,
         "num_rows": num_rows,
-        "rows": list(_range(script_args, num_rows)),
+        "rows": list(script_args.rows(num_rows)),
     }
     return DataCard(
         name=f"Pass rates of {model_args.model_name_or_path}",
@@ -185,15 +185,6 @@ def _max_prompt_tokens(
             f"{training_args.max_completion_length}: raise it, or lower the other."
         )
     return min(room, limit or room)
-
-
-def _range(script_args: PassRateParameters, num_rows: int) -> tuple[int, int]:
-    start, end = script_args.dataset_start_index or 0, script_args.dataset_end_index
-    if start >= num_rows:
-        raise ValueError(f"--start is {start}, but the split has {num_rows} rows, counted from 0.")
-    if end is not None and end > num_rows:
-        logger.info("The last shard ends with the last row, %d instead of %d.", num_rows, end)
-    return start, min(num_rows, end if end is not None else num_rows)
 
 
 def _usable_rows(rows: Dataset, script_args: PassRateScriptArguments) -> tuple[list[int], dict[int, Status]]:

@@ -12,10 +12,12 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.preflight.benchmarks import check_benchmarks
+from open_r1.preflight.eval_benchmarks import check_eval_benchmarks, is_evaluated
 from open_r1.rewards import REWARDS, Reward, RewardContext, get_reward_funcs, get_reward_spec
 from open_r1.utils.hub import check_hub_revision_exists
 from open_r1.utils.model_utils import find_model
-from open_r1.utils.reward_models import check_reward_model
+from open_r1.utils.reward_models import check_reward_model, metric_key
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +34,13 @@ def check_sft_settings(
         ValueError: See the message.
     """
     _check_common(training_args, model_args)
-    _check_rewards(script_args, training_args)
+    check_eval_benchmarks(script_args, training_args, _check_rewards(script_args, training_args))
     if script_args.eval_reward_funcs and not is_evaluated(training_args):
         logger.warning("`eval_reward_funcs` has no effect without an evaluation: set `do_eval: true`.")
     if training_args.eval_greedy and not script_args.eval_reward_funcs:
         logger.warning("`eval_greedy: true` has no effect without rewards to measure: set `eval_reward_funcs`.")
-    _refuse_generation_under_fsdp(
-        bool(script_args.eval_reward_funcs) and is_evaluated(training_args), "leave out `eval_reward_funcs`"
-    )
+    samples = (bool(script_args.eval_reward_funcs) and is_evaluated(training_args)) or training_args.eval_benchmarks
+    _refuse_generation_under_fsdp(bool(samples), "leave out `eval_reward_funcs` and `eval_benchmarks`")
     context = context_length(training_args, model_args)
     if context is not None and training_args.max_length is not None and training_args.max_length > context:
         raise ValueError(
@@ -74,7 +75,7 @@ def check_grpo_settings(
     names = script_args.reward_funcs
     if not names:
         raise ValueError(f"`reward_funcs` is empty. Known rewards: {sorted(REWARDS)}")
-    _check_rewards(script_args, training_args)
+    check_eval_benchmarks(script_args, training_args, _check_rewards(script_args, training_args))
     weights = training_args.reward_weights
     if weights is not None and len(weights) != len(names):
         raise ValueError(
@@ -89,11 +90,6 @@ def check_grpo_settings(
             "`--use_vllm false` to generate with transformers."
         )
     return _max_prompt_tokens(script_args, training_args, model_args)
-
-
-def is_evaluated(training_args: SFTConfig | GRPOConfig) -> bool:
-    """Whether a run evaluates, during the training or after it, and so needs a test split."""
-    return training_args.do_eval or training_args.eval_strategy != "no"
 
 
 def _check_common(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
@@ -119,18 +115,14 @@ def _check_common(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig
             f"`report_to` names {missing}, which are not installed: `make install EXTRAS=tracking`, or set "
             "`report_to: none`."
         )
-    if training_args.benchmarks:
-        raise ValueError(
-            f"`benchmarks: {training_args.benchmarks}`: this version cannot submit benchmark jobs yet. Remove the "
-            "setting; `do_eval: true` evaluates on the test split."
-        )
+    check_benchmarks(training_args, model_args)
     check_hub_revision_exists(training_args)
 
 
 def _check_rewards(
     script_args: SFTScriptArguments | GRPOScriptArguments, training_args: SFTConfig | GRPOConfig
-) -> None:
-    """Refuse rewards that can't be built: names, parameters, domains, functions and models."""
+) -> list[str]:
+    """Refuse rewards that can't be built: names, parameters, domains, functions and models; return metric keys."""
 
     def check_model(name: str) -> Reward:
         check_reward_model(name, training_args)
@@ -138,10 +130,12 @@ def _check_rewards(
         def not_loaded_yet(**columns: object) -> list[float | None]:
             raise RuntimeError(f"The reward model {name!r} was checked, not loaded.")
 
+        not_loaded_yet.__name__ = metric_key(name)
         return not_loaded_yet
 
     # The tokenizer, which knows the real end token, comes later.
-    get_reward_funcs(script_args, RewardContext(eos_token_ids=(0,)), load_reward_model=check_model)
+    rewards = get_reward_funcs(script_args, RewardContext(eos_token_ids=(0,)), load_reward_model=check_model)
+    return [reward.__name__ for reward in rewards]
 
 
 def _refuse_generation_under_fsdp(uses_transformers: bool, way_out: str) -> None:

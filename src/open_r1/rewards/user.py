@@ -94,23 +94,41 @@ def load_user_reward(place: str) -> UserReward:
     Raises:
         ValueError: There is no such file, module or function, its import fails, or it can't be called as a reward.
     """
+    function, place = load_function(place)
+    _check_signature(function, place)
+    return UserReward(place, function)
+
+
+def load_function(
+    place: str, *, role: str = "reward", setting: str = "reward_funcs"
+) -> tuple[Callable[..., Any], str]:
+    """Return what stands at a place, as of `load_user_reward`, and the place with its path made absolute.
+
+    Args:
+        place: Module or file, and name.
+        role: What it is for, in messages.
+        setting: Where the user has named it, in messages.
+
+    Raises:
+        ValueError: There is no such file, module or function, its import fails, or it can't be called.
+    """
     source, _, name = place.rpartition(":")
+    title = f"The {role} {place!r} in {setting}"
     if not source or not name.isidentifier():
-        raise ValueError(
-            f"The reward {place!r} in reward_funcs names no function: write path/to/file.py:function or "
-            "package.module:function."
-        )
+        raise ValueError(f"{title} names no function: write path/to/file.py:function or package.module:function.")
     if source.endswith(".py"):
         path = Path(source).expanduser().resolve()
-        module, place = _import_file(path, place), f"{path}:{name}"
+        module, place = _import_file(path, title), f"{path}:{name}"
     else:
-        module = _import_module(source, place)
+        module = _import_module(source, title)
     function = vars(module).get(name)
     if function is None:
         known = sorted(key for key, value in vars(module).items() if inspect.isfunction(value) and key[0] != "_")
-        raise ValueError(f"The reward {place!r}: there is no {name!r} in {source}. Its functions: {', '.join(known)}.")
-    _check_signature(function, place)
-    return UserReward(place, function)
+        raise ValueError(f"{title}: there is no {name!r} in {source}. Its functions: {', '.join(known)}.")
+    if not callable(function) or inspect.isclass(function):
+        kind = "class" if inspect.isclass(function) else type(function).__name__
+        raise ValueError(f"{title} is no function but a {kind}: name a function.")
+    return function, place
 
 
 def required_columns(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -134,10 +152,7 @@ def reads_tokens(function: Callable[..., Any]) -> bool:
     return parameter is not None and parameter.default is parameter.empty
 
 
-def _check_signature(function: object, place: str) -> None:
-    if not callable(function) or inspect.isclass(function):
-        kind = "class" if inspect.isclass(function) else type(function).__name__
-        raise ValueError(f"The reward {place!r} is no function but a {kind}: name a function.")
+def _check_signature(function: Callable[..., Any], place: str) -> None:
     parameters = inspect.signature(function).parameters.values()
     kinds = {parameter.kind for parameter in parameters}
     names = {parameter.name for parameter in parameters}
@@ -152,36 +167,32 @@ def _check_signature(function: object, place: str) -> None:
         raise ValueError(f"The reward {place!r} doesn't take `completions`, so it has nothing to judge.")
 
 
-def _import_file(path: Path, place: str) -> ModuleType:
+def _import_file(path: Path, title: str) -> ModuleType:
     if not path.is_file():
-        raise ValueError(f"The reward {place!r} in reward_funcs: there is no file {path}.")
+        raise ValueError(f"{title}: there is no file {path}.")
     # One module a file, under a name that no import statement has.
     module_name = f"_rewards_of_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"The reward {place!r} in reward_funcs: {path} is no Python file.")
+        raise ValueError(f"{title}: {path} is no Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses and pickle look their module up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever the user's code raises while it loads
         del sys.modules[module_name]
-        raise ValueError(
-            f"The reward {place!r} in reward_funcs: {path} fails to load ({type(error).__name__}: {error})."
-        ) from error
+        raise ValueError(f"{title}: {path} fails to load ({type(error).__name__}: {error}).") from error
     return module
 
 
-def _import_module(name: str, place: str) -> ModuleType:
+def _import_module(name: str, title: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:  # whatever the user's code raises while it loads
         hint = " For a file, write path/to/file.py:function." if isinstance(error, ImportError) else ""
-        raise ValueError(
-            f"The reward {place!r} in reward_funcs: {name} fails to import ({type(error).__name__}: {error}).{hint}"
-        ) from error
+        raise ValueError(f"{title}: {name} fails to import ({type(error).__name__}: {error}).{hint}") from error
 
 
 async def _await(values: Any) -> Any:

@@ -322,6 +322,10 @@ def _failure(response: httpx.Response, url: str) -> Exception:
         return SandboxError(f"{url} answers {response.status_code} to our requests: is that a router of an older "
                             "Open R1? Start scripts/sandbox_router.py there.")  # fmt: skip
     if response.status_code == 401:
+        if "authorization" not in response.request.headers:
+            return SandboxError(f"The router at {url} wants a token, and none is set here: put it into the variable "
+                                f"{TOKEN_VARIABLE}, or name another in `sandbox_router_token_env`. "
+                                f"({message})")  # fmt: skip
         return SandboxError(f"The router at {url} refuses our token: name the variable that holds it in "
                             f"`sandbox_router_token_env`. ({message})")  # fmt: skip
     if response.status_code in (408, 410, 429, 500, 502, 503, 504):

@@ -2,28 +2,35 @@
 """The table of trainer callbacks that a recipe can name in `callbacks`."""
 
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub import CommitInfo
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, SFTConfig
-from open_r1.utils.hub import (
-    IGNORED_PATTERNS,
-    PUSHED_PATTERNS,
-    UPLOADS_NAME,
-    checkpoint_revisions,
-    describe,
-    push_folder,
-)
+from open_r1.utils.evaluate_checkpoint import EvaluateCheckpointCallback
+from open_r1.utils.evaluation import run_benchmark_jobs
+from open_r1.utils.evaluation_jobs import SubmissionError, is_slurm_available
+from open_r1.utils.hub import UPLOADS_NAME, checkpoint_revisions, describe, link_tree, push_folder
 from open_r1.utils.progress import CompactProgressCallback
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PushedCheckpoint:
+    """A checkpoint on the hub, as `run_benchmark_jobs` wants it."""
+
+    benchmarks: list[str]
+    hub_model_id: str | None
+    hub_model_revision: str | None
+    system_prompt: str | None
+    trust_remote_code: bool
 
 
 class PushToHubRevisionCallback(TrainerCallback):
@@ -31,9 +38,10 @@ class PushToHubRevisionCallback(TrainerCallback):
 
     Uploads run one after the other in a thread, from hard links below `output_dir/.uploads`: `save_total_limit` may
     delete a checkpoint long before it has been uploaded. A failed upload is a warning, never the end of a training.
+    Where there is Slurm, jobs run the recipe's `benchmarks` on what was pushed, unless `evaluate_checkpoint` does.
 
     Args:
-        model_config: The model of the run; benchmarks of a pushed revision need it.
+        model_config: The model of the run.
     """
 
     def __init__(self, model_config: ModelConfig) -> None:
@@ -42,6 +50,7 @@ class PushToHubRevisionCallback(TrainerCallback):
         self.failed: list[str] = []
         self._pending: list[Future[None]] = []
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hub-push")
+        self._was_told = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -108,8 +117,27 @@ class PushToHubRevisionCallback(TrainerCallback):
         else:
             self.pushed.append(revision)
             logger.info("Pushed %s to the hub: %s", revision, commit.commit_url)
+            if args.benchmarks and "evaluate_checkpoint" not in args.callbacks:
+                self._evaluate(args, folder, commit, revision)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _evaluate(self, args: SFTConfig | GRPOConfig, folder: Path, commit: CommitInfo, revision: str) -> None:
+        """Submit jobs for the commit, not for its branch: the next push may move that before they begin."""
+        reason = None if is_slurm_available() else "there is no `sbatch` on the PATH"
+        if (folder / "adapter_config.json").is_file():
+            reason = "an adapter can't be served by itself"
+        if reason is not None:
+            if not self._was_told:
+                logger.warning("No benchmarks are run on what is pushed: %s.", reason)
+            self._was_told = True
+            return
+        repo_id = commit.repo_url.repo_id
+        pushed = PushedCheckpoint(args.benchmarks, repo_id, commit.oid, args.system_prompt, args.trust_remote_code)
+        try:
+            run_benchmark_jobs(pushed, model_name=f"{repo_id}/{revision}")
+        except (SubmissionError, ValueError, OSError) as error:
+            logger.warning("No benchmarks are run on %s: %s", revision, error)
 
     def _note_failure(self, revision: str, error: Exception) -> None:
         self.failed.append(revision)
@@ -118,6 +146,7 @@ class PushToHubRevisionCallback(TrainerCallback):
 
 CALLBACKS: dict[str, Callable[[ModelConfig], TrainerCallback]] = {
     "compact_progress": lambda model_config: CompactProgressCallback(),
+    "evaluate_checkpoint": EvaluateCheckpointCallback,
     "push_to_hub_revision": PushToHubRevisionCallback,
 }
 
@@ -133,24 +162,3 @@ def get_callbacks(train_config: SFTConfig | GRPOConfig, model_config: ModelConfi
         raise ValueError(f"Unknown names in `callbacks`: {unknown}. Known: {sorted(CALLBACKS)}")
     names = [*train_config.callbacks, *(["push_to_hub_revision"] if checkpoint_revisions(train_config, 0) else [])]
     return [CALLBACKS[name](model_config) for name in dict.fromkeys(names)]
-
-
-def link_tree(source: Path, target: Path) -> None:
-    """Hard-link the files of `source` that are pushed to the hub below `target`; copy where links are impossible.
-
-    Raises:
-        OSError: `source` is missing, or `target` cannot be written.
-    """
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    if not source.is_dir():
-        raise FileNotFoundError(f"there is no folder {source}")
-    names = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
-    pushed = filter_repo_objects(names, allow_patterns=list(PUSHED_PATTERNS), ignore_patterns=list(IGNORED_PATTERNS))
-    for name in pushed:
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source / name, path)
-        except OSError:
-            shutil.copy2(source / name, path)  # a file system without hard links

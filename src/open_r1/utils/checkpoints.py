@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
 STAGING_NAME = ".model-staging"
 ROLLOUTS_NAME = "rollouts"
+BENCHMARK_ANSWERS_NAME = "eval_benchmarks"
 _MODEL_CARD = "README.md"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 _MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "config.json",
@@ -142,7 +143,8 @@ def set_aside(output_dir: Path, after_step: int = -1) -> None:
 
     Args:
         output_dir: Folder of the run.
-        after_step: Checkpoints of later steps are moved; with the default all, and the recorded rollouts with them.
+        after_step: Checkpoints of later steps are moved; with the default all, and the recorded rollouts and answers
+            with them.
     """
     checkpoints = [path for path in list_checkpoints(output_dir) if step_of(path) > after_step]
     if not checkpoints:
@@ -153,8 +155,9 @@ def set_aside(output_dir: Path, after_step: int = -1) -> None:
     target.mkdir()
     for checkpoint in checkpoints:
         checkpoint.rename(target / checkpoint.name)
-    if after_step < 0 and (output_dir / ROLLOUTS_NAME).is_dir():
-        (output_dir / ROLLOUTS_NAME).rename(target / ROLLOUTS_NAME)
+    for name in (ROLLOUTS_NAME, BENCHMARK_ANSWERS_NAME):
+        if after_step < 0 and (output_dir / name).is_dir():
+            (output_dir / name).rename(target / name)
     logger.warning("%d checkpoints of an earlier run were moved to %s.", len(checkpoints), target)
 
 

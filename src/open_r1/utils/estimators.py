@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""avg@k, unbiased pass@k and intervals from sampled completions, clustered by problem.
+"""avg@k, unbiased pass@k and maj@k from sampled completions; intervals, clustered by problem, are in `intervals`.
 
 Notation: P problems, G completions of a problem. Scores are numbers, NaN where a completion could not be judged.
 """
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from open_r1.utils.intervals import Interval, mean_interval, within_bounds
+
 # Rewards that say whether an answer is right: pass@k means something for these alone.
 PASS_REWARDS = ("accuracy_reward",)
+_EXACT_ANSWERS = 128
+_NUM_DRAWS = 4_000
 
 
 @dataclass
@@ -44,37 +48,21 @@ class Record:
         return json.dumps([self.prompt, self.solution], ensure_ascii=False)
 
 
-@dataclass
-class Interval:
-    """A mean with its 95 % bootstrap interval over problems."""
-
-    mean: float
-    low: float
-    high: float
-    scores_P: np.ndarray = field(repr=False)
-
-
-def avg_at_k(scores_PG: Sequence[Sequence[float]], num_resamples: int = 2000, seed: int = 0) -> Interval:
-    """Mean over problems of the mean score of their completions, with a percentile bootstrap over problems.
-
-    Problems are resampled, not completions: completions of one problem are not independent.
+def avg_at_k(
+    scores_PG: Sequence[Sequence[float]] | np.ndarray, clusters: Sequence[Hashable] | None = None
+) -> Interval:
+    """Mean over problems of the mean score of their completions, with its 95 % interval clustered by problem.
 
     Args:
-        scores_PG: Scores; rows may have different lengths, NaN entries are left out.
-        num_resamples: Bootstrap resamples.
-        seed: Seed of the resampling.
+        scores_PG: Scores; rows may have different lengths, NaN entries are left out, and rows without any other.
+        clusters: Which rows are the same problem; see `mean_interval`.
 
     Raises:
         ValueError: No score at all.
     """
-    scores_P = np.array([np.nanmean(row) for row in scores_PG if not np.all(np.isnan(row))], dtype=float)
-    if scores_P.size == 0:
-        raise ValueError("No completion was judged: there is nothing to average.")
-    generator = np.random.default_rng(seed)
-    # One resample at a time: all at once would need gigabytes for 100,000 problems.
-    means = [scores_P[generator.integers(0, scores_P.size, size=scores_P.size)].mean() for _ in range(num_resamples)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(scores_P.mean()), float(low), float(high), scores_P)
+    means_P = [math.nan if np.all(np.isnan(row)) else float(np.nanmean(row)) for row in scores_PG]
+    is_bounded = all(within_bounds(np.asarray(row, dtype=float)) for row in scores_PG)
+    return mean_interval(means_P, clusters, is_bounded=is_bounded)
 
 
 def pass_at_k(num_samples: int, num_right: int, k: int) -> float:
@@ -92,6 +80,76 @@ def pass_at_k(num_samples: int, num_right: int, k: int) -> float:
     return 1.0 - math.comb(num_samples - num_right, k) / math.comb(num_samples, k)
 
 
+def maj_at_ks(
+    classes: Sequence[int | None], scores: Sequence[float] | np.ndarray, ks: Sequence[int], seed: int = 0
+) -> list[float]:
+    """Expected score of the majority's answer among k answers of a problem, for several k.
+
+    Where classes tie, the score is the mean of theirs; where no drawn answer votes it is 0. Exact for up to 128
+    answers, by counting all draws; for more the mean of 4,000 draws.
+
+    Args:
+        classes: Which answers are equal; None: no answer, and no vote, though it is drawn as often as another.
+        scores: Of the answers; that of a class is the mean of its members. NaN: could not be judged, left out.
+        ks: Numbers of answers, each at least 1 and at most as many as were judged.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: A k is out of its range, or the lengths differ.
+    """
+    judged = [(name, score) for name, score in zip(classes, scores, strict=True) if not math.isnan(score)]
+    for k in ks:
+        if not 0 < k <= len(judged):
+            raise ValueError(f"maj@{k} needs at least {k} answers, got {len(judged)}.")
+    members: dict[int, list[float]] = {}
+    for name, score in judged:
+        if name is not None:
+            members.setdefault(name, []).append(score)
+    counts = [len(entries) for entries in members.values()]
+    means = [sum(entries) / len(entries) for entries in members.values()]
+    silent = len(judged) - sum(counts)
+    if len(judged) <= _EXACT_ANSWERS:
+        return _exact_majority(counts, means, silent, ks)
+    return _drawn_majority(counts, means, silent, ks, seed)
+
+
+def _exact_majority(counts: Sequence[int], means: Sequence[float], silent: int, ks: Sequence[int]) -> list[float]:
+    """Count draws by the votes of their winner, m: `ways[t, u]` draws of u answers in which t classes have m votes and
+    none has more, and `sums` the same times the sum of the scores of these t."""
+    most, total = max(ks), sum(counts) + silent
+    found = np.zeros(most + 1)
+    for m in range(1, min(max(counts, default=0), most) + 1):
+        ways, sums = np.zeros((2, most // m + 1, most + 1))
+        ways[0] = [math.comb(silent, drawn) for drawn in range(most + 1)]
+        for count, mean in zip(counts, means, strict=True):
+            more_ways, more_sums = np.zeros((2, *ways.shape))
+            for votes in range(min(m - 1, count) + 1):
+                chosen, rest = math.comb(count, votes), most + 1 - votes
+                more_ways[:, votes:] += chosen * ways[:, :rest]
+                more_sums[:, votes:] += chosen * sums[:, :rest]
+            if count >= m:
+                chosen, rest = math.comb(count, m), most + 1 - m
+                more_ways[1:, m:] += chosen * ways[:-1, :rest]
+                more_sums[1:, m:] += chosen * (sums[:-1, :rest] + mean * ways[:-1, :rest])
+            ways, sums = more_ways, more_sums
+        found += (sums[1:] / np.arange(1, len(sums))[:, None]).sum(axis=0)
+    return [float(found[k] / math.comb(total, k)) for k in ks]
+
+
+def _drawn_majority(
+    counts: Sequence[int], means: Sequence[float], silent: int, ks: Sequence[int], seed: int
+) -> list[float]:
+    answers = np.repeat(np.arange(len(counts) + 1), [*counts, silent])
+    generator, sums = np.random.default_rng(seed), np.zeros(len(ks))
+    for _ in range(_NUM_DRAWS):
+        order = generator.permutation(answers)
+        for place, k in enumerate(ks):
+            votes = np.bincount(order[:k], minlength=len(counts) + 1)[:-1]
+            if votes.any():
+                sums[place] += np.asarray(means)[votes == votes.max()].mean()
+    return (sums / _NUM_DRAWS).tolist()
+
+
 def summarize(records: Sequence[Record], num_generations: int, prefix: str) -> dict[str, float]:
     """Turn evaluated completions into metrics.
 
@@ -102,8 +160,9 @@ def summarize(records: Sequence[Record], num_generations: int, prefix: str) -> d
         prefix: First part of every metric's name.
 
     Returns:
-        `<prefix>_<reward>/avg@k` with `_low` and `_high` (95 % interval), `/pass@k` for `PASS_REWARDS`, `/greedy`,
-        and `<prefix>_completions/...` (mean length in tokens, share truncated), `<prefix>_num_problems`.
+        `<prefix>_<reward>/avg@k` with `_low` and `_high` (95 % interval; none of one problem with a score beyond
+        [0, 1]), `/pass@k` for `PASS_REWARDS`, `/greedy`, and `<prefix>_completions/...` (mean length in tokens, share
+        truncated), `<prefix>_num_problems`.
 
     Raises:
         ValueError: There is no sampled completion.
@@ -122,9 +181,10 @@ def summarize(records: Sequence[Record], num_generations: int, prefix: str) -> d
             continue
         key = f"{prefix}_{name}"
         interval = avg_at_k(scores_PG)
-        metrics |= {f"{key}/avg@{num_generations}": interval.mean,
-                    f"{key}/avg@{num_generations}_low": interval.low,
-                    f"{key}/avg@{num_generations}_high": interval.high}  # fmt: skip
+        metrics[f"{key}/avg@{num_generations}"] = interval.mean
+        if not math.isnan(interval.low):
+            metrics |= {f"{key}/avg@{num_generations}_low": interval.low,
+                        f"{key}/avg@{num_generations}_high": interval.high}  # fmt: skip
         if name in PASS_REWARDS:
             # Like avg@k, over what was judged: one that could not be judged is no wrong answer.
             rows = [[score for score in row if not math.isnan(score)] for row in scores_PG]

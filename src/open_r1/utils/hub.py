@@ -11,6 +11,8 @@ Nothing here contacts the hub unless `push_to_hub` or `push_to_hub_revision` is 
 """
 
 import logging
+import os
+import shutil
 from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
@@ -18,16 +20,17 @@ from pathlib import Path
 import httpx
 from huggingface_hub import CommitInfo, HfApi, metadata_load
 from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 from transformers.trainer_utils import HubStrategy
 
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.dataio.hub_rights import check_rights, describe
-from open_r1.utils.checkpoints import STAGING_NAME, asks_for_fresh_start, last_complete_checkpoint
+from open_r1.utils.checkpoints import STAGING_NAME
+from open_r1.utils.starting import keeps_course
 
 logger = logging.getLogger(__name__)
 
-UPLOADS_NAME = ".uploads"
+UPLOADS_NAME, EVALUATIONS_NAME = ".uploads", ".evaluations"
 DEFAULT_BRANCH = "main"
 # What a reader of the model needs, and nothing else: fnmatch patterns on the path inside the folder, in which `*` also
 # crosses "/", so that the folders of the run have to be named as well.
@@ -39,8 +42,8 @@ PUSHED_PATTERNS = (
     "configuration_*.py", "modeling_*.py", "*_results.json", "trainer_state.json",
 )  # fmt: skip
 IGNORED_PATTERNS = (
-    "checkpoint-*", "superseded-*", f"{STAGING_NAME}/*", f"{UPLOADS_NAME}/*", "rollouts/*", "completions/*",
-    "global_step*/*",
+    "checkpoint-*", "superseded-*", f"{STAGING_NAME}/*", f"{UPLOADS_NAME}/*", f"{EVALUATIONS_NAME}/*",
+    "eval_results/*", "rollouts/*", "completions/*", "global_step*/*",
 )  # fmt: skip
 
 _SIGNS_OF_A_MODEL = ("README.md", "config.json", "adapter_config.json")
@@ -107,6 +110,27 @@ def push_folder(
     )
 
 
+def link_tree(source: Path, target: Path) -> None:
+    """Hard-link the files of `source` that are pushed to the hub below `target`; copy where links are impossible.
+
+    Raises:
+        OSError: `source` is missing, or `target` cannot be written.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    if not source.is_dir():
+        raise FileNotFoundError(f"there is no folder {source}")
+    names = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
+    pushed = filter_repo_objects(names, allow_patterns=list(PUSHED_PATTERNS), ignore_patterns=list(IGNORED_PATTERNS))
+    for name in pushed:
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source / name, path)
+        except OSError:
+            shutil.copy2(source / name, path)  # a file system without hard links
+
+
 def push_to_hub_revision(
     training_args: SFTConfig | GRPOConfig, extra_ignore_patterns: Iterable[str] = ()
 ) -> "Future[CommitInfo]":
@@ -161,7 +185,7 @@ def check_hub_revision_exists(training_args: SFTConfig | GRPOConfig) -> None:
     api = HfApi(token=training_args.hub_token)
     try:
         repo_id = check_rights(api, _repo_name(training_args), "hub_model_id")
-        if training_args.overwrite_hub_revision or _goes_on(training_args):
+        if training_args.overwrite_hub_revision or keeps_course(training_args):
             return
         taken = _taken_branches(api, repo_id, training_args)
     except LocalTokenNotFoundError as error:
@@ -196,11 +220,6 @@ def _repo_name(training_args: SFTConfig | GRPOConfig) -> str:
     name = training_args.hub_model_id or Path(training_args.output_dir).absolute().name
     validate_repo_id(name)
     return name
-
-
-def _goes_on(training_args: SFTConfig | GRPOConfig) -> bool:
-    afresh = asks_for_fresh_start(training_args.resume_from_checkpoint)
-    return not afresh and last_complete_checkpoint(Path(training_args.output_dir)) is not None
 
 
 def _taken_branches(api: HfApi, repo_id: str, training_args: SFTConfig | GRPOConfig) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both trainers share: whole checkpoints, finite numbers, tokens per second, evaluation that stays apart.
+"""What both trainers share: whole checkpoints, finite numbers, tokens per second.
 
 `trainer.py` says how this differs from TRL, and why.
 """
@@ -15,21 +15,32 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput, TrainOutput
+from transformers.trainer_utils import TrainOutput
 
 from open_r1.utils.checkpoints import STAGING_NAME, publish, remove_manifest, rotate_checkpoints, write_manifest
+from open_r1.utils.evaluating import EvaluationMixin
 from open_r1.utils.hub import DEFAULT_BRANCH, create_hub_revision
+from open_r1.utils.stopping import StopFileCallback
 
 
-class RestartableMixin(Trainer):
-    """What both trainers share: whole checkpoints, a finite loss, tokens per second, isolated evaluation."""
+class RestartableMixin(EvaluationMixin):
+    """What both trainers share: whole checkpoints, a finite loss, tokens per second."""
 
     has_trained: bool = False  # False after `train` when the checkpoint was the end of the training
     _first_step: int = 0
-    _paused_s: float = 0.0
     _save_total_limit: int | None = None
     _last_log: tuple[float, float] | None = None
+    _stopper: StopFileCallback | None = None
+
+    def stop_when(self, stopper: StopFileCallback) -> None:
+        """Let a stop file end the training early."""
+        self._stopper = stopper
+        self.add_callback(stopper)
+
+    @property
+    def stopped_at(self) -> Path | None:
+        """The checkpoint at which a stop file ended the training early; None when nothing did."""
+        return None if self._stopper is None else self._stopper.checkpoint
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train; only we delete old checkpoints, since transformers does it before the new one is whole."""
@@ -72,12 +83,19 @@ class RestartableMixin(Trainer):
             return
         if not self.has_trained:
             self.has_trained, self._first_step = True, self.state.global_step
+            self._evaluate_belatedly(**kwargs)
+            if self.control.should_training_stop:
+                return
         super()._run_epoch(*args, **kwargs)
+
+    def _load_best_model(self) -> None:
+        if self.stopped_at is None:
+            super()._load_best_model()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the tokens trained on per second since the last training log."""
-        if "train_loss" in logs and not self.has_trained:
-            return  # nothing was trained: zeros would come after the numbers of the run that did
+        if "train_loss" in logs and (not self.has_trained or self.stopped_at is not None):
+            return  # nothing was trained: zeros would come after the numbers of the run that did; or it goes on
         if "train_loss" in logs and 0 < self._first_step < self.state.global_step:
             # transformers divides what was trained since a resume by the steps of the whole training.
             share = (self.state.global_step - self._first_step) / self.state.global_step
@@ -98,22 +116,6 @@ class RestartableMixin(Trainer):
         write_json(folder / f"{split}_results.json", metrics)
         if combined:
             write_json(folder / "all_results.json", (read_json(folder / "all_results.json") or {}) | metrics)
-
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
-        """Evaluate with a random state of its own."""
-        started = time.perf_counter()
-        with isolated_seed(self.args.seed + self._sampling_group()):
-            output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-            self._extend_evaluation(output, args, metric_key_prefix, kwargs)
-        self._paused_s += time.perf_counter() - started
-        return output
-
-    def _sampling_group(self) -> int:
-        """Return the number of the group of processes that sample the same completions together."""
-        return self.args.process_index
-
-    def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
-        raise NotImplementedError
 
     def _count_tokens(self) -> float:
         raise NotImplementedError
@@ -223,12 +225,3 @@ def local_shard(weight: torch.Tensor) -> torch.Tensor:
     if hasattr(weight, "ds_tensor"):
         return weight.ds_tensor
     return weight.to_local() if hasattr(weight, "to_local") else weight
-
-
-@contextmanager
-def isolated_seed(seed: int) -> Iterator[None]:
-    """Seed torch for a block and give the old random state back afterwards."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import (
@@ -28,12 +28,24 @@ from transformers import (
 )
 from transformers.integrations import deepspeed
 
-from open_r1.configs import GRPOConfig, SFTConfig
-
 logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 8
 _PATH_PREFIXES = ("/", "./", "../", "~")  # no id on the hub starts so
+
+
+class LoadingOptions(Protocol):
+    """What of the training arguments a reward model is loaded by."""
+
+    @property
+    def trust_remote_code(self) -> bool:
+        """Whether code that comes with the model may run."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights go."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,14 +64,13 @@ class RewardModel:
 
     @property
     def __name__(self) -> str:
-        """Metric key: the last part of the id, as in TRL."""
-        return Path(_split_revision(self.name)[0]).resolve().name
+        """Metric key."""
+        return metric_key(self.name)
 
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], *, log_metric: Any = None, **columns: object
     ) -> list[float | None]:
-        texts = [self._render(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
-        ids = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        ids = self.tokens_of(prompts, completions)
         fitting = [row for row, tokens in enumerate(ids) if self.max_tokens is None or len(tokens) <= self.max_tokens]
         if log_metric is not None and ids:
             log_metric(f"{self.__name__}/too_long", 1 - len(fitting) / len(ids))
@@ -69,6 +80,11 @@ class RewardModel:
             for row, score in zip(rows, self._score([ids[row] for row in rows]), strict=True):
                 scores[row] = score
         return scores
+
+    def tokens_of(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[list[int]]:
+        """Return the token ids of each conversation, of which too long ones aren't read."""
+        texts = [self._render(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+        return [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
 
     def _render(self, prompt: Any, completion: Any) -> str:
         if isinstance(prompt, str):
@@ -84,7 +100,12 @@ class RewardModel:
             return self.model(**inputs.to(self.model.device)).logits[:, 0].float().tolist()
 
 
-def check_reward_model(name: str, training_args: SFTConfig | GRPOConfig) -> PreTrainedConfig:
+def metric_key(name: str) -> str:
+    """Return the metric key of a reward model: the last part of the id, as in TRL."""
+    return Path(_split_revision(name)[0]).resolve().name
+
+
+def check_reward_model(name: str, training_args: LoadingOptions) -> PreTrainedConfig:
     """Refuse a reward model that can't be found or can't score, before any weights are loaded.
 
     Raises:
@@ -123,7 +144,7 @@ def check_reward_model(name: str, training_args: SFTConfig | GRPOConfig) -> PreT
     return config
 
 
-def load_reward_model(name: str, training_args: SFTConfig | GRPOConfig) -> RewardModel:
+def load_reward_model(name: str, training_args: LoadingOptions) -> RewardModel:
     """Load a reward model onto this process's device, in the dtype of its checkpoint.
 
     Args:

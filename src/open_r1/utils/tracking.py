@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import time
+import uuid
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from open_r1.dataio.secret_names import is_secret_name
 logger = logging.getLogger(__name__)
 
 RUN_MANIFEST_NAME = "run_manifest.json"
+OWN_TRACKING_VARIABLE = "OPEN_R1_JOB_TRACKING"  # W&B's id is ours: jobs that this process submits don't inherit it
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "peft", "math-verify", "deepspeed", "vllm")
 # Settings that change what is learned: going on from a checkpoint with other values deserves a warning.
 _LEARNING_KEYS = (
@@ -47,6 +49,44 @@ def init_wandb_training(training_args: SFTConfig | GRPOConfig) -> None:
             os.environ[f"WANDB_{name.upper()}"] = value
 
 
+def continue_tracking(training_args: SFTConfig | GRPOConfig, *, is_fresh_start: bool) -> str:
+    """Make trackers go on with the run of this folder, and return the id under which they know it.
+
+    W&B tells runs apart by their id, which an environment variable gives unless the user has set it; trackio by their
+    name. A fresh start in a used folder is another run for both, so it gets another name even if the recipe has one.
+
+    Args:
+        training_args: `run_name` is set for trackio.
+        is_fresh_start: The run leaves what the folder holds.
+    """
+    runs = _read_runs(Path(training_args.output_dir))
+    earlier = [str(run["tracking_id"]) for run in runs if run.get("tracking_id")]
+    tracking_id = uuid.uuid4().hex[:12] if is_fresh_start or not earlier else earlier[-1]
+    if "wandb" in training_args.report_to:
+        # What an earlier training of this process has set is not the user's choice.
+        if "WANDB_RUN_ID" not in os.environ or os.environ["WANDB_RUN_ID"] == os.environ.get(OWN_TRACKING_VARIABLE):
+            os.environ["WANDB_RUN_ID"] = os.environ[OWN_TRACKING_VARIABLE] = tracking_id
+        os.environ.setdefault("WANDB_RESUME", "allow")
+    if "trackio" in training_args.report_to:
+        name = training_args.run_name or Path(training_args.output_dir).absolute().name
+        is_first = not earlier or tracking_id == earlier[0]
+        if training_args.run_name is None or not is_first:
+            training_args.run_name = f"{name}-{tracking_id}"
+    return tracking_id
+
+
+def has_begun(output_dir: Path) -> bool:
+    """Say whether an earlier attempt of this Slurm job, which was requeued since, has trained in this folder."""
+    if os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
+        return False
+    return any(run.get("slurm_job") == os.environ["SLURM_JOB_ID"] for run in _read_runs(output_dir))
+
+
+def recorded_starts(output_dir: Path) -> list[str | None]:
+    """Return the checkpoint that each run in a folder went on from, the first run first; None: it began with none."""
+    return [run["started_from"] for run in _read_runs(output_dir) if "started_from" in run]
+
+
 def describe_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_args: Any) -> dict[str, Any]:
     """Return what is needed to repeat a run: every setting, versions, commit and machine."""
     settings = {**_plain(dataclasses.asdict(script_args)), **_plain(training_args.to_dict()),
@@ -57,23 +97,18 @@ def describe_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_
         "versions": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
         "python": platform.python_version(),
         "commit": source_commit(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
 
 
 def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
     """Append a run to `run_manifest.json`; warn when it goes on with settings that change what is learned."""
     path = output_dir / RUN_MANIFEST_NAME
-    runs: list[dict[str, Any]] = []
-    before: dict[str, Any] = {}
-    if path.is_file():
-        try:
-            runs = list(json.loads(path.read_text(encoding="utf-8"))["runs"])
-            before = dict(runs[-1]["settings"]) if runs else {}
-        except (ValueError, KeyError, TypeError):
-            runs = []
-            logger.warning("%s is damaged and is written anew.", path)
+    runs = _read_runs(output_dir)
+    if path.is_file() and not runs:
+        logger.warning("%s is damaged and is written anew.", path)
     if runs:
-        now = run["settings"]
+        before, now = runs[-1]["settings"], run["settings"]
         changed = [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in _LEARNING_KEYS
                    if before.get(key) != now.get(key)]  # fmt: skip
         if changed:
@@ -87,6 +122,16 @@ def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"runs": [*runs, run]}, indent=1, ensure_ascii=False), encoding="utf-8")
     temporary.replace(path)
+
+
+def _read_runs(output_dir: Path) -> list[dict[str, Any]]:
+    """Return the runs that the manifest names; none where there is no manifest, or a damaged one."""
+    path = output_dir / RUN_MANIFEST_NAME
+    try:
+        runs = list(json.loads(path.read_text(encoding="utf-8"))["runs"])
+        return runs if all(isinstance(run["settings"], dict) for run in runs) else []
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _plain(value: Any) -> Any:

@@ -37,6 +37,7 @@ from trl.trainer.utils import is_async_callable
 from open_r1.utils.checkpoints import ROLLOUTS_NAME
 from open_r1.utils.estimators import Record, summarize
 from open_r1.utils.restartable import RestartableMixin
+from open_r1.utils.vllm_sampling import vllm_settings
 
 _MAX_WARNING_CHARS = 2000
 _ROLLOUT_STATE = "rollout_state_{rank}.pt"
@@ -218,19 +219,11 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         generations, self.num_generations_eval, self._is_greedy = self.num_generations_eval, 1, True
         metrics, self._metrics["eval"] = self._metrics["eval"], type(self._metrics["eval"])(list)
         try:
-            with self._vllm_at_zero_temperature() if self.use_vllm else self._without_sampling():
+            with vllm_settings(self.vllm_generation, temperature=0.0) if self.use_vllm else self._without_sampling():
                 yield
         finally:
             self.num_generations_eval, self._is_greedy = generations, False
             self._metrics["eval"] = metrics
-
-    @contextmanager
-    def _vllm_at_zero_temperature(self) -> Iterator[None]:
-        temperature, self.vllm_generation.temperature = self.vllm_generation.temperature, 0.0
-        try:
-            yield
-        finally:
-            self.vllm_generation.temperature = temperature
 
     @contextmanager
     def _without_sampling(self) -> Iterator[None]:
@@ -241,6 +234,11 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
             yield
         finally:
             self.generation_config = config
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.use_vllm:
+            self._last_loaded_step = -1  # what vLLM has are other weights of the same step
 
     def _sampling_group(self) -> int:
         # The processes of a tensor-parallel group must draw the same tokens.

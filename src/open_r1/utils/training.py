@@ -19,7 +19,14 @@ from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.utils import checkpoints
 from open_r1.utils.hub import push_finished_model
 from open_r1.utils.restartable import read_json
-from open_r1.utils.tracking import describe_run, init_wandb_training, write_run_manifest
+from open_r1.utils.starting import find_checkpoint
+from open_r1.utils.stopping import StopFileCallback, find_stop_file
+from open_r1.utils.tracking import (
+    continue_tracking,
+    describe_run,
+    init_wandb_training,
+    write_run_manifest,
+)
 from open_r1.utils.trainer import GRPOTrainer, SFTTrainer
 
 logger = logging.getLogger(__name__)
@@ -33,8 +40,6 @@ def _restore_to_cpu(storage: Any, location: str) -> Any:
 # optimizer of a checkpoint by itself. 11: right behind its own rule for "cpu".
 torch.serialization.register_package(11, lambda storage: None, _restore_to_cpu)
 
-_WORDS_FOR_YES = ("true", "yes", "auto", "1")
-
 
 @dataclass(frozen=True)
 class Run:
@@ -44,18 +49,20 @@ class Run:
         checkpoint: Checkpoint to go on from; None for a fresh start.
         superseded_after: Checkpoints of later steps are moved aside, -1 for all; None leaves them in place.
         description: Settings and versions for the run manifest.
+        stop_file: File whose appearance stops the training early; None when nobody asks for that.
     """
 
     checkpoint: Path | None
     superseded_after: int | None
     description: dict[str, Any]
+    stop_file: Path | None = None
 
 
 def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_args: Any) -> Run:
     """Check the processes, seed, set up logging and trackers, decide where the run starts.
 
     Raises:
-        RuntimeError: Fewer processes train together than were launched, or they see different folders.
+        RuntimeError: Fewer processes train together than were launched, or they see different folders or stop files.
         ValueError: The checkpoint asked for is not whole, or launcher and recipe contradict each other.
     """
     check_processes(training_args)
@@ -63,6 +70,9 @@ def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_arg
     _set_up_logging(training_args)
     if "wandb" in training_args.report_to:
         init_wandb_training(training_args)
+    stop_file = find_stop_file()
+    if len(seen := set(gather_object([str(stop_file)]))) > 1:
+        raise RuntimeError(f"OPEN_R1_STOP_FILE differs among the processes: {sorted(seen)}. Set one file for all.")
     checkpoint, superseded_after = find_checkpoint(training_args)
     seen = set(gather_object([str(checkpoint)]))
     if len(seen) > 1:
@@ -73,7 +83,7 @@ def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_arg
     logger.info("Script arguments: %s", script_args)
     logger.info("Training arguments: %s", training_args)
     logger.info("Model arguments: %s", model_args)
-    return Run(checkpoint, superseded_after, describe_run(script_args, training_args, model_args))
+    return Run(checkpoint, superseded_after, describe_run(script_args, training_args, model_args), stop_file)
 
 
 def check_processes(training_args: SFTConfig | GRPOConfig) -> None:
@@ -148,53 +158,6 @@ def _set_up_logging(training_args: SFTConfig | GRPOConfig) -> None:
         transformers.utils.logging.disable_progress_bar()
 
 
-def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> tuple[Path | None, int | None]:
-    """Decide where a run starts.
-
-    Args:
-        training_args: `resume_from_checkpoint` is None or true (last complete checkpoint, if any), false (fresh start;
-            earlier checkpoints are to be moved aside), or the path of a checkpoint.
-
-    Returns:
-        The checkpoint, and the step after which checkpoints are to be moved aside (`Run.superseded_after`).
-
-    Raises:
-        ValueError: The path is not a complete checkpoint.
-    """
-    output_dir = Path(training_args.output_dir)
-    wanted = training_args.resume_from_checkpoint
-    word = str(wanted).lower()
-    if checkpoints.asks_for_fresh_start(wanted):
-        return None, -1
-    if wanted is not None and word not in _WORDS_FOR_YES:
-        reason = checkpoints.missing_from(Path(wanted))
-        if reason is not None:
-            raise ValueError(
-                f"`resume_from_checkpoint` is {wanted}, which is not a complete checkpoint: {reason}. To use only its "
-                "weights, name it as `model_name_or_path`."
-            )
-        _refuse_weights_alone(Path(wanted))
-        is_ours = Path(wanted).resolve().parent == output_dir.resolve()
-        # Later ones belong to a course that is given up: a rerun, or the rotation, would take them for newer.
-        return Path(wanted), checkpoints.step_of(Path(wanted).resolve()) if is_ours else None
-    found = checkpoints.last_complete_checkpoint(output_dir)
-    if found is not None:
-        _refuse_weights_alone(found)
-        logger.warning("Going on from %s (`resume_from_checkpoint: false` starts afresh).", found)
-    elif wanted is not None:
-        raise ValueError(f"`resume_from_checkpoint: true`, but {output_dir} holds no complete checkpoint.")
-    return found, None
-
-
-def _refuse_weights_alone(checkpoint: Path) -> None:
-    """Refuse to go on without optimizer, schedule and random state, which transformers would begin anew in silence."""
-    if not any(checkpoint.glob("rng_state*")):
-        raise ValueError(
-            f"{checkpoint} was saved with `save_only_model: true`, so no training can go on from it. Start afresh "
-            "with `resume_from_checkpoint: false`, or name it as `model_name_or_path` of another run."
-        )
-
-
 def ignore_bias_buffers(model: PreTrainedModel) -> None:
     """Keep boolean buffers out of DDP's broadcast, which cannot send them with some backends."""
     model._ddp_params_and_buffers_to_ignore = [
@@ -234,10 +197,29 @@ def _ends_in_eos(batch: dict[str, torch.Tensor], tokenizer: PreTrainedTokenizerB
     return False
 
 
-def _record_start(output_dir: Path, run: Run) -> None:
+def _record_start(training_args: SFTConfig | GRPOConfig, run: Run) -> None:
+    output_dir = Path(training_args.output_dir)
     if run.superseded_after is not None:
         checkpoints.set_aside(output_dir, run.superseded_after)
-    write_run_manifest(output_dir, run.description)
+    tracking_id = continue_tracking(training_args, is_fresh_start=run.superseded_after == -1)
+    started_from = None if run.checkpoint is None else str(run.checkpoint.resolve())
+    write_run_manifest(output_dir, {**run.description, "started_from": started_from, "tracking_id": tracking_id})
+
+
+def _record_training(
+    trainer: SFTTrainer | GRPOTrainer, trained: dict[str, float], is_compact: bool
+) -> dict[str, float]:
+    """Save what a training has measured; return that of the run before if there was nothing left to train."""
+    metrics: dict[str, float] = {**trained, "train_samples": len(trainer.train_dataset)}
+    recorded = read_json(Path(trainer.args.output_dir) / "train_results.json")
+    if not trainer.has_trained and recorded is not None:
+        logger.warning("The training had ended at step %d: its model is saved anew.", trainer.state.global_step)
+        return recorded
+    if not is_compact:
+        trainer.log_metrics("train", metrics)
+    trainer.save_state()
+    trainer.save_metrics("train", metrics)
+    return metrics
 
 
 def run_training(
@@ -250,26 +232,25 @@ def run_training(
     """Record the run, train, save the model, evaluate and push, as the arguments say.
 
     Returns:
-        Metrics of training and, with `do_eval`, of evaluation (keys `eval_...`).
+        Metrics of training and, with `do_eval` or `eval_benchmarks`, of evaluation (keys `eval_...`); none when a stop
+        file ended the training early, of which nothing but its checkpoint is left then.
     """
     if trainer.accelerator.is_main_process:
-        _record_start(Path(training_args.output_dir), run)
+        _record_start(training_args, run)
+    if run.stop_file is not None:
+        trainer.stop_when(StopFileCallback(run.stop_file))
     is_compact = "compact_progress" in training_args.callbacks
     if is_compact:
         trainer.remove_callback(ProgressCallback)
     training_args.resume_from_checkpoint = None  # transformers would read its own meaning into the word
     result = trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None)
-    metrics: dict[str, float] = {**result.metrics, "train_samples": len(trainer.train_dataset)}
-    recorded = read_json(Path(training_args.output_dir) / "train_results.json")
-    if not trainer.has_trained and recorded is not None:
-        logger.warning("The training had ended at step %d: its model is saved anew.", trainer.state.global_step)
-        metrics = recorded
-    else:
-        if not is_compact:
-            trainer.log_metrics("train", metrics)
-        trainer.save_state()
-        trainer.save_metrics("train", metrics)
-
+    if trainer.stopped_at is not None:
+        logger.warning(
+            "Stopped at step %d of %d, as asked. No model is published yet: the same command goes on from %s.",
+            trainer.state.global_step, trainer.state.max_steps, trainer.stopped_at,
+        )  # fmt: skip
+        return {}
+    metrics = _record_training(trainer, result.metrics, is_compact)
     model = trainer.accelerator.unwrap_model(trainer.model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id  # so that pipelines stop at the end of a turn
     model.config.use_cache = True
@@ -277,8 +258,10 @@ def run_training(
     if trainer.accelerator.is_main_process:
         trainer.create_model_card(dataset_name=script_args.dataset_name, tags=["open-r1"])
 
-    if training_args.do_eval:
-        evaluation = trainer.evaluate() | {"eval_samples": len(trainer.eval_dataset)}
+    if training_args.do_eval or trainer.benchmarks is not None:
+        evaluation = trainer.evaluate()
+        if trainer.eval_dataset is not None:
+            evaluation["eval_samples"] = len(trainer.eval_dataset)
         if not is_compact:
             trainer.log_metrics("eval", evaluation)
         trainer.save_metrics("eval", evaluation)

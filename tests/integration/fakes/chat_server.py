@@ -86,6 +86,8 @@ class ChatServer:
         models: Names that it serves.
         max_model_len: As vLLM reports it.
         api_key: Asked of every request, if given.
+        host: Address to listen on.
+        owner: What it says that it is, as "vllm".
 
     Attributes:
         requests: Bodies of all requests for completions; `headers` theirs.
@@ -100,21 +102,23 @@ class ChatServer:
         max_model_len: int | None = 32768,
         api_key: str | None = None,
         port: int = 0,
+        host: str = "127.0.0.1",
         keep: bool = True,
+        owner: str = "stub",
     ) -> None:
         self.behave = behave or (lambda body, attempt: Reply(answer_of(_asked(body), body.get("seed"))))
         self.models, self.max_model_len, self.api_key = list(models), max_model_len, api_key
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.in_flight = self.most_in_flight = self.answered = 0
-        self.port = port
-        self._keep = keep
+        self.port, self.host = port, host
+        self._keep, self._owner = keep, owner
         self._seen: Counter[str] = Counter()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -172,7 +176,7 @@ class ChatServer:
             app, access_log=None, shutdown_timeout=0.01, keepalive_timeout=5.0, handler_cancellation=True
         )
         await runner.setup()
-        self._site = web.TCPSite(runner, "127.0.0.1", self.port, backlog=2048, reuse_address=True)
+        self._site = web.TCPSite(runner, self.host, self.port, backlog=2048, reuse_address=True)
         await self._site.start()
         self.port = runner.addresses[0][1]
         return runner
@@ -183,7 +187,7 @@ class ChatServer:
     async def _list_models(self, request: web.Request) -> web.Response:
         if not self._may_ask(request):
             return _error(401, "Unauthorized")
-        data = [{"id": name, "object": "model", "owned_by": "stub", "max_model_len": self.max_model_len}
+        data = [{"id": name, "object": "model", "owned_by": self._owner, "max_model_len": self.max_model_len}
                 for name in self.models]  # fmt: skip
         return web.json_response({"object": "list", "data": data})
 

@@ -48,6 +48,7 @@ class PistonServer:
 
     Attributes:
         runtimes: Keys of `RUNTIMES`: what is installed.
+        host: Address to listen on.
         version: "v3.1.1" or "head".
         configured: Maxima that differ from `CONFIGURED`.
         output_max_size: PISTON_OUTPUT_MAX_SIZE, bytes.
@@ -60,6 +61,7 @@ class PistonServer:
     """
 
     runtimes: tuple[str, ...] = tuple(RUNTIMES)
+    host: str = "127.0.0.1"
     version: str = "v3.1.1"
     configured: dict[str, int] = field(default_factory=dict)
     output_max_size: int = 10**9
@@ -77,14 +79,15 @@ class PistonServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/api/v2"
+        return f"http://{self.host}:{self.port}/api/v2"
 
     def start(self) -> "PistonServer":
         """Listen, again on the same port after `stop`: one that no connection gets by chance meanwhile."""
         deadline = time.monotonic() + 10
+        draw = random.SystemRandom()  # tests seed the common one: two workers would draw the same ports
         while True:
             try:
-                self.server = _Listener(("127.0.0.1", self.port or random.randrange(15000, 32000)), _Contract)
+                self.server = _Listener((self.host, self.port or draw.randrange(15000, 32000)), _Contract)
                 break
             except OSError:  # a process that is just being started has a copy of the old socket
                 if time.monotonic() > deadline:

@@ -2,7 +2,7 @@
 """A `vllm` without a model: `vllm serve MODEL --host H --port P` is the stub server, or one of the ways to fail.
 
 `write_vllm(folder, trouble)` makes the executable. It starts a child that sleeps, as vLLM starts its engine, and
-writes both numbers to `pids` in the folder.
+writes both numbers to `pids` in the folder, and its arguments to `words`.
 """
 
 import os
@@ -28,6 +28,11 @@ def read_pids(folder: Path) -> list[int]:
     return [int(word) for word in path.read_text().split()] if path.exists() else []
 
 
+def read_words(folder: Path) -> list[str]:
+    """Return the arguments that it was started with."""
+    return (folder / "words").read_text().split("\0")
+
+
 def main(trouble: str, folder: Path, words: list[str]) -> int:
     import asyncio
     import signal
@@ -36,6 +41,7 @@ def main(trouble: str, folder: Path, words: list[str]) -> int:
 
     assert words[0] == "serve"
     print(f"serving {words[1]}", flush=True)
+    (folder / "words").write_text("\0".join(words))
     engine = subprocess.Popen(["sleep", "600"])
     (folder / "pids.new").write_text(f"{os.getpid()} {engine.pid}")
     (folder / "pids.new").rename(folder / "pids")

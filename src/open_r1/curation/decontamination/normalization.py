@@ -31,8 +31,8 @@ _SUPERSCRIPTS = re.compile(r"[⁰¹²³⁴-⁹⁺⁻⁼⁽⁾ⁿⁱ]+")
 _CLUSTER = re.compile(
     r"[⁰¹²³⁴-⁹⁺⁻⁼⁽⁾ⁿⁱ]+|.[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u0652\u3099\u309a]*", re.DOTALL
 )
-# Not behind a bracket: (242,735) is a pair.
-_THOUSANDS = re.compile(r"(?<![0-9.,(\[{])[0-9]{1,3}(?:(?:,|\{,\}|\\,|,?\\!)[0-9]{3})+(?![0-9])")
+# Not behind a bracket: (242,735) is a pair; nor behind the sign of a superscript, which is there when it is folded.
+_THOUSANDS = re.compile(r"(?<![0-9.,(\[{^])[0-9]{1,3}(?:(?:,|\{,\}|\\,|,?\\!)[0-9]{3})+(?![0-9])")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _MAY_HAVE_THOUSANDS = re.compile(r"[,}!][0-9]{3}")
 _NO_DIGITS = re.compile(r"[^0-9]+")

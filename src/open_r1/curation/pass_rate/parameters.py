@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments of `scripts/compute_pass_rate.py` beside those of a GRPO recipe: the one home of their defaults."""
 
+import logging
 import math
+import re
 from dataclasses import dataclass, field
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -30,6 +34,13 @@ class PassRateParameters:
     )
     dataset_end_index: int | None = field(
         default=None, metadata={"aliases": ["--end"], "help": "Row behind the last one of this shard."}
+    )
+    dataset_shard: str | None = field(
+        default=None,
+        metadata={
+            "aliases": ["--shard"],
+            "help": "I/N: one of N equal shards, in place of --start and --end: 0/8 is the first of eight.",
+        },
     )
     dataset_split: str | None = field(
         default=None,
@@ -89,9 +100,42 @@ class PassRateParameters:
             raise ValueError(
                 f"Rows {start} to {end} (--start, --end) are none: count from 0, the end is behind the last."
             )
+        if self.dataset_shard is not None:
+            if (self.dataset_start_index, self.dataset_end_index) != (None, None):
+                raise ValueError("--shard and --start, --end all choose rows: give one of them.")
+            _number_of(self.dataset_shard)
         for name, lowest in (("max_concurrent", 1), ("tensor_parallel_size", 1), ("retries", 0), ("max_model_len", 2)):
             value = vars(self)[name]
             if value is not None and value < lowest:
                 raise ValueError(f"`{name}` is {value}: it must be at least {lowest}.")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise ValueError(f"`gpu_memory_utilization` is {self.gpu_memory_utilization}: it is a share, in (0, 1].")
+
+    def rows(self, num_rows: int) -> tuple[int, int]:
+        """Return the first row of this shard, and the row behind its last one.
+
+        Args:
+            num_rows: Rows of the whole split.
+
+        Raises:
+            ValueError: None of them is in the shard.
+        """
+        if self.dataset_shard is not None:
+            number, count = _number_of(self.dataset_shard)
+            if count > num_rows:
+                raise ValueError(f"--shard is {self.dataset_shard}, but the split has only {num_rows} rows.")
+            return num_rows * number // count, num_rows * (number + 1) // count
+        start, end = self.dataset_start_index or 0, self.dataset_end_index
+        if start >= num_rows:
+            raise ValueError(f"--start is {start}, but the split has {num_rows} rows, counted from 0.")
+        if end is not None and end > num_rows:
+            logger.info("The last shard ends with the last row, %d instead of %d.", num_rows, end)
+        return start, min(num_rows, end if end is not None else num_rows)
+
+
+def _number_of(shard: str) -> tuple[int, int]:
+    """Return number and count of a shard `i/n`."""
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if match is None or not int(match[1]) < int(match[2]):
+        raise ValueError(f"--shard is {shard!r}: write 0/8 for the first of eight, 7/8 for the last.")
+    return int(match[1]), int(match[2])

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from open_r1.rewards.base import UNSCORABLE, LogExtra, LogMetric
 from open_r1.rewards.verifier.answer_extraction import extract_gold, find_answer
@@ -57,7 +57,8 @@ def verify_all(
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"`{name}` must be a positive number of seconds, got {value}.")
     rows = [_pairs_of(gold, completion) for gold, completion in zip(golds, completions, strict=True)]
-    verdicts = _judge(dict.fromkeys(pair for row in rows for pair in row), timeout_s, start + deadline_s)
+    pairs = dict.fromkeys(pair for row in rows for pair in row)
+    verdicts = judge_pairs(pairs, timeout_s=timeout_s, ends_at=start + deadline_s)
     return [_verdict_of(row, verdicts) for row in rows]
 
 
@@ -100,8 +101,16 @@ def _verdict_of(row: list[Pair], verdicts: dict[Pair, Verdict | None]) -> Verdic
     return found if all(verdict is Verdict.RIGHT for verdict in others) else Verdict.WRONG
 
 
-def _judge(pairs: dict[Pair, None], timeout_s: float, ends_at: float) -> dict[Pair, Verdict | None]:
-    """Return the verdict of every distinct pair: from memory, in process, or by a worker; all by `ends_at`."""
+def judge_pairs(pairs: Iterable[Pair], *, timeout_s: float, ends_at: float) -> dict[Pair, Verdict | None]:
+    """Return the verdict of every pair of texts, a gold and an answer as they were extracted; None: see `verify_all`.
+
+    It comes from memory, or is found in process, or by a worker.
+
+    Args:
+        pairs: Gold and answer each.
+        timeout_s: CPU seconds that one may take in a worker.
+        ends_at: When all must be judged (`time.monotonic`); what isn't by then is a timeout.
+    """
     verdicts: dict[Pair, Verdict | None] = {}
     for pair in pairs:
         is_late = time.monotonic() >= ends_at

@@ -1,0 +1,77 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Compare runs of run_benchmarks.py: a table, the settings that differ, and which differences are noise.
+
+    python scripts/compare_evals.py eval_results
+    python scripts/compare_evals.py eval_results/me/a/main/math_500 eval_results/me/b/main/math_500
+    python scripts/compare_evals.py eval_results --baseline eval_results/me/a/main --markdown
+
+Figures are percent, with 95 % intervals over problems; "!" behind k: requests have failed or judgements were lost, and
+the estimates are from what is there. With --baseline, or of two runs on a benchmark, the shares of right answers are
+compared problem by problem (problems are known by conversation and solution, wherever they stand): mean difference
+with its 95 % interval, p value of a permutation test, corrected by Holm for all comparisons that are made. At p = 0.05
+or more, it is noise.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from open_r1.dataio.flags import STOPPED, FlagParser, respelled
+from open_r1.dataio.places import refuse_file
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = FlagParser(description=__doc__)
+    add = parser.add_argument
+    add(
+        "places", nargs="+", type=Path, metavar="PLACE", help="folders with runs anywhere below, or results.json files"
+    )
+    add("--baseline", type=Path, metavar="PLACE",
+        help="run to compare the others with, or a folder with one on each benchmark (default: of two runs on a "
+        "benchmark the first, of more none)")  # fmt: skip
+    add("--markdown", action="store_true", help="print the table as Markdown (default: for a terminal)")
+    add("--json", type=Path, metavar="FILE", help="write all of it there too (default: nowhere)")
+    return parser
+
+
+def make_room(path: Path) -> None:
+    """Make the folder of a file.
+
+    Raises:
+        ValueError: The file is a folder, or the folder a file.
+    """
+    if path.is_dir():
+        raise ValueError(f"--json {path} is a folder; name a file in it.")
+    refuse_file(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; what can't be read or compared is one message and exit code 1."""
+    args = build_parser().parse_args(respelled(sys.argv[1:] if argv is None else argv, "_"))
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    # Imported here: arrow takes half a second, which --help needn't.
+    from open_r1.evaluation.comparison import as_json, as_text, overview_of
+
+    try:
+        if args.json is not None:
+            make_room(args.json)
+        overview = overview_of(args.places, args.baseline)
+        print(as_text(overview, is_markdown=args.markdown))
+        if args.json is not None:
+            args.json.write_text(json.dumps(as_json(overview), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except (ValueError, OSError) as error:
+        print(f"compare_evals.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return STOPPED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the tables of benchmark results, in README.md and assets/RESULTS.md, from one file, assets/results.json.
+
+    python scripts/make_results_tables.py                                  # write both
+    python scripts/make_results_tables.py --check                          # exit status 1 where they are out of date
+    python scripts/make_results_tables.py --add data/evals/me/model/main/aime24/results.json \\
+        --command "make evaluate MODEL=me/model TASK=aime24"
+
+Figures of ours come from the results of a finished run alone: with the answers a problem, the 95 % interval, the
+commit and the command. What nobody has run says so.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from open_r1.dataio.flags import FlagParser
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "assets" / "results.json"
+BEGIN, END = "<!-- results: made by scripts/make_results_tables.py -->", "<!-- end of results -->"
+NOT_RUN, NONE = "not yet run", "-"
+_OF_A_RUN = ("model", "benchmark", "command")  # what tells runs of ours apart
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = FlagParser(description=__doc__)
+    add = parser.add_argument
+    add("--check", action="store_true", help="write nothing; exit status 1 where a table differs from the data")
+    add("--add", type=Path, metavar="FILE",
+        help="results.json of a run of ours, added to the data, in place of one by the same command")  # fmt: skip
+    add("--command", metavar="TEXT", help="with --add: what was typed")
+    return parser
+
+
+def read_data() -> dict[str, Any]:
+    """Return what is published, and what was run."""
+    return json.loads(DATA.read_text(encoding="utf-8"))
+
+
+def figure_of(path: Path, command: str, benchmarks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the figure of a run for the data.
+
+    Args:
+        path: `results.json` of the run.
+        command: What was typed for it.
+        benchmarks: Those of the tables: `name`, answers a problem `k`, and number of `problems`.
+
+    Raises:
+        ValueError: It isn't on all of a benchmark that the tables have, or has another number of answers a problem.
+    """
+    results = json.loads(path.read_text(encoding="utf-8"))
+    name, settings = results["benchmark"], results["settings"]
+    known = {entry["name"]: entry for entry in benchmarks}
+    if name not in known:
+        raise ValueError(f"{path} is of {name!r}; the tables have {', '.join(sorted(known))}.")
+    if not results["is_complete"] or settings["limit"] is not None:
+        raise ValueError(f"{path} is no run on all of {name}: {results['notes'] or settings['limit']}.")
+    counts = results["counts"]
+    left_out = counts["rows_left_out"] + counts.get("lines_malformed", 0) + counts["problems_lost"]
+    if left_out:
+        raise ValueError(
+            f"{path} is no run on all of {name}: {left_out} of its problems could not be asked or judged."
+        )
+    if counts["problems"] != known[name]["problems"]:  # of a copy, it may be a part
+        raise ValueError(f"{path} has {counts['problems']} problems; {name} has {known[name]['problems']}.")
+    (key,) = (key for key in results["metrics"] if key.startswith("avg@") and key.removeprefix("avg@").isdigit())
+    k = int(key.removeprefix("avg@"))
+    if k != known[name]["k"]:
+        raise ValueError(f"{path} has {k} answers a problem; the tables' figures of {name} are of {known[name]['k']}.")
+    low, high = results["metrics"][f"{key}_low"], results["metrics"][f"{key}_high"]
+    return {
+        "model": settings["model"], "benchmark": name, "engine": results["engine"], "k": k,
+        "percent": round(100 * results["metrics"][key], 1), "low": round(100 * low, 1), "high": round(100 * high, 1),
+        "commit": results["commit"], "command": command,
+    }  # fmt: skip
+
+
+def with_figure(ours: Sequence[dict[str, Any]], figure: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the figures of ours with one more, in place of that of the same command, model and benchmark."""
+    same = {name: figure[name] for name in _OF_A_RUN}
+    return [*(one for one in ours if {name: one[name] for name in _OF_A_RUN} != same), figure]
+
+
+def short_table(data: dict[str, Any]) -> str:
+    """Return the table of README.md: a line a model, what each has measured in a cell."""
+    benchmarks = data["benchmarks"]
+    heads = [f"{entry['title']} (k={entry['k']})" for entry in benchmarks]
+    lines = [f"| {' | '.join(['model', *heads])} |", "|---" * (1 + len(heads)) + "|"]
+    for model in models_of(data):
+        cells = [" / ".join(cell for _, cell in figures_of(data, model, entry["name"])) for entry in benchmarks]
+        lines.append(f"| {model.rpartition('/')[2]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def long_table(data: dict[str, Any]) -> str:
+    """Return assets/RESULTS.md: a line for each figure, with its source or command."""
+    lines = [
+        "# Results on benchmarks", "",
+        "Mean share of right answers in percent (avg@k, also called pass@1), with the 95 % interval where known.",
+        "Made by `python scripts/make_results_tables.py` from [results.json](results.json); `--add` takes up a run.",
+        "", *(f"- {by}: {source}." for by, source in data["sources"].items()), "",
+        "| model | benchmark | by | k | percent | source or command |", "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for model in models_of(data):
+        for entry in data["benchmarks"]:
+            name = entry["name"]
+            for published in (one for one in data["published"] if one["model"] == model):
+                lines.append(f"| {model} | {entry['title']} | {published['by']} | {entry['k']} | "
+                             f"{published['percent'][name]} | as above, no interval given |")  # fmt: skip
+            command = f"`make evaluate MODEL={model} TASK={name}`"
+            own = [one for one in data["ours"] if (one["model"], one["benchmark"]) == (model, name)]
+            for one in own:
+                source = f"`{in_a_cell(one['command'])}`, commit {one['commit']}"
+                lines.append(f"| {model} | {entry['title']} | this project, {one['engine']} | {one['k']} | "
+                             f"{with_interval(one)} | {source} |")  # fmt: skip
+            if not own:
+                lines.append(f"| {model} | {entry['title']} | this project | {entry['k']} | {NOT_RUN} | {command} |")
+    return "\n".join(lines) + "\n"
+
+
+def models_of(data: dict[str, Any]) -> list[str]:
+    """Return all models, in the order in which they come."""
+    return list(dict.fromkeys(one["model"] for one in [*data["published"], *data["ours"]]))
+
+
+def figures_of(data: dict[str, Any], model: str, benchmark: str) -> list[tuple[str, str]]:
+    """Return a figure of each who publishes some, then ours, for one model and benchmark."""
+    cells = []
+    for by in data["sources"]:
+        found = [one["percent"][benchmark] for one in data["published"] if (one["by"], one["model"]) == (by, model)]
+        cells.append((by, str(found[0]) if found else NONE))
+    own = [one for one in data["ours"] if (one["model"], one["benchmark"]) == (model, benchmark)]
+    return [*cells, ("ours", with_interval(own[-1]) if own else NOT_RUN)]
+
+
+def with_interval(figure: dict[str, Any]) -> str:
+    """Return a figure of ours with its interval.
+
+    >>> with_interval({"percent": 30.0, "low": 20.5, "high": 41.0})
+    '30.0 [20.5, 41.0]'
+    """
+    return f"{figure['percent']} [{figure['low']}, {figure['high']}]"
+
+
+def in_a_cell(text: str) -> str:
+    r"""Return a text that ends no cell and no line of a table.
+
+    >>> in_a_cell("make evaluate \\\n  MODEL=me/model | tee log")
+    'make evaluate MODEL=me/model \\| tee log'
+    """
+    lines = text.replace("\\\n", "\n").splitlines()
+    return " ".join(line.strip() for line in lines).replace("|", r"\|")
+
+
+def pages(data: dict[str, Any]) -> dict[Path, str]:
+    """Return the whole texts of the files that hold tables."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
+        raise ValueError(f"README.md must have the lines {BEGIN!r} and {END!r} once each.")
+    before, _, rest = readme.partition(BEGIN)
+    after = rest.partition(END)[2]
+    whole = f"{before}{BEGIN}\n\n{short_table(data)}\n\n{END}{after}"
+    return {ROOT / "README.md": whole, ROOT / "assets" / "RESULTS.md": long_table(data)}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; refusals are one message and exit status 1."""
+    args = build_parser().parse_args(argv)
+    try:
+        data = read_data()
+        if (args.add is None) != (args.command is None):
+            raise ValueError("--add and --command go together: the run, and what was typed for it.")
+        if args.add is not None:
+            data["ours"] = with_figure(data["ours"], figure_of(args.add, args.command, data["benchmarks"]))
+            DATA.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        stale = [path for path, text in pages(data).items() if not path.exists() or path.read_text("utf-8") != text]
+        if args.check:
+            for path in stale:
+                print(f"{path.relative_to(ROOT)} is out of date: run scripts/{Path(__file__).name}.", file=sys.stderr)
+            return 1 if stale else 0
+        for path, text in pages(data).items():
+            path.write_text(text, encoding="utf-8")
+    except (ValueError, OSError, KeyError) as error:
+        print(f"make_results_tables.py: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

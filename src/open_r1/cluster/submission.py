@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Handing a script to sbatch, as a list of words, with the site's options and a clean environment."""
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from open_r1.cluster.sites import Site
+
+_SHORT = {"-A": "account", "-q": "qos", "-M": "clusters", "-p": "partition", "-N": "nodes", "-d": "dependency"}
+Kind = Literal["gpu", "cpu"]
+_SBATCH_TIMEOUT_S = 120
+# "123;cluster" where there are several clusters; a site's own sbatch may say more, or as without --parsable.
+_JOB_ID = re.compile(r"^\s*(?:Submitted batch job )?(\d+)(?:;\S+)?\s*$", re.MULTILINE)
+# What belongs to the training process that submits: its launcher's, its communication's, its trackers'.
+_OF_PROCESS = re.compile(
+    r"(RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|NODE_RANK|GROUP_(RANK|WORLD_SIZE)|"
+    r"ROLE_(RANK|WORLD_SIZE|NAME)|MASTER_ADDR|MASTER_PORT|TORCHELASTIC_.*|"
+    r"PET_.*|ACCELERATE_.*|FSDP_.*|DEEPSPEED_.*|MIXED_PRECISION|PARALLELISM_CONFIG_.*|DS_ACCELERATOR|KMP_.*|"
+    r"TORCH_NCCL_ASYNC_ERROR_HANDLING|VLLM_HOST_IP|VLLM_SERVER_DEV_MODE|OPEN_R1_STOP_FILE)"
+)
+# What belongs to the job that submits: a new one that inherits it would take itself for another one. Users set where
+# Slurm is, which of its clusters is meant, and who they are; in a job lib.sh drops the last two.
+_OF_JOB = re.compile(
+    r"(SLURM_(?!(CONF|CLUSTERS|JWT)$).*|SLURMD_.*|SRUN_.*|PMI_.*|PMIX_.*|OMPI_.*|OPEN_R1_(JOB|SITE)_.*|"
+    r"(CUDA|ROCR|ZE)_VISIBLE_DEVICES|CUDA_DEVICE_ORDER|GPU_DEVICE_ORDINAL)"
+)
+_TRACKING = ("WANDB_RUN_ID", "WANDB_RESUME")
+OWN_TRACKING_VARIABLE = "OPEN_R1_JOB_TRACKING"  # a training has chosen WANDB_RUN_ID, not its user
+
+
+class SubmissionError(RuntimeError):
+    """Slurm did not take a job; the message is sbatch's own."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of sbatch, as it was written.
+
+    Args:
+        name: Its long name without dashes; "" of short ones that nothing here asks for.
+        value: Its value; "" without one.
+        words: The words that it is.
+    """
+
+    name: str
+    value: str
+    words: tuple[str, ...]
+
+
+def read_options(words: Sequence[str]) -> Iterator[Option]:
+    """Yield the options that words for sbatch are.
+
+    >>> [(option.name, option.value) for option in read_options(["--nodes", "2", "-p", "gpu", "-N3", "--hold"])]
+    [('nodes', '2'), ('partition', 'gpu'), ('nodes', '3'), ('hold', '')]
+    """
+    position = 0
+    while position < len(words):
+        word, ends = words[position], position + 1
+        name, is_whole, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--"):
+            name, is_whole, value = _SHORT.get(word[:2], ""), word[2:], word[2:]
+        if not is_whole and ends < len(words) and not words[ends].startswith("-"):
+            value, ends = words[ends], ends + 1
+        yield Option(name, value, tuple(words[position:ends]))
+        position = ends
+
+
+def site_options(site: Site, kind: Kind) -> tuple[str, ...]:
+    """Return the site's words for sbatch for jobs of a kind."""
+    return site.gpu_options if kind == "gpu" else site.cpu_options
+
+
+def count_nodes(script: Path, options: Sequence[str]) -> int:
+    """Return how many nodes a job of a script gets at least: as the last option says, else the script itself.
+
+    Raises:
+        ValueError: An option gives no number of nodes.
+    """
+    said = [option.value for option in read_options(options) if option.name == "nodes"]
+    text = said[-1] if said else directive(script, "nodes") or "1"
+    least = re.match(r"0*[1-9]\d*", text)
+    if least is None:
+        raise ValueError(f"the options for sbatch say --nodes={text}, which is no number of nodes")
+    return int(least[0])
+
+
+def sbatch_command(
+    site: Site, script: Path, kind: Kind, words: Sequence[str], options: Sequence[str] = ()
+) -> list[str]:
+    """Return the words that submit a script of slurm/.
+
+    Args:
+        site: The cluster: its options come first, so that `options` win.
+        script: The script.
+        kind: Which of the site's options: jobs with GPUs, or without.
+        words: Arguments of the script.
+        options: More words for sbatch.
+    """
+    chosen = [*site_options(site, kind), *options]
+    return ["sbatch", "--parsable", f"--chdir={site.root}", *chosen, str(script), *words]
+
+
+def submit(command: Sequence[str]) -> str:
+    """Run an sbatch command (`sbatch_command`) and return the id of the job.
+
+    Raises:
+        SubmissionError: Slurm refuses, is not there, or does not answer within two minutes.
+    """
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace",
+                              timeout=_SBATCH_TIMEOUT_S, check=False, env=clean_environment(os.environ))  # fmt: skip
+    except FileNotFoundError as error:
+        raise SubmissionError(
+            f"there is no program {command[0]} here: submit on a login node of the cluster"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise SubmissionError(f"sbatch did not answer within {_SBATCH_TIMEOUT_S} s") from error
+    job_ids = _JOB_ID.findall(done.stdout)
+    if done.returncode != 0 or not job_ids:
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing")[-2000:]
+        raise SubmissionError(f"`{shlex.join(command)}` failed with status {done.returncode}: {said}")
+    return job_ids[-1]
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what belongs to the job or training process that submits."""
+    foreign = _TRACKING if OWN_TRACKING_VARIABLE in environment else ()
+    return {name: value for name, value in environment.items()
+            if name not in foreign and not _OF_JOB.fullmatch(name) and not _OF_PROCESS.fullmatch(name)}  # fmt: skip
+
+
+def directive(script: Path, name: str) -> str | None:
+    """Return the value of an #SBATCH directive of a script (`#SBATCH --nodes=2`), None if it has none."""
+    found = re.search(rf"^#SBATCH\s+--{name}[=\s]+(\S+)", script.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else None

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which nodes of a job train, which serve, and with how many processes: decided before anything starts.
+
+1. What cannot work is refused, with the values that would. Upstream started it: with one node and a server, no node
+   was left to train; a batch that does not divide into groups was found after the model had loaded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from open_r1.cluster.recipe_values import RecipeValues
+
+# What the launcher tells the trainer about the server that it starts.
+_ADDRESSES = ("vllm_server_host", "vllm_server_base_url", "vllm_server_port", "vllm_group_port")
+_MAX_LISTED = 12
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asks for; None: the default.
+
+    Args:
+        data_parallel: Copies of the model that the server holds (1).
+        tensor_parallel: GPUs, or CPU nodes, that hold one copy together (1).
+        num_serving_nodes: Nodes of the server (1).
+        processes_per_node: Processes that train on a node (one per GPU; one on a node without).
+    """
+
+    data_parallel: int | None = None
+    tensor_parallel: int | None = None
+    num_serving_nodes: int | None = None
+    processes_per_node: int | None = None
+
+
+@dataclass(frozen=True)
+class Topology:
+    """How a job's nodes are used.
+
+    Args:
+        training_nodes: Names; the first one is the meeting point.
+        serving_nodes: Names; the first one answers. () without a server.
+        processes_per_node: Processes on each training node.
+        gpus_per_node: 0 for CPU nodes.
+        data_parallel: Copies of the model that the server holds.
+        tensor_parallel: Devices that hold one copy.
+    """
+
+    training_nodes: tuple[str, ...]
+    serving_nodes: tuple[str, ...]
+    processes_per_node: int
+    gpus_per_node: int
+    data_parallel: int = 1
+    tensor_parallel: int = 1
+
+    @property
+    def num_processes(self) -> int:
+        """All processes that train together."""
+        return len(self.training_nodes) * self.processes_per_node
+
+    @property
+    def num_idle_gpus(self) -> int:
+        """GPUs of the serving nodes that hold no part of a model."""
+        return max(0, self.gpus_per_node * len(self.serving_nodes) - self.data_parallel * self.tensor_parallel)
+
+
+def plan_topology(
+    nodes: Sequence[str], gpus_per_node: int, values: RecipeValues, wanted: Wanted, *, task: str
+) -> Topology:
+    """Return how the nodes are used: the last ones serve if the recipe asks for a server, all others train.
+
+    Args:
+        nodes: Names, in Slurm's order.
+        gpus_per_node: 0 for CPU nodes.
+        values: The recipe with what overrides it.
+        wanted: What the command line asks for.
+        task: `sft` or `grpo`.
+
+    Raises:
+        ValueError: It cannot work. The message says what would.
+    """
+    if task == "sft" and (values["use_vllm"] or "vllm_mode" in values):
+        raise ValueError("use_vllm and vllm_mode are for --task grpo: --task sft generates nothing. Leave them out")
+    num_serving = 0
+    if values.uses_server:
+        num_serving = _count_serving_nodes(len(nodes), wanted)
+        _check_addresses(values)
+    else:
+        _refuse_server_flags(values, wanted)
+    topology = Topology(
+        training_nodes=tuple(nodes[: len(nodes) - num_serving]),
+        serving_nodes=tuple(nodes[len(nodes) - num_serving :]),
+        processes_per_node=_count_processes(gpus_per_node, wanted.processes_per_node),
+        gpus_per_node=gpus_per_node,
+        data_parallel=1 if wanted.data_parallel is None else wanted.data_parallel,
+        tensor_parallel=1 if wanted.tensor_parallel is None else wanted.tensor_parallel,
+    )
+    if num_serving:
+        _check_server(topology, values)
+    if task == "grpo":
+        _check_colocated(topology, values)
+        _check_generation_batch(topology, values)
+        _check_evaluation_batch(topology, values)
+    return topology
+
+
+def _count_serving_nodes(num_nodes: int, wanted: Wanted) -> int:
+    num_serving = 1 if wanted.num_serving_nodes is None else wanted.num_serving_nodes
+    if num_serving < 1:
+        raise ValueError(
+            f"--vllm-nodes {num_serving}, but the recipe asks for a vLLM server (`vllm_mode: server`), which needs 1 "
+            "node or more. Without one: --args '--vllm_mode colocate'"
+        )
+    if num_nodes <= num_serving:
+        few = "1 node trains" if num_nodes == 1 else f"{num_nodes} nodes train"
+        most = f", or --vllm-nodes 1 to {num_nodes - 1}" if num_nodes > 1 else ""
+        raise ValueError(
+            f"No node would be left to train: the job has {num_nodes}, and the server of `vllm_mode: server` takes "
+            f"{num_serving}. Ask for --nodes {num_serving + 1} or more{most}; {few} with --args '--vllm_mode colocate'"
+        )
+    return num_serving
+
+
+def _check_addresses(values: RecipeValues) -> None:
+    given = [name for name in _ADDRESSES if name in values]
+    if given:
+        raise ValueError(
+            f"The recipe or its arguments set {given}, but the server's node and ports are known only in the job, "
+            "which starts it: leave them out (--port sets the server's port). For a server of your own, start the "
+            "training with `accelerate launch`"
+        )
+
+
+def _refuse_server_flags(values: RecipeValues, wanted: Wanted) -> None:
+    # 1 is what upstream's commands say where there is nothing to say.
+    flags = {"--dp": wanted.data_parallel, "--tp": wanted.tensor_parallel, "--vllm-nodes": wanted.num_serving_nodes}
+    given = [f"{flag} {value}" for flag, value in flags.items() if value not in (None, 1)]
+    if not given and wanted.num_serving_nodes is None:
+        return
+    given = given or [f"--vllm-nodes {wanted.num_serving_nodes}"]
+    reason = "vllm_mode is colocate" if values["use_vllm"] else "use_vllm is false"
+    missing = "--vllm_mode server" if values["use_vllm"] else "--use_vllm true --vllm_mode server"
+    raise ValueError(
+        f"{' '.join(given)} is for a vLLM server, and this run starts none ({reason}): leave it out, or ask for a "
+        f"server with --args '{missing}' and a node for it (--nodes 2 at least). Colocated vLLM has "
+        "vllm_tensor_parallel_size"
+    )
+
+
+def _count_processes(gpus_per_node: int, wanted: int | None) -> int:
+    if wanted is None:
+        return max(1, gpus_per_node)
+    most = gpus_per_node or None
+    if wanted < 1 or (most is not None and wanted > most):
+        allowed = "1 or more" if most is None else f"1 to {most}, the GPUs of a node"
+        raise ValueError(f"--processes-per-node is {wanted}: it must be {allowed}")
+    return wanted
+
+
+def _check_server(topology: Topology, values: RecipeValues) -> None:
+    """Refuse sizes that the serving nodes cannot hold."""
+    of_recipe = values["vllm_tensor_parallel_size"]
+    if of_recipe not in (1, topology.tensor_parallel):
+        raise ValueError(
+            f"`vllm_tensor_parallel_size` is {of_recipe}, which only colocated vLLM reads: the server's is --tp "
+            f"{topology.tensor_parallel}. Say --tp {of_recipe}, or leave `vllm_tensor_parallel_size` out"
+        )
+    num_nodes = len(topology.serving_nodes)
+    if _fits(topology.data_parallel, topology.tensor_parallel, num_nodes, topology.gpus_per_node):
+        return
+    devices = num_nodes * max(1, topology.gpus_per_node)
+    what = f"{topology.gpus_per_node} GPUs" if topology.gpus_per_node else "one CPU server"
+    valid = []
+    for tensor in sorted({2**power for power in range(devices.bit_length())} | {topology.tensor_parallel}):
+        copies = [data for data in range(1, devices + 1) if _fits(data, tensor, num_nodes, topology.gpus_per_node)]
+        if copies:
+            valid.append(f"--tp {tensor} with --dp {' '.join(map(str, copies))}")
+    raise ValueError(
+        f"--dp {topology.data_parallel} x --tp {topology.tensor_parallel} does not fit on {num_nodes} vLLM "
+        f"node{'s' if num_nodes > 1 else ''} of {what}: together at most {devices}, the same number on each node, and "
+        f"copies of the model either whole on a node or on whole nodes. Valid: {_shortened(valid)}"
+    )
+
+
+def _fits(data_parallel: int, tensor_parallel: int, num_nodes: int, gpus_per_node: int) -> bool:
+    if data_parallel < 1 or tensor_parallel < 1 or data_parallel * tensor_parallel % num_nodes:
+        return False
+    on_each = data_parallel * tensor_parallel // num_nodes
+    is_even = on_each % tensor_parallel == 0 or tensor_parallel % on_each == 0
+    return is_even and on_each <= max(1, gpus_per_node)
+
+
+def _check_colocated(topology: Topology, values: RecipeValues) -> None:
+    """Refuse groups of processes for colocated vLLM that leave some over."""
+    size = values["vllm_tensor_parallel_size"]
+    if values["use_vllm"] and not values.uses_server and (size < 1 or topology.num_processes % size):
+        raise ValueError(
+            f"`vllm_tensor_parallel_size` is {size}, and {topology.num_processes} processes train with colocated "
+            f"vLLM: it must divide them. Valid: {_divisors(topology.num_processes, at_least=1)}"
+        )
+
+
+def _check_evaluation_batch(topology: Topology, values: RecipeValues) -> None:
+    """Refuse a batch of completions in evaluation that does not divide into whole groups."""
+    if values["eval_strategy"] in (False, "no", "false"):
+        return
+    rows, group = values["per_device_eval_batch_size"], values["num_generations_eval"] or values["num_generations"]
+    batch = rows * topology.num_processes
+    if group < 1 or batch % group:
+        raise ValueError(
+            f"An evaluation batch has {batch} completions (per_device_eval_batch_size {rows} x "
+            f"{topology.num_processes} processes), which do not divide into groups of {group} (num_generations_eval, "
+            f"or num_generations). Valid: num_generations_eval {_divisors(batch, at_least=1)}"
+        )
+
+
+def _check_generation_batch(topology: Topology, values: RecipeValues) -> None:
+    """Refuse a batch of completions that does not divide into whole groups."""
+    group, rows = values["num_generations"], values["per_device_train_batch_size"]
+    steps = values["steps_per_generation"]
+    fixed = values["generation_batch_size"]
+    if steps is not None and fixed is not None:
+        raise ValueError(
+            f"`generation_batch_size` {fixed} and `steps_per_generation` {steps} both say how many completions are "
+            "generated at once: leave one out"
+        )
+    if steps is None:
+        steps = values["gradient_accumulation_steps"]
+    at_once = rows * topology.num_processes
+    batch = at_once * steps if fixed is None else fixed
+    if rows < 1 or steps < 1 or batch < 1:
+        raise ValueError(f"per_device_train_batch_size {rows} x {steps} steps of accumulation: both must be 1 or more")
+    if fixed and fixed % at_once:
+        raise ValueError(
+            f"`generation_batch_size` is {fixed}, which is no multiple of the {at_once} completions that "
+            f"{topology.num_processes} processes x per_device_train_batch_size {rows} take at a time"
+        )
+    if group >= 2 and batch % group == 0:
+        return
+    num_serving = len(topology.serving_nodes)
+    counts = [
+        str(number + num_serving)
+        for number in range(1, 2 * len(topology.training_nodes) + 8)
+        if not fixed and group >= 2 and rows * number * topology.processes_per_node * steps % group == 0
+    ]
+    made_of = "generation_batch_size" if fixed else (
+        f"per_device_train_batch_size {rows} x {topology.num_processes} processes on {len(topology.training_nodes)} "
+        f"training node{'s' if len(topology.training_nodes) > 1 else ''} x {steps} steps per generation"
+    )  # fmt: skip
+    nodes = f", or --nodes {_shortened(counts)}" if counts else ""
+    raise ValueError(
+        f"A generation batch has {batch} completions ({made_of}), which do not divide into groups of num_generations "
+        f"{group}. Valid: num_generations {_divisors(batch, at_least=2)}{nodes}"
+    )
+
+
+def _divisors(number: int, *, at_least: int) -> str:
+    return _shortened([str(divisor) for divisor in range(at_least, number + 1) if number % divisor == 0])
+
+
+def _shortened(words: Sequence[str]) -> str:
+    shown = ", ".join(words[:_MAX_LISTED])
+    return (shown + (", ..." if len(words) > _MAX_LISTED else "")) or "none"

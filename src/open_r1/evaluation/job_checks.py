@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which benchmarks a command line of `scripts/run_benchmarks.py` names, and what of it a job could only refuse.
+
+    check_words(words)             before it is submitted: flags, local files and their columns
+    check_on_node(words)           on its node, before a model is served: what the engine and the data sets need too
+
+Neither asks what serves the model, and neither reads rows.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from open_r1.evaluation.flags import build_parser, settings_of
+from open_r1.utils.benchmark_table import AUTO, Benchmark, fitted, local_benchmark
+from open_r1.utils.evaluation import find_benchmarks, refuse_same_names
+
+
+def chosen_benchmarks(args: argparse.Namespace) -> list[Benchmark]:
+    """Return what is to be run.
+
+    Raises:
+        ValueError: Nothing is named, or what isn't there, or twice.
+    """
+    if not args.benchmarks and args.data is None:
+        raise ValueError("Name --benchmarks, or a local file by --data; --list_benchmarks prints the table.")
+    found = [_as_said(args, Path(entry.dataset)) if entry.is_local else entry
+             for entry in find_benchmarks(args.benchmarks)]  # fmt: skip
+    if args.data is not None:
+        if not args.data.expanduser().exists():
+            raise ValueError(f"--data {args.data}: there is no such file or folder (in {Path.cwd()}).")
+        found.append(_as_said(args, args.data))
+    if args.kind != AUTO and not any(entry.is_local for entry in found):
+        raise ValueError(
+            f"--kind {args.kind} says how local files are judged, and there are none: name one by --data."
+        )
+    refuse_same_names(found)
+    return found
+
+
+def _as_said(args: argparse.Namespace, path: Path) -> Benchmark:
+    """Return the benchmark that a local file is, read as the flags say."""
+    return local_benchmark(path, split=args.split, prompt_column=args.prompt_column,
+                           solution_column=args.solution_column, kind=args.kind)  # fmt: skip
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse what can't work whatever the machine: values, prompt templates, local files without the columns.
+
+    Raises:
+        ValueError: See the message.
+        SystemExit: A flag or its value is unknown; the message is on stderr.
+    """
+    _check(words, is_on_node=False)
+
+
+def check_on_node(words: Sequence[str]) -> None:
+    """Refuse the same, and data sets, sandboxes and engines that this machine can't load.
+
+    Raises:
+        ValueError: See the message.
+        RuntimeError: What the engine needs can't be made here.
+        SandboxError: The sandbox for programs can't be reached, or can't isolate them.
+        ImportError: The engine's package is missing.
+        SystemExit: A flag or its value is unknown; the message is on stderr.
+    """
+    _check(words, is_on_node=True)
+
+
+def _check(words: Sequence[str], *, is_on_node: bool) -> None:
+    # Imported here: the script's --help reads this module, and needs neither arrow nor aiohttp.
+    from open_r1.evaluation.engines import get_engine
+    from open_r1.evaluation.lighteval_tasks import refuse_task
+    from open_r1.generation.prompts import check_template
+
+    args = build_parser(None).parse_args(words)
+    settings, benchmarks = settings_of(args), chosen_benchmarks(args)
+    if settings.template is not None:
+        check_template(settings.template)
+    found = [_opened(benchmark) if benchmark.is_local or is_on_node else benchmark for benchmark in benchmarks]
+    for benchmark in found if settings.engine == "lighteval" else ():
+        refuse_task(benchmark, settings)
+    if not is_on_node:
+        return
+    get_engine(settings.engine).check(settings)
+    if any(benchmark.kind == "code" for benchmark in found):
+        settings.sandbox.check(())
+
+
+def _opened(benchmark: Benchmark) -> Benchmark:
+    """Return a benchmark with what its columns say; read its head alone."""
+    from open_r1.dataio.sources import open_source
+
+    try:
+        source = open_source(benchmark.dataset, config=benchmark.config, split=benchmark.split)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"The benchmark {benchmark.name} ({benchmark.dataset}) can't be loaded: {error} Load it where the hub is "
+            "reached, into an HF_HOME that both share, or name a local file by --data."
+        ) from error
+    return fitted(benchmark, source.column_names)

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run on a benchmark has shown, in files of its folder; `results.json` comes last, whole or not at all.
+
+    answers.parquet       a row per answer: problem (the last message), context (a hash of the messages before it,
+                          "" where there are none), solution, answer, extracted, verdict, finish_reason, num_tokens,
+                          engine_score, ...
+    disagreements.jsonl   answers of which the engine's own scorer says something else than our judge, where it has one
+    results.json          {"benchmark": "aime24", "engine": "direct", "metrics": {"avg@64": 0.31, "avg@64_low": 0.22,
+                          "avg@64_high": 0.41, "pass@1": 0.31, ..., "maj@64": ..., "truncated": 0.02, ...},
+                          "counts": {"problems": 30, "requested": 1920, "returned": 1920, "problems_lost": 0, ...},
+                          "disagreements": {"scored": 1920, "different": 3}, "is_complete": true, "notes": [],
+                          "errors": {"HTTP 400: ...": 3},
+                          "speed": {...}, "settings": {...}, "date": "2026-01-31T12:00:00+00:00",
+                          "commit": ..., "commits": [...], ...}
+
+`commit` is that of the code that has judged, `commits` those of all code that has asked or judged.
+
+What the metrics are: `tally`.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from open_r1.dataio.card import package_versions, plain_json
+from open_r1.evaluation.disagreements import Disagreements
+from open_r1.evaluation.judging import Answer
+from open_r1.evaluation.problems import Problems
+from open_r1.evaluation.settings import EvaluationSettings
+from open_r1.generation.journal_header import differing
+
+RESULTS_NAME, ANSWERS_NAME = "results.json", "answers.parquet"
+_PARTS = ("settings", "counts", "metrics")
+_SCHEMA = pa.schema([
+    ("row", pa.int64()), ("index", pa.int64()), ("problem", pa.large_string()), ("context", pa.string()),
+    ("solution", pa.large_string()), ("answer", pa.large_string()), ("verdict", pa.string()),
+    ("finish_reason", pa.string()), ("num_tokens", pa.int64()), ("error", pa.string()),
+    ("extracted", pa.large_string()), ("engine_score", pa.float64()),
+])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Described:
+    """Settings in the results that two runs needn't share; all others decide the answers, or the figures.
+
+    Attributes:
+        dataset: The data, by `config` and `split`; what they hold is the setting `source`.
+        config: Of the data set.
+        split: Of the data set.
+        served_as: Name of the model at its servers.
+        max_model_len: Their context in tokens; None: they don't tell.
+        servers: Those of --url.
+        served_with: Their arguments, as the user says.
+        engine_versions: Of what asks.
+        served_by: What served the model, of all runs (`serving.describe_servers`).
+        chat_template_hash: None: nothing here tells it.
+        prompt_hash: Of template and system prompt.
+    """
+
+    dataset: str
+    config: str | None
+    split: str
+    served_as: str
+    max_model_len: int | None
+    servers: Sequence[str]
+    served_with: Sequence[str]
+    engine_versions: Mapping[str, str]
+    served_by: Sequence[Mapping[str, Any]]
+    chat_template_hash: str | None
+    prompt_hash: str
+
+
+class AnswersFile:
+    """`answers.parquet`, under another name until it is whole, and beside it `disagreements.jsonl`.
+
+    Attributes:
+        disagreements: What the engine's scorer and our judge differ in.
+    """
+
+    def __init__(self, folder: Path, problems: Problems) -> None:
+        self.disagreements = Disagreements(folder)
+        self._path, self._part = folder / ANSWERS_NAME, folder / f".{ANSWERS_NAME}.part"
+        self._problems = problems
+
+    def __enter__(self) -> Self:
+        self.disagreements.__enter__()
+        self._writer = pq.ParquetWriter(self._part, _SCHEMA, compression="zstd")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+        self.disagreements.__exit__(kind, error, trace)
+        if error is None:
+            self._part.replace(self._path)
+        else:
+            self._part.unlink(missing_ok=True)
+
+    def write(self, answers: Sequence[Answer]) -> None:
+        """Add answers."""
+        rows = []
+        for answer in answers:
+            context, problem = self._problems.question_of(answer.row)
+            solution = self._problems.golds[answer.row]
+            self.disagreements.add(answer, problem, solution)
+            rows.append({
+                "row": answer.row, "index": answer.index, "problem": problem, "context": context,
+                "solution": solution, "answer": answer.text, "verdict": answer.verdict,
+                "finish_reason": answer.finish_reason, "num_tokens": answer.num_tokens, "error": answer.error,
+                "extracted": answer.extracted, "engine_score": answer.engine_score,
+            })  # fmt: skip
+        self._writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, and refuse one that nothing can be written into.
+
+    Raises:
+        ValueError: See above.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"Nothing can be written into {folder} ({reason}); name another --output_dir.") from error
+
+
+def write_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write `results.json` with the date and versions of what made it; a killed process leaves the former one."""
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    value = {**results, "date": date, "versions": package_versions()}
+    part = folder / f".{RESULTS_NAME}.part"
+    with part.open("w", encoding="utf-8") as file:
+        json.dump(plain_json(value), file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(folder / RESULTS_NAME)
+
+
+def read_results(folder: Path) -> dict[str, Any] | None:
+    """Return what is in `results.json`; None: there is none, or it is another program's."""
+    try:
+        value = json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(value, dict) and all(isinstance(value.get(name), dict) for name in _PARTS)
+    return value if is_ours else None
+
+
+def finished_results(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the results of a run that has these settings, no more and no fewer; None: it isn't done.
+
+    Results of which some requests or judgements failed aren't done: the same command tries these again.
+
+    Args:
+        folder: Of the benchmark.
+        settings: All that decide the answers and the figures; those of `Described` may be any.
+    """
+    found = read_results(folder)
+    if found is None or found["counts"].get("failed") or found["counts"].get("lost"):
+        return None
+    described = {entry.name for entry in fields(Described)}
+    known = {name: value for name, value in found["settings"].items() if name not in described}
+    return None if differing(known, settings) else found
+
+
+def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that differ from those of the results in a folder; without results, nothing.
+
+    Args:
+        folder: Of the benchmark.
+        settings: Some that decide the answers; what else is in the results isn't compared.
+
+    Raises:
+        ValueError: One or more differ; the message names them.
+    """
+    found = read_results(folder)
+    if found is None:
+        return
+    changed = differing({name: found["settings"].get(name) for name in settings}, settings)
+    if changed:
+        raise ValueError(f"{folder} has results of other settings: {'; '.join(changed)}. Name another --output_dir, "
+                         "or put those aside by --overwrite.")  # fmt: skip
+
+
+def is_fewer(folder: Path, problems: Problems, settings: EvaluationSettings) -> bool:
+    """Whether a folder has results of more answers, or problems, than are asked for.
+
+    Raises:
+        ValueError: It does, and they aren't to be put aside.
+    """
+    before = read_results(folder)
+    if before is None:
+        return False
+    pairs = [(before["settings"].get("num_samples"), settings.samples_of(problems.benchmark), "answers a problem"),
+             (before["counts"].get("problems"), len(problems.golds), "problems")]  # fmt: skip
+    fewer = [f"{now} {name}, and there were {then}" for then, now, name in pairs if type(then) is int and now < then]
+    if fewer and not settings.overwrite:
+        raise ValueError(f"{folder} has results of more than is asked for now: {'; '.join(fewer)}. Ask for as many, "
+                         "name another --output_dir, or put those aside by --overwrite.")  # fmt: skip
+    return bool(fewer)

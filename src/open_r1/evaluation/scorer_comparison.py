@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answers of a finished run, whichever engine asked for them, as our judge and as lighteval's metric see them.
+
+<output>/disagreements.jsonl    each answer that the two judge differently, and why (see `disagreements`)
+<output>/comparison.json        how many there are of each kind
+<output>/lighteval/             lighteval's results and details
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from open_r1.dataio.card import plain_json
+from open_r1.evaluation.disagreements import DISAGREEMENTS_NAME, Disagreements
+from open_r1.evaluation.judging import Answer
+from open_r1.evaluation.lighteval_environment import Lighteval
+from open_r1.evaluation.lighteval_scores import Answered, Scores, score_answers
+from open_r1.evaluation.results import ANSWERS_NAME, read_results
+from open_r1.evaluation.settings import label_of
+from open_r1.utils.benchmark_table import Benchmark
+
+COMPARISON_NAME = "comparison.json"
+_RIGHT = 0.5  # a score of lighteval's from here on is right
+
+
+@dataclass
+class ScorerComparison:
+    """Counts of answers.
+
+    Attributes:
+        folder: Where the files are.
+        both_right: Right for both.
+        both_wrong: Wrong for both.
+        ours_alone: Right for our judge alone.
+        lighteval_alone: Right for lighteval alone.
+        not_judged: Our judge abstains: the gold can't be read, or its workers were lost.
+        metrics: lighteval's figures, as it names them.
+        versions: In lighteval's environment.
+    """
+
+    folder: Path
+    both_right: int = 0
+    both_wrong: int = 0
+    ours_alone: int = 0
+    lighteval_alone: int = 0
+    not_judged: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Answers that both have seen."""
+        return self.both_right + self.both_wrong + self.ours_alone + self.lighteval_alone + self.not_judged
+
+    def add(self, answer: Answer) -> None:
+        """Count an answer."""
+        is_right = (answer.engine_score or 0.0) >= _RIGHT
+        if math.isnan(answer.score):
+            self.not_judged += 1
+        elif answer.score == 1.0:
+            self.both_right, self.ours_alone = self.both_right + is_right, self.ours_alone + (not is_right)
+        else:
+            self.lighteval_alone, self.both_wrong = self.lighteval_alone + is_right, self.both_wrong + (not is_right)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `comparison.json` holds."""
+        counts = {name: value for name, value in vars(self).items() if name != "folder"}
+        return {"total": self.total, **counts, "disagreements": DISAGREEMENTS_NAME}
+
+
+def compare_scorers(folder: Path, output: Path) -> ScorerComparison:
+    """Have lighteval's metric score the answers of a run, beside the verdicts that are there.
+
+    Args:
+        folder: Of a finished run on one benchmark, with `results.json` and `answers.parquet`.
+        output: Folder for what comes of it.
+
+    Raises:
+        ValueError: There is no finished run, it has no answers, or they are programs.
+        LightevalError: lighteval's environment can't be made, or it has failed.
+    """
+    results = read_results(folder)
+    if results is None or not (folder / ANSWERS_NAME).is_file():
+        raise ValueError(f"{folder} holds no finished run: name the folder with {ANSWERS_NAME} and results.json, "
+                         "<output_dir>/<model>/<revision>/<benchmark>/.")  # fmt: skip
+    settings = results["settings"]
+    kind = settings.get("kind", "math")
+    if kind not in ("math", "choices"):
+        raise ValueError(f"{folder} has answers of the kind {kind!r}; lighteval's metrics are for math and choices.")
+    answers = [row for row in pq.read_table(folder / ANSWERS_NAME).to_pylist() if row["answer"] is not None]
+    if not answers:
+        raise ValueError(f"{folder / ANSWERS_NAME} holds no answers: all requests have failed.")
+    lighteval = Lighteval()
+    output.mkdir(parents=True, exist_ok=True)
+    benchmark = Benchmark(results["benchmark"], str(folder.resolve()), kind=kind)
+    sampling = {name: settings[name] for name in ("temperature", "top_p") if settings.get(name) is not None}
+    scores = score_answers(lighteval, benchmark, list(_answered(answers)), model=label_of(str(settings["model"])),
+                           sampling=sampling, system_prompt=None, folder=output / "lighteval",
+                           log_path=output / "lighteval.log")  # fmt: skip
+    comparison = ScorerComparison(output, metrics=scores.metrics, versions=lighteval.versions)
+    _write(comparison, answers, scores)
+    return comparison
+
+
+def _answered(answers: Iterable[Mapping[str, Any]]) -> Iterable[Answered]:
+    """The answers of a file, which has those to a problem together, by problem."""
+    for row, group in groupby(answers, key=lambda answer: answer["row"]):
+        of_a_problem = list(group)
+        messages = [{"role": "user", "content": of_a_problem[0]["problem"]}]
+        texts = {answer["index"]: answer["answer"] for answer in of_a_problem}
+        yield Answered(row, messages, of_a_problem[0]["solution"], texts)
+
+
+def _write(comparison: ScorerComparison, answers: Iterable[Mapping[str, Any]], scores: Scores) -> None:
+    with Disagreements(comparison.folder) as file:
+        for row in answers:
+            scored = scores.found[(row["row"], row["index"])]
+            answer = Answer(
+                row=row["row"], index=row["index"], text=row["answer"], finish_reason=row["finish_reason"],
+                num_tokens=row["num_tokens"], verdict=row["verdict"], error=row["error"],
+                extracted=row.get("extracted"), engine_score=scored.score, engine_note=scored.note,
+            )  # fmt: skip
+            comparison.add(answer)
+            file.add(answer, row["problem"], row["solution"])
+    part = comparison.folder / f".{COMPARISON_NAME}.part"
+    text = json.dumps(plain_json(comparison.as_json()), indent=2, ensure_ascii=False)
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(comparison.folder / COMPARISON_NAME)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which servers answer an evaluation: those of the settings, or one of our own, by vLLM or by transformers."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
+
+from open_r1.evaluation.identity import Identity
+from open_r1.evaluation.settings import EvaluationSettings
+from open_r1.generation.balancing import ServersDownError, server_url
+from open_r1.generation.models import ServedModel
+from open_r1.generation.servers import VllmServer, find_vllm
+
+logger = logging.getLogger(__name__)
+
+_ASK_S = 5.0
+_MOST_BYTES = 1 << 24
+_OUTAGE_S = 15.0  # of a server in this process, which doesn't come back
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Who answers.
+
+    Attributes:
+        addresses: Of the servers.
+        settings: Those of the evaluation, with the patience that these servers deserve.
+    """
+
+    addresses: Sequence[str]
+    settings: EvaluationSettings
+
+
+@contextmanager
+def serving(settings: EvaluationSettings, identity: Identity) -> Iterator[Serving]:
+    """Yield the servers to ask: as given, or one that is started here and stopped at the end.
+
+    Raises:
+        FileNotFoundError: vLLM is asked for, and there is none.
+        ServerError: A server of our own doesn't start, or died.
+    """
+    if settings.servers or settings.model is None:
+        yield Serving(settings.servers, settings)
+        return
+    serve = _by_vllm if choose_backend(settings) == "vllm" else _by_transformers
+    with serve(settings, settings.model, identity) as served:
+        yield served
+
+
+def engine_of(settings: EvaluationSettings, served: ServedModel | None = None) -> str | None:
+    """Return what serves: vllm, transformers, or what servers say of themselves.
+
+    Args:
+        settings: Of the evaluation.
+        served: What servers have told; None: not asked yet, which those of `settings.servers` must be.
+
+    Returns:
+        "unknown" of servers that don't tell; None of those that weren't asked.
+    """
+    if settings.servers:
+        return None if served is None else "+".join(served.owners) or "unknown"
+    if settings.backend != "auto":
+        return settings.backend
+    if settings.serve_args:
+        return "vllm"
+    try:
+        find_vllm()
+    except FileNotFoundError:
+        return "transformers"
+    return "vllm"
+
+
+def choose_backend(settings: EvaluationSettings) -> str:
+    """Return what serves the model: vllm or transformers.
+
+    Raises:
+        FileNotFoundError: vLLM is asked for, by name or by arguments for it, and there is none.
+    """
+    if settings.backend == "transformers":
+        return settings.backend
+    try:
+        find_vllm()
+    except FileNotFoundError as error:
+        if settings.backend == "vllm":
+            raise
+        if settings.serve_args:
+            words = " ".join(settings.serve_args)
+            raise FileNotFoundError(f"{words!r}, of --serve_args, --parallel or --num_gpus, are for vLLM; leave them "
+                                    f"out, and transformers serves the model. {error}") from error  # fmt: skip
+        logger.info("The model is served by transformers in this process, which is slower than vLLM: %s", error)
+        return "transformers"
+    return "vllm"
+
+
+@contextmanager
+def _by_vllm(settings: EvaluationSettings, model: str, identity: Identity) -> Iterator[Serving]:
+    path = Path(model).expanduser()
+    # What the model's repository proposes for sampling isn't mixed with ours, unless it is asked for.
+    args = [] if settings.takes_generation_config else ["--generation-config", "vllm"]
+    args += [] if path.exists() else ["--revision", identity.commit or settings.revision]
+    args += ["--trust-remote-code"] if settings.trust_remote_code else []
+    log_path = settings.folder(model) / "vllm.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    env = {} if settings.api_key else {"VLLM_API_KEY": ""}  # vLLM demands the key that it finds there
+    with VllmServer(str(path) if path.exists() else model, args=[*args, *settings.serve_args], log_path=log_path,
+                    env=env) as server:  # fmt: skip
+        try:
+            yield Serving([server.url], settings)
+        except ServersDownError:
+            server.check()  # tells why, where the server has ended
+            raise
+
+
+@contextmanager
+def _by_transformers(settings: EvaluationSettings, model: str, identity: Identity) -> Iterator[Serving]:
+    from open_r1.evaluation.transformers_server import TransformersServer  # torch takes seconds to import
+
+    patience = replace(settings.patience, outage_s=min(settings.patience.outage_s, _OUTAGE_S))
+    with TransformersServer(model, revision=identity.commit or settings.revision,
+                            trust_remote_code=settings.trust_remote_code) as server:  # fmt: skip
+        try:
+            yield Serving([server.url], replace(settings, patience=patience))
+        except ServersDownError:
+            server.check()
+            raise
+
+
+def describe_servers(addresses: Sequence[str], api_key: str | None) -> list[dict[str, Any]]:
+    """Return by what servers serve, each kind once: `engine` and `version`, None where they don't tell.
+
+    vLLM tells its version at /version, and its name among its models; so does our own server, with more.
+    """
+    found: list[dict[str, Any]] = []
+    for address in addresses:
+        url = server_url(address)
+        models = _get(f"{url}/models", api_key).get("data")
+        told = _get(f"{url.removesuffix('/v1')}/version", api_key)
+        first = models[0] if isinstance(models, list) and models and isinstance(models[0], dict) else {}
+        kind = {"engine": first.get("owned_by"), "version": None}
+        kind |= {name: value for name, value in told.items() if isinstance(value, str)}
+        if kind not in found:
+            found.append(kind)
+    return [kind for kind in found if any(kind.values())] or found  # one may just be away
+
+
+def _get(url: str, api_key: str | None) -> dict[str, Any]:
+    request = Request(url, headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"})
+    # The proxy of the environment is for servers beyond the cluster alone.
+    opener = build_opener() if url.startswith("https:") else build_opener(ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=_ASK_S) as reply:
+            value = json.loads(reply.read(_MOST_BYTES))
+    except (OSError, HTTPException, ValueError) as error:
+        logger.debug("%s tells nothing: %s", url, error)
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backends in this process: transformers in batches, or vLLM. Weights are loaded with the first completion."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from open_r1.evaluation.identity import check_is_there
+from open_r1.evaluation.model_names import check_model_name
+from open_r1.generation.offline import OfflineModel
+from open_r1.test_time.backends import Backend, BackendError, Completion, Drawing, Model, TokenRequest
+from open_r1.test_time.progress import Pulse
+from open_r1.utils.batch_sampling import BatchSampler, SampleRequest, context_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from vllm import LLM
+
+logger = logging.getLogger(__name__)
+
+
+def load_tokenizer(model: Model, *, is_served: bool = False) -> "PreTrainedTokenizerBase":
+    """Return the tokenizer of a model.
+
+    Args:
+        model: The model.
+        is_served: Servers have its weights: a folder with the tokenizer alone does.
+
+    Raises:
+        ValueError: There is no such model, or it has no tokenizer.
+    """
+    check_model_name(model.name, is_tokenizer_enough=is_served)
+    check_is_there(model.name, model.revision or "main")
+    try:
+        return AutoTokenizer.from_pretrained(
+            model.name, revision=model.revision, trust_remote_code=model.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The tokenizer of {model.name!r} can't be loaded: {error}") from error
+
+
+def context_of(model: Model) -> int:
+    """Return the most tokens of prompt and completion together: as asked for, or as the model's configuration has it.
+
+    Raises:
+        ValueError: Neither says, or more is asked for than the model has.
+    """
+    try:
+        config = AutoConfig.from_pretrained(
+            model.name, revision=model.revision, trust_remote_code=model.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The configuration of {model.name!r} can't be loaded: {error}") from error
+    wanted, own = model.max_model_len, context_tokens(config)
+    if wanted is None:
+        if own is None:
+            raise ValueError(
+                f"The configuration of {model.name!r} doesn't tell its context; name it by --max_model_len."
+            )
+        return own
+    if own is not None and wanted > own:
+        raise ValueError(f"--max_model_len is {wanted}, but {model.name!r} has a context of {own} tokens: lower it, "
+                         "or stretch the model's by YaRN in its config.json.")  # fmt: skip
+    return wanted
+
+
+@dataclass
+class TransformersBackend(Backend):
+    """Completions by transformers, on the GPU if there is one; see `backends.Backend`.
+
+    Attributes:
+        model: What is loaded.
+        max_batch_size: Sequences at a time.
+    """
+
+    model: Model
+    max_batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        self.tokenizer = load_tokenizer(self.model)
+        self.max_model_len = context_of(self.model)
+        self.dtype: str | None = self.model.dtype or ("bfloat16" if torch.cuda.is_available() else "float32")
+        self._sampler: BatchSampler | None = None
+
+    def _load(self) -> BatchSampler:
+        if self._sampler is None:
+            model, device = self.model, "cuda" if torch.cuda.is_available() else "cpu"
+            logger.info("Loading %s by transformers, to %s as %s.", model.name, device, self.dtype)
+            loaded = AutoModelForCausalLM.from_pretrained(
+                model.name, revision=model.revision, dtype=self.dtype, trust_remote_code=model.trust_remote_code
+            )
+            sampled_by = loaded.to(device).eval()
+            self._sampler = BatchSampler(sampled_by, self.tokenizer, self.max_batch_size, self.max_model_len)
+        return self._sampler
+
+    def _complete(self, requests: Sequence[TokenRequest], drawing: Drawing) -> list[Completion]:
+        """Return a completion of each request, in their order."""
+        wanted = [
+            SampleRequest(prompt_ids=one.prompt, max_tokens=one.max_tokens, seed=one.seed, **vars(drawing))
+            for one in requests
+        ]
+        pulse = Pulse(len(wanted))
+        sampled = self._load().sample(wanted, on_done=lambda _, one: pulse.done(len(one.token_ids)))
+        return [Completion(tuple(one.token_ids), one.text, one.finish_reason, one.stop_reason) for one in sampled]
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._sampler = None
+
+
+@dataclass
+class VllmBackend(Backend):
+    """Completions by vLLM in this process; see `backends.Backend`.
+
+    Attributes:
+        model: What is loaded.
+        tensor_parallel_size: GPUs for one model.
+        gpu_memory_utilization: Share of the GPU's memory, in (0, 1].
+        enforce_eager: Start sooner, without compiling.
+    """
+
+    model: Model
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    enforce_eager: bool = False
+
+    def __post_init__(self) -> None:
+        self.tokenizer = load_tokenizer(self.model)
+        self.max_model_len = context_of(self.model)
+        self.dtype = self.model.dtype
+        self._llm: LLM | None = None
+        self._calls = 0
+
+    def _load(self) -> "LLM":
+        if self._llm is None:
+            model = self.model
+            self._llm = OfflineModel(
+                name=model.name, revision=model.revision, dtype=model.dtype or "auto",
+                trust_remote_code=model.trust_remote_code, tensor_parallel_size=self.tensor_parallel_size,
+                gpu_memory_utilization=self.gpu_memory_utilization, max_model_len=self.max_model_len,
+                enforce_eager=self.enforce_eager,
+            ).load()  # fmt: skip
+        return self._llm
+
+    def _complete(self, requests: Sequence[TokenRequest], drawing: Drawing) -> list[Completion]:
+        """Return a completion of each request, in their order."""
+        engine = self._load().llm_engine
+        from vllm import SamplingParams
+
+        params = [
+            SamplingParams(
+                max_tokens=one.max_tokens, temperature=drawing.temperature, top_p=drawing.top_p, seed=one.seed,
+                stop=list(drawing.stop) or None, stop_token_ids=list(drawing.stop_token_ids) or None,
+                include_stop_str_in_output=drawing.include_stop, min_tokens=drawing.min_tokens,
+            )
+            for one in requests
+        ]  # fmt: skip
+        found: dict[str, Completion] = {}
+        pulse, names = Pulse(len(requests)), [f"{self._calls}/{place}" for place in range(len(requests))]
+        wanted = set(names)
+        self._calls += 1
+        for name, request, one in zip(names, requests, params, strict=True):
+            asked: Any = {"prompt_token_ids": list(request.prompt)}
+            engine.add_request(name, asked, one)
+        while len(found) < len(requests):  # fed and stepped as `generation.offline` does: LLM.generate tells nothing
+            for output in engine.step():
+                if output.finished and output.request_id in wanted:  # others are of a call that an error has ended
+                    found[output.request_id] = _completion(output)
+                    pulse.done(len(found[output.request_id].token_ids))
+        return [found[name] for name in names]
+
+    def close(self) -> None:
+        """Let go of the model; its GPU's memory is free when the process ends."""
+        self._llm = None
+
+
+def _completion(output: Any) -> Completion:
+    one = output.outputs[0]
+    if one.finish_reason not in ("stop", "length"):
+        raise BackendError(f"vLLM ended a completion: {one.finish_reason}. The same command goes on.")
+    return Completion(tuple(one.token_ids), one.text, one.finish_reason, one.stop_reason)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backend behind an OpenAI-compatible server: POST /v1/completions with token ids, which must come back as ids too.
+
+1. Text isn't tokenised again: a server that gives no token ids back (vLLM does, asked by `return_token_ids`) is
+   refused.
+2. Nothing of the model's generation_config.json is mixed in (`NEUTRAL`).
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from open_r1.generation.client import Patience
+from open_r1.generation.completions import CompletionClient
+from open_r1.generation.models import FlagNames, ServedModel, find_model
+from open_r1.generation.requests import NEUTRAL, ChatReply, Sampling
+from open_r1.test_time.backends import Backend, BackendError, Completion, Drawing, TokenRequest
+from open_r1.test_time.progress import Pulse
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+_FLAGS = FlagNames("--served_model", "--max_tokens", "--api_key_env", "--wait_s")
+
+
+class TokenClient(CompletionClient):
+    """Sends bodies that differ in more than their prompt."""
+
+    async def complete_tokens(self, body: Mapping[str, Any]) -> ChatReply:
+        """Return what comes of a body without `model`; it asks for token ids."""
+        content = {"model": self.model, "return_token_ids": True, **body}
+        return await self._send(json.dumps(content).encode(), hash(str(body["prompt"])))
+
+
+@dataclass
+class OpenAIBackend(Backend):
+    """Completions by servers of one model; see `backends.Backend`. `close` ends its connections.
+
+    Attributes:
+        addresses: Servers: host:port, or URLs.
+        served_model: Name to ask for; None: the one that they serve.
+        api_key: Bearer token.
+        patience: How long to go on when requests fail.
+        max_concurrent: Requests in flight.
+        wait_s: Seconds to wait for the first server.
+        max_context_tokens: Most tokens of prompt and completion together, at most what the servers say; None: that.
+    """
+
+    addresses: Sequence[str]
+    served_model: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    patience: Patience = field(default_factory=Patience)
+    max_concurrent: int = 256
+    wait_s: float = 0.0
+    max_context_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        self.dtype = None
+        self._client = TokenClient(self.addresses, Sampling(), model=self.served_model, api_key=self.api_key,
+                                   patience=self.patience)  # fmt: skip
+        self._runner = asyncio.Runner()
+        try:
+            self._runner.run(self._client.__aenter__())
+            self.served: ServedModel = self._runner.run(find_model(self._client, wait_s=self.wait_s, flags=_FLAGS))
+            self.max_model_len = self._context_tokens()
+        except BaseException:
+            self.close()
+            raise
+
+    def _context_tokens(self) -> int:
+        wanted, own = self.max_context_tokens, self.served.max_model_len
+        if wanted is None:
+            if own is None:
+                raise ValueError(
+                    f"The servers don't say how many tokens the context of {self.served.name!r} has; name it by "
+                    "--max_model_len."
+                )
+            return own
+        if own is not None and wanted > own:
+            raise ValueError(f"--max_model_len is {wanted}, but {self.served.name!r} is served with a context of "
+                             f"{own} tokens: lower it, or serve a longer one.")  # fmt: skip
+        return wanted
+
+    def use(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Take the model's tokenizer, and refuse servers that give no token ids back.
+
+        Raises:
+            ValueError: They don't.
+        """
+        self.tokenizer = tokenizer
+        prompt = tokenizer.encode("1", add_special_tokens=False)
+        reply = self._runner.run(self._client.complete_tokens({"prompt": prompt, "max_tokens": 1, "temperature": 0}))
+        if reply.text is None:
+            raise ValueError(f"{reply.server} doesn't complete token ids: {reply.error}.")
+        if reply.token_ids is None:
+            raise ValueError(
+                f"{reply.server} gives back text alone, without token ids: what it goes on from would be tokenised "
+                "anew, perhaps into other tokens. Ask a server that heeds return_token_ids (vllm serve does), or name "
+                "the model by --model_id for a backend in this process."
+            )
+
+    def _complete(self, requests: Sequence[TokenRequest], drawing: Drawing) -> list[Completion]:
+        """Return a completion of each request, in their order.
+
+        Raises:
+            BackendError: A request has failed for good.
+            ServersDownError: No server answers any more.
+        """
+        shared: dict[str, Any] = {**NEUTRAL, "temperature": drawing.temperature, "top_p": drawing.top_p}
+        given = {"stop": list(drawing.stop), "stop_token_ids": list(drawing.stop_token_ids),
+                 "min_tokens": drawing.min_tokens, "include_stop_str_in_output": drawing.include_stop}  # fmt: skip
+        shared |= {name: value for name, value in given.items() if value}
+        bodies = [
+            {"prompt": list(one.prompt), "max_tokens": one.max_tokens, "seed": one.seed, **shared} for one in requests
+        ]
+        return self._runner.run(self._ask_all(bodies))
+
+    async def _ask_all(self, bodies: Sequence[Mapping[str, Any]]) -> list[Completion]:
+        places, pulse = asyncio.Semaphore(self.max_concurrent), Pulse(len(bodies))
+
+        async def ask(body: Mapping[str, Any]) -> Completion:
+            async with places:
+                completion = _completion(await self._client.complete_tokens(body))
+            pulse.done(len(completion.token_ids))
+            return completion
+
+        tasks = [asyncio.create_task(ask(body)) for body in bodies]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:  # the first failure ends the others
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._runner.run(self._client.__aexit__(None, None, None))
+        self._runner.close()
+
+
+def _completion(reply: ChatReply) -> Completion:
+    if reply.text is None:
+        raise BackendError(f"{reply.server} has failed: {reply.error}. The same command goes on.")
+    if reply.token_ids is None or reply.finish_reason not in ("stop", "length"):
+        raise BackendError(
+            f"{reply.server} gave no token ids, or ended for another reason than stop and length: "
+            f"{reply.finish_reason!r}. The same command goes on."
+        )
+    return Completion(tuple(reply.token_ids), reply.text, reply.finish_reason, reply.stop_reason)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stop a training between two steps when a file appears, with a checkpoint from which the same command goes on.
+
+Launchers do not hand signals on to the trainer, so whoever supervises it (a Slurm job before its time limit) names a
+file in `OPEN_R1_STOP_FILE` and makes it when time runs out. SIGTERM, which Slurm sends to every process of a job that
+is preempted or cancelled, asks for the same. `<file>.done` says that the training was stopped and where it goes on.
+"""
+
+import json
+import logging
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+logger = logging.getLogger(__name__)
+
+STOP_FILE_VARIABLE = "OPEN_R1_STOP_FILE"
+
+
+def find_stop_file() -> Path | None:
+    """Return the file whose appearance stops the training, or None when nobody has named one; heed SIGTERM with it.
+
+    Raises:
+        ValueError: It could not be made or answered: its folder is missing, or not writable.
+    """
+    name = os.environ.get(STOP_FILE_VARIABLE)
+    if not name:
+        return None
+    stop_file = Path(name).absolute()
+    if not stop_file.parent.is_dir() or not os.access(stop_file.parent, os.W_OK):
+        raise ValueError(
+            f"{STOP_FILE_VARIABLE} is {name}, but {stop_file.parent} is no folder in which this process can write, so "
+            "it could not say that it has stopped. Make the folder, or unset the variable."
+        )
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        # Whoever started the launcher has made it ignore SIGTERM, so that this process lives to save. Until there is
+        # something to save the signal ends it.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return stop_file
+
+
+def answer_path(stop_file: Path) -> Path:
+    """Return where a training says that it was stopped: JSON with `step` and `checkpoint`."""
+    return stop_file.with_name(f"{stop_file.name}.done")
+
+
+class StopFileCallback(TrainerCallback):
+    """Saves and stops at the end of the step in which the stop file appears, or SIGTERM comes.
+
+    A training whose last step this is ends as usual, without an answer. An evaluation that is due at the same step is
+    left to the resumed run (`RestartableMixin`), since time is short.
+
+    Args:
+        stop_file: Looked for by the first process alone, once in a step.
+    """
+
+    def __init__(self, stop_file: Path) -> None:
+        self.stop_file = stop_file
+        self.checkpoint: Path | None = None  # where the training goes on; None while nothing has stopped it
+        self._is_stopping = False
+        self._was_terminated = False
+        self._pid = os.getpid()
+        self._previous_handler: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Clear away an older answer, and start to listen for SIGTERM."""
+        if state.is_world_process_zero:
+            answer_path(self.stop_file).unlink(missing_ok=True)
+            if self.stop_file.exists():
+                logger.warning(
+                    "%s is there before the first step, after which the training will stop. If nothing asks for that, "
+                    "delete the file now.", self.stop_file,
+                )  # fmt: skip
+        self._previous_handler = signal.signal(signal.SIGTERM, self._note_termination)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Ask for a checkpoint when it is time to stop."""
+        if control.should_training_stop or not self._is_asked_to_stop(args, state):
+            return
+        self._is_stopping = True
+        args.save_only_model = False  # from weights alone nothing could go on
+        control.should_save = True
+        control.should_evaluate = False
+        control.should_log = args.logging_strategy != "no"  # the losses since the last log are not in a checkpoint
+        if state.is_world_process_zero:
+            logger.warning("Asked to stop: saving step %d first.", state.global_step)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Stop and say so, now that the checkpoint is complete.
+
+        Raises:
+            RuntimeError: The answer could not be written. The checkpoint is complete all the same.
+        """
+        if not self._is_stopping:
+            return
+        # Not earlier: a checkpoint keeps this flag, and a resumed run may be told to restore it.
+        control.should_training_stop = True
+        self.checkpoint = Path(args.output_dir).absolute() / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero:
+            self._answer(state.global_step)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Do nothing more at the end of an epoch that was only cut short."""
+        if self._is_stopping:
+            control.should_log = control.should_evaluate = control.should_save = False
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Let the same command go on later: a stop file that was obeyed, or came too late, is removed."""
+        signal.signal(signal.SIGTERM, self._previous_handler)
+        if state.is_world_process_zero:
+            self.stop_file.unlink(missing_ok=True)
+
+    def _is_asked_to_stop(self, args: TrainingArguments, state: TrainerState) -> bool:
+        is_asked = state.is_world_process_zero and (self._was_terminated or self.stop_file.exists())
+        if args.world_size == 1:
+            return is_asked
+        flag = broadcast(torch.tensor(int(is_asked), device=args.device), from_process=0)
+        return bool(flag.item())
+
+    def _note_termination(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() == self._pid:
+            self._was_terminated = True
+            return
+        # A forked child (workers of a data loader) has inherited this handler: it ends as it would without.
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def _answer(self, step: int) -> None:
+        path = answer_path(self.stop_file)
+        temporary = path.with_name(f"{path.name}.tmp")
+        try:
+            temporary.write_text(json.dumps({"step": step, "checkpoint": str(self.checkpoint)}), encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise RuntimeError(
+                f"The training has stopped, but {path} could not be written ({error}), so nobody will start it again: "
+                f"{self.checkpoint} is complete, and the same command goes on from it."
+            ) from error

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sampling by processes that hold parts of the weights: each has requests of its own, in other numbers and lengths."""
+
+import json
+import sys
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from open_r1.utils.batch_sampling import BatchSampler
+from tests.distributed.launching import ROOT, run
+from tests.distributed.sampling_ranks import requests_of
+from tests.integration.tiny import build_tiny
+
+pytestmark = pytest.mark.distributed
+
+
+def test_processes_that_share_the_weights_answer_as_one_that_has_them_all(tmp_path):
+    folder = build_tiny(tmp_path).model
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    ended = run([*command, str(ROOT / "tests" / "distributed" / "sampling_ranks.py"), str(folder), str(tmp_path)])
+    assert ended.exit_code == 0, ended.output
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    sampler = BatchSampler(AutoModelForCausalLM.from_pretrained(folder), tokenizer, 4)
+    for rank in range(2):
+        expected = [answer.token_ids for answer in sampler.sample(requests_of(rank, tokenizer))]
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == expected

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job without Slurm for tests of the supervisor, with real processes.
+
+Small programs on the PATH stand for Slurm's commands: `srun` runs the command on this machine, `scancel` sends the
+signal, `squeue` says what a file says, `scontrol` notes what it is asked.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 60
+COMMANDS = {
+    "srun": """
+for word; do
+    case $word in
+        --job-name=*) name=${word#*=} ;;
+        -*) ;;
+        *) break ;;
+    esac
+    shift
+done
+SLURM_PROCID=0 "$@" &
+echo "$! $name" >>"$BED_STATE/steps"
+trap 'kill -KILL $!; wait $!' TERM # as the real one does
+wait $! || status=$?
+exit "${status:-0}"
+""",
+    "squeue": """
+case $* in
+    *%i*) cat "$BED_STATE/steps" ;;
+    *JobID*) echo 7 7 N/A 0 $(cat "$BED_STATE"/{state,start,end,preemption}) ;;
+esac
+""",
+    "scancel": 'kill -"${2#--signal=}" "$3"',
+    "scontrol": 'echo "$*" >>"$BED_STATE/scontrol"; [[ ! -e $BED_STATE/refuses ]] || { echo no >&2; exit 1; }',
+}
+# argv: a plan as JSON. Its words "{python}" stand for this Python.
+PROGRAM = """
+import json, logging, os, sys
+from pathlib import Path
+from open_r1.cluster.allocation import Allocation
+from open_r1.cluster.own_job import look_up
+from open_r1.cluster.sites import Site
+from open_r1.cluster.steps import Step
+from open_r1.cluster.supervisor import Plan, Server, Supervisor
+
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+given = json.loads(sys.argv[1])
+logs = Path(given["logs"])
+site = Site(root=Path(given["root"]), node_python=sys.executable, logs=logs)
+allocation = Allocation("7", "a job", ("here",), 0, given["restarts"], "7", logs, record=look_up("7"))
+step = lambda name, command, **more: Step(name, tuple(command), ("here",), is_shown=True, **more)
+plan = Plan(
+    servers=tuple(Server(step(name, command), tuple(urls)) for name, command, urls in given["servers"]),
+    work=tuple(step(name, command, saves_on_term=True) for name, command in given["work"]),
+    on_time_limit=given["on_time_limit"], deadline_s=given["deadline_s"], output_dir=Path(given["output_dir"]),
+    grace_s=2,
+)
+sys.exit(Supervisor(site, allocation, plan).run())
+"""
+# What the trainer does: waits for the stop file, saves, answers.
+TRAINER = """
+import json, os, pathlib, signal, sys, time
+stop = pathlib.Path(os.environ["OPEN_R1_STOP_FILE"])
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+print("training", flush=True)
+while not stop.exists() and not told:
+    time.sleep(0.02)
+checkpoint = pathlib.Path(sys.argv[1]) / "checkpoint-5"
+checkpoint.mkdir(parents=True)
+(checkpoint / "manifest.json").touch()
+pathlib.Path(f"{stop}.done").write_text(json.dumps({"step": 5, "checkpoint": str(checkpoint)}))
+print("saved", flush=True)
+"""
+SERVER = """
+import http.server, sys, time
+time.sleep(float(sys.argv[2]))
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *words): pass
+print("a server", flush=True)
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+if len(sys.argv) > 3:
+    for _ in range(int(sys.argv[3])): server.handle_request()
+    print("no memory", flush=True)
+    sys.exit(9)
+server.serve_forever()
+"""
+IGNORES = "import time; print('deaf', flush=True)\nwhile True: time.sleep(0.1)"
+
+
+@dataclass
+class Bed:
+    """A job without Slurm."""
+
+    folder: Path
+    state: Path
+
+    def start(self, *, work=(), servers=(), on_time_limit="stop_file", restarts=0, deadline_s=20.0):
+        plan = {"logs": str(self.folder / "logs"), "root": str(ROOT), "work": work, "servers": servers,
+                "restarts": restarts, "on_time_limit": on_time_limit, "deadline_s": deadline_s,
+                "output_dir": str(self.folder / "output")}  # fmt: skip
+        (self.state / "steps").write_text("")
+        variables = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "BED_STATE": str(self.state),
+                     "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}  # fmt: skip
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen([sys.executable, "-c", PROGRAM, json.dumps(plan)], env=variables, stdout=log,
+                                    stderr=log)  # fmt: skip
+
+    def run(self, **plan) -> int:
+        return self.start(**plan).wait(TIMEOUT_S)
+
+    def start_and_signal(self, text: str, number: int, **plan) -> int:
+        """Start, send a signal as soon as the log has a text, and return the exit status."""
+        process = self.start(**plan)
+        self.wait_for(text)
+        process.send_signal(number)
+        return process.wait(TIMEOUT_S)
+
+    def wait_for(self, text: str) -> None:
+        """Wait for a line that begins with a text; the commands of programs are in the log as well."""
+        end = time.monotonic() + TIMEOUT_S
+        while not any(line.startswith(text) for line in self.log.splitlines()):
+            assert time.monotonic() < end, f"{text!r} is not in the log:\n{self.log}"
+            time.sleep(0.02)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    @property
+    def requeued(self) -> bool:
+        path = self.state / "scontrol"
+        return path.exists() and "requeue 7" in path.read_text().splitlines()
+
+    @property
+    def left(self) -> list[int]:
+        """Programs of the job that still run."""
+        pids = [int(line.split()[0]) for line in (self.state / "steps").read_text().splitlines()]
+        return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+    def trainer(self) -> list:
+        return [["train", [sys.executable, "-c", TRAINER, str(self.folder / "output")]]]
+
+    def limit(self, seconds: float, *, ago_s: float = 100_000) -> None:
+        """Let the job have a time of which some seconds are left."""
+        (self.state / "start").write_text(f"{int(time.time() - ago_s)}\n")
+        (self.state / "end").write_text(f"{int(time.time() + seconds)}\n")
+
+
+def build_bed(folder: Path) -> Bed:
+    """Return a job that runs, without a time limit that is near, in an empty folder."""
+    bed = Bed(folder, folder / "state")
+    (folder / "bin").mkdir()
+    bed.state.mkdir()
+    for name, text in COMMANDS.items():
+        path = folder / "bin" / name
+        path.write_text(f"#!/usr/bin/env bash\n{text.strip()}\n")
+        path.chmod(0o755)
+    (bed.state / "state").write_text("RUNNING\n")
+    (bed.state / "preemption").write_text("N/A\n")
+    bed.limit(90_000)
+    return bed
+
+
+def python(name: str, program: str, *words: object) -> list:
+    return [name, [sys.executable, "-c", program, *map(str, words)]]
+
+
+def server(port: int, *words: object) -> list:
+    return [*python("serve", SERVER, port, *(words or ["0"])), [f"http://127.0.0.1:{port}/health"]]

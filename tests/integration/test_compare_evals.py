@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scripts/compare_evals.py` on runs that `scripts/run_benchmarks.py` has made against a server on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from scripts.run_benchmarks import main as run_benchmarks
+from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNT = 24
+
+
+def number_of(body):
+    return int(body["messages"][-1]["content"].rpartition("Compute ")[2].partition("+")[0])
+
+
+def answers_of(num_known):
+    """Return a model that knows the first problems, and says of the others what is wrong by one."""
+
+    def behave(body, attempt):
+        number = number_of(body)
+        return Reply(f"So it is \\boxed{{{number + 1 + (number >= num_known)}}}.")
+
+    return behave
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The folder of three runs: two of the same checkpoint, one of a better one."""
+    folder = tmp_path_factory.mktemp("compare")
+    rows = [{"problem": f"Compute {number}+1", "solution": str(number + 1)} for number in range(COUNT)]
+    data = folder / "sums.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    made = [("weak", 4, []), ("weak_hot", 5, ["--temperature", "1.0"]), ("strong", 20, [])]
+    for name, num_known, flags in made:
+        with ChatServer(answers_of(num_known)) as server:
+            words = ["--url", server.address, "--data", str(data), "--output_dir", str(folder / "out" / name)]
+            assert run_benchmarks([*words, "--num_samples", "2", *flags]) == 0
+    return folder / "out"
+
+
+def compare(*words):
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"}
+    return subprocess.run([sys.executable, str(ROOT / "scripts" / "compare_evals.py"), *map(str, words)],
+                          capture_output=True, text=True, env=environment, check=False)  # fmt: skip
+
+
+def test_runs_are_compared_problem_by_problem_with_a_baseline(runs, tmp_path):
+    done = compare(runs, "--baseline", runs / "weak", "--json", tmp_path / "all.json")
+    assert done.returncode == 0, done.stderr
+    assert "+66.7 points" in done.stdout
+    assert "16 better, 0 worse, 8 alike" in done.stdout
+    value = json.loads((tmp_path / "all.json").read_text())
+    found = {Path(value["runs"][entry["run"] - 1]["folder"]).relative_to(runs).parts[0]: entry["is_noise"]
+             for entry in value["comparisons"]}  # fmt: skip
+    assert found == {"strong": False, "weak_hot": True}
+
+
+def test_settings_that_differ_between_runs_of_a_model_are_listed(runs):
+    done = compare(runs / "weak", runs / "weak_hot", "--markdown")
+    assert done.returncode == 0, done.stderr
+    assert "(no hash, no commit); they differ by temperature: 0.6 (#1), 1.0 (#2)" in done.stdout
+    assert f"| 1 | {MODEL} | sums | direct | 2 | 16.7 [" in done.stdout
+    assert "noise" in done.stdout
+
+
+def test_answers_hold_what_was_extracted(runs):
+    (path,) = (runs / "strong").rglob("answers.parquet")
+    rows = pq.read_table(path).to_pylist()
+    assert [row["extracted"] for row in rows[:2]] == ["1", "1"]
+    assert {row["engine_score"] for row in rows} == {None}
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["nowhere"], 1, "There is no file or folder nowhere"),
+        ([], 2, "the following arguments are required: PLACE"),
+        (["--basline", "x", "y"], 2, "did you mean --baseline instead of --basline?"),
+    ],
+)
+def test_a_command_that_cannot_work_is_refused(words, status, said):
+    done = compare(*words)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_torn_file_ends_in_one_message(runs, tmp_path):
+    (tmp_path / "results.json").write_text('{"benchmark": "su')
+    done = compare(runs, tmp_path)
+    assert done.returncode == 1
+    assert "is torn, or no JSON" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`eval_benchmarks` that can't work stop a run before its model loads: the model of these tests has no weights."""
+
+from pathlib import Path
+
+import pytest
+
+from open_r1.configs import GRPOConfig, SFTConfig, SFTScriptArguments
+from open_r1.evaluation.during_training import metric_names
+from open_r1.preflight.eval_benchmarks import check_eval_benchmarks
+from tests.integration.tiny import CONTEXT_TOKENS, Tiny, addition_rows, build_tiny, write_rows
+
+CPU = {"bf16": False, "use_cpu": True}
+NO_WEIGHTS = r"no file named model\.safetensors"  # all checks were passed, and the model was to be loaded
+SHORT = {"eval_benchmarks_max_tokens": 16, "eval_benchmarks_template": "{prompt}"}
+BEST = {"metric_for_best_model": "eval_sums/avg@4", "save_steps": 2}
+ALONE = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 2, "save_steps": 2}
+
+REFUSED = {
+    "file that is missing": ({"eval_benchmarks": "nowhere.jsonl"}, r"`eval_benchmarks`: There is no file 'nowhere"),
+    "unknown name": ({"eval_benchmarks": "aime2024"}, r"`eval_benchmarks`: Unknown benchmark 'aime2024'. .*Known: "),
+    "named twice": ({"eval_benchmarks": ["SUMS", "SUMS"]}, r"`eval_benchmarks`: .*\['sums'\] are named twice"),
+    "hub without a network": (
+        {"eval_benchmarks": "aime24"}, r"(?s)aime24.*can't be loaded: .*Offline.*name a local copy in its place"),
+    "column that is missing": (
+        {"eval_benchmarks_solution_column": "gold"},
+        r"has no columns \['gold'\] \(set `eval_benchmarks_prompt_column` and `eval_benchmarks_solution_column`.*"
+        r"\['problem', 'solution', 'messages'\]"),
+    "kind that there isn't": ({"eval_benchmarks_kind": "essay"}, r"no kind of benchmarks 'essay'; there are math"),
+    "no room in the context": (
+        {"eval_benchmarks_max_tokens": CONTEXT_TOKENS},
+        r"`eval_benchmarks_max_tokens` is 256, and the longest prompt of sums \(row 0\) has \d+ tok.*At most 2\d\d"),
+    "template without a place": ({"eval_benchmarks_template": "Think."}, r"template has no \{prompt\}: 'Think.'"),
+    "split that there isn't": ({"eval_benchmarks_split": "test"}, r"(?s)sums.*can't be loaded.*test"),
+    "no problems": ({"eval_benchmarks_split": "train[:0]"}, r"no rows|[Ee]mpty|train\[:0\]"),
+    "limit of none": ({"eval_benchmarks_limit": 0}, r"`eval_benchmarks_\.\.\.`: limit is 0; it must be at least 1"),
+    "greedy answers of several": (
+        {"eval_benchmarks_temperature": 0.0}, r"temperature 0 gives the same answer each time: num_samples must be 1"),
+    "temperature beyond": ({"eval_benchmarks_temperature": 3.0}, r"temperature is 3.0; allowed is 0 to 2"),
+    "no tokens": ({"eval_benchmarks_max_tokens": 0}, r"max_tokens is 0; allowed is at least 1"),
+    "steps of none": ({"eval_benchmarks_steps": 0}, r"`eval_benchmarks_steps` is 0: it must be at least 1"),
+    "steps and epochs": (
+        {"eval_benchmarks_steps": 2, "eval_strategy": "epoch"}, r"with `eval_strategy: epoch`: leave it out"),
+    "metric of another k": (
+        {**BEST, "eval_benchmarks_num_samples": 2, "eval_benchmarks_steps": 2},
+        r"`metric_for_best_model: eval_sums/avg@4` is nothing that this run measures.* eval_sums/avg@2, "),
+    "metric of no benchmark": (
+        {**ALONE, "metric_for_best_model": "aime24/pass@4"},
+        r"aime24/pass@4` is nothing .*; of the test split there are eval_loss, and what TRL logs"),
+    "loss without a test split": (
+        {**ALONE, "dataset_name": "ALONE"}, r"`metric_for_best_model: loss` is nothing .* there are eval_sums/avg@4"),
+    "loss, and the test split at the end alone": (
+        {**BEST, "metric_for_best_model": "loss", "eval_benchmarks_steps": 2, "do_eval": True},
+        r"`metric_for_best_model: loss` is nothing .*; no test split is evaluated during the training"),
+    "no name, and the test split at the end alone": (
+        {"load_best_model_at_end": True, "save_steps": 2, "eval_benchmarks_steps": 2, "do_eval": True},
+        r"`metric_for_best_model: loss` is nothing .*; no test split is evaluated during the training"),
+    "typo, and the test split at the end alone": (
+        {**BEST, "metric_for_best_model": "lossy", "eval_benchmarks_steps": 2, "do_eval": True},
+        r"`metric_for_best_model: lossy` is nothing "),
+    "majority of programs": (
+        {"eval_benchmarks": "lcb", "metric_for_best_model": "lcb/maj@4", "eval_benchmarks_steps": 2},
+        r"`metric_for_best_model: lcb/maj@4` is nothing "),
+    "how long it took": (
+        {**ALONE, "metric_for_best_model": "benchmarks_runtime_s"}, r"benchmarks_runtime_s` is nothing "),
+    "scheduler that needs every evaluation's metric": (
+        {**ALONE, "eval_benchmarks_steps": 4, "lr_scheduler_type": "reduce_lr_on_plateau"},
+        r"`lr_scheduler_type: reduce_lr_on_plateau` takes `metric_for_best_model` of every evaluation"),
+    "metric of the end alone": (BEST, r"is measured at the end alone: set `eval_benchmarks_steps`"),
+    "steps that aren't saved": (
+        {**BEST, "eval_benchmarks_steps": 3}, r"measured every 3 steps, and checkpoints are saved every 2 steps"),
+    "nothing is saved": (
+        {**BEST, "eval_benchmarks_steps": 2, "save_strategy": "no"}, r"saved by `save_strategy: no`: the best"),
+    "test split that is named": (
+        {"dataset_test_split": "validation", "do_eval": True}, r"No split 'validation' for evaluation"),
+}  # fmt: skip
+ACCEPTED = {
+    "by steps of its own": {**BEST, "eval_benchmarks_steps": 4, "load_best_model_at_end": True},
+    "by name without eval_": {**BEST, "metric_for_best_model": "sums/maj@4", "eval_benchmarks_steps": 2},
+    "saved when it is best": {**BEST, "eval_benchmarks_steps": 3, "save_strategy": "best"},
+    "saved when it is best, and loaded": {
+        **BEST, "eval_benchmarks_steps": 3, "save_strategy": "best", "load_best_model_at_end": True,
+    },
+    "at the end of epochs": {**BEST, "eval_strategy": "epoch", "save_strategy": "epoch"},
+    "shares of the training": {**BEST, "eval_strategy": "steps", "eval_steps": 0.3, "save_steps": 0.1},
+    "loss of the test split": {**ALONE},
+    "reward of the test split": {
+        **ALONE, "metric_for_best_model": "accuracy_reward/avg@8", "eval_reward_funcs": "accuracy",
+        "dataset_prompt_column": "problem", "eval_max_completion_length": 8,
+    },
+    "benchmarks alone": {**ALONE, "dataset_name": "ALONE", "metric_for_best_model": "sums/avg@4_low"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def weightless(tmp_path_factory) -> Tiny:
+    tiny = build_tiny(tmp_path_factory.mktemp("tiny"))
+    (tiny.model / "model.safetensors").unlink()
+    return tiny
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory) -> dict[str, Path]:
+    """The benchmark, and data without a test split."""
+    folder = tmp_path_factory.mktemp("places")
+    write_rows(folder / "alone" / "train.jsonl", addition_rows(8))
+    return {"SUMS": write_rows(folder / "sums.jsonl", addition_rows(4)), "ALONE": folder / "alone"}
+
+
+def filled(settings: dict, places: dict[str, Path]) -> dict:
+    def fill(value):
+        return [fill(entry) for entry in value] if isinstance(value, list) else places.get(value, value)
+
+    return {name: fill(value) for name, value in {"eval_benchmarks": "SUMS", **SHORT, **settings}.items()}
+
+
+@pytest.mark.parametrize(("settings", "message"), REFUSED.values(), ids=REFUSED)
+def test_setting_that_cannot_work_is_refused(weightless, places, tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        weightless.train("sft", tmp_path, **filled(settings, places))
+
+
+@pytest.mark.parametrize("settings", ACCEPTED.values(), ids=ACCEPTED)
+def test_setting_that_works_is_taken(weightless, places, tmp_path, settings):
+    with pytest.raises(OSError, match=NO_WEIGHTS):
+        weightless.train("sft", tmp_path, **filled(settings, places))
+
+
+def test_prompt_must_fit_into_the_context_of_vllm(weightless, places, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    settings = {"use_vllm": True, "vllm_max_model_length": 24, "eval_benchmarks_max_tokens": 16,
+                "max_completion_length": 8}  # fmt: skip
+    with pytest.raises(ValueError, match=r"together more than the context of 24"):
+        weightless.train("grpo", tmp_path, **filled(settings, places))
+
+
+def test_programs_need_a_sandbox(weightless, places, tmp_path, monkeypatch):
+    monkeypatch.delenv("PISTON_ENDPOINTS", raising=False)
+    tests = {"language": "python", "test_cases": [{"input": "1 2", "output": "3", "type": "stdin_stdout"}]}
+    code = write_rows(tmp_path / "code.jsonl", [{"problem": "Add.", "verification_info": tests}])
+    with pytest.raises(ValueError, match=r"`eval_benchmarks`: .*PISTON_ENDPOINTS"):
+        weightless.train(
+            "sft", tmp_path / "out", **filled({"eval_benchmarks": code, "code_provider": "piston"}, places)
+        )
+
+
+def test_majority_of_programs_that_only_the_data_tell_is_refused(weightless, places, tmp_path):
+    tests = {"language": "python", "test_cases": [{"input": "1 2", "output": "3", "type": "stdin_stdout"}]}
+    code = write_rows(tmp_path / "code.jsonl", [{"problem": "Add.", "verification_info": tests}])
+    settings = {**BEST, "metric_for_best_model": "eval_code/maj@4", "eval_benchmarks_steps": 2}
+    with pytest.raises(ValueError, match=r"eval_code/maj@4` is nothing .*of the kind code, .* eval_code/pass@4, eval"):
+        weightless.train("sft", tmp_path / "out", **filled({**settings, "eval_benchmarks": code}, places))
+
+
+def test_settings_without_benchmarks_are_warned_of(weightless, places, tmp_path, caplog):
+    with pytest.raises(OSError, match=NO_WEIGHTS):
+        weightless.train("sft", tmp_path, eval_benchmarks_steps=2, eval_benchmarks_limit=3)
+    assert "eval_benchmarks_steps, eval_benchmarks_limit: no effect without benchmarks" in caplog.text
+
+
+@pytest.mark.parametrize("config_class", [SFTConfig, GRPOConfig])
+@pytest.mark.parametrize("name", metric_names(4, "math"))
+def test_greater_is_better_of_all_but_shares_and_lengths(config_class, name, tmp_path):
+    config = config_class(output_dir=str(tmp_path), metric_for_best_model=f"eval_sums/{name}", **CPU)
+    assert config.greater_is_better == ("@" in name)
+    told = config_class(output_dir=str(tmp_path), metric_for_best_model=f"sums/{name}", greater_is_better=True, **CPU)
+    assert told.greater_is_better
+
+
+def test_best_model_is_loaded_by_benchmarks_without_an_eval_strategy(tmp_path):
+    settings = {"output_dir": str(tmp_path), "load_best_model_at_end": True, "eval_benchmarks_steps": 2, **CPU}
+    config = SFTConfig(eval_benchmarks=["sums.jsonl"], **settings)
+    assert config.load_best_model_at_end and config.eval_strategy == "no" and not config.do_eval
+    with pytest.raises(ValueError, match="save and eval strategy to match"):
+        SFTConfig(**settings)
+
+
+@pytest.mark.parametrize(("world_size", "is_warned"), [("2", True), ("1", False)])
+def test_programs_that_several_processes_wait_for_are_warned_of(tmp_path, monkeypatch, caplog, world_size, is_warned):
+    config = SFTConfig(output_dir=str(tmp_path), eval_benchmarks=["lcb"], ddp_timeout=77, **CPU)
+    monkeypatch.setattr(SFTConfig, "world_size", int(world_size))
+    check_eval_benchmarks(SFTScriptArguments(dataset_name="data", code_provider="local"), config, [])
+    assert ("2 processes wait while the first one runs the programs" in caplog.text) == is_warned

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of `scripts/run_benchmarks.py` are of one kind of server and one chat template, and more isn't made less."""
+
+import json
+
+import pytest
+
+from open_r1.evaluation.asking_log import note_servers, note_speed, read_servers, read_speed
+from open_r1.evaluation.engines import Speed
+from open_r1.evaluation.serving import describe_servers, engine_of
+from open_r1.evaluation.settings import EvaluationSettings
+from scripts.run_benchmarks import INCOMPLETE, main
+from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
+from tests.integration.fakes.vllm_executable import write_vllm
+from tests.integration.test_run_benchmarks import folder_of, mostly_right, results_of, write_problems
+
+
+@pytest.fixture
+def evaluate(tmp_path):
+    """Return what runs the script on four problems, and gives its exit status."""
+    path = write_problems(tmp_path / "sums.jsonl")
+
+    def evaluate(address, *flags):
+        where = ["--url", address] if address else []
+        return main([*where, "--data", str(path), "--output_dir", str(tmp_path / "out"), *map(str, flags)])
+
+    return evaluate
+
+
+@pytest.mark.parametrize("flag", ["--serve_args", "--served_with"])
+def test_a_template_file_with_another_text_is_another_run(evaluate, tmp_path, capsys, flag):
+    template = tmp_path / "t.jinja"
+    template.write_text("one", encoding="utf-8")
+    with ChatServer(mostly_right) as server:
+        command = (server.address, flag, f"--chat-template {template}")
+        assert evaluate(*command, "--num_samples", 1) == evaluate(*command, "--num_samples", 1) == 0
+        assert len(server.requests) == 4
+        template.write_text("two", encoding="utf-8")
+        assert evaluate(*command, "--num_samples", 1) == evaluate(*command, "--num_samples", 2) == 1
+        assert len(server.requests) == 4
+        assert "named_template_hash was" in capsys.readouterr().err
+        assert evaluate(*command, "--num_samples", 1, "--overwrite") == 0
+        assert len(server.requests) == 8
+
+
+def test_a_template_that_only_the_servers_arguments_name_is_another_run(evaluate, tmp_path):
+    with ChatServer(mostly_right) as server:
+        assert evaluate(server.address, "--num_samples", 1, "--served_with", "serve m --port 1") == 0
+        assert evaluate(server.address, "--num_samples", 1, "--served_with", "serve m --port 2") == 0
+        assert len(server.requests) == 4
+        assert evaluate(server.address, "--num_samples", 1, "--served_with", "serve m --chat-template o.jinja") == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_answers_of_another_kind_of_server_are_not_taken(evaluate, tmp_path, capsys, count):
+    with ChatServer(mostly_right, owner="vllm") as first, ChatServer(mostly_right, owner="transformers") as second:
+        assert evaluate(first.address, "--num_samples", 1) == 0
+        assert evaluate(second.address, "--num_samples", count) == 1
+        assert not second.requests
+    assert "served_engine was 'vllm' and is now 'transformers'" in capsys.readouterr().err
+    assert results_of(tmp_path)["settings"]["served_engine"] == "vllm"
+
+
+def test_a_job_on_another_port_goes_on(evaluate, tmp_path):
+    def half(body, attempt):
+        return Reply("\\boxed{1}") if body["seed"] == 0 else Reply(status=400)
+
+    with ChatServer(half, owner="vllm") as server:
+        assert evaluate(server.address, "--num_samples", 2) == INCOMPLETE
+    with ChatServer(mostly_right, owner="vllm") as server:
+        assert evaluate(server.address, "--num_samples", 2) == 0
+        assert len(server.requests) == 4
+    assert results_of(tmp_path)["settings"]["served_by"] == [{"engine": "vllm", "version": None}]
+
+
+def test_a_named_back_end_is_not_finished_by_a_server_of_another_kind(evaluate, tmp_path, capsys):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}", encoding="utf-8")
+    with ChatServer(mostly_right, models=[str(model)]) as server:
+        assert evaluate(server.address, "--model_id", model, "--num_samples", 1) == 0
+    assert evaluate(None, "--model_id", model, "--num_samples", 1, "--backend", "transformers") == 1
+    assert "finished earlier" not in capsys.readouterr().out
+
+
+def test_a_server_of_ours_and_one_that_is_named_are_alike(evaluate, tmp_path, monkeypatch, capsys):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}", encoding="utf-8")
+    with ChatServer(mostly_right, models=[str(model)], owner="vllm") as server:
+        assert evaluate(server.address, "--model_id", model, "--num_samples", 1) == 0
+    monkeypatch.setenv("PATH", str(write_vllm(tmp_path / "bin").parent), prepend=":")
+    assert evaluate(None, "--model_id", model, "--num_samples", 1, "--backend", "vllm") == 0
+    assert "finished earlier" in capsys.readouterr().out
+
+
+NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("engine", "owner", "flags", "sent"),
+    [
+        ("direct", "vllm", [], NEUTRAL),
+        ("inspect", "vllm", [], NEUTRAL),
+        ("direct", "vllm", ["--top_k", 20, "--min_p", 0.1], {"top_k": 20, "min_p": 0.1, "repetition_penalty": 1.0}),
+        ("direct", "vllm", ["--serve_args=--generation_config auto", "--top_k", 5], {"top_k": 5}),
+        ("direct", "a hosted API", [], {}),
+    ],
+    ids=["direct", "inspect", "given", "asked for", "hosted"],
+)
+def test_vllm_mixes_in_nothing_of_the_model_that_is_not_asked_for(evaluate, tmp_path, engine, owner, flags, sent):
+    with ChatServer(mostly_right, owner=owner) as server:
+        assert evaluate(server.address, "--num_samples", 1, "--engine", engine, *flags) == 0
+    assert len(server.requests) == 4
+    for body in server.requests:
+        assert {name: body[name] for name in NEUTRAL if name in body} == sent
+    name = "sums" if engine == "direct" else f"sums-{engine}"
+    noted = results_of(tmp_path, name=name)["settings"]
+    assert {name: noted[name] for name in NEUTRAL} == {**dict.fromkeys(NEUTRAL), **sent}
+
+
+def test_all_versions_that_have_answered_are_listed_and_noted(evaluate, tmp_path):
+    with ChatServer(mostly_right) as server:
+        evaluate(server.address, "--num_samples", 1)
+        earlier = {"engine": "stub", "version": "1.0"}
+        note = folder_of(tmp_path) / "asking.jsonl"
+        note.write_text(json.dumps({"served_by": [earlier]}) + "\n", encoding="utf-8")
+        assert evaluate(server.address, "--num_samples", 2) == 0
+    results = results_of(tmp_path)
+    assert results["settings"]["served_by"] == [earlier, {"engine": "stub", "version": None}]
+    assert any("several kinds of servers" in note for note in results["notes"])
+
+
+def test_servers_that_say_nothing_hide_behind_those_that_do():
+    with ChatServer(owner="vllm") as server:
+        assert describe_servers([server.address, "127.0.0.1:1"], None) == [{"engine": "vllm", "version": None}]
+    assert describe_servers(["127.0.0.1:1"], None) == [{"engine": None, "version": None}]
+
+
+@pytest.mark.parametrize("engine", ["direct", "inspect"])
+@pytest.mark.parametrize(
+    ("fewer", "words"),
+    [
+        (["--num_samples", 1], "1 answers a problem, and there were 2"),
+        (["--num_samples", 2, "--limit", 2], "2 problems, and there were 4"),
+        (["--num_samples", 3, "--limit", 3], "3 problems, and there were 4"),
+    ],
+)
+def test_fewer_do_not_take_the_place_of_more(evaluate, tmp_path, capsys, engine, fewer, words):
+    name = "sums" if engine == "direct" else "sums-inspect"
+    with ChatServer(mostly_right) as server:
+        assert evaluate(server.address, "--engine", engine, "--num_samples", 2) == 0
+        before = results_of(tmp_path, name=name)
+        assert evaluate(server.address, "--engine", engine, *fewer) == 1
+        assert words in capsys.readouterr().err
+        assert results_of(tmp_path, name=name) == before
+        if engine == "direct":
+            assert evaluate(server.address, *fewer, "--overwrite") == 0
+            assert results_of(tmp_path, name="sums.1") == before
+            assert results_of(tmp_path)["settings"]["num_samples"] == fewer[1]
+
+
+def test_a_limit_that_leaves_nothing_out_and_more_answers_go_on(evaluate, tmp_path):
+    with ChatServer(mostly_right) as server:
+        assert evaluate(server.address, "--num_samples", 1) == 0
+        assert evaluate(server.address, "--num_samples", 2, "--limit", 9) == 0
+        assert len(server.requests) == 8
+
+
+@pytest.mark.parametrize("engine", ["direct", "inspect"])
+def test_speed_is_that_of_all_runs_and_stays_where_nothing_is_asked(evaluate, tmp_path, engine):
+    folder = folder_of(tmp_path, name="sums" if engine == "direct" else "sums-inspect")
+    with ChatServer(mostly_right) as server:
+        evaluate(server.address, "--engine", engine, "--num_samples", 1)
+        first = json.loads((folder / "results.json").read_text())["speed"]
+        evaluate(server.address, "--engine", engine, "--num_samples", 2)
+        second = json.loads((folder / "results.json").read_text())["speed"]
+        (folder / "results.json").unlink()  # killed before it was written
+        evaluate(server.address, "--engine", engine, "--num_samples", 2)
+        assert len(server.requests) == 8
+    assert json.loads((folder / "results.json").read_text())["speed"] == second
+    assert (first["answers"], second["answers"], second["tokens"]) == (4, 8, 2 * first["tokens"])
+    assert second["seconds"] > first["seconds"]
+    assert second["tokens_per_s"] == second["tokens"] / second["seconds"]
+
+
+def test_the_log_of_a_killed_run_is_read_as_far_as_it_goes(tmp_path):
+    assert (read_servers(tmp_path), read_speed(tmp_path)) == ([], None)
+    note_servers(tmp_path, [{"engine": "vllm"}], None)
+    note_speed(tmp_path, Speed(10, 2.0, 1))
+    with (tmp_path / "asking.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"tokens": 9')
+    note_servers(tmp_path, [{"engine": "vllm"}, {"engine": "stub"}], "c0ffee")
+    note_speed(tmp_path, Speed(20, 3.0, 2))
+    note_speed(tmp_path, None)
+    assert read_servers(tmp_path) == [{"engine": "vllm"}, {"engine": "stub"}]
+    assert read_speed(tmp_path) == Speed(30, 5.0, 3)
+
+
+def test_finished_runs_need_no_vllm(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert engine_of(EvaluationSettings(MODEL, backend="vllm")) == "vllm"
+    assert engine_of(EvaluationSettings(MODEL, serve_args=["--dtype", "half"])) == "vllm"
+    assert engine_of(EvaluationSettings(MODEL, servers=["a:1"])) is None

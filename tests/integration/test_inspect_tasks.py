@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`inspect_tasks.py` in the hands of inspect's own command line, offline; its scorer and figures by themselves."""
+
+import asyncio
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+from inspect_ai.log import read_eval_log
+from inspect_ai.model import ChatMessageAssistant, ContentReasoning, ContentText, ModelOutput
+from inspect_ai.scorer import SampleScore, Score
+from inspect_ai.solver import TaskState
+
+from open_r1.evaluation.inspect_scoring import Grader, answers, figures, text_of
+from open_r1.evaluation.inspect_tasks import benchmark, build_task, local
+from open_r1.evaluation.judgement import Judgement
+from open_r1.evaluation.judging import judge_of
+from open_r1.evaluation.problems import load_problems
+from open_r1.evaluation.settings import EvaluationSettings
+from open_r1.generation.requests import Sampling
+from open_r1.utils.benchmark_table import local_benchmark
+from tests.conftest import ROOT
+from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
+from tests.integration.inspect_runs import mostly_right, write_rows, write_sums
+
+TASKS = ROOT / "src" / "open_r1" / "evaluation" / "inspect_tasks.py"
+
+
+def run_inspect(folder, task, *more, server=None):
+    """Run `inspect eval` as users do; return its log."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(folder / "home"), "NO_COLOR": "1"}
+    if server is not None:
+        environment |= {"LOCAL_BASE_URL": f"{server.url}/v1", "LOCAL_API_KEY": "none"}
+    command = [sys.executable, "-m", "inspect_ai", "eval", f"{TASKS}@{task}", *more, "--log-dir", str(folder / "logs"),
+               "--display", "plain", "--ctl-server", "false"]  # fmt: skip
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (log,) = (folder / "logs").glob("*.eval")
+    return read_eval_log(str(log))
+
+
+def test_inspect_eval_runs_a_local_file_with_a_seed_for_each_answer(tmp_path):
+    rows = [{"question": f"Compute {number}+1", "gold": str(number + 1)} for number in range(3)]
+    path = write_rows(tmp_path / "sums.jsonl", rows)
+    with ChatServer(mostly_right) as server:
+        log = run_inspect(
+            tmp_path, "local", "-T", f"data={path}", "-T", "prompt_column=question", "-T", "solution_column=gold",
+            "-T", "num_samples=2", "--model", f"openai-api/local/{MODEL}", "--max-tokens", "99", server=server,
+        )  # fmt: skip
+    assert sorted((body["seed"], body["max_tokens"], body["top_p"]) for body in server.requests) == [
+        (seed, 99, 0.95) for seed in (0, 0, 0, 1, 1, 1)
+    ]
+    metrics = {name: entry.value for name, entry in log.results.scores[0].metrics.items()}
+    assert (metrics["avg@2"], metrics["pass@1"], metrics["pass@2"]) == (0.5, 0.5, 1.0)
+    assert {sample.scores["judged"].metadata["verdict"] for sample in log.samples} == {"right", "wrong"}
+
+
+def test_inspect_eval_runs_a_benchmark_by_its_name(tmp_path):
+    path = write_sums(tmp_path)
+    with ChatServer(lambda body, attempt: Reply("So {it} is.", reasoning="hm")) as server:
+        log = run_inspect(
+            tmp_path, "benchmark", "-T", f"name={path}", "-T", "limit=2", "-T", "temperature=0",
+            "-T", "system_prompt=Be brief.", "--model", f"openai-api/local/{MODEL}", server=server,
+        )  # fmt: skip
+    assert (log.status, log.eval.config.epochs, log.eval.dataset.samples) == ("success", 1, 2)
+    assert {sample.scores["judged"].metadata["verdict"] for sample in log.samples} == {"no_answer"}
+    assert [message["role"] for message in server.requests[0]["messages"]] == ["system", "user"]
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda path: benchmark("aime42"), "Unknown benchmark 'aime42'"),
+        (lambda path: local("missing.jsonl"), "there is no such file"),
+        (lambda path: local(str(path), prompt_column="question"), r"has no columns \['question'\]"),
+        (lambda path: local(str(path), temperature=0.0, num_samples=2), "num_samples must be 1"),
+        (lambda path: local(str(path), kind="poems"), "no kind of benchmarks 'poems'"),
+    ],
+)
+def test_tasks_that_cannot_work_are_refused(tmp_path, build, said):
+    with pytest.raises(ValueError, match=said):
+        build(write_sums(tmp_path))
+
+
+def test_all_roles_that_prompts_may_have_are_messages_of_inspect(tmp_path):
+    roles = ["developer", "user", "assistant", "tool", "user"]
+    rows = [{"problem": [{"role": role, "content": "1+1"} for role in roles], "solution": "2"}]
+    problems = load_problems(local_benchmark(write_rows(tmp_path / "chats.jsonl", rows)), EvaluationSettings("m"))
+    (sample,) = build_task(problems, judge_of(problems), num_samples=1, sampling=Sampling()).dataset
+    problems.close()
+    assert [message.role for message in sample.input] == ["system", *roles[1:]]
+
+
+def test_an_option_that_no_task_has_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="'max_token'"):
+        local(str(write_sums(tmp_path)), max_token=5)
+
+
+def reduced(*values):
+    return SampleScore(score=answers()([Score(value=value) for value in values]))
+
+
+def test_figures_leave_out_what_nobody_can_say():
+    found = figures()([reduced(1.0, 0.0, math.nan), reduced(1.0, 1.0, 1.0), reduced(math.nan)])
+    assert found["avg@2"] == pytest.approx(0.75)
+    assert found["pass@2"] == 1.0
+    assert figures()([]) == {}
+
+
+def state_of(content, stop_reason="stop", row=0):
+    output = ModelOutput.from_message(ChatMessageAssistant(content=content), stop_reason=stop_reason)
+    return TaskState(model="m/m", sample_id=row, epoch=1, input="", messages=[], output=output)
+
+
+@pytest.mark.parametrize(
+    ("content", "stop_reason", "text"),
+    [
+        ("It is 3.", "stop", "It is 3."),
+        (
+            [ContentReasoning(reasoning="2+1"), ContentText(text="It is 3.")],
+            "stop",
+            "<think>\n2+1\n</think>\n\nIt is 3.",
+        ),
+        ([ContentReasoning(reasoning="2+"), ContentText(text="")], "max_tokens", "<think>\n2+"),
+        ([ContentText(text="It"), ContentText(text=" is 3.")], "stop", "It is 3."),
+        ("", "stop", ""),
+    ],
+)
+def test_answers_of_inspects_own_models_are_judged_with_their_reasoning(content, stop_reason, text):
+    assert text_of(state_of(content, stop_reason)) == text
+
+
+class CountingJudge:
+    def __init__(self, error=None):
+        self.batches, self._error = [], error
+
+    def check(self):
+        """Nothing to check."""
+
+    def judge(self, rows, texts):
+        self.batches.append(list(rows))
+        if self._error is not None:
+            raise self._error
+        return [Judgement("right" if text == str(row) else "wrong", float(text == str(row)), text)
+                for row, text in zip(rows, texts, strict=True)]  # fmt: skip
+
+
+def grade_all(judge, texts):
+    async def grade():
+        grader = Grader(judge, {row: str(row) for row in range(len(texts))})
+        states = [state_of(text, row=row) for row, text in enumerate(texts)]
+        return await asyncio.gather(*map(grader.grade, states), return_exceptions=True)
+
+    return asyncio.run(grade())
+
+
+def test_samples_that_wait_are_judged_together():
+    judge = CountingJudge()
+    scores = grade_all(judge, [str(row) for row in range(99)] + ["no"])
+    assert [len(batch) for batch in judge.batches] == [64, 36]
+    assert [score.as_float() for score in scores] == [1.0] * 99 + [0.0]
+    assert scores[99].explanation == "wrong: found 'no', the solution is '99'."
+
+
+def test_a_judge_that_fails_is_an_error_of_its_samples():
+    scores = grade_all(CountingJudge(OSError("no sandbox")), ["0", "1"])
+    assert [str(score) for score in scores] == ["no sandbox"] * 2

@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scripts/run_benchmarks.py` against servers on this machine: every kind of answer, kills, dead servers, resuming."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from open_r1.generation.journal import JournalError
+from scripts.run_benchmarks import INCOMPLETE, main
+from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
+from tests.integration.fakes.vllm_executable import read_pids, write_vllm
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "run_benchmarks.py"
+
+
+def write_problems(path, count=4, **columns):
+    rows = [{"problem": f"Compute {n}+1", "solution": str(n + 1), **columns} for n in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def number_of(body):
+    return int(body["messages"][-1]["content"].rpartition("Compute ")[2].partition("+")[0])
+
+
+def mostly_right(body, attempt):
+    """Right but for the answer with seed 1 of each problem."""
+    return Reply(f"So it is \\boxed{{{number_of(body) + 1 + (body['seed'] == 1)}}}.")
+
+
+@pytest.fixture
+def problems(tmp_path):
+    return write_problems(tmp_path / "sums.jsonl")
+
+
+@pytest.fixture
+def evaluate(problems, tmp_path):
+    """Return what runs the script in this process, and gives its exit status."""
+
+    def evaluate(address, *flags):
+        where = ["--url", address] if address else []
+        return main([*where, "--data", str(problems), "--output_dir", str(tmp_path / "out"), *map(str, flags)])
+
+    return evaluate
+
+
+def folder_of(tmp_path, model=MODEL, name="sums"):
+    return tmp_path / "out" / model / "main" / name
+
+
+def results_of(tmp_path, **where):
+    return json.loads((folder_of(tmp_path, **where) / "results.json").read_text())
+
+
+def start(tmp_path, address, *flags):
+    words = ["--url", address, "--data", str(tmp_path / "sums.jsonl"), "--output_dir", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1] / "src")}
+    return subprocess.Popen([sys.executable, str(SCRIPT), *words, *flags], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, env=environment)  # fmt: skip
+
+
+def test_results_hold_metrics_counts_and_every_setting(evaluate, tmp_path, capsys):
+    with ChatServer(mostly_right) as server:
+        assert evaluate(server.address, "--system_prompt", "Be brief.", "--num_samples", 4) == 0
+    assert re.search(r"sums: avg@4 0\.75 \[0\.\d+, .*, pass@2 [\d.]+ \[0", capsys.readouterr().out)
+    results = results_of(tmp_path)
+    metrics = results["metrics"]
+    means = {name: value for name, value in metrics.items() if not name.endswith(("_low", "_high"))}
+    assert means == {
+        "avg@4": 0.75, "pass@1": 0.75, "pass@2": 1.0, "pass@4": 1.0, "maj@1": 0.75, "maj@2": 0.75, "maj@4": 1.0,
+        "truncated": 0.0, "no_answer": 0.0, "mean_length_tokens": 4.0,
+    }  # fmt: skip
+    estimates = [name for name in means if "@" in name]
+    assert len(metrics) == len(means) + 2 * len(estimates)
+    assert all(metrics[f"{name}_low"] < metrics[name] <= metrics[f"{name}_high"] for name in estimates)
+    assert results["date"].startswith("20")
+    assert results["disagreements"] is None  # the engine has no scorer
+    assert results["counts"]["verdicts"] == {"right": 12, "wrong": 4}
+    settings = results["settings"]
+    assert (settings["temperature"], settings["top_p"], settings["seed"]) == (0.6, 0.95, 0)
+    assert (settings["system_prompt"], settings["num_samples"], settings["model"]) == ("Be brief.", 4, MODEL)
+    assert (settings["max_model_len"], len(settings["source"][0])) == (32768, 16)
+    assert "\\boxed{}" in settings["template"]
+    assert server.requests[0]["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert "python" in results["versions"]
+
+
+def test_answers_are_kept_with_their_verdicts(evaluate, tmp_path):
+    with ChatServer(mostly_right) as server:
+        evaluate(server.address, "--num_samples", 2)
+    rows = pq.read_table(folder_of(tmp_path) / "answers.parquet").to_pylist()
+    assert [(row["row"], row["index"], row["verdict"]) for row in rows] == [
+        (row, index, "wrong" if index else "right") for row in range(4) for index in range(2)
+    ]
+    assert rows[2]["problem"].endswith("Compute 1+1")
+    assert (rows[2]["solution"], rows[2]["answer"]) == ("2", "So it is \\boxed{2}.")
+
+
+def test_empty_and_truncated_answers_are_wrong_and_counted(evaluate, tmp_path):
+    def behave(body, attempt):
+        cut = Reply("<think>\nit is 1, or", finish_reason="length")
+        return {0: Reply(""), 1: cut}.get(number_of(body)) or mostly_right(body, attempt)
+
+    with ChatServer(behave) as server:
+        assert evaluate(server.address, "--num_samples", 1) == 0
+    results = results_of(tmp_path)
+    assert results["metrics"]["avg@1"] == 0.5
+    assert results["metrics"]["truncated"] == 0.25
+    assert results["metrics"]["no_answer"] == 0.5
+    assert results["counts"]["returned"] == 4
+
+
+def test_estimates_come_from_the_answers_that_came_and_the_rest_is_asked_for_again(evaluate, tmp_path, capsys):
+    is_mended = False
+
+    def behave(body, attempt):
+        if body["seed"] > 1 and not is_mended:
+            return Reply(status=400, error="context too long")
+        return mostly_right(body, attempt)
+
+    with ChatServer(behave) as server:
+        assert evaluate(server.address, "--num_samples", 4) == INCOMPLETE
+        results = results_of(tmp_path)
+        assert results["is_complete"] is False
+        assert results["metrics"]["avg@2"] == results["metrics"]["pass@1"] == 0.5
+        assert results["metrics"]["pass@2"] == 1.0
+        assert "pass@4" not in results["metrics"]
+        assert (results["counts"]["requested"], results["counts"]["returned"], results["counts"]["failed"]) == (
+            16,
+            8,
+            8,
+        )
+        assert "8 requests failed, 8 of them with: HTTP 400: context too long." in capsys.readouterr().err
+        is_mended, asked = True, len(server.requests)
+        assert evaluate(server.address, "--num_samples", 4) == 0
+        assert len(server.requests) == asked + 8
+    assert results_of(tmp_path)["metrics"]["avg@4"] == 0.75
+
+
+def test_notes_and_counts_are_sentences(evaluate, problems, capsys):
+    problems.write_text('{"problem": "Compute 1+1", "solution": "2"}\n')
+    with ChatServer(lambda body, attempt: Reply("hm")) as server:
+        assert evaluate(server.address, "--num_samples", 1) == 0
+    said = capsys.readouterr().out
+    assert "1 of 1 answers to 1 problem, temperature" in said
+    assert "high enough?\n" in said
+
+
+def test_a_file_that_cannot_be_read_is_no_matter_of_the_hub(evaluate, problems, capsys):
+    problems.write_text("no json\n")
+    with ChatServer(mostly_right) as server:
+        assert evaluate(server.address) == 1
+    said = capsys.readouterr().err
+    assert "can't be loaded" in said
+    assert "--data" not in said
+
+
+def test_no_answer_at_all_leaves_no_results(evaluate, tmp_path, capsys):
+    with ChatServer(lambda body, attempt: Reply(status=400, error="no")) as server:
+        assert evaluate(server.address) == 1
+    assert "all 16 requests failed, the last with: HTTP 400: no" in capsys.readouterr().err
+    assert not (folder_of(tmp_path) / "results.json").exists()
+    assert not (folder_of(tmp_path) / "answers.parquet").exists()
+
+
+def test_a_killed_run_goes_on_where_it_was(problems, tmp_path):
+    journal = folder_of(tmp_path) / "generations.jsonl"
+    is_open = False
+
+    def behave(body, attempt):
+        waits = not is_open and len(server.requests) > 5
+        return Reply("\\boxed{1}", delay_s=600.0) if waits else mostly_right(body, attempt)
+
+    with ChatServer(behave) as server:
+        process = start(tmp_path, server.address, "--max_concurrent", "1")
+        # The sixth request may come a moment after the fifth answer is in the journal.
+        while not journal.exists() or journal.read_text().count("\n") < 1 + 5 or len(server.requests) < 6:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+        assert not (folder_of(tmp_path) / "results.json").exists()
+        is_open = True
+        again = start(tmp_path, server.address)
+        out, err = again.communicate()
+        assert again.returncode == 0, err
+        assert len(server.requests) == 16 + 1
+    assert "16 of 16 answers to 4 problems" in out
+    assert results_of(tmp_path)["metrics"]["avg@4"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("flags", "said", "again"),
+    [([], "Repeat the command to go on.", []),
+     (["--overwrite"], "Repeat the command without --overwrite to go on", []),
+     (["--overwrite", "--run_id", "job"], "Repeat the command to go on.", ["--overwrite", "--run_id", "job"])],
+)  # fmt: skip
+def test_a_signal_ends_the_run_and_says_how_it_goes_on(evaluate, tmp_path, capsys, flags, said, again):
+    def behave(body, attempt):
+        if len(server.requests) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return mostly_right(body, attempt)
+
+    with ChatServer(behave) as server:
+        assert evaluate(server.address, "--max_concurrent", 1, *flags) == 128 + signal.SIGTERM
+        assert said in capsys.readouterr().err
+        assert not (folder_of(tmp_path) / "results.json").exists()
+        server.behave = mostly_right
+        assert evaluate(server.address, *again) == 0
+        assert len(server.requests) == 16
+
+
+def test_overwriting_of_several_that_is_stopped_says_which_need_it_still(evaluate, tmp_path, capsys):
+    def behave(body, attempt):
+        if len(server.requests) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return mostly_right(body, attempt)
+
+    others = [str(write_problems(tmp_path / f"{name}.jsonl")) for name in "ab"]
+    with ChatServer(behave) as server:
+        flags = ("--max_concurrent", 1, "--benchmarks", *others, "--overwrite")
+        assert evaluate(server.address, *flags) == 128 + signal.SIGTERM
+    assert "without --overwrite for a, then with it for b, sums, to go on" in capsys.readouterr().err
+
+
+def test_a_finished_run_asks_nothing_and_more_samples_only_for_those(evaluate, capsys):
+    with ChatServer(mostly_right) as server:
+        evaluate(server.address, "--num_samples", 2)
+        evaluate(server.address, "--num_samples", 2)
+        assert "(finished earlier)" in capsys.readouterr().out
+        assert len(server.requests) == 8
+        evaluate(server.address, "--num_samples", 3)
+        assert len(server.requests) == 12
+
+
+def test_other_settings_are_refused_or_put_aside(evaluate, tmp_path, capsys):
+    with ChatServer(mostly_right) as server:
+        evaluate(server.address, "--num_samples", 1)
+        assert evaluate(server.address, "--num_samples", 1, "--temperature", 0.2) == 1
+        assert "temperature was 0.6 and is now 0.2" in capsys.readouterr().err
+        assert results_of(tmp_path)["settings"]["temperature"] == 0.6
+        assert evaluate(server.address, "--num_samples", 1, "--temperature", 0.2, "--overwrite") == 0
+    assert results_of(tmp_path)["settings"]["temperature"] == 0.2
+    assert results_of(tmp_path, name="sums.1")["settings"]["temperature"] == 0.6
+
+
+def test_other_weights_under_the_same_name_are_no_longer_the_same_model(evaluate, tmp_path, capsys):
+    model = tmp_path / "a model"
+    model.mkdir()
+    with ChatServer(mostly_right) as server:
+        for weights in (b"first", b"other"):
+            (model / "model.safetensors").write_bytes(weights)
+            status = evaluate(server.address, "--model_id", model, "--served_model", MODEL, "--num_samples", 1)
+    assert status == 1
+    assert "model_fingerprint was" in capsys.readouterr().err
+
+
+def test_two_runs_at_a_time_on_one_folder_are_refused(evaluate, tmp_path, capsys):
+    def behave(body, attempt):
+        if len(server.requests) == 1:
+            with pytest.raises(JournalError, match="in use by another process"):
+                from open_r1.generation.journal import Journal
+
+                Journal(folder_of(tmp_path) / "generations.jsonl", None)
+        return mostly_right(body, attempt)
+
+    with ChatServer(behave) as server:
+        assert evaluate(server.address, "--num_samples", 1) == 0
+
+
+def test_a_server_that_dies_ends_the_run_and_it_goes_on_when_it_is_back(evaluate, tmp_path, capsys):
+    def behave(body, attempt):
+        if len(server.requests) == 5:
+            server.close_port()
+            return Reply(drop=True)
+        return mostly_right(body, attempt)
+
+    server = ChatServer(behave)
+    server.start()
+    assert evaluate(server.address, "--max_concurrent", 1, "--patience", 0.3) == 1
+    assert "No server has answered for 0.3 s" in capsys.readouterr().err
+    assert not (folder_of(tmp_path) / "results.json").exists()
+    server.stop()
+    server.behave = mostly_right
+    server.start()
+    assert evaluate(server.address) == 0
+    server.stop()
+    assert len(server.requests) == 16 + 1
+
+
+def test_a_server_of_its_own_is_started_and_stopped(evaluate, tmp_path, monkeypatch):
+    executable = write_vllm(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{executable.parent}:{os.environ['PATH']}")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    assert evaluate(None, "--model_id", model, "--num_samples", 1, "--serve_args", "--max-num-seqs 8") == 0
+    results = results_of(tmp_path, model="model")
+    assert results["settings"]["serve_args"] == ["--max-num-seqs", "8"]
+    assert results["metrics"]["avg@1"] == 0.0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in read_pids(tmp_path / "bin"))
+
+
+def test_a_server_of_its_own_that_dies_is_reported_with_its_log(evaluate, tmp_path, monkeypatch, capsys):
+    executable = write_vllm(tmp_path / "bin", "dies")
+    monkeypatch.setenv("PATH", f"{executable.parent}:{os.environ['PATH']}")
+    (tmp_path / "config.json").write_text("{}")
+    assert evaluate(None, "--model_id", tmp_path) == 1
+    assert "vLLM ended with exit status 3" in (said := capsys.readouterr().err)
+    assert "ValueError: no such model" in said
+
+
+def test_rows_without_problem_or_solution_are_left_out_and_counted(evaluate, problems, tmp_path):
+    with problems.open("a") as file:
+        file.write('{"problem": "", "solution": "1"}\n{"problem": "Compute 7+1", "solution": null}\nno json\n')
+    with ChatServer(mostly_right) as server:
+        assert evaluate(server.address, "--num_samples", 1) == 0
+    assert results_of(tmp_path)["counts"]["rows_left_out"] == 2
+    assert results_of(tmp_path)["counts"]["problems"] == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--prompt_column", "question"], "has no columns ['question'] (set --prompt_column"),
+        (["--solution-column", "gold"], "has no columns ['gold']"),
+        (["--split", "test"], "test"),
+        (["--kind", "choices"], "has no columns ['choices']"),
+        (["--kind", "code"], "has no columns ['one of verification_info, test_cases"),
+        (["--sandbox_router_url", "h:1"], "--sandbox_router_url is of a router, but --code_provider is local"),
+        (["--code_provider", "router"], "needs --sandbox_router_url"),
+        (["--parallel_code_exec_per_proc", "0"], "it must be at least 1"),
+        (["--benchmarks", "aime42"], "Known: math_500, aime24"),
+        (["--benchmarks", "missing.jsonl"], "There is no file 'missing.jsonl'"),
+        (["--num_samples", "0"], "num_samples is 0"),
+        (["--wait_s", "-1"], "wait_s is -1"),
+        (["--timeout", "0"], "--timeout is 0; it must be above 0"),
+        (["--patience", "inf"], "--patience is inf; it must be above 0, and finite"),
+        (["--retries", "-1"], "--retries is -1; it must be at least 0"),
+        (["--temperature", "0", "--num_samples", "4"], "num_samples must be 1"),
+        (["--temperature", "3"], "temperature is 3.0"),
+        (["--seed", "-5"], "seed is -5; allowed is at least 0"),
+        (["--max_tokens", "32768"], "context of 32768 tokens"),
+        (["--served_model", "other"], "doesn't serve 'other'"),
+        (["--prompt_template", "Solve it."], "has no {prompt}"),
+        (["--model_id", "another/model"], "serve 'stub/model', but --model_id is 'another/model'"),
+        (["--api_key_env", "OPEN_R1_NO_SUCH_KEY"], "OPEN_R1_NO_SUCH_KEY"),
+        (["--slurm", "--model_id", "m"], "takes no --url"),
+        (["--output_dir", __file__], "is a file; name another output folder"),
+    ],
+)
+def test_a_command_that_cannot_work_is_refused_before_the_first_request(evaluate, flags, said, capsys):
+    with ChatServer(mostly_right) as server:
+        assert evaluate(server.address, *flags) == 1
+        assert said in capsys.readouterr().err
+        assert not server.requests
+
+
+def test_a_command_that_is_suggested_can_be_pasted(evaluate, capsys):
+    with ChatServer(mostly_right, models=["a model"]) as server:
+        assert evaluate(server.address, "--model_id", "another/model") == 1
+    assert "by --served_model 'a model'; otherwise" in capsys.readouterr().err
+
+
+def test_the_model_or_a_server_must_be_named(evaluate, capsys):
+    assert evaluate(None) == 1
+    assert "--model_id" in capsys.readouterr().err
+
+
+def test_unknown_flags_are_refused_with_the_nearest(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--model_ids", "m"])
+    assert "did you mean --model_id" in capsys.readouterr().err
+
+
+def test_the_table_says_what_can_be_judged(capsys):
+    assert main(["--list_benchmarks"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["aime24"].split() == ["math", "avg@64", "of", "answers", "that", "equal", "the", "gold", "answer",
+                                       "aime24", "HuggingFaceH4/aime_2024", "(train)"]  # fmt: skip
+    assert lines["gpqa"].startswith("choices  avg@8 of letters")
+    assert "lcb:codegeneration_v4" in lines["lcb_v4"]
+
+
+def test_a_short_context_leaves_the_length_to_the_server(evaluate, tmp_path):
+    with ChatServer(mostly_right, max_model_len=2048) as server:
+        evaluate(server.address, "--num_samples", 1)
+        assert "max_tokens" not in server.requests[0]
+    with ChatServer(mostly_right, max_model_len=65536) as server:
+        evaluate(server.address, "--num_samples", 1, "--overwrite")
+        assert server.requests[0]["max_tokens"] == 32768

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scripts/run_benchmarks.py` on questions with choices and on problems that programs solve, in rows of our own."""
+
+import base64
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from open_r1.evaluation.program_judge import KEPT_NAME
+from open_r1.sandbox import SandboxError
+from open_r1.sandbox.local import LocalSandbox
+from scripts.run_benchmarks import INCOMPLETE, main
+from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
+from tests.integration.fakes.piston_server import PistonServer
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "run_benchmarks.py"
+# Reads a line with two numbers and prints their sum; as a function `add` too.
+STDIO = "a, b = map(int, input().split())\nprint(a + b)"
+FUNCTION = "class Solution:\n    def add(self, a: int, b: int) -> int:\n        return a + b"
+
+
+def gpqa_row(number, **columns):
+    wrong = {f"Incorrect Answer {place}": str(number + 1 + place) for place in (1, 2, 3)}
+    return {"Question": f"How much is {number} and 1?", "Correct Answer": str(number + 1), **wrong, **columns}
+
+
+def packed(cases):
+    return base64.b64encode(zlib.compress(pickle.dumps(json.dumps(cases)))).decode()
+
+
+def lcb_row(name, *, calls=False):
+    """Return a row as of LiveCodeBench: a public and two private tests."""
+    kind, glue = ("functional", "\n") if calls else ("stdin", " ")
+    tests = [{"input": f"{a}{glue}{b}", "output": str(a + b), "testtype": kind} for a, b in ((1, 2), (30, 4), (-5, 5))]
+    return {
+        "question_title": name, "question_content": f"Problem {name}: add the two numbers.", "platform": "ours",
+        "starter_code": "class Solution:\n    def add(self, a: int, b: int) -> int:\n        " if calls else "",
+        "public_test_cases": json.dumps(tests[:1]), "private_test_cases": packed(tests[1:]),
+        "metadata": json.dumps({"func_name": "add"} if calls else {}),
+    }  # fmt: skip
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def fenced(code, language="python"):
+    return f"<think>\n```python\nprint(0)\n```\n</think>\nThis adds them:\n\n```{language}\n{code}\n```\n"
+
+
+def question_of(body):
+    return body["messages"][-1]["content"]
+
+
+@pytest.fixture
+def evaluate(tmp_path):
+    """Return what runs the script in this process on a file, and gives its exit status."""
+
+    def evaluate(server, path, *flags):
+        words = ["--url", server.address, "--data", str(path), "--output_dir", str(tmp_path / "out")]
+        return main([*words, *map(str, flags)])
+
+    return evaluate
+
+
+def results_of(tmp_path, name):
+    return json.loads((tmp_path / "out" / MODEL / "main" / name / "results.json").read_text())
+
+
+def answers_of(tmp_path, name):
+    return pq.read_table(tmp_path / "out" / MODEL / "main" / name / "answers.parquet").to_pylist()
+
+
+def letter_behind(text, choice):
+    """Return the letter before a choice, as a model would that knows it."""
+    (line,) = (line for line in text.splitlines() if line.endswith(f") {choice}"))
+    return line[1]
+
+
+def knows_sums(body, attempt):
+    text = question_of(body)
+    number = int(text.partition("How much is ")[2].partition(" ")[0])
+    # Right by the letter with seed 0, by the value of the choice with seed 1: that is no letter.
+    return Reply(f"\\boxed{{{letter_behind(text, number + 1) if body['seed'] == 0 else number + 1}}}")
+
+
+def test_the_letter_of_the_right_choice_is_right_and_its_value_is_not(evaluate, tmp_path):
+    path = write(tmp_path / "gpqa.jsonl", [gpqa_row(number) for number in range(20)])
+    with ChatServer(knows_sums) as server:
+        assert evaluate(server, path, "--num_samples", 2) == 0
+    results = results_of(tmp_path, "gpqa")
+    assert results["counts"]["verdicts"] == {"right": 20, "wrong": 20}
+    assert (results["settings"]["kind"], results["settings"]["prompt_column"]) == ("choices", "Question")
+    assert "the letter of the right choice" in results["settings"]["template"]
+    rows = answers_of(tmp_path, "gpqa")
+    assert {row["solution"] for row in rows} == set("ABCD")
+    assert all(row["extracted"] == row["solution"] for row in rows[::2])
+
+
+def test_choices_keep_their_letters_in_another_order_of_the_rows(evaluate, tmp_path):
+    rows = [gpqa_row(number) for number in range(8)]
+    with ChatServer(knows_sums) as server:
+        evaluate(server, write(tmp_path / "one.jsonl", rows), "--num_samples", 1)
+        evaluate(server, write(tmp_path / "two.jsonl", rows[::-1]), "--num_samples", 1, "--seed", 0)
+    one, two = ({row["problem"]: row["solution"] for row in answers_of(tmp_path, name)} for name in ("one", "two"))
+    assert one == two
+
+
+def test_what_is_left_out_is_counted_and_noted(evaluate, tmp_path, caplog):
+    rows = [gpqa_row(0), gpqa_row(1, **{"Incorrect Answer 2": None}), gpqa_row(2, Question=" ")]
+    path = write(tmp_path / "gpqa.jsonl", rows)
+    with path.open("a") as file:
+        file.write('{"torn": \n')
+    with ChatServer(knows_sums) as server:
+        assert evaluate(server, path, "--num_samples", 1) == 0
+        assert len(server.requests) == 1
+    results = results_of(tmp_path, "gpqa")
+    assert (results["counts"]["rows_left_out"], results["counts"]["lines_malformed"]) == (2, 1)
+    rows, lines = results["notes"][:2]
+    assert rows.startswith("2 of 3 rows are left out")
+    assert rows.endswith("the first is row 1: Incorrect Answer 2 is null")
+    assert lines.startswith("1 line is no row and left out")
+    assert {f"gpqa: {rows}.", f"gpqa: {lines}."} <= set(caplog.messages)
+
+
+def test_a_file_of_which_no_row_can_be_asked_is_refused(evaluate, tmp_path, capsys):
+    path = write(tmp_path / "gpqa.jsonl", [gpqa_row(0, **{"Correct Answer": ""})])
+    with ChatServer(knows_sums) as server:
+        assert evaluate(server, path) == 1
+        assert not server.requests
+    assert "No row of gpqa can be asked and judged; row 0: Correct Answer is empty" in capsys.readouterr().err
+
+
+def test_listed_choices_are_asked_with_a_template_of_ones_own(evaluate, tmp_path):
+    rows = [{"question": "2+2?", "choices": ["3", "4"], "answer": "B"}]
+    with ChatServer(lambda body, attempt: Reply("Answer: B")) as server:
+        assert evaluate(server, write(tmp_path / "quiz.jsonl", rows), "--prompt_template", "Choose! {prompt}") == 0
+        assert question_of(server.requests[0]) == "Choose! 2+2?\n\n(A) 3\n(B) 4"
+    assert results_of(tmp_path, "quiz")["metrics"]["avg@4"] == 1.0
+
+
+# What a program is, and the verdict on it.
+PROGRAMS = {
+    "right": (fenced(STDIO), "right"),
+    "call": (fenced(FUNCTION), "right"),
+    "plain": (fenced("def add(a, b):\n    return a + b"), "right"),
+    "wrong": (fenced("print(3)"), "wrong"),
+    "raises": (fenced("a, b = input().split()\nprint(a + b - 1)"), "crash"),
+    "torn": (fenced("print((1"), "crash"),
+    "slow": (fenced("while True:\n    pass"), "timeout"),
+    "unfenced": (STDIO, "no_answer"),
+    "cut": (f"So:\n```python\n{STDIO}", "no_answer"),
+    "thinks": (f"<think>\n```python\n{STDIO}\n```", "no_answer"),
+    "empty": ("", "no_answer"),
+    "cpp": (fenced("int main() {}", "cpp"), "no_answer"),
+    "exits": (fenced("import os\nos._exit(0)"), "wrong"),
+    "kills": (fenced("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nprint(3)"), None),
+    "reads": (fenced("import glob\nprint(open(glob.glob('/tmp/**/*.jsonl', recursive=True)[0]).read())"), "crash"),
+    "forks": (fenced("import os\nwhile True:\n    os.fork()"), None),
+    "fills": (fenced("x = 'x' * (1 << 34)\nprint(x)"), "crash"),
+}
+CALLS = {"call", "plain"}
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """Return folder and results of one run in which every program answers a problem of its own."""
+    folder = tmp_path_factory.mktemp("programs")
+    path = write(folder / "lcb.jsonl", [lcb_row(name, calls=name in CALLS) for name in PROGRAMS])
+
+    def answer(body, attempt):
+        text = question_of(body).partition("Problem ")[2].partition(":")[0]
+        return Reply(PROGRAMS[text][0], finish_reason="length" if text == "cut" else "stop")
+
+    flags = ["--num_samples", "1", "--code_test_timeout_s", "1", "--code_memory_mb", "256"]
+    with ChatServer(answer) as server:
+        status = main(["--url", server.address, "--data", str(path), "--output_dir", str(folder / "out"), *flags])
+        requests = list(server.requests)
+    return folder, status, requests
+
+
+def test_programs_are_judged_by_all_tests_in_the_sandbox(judged):
+    folder, status, _ = judged
+    assert status == 0
+    found = {name: row["verdict"] for name, row in zip(PROGRAMS, answers_of(folder, "lcb"), strict=True)}
+    expected = {name: verdict for name, (_, verdict) in PROGRAMS.items() if verdict is not None}
+    assert {name: found[name] for name in expected} == expected
+    assert {found["kills"], found["forks"]} <= {"wrong", "crash", "timeout"}
+    results = results_of(folder, "lcb")
+    assert results["metrics"]["avg@1"] == pytest.approx(3 / len(PROGRAMS))
+    assert not any(name.startswith("maj@") for name in results["metrics"])
+    assert (results["settings"]["test_timeout_s"], results["settings"]["test_memory_mb"]) == (1.0, 256)
+    assert "standard input" in results["settings"]["forms"]["standard_input"]
+
+
+def test_prompts_of_programs_hold_the_code_to_begin_with(judged):
+    _, _, requests = judged
+    texts = {question_of(body).partition("Problem ")[2].partition(":")[0]: question_of(body) for body in requests}
+    assert "reads from standard input" in texts["right"]
+    assert (
+        "completes this code:\n```python\nclass Solution:\n    def add(self, a: int, b: int) -> int:\n```"
+        in (texts["call"])
+    )
+    assert not any("30" in text for text in texts.values())  # of the private tests
+
+
+def test_verdicts_tell_test_by_test(judged):
+    folder, _, _ = judged
+    lines = (folder / "out" / MODEL / "main" / "lcb" / KEPT_NAME).read_text().split("\n")
+    notes = [json.loads(line)["note"] for line in lines if line]
+    assert {"AC x3", "AC, WA, -", "TLE, - x2"} <= set(notes)
+
+
+def test_programs_are_judged_once(evaluate, tmp_path):
+    path = write(tmp_path / "lcb.jsonl", [lcb_row("a"), lcb_row("b")])
+    with ChatServer(lambda body, attempt: Reply(fenced(STDIO) + f"seed {body['seed']}")) as server:
+        assert evaluate(server, path, "--num_samples", 4) == 0
+    folder = tmp_path / "out" / MODEL / "main" / "lcb"
+    assert len([line for line in (folder / KEPT_NAME).read_text().split("\n") if line]) == 1  # of equal tests
+    assert results_of(tmp_path, "lcb")["metrics"]["pass@4"] == 1.0
+
+
+def test_other_limits_judge_again_and_ask_nothing(evaluate, tmp_path):
+    path = write(tmp_path / "lcb.jsonl", [lcb_row("a")])
+    with ChatServer(lambda body, attempt: Reply(fenced(STDIO))) as server:
+        assert evaluate(server, path, "--num_samples", 1) == 0
+        assert evaluate(server, path, "--num_samples", 1, "--code_test_timeout_s", 2) == 0
+        assert len(server.requests) == 1
+    assert results_of(tmp_path, "lcb")["settings"]["test_timeout_s"] == 2.0
+
+
+def test_tests_of_verification_info_judge_programs(evaluate, tmp_path):
+    info = {"language": "python", "test_cases": [{"type": "stdin_stdout", "input": "1 2", "output": "3"}]}
+    rows = [{"problem": "Add.", "solution": STDIO, "verification_info": json.dumps(info)},
+            {"problem": "Add too.", "solution": STDIO, "verification_info": "{}"}]  # fmt: skip
+    path = write(tmp_path / "sums.jsonl", rows)
+    with ChatServer(lambda body, attempt: Reply(fenced(STDIO))) as server:
+        assert evaluate(server, path) == 1  # which of the two decides isn't said
+        assert evaluate(server, path, "--kind", "code", "--num_samples", 1) == 0
+        assert len(server.requests) == 1
+    results = results_of(tmp_path, "sums")
+    assert (results["metrics"]["avg@1"], results["counts"]["rows_left_out"]) == (1.0, 1)
+
+
+def test_tests_that_turn_out_unusable_give_no_score(evaluate, tmp_path, caplog):
+    broken = lcb_row("b")
+    broken["private_test_cases"] += "!" * (1 << 20)  # so large that it is read when it judges
+    path = write(tmp_path / "lcb.jsonl", [lcb_row("a"), broken])
+    with ChatServer(lambda body, attempt: Reply(fenced(f"{STDIO}  # {body['seed']}"))) as server:
+        assert evaluate(server, path, "--num_samples", 2) == 0
+    results = results_of(tmp_path, "lcb")
+    assert results["counts"]["verdicts"] == {"right": 2, "unparsable_gold": 2}
+    assert caplog.text.count("tests can't be used: row 1") == 1
+    assert (results["metrics"]["avg@2"], results["counts"]["problems_lost"]) == (1.0, 1)
+
+
+def test_a_sandbox_that_is_not_there_is_found_before_anything_is_asked(evaluate, tmp_path, capsys):
+    path = write(tmp_path / "lcb.jsonl", [lcb_row("a")])
+    with ChatServer(lambda body, attempt: Reply(fenced(STDIO))) as server:
+        assert evaluate(server, path, "--sandbox_python", "/bin/false") == 1
+        assert not server.requests
+    assert "is judged by running programs, and the sandbox can't" in capsys.readouterr().err
+
+
+def test_programs_that_the_sandbox_has_lost_are_no_wrong_answers_and_judged_again(evaluate, tmp_path, monkeypatch):
+    path = write(tmp_path / "lcb.jsonl", [lcb_row("a"), lcb_row("b")])
+
+    def answer(body, attempt):
+        return Reply(fenced(f"{STDIO}  # {question_of(body).partition('Problem ')[2][0]}"))
+
+    flags = ["--num_samples", 1, "--code_provider", "piston", "--sandbox_patience_s", 0.51]
+    with ChatServer(answer) as server, PistonServer(runtimes=("python",)) as piston:
+        monkeypatch.setenv("PISTON_ENDPOINTS", piston.url)
+        assert evaluate(server, path, *flags, "--limit", 1) == 0
+        piston.trouble = "xx"
+        assert evaluate(server, path, *flags) == INCOMPLETE
+        results = results_of(tmp_path, "lcb")
+        assert results["counts"]["verdicts"] == {"lost": 1, "right": 1}
+        assert (results["is_complete"], results["metrics"]["avg@1"]) == (False, 1.0)
+        assert evaluate(server, path, *flags, "--code_provider", "local") == 0
+        assert len(server.requests) == 2
+    assert results_of(tmp_path, "lcb")["counts"]["verdicts"] == {"right": 2}
+
+
+class LosesEachOnce(LocalSandbox):
+    """A sandbox that fails at the first try of each program."""
+
+    def __init__(self):
+        super().__init__()
+        self.lost = set()
+
+    async def run(self, request, *rest):
+        program = request.files["main.py"]
+        if program in self.lost or "# Problem" not in program:
+            return await super().run(request, *rest)
+        self.lost.add(program)
+        raise SandboxError("out of machines")
+
+
+def test_programs_that_the_sandbox_has_lost_are_given_to_it_once_more(evaluate, tmp_path, monkeypatch):
+    path, sandbox = write(tmp_path / "lcb.jsonl", [lcb_row("a")]), LosesEachOnce()
+    monkeypatch.setattr("open_r1.grading.batch.build_sandbox", lambda *settings, **more: sandbox)
+    with ChatServer(lambda body, attempt: Reply(fenced(f"{STDIO}  # Problem {body['seed']}"))) as server:
+        assert evaluate(server, path, "--num_samples", 2) == 0
+    assert len(sandbox.lost) == 2
+    assert results_of(tmp_path, "lcb")["counts"]["verdicts"] == {"right": 2}
+
+
+def test_judging_goes_on_after_a_kill(evaluate, tmp_path):
+    path = write(tmp_path / "lcb.jsonl", [lcb_row("a")])
+    slow = "import time\na, b = map(int, input().split())\ntime.sleep(0.1)\nprint(a + b)"
+    with ChatServer(lambda body, attempt: Reply(fenced(f"{slow}  # {body['seed']}"))) as server:
+        words = ["--url", server.address, "--data", str(path), "--output_dir", str(tmp_path / "out"),
+                 "--num_samples", "8", "--parallel_code_exec_per_proc", "1"]  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1] / "src")}
+        process = subprocess.Popen([sys.executable, str(SCRIPT), *words], env=environment,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        kept = tmp_path / "out" / MODEL / "main" / "lcb" / KEPT_NAME
+        try:
+            while not kept.exists() or kept.read_text().count('"right"') < 3:
+                assert process.poll() is None, "it ended before it could be killed"
+                time.sleep(0.02)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        assert len(server.requests) == 8
+        before = kept.read_text()
+        assert main(words) == 0
+        assert len(server.requests) == 8
+    assert kept.read_text().startswith(before)
+    lines = [line for line in kept.read_text().split("\n") if line.endswith("}")]
+    assert len({json.loads(line)["key"] for line in lines}) == len(lines) == 8
+    assert results_of(tmp_path, "lcb")["metrics"]["avg@8"] == 1.0
+
+
+def test_a_sandbox_that_has_gone_ends_the_run_and_answers_are_kept(evaluate, tmp_path, monkeypatch, capsys):
+    path = write(tmp_path / "lcb.jsonl", [lcb_row("a")])
+    flags = ["--num_samples", 10, "--code_provider", "piston", "--sandbox_patience_s", 0.52]
+
+    def answer(body, attempt):
+        piston.trouble = "xx"
+        return Reply(fenced(f"{STDIO}  # {body['seed']}"))
+
+    with ChatServer(answer) as server, PistonServer(runtimes=("python",)) as piston:
+        monkeypatch.setenv("PISTON_ENDPOINTS", piston.url)
+        assert evaluate(server, path, *flags) == 1
+        assert "JudgingError: The sandbox has failed for 10 programs" in capsys.readouterr().err
+        assert evaluate(server, path, *flags, "--code_provider", "local") == 0
+        assert len(server.requests) == 10
+    assert results_of(tmp_path, "lcb")["metrics"]["avg@10"] == 1.0

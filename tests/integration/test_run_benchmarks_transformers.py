@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scripts/run_benchmarks.py --backend transformers` with a real tiny model: results, kills, a model that breaks."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import Qwen3ForCausalLM
+
+from open_r1.evaluation.identity import Identity
+from open_r1.evaluation.serving import choose_backend, describe_servers, serving
+from open_r1.evaluation.settings import EvaluationSettings
+from scripts.run_benchmarks import main
+from tests.integration.fakes.chat_server import ChatServer
+from tests.integration.tiny import build_tiny
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "run_benchmarks.py"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    torch.set_num_threads(1)
+    return build_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def words_of(tiny, output, *flags):
+    return ["--model_id", str(tiny.model), "--data", str(tiny.data / "test.jsonl"), "--backend", "transformers",
+            "--output_dir", str(output), "--max_tokens", "64", "--num_samples", "3", *map(str, flags)]  # fmt: skip
+
+
+def folder_of(output):
+    return output / "model" / "main" / "test"
+
+
+def results_of(output):
+    return json.loads((folder_of(output) / "results.json").read_text())
+
+
+def answers_of(output):
+    return pq.read_table(folder_of(output) / "answers.parquet", columns=["row", "index", "answer"]).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory):
+    """The folder of a run that nothing has disturbed."""
+    output = tmp_path_factory.mktemp("finished")
+    assert main(words_of(tiny, output)) == 0
+    return output
+
+
+def test_results_tell_what_served_the_model(finished, tiny):
+    results = results_of(finished)
+    assert results["counts"]["returned"] == 18
+    settings = results["settings"]
+    (served_by,) = settings["served_by"]
+    assert (served_by["engine"], served_by["dtype"], served_by["device"]) == ("transformers", "float32", "cpu")
+    assert len(settings["chat_template_hash"]) == len(settings["prompt_hash"]) == 16
+    assert results["speed"]["tokens"] > 0
+    assert not any("template" in note for note in results["notes"])
+
+
+def test_a_template_that_nothing_tells_is_noted(tiny, tmp_path):
+    words = ["--data", str(tiny.data / "test.jsonl"), "--output_dir", str(tmp_path), "--num_samples", "1"]
+    with ChatServer() as server:
+        assert main(["--url", server.address, *words]) == 0
+    results = json.loads(next(tmp_path.rglob("results.json")).read_text())
+    assert results["settings"]["chat_template_hash"] is None
+    assert "nothing here tells which chat template the servers apply" in results["notes"]
+    assert results["settings"]["served_by"] == [{"engine": "stub", "version": None}]
+
+
+def test_answers_of_one_problem_differ_and_the_same_run_gives_the_same(finished, tiny, tmp_path):
+    assert len({row["answer"] for row in answers_of(finished)}) == 18
+    assert main(words_of(tiny, tmp_path, "--max_concurrent", 5)) == 0
+    assert answers_of(tmp_path) == answers_of(finished)
+
+
+def test_a_killed_run_goes_on_and_comes_to_the_same_answers(finished, tiny, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1] / "src")}
+    words = words_of(tiny, tmp_path, "--max_concurrent", 1)
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *words], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    journal = folder_of(tmp_path) / "generations.jsonl"
+    while not journal.exists() or journal.read_text().count("\n") < 1 + 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    kept = journal.read_text().count("\n") - 1
+    assert main(words) == 0
+    assert answers_of(tmp_path) == answers_of(finished)
+    assert results_of(tmp_path)["speed"]["answers"] in (18 - kept, 18 - kept + 1)  # the last line may be half a line
+
+
+def test_a_model_that_breaks_ends_the_run_with_the_reason_and_it_goes_on_later(
+    finished, tiny, tmp_path, monkeypatch, capsys
+):
+    forward, calls = Qwen3ForCausalLM.forward, iter(range(10**6))
+
+    def forward_until_broken(self, *args, **settings):
+        if next(calls) > 100:
+            raise torch.AcceleratorError("device-side assert triggered")
+        return forward(self, *args, **settings)
+
+    functools.update_wrapper(forward_until_broken, forward)
+    words = words_of(tiny, tmp_path, "--max_concurrent", 1, "--patience", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Qwen3ForCausalLM, "forward", forward_until_broken)
+        assert main(words) == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "ServerError" in message and "device-side assert" in message and "the same command goes on" in message
+    assert not (folder_of(tmp_path) / "results.json").exists()
+    assert main(words) == 0
+    assert answers_of(tmp_path) == answers_of(finished)
+
+
+def test_other_settings_are_refused_before_a_model_loads(finished, tiny, capsys, monkeypatch):
+    monkeypatch.setattr(Qwen3ForCausalLM, "from_pretrained", None)
+    assert main(words_of(tiny, finished, "--temperature", 0.2)) == 1
+    assert "temperature was 0.6 and is now 0.2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["data/no/such", "data/nope"])
+def test_a_mistyped_folder_is_one_clear_line(name, tiny, tmp_path, capsys):
+    assert main(words_of(tiny, tmp_path, "--model_id", name)) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"There is no folder '{name}'" in line
+
+
+def test_arguments_of_vllm_are_refused(tiny, tmp_path, capsys):
+    assert main(words_of(tiny, tmp_path, "--serve_args=--dtype bfloat16")) == 1
+    assert "serve_args are for vLLM" in capsys.readouterr().err
+
+
+@pytest.fixture
+def no_vllm(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("VENV_SERVING", str(tmp_path))
+
+
+def test_auto_is_vllm_where_there_is_one_and_else_transformers(no_vllm, tmp_path, caplog):
+    caplog.set_level("INFO")
+    assert choose_backend(EvaluationSettings("m")) == "transformers"
+    assert "served by transformers in this process" in caplog.text
+    cases = [({"backend": "vllm"}, "install_serving"), ({"serve_args": ["--dtype", "half"]}, "--parallel.*for vLLM")]
+    for settings, message in cases:
+        with pytest.raises(FileNotFoundError, match=message):
+            choose_backend(EvaluationSettings("m", **settings))
+    (tmp_path / "vllm").write_text("#!/bin/sh\n")
+    (tmp_path / "vllm").chmod(0o755)
+    assert choose_backend(EvaluationSettings("m")) == "vllm"
+    assert choose_backend(EvaluationSettings("m", backend="transformers")) == "transformers"
+
+
+def test_servers_that_are_given_are_asked_and_none_is_started(no_vllm):
+    settings = EvaluationSettings("m", servers=["localhost:1"])
+    with serving(settings, Identity()) as served:
+        assert (served.addresses, served.settings) == (["localhost:1"], settings)
+
+
+def test_servers_are_described_by_what_they_tell():
+    with ChatServer() as server:
+        address = server.address
+        assert describe_servers([address, f"http://{address}/v1"], "key") == [{"engine": "stub", "version": None}]
+    assert describe_servers([address], None) == [{"engine": None, "version": None}]

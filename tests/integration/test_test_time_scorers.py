@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Process reward models with random weights: scores are those of a direct computation; what can't score is refused."""
+
+import gc
+import json
+import logging
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    AutoTokenizer,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification,
+    Qwen2ForTokenClassification,
+    Qwen2Model,
+    Qwen2PreTrainedModel,
+)
+
+from open_r1.test_time.aggregation import log_score
+from open_r1.test_time.methods import MethodOptions, Problem, get_method
+from open_r1.test_time.process_models import ProcessModel, load_model_scorer
+from open_r1.test_time.scorers import ScorerError, build_scorer, checked_scores
+from open_r1.test_time.step_layouts import QWEN_SYSTEM
+from scripts.test_time_compute import main
+from tests.integration.byte_tokenizer import byte_tokenizer
+from tests.integration.tiny import CHATML, addition_rows, build_tiny, write_rows
+
+CONTEXT_TOKENS = 400
+# The policy is asked for more than the problem, which alone is what process reward models read.
+POLICY = ({"role": "system", "content": "Be terse."}, {"role": "user", "content": "Solve the problem: what is it?"})
+PROBLEMS = [Problem(row, POLICY, (1,), text)
+            for row, text in enumerate(("What is 2+2?", "And 3+1, then? ки <extra_0> + -", "1"))]  # fmt: skip
+STEPS = [
+    ["First, 2 + 2.", "That is 4.", "So \\boxed{4}."],
+    ["It is ки 4 <extra_0> + or -."],
+    ["Ein Schritt für\nzwei Zeilen", "+", "-", "+ +"],
+]
+
+
+class Qwen2ForProcessRewardModel(Qwen2PreTrainedModel):
+    """As the checkpoints of Qwen2.5-Math-PRM have it."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.model = Qwen2Model(config)
+        self.score = nn.Sequential(nn.Linear(config.hidden_size, config.hidden_size), nn.ReLU(),
+                                   nn.Linear(config.hidden_size, 2))  # fmt: skip
+        self.post_init()
+
+
+class Qwen2ForPrmModel(Qwen2ForCausalLM):
+    """As the checkpoints of Skywork-o1-Open-PRM have it, a value head beside the language model's."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.v_head = nn.Module()
+        self.v_head.summary = nn.Linear(config.hidden_size, 1)
+        self.post_init()
+
+
+def write_model(folder, kind=Qwen2ForTokenClassification, *, tags=True, chat_template=CHATML, **more):
+    """Write a model with random weights, large enough that its scores differ."""
+    tokenizer = byte_tokenizer(chat_template, "<|im_end|>")
+    if tags:
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<extra_0>"]}, replace_extra_special_tokens=False)
+        tokenizer.add_tokens(["ки"])
+    torch.manual_seed(3)
+    config = Qwen2Config(**{
+        "vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": CONTEXT_TOKENS,
+        "initializer_range": 1.0, "num_labels": 2, "tie_word_embeddings": False, "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, **more,
+    })  # fmt: skip
+    model = kind(config).eval()
+    model.save_pretrained(folder, max_shard_size="10KB")
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+def score(scorer, problems, step_texts):
+    """Score candidates that are their steps, with blank lines in between."""
+    return scorer.score(problems, step_texts, ["\n\n".join(steps) for steps in step_texts])
+
+
+def chat(turns):
+    return "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns)
+
+
+def clean(text):
+    return text.replace("<extra_0>", "")
+
+
+def hidden_of(model, ids):
+    return model.base_model(torch.tensor([ids])).last_hidden_state[0]
+
+
+def scores_by_hand(kind, model, tokenizer, problem, steps):
+    """Compute the scores of one candidate: one text, all logits, the places found by reading."""
+    question = problem.text
+    encode = lambda text: tokenizer.encode(text, add_special_tokens=False)  # noqa: E731
+    if kind == "qwen":
+        answer = "".join(f"{clean(step)}<extra_0>" for step in steps)
+        turns = [("system", QWEN_SYSTEM), ("user", clean(question)), ("assistant", answer)]
+        ids = encode(chat(turns))
+        logits = model.score(hidden_of(model, ids)).softmax(-1)[:, 1]
+        return [logits[place] for place, one in enumerate(ids) if one == encode("<extra_0>")[0]]
+    if kind == "skywork":
+        found, ids = [], encode(f"{question}\n")
+        for step in steps:
+            ids += encode(f"{step}\n")  # of bytes, no letter is one with the newline
+            found.append(model.v_head.summary(hidden_of(model, ids)).sigmoid()[-1, 0])
+        return found
+    good_bad = encode("+") + encode("-")
+    if kind == "math_shepherd":
+        lines = "\n".join(step.replace("ки", "") + " ки" for step in steps)
+        ids = encode(f"{question.replace('ки', '')} {lines}")
+        scores = model(torch.tensor([ids])).logits[0][:, good_bad].softmax(-1)[:, 0]
+        return [scores[place] for place, one in enumerate(ids) if one == encode("ки")[0]]
+    found = []
+    for number in range(len(steps)):
+        turns = [("user", f"{question} {steps[0]}")]
+        for step in steps[1 : number + 1]:
+            turns += [("assistant", "+"), ("user", step)]
+        ids = encode(chat(turns) + "<|im_start|>assistant\n")
+        found.append(model(torch.tensor([ids])).logits[0, -1, good_bad].softmax(-1)[0])
+    return found
+
+
+KINDS = {
+    "qwen tokens": ("qwen", Qwen2ForTokenClassification),
+    "qwen head": ("qwen", Qwen2ForProcessRewardModel),
+    "math_shepherd": ("math_shepherd", Qwen2ForCausalLM),
+    "rlhflow": ("rlhflow", Qwen2ForCausalLM),
+    "skywork": ("skywork", Qwen2ForPrmModel),
+}
+FOLDERS = {"math_shepherd": "math-shepherd-7b-prm", "rlhflow": "Llama-PRM-Deepseek-Data"}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def prm(request, tmp_path_factory):
+    """Return kind, the model in memory, and its folder."""
+    torch.set_num_threads(1)
+    kind, built = KINDS[request.param]
+    folder = tmp_path_factory.mktemp("models") / FOLDERS.get(request.param, "model")
+    return kind, write_model(folder, built), folder
+
+
+@torch.inference_mode()
+def test_scores_are_those_of_a_direct_computation(prm):
+    kind, model, folder = prm
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    scorer = load_model_scorer(str(folder))
+    found = checked_scores(scorer, PROBLEMS, ["\n\n".join(steps) for steps in STEPS], "\n\n")
+    spread = []
+    for problem, steps, result in zip(PROBLEMS, STEPS, found, strict=True):
+        expected = [float(score) for score in scores_by_hand(kind, model, tokenizer, problem, steps)]
+        assert len(expected) == len(steps)
+        assert result.scores == pytest.approx(expected, abs=1e-5)
+        assert result.num_tokens > 0
+        spread += expected
+    assert max(spread) - min(spread) > 0.01  # random weights, but not the same number everywhere
+
+
+def test_kinds_are_found_and_can_be_named(prm):
+    kind, _, folder = prm
+    found, named = load_model_scorer(str(folder)), build_scorer(str(folder), kind)
+    assert isinstance(found, ProcessModel)
+    assert isinstance(named, ProcessModel)
+    assert found.kind == kind == named.kind
+    settings = [get_method("weighted", MethodOptions(scorer=str(folder), scorer_kind=one)).groups()
+                for one in ("auto", kind)]  # fmt: skip
+    assert settings[0] == settings[1]
+    assert {setting.values["scorer_kind"] for setting in settings[0][0]} == {kind}
+    assert score(found, PROBLEMS, STEPS) == score(named, PROBLEMS, STEPS)
+
+
+def test_candidates_do_not_depend_on_those_beside_them(prm, monkeypatch):
+    scorer = load_model_scorer(str(prm[2]))
+    alone = [score(scorer, [problem], [steps])[0] for problem, steps in zip(PROBLEMS, STEPS, strict=True)]
+    for limit in (1, 300, 100_000):
+        monkeypatch.setattr("open_r1.test_time.process_models._TOKENS_AT_ONCE", limit)
+        together = score(scorer, PROBLEMS, STEPS)
+        for one, other in zip(alone, together, strict=True):
+            assert one.scores == pytest.approx(other.scores, abs=1e-5)
+            assert one.num_tokens == other.num_tokens
+
+
+def test_steps_beyond_the_context_score_nothing(prm, caplog):
+    scorer = load_model_scorer(str(prm[2]))
+    steps = [f"Step {number} of a very long trace, which goes on and on." for number in range(12)]
+    with caplog.at_level(logging.WARNING):
+        (result,) = score(scorer, PROBLEMS[:1], [steps])
+    (shorter,) = score(scorer, PROBLEMS[:1], [steps[:2]])
+    assert result.scores[:2] == pytest.approx(shorter.scores, abs=1e-5)
+    num_read = sum(score > 0 for score in result.scores)
+    assert 2 < num_read < 12
+    assert result.scores[num_read:] == (0.0,) * (12 - num_read)
+    assert log_score(result.scores, "last") == log_score(result.scores, "product") == -float("inf")
+    assert f"{12 - num_read} of 12 steps are beyond them" in caplog.text
+    assert result.num_tokens == CONTEXT_TOKENS
+
+
+def test_a_question_longer_than_the_context_leaves_no_score(prm):
+    problem = Problem(0, POLICY, (1,), "why? " * 200)
+    (result,) = score(load_model_scorer(str(prm[2])), [problem], [["Because.", "So."]])
+    assert result.scores == (0.0, 0.0)
+
+
+def test_how_the_policy_is_asked_does_not_change_scores(prm):
+    scorer = load_model_scorer(str(prm[2]))
+    plain = Problem(0, ({"role": "user", "content": PROBLEMS[0].text},), (1,), PROBLEMS[0].text)
+    assert score(scorer, [plain], STEPS[:1]) == score(scorer, PROBLEMS[:1], STEPS[:1])
+
+
+def test_an_outcome_model_scores_the_whole(tmp_path, caplog):
+    model = write_model(tmp_path, Qwen2ForSequenceClassification, num_labels=1)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    scorer = load_model_scorer(str(tmp_path))
+    turns = [(turn["role"], turn["content"]) for turn in POLICY]
+    text = chat([*turns, ("assistant", "\n\n".join(STEPS[0]))])
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    with torch.inference_mode():
+        expected = model(torch.tensor([ids])).logits[0, 0].sigmoid()
+    long = [["on and on " * 60]]
+    with caplog.at_level(logging.WARNING):
+        first, second = score(scorer, PROBLEMS[:1] * 2, STEPS[:1] + long)
+    assert first.scores == (pytest.approx(float(expected), abs=1e-5),)
+    assert second.scores == (0.0,)
+    assert (first.num_tokens, second.num_tokens) == (len(ids), 0)  # the conversation, and what it never read
+    assert "1 of 2 candidates are too long" in caplog.text
+
+
+def without_head(folder: Path) -> None:
+    """Write a backbone that says it has a head of two labels."""
+    write_model(folder, Qwen2Model)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["Qwen2ForTokenClassification"]}))
+
+
+REFUSED = {
+    "no folder": (lambda folder: None, "auto", "there is no folder"),
+    "three labels": (lambda folder: write_model(folder, num_labels=3), "auto", "Say so by --scorer_kind"),
+    "no separator": (lambda folder: write_model(folder, tags=False), "auto", "<extra_0> is not in its vocabulary"),
+    "no separator, named": (lambda folder: write_model(folder, tags=False), "qwen", "no single token for '<extra_0>'"),
+    "any language model": (lambda folder: write_model(folder, Qwen2ForCausalLM), "auto", "can't be told from"),
+    "no tag": (lambda folder: write_model(folder, Qwen2ForCausalLM, tags=False), "math_shepherd",
+               "no single token for 'ки'"),
+    "no value head": (lambda folder: write_model(folder, Qwen2ForCausalLM), "skywork", "no weights v_head.summary"),
+    "no weights of a head": (without_head, "auto", "lacks weights, which would be random"),
+    "no head": (lambda folder: write_model(folder, Qwen2Model), "qwen", "has no weights score"),
+    "no outcome": (lambda folder: write_model(folder, Qwen2ForCausalLM), "outcome", "as a reward model:.*random"),
+    "three labels, named": (lambda folder: write_model(folder, num_labels=3), "qwen", "3 numbers a step, not 2"),
+    "damaged": (lambda folder: write_rows(folder / "config.json", [{}]), "auto", "no model that can be loaded"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_models_that_cannot_score_are_refused(name, tmp_path):
+    write, kind, message = REFUSED[name]
+    write(tmp_path / "model")
+    with pytest.raises(ValueError, match=message):
+        score(build_scorer(str(tmp_path / "model"), kind), PROBLEMS[:1], STEPS[:1])
+
+
+def test_a_head_may_be_more_exact_than_the_rest(tmp_path):
+    model = write_model(tmp_path, Qwen2ForPrmModel)
+    model.model.bfloat16()
+    model.config.dtype = torch.bfloat16
+    model.save_pretrained(tmp_path, max_shard_size="10KB")
+    scorer = load_model_scorer(str(tmp_path))
+    assert scorer.backbone.dtype == torch.bfloat16
+    assert all(0 < one < 1 for one in score(scorer, PROBLEMS[:1], STEPS[:1])[0].scores)
+
+
+def test_methods_of_a_run_share_one_model(tmp_path):
+    write_model(tmp_path)
+    one = build_scorer(str(tmp_path))
+    assert one is build_scorer(str(tmp_path), for_method="dvts")
+
+
+def test_a_model_goes_with_its_methods_and_replaced_weights_are_seen(tmp_path):
+    write_model(tmp_path)
+    scorer = build_scorer(str(tmp_path))
+    before, held = score(scorer, PROBLEMS[:1], STEPS[:1]), weakref.ref(scorer)
+    del scorer
+    gc.collect()
+    assert held() is None
+    write_model(tmp_path, initializer_range=0.5)
+    assert score(build_scorer(str(tmp_path)), PROBLEMS[:1], STEPS[:1]) != before
+
+
+def test_a_template_that_changes_earlier_turns_is_refused(tmp_path):
+    template = CHATML.replace("{{ m.content }}", "{{ m.content }}{{ loop.length }}")
+    write_model(tmp_path, Qwen2ForCausalLM, chat_template=template)
+    with pytest.raises(ScorerError, match="changes earlier turns"):
+        score(build_scorer(str(tmp_path), "rlhflow"), PROBLEMS[:1], STEPS[:1])
+
+
+def test_all_methods_run_with_a_process_reward_model(tmp_path):
+    """The script, a policy and a process reward model: all real, all tiny."""
+    tiny = build_tiny(tmp_path / "tiny")
+    write_model(tmp_path / "prm")
+    data = write_rows(tmp_path / "sums.jsonl", addition_rows(2))
+    words = ["--model_id", tiny.model, "--backend", "transformers", "--data", data, "--prompt_template", "{prompt}=",
+             "--max_tokens", 12, "--output_dir", tmp_path / "out", "--methods", "majority", "best_of_n", "weighted",
+             "beam_search", "dvts", "--n", 1, 2, 4, "--beam_width", 2, "--max_steps", 3, "--max_step_tokens", 4,
+             "--scorer", tmp_path / "prm", "--aggregations", "min", "product", "--lookahead", 1]  # fmt: skip
+    assert main([str(word) for word in words]) == 0
+    (path,) = tmp_path.glob("out/*/main/sums/results.json")
+    points = json.loads(path.read_text())["points"]
+    found = {(one["method"], one["values"].get("aggregation"), one["values"].get("choice"), one["values"]["n"])
+             for one in points}  # fmt: skip
+    pairs = [(n, how) for n in (1, 2, 4) for how in ("min", "product")]
+    assert found == {
+        *(("majority", None, None, n) for n in (1, 2, 4)),
+        *((name, how, None, n) for name in ("best_of_n", "weighted") for n, how in pairs),
+        *(
+            (name, how, choice, n)
+            for name in ("beam_search", "dvts")
+            for n, how in pairs
+            if n > 1  # multiples of the width
+            for choice in ("max", "vote")
+        ),
+    }
+    kinds = {one["method"]: one["values"].get("scorer_kind") for one in points}
+    assert kinds == {"majority": None, **dict.fromkeys(("best_of_n", "weighted", "beam_search", "dvts"), "qwen")}
+    assert all(one["total_tokens"] > 0 for one in points)
+    assert all((one["scorer_tokens"] > 0) == (one["method"] != "majority") for one in points)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""grpo.py with vLLM in the process that trains: vLLM generates with the weights that the policy has now.
+
+On a CPU, with `vllm_cpu_shim.py` to keep vLLM's weights where they can be replaced; tests/slow does it on a GPU.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT
+from tests.integration.tiny import write_rows
+
+pytestmark = pytest.mark.serving
+NUM_STEPS = 3
+TEXT = "Compute 12+3. Let us see: 12+3 = 15, so the Answer is 15."
+# Rewards of random weights must differ within a group, or there is nothing to learn from.
+REWARD = """
+def variety_reward(completions, **columns):
+    return [len(set(completion[0]["content"])) / 10 for completion in completions]
+"""
+SETTINGS = [
+    "--dataset_name", "tasks/running_sums", "--dataset_config", "rl", "--dataset_prompt_column", "problem",
+    "--use_cpu", "true", "--bf16", "false", "--dtype", "float32", "--gradient_checkpointing", "false",
+    "--per_device_train_batch_size", "8", "--num_generations", "4", "--max_completion_length", "16",
+    "--max_steps", str(NUM_STEPS), "--logging_steps", "1", "--save_strategy", "no", "--log_completions", "true",
+    "--learning_rate", "1e-2", "--lr_scheduler_type", "constant", "--use_vllm", "true", "--vllm_mode", "colocate",
+]  # fmt: skip
+EVALUATION = ["--do_eval", "true", "--eval_greedy", "true", "--dataset_test_split", "test[:4]",
+              "--num_generations_eval", "2"]  # fmt: skip
+BENCHMARK = ["--eval_benchmarks", "sums.jsonl", "--eval_benchmarks_steps", "1", "--eval_benchmarks_num_samples", "2",
+             "--eval_benchmarks_max_tokens", "24", "--eval_benchmarks_log_answers", "true",
+             "--eval_benchmarks_template", "{prompt}", "--eval_benchmarks_temperature", "1.0"]  # fmt: skip
+SUMS = [{"problem": f"Compute {a}+{b}", "solution": str(a + b)} for a, b in ((12, 3), (4, 5), (20, 30))]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    script = ROOT / "scripts" / "make_tiny_model.py"
+    # Heads of 32 numbers are the narrowest that vLLM takes on a CPU.
+    sizes = ["--hidden_size", "64", "--num_heads", "2"]
+    subprocess.run([sys.executable, script, "--output_dir", folder, *sizes], check=True)
+    return folder
+
+
+def train(model: Path, folder: Path, *words: str) -> list[dict[str, np.ndarray]]:
+    """Run grpo.py in a process of its own; return what was recorded at each weight sync."""
+    (folder / "reward.py").write_text(REWARD, encoding="utf-8")
+    write_rows(folder / "sums.jsonl", SUMS)
+    words = tuple(str(folder / word) if word == "sums.jsonl" else word for word in words)
+    shim, script = ROOT / "tests" / "serving" / "vllm_cpu_shim.py", ROOT / "src" / "open_r1" / "grpo.py"
+    command = [sys.executable, shim, folder / "syncs.jsonl", TEXT, script, "--model_name_or_path", model,
+               "--output_dir", folder / "out", "--reward_funcs", f"{folder / 'reward.py'}:variety_reward",
+               *SETTINGS, *words]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    lines = (folder / "syncs.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{name: np.array(values) for name, values in json.loads(line).items()} for line in lines]
+
+
+def distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean absolute difference of log-probabilities."""
+    return float(np.abs(first - second).mean())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[*EVALUATION, *BENCHMARK], ["--use_peft", "true", "--lora_target_modules", "all-linear"]],
+    ids=["whole", "lora"],
+)
+def test_vllm_follows_the_policy(model, tmp_path, words):
+    syncs = train(model, tmp_path, *words)
+    assert len(syncs) == NUM_STEPS + ("--do_eval" in words)
+    # Both start with the weights on disk: what is between them is bfloat16 in vLLM and float32 in the trainer.
+    noise = distance(syncs[0]["before"], syncs[0]["policy"])
+    assert 0 < noise < 0.02
+    for sync in syncs[1:]:
+        assert distance(sync["before"], sync["policy"]) > 10 * noise, "without the sync it agrees too"
+        assert distance(sync["after"], sync["policy"]) < 3 * noise
+    history = json.loads((tmp_path / "out" / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    steps = [entry for entry in history if "loss" in entry]
+    assert [entry["step"] for entry in steps] == [1, 2, 3]
+    assert max(entry["sampling/sampling_logp_difference/mean"] for entry in steps) < 0.05
+    assert min(entry["grad_norm"] for entry in steps) > 0
+    if "--do_eval" in words:
+        rows = pd.concat([pd.read_parquet(path) for path in (tmp_path / "out" / "rollouts").glob("eval-*.parquet")])
+        assert rows["is_greedy"].sum() == 4
+        check_benchmark(tmp_path / "out", history)
+
+
+def check_benchmark(output: Path, history: list[dict[str, Any]]) -> None:
+    """Assert that vLLM has answered the benchmark at every step, each time with other weights."""
+    figures = {entry["step"]: entry for entry in history if "eval_sums/avg@2" in entry}
+    assert list(figures) == [1, 2, 3]
+    texts = []
+    for step in figures:
+        answers = pd.read_parquet(output / "eval_benchmarks" / "sums" / f"step-{step:06d}.parquet")
+        assert list(zip(answers["row"], answers["index"], strict=True)) == [
+            (row, i) for row in range(3) for i in (0, 1)
+        ]
+        assert answers["num_tokens"].between(1, 24).all()
+        assert ((answers["finish_reason"] == "length") == (answers["num_tokens"] == 24)).mean() > 0.8
+        texts.append(list(answers["answer"]))
+    assert len(set(texts[0])) > 3, "the answers to a problem are drawn alike"
+    assert texts[0] != texts[1] != texts[2]

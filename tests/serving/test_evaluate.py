@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""run_benchmarks.py with a real vLLM: the engine of inspect-ai beside ours, seeds, logs, kill -9."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+from inspect_ai.log import read_eval_log
+
+from scripts.run_benchmarks import main
+from tests.conftest import ROOT
+from tests.serving.conftest import SERVED
+from tests.serving.scripts import count_lines, started, wait_until
+
+pytestmark = pytest.mark.serving
+
+TASKS = ROOT / "src" / "open_r1" / "evaluation" / "inspect_tasks.py"
+NUM_PROBLEMS, NUM_SAMPLES = 6, 3
+
+
+def words(server, tmp_path, *more, engine="inspect"):
+    rows = [{"problem": f"What is {number}+{number}?", "solution": str(2 * number)} for number in range(NUM_PROBLEMS)]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return ["--url", server.url, "--data", str(tmp_path / "sums.jsonl"), "--output_dir", str(tmp_path / "out"),
+            "--engine", engine, "--num_samples", str(NUM_SAMPLES), "--max_tokens", "48", "--temperature", "1",
+            *more]  # fmt: skip
+
+
+def folder_of(tmp_path, engine="inspect"):
+    (folder,) = (tmp_path / "out").rglob("sums" if engine == "direct" else f"sums-{engine}")
+    return folder
+
+
+def answers_of(tmp_path, engine="inspect"):
+    return pq.read_table(folder_of(tmp_path, engine) / "answers.parquet").to_pylist()
+
+
+def test_inspect_asks_for_different_answers_and_scores_them_as_we_do(server, tmp_path):
+    assert main(words(server, tmp_path)) == 0
+    answers = answers_of(tmp_path)
+    texts = [[row["answer"] for row in answers if row["row"] == number] for number in range(NUM_PROBLEMS)]
+    assert sum(len(set(of_a_problem)) == NUM_SAMPLES for of_a_problem in texts) >= NUM_PROBLEMS / 2
+    assert all(0 < row["num_tokens"] <= 48 for row in answers)
+    results = json.loads((folder_of(tmp_path) / "results.json").read_text())
+    name = f"avg@{NUM_SAMPLES}"
+    assert results["engine_metrics"][name] == pytest.approx(results["metrics"][name])
+    assert results["speed"]["tokens"] == sum(row["num_tokens"] for row in answers)
+    log = read_eval_log(str(next((folder_of(tmp_path) / "inspect").glob("*.eval"))))
+    scores = {(sample.id, sample.epoch - 1): sample.scores["judged"].as_float() for sample in log.samples}
+    assert scores == {(row["row"], row["index"]): float(row["verdict"] == "right") for row in answers}
+
+
+def test_both_engines_are_given_the_same_answers(server, tmp_path):
+    texts = {}
+    for engine in ("direct", "inspect"):
+        assert main(words(server, tmp_path, engine=engine)) == 0
+        texts[engine] = [row["answer"] for row in answers_of(tmp_path, engine)]
+    same = [first == second for first, second in zip(texts["direct"], texts["inspect"], strict=True)]
+    assert sum(same) >= len(same) / 2  # bf16 on a CPU: batches of other sizes may tip near ties
+
+
+def test_a_killed_run_of_inspect_goes_on_with_what_is_missing(server, tmp_path):
+    command = words(server, tmp_path, "--max_concurrent", "2")
+
+    def journals():
+        return list((tmp_path / "out").rglob("generations.jsonl"))
+
+    with started("scripts/run_benchmarks.py", *command) as process:
+        wait_until(lambda: any(count_lines(path) >= 6 for path in journals()) or process.poll() is not None)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    kept = [json.loads(line) for line in journals()[0].read_text().splitlines()[1:]]
+    assert 5 <= len(kept) < NUM_PROBLEMS * NUM_SAMPLES
+    assert main(command) == 0
+    answers = answers_of(tmp_path)
+    assert len(answers) == NUM_PROBLEMS * NUM_SAMPLES
+    assert {record["text"] for record in kept} <= {row["answer"] for row in answers}
+
+
+def test_plain_inspect_asks_for_different_answers_too(server, tmp_path):
+    words(server, tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "LOCAL_BASE_URL": server.url, "LOCAL_API_KEY": "none",
+                                "HOME": str(tmp_path)}  # fmt: skip
+    command = [sys.executable, "-m", "inspect_ai", "eval", f"{TASKS}@local", "-T", f"data={tmp_path / 'sums.jsonl'}",
+               "-T", "num_samples=3", "-T", "max_tokens=32", "-T", "temperature=1", "--model",
+               f"openai-api/local/{SERVED}", "--log-dir", str(tmp_path / "logs"), "--display", "plain"]  # fmt: skip
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = read_eval_log(str(next((tmp_path / "logs").glob("*.eval"))))
+    texts = [{sample.output.completion for sample in log.samples if sample.id == row} for row in range(NUM_PROBLEMS)]
+    assert sum(len(of_a_problem) == 3 for of_a_problem in texts) >= NUM_PROBLEMS / 2
+    assert "avg@3" in log.results.scores[0].metrics

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stands in for vLLM where a test is about a service, not a model: `vllm=(python stand_in_replica.py KIND)`.
+
+Kinds: "answers" completes every text with the name of its host; "mute" refuses to; a number: the first attempt of a
+job answers so many chats and leaves all others waiting. After POST /break it isn't healthy any more.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Answers(BaseHTTPRequestHandler):
+    """The part of the OpenAI API that routers and our clients ask for."""
+
+    name = ""
+    model = ""
+    is_mute = False
+    is_broken = False
+    most_chats: float = float("inf")
+    numbers = itertools.count()
+
+    def do_GET(self) -> None:
+        if self.path == "/health":
+            self._send({}, 503 if Answers.is_broken else 200)
+        else:
+            self._send({"object": "list", "data": [{"id": self.model, "object": "model", "max_model_len": 2048}]})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/break":
+            Answers.is_broken = True
+            self._send({})
+        elif self.is_mute:
+            self._send({"error": "no ümlauts today"}, 500)
+        elif self.path == "/v1/completions":
+            self._send(self._completion({"text": self.name}))
+        else:
+            print("a chat", flush=True)
+            if next(self.numbers) >= self.most_chats:
+                threading.Event().wait()
+            self._send(self._completion({"message": {"role": "assistant", "content": self.name}}))
+
+    def _completion(self, content: dict) -> dict:
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        choice = {"index": 0, "finish_reason": "stop", **content}
+        return {"id": "x", "object": "x", "created": 1, "model": self.model, "choices": [choice], "usage": usage}
+
+    def _send(self, answer: dict, status: int = 200) -> None:
+        body = json.dumps(answer, ensure_ascii=False).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("kind")
+    parser.add_argument("words", nargs=2, metavar="serve MODEL")
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    arguments, _ = parser.parse_known_args()
+    Answers.name, Answers.model = arguments.host, arguments.words[1]
+    Answers.is_mute = arguments.kind == "mute"
+    if arguments.kind.isdigit() and "SLURM_RESTART_COUNT" not in os.environ:
+        Answers.most_chats = int(arguments.kind)
+    ThreadingHTTPServer((arguments.host, arguments.port), Answers).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

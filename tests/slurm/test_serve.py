@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""serve.slurm on a real Slurm: a real vLLM over two nodes; replicas, routers and failures with stand-ins."""
+
+import json
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT
+from tests.slurm.cluster_bed import HERE, eventually
+
+SCRIPT = "slurm/serve.slurm"
+ENVIRONMENT = [
+    "OMP_NUM_THREADS=1",
+    "TOKENIZERS_PARALLELISM=false",
+    "HF_HUB_OFFLINE=1",
+    "VLLM_CPU_KVCACHE_SPACE=1",
+    "http_proxy=http://127.0.0.1:9",
+]  # nobody listens there: nodes are asked without a proxy
+IS_SERVED = "is served; for our clients"
+NAME = 'it\'s "tiny"'
+KEY = "not-for-anybody's-eyes"
+# Runs on a node: url, model and perhaps a key -> status and text.
+ASK = """import json, sys, urllib.error, urllib.request
+url, model, key = sys.argv[1:]
+request = urllib.request.Request(f"{url}/completions", json.dumps({"model": model, "prompt": "1+2", "max_tokens": 4,
+    "temperature": 0}).encode(), {"Content-Type": "application/json", "Authorization": f"Bearer {key}"})
+try:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as reply:
+        print(reply.status, json.load(reply)["choices"][0]["text"])
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+
+
+@pytest.fixture
+def serve_stand_in(cluster):
+    """Return the function that serves a stand-in (`stand_in_replica.py`)."""
+
+    def serve(kind: str, *words: str, nodes: int = 1):
+        site = cluster.site(environment=ENVIRONMENT, vllm=[sys.executable, str(HERE / "stand_in_replica.py"), kind])
+        return cluster.submit(SCRIPT, "--model", "some/model", *words, sbatch=[f"--nodes={nodes}"], site=site)
+
+    return serve
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory):
+    """A model whose heads two nodes can share."""
+    folder = tmp_path_factory.mktemp("served") / "a tiny model"
+    words = [ROOT / "scripts" / "make_tiny_model.py", "--output_dir", folder, "--num_heads", "4"]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True, timeout=300)
+    return folder
+
+
+def ask_from(cluster, node, url, model, key=""):
+    """What a program on another node gets: status and text."""
+    words = ["srun", "--partition=gpu", f"--nodelist={node}", "--time=2", sys.executable, "-c", ASK, url, model, key]
+    return cluster.command(*words).stdout.strip()
+
+
+def other_node(cluster, job):
+    return next(node for node in cluster.nodes if node not in job.nodes)
+
+
+def endpoints_path(cluster, job):
+    return cluster.logs / f"{job.field('JobName')}-{job.job_id}" / "endpoints.json"
+
+
+def words_of_processes():
+    return [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+
+
+def test_model_over_two_nodes_answers_a_third_that_has_the_key(cluster, tiny_model):
+    site = cluster.site(environment=ENVIRONMENT)
+    job = cluster.submit(SCRIPT, "--model", tiny_model, "--served-model-name", NAME, "--max-model-len", "128",
+                         "--api-key-env", "OUR_KEY", "--", "--enforce-eager", "--max-num-seqs", "4",
+                         sbatch=["--nodes=2"], site=site, env={"OUR_KEY": KEY})  # fmt: skip
+    job.wait_for_log(IS_SERVED, 400)
+    path, node = endpoints_path(cluster, job), other_node(cluster, job)
+    told = json.loads(path.read_text(encoding="utf-8"))
+    assert (told["model"], told["job_id"], told["router"]) == (NAME, job.job_id, None)
+    (url,) = told["urls"]
+    assert f"http://{job.nodes[0]}:" in url
+    assert "--tensor-parallel-size 2" in job.log and "--headless" in job.log
+    assert ask_from(cluster, node, url, NAME, KEY).startswith("200 ")
+    assert ask_from(cluster, node, url, NAME) == "401"
+    seen = [job.log, *job.step_logs().values(), *words_of_processes()]
+    assert not any(KEY in text for text in seen), "the key can be read"
+    job.cancel()
+    assert job.wait() == "CANCELLED"
+    eventually(lambda: not any(str(tiny_model) in words for words in words_of_processes()), 60, "no process is left")
+    assert not path.exists()
+
+
+def test_router_spreads_requests_and_a_sick_replica_ends_the_job(cluster, serve_stand_in):
+    job = serve_stand_in("answers", "--replicas", "2", "--router", "--router-policy", "round_robin",
+                         "--health-interval", "3", nodes=2)  # fmt: skip
+    job.wait_for_log(IS_SERVED)
+    told = json.loads(endpoints_path(cluster, job).read_text(encoding="utf-8"))
+    assert len(told["urls"]) == 2 and told["router"] not in told["urls"]
+    node = other_node(cluster, job)
+    answers = {ask_from(cluster, node, told["router"], "some/model") for _ in range(5)}  # the watch asks meanwhile
+    assert answers == {f"200 {name}" for name in job.nodes}
+    broken = told["urls"][1].removesuffix("/v1")
+    breaking = "import sys, urllib.request as r; r.build_opener(r.ProxyHandler({})).open(sys.argv[1], b'')"
+    cluster.command("srun", "--partition=gpu", f"--nodelist={node}", sys.executable, "-c", breaking, f"{broken}/break")
+    assert job.wait() == "FAILED"
+    assert f"{broken}/health gives no 200" in job.log and "has not been healthy for 3 checks" in job.log
+    assert not endpoints_path(cluster, job).exists()
+
+
+def test_server_that_cannot_complete_ends_the_job_with_its_words(serve_stand_in):
+    job = serve_stand_in("mute")
+    assert job.wait() == "FAILED"
+    assert "answers with status 500" in job.log and "ümlauts" in job.log and IS_SERVED not in job.log
+
+
+def test_service_goes_back_to_the_queue_before_its_time_limit(cluster, serve_stand_in):
+    job = serve_stand_in("answers")
+    job.wait_for_log(IS_SERVED)
+    job.signal_batch("USR1")
+    eventually(lambda: job.log.count(IS_SERVED) == 2, 120, "it is served again")
+    assert job.restarts == 1
+    assert endpoints_path(cluster, job).exists()
+
+
+def test_servers_register_with_a_router_of_another_job(cluster, serve_stand_in):
+    router = cluster.submit("slurm/serve_router.slurm", by="script", site=cluster.site(environment=ENVIRONMENT))
+    router.wait_for_log("All servers are ready")
+    url = f"http://{router.nodes[0]}:39876"
+    job = serve_stand_in("answers", "--register-with", url)
+    job.wait_for_log(IS_SERVED)
+    assert f"The router at {url} knows of http://{job.nodes[0]}:" in job.log
+    node = next(name for name in cluster.nodes if name not in (*router.nodes, *job.nodes))
+    assert ask_from(cluster, node, f"{url}/v1", "some/model") == f"200 {job.nodes[0]}"
+    job.cancel()
+    job.wait()
+    assert "could not be told" not in job.log, "the router still knows of a server that has gone"
+
+
+def test_old_names_of_serving_scripts_work(cluster):
+    said = cluster.command(
+        "slurm/serve_r1.slurm", "--nodes", "2", "-m", "me/my model", "-e", "sglang124", "-r", "r:1", "--dry-run"
+    )
+    assert "--engine sglang" in said.stdout and "--model-path 'me/my model'" in said.stdout
+    assert (
+        "--nnodes 2" in said.stdout and "--register-with http://r:1" in said.stdout and "-e is left out" in said.stderr
+    )
+    said = cluster.command("slurm/experimental/serve_r1_vllm.slurm", "-m", "me/x", "--dry-run")
+    assert "--nnodes 4" in said.stdout and "--headless" in said.stdout
+    assert cluster.command("slurm/serve_r1.slurm", "-m", check=False).returncode == 2

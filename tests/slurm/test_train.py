@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""train.slurm on a real Slurm: nodes that train together, and the node that serves, however its server behaves.
+
+Weights reach vLLM through NCCL, which needs GPUs: here a real vLLM serves, and a program that asks it for a completion
+stands in for the trainer (`stand_in_trainer.py`). The life of the server is tested with `stand_in_server.py`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from tests.distributed.trainings import write_recipes
+from tests.slurm.cluster_bed import HERE, eventually
+
+SCRIPT = "slurm/train.slurm"
+ONE_THREAD = ["OMP_NUM_THREADS=1", "TOKENIZERS_PARALLELISM=false", "HF_HUB_OFFLINE=1"]
+NO_EVALUATION = "--do_eval false --eval_strategy no"
+
+
+@pytest.fixture(scope="module")
+def site(cluster):
+    return cluster.site(environment=ONE_THREAD)
+
+
+@pytest.fixture(scope="module")
+def recipes(tmp_path_factory):
+    return write_recipes(tmp_path_factory.mktemp("train"))
+
+
+@pytest.fixture(scope="module")
+def served_recipe(tmp_path_factory, smollm2) -> Path:
+    """A GRPO recipe that wants a server; the name of its task is that of its folder."""
+    path = tmp_path_factory.mktemp("a user's recipes") / "grpo" / "recipe.yaml"
+    path.parent.mkdir()
+    settings = {"model_name_or_path": str(smollm2), "dtype": "bfloat16", "use_vllm": True, "vllm_mode": "server",
+                "vllm_max_model_length": 256, "per_device_train_batch_size": 4, "num_generations": 4}  # fmt: skip
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def start(cluster, served_recipe):
+    """Return the function that starts a stand-in trainer on one node and a server on the other."""
+
+    def start(server: str | None, *words: str, run_name: str = "done", **settings):
+        if server is not None:
+            settings["vllm"] = [sys.executable, str(HERE / "stand_in_server.py"), server]
+        # The trainers' own way to the model: an override, which the server has to hear of as well.
+        words = ("--recipe", served_recipe, "--accelerator", "cpu", "--script", HERE / "stand_in_trainer.py", *words)
+        model = yaml.safe_load(served_recipe.read_text(encoding="utf-8"))["model_name_or_path"]
+        rest = ("--", f"--run_name={run_name}", "--model_name_or_path", model)
+        return cluster.submit(
+            SCRIPT, *words, *rest, sbatch=["--nodes=2"], site=cluster.site(environment=ONE_THREAD, **settings)
+        )
+
+    return start
+
+
+def losses(output_dir: Path) -> list[float]:
+    history = json.loads((output_dir / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    return [entry["loss"] for entry in history if "loss" in entry]
+
+
+def processes_with(word: str) -> list[int]:
+    """Processes of this machine, nodes of the tests included, that have this word in their command."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any(word in part for part in process.info["cmdline"] or ()):
+            found.append(process.pid)
+    return found
+
+
+def port_of(job) -> str:
+    """The word that tells the server its port, which no other job's processes have."""
+    return next(word for word in job.log.split() if word.startswith("--port="))
+
+
+def test_two_nodes_train_as_one_process_does(cluster, site, recipes):
+    words = ["--recipe", recipes.sft, "--task", "sft", "--accelerator"]
+    shared = f"{NO_EVALUATION} --max_steps 6 --run_name 'two words'"
+    together, alone = recipes.folder / "on two nodes", recipes.folder / "alone"
+    job = cluster.submit(SCRIPT, *words, "ddp", "--args", f"{shared} --output_dir '{together}'",
+                         sbatch=["--nodes=2"], site=site)  # fmt: skip
+    # Two nodes take 2 rows x 2 steps of accumulation each: the same 8 rows.
+    batch = "--per_device_train_batch_size=8 --gradient-accumulation-steps 1"
+    other = cluster.submit(
+        SCRIPT, *words, "cpu", "--args", f"{shared} {batch}", "--", "--output_dir", alone, site=site
+    )
+    assert (job.wait(240), other.wait(240)) == ("COMPLETED", "COMPLETED")
+    assert "2 processes train, 1 on each of" in job.log
+    assert len(losses(together)) == 6
+    assert losses(together) == pytest.approx(losses(alone), rel=1e-4)
+
+
+def test_server_of_last_node_answers_trainer_of_first(cluster, start):
+    job = start(None, "--vllm-args", "--enforce-eager --max-num-seqs 4")
+    assert job.wait(400) == "COMPLETED"
+    assert f"asked http://{job.nodes[1]}:" in job.log and "Paris" in job.log
+    server, trainer = (line for line in job.log.splitlines() if " Starting " in line)
+    assert f"--nodelist={job.nodes[1]}" in server and f"--nodelist={job.nodes[0]}" in trainer
+    assert not processes_with(port_of(job)), "the server outlived the job"
+
+
+def test_server_that_never_gets_ready_ends_the_job(start):
+    job = start("loads", "--deadline", "5")
+    assert job.wait() == "FAILED"
+    assert "Not ready after 5 s" in job.log and "--deadline" in job.log
+    assert "Starting train" not in job.log
+    assert not processes_with(port_of(job))
+
+
+def test_server_that_dies_ends_the_job_with_its_words_and_status(start):
+    job = start("dies")
+    assert (job.wait(), job.exit_status) == ("FAILED", 7)
+    assert "vllm ended with exit status 7" in job.log and "no memory for 1 expert of ümlaut" in job.log
+
+
+def test_server_that_dies_while_training_ends_the_job(start):
+    job = start("serves", run_name="stay")
+    job.wait_for_log("asked http://")
+    (server,) = (pid for pid in processes_with(port_of(job)) if "srun" not in psutil.Process(pid).name())
+    psutil.Process(server).kill()
+    assert (job.wait(), job.exit_status) == ("FAILED", 137)
+    assert not processes_with("stand_in_trainer.py")
+
+
+def test_failing_trainer_ends_its_server_and_gives_its_status(start):
+    job = start("serves", run_name="fail")
+    assert job.wait() == "FAILED"
+    assert "train ended with exit status" in job.log
+    assert not processes_with(port_of(job))
+
+
+def test_cancelled_job_leaves_nothing_behind(start):
+    job = start("serves", run_name="stay")
+    job.wait_for_log("asked http://")
+    word = port_of(job)
+    job.cancel()
+    assert job.wait() == "CANCELLED"
+    eventually(lambda: not processes_with(word) and not processes_with("stand_in_trainer.py"), 60, "nothing is left")

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What launchers read of a recipe and of the words that override it."""
+
+import pytest
+
+from open_r1.cluster.recipe_values import (
+    find_accelerate_config,
+    find_recipe,
+    read_overrides,
+    read_values,
+    split_words,
+)
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "recipe with spaces.yaml"
+    path.write_text("model_name_or_path: org/model\nuse_vllm: true # not false\nnum_generations: '16'\n"
+                    "torch_dtype: bfloat16\nother: [1, 2]\n", encoding="utf-8")  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ()),
+        ("  --a   1\n--b=2 ", ("--a", "1", "--b=2")),
+        ("""--a '{"x": "y z", "t": [1, 2]}'""", ("--a", '{"x": "y z", "t": [1, 2]}')),
+        ("--a \"it's\" --b='a=b=c'", ("--a", "it's", "--b=a=b=c")),
+        (r"--a über\ alles", ("--a", "über alles")),
+        ("--a ''", ("--a", "")),
+        ("--a $HOME `x` * #1", ("--a", "$HOME", "`x`", "*", "#1")),  # no shell sees them
+    ],
+)
+def test_args_are_split_as_a_shell_splits(text, words):
+    assert split_words(text) == words
+
+
+@pytest.mark.parametrize("text", ["--a 'b", '--a "b', "--a \\"])
+def test_unclosed_quotes_are_refused(text):
+    with pytest.raises(ValueError, match="not split into words"):
+        split_words(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        (["--a", "1"], {"a": "1"}),
+        (["--a=1"], {"a": "1"}),
+        (["--a-b_c", "1"], {"a_b_c": "1"}),
+        (["--a=x=y"], {"a": "x=y"}),
+        (["--a="], {"a": ""}),
+        (["--a", "--b", "-1"], {"a": True, "b": "-1"}),
+        (["--a", "x", "y", "z"], {"a": ["x", "y", "z"]}),
+        (["--a", '{"k": "--v"}'], {"a": '{"k": "--v"}'}),
+    ],
+)
+def test_both_forms_of_arguments_are_read(words, settings):
+    assert read_overrides(words) == settings
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["1"], "belongs to no argument"),
+        (["--a=1", "2"], "belongs to no argument"),
+        (["-a", "1"], "belongs to no argument"),
+        (["--"], "no argument of a training script"),
+        (["--=1"], "no argument of a training script"),
+        (["--a b"], "no argument of a training script"),
+        (["--a", "1", "--a=2"], "twice"),
+        (["--a_b", "1", "--a-b", "2"], "twice"),
+        (["--config", "x.yaml"], "--recipe PATH"),
+    ],
+)
+def test_words_that_are_no_arguments_are_refused(words, says):
+    with pytest.raises(ValueError, match=says):
+        read_overrides(words)
+
+
+def test_values_come_from_the_recipe_with_the_right_types(recipe):
+    values = read_values(recipe)
+    assert (values["model_name_or_path"], values["use_vllm"], values["num_generations"]) == ("org/model", True, 16)
+    assert values["dtype"] == "bfloat16"  # the name of today for torch_dtype
+    assert values["per_device_train_batch_size"] == 8  # the libraries' default
+    assert "other" in values and "another" not in values
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (["--num-generations=4"], "num_generations", 4),
+        (["--use_vllm", "false"], "use_vllm", False),
+        (["--use_vllm"], "use_vllm", True),
+        (["--trust-remote-code"], "trust_remote_code", True),
+        (["--torch_dtype", "float32"], "dtype", "float32"),
+        (["--model_name_or_path", "/a folder/ü"], "model_name_or_path", "/a folder/ü"),
+        (["--model_revision", "1.0"], "model_revision", "1.0"),
+        (["--no_cuda"], "use_cpu", True),
+        (["--save_safetensors", "true"], "bf16", None),  # without effect today
+        (["--vllm_device", "auto", "--vllm_mode", "server"], "vllm_mode", "server"),
+    ],
+)
+def test_arguments_win_over_the_recipe(recipe, words, name, value):
+    assert read_values(recipe, words)[name] == value
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--num_generations", "many"], "`num_generations` in the arguments is 'many'"),
+        (["--num_generations"], "must be a whole number"),
+        (["--num_generations", "4", "8"], "must be a whole number"),
+        (["--vllm_mode", "sever"], "'colocate', 'server'"),
+        (["--use_vllm", "maybe"], "true or false"),
+        (["--dtype", "float32", "--torch_dtype", "bfloat16"], "`dtype` is in the arguments twice"),
+        (["--torch_dtype"], "`--torch_dtype` among the arguments needs a value"),
+        (["--vllm_device", "cuda:7"], "no equivalent"),
+    ],
+)
+def test_values_that_cannot_be_read_are_refused(recipe, words, says):
+    with pytest.raises(ValueError, match=says):
+        read_values(recipe, words)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("num_generations: 1.5\n", "`num_generations` in the recipe is 1.5"),
+        ("num_generations: null\n", "is null"),
+        ("use_vllm: server\n", "true or false"),
+        ("dtype: a\ntorch_dtype: b\n", "twice"),
+        ("use_vllm: true\nuse_vllm: false\n", "twice"),
+        ("- a\n", "mapping"),
+    ],
+)
+def test_recipes_that_cannot_be_read_are_refused(tmp_path, text, says):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=says):
+        read_values(path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*/*/config_*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_of_the_project_is_read(path):
+    read_values(path)
+
+
+def test_recipes_are_found_by_name():
+    assert find_recipe(ROOT, "demo", "sft", "base") == ROOT / "recipes/demo/sft/config_base.yaml"
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "config", "says"),
+    [
+        ("OpenR1-Distil-7B", "sft", "distill", ["Did you mean OpenR1-Distill-7B?", "OlympicCoder-7B"]),
+        ("OpenR1-Distill-7B", "grpo", "distill", ["no recipe for grpo", "Qwen2.5-1.5B-Instruct"]),
+        ("OpenR1-Distill-7B", "sft", "distil", ["Did you mean distill?"]),
+        ("demo", "grpo", "config_demo.yaml", ["'demo', 'zero'"]),
+    ],
+)
+def test_unknown_recipes_are_refused_with_those_that_there_are(model, task, config, says):
+    with pytest.raises(ValueError) as caught:
+        find_recipe(ROOT, model, task, config)
+    assert [text for text in says if text not in str(caught.value)] == []
+
+
+def test_accelerate_configs_are_found_by_name():
+    assert find_accelerate_config(ROOT, "zero3") == ROOT / "recipes/accelerate_configs/zero3.yaml"
+    with pytest.raises(ValueError, match="Did you mean zero3"):
+        find_accelerate_config(ROOT, "zeor3")

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is handed to sbatch, and what is made of its answer."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from open_r1.cluster.sites import Site
+from open_r1.cluster.submission import SubmissionError, clean_environment, directive, sbatch_command, submit
+
+SITE = Site(root=Path("/a project"), node_python="python3", logs=Path("/l"), gpu_options=("--partition=gpu",),
+            cpu_options=("--partition=cpu", "--comment=a b"))  # fmt: skip
+HOSTILE = ["--args", '--x {"a": "b c"}', "it's", "", "$HOME", "--", "-N"]
+
+
+@pytest.fixture
+def sbatch(tmp_path):
+    """Writes a program that answers as given and writes its environment down; returns its path."""
+
+    def write(answer: str, status: int = 0) -> str:
+        path = tmp_path / "sbatch"
+        path.write_text(f"#!/bin/bash\nenv >'{tmp_path}/environment'\n{answer}\nexit {status}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return write
+
+
+def test_options_of_the_site_come_before_those_of_the_user():
+    command = sbatch_command(SITE, Path("/a project/slurm/x.slurm"), "gpu", HOSTILE, ["--partition=other"])
+    assert command[:3] == ["sbatch", "--parsable", "--chdir=/a project"]
+    assert command[3:] == ["--partition=gpu", "--partition=other", "/a project/slurm/x.slurm", *HOSTILE]
+
+
+def test_jobs_without_gpus_have_options_of_their_own():
+    command = sbatch_command(SITE, Path("x.slurm"), "cpu", [])
+    assert command[3:] == ["--partition=cpu", "--comment=a b", "x.slurm"]
+
+
+@pytest.mark.parametrize("answer", ["echo 123", "echo '123;cluster2'", "echo warning >&2; echo 123"])
+def test_id_of_the_job_is_returned(sbatch, answer):
+    assert submit([sbatch(answer)]) == "123"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "complaint"),
+    [
+        ("echo 'sbatch: error: invalid partition' >&2", 1, "failed with status 1: sbatch: error: invalid partition"),
+        ("echo 123", 1, "status 1"),
+        ("", 0, "status 0: nothing"),
+        ("echo 'Submitted'", 0, "status 0: Submitted"),
+        ("head -c 100000 /dev/zero | tr '\\0' x >&2", 1, "xxx"),
+    ],
+)
+def test_refusal_is_told_in_the_words_of_sbatch(sbatch, answer, status, complaint):
+    with pytest.raises(SubmissionError, match=complaint) as caught:
+        submit([sbatch(answer, status), "a b"])
+    assert "'a b'" in str(caught.value) and len(str(caught.value)) < 3000
+
+
+def test_machine_without_slurm_says_where_to_submit(tmp_path):
+    with pytest.raises(SubmissionError, match="submit on a login node"):
+        submit([str(tmp_path / "sbatch")])
+
+
+def test_job_does_not_take_itself_for_the_one_that_submits_it(sbatch, tmp_path, environment):
+    foreign = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "4", "SRUN_DEBUG": "3", "RANK": "1", "LOCAL_RANK": "1",
+               "WORLD_SIZE": "4", "MASTER_ADDR": "n1", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "x",
+               "ACCELERATE_USE_DEEPSPEED": "true", "CUDA_VISIBLE_DEVICES": "0", "OPEN_R1_STOP_FILE": "/s",
+               "OPEN_R1_JOB_MODE": "job", "OPEN_R1_SITE_LOGS": "/l", "VLLM_HOST_IP": "10.0.0.1",
+               "DS_ACCELERATOR": "cpu", "VLLM_SERVER_DEV_MODE": "1", "PMI_RANK": "0", "PMIX_ID": "1",
+               "OMPI_COMM_WORLD_RANK": "0", "SLURMD_NODENAME": "n1", "MIXED_PRECISION": "bf16",
+               "PARALLELISM_CONFIG_TP_SIZE": "1", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1", "KMP_BLOCKTIME": "1",
+               "PET_SIGNALS_TO_HANDLE": "SIGINT", "OPEN_R1_JOB_TRACKING": "abc", "WANDB_RUN_ID": "abc",
+               "WANDB_RESUME": "allow", "GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1", "ROLE_NAME": "default",
+               "ROLE_RANK": "0", "ROLE_WORLD_SIZE": "1"}  # fmt: skip
+    kept = {"SLURM_CONF": "/conf", "SLURM_CLUSTERS": "c2", "SLURM_JWT": "token", "SBATCH_ACCOUNT": "mine",
+            "HF_HOME": "/h", "OPEN_R1_CLUSTER": "/c", "OPEN_R1_ROOT": "/r", "RANKING": "1", "GROUP_HOME": "/g",
+            "ROLE_HOME": "/r"}  # fmt: skip
+    os.environ.update(foreign | kept)
+    submit([sbatch("echo 1")])
+    seen = dict(line.split("=", 1) for line in (tmp_path / "environment").read_text().splitlines() if "=" in line)
+    assert not foreign.keys() & seen.keys()
+    assert seen.items() >= kept.items()
+
+
+def test_run_of_a_tracker_that_the_user_has_chosen_is_handed_on():
+    assert clean_environment({"WANDB_RUN_ID": "mine", "RANK": "0"}) == {"WANDB_RUN_ID": "mine"}
+
+
+def test_environment_is_copied_not_changed():
+    environment = {"SLURM_JOB_ID": "1", "A": "b"}
+    assert clean_environment(environment) == {"A": "b"}
+    assert environment == {"SLURM_JOB_ID": "1", "A": "b"}
+
+
+def test_directives_of_a_script_are_read(tmp_path):
+    script = tmp_path / "x.slurm"
+    script.write_text("#!/bin/bash\n#SBATCH --job-name=a\n#SBATCH   --nodes 2 # two\necho '#SBATCH --time=1'\n")
+    assert [directive(script, name) for name in ("job-name", "nodes", "time")] == ["a", "2", None]

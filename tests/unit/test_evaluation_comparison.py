@@ -1,0 +1,463 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comparison of runs: files that can't be read, what is noise, what differs, and the table."""
+
+import json
+import math
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from open_r1.evaluation.comparison import as_json, as_text, overview_of
+from open_r1.evaluation.results import write_results
+from open_r1.utils.estimators import avg_at_k
+from scripts.compare_evals import main
+
+SETTINGS = {
+    "model": "me/a", "revision": "main", "model_fingerprint": None, "model_commit": None, "source": ["f00d"],
+    "limit": None, "temperature": 0.6, "max_tokens": 32768, "template": "Solve.\n{prompt}", "serve_args": [],
+    "served_with": ["vllm", "serve"], "versions_of_engine": {"vllm": "0.30.0"},
+}  # fmt: skip
+RIGHT, WRONG = "right", "wrong"
+
+
+@pytest.fixture
+def write_run(tmp_path):
+    """Return what writes a run: verdicts by problem, and what differs from `SETTINGS`."""
+
+    def write_run(name, verdicts, *, benchmark="math", engine="direct", results=(), problems=None, **settings):
+        folder = tmp_path / "runs" / name / benchmark
+        folder.mkdir(parents=True)
+        settings = SETTINGS | settings
+        interval = avg_at_k([[float(verdict == RIGHT) for verdict in row] for row in verdicts])
+        k = min(map(len, verdicts))
+        metrics = {f"avg@{k}": interval.mean, f"avg@{k}_low": interval.low, f"avg@{k}_high": interval.high,
+                   f"pass@{k}": 1.0, "truncated": 0.125, "no_answer": 0.0, "mean_length_tokens": 1234.5}  # fmt: skip
+        problems = problems or [f"Compute {n}" for n in range(len(verdicts))]
+        template = str(settings["template"])
+        rows = [{"problem": template.replace("{prompt}", problem), "context": "", "solution": problem[-1],
+                 "verdict": verdict}
+                for problem, row in zip(problems, verdicts, strict=True) for verdict in row]  # fmt: skip
+        pq.write_table(pa.Table.from_pylist(rows), folder / "answers.parquet")
+        write_results(folder, {"benchmark": benchmark, "engine": engine, "is_complete": True, "notes": [],
+                               "metrics": metrics, "counts": {"failed": 0}, "settings": settings,
+                               "speed": {"tokens_per_s": 5000.0}, **dict(results)})  # fmt: skip
+        return folder
+
+    return write_run
+
+
+def many(num_right, count=40):
+    return [[RIGHT]] * num_right + [[WRONG]] * (count - num_right)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"benchmark": "math", "metr', "is torn, or no JSON"),
+        ("", "is torn, or no JSON"),
+        ("[1]", "has no JSON object"),
+        ('{"accuracy": 0.5}', "has no settings, counts, metrics, benchmark"),
+        ('{"benchmark": "m", "settings": {}, "counts": {}, "metrics": {}}', "has no avg@k"),
+        ('{"benchmark": "m", "settings": {}, "counts": {}, "metrics": {"avg@1": "high"}}', "has high as avg@1"),
+        ('{"benchmark": "m", "settings": {}, "counts": {}, "metrics": {"avg@1": 1}, "speed": 7}', "else as its speed"),
+    ],
+)
+def test_files_that_hold_no_results_are_refused(tmp_path, content, said, capsys):
+    (tmp_path / "results.json").write_text(content)
+    assert main([str(tmp_path / "results.json")]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"disagreements": {"different": 3}}, "disagreements without their counts"),
+        (
+            {"disagreements": {"different": "x", "scored": 3}},
+            "x as different of its disagreements, which is no number",
+        ),
+        ({"speed": {"tokens_per_s": "fast"}}, "fast as its tokens_per_s, which is no number"),
+        ({"engine_metrics": {"a": "b"}}, "b as a of its engine_metrics, which is no number"),
+        ({"metrics": {"avg@2": 0.5, "pass@2": [1]}}, "[1] as pass@2 of its metrics"),
+        ({"metrics": {"avg@2": 0.5, "avg@99999": 0.5}}, "2 avg@k in place of one"),
+        ({"metrics": {"avg@2": math.nan}}, "NaN as its avg@2"),
+        ({"metrics": {"avg@2": None}}, "not set as its avg@2"),
+    ],
+)
+def test_damaged_parts_are_refused_with_the_file(write_run, tmp_path, part, said, capsys):
+    path = write_run("a", many(3)) / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | part))
+    assert main([str(path)]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert str(path) in error
+
+
+@pytest.mark.parametrize(
+    "part",
+    [{"engine_metrics": {"a": None}}, {"speed": {}}, {"speed": {"tokens_per_s": None}}, {"disagreements": {}},
+     {"metrics": {"avg@1": 0.5, "avg@1_low": math.nan, "avg@1_high": 1.0, "truncated": None}}, {"engine": 7},
+     {"notes": [7]}],
+)  # fmt: skip
+def test_figures_that_nobody_knows_are_read(write_run, tmp_path, part):
+    path = write_run("a", many(3)) / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | part))
+    text = as_text(overview_of([tmp_path]))
+    assert "nan" not in text
+    assert len(text.splitlines()[1].split("  ")) > 10
+
+
+def test_names_can_not_write_on_the_terminal(write_run, tmp_path):
+    write_run("a", many(3), model="me/\x1b[2Ja\nb", results={"notes": ["so\x1b[1A"]}, served_as="x")
+    write_run("b", many(4), model="me/b", serve_args=["\x1b]0;c"])
+    text = as_text(overview_of([tmp_path]))
+    assert "\x1b" not in text
+    assert r"me/\x1b[2Ja\nb" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (None, "holds no results.json of run_benchmarks.py."),
+        ("results_2026-01-01T00-00-00.json", "is lighteval's own"),
+    ],
+)
+def test_folders_without_results_are_refused(tmp_path, name, said, capsys):
+    if name:
+        (tmp_path / name).write_text('{"results": {}}')
+    assert main([str(tmp_path)]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_place_that_is_missing_is_refused(tmp_path, capsys):
+    assert main([str(tmp_path / "gone")]) == 1
+    assert "There is no file or folder" in capsys.readouterr().err
+
+
+def test_other_programs_results_in_a_folder_are_left_out(write_run, tmp_path, caplog):
+    write_run("a", many(3))
+    (tmp_path / "runs" / "other").mkdir()
+    (tmp_path / "runs" / "other" / "results.json").write_text('{"accuracy": 0.5}')
+    assert len(overview_of([tmp_path / "runs"]).runs) == 1
+    assert "another program wrote it" in caplog.text
+
+
+def test_a_torn_file_in_a_folder_is_left_out_and_hides_no_run(write_run, tmp_path, caplog):
+    write_run("a", many(3))
+    torn = write_run("b", many(3)) / "results.json"
+    torn.write_text('{"bench')
+    assert len(overview_of([tmp_path / "runs"]).runs) == 1
+    assert f"It is left out: {torn} is torn" in caplog.text
+    for named in (torn, torn.parent):
+        with pytest.raises(ValueError, match="is torn"):
+            overview_of([tmp_path / "runs", named])
+
+
+def test_a_verdict_that_nobody_knows_is_refused_with_its_file(write_run, tmp_path):
+    first = write_run("a", many(3))
+    other = write_run("b", [["perhaps"]] * 40)
+    with pytest.raises(ValueError, match=rf"{other / 'answers.parquet'} is another version's.*'perhaps'"):
+        overview_of([tmp_path], first)
+
+
+def test_a_run_whose_verdicts_are_all_lost_is_refused_with_its_folder(write_run, tmp_path):
+    first = write_run("a", many(3))
+    other = write_run("b", [["lost"]] * 40)
+    with pytest.raises(ValueError, match=rf"of 40, {first} \(#1\) has 40 with one, {other} \(#2\) 0\."):
+        overview_of([tmp_path], first)
+
+
+def test_all_of_it_is_written_into_a_folder_that_is_made(write_run, tmp_path, capsys):
+    write_run("a", many(3))
+    path = tmp_path / "new" / "all.json"
+    assert main([str(tmp_path), "--json", str(path)]) == 0
+    assert json.loads(path.read_text())["runs"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("runs", "runs is a folder; name a file"), ("a file/x.json", "a file is a file; name")]
+)
+def test_what_cannot_be_written_is_said_before_the_runs_are_compared(write_run, tmp_path, name, said, capsys):
+    write_run("a", many(3))
+    (tmp_path / "a file").touch()
+    assert main([str(tmp_path), "--json", str(tmp_path / name)]) == 1
+    found = capsys.readouterr()
+    assert said in found.err
+    assert not found.out
+
+
+def test_missing_answers_are_refused_where_a_baseline_is_named(write_run, tmp_path, capsys):
+    first = write_run("a", many(3))
+    (write_run("b", many(3)) / "answers.parquet").unlink()
+    assert main([str(tmp_path), "--baseline", str(first)]) == 1
+    assert "has no answers.parquet" in capsys.readouterr().err
+    assert main([str(tmp_path)]) == 0
+    assert "isn't compared with #1 problem by problem" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"PAR1 torn", b""])
+def test_damaged_answers_are_refused(write_run, tmp_path, content):
+    first = write_run("a", many(3))
+    (write_run("b", many(3)) / "answers.parquet").write_bytes(content)
+    with pytest.raises(ValueError, match=r"answers\.parquet is damaged"):
+        overview_of([tmp_path], first)
+
+
+def test_answers_of_another_program_are_refused(write_run, tmp_path):
+    first = write_run("a", many(3))
+    pq.write_table(pa.table({"text": ["x"]}), write_run("b", many(3)) / "answers.parquet")
+    with pytest.raises(ValueError, match="another program's"):
+        overview_of([tmp_path], first)
+
+
+def test_runs_without_a_common_problem_are_refused(write_run, tmp_path):
+    first = write_run("a", many(1, 2))
+    write_run("b", many(1, 2), problems=["Other 1", "Other 2"])
+    with pytest.raises(ValueError, match="have no problem of math in common"):
+        overview_of([tmp_path], first)
+
+
+def test_a_run_that_cannot_be_compared_hides_no_table(write_run, tmp_path, capsys):
+    first = write_run("a", many(1, 2))
+    write_run("b", many(1, 2), problems=["Other 1", "Other 2"])
+    write_run("c", many(2, 2))
+    assert main([str(tmp_path), "--baseline", str(first)]) == 0
+    said = capsys.readouterr().out
+    assert "#2 isn't compared with #1 problem by problem: #1 and #2 have no problem of math in common" in said
+    assert "#3 against #1" in said
+
+
+def test_a_baseline_with_nothing_beside_it_is_refused(write_run, tmp_path):
+    first = write_run("a", many(1))
+    with pytest.raises(ValueError, match="no other run on a benchmark"):
+        overview_of([first], first)
+
+
+def test_two_baselines_on_one_benchmark_are_refused(write_run, tmp_path):
+    write_run("base/one", many(1))
+    write_run("base/two", many(2))
+    write_run("b", many(3))
+    with pytest.raises(ValueError, match="has 2 runs on math for #3: name the folder of one"):
+        overview_of([tmp_path], tmp_path / "runs" / "base")
+
+
+def compared(tmp_path, baseline=None):
+    overview = overview_of([tmp_path], baseline)
+    (comparison,) = overview.comparisons
+    return comparison, as_text(overview)
+
+
+def test_a_small_difference_is_noise(write_run, tmp_path):
+    write_run("a", many(20))
+    write_run("b", many(22), model="me/b")
+    comparison, text = compared(tmp_path)
+    assert comparison.is_noise
+    assert comparison.difference.mean == pytest.approx(0.05)
+    assert (comparison.difference.num_better, comparison.difference.num_equal) == (2, 38)
+    assert "math: #2 against #1: +5.0 points" in text
+    assert "noise: chance alone makes such a difference" in text
+
+
+def test_a_large_difference_is_more_than_chance(write_run, tmp_path):
+    write_run("a", many(10))
+    write_run("b", many(30), model="me/b")
+    comparison, text = compared(tmp_path)
+    assert not comparison.is_noise
+    assert comparison.difference.p_value < 1e-4
+    assert "more than chance" in text
+    assert "20 better, 0 worse, 20 alike" in text
+
+
+def test_problems_are_matched_by_text_and_solution_wherever_they_stand(write_run, tmp_path):
+    write_run("a", [[RIGHT], [WRONG], [WRONG]], problems=["Compute  1", "Compute 2", "Compute 3"])
+    write_run("b", [[RIGHT], [RIGHT], [WRONG]], problems=["Compute 4", "Compute 2", "Compute 1"],
+              template="Think.\n{prompt}\nBox it.")  # fmt: skip
+    comparison, text = compared(tmp_path)
+    assert (comparison.difference.num_problems, comparison.difference.num_worse) == (2, 1)
+    assert comparison.difference.num_better == 1
+    assert "1 problem is in #1 only, and left out" in text
+    assert "1 problem is in #2 only, and left out" in text
+
+
+def test_a_problem_that_stands_there_twice_counts_once(write_run, tmp_path):
+    twice = ["Compute 1", "Compute 1", "Compute 2"]
+    write_run("a", [[WRONG], [WRONG], [RIGHT]], problems=twice)
+    write_run("b", [[RIGHT], [WRONG], [RIGHT]], problems=twice, model="me/b")
+    comparison, _ = compared(tmp_path)
+    assert (comparison.difference.num_problems, comparison.difference.mean) == (2, 0.25)
+
+
+def test_answers_that_nobody_could_judge_are_left_out(write_run, tmp_path):
+    write_run("a", [[RIGHT, "lost"], [WRONG, WRONG], ["unparsable_gold"] * 2])
+    write_run("b", [[RIGHT, RIGHT], [RIGHT, WRONG], [WRONG, WRONG]], model="me/b")
+    comparison, text = compared(tmp_path)
+    assert (comparison.difference.num_problems, comparison.difference.mean) == (2, 0.25)
+    assert "1 problem is left out: no judged answer" in text
+
+
+def test_other_k_and_incomplete_runs_are_said(write_run, tmp_path):
+    write_run("a", [[RIGHT] * 4] * 3)
+    write_run("b", [[RIGHT] * 2] * 3, results={"is_complete": False, "counts": {"failed": 6}, "notes": ["6 failed"]})
+    _, text = compared(tmp_path)
+    assert "k differs (4 and 2)" in text
+    assert "#2 isn't complete: 6 requests have failed, some answers have no verdict" in text
+    assert "2 !" in text
+    assert "#2: 6 failed" in text
+
+
+def test_lost_judgements_are_not_called_failed_requests(write_run, tmp_path):
+    write_run("a", [[RIGHT] * 2] * 3)
+    write_run("b", [[RIGHT, "lost"]] * 3, results={"is_complete": False, "counts": {"failed": 0, "lost": 3}})
+    _, text = compared(tmp_path)
+    assert "#2 isn't complete: 0 requests have failed, 3 answers have no verdict" in text
+
+
+def test_several_comparisons_are_corrected_together(write_run, tmp_path):
+    for benchmark in ("aime", "math"):
+        write_run("a", many(10), benchmark=benchmark)
+        write_run("b", many(16), benchmark=benchmark, model="me/b")
+    overview = overview_of([tmp_path], tmp_path / "runs" / "a")
+    assert [entry.difference.p_value for entry in overview.comparisons] == [2 / 64, 2 / 64]
+    assert [entry.holm_p_value for entry in overview.comparisons] == [4 / 64, 4 / 64]
+    assert all(entry.is_noise for entry in overview.comparisons)
+    assert "p = 0.0312 (0.0625 by Holm)" in as_text(overview)
+
+
+def test_what_can_be_shown_is_that_of_all_comparisons(write_run, tmp_path):
+    for benchmark, count in (("aime", 7), ("math", 200)):
+        write_run("a", many(count // 2, count), benchmark=benchmark)
+        write_run("b", many(count // 2 + 3, count), benchmark=benchmark, model="me/b")
+    alone = overview_of([tmp_path / "runs" / "a" / "math", tmp_path / "runs" / "b" / "math"]).comparisons[0]
+    few, many_problems = overview_of([tmp_path], tmp_path / "runs" / "a").comparisons
+    assert few.difference.detectable > 6 / 7
+    assert many_problems.difference.detectable > alone.difference.detectable
+    assert "points in 8 of 10 cases, by Holm for 2 comparisons" in str(many_problems)
+
+
+def test_problems_that_are_too_few_to_show_anything_are_said(write_run, tmp_path):
+    write_run("a", many(0, 4))
+    write_run("b", many(4, 4), model="me/b")
+    comparison, text = compared(tmp_path)
+    assert comparison.difference.low <= 0
+    assert "0 alike; so few can show nothing at the 5 % level" in text
+
+
+def test_a_run_on_a_benchmark_that_the_baseline_lacks_is_named(write_run, tmp_path):
+    first = write_run("a", many(3))
+    write_run("b", many(3))
+    write_run("b", many(3), benchmark="other")
+    overview = overview_of([tmp_path], first)
+    assert overview.remarks == ["#3 is compared with nothing: the baseline has no run on other"]
+
+
+def test_engines_are_compared_with_their_like(write_run, tmp_path):
+    base = tmp_path / "runs" / "a"
+    for name in ("a", "b"):
+        write_run(name, many(3))
+        write_run(f"{name}/inspect", many(3), engine="inspect")
+    overview = overview_of([tmp_path], base)
+    engines = [
+        (overview.runs[entry.baseline].engine, overview.runs[entry.run].engine) for entry in overview.comparisons
+    ]
+    assert sorted(engines) == [("direct", "direct"), ("inspect", "inspect")]
+
+
+def test_why_a_checkpoint_got_other_numbers_is_said(write_run, tmp_path):
+    same = {"model_fingerprint": "aa"}
+    write_run("a", many(20), **same, temperature=0.6, served_with=["x"])
+    write_run("b", many(22), **same, temperature=1.0, served_with=["y"], template="Go, now:\n{prompt}")
+    text = as_text(overview_of([tmp_path]))
+    assert "#1, #2 are the same checkpoint; they differ by temperature: 0.6 (#1), 1.0 (#2); template: " in text
+    assert "served_with" not in text
+
+
+def test_a_name_alone_is_no_checkpoint(write_run, tmp_path):
+    write_run("a", many(20))
+    write_run("b", many(22), temperature=1.0)
+    assert "#1, #2 have the same model's name (no hash, no commit); they differ by temperature" in as_text(
+        overview_of([tmp_path])
+    )
+
+
+def test_what_the_engine_says_stands_below(write_run, tmp_path):
+    own = {"engine_metrics": {"math_pass@1": 0.51234}, "disagreements": {"scored": 40, "different": 3}}
+    folder = write_run("a", many(20), engine="lighteval", results=own)
+    text = as_text(overview_of([tmp_path]))
+    assert "#1: lighteval's own figures: math_pass@1 0.5123" in text
+    assert f"lighteval's scorer and our judge differ in 3 of 40 answers: {folder / 'disagreements.jsonl'}" in text
+
+
+def test_the_same_settings_leave_chance(write_run, tmp_path):
+    write_run("a", many(20))
+    write_run("b", many(22))
+    assert "they differ by nothing that was recorded" in as_text(overview_of([tmp_path]))
+
+
+def test_other_weights_under_the_same_name_are_another_checkpoint(write_run, tmp_path):
+    write_run("a", many(20), model_fingerprint="aa")
+    write_run("b", many(22), model_fingerprint="bb", versions_of_engine={"vllm": "0.31.0"})
+    text = as_text(overview_of([tmp_path]))
+    assert "same checkpoint" not in text
+    assert "beside the checkpoint, they differ by versions_of_engine.vllm: 0.30.0 (#1), 0.31.0 (#2)" in text
+
+
+@pytest.mark.parametrize("settings", [{"source": ["beef"]}, {"limit": 20}])
+def test_different_problems_are_flagged(write_run, tmp_path, settings):
+    write_run("a", many(20))
+    write_run("b", many(20), **settings)
+    overview = overview_of([tmp_path])
+    assert overview.groups[0].has_different_problems
+    assert "WARNING: #1, #2 were asked different problems" in as_text(overview)
+
+
+def test_the_table_names_each_run_once(write_run, tmp_path):
+    folder = write_run("a", many(20), revision="v1")
+    overview = overview_of([tmp_path, folder, folder / "results.json"])
+    lines = as_text(overview).splitlines()
+    assert len(lines) == 2
+    assert lines[0].split()[:5] == ["#", "model", "benchmark", "engine", "k"]
+    assert lines[1].startswith("1  me/a@v1  math       direct  1  50.0 [")
+    assert "12.5 %" in lines[1]
+    assert "5,000" in lines[1]
+
+
+def test_markdown_is_a_table(write_run, tmp_path):
+    write_run("a", many(20), model="me|a")
+    lines = as_text(overview_of([tmp_path]), is_markdown=True).splitlines()
+    assert lines[1] == "|" + "---|" * 14
+    assert lines[2].startswith(r"| 1 | me\|a | math | direct | 1 | 50.0 [")
+    assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
+
+
+def test_results_of_earlier_versions_are_read(write_run, tmp_path):
+    folder = write_run("a", many(20))
+    results = json.loads((folder / "results.json").read_text())
+    del results["speed"], results["date"], results["engine"]
+    (folder / "results.json").write_text(json.dumps(results))
+    assert " direct " in as_text(overview_of([tmp_path]))
+
+
+def test_json_holds_all_of_it(write_run, tmp_path):
+    write_run("a", many(1, 1))
+    write_run("b", many(1, 1), temperature=1.0)
+    assert main([str(tmp_path), "--json", str(tmp_path / "all.json")]) == 0
+    value = json.loads((tmp_path / "all.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+    assert [run["metrics"]["avg@1"] for run in value["runs"]] == [1.0, 1.0]
+    assert value["groups"][0]["differences"]["temperature"] == {"1": 0.6, "2": 1.0}
+    assert value["comparisons"][0]["is_noise"] is True
+    assert value["comparisons"][0]["difference"]["detectable"] is None
+    assert math.isclose(value["comparisons"][0]["difference"]["p_value"], 1.0)
+    assert value == as_json(overview_of([tmp_path]))
+
+
+def test_three_runs_without_a_baseline_are_said_not_to_be_compared(write_run, tmp_path, capsys):
+    folders = [write_run(name, many(20), model_commit=name) for name in "abc"]
+    write_run("a", many(20), benchmark="alone")
+    assert main([str(tmp_path / "runs")]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "--baseline" in line]
+    assert line == (
+        f"math: 3 runs, none compared problem by problem; name one by --baseline, for instance --baseline {folders[0]}"
+    )
+    assert main([str(tmp_path / "runs"), "--baseline", str(folders[0])]) == 0
+    assert "none compared" not in capsys.readouterr().out

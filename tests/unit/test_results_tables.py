@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of results are made from their data, and take up whole runs of ours alone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts import make_results_tables as tables
+
+COMMAND = "make evaluate MODEL=me/model TASK=aime24"
+BENCHMARKS = [{"name": "aime24", "k": 64, "problems": 30}]
+RESULTS = {
+    "benchmark": "aime24",
+    "engine": "direct",
+    "is_complete": True,
+    "notes": [],
+    "metrics": {"avg@64": 0.30312, "avg@64_low": 0.2, "avg@64_high": 0.4151, "pass@64": 0.8},
+    "settings": {"model": "me/model", "limit": None},
+    "counts": {"problems": 30, "rows_left_out": 0, "problems_lost": 0},
+    "commit": "abc",
+}
+
+
+def write(folder: Path, **changes: object) -> Path:
+    path = folder / "results.json"
+    path.write_text(json.dumps({**RESULTS, **changes}))
+    return path
+
+
+def test_tables_are_what_the_data_gives(capsys):
+    assert tables.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_run_of_ours_has_its_interval_and_command(tmp_path):
+    figure = tables.figure_of(write(tmp_path), COMMAND, BENCHMARKS)
+    data = tables.read_data()
+    data["ours"].append(figure)
+    assert "| model | - / - / 30.3 [20.0, 41.5] | - / - / not yet run |" in tables.short_table(data)
+    line = "| me/model | AIME 2024 | this project, direct | 64 | 30.3 [20.0, 41.5] | "
+    assert f"{line}`{COMMAND}`, commit abc |" in tables.long_table(data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"benchmark": "sums"}, "the tables have aime24"),
+        ({"is_complete": False, "notes": ["8 requests have failed"]}, "8 requests have failed"),
+        ({"settings": {"model": "m", "limit": 10}}, "no run on all of aime24: 10"),
+        (
+            {"counts": {"problems": 30, "rows_left_out": 3, "problems_lost": 0}},
+            "3 of its problems could not be asked or judged",
+        ),
+        (
+            {"counts": {"problems": 30, "rows_left_out": 1, "lines_malformed": 1, "problems_lost": 0}},
+            "2 of its problems could not be",
+        ),
+        (
+            {"counts": {"problems": 30, "rows_left_out": 0, "problems_lost": 1}},
+            "1 of its problems could not be asked or judged",
+        ),
+        ({"counts": {"problems": 1, "rows_left_out": 0, "problems_lost": 0}}, "has 1 problems; aime24 has 30"),
+    ],
+)
+def test_part_of_a_benchmark_is_no_figure(tmp_path, changes, said):
+    with pytest.raises(ValueError, match=said):
+        tables.figure_of(write(tmp_path, **changes), "x", BENCHMARKS)
+
+
+def test_another_number_of_answers_is_refused(tmp_path):
+    metrics = {"avg@1": 0.3, "avg@1_low": 0.2, "avg@1_high": 0.4}
+    with pytest.raises(ValueError, match="has 1 answers a problem; the tables' figures of aime24 are of 64"):
+        tables.figure_of(write(tmp_path, metrics=metrics), COMMAND, BENCHMARKS)
+
+
+def test_run_that_is_added_again_replaces_itself(tmp_path, monkeypatch):
+    shutil.copytree(tables.ROOT / "assets", tmp_path / "assets")
+    shutil.copy(tables.ROOT / "README.md", tmp_path)
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    monkeypatch.setattr(tables, "DATA", tmp_path / "assets" / "results.json")
+    before = tables.read_data()["ours"]
+    for commit, command in (("abc", COMMAND), ("abc", f"{COMMAND} SEED=1"), ("def", COMMAND)):
+        assert tables.main(["--add", str(write(tmp_path, commit=commit)), "--command", command]) == 0
+    added = tables.read_data()["ours"][len(before) :]
+    assert [(one["commit"], one["command"]) for one in added] == [("abc", f"{COMMAND} SEED=1"), ("def", COMMAND)]
+
+
+def test_command_with_a_pipe_is_one_cell(tmp_path):
+    data = tables.read_data()
+    data["ours"] = [tables.figure_of(write(tmp_path), f"{COMMAND} |\n tee log", BENCHMARKS)]
+    assert rf"| `{COMMAND} \| tee log`, commit abc |" in tables.long_table(data)
+
+
+def test_table_by_hand_is_noticed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "README.md").write_text(f"{tables.BEGIN}\n| model | 99.9 |\n{tables.END}\n")
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    assert tables.main(["--check"]) == 1
+    assert "README.md is out of date" in capsys.readouterr().err
+
+
+def test_run_without_its_command_is_refused(tmp_path, capsys):
+    assert tables.main(["--add", str(write(tmp_path))]) == 1
+    assert "--add and --command go together" in capsys.readouterr().err
