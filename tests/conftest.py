@@ -8,14 +8,20 @@ import signal
 import tempfile
 from pathlib import Path
 
-import hypothesis
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 from tests import no_skips
 
-# The same examples each time, so that a change fails for what it changes; `--hypothesis-profile=default` draws others.
-hypothesis.settings.register_profile("repeated", derandomize=True, database=None)
-hypothesis.settings.load_profile("repeated")
+# The same examples each time, so that a change fails for what it changes; `--hypothesis-profile=drawn` draws others.
+# Without a deadline: how long an example takes depends on what else the machine does.
+settings.register_profile("drawn", database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeated", settings.get_profile("drawn"), derandomize=True)
+settings.load_profile("repeated")
+# Hypothesis also draws the constants of modules that happen to be imported, by other tests of this worker too; with
+# them `derandomize` repeats nothing. There is no setting for it.
+providers._get_local_constants = lambda: providers._local_constants
 
 ROOT = Path(__file__).resolve().parents[1]
 _CACHE = tempfile.mkdtemp(prefix="open_r1_tests_")

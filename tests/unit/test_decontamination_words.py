@@ -43,7 +43,7 @@ def keys(text, normalization="default"):
 
 @pytest.mark.parametrize("normalization", ["none", "default"])
 @given(texts=st.lists(TEXTS, max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_numpy_finds_the_words_of_the_reference(normalization, texts):
     folded = [fold(text, normalization) for text in texts]
     encoded = [text.encode() for text in folded]
@@ -62,13 +62,13 @@ def test_numpy_finds_the_words_of_the_reference(normalization, texts):
 
 
 @given(TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_without_normalisation_words_are_those_of_upstream(text):
     assert keys(text, "none") == normalize_string(text).split()
 
 
 @given(TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_places_in_the_text_are_of_the_words(text):
     found = original_tokens(text, "none")
     assert [text[word.start : word.end].lower() for word in found] == [word.key for word in found]

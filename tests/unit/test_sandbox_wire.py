@@ -64,13 +64,13 @@ def through_text(value):
     return json.loads(json.dumps(value, allow_nan=False))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(REQUESTS)
 def test_a_request_survives(request):
     assert request_from_json(through_text(request_to_json(request))) == request
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(RESULTS)
 def test_a_result_survives(result):
     assert repr(result_from_json(through_text(result_to_json(result)))) == repr(result)  # NaN is not equal to itself
@@ -99,7 +99,7 @@ def test_what_is_no_result_is_refused(spoiled):
         result_from_json({"compile": None, "tests": [], "binary": None} | spoiled)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(REQUESTS)
 def test_a_job_says_how_to_run_each_program(request):
     job = through_text(job_to_json(request))

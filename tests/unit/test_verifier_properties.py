@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from open_r1.rewards.verifier import Verdict, verify, verify_all
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 # No text below says this number by chance.
 UNRELATED = "48151623"
