@@ -22,6 +22,7 @@ from open_r1.sandbox import (
 )
 from open_r1.sandbox.piston import PistonSandbox
 from open_r1.sandbox.piston_client import Patience
+from tests.integration.fakes.piston_programs import Stage
 from tests.integration.fakes.piston_server import PistonServer
 
 PROGRAMS = {
@@ -41,7 +42,7 @@ PROGRAMS = {
 }  # fmt: skip
 VERSIONS = ("v3.1.1", "head")
 ONCE = (ProgramInput(),)
-FILL = "x = bytearray(900 << 20)\nfor i in range(0, len(x), 4096): x[i] = 1\nimport time; time.sleep(1)"
+FILL = "x = bytearray(900 << 20)\nfor i in range(0, len(x), 4096): x[i] = 1\nimport time; time.sleep(40)"  # is seen meanwhile
 OUTCOMES = {
     "loop": ("while True: pass", Outcome.TIME_LIMIT),
     "sleep": ("import time; time.sleep(20)", Outcome.TIME_LIMIT),
@@ -93,7 +94,8 @@ def test_outcome_of_a_program_that_fails(server, case):
     code, outcome = OUTCOMES[case]
     server.output_max_size = 200_000
     is_slow = outcome is Outcome.TIME_LIMIT
-    limits = Limits(cpu_s=1, wall_s=1 if is_slow else 20, memory_mb=300, output_bytes=100_000)
+    limit_s = 1 if is_slow else 50  # nothing else may come before the limit that is meant
+    limits = Limits(cpu_s=limit_s, wall_s=limit_s, memory_mb=300, output_bytes=100_000)
     (result,) = run(server.url, python(code, limits=limits))
     assert result.tests[0].outcome is outcome, result
     assert len(result.tests[0].stdout) <= 100_000
@@ -106,11 +108,25 @@ def test_exit_codes_and_signals(server):
     assert (crashed.tests[0].exit_code, crashed.tests[0].signal) == (None, 11)
 
 
-def test_cpu_time_and_memory_are_known_since_isolate_only(server):
-    code = "x = bytearray(100 << 20)\nfor i in range(3 * 10**6): pass\nimport time; time.sleep(0.3)"
-    test = run(server.url, python(code))[0].tests[0]
+def test_cpu_time_and_memory_are_known_since_isolate_only(server, tmp_path, monkeypatch):
+    measured, measure = tmp_path / "measured", Stage._measure
+
+    def measure_and_tell(stage):
+        measure(stage)
+        if stage.peak > 100 << 20:
+            measured.touch()
+
+    monkeypatch.setattr(Stage, "_measure", measure_and_tell)
+    if server.version != "head":
+        measured.touch()  # it never measures
+    code = (
+        "import os, time\nx = bytearray(100 << 20)\nfor i in range(3 * 10**6): pass\ntime.sleep(0.3)\n"
+        f"while not os.path.exists({str(measured)!r}): time.sleep(0.05)"
+    )
+    test = run(server.url, python(code, limits=Limits(cpu_s=30, wall_s=50)))[0].tests[0]
+    assert test.outcome is Outcome.OK
     if server.version == "head":
-        assert 0 < test.cpu_s < 10 and test.wall_s > 0.3 and 100 < test.peak_memory_mb < 200
+        assert 0 < test.cpu_s < 30 and test.wall_s > 0.3 and 100 < test.peak_memory_mb < 200
     else:
         assert test.cpu_s != test.cpu_s and test.peak_memory_mb != test.peak_memory_mb
 
