@@ -42,7 +42,8 @@ PROGRAMS = {
 }  # fmt: skip
 VERSIONS = ("v3.1.1", "head")
 ONCE = (ProgramInput(),)
-FILL = "x = bytearray(900 << 20)\nfor i in range(0, len(x), 4096): x[i] = 1\nimport time; time.sleep(40)"  # is seen meanwhile
+# It stays for as long as a busy machine may need to look.
+FILL = "x = bytearray(900 << 20)\nfor i in range(0, len(x), 4096): x[i] = 1\nimport time; time.sleep(40)"
 OUTCOMES = {
     "loop": ("while True: pass", Outcome.TIME_LIMIT),
     "sleep": ("import time; time.sleep(20)", Outcome.TIME_LIMIT),
