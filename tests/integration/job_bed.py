@@ -60,7 +60,7 @@ plan = Plan(
     servers=tuple(Server(step(name, command), tuple(urls)) for name, command, urls in given["servers"]),
     work=tuple(step(name, command, saves_on_term=True) for name, command in given["work"]),
     on_time_limit=given["on_time_limit"], deadline_s=given["deadline_s"], output_dir=Path(given["output_dir"]),
-    grace_s=2,
+    answers_in=None if given["answers_in"] is None else tuple(map(Path, given["answers_in"])), grace_s=2,
 )
 sys.exit(Supervisor(site, allocation, plan).run())
 """
@@ -104,10 +104,10 @@ class Bed:
     folder: Path
     state: Path
 
-    def start(self, *, work=(), servers=(), on_time_limit="stop_file", restarts=0, deadline_s=20.0):
+    def start(self, *, work=(), servers=(), on_time_limit="stop_file", restarts=0, deadline_s=20.0, answers_in=None):
         plan = {"logs": str(self.folder / "logs"), "root": str(ROOT), "work": work, "servers": servers,
                 "restarts": restarts, "on_time_limit": on_time_limit, "deadline_s": deadline_s,
-                "output_dir": str(self.folder / "output")}  # fmt: skip
+                "output_dir": str(self.folder / "output"), "answers_in": answers_in}  # fmt: skip
         (self.state / "steps").write_text("")
         variables = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "BED_STATE": str(self.state),
                      "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}  # fmt: skip

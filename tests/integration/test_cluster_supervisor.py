@@ -57,7 +57,7 @@ def test_warning_that_came_before_the_supervisor_is_heeded(bed, monkeypatch):
 def test_files_of_another_job_with_the_same_number_are_not_taken_for_its_own(bed):
     folder = bed.folder / "logs" / "a job-7" / "attempt-0"
     folder.mkdir(parents=True)
-    for name in ("stop", "stop.done", "no-new-checkpoint"):
+    for name in ("stop", "stop.done", "no-progress"):
         (folder / name).write_text("{}")
     looks = "import os, sys\nsys.exit(os.path.exists(os.environ['OPEN_R1_STOP_FILE']))"
     assert bed.run(work=[python("train", looks)]) == 0
@@ -91,13 +91,13 @@ def test_progress_of_deaf_work_is_a_checkpoint_that_was_not_there_before(bed):
         "(folder / 'manifest.json').touch()\n" + IGNORES
     )
     bed.limit(3)
-    mark = bed.folder / "logs" / "a job-7" / "attempt-0" / "no-new-checkpoint"
+    mark = bed.folder / "logs" / "a job-7" / "attempt-0" / "no-progress"
     mark.parent.mkdir(parents=True)
     mark.touch()
     words = {"work": [python("train", saves, bed.folder / "output")], "restarts": 1}
     assert bed.start_and_signal("deaf", signal.SIGUSR1, **words) == 0
     assert bed.requeued
-    assert not (bed.folder / "logs" / "a job-7" / "attempt-1" / "no-new-checkpoint").exists()
+    assert not (bed.folder / "logs" / "a job-7" / "attempt-1" / "no-progress").exists()
 
 
 def test_job_that_slurm_does_not_take_back_says_so(bed):
@@ -222,3 +222,19 @@ def test_servers_that_are_never_ready_in_time_end_the_job_at_last(bed, port):
         plan = {"servers": loading, "on_time_limit": "requeue", "restarts": restarts}
         assert bed.start_and_signal("Starting", signal.SIGUSR1, **plan) == restarts
     assert "before all servers were ready: the job is not requeued" in bed.log
+
+
+def test_work_that_keeps_no_new_answer_is_requeued_once_and_then_given_up(bed):
+    folder = bed.folder / "answers"
+    folder.mkdir()
+    (folder / "generations.jsonl").write_text(f"settings\n{'x' * 99}\n")  # of a job before this one
+    plan = {"on_time_limit": "requeue", "answers_in": [str(folder)]}
+    begins = "import sys\nopen(sys.argv[1], 'a').write(sys.argv[2])\n" + IGNORES
+    adds = [python("generate", begins, folder / "generations.jsonl", "one more\n")]
+    adds_nothing = [python("generate", begins, folder / "asking.jsonl", "a run\n")]
+    for restarts, (work, status) in enumerate([(adds_nothing, 0), (adds, 0), (adds_nothing, 0), (adds_nothing, 1)]):
+        (bed.folder / "log").write_text("")
+        (bed.state / "scontrol").unlink(missing_ok=True)
+        assert bed.start_and_signal("deaf", signal.SIGUSR1, work=work, restarts=restarts, **plan) == status
+        assert bed.requeued == (status == 0) and not bed.left
+    assert f"Two attempts in a row have ended without a new answer in {folder}: the job is not requeued" in bed.log

@@ -2,7 +2,7 @@
 """Stands in for vLLM where a test is about the evaluation of a model, not about the model.
 
 It reads the model's files, as vLLM does, and says that every answer is 3. With a number as its first argument the
-first attempt of a job answers so many requests and leaves all others waiting.
+first attempt of a job answers so many requests and leaves all others waiting, with --every_attempt each attempt does.
 """
 
 import argparse
@@ -42,13 +42,14 @@ class Answers(BaseHTTPRequestHandler):
 
 def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--every_attempt", action="store_true")
     parser.add_argument("most_answers", type=int)
     parser.add_argument("words", nargs=2, metavar="serve MODEL")
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     arguments, _ = parser.parse_known_args()
     Answers.model = arguments.words[1]
-    if os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
+    if arguments.every_attempt or os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
         Answers.most_answers = arguments.most_answers
     num_bytes = sum(len(path.read_bytes()) for path in Path(Answers.model).glob("*.safetensors"))
     assert num_bytes, f"no weights in {Answers.model}"

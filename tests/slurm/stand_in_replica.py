@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stands in for vLLM where a test is about a service, not a model: `vllm=(python stand_in_replica.py KIND)`.
 
-Kinds: "answers" completes every text with the name of its host; "mute" refuses to; a number: the first attempt of a
-job answers so many chats and leaves all others waiting. After POST /break it isn't healthy any more.
+Kinds: "answers" completes every text with the name of its host; "mute" refuses to; "silent" leaves all chats waiting;
+a number: the first attempt of a job answers so many chats and leaves all others waiting. After POST /break it isn't
+healthy any more.
 """
 
 import argparse
@@ -67,6 +68,8 @@ def main() -> None:
     arguments, _ = parser.parse_known_args()
     Answers.name, Answers.model = arguments.host, arguments.words[1]
     Answers.is_mute = arguments.kind == "mute"
+    if arguments.kind == "silent":
+        Answers.most_chats = 0
     if arguments.kind.isdigit() and "SLURM_RESTART_COUNT" not in os.environ:
         Answers.most_chats = int(arguments.kind)
     ThreadingHTTPServer((arguments.host, arguments.port), Answers).serve_forever()

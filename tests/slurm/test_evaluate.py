@@ -27,9 +27,9 @@ def problems(tmp_path):
     return path
 
 
-def stand_in(cluster, most_answers=1000, **settings):
+def stand_in(cluster, *words, **settings):
     """A site whose `vllm` is the stand-in."""
-    words = [sys.executable, str(HERE / "stand_in_model.py"), str(most_answers)]
+    words = [sys.executable, str(HERE / "stand_in_model.py"), *(words or ["1000"])]
     return cluster.site(environment=ENVIRONMENT, vllm=words, **settings)
 
 
@@ -66,7 +66,7 @@ def test_arguments_by_position_and_a_requeued_job_that_goes_on(cluster, model, p
     plain = problems.rename(tmp_path / "plain.jsonl")
     prompt = base64.b64encode(b"Be brief.").decode()
     positions = ("plain", plain, model, "main", "False", "False", prompt)
-    job = cluster.submit(SCRIPT, *positions, "--output_dir", tmp_path / "out", site=stand_in(cluster, 3))
+    job = cluster.submit(SCRIPT, *positions, "--output_dir", tmp_path / "out", site=stand_in(cluster, "3"))
     folder = tmp_path / "out" / "a_model" / "main" / "plain"
     journal = folder / "generations.jsonl"
     eventually(lambda: journal.is_file() and len(journal.read_text().splitlines()) == 1 + 3, 60, "three answers")
@@ -77,6 +77,18 @@ def test_arguments_by_position_and_a_requeued_job_that_goes_on(cluster, model, p
     results = read_results(folder)
     assert results["metrics"]["avg@4"] == 0.5
     assert results["settings"]["system_prompt"] == "Be brief."
+
+
+def test_a_job_without_a_new_answer_is_requeued_once_and_then_given_up(cluster, model, problems, tmp_path):
+    journal = tmp_path / "out" / "a_model" / "main" / "two_problems_it_s_a_test_" / "generations.jsonl"
+    job = cluster.submit(SCRIPT, "--model", model, "--data", problems, "--output_dir", tmp_path / "out",
+                         site=stand_in(cluster, "--every_attempt", "0"))  # fmt: skip
+    for attempt in range(2):
+        eventually(lambda n=attempt: job.log.count("2 problems; 0 are there.") == n + 1, 120, "the server is asked")
+        job.signal_batch("USR1")
+    assert (job.wait(180), job.exit_status, job.restarts) == ("FAILED", 1, 1)
+    assert len(journal.read_text().splitlines()) == 1  # its settings
+    assert f"without a new answer in {journal.parent}: the job is not requeued" in job.log
 
 
 def test_a_job_whose_problems_have_no_such_column_fails_with_its_reason(cluster, model, problems):

@@ -213,6 +213,24 @@ def test_benchmark_that_a_node_cannot_load_ends_the_job_before_it_serves(plan_of
     assert served(plan_of("--model", "me/m", "--benchmarks", tmp_path / "good.jsonl", is_tried=True))
 
 
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ([], ["eval_results/me/m/main/rows", "eval_results/me/m/main/more"]),
+        (["--engine=inspect", "--output_dir=out", "--model_name=short", "--revision=v1"],
+         ["out/short/v1/rows-inspect", "out/short/v1/more-inspect"]),
+    ],
+)  # fmt: skip
+def test_job_knows_where_its_answers_are_kept(plan_of, tmp_path, monkeypatch, words, names):
+    for name in ("rows", "more"):
+        (tmp_path / f"{name}.jsonl").write_text('{"problem": "1+1", "solution": "2"}\n')
+    given = ("--model", "me/m", "--benchmarks", "rows.jsonl", "more.jsonl", *words)
+    assert plan_of(*given).answers_in is None  # where it is submitted, or by another Python, nobody says
+    monkeypatch.setenv("OPEN_R1_JOB_MODE", "job")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert plan_of(*given, is_tried=True).answers_in == tuple(tmp_path / name for name in names)
+
+
 CHOICES = {"question": "2+2?", "choices": ["3", "4"]}
 PROGRAM = {
     "problem": "Add.",

@@ -150,6 +150,14 @@ def test_finished_output_is_found_unless_it_is_made_again(tmp_path, again):
     assert plan(generate, "--model", "m", rest=[*words, again]).servers
 
 
+def test_generation_knows_where_its_answers_are_kept():
+    assert plan(generate, "--model", "m", rest=GENERATE).answers_in == (ROOT / "data" / "rows_generated",)
+    reasoning = ["--dataset-name", "rows.jsonl", "--prompt-column", "problem", "--output-file", "out/rows.jsonl"]
+    made = plan(generate, "--model", "m", "--client", "generate_reasoning", rest=reasoning)
+    assert made.answers_in == (ROOT / "out" / "rows",)
+    assert plan(serve, "--model", "m").answers_in is None
+
+
 def test_template_stays_one_word_whatever_is_in_it():
     template = 'it\'s "so": $(rm) `x`\n{{ instruction }}'
     made = plan(generate, "--model", "m", rest=[*GENERATE, "--prompt-template", template])

@@ -4,7 +4,7 @@
 1. Open R1's arguments by position still work: task name, task list, model, revision, tensor parallel, remote code,
    system prompt in base64.
 2. Results stay in the output folder; Open R1 uploads them to a leaderboard and deletes them, also when that failed.
-3. A requeued job goes on with the answers that it has.
+3. A requeued job goes on with the answers that it has. Two attempts in a row without a new one end it.
 4. A job whose benchmarks can't be loaded ends before it serves a model.
 5. A branch on the hub is served, and noted, as the commit that it is when the job starts.
 """
@@ -12,6 +12,7 @@
 import argparse
 import base64
 import binascii
+import json
 import logging
 import os
 import re
@@ -57,9 +58,14 @@ _OF_THE_SERVER = {
     "VLLM_API_KEY": "",  # of the user's environment: vLLM would demand it
 }  # fmt: skip
 _CHECKER = """
-import sys
-from open_r1.evaluation.job_checks import check_on_node, check_words
+import json, sys
+from open_r1.evaluation.flags import build_parser, settings_of
+from open_r1.evaluation.job_checks import check_on_node, check_words, chosen_benchmarks
 (check_on_node if {is_on_node} else check_words)(sys.argv[1:])
+args = build_parser(None).parse_args(sys.argv[1:])
+settings = settings_of(args)
+print()
+print(json.dumps([str(settings.folder_of(args.model_id, benchmark)) for benchmark in chosen_benchmarks(args)]))
 """
 _RESOLVER = """
 import sys
@@ -142,7 +148,7 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
     node, port = allocation.nodes[0], allocation.port()
     asking = _words_of_the_asking(arguments, site, allocation)
     words = [f"--model_id={model}", f"--url={node}:{port}", *asking]
-    _check_asking(words, arguments, site)
+    folders = _check_asking(words, arguments, site)
     commit = _commit_of(arguments, site, model)
     serve_words = _serve_words(arguments, model, commit, node, port, allocation)
     words += [f"--model_commit={commit}"] if commit else []
@@ -159,6 +165,7 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
         work=tuple(work),
         on_time_limit="requeue",
         deadline_s=arguments.deadline,
+        answers_in=folders,
     )
 
 
@@ -178,19 +185,22 @@ def _words_of_the_asking(arguments: argparse.Namespace, site: Site, allocation: 
     return words + (["--trust_remote_code=true"] if _truth("trust_remote_code", arguments.trust_remote_code) else [])
 
 
-def _check_asking(asking: Sequence[str], arguments: argparse.Namespace, site: Site) -> None:
+def _check_asking(asking: Sequence[str], arguments: argparse.Namespace, site: Site) -> tuple[Path, ...] | None:
     """Try the words for scripts/run_benchmarks.py: before they are submitted, and on the node before it serves.
 
     Where the nodes have another Python than this one, only the script itself can tell.
+
+    Returns:
+        In a job, the folders of the benchmarks' answers; None: nobody says.
 
     Raises:
         ValueError: It could only refuse them, or the node can't load what they name.
     """
     if not is_job():
         check_flags(site, "scripts/run_benchmarks.py", _CHECKER.format(is_on_node=False), asking)
-        return
+        return None
     if arguments.dry_run or not has_packages_of_nodes(site):
-        return
+        return None
     try:
         done = subprocess.run([sys.executable, "-c", _CHECKER.format(is_on_node=True), *asking], cwd=site.root,
                               capture_output=True, text=True, check=False,
@@ -200,6 +210,7 @@ def _check_asking(asking: Sequence[str], arguments: argparse.Namespace, site: Si
     if done.returncode != 0:
         said = (done.stderr.strip() or "no reason is given").splitlines()[-1].removeprefix("ValueError: ")
         raise ValueError(f"benchmarks can't be loaded on this node: {said}")
+    return tuple(site.root / folder for folder in json.loads(done.stdout.splitlines()[-1]))
 
 
 def _benchmarks_of(arguments: argparse.Namespace, site: Site) -> list[str]:

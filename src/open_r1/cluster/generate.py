@@ -4,7 +4,8 @@
 1. The job ends when the generation does, with its exit status, and so do the servers. Upstream's server had to be
    cancelled, or ran until the time limit.
 2. What is finished stays: before its time limit the job goes back to the queue, and it or the same command goes on.
-   An output that is already finished is found without starting a server.
+   An output that is already finished is found without starting a server. Two attempts in a row without a new answer
+   end it.
 3. Flags of the client are checked by the client before anything starts, and columns of local data with them.
 """
 
@@ -126,17 +127,18 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
     # A key of the user's for another service must not go to servers that want none.
     env = {"OPENAI_API_KEY": ""} if service.serving.api_key_env is None else {}
     work = Step("generate", command, allocation.nodes[:1], gpus=0, env=env, is_shown=True)
-    finished = None
+    output = None
     if has_packages_of_nodes(site):
-        finished = find_finished(client, words, site, service.serving.max_model_len)
-    if finished is not None:
-        return Plan(work=(work,), notes=(f"{finished} is finished: no server is started",))
+        output = find_output(client, words, site, service.serving.max_model_len)
+    if output is not None and output.is_finished:
+        return Plan(work=(work,), notes=(f"{output.folder} is finished: no server is started",))
     return Plan(
         servers=service.servers,
         work=(service.watch(site, ["--once"]), work),
         on_time_limit="requeue",
         deadline_s=arguments.deadline,
         notes=service.notes,
+        answers_in=None if output is None else (output.folder,),
     )
 
 
@@ -148,8 +150,21 @@ def _check_words(client: str, words: Sequence[str]) -> None:
             raise ValueError(f"{name} is called {_RENAMED[name]} here")
 
 
-def find_finished(client: Client, words: Sequence[str], site: Site, max_model_len: int | None = None) -> Path | None:
-    """Have the client read its command line, and return the output folder if it's finished and not to be made anew.
+@dataclass(frozen=True)
+class Output:
+    """Where a client's answers go.
+
+    Args:
+        folder: An absolute path.
+        is_finished: It is there, whole, and not to be made anew.
+    """
+
+    folder: Path
+    is_finished: bool
+
+
+def find_output(client: Client, words: Sequence[str], site: Site, max_model_len: int | None = None) -> Output | None:
+    """Have the client read its command line, and return its output; None: it names none.
 
     Args:
         client: The script.
@@ -176,12 +191,12 @@ def find_finished(client: Client, words: Sequence[str], site: Site, max_model_le
         flag = "--max-new-tokens" if shown["max_new_tokens"] else "--max-tokens"
         raise ValueError(f"{flag} is {answer} and --max-model-len, of prompt and answer together, {max_model_len}: "
                          "lower the first or raise the second")  # fmt: skip
-    if shown["overwrite"] or shown["retry_errors"]:
-        return None
     folder = shown["output_dir"] or (shown["output_file"] and Path(shown["output_file"]).with_suffix(""))
-    if folder and (site.root / folder / CARD_NAME).is_file():
-        return site.root / folder
-    return None
+    if not folder:
+        return None
+    is_made_anew = shown["overwrite"] or shown["retry_errors"]
+    is_finished = not is_made_anew and (site.root / folder / CARD_NAME).is_file()
+    return Output(site.root / folder, is_finished)
 
 
 def _split(text: str) -> list[str]:

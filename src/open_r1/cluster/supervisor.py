@@ -5,11 +5,11 @@
    the job with the end of its log and its exit status.
 2. Whatever happens, nothing that the job started is left running.
 3. Before the time limit Slurm sends SIGUSR1 (`--signal=B:USR1@...`): the work saves and stops, the job is requeued
-   (`time_limit.py`). Two attempts in a row without a new checkpoint end the job: it would come back for ever.
+   (`time_limit.py`). Two attempts in a row without a new checkpoint, or answer, end the job: it would come back for
+   ever.
 4. SIGTERM ends a job (scancel, preemption), which Slurm may requeue by itself and we never do.
 """
 
-import contextlib
 import json
 import logging
 import math
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from open_r1.cluster.allocation import Allocation
+from open_r1.cluster.kept import Kept, find_answers, find_checkpoints
 from open_r1.cluster.own_job import JobRecord, RequeueError, look_up, requeue
 from open_r1.cluster.sites import Site
 from open_r1.cluster.steps import RunningStep, Step, stop_all
@@ -35,7 +36,7 @@ DEFAULT_DEADLINE_S = 1800.0  # large models are read for many minutes from netwo
 _TICK_S, _ASK_EVERY_S, _SAY_EVERY_S = 0.5, 2.0, 60.0
 _MARGIN_S = 20.0  # before the time limit, to give up on work that does not stop and to requeue the job
 _TERMINATED = 143
-_NO_PROGRESS = "no-new-checkpoint"  # a file in the folder of an attempt
+_NO_PROGRESS = "no-progress"  # a file in the folder of an attempt
 _WARNED_VARIABLE = "OPEN_R1_JOB_IS_WARNED"  # lib.sh: Slurm's warning came before this process began
 
 OnTimeLimit = Literal["stop_file", "requeue", "end"]
@@ -69,6 +70,8 @@ class Plan:
         on_ready: Called once when all servers are ready, before the work.
         short_lived: Files that are of use while the work runs: removed before the servers start, and at the end.
         output_dir: Folder in which the work keeps its checkpoints, by which an attempt without progress is known.
+        answers_in: Folders in which work that is ended and requeued keeps its answers, for the same. None: there are
+            none, of services, or nobody here knows where they are.
         grace_s: Seconds from SIGTERM to SIGKILL, 30 as in Slurm (KillWait).
     """
 
@@ -80,6 +83,7 @@ class Plan:
     on_ready: Callable[[], None] | None = None
     short_lived: tuple[Path, ...] = ()
     output_dir: Path | None = None
+    answers_in: tuple[Path, ...] | None = None
     grace_s: float = 30.0
 
 
@@ -108,7 +112,7 @@ class Supervisor:
         self._is_terminated = self._is_asked = False  # told to end; the work was asked to save and stop
         self._is_ready = False  # all servers
         self._give_up_at = math.inf  # on the monotonic clock
-        self._checkpoints = self._find_checkpoints()
+        self._kept = self._find_kept()
         self._limit = TimeLimit(allocation.job_id, allocation.record)
         self._listen()
 
@@ -202,14 +206,14 @@ class Supervisor:
             logger.warning("The time limit is near: stopping everything.")
             raise _Ended(_TERMINATED)
         if self._plan.on_time_limit == "requeue" and self._is_ready:
-            self._requeue(has_progressed=True)  # services don't progress, and other work knows itself what is left
+            self._requeue(has_progressed=self._plan.answers_in is None or self._has_progressed())
         if work is None:
             self._requeue(has_progressed=False)  # servers that are never ready in the time of a job
         if not self._is_asked:
             self._ask_to_stop()
         if time.monotonic() > self._give_up_at:
             logger.warning("The work has not stopped in time: it goes on from its last complete checkpoint.")
-            self._requeue(has_progressed=bool(self._find_checkpoints() - self._checkpoints))
+            self._requeue(has_progressed=self._has_progressed())
 
     def _ask_to_stop(self) -> None:
         left_s = self._limit.left_s
@@ -225,8 +229,7 @@ class Supervisor:
         if not has_progressed:
             before = self._folder.with_name(f"attempt-{self._allocation.restarts - 1}") / _NO_PROGRESS
             if before.exists():
-                what = "without a new checkpoint" if self._is_ready else "before all servers were ready"
-                advice = ", or let it save more often (save_steps)" if self._is_ready else ""
+                what, advice = self._describe_standstill()
                 logger.error("Two attempts in a row have ended %s: the job is not requeued. Give it more time "
                              "(--time)%s.", what, advice)  # fmt: skip
                 raise _Ended(1)
@@ -238,6 +241,14 @@ class Supervisor:
             logger.error("It could not be requeued: %s. Submit the same command again: it goes on.", error)
             raise _Ended(1) from error
         raise _Ended(0)
+
+    def _describe_standstill(self) -> tuple[str, str]:
+        if not self._is_ready:
+            return "before all servers were ready", ""
+        if self._plan.answers_in is not None:
+            folders = ", ".join(map(str, self._plan.answers_in))
+            return f"without a new answer in {folders}", "; the same command goes on with those that are there"
+        return "without a new checkpoint", ", or let it save more often (save_steps)"
 
     def _end_if_told(self, ended: RunningStep | None = None) -> None:
         """End everything after SIGTERM. A preempted job's programs may have `ended` by theirs, which comes first."""
@@ -281,14 +292,11 @@ class Supervisor:
             logger.warning("%s cannot be read: %s", self._answer_path, error)
             return {}
 
-    def _find_checkpoints(self) -> set[tuple[str, int]]:
-        """Return names and times of the complete checkpoints: their manifests are written last."""
-        folder = self._plan.output_dir
-        found: set[tuple[str, int]] = set()
-        for path in [] if folder is None else folder.glob("checkpoint-*/manifest.json"):
-            with contextlib.suppress(FileNotFoundError):  # old ones are deleted meanwhile
-                found.add((path.parent.name, path.stat().st_mtime_ns))
-        return found
+    def _find_kept(self) -> Kept:
+        return find_checkpoints(self._plan.output_dir) | find_answers(self._plan.answers_in or ())
+
+    def _has_progressed(self) -> bool:
+        return bool(self._find_kept() - self._kept)
 
     def _stop_all(self) -> None:
         left_s = math.inf if self._limit.left_s is None else self._limit.left_s
