@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from open_r1.sandbox import Limits, Outcome, ProgramInput, RunRequest, SandboxError, run_all, run_coroutine
+from open_r1.sandbox.harness.processes import MOST_WAITING
 from open_r1.sandbox.local import LocalSandbox, cgroups
 from open_r1.sandbox.local import box as module_of_boxes
 from open_r1.sandbox.local import sandbox as module_of_places
@@ -42,7 +43,7 @@ def traces() -> list[Path]:
     return [*groups, *Path(tempfile.gettempdir()).glob(f"open_r1_box_*_{os.getpid()}_*")]
 
 
-def wait_until(condition, seconds: float = 30.0) -> None:
+def wait_until(condition, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -50,22 +51,22 @@ def wait_until(condition, seconds: float = 30.0) -> None:
 
 
 def test_programs_that_wait_for_cores_are_not_over_their_time(sandbox, monkeypatch):
-    """Eight times as many boxes as cores: on the clock each takes longer than its backstop."""
+    """Eight times as many boxes as cores: on the clock each takes longer than its backstop, by less than it may."""
     monkeypatch.setattr(module_of_places, "BOXES_A_CORE", 100)
     number = 8 * len(os.sched_getaffinity(0))
     code = "import time\nwhile time.process_time() < 0.4: pass"
-    request = request_of(code, limits=Limits(cpu_s=1.0, wall_s=0.7))
+    request = request_of(code, limits=Limits(cpu_s=2.0, wall_s=2.5))
     runs = [result.tests[0] for result in run_all([request] * number, sandbox, num_parallel=number)]
     assert {done.outcome for done in runs} == {Outcome.OK}, runs
-    assert max(done.wall_s for done in runs) > 0.7
+    assert max(done.wall_s for done in runs) > 2.5
 
 
 def test_a_program_that_sleeps_gets_no_more_time_from_those_that_work(sandbox):
     """Waiting for a core puts the backstop off, waiting for anything else does not."""
     code = "import os, time\nif os.fork() == 0:\n  time.sleep(60)\ntime.sleep(60)"
-    [result] = run_all([request_of(code, limits=Limits(cpu_s=5.0, wall_s=0.5))], sandbox)
+    [result] = run_all([request_of(code, limits=Limits(cpu_s=5.0, wall_s=2.0))], sandbox)
     assert result.tests[0].outcome is Outcome.TIME_LIMIT
-    assert result.tests[0].wall_s < 3
+    assert result.tests[0].wall_s < 0.9 * MOST_WAITING * 2.0
 
 
 def test_no_more_boxes_run_than_there_are_places_and_who_is_asked_may_use_them(sandbox):
@@ -152,7 +153,7 @@ if input() == "1":
 for _ in range(6):
     if os.fork() == 0:
         held = bytearray(b"x") * (60 << 20)
-        time.sleep(0.5)
+        time.sleep(5)
         os._exit(0)
 for _ in range(6):
     os.wait()

@@ -2,7 +2,7 @@
 """A judge for the tests of the verifier's pool: gold and answer are commands that it obeys, the gold's first.
 
 `burn 0.3` `sleep 60` `power` `eat 4000` `recurse` `raise` `exit 3` `leave 3` `kill SIGSEGV` `kill_server` `print`
-`count path`, several joined by ` && `; anything else is compared as text.
+`count path` `hang_once path`, several joined by ` && `; anything else is compared as text.
 """
 
 import ctypes
@@ -98,6 +98,15 @@ def _count(path: str) -> None:
         file.write(b"x")
 
 
+def _hang_once(path: str) -> None:
+    """Hangs until it's killed, unless it has done so before: the file says so."""
+    try:
+        Path(path).open("xb").close()
+    except FileExistsError:
+        return
+    time.sleep(600)
+
+
 COMMANDS: dict[str, Callable[[str], None]] = {
     "burn": _burn,
     "sleep": lambda seconds: time.sleep(float(seconds)),
@@ -111,4 +120,5 @@ COMMANDS: dict[str, Callable[[str], None]] = {
     "kill_server": _kill_server,
     "print": _print,
     "count": _count,
+    "hang_once": _hang_once,
 }

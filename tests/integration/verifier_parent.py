@@ -30,12 +30,12 @@ if __name__ == "__main__":
     if mode == "fork":
         child = os.fork()
         if child == 0:
-            time.sleep(60)
+            time.sleep(600)
             os._exit(0)
         ids.insert(0, child)
     print(*ids, flush=True)
     if mode == "idle":
-        time.sleep(60)
+        time.sleep(600)
     elif mode == "daemon":
         threading.Thread(target=judge, args=(command,), daemon=True).start()
         time.sleep(0.3)
