@@ -79,7 +79,7 @@ def processes_with(marker: str) -> list[int]:
     return found
 
 
-def wait_until(condition, timeout_s: float = 20.0) -> None:
+def wait_until(condition, timeout_s: float = 120.0) -> None:
     """Wait for something that gives no event to wait for, such as the end of another's process."""
     deadline = time.monotonic() + timeout_s
     while not condition():

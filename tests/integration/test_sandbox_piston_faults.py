@@ -24,8 +24,8 @@ from open_r1.sandbox.piston_client import Patience
 from open_r1.sandbox.piston_endpoints import slurm_endpoints
 from tests.integration.fakes.piston_server import TROUBLES, PistonServer
 
-QUICK = Patience(max_outage_s=20, max_attempts=5, first_delay_s=0.02, queue_s=20)
-LIMITS = Limits(cpu_s=5, wall_s=5)
+QUICK = Patience(max_outage_s=60, max_attempts=5, first_delay_s=0.02, queue_s=60)
+LIMITS = Limits(cpu_s=50, wall_s=50)
 HELLO = RunRequest("bash", {"main.sh": "echo hello"}, (ProgramInput(),), limits=LIMITS)
 GOOD = "hello\n"
 
@@ -87,8 +87,8 @@ def test_endpoint_that_always_fails_is_an_error_and_no_result(server, build, tro
 
 def test_endpoint_that_hangs_is_left_after_the_deadline(server, other, build):
     server.trouble = "hang"
-    quick = RunRequest("bash", HELLO.files, HELLO.inputs, limits=Limits(cpu_s=0.2, wall_s=0.2))
-    sandbox = build(server, other, patience=Patience(first_delay_s=0.02, queue_s=0.3))
+    quick = RunRequest("bash", HELLO.files, HELLO.inputs, limits=Limits(cpu_s=3, wall_s=3))
+    sandbox = build(server, other, patience=Patience(first_delay_s=0.02, queue_s=2))
     assert output(run_all([quick], sandbox)[0]) == GOOD
     assert (len(server.jobs), len(other.jobs)) == (1, 1)
 
@@ -106,7 +106,7 @@ def test_dead_endpoint_beside_a_healthy_one_costs_nothing_but_its_places(server,
     sandbox = build(dead_server(), server, dead_server())
     started = time.monotonic()
     assert [output(one) for one in run_all([HELLO] * 20, sandbox, 8)] == [GOOD] * 20
-    assert time.monotonic() - started < 20 and len(server.jobs) == 20
+    assert time.monotonic() - started < 60 and len(server.jobs) == 20
 
 
 def test_endpoint_that_fails_every_job_does_not_condemn_the_healthy_one(server, other, build):
@@ -138,13 +138,13 @@ def test_no_place_is_lost_when_an_endpoint_is_killed_under_100_jobs(server, buil
             server.gate.clear()
             server.troubles = ["hang"] * 4
             jobs = threads.submit(run_all, [HELLO] * 4, sandbox, 4)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while server.busy < 4 and time.monotonic() < deadline:
                 time.sleep(0.002)
             assert server.busy == 4
             server.stop()
             server.start()
-            assert [output(one) for one in jobs.result(30)] == [GOOD] * 4
+            assert [output(one) for one in jobs.result(120)] == [GOOD] * 4
     assert run_coroutine(lambda: free_places(sandbox)) == [4]
     assert [output(one) for one in run_all([HELLO] * 8, sandbox, 8)] == [GOOD] * 8
 
@@ -165,15 +165,18 @@ def test_no_place_is_lost_when_requests_are_cancelled(server, build):
     assert output(run_all([HELLO], sandbox)[0]) == GOOD
 
 
-def test_failure_of_one_input_ends_the_others(server, build):
+def test_failure_of_one_input_ends_the_others(server, build, tmp_path):
     server.troubles = ["die"]
-    code = "read x; [ $x = 0 ] || sleep 4; echo hello"
+    code = f"read x; [ $x = 0 ] || until [ -e {tmp_path}/end ]; do sleep 0.1; done; echo hello"
     inputs = tuple(ProgramInput(str(number)) for number in range(3))
     request = RunRequest("bash", {"main.sh": code}, inputs, limits=LIMITS)
     sandbox = build(server, places_each=3, patience=Patience(max_attempts=1))
     started = time.monotonic()
-    (result,) = run_all([request], sandbox)
-    assert isinstance(result, SandboxError) and time.monotonic() - started < 3.5
+    try:
+        (result,) = run_all([request], sandbox)
+    finally:
+        (tmp_path / "end").touch()
+    assert isinstance(result, SandboxError) and time.monotonic() - started < LIMITS.wall_s
     assert run_coroutine(lambda: free_places(sandbox)) == [3]
 
 
@@ -182,7 +185,7 @@ def test_waiting_ends_when_all_endpoints_are_dead(build):
     sandbox = build(*gone, patience=Patience(max_outage_s=0.5))
     started = time.monotonic()
     results = run_all([HELLO] * 10, sandbox, 10)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     assert all(isinstance(one, SandboxError) and gone[1].url in str(one) for one in results), results
     with pytest.raises(SandboxError, match=r"No Piston endpoint has answered for 0\.5 s"):
         run_coroutine(sandbox.languages)
@@ -205,7 +208,7 @@ def test_waiting_request_is_served_when_an_endpoint_comes_back(build):
         waiting = threads.submit(run_all, [HELLO] * 3, sandbox, 3)
         assert not threading.Event().wait(0.3) and not waiting.done()
         with gone:
-            assert [output(one) for one in waiting.result(30)] == [GOOD] * 3
+            assert [output(one) for one in waiting.result(120)] == [GOOD] * 3
 
 
 def test_endpoint_that_came_back_gets_jobs_again(server, other, build):
@@ -214,7 +217,7 @@ def test_endpoint_that_came_back_gets_jobs_again(server, other, build):
     server.stop()
     assert [output(one) for one in run_all([HELLO] * 4, sandbox)] == [GOOD] * 4
     server.start()
-    before, deadline = len(server.jobs), time.monotonic() + 20
+    before, deadline = len(server.jobs), time.monotonic() + 60
     while len(server.jobs) == before and time.monotonic() < deadline:
         assert [output(one) for one in run_all([HELLO] * 2, sandbox)] == [GOOD] * 2
     assert len(server.jobs) > before

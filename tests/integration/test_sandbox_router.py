@@ -5,6 +5,7 @@ import asyncio
 import json
 import multiprocessing
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import httpx
@@ -28,6 +29,19 @@ from tests.integration.routers import processes_with, python_request, sent, serv
 
 SQUARES = python_request("print(int(input()) ** 2)", "1", "2", "3", "4")
 FOREVER = "import time\nwhile True: time.sleep(1)"
+
+
+class Held(LocalSandbox):
+    """A provider whose runs begin when it's let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.go = threading.Event()
+
+    async def run(self, *args):
+        while not self.go.is_set():
+            await asyncio.sleep(0.01)
+        return await super().run(*args)
 
 
 class OutOfOrder(LocalSandbox):
@@ -183,23 +197,24 @@ def test_large_request_is_not_tried_again(guarded):
 
 
 def test_full_queue_refuses_and_the_client_comes_back():
-    with serve(LocalSandbox(), max_parallel=1, max_queue=1) as address:
-        slow = python_request("import time; time.sleep(1); print(1)")
-        results = []
-        thread = threading.Thread(target=lambda: results.extend(run_all([slow] * 2, RouterSandbox(address), 2)))
-        thread.start()
-        wait_until(lambda: metric(address, "queued") == 1)
-        reply = post(address, json=REQUEST)
-        assert (reply.status_code, reply.json()["error"]["kind"]) == (429, "busy")
-        assert int(reply.headers["retry-after"]) > 0
-        assert run_all([SQUARES], RouterSandbox(address))[0].tests[0].stdout == "1\n"
-        thread.join()
-        assert [result.tests[0].stdout for result in results] == ["1\n", "1\n"]
-        assert metric(address, "refused_total") >= 1
+    provider = Held()
+    with serve(provider, max_parallel=1, max_queue=1) as address, ThreadPoolExecutor(2) as threads:
+        try:
+            first = threads.submit(run_all, [SQUARES] * 2, RouterSandbox(address), 2)
+            wait_until(lambda: metric(address, "queued") == 1)
+            reply = post(address, json=REQUEST)
+            assert (reply.status_code, reply.json()["error"]["kind"]) == (429, "busy")
+            assert int(reply.headers["retry-after"]) > 0
+            late = threads.submit(run_all, [SQUARES], RouterSandbox(address))
+            wait_until(lambda: metric(address, "refused_total") >= 2)
+        finally:
+            provider.go.set()
+        assert [result.tests[0].stdout for result in (*first.result(), *late.result())] == ["1\n"] * 3
 
 
 def test_router_that_stays_full_is_a_sandbox_error():
-    with serve(LocalSandbox(), max_parallel=1, max_queue=0) as address, sent(address, python_request(FOREVER)):
+    request = python_request(FOREVER, wall_s=300)
+    with serve(LocalSandbox(), max_parallel=1, max_queue=0) as address, sent(address, request):
         wait_until(lambda: metric(address, "in_flight") == 1)
         (error,) = run_all([SQUARES], RouterSandbox(address, patience_s=0.5))
         assert isinstance(error, SandboxError)
@@ -207,7 +222,7 @@ def test_router_that_stays_full_is_a_sandbox_error():
 
 
 def test_client_that_hangs_up_ends_its_run(address):
-    request = replace(python_request(FOREVER), inputs=(ProgramInput(args=("marker-hangs-up",)),))
+    request = replace(python_request(FOREVER, wall_s=300), inputs=(ProgramInput(args=("marker-hangs-up",)),))
     before = metric(address, "cancelled_total")
     with sent(address, request):
         wait_until(lambda: processes_with("marker-hangs-up"))
@@ -217,7 +232,7 @@ def test_client_that_hangs_up_ends_its_run(address):
 
 
 def test_cancelled_client_ends_its_run(address):
-    request = replace(python_request(FOREVER), inputs=(ProgramInput(args=("marker-cancelled",)),))
+    request = replace(python_request(FOREVER, wall_s=300), inputs=(ProgramInput(args=("marker-cancelled",)),))
 
     async def give_up():
         task = asyncio.ensure_future(RouterSandbox(address).run(request))
@@ -265,12 +280,19 @@ def test_numbers_for_prometheus():
 def test_same_client_works_in_other_loops_and_in_a_fork(address):
     sandbox = RouterSandbox(address)
     assert run_all([SQUARES], sandbox)[0].tests[0].outcome is Outcome.OK
-    assert asyncio.run(sandbox.run(SQUARES)).tests[0].outcome is Outcome.OK
+    assert asyncio.run(_run_and_close(sandbox)).tests[0].outcome is Outcome.OK
     child = multiprocessing.get_context("fork").Process(target=_run_squares, args=(sandbox,))
     child.start()
     child.join(60)
     assert child.exitcode == 0
     assert run_all([SQUARES], sandbox)[0].tests[0].outcome is Outcome.OK
+
+
+async def _run_and_close(sandbox):
+    try:
+        return await sandbox.run(SQUARES)
+    finally:
+        await sandbox.aclose()  # this loop's connections
 
 
 def _run_squares(sandbox):

@@ -70,20 +70,24 @@ def test_with_a_token_any_name_is_served():
 
 
 def test_client_that_is_cancelled_while_it_decides_leaves_no_run():
+    deciding = []
+
     async def forever(first, runs):
+        deciding.append(runs)
         await asyncio.sleep(600)
 
     async def cancel_some(sandbox):
-        async def one():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(sandbox.run(STEPS, forever), 1)
-
-        await asyncio.gather(*[one() for _ in range(3)])
+        clients = [asyncio.create_task(sandbox.run(STEPS, forever)) for _ in range(3)]
+        while len(deciding) < 3:
+            await asyncio.sleep(0.01)
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
 
     with serve(LocalSandbox(), max_parallel=2, max_queue=1) as address:
         run_coroutine(lambda: cancel_some(RouterSandbox(address)))
         wait_until(lambda: metric(address, "run_seconds_count") == metric(address, "cancelled_total") == 3)
-        assert run_all([SQUARES], RouterSandbox(address, patience_s=5))[0].tests[3].stdout == "16\n"
+        assert run_all([SQUARES], RouterSandbox(address, patience_s=60))[0].tests[3].stdout == "16\n"
 
 
 def test_clients_that_decide_take_no_room_but_are_bounded():
@@ -100,11 +104,11 @@ def test_client_that_decides_for_long_keeps_its_run(monkeypatch):
     monkeypatch.setattr(router_client, "BEAT_S", 0.1)
 
     async def slowly(first, runs):
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(5)
         return True
 
-    with serve(LocalSandbox(), limits=RouterLimits(step_timeout_s=0.8)) as address:
-        sandbox = RouterSandbox(address, patience_s=1)
+    with serve(LocalSandbox(), limits=RouterLimits(step_timeout_s=3)) as address:
+        sandbox = RouterSandbox(address, patience_s=3)
         (result,) = run_jobs([lambda: sandbox.run(replace(STEPS, inputs=STEPS.inputs[:2]), slowly)], 1)
         assert [run.stdout for run in result.tests] == ["1\n", "4\n"]
 
@@ -151,7 +155,7 @@ def test_clients_that_send_slowly_take_no_places():
             slow = connections.enter_context(socket.create_connection((host, int(port))))
             head = f"POST /run HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
             slow.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
-        assert run_all([SQUARES], RouterSandbox(address, patience_s=5))[0].tests[3].stdout == "16\n"
+        assert run_all([SQUARES], RouterSandbox(address, patience_s=60))[0].tests[3].stdout == "16\n"
 
 
 @pytest.mark.parametrize("start", [b"", b"POST /run HTTP/1.1\r\nHost: x\r\nX: "])
@@ -159,7 +163,7 @@ def test_connection_without_a_request_is_closed(monkeypatch, start):
     monkeypatch.setattr("open_r1.sandbox.router_listening.HEAD_TIMEOUT_S", 0.3)
     with serve(LocalSandbox()) as address:
         host, _, port = address.partition(":")
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
+        with socket.create_connection((host, int(port)), timeout=120) as connection:
             connection.sendall(start)
             assert connection.recv(100) == b""
 

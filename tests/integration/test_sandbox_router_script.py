@@ -30,7 +30,7 @@ def router(port, *words, **variables):
 
 
 def forever(marker):
-    request = python_request("import time\nprint(1)\nwhile True: time.sleep(1)", wall_s=120)
+    request = python_request("import time\nprint(1)\nwhile True: time.sleep(1)", wall_s=300)
     return request.__class__(**vars(request) | {"inputs": (ProgramInput(args=(marker,)),)})
 
 
@@ -78,21 +78,21 @@ def test_router_refuses_to_start(case, environment, capsys):
 
 def test_port_in_use_is_said_at_once():
     with socket.create_server(("127.0.0.1", 0)) as taken, router(taken.getsockname()[1]) as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
     assert (process.returncode, "can't listen on 127.0.0.1:" in output) == (1, True), output
 
 
 def test_names_of_open_r1_refuse_what_was_open_there():
     for script in ("e2b_router.py", "morph_router.py"):
         process = start("--host", "0.0.0.0", "--port", "8000", "--max_num_sandboxes", "20", script=script)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
         assert (process.returncode, "SANDBOX_ROUTER_TOKEN" in output) == (1, True), output
 
 
 def test_missing_keys_are_named_before_the_port_opens():
     for script, key in (("e2b_router.py", "E2B_API_KEY"), ("morph_router.py", "MORPH_API_KEY")):
         process = start(script=script, **{key: ""})
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
         assert process.returncode == 1
         assert key in output
 
@@ -107,7 +107,7 @@ def test_terminated_router_ends_its_boxes_and_logs_no_program():
         thread, results = in_background(forever("marker-terminated"), impatient)
         wait_until(lambda: processes_with("marker-terminated"))
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
         thread.join()
     assert process.returncode == 0
     assert processes_with("marker-terminated") == []
@@ -125,12 +125,12 @@ def test_killed_router_leaves_no_box_and_its_client_goes_on_with_the_next():
         thread, results = in_background(forever("marker-killed"), impatient)
         wait_until(lambda: processes_with("marker-killed"))
         process.kill()
-        thread.join(timeout=20)
+        thread.join(timeout=120)
         assert isinstance(results[0], SandboxError)
         wait_until(lambda: not processes_with("marker-killed"))
     thread, results = in_background(HELLO, patient)
     with router(port):
-        thread.join(timeout=60)
+        thread.join(timeout=120)
         assert results[0].tests[0].stdout == "hello\n"
 
 
@@ -145,6 +145,6 @@ def test_names_of_open_r1_serve_its_clients(name):
                 assert [run.text for run in client.run_code(["1 / 4", "2"])] == ["0.25", "2"]
             finally:
                 process.terminate()
-                output, _ = process.communicate(timeout=30)
+                output, _ = process.communicate(timeout=120)
         assert not server.alive
     assert "Traceback" not in output
