@@ -5,35 +5,28 @@ import pytest
 
 from open_r1.evaluation import benchmarks, judging
 from open_r1.evaluation.asking_log import note_servers, read_commits
-from scripts.run_benchmarks import INCOMPLETE, main
+from scripts.run_benchmarks import INCOMPLETE
+from tests.integration.benchmark_runs import evaluator, mostly_right, results_of, write_problems
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
-from tests.integration.test_run_benchmarks import mostly_right, results_of, write_problems
 
 
 @pytest.fixture
 def evaluate(tmp_path):
-    """Return what runs the script on four problems, and gives its exit status."""
-    path = write_problems(tmp_path / "sums.jsonl")
-
-    def evaluate(*flags):
-        return main(["--data", str(path), "--output_dir", str(tmp_path / "out"), *map(str, flags)])
-
-    return evaluate
+    return evaluator(write_problems(tmp_path / "sums.jsonl"), tmp_path / "out")
 
 
 @pytest.mark.parametrize("engine", ["direct", "inspect"])
 def test_another_verifier_judges_again_and_asks_nothing(evaluate, tmp_path, monkeypatch, capsys, engine):
-    name = "sums" if engine == "direct" else f"sums-{engine}"
     with ChatServer(mostly_right) as server:
-        assert evaluate("--url", server.address, "--engine", engine, "--num_samples", 1) == 0
-        before = results_of(tmp_path, name=name)
+        assert evaluate(server.address, "--engine", engine, "--num_samples", 1) == 0
+        before = results_of(tmp_path, engine=engine)
         monkeypatch.setattr(judging, "fingerprint_verifier", lambda: "another")
         verdicts = [judging.Verdict.WRONG] * 4
         monkeypatch.setattr(judging, "judge_twice", lambda golds, texts: verdicts[: len(texts)])
-        assert evaluate("--url", server.address, "--engine", engine, "--num_samples", 1) == 0
-        after = results_of(tmp_path, name=name)
+        assert evaluate(server.address, "--engine", engine, "--num_samples", 1) == 0
+        after = results_of(tmp_path, engine=engine)
         assert "finished earlier" not in capsys.readouterr().out
-        assert evaluate("--url", server.address, "--engine", engine, "--num_samples", 1) == 0
+        assert evaluate(server.address, "--engine", engine, "--num_samples", 1) == 0
         assert "finished earlier" in capsys.readouterr().out
         assert len(server.requests) == 4
     assert (before["metrics"]["avg@1"], after["metrics"]["avg@1"]) == (1.0, 0.0)
@@ -59,13 +52,13 @@ def test_the_commits_of_all_runs_are_told(evaluate, tmp_path, monkeypatch):
     commits = iter(["one", "two", "three"])
     monkeypatch.setattr(benchmarks, "source_commit", lambda: next(commits))
     with ChatServer(half) as server:
-        assert evaluate("--url", server.address, "--num_samples", 2) == INCOMPLETE
+        assert evaluate(server.address, "--num_samples", 2) == INCOMPLETE
         assert results_of(tmp_path)["commit"] == "one"
         server.behave = mostly_right
-        assert evaluate("--url", server.address, "--num_samples", 2) == 0
+        assert evaluate(server.address, "--num_samples", 2) == 0
         assert (results_of(tmp_path)["commit"], results_of(tmp_path)["commits"]) == ("two", ["one", "two"])
         monkeypatch.setattr(judging, "fingerprint_verifier", lambda: "another")
-        assert evaluate("--url", server.address, "--num_samples", 2) == 0
+        assert evaluate(server.address, "--num_samples", 2) == 0
     assert (results_of(tmp_path)["commit"], results_of(tmp_path)["commits"]) == ("three", ["one", "two", "three"])
 
 
@@ -84,10 +77,10 @@ def test_other_data_of_the_same_name_is_not_called_fewer_problems(evaluate, tmp_
     other = write_problems(tmp_path / "other" / "sums.jsonl", count=2)
     flags = ("--num_samples", 1, "--model_id", model)
     with ChatServer(mostly_right) as server:
-        named = ("--url", server.address, "--served_model", MODEL)
+        named = (server.address, "--served_model", MODEL)
         assert evaluate(*named, *flags) == 0
         before = results_of(tmp_path, model="model")
-        assert evaluate(*(named if is_named else ()), *flags, "--data", other) == 1
+        assert evaluate(*(named if is_named else (None,)), *flags, "--data", other) == 1
         assert len(server.requests) == 4
     said = capsys.readouterr().err
     assert "has results of other settings: " in said

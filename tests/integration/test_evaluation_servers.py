@@ -9,22 +9,15 @@ from open_r1.evaluation.asking_log import note_servers, note_speed, read_servers
 from open_r1.evaluation.engines import Speed
 from open_r1.evaluation.serving import describe_servers, engine_of
 from open_r1.evaluation.settings import EvaluationSettings
-from scripts.run_benchmarks import INCOMPLETE, main
+from scripts.run_benchmarks import INCOMPLETE
+from tests.integration.benchmark_runs import evaluator, folder_of, mostly_right, results_of, write_problems
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 from tests.integration.fakes.vllm_executable import write_vllm
-from tests.integration.test_run_benchmarks import folder_of, mostly_right, results_of, write_problems
 
 
 @pytest.fixture
 def evaluate(tmp_path):
-    """Return what runs the script on four problems, and gives its exit status."""
-    path = write_problems(tmp_path / "sums.jsonl")
-
-    def evaluate(address, *flags):
-        where = ["--url", address] if address else []
-        return main([*where, "--data", str(path), "--output_dir", str(tmp_path / "out"), *map(str, flags)])
-
-    return evaluate
+    return evaluator(write_problems(tmp_path / "sums.jsonl"), tmp_path / "out")
 
 
 @pytest.mark.parametrize("flag", ["--serve_args", "--served_with"])
@@ -114,8 +107,7 @@ def test_vllm_mixes_in_nothing_of_the_model_that_is_not_asked_for(evaluate, tmp_
     assert len(server.requests) == 4
     for body in server.requests:
         assert {name: body[name] for name in NEUTRAL if name in body} == sent
-    name = "sums" if engine == "direct" else f"sums-{engine}"
-    noted = results_of(tmp_path, name=name)["settings"]
+    noted = results_of(tmp_path, engine=engine)["settings"]
     assert {name: noted[name] for name in NEUTRAL} == {**dict.fromkeys(NEUTRAL), **sent}
 
 
@@ -147,13 +139,12 @@ def test_servers_that_say_nothing_hide_behind_those_that_do():
     ],
 )
 def test_fewer_do_not_take_the_place_of_more(evaluate, tmp_path, capsys, engine, fewer, words):
-    name = "sums" if engine == "direct" else "sums-inspect"
     with ChatServer(mostly_right) as server:
         assert evaluate(server.address, "--engine", engine, "--num_samples", 2) == 0
-        before = results_of(tmp_path, name=name)
+        before = results_of(tmp_path, engine=engine)
         assert evaluate(server.address, "--engine", engine, *fewer) == 1
         assert words in capsys.readouterr().err
-        assert results_of(tmp_path, name=name) == before
+        assert results_of(tmp_path, engine=engine) == before
         if engine == "direct":
             assert evaluate(server.address, *fewer, "--overwrite") == 0
             assert results_of(tmp_path, name="sums.1") == before
@@ -169,7 +160,7 @@ def test_a_limit_that_leaves_nothing_out_and_more_answers_go_on(evaluate, tmp_pa
 
 @pytest.mark.parametrize("engine", ["direct", "inspect"])
 def test_speed_is_that_of_all_runs_and_stays_where_nothing_is_asked(evaluate, tmp_path, engine):
-    folder = folder_of(tmp_path, name="sums" if engine == "direct" else "sums-inspect")
+    folder = folder_of(tmp_path, engine=engine)
     with ChatServer(mostly_right) as server:
         evaluate(server.address, "--engine", engine, "--num_samples", 1)
         first = json.loads((folder / "results.json").read_text())["speed"]

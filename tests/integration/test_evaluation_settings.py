@@ -12,26 +12,19 @@ from open_r1.cluster.allocation import Allocation
 from open_r1.cluster.evaluate import make_parser, make_plan
 from open_r1.cluster.sites import Site
 from open_r1.generation.journal import Journal
-from scripts.run_benchmarks import INCOMPLETE, main
+from scripts.run_benchmarks import INCOMPLETE
 from tests.conftest import ROOT
+from tests.integration.benchmark_runs import evaluator, folder_of, mostly_right, number_of, results_of, write_problems
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 from tests.integration.fakes.vllm_executable import read_words, write_vllm
 from tests.integration.hub_server import Hub
-from tests.integration.test_run_benchmarks import folder_of, mostly_right, number_of, results_of, write_problems
 
 FIRST, SECOND = "1" * 40, "2" * 40
 
 
 @pytest.fixture
 def evaluate(tmp_path):
-    """Return what runs the script on four problems, and gives its exit status."""
-    path = write_problems(tmp_path / "sums.jsonl")
-
-    def evaluate(address, *flags):
-        where = ["--url", address] if address else []
-        return main([*where, "--data", str(path), "--output_dir", str(tmp_path / "out"), *map(str, flags)])
-
-    return evaluate
+    return evaluator(write_problems(tmp_path / "sums.jsonl"), tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,9 @@ import pytest
 from inspect_ai.log import read_eval_log
 
 from scripts.run_benchmarks import INCOMPLETE, main
+from tests.integration.benchmark_runs import FailsInPart, mostly_right, number_of, write_rows
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
-from tests.integration.inspect_runs import (
-    answers_of,
-    folder_of,
-    logs_of,
-    mostly_right,
-    number_of,
-    results_of,
-    words,
-    write_rows,
-    write_sums,
-)
+from tests.integration.inspect_runs import answers_of, folder_of, logs_of, results_of, words, write_sums
 
 HOSTILE = [
     {"problem": "Compute 0+1 with {braces}, {{two}} and %s", "solution": "1"},
@@ -128,14 +119,7 @@ def test_the_command_that_opens_the_viewer_is_told(evaluate, tmp_path, caplog):
 
 
 def test_failed_requests_are_no_wrong_answers_and_are_asked_for_again(evaluate, tmp_path):
-    is_mended = False
-
-    def behave(body, attempt):
-        if body["seed"] > 1 and not is_mended:
-            return Reply(status=400, error="context too long")
-        return mostly_right(body, attempt)
-
-    with ChatServer(behave) as server:
+    with ChatServer(behave := FailsInPart()) as server:
         assert evaluate(server, "--num_samples", 4) == INCOMPLETE
         results = results_of(tmp_path)
         assert (results["counts"]["returned"], results["counts"]["failed"]) == (8, 8)
@@ -144,7 +128,7 @@ def test_failed_requests_are_no_wrong_answers_and_are_asked_for_again(evaluate, 
         assert {sample.error.message for sample in log.samples if sample.error} == {
             "RequestFailedError('HTTP 400: context too long')"
         }
-        is_mended, asked = True, len(server.requests)
+        behave.is_mended, asked = True, len(server.requests)
         assert evaluate(server, "--num_samples", 4) == 0
         assert len(server.requests) == asked + 8
     assert results_of(tmp_path)["metrics"]["avg@4"] == 0.75

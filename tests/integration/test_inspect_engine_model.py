@@ -8,7 +8,7 @@ import pytest
 from inspect_ai.log import read_eval_log
 
 from scripts.run_benchmarks import main
-from tests.integration.inspect_runs import write_rows
+from tests.integration.benchmark_runs import write_rows
 from tests.integration.tiny import build_tiny
 
 NUM_PROBLEMS, NUM_SAMPLES = 3, 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inspect engine goes on: after kills, signals, dead servers, torn logs and full disks; and leaves no traces."""
+"""The inspect engine goes on: after kills, signals, torn logs and full disks; and leaves no traces."""
 
 import contextlib
 import os
@@ -11,18 +11,9 @@ import pytest
 from inspect_ai.log import read_eval_log
 
 from scripts.run_benchmarks import main
+from tests.integration.benchmark_runs import mostly_right, number_of
 from tests.integration.fakes.chat_server import ChatServer, Reply
-from tests.integration.inspect_runs import (
-    folder_of,
-    kept,
-    logs_of,
-    mostly_right,
-    number_of,
-    results_of,
-    started,
-    words,
-    write_sums,
-)
+from tests.integration.inspect_runs import folder_of, kept, logs_of, results_of, started, words, write_sums
 
 
 @pytest.fixture
@@ -108,26 +99,6 @@ def test_a_second_signal_drops_what_is_in_flight(evaluate, tmp_path):
     with ChatServer(behave) as server:
         assert evaluate(server, "--max_concurrent", 1) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
     assert kept(tmp_path) == 3
-
-
-def test_a_server_that_dies_ends_the_run_and_it_goes_on_when_it_is_back(evaluate, tmp_path, capsys):
-    def behave(body, attempt):
-        if len(server.requests) == 5:
-            server.close_port()
-            return Reply(drop=True)
-        return mostly_right(body, attempt)
-
-    server = ChatServer(behave)
-    server.start()
-    assert evaluate(server, "--max_concurrent", 1, "--patience", 0.3) == 1
-    assert "No server has answered for 0.3 s" in capsys.readouterr().err
-    assert not (folder_of(tmp_path) / "results.json").exists()
-    server.stop()
-    server.behave = mostly_right
-    server.start()
-    assert evaluate(server) == 0
-    server.stop()
-    assert len(server.requests) == 16 + 1
 
 
 def test_a_finished_run_asks_nothing_and_more_samples_only_for_those(evaluate, tmp_path, capsys):

@@ -22,8 +22,9 @@ from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.generation.requests import Sampling
 from open_r1.utils.benchmark_table import local_benchmark
 from tests.conftest import ROOT
+from tests.integration.benchmark_runs import mostly_right, write_rows
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
-from tests.integration.inspect_runs import mostly_right, write_rows, write_sums
+from tests.integration.inspect_runs import write_sums
 
 TASKS = ROOT / "src" / "open_r1" / "evaluation" / "inspect_tasks.py"
 

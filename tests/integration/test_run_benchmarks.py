@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`scripts/run_benchmarks.py` against servers on this machine: every kind of answer, kills, dead servers, resuming."""
 
-import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,25 +12,18 @@ import pytest
 
 from open_r1.generation.journal import JournalError
 from scripts.run_benchmarks import INCOMPLETE, main
+from tests.integration.benchmark_runs import (
+    FailsInPart,
+    evaluator,
+    folder_of,
+    mostly_right,
+    number_of,
+    results_of,
+    started,
+    write_problems,
+)
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 from tests.integration.fakes.vllm_executable import read_pids, write_vllm
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "run_benchmarks.py"
-
-
-def write_problems(path, count=4, **columns):
-    rows = [{"problem": f"Compute {n}+1", "solution": str(n + 1), **columns} for n in range(count)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def number_of(body):
-    return int(body["messages"][-1]["content"].rpartition("Compute ")[2].partition("+")[0])
-
-
-def mostly_right(body, attempt):
-    """Right but for the answer with seed 1 of each problem."""
-    return Reply(f"So it is \\boxed{{{number_of(body) + 1 + (body['seed'] == 1)}}}.")
 
 
 @pytest.fixture
@@ -43,28 +33,7 @@ def problems(tmp_path):
 
 @pytest.fixture
 def evaluate(problems, tmp_path):
-    """Return what runs the script in this process, and gives its exit status."""
-
-    def evaluate(address, *flags):
-        where = ["--url", address] if address else []
-        return main([*where, "--data", str(problems), "--output_dir", str(tmp_path / "out"), *map(str, flags)])
-
-    return evaluate
-
-
-def folder_of(tmp_path, model=MODEL, name="sums"):
-    return tmp_path / "out" / model / "main" / name
-
-
-def results_of(tmp_path, **where):
-    return json.loads((folder_of(tmp_path, **where) / "results.json").read_text())
-
-
-def start(tmp_path, address, *flags):
-    words = ["--url", address, "--data", str(tmp_path / "sums.jsonl"), "--output_dir", str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1] / "src")}
-    return subprocess.Popen([sys.executable, str(SCRIPT), *words, *flags], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env=environment)  # fmt: skip
+    return evaluator(problems, tmp_path / "out")
 
 
 def test_results_hold_metrics_counts_and_every_setting(evaluate, tmp_path, capsys):
@@ -119,14 +88,7 @@ def test_empty_and_truncated_answers_are_wrong_and_counted(evaluate, tmp_path):
 
 
 def test_estimates_come_from_the_answers_that_came_and_the_rest_is_asked_for_again(evaluate, tmp_path, capsys):
-    is_mended = False
-
-    def behave(body, attempt):
-        if body["seed"] > 1 and not is_mended:
-            return Reply(status=400, error="context too long")
-        return mostly_right(body, attempt)
-
-    with ChatServer(behave) as server:
+    with ChatServer(behave := FailsInPart()) as server:
         assert evaluate(server.address, "--num_samples", 4) == INCOMPLETE
         results = results_of(tmp_path)
         assert results["is_complete"] is False
@@ -139,7 +101,7 @@ def test_estimates_come_from_the_answers_that_came_and_the_rest_is_asked_for_aga
             8,
         )
         assert "8 requests failed, 8 of them with: HTTP 400: context too long." in capsys.readouterr().err
-        is_mended, asked = True, len(server.requests)
+        behave.is_mended, asked = True, len(server.requests)
         assert evaluate(server.address, "--num_samples", 4) == 0
         assert len(server.requests) == asked + 8
     assert results_of(tmp_path)["metrics"]["avg@4"] == 0.75
@@ -180,7 +142,8 @@ def test_a_killed_run_goes_on_where_it_was(problems, tmp_path):
         return Reply("\\boxed{1}", delay_s=600.0) if waits else mostly_right(body, attempt)
 
     with ChatServer(behave) as server:
-        process = start(tmp_path, server.address, "--max_concurrent", "1")
+        command = ["--url", server.address, "--data", str(problems), "--output_dir", str(tmp_path / "out")]
+        process = started([*command, "--max_concurrent", "1"])
         # The sixth request may come a moment after the fifth answer is in the journal.
         while not journal.exists() or journal.read_text().count("\n") < 1 + 5 or len(server.requests) < 6:
             assert process.poll() is None, process.communicate()
@@ -189,7 +152,7 @@ def test_a_killed_run_goes_on_where_it_was(problems, tmp_path):
         process.communicate()
         assert not (folder_of(tmp_path) / "results.json").exists()
         is_open = True
-        again = start(tmp_path, server.address)
+        again = started(command)
         out, err = again.communicate()
         assert again.returncode == 0, err
         assert len(server.requests) == 16 + 1
@@ -276,7 +239,8 @@ def test_two_runs_at_a_time_on_one_folder_are_refused(evaluate, tmp_path, capsys
         assert evaluate(server.address, "--num_samples", 1) == 0
 
 
-def test_a_server_that_dies_ends_the_run_and_it_goes_on_when_it_is_back(evaluate, tmp_path, capsys):
+@pytest.mark.parametrize("engine", ["direct", "inspect"])
+def test_a_server_that_dies_ends_the_run_and_it_goes_on_when_it_is_back(evaluate, tmp_path, capsys, engine):
     def behave(body, attempt):
         if len(server.requests) == 5:
             server.close_port()
@@ -285,13 +249,13 @@ def test_a_server_that_dies_ends_the_run_and_it_goes_on_when_it_is_back(evaluate
 
     server = ChatServer(behave)
     server.start()
-    assert evaluate(server.address, "--max_concurrent", 1, "--patience", 0.3) == 1
+    assert evaluate(server.address, "--engine", engine, "--max_concurrent", 1, "--patience", 0.3) == 1
     assert "No server has answered for 0.3 s" in capsys.readouterr().err
-    assert not (folder_of(tmp_path) / "results.json").exists()
+    assert not (folder_of(tmp_path, engine=engine) / "results.json").exists()
     server.stop()
     server.behave = mostly_right
     server.start()
-    assert evaluate(server.address) == 0
+    assert evaluate(server.address, "--engine", engine) == 0
     server.stop()
     assert len(server.requests) == 16 + 1
 

@@ -19,7 +19,9 @@ from open_r1.evaluation.program_judge import KEPT_NAME
 from open_r1.sandbox import SandboxError
 from open_r1.sandbox.local import LocalSandbox
 from scripts.run_benchmarks import INCOMPLETE, main
-from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
+from tests.integration import benchmark_runs
+from tests.integration.benchmark_runs import evaluator, folder_of, write_rows
+from tests.integration.fakes.chat_server import ChatServer, Reply
 from tests.integration.fakes.piston_server import PistonServer
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "run_benchmarks.py"
@@ -49,11 +51,6 @@ def lcb_row(name, *, calls=False):
     }  # fmt: skip
 
 
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
 def fenced(code, language="python"):
     return f"<think>\n```python\nprint(0)\n```\n</think>\nThis adds them:\n\n```{language}\n{code}\n```\n"
 
@@ -65,20 +62,15 @@ def question_of(body):
 @pytest.fixture
 def evaluate(tmp_path):
     """Return what runs the script in this process on a file, and gives its exit status."""
-
-    def evaluate(server, path, *flags):
-        words = ["--url", server.address, "--data", str(path), "--output_dir", str(tmp_path / "out")]
-        return main([*words, *map(str, flags)])
-
-    return evaluate
+    return lambda server, path, *flags: evaluator(path, tmp_path / "out")(server.address, *flags)
 
 
 def results_of(tmp_path, name):
-    return json.loads((tmp_path / "out" / MODEL / "main" / name / "results.json").read_text())
+    return benchmark_runs.results_of(tmp_path, name=name)
 
 
 def answers_of(tmp_path, name):
-    return pq.read_table(tmp_path / "out" / MODEL / "main" / name / "answers.parquet").to_pylist()
+    return pq.read_table(folder_of(tmp_path, name=name) / "answers.parquet").to_pylist()
 
 
 def letter_behind(text, choice):
@@ -95,7 +87,7 @@ def knows_sums(body, attempt):
 
 
 def test_the_letter_of_the_right_choice_is_right_and_its_value_is_not(evaluate, tmp_path):
-    path = write(tmp_path / "gpqa.jsonl", [gpqa_row(number) for number in range(20)])
+    path = write_rows(tmp_path / "gpqa.jsonl", [gpqa_row(number) for number in range(20)])
     with ChatServer(knows_sums) as server:
         assert evaluate(server, path, "--num_samples", 2) == 0
     results = results_of(tmp_path, "gpqa")
@@ -110,15 +102,15 @@ def test_the_letter_of_the_right_choice_is_right_and_its_value_is_not(evaluate, 
 def test_choices_keep_their_letters_in_another_order_of_the_rows(evaluate, tmp_path):
     rows = [gpqa_row(number) for number in range(8)]
     with ChatServer(knows_sums) as server:
-        evaluate(server, write(tmp_path / "one.jsonl", rows), "--num_samples", 1)
-        evaluate(server, write(tmp_path / "two.jsonl", rows[::-1]), "--num_samples", 1, "--seed", 0)
+        evaluate(server, write_rows(tmp_path / "one.jsonl", rows), "--num_samples", 1)
+        evaluate(server, write_rows(tmp_path / "two.jsonl", rows[::-1]), "--num_samples", 1, "--seed", 0)
     one, two = ({row["problem"]: row["solution"] for row in answers_of(tmp_path, name)} for name in ("one", "two"))
     assert one == two
 
 
 def test_what_is_left_out_is_counted_and_noted(evaluate, tmp_path, caplog):
     rows = [gpqa_row(0), gpqa_row(1, **{"Incorrect Answer 2": None}), gpqa_row(2, Question=" ")]
-    path = write(tmp_path / "gpqa.jsonl", rows)
+    path = write_rows(tmp_path / "gpqa.jsonl", rows)
     with path.open("a") as file:
         file.write('{"torn": \n')
     with ChatServer(knows_sums) as server:
@@ -134,7 +126,7 @@ def test_what_is_left_out_is_counted_and_noted(evaluate, tmp_path, caplog):
 
 
 def test_a_file_of_which_no_row_can_be_asked_is_refused(evaluate, tmp_path, capsys):
-    path = write(tmp_path / "gpqa.jsonl", [gpqa_row(0, **{"Correct Answer": ""})])
+    path = write_rows(tmp_path / "gpqa.jsonl", [gpqa_row(0, **{"Correct Answer": ""})])
     with ChatServer(knows_sums) as server:
         assert evaluate(server, path) == 1
         assert not server.requests
@@ -144,7 +136,9 @@ def test_a_file_of_which_no_row_can_be_asked_is_refused(evaluate, tmp_path, caps
 def test_listed_choices_are_asked_with_a_template_of_ones_own(evaluate, tmp_path):
     rows = [{"question": "2+2?", "choices": ["3", "4"], "answer": "B"}]
     with ChatServer(lambda body, attempt: Reply("Answer: B")) as server:
-        assert evaluate(server, write(tmp_path / "quiz.jsonl", rows), "--prompt_template", "Choose! {prompt}") == 0
+        assert (
+            evaluate(server, write_rows(tmp_path / "quiz.jsonl", rows), "--prompt_template", "Choose! {prompt}") == 0
+        )
         assert question_of(server.requests[0]) == "Choose! 2+2?\n\n(A) 3\n(B) 4"
     assert results_of(tmp_path, "quiz")["metrics"]["avg@4"] == 1.0
 
@@ -176,7 +170,7 @@ CALLS = {"call", "plain"}
 def judged(tmp_path_factory):
     """Return folder and results of one run in which every program answers a problem of its own."""
     folder = tmp_path_factory.mktemp("programs")
-    path = write(folder / "lcb.jsonl", [lcb_row(name, calls=name in CALLS) for name in PROGRAMS])
+    path = write_rows(folder / "lcb.jsonl", [lcb_row(name, calls=name in CALLS) for name in PROGRAMS])
 
     def answer(body, attempt):
         text = question_of(body).partition("Problem ")[2].partition(":")[0]
@@ -216,22 +210,22 @@ def test_prompts_of_programs_hold_the_code_to_begin_with(judged):
 
 def test_verdicts_tell_test_by_test(judged):
     folder, _, _ = judged
-    lines = (folder / "out" / MODEL / "main" / "lcb" / KEPT_NAME).read_text().split("\n")
+    lines = (folder_of(folder, name="lcb") / KEPT_NAME).read_text().split("\n")
     notes = [json.loads(line)["note"] for line in lines if line]
     assert {"AC x3", "AC, WA, -", "TLE, - x2"} <= set(notes)
 
 
 def test_programs_are_judged_once(evaluate, tmp_path):
-    path = write(tmp_path / "lcb.jsonl", [lcb_row("a"), lcb_row("b")])
+    path = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a"), lcb_row("b")])
     with ChatServer(lambda body, attempt: Reply(fenced(STDIO) + f"seed {body['seed']}")) as server:
         assert evaluate(server, path, "--num_samples", 4) == 0
-    folder = tmp_path / "out" / MODEL / "main" / "lcb"
+    folder = folder_of(tmp_path, name="lcb")
     assert len([line for line in (folder / KEPT_NAME).read_text().split("\n") if line]) == 1  # of equal tests
     assert results_of(tmp_path, "lcb")["metrics"]["pass@4"] == 1.0
 
 
 def test_other_limits_judge_again_and_ask_nothing(evaluate, tmp_path):
-    path = write(tmp_path / "lcb.jsonl", [lcb_row("a")])
+    path = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a")])
     with ChatServer(lambda body, attempt: Reply(fenced(STDIO))) as server:
         assert evaluate(server, path, "--num_samples", 1) == 0
         assert evaluate(server, path, "--num_samples", 1, "--code_test_timeout_s", 2) == 0
@@ -243,7 +237,7 @@ def test_tests_of_verification_info_judge_programs(evaluate, tmp_path):
     info = {"language": "python", "test_cases": [{"type": "stdin_stdout", "input": "1 2", "output": "3"}]}
     rows = [{"problem": "Add.", "solution": STDIO, "verification_info": json.dumps(info)},
             {"problem": "Add too.", "solution": STDIO, "verification_info": "{}"}]  # fmt: skip
-    path = write(tmp_path / "sums.jsonl", rows)
+    path = write_rows(tmp_path / "sums.jsonl", rows)
     with ChatServer(lambda body, attempt: Reply(fenced(STDIO))) as server:
         assert evaluate(server, path) == 1  # which of the two decides isn't said
         assert evaluate(server, path, "--kind", "code", "--num_samples", 1) == 0
@@ -255,7 +249,7 @@ def test_tests_of_verification_info_judge_programs(evaluate, tmp_path):
 def test_tests_that_turn_out_unusable_give_no_score(evaluate, tmp_path, caplog):
     broken = lcb_row("b")
     broken["private_test_cases"] += "!" * (1 << 20)  # so large that it is read when it judges
-    path = write(tmp_path / "lcb.jsonl", [lcb_row("a"), broken])
+    path = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a"), broken])
     with ChatServer(lambda body, attempt: Reply(fenced(f"{STDIO}  # {body['seed']}"))) as server:
         assert evaluate(server, path, "--num_samples", 2) == 0
     results = results_of(tmp_path, "lcb")
@@ -265,7 +259,7 @@ def test_tests_that_turn_out_unusable_give_no_score(evaluate, tmp_path, caplog):
 
 
 def test_a_sandbox_that_is_not_there_is_found_before_anything_is_asked(evaluate, tmp_path, capsys):
-    path = write(tmp_path / "lcb.jsonl", [lcb_row("a")])
+    path = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a")])
     with ChatServer(lambda body, attempt: Reply(fenced(STDIO))) as server:
         assert evaluate(server, path, "--sandbox_python", "/bin/false") == 1
         assert not server.requests
@@ -273,7 +267,7 @@ def test_a_sandbox_that_is_not_there_is_found_before_anything_is_asked(evaluate,
 
 
 def test_programs_that_the_sandbox_has_lost_are_no_wrong_answers_and_judged_again(evaluate, tmp_path, monkeypatch):
-    path = write(tmp_path / "lcb.jsonl", [lcb_row("a"), lcb_row("b")])
+    path = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a"), lcb_row("b")])
 
     def answer(body, attempt):
         return Reply(fenced(f"{STDIO}  # {question_of(body).partition('Problem ')[2][0]}"))
@@ -308,7 +302,7 @@ class LosesEachOnce(LocalSandbox):
 
 
 def test_programs_that_the_sandbox_has_lost_are_given_to_it_once_more(evaluate, tmp_path, monkeypatch):
-    path, sandbox = write(tmp_path / "lcb.jsonl", [lcb_row("a")]), LosesEachOnce()
+    path, sandbox = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a")]), LosesEachOnce()
     monkeypatch.setattr("open_r1.grading.batch.build_sandbox", lambda *settings, **more: sandbox)
     with ChatServer(lambda body, attempt: Reply(fenced(f"{STDIO}  # Problem {body['seed']}"))) as server:
         assert evaluate(server, path, "--num_samples", 2) == 0
@@ -317,7 +311,7 @@ def test_programs_that_the_sandbox_has_lost_are_given_to_it_once_more(evaluate, 
 
 
 def test_judging_goes_on_after_a_kill(evaluate, tmp_path):
-    path = write(tmp_path / "lcb.jsonl", [lcb_row("a")])
+    path = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a")])
     slow = "import time\na, b = map(int, input().split())\ntime.sleep(0.1)\nprint(a + b)"
     with ChatServer(lambda body, attempt: Reply(fenced(f"{slow}  # {body['seed']}"))) as server:
         words = ["--url", server.address, "--data", str(path), "--output_dir", str(tmp_path / "out"),
@@ -325,7 +319,7 @@ def test_judging_goes_on_after_a_kill(evaluate, tmp_path):
         environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1] / "src")}
         process = subprocess.Popen([sys.executable, str(SCRIPT), *words], env=environment,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-        kept = tmp_path / "out" / MODEL / "main" / "lcb" / KEPT_NAME
+        kept = folder_of(tmp_path, name="lcb") / KEPT_NAME
         try:
             while not kept.exists() or kept.read_text().count('"right"') < 3:
                 assert process.poll() is None, "it ended before it could be killed"
@@ -344,7 +338,7 @@ def test_judging_goes_on_after_a_kill(evaluate, tmp_path):
 
 
 def test_a_sandbox_that_has_gone_ends_the_run_and_answers_are_kept(evaluate, tmp_path, monkeypatch, capsys):
-    path = write(tmp_path / "lcb.jsonl", [lcb_row("a")])
+    path = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a")])
     flags = ["--num_samples", 10, "--code_provider", "piston", "--sandbox_patience_s", 0.52]
 
     def answer(body, attempt):
