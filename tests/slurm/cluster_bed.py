@@ -27,6 +27,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 NUM_NODES = 3
+# Variables of jobs: small programs that never ask a hub, and those that serve, where nodes are asked without a proxy.
+ON_CPUS = ("OMP_NUM_THREADS=1", "TOKENIZERS_PARALLELISM=false", "HF_HUB_OFFLINE=1")
+SERVED = (*ON_CPUS, "VLLM_CPU_KVCACHE_SPACE=1")
+BEHIND_A_PROXY = (*SERVED, "http_proxy=http://127.0.0.1:9")  # at which nobody listens
 _FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "BOOT_FAIL"}
 _NOT_OURS = re.compile(r"(PYTEST_|SLURM_|SBATCH_|OPEN_R1_(?!NO_SKIPS)|PYTHONPATH$|COVERAGE)")
 _NO_NAMESPACES = 3  # exit status of up.sh

@@ -13,10 +13,9 @@ import pytest
 import yaml
 
 from tests.integration.tiny import addition_rows, build_tiny, write_rows
-from tests.slurm.cluster_bed import HERE, eventually
+from tests.slurm.cluster_bed import HERE, SERVED, eventually
 
 SCRIPT = "slurm/evaluate.slurm"
-ENVIRONMENT = ["OMP_NUM_THREADS=1", "TOKENIZERS_PARALLELISM=false", "HF_HUB_OFFLINE=1", "VLLM_CPU_KVCACHE_SPACE=1"]
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def problems(tmp_path):
 def stand_in(cluster, *words, **settings):
     """A site whose `vllm` is the stand-in."""
     words = [sys.executable, str(HERE / "stand_in_model.py"), *(words or ["1000"])]
-    return cluster.site(environment=ENVIRONMENT, vllm=words, **settings)
+    return cluster.site(environment=SERVED, vllm=words, **settings)
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def test_a_model_is_served_and_asked(cluster, smollm2, problems, tmp_path):
     job = cluster.submit(
         SCRIPT, "--model", smollm2, "--data", problems, "--num_samples", 2, "--max_tokens", 24, "--output_dir",
         tmp_path / "out", "--serve_args", "--enforce-eager --max-model-len 512 --max-num-seqs 8", "--system_prompt",
-        "Say 'it is' and \"$the\" answer.", by="script", site=cluster.site(environment=ENVIRONMENT),
+        "Say 'it is' and \"$the\" answer.", by="script", site=cluster.site(environment=SERVED),
     )  # fmt: skip
     assert job.wait(300) == "COMPLETED"
     results = read_results(tmp_path / "out" / smollm2.name / "main" / "two_problems_it_s_a_test_")

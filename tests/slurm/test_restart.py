@@ -15,10 +15,9 @@ import pytest
 from open_r1.utils.checkpoints import list_checkpoints, missing_from
 from tests.distributed.trainings import write_recipes
 from tests.integration.tiny import are_identical, log_history, weights_of
-from tests.slurm.cluster_bed import HERE, eventually
+from tests.slurm.cluster_bed import HERE, ON_CPUS, eventually
 
 SCRIPT = "slurm/train.slurm"
-ENVIRONMENT = ["OMP_NUM_THREADS=1", "TOKENIZERS_PARALLELISM=false", "HF_HUB_OFFLINE=1"]
 MAX_STEPS = 10
 TOLERANCE = 1e-4  # of two processes against one
 ONE_PROCESS = "--per_device_train_batch_size 8 --gradient_accumulation_steps 1"
@@ -45,7 +44,7 @@ class Trainings:
             *("--script", HERE / "held_sft.py", "--args", arguments, "--"),
             *("--output_dir", self.output(name), "--save_steps", save_steps),
             sbatch=[f"--nodes={nodes}", *sbatch],
-            site=self.cluster.site(environment=[*ENVIRONMENT, *held]),
+            site=self.cluster.site(environment=[*ON_CPUS, *held]),
         )
 
 

@@ -9,16 +9,9 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
-from tests.slurm.cluster_bed import HERE, eventually
+from tests.slurm.cluster_bed import BEHIND_A_PROXY, HERE, eventually
 
 SCRIPT = "slurm/serve.slurm"
-ENVIRONMENT = [
-    "OMP_NUM_THREADS=1",
-    "TOKENIZERS_PARALLELISM=false",
-    "HF_HUB_OFFLINE=1",
-    "VLLM_CPU_KVCACHE_SPACE=1",
-    "http_proxy=http://127.0.0.1:9",
-]  # nobody listens there: nodes are asked without a proxy
 IS_SERVED = "is served; for our clients"
 NAME = 'it\'s "tiny"'
 KEY = "not-for-anybody's-eyes"
@@ -40,7 +33,7 @@ def serve_stand_in(cluster):
     """Return the function that serves a stand-in (`stand_in_replica.py`)."""
 
     def serve(kind: str, *words: str, nodes: int = 1):
-        site = cluster.site(environment=ENVIRONMENT, vllm=[sys.executable, str(HERE / "stand_in_replica.py"), kind])
+        site = cluster.site(environment=BEHIND_A_PROXY, vllm=[sys.executable, str(HERE / "stand_in_replica.py"), kind])
         return cluster.submit(SCRIPT, "--model", "some/model", *words, sbatch=[f"--nodes={nodes}"], site=site)
 
     return serve
@@ -74,7 +67,7 @@ def words_of_processes():
 
 
 def test_model_over_two_nodes_answers_a_third_that_has_the_key(cluster, tiny_model):
-    site = cluster.site(environment=ENVIRONMENT)
+    site = cluster.site(environment=BEHIND_A_PROXY)
     job = cluster.submit(SCRIPT, "--model", tiny_model, "--served-model-name", NAME, "--max-model-len", "128",
                          "--api-key-env", "OUR_KEY", "--", "--enforce-eager", "--max-num-seqs", "4",
                          sbatch=["--nodes=2"], site=site, env={"OUR_KEY": KEY})  # fmt: skip
@@ -128,7 +121,7 @@ def test_service_goes_back_to_the_queue_before_its_time_limit(cluster, serve_sta
 
 
 def test_servers_register_with_a_router_of_another_job(cluster, serve_stand_in):
-    router = cluster.submit("slurm/serve_router.slurm", by="script", site=cluster.site(environment=ENVIRONMENT))
+    router = cluster.submit("slurm/serve_router.slurm", by="script", site=cluster.site(environment=BEHIND_A_PROXY))
     router.wait_for_log("All servers are ready")
     url = f"http://{router.nodes[0]}:39876"
     job = serve_stand_in("answers", "--register-with", url)
