@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from open_r1.cluster.steps import find_reason
 from tests.distributed.launching import NEEDS_DEEPSPEED, ON_CPU, ROOT, launch_command, run
 from tests.distributed.trainings import SFT
 
@@ -35,8 +36,14 @@ def refused(recipes, tmp_path):
     return launch
 
 
-def test_ddp_without_use_cpu_is_refused(refused):
-    assert ALONE in refused("ddp")
+def test_ddp_without_use_cpu_is_refused_by_one_sentence_a_process(refused):
+    output = refused("ddp")
+    sentences = [line for line in output.splitlines() if ALONE in line]
+    # The launcher ends the others as soon as one has failed.
+    assert sentences and len(set(sentences)) == len(sentences) <= 2
+    assert all(line.startswith(("[rank0]: RuntimeError: ", "[rank1]: RuntimeError: ")) for line in sentences)
+    assert "start_run" not in output  # no traceback of ours
+    assert (find_reason(output) or "").startswith(f"RuntimeError: {ALONE}")  # what a cluster's job says
 
 
 @NEEDS_DEEPSPEED

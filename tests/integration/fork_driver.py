@@ -39,7 +39,7 @@ class Run:
             self.returncode = int(self.driver.ask({"wait": self.pid}))
         return self.returncode
 
-    def kill_when(self, is_time: Callable[[], bool], timeout_s: float = 60.0) -> bool:
+    def kill_when(self, is_time: Callable[[], bool], timeout_s: float = 300.0) -> bool:
         """Send SIGKILL as soon as `is_time`; return whether the process was still running then."""
         deadline = time.monotonic() + timeout_s
         while not is_time() and not self.has_ended():
@@ -97,7 +97,7 @@ class ForkDriver:
     def close(self) -> None:
         """End the driver."""
         self._stdin.close()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=120)
         self._stdout.close()
 
 

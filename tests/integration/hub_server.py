@@ -169,7 +169,7 @@ class Contract(BaseHTTPRequestHandler):
             return [{"type": "file", "path": f, "size": len(text), "oid": "0" * 40} for f, text in files.items()], 200
         if action == "preupload":
             self.server.preupload_seen.set()
-            self.server.gate.wait(30)
+            self.server.gate.wait(300)
             paths = [file["path"] for file in json.loads(body)["files"]]
             modes = [
                 "lfs" if self.server.uses_lfs and path.endswith((".safetensors", ".parquet")) else "regular"

@@ -163,19 +163,20 @@ def test_a_slurm_that_refuses_is_a_warning_and_keeps_no_copy(slurm, problems, tm
 
 def test_a_slurm_that_hangs_holds_nothing_up_for_long(slurm, problems, tmp_path, caplog, monkeypatch):
     slurm("hangs")
-    monkeypatch.setattr(evaluation_jobs, "TIMEOUT_S", 3.0)
-    monkeypatch.setattr(evaluate_checkpoint, "END_S", 5.0)
+    monkeypatch.setattr(evaluation_jobs, "TIMEOUT_S", 7.0)
+    monkeypatch.setattr(evaluate_checkpoint, "END_S", 9.0)
     training = Training(tmp_path, [str(problems)])
-    for step in range(1, 7):
+    steps = range(10, 22)
+    for step in steps:
         training.save(step)  # returns while the first is still being submitted
     assert not training.callback.failed
     start = time.monotonic()
     training.end()  # the last ones are given up unsubmitted
-    assert time.monotonic() - start < 15  # 5 s, not 6 times 3
-    assert "checkpoint-1 is not evaluated: Slurm didn't answer within 3 s" in caplog.text
-    assert sorted(training.callback.failed) == [f"checkpoint-{step}" for step in range(1, 7)]
-    assert len(training.copies()) == 6  # Slurm may have taken the first; the others are for their commands
-    (command,) = (line for line in caplog.text.splitlines() if "checkpoint-6 is not evaluated" in line)
+    assert time.monotonic() - start < 60  # 9 s, not 12 times 7
+    assert "checkpoint-10 is not evaluated: Slurm didn't answer within 7 s" in caplog.text
+    assert sorted(training.callback.failed) == sorted(f"checkpoint-{step}" for step in steps)
+    assert len(training.copies()) == 12  # Slurm may have taken the first; the others are for their commands
+    (command,) = (line for line in caplog.text.splitlines() if "checkpoint-21 is not evaluated" in line)
     words = shlex.split(command.partition("Submit it by hand: ")[2])
     assert words[0] == "slurm/evaluate.slurm"
     assert make_parser().parse_args(words[1:]).model == str(training.copies()[-1])
@@ -206,11 +207,12 @@ def test_copies_that_are_to_be_submitted_by_hand_outlive_the_next_start(
 def test_a_training_that_was_told_to_stop_waits_less(slurm, problems, tmp_path, monkeypatch):
     slurm("hangs")
     monkeypatch.setattr(evaluate_checkpoint, "STOPPED_S", 0.2)
+    monkeypatch.setattr(evaluate_checkpoint, "END_S", 600.0)
     training = Training(tmp_path, [str(problems)])
     training.save(1)
     start = time.monotonic()
     training.event("on_train_end", 1, max_steps=9)
-    assert time.monotonic() - start < evaluate_checkpoint.END_S / 2
+    assert time.monotonic() - start < 60
     assert training.callback.failed == ["checkpoint-1"]
     assert len(training.copies()) == 1
 

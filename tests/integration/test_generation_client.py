@@ -146,19 +146,19 @@ def test_retry_after_beyond_the_deadline_ends_the_request():
     assert "not done within 5 s, at last: HTTP 429" in reply.error
 
 
-@pytest.mark.parametrize("slow", [Reply("8", delay_s=60.0), Reply("8" * 1000, trickle_s=0.05)])
+@pytest.mark.parametrize("slow", [Reply("8", delay_s=600.0), Reply("8" * 1000, trickle_s=0.5)])
 def test_an_attempt_ends_at_its_timeout(slow):
     with ChatServer(lambda body, attempt: slow if attempt == 0 else Reply("8")) as server:
-        (reply,) = ask([server.address], question(), patience=Patience(timeout_s=0.3, first_delay_s=0.01))
+        (reply,) = ask([server.address], question(), patience=Patience(timeout_s=3.0, first_delay_s=0.01))
     assert (reply.text, reply.attempts) == ("8", 2)
 
 
 def test_a_request_ends_at_its_deadline_whatever_the_timeout():
-    with ChatServer(lambda body, attempt: Reply("8", delay_s=60.0)) as server:
+    with ChatServer(lambda body, attempt: Reply("8", delay_s=600.0)) as server:
         started = time.monotonic()
         (reply,) = ask([server.address], question(), patience=Patience(deadline_s=0.4))
     assert "not done within 0.4 s" in reply.error
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "0.0001", "Mon, 01 Jan 2001 00:00:00 GMT"])
@@ -213,7 +213,7 @@ def test_the_end_of_a_requests_time_is_no_fault_of_the_server():
             replies = await asyncio.gather(*(client.complete(question(number)) for number in range(5)))
             return replies, client.balancer.is_down
 
-    with ChatServer(lambda body, attempt: Reply("8", delay_s=60.0)) as server:
+    with ChatServer(lambda body, attempt: Reply("8", delay_s=600.0)) as server:
         replies, is_down = run(main(server.address))
     assert all("not done within 0.2 s" in reply.error for reply in replies)
     assert not is_down

@@ -119,7 +119,7 @@ def test_checkpoint_deleted_during_its_upload_arrives_whole(hub, tmp_path, caplo
     training = Training(tmp_path)
     hub.gate.clear()
     folder = training.save(120)
-    assert hub.preupload_seen.wait(10), "the upload has not begun"
+    assert hub.preupload_seen.wait(120), "the upload has not begun"
     shutil.rmtree(folder)
     assert "Pushed" not in caplog.text
     hub.gate.set()

@@ -98,10 +98,10 @@ def test_killed_training_ends_with_the_same_weights(driver, tiny, tmp_path, case
 
     chance = random.Random(seed)
     landed: list[str] = []
-    while len(landed) < num_kills:
+    while not is_enough(landed, num_kills):
         output, log = tmp_path / f"killed-{len(landed)}", tmp_path / f"killed-{len(landed)}.log"
         argv = tiny.argv(kind, output, **settings)
-        while len(landed) < num_kills:
+        while not is_enough(landed, num_kills):
             before = time.time()
             training = driver.start(kind, argv, log)
             moment = moment_inside_a_save(output) if len(landed) % 2 else moment_after(chance, duration_s)
@@ -113,6 +113,11 @@ def test_killed_training_ends_with_the_same_weights(driver, tiny, tmp_path, case
         shutil.rmtree(output)
     print(f"{case}: {duration_s:.1f} s undisturbed; killed {landed}")
     assert landed.count("inside a save") >= 2, landed
+
+
+def is_enough(landed: list[str], num_kills: int) -> bool:
+    """Whether no more kills are needed: on a busy machine a kill comes after the save that it was meant for."""
+    return len(landed) >= num_kills and (landed.count("inside a save") >= 2 or len(landed) >= 5 * num_kills)
 
 
 def moment_after(chance: random.Random, duration_s: float) -> Callable[[], bool]:
@@ -159,14 +164,14 @@ def rollouts_of(output: Path) -> dict[str, list[str]]:
 def test_kill_while_the_model_is_published_leaves_no_model_that_looks_whole(driver, tiny, tmp_path):
     settings = {"max_steps": 2, "learning_rate": 1e-3}
     run(driver, "sft", tiny.argv("sft", tmp_path / "reference", **settings), tmp_path / "reference.log")
-    for attempt in range(5):
+    for attempt in range(20):
         output, log = tmp_path / f"killed-{attempt}", tmp_path / f"killed-{attempt}.log"
         argv = tiny.argv("sft", output, **settings)
         was_killed = driver.start("sft", argv, log).kill_when((output / STAGING_NAME).exists)
         if was_killed and missing_from(output) is not None:
             break
     else:
-        pytest.fail("Publishing was over before each of five kills.")
+        pytest.fail("Publishing was over before each of twenty kills.")
 
     next_log = tmp_path / "next.log"
     next_stage = tiny.argv("sft", tmp_path / "next", model_name_or_path=output)

@@ -80,7 +80,7 @@ def start() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
             pipe.close()
 
 
-def wait_until(is_so: Callable[[], bool], timeout_s: float = 20) -> None:
+def wait_until(is_so: Callable[[], bool], timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < deadline

@@ -36,7 +36,7 @@ def serve(statuses):
             asked.append((self.path, self.headers.get("Authorization"), self.rfile.read(length)))
             told = statuses.get("completion", 200) if self.path == "/v1/completions" else statuses.get("router", 200)
             if told == "late":
-                gone.wait(30)
+                gone.wait(300)
                 self.close_connection = True
                 return
             self.answer(told.pop(0) if isinstance(told, list) else told, statuses.get("says"))
@@ -135,6 +135,6 @@ def test_end_of_the_watch_takes_the_addresses_away(tmp_path):
             next(line for line in started.stdout if "is served" in line)
             assert json.loads(path.read_text())["attempt"] == 2
             started.send_signal(signal.SIGTERM)
-            assert started.wait(30) == 143
+            assert started.wait(120) == 143
     assert not path.exists()
     assert asked[0][1] == f"Bearer {KEY}" and "remove_worker" in asked[-1][0]

@@ -10,6 +10,7 @@ import pytest
 from open_r1.rewards.verifier import Verdict, verification, verify_all
 
 TIMEOUT_S = 5.0
+DEADLINE_S = 50.0  # of 32 rows that take each as long as it may, two at a time, 80 s
 RIGHT, WRONG, NO_ANSWER = Verdict.RIGHT, Verdict.WRONG, Verdict.NO_ANSWER
 
 GOOD = [
@@ -68,7 +69,7 @@ def no_memory():
 
 
 def in_main_thread(golds: list[str], completions: list[str]) -> list[Verdict | None]:
-    return verify_all(golds, completions, timeout_s=TIMEOUT_S)
+    return verify_all(golds, completions, timeout_s=TIMEOUT_S, deadline_s=DEADLINE_S)
 
 
 def in_another_thread(golds: list[str], completions: list[str]) -> list[Verdict | None]:
@@ -85,7 +86,7 @@ def test_a_batch_that_is_half_hostile_keeps_its_good_rows_and_its_time(judge, ca
     start = time.monotonic()
     with caplog.at_level(logging.WARNING, logger="open_r1"):
         verdicts = judge(golds, completions)
-    assert time.monotonic() - start < 16
+    assert time.monotonic() - start < DEADLINE_S + 10
     assert verdicts[1::2] == [verdict for _, _, verdict in GOOD]
     assert set(verdicts[::2]) <= {WRONG, NO_ANSWER, Verdict.TIMEOUT, Verdict.CRASH}
     assert caplog.messages == []
@@ -93,7 +94,7 @@ def test_a_batch_that_is_half_hostile_keeps_its_good_rows_and_its_time(judge, ca
 
 def test_hostile_golds_are_nobodys_reward_and_leave_the_good_rows_alone():
     golds = [*HOSTILE_ANSWERS[:26], *(gold for gold, _, _ in GOOD)]
-    verdicts = verify_all(golds, [r"\boxed{1}"] * 26 + [text for _, text, _ in GOOD], timeout_s=1.0)
+    verdicts = verify_all(golds, [r"\boxed{1}"] * 26 + [text for _, text, _ in GOOD], timeout_s=1.0, deadline_s=50.0)
     assert verdicts[26:] == [verdict for _, _, verdict in GOOD]
     assert Verdict.RIGHT not in verdicts[:26]
     assert None not in verdicts

@@ -173,10 +173,10 @@ def test_box_gets_arguments_and_no_result():
 
 def test_results_of_another_structure_are_not_even_read():
     got, expected = f"[{', '.join(['[[]]'] * 250_000)}]", f"[{', '.join(['1'] * 200_000)}]"
-    start = time.monotonic()
+    start = time.thread_time()
     assert not any(is_same_result(got, expected) for _ in range(100))
     assert not any(is_same_result("1" * 1_000_000, "1") for _ in range(100))
-    assert time.monotonic() - start < 5
+    assert time.thread_time() - start < 5
 
 
 def test_integer_for_a_float_may_have_all_its_digits():
@@ -185,11 +185,11 @@ def test_integer_for_a_float_may_have_all_its_digits():
 
 def test_long_outputs_are_compared_in_blocks():
     lines = "1\n" * 3_000_000
-    start = time.monotonic()
+    start = time.thread_time()
     assert find_difference(lines + "2", lines + "3") == "line 3000001: expected '3', got '2'"
     assert "ax'" in find_difference("a" * 20_000_000 + "x", "a" * 20_000_000 + "y")
     assert find_difference("\n" * 20_000_000 + "x", "\n" * 5_000_000 + "y") == "line 5000001: expected 'y', got ''"
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\r"])
@@ -202,9 +202,9 @@ def test_difference_is_found_behind_blocks_of_any_size(blank: str, width: int):
 
 
 def test_long_outputs_of_contests_are_compared_in_blocks():
-    start = time.monotonic()
+    start = time.thread_time()
     assert not is_same_output("a " * 10_000_000, "a b")
     assert not is_same_output("1\n" * 5_000_000 + "2", "1\n" * 5_000_000 + "3")
     assert not is_same_output("1\n" * 5_000_000, "2\n" * 5_000_000)
     assert is_same_output("1 \n" * 1000 + "2", "1\n" * 1000 + "2")
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2

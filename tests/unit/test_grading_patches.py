@@ -169,16 +169,16 @@ def test_endless_repetition_is_read_in_time(text):
 
 @pytest.mark.parametrize("text", ['"' + '\\"' * 40_000, "'" + "\\'" * 40_000, '"' + "\\'" * 40_000])
 def test_escapes_without_end_are_read_in_time(text):
-    start = time.monotonic()
+    start = time.thread_time()
     assert patch_code(text, "cpp") == text
-    assert time.monotonic() - start < 5
+    assert time.thread_time() - start < 5
 
 
 def test_many_edits_are_made_in_time():
     text = "from collections import Mapping\n" * 2000 + f"x = '{'a' * 20_000_000}'\n"
-    start = time.monotonic()
+    start = time.thread_time()
     assert patch_code(text, "python").count("collections.abc") == 2000
-    assert time.monotonic() - start < 5
+    assert time.thread_time() - start < 5
 
 
 def test_string_without_end_hides_its_line_alone():

