@@ -6,6 +6,7 @@
 2
 """
 
+import contextlib
 import glob
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import datasets
 from datasets import Dataset, DatasetDict
 
 from open_r1.dataio.card import read_card
+from open_r1.dataio.hub_reach import offline, why_unreachable
 from open_r1.dataio.published import published_files, refuse_unfinished
 from open_r1.dataio.slices import parse_split
 from open_r1.tasks import load_task
@@ -102,20 +104,24 @@ def _load_folder(path: Path, config: str | None) -> DatasetDict:
 
 
 def _load_from_hub(name: str, config: str | None, revision: str | None) -> DatasetDict:
+    unreachable = None if datasets.config.HF_HUB_OFFLINE else why_unreachable()
     try:
-        if name.startswith(_HUB_FILE_PREFIX):
-            # Some sets are folders of files without configurations. hf://datasets/<owner>/<name>@<revision>/<file>
-            parts = name.split("/")
-            if revision is not None and "@" not in parts[4]:
-                parts[4] += f"@{revision}"
-            return datasets.load_dataset(FILE_FORMATS[Path(name).suffix.lower()], data_files="/".join(parts))
-        return datasets.load_dataset(name, config, revision=revision)
+        with offline() if unreachable else contextlib.nullcontext():
+            if name.startswith(_HUB_FILE_PREFIX):
+                # Some sets are folders of files without configurations. hf://datasets/<owner>/<name>@<revision>/<file>
+                parts = name.split("/")
+                if revision is not None and "@" not in parts[4]:
+                    parts[4] += f"@{revision}"
+                return datasets.load_dataset(FILE_FORMATS[Path(name).suffix.lower()], data_files="/".join(parts))
+            return datasets.load_dataset(name, config, revision=revision)
     except (datasets.exceptions.DatasetsError, OSError, ValueError, LookupError) as error:
-        reason = _first_lines(str(error).strip() or repr(error))
+        reason = f"{type(error).__name__}: {_first_lines(str(error).strip() or repr(error))}"
+        if unreachable:  # what is cached may have failed for another reason
+            reason = unreachable if isinstance(error, ConnectionError) else f"{unreachable}; {reason}"
         raise ValueError(
             f"Cannot load the data set {described(name, config)}: no local file or folder has this name, and from "
-            f"the hub it could not be loaded ({type(error).__name__}: {reason}). Offline, name a local "
-            "json/jsonl/csv/parquet file, a folder, or tasks/<name>."
+            f"the hub it could not be loaded ({reason}). Offline, name a local json/jsonl/csv/parquet file, a folder, "
+            "or tasks/<name>."
         ) from error
 
 

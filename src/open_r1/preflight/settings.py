@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings that cannot work together or on this machine; nothing but the arguments is looked at."""
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -8,10 +9,14 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers.utils import CONFIG_NAME
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.dataio.hub_reach import offline, why_unreachable
+from open_r1.dataio.places import refuse_file
 from open_r1.preflight.benchmarks import check_benchmarks
 from open_r1.preflight.eval_benchmarks import check_eval_benchmarks, is_evaluated
 from open_r1.rewards import REWARDS, Reward, RewardContext, get_reward_funcs, get_reward_spec
@@ -115,8 +120,20 @@ def _check_common(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig
             f"`report_to` names {missing}, which are not installed: `make install EXTRAS=tracking`, or set "
             "`report_to: none`."
         )
+    _check_output_dir(Path(training_args.output_dir))
     check_benchmarks(training_args, model_args)
     check_hub_revision_exists(training_args)
+
+
+def _check_output_dir(output_dir: Path) -> None:
+    """Refuse a folder that can't be made or written; transformers would say so once the model is loaded."""
+    try:
+        refuse_file(output_dir)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"`output_dir` is {output_dir}: {error}") from error
+    there = next(place for place in (output_dir, *output_dir.absolute().parents) if place.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"`output_dir` is {output_dir}, but {there} isn't yours to write: name another folder.")
 
 
 def _check_rewards(
@@ -251,8 +268,20 @@ def context_length(training_args: SFTConfig | GRPOConfig, model_args: ModelConfi
 
 
 def _load_config(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> PreTrainedConfig:
-    return AutoConfig.from_pretrained(
-        find_model(model_args.model_name_or_path),
-        revision=model_args.model_revision,
-        trust_remote_code=training_args.trust_remote_code,
-    )
+    name, revision = find_model(model_args.model_name_or_path), model_args.model_revision
+    is_folder, unreachable = Path(name).is_dir(), None
+    try:
+        if not is_folder and not isinstance(try_to_load_from_cache(name, CONFIG_NAME, revision=revision), str):
+            unreachable = why_unreachable()
+        with offline() if unreachable else contextlib.nullcontext():
+            return AutoConfig.from_pretrained(
+                name, revision=revision, trust_remote_code=training_args.trust_remote_code
+            )
+    except (OSError, ValueError) as error:  # transformers' words for what is missing, damaged, unknown or private
+        reason = unreachable or " ".join(str(error).split())[:500]
+        if is_folder:
+            raise ValueError(f"The model in {name} can't be loaded: {reason}") from error
+        raise ValueError(
+            f"Cannot load the model {name!r} (`model_name_or_path`): no local folder has this name, and from the hub "
+            f"it could not be loaded ({reason}). Offline, name a local folder."
+        ) from error
