@@ -30,10 +30,10 @@ from open_r1.preflight import (
     warn_of_contaminated,
 )
 from open_r1.rewards import get_reward_funcs
-from open_r1.utils.arguments import parse_args
 from open_r1.utils.callbacks import get_callbacks
 from open_r1.utils.data import get_dataset
 from open_r1.utils.model_utils import end_token_ids, fit_embeddings, get_model, get_tokenizer
+from open_r1.utils.refusals import run_script
 from open_r1.utils.reward_models import load_reward_model
 from open_r1.utils.trainer import GRPOTrainer
 from open_r1.utils.training import ignore_bias_buffers, run_training, start_run
@@ -86,4 +86,4 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
 
 
 if __name__ == "__main__":
-    main(*parse_args(GRPOScriptArguments, GRPOConfig, description=__doc__))
+    run_script(main, GRPOScriptArguments, GRPOConfig, __doc__)

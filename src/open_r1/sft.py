@@ -30,10 +30,10 @@ from open_r1.preflight import (
     warn_of_contaminated,
 )
 from open_r1.rewards import RewardContext, get_reward_funcs
-from open_r1.utils.arguments import parse_args
 from open_r1.utils.callbacks import get_callbacks
 from open_r1.utils.data import drop_null_rows, get_dataset, require_split
 from open_r1.utils.model_utils import fit_embeddings, get_model, get_tokenizer
+from open_r1.utils.refusals import run_script
 from open_r1.utils.reward_models import load_reward_model
 from open_r1.utils.trainer import SFTTrainer
 from open_r1.utils.training import check_eos_is_learned, ignore_bias_buffers, run_training, start_run
@@ -131,4 +131,4 @@ def build_evaluator(
 
 
 if __name__ == "__main__":
-    main(*parse_args(SFTScriptArguments, SFTConfig, description=__doc__))
+    run_script(main, SFTScriptArguments, SFTConfig, __doc__)

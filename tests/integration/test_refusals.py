@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A refusal ends sft.py and grpo.py with its sentence and status 1; what goes wrong elsewhere keeps its traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import TrainerCallback
+
+from open_r1 import sft
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.dataio.loading import load_source
+from open_r1.dataio.slices import SplitSlice
+from open_r1.utils.callbacks import CALLBACKS
+from open_r1.utils.refusals import run_script
+from tests.integration.tiny import build_tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+MISSING = "Cannot load the data set '/nowhere/rows': there is no such file or folder"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return build_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def run(tiny, tmp_path, monkeypatch):
+    """Return the function that runs a main as the script does, with the settings of a short training."""
+
+    def run_main(main, kind="sft", **settings):
+        classes = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}[kind]
+        output_dir = settings.pop("output_dir", tmp_path / "out")
+        monkeypatch.setattr(sys, "argv", [f"{kind}.py", *tiny.argv(kind, output_dir, **settings)])
+        run_script(main, *classes, "")
+
+    return run_main
+
+
+def raises(error):
+    def main(*arguments):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("sft", {"dataset_name": "/nowhere/rows"}, f"ValueError: {MISSING} (in "),
+        ("grpo", {"reward_funcs": ["acuracy"]}, "ValueError: Unknown reward 'acuracy' in reward_funcs. Did you mean"),
+    ],
+)
+def test_script_ends_with_the_sentence_alone(tiny, tmp_path, kind, settings, message):
+    words = [sys.executable, f"src/open_r1/{kind}.py", *tiny.argv(kind, tmp_path / "out", **settings)]
+    environment = {**os.environ, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""}
+    ended = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.startswith(message) and ended.stderr.count("\n") == 1, ended.stderr
+    assert "Traceback" not in ended.stdout
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"output_dir": "{file}"}, "`output_dir` is {file}: {file} is a file"),
+        ({"output_dir": "{file}/below"}, "`output_dir` is {file}/below: {file} is a file"),
+        (
+            {"model_name_or_path": "nobody/nothing"},
+            "Cannot load the model 'nobody/nothing' (`model_name_or_path`)",
+        ),
+        ({"model_name_or_path": "no/such/folder"}, "Cannot load the model 'no/such/folder' (`model_name_or_path`)"),
+        ({"resume_from_checkpoint": "{file}"}, "`resume_from_checkpoint` is {file}, which is not a complete"),
+        ({"max_length": 3}, "None of the first 48 training rows ends in the EOS token"),
+    ],
+)
+def test_refusals_of_any_step_before_the_training(run, tmp_path, capsys, settings, message):
+    file = tmp_path / "file"
+    file.touch()
+    settings = {name: value.format(file=file) if isinstance(value, str) else value for name, value in settings.items()}
+    with pytest.raises(SystemExit) as ended:
+        run(sft.main, **settings)
+    assert ended.value.code == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"ValueError: {message.format(file=file)}")
+
+
+def test_output_folder_of_somebody_else_is_refused(run, tmp_path, capsys, monkeypatch):
+    # Tests may run as root, who may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode, **options: Path(path) != tmp_path)
+    with pytest.raises(SystemExit):
+        run(sft.main, output_dir=tmp_path / "not" / "there")
+    text = f"`output_dir` is {tmp_path}/not/there, but {tmp_path} isn't yours to write: name another folder."
+    assert capsys.readouterr().err.endswith(f"ValueError: {text}\n")
+
+
+def test_wrong_value_is_named_with_status_2(run, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(sft.main, learning_rate="abc")
+    assert ended.value.code == 2
+    assert "invalid float value: 'abc'" in capsys.readouterr().err
+
+
+def test_several_processes_say_who_they_are(run, capsys, monkeypatch):
+    def refuse(*arguments):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", "1")
+        load_source("/nowhere/rows")
+
+    with pytest.raises(SystemExit):
+        run(refuse)
+    assert capsys.readouterr().err.startswith(f"[rank1]: ValueError: {MISSING}")
+
+
+def test_traceback_of_a_refusal_is_logged_for_debugging(run, caplog):
+    caplog.set_level("DEBUG", logger="open_r1.utils.refusals")
+    with pytest.raises(SystemExit):
+        run(lambda *arguments: load_source("/nowhere/rows"))
+    assert "Refused here:" in caplog.text and "in load_source" in caplog.text
+
+
+@pytest.mark.parametrize("error", [ValueError("of a library"), OSError("of a library"), KeyError("of anybody")])
+def test_errors_that_others_raise_keep_their_traceback(run, error):
+    with pytest.raises(type(error)):  # by this file, which is no part of the package
+        run(raises(error))
+
+
+def test_value_error_that_no_statement_raises_keeps_its_traceback(run):
+    with pytest.raises(ValueError, match="invalid literal for int"):  # in a file of the package
+        run(lambda *arguments: SplitSlice("train", "many", None).bounds(3))
+
+
+def test_refusal_inside_the_training_keeps_its_traceback(run, monkeypatch):
+    class Refuse(TrainerCallback):
+        def __init__(self, model_config):
+            pass
+
+        def on_step_begin(self, args, state, control, **kwargs):
+            load_source("/nowhere/rows")
+
+    monkeypatch.setitem(CALLBACKS, "refuse", Refuse)
+    with pytest.raises(ValueError, match=MISSING):
+        run(sft.main, callbacks=["refuse"])
+
+
+def test_training_ends_with_status_0(run, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        run(sft.main, max_steps=1)
+    assert ended.value.code == 0
+    assert (tmp_path / "out" / "model.safetensors").is_file()
