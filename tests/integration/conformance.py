@@ -107,7 +107,7 @@ CHECKS = {
     "measures computing": Check(
         "import time\nwhile time.process_time() < 0.3: pass", prints("") | {"cpu_s": between(0.25, 0.6)}
     ),
-    "measures the clock": Check("import time; time.sleep(0.3)", prints("") | {"wall_s": between(0.3, 9.0)}),
+    "measures the clock": Check("import time; time.sleep(0.3)", prints("") | {"wall_s": between(0.3, 60.0)}),
     "measures memory": Check(
         "x = b'1' * (64 << 20)\nimport time; time.sleep(0.2)", prints("") | {"peak_memory_mb": between(64, 128)}
     ),

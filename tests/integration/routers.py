@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 import uvicorn
 
-from open_r1.sandbox import Limits, ProgramInput, RunRequest, Sandbox, wire
+from open_r1.sandbox import Limits, ProgramInput, RunRequest, Sandbox, run_coroutine, wire
+from open_r1.sandbox.router import RouterSandbox
 from open_r1.sandbox.router_listening import server_config
 from open_r1.sandbox.router_server import create_app
 
@@ -36,6 +38,21 @@ def serve(sandbox: Sandbox, **options) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(autouse=True)
+def closed_clients(monkeypatch):
+    """Clients of a router that a test makes are closed behind it, where `run_all` has used them."""
+    made, init = [], RouterSandbox.__init__
+
+    def make(self, *args, **settings):
+        init(self, *args, **settings)
+        made.append(self)
+
+    monkeypatch.setattr(RouterSandbox, "__init__", make)
+    yield
+    for client in made:
+        run_coroutine(client.aclose)
 
 
 def free_port() -> int:

@@ -49,7 +49,7 @@ def python(code: str, *stdins: str, **options) -> RunRequest:
     ("print(1)", Outcome.OK), ("1 / 0", Outcome.RUNTIME_ERROR), ("while True: pass", Outcome.TIME_LIMIT),
     ("x = []\nwhile True: x.append(bytearray(1 << 20))", Outcome.MEMORY_LIMIT),
     ("while True: print('x' * 999)", Outcome.OUTPUT_LIMIT),
-    ("import os, time\nfor _ in range(4):\n  if os.fork() == 0:\n    x = bytearray(60 << 20)\n    time.sleep(3)\n"
+    ("import os, time\nfor _ in range(4):\n  if os.fork() == 0:\n    x = bytearray(60 << 20)\n    time.sleep(20)\n"
      "    os._exit(0)\nfor _ in range(4): os.wait()", Outcome.MEMORY_LIMIT),
 ])  # fmt: skip
 def test_the_outcome_says_how_a_program_ended(drive, code, outcome):

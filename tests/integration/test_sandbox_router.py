@@ -25,7 +25,14 @@ from open_r1.sandbox import (
 from open_r1.sandbox.local import LocalSandbox
 from open_r1.sandbox.router import RouterSandbox
 from open_r1.sandbox.router_requests import RouterLimits
-from tests.integration.routers import processes_with, python_request, sent, serve, wait_until
+from tests.integration.routers import (
+    closed_clients,  # noqa: F401 - a fixture of every test
+    processes_with,
+    python_request,
+    sent,
+    serve,
+    wait_until,
+)
 
 SQUARES = python_request("print(int(input()) ** 2)", "1", "2", "3", "4")
 FOREVER = "import time\nwhile True: time.sleep(1)"
@@ -280,12 +287,14 @@ def test_numbers_for_prometheus():
 def test_same_client_works_in_other_loops_and_in_a_fork(address):
     sandbox = RouterSandbox(address)
     assert run_all([SQUARES], sandbox)[0].tests[0].outcome is Outcome.OK
+    _, connections = sandbox._client  # open while the client works elsewhere
     assert asyncio.run(_run_and_close(sandbox)).tests[0].outcome is Outcome.OK
     child = multiprocessing.get_context("fork").Process(target=_run_squares, args=(sandbox,))
     child.start()
-    child.join(60)
+    child.join(120)
     assert child.exitcode == 0
     assert run_all([SQUARES], sandbox)[0].tests[0].outcome is Outcome.OK
+    run_coroutine(connections.aclose)
 
 
 async def _run_and_close(sandbox):

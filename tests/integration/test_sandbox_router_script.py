@@ -14,7 +14,14 @@ from open_r1.utils.routed_morph import RoutedMorphSandbox
 from open_r1.utils.routed_sandbox import RoutedSandbox
 from scripts.sandbox_router import main
 from tests.integration.fakes.clouds import CLOUDS
-from tests.integration.routers import free_port, processes_with, python_request, start, wait_until
+from tests.integration.routers import (
+    closed_clients,  # noqa: F401 - a fixture of every test
+    free_port,
+    processes_with,
+    python_request,
+    start,
+    wait_until,
+)
 
 HELLO = python_request("print('hello')")
 
