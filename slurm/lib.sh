@@ -152,11 +152,21 @@ leave_training_behind() {
     done
 }
 
+# srun would take the GPUs that a job asked for as asked for by each step too, beside what the step says itself, and
+# refuse both together ("Invalid Trackable RESource (TRES) specification").
+forget_request_for_gpus() {
+    unset SLURM_GPUS SLURM_GPUS_PER_NODE SLURM_GPUS_PER_TASK SLURM_GPUS_PER_SOCKET SLURM_GRES SLURM_STEP_GRES \
+        SLURM_TRES_PER_TASK SLURM_NTASKS_PER_GPU SLURM_CPUS_PER_GPU SLURM_MEM_PER_GPU
+}
+
 # run_job MODULE gpu|cpu ARGUMENT...: in a job run it; elsewhere submit it, or say what it would run.
 run_job() {
     local -r _main=$1 _kind=$2
     local -ra _words=("${submission[@]}" "${@:3}")
-    [[ $mode == submit ]] || leave_training_behind
+    if [[ $mode == job ]]; then
+        leave_training_behind
+        forget_request_for_gpus
+    fi
     load_site start_python
 }
 

@@ -64,6 +64,15 @@ def test_commands_of_slurm_in_a_job_ask_its_own_cluster_without_a_token(call):
     assert environment["SLURM_CONF"] == "/conf"
 
 
+def test_steps_do_not_inherit_the_gpus_that_the_job_has_asked_for(call):
+    asked = {"SLURM_GPUS": "16", "SLURM_GPUS_PER_NODE": "8", "SLURM_GPUS_PER_TASK": "8", "SLURM_GPUS_PER_SOCKET": "4",
+             "SLURM_GRES": "gpu:8", "SLURM_STEP_GRES": "gpu:8", "SLURM_TRES_PER_TASK": "gres/gpu:8",
+             "SLURM_NTASKS_PER_GPU": "1", "SLURM_CPUS_PER_GPU": "4", "SLURM_MEM_PER_GPU": "9"}  # fmt: skip
+    _, environment = call("", **asked, SLURM_GPUS_ON_NODE="8")
+    assert not asked.keys() & environment.keys()
+    assert environment["SLURM_GPUS_ON_NODE"] == "8"  # what it has been given
+
+
 def test_submission_goes_to_the_cluster_that_the_user_means(tmp_path):
     (tmp_path / "slurm").mkdir()
     (tmp_path / "bin").mkdir()
