@@ -4,6 +4,8 @@
 import asyncio
 import os
 import signal
+import threading
+import time
 
 import pytest
 
@@ -47,7 +49,7 @@ def test_a_thread_with_an_event_loop_is_told_to_take_another():
 
 def test_requests_go_where_the_fewest_are_in_flight(tmp_path):
     with (
-        ChatServer(lambda body, attempt: Reply("8", delay_s=0.2)) as slow,
+        ChatServer(lambda body, attempt: Reply("8", delay_s=2.0)) as slow,
         ChatServer(lambda body, attempt: Reply("8", delay_s=0.01)) as quick,
     ):
         requests = (question(number) for number in range(120))
@@ -118,7 +120,7 @@ def test_requests_in_flight_are_bounded_and_made_when_there_is_a_place(tmp_path)
 
     def behave(body, attempt):
         ahead.append(len(made) - server.answered)
-        return Reply("8", delay_s=0.01)
+        return Reply("8", delay_s=0.01 if server.most_in_flight == 16 else 3.0)  # the first wait for the others
 
     ahead = []
     with ChatServer(behave) as server:
@@ -207,7 +209,7 @@ def test_a_signal_lets_requests_in_flight_end(tmp_path, number):
 
 def test_requests_in_flight_are_dropped_after_the_grace(tmp_path):
     def behave(body, attempt):
-        if len(server.requests) == 4:
+        if len(server.requests) == 5:  # so the first is done
             os.kill(os.getpid(), signal.SIGTERM)
         return Reply("8", delay_s=0.0 if len(server.requests) == 1 else 60.0)
 
@@ -219,9 +221,15 @@ def test_requests_in_flight_are_dropped_after_the_grace(tmp_path):
 
 
 def test_the_first_signal_says_how_long_it_takes_and_the_second_ends_at_once(tmp_path, caplog):
+    def interrupt_twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        while "Stopping" not in caplog.text:  # of two that come before the first is seen, one is lost
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
     def behave(body, attempt):
-        if len(server.requests) in (2, 4):
-            os.kill(os.getpid(), signal.SIGINT)
+        if len(server.requests) == 4:
+            threading.Thread(target=interrupt_twice).start()
         return Reply("8", delay_s=600.0)
 
     with ChatServer(behave) as server:

@@ -11,9 +11,9 @@ from open_r1.sandbox.piston_client import Patience
 from open_r1.sandbox.piston_packages import CODEFORCES_PACKAGES, IOI_PACKAGE, cms_ioi_files, codeforces_files
 from tests.integration.fakes.piston_server import PistonServer
 
-LIMITS = Limits(cpu_s=1, memory_mb=256)
+LIMITS = Limits(cpu_s=3, memory_mb=256)
 SPIN = "volatile long x = 0; for (;;) x = x + 1;"
-CONFIG = {"graders/grader_config.json": json.dumps({"code": "sums", "time_limit": 1.0, "memory_limit": 256 << 20})}
+CONFIG = {"graders/grader_config.json": json.dumps({"code": "sums", "time_limit": 3.0, "memory_limit": 256 << 20})}
 GRADER = {
     "graders/sums.h": "int sum(int a, int b);",
     "graders/grader.cpp": '#include <cstdio>\n#include "sums.h"\n'
@@ -114,7 +114,7 @@ CF_PROGRAMS = {
 CF_VERDICTS = {
     "right": (1, Outcome.OK, "Output is correct (diff)"),
     "wrong": (0, Outcome.OK, "Output isn't correct (diff)"),
-    "slow": (0, Outcome.TIME_LIMIT, "Time limit exceeded (1s)"),
+    "slow": (0, Outcome.TIME_LIMIT, "Time limit exceeded (3s)"),
     "crash": (0, Outcome.RUNTIME_ERROR, "Runtime error"),
     "memory": (0, Outcome.MEMORY_LIMIT, "Memory limit exceeded"),
     "file": (1, Outcome.OK, "Output is correct (diff)"),
@@ -156,8 +156,8 @@ def test_package_gets_its_spare_seconds_and_the_memory_limit_in_bytes():
         judge_codeforces(sandbox, "python", "print(7)")
         run_coroutine(sandbox.aclose)
     ioi, codeforces = server.jobs
-    assert (ioi["language"], ioi["run_timeout"], ioi["run_memory_limit"]) == ("cms_ioi", 4000, 256 << 20)
-    assert (codeforces["language"], codeforces["run_timeout"]) == ("cf_python3", 11000)
+    assert (ioi["language"], ioi["run_timeout"], ioi["run_memory_limit"]) == ("cms_ioi", 6000, 256 << 20)
+    assert (codeforces["language"], codeforces["run_timeout"]) == ("cf_python3", 13000)
     assert "run_memory_limit" not in codeforces and "run_cpu_time" not in ioi
     assert [file["name"] for file in ioi["files"]][:3] == ["graders/sums.cpp", "input.txt", "correct_output.txt"]
 
