@@ -10,6 +10,7 @@ import pytest
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
 from open_r1.utils.arguments import RecipeParser
 from open_r1.utils.checkpoints import list_checkpoints, publish, write_manifest
+from open_r1.utils.refusals import is_refusal
 from open_r1.utils.starting import find_checkpoint
 from open_r1.utils.training import check_processes
 from tests.integration.tiny import build_tiny
@@ -111,5 +112,19 @@ def test_publishing_without_weights_leaves_the_older_model_alone(tmp_path):
 def test_grpo_of_two_processes_is_not_resumed_by_one(tiny, tmp_path):
     tiny.train("grpo", tmp_path, max_steps=2)
     shutil.copy(tmp_path / "checkpoint-2/rollout_state_0.pt", tmp_path / "checkpoint-2/rollout_state_1.pt")
-    with pytest.raises(ValueError, match="saved by 2 processes, and now 1"):
+    with pytest.raises(ValueError, match="saved by 2 processes, and now 1") as refused:
         tiny.train("grpo", tmp_path, max_steps=4)
+    assert is_refusal(refused.value)  # no training has begun
+
+
+@pytest.mark.parametrize(("first", "second"), [("sft", "grpo"), ("grpo", "sft")])
+def test_no_training_goes_on_from_a_checkpoint_of_the_other_script(tiny, tmp_path, first, second):
+    tiny.train(first, tmp_path, max_steps=2)
+    message = rf"checkpoint-2 was saved by {first}\.py, and no other training can go on from it"
+    for settings in ({}, {"output_dir": tmp_path / "new", "resume_from_checkpoint": tmp_path / "checkpoint-2"}):
+        with pytest.raises(ValueError, match=message) as refused:
+            tiny.train(second, **{"output_dir": tmp_path, "max_steps": 4, **settings})
+        assert is_refusal(refused.value)
+    assert not (tmp_path / "new").exists()
+    tiny.train(second, tmp_path, max_steps=2, resume_from_checkpoint="false")
+    assert (tmp_path / "superseded-1" / "checkpoint-2").is_dir()

@@ -63,7 +63,7 @@ def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_arg
 
     Raises:
         RuntimeError: Fewer processes train together than were launched, or they see different folders or stop files.
-        ValueError: The checkpoint asked for is not whole, or launcher and recipe contradict each other.
+        ValueError: The checkpoint is not whole or of another course, or launcher and recipe contradict each other.
     """
     check_processes(training_args)
     set_seed(training_args.seed)
@@ -80,10 +80,29 @@ def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_arg
             f"The processes see different checkpoints in {training_args.output_dir}: {sorted(seen)}. `output_dir` "
             "must lie on storage that all nodes share."
         )
+    if checkpoint is not None:
+        _refuse_other_course(checkpoint, training_args)
     logger.info("Script arguments: %s", script_args)
     logger.info("Training arguments: %s", training_args)
     logger.info("Model arguments: %s", model_args)
     return Run(checkpoint, superseded_after, describe_run(script_args, training_args, model_args), stop_file)
+
+
+def _refuse_other_course(checkpoint: Path, training_args: SFTConfig | GRPOConfig) -> None:
+    """Refuse a checkpoint of the other script, or one whose rollouts are of another number of processes."""
+    is_grpo = isinstance(training_args, GRPOConfig)
+    saved = len(list(checkpoint.glob("rollout_state_*.pt")))  # one a process, of GRPO alone
+    if is_grpo != (saved > 0):
+        raise ValueError(
+            f"{checkpoint} was saved by {'sft.py' if is_grpo else 'grpo.py'}, and no other training can go on from "
+            "it. Name another `output_dir`, or start afresh with `resume_from_checkpoint: false`. To use only its "
+            "weights, name it as `model_name_or_path`."
+        )
+    if is_grpo and saved != training_args.world_size:
+        raise ValueError(
+            f"{checkpoint} was saved by {saved} processes, and now {training_args.world_size} run: its rollouts "
+            "cannot be dealt out anew. Resume with the same number of processes."
+        )
 
 
 def check_processes(training_args: SFTConfig | GRPOConfig) -> None:
