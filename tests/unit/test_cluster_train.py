@@ -317,6 +317,19 @@ def test_vllm_is_told_an_address_that_others_reach(job_id, node, variables):
     assert host_address(allocation, node) == variables
 
 
+@pytest.mark.parametrize(("num_serving", "flags"), [(1, ("host",)), (2, ("host", "master-addr"))])
+def test_server_listens_where_others_reach_it_whatever_its_own_name_is_on_its_node(monkeypatch, num_serving, flags):
+    """Debian's /etc/hosts has 127.0.1.1 for the name of the machine itself."""
+    monkeypatch.setattr(socket, "gethostbyname", {"node2": "10.1.2.3", "node3": "10.1.2.4"}.__getitem__)
+    nodes = ("node1", "node2", "node3")[: 1 + num_serving]
+    job = Allocation("12", "open_r1", nodes, 8, 0, "12", ROOT / "logs")
+    site = Site(root=ROOT, node_python=PYTHON, logs=ROOT / "logs", gpus_per_node=8)
+    arguments = make_parser().parse_args([*DEMO, *SERVER, "--vllm-nodes", str(num_serving), "--dp", str(num_serving)])
+    head = make_plan(arguments, site, job).servers[0]
+    assert {f"--{flag}=10.1.2.3" for flag in flags} <= set(head.step.command)
+    assert head.health_urls == (f"http://node2:{job.port(1)}/health",)
+
+
 def test_trainer_is_told_its_address_as_the_server_sees_it():
     allocation = Allocation("12", "open_r1", ("node1",), 8, 0, "12", ROOT / "logs")
     assert own_address(allocation, "127.0.0.1") == {}

@@ -31,7 +31,10 @@ def with_own_address(python: str, towards: str, words: tuple[str, ...]) -> tuple
 
 
 def host_address(allocation: Allocation, node: str) -> dict[str, str]:
-    """Return VLLM_HOST_IP for another node of the job, {} where its name gives no address that others can reach."""
+    """Return VLLM_HOST_IP for another node of the job, {} where its name gives no address that others can reach.
+
+    On the node itself its name may stand for another address, so a server that others ask listens on this one.
+    """
     if allocation.is_imagined:
         return {}
     try:

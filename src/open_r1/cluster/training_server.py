@@ -85,6 +85,8 @@ def plan_server(
         return ()
     port = options.port or allocation.port(SERVER_PORT)
     head = topology.serving_nodes[0]
+    # The trainer's node asks for this address; on the node itself the name may be one of loopback.
+    address = host_address(allocation, head).get("VLLM_HOST_IP", head)
     command = site.vllm_command(
         "serve",
         *_model_words(values, is_on_gpu=topology.gpus_per_node > 0),
@@ -94,10 +96,10 @@ def plan_server(
     )
     servers = []
     for rank, node in enumerate(topology.serving_nodes):
-        words = [f"--host={head}", f"--port={port}"] if rank == 0 else ["--headless"]
+        words = [f"--host={address}", f"--port={port}"] if rank == 0 else ["--headless"]
         if len(topology.serving_nodes) > 1:
             words += [
-                *(f"--nnodes={len(topology.serving_nodes)}", f"--node-rank={rank}", f"--master-addr={head}"),
+                *(f"--nnodes={len(topology.serving_nodes)}", f"--node-rank={rank}", f"--master-addr={address}"),
                 f"--master-port={allocation.port(_NODES_PORT)}",
                 f"--data-parallel-rpc-port={allocation.port(_COPIES_PORT)}",
             ]
