@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         base = find_base(read_adapter(adapter), args.base_model, trust_remote_code=args.trust_remote_code)
         check_output(output_dir, adapter, base)
-        merge(adapter, base, output_dir, getattr(torch, args.dtype))
+        merge(adapter, base, output_dir, getattr(torch, args.dtype) if args.dtype else None)
     except (ValueError, OSError) as error:
         print(f"merge_lora.py: {error}", file=sys.stderr)
         return 1
@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", required=True, help="new folder for the merged model")
     parser.add_argument("--base_model", help="folder or hub name of the base; default: the one the adapter names")
     dtypes = ["bfloat16", "float16", "float32"]
-    parser.add_argument("--dtype", default="bfloat16", choices=dtypes, help="of the merged weights (%(default)s)")
+    parser.add_argument("--dtype", choices=dtypes, help="of the merged weights; default: that of the base model")
     parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the base model")
     return parser
 
@@ -126,8 +126,8 @@ def check_output(output_dir: Path, adapter: Path, base: dict[str, Any]) -> None:
         raise ValueError(f"--output_dir {output_dir} is not empty: choose a new folder or remove it.")
 
 
-def merge(adapter: Path, base: dict[str, Any], output_dir: Path, dtype: torch.dtype) -> None:
-    """Merge, save, load again, compare, and give the result its place.
+def merge(adapter: Path, base: dict[str, Any], output_dir: Path, dtype: torch.dtype | None) -> None:
+    """Merge, save, load again, compare, and give the result its place; `dtype` None is that of the base.
 
     Raises:
         ValueError: The saved model does not compute what base plus adapter compute.
@@ -135,7 +135,8 @@ def merge(adapter: Path, base: dict[str, Any], output_dir: Path, dtype: torch.dt
     name = base["pretrained_model_name_or_path"]
     source = adapter if (adapter / "tokenizer_config.json").is_file() else name
     tokenizer = AutoTokenizer.from_pretrained(**{**base, "pretrained_model_name_or_path": source})
-    model = AutoModelForCausalLM.from_pretrained(**base, dtype=dtype)
+    model = AutoModelForCausalLM.from_pretrained(**base, dtype=dtype or "auto")
+    dtype = model.dtype
     fit_embeddings(model, tokenizer)
     try:
         model = PeftModel.from_pretrained(model, str(adapter)).to(dtype).eval()
@@ -156,7 +157,8 @@ def merge(adapter: Path, base: dict[str, Any], output_dir: Path, dtype: torch.dt
     found = prompt_logits(AutoModelForCausalLM.from_pretrained(**merged, dtype=dtype).eval(), tokenizer)
 
     difference, largest = (found - wanted).abs().max().item(), wanted.abs().max().item()
-    print(f"Logits of the merged model against base + adapter: max abs diff {difference:.3g} (largest {largest:.3g})")
+    print(f"Logits of the merged model against base + adapter, in {str(dtype).removeprefix('torch.')}: max abs diff "
+          f"{difference:.3g} (largest {largest:.3g})")  # fmt: skip
     if not difference <= TOLERANCES[dtype] * largest:
         raise ValueError(
             f"The merged model differs by more than rounding to {dtype} explains, so it stays unpublished in "

@@ -74,9 +74,20 @@ def test_merged_model_equals_base_plus_adapter(run, tmp_path, tokenizer, capsys)
     assert "max abs diff" in capsys.readouterr().out
 
 
-def test_default_dtype_is_bfloat16(run, tmp_path):
-    assert merge(tmp_path) == 0
-    assert json.loads((tmp_path / "merged" / "config.json").read_text())["dtype"] == "bfloat16"
+@pytest.mark.parametrize(
+    ("dtype", "options", "merged"),
+    [
+        ("bfloat16", (), "bfloat16"),
+        ("float32", (), "float32"),
+        ("float32", ("--dtype", "bfloat16"), "bfloat16"),
+    ],
+)
+def test_dtype_is_that_of_the_base_or_the_one_named(run, tmp_path, capsys, dtype, options, merged):
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=dtype)
+    base.save_pretrained(tmp_path / "base")
+    assert merge(tmp_path, *options) == 0
+    assert json.loads((tmp_path / "merged" / "config.json").read_text())["dtype"] == merged
+    assert f"base + adapter, in {merged}: max abs diff" in capsys.readouterr().out
 
 
 def test_dora_and_rslora_merge(tmp_path, tokenizer):
