@@ -43,8 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = FlagParser(description=__doc__)
     parser.add_argument("chain", nargs="?", metavar="FILE", help="file with the stages, when --stage is not given")
     parser.add_argument("--dry-run", action="store_true",
-                        help="print what each stage would start, and submit nothing; stands before the first "
-                        "--stage")  # fmt: skip
+                        help="print what each stage would start, and submit nothing; among the words of a stage it "
+                        "says so of all of them")  # fmt: skip
     parser.add_argument("--stage", metavar="SCRIPT ARGUMENT...",
                         help="a script of slurm/ with its arguments: all words up to the next --stage")  # fmt: skip
     return parser
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.exit(2, f"submit.py: {error}\n")
     except KeyboardInterrupt:
         parser.exit(STOPPED, "submit.py: nothing was submitted\n")
-    if arguments.dry_run:
+    if arguments.dry_run or any(stage.is_dry_run for stage in stages):
         for stage in stages:
             command = stage.command({name: [f"JOB_OF_{name}"] for name in shown})
             print(f"# stage {stage.name}: {shlex.join(command)}\n{shown[stage.name].rstrip()}")

@@ -148,6 +148,15 @@ def test_stages_of_a_file_that_says_no_more_run_one_after_the_other(bed, capsys)
     assert calls(bed) == [["stage.sh"], ["stage.sh", waits_for("1")], ["stage.sh", waits_for("2")]]
 
 
+@pytest.mark.parametrize("flag", ["--dry-run", "--dry_run"])
+@pytest.mark.parametrize("place", [3, 5])
+def test_dry_run_of_one_stage_is_one_of_the_chain(bed, capsys, flag, place):
+    words = ["--stage", bed / "stage.sh", "a", "--stage", bed / "stage.sh", "b"]
+    status, out, _ = run(capsys, *words[:place], flag, *words[place:])
+    assert status == 0 and calls(bed) == []
+    assert out.count("# stage ") == 2
+
+
 def test_flag_without_its_value_does_not_take_the_dry_run_for_it(bed, capsys):
     run(capsys, "--dry-run", "--stage", bed / "stage.sh", "--args")
     assert calls(bed) == []

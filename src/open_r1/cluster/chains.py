@@ -42,6 +42,11 @@ class Stage:
         # In front, where no flag that lacks its value takes them for it: a --dry-run that is lost would submit.
         return [str(self.script), *words, *chain, *self.words]
 
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether its own words ask for the commands alone: the jobs of a chain can't start without those before."""
+        return not {"--dry-run", "--dry_run"}.isdisjoint(self.words)
+
 
 def find_script(name: str, folder: Path) -> Path:
     """Return the script of a name such as `train` in a folder, or of a path.
