@@ -33,7 +33,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help install install_serving demo demo_seeds test test_distributed test_serving test_slurm model evaluate slow_test style quality check ci bench_training bench_verifier bench_sandbox bench_generate bench_decontaminate bench_intervals
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
 
 install: ## an environment in VENV (.venv): make install EXTRAS=train,vllm adds extras of setup.py
 	@$(install) "$(EXTRAS)"
