@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of `scripts/run_benchmarks.py` are of one kind of server and one chat template, and more isn't made less."""
+"""Figures of `scripts/run_benchmarks.py` are of one model, kind of server and template; more isn't made less."""
 
 import json
 
@@ -193,3 +193,69 @@ def test_finished_runs_need_no_vllm(monkeypatch):
     assert engine_of(EvaluationSettings(MODEL, backend="vllm")) == "vllm"
     assert engine_of(EvaluationSettings(MODEL, serve_args=["--dtype", "half"])) == "vllm"
     assert engine_of(EvaluationSettings(MODEL, servers=["a:1"])) is None
+
+
+def write_model(folder, weights="{}"):
+    folder.mkdir()
+    (folder / "config.json").write_text(weights, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Three folders of models: A, a copy of it, and B."""
+    return {name: write_model(tmp_path / name, text) for name, text in
+            {"A": "{}", "copy": "{}", "B": '{"b": 1}'}.items()}  # fmt: skip
+
+
+def two_servers(first, second):
+    return ChatServer(mostly_right, root=str(first)), ChatServer(mostly_right, root=str(second))
+
+
+@pytest.mark.parametrize("named", [[], ["--model_id"], ["--model_id", "--served_model"]], ids=len)
+def test_models_that_differ_under_one_name_are_refused(evaluate, weights, capsys, named):
+    values = {"--model_id": weights["A"], "--served_model": MODEL}
+    flags = [word for flag in named for word in (flag, values[flag])]
+    one, other = two_servers(weights["A"], weights["B"])
+    with one, other:
+        assert evaluate(f"{one.address},{other.address}", *flags, "--num_samples", 1) == 1
+        assert not one.requests + other.requests
+    assert "Their weights differ" in capsys.readouterr().err
+
+
+def test_a_copy_of_the_weights_is_the_same_model(evaluate, tmp_path, weights):
+    one, other = two_servers(weights["A"], weights["copy"])
+    with one, other:
+        assert evaluate(f"{one.address},{other.address}", "--num_samples", 1) == 0
+        fingerprint = results_of(tmp_path)["settings"]["model_fingerprint"]
+        assert fingerprint is not None and "+" not in fingerprint
+        assert evaluate(other.address, "--model_id", weights["A"], "--num_samples", 1) == 0
+    assert results_of(tmp_path, model="A")["settings"]["model_fingerprint"] == fingerprint
+
+
+@pytest.mark.parametrize("flags", [[], ["--model_id", "org/m"], ["--served_model", MODEL]], ids=len)
+def test_folders_elsewhere_need_the_users_word(evaluate, tmp_path, capsys, flags):
+    one, other = two_servers("/elsewhere/1/m", "/elsewhere/2/m")
+    with one, other:
+        assert evaluate(f"{one.address},{other.address}", *flags, "--num_samples", 1) == 1
+        assert f"by --model_id <model> --served_model {MODEL}" in capsys.readouterr().err
+        word = ["--model_id", "org/m", "--served_model", MODEL]
+        assert evaluate(f"{one.address},{other.address}", *word, "--num_samples", 1) == 0
+    assert results_of(tmp_path, model="org/m")["counts"]["returned"] == 4
+
+
+def test_each_server_must_tell_that_it_has_the_model(evaluate, tmp_path, weights, capsys):
+    with ChatServer(mostly_right, root=str(weights["A"])) as one, ChatServer(mostly_right) as other:
+        assert evaluate(f"{one.address},{other.address}", "--model_id", weights["A"], "--num_samples", 1) == 1
+        assert "not each of them tells what that is" in capsys.readouterr().err
+        assert evaluate(f"{one.address},{other.address}", "--num_samples", 1) == 0
+    assert results_of(tmp_path)["settings"]["model_fingerprint"] is None
+
+
+def test_contexts_that_differ_are_no_limit_of_an_answer(evaluate, tmp_path, capsys):
+    with ChatServer(mostly_right, max_model_len=4096) as one, ChatServer(mostly_right, max_model_len=8192) as other:
+        assert evaluate(f"{one.address},{other.address}", "--num_samples", 1) == 1
+        assert "contexts differ (4096, 8192, in tokens)" in capsys.readouterr().err
+        assert evaluate(f"{one.address},{other.address}", "--num_samples", 1, "--max_tokens", 100) == 0
+        assert {body["max_tokens"] for body in one.requests + other.requests} == {100}
+    assert results_of(tmp_path)["settings"]["max_tokens"] == 100

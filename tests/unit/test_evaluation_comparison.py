@@ -7,6 +7,7 @@ import math
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 
 from open_r1.evaluation.comparison import as_json, as_text, overview_of
 from open_r1.evaluation.results import write_results
@@ -39,9 +40,11 @@ def write_run(tmp_path):
                  "verdict": verdict}
                 for problem, row in zip(problems, verdicts, strict=True) for verdict in row]  # fmt: skip
         pq.write_table(pa.Table.from_pylist(rows), folder / "answers.parquet")
+        digest = xxhash.xxh3_128((folder / "answers.parquet").read_bytes()).hexdigest()
         write_results(folder, {"benchmark": benchmark, "engine": engine, "is_complete": True, "notes": [],
                                "metrics": metrics, "counts": {"failed": 0}, "settings": settings,
-                               "speed": {"tokens_per_s": 5000.0}, **dict(results)})  # fmt: skip
+                               "speed": {"tokens_per_s": 5000.0},
+                               "answers": {"rows": len(rows), "hash": digest}, **dict(results)})  # fmt: skip
         return folder
 
     return write_run
@@ -208,6 +211,14 @@ def test_answers_of_another_program_are_refused(write_run, tmp_path):
     first = write_run("a", many(3))
     pq.write_table(pa.table({"text": ["x"]}), write_run("b", many(3)) / "answers.parquet")
     with pytest.raises(ValueError, match="another program's"):
+        overview_of([tmp_path], first)
+
+
+@pytest.mark.parametrize("answers", [None, {"rows": 40, "hash": "of others"}, 7])
+def test_answers_that_are_not_those_of_the_figures_are_refused(write_run, tmp_path, answers):
+    first = write_run("a", many(3))
+    other = write_run("b", many(3), results={"answers": answers})
+    with pytest.raises(ValueError, match=f"{other / 'answers.parquet'} isn't what results.json .* Repeat"):
         overview_of([tmp_path], first)
 
 

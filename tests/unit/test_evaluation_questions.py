@@ -46,8 +46,9 @@ def test_conversations_that_end_alike_are_different_problems(problems_of, tmp_pa
             answers = [Answer(row, 0, "text", "stop", 10, "right" if row else "wrong", None, "1")]
             tally.add(answers)
             file.write(answers)
+        results = file.finish({"settings": {}})
     assert tally.counts(6)["problems_repeated"] == 1
-    scores = read_scores(Run(tmp_path, {"settings": {}}))
+    scores = read_scores(Run(tmp_path, results))
     assert sorted(scores.values()) == [0.5, 1.0, 1.0, 1.0, 1.0]
 
 

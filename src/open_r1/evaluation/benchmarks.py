@@ -30,9 +30,8 @@ from open_r1.evaluation.identity import (
     fingerprint_prompt,
     fingerprint_template,
     identify,
-    identify_served,
 )
-from open_r1.evaluation.judging import judge_of, judged_answers
+from open_r1.evaluation.judging import Judge, judge_of, judged_answers
 from open_r1.evaluation.model_names import check_model_name
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.results import (
@@ -43,14 +42,13 @@ from open_r1.evaluation.results import (
     is_fewer,
     read_results,
     refuse_other_settings,
-    write_results,
 )
-from open_r1.evaluation.serving import Serving, describe_servers, engine_of, serving
+from open_r1.evaluation.serving import Serving, Weights, describe_servers, engine_of, serving
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import Tally
 from open_r1.generation.client import ChatClient
 from open_r1.generation.engine import Outcome, run
-from open_r1.generation.models import FlagNames, ServedModel, find_model, refuse_another
+from open_r1.generation.models import FlagNames, ServedModel, find_model
 from open_r1.utils.evaluation import Benchmark
 
 logger = logging.getLogger(__name__)
@@ -120,7 +118,7 @@ def run_benchmarks(benchmarks: Sequence[Benchmark], settings: EvaluationSettings
         if not settings.servers:
             check_writable(settings.output_dir)  # before a model loads
         served = stack.enter_context(serving(settings, identity))
-        model = _Model(settings, identity)
+        model = Weights(settings, identity)
         for problems, known in left:
             report = _Run(problems, served, known, model, engine, commit).run()
             yield report
@@ -185,30 +183,13 @@ def _of_the_results(problems: Problems, settings: EvaluationSettings) -> dict[st
     }
 
 
-class _Model:
-    """Tells once for all benchmarks which weights answer."""
-
-    def __init__(self, settings: EvaluationSettings, identity: Identity) -> None:
-        self._settings, self._identity = settings, identity
-        self._is_served_known = settings.model is not None
-
-    def identify(self, served: ServedModel) -> Identity:
-        """Return what identifies the model that is served; warn where nothing does."""
-        if not self._is_served_known:
-            self._is_served_known = True
-            self._identity = identify_served([served.name, *served.roots])
-        for note in self._identity.notes(served.name):
-            logger.warning("%s.", note)
-        return self._identity
-
-
 class _Run:
     def __init__(
         self,
         problems: Problems,
         served: Serving,
         known: Mapping[str, Any],
-        model: _Model,
+        model: Weights,
         engine: Engine,
         commit: str | None,
     ) -> None:
@@ -219,8 +200,7 @@ class _Run:
         """Ask, judge, write."""
         name = self._problems.benchmark.name
         served = run(self._find())
-        if self._settings.servers:  # one of our own serves what it was started with
-            refuse_another(self._settings.model, served, self._settings.served_model)
+        self._model.check(served)
         model = self._settings.model or served.name
         identity = self._model.identify(served)
         by = engine_of(self._settings, served)
@@ -274,12 +254,15 @@ class _Run:
                 for of_a_problem in batch:
                     tally.add(of_a_problem)
                 file.write([answer for of_a_problem in batch for answer in of_a_problem])
-            counts = self._counted(tally, question.total)
-        described = self._described(question)
+            disagreements = file.disagreements.as_json()
+            return file.finish(self._results(question, asked, tally, judge) | {"disagreements": disagreements})
+
+    def _results(self, question: Question, asked: Asked, tally: Tally, judge: Judge) -> dict[str, Any]:
+        counts, described = self._counted(tally, question.total), self._described(question)
         notes = [] if described.chat_template_hash else ["nothing here tells which chat template the servers apply"]
         if len(described.served_by) > 1:
             notes.append("several kinds of servers have answered (served_by), which needn't answer alike")
-        results = {
+        return {
             "benchmark": self._problems.benchmark.name,
             "engine": self._engine.name,
             "is_complete": not counts["failed"] and not counts["lost"],
@@ -288,7 +271,6 @@ class _Run:
             "errors": tally.errors(),
             "metrics": tally.metrics(),
             "engine_metrics": dict(asked.metrics),
-            "disagreements": file.disagreements.as_json(),
             "speed": None if asked.speed is None else {**vars(asked.speed), "tokens_per_s": asked.speed.tokens_per_s},
             "counts": {
                 **counts,
@@ -297,10 +279,8 @@ class _Run:
             },
             "settings": {**self._known, **vars(described)},
             "commit": self._commit,
-            "commits": list(dict.fromkeys([*read_commits(folder), *filter(None, [self._commit])])),
+            "commits": list(dict.fromkeys([*read_commits(question.folder), *filter(None, [self._commit])])),
         }
-        write_results(folder, results)
-        return results
 
     def _counted(self, tally: Tally, total: int) -> dict[str, Any]:
         """Return the counts; raise where there is nothing to report."""

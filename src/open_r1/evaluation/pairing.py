@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from open_r1.evaluation.judging import score_of
-from open_r1.evaluation.results import ANSWERS_NAME
+from open_r1.evaluation.results import ANSWERS_NAME, check_answers
 from open_r1.evaluation.runs import Run
 from open_r1.generation.prompts import fill_template
 from open_r1.utils.paired import POWER, SIGNIFICANCE, PairedDifference, holm, paired_difference
@@ -141,7 +141,7 @@ def read_scores(run: Run) -> dict[Problem, float]:
     """Return the share of right answers to each problem, NaN where none was judged.
 
     Raises:
-        ValueError: There is no such file, or it is damaged or another's.
+        ValueError: There is no such file, or it is damaged, another's, or not of the run's results.
     """
     path = run.folder / ANSWERS_NAME
     if not path.is_file():
@@ -156,6 +156,7 @@ def read_scores(run: Run) -> dict[Problem, float]:
         except ValueError as error:
             raise ValueError(f"{path} is another version's, or another program's: {error}.") from error
         scores[row["context"], problem, str(row["solution"]).strip()].append(score)
+    check_answers(run.folder, run.results)
     judged = {problem: [value for value in values if not np.isnan(value)] for problem, values in scores.items()}
     return {problem: float(np.mean(values)) if values else np.nan for problem, values in judged.items()}
 

@@ -11,9 +11,10 @@
                           "disagreements": {"scored": 1920, "different": 3}, "is_complete": true, "notes": [],
                           "errors": {"HTTP 400: ...": 3},
                           "speed": {...}, "settings": {...}, "date": "2026-01-31T12:00:00+00:00",
-                          "commit": ..., "commits": [...], ...}
+                          "commit": ..., "commits": [...], "answers": {"rows": 1920, "hash": "..."}, ...}
 
-`commit` is that of the code that has judged, `commits` those of all code that has asked or judged.
+`commit` is that of the code that has judged, `commits` those of all code that has asked or judged; `answers` is what
+`answers.parquet` was: a run that is killed between the two files leaves answers that aren't those of the figures.
 
 What the metrics are: `tally`.
 """
@@ -30,6 +31,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from open_r1.dataio.card import package_versions, plain_json
 from open_r1.evaluation.disagreements import Disagreements
@@ -40,6 +42,7 @@ from open_r1.generation.journal_header import differing
 
 RESULTS_NAME, ANSWERS_NAME = "results.json", "answers.parquet"
 _PARTS = ("settings", "counts", "metrics")
+_HASH_BYTES = 1 << 22
 _SCHEMA = pa.schema([
     ("row", pa.int64()), ("index", pa.int64()), ("problem", pa.large_string()), ("context", pa.string()),
     ("solution", pa.large_string()), ("answer", pa.large_string()), ("verdict", pa.string()),
@@ -82,6 +85,8 @@ class Described:
 class AnswersFile:
     """`answers.parquet`, under another name until it is whole, and beside it `disagreements.jsonl`.
 
+    All is written before the first file takes the place of an earlier one, the results too, where there are any.
+
     Attributes:
         disagreements: What the engine's scorer and our judge differ in.
     """
@@ -89,7 +94,9 @@ class AnswersFile:
     def __init__(self, folder: Path, problems: Problems) -> None:
         self.disagreements = Disagreements(folder)
         self._path, self._part = folder / ANSWERS_NAME, folder / f".{ANSWERS_NAME}.part"
-        self._problems = problems
+        self._problems, self._folder = problems, folder
+        self._num_rows = 0
+        self._results_part: Path | None = None
 
     def __enter__(self) -> Self:
         self.disagreements.__enter__()
@@ -103,6 +110,8 @@ class AnswersFile:
         self.disagreements.__exit__(kind, error, trace)
         if error is None:
             self._part.replace(self._path)
+            if self._results_part is not None:
+                self._results_part.replace(self._folder / RESULTS_NAME)
         else:
             self._part.unlink(missing_ok=True)
 
@@ -120,6 +129,14 @@ class AnswersFile:
                 "extracted": answer.extracted, "engine_score": answer.engine_score,
             })  # fmt: skip
         self._writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+        self._num_rows += len(rows)
+
+    def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the results, `results.json` at the end, and return them with what tells these answers; none follow."""
+        self._writer.close()
+        whole = {**results, "answers": {"rows": self._num_rows, "hash": _hash_of(self._part)}}
+        self._results_part = _write_part(self._folder, whole)
+        return whole
 
 
 def check_writable(folder: Path) -> None:
@@ -139,6 +156,10 @@ def check_writable(folder: Path) -> None:
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     """Write `results.json` with the date and versions of what made it; a killed process leaves the former one."""
+    _write_part(folder, results).replace(folder / RESULTS_NAME)
+
+
+def _write_part(folder: Path, results: Mapping[str, Any]) -> Path:
     date = datetime.now(UTC).isoformat(timespec="seconds")
     value = {**results, "date": date, "versions": package_versions()}
     part = folder / f".{RESULTS_NAME}.part"
@@ -147,7 +168,28 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    part.replace(folder / RESULTS_NAME)
+    return part
+
+
+def _hash_of(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(_HASH_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_answers(folder: Path, results: Mapping[str, Any]) -> None:
+    """Refuse `answers.parquet` that isn't the one of the results.
+
+    Raises:
+        ValueError: It is of another run, or has changed.
+    """
+    of_the_results = results.get("answers")
+    known = of_the_results.get("hash") if isinstance(of_the_results, Mapping) else None
+    if known != _hash_of(folder / ANSWERS_NAME):
+        raise ValueError(f"{folder / ANSWERS_NAME} isn't what {RESULTS_NAME} beside it tells of: a run was killed "
+                         "while it wrote them, or one was copied alone. Repeat the run's command.")  # fmt: skip
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
@@ -163,7 +205,8 @@ def read_results(folder: Path) -> dict[str, Any] | None:
 def finished_results(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the results of a run that has these settings, no more and no fewer; None: it isn't done.
 
-    Results of which some requests or judgements failed aren't done: the same command tries these again.
+    Results of which some requests or judgements failed aren't done: the same command tries these again. Nor are those
+    beside answers that aren't theirs, since the run that wrote them was killed.
 
     Args:
         folder: Of the benchmark.
@@ -174,7 +217,14 @@ def finished_results(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any
         return None
     described = {entry.name for entry in fields(Described)}
     known = {name: value for name, value in found["settings"].items() if name not in described}
-    return None if differing(known, settings) else found
+    if differing(known, settings):
+        return None
+    if (folder / ANSWERS_NAME).is_file():
+        try:
+            check_answers(folder, found)
+        except ValueError:
+            return None
+    return found
 
 
 def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:

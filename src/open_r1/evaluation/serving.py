@@ -6,15 +6,17 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
-from open_r1.evaluation.identity import Identity
+from open_r1.evaluation.defaults import DEFAULT_MAX_TOKENS
+from open_r1.evaluation.identity import Identity, fingerprint_folder, identify_served
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.generation.balancing import ServersDownError, server_url
-from open_r1.generation.models import ServedModel
+from open_r1.generation.models import ServedModel, refuse_another
 from open_r1.generation.servers import VllmServer, find_vllm
 
 logger = logging.getLogger(__name__)
@@ -129,6 +131,43 @@ def _by_transformers(settings: EvaluationSettings, model: str, identity: Identit
         except ServersDownError:
             server.check()
             raise
+
+
+class Weights:
+    """Tells once for all benchmarks which weights answer."""
+
+    def __init__(self, settings: EvaluationSettings, identity: Identity) -> None:
+        self._settings, self._identity = settings, identity
+        self._is_served_known = settings.model is not None
+        self._fingerprint = cache(fingerprint_folder)  # reads all weights
+
+    def check(self, served: ServedModel) -> None:
+        """Refuse servers of which answers would be mixed up; one of our own serves what it was started with.
+
+        Raises:
+            ValueError: They serve another model, or several, or answers would have limits that differ.
+        """
+        settings = self._settings
+        if not settings.servers:
+            return
+        refuse_another(settings.model, served, settings.served_model, self._fingerprint)
+        if settings.sampling.max_tokens is not None or len(served.contexts) < 2:
+            return
+        if served.max_model_len is not None and served.max_model_len <= DEFAULT_MAX_TOKENS:
+            told = ", ".join("not told" if tokens is None else str(tokens) for tokens in served.contexts)
+            raise ValueError(
+                f"The servers' contexts differ ({told}, in tokens), and each answer would be cut off where that of "
+                "its server ends: name one limit by --max_tokens, or serve all with the same context."
+            )
+
+    def identify(self, served: ServedModel) -> Identity:
+        """Return what identifies the model that is served; warn where nothing does."""
+        if not self._is_served_known:
+            self._is_served_known = True
+            self._identity = identify_served([served.name, *(served.roots if served.are_roots_told else ())])
+        for note in self._identity.notes(served.name):
+            logger.warning("%s.", note)
+        return self._identity
 
 
 def describe_servers(addresses: Sequence[str], api_key: str | None) -> list[dict[str, Any]]:

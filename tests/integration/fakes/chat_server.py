@@ -88,6 +88,7 @@ class ChatServer:
         api_key: Asked of every request, if given.
         host: Address to listen on.
         owner: What it says that it is, as "vllm".
+        root: What it says is behind the names of its models; None: it says nothing.
 
     Attributes:
         requests: Bodies of all requests for completions; `headers` theirs.
@@ -105,6 +106,7 @@ class ChatServer:
         host: str = "127.0.0.1",
         keep: bool = True,
         owner: str = "stub",
+        root: str | None = None,
     ) -> None:
         self.behave = behave or (lambda body, attempt: Reply(answer_of(_asked(body), body.get("seed"))))
         self.models, self.max_model_len, self.api_key = list(models), max_model_len, api_key
@@ -112,7 +114,7 @@ class ChatServer:
         self.headers: list[dict[str, str]] = []
         self.in_flight = self.most_in_flight = self.answered = 0
         self.port, self.host = port, host
-        self._keep, self._owner = keep, owner
+        self._keep, self._owner, self._root = keep, owner, root
         self._seen: Counter[str] = Counter()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -189,6 +191,8 @@ class ChatServer:
             return _error(401, "Unauthorized")
         data = [{"id": name, "object": "model", "owned_by": self._owner, "max_model_len": self.max_model_len}
                 for name in self.models]  # fmt: skip
+        if self._root is not None:
+            data = [{**entry, "root": self._root} for entry in data]
         return web.json_response({"object": "list", "data": data})
 
     def _may_ask(self, request: web.Request) -> bool:
