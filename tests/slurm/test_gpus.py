@@ -46,6 +46,7 @@ def seeing(cluster, tmp_path):
 def seen(job):
     """Names of the steps -> GPUs that they have seen."""
     assert job.wait() == "COMPLETED", job.log
+    assert " WARNING " not in job.log
     found = {name: set(re.findall(r"sees <(.*)>", log)) for name, log in job.step_logs().items()}
     return {Path(name).stem: ", ".join(values) for name, values in found.items()}
 

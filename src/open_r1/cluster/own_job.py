@@ -81,8 +81,14 @@ def requeue(job_id: str) -> None:
         raise RequeueError(done.stderr.strip() or f"scontrol ended with status {done.returncode}")
 
 
-def ask(*command: str, env: Mapping[str, str] | None = None) -> str:
-    """Return what a command of Slurm says; "" with a warning when it fails, since there is a harder way for each."""
+def ask(*command: str, env: Mapping[str, str] | None = None, expected: str | None = None) -> str:
+    """Return what a command of Slurm says; "" with a warning when it fails, since there is a harder way for each.
+
+    Args:
+        command: Its words.
+        env: Variables besides those of this process.
+        expected: A complaint that is no reason for a warning.
+    """
     # With SLURM_JOB_ID of this job in its environment scancel reports an error, though it sends the signal; a user's
     # SQUEUE_STATES and the like would change what is said.
     variables = {name: value for name, value in clean_environment(os.environ).items()
@@ -93,6 +99,7 @@ def ask(*command: str, env: Mapping[str, str] | None = None) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         logger.warning("%s: %s", " ".join(command), error)
         return ""
-    if done.returncode != 0 and done.stderr.strip():  # `--quiet` is asked not to say that something has ended
+    is_expected = expected is not None and expected in done.stderr
+    if done.returncode != 0 and done.stderr.strip() and not is_expected:
         logger.warning("%s: %s", " ".join(command), done.stderr.strip())
     return done.stdout

@@ -151,7 +151,8 @@ class RunningStep:
         for line in shown.splitlines():
             step_id, _, step_name = line.strip().partition(" ")
             if step_name.strip() == self.step.name:
-                ask("scancel", "--quiet", "--signal=TERM", step_id)  # quiet: it may have ended meanwhile
+                # It may have ended meanwhile; and nodes of the job that it has no part on are asked too, and complain.
+                ask("scancel", "--quiet", "--signal=TERM", step_id, expected="Invalid job id specified")
 
     def kill(self) -> None:
         """End it now, on all its nodes."""
