@@ -53,7 +53,7 @@ def test_server_of_its_own_is_gone_with_a_killed_run_and_at_the_end(model_folder
         assert len(children) >= 3  # minder, server, engine
         process.kill()
         process.wait()
-        wait_until(lambda: not any(child.is_running() for child in children), timeout_s=30)
+        wait_until(lambda: not any(child.is_running() for child in children))
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     assert main(words) == 0
     card = read_card(output)

@@ -64,7 +64,7 @@ def test_engine_in_the_process_goes_on_after_a_kill(model_folder, tmp_path):
         children = psutil.Process(process.pid).children(recursive=True)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        wait_until(lambda: not any(child.is_running() for child in children), timeout_s=30)
+        wait_until(lambda: not any(child.is_running() for child in children))
         output = process.stdout.read()
     kept = journal.read_text().splitlines()[1:]
     assert 5 <= len(kept) < 3 * len(CAPITALS), output
