@@ -111,6 +111,17 @@ def test_proxies_of_the_site_count_and_the_step_has_the_last_word(monkeypatch):
     assert variables(monkeypatch, {}, env={"NO_PROXY": "*", "no_proxy": "*"}, **settings)["no_proxy"] == "*"
 
 
+def test_shown_line_has_no_secrets(monkeypatch):
+    monkeypatch.setenv("OUR_SERVICE_TOKEN", "t0ken-of-ours")
+    variables = {"http_proxy": "http://user:s3cret@proxy:3128", "HUB_TOKEN": "t0ken", "HF_HOME": "/h"}
+    site = Site(root=Path("/r"), node_python="python", logs=Path("/l"), environment=variables)
+    command = ("ask", "--url=http://user:s3cret@host", "--key", "t0ken-of-ours")
+    line = Step("train", command, NODES).shell_line(site, Allocation("7", "job", NODES, 0, 0, "7", Path("/l")))
+    assert "s3cret" not in line and "t0ken" not in line
+    assert "http_proxy='http://***@proxy:3128' HUB_TOKEN=*** HF_HOME=/h " in line
+    assert line.endswith("ask '--url=http://***@host' --key ***")
+
+
 def test_programs_have_all_cpus_unless_somebody_chooses(monkeypatch):
     def words(**settings) -> list[str]:
         site = Site(root=Path("/r"), node_python="python", logs=Path("/l"), **settings)

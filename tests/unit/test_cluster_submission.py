@@ -59,6 +59,12 @@ def test_refusal_is_told_in_the_words_of_sbatch(sbatch, answer, status, complain
     assert "'a b'" in str(caught.value) and len(str(caught.value)) < 3000
 
 
+def test_refusal_has_no_secrets(sbatch):
+    with pytest.raises(SubmissionError) as caught:
+        submit([sbatch("echo 'no way to http://me:s3cret@host' >&2", 1), "--args", "--hub_token s3cret --seed 1"])
+    assert "s3cret" not in str(caught.value) and "--hub_token *** --seed 1" in str(caught.value)
+
+
 def test_machine_without_slurm_says_where_to_submit(tmp_path):
     with pytest.raises(SubmissionError, match="submit on a login node"):
         submit([str(tmp_path / "sbatch")])

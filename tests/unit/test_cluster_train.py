@@ -290,6 +290,12 @@ def test_sharding_needs_gpus():
     assert "FSDP needs GPUs" in refusal(*DISTILL[:-1], "fsdp", gpus=0)
 
 
+@pytest.mark.parametrize("words", [("--args", "--hub_token=t0ken --seed 1"), ("--", "--hub_token", "t0ken")])
+def test_token_among_the_arguments_is_refused_with_the_way_to_give_it(words):
+    said = refusal(*DISTILL, *words)
+    assert "--hub_token can't stand" in said and "Set HF_TOKEN in the environment" in said and "t0ken" not in said
+
+
 def test_guessed_number_of_gpus_is_said():
     assert "8 GPUs a node are assumed" in refusal(*DEMO, "--args", "--num_generations 7", gpus=None)
     assert any("8 GPUs a node are assumed" in note for note in plan(*DEMO, gpus=None).notes)

@@ -12,7 +12,7 @@ import pytest
 from open_r1.dataio.card import DataCard, Parent, Step, inherited_licence, read_card
 from open_r1.dataio.licences import declared_licence, header_licence, read_header, without_header
 from open_r1.dataio.readme import render_readme
-from open_r1.dataio.secret_names import command_line, hide_secrets, is_secret_name
+from open_r1.dataio.secret_names import command_line, hide_secrets, is_secret_name, shell_line
 
 FILES = {"default": {"train": ["data/train-*.parquet"]}}
 TOKEN = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0eF2g"
@@ -43,6 +43,22 @@ HOSTILE = "a\n---\nlicense: mit\n---\n| b | `c` <script>x</script> ![i](http://x
 def test_command_line_has_no_secrets(monkeypatch, tmp_path, arguments, wanted):
     monkeypatch.chdir(tmp_path)
     assert command_line(arguments) == wanted
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--args", "--hub_token secret --seed 1"], "--args '--hub_token *** --seed 1'"),
+        (["--args=--a 1 --hub-token='my secret'"], "'--args=--a 1 --hub-token=***'"),
+        (["--args=--hub_token", "--max_tokens 5"], "--args=--hub_token '--max_tokens 5'"),
+        (["--api-key", "secret", "a b"], "--api-key *** 'a b'"),
+        (["http://user:secret@proxy:3128"], "'http://***@proxy:3128'"),
+        (["--system_prompt=the - token = secret of --max_tokens 5"],
+         "'--system_prompt=the - token = secret of --max_tokens 5'"),
+    ],
+)  # fmt: skip
+def test_line_for_a_shell_has_no_secrets_also_within_words(words, shown):
+    assert shell_line(words) == shown
 
 
 def test_secrets_of_the_environment_are_hidden_wherever_they_are(monkeypatch):

@@ -13,7 +13,6 @@ import argparse
 import itertools
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -31,12 +30,13 @@ from open_r1.cluster.command_line import (
     sbatch_words,
     show_plan,
 )
-from open_r1.cluster.script_flags import check_flags
+from open_r1.cluster.script_flags import check_flags, check_no_secrets
 from open_r1.cluster.sites import Site
 from open_r1.cluster.steps import Step
 from open_r1.cluster.submission import Kind, directive, read_options, sbatch_command, site_options, submit
 from open_r1.cluster.supervisor import Plan
 from open_r1.dataio.flags import joined, respelled
+from open_r1.dataio.secret_names import shell_line
 
 _MOST_TASKS = 100_000
 # What --sbatch says of both array and merge: who pays and who is told. All else is of the array, such as its time.
@@ -112,6 +112,7 @@ def run_array(parser: argparse.ArgumentParser, make_work: MakeWork, argv: Sequen
     def do() -> int:
         site = Site.from_environment()
         check_array(arguments)
+        check_no_secrets(arguments.rest, "among the arguments")
         work = make_work(arguments, site)
         if is_job():
             return run_here(arguments, site, partial(_plan_here, work), takes_array=True)
@@ -246,7 +247,7 @@ def _submit_all(arguments: argparse.Namespace, site: Site, jobs: Sequence[_Job])
         options = [*job.options, *(extra if job is jobs[0] else _of_all(extra, jobs[0].kind == job.kind)), *chain]
         command = sbatch_command(site, _script(), job.kind, job.words, options)
         if arguments.dry_run:
-            say(shlex.join(command))
+            say(shell_line(command))
             show_plan(job.plan, site, job.allocation)
             before = "<array>"
             continue

@@ -26,6 +26,7 @@ from open_r1.cluster.submission import (
 )
 from open_r1.cluster.supervisor import Plan, Supervisor
 from open_r1.dataio.flags import WORDS, joined
+from open_r1.dataio.secret_names import shell_line
 
 MakePlan = Callable[[argparse.Namespace, Site, Allocation], Plan]
 
@@ -148,7 +149,7 @@ def _submit(arguments: argparse.Namespace, words: list[str], site: Site, make_pl
     allocation = Allocation.imagined(site, name=directive(script, "job-name") or script.stem, num_nodes=nodes)
     plan = make_plan(arguments, site, allocation)
     if arguments.dry_run:
-        say(shlex.join(command))
+        say(shell_line(command))
         show_plan(plan, site, allocation)
         return 0
     say(f"Submitted batch job {submit(command)}")

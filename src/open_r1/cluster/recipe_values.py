@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from open_r1.dataio.secret_names import shell_line
 from open_r1.utils.old_names import FLAGS, TRANSLATIONS
 from open_r1.utils.recipes import fit_value, load_recipe
 
@@ -113,7 +114,7 @@ def split_words(text: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(text))
     except ValueError as error:
-        raise ValueError(f"{text!r} is not split into words: {str(error).lower()}") from error
+        raise ValueError(f"{shell_line([text])} is not split into words: {str(error).lower()}") from error
 
 
 def read_overrides(words: Sequence[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from open_r1.cluster.command_line import is_job
 from open_r1.cluster.sites import Site
+from open_r1.dataio.secret_names import is_secret_name
 
 _TIMEOUT_S = 300  # reading a recipe's flags takes trl and torch: ten seconds, more from a network disk
 
@@ -15,6 +16,24 @@ _TIMEOUT_S = 300  # reading a recipe's flags takes trl and torch: ten seconds, m
 def has_packages_of_nodes(site: Site) -> bool:
     """Return whether this Python is that of the nodes; in front of a container it may have PyYAML alone."""
     return not site.container and Path(site.node_python) == Path(sys.executable)
+
+
+def check_no_secrets(words: Sequence[str], place: str) -> None:
+    """Refuse flags whose values are secret; the environment of the submission reaches the job without being shown.
+
+    Args:
+        words: Flags and their values.
+        place: Where they stand.
+
+    Raises:
+        ValueError: There is such a flag. The message has its name alone.
+    """
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag.startswith("-") and is_secret_name(flag):
+            instead = "HF_TOKEN" if flag.endswith("token") else "a variable"
+            raise ValueError(f"{flag} can't stand {place}: everybody on the nodes would see its value. Set {instead} "
+                             "in the environment instead, which jobs get from where they are submitted")  # fmt: skip
 
 
 def check_flags(site: Site, script: str, program: str, words: Sequence[str]) -> None:

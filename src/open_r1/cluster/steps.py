@@ -21,7 +21,7 @@ from typing import IO
 from open_r1.cluster.allocation import Allocation
 from open_r1.cluster.own_job import ask
 from open_r1.cluster.sites import Site
-from open_r1.dataio.secret_names import HIDDEN, is_secret_name
+from open_r1.dataio.secret_names import HIDDEN, hide_secrets, is_secret_name, shell_line
 
 logger = logging.getLogger(__name__)
 
@@ -89,9 +89,9 @@ class Step:
 
     def shell_line(self, site: Site, allocation: Allocation) -> str:
         """Return what starts it as a line for a shell, for people to read and repeat; values of secrets are hidden."""
-        variables = [f"{name}={HIDDEN if value and is_secret_name(name) else shlex.quote(value)}"
+        variables = [f"{name}={HIDDEN if value and is_secret_name(name) else shlex.quote(hide_secrets(value))}"
                      for name, value in self.variables(site, allocation).items()]  # fmt: skip
-        return " ".join([*variables, shlex.join(self.argv(site, allocation))])
+        return " ".join([*variables, shell_line(self.argv(site, allocation))])
 
 
 class RunningStep:

@@ -3,7 +3,6 @@
 
 import os
 import re
-import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from open_r1.cluster.sites import Site
+from open_r1.dataio.secret_names import hide_secrets, shell_line
 
 _SHORT = {"-A": "account", "-q": "qos", "-M": "clusters", "-p": "partition", "-N": "nodes", "-d": "dependency"}
 Kind = Literal["gpu", "cpu"]
@@ -123,8 +123,8 @@ def submit(command: Sequence[str]) -> str:
         raise SubmissionError(f"sbatch did not answer within {_SBATCH_TIMEOUT_S} s") from error
     job_ids = _JOB_ID.findall(done.stdout)
     if done.returncode != 0 or not job_ids:
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing")[-2000:]
-        raise SubmissionError(f"`{shlex.join(command)}` failed with status {done.returncode}: {said}")
+        said = hide_secrets(done.stderr.strip() or done.stdout.strip() or "nothing")[-2000:]
+        raise SubmissionError(f"`{shell_line(command)}` failed with status {done.returncode}: {said}")
     return job_ids[-1]
 
 

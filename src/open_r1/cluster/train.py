@@ -26,6 +26,7 @@ from open_r1.cluster.recipe_values import (
     read_values,
     split_words,
 )
+from open_r1.cluster.script_flags import check_no_secrets
 from open_r1.cluster.sites import Site
 from open_r1.cluster.steps import NODE_RANK, Step
 from open_r1.cluster.supervisor import DEFAULT_DEADLINE_S, Plan
@@ -252,7 +253,8 @@ def _existing(path: Path, site: Site, flag: str) -> Path:
 def _words(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Return the arguments for the training script, each part checked by itself."""
     parts = split_words(arguments.args), tuple(arguments.words)
-    for part in parts:
+    for part, place in zip(parts, ("in --args", "behind --"), strict=True):
+        check_no_secrets(part, place)
         read_overrides(part)
     return parts[0] + parts[1]
 

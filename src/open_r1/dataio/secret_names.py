@@ -23,6 +23,8 @@ _SECRET_TEXT = re.compile(
     r"|(?<=://)[^/\s@'\"]+:[^/\s@'\"]+(?=@)"
     r"|(?i:(?<=bearer )|(?<=api-key: )|(?<=api_key=)|(?<=token=))[^\s'\"&]+"
 )
+# A flag and its value within a word that holds several: `--args "--hub_token t"`.
+_NESTED_FLAG = re.compile(r"""(?<![\w-])(--?[A-Za-z][\w.-]*)(=|\s+)(?!-)("[^"]*"|'[^']*'|\S+)""")
 
 
 def is_secret_name(name: str) -> bool:
@@ -62,16 +64,15 @@ def _hide(value: Any, known: Sequence[str]) -> Any:
     return _SECRET_TEXT.sub(HIDDEN, value)
 
 
-def command_line(arguments: Sequence[str]) -> str:
-    """Return a command line without secrets, and without the place of the script on this machine.
+def shell_line(words: Sequence[str]) -> str:
+    """Return words as a line for a shell, in which secrets are hidden, also of flags that stand within a word.
 
-    Args:
-        arguments: As `sys.argv`: the script and its arguments.
+    >>> shell_line(["a.py", "--api-key", "k", "--args=--hub_token t --seed 1", "http://me:pass@host"])
+    "a.py --api-key *** '--args=--hub_token *** --seed 1' 'http://***@host'"
     """
-    script = os.path.relpath(arguments[0]) if arguments and arguments[0] else ""
-    words = [Path(script).name if script.startswith("..") else script]
+    shown = []
     hide_next = False
-    for word in arguments[1:]:
+    for word in words:
         flag, equals, _ = word.partition("=")
         is_flag = word.startswith("-")
         if hide_next and not is_flag:
@@ -79,5 +80,19 @@ def command_line(arguments: Sequence[str]) -> str:
         elif is_flag and equals and is_secret_name(flag):
             word = f"{flag}={HIDDEN}"
         hide_next = is_flag and not equals and is_secret_name(flag)
-        words.append(hide_secrets(word))
-    return shlex.join(["python", *words]).replace(shlex.quote(HIDDEN), HIDDEN)
+        shown.append(hide_secrets(_NESTED_FLAG.sub(_hide_nested, word)))
+    return shlex.join(shown).replace(shlex.quote(HIDDEN), HIDDEN)
+
+
+def _hide_nested(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2]}{HIDDEN}" if is_secret_name(found[1]) else found[0]
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return a command line without secrets, and without the place of the script on this machine.
+
+    Args:
+        arguments: As `sys.argv`: the script and its arguments.
+    """
+    script = os.path.relpath(arguments[0]) if arguments and arguments[0] else ""
+    return shell_line(["python", Path(script).name if script.startswith("..") else script, *arguments[1:]])
