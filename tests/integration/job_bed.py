@@ -25,7 +25,7 @@ for word; do
     esac
     shift
 done
-SLURM_PROCID=0 "$@" &
+SLURM_PROCID=0 env --default-signal=INT "$@" & # which shells let such programs ignore
 echo "$! $name" >>"$BED_STATE/steps"
 trap 'kill -KILL $!; wait $!' TERM # as the real one does
 wait $! || status=$?
@@ -57,7 +57,10 @@ site = Site(root=Path(given["root"]), node_python=sys.executable, logs=logs)
 allocation = Allocation("7", "a job", ("here",), 0, given["restarts"], "7", logs, record=look_up("7"))
 step = lambda name, command, **more: Step(name, tuple(command), ("here",), is_shown=True, **more)
 plan = Plan(
-    servers=tuple(Server(step(name, command), tuple(urls)) for name, command, urls in given["servers"]),
+    servers=tuple(
+        Server(step(name, command, ends_on_int=given["on_time_limit"] == "stop_file"), tuple(urls))
+        for name, command, urls in given["servers"]
+    ),
     work=tuple(step(name, command, saves_on_term=True) for name, command in given["work"]),
     on_time_limit=given["on_time_limit"], deadline_s=given["deadline_s"], output_dir=Path(given["output_dir"]),
     answers_in=None if given["answers_in"] is None else tuple(map(Path, given["answers_in"])), grace_s=2,
@@ -94,6 +97,14 @@ if len(sys.argv) > 3:
     sys.exit(9)
 server.serve_forever()
 """
+ASKING = """
+import urllib.request
+for _ in range(20):
+    urllib.request.urlopen(sys.argv[2], timeout=60).close()
+    time.sleep(0.1)
+"""
+# Asks its server to the end of the step in which it is told to stop.
+ASKS = TRAINER.replace("checkpoint = ", f"{ASKING.strip()}\ncheckpoint = ", 1)
 IGNORES = "import time; print('deaf', flush=True)\nwhile True: time.sleep(0.1)"
 
 

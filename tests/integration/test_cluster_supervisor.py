@@ -13,7 +13,7 @@ import pytest
 
 from open_r1.cluster.supervisor import STOP_FILE_VARIABLE
 from open_r1.utils import stopping
-from tests.integration.job_bed import IGNORES, SERVER, TIMEOUT_S, Bed, build_bed, python, server
+from tests.integration.job_bed import ASKS, IGNORES, SERVER, TIMEOUT_S, Bed, build_bed, python, server
 
 
 @pytest.fixture
@@ -113,6 +113,21 @@ def test_cancelled_job_lets_the_work_save_and_is_not_requeued(bed, port, number)
     assert "saved" in bed.log and not bed.requeued and not bed.left
 
 
+@pytest.mark.parametrize("has_handler", [False, True])  # like vLLM's, where Slurm signals tasks alone
+def test_servers_answer_until_work_that_is_told_to_end_has_saved(bed, port, has_handler):
+    serves = "import os, signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n" * has_handler + SERVER
+    url = f"http://127.0.0.1:{port}/health"
+    work = python("train", ASKS, bed.folder / "output", url)
+    process = bed.start(servers=[[*python("serve", serves, port, 0), [url]]], work=[work])
+    bed.wait_for("training")
+    for pid in bed.left:  # as Slurm does
+        os.kill(pid, signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(TIMEOUT_S) == 143
+    assert "saved" in bed.log and "serve ended with exit status" not in bed.log and not bed.left
+    assert "Stopping train." not in bed.log or bed.log.index("Stopping train.") < bed.log.index("Stopping serve.")
+
+
 def test_preempted_job_waits_until_slurm_takes_it_back(bed):
     bed.limit(20)
     (bed.state / "preemption").write_text(f"{int(time.time())}\n")
@@ -160,7 +175,7 @@ def test_program_that_fails_after_the_job_was_suspended_ends_the_job(bed, port, 
 
 def test_work_does_not_start_when_the_job_is_told_to_end_as_its_servers_get_ready(bed, port):
     tells = "import psutil\n" + SERVER.replace(
-        "self.send_response(200)", "psutil.Process().parents()[1].terminate(); self.send_response(200)"
+        "self.send_response(200)", "psutil.Process().parents()[2].terminate(); self.send_response(200)"
     )
     url = f"http://127.0.0.1:{port}/health"
     assert bed.run(servers=[[*python("serve", tells, port, 0), [url]]], work=[python("work", IGNORES)]) == 143

@@ -6,6 +6,7 @@ Real trainings of a tiny model (`held_sft.py`). Jobs that wait for a time limit 
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Trainings:
 
     cluster: object
     recipe: Path
+    grpo: Path
     folder: Path
 
     def output(self, name: str) -> Path:
@@ -51,7 +53,8 @@ class Trainings:
 @pytest.fixture(scope="module")
 def trainings(cluster, tmp_path_factory) -> Trainings:
     folder = tmp_path_factory.mktemp("restart")
-    return Trainings(cluster, write_recipes(folder).sft, folder)
+    recipes = write_recipes(folder)
+    return Trainings(cluster, recipes.sft, recipes.grpo, folder)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +150,7 @@ def test_cancelled_training_saves_and_stays_cancelled(trainings):
     trainer = held_process(job)
     job.cancel()
     assert job.wait() == "CANCELLED"
-    eventually(lambda: not trainer.is_running(), 30, "the trainer ends")
+    eventually(lambda: not trainer.is_running(), 120, "the trainer ends")
     assert missing_from(trainings.output("cancelled") / "checkpoint-3") is None
     assert job.restarts == 0 and "goes back to the queue" not in job.log
 
@@ -169,7 +172,7 @@ def test_killed_supervisor_leaves_nothing_behind(cluster, trainings):
         if is_of_job and is_of_cluster and "open_r1.cluster.train" in process.info["cmdline"]:
             process.kill()
     assert job.wait() == "FAILED"
-    eventually(lambda: not trainer.is_running(), 30, "the trainer ends")
+    eventually(lambda: not trainer.is_running(), 120, "the trainer ends")
     assert job.restarts == 0
 
 
@@ -186,3 +189,24 @@ def test_preempted_job_whose_programs_die_of_sigterm_comes_back(cluster, trainin
     )
     eventually(lambda: job.restarts == 1, 60, f"job {job.job_id} goes back to the queue")
     assert "train ended with exit status" in job.log and "Told to end (SIGTERM)" in job.log
+
+
+@pytest.mark.parametrize("by", ["scontrol requeue", "preemption"])
+def test_server_answers_until_the_training_that_is_told_to_end_has_saved(cluster, trainings, by):
+    site = cluster.site(environment=ON_CPUS, vllm=[sys.executable, str(HERE / "stand_in_server.py"), "serves"])
+    arguments = "--use_vllm true --vllm_mode server --num_generations 8 --run_name saves"
+    job = cluster.submit(
+        *(SCRIPT, "--recipe", trainings.grpo, "--task", "grpo", "--accelerator", "cpu"),
+        *("--script", HERE / "stand_in_trainer.py", "--args", arguments),
+        *("--", "--model_name_or_path", trainings.folder / "model"),
+        sbatch=["--nodes=2"], site=site,
+    )  # fmt: skip
+    job.wait_for_log("asked http://")
+    if by == "preemption":
+        beside = ["--partition=urgent", "--exclusive", f"--nodelist={job.nodes[1]}"]
+        cluster.submit(HERE / "stage.sh", "true", sbatch=beside)
+    else:
+        cluster.command("scontrol", "requeue", job.job_id)
+    eventually(lambda: job.restarts == 1 and job.state != "COMPLETING", 120, f"job {job.job_id} is in the queue again")
+    assert "saved at the end of the step" in job.step_logs()["attempt-0/train.log"]
+    assert "vllm ended with exit status" not in job.log

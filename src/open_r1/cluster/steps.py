@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 NODE_RANK = "{node_rank}"  # in a word of a command: the number of the node among the step's nodes, from 0
 _ON_NODE = ("bash", "-c", 'exec "${@//"' + NODE_RANK + '"/$SLURM_PROCID}"', "step")
 _PATIENT = ("bash", "-c", 'trap "" TERM; exec "$@"', "step")
+# SIGTERM is ignored here, so it does not reach the program where Slurm signals a step's own tasks alone
+# (proctrack/cgroup), and elsewhere only programs with a handler of their own heed it. Stopped ones are awaited too.
+_SHIELD = ("bash", "-c", 'trap "" TERM; set -m; "$@" & trap "kill -INT $!" INT; exec 2>/dev/null; '
+           'while wait $!; status=$?; kill -0 $!; do sleep 1; done; exit $status', "step")  # fmt: skip
 # torch's launcher of several processes would heed SIGTERM all the same: end them, and kill those that save after 30 s.
 _PATIENCE = {"PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT"}
 _LAST_BYTES = 16384
@@ -53,6 +57,8 @@ class Step:
         is_shown: Its output goes to the job's own log too.
         saves_on_term: SIGTERM makes the program save and end, and is ignored by the launcher around it, which would
             end at once and take the program with it.
+        ends_on_int: SIGTERM, which Slurm sends to all steps at once, is kept from the program, which others need until
+            they have saved: SIGINT ends it.
     """
 
     name: str
@@ -62,6 +68,7 @@ class Step:
     env: Mapping[str, str] = field(default_factory=dict)
     is_shown: bool = False
     saves_on_term: bool = False
+    ends_on_int: bool = False
 
     def argv(self, site: Site, allocation: Allocation) -> list[str]:
         """Return the words that start it."""
@@ -78,7 +85,7 @@ class Step:
             # One node that fails ends all; one that is done waits for the others, however long they push a model.
             words += ["--kill-on-bad-exit=1", "--wait=0", "--label"]
         ranks = _ON_NODE if any(NODE_RANK in word for word in self.command) else ()
-        patience = _PATIENT if self.saves_on_term else ()
+        patience = _PATIENT if self.saves_on_term else _SHIELD if self.ends_on_int else ()
         return [*words, *site.srun_options, *patience, *ranks, *self.command]
 
     def variables(self, site: Site, allocation: Allocation) -> dict[str, str]:
@@ -143,16 +150,17 @@ class RunningStep:
         return status
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM to its programs, on their nodes."""
+        """Send SIGTERM, or SIGINT to a step that `ends_on_int`, to its programs, on their nodes."""
         if self.poll() is not None:
             return
         logger.info("Stopping %s.", self.step.name)
+        signal = "INT" if self.step.ends_on_int else "TERM"
         shown = ask("squeue", "--steps", "--noheader", f"--job={self._label}", "--format=%i %j")
         for line in shown.splitlines():
             step_id, _, step_name = line.strip().partition(" ")
             if step_name.strip() == self.step.name:
                 # It may have ended meanwhile; and nodes of the job that it has no part on are asked too, and complain.
-                ask("scancel", "--quiet", "--signal=TERM", step_id, expected="Invalid job id specified")
+                ask("scancel", "--quiet", f"--signal={signal}", step_id, expected="Invalid job id specified")
 
     def kill(self) -> None:
         """End it now, on all its nodes."""
@@ -213,7 +221,7 @@ def find_reason(log: str) -> str | None:
 
 
 def stop_all(steps: Sequence[RunningStep], grace_s: float) -> None:
-    """End steps: SIGTERM to all, and SIGKILL to those that still run after `grace_s` seconds."""
+    """End steps: `ask_to_end` to all, and SIGKILL to those that still run after `grace_s` seconds."""
     for running in steps:
         running.ask_to_end()
     end = time.monotonic() + grace_s

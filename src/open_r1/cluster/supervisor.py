@@ -270,9 +270,12 @@ class Supervisor:
         is_preempted = _is_preempted(record)
         left_s = 0.0 if record is None or record.end is None else max(0.0, record.end - time.time())
         logger.warning("%s: stopping everything%s.", why, f" within {left_s:.0f} s" if is_preempted else "")
+        end = time.monotonic() + (left_s if is_preempted else self._plan.grace_s)
         if self._plan.on_time_limit == "stop_file":
             self._stop_file.touch()
-        stop_all(self._running[::-1], left_s if is_preempted else self._plan.grace_s)
+            work = [running for running in self._running if running not in self._servers]
+            stop_all(work[::-1], end - time.monotonic())  # it needs its servers to the end of its step
+        stop_all(self._running[::-1], end - time.monotonic())
         end = time.monotonic() + left_s + self._plan.grace_s
         while is_preempted and time.monotonic() < end and self._still_runs():
             time.sleep(_ASK_EVERY_S)

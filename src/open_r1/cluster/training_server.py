@@ -5,6 +5,7 @@
 2. It serves what the trainer trains: model, revision, dtype and length come from the recipe and what overrides it.
 3. Several nodes are one server with one address, by vLLM's own multi-node mode: copies of the model on each node, or
    one copy across nodes. Upstream has one node.
+4. It answers until the training has ended: a step that was begun when the job is told to end needs it.
 """
 
 from collections.abc import Sequence
@@ -105,7 +106,7 @@ def plan_server(
             ]
         name = "vllm" if rank == 0 else f"vllm-{rank}"
         env = _ENVIRONMENT | host_address(allocation, node)
-        step = Step(name, (*command, *words, *options.words), (node,), env=env)
+        step = Step(name, (*command, *words, *options.words), (node,), env=env, ends_on_int=True)
         servers.append(Server(step, (f"http://{head}:{port}/health",) if rank == 0 else ()))
     return tuple(servers)
 
