@@ -9,8 +9,8 @@
 
 Methods: greedy, cot (one sampled answer), budget_forcing (s1: the end of thinking is forced at a budget, or replaced
 by "Wait"), majority, best_of_n, weighted, beam_search, dvts. Each runs at all settings that its flags make. Results
-are in <output_dir>/<model>/<revision>/<benchmark>/: results.json, curve.png, and the journal from which a command that
-was killed goes on.
+are in <output_dir>/<model>/<revision>/<benchmark>-test-time/: results.json, curve.png, and the journal from which a
+command that was killed goes on.
 """
 
 import argparse

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Later commands in a folder of `scripts/test_time_compute.py`: another verifier, other code, other data, a server."""
+"""Later commands in a folder of `scripts/test_time_compute.py`: another verifier, other code, other data, a server.
+
+And what `scripts/run_benchmarks.py` has in common with it: the names of files, and notes.
+"""
 
 import json
 import shutil
@@ -8,6 +11,7 @@ import pytest
 
 from open_r1.dataio.card import source_commit
 from open_r1.evaluation.transformers_server import TransformersServer
+from scripts import run_benchmarks
 from scripts.test_time_compute import main
 from tests.integration.time_compute_runs import command_line, folder_of, num_lines, records_of, results_of
 from tests.integration.tiny import addition_rows, build_tiny, write_rows
@@ -66,10 +70,10 @@ def test_overwriting_that_was_killed_goes_on(words, tmp_path):
     lines = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
     (folder / "journal.jsonl").write_text("".join(lines[:-1]))
     assert main(words("--methods", "greedy", "--overwrite")) == 0
-    assert [path.name for path in folder.parent.iterdir()] == ["sums"]
+    assert [path.name for path in folder.parent.iterdir()] == ["sums-test-time"]
     assert num_lines(tmp_path) == 1 + NUM_ROWS
     assert main(words("--methods", "greedy", "--overwrite")) == 0  # now it is finished
-    assert {path.name for path in folder.parent.iterdir()} == {"sums", "sums.1"}
+    assert {path.name for path in folder.parent.iterdir()} == {"sums-test-time", "sums-test-time.1"}
 
 
 def test_code_and_engines_of_all_commands_are_in_the_results(words, tmp_path):
@@ -124,3 +128,62 @@ def test_servers_of_unknown_weights_are_noted_and_of_another_engine_refused(
         assert main(flags) == 1
     assert "served_engine was 'vllm' and is now 'transformers'" in capsys.readouterr().err
     assert len(records_of(path.parent)) == NUM_ROWS
+
+
+def evaluated(tiny, data, tmp_path):
+    """Run `run_benchmarks.py` on the same model and data, with the same output folder, and return its results."""
+    with TransformersServer(str(tiny.model)) as server:
+        words = ["--model_id", tiny.model, "--url", server.url, "--data", data, "--output_dir", tmp_path / "out",
+                 "--prompt_template", "{prompt}=", "--num_samples", 1, "--max_tokens", 6]  # fmt: skip
+        assert run_benchmarks.main(list(map(str, words))) == 0
+    (path,) = tmp_path.glob(f"out/*/main/{data.stem}/results.json")
+    return path
+
+
+def test_rows_that_ask_the_same_are_one_problem_in_intervals_and_noted_as_benchmarks_do(words, tiny, tmp_path):
+    rows = addition_rows(12)
+    once, copies = (write_rows(tmp_path / f"{name}.jsonl", rows * count) for name, count in (("once", 1), ("more", 4)))
+    for path in (once, copies):
+        assert main(words("--methods", "greedy", "cot", "--num_repeats", 2, data=path)) == 0
+    before, results = results_of(tmp_path, "once"), results_of(tmp_path, "more")
+    for point, of_once in zip(results["points"], before["points"], strict=True):
+        assert (point["problems"], point["attempts"]) == (12, 4 * of_once["attempts"])
+    names = [f"{name}{end}" for name in ("accuracy", "thinking_tokens") for end in ("", "_low", "_high")]
+    greedy, of_once = (found["points"][0] for found in (results, before))
+    assert [greedy[name] for name in names] == pytest.approx([of_once[name] for name in names])
+    assert (results["counts"]["problems"], results["counts"]["problems_repeated"]) == (48, 36)
+    assert sum(results["compute_optimal"]["bins"].values()) == 12
+    assert any(note.startswith("12 problems are few") for note in results["notes"])
+    (note,) = [note for note in results["notes"] if "ask what another row asks" in note]
+    assert note in json.loads(evaluated(tiny, copies, tmp_path).read_text())["notes"]
+    assert not any("ask what another row asks" in note for note in before["notes"])
+
+
+def test_it_and_benchmarks_leave_each_other_alone_in_one_output_folder(words, tiny, tmp_path):
+    data = tmp_path / "sums.jsonl"
+    assert main(words("--methods", "greedy")) == 0
+    mine = results_of(tmp_path)
+    path = evaluated(tiny, data, tmp_path)
+    assert path.parent != folder_of(tmp_path)
+    theirs = path.read_bytes()
+    assert results_of(tmp_path) == mine
+    assert main(words("--methods", "greedy", "cot")) == 0
+    assert (path.read_bytes(), len(results_of(tmp_path)["points"])) == (theirs, 2)
+    asked = [(folder / "asking.jsonl").read_text().count("served_by") for folder in (path.parent, folder_of(tmp_path))]
+    assert asked == [1, 2]
+
+
+@pytest.mark.parametrize("flags", [(), ("--overwrite",)])
+@pytest.mark.parametrize("kept", ["results.json", "answers.parquet", "generations.jsonl"])
+def test_a_folder_of_another_program_is_refused_before_a_model_loads(words, tiny, tmp_path, capsys, flags, kept):
+    """A benchmark may be named as folders are here."""
+    folder = evaluated(tiny, write_rows(tmp_path / "sums-test-time.jsonl", addition_rows(1)), tmp_path).parent
+    for name in {path.name for path in folder.iterdir()} - {kept}:
+        (folder / name).unlink()
+    before = (folder / kept).read_bytes()
+    capsys.readouterr()
+    assert main(words("--methods", "greedy", "--dtype", "bfloat16", *flags)) == 1
+    said = capsys.readouterr().err
+    assert f"sums-test-time has {kept}, which test_time_compute.py hasn't written: name another --output_dir" in said
+    assert "Loading" not in said
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {kept: before}

@@ -191,7 +191,7 @@ def test_other_settings_are_refused_and_put_aside_when_that_is_asked_for(words, 
     assert main(words("--methods", "greedy", "--system_prompt", "Be brief.")) == 1
     assert "system_prompt was None and is now 'Be brief.'" in capsys.readouterr().err
     assert main(words("--methods", "greedy", "--system_prompt", "Be brief.", "--overwrite")) == 0
-    assert {path.name for path in folder_of(tmp_path).parent.iterdir()} == {"sums", "sums.1"}
+    assert {path.name for path in folder_of(tmp_path).parent.iterdir()} == {"sums-test-time", "sums-test-time.1"}
 
 
 def test_what_would_do_the_same_again_is_not_repeated(words, tmp_path):
@@ -248,7 +248,13 @@ def test_prompts_that_are_too_long_are_left_out(words, tmp_path, caplog):
     rows = [*addition_rows(2), {"problem": "1" * 300, "solution": "1"}]
     assert main(words("--methods", "greedy", data=write_rows(tmp_path / "long.jsonl", rows))) == 0
     results = json.loads((folder_of(tmp_path, "long") / "results.json").read_text())
-    assert results["counts"] == {"problems": 2, "attempts": 2, "rows_left_out": 1, "lines_malformed": 0}
+    assert results["counts"] == {
+        "problems": 2,
+        "problems_repeated": 0,
+        "attempts": 2,
+        "rows_left_out": 1,
+        "lines_malformed": 0,
+    }
     assert "1 of 3 prompts are too long" in caplog.text
     (note, _) = results["notes"]
     assert (
@@ -446,9 +452,11 @@ def test_a_server_gives_what_the_model_does_in_this_process(words, tiny, tmp_pat
     assert main(words(*flags)) == 0
     with TransformersServer(str(tiny.model)) as server:
         assert main([*words(*flags, model=None), "--url", server.url, "--model_name", "served"]) == 0
-    here, there = (records_of(tmp_path / "out" / name / "main" / "sums") for name in ("model", "served"))
+    here, there = (records_of(tmp_path / "out" / name / "main" / "sums-test-time") for name in ("model", "served"))
     assert here == there
-    settings = json.loads((tmp_path / "out" / "served" / "main" / "sums" / "results.json").read_text())["settings"]
+    settings = json.loads((tmp_path / "out" / "served" / "main" / "sums-test-time" / "results.json").read_text())[
+        "settings"
+    ]
     assert (settings["backend"], settings["model"]) == ("openai", str(tiny.model))
     assert settings["served_engine"] == "transformers"
     assert settings["engine_versions"][0]["engine"] == "transformers"

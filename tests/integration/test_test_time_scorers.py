@@ -310,7 +310,7 @@ def test_all_methods_run_with_a_process_reward_model(tmp_path):
              "beam_search", "dvts", "--n", 1, 2, 4, "--beam_width", 2, "--max_steps", 3, "--max_step_tokens", 4,
              "--scorer", tmp_path / "prm", "--aggregations", "min", "product", "--lookahead", 1]  # fmt: skip
     assert main([str(word) for word in words]) == 0
-    (path,) = tmp_path.glob("out/*/main/sums/results.json")
+    (path,) = tmp_path.glob("out/*/main/sums-test-time/results.json")
     points = json.loads(path.read_text())["points"]
     found = {(one["method"], one["values"].get("aggregation"), one["values"].get("choice"), one["values"]["n"])
              for one in points}  # fmt: skip

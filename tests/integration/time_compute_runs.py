@@ -15,7 +15,7 @@ def command_line(model: Path | None, data: Path, output_dir: Path, *flags: objec
 
 def folder_of(tmp_path: Path, name: str = "sums") -> Path:
     """Return the folder of the only model's results."""
-    (folder,) = tmp_path.glob(f"out/*/main/{name}")
+    (folder,) = tmp_path.glob(f"out/*/main/{name}-test-time")
     return folder
 
 
@@ -31,4 +31,4 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
 
 def num_lines(tmp_path: Path) -> int:
     """Return how many lines the journal has; 0: there is none."""
-    return sum(path.read_bytes().count(b"\n") for path in tmp_path.glob("out/*/main/sums/journal.jsonl"))
+    return sum(path.read_bytes().count(b"\n") for path in tmp_path.glob("out/*/main/sums-test-time/journal.jsonl"))

@@ -121,6 +121,67 @@ def test_on_noise_no_choice_looks_better_or_worse_than_it_is(noise_of, num_repea
         assert together.mean() == pytest.approx(0.5, abs=0.02 + 2 / math.sqrt(len(together)))
 
 
+def copied(attempts, num_problems, num_copies):
+    """Attempts at rows that stand there several times, which get the same seeds, and the problem of each row."""
+    rows = range(num_copies * num_problems)
+    copies = [replace(one, problem_row=one.problem_row + copy * num_problems) for copy in range(num_copies)
+              for one in attempts]  # fmt: skip
+    return copies, {row: f"problem {row % num_problems}" for row in rows}
+
+
+@pytest.mark.parametrize("num_quantiles", [None, 3])
+def test_rows_that_ask_the_same_say_no_more_than_one_of_them(num_quantiles):
+    """A copy on either half: chosen by, and reported on. Intervals of 40 rows in place of 10 were half as wide."""
+    attempts = attempts_by({"hard": dict.fromkeys(TOKENS, 0.3), "easy": dict.fromkeys(TOKENS, 0.6)}, 10, repeats=4)
+    once = compute_optimal(attempts, num_quantiles=num_quantiles)
+    copies, problems = copied(attempts, 10, 4)
+    found = compute_optimal(copies, problems=problems, num_quantiles=num_quantiles)
+    assert (found.bins, found.as_json()["bins"]) == (once.bins, once.as_json()["bins"])
+    for now, before in zip(
+        [*found.choices, *found.overall, *found.fixed], [*once.choices, *once.overall, *once.fixed], strict=True
+    ):
+        assert (now.bin, now.setting, now.share) == (before.bin, before.setting, before.share)
+        numbers = [[one.accuracy.mean, one.accuracy.low, one.accuracy.high, one.thinking_tokens, one.total_tokens]
+                   for one in (now, before)]  # fmt: skip
+        assert numbers[0] == pytest.approx(numbers[1])
+        assert now.as_json()["problems"] == before.as_json()["problems"]
+
+
+def test_of_many_alike_in_copied_rows_the_interval_holds_the_truth():
+    """By rows, the best of 40 settings that are right half of the time showed 0.63, and 1 of 60 intervals held 0.5."""
+    held, means = 0, []
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        settings = [PLAIN, *(Setting("best_of_n", {"n": 2, "k": k}) for k in range(40))]
+        attempts = twice([
+            Attempt(row, "x", 1, 1, score=float(generator.random() < 0.5), setting=one)
+            for row in range(30) for one in settings
+        ])  # fmt: skip
+        copies, problems = copied(attempts, 30, 4)
+        accuracy = compute_optimal(copies, problems=problems, budgets=[1], num_splits=5).fixed[0].accuracy
+        means.append(accuracy.mean)
+        held += accuracy.low <= 0.5 <= accuracy.high
+    assert held >= 8
+    assert np.mean(means) == pytest.approx(0.5, abs=0.05)
+
+
+def test_rows_that_ask_the_same_are_in_one_bin_and_each_count_in_the_mean():
+    """Rows 0 to 2 ask one problem, whose plain samples are right in 2 of 3 rows."""
+    right = {0: 1.0, 1: 1.0, 2: 0.0, 3: 1.0}
+    attempts = twice([Attempt(row, "x", 1, 1, score=score, setting=PLAIN) for row, score in right.items()])
+    found = compute_optimal(attempts, problems={0: "a", 1: "a", 2: "a", 3: "b"}, budgets=[1])
+    assert found.bins == {"hard": [], "medium": [], "easy": [0, 3]}
+    (choice,) = found.choices
+    assert choice.accuracy.mean == pytest.approx(0.75)
+    assert choice.as_json()["problems"] == 2
+
+
+def test_copies_of_one_problem_have_no_two_halves():
+    attempts = twice([Attempt(row, "x", 1, 1, score=1.0, setting=PLAIN) for row in range(8)])
+    with pytest.raises(ValueError, match="1 problems were judged at each setting; two halves need at least 2"):
+        compute_optimal(attempts, problems=dict.fromkeys(range(8), "the same"))
+
+
 def test_all_bins_together_are_of_the_problems_of_the_single_setting():
     """Row 0 is a bin of its own, without two halves: there the single setting stands, and is said to."""
     attempts = twice([

@@ -40,6 +40,27 @@ def test_repeats_of_a_problem_are_one_problem():
     assert len(point.accuracy.scores_P) == 2
 
 
+def test_rows_that_ask_the_same_are_one_problem_in_intervals():
+    scores, tokens = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0], [10, 20, 35, 40, 60, 61]
+    (once,) = points_of(forced(100, scores, tokens))
+    (found,) = points_of(forced(100, scores * 4, tokens * 4), {row: f"problem {row % 6}" for row in range(24)})
+    for name in ("accuracy", "thinking_tokens"):
+        now, before = getattr(found, name), getattr(once, name)
+        assert (now.mean, now.low, now.high) == pytest.approx((before.mean, before.low, before.high))
+    assert (found.num_problems, found.as_json()["problems"], found.num_attempts) == (6, 6, 24)
+
+
+def test_rows_that_ask_the_same_each_count_in_the_mean():
+    (found,) = points_of(forced(100, [1.0, 1.0, 1.0, 0.0], [10, 10, 10, 50]), {0: "a", 1: "a", 2: "a", 3: "b"})
+    assert (found.accuracy.mean, found.thinking_tokens.mean, found.num_problems) == (0.75, 20, 2)
+
+
+def test_one_problem_in_many_rows_has_tokens_without_an_interval():
+    (found,) = points_of(forced(100, [1.0] * 40, [10] * 40), dict.fromkeys(range(40), "the same"))
+    assert (found.accuracy.low, found.accuracy.high) == (0, 1)
+    assert found.as_json()["thinking_tokens_low"] is None
+
+
 def test_attempts_that_nobody_can_judge_are_left_out_and_counted():
     (point,) = points_of(attempts_at(Setting("cot"), [1.0, math.nan], [10, 20]))
     assert (point.accuracy.mean, point.num_problems, point.num_lost) == (1.0, 1, 1)

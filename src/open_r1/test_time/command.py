@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `scripts/test_time_compute.py` does: each method at each setting on the problems of a benchmark, and the curve.
 
-    <output>/<model>/<revision>/<benchmark>/journal.jsonl, results.json, curve.png    (`results.py`)
-                                            asking.jsonl    engines, commits and notes of all runs
+    <output>/<model>/<revision>/<benchmark>-test-time/journal.jsonl, results.json, curve.png    (`results.py`)
+                                                      asking.jsonl    engines, commits and notes of all runs
 
 The journal binds what all settings share: model, data, template, sampling, seed. More settings, problems or repeats go
 on in it, and pay for what is new alone; the points are of all settings that it has whole (`kept.py`).
 """
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -18,13 +19,15 @@ from typing import Any
 
 from open_r1.dataio.card import source_commit
 from open_r1.evaluation.asking_log import note_servers, read_commits, read_servers
+from open_r1.evaluation.direct import JOURNAL_NAME as GENERATIONS_NAME
 from open_r1.evaluation.direct import put_journal_aside
 from open_r1.evaluation.identity import Identity, identify, identify_served
 from open_r1.evaluation.judging import judge_of
 from open_r1.evaluation.problems import Problems, load_problems
-from open_r1.evaluation.results import RESULTS_NAME, write_results
+from open_r1.evaluation.results import ANSWERS_NAME, RESULTS_NAME, write_results
 from open_r1.evaluation.serving import engine_of
 from open_r1.evaluation.settings import label_of
+from open_r1.evaluation.tally import problem_key
 from open_r1.generation.journal import Journal
 from open_r1.test_time.backends import Backend, engine_versions, open_backend
 from open_r1.test_time.compute_optimal import ComputeOptimal, compute_optimal
@@ -82,6 +85,8 @@ def run(settings: RunSettings) -> Report:
         problems = load_problems(settings.benchmark, settings.evaluation)
         stack.callback(problems.close)
         _check_votes(settings, problems.benchmark)
+        if settings.backend.model is not None:
+            _refuse_another_program(settings.folder_of(settings.backend.model.name))  # before it is loaded
         judge = judge_of(problems)
         verdicts = Verdicts(problems, judge)
         options = replace(
@@ -110,6 +115,22 @@ def _check_votes(settings: RunSettings, benchmark: Benchmark) -> None:
         raise ValueError(f"{benchmark.name}: answers are programs, which can't vote: set --choices max.")
 
 
+def _refuse_another_program(folder: Path) -> None:
+    """Refuse a folder of `run_benchmarks.py`: of a benchmark that is named as ours are here, or moved there."""
+    try:
+        results = json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        found = []
+    except ValueError:
+        found = [RESULTS_NAME]
+    else:
+        found = [] if isinstance(results, dict) and "points" in results else [RESULTS_NAME]
+    found += [name for name in (ANSWERS_NAME, GENERATIONS_NAME) if (folder / name).exists()]
+    if found:
+        raise ValueError(f"{folder} has {', '.join(found)}, which test_time_compute.py hasn't written: name another "
+                         "--output_dir, or move that away.")  # fmt: skip
+
+
 class _Run:
     def __init__(
         self,
@@ -129,7 +150,10 @@ class _Run:
             logger.warning("%s.", note)
         self._shared = self._of_all_settings(identity)
         self._engines = engine_versions(settings.backend)
-        self._folder = settings.evaluation.folder(self._model) / problems.benchmark.name
+        self._folder = settings.folder_of(self._model)
+        _refuse_another_program(self._folder)
+        self._keys = {problem.row: problem_key(problems, problem.row) for problem in self._asked}
+        self._num_repeated = len(self._asked) - len(set(self._keys.values()))
 
     def run(self) -> Report:
         """Solve what is left, and write down what there is."""
@@ -226,7 +250,7 @@ class _Run:
                     yield method, group, open_[start : start + size], repeat
 
     def _publish(self, kept: Kept, attempts: Sequence[Attempt]) -> Report:
-        points = points_of(attempts)
+        points = points_of(attempts, self._keys)
         methods = list(dict.fromkeys(point.setting.method for point in points))
         curves, optimal = curves_of(points), self._choose(attempts, len(points))
         is_chosen = isinstance(optimal, ComputeOptimal)
@@ -238,7 +262,8 @@ class _Run:
             "points": [point.as_json() for point in points],
             "forcing": forcing_of(curves),
             "compute_optimal": optimal.as_json() if is_chosen else {"left_out": optimal},
-            "counts": {"problems": len(self._asked), "attempts": len(attempts),
+            "counts": {"problems": len(self._asked), "problems_repeated": self._num_repeated,
+                       "attempts": len(attempts),
                        "rows_left_out": len(self._problems.skipped) + len(self._problems.golds) - len(self._asked),
                        "lines_malformed": self._problems.num_malformed},
             "notes": [*self._notes_of_run(engines), *kept.notes(), *_notes(points),
@@ -267,6 +292,9 @@ class _Run:
                 f"{num_long} of {len(self._problems.golds)} prompts are too long for the context of "
                 f"{self._backend.max_model_len} tokens: all accuracies are of the other problems"
             )
+        if self._num_repeated:
+            notes.append(f"{self._num_repeated} of {len(self._asked)} rows ask what another row asks: each counts in "
+                         "the means, and the intervals are over different problems")  # fmt: skip
         return notes
 
     def _choose(self, attempts: Sequence[Attempt], num_settings: int) -> ComputeOptimal | str:
@@ -276,7 +304,8 @@ class _Run:
         if self._settings.options.temperature == 0:
             return "difficulty needs samples that differ, and at --temperature 0 all are greedy."
         try:
-            return compute_optimal(attempts, num_quantiles=self._settings.num_quantiles, seed=self._settings.seed)
+            return compute_optimal(attempts, problems=self._keys, num_quantiles=self._settings.num_quantiles,
+                                   seed=self._settings.seed)  # fmt: skip
         except ValueError as error:
             return str(error)
 

@@ -13,12 +13,15 @@ Different from the paper, whose choice and accuracy are of the same problems:
 3. Difficulty comes from one half of the repeats, and all that is compared from the other: samples that put a problem
    into an easy bin look better there than they are, and so does all that shares them. Greedy settings, which are
    solved once, share no sample.
+4. Rows that ask the same are one problem, in bins, halves and intervals, though each counts in the means: a problem
+   that stands on both halves is chosen by and reported on.
 The bin of a new problem is known by its gold alone (Snell et al.'s oracle difficulty), and the samples that measure
 it are in no budget. What an oracle chose is left out, since nobody could have it.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,11 +41,11 @@ class Choice:
 
     Attributes:
         bin: Name of the bin; "all": one setting for all problems.
-        budget: Most total tokens of a problem, on average over the problems that are chosen by.
+        budget: Most total tokens of a row, on average over those of the problems that are chosen by.
         setting: Best on all problems of the bin.
         share: Share of the halves on which it is the best.
         accuracy: On the halves that weren't chosen by, of what was chosen on the others.
-        thinking_tokens: Mean of a problem, likewise.
+        thinking_tokens: Mean of a row, likewise.
         total_tokens: Likewise.
         num_by_fixed: Problems for which the best single setting stands, since their bin has no choice of its own.
     """
@@ -77,7 +80,7 @@ class ComputeOptimal:
     """Choices by bin and budget.
 
     Attributes:
-        bins: Rows of the problems of each bin.
+        bins: Rows of the problems of each bin, of those that ask the same the first.
         choices: For each budget and bin in which there is one.
         overall: For each budget, over all bins; `setting` is empty.
         fixed: For each budget, the best single setting, on the same problems.
@@ -120,18 +123,20 @@ class ComputeOptimal:
 
 @dataclass(frozen=True)
 class _Table:
-    """Mean score and tokens of each setting (S) at each problem (P), over repeats."""
+    """Mean score and tokens of each setting (S) at each problem (P), over repeats, and how many rows ask it."""
 
     settings: Sequence[Setting]
     rows: Sequence[int]
     scores_SP: np.ndarray
     total_SP: np.ndarray
     thinking_SP: np.ndarray
+    weights_P: np.ndarray
 
 
 def compute_optimal(
     attempts: Iterable[Attempt],
     *,
+    problems: Mapping[int, Hashable] | None = None,
     budgets: Sequence[int] | None = None,
     num_quantiles: int | None = None,
     num_splits: int = NUM_SPLITS,
@@ -142,7 +147,8 @@ def compute_optimal(
     Args:
         attempts: Of all methods, settings and repeats, at least two of plain samples; problems on which a setting
             could not be judged are left out.
-        budgets: Most total tokens of a problem; None: powers of 2 from the cheapest setting to the dearest.
+        problems: What tells the problem of each row from others; None: each row is one of its own.
+        budgets: Most total tokens of a row, on average; None: powers of 2 from the cheapest setting to the dearest.
         num_quantiles: Bins of about as many problems each; None: `ABSOLUTE_BINS`.
         num_splits: How often the problems of a bin are divided into halves.
         seed: Of the divisions.
@@ -153,9 +159,10 @@ def compute_optimal(
     """
     if num_splits < 1 or (num_quantiles is not None and num_quantiles < 1):
         raise ValueError(f"num_splits is {num_splits} and num_quantiles {num_quantiles}; both must be at least 1.")
-    plain, measured, compared = measured_and_compared([one for one in attempts if not one.setting.is_upper_bound])
+    possible, num_rows = _by_problem([one for one in attempts if not one.setting.is_upper_bound], problems)
+    plain, measured, compared = measured_and_compared(possible)
     rates = rates_of(measured)
-    table, notes = _table_of(compared, rates)
+    table, notes = _table_of(compared, rates, num_rows)
     rates = {row: rates[row] for row in table.rows}
     if len(rates) < 2:
         raise ValueError(f"{plain.label}: {len(rates)} problems were judged at each setting; two halves need at "
@@ -176,7 +183,7 @@ def compute_optimal(
 
 @dataclass(frozen=True)
 class _Part:
-    """A choice, and score, thinking and total tokens of each problem by it."""
+    """A choice, and score, thinking and total tokens of each problem by it, with the number of its rows."""
 
     bin: str
     budget: int
@@ -191,10 +198,11 @@ class _Part:
 
     def choice(self) -> Choice:
         """Return it as it is reported."""
-        scores_P, thinking_P, total_P = np.stack(list(self.values.values()), axis=1)
-        accuracy = mean_interval(scores_P.clip(0.0, 1.0), is_bounded=True)
-        return Choice(self.bin, self.budget, self.setting, self.share, accuracy, float(thinking_P.mean()),
-                      float(total_P.mean()), self.num_by_fixed)  # fmt: skip
+        scores_P, thinking_P, total_P, weights_P = np.stack(list(self.values.values()), axis=1)
+        clusters = np.repeat(np.arange(len(self.values)), weights_P.astype(int))
+        accuracy = mean_interval(scores_P.clip(0.0, 1.0)[clusters], clusters.tolist(), is_bounded=True)
+        thinking, total = (float(np.average(values, weights=weights_P)) for values in (thinking_P, total_P))
+        return Choice(self.bin, self.budget, self.setting, self.share, accuracy, thinking, total, self.num_by_fixed)
 
 
 def _overall(
@@ -223,7 +231,19 @@ def _overall(
     return _Part(_ALL, known[0].budget, Setting(""), 1.0, values, num_by_fixed)
 
 
-def _table_of(attempts: Sequence[Attempt], rated: Collection[int]) -> tuple[_Table, list[str]]:
+def _by_problem(
+    attempts: Sequence[Attempt], problems: Mapping[int, Hashable] | None
+) -> tuple[list[Attempt], Counter[int]]:
+    """Return attempts with the first row of their problem in place of their own, and how many rows such a row has."""
+    first: dict[Hashable, int] = {}
+    rows = sorted({one.problem_row for one in attempts})
+    named = {row: first.setdefault(row if problems is None else problems[row], row) for row in rows}
+    return [replace(one, problem_row=named[one.problem_row]) for one in attempts], Counter(named.values())
+
+
+def _table_of(
+    attempts: Sequence[Attempt], rated: Collection[int], num_rows: Mapping[int, int]
+) -> tuple[_Table, list[str]]:
     """Return settings and problems that have a verdict on each other, and notes on those that are left out.
 
     A problem is left out where a setting was lost on it: the choice would be among other settings there. A setting is
@@ -253,11 +273,13 @@ def _table_of(attempts: Sequence[Attempt], rated: Collection[int]) -> tuple[_Tab
         for key in compared
     ]
     arrays = np.array(values).reshape(len(compared), len(rows), 3)
-    return _Table([settings[key] for key in compared], rows, *np.moveaxis(arrays, 2, 0)), notes
+    scores_SP, total_SP, thinking_SP = np.moveaxis(arrays, 2, 0)
+    weights_P = np.array([num_rows[row] for row in rows], dtype=float)
+    return _Table([settings[key] for key in compared], rows, scores_SP, total_SP, thinking_SP, weights_P), notes
 
 
 def _default_budgets(table: _Table) -> list[int]:
-    means = table.total_SP.mean(axis=1)
+    means = np.average(table.total_SP, axis=1, weights=table.weights_P)
     low, high = (math.ceil(math.log2(max(1.0, float(value)))) for value in (means.min(), means.max()))
     return [2**power for power in range(low, high + 1)]
 
@@ -284,15 +306,19 @@ def _choose(table: _Table, name: str, rows: Sequence[int], budget: int, num_spli
     seen = places[counts[places] > 0]
     if not seen.size:
         return None
-    values = {table.rows[place]: sums[:, place] / counts[place] for place in seen}
+    values = {table.rows[place]: np.append(sums[:, place] / counts[place], table.weights_P[place]) for place in seen}
     return _Part(name, budget, table.settings[best], chosen.count(best) / len(chosen), values)
 
 
 def _best(table: _Table, places: np.ndarray, budget: int) -> int | None:
     """Return the setting of the highest accuracy within the budget; of equals the one with the fewest tokens."""
-    found: list[tuple[float, float, int]] = []
-    for number in range(len(table.settings)):
-        tokens = float(table.total_SP[number, places].mean())
-        if tokens <= budget:
-            found.append((-round(float(table.scores_SP[number, places].mean()), 12), tokens, number))
+    tokens_S, scores_S = (
+        _means(values_SP, places, table.weights_P) for values_SP in (table.total_SP, table.scores_SP)
+    )
+    pairs = zip(scores_S.tolist(), tokens_S.tolist(), strict=True)
+    found = [(-round(score, 12), tokens, number) for number, (score, tokens) in enumerate(pairs) if tokens <= budget]
     return min(found)[2] if found else None
+
+
+def _means(values_SP: np.ndarray, places: np.ndarray, weights_P: np.ndarray) -> np.ndarray:
+    return np.average(np.ascontiguousarray(values_SP[:, places]), axis=1, weights=weights_P[places])

@@ -10,7 +10,7 @@ curve.png        accuracy against thinking tokens (`curves.py`)
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,7 +121,7 @@ class Point:
         thinking_tokens: Mean of a problem, likewise.
         total_tokens: Mean tokens of a problem that were paid for.
         scorer_tokens: Mean tokens of a problem that a scorer read or wrote.
-        num_problems: Problems that were judged.
+        num_problems: Different problems that were judged.
         num_attempts: Attempts, each repeat one.
         num_lost: Attempts of which nobody can say whether they are right; they are left out of the accuracy.
         truncated: Share of the attempts that were cut off.
@@ -205,8 +205,13 @@ def from_record(record: Mapping[str, Any]) -> Attempt:
     )
 
 
-def points_of(attempts: Iterable[Attempt]) -> list[Point]:
+def points_of(attempts: Iterable[Attempt], problems: Mapping[int, Hashable] | None = None) -> list[Point]:
     """Return a point for each setting, in the order in which they come first.
+
+    Args:
+        attempts: Of all settings.
+        problems: What tells the problem of each row from others; None: each row is one of its own. Rows of the same
+            problem each count in the means, and are one in the intervals.
 
     Raises:
         ValueError: No attempt at a setting could be judged.
@@ -214,14 +219,15 @@ def points_of(attempts: Iterable[Attempt]) -> list[Point]:
     by_setting: dict[str, list[Attempt]] = {}
     for attempt in attempts:
         by_setting.setdefault(attempt.setting.key, []).append(attempt)
-    return [_point_of(group) for group in by_setting.values()]
+    return [_point_of(group, problems) for group in by_setting.values()]
 
 
-def _point_of(attempts: Sequence[Attempt]) -> Point:
+def _point_of(attempts: Sequence[Attempt], problems: Mapping[int, Hashable] | None) -> Point:
     by_row: dict[int, list[Attempt]] = {}
     for attempt in attempts:
         by_row.setdefault(attempt.problem_row, []).append(attempt)
     setting = attempts[0].setting
+    clusters = None if problems is None else [problems[row] for row in by_row]
     scores_PG = [[attempt.score for attempt in group] for group in by_row.values()]
     if np.isnan([attempt.score for attempt in attempts]).all():
         raise ValueError(f"{setting.label}: no attempt could be judged. They are kept: repeat the command, and they "
@@ -233,13 +239,14 @@ def _point_of(attempts: Sequence[Attempt]) -> Point:
         for attempt, budget in zip(attempts, budgets, strict=True)
         if budget is not None
     ]
+    accuracy = avg_at_k(scores_PG, clusters)
     return Point(
         setting=setting,
-        accuracy=avg_at_k(scores_PG),
-        thinking_tokens=mean_interval(thinking_P, is_bounded=False),
+        accuracy=accuracy,
+        thinking_tokens=mean_interval(thinking_P, clusters, is_bounded=False),
         total_tokens=float(np.mean([attempt.total_tokens for attempt in attempts])),
         scorer_tokens=float(np.mean([attempt.scorer_tokens for attempt in attempts])),
-        num_problems=sum(not all(map(math.isnan, row)) for row in scores_PG),
+        num_problems=accuracy.scores_P.size,
         num_attempts=len(attempts),
         num_lost=sum(math.isnan(attempt.score) for attempt in attempts),
         truncated=float(np.mean([attempt.finish_reason == "length" for attempt in attempts])),

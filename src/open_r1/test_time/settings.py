@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.test_time.backends import BackendSettings
@@ -11,6 +12,7 @@ from open_r1.utils.benchmark_table import Benchmark
 
 # vLLM reads -1 as no seed. Repeats, candidates and waits add to a seed, and what comes of it stays below 2^31.
 MOST_SEED = 2**30
+_SUFFIX = "-test-time"  # of folders: without it they are those of run_benchmarks.py, whose files have the same names
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class RunSettings:
             values = list(getattr(self.options, name))
             if len(set(values)) < len(values):
                 raise ValueError(f"--{name}: each is named once: {', '.join(map(str, values))}.")
+
+    def folder_of(self, model: str) -> Path:
+        """Return the folder of a model's results on the benchmark, which no engine of `run_benchmarks.py` has."""
+        return self.evaluation.folder(model) / f"{self.benchmark.name}{_SUFFIX}"
 
     def repeats_of(self, method: str) -> int:
         """Return how often a method solves each problem: once, where it would do the same again."""
