@@ -136,10 +136,10 @@ def merge(adapter: Path, base: dict[str, Any], output_dir: Path, dtype: torch.dt
     source = adapter if (adapter / "tokenizer_config.json").is_file() else name
     tokenizer = AutoTokenizer.from_pretrained(**{**base, "pretrained_model_name_or_path": source})
     model = AutoModelForCausalLM.from_pretrained(**base, dtype=dtype or "auto")
-    dtype = model.dtype
+    saved_as: torch.dtype = model.dtype
     fit_embeddings(model, tokenizer)
     try:
-        model = PeftModel.from_pretrained(model, str(adapter)).to(dtype).eval()
+        model = PeftModel.from_pretrained(model, str(adapter)).to(saved_as).eval()
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             f"The adapter does not fit the base model {name}: give the right --base_model. {error}"
@@ -154,14 +154,14 @@ def merge(adapter: Path, base: dict[str, Any], output_dir: Path, dtype: torch.dt
     tokenizer.save_pretrained(staging)
     del model  # frees its memory for the copy that is read back
     merged = {**base, "pretrained_model_name_or_path": staging}
-    found = prompt_logits(AutoModelForCausalLM.from_pretrained(**merged, dtype=dtype).eval(), tokenizer)
+    found = prompt_logits(AutoModelForCausalLM.from_pretrained(**merged, dtype=saved_as).eval(), tokenizer)
 
     difference, largest = (found - wanted).abs().max().item(), wanted.abs().max().item()
-    print(f"Logits of the merged model against base + adapter, in {str(dtype).removeprefix('torch.')}: max abs diff "
-          f"{difference:.3g} (largest {largest:.3g})")  # fmt: skip
-    if not difference <= TOLERANCES[dtype] * largest:
+    print(f"Logits of the merged model against base + adapter, in {str(saved_as).removeprefix('torch.')}: max abs "
+          f"diff {difference:.3g} (largest {largest:.3g})")  # fmt: skip
+    if not difference <= TOLERANCES[saved_as] * largest:
         raise ValueError(
-            f"The merged model differs by more than rounding to {dtype} explains, so it stays unpublished in "
+            f"The merged model differs by more than rounding to {saved_as} explains, so it stays unpublished in "
             f"{staging}. Was the adapter trained on {name}?"
         )
     publish(staging, output_dir)

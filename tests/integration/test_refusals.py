@@ -146,8 +146,36 @@ def test_refusal_inside_the_training_keeps_its_traceback(run, monkeypatch):
         run(sft.main, callbacks=["refuse"])
 
 
-def test_training_ends_with_status_0(run, tmp_path):
+def test_training_ends_with_status_0_and_says_where_the_model_is(run, tmp_path, capsys, caplog):
+    for _ in range(2):
+        with pytest.raises(SystemExit) as ended:
+            run(sft.main, max_steps=1, save_strategy="no", log_level="warning")
+        assert ended.value.code == 0
+        assert (tmp_path / "out" / "model.safetensors").is_file()
+        assert capsys.readouterr().out.splitlines()[-1] == f"The model is in {tmp_path}/out"
+    said = f"{tmp_path}/out holds a finished model and no checkpoint: the training starts afresh, and its model will"
+    assert caplog.text.count(said) == 1  # the second time
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"save_strategy": "no"}, "there is no checkpoint yet to go on from"),
+        ({"save_strategy": "steps", "save_steps": 1}, "the same command goes on from {tmp_path}/out/checkpoint-1"),
+    ],
+)
+def test_ctrl_c_says_what_is_kept(run, tmp_path, monkeypatch, capsys, settings, kept):
+    class Interrupt(TrainerCallback):
+        def __init__(self, model_config):
+            pass
+
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setitem(CALLBACKS, "interrupt", Interrupt)
     with pytest.raises(SystemExit) as ended:
-        run(sft.main, max_steps=1)
-    assert ended.value.code == 0
-    assert (tmp_path / "out" / "model.safetensors").is_file()
+        run(sft.main, callbacks=["interrupt"], max_steps=3, **settings)
+    assert ended.value.code == 130
+    said = capsys.readouterr().err
+    assert said.endswith(f"\nStopped by Ctrl-C; {kept.format(tmp_path=tmp_path)}.\n") and "Traceback" not in said

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How `sft.py` and `grpo.py` end: what we refuse before training begins is one message on stderr and exit status 1.
+"""How `sft.py` and `grpo.py` end: what we refuse before training begins is one message on stderr and exit status 1,
+Ctrl-C a word on what is kept and exit status 130.
 
 All else keeps its traceback: whatever happens in training, what libraries raise, and errors of our own that no
 statement raises on purpose. `--log_level debug` logs that of a refusal too. A mistake in the arguments themselves has
@@ -15,7 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
+from open_r1.dataio.flags import STOPPED
 from open_r1.utils.arguments import parse_args
+from open_r1.utils.checkpoints import last_complete_checkpoint
 from open_r1.utils.training import run_training
 
 logger = logging.getLogger(__name__)
@@ -45,6 +48,12 @@ def run_script(main: Callable[..., object], script_class: type, config_class: ty
         lines = f"{type(error).__name__}: {error}".splitlines()
         sys.stderr.write("".join(f"{label}{line}\n" for line in lines))
         sys.exit(1)
+    except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0":
+            last = last_complete_checkpoint(Path(arguments[1].output_dir))
+            kept = f"the same command goes on from {last}" if last else "there is no checkpoint yet to go on from"
+            sys.stderr.write(f"\nStopped by Ctrl-C; {kept}.\n")
+        sys.exit(STOPPED)
     sys.exit(0)
 
 

@@ -58,6 +58,9 @@ def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> tuple[Path | None,
         logger.warning("Going on from %s (`resume_from_checkpoint: false` starts afresh).", found)
     elif wanted is not None:
         raise ValueError(f"`resume_from_checkpoint: true`, but {output_dir} holds no complete checkpoint.")
+    elif missing_from(output_dir) is None:
+        logger.warning("%s holds a finished model and no checkpoint: the training starts afresh, and its model will "
+                       "replace that one.", output_dir)  # fmt: skip
     return found, None
 
 

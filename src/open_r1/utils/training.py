@@ -287,4 +287,7 @@ def run_training(
         metrics |= evaluation
     if training_args.push_to_hub and trainer.accelerator.is_main_process:
         push_finished_model(training_args)
+    if trainer.accelerator.is_main_process and not is_compact:
+        sys.stdout.write(f"The model is in {training_args.output_dir}\n")  # at any log level
+        sys.stdout.flush()
     return metrics
