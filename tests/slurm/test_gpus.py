@@ -100,7 +100,9 @@ def test_decontamination_sees_no_gpu_whoever_submits_it(cluster, seeing, rows, g
     assert [seen(job) for job in jobs] == [{"decontaminate": NO_GPU}] * 2
 
 
-def test_task_sees_the_gpus_that_it_is_given_and_no_more(cluster, seeing, rows):
+@pytest.mark.parametrize("asked", ["--gres=gpu:8", "--gpus=h100:8"])
+def test_task_sees_the_gpus_that_it_needs_whatever_the_site_asks_for(cluster, seeing, asked):
     words = ("--config", "recipes/dataset_filtering/filter_dapo.yaml", "--start", 0, "--end", 1)
-    job = cluster.submit("slurm/compute_pass_rate.slurm", *words, site=seeing("8"))
+    site = seeing("", gpu_options=["--partition=gpu", asked])
+    job = cluster.submit("slurm/compute_pass_rate.slurm", *words, by="script", site=site)
     assert seen(job) == {"compute_pass_rate": "0"}

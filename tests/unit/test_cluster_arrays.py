@@ -145,6 +145,17 @@ def test_array_and_merge_are_submitted_in_a_chain(project, called, capsys):
     assert capsys.readouterr().out == "Submitted batch job 41 (tasks 0-9)\nSubmitted batch job 42 (merge)\n"
 
 
+@pytest.mark.parametrize(
+    ("asked", "kept", "kind"),
+    [("--gres=gpu:8", "", ""), ("--gres=gpu:a100:8,nvme:1", "--gres=nvme:1 ", "a100:"), ("--gpus\nh100:8", "", "h100:"),
+     ("-G8", "", ""), ("--gpus-per-node=8", "", ""), ("--gres\ngpu", "", ""), ("--gres=nvme:1", "--gres=nvme:1 ", "")],
+)  # fmt: skip
+def test_tasks_have_their_own_gpus_in_place_of_those_of_a_site(called, asked, kept, kind):
+    os.environ["OPEN_R1_SITE_GPU_OPTIONS"] = f"--partition=gpu\n{asked}"
+    pass_rate.main(["--config", RECIPE, "--tasks", "2"])
+    assert called()[0].startswith(f"--partition=gpu {kept}--array=0-1 --gpus-per-node={kind}1 --output")
+
+
 def test_one_task_is_submitted_again_alone_and_a_merge_behind_it(called):
     pass_rate.main(["--config", RECIPE, "--tasks", "10", "--array", "3,5%1"])
     assert [line.partition(" /")[0] for line in called()] == [

@@ -33,7 +33,15 @@ from open_r1.cluster.command_line import (
 from open_r1.cluster.script_flags import check_flags, check_no_secrets
 from open_r1.cluster.sites import Site
 from open_r1.cluster.steps import Step
-from open_r1.cluster.submission import Kind, directive, read_options, sbatch_command, site_options, submit
+from open_r1.cluster.submission import (
+    Kind,
+    directive,
+    read_options,
+    sbatch_command,
+    site_options,
+    submit,
+    without_gpus,
+)
 from open_r1.cluster.supervisor import Plan
 from open_r1.dataio.flags import joined, respelled
 from open_r1.dataio.secret_names import shell_line
@@ -209,18 +217,19 @@ def _jobs(arguments: argparse.Namespace, given: Sequence[str], site: Site, work:
     if arguments.merge:
         return [_merge_job(name, words, site, work)]
     gpus = 0 if site.gpus_per_node == 0 else work.gpus
+    asked = f"--gpus-per-node={without_gpus(site_options(site, work.kind))[1] if gpus else ''}{gpus}"
     allocation = Allocation.imagined(site, name=name, gpus_per_node=gpus)
     if work.of_task is None:
         if arguments.array is not None:
             raise ValueError("--array chooses among the tasks of --tasks N: say the number of all")
         plan = _whole_plan(work, site, allocation)
-        return [_Job(work.kind, words, (f"--gpus-per-node={gpus}",), plan, allocation)]
+        return [_Job(work.kind, words, (asked,), plan, allocation)]
     if work.num_tasks is None and arguments.array is None:
         raise ValueError("how many tasks there are is not known: say which ones to run, --array 0-9")
     indices = arguments.array or f"0-{(work.num_tasks or 1) - 1}"
     named = sorted(itertools.chain.from_iterable((tasks[0], tasks[-1]) for tasks in _ranges(indices)))
     plans = [_task_plan(work, task, site, allocation) for task in named]  # refuses tasks that there aren't
-    options = (f"--array={indices}", f"--gpus-per-node={gpus}", *_log_of_tasks(site, work.kind))
+    options = (f"--array={indices}", asked, *_log_of_tasks(site, work.kind))
     return [_Job(work.kind, words, options, plans[0], allocation), _merge_job(name, words, site, work)]
 
 
@@ -241,6 +250,8 @@ def _merge_job(name: str, words: Sequence[str], site: Site, work: Work) -> _Job:
 def _submit_all(arguments: argparse.Namespace, site: Site, jobs: Sequence[_Job]) -> None:
     """Submit jobs, each behind the one before it, and print their ids; or print what would be submitted."""
     extra = sbatch_words(arguments)
+    # Beside --gpus-per-node another option for GPUs would count too.
+    site = replace(site, gpu_options=without_gpus(site.gpu_options)[0], cpu_options=without_gpus(site.cpu_options)[0])
     before = None
     for job in jobs:
         chain = [f"--dependency=afterok:{before}", "--kill-on-invalid-dep=yes"] if before else []

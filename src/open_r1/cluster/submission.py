@@ -12,7 +12,9 @@ from typing import Literal
 from open_r1.cluster.sites import Site
 from open_r1.dataio.secret_names import hide_secrets, shell_line
 
-_SHORT = {"-A": "account", "-q": "qos", "-M": "clusters", "-p": "partition", "-N": "nodes", "-d": "dependency"}
+_SHORT = {"-A": "account", "-q": "qos", "-M": "clusters", "-p": "partition", "-N": "nodes", "-d": "dependency",
+          "-G": "gpus"}  # fmt: skip
+_FOR_GPUS = ("gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "gres")
 Kind = Literal["gpu", "cpu"]
 _SBATCH_TIMEOUT_S = 120
 # "123;cluster" where there are several clusters; a site's own sbatch may say more, or as without --parsable.
@@ -74,6 +76,28 @@ def read_options(words: Sequence[str]) -> Iterator[Option]:
 def site_options(site: Site, kind: Kind) -> tuple[str, ...]:
     """Return the site's words for sbatch for jobs of a kind."""
     return site.gpu_options if kind == "gpu" else site.cpu_options
+
+
+def without_gpus(options: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """Return words for sbatch without those that ask for GPUs, and the type of these as `h100:`, "" without one.
+
+    >>> without_gpus(["--partition=gpu", "--gres=nvme:1,gpu:h100:8"])
+    (('--partition=gpu', '--gres=nvme:1'), 'h100:')
+    """
+    kept: list[str] = []
+    kind = ""
+    for option in read_options(options):
+        if option.name not in _FOR_GPUS:
+            kept += option.words
+            continue
+        parts = option.value.split(",")
+        gpus = [part for part in parts if option.name != "gres" or re.match(r"(gres[:/])?gpu([:=]|$)", part)]
+        others = [part for part in parts if part not in gpus]
+        kept += [f"--gres={','.join(others)}"] if others else []
+        for part in gpus:
+            named = re.search(r"(?:^|:)([A-Za-z][\w.-]*):\d+$", part)
+            kind = f"{named[1]}:" if named and named[1] != "gpu" else kind
+    return tuple(kept), kind
 
 
 def count_nodes(script: Path, options: Sequence[str]) -> int:
