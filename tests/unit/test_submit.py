@@ -163,6 +163,32 @@ def test_flag_without_its_value_does_not_take_the_dry_run_for_it(bed, capsys):
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["--sbatch=--dependency=afterok:99"],
+        ["--sbatch", "--time=1 --dependency afterok:99"],
+        ["--sbatch=-d afterok:99"],
+        ["--sbatch=-dsingleton"],
+        ["--sbatch=--hold", "--sbatch=--dep=singleton"],
+    ],
+)
+def test_stage_that_would_lose_its_place_in_the_chain_is_refused(bed, capsys, words):
+    script = bed / "stage.sh"
+    status, _, err = run(capsys, "--stage", script, *words, "--stage", script, *words)
+    assert (status, calls(bed)) == (2, [])
+    assert "stage stage-2 waits for stage, and sbatch takes one --dependency: leave out -" in err
+    stages = [{"script": str(script), "name": name, "args": words} for name in ("first", "second")]
+    assert "stage second waits for first" in run(capsys, write_chain(bed, {"stages": stages}))[2]
+
+
+def test_stage_that_waits_for_no_other_may_wait_for_a_job(bed, capsys):
+    script = bed / "stage.sh"
+    words = ["--sbatch=--dependency=afterok:99", "--", "--sbatch=-d x"]
+    status, _, _ = run(capsys, "--stage", script, *words, "--stage", script, "--", *words)
+    assert (status, calls(bed)) == (0, [["stage.sh", *words], ["stage.sh", waits_for("1"), "--", *words]])
+
+
+@pytest.mark.parametrize(
     ("stages", "complaint"),
     [
         ({"stages": []}, "at least one stage"),

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs that start when those before them have succeeded: what `scripts/submit.py` submits."""
 
+import itertools
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from open_r1.cluster.submission import read_options
 from open_r1.utils.recipes import load_recipe
 
 _TIMEOUT_S = 300.0  # sbatch itself has two minutes, and a script may submit an array and a merge
@@ -69,7 +72,7 @@ def stages_of_words(words: Sequence[str], folder: Path) -> list[Stage]:
         folder: Where scripts are that are called by their names.
 
     Raises:
-        ChainError: There is no such script.
+        ChainError: There is no such script, or a stage names jobs itself that it waits for.
     """
     stages: list[Stage] = []
     starts = [index for index, word in enumerate(words) if word == "--stage"]
@@ -79,7 +82,7 @@ def stages_of_words(words: Sequence[str], folder: Path) -> list[Stage]:
             raise ChainError("--stage needs the name of a script: --stage train --recipe ...")
         taken = [stage.name for stage in stages]
         name = next(text for text in _numbered(Path(script).stem) if text not in taken)
-        stages.append(Stage(name, find_script(script, folder), tuple(arguments), tuple(taken[-1:])))
+        stages.append(_checked(Stage(name, find_script(script, folder), tuple(arguments), tuple(taken[-1:]))))
     return stages
 
 
@@ -91,7 +94,7 @@ def stages_of_file(path: str, folder: Path) -> list[Stage]:
         folder: Where scripts are that are called by their names.
 
     Raises:
-        ChainError: The file can't be read, or isn't of this form.
+        ChainError: The file can't be read, or isn't of this form, or a stage names jobs itself that it waits for.
     """
     try:
         content = load_recipe(path)
@@ -117,7 +120,33 @@ def _stage_of(entry: Any, where: str, names: Sequence[str], folder: Path) -> Sta
     after = _words(entry.get("after", list(names[-1:])), f"{where}, after")
     if unknown := [other for other in after if other not in names]:
         raise ChainError(f"{where}: after has {', '.join(unknown)}; the stages above are {', '.join(names) or '-'}")
-    return Stage(name, find_script(entry["script"], folder), _words(entry.get("args", []), f"{where}, args"), after)
+    words = _words(entry.get("args", []), f"{where}, args")
+    return _checked(Stage(name, find_script(entry["script"], folder), words, after))
+
+
+def _checked(stage: Stage) -> Stage:
+    """Return a stage, and refuse one whose own --dependency would replace that on the stages before it."""
+    own = [option for option in read_options(_sbatch_words(stage.words)) if _is_dependency(option.name)]
+    if stage.after and own:
+        raise ChainError(f"stage {stage.name} waits for {', '.join(stage.after)}, and sbatch takes one --dependency: "
+                         f"leave out {shlex.join(own[0].words)}, or let the stage wait for no other, "
+                         "`after: []` in a file")  # fmt: skip
+    return stage
+
+
+def _is_dependency(option: str) -> bool:
+    return option.startswith("dep") and "dependency".startswith(option)  # sbatch takes names that are cut short
+
+
+def _sbatch_words(words: Sequence[str]) -> list[str]:
+    """Return the words of all --sbatch of a script's arguments."""
+    own = words[: words.index("--")] if "--" in words else words
+    entries = [word.partition("=")[2] for word in own if word.startswith("--sbatch=")]
+    entries += [value for word, value in itertools.pairwise(own) if word == "--sbatch"]
+    try:
+        return [word for entry in entries for word in shlex.split(entry)]
+    except ValueError:  # a quote that is not closed, which the script refuses
+        return []
 
 
 def check(stages: Sequence[Stage]) -> dict[str, str]:
