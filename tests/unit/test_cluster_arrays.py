@@ -147,8 +147,9 @@ def test_array_and_merge_are_submitted_in_a_chain(project, called, capsys):
 
 @pytest.mark.parametrize(
     ("asked", "kept", "kind"),
-    [("--gres=gpu:8", "", ""), ("--gres=gpu:a100:8,nvme:1", "--gres=nvme:1 ", "a100:"), ("--gpus\nh100:8", "", "h100:"),
-     ("-G8", "", ""), ("--gpus-per-node=8", "", ""), ("--gres\ngpu", "", ""), ("--gres=nvme:1", "--gres=nvme:1 ", "")],
+    [("--gres=gpu:8", "", ""), ("--gres=gpu:a100:8,nvme:1", "--gres=nvme:1 ", "a100:"), ("-G8", "", ""),
+     ("--gpus\nh100:8", "", "h100:"), ("--gpus-per-node=8", "", ""), ("--gres\ngpu", "", ""),
+     ("--gres=nvme:1", "--gres=nvme:1 ", "")],
 )  # fmt: skip
 def test_tasks_have_their_own_gpus_in_place_of_those_of_a_site(called, asked, kept, kind):
     os.environ["OPEN_R1_SITE_GPU_OPTIONS"] = f"--partition=gpu\n{asked}"

@@ -254,7 +254,7 @@ def test_sglang_with_a_key_ends_by_itself_when_it_is_told_to(tmp_path):
             assert started.poll() is None
             time.sleep(0.01)
         started.terminate()
-        said, _ = started.communicate(timeout=30)
+        said, _ = started.communicate(timeout=120)
     assert (said, started.returncode) == ("saved\n", 7)
     assert list(tmp_path.iterdir()) == [ready]
 

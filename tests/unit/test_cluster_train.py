@@ -269,7 +269,8 @@ def test_own_script_gets_the_same_arguments(tmp_path):
         ((*DEMO, "--vllm-args", "--seed 1"), "--vllm-args is for a vLLM server"),
         ((*DEMO, "--dp", 8), "--dp 8 is for a vLLM server"),
         ((*DEMO, *SERVER), "No node would be left to train"),
-        ((*DEMO, "--deadline", 0), "--deadline is 0"),
+        ((*DEMO, "--deadline", 0), "--deadline must be more than 0 seconds, got 0"),
+        ((*DEMO, "--deadline", "nan"), "--deadline must be more than 0 seconds, got nan"),
         ((*DEMO[:-1], "cpu"), "is for one process"),
     ],
 )

@@ -7,6 +7,7 @@ refused before anything starts, on the login node already. --dry-run stops there
 
 import argparse
 import logging
+import math
 import os
 import shlex
 import sys
@@ -204,16 +205,25 @@ def show_plan(plan: Plan, site: Site, allocation: Allocation) -> None:
         say(step.shell_line(site, allocation))
 
 
+def check_deadline(seconds: float) -> None:
+    """Refuse what is no time until servers must be ready.
+
+    Raises:
+        ValueError: It's none.
+    """
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"--deadline must be more than 0 seconds, got {seconds:g}")
+
+
 def say(line: str) -> None:
     """Print a line for the user."""
     sys.stdout.write(f"{line}\n")
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it must be one number, 1 or more, got {text!r}")
+    return int(text)
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

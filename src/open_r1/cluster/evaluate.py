@@ -24,7 +24,7 @@ from pathlib import Path
 
 from open_r1.cluster.allocation import Allocation
 from open_r1.cluster.arrays import own_spelling
-from open_r1.cluster.command_line import build_parser, count_leading, is_job, run, sbatch_words
+from open_r1.cluster.command_line import build_parser, check_deadline, count_leading, is_job, run, sbatch_words
 from open_r1.cluster.evaluation_flags import HANDED_ON
 from open_r1.cluster.script_flags import check_flags, has_packages_of_nodes
 from open_r1.cluster.sites import Site
@@ -144,6 +144,7 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
         raise ValueError(f"--data {arguments.data}: there is no such file or folder in {site.root}")
     if len(allocation.nodes) != 1:
         raise ValueError(f"a model is served on one node, the job has {len(allocation.nodes)}: --nodes=1")
+    check_deadline(arguments.deadline)
     model = _model_of(arguments, site)
     node, port = allocation.nodes[0], allocation.port()
     asking = _words_of_the_asking(arguments, site, allocation)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from open_r1.cluster.allocation import Allocation
 from open_r1.cluster.command_line import build_parser as build_common_parser
-from open_r1.cluster.command_line import is_job, run
+from open_r1.cluster.command_line import check_deadline, is_job, run
 from open_r1.cluster.sites import Site
 from open_r1.cluster.steps import Step
 from open_r1.cluster.supervisor import Plan, Server
@@ -73,6 +73,7 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
     if not site.piston:
         raise ValueError("`piston` in cluster.sh is empty: set it to the words that start Piston here "
                          "(slurm/piston/README.md has examples)")  # fmt: skip
+    check_deadline(arguments.deadline)
     node = allocation.nodes[0]
     port = wanted_port(arguments.port)
     folder = Path(arguments.packages or os.environ.get("PISTON_DATA_DIRECTORY") or "data/piston").expanduser()

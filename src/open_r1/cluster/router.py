@@ -22,7 +22,7 @@ from pathlib import Path
 from open_r1.cluster.allocation import Allocation
 from open_r1.cluster.arrays import own_spelling
 from open_r1.cluster.command_line import build_parser as build_common_parser
-from open_r1.cluster.command_line import is_job, run
+from open_r1.cluster.command_line import check_deadline, is_job, run
 from open_r1.cluster.script_flags import check_flags, has_packages_of_nodes
 from open_r1.cluster.sites import Site
 from open_r1.cluster.steps import Step
@@ -82,6 +82,7 @@ def make_plan(
     token = read_token(token_file, arguments.token_env)
     if is_job():  # never in words or in `Step.env`, which are shown in logs
         os.environ[arguments.token_env] = token
+    check_deadline(arguments.deadline)
     node = allocation.nodes[0]
     host = arguments.host or node
     name = node if host in _ANY_ADDRESS else host

@@ -9,7 +9,6 @@
 
 import argparse
 import importlib.util
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from open_r1.cluster.allocation import Allocation
-from open_r1.cluster.command_line import build_parser, run
+from open_r1.cluster.command_line import build_parser, check_deadline, run
 from open_r1.cluster.engines import Launchers, Ports, Program, plan_programs
 from open_r1.cluster.model_heads import check_heads
 from open_r1.cluster.script_flags import has_packages_of_nodes
@@ -275,16 +274,6 @@ def check_url(flag: str, text: str) -> str:
     if not is_url or parts.query or parts.fragment or any(letter.isspace() for letter in text):
         raise ValueError(f"{flag} is {text!r}: it must look like http://node1:39876")
     return url.rstrip("/")
-
-
-def check_deadline(seconds: float) -> None:
-    """Refuse what is no time until servers must be ready.
-
-    Raises:
-        ValueError: It's none.
-    """
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"--deadline must be more than 0 seconds, got {seconds:g}")
 
 
 def _check(arguments: argparse.Namespace, site: Site) -> None:

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from open_r1.cluster.allocation import Allocation
-from open_r1.cluster.command_line import build_parser, run
-from open_r1.cluster.serve import POLICIES, check_deadline, check_port, check_router_installed, check_url, router_step
+from open_r1.cluster.command_line import build_parser, check_deadline, run
+from open_r1.cluster.serve import POLICIES, check_port, check_router_installed, check_url, router_step
 from open_r1.cluster.sites import Site
 from open_r1.cluster.supervisor import Plan, Server
 

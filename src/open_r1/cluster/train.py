@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from open_r1.cluster.allocation import Allocation
-from open_r1.cluster.command_line import build_parser, is_job, run
+from open_r1.cluster.command_line import build_parser, check_deadline, is_job, run
 from open_r1.cluster.node_address import own_address
 from open_r1.cluster.recipe_values import (
     TASKS,
@@ -120,8 +120,7 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
     options = ServerOptions(_checked_port(arguments.port, values), read_server_words(arguments.vllm_args))
     if options.words and not values.uses_server:
         raise ValueError("--vllm-args is for a vLLM server, and this run starts none (`vllm_mode: server`)")
-    if arguments.deadline <= 0:
-        raise ValueError(f"--deadline is {arguments.deadline:g}: it must be more than 0 seconds")
+    check_deadline(arguments.deadline)
     wanted = Wanted(arguments.dp, arguments.tp, arguments.vllm_nodes, arguments.processes_per_node)
     try:
         topology = plan_topology(allocation.nodes, allocation.gpus_per_node, values, wanted, task=task)
