@@ -43,7 +43,7 @@ def check_run(folder):
 def test_a_server_forces_budgets(server, model_folder, tmp_path):
     flags = words(tmp_path, "--url", server.url, "--model_id", str(model_folder), "--served_model", SERVED)
     assert main(flags) == 0
-    (folder,) = tmp_path.glob("out/*/main/capitals")
+    (folder,) = tmp_path.glob("out/*/main/capitals-test-time")
     results = check_run(folder)
     assert results["settings"]["backend"] == "openai"
     journal = (folder / "journal.jsonl").read_bytes()
@@ -68,7 +68,7 @@ def test_a_server_searches_chooses_and_ends_at_a_text(server, model_folder, tmp_
              "--step_separator", " i", "--max_steps", 4, "--max_step_tokens", 8]  # fmt: skip
     words = list(map(str, flags))
     assert main(words) == 0
-    (folder,) = tmp_path.glob("out/*/main/capitals")
+    (folder,) = tmp_path.glob("out/*/main/capitals-test-time")
     journal = (folder / "journal.jsonl").read_bytes()
     records = [json.loads(line) for line in journal.splitlines()[1:]]
     by_method = {name: [record for record in records if record["method"] == name]
@@ -100,7 +100,7 @@ def test_the_engine_in_the_process_forces_budgets(model_folder, tmp_path):
     with started("scripts/test_time_compute.py", *flags) as process:
         output = process.stdout.read()
         assert process.wait() == 0, output
-    (folder,) = tmp_path.glob("out/*/main/capitals")
+    (folder,) = tmp_path.glob("out/*/main/capitals-test-time")
     results = check_run(folder)
     assert results["settings"]["backend"] == "vllm"
     assert any(name.startswith("vllm") for name in results["settings"]["engine_versions"][0])
