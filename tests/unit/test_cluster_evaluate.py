@@ -57,6 +57,17 @@ def test_arguments_by_position_say_the_same_as_flags(plan_of):
     assert '--system_prompt=Überlege "gut"; $x' in asked(by_flags)
 
 
+@pytest.mark.parametrize(("parallel", "gpus"), [("auto", 8), ("4", 8), ("6", 6), ("16", 16)])
+def test_number_of_gpus_that_nobody_has_said_is_told_and_refuses_nothing(plan_of, parallel, gpus):
+    plan = plan_of("--model", "me/m", "--benchmarks", "aime24", "--tensor_parallel", parallel, gpus=None)
+    (note,) = plan.notes
+    assert f"{gpus} GPUs a node are assumed: gpus_per_node in slurm/cluster.sh says" in note
+    assert plan.servers[0].step.gpus == gpus
+    assert not plan_of("--model", "me/m", "--benchmarks", "aime24").notes
+    with pytest.raises(ValueError, match="'x': with 8 GPUs"):
+        plan_of("--model", "me/m", "--benchmarks", "aime24", "--tensor_parallel", "x", gpus=None)
+
+
 def test_flags_of_the_submission_may_stand_before_arguments_by_position(plan_of):
     given = ["--nodes", "1", "--sbatch", "--mail-type=ALL", "--dry_run", "--sbatch", "-A x"]
     words = with_flags([*given, "aime24", "lighteval|aime24|0|0", "me/m", "main"])

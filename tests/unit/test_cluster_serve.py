@@ -98,6 +98,14 @@ def test_gpus_that_heads_cannot_be_split_over_are_refused(tmp_path, config, word
     assert plan(serve, "--model", str(tmp_path), "--tp", "3", *words).servers
 
 
+@pytest.mark.parametrize(("words", "gpus"), [((), 8), (("--tp", "16"), 16), (("--replicas", "3"), 6)])
+def test_number_of_gpus_that_nobody_has_said_is_told_and_refuses_nothing(words, gpus):
+    made = plan(serve, "--model", "m", *words, gpus=None)
+    assert f"{gpus} GPUs a node are assumed" in made.notes[-1]
+    assert made.servers[0].step.gpus == gpus
+    assert not any("assumed" in note for note in plan(serve, "--model", "m").notes)
+
+
 def test_router_alone_waits_for_servers_that_register():
     (router,) = plan(serve_router).servers
     assert "--port 39876" in work_words(router.step) and "--worker-urls" not in router.step.command

@@ -5,8 +5,8 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +19,8 @@ _SCONTROL_TIMEOUT_S = 60
 _ASK_TIMES, _PAUSE_S = 20, 15.0  # five minutes: slurmctld may restart, or hand over to another machine
 _FIRST_PORT, _NUM_PORTS = 20_000, 10_000  # below the ports that Linux deals out by itself, from 32,768
 _PORTS_PER_JOB = 20
+_ASSUMED_GPUS = 8
+_OTHER_GPUS = (*range(_ASSUMED_GPUS, 0, -1), *range(_ASSUMED_GPUS + 1, 129))
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Allocation:
         logs: Folder for the logs of all jobs.
         array_task: Number of the array task; None outside an array.
         record: What Slurm says of the job; None of imagined ones.
+        has_assumed_gpus: Nobody has said yet how many GPUs its nodes will have.
     """
 
     job_id: str
@@ -47,6 +50,7 @@ class Allocation:
     logs: Path
     array_task: int | None = None
     record: JobRecord | None = None
+    has_assumed_gpus: bool = False
 
     @classmethod
     def current(cls, site: Site) -> Self:
@@ -85,8 +89,31 @@ class Allocation:
         """
         known = site.gpus_per_node if gpus_per_node is None else gpus_per_node
         nodes = tuple(f"node{number}" for number in range(1, num_nodes + 1))
-        gpus = 8 if known is None else known
-        return cls(job_id="0", name=name, nodes=nodes, gpus_per_node=gpus, restarts=0, label="<job>", logs=site.logs)
+        gpus = _ASSUMED_GPUS if known is None else known
+        return cls(job_id="0", name=name, nodes=nodes, gpus_per_node=gpus, restarts=0, label="<job>", logs=site.logs,
+                   has_assumed_gpus=known is None)  # fmt: skip
+
+    def assuming_gpus_for(self, check: Callable[[int], object]) -> Self:
+        """Return it with another number of GPUs, where theirs is only assumed and isn't one that a plan can have.
+
+        Args:
+            check: Raises ValueError for a number of GPUs of a node that the plan can't have.
+        """
+        for gpus in _OTHER_GPUS if self.has_assumed_gpus else ():
+            try:
+                check(gpus)
+            except ValueError:
+                continue
+            return replace(self, gpus_per_node=gpus)
+        return self
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What people should know of numbers that nobody has said."""
+        if not self.has_assumed_gpus:
+            return ()
+        return (f"Before the job starts, {self.gpus_per_node} GPUs a node are assumed: gpus_per_node in "
+                "slurm/cluster.sh says how many there are",)  # fmt: skip
 
     @property
     def is_imagined(self) -> bool:

@@ -20,6 +20,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from open_r1.cluster.allocation import Allocation
@@ -151,6 +152,7 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
     words = [f"--model_id={model}", f"--url={node}:{port}", *asking]
     folders = _check_asking(words, arguments, site)
     commit = _commit_of(arguments, site, model)
+    allocation = allocation.assuming_gpus_for(partial(_tensor_parallel, arguments.tensor_parallel, model))
     serve_words = _serve_words(arguments, model, commit, node, port, allocation)
     words += [f"--model_commit={commit}"] if commit else []
     words.append(f"--served_with={shlex.join(serve_words)}")
@@ -160,12 +162,14 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
     work = [Step("run_benchmarks", site.python_command(script, *words), nodes, gpus=0, is_shown=True)]
     if arguments.remove_model_copy:
         work.append(Step("remove_model_copy", (*site.container, "rm", "-r", "--", model), nodes, gpus=0))
-    server = Step("vllm", site.vllm_command(*serve_words), nodes, env=_OF_THE_SERVER)
+    gpus = allocation.gpus_per_node if allocation.has_assumed_gpus else None
+    server = Step("vllm", site.vllm_command(*serve_words), nodes, gpus=gpus, env=_OF_THE_SERVER)
     return Plan(
         servers=(Server(server, (f"http://{node}:{port}/health",)),),
         work=tuple(work),
         on_time_limit="requeue",
         deadline_s=arguments.deadline,
+        notes=allocation.assumptions,
         answers_in=folders,
     )
 

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -146,11 +147,14 @@ class Service:
             container=site.container,
         )
         ports = Ports(arguments.port or allocation.port(_REQUESTS), allocation.port(_MEETING), allocation.port(_RAY))
-        check_heads(self.serving, site.root, len(allocation.nodes), allocation.gpus_per_node)
+        has_room = partial(check_heads, self.serving, site.root, len(allocation.nodes))
+        allocation = allocation.assuming_gpus_for(has_room)
+        has_room(allocation.gpus_per_node)
         programs = plan_programs(self.serving, allocation.nodes, allocation.gpus_per_node,
                                  launchers=launchers, ports=ports)  # fmt: skip
         self.urls = tuple(program.url for program in programs if program.url is not None)
-        self.servers = tuple(_server(program) for program in programs)
+        gpus = allocation.gpus_per_node if allocation.has_assumed_gpus else None
+        self.servers = tuple(_server(program, gpus) for program in programs)
         self.router_url: str | None = None
         if arguments.router:
             router = _router(arguments, site, allocation, self.urls)
@@ -171,7 +175,7 @@ class Service:
             notes.append(f"{idle} of {gpus} GPUs stay idle")
         if self.serving.api_key_env is None:
             notes.append("No key: everybody who reaches the nodes can ask (--api-key-env)")
-        return tuple(notes)
+        return (*notes, *self._allocation.assumptions)
 
     def watch(self, site: Site, words: Sequence[str]) -> Step:
         """Return the step that looks at the servers from a node.
@@ -300,8 +304,8 @@ def _router(arguments: argparse.Namespace, site: Site, allocation: Allocation, u
     return Server(step, (f"http://{node}:{port}/health",))
 
 
-def _server(program: Program) -> Server:
-    step = Step(program.name, program.words, (program.node,), env=program.env)
+def _server(program: Program, gpus: int | None) -> Server:
+    step = Step(program.name, program.words, (program.node,), gpus=gpus, env=program.env)
     return Server(step, program.health_urls)
 
 

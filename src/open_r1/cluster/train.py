@@ -55,10 +55,6 @@ The arguments of --args and those behind -- override the recipe, for the trainer
 read from the project's folder. Before the time limit the training saves and the job goes back to the queue; the same
 command also goes on from the last checkpoint. Logs: <logs>/<job name>-<job id>/attempt-<n>/."""
 
-_ASSUMED = (
-    ". Before the job starts, 8 GPUs a node are assumed: gpus_per_node in slurm/cluster.sh says how many there are"
-)
-
 
 @dataclass(frozen=True)
 class Launch:
@@ -125,7 +121,7 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
     try:
         topology = plan_topology(allocation.nodes, allocation.gpus_per_node, values, wanted, task=task)
     except ValueError as error:
-        raise ValueError(f"{error}{_ASSUMED if _is_assumed(site, allocation) else ''}") from error
+        raise ValueError(". ".join([str(error), *allocation.assumptions])) from error
     servers = plan_server(site, allocation, topology, values, options)
     server_words = trainer_words(allocation, topology, options)
     return Plan(
@@ -134,13 +130,8 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
         on_time_limit="stop_file",
         deadline_s=arguments.deadline,
         output_dir=site.root / Path(values["output_dir"]).expanduser(),
-        notes=(*_notes(topology, values), *((_ASSUMED.strip(". "),) if _is_assumed(site, allocation) else ())),
+        notes=(*_notes(topology, values), *allocation.assumptions),
     )
-
-
-def _is_assumed(site: Site, allocation: Allocation) -> bool:
-    """Whether the number of GPUs is a guess: the job's nodes are not known yet, and the site doesn't say."""
-    return allocation.is_imagined and site.gpus_per_node is None
 
 
 def training_step(
