@@ -350,6 +350,12 @@ def test_trainer_is_told_its_address_as_the_server_sees_it():
     assert own_address(allocation, "10.255.255.1") == expected
 
 
+def test_open_server_is_told():
+    told = "No key: everybody who reaches its nodes can ask the server, and change its weights"
+    assert any(told in note for note in plan(*DEMO, *SERVER, num_nodes=2).notes)
+    assert not any("No key" in note for note in plan(*DEMO).notes)
+
+
 def test_weight_transfer_is_configured_in_json():
     (server,) = plan(*DEMO, *SERVER, num_nodes=2).servers
     command = list(server.step.command)

@@ -43,7 +43,8 @@ from open_r1.utils.recipes import load_recipe
 
 _DESCRIPTION = """Train by a recipe on all GPUs of all nodes.
 
-With `use_vllm: true` and `vllm_mode: server` the last node serves the model with vLLM and the others train."""
+With `use_vllm: true` and `vllm_mode: server` the last node serves the model with vLLM and the others train. Whoever
+reaches that node can ask the server and change its weights: it has no key, and runs in vLLM's development mode."""
 _EPILOG = """examples:
   slurm/train.slurm --nodes 1 --model OpenR1-Distill-7B --task sft --config distill --accelerator zero3
   slurm/train.slurm --nodes 2 --model Qwen2.5-1.5B-Instruct --task grpo --config demo --accelerator zero2 --dp 8 \\
@@ -273,6 +274,8 @@ def _notes(topology: Topology, values: RecipeValues) -> tuple[str, ...]:
             f"vLLM serves {values['model_name_or_path']} on {', '.join(topology.serving_nodes)}: "
             f"{topology.data_parallel} copies x {topology.tensor_parallel}"
         )
+        notes.append("No key: everybody who reaches its nodes can ask the server, and change its weights "
+                     "(vLLM's development mode, by which they arrive)")  # fmt: skip
         if topology.num_idle_gpus:
             notes.append(f"{topology.num_idle_gpus} GPUs of the serving nodes stay idle: raise --dp or --tp")
         if topology.gpus_per_node == 0:
