@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 60
+TIMEOUT_S = 120
+_FAR_S = 90_000
 COMMANDS = {
     "srun": """
 for word; do
@@ -63,7 +64,8 @@ plan = Plan(
     ),
     work=tuple(step(name, command, saves_on_term=True) for name, command in given["work"]),
     on_time_limit=given["on_time_limit"], deadline_s=given["deadline_s"], output_dir=Path(given["output_dir"]),
-    answers_in=None if given["answers_in"] is None else tuple(map(Path, given["answers_in"])), grace_s=2,
+    answers_in=None if given["answers_in"] is None else tuple(map(Path, given["answers_in"])),
+    grace_s=given["grace_s"],
 )
 sys.exit(Supervisor(site, allocation, plan).run())
 """
@@ -115,10 +117,12 @@ class Bed:
     folder: Path
     state: Path
 
-    def start(self, *, work=(), servers=(), on_time_limit="stop_file", restarts=0, deadline_s=20.0, answers_in=None):
+    def start(self, *, work=(), servers=(), on_time_limit="stop_file", restarts=0, deadline_s=60.0, answers_in=None,
+              grace_s=2.0):  # fmt: skip
+        """Start the job. Work that saves when it is told to end has a `grace_s` that it can't miss."""
         plan = {"logs": str(self.folder / "logs"), "root": str(ROOT), "work": work, "servers": servers,
                 "restarts": restarts, "on_time_limit": on_time_limit, "deadline_s": deadline_s,
-                "output_dir": str(self.folder / "output"), "answers_in": answers_in}  # fmt: skip
+                "output_dir": str(self.folder / "output"), "answers_in": answers_in, "grace_s": grace_s}  # fmt: skip
         (self.state / "steps").write_text("")
         variables = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "BED_STATE": str(self.state),
                      "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}  # fmt: skip
@@ -129,10 +133,21 @@ class Bed:
     def run(self, **plan) -> int:
         return self.start(**plan).wait(TIMEOUT_S)
 
-    def start_and_signal(self, text: str, number: int, **plan) -> int:
-        """Start, send a signal as soon as the log has a text, and return the exit status."""
+    def start_and_signal(self, text: str, number: int, *, left_s: float | None = None, **plan) -> int:
+        """Start, send a signal as soon as the log has a text, and return the exit status.
+
+        Args:
+            text: What the work writes when it is as far as the test needs it.
+            number: The signal.
+            left_s: Seconds that the job has left from then on, however long it took.
+            plan: As for `start`.
+        """
+        if left_s is not None:
+            self.limit(_FAR_S)
         process = self.start(**plan)
         self.wait_for(text)
+        if left_s is not None:
+            self.limit(left_s)
         process.send_signal(number)
         return process.wait(TIMEOUT_S)
 
@@ -178,7 +193,7 @@ def build_bed(folder: Path) -> Bed:
         path.chmod(0o755)
     (bed.state / "state").write_text("RUNNING\n")
     (bed.state / "preemption").write_text("N/A\n")
-    bed.limit(90_000)
+    bed.limit(_FAR_S)
     return bed
 
 

@@ -27,6 +27,11 @@ def port() -> int:
         return probe.getsockname()[1]
 
 
+def saves(bed) -> dict:
+    """A trainer that saves when it is told to end, and all the time that it needs for that."""
+    return {"work": bed.trainer(), "grace_s": TIMEOUT_S}
+
+
 def test_trainer_and_supervisor_agree_on_the_variable():
     assert STOP_FILE_VARIABLE == stopping.STOP_FILE_VARIABLE
 
@@ -73,13 +78,11 @@ def test_status_of_the_work_is_that_of_the_job(bed, status, expected):
 
 
 def test_deaf_work_is_requeued_before_the_limit_once_without_progress(bed):
-    bed.limit(4)
-    deaf = {"work": [python("train", IGNORES)]}
+    deaf = {"work": [python("train", IGNORES)], "left_s": 4}
     assert bed.start_and_signal("deaf", signal.SIGUSR1, **deaf) == 0
     assert bed.requeued and "has not stopped in time" in bed.log
     assert not bed.left
     (bed.state / "scontrol").unlink()
-    bed.limit(4)
     (bed.folder / "log").unlink()
     assert bed.start_and_signal("deaf", signal.SIGUSR1, **deaf, restarts=1) == 1
     assert not bed.requeued and "Two attempts in a row" in bed.log
@@ -90,11 +93,10 @@ def test_progress_of_deaf_work_is_a_checkpoint_that_was_not_there_before(bed):
         "import pathlib, sys\nfolder = pathlib.Path(sys.argv[1]) / 'checkpoint-2'\nfolder.mkdir(parents=True)\n"
         "(folder / 'manifest.json').touch()\n" + IGNORES
     )
-    bed.limit(3)
     mark = bed.folder / "logs" / "a job-7" / "attempt-0" / "no-progress"
     mark.parent.mkdir(parents=True)
     mark.touch()
-    words = {"work": [python("train", saves, bed.folder / "output")], "restarts": 1}
+    words = {"work": [python("train", saves, bed.folder / "output")], "restarts": 1, "left_s": 3}
     assert bed.start_and_signal("deaf", signal.SIGUSR1, **words) == 0
     assert bed.requeued
     assert not (bed.folder / "logs" / "a job-7" / "attempt-1" / "no-progress").exists()
@@ -109,7 +111,7 @@ def test_job_that_slurm_does_not_take_back_says_so(bed):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_cancelled_job_lets_the_work_save_and_is_not_requeued(bed, port, number):
     (bed.state / "state").write_text("COMPLETING\n")
-    assert bed.start_and_signal("training", number, work=bed.trainer(), servers=[server(port)]) == 143
+    assert bed.start_and_signal("training", number, servers=[server(port)], **saves(bed)) == 143
     assert "saved" in bed.log and not bed.requeued and not bed.left
 
 
@@ -118,7 +120,7 @@ def test_servers_answer_until_work_that_is_told_to_end_has_saved(bed, port, has_
     serves = "import os, signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n" * has_handler + SERVER
     url = f"http://127.0.0.1:{port}/health"
     work = python("train", ASKS, bed.folder / "output", url)
-    process = bed.start(servers=[[*python("serve", serves, port, 0), [url]]], work=[work])
+    process = bed.start(servers=[[*python("serve", serves, port, 0), [url]]], work=[work], grace_s=TIMEOUT_S)
     bed.wait_for("training")
     for pid in bed.left:  # as Slurm does
         os.kill(pid, signal.SIGTERM)
@@ -129,10 +131,10 @@ def test_servers_answer_until_work_that_is_told_to_end_has_saved(bed, port, has_
 
 
 def test_preempted_job_waits_until_slurm_takes_it_back(bed):
-    bed.limit(20)
-    (bed.state / "preemption").write_text(f"{int(time.time())}\n")
     process = bed.start(work=bed.trainer())
     bed.wait_for("training")
+    bed.limit(600)
+    (bed.state / "preemption").write_text(f"{int(time.time())}\n")
     process.send_signal(signal.SIGTERM)
     bed.wait_for("saved")
     assert process.poll() is None  # a job that has ended by itself is not requeued by Slurm
@@ -146,9 +148,9 @@ def test_preempted_job_waits_until_slurm_takes_it_back(bed):
 def test_preempted_job_whose_program_dies_of_sigterm_waits_until_slurm_takes_it_back(bed, port, is_server, is_told):
     dies = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_DFL)\n" + IGNORES
     process = bed.start(servers=[server(port)] if is_server else [], on_time_limit="requeue",
-                        work=[python("work", IGNORES if is_server else dies)])  # fmt: skip
+                        work=[python("work", dies)])  # fmt: skip
     bed.wait_for("deaf")
-    bed.limit(20)
+    bed.limit(600)
     (bed.state / "preemption").write_text(f"{int(time.time())}\n")
     os.kill(bed.left[0], signal.SIGTERM)
     if is_told:
@@ -184,7 +186,7 @@ def test_work_does_not_start_when_the_job_is_told_to_end_as_its_servers_get_read
 
 def test_job_near_its_limit_that_is_told_to_end_does_not_keep_its_nodes(bed):
     bed.limit(500)
-    assert bed.start_and_signal("training", signal.SIGTERM, work=bed.trainer()) == 143
+    assert bed.start_and_signal("training", signal.SIGTERM, **saves(bed)) == 143
     assert "saved" in bed.log and not bed.requeued
 
 

@@ -83,7 +83,7 @@ def test_piston_workers_are_found_by_slurm_and_run_programs(cluster, piston_site
     jobs = [cluster.job(line.split()[3]) for line in said.splitlines()]
     for job in jobs:
         job.wait_for_log("All servers are ready")
-    eventually(lambda: all(job.field("JobName").startswith("piston-worker-") for job in jobs), 30, "both have names")
+    eventually(lambda: all(job.field("JobName").startswith("piston-worker-") for job in jobs), 120, "both have names")
     monkeypatch.setenv("SLURM_CONF", str(cluster.folder / "slurm" / "slurm.conf"))
     monkeypatch.setenv("PISTON_ENDPOINTS", "slurm")
     endpoints = endpoints_from_environment()
@@ -99,7 +99,7 @@ def test_piston_worker_under_its_old_name_and_port(cluster, piston_site):
     job = cluster.submit("slurm/piston/launch_single_piston.sh", sbatch=["--job-name=piston-worker-2345"],
                          env={"PORT": "2345"}, site=piston_site)  # fmt: skip
     job.wait_for_log("All servers are ready")
-    eventually(lambda: job.field("JobName") == "piston-worker-2345", 30, "it has its name")
+    eventually(lambda: job.field("JobName") == "piston-worker-2345", 120, "it has its name")
 
 
 def test_piston_that_does_not_start_is_found_by_nobody(cluster):
