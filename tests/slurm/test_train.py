@@ -32,27 +32,26 @@ def recipes(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def served_recipe(tmp_path_factory, smollm2) -> Path:
-    """A GRPO recipe that wants a server; the name of its task is that of its folder."""
+def served_recipe(tmp_path_factory) -> Path:
+    """A GRPO recipe that wants a server; the name of its task is that of its folder, and nobody has its model."""
     path = tmp_path_factory.mktemp("a user's recipes") / "grpo" / "recipe.yaml"
     path.parent.mkdir()
-    settings = {"model_name_or_path": str(smollm2), "dtype": "bfloat16", "use_vllm": True, "vllm_mode": "server",
+    settings = {"model_name_or_path": "nobody/has-this", "dtype": "bfloat16", "use_vllm": True, "vllm_mode": "server",
                 "vllm_max_model_length": 256, "per_device_train_batch_size": 4, "num_generations": 4}  # fmt: skip
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return path
 
 
 @pytest.fixture
-def start(cluster, served_recipe):
+def start(cluster, served_recipe, smollm2):
     """Return the function that starts a stand-in trainer on one node and a server on the other."""
 
     def start(server: str | None, *words: str, run_name: str = "done", **settings):
         if server is not None:
             settings["vllm"] = [sys.executable, str(HERE / "stand_in_server.py"), server]
-        # The trainers' own way to the model: an override, which the server has to hear of as well.
         words = ("--recipe", served_recipe, "--accelerator", "cpu", "--script", HERE / "stand_in_trainer.py", *words)
-        model = yaml.safe_load(served_recipe.read_text(encoding="utf-8"))["model_name_or_path"]
-        rest = ("--", f"--run_name={run_name}", "--model_name_or_path", model)
+        # What overrides the recipe is for the server too, which else would serve another model than is asked for.
+        rest = ("--", f"--run_name={run_name}", "--model_name_or_path", smollm2)
         return cluster.submit(
             SCRIPT, *words, *rest, sbatch=["--nodes=2"], site=cluster.site(environment=ONE_THREAD, **settings)
         )
@@ -122,7 +121,7 @@ def test_server_that_dies_ends_the_job_with_its_words_and_status(start):
 def test_server_that_dies_while_training_ends_the_job(start):
     job = start("serves", run_name="stay")
     job.wait_for_log("asked http://")
-    (server,) = (pid for pid in processes_with(port_of(job)) if "srun" not in psutil.Process(pid).name())
+    (server,) = (pid for pid in processes_with(port_of(job)) if "python" in psutil.Process(pid).name())
     psutil.Process(server).kill()
     assert (job.wait(), job.exit_status) == ("FAILED", 137)
     assert not processes_with("stand_in_trainer.py")
