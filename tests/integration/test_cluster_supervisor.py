@@ -105,7 +105,7 @@ def test_progress_of_deaf_work_is_a_checkpoint_that_was_not_there_before(bed):
 def test_job_that_slurm_does_not_take_back_says_so(bed):
     (bed.state / "refuses").touch()
     assert bed.start_and_signal("training", signal.SIGUSR1, work=bed.trainer()) == 1
-    assert "could not be requeued: no. Submit the same command again" in bed.log
+    assert "could not be requeued: no. Submit the same command again, without resume_from_checkpoint if" in bed.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -105,9 +105,11 @@ def test_stopped_and_resumed_run_is_the_uninterrupted_one(tiny, whole, tmp_path,
     assert missing_from(output) is None
 
 
-def test_log_says_that_the_run_goes_on(tiny, tmp_path, interrupt, stop_file, caplog):
-    tiny.train("sft", tmp_path / "output", **SETTINGS["sft"], **interrupt(1))
-    assert f"goes on from {tmp_path / 'output' / 'checkpoint-1'}" in caplog.text
+@pytest.mark.parametrize(("given", "but"), [({}, ""), ({"resume_from_checkpoint": "false"},
+                                                        " without resume_from_checkpoint")])  # fmt: skip
+def test_log_says_that_the_run_goes_on(tiny, tmp_path, interrupt, stop_file, caplog, given, but):
+    tiny.train("sft", tmp_path / "output", **SETTINGS["sft"], **given, **interrupt(1))
+    assert f"the same command{but} goes on from {tmp_path / 'output' / 'checkpoint-1'}" in caplog.text
     assert "Stopped at step 1 of 6" in caplog.text
 
 

@@ -238,7 +238,9 @@ class Supervisor:
         try:
             requeue(self._allocation.label)
         except RequeueError as error:
-            logger.error("It could not be requeued: %s. Submit the same command again: it goes on.", error)
+            is_training = self._plan.on_time_limit == "stop_file"
+            logger.error("It could not be requeued: %s. Submit the same command again%s: it goes on.", error,
+                         ", without resume_from_checkpoint if that is given" if is_training else "")  # fmt: skip
             raise _Ended(1) from error
         raise _Ended(0)
 

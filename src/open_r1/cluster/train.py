@@ -3,8 +3,8 @@
 
 1. A vLLM server runs for `vllm_mode: server`. Upstream started one for every `use_vllm: true`.
 2. Ranks come from the node on which a program runs, launch settings from the recipe and what overrides it.
-3. One attempt is one launch: a rank that dies ends it, and the job is requeued from its last checkpoint. Upstream let
-   the launcher start ranks again within the attempt.
+3. One attempt is one launch: a rank that dies fails the job, and only a lost node requeues it. Upstream let the
+   launcher start ranks again within the attempt.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a run starts: at its last checkpoint, at one that is named, or afresh.
 
-A named start holds once. The same command typed again, and a requeued job, go on with what was saved since.
+A named start holds once: a requeued job, and the same command typed again, go on with what was saved since. But typed
+again, `false` starts afresh again, and a checkpoint of the run's own folder is gone back to again.
 """
 
 import logging

@@ -241,6 +241,14 @@ def _record_training(
     return metrics
 
 
+def _say_stopped(trainer: SFTTrainer | GRPOTrainer, *, is_start_named: bool) -> None:
+    logger.warning(
+        "Stopped at step %d of %d, as asked. No model is published yet: the same command%s goes on from %s.",
+        trainer.state.global_step, trainer.state.max_steps,
+        " without resume_from_checkpoint" if is_start_named else "", trainer.stopped_at,
+    )  # fmt: skip
+
+
 def run_training(
     trainer: SFTTrainer | GRPOTrainer,
     script_args: Any,
@@ -261,13 +269,11 @@ def run_training(
     is_compact = "compact_progress" in training_args.callbacks
     if is_compact:
         trainer.remove_callback(ProgressCallback)
+    is_start_named = training_args.resume_from_checkpoint is not None
     training_args.resume_from_checkpoint = None  # transformers would read its own meaning into the word
     result = trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None)
     if trainer.stopped_at is not None:
-        logger.warning(
-            "Stopped at step %d of %d, as asked. No model is published yet: the same command goes on from %s.",
-            trainer.state.global_step, trainer.state.max_steps, trainer.stopped_at,
-        )  # fmt: skip
+        _say_stopped(trainer, is_start_named=is_start_named)
         return {}
     metrics = _record_training(trainer, result.metrics, is_compact)
     model = trainer.accelerator.unwrap_model(trainer.model)
