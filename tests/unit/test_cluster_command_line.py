@@ -123,6 +123,13 @@ def test_nodes_that_cannot_be_are_refused_also_among_the_words_for_sbatch(site, 
     assert f"--nodes={text}, which is no number of nodes" in err
 
 
+@pytest.mark.parametrize("words", ["--array=0-1", "--hold -a0-1"])
+def test_array_that_would_do_the_same_several_times_is_refused(site, capsys, words):
+    status, _, err = call(capsys, f"--sbatch={words}")
+    assert (status, called(site)) == (2, None)
+    assert "all tasks of an array would do the same work in the same place: submit without --array" in err
+
+
 def test_dry_run_needs_no_slurm(site, capsys):
     (site / "sbatch").unlink()
     os.environ["PATH"] = str(site)

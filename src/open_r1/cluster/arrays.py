@@ -144,7 +144,11 @@ def check_array(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: There is no such number of tasks, or no such task.
     """
-    nodes = {option.value for option in read_options(sbatch_words(arguments)) if option.name == "nodes"}
+    options = list(read_options(sbatch_words(arguments)))
+    if any(option.name == "array" for option in options):
+        raise ValueError("--array is not for --sbatch here: --tasks N says how many tasks there are, and the script's "
+                         "own --array which of them to run")  # fmt: skip
+    nodes = {option.value for option in options if option.name == "nodes"}
     if arguments.nodes not in (None, 1) or nodes - {"1"}:
         raise ValueError("each task runs on one node: --nodes is not for arrays; --tasks says how many tasks")
     if arguments.tasks is not None and not 1 <= arguments.tasks <= _MOST_TASKS:

@@ -126,16 +126,12 @@ def _stage_of(entry: Any, where: str, names: Sequence[str], folder: Path) -> Sta
 
 def _checked(stage: Stage) -> Stage:
     """Return a stage, and refuse one whose own --dependency would replace that on the stages before it."""
-    own = [option for option in read_options(_sbatch_words(stage.words)) if _is_dependency(option.name)]
+    own = [option for option in read_options(_sbatch_words(stage.words)) if option.name == "dependency"]
     if stage.after and own:
         raise ChainError(f"stage {stage.name} waits for {', '.join(stage.after)}, and sbatch takes one --dependency: "
                          f"leave out {shlex.join(own[0].words)}, or let the stage wait for no other, "
                          "`after: []` in a file")  # fmt: skip
     return stage
-
-
-def _is_dependency(option: str) -> bool:
-    return option.startswith("dep") and "dependency".startswith(option)  # sbatch takes names that are cut short
 
 
 def _sbatch_words(words: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ from open_r1.cluster.submission import (
     SubmissionError,
     count_nodes,
     directive,
+    read_options,
     sbatch_command,
     site_options,
     submit,
@@ -32,6 +33,7 @@ from open_r1.dataio.secret_names import shell_line
 MakePlan = Callable[[argparse.Namespace, Site, Allocation], Plan]
 
 _WITH_VALUE = ("--nodes", "--sbatch")
+_WOULD_DO_THE_SAME = "would do the same work in the same place: submit without --array"
 _OF_SUBMISSION = ("--dry-run", "--dry_run", *_WITH_VALUE)
 
 
@@ -86,7 +88,7 @@ def run(
         site = Site.from_environment()
         if is_job():
             return run_here(arguments, site, make_plan, takes_array=takes_array)
-        return _submit(arguments, words, site, make_plan)
+        return _submit(arguments, words, site, make_plan, takes_array=takes_array)
 
     return guarded(parser, work)
 
@@ -123,8 +125,7 @@ def run_here(arguments: argparse.Namespace, site: Site, make_plan: MakePlan, *, 
     os.chdir(site.root)
     allocation = Allocation.current(site)
     if allocation.array_task is not None and not takes_array:
-        raise ValueError("this is a task of an array, and all of them would do the same work in the same place: "
-                         "submit without --array")  # fmt: skip
+        raise ValueError(f"this is a task of an array, and all of them {_WOULD_DO_THE_SAME}")
     allocation.correct(os.environ)
     plan = make_plan(arguments, site, allocation)
     if arguments.dry_run:
@@ -139,10 +140,14 @@ def run_here(arguments: argparse.Namespace, site: Site, make_plan: MakePlan, *, 
     return supervisor.run()
 
 
-def _submit(arguments: argparse.Namespace, words: list[str], site: Site, make_plan: MakePlan) -> int:
+def _submit(
+    arguments: argparse.Namespace, words: list[str], site: Site, make_plan: MakePlan, *, takes_array: bool
+) -> int:
     script = Path(os.environ["OPEN_R1_JOB_SCRIPT"])
     kind: Kind = "cpu" if os.environ["OPEN_R1_JOB_KIND"] == "cpu" else "gpu"
     options = sbatch_words(arguments)
+    if not takes_array and any(option.name == "array" for option in read_options(options)):
+        raise ValueError(f"all tasks of an array {_WOULD_DO_THE_SAME}")
     if arguments.nodes is not None:
         options.append(f"--nodes={arguments.nodes}")
     command = sbatch_command(site, script, kind, own_words(words), options)

@@ -13,7 +13,8 @@ from open_r1.cluster.sites import Site
 from open_r1.dataio.secret_names import hide_secrets, shell_line
 
 _SHORT = {"-A": "account", "-q": "qos", "-M": "clusters", "-p": "partition", "-N": "nodes", "-d": "dependency",
-          "-G": "gpus"}  # fmt: skip
+          "-G": "gpus", "-a": "array"}  # fmt: skip
+_CUT = {"array": "ar", "dependency": "dep"}  # sbatch takes names of which no more than this is written
 _FOR_GPUS = ("gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "gres")
 Kind = Literal["gpu", "cpu"]
 _SBATCH_TIMEOUT_S = 120
@@ -69,6 +70,7 @@ def read_options(words: Sequence[str]) -> Iterator[Option]:
             name, is_whole, value = _SHORT.get(word[:2], ""), word[2:], word[2:]
         if not is_whole and ends < len(words) and not words[ends].startswith("-"):
             value, ends = words[ends], ends + 1
+        name = next((full for full, least in _CUT.items() if full.startswith(name) and name.startswith(least)), name)
         yield Option(name, value, tuple(words[position:ends]))
         position = ends
 
