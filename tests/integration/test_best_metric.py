@@ -4,6 +4,7 @@
 import inspect
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig, SFTCon
 from open_r1.preflight.best_metric import SplitMetrics, split_metrics
 from open_r1.utils import trainer
 from open_r1.utils.arguments import RecipeParser
+from open_r1.utils.estimators import summarize
 from tests.integration.tiny import Tiny, build_tiny
 
 CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
@@ -102,3 +104,22 @@ def test_metric_that_may_be_measured_is_taken(weightless, tmp_path, kind, change
     settings = settings_of(kind, changes, tmp_path)
     with pytest.raises(OSError, match=r"no file named model\.safetensors"):
         weightless.train(kind, tmp_path / "out", **settings, metric_for_best_model=name)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_evaluation_that_could_judge_nothing_ends_no_training_and_is_not_the_best(
+    tiny, tmp_path, kind, monkeypatch, caplog
+):
+    calls = []
+
+    def first_is_lost(records, *rest):
+        calls.append(len(records))
+        lost = [replace(entry, rewards=dict.fromkeys(entry.rewards)) for entry in records]
+        return summarize(lost if len(calls) == 1 else records, *rest)
+
+    monkeypatch.setattr(trainer, "summarize", first_is_lost)
+    settings = SETTINGS[kind] | {"max_steps": 4, "save_steps": 2, "load_best_model_at_end": True}
+    tiny.train(kind, tmp_path, **settings, metric_for_best_model="accuracy_reward/pass@2")
+    assert "Nothing could be judged of `metric_for_best_model: accuracy_reward/pass@2` at step 2" in caplog.text
+    state = json.loads((tmp_path / "trainer_state.json").read_text())
+    assert (state["best_global_step"], state["best_metric"]) == (4, 0.0)

@@ -297,12 +297,16 @@ def test_answers_of_a_vllm_are_without_the_token_that_ended_them(bench):
     assert record_of_tokens([], {0}, tokenizer)["finish_reason"] == "length"
 
 
+NAN = math.nan
+
+
 @pytest.mark.parametrize(
-    ("scores_PG", "average"),
-    [([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]], 1 / 3), ([[1.0, math.nan, 1.0], [0.0, 0.0, 0.0]], 0.5),
-     ([[math.nan] * 3, [0.0, 1.0, 1.0]], 2 / 3), ([[math.nan] * 3] * 2, None)],
+    ("scores_PG", "average", "passed", "majority"),
+    [([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]], 1 / 3, 0.5, 1 / 3), ([[1.0, NAN, 1.0], [0.0, 0.0, 0.0]], 0.5, 0.0, 0.0),
+     ([[0.0, NAN, 0.0], [0.0, 1.0, 0.0]], 1 / 6, 1.0, 1 / 3), ([[NAN] * 3, [0.0, 1.0, 1.0]], 2 / 3, 1.0, 2 / 3),
+     ([[NAN, 1.0, 1.0], [0.0, 0.0, NAN]], 0.5, None, None), ([[NAN] * 3] * 2, None, None, None)],
 )  # fmt: skip
-def test_metrics_keep_their_names_where_judgements_are_lost(bench, scores_PG, average):
+def test_metrics_keep_their_names_where_judgements_are_lost(bench, caplog, scores_PG, average, passed, majority):
     problems = load_problems(local_benchmark(bench.sevens), EvaluationSettings(model="policy", limit=2))
     names = {1.0: Verdict.RIGHT.value, 0.0: Verdict.WRONG.value}
     tally = Tally(problems)
@@ -310,5 +314,10 @@ def test_metrics_keep_their_names_where_judgements_are_lost(bench, scores_PG, av
         tally.add([Answer(row, index, "7", "stop", 1, names.get(score, LOST), None, extracted="7")
                    for index, score in enumerate(scores)])  # fmt: skip
     found = figures_of(TrainingBenchmark(problems, {}), tally, num_samples=3)
-    assert found.get("avg@3") == (None if average is None else pytest.approx(average))
+    expected = {"avg@3": average, "pass@3": passed, "maj@3": majority}
+    assert {name: found.get(name) for name in expected} == {
+        name: None if value is None else pytest.approx(value) for name, value in expected.items()
+    }
     assert set(found) <= set(metric_names(3, "math"))
+    is_short = any(0 < sum(map(math.isnan, scores)) < 3 for scores in scores_PG)
+    assert ("fewer than 3 answers could be judged" in caplog.text) == is_short

@@ -165,7 +165,15 @@ def test_completion_that_was_not_judged_is_neither_right_nor_wrong():
     records = [record("a", 1.0), record("a", None), record("b", None), record("b", None)]
     metrics = summarize(records, 2, "eval")
     assert metrics["eval_accuracy_reward/avg@2"] == 1.0
-    assert metrics["eval_accuracy_reward/pass@2"] == 1.0
+
+
+def test_pass_at_k_is_of_the_problems_with_k_judged_completions(caplog):
+    whole = [record("a", 1.0), record("a", 0.0), record("b", 0.0), record("b", 0.0)]
+    lost = [record("c", 0.0), record("c", None), record("d", None), record("d", None)]
+    assert summarize([*whole, *lost], 2, "eval")["eval_accuracy_reward/pass@2"] == 0.5
+    assert "of 1 problems fewer than 2 completions could be judged: pass@2 is over the 2 others" in caplog.text
+    metrics = summarize(lost, 2, "eval")
+    assert (metrics["eval_accuracy_reward/avg@2"], metrics.get("eval_accuracy_reward/pass@2")) == (0.0, None)
 
 
 def test_reward_that_judged_nothing_has_no_metrics():

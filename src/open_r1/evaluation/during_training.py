@@ -6,13 +6,12 @@
 1. Answers come from transformers (each by a seed of its own, the same at every evaluation), or from the vLLM that
    GRPO samples its rollouts with. Every process answers its share of the problems.
 2. The first process judges all answers, with the judge and the estimators of saved models' evaluation.
-3. Metrics are named by the answers that were asked for, so that a curve has one name: should a judgement be lost,
-   the estimate is from those that are there.
+3. Metrics are named by the answers that were asked for, so that a curve has one name. Should a judgement be lost,
+   avg@k is from those that are there, and pass@k and maj@k, which fall with k, are from the problems that have all.
 """
 
 import logging
 import math
-import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -234,8 +233,10 @@ def figures_of(entry: TrainingBenchmark, tally: Tally, num_samples: int) -> dict
         logger.warning("%s: no answer could be judged (%s); there are no figures of this evaluation.", entry.name,
                        dict(tally.verdicts))  # fmt: skip
         return {}
-    found = tally.metrics()
-    (fewest,) = (name.removeprefix("avg@") for name in found if re.fullmatch(r"avg@\d+", name))
-    named = {re.sub(rf"@{fewest}(?=_|$)", f"@{num_samples}", name): value for name, value in found.items()}
-    named.setdefault(f"maj@{num_samples}", 0.0)  # nobody has voted yet
-    return {name: named[name] for name in metric_names(num_samples, entry.problems.benchmark.kind) if name in named}
+    found = tally.metrics(num_samples)
+    judged = [count for row in range(len(tally.scores_PG)) if (count := tally.num_judged(row))]
+    if fewer := sum(count < num_samples for count in judged):
+        logger.warning("%s: of %d problems fewer than %d answers could be judged (%s): of this evaluation pass@%d and "
+                       "the like are over the %d others.", entry.name, fewer, num_samples, dict(tally.verdicts),
+                       num_samples, len(judged) - fewer)  # fmt: skip
+    return {name: found[name] for name in metric_names(num_samples, entry.problems.benchmark.kind) if name in found}

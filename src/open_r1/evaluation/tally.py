@@ -7,7 +7,8 @@
     truncated, no_answer              shares of the answers that came
     mean_length_tokens                where the server counts
 
-1. k is the number of answers that came for the problem with the fewest, not what was asked for.
+1. k is the number of answers that came for the problem with the fewest, not what was asked for. A curve that must
+   keep its name has the other k: what was asked for, over the problems with as many judged answers.
 2. pass@k and maj@k are means over all choices of k answers, not over one (`utils.estimators`).
 3. Intervals are over problems, whose answers are not independent of each other (`utils.intervals`); rows with the same
    conversation are one problem, though each counts in the mean.
@@ -86,31 +87,47 @@ class Tally:
         """Answers that came."""
         return sum(map(len, self.scores_PG))
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, k: int | None = None) -> dict[str, float]:
         """Return the metrics.
+
+        Args:
+            k: Of the names. avg@k is then over all judged answers; pass@k and maj@k are over the problems with k of
+                them, and none where there is no such problem. None: the number of the problem with the fewest.
 
         Raises:
             ValueError: No answer could be judged.
         """
         rows = [row for row, scores in enumerate(self.scores_PG) if not all(map(math.isnan, scores))]
-        clusters = [self.clusters_P[row] for row in rows]
         judged_PG = [[score for score in self.scores_PG[row] if not math.isnan(score)] for row in rows]
-        interval = avg_at_k(judged_PG, clusters)
-        fewest = min(map(len, judged_PG))
-        found = _with_ends(f"avg@{fewest}", interval)
-        ks = sorted({min(2**power, fewest) for power in range(fewest.bit_length() + 1)})
-        for k in ks:
-            chances = [pass_at_k(len(row), sum(score == 1.0 for score in row), k) for row in judged_PG]
-            found |= _with_ends(f"pass@{k}", mean_interval(chances, clusters))
-        if self._problems.benchmark.kind != "code":  # programs hold nothing that could be equal
-            majorities = [maj_at_ks(self.classes_PG[row], self.scores_PG[row], ks) for row in rows]
-            for k, values in zip(ks, zip(*majorities, strict=True), strict=True):
-                found |= _with_ends(f"maj@{k}", mean_interval(values, clusters))
+        interval = avg_at_k(judged_PG, [self.clusters_P[row] for row in rows])
+        if k is None:
+            k = min(map(len, judged_PG))
+        found = _with_ends(f"avg@{k}", interval) | self._by_draws(k)
         found["truncated"] = self.num_truncated / self.num_returned
         found["no_answer"] = self.verdicts[Verdict.NO_ANSWER] / self.num_returned
         if self.lengths:
             found["mean_length_tokens"] = float(np.mean(self.lengths))
         return found
+
+    def _by_draws(self, k: int) -> dict[str, float]:
+        """Return pass@ and maj@, for up to k answers, of the problems with k that were judged."""
+        rows = [row for row in range(len(self.scores_PG)) if self.num_judged(row) >= k]
+        if not rows:
+            return {}
+        clusters, found = [self.clusters_P[row] for row in rows], {}
+        ks = sorted({min(2**power, k) for power in range(k.bit_length() + 1)})
+        for drawn in ks:
+            chances = [pass_at_k(self.num_judged(row), self.scores_PG[row].count(1.0), drawn) for row in rows]
+            found |= _with_ends(f"pass@{drawn}", mean_interval(chances, clusters))
+        if self._problems.benchmark.kind != "code":  # programs hold nothing that could be equal
+            majorities = [maj_at_ks(self.classes_PG[row], self.scores_PG[row], ks) for row in rows]
+            for drawn, values in zip(ks, zip(*majorities, strict=True), strict=True):
+                found |= _with_ends(f"maj@{drawn}", mean_interval(values, clusters))
+        return found
+
+    def num_judged(self, row: int) -> int:
+        """Answers of a problem, by its place, that could be judged."""
+        return sum(not math.isnan(score) for score in self.scores_PG[row])
 
     def counts(self, num_requested: int) -> dict[str, Any]:
         """Return how many of what there are; `num_requested` answers were to be had."""

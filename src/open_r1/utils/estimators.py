@@ -5,6 +5,7 @@ Notation: P problems, G completions of a problem. Scores are numbers, NaN where 
 """
 
 import json
+import logging
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from open_r1.utils.intervals import Interval, mean_interval, within_bounds
+
+logger = logging.getLogger(__name__)
 
 # Rewards that say whether an answer is right: pass@k means something for these alone.
 PASS_REWARDS = ("accuracy_reward",)
@@ -161,8 +164,8 @@ def summarize(records: Sequence[Record], num_generations: int, prefix: str) -> d
 
     Returns:
         `<prefix>_<reward>/avg@k` with `_low` and `_high` (95 % interval; none of one problem with a score beyond
-        [0, 1]), `/pass@k` for `PASS_REWARDS`, `/greedy`, and `<prefix>_completions/...` (mean length in tokens, share
-        truncated), `<prefix>_num_problems`.
+        [0, 1]), `/pass@k` for `PASS_REWARDS` (of the problems with k judged completions), `/greedy`, and
+        `<prefix>_completions/...` (mean length in tokens, share truncated), `<prefix>_num_problems`.
 
     Raises:
         ValueError: There is no sampled completion.
@@ -186,14 +189,24 @@ def summarize(records: Sequence[Record], num_generations: int, prefix: str) -> d
             metrics |= {f"{key}/avg@{num_generations}_low": interval.low,
                         f"{key}/avg@{num_generations}_high": interval.high}  # fmt: skip
         if name in PASS_REWARDS:
-            # Like avg@k, over what was judged: one that could not be judged is no wrong answer.
-            rows = [[score for score in row if not math.isnan(score)] for row in scores_PG]
-            passed = [pass_at_k(len(row), sum(score == 1.0 for score in row), len(row)) for row in rows if row]
-            metrics[f"{key}/pass@{num_generations}"] = float(np.mean(passed))
+            metrics |= _passed(scores_PG, num_generations, key)
         greedy_scores = [_number(group[0].rewards[name]) for group in greedy.values()]
         if not np.all(np.isnan(greedy_scores)):
             metrics[f"{key}/greedy"] = float(np.nanmean(greedy_scores))
     return metrics
+
+
+def _passed(scores_PG: Sequence[Sequence[float]], k: int, key: str) -> dict[str, float]:
+    """Return pass@k of the problems with k judged completions: of fewer it would be lower. None has so many: {}."""
+    judged_PG = [[score for score in row if not math.isnan(score)] for row in scores_PG]
+    rows = [row for row in judged_PG if row]  # the others avg@k leaves out too
+    whole = [row for row in rows if len(row) >= k]
+    if len(whole) < len(rows):
+        logger.warning("%s: of %d problems fewer than %d completions could be judged: pass@%d is over the %d others.",
+                       key, len(rows) - len(whole), k, k, len(whole))  # fmt: skip
+    if not whole:
+        return {}
+    return {f"{key}/pass@{k}": float(np.mean([pass_at_k(len(row), row.count(1.0), k) for row in whole]))}
 
 
 def _by_problem(records: Sequence[Record], is_greedy: bool, limit: int) -> dict[str, list[Record]]:

@@ -7,11 +7,13 @@
    steps of its own (`eval_benchmarks_steps`).
 2. Without a test split `evaluate` measures the benchmarks alone; transformers refuses to evaluate without one.
 3. Evaluation has a random state of its own and leaves that of the training alone.
-4. An evaluation that had no reason to measure `metric_for_best_model` says nothing about the best checkpoint;
-   transformers would end the training. It still does where the metric is nothing that was measured.
+4. An evaluation that had no reason to measure `metric_for_best_model`, or could judge too little for it, says nothing
+   about the best checkpoint; transformers would end the training. It still does where the metric is nothing that was
+   measured.
 """
 
 import logging
+import re
 import time
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,6 +24,8 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, TrainOutput
 
 logger = logging.getLogger(__name__)
+
+_ESTIMATE = re.compile(r"/((avg|pass)@\d+(_low|_high)?|greedy)$")  # left out where no answer could be judged
 
 
 class PolicyBenchmarks(Protocol):
@@ -160,6 +164,10 @@ class EvaluationMixin(Trainer):
             is_of_split = name not in self.benchmarks.metric_names
             if name not in metrics and not (is_of_split and self._has_split_figures):
                 return False
+        if name is not None and _ESTIMATE.search(name) and f"eval_{name.removeprefix('eval_')}" not in metrics:
+            logger.warning("Nothing could be judged of `metric_for_best_model: %s` at step %d, which says nothing "
+                           "about the best checkpoint.", name, self.state.global_step)  # fmt: skip
+            return False
         return super()._determine_best_metric(metrics=metrics, trial=trial)
 
     def _load_best_model(self) -> None:
