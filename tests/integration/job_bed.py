@@ -26,9 +26,9 @@ for word; do
     esac
     shift
 done
+trap 'pkill -KILL -P "$!"; kill -KILL "$!"; wait; exit 143' TERM # as the real one does
 SLURM_PROCID=0 env --default-signal=INT "$@" & # which shells let such programs ignore
 echo "$! $name" >>"$BED_STATE/steps"
-trap 'kill -KILL $!; wait $!' TERM # as the real one does
 wait $! || status=$?
 exit "${status:-0}"
 """,
