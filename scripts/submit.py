@@ -27,13 +27,13 @@ waits for the one before; a file says more:
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from open_r1.cluster.chains import ChainError, check, stages_of_file, stages_of_words, submit
 from open_r1.dataio.flags import STOPPED, FlagParser, respelled
+from open_r1.dataio.secret_names import shell_line
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "slurm"
 
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.dry_run or any(stage.is_dry_run for stage in stages):
         for stage in stages:
             command = stage.command({name: [f"JOB_OF_{name}"] for name in shown})
-            print(f"# stage {stage.name}: {shlex.join(command)}\n{shown[stage.name].rstrip()}")
+            print(f"# stage {stage.name}: {shell_line(command)}\n{shown[stage.name].rstrip()}")
         return 0
     try:
         for stage, job_ids in submit(stages):

@@ -214,6 +214,8 @@ def find_reason(log: str) -> str | None:
         found = _REASON.match(line)
         if found is None or _NO_REASON.match(found[2]) or (first is not None and found[1] != first):
             continue
+        if reason is not None and found[2].startswith("subprocess.CalledProcessError:"):
+            continue  # of accelerate's launcher of one process, which has said why
         first, reason = found[1], found[2].rstrip()
         if reason.endswith(":") and number + 1 < len(lines):  # the words stand in the next line
             reason += f" {lines[number + 1].removeprefix(found[1]).strip()}"
