@@ -267,6 +267,17 @@ def test_lora_answers_benchmarks_at_the_end_alone(bench, tmp_path):
     assert metrics["eval_sevens/mean_length_tokens"] > 0
 
 
+@pytest.mark.parametrize("narrow", [{"eval_benchmarks_temperature": 1e-4}, {"eval_benchmarks_top_p": 1e-6}])
+def test_answers_are_drawn_as_the_settings_say(bench, tmp_path, narrow):
+    differ = {}
+    for name, changes in (("wide", {}), ("narrow", narrow)):
+        settings = bench.settings(max_steps=1, eval_benchmarks_log_answers=True, **changes)
+        bench.tiny.train("sft", tmp_path / name, **settings)
+        (path,) = (tmp_path / name / "eval_benchmarks" / "sevens").iterdir()
+        differ[name] = pd.read_parquet(path).groupby("row")["answer"].nunique().max() > 1
+    assert differ == {"wide": True, "narrow": False}
+
+
 def test_programs_are_a_benchmark_without_a_majority(bench, tmp_path):
     tests = {"language": "python", "test_cases": [{"input": "1 2", "output": "3", "type": "stdin_stdout"}]}
     code = write_rows(tmp_path / "code.jsonl", [{"problem": "Add.", "verification_info": tests}])

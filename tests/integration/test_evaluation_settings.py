@@ -276,3 +276,25 @@ def test_two_benchmarks_of_one_name_are_refused(evaluate, tmp_path, capsys):
         assert evaluate(server.address, "--benchmarks", other) == 1
         assert not server.requests
     assert "named twice" in capsys.readouterr().err
+
+
+def test_other_columns_ask_or_judge_anew(evaluate, tmp_path, capsys):
+    write_problems(tmp_path / "sums.jsonl", question="Compute 0+1", gold="77")
+    with ChatServer(mostly_right) as server:
+        assert evaluate(server.address, "--num_samples", 1) == 0
+        assert evaluate(server.address, "--num_samples", 1, "--prompt_column", "question") == 1
+        assert "prompt_column was 'problem' and is now 'question'" in capsys.readouterr().err
+        assert evaluate(server.address, "--num_samples", 1, "--solution_column", "gold") == 0
+        assert len(server.requests) == 4
+    assert results_of(tmp_path)["metrics"]["avg@1"] == 0.0
+
+
+def test_an_end_that_the_server_does_not_tell_is_noted(evaluate, tmp_path):
+    def without_reason(body, attempt):
+        return Reply(mostly_right(body, attempt).text, finish_reason=None)
+
+    with ChatServer(without_reason) as server:
+        assert evaluate(server.address, "--num_samples", 1) == 0
+    results = results_of(tmp_path)
+    assert "truncated" not in results["metrics"]
+    assert any("of 4 of 4 answers the server doesn't tell why they ended" in note for note in results["notes"])

@@ -272,7 +272,7 @@ def test_programs_that_the_sandbox_has_lost_are_no_wrong_answers_and_judged_agai
     def answer(body, attempt):
         return Reply(fenced(f"{STDIO}  # {question_of(body).partition('Problem ')[2][0]}"))
 
-    flags = ["--num_samples", 1, "--code_provider", "piston", "--sandbox_patience_s", 0.51]
+    flags = ["--num_samples", 1, "--code_provider", "piston", "--sandbox_patience_s", 4.51]
     with ChatServer(answer) as server, PistonServer(runtimes=("python",)) as piston:
         monkeypatch.setenv("PISTON_ENDPOINTS", piston.url)
         assert evaluate(server, path, *flags, "--limit", 1) == 0
@@ -339,7 +339,7 @@ def test_judging_goes_on_after_a_kill(evaluate, tmp_path):
 
 def test_a_sandbox_that_has_gone_ends_the_run_and_answers_are_kept(evaluate, tmp_path, monkeypatch, capsys):
     path = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a")])
-    flags = ["--num_samples", 10, "--code_provider", "piston", "--sandbox_patience_s", 0.52]
+    flags = ["--num_samples", 10, "--code_provider", "piston", "--sandbox_patience_s", 3.52]
 
     def answer(body, attempt):
         piston.trouble = "xx"

@@ -120,9 +120,14 @@ def test_an_adapter_is_known_by_its_base_too(tmp_path, monkeypatch):
     assert len({*found}) == 3
 
 
-@pytest.mark.parametrize("name", ["params.json", "tekken.json", "consolidated.00.pth"])
+@pytest.mark.parametrize("name", [
+    "params.json", "tekken.json", "consolidated.00.pth", "qwen.tiktoken", "hf_quant_config.json",
+    "quantize_config.json", "model.safetensors.index.json", "m.gguf", "model.pt", "additional_chat_templates/a.jinja",
+    "layers/attention.py",
+])  # fmt: skip
 def test_files_of_other_formats_count(tmp_path, name):
     before = fingerprint_folder(str(tmp_path))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("{}")
     assert fingerprint_folder(str(tmp_path)) != before
 
@@ -137,7 +142,10 @@ def test_files_of_the_training_do_not_count(tmp_path):
         "optimizer.bin",
         "optimizer.pt",
         "scheduler.pt",
+        "checkpoint-5/modeling.py",
+        ".cache/x.py",
     ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("1")
     assert fingerprint_folder(model) == before
     (tmp_path / "pytorch_model.bin").write_text("1")

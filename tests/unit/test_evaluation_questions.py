@@ -52,6 +52,14 @@ def test_conversations_that_end_alike_are_different_problems(problems_of, tmp_pa
     assert sorted(scores.values()) == [0.5, 1.0, 1.0, 1.0, 1.0]
 
 
+def test_a_text_with_another_solution_is_another_problem(problems_of, tmp_path):
+    rows = [{"problem": "What is it?", "solution": solution} for solution in ("1", "2")]
+    with problems_of(*rows) as problems, AnswersFile(tmp_path, problems) as file:
+        file.write([Answer(row, 0, "text", "stop", 10, ("right", "wrong")[row], None, "1") for row in (0, 1)])
+        results = file.finish({"settings": {}})
+    assert sorted(read_scores(Run(tmp_path, results)).values()) == [0.0, 1.0]
+
+
 def test_a_problem_is_the_same_whatever_system_prompt_the_run_adds(problems_of):
     found = []
     for row in ({"problem": "What is 1+1?", "solution": "2"}, conversation("Take x=1.")):

@@ -12,7 +12,7 @@ import pytest
 from open_r1.evaluation.disagreements import DISAGREEMENTS_NAME, Disagreements
 from open_r1.evaluation.judging import Answer
 from open_r1.evaluation.problems import load_problems
-from open_r1.evaluation.results import AnswersFile
+from open_r1.evaluation.results import AnswersFile, finished_results, write_results
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import Tally
 from open_r1.utils.evaluation import local_benchmark
@@ -161,6 +161,11 @@ def test_a_majority_of_no_answers_is_wrong(problems):
         ([answer("no_answer"), answer("right", "2")], "50% of the answers hold no final answer"),
         ([answer("right", "2")], "so few problems (1) say little"),
         ([answer("right", "2"), answer(None)], "1 of 2 requests have failed"),
+        (
+            [answer("right", "2"), answer("timeout", "3"), answer("crash", "3")],
+            "ended in timeout of 1 and crash of 1 of 3 answers, which count as wrong",
+        ),
+        ([answer("right", "2", finish="unknown"), answer("right", "2")], "of 1 of 2 answers the server doesn't tell"),
     ],
 )
 def test_what_makes_figures_shaky_is_noted(problems, answers, said):
@@ -182,6 +187,16 @@ def test_refusals_that_come_again_are_not_called_something_to_repeat(problems):
     (note,) = (note for note in tally_of(problems, [answer("right", "2"), failed]).notes(2) if "have failed" in note)
     assert note.endswith("...; the same command gets the same refusal until what is asked, or the server, changes")
     assert len(note) < 500
+
+
+def test_answers_whose_end_is_not_told_are_not_called_whole(problems):
+    ends = ["unknown", "length", "stop"]
+    assert tally_of(problems, [answer("right", "2", finish=end) for end in ends]).metrics()["truncated"] == 0.5
+    assert "truncated" not in tally_of(problems, [answer("right", "2", finish="unknown")]).metrics()
+
+
+def test_programs_that_crash_are_no_failures_of_the_judge(programs):
+    assert not [note for note in tally_of(programs, [answer("crash")]).notes(1) if "verifier" in note]
 
 
 def test_sound_figures_have_no_notes(problems):
@@ -258,3 +273,9 @@ def test_half_a_surrogate_pair_can_be_written(tmp_path):
     with Disagreements(tmp_path) as file:
         file.add(answer("wrong", "\ud800", engine_score=1.0, text="\ud800"), "What?", "2")
     assert json.loads((tmp_path / DISAGREEMENTS_NAME).read_text())["answer"] == "?"
+
+
+@pytest.mark.parametrize(("counts", "is_done"), [({}, True), ({"lost": 1}, False), ({"failed": 1}, False)])
+def test_results_that_lack_answers_or_judgements_are_not_finished(tmp_path, counts, is_done):
+    write_results(tmp_path, {"settings": {"a": 1}, "counts": counts, "metrics": {}})
+    assert (finished_results(tmp_path, {"a": 1}) is not None) == is_done

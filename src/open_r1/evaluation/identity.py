@@ -29,10 +29,13 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Code too: with `trust_remote_code` it decides what the weights do.
 _OF_THE_ANSWERS = (
     "config.json", "generation_config.json", "*.safetensors", "*.bin", _ADAPTER, "tokenizer*", "*.jinja",
-    "chat_template*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.py",
-    "params.json", "tekken.json", "consolidated*.pth",
+    "chat_template*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model",
+    "params.json", "tekken.json", "consolidated*.pth", "*.tiktoken", "hf_quant_config.json", "quantize_config.json",
+    "*.index.json", "*.gguf", "*.pt", "additional_chat_templates/*", "**/*.py",
 )  # fmt: skip
-_OF_THE_TRAINING = {"training_args.bin", "optimizer.bin", "scheduler.bin"}  # a checkpoint may lose them or get others
+# A checkpoint may lose them or get others, and folders of checkpoints in it.
+_OF_THE_TRAINING = {"training_args.bin", "optimizer.bin", "scheduler.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"}
+_OTHER_FOLDERS = re.compile(r"(\.|checkpoint-|global_step)")
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,11 @@ def fingerprint_folder(model: str) -> str | None:
 
 def _add_files(digest: xxhash.xxh3_128, folder: Path) -> None:
     found = {path for pattern in _OF_THE_ANSWERS for path in folder.glob(pattern) if path.is_file()}
-    for path in sorted(path for path in found if path.name not in _OF_THE_TRAINING):
-        digest.update(f"{path.name}:{path.stat().st_size}:".encode())
+    names = {path.relative_to(folder): path for path in found if path.name not in _OF_THE_TRAINING}
+    for name, path in sorted(names.items()):
+        if any(_OTHER_FOLDERS.match(part) for part in name.parts[:-1]):
+            continue
+        digest.update(f"{name.as_posix()}:{path.stat().st_size}:".encode())
         with path.open("rb") as file:
             while block := file.read(_HASH_BYTES):
                 digest.update(block)

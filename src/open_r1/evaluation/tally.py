@@ -32,6 +32,7 @@ from open_r1.utils.estimators import avg_at_k, maj_at_ks, pass_at_k
 from open_r1.utils.intervals import Interval, mean_interval
 
 _FEW_PROBLEMS = 30
+_UNKNOWN_ENDS = ("unknown", "", None)  # as `replies` writes what servers leave out
 _MANY_TRUNCATED = 0.05
 _MANY_WITHOUT_ANSWER = 0.2
 _NUM_ERRORS, _ERROR_CHARACTERS = 5, 200
@@ -53,7 +54,7 @@ class Tally:
         self.clusters_P: list[Hashable] = []
         self.verdicts: Counter[str] = Counter()
         self.lengths: list[int] = []
-        self.num_truncated = 0
+        self.num_truncated = self.num_end_unknown = 0
         self.num_failed = 0
         self.last_error = ""
         self._errors: dict[str, tuple[str, int]] = {}
@@ -71,6 +72,7 @@ class Tally:
         self.verdicts.update(answer.verdict or LOST for answer in returned)
         self.lengths += [answer.num_tokens for answer in returned if answer.num_tokens is not None]
         self.num_truncated += sum(answer.finish_reason == "length" for answer in returned)
+        self.num_end_unknown += sum(answer.finish_reason in _UNKNOWN_ENDS for answer in returned)
 
     def _cluster_of(self, answers: Sequence[Answer]) -> Hashable:
         return problem_key(self._problems, answers[0].row) if answers else len(self.clusters_P)
@@ -103,7 +105,8 @@ class Tally:
         if k is None:
             k = min(map(len, judged_PG))
         found = _with_ends(f"avg@{k}", interval) | self._by_draws(k)
-        found["truncated"] = self.num_truncated / self.num_returned
+        if self.num_end_unknown < self.num_returned:
+            found["truncated"] = self.num_truncated / (self.num_returned - self.num_end_unknown)
         found["no_answer"] = self.verdicts[Verdict.NO_ANSWER] / self.num_returned
         if self.lengths:
             found["mean_length_tokens"] = float(np.mean(self.lengths))
@@ -178,6 +181,13 @@ class Tally:
                          "complete; the same command judges them again")  # fmt: skip
         if num_lost:
             found.append(f"{num_lost} of {num_returned} answers could not be judged: the estimates leave them out")
+        if self.num_end_unknown:
+            found.append(f"of {self.num_end_unknown} of {num_returned} answers the server doesn't tell why they "
+                         "ended: the share that was cut off leaves them out")  # fmt: skip
+        unsure = {name: self.verdicts[name] for name in (Verdict.TIMEOUT, Verdict.CRASH) if self.verdicts[name]}
+        if unsure and self._problems.benchmark.kind != "code":  # of programs that is what they have done
+            counts = " and ".join(f"{name.value} of {count}" for name, count in unsure.items())
+            found.append(f"the verifier has ended in {counts} of {num_returned} answers, which count as wrong")
         if num_returned and self.num_truncated / num_returned > _MANY_TRUNCATED:
             found.append(f"{self.num_truncated / num_returned:.0%} of the answers were cut off at the limit of "
                          "tokens: the figures are those of this limit")  # fmt: skip
