@@ -23,6 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from open_r1.dataio.flags import STOPPED, FlagParser, log_to_stderr, respelled
+from open_r1.evaluation.flags import add_sandbox_flags
 from open_r1.test_time.flags import (
     add_candidate_flags,
     add_method_flags,
@@ -52,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_problem_flags(parser)
     add_method_flags(parser)
     add_candidate_flags(parser)
+    add_sandbox_flags(parser)
     return parser
 
 

@@ -96,10 +96,19 @@ def test_results_on_programs_name_the_sandbox_and_the_limits_of_tests(words, tmp
     tests = {"language": "python", "test_cases": [{"input": "1 2", "output": "3", "type": "stdin_stdout"}]}
     rows = [{"problem": "Print the sum", "verification_info": tests}]
     path = write_rows(tmp_path / "code.jsonl", rows)
-    assert main(words("--methods", "greedy", "--answer_reserve_tokens", 4, data=path)) == 0
+    limits = ("--code_test_timeout_s", 7, "--code_memory_mb", 300)
+    assert main(words("--methods", "greedy", "--answer_reserve_tokens", 4, *limits, data=path)) == 0
     settings = results_of(tmp_path, "code")["settings"]
     assert settings["sandbox"]["provider"] == "local"
-    assert settings["test_timeout_s"] > 0 < settings["test_memory_mb"]
+    assert (settings["test_timeout_s"], settings["test_memory_mb"]) == (7, 300)
+
+
+def test_a_sandbox_that_is_not_there_is_named_before_a_model_loads(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("PISTON_ENDPOINTS", raising=False)
+    tests = {"language": "python", "test_cases": [{"input": "1 2", "output": "3", "type": "stdin_stdout"}]}
+    path = write_rows(tmp_path / "code.jsonl", [{"problem": "Print the sum", "verification_info": tests}])
+    assert main(words("--methods", "greedy", "--code_provider", "piston", data=path)) == 1
+    assert "PISTON_ENDPOINTS" in capsys.readouterr().err
 
 
 def test_data_that_is_left_out_is_noted(words, tmp_path):

@@ -15,7 +15,7 @@ from open_r1.utils.benchmark_table import AUTO, KINDS, benchmark_names
 if TYPE_CHECKING:
     from open_r1.evaluation.settings import EvaluationSettings
     from open_r1.generation.client import Patience
-    from open_r1.grading.batch import SandboxSettings
+    from open_r1.grading.batch import Limits, SandboxSettings
 
 _YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
 _PARALLEL = {"data": "--data-parallel-size", "tensor": "--tensor-parallel-size"}
@@ -107,7 +107,7 @@ def add_asking_flags(parser: argparse.ArgumentParser) -> None:
         help="seconds for one answer (default: %(default)g)")  # fmt: skip
     add("--patience", type=float, default=600.0, metavar="S",
         help="seconds without any server, then it stops (default: %(default)g)")  # fmt: skip
-    _add_sandbox_flags(parser)
+    add_sandbox_flags(parser)
     group = parser.add_argument_group("sampling")
     add = group.add_argument
     add(
@@ -127,7 +127,8 @@ def add_asking_flags(parser: argparse.ArgumentParser) -> None:
         help="of the first answer to a problem, the next have seed + 1, ... (default: %(default)s)")  # fmt: skip
 
 
-def _add_sandbox_flags(parser: argparse.ArgumentParser) -> None:
+def add_sandbox_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the sandbox that judges programs."""
     group = parser.add_argument_group("programs, of benchmarks of code; names as in recipes")
     add = group.add_argument
     add("--code_provider", default="local", choices=["local", "piston", "e2b", "morph", "router"],
@@ -157,8 +158,8 @@ def settings_of(args: argparse.Namespace) -> "EvaluationSettings":
     # Imported here: arrow and aiohttp take most of a second, which --help needn't.
     from open_r1.evaluation.settings import EvaluationSettings
     from open_r1.generation.requests import Sampling
-    from open_r1.grading.batch import Limits
 
+    sandbox, limits = sandbox_of(args)
     return EvaluationSettings(
         model=args.model_id, revision=args.model_revision, model_name=args.model_name, output_dir=args.output_dir,
         commit=args.model_commit,
@@ -171,7 +172,7 @@ def settings_of(args: argparse.Namespace) -> "EvaluationSettings":
         num_samples=args.num_samples, limit=args.limit, max_concurrent=args.max_concurrent, wait_s=args.wait_s,
         patience=_patience_of(args),
         api_key=read_api_key(args.api_key_env), overwrite=args.overwrite, run_id=args.run_id,
-        sandbox=_sandbox_of(args), limits=Limits(cpu_s=args.code_test_timeout_s, memory_mb=args.code_memory_mb),
+        sandbox=sandbox, limits=limits,
     )  # fmt: skip
 
 
@@ -187,8 +188,13 @@ def _patience_of(args: argparse.Namespace) -> "Patience":
     return Patience(args.retries, args.timeout, 2 * args.timeout, args.patience)
 
 
-def _sandbox_of(args: argparse.Namespace) -> "SandboxSettings":
-    from open_r1.grading.batch import SandboxSettings
+def sandbox_of(args: argparse.Namespace) -> "tuple[SandboxSettings, Limits]":
+    """Return the sandbox of programs, and the limits of each of their tests.
+
+    Raises:
+        ValueError: They contradict each other.
+    """
+    from open_r1.grading.batch import Limits, SandboxSettings
 
     num_parallel = args.parallel_code_exec_per_proc
     if num_parallel is None:
@@ -202,8 +208,9 @@ def _sandbox_of(args: argparse.Namespace) -> "SandboxSettings":
         raise ValueError("--code_provider router needs --sandbox_router_url: host:port or URL of the router.")
     if args.sandbox_python is not None and provider != "local":
         raise ValueError(f"--sandbox_python is of local boxes, but --code_provider is {provider}.")
-    return SandboxSettings(provider, num_parallel, router_url=url, router_token_env=args.sandbox_router_token_env,
-                           patience_s=args.sandbox_patience_s, python=args.sandbox_python)  # fmt: skip
+    sandbox = SandboxSettings(provider, num_parallel, router_url=url, router_token_env=args.sandbox_router_token_env,
+                              patience_s=args.sandbox_patience_s, python=args.sandbox_python)  # fmt: skip
+    return sandbox, Limits(cpu_s=args.code_test_timeout_s, memory_mb=args.code_memory_mb)
 
 
 def _serve_args(args: argparse.Namespace) -> list[str]:

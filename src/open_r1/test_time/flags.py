@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from open_r1.dataio.flags import read_api_key
+from open_r1.evaluation.flags import sandbox_of
 from open_r1.evaluation.job_checks import chosen_benchmarks
 from open_r1.test_time.methods import AUTO as AUTO_BUDGET
 from open_r1.test_time.methods import METHODS, MethodOptions
@@ -164,10 +165,12 @@ def run_settings(args: argparse.Namespace) -> "RunSettings":
         gpu_memory_utilization=args.gpu_memory_utilization, enforce_eager=args.enforce_eager,
         max_model_len=args.max_model_len,
     )  # fmt: skip
+    sandbox, limits = sandbox_of(args)
     evaluation = EvaluationSettings(
         model=args.model_id, revision=args.model_revision, model_name=args.model_name, output_dir=args.output_dir,
         servers=servers, served_model=args.served_model, trust_remote_code=args.trust_remote_code,
         system_prompt=args.system_prompt or None, template=args.prompt_template, limit=args.limit,
+        sandbox=sandbox, limits=limits,
     )  # fmt: skip
     return RunSettings(_benchmark(args), evaluation, backend, tuple(args.methods), _options(args), args.num_repeats,
                        args.seed, args.difficulty_quantiles, args.overwrite)  # fmt: skip
