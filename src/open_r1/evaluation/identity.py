@@ -60,8 +60,8 @@ class Identity:
         if self.is_known:
             return []
         return [f"Nothing tells which weights {name} serves but the name: after the model has changed, --overwrite "
-                "asks again. A folder on this machine, or a name with its --model_revision on the hub, "
-                "tells"]  # fmt: skip
+                "asks again. --model_id with its folder on this machine, or with a name on the hub and its "
+                "--model_revision, tells"]  # fmt: skip
 
     def as_settings(self) -> dict[str, str | None]:
         """Return it as settings of a run."""
