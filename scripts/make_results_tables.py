@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.dataio.flags import FlagParser
+from open_r1.evaluation.settings import TEMPLATES
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "assets" / "results.json"
 BEGIN, END = "<!-- results: made by scripts/make_results_tables.py -->", "<!-- end of results -->"
 NOT_RUN, NONE = "not yet run", "-"
-_OF_A_RUN = ("model", "benchmark", "command")  # what tells runs of ours apart
+_OF_A_RUN = ("model", "revision", "weights", "benchmark", "command")  # what tells runs of ours apart
+# What the published figures are of; a run with others is no figure beside them.
+SETTINGS = {"temperature": 0.6, "top_p": 0.95, "max_tokens": 32768, "system_prompt": None}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,7 +54,8 @@ def figure_of(path: Path, command: str, benchmarks: Sequence[Mapping[str, Any]])
         benchmarks: Those of the tables: `name`, answers a problem `k`, and number of `problems`.
 
     Raises:
-        ValueError: It isn't on all of a benchmark that the tables have, or has another number of answers a problem.
+        ValueError: It isn't on all of a benchmark that the tables have, has another number of answers a problem, or
+            was asked otherwise than the tables say.
     """
     results = json.loads(path.read_text(encoding="utf-8"))
     name, settings = results["benchmark"], results["settings"]
@@ -72,18 +76,30 @@ def figure_of(path: Path, command: str, benchmarks: Sequence[Mapping[str, Any]])
     k = int(key.removeprefix("avg@"))
     if k != known[name]["k"]:
         raise ValueError(f"{path} has {k} answers a problem; the tables' figures of {name} are of {known[name]['k']}.")
+    _refuse_other_settings(path, settings)
     low, high = results["metrics"][f"{key}_low"], results["metrics"][f"{key}_high"]
     return {
-        "model": settings["model"], "benchmark": name, "engine": results["engine"], "k": k,
+        "model": settings["model"], "revision": settings["revision"],
+        "weights": settings["model_commit"] or settings["model_fingerprint"], "benchmark": name,
+        "engine": results["engine"], "k": k,
         "percent": round(100 * results["metrics"][key], 1), "low": round(100 * low, 1), "high": round(100 * high, 1),
         "commit": results["commit"], "command": command,
     }  # fmt: skip
 
 
+def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    wanted = {**SETTINGS, "template": TEMPLATES[settings["kind"]]}
+    if settings["max_tokens"] is None and settings["context_tokens"] == SETTINGS["max_tokens"]:
+        del wanted["max_tokens"]  # prompt and answer together
+    other = [f"{key} is {settings[key]!r}, not {value!r}" for key, value in wanted.items() if settings[key] != value]
+    if other:
+        raise ValueError(f"{path} was asked otherwise than the tables' runs: {'; '.join(other)}.")
+
+
 def with_figure(ours: Sequence[dict[str, Any]], figure: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the figures of ours with one more, in place of that of the same command, model and benchmark."""
-    same = {name: figure[name] for name in _OF_A_RUN}
-    return [*(one for one in ours if {name: one[name] for name in _OF_A_RUN} != same), figure]
+    same = {name: figure.get(name) for name in _OF_A_RUN}
+    return [*(one for one in ours if {name: one.get(name) for name in _OF_A_RUN} != same), figure]
 
 
 def short_table(data: dict[str, Any]) -> str:
@@ -102,6 +118,7 @@ def long_table(data: dict[str, Any]) -> str:
     lines = [
         "# Results on benchmarks", "",
         "Mean share of right answers in percent (avg@k, also called pass@1), with the 95 % interval where known.",
+        "Ours are by temperature 0.6, top_p 0.95, at most 32768 tokens and the benchmark's own prompt.",
         "Made by `python scripts/make_results_tables.py` from [results.json](results.json); `--add` takes up a run.",
         "", *(f"- {by}: {source}." for by, source in data["sources"].items()), "",
         "| model | benchmark | by | k | percent | source or command |", "|---|---|---|---|---|---|",
@@ -115,7 +132,8 @@ def long_table(data: dict[str, Any]) -> str:
             command = f"`make evaluate MODEL={model} TASK={name}`"
             own = [one for one in data["ours"] if (one["model"], one["benchmark"]) == (model, name)]
             for one in own:
-                source = f"`{in_a_cell(one['command'])}`, commit {one['commit']}"
+                weights = f"{one.get('revision') or 'main'}, {one.get('weights') or 'nothing tells which weights'}"
+                source = f"`{in_a_cell(one['command'])}`, commit {one['commit']}; model: {weights}"
                 lines.append(f"| {model} | {entry['title']} | this project, {one['engine']} | {one['k']} | "
                              f"{with_interval(one)} | {source} |")  # fmt: skip
             if not own:

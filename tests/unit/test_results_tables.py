@@ -17,7 +17,17 @@ RESULTS = {
     "is_complete": True,
     "notes": [],
     "metrics": {"avg@64": 0.30312, "avg@64_low": 0.2, "avg@64_high": 0.4151, "pass@64": 0.8},
-    "settings": {"model": "me/model", "limit": None},
+    "settings": {
+        **tables.SETTINGS,
+        "model": "me/model",
+        "limit": None,
+        "revision": "v2",
+        "model_commit": "c0ffee",
+        "model_fingerprint": None,
+        "context_tokens": None,
+        "kind": "math",
+        "template": tables.TEMPLATES["math"],
+    },
     "counts": {"problems": 30, "rows_left_out": 0, "problems_lost": 0},
     "commit": "abc",
 }
@@ -39,7 +49,7 @@ def test_run_of_ours_has_its_interval_and_command(tmp_path):
     data["ours"].append(figure)
     assert "| model | - / - / 30.3 [20.0, 41.5] | - / - / not yet run |" in tables.short_table(data)
     line = "| me/model | AIME 2024 | this project, direct | 64 | 30.3 [20.0, 41.5] | "
-    assert f"{line}`{COMMAND}`, commit abc |" in tables.long_table(data)
+    assert f"{line}`{COMMAND}`, commit abc; model: v2, c0ffee |" in tables.long_table(data)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +84,30 @@ def test_another_number_of_answers_is_refused(tmp_path):
         tables.figure_of(write(tmp_path, metrics=metrics), COMMAND, BENCHMARKS)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("temperature", 1.0), ("top_p", 1.0), ("max_tokens", 512), ("max_tokens", None), ("template", "{prompt}"),
+     ("system_prompt", "Be brief.")],
+)  # fmt: skip
+def test_run_that_was_asked_otherwise_is_refused(tmp_path, name, value):
+    path = write(tmp_path, settings={**RESULTS["settings"], name: value})
+    with pytest.raises(ValueError, match=f"was asked otherwise than the tables' runs: {name} is {value!r}"):
+        tables.figure_of(path, COMMAND, BENCHMARKS)
+
+
+def test_context_that_limits_answers_to_as_much_is_the_tables_limit(tmp_path):
+    settings = {**RESULTS["settings"], "max_tokens": None, "context_tokens": 32768}
+    assert tables.figure_of(write(tmp_path, settings=settings), COMMAND, BENCHMARKS)["percent"] == 30.3
+
+
+def test_runs_of_two_revisions_stand_beside_each_other(tmp_path):
+    ours = []
+    for commit in ("c0ffee", "facade"):
+        path = write(tmp_path, settings={**RESULTS["settings"], "model_commit": commit})
+        ours = tables.with_figure(ours, tables.figure_of(path, COMMAND, BENCHMARKS))
+    assert [one["weights"] for one in ours] == ["c0ffee", "facade"]
+
+
 def test_run_that_is_added_again_replaces_itself(tmp_path, monkeypatch):
     shutil.copytree(tables.ROOT / "assets", tmp_path / "assets")
     shutil.copy(tables.ROOT / "README.md", tmp_path)
@@ -89,7 +123,7 @@ def test_run_that_is_added_again_replaces_itself(tmp_path, monkeypatch):
 def test_command_with_a_pipe_is_one_cell(tmp_path):
     data = tables.read_data()
     data["ours"] = [tables.figure_of(write(tmp_path), f"{COMMAND} |\n tee log", BENCHMARKS)]
-    assert rf"| `{COMMAND} \| tee log`, commit abc |" in tables.long_table(data)
+    assert rf"| `{COMMAND} \| tee log`, commit abc; model: v2, c0ffee |" in tables.long_table(data)
 
 
 def test_table_by_hand_is_noticed(tmp_path, monkeypatch, capsys):
