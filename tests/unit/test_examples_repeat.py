@@ -27,7 +27,9 @@ def examples_after(imports: str) -> list[str]:
     return ran.stdout.splitlines()
 
 
-@pytest.mark.parametrize("imports", ["import open_r1.curation.decontamination.matching", "import open_r1.sandbox.wire"])
+@pytest.mark.parametrize(
+    "imports", ["import open_r1.curation.decontamination.matching", "import open_r1.sandbox.wire"]
+)
 def test_examples_do_not_depend_on_what_was_imported(imports):
     examples = examples_after("")
     assert len(examples) == 100 and examples_after(imports) == examples
