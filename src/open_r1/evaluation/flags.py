@@ -134,7 +134,8 @@ def add_sandbox_flags(parser: argparse.ArgumentParser) -> None:
     add("--code_provider", default="local", choices=["local", "piston", "e2b", "morph", "router"],
         help="the sandbox: local needs no key; piston PISTON_ENDPOINTS; e2b E2B_API_KEY; morph MORPH_API_KEY; router "
         "--sandbox_router_url (default: %(default)s)")  # fmt: skip
-    add("--sandbox_router_url", metavar="ADDRESS", help="host:port or URL of a router, of router, e2b or morph")
+    add("--sandbox_router_url", metavar="ADDRESS",
+        help="host:port or URL of a router, of router, e2b or morph (default: none)")  # fmt: skip
     add("--sandbox_router_token_env", metavar="VARIABLE",
         help="environment variable with the router's token (default: SANDBOX_ROUTER_TOKEN, if it's set)")  # fmt: skip
     add("--sandbox_patience_s", type=float, default=120.0, metavar="S",
