@@ -89,6 +89,8 @@ def figure_of(path: Path, command: str, benchmarks: Sequence[Mapping[str, Any]])
 
 def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     wanted = {**SETTINGS, "template": TEMPLATES[settings["kind"]]}
+    if settings.get("lighteval_task"):
+        del wanted["template"]  # its prompts are its own, and its task names them
     if settings["max_tokens"] is None and settings["context_tokens"] == SETTINGS["max_tokens"]:
         del wanted["max_tokens"]  # prompt and answer together
     other = [f"{key} is {settings[key]!r}, not {value!r}" for key, value in wanted.items() if settings[key] != value]

@@ -35,6 +35,8 @@ REFUSED = {
     "no rewards": ("sft", {"eval_reward_funcs": None}, "completions/truncated", "there are eval_loss, and what TRL"),
     "reward of GRPO misspelt": ("grpo", {}, "rewards/acuracy_reward/mean", "mean eval_rewards/accuracy_reward/mean"),
     "another k of GRPO": ("grpo", {}, "accuracy_reward/avg@4", "Did you mean eval_accuracy_reward/avg@2 "),
+    "greedy answers that nobody asks of GRPO": (
+        "grpo", {"eval_greedy": False}, "accuracy_reward/greedy", "there are eval_"),
     "name of no family": ("grpo", {}, "rewardd", "Did you mean eval_reward "),
 }  # fmt: skip
 ACCEPTED = {

@@ -222,6 +222,15 @@ def test_answers_that_are_not_those_of_the_figures_are_refused(write_run, tmp_pa
         overview_of([tmp_path], first)
 
 
+def test_results_of_an_earlier_version_do_not_tell_of_their_answers(write_run, tmp_path):
+    first, other = (write_run(name, many(3)) for name in "ab")
+    path = other / "results.json"
+    results = json.loads(path.read_text())
+    del results["answers"]
+    path.write_text(json.dumps(results))
+    overview_of([tmp_path], first)
+
+
 def test_runs_without_a_common_problem_are_refused(write_run, tmp_path):
     first = write_run("a", many(1, 2))
     write_run("b", many(1, 2), problems=["Other 1", "Other 2"])

@@ -142,6 +142,7 @@ def test_files_of_the_training_do_not_count(tmp_path):
         "optimizer.bin",
         "optimizer.pt",
         "scheduler.pt",
+        "rollout_state_0.pt",
         "checkpoint-5/modeling.py",
         ".cache/x.py",
     ):

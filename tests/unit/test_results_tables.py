@@ -95,6 +95,12 @@ def test_run_that_was_asked_otherwise_is_refused(tmp_path, name, value):
         tables.figure_of(path, COMMAND, BENCHMARKS)
 
 
+def test_prompts_of_lighteval_are_its_own(tmp_path):
+    settings = {**RESULTS["settings"], "template": None, "lighteval_task": "aime24|0"}
+    path = write(tmp_path, engine="lighteval", settings=settings)
+    assert tables.figure_of(path, COMMAND, BENCHMARKS)["engine"] == "lighteval"
+
+
 def test_context_that_limits_answers_to_as_much_is_the_tables_limit(tmp_path):
     settings = {**RESULTS["settings"], "max_tokens": None, "context_tokens": 32768}
     assert tables.figure_of(write(tmp_path, settings=settings), COMMAND, BENCHMARKS)["percent"] == 30.3

@@ -8,17 +8,20 @@ it, hashes of the chat template and of the prompt, which tell at a glance whethe
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import xxhash
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.file_download import repo_folder_name
+
+if TYPE_CHECKING:
+    from open_r1.generation.models import ServedModel
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ _OF_THE_ANSWERS = (
     "*.index.json", "*.gguf", "*.pt", "additional_chat_templates/*", "**/*.py",
 )  # fmt: skip
 # A checkpoint may lose them or get others, and folders of checkpoints in it.
-_OF_THE_TRAINING = {"training_args.bin", "optimizer.bin", "scheduler.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"}
+_OF_THE_TRAINING = re.compile(r"training_args\.bin|(optimizer|scheduler|scaler|rollout_state_\d+)\.(bin|pt)")
 _OTHER_FOLDERS = re.compile(r"(\.|checkpoint-|global_step)")
 
 
@@ -76,10 +79,18 @@ def identify(model: str | None, revision: str) -> Identity:
     return Identity(fingerprint=fingerprint) if fingerprint is not None else Identity(resolve_commit(model, revision))
 
 
-def identify_served(names: Sequence[str]) -> Identity:
-    """Return what identifies the model of a server by the folders that it names, if these are on this machine."""
+def identify_served(
+    served: "ServedModel", fingerprint: Callable[[str], str | None] = lambda folder: fingerprint_folder(folder)
+) -> Identity:
+    """Return what identifies the model of servers that each name its folder, if that is on this machine.
+
+    Args:
+        served: What the servers say.
+        fingerprint: `fingerprint_folder`, or what remembers its answers: it reads all weights.
+    """
+    names = [served.name, *(served.roots if served.are_roots_told else ())]
     folders = [name for name in dict.fromkeys(names) if Path(name).is_absolute()]
-    prints = [found for found in map(fingerprint_folder, folders) if found is not None]
+    prints = [found for found in map(fingerprint, folders) if found is not None]
     return Identity(fingerprint="+".join(dict.fromkeys(prints)) or None)
 
 
@@ -100,7 +111,7 @@ def fingerprint_folder(model: str) -> str | None:
 
 def _add_files(digest: xxhash.xxh3_128, folder: Path) -> None:
     found = {path for pattern in _OF_THE_ANSWERS for path in folder.glob(pattern) if path.is_file()}
-    names = {path.relative_to(folder): path for path in found if path.name not in _OF_THE_TRAINING}
+    names = {path.relative_to(folder): path for path in found if not _OF_THE_TRAINING.fullmatch(path.name)}
     for name, path in sorted(names.items()):
         if any(_OTHER_FOLDERS.match(part) for part in name.parts[:-1]):
             continue

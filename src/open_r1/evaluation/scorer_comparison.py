@@ -21,7 +21,7 @@ from open_r1.evaluation.disagreements import DISAGREEMENTS_NAME, Disagreements
 from open_r1.evaluation.judging import Answer
 from open_r1.evaluation.lighteval_environment import Lighteval
 from open_r1.evaluation.lighteval_scores import Answered, Scores, score_answers
-from open_r1.evaluation.results import ANSWERS_NAME, read_results
+from open_r1.evaluation.results import ANSWERS_NAME, check_answers, read_results
 from open_r1.evaluation.settings import label_of
 from open_r1.utils.benchmark_table import Benchmark
 
@@ -82,13 +82,14 @@ def compare_scorers(folder: Path, output: Path) -> ScorerComparison:
         output: Folder for what comes of it.
 
     Raises:
-        ValueError: There is no finished run, it has no answers, or they are programs.
+        ValueError: There is no finished run, or it has no answers, others than its results tell of, or programs.
         LightevalError: lighteval's environment can't be made, or it has failed.
     """
     results = read_results(folder)
     if results is None or not (folder / ANSWERS_NAME).is_file():
         raise ValueError(f"{folder} holds no finished run: name the folder with {ANSWERS_NAME} and results.json, "
                          "<output_dir>/<model>/<revision>/<benchmark>/.")  # fmt: skip
+    check_answers(folder, results)
     settings = results["settings"]
     kind = settings.get("kind", "math")
     if kind not in ("math", "choices"):

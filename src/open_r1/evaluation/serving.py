@@ -164,7 +164,7 @@ class Weights:
         """Return what identifies the model that is served; warn where nothing does."""
         if not self._is_served_known:
             self._is_served_known = True
-            self._identity = identify_served([served.name, *(served.roots if served.are_roots_told else ())])
+            self._identity = identify_served(served, self._fingerprint)
         for note in self._identity.notes(served.name):
             logger.warning("%s.", note)
         return self._identity

@@ -33,7 +33,7 @@ _OF_GRPO = (
 )  # fmt: skip
 _OF_SAMPLES = ("num_problems", "completions/mean_length", "completions/truncated")
 _FAMILIES = {name.partition("/")[0] for name in (*_OF_GRPO, *_OF_SAMPLES) if "/" in name}
-_FIGURE = re.compile(r"(avg|pass|maj)@\d+(_low|_high)?")
+_FIGURE = re.compile(r"(avg|pass|maj)@\d+(_low|_high)?|greedy")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import distributions
 from typing import TYPE_CHECKING, Any
 
+from open_r1.evaluation.identity import fingerprint_folder
 from open_r1.evaluation.serving import describe_servers
 from open_r1.generation.client import Patience
 from open_r1.generation.models import refuse_another
@@ -246,7 +248,8 @@ def _open_servers(settings: BackendSettings) -> Backend:
     )  # fmt: skip
     try:
         served = backend.served
-        refuse_another(None if settings.model is None else settings.model.name, served, settings.served_model)
+        named = None if settings.model is None else settings.model.name
+        refuse_another(named, served, settings.served_model, cache(fingerprint_folder))
         model = settings.model or Model(next(iter(served.roots), served.name))
         try:
             tokenizer = load_tokenizer(model, is_served=True)

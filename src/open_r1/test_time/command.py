@@ -198,7 +198,7 @@ class _Run:
             return model.name, identify(model.name, revision)
         assert isinstance(self._backend, OpenAIBackend)  # all others load a model that has a name
         served = self._backend.served
-        return served.name, identify_served([served.name, *served.roots])
+        return served.name, identify_served(served)
 
     def _of_all_settings(self, identity: Identity) -> dict[str, Any]:
         settings, options = self._settings, self._settings.options

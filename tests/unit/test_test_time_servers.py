@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers that test-time compute asks have one model, whose weights are known only where each of them tells."""
+
+import pytest
+
+from open_r1.evaluation.identity import Identity, fingerprint_folder, identify_served
+from open_r1.generation.models import ServedModel
+from open_r1.test_time import local_backends, openai_backend
+from open_r1.test_time.backends import BackendSettings, Model, open_backend
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Paths of three models: A, a copy of it, and B."""
+    for name, text in {"A": "{}", "copy": "{}", "B": '{"b": 1}'}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text, encoding="utf-8")
+    return {name: str(tmp_path / name) for name in ("A", "copy", "B")}
+
+
+@pytest.fixture
+def open_servers(monkeypatch):
+    """Return what opens servers that have these folders behind the name m."""
+
+    def open_them(roots, model):
+        class Servers:
+            served = ServedModel("m", None, tuple(roots))
+
+            def __init__(self, *settings):
+                self.is_closed = False
+
+            def use(self, tokenizer):
+                self.tokenizer = tokenizer
+
+            def close(self):
+                self.is_closed = True
+
+        monkeypatch.setattr(openai_backend, "OpenAIBackend", Servers)
+        monkeypatch.setattr(local_backends, "load_tokenizer", lambda model, is_served: model.name)
+        model = None if model is None else Model(model)
+        return open_backend(BackendSettings(model=model, servers=["a:1", "b:1"], served_model="m"))
+
+    return open_them
+
+
+@pytest.mark.parametrize("named", [None, "A"])
+def test_servers_of_other_weights_are_refused_whoever_vouches_for_them(weights, open_servers, named):
+    with pytest.raises(ValueError, match="Their weights differ"):
+        open_servers((weights["A"], weights["B"]), weights.get(named))
+
+
+@pytest.mark.parametrize("named", [None, "A"])
+def test_a_copy_of_the_weights_is_the_same_model(weights, open_servers, named):
+    assert open_servers((weights["A"], weights["copy"]), weights.get(named)).tokenizer == weights["A"]
+
+
+@pytest.mark.parametrize(("are_roots_told", "is_known"), [(True, True), (False, False)])
+def test_weights_are_known_where_each_server_tells_them(weights, are_roots_told, is_known):
+    served = ServedModel("m", None, (weights["A"],), are_roots_told=are_roots_told)
+    assert identify_served(served) == Identity(fingerprint=fingerprint_folder(weights["A"]) if is_known else None)
