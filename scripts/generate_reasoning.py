@@ -130,11 +130,13 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(
             f"--output-file {args.output_file} has no suffix: end it in .jsonl, or name --output-dir too."
         )
+    output_file = args.output_file and args.output_file.expanduser()
+    output_dir = args.output_dir.expanduser() if args.output_dir is not None else output_file.with_suffix("")
     addresses = [part.strip() for entry in args.api_addr or ["localhost:39876"] for part in entry.split(",")]
     settings = ReasoningSettings(
         dataset=args.dataset_name, config=args.config, split=args.split, revision=args.revision,
-        output_dir=args.output_dir or args.output_file.with_suffix(""),
-        output_file=args.output_file, drop_columns=args.drop_columns, licence=args.licence, overwrite=args.overwrite,
+        output_dir=output_dir, output_file=output_file, drop_columns=args.drop_columns, licence=args.licence,
+        overwrite=args.overwrite,
         prompts=PromptSettings(args.prompt_column, args.turns_column, args.uuid_column, args.prompt_template,
                                args.system_prompt),
         limit=args.limit, shuffle_seed=args.shuffle_seed, num_generations=args.num_generations,

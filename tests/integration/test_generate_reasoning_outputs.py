@@ -47,6 +47,15 @@ def test_a_file_of_others_with_the_name_of_the_journal_is_left_alone(folder, con
     assert path.read_bytes() == content
 
 
+def test_an_output_in_the_home_folder_has_its_journal_and_its_file_there(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(folder)
+    with ChatServer() as server:
+        assert generate(folder, server.address, "--output-dir", "~/mine", "--output-file", "~/mine.jsonl") == 0
+    assert {path.name for path in folder.iterdir()} == {"rows.jsonl", "mine", "mine.jsonl"}
+    assert (folder / "mine" / "generations.done.jsonl").is_file()
+
+
 def test_generations_that_are_not_published_are_kept_for_a_run_that_wants_them(folder):
     with ChatServer() as server:
         server.behave = stopping_after(17, server)

@@ -166,6 +166,18 @@ def test_generation_knows_where_its_answers_are_kept():
     assert plan(serve, "--model", "m").answers_in is None
 
 
+@pytest.mark.parametrize("client", list(generate.CLIENTS))
+def test_answers_in_the_home_folder_are_found_there(tmp_path, monkeypatch, client):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    name = "--hf-dataset" if client == "generate" else "--dataset-name"
+    rest = [name, "rows.jsonl", "--prompt-column", "problem", "--output-dir=~/rows"]
+    made = plan(generate, "--model", "m", "--client", client, rest=rest)
+    assert made.answers_in == (tmp_path / "rows",)
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "card.json").touch()
+    assert plan(generate, "--model", "m", "--client", client, rest=rest).servers == ()
+
+
 def test_template_stays_one_word_whatever_is_in_it():
     template = 'it\'s "so": $(rm) `x`\n{{ instruction }}'
     made = plan(generate, "--model", "m", rest=[*GENERATE, "--prompt-template", template])

@@ -194,9 +194,12 @@ def find_output(client: Client, words: Sequence[str], site: Site, max_model_len:
     folder = shown["output_dir"] or (shown["output_file"] and Path(shown["output_file"]).with_suffix(""))
     if not folder:
         return None
+    try:
+        path = site.root / Path(folder).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"the output folder {folder} is in no home folder that there is") from error
     is_made_anew = shown["overwrite"] or shown["retry_errors"]
-    is_finished = not is_made_anew and (site.root / folder / CARD_NAME).is_file()
-    return Output(site.root / folder, is_finished)
+    return Output(path, not is_made_anew and (path / CARD_NAME).is_file())
 
 
 def _split(text: str) -> list[str]:

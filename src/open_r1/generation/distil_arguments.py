@@ -33,9 +33,9 @@ def parse_args(argv: list[str] | None, description: str) -> argparse.Namespace:
     args = parser.parse_args(respelled(sys.argv[1:] if argv is None else argv, "-"))
     try:
         _check(args)
-    except ValueError as error:
+        args.output_dir = (args.output_dir or Path("data") / f"{_short_name(args.hf_dataset)}_generated").expanduser()
+    except (ValueError, RuntimeError) as error:  # the latter: of a home folder that there is not
         parser.error(str(error))
-    args.output_dir = args.output_dir or Path("data") / f"{_short_name(args.hf_dataset)}_generated"
     args.shard_size = args.shard_size or (
         _BATCHES_OF_A_SHARD * args.input_batch_size * args.client_replicas * args.num_generations
     )
