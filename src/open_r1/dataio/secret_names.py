@@ -15,14 +15,19 @@ _SECRET_NAME = re.compile(
     r"(?i)(^|[-_.])((api|access|secret|private|auth)[-_]?key|secret|password|passwd|authorization|credentials?|bearer"
     r"|token)$"
 )
-_PUBLIC_NAME = re.compile(r"(?i)^-*(eos|bos|pad|unk|sep|cls|mask|stop|image|think|start|end|new)[-_]token$")
+_PUBLIC = r"-*(eos|bos|pad|unk|sep|cls|mask|stop|image|think|start|end|((min|max)[-_])?new)[-_]token"
+_PUBLIC_NAME = re.compile(rf"(?i)^{_PUBLIC}$")
 # Tokens as they are issued, and never a part of a path: folders may be called hf_datasets or sk-learn-examples.
 _SECRET_TEXT = re.compile(
     r"(?<![\w/\\.\-])(hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_\-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}"
     r"|xox[abp]-[\w\-]{20,}|AKIA[A-Z0-9]{16}|eyJ[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]+)(?![\w/\\\-])"
     r"|(?<=://)[^/\s@'\"]+:[^/\s@'\"]+(?=@)"
-    r"|(?i:(?<=bearer )|(?<=api-key: )|(?<=api_key=)|(?<=token=))[^\s'\"&]+"
+    r"|(?i:(?<=bearer )|(?<=api-key: )|(?<=api_key=))[^\s'\"&]+"
 )
+# Of a query or a variable: `?access_token=t`, `HF_TOKEN=t`.
+_TOKEN = re.compile(rf"(?i)(?<![\w-])(?!{_PUBLIC}=)(?P<name>[\w-]*token=)[^\s'\"&]+")
+# The value of a word's first flag, up to the next flag.
+_FIRST_VALUE = re.compile(r"=.*?(?=\s--?[A-Za-z]|$)", re.DOTALL)
 # A flag and its value within a word that holds several: `--args "--hub_token t"`.
 _NESTED_FLAG = re.compile(r"""(?<![\w-])(--?[A-Za-z][\w.-]*)(=|\s+)(?!-)("[^"]*"|'[^']*'|\S+)""")
 
@@ -61,7 +66,11 @@ def _hide(value: Any, known: Sequence[str]) -> Any:
         return value
     for secret in known:
         value = value.replace(secret, HIDDEN)
-    return _SECRET_TEXT.sub(HIDDEN, value)
+    return _TOKEN.sub(_hide_token, _SECRET_TEXT.sub(HIDDEN, value))
+
+
+def _hide_token(found: re.Match[str]) -> str:
+    return f"{found['name']}{HIDDEN}"
 
 
 def shell_line(words: Sequence[str]) -> str:
@@ -78,7 +87,7 @@ def shell_line(words: Sequence[str]) -> str:
         if hide_next and not is_flag:
             word = HIDDEN
         elif is_flag and equals and is_secret_name(flag):
-            word = f"{flag}={HIDDEN}"
+            word = _FIRST_VALUE.sub(f"={HIDDEN}", word, count=1)
         hide_next = is_flag and not equals and is_secret_name(flag)
         shown.append(hide_secrets(_NESTED_FLAG.sub(_hide_nested, word)))
     return shlex.join(shown).replace(shlex.quote(HIDDEN), HIDDEN)
