@@ -160,6 +160,20 @@ def test_tasks_have_their_own_gpus_in_place_of_those_of_a_site(called, asked, ke
     assert called()[0].startswith(f"--partition=gpu {kept}--array=0-1 --gpus-per-node={kind}1 --output")
 
 
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [("--gres=gpu:a100:2", "--gres=gpu:a100:2"), ("--gres nvme:1", "--gpus-per-node=h100:1 --gres nvme:1"),
+     ("-G 2 --mem=1", "-G 2 --mem=1"), ("--gres=nvme:1,gpu", "--gres=nvme:1,gpu")],
+)  # fmt: skip
+def test_gpus_that_the_user_asks_for_take_the_place_of_those_of_a_task(called, given, asked):
+    os.environ["OPEN_R1_SITE_GPU_OPTIONS"] = "--partition=gpu\n--gres=gpu:h100:8"
+    pass_rate.main(["--config", RECIPE, "--tasks", "2", f"--sbatch={given}"])
+    array, merge = called()
+    words = array.replace("--output=logs/%x-%A_%a.log ", "")
+    assert words.startswith(f"--partition=gpu --array=0-1 {asked} /")
+    assert "--gpus-per-node=0 --dependency" in merge
+
+
 def test_one_task_is_submitted_again_alone_and_a_merge_behind_it(called):
     pass_rate.main(["--config", RECIPE, "--tasks", "10", "--array", "3,5%1"])
     assert [line.partition(" /")[0] for line in called()] == [

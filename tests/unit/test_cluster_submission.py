@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from open_r1.cluster.sites import Site
-from open_r1.cluster.submission import SubmissionError, clean_environment, directive, sbatch_command, submit
+from open_r1.cluster.submission import (
+    SubmissionError,
+    clean_environment,
+    directive,
+    sbatch_command,
+    submit,
+    without_gpus,
+)
 
 SITE = Site(root=Path("/a project"), node_python="python3", logs=Path("/l"), gpu_options=("--partition=gpu",),
             cpu_options=("--partition=cpu", "--comment=a b"))  # fmt: skip
@@ -99,6 +106,24 @@ def test_environment_is_copied_not_changed():
     environment = {"SLURM_JOB_ID": "1", "A": "b"}
     assert clean_environment(environment) == {"A": "b"}
     assert environment == {"SLURM_JOB_ID": "1", "A": "b"}
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["--gres=gpu:h100"], "h100:"),
+        (["--gres=gpu:1g.5gb:2"], "1g.5gb:"),
+        (["--gpus=4g.20gb:2"], "4g.20gb:"),
+        (["--gres=gpu:tesla:no_consume:2"], "tesla:"),
+        (["--gres=gpu:no_consume:2"], ""),
+        (["--gres=gres/gpu:h100=2"], "h100:"),
+        (["--gres", "gpu:2"], ""),
+        (["-G", "a100:2"], "a100:"),
+        (["--gpus-per-node=2"], ""),
+    ],
+)
+def test_type_of_gpus_is_found_however_it_is_written(words, kind):
+    assert without_gpus(words) == ((), kind)
 
 
 def test_directives_of_a_script_are_read(tmp_path):

@@ -35,6 +35,7 @@ from open_r1.cluster.sites import Site
 from open_r1.cluster.steps import Step
 from open_r1.cluster.submission import (
     Kind,
+    asks_for_gpus,
     directive,
     read_options,
     sbatch_command,
@@ -254,12 +255,14 @@ def _merge_job(name: str, words: Sequence[str], site: Site, work: Work) -> _Job:
 def _submit_all(arguments: argparse.Namespace, site: Site, jobs: Sequence[_Job]) -> None:
     """Submit jobs, each behind the one before it, and print their ids; or print what would be submitted."""
     extra = sbatch_words(arguments)
-    # Beside --gpus-per-node another option for GPUs would count too.
+    # Beside --gpus-per-node another option for GPUs would count too; where the user's says how many, ours is left out.
     site = replace(site, gpu_options=without_gpus(site.gpu_options)[0], cpu_options=without_gpus(site.cpu_options)[0])
     before = None
     for job in jobs:
         chain = [f"--dependency=afterok:{before}", "--kill-on-invalid-dep=yes"] if before else []
-        options = [*job.options, *(extra if job is jobs[0] else _of_all(extra, jobs[0].kind == job.kind)), *chain]
+        of_user = extra if job is jobs[0] else _of_all(extra, jobs[0].kind == job.kind)
+        own = [word for word in job.options if not (asks_for_gpus([word]) and asks_for_gpus(of_user))]
+        options = [*own, *of_user, *chain]
         command = sbatch_command(site, _script(), job.kind, job.words, options)
         if arguments.dry_run:
             say(shell_line(command))

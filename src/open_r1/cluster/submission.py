@@ -16,6 +16,8 @@ _SHORT = {"-A": "account", "-q": "qos", "-M": "clusters", "-p": "partition", "-N
           "-G": "gpus", "-a": "array"}  # fmt: skip
 _CUT = {"array": "ar", "dependency": "dep"}  # sbatch takes names of which no more than this is written
 _FOR_GPUS = ("gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "gres")
+_GPUS = re.compile(r"(gres[:/])?gpu([:=]|$)")  # among the parts of --gres
+_COUNT = re.compile(r"(?i)\d+[kmgtp]?")
 Kind = Literal["gpu", "cpu"]
 _SBATCH_TIMEOUT_S = 120
 # "123;cluster" where there are several clusters; a site's own sbatch may say more, or as without --parsable.
@@ -93,13 +95,22 @@ def without_gpus(options: Sequence[str]) -> tuple[tuple[str, ...], str]:
             kept += option.words
             continue
         parts = option.value.split(",")
-        gpus = [part for part in parts if option.name != "gres" or re.match(r"(gres[:/])?gpu([:=]|$)", part)]
+        gpus = [part for part in parts if option.name != "gres" or _GPUS.match(part)]
         others = [part for part in parts if part not in gpus]
         kept += [f"--gres={','.join(others)}"] if others else []
         for part in gpus:
-            named = re.search(r"(?:^|:)([A-Za-z][\w.-]*):\d+$", part)
-            kind = f"{named[1]}:" if named and named[1] != "gpu" else kind
+            fields = re.split("[:=]", re.sub("^gres[:/]", "", part))[option.name == "gres" :]
+            named = [field for field in fields if field not in ("", "no_consume") and not _COUNT.fullmatch(field)]
+            kind = f"{named[0]}:" if named else kind
     return tuple(kept), kind
+
+
+def asks_for_gpus(options: Sequence[str]) -> bool:
+    """Say whether words for sbatch ask for GPUs, or for none; `--gres=nvme:1` doesn't."""
+    return any(
+        option.name in _FOR_GPUS and (option.name != "gres" or any(map(_GPUS.match, option.value.split(","))))
+        for option in read_options(options)
+    )
 
 
 def count_nodes(script: Path, options: Sequence[str]) -> int:
