@@ -2,6 +2,8 @@
 """A step: how it is started; output that can't be written does not stop its program; why a program failed."""
 
 import os
+import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -123,6 +125,52 @@ def test_shown_line_has_no_secrets(monkeypatch):
     assert "s3cret" not in line and "t0ken" not in line
     assert "http_proxy='http://***@proxy:3128' HUB_TOKEN=*** HF_HOME=/h " in line
     assert line.endswith("ask '--url=http://***@host' --key ***")
+
+
+SHIELDED = """
+import os, signal, sys, time
+try:
+    print(os.getpid(), flush=True)
+    while True:
+        time.sleep(0.1)
+except KeyboardInterrupt:
+    sys.exit(5)
+"""
+
+
+@pytest.fixture
+def shielded():
+    """A program behind the shield, in a session of its own as Slurm starts tasks, and its process id."""
+    site = Site(root=Path("/r"), node_python="python", logs=Path("/l"))
+    step = Step("serve", (sys.executable, "-c", SHIELDED), NODES[:1], ends_on_int=True)
+    words = step.argv(site, Allocation("7", "job", NODES, 0, 0, "7", Path("/l")))
+    command = ["env", "--default-signal=INT", *words[words.index("bash") :]]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    yield process, pid
+    for number in (process.pid, pid):
+        if Path(f"/proc/{number}").exists():
+            os.kill(number, signal.SIGKILL)
+    process.stdout.close()
+    process.wait(60)
+
+
+def test_shielded_program_ends_when_its_process_group_is_killed(shielded):
+    process, _ = shielded
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.communicate(timeout=60)[0] == ""  # the pipe is open as long as the program lives
+    assert process.wait(60) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("tells", [os.kill, os.killpg])  # as Slurm does with cgroups, and without
+def test_shielded_program_hears_sigint_alone_and_says_how_it_ended(shielded, tells):
+    process, _ = shielded
+    tells(process.pid, signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(60) == 5
 
 
 def test_programs_have_all_cpus_unless_somebody_chooses(monkeypatch):
