@@ -79,17 +79,18 @@ print=$(fingerprint)
 
 is_made() { [[ -e $venv/$stamp && $(<"$venv/$stamp") == "$print" ]] && "$venv/bin/python" -c '' 2>/dev/null; }
 is_made && exit 0
-for folder in "$venv" "$building" "$venv.old"; do
-    if [[ -e $folder && ! -e $folder/$unfinished && ! -e $folder/$stamp && -n $(ls -A "$folder") ]]; then
-        die "$folder exists and was not made by this script; choose another folder: OPEN_R1_LIGHTEVAL_VENV=..."
-    fi
-done
 mkdir -p "$(dirname "$venv")"
 if command -v flock >/dev/null; then # two at once: the second waits, and then finds it made
     exec 9>>"$venv.lock"
     flock 9
     is_made && exit 0
 fi
+# Behind the lock: a folder that another call is just making or moving has no mark for a moment.
+for folder in "$venv" "$building" "$venv.old"; do
+    if [[ -e $folder && ! -e $folder/$unfinished && ! -e $folder/$stamp && -n $(ls -A "$folder") ]]; then
+        die "$folder exists and was not made by this script; choose another folder: OPEN_R1_LIGHTEVAL_VENV=..."
+    fi
+done
 make_venv
 install_all
 printf '%s\n' "$print" >"$building/$stamp"

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`scripts/lighteval_env.sh` with a Python that only writes down what it is told; tests/serving makes the real one."""
 
+import contextlib
+import fcntl
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from open_r1.evaluation.lighteval_environment import in_use
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,6 +40,12 @@ def project(tmp_path):
     python.write_text(PYTHON.format(home=tmp_path))
     python.chmod(0o755)
     return tmp_path
+
+
+def has_open(pid, path):
+    with contextlib.suppress(OSError):  # the process has ended, or one of its files is closed
+        return any(os.path.realpath(entry) == path for entry in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 def start(project, *words):
@@ -90,6 +100,20 @@ def test_of_two_at_once_one_installs(project):
     assert [process.returncode for process in both] == [0, 0]
     assert installs(project) == 1
     assert sum("done" in text for text in said) == 1
+
+
+def test_a_folder_that_another_call_is_making_is_not_one_of_someone_else(project):
+    """Between the making of a folder and its mark there is a moment."""
+    building = project / ".venv-lighteval.new"
+    with (project / ".venv-lighteval.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (building / "bin").mkdir(parents=True)
+        process = start(project)
+        wait_until(lambda: process.poll() is not None or has_open(process.pid, lock.name))
+        (building / ".open_r1_unfinished").touch()
+    said, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert "done" in said
 
 
 def test_no_network_is_said_and_the_next_call_tries_again(project):

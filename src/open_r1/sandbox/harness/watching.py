@@ -6,14 +6,14 @@ import os
 import select
 import time
 
-from holding import own_bytes, resident_bytes, thread_folders, waiting_bytes
+from holding import borrowers, own_bytes, resident_bytes, state_of, thread_folders, threads, waiting_bytes
 from processes import kill
 
 MIB = 1 << 20
 TICK_S = 0.02  # between two looks at the memory of all processes, where no control group limits it
 SLOW_TICK_S = 0.1  # between two looks at their CPU time, and at how long they have waited for cores
 LOOKS_TO_BE_SURE = 3
-SURE_S = 0.004  # between looks that must agree on too much memory: a child by `vfork` shows its parent's
+SURE_S = 0.004  # between looks that must agree on too much memory: processes start and end while it is added up
 MOST_REAPED = 1000  # at a time: a program that leaves children without end can't keep the driver from looking
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -139,7 +139,10 @@ def is_over(box, processes, others):
     limit = sum(process.limits["memory_mb"] for process in processes) * MIB
     folders = thread_folders(others)
     limit -= box.used_bytes() + waiting_bytes(folders)
-    return sum(map(resident_bytes, folders)) > limit and sum(map(own_bytes, folders)) > limit
+    if sum(map(resident_bytes, folders)) <= limit:
+        return False
+    borrowed = borrowers(others)
+    return sum(map(own_bytes, thread_folders(pid for pid in others if pid not in borrowed))) > limit
 
 
 def stays_over(box, processes):
@@ -192,14 +195,6 @@ def scan_others():
     return found[1:]
 
 
-def threads(pid):
-    """Return the numbers of a process's threads, as texts; none if it has gone."""
-    try:
-        return os.listdir("/proc/%d/task" % pid)
-    except OSError:
-        return []
-
-
 def waited_s(pid, thread):
     """Return how long a thread has waited for a core; 0 if it has gone or the kernel doesn't count that."""
     try:
@@ -211,8 +206,4 @@ def waited_s(pid, thread):
 
 def field(pid, index):
     """Return a number from the status of a process, its state being number 0; 0 if it has gone."""
-    try:
-        with open("/proc/%d/stat" % pid, "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[index])
-    except (OSError, IndexError):
-        return 0
+    return int(state_of("/proc/%d" % pid)[index])

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting for what gives no event to wait for, such as the end of another's process."""
+
+import time
+from collections.abc import Callable
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
+    """Wait until a condition holds; the bound is for what never happens, not for a slow machine."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.02)
