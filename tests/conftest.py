@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
-from tests import no_skips
+from tests import no_skips, second_tries
+from tests.switches import is_on
 
 # The same examples each time, so that a change fails for what it changes; `--hypothesis-profile=drawn` draws others.
 # Without a deadline: how long an example takes depends on what else the machine does.
@@ -39,8 +40,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_configure(config):
-    if no_skips.is_on():  # as a plugin it holds for the doctests in src too
-        config.pluginmanager.register(no_skips)
+    for plugin in (no_skips, second_tries):
+        if is_on(plugin.VARIABLE, plugin.EFFECT):  # as a plugin it holds for the doctests in src too
+            config.pluginmanager.register(plugin)
 
 
 def pytest_unconfigure():

@@ -4,26 +4,18 @@
 Expected failures (xfail) stay what they are, and so do tests that a marker leaves out.
 """
 
-import os
 from collections.abc import Generator
 
 import pytest
 
 VARIABLE = "OPEN_R1_NO_SKIPS"
+EFFECT = "a skipped test fails"
 # Reasons that may skip a test all the same, each with why.
 ALLOWED = {
     "the extra zh is installed": "shows what happens without the extra, which the environment of all tests has",
 }
 
 Report = pytest.TestReport | pytest.CollectReport
-
-
-def is_on() -> bool:
-    """Return whether skips fail; refuse a value that nobody has defined."""
-    value = os.environ.get(VARIABLE, "0")
-    if value not in ("0", "1"):
-        raise pytest.UsageError(f"{VARIABLE} is {value!r}: set it to 1 (a skipped test fails) or 0")
-    return value == "1"
 
 
 def fail_if_skipped(report: Report) -> None:

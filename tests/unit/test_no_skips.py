@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """OPEN_R1_NO_SKIPS=1 fails what is skipped, in whatever way, on workers too."""
 
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from tests.no_skips import VARIABLE
+from tests.unit.nested import counts, run
 
-ROOT = Path(__file__).parents[2]
 SAMPLE = '''
 import pytest
 
@@ -48,26 +42,9 @@ def test_passes():
 MODULE = 'import pytest\npytest.importorskip("no_such_module_anywhere")\n'
 
 
-def run(folder: Path, text: str, *options: str, value: str = "1") -> subprocess.CompletedProcess[str]:
-    """Run pytest with this repository's settings and plugin on a file elsewhere."""
-    (folder / "test_sample.py").write_text(text)
-    # tests/rows holds no tests: naming it loads tests/conftest.py, as every call of the Makefile does.
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "pyproject.toml", "tests/rows"]
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run(
-        [*command, str(folder), *options], cwd=ROOT, env=environment | {VARIABLE: value},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-def counts(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
-    """Return what the closing line counts."""
-    return {what: int(number) for number, what in re.findall(r"(\d+) (\w+)", done.stdout.splitlines()[-1])}
-
-
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_skips_fail_with_their_reasons(workers, tmp_path):
-    done = run(tmp_path, SAMPLE, "-n", workers)
+    done = run(tmp_path, SAMPLE, "-n", workers, **{VARIABLE: "1"})
 
     assert done.returncode == 1, done.stdout + done.stderr
     expected = {"failed": 2, "errors": 2, "passed": 1, "skipped": 1, "xfailed": 1}  # a skip in a set-up is an error
@@ -77,21 +54,21 @@ def test_skips_fail_with_their_reasons(workers, tmp_path):
 
 
 def test_a_file_that_skips_itself_fails(tmp_path):
-    done = run(tmp_path, MODULE)
+    done = run(tmp_path, MODULE, **{VARIABLE: "1"})
 
     assert done.returncode == 2
     assert "would be skipped: could not import 'no_such_module_anywhere'" in done.stdout
 
 
 def test_without_the_variable_skips_are_skips(tmp_path):
-    done = run(tmp_path, SAMPLE, value="0")
+    done = run(tmp_path, SAMPLE, **{VARIABLE: "0"})
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert counts(done).items() >= {"passed": 1, "skipped": 5, "xfailed": 1}.items()
 
 
 def test_another_value_is_refused(tmp_path):
-    done = run(tmp_path, SAMPLE, value="yes")
+    done = run(tmp_path, SAMPLE, **{VARIABLE: "yes"})
 
     assert done.returncode == 4
     assert "set it to 1" in done.stderr
