@@ -86,7 +86,7 @@ def test_a_batch_that_is_half_hostile_keeps_its_good_rows_and_its_time(judge, ca
     start = time.monotonic()
     with caplog.at_level(logging.WARNING, logger="open_r1"):
         verdicts = judge(golds, completions)
-    assert time.monotonic() - start < DEADLINE_S + 10
+    assert time.monotonic() - start < DEADLINE_S + 25
     assert verdicts[1::2] == [verdict for _, _, verdict in GOOD]
     assert set(verdicts[::2]) <= {WRONG, NO_ANSWER, Verdict.TIMEOUT, Verdict.CRASH}
     assert caplog.messages == []
@@ -94,7 +94,8 @@ def test_a_batch_that_is_half_hostile_keeps_its_good_rows_and_its_time(judge, ca
 
 def test_hostile_golds_are_nobodys_reward_and_leave_the_good_rows_alone():
     golds = [*HOSTILE_ANSWERS[:26], *(gold for gold, _, _ in GOOD)]
-    verdicts = verify_all(golds, [r"\boxed{1}"] * 26 + [text for _, text, _ in GOOD], timeout_s=1.0, deadline_s=50.0)
+    texts = [r"\boxed{1}"] * 26 + [text for _, text, _ in GOOD]
+    verdicts = verify_all(golds, texts, timeout_s=TIMEOUT_S, deadline_s=2 * DEADLINE_S)
     assert verdicts[26:] == [verdict for _, _, verdict in GOOD]
     assert Verdict.RIGHT not in verdicts[:26]
     assert None not in verdicts

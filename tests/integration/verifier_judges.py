@@ -99,9 +99,10 @@ def _count(path: str) -> None:
 
 
 def _hang_once(path: str) -> None:
-    """Hangs until it's killed, unless it has done so before: the file says so."""
+    """Hangs until it's killed, unless it has done so before: the file, with the worker's number, says so."""
     try:
-        Path(path).open("xb").close()
+        with Path(path).open("x", encoding="ascii") as file:
+            file.write(str(os.getpid()))
     except FileExistsError:
         return
     time.sleep(600)

@@ -22,7 +22,7 @@ pool = WorkerPool(judge=f"{MODULE}:obey", warm_up=f"{MODULE}:prepare")
 
 
 def judge() -> list[str]:
-    return [str(verdict) for verdict in pool.judge(PAIRS, timeout_s=1.0, deadline_s=90)]
+    return [str(verdict) for verdict in pool.judge(PAIRS, timeout_s=2.0, deadline_s=90)]
 
 
 class Judged(Dataset):

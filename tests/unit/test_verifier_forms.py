@@ -266,4 +266,4 @@ def test_a_form_repeated_takes_linear_time(part: str):
     start = time.process_time()
     respell(text)
     respell(rf"x \equiv {text}")
-    assert time.process_time() - start < 0.3
+    assert time.process_time() - start < 1  # a hundred times as long as it takes
