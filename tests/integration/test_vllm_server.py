@@ -9,30 +9,37 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 
+from open_r1.generation import servers
 from open_r1.generation.servers import ServerError, VllmServer, find_vllm
 from tests.conftest import ROOT
 from tests.integration.fakes.vllm_executable import read_pids, write_vllm
+from tests.waiting import wait_until
 
 
-def wait_until(condition, timeout_s=60.0):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.05)
+def is_gone(pid):
+    """Whether a process is no more; zombies count as gone."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def are_gone(folder):
-    """Whether the server and its engine have run and are gone; zombies count as gone."""
+    """Whether the server and its engine have run and are gone."""
     pids = read_pids(folder)
-    alive = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
-    return len(pids) == 2 and not alive
+    return len(pids) == 2 and all(map(is_gone, pids))
+
+
+def minder_of(folder):
+    minder = psutil.Process(read_pids(folder)[0]).parent()
+    assert minder is not None and "minder.py" in " ".join(minder.cmdline())
+    return minder
 
 
 def serve(folder, trouble="none", **settings):
@@ -80,9 +87,14 @@ def test_log_of_an_earlier_server_is_not_reported(tmp_path):
     assert "an old error" not in str(raised.value)
 
 
-def test_server_that_is_never_ready_is_given_up(tmp_path):
-    said = r"(?s)not ready after 8 s.*serving some/model"
-    with pytest.raises(ServerError, match=said), serve(tmp_path, "hangs", deadline_s=8):
+def test_server_that_is_never_ready_is_given_up(tmp_path, monkeypatch):
+    def looks_when_it_runs(url):
+        wait_until(lambda: read_pids(tmp_path))
+        return False
+
+    monkeypatch.setattr(servers, "answers", looks_when_it_runs)
+    said = r"(?s)not ready after 1 s.*serving some/model"
+    with pytest.raises(ServerError, match=said), serve(tmp_path, "hangs", deadline_s=1):
         pass
     assert are_gone(tmp_path)
 
@@ -129,11 +141,20 @@ def test_server_goes_when_its_parent_is_killed(tmp_path, trouble, number, monkey
 
 def test_server_goes_when_its_minder_is_killed(tmp_path):
     with serve(tmp_path):
-        [minder] = [child for child in psutil.Process().children() if "minder.py" in " ".join(child.cmdline())]
-        minder.kill()
-        wait_until(lambda: not psutil.pid_exists(read_pids(tmp_path)[0]))
+        minder_of(tmp_path).kill()
+        wait_until(lambda: is_gone(read_pids(tmp_path)[0]))
     with contextlib.suppress(ProcessLookupError):
         os.kill(read_pids(tmp_path)[1], signal.SIGKILL)  # what the kernel cannot know of
+
+
+def test_server_goes_when_its_minder_hears_several_signals_at_once(tmp_path):
+    with serve(tmp_path):
+        minder = minder_of(tmp_path)
+        minder.suspend()
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            minder.send_signal(number)
+        minder.resume()
+        wait_until(lambda: are_gone(tmp_path))
 
 
 @pytest.mark.parametrize("words", [["--port", "80"], ["--host=0.0.0.0"]])

@@ -10,10 +10,10 @@ program gets SIGTERM, `GRACE_S` seconds, then SIGKILL. Standard library alone, s
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -21,14 +21,15 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _TICK_S = 0.05
 
 
-class Stopped(BaseException):
-    """The leash is gone or a signal came."""
-
-
 def main(grace_s: float, command: list[str]) -> int:
     """Run the program to its end or ours; return its exit status as a shell would say it."""
+    told: list[int] = []  # signals; no exception, which could come anywhere, also while all is being ended
+    woken, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _raise_stopped)
+        signal.signal(number, lambda number, frame: told.append(number))
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)  # so that it wakes us
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans of the program become ours, so we can end them
     try:
@@ -36,12 +37,9 @@ def main(grace_s: float, command: list[str]) -> int:
     except OSError as error:
         sys.stderr.write(f"cannot start {command[0]}: {error}\n")
         return 127
-    try:
-        threading.Thread(target=_watch_leash, daemon=True).start()
-        program.wait()
-    except Stopped:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+    while program.poll() is None and not told and not _is_leash_gone(woken):
+        pass
+    if program.poll() is None:
         program.terminate()  # it alone: what it has started is for it to end in order
         with contextlib.suppress(subprocess.TimeoutExpired):
             program.wait(grace_s)
@@ -50,19 +48,17 @@ def main(grace_s: float, command: list[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
-def _raise_stopped(number: int, frame: object) -> None:
-    raise Stopped
-
-
 def _die_with_us() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # should the minder itself be killed
 
 
-def _watch_leash() -> None:
-    while os.read(0, 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+def _is_leash_gone(woken: int) -> bool:
+    """Wait for a signal or a change of the leash, and say whether it is gone."""
+    ready, _, _ = select.select([0, woken], [], [])
+    if woken in ready:
+        os.read(woken, 4096)
+    return 0 in ready and not os.read(0, 4096)
 
 
 def _kill_group(pid: int) -> None:
