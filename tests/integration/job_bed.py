@@ -27,8 +27,10 @@ for word; do
     shift
 done
 trap 'pkill -KILL -P "$!"; kill -KILL "$!"; wait; exit 143' TERM # as the real one does
-SLURM_PROCID=0 env --default-signal=INT "$@" & # which shells let such programs ignore
-echo "$! $name" >>"$BED_STATE/steps"
+( # known as a step before its program can say anything; shells let it ignore SIGINT
+    echo "$BASHPID $name" >>"$BED_STATE/steps"
+    SLURM_PROCID=0 exec env --default-signal=INT "$@"
+) &
 wait $! || status=$?
 exit "${status:-0}"
 """,

@@ -22,9 +22,12 @@ def bed(tmp_path) -> Bed:
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+def port():
+    """A port that only a server of the test listens on: nobody else is given it while it is bound."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def saves(bed) -> dict:
