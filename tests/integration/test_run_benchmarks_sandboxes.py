@@ -40,7 +40,7 @@ def test_another_sandbox_judges_again_and_asks_nothing(evaluate, monkeypatch):
         here = evaluate(server)
         monkeypatch.setenv("PISTON_ENDPOINTS", piston.url)
         jobs = len(piston.jobs)
-        there = evaluate(server, "--code_provider", "piston", "--sandbox_patience_s", 30.71)
+        there = evaluate(server, "--code_provider", "piston", "--sandbox_patience_s", 120.71)
         assert len(piston.jobs) - jobs == 2  # what Python it has, and the program
         assert len(server.requests) == 1
     assert here["settings"]["sandbox"]["provider"] == "local"
@@ -85,6 +85,6 @@ def test_what_the_sandbox_fails_at_once_is_no_wrong_answer(evaluate, monkeypatch
 
     with ChatServer(answer) as server, PistonServer(runtimes=("python",)) as piston:
         monkeypatch.setenv("PISTON_ENDPOINTS", piston.url)
-        results = evaluate(server, "--code_provider", "piston", "--sandbox_patience_s", 30.72)
+        results = evaluate(server, "--code_provider", "piston", "--sandbox_patience_s", 120.72)
         assert not piston.troubles
     assert results["counts"]["verdicts"] == {"right": 1}
