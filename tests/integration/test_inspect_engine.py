@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`scripts/run_benchmarks.py --engine inspect` against servers on this machine: requests, scores, logs, refusals."""
 
+import asyncio
 import json
 import math
 import sys
@@ -167,11 +168,26 @@ def test_a_server_that_refuses_the_key_ends_the_run(evaluate, capsys):
     assert "refuses all requests: HTTP 401" in capsys.readouterr().err
 
 
-def test_several_servers_share_the_samples_and_no_more_are_in_flight_than_asked_for(evaluate, tmp_path):
-    def behave(body, attempt):
-        return Reply(mostly_right(body, attempt).text, delay_s=0.02)
+class Abreast(ChatServer):
+    """A server that answers while it isn't asked much more often than another: how fast each is decides nothing."""
 
-    with ChatServer(behave) as first, ChatServer(behave) as second:
+    def keep_to(self, other, total):
+        self.other, self.total = other, total
+        return self
+
+    async def _answer(self, *asked):
+        while not self._may_answer():
+            await asyncio.sleep(0.01)
+        return await super()._answer(*asked)
+
+    def _may_answer(self):
+        own, others = len(self.requests), len(self.other.requests)
+        return own <= others + 2 or own + others == self.total
+
+
+def test_several_servers_share_the_samples_and_no_more_are_in_flight_than_asked_for(evaluate, tmp_path):
+    with Abreast(mostly_right) as first, Abreast(mostly_right) as second:
+        first.keep_to(second, 32), second.keep_to(first, 32)
         flags = ("--url", f"{first.address},{second.address}", "--num_samples", 8, "--max_concurrent", 4)
         assert evaluate(first, *flags) == 0
     assert len(first.requests) + len(second.requests) == 32

@@ -6,7 +6,6 @@ import logging
 import os
 import resource
 import signal
-import time
 
 import pytest
 from inspect_ai._util import logger as inspect_logger
@@ -16,6 +15,7 @@ from scripts.run_benchmarks import main
 from tests.integration.benchmark_runs import mostly_right, number_of
 from tests.integration.fakes.chat_server import ChatServer, Reply
 from tests.integration.inspect_runs import folder_of, kept, logs_of, results_of, started, words, write_sums
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -25,12 +25,14 @@ def evaluate(tmp_path):
     return lambda server, *more: main(words(tmp_path, server.address, "--num_samples", 4, *more))
 
 
-def wait_until(condition, process):
-    end = time.monotonic() + 90
-    while not condition():
+def wait_for(condition, process):
+    """Wait until a condition holds, while the process, which may take long to start, runs."""
+
+    def holds():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.02)
+        return condition()
+
+    wait_until(holds, timeout_s=300.0)
 
 
 def test_a_killed_run_goes_on_where_it_was_and_leaves_one_whole_log(tmp_path):
@@ -44,7 +46,7 @@ def test_a_killed_run_goes_on_where_it_was_and_leaves_one_whole_log(tmp_path):
     with ChatServer(behave) as server:
         process = started(tmp_path, server.address, "--num_samples", "4", "--max_concurrent", "2")
         # The last requests may come a moment after the twelfth answer is in the journal.
-        wait_until(lambda: kept(tmp_path) == 12 and len(server.requests) == 14, process)
+        wait_for(lambda: kept(tmp_path) == 12 and len(server.requests) == 14, process)
         process.kill()
         process.communicate()
         assert not (folder_of(tmp_path) / "results.json").exists()

@@ -21,6 +21,7 @@ from open_r1.generation.models import find_model
 from open_r1.generation.requests import ChatRequest, Sampling
 from open_r1.generation.servers import ServerError
 from tests.integration.tiny import CONTEXT_TOKENS, build_tiny, build_tokenizer
+from tests.waiting import wait_until
 
 QUESTION = [{"role": "user", "content": "1+1"}]
 
@@ -287,7 +288,7 @@ class Gate:
         def gated(*args, **settings):
             self.sizes.append(len(settings["input_ids"]))
             self.reached.set()
-            assert self.open.wait(60)
+            assert self.open.wait(180)  # longer than others wait for what opens it
             fail(len(settings["input_ids"]))
             return forward(*args, **settings)
 
@@ -315,11 +316,18 @@ def hang_up_when(client, body, is_reached):
 
 
 def test_who_hangs_up_leaves_the_batch(own_server, monkeypatch):
-    gate = Gate(own_server.sampler.model, monkeypatch)
+    gate, sample, is_wanted = Gate(own_server.sampler.model, monkeypatch), own_server.sampler.sample, []
+
+    def noted(requests, **calls):
+        is_wanted.append(calls["is_wanted"])
+        return sample(requests, **calls)
+
+    monkeypatch.setattr(own_server.sampler, "sample", noted)
     client = ChatClient(
         [own_server.url], Sampling(max_tokens=200, extra_body={"ignore_eos": True}), model=own_server.model
     )
     hang_up_when(client, ChatRequest("a", 0, QUESTION), gate.reached)
+    wait_until(lambda: not is_wanted[0](0))  # the server's other thread has heard of it
     gate.open.set()
     chat(own_server, max_tokens=4, ignore_eos=True)
     assert len(gate.sizes) < 100
