@@ -14,7 +14,7 @@ from inspect_ai.log import read_eval_log
 from scripts.run_benchmarks import main
 from tests.conftest import ROOT
 from tests.serving.conftest import SERVED
-from tests.serving.scripts import count_lines, started, wait_until
+from tests.serving.scripts import Gate, count_lines, started, wait_until
 
 pytestmark = pytest.mark.serving
 
@@ -64,18 +64,20 @@ def test_both_engines_are_given_the_same_answers(server, tmp_path):
 
 
 def test_a_killed_run_of_inspect_goes_on_with_what_is_missing(server, tmp_path):
-    command = words(server, tmp_path, "--max_concurrent", "2")
-
     def journals():
         return list((tmp_path / "out").rglob("generations.jsonl"))
 
-    with started("scripts/run_benchmarks.py", *command) as process:
-        wait_until(lambda: any(count_lines(path) >= 6 for path in journals()) or process.poll() is not None)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    kept = [json.loads(line) for line in journals()[0].read_text().splitlines()[1:]]
-    assert 5 <= len(kept) < NUM_PROBLEMS * NUM_SAMPLES
-    assert main(command) == 0
+    with Gate(server.url, most=5) as gate:
+        command = words(gate, tmp_path, "--max_concurrent", "2")
+        with started("scripts/run_benchmarks.py", *command) as process:
+            wait_until(lambda: any(count_lines(path) >= 6 for path in journals()) or process.poll() is not None)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            assert journals(), process.said()
+        kept = [json.loads(line) for line in journals()[0].read_text().splitlines()[1:]]
+        assert len(kept) == 5 < NUM_PROBLEMS * NUM_SAMPLES
+        gate.open()
+        assert main(command) == 0
     answers = answers_of(tmp_path)
     assert len(answers) == NUM_PROBLEMS * NUM_SAMPLES
     assert {record["text"] for record in kept} <= {row["answer"] for row in answers}

@@ -47,10 +47,16 @@ def test_server_of_its_own_is_gone_with_a_killed_run_and_at_the_end(model_folder
     words += [f"--serve-args={' '.join(VLLM_ARGS)}", "--output-dir", str(output)]
     log = output / "vllm.log"
     with started("src/open_r1/generate.py", *words) as process:
-        wait_until(lambda: (log.exists() and "EngineCore" in log.read_text()) or process.poll() is not None)
-        assert process.poll() is None, process.communicate()[0]
-        children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 3  # minder, server, engine
+        family = psutil.Process(process.pid)
+
+        def has_engine():
+            is_said = log.exists() and "EngineCore" in log.read_text()
+            return is_said and len(family.children(recursive=True)) >= 3  # minder, server, engine
+
+        wait_until(lambda: has_engine() or process.poll() is not None)
+        assert process.poll() is None, process.said()
+        children = family.children(recursive=True)
+        assert len(children) >= 3
         process.kill()
         process.wait()
         wait_until(lambda: not any(child.is_running() for child in children))
@@ -58,4 +64,4 @@ def test_server_of_its_own_is_gone_with_a_killed_run_and_at_the_end(model_folder
     assert main(words) == 0
     card = read_card(output)
     assert (card.counts, card.steps[-1].detail["errors"]) == ({"train": len(CAPITALS)}, 0)
-    assert {child.pid for child in psutil.Process().children(recursive=True)} == before
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before

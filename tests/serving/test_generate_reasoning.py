@@ -9,7 +9,7 @@ import pytest
 
 from open_r1.dataio.folder import load_columns
 from scripts.generate_reasoning import main
-from tests.serving.scripts import CAPITALS, count_lines, started, wait_until, write_capitals
+from tests.serving.scripts import CAPITALS, Gate, count_lines, started, wait_until, write_capitals
 
 pytestmark = pytest.mark.serving
 
@@ -35,15 +35,18 @@ def test_seed_gives_each_generation_one_of_its_own(server, tmp_path):
 
 
 def test_killed_run_goes_on_with_what_is_missing(server, tmp_path):
-    command = words(server, tmp_path, "--max-tokens", "48", "--num-generations", "4", "--max-concurrent", "4")
     journal = tmp_path / "out" / "generations.jsonl"
-    with started("scripts/generate_reasoning.py", *command) as process:
-        wait_until(lambda: count_lines(journal) >= 8 or process.poll() is not None)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    kept = [json.loads(line) for line in journal.read_text().splitlines()[1:]]
-    assert 7 <= len(kept) < 4 * len(CAPITALS)
-    assert main(command) == 0
+    with Gate(server.url, most=7) as gate:
+        command = words(gate, tmp_path, "--max-tokens", "48", "--num-generations", "4", "--max-concurrent", "4")
+        with started("scripts/generate_reasoning.py", *command) as process:
+            wait_until(lambda: count_lines(journal) >= 8 or process.poll() is not None)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            assert journal.exists(), process.said()
+        kept = [json.loads(line) for line in journal.read_text().splitlines()[1:]]
+        assert len(kept) == 7 < 4 * len(CAPITALS)
+        gate.open()
+        assert main(command) == 0
     table = load_columns(tmp_path / "out", ["id", "generations", "finish_reasons"]).to_pylist()
     texts = {text for row in table for text in row["generations"]}
     assert all(record["text"] in texts for record in kept)

@@ -39,7 +39,7 @@ def run(folder, address, *words, script=RUN):
     command = [sys.executable, str(script), *(["--engine", "lighteval", "--url", address] if address else []),
                *map(str, words)]  # fmt: skip
     done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=False,
-                          capture_output=True, text=True, timeout=300)  # fmt: skip
+                          capture_output=True, text=True, timeout=1800)  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 
 

@@ -114,8 +114,7 @@ def test_the_engine_in_the_process_forces_budgets(model_folder, tmp_path):
     flags = words(tmp_path, "--model_id", str(model_folder), "--backend", "vllm", "--enforce_eager",
                   "--max_model_len", "512")  # fmt: skip
     with started("scripts/test_time_compute.py", *flags) as process:
-        output = process.stdout.read()
-        assert process.wait() == 0, output
+        assert process.wait() == 0, process.said()
     (folder,) = tmp_path.glob("out/*/main/capitals-test-time")
     results = check_run(folder)
     assert results["settings"]["backend"] == "vllm"
