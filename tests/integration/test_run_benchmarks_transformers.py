@@ -19,6 +19,7 @@ from open_r1.evaluation.serving import choose_backend, describe_servers, serving
 from open_r1.evaluation.settings import EvaluationSettings
 from scripts.run_benchmarks import main
 from tests.integration.fakes.chat_server import ChatServer
+from tests.integration.held import held
 from tests.integration.tiny import build_tiny
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "run_benchmarks.py"
@@ -85,9 +86,7 @@ def test_answers_of_one_problem_differ_and_the_same_run_gives_the_same(finished,
 def test_a_killed_run_goes_on_and_comes_to_the_same_answers(finished, tiny, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1] / "src")}
     words = words_of(tiny, tmp_path, "--max_concurrent", 1)
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *words], stderr=subprocess.PIPE, text=True, env=environment
-    )
+    process = subprocess.Popen(held(SCRIPT, 1 + 2, *words), stderr=subprocess.PIPE, text=True, env=environment)
     journal = folder_of(tmp_path) / "generations.jsonl"
     while not journal.exists() or journal.read_text().count("\n") < 1 + 2:
         assert process.poll() is None, process.communicate()

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -30,9 +29,11 @@ from open_r1.test_time.results import from_record, to_record
 from open_r1.utils.evaluation import local_benchmark
 from scripts.test_time_compute import build_parser, main
 from tests.integration.fakes.chat_server import ChatServer
+from tests.integration.held import held
 from tests.integration.time_compute_runs import command_line, folder_of, num_lines, records_of, results_of
 from tests.integration.tiny import addition_rows, build_tiny, write_rows
 from tests.unit.scripted_model import ScriptedModel
+from tests.waiting import wait_until
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "test_time_compute.py"
 NUM_ROWS = 4
@@ -61,13 +62,6 @@ def words(tiny, tmp_path):
 
 
 FORCED = ("--methods", "greedy", "budget_forcing", "--budgets", 0, 4, 9, "--num_waits", 0, 2)
-
-
-def wait_until(condition, timeout_s=120.0):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.02)
 
 
 def test_each_setting_is_a_point_with_all_that_decides_it(words, tmp_path, capsys):
@@ -205,10 +199,10 @@ def test_what_would_do_the_same_again_is_not_repeated(words, tmp_path):
 def test_a_killed_run_goes_on_where_it_was(words, tmp_path):
     flags = words(*FORCED, "--batch_size", 1)
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1] / "src")}
-    process = subprocess.Popen([sys.executable, str(SCRIPT), *flags], env=environment, stdout=subprocess.DEVNULL,
+    process = subprocess.Popen(held(SCRIPT, 3, *flags), env=environment, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True)  # fmt: skip
     try:
-        wait_until(lambda: num_lines(tmp_path) >= 3 or process.poll() is not None)
+        wait_until(lambda: num_lines(tmp_path) >= 3 or process.poll() is not None, timeout_s=300)
     finally:
         process.kill()
         _, errors = process.communicate()
