@@ -50,7 +50,7 @@ def started(command):
         process.communicate()
 
 
-def wait_until(condition, timeout_s=90.0):
+def wait_until(condition, timeout_s=300.0):
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "it did not come true"

@@ -201,7 +201,7 @@ def test_a_killed_run_asks_for_what_is_missing_only(folder, model, answers):
 
     with ChatServer(behave) as server:
         process = start(words(folder, model, server.address, "--max_concurrent", "2"))
-        assert half.wait(120), process.communicate()
+        assert half.wait(600), process.communicate()
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert not (folder / "out" / "card.json").exists()

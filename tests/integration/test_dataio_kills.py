@@ -24,7 +24,7 @@ def start(*words, **options) -> subprocess.Popen:
 
 def run(*words) -> str:
     with start(*words) as process:
-        output = process.communicate(timeout=60)[0]
+        output = process.communicate(timeout=300)[0]
     assert process.returncode == 0
     return output
 
@@ -78,9 +78,9 @@ def test_two_processes_do_not_write_one_folder(tmp_path):
     with start(tmp_path / "out", "written") as first:
         assert first.stdout.readline() == "written\n"
         with start(tmp_path / "out", "none", stderr=subprocess.PIPE) as second:
-            errors = second.communicate(timeout=60)[1]
+            errors = second.communicate(timeout=300)[1]
         assert "Another process is writing" in errors
-        first.communicate("\n", timeout=60)
+        first.communicate("\n", timeout=300)
     check_whole(tmp_path / "out", ROWS)
 
 
@@ -91,7 +91,7 @@ def test_disk_that_takes_no_more_leaves_the_old_data(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
     with start(tmp_path / "out", "none", "--overwrite", stderr=subprocess.PIPE, preexec_fn=limit_files) as process:
-        errors = process.communicate(timeout=60)[1]
+        errors = process.communicate(timeout=300)[1]
     assert process.returncode == 1
     assert "File too large" in errors
     check_whole(tmp_path / "out", ROWS)

@@ -133,9 +133,10 @@ def test_servers_that_die_end_the_run_with_a_message_and_it_goes_on_when_they_ar
 
 def test_a_second_process_on_the_same_output_is_refused(tmp_path):
     write_rows(tmp_path / "rows.jsonl", 6)
-    with ChatServer(lambda body, attempt: Reply("8", delay_s=0.0 if len(server.requests) == 1 else 30.0)) as server:
+    journal = tmp_path / "out" / "generations.jsonl"
+    with ChatServer(lambda body, attempt: Reply("8", delay_s=0.0 if len(server.requests) == 1 else 600.0)) as server:
         first = start(tmp_path, server.address, "--grace", "0")
-        while size_of(tmp_path / "out" / "generations.jsonl") == 0 or not server.answered:
+        while not journal.exists() or journal.read_bytes().count(b"\n") < 2:  # its settings and an answer
             assert first.poll() is None
             time.sleep(0.01)
         second = start(tmp_path, server.address)

@@ -21,7 +21,7 @@ from tests.integration.generate_runs import processes_of, read, started, wait_un
 
 def test_killed_run_goes_on_without_loss_or_doubles(tmp_path):
     """The second shard is in flight when the kill comes: of its requests alone may any come twice."""
-    with ChatServer(lambda body, attempt: Reply("4", delay_s=0.0 if "early" in str(body) else 1.0)) as server:
+    with ChatServer(lambda body, attempt: Reply("4", delay_s=0.0 if "early" in str(body) else 600.0)) as server:
         prompts = [f"early {number}" for number in range(4)] + [f"late {number}" for number in range(6)]
         output = tmp_path / "out"
         command = words(
@@ -33,6 +33,7 @@ def test_killed_run_goes_on_without_loss_or_doubles(tmp_path):
             process.wait()
             wait_until(lambda: not processes_of(tmp_path))
         assert len((output / "generations.jsonl").read_text().splitlines()) == 1 + 4
+        server.behave = lambda body, attempt: Reply("4")
         assert main(command) == 0
         rows = read(output)
         asked = Counter(body["messages"][-1]["content"] for body in server.requests)
@@ -46,7 +47,7 @@ def test_interrupted_run_says_so_and_leaves_no_process(tmp_path):
     with chat_server_process("--latency-s", "600") as address:
 
         def is_asked():
-            with urllib.request.urlopen(f"http://{address}/health", timeout=10) as reply:
+            with urllib.request.urlopen(f"http://{address}/health", timeout=60) as reply:
                 return json.loads(reply.read())["most_in_flight"] > 0
 
         command = words(write_rows(tmp_path, ["a"]), tmp_path / "out", f"http://{address}")
@@ -139,7 +140,7 @@ def test_pipeline_is_distilabels_for_those_who_run_it_themselves(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DISTILABEL_CACHE_DIR": str(tmp_path / "cache")}
     with ChatServer() as server:
         command = [sys.executable, "-c", PIPELINE, MODEL, f"{server.url}/v1"]
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert run.returncode == 0, run.stderr
         rows = json.loads(run.stdout.partition("RESULT")[2])
         bodies = server.requests
