@@ -25,10 +25,11 @@ if ((${#missing[@]})); then
     command -v apt-get >/dev/null ||
         die "${missing[*]} (Debian's names) must be installed, and this machine has no apt-get to do so"
     echo "test_slurm: installing ${missing[*]}"
-    # At run level 1 packages start no daemons; recommended ones would bring a mail server.
+    # At run level 1 packages start no daemons; recommended ones would bring a mail server. The machine's own updates may
+    # hold dpkg's lock for minutes.
     export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
     apt-get update -qq || echo "test_slurm: apt-get update failed; going on with the lists that are here" >&2
-    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+    apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}" >/dev/null ||
         die "apt-get could not install ${missing[*]}"
 fi
 

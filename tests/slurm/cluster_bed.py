@@ -27,6 +27,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 NUM_NODES = 3
+PATIENCE_S = 600.0  # for what comes sooner or later, on a machine that is busy with all of it
 # Variables of jobs: small programs that never ask a hub, and those that serve, where nodes are asked without a proxy.
 ON_CPUS = ("OMP_NUM_THREADS=1", "TOKENIZERS_PARALLELISM=false", "HF_HUB_OFFLINE=1")
 SERVED = (*ON_CPUS, "VLLM_CPU_KVCACHE_SPACE=1")
@@ -38,12 +39,12 @@ _POLL_S = 0.25
 _LINES_IN_REPORT = 60
 
 
-def eventually(condition: Callable[[], object], timeout_s: float, what: str):
-    """Return what `condition` returns once it is true; fail the test when that takes longer than `timeout_s`."""
-    end = time.monotonic() + timeout_s
+def eventually(condition: Callable[[], object], what: str):
+    """Return what `condition` returns once it is true; fail the test when that takes longer than `PATIENCE_S`."""
+    end = time.monotonic() + PATIENCE_S
     while not (value := condition()):
         if time.monotonic() > end:
-            pytest.fail(f"not within {timeout_s:.0f} s: {what}")
+            pytest.fail(f"not within {PATIENCE_S:.0f} s: {what}")
         time.sleep(_POLL_S)
     return value
 
@@ -117,17 +118,17 @@ class Job:
         return {str(path.relative_to(folder)): path.read_text(encoding="utf-8", errors="replace")
                 for folder in folders for path in sorted(folder.rglob("*.log"))}  # fmt: skip
 
-    def wait(self, timeout_s: float = 120) -> str:
+    def wait(self) -> str:
         """Return the final state, when all of the job has ended."""
 
         def is_over():
             records = self.records()
             return bool(records) and all(record["JobState"] in _FINAL for record in records)
 
-        eventually(is_over, timeout_s, f"job {self.job_id} ends")
+        eventually(is_over, f"job {self.job_id} ends")
         return self.state
 
-    def wait_for_log(self, text: str, timeout_s: float = 120) -> None:
+    def wait_for_log(self, text: str) -> None:
         """Wait until the job has written `text`; a job that ends without it fails the test."""
 
         def is_written():
@@ -138,10 +139,10 @@ class Job:
                 pytest.fail(f"job {self.job_id} is {self.state} and has not written {text!r}")
             return False
 
-        eventually(is_written, timeout_s, f"job {self.job_id} writes {text!r}")
+        eventually(is_written, f"job {self.job_id} writes {text!r}")
 
-    def wait_for_state(self, state: str, timeout_s: float = 60) -> None:
-        eventually(lambda: self.state == state, timeout_s, f"job {self.job_id} is {state}")
+    def wait_for_state(self, state: str) -> None:
+        eventually(lambda: self.state == state, f"job {self.job_id} is {state}")
 
     def signal_batch(self, name: str) -> None:
         """Send a signal to the batch process, as Slurm does before a time limit: `signal_batch("USR1")`."""
@@ -172,10 +173,10 @@ class Cluster:
             pytest.fail(f"OPEN_R1_SLURM_NETWORK is {network!r}: leave it out, or set it to namespaces or shared")
         done = None
         if network != "shared":
-            done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+            done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         if done is None or (done.returncode == _NO_NAMESPACES and not network):
             words.append("--shared-network")
-            done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+            done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         if done.returncode != 0:
             pytest.fail(f"no Slurm to test with; `make test_slurm` as root brings one.\n{done.stderr}", pytrace=False)
         prefix = f"p{(self._state / '.open-r1-slurm').read_text().strip()}n"
@@ -183,7 +184,7 @@ class Cluster:
         self.default_site = self.site()
 
     def stop(self) -> None:
-        subprocess.run([HERE / "down.sh", "-d", str(self._state)], capture_output=True, timeout=120, check=True)
+        subprocess.run([HERE / "down.sh", "-d", str(self._state)], capture_output=True, timeout=PATIENCE_S, check=True)
 
     def site(self, **settings: str | Sequence[str]) -> Path:
         """Write a site file for `submit(site=...)`: that of the tests, with these settings of cluster.sh besides."""
@@ -212,8 +213,8 @@ class Cluster:
             entry = pwd.getpwnam(user)
             identity = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
             variables |= {"HOME": str(self.folder / "home"), "USER": user, "LOGNAME": user}
-        done = subprocess.run(words, env=variables, cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
-                              stdin=subprocess.DEVNULL, **identity)  # fmt: skip
+        done = subprocess.run(words, env=variables, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S,
+                              check=False, stdin=subprocess.DEVNULL, **identity)  # fmt: skip
         if check and done.returncode != 0:
             pytest.fail(f"{shlex.join(map(str, words))}: status {done.returncode}\n{done.stdout}{done.stderr}")
         return done
@@ -260,7 +261,7 @@ class Cluster:
         if own:
             self.command("scancel", "--quiet", *own)
             eventually(lambda: not set(own) & set(self.command("squeue", "--noheader", "--format=%A").stdout.split()),
-                       60, f"jobs {own} are gone")  # fmt: skip
+                       f"jobs {own} are gone")  # fmt: skip
         for line in self.command("sinfo", "--noheader", "--Node", "--format=%N %T").stdout.splitlines():
             name, state = line.split()
             if state.startswith(("down", "drain")):

@@ -19,7 +19,7 @@ _ASKED_IN_STEP, _ASK_EVERY_S = 20, 0.1  # after it was told: longer than the sup
 
 def ask(url: str, model: str) -> str:
     """Return a completion. Nothing is asked twice: the job has awaited the server."""
-    body = {"model": model, "prompt": "The capital of France is", "max_tokens": 8}
+    body = {"model": model, "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}
     request = urllib.request.Request(
         url, json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
     )

@@ -12,7 +12,7 @@ STAGE = str(HERE / "stage.sh")
 FAIL_SECOND_TASK = ("--sbatch=--array=0-1", "bash", "-c", "exit $SLURM_ARRAY_TASK_ID")
 IS_FIRST_RUN = "[[ -z ${SLURM_RESTART_COUNT:-} ]]"
 REQUEUE_ONCE = ("--sbatch=--requeue", "bash", "-c",
-                f'if {IS_FIRST_RUN}; then scontrol requeue "$SLURM_JOB_ID"; sleep 60; fi; date +%s.%N')  # fmt: skip
+                f'if {IS_FIRST_RUN}; then scontrol requeue "$SLURM_JOB_ID"; sleep 3000; fi; date +%s.%N')  # fmt: skip
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_stage_waits_for_a_job_that_was_requeued(submit):
 
 
 def test_chain_that_slurm_does_not_take_whole_is_cancelled(submit):
-    jobs, status, complaint = submit(["sleep", "60"], ["--sbatch=--partition=none", "true"], ["true"])
+    jobs, status, complaint = submit(["sleep", "3000"], ["--sbatch=--partition=none", "true"], ["true"])
     ((first,),) = jobs
     assert status == 1
     assert "invalid partition specified" in complaint

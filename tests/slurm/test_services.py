@@ -48,10 +48,10 @@ def test_router_runs_programs_of_other_nodes_and_moves_before_its_time_limit(clu
     assert TOKEN not in job.log
     assert ask_from(cluster, address_of(job), "another token", not_on=node).returncode != 0
     job.signal_batch("USR1")
-    eventually(lambda: job.restarts == 1 and job.log.count("The router answers at") == 2, 90, "the router is back")
+    eventually(lambda: job.restarts == 1 and job.log.count("The router answers at") == 2, "the router is back")
     assert address_of(job)
     job.cancel()
-    eventually(lambda: not list(cluster.logs.glob(f"*-{job.job_id}/address")), 60, "nobody is sent to it any more")
+    eventually(lambda: not list(cluster.logs.glob(f"*-{job.job_id}/address")), "nobody is sent to it any more")
 
 
 def test_router_without_a_token_is_refused(cluster):
@@ -83,7 +83,7 @@ def test_piston_workers_are_found_by_slurm_and_run_programs(cluster, piston_site
     jobs = [cluster.job(line.split()[3]) for line in said.splitlines()]
     for job in jobs:
         job.wait_for_log("All servers are ready")
-    eventually(lambda: all(job.field("JobName").startswith("piston-worker-") for job in jobs), 120, "both have names")
+    eventually(lambda: all(job.field("JobName").startswith("piston-worker-") for job in jobs), "both have names")
     monkeypatch.setenv("SLURM_CONF", str(cluster.folder / "slurm" / "slurm.conf"))
     monkeypatch.setenv("PISTON_ENDPOINTS", "slurm")
     endpoints = endpoints_from_environment()
@@ -99,7 +99,7 @@ def test_piston_worker_under_its_old_name_and_port(cluster, piston_site):
     job = cluster.submit("slurm/piston/launch_single_piston.sh", sbatch=["--job-name=piston-worker-2345"],
                          env={"PORT": "2345"}, site=piston_site)  # fmt: skip
     job.wait_for_log("All servers are ready")
-    eventually(lambda: job.field("JobName") == "piston-worker-2345", 120, "it has its name")
+    eventually(lambda: job.field("JobName") == "piston-worker-2345", "it has its name")
 
 
 def test_piston_that_does_not_start_is_found_by_nobody(cluster):

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.integration.test_slurm_scripts import ARGUMENTS, SCRIPTS, filled
-from tests.slurm.cluster_bed import HERE, ROOT
+from tests.slurm.cluster_bed import HERE, ROOT, eventually
 
 ROWS = [{"problem": "What is 1 + 1?", "solution": "2"}]
 ODD = 'it\'s a "file" $x & ä'
@@ -123,8 +123,10 @@ def test_job_of_another_user_runs_as_that_user(cluster, everybody):
     job = cluster.submit(script, "--packages", "/tmp", by="script", user="nobody", site=site, cwd=everybody)
     job.wait_for_log("All servers are ready")
     assert job.field("UserId").startswith("nobody(")
-    (log,) = job.step_logs().values()
-    assert "nobody" in log.splitlines()
+    # The server may answer before srun has written what was said on the node.
+    eventually(
+        lambda: ["nobody" in log.splitlines() for log in job.step_logs().values()] == [True], "it says who it is"
+    )
     (attempt,) = cluster.logs.glob(f"*-{job.job_id}")
     assert attempt.stat().st_uid == pwd.getpwnam("nobody").pw_uid
 

@@ -139,8 +139,9 @@ if ((namespaces)); then
     done
 fi
 
-# --- Configuration. Times are short: by default a requeued job waits for two minutes. Memory is a resource that jobs
-# own, as on most sites; CPUs and GPUs are pretended.
+# --- Configuration. Memory is a resource that jobs own, as on most sites; CPUs and GPUs are pretended. A requeued job
+# waits for cred_expire, by default two minutes: that's short, but not shorter than a step may take to start on a busy
+# machine. Whatever is told to end has a minute, and a job that ends at its time limit by itself is not overtaken.
 for ((gpu = 0; gpu < gpus; gpu++)); do ln -s /dev/null "$dir/gpus/nvidia$gpu"; done
 host=$(hostname -s)
 node_names="${node_prefix}[1-$nodes]" node_hosts=$host node_ports=$((port + 11))
@@ -155,7 +156,7 @@ SlurmctldPort=$((port + 1))
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$dir/munge/socket,cred_expire=5
+AuthInfo=socket=$dir/munge/socket,cred_expire=20
 CredType=cred/munge
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool.%n
@@ -176,7 +177,11 @@ SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=2,sched_interval=2,sched_min_interval=100000,batch_sched_delay=1
 EnforcePartLimits=ALL
 ReturnToService=2
-KillWait=10
+KillWait=60
+OverTimeLimit=2
+UnkillableStepTimeout=300
+BatchStartTimeout=120
+MessageTimeout=60
 MinJobAge=86400
 MaxJobCount=10000
 InactiveLimit=0
@@ -184,7 +189,7 @@ SlurmdTimeout=300
 NodeName=$node_names NodeHostname=$node_hosts NodeAddr=$addresses.[1-$nodes] Port=$node_ports $hardware
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PartitionName=gpu Nodes=ALL Default=YES MaxTime=30-0 OverSubscribe=NO GraceTime=15
+PartitionName=gpu Nodes=ALL Default=YES MaxTime=30-0 OverSubscribe=NO GraceTime=60
 PartitionName=cpu Nodes=ALL MaxTime=30-0 OverSubscribe=NO
 PartitionName=urgent Nodes=ALL MaxTime=30-0 OverSubscribe=NO PriorityTier=2
 CONF
@@ -228,15 +233,16 @@ for ((node = 1; node <= nodes; node++)); do
 done
 
 num_idle=0
-for ((attempt = 0; attempt < 300; attempt++)); do
+end=$((SECONDS + 180))
+while ((SECONDS < end)); do
     num_idle=$(sinfo --noheader --Node --partition=gpu --states=idle --format=%N 2>/dev/null | wc -l || true)
     ((num_idle < nodes)) || break
     sleep 0.1
 done
-((num_idle == nodes)) || die "after 30 s only $num_idle of $nodes nodes are ready"
+((num_idle == nodes)) || die "after three minutes only $num_idle of $nodes nodes are ready"
 if ((namespaces && nodes > 1)); then
     # shellcheck disable=SC2016
-    nsenter --net="/run/netns/${node_prefix}1" timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1"' \
+    nsenter --net="/run/netns/${node_prefix}1" timeout 30 bash -c 'exec 3<>"/dev/tcp/$0/$1"' \
         "$node_prefix$nodes" $((port + 10 + nodes)) ||
         die "the nodes can't reach each other: does a firewall drop what crosses bridges (iptables -L FORWARD)?"
 fi
