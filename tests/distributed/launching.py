@@ -4,13 +4,14 @@
 import contextlib
 import importlib.util
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCELERATE = Path(sys.executable).parent / "accelerate"
-TIMEOUT_S = 420
+TIMEOUT_S = 1200
 NEEDS_DEEPSPEED = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None, reason="needs the extra deepspeed: make test_distributed"
 )
@@ -50,10 +51,18 @@ def launch_command(config: str, script: str, *arguments: object, options: Sequen
         options: Of the launcher.
     """
     path = config if config.endswith(".yaml") else f"recipes/accelerate_configs/{config}.yaml"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    launcher = [ACCELERATE, "launch", "--config_file", path, "--mixed_precision", "no", "--main_process_port", port]
+    port = ["--main_process_port", unused_port()]
+    launcher = [ACCELERATE, "launch", "--config_file", path, "--mixed_precision", "no", *port]
     return [str(word) for word in (*launcher, *options, script, *arguments)]
+
+
+def unused_port() -> int:
+    """Return a port that nobody listens on, and that no connection gets by chance until the launcher takes it."""
+    draw = random.SystemRandom()  # trainings seed the common one
+    while True:
+        port = draw.randrange(15000, 32000)  # Linux deals out ports from 32,768 on
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def train(
@@ -63,6 +72,7 @@ def train(
     output_dir: Path,
     *arguments: object,
     kill_when: Callable[[], bool] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Ended:
     """Trains with two processes (`cpu`: one) and asserts that it ends well, or that it was killed in time."""
     variables, needed = ON_CPU[config]
@@ -70,7 +80,7 @@ def train(
         *(config, script, "--config", recipe, "--output_dir", output_dir, *needed, *arguments),
         options=["--num_processes", "1" if config == "cpu" else "2"],
     )
-    ended = run(words, kill_when=kill_when, **variables)
+    ended = run(words, kill_when=kill_when, **variables, **(env or {}))
     expected = 0 if kill_when is None else -signal.SIGKILL
     assert ended.exit_code == expected, f"{' '.join(words)} ended with {ended.exit_code}:\n{ended.output[-6000:]}"
     return ended

@@ -15,7 +15,7 @@ TWO = ["--num_processes", "2"]
 ALONE = "2 processes were launched, but they would train alone"
 ONE_STARTED = "was asked for several processes but started only this one"
 NO_FSDP = "The launcher asks for FSDP, but the processes would run as"
-LIMIT_S = 120  # 12 s on a quiet machine, of which 10 are imports
+LIMIT_S = 240  # 12 s on a quiet machine, of which 10 are imports; to wait for a peer would be 300
 
 
 @pytest.fixture

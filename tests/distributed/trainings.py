@@ -13,7 +13,7 @@ from tests.distributed.launching import train
 from tests.integration.tiny import build_tiny, write_rows
 
 SFT, GRPO = "src/open_r1/sft.py", "src/open_r1/grpo.py"
-RECORD = "tests/distributed/record_parameters.py"
+RECORD, HELD = "tests/distributed/record_parameters.py", "tests/distributed/held_training.py"
 NUM_TEST_ROWS = 7  # odd: two processes have to fill up the last batch
 NUM_BENCHMARK_ROWS = 5
 
@@ -88,13 +88,18 @@ def row_of_sum(source: random.Random) -> dict[str, Any]:
 
 
 def kill_and_resume(config: str, script: str, recipe: Path, output_dir: Path, kill_at: int, lost: str) -> Resumed:
-    """Kills a training once `checkpoint-<kill_at>` is complete, deletes a file from it, and runs the command again."""
+    """Kills a training once `checkpoint-<kill_at>` is complete, deletes a file from it, and runs the command again.
+
+    The next step never begins, so that no later checkpoint is there, however late the kill comes.
+    """
     damaged = output_dir / f"checkpoint-{kill_at}"
-    train(config, script, recipe, output_dir, kill_when=(damaged / "manifest.json").exists)
+    command = (config, HELD, recipe, output_dir, "--callbacks", "hold")
+    env = {"HELD_SCRIPT": Path(script).stem}
+    train(*command, kill_when=(damaged / "manifest.json").exists, env=env | {"HELD_BEFORE": str(kill_at + 1)})
     assert not (output_dir / "manifest.json").exists(), "the training was over before it could be killed"
     (found,) = damaged.rglob(lost)
     found.unlink()
-    ended = train(config, script, recipe, output_dir)
+    ended = train(*command, env=env)
     return Resumed(output_dir, damaged, ended.output)
 
 
