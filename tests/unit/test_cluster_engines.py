@@ -242,13 +242,20 @@ def test_key_that_sglang_writes_stays_out_of_its_log():
     assert (done.stdout, done.returncode) == ("api-key: '***'\nno newline\nend\n", 0)
 
 
-def test_sglang_with_a_key_ends_by_itself_when_it_is_told_to(tmp_path):
+# bash reads it first, and is slow from then on with its handler of SIGTERM, or behind a wait.
+SLOW_SHELL = """trap 'case $BASH_COMMAND in {at}) sleep 1;; esac' DEBUG"""
+
+
+@pytest.mark.parametrize("slow_at", ["nothing", 'trap*" TERM INT"', "status=\\$\\?"])
+def test_sglang_with_a_key_ends_by_itself_when_it_is_told_to(tmp_path, tmp_path_factory, slow_at):
     """The shell that hides the key hands SIGTERM on, waits, and leaves no file with the key."""
     ready = tmp_path / "ready"
     program = f"trap 'sleep 0.3; echo saved; exit 7' TERM; echo >'{ready}'; while :; do sleep 0.05; done"
     launchers = Launchers(vllm=(), sglang=("bash", "-c", program, "x"), ray="ray", python="py")
     (made,) = programs(Serving("m", engine="sglang", api_key_env="OUR_KEY"), 1, launchers=launchers)
-    environment = {"PATH": "/usr/bin:/bin", "OUR_KEY": "secret", "TMPDIR": str(tmp_path)}
+    slow_shell = tmp_path_factory.mktemp("shell") / "slow.sh"
+    slow_shell.write_text(SLOW_SHELL.format(at=slow_at))
+    environment = {"PATH": "/usr/bin:/bin", "OUR_KEY": "secret", "TMPDIR": str(tmp_path), "BASH_ENV": str(slow_shell)}
     with subprocess.Popen(made.words, env=environment, stdout=subprocess.PIPE, text=True) as started:
         while not ready.exists():
             assert started.poll() is None

@@ -138,13 +138,18 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.fixture
-def shielded():
+# bash reads it first, and is slow from then on at what lies around a start or behind a wait.
+SLOW_SHELL = """trap 'case $BASH_COMMAND in *"kill -INT"*|status=*) sleep 1;; esac' DEBUG"""
+
+
+@pytest.fixture(params=[False, True])
+def shielded(request, tmp_path):
     """A program behind the shield, in a session of its own as Slurm starts tasks, and its process id."""
+    (tmp_path / "slow.sh").write_text(SLOW_SHELL if request.param else "")
     site = Site(root=Path("/r"), node_python="python", logs=Path("/l"))
     step = Step("serve", (sys.executable, "-c", SHIELDED), NODES[:1], ends_on_int=True)
     words = step.argv(site, Allocation("7", "job", NODES, 0, 0, "7", Path("/l")))
-    command = ["env", "--default-signal=INT", *words[words.index("bash") :]]
+    command = ["env", "--default-signal=INT", f"BASH_ENV={tmp_path / 'slow.sh'}", *words[words.index("bash") :]]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     pid = int(process.stdout.readline())

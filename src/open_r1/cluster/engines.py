@@ -27,11 +27,12 @@ trap 'rm -rf "$folder"' EXIT
 printf "api-key: '%s'\\n" "${key//\\'/\\'\\'}" >"$folder/key.yaml"
 exec 3> >(while IFS= read -r line || [[ -n $line ]]; do printf '%s\\n' "${line//"$key"/***}"; done)
 reader=$!
+server=; early=
+trap 'told=1; if [[ $server ]]; then kill -TERM "$server" 2>/dev/null; else early=1; fi' TERM INT
 PYTHONUNBUFFERED=1 "$@" --config "$folder/key.yaml" >&3 2>&3 3>&- & server=$!
-trap 'kill -TERM "$server" 2>/dev/null' TERM INT
+[[ ! $early ]] || kill -TERM "$server"
 exec 3>&-
-status=0; wait "$server" || status=$?
-while kill -0 "$server" 2>/dev/null; do status=0; wait "$server" || status=$?; done
+told=1; while [[ $told ]]; do told=; status=0; wait "$server" || status=$?; done
 for ((tries = 0; tries < 50; tries++)); do kill -0 "$reader" 2>/dev/null || break; sleep 0.1; done
 exit "$status"
 """

@@ -31,8 +31,9 @@ _PATIENT = ("bash", "-c", 'trap "" TERM; exec "$@"', "step")
 # SIGTERM is ignored here, so it does not reach the program where Slurm signals a step's own tasks alone
 # (proctrack/cgroup), and elsewhere only programs with a handler of their own heed it. It stays in the process group,
 # which Slurm may kill as a whole (proctrack/pgid): so no job control, without which bash would let it ignore SIGINT.
-_SHIELD = ("bash", "-c", 'trap "" TERM; (trap - INT; exec "$@") & trap "kill -INT $!" INT; exec 2>/dev/null; '
-           'while wait $!; status=$?; kill -0 $!; do sleep 1; done; exit $status', "step")  # fmt: skip
+_SHIELD = ("bash", "-c", '''trap "" TERM; trap 'told=1; kill -INT $! 2>/dev/null' INT; '''
+           '(trap - INT; exec "$@") & exec 2>/dev/null; '
+           'while told=; wait $!; status=$?; [ "$told" ]; do :; done; exit $status', "step")  # fmt: skip
 # torch's launcher of several processes would heed SIGTERM all the same: end them, and kill those that save after 30 s.
 _PATIENCE = {"PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT"}
 _LAST_BYTES = 16384
