@@ -83,7 +83,7 @@ class Host:
         victim = place / "victim.txt"
         victim.write_text("untouched")
         victim.chmod(0o666)
-        self.victims.append(subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+        self.victims.append(subprocess.Popen(["sleep", "3600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
         return {
             "places": [str(place), str(self.folder / "home")],
             "victims": [str(victim)],

@@ -76,7 +76,7 @@ class Session:
         finally:
             self.under_way.remove(attack.name)
         seconds = time.monotonic() - started
-        left = await asyncio.to_thread(left_behind, marker, 10)
+        left = await asyncio.to_thread(left_behind, marker, 60)
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         return {

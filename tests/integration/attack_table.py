@@ -35,8 +35,8 @@ class Attack:
     output_file: str | None = None
     is_versioned: bool = False
     runs_last: bool = False
-    wall_s: float = 8.0
-    cpu_s: float = 1.0
+    wall_s: float = 60.0
+    cpu_s: float = 10.0
 
     @property
     def language(self) -> str:
@@ -58,12 +58,14 @@ ATTACKS = (
     Attack("privileges", "privileges.py"),
     Attack("shell", "planting.sh"),
     Attack("daemons", "daemons.py", roles=("", ""), is_harmless=True),
-    Attack("fork_bomb", "fork_bomb.py", ENDED, wall_s=2),
-    Attack("thread_bomb", "thread_bomb.py", ENDED, wall_s=2),
+    Attack("fork_bomb", "fork_bomb.py", ENDED, wall_s=2, cpu_s=1),
+    Attack("thread_bomb", "thread_bomb.py", ENDED, wall_s=2, cpu_s=1),
     Attack("memory_bomb", "memory_bomb.py", frozenset({"ok", "memory_limit"})),
     Attack("memory_tree", "memory_tree.py", frozenset({"ok", "memory_limit", "runtime_error"}), roles=("", "threads")),
-    Attack("memory_hidden", "memory_hidden.py", ENDED, roles=("files", "shared", "sockets", "pipes"), cpu_s=6),
-    Attack("cpu_loop", "cpu_loop.py", frozenset({"time_limit"})),
+    Attack(
+        "memory_hidden", "memory_hidden.py", ENDED, roles=("files", "shared", "sockets", "pipes"), wall_s=8, cpu_s=6
+    ),
+    Attack("cpu_loop", "cpu_loop.py", frozenset({"time_limit"}), cpu_s=1),
     Attack("sleeping", "sleeping.py", frozenset({"time_limit"}), wall_s=0.7),
     Attack("stopping", "sleeping.py", frozenset({"time_limit"}), roles=("stop", "stop"), wall_s=0.7),
     Attack("flood_stdout", "flood.py", frozenset({"output_limit"}), roles=("stdout",)),
@@ -73,8 +75,10 @@ ATTACKS = (
         "disk.py",
         ENDED,
         roles=("big", "many", "closed", "deep", "deleted", "mapped", "hole", "reserved", "reserved_mapped"),
+        wall_s=8,
+        cpu_s=1,
     ),
-    Attack("many_files", "disk.py", ENDED, roles=("empty",), wall_s=1.5),
+    Attack("many_files", "disk.py", ENDED, roles=("empty",), wall_s=1.5, cpu_s=1),
     Attack(
         "output_file",
         "output_file.py",

@@ -2,8 +2,9 @@
 """What every sandbox does: the table of checks, and the table of what a provider can't do by its nature.
 
 A check is one run of a program with what is expected of it, field by field. All are inputs of one request, but those
-about a limit of time of a second; the program runs what its first argument says: so they also show that one run doesn't
-disturb the next. What differs by provider stands in `DIFFERENCES` with its reason, and is asserted like everything else.
+under a limit of time that is to be reached; the program runs what its first argument says: so they also show that one
+run doesn't disturb the next. What differs by provider stands in `DIFFERENCES` with its reason, and is asserted like
+everything else.
 """
 
 import math

@@ -4,11 +4,11 @@
 import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from open_r1.sandbox import Limits, ProgramInput, RunRequest, Sandbox, run_corou
 from open_r1.sandbox.router import RouterSandbox
 from open_r1.sandbox.router_listening import server_config
 from open_r1.sandbox.router_server import create_app
+from tests.waiting import wait_until  # noqa: F401 - for the tests of routers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,8 +57,19 @@ def closed_clients(monkeypatch):
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
+    """A port for a server that starts later: one that no connection gets by chance meanwhile."""
+    draw = random.SystemRandom()  # tests seed the common one: two workers would draw the same ports
+    while True:
+        port = draw.randrange(15000, 32000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+def listens(port: int) -> bool:
+    """Whether a server has come up at a port of this machine."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60):
+        return True
+    return False
 
 
 def start(*words: str, script: str = "sandbox_router.py", **variables: str) -> subprocess.Popen[str]:
@@ -81,7 +93,7 @@ def sent(address: str, request: RunRequest) -> Iterator[socket.socket]:
         yield connection
 
 
-def python_request(program: str, *inputs: str, wall_s: float = 10.0, **settings) -> RunRequest:
+def python_request(program: str, *inputs: str, wall_s: float = 60.0, **settings) -> RunRequest:
     """A request for a Python program with its standard inputs, by default one that is empty."""
     given = tuple(ProgramInput(stdin) for stdin in inputs or ("",))
     return RunRequest("python", {"main.py": program}, given, limits=Limits(wall_s=wall_s), **settings)
@@ -94,11 +106,3 @@ def processes_with(marker: str) -> list[int]:
         if process.pid != os.getpid() and any(marker in word for word in process.info["cmdline"] or ()):
             found.append(process.pid)
     return found
-
-
-def wait_until(condition, timeout_s: float = 120.0) -> None:
-    """Wait for something that gives no event to wait for, such as the end of another's process."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)

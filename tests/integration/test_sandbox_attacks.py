@@ -22,7 +22,7 @@ PARTS = ("table", "host", "session")
 USERS = ("root", "user") if os.geteuid() == 0 else ("user",)
 MECHANISMS = ("bwrap", "landlock")
 SECRET = f"canary-{secrets.token_hex(16)}"
-SESSION_S = 300
+SESSION_S = 900
 LISTED = [pytest.param(attack, id=attack.name) for attack in ATTACKS]
 VERSIONED = [pytest.param(attack, id=attack.name) for attack in ATTACKS if attack.is_versioned]
 HARMLESS = [pytest.param(attack, id=attack.name) for attack in ATTACKS if attack.is_harmless]

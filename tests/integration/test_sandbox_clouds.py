@@ -142,7 +142,7 @@ def test_failures_of_programs_are_results(cloud):
     source = (
         "import sys\nword = input()\nif word == 'loop':\n    while True: pass\nsys.exit(3 if word == 'exit' else 0)"
     )
-    request = RunRequest("python", {"main.py": source}, inputs("exit", "loop", "well"), limits=Limits(cpu_s=1))
+    request = RunRequest("python", {"main.py": source}, inputs("exit", "loop", "well"), limits=Limits(cpu_s=2))
     with cloud.serving() as (_, sandbox):
         (result,) = run_all([request], sandbox)
         assert [run.outcome for run in result.tests] == [Outcome.RUNTIME_ERROR, Outcome.TIME_LIMIT, Outcome.OK]

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.sandbox import ProgramInput, RunRequest, SandboxError, remote_driver, rented, run_all, run_coroutine
+from open_r1.sandbox import (
+    ProgramInput,
+    RunRequest,
+    SandboxError,
+    morph,
+    remote_driver,
+    rented,
+    run_all,
+    run_coroutine,
+)
 from tests.integration.fakes.clouds import CLOUDS
 from tests.integration.fakes.machines import always
 
@@ -216,8 +225,11 @@ def test_a_cancelled_request_leaves_no_box(cloud, operation):
         assert not server.alive
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_cancelled_start_of_an_instance_that_is_never_ready_leaves_none():
+def test_a_cancelled_start_of_an_instance_that_is_never_ready_leaves_none(monkeypatch):
+    monkeypatch.setattr(rented, "GRACE_S", 1.0)  # it doesn't come; what ends it has its time
+    for module in (rented, morph):
+        monkeypatch.setattr(module, "END_S", 60.0)
+
     async def cancel(server, sandbox):
         task = asyncio.ensure_future(sandbox.run(REQUEST))
         await asyncio.to_thread(server.wait_for, "get")

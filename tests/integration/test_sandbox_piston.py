@@ -332,15 +332,15 @@ CONTRACT = [
 
 @pytest.mark.parametrize(("body", "status", "message"), CONTRACT, ids=[row[2] for row in CONTRACT])
 def test_stand_in_refuses_in_pistons_words(plain, body, status, message):
-    response = httpx.post(f"{plain.url}/execute", json=body)
+    response = httpx.post(f"{plain.url}/execute", json=body, timeout=60)
     assert (response.status_code, response.json()) == (status, {"message": message})
 
 
 def test_stand_in_answers_broken_requests_as_piston_does(plain):
     files = [{"name": "../../x", "content": ""}]
-    broken = httpx.post(f"{plain.url}/execute", content="{", headers={"Content-Type": "application/json"})
-    outside = httpx.post(f"{plain.url}/execute", json={"language": "py", "version": "*", "files": files})
-    typeless = httpx.post(f"{plain.url}/execute", content=json.dumps({}))
+    broken = httpx.post(f"{plain.url}/execute", content="{", headers={"Content-Type": "application/json"}, timeout=60)
+    outside = httpx.post(f"{plain.url}/execute", json={"language": "py", "version": "*", "files": files}, timeout=60)
+    typeless = httpx.post(f"{plain.url}/execute", content=json.dumps({}), timeout=60)
     assert (broken.status_code, list(broken.json())) == (400, ["stack"])
     assert (outside.status_code, outside.content) == (500, b"")
-    assert (typeless.status_code, httpx.get(f"{plain.url}/nothing").status_code) == (415, 404)
+    assert (typeless.status_code, httpx.get(f"{plain.url}/nothing", timeout=60).status_code) == (415, 404)

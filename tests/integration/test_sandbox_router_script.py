@@ -17,6 +17,7 @@ from tests.integration.fakes.clouds import CLOUDS
 from tests.integration.routers import (
     closed_clients,  # noqa: F401 - a fixture of every test
     free_port,
+    listens,
     processes_with,
     python_request,
     start,
@@ -108,6 +109,7 @@ def test_terminated_router_ends_its_boxes_and_logs_no_program():
     port = free_port()
     words = ("--grace_s", "1", "--token-env", "MY_TOKEN")
     with router(port, *words, MY_TOKEN="top-secret") as process:
+        wait_until(lambda: listens(port))
         sandbox = RouterSandbox(f"localhost:{port}", token="top-secret", patience_s=60)
         assert "python" in run_coroutine(sandbox.languages)
         impatient = RouterSandbox(f"localhost:{port}", token="top-secret", patience_s=1)
@@ -125,7 +127,7 @@ def test_terminated_router_ends_its_boxes_and_logs_no_program():
 
 def test_killed_router_leaves_no_box_and_its_client_goes_on_with_the_next():
     port = free_port()
-    patient = RouterSandbox(f"127.0.0.1:{port}", patience_s=60)
+    patient = RouterSandbox(f"127.0.0.1:{port}", patience_s=120)
     with router(port) as process:
         assert run_all([HELLO], patient)[0].tests[0].outcome is Outcome.OK
         impatient = RouterSandbox(f"127.0.0.1:{port}", patience_s=0.5)
@@ -137,7 +139,7 @@ def test_killed_router_leaves_no_box_and_its_client_goes_on_with_the_next():
         wait_until(lambda: not processes_with("marker-killed"))
     thread, results = in_background(HELLO, patient)
     with router(port):
-        thread.join(timeout=120)
+        thread.join(timeout=300)
         assert results[0].tests[0].stdout == "hello\n"
 
 
@@ -147,6 +149,7 @@ def test_names_of_open_r1_serve_its_clients(name):
     with CLOUDS[name].serving() as (server, _):
         with start("--port", str(port), "--max_num_sandboxes", "2", script=f"{name}_router.py") as process:
             try:
+                wait_until(lambda: listens(port))
                 assert "python" in run_coroutine(RouterSandbox(f"127.0.0.1:{port}", patience_s=60).languages)
                 client = {"e2b": RoutedSandbox, "morph": RoutedMorphSandbox}[name](router_url=f"127.0.0.1:{port}")
                 assert [run.text for run in client.run_code(["1 / 4", "2"])] == ["0.25", "2"]

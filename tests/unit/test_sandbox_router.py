@@ -2,7 +2,7 @@
 """Parts of the router that need no server: addresses, the gate's places, the reading of batches, the command line."""
 
 import asyncio
-import socket
+import re
 
 import pytest
 
@@ -23,6 +23,7 @@ from open_r1.sandbox.execute_batch import Cell, cell_to_json, read_cell
 from open_r1.sandbox.router import RouterSandbox, is_loopback, longest_run_s, router_base_url
 from open_r1.sandbox.router_gate import Gate, Metrics, Refusal
 from scripts.sandbox_router import build_parser, normalised
+from tests.integration.routers import free_port
 
 ADDRESSES = {
     "127.0.0.1:8000": "http://127.0.0.1:8000",
@@ -212,20 +213,15 @@ def test_options_may_have_hyphens_or_underscores():
 # ---- a router that isn't there
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
-
-
 def test_absent_router_is_missed_within_seconds_when_it_is_first_asked(monkeypatch):
     monkeypatch.setattr(router, "START_PATIENCE_S", 0.5)
-    address = f"127.0.0.1:{closed_port()}"
+    address = f"127.0.0.1:{free_port()}"
     with pytest.raises(SandboxError, match=rf"{address} doesn't answer \(ConnectError.*`e2b_router_url`"):
         run_coroutine(RouterSandbox(address).languages)
 
 
 def test_long_wait_for_a_router_is_warned_of_once_and_so_is_its_return(caplog):
-    port, program = closed_port(), RunRequest("python", {"main.py": "print(1)"}, (ProgramInput(),))
+    port, program = free_port(), RunRequest("python", {"main.py": "print(1)"}, (ProgramInput(),))
 
     async def run_all_then_serve(sandbox: RouterSandbox) -> list[object]:
         runs = [asyncio.ensure_future(sandbox.run(program)) for _ in range(5)]
@@ -234,7 +230,8 @@ def test_long_wait_for_a_router_is_warned_of_once_and_so_is_its_return(caplog):
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             body = b'{"error": {"kind": "unsupported", "message": "no"}}'
-            await reader.readuntil(b"\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(re.search(rb"content-length: (\d+)", head.lower())[1]))
             writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body))
             writer.write(body)
             writer.close()

@@ -83,7 +83,7 @@ class PistonServer:
 
     def start(self) -> "PistonServer":
         """Listen, again on the same port after `stop`: one that no connection gets by chance meanwhile."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         draw = random.SystemRandom()  # tests seed the common one: two workers would draw the same ports
         while True:
             try:
