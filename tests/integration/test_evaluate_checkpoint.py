@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from huggingface_hub import constants
@@ -26,6 +27,7 @@ from open_r1.utils.evaluate_checkpoint import EvaluateCheckpointCallback
 from tests.conftest import ROOT
 from tests.integration.hub_server import Hub
 from tests.integration.tiny import build_tiny
+from tests.waiting import wait_until
 
 NOTES = """#!{python}
 import json, os, sys
@@ -36,13 +38,17 @@ SBATCHES = {
     "takes jobs": "print(41 + sum(1 for _ in open({notes!r})))\n",
     "refuses": "sys.exit('sbatch: error: QOSMaxSubmitJobPerUserLimit: the queue is full')\n",
     "babbles": "print('Welcome to the cluster!')\n",
-    "hangs": "import time; time.sleep(600)\n",
+    "hangs": "import time\nwhile not os.path.exists({notes!r} + '.end'): time.sleep(0.05)\n",
 }
 
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    return without_a_cluster(tmp_path, monkeypatch)
+    yield without_a_cluster(tmp_path, monkeypatch)
+    # Else a submission that hangs is ended, and logged, within another test.
+    (tmp_path / "notes.jsonl.end").touch()
+    while Training.begun:
+        Training.begun.pop().callback._background.finish(120)
 
 
 def without_a_cluster(tmp_path, monkeypatch):
@@ -54,6 +60,7 @@ def without_a_cluster(tmp_path, monkeypatch):
     monkeypatch.setenv("OPEN_R1_CLUSTER", str(site))
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("SLURM_JOB_ID", "7")  # the training is a job itself
+    monkeypatch.setattr(evaluate_checkpoint, "END_S", 600.0)  # a healthy Slurm on a slow machine
 
     def put(kind):
         path = folder / "sbatch"
@@ -80,6 +87,8 @@ def problems(tmp_path):
 class Training:
     """What the trainer does with the callback, without the minutes in between."""
 
+    begun: ClassVar[list["Training"]] = []  # whose submissions may be under way
+
     def __init__(self, tmp_path, benchmarks, only=None, **settings):
         values = {"callbacks": ["evaluate_checkpoint"], "use_cpu": True, "report_to": "none", **settings}
         self.output = tmp_path / "a run"
@@ -87,6 +96,8 @@ class Training:
         known = {"push_to_hub_revision": PushToHubRevisionCallback, "evaluate_checkpoint": EvaluateCheckpointCallback}
         found = get_callbacks(self.args, ModelConfig())
         (self.callback,) = (entry for entry in found if only is None or isinstance(entry, known[only]))
+        if isinstance(self.callback, EvaluateCheckpointCallback):
+            self.begun.append(self)
         self.event("on_train_begin", 0)
 
     def event(self, name, step, is_main=True, max_steps=0):
@@ -164,15 +175,16 @@ def test_a_slurm_that_refuses_is_a_warning_and_keeps_no_copy(slurm, problems, tm
 def test_a_slurm_that_hangs_holds_nothing_up_for_long(slurm, problems, tmp_path, caplog, monkeypatch):
     slurm("hangs")
     monkeypatch.setattr(evaluation_jobs, "TIMEOUT_S", 7.0)
-    monkeypatch.setattr(evaluate_checkpoint, "END_S", 9.0)
+    monkeypatch.setattr(evaluate_checkpoint, "END_S", 2.0)
     training = Training(tmp_path, [str(problems)])
     steps = range(10, 22)
     for step in steps:
         training.save(step)  # returns while the first is still being submitted
     assert not training.callback.failed
+    wait_until(lambda: training.callback.failed)
     start = time.monotonic()
     training.end()  # the last ones are given up unsubmitted
-    assert time.monotonic() - start < 60  # 9 s, not 12 times 7
+    assert time.monotonic() - start < 60  # 2 s, not 11 times 7
     assert "checkpoint-10 is not evaluated: Slurm didn't answer within 7 s" in caplog.text
     assert sorted(training.callback.failed) == sorted(f"checkpoint-{step}" for step in steps)
     assert len(training.copies()) == 12  # Slurm may have taken the first; the others are for their commands
@@ -185,11 +197,12 @@ def test_a_slurm_that_hangs_holds_nothing_up_for_long(slurm, problems, tmp_path,
 def test_copies_that_are_to_be_submitted_by_hand_outlive_the_next_start(
     slurm, problems, tmp_path, caplog, monkeypatch
 ):
-    slurm("hangs")
+    submitted = slurm("hangs")
     monkeypatch.setattr(evaluate_checkpoint, "STOPPED_S", 0.2)
     training = Training(tmp_path, [str(problems)])
     for step in (1, 2):
         training.save(step)
+    wait_until(submitted)  # the first is under way
     training.event("on_train_end", 2, max_steps=9)
     assert "if it hasn't, submit it by hand" in caplog.text
     (tmp_path / "bin" / "squeue").write_text("#!/bin/sh\n")
