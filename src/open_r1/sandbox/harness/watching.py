@@ -51,17 +51,26 @@ class Waiting:
 
     def __init__(self, now):
         self.looked, self.seen = now, {}
+        self.left_s = 0.0  # of the time until then, what was not put off yet
 
     def look(self, box, processes, now):
-        """Put off the deadlines by what was waited since the last look, at most by the time since then."""
-        seen = {}
+        """Put off the deadlines by what was waited since the last look, in all at most by the time since the start."""
+        elapsed, seen, more = now - self.looked, {}, []
         for pid in all_others(box):
             for thread in threads(pid):
-                seen[thread] = waited_s(pid, thread)
-        waited = sum(max(seconds - self.seen.get(thread, 0.0), 0.0) for thread, seconds in seen.items())
+                known, ran_before = self.seen.get(thread, (0.0, None))
+                ran, waited = schedule_of(pid, thread)
+                is_idle = ran is not None and ran == ran_before and waited <= known
+                if is_idle and state_of("/proc/%d/task/%s" % (pid, thread))[0] == b"R":
+                    waited = known + elapsed  # it waits still: the kernel counts that when the thread gets its core
+                seen[thread] = max(waited, known), ran
+                more.append(max(waited - known, 0.0))
+        self.left_s += elapsed
+        # Many threads wait at the same time; one may have waited since before the last look.
+        later = min(sum(more), max([elapsed, *more]), self.left_s)
+        self.left_s -= later
         for process in processes:
-            later = process.deadline + min(waited, now - self.looked)
-            process.deadline = min(later, process.last_deadline)
+            process.deadline = min(process.deadline + later, process.last_deadline)
         self.looked, self.seen = now, seen
 
 
@@ -195,13 +204,14 @@ def scan_others():
     return found[1:]
 
 
-def waited_s(pid, thread):
-    """Return how long a thread has waited for a core; 0 if it has gone or the kernel doesn't count that."""
+def schedule_of(pid, thread):
+    """Return how long a thread has run, and waited for a core; None and zero where the kernel tells of neither."""
     try:
         with open("/proc/%d/task/%s/schedstat" % (pid, thread), "rb") as file:
-            return int(file.read().split()[1]) / 1e9
-    except (OSError, IndexError):
-        return 0.0
+            ran, waited = file.read().split()[:2]
+            return int(ran), int(waited) / 1e9
+    except (OSError, ValueError):
+        return None, 0.0
 
 
 def field(pid, index):
