@@ -10,7 +10,7 @@ from open_r1.grading.verdict import verdict_line
 from open_r1.sandbox import Limits, ProgramInput, RunRequest, run_coroutine
 from open_r1.sandbox.local import LocalSandbox
 
-LIMITS = Limits(cpu_s=1.0)
+LIMITS = Limits(cpu_s=10.0)
 # f(20) is 42, which no submission below computes: some print it, all want to be taken for right.
 TESTS = ProgramTests("python", (CallTest("f", "[20]", ("42",)),))
 

@@ -170,7 +170,7 @@ def test_manager_that_does_not_compile_makes_the_row_unusable(sandbox):
 
 
 # Each runs before `main` of the row's stub, so that no clock decides who has ended first.
-ENDS_LATER = "#include <unistd.h>\nstatic int later = usleep(300000);\n"
+ENDS_LATER = "#include <unistd.h>\nstatic int later = sleep(3);\n"
 ENDS_WELL = "#include <cstdlib>\nstatic int ended = (std::exit(0), 0);\n"
 
 

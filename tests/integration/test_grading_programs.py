@@ -15,7 +15,7 @@ from open_r1.sandbox import Limits, Sandbox, SandboxError, UnsupportedLanguageEr
 from open_r1.sandbox.local import LocalSandbox
 from tests.rows.verifiable_code import ROWS, STDIO
 
-LIMITS = Limits(cpu_s=1.0)
+LIMITS = Limits(cpu_s=3.0)
 ADD = STDIO[0]
 ADD_TESTS = ProgramTests("python", tuple(StdioTest(given, wanted) for given, wanted in ADD.tests))
 # Gold programs by every layout, wrong ones by one.
