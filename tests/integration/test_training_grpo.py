@@ -196,14 +196,19 @@ def test_times_of_a_step_add_up_and_tokens_are_counted(tiny, tmp_path):
     for entry in steps:
         parts = [entry[f"time/{name}_s"] for name in ("generate", "reward", "update")]
         assert min(parts) > 0
-        assert sum(parts) == pytest.approx(entry["step_time"], abs=2e-3)
+        assert sum(parts) >= entry["step_time"] - 2e-3
+    # Between TRL's look at the clock and ours the machine may do something else, though not in most steps.
+    beyond = [sum(entry[f"time/{name}_s"] for name in ("generate", "reward", "update")) - entry["step_time"]
+              for entry in steps]  # fmt: skip
+    assert statistics.median_low(beyond) <= 2e-3
     tokens = [entry["num_tokens"] for entry in steps]
     for before, entry in zip(tokens, steps[1:], strict=False):
         assert 0 < entry["tokens_per_second"] <= (entry["num_tokens"] - before) / entry["step_time"] * 1.01
 
 
 def test_tokens_per_second_leave_evaluation_and_saving_out(tiny, tmp_path):
-    tiny.train("grpo", tmp_path, **SIGNAL, eval_strategy="steps", eval_steps=1, eval_on_start=True, save_steps=1)
+    tiny.train("grpo", tmp_path, **SIGNAL, eval_strategy="steps", eval_steps=1, eval_on_start=True, save_steps=1,
+               max_steps=9)  # fmt: skip
     steps = [entry for entry in log_history(tmp_path) if "loss" in entry]
     tokens = [0, *(entry["num_tokens"] for entry in steps)]
     # The time between two logs holds the step and, without evaluation and saving, little else.
