@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from aiohttp import web
 
 from open_r1.generation.balancing import RefusedError, ServersDownError
 from open_r1.generation.client import ChatClient, Patience
@@ -59,8 +60,15 @@ def test_requests_go_where_the_fewest_are_in_flight(tmp_path):
         assert slow.most_in_flight <= 7
 
 
+class Mute(ChatServer):
+    """It doesn't tell its models, as it is asked to before it gets requests again."""
+
+    async def _list_models(self, request):
+        return web.json_response({}, status=503)
+
+
 def test_a_server_that_fails_at_once_doesnt_draw_all_requests(tmp_path):
-    with ChatServer(lambda body, attempt: Reply(status=500)) as broken, ChatServer() as sound:
+    with Mute(lambda body, attempt: Reply(status=500)) as broken, ChatServer() as sound:
         requests = (question(number) for number in range(200))
         outcome, _ = ask_journal(tmp_path, [broken.address, sound.address], requests, max_concurrent=8)
         assert outcome.totals.failed == 0

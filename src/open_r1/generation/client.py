@@ -30,6 +30,7 @@ from open_r1.generation.requests import ERROR, ChatReply, ChatRequest, Message, 
 CONNECT_TIMEOUT_S, PROBE_TIMEOUT_S = 30.0, 10.0
 # uvicorn, which vLLM serves with, closes a connection that was idle for 5 s: it's not to be used again just then.
 KEEP_ALIVE_S = 4.0
+_NO_TIME = "no time left"
 _SHORTEST_S = 0.05  # with less time left no request is sent: no model answers within it
 _LARGE_BYTES = 1 << 20
 _MOST_BYTES_OF_MODELS = 1 << 24
@@ -168,10 +169,7 @@ class ChatClient:
             try:
                 answer = await self._post(server, content, deadline - started)
             except ServerFailure as error:
-                if failure is None or started < deadline - _SHORTEST_S:
-                    failure = error
-                else:  # it wasn't sent for want of time: what came before is the reason
-                    failure = ServerFailure(failure.reason, failure.status, is_servers=False)
+                failure = error if failure is None else _after_failure(failure, error)
             else:
                 self.balancer.succeeded(server)
                 seconds = time.monotonic() - started
@@ -223,7 +221,7 @@ class ChatClient:
     async def _post(self, server: Server, content: bytes, left_s: float) -> Answer:
         patience = self.patience
         if left_s <= _SHORTEST_S:
-            raise ServerFailure("no time left", is_servers=False)
+            raise ServerFailure(_NO_TIME, is_servers=False)
         timeout = self._timeout
         if left_s < patience.timeout_s:
             timeout = aiohttp.ClientTimeout(total=left_s, sock_connect=CONNECT_TIMEOUT_S)
@@ -278,6 +276,14 @@ class ChatClient:
             return [dict(entry) for entry in json.loads(body)["data"] if isinstance(entry["id"], str)]
         except (ValueError, RecursionError, KeyError, TypeError):
             raise ServerFailure(f"no list of models but {body[:80]!r}", 200, is_final=True) from None
+
+
+def _after_failure(before: ServerFailure, failure: ServerFailure) -> ServerFailure:
+    """Return what a failure comes to: one for want of time hides no reason that came before."""
+    if failure.is_servers or failure.status is not None:
+        return failure
+    then = "" if failure.reason == _NO_TIME else f"; then {failure.reason}"
+    return ServerFailure(f"{before.reason}{then}", before.status, is_servers=False)
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
