@@ -53,8 +53,14 @@ class Run:
 
     def has_ended(self) -> bool:
         """Whether the process has ended; it stays a zombie until `wait`."""
-        state = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-        return state == "Z"
+        return self._state() == "Z"
+
+    def stands_still(self) -> bool:
+        """Whether the process does nothing more: it has ended, or was stopped by a signal."""
+        return self._state() in "ZT"
+
+    def _state(self) -> str:
+        return Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
 
 
 class ForkDriver:

@@ -22,8 +22,9 @@ import pandas as pd
 import pytest
 
 from open_r1.utils.checkpoints import MANIFEST_NAME, STAGING_NAME, list_checkpoints, missing_from
-from tests.integration.fork_driver import REPOSITORY, ForkDriver
+from tests.integration.fork_driver import REPOSITORY, ForkDriver, Run
 from tests.integration.tiny import Tiny, are_identical, build_tiny, log_history, weights_of
+from tests.waiting import wait_until
 
 # A learning signal comes from the lengths of the completions, which vary even with random weights.
 SIGNAL = {"reward_funcs": ["cosine", "format"], "cosine_max_len": 24, "max_completion_length": 24,
@@ -104,7 +105,7 @@ def test_killed_training_ends_with_the_same_weights(driver, tiny, tmp_path, case
         while not is_enough(landed, num_kills):
             before = time.time()
             training = driver.start(kind, argv, log)
-            moment = moment_inside_a_save(output) if len(landed) % 2 else moment_after(chance, duration_s)
+            moment = moment_inside_a_save(output, training) if len(landed) % 2 else moment_after(chance, duration_s)
             if not training.kill_when(moment):
                 break  # it was done first: this course is compared, and another one started
             landed.append(where_it_was(output, before))
@@ -125,12 +126,30 @@ def moment_after(chance: random.Random, duration_s: float) -> Callable[[], bool]
     return lambda: time.monotonic() >= deadline
 
 
-def moment_inside_a_save(output: Path) -> Callable[[], bool]:
-    """Return a predicate that is true while a checkpoint is being written that was not there before."""
+def moment_inside_a_save(output: Path, training: Run) -> Callable[[], bool]:
+    """Return a predicate that is true once the training is stopped while a checkpoint that is new is being written.
+
+    A save may be over between a look and a signal: stopped, the training stays where it was seen, or goes on to the
+    next save.
+    """
     before = {path.name for path in list_checkpoints(output)}
-    return lambda: any(
-        path.name not in before and not (path / MANIFEST_NAME).exists() for path in list_checkpoints(output)
-    )
+
+    def is_inside() -> bool:
+        return any(
+            path.name not in before and not (path / MANIFEST_NAME).exists() for path in list_checkpoints(output)
+        )
+
+    def is_stopped_inside() -> bool:
+        if not is_inside():
+            return False
+        os.kill(training.pid, signal.SIGSTOP)
+        wait_until(training.stands_still)
+        is_inside_still = is_inside()
+        if not is_inside_still:
+            os.kill(training.pid, signal.SIGCONT)
+        return is_inside_still
+
+    return is_stopped_inside
 
 
 def where_it_was(output: Path, started: float) -> str:
@@ -236,7 +255,8 @@ def test_nothing_connects_to_the_network(driver, tiny, tmp_path, nowhere, kind):
 
 
 def test_script_started_by_name_without_a_network_survives_a_kill(tiny, tmp_path):
-    argv = tiny.argv("grpo", tmp_path / "output", max_steps=3, save_steps=1)
+    # Many steps, so that it isn't done before a kill that a busy machine delays.
+    argv = tiny.argv("grpo", tmp_path / "output", max_steps=20, save_steps=1)
     command = [sys.executable, "src/open_r1/grpo.py", *argv]
     if subprocess.run(["unshare", "-n", "true"], check=False).returncode == 0:
         command = ["unshare", "-n", *command]
