@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
-    """Wait until a condition holds; the bound is for what never happens, not for a slow machine."""
+def wait_until(condition: Callable[[], object], timeout_s: float = 600.0) -> None:
+    """Wait until a condition holds; the bound is for what never happens: vLLM alone may take minutes to start."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"

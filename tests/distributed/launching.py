@@ -4,9 +4,7 @@
 import contextlib
 import importlib.util
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from open_r1.generation.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCELERATE = Path(sys.executable).parent / "accelerate"
@@ -51,18 +51,9 @@ def launch_command(config: str, script: str, *arguments: object, options: Sequen
         options: Of the launcher.
     """
     path = config if config.endswith(".yaml") else f"recipes/accelerate_configs/{config}.yaml"
-    port = ["--main_process_port", unused_port()]
+    port = ["--main_process_port", free_port()]
     launcher = [ACCELERATE, "launch", "--config_file", path, "--mixed_precision", "no", *port]
     return [str(word) for word in (*launcher, *options, script, *arguments)]
-
-
-def unused_port() -> int:
-    """Return a port that nobody listens on, and that no connection gets by chance until the launcher takes it."""
-    draw = random.SystemRandom()  # trainings seed the common one
-    while True:
-        port = draw.randrange(15000, 32000)  # Linux deals out ports from 32,768 on
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def train(

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import psutil
 
@@ -48,13 +47,6 @@ def started(command):
     finally:
         process.kill()
         process.communicate()
-
-
-def wait_until(condition, timeout_s=300.0):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.05)
 
 
 def processes_of(folder):

@@ -4,7 +4,6 @@
 import contextlib
 import json
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from open_r1.sandbox import Limits, ProgramInput, RunRequest, Sandbox, run_corou
 from open_r1.sandbox.router import RouterSandbox
 from open_r1.sandbox.router_listening import server_config
 from open_r1.sandbox.router_server import create_app
-from tests.waiting import wait_until  # noqa: F401 - for the tests of routers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,15 +52,6 @@ def closed_clients(monkeypatch):
     yield
     for client in made:
         run_coroutine(client.aclose)
-
-
-def free_port() -> int:
-    """A port for a server that starts later: one that no connection gets by chance meanwhile."""
-    draw = random.SystemRandom()  # tests seed the common one: two workers would draw the same ports
-    while True:
-        port = draw.randrange(15000, 32000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def listens(port: int) -> bool:

@@ -9,12 +9,13 @@ import threading
 import httpx
 import pytest
 
+from open_r1.generation.servers import free_port
 from open_r1.sandbox import SandboxError, run_all
 from open_r1.sandbox.local import LocalSandbox
 from open_r1.sandbox.router import RouterSandbox
 from open_r1.utils.routed_morph import RoutedMorphSandbox
 from open_r1.utils.routed_sandbox import RoutedSandbox
-from tests.integration.routers import free_port, python_request, serve
+from tests.integration.routers import python_request, serve
 
 # A script as Open R1's rewards send it: the submission runs in a process of its own, the last expression is the score.
 EVALUATION = """

@@ -16,7 +16,8 @@ from open_r1.generation.distil_shards import ShardError, ShardRunner
 from open_r1.generation.journal import Journal
 from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply, chat_server_process
-from tests.integration.generate_runs import processes_of, read, started, wait_until, words, write_rows
+from tests.integration.generate_runs import processes_of, read, started, words, write_rows
+from tests.waiting import wait_until
 
 
 def test_killed_run_goes_on_without_loss_or_doubles(tmp_path):

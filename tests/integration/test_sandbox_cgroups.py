@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from open_r1.sandbox.local import cgroups
+from tests.waiting import wait_until
 
 SOURCES = Path(cgroups.__file__).parents[3]
 # Says "ready", waits for a line, then does what it is told.
@@ -78,13 +78,6 @@ def start() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             pipe.close()
-
-
-def wait_until(is_so: Callable[[], bool], timeout_s: float = 120) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def read_line(process: subprocess.Popen[str]) -> str:

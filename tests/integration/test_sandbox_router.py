@@ -32,8 +32,8 @@ from tests.integration.routers import (
     python_request,
     sent,
     serve,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 SQUARES = python_request("print(int(input()) ** 2)", "1", "2", "3", "4")
 FOREVER = "import time\nwhile True: time.sleep(1)"

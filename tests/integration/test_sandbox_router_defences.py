@@ -15,8 +15,9 @@ from open_r1.sandbox import router as router_client
 from open_r1.sandbox.local import LocalSandbox
 from open_r1.sandbox.router import RouterSandbox
 from open_r1.sandbox.router_requests import RouterLimits
-from tests.integration.routers import closed_clients, python_request, serve, wait_until  # noqa: F401 - a fixture
+from tests.integration.routers import closed_clients, python_request, serve  # noqa: F401 - a fixture
 from tests.integration.test_sandbox_router import REQUEST, SQUARES, metric, post
+from tests.waiting import wait_until
 
 STEPS = replace(SQUARES, stop_after=1)
 BEARER = {"authorization": "Bearer secret"}

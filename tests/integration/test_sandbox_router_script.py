@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from open_r1.generation.servers import free_port
 from open_r1.sandbox import Outcome, ProgramInput, SandboxError, run_all, run_coroutine
 from open_r1.sandbox.router import RouterSandbox
 from open_r1.utils.routed_morph import RoutedMorphSandbox
@@ -16,13 +17,12 @@ from scripts.sandbox_router import main
 from tests.integration.fakes.clouds import CLOUDS
 from tests.integration.routers import (
     closed_clients,  # noqa: F401 - a fixture of every test
-    free_port,
     listens,
     processes_with,
     python_request,
     start,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 HELLO = python_request("print('hello')")
 

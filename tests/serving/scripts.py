@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -112,15 +111,6 @@ class _Passing(BaseHTTPRequestHandler):
 
     def log_message(self, *words: object) -> None:
         """Stay silent."""
-
-
-def wait_until(condition) -> None:
-    """Wait until a condition holds, ten minutes at most: vLLM alone may take two to start."""
-    timeout_s = 600.0
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.02)
 
 
 def count_lines(path: Path) -> int:

@@ -14,7 +14,8 @@ from inspect_ai.log import read_eval_log
 from scripts.run_benchmarks import main
 from tests.conftest import ROOT
 from tests.serving.conftest import SERVED
-from tests.serving.scripts import Gate, count_lines, started, wait_until
+from tests.serving.scripts import Gate, count_lines, started
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.serving
 

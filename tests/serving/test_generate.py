@@ -8,7 +8,8 @@ from open_r1.dataio.card import read_card
 from open_r1.dataio.folder import load_columns
 from open_r1.generate import main
 from tests.serving.conftest import SERVED, VLLM_ARGS
-from tests.serving.scripts import CAPITALS, started, wait_until, write_capitals
+from tests.serving.scripts import CAPITALS, started, write_capitals
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.serving
 SAMPLING = ["--prompt-column", "problem", "--max-new-tokens", "16"]

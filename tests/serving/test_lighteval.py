@@ -21,7 +21,8 @@ from open_r1.utils.benchmark_table import SUPPORTED_BENCHMARKS
 from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 from tests.serving.conftest import SERVED
-from tests.serving.scripts import count_lines, started, wait_until, write_capitals
+from tests.serving.scripts import count_lines, started, write_capitals
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.serving
 

@@ -12,7 +12,8 @@ import pytest
 from open_r1.dataio.folder import load_columns
 from scripts.compute_pass_rate import main
 from tests.serving.conftest import SERVED
-from tests.serving.scripts import CAPITALS, count_lines, started, wait_until, write_capitals
+from tests.serving.scripts import CAPITALS, count_lines, started, write_capitals
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.serving
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from open_r1.generation.servers import free_port
 from open_r1.sandbox import (
     Interactor,
     Limits,
@@ -23,7 +24,6 @@ from open_r1.sandbox.execute_batch import Cell, cell_to_json, read_cell
 from open_r1.sandbox.router import RouterSandbox, is_loopback, longest_run_s, router_base_url
 from open_r1.sandbox.router_gate import Gate, Metrics, Refusal
 from scripts.sandbox_router import build_parser, normalised
-from tests.integration.routers import free_port
 
 ADDRESSES = {
     "127.0.0.1:8000": "http://127.0.0.1:8000",

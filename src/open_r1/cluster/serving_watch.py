@@ -35,7 +35,7 @@ _PROMPT = "The capital of France is"
 _MOST_MISSED = 3
 _COMPLETION_S, _ANSWER_S = 600.0, 30.0  # the first completion may compile kernels
 _QUEUE_S = 600.0  # for a token, behind all requests that came before
-_REGISTRATION_S, _PAUSE_S = 300.0, 5.0  # a router may be about to start
+_REGISTRATION_S, _PAUSE_S, _FAREWELL_S = 300.0, 5.0, 15.0  # a router may be about to start
 _BUSY = (408, 429, 503)  # what engines and routers say whose queues are full
 # What vLLM has read and written, with each of its engines' steps.
 _TOKENS = re.compile(r"^vllm:(?:prompt|generation)_tokens_total(?:\{.*\})? ([0-9.e+]+)", re.MULTILINE)
@@ -175,7 +175,7 @@ def register(router: str, urls: list[str]) -> None:
 def deregister(router: str, urls: list[str]) -> None:
     """Tell a router that servers go away. One that can't be told finds out by itself."""
     for url in urls:
-        if (trouble := _tell(router, "remove_worker", url, _PAUSE_S)) is not None:
+        if (trouble := _tell(router, "remove_worker", url, _FAREWELL_S)) is not None:
             logger.warning("The router at %s could not be told that %s goes away: %s", router, url, trouble)
 
 

@@ -268,13 +268,14 @@ class Supervisor:
 
     def _end_by_term(self, why: str) -> None:
         """End everything. A job that is preempted is left to Slurm, which takes it back only if it still runs."""
+        if self._plan.on_time_limit == "stop_file":
+            self._stop_file.touch()  # first: a busy Slurm may take a minute to answer
         record = look_up(self._allocation.job_id)
         is_preempted = _is_preempted(record)
         left_s = 0.0 if record is None or record.end is None else max(0.0, record.end - time.time())
         logger.warning("%s: stopping everything%s.", why, f" within {left_s:.0f} s" if is_preempted else "")
         end = time.monotonic() + (left_s if is_preempted else self._plan.grace_s)
         if self._plan.on_time_limit == "stop_file":
-            self._stop_file.touch()
             work = [running for running in self._running if running not in self._servers]
             stop_all(work[::-1], end - time.monotonic())  # it needs its servers to the end of its step
         stop_all(self._running[::-1], end - time.monotonic())

@@ -9,8 +9,10 @@
 3. It never outlives this process, even after kill -9 (`processes.py`).
 """
 
+import contextlib
 import logging
 import os
+import random
 import shutil
 import socket
 import sys
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_DEADLINE_S = 1800.0  # large models are read for many minutes from network disks
 _TICK_S, _SAY_EVERY_S, _ANSWER_S = 0.25, 15.0, 10.0
 _OURS = ("--host", "--port")
+_NEVER_DEALT_OUT = range(15000, 32000)  # Linux gives connections ports from 32768 on
 _QUIET = ("--disable-uvicorn-access-log",)  # a line for each request
 
 
@@ -155,9 +158,12 @@ def find_vllm(path: str | Path | None = None) -> Path:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
+    """Return a port of 127.0.0.1 that nobody listens on, and that no connection gets by chance until a server does."""
+    draw = random.SystemRandom()  # programs seed the common one, and two of them would draw the same
+    while True:
+        port = draw.choice(_NEVER_DEALT_OUT)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def answers(url: str) -> bool:
