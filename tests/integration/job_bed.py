@@ -2,7 +2,7 @@
 """A job without Slurm for tests of the supervisor, with real processes.
 
 Small programs on the PATH stand for Slurm's commands: `srun` runs the command on this machine, `scancel` sends the
-signal, `squeue` says what a file says, `scontrol` notes what it is asked.
+signal, `squeue` says what a file says, once there is no file `busy`, `scontrol` notes what it is asked.
 """
 
 import json
@@ -35,6 +35,7 @@ wait $! || status=$?
 exit "${status:-0}"
 """,
     "squeue": """
+while [[ -e $BED_STATE/busy ]]; do sleep 0.05; done
 case $* in
     *%i*) cat "$BED_STATE/steps" ;;
     *JobID*) echo 7 7 N/A 0 $(cat "$BED_STATE"/{state,start,end,preemption}) ;;

@@ -118,6 +118,16 @@ def test_cancelled_job_lets_the_work_save_and_is_not_requeued(bed, port, number)
     assert "saved" in bed.log and not bed.requeued and not bed.left
 
 
+def test_work_saves_while_slurm_is_too_busy_to_say_why_the_job_ends(bed):
+    process = bed.start(work=bed.trainer(), grace_s=TIMEOUT_S)
+    bed.wait_for("training")
+    (bed.state / "busy").touch()
+    process.send_signal(signal.SIGTERM)
+    bed.wait_for("saved")
+    (bed.state / "busy").unlink()
+    assert process.wait(TIMEOUT_S) == 143
+
+
 @pytest.mark.parametrize("has_handler", [False, True])  # like vLLM's, where Slurm signals tasks alone
 def test_servers_answer_until_work_that_is_told_to_end_has_saved(bed, port, has_handler):
     serves = "import os, signal\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n" * has_handler + SERVER
