@@ -116,6 +116,18 @@ def test_killed_training_ends_with_the_same_weights(driver, tiny, tmp_path, case
     assert landed.count("inside a save") >= 2, landed
 
 
+def test_checkpoints_of_a_run_that_was_killed_behind_its_last_save_are_deleted(driver, tiny, tmp_path):
+    kind, settings = settings_of("sft")
+    output, log = tmp_path / "output", tmp_path / "log"
+    argv = tiny.argv(kind, output, **settings)
+    run(driver, kind, argv, log)
+    kept = list_checkpoints(output)
+    shutil.copytree(kept[0], output / "checkpoint-1")
+    (output / "checkpoint-2").mkdir()  # the deletion of another was cut short
+    run(driver, kind, argv, log)
+    assert len(kept) == 2 and list_checkpoints(output) == kept
+
+
 def is_enough(landed: list[str], num_kills: int) -> bool:
     """Whether no more kills are needed: on a busy machine a kill comes after the save that it was meant for."""
     return len(landed) >= num_kills and (landed.count("inside a save") >= 2 or len(landed) >= 5 * num_kills)

@@ -46,9 +46,11 @@ class RestartableMixin(EvaluationMixin):
         """Train; only we delete old checkpoints, since transformers does it before the new one is whole."""
         self._save_total_limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
-            return super().train(*args, **kwargs)
+            output = super().train(*args, **kwargs)
         finally:
             self.args.save_total_limit = self._save_total_limit
+        self._rotate(Path(self.args.output_dir))  # again: an earlier run may have been killed behind its last save
+        return output
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run one step; raise FloatingPointError when its loss is NaN or infinite."""
@@ -137,9 +139,13 @@ class RestartableMixin(EvaluationMixin):
             self.accelerator.wait_for_everyone()  # other ranks' files count too
             if self.args.should_save:
                 write_manifest(checkpoint)
-                best = self.state.best_model_checkpoint
-                rotate_checkpoints(output_dir, self._save_total_limit, Path(best) if best else None)
+            self._rotate(output_dir)
         self._paused_s += time.perf_counter() - started
+
+    def _rotate(self, output_dir: Path) -> None:
+        best = self.state.best_model_checkpoint
+        if self.args.should_save:
+            rotate_checkpoints(output_dir, self._save_total_limit, Path(best) if best else None)
 
     def create_model_card(
         self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
