@@ -4,6 +4,7 @@
 `constraints.txt` is the tested lock of everything named here: install with `-c constraints.txt`, as the Makefile does.
 flash-attn is no extra, because it is built from source against the CUDA toolkit: once `train` is in place,
 `pip install flash-attn --no-build-isolation`, then `attn_implementation: flash_attention_2` in recipes (else `sdpa`).
+Install from a checkout (`make install`): recipes, chat templates and job scripts lie outside the package.
 """
 
 from pathlib import Path
