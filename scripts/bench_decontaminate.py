@@ -65,8 +65,14 @@ def parse_command_line() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--sizes", nargs="+", type=int, default=[200_000, 2_000_000], metavar="ROWS",
-                        help="numbers of rows (default: 200000 2000000)")  # fmt: skip
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        type=int,
+        default=[200_000, 2_000_000],
+        metavar="ROWS",
+        help="numbers of rows (default: 200000 2000000)",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="runs of ours; the published one runs once (default: 3)")
     parser.add_argument(
         "--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), help="default: all"
@@ -191,9 +197,19 @@ def run_contestant(name: str, rows: Path, benchmarks: list[Path], folder: Path) 
     else:
         output = folder / name
         normalization = "none" if name == "exact" else "default"
-        command = [sys.executable, str(scripts / "decontaminate.py"), "--dataset", str(rows), "--cleanup",
-                   "--overwrite", "--output_dir", str(output), "--normalization", normalization,
-                   *(word for file in benchmarks for word in ("--benchmark_file", f"{file}:problem"))]  # fmt: skip
+        command = [
+            sys.executable,
+            str(scripts / "decontaminate.py"),
+            "--dataset",
+            str(rows),
+            "--cleanup",
+            "--overwrite",
+            "--output_dir",
+            str(output),
+            "--normalization",
+            normalization,
+            *(word for file in benchmarks for word in ("--benchmark_file", f"{file}:problem")),
+        ]
     environment = os.environ | {"HF_DATASETS_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
     source = str(scripts.parent / "src")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
@@ -247,9 +263,14 @@ def size_section(args: argparse.Namespace, num_rows: int, folder: Path) -> list[
     """Return what one size costs as Markdown lines."""
     rows, benchmarks = make_files(folder, num_rows)
     text_mib = rows.stat().st_size / 2**20
-    lines = [f"## {num_rows:,} rows", "", f"{text_mib:.0f} MiB of parquet.", "",
-             "| | seconds | speed-up | reach | " + " | ".join(PARTS) + " | MiB | rows removed |",
-             "|---" + "|--:" * (len(PARTS) + 5) + "|"]  # fmt: skip
+    lines = [
+        f"## {num_rows:,} rows",
+        "",
+        f"{text_mib:.0f} MiB of parquet.",
+        "",
+        "| | seconds | speed-up | reach | " + " | ".join(PARTS) + " | MiB | rows removed |",
+        "|---" + "|--:" * (len(PARTS) + 5) + "|",
+    ]
     baseline: Measured | None = None
     for name in args.contestants:
         runs = [
@@ -262,9 +283,15 @@ def size_section(args: argparse.Namespace, num_rows: int, folder: Path) -> list[
         speed_up = f"{baseline.seconds / median.seconds:.1f}" if baseline and name != "published" else ""
         goal = GOALS.get(num_rows, {}).get(name)
         seconds = f"{median.seconds:.2f}" + (f" ({runs_range(runs)})" if len(runs) > 1 else "")
-        cells = [name, seconds, speed_up, f">= {goal}" if goal else "",
-                 *(f"{median.parts[part]:.2f}" for part in PARTS),
-                 f"{max(run.memory_mib for run in runs):.0f}", f"{num_rows - len(median.kept)}"]  # fmt: skip
+        cells = [
+            name,
+            seconds,
+            speed_up,
+            f">= {goal}" if goal else "",
+            *(f"{median.parts[part]:.2f}" for part in PARTS),
+            f"{max(run.memory_mib for run in runs):.0f}",
+            f"{num_rows - len(median.kept)}",
+        ]
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], file=sys.stderr)
     return [*lines, ""]

@@ -161,8 +161,17 @@ def take_turn(contestant: str, address: str, args: argparse.Namespace) -> None:
 
 def run_turn(contestant: str, address: str, args: argparse.Namespace) -> Measured:
     """Have a process take a turn."""
-    command = [sys.executable, __file__, "--requests", str(args.requests), "--in-flight", str(args.in_flight),
-               "--turn", contestant, address]  # fmt: skip
+    command = [
+        sys.executable,
+        __file__,
+        "--requests",
+        str(args.requests),
+        "--in-flight",
+        str(args.in_flight),
+        "--turn",
+        contestant,
+        address,
+    ]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
@@ -218,8 +227,11 @@ def describe(turns: dict[str, list[Measured]], whole: Measured, args: argparse.N
             f"| {statistics.median(cpu):.2f} | {min(cpu):.2f} to {max(cpu):.2f} "
             f"| {statistics.median(turn['peak_mb'] for turn in own):.0f} |"
         )
-    lines += ["", f"The whole command, once, from start-up to the published data set: {whole['seconds']:.1f} s, "
-              f"{whole['cpu_s']:.1f} s of CPU time."]  # fmt: skip
+    lines += [
+        "",
+        f"The whole command, once, from start-up to the published data set: {whole['seconds']:.1f} s, "
+        f"{whole['cpu_s']:.1f} s of CPU time.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -104,12 +104,23 @@ CHANGES = {
     "1 in 5 to 0.8": lambda rng, rates: np.where(rng.random(rates.shape) < 0.2, 0.8, rates),
     "1 in 20 to 0.8": lambda rng, rates: np.where(rng.random(rates.shape) < 0.05, 0.8, rates),
 }
-CHANGED = [*((name, "none") for name in SITUATIONS), *((name, change) for change in list(CHANGES)[1:]
-           for name in ("any rate, many easy or hard: beta(0.5, 0.5)", "middling: beta(2, 3)",
-                        "hard: beta(0.1, 1.5)"))]  # fmt: skip
+CHANGED = [
+    *((name, "none") for name in SITUATIONS),
+    *(
+        (name, change)
+        for change in list(CHANGES)[1:]
+        for name in ("any rate, many easy or hard: beta(0.5, 0.5)", "middling: beta(2, 3)", "hard: beta(0.1, 1.5)")
+    ),
+]
 
-METHODS = {"ours": ours, "t": students, "bootstrap": bootstrap, "Wilson": wilson, "Korn-Graubard": korn_graubard,
-           "Wilson of P": wilson_of_problems}  # fmt: skip
+METHODS = {
+    "ours": ours,
+    "t": students,
+    "bootstrap": bootstrap,
+    "Wilson": wilson,
+    "Korn-Graubard": korn_graubard,
+    "Wilson of P": wilson_of_problems,
+}
 
 
 def _trials(scores: np.ndarray, num_answers: int) -> np.ndarray:
@@ -192,17 +203,37 @@ def pages_of_pairs(rounds: int, seed: int) -> list[str]:
             covered.append(
                 [where, change, *(f"{100 * share:.0f} / {100 * alarms:.0f}" for share, alarms, *_ in cells)]
             )
-            shown.append([where, change, *(f"{100 * width:.1f} / {'-' if np.isnan(least) else f'{100 * least:.1f}'}"
-                                           for *_, width, least in cells)])  # fmt: skip
-        lines += [f"### {answers} answer{'s' if answers > 1 else ''} a problem", "",
-                  "Rounds of 100 in which the interval of the difference holds the truth / in which p < 0.05.", "",
-                  *as_table(["rates of problems", "change", *head], covered), "",
-                  "Mean width of the interval / mean of what is said to show in 8 of 10 cases, in points.", "",
-                  *as_table(["rates of problems", "change", *head], shown), ""]  # fmt: skip
-    return [f"## Two runs compared problem by problem, {rounds} rounds", "",
-            "Change: what the second run's rates differ by. 5 problems can't show anything at this level. Where few "
-            "problems change, and by much, so few hardly contain one, and the interval doesn't hold what it can't "
-            "see.", "", *lines]  # fmt: skip
+            shown.append(
+                [
+                    where,
+                    change,
+                    *(
+                        f"{100 * width:.1f} / {'-' if np.isnan(least) else f'{100 * least:.1f}'}"
+                        for *_, width, least in cells
+                    ),
+                ]
+            )
+        lines += [
+            f"### {answers} answer{'s' if answers > 1 else ''} a problem",
+            "",
+            "Rounds of 100 in which the interval of the difference holds the truth / in which p < 0.05.",
+            "",
+            *as_table(["rates of problems", "change", *head], covered),
+            "",
+            "Mean width of the interval / mean of what is said to show in 8 of 10 cases, in points.",
+            "",
+            *as_table(["rates of problems", "change", *head], shown),
+            "",
+        ]
+    return [
+        f"## Two runs compared problem by problem, {rounds} rounds",
+        "",
+        "Change: what the second run's rates differ by. 5 problems can't show anything at this level. Where few "
+        "problems change, and by much, so few hardly contain one, and the interval doesn't hold what it can't "
+        "see.",
+        "",
+        *lines,
+    ]
 
 
 def report(rounds: int, seed: int) -> str:
@@ -210,8 +241,9 @@ def report(rounds: int, seed: int) -> str:
     found = measure(rounds, seed)
     worst, width, detail = [], [], []
     for name in METHODS:
-        cells = [[found[name, where, number, answers] for where in SITUATIONS for answers in ANSWERS]
-                 for number in PROBLEMS]  # fmt: skip
+        cells = [
+            [found[name, where, number, answers] for where in SITUATIONS for answers in ANSWERS] for number in PROBLEMS
+        ]
         covered = [[100 * share for share, _ in column] for column in cells]
         worst.append([name, *(f"{min(column):.0f} ({np.mean(column):.0f})" for column in covered)])
         width.append([name, *(f"{np.mean([wide for _, wide in column]):.3f}" for column in cells)])

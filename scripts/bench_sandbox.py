@@ -54,8 +54,9 @@ def parse_command_line() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="default: all")
-    parser.add_argument("--mechanisms", nargs="+", choices=["bwrap", "landlock"], default=["bwrap", "landlock"],
-                        help="default: both")  # fmt: skip
+    parser.add_argument(
+        "--mechanisms", nargs="+", choices=["bwrap", "landlock"], default=["bwrap", "landlock"], help="default: both"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="turns of each contestant (default: 7)")
     parser.add_argument("--submissions", type=int, default=60, help="short: submissions in a turn (default: 60)")
     parser.add_argument("--table", type=Path, help="also write the tables to this Markdown file")
@@ -85,9 +86,14 @@ class Subprocesses:
         if not self._with_limits:
             return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True).stdout
         process = subprocess.Popen(
-            command, text=True, start_new_session=True, preexec_fn=set_limits,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            command,
+            text=True,
+            start_new_session=True,
+            preexec_fn=set_limits,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         try:
             return process.communicate(stdin, timeout=LIMITS.backstop_s)[0]
         finally:
@@ -191,8 +197,11 @@ def take_turns(contestants: Contestants, task: Task, num_rounds: int, label: str
             seconds[name] = time.perf_counter() - started
         if number >= 0:
             rounds.append(seconds)
-            print(f"{label} {number}: " + ", ".join(f"{name} {seconds[name]:.2f} s" for name in names),
-                  file=sys.stderr, flush=True)  # fmt: skip
+            print(
+                f"{label} {number}: " + ", ".join(f"{name} {seconds[name]:.2f} s" for name in names),
+                file=sys.stderr,
+                flush=True,
+            )
     return rounds
 
 

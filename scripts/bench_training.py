@@ -89,16 +89,31 @@ def parse_command_line() -> argparse.Namespace:
 def command_line(folder: Path, task: str, steps: int, **changes: object) -> list[str]:
     """Return the command line of a run; `changes` replace or add settings."""
     settings: dict[str, object] = {
-        "model_name_or_path": folder / "model", "output_dir": folder / task, "dtype": "float32", "max_steps": steps,
-        "save_strategy": "no", "logging_steps": 1, "seed": 1, "learning_rate": 1e-4, "log_level": "error",
-        "gradient_checkpointing": "false", "dataloader_pin_memory": "false", "dataset_name": "tasks/running_sums",
-    }  # fmt: skip
+        "model_name_or_path": folder / "model",
+        "output_dir": folder / task,
+        "dtype": "float32",
+        "max_steps": steps,
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "seed": 1,
+        "learning_rate": 1e-4,
+        "log_level": "error",
+        "gradient_checkpointing": "false",
+        "dataloader_pin_memory": "false",
+        "dataset_name": "tasks/running_sums",
+    }
     settings |= {"bf16": "true"} if torch.cuda.is_available() else {"use_cpu": "true", "bf16": "false"}
     if task == "sft":
         settings |= {"dataset_config": "cold_start", "per_device_train_batch_size": 16, "max_length": 128}
     else:
-        settings |= {"dataset_config": "rl", "dataset_prompt_column": "problem", "per_device_train_batch_size": 32,
-                     "num_generations": 8, "max_completion_length": 24, "reward_funcs": "accuracy format"}  # fmt: skip
+        settings |= {
+            "dataset_config": "rl",
+            "dataset_prompt_column": "problem",
+            "per_device_train_batch_size": 32,
+            "num_generations": 8,
+            "max_completion_length": 24,
+            "reward_funcs": "accuracy format",
+        }
     settings |= changes
     return [word for name, value in settings.items() for word in (f"--{name}", *str(value).split(" "))]
 
@@ -145,10 +160,12 @@ def measure_overhead(folder: Path, task: str, pairs: int) -> dict[str, float]:
     bare, ours = StepTimer(turns), StepTimer(turns)
     steps = pairs + warm_up
     with silence():
-        turns.run([
-            lambda: run_bare(task, command_line(folder, task, steps, output_dir=folder / f"{task}_bare"), bare),
-            lambda: run_ours(task, command_line(folder, task, steps), ours),
-        ])  # fmt: skip
+        turns.run(
+            [
+                lambda: run_bare(task, command_line(folder, task, steps, output_dir=folder / f"{task}_bare"), bare),
+                lambda: run_ours(task, command_line(folder, task, steps), ours),
+            ]
+        )
     added_ms = 1000 * (np.array(ours.cpu) - np.array(bare.cpu))[warm_up:]
     generator = np.random.default_rng(0)
     medians = np.median(generator.choice(added_ms, size=(5000, len(added_ms))), axis=1)
@@ -169,8 +186,10 @@ def overhead_table(folder: Path, args: argparse.Namespace) -> list[str]:
         found = measure_overhead(folder, task, args.pairs)
         share = 100 * found["high_ms"] / found["bare_ms"]
         reach = "<= 5 ms (step < 250 ms)" if found["bare_ms"] < 250 else "<= 2 %"
-        lines.append(f"| {task}.py | {found['bare_ms']:.1f} | {found['added_ms']:+.2f} ({found['low_ms']:+.2f} to "
-                     f"{found['high_ms']:+.2f}) | {found['high_ms']:+.2f} ms, {share:+.1f} % | {reach} |")  # fmt: skip
+        lines.append(
+            f"| {task}.py | {found['bare_ms']:.1f} | {found['added_ms']:+.2f} ({found['low_ms']:+.2f} to "
+            f"{found['high_ms']:+.2f}) | {found['high_ms']:+.2f} ms, {share:+.1f} % | {reach} |"
+        )
     return lines
 
 
@@ -187,8 +206,12 @@ def imports_table() -> list[str]:
         if len(parts) == 3 and parts[0].strip().isdigit():
             package = parts[2].strip().split(".")[0]
             seconds[package if package in PACKAGES else "all others"] += int(parts[0]) / 1e6
-    lines = [f"`import open_r1.grpo` takes {wall:.1f} s of wall time under `-X importtime` (which slows it).", "",
-             "| package | s |", "|---|---|"]  # fmt: skip
+    lines = [
+        f"`import open_r1.grpo` takes {wall:.1f} s of wall time under `-X importtime` (which slows it).",
+        "",
+        "| package | s |",
+        "|---|---|",
+    ]
     return lines + [f"| {name} | {value:.2f} |" for name, value in sorted(seconds.items(), key=lambda item: -item[1])]
 
 
@@ -200,9 +223,15 @@ def throughput_table(folder: Path, args: argparse.Namespace) -> list[str]:
     row = " ".join(str(generator.randrange(100)) for _ in range(args.max_length // 2))
     data.write_text(f'{{"text": "{row}"}}\n' * 4 * args.batch_size, encoding="utf-8")
     words = command_line(
-        folder, "sft", args.steps, dataset_name=data, dataset_config="default", gradient_checkpointing="true",
-        per_device_train_batch_size=args.batch_size, max_length=args.max_length,
-    )  # fmt: skip
+        folder,
+        "sft",
+        args.steps,
+        dataset_name=data,
+        dataset_config="default",
+        gradient_checkpointing="true",
+        per_device_train_batch_size=args.batch_size,
+        max_length=args.max_length,
+    )
     reset_peak_memory()
     timer = StepTimer()
     with silence():
@@ -213,10 +242,14 @@ def throughput_table(folder: Path, args: argparse.Namespace) -> list[str]:
     device = describe_device()
     peak = next((flops for name, flops in PEAK_FLOPS.items() if name in device), None)
     mfu = f"{100 * 6 * parameters * per_second / peak:.1f} %" if peak else "- (no GPU)"
-    return [f"{device}; {args.model}, {parameters / 1e6:.1f} M parameters with random weights.", "",
-            "| run | sequences x tokens | tokens/s | peak memory | MFU |", "|---|---|---|---|---|",
-            f"| sft.py | {args.batch_size} x {args.max_length} | {per_second:,.0f} | {memory:.2f} GB | {mfu} |",
-            *grpo_throughput(folder, args)]  # fmt: skip
+    return [
+        f"{device}; {args.model}, {parameters / 1e6:.1f} M parameters with random weights.",
+        "",
+        "| run | sequences x tokens | tokens/s | peak memory | MFU |",
+        "|---|---|---|---|---|",
+        f"| sft.py | {args.batch_size} x {args.max_length} | {per_second:,.0f} | {memory:.2f} GB | {mfu} |",
+        *grpo_throughput(folder, args),
+    ]
 
 
 def grpo_throughput(folder: Path, args: argparse.Namespace) -> list[str]:
@@ -229,12 +262,13 @@ def grpo_throughput(folder: Path, args: argparse.Namespace) -> list[str]:
     state = (folder / "grpo" / "trainer_state.json").read_text(encoding="utf-8")
     history = [line for line in json.loads(state)["log_history"] if "tokens_per_second" in line]
     speed = statistics.median(line["tokens_per_second"] for line in history[2:])
-    split = {name: statistics.median(line[f"time/{name}_s"] for line in history[2:])
-             for name in ("generate", "reward", "update")}  # fmt: skip
+    split = {
+        name: statistics.median(line[f"time/{name}_s"] for line in history[2:])
+        for name in ("generate", "reward", "update")
+    }
     total = statistics.median(timer.wall[3:])
     shares = ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in split.items())
-    return [f"| grpo.py ({shares}) | 32 completions of <= {length} | {speed:,.0f} "
-            f"| {peak_memory_gb():.2f} GB | - |"]  # fmt: skip
+    return [f"| grpo.py ({shares}) | 32 completions of <= {length} | {speed:,.0f} | {peak_memory_gb():.2f} GB | - |"]
 
 
 def describe_device() -> str:
@@ -264,8 +298,13 @@ def save_random_model(folder: Path, name: str) -> int:
     if name == "demo":
         model = build_model(tokenizer, seed=1)
     else:
-        config = Qwen2Config(**SHAPES[name], max_position_embeddings=32768, tie_word_embeddings=name != "qwen2.5-7b",
-                             eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)  # fmt: skip
+        config = Qwen2Config(
+            **SHAPES[name],
+            max_position_embeddings=32768,
+            tie_word_embeddings=name != "qwen2.5-7b",
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
         with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
             model = Qwen2ForCausalLM(config).to(torch.bfloat16)
     model.save_pretrained(folder)
@@ -279,8 +318,11 @@ def main() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()
-    sections: dict[str, Any] = {"overhead": overhead_table, "imports": lambda *_: imports_table(),
-                                "throughput": throughput_table}  # fmt: skip
+    sections: dict[str, Any] = {
+        "overhead": overhead_table,
+        "imports": lambda *_: imports_table(),
+        "throughput": throughput_table,
+    }
     threads = os.environ.get("OMP_NUM_THREADS", "unset")
     versions = f"torch {torch.__version__}, trl {trl.__version__}, {os.cpu_count()} cores, OMP_NUM_THREADS={threads}"
     lines = ["# Training benchmark", "", f"Made by `python {' '.join(sys.argv)}`; {versions}."]

@@ -40,13 +40,25 @@ def parse_command_line() -> argparse.Namespace:
     )
     parser.add_argument("--sections", nargs="+", choices=sorted(SECTIONS), default=list(SECTIONS), help="default: all")
     parser.add_argument("--judges", nargs="+", choices=list(JUDGES), default=list(JUDGES), help="default: all")
-    parser.add_argument("--row_deadline_s", type=float, default=30.0,
-                        help="accuracy: a pair is lost when its judge takes longer (default: 30)")  # fmt: skip
+    parser.add_argument(
+        "--row_deadline_s",
+        type=float,
+        default=30.0,
+        help="accuracy: a pair is lost when its judge takes longer (default: 30)",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="throughput: turns of each judge (default: 5)")
-    parser.add_argument("--batch_deadline_s", type=float, default=120.0,
-                        help="throughput, hostile: the same for a whole batch (default: 120)")  # fmt: skip
-    parser.add_argument("--show_errors", "--show-errors", action="store_true",
-                        help="accuracy: list the pairs of the tuning half that ours gets wrong")  # fmt: skip
+    parser.add_argument(
+        "--batch_deadline_s",
+        type=float,
+        default=120.0,
+        help="throughput, hostile: the same for a whole batch (default: 120)",
+    )
+    parser.add_argument(
+        "--show_errors",
+        "--show-errors",
+        action="store_true",
+        help="accuracy: list the pairs of the tuning half that ours gets wrong",
+    )
     parser.add_argument("--table", type=Path, help="also write the tables to this Markdown file")
     return parser.parse_args()
 
@@ -151,8 +163,9 @@ def total_table(pairs: Sequence[LabelledPair], verdicts: dict[str, list[str]]) -
         for name, judged in verdicts.items():
             found = score([pairs[place] for place in places], [judged[place] for place in places])
             shares = (found.accuracy, found.judgeable, found.judged, found.precision, found.recall, found.abstention)
-            lines.append(f"| {half} ({len(places)}) | {name} | " + " | ".join(map(percent, shares))
-                         + f" | {found.num_lost} |")  # fmt: skip
+            lines.append(
+                f"| {half} ({len(places)}) | {name} | " + " | ".join(map(percent, shares)) + f" | {found.num_lost} |"
+            )
     return lines
 
 
@@ -183,9 +196,15 @@ def category_table(pairs: Sequence[LabelledPair], verdicts: dict[str, list[str]]
         rivals += rival_rows(category, found)
     if "ours" not in verdicts:
         return lines
-    return [*lines, "", "### Where another judge is better or equal", "",
-            "| category | judge | its accuracy | ours | reason |", "|---|---|---|---|---|",
-            *(rivals or ["| none | | | | |"])]  # fmt: skip
+    return [
+        *lines,
+        "",
+        "### Where another judge is better or equal",
+        "",
+        "| category | judge | its accuracy | ours | reason |",
+        "|---|---|---|---|---|",
+        *(rivals or ["| none | | | | |"]),
+    ]
 
 
 def rival_rows(category: str, found: dict[str, Score]) -> list[str]:
@@ -196,16 +215,23 @@ def rival_rows(category: str, found: dict[str, Score]) -> list[str]:
             continue
         is_perfect = found["ours"].accuracy == 100
         reason = "both judge every pair right" if is_perfect else REASONS.get(category, "**no reason given**")
-        rows.append(f"| {category} | {name} | {percent(found[name].accuracy)} | {percent(found['ours'].accuracy)} "
-                    f"| {reason} |")  # fmt: skip
+        rows.append(
+            f"| {category} | {name} | {percent(found[name].accuracy)} | {percent(found['ours'].accuracy)} | {reason} |"
+        )
     return rows
 
 
 def latency_table(replies: dict[str, list[Reply]]) -> list[str]:
     """Return wall milliseconds of a call with one pair, over all labelled pairs, hostile ones included."""
-    lines = ["", "### Latency", "",
-             "Wall milliseconds of a call with one pair, the judge warm; a lost pair counts with its time.", "",
-             "| judge | p50 | p99 | worst |", "|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "",
+        "### Latency",
+        "",
+        "Wall milliseconds of a call with one pair, the judge warm; a lost pair counts with its time.",
+        "",
+        "| judge | p50 | p99 | worst |",
+        "|---|---|---|---|",
+    ]
     for name, found in replies.items():
         cuts = statistics.quantiles([1000 * reply.wall_s for reply in found], n=100, method="inclusive")
         lines.append(f"| {name} | {cuts[49]:.2f} | {cuts[98]:,.1f} | {1000 * max(r.wall_s for r in found):,.0f} |")
@@ -217,8 +243,10 @@ def error_list(pairs: Sequence[LabelledPair], verdicts: Sequence[str]) -> list[s
     lines = ["", "### Errors of ours in the tuning half", ""]
     for pair, verdict in zip(pairs, verdicts, strict=True):
         if not pair.is_held_out and verdict != pair.label:
-            lines.append(f"- {pair.id}: {verdict}, label {pair.label} ({pair.reason}); gold {pair.gold[:80]!r}, "
-                         f"completion ends {pair.completion[-80:]!r}")  # fmt: skip
+            lines.append(
+                f"- {pair.id}: {verdict}, label {pair.label} ({pair.reason}); gold {pair.gold[:80]!r}, "
+                f"completion ends {pair.completion[-80:]!r}"
+            )
     return lines
 
 
@@ -269,8 +297,10 @@ def throughput_section(args: argparse.Namespace) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for name, found in turns.items():
-        speeds = [num_rows / statistics.median(getattr(turn, field) for turn in found)
-                  for field in ("cold_s", "unseen_s", "warm_s")]  # fmt: skip
+        speeds = [
+            num_rows / statistics.median(getattr(turn, field) for turn in found)
+            for field in ("cold_s", "unseen_s", "warm_s")
+        ]
         share = 100 * sum(turn.num_errors for turn in found) / (3 * num_rows * args.rounds)
         lines.append(f"| {name} | " + " | ".join(f"{speed:,.0f}" for speed in speeds) + f" | {share:.1f} % |")
     if "ours" in turns and "trl" in turns:
@@ -282,8 +312,9 @@ def ratio_lines(turns: dict[str, list[Turn]]) -> list[str]:
     """Return how many times as fast as TRL ours is: median and range over the rounds."""
     lines = [""]
     for field, label in (("cold_s", "fresh process"), ("unseen_s", "unseen pairs"), ("warm_s", "the same again")):
-        ratios = [getattr(trl, field) / getattr(ours, field)
-                  for trl, ours in zip(turns["trl"], turns["ours"], strict=True)]  # fmt: skip
+        ratios = [
+            getattr(trl, field) / getattr(ours, field) for trl, ours in zip(turns["trl"], turns["ours"], strict=True)
+        ]
         lines.append(f"- {label}: {statistics.median(ratios):.1f} times ({min(ratios):.1f} to {max(ratios):.1f})")
     return lines
 
@@ -308,8 +339,10 @@ def hostile_section(args: argparse.Namespace) -> list[str]:
             kept = sum(reply.verdicts[place] == verdict for place, verdict in zip(good, alone.verdicts, strict=True))
             fooled = sum(verdict == "right" for place, verdict in enumerate(reply.verdicts) if place not in good)
             outcome = reply.error or ("returned" if reply.wall_s <= HOSTILE_LIMIT_S else "returned too late")
-            lines.append(f"| {name} | {'other' if in_thread else 'main'} | {reply.wall_s:.1f} | {kept} of {len(good)} "
-                         f"| {fooled} | {outcome} |")  # fmt: skip
+            lines.append(
+                f"| {name} | {'other' if in_thread else 'main'} | {reply.wall_s:.1f} | {kept} of {len(good)} "
+                f"| {fooled} | {outcome} |"
+            )
             print(lines[-1], file=sys.stderr, flush=True)
     return lines
 
@@ -323,8 +356,7 @@ def main() -> None:
     if args.show_errors and "ours" not in args.judges:
         sys.exit("--show_errors lists the errors of ours: add it to --judges")
     versions = ", ".join(f"{name} {version(name)}" for name in ("math-verify", "sympy", "trl"))
-    lines = ["# Verifier benchmark", "",
-             f"Made by `python {' '.join(sys.argv)}`; {versions}, {os.cpu_count()} cores."]  # fmt: skip
+    lines = ["# Verifier benchmark", "", f"Made by `python {' '.join(sys.argv)}`; {versions}, {os.cpu_count()} cores."]
     for section in args.sections:
         lines += ["", f"## {section.capitalize()}", "", *SECTIONS[section](args)]
     text = "\n".join(lines) + "\n"

@@ -31,9 +31,13 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "places", nargs="+", type=Path, metavar="PLACE", help="folders with runs anywhere below, or results.json files"
     )
-    add("--baseline", type=Path, metavar="PLACE",
+    add(
+        "--baseline",
+        type=Path,
+        metavar="PLACE",
         help="run to compare the others with, or a folder with one on each benchmark (default: of two runs on a "
-        "benchmark the first, of more none)")  # fmt: skip
+        "benchmark the first, of more none)",
+    )
     add("--markdown", action="store_true", help="print the table as Markdown (default: for a terminal)")
     add("--json", type=Path, metavar="FILE", help="write all of it there too (default: nowhere)")
     return parser

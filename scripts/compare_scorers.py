@@ -21,10 +21,19 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = FlagParser(description=__doc__)
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder with answers.parquet and results.json")
-    parser.add_argument("--output_dir", type=Path, metavar="FOLDER",
-        help="for the comparison (default: compared_with_lighteval in the folder of the run)")  # fmt: skip
-    parser.add_argument("--show", type=int, default=5, metavar="N",
-        help="differing answers to print, the first ones (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--output_dir",
+        type=Path,
+        metavar="FOLDER",
+        help="for the comparison (default: compared_with_lighteval in the folder of the run)",
+    )
+    parser.add_argument(
+        "--show",
+        type=int,
+        default=5,
+        metavar="N",
+        help="differing answers to print, the first ones (default: %(default)s)",
+    )
     return parser
 
 

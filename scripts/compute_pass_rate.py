@@ -60,17 +60,36 @@ def build_parser() -> argparse.ArgumentParser:
         "--help"
     ]
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="\n".join(lines), formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False, usage="compute_pass_rate.py [--config RECIPE] [--merge] [settings]",
-    )  # fmt: skip
+        description=__doc__,
+        epilog="\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        usage="compute_pass_rate.py [--config RECIPE] [--merge] [settings]",
+    )
     add = parser.add_argument
-    add("--output_dir", "--output-dir", type=Path, help="folder of the data set; a recipe's `output_dir` is its "
-        "training's and isn't used (default: data/<output_dataset_name, or dataset-model-revision-gen>)")  # fmt: skip
+    add(
+        "--output_dir",
+        "--output-dir",
+        type=Path,
+        help="folder of the data set; a recipe's `output_dir` is its "
+        "training's and isn't used (default: data/<output_dataset_name, or dataset-model-revision-gen>)",
+    )
     add("--merge", action="store_true", help="make one data set of the shards in --output_dir; needs nothing else")
-    add("--overwrite", action="store_true", help="replace a finished data set, or completions of other settings; "
-        "completions of the same settings are used again (delete generations.jsonl to ask anew)")  # fmt: skip
-    add("--push_to_hub", "--push-to-hub", nargs="?", const="", metavar="NAME", help="push the data set, privately; "
-        "default NAME: `output_dataset_name`. A recipe's `push_to_hub` is about its model")  # fmt: skip
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace a finished data set, or completions of other settings; "
+        "completions of the same settings are used again (delete generations.jsonl to ask anew)",
+    )
+    add(
+        "--push_to_hub",
+        "--push-to-hub",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="push the data set, privately; "
+        "default NAME: `output_dataset_name`. A recipe's `push_to_hub` is about its model",
+    )
     add("--public", action="store_true", help="with --push_to_hub: let everybody read it")
     add("--licence", help="licence of the rows, for the card (default: the source's)")
     return parser

@@ -124,8 +124,13 @@ def add_quality_flags(parser: argparse.ArgumentParser) -> None:
     flag(correct, "keep_unparsable_gold", "keep completions whose gold can't be read", action="store_true")
     flag(correct, "verifier_timeout_s", "CPU seconds for judging one completion; beyond them it is not correct")
     readable = parser.add_argument_group("4. readable reasoning, 5. length")
-    flag(readable, "readability", "faults for which a completion is dropped (default: none)", nargs="*",
-         choices=READABILITY)  # fmt: skip
+    flag(
+        readable,
+        "readability",
+        "faults for which a completion is dropped (default: none)",
+        nargs="*",
+        choices=READABILITY,
+    )
     flag(readable, "language", "language of the reasoning, ISO 639-1: told apart by script (default: any)")
     flag(readable, "max_paragraph_chars", "of a line that is no long_paragraph")
     flag(readable, "min_language_share", "share of words in one script, and in the language")

@@ -40,15 +40,29 @@ def build_parser() -> argparse.ArgumentParser:
     add("--config", help="configuration of the data set")
     add("--split", default="train", help="split, or a slice such as train[:100] (default: %(default)s)")
     add("--revision", help="branch, tag or commit on the hub")
-    add("--problem_column", action="append", metavar="COLUMN",
-        help="text or conversations to check; several by commas or by repeating it (default: problem)")  # fmt: skip
+    add(
+        "--problem_column",
+        action="append",
+        metavar="COLUMN",
+        help="text or conversations to check; several by commas or by repeating it (default: problem)",
+    )
     add = parser.add_argument_group("benchmarks").add_argument
-    add("--benchmarks", nargs="+", metavar="NAME", help="of aime_2024 aime_2025 math_500 gpqa lcb, from the hub "
-        "(default: all five, or none with --benchmark_file)")  # fmt: skip
-    add("--benchmark_file", action="append", default=[], metavar="[NAME=]PATH[:COLUMN]",
+    add(
+        "--benchmarks",
+        nargs="+",
+        metavar="NAME",
+        help="of aime_2024 aime_2025 math_500 gpqa lcb, from the hub "
+        "(default: all five, or none with --benchmark_file)",
+    )
+    add(
+        "--benchmark_file",
+        action="append",
+        default=[],
+        metavar="[NAME=]PATH[:COLUMN]",
         help="local file or folder with items; repeat it for several. With the NAME of a known benchmark it stands "
         "for that one (default NAME: of the file; COLUMN: problem, question, Question, question_content, "
-        "problem_statement, prompt or text, the first that there is)")  # fmt: skip
+        "problem_statement, prompt or text, the first that there is)",
+    )
     add_rule_flags(parser)
     add_output_flags(parser)
     return parser
@@ -58,36 +72,69 @@ def add_rule_flags(parser: argparse.ArgumentParser) -> None:
     """Add when a row counts as contaminated."""
     add = parser.add_argument_group("rule").add_argument
     add("--ngram_size", type=int, default=8, metavar="WORDS", help="words in common that flag (default: %(default)s)")
-    add("--normalization", choices=["none", "default"], default="default",
-        help="none: upstream's rule to the letter (default: %(default)s)")  # fmt: skip
-    add("--boilerplate_items", type=int, metavar="N", help="words in common with N or more different items don't flag "
-        "by themselves; 0: they do (default: 5; with --normalization none 0)")  # fmt: skip
-    add("--near_duplicates", type=float, nargs="?", const=0.7, metavar="CONTAINMENT",
-        help="also flag rows with this part of an item's runs of three words; slow (a bare flag: 0.7)")  # fmt: skip
+    add(
+        "--normalization",
+        choices=["none", "default"],
+        default="default",
+        help="none: upstream's rule to the letter (default: %(default)s)",
+    )
+    add(
+        "--boilerplate_items",
+        type=int,
+        metavar="N",
+        help="words in common with N or more different items don't flag "
+        "by themselves; 0: they do (default: 5; with --normalization none 0)",
+    )
+    add(
+        "--near_duplicates",
+        type=float,
+        nargs="?",
+        const=0.7,
+        metavar="CONTAINMENT",
+        help="also flag rows with this part of an item's runs of three words; slow (a bare flag: 0.7)",
+    )
 
 
 def add_output_flags(parser: argparse.ArgumentParser) -> None:
     """Add what is written, where, and how."""
     add = parser.add_argument_group("output").add_argument
     add("--cleanup", action="store_true", help="remove flagged rows (default: add columns contaminated_<benchmark>)")
-    add("--deduplicate", type=float, nargs="?", const=0.8, metavar="SIMILARITY",
+    add(
+        "--deduplicate",
+        type=float,
+        nargs="?",
+        const=0.8,
+        metavar="SIMILARITY",
         help="also drop rows that repeat an earlier one that stays, exactly or with this Jaccard similarity of their "
         "runs of three words; 1: exact ones only (a bare flag: 0.8). Near ones agree in numbers, signs and their last "
-        "five words; problems that differ elsewhere in a few other words alone count as copies")  # fmt: skip
+        "five words; problems that differ elsewhere in a few other words alone count as copies",
+    )
     add("--output_dir", type=Path, metavar="FOLDER", help="default: data/<name>_decontaminated")
     add("--report", type=Path, metavar="FILE", help="also write the report here: JSON, or a table if it ends in .md")
-    add("--max_evidence", type=int, default=1000, metavar="ROWS",
-        help="flagged rows of each benchmark with evidence in the report; others are counted "
-        "(default: %(default)s)")  # fmt: skip
+    add(
+        "--max_evidence",
+        type=int,
+        default=1000,
+        metavar="ROWS",
+        help="flagged rows of each benchmark with evidence in the report; others are counted (default: %(default)s)",
+    )
     add("--licence", help="licence of the output (default: that of the data set, if known)")
     add("--overwrite", action="store_true", help="make a finished data set anew, whatever its settings")
-    add("--new_dataset_name", metavar="NAME", help="push there, privately, when all is written; --output_dir is named "
-        "after it")  # fmt: skip
+    add(
+        "--new_dataset_name",
+        metavar="NAME",
+        help="push there, privately, when all is written; --output_dir is named after it",
+    )
     add("--push_to_hub", action="store_true", help="push to <dataset>_decontaminated, or to --new_dataset_name")
     add("--public", action="store_true", help="push publicly (default: privately)")
     add = parser.add_argument_group("work").add_argument
-    add("--num_workers", type=int, default=len(os.sched_getaffinity(0)), metavar="THREADS",
-        help="threads that match (default: number of cores)")  # fmt: skip
+    add(
+        "--num_workers",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        metavar="THREADS",
+        help="threads that match (default: number of cores)",
+    )
     add("--start", type=int, metavar="ROW", help="check a range of rows: the first one (from 0)")
     add("--end", type=int, metavar="ROW", help="the row behind the last one")
     add("--shard", metavar="I/N", help="the same in equal parts: 0/8 is the first of eight")

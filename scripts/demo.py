@@ -73,9 +73,12 @@ def parse_command_line() -> argparse.Namespace:
     parser.add_argument("--output_dir", type=Path, help="default: data/demo, or data/demo_zero for the zero variant")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, data and training (default: 0)")
     parser.add_argument(
-        "--override", action="append", default=[], metavar="STAGE:NAME=VALUE",
+        "--override",
+        action="append",
+        default=[],
+        metavar="STAGE:NAME=VALUE",
         help="setting of one stage, such as grpo:max_steps=10; may be repeated",
-    )  # fmt: skip
+    )
     return parser.parse_args()
 
 
@@ -123,8 +126,18 @@ def run_demo(output_dir: Path, variant: str, seed: int, overrides: dict[str, lis
 def stage_command(stage: Stage, model_dir: Path, output_dir: Path, seed: int) -> list[str]:
     """Return the words behind the script's name, as a user would type them."""
     recipe = RECIPES / stage.task / stage.recipe
-    return ["--config", os.path.relpath(recipe), "--model_name_or_path", str(model_dir),
-            "--output_dir", str(output_dir), "--seed", str(seed), "--dataset_seed", str(seed)]  # fmt: skip
+    return [
+        "--config",
+        os.path.relpath(recipe),
+        "--model_name_or_path",
+        str(model_dir),
+        "--output_dir",
+        str(output_dir),
+        "--seed",
+        str(seed),
+        "--dataset_seed",
+        str(seed),
+    ]
 
 
 def is_finished(stage_dir: Path) -> bool:
@@ -175,8 +188,10 @@ def open_output_dir(output_dir: Path, settings: dict) -> None:
 def evaluate_command(model_dir: Path) -> str:
     """Return the command that evaluates a model of the demo, by itself and problem by problem."""
     flags = "--solution_column answer --prompt_template '{prompt}' --max_tokens 48 --limit 40"
-    return (f"make evaluate MODEL={shlex.quote(str(model_dir))} TASK=assets/demo/sums.jsonl BACKEND=transformers "
-            f'ARGS="{flags}"')  # fmt: skip
+    return (
+        f"make evaluate MODEL={shlex.quote(str(model_dir))} TASK=assets/demo/sums.jsonl BACKEND=transformers "
+        f'ARGS="{flags}"'
+    )
 
 
 def main() -> None:

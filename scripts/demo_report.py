@@ -70,8 +70,12 @@ def rows_of(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     for stage in metrics["stages"]:
         if stage["start"] is not None and before is not None and before["result"] is None:
             before["result"] = accuracy(stage["start"])
-        row = {"title": stage["title"], "seconds": stage["train_s"], "tokens_per_s": stage["tokens_per_s"],
-               "result": accuracy(stage["end"]) if stage["end"] is not None else None}  # fmt: skip
+        row = {
+            "title": stage["title"],
+            "seconds": stage["train_s"],
+            "tokens_per_s": stage["tokens_per_s"],
+            "result": accuracy(stage["end"]) if stage["end"] is not None else None,
+        }
         rows.append(row)
         before = row
     return rows
@@ -143,8 +147,11 @@ def write_curves(stage_dirs: list[Path], path: Path) -> None:
         axes[0].plot([line["step"] for line in lines], [line["loss"] for line in lines], label=name)
     axes[0].set(title="SFT loss", xlabel="step", yscale="log")
     axes[0].legend(frameon=False)
-    panels = {"reward": "GRPO reward", "rewards/accuracy_reward/mean": "GRPO accuracy (train)",
-              "completions/mean_length": "completion length (tokens)"}  # fmt: skip
+    panels = {
+        "reward": "GRPO reward",
+        "rewards/accuracy_reward/mean": "GRPO accuracy (train)",
+        "completions/mean_length": "completion length (tokens)",
+    }
     for axis, (key, title) in zip(axes[1:], panels.items(), strict=True):
         axis.plot([line["step"] for line in reinforced], [line[key] for line in reinforced])
         axis.set(title=title, xlabel="step")

@@ -32,8 +32,11 @@ def parse_command_line() -> argparse.Namespace:
 def markdown_table(variant: str, runs: list[dict]) -> str:
     """Return the results as a Markdown table, one row a seed, and a line of means."""
     k = rows_of(runs[0])[-1]["result"]["k"]
-    lines = [f"| seed | before: greedy | before: avg@{k} | tokens | after: greedy | after: avg@{k} (95 %) | tokens "
-             f"| gain avg@{k} | CPU s |", "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        f"| seed | before: greedy | before: avg@{k} | tokens | after: greedy | after: avg@{k} (95 %) | tokens "
+        f"| gain avg@{k} | CPU s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     before, after = [], []
     for run in runs:
         first, last = (row["result"] for row in rows_of(run)[-2:])

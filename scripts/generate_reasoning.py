@@ -35,25 +35,44 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     """Add what is read, and where it goes."""
     group = parser.add_argument_group("data")
     add = group.add_argument
-    add("--dataset-name", required=True, metavar="NAME",
-        help="local file or folder, tasks/<name>, or name on the hub")  # fmt: skip
+    add("--dataset-name", required=True, metavar="NAME", help="local file or folder, tasks/<name>, or name on the hub")
     add("--config", help="configuration of the data set")
     add("--split", default="train", help="split, or a slice such as train[:100] (default: %(default)s)")
     add("--revision", help="branch, tag or commit on the hub")
-    add("--prompt-column", metavar="COLUMN",
-        help="text for the template, or a conversation, sent as it is up to its last user message")  # fmt: skip
-    add("--turns-column", metavar="COLUMN",
-        help="in place of --prompt-column: a list of user turns, answered one after the other")  # fmt: skip
-    add("--uuid-column", metavar="COLUMN",
-        help="tells rows apart (default: their prompts and how often those came before)")  # fmt: skip
-    add("--prompt-template", metavar="TEXT",
-        help="with {prompt}, which alone is replaced (default: asks for steps and a boxed answer)")  # fmt: skip
+    add(
+        "--prompt-column",
+        metavar="COLUMN",
+        help="text for the template, or a conversation, sent as it is up to its last user message",
+    )
+    add(
+        "--turns-column",
+        metavar="COLUMN",
+        help="in place of --prompt-column: a list of user turns, answered one after the other",
+    )
+    add(
+        "--uuid-column",
+        metavar="COLUMN",
+        help="tells rows apart (default: their prompts and how often those came before)",
+    )
+    add(
+        "--prompt-template",
+        metavar="TEXT",
+        help="with {prompt}, which alone is replaced (default: asks for steps and a boxed answer)",
+    )
     add("--system-prompt", metavar="TEXT", help="first message of each conversation (default: none)")
     add("--limit", type=int, metavar="ROWS", help="ask for so many rows (default: all)")
-    add("--shuffle-seed", type=int, metavar="SEED",
-        help="ask in a random order, and choose the rows of --limit by it (default: order of the rows)")  # fmt: skip
-    add("--output-dir", type=Path, metavar="FOLDER",
-        help="the data set, with its card (default: --output-file without its suffix)")  # fmt: skip
+    add(
+        "--shuffle-seed",
+        type=int,
+        metavar="SEED",
+        help="ask in a random order, and choose the rows of --limit by it (default: order of the rows)",
+    )
+    add(
+        "--output-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="the data set, with its card (default: --output-file without its suffix)",
+    )
     add("--output-file", type=Path, metavar="FILE", help="also write the rows as JSON lines, at the end")
     add("--drop-columns", nargs="+", default=[], metavar="COLUMN", help="columns to leave out of the output")
     add("--licence", help="licence of the output (default: that of the data set, if known)")
@@ -69,8 +88,12 @@ def add_asking_flags(parser: argparse.ArgumentParser) -> None:
     """Add who is asked, how completions are drawn, and what happens when requests fail."""
     group = parser.add_argument_group("servers")
     add = group.add_argument
-    add("--api-addr", action="append", metavar="ADDRESS",
-        help="host:port or URL, several by commas or by repeating it (default: localhost:39876)")  # fmt: skip
+    add(
+        "--api-addr",
+        action="append",
+        metavar="ADDRESS",
+        help="host:port or URL, several by commas or by repeating it (default: localhost:39876)",
+    )
     add("--model", help="name of the model (default: the one that the servers serve)")
     add("--api-key-env", metavar="VARIABLE", help="environment variable with the API key (default: no key)")
     add("--wait-s", type=float, default=0.0, help="seconds to wait for the first server (default: %(default)g)")
@@ -82,8 +105,12 @@ def add_asking_flags(parser: argparse.ArgumentParser) -> None:
     add("--top-p", type=float, default=0.95, help="above 0, at most 1 (default: %(default)s)")
     add("--top-k", type=int, help="default: the server's")
     add("--min-p", type=float, help="default: the server's")
-    add("--max-tokens", type=int, default=UPSTREAM_MAX_TOKENS,
-        help="of one answer, reasoning included (default: %(default)s)")  # fmt: skip
+    add(
+        "--max-tokens",
+        type=int,
+        default=UPSTREAM_MAX_TOKENS,
+        help="of one answer, reasoning included (default: %(default)s)",
+    )
     add("--stop", action="append", default=[], metavar="TEXT", help="ends an answer; may be repeated")
     add("--seed", type=int, help="of the first generation of a row, the next have seed + 1, ... (default: none)")
     add("--extra-body", metavar="JSON", help="more fields of each request (default: none)")
@@ -91,15 +118,35 @@ def add_asking_flags(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--retries", type=int, default=9, help="how often a failed request is sent again (default: %(default)s)")
     add("--timeout", type=float, default=3600.0, metavar="S", help="seconds for one attempt (default: %(default)g)")
-    add("--deadline", type=float, default=7200.0, metavar="S",
-        help="seconds for a request with all its attempts and waits (default: %(default)g)")  # fmt: skip
-    add("--patience", type=float, default=600.0, metavar="S",
-        help="seconds without any server, then it stops (default: %(default)g)")  # fmt: skip
-    add("--stop-after-errors", type=int, default=100, metavar="N",
-        help="stop when so many requests failed in a row; 0: never (default: %(default)s)")  # fmt: skip
+    add(
+        "--deadline",
+        type=float,
+        default=7200.0,
+        metavar="S",
+        help="seconds for a request with all its attempts and waits (default: %(default)g)",
+    )
+    add(
+        "--patience",
+        type=float,
+        default=600.0,
+        metavar="S",
+        help="seconds without any server, then it stops (default: %(default)g)",
+    )
+    add(
+        "--stop-after-errors",
+        type=int,
+        default=100,
+        metavar="N",
+        help="stop when so many requests failed in a row; 0: never (default: %(default)s)",
+    )
     add("--retry-errors", action="store_true", help="ask again for the generations that failed in earlier runs")
-    add("--grace", type=float, default=10.0, metavar="S",
-        help="seconds for requests in flight after Ctrl-C or SIGTERM (default: %(default)g)")  # fmt: skip
+    add(
+        "--grace",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="seconds for requests in flight after Ctrl-C or SIGTERM (default: %(default)g)",
+    )
 
 
 def read_extra_body(text: str | None) -> dict[str, Any]:
@@ -134,19 +181,41 @@ def run(args: argparse.Namespace) -> int:
     output_dir = args.output_dir.expanduser() if args.output_dir is not None else output_file.with_suffix("")
     addresses = [part.strip() for entry in args.api_addr or ["localhost:39876"] for part in entry.split(",")]
     settings = ReasoningSettings(
-        dataset=args.dataset_name, config=args.config, split=args.split, revision=args.revision,
-        output_dir=output_dir, output_file=output_file, drop_columns=args.drop_columns, licence=args.licence,
+        dataset=args.dataset_name,
+        config=args.config,
+        split=args.split,
+        revision=args.revision,
+        output_dir=output_dir,
+        output_file=output_file,
+        drop_columns=args.drop_columns,
+        licence=args.licence,
         overwrite=args.overwrite,
-        prompts=PromptSettings(args.prompt_column, args.turns_column, args.uuid_column, args.prompt_template,
-                               args.system_prompt),
-        limit=args.limit, shuffle_seed=args.shuffle_seed, num_generations=args.num_generations,
-        servers=addresses, model=args.model, api_key=read_api_key(args.api_key_env, flag="--api-key-env"),
-        sampling=Sampling(args.temperature, args.top_p, args.top_k, args.min_p, args.max_tokens, args.seed, args.stop,
-                          read_extra_body(args.extra_body)),
-        max_concurrent=args.max_concurrent, wait_s=args.wait_s, grace_s=args.grace,
+        prompts=PromptSettings(
+            args.prompt_column, args.turns_column, args.uuid_column, args.prompt_template, args.system_prompt
+        ),
+        limit=args.limit,
+        shuffle_seed=args.shuffle_seed,
+        num_generations=args.num_generations,
+        servers=addresses,
+        model=args.model,
+        api_key=read_api_key(args.api_key_env, flag="--api-key-env"),
+        sampling=Sampling(
+            args.temperature,
+            args.top_p,
+            args.top_k,
+            args.min_p,
+            args.max_tokens,
+            args.seed,
+            args.stop,
+            read_extra_body(args.extra_body),
+        ),
+        max_concurrent=args.max_concurrent,
+        wait_s=args.wait_s,
+        grace_s=args.grace,
         patience=Patience(args.retries, args.timeout, args.deadline, args.patience),
-        stop_after_errors=args.stop_after_errors, retry_errors=args.retry_errors,
-    )  # fmt: skip
+        stop_after_errors=args.stop_after_errors,
+        retry_errors=args.retry_errors,
+    )
     report = generate_reasoning(settings)
     where = settings.output_dir
     if report.was_done:
@@ -154,13 +223,19 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if report.outcome is not None and report.outcome.stopped_by is not None:
         done = report.outcome.totals.skipped + report.outcome.totals.done
-        print(f"Stopped by {report.outcome.stopped_by.name}: {done} generations are kept, {report.outcome.cut_off} in "
-              "flight were dropped. Repeat the command to go on.", file=sys.stderr)  # fmt: skip
+        print(
+            f"Stopped by {report.outcome.stopped_by.name}: {done} generations are kept, {report.outcome.cut_off} in "
+            "flight were dropped. Repeat the command to go on.",
+            file=sys.stderr,
+        )
         return 128 + report.outcome.stopped_by
     print(f"{where}: " + ", ".join(f"{name} {count}" for name, count in (report.counts or {}).items()))
     if report.counts and report.counts["errors"]:
-        print(f"{report.counts['errors']} generations failed and are null, their reasons in `api_metadata`; "
-              "--retry-errors asks for them again.", file=sys.stderr)  # fmt: skip
+        print(
+            f"{report.counts['errors']} generations failed and are null, their reasons in `api_metadata`; "
+            "--retry-errors asks for them again.",
+            file=sys.stderr,
+        )
     return 0
 
 

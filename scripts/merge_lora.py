@@ -61,8 +61,10 @@ def read_adapter(adapter: Path) -> PeftConfig:
         ValueError: The folder holds no finished LoRA adapter of a language model.
     """
     if not adapter.is_dir():
-        raise ValueError(f"--adapter is {adapter}, but there is no such folder. Fetch one from the hub with "
-                         "`hf download NAME --local-dir FOLDER` first.")  # fmt: skip
+        raise ValueError(
+            f"--adapter is {adapter}, but there is no such folder. Fetch one from the hub with "
+            "`hf download NAME --local-dir FOLDER` first."
+        )
     if not (adapter / "adapter_config.json").is_file():
         what = "a whole model" if (adapter / "config.json").is_file() else "no adapter"
         raise ValueError(f"{adapter} holds {what} (no adapter_config.json): there is nothing to merge.")
@@ -72,8 +74,10 @@ def read_adapter(adapter: Path) -> PeftConfig:
             raise ValueError(f"The adapter in {adapter} is not whole: {reason}. Run its training to the end.")
     config = PeftConfig.from_pretrained(str(adapter))
     if config.peft_type != PeftType.LORA or config.task_type not in (None, TaskType.CAUSAL_LM):
-        raise ValueError(f"{adapter} is an adapter of type {config.peft_type} for {config.task_type}; only LoRA "
-                         "(with DoRA and rsLoRA) of causal language models can be merged here.")  # fmt: skip
+        raise ValueError(
+            f"{adapter} is an adapter of type {config.peft_type} for {config.task_type}; only LoRA "
+            "(with DoRA and rsLoRA) of causal language models can be merged here."
+        )
     return config
 
 
@@ -157,8 +161,10 @@ def merge(adapter: Path, base: dict[str, Any], output_dir: Path, dtype: torch.dt
     found = prompt_logits(AutoModelForCausalLM.from_pretrained(**merged, dtype=saved_as).eval(), tokenizer)
 
     difference, largest = (found - wanted).abs().max().item(), wanted.abs().max().item()
-    print(f"Logits of the merged model against base + adapter, in {str(saved_as).removeprefix('torch.')}: max abs "
-          f"diff {difference:.3g} (largest {largest:.3g})")  # fmt: skip
+    print(
+        f"Logits of the merged model against base + adapter, in {str(saved_as).removeprefix('torch.')}: max abs "
+        f"diff {difference:.3g} (largest {largest:.3g})"
+    )
     if not difference <= TOLERANCES[saved_as] * largest:
         raise ValueError(
             f"The merged model differs by more than rounding to {saved_as} explains, so it stays unpublished in "

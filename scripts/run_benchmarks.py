@@ -50,9 +50,11 @@ def run(args: argparse.Namespace) -> int:
     for number, report in enumerate(run_benchmarks(benchmarks, settings_of(args)), start=1):
         if report.results is None:
             assert report.outcome is not None and report.outcome.stopped_by is not None
-            print(f"Stopped by {report.outcome.stopped_by.name}; what came is kept in {report.folder}. "
-                  f"{_again(args, names[:number], names[number:])}",
-                  file=sys.stderr)  # fmt: skip
+            print(
+                f"Stopped by {report.outcome.stopped_by.name}; what came is kept in {report.folder}. "
+                f"{_again(args, names[:number], names[number:])}",
+                file=sys.stderr,
+            )
             return 128 + report.outcome.stopped_by
         _print(report)
         status = status if report.results["is_complete"] else INCOMPLETE
@@ -74,10 +76,12 @@ def _print(report: "Report") -> None:
     limit = f", at most {settings['max_tokens']} tokens" if settings["max_tokens"] else ""
     if not limit and settings["context_tokens"]:
         limit = f", at most {settings['context_tokens']} tokens with the prompt"
-    print(f"  {counts['returned']} of {counts['requested']} answers to {counts['problems']} "
-          f"problem{'s' * (counts['problems'] != 1)}, temperature "
-          f"{settings['temperature']}{limit}; {report.folder}"
-          f"{' (finished earlier)' if report.was_done else ''}")  # fmt: skip
+    print(
+        f"  {counts['returned']} of {counts['requested']} answers to {counts['problems']} "
+        f"problem{'s' * (counts['problems'] != 1)}, temperature "
+        f"{settings['temperature']}{limit}; {report.folder}"
+        f"{' (finished earlier)' if report.was_done else ''}"
+    )
     for note in report.results.get("notes", ()):
         print(f"  NOTE: {note}{'' if note.endswith(('?', '!')) else '.'}")
     if counts["failed"]:

@@ -78,8 +78,11 @@ def build_parser(provider: str | None, port: int, reply: str) -> argparse.Argume
     add("--provider", choices=PROVIDERS, default=provider, required=provider is None, help="who runs the programs")
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=int, default=port, help="port to listen on (%(default)s)")
-    add("--token_env", metavar="NAME",
-        help=f"environment variable with the clients' token (default: {TOKEN_VARIABLE}, if it's set)")  # fmt: skip
+    add(
+        "--token_env",
+        metavar="NAME",
+        help=f"environment variable with the clients' token (default: {TOKEN_VARIABLE}, if it's set)",
+    )
     add("--max_parallel", "--max_num_sandboxes", type=int, default=20, help="programs at a time (%(default)s)")
     add("--max_queue", type=int, default=1024, help="programs that may wait; more are answered 429 (%(default)s)")
     add("--max_body_mb", type=float, default=64.0, help="size of a request in MiB (%(default)s)")
@@ -113,9 +116,11 @@ def read_token(name: str | None, host: str) -> str | None:
         )
     if not is_loopback(host):
         if token is None:
-            raise ValueError(f"--host {host} can be reached by others, who would run programs at your cost: set "
-                             f"{TOKEN_VARIABLE} (or --token_env NAME) to a long random text, and give it to the "
-                             "trainers.")  # fmt: skip
+            raise ValueError(
+                f"--host {host} can be reached by others, who would run programs at your cost: set "
+                f"{TOKEN_VARIABLE} (or --token_env NAME) to a long random text, and give it to the "
+                "trainers."
+            )
         logger.warning("Without TLS in front of it, the token on its way to %s can be read by those between.", host)
     return token
 
@@ -160,8 +165,14 @@ def serve(sandbox: Sandbox, token: str | None, args: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)
     port = listening.getsockname()[1]
-    logger.info("Listening on %s:%d, %s token, %d programs at a time, %d may wait.", args.host, port,
-                "with a" if token else "without", args.max_parallel, args.max_queue)  # fmt: skip
+    logger.info(
+        "Listening on %s:%d, %s token, %d programs at a time, %d may wait.",
+        args.host,
+        port,
+        "with a" if token else "without",
+        args.max_parallel,
+        args.max_queue,
+    )
     run_coroutine(lambda: server.serve(sockets=[listening]))
     return 0
 

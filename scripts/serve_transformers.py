@@ -59,9 +59,15 @@ def serve(args: argparse.Namespace) -> int:
         check_is_there(args.model_id, args.model_revision)  # before torch is imported, which takes seconds
         from open_r1.evaluation.transformers_server import TransformersServer
 
-        with TransformersServer(args.model_id, revision=args.model_revision, trust_remote_code=args.trust_remote_code,
-                                dtype=args.dtype, max_batch_size=args.max_batch_size, port=args.port,
-                                max_model_len=args.max_model_len) as server:  # fmt: skip
+        with TransformersServer(
+            args.model_id,
+            revision=args.model_revision,
+            trust_remote_code=args.trust_remote_code,
+            dtype=args.dtype,
+            max_batch_size=args.max_batch_size,
+            port=args.port,
+            max_model_len=args.max_model_len,
+        ) as server:
             print(f"{server.model} is at {server.url}; Ctrl-C ends it.", flush=True)
             while True:
                 server.check()

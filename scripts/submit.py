@@ -42,11 +42,17 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of what stands before the first --stage."""
     parser = FlagParser(description=__doc__)
     parser.add_argument("chain", nargs="?", metavar="FILE", help="file with the stages, when --stage is not given")
-    parser.add_argument("--dry-run", action="store_true",
-                        help="print what each stage would start, and submit nothing; among the words of a stage it "
-                        "says so of all of them")  # fmt: skip
-    parser.add_argument("--stage", metavar="SCRIPT ARGUMENT...",
-                        help="a script of slurm/ with its arguments: all words up to the next --stage")  # fmt: skip
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what each stage would start, and submit nothing; among the words of a stage it "
+        "says so of all of them",
+    )
+    parser.add_argument(
+        "--stage",
+        metavar="SCRIPT ARGUMENT...",
+        help="a script of slurm/ with its arguments: all words up to the next --stage",
+    )
     return parser
 
 

@@ -79,8 +79,10 @@ def print_report(report: "Report") -> None:
     """Print a line for each point, and where the rest is."""
     for point in report.points:
         accuracy, thinking = point.accuracy, point.thinking_tokens
-        print(f"{point.setting.label}: accuracy {accuracy.mean:.4f} ({accuracy.low:.4f}-{accuracy.high:.4f}), "
-              f"{thinking.mean:.1f} thinking tokens, {point.total_tokens:.1f} in all")  # fmt: skip
+        print(
+            f"{point.setting.label}: accuracy {accuracy.mean:.4f} ({accuracy.low:.4f}-{accuracy.high:.4f}), "
+            f"{thinking.mean:.1f} thinking tokens, {point.total_tokens:.1f} in all"
+        )
     for curve in report.results["forcing"]:
         print(_line_of(curve))
     if report.optimal is not None:
@@ -89,13 +91,18 @@ def print_report(report: "Report") -> None:
         print(f"No compute-optimal choice: {report.results['compute_optimal']['left_out']}")
     for note in report.results["notes"]:
         print(f"NOTE: {note}.")
-    print(f"{report.results['counts']['attempts']} attempts at {report.results['counts']['problems']} problems; "
-          f"{report.folder}")  # fmt: skip
+    print(
+        f"{report.results['counts']['attempts']} attempts at {report.results['counts']['problems']} problems; "
+        f"{report.folder}"
+    )
 
 
 def _line_of(curve: Mapping[str, Any]) -> str:
-    values = {"control": curve["control"], "scaling per 1000 tokens": curve["scaling_per_1000_tokens"],
-              "performance": curve["performance"]}  # fmt: skip
+    values = {
+        "control": curve["control"],
+        "scaling per 1000 tokens": curve["scaling_per_1000_tokens"],
+        "performance": curve["performance"],
+    }
     known = ", ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
     return f"{curve['curve']}: {known}"
 
@@ -112,8 +119,11 @@ def main(argv: list[str] | None = None) -> int:
             report = run(settings)
     except Stopped as stopped:
         again = "without --overwrite " if args.overwrite else ""  # with it, what has been paid for may be left aside
-        print(f"Stopped by {stopped}; what was done is kept below {args.output_dir}. Repeat the command {again}to go "
-              "on.", file=sys.stderr)  # fmt: skip
+        print(
+            f"Stopped by {stopped}; what was done is kept below {args.output_dir}. Repeat the command {again}to go "
+            "on.",
+            file=sys.stderr,
+        )
         return 128 + stopped.number
     except KeyboardInterrupt:
         print("Stopped before anything was asked.", file=sys.stderr)

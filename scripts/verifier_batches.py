@@ -59,20 +59,30 @@ def symbolic_problem(rng: random.Random) -> Problem:
     a, b = rng.sample(range(2, 40), 2)
     c = rng.choice([2, 3, 5, 7])
     shapes = [
-        ([rf"{a}\sqrt{{{c}}}", rf"\sqrt{{{c}}} \cdot {a}", rf"\sqrt{{{a * a * c}}}"],
-         [rf"{a}\sqrt{{{c + 1}}}", rf"{a + 1}\sqrt{{{c}}}", rf"\sqrt{{{a * c}}}"]),
-        ([f"x^2 + {a + b}x + {a * b}", f"(x+{a})(x+{b})"],
-         [f"x^2 - {a + b}x + {a * b}", f"(x+{a})(x-{b})", f"x^2 + {a * b}"]),
-        ([rf"\frac{{{a}\pi}}{{{c}}}", rf"\frac{{{a}}}{{{c}}}\pi"],
-         [rf"\frac{{{a}\pi}}{{{c + 1}}}", rf"{a * c}\pi", rf"\frac{{{a}}}{{{c}}}"]),
+        (
+            [rf"{a}\sqrt{{{c}}}", rf"\sqrt{{{c}}} \cdot {a}", rf"\sqrt{{{a * a * c}}}"],
+            [rf"{a}\sqrt{{{c + 1}}}", rf"{a + 1}\sqrt{{{c}}}", rf"\sqrt{{{a * c}}}"],
+        ),
+        (
+            [f"x^2 + {a + b}x + {a * b}", f"(x+{a})(x+{b})"],
+            [f"x^2 - {a + b}x + {a * b}", f"(x+{a})(x-{b})", f"x^2 + {a * b}"],
+        ),
+        (
+            [rf"\frac{{{a}\pi}}{{{c}}}", rf"\frac{{{a}}}{{{c}}}\pi"],
+            [rf"\frac{{{a}\pi}}{{{c + 1}}}", rf"{a * c}\pi", rf"\frac{{{a}}}{{{c}}}"],
+        ),
         ([f"({a}, {-b})", rf"\left({a}, {-b}\right)"], [f"({-b}, {a})", f"({a}, {b})", f"({-a}, {-b})"]),
-        ([f"[{min(a, b)}, {max(a, b)})", rf"\left[{min(a, b)}, {max(a, b)}\right)"],
-         [f"[{min(a, b)}, {max(a, b)}]", f"({min(a, b)}, {max(a, b)})", f"[{min(a, b)}, {max(a, b) + 1})"]),
+        (
+            [f"[{min(a, b)}, {max(a, b)})", rf"\left[{min(a, b)}, {max(a, b)}\right)"],
+            [f"[{min(a, b)}, {max(a, b)}]", f"({min(a, b)}, {max(a, b)})", f"[{min(a, b)}, {max(a, b) + 1})"],
+        ),
         ([rf"{a} + {b}i", rf"{b}i + {a}"], [rf"{a} - {b}i", rf"{b} + {a}i", rf"{a + b}i"]),
         ([rf"y = {a}x + {b}", rf"y - {a}x = {b}"], [rf"y = {a}x - {b}", rf"y = {b}x + {a}", rf"y = {a + 1}x + {b}"]),
-        ([rf"{a}e^{{{c}x}} - \ln {b}", rf"-\ln({b}) + {a}e^{{{c}x}}"],
-         [rf"{a}e^{{{c}x}} + \ln {b}", rf"{a}e^{{-{c}x}} - \ln {b}", rf"{a}e^{{x}} - \ln {b}"]),
-    ]  # fmt: skip
+        (
+            [rf"{a}e^{{{c}x}} - \ln {b}", rf"-\ln({b}) + {a}e^{{{c}x}}"],
+            [rf"{a}e^{{{c}x}} + \ln {b}", rf"{a}e^{{-{c}x}} - \ln {b}", rf"{a}e^{{x}} - \ln {b}"],
+        ),
+    ]
     right, wrong = rng.choice(shapes)
     return Problem(f"${right[0]}$", right, wrong)
 
@@ -136,10 +146,17 @@ def hostile_completions() -> list[str]:
         r"\left(" * 20_000 + "8" + r"\right)" * 20_000, "1e999999999", "0." + "3" * million, "7^" * 100_000 + "7",
     ]  # fmt: skip
     texts = [
-        "{" * 100_000, r"\boxed{" * 100_000, r"\boxed{" + "{" * 100_000 + "8" + "}" * 100_000, "a" * million,
-        "<answer>" * 100_000, "<think>" * 100_000 + "7", "\0" * million, "$" * 100_000 + "7",
-        "the answer is " * 50_000, "\n" * million,
-    ]  # fmt: skip
+        "{" * 100_000,
+        r"\boxed{" * 100_000,
+        r"\boxed{" + "{" * 100_000 + "8" + "}" * 100_000,
+        "a" * million,
+        "<answer>" * 100_000,
+        "<think>" * 100_000 + "7",
+        "\0" * million,
+        "$" * 100_000 + "7",
+        "the answer is " * 50_000,
+        "\n" * million,
+    ]
     return [rf"So \boxed{{{formula}}}" for formula in formulas] + texts
 
 
@@ -150,8 +167,9 @@ def hostile_batch(seed: int = 0) -> tuple[list[Row], list[int]]:
     for number in range(32):
         problem = PROBLEMS[rng.choice(KINDS_P)](rng)
         is_right = number % 2 == 0
-        good.append(Row(problem.gold, completion_of(rng, rng.choice(problem.right if is_right else problem.wrong)),
-                        is_right))  # fmt: skip
+        good.append(
+            Row(problem.gold, completion_of(rng, rng.choice(problem.right if is_right else problem.wrong)), is_right)
+        )
     golds = ["7", r"$\frac{1}{2}$", "$x^2-1$", "$(1,2)$"]
     bad = [Row(golds[number % 4], text, False) for number, text in enumerate(hostile_completions())]
     rows = good + bad

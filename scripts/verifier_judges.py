@@ -129,9 +129,13 @@ class JudgeProcess:
             return self._process
         command = [sys.executable, str(Path(__file__).resolve()), self.name]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
             start_new_session=True,
-        )  # fmt: skip
+        )
         self._lines = queue.Queue()
         threading.Thread(target=read_lines, args=(self._process.stdout, self._lines), daemon=True).start()
         if self._lines.get(timeout=START_LIMIT_S) != "ready\n":

@@ -96,8 +96,15 @@ def make_model_folder(tmp_path, make_tokenizer):
 
     def make(*special_tokens: str, name: str = "model", **settings) -> Path:
         tokenizer = make_tokenizer(*special_tokens, **settings)
-        config = Qwen3Config(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                             num_attention_heads=2, num_key_value_heads=2, head_dim=8)  # fmt: skip
+        config = Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            head_dim=8,
+        )
         tokenizer.save_pretrained(tmp_path / name)
         Qwen3ForCausalLM(config).save_pretrained(tmp_path / name)
         return tmp_path / name

@@ -65,8 +65,14 @@ def run(args: argparse.Namespace) -> None:
     source.require(args.drop_columns, "--drop-columns")
     check_columns([name for name in source.column_names if name not in args.drop_columns], has_turns=False)
     teacher = {"model": args.model, "client": "distilabel"}
-    card = DataCard(args.output_dir.name, deciding_settings(args), [source.parent()], teacher=teacher,
-                    sampling=build_sampling(args).body(), licence=args.licence)  # fmt: skip
+    card = DataCard(
+        args.output_dir.name,
+        deciding_settings(args),
+        [source.parent()],
+        teacher=teacher,
+        sampling=build_sampling(args).body(),
+        licence=args.licence,
+    )
     folder = DatasetFolder(args.output_dir, card, overwrite=args.overwrite, licence=args.licence)
     if is_finished(folder) and not (args.retry_errors and has_failures(folder)):
         logger.info("%s was finished earlier with these settings.", args.output_dir)
@@ -96,16 +102,25 @@ def ask(args: argparse.Namespace, prompts: Prompts, journal: Journal) -> None:
     """Ask for all generations that the journal does not have."""
     bad = prompts.bad
     if bad.count:
-        logger.warning("%d of %d rows cannot be asked for and get no generations; row %d is the first: %s.", bad.count,
-                       prompts.num_rows, bad.first_row, bad.first_reason)  # fmt: skip
+        logger.warning(
+            "%d of %d rows cannot be asked for and get no generations; row %d is the first: %s.",
+            bad.count,
+            prompts.num_rows,
+            bad.first_row,
+            bad.first_reason,
+        )
     total = (prompts.num_rows - bad.count) * args.num_generations
     totals = Totals(skipped=len(journal.finished))
     logger.info("%d of %d generations are there.", totals.skipped, total)
     if totals.skipped == total:
         return
     with serving(args, journal.path.with_name("vllm.log")) as (url, model, check):
-        runner = ShardRunner(pipeline_settings(args, url, model), journal.path.with_name(".distilabel"), check,
-                             api_key=os.environ.get(args.api_key_env))  # fmt: skip
+        runner = ShardRunner(
+            pipeline_settings(args, url, model),
+            journal.path.with_name(".distilabel"),
+            check,
+            api_key=os.environ.get(args.api_key_env),
+        )
         requests = prompts.requests(range(prompts.num_rows), args.num_generations)
         generate(requests, runner, journal, shard_size=args.shard_size, totals=totals, total=total)
 
@@ -120,8 +135,14 @@ def publish(publication: Publication, folder: DatasetFolder, journal: Journal) -
             folder.write(batch)
         counts.refuse_without_answers()
         folder.card.steps.append(Step("generate", counts.rows, counts.rows, counts.as_detail()))
-    logger.info("%s: %d rows, %d generations, of which %d failed and %d were truncated.", folder.path, counts.rows,
-                counts.requests, counts.errors, counts.truncated)  # fmt: skip
+    logger.info(
+        "%s: %d rows, %d generations, of which %d failed and %d were truncated.",
+        folder.path,
+        counts.rows,
+        counts.requests,
+        counts.errors,
+        counts.truncated,
+    )
     if counts.errors:
         logger.warning("What failed is null, with its reason in api_metadata; --retry-errors asks for it again.")
 

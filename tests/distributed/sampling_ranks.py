@@ -20,8 +20,10 @@ MAX_TOKENS = [[3, 40, 7], [9]]  # of the requests of each rank: other batches, o
 
 def requests_of(rank: int, tokenizer) -> list[SampleRequest]:
     prompts = [tokenizer(f"{rank}+{number}")["input_ids"] for number in range(len(MAX_TOKENS[rank]))]
-    return [SampleRequest(prompt, limit, seed=0, ignore_eos=True)
-            for prompt, limit in zip(prompts, MAX_TOKENS[rank], strict=True)]  # fmt: skip
+    return [
+        SampleRequest(prompt, limit, seed=0, ignore_eos=True)
+        for prompt, limit in zip(prompts, MAX_TOKENS[rank], strict=True)
+    ]
 
 
 if __name__ == "__main__":

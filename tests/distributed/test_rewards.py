@@ -22,12 +22,20 @@ def test_process_without_rows_of_the_domain_waits_for_nobody(config, tmp_path):
     write_domains(tmp_path / "rows")
     # A process holds one group, so mostly the rows of one domain.
     settings = {
-        **COMMON, "gradient_accumulation_steps": 1, "num_generations": 2, "max_steps": 6, "eval_strategy": "no",
-        "save_strategy": "no", "model_name_or_path": str(tiny.model), "dataset_name": str(tmp_path / "rows"),
-        "dataset_prompt_column": "problem", "max_completion_length": 16, "log_completions": True,
+        **COMMON,
+        "gradient_accumulation_steps": 1,
+        "num_generations": 2,
+        "max_steps": 6,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "model_name_or_path": str(tiny.model),
+        "dataset_name": str(tmp_path / "rows"),
+        "dataset_prompt_column": "problem",
+        "max_completion_length": 16,
+        "log_completions": True,
         "reward_funcs": ["accuracy", str(model), "tag_count"],
         "reward_domains": {"math": ["accuracy"], "chat": [str(model)]},
-    }  # fmt: skip
+    }
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(json.dumps(settings))
     train(config, GRPO, recipe, tmp_path / "run")
@@ -53,9 +61,16 @@ def test_sandbox_that_is_gone_for_both_processes_stops_them_after_two_batches(tm
     with serve(Outage(lambda program: OTHER_GOLD not in program)) as address:
         recipe.write_text(json.dumps({**settings, "sandbox_router_url": address}))
         words = launch_command(
-            "ddp", GRPO, "--config", recipe, "--output_dir", tmp_path / "run", "--use_cpu", "true",
+            "ddp",
+            GRPO,
+            "--config",
+            recipe,
+            "--output_dir",
+            tmp_path / "run",
+            "--use_cpu",
+            "true",
             options=["--num_processes", "2"],
-        )  # fmt: skip
+        )
         ended = run(words)
     assert ended.exit_code != 0
     assert "the last two batches could be judged on any process" in ended.output

@@ -34,11 +34,20 @@ SFT_RECIPE = {
 # 2 rows x 4 steps per generation x 2 processes = 16 completions: a group spans both processes, serves two optimizer
 # steps, and is in use when a checkpoint is saved after an odd step. Lengths differ, so rewards do.
 GRPO_RECIPE = {
-    **COMMON, "dataset_prompt_column": "problem", "reward_funcs": ["accuracy", "soft_overlong_punishment"],
-    "max_completion_length": 48, "max_completion_len": 48, "soft_punish_cache": 48, "num_generations": 16,
-    "steps_per_generation": 4, "max_steps": 11, "save_steps": 3, "beta": 0.04, "log_completions": True,
+    **COMMON,
+    "dataset_prompt_column": "problem",
+    "reward_funcs": ["accuracy", "soft_overlong_punishment"],
+    "max_completion_length": 48,
+    "max_completion_len": 48,
+    "soft_punish_cache": 48,
+    "num_generations": 16,
+    "steps_per_generation": 4,
+    "max_steps": 11,
+    "save_steps": 3,
+    "beta": 0.04,
+    "log_completions": True,
     "num_generations_eval": 2,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

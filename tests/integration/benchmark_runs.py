@@ -59,8 +59,13 @@ def evaluator(problems, output):
 def started(words, **environment):
     """The script as a process of its own."""
     everything = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment}
-    return subprocess.Popen([sys.executable, str(SCRIPT), *words], env=everything, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *words],
+        env=everything,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def folder_of(folder, *, model=MODEL, name="sums", engine="direct") -> Path:

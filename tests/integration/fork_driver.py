@@ -71,13 +71,20 @@ class ForkDriver:
     """
 
     def __init__(self, environment: dict[str, str]) -> None:
-        settings = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
-                    "PYTHONPATH": str(REPOSITORY / "src")}  # fmt: skip
+        settings = {
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONPATH": str(REPOSITORY / "src"),
+        }
         self._process = subprocess.Popen(
             [sys.executable, __file__],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=REPOSITORY,
             env={**os.environ, **settings, **environment},
-        )  # fmt: skip
+        )
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         assert self._stdin is not None and self._stdout is not None
         assert self._stdout.readline() == "ready\n"

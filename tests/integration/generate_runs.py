@@ -26,8 +26,17 @@ def write_rows(folder, prompts, **columns):
 
 def words(rows, output, url, *more):
     """The command line, for a server at a URL."""
-    return ["--hf-dataset", str(rows), "--output-dir", str(output), "--model", MODEL, "--vllm-server-url",
-            f"{url}/v1", *more]  # fmt: skip
+    return [
+        "--hf-dataset",
+        str(rows),
+        "--output-dir",
+        str(output),
+        "--model",
+        MODEL,
+        "--vllm-server-url",
+        f"{url}/v1",
+        *more,
+    ]
 
 
 def read(folder):

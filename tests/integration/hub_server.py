@@ -200,8 +200,10 @@ class Contract(BaseHTTPRequestHandler):
         return {"commitUrl": f"{self.server.url}/{name}/commit/{'3' * 40}", "commitOid": "3" * 40}, 200
 
     def lfs_object(self, item: dict) -> dict:
-        actions = {"upload": {"href": f"{self.server.url}/lfs/{item['oid']}"},
-                   "verify": {"href": f"{self.server.url}/lfs/verify"}}  # fmt: skip
+        actions = {
+            "upload": {"href": f"{self.server.url}/lfs/{item['oid']}"},
+            "verify": {"href": f"{self.server.url}/lfs/verify"},
+        }
         return {**item, "actions": actions}
 
     def put_object(self, path: list[str], body: bytes) -> dict:

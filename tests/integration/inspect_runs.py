@@ -13,8 +13,17 @@ def write_sums(folder, count=4):
 
 def words(folder, address, *more, engine="inspect", data="sums.jsonl"):
     """The command line, for servers at an address."""
-    return ["--url", address, "--data", str(folder / data), "--output_dir", str(folder / "out"), "--engine", engine,
-            *map(str, more)]  # fmt: skip
+    return [
+        "--url",
+        address,
+        "--data",
+        str(folder / data),
+        "--output_dir",
+        str(folder / "out"),
+        "--engine",
+        engine,
+        *map(str, more),
+    ]
 
 
 def started(folder, address, *more, **environment):

@@ -120,18 +120,41 @@ class Bed:
     folder: Path
     state: Path
 
-    def start(self, *, work=(), servers=(), on_time_limit="stop_file", restarts=0, deadline_s=60.0, answers_in=None,
-              grace_s=2.0):  # fmt: skip
+    def start(
+        self,
+        *,
+        work=(),
+        servers=(),
+        on_time_limit="stop_file",
+        restarts=0,
+        deadline_s=60.0,
+        answers_in=None,
+        grace_s=2.0,
+    ):
         """Start the job. Work that saves when it is told to end has a `grace_s` that it can't miss."""
-        plan = {"logs": str(self.folder / "logs"), "root": str(ROOT), "work": work, "servers": servers,
-                "restarts": restarts, "on_time_limit": on_time_limit, "deadline_s": deadline_s,
-                "output_dir": str(self.folder / "output"), "answers_in": answers_in, "grace_s": grace_s}  # fmt: skip
+        plan = {
+            "logs": str(self.folder / "logs"),
+            "root": str(ROOT),
+            "work": work,
+            "servers": servers,
+            "restarts": restarts,
+            "on_time_limit": on_time_limit,
+            "deadline_s": deadline_s,
+            "output_dir": str(self.folder / "output"),
+            "answers_in": answers_in,
+            "grace_s": grace_s,
+        }
         (self.state / "steps").write_text("")
-        variables = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "BED_STATE": str(self.state),
-                     "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}  # fmt: skip
+        variables = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "src"),
+            "BED_STATE": str(self.state),
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+        }
         with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen([sys.executable, "-c", PROGRAM, json.dumps(plan)], env=variables, stdout=log,
-                                    stderr=log)  # fmt: skip
+            return subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, json.dumps(plan)], env=variables, stdout=log, stderr=log
+            )
 
     def run(self, **plan) -> int:
         return self.start(**plan).wait(TIMEOUT_S)

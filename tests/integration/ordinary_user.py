@@ -65,8 +65,12 @@ def reachable_python() -> str:
         try:
             done = subprocess.run(
                 [python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"],
-                env={}, cwd="/", check=False, stderr=subprocess.DEVNULL, **identity(),
-            )  # fmt: skip
+                env={},
+                cwd="/",
+                check=False,
+                stderr=subprocess.DEVNULL,
+                **identity(),
+            )
         except OSError:
             continue
         if done.returncode == 0:

@@ -43,11 +43,24 @@ def write_rows(path, count, **columns):
 
 def words(folder, model, address, *flags, output="out", **settings):
     """The command line; `settings` come over the defaults, None leaves one out."""
-    chosen = {"model_name_or_path": model, "dataset_name": folder / "rows.jsonl", "dataset_prompt_column": "problem",
-              "reward_funcs": ["accuracy"], "num_generations": 4, "max_completion_length": 64, "seed": SEED,
-              "output_dir": folder / output, "server": address, **settings}  # fmt: skip
-    given = [word for name, value in chosen.items() if value is not None
-             for word in (f"--{name}", *map(str, value if isinstance(value, list | tuple) else [value]))]  # fmt: skip
+    chosen = {
+        "model_name_or_path": model,
+        "dataset_name": folder / "rows.jsonl",
+        "dataset_prompt_column": "problem",
+        "reward_funcs": ["accuracy"],
+        "num_generations": 4,
+        "max_completion_length": 64,
+        "seed": SEED,
+        "output_dir": folder / output,
+        "server": address,
+        **settings,
+    }
+    given = [
+        word
+        for name, value in chosen.items()
+        if value is not None
+        for word in (f"--{name}", *map(str, value if isinstance(value, list | tuple) else [value]))
+    ]
     return [*given, *flags]
 
 

@@ -23,17 +23,29 @@ CODE: dict[str, Any] = {
 IOI: dict[str, Any] = {
     "problem": "Write the function add(a, b), which returns the sum of two integers.",
     "gold_standard_solution": "long long add(long long a, long long b) { return a + b; }\n",
-    "year": 2020, "id": "sums", "subtask": "01-all", "score": 10, "score_precision": 2, "time_limit": 2.0,
-    "memory_limit": 256 << 20, "test_names": ["01", "02", "03"], "test_cases": [list(test) for test in _TESTS],
+    "year": 2020,
+    "id": "sums",
+    "subtask": "01-all",
+    "score": 10,
+    "score_precision": 2,
+    "time_limit": 2.0,
+    "memory_limit": 256 << 20,
+    "test_names": ["01", "02", "03"],
+    "test_cases": [list(test) for test in _TESTS],
     "grader_files": [["graders/grader.cpp", _GRADER], ["graders/sums.h", "long long add(long long, long long);\n"]],
-}  # fmt: skip
+}
 CODEFORCES: dict[str, Any] = {
     "prompt": "Read two integers and print their sum. Answer in Python.",
     "gold_standard_solution": _ADD,
-    "id": "1/A", "language": "python", "time_limit": 2.0, "memory_limit": 256.0, "input_mode": "stdio",
+    "id": "1/A",
+    "language": "python",
+    "time_limit": 2.0,
+    "memory_limit": 256.0,
+    "input_mode": "stdio",
     "official_tests": [{"input": given, "output": wanted} for given, wanted in _TESTS],
-    "official_tests_complete": True, "generated_checker": None,
-}  # fmt: skip
+    "official_tests_complete": True,
+    "generated_checker": None,
+}
 ROW_OF = {"code": CODE, "binary_code": CODE, "ioi_code": IOI, "cf_code": CODEFORCES}
 
 

@@ -118,8 +118,20 @@ def test_bad_value_on_the_command_line_is_refused(parse, words, message):
 
 
 def test_lists_flags_and_numbers_of_the_command_line(parse):
-    found = parse(None, "--reward_funcs", "accuracy", "format", "--bf16", "--no_gradient_checkpointing",
-                  "--learning_rate", "1e-5", "--repetition_max_penalty", "-0.5", "--eval_strategy", "no")  # fmt: skip
+    found = parse(
+        None,
+        "--reward_funcs",
+        "accuracy",
+        "format",
+        "--bf16",
+        "--no_gradient_checkpointing",
+        "--learning_rate",
+        "1e-5",
+        "--repetition_max_penalty",
+        "-0.5",
+        "--eval_strategy",
+        "no",
+    )
     assert found["reward_funcs"] == ["accuracy", "format"]
     assert (found["bf16"], found["gradient_checkpointing"]) == (True, False)
     assert (found["learning_rate"], found["repetition_max_penalty"]) == (1e-5, -0.5)

@@ -145,8 +145,12 @@ def test_every_request_has_limits_of_its_own(sampler, ask, tokenizer):
     assert [len(answer.token_ids) for answer in answers] == lengths
     assert {answer.finish_reason for answer in answers} == {"length"}
     long = answers[2]
-    stopped = sampler.sample([ask(max_tokens=30, seed=0, ignore_eos=True, stop_token_ids=(long.token_ids[7],)),
-                              ask(max_tokens=30, seed=0, ignore_eos=True, stop=(long.text[5:8],))])  # fmt: skip
+    stopped = sampler.sample(
+        [
+            ask(max_tokens=30, seed=0, ignore_eos=True, stop_token_ids=(long.token_ids[7],)),
+            ask(max_tokens=30, seed=0, ignore_eos=True, stop=(long.text[5:8],)),
+        ]
+    )
     assert [answer.finish_reason for answer in stopped] == ["stop", "stop"]
     assert stopped[0].stop_reason == long.token_ids[7]
     assert long.text.startswith(stopped[1].text) and stopped[1].stop_reason == long.text[5:8]
@@ -202,8 +206,9 @@ def test_settings_that_can_not_work_are_refused(ask, settings, message):
 def test_answers_are_told_of_as_they_finish_and_unwanted_ones_leave(sampler, ask):
     told = []
     requests = [ask(max_tokens=n, seed=0, ignore_eos=True) for n in (9, 3, 6, 9)]
-    answers = sampler.sample(requests, on_done=lambda place, answer: told.append(place),
-                             is_wanted=lambda place: place != 3)  # fmt: skip
+    answers = sampler.sample(
+        requests, on_done=lambda place, answer: told.append(place), is_wanted=lambda place: place != 3
+    )
     assert told == [3, 1, 2, 0]
     assert (answers[3].finish_reason, len(answers[3].token_ids)) == ("abort", 1)
 

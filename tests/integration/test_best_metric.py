@@ -21,24 +21,37 @@ CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments,
 REWARDS = {"sft": ["accuracy_reward"], "grpo": ["format_reward", "accuracy_reward"]}
 EVALUATION = {"eval_strategy": "steps", "eval_steps": 2, "max_steps": 2, "do_eval": True, "eval_greedy": True}
 SETTINGS = {
-    "sft": {**EVALUATION, "eval_reward_funcs": "accuracy", "dataset_prompt_column": "problem",
-            "eval_max_completion_length": 8, "eval_num_generations": 2},
+    "sft": {
+        **EVALUATION,
+        "eval_reward_funcs": "accuracy",
+        "dataset_prompt_column": "problem",
+        "eval_max_completion_length": 8,
+        "eval_num_generations": 2,
+    },
     "grpo": {**EVALUATION, "reward_funcs": ["format", "accuracy"], "num_generations_eval": 2},
-}  # fmt: skip
+}
 REFUSED = {
     "loss misspelt": ("sft", {}, "eval_lossy", "Did you mean eval_loss or "),
     "reward misspelt": ("sft", {}, "acuracy_reward/avg@2", "Did you mean eval_accuracy_reward/avg@2 "),
     "another k": ("sft", {}, "accuracy_reward/avg@8", "Did you mean eval_accuracy_reward/avg@2 "),
     "greedy answers that nobody asks for": (
-        "sft", {"eval_greedy": False}, "accuracy_reward/greedy", "there are eval_loss, eval_accuracy_reward/avg@2"),
+        "sft",
+        {"eval_greedy": False},
+        "accuracy_reward/greedy",
+        "there are eval_loss, eval_accuracy_reward/avg@2",
+    ),
     "what rewards log in GRPO alone": ("sft", {}, "accuracy_reward/right", "and what TRL logs."),
     "no rewards": ("sft", {"eval_reward_funcs": None}, "completions/truncated", "there are eval_loss, and what TRL"),
     "reward of GRPO misspelt": ("grpo", {}, "rewards/acuracy_reward/mean", "mean eval_rewards/accuracy_reward/mean"),
     "another k of GRPO": ("grpo", {}, "accuracy_reward/avg@4", "Did you mean eval_accuracy_reward/avg@2 "),
     "greedy answers that nobody asks of GRPO": (
-        "grpo", {"eval_greedy": False}, "accuracy_reward/greedy", "there are eval_"),
+        "grpo",
+        {"eval_greedy": False},
+        "accuracy_reward/greedy",
+        "there are eval_",
+    ),
     "name of no family": ("grpo", {}, "rewardd", "Did you mean eval_reward "),
-}  # fmt: skip
+}
 ACCEPTED = {
     "what TRL logs": ("sft", {}, "mean_token_accuracy"),
     "memory": ("sft", {"skip_memory_metrics": False}, "mem_cpu_alloc_delta"),

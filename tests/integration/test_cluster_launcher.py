@@ -46,16 +46,37 @@ def test_ranks_are_left_to_save_when_all_processes_are_told_to_end(tmp_path, acc
     script = tmp_path / "rank.py"
     script.write_text(RANK)
     config = ROOT / "recipes" / "accelerate_configs" / f"{accelerator}.yaml"
-    launch = ("-m", "accelerate.commands.launch", "--config_file", str(config), "--num_machines", "1",
-              "--num_processes", str(count), "--main_process_port", "0", "--mixed_precision", "no", "--max_restarts",
-              "0", str(script), str(tmp_path))  # fmt: skip
+    launch = (
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(config),
+        "--num_machines",
+        "1",
+        "--num_processes",
+        str(count),
+        "--main_process_port",
+        "0",
+        "--mixed_precision",
+        "no",
+        "--max_restarts",
+        "0",
+        str(script),
+        str(tmp_path),
+    )
     site = Site(root=ROOT, node_python=sys.executable, logs=tmp_path)
     step = Step("train", (sys.executable, *launch), ("here",), saves_on_term=True)
     allocation = Allocation.imagined(site, name="x", gpus_per_node=0)
     argv = step.argv(site, allocation)
     variables = {**os.environ, **step.variables(site, allocation), "CUDA_VISIBLE_DEVICES": ""}
-    launcher = subprocess.Popen(argv[argv.index("bash") :], env=variables, start_new_session=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    launcher = subprocess.Popen(
+        argv[argv.index("bash") :],
+        env=variables,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
         ranks = range(count)
         wait_for(*(tmp_path / f"begun-{rank}" for rank in ranks))

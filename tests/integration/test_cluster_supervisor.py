@@ -160,8 +160,9 @@ def test_preempted_job_waits_until_slurm_takes_it_back(bed):
 @pytest.mark.parametrize("is_server", [False, True])
 def test_preempted_job_whose_program_dies_of_sigterm_waits_until_slurm_takes_it_back(bed, port, is_server, is_told):
     dies = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_DFL)\n" + IGNORES
-    process = bed.start(servers=[server(port)] if is_server else [], on_time_limit="requeue",
-                        work=[python("work", dies)])  # fmt: skip
+    process = bed.start(
+        servers=[server(port)] if is_server else [], on_time_limit="requeue", work=[python("work", dies)]
+    )
     bed.wait_for("deaf")
     bed.limit(600)
     (bed.state / "preemption").write_text(f"{int(time.time())}\n")

@@ -48,8 +48,13 @@ def runs(tmp_path_factory):
 
 def compare(*words):
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"}
-    return subprocess.run([sys.executable, str(ROOT / "scripts" / "compare_evals.py"), *map(str, words)],
-                          capture_output=True, text=True, env=environment, check=False)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "compare_evals.py"), *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
 
 
 def test_runs_are_compared_problem_by_problem_with_a_baseline(runs, tmp_path):
@@ -58,8 +63,10 @@ def test_runs_are_compared_problem_by_problem_with_a_baseline(runs, tmp_path):
     assert "+66.7 points" in done.stdout
     assert "16 better, 0 worse, 8 alike" in done.stdout
     value = json.loads((tmp_path / "all.json").read_text())
-    found = {Path(value["runs"][entry["run"] - 1]["folder"]).relative_to(runs).parts[0]: entry["is_noise"]
-             for entry in value["comparisons"]}  # fmt: skip
+    found = {
+        Path(value["runs"][entry["run"] - 1]["folder"]).relative_to(runs).parts[0]: entry["is_noise"]
+        for entry in value["comparisons"]
+    }
     assert found == {"strong": False, "weak_hot": True}
 
 

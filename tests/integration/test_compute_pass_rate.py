@@ -118,8 +118,14 @@ def test_prompts_are_the_templates_tokens_and_sampling_is_the_recipes(folder, mo
 
 def test_what_a_recipe_gives_template_and_sampling_beside_is_passed_on(folder, model, server):
     template = THINK_TEMPLATE.replace("<think>", "{% if not no_think %}<think>{% endif %}")
-    flags = ("--chat_template", template, "--chat_template_kwargs", '{"no_think": true}',
-             "--generation_kwargs", '{"stop": ["X"], "frequency_penalty": 1.0, "temperature": 0.3}')  # fmt: skip
+    flags = (
+        "--chat_template",
+        template,
+        "--chat_template_kwargs",
+        '{"no_think": true}',
+        "--generation_kwargs",
+        '{"stop": ["X"], "frequency_penalty": 1.0, "temperature": 0.3}',
+    )
     assert run(folder, model, server.address, *flags) == 0
     body = server.requests[0]
     assert AutoTokenizer.from_pretrained(model).decode(body["prompt"]).rstrip().endswith("assistant")

@@ -186,8 +186,13 @@ def test_a_row_that_was_unscorable_last_is_judged_again(folder, model, server, m
 
 def start(arguments):
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}", "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen([sys.executable, str(SCRIPT), *arguments], env=environment, stderr=subprocess.PIPE,
-                            stdout=subprocess.PIPE, text=True)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments],
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_a_killed_run_asks_for_what_is_missing_only(folder, model, answers):
@@ -256,15 +261,25 @@ def test_help_and_merge_do_without_torch(folder):
     program += "finally:\n    print('torch' in sys.modules, 'trl' in sys.modules)"
     for flags in (["--help"], ["--merge", "--output_dir", str(folder)]):
         environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"}
-        found = subprocess.run([sys.executable, "-c", program, str(SCRIPT), *flags], env=environment, text=True,
-                               capture_output=True, check=False)  # fmt: skip
+        found = subprocess.run(
+            [sys.executable, "-c", program, str(SCRIPT), *flags],
+            env=environment,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
         assert found.stdout.splitlines()[-1] == "False False", found.stderr
 
 
 def test_open_r1s_place_of_the_script_hands_on():
     old = ROOT / "scripts" / "pass_rate_filtering" / "compute_pass_rate.py"
-    found = subprocess.run([sys.executable, str(old), "--help"], env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"},
-                           text=True, capture_output=True, check=True)  # fmt: skip
+    found = subprocess.run(
+        [sys.executable, str(old), "--help"],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"},
+        text=True,
+        capture_output=True,
+        check=True,
+    )
     assert "--pass_rate_min" in found.stdout
 
 

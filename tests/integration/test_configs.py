@@ -183,8 +183,13 @@ def test_unknown_scaling_of_rewards_is_refused(value, tmp_path):
 def test_groups_that_do_not_divide_the_batch_are_refused_with_the_valid_sizes(num_generations, tmp_path, monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.raises(ValueError, match=r"Valid num_generations: \[2, 4, 8\]"):
-        GRPOConfig(output_dir=str(tmp_path), num_generations=num_generations, per_device_train_batch_size=4,
-                   gradient_accumulation_steps=2, **CPU)  # fmt: skip
+        GRPOConfig(
+            output_dir=str(tmp_path),
+            num_generations=num_generations,
+            per_device_train_batch_size=4,
+            gradient_accumulation_steps=2,
+            **CPU,
+        )
 
 
 def names_that_are_read() -> set[str]:
@@ -204,9 +209,10 @@ def own_fields(config_class: type, base: type) -> set[str]:
     """Fields that a class of ours adds to TRL's, or gives another default."""
     inherited = {entry.name: entry.default for entry in dataclasses.fields(base)}
     return {
-        entry.name for entry in dataclasses.fields(config_class)
+        entry.name
+        for entry in dataclasses.fields(config_class)
         if entry.name not in inherited or entry.name in config_class.__annotations__
-    }  # fmt: skip
+    }
 
 
 # Read by TRL's trainer itself; ours only changes the default.

@@ -28,8 +28,12 @@ def files(tmp_path_factory):
     texts = ["How many words are in: alpha beta?", f"How many? {WORDS}", "What is left of it?", f"Count {WORDS} all"]
     rows = [{"problem": text, "answer": "9", "generations": [ANSWER]} for text in texts]
     write_rows(folder / "bench.jsonl", [{"problem": WORDS.upper()}])
-    return folder, ["--dataset", write_rows(folder / "rows.jsonl", rows),
-                    "--benchmark_file", str(folder / "bench.jsonl")]  # fmt: skip
+    return folder, [
+        "--dataset",
+        write_rows(folder / "rows.jsonl", rows),
+        "--benchmark_file",
+        str(folder / "bench.jsonl"),
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,15 @@ from tests.rows.generations import CORPUS, completion, made_row, pool_rows, rows
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("**/curation/config_*.yaml"))
-FILTERS = ["--readability", "no_words", "mixed_language", "long_paragraph", "code_block",
-           "--duplicates", "exact_problems"]  # fmt: skip
+FILTERS = [
+    "--readability",
+    "no_words",
+    "mixed_language",
+    "long_paragraph",
+    "code_block",
+    "--duplicates",
+    "exact_problems",
+]
 
 
 def kept_in(folder: Path) -> list[tuple[str, int]]:
@@ -35,8 +42,14 @@ def kept_in(folder: Path) -> list[tuple[str, int]]:
 def corpus(tmp_path_factory) -> str:
     """The corpus as generate_reasoning.py leaves it, with a card."""
     folder = tmp_path_factory.mktemp("corpus") / "generations"
-    card = DataCard("generations", {}, [Parent("problems", licence="mit")], teacher={"model": "R1"},
-                    sampling={"temperature": 0.6}, contamination={"flagged_rows": 0})  # fmt: skip
+    card = DataCard(
+        "generations",
+        {},
+        [Parent("problems", licence="mit")],
+        teacher={"model": "R1"},
+        sampling={"temperature": 0.6},
+        contamination={"flagged_rows": 0},
+    )
     with DatasetFolder(folder, card) as made:
         made.write(CORPUS)
     return str(folder)
@@ -63,8 +76,11 @@ def test_survivors_are_those_by_construction(curated):
         {"role": "assistant", "content": completion("six sevens", 42)},
     ]
     assert (first["problem"], first["solution"], first["input_row"], first["verdict"]) == (
-        "Find six times seven.", "42", 0, "right",
-    )  # fmt: skip
+        "Find six times seven.",
+        "42",
+        0,
+        "right",
+    )
 
 
 def test_think_tag_of_the_prompt_is_put_back(curated):
@@ -77,13 +93,18 @@ def test_card_counts_every_step_and_names_the_teacher(curated):
     steps = {step.name: step for step in card.steps}
     assert steps["rows"].detail == {"dropped: no_completions": 1, "dropped: no_problem": 1, "problems": 12}
     assert steps["whole"].detail == {
-        "dropped: failed": 2, "dropped: open_reasoning": 1, "dropped: truncated": 1, "problems": 9,
-    }  # fmt: skip
+        "dropped: failed": 2,
+        "dropped: open_reasoning": 1,
+        "dropped: truncated": 1,
+        "problems": 9,
+    }
     assert steps["correct"].detail["dropped: wrong"] == 3
     assert steps["correct"].detail["dropped: unparsable_gold"] == 1
     assert {name: count for name, count in steps["readable"].detail.items() if "dropped" in name} == {
-        "dropped: code_block": 1, "dropped: long_paragraph": 1, "dropped: mixed_language": 1,
-    }  # fmt: skip
+        "dropped: code_block": 1,
+        "dropped: long_paragraph": 1,
+        "dropped: mixed_language": 1,
+    }
     assert steps["distinct in its problem"].detail["dropped: repeated"] == 1
     assert steps["exact duplicates of problems"].detail["dropped: repeats_another"] == 1
     for before, after in zip(card.steps[1:], card.steps[2:], strict=False):
@@ -160,8 +181,14 @@ def test_pass_rates_and_verdicts_of_columns(tmp_path):
 
 def test_rows_of_the_verifier_that_hang_do_not_stop_the_others(tmp_path):
     gold = r"\frac{x^3-1}{x-1}"
-    hostile = [r"9**9**9**9", r"\int_0^1 e^{-x^2}\sin(x^3)\cos(x^5) dx", "(x+y+z+w+1)^{200}", "{" * 100_000,
-               "+".join(rf"\sin({number}x)" for number in range(150)), "1" * 1_000_000]  # fmt: skip
+    hostile = [
+        r"9**9**9**9",
+        r"\int_0^1 e^{-x^2}\sin(x^3)\cos(x^5) dx",
+        "(x+y+z+w+1)^{200}",
+        "{" * 100_000,
+        "+".join(rf"\sin({number}x)" for number in range(150)),
+        "1" * 1_000_000,
+    ]
     rows = [made_row(f"h{n}", f"Hostile {n}", gold, completion("hm", text)) for n, text in enumerate(hostile)]
     rows[3:3] = [made_row("good", "Good", gold, completion("divide", "x^2+x+1"))]
     words = ["--input", write_rows(tmp_path / "rows.jsonl", rows), "--output_dir", str(tmp_path / "out")]
@@ -192,8 +219,10 @@ def test_conversations_get_the_system_prompt(tmp_path):
     words = ["--input", write_rows(tmp_path / "rows.jsonl", rows), "--output_dir", str(tmp_path / "out")]
     assert main([*words, "--system_prompt", "New."]) == 0
     assert [message["content"] for message in rows_of(tmp_path / "out")[0]["messages"]] == [
-        "New.", "6 * 7?", completion("six sevens", 42),
-    ]  # fmt: skip
+        "New.",
+        "6 * 7?",
+        completion("six sevens", 42),
+    ]
 
 
 def test_field_sets_are_curated_by_their_layout(tmp_path):
@@ -205,8 +234,9 @@ def test_field_sets_are_curated_by_their_layout(tmp_path):
     words = ["--input", write_rows(tmp_path / "rows.jsonl", rows), "--output_dir", str(tmp_path / "out")]
     assert main([*words, "--dataset-layout", "thought_turns"]) == 0
     assert [[message["content"] for message in row["messages"]] for row in rows_of(tmp_path / "out")] == [
-        ["6 * 0?", completion("six 0", 0)], ["6 * 2?", completion("six 2", 12)],
-    ]  # fmt: skip
+        ["6 * 0?", completion("six 0", 0)],
+        ["6 * 2?", completion("six 2", 12)],
+    ]
 
 
 def test_completions_in_messages_are_curated(tmp_path):
@@ -253,11 +283,14 @@ def test_recipes_run(path, pool, tmp_path, capsys):
 
 
 def test_killed_command_goes_on_without_judging_again(tmp_path):
-    rows = [made_row(f"r{n}", f"Problem {n}", f"{n}.5", completion(f"way {n}", f"\\frac{{{2 * n + 1}}}{{2}}"))
-            for n in range(4000)]  # fmt: skip
+    rows = [
+        made_row(f"r{n}", f"Problem {n}", f"{n}.5", completion(f"way {n}", f"\\frac{{{2 * n + 1}}}{{2}}"))
+        for n in range(4000)
+    ]
     # Judging stops here for as long as the limit allows, so that the kill comes in the middle.
-    rows[2000] = made_row("hang", "Hang", r"\frac{x^3-1}{x-1}",
-                          completion("hm", "+".join(rf"\sin({number}x)" for number in range(150))))  # fmt: skip
+    rows[2000] = made_row(
+        "hang", "Hang", r"\frac{x^3-1}{x-1}", completion("hm", "+".join(rf"\sin({number}x)" for number in range(150)))
+    )
     words = ["--input", write_rows(tmp_path / "rows.jsonl", rows), "--output_dir", str(tmp_path / "out")]
     journal = tmp_path / "out" / "verdicts.jsonl"
     command = [sys.executable, str(ROOT / "scripts" / "curate.py"), *words]

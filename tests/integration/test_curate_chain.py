@@ -42,27 +42,77 @@ def folder(tmp_path_factory):
         return answer(number, body["seed"] < number, body["seed"])
 
     with ChatServer(small) as server:
-        words = ["--dataset_name", source, "--dataset_prompt_column", "problem", "--model_name_or_path", str(model),
-                 "--reward_funcs", "accuracy", "--num_generations", "2", "--max_completion_length", "64",
-                 "--server", server.address, "--output_dir", str(folder / "easy")]  # fmt: skip
+        words = [
+            "--dataset_name",
+            source,
+            "--dataset_prompt_column",
+            "problem",
+            "--model_name_or_path",
+            str(model),
+            "--reward_funcs",
+            "accuracy",
+            "--num_generations",
+            "2",
+            "--max_completion_length",
+            "64",
+            "--server",
+            server.address,
+            "--output_dir",
+            str(folder / "easy"),
+        ]
         assert compute_pass_rate.main(words) == 0
     with ChatServer(strong) as server:
-        words = ["--dataset-name", source, "--prompt-column", "problem", "--uuid-column", "uuid", "--api-addr",
-                 server.address, "--num-generations", str(NUM_GENERATIONS), "--output-dir", str(folder / "strong"),
-                 "--prompt-template", "{prompt}", "--max-tokens", "64", "--seed", "0"]  # fmt: skip
+        words = [
+            "--dataset-name",
+            source,
+            "--prompt-column",
+            "problem",
+            "--uuid-column",
+            "uuid",
+            "--api-addr",
+            server.address,
+            "--num-generations",
+            str(NUM_GENERATIONS),
+            "--output-dir",
+            str(folder / "strong"),
+            "--prompt-template",
+            "{prompt}",
+            "--max-tokens",
+            "64",
+            "--seed",
+            "0",
+        ]
         assert generate_reasoning.main(words) == 0
     return folder
 
 
 def test_what_a_small_model_fails_and_a_strong_one_seldom_solves_is_kept(folder):
-    words = ["--input", str(folder / "strong"), "--easy_pass_rate", str(folder / "easy"), "--hard_pass_rate",
-             "generations", "--hard_min", "1/4", "--hard_max", "3/4", "--max_per_problem", "2", "--output_dir",
-             str(folder / "curated"), "--max_tokens", "60"]  # fmt: skip
+    words = [
+        "--input",
+        str(folder / "strong"),
+        "--easy_pass_rate",
+        str(folder / "easy"),
+        "--hard_pass_rate",
+        "generations",
+        "--hard_min",
+        "1/4",
+        "--hard_max",
+        "3/4",
+        "--max_per_problem",
+        "2",
+        "--output_dir",
+        str(folder / "curated"),
+        "--max_tokens",
+        "60",
+    ]
     assert curate.main(words) == 0
     rows = rows_of(folder / "curated")
     assert [(row["uuid"], row["generation_index"]) for row in rows] == [
-        ("id-2", 0), ("id-2", 1), ("id-3", 0), ("id-3", 1),
-    ]  # fmt: skip
+        ("id-2", 0),
+        ("id-2", 1),
+        ("id-3", 0),
+        ("id-3", 1),
+    ]
     card = read_card(folder / "curated")
     assert [parent.name for parent in card.parents] == [str(folder / "strong"), str(folder / "easy")]
     assert card.teacher["model"] == "stub/model"
@@ -70,8 +120,21 @@ def test_what_a_small_model_fails_and_a_strong_one_seldom_solves_is_kept(folder)
 
 
 def test_completions_of_a_pass_rate_run_are_an_input_too(folder):
-    words = ["--input", str(folder / "easy"), "--correct_by", "column", "--correct_column",
-             "pass_rate_rewards_accuracy", "--hard_pass_rate", "column:pass_rate", "--hard_min", "1/2", "--hard_max",
-             "1", "--output_dir", str(folder / "of_pass_rates")]  # fmt: skip
+    words = [
+        "--input",
+        str(folder / "easy"),
+        "--correct_by",
+        "column",
+        "--correct_column",
+        "pass_rate_rewards_accuracy",
+        "--hard_pass_rate",
+        "column:pass_rate",
+        "--hard_min",
+        "1/2",
+        "--hard_max",
+        "1",
+        "--output_dir",
+        str(folder / "of_pass_rates"),
+    ]
     assert curate.main(words) == 0
     assert [row["problem"] for row in rows_of(folder / "of_pass_rates")] == ["Add 0 and 1."] * 2 + ["Add 1 and 1."] * 2

@@ -52,18 +52,25 @@ def test_problems_that_known_rates_drop_are_not_judged(tmp_path):
 
 
 def test_pass_rates_of_problems_serve_rows_of_one_completion(tmp_path, caplog):
-    rows = [{"problem": f"{n} * 1?", "answer": str(n), "completion": completion(f"try {t}", n)}
-            for n in range(3) for t in range(3)]  # fmt: skip
+    rows = [
+        {"problem": f"{n} * 1?", "answer": str(n), "completion": completion(f"try {t}", n)}
+        for n in range(3)
+        for t in range(3)
+    ]
     rates = write_rows(tmp_path / "rates.jsonl", [{"problem": f"{n} * 1?", "pass_rate": n / 2} for n in range(3)])
     assert kept_of(tmp_path, rows, "--easy_pass_rate", rates, "--easy_max", "1/2", "--max_per_problem", "1") == 6
     assert "6 rows repeat the problem of an earlier row" in caplog.text
 
 
 def test_rows_without_an_id_are_not_joined_by_their_place(tmp_path, capsys):
-    rows = [made_row("x", problem, 42, completion("so", 42)) | {"uuid": name}
-            for name, problem in ((None, "easy"), (None, "hard"), ("a", "other"))]  # fmt: skip
-    found = [{"uuid": name, "problem": problem, "pass_rate": rate}
-             for name, problem, rate in (("a", "other", 0.0), (None, "hard", 0.0), (None, "easy", 1.0))]  # fmt: skip
+    rows = [
+        made_row("x", problem, 42, completion("so", 42)) | {"uuid": name}
+        for name, problem in ((None, "easy"), (None, "hard"), ("a", "other"))
+    ]
+    found = [
+        {"uuid": name, "problem": problem, "pass_rate": rate}
+        for name, problem, rate in (("a", "other", 0.0), (None, "hard", 0.0), (None, "easy", 1.0))
+    ]
     words = ["--easy_pass_rate", write_rows(tmp_path / "rates.jsonl", found)]
     assert kept_of(tmp_path, rows, *words) == 0
     assert "2 have null there" in capsys.readouterr().err

@@ -85,9 +85,20 @@ def test_tokens_that_nobody_counted_are_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "text",
-    ["unknown: 1", "- a", "max_per_problem: {a: 1}", "overwrite: 3", "dry_run: [x]", "language: no", "order: off",
-     "language: yes", "input: [x", "max_per_problem: [1]", "problem_column: [a, b]"],
-)  # fmt: skip
+    [
+        "unknown: 1",
+        "- a",
+        "max_per_problem: {a: 1}",
+        "overwrite: 3",
+        "dry_run: [x]",
+        "language: no",
+        "order: off",
+        "language: yes",
+        "input: [x",
+        "max_per_problem: [1]",
+        "problem_column: [a, b]",
+    ],
+)
 def test_configs_that_are_not_flat_flags_are_refused(corpus, tmp_path, capsys, text):
     (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
     assert main(["--config", str(tmp_path / "c.yaml"), "--input", corpus, "--dry_run"]) == 1

@@ -106,11 +106,16 @@ def test_column_that_is_replaced_is_named_in_a_warning(layout, column, data, cap
 
 @pytest.mark.parametrize(
     ("layout", "settings"),
-    [("dapo", {}), ("dapo_processed", {}), ("s1k", {}), ("ioi", {}),
-     ("simplerl", {"dataset_prompt_column": "question"}),
-     ("openr1_math", {"dataset_prompt_column": "problem", "dataset_solution_column": "answer"})],
+    [
+        ("dapo", {}),
+        ("dapo_processed", {}),
+        ("s1k", {}),
+        ("ioi", {}),
+        ("simplerl", {"dataset_prompt_column": "question"}),
+        ("openr1_math", {"dataset_prompt_column": "problem", "dataset_solution_column": "answer"}),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_column_that_stays_or_is_not_read_gives_no_warning(layout, settings, data, caplog):
     problems(data(rows_of(layout)), layout, **settings)
     assert caplog.text == ""

@@ -21,8 +21,12 @@ from tests.integration.tiny import build_tiny
 from tests.rows.layouts import CASES
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "recipes" / "templates"
-EOS = {"chatml": "<|im_end|>", "open_r1_distill": "<|im_end|>", "deepseek_r1_distill": "<｜end▁of▁sentence｜>",
-       "demo": "<|im_end|>"}  # fmt: skip
+EOS = {
+    "chatml": "<|im_end|>",
+    "open_r1_distill": "<|im_end|>",
+    "deepseek_r1_distill": "<｜end▁of▁sentence｜>",
+    "demo": "<|im_end|>",
+}
 BY_NAME = {layout.name: layout for layout in LAYOUTS}
 WITH_MESSAGES = [layout.name for layout in LAYOUTS if layout.messages is not None]
 WITH_PROBLEMS = [layout.name for layout in LAYOUTS if layout.problem is not None]
@@ -119,8 +123,11 @@ def test_gold_programs_of_mapped_rows_pass_their_tests(name, data):
     rows = load(GRPOScriptArguments, data(name), name)["train"]
     programs = {case.item.question: case.item for case in CASES[name] if case.item.program}
     chosen = [row for row in rows if row[PROBLEM] in programs]
-    columns = {column: [row[column] for row in chosen] for column in ("verification_info", "test_cases")
-               if column in rows.column_names}  # fmt: skip
+    columns = {
+        column: [row[column] for row in chosen]
+        for column in ("verification_info", "test_cases")
+        if column in rows.column_names
+    }
     completions = [programs[row[PROBLEM]].fenced for row in chosen]
     assert code_reward(completions, **columns) == [1.0] * len(programs)
 
@@ -129,8 +136,9 @@ def test_gold_programs_of_mapped_rows_pass_their_tests(name, data):
 def test_script_trains_on_a_layout(kind, name, data, tmp_path):
     tiny = build_tiny(tmp_path / "tiny")
     extra = {"max_length": 256} if kind == "sft" else {"dataset_prompt_column": None}
-    metrics = tiny.train(kind, tmp_path / "run", dataset_name=data(name, rows_of(name) * 8), dataset_layout=name,
-                         max_steps=1, **extra)  # fmt: skip
+    metrics = tiny.train(
+        kind, tmp_path / "run", dataset_name=data(name, rows_of(name) * 8), dataset_layout=name, max_steps=1, **extra
+    )
     assert math.isfinite(metrics["train_loss"])
 
 
@@ -166,9 +174,14 @@ def test_none_takes_the_columns_as_they_are(named):
 
 @pytest.mark.parametrize(
     ("layout", "prompt", "solution"),
-    [("openr1_math", "problem", "answer"), ("simplerl", "question", "answer"), ("codeforces", "prompt", "solution"),
-     ("open_r1_code", "problem_statement", "solution"), ("ioi", "problem", "solution")],
-)  # fmt: skip
+    [
+        ("openr1_math", "problem", "answer"),
+        ("simplerl", "question", "answer"),
+        ("codeforces", "prompt", "solution"),
+        ("open_r1_code", "problem_statement", "solution"),
+        ("ioi", "problem", "solution"),
+    ],
+)
 def test_columns_that_recipes_name_are_still_there(layout, prompt, solution, named):
     args = GRPOScriptArguments(
         dataset_name=named(layout), dataset_prompt_column=prompt, dataset_solution_column=solution
@@ -235,8 +248,10 @@ def test_each_script_drops_the_rows_that_it_cannot_use(data):
     no_answer = good[0] | {"answer": "proof"}
     no_reply = good[1] | {"correctness_math_verify": [False] * 3, "messages": None}
     path = data("openr1_math", [*good, no_answer, no_reply])
-    numbers = {kind: len(load(kind, path, "openr1_math")["train"])
-               for kind in (SFTScriptArguments, GRPOScriptArguments, ScriptArguments)}  # fmt: skip
+    numbers = {
+        kind: len(load(kind, path, "openr1_math")["train"])
+        for kind in (SFTScriptArguments, GRPOScriptArguments, ScriptArguments)
+    }
     assert numbers == {SFTScriptArguments: 4, GRPOScriptArguments: 4, ScriptArguments: 5}
     both = load(ScriptArguments, path, "openr1_math")["train"]
     assert [row is None for row in both[MESSAGES]] == [False] * 4 + [True]
@@ -275,8 +290,10 @@ def test_problems_that_repeat_are_shared_by_no_two_slices(data):
     splits = {"dataset_train_split": "train[:2]", "dataset_test_split": "train[2:]"}
     dataset = load(GRPOScriptArguments, path, "dapo", **splits)
     problems = {split: rows[PROBLEM][:] for split, rows in dataset.items()}
-    assert problems == {"train[:2]": [case.item.question for case in CASES["dapo"][:2]],
-                        "train[2:]": [CASES["dapo"][2].item.question]}  # fmt: skip
+    assert problems == {
+        "train[:2]": [case.item.question for case in CASES["dapo"][:2]],
+        "train[2:]": [CASES["dapo"][2].item.question],
+    }
 
 
 def test_split_with_other_columns_stays_as_it_is(tmp_path):

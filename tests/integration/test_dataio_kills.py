@@ -18,8 +18,13 @@ WRITER = Path(__file__).with_name("dataio_writer.py")
 
 
 def start(*words, **options) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, str(WRITER), *map(str, words)], stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE, text=True, **options)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, str(WRITER), *map(str, words)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,
+    )
 
 
 def run(*words) -> str:

@@ -46,9 +46,12 @@ def test_folder_goes_to_a_private_repository_and_loads_from_there(hub, tmp_path,
     assert "alice/numbers/commit" in address
     assert hub.repos["datasets/alice/numbers"].private
     assert set(files_of(hub)) == {
-        "README.md", "card.json", "report.json", "data/train-00000-of-00001.parquet",
+        "README.md",
+        "card.json",
+        "report.json",
+        "data/train-00000-of-00001.parquet",
         "data/test-00000-of-00001.parquet",
-    }  # fmt: skip
+    }
     arrived = tmp_path / "arrived"
     for name, content in files_of(hub).items():
         (arrived / name).parent.mkdir(parents=True, exist_ok=True)
@@ -140,5 +143,10 @@ def test_configurations_and_reports_of_an_earlier_push_go(hub, tmp_path):
     push_folder(folder.path, "numbers")
     files_of(hub)["notes.md"] = b"of the user"
     push_folder(make_folder(tmp_path / "out", [2]), "numbers")
-    assert set(files_of(hub)) == {"README.md", "card.json", "report.json", "notes.md",
-                                  "data/train-00000-of-00001.parquet"}  # fmt: skip
+    assert set(files_of(hub)) == {
+        "README.md",
+        "card.json",
+        "report.json",
+        "notes.md",
+        "data/train-00000-of-00001.parquet",
+    }

@@ -312,8 +312,19 @@ def test_run_killed_at_any_moment_is_finished_by_the_same_command(tmp_path):
     rows, items, output = tmp_path / "rows.parquet", tmp_path / "items.parquet", tmp_path / "out"
     pq.write_table(pa.table({"problem": TEXTS * 150, "id": range(len(TEXTS) * 150)}), rows)
     pq.write_table(pa.table({"problem": ITEMS}), items)
-    command = [sys.executable, str(SCRIPT), "--dataset", str(rows), "--benchmark_file", str(items), "--output_dir",
-               str(output), "--cleanup", "--num_workers", "1"]  # fmt: skip
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "--dataset",
+        str(rows),
+        "--benchmark_file",
+        str(items),
+        "--output_dir",
+        str(output),
+        "--cleanup",
+        "--num_workers",
+        "1",
+    ]
     source = os.pathsep.join([str(SCRIPT.parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": source}
     for has_come in ((output / ".partial").exists, lambda: holds_files(output / ".partial" / "data")):
@@ -336,10 +347,18 @@ def test_run_killed_at_any_moment_is_finished_by_the_same_command(tmp_path):
 
 
 def test_help_comes_without_heavy_imports():
-    code = ("import sys; from scripts.decontaminate import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-            "import open_r1.curation.decontamination.command\n"
-            "print({'torch', 'datasets', 'transformers', 'pandas', 'datasketch'} & set(sys.modules))")  # fmt: skip
-    finished = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parents[1], capture_output=True, text=True,
-                              env=os.environ | {"PYTHONPATH": "src"}, check=True)  # fmt: skip
+    code = (
+        "import sys; from scripts.decontaminate import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "import open_r1.curation.decontamination.command\n"
+        "print({'torch', 'datasets', 'transformers', 'pandas', 'datasketch'} & set(sys.modules))"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=SCRIPT.parents[1],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": "src"},
+        check=True,
+    )
     assert "--benchmark_file" in finished.stdout
     assert finished.stdout.strip().endswith("set()")

@@ -117,10 +117,18 @@ def test_memory_is_bounded_whatever_rows_come_behind_short_ones(words, copies, t
     texts = pa.array(["short row"] * 64 + [pool[number % 20] for number in range(copies)], pa.large_string())
     pq.write_table(pa.table({"problem": texts}), tmp_path / "rows.parquet", row_group_size=100_000)
     pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
-    code = (f"from scripts.decontaminate import main\n"
-            f"main(['--dataset', {str(tmp_path / 'rows.parquet')!r}, '--benchmark_file', "
-            f"{str(tmp_path / 'items.parquet')!r}, '--output_dir', {str(tmp_path / 'out')!r}, '--num_workers', '2'])\n"
-            "print([line.split()[1] for line in open('/proc/self/status') if 'VmHWM' in line][0])")  # fmt: skip
-    finished = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parents[1], capture_output=True, text=True,
-                              env=os.environ | {"PYTHONPATH": "src"}, check=True)  # fmt: skip
+    code = (
+        f"from scripts.decontaminate import main\n"
+        f"main(['--dataset', {str(tmp_path / 'rows.parquet')!r}, '--benchmark_file', "
+        f"{str(tmp_path / 'items.parquet')!r}, '--output_dir', {str(tmp_path / 'out')!r}, '--num_workers', '2'])\n"
+        "print([line.split()[1] for line in open('/proc/self/status') if 'VmHWM' in line][0])"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=SCRIPT.parents[1],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": "src"},
+        check=True,
+    )
     assert int(finished.stdout.splitlines()[-1]) < 600 * 1024

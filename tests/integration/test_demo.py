@@ -25,8 +25,15 @@ SHORTER = {
 def run_demo(output_dir, *words):
     """Run the demo as a user types it; return what it printed."""
     command = [sys.executable, "scripts/demo.py", "--output_dir", output_dir, "--seed", "11", *words]
-    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=900,
-                            env={**os.environ, "PYTHONPATH": "src", "COLUMNS": "160"})  # fmt: skip
+    result = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+        env={**os.environ, "PYTHONPATH": "src", "COLUMNS": "160"},
+    )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     return result.stdout
 
@@ -65,8 +72,9 @@ def test_results_are_written_and_shown(demo):
 def test_its_last_line_is_a_command_that_evaluates_its_model(demo, tmp_path):
     output_dir, printed = demo
     command = printed.strip().splitlines()[-1].partition(": ")[2]
-    dry = subprocess.run(["make", "--dry-run", *shlex.split(command)[1:]], cwd=REPOSITORY, capture_output=True,
-                         text=True, check=True).stdout  # fmt: skip
+    dry = subprocess.run(
+        ["make", "--dry-run", *shlex.split(command)[1:]], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
     words = shlex.split(dry[dry.index("scripts/run_benchmarks.py") :].replace("\\\n", " "))[1:]
     assert words[words.index("--model_id") + 1] == str(output_dir / "grpo")
     assert main([*words, "--output_dir", str(tmp_path), "--limit", "4", "--num_samples", "1"]) == 0

@@ -57,10 +57,14 @@ class Bench:
     def settings(self, **changes: Any) -> dict[str, Any]:
         """Return settings of a training that answers the benchmark."""
         return {
-            "eval_benchmarks": self.sevens, "eval_benchmarks_num_samples": 3, "eval_benchmarks_max_tokens": MAX_TOKENS,
-            "eval_benchmarks_template": "{prompt}", "eval_benchmarks_temperature": 1.0, "eval_benchmarks_top_p": 1.0,
+            "eval_benchmarks": self.sevens,
+            "eval_benchmarks_num_samples": 3,
+            "eval_benchmarks_max_tokens": MAX_TOKENS,
+            "eval_benchmarks_template": "{prompt}",
+            "eval_benchmarks_temperature": 1.0,
+            "eval_benchmarks_top_p": 1.0,
             **changes,
-        }  # fmt: skip
+        }
 
 
 class Toucher(TrainerCallback):
@@ -96,10 +100,17 @@ def kept(bench, tmp_path_factory) -> Path:
 
 def learning(bench: Bench) -> dict[str, Any]:
     return bench.settings(
-        dataset_name=bench.data, max_steps=STEPS[-1], save_steps=EVERY, save_total_limit=1, eval_strategy="steps",
-        eval_steps=EVERY, load_best_model_at_end=True, metric_for_best_model=AVERAGE, learning_rate=1e-2,
+        dataset_name=bench.data,
+        max_steps=STEPS[-1],
+        save_steps=EVERY,
+        save_total_limit=1,
+        eval_strategy="steps",
+        eval_steps=EVERY,
+        load_best_model_at_end=True,
+        metric_for_best_model=AVERAGE,
+        learning_rate=1e-2,
         lr_scheduler_type="constant",
-    )  # fmt: skip
+    )
 
 
 def evaluations(output: Path) -> dict[int, dict[str, float]]:
@@ -162,12 +173,17 @@ def test_saved_checkpoint_answers_as_the_policy_did(kept, bench):
     rows = pd.read_parquet(kept / "eval_benchmarks" / "sevens" / f"step-{step:06d}.parquet")
     requests = [
         SampleRequest(
-            tokenizer.apply_chat_template([{"role": "user", "content": row["problem"]}], add_generation_prompt=True,
-                                          tokenize=True, return_dict=False),
-            max_tokens=MAX_TOKENS, seed=row["index"],
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": row["problem"]}],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
+            ),
+            max_tokens=MAX_TOKENS,
+            seed=row["index"],
         )
         for row in rows.to_dict("records")
-    ]  # fmt: skip
+    ]
     answers = BatchSampler(model, tokenizer, max_batch_size=4).sample(requests)
     assert [answer.text for answer in answers] == list(rows["answer"])
 
@@ -194,8 +210,14 @@ def test_results_are_those_of_the_best_where_the_last_model_is_another(bench, tm
 
 def test_best_metric_that_the_split_did_not_have_ends_the_run_at_its_first_evaluation(bench, tmp_path):
     # Of mixtures of experts alone, which no setting says.
-    settings = bench.settings(eval_strategy="steps", eval_steps=2, eval_benchmarks_steps=1, max_steps=5, save_steps=1,
-                              metric_for_best_model="eval_aux_loss")  # fmt: skip
+    settings = bench.settings(
+        eval_strategy="steps",
+        eval_steps=2,
+        eval_benchmarks_steps=1,
+        max_steps=5,
+        save_steps=1,
+        metric_for_best_model="eval_aux_loss",
+    )
     with pytest.raises(KeyError, match=r"eval_aux_loss.*not found in the evaluation metrics"):
         bench.tiny.train("sft", tmp_path, **settings)
     assert [entry["step"] for entry in log_history(tmp_path / "checkpoint-1") if AVERAGE in entry] == [1]
@@ -247,14 +269,22 @@ def test_training_is_the_same_with_and_without_benchmarks(bench, tmp_path, kind)
 @pytest.mark.parametrize("kind", KINDS)
 def test_test_split_and_benchmarks_have_steps_of_their_own(bench, tmp_path, kind):
     settings = bench.settings(
-        **LEARNS[kind], eval_strategy="steps", eval_steps=2, eval_benchmarks_steps=3, max_steps=6, save_steps=3,
+        **LEARNS[kind],
+        eval_strategy="steps",
+        eval_steps=2,
+        eval_benchmarks_steps=3,
+        max_steps=6,
+        save_steps=3,
         metric_for_best_model=f"{AVERAGE}_low",
-    )  # fmt: skip
+    )
     metrics = bench.tiny.train(kind, tmp_path, **settings)
     by_step = {entry["step"]: entry for entry in log_history(tmp_path) if "eval_loss" in entry or AVERAGE in entry}
     assert {step: ("eval_loss" in entry, AVERAGE in entry) for step, entry in by_step.items()} == {
-        2: (True, False), 3: (False, True), 4: (True, False), 6: (True, True),
-    }  # fmt: skip
+        2: (True, False),
+        3: (False, True),
+        4: (True, False),
+        6: (True, True),
+    }
     assert AVERAGE in metrics and "eval_loss" in metrics and metrics["eval_samples"] == 6
     assert json.loads((tmp_path / "trainer_state.json").read_text())["best_global_step"] == 3
 
@@ -288,9 +318,14 @@ def test_programs_are_a_benchmark_without_a_majority(bench, tmp_path):
 
 def test_greater_is_not_better_where_answers_are_cut(bench, tmp_path):
     settings = bench.settings(
-        eval_benchmarks_steps=2, save_steps=2, load_best_model_at_end=True,
-        metric_for_best_model="sevens/truncated", dataset_name=bench.data, max_steps=12, learning_rate=5e-3,
-    )  # fmt: skip
+        eval_benchmarks_steps=2,
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="sevens/truncated",
+        dataset_name=bench.data,
+        max_steps=12,
+        learning_rate=5e-3,
+    )
     bench.tiny.train("sft", tmp_path, **settings)
     cut = {step: figures["eval_sevens/truncated"] for step, figures in evaluations(tmp_path).items()}
     assert len(set(cut.values())) > 1
@@ -302,8 +337,10 @@ def test_answers_of_a_vllm_are_without_the_token_that_ended_them(bench):
     ids = tokenizer("17<")["input_ids"]
     ended = record_of_tokens(ids, {ids[-1]}, tokenizer)
     assert (ended["text"], ended["finish_reason"], ended["usage"]) == (
-        tokenizer.decode(ids[:-1]), "stop", {"completion_tokens": len(ids)},
-    )  # fmt: skip
+        tokenizer.decode(ids[:-1]),
+        "stop",
+        {"completion_tokens": len(ids)},
+    )
     assert record_of_tokens(ids, {0}, tokenizer)["text"] == "17<"
     assert record_of_tokens([], {0}, tokenizer)["finish_reason"] == "length"
 
@@ -313,17 +350,26 @@ NAN = math.nan
 
 @pytest.mark.parametrize(
     ("scores_PG", "average", "passed", "majority"),
-    [([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]], 1 / 3, 0.5, 1 / 3), ([[1.0, NAN, 1.0], [0.0, 0.0, 0.0]], 0.5, 0.0, 0.0),
-     ([[0.0, NAN, 0.0], [0.0, 1.0, 0.0]], 1 / 6, 1.0, 1 / 3), ([[NAN] * 3, [0.0, 1.0, 1.0]], 2 / 3, 1.0, 2 / 3),
-     ([[NAN, 1.0, 1.0], [0.0, 0.0, NAN]], 0.5, None, None), ([[NAN] * 3] * 2, None, None, None)],
-)  # fmt: skip
+    [
+        ([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]], 1 / 3, 0.5, 1 / 3),
+        ([[1.0, NAN, 1.0], [0.0, 0.0, 0.0]], 0.5, 0.0, 0.0),
+        ([[0.0, NAN, 0.0], [0.0, 1.0, 0.0]], 1 / 6, 1.0, 1 / 3),
+        ([[NAN] * 3, [0.0, 1.0, 1.0]], 2 / 3, 1.0, 2 / 3),
+        ([[NAN, 1.0, 1.0], [0.0, 0.0, NAN]], 0.5, None, None),
+        ([[NAN] * 3] * 2, None, None, None),
+    ],
+)
 def test_metrics_keep_their_names_where_judgements_are_lost(bench, caplog, scores_PG, average, passed, majority):
     problems = load_problems(local_benchmark(bench.sevens), EvaluationSettings(model="policy", limit=2))
     names = {1.0: Verdict.RIGHT.value, 0.0: Verdict.WRONG.value}
     tally = Tally(problems)
     for row, scores in enumerate(scores_PG):
-        tally.add([Answer(row, index, "7", "stop", 1, names.get(score, LOST), None, extracted="7")
-                   for index, score in enumerate(scores)])  # fmt: skip
+        tally.add(
+            [
+                Answer(row, index, "7", "stop", 1, names.get(score, LOST), None, extracted="7")
+                for index, score in enumerate(scores)
+            ]
+        )
     found = figures_of(TrainingBenchmark(problems, {}), tally, num_samples=3)
     expected = {"avg@3": average, "pass@3": passed, "maj@3": majority}
     assert {name: found.get(name) for name in expected} == {

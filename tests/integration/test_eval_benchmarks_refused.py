@@ -79,17 +79,23 @@ ACCEPTED = {
     "by name without eval_": {**BEST, "metric_for_best_model": "sums/maj@4", "eval_benchmarks_steps": 2},
     "saved when it is best": {**BEST, "eval_benchmarks_steps": 3, "save_strategy": "best"},
     "saved when it is best, and loaded": {
-        **BEST, "eval_benchmarks_steps": 3, "save_strategy": "best", "load_best_model_at_end": True,
+        **BEST,
+        "eval_benchmarks_steps": 3,
+        "save_strategy": "best",
+        "load_best_model_at_end": True,
     },
     "at the end of epochs": {**BEST, "eval_strategy": "epoch", "save_strategy": "epoch"},
     "shares of the training": {**BEST, "eval_strategy": "steps", "eval_steps": 0.3, "save_steps": 0.1},
     "loss of the test split": {**ALONE},
     "reward of the test split": {
-        **ALONE, "metric_for_best_model": "accuracy_reward/avg@8", "eval_reward_funcs": "accuracy",
-        "dataset_prompt_column": "problem", "eval_max_completion_length": 8,
+        **ALONE,
+        "metric_for_best_model": "accuracy_reward/avg@8",
+        "eval_reward_funcs": "accuracy",
+        "dataset_prompt_column": "problem",
+        "eval_max_completion_length": 8,
     },
     "benchmarks alone": {**ALONE, "dataset_name": "ALONE", "metric_for_best_model": "sums/avg@4_low"},
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +134,12 @@ def test_setting_that_works_is_taken(weightless, places, tmp_path, settings):
 
 def test_prompt_must_fit_into_the_context_of_vllm(weightless, places, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    settings = {"use_vllm": True, "vllm_max_model_length": 24, "eval_benchmarks_max_tokens": 16,
-                "max_completion_length": 8}  # fmt: skip
+    settings = {
+        "use_vllm": True,
+        "vllm_max_model_length": 24,
+        "eval_benchmarks_max_tokens": 16,
+        "max_completion_length": 8,
+    }
     with pytest.raises(ValueError, match=r"together more than the context of 24"):
         weightless.train("grpo", tmp_path, **filled(settings, places))
 

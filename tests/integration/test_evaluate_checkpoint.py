@@ -127,8 +127,16 @@ def test_a_training_submits_a_job_for_each_checkpoint_and_keeps_its_files(slurm,
     submitted = slurm("takes jobs")
     tiny = build_tiny(tmp_path / "tiny")
     output, prompt = tmp_path / "a run", 'Say "it\'s" $1;\nrm -rf /'
-    tiny.train("sft", output, callbacks=["evaluate_checkpoint"], benchmarks=[str(problems)], max_steps=2,
-               save_steps=1, save_total_limit=1, system_prompt=prompt)  # fmt: skip
+    tiny.train(
+        "sft",
+        output,
+        callbacks=["evaluate_checkpoint"],
+        benchmarks=[str(problems)],
+        max_steps=2,
+        save_steps=1,
+        save_total_limit=1,
+        system_prompt=prompt,
+    )
     assert not (output / "checkpoint-1").exists()
     calls = submitted()
     assert len(calls) == 2
@@ -300,8 +308,15 @@ def test_benchmarks_run_on_what_was_pushed(slurm, tmp_path, monkeypatch):
     with Hub() as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        training = Training(tmp_path, ["aime24", "math_500"], callbacks=["push_to_hub_revision"], hub_token="hf_write",
-                            hub_model_id="alice/run", hub_model_revision="v1", system_prompt="--think")  # fmt: skip
+        training = Training(
+            tmp_path,
+            ["aime24", "math_500"],
+            callbacks=["push_to_hub_revision"],
+            hub_token="hf_write",
+            hub_model_id="alice/run",
+            hub_model_revision="v1",
+            system_prompt="--think",
+        )
         training.save(3)
         training.end()
         assert "v1-step-000000003" in hub.repos["alice/run"].branches
@@ -350,8 +365,13 @@ def test_settings_without_effect_are_refused(slurm, tmp_path, monkeypatch, setti
 
 def test_adapters_and_machines_without_slurm_are_refused(slurm, tmp_path, monkeypatch):
     slurm("takes jobs")
-    args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", benchmarks=["aime24"],
-                     callbacks=["evaluate_checkpoint"])  # fmt: skip
+    args = SFTConfig(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        report_to="none",
+        benchmarks=["aime24"],
+        callbacks=["evaluate_checkpoint"],
+    )
     check_benchmarks(args, ModelConfig())
     with pytest.raises(ValueError, match="are adapters"):
         check_benchmarks(args, ModelConfig(use_peft=True))

@@ -166,8 +166,15 @@ def test_a_process_that_crashes_waits_for_no_submission(tmp_path):
 
 def test_users_can_submit_all_benchmarks_themselves(slurm, tmp_path):
     submitted = slurm("takes jobs")
-    args = SFTConfig(output_dir=str(tmp_path), hub_model_id="me/m", hub_model_revision="v2", benchmarks=["all"],
-                     use_cpu=True, report_to="none", trust_remote_code=True)  # fmt: skip
+    args = SFTConfig(
+        output_dir=str(tmp_path),
+        hub_model_id="me/m",
+        hub_model_revision="v2",
+        benchmarks=["all"],
+        use_cpu=True,
+        report_to="none",
+        trust_remote_code=True,
+    )
     assert run_benchmark_jobs(args, ModelConfig()) == [str(42 + place) for place in range(len(SUPPORTED_BENCHMARKS))]
     assert all("--trust_remote_code" in words for words, _ in submitted())
     assert [words[words.index("--benchmarks") + 1] for words, _ in submitted()] == list(SUPPORTED_BENCHMARKS)
@@ -175,8 +182,14 @@ def test_users_can_submit_all_benchmarks_themselves(slurm, tmp_path):
 
 def test_names_between_commas_are_jobs_of_their_own(slurm, tmp_path):
     submitted = slurm("takes jobs")
-    args = SFTConfig(output_dir=str(tmp_path), hub_model_id="me/m", hub_model_revision="v2",
-                     benchmarks=["aime24,gpqa"], use_cpu=True, report_to="none")  # fmt: skip
+    args = SFTConfig(
+        output_dir=str(tmp_path),
+        hub_model_id="me/m",
+        hub_model_revision="v2",
+        benchmarks=["aime24,gpqa"],
+        use_cpu=True,
+        report_to="none",
+    )
     assert run_benchmark_jobs(args) == ["42", "43"]
     assert [words[words.index("--benchmarks") + 1] for words, _ in submitted()] == ["aime24", "gpqa"]
 

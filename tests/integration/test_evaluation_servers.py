@@ -204,8 +204,9 @@ def write_model(folder, weights="{}"):
 @pytest.fixture
 def weights(tmp_path):
     """Three folders of models: A, a copy of it, and B."""
-    return {name: write_model(tmp_path / name, text) for name, text in
-            {"A": "{}", "copy": "{}", "B": '{"b": 1}'}.items()}  # fmt: skip
+    return {
+        name: write_model(tmp_path / name, text) for name, text in {"A": "{}", "copy": "{}", "B": '{"b": 1}'}.items()
+    }
 
 
 def two_servers(first, second):

@@ -188,8 +188,19 @@ def test_vllm_is_started_with_what_the_figures_need_and_no_foreign_code(evaluate
     words = read_words(vllm)
     assert words[words.index("--generation-config") + 1] == "vllm"
     assert "--trust-remote-code" not in words
-    assert evaluate(None, "--model_id", tmp_path / "model", "--num_samples", 1, "--trust_remote_code", "--overwrite",
-                    "--serve_args=--generation-config=auto") == 0  # fmt: skip
+    assert (
+        evaluate(
+            None,
+            "--model_id",
+            tmp_path / "model",
+            "--num_samples",
+            1,
+            "--trust_remote_code",
+            "--overwrite",
+            "--serve_args=--generation-config=auto",
+        )
+        == 0
+    )
     words = read_words(vllm)
     assert "--trust-remote-code" in words
     assert "--generation-config" not in words

@@ -49,7 +49,7 @@ def finished(tmp_path_factory):
             "--system-prompt",
             "Be brief.",
         ]
-        command = words(write_rows(folder, PROMPTS), folder / "out", server.url, *more)  # fmt: skip
+        command = words(write_rows(folder, PROMPTS), folder / "out", server.url, *more)
         assert main(command) == 0
         yield server, read(folder / "out"), folder / "out", command
 
@@ -173,9 +173,20 @@ def test_failures_of_a_finished_output_are_asked_again_when_told_to(finished, ca
 
 def test_server_of_its_own_is_started_and_gone_at_the_end(tmp_path):
     rows = write_rows(tmp_path, ["a"], generations="an older column")
-    command = ["--hf-dataset", str(rows), "--output-dir", str(tmp_path / "out"), "--model", "some/model", "--serve",
-               "--serve-args=--served-model-name short", "--vllm", str(write_vllm(tmp_path / "bin")),
-               "--drop-columns", "generations"]  # fmt: skip
+    command = [
+        "--hf-dataset",
+        str(rows),
+        "--output-dir",
+        str(tmp_path / "out"),
+        "--model",
+        "some/model",
+        "--serve",
+        "--serve-args=--served-model-name short",
+        "--vllm",
+        str(write_vllm(tmp_path / "bin")),
+        "--drop-columns",
+        "generations",
+    ]
     assert main(command) == 0
     assert read(tmp_path / "out")[0]["finish_reasons"] == ["stop"]
     assert not any(psutil.pid_exists(pid) for pid in read_pids(tmp_path / "bin"))

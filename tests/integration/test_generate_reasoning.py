@@ -48,8 +48,11 @@ def test_output_has_a_row_per_problem_in_their_order(folder, server):
     assert (metadata["prompt_tokens"], metadata["status"], metadata["attempts"]) == (2, 200, 1)
     assert metadata["server"] == f"{server.url}/v1"
     assert sorted(path.name for path in (folder / "out").iterdir() if not path.name.startswith(".")) == [
-        "README.md", "card.json", "data", "generations.done.jsonl"
-    ]  # fmt: skip
+        "README.md",
+        "card.json",
+        "data",
+        "generations.done.jsonl",
+    ]
 
 
 def test_card_says_who_wrote_what_and_how(folder, server):
@@ -157,12 +160,36 @@ def test_flags_reach_the_request(folder, server, environment):
     environment["MY_KEY"] = "secret"
     server.requests.clear()
     server.headers.clear()
-    flags = ["--model", MODEL, "--api-key-env", "MY_KEY", "--top-k", "20", "--min-p", "0.1", "--max-tokens", "50",
-             "--stop", "</s>", "--stop", "END", "--extra-body", '{"repetition_penalty": 1.1}']  # fmt: skip
+    flags = [
+        "--model",
+        MODEL,
+        "--api-key-env",
+        "MY_KEY",
+        "--top-k",
+        "20",
+        "--min-p",
+        "0.1",
+        "--max-tokens",
+        "50",
+        "--stop",
+        "</s>",
+        "--stop",
+        "END",
+        "--extra-body",
+        '{"repetition_penalty": 1.1}',
+    ]
     assert generate(folder, server.address, *flags) == 0
     asked = {name: value for name, value in server.requests[0].items() if name not in {"messages", "seed"}}
-    assert asked == {"model": MODEL, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0.1, "max_tokens": 50,
-                     "stop": ["</s>", "END"], "repetition_penalty": 1.1}  # fmt: skip
+    assert asked == {
+        "model": MODEL,
+        "temperature": 0.6,
+        "top_p": 0.95,
+        "top_k": 20,
+        "min_p": 0.1,
+        "max_tokens": 50,
+        "stop": ["</s>", "END"],
+        "repetition_penalty": 1.1,
+    }
     assert server.headers[0]["Authorization"] == "Bearer secret"
     assert all(b"secret" not in path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file())
 
@@ -197,20 +224,47 @@ def test_a_terminal_shows_a_bar_with_rates(folder):
 
 
 def test_conversations_and_system_prompt_are_sent_as_they_are(folder, server):
-    messages = [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "3"},
-                {"role": "user", "content": "no"}]  # fmt: skip
+    messages = [
+        {"role": "user", "content": "1+1"},
+        {"role": "assistant", "content": "3"},
+        {"role": "user", "content": "no"},
+    ]
     (folder / "rows.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
     server.requests.clear()
-    argv = ["--dataset-name", str(folder / "rows.jsonl"), "--prompt-column", "messages", "--num-generations", "1",
-            "--system-prompt", "Brief", "--output-dir", str(folder / "out"), "--api-addr", server.address]  # fmt: skip
+    argv = [
+        "--dataset-name",
+        str(folder / "rows.jsonl"),
+        "--prompt-column",
+        "messages",
+        "--num-generations",
+        "1",
+        "--system-prompt",
+        "Brief",
+        "--output-dir",
+        str(folder / "out"),
+        "--api-addr",
+        server.address,
+    ]
     assert main(argv) == 0
     assert server.requests[-1]["messages"] == [{"role": "system", "content": "Brief"}, *messages]
 
 
 def test_turns_make_a_conversation_for_each_generation(folder, server):
     (folder / "rows.jsonl").write_text('{"turns": ["1+1", "and 3?"]}\n{"turns": ["2+2"]}\n')
-    argv = ["--dataset-name", str(folder / "rows.jsonl"), "--turns-column", "turns", "--output-dir",
-            str(folder / "out"), "--api-addr", server.address, "--num-generations", "2", "--seed", "0"]  # fmt: skip
+    argv = [
+        "--dataset-name",
+        str(folder / "rows.jsonl"),
+        "--turns-column",
+        "turns",
+        "--output-dir",
+        str(folder / "out"),
+        "--api-addr",
+        server.address,
+        "--num-generations",
+        "2",
+        "--seed",
+        "0",
+    ]
     assert main(argv) == 0
     first, second = rows_of(folder)
     assert [[message["role"] for message in one] for one in first["conversations"]] == [["user", "assistant"] * 2] * 2
@@ -221,9 +275,14 @@ def test_turns_make_a_conversation_for_each_generation(folder, server):
 
 def test_columns_that_json_cannot_hold_are_converted(folder, server):
     table = pa.table(
-        {"problem": ["1+1"], "made": [datetime(2026, 1, 2, 3, 4, 5)], "price": [Decimal("1.50")],
-         "score": pa.array([float("nan")]), "raw": [b"\x00"]}
-    )  # fmt: skip
+        {
+            "problem": ["1+1"],
+            "made": [datetime(2026, 1, 2, 3, 4, 5)],
+            "price": [Decimal("1.50")],
+            "score": pa.array([float("nan")]),
+            "raw": [b"\x00"],
+        }
+    )
     pq.write_table(table, folder / "rows.parquet")
     flags = ["--output-file", str(folder / "out.jsonl"), "--drop-columns", "raw"]
     assert generate(folder, server.address, *flags, source="rows.parquet", prompt=("--prompt-column", "problem")) == 0

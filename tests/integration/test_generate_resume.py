@@ -62,8 +62,15 @@ def test_interrupted_run_says_so_and_leaves_no_process(tmp_path):
 
 
 def shard_runner(tmp_path, server, **settings):
-    pipeline = {"model": MODEL, "base_url": f"{server.url}/v1", "timeout": 60, "retries": 0, "input_batch_size": 64,
-                "num_generations": 1, "use_ray": False}  # fmt: skip
+    pipeline = {
+        "model": MODEL,
+        "base_url": f"{server.url}/v1",
+        "timeout": 60,
+        "retries": 0,
+        "input_batch_size": 64,
+        "num_generations": 1,
+        "use_ray": False,
+    }
     return ShardRunner(pipeline, tmp_path / "work", lambda: None, **settings)
 
 
@@ -145,8 +152,11 @@ def test_pipeline_is_distilabels_for_those_who_run_it_themselves(tmp_path):
         assert run.returncode == 0, run.stderr
         rows = json.loads(run.stdout.partition("RESULT")[2])
         bodies = server.requests
-    assert [(row["problem"], row["other"], len(row["generation"])) for row in rows] == [("p0", 0, 2), ("p1", 1, 2),
-                                                                                       ("p2", 2, 2)]  # fmt: skip
+    assert [(row["problem"], row["other"], len(row["generation"])) for row in rows] == [
+        ("p0", 0, 2),
+        ("p1", 1, 2),
+        ("p2", 2, 2),
+    ]
     assert rows[0]["distilabel_metadata"][0]["statistics_text_generation_0"]["finish_reason"] == "stop"
     assert Counter(body["messages"][0]["content"] for body in bodies)["Solve: p1"] == 2
     assert (bodies[0]["top_p"], bodies[0]["max_tokens"], "temperature" in bodies[0]) == (0.9, 64, False)

@@ -269,9 +269,17 @@ def test_a_body_holds_model_messages_and_sampling_with_the_seed_of_the_generatio
     with ChatServer() as server:
         ask([server.address], question(0, 2), sampling=sampling)
         assert server.requests == [
-            {"model": MODEL, "messages": [{"role": "user", "content": "Compute 0+1"}], "temperature": 0.6,
-             "top_p": 0.95, "max_tokens": 100, "seed": 9, "stop": ["</s>"], "top_k": 20}
-        ]  # fmt: skip
+            {
+                "model": MODEL,
+                "messages": [{"role": "user", "content": "Compute 0+1"}],
+                "temperature": 0.6,
+                "top_p": 0.95,
+                "max_tokens": 100,
+                "seed": 9,
+                "stop": ["</s>"],
+                "top_k": 20,
+            }
+        ]
 
 
 def test_turns_are_answered_one_after_the_other_without_earlier_reasoning():
@@ -281,8 +289,12 @@ def test_turns_are_answered_one_after_the_other_without_earlier_reasoning():
     with ChatServer(behave) as server:
         (reply,) = ask([server.address], question(turns=["and 2?", "and 3?"]))
         assert [message["content"] for message in server.requests[-1]["messages"]] == [
-            "Compute 0+1", "answer 1", "and 2?", "answer 3", "and 3?"
-        ]  # fmt: skip
+            "Compute 0+1",
+            "answer 1",
+            "and 2?",
+            "answer 3",
+            "and 3?",
+        ]
     assert reply.text == "<think>\nhm\n</think>\n\nanswer 5"
     assert reply.conversation[-1] == {"role": "assistant", "content": reply.text}
     assert (reply.attempts, len(reply.conversation)) == (3, 6)

@@ -95,10 +95,17 @@ def test_model_that_is_nowhere_ends_without_a_number(capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["--model_name", "m", "--default_tp", "0"], ["--model_name", "m", "--default_tp", "-8"],
-              ["--model_name", "m", "--default_tp", "8.0"], ["--model_name", "m", "--default_tp", "²"],
-              ["--model", "m"], ["--model_name", "m", "--tp", "8"]],
-)  # fmt: skip
+    "words",
+    [
+        [],
+        ["--model_name", "m", "--default_tp", "0"],
+        ["--model_name", "m", "--default_tp", "-8"],
+        ["--model_name", "m", "--default_tp", "8.0"],
+        ["--model_name", "m", "--default_tp", "²"],
+        ["--model", "m"],
+        ["--model_name", "m", "--tp", "8"],
+    ],
+)
 def test_command_line_that_cannot_work_is_refused(capsys, words):
     with pytest.raises(SystemExit) as exit_info:
         main(words)

@@ -108,8 +108,12 @@ def test_attack_on_the_runner(sandbox, name):
 def test_word_can_be_found_and_helps_nobody(sandbox):
     """The attacks above that look for the word do find it, or they would prove nothing."""
     test = TESTS.tests[0]
-    request = RunRequest("python", call_files(FIND_WORD + "def f(x): return [word, private]\n"), (
-        ProgramInput(stdin=call_input(test, "w" * 32).stdin),), limits=LIMITS)  # fmt: skip
+    request = RunRequest(
+        "python",
+        call_files(FIND_WORD + "def f(x): return [word, private]\n"),
+        (ProgramInput(stdin=call_input(test, "w" * 32).stdin),),
+        limits=LIMITS,
+    )
     result = run_coroutine(lambda: sandbox.run(request))
     assert result.tests[0].stdout.startswith(f'{"w" * 32} ["{"w" * 32}", [')
 

@@ -97,10 +97,12 @@ NEARLY_RIGHT = {
     "is_no_python": ("int main() { return 0; }\n", "RE x3"),
     "waits_for_more_input": ("print(int(input()) + int(input()))\n", "RE x3"),
     "keeps_a_file_for_later_tests": (
-        "import os\nprint(sum(map(int, input().split())) + os.path.exists('seen'))\nopen('seen', 'w')\n", "AC x3"),
+        "import os\nprint(sum(map(int, input().split())) + os.path.exists('seen'))\nopen('seen', 'w')\n",
+        "AC x3",
+    ),
     "prints_too_much": ("while True:\n    print('0' * 100_000)\n", "OLE x3"),
     "takes_too_much_memory": ("x = bytearray(10**10)\n" + ADD.gold, "MLE x3"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", NEARLY_RIGHT)
@@ -140,8 +142,10 @@ IN_OTHER_LANGUAGES = {
     "C++17": ("int main() { return x; }\n", "CE x3"),
     "bash": ("read a b; echo $((a + b))\n", "AC x3"),
     "javascript": (
-        "const [a, b] = require('fs').readFileSync(0, 'utf8').split(' ').map(Number); console.log(a + b);\n", "AC x3"),
-}  # fmt: skip
+        "const [a, b] = require('fs').readFileSync(0, 'utf8').split(' ').map(Number); console.log(a + b);\n",
+        "AC x3",
+    ),
+}
 
 
 @pytest.mark.parametrize("language", IN_OTHER_LANGUAGES)

@@ -26,16 +26,32 @@ TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im
 FILE_URL = "/{repo_id}/resolve/{revision}/{filename}"
 MODEL_FILES = {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja", "trainer_state.json"}
 LOCAL_FILES = {
-    "optimizer.pt", "optimizer.bin", "scheduler.pt", "rng_state_0.pth", "rollout_state_0.pt", "training_args.bin",
-    "manifest.json", "latest", "zero_to_fp32.py", "global_step3/mp_rank_00_model_states.pt",
-    "pytorch_model_fsdp_0/__0_0.distcp", "pytorch_model_fsdp_0/.metadata",
-}  # fmt: skip
+    "optimizer.pt",
+    "optimizer.bin",
+    "scheduler.pt",
+    "rng_state_0.pth",
+    "rollout_state_0.pt",
+    "training_args.bin",
+    "manifest.json",
+    "latest",
+    "zero_to_fp32.py",
+    "global_step3/mp_rank_00_model_states.pt",
+    "pytorch_model_fsdp_0/__0_0.distcp",
+    "pytorch_model_fsdp_0/.metadata",
+}
 RUN_FILES = {
-    "checkpoint-1/model.safetensors", "superseded-1/checkpoint-1/model.safetensors", "rollouts/train-000001-0.parquet",
-    ".model-staging/model.safetensors", ".uploads/checkpoint-1/model.safetensors", "run_manifest.json",
-    ".evaluations/checkpoint-1-0a/model.safetensors", "eval_results/checkpoint-1/main/aime24/config.json",
-    "completions/completions_00001.parquet", "runs/events.out.tfevents.1", "wandb/run-1/files/output.log",
-}  # fmt: skip
+    "checkpoint-1/model.safetensors",
+    "superseded-1/checkpoint-1/model.safetensors",
+    "rollouts/train-000001-0.parquet",
+    ".model-staging/model.safetensors",
+    ".uploads/checkpoint-1/model.safetensors",
+    "run_manifest.json",
+    ".evaluations/checkpoint-1-0a/model.safetensors",
+    "eval_results/checkpoint-1/main/aime24/config.json",
+    "completions/completions_00001.parquet",
+    "runs/events.out.tfevents.1",
+    "wandb/run-1/files/output.log",
+}
 
 
 @pytest.fixture
@@ -49,8 +65,13 @@ def hub(monkeypatch):
 
 
 def config(tmp_path, **settings):
-    defaults = {"hub_model_id": "alice/run", "hub_token": "hf_write", "hub_model_revision": "v1", "use_cpu": True,
-                "report_to": "none"}  # fmt: skip
+    defaults = {
+        "hub_model_id": "alice/run",
+        "hub_token": "hf_write",
+        "hub_model_revision": "v1",
+        "use_cpu": True,
+        "report_to": "none",
+    }
     return SFTConfig(output_dir=str(tmp_path / "out"), **{**defaults, **settings})
 
 
@@ -293,9 +314,17 @@ def test_login_and_network_are_checked_before_a_model_loads(hub, tmp_path, monke
 def test_training_pushes_its_checkpoints_and_survives_a_refusal(tmp_path):
     tokenizer = byte_tokenizer(TEMPLATE, eos_token="<|im_end|>")
     tokenizer.save_pretrained(tmp_path / "base")
-    Qwen3ForCausalLM(Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=16)).save_pretrained(tmp_path / "base")  # fmt: skip
+    Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+        )
+    ).save_pretrained(tmp_path / "base")
     row = {"messages": [{"role": "user", "content": "2+2"}, {"role": "assistant", "content": "4"}]}
     (tmp_path / "train.jsonl").write_text(f"{json.dumps(row)}\n" * 8)
     settings = {
@@ -314,9 +343,14 @@ def test_training_pushes_its_checkpoints_and_survives_a_refusal(tmp_path):
         )
         hub.refuse = {"v1-step-000000001"}
         environment = {
-            **os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_write", "HF_HUB_OFFLINE": "0",
-            "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1",
-        }  # fmt: skip
+            **os.environ,
+            "HF_ENDPOINT": hub.url,
+            "HF_TOKEN": "hf_write",
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(tmp_path / "home"),
+            "PYTHONPATH": str(REPOSITORY / "src"),
+            "OMP_NUM_THREADS": "1",
+        }
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]

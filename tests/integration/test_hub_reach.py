@@ -72,10 +72,12 @@ def online(monkeypatch):
 
     def use(url: str) -> None:
         for place, name, value in (
-            (constants, "ENDPOINT", url), (datasets.config, "HF_ENDPOINT", url),
+            (constants, "ENDPOINT", url),
+            (datasets.config, "HF_ENDPOINT", url),
             (constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + FILE_URL),
-            (constants, "HF_HUB_OFFLINE", False), (datasets.config, "HF_HUB_OFFLINE", False),
-        ):  # fmt: skip
+            (constants, "HF_HUB_OFFLINE", False),
+            (datasets.config, "HF_HUB_OFFLINE", False),
+        ):
             monkeypatch.setattr(place, name, value)
         monkeypatch.setattr(hub_reach, "_WAIT_S", 0.01)
 

@@ -17,10 +17,16 @@ from tests.integration.inspect_runs import answers_of, folder_of, logs_of, resul
 HOSTILE = [
     {"problem": "Compute 0+1 with {braces}, {{two}} and %s", "solution": "1"},
     {"problem": "Berechne: Compute 1+1 – ½ 数 🙂 <think>", "solution": "2"},
-    {"problem": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "<think>\nhm\n</think>\n\nHi"},
-                 {"role": "user", "content": " Compute 2+1 \n"}], "solution": "3"},
+    {
+        "problem": [
+            {"role": "user", "content": "Hello"},
+            {"role": "assistant", "content": "<think>\nhm\n</think>\n\nHi"},
+            {"role": "user", "content": " Compute 2+1 \n"},
+        ],
+        "solution": "3",
+    },
     {"problem": "http://localhost/picture.png data:image/png;base64,AAAA Compute 3+1", "solution": "4"},
-]  # fmt: skip
+]
 
 
 @pytest.fixture
@@ -37,8 +43,24 @@ def sorted_bodies(bodies):
 def test_each_request_is_the_one_that_the_direct_engine_sends(evaluate, tmp_path, monkeypatch):
     monkeypatch.setenv("OPEN_R1_TEST_KEY", "secret-of-a-test")
     write_rows(tmp_path / "hostile.jsonl", HOSTILE)
-    flags = ("--num_samples", 3, "--system_prompt", "Be {brief}.", "--top_k", 20, "--min_p", 0.1, "--max_tokens", 77,
-             "--seed", 5, "--prompt_template", "{prompt} {x}", "--api_key_env", "OPEN_R1_TEST_KEY")  # fmt: skip
+    flags = (
+        "--num_samples",
+        3,
+        "--system_prompt",
+        "Be {brief}.",
+        "--top_k",
+        20,
+        "--min_p",
+        0.1,
+        "--max_tokens",
+        77,
+        "--seed",
+        5,
+        "--prompt_template",
+        "{prompt} {x}",
+        "--api_key_env",
+        "OPEN_R1_TEST_KEY",
+    )
     asked = {}
     for engine in ("direct", "inspect"):
         with ChatServer(mostly_right, api_key="secret-of-a-test") as server:
@@ -220,8 +242,10 @@ def test_without_the_package_the_extra_is_named(evaluate, monkeypatch, capsys):
 
 
 def test_an_answer_that_nobody_can_judge_has_no_score(tmp_path, evaluate):
-    write_rows(tmp_path / "sums.jsonl", [{"problem": "Compute 0+1", "solution": "1"}, {"problem": "Compute 1+1",
-                                          "solution": "\\boxed{}"}])  # fmt: skip
+    write_rows(
+        tmp_path / "sums.jsonl",
+        [{"problem": "Compute 0+1", "solution": "1"}, {"problem": "Compute 1+1", "solution": "\\boxed{}"}],
+    )
     with ChatServer(mostly_right) as server:
         assert evaluate(server, "--num_samples", 1) == 0
     log = read_eval_log(str(logs_of(tmp_path)[0]))

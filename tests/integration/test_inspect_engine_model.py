@@ -19,8 +19,10 @@ def evaluated(tmp_path_factory):
     """Return the folder of one run by each engine."""
     folder = tmp_path_factory.mktemp("evaluated")
     model = build_tiny(folder).model
-    write_rows(folder / "sums.jsonl", [{"problem": f"{number}+1", "solution": str(number + 1)}
-                                       for number in range(NUM_PROBLEMS)])  # fmt: skip
+    write_rows(
+        folder / "sums.jsonl",
+        [{"problem": f"{number}+1", "solution": str(number + 1)} for number in range(NUM_PROBLEMS)],
+    )
     for engine in ("inspect", "direct"):
         status = main([
             "--model_id", str(model), "--backend", "transformers", "--engine", engine, "--data",

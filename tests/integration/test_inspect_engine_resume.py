@@ -199,8 +199,13 @@ def test_nothing_is_written_outside_the_output_nor_shown_but_lines(tmp_path):
     write_sums(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
-    hostile = {"HOME": str(home), "INSPECT_TELEMETRY": "no.such_module", "INSPECT_LOG_DIR": str(home / "logs"),
-               "INSPECT_DISPLAY": "full", "XDG_DATA_HOME": str(home / "data")}  # fmt: skip
+    hostile = {
+        "HOME": str(home),
+        "INSPECT_TELEMETRY": "no.such_module",
+        "INSPECT_LOG_DIR": str(home / "logs"),
+        "INSPECT_DISPLAY": "full",
+        "XDG_DATA_HOME": str(home / "data"),
+    }
     with ChatServer(mostly_right) as server:
         process = started(tmp_path, server.address, "--num_samples", "1", **hostile)
         out, err = process.communicate()

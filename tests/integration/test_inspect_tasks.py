@@ -34,8 +34,20 @@ def run_inspect(folder, task, *more, server=None):
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(folder / "home"), "NO_COLOR": "1"}
     if server is not None:
         environment |= {"LOCAL_BASE_URL": f"{server.url}/v1", "LOCAL_API_KEY": "none"}
-    command = [sys.executable, "-m", "inspect_ai", "eval", f"{TASKS}@{task}", *more, "--log-dir", str(folder / "logs"),
-               "--display", "plain", "--ctl-server", "false"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "inspect_ai",
+        "eval",
+        f"{TASKS}@{task}",
+        *more,
+        "--log-dir",
+        str(folder / "logs"),
+        "--display",
+        "plain",
+        "--ctl-server",
+        "false",
+    ]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (log,) = (folder / "logs").glob("*.eval")
@@ -47,9 +59,22 @@ def test_inspect_eval_runs_a_local_file_with_a_seed_for_each_answer(tmp_path):
     path = write_rows(tmp_path / "sums.jsonl", rows)
     with ChatServer(mostly_right) as server:
         log = run_inspect(
-            tmp_path, "local", "-T", f"data={path}", "-T", "prompt_column=question", "-T", "solution_column=gold",
-            "-T", "num_samples=2", "--model", f"openai-api/local/{MODEL}", "--max-tokens", "99", server=server,
-        )  # fmt: skip
+            tmp_path,
+            "local",
+            "-T",
+            f"data={path}",
+            "-T",
+            "prompt_column=question",
+            "-T",
+            "solution_column=gold",
+            "-T",
+            "num_samples=2",
+            "--model",
+            f"openai-api/local/{MODEL}",
+            "--max-tokens",
+            "99",
+            server=server,
+        )
     assert sorted((body["seed"], body["max_tokens"], body["top_p"]) for body in server.requests) == [
         (seed, 99, 0.95) for seed in (0, 0, 0, 1, 1, 1)
     ]
@@ -62,9 +87,20 @@ def test_inspect_eval_runs_a_benchmark_by_its_name(tmp_path):
     path = write_sums(tmp_path)
     with ChatServer(lambda body, attempt: Reply("So {it} is.", reasoning="hm")) as server:
         log = run_inspect(
-            tmp_path, "benchmark", "-T", f"name={path}", "-T", "limit=2", "-T", "temperature=0",
-            "-T", "system_prompt=Be brief.", "--model", f"openai-api/local/{MODEL}", server=server,
-        )  # fmt: skip
+            tmp_path,
+            "benchmark",
+            "-T",
+            f"name={path}",
+            "-T",
+            "limit=2",
+            "-T",
+            "temperature=0",
+            "-T",
+            "system_prompt=Be brief.",
+            "--model",
+            f"openai-api/local/{MODEL}",
+            server=server,
+        )
     assert (log.status, log.eval.config.epochs, log.eval.dataset.samples) == ("success", 1, 2)
     assert {sample.scores["judged"].metadata["verdict"] for sample in log.samples} == {"no_answer"}
     assert [message["role"] for message in server.requests[0]["messages"]] == ["system", "user"]
@@ -144,8 +180,10 @@ class CountingJudge:
         self.batches.append(list(rows))
         if self._error is not None:
             raise self._error
-        return [Judgement("right" if text == str(row) else "wrong", float(text == str(row)), text)
-                for row, text in zip(rows, texts, strict=True)]  # fmt: skip
+        return [
+            Judgement("right" if text == str(row) else "wrong", float(text == str(row)), text)
+            for row, text in zip(rows, texts, strict=True)
+        ]
 
 
 def grade_all(judge, texts):

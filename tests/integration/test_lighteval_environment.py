@@ -50,8 +50,14 @@ def has_open(pid, path):
 
 def start(project, *words):
     environment = {"PATH": "/usr/bin:/bin", "PYTHON": str(project / "python")}
-    return subprocess.Popen(["bash", "scripts/lighteval_env.sh", *words], cwd=project, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    return subprocess.Popen(
+        ["bash", "scripts/lighteval_env.sh", *words],
+        cwd=project,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def make(project, *words):

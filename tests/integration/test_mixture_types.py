@@ -49,8 +49,10 @@ def test_known_set_beside_own_chat_prompts_is_mixed(is_first, part, tmp_path, mo
 @pytest.mark.parametrize("is_first", [True, False])
 def test_mapped_messages_are_mixed_with_those_of_other_keys(is_first, layout, part):
     rows = [{"messages": [turn | {"name": "x"} for turn in case.messages]} for case in CASES["messages"]]
-    entries = [{"id": part("own", rows), "layout": layout, "columns": ["messages"]},
-               {"id": part("medical_o1"), "layout": "medical_o1", "columns": ["messages"]}]  # fmt: skip
+    entries = [
+        {"id": part("own", rows), "layout": layout, "columns": ["messages"]},
+        {"id": part("medical_o1"), "layout": "medical_o1", "columns": ["messages"]},
+    ]
     found = mix(SFTScriptArguments, *(entries if is_first else entries[::-1]))[1]["messages"][:]
     expected = [row["messages"] for row in rows]
     expected += [[turn | {"name": None} for turn in case.messages] for case in CASES["medical_o1"]]
@@ -65,8 +67,10 @@ def test_messages_of_large_types_are_mixed(part, tmp_path):
     (tmp_path / "large").mkdir()
     messages = [case.messages for case in CASES["messages"]]
     pq.write_table(pa.table({"messages": pa.array(messages, type=kind)}), tmp_path / "large" / "train.parquet")
-    entries = [{"id": part("medical_o1"), "layout": "medical_o1", "columns": ["messages"]},
-               {"id": str(tmp_path / "large"), "columns": ["messages"]}]  # fmt: skip
+    entries = [
+        {"id": part("medical_o1"), "layout": "medical_o1", "columns": ["messages"]},
+        {"id": str(tmp_path / "large"), "columns": ["messages"]},
+    ]
     found = mix(SFTScriptArguments, *entries)[1]["messages"][:]
     expected = [*messages, *(case.messages for case in CASES["medical_o1"])]
     assert sorted(found, key=str) == sorted(expected, key=str)
@@ -74,8 +78,10 @@ def test_messages_of_large_types_are_mixed(part, tmp_path):
 
 def test_tests_in_text_and_in_structs_are_mixed_and_still_read(part):
     names = ("primeintellect_code", "open_r1_code")
-    rows = mix(GRPOScriptArguments, *({"id": part(name), "layout": name, "columns": ["problem", "verification_info"]}
-                                      for name in names))[1]  # fmt: skip
+    rows = mix(
+        GRPOScriptArguments,
+        *({"id": part(name), "layout": name, "columns": ["problem", "verification_info"]} for name in names),
+    )[1]
     programs = {case.item.question: case.item.fenced for name in names for case in CASES[name]}
     completions = [programs[problem] for problem in rows["problem"]]
     assert code_reward(completions, verification_info=rows["verification_info"][:]) == [1.0] * 6
@@ -92,8 +98,11 @@ def test_whole_numbers_beside_answers_in_text_become_text(part):
 
 def test_types_that_differ_are_named_with_a_way_out(part):
     entries = [{"id": part(name), "layout": name} for name in ("simplerl", "countdown")]
-    with pytest.raises(ValueError, match=r"Types that differ: \{'target': \{.*simplerl'.*string.*countdown'.*int64"
-                                         r".*`layout: none`") as caught:  # fmt: skip
+    with pytest.raises(
+        ValueError,
+        match=r"Types that differ: \{'target': \{.*simplerl'.*string.*countdown'.*int64"
+        r".*`layout: none`",
+    ) as caught:
         mix(GRPOScriptArguments, *entries)
     assert "'problem':" not in str(caught.value).partition("Types that differ")[2]
 

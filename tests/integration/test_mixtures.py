@@ -205,8 +205,9 @@ def test_every_data_set_has_a_layout_of_its_own(laid_out):
 
 def test_problems_of_several_layouts_come_together(laid_out):
     names = ("dapo", "simplerl", "numina_1.5")
-    entries = [{"id": laid_out(name), "layout": name, "columns": ["problem", "solution"], "domain": name}
-               for name in names]  # fmt: skip
+    entries = [
+        {"id": laid_out(name), "layout": name, "columns": ["problem", "solution"], "domain": name} for name in names
+    ]
     rows = mix(*entries, kind=GRPOScriptArguments)["train"]
     assert {(row["domain"], row["problem"], row["solution"]) for row in rows} == {
         (name, case.item.question, case.item.gold) for name in names for case in CASES[name]

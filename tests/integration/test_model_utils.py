@@ -78,8 +78,14 @@ def test_template_is_taken_from_a_path_or_as_text_and_eos_follows_it(settle, tem
 
 
 def test_template_of_the_run_replaces_that_of_the_tokenizer(make_model_folder, arguments):
-    folder = make_model_folder("</s>", "<pad>", *IM, eos_token="</s>", pad_token="<pad>",
-                               chat_template="{% for m in messages %}{{ m.content }}</s>{% endfor %}")  # fmt: skip
+    folder = make_model_folder(
+        "</s>",
+        "<pad>",
+        *IM,
+        eos_token="</s>",
+        pad_token="<pad>",
+        chat_template="{% for m in messages %}{{ m.content }}</s>{% endfor %}",
+    )
     assert get_tokenizer(*arguments(folder)).eos_token == "</s>"
     assert get_tokenizer(*arguments(folder, chat_template=CHATML)).eos_token == "<|im_end|>"
 
@@ -135,8 +141,14 @@ def test_text_that_ends_like_a_path_is_text():
 
 
 def test_eos_token_of_the_recipe_is_taken(settle):
-    tokenizer = settle(*IM, "<pad>", eos_token="<|im_start|>", pad_token="<pad>", chat_template=CHATML,
-                       eos_token_argument="<|im_end|>")  # fmt: skip
+    tokenizer = settle(
+        *IM,
+        "<pad>",
+        eos_token="<|im_start|>",
+        pad_token="<pad>",
+        chat_template=CHATML,
+        eos_token_argument="<|im_end|>",
+    )
     assert tokenizer.eos_token == "<|im_end|>"
 
 

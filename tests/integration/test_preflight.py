@@ -22,9 +22,12 @@ CLOSED_THINKING_TEMPLATE = CHATML.replace(
 )
 NO_WEIGHTS = r"no file named model\.safetensors"  # all checks were passed, and the model was to be loaded
 NEEDS_A_MACHINE_WITHOUT = {
-    "liger without CUDA", "flash attention without CUDA", "bf16 without a device", "vLLM that is not installed",
+    "liger without CUDA",
+    "flash attention without CUDA",
+    "bf16 without a device",
+    "vLLM that is not installed",
     "4 bits without bitsandbytes",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +53,12 @@ def watchful(prompts, completions, completion_ids, solution, trainer_state, log_
     log_metric("seen", 1.0)
     return [None] * len(completions)
 """
-SAMPLED = {"do_eval": True, "eval_reward_funcs": ["accuracy"], "dataset_prompt_column": "problem",
-           "eval_max_completion_length": 8}  # fmt: skip
+SAMPLED = {
+    "do_eval": True,
+    "eval_reward_funcs": ["accuracy"],
+    "dataset_prompt_column": "problem",
+    "eval_max_completion_length": 8,
+}
 REFUSED = {
     "unknown reward": ("grpo", {"reward_funcs": ["acuracy"]}, r"(?s)acuracy.*accuracy"),
     "number of weights": (

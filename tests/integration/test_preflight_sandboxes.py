@@ -69,17 +69,28 @@ def test_sandbox_that_answers_is_logged_once_for_all_its_rewards(caplog: pytest.
 INFO = CODE["verification_info"]
 REFUSED = {
     "an interpreter that isn't there": (
-        [CODE], "code", {"sandbox_python": "/nowhere/python"}, r"(?s)code can't be used: .*What was tried:.*/nowhere"),
+        [CODE],
+        "code",
+        {"sandbox_python": "/nowhere/python"},
+        r"(?s)code can't be used: .*What was tried:.*/nowhere",
+    ),
     "piston without endpoints": ([CODE], "code", {"code_provider": "piston"}, "PISTON_ENDPOINTS"),
     "piston for IOI without endpoints": ([IOI], "ioi_code", {"ioi_provider": "piston"}, "PISTON_ENDPOINTS"),
     "E2B without a key": ([CODE], "code", {"code_provider": "e2b"}, "E2B_API_KEY"),
     "Morph without a key": ([CODE], "binary_code", {"code_provider": "morph"}, "MORPH_API_KEY"),
     "a token that isn't set": (
-        [CODE], "code",
-        {"code_provider": "router", "sandbox_router_url": "h:1", "sandbox_router_token_env": "NO_TOKEN"}, "NO_TOKEN"),
+        [CODE],
+        "code",
+        {"code_provider": "router", "sandbox_router_url": "h:1", "sandbox_router_token_env": "NO_TOKEN"},
+        "NO_TOKEN",
+    ),
     "tests of Codeforces that were cut": (
-        [CODEFORCES, {**CODEFORCES, "official_tests_complete": False}], "cf_code", {}, "Set CF_TESTS_FOLDER"),
-}  # fmt: skip
+        [CODEFORCES, {**CODEFORCES, "official_tests_complete": False}],
+        "cf_code",
+        {},
+        "Set CF_TESTS_FOLDER",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -179,8 +190,10 @@ def test_right_program_of_a_row_earns_the_most(name: str, prefix: str):
     )
     scores = score_ideal(script_args, ROW_OF[name], RewardContext(completion_prefix=prefix))
     assert [(score.name, score.reward == score.expected) for score in scores] == [
-        (name, True), ("format", True), ("code_format", True)
-    ]  # fmt: skip
+        (name, True),
+        ("format", True),
+        ("code_format", True),
+    ]
 
 
 GOLDS = {
@@ -195,8 +208,13 @@ def test_right_programs_are_run_before_a_model_loads(gold: str, weightless, tmp_
     program, message = GOLDS[gold]
     data = write_rows(tmp_path / "train.jsonl", [{**CODE, "gold_standard_solution": program}] * 8)
     with pytest.raises((ValueError, OSError), match=message):
-        weightless.train("grpo", tmp_path / "run", dataset_name=data, reward_funcs=["code", "format"],
-                         dataset_prompt_column="problem_statement")  # fmt: skip
+        weightless.train(
+            "grpo",
+            tmp_path / "run",
+            dataset_name=data,
+            reward_funcs=["code", "format"],
+            dataset_prompt_column="problem_statement",
+        )
 
 
 def test_data_without_any_tests_is_refused(weightless, tmp_path):
@@ -206,10 +224,19 @@ def test_data_without_any_tests_is_refused(weightless, tmp_path):
 
 
 def test_sandbox_is_asked_for_the_rewards_of_an_evaluation_too(weightless, tmp_path):
-    data = write_rows(tmp_path / "data" / "train.jsonl", [{**CODE, "messages": [
-        {"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]}] * 8)  # fmt: skip
+    data = write_rows(
+        tmp_path / "data" / "train.jsonl",
+        [{**CODE, "messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]}] * 8,
+    )
     write_rows(data.with_name("test.jsonl"), [json.loads(line) for line in data.read_text().splitlines()])
     with pytest.raises(ValueError, match="PISTON_ENDPOINTS"):
-        weightless.train("sft", tmp_path / "run", dataset_name=data.parent, do_eval=True, code_provider="piston",
-                         eval_reward_funcs=["code"], dataset_prompt_column="problem_statement",
-                         eval_max_completion_length=8)  # fmt: skip
+        weightless.train(
+            "sft",
+            tmp_path / "run",
+            dataset_name=data.parent,
+            do_eval=True,
+            code_provider="piston",
+            eval_reward_funcs=["code"],
+            dataset_prompt_column="problem_statement",
+            eval_max_completion_length=8,
+        )

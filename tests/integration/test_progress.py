@@ -5,8 +5,14 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from open_r1.utils.progress import CompactProgressCallback, describe_benchmarks
 
-FIGURES = {"eval_sums/avg@4": 0.4321, "eval_sums/avg@4_low": 0.38, "eval_sums/avg@4_high": 0.48,
-           "eval_sums/pass@4": 0.7, "eval_sums/maj@4": 0.5, "eval_sums/truncated": 0.0}  # fmt: skip
+FIGURES = {
+    "eval_sums/avg@4": 0.4321,
+    "eval_sums/avg@4_low": 0.38,
+    "eval_sums/avg@4_high": 0.48,
+    "eval_sums/pass@4": 0.7,
+    "eval_sums/maj@4": 0.5,
+    "eval_sums/truncated": 0.0,
+}
 
 
 def test_a_line_has_the_interval_and_the_other_figures():

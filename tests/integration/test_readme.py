@@ -18,14 +18,23 @@ def test_example_leads_from_rows_to_a_trained_model(tmp_path):
     example = readme[readme.index("From clone to training") :]
     commands = re.findall(r"^    python (.*)$", example[: example.index("\n### ")], re.MULTILINE)
     assert [command.split()[0] for command in commands] == [
-        "scripts/decontaminate.py", "scripts/curate.py", "scripts/make_tiny_model.py", "src/open_r1/sft.py"
-    ]  # fmt: skip
+        "scripts/decontaminate.py",
+        "scripts/curate.py",
+        "scripts/make_tiny_model.py",
+        "src/open_r1/sft.py",
+    ]
     for name in ("assets", "recipes", "scripts", "src"):
         (tmp_path / name).symlink_to(ROOT / name)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     for command in commands:
-        run = subprocess.run([sys.executable, *command.split()], cwd=tmp_path, env=environment, capture_output=True,
-                             text=True, check=False)  # fmt: skip
+        run = subprocess.run(
+            [sys.executable, *command.split()],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert run.returncode == 0, f"{command}: {run.stderr}"
     rows = list(open_source(str(tmp_path / "data" / "sums_curated")).rows())
     assert len(rows) == 190

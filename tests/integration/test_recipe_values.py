@@ -43,7 +43,7 @@ CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments,
         ("bf16: 'false'", "bf16", False),
         ("save_steps: 0.5", "save_steps", 0.5),
     ],
-)  # fmt: skip
+)
 def test_value_of_a_recipe_has_the_type_of_its_argument(parse, text, name, value):
     found = parse(text + "\n")
     assert found[name] == value

@@ -77,9 +77,21 @@ def test_every_number_is_a_number(path):
 def test_command_line_wins_over_the_recipe():
     path = ROOT / "recipes" / "Qwen2.5-1.5B-Instruct" / "grpo" / "config_demo.yaml"
     script, training, model = parse(
-        path, "--learning_rate", "3e-7", "--reward_weights", "1.0", "0.0", "0.5", "--vllm_mode=server",
-        "--dataset_train_split", "train[:100]", "--model_name_or_path", "my/model", "--log_completions", "false",
-    )  # fmt: skip
+        path,
+        "--learning_rate",
+        "3e-7",
+        "--reward_weights",
+        "1.0",
+        "0.0",
+        "0.5",
+        "--vllm_mode=server",
+        "--dataset_train_split",
+        "train[:100]",
+        "--model_name_or_path",
+        "my/model",
+        "--log_completions",
+        "false",
+    )
     assert training.learning_rate == 3e-7
     assert training.reward_weights == [1.0, 0.0, 0.5]
     assert training.vllm_mode == "server"

@@ -27,15 +27,28 @@ from tests.integration.tiny import Tiny, are_identical, build_tiny, log_history,
 from tests.waiting import wait_until
 
 # A learning signal comes from the lengths of the completions, which vary even with random weights.
-SIGNAL = {"reward_funcs": ["cosine", "format"], "cosine_max_len": 24, "max_completion_length": 24,
-          "log_completions": True}  # fmt: skip
+SIGNAL = {
+    "reward_funcs": ["cosine", "format"],
+    "cosine_max_len": 24,
+    "max_completion_length": 24,
+    "log_completions": True,
+}
 CASES = {
     "sft": ("sft", {"per_device_train_batch_size": 8, "num_train_epochs": 2, "max_steps": -1}),
     "grpo": ("grpo", {**SIGNAL, "per_device_train_batch_size": 8, "max_steps": 10}),
     # One generation serves two optimizer steps, twice over.
-    "grpo_reuse": ("grpo", {**SIGNAL, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2,
-                            "steps_per_generation": 4, "num_iterations": 2, "max_steps": 10}),
-}  # fmt: skip
+    "grpo_reuse": (
+        "grpo",
+        {
+            **SIGNAL,
+            "per_device_train_batch_size": 4,
+            "gradient_accumulation_steps": 2,
+            "steps_per_generation": 4,
+            "num_iterations": 2,
+            "max_steps": 10,
+        },
+    ),
+}
 
 
 @pytest.fixture(scope="module")

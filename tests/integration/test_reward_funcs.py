@@ -58,18 +58,33 @@ def test_one_run_with_rewards_of_every_kind(tiny, tmp_path, reward_model):
     names = {"tag_count": 0.5, "accuracy": 1.0, f"summary_only({reward_model})": 1.0, f"{code}:brevity": 0.1}
     _, gold, taste, brevity = names
     recipe = write_recipe(
-        tmp_path / "recipe.yaml", reward_funcs=list(names), reward_weights=list(names.values()),
+        tmp_path / "recipe.yaml",
+        reward_funcs=list(names),
+        reward_weights=list(names.values()),
         reward_domains={"math": [gold], "chat": [taste, brevity]},
-    )  # fmt: skip
+    )
     data = write_domains(tmp_path / "data")
-    metrics = tiny.train("grpo", tmp_path / "run", config=recipe, reward_funcs=None, dataset_name=data, max_steps=4,
-                         learning_rate=1e-3, log_completions=True, do_eval=True)  # fmt: skip
+    metrics = tiny.train(
+        "grpo",
+        tmp_path / "run",
+        config=recipe,
+        reward_funcs=None,
+        dataset_name=data,
+        max_steps=4,
+        learning_rate=1e-3,
+        log_completions=True,
+        do_eval=True,
+    )
 
     rows = pd.concat(map(pd.read_parquet, sorted((tmp_path / "run" / "rollouts").glob("*.parquet"))))
     golds = rows["solution"].notna()
     assert 0 < golds.sum() < len(rows)
-    columns = {"tag_count_reward": [True, True], "accuracy_reward": [True, False],
-               "summary_only_helpful": [False, True], "brevity": [False, True]}  # fmt: skip
+    columns = {
+        "tag_count_reward": [True, True],
+        "accuracy_reward": [True, False],
+        "summary_only_helpful": [False, True],
+        "brevity": [False, True],
+    }
     for column, (in_math, in_chat) in columns.items():
         assert rows[column].notna()[golds].eq(in_math).all(), column
         assert rows[column].notna()[~golds].eq(in_chat).all(), column
@@ -96,9 +111,17 @@ def test_sft_evaluates_with_rewards_of_every_kind(tiny, tmp_path, reward_model):
         tmp_path / "recipe.yaml", eval_reward_funcs=names, reward_domains={"math": names[:1], "chat": names[1:]}
     )
     data = write_domains(tmp_path / "data")
-    metrics = tiny.train("sft", tmp_path / "run", config=recipe, dataset_name=data, max_steps=1, do_eval=True,
-                         dataset_prompt_column="problem", eval_num_generations=2,
-                         eval_max_completion_length=8)  # fmt: skip
+    metrics = tiny.train(
+        "sft",
+        tmp_path / "run",
+        config=recipe,
+        dataset_name=data,
+        max_steps=1,
+        do_eval=True,
+        dataset_prompt_column="problem",
+        eval_num_generations=2,
+        eval_max_completion_length=8,
+    )
     assert metrics["eval_brevity/avg@2"] < 0
     assert math.isfinite(metrics["eval_summary_only_helpful/avg@2"])
     assert metrics["eval_accuracy_reward/avg@2"] == 0
@@ -114,9 +137,12 @@ def test_time_limit_of_the_verifier_reaches_every_reward_that_judges(name, power
         script_args = GRPOScriptArguments(dataset_name="x", reward_funcs=[name], verifier_timeout_s=timeout_s)
         (reward,) = get_reward_funcs(script_args)
         reward(
-            prompts=["p"], completions=[rf"\boxed{{\sum_{{j=1}}^{{n}} j^{{{power}}}}}"], completion_ids=[[1] * 9],
-            solution=[rf"\sum_{{k=1}}^{{n}} k^{{{power}}}"], log_extra=lambda column, values: verdicts.extend(values),
-        )  # fmt: skip
+            prompts=["p"],
+            completions=[rf"\boxed{{\sum_{{j=1}}^{{n}} j^{{{power}}}}}"],
+            completion_ids=[[1] * 9],
+            solution=[rf"\sum_{{k=1}}^{{n}} k^{{{power}}}"],
+            log_extra=lambda column, values: verdicts.extend(values),
+        )
     assert verdicts[0] in ("timeout", "unparsable_gold")
     assert verdicts[1] == "right"
 
@@ -126,8 +152,10 @@ def test_time_limit_of_the_verifier_reaches_every_reward_that_judges(name, power
 
 def test_tensor_is_as_good_as_a_list(tmp_path):
     code = tmp_path / "tensors.py"
-    code.write_text("import torch\ndef ones(completions, **columns): return torch.ones(len(completions))\n"
-                    "def square(completions, **columns): return torch.ones(len(completions), 2)\n")  # fmt: skip
+    code.write_text(
+        "import torch\ndef ones(completions, **columns): return torch.ones(len(completions))\n"
+        "def square(completions, **columns): return torch.ones(len(completions), 2)\n"
+    )
     assert load_user_reward(f"{code}:ones")(completions=["a", "b"]) == [1.0, 1.0]
     with pytest.raises(TypeError, match=r"the value of row 0 is tensor\(\[1., 1.\]\) \(Tensor\)"):
         load_user_reward(f"{code}:square")(completions=["a", "b"])
@@ -179,10 +207,12 @@ REFUSED = {
     "no such folder at home": (lambda folder: "~/nowhere-at-all", r"there is no folder /.*nowhere-at-all"),
     "no such model": (lambda folder: "org/model@v1", r"'org/model@v1' in reward_funcs can't be loaded"),
     "a model that writes": (
-        lambda folder: build_reward_model(folder, Qwen3ForCausalLM), r"no reward model.*Qwen3ForCausalLM.*random"),
+        lambda folder: build_reward_model(folder, Qwen3ForCausalLM),
+        r"no reward model.*Qwen3ForCausalLM.*random",
+    ),
     "two labels": (lambda folder: build_reward_model(folder, num_labels=2), r"has 2 labels.*function of your own"),
     "no chat template": (lambda folder: without_template(build_reward_model(folder)), r"has no chat template"),
-}  # fmt: skip
+}
 
 
 def without_template(folder: Path) -> Path:

@@ -44,9 +44,17 @@ def test_results_hold_metrics_counts_and_every_setting(evaluate, tmp_path, capsy
     metrics = results["metrics"]
     means = {name: value for name, value in metrics.items() if not name.endswith(("_low", "_high"))}
     assert means == {
-        "avg@4": 0.75, "pass@1": 0.75, "pass@2": 1.0, "pass@4": 1.0, "maj@1": 0.75, "maj@2": 0.75, "maj@4": 1.0,
-        "truncated": 0.0, "no_answer": 0.0, "mean_length_tokens": 4.0,
-    }  # fmt: skip
+        "avg@4": 0.75,
+        "pass@1": 0.75,
+        "pass@2": 1.0,
+        "pass@4": 1.0,
+        "maj@1": 0.75,
+        "maj@2": 0.75,
+        "maj@4": 1.0,
+        "truncated": 0.0,
+        "no_answer": 0.0,
+        "mean_length_tokens": 4.0,
+    }
     estimates = [name for name in means if "@" in name]
     assert len(metrics) == len(means) + 2 * len(estimates)
     assert all(metrics[f"{name}_low"] < metrics[name] <= metrics[f"{name}_high"] for name in estimates)
@@ -162,10 +170,12 @@ def test_a_killed_run_goes_on_where_it_was(problems, tmp_path):
 
 @pytest.mark.parametrize(
     ("flags", "said", "again"),
-    [([], "Repeat the command to go on.", []),
-     (["--overwrite"], "Repeat the command without --overwrite to go on", []),
-     (["--overwrite", "--run_id", "job"], "Repeat the command to go on.", ["--overwrite", "--run_id", "job"])],
-)  # fmt: skip
+    [
+        ([], "Repeat the command to go on.", []),
+        (["--overwrite"], "Repeat the command without --overwrite to go on", []),
+        (["--overwrite", "--run_id", "job"], "Repeat the command to go on.", ["--overwrite", "--run_id", "job"]),
+    ],
+)
 def test_a_signal_ends_the_run_and_says_how_it_goes_on(evaluate, tmp_path, capsys, flags, said, again):
     def behave(body, attempt):
         if len(server.requests) == 3:
@@ -348,8 +358,20 @@ def test_unknown_flags_are_refused_with_the_nearest(capsys):
 def test_the_table_says_what_can_be_judged(capsys):
     assert main(["--list_benchmarks"]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert lines["aime24"].split() == ["math", "avg@64", "of", "answers", "that", "equal", "the", "gold", "answer",
-                                       "aime24", "HuggingFaceH4/aime_2024", "(train)"]  # fmt: skip
+    assert lines["aime24"].split() == [
+        "math",
+        "avg@64",
+        "of",
+        "answers",
+        "that",
+        "equal",
+        "the",
+        "gold",
+        "answer",
+        "aime24",
+        "HuggingFaceH4/aime_2024",
+        "(train)",
+    ]
     assert lines["gpqa"].startswith("choices  avg@8 of letters")
     assert "lcb:codegeneration_v4" in lines["lcb_v4"]
 

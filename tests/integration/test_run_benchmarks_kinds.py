@@ -44,11 +44,14 @@ def lcb_row(name, *, calls=False):
     kind, glue = ("functional", "\n") if calls else ("stdin", " ")
     tests = [{"input": f"{a}{glue}{b}", "output": str(a + b), "testtype": kind} for a, b in ((1, 2), (30, 4), (-5, 5))]
     return {
-        "question_title": name, "question_content": f"Problem {name}: add the two numbers.", "platform": "ours",
+        "question_title": name,
+        "question_content": f"Problem {name}: add the two numbers.",
+        "platform": "ours",
         "starter_code": "class Solution:\n    def add(self, a: int, b: int) -> int:\n        " if calls else "",
-        "public_test_cases": json.dumps(tests[:1]), "private_test_cases": packed(tests[1:]),
+        "public_test_cases": json.dumps(tests[:1]),
+        "private_test_cases": packed(tests[1:]),
         "metadata": json.dumps({"func_name": "add"} if calls else {}),
-    }  # fmt: skip
+    }
 
 
 def fenced(code, language="python"):
@@ -242,8 +245,10 @@ def test_other_limits_judge_again_and_ask_nothing(evaluate, tmp_path):
 
 def test_tests_of_verification_info_judge_programs(evaluate, tmp_path):
     info = {"language": "python", "test_cases": [{"type": "stdin_stdout", "input": "1 2", "output": "3"}]}
-    rows = [{"problem": "Add.", "solution": STDIO, "verification_info": json.dumps(info)},
-            {"problem": "Add too.", "solution": STDIO, "verification_info": "{}"}]  # fmt: skip
+    rows = [
+        {"problem": "Add.", "solution": STDIO, "verification_info": json.dumps(info)},
+        {"problem": "Add too.", "solution": STDIO, "verification_info": "{}"},
+    ]
     path = write_rows(tmp_path / "sums.jsonl", rows)
     with ChatServer(lambda body, attempt: Reply(fenced(STDIO))) as server:
         assert evaluate(server, path) == 1  # which of the two decides isn't said
@@ -323,11 +328,25 @@ def test_judging_goes_on_after_a_kill(evaluate, tmp_path):
     path = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a")])
     slow = "import time\na, b = map(int, input().split())\ntime.sleep(0.1)\nprint(a + b)"
     with ChatServer(lambda body, attempt: Reply(fenced(f"{slow}  # {body['seed']}"))) as server:
-        words = ["--url", server.address, "--data", str(path), "--output_dir", str(tmp_path / "out"),
-                 "--num_samples", "8", "--parallel_code_exec_per_proc", "1"]  # fmt: skip
+        words = [
+            "--url",
+            server.address,
+            "--data",
+            str(path),
+            "--output_dir",
+            str(tmp_path / "out"),
+            "--num_samples",
+            "8",
+            "--parallel_code_exec_per_proc",
+            "1",
+        ]
         environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1] / "src")}
-        process = subprocess.Popen([sys.executable, str(SCRIPT), *words], env=environment,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), *words],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         kept = folder_of(tmp_path, name="lcb") / KEPT_NAME
         try:
             while not kept.exists() or kept.read_text().count('"right"') < 3:

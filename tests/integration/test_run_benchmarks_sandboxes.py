@@ -23,8 +23,17 @@ def evaluate(tmp_path):
     path.write_text(json.dumps({"problem": "Add.", "verification_info": json.dumps(info)}) + "\n", encoding="utf-8")
 
     def evaluate(server, *flags, status=0):
-        words = ["--url", server.address, "--data", str(path), "--output_dir", str(tmp_path / "out"),
-                 "--num_samples", "1", *map(str, flags)]  # fmt: skip
+        words = [
+            "--url",
+            server.address,
+            "--data",
+            str(path),
+            "--output_dir",
+            str(tmp_path / "out"),
+            "--num_samples",
+            "1",
+            *map(str, flags),
+        ]
         assert main(words) == status
         return json.loads((tmp_path / "out" / MODEL / "main" / "sums" / "results.json").read_text())
 

@@ -32,8 +32,21 @@ def tiny(tmp_path_factory):
 
 
 def words_of(tiny, output, *flags):
-    return ["--model_id", str(tiny.model), "--data", str(tiny.data / "test.jsonl"), "--backend", "transformers",
-            "--output_dir", str(output), "--max_tokens", "64", "--num_samples", "3", *map(str, flags)]  # fmt: skip
+    return [
+        "--model_id",
+        str(tiny.model),
+        "--data",
+        str(tiny.data / "test.jsonl"),
+        "--backend",
+        "transformers",
+        "--output_dir",
+        str(output),
+        "--max_tokens",
+        "64",
+        "--num_samples",
+        "3",
+        *map(str, flags),
+    ]
 
 
 def folder_of(output):

@@ -58,9 +58,14 @@ def run_in_process(user: str, mechanism: str, folder: Path) -> Report:
     python = reachable_python() if is_other else sys.executable
     done = subprocess.run(
         [python, "-m", "tests.integration.attack_session", mechanism, str(own)],
-        capture_output=True, text=True, check=False, cwd=own, env=environment, timeout=SESSION_S,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=own,
+        env=environment,
+        timeout=SESSION_S,
         **identity() if is_other else {},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 

@@ -112,9 +112,11 @@ def test_what_does_not_compile_is_not_run(cloud):
 def test_big_inputs_and_outputs_come_whole(cloud):
     text = "".join(random.Random(0).choices("0123456789\n", k=3_000_000 if cloud.run == "execute" else 800_000))
     request = RunRequest(
-        "python", {"main.py": "import sys; sys.stdout.write(sys.stdin.read())"}, inputs(text),
+        "python",
+        {"main.py": "import sys; sys.stdout.write(sys.stdin.read())"},
+        inputs(text),
         limits=Limits(output_bytes=1 << 22),
-    )  # fmt: skip
+    )
     with cloud.serving() as (server, sandbox):
         (result,) = run_all([request], sandbox)
         assert outputs(result) == [text]

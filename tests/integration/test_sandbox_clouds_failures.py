@@ -245,8 +245,15 @@ def test_a_cancelled_start_of_an_instance_that_is_never_ready_leaves_none(monkey
 
 def test_only_the_instances_of_a_failed_start_are_stopped():
     with CLOUDS["morph"].serving(create=["", "drop"]) as (server, sandbox):
-        other = server.add_machine({"metadata": {"open_r1_box": "another"}, "is_pending": False, "snapshot_id": "x",
-                                    "ttl_seconds": 1, "ttl_action": "stop"})  # fmt: skip
+        other = server.add_machine(
+            {
+                "metadata": {"open_r1_box": "another"},
+                "is_pending": False,
+                "snapshot_id": "x",
+                "ttl_seconds": 1,
+                "ttl_action": "stop",
+            }
+        )
         assert_done(run_one(sandbox))
         assert_done(run_one(sandbox))
         assert server.alive == [other]

@@ -45,13 +45,21 @@ def python(code: str, *stdins: str, limits: Limits = LIMITS, **options) -> RunRe
     return RunRequest("python", {"main.py": code}, tuple(map(ProgramInput, stdins or ("",))), limits=limits, **options)
 
 
-@pytest.mark.parametrize("code, outcome", [
-    ("print(1)", Outcome.OK), ("1 / 0", Outcome.RUNTIME_ERROR), ("while True: pass", Outcome.TIME_LIMIT),
-    ("x = []\nwhile True: x.append(bytearray(1 << 20))", Outcome.MEMORY_LIMIT),
-    ("while True: print('x' * 999)", Outcome.OUTPUT_LIMIT),
-    ("import os, time\nfor _ in range(4):\n  if os.fork() == 0:\n    x = bytearray(60 << 20)\n    time.sleep(20)\n"
-     "    os._exit(0)\nfor _ in range(4): os.wait()", Outcome.MEMORY_LIMIT),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "code, outcome",
+    [
+        ("print(1)", Outcome.OK),
+        ("1 / 0", Outcome.RUNTIME_ERROR),
+        ("while True: pass", Outcome.TIME_LIMIT),
+        ("x = []\nwhile True: x.append(bytearray(1 << 20))", Outcome.MEMORY_LIMIT),
+        ("while True: print('x' * 999)", Outcome.OUTPUT_LIMIT),
+        (
+            "import os, time\nfor _ in range(4):\n  if os.fork() == 0:\n    x = bytearray(60 << 20)\n"
+            "    time.sleep(20)\n    os._exit(0)\nfor _ in range(4): os.wait()",
+            Outcome.MEMORY_LIMIT,
+        ),
+    ],
+)
 def test_the_outcome_says_how_a_program_ended(drive, code, outcome):
     limits = replace(LIMITS, cpu_s=0.5) if outcome is Outcome.TIME_LIMIT else LIMITS
     assert [run.outcome for run in drive(python(code, "", "", limits=limits)).tests] == [outcome] * 2

@@ -50,24 +50,32 @@ ENDINGS = {
     "loops and hears nothing": (
         "import signal\nfor n in range(1, 65):\n  try: signal.signal(n, signal.SIG_IGN)\n"
         "  except (OSError, ValueError): 0\nwhile True: pass",
-        Outcome.TIME_LIMIT, None, None,
+        Outcome.TIME_LIMIT,
+        None,
+        None,
     ),
     "children loop": (
         "import os\nif os.fork() == 0 or os.fork() == 0:\n  while True: 0\nos.wait(); os.wait()",
-        Outcome.TIME_LIMIT, None, None,
+        Outcome.TIME_LIMIT,
+        None,
+        None,
     ),
     "children loop unseen": (
         "import os, signal, time\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nif os.fork() == 0:\n"
         "  end = time.process_time() + 60\n  while time.process_time() < end: 0\n  os._exit(0)\n"
         "try: os.wait()\nexcept ChildProcessError: 0",
-        Outcome.TIME_LIMIT, None, None,
+        Outcome.TIME_LIMIT,
+        None,
+        None,
     ),
     "asks for too much": ("x = bytearray(3 << 30)", Outcome.MEMORY_LIMIT, 1, None),
     "takes too much": ("x = []\nwhile True: x.append(bytearray(1 << 20))", Outcome.MEMORY_LIMIT, None, None),
     "children take too much": (
         "import os, time\nfor _ in range(4):\n  if os.fork() == 0:\n    x = bytearray(60 << 20)\n    time.sleep(20)\n"
         "    os._exit(0)\nfor _ in range(4): assert os.wait()[1] == 0",
-        Outcome.MEMORY_LIMIT, None, None,
+        Outcome.MEMORY_LIMIT,
+        None,
+        None,
     ),
     "floods": ("while True: print('x' * 1000)", Outcome.OUTPUT_LIMIT, None, None),
     "floods by one byte": ("print('x' * 10000)", Outcome.OUTPUT_LIMIT, None, None),
@@ -77,9 +85,11 @@ ENDINGS = {
     "leaves a child": (
         "import os, time\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n    while True: time.sleep(1)\n"
         "  os._exit(0)\nprint(1)",
-        Outcome.OK, 0, None,
+        Outcome.OK,
+        0,
+        None,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -177,13 +187,19 @@ def test_arguments_files_and_an_output_file(sandbox):
     assert (second.outcome, second.stdout) == (Outcome.OK, "")
 
 
-@pytest.mark.parametrize("trick", [
-    "os.symlink('/proc/%d/environ' % os.getppid(), 'out.txt')", "os.mkfifo('out.txt')", "os.mkdir('out.txt')",
-    "open('out.txt', 'w').write('x' * 20000)",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "trick",
+    [
+        "os.symlink('/proc/%d/environ' % os.getppid(), 'out.txt')",
+        "os.mkfifo('out.txt')",
+        "os.mkdir('out.txt')",
+        "open('out.txt', 'w').write('x' * 20000)",
+    ],
+)
 def test_an_output_file_is_no_way_around(sandbox, trick):
-    request = RunRequest("python", {"main.py": f"import os; {trick}"}, (ProgramInput(output_file="out.txt"),),
-                         limits=LIMITS)  # fmt: skip
+    request = RunRequest(
+        "python", {"main.py": f"import os; {trick}"}, (ProgramInput(output_file="out.txt"),), limits=LIMITS
+    )
     [done] = run(sandbox, request).tests
     if "write" in trick:
         assert done.outcome is Outcome.OUTPUT_LIMIT
@@ -223,10 +239,14 @@ def test_several_files(sandbox):
     assert result.tests[0].stdout == "4"
 
 
-@pytest.mark.parametrize("language, code", [
-    ("javascript", "console.log(require('fs').readFileSync(0, 'utf8') * 2)"), ("bash", "read x; echo $((x * 2))"),
-    ("PyPy 3", "print(int(input()) * 2)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "language, code",
+    [
+        ("javascript", "console.log(require('fs').readFileSync(0, 'utf8') * 2)"),
+        ("bash", "read x; echo $((x * 2))"),
+        ("PyPy 3", "print(int(input()) * 2)"),
+    ],
+)
 def test_other_languages(sandbox, language, code):
     request = RunRequest(language, {"main": code}, (ProgramInput("21"),), limits=Limits(memory_mb=256))
     assert run(sandbox, request).tests[0].stdout == "42\n"
@@ -319,16 +339,21 @@ def test_a_submission_and_an_interactor_talk(sandbox):
     assert [done.interactor.stdout for done in runs] == ["found 1 x\n", "found 6 y\n"]
 
 
-@pytest.mark.parametrize("code, outcome, told", [
-    ("pass", Outcome.OK, "gone\n"), ("1 / 0", Outcome.RUNTIME_ERROR, "gone\n"),
-    ("while True: pass", Outcome.TIME_LIMIT, "gone\n"),
-    ("print(50)\nwhile True: print(50)", Outcome.RUNTIME_ERROR, ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "code, outcome, told",
+    [
+        ("pass", Outcome.OK, "gone\n"),
+        ("1 / 0", Outcome.RUNTIME_ERROR, "gone\n"),
+        ("while True: pass", Outcome.TIME_LIMIT, "gone\n"),
+        ("print(50)\nwhile True: print(50)", Outcome.RUNTIME_ERROR, ""),
+    ],
+)
 def test_an_interactor_outlives_a_submission_that_fails(sandbox, code, outcome, told):
     partner = Interactor("python", {"manager.py": MANAGER})
     limits = SHORT if outcome is Outcome.TIME_LIMIT else LIMITS
-    request = RunRequest("python", {"main.py": code}, (ProgramInput("50", args=("z",)),), limits=limits,
-                         interactor=partner)  # fmt: skip
+    request = RunRequest(
+        "python", {"main.py": code}, (ProgramInput("50", args=("z",)),), limits=limits, interactor=partner
+    )
     [done] = run(sandbox, request).tests
     assert done.outcome is outcome
     assert done.interactor.stdout == (told or "found 1 z\n")

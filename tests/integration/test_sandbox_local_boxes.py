@@ -105,10 +105,17 @@ def test_a_program_that_loses_two_boxes_has_failed_and_keeps_its_earlier_runs(sa
     assert "ended its box" in result.tests[0].stderr
 
 
-@pytest.mark.parametrize("trick", [
-    "os.kill(-1, 9)", "os.kill(os.getppid(), 9)", "os.killpg(os.getppid(), 9)", "os.kill(os.getppid(), 19)",
-    "os.kill(os.getppid(), 2)", "os.kill(1, 11)",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "trick",
+    [
+        "os.kill(-1, 9)",
+        "os.kill(os.getppid(), 9)",
+        "os.killpg(os.getppid(), 9)",
+        "os.kill(os.getppid(), 19)",
+        "os.kill(os.getppid(), 2)",
+        "os.kill(1, 11)",
+    ],
+)
 def test_a_program_can_not_end_or_stop_its_driver(sandbox, trick):
     code = f"import os\nprint(1, flush=True)\ntry: {trick}\nexcept OSError: pass\nprint(2)"
     [result] = run_all([request_of(code, "", "")], sandbox)

@@ -206,10 +206,15 @@ def test_a_rootless_container_is_no_hindrance(sandbox):
     assert done.stdout == "5\n\n", done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("uid_map, expected", [
-    ("         0          0 4294967295\n", True), ("0 1000 1\n", False), ("0 1000 1\n1 100000 65536\n", True),
-    ("", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "uid_map, expected",
+    [
+        ("         0          0 4294967295\n", True),
+        ("0 1000 1\n", False),
+        ("0 1000 1\n1 100000 65536\n", True),
+        ("", False),
+    ],
+)
 def test_a_user_is_there_where_a_map_covers_it(uid_map, expected):
     assert covers(uid_map, 61500) is expected
 

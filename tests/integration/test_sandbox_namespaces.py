@@ -27,9 +27,14 @@ def report_in() -> Iterator[Callable[[str], dict[str, str]]]:
     def run(kind: str) -> dict[str, str]:
         done = subprocess.run(
             [reachable_python(), str(folder / PROGRAMS[1]), kind, str(folder / PROGRAMS[0])],
-            capture_output=True, text=True, check=False, cwd=folder / "home", env=environment, timeout=120,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder / "home",
+            env=environment,
+            timeout=120,
             **identity(),
-        )  # fmt: skip
+        )
         if "user namespaces are forbidden here already" in done.stderr:
             pytest.skip(done.stderr.splitlines()[-1])
         assert done.returncode == 0, done.stderr[-2000:]
@@ -62,7 +67,10 @@ def test_landlock_is_chosen_where_user_namespaces_are_forbidden(
 def test_root_that_may_not_become_another_user_is_told_so() -> None:
     done = subprocess.run(
         ["setpriv", "--bounding-set=-setuid,-setgid", sys.executable, str(ROOT / PROGRAMS[0])],
-        capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+    )
 
     assert "give the container the capabilities SETUID and SETGID" in json.loads(done.stdout)["error"]

@@ -29,9 +29,9 @@ PROGRAMS = {
     "python": ("main.py", "import sys\nprint(sys.stdin.read().split(), sys.argv[1:], open('more.txt').read())"),
     "cpp": (
         "main.cpp",
-        '#include <cstdio>\n#include <cstring>\nint main(int n, char** args) { char given[9], more[9];'
+        "#include <cstdio>\n#include <cstring>\nint main(int n, char** args) { char given[9], more[9];"
         'scanf("%8s", given); fscanf(fopen("more.txt", "r"), "%8s", more);'
-        'printf("[\'%s\'] [\'%s\'] %s\\n", given, args[1], more); }',
+        "printf(\"['%s'] ['%s'] %s\\n\", given, args[1], more); }",
     ),
     "javascript": (
         "main.js",
@@ -39,7 +39,7 @@ PROGRAMS = {
         "console.log(`['${given}'] ['${process.argv[2]}'] ${fs.readFileSync('more.txt', 'utf8')}`)",
     ),
     "bash": ("main.sh", "read given; echo \"['$given'] ['$1'] $(cat more.txt)\""),
-}  # fmt: skip
+}
 VERSIONS = ("v3.1.1", "head")
 ONCE = (ProgramInput(),)
 # It stays for as long as a busy machine may need to look.
@@ -182,11 +182,15 @@ def test_batches_stop_when_told_to(plain):
     assert [test is None for test in result.tests] == [False] * 4 + [True] * 5 and len(plain.jobs) == 4
 
 
-@pytest.mark.parametrize("request_", [
-    RunRequest("cpp", {"main.cpp": ""}, ONCE, interactor=Interactor("cpp", {"manager.cpp": ""})),
-    python("", (ProgramInput(output_file="out.txt"),)),
-    RunRequest("binary", {"main": b"\x7fELF"}, ONCE),
-], ids=["interactor", "output_file", "binary"])  # fmt: skip
+@pytest.mark.parametrize(
+    "request_",
+    [
+        RunRequest("cpp", {"main.cpp": ""}, ONCE, interactor=Interactor("cpp", {"manager.cpp": ""})),
+        python("", (ProgramInput(output_file="out.txt"),)),
+        RunRequest("binary", {"main": b"\x7fELF"}, ONCE),
+    ],
+    ids=["interactor", "output_file", "binary"],
+)
 def test_what_piston_can_not_do_is_refused(plain, request_):
     with pytest.raises(UnsupportedRequestError, match="Piston"):
         run(plain.url, request_)
@@ -220,14 +224,17 @@ def test_clock_limit_is_lowered_to_what_the_endpoint_allows():
         assert (server.jobs[-1]["run_timeout"], server.jobs[-1]["compile_timeout"]) == (12_000, 40_000)
 
 
-@pytest.mark.parametrize(("options", "fix"), [
-    ({"configured": {"run_timeout": 3000}}, "PISTON_RUN_TIMEOUT"),
-    ({"configured": {"run_memory_limit": 1 << 20}}, "PISTON_RUN_MEMORY_LIMIT"),
-    ({"configured": {"run_cpu_time": 3000}, "version": "head"}, "PISTON_RUN_CPU_TIME"),
-    ({"output_max_size": 1024}, "PISTON_OUTPUT_MAX_SIZE"),
-    ({"output_max_size": 1024, "version": "head"}, "PISTON_OUTPUT_MAX_SIZE"),
-    ({"body_limit": 100}, "body parser"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "fix"),
+    [
+        ({"configured": {"run_timeout": 3000}}, "PISTON_RUN_TIMEOUT"),
+        ({"configured": {"run_memory_limit": 1 << 20}}, "PISTON_RUN_MEMORY_LIMIT"),
+        ({"configured": {"run_cpu_time": 3000}, "version": "head"}, "PISTON_RUN_CPU_TIME"),
+        ({"output_max_size": 1024}, "PISTON_OUTPUT_MAX_SIZE"),
+        ({"output_max_size": 1024, "version": "head"}, "PISTON_OUTPUT_MAX_SIZE"),
+        ({"body_limit": 100}, "body parser"),
+    ],
+)
 def test_endpoint_configured_for_less_is_an_error_with_the_fix(options, fix):
     with PistonServer(**options) as server:
         code = "import time\nfor _ in range(9): print('x' * 65536, flush=True); time.sleep(0.01)"
@@ -254,13 +261,20 @@ def test_program_that_ends_itself_as_an_endpoint_would_is_at_fault(plain, langua
     assert len(plain.jobs) == 2  # the second asks whether the endpoint lets programs print that much
 
 
-@pytest.mark.parametrize("value", [
-    [{"language": "python", "aliases": 5}],
-    [{"language": ["python"], "aliases": []}],
-    [{"language": "python", "aliases": [{}]}],
-    [{"language": "python", "aliases": "py"}],
-    ["python"], 5, "[" * 99999, "x" * (5 << 20),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"language": "python", "aliases": 5}],
+        [{"language": ["python"], "aliases": []}],
+        [{"language": "python", "aliases": [{}]}],
+        [{"language": "python", "aliases": "py"}],
+        ["python"],
+        5,
+        "[" * 99999,
+        "x" * (5 << 20),
+    ],
+    ids=str,
+)
 def test_endpoint_that_says_nonsense_of_its_runtimes_is_asked_again(plain, value):
     answers = [httpx.Response(200, **({"text": value} if isinstance(value, str) else {"json": value}))]
 
@@ -321,13 +335,22 @@ CONTRACT = [
     ({"language": "python", "version": "*"}, 400, "files is required as an array"),
     ({"language": "python", "version": "*", "files": [{}]}, 400, "files[0].content is required as a string"),
     ({"language": "zig", "version": "*", "files": [{"content": ""}]}, 400, "zig-* runtime is unknown"),
-    ({"language": "py", "version": "*", "files": [{"content": "", "encoding": "hex"}]}, 400,
-     "files must include at least one utf8 encoded file"),
-    ({"language": "py", "version": "*", "files": [{"content": ""}], "run_timeout": "1"}, 400,
-     "If specified, run_timeout must be a number"),
-    ({"language": "py", "version": "*", "files": [{"content": ""}], "run_timeout": 60001}, 400,
-     "run_timeout cannot exceed the configured limit of 60000"),
-]  # fmt: skip
+    (
+        {"language": "py", "version": "*", "files": [{"content": "", "encoding": "hex"}]},
+        400,
+        "files must include at least one utf8 encoded file",
+    ),
+    (
+        {"language": "py", "version": "*", "files": [{"content": ""}], "run_timeout": "1"},
+        400,
+        "If specified, run_timeout must be a number",
+    ),
+    (
+        {"language": "py", "version": "*", "files": [{"content": ""}], "run_timeout": 60001},
+        400,
+        "run_timeout cannot exceed the configured limit of 60000",
+    ),
+]
 
 
 @pytest.mark.parametrize(("body", "status", "message"), CONTRACT, ids=[row[2] for row in CONTRACT])

@@ -300,10 +300,14 @@ def test_workers_are_found_whatever_jobs_the_user_asks_squeue_for(squeue, enviro
     assert slurm_endpoints() == ("http://node1:2000/api/v2",)
 
 
-@pytest.mark.parametrize(("lines", "code", "error", "message"), [
-    ((), 0, "", "no job of yours named piston-worker"),
-    ((), 1, "slurm_load_jobs error: Unable to contact slurm controller", "code 1: slurm_load_jobs error"),
-], ids=["no job", "squeue fails"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("lines", "code", "error", "message"),
+    [
+        ((), 0, "", "no job of yours named piston-worker"),
+        ((), 1, "slurm_load_jobs error: Unable to contact slurm controller", "code 1: slurm_load_jobs error"),
+    ],
+    ids=["no job", "squeue fails"],
+)
 def test_slurm_without_workers_is_a_clear_error(squeue, lines, code, error, message):
     squeue(*lines, code=code, error=error)
     assert_found_nobody(message)
@@ -326,9 +330,12 @@ def test_slurm_that_is_not_there_is_a_clear_error(tmp_path, environment):
 
 def test_environment_sets_everything(server, environment):
     environment.update(
-        PISTON_ENDPOINTS=f" {server.url}/ , http://127.0.0.1:9/api/v2,", PISTON_MAX_REQUESTS_PER_ENDPOINT="3",
-        PISTON_MAX_OUTAGE_S="7.5", RANK="1", WORLD_SIZE="2",
-    )  # fmt: skip
+        PISTON_ENDPOINTS=f" {server.url}/ , http://127.0.0.1:9/api/v2,",
+        PISTON_MAX_REQUESTS_PER_ENDPOINT="3",
+        PISTON_MAX_OUTAGE_S="7.5",
+        RANK="1",
+        WORLD_SIZE="2",
+    )
     sandbox = PistonSandbox.from_environment()
     assert sandbox.urls == (server.url, "http://127.0.0.1:9/api/v2")
 
@@ -340,15 +347,18 @@ def test_environment_sets_everything(server, environment):
     assert run_coroutine(look) == ([("http://127.0.0.1:9/api/v2", 3), (server.url, 3)], 7.5)
 
 
-@pytest.mark.parametrize(("variables", "message"), [
-    ({}, "Set PISTON_ENDPOINTS"),
-    ({"PISTON_ENDPOINTS": "  "}, "Set PISTON_ENDPOINTS"),
-    ({"PISTON_ENDPOINTS": "node1:2000"}, "a base URL is like"),
-    ({"PISTON_ENDPOINTS": "http://node1:2000"}, "a base URL is like"),
-    ({"PISTON_ENDPOINTS": "http://a/api/v2 http://b/api/v2"}, "a base URL is like"),
-    ({"PISTON_ENDPOINTS": "http://a/api/v2", "PISTON_MAX_REQUESTS_PER_ENDPOINT": "0"}, "PISTON_MAX_REQUESTS"),
-    ({"PISTON_ENDPOINTS": "http://a/api/v2", "PISTON_MAX_OUTAGE_S": "long"}, "PISTON_MAX_OUTAGE_S must be"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({}, "Set PISTON_ENDPOINTS"),
+        ({"PISTON_ENDPOINTS": "  "}, "Set PISTON_ENDPOINTS"),
+        ({"PISTON_ENDPOINTS": "node1:2000"}, "a base URL is like"),
+        ({"PISTON_ENDPOINTS": "http://node1:2000"}, "a base URL is like"),
+        ({"PISTON_ENDPOINTS": "http://a/api/v2 http://b/api/v2"}, "a base URL is like"),
+        ({"PISTON_ENDPOINTS": "http://a/api/v2", "PISTON_MAX_REQUESTS_PER_ENDPOINT": "0"}, "PISTON_MAX_REQUESTS"),
+        ({"PISTON_ENDPOINTS": "http://a/api/v2", "PISTON_MAX_OUTAGE_S": "long"}, "PISTON_MAX_OUTAGE_S must be"),
+    ],
+)
 def test_unusable_environment_is_refused(environment, variables, message):
     for name in ("PISTON_ENDPOINTS", "PISTON_MAX_REQUESTS_PER_ENDPOINT", "PISTON_MAX_OUTAGE_S"):
         environment.pop(name, None)

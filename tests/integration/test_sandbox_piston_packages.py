@@ -29,13 +29,13 @@ CHECKER = {
 }
 # The manager sends a number and wants it doubled.
 MANAGER = {
-    "graders/manager.cpp": "#include <cstdio>\nint main(int, char** args) { int n = 0, reply = 0; scanf(\"%d\", &n);"
+    "graders/manager.cpp": '#include <cstdio>\nint main(int, char** args) { int n = 0, reply = 0; scanf("%d", &n);'
     ' FILE* from = fopen(args[1], "r"); FILE* to = fopen(args[2], "w"); fprintf(to, "%d\\n", n); fflush(to);'
     ' fscanf(from, "%d", &reply); bool right = reply == 2 * n; puts(right ? "1.0" : "0.0");'
     ' fputs(right ? "translate:success" : "translate:wrong", stderr); }',
-    "graders/stub.cpp": "#include <cstdio>\nint twice(int);\nint main() { int n; scanf(\"%d\", &n);"
+    "graders/stub.cpp": '#include <cstdio>\nint twice(int);\nint main() { int n; scanf("%d", &n);'
     ' printf("%d\\n", twice(n)); fflush(stdout); }',
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +55,15 @@ def judge_ioi(sandbox, body, grader_files, name="sum(int a, int b)", stdin="3 4\
     return judge(sandbox, IOI_PACKAGE, files)
 
 
-@pytest.mark.parametrize(("body", "score", "outcome", "feedback"), [
-    ("return a + b;", 1, Outcome.OK, "Output is correct"),
-    ("return a - b;", 0, Outcome.OK, "Output isn't correct"),
-    (SPIN, 0, Outcome.TIME_LIMIT, "Time limit exceeded"),
-    ("__builtin_trap();", 0, Outcome.RUNTIME_ERROR, "Runtime error"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "score", "outcome", "feedback"),
+    [
+        ("return a + b;", 1, Outcome.OK, "Output is correct"),
+        ("return a - b;", 0, Outcome.OK, "Output isn't correct"),
+        (SPIN, 0, Outcome.TIME_LIMIT, "Time limit exceeded"),
+        ("__builtin_trap();", 0, Outcome.RUNTIME_ERROR, "Runtime error"),
+    ],
+)
 def test_ioi_task_is_judged_with_its_grader(sandbox, body, score, outcome, feedback):
     said = judge_ioi(sandbox, body, GRADER)
     assert (said.score, said.run.outcome, said.has_compiled) == (score, outcome, True) and feedback in said.feedback
@@ -80,11 +83,14 @@ def test_ioi_checker_gives_parts_of_the_points(sandbox, body, score):
     assert (said.score, said.feedback) == (score, "exact" if score == 1 else "off")
 
 
-@pytest.mark.parametrize(("body", "score", "outcome"), [
-    ("return 2 * n;", 1, Outcome.OK),
-    ("return n;", 0, Outcome.OK),
-    (SPIN, 0, Outcome.TIME_LIMIT),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "score", "outcome"),
+    [
+        ("return 2 * n;", 1, Outcome.OK),
+        ("return n;", 0, Outcome.OK),
+        (SPIN, 0, Outcome.TIME_LIMIT),
+    ],
+)
 def test_ioi_manager_talks_to_the_submission(sandbox, body, score, outcome):
     said = judge_ioi(sandbox, body, MANAGER, name="twice(int n)", stdin="21\n", expected="")
     assert (said.score, said.run.outcome) == (score, outcome), said

@@ -73,8 +73,15 @@ def test_malformed_reply_is_the_router_failing(case):
         assert math.isnan(reward)
 
 
-@pytest.mark.parametrize("batch", [{"run": 5, "first": 0, "runs": []}, {"run": "x", "first": "0", "runs": []},
-                                   {"run": "x", "runs": []}, {"run": "x", "first": 0, "runs": 5}])  # fmt: skip
+@pytest.mark.parametrize(
+    "batch",
+    [
+        {"run": 5, "first": 0, "runs": []},
+        {"run": "x", "first": "0", "runs": []},
+        {"run": "x", "runs": []},
+        {"run": "x", "first": 0, "runs": 5},
+    ],
+)
 def test_malformed_batch_is_the_router_failing(batch):
     async def go_on(first, runs):
         raise AssertionError("nobody is to be asked about it")

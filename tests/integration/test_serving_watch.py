@@ -124,11 +124,28 @@ def test_router_that_still_knows_the_server_of_a_job_that_was_killed_takes_it_ag
 def test_end_of_the_watch_takes_the_addresses_away(tmp_path):
     """And sends the key that it was told of, by no proxy, with GPUs or without."""
     path = tmp_path / "endpoints.json"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OUR_KEY": KEY, "http_proxy": "http://127.0.0.1:9",
-                   "SLURM_RESTART_COUNT": "2"}  # fmt: skip
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "src"),
+        "OUR_KEY": KEY,
+        "http_proxy": "http://127.0.0.1:9",
+        "SLURM_RESTART_COUNT": "2",
+    }
     with serve({}) as (url, asked):
-        words = ["--model", "m", "--url", url, "--endpoints", path, "--interval", "9", "--api-key-env", "OUR_KEY",
-                 "--register-with", url]  # fmt: skip
+        words = [
+            "--model",
+            "m",
+            "--url",
+            url,
+            "--endpoints",
+            path,
+            "--interval",
+            "9",
+            "--api-key-env",
+            "OUR_KEY",
+            "--register-with",
+            url,
+        ]
         command = [sys.executable, "-m", "open_r1.cluster.serving_watch", *words]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as started:
             assert started.stdout is not None

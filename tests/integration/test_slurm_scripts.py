@@ -101,15 +101,24 @@ def call(machine):
 
     @functools.cache
     def run(script: str, *words: str, site: str = "site.sh", root: Path = ROOT) -> subprocess.CompletedProcess:
-        environment = {name: value for name, value in os.environ.items()
-                       if not name.startswith(("OPEN_R1_", "SLURM_", "SBATCH_"))}  # fmt: skip
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("OPEN_R1_", "SLURM_", "SBATCH_"))
+        }
         environment |= {
             "HOME": str(machine),
             "OPEN_R1_CLUSTER": str(machine / site),
             "PATH": f"{machine}:{environment['PATH']}",
         }
-        return subprocess.run([str(root / "slurm" / script), *words], env=environment, cwd=machine, timeout=120,
-                              capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # fmt: skip
+        return subprocess.run(
+            [str(root / "slurm" / script), *words],
+            env=environment,
+            cwd=machine,
+            timeout=120,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
 
     return run
 
@@ -169,8 +178,14 @@ def test_unknown_option_is_refused(call, machine, script):
 @pytest.mark.usefixtures("nothing_called")
 def test_flags_of_the_submission_may_stand_in_front(call, machine, script, words):
     """As scripts/submit.py puts them."""
-    own = ["--dry-run", "--sbatch=--dependency=afterok:7 --kill-on-invalid-dep=yes", "--sbatch", "--comment=c",
-           "--nodes", "1"]  # fmt: skip
+    own = [
+        "--dry-run",
+        "--sbatch=--dependency=afterok:7 --kill-on-invalid-dep=yes",
+        "--sbatch",
+        "--comment=c",
+        "--nodes",
+        "1",
+    ]
     words = filled(words, machine)
     front, behind = call(script, *own, *words), call(script, *words, *own)
     assert front.returncode == 0, front.stderr
@@ -186,9 +201,13 @@ def test_model_of_an_earlier_stage_may_come_later(machine):
     words = ["--stage", "train", *ARGUMENTS["train.slurm"], "--args", f"--output_dir {shlex.quote(models[0])}"]
     for model in models:
         words += ["--stage", "evaluate", "--model", model, "--benchmarks", "aime24"]
-    done = subprocess.run([sys.executable, ROOT / "scripts" / "submit.py", "--dry-run", *words],
-                          env=os.environ | {"OPEN_R1_CLUSTER": str(machine / "site.sh")}, capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "submit.py", "--dry-run", *words],
+        env=os.environ | {"OPEN_R1_CLUSTER": str(machine / "site.sh")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     commands = [shlex.split(line) for line in done.stdout.splitlines() if " serve " in line]
     assert [words[words.index("serve") + 1] for words in commands] == [models[0], f"{ROOT}/{models[1]}"]

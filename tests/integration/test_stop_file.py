@@ -21,10 +21,18 @@ CLOCKS = ("runtime", "per_second", "time/", "step_time")
 SETTINGS = {
     "sft": {"learning_rate": 1e-3, "max_steps": 6, "gradient_accumulation_steps": 2, "save_steps": 4},
     # One generation serves two optimizer steps, twice: a stop after an odd step falls between them.
-    "grpo": {"reward_funcs": ["cosine", "format"], "cosine_max_len": 24, "max_completion_length": 24,
-             "learning_rate": 1e-3, "max_steps": 8, "save_steps": 20, "steps_per_generation": 2,
-             "num_iterations": 2, "beta": 0.1},
-}  # fmt: skip
+    "grpo": {
+        "reward_funcs": ["cosine", "format"],
+        "cosine_max_len": 24,
+        "max_completion_length": 24,
+        "learning_rate": 1e-3,
+        "max_steps": 8,
+        "save_steps": 20,
+        "steps_per_generation": 2,
+        "num_iterations": 2,
+        "beta": 0.1,
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +113,9 @@ def test_stopped_and_resumed_run_is_the_uninterrupted_one(tiny, whole, tmp_path,
     assert missing_from(output) is None
 
 
-@pytest.mark.parametrize(("given", "but"), [({}, ""), ({"resume_from_checkpoint": "false"},
-                                                        " without resume_from_checkpoint")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "but"), [({}, ""), ({"resume_from_checkpoint": "false"}, " without resume_from_checkpoint")]
+)
 def test_log_says_that_the_run_goes_on(tiny, tmp_path, interrupt, stop_file, caplog, given, but):
     tiny.train("sft", tmp_path / "output", **SETTINGS["sft"], **given, **interrupt(1))
     assert f"the same command{but} goes on from {tmp_path / 'output' / 'checkpoint-1'}" in caplog.text
@@ -149,10 +158,17 @@ def test_run_that_saves_nothing_to_go_on_from_does_so_when_it_is_stopped(tiny, w
 @pytest.mark.parametrize("strategy", ["steps", "epoch", "best"])
 def test_evaluation_that_is_due_is_left_to_the_resumed_run(tiny, tmp_path, interrupt, stop_file, strategy):
     settings = {
-        "learning_rate": 1e-3, "max_steps": -1, "num_train_epochs": 2, "per_device_train_batch_size": 16,
-        "eval_strategy": "epoch" if strategy == "epoch" else "steps", "eval_steps": 3, "save_steps": 3,
-        "save_strategy": strategy, "metric_for_best_model": "loss", "load_best_model_at_end": True,
-    }  # fmt: skip
+        "learning_rate": 1e-3,
+        "max_steps": -1,
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 16,
+        "eval_strategy": "epoch" if strategy == "epoch" else "steps",
+        "eval_steps": 3,
+        "save_steps": 3,
+        "save_strategy": strategy,
+        "metric_for_best_model": "loss",
+        "load_best_model_at_end": True,
+    }
     tiny.train("sft", tmp_path / "whole", **settings)
     tiny.train("sft", tmp_path / "output", **settings, **interrupt(3))  # the last step of the first epoch
     state = json.loads((tmp_path / "output" / "checkpoint-3" / "trainer_state.json").read_text())
@@ -164,8 +180,14 @@ def test_evaluation_that_is_due_is_left_to_the_resumed_run(tiny, tmp_path, inter
 
 
 def test_end_of_an_epoch_that_was_cut_short_does_nothing(tiny, tmp_path, interrupt, stop_file):
-    settings = {"max_steps": -1, "num_train_epochs": 2, "per_device_train_batch_size": 16, "save_strategy": "epoch",
-                "eval_strategy": "epoch", "logging_strategy": "epoch"}  # fmt: skip
+    settings = {
+        "max_steps": -1,
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 16,
+        "save_strategy": "epoch",
+        "eval_strategy": "epoch",
+        "logging_strategy": "epoch",
+    }
     tiny.train("sft", tmp_path / "output", **settings, **interrupt(2))
     state = json.loads((tmp_path / "output" / "checkpoint-2" / "trainer_state.json").read_text())
     assert [entry["step"] for entry in state["log_history"]] == [2]

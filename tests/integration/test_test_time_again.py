@@ -142,8 +142,22 @@ def test_servers_of_unknown_weights_are_noted_and_of_another_engine_refused(
 def evaluated(tiny, data, tmp_path):
     """Run `run_benchmarks.py` on the same model and data, with the same output folder, and return its results."""
     with TransformersServer(str(tiny.model)) as server:
-        words = ["--model_id", tiny.model, "--url", server.url, "--data", data, "--output_dir", tmp_path / "out",
-                 "--prompt_template", "{prompt}=", "--num_samples", 1, "--max_tokens", 6]  # fmt: skip
+        words = [
+            "--model_id",
+            tiny.model,
+            "--url",
+            server.url,
+            "--data",
+            data,
+            "--output_dir",
+            tmp_path / "out",
+            "--prompt_template",
+            "{prompt}=",
+            "--num_samples",
+            1,
+            "--max_tokens",
+            6,
+        ]
         assert run_benchmarks.main(list(map(str, words))) == 0
     (path,) = tmp_path.glob(f"out/*/main/{data.stem}/results.json")
     return path

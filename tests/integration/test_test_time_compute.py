@@ -130,8 +130,11 @@ def test_more_settings_problems_and_repeats_pay_for_what_is_new_alone(words, tmp
     assert num_lines(tmp_path) == 1 + 3 + 6
     points = {point["method"]: point for point in results_of(tmp_path)["points"]}
     assert (points["cot"]["attempts"], points["cot"]["problems"], points["greedy"]["attempts"]) == (6, 3, 3)
-    texts = {(record["row"], record["index"]): record["text"] for record in records_of(folder_of(tmp_path))
-             if record["method"] == "cot"}  # fmt: skip
+    texts = {
+        (record["row"], record["index"]): record["text"]
+        for record in records_of(folder_of(tmp_path))
+        if record["method"] == "cot"
+    }
     assert len(set(texts.values())) > 3
 
 
@@ -140,8 +143,13 @@ def test_the_curve_of_a_folder_grows_whatever_the_order_of_commands(words, tmp_p
     assert main(words("--methods", "budget_forcing", "majority", "--budgets", 9, "--n", 1, 2)) == 0
     results = results_of(tmp_path)
     found = [(point["method"], point["values"].get("budget"), point["values"].get("n")) for point in results["points"]]
-    assert found == [("budget_forcing", 9, None), ("majority", None, 1), ("majority", None, 2), ("greedy", None, None),
-                     ("budget_forcing", 4, None)]  # fmt: skip
+    assert found == [
+        ("budget_forcing", 9, None),
+        ("majority", None, 1),
+        ("majority", None, 2),
+        ("greedy", None, None),
+        ("budget_forcing", 4, None),
+    ]
     assert results["settings"]["temperature"] == {"budget_forcing": 0, "majority": 0.8, "greedy": 0}
     assert results["counts"]["attempts"] == 5 * NUM_ROWS
     assert next(curve for curve in results["forcing"] if curve["curve"].startswith("budget_forcing"))["points"] == 2
@@ -199,8 +207,9 @@ def test_what_would_do_the_same_again_is_not_repeated(words, tmp_path):
 def test_a_killed_run_goes_on_where_it_was(words, tmp_path):
     flags = words(*FORCED, "--batch_size", 1)
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1] / "src")}
-    process = subprocess.Popen(held(SCRIPT, 3, *flags), env=environment, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    process = subprocess.Popen(
+        held(SCRIPT, 3, *flags), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     try:
         wait_until(lambda: num_lines(tmp_path) >= 3 or process.poll() is not None, timeout_s=300)
     finally:
@@ -357,8 +366,18 @@ def without_data(words):
 def test_a_file_that_benchmark_names_is_read_as_the_flags_say(words, tmp_path):
     rows = [{"question": row["problem"], "result": row["solution"]} for row in addition_rows(NUM_ROWS)]
     path = write_rows(tmp_path / "renamed.jsonl", rows)
-    flags = ("--methods", "greedy", "--prompt_column", "question", "--solution_column", "result", "--split",
-             "train[:2]", "--benchmark", path)  # fmt: skip
+    flags = (
+        "--methods",
+        "greedy",
+        "--prompt_column",
+        "question",
+        "--solution_column",
+        "result",
+        "--split",
+        "train[:2]",
+        "--benchmark",
+        path,
+    )
     assert main(without_data(words(*flags))) == 0
     results = json.loads((folder_of(tmp_path, "renamed") / "results.json").read_text())
     assert results["counts"]["problems"] == 2
@@ -441,8 +460,23 @@ def test_a_model_that_does_not_think_is_refused_with_advice(words, tiny, tmp_pat
 
 
 def test_a_server_gives_what_the_model_does_in_this_process(words, tiny, tmp_path):
-    flags = ("--methods", "greedy", "budget_forcing", "cot", "--budgets", 5, 90, "--num_waits", 2, "--temperature", 1,
-             "--thinking_start", "<think>", "--thinking_end", "e")  # fmt: skip
+    flags = (
+        "--methods",
+        "greedy",
+        "budget_forcing",
+        "cot",
+        "--budgets",
+        5,
+        90,
+        "--num_waits",
+        2,
+        "--temperature",
+        1,
+        "--thinking_start",
+        "<think>",
+        "--thinking_end",
+        "e",
+    )
     assert main(words(*flags)) == 0
     with TransformersServer(str(tiny.model)) as server:
         assert main([*words(*flags, model=None), "--url", server.url, "--model_name", "served"]) == 0
@@ -458,8 +492,13 @@ def test_a_server_gives_what_the_model_does_in_this_process(words, tiny, tmp_pat
 
 
 def test_a_run_whose_server_dies_goes_on_with_another(words, tiny, tmp_path, capsys):
-    flags = [*words("--methods", "budget_forcing", "--budgets", *range(1, 13), "--batch_size", 1, model=None),
-             "--model_name", "served", "--patience", "0.5"]  # fmt: skip
+    flags = [
+        *words("--methods", "budget_forcing", "--budgets", *range(1, 13), "--batch_size", 1, model=None),
+        "--model_name",
+        "served",
+        "--patience",
+        "0.5",
+    ]
     server = TransformersServer(str(tiny.model))
     is_over = threading.Event()
 
@@ -523,8 +562,12 @@ def test_no_sampling_field_is_left_to_the_model_that_is_served():
             backend.complete([[1, 2]], max_tokens=3, temperature=0, top_p=1, seeds=[0])
         (body,) = server.requests
     assert {name: body[name] for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")} == {
-        "temperature": 0, "top_p": 1, "top_k": -1, "min_p": 0, "repetition_penalty": 1
-    }  # fmt: skip
+        "temperature": 0,
+        "top_p": 1,
+        "top_k": -1,
+        "min_p": 0,
+        "repetition_penalty": 1,
+    }
 
 
 def test_a_server_of_another_model_is_refused(words, tiny, capsys):

@@ -38,8 +38,11 @@ def test_the_text_of_a_problem_has_none_of_the_words_around_it(tmp_path):
 
 
 def test_the_text_of_a_conversation_is_what_the_user_says_last(tmp_path):
-    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"},
-             {"role": "user", "content": "1+1"}]  # fmt: skip
+    turns = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "1+1"},
+    ]
     problems, _ = rendered(write_rows(tmp_path / "chats.jsonl", [{"problem": turns, "solution": "2"}]))
     assert [problem.text for problem in problems] == ["1+1"]
 

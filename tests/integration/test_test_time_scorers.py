@@ -32,8 +32,10 @@ from tests.integration.tiny import CHATML, addition_rows, build_tiny, write_rows
 CONTEXT_TOKENS = 400
 # The policy is asked for more than the problem, which alone is what process reward models read.
 POLICY = ({"role": "system", "content": "Be terse."}, {"role": "user", "content": "Solve the problem: what is it?"})
-PROBLEMS = [Problem(row, POLICY, (1,), text)
-            for row, text in enumerate(("What is 2+2?", "And 3+1, then? ки <extra_0> + -", "1"))]  # fmt: skip
+PROBLEMS = [
+    Problem(row, POLICY, (1,), text)
+    for row, text in enumerate(("What is 2+2?", "And 3+1, then? ки <extra_0> + -", "1"))
+]
 STEPS = [
     ["First, 2 + 2.", "That is 4.", "So \\boxed{4}."],
     ["It is ки 4 <extra_0> + or -."],
@@ -47,8 +49,9 @@ class Qwen2ForProcessRewardModel(Qwen2PreTrainedModel):
     def __init__(self, config):
         super().__init__(config)
         self.model = Qwen2Model(config)
-        self.score = nn.Sequential(nn.Linear(config.hidden_size, config.hidden_size), nn.ReLU(),
-                                   nn.Linear(config.hidden_size, 2))  # fmt: skip
+        self.score = nn.Sequential(
+            nn.Linear(config.hidden_size, config.hidden_size), nn.ReLU(), nn.Linear(config.hidden_size, 2)
+        )
         self.post_init()
 
 
@@ -69,12 +72,24 @@ def write_model(folder, kind=Qwen2ForTokenClassification, *, tags=True, chat_tem
         tokenizer.add_special_tokens({"additional_special_tokens": ["<extra_0>"]}, replace_extra_special_tokens=False)
         tokenizer.add_tokens(["ки"])
     torch.manual_seed(3)
-    config = Qwen2Config(**{
-        "vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": CONTEXT_TOKENS,
-        "initializer_range": 1.0, "num_labels": 2, "tie_word_embeddings": False, "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, **more,
-    })  # fmt: skip
+    config = Qwen2Config(
+        **{
+            "vocab_size": len(tokenizer),
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "max_position_embeddings": CONTEXT_TOKENS,
+            "initializer_range": 1.0,
+            "num_labels": 2,
+            "tie_word_embeddings": False,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            **more,
+        }
+    )
     model = kind(config).eval()
     model.save_pretrained(folder, max_shard_size="10KB")
     tokenizer.save_pretrained(folder)
@@ -171,8 +186,9 @@ def test_kinds_are_found_and_can_be_named(prm):
     assert isinstance(found, ProcessModel)
     assert isinstance(named, ProcessModel)
     assert found.kind == kind == named.kind
-    settings = [get_method("weighted", MethodOptions(scorer=str(folder), scorer_kind=one)).groups()
-                for one in ("auto", kind)]  # fmt: skip
+    settings = [
+        get_method("weighted", MethodOptions(scorer=str(folder), scorer_kind=one)).groups() for one in ("auto", kind)
+    ]
     assert settings[0] == settings[1]
     assert {setting.values["scorer_kind"] for setting in settings[0][0]} == {kind}
     assert score(found, PROBLEMS, STEPS) == score(named, PROBLEMS, STEPS)
@@ -247,15 +263,18 @@ REFUSED = {
     "no separator": (lambda folder: write_model(folder, tags=False), "auto", "<extra_0> is not in its vocabulary"),
     "no separator, named": (lambda folder: write_model(folder, tags=False), "qwen", "no single token for '<extra_0>'"),
     "any language model": (lambda folder: write_model(folder, Qwen2ForCausalLM), "auto", "can't be told from"),
-    "no tag": (lambda folder: write_model(folder, Qwen2ForCausalLM, tags=False), "math_shepherd",
-               "no single token for 'ки'"),
+    "no tag": (
+        lambda folder: write_model(folder, Qwen2ForCausalLM, tags=False),
+        "math_shepherd",
+        "no single token for 'ки'",
+    ),
     "no value head": (lambda folder: write_model(folder, Qwen2ForCausalLM), "skywork", "no weights v_head.summary"),
     "no weights of a head": (without_head, "auto", "lacks weights, which would be random"),
     "no head": (lambda folder: write_model(folder, Qwen2Model), "qwen", "has no weights score"),
     "no outcome": (lambda folder: write_model(folder, Qwen2ForCausalLM), "outcome", "as a reward model:.*random"),
     "three labels, named": (lambda folder: write_model(folder, num_labels=3), "qwen", "3 numbers a step, not 2"),
     "damaged": (lambda folder: write_rows(folder / "config.json", [{}]), "auto", "no model that can be loaded"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -312,8 +331,10 @@ def test_all_methods_run_with_a_process_reward_model(tmp_path):
     assert main([str(word) for word in words]) == 0
     (path,) = tmp_path.glob("out/*/main/sums-test-time/results.json")
     points = json.loads(path.read_text())["points"]
-    found = {(one["method"], one["values"].get("aggregation"), one["values"].get("choice"), one["values"]["n"])
-             for one in points}  # fmt: skip
+    found = {
+        (one["method"], one["values"].get("aggregation"), one["values"].get("choice"), one["values"]["n"])
+        for one in points
+    }
     pairs = [(n, how) for n in (1, 2, 4) for how in ("min", "product")]
     assert found == {
         *(("majority", None, None, n) for n in (1, 2, 4)),

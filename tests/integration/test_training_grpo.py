@@ -21,8 +21,13 @@ from open_r1.utils.trainer import GRPOTrainer
 from tests.integration.tiny import Tiny, addition_rows, are_identical, build_tiny, log_history, weights_of, write_rows
 
 # With random weights the lengths of completions vary, and so does this reward.
-SIGNAL = {"reward_funcs": ["cosine", "format"], "cosine_max_len": 24, "max_completion_length": 24,
-          "learning_rate": 1e-3, "log_completions": True}  # fmt: skip
+SIGNAL = {
+    "reward_funcs": ["cosine", "format"],
+    "cosine_max_len": 24,
+    "max_completion_length": 24,
+    "learning_rate": 1e-3,
+    "log_completions": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +173,19 @@ def test_every_batch_of_rollouts_is_kept(tiny, tmp_path):
     rows = recorded(tmp_path)
     assert rows["file"].value_counts().to_dict() == {f"train-00000{step}-0.parquet": 8 for step in range(4)}
     assert rows.columns.tolist() == [
-        "prompt", "completion", "solution", "num_tokens", "is_truncated", "is_greedy", "cosine_scaled_reward",
-        "format_reward", "cosine_scaled_reward/verdict", "advantage", "step", "file",
-    ]  # fmt: skip
+        "prompt",
+        "completion",
+        "solution",
+        "num_tokens",
+        "is_truncated",
+        "is_greedy",
+        "cosine_scaled_reward",
+        "format_reward",
+        "cosine_scaled_reward/verdict",
+        "advantage",
+        "step",
+        "file",
+    ]
     assert [len(group) for _, group in rows.groupby(["step", rows["prompt"].astype(str)])] == [4] * 8
     assert rows["num_tokens"].between(1, 24).all()
     assert (rows["num_tokens"][rows["is_truncated"]] == 24).all()
@@ -198,8 +213,10 @@ def test_times_of_a_step_add_up_and_tokens_are_counted(tiny, tmp_path):
         assert min(parts) > 0
         assert sum(parts) >= entry["step_time"] - 2e-3
     # Between TRL's look at the clock and ours the machine may do something else, though not in most steps.
-    beyond = [sum(entry[f"time/{name}_s"] for name in ("generate", "reward", "update")) - entry["step_time"]
-              for entry in steps]  # fmt: skip
+    beyond = [
+        sum(entry[f"time/{name}_s"] for name in ("generate", "reward", "update")) - entry["step_time"]
+        for entry in steps
+    ]
     assert statistics.median_low(beyond) <= 2e-3
     tokens = [entry["num_tokens"] for entry in steps]
     for before, entry in zip(tokens, steps[1:], strict=False):
@@ -207,13 +224,16 @@ def test_times_of_a_step_add_up_and_tokens_are_counted(tiny, tmp_path):
 
 
 def test_tokens_per_second_leave_evaluation_and_saving_out(tiny, tmp_path):
-    tiny.train("grpo", tmp_path, **SIGNAL, eval_strategy="steps", eval_steps=1, eval_on_start=True, save_steps=1,
-               max_steps=9)  # fmt: skip
+    tiny.train(
+        "grpo", tmp_path, **SIGNAL, eval_strategy="steps", eval_steps=1, eval_on_start=True, save_steps=1, max_steps=9
+    )
     steps = [entry for entry in log_history(tmp_path) if "loss" in entry]
     tokens = [0, *(entry["num_tokens"] for entry in steps)]
     # The time between two logs holds the step and, without evaluation and saving, little else.
-    shares = [entry["tokens_per_second"] * entry["step_time"] / (after - before)
-              for before, after, entry in zip(tokens, tokens[1:], steps, strict=False)]  # fmt: skip
+    shares = [
+        entry["tokens_per_second"] * entry["step_time"] / (after - before)
+        for before, after, entry in zip(tokens, tokens[1:], steps, strict=False)
+    ]
     assert min(shares) > 0 and max(shares) <= 1.01
     assert statistics.median(shares) > 0.5
 

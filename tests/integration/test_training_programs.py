@@ -16,10 +16,16 @@ from tests.integration.tiny import Tiny, log_history, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = {
-    "reward_funcs": ["code", "format"], "reward_weights": [1.0, 0.1], "max_completion_length": 48, "max_steps": 3,
-    "log_completions": True, "learning_rate": 1e-4, "save_strategy": "no", "code_test_timeout_s": 20.0,
+    "reward_funcs": ["code", "format"],
+    "reward_weights": [1.0, 0.1],
+    "max_completion_length": 48,
+    "max_steps": 3,
+    "log_completions": True,
+    "learning_rate": 1e-4,
+    "save_strategy": "no",
+    "code_test_timeout_s": 20.0,
     "temperature": 0.5,
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,13 @@ LORA = {"use_peft": True, "lora_r": 4, "lora_target_modules": "all-linear"}
 # With random weights the lengths of completions vary, and so does this reward.
 SIGNAL = {
     "sft": {"learning_rate": 1e-3},
-    "grpo": {"reward_funcs": ["cosine", "format"], "cosine_max_len": 24, "max_completion_length": 24,
-             "learning_rate": 1e-3},
-}  # fmt: skip
+    "grpo": {
+        "reward_funcs": ["cosine", "format"],
+        "cosine_max_len": 24,
+        "max_completion_length": 24,
+        "learning_rate": 1e-3,
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -276,8 +280,14 @@ def test_messages_are_used_where_a_bare_prompt_stands_beside_them(tiny, tmp_path
 
 
 def test_sft_is_evaluated_by_sampling_with_the_rewards_asked_for(tiny, tmp_path):
-    settings = {"eval_reward_funcs": ["accuracy", "cosine"], "dataset_prompt_column": "problem", "cosine_max_len": 24,
-                "eval_max_completion_length": 24, "eval_num_generations": 3, "eval_greedy": True}  # fmt: skip
+    settings = {
+        "eval_reward_funcs": ["accuracy", "cosine"],
+        "dataset_prompt_column": "problem",
+        "cosine_max_len": 24,
+        "eval_max_completion_length": 24,
+        "eval_num_generations": 3,
+        "eval_greedy": True,
+    }
     metrics = tiny.train("sft", tmp_path / "sampled", **settings, do_eval=True, eval_strategy="steps", eval_steps=2)
     rows = pd.read_parquet(tmp_path / "sampled" / "rollouts" / "eval-000004-0.parquet")
     sampled, greedy = rows[~rows["is_greedy"]], rows[rows["is_greedy"]]

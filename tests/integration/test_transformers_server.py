@@ -61,8 +61,11 @@ def test_a_chat_completion_has_all_that_clients_read(server):
     assert [choice["index"] for choice in reply["choices"]] == [0, 1, 2]
     tokens = [choice["token_ids"] for choice in reply["choices"]]
     num_prompt, num_answers = len(reply["prompt_token_ids"]), sum(map(len, tokens))
-    assert reply["usage"] == {"prompt_tokens": num_prompt, "completion_tokens": num_answers,
-                              "total_tokens": num_prompt + num_answers}  # fmt: skip
+    assert reply["usage"] == {
+        "prompt_tokens": num_prompt,
+        "completion_tokens": num_answers,
+        "total_tokens": num_prompt + num_answers,
+    }
     for choice in reply["choices"]:
         assert choice["message"]["role"] == "assistant"
         assert choice["finish_reason"] == ("length" if len(choice["token_ids"]) == 8 else "stop")
@@ -77,8 +80,10 @@ def test_answer_i_has_the_seed_plus_i(server):
 def test_prompts_are_texts_or_token_ids_and_several_of_them(server, folder):
     ids = AutoTokenizer.from_pretrained(folder)("1+1")["input_ids"]
     common = {"max_tokens": 6, "temperature": 0, "return_token_ids": True}
-    replies = [ask(server, "/completions", {"prompt": prompt, **common})[1]
-               for prompt in ("1+1", ids, ["1+1", "x"], [ids, ids])]  # fmt: skip
+    replies = [
+        ask(server, "/completions", {"prompt": prompt, **common})[1]
+        for prompt in ("1+1", ids, ["1+1", "x"], [ids, ids])
+    ]
     first = replies[0]["choices"][0]
     assert first["prompt_token_ids"] == ids and replies[0]["object"] == "text_completion"
     assert all(reply["choices"][0]["text"] == first["text"] for reply in replies)
@@ -256,8 +261,9 @@ def complete(client, requests):
 
 
 def test_many_requests_at_a_time_get_the_answers_of_single_ones(server):
-    requests = [ChatRequest(str(number), number % 4, [{"role": "user", "content": f"{number // 4}+1"}])
-                for number in range(60)]  # fmt: skip
+    requests = [
+        ChatRequest(str(number), number % 4, [{"role": "user", "content": f"{number // 4}+1"}]) for number in range(60)
+    ]
     model, replies = complete(ChatClient([server.url], Sampling(max_tokens=10, seed=3)), requests)
     assert model.max_model_len == CONTEXT_TOKENS
     assert all(reply.error is None for reply in replies)
@@ -398,10 +404,12 @@ def test_a_model_that_fails_for_good_is_given_up_with_the_reason(own_server, mon
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"max_batch_size": 0}, "max_batch_size is 0; it must be at least 1"),
-     ({"max_model_len": 0}, "max_model_len is 0; it must be at least 1"),
-     ({"max_model_len": CONTEXT_TOKENS + 1}, f"has a context of {CONTEXT_TOKENS} tokens")],
-)  # fmt: skip
+    [
+        ({"max_batch_size": 0}, "max_batch_size is 0; it must be at least 1"),
+        ({"max_model_len": 0}, "max_model_len is 0; it must be at least 1"),
+        ({"max_model_len": CONTEXT_TOKENS + 1}, f"has a context of {CONTEXT_TOKENS} tokens"),
+    ],
+)
 def test_settings_that_no_model_can_have_are_refused_before_the_weights_load(folder, tmp_path, settings, said):
     shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises(ValueError, match=said):

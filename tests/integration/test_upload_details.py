@@ -151,8 +151,15 @@ def test_offline_it_says_so_at_once(files, tmp_path):
     assert "does not let us: OfflineModeIsEnabled" in done.stderr
 
 
-@pytest.mark.parametrize("words", [[], ["--data_files", "a.json"], ["--hub_repo_id", "me/x"],
-                                   ["--data_files", "a.json", "--hub_repo_id", "me/x", "--public"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--data_files", "a.json"],
+        ["--hub_repo_id", "me/x"],
+        ["--data_files", "a.json", "--hub_repo_id", "me/x", "--public"],
+    ],
+)
 def test_command_line_that_cannot_work_is_refused(words):
     with pytest.raises(SystemExit) as exit_info:
         main(words)

@@ -141,11 +141,23 @@ def test_fewer_processes_are_told_to_accelerate(launch):
 
 def test_base_model_gets_eos_and_template_text(run):
     template = (ROOT / "recipes" / "templates" / "chatml.jinja").read_text(encoding="utf-8")
-    parsed = run("sft", [
-        "--model_name_or_path", "meta-llama/Llama-3.2-1B", "--dataset_name", "open-r1/Mixture-of-Thoughts",
-        "--dataset_config", "all", "--output_dir", "data/Llama-3.2-1B-Open-R1-Distill",
-        "--eos_token", "<|im_end|>", "--chat_template", template,
-    ])  # fmt: skip
+    parsed = run(
+        "sft",
+        [
+            "--model_name_or_path",
+            "meta-llama/Llama-3.2-1B",
+            "--dataset_name",
+            "open-r1/Mixture-of-Thoughts",
+            "--dataset_config",
+            "all",
+            "--output_dir",
+            "data/Llama-3.2-1B-Open-R1-Distill",
+            "--eos_token",
+            "<|im_end|>",
+            "--chat_template",
+            template,
+        ],
+    )
     assert parsed.training.chat_template == template
     assert parsed.training.eos_token == "<|im_end|>"
 
@@ -157,11 +169,14 @@ def test_template_may_be_a_path(run):
 
 
 def test_tracking_and_hub_flags(run):
-    parsed = run("sft", shlex.split(
-        "--config recipes/OpenR1-Distill-7B/sft/config_distill.yaml --push_to_hub --hub_strategy every_save "
-        "--report_to wandb --wandb_entity huggingface --wandb_project open-r1 --wandb_run_group distill "
-        "--hub_model_revision v01.00 --push_to_hub_revision --overwrite_hub_revision --benchmarks math_500 aime24"
-    ))  # fmt: skip
+    parsed = run(
+        "sft",
+        shlex.split(
+            "--config recipes/OpenR1-Distill-7B/sft/config_distill.yaml --push_to_hub --hub_strategy every_save "
+            "--report_to wandb --wandb_entity huggingface --wandb_project open-r1 --wandb_run_group distill "
+            "--hub_model_revision v01.00 --push_to_hub_revision --overwrite_hub_revision --benchmarks math_500 aime24"
+        ),
+    )
     assert parsed.training.push_to_hub is True
     assert parsed.training.hub_strategy.value == "every_save"
     assert parsed.training.report_to == ["wandb"]
@@ -205,8 +220,12 @@ def test_data_mixture(run_recipe):
     mixture = run_recipe("sft", MIXTURE).script.dataset_mixture
     first, second = mixture.datasets
     assert (first.id, first.config, first.split, first.columns, first.weight) == (
-        "dataset1", "config_name1", "split1", ["col1", "col2"], 0.25,
-    )  # fmt: skip
+        "dataset1",
+        "config_name1",
+        "split1",
+        ["col1", "col2"],
+        0.25,
+    )
     assert second.weight == 0.5
     assert mixture.seed == 42
     assert mixture.test_split_size == 0.1
@@ -250,10 +269,13 @@ def test_grpo_on_one_node(launch):
 
 
 def test_grpo_with_a_server_on_another_node(run):
-    parsed = run("grpo", shlex.split(
-        "--config recipes/Qwen2.5-1.5B-Instruct/grpo/config_demo.yaml --vllm_mode server "
-        "--vllm_server_host=ip-10-0-0-7 --gradient_accumulation_steps=8"
-    ))  # fmt: skip
+    parsed = run(
+        "grpo",
+        shlex.split(
+            "--config recipes/Qwen2.5-1.5B-Instruct/grpo/config_demo.yaml --vllm_mode server "
+            "--vllm_server_host=ip-10-0-0-7 --gradient_accumulation_steps=8"
+        ),
+    )
     assert parsed.training.vllm_mode == "server"
     assert parsed.training.vllm_server_host == "ip-10-0-0-7"
     assert parsed.training.gradient_accumulation_steps == 8
@@ -481,18 +503,21 @@ def test_recipe_of_the_distillation(run_recipe):
     assert parsed.training.use_liger_kernel is True
 
 
-@pytest.mark.parametrize("path", [
-    "recipes/OpenR1-Distill-7B/sft/config_distill.yaml",
-    "recipes/Qwen2.5-1.5B-Instruct/sft/config_demo.yaml",
-    "recipes/DeepSeek-R1-Distill-Qwen-1.5B/grpo/config_demo.yaml",
-    "recipes/Qwen2.5-1.5B-Instruct/grpo/config_demo.yaml",
-    "recipes/Qwen2.5-1.5B-Instruct/grpo/config_demo_code.yaml",
-    "recipes/Qwen2.5-1.5B-Instruct/grpo/config_demo_code_ioi.yaml",
-    "recipes/Qwen2.5-Coder-7B-Instruct/grpo/config_codeforces.yaml",
-    "recipes/Qwen2.5-Math-7B/grpo/config_simple_rl.yaml",
-    "recipes/OlympicCoder-7B/sft/config_v00.00.yaml",
-    "recipes/OlympicCoder-32B/sft/config_v00.00.yaml",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "recipes/OpenR1-Distill-7B/sft/config_distill.yaml",
+        "recipes/Qwen2.5-1.5B-Instruct/sft/config_demo.yaml",
+        "recipes/DeepSeek-R1-Distill-Qwen-1.5B/grpo/config_demo.yaml",
+        "recipes/Qwen2.5-1.5B-Instruct/grpo/config_demo.yaml",
+        "recipes/Qwen2.5-1.5B-Instruct/grpo/config_demo_code.yaml",
+        "recipes/Qwen2.5-1.5B-Instruct/grpo/config_demo_code_ioi.yaml",
+        "recipes/Qwen2.5-Coder-7B-Instruct/grpo/config_codeforces.yaml",
+        "recipes/Qwen2.5-Math-7B/grpo/config_simple_rl.yaml",
+        "recipes/OlympicCoder-7B/sft/config_v00.00.yaml",
+        "recipes/OlympicCoder-32B/sft/config_v00.00.yaml",
+    ],
+)
 def test_recipes_lie_where_users_look_for_them(path):
     assert isinstance(yaml.safe_load((ROOT / path).read_text(encoding="utf-8")), dict)
 
@@ -508,10 +533,13 @@ def test_code_provider_by_its_documented_name(run_recipe, key, value):
 
 
 def test_router_addresses(run_recipe):
-    parsed = run_recipe("grpo", (
-        "dataset_name: a/b\noutput_dir: x\ncode_provider: morph\nparallel_code_exec_per_proc: 4\n"
-        "e2b_router_url: 1.2.3.4:8000\nmorph_router_url: 1.2.3.4:8001\n"
-    ))  # fmt: skip
+    parsed = run_recipe(
+        "grpo",
+        (
+            "dataset_name: a/b\noutput_dir: x\ncode_provider: morph\nparallel_code_exec_per_proc: 4\n"
+            "e2b_router_url: 1.2.3.4:8000\nmorph_router_url: 1.2.3.4:8001\n"
+        ),
+    )
     assert parsed.warnings == []
     assert parsed.script.e2b_router_url == "1.2.3.4:8000"
     assert parsed.script.morph_router_url == "1.2.3.4:8001"
@@ -519,23 +547,29 @@ def test_router_addresses(run_recipe):
 
 
 def test_ioi_settings(run_recipe):
-    parsed = run_recipe("grpo", (
-        "dataset_name: open-r1/ioi\noutput_dir: x\nioi_provider: piston\ncode_language: cpp\n"
-        "code_eval_test_batch_size: 3\nreward_funcs: [ioi_code, code_format, format]\n"
-        "reward_weights: [1.0, 0.1, 0.1]\n"
-    ))  # fmt: skip
+    parsed = run_recipe(
+        "grpo",
+        (
+            "dataset_name: open-r1/ioi\noutput_dir: x\nioi_provider: piston\ncode_language: cpp\n"
+            "code_eval_test_batch_size: 3\nreward_funcs: [ioi_code, code_format, format]\n"
+            "reward_weights: [1.0, 0.1, 0.1]\n"
+        ),
+    )
     assert parsed.script.ioi_provider == "piston"
     assert parsed.script.code_language == "cpp"
     assert parsed.script.reward_funcs == ["ioi_code", "code_format", "format"]
 
 
 def test_parameters_of_shaped_rewards(run_recipe):
-    parsed = run_recipe("grpo", (
-        "dataset_name: a/b\noutput_dir: x\nreward_funcs: [cosine, repetition_penalty, soft_overlong_punishment]\n"
-        "cosine_min_value_wrong: -1.0\ncosine_max_value_wrong: -0.5\ncosine_min_value_correct: 0.5\n"
-        "cosine_max_value_correct: 1.0\ncosine_max_len: 2000\nrepetition_n_grams: 3\nrepetition_max_penalty: -1.0\n"
-        "max_completion_len: 16384\nsoft_punish_cache: 4096\n"
-    ))  # fmt: skip
+    parsed = run_recipe(
+        "grpo",
+        (
+            "dataset_name: a/b\noutput_dir: x\nreward_funcs: [cosine, repetition_penalty, soft_overlong_punishment]\n"
+            "cosine_min_value_wrong: -1.0\ncosine_max_value_wrong: -0.5\ncosine_min_value_correct: 0.5\n"
+            "cosine_max_value_correct: 1.0\ncosine_max_len: 2000\nrepetition_n_grams: 3\n"
+            "repetition_max_penalty: -1.0\nmax_completion_len: 16384\nsoft_punish_cache: 4096\n"
+        ),
+    )
     assert parsed.script.cosine_max_len == 2000
     assert parsed.script.repetition_max_penalty == -1.0
     assert parsed.script.soft_punish_cache == 4096

@@ -463,8 +463,10 @@ def run_parent(*words: str) -> tuple[subprocess.Popen, list[int]]:
     process = subprocess.Popen(
         [sys.executable, "-X", "dev", Path(__file__).with_name("verifier_parent.py"), *words],
         env={**os.environ, "PYTHONPATH": PYTHONPATH},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     ids = [int(word) for word in process.stdout.readline().split()]
     assert ids, process.communicate()[1]
     return process, ids

@@ -123,9 +123,15 @@ with VllmServer("some/model", grace_s=1, vllm=sys.argv[1], log_path=Path(sys.arg
 """
 
 
-@pytest.mark.parametrize(("trouble", "number"), [
-    ("none", signal.SIGKILL), ("is_stubborn", signal.SIGKILL), ("none", signal.SIGTERM), ("none", signal.SIGINT),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("trouble", "number"),
+    [
+        ("none", signal.SIGKILL),
+        ("is_stubborn", signal.SIGKILL),
+        ("none", signal.SIGTERM),
+        ("none", signal.SIGINT),
+    ],
+)
 def test_server_goes_when_its_parent_is_killed(tmp_path, trouble, number, monkeypatch):
     command = [sys.executable, "-c", HOLDER, str(write_vllm(tmp_path, trouble)), str(tmp_path / "vllm.log")]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}

@@ -9,8 +9,18 @@ from typing import Any
 def command_line(model: Path | None, data: Path, output_dir: Path, *flags: object) -> list[str]:
     """Return the words of a run of transformers in the process, or without a model of the server in `flags`."""
     named = [] if model is None else ["--model_id", str(model), "--backend", "transformers"]
-    return [*named, "--data", str(data), "--prompt_template", "{prompt}=", "--max_tokens", "6",
-            "--output_dir", str(output_dir), *map(str, flags)]  # fmt: skip
+    return [
+        *named,
+        "--data",
+        str(data),
+        "--prompt_template",
+        "{prompt}=",
+        "--max_tokens",
+        "6",
+        "--output_dir",
+        str(output_dir),
+        *map(str, flags),
+    ]
 
 
 def folder_of(tmp_path: Path, name: str = "sums") -> Path:

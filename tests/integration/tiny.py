@@ -32,17 +32,29 @@ CHATML = (
 CONTEXT_TOKENS = 256
 
 _COMMON: dict[str, Any] = {
-    "dtype": "float32", "use_cpu": True, "bf16": False, "gradient_checkpointing": False, "learning_rate": 1e-2,
-    "logging_steps": 1, "save_steps": 2, "max_steps": 4, "disable_tqdm": True,
-}  # fmt: skip
+    "dtype": "float32",
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "learning_rate": 1e-2,
+    "logging_steps": 1,
+    "save_steps": 2,
+    "max_steps": 4,
+    "disable_tqdm": True,
+}
 _SETTINGS: dict[str, dict[str, Any]] = {
     "sft": {**_COMMON, "per_device_train_batch_size": 4, "max_length": 128},
     "grpo": {
-        **_COMMON, "dataset_prompt_column": "problem", "per_device_train_batch_size": 8, "num_generations": 4,
-        "per_device_eval_batch_size": 16, "num_generations_eval": 4, "max_completion_length": 8,
+        **_COMMON,
+        "dataset_prompt_column": "problem",
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "per_device_eval_batch_size": 16,
+        "num_generations_eval": 4,
+        "max_completion_length": 8,
         "reward_funcs": ["format", "tag_count", "repetition_penalty", "accuracy"],
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -59,8 +71,13 @@ class Tiny:
 
     def argv(self, kind: str, output_dir: Path, **settings: Any) -> list[str]:
         """Return the command line of a short run; `settings` come over the defaults, None leaves one out."""
-        chosen = {"model_name_or_path": self.model, "dataset_name": self.data, "output_dir": output_dir,
-                  **_SETTINGS[kind], **settings}  # fmt: skip
+        chosen = {
+            "model_name_or_path": self.model,
+            "dataset_name": self.data,
+            "output_dir": output_dir,
+            **_SETTINGS[kind],
+            **settings,
+        }
         words: list[str] = []
         for name, value in chosen.items():
             if value is not None:
@@ -82,11 +99,19 @@ def build_tiny(folder: Path, *, hidden_size: int = 32) -> Tiny:
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
     config = Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=hidden_size, intermediate_size=2 * hidden_size, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, head_dim=16, max_position_embeddings=CONTEXT_TOKENS,
-        tie_word_embeddings=True, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=CONTEXT_TOKENS,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+    )
     model = Qwen3ForCausalLM(config)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
@@ -102,11 +127,22 @@ def build_reward_model(
     """Write a tiny reward model with random weights."""
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
-    config = Qwen3Config(**{
-        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": CONTEXT_TOKENS,
-        "num_labels": 1, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, **settings,
-    })  # fmt: skip
+    config = Qwen3Config(
+        **{
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "max_position_embeddings": CONTEXT_TOKENS,
+            "num_labels": 1,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            **settings,
+        }
+    )
     kind(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -16,14 +16,26 @@ def completion(reasoning: str, answer: object) -> str:
 def made_row(name: str, problem: str, gold: object, *texts: str | None, reasons: list[str] | None = None) -> dict:
     reasons = reasons or ["error" if text is None else "stop" for text in texts]
     usage = [{"completion_tokens": None if text is None else len(text.split())} for text in texts]
-    return {"uuid": name, "problem": problem, "answer": None if gold is None else str(gold),
-            "generations": list(texts), "finish_reasons": reasons, "api_metadata": usage}  # fmt: skip
+    return {
+        "uuid": name,
+        "problem": problem,
+        "answer": None if gold is None else str(gold),
+        "generations": list(texts),
+        "finish_reasons": reasons,
+        "api_metadata": usage,
+    }
 
 
 # What becomes of each row stands in its name; the numbers of the completions that are kept behind it.
 CORPUS = [
-    made_row("kept:1,2", "Find six times seven.", 42, completion("wrong way", 41), completion("six sevens", 42),
-             completion("seven sixes", 42)),
+    made_row(
+        "kept:1,2",
+        "Find six times seven.",
+        42,
+        completion("wrong way", 41),
+        completion("six sevens", 42),
+        completion("seven sixes", 42),
+    ),
     made_row("wrong", "Find six times eight.", 48, completion("hm", 47), completion("hm again", 46)),
     made_row("failed", "Find six times nine.", 54, None, None),
     made_row("truncated", "Find six times ten.", 60, completion("so", 60), reasons=["length"]),
@@ -37,7 +49,7 @@ CORPUS = [
     made_row("blank", " ", 1, completion("one", 1)),
     made_row("empty", "Find one times two.", 2),
     made_row("again", "Find nine times  two.", 18, completion("twice nine", 18)),
-]  # fmt: skip
+]
 
 
 PROBLEMS = [f"Problem number {name} asks for something else entirely" for name in ("one", "two", "three", "four")]

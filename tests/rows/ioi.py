@@ -141,11 +141,16 @@ def write_year(folder: Path, year: int = 2024) -> None:
 
     rows = [
         {
-            "year": year, "day": "1", "problem_name": problem.title(), "problem_id": problem,
-            "test_name": name, "test_input": given, "test_output": expected,
+            "year": year,
+            "day": "1",
+            "problem_name": problem.title(),
+            "problem_id": problem,
+            "test_name": name,
+            "test_input": given,
+            "test_output": expected,
         }
         for problem, tests in all_tests().items()
         for name, (given, expected) in tests.items()
-    ]  # fmt: skip
+    ]
     (folder / str(year)).mkdir(parents=True)
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / str(year) / "train-00000-of-00001.parquet")

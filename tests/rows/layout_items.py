@@ -59,36 +59,64 @@ MATH = (
 )  # fmt: skip
 
 SCIENCE = (
-    Item("Which gas makes up most of the air around us?\n\nA. oxygen\nB. argon\nC. nitrogen\nD. carbon dioxide",
-         "Oxygen is about a fifth. Nitrogen is about 78 percent.", "Most of the air is nitrogen: \\boxed{C}.", "C"),
-    Item("Which particle of the nucleus has no electric charge?",
-         "Protons carry a charge, electrons aren't in the nucleus. It is the neutron.",
-         "It is the \\boxed{\\text{neutron}}.", "neutron"),
-    Item("A body falls freely for 2 s from rest, with $g = 10\\ \\mathrm{m/s^2}$. How far does it fall?",
-         "s = g t^2 / 2 = 10 * 4 / 2 = 20 metres.", "It falls $\\boxed{20\\ \\mathrm{m}}$.", "20\\ \\mathrm{m}"),
-)  # fmt: skip
+    Item(
+        "Which gas makes up most of the air around us?\n\nA. oxygen\nB. argon\nC. nitrogen\nD. carbon dioxide",
+        "Oxygen is about a fifth. Nitrogen is about 78 percent.",
+        "Most of the air is nitrogen: \\boxed{C}.",
+        "C",
+    ),
+    Item(
+        "Which particle of the nucleus has no electric charge?",
+        "Protons carry a charge, electrons aren't in the nucleus. It is the neutron.",
+        "It is the \\boxed{\\text{neutron}}.",
+        "neutron",
+    ),
+    Item(
+        "A body falls freely for 2 s from rest, with $g = 10\\ \\mathrm{m/s^2}$. How far does it fall?",
+        "s = g t^2 / 2 = 10 * 4 / 2 = 20 metres.",
+        "It falls $\\boxed{20\\ \\mathrm{m}}$.",
+        "20\\ \\mathrm{m}",
+    ),
+)
 
 MEDICINE = (
-    Item("A child has a sandpaper-like rash, a red tongue and a sore throat. Which bacterium is the likely cause?",
-         "The picture is scarlet fever. It follows an infection of the throat with group A streptococci.",
-         "The likely cause is *Streptococcus pyogenes* (group A streptococcus), which causes scarlet fever."),
-    Item("Which vitamin should be given before glucose to a malnourished patient with confusion?",
-         "Glucose uses up thiamine. Without it, Wernicke's encephalopathy may get worse.",
-         "Thiamine (vitamin B1) is given first."),
-    Item("一名患者缺乏维生素C，最可能出现什么症状？", "维生素C参与胶原蛋白的合成。缺乏时血管变脆。",
-         "最可能出现牙龈出血，即坏血病的表现。"),
-)  # fmt: skip
+    Item(
+        "A child has a sandpaper-like rash, a red tongue and a sore throat. Which bacterium is the likely cause?",
+        "The picture is scarlet fever. It follows an infection of the throat with group A streptococci.",
+        "The likely cause is *Streptococcus pyogenes* (group A streptococcus), which causes scarlet fever.",
+    ),
+    Item(
+        "Which vitamin should be given before glucose to a malnourished patient with confusion?",
+        "Glucose uses up thiamine. Without it, Wernicke's encephalopathy may get worse.",
+        "Thiamine (vitamin B1) is given first.",
+    ),
+    Item(
+        "一名患者缺乏维生素C，最可能出现什么症状？",
+        "维生素C参与胶原蛋白的合成。缺乏时血管变脆。",
+        "最可能出现牙龈出血，即坏血病的表现。",
+    ),
+)
 
 PUZZLES = (
-    Item("Ann always lies or always tells the truth, and so does Bo. Ann says: we are both liars. What is Bo?",
-         "If Ann told the truth she'd be a liar, so she lies, and they aren't both liars. Bo tells the truth.",
-         "Bo is \\boxed{\\text{truthful}}.", "truthful"),
-    Item("A clock strikes six in 5 seconds. How many seconds does it need for twelve?",
-         "Six strikes have five gaps of one second each. Twelve strikes have eleven gaps.",
-         "It needs $\\boxed{11}$ seconds.", "11"),
-    Item("What comes next: 1, 1, 2, 3, 5, 8?", "Each number is the sum of the two before it: 5 + 8 = 13.",
-         "The next number is $\\boxed{13}$.", "13"),
-)  # fmt: skip
+    Item(
+        "Ann always lies or always tells the truth, and so does Bo. Ann says: we are both liars. What is Bo?",
+        "If Ann told the truth she'd be a liar, so she lies, and they aren't both liars. Bo tells the truth.",
+        "Bo is \\boxed{\\text{truthful}}.",
+        "truthful",
+    ),
+    Item(
+        "A clock strikes six in 5 seconds. How many seconds does it need for twelve?",
+        "Six strikes have five gaps of one second each. Twelve strikes have eleven gaps.",
+        "It needs $\\boxed{11}$ seconds.",
+        "11",
+    ),
+    Item(
+        "What comes next: 1, 1, 2, 3, 5, 8?",
+        "Each number is the sum of the two before it: 5 + 8 = 13.",
+        "The next number is $\\boxed{13}$.",
+        "13",
+    ),
+)
 
 _CODE = (
     ("Read two whole numbers from one line and print their larger one.", "max does it.",

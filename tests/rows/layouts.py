@@ -66,10 +66,16 @@ def _turns(names: tuple[str, str], template: str) -> Callable[[Item], Row]:
 
 def _openthoughts(item: Item) -> Row:
     tests = {"inputs": [given for given, _ in item.tests], "outputs": [output for _, output in item.tests]}
-    return {"problem": item.question, "deepseek_reasoning": item.reasoning, "deepseek_solution": item.answer,
-            "ground_truth_solution": item.program or item.gold, "domain": "code" if item.tests else "math",
-            "source": "ours", "test_cases": json.dumps(tests) if item.tests else None,
-            "starter_code": None}  # fmt: skip
+    return {
+        "problem": item.question,
+        "deepseek_reasoning": item.reasoning,
+        "deepseek_solution": item.answer,
+        "ground_truth_solution": item.program or item.gold,
+        "domain": "code" if item.tests else "math",
+        "source": "ours",
+        "test_cases": json.dumps(tests) if item.tests else None,
+        "starter_code": None,
+    }
 
 
 def _dolphin() -> tuple[Case, ...]:
@@ -83,15 +89,30 @@ def _dolphin() -> tuple[Case, ...]:
 
 
 def _s1k_1_1(item: Item) -> Row:
-    return {"question": item.question, "solution": item.gold, "cot_type": "math", "source_type": "ours",
-            "metadata": "{'level': 1}", "gemini_thinking_trajectory": "Other thoughts.", "gemini_attempt": "Another.",
-            "deepseek_thinking_trajectory": item.reasoning, "deepseek_attempt": item.answer}  # fmt: skip
+    return {
+        "question": item.question,
+        "solution": item.gold,
+        "cot_type": "math",
+        "source_type": "ours",
+        "metadata": "{'level': 1}",
+        "gemini_thinking_trajectory": "Other thoughts.",
+        "gemini_attempt": "Another.",
+        "deepseek_thinking_trajectory": item.reasoning,
+        "deepseek_attempt": item.answer,
+    }
 
 
 def _s1k(item: Item) -> Row:
-    return {"question": item.question, "solution": item.gold, "cot_type": "science", "source_type": "ours",
-            "metadata": "{}", "cot": None, "thinking_trajectories": [item.reasoning],
-            "attempt": item.answer}  # fmt: skip
+    return {
+        "question": item.question,
+        "solution": item.gold,
+        "cot_type": "science",
+        "source_type": "ours",
+        "metadata": "{}",
+        "cot": None,
+        "thinking_trajectories": [item.reasoning],
+        "attempt": item.answer,
+    }
 
 
 def _limo(item: Item) -> Case:
@@ -103,31 +124,58 @@ def _limo(item: Item) -> Case:
 
 def _r1_distill_v1(item: Item) -> Row:
     text = write(THINK, item)
-    return {"id": item.question[:4], "reannotated_assistant_content": text, "source": "ours", "verified": None,
-            "reannotated_messages": chat(item, text), "messages": chat(item, "An older reply."),
-            "source_dataset": "ours", "quality_metrics": None}  # fmt: skip
+    return {
+        "id": item.question[:4],
+        "reannotated_assistant_content": text,
+        "source": "ours",
+        "verified": None,
+        "reannotated_messages": chat(item, text),
+        "messages": chat(item, "An older reply."),
+        "source_dataset": "ours",
+        "quality_metrics": None,
+    }
 
 
 def _synthetic_1(item: Item) -> Row:
     info = {"language": "python", "test_cases": tests_of(item)} if item.tests else {"ground_truth": item.gold}
-    return {"response_id": "r", "problem_id": "p", "prompt": item.question, "llm_response": write(THINK, item),
-            "task_type": "verifiable_code" if item.tests else "verifiable_math", "gold_standard_solution": item.answer,
-            "verification_info": repr(info), "score": 1.0, "metadata": "{}"}  # fmt: skip
+    return {
+        "response_id": "r",
+        "problem_id": "p",
+        "prompt": item.question,
+        "llm_response": write(THINK, item),
+        "task_type": "verifiable_code" if item.tests else "verifiable_math",
+        "gold_standard_solution": item.answer,
+        "verification_info": repr(info),
+        "score": 1.0,
+        "metadata": "{}",
+    }
 
 
 def tests_of(item: Item) -> list[Row]:
     """The tests of a program, as PrimeIntellect writes them."""
-    return [{"type": "stdin_stdout", "fn_name": None, "input": given, "output": output}
-            for given, output in item.tests]  # fmt: skip
+    return [
+        {"type": "stdin_stdout", "fn_name": None, "input": given, "output": output} for given, output in item.tests
+    ]
 
 
 def openr1_row(item: Item, texts: list[str | None], math_verify: list[bool | None], **columns: Any) -> Row:
     """A row of OpenR1-Math-220k."""
-    return {"problem": item.question, "solution": f"It is {item.gold}.", "answer": item.gold, "uuid": "u",
-            "problem_type": "Algebra", "question_type": "math-word-problem", "source": "ours",
-            "is_reasoning_complete": [True] * len(texts), "generations": texts, "correctness_math_verify": math_verify,
-            "correctness_llama": None, "finish_reasons": None, "correctness_count": sum(map(bool, math_verify)),
-            "messages": None} | columns  # fmt: skip
+    return {
+        "problem": item.question,
+        "solution": f"It is {item.gold}.",
+        "answer": item.gold,
+        "uuid": "u",
+        "problem_type": "Algebra",
+        "question_type": "math-word-problem",
+        "source": "ours",
+        "is_reasoning_complete": [True] * len(texts),
+        "generations": texts,
+        "correctness_math_verify": math_verify,
+        "correctness_llama": None,
+        "finish_reasons": None,
+        "correctness_count": sum(map(bool, math_verify)),
+        "messages": None,
+    } | columns
 
 
 def _openr1_math() -> tuple[Case, ...]:
@@ -135,35 +183,62 @@ def _openr1_math() -> tuple[Case, ...]:
     wrong, cut = "<think>\nA guess.\n</think>\n\n\\boxed{1}", "<think>\nNo end"
     published = openr1_row(first, [wrong, write(THINK, first)], [False, True])
     published["messages"] = chat(first, write(THINK, first))
-    chosen = openr1_row(second, [cut, wrong, write(THINK, second)], [True, False, True],
-                        is_reasoning_complete=[False, True, True])  # fmt: skip
+    chosen = openr1_row(
+        second, [cut, wrong, write(THINK, second)], [True, False, True], is_reasoning_complete=[False, True, True]
+    )
     judged = openr1_row(third, [wrong, write(THINK, third)], [False, False], correctness_llama=[False, True])
     return Case(published, first), Case(chosen, second), Case(judged, third)
 
 
 def _cots(item: Item) -> Row:
-    return {"id": "1/A", "title": "Ours", "prompt": item.question, "generation": write(THINK, item),
-            "finish_reason": "stop", "messages": chat(item, write(THINK, item))}  # fmt: skip
+    return {
+        "id": "1/A",
+        "title": "Ours",
+        "prompt": item.question,
+        "generation": write(THINK, item),
+        "finish_reason": "stop",
+        "messages": chat(item, write(THINK, item)),
+    }
 
 
 def _simplerl(item: Item) -> Row:
     templated = f"<|im_start|>user\n{item.question}<|im_end|>\n<|im_start|>assistant\n"
-    return {"question": item.question, "answer": item.gold, "gt_answer": item.gold, "subject": "Algebra", "level": 3,
-            "prompt": [{"role": "user", "content": templated}], "target": item.gold,
-            "reward_model": {"ground_truth": item.gold, "style": "rule"}}  # fmt: skip
+    return {
+        "question": item.question,
+        "answer": item.gold,
+        "gt_answer": item.gold,
+        "subject": "Algebra",
+        "level": 3,
+        "prompt": [{"role": "user", "content": templated}],
+        "target": item.gold,
+        "reward_model": {"ground_truth": item.gold, "style": "rule"},
+    }
 
 
 def _dapo(item: Item) -> Row:
     text = DAPO_HEAD + item.question + DAPO_TAIL
-    return {"data_source": "math_dapo", "prompt": [{"role": "user", "content": text}], "ability": "MATH",
-            "reward_model": {"ground_truth": item.gold, "style": "rule"}, "extra_info": {"index": "0"}}  # fmt: skip
+    return {
+        "data_source": "math_dapo",
+        "prompt": [{"role": "user", "content": text}],
+        "ability": "MATH",
+        "reward_model": {"ground_truth": item.gold, "style": "rule"},
+        "extra_info": {"index": "0"},
+    }
 
 
 def _numina_1_5(item: Item) -> Row:
     kind = "MCQ" if item.gold in list("ABCD") else "math-word-problem"
-    return {"problem": item.question, "solution": item.answer, "answer": item.gold, "problem_type": "Algebra",
-            "question_type": kind, "problem_is_valid": "Yes", "solution_is_valid": "Yes", "source": "ours",
-            "synthetic": False}  # fmt: skip
+    return {
+        "problem": item.question,
+        "solution": item.answer,
+        "answer": item.gold,
+        "problem_type": "Algebra",
+        "question_type": kind,
+        "problem_is_valid": "Yes",
+        "solution_is_valid": "Yes",
+        "source": "ours",
+        "synthetic": False,
+    }
 
 
 def _numina_tir(item: Item) -> Row:
@@ -174,36 +249,68 @@ def _numina_tir(item: Item) -> Row:
 def _verifiable(column: str, info: Callable[[Row], Any]) -> Callable[[Item], Row]:
     def build(item: Item) -> Row:
         tests = info({"language": "python", "test_cases": tests_of(item)})
-        return {"source": "ours", "task_type": "verifiable_code", "in_source_id": "1", column: item.question,
-                "gold_standard_solution": item.fenced, "problem_id": "vcp_1", "verification_info": tests,
-                "metadata": "{}"}  # fmt: skip
+        return {
+            "source": "ours",
+            "task_type": "verifiable_code",
+            "in_source_id": "1",
+            column: item.question,
+            "gold_standard_solution": item.fenced,
+            "problem_id": "vcp_1",
+            "verification_info": tests,
+            "metadata": "{}",
+        }
 
     return build
 
 
 def _codeforces(item: Item) -> Row:
-    return {"id": "1/A", "title": "Ours", "description": item.question, "prompt": item.question, "language": "python",
-            "official_tests": [{"input": given, "output": output} for given, output in item.tests],
-            "official_tests_complete": True, "input_mode": "stdio", "generated_checker": None}  # fmt: skip
+    return {
+        "id": "1/A",
+        "title": "Ours",
+        "description": item.question,
+        "prompt": item.question,
+        "language": "python",
+        "official_tests": [{"input": given, "output": output} for given, output in item.tests],
+        "official_tests_complete": True,
+        "input_mode": "stdio",
+        "generated_checker": None,
+    }
 
 
 def _ioi(item: Item) -> Row:
-    return {"year": 2021, "id": "ours", "subtask": "01-small", "problem": item.question, "test_names": ["1-01"],
-            "grader_files": [["grader.cpp", ""]]}  # fmt: skip
+    return {
+        "year": 2021,
+        "id": "ours",
+        "subtask": "01-small",
+        "problem": item.question,
+        "test_names": ["1-01"],
+        "grader_files": [["grader.cpp", ""]],
+    }
 
 
 def _generations(item: Item) -> Row:
     texts = [None, "<think>\nno end", write(THINK, item)]
-    return {"problem": item.question, "answer": item.gold, "generations": texts,
-            "finish_reasons": ["error", "length", "stop"],
-            "api_metadata": [{"error": "status 500"}, {"error": None}, {"error": None}]}  # fmt: skip
+    return {
+        "problem": item.question,
+        "answer": item.gold,
+        "generations": texts,
+        "finish_reasons": ["error", "length", "stop"],
+        "api_metadata": [{"error": "status 500"}, {"error": None}, {"error": None}],
+    }
 
 
 def _pass_rate(item: Item) -> Row:
     texts = ["<think>\nno end", "<think>\nA guess.\n</think>\n\n\\boxed{1}", write(THINK, item)]
-    return {"problem": item.question, "solution": item.gold, "pass_rate": 1 / 3, "pass_rate_generations": texts,
-            "pass_rate_finish_reasons": ["length", "stop", "stop"], "pass_rate_rewards": [0.0, 1.0, 2.0],
-            "pass_rate_rewards_format": [0.0, 1.0, 1.0], "pass_rate_rewards_accuracy": [None, 0.0, 1.0]}  # fmt: skip
+    return {
+        "problem": item.question,
+        "solution": item.gold,
+        "pass_rate": 1 / 3,
+        "pass_rate_generations": texts,
+        "pass_rate_finish_reasons": ["length", "stop", "stop"],
+        "pass_rate_rewards": [0.0, 1.0, 2.0],
+        "pass_rate_rewards_format": [0.0, 1.0, 1.0],
+        "pass_rate_rewards_accuracy": [None, 0.0, 1.0],
+    }
 
 
 CASES: dict[str, tuple[Case, ...]] = {

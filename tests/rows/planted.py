@@ -66,9 +66,18 @@ _THINGS = [
     "baskets",
     "feathers",
 ]
-_PLACES = ("the old harbour", "a narrow valley", "the northern market", "a round table", "the second floor",
-           "a wooden bridge", "the village square", "a distant island", "the railway station",
-           "an empty barn")  # fmt: skip
+_PLACES = (
+    "the old harbour",
+    "a narrow valley",
+    "the northern market",
+    "a round table",
+    "the second floor",
+    "a wooden bridge",
+    "the village square",
+    "a distant island",
+    "the railway station",
+    "an empty barn",
+)
 _SHAPES = [
     "triangle",
     "rectangle",
@@ -125,26 +134,38 @@ def _story(number: int) -> str:
     rng = random.Random(SEED * 100 + number)
     one, two, three = rng.sample(_ACTORS, 3)
     first, second = rng.sample(_THINGS, 2)
-    return (f"After a stormy night the {one} and the {two} hide ${rng.randint(20, 99)}$ {first} and "
-            f"{rng.randint(20, 99)} {second} beside {rng.choice(_PLACES)}, while an impatient {three} "
-            f"{rng.choice(_VERBS)} wooden {rng.choice(_THINGS)} for their {rng.choice(_SHAPES)}.")  # fmt: skip
+    return (
+        f"After a stormy night the {one} and the {two} hide ${rng.randint(20, 99)}$ {first} and "
+        f"{rng.randint(20, 99)} {second} beside {rng.choice(_PLACES)}, while an impatient {three} "
+        f"{rng.choice(_VERBS)} wooden {rng.choice(_THINGS)} for their {rng.choice(_SHAPES)}."
+    )
 
 
-_QUESTIONS = ("How many are left for the last of them?", "What was the least that anybody could have had?",
-              "Who has more at the end, and by how much?")  # fmt: skip
+_QUESTIONS = (
+    "How many are left for the last of them?",
+    "What was the least that anybody could have had?",
+    "Who has more at the end, and by how much?",
+)
 
 
 def _short(number: int) -> str:
     n = 11 + 7 * number
-    return [f"What is ${n}+{n + 3}-{n - 5}$?", f"Evaluate $\\log_2 {2 ** (number % 9 + 2) * (n % 5 + 1)}$.",
-            f"Compute $\\sin {n}^\\circ$.", f"Find $\\gcd({n},{3 * n + 9})$.", f"Simplify $\\sqrt{{{n * 8}}}$.",
-            f"Factor $x^2-{n}x+{n - 1}$."][number % 6]  # fmt: skip
+    return [
+        f"What is ${n}+{n + 3}-{n - 5}$?",
+        f"Evaluate $\\log_2 {2 ** (number % 9 + 2) * (n % 5 + 1)}$.",
+        f"Compute $\\sin {n}^\\circ$.",
+        f"Find $\\gcd({n},{3 * n + 9})$.",
+        f"Simplify $\\sqrt{{{n * 8}}}$.",
+        f"Factor $x^2-{n}x+{n - 1}$.",
+    ][number % 6]
 
 
 def _formula(number: int) -> str:
     a, b = number + 2, 3 * number + 5
-    return (f"Solve $x_1^{a}+x_2^{b}-\\frac{{x_3}}{{{a}}}=\\sqrt{{x_4+{b}}}$ and $y=x_1x_2-{a}x_3+{b}x_4$ for "
-            f"$y\\ge {a * b}$.")  # fmt: skip
+    return (
+        f"Solve $x_1^{a}+x_2^{b}-\\frac{{x_3}}{{{a}}}=\\sqrt{{x_4+{b}}}$ and $y=x_1x_2-{a}x_3+{b}x_4$ for "
+        f"$y\\ge {a * b}$."
+    )
 
 
 def _program(rng: random.Random, number: int) -> str:
@@ -187,8 +208,10 @@ DISGUISES: dict[str, Callable[[str], str]] = {
 def contaminated_rows() -> list[PlantedRow]:
     """Return each item in each disguise, and each story with another question; kinds are named after both."""
     items = benchmark_items()
-    stories = [PlantedRow(f"{_story(number)} Explain in a letter to them.", "other question, prose", 200 + 3 * number)
-               for number in range(20)]  # fmt: skip
+    stories = [
+        PlantedRow(f"{_story(number)} Explain in a letter to them.", "other question, prose", 200 + 3 * number)
+        for number in range(20)
+    ]
     return stories + [
         PlantedRow(disguise(item), f"{name}, {item_kind(number)}", number)
         for name, disguise in DISGUISES.items()
@@ -217,8 +240,10 @@ def clean_rows(num_rows: int = 3000) -> list[PlantedRow]:
 
 def _other_prose(rng: random.Random, number: int) -> tuple[str, str]:
     one, two = rng.sample(_ACTORS, 2)
-    text = (f"When the {one} of {rng.choice(_PLACES)} met the {two}, they had {rng.randint(100, 999)} "
-            f"{rng.choice(_THINGS)} between them; how many did the {two} lose on day {number}?")  # fmt: skip
+    text = (
+        f"When the {one} of {rng.choice(_PLACES)} met the {two}, they had {rng.randint(100, 999)} "
+        f"{rng.choice(_THINGS)} between them; how many did the {two} lose on day {number}?"
+    )
     return "other problem", text
 
 
@@ -234,11 +259,13 @@ def _same_phrases(rng: random.Random, number: int) -> tuple[str, str]:
 def _near_short(rng: random.Random, number: int) -> tuple[str, str]:
     n = 11 + 7 * rng.randint(0, 59)
     return "near miss of a short item", [
-        f"What is ${n}-{n + 3}+{n - 5}$?", f"What is ${n}+{n + 3}-{n - 5}$ times {number}?",
+        f"What is ${n}-{n + 3}+{n - 5}$?",
+        f"What is ${n}+{n + 3}-{n - 5}$ times {number}?",
         f"If a pupil says: what is {n}+{n + 3}-{n - 5} worth, answer {number}.",
-        f"Factor $x^2+{n}x-{n - 1}$.", f"Find $\\gcd({n},{3 * n + 9})$ and $\\gcd({n},{number})$.",
+        f"Factor $x^2+{n}x-{n - 1}$.",
+        f"Find $\\gcd({n},{3 * n + 9})$ and $\\gcd({n},{number})$.",
         f"Compute $\\sin {n}^\\circ+\\cos {number}^\\circ$.",
-    ][number % 6]  # fmt: skip
+    ][number % 6]
 
 
 def _letters(rng: random.Random, number: int) -> tuple[str, str]:

@@ -138,17 +138,23 @@ def _primes_below(n: int) -> str:
 
 def pairs_of(problem: CodeProblem) -> list[tuple[Any, Any]]:
     """The tests of a problem, with the output that is too long to be written here."""
-    return [(given, _primes_below(100_000) if problem.name == "primes" and wanted is None else wanted)
-            for given, wanted in problem.tests]  # fmt: skip
+    return [
+        (given, _primes_below(100_000) if problem.name == "primes" and wanted is None else wanted)
+        for given, wanted in problem.tests
+    ]
 
 
 def prime_intellect_row(problem: CodeProblem, index: int) -> dict:
     """As PrimeIntellect and Open R1 have it: a mapping, its JSON text, or the text of a Python literal, in turn."""
     cases = [
-        {"fn_name": problem.function, "input": given, "output": wanted,
-         "type": "function_call" if problem.function else "stdin_stdout"}
+        {
+            "fn_name": problem.function,
+            "input": given,
+            "output": wanted,
+            "type": "function_call" if problem.function else "stdin_stdout",
+        }
         for given, wanted in pairs_of(problem)
-    ]  # fmt: skip
+    ]
     if problem.function and index % 2:  # arguments and results as text, as the copy with one type for all has them
         for row in cases:
             row |= {"input": json.dumps(row["input"]), "output": json.dumps(row["output"])}
@@ -178,11 +184,15 @@ def taco_row(problem: CodeProblem, index: int) -> dict:
 def livecodebench_row(problem: CodeProblem, index: int) -> dict:
     """As LiveCodeBench has it: the first test public, the others packed."""
     rows = [
-        {"input": "\n".join(json.dumps(argument) for argument in given), "output": json.dumps(wanted),
-         "testtype": "functional"}
-        if problem.function else {"input": given, "output": wanted, "testtype": "stdin"}
+        {
+            "input": "\n".join(json.dumps(argument) for argument in given),
+            "output": json.dumps(wanted),
+            "testtype": "functional",
+        }
+        if problem.function
+        else {"input": given, "output": wanted, "testtype": "stdin"}
         for given, wanted in pairs_of(problem)
-    ]  # fmt: skip
+    ]
     private = base64.b64encode(zlib.compress(pickle.dumps(json.dumps(rows[1:])))).decode()
     return {
         "question_content": problem.name,

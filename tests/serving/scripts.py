@@ -16,15 +16,24 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-CAPITALS = {"France": "Paris", "Italy": "Rome", "Japan": "Tokyo", "Spain": "Madrid", "Egypt": "Cairo",
-            "Greece": "Athens", "Russia": "Moscow", "Germany": "Berlin"}  # fmt: skip
+CAPITALS = {
+    "France": "Paris",
+    "Italy": "Rome",
+    "Japan": "Tokyo",
+    "Spain": "Madrid",
+    "Egypt": "Cairo",
+    "Greece": "Athens",
+    "Russia": "Moscow",
+    "Germany": "Berlin",
+}
 
 
 def write_capitals(folder: Path) -> Path:
     """Questions that the model mostly knows the answers of, one file of JSON lines."""
     path = folder / "capitals.jsonl"
-    rows = [{"id": land, "problem": f"What is the capital of {land}?", "solution": town}
-            for land, town in CAPITALS.items()]  # fmt: skip
+    rows = [
+        {"id": land, "problem": f"What is the capital of {land}?", "solution": town} for land, town in CAPITALS.items()
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 

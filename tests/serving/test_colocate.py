@@ -33,11 +33,32 @@ SETTINGS = [
     "--max_steps", str(NUM_STEPS), "--logging_steps", "1", "--save_strategy", "no", "--log_completions", "true",
     "--learning_rate", "1e-2", "--lr_scheduler_type", "constant", "--use_vllm", "true", "--vllm_mode", "colocate",
 ]  # fmt: skip
-EVALUATION = ["--do_eval", "true", "--eval_greedy", "true", "--dataset_test_split", "test[:4]",
-              "--num_generations_eval", "2"]  # fmt: skip
-BENCHMARK = ["--eval_benchmarks", "sums.jsonl", "--eval_benchmarks_steps", "1", "--eval_benchmarks_num_samples", "2",
-             "--eval_benchmarks_max_tokens", "24", "--eval_benchmarks_log_answers", "true",
-             "--eval_benchmarks_template", "{prompt}", "--eval_benchmarks_temperature", "1.0"]  # fmt: skip
+EVALUATION = [
+    "--do_eval",
+    "true",
+    "--eval_greedy",
+    "true",
+    "--dataset_test_split",
+    "test[:4]",
+    "--num_generations_eval",
+    "2",
+]
+BENCHMARK = [
+    "--eval_benchmarks",
+    "sums.jsonl",
+    "--eval_benchmarks_steps",
+    "1",
+    "--eval_benchmarks_num_samples",
+    "2",
+    "--eval_benchmarks_max_tokens",
+    "24",
+    "--eval_benchmarks_log_answers",
+    "true",
+    "--eval_benchmarks_template",
+    "{prompt}",
+    "--eval_benchmarks_temperature",
+    "1.0",
+]
 SUMS = [{"problem": f"Compute {a}+{b}", "solution": str(a + b)} for a, b in ((12, 3), (4, 5), (20, 30))]
 
 
@@ -57,9 +78,21 @@ def train(model: Path, folder: Path, *words: str) -> list[dict[str, np.ndarray]]
     write_rows(folder / "sums.jsonl", SUMS)
     words = tuple(str(folder / word) if word == "sums.jsonl" else word for word in words)
     shim, script = ROOT / "tests" / "serving" / "vllm_cpu_shim.py", ROOT / "src" / "open_r1" / "grpo.py"
-    command = [sys.executable, shim, folder / "syncs.jsonl", TEXT, script, "--model_name_or_path", model,
-               "--output_dir", folder / "out", "--reward_funcs", f"{folder / 'reward.py'}:variety_reward",
-               *SETTINGS, *words]  # fmt: skip
+    command = [
+        sys.executable,
+        shim,
+        folder / "syncs.jsonl",
+        TEXT,
+        script,
+        "--model_name_or_path",
+        model,
+        "--output_dir",
+        folder / "out",
+        "--reward_funcs",
+        f"{folder / 'reward.py'}:variety_reward",
+        *SETTINGS,
+        *words,
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False

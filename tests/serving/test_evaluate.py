@@ -26,9 +26,23 @@ NUM_PROBLEMS, NUM_SAMPLES = 6, 3
 def words(server, tmp_path, *more, engine="inspect"):
     rows = [{"problem": f"What is {number}+{number}?", "solution": str(2 * number)} for number in range(NUM_PROBLEMS)]
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return ["--url", server.url, "--data", str(tmp_path / "sums.jsonl"), "--output_dir", str(tmp_path / "out"),
-            "--engine", engine, "--num_samples", str(NUM_SAMPLES), "--max_tokens", "48", "--temperature", "1",
-            *more]  # fmt: skip
+    return [
+        "--url",
+        server.url,
+        "--data",
+        str(tmp_path / "sums.jsonl"),
+        "--output_dir",
+        str(tmp_path / "out"),
+        "--engine",
+        engine,
+        "--num_samples",
+        str(NUM_SAMPLES),
+        "--max_tokens",
+        "48",
+        "--temperature",
+        "1",
+        *more,
+    ]
 
 
 def folder_of(tmp_path, engine="inspect"):
@@ -86,11 +100,33 @@ def test_a_killed_run_of_inspect_goes_on_with_what_is_missing(server, tmp_path):
 
 def test_plain_inspect_asks_for_different_answers_too(server, tmp_path):
     words(server, tmp_path)
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "LOCAL_BASE_URL": server.url, "LOCAL_API_KEY": "none",
-                                "HOME": str(tmp_path)}  # fmt: skip
-    command = [sys.executable, "-m", "inspect_ai", "eval", f"{TASKS}@local", "-T", f"data={tmp_path / 'sums.jsonl'}",
-               "-T", "num_samples=3", "-T", "max_tokens=32", "-T", "temperature=1", "--model",
-               f"openai-api/local/{SERVED}", "--log-dir", str(tmp_path / "logs"), "--display", "plain"]  # fmt: skip
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT / "src"),
+        "LOCAL_BASE_URL": server.url,
+        "LOCAL_API_KEY": "none",
+        "HOME": str(tmp_path),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "inspect_ai",
+        "eval",
+        f"{TASKS}@local",
+        "-T",
+        f"data={tmp_path / 'sums.jsonl'}",
+        "-T",
+        "num_samples=3",
+        "-T",
+        "max_tokens=32",
+        "-T",
+        "temperature=1",
+        "--model",
+        f"openai-api/local/{SERVED}",
+        "--log-dir",
+        str(tmp_path / "logs"),
+        "--display",
+        "plain",
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     log = read_eval_log(str(next((tmp_path / "logs").glob("*.eval"))))

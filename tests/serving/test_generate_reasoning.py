@@ -16,9 +16,21 @@ pytestmark = pytest.mark.serving
 
 
 def words(server, tmp_path, *more):
-    return ["--dataset-name", str(write_capitals(tmp_path)), "--prompt-column", "problem", "--uuid-column", "id",
-            "--prompt-template", "{prompt}", "--api-addr", server.url, "--output-dir", str(tmp_path / "out"),
-            *more]  # fmt: skip
+    return [
+        "--dataset-name",
+        str(write_capitals(tmp_path)),
+        "--prompt-column",
+        "problem",
+        "--uuid-column",
+        "id",
+        "--prompt-template",
+        "{prompt}",
+        "--api-addr",
+        server.url,
+        "--output-dir",
+        str(tmp_path / "out"),
+        *more,
+    ]
 
 
 def test_model_is_found_and_answers(server, tmp_path):

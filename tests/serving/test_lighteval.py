@@ -37,10 +37,21 @@ def environment():
 
 def run(folder, address, *words, script=RUN):
     """Run a script in a folder; return its exit status and what it said."""
-    command = [sys.executable, str(script), *(["--engine", "lighteval", "--url", address] if address else []),
-               *map(str, words)]  # fmt: skip
-    done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=False,
-                          capture_output=True, text=True, timeout=1800)  # fmt: skip
+    command = [
+        sys.executable,
+        str(script),
+        *(["--engine", "lighteval", "--url", address] if address else []),
+        *map(str, words),
+    ]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -172,8 +183,10 @@ def test_answers_of_a_model_that_has_changed_are_not_taken_for_its_own(tmp_path)
 @pytest.fixture
 def hub_rows(tmp_path):
     """Rows of two benchmarks where lighteval and we look for them by their names."""
-    rows = [{"problem": f"Compute {n}+{n}", "solution": f"It is $\\boxed{{{2 * n}}}$.", "answer": str(2 * n)}
-            for n in range(3)]  # fmt: skip
+    rows = [
+        {"problem": f"Compute {n}+{n}", "solution": f"It is $\\boxed{{{2 * n}}}$.", "answer": str(2 * n)}
+        for n in range(3)
+    ]
     write_lines(tmp_path / "HuggingFaceH4" / "MATH-500" / "test.jsonl", rows)
     wrong = [{f"Incorrect Answer {k}": str(2 * n + k) for k in (1, 2, 3)} for n in range(4)]
     rows = [{"Question": f"Compute {n}+{n}", "Correct Answer": str(2 * n), **wrong[n]} for n in range(4)]

@@ -34,8 +34,9 @@ def words(model_folder, tmp_path, *more, num_generations=3):
 def chat(server, problem: str) -> str:
     """What the server answers when it applies its own template."""
     body = {"model": SERVED, "messages": [{"role": "user", "content": problem}], "temperature": 0, "max_tokens": 16}
-    request = urllib.request.Request(f"{server.url}/chat/completions", json.dumps(body).encode(),
-                                     {"Content-Type": "application/json"})  # fmt: skip
+    request = urllib.request.Request(
+        f"{server.url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=120) as reply:
         return json.load(reply)["choices"][0]["message"]["content"]
 
@@ -58,8 +59,19 @@ def test_sampled_completions_of_a_row_differ(server, model_folder, tmp_path):
 
 def test_engine_in_the_process_goes_on_after_a_kill(model_folder, tmp_path):
     num_generations = 16  # so many that the kill comes before the last one, however late it is
-    command = words(model_folder, tmp_path, "--enforce_eager", "true", "--max_model_len", "512", "--max_concurrent",
-                    "4", "--temperature", "0.01", num_generations=num_generations)  # fmt: skip
+    command = words(
+        model_folder,
+        tmp_path,
+        "--enforce_eager",
+        "true",
+        "--max_model_len",
+        "512",
+        "--max_concurrent",
+        "4",
+        "--temperature",
+        "0.01",
+        num_generations=num_generations,
+    )
     journal = tmp_path / "out" / "generations.jsonl"
     with started("scripts/compute_pass_rate.py", *command) as process:
         wait_until(lambda: count_lines(journal) >= 6 or process.poll() is not None)

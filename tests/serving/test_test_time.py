@@ -17,9 +17,30 @@ S1 = ("--thinking_start", "<|im_start|>think", "--thinking_end", "<|im_start|>an
 
 
 def words(tmp_path, *more):
-    return ["--data", str(write_capitals(tmp_path)), "--prompt_template", "{prompt}", "--limit", "4", "--methods",
-            "greedy", "budget_forcing", "--budgets", *map(str, BUDGETS), "--num_waits", "0", "2", *S1, "--max_tokens",
-            "16", "--answer_reserve_tokens", "16", "--output_dir", str(tmp_path / "out"), *more]  # fmt: skip
+    return [
+        "--data",
+        str(write_capitals(tmp_path)),
+        "--prompt_template",
+        "{prompt}",
+        "--limit",
+        "4",
+        "--methods",
+        "greedy",
+        "budget_forcing",
+        "--budgets",
+        *map(str, BUDGETS),
+        "--num_waits",
+        "0",
+        "2",
+        *S1,
+        "--max_tokens",
+        "16",
+        "--answer_reserve_tokens",
+        "16",
+        "--output_dir",
+        str(tmp_path / "out"),
+        *more,
+    ]
 
 
 def check_run(folder):
@@ -111,8 +132,9 @@ def test_a_server_searches_and_chooses(server, model_folder, tmp_path):
 
 
 def test_the_engine_in_the_process_forces_budgets(model_folder, tmp_path):
-    flags = words(tmp_path, "--model_id", str(model_folder), "--backend", "vllm", "--enforce_eager",
-                  "--max_model_len", "512")  # fmt: skip
+    flags = words(
+        tmp_path, "--model_id", str(model_folder), "--backend", "vllm", "--enforce_eager", "--max_model_len", "512"
+    )
     with started("scripts/test_time_compute.py", *flags) as process:
         assert process.wait() == 0, process.said()
     (folder,) = tmp_path.glob("out/*/main/capitals-test-time")

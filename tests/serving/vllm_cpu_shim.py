@@ -43,8 +43,11 @@ def record_syncs(path: Path, text: str) -> None:
         ids = generation.processing_class(text)["input_ids"]
         before = logprobs_of_vllm(generation.llm, ids)
         sync_weights(generation)
-        entry = {"before": before, "after": logprobs_of_vllm(generation.llm, ids),
-                 "policy": logprobs_of_policy(generation.model, ids)}  # fmt: skip
+        entry = {
+            "before": before,
+            "after": logprobs_of_vllm(generation.llm, ids),
+            "policy": logprobs_of_policy(generation.model, ids),
+        }
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 

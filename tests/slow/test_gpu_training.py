@@ -16,10 +16,37 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-COMMON = ["--dtype", "bfloat16", "--bf16", "true", "--max_steps", "3", "--logging_steps", "1", "--save_steps", "2",
-          "--dataset_name", "tasks/running_sums", "--gradient_checkpointing", "true"]  # fmt: skip
-GRPO = ["--dataset_config", "rl", "--dataset_prompt_column", "problem", "--per_device_train_batch_size", "16",
-        "--num_generations", "8", "--max_completion_length", "32", "--reward_funcs", "accuracy", "format"]  # fmt: skip
+COMMON = [
+    "--dtype",
+    "bfloat16",
+    "--bf16",
+    "true",
+    "--max_steps",
+    "3",
+    "--logging_steps",
+    "1",
+    "--save_steps",
+    "2",
+    "--dataset_name",
+    "tasks/running_sums",
+    "--gradient_checkpointing",
+    "true",
+]
+GRPO = [
+    "--dataset_config",
+    "rl",
+    "--dataset_prompt_column",
+    "problem",
+    "--per_device_train_batch_size",
+    "16",
+    "--num_generations",
+    "8",
+    "--max_completion_length",
+    "32",
+    "--reward_funcs",
+    "accuracy",
+    "format",
+]
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +84,18 @@ def test_grpo_trains_with_vllm_on_the_training_gpu(tiny_model, tmp_path):
 def test_the_benchmark_reports_utilisation(tmp_path):
     table = tmp_path / "table.md"
     subprocess.run(
-        [sys.executable, REPOSITORY / "scripts/bench_training.py", "--sections", "throughput", "--model",
-         "qwen2.5-0.5b", "--steps", "6", "--table", table],
+        [
+            sys.executable,
+            REPOSITORY / "scripts/bench_training.py",
+            "--sections",
+            "throughput",
+            "--model",
+            "qwen2.5-0.5b",
+            "--steps",
+            "6",
+            "--table",
+            table,
+        ],
         check=True,
-    )  # fmt: skip
+    )
     assert "%" in table.read_text().splitlines()[-2]

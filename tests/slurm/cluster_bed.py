@@ -98,8 +98,11 @@ class Job:
     @property
     def tasks(self) -> dict[int, "Job"]:
         """Tasks of an array, each a job of its own."""
-        return {int(record["ArrayTaskId"]): Job(self.cluster, record["JobId"]) for record in self.records()
-                if record.get("ArrayTaskId", "").isdigit()}  # fmt: skip
+        return {
+            int(record["ArrayTaskId"]): Job(self.cluster, record["JobId"])
+            for record in self.records()
+            if record.get("ArrayTaskId", "").isdigit()
+        }
 
     @property
     def log_path(self) -> Path:
@@ -112,11 +115,20 @@ class Job:
 
     def step_logs(self) -> dict[str, str]:
         """`attempt-0/train.log` -> what the step wrote."""
-        labels = [self.job_id, *(f"{record['ArrayJobId']}_{record['ArrayTaskId']}" for record in self.records()
-                                 if "ArrayJobId" in record)]  # fmt: skip
+        labels = [
+            self.job_id,
+            *(
+                f"{record['ArrayJobId']}_{record['ArrayTaskId']}"
+                for record in self.records()
+                if "ArrayJobId" in record
+            ),
+        ]
         folders = [folder for label in labels for folder in sorted(self.cluster.logs.glob(f"*-{label}"))]
-        return {str(path.relative_to(folder)): path.read_text(encoding="utf-8", errors="replace")
-                for folder in folders for path in sorted(folder.rglob("*.log"))}  # fmt: skip
+        return {
+            str(path.relative_to(folder)): path.read_text(encoding="utf-8", errors="replace")
+            for folder in folders
+            for path in sorted(folder.rglob("*.log"))
+        }
 
     def wait(self) -> str:
         """Return the final state, when all of the job has ended."""
@@ -188,8 +200,13 @@ class Cluster:
 
     def site(self, **settings: str | Sequence[str]) -> Path:
         """Write a site file for `submit(site=...)`: that of the tests, with these settings of cluster.sh besides."""
-        values = {"gpu_options": ["--partition=gpu"], "cpu_options": ["--partition=cpu"], "venv": sys.prefix,
-                  "gpus_per_node": "0", "logs": str(self.logs)}  # fmt: skip
+        values = {
+            "gpu_options": ["--partition=gpu"],
+            "cpu_options": ["--partition=cpu"],
+            "venv": sys.prefix,
+            "gpus_per_node": "0",
+            "logs": str(self.logs),
+        }
         self._num_sites += 1
         path = self.folder / f"site-{self._num_sites}.sh"
         lines = [f"{name}={_bash(value)}\n" for name, value in (values | settings).items()]
@@ -199,11 +216,22 @@ class Cluster:
     @functools.cached_property
     def _base_environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not _NOT_OURS.match(name)}
-        return {**inherited, "SLURM_CONF": str(self._state / "slurm.conf"), "OPEN_R1_CLUSTER": str(self.default_site),
-                "SBATCH_OUTPUT": str(self.logs / "%j.log")}  # fmt: skip
+        return {
+            **inherited,
+            "SLURM_CONF": str(self._state / "slurm.conf"),
+            "OPEN_R1_CLUSTER": str(self.default_site),
+            "SBATCH_OUTPUT": str(self.logs / "%j.log"),
+        }
 
-    def command(self, *words: str, env=None, user: str | None = None, cwd: Path = ROOT, site: Path | None = None,
-                check: bool = True) -> subprocess.CompletedProcess:  # fmt: skip
+    def command(
+        self,
+        *words: str,
+        env=None,
+        user: str | None = None,
+        cwd: Path = ROOT,
+        site: Path | None = None,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess:
         """Run a command of Slurm, or a script as it is called on a login node; a failing one fails the test."""
         variables = {**self._base_environment, **(env or {})}
         if site is not None:
@@ -213,14 +241,32 @@ class Cluster:
             entry = pwd.getpwnam(user)
             identity = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
             variables |= {"HOME": str(self.folder / "home"), "USER": user, "LOGNAME": user}
-        done = subprocess.run(words, env=variables, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S,
-                              check=False, stdin=subprocess.DEVNULL, **identity)  # fmt: skip
+        done = subprocess.run(
+            words,
+            env=variables,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            **identity,
+        )
         if check and done.returncode != 0:
             pytest.fail(f"{shlex.join(map(str, words))}: status {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
-    def submit(self, script: str | Path, *args: object, sbatch: Sequence[str] = (), by: str = "sbatch", env=None,
-               user: str | None = None, cwd: Path = ROOT, site: Path | None = None) -> Job:  # fmt: skip
+    def submit(
+        self,
+        script: str | Path,
+        *args: object,
+        sbatch: Sequence[str] = (),
+        by: str = "sbatch",
+        env=None,
+        user: str | None = None,
+        cwd: Path = ROOT,
+        site: Path | None = None,
+    ) -> Job:
         """Submit a script with arguments.
 
         Args:
@@ -260,8 +306,10 @@ class Cluster:
         own = [job.job_id for job in jobs if job.job_id in left]
         if own:
             self.command("scancel", "--quiet", *own)
-            eventually(lambda: not set(own) & set(self.command("squeue", "--noheader", "--format=%A").stdout.split()),
-                       f"jobs {own} are gone")  # fmt: skip
+            eventually(
+                lambda: not set(own) & set(self.command("squeue", "--noheader", "--format=%A").stdout.split()),
+                f"jobs {own} are gone",
+            )
         for line in self.command("sinfo", "--noheader", "--Node", "--format=%N %T").stdout.splitlines():
             name, state = line.split()
             if state.startswith(("down", "drain")):
@@ -288,8 +336,9 @@ class Cluster:
 def start_cluster() -> Cluster:
     """Return a cluster that runs; needs root and Slurm, and says so."""
     if os.geteuid() != 0:
-        pytest.fail("slurmd starts jobs as their users, which root alone may: run `make test_slurm` as root",
-                    pytrace=False)  # fmt: skip
+        pytest.fail(
+            "slurmd starts jobs as their users, which root alone may: run `make test_slurm` as root", pytrace=False
+        )
     cluster = Cluster(Path(tempfile.mkdtemp(prefix="open_r1_slurm_")))
     try:
         cluster.start()

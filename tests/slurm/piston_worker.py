@@ -14,10 +14,13 @@ def main() -> None:
     assert os.environ["PISTON_DISABLE_NETWORKING"] == "true"
     assert os.environ["PISTON_BODY_LIMIT"] == "512mb"
     assert Path(os.environ["PISTON_DATA_DIRECTORY"]).is_dir()
-    configured = {name: int(os.environ[f"PISTON_{name.upper()}"])
-                  for name in ("run_timeout", "compile_timeout", "run_cpu_time", "compile_cpu_time")}  # fmt: skip
-    with PistonServer(host=host, port=int(port), configured=configured,
-                      output_max_size=int(os.environ["PISTON_OUTPUT_MAX_SIZE"])):  # fmt: skip
+    configured = {
+        name: int(os.environ[f"PISTON_{name.upper()}"])
+        for name in ("run_timeout", "compile_timeout", "run_cpu_time", "compile_cpu_time")
+    }
+    with PistonServer(
+        host=host, port=int(port), configured=configured, output_max_size=int(os.environ["PISTON_OUTPUT_MAX_SIZE"])
+    ):
         print(f"listening on {host}:{port}", flush=True)
         signal.sigwait({signal.SIGTERM})
 

@@ -68,9 +68,16 @@ def server(cluster, tmp_path):
 @pytest.fixture
 def recipe(folder, server):
     write_rows(folder.parent / "rows.jsonl", 5)  # not below NAME: `datasets` takes $HOME in a path for the variable
-    settings = {"model_name_or_path": str(server.model), "dataset_name": str(folder.parent / "rows.jsonl"),
-                "dataset_prompt_column": "problem", "reward_funcs": ["accuracy"], "num_generations": 4,
-                "max_completion_length": 64, "seed": SEED, "server": [server.address]}  # fmt: skip
+    settings = {
+        "model_name_or_path": str(server.model),
+        "dataset_name": str(folder.parent / "rows.jsonl"),
+        "dataset_prompt_column": "problem",
+        "reward_funcs": ["accuracy"],
+        "num_generations": 4,
+        "max_completion_length": 64,
+        "seed": SEED,
+        "server": [server.address],
+    }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return path
@@ -104,8 +111,13 @@ def test_failed_task_is_run_again_alone_and_the_merge_equals_one_run(cluster, si
 @pytest.fixture
 def decontaminated(folder):
     """Words for `scripts/decontaminate.py`: rows, every fourth of which shares text with the items, and the items."""
-    texts = [text for pair in zip([row.text for row in clean_rows(60)], [row.text for row in contaminated_rows()][:60],
-                                  strict=True) for text in pair]  # fmt: skip
+    texts = [
+        text
+        for pair in zip(
+            [row.text for row in clean_rows(60)], [row.text for row in contaminated_rows()][:60], strict=True
+        )
+        for text in pair
+    ]
     lines = [json.dumps({"problem": text, "id": number}) for number, text in enumerate(texts)]
     (folder / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
     items = [json.dumps({"question": item}) for item in benchmark_items()]
@@ -138,8 +150,10 @@ def test_array_without_its_number_of_tasks_is_refused(cluster, site, decontamina
 
 def test_task_near_its_time_limit_is_requeued_alone(cluster, tmp_path):
     program = tmp_path / "python"
-    program.write_text('#!/bin/bash\n[[ "$*" != *"--shard 1/2"* || $SLURM_RESTART_COUNT -gt 0 ]] || '
-                       "{ echo waits; exec sleep 3000; }\necho done\n")  # fmt: skip
+    program.write_text(
+        '#!/bin/bash\n[[ "$*" != *"--shard 1/2"* || $SLURM_RESTART_COUNT -gt 0 ]] || '
+        "{ echo waits; exec sleep 3000; }\necho done\n"
+    )
     program.chmod(0o755)
     words = ("--dataset", "rows", "--tasks", 2)
     site = cluster.site(node_python=str(program))

@@ -11,8 +11,12 @@ from tests.slurm.cluster_bed import HERE, ROOT, Job
 STAGE = str(HERE / "stage.sh")
 FAIL_SECOND_TASK = ("--sbatch=--array=0-1", "bash", "-c", "exit $SLURM_ARRAY_TASK_ID")
 IS_FIRST_RUN = "[[ -z ${SLURM_RESTART_COUNT:-} ]]"
-REQUEUE_ONCE = ("--sbatch=--requeue", "bash", "-c",
-                f'if {IS_FIRST_RUN}; then scontrol requeue "$SLURM_JOB_ID"; sleep 3000; fi; date +%s.%N')  # fmt: skip
+REQUEUE_ONCE = (
+    "--sbatch=--requeue",
+    "bash",
+    "-c",
+    f'if {IS_FIRST_RUN}; then scontrol requeue "$SLURM_JOB_ID"; sleep 3000; fi; date +%s.%N',
+)
 
 
 @pytest.fixture
@@ -21,8 +25,9 @@ def submit(cluster):
 
     def run(*stages, script: str = STAGE) -> tuple[list[list[Job]], int, str]:
         words = [word for stage in stages for word in ("--stage", script, *stage)]
-        done = cluster.command(sys.executable, ROOT / "scripts" / "submit.py", *words, check=False,
-                               env={"PYTHONPATH": str(ROOT / "src")})  # fmt: skip
+        done = cluster.command(
+            sys.executable, ROOT / "scripts" / "submit.py", *words, check=False, env={"PYTHONPATH": str(ROOT / "src")}
+        )
         lines = re.findall(r"^[\w-]+: ([\d ]+?)(?:, after|$)", done.stdout, re.MULTILINE)
         return [[cluster.job(job_id) for job_id in line.split()] for line in lines], done.returncode, done.stderr
 

@@ -48,10 +48,24 @@ def read_results(folder):
 
 def test_a_model_is_served_and_asked(cluster, smollm2, problems, tmp_path):
     job = cluster.submit(
-        SCRIPT, "--model", smollm2, "--data", problems, "--num_samples", 2, "--max_tokens", 24, "--output_dir",
-        tmp_path / "out", "--serve_args", "--enforce-eager --max-model-len 512 --max-num-seqs 8", "--system_prompt",
-        "Say 'it is' and \"$the\" answer.", by="script", site=cluster.site(environment=SERVED),
-    )  # fmt: skip
+        SCRIPT,
+        "--model",
+        smollm2,
+        "--data",
+        problems,
+        "--num_samples",
+        2,
+        "--max_tokens",
+        24,
+        "--output_dir",
+        tmp_path / "out",
+        "--serve_args",
+        "--enforce-eager --max-model-len 512 --max-num-seqs 8",
+        "--system_prompt",
+        "Say 'it is' and \"$the\" answer.",
+        by="script",
+        site=cluster.site(environment=SERVED),
+    )
     assert job.wait() == "COMPLETED"
     results = read_results(tmp_path / "out" / smollm2.name / "main" / "two_problems_it_s_a_test_")
     assert results["counts"]["returned"] == 4
@@ -80,8 +94,16 @@ def test_arguments_by_position_and_a_requeued_job_that_goes_on(cluster, model, p
 
 def test_a_job_without_a_new_answer_is_requeued_once_and_then_given_up(cluster, model, problems, tmp_path):
     journal = tmp_path / "out" / "a_model" / "main" / "two_problems_it_s_a_test_" / "generations.jsonl"
-    job = cluster.submit(SCRIPT, "--model", model, "--data", problems, "--output_dir", tmp_path / "out",
-                         site=stand_in(cluster, "--every_attempt", "0"))  # fmt: skip
+    job = cluster.submit(
+        SCRIPT,
+        "--model",
+        model,
+        "--data",
+        problems,
+        "--output_dir",
+        tmp_path / "out",
+        site=stand_in(cluster, "--every_attempt", "0"),
+    )
     for attempt in range(2):
         eventually(lambda n=attempt: job.log.count("2 problems; 0 are there.") == n + 1, "the server is asked")
         job.signal_batch("USR1")
@@ -113,11 +135,25 @@ def test_a_checkpoint_is_evaluated_though_the_training_has_deleted_it(cluster, p
     # Held: neither evaluation begins before the training has ended.
     site = stand_in(cluster, gpu_options=["--partition=gpu", "--hold"])
     train(
-        cluster, tmp_path, site, model_name_or_path=str(tiny.model), dataset_name=str(rows), dtype="float32",
-        output_dir=str(output), use_cpu=True, bf16=False, max_steps=2, save_steps=1, save_total_limit=1,
-        per_device_train_batch_size=2, max_length=128, callbacks=["evaluate_checkpoint"], benchmarks=[str(problems)],
-        report_to="none", gradient_checkpointing=False,
-    )  # fmt: skip
+        cluster,
+        tmp_path,
+        site,
+        model_name_or_path=str(tiny.model),
+        dataset_name=str(rows),
+        dtype="float32",
+        output_dir=str(output),
+        use_cpu=True,
+        bf16=False,
+        max_steps=2,
+        save_steps=1,
+        save_total_limit=1,
+        per_device_train_batch_size=2,
+        max_length=128,
+        callbacks=["evaluate_checkpoint"],
+        benchmarks=[str(problems)],
+        report_to="none",
+        gradient_checkpointing=False,
+    )
     assert not (output / "checkpoint-1").exists()
     held = cluster.command("squeue", "--noheader", "--sort=i", "--format=%A %j").stdout.split()
     first, second = (cluster.job(number) for number in held[::2])

@@ -79,9 +79,20 @@ def test_server_sees_all_gpus_and_what_asks_it_none(cluster, seeing, model, rows
 def test_all_nodes_of_a_training_with_a_server_see_all_gpus(cluster, seeing, model, asked, gpus_per_node):
     overrides = f"--use_vllm true --vllm_mode server --model_name_or_path '{model}' --dataset_name rows"
     job = cluster.submit(
-        "slurm/train.slurm", "--model", "demo", "--task", "grpo", "--config", "demo", "--accelerator", "zero2",
-        "--args", overrides, sbatch=["--nodes=3", *asked.format(24).split()], site=seeing(gpus_per_node),
-    )  # fmt: skip
+        "slurm/train.slurm",
+        "--model",
+        "demo",
+        "--task",
+        "grpo",
+        "--config",
+        "demo",
+        "--accelerator",
+        "zero2",
+        "--args",
+        overrides,
+        sbatch=["--nodes=3", *asked.format(24).split()],
+        site=seeing(gpus_per_node),
+    )
     assert seen(job) == {"vllm": ALL, "train": ALL}
 
 

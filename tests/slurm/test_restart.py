@@ -178,8 +178,9 @@ def test_killed_supervisor_leaves_nothing_behind(cluster, trainings):
 
 def test_preempted_job_whose_programs_die_of_sigterm_comes_back(cluster, trainings, tmp_path):
     script = tmp_path / "dies.py"
-    script.write_text("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_DFL)\nprint('begun', flush=True)\n"
-                      "signal.pause()\n")  # fmt: skip
+    script.write_text(
+        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_DFL)\nprint('begun', flush=True)\nsignal.pause()\n"
+    )
     job = cluster.submit(
         SCRIPT, "--recipe", trainings.recipe, "--task", "sft", "--accelerator", "cpu", "--script", script
     )
@@ -199,8 +200,9 @@ def test_server_answers_until_the_training_that_is_told_to_end_has_saved(cluster
         *(SCRIPT, "--recipe", trainings.grpo, "--task", "grpo", "--accelerator", "cpu"),
         *("--script", HERE / "stand_in_trainer.py", "--args", arguments),
         *("--", "--model_name_or_path", trainings.folder / "model"),
-        sbatch=["--nodes=2"], site=site,
-    )  # fmt: skip
+        sbatch=["--nodes=2"],
+        site=site,
+    )
     job.wait_for_log("asked http://")
     if by == "preemption":
         beside = ["--partition=urgent", "--exclusive", f"--nodelist={job.nodes[1]}"]

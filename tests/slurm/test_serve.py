@@ -69,9 +69,24 @@ def words_of_processes():
 
 def test_model_over_two_nodes_answers_a_third_that_has_the_key(cluster, tiny_model):
     site = cluster.site(environment=BEHIND_A_PROXY)
-    job = cluster.submit(SCRIPT, "--model", tiny_model, "--served-model-name", NAME, "--max-model-len", "128",
-                         "--api-key-env", "OUR_KEY", "--", "--enforce-eager", "--max-num-seqs", "4",
-                         sbatch=["--nodes=2"], site=site, env={"OUR_KEY": KEY})  # fmt: skip
+    job = cluster.submit(
+        SCRIPT,
+        "--model",
+        tiny_model,
+        "--served-model-name",
+        NAME,
+        "--max-model-len",
+        "128",
+        "--api-key-env",
+        "OUR_KEY",
+        "--",
+        "--enforce-eager",
+        "--max-num-seqs",
+        "4",
+        sbatch=["--nodes=2"],
+        site=site,
+        env={"OUR_KEY": KEY},
+    )
     job.wait_for_log(IS_SERVED)
     path, node = endpoints_path(cluster, job), other_node(cluster, job)
     told = json.loads(path.read_text(encoding="utf-8"))
@@ -90,8 +105,9 @@ def test_model_over_two_nodes_answers_a_third_that_has_the_key(cluster, tiny_mod
 
 
 def test_router_spreads_requests_and_a_sick_replica_ends_the_job(cluster, serve_stand_in):
-    job = serve_stand_in("answers", "--replicas", "2", "--router", "--router-policy", "round_robin",
-                         "--health-interval", "3", nodes=2)  # fmt: skip
+    job = serve_stand_in(
+        "answers", "--replicas", "2", "--router", "--router-policy", "round_robin", "--health-interval", "3", nodes=2
+    )
     job.wait_for_log(IS_SERVED)
     told = json.loads(endpoints_path(cluster, job).read_text(encoding="utf-8"))
     assert len(told["urls"]) == 2 and told["router"] not in told["urls"]

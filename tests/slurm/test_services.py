@@ -96,16 +96,21 @@ def test_piston_workers_are_found_by_slurm_and_run_programs(cluster, piston_site
 
 
 def test_piston_worker_under_its_old_name_and_port(cluster, piston_site):
-    job = cluster.submit("slurm/piston/launch_single_piston.sh", sbatch=["--job-name=piston-worker-2345"],
-                         env={"PORT": "2345"}, site=piston_site)  # fmt: skip
+    job = cluster.submit(
+        "slurm/piston/launch_single_piston.sh",
+        sbatch=["--job-name=piston-worker-2345"],
+        env={"PORT": "2345"},
+        site=piston_site,
+    )
     job.wait_for_log("All servers are ready")
     eventually(lambda: job.field("JobName") == "piston-worker-2345", "it has its name")
 
 
 def test_piston_that_does_not_start_is_found_by_nobody(cluster):
     site = cluster.site(piston=["bash", "-c", "echo 'no isolate here'; exit 3"])
-    job = cluster.submit("slurm/piston/piston.slurm", "--port", "2346", sbatch=["--job-name=piston-worker-2346"],
-                         site=site)  # fmt: skip
+    job = cluster.submit(
+        "slurm/piston/piston.slurm", "--port", "2346", sbatch=["--job-name=piston-worker-2346"], site=site
+    )
     assert job.wait() == "FAILED"
     assert job.exit_status == 3
     assert "no isolate here" in job.log

@@ -47,9 +47,12 @@ CALLS.remove(("serve_router.slurm", "script"))  # refused where no router is ins
 def test_slurm_takes_every_script(cluster, folder, script, by):
     is_array = script in ("compute_pass_rate.slurm", "decontaminate.slurm")  # a node for each task
     job = cluster.submit(
-        ROOT / "slurm" / script, *filled(ARGUMENTS[script], folder), by=by, site=cluster.site(piston=["true"]),
+        ROOT / "slurm" / script,
+        *filled(ARGUMENTS[script], folder),
+        by=by,
+        site=cluster.site(piston=["true"]),
         sbatch=["--hold", *([] if is_array else [f"--nodes=1-{len(cluster.nodes)}"])],
-    )  # fmt: skip
+    )
     (record, *_) = job.records()
     assert record["JobState"] == "PENDING" and record["Requeue"] == "1"
     assert record["WorkDir"] == str(ROOT)
@@ -57,16 +60,29 @@ def test_slurm_takes_every_script(cluster, folder, script, by):
 
 def test_options_of_site_and_user_reach_slurm(cluster, folder):
     site = cluster.site(cpu_options=["--partition=cpu", '--comment=it\'s "free" $x'])
-    job = cluster.submit("slurm/decontaminate.slurm", *decontaminate(folder, "out"), by="script", site=site,
-                         sbatch=["--hold", "--time=7", "--job-name=a b"])  # fmt: skip
+    job = cluster.submit(
+        "slurm/decontaminate.slurm",
+        *decontaminate(folder, "out"),
+        by="script",
+        site=site,
+        sbatch=["--hold", "--time=7", "--job-name=a b"],
+    )
     (record,) = job.records()
     assert (record["Partition"], record["TimeLimit"]) == ("cpu", "00:07:00")
     assert (record["JobName"], record["Comment"]) == ("a b", 'it\'s "free" $x')
 
 
 def test_number_of_nodes_is_that_of_the_flag(cluster):
-    job = cluster.submit("slurm/serve.slurm", "--nodes", "2", "--model", "m", by="script", sbatch=["--hold"],
-                         site=cluster.site(gpus_per_node="8"))  # fmt: skip
+    job = cluster.submit(
+        "slurm/serve.slurm",
+        "--nodes",
+        "2",
+        "--model",
+        "m",
+        by="script",
+        sbatch=["--hold"],
+        site=cluster.site(gpus_per_node="8"),
+    )
     assert job.field("NumNodes").startswith("2")
 
 
@@ -137,16 +153,23 @@ def test_script_submits_itself_from_any_folder(cluster, folder):
 
 
 def test_sbatch_works_from_any_folder_that_is_told_the_project(cluster, folder):
-    job = cluster.submit("slurm/decontaminate.slurm", *decontaminate(folder, "told"), cwd=folder,
-                         env={"OPEN_R1_ROOT": str(ROOT)})  # fmt: skip
+    job = cluster.submit(
+        "slurm/decontaminate.slurm", *decontaminate(folder, "told"), cwd=folder, env={"OPEN_R1_ROOT": str(ROOT)}
+    )
     assert job.wait() == "COMPLETED"
 
 
 def test_job_runs_the_project_that_it_is_submitted_from(cluster, tmp_path):
     for name in ("slurm", "src"):
         (tmp_path / name).symlink_to(ROOT / name)
-    job = cluster.submit(tmp_path / "slurm" / "decontaminate.slurm", "--dataset", "rows", "--dry-run", cwd=tmp_path,
-                         env={"OPEN_R1_ROOT": str(ROOT)})  # fmt: skip
+    job = cluster.submit(
+        tmp_path / "slurm" / "decontaminate.slurm",
+        "--dataset",
+        "rows",
+        "--dry-run",
+        cwd=tmp_path,
+        env={"OPEN_R1_ROOT": str(ROOT)},
+    )
     assert job.wait() == "COMPLETED"
     assert f"{tmp_path}/scripts/decontaminate.py" in job.log
 
@@ -197,15 +220,20 @@ def test_job_without_an_environment_says_how_to_make_one(cluster):
 
 def test_folder_of_the_logs_is_made(cluster, folder):
     logs = folder / "logs of mine"
-    job = cluster.submit("slurm/decontaminate.slurm", *decontaminate(folder, "logged"), by="script",
-                         site=cluster.site(logs=str(logs)))  # fmt: skip
+    job = cluster.submit(
+        "slurm/decontaminate.slurm", *decontaminate(folder, "logged"), by="script", site=cluster.site(logs=str(logs))
+    )
     assert job.wait() == "COMPLETED"
     assert (logs / f"decontaminate-{job.job_id}" / "attempt-0" / "decontaminate.log").is_file()
 
 
 def test_logs_that_cannot_be_written_end_the_job_with_their_path(cluster, folder):
-    job = cluster.submit("slurm/decontaminate.slurm", *decontaminate(folder, "unlogged"), by="script",
-                         site=cluster.site(logs="/dev/null/logs"))  # fmt: skip
+    job = cluster.submit(
+        "slurm/decontaminate.slurm",
+        *decontaminate(folder, "unlogged"),
+        by="script",
+        site=cluster.site(logs="/dev/null/logs"),
+    )
     assert job.wait() == "FAILED"
     assert "/dev/null/logs" in job.log and "Traceback" not in job.log
 

@@ -36,8 +36,15 @@ def served_recipe(tmp_path_factory) -> Path:
     """A GRPO recipe that wants a server; the name of its task is that of its folder, and nobody has its model."""
     path = tmp_path_factory.mktemp("a user's recipes") / "grpo" / "recipe.yaml"
     path.parent.mkdir()
-    settings = {"model_name_or_path": "nobody/has-this", "dtype": "bfloat16", "use_vllm": True, "vllm_mode": "server",
-                "vllm_max_model_length": 256, "per_device_train_batch_size": 4, "num_generations": 4}  # fmt: skip
+    settings = {
+        "model_name_or_path": "nobody/has-this",
+        "dtype": "bfloat16",
+        "use_vllm": True,
+        "vllm_mode": "server",
+        "vllm_max_model_length": 256,
+        "per_device_train_batch_size": 4,
+        "num_generations": 4,
+    }
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return path
 
@@ -87,8 +94,9 @@ def test_two_nodes_train_as_one_process_does(cluster, site, recipes):
     words = ["--recipe", recipes.sft, "--task", "sft", "--accelerator"]
     shared = f"{NO_EVALUATION} --max_steps 6 --run_name 'two words'"
     together, alone = recipes.folder / "on two nodes", recipes.folder / "alone"
-    job = cluster.submit(SCRIPT, *words, "ddp", "--args", f"{shared} --output_dir '{together}'",
-                         sbatch=["--nodes=2"], site=site)  # fmt: skip
+    job = cluster.submit(
+        SCRIPT, *words, "ddp", "--args", f"{shared} --output_dir '{together}'", sbatch=["--nodes=2"], site=site
+    )
     # Two nodes take 2 rows x 2 steps of accumulation each: the same 8 rows.
     batch = "--per_device_train_batch_size=8 --gradient-accumulation-steps 1"
     other = cluster.submit(

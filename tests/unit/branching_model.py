@@ -61,6 +61,7 @@ class BranchingModel(Backend):
 def problem_of(tokenizer: PreTrainedTokenizerFast, row: int, question: str) -> Problem:
     """Return a problem with its prompt, in which other words stand around it."""
     messages = ({"role": "user", "content": f"Solve: {question}"},)
-    text = tokenizer.apply_chat_template([dict(message) for message in messages], tokenize=False,
-                                         add_generation_prompt=True)  # fmt: skip
+    text = tokenizer.apply_chat_template(
+        [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+    )
     return Problem(row, messages, tuple(tokenizer.encode(text, add_special_tokens=False)), question)

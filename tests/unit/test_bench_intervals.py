@@ -14,9 +14,13 @@ RNG = np.random.default_rng(0)
 # As printed in textbooks: with one answer a problem, the methods are those of proportions.
 @pytest.mark.parametrize(
     ("method", "right", "count", "low", "high"),
-    [("Korn-Graubard", 3, 10, 0.0667, 0.6525), ("Korn-Graubard", 9, 20, 0.2306, 0.6847),
-     ("Wilson of P", 3, 10, 0.1078, 0.6032), ("Wilson of P", 0, 10, 0.0, 0.2775)],
-)  # fmt: skip
+    [
+        ("Korn-Graubard", 3, 10, 0.0667, 0.6525),
+        ("Korn-Graubard", 9, 20, 0.2306, 0.6847),
+        ("Wilson of P", 3, 10, 0.1078, 0.6032),
+        ("Wilson of P", 0, 10, 0.0, 0.2775),
+    ],
+)
 def test_usual_methods_give_the_printed_intervals(method, right, count, low, high):
     scores = np.array([[1.0] * right + [0.0] * (count - right)])
     ends = METHODS[method](scores, 1, RNG)

@@ -194,8 +194,9 @@ def test_a_budget_beyond_the_context_is_what_it_leaves(caplog):
 @pytest.mark.parametrize("num_waits", [0, 3])
 def test_a_prompt_that_leaves_the_room_which_it_asks_for_is_solved(tokenizer, num_waits):
     prompt = ids_of(tokenizer, PROMPT)
-    options = MethodOptions(num_waits=(0, num_waits), thinking_start="<think>\n", thinking_end="</think>",
-                            answer_reserve_tokens=9)  # fmt: skip
+    options = MethodOptions(
+        num_waits=(0, num_waits), thinking_start="<think>\n", thinking_end="</think>", answer_reserve_tokens=9
+    )
     method = BudgetForcing(options)
     room_tokens = method.room_tokens(ScriptedModel(tokenizer, telling(tokenizer)))
     model = ScriptedModel(tokenizer, lambda _: ids_of(tokenizer, "x" * 400), len(prompt) + room_tokens + 9)
@@ -341,8 +342,10 @@ def s1_reference(model, prompt, start, end, budget, num_waits, max_answer):
 
 @pytest.mark.parametrize("layout", ["tags", "s1"])
 def test_it_is_s1s_procedure_on_models_that_ramble(layout):
-    tokenizer, start, end = {"tags": (TAGS, "<think>\n", "</think>"),
-                             "s1": (S1, "<|im_start|>think", "<|im_start|>answer")}[layout]  # fmt: skip
+    tokenizer, start, end = {
+        "tags": (TAGS, "<think>\n", "</think>"),
+        "s1": (S1, "<|im_start|>think", "<|im_start|>answer"),
+    }[layout]
     ends = [ids_of(tokenizer, end)[0], tokenizer.eos_token_id]
     prompt, seen = ids_of(tokenizer, PROMPT), set()
     for seed, budget, num_waits in itertools.product(range(6), (0, 1, 7, 40), (0, 1, 3)):

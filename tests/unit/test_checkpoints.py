@@ -208,8 +208,12 @@ def test_shards_and_adapters_of_an_older_model_do_not_stay_beside_the_new_one(tm
     make_run(out, complete=[5])
     publish(make_checkpoint(tmp_path / "staging", complete=False), out)
     assert sorted(path.name for path in out.iterdir()) == [
-        "checkpoint-5", "manifest.json", "model.safetensors", "notes.txt", "sub",
-    ]  # fmt: skip
+        "checkpoint-5",
+        "manifest.json",
+        "model.safetensors",
+        "notes.txt",
+        "sub",
+    ]
     assert missing_from(out / "checkpoint-5") is None
 
 

@@ -114,9 +114,12 @@ def test_slurm_has_minutes_to_answer():
 
 @pytest.mark.parametrize(
     ("record", "end", "is_preempted"),
-    [("41 41 N/A 0 RUNNING 1000 2000 N/A", 2000.0, False), ("41 41 N/A 0 RUNNING 1000 NONE 0", None, False),
-     ("41 41 N/A 0 RUNNING 1000 2000 1900", 2000.0, True)],
-)  # fmt: skip
+    [
+        ("41 41 N/A 0 RUNNING 1000 2000 N/A", 2000.0, False),
+        ("41 41 N/A 0 RUNNING 1000 NONE 0", None, False),
+        ("41 41 N/A 0 RUNNING 1000 2000 1900", 2000.0, True),
+    ],
+)
 def test_record_says_when_a_job_ends_and_whether_it_has_to_make_room(job, record, end, is_preempted):
     job(record)
     record = Allocation.current(SITE).record

@@ -29,11 +29,16 @@ def project(tmp_path, environment):
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     (tmp_path / "rates.slurm").write_text("#!/bin/bash\n#SBATCH --job-name=rates\n")
     os.environ.update(
-        OPEN_R1_ROOT=str(tmp_path), OPEN_R1_SITE_NODE_PYTHON=sys.executable, OPEN_R1_SITE_LOGS=str(tmp_path / "logs"),
-        OPEN_R1_SITE_GPU_OPTIONS="--partition=gpu", OPEN_R1_SITE_CPU_OPTIONS="--partition=cpu",
-        OPEN_R1_JOB_MODE="submit", OPEN_R1_JOB_SCRIPT=str(tmp_path / "rates.slurm"), OPEN_R1_JOB_KIND="gpu",
+        OPEN_R1_ROOT=str(tmp_path),
+        OPEN_R1_SITE_NODE_PYTHON=sys.executable,
+        OPEN_R1_SITE_LOGS=str(tmp_path / "logs"),
+        OPEN_R1_SITE_GPU_OPTIONS="--partition=gpu",
+        OPEN_R1_SITE_CPU_OPTIONS="--partition=cpu",
+        OPEN_R1_JOB_MODE="submit",
+        OPEN_R1_JOB_SCRIPT=str(tmp_path / "rates.slurm"),
+        OPEN_R1_JOB_KIND="gpu",
         PATH=f"{tmp_path}:{os.environ['PATH']}",
-    )  # fmt: skip
+    )
     return tmp_path
 
 
@@ -61,16 +66,34 @@ def test_chunks_hold_every_row_once(num_rows, chunk):
 
 def test_tasks_are_shards_and_flags_of_the_script_reach_them_as_they_are():
     work = work_of(pass_rate, "--config", RECIPE, "--tasks", "3", "--push_to_hub", "--system_prompt", 'a "b" c')
-    assert work.of_task(2) == ("--config", RECIPE, "--system_prompt", 'a "b" c', "--output_dir", "data/rates",
-                               "--shard", "2/3")  # fmt: skip
+    assert work.of_task(2) == (
+        "--config",
+        RECIPE,
+        "--system_prompt",
+        'a "b" c',
+        "--output_dir",
+        "data/rates",
+        "--shard",
+        "2/3",
+    )
     assert work.merge == ("--merge", "--output_dir", "data/rates", "--push_to_hub", "me/rates")
 
 
 def test_old_positional_arguments_are_a_range_of_rows():
     work = work_of(pass_rate, RECIPE, "200", "400", "--retries", "3")
     assert work.of_task is None
-    assert work.whole == ("--config", RECIPE, "--retries", "3", "--output_dir", "data/rates", "--start", "200",
-                          "--end", "400")  # fmt: skip
+    assert work.whole == (
+        "--config",
+        RECIPE,
+        "--retries",
+        "3",
+        "--output_dir",
+        "data/rates",
+        "--start",
+        "200",
+        "--end",
+        "400",
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,10 +173,16 @@ def test_array_and_merge_are_submitted_in_a_chain(project, called, capsys):
 
 @pytest.mark.parametrize(
     ("asked", "kept", "kind"),
-    [("--gres=gpu:8", "", ""), ("--gres=gpu:a100:8,nvme:1", "--gres=nvme:1 ", "a100:"), ("-G8", "", ""),
-     ("--gpus\nh100:8", "", "h100:"), ("--gpus-per-node=8", "", ""), ("--gres\ngpu", "", ""),
-     ("--gres=nvme:1", "--gres=nvme:1 ", "")],
-)  # fmt: skip
+    [
+        ("--gres=gpu:8", "", ""),
+        ("--gres=gpu:a100:8,nvme:1", "--gres=nvme:1 ", "a100:"),
+        ("-G8", "", ""),
+        ("--gpus\nh100:8", "", "h100:"),
+        ("--gpus-per-node=8", "", ""),
+        ("--gres\ngpu", "", ""),
+        ("--gres=nvme:1", "--gres=nvme:1 ", ""),
+    ],
+)
 def test_tasks_have_their_own_gpus_in_place_of_those_of_a_site(called, asked, kept, kind):
     os.environ["OPEN_R1_SITE_GPU_OPTIONS"] = f"--partition=gpu\n{asked}"
     pass_rate.main(["--config", RECIPE, "--tasks", "2"])
@@ -162,9 +191,13 @@ def test_tasks_have_their_own_gpus_in_place_of_those_of_a_site(called, asked, ke
 
 @pytest.mark.parametrize(
     ("given", "asked"),
-    [("--gres=gpu:a100:2", "--gres=gpu:a100:2"), ("--gres nvme:1", "--gpus-per-node=h100:1 --gres nvme:1"),
-     ("-G 2 --mem=1", "-G 2 --mem=1"), ("--gres=nvme:1,gpu", "--gres=nvme:1,gpu")],
-)  # fmt: skip
+    [
+        ("--gres=gpu:a100:2", "--gres=gpu:a100:2"),
+        ("--gres nvme:1", "--gpus-per-node=h100:1 --gres nvme:1"),
+        ("-G 2 --mem=1", "-G 2 --mem=1"),
+        ("--gres=nvme:1,gpu", "--gres=nvme:1,gpu"),
+    ],
+)
 def test_gpus_that_the_user_asks_for_take_the_place_of_those_of_a_task(called, given, asked):
     os.environ["OPEN_R1_SITE_GPU_OPTIONS"] = "--partition=gpu\n--gres=gpu:h100:8"
     pass_rate.main(["--config", RECIPE, "--tasks", "2", f"--sbatch={given}"])
@@ -216,8 +249,13 @@ def test_partition_of_tasks_without_gpus_is_that_of_the_merge(called):
 
 def test_flags_of_the_submission_may_stand_before_old_positional_arguments():
     assert pass_rate.with_flags(["--dry-run", "--sbatch=--time=5", "--sbatch", "-A x", RECIPE, "0", "200"])[4:] == [
-        "--config", RECIPE, "--start", "0", "--end", "200"
-    ]  # fmt: skip
+        "--config",
+        RECIPE,
+        "--start",
+        "0",
+        "--end",
+        "200",
+    ]
 
 
 def test_flags_behind_a_bare_dash_are_read_as_everywhere(called):
@@ -276,8 +314,12 @@ def test_environment_without_packages_submits_where_the_nodes_have_them():
         "sys.exit(pass_rate.main(sys.argv[1:]))\n"
     )
     os.environ["OPEN_R1_SITE_NODE_PYTHON"] = "/usr/bin/python3"
-    done = subprocess.run([sys.executable, "-c", program, "--config", RECIPE, "--tasks", "2", "--dry-run"],
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--config", RECIPE, "--tasks", "2", "--dry-run"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "/usr/bin/python3" in done.stdout
 
@@ -291,8 +333,20 @@ def test_dry_run_of_an_array_submits_nothing(project, capsys):
 
 
 def test_duplicates_and_pushes_are_for_the_merge_of_decontaminated_parts():
-    work = work_of(decontaminate, "--dataset", "a b", "--tasks", "2", "--cleanup", "--deduplicate", "0.9",
-                   "--new_dataset_name", "me/clean", "--report", "r.md")  # fmt: skip
+    work = work_of(
+        decontaminate,
+        "--dataset",
+        "a b",
+        "--tasks",
+        "2",
+        "--cleanup",
+        "--deduplicate",
+        "0.9",
+        "--new_dataset_name",
+        "me/clean",
+        "--report",
+        "r.md",
+    )
     part = ("--dataset", "a b", "--output_dir", "data/clean", "--cleanup")
     assert work.of_task(1) == (*part, "--shard", "1/2")
     end = ("--deduplicate", "0.9", "--report", "r.md", "--new_dataset_name", "me/clean")

@@ -33,11 +33,18 @@ def site(tmp_path, environment):
     for name in [name for name in os.environ if name.startswith(("SLURM_", "OPEN_R1_"))]:
         del os.environ[name]
     os.environ.update(
-        OPEN_R1_ROOT=str(tmp_path), OPEN_R1_CLUSTER="site.sh", OPEN_R1_SITE_NODE_PYTHON="python3",
-        OPEN_R1_SITE_LOGS=str(tmp_path / "logs"), OPEN_R1_SITE_GPU_OPTIONS="--partition=gpu\n--comment=a b\n",
-        OPEN_R1_SITE_GPUS_PER_NODE="0", OPEN_R1_JOB_MODE="submit", OPEN_R1_JOB_KIND="gpu",
-        OPEN_R1_JOB_SCRIPT=str(tmp_path / "greet.slurm"), PATH=f"{tmp_path}:{os.environ['PATH']}", PYTHONPATH="",
-    )  # fmt: skip
+        OPEN_R1_ROOT=str(tmp_path),
+        OPEN_R1_CLUSTER="site.sh",
+        OPEN_R1_SITE_NODE_PYTHON="python3",
+        OPEN_R1_SITE_LOGS=str(tmp_path / "logs"),
+        OPEN_R1_SITE_GPU_OPTIONS="--partition=gpu\n--comment=a b\n",
+        OPEN_R1_SITE_GPUS_PER_NODE="0",
+        OPEN_R1_JOB_MODE="submit",
+        OPEN_R1_JOB_KIND="gpu",
+        OPEN_R1_JOB_SCRIPT=str(tmp_path / "greet.slurm"),
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+        PYTHONPATH="",
+    )
     return tmp_path
 
 
@@ -73,8 +80,14 @@ def called(site: Path) -> list[str] | None:
 def test_script_submits_itself_with_the_words_as_they_are(site, capsys):
     names = [word for name in HOSTILE for word in ("--name", name)]
     assert call(capsys, *names) == (0, "Submitted batch job 77\n", "")
-    assert called(site) == ["--parsable", f"--chdir={site}", "--partition=gpu", "--comment=a b",
-                            str(site / "greet.slurm"), *names]  # fmt: skip
+    assert called(site) == [
+        "--parsable",
+        f"--chdir={site}",
+        "--partition=gpu",
+        "--comment=a b",
+        str(site / "greet.slurm"),
+        *names,
+    ]
 
 
 def test_options_for_sbatch_are_not_passed_on(site, capsys):
@@ -222,9 +235,12 @@ def test_words_that_look_like_flags_are_values(site, capsys, words):
 
 
 FLAGS_WITH_WORDS = [
-    (train.make_parser, "--args"), (train.make_parser, "--vllm-args"), (generate.make_parser, "--serve-args"),
-    (evaluate.make_parser, "--serve_args"), (lambda: flags.build_parser(None), "--serve_args"),
-]  # fmt: skip
+    (train.make_parser, "--args"),
+    (train.make_parser, "--vllm-args"),
+    (generate.make_parser, "--serve-args"),
+    (evaluate.make_parser, "--serve_args"),
+    (lambda: flags.build_parser(None), "--serve_args"),
+]
 
 
 @pytest.mark.parametrize(("make", "flag"), FLAGS_WITH_WORDS)

@@ -235,8 +235,9 @@ def test_key_reaches_the_engine_and_stands_in_no_command_line(engine, tmp_path):
 
 
 def test_key_that_sglang_writes_stays_out_of_its_log():
-    launchers = Launchers(vllm=(), sglang=("bash", "-c", 'cat "${@: -1}"; echo no newline >&2; printf end', "x"),
-                          ray="ray", python="py")  # fmt: skip
+    launchers = Launchers(
+        vllm=(), sglang=("bash", "-c", 'cat "${@: -1}"; echo no newline >&2; printf end', "x"), ray="ray", python="py"
+    )
     (program,) = programs(Serving("m", engine="sglang", api_key_env="OUR_KEY"), 1, launchers=launchers)
     done = run(program.words, OUR_KEY="k*e[y]")
     assert (done.stdout, done.returncode) == ("api-key: '***'\nno newline\nend\n", 0)

@@ -50,8 +50,18 @@ def asked(plan):
 def test_arguments_by_position_say_the_same_as_flags(plan_of):
     prompt = base64.b64encode('Überlege "gut"; $x'.encode()).decode()
     by_position = plan_of("aime24", "lighteval|aime24|0|0", "me/m", "v1", "False", "True", prompt)
-    by_flags = plan_of("--model", "me/m", "--revision=v1", "--tasks", "lighteval|aime24|0|0", "--tensor-parallel",
-                       "false", "--trust-remote-code", "--system-prompt", "Überlege \"gut\"; $x")  # fmt: skip
+    by_flags = plan_of(
+        "--model",
+        "me/m",
+        "--revision=v1",
+        "--tasks",
+        "lighteval|aime24|0|0",
+        "--tensor-parallel",
+        "false",
+        "--trust-remote-code",
+        "--system-prompt",
+        'Überlege "gut"; $x',
+    )
     assert served(by_position) == served(by_flags)
     assert asked(by_position) == asked(by_flags)
     assert '--system_prompt=Überlege "gut"; $x' in asked(by_flags)
@@ -71,8 +81,17 @@ def test_number_of_gpus_that_nobody_has_said_is_told_and_refuses_nothing(plan_of
 def test_flags_of_the_submission_may_stand_before_arguments_by_position(plan_of):
     given = ["--nodes", "1", "--sbatch", "--mail-type=ALL", "--dry_run", "--sbatch", "-A x"]
     words = with_flags([*given, "aime24", "lighteval|aime24|0|0", "me/m", "main"])
-    assert words == ["--benchmarks", "lighteval|aime24|0|0", "--model=me/m", "--revision=main", "--nodes", "1",
-                     "--sbatch=--mail-type=ALL", "--dry-run", "--sbatch=-A x"]  # fmt: skip
+    assert words == [
+        "--benchmarks",
+        "lighteval|aime24|0|0",
+        "--model=me/m",
+        "--revision=main",
+        "--nodes",
+        "1",
+        "--sbatch=--mail-type=ALL",
+        "--dry-run",
+        "--sbatch=-A x",
+    ]
 
 
 def test_words_of_vllm_may_begin_with_a_flag_of_ours(plan_of):
@@ -128,9 +147,16 @@ def test_a_job_that_overwrites_does_so_once(plan_of):
 
 @pytest.mark.parametrize(
     "flag",
-    ["--num_samples=0", "--limit=-3", "--temperature=9", "--temperature=nan", "--top_p=0", "--max_tokens=zzz",
-     "--seed=1.5"],
-)  # fmt: skip
+    [
+        "--num_samples=0",
+        "--limit=-3",
+        "--temperature=9",
+        "--temperature=nan",
+        "--top_p=0",
+        "--max_tokens=zzz",
+        "--seed=1.5",
+    ],
+)
 def test_values_that_cannot_work_are_refused_before_a_job_waits(plan_of, flag, capsys):
     with pytest.raises(SystemExit, match="2"):
         plan_of("--model", "me/m", "--benchmarks", "aime24", flag)
@@ -228,10 +254,12 @@ def test_benchmark_that_a_node_cannot_load_ends_the_job_before_it_serves(plan_of
     ("words", "names"),
     [
         ([], ["eval_results/me/m/main/rows", "eval_results/me/m/main/more"]),
-        (["--engine=inspect", "--output_dir=out", "--model_name=short", "--revision=v1"],
-         ["out/short/v1/rows-inspect", "out/short/v1/more-inspect"]),
+        (
+            ["--engine=inspect", "--output_dir=out", "--model_name=short", "--revision=v1"],
+            ["out/short/v1/rows-inspect", "out/short/v1/more-inspect"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_job_knows_where_its_answers_are_kept(plan_of, tmp_path, monkeypatch, words, names):
     for name in ("rows", "more"):
         (tmp_path / f"{name}.jsonl").write_text('{"problem": "1+1", "solution": "2"}\n')
@@ -285,6 +313,11 @@ def test_words_that_the_script_takes_are_taken_of_jobs():
 
 def test_engine_kind_and_sandbox_are_handed_on(plan_of, tmp_path):
     (tmp_path / "rows.jsonl").write_text("{}\n")
-    words = ["--engine=inspect", "--kind=code", "--code_provider=local", "--parallel_code_exec_per_proc=8",
-             "--code_test_timeout_s=3"]  # fmt: skip
+    words = [
+        "--engine=inspect",
+        "--kind=code",
+        "--code_provider=local",
+        "--parallel_code_exec_per_proc=8",
+        "--code_test_timeout_s=3",
+    ]
     assert set(words) <= set(asked(plan_of("--model", "me/m", "--data", "rows.jsonl", *words)))

@@ -10,9 +10,10 @@ RECORD = {"key": "a", "index": 0, "text": "4"}
 
 
 @pytest.mark.parametrize(
-    "first", ["", '{"journal": 1, "settings": {"model": "m"}}\n', '{"journal": 1, "settings": {"mod'],
+    "first",
+    ["", '{"journal": 1, "settings": {"model": "m"}}\n', '{"journal": 1, "settings": {"mod'],
     ids=["empty", "settings", "half of settings"],
-)  # fmt: skip
+)
 def test_journal_that_was_only_begun_is_no_answer(tmp_path, first):
     (tmp_path / "generations.jsonl").write_text(first)
     assert not find_answers([tmp_path])

@@ -25,8 +25,13 @@ def call(tmp_path):
         (tmp_path / "site.sh").write_text(f"venv='{tmp_path}'\n{site}")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OPEN_R1_")}
         environment |= {"OPEN_R1_CLUSTER": str(tmp_path / "site.sh"), **variables}
-        done = subprocess.run(["bash", "-c", PROGRAM, "a job", str(ROOT), *words], env=environment,
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        done = subprocess.run(
+            ["bash", "-c", PROGRAM, "a job", str(ROOT), *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         lines = (tmp_path / "bin" / "environment").read_text().splitlines()
         said = dict(line.split("=", 1) for line in lines if "=" in line)
@@ -65,9 +70,18 @@ def test_commands_of_slurm_in_a_job_ask_its_own_cluster_without_a_token(call):
 
 
 def test_steps_do_not_inherit_the_gpus_that_the_job_has_asked_for(call):
-    asked = {"SLURM_GPUS": "16", "SLURM_GPUS_PER_NODE": "8", "SLURM_GPUS_PER_TASK": "8", "SLURM_GPUS_PER_SOCKET": "4",
-             "SLURM_GRES": "gpu:8", "SLURM_STEP_GRES": "gpu:8", "SLURM_TRES_PER_TASK": "gres/gpu:8",
-             "SLURM_NTASKS_PER_GPU": "1", "SLURM_CPUS_PER_GPU": "4", "SLURM_MEM_PER_GPU": "9"}  # fmt: skip
+    asked = {
+        "SLURM_GPUS": "16",
+        "SLURM_GPUS_PER_NODE": "8",
+        "SLURM_GPUS_PER_TASK": "8",
+        "SLURM_GPUS_PER_SOCKET": "4",
+        "SLURM_GRES": "gpu:8",
+        "SLURM_STEP_GRES": "gpu:8",
+        "SLURM_TRES_PER_TASK": "gres/gpu:8",
+        "SLURM_NTASKS_PER_GPU": "1",
+        "SLURM_CPUS_PER_GPU": "4",
+        "SLURM_MEM_PER_GPU": "9",
+    }
     _, environment = call("", **asked, SLURM_GPUS_ON_NODE="8")
     assert not asked.keys() & environment.keys()
     assert environment["SLURM_GPUS_ON_NODE"] == "8"  # what it has been given
@@ -85,8 +99,9 @@ def test_submission_goes_to_the_cluster_that_the_user_means(tmp_path):
     python.chmod(0o755)
     (tmp_path / "site.sh").write_text(f"venv='{tmp_path}'\n")
     variables = {"OPEN_R1_CLUSTER": str(tmp_path / "site.sh"), "SLURM_CLUSTERS": "c1", "SLURM_JWT": "token"}
-    done = subprocess.run(["bash", str(script)], env={**os.environ, **variables}, capture_output=True, text=True,
-                          check=True)  # fmt: skip
+    done = subprocess.run(
+        ["bash", str(script)], env={**os.environ, **variables}, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "submit c1 token\n"
 
 
@@ -95,8 +110,10 @@ def test_settings_may_be_declared(call):
     words, environment = call(f"{hook}declare -a modules=(cuda/12.8)\ndeclare -x HF_HOME=/h\ndeclare logs=/l\n", "a b")
     assert words[1:] == ["open_r1.cluster.router", "--provider", "e2b", "a b"]
     assert (environment["LOADED"], environment["HF_HOME"], environment["OPEN_R1_SITE_LOGS"]) == (
-        "cuda/12.8", "/h", "/l"
-    )  # fmt: skip
+        "cuda/12.8",
+        "/h",
+        "/l",
+    )
 
 
 def test_site_file_has_no_arguments(call):

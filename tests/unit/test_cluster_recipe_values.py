@@ -16,8 +16,11 @@ from tests.conftest import ROOT
 @pytest.fixture
 def recipe(tmp_path):
     path = tmp_path / "recipe with spaces.yaml"
-    path.write_text("model_name_or_path: org/model\nuse_vllm: true # not false\nnum_generations: '16'\n"
-                    "torch_dtype: bfloat16\nother: [1, 2]\n", encoding="utf-8")  # fmt: skip
+    path.write_text(
+        "model_name_or_path: org/model\nuse_vllm: true # not false\nnum_generations: '16'\n"
+        "torch_dtype: bfloat16\nother: [1, 2]\n",
+        encoding="utf-8",
+    )
     return path
 
 

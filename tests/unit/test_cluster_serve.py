@@ -134,8 +134,19 @@ def test_flags_are_those_of_the_server_or_of_the_client():
 
 @pytest.mark.parametrize("before", [[], ["--"]])
 def test_revision_and_deadline_of_the_reasoning_client_reach_it(before):
-    words = ["--dataset-name", "rows.jsonl", "--prompt-column", "problem", "--output-dir", "out", *before,
-             "--revision", "data-v2", "--deadline", "60"]  # fmt: skip
+    words = [
+        "--dataset-name",
+        "rows.jsonl",
+        "--prompt-column",
+        "problem",
+        "--output-dir",
+        "out",
+        *before,
+        "--revision",
+        "data-v2",
+        "--deadline",
+        "60",
+    ]
     parser = generate.make_parser()
     ours = ["--model", "m", "--client", "generate_reasoning", "--model-revision", "v1", "--server-deadline", "99"]
     _, rest = parser.parse_known_args([*ours, *words])

@@ -23,9 +23,12 @@ def project(tmp_path, environment):
         del os.environ[name]
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     os.environ.update(
-        OPEN_R1_ROOT=str(tmp_path), OPEN_R1_SITE_NODE_PYTHON=sys.executable, OPEN_R1_SITE_LOGS=str(tmp_path / "logs"),
-        OPEN_R1_JOB_MODE="submit", PATH=f"{tmp_path}:{os.environ['PATH']}",
-    )  # fmt: skip
+        OPEN_R1_ROOT=str(tmp_path),
+        OPEN_R1_SITE_NODE_PYTHON=sys.executable,
+        OPEN_R1_SITE_LOGS=str(tmp_path / "logs"),
+        OPEN_R1_JOB_MODE="submit",
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+    )
     return tmp_path
 
 
@@ -45,8 +48,16 @@ def test_token_of_a_router_is_in_no_word_and_no_line_that_is_shown():
     (server,) = plan.servers
     assert server.health_urls == ("http://node1:8000/health",)
     assert (server.step.gpus, plan.on_time_limit) == (0, "requeue")
-    assert server.step.command[-8:] == ("--provider", "local", "--host", "node1", "--port", "8000", "--max_parallel",
-                                        "4")  # fmt: skip
+    assert server.step.command[-8:] == (
+        "--provider",
+        "local",
+        "--host",
+        "node1",
+        "--port",
+        "8000",
+        "--max_parallel",
+        "4",
+    )
     assert SECRET not in server.step.shell_line(site, allocation)
     assert SECRET not in "".join(plan.notes)
 
@@ -162,9 +173,14 @@ def test_piston_gets_its_settings_by_the_environment_and_yours_win(project):
     (server,) = piston_plan().servers
     assert server.step.command == ("apptainer", "exec", "an image.sif", "node")
     assert server.health_urls == ("http://node1:2000/api/v2/runtimes",)
-    expected = {"PORT": "2000", "PISTON_BIND_ADDRESS": "node1:2000", "PISTON_RUN_TIMEOUT": "9000",
-                "PISTON_COMPILE_TIMEOUT": "60000", "PISTON_OUTPUT_MAX_SIZE": "1000000000",
-                "PISTON_DATA_DIRECTORY": str(project / "data/piston")}  # fmt: skip
+    expected = {
+        "PORT": "2000",
+        "PISTON_BIND_ADDRESS": "node1:2000",
+        "PISTON_RUN_TIMEOUT": "9000",
+        "PISTON_COMPILE_TIMEOUT": "60000",
+        "PISTON_OUTPUT_MAX_SIZE": "1000000000",
+        "PISTON_DATA_DIRECTORY": str(project / "data/piston"),
+    }
     assert expected.items() <= dict(server.step.env).items()
 
 

@@ -30,8 +30,14 @@ def read(site: Path | None, cwd: Path | None = None, **variables: str) -> subpro
     environment |= {"PYTHONPATH": str(ROOT / "src"), **variables}
     if site is not None:
         environment["OPEN_R1_CLUSTER"] = str(site)
-    return subprocess.run(["bash", "-c", PROGRAM, "read", str(ROOT), sys.executable], env=environment, cwd=cwd,
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    return subprocess.run(
+        ["bash", "-c", PROGRAM, "read", str(ROOT), sys.executable],
+        env=environment,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def write_site(folder: Path, **settings: object) -> Path:
@@ -59,8 +65,10 @@ def test_words_of_a_site_stay_whole(tmp_path, name):
 
 
 def test_word_of_options_that_a_condition_leaves_empty_is_left_out(tmp_path):
-    lines = [f'{name}=(a=1 "${{NONE:+b=$NONE}}" c=3 "")\n'
-             for name in ("gpu_options", "cpu_options", "srun_options", "environment")]  # fmt: skip
+    lines = [
+        f'{name}=(a=1 "${{NONE:+b=$NONE}}" c=3 "")\n'
+        for name in ("gpu_options", "cpu_options", "srun_options", "environment")
+    ]
     (tmp_path / "site.sh").write_text(f"NONE=\n{''.join(lines)}")
     done = read(tmp_path / "site.sh")
     assert done.returncode == 0, done.stderr
@@ -155,8 +163,13 @@ def read_project(root: Path, text: str | None, **variables: str) -> subprocess.C
     environment |= {"PYTHONPATH": str(ROOT / "src"), **variables}
     if text is not None:
         environment["OPEN_R1_CLUSTER"] = str(root / "site.sh")
-    return subprocess.run(["bash", "-c", PROGRAM, "read", str(root), sys.executable], env=environment,
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    return subprocess.run(
+        ["bash", "-c", PROGRAM, "read", str(root), sys.executable],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -210,25 +223,43 @@ def test_site_file_is_found_again_from_another_folder(tmp_path):
     (tmp_path / "site.sh").write_text("echo $OPEN_R1_CLUSTER >&2\n")
     done = read(Path("site.sh"), cwd=tmp_path, CDPATH=str(ROOT.parent))
     assert done.returncode == 0, done.stderr
-    done = subprocess.run(["bash", "-c", f"here={ROOT}/slurm; source $here/lib.sh; load_site; echo $OPEN_R1_CLUSTER"],
-                          env={**os.environ, "OPEN_R1_CLUSTER": "site.sh"}, cwd=tmp_path, capture_output=True,
-                          text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-c", f"here={ROOT}/slurm; source $here/lib.sh; load_site; echo $OPEN_R1_CLUSTER"],
+        env={**os.environ, "OPEN_R1_CLUSTER": "site.sh"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == f"{tmp_path}/site.sh\n"
 
 
 def test_warning_during_a_slow_site_file_does_not_end_the_job(tmp_path):
     (tmp_path / "site.sh").write_text("kill -USR1 $$\n")
-    program = (f"set -euo pipefail; here={ROOT}/slurm; source $here/lib.sh; load_site; echo $mode; "
-               "printenv OPEN_R1_JOB_IS_WARNED")  # fmt: skip
-    done = subprocess.run(["bash", "-c", program], env={**os.environ, "OPEN_R1_CLUSTER": "site.sh"}, cwd=tmp_path,
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    program = (
+        f"set -euo pipefail; here={ROOT}/slurm; source $here/lib.sh; load_site; echo $mode; "
+        "printenv OPEN_R1_JOB_IS_WARNED"
+    )
+    done = subprocess.run(
+        ["bash", "-c", program],
+        env={**os.environ, "OPEN_R1_CLUSTER": "site.sh"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (0, "job\n1\n"), done.stderr
 
 
 def test_folders_are_found_whatever_cdpath_says(tmp_path):
-    done = subprocess.run(["bash", "-c", "here=slurm; source slurm/lib.sh; echo $root"], cwd=ROOT, text=True,
-                          env={**os.environ, "CDPATH": f"{ROOT}:{ROOT.parent}"}, capture_output=True,
-                          check=True)  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-c", "here=slurm; source slurm/lib.sh; echo $root"],
+        cwd=ROOT,
+        text=True,
+        env={**os.environ, "CDPATH": f"{ROOT}:{ROOT.parent}"},
+        capture_output=True,
+        check=True,
+    )
     assert done.stdout == f"{ROOT}\n"
 
 
@@ -275,8 +306,13 @@ def test_path_of_a_site_is_added_to_that_of_the_package(monkeypatch):
 
 
 def test_variables_of_a_site_win():
-    site = Site(root=Path("/p"), node_python="python3", logs=Path("/l"), interface="ib0",
-                environment={"NCCL_SOCKET_IFNAME": "eth1"})  # fmt: skip
+    site = Site(
+        root=Path("/p"),
+        node_python="python3",
+        logs=Path("/l"),
+        interface="ib0",
+        environment={"NCCL_SOCKET_IFNAME": "eth1"},
+    )
     assert site.step_environment()["NCCL_SOCKET_IFNAME"] == "eth1"
 
 

@@ -43,16 +43,20 @@ LAUNCHER = "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \
         ("[default0]:[rank0]: ValueError: Too long: 4.\nmax_steps=3\n" + LAUNCHER, "ValueError: Too long: 4."),
         ("ValueError: a\n\nDuring handling\nopen_r1.x.LostError: b\n", "open_r1.x.LostError: b"),
         ("1: OSError: no space\n0: RuntimeError: a peer is gone\n" + LAUNCHER, "OSError: no space"),
-        ("[default0]:sft.py: error: Unknown arguments:\n[default0]:  learning_rat\n" + LAUNCHER,
-         "sft.py: error: Unknown arguments: learning_rat"),
+        (
+            "[default0]:sft.py: error: Unknown arguments:\n[default0]:  learning_rat\n" + LAUNCHER,
+            "sft.py: error: Unknown arguments: learning_rat",
+        ),
         ("sft.py: error: Unknown arguments:", "sft.py: error: Unknown arguments:"),
         ("ValueError: a\nsubprocess.CalledProcessError: Command '['sft.py']' returned 1.\n", "ValueError: a"),
-        ("subprocess.CalledProcessError: Command 'ninja' returned 1.\n",
-         "subprocess.CalledProcessError: Command 'ninja' returned 1."),
+        (
+            "subprocess.CalledProcessError: Command 'ninja' returned 1.\n",
+            "subprocess.CalledProcessError: Command 'ninja' returned 1.",
+        ),
         ("no ValueError: here\n{'loss': 3}\n" + LAUNCHER, None),
         ("", None),
     ],
-)  # fmt: skip
+)
 def test_reason_of_a_failure_is_that_of_the_first_process(log, reason):
     assert find_reason(log) == reason
 

@@ -16,8 +16,13 @@ from open_r1.cluster.submission import (
     without_gpus,
 )
 
-SITE = Site(root=Path("/a project"), node_python="python3", logs=Path("/l"), gpu_options=("--partition=gpu",),
-            cpu_options=("--partition=cpu", "--comment=a b"))  # fmt: skip
+SITE = Site(
+    root=Path("/a project"),
+    node_python="python3",
+    logs=Path("/l"),
+    gpu_options=("--partition=gpu",),
+    cpu_options=("--partition=cpu", "--comment=a b"),
+)
 HOSTILE = ["--args", '--x {"a": "b c"}', "it's", "", "$HOME", "--", "-N"]
 
 
@@ -88,9 +93,18 @@ def test_job_does_not_take_itself_for_the_one_that_submits_it(sbatch, tmp_path, 
                "PET_SIGNALS_TO_HANDLE": "SIGINT", "OPEN_R1_JOB_TRACKING": "abc", "WANDB_RUN_ID": "abc",
                "WANDB_RESUME": "allow", "GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1", "ROLE_NAME": "default",
                "ROLE_RANK": "0", "ROLE_WORLD_SIZE": "1"}  # fmt: skip
-    kept = {"SLURM_CONF": "/conf", "SLURM_CLUSTERS": "c2", "SLURM_JWT": "token", "SBATCH_ACCOUNT": "mine",
-            "HF_HOME": "/h", "OPEN_R1_CLUSTER": "/c", "OPEN_R1_ROOT": "/r", "RANKING": "1", "GROUP_HOME": "/g",
-            "ROLE_HOME": "/r"}  # fmt: skip
+    kept = {
+        "SLURM_CONF": "/conf",
+        "SLURM_CLUSTERS": "c2",
+        "SLURM_JWT": "token",
+        "SBATCH_ACCOUNT": "mine",
+        "HF_HOME": "/h",
+        "OPEN_R1_CLUSTER": "/c",
+        "OPEN_R1_ROOT": "/r",
+        "RANKING": "1",
+        "GROUP_HOME": "/g",
+        "ROLE_HOME": "/r",
+    }
     os.environ.update(foreign | kept)
     submit([sbatch("echo 1")])
     seen = dict(line.split("=", 1) for line in (tmp_path / "environment").read_text().splitlines() if "=" in line)

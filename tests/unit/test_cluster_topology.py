@@ -130,11 +130,14 @@ def test_impossible_numbers_of_processes_are_refused(gpus, count):
     ("num_nodes", "gpus", "recipe", "says"),
     [
         # 2 x 3 x 1 = 6 completions
-        (1, 3, SIX,
-         ["has 6 completions", "2 x 3 processes on 1 training node", "num_generations 2, 3, 6", "--nodes 2, 4, 6"]),
+        (
+            1,
+            3,
+            SIX,
+            ["has 6 completions", "2 x 3 processes on 1 training node", "num_generations 2, 3, 6", "--nodes 2, 4, 6"],
+        ),
         # The server's node counts among the nodes, and not among the processes.
-        (2, 3, SERVER | SIX,
-         ["has 6 completions", "--nodes 3, 5, 7"]),
+        (2, 3, SERVER | SIX, ["has 6 completions", "--nodes 3, 5, 7"]),
         (1, 8, {"num_generations": 1}, ["num_generations 2, 4, 8"]),
         (1, 8, {"num_generations": 0}, ["groups of num_generations 0"]),
         (1, 8, {"steps_per_generation": 3, "num_generations": 256}, ["has 384", "x 3 steps per generation"]),
@@ -143,11 +146,15 @@ def test_impossible_numbers_of_processes_are_refused(gpus, count):
         (1, 8, {"per_device_train_batch_size": 0}, ["must be 1 or more"]),
         (1, 8, {"steps_per_generation": 0}, ["must be 1 or more"]),
         (1, 8, {"steps_per_generation": 4, "generation_batch_size": 512}, ["leave one out"]),
-        (1, 8, {"eval_strategy": "steps", "per_device_eval_batch_size": 1},
-         ["An evaluation batch has 8 completions", "groups of 16", "num_generations_eval 1, 2, 4, 8"]),
+        (
+            1,
+            8,
+            {"eval_strategy": "steps", "per_device_eval_batch_size": 1},
+            ["An evaluation batch has 8 completions", "groups of 16", "num_generations_eval 1, 2, 4, 8"],
+        ),
         (1, 3, {**COLOCATE, "vllm_tensor_parallel_size": 2, "num_generations": 4}, ["3 processes", "Valid: 1, 3"]),
     ],
-)  # fmt: skip
+)
 def test_batches_without_whole_groups_are_refused(num_nodes, gpus, recipe, says):
     message = refusal(num_nodes, gpus, recipe)
     assert [text for text in says if text not in message] == []

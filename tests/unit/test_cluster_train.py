@@ -115,8 +115,17 @@ def test_overrides_reach_trainer_and_server():
     value = '{"a": "b c=d", "ü": \'it\'}'
     arguments = "--vllm_mode=server --model-name-or-path '/a model/ü' --model_revision v1=2 --torch_dtype float16"
     made = plan(*DEMO, "--args", arguments, "--", "--model_init_kwargs", value, num_nodes=2)
-    given = ["--vllm_mode=server", "--model-name-or-path", "/a model/ü", "--model_revision", "v1=2",
-             "--torch_dtype", "float16", "--model_init_kwargs", value]  # fmt: skip
+    given = [
+        "--vllm_mode=server",
+        "--model-name-or-path",
+        "/a model/ü",
+        "--model_revision",
+        "v1=2",
+        "--torch_dtype",
+        "float16",
+        "--model_init_kwargs",
+        value,
+    ]
     assert words_of(made.work[0])[2:-6] == given
     assert list(made.servers[0].step.command[2:5]) == ["/a model/ü", "--revision=v1=2", "--dtype=float16"]
 
@@ -166,10 +175,9 @@ def test_site_says_how_programs_are_called():
     ("accelerator", "words", "env"),
     [
         ("ddp", ["--use_cpu", "true", "--bf16", "false"], {"CUDA_VISIBLE_DEVICES": ""}),
-        ("zero2", ["--ddp_backend", "gloo", "--bf16", "false"],
-         {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}),
+        ("zero2", ["--ddp_backend", "gloo", "--bf16", "false"], {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}),
     ],
-)  # fmt: skip
+)
 def test_nodes_without_gpus_train_by_gloo(accelerator, words, env):
     (step,) = plan(*DISTILL[:-1], accelerator, num_nodes=2, gpus=0).work
     options = options_of(step, "sft.py")

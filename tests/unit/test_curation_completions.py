@@ -87,11 +87,17 @@ def test_begun_answer_is_part_of_the_completion(tmp_path):
     assert [completion.text for completion in problem.completions] == [TAGGED, TAGGED, None]
 
 
-BOTH = {"problem": "6 * 7?", "generations": ["41", "42"], "mine": ["42", "4"],
-        "finish_reasons": ["stop", "length"],
-        "api_metadata": [{"completion_tokens": 8}, None], "right": [True, False],
-        "pass_rate_generations": ["42", "40"],
-        "pass_rate_rewards_accuracy": [1.0, 0.0], "pass_rate_finish_reasons": ["stop", "stop"]}  # fmt: skip
+BOTH = {
+    "problem": "6 * 7?",
+    "generations": ["41", "42"],
+    "mine": ["42", "4"],
+    "finish_reasons": ["stop", "length"],
+    "api_metadata": [{"completion_tokens": 8}, None],
+    "right": [True, False],
+    "pass_rate_generations": ["42", "40"],
+    "pass_rate_rewards_accuracy": [1.0, 0.0],
+    "pass_rate_finish_reasons": ["stop", "stop"],
+}
 
 
 def test_verdicts_of_compute_pass_rate_choose_its_completions(tmp_path):
@@ -123,13 +129,19 @@ def test_column_that_is_named_has_no_reasons_of_another_one(tmp_path):
     (problem,) = read(tmp_path, [BOTH], Wanted(generations="mine"))
     assert isinstance(problem, Problem)
     assert [(entry.text, entry.finish_reason, entry.num_tokens) for entry in problem.completions] == [
-        ("42", None, None), ("4", None, None),
-    ]  # fmt: skip
+        ("42", None, None),
+        ("4", None, None),
+    ]
 
 
-TURNS = [{"from": "user", "value": "6 * 7?"},
-         {"from": "assistant", "value": "<|begin_of_thought|>\n\nsix sevens\n\n<|end_of_thought|>\n\n"
-                                        "<|begin_of_solution|>\n\n42\n\n<|end_of_solution|>"}]  # fmt: skip
+TURNS = [
+    {"from": "user", "value": "6 * 7?"},
+    {
+        "from": "assistant",
+        "value": "<|begin_of_thought|>\n\nsix sevens\n\n<|end_of_thought|>\n\n"
+        "<|begin_of_solution|>\n\n42\n\n<|end_of_solution|>",
+    },
+]
 
 
 @pytest.mark.parametrize(
@@ -235,17 +247,24 @@ def test_columns_that_are_missing_are_refused(tmp_path, wanted, message):
         read(tmp_path, [{"problem": "6 * 7?", "generations": ["42"]}], wanted)
 
 
-@pytest.mark.parametrize(("row", "setting"), [({"problem": "6?"}, "--generations_column"),
-                                              ({"generations": ["42"]}, "--problem_column")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("row", "setting"), [({"problem": "6?"}, "--generations_column"), ({"generations": ["42"]}, "--problem_column")]
+)
 def test_rows_without_problem_or_completions_are_refused(tmp_path, row, setting):
     with pytest.raises(ValueError, match=rf"name another by {setting}. Columns found: \["):
         read(tmp_path, [row])
 
 
 def test_generations_go_with_the_reasons_of_their_own_script(tmp_path):
-    row = {"problem": "6 * 7?", "generations": ["42"], "finish_reasons": ["stop"], "api_metadata": [None],
-           "pass_rate_generations": ["4", "42"], "pass_rate_finish_reasons": ["length", "stop"],
-           "pass_rate_num_tokens": [3, 12]}  # fmt: skip
+    row = {
+        "problem": "6 * 7?",
+        "generations": ["42"],
+        "finish_reasons": ["stop"],
+        "api_metadata": [None],
+        "pass_rate_generations": ["4", "42"],
+        "pass_rate_finish_reasons": ["length", "stop"],
+        "pass_rate_num_tokens": [3, 12],
+    }
     (first,) = read(tmp_path, [row])
     (second,) = read(tmp_path, [row], Wanted(generations="pass_rate_generations"))
     assert isinstance(first, Problem)

@@ -15,12 +15,16 @@ def test_verdicts_are_kept_and_not_given_again(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     judge = Judge(VerdictJournal(path, SETTINGS), 5.0)
     assert judge.judge([(0, 0), (0, 1), (7, 0)], ["42", "42", ""], [RIGHT, WRONG, RIGHT]) == [
-        "right", "wrong", "unparsable_gold",
-    ]  # fmt: skip
+        "right",
+        "wrong",
+        "unparsable_gold",
+    ]
     again = Judge(VerdictJournal(path, SETTINGS), 5.0)
     assert again.judge([(0, 1), (7, 0), (9, 0)], ["42", "", "42"], [WRONG, RIGHT, RIGHT]) == [
-        "wrong", "unparsable_gold", "right",
-    ]  # fmt: skip
+        "wrong",
+        "unparsable_gold",
+        "right",
+    ]
     assert again.num_judged == 1
 
 

@@ -61,10 +61,12 @@ def test_command_line_has_no_secrets(monkeypatch, tmp_path, arguments, wanted):
         (["--password=my secret -", "--hub_token=secret\n--x=8"], "'--password=***' '--hub_token=***\n--x=8'"),
         (["--api-key", "secret", "a b"], "--api-key *** 'a b'"),
         (["http://user:secret@proxy:3128"], "'http://***@proxy:3128'"),
-        (["--system_prompt=the - token = secret of --max_tokens 5"],
-         "'--system_prompt=the - token = secret of --max_tokens 5'"),
+        (
+            ["--system_prompt=the - token = secret of --max_tokens 5"],
+            "'--system_prompt=the - token = secret of --max_tokens 5'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_line_for_a_shell_has_no_secrets_also_within_words(words, shown):
     assert shell_line(words) == shown
 
@@ -96,8 +98,20 @@ def test_secrets_reach_neither_card_nor_readme(monkeypatch, tmp_path):
 
 def test_card_comes_back_as_it_was(tmp_path):
     parent = Parent("p", "c", "train[:3]", "main", "abc", 3, "mit", {"name": "older", "parents": []})
-    card = DataCard("x", {"n": 1}, [parent], "python s.py", [Step("s", 3, 2, {"why": "é\ud800"})], {"model": "t"},
-                    {"temperature": 0.6}, {"found": 1}, "mit", ["note"], {"train": 2}, ["r.json"])  # fmt: skip
+    card = DataCard(
+        "x",
+        {"n": 1},
+        [parent],
+        "python s.py",
+        [Step("s", 3, 2, {"why": "é\ud800"})],
+        {"model": "t"},
+        {"temperature": 0.6},
+        {"found": 1},
+        "mit",
+        ["note"],
+        {"train": 2},
+        ["r.json"],
+    )
     (tmp_path / "card.json").write_text(card.to_json())
     assert dataclasses.asdict(read_card(tmp_path)) == dataclasses.asdict(card)
 
@@ -143,8 +157,10 @@ def test_fingerprint_is_of_what_json_keeps():
 
 def test_fingerprint_is_the_same_in_another_process():
     program = "from open_r1.dataio.card import *; print(DataCard('x', {'s': set('abcdef'), 'p': 1.5}).fingerprint())"
-    runs = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-            for _ in range(2)]  # fmt: skip
+    runs = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
     assert runs[0] == runs[1] == DataCard("x", {"s": set("abcdef"), "p": 1.5}).fingerprint() + "\n"
 
 
@@ -161,30 +177,49 @@ def test_empty_licence_is_none():
 
 @pytest.mark.parametrize(
     ("licences", "wanted"),
-    [([], "unknown"), ([None], "unknown"), (["mit"], "mit"), (["mit", "mit"], "mit"),
-     (["mit", "apache-2.0"], "apache-2.0 AND mit"), (["mit", None], "mit AND unknown"),
-     (["mit AND apache-2.0", "mit"], "apache-2.0 AND mit")],
-)  # fmt: skip
+    [
+        ([], "unknown"),
+        ([None], "unknown"),
+        (["mit"], "mit"),
+        (["mit", "mit"], "mit"),
+        (["mit", "apache-2.0"], "apache-2.0 AND mit"),
+        (["mit", None], "mit AND unknown"),
+        (["mit AND apache-2.0", "mit"], "apache-2.0 AND mit"),
+    ],
+)
 def test_licence_is_inherited(licences, wanted):
     assert inherited_licence([Parent("p", licence=licence) for licence in licences]) == wanted
 
 
 @pytest.mark.parametrize(
     ("licence", "header"),
-    [("mit", {"license": "mit"}), ("Apache-2.0", {"license": "apache-2.0"}), ("unknown", {}), ("mit AND unknown", {}),
-     ("apache-2.0 AND mit", {"license": ["apache-2.0", "mit"]}),
-     ("My terms", {"license": "other", "license_name": "My terms"})],
-)  # fmt: skip
+    [
+        ("mit", {"license": "mit"}),
+        ("Apache-2.0", {"license": "apache-2.0"}),
+        ("unknown", {}),
+        ("mit AND unknown", {}),
+        ("apache-2.0 AND mit", {"license": ["apache-2.0", "mit"]}),
+        ("My terms", {"license": "other", "license_name": "My terms"}),
+    ],
+)
 def test_header_names_licences_as_the_hub_knows_them(licence, header):
     assert header_licence(licence) == header
 
 
 @pytest.mark.parametrize(
     ("readme", "licence"),
-    [("---\nlicense: mit\n---\n# x", "mit"), ("---\nlicense: [mit, cc-by-4.0]\n---\n", "mit AND cc-by-4.0"),
-     ("---\nlicense: other\nlicense_name: mine\n---\n", "mine"), ("# no header", None), ("---\n- a\n---\n", None),
-     ("---\n: [\n---\n", None), ("---\nother: 1\n---\n", None), ("", None), ("---\nlicense: mit\n", None)],
-)  # fmt: skip
+    [
+        ("---\nlicense: mit\n---\n# x", "mit"),
+        ("---\nlicense: [mit, cc-by-4.0]\n---\n", "mit AND cc-by-4.0"),
+        ("---\nlicense: other\nlicense_name: mine\n---\n", "mine"),
+        ("# no header", None),
+        ("---\n- a\n---\n", None),
+        ("---\n: [\n---\n", None),
+        ("---\nother: 1\n---\n", None),
+        ("", None),
+        ("---\nlicense: mit\n", None),
+    ],
+)
 def test_licence_is_read_from_a_readme(tmp_path, readme, licence):
     (tmp_path / "README.md").write_text(readme)
     assert declared_licence(str(tmp_path), None) == licence
@@ -199,8 +234,20 @@ def test_hostile_text_breaks_neither_header_nor_tables():
     parent = Parent(
         HOSTILE, HOSTILE, HOSTILE, HOSTILE, "f", 1, HOSTILE, {"name": "x", "contamination": {HOSTILE: HOSTILE}}
     )
-    card = DataCard(HOSTILE, {HOSTILE: HOSTILE}, [parent], HOSTILE, [Step(HOSTILE, 2, 1, {HOSTILE: [HOSTILE]})],
-                    {HOSTILE: HOSTILE}, {HOSTILE: 1}, None, None, [HOSTILE], {"train": 1}, [HOSTILE])  # fmt: skip
+    card = DataCard(
+        HOSTILE,
+        {HOSTILE: HOSTILE},
+        [parent],
+        HOSTILE,
+        [Step(HOSTILE, 2, 1, {HOSTILE: [HOSTILE]})],
+        {HOSTILE: HOSTILE},
+        {HOSTILE: 1},
+        None,
+        None,
+        [HOSTILE],
+        {"train": 1},
+        [HOSTILE],
+    )
     text = render_readme(card, FILES)
     header = read_header(text)
     assert header["configs"] == [

@@ -97,11 +97,14 @@ def test_column_with_a_dot_is_not_its_neighbour(tmp_path):
 @pytest.mark.parametrize(
     "kind",
     [
-        pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()),
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.dictionary(pa.int32(), pa.string()),
         pa.dictionary(pa.int8(), pa.large_string()),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_text_of_every_type_comes_as_text(tmp_path, kind):
     table = pa.table({"t": pa.array(["a", None, "é", "a"], kind)})
     if not pa.types.is_dictionary(kind):

@@ -146,10 +146,14 @@ def test_short_item_may_end_in_a_letter_that_is_not_ascii():
 
 @pytest.mark.parametrize("files", [1, 6])
 def test_problem_that_several_items_tell_with_endings_of_their_own_is_found(files):
-    problem = ("Let the triangle have a strange obtuse corner and suppose that the wizard paints each side in a "
-               "colour chosen among seven, such that no neighbours agree.")  # fmt: skip
-    items = [f"{problem} Source note {name}: taken from the contest of the {name} kingdom with remarks by its author"
-             for name in ("red", "blue", "green", "white", "black", "pink")]  # fmt: skip
+    problem = (
+        "Let the triangle have a strange obtuse corner and suppose that the wizard paints each side in a "
+        "colour chosen among seven, such that no neighbours agree."
+    )
+    items = [
+        f"{problem} Source note {name}: taken from the contest of the {name} kingdom with remarks by its author"
+        for name in ("red", "blue", "green", "white", "black", "pink")
+    ]
     groups = [items] if files == 1 else [[item] for item in items]
     index = build_index(
         [Benchmark(f"b{number}", group) for number, group in enumerate(groups)], make_rule(8, "default")
@@ -302,14 +306,21 @@ def test_long_rows_and_broken_bytes_are_matched_and_counted(normalization):
         assert rows[match.row][start:end].startswith("Let $a$")
 
 
-@given(rows=st.lists(TEXTS, max_size=4), items=st.lists(TEXTS, min_size=1, max_size=3), n=st.integers(1, 4),
-       normalization=st.sampled_from(["none", "default"]), piece_bytes=st.integers(1, 12))  # fmt: skip
+@given(
+    rows=st.lists(TEXTS, max_size=4),
+    items=st.lists(TEXTS, min_size=1, max_size=3),
+    n=st.integers(1, 4),
+    normalization=st.sampled_from(["none", "default"]),
+    piece_bytes=st.integers(1, 12),
+)
 @example(rows=[], items=["¼À"], n=2, normalization="default", piece_bytes=1)
 @example(rows=[], items=["⁰ⁱA"], n=1, normalization="default", piece_bytes=1)
 @settings(max_examples=200)
 def test_rows_in_pieces_are_flagged_as_whole_ones_are(rows, items, n, normalization, piece_bytes):
-    rows, index = pa.array([*rows, *items], pa.string()), build_index([Benchmark("made", [*items, "a word"])],
-                                                                     make_rule(n, normalization))  # fmt: skip
+    rows, index = (
+        pa.array([*rows, *items], pa.string()),
+        build_index([Benchmark("made", [*items, "a word"])], make_rule(n, normalization)),
+    )
     whole, cut = match_column(rows, index), match_column(rows, index, piece_bytes=piece_bytes)
     assert cut.flags.tolist() == whole.flags.tolist()
     assert [match.row for match in cut.matches] == [match.row for match in whole.matches]

@@ -51,7 +51,7 @@ def test_upstreams_rule_misses_short_items_and_flags_boilerplate():
 @pytest.mark.parametrize(
     "boilerplate_items, stories_found, others_flagged",
     [(0, 1.0, 1200), (2, 1.0, 0), (3, 1.0, 0), (4, 1.0, 0), (8, 1.0, 0), (16, 1.0, 600)],
-)  # fmt: skip
+)
 def test_numbers_behind_the_default_of_boilerplate_items(boilerplate_items, stories_found, others_flagged):
     assert recall_by_kind(boilerplate_items=boilerplate_items)["other question, prose"] == stories_found
     assert sum(flags(CLEAN, boilerplate_items=boilerplate_items)) == others_flagged
@@ -77,8 +77,10 @@ def test_near_duplicates_are_found_by_how_much_was_changed():
         return " ".join(word if rng.random() > share else "other" for word in text.split())
 
     near = NearDuplicates(index, DEFAULT_THRESHOLD)
-    found = [float(near(pa.array([changed(text, share) for text in benchmark_items()[:260]]))[0].mean())
-             for share in (0.0, 0.05, 0.1)]  # fmt: skip
+    found = [
+        float(near(pa.array([changed(text, share) for text in benchmark_items()[:260]]))[0].mean())
+        for share in (0.0, 0.05, 0.1)
+    ]
     assert found[0] == 1
     assert found[1] > 0.85
     assert found[2] > 0.5

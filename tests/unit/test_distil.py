@@ -31,10 +31,20 @@ def test_upstreams_flags_have_its_defaults():
 def test_upstreams_function_has_its_signature():
     parameters = inspect.signature(build_distilabel_pipeline).parameters.values()
     ordered = [(entry.name, entry.default) for entry in parameters if entry.kind is not entry.KEYWORD_ONLY]
-    assert ordered == [("model", inspect.Parameter.empty), ("base_url", "http://localhost:8000/v1"),
-                       ("prompt_column", None), ("prompt_template", "{{ instruction }}"), ("temperature", None),
-                       ("top_p", None), ("max_new_tokens", 8192), ("num_generations", 1), ("input_batch_size", 64),
-                       ("client_replicas", 1), ("timeout", 900), ("retries", 0)]  # fmt: skip
+    assert ordered == [
+        ("model", inspect.Parameter.empty),
+        ("base_url", "http://localhost:8000/v1"),
+        ("prompt_column", None),
+        ("prompt_template", "{{ instruction }}"),
+        ("temperature", None),
+        ("top_p", None),
+        ("max_new_tokens", 8192),
+        ("num_generations", 1),
+        ("input_batch_size", 64),
+        ("client_replicas", 1),
+        ("timeout", 900),
+        ("retries", 0),
+    ]
 
 
 def test_every_setting_of_the_pipeline_is_one_of_the_function():
@@ -48,10 +58,15 @@ def test_batches_of_rows_are_batches_of_generations_for_distilabel():
     assert (settings["input_batch_size"], settings["num_generations"], args.shard_size) == (30, 1, 4 * 10 * 2 * 3)
 
 
-@pytest.mark.parametrize(("dataset", "folder"), [
-    ("AI-MO/NuminaMath-TIR", "data/NuminaMath-TIR_generated"), ("rows.jsonl", "data/rows_generated"),
-    ("/some/folder/", "data/folder_generated"), ("tasks/countdown", "data/countdown_generated"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("dataset", "folder"),
+    [
+        ("AI-MO/NuminaMath-TIR", "data/NuminaMath-TIR_generated"),
+        ("rows.jsonl", "data/rows_generated"),
+        ("/some/folder/", "data/folder_generated"),
+        ("tasks/countdown", "data/countdown_generated"),
+    ],
+)
 def test_output_folder_is_named_after_the_data(dataset, folder):
     assert parse_args(["--hf-dataset", dataset, "--model", "m"], "").output_dir == Path(folder)
 
@@ -84,11 +99,16 @@ def test_command_line_is_refused(case, capsys):
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("record", "expected"), [
-    ({"finish_reason": "stop"}, True), ({"finish_reason": "length"}, True),
-    ({"finish_reason": "error", "is_final": True}, True), ({"finish_reason": "error", "is_final": False}, False),
-    ({"finish_reason": "error"}, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"finish_reason": "stop"}, True),
+        ({"finish_reason": "length"}, True),
+        ({"finish_reason": "error", "is_final": True}, True),
+        ({"finish_reason": "error", "is_final": False}, False),
+        ({"finish_reason": "error"}, False),
+    ],
+)
 def test_only_failures_that_may_pass_are_asked_again(record, expected):
     assert is_lasting(record) is expected
 

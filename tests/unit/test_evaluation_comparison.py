@@ -15,10 +15,19 @@ from open_r1.utils.estimators import avg_at_k
 from scripts.compare_evals import main
 
 SETTINGS = {
-    "model": "me/a", "revision": "main", "model_fingerprint": None, "model_commit": None, "source": ["f00d"],
-    "limit": None, "temperature": 0.6, "max_tokens": 32768, "template": "Solve.\n{prompt}", "serve_args": [],
-    "served_with": ["vllm", "serve"], "versions_of_engine": {"vllm": "0.30.0"},
-}  # fmt: skip
+    "model": "me/a",
+    "revision": "main",
+    "model_fingerprint": None,
+    "model_commit": None,
+    "source": ["f00d"],
+    "limit": None,
+    "temperature": 0.6,
+    "max_tokens": 32768,
+    "template": "Solve.\n{prompt}",
+    "serve_args": [],
+    "served_with": ["vllm", "serve"],
+    "versions_of_engine": {"vllm": "0.30.0"},
+}
 RIGHT, WRONG = "right", "wrong"
 
 
@@ -32,19 +41,44 @@ def write_run(tmp_path):
         settings = SETTINGS | settings
         interval = avg_at_k([[float(verdict == RIGHT) for verdict in row] for row in verdicts])
         k = min(map(len, verdicts))
-        metrics = {f"avg@{k}": interval.mean, f"avg@{k}_low": interval.low, f"avg@{k}_high": interval.high,
-                   f"pass@{k}": 1.0, "truncated": 0.125, "no_answer": 0.0, "mean_length_tokens": 1234.5}  # fmt: skip
+        metrics = {
+            f"avg@{k}": interval.mean,
+            f"avg@{k}_low": interval.low,
+            f"avg@{k}_high": interval.high,
+            f"pass@{k}": 1.0,
+            "truncated": 0.125,
+            "no_answer": 0.0,
+            "mean_length_tokens": 1234.5,
+        }
         problems = problems or [f"Compute {n}" for n in range(len(verdicts))]
         template = str(settings["template"])
-        rows = [{"problem": template.replace("{prompt}", problem), "context": "", "solution": problem[-1],
-                 "verdict": verdict}
-                for problem, row in zip(problems, verdicts, strict=True) for verdict in row]  # fmt: skip
+        rows = [
+            {
+                "problem": template.replace("{prompt}", problem),
+                "context": "",
+                "solution": problem[-1],
+                "verdict": verdict,
+            }
+            for problem, row in zip(problems, verdicts, strict=True)
+            for verdict in row
+        ]
         pq.write_table(pa.Table.from_pylist(rows), folder / "answers.parquet")
         digest = xxhash.xxh3_128((folder / "answers.parquet").read_bytes()).hexdigest()
-        write_results(folder, {"benchmark": benchmark, "engine": engine, "is_complete": True, "notes": [],
-                               "metrics": metrics, "counts": {"failed": 0}, "settings": settings,
-                               "speed": {"tokens_per_s": 5000.0},
-                               "answers": {"rows": len(rows), "hash": digest}, **dict(results)})  # fmt: skip
+        write_results(
+            folder,
+            {
+                "benchmark": benchmark,
+                "engine": engine,
+                "is_complete": True,
+                "notes": [],
+                "metrics": metrics,
+                "counts": {"failed": 0},
+                "settings": settings,
+                "speed": {"tokens_per_s": 5000.0},
+                "answers": {"rows": len(rows), "hash": digest},
+                **dict(results),
+            },
+        )
         return folder
 
     return write_run
@@ -99,10 +133,16 @@ def test_damaged_parts_are_refused_with_the_file(write_run, tmp_path, part, said
 
 @pytest.mark.parametrize(
     "part",
-    [{"engine_metrics": {"a": None}}, {"speed": {}}, {"speed": {"tokens_per_s": None}}, {"disagreements": {}},
-     {"metrics": {"avg@1": 0.5, "avg@1_low": math.nan, "avg@1_high": 1.0, "truncated": None}}, {"engine": 7},
-     {"notes": [7]}],
-)  # fmt: skip
+    [
+        {"engine_metrics": {"a": None}},
+        {"speed": {}},
+        {"speed": {"tokens_per_s": None}},
+        {"disagreements": {}},
+        {"metrics": {"avg@1": 0.5, "avg@1_low": math.nan, "avg@1_high": 1.0, "truncated": None}},
+        {"engine": 7},
+        {"notes": [7]},
+    ],
+)
 def test_figures_that_nobody_knows_are_read(write_run, tmp_path, part):
     path = write_run("a", many(3)) / "results.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | part))
@@ -291,8 +331,12 @@ def test_a_large_difference_is_more_than_chance(write_run, tmp_path):
 
 def test_problems_are_matched_by_text_and_solution_wherever_they_stand(write_run, tmp_path):
     write_run("a", [[RIGHT], [WRONG], [WRONG]], problems=["Compute  1", "Compute 2", "Compute 3"])
-    write_run("b", [[RIGHT], [RIGHT], [WRONG]], problems=["Compute 4", "Compute 2", "Compute 1"],
-              template="Think.\n{prompt}\nBox it.")  # fmt: skip
+    write_run(
+        "b",
+        [[RIGHT], [RIGHT], [WRONG]],
+        problems=["Compute 4", "Compute 2", "Compute 1"],
+        template="Think.\n{prompt}\nBox it.",
+    )
     comparison, text = compared(tmp_path)
     assert (comparison.difference.num_problems, comparison.difference.num_worse) == (2, 1)
     assert comparison.difference.num_better == 1

@@ -120,11 +120,22 @@ def test_an_adapter_is_known_by_its_base_too(tmp_path, monkeypatch):
     assert len({*found}) == 3
 
 
-@pytest.mark.parametrize("name", [
-    "params.json", "tekken.json", "consolidated.00.pth", "qwen.tiktoken", "hf_quant_config.json",
-    "quantize_config.json", "model.safetensors.index.json", "m.gguf", "model.pt", "additional_chat_templates/a.jinja",
-    "layers/attention.py",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "params.json",
+        "tekken.json",
+        "consolidated.00.pth",
+        "qwen.tiktoken",
+        "hf_quant_config.json",
+        "quantize_config.json",
+        "model.safetensors.index.json",
+        "m.gguf",
+        "model.pt",
+        "additional_chat_templates/a.jinja",
+        "layers/attention.py",
+    ],
+)
 def test_files_of_other_formats_count(tmp_path, name):
     before = fingerprint_folder(str(tmp_path))
     (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -11,8 +11,15 @@ from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.utils.benchmark_table import GPQA_WRONG, SUPPORTED_BENCHMARKS, TEST_COLUMNS, fitted, local_benchmark
 
 FILE = Path("/data/rows.jsonl")
-LIVE_CODE_BENCH = ["question_title", "question_content", "platform", "starter_code", "public_test_cases",
-                   "private_test_cases", "metadata"]  # fmt: skip
+LIVE_CODE_BENCH = [
+    "question_title",
+    "question_content",
+    "platform",
+    "starter_code",
+    "public_test_cases",
+    "private_test_cases",
+    "metadata",
+]
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,12 @@ def packed(value):
 
 def lcb_row(tests, *, private=None, **columns):
     private = packed(tests) if private is None else private
-    return {"public_test_cases": json.dumps(tests), "private_test_cases": private, "metadata": "{}",
-            "starter_code": ""} | columns  # fmt: skip
+    return {
+        "public_test_cases": json.dumps(tests),
+        "private_test_cases": private,
+        "metadata": "{}",
+        "starter_code": "",
+    } | columns
 
 
 def info_row(**info):

@@ -79,8 +79,12 @@ def test_majority_is_what_most_answers_say(problems):
 def test_every_estimate_has_an_interval(problems):
     metrics = tally_of(problems, *[[answer("right", "2"), answer("wrong", "3")]] * 3).metrics()
     assert [name for name in metrics if "@" in name and not name.endswith(("_low", "_high"))] == [
-        "avg@2", "pass@1", "pass@2", "maj@1", "maj@2",
-    ]  # fmt: skip
+        "avg@2",
+        "pass@1",
+        "pass@2",
+        "maj@1",
+        "maj@2",
+    ]
     assert all(f"{name}_{end}" in metrics for name in ("avg@2", "pass@2", "maj@2") for end in ("low", "high"))
 
 
@@ -208,8 +212,9 @@ def test_answers_are_written_with_what_was_extracted_and_the_engines_score(probl
         file.write([answer("right", "2", engine_score=1.0), answer(None, row=1)])
     rows = pq.read_table(tmp_path / "answers.parquet").to_pylist()
     assert [(row["extracted"], row["engine_score"], row["verdict"]) for row in rows] == [
-        ("2", 1.0, "right"), (None, None, None),
-    ]  # fmt: skip
+        ("2", 1.0, "right"),
+        (None, None, None),
+    ]
     assert file.disagreements.as_json() == {"scored": 1, "different": 0}
 
 
@@ -242,9 +247,14 @@ def test_disagreements_are_written_with_a_reason(tmp_path, found, reason):
 
 @pytest.mark.parametrize(
     "found",
-    [answer("right", "2", engine_score=1.0), answer("wrong", "3", engine_score=0.0), answer("right", "2"),
-     answer(None, engine_score=1.0), answer("no_answer", engine_score=0.0)],
-)  # fmt: skip
+    [
+        answer("right", "2", engine_score=1.0),
+        answer("wrong", "3", engine_score=0.0),
+        answer("right", "2"),
+        answer(None, engine_score=1.0),
+        answer("no_answer", engine_score=0.0),
+    ],
+)
 def test_agreement_is_no_row(tmp_path, found):
     with Disagreements(tmp_path) as file:
         file.add(found, "What is 1+1?", "2")

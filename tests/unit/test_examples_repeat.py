@@ -22,8 +22,9 @@ show()
 
 def examples_after(imports: str) -> list[str]:
     """The examples that a new process draws."""
-    ran = subprocess.run([sys.executable, "-c", PROGRAM.format(imports=imports)], capture_output=True, text=True,
-                         check=True)  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(imports=imports)], capture_output=True, text=True, check=True
+    )
     return ran.stdout.splitlines()
 
 

@@ -13,9 +13,12 @@ from open_r1.evaluation.flags import build_parser
 from open_r1.generation.distil_arguments import parse_args
 from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, run_benchmarks
 
-MAINS = {"curate": (curate.main, "--input"), "decontaminate": (decontaminate.main, "--dataset"),
-         "generate_reasoning": (generate_reasoning.main, "--dataset-name"),
-         "compute_pass_rate": (compute_pass_rate.main, "--dataset_name")}  # fmt: skip
+MAINS = {
+    "curate": (curate.main, "--input"),
+    "decontaminate": (decontaminate.main, "--dataset"),
+    "generate_reasoning": (generate_reasoning.main, "--dataset-name"),
+    "compute_pass_rate": (compute_pass_rate.main, "--dataset_name"),
+}
 
 
 @pytest.mark.parametrize("name", ["curate", "decontaminate", "generate_reasoning"])

@@ -76,15 +76,26 @@ def test_a_finish_reason_is_text_that_files_can_hold(given, read):
     [
         (None, {}),
         ("12", {}),
-        ({"prompt_tokens": 3, "completion_tokens": None, "prompt_tokens_details": {"cached_tokens": 1}},
-         {"prompt_tokens": 3}),
-        ({"completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 4}},
-         {"completion_tokens": 5, "reasoning_tokens": 4}),
-        ({"prompt_tokens": -5, "completion_tokens": True, "total_tokens": 2**53 + 1,
-          "completion_tokens_details": {"reasoning_tokens": 10**25}}, {}),
+        (
+            {"prompt_tokens": 3, "completion_tokens": None, "prompt_tokens_details": {"cached_tokens": 1}},
+            {"prompt_tokens": 3},
+        ),
+        (
+            {"completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 4}},
+            {"completion_tokens": 5, "reasoning_tokens": 4},
+        ),
+        (
+            {
+                "prompt_tokens": -5,
+                "completion_tokens": True,
+                "total_tokens": 2**53 + 1,
+                "completion_tokens_details": {"reasoning_tokens": 10**25},
+            },
+            {},
+        ),
         ({"prompt_tokens": 2**53}, {"prompt_tokens": 2**53}),
     ],
-)  # fmt: skip
+)
 def test_usage_is_what_the_server_counts(usage, expected):
     assert read_answer(completion(usage=usage)).usage == expected
 
@@ -131,9 +142,17 @@ def test_reason_is_what_the_server_says(body, reason):
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("3", 3.0), ("0.5", 0.5), ("-1", 0.0), ("nan", None), ("inf", None), ("soon", None), (None, None),
-     ("Sun, 06 Nov 1994 08:49:37 GMT", 0.0)],
-)  # fmt: skip
+    [
+        ("3", 3.0),
+        ("0.5", 0.5),
+        ("-1", 0.0),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        (None, None),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 0.0),
+    ],
+)
 def test_retry_after_is_seconds_or_a_date(value, seconds):
     headers = {} if value is None else {"Retry-After": value}
     assert read_failure(429, b"", headers).retry_after_s == seconds

@@ -30,8 +30,11 @@ def test_sampling_that_no_server_takes_is_refused(settings, said):
 def test_body_holds_what_is_given_and_nothing_else():
     assert Sampling().body() == {}
     assert Sampling(temperature=0.0, seed=0, stop=["</answer>"], extra_body={"repetition_penalty": 1.1}).body() == {
-        "temperature": 0.0, "seed": 0, "stop": ["</answer>"], "repetition_penalty": 1.1
-    }  # fmt: skip
+        "temperature": 0.0,
+        "seed": 0,
+        "stop": ["</answer>"],
+        "repetition_penalty": 1.1,
+    }
 
 
 def test_key_is_of_the_value_not_of_the_order_of_its_fields():

@@ -121,13 +121,18 @@ def test_score_is_the_lowest_and_only_points_are_rounded(scores, points, precisi
 def test_result_as_plain_values_has_the_names_of_open_r1():
     results = (TestResult(Verdict.PARTIAL, 0.5, "half"), TestResult(Verdict.NOT_RUN))
     assert SubtaskResult("pairs", "01", 30, 2, ("a", "b"), results).to_dict() == {
-        "problem": "pairs", "subtask": "01", "score": 0.0, "weighted_score": 0.0, "points": 30, "score_precision": 2,
+        "problem": "pairs",
+        "subtask": "01",
+        "score": 0.0,
+        "weighted_score": 0.0,
+        "points": 30,
+        "score_precision": 2,
         "status": "PA",
         "test_results": [
             {"test_name": "a", "score": 0.5, "status": "PA", "feedback": "half"},
             {"test_name": "b", "score": 0.0, "status": "SKIPPED", "feedback": ""},
         ],
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(

@@ -137,18 +137,20 @@ CPP = [
     ("#include <bits/stdc++.h>\nusing namespace std;\nint main() { cout << 1; }\n", []),
     ("#include <bits/stdc++.h>\nint main() { std::cout << 1; }\n", []),
     ("#include <bits/stdc++.h>\nint main() { cout << 1; }\n", ["namespace std {} using namespace std;"]),
-    ("#include <iostream>\nint main() { std::vector<int> v; std::sort(v.begin(), v.end()); }\n",
-     ["#include <algorithm>", "#include <vector>"]),
-    ("#include <stdio.h>\nint main() { printf(\"std::cout %d\", 1); }\n", []),
+    (
+        "#include <iostream>\nint main() { std::vector<int> v; std::sort(v.begin(), v.end()); }\n",
+        ["#include <algorithm>", "#include <vector>"],
+    ),
+    ('#include <stdio.h>\nint main() { printf("std::cout %d", 1); }\n', []),
     ("#include <math.h>\ndouble f() { return sqrt(2); }\n", []),
     ("// using namespace std;\n#include <iostream>\nint main() { cin; }\n", ["namespace std {} using namespace std;"]),
     ("int gcd(int a, int b) { return b ? gcd(b, a % b) : a; }\n", []),
     ("int list[5], n; bool f() { return list[0] < 3 && n<list; }\n", []),
     ("struct pair { int a; }; pair f();\n", []),
     ("int f(T x) { return x.count_if(1) + y->max(2) + mine::min(3); }\n", []),
-    ("using namespace std; const char* s = R\"(vector<int> )\";\n", []),
+    ('using namespace std; const char* s = R"(vector<int> )";\n', []),
     ("#include <map>\nusing namespace std; map<int, int> m; long long x = LLONG_MAX;\n", ["#include <climits>"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "added"), CPP, ids=range(len(CPP)))

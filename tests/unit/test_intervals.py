@@ -17,9 +17,18 @@ NAN = math.nan
 # Student's t of printed tables (two-sided 95 %, and the 80 % point), by degrees of freedom.
 @pytest.mark.parametrize(
     ("degrees", "upper", "power"),
-    [(1, 12.7062, 1.3764), (2, 4.3027, 1.0607), (5, 2.5706, 0.9195), (29, 2.0452, 0.8542), (30, 2.0423, 0.8538),
-     (120, 1.9799, 0.8446), (1_999, 1.9612, 0.8418), (2_000, 1.9612, 0.8418), (10**6, 1.9600, 0.8416)],
-)  # fmt: skip
+    [
+        (1, 12.7062, 1.3764),
+        (2, 4.3027, 1.0607),
+        (5, 2.5706, 0.9195),
+        (29, 2.0452, 0.8542),
+        (30, 2.0423, 0.8538),
+        (120, 1.9799, 0.8446),
+        (1_999, 1.9612, 0.8418),
+        (2_000, 1.9612, 0.8418),
+        (10**6, 1.9600, 0.8416),
+    ],
+)
 def test_quantiles_are_those_of_printed_tables(degrees, upper, power):
     assert student_quantile(0.975, degrees) == pytest.approx(upper, abs=6e-5)
     assert student_quantile(0.8, degrees) == pytest.approx(power, abs=6e-5)
@@ -97,9 +106,13 @@ def test_rows_without_a_value_are_left_out_with_their_names():
 
 @pytest.mark.parametrize(
     ("values", "clusters", "said"),
-    [([], None, "nothing to average"), ([NAN], None, "nothing to average"), ([math.inf], None, "infinite"),
-     ([1.0], ["a", "b"], "1 values and 2 names")],
-)  # fmt: skip
+    [
+        ([], None, "nothing to average"),
+        ([NAN], None, "nothing to average"),
+        ([math.inf], None, "infinite"),
+        ([1.0], ["a", "b"], "1 values and 2 names"),
+    ],
+)
 def test_values_without_a_mean_are_refused(values, clusters, said):
     with pytest.raises(ValueError, match=said):
         mean_interval(values, clusters)
@@ -131,8 +144,12 @@ SITUATIONS = {
     "all at 0.97": lambda rng, size: np.full(size, 0.97),
     "5 % at 0.9, others at 0.01": lambda rng, size: np.where(rng.random(size) < 0.05, 0.9, 0.01),
 }
-TRUTHS = {"half can be solved": 0.5, "6 % can be solved": 0.06, "all at 0.97": 0.97,
-          "5 % at 0.9, others at 0.01": 0.0545}  # fmt: skip
+TRUTHS = {
+    "half can be solved": 0.5,
+    "6 % can be solved": 0.06,
+    "all at 0.97": 0.97,
+    "5 % at 0.9, others at 0.01": 0.0545,
+}
 
 
 @pytest.mark.parametrize("num_problems", [3, 30, 200])

@@ -12,8 +12,11 @@ from tests.rows.layout_items import MATH
 from tests.rows.layouts import CASES, DAPO_HEAD, DAPO_TAIL, THINK, chat, openr1_row, write
 
 BY_NAME = {layout.name: layout for layout in LAYOUTS}
-ALL = [pytest.param(name, case, id=f"{name}-{number}") for name, found in CASES.items()
-       for number, case in enumerate(found)]  # fmt: skip
+ALL = [
+    pytest.param(name, case, id=f"{name}-{number}")
+    for name, found in CASES.items()
+    for number, case in enumerate(found)
+]
 FOR_SFT = [param for param in ALL if BY_NAME[param.values[0]].messages is not None]
 FOR_GRPO = [param for param in ALL if BY_NAME[param.values[0]].problem is not None]
 ITEM = MATH[0]
@@ -88,8 +91,11 @@ def test_tests_of_programs_can_be_read(name):
         ("thought_turns", {"conversations": [{"from": "user", "value": " \n"}]}, "'a turn' is blank"),
         ("thought_turns", {"conversations": [{"from": "user", "value": 1j}]}, "'a turn' is no text but a complex"),
         ("thought_turns", {"conversations": [{"from": "user", "value": "x"}]}, "not user and assistant by turns"),
-        ("thought_turns", {"conversations": [{"from": "gpt", "value": "x"}, {"from": "human", "value": "y"}]},
-         "not user and assistant by turns"),
+        (
+            "thought_turns",
+            {"conversations": [{"from": "gpt", "value": "x"}, {"from": "human", "value": "y"}]},
+            "not user and assistant by turns",
+        ),
         ("openthoughts", {"deepseek_reasoning": None}, "'deepseek_reasoning' is null or empty"),
         ("openthoughts", {"deepseek_reasoning": "\t "}, "'deepseek_reasoning' is blank"),
         ("openthoughts", {"deepseek_solution": "so </think> there"}, "thought tags inside"),
@@ -125,7 +131,7 @@ def test_tests_of_programs_can_be_read(name):
         ("messages", {"messages": [{"role": "narrator", "content": "x"}]}, "a turn of the role 'narrator'"),
     ],
     ids=lambda value: repr(value)[:50],
-)  # fmt: skip
+)
 def test_damaged_row_gives_no_conversation_but_a_reason(name, columns, reason):
     mapped, found = map_row(name, changed(name, **columns))
     assert mapped == {}
@@ -226,8 +232,10 @@ def test_system_turn_stays_unless_it_asks_for_markers(system):
 
 
 def test_conversation_of_several_turns_and_plain_replies():
-    turns = [{"from": name, "value": text} for name, text in
-             zip(("human", "gpt") * 2, ("Hi", "Hello.", ITEM.question, GOOD), strict=True)]  # fmt: skip
+    turns = [
+        {"from": name, "value": text}
+        for name, text in zip(("human", "gpt") * 2, ("Hi", "Hello.", ITEM.question, GOOD), strict=True)
+    ]
     found = map_row("thought_turns", {"conversations": turns})[0][MESSAGES]
     assert [turn["content"] for turn in found] == ["Hi", "Hello.", ITEM.question, GOOD]
 

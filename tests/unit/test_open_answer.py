@@ -33,8 +33,11 @@ def grow(make_tokenizer):
         (["abc"], {}, None),
         (["abc"], {"max_tokens": 2}, ("ab", "length", None, 2)),
         (["ab", EOS], {"max_tokens": 3}, ("ab", "stop", None, 3)),
-        (["ab", EOS, "c"], {"eos_ids": frozenset(), "max_tokens": 4, "skip_special_tokens": False},
-         ("ab<eos>c", "length", None, 4)),
+        (
+            ["ab", EOS, "c"],
+            {"eos_ids": frozenset(), "max_tokens": 4, "skip_special_tokens": False},
+            ("ab<eos>c", "length", None, 4),
+        ),
         (["ab", STOP], {"stop_token_ids": frozenset({STOP})}, ("ab", "stop", STOP, 3)),
         (["abx"], {"stop_token_ids": frozenset({87})}, ("ab", "stop", 87, 3)),
         (["abx"], {"stop_token_ids": frozenset({87}), "include_stop": True}, ("abx", "stop", 87, 3)),
@@ -48,10 +51,13 @@ def grow(make_tokenizer):
         (["a🙂b"], {"stop": ["🙂b"], "include_stop": True}, ("a🙂b", "stop", "🙂b", 6)),
         (["€"], {"stop": ["x"], "max_tokens": 2}, ("\ufffd", "length", None, 2)),
         (["a", EOS], {"stop": ["<eos>"], "eos_ids": frozenset(), "max_tokens": 2}, ("a", "length", None, 2)),
-        (["a", EOS], {"stop": ["<eos>"], "eos_ids": frozenset(), "skip_special_tokens": False},
-         ("a", "stop", "<eos>", 2)),
+        (
+            ["a", EOS],
+            {"stop": ["<eos>"], "eos_ids": frozenset(), "skip_special_tokens": False},
+            ("a", "stop", "<eos>", 2),
+        ),
     ],
-)  # fmt: skip
+)
 def test_answers_end_as_asked(grow, words, settings, expected):
     assert grow(*words, **settings) == expected
 

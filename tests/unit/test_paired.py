@@ -14,8 +14,10 @@ NAN = math.nan
 
 
 def p_value_by_enumeration(differences):
-    flipped = [abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
-               for signs in itertools.product((1, -1), repeat=len(differences))]  # fmt: skip
+    flipped = [
+        abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(differences))
+    ]
     return np.mean([total >= abs(sum(differences)) - 1e-9 for total in flipped])
 
 
@@ -162,9 +164,13 @@ def test_what_runs_that_are_alike_could_show_is_six_problems_or_more():
 
 @pytest.mark.parametrize(
     ("a", "b", "said"),
-    [([], [], "No problem has a value in both"), ([NAN], [1.0], "No problem"), ([1.0], [1.0, 0.0], "1 values of one"),
-     ([math.inf], [0.0], "infinite")],
-)  # fmt: skip
+    [
+        ([], [], "No problem has a value in both"),
+        ([NAN], [1.0], "No problem"),
+        ([1.0], [1.0, 0.0], "1 values of one"),
+        ([math.inf], [0.0], "infinite"),
+    ],
+)
 def test_runs_that_cannot_be_compared_are_refused(a, b, said):
     with pytest.raises(ValueError, match=said):
         paired_difference(a, b)

@@ -86,9 +86,15 @@ def test_another_number_of_answers_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("temperature", 1.0), ("top_p", 1.0), ("max_tokens", 512), ("max_tokens", None), ("template", "{prompt}"),
-     ("system_prompt", "Be brief.")],
-)  # fmt: skip
+    [
+        ("temperature", 1.0),
+        ("top_p", 1.0),
+        ("max_tokens", 512),
+        ("max_tokens", None),
+        ("template", "{prompt}"),
+        ("system_prompt", "Be brief."),
+    ],
+)
 def test_run_that_was_asked_otherwise_is_refused(tmp_path, name, value):
     path = write(tmp_path, settings={**RESULTS["settings"], name: value})
     with pytest.raises(ValueError, match=f"was asked otherwise than the tables' runs: {name} is {value!r}"):

@@ -89,9 +89,12 @@ def test_rewards_that_want_different_layouts_are_named():
 
 def test_ideal_completion_is_scored_by_the_rewards_of_its_domain():
     script_args = arguments(
-        "accuracy", "format", "think_format", "length",
+        "accuracy",
+        "format",
+        "think_format",
+        "length",
         reward_domains={"math": ["accuracy", "format"], "chat": ["think_format"]},
-    )  # fmt: skip
+    )
     for domain, names in {"math": ["accuracy", "format"], "chat": ["think_format"], "code": [], None: []}.items():
         scores = score_ideal(script_args, {"solution": "4", "domain": domain})
         assert [score.name for score in scores] == [*names, "length"]

@@ -218,8 +218,10 @@ def test_what_it_logs_stays_apart_and_ids_are_not_passed():
 def test_same_reward_on_the_whole_and_on_the_summary():
     rewards = get_reward_funcs(arguments("accuracy", "summary_only(accuracy)", "summary_only( format )"))
     assert [reward.__name__ for reward in rewards] == [
-        "accuracy_reward", "summary_only_accuracy_reward", "summary_only_format_reward",
-    ]  # fmt: skip
+        "accuracy_reward",
+        "summary_only_accuracy_reward",
+        "summary_only_format_reward",
+    ]
     copy = pickle.loads(pickle.dumps(rewards[1]))
     assert copy(completions=["<think>a</think>\\boxed{4}"], solution=["4"]) == [1.0]
 

@@ -60,14 +60,24 @@ ROW_OF_PROGRAMS = {
     "code": CODE_ROW,
     "binary_code": CODE_ROW,
     "ioi_code": {
-        "id": "sums", "subtask": "01", "score": 10, "score_precision": 2, "test_names": ["a"], "time_limit": 1.0,
-        "memory_limit": 1 << 26, "grader_files": [], "test_cases": [["1", "1"]],
+        "id": "sums",
+        "subtask": "01",
+        "score": 10,
+        "score_precision": 2,
+        "test_names": ["a"],
+        "time_limit": 1.0,
+        "memory_limit": 1 << 26,
+        "grader_files": [],
+        "test_cases": [["1", "1"]],
     },
     "cf_code": {
-        "id": "1/A", "language": "cpp", "official_tests": [{"input": "1", "output": "1"}], "time_limit": 1.0,
+        "id": "1/A",
+        "language": "cpp",
+        "official_tests": [{"input": "1", "output": "1"}],
+        "time_limit": 1.0,
         "memory_limit": 256.0,
     },
-}  # fmt: skip
+}
 # The reward judges rows of this task and no others.
 TASK_OF = {"countdown": "countdown", "knights_knaves": "knights_knaves", "reasoning_gym": "reasoning_gym/chain_sum"}
 

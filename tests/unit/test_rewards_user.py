@@ -121,8 +121,10 @@ def test_function_over_tokens_cannot_judge_summaries(code: Path):
 
 def test_same_name_twice_gets_metric_keys_of_its_own(code: Path, tmp_path: Path):
     twin = tmp_path / "other.py"
-    twin.write_text("def brevity(completions, **columns): return [9.0] * len(completions)\n"
-                    "def accuracy_reward(completions, **columns): return [9.0] * len(completions)\n")  # fmt: skip
+    twin.write_text(
+        "def brevity(completions, **columns): return [9.0] * len(completions)\n"
+        "def accuracy_reward(completions, **columns): return [9.0] * len(completions)\n"
+    )
     names = [f"{code}:brevity", f"{twin}:brevity", "accuracy", f"{twin}:accuracy_reward"]
     rewards = get_reward_funcs(arguments(*names))
     assert [reward.__name__ for reward in rewards] == ["brevity", "brevity_2", "accuracy_reward", "accuracy_reward_2"]

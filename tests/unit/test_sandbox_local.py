@@ -11,9 +11,15 @@ from open_r1.sandbox.local.interpreter import candidates
 from open_r1.sandbox.local.owners import is_orphan, owner_name
 
 
-@pytest.mark.parametrize("path, folder, expected", [
-    ("/usr/lib", "/usr", True), ("/usr", "/usr", True), ("/usrlib", "/usr", False), ("/", "/usr", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path, folder, expected",
+    [
+        ("/usr/lib", "/usr", True),
+        ("/usr", "/usr", True),
+        ("/usrlib", "/usr", False),
+        ("/", "/usr", False),
+    ],
+)
 def test_a_path_is_below_a_folder(path, folder, expected):
     assert is_below(path, folder) is expected
 

@@ -259,9 +259,19 @@ def test_outcome_is_read_from_the_answers_of_both_versions(value, is_overtime, o
     assert outcome_of(read_stage(value), LIMITS, is_overtime) is outcome
 
 
-@pytest.mark.parametrize("value", [
-    None, [], "x", {}, {"stdout": "1"}, stage(code="0"), stage(signal=9), stage(code=None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        "x",
+        {},
+        {"stdout": "1"},
+        stage(code="0"),
+        stage(signal=9),
+        stage(code=None),
+    ],
+)
 def test_answer_that_is_none_is_refused(value):
     with pytest.raises(ValueError):
         read_stage(value)
@@ -303,16 +313,19 @@ def test_package_says_score_and_reason(package, value, score, outcome, feedback)
     assert (said.score, said.run.outcome, said.feedback) == (score, outcome, feedback)
 
 
-@pytest.mark.parametrize(("package", "value"), [
-    ("cms_ioi", stage()),
-    ("cms_ioi", stage("", "cp: cannot stat", code=1)),
-    ("cms_ioi", stage("2.0")),
-    ("cms_ioi", stage("nan")),
-    ("cms_ioi", stage("hello")),
-    ("c++17", stage()),
-    ("c++17", stage("hello")),
-    ("c++17", stage("", "fork: Resource temporarily unavailable", code=1)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("package", "value"),
+    [
+        ("cms_ioi", stage()),
+        ("cms_ioi", stage("", "cp: cannot stat", code=1)),
+        ("cms_ioi", stage("2.0")),
+        ("cms_ioi", stage("nan")),
+        ("cms_ioi", stage("hello")),
+        ("c++17", stage()),
+        ("c++17", stage("hello")),
+        ("c++17", stage("", "fork: Resource temporarily unavailable", code=1)),
+    ],
+)
 def test_package_that_does_not_follow_its_protocol_is_an_error(package, value):
     with pytest.raises(SandboxError, match="http://a"):
         read_package(package, value)

@@ -87,14 +87,18 @@ def test_a_broken_reply_is_a_failure_that_may_pass(form):
 
 
 NONSENSE = {
-    "nothing": "", "no base64": "abc", "a list": packed([]), "an empty record": packed({}), "null": packed(None),
+    "nothing": "",
+    "no base64": "abc",
+    "a list": packed([]),
+    "an empty record": packed({}),
+    "null": packed(None),
     "languages that are a number": packed({"languages": 5}),
     "languages that are lists": packed({"languages": [[]]}),
     "a result that is a list": packed({"languages": [], "result": [1]}),
     "words that are a record": packed({"languages": [], "said": {}}),
     "very deep lists": base64.b64encode(zlib.compress(b"[" * 9000)).decode(),
     "cut off": base64.b64encode(zlib.compress(b"[1, 2]")[:-4]).decode(),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("text", NONSENSE.values(), ids=NONSENSE)
@@ -115,8 +119,11 @@ def peak_of(text: str, ceiling: Ceiling) -> int:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("grown", [b'"said": "' + b"a" * (50 << 20), b"[" + b"{}," * (1 << 18), b'"",' * (1 << 18)],
-                         ids=["one long text", "very many records", "very many texts"])  # fmt: skip
+@pytest.mark.parametrize(
+    "grown",
+    [b'"said": "' + b"a" * (50 << 20), b"[" + b"{}," * (1 << 18), b'"",' * (1 << 18)],
+    ids=["one long text", "very many records", "very many texts"],
+)
 def test_a_reply_that_grows_when_it_is_opened_is_never_held_whole(grown: bytes):
     ceiling = Ceiling(1 << 20, 1)
     assert peak_of(base64.b64encode(zlib.compress(grown)).decode(), ceiling) < 8 << 20
@@ -168,10 +175,24 @@ def test_all_of_a_drive_has_one_deadline(monkeypatch):
 
 def test_the_longest_reply_of_a_driver_is_under_the_ceiling():
     limits = Limits(output_bytes=3000)
-    request = RunRequest("cpp", {"main.cpp": ""}, (ProgramInput(),) * 7, limits=limits, compile_limits=limits,
-                         interactor=Interactor("cpp", {"manager.cpp": ""}, limits))  # fmt: skip
-    run = {"outcome": "runtime_error", "exit_code": 255, "signal": None, "cpu_s": 1234.123456, "wall_s": 1234.123456,
-           "peak_memory_mb": 1234.123, "stdout": "\0" * 3000, "stderr": "\ufffd" * 3000}  # fmt: skip
+    request = RunRequest(
+        "cpp",
+        {"main.cpp": ""},
+        (ProgramInput(),) * 7,
+        limits=limits,
+        compile_limits=limits,
+        interactor=Interactor("cpp", {"manager.cpp": ""}, limits),
+    )
+    run = {
+        "outcome": "runtime_error",
+        "exit_code": 255,
+        "signal": None,
+        "cpu_s": 1234.123456,
+        "wall_s": 1234.123456,
+        "peak_memory_mb": 1234.123,
+        "stdout": "\0" * 3000,
+        "stderr": "\ufffd" * 3000,
+    }
     result = {"compile": run, "tests": [{**run, "interactor": run}] * 7, "binary": None}
     text = reply_of(result=result, said="\0" * 2000)
     reply = unpack(text, hashlib.sha256(text.encode()).hexdigest(), (), ceiling_of(request), "box1")
@@ -254,6 +275,7 @@ def test_the_longest_time_counts_compilers_and_both_sides_of_a_communication():
     compiled = RunRequest("cpp", {"main.cpp": ""}, (), compile_limits=limits)
     assert longest_s(compiled) == pytest.approx(30 + 10)
     manager = Interactor("cpp", {"manager.cpp": ""}, Limits(cpu_s=1, wall_s=20))
-    both = RunRequest("cpp", {"main.cpp": ""}, (ProgramInput(),), compile_limits=limits, limits=limits,
-                      interactor=manager)  # fmt: skip
+    both = RunRequest(
+        "cpp", {"main.cpp": ""}, (ProgramInput(),), compile_limits=limits, limits=limits, interactor=manager
+    )
     assert longest_s(both) == pytest.approx(30 + 2 * 10 + 21)

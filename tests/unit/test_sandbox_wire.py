@@ -76,10 +76,20 @@ def test_a_result_survives(result):
     assert repr(result_from_json(through_text(result_to_json(result)))) == repr(result)  # NaN is not equal to itself
 
 
-@pytest.mark.parametrize("spoiled", [
-    {}, {"language": "python"}, {"files": {}}, {"limits": {"cpu_s": -1}}, {"files": {"../x": "y"}},
-    {"files": {"/x": "y"}}, {"inputs": [{"unknown": 1}]}, {"stop_after": 0}, {"files": {"x": {"base64": "?"}}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {},
+        {"language": "python"},
+        {"files": {}},
+        {"limits": {"cpu_s": -1}},
+        {"files": {"../x": "y"}},
+        {"files": {"/x": "y"}},
+        {"inputs": [{"unknown": 1}]},
+        {"stop_after": 0},
+        {"files": {"x": {"base64": "?"}}},
+    ],
+)
 def test_what_is_no_request_is_refused(spoiled):
     value = request_to_json(RunRequest("python", {"main.py": "x"}, (ProgramInput(),)))
     value = {**value, **spoiled} if len(spoiled) == 1 and "language" not in spoiled else spoiled
@@ -112,8 +122,10 @@ def test_a_job_says_how_to_run_each_program(request):
         assert (value["executable"] is not None) == (part.language == "binary")
 
 
-@pytest.mark.parametrize("alias, name", [("PyPy 3-64", "python"), (" C++20 ", "cpp"), ("JS", "javascript"),
-                                         ("sh", "bash"), ("binary", "binary")])  # fmt: skip
+@pytest.mark.parametrize(
+    "alias, name",
+    [("PyPy 3-64", "python"), (" C++20 ", "cpp"), ("JS", "javascript"), ("sh", "bash"), ("binary", "binary")],
+)
 def test_names_of_data_sets_find_their_language(alias, name):
     assert find_language(alias).name == name
 

@@ -132,13 +132,18 @@ def test_jobs_that_cannot_be_cancelled_are_named(bed, capsys, monkeypatch):
 
 def test_file_says_what_waits_for_what(bed, capsys):
     script = str(bed / "stage.sh")
-    stages = [{"script": script, "name": "sft", "args": ["--nodes", 2, "--lr", 1e-5, "--flag", True]},
-              {"script": script, "name": "base", "after": [], "args": ["b c"]},
-              {"script": script, "name": "both", "after": ["sft", "base"]}]  # fmt: skip
+    stages = [
+        {"script": script, "name": "sft", "args": ["--nodes", 2, "--lr", 1e-5, "--flag", True]},
+        {"script": script, "name": "base", "after": [], "args": ["b c"]},
+        {"script": script, "name": "both", "after": ["sft", "base"]},
+    ]
     status, _, _ = run(capsys, write_chain(bed, {"stages": stages}))
     assert status == 0
-    assert calls(bed) == [["stage.sh", "--nodes", "2", "--lr", "1e-05", "--flag", "true"], ["stage.sh", "b c"],
-                          ["stage.sh", waits_for("1", "2")]]  # fmt: skip
+    assert calls(bed) == [
+        ["stage.sh", "--nodes", "2", "--lr", "1e-05", "--flag", "true"],
+        ["stage.sh", "b c"],
+        ["stage.sh", waits_for("1", "2")],
+    ]
 
 
 def test_stages_of_a_file_that_says_no_more_run_one_after_the_other(bed, capsys):

@@ -19,8 +19,10 @@ SEARCH = Setting("beam_search", {"n": 4})
 BEST = Setting("best_of_n", {"n": 4})
 TOKENS = {PLAIN.key: 100, SEARCH.key: 400, BEST.key: 400}
 # Share of right attempts: search helps hard problems, best of n the easy ones.
-RATES = {"hard": {PLAIN.key: 0.0, SEARCH.key: 0.6, BEST.key: 0.1},
-         "easy": {PLAIN.key: 0.8, SEARCH.key: 0.5, BEST.key: 0.95}}  # fmt: skip
+RATES = {
+    "hard": {PLAIN.key: 0.0, SEARCH.key: 0.6, BEST.key: 0.1},
+    "easy": {PLAIN.key: 0.8, SEARCH.key: 0.5, BEST.key: 0.95},
+}
 
 
 def attempts_by(rates, num_problems=40, repeats=20, seed=0):
@@ -41,9 +43,13 @@ def twice(attempts):
 def test_the_best_of_each_bin_and_budget_is_found():
     found = compute_optimal(attempts_by(RATES), budgets=[50, 100, 399, 400])
     assert {(one.budget, one.bin): one.setting for one in found.choices} == {
-        (100, "hard"): PLAIN, (399, "hard"): PLAIN, (400, "hard"): SEARCH,
-        (100, "easy"): PLAIN, (399, "easy"): PLAIN, (400, "easy"): BEST,
-    }  # fmt: skip
+        (100, "hard"): PLAIN,
+        (399, "hard"): PLAIN,
+        (400, "hard"): SEARCH,
+        (100, "easy"): PLAIN,
+        (399, "easy"): PLAIN,
+        (400, "easy"): BEST,
+    }
     by_bin = {one.bin: one for one in found.choices if one.budget == 400}
     assert by_bin["hard"].setting == SEARCH
     assert by_bin["hard"].accuracy.mean == pytest.approx(0.6, abs=0.06)
@@ -124,8 +130,11 @@ def test_on_noise_no_choice_looks_better_or_worse_than_it_is(noise_of, num_repea
 def copied(attempts, num_problems, num_copies):
     """Attempts at rows that stand there several times, which get the same seeds, and the problem of each row."""
     rows = range(num_copies * num_problems)
-    copies = [replace(one, problem_row=one.problem_row + copy * num_problems) for copy in range(num_copies)
-              for one in attempts]  # fmt: skip
+    copies = [
+        replace(one, problem_row=one.problem_row + copy * num_problems)
+        for copy in range(num_copies)
+        for one in attempts
+    ]
     return copies, {row: f"problem {row % num_problems}" for row in rows}
 
 
@@ -141,8 +150,10 @@ def test_rows_that_ask_the_same_say_no_more_than_one_of_them(num_quantiles):
         [*found.choices, *found.overall, *found.fixed], [*once.choices, *once.overall, *once.fixed], strict=True
     ):
         assert (now.bin, now.setting, now.share) == (before.bin, before.setting, before.share)
-        numbers = [[one.accuracy.mean, one.accuracy.low, one.accuracy.high, one.thinking_tokens, one.total_tokens]
-                   for one in (now, before)]  # fmt: skip
+        numbers = [
+            [one.accuracy.mean, one.accuracy.low, one.accuracy.high, one.thinking_tokens, one.total_tokens]
+            for one in (now, before)
+        ]
         assert numbers[0] == pytest.approx(numbers[1])
         assert now.as_json()["problems"] == before.as_json()["problems"]
 
@@ -153,10 +164,13 @@ def test_of_many_alike_in_copied_rows_the_interval_holds_the_truth():
     for seed in range(10):
         generator = np.random.default_rng(seed)
         settings = [PLAIN, *(Setting("best_of_n", {"n": 2, "k": k}) for k in range(40))]
-        attempts = twice([
-            Attempt(row, "x", 1, 1, score=float(generator.random() < 0.5), setting=one)
-            for row in range(30) for one in settings
-        ])  # fmt: skip
+        attempts = twice(
+            [
+                Attempt(row, "x", 1, 1, score=float(generator.random() < 0.5), setting=one)
+                for row in range(30)
+                for one in settings
+            ]
+        )
         copies, problems = copied(attempts, 30, 4)
         accuracy = compute_optimal(copies, problems=problems, budgets=[1], num_splits=5).fixed[0].accuracy
         means.append(accuracy.mean)
@@ -184,9 +198,9 @@ def test_copies_of_one_problem_have_no_two_halves():
 
 def test_all_bins_together_are_of_the_problems_of_the_single_setting():
     """Row 0 is a bin of its own, without two halves: there the single setting stands, and is said to."""
-    attempts = twice([
-        Attempt(row, "x", 1, 1, score=float(row > 0), setting=one) for row in range(20) for one in (PLAIN, SEARCH)
-    ])  # fmt: skip
+    attempts = twice(
+        [Attempt(row, "x", 1, 1, score=float(row > 0), setting=one) for row in range(20) for one in (PLAIN, SEARCH)]
+    )
     found = compute_optimal(attempts, budgets=[10])
     (overall,), (fixed,) = found.overall, found.fixed
     assert overall.accuracy.scores_P.size == fixed.accuracy.scores_P.size == 20
@@ -197,9 +211,9 @@ def test_all_bins_together_are_of_the_problems_of_the_single_setting():
 
 def test_a_budget_that_a_bin_has_no_setting_for_has_no_choice_over_all_bins():
     """Hard problems take more tokens than the budget, and so do all of them on average."""
-    attempts = twice([
-        Attempt(row, "x", 1, 10 if row % 2 else 1000, score=float(row % 2), setting=PLAIN) for row in range(20)
-    ])  # fmt: skip
+    attempts = twice(
+        [Attempt(row, "x", 1, 10 if row % 2 else 1000, score=float(row % 2), setting=PLAIN) for row in range(20)]
+    )
     found = compute_optimal(attempts, budgets=[10])
     assert [(one.bin, one.setting) for one in found.choices] == [("easy", PLAIN)]
     assert (found.overall, found.fixed) == ([], [])
@@ -214,8 +228,9 @@ def test_what_an_oracle_chose_is_left_out():
 
 
 def test_of_equal_settings_the_cheaper_is_taken():
-    attempts = [Attempt(row, "x", 1, TOKENS[one.key], score=1.0, setting=one)
-                for row in range(4) for one in (SEARCH, PLAIN)]  # fmt: skip
+    attempts = [
+        Attempt(row, "x", 1, TOKENS[one.key], score=1.0, setting=one) for row in range(4) for one in (SEARCH, PLAIN)
+    ]
     (choice,) = compute_optimal(twice(attempts), budgets=[1000]).choices
     assert choice.setting == PLAIN
 
@@ -236,8 +251,10 @@ def test_a_setting_tried_on_some_problems_only_is_not_compared():
 
 def greedy_and_plain(is_lost):
     """Greedy is right wherever it was judged, plain samples on every second problem."""
-    greedy = [Attempt(row, "x", 1, 2, score=math.nan if is_lost(row) else 1.0, setting=Setting("greedy"))
-              for row in range(40)]  # fmt: skip
+    greedy = [
+        Attempt(row, "x", 1, 2, score=math.nan if is_lost(row) else 1.0, setting=Setting("greedy"))
+        for row in range(40)
+    ]
     return [*greedy, *twice([Attempt(row, "x", 1, 1, score=float(row % 2), setting=PLAIN) for row in range(40)])]
 
 

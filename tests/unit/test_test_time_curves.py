@@ -78,9 +78,7 @@ def test_control_scaling_and_performance_of_s1():
     )
     found = forcing_metrics(points)
     # Slopes: 0.25 in 200 tokens, 0.5 in 400, 0.25 in 200: 1.25 per 1000 tokens each.
-    assert found == {
-        "control": 1.0, "control_of_attempts": 1.0, "scaling_per_1000_tokens": 1.25, "performance": 0.75
-    }  # fmt: skip
+    assert found == {"control": 1.0, "control_of_attempts": 1.0, "scaling_per_1000_tokens": 1.25, "performance": 0.75}
 
 
 def test_control_counts_what_thinks_longer_than_it_may():
@@ -113,8 +111,9 @@ def test_waits_make_the_curve_where_budgets_are_all_alike():
     points = points_of([one for waits in (0, 1) for one in forced("auto", [1.0], [100 + waits], waits)])
     (curve,) = curves_of(points)
     assert (curve.label, [curve.name_of(point) for point in curve.points]) == (
-        "budget_forcing", ["num_waits=0", "num_waits=1"],
-    )  # fmt: skip
+        "budget_forcing",
+        ["num_waits=0", "num_waits=1"],
+    )
 
 
 @pytest.mark.parametrize("tokens", [[0, 500, 9000], [100, 110, 120], [0, 0, 0]])
@@ -148,8 +147,9 @@ def test_curves_of_several_scorers_are_told_apart():
 
 
 def test_a_record_holds_an_attempt():
-    attempt = Attempt(3, "so\n2", 5, 9, "2", 1.0, Setting("majority", {"n": 4}), 7, "length", {"votes": [2, 2]},
-                      repeat=2)  # fmt: skip
+    attempt = Attempt(
+        3, "so\n2", 5, 9, "2", 1.0, Setting("majority", {"n": 4}), 7, "length", {"votes": [2, 2]}, repeat=2
+    )
     record = json.loads(json.dumps(to_record(attempt, 2)))
     assert from_record(record) == attempt
     assert record["index"] == 2

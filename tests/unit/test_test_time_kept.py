@@ -11,8 +11,9 @@ VOTE = Setting("majority", {"n": 2})
 def records_at(setting, rows, repeats=1, **more):
     return [
         {"method": setting.method, "values": dict(setting.values), "row": row, "index": repeat, **more}
-        for row in rows for repeat in range(repeats)
-    ]  # fmt: skip
+        for row in rows
+        for repeat in range(repeats)
+    ]
 
 
 def names_of(kept):

@@ -44,8 +44,11 @@ def test_skywork_begins_with_bos_where_there_is_one(tokenizer):
 
 
 # Which token is scored, and which stands behind it.
-READ = {"qwen": [("<extra_0>", "I"), ("<extra_0>", "<|im_end|>")], "math_shepherd": [("ки", "Ċ"), ("ки", None)],
-        "rlhflow": [("Ċ", "+"), ("Ċ", "+")]}  # fmt: skip
+READ = {
+    "qwen": [("<extra_0>", "I"), ("<extra_0>", "<|im_end|>")],
+    "math_shepherd": [("ки", "Ċ"), ("ки", None)],
+    "rlhflow": [("Ċ", "+"), ("Ċ", "+")],
+}
 
 
 @pytest.mark.parametrize("kind", READ)

@@ -198,8 +198,10 @@ def test_prompts_are_what_was_sampled_token_by_token(name, options):
 @pytest.mark.parametrize("name", ["beam_search", "dvts", "best_of_n"])
 def test_each_problem_is_solved_as_if_it_were_alone(name, options):
     together = solve(name, options(), model_of(branching), PROBLEMS)
-    alone = [*solve(name, options(), model_of(branching), PROBLEMS[:1]),
-             *solve(name, options(), model_of(branching), PROBLEMS[1:])]  # fmt: skip
+    alone = [
+        *solve(name, options(), model_of(branching), PROBLEMS[:1]),
+        *solve(name, options(), model_of(branching), PROBLEMS[1:]),
+    ]
     assert together == alone
 
 
@@ -438,8 +440,10 @@ class Programs:
         """Do nothing."""
 
     def judge(self, rows: Sequence[int], texts: Sequence[str]) -> list[Judgement]:
-        return [judgement_of(Verdict.RIGHT if "print" in text and row == 0 else Verdict.WRONG)
-                for row, text in zip(rows, texts, strict=True)]  # fmt: skip
+        return [
+            judgement_of(Verdict.RIGHT if "print" in text and row == 0 else Verdict.WRONG)
+            for row, text in zip(rows, texts, strict=True)
+        ]
 
 
 class LosesAll(Programs):

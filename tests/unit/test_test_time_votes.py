@@ -23,9 +23,15 @@ TABLE = {
 # Classes 0, 1, 1, 2 and what is chosen. vote, min: 0.2, 1.1, 0.3; last: 0.9, 1.2, 0.8; avg: 0.67, 1.15, 0.65;
 # product: 0.162, 0.92, 0.1344. In the class the best candidate is shown.
 CHOSEN = {
-    ("min", "max"): 1, ("last", "max"): 0, ("avg", "max"): 0, ("product", "max"): 2,
-    ("min", "vote"): 1, ("last", "vote"): 1, ("avg", "vote"): 1, ("product", "vote"): 2,
-}  # fmt: skip
+    ("min", "max"): 1,
+    ("last", "max"): 0,
+    ("avg", "max"): 0,
+    ("product", "max"): 2,
+    ("min", "vote"): 1,
+    ("last", "vote"): 1,
+    ("avg", "vote"): 1,
+    ("product", "vote"): 2,
+}
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)

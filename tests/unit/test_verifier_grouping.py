@@ -9,9 +9,17 @@ import pytest
 from open_r1.rewards.verifier.grouping import MAX_CHARS, MAX_TEXTS, group_answers
 
 HOSTILE = [
-    "9^{9^{9^{9}}}", "((9!)!)!", "x" * 1_000_000, "(x+1)*" * 200_000, "{" * 100_000, r"\frac{" * 150, "\0\ud800",
-    r"(x+y+z+w+1)^{200}", r"\prod_{k=1}^{10^7}(x-k)", "e^{" * 18 + "x" + "}" * 18,
-]  # fmt: skip
+    "9^{9^{9^{9}}}",
+    "((9!)!)!",
+    "x" * 1_000_000,
+    "(x+1)*" * 200_000,
+    "{" * 100_000,
+    r"\frac{" * 150,
+    "\0\ud800",
+    r"(x+y+z+w+1)^{200}",
+    r"\prod_{k=1}^{10^7}(x-k)",
+    "e^{" * 18 + "x" + "}" * 18,
+]
 
 
 def test_hostile_answers_end_in_time_and_leave_the_others_their_classes():

@@ -64,5 +64,12 @@ def test_the_split_is_near_half(pairs):
 
 def test_the_split_depends_on_nothing_but_the_id():
     assert [held_out(f"integers-{number:03d}") for number in range(1, 9)] == [
-        True, False, True, True, True, True, True, True,
-    ]  # fmt: skip
+        True,
+        False,
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+    ]

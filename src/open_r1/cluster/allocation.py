@@ -90,8 +90,16 @@ class Allocation:
         known = site.gpus_per_node if gpus_per_node is None else gpus_per_node
         nodes = tuple(f"node{number}" for number in range(1, num_nodes + 1))
         gpus = _ASSUMED_GPUS if known is None else known
-        return cls(job_id="0", name=name, nodes=nodes, gpus_per_node=gpus, restarts=0, label="<job>", logs=site.logs,
-                   has_assumed_gpus=known is None)  # fmt: skip
+        return cls(
+            job_id="0",
+            name=name,
+            nodes=nodes,
+            gpus_per_node=gpus,
+            restarts=0,
+            label="<job>",
+            logs=site.logs,
+            has_assumed_gpus=known is None,
+        )
 
     def assuming_gpus_for(self, check: Callable[[int], object]) -> Self:
         """Return it with another number of GPUs, where theirs is only assumed and isn't one that a plan can have.
@@ -112,8 +120,10 @@ class Allocation:
         """What people should know of numbers that nobody has said."""
         if not self.has_assumed_gpus:
             return ()
-        return (f"Before the job starts, {self.gpus_per_node} GPUs a node are assumed: gpus_per_node in "
-                "slurm/cluster.sh says how many there are",)  # fmt: skip
+        return (
+            f"Before the job starts, {self.gpus_per_node} GPUs a node are assumed: gpus_per_node in "
+            "slurm/cluster.sh says how many there are",
+        )
 
     @property
     def is_imagined(self) -> bool:

@@ -96,9 +96,13 @@ def build_array_parser(module: str, description: str, epilog: str) -> argparse.A
     parser = build_parser(module, description, f"{epilog}{of_all}\n")
     add = parser.add_argument_group("array").add_argument
     add("--tasks", type=int, metavar="N", help="cut the rows into N equal tasks (default: no array)")
-    add("--array", metavar="I,J-K", help="the tasks to run, as sbatch writes them: 3 or 3,7 or 0-9%%4, four of "
+    add(
+        "--array",
+        metavar="I,J-K",
+        help="the tasks to run, as sbatch writes them: 3 or 3,7 or 0-9%%4, four of "
         "them at a time (default: all). A merge follows them at once, which needs all tasks: run those that failed "
-        "again when the others have ended")  # fmt: skip
+        "again when the others have ended",
+    )
     add("--merge", action="store_true", help="only make one data set of what finished tasks wrote")
     return parser
 
@@ -147,8 +151,10 @@ def check_array(arguments: argparse.Namespace) -> None:
     """
     options = list(read_options(sbatch_words(arguments)))
     if any(option.name == "array" for option in options):
-        raise ValueError("--array is not for --sbatch here: --tasks N says how many tasks there are, and the script's "
-                         "own --array which of them to run")  # fmt: skip
+        raise ValueError(
+            "--array is not for --sbatch here: --tasks N says how many tasks there are, and the script's "
+            "own --array which of them to run"
+        )
     nodes = {option.value for option in options if option.name == "nodes"}
     if arguments.nodes not in (None, 1) or nodes - {"1"}:
         raise ValueError("each task runs on one node: --nodes is not for arrays; --tasks says how many tasks")
@@ -182,14 +188,18 @@ def _plan_here(work: Work, arguments: argparse.Namespace, site: Site, allocation
         return _merge_plan(work, site, allocation)
     task = allocation.array_task
     if task is None and work.of_task is not None:
-        raise ValueError("the rows are cut into tasks, but this job is no array: submit it with sbatch --array=0-"
-                         f"{(work.num_tasks or 2) - 1}, or let the script submit itself")  # fmt: skip
+        raise ValueError(
+            "the rows are cut into tasks, but this job is no array: submit it with sbatch --array=0-"
+            f"{(work.num_tasks or 2) - 1}, or let the script submit itself"
+        )
     if task is None:
         return _whole_plan(work, site, allocation)
     if work.of_task is None:
         first, last = (os.environ.get(f"SLURM_ARRAY_TASK_{name}") for name in ("MIN", "MAX"))
-        raise ValueError(f"this is task {task} of an array of tasks {first} to {last}, which may be some of them "
-                         "only: say --tasks N, the number of all")  # fmt: skip
+        raise ValueError(
+            f"this is task {task} of an array of tasks {first} to {last}, which may be some of them "
+            "only: say --tasks N, the number of all"
+        )
     return _task_plan(work, task, site, allocation)
 
 
@@ -199,8 +209,10 @@ def _task_plan(work: Work, task: int, site: Site, allocation: Allocation) -> Pla
         raise ValueError(f"there is no task {task}: the {work.num_tasks} tasks are 0 to {work.num_tasks - 1}")
     of_all = f" of {work.num_tasks} (from 0)" if work.num_tasks is not None else ""
     step = step_of(work, Path(work.script).stem, work.of_task(task), site, allocation, work.gpus)
-    note = (f"Task {task}{of_all}. What it has is kept if it fails: when the others have ended, --array {task} runs "
-            "it again alone, and a merge.")  # fmt: skip
+    note = (
+        f"Task {task}{of_all}. What it has is kept if it fails: when the others have ended, --array {task} runs "
+        "it again alone, and a merge."
+    )
     return Plan(work=(step,), on_time_limit="requeue", notes=(note,))
 
 

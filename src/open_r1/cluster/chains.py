@@ -112,8 +112,9 @@ def stages_of_file(path: str, folder: Path) -> list[Stage]:
 def _stage_of(entry: Any, where: str, names: Sequence[str], folder: Path) -> Stage:
     """Return the stage of an entry of a file, behind stages of these names."""
     if not isinstance(entry, dict) or not isinstance(entry.get("script"), str) or not entry.keys() <= _KEYS:
-        raise ChainError(f"{where}: a stage has script and perhaps {', '.join(sorted(_KEYS - {'script'}))}; "
-                         f"got {entry!r}")  # fmt: skip
+        raise ChainError(
+            f"{where}: a stage has script and perhaps {', '.join(sorted(_KEYS - {'script'}))}; got {entry!r}"
+        )
     name = str(entry.get("name", Path(entry["script"]).stem))
     if name in names:
         raise ChainError(f"{where}: an earlier stage is called {name!r} too: give this one another name")
@@ -128,9 +129,11 @@ def _checked(stage: Stage) -> Stage:
     """Return a stage, and refuse one whose own --dependency would replace that on the stages before it."""
     own = [option for option in read_options(_sbatch_words(stage.words)) if option.name == "dependency"]
     if stage.after and own:
-        raise ChainError(f"stage {stage.name} waits for {', '.join(stage.after)}, and sbatch takes one --dependency: "
-                         f"leave out {shlex.join(own[0].words)}, or let the stage wait for no other, "
-                         "`after: []` in a file")  # fmt: skip
+        raise ChainError(
+            f"stage {stage.name} waits for {', '.join(stage.after)}, and sbatch takes one --dependency: "
+            f"leave out {shlex.join(own[0].words)}, or let the stage wait for no other, "
+            "`after: []` in a file"
+        )
     return stage
 
 
@@ -174,8 +177,10 @@ def submit(stages: Sequence[Stage]) -> Iterator[tuple[Stage, list[str]]]:
         try:
             status, said, complaint = _call(stage.command(job_ids))
         except KeyboardInterrupt:
-            raise ChainError(f"stopped while stage {stage.name} was submitted: `squeue --me` shows whether it was\n"
-                             f"{_taken_back(job_ids)}") from None  # fmt: skip
+            raise ChainError(
+                f"stopped while stage {stage.name} was submitted: `squeue --me` shows whether it was\n"
+                f"{_taken_back(job_ids)}"
+            ) from None
         job_ids[stage.name] = _SUBMITTED.findall(said)
         if status != 0 or not job_ids[stage.name]:
             reason = complaint.strip() or said.strip() or "it printed no job id"
@@ -197,8 +202,9 @@ def _taken_back(job_ids: Mapping[str, Sequence[str]]) -> str:
 def _call(command: Sequence[str]) -> tuple[int, str, str]:
     """Run a command; return exit status, stdout and stderr."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
-                              stdin=subprocess.DEVNULL)  # fmt: skip
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
+        )
     except OSError as error:
         return 127, "", f"{command[0]}: {error.strerror}"
     except subprocess.TimeoutExpired as error:

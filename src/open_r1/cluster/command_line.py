@@ -48,15 +48,25 @@ def build_parser(module: str, description: str, epilog: str = "") -> argparse.Ar
     folder = Path(os.environ.get("OPEN_R1_ROOT", "")) / "slurm"
     script = Path(os.environ.get("OPEN_R1_JOB_SCRIPT") or folder / f"{module}.slurm")
     name = script.relative_to(folder) if script.is_relative_to(folder) else script.name
-    parser = argparse.ArgumentParser(prog=f"slurm/{name}", description=description, epilog=epilog,
-                                     allow_abbrev=False, formatter_class=_Formatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog=f"slurm/{name}", description=description, epilog=epilog, allow_abbrev=False, formatter_class=_Formatter
+    )
     common = parser.add_argument_group("submission")
     common.add_argument("--dry-run", action="store_true", help="print the exact commands and start nothing")
-    common.add_argument("--nodes", type=_positive, default=None, metavar="N",
-                        help="nodes of the job, when the script submits itself (its #SBATCH line)")  # fmt: skip
-    common.add_argument("--sbatch", action="append", default=[], metavar=WORDS,
-                        help="more words for sbatch, when the script submits itself: --sbatch=--time=2:00:00; "
-                        "may be repeated")  # fmt: skip
+    common.add_argument(
+        "--nodes",
+        type=_positive,
+        default=None,
+        metavar="N",
+        help="nodes of the job, when the script submits itself (its #SBATCH line)",
+    )
+    common.add_argument(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar=WORDS,
+        help="more words for sbatch, when the script submits itself: --sbatch=--time=2:00:00; may be repeated",
+    )
     return parser
 
 
@@ -95,8 +105,12 @@ def run(
 
 def guarded(parser: argparse.ArgumentParser, work: Callable[[], int]) -> int:
     """Do some work and return its exit status; end with 2 where a command line can't work, 1 where Slurm doesn't."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s",
-                        datefmt="%Y-%m-%d %H:%M:%S")  # fmt: skip
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stdout,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+    )
     try:
         status = work()
     except BrokenPipeError:  # `--dry-run | head`
@@ -120,8 +134,10 @@ def is_job() -> bool:
 def run_here(arguments: argparse.Namespace, site: Site, make_plan: MakePlan, *, takes_array: bool) -> int:
     """Run the plan in this job, or print it; return the exit status."""
     if arguments.nodes is not None or arguments.sbatch:
-        raise ValueError("--nodes and --sbatch are for a script that submits itself (slurm/NAME.slurm ...); with "
-                         "sbatch they stand before its name: sbatch --nodes=2 slurm/NAME.slurm ...")  # fmt: skip
+        raise ValueError(
+            "--nodes and --sbatch are for a script that submits itself (slurm/NAME.slurm ...); with "
+            "sbatch they stand before its name: sbatch --nodes=2 slurm/NAME.slurm ..."
+        )
     os.chdir(site.root)
     allocation = Allocation.current(site)
     if allocation.array_task is not None and not takes_array:

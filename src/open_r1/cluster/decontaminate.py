@@ -26,10 +26,17 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = build_array_parser("decontaminate", __doc__, _EPILOG)
     add = parser.add_argument_group("data").add_argument
-    add("--dataset", metavar="NAME", required=True, help="what is decontaminated: local file or folder, tasks/<name>, "
-        "or name on the hub")  # fmt: skip
-    add("--output_dir", metavar="FOLDER", help="default: data/ and the last part of --new_dataset_name; else "
-        "data/<name>_decontaminated")  # fmt: skip
+    add(
+        "--dataset",
+        metavar="NAME",
+        required=True,
+        help="what is decontaminated: local file or folder, tasks/<name>, or name on the hub",
+    )
+    add(
+        "--output_dir",
+        metavar="FOLDER",
+        help="default: data/ and the last part of --new_dataset_name; else data/<name>_decontaminated",
+    )
     add = parser.add_argument_group("for the merge alone").add_argument
     add("--deduplicate", nargs="?", const="", metavar="SIMILARITY", help="drop rows that repeat earlier ones")
     add("--report", metavar="FILE", help="also write the report here: JSON, or a table if it ends in .md")

@@ -140,8 +140,16 @@ def _plain_programs(
         listens = rank == 0 or serving.engine == "sglang"  # SGLang's others answer health only
         placing = (*(_listening(serving, node, ports) if listens else ()), *_meeting(serving, nodes, rank, ports))
         words = _with_key(serving, _engine_words(serving, layout, launchers, placing))
-        programs.append(_program(launchers, f"{name}-node{rank}", node, _with_address(launchers, nodes, rank, words),
-                                 _url(node, ports) if rank == 0 else None, env))  # fmt: skip
+        programs.append(
+            _program(
+                launchers,
+                f"{name}-node{rank}",
+                node,
+                _with_address(launchers, nodes, rank, words),
+                _url(node, ports) if rank == 0 else None,
+                env,
+            )
+        )
     return programs
 
 

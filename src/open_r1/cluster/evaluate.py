@@ -55,9 +55,11 @@ _POSITIONAL = ("task name", "task list", "model", "revision", "tensor parallel",
 _MARKER_NAME = "evaluation_copy.json"  # as of open_r1.utils.evaluate_checkpoint
 _LARGE_BYTES = 60e9  # 30e9 parameters in 16 bits: from here on Open R1 uses tensor parallelism
 _OF_THE_SERVER = {
-    "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "VLLM_API_KEY": "",  # of the user's environment: vLLM would demand it
-}  # fmt: skip
+}
 _CHECKER = """
 import json, sys
 from open_r1.evaluation.flags import build_parser, settings_of
@@ -83,20 +85,40 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("model").add_argument
     add("--model", "--model_id", required=True, help="folder, or name on the hub")
     add("--revision", "--model_revision", default="main", help="branch, tag or commit on the hub")
-    add("--tensor_parallel", default="auto", metavar="auto|true|false|N",
+    add(
+        "--tensor_parallel",
+        default="auto",
+        metavar="auto|true|false|N",
         help="GPUs that a copy of the model is spread over: N, all (true), 1 (false), or all for models of 30e9 "
-        "parameters and more (auto); copies of it use the other GPUs")  # fmt: skip
-    add("--trust_remote_code", nargs="?", const="true", default="false", metavar="true|false",
-        help="run code from the model's repository")  # fmt: skip
+        "parameters and more (auto); copies of it use the other GPUs",
+    )
+    add(
+        "--trust_remote_code",
+        nargs="?",
+        const="true",
+        default="false",
+        metavar="true|false",
+        help="run code from the model's repository",
+    )
     add("--system_prompt", metavar="TEXT", help="first message of each conversation")
-    add("--serve_args", action=JoinWords, default="", metavar=WORDS,
-        help="more for `vllm serve`, as a shell splits them; may be repeated")  # fmt: skip
+    add(
+        "--serve_args",
+        action=JoinWords,
+        default="",
+        metavar=WORDS,
+        help="more for `vllm serve`, as a shell splits them; may be repeated",
+    )
     add("--deadline", type=float, default=DEFAULT_DEADLINE_S, metavar="S", help="seconds until it must be served")
-    add("--remove_model_copy", action="store_true", help="remove --model at the end, when all went well; it must be a "
-        "copy that the callback evaluate_checkpoint has made")  # fmt: skip
+    add(
+        "--remove_model_copy",
+        action="store_true",
+        help="remove --model at the end, when all went well; it must be a "
+        "copy that the callback evaluate_checkpoint has made",
+    )
     add = parser.add_argument_group("benchmarks, as of scripts/run_benchmarks.py").add_argument
-    add("--benchmarks", "--tasks", nargs="+", action="extend", default=[], metavar="NAME",
-        help="names, or local files")  # fmt: skip
+    add(
+        "--benchmarks", "--tasks", nargs="+", action="extend", default=[], metavar="NAME", help="names, or local files"
+    )
     for name, check in HANDED_ON.items():
         add(f"--{name}", type=check, metavar="VALUE", help="as there")
     add("--overwrite", action="store_true", help="as there")
@@ -207,9 +229,15 @@ def _check_asking(asking: Sequence[str], arguments: argparse.Namespace, site: Si
     if arguments.dry_run or not has_packages_of_nodes(site):
         return None
     try:
-        done = subprocess.run([sys.executable, "-c", _CHECKER.format(is_on_node=True), *asking], cwd=site.root,
-                              capture_output=True, text=True, check=False,
-                              env=os.environ | site.step_environment(), timeout=DEFAULT_DEADLINE_S)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", _CHECKER.format(is_on_node=True), *asking],
+            cwd=site.root,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | site.step_environment(),
+            timeout=DEFAULT_DEADLINE_S,
+        )
     except subprocess.TimeoutExpired as error:
         raise ValueError(f"benchmarks were not loaded on this node within {DEFAULT_DEADLINE_S:.0f} s") from error
     if done.returncode != 0:
@@ -254,9 +282,15 @@ def _commit_of(arguments: argparse.Namespace, site: Site, model: str) -> str | N
     if not is_job() or arguments.dry_run or not has_packages_of_nodes(site) or Path(model).is_absolute():
         return None
     try:
-        done = subprocess.run([sys.executable, "-c", _RESOLVER, model, arguments.revision], cwd=site.root, text=True,
-                              capture_output=True, check=False, env=os.environ | site.step_environment(),
-                              timeout=_COMMIT_S)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", _RESOLVER, model, arguments.revision],
+            cwd=site.root,
+            text=True,
+            capture_output=True,
+            check=False,
+            env=os.environ | site.step_environment(),
+            timeout=_COMMIT_S,
+        )
     except subprocess.TimeoutExpired:
         logger.warning("The commit of %s is not known after %.0f s: the revision is served.", model, _COMMIT_S)
         return None
@@ -292,8 +326,9 @@ def _tensor_parallel(value: str, model: str, gpus: int) -> int:
         return gpus if value.lower() == "true" else 1
     if not value.isdigit() or int(value) < 1 or gpus % int(value):
         valid = [number for number in range(1, gpus + 1) if gpus % number == 0]
-        raise ValueError(f"--tensor_parallel is {value!r}: with {gpus} GPUs it must be one of {valid}, auto, true or "
-                         "false")  # fmt: skip
+        raise ValueError(
+            f"--tensor_parallel is {value!r}: with {gpus} GPUs it must be one of {valid}, auto, true or false"
+        )
     return int(value)
 
 

@@ -96,8 +96,13 @@ def make_parser() -> argparse.ArgumentParser:
     add_serving_flags(parser, beside_client=True)
     add = parser.add_argument_group("generation").add_argument
     add("--client", choices=tuple(CLIENTS), default="generate", help="what asks the servers")
-    add("--serve-args", action=JoinWords, default="", metavar=WORDS,
-        help="more words for the engine, split as a shell would; may be repeated")  # fmt: skip
+    add(
+        "--serve-args",
+        action=JoinWords,
+        default="",
+        metavar=WORDS,
+        help="more words for the engine, split as a shell would; may be repeated",
+    )
     return parser
 
 
@@ -114,8 +119,10 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
     service = Service(arguments, _split(arguments.serve_args), site, allocation)
     addresses = [service.router_url] if service.router_url is not None else service.urls
     if len(addresses) > 1 and not client.takes_several:
-        raise ValueError(f"--client {arguments.client} asks one address, and there are {len(addresses)} replicas: "
-                         "add --router, or take --client generate_reasoning")  # fmt: skip
+        raise ValueError(
+            f"--client {arguments.client} asks one address, and there are {len(addresses)} replicas: "
+            "add --router, or take --client generate_reasoning"
+        )
     _check_words(arguments.client, words)
     server = ["--api-addr", ",".join(f"{url}/v1" for url in addresses)]
     if arguments.client == "generate":
@@ -176,21 +183,31 @@ def find_output(client: Client, words: Sequence[str], site: Site, max_model_len:
         ValueError: The client refuses the command line; with its message. Or no prompt would fit beside its answer.
     """
     try:
-        done = subprocess.run([sys.executable, "-c", f"{client.parse}; {_SHOW}", *words], cwd=site.root,
-                              capture_output=True, text=True, timeout=_CHECK_TIMEOUT_S, check=False)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", f"{client.parse}; {_SHOW}", *words],
+            cwd=site.root,
+            capture_output=True,
+            text=True,
+            timeout=_CHECK_TIMEOUT_S,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
-        raise ValueError(f"{client.script} has not read its flags within {_CHECK_TIMEOUT_S} s: is the storage of "
-                         f"{sys.prefix} slow?") from error  # fmt: skip
+        raise ValueError(
+            f"{client.script} has not read its flags within {_CHECK_TIMEOUT_S} s: is the storage of {sys.prefix} slow?"
+        ) from error
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["it gives no reason"]
-        raise ValueError(f"{client.script} refuses its flags: "
-                         f"{said[-1].removeprefix('-c: error: ').removeprefix('ValueError: ')}")  # fmt: skip
+        raise ValueError(
+            f"{client.script} refuses its flags: {said[-1].removeprefix('-c: error: ').removeprefix('ValueError: ')}"
+        )
     shown = json.loads(done.stdout)
     answer = shown["max_new_tokens"] or shown["max_tokens"] or 0
     if max_model_len is not None and answer >= max_model_len:
         flag = "--max-new-tokens" if shown["max_new_tokens"] else "--max-tokens"
-        raise ValueError(f"{flag} is {answer} and --max-model-len, of prompt and answer together, {max_model_len}: "
-                         "lower the first or raise the second")  # fmt: skip
+        raise ValueError(
+            f"{flag} is {answer} and --max-model-len, of prompt and answer together, {max_model_len}: "
+            "lower the first or raise the second"
+        )
     folder = shown["output_dir"] or (shown["output_file"] and Path(shown["output_file"]).with_suffix(""))
     if not folder:
         return None

@@ -27,8 +27,10 @@ def check_heads(serving: Serving, root: Path, num_nodes: int, gpus_per_node: int
     if heads is None or heads % layout.tp == 0:
         return
     fitting = [number for number in range(1, layout.tp) if heads % number == 0]
-    raise ValueError(f"{serving.model} has {heads} attention heads, which --tp {layout.tp} can't share: --tp can be "
-                     f"{', '.join(map(str, fitting))}; --replicas or --pp use more GPUs")  # fmt: skip
+    raise ValueError(
+        f"{serving.model} has {heads} attention heads, which --tp {layout.tp} can't share: --tp can be "
+        f"{', '.join(map(str, fitting))}; --replicas or --pp use more GPUs"
+    )
 
 
 def read_heads(folder: Path) -> int | None:

@@ -46,9 +46,13 @@ def look_up(job_id: str) -> JobRecord | None:
     """Return what Slurm knows of this job, None when it does not answer or knows none."""
     # The number of the last task of an array is that of the whole array too: squeue names all tasks then.
     # SLURM_TIME_FORMAT: seconds since 1970, whatever the zone of this node.
-    shown = ask("squeue", "--noheader", f"--job={job_id}",
-                "--Format=" + ",".join(f"{column}:24" for column in _COLUMNS),
-                env={"SLURM_TIME_FORMAT": "%s"})  # fmt: skip
+    shown = ask(
+        "squeue",
+        "--noheader",
+        f"--job={job_id}",
+        "--Format=" + ",".join(f"{column}:24" for column in _COLUMNS),
+        env={"SLURM_TIME_FORMAT": "%s"},
+    )
     for line in shown.splitlines():
         fields = line.split()
         if len(fields) == len(_COLUMNS) and fields[0] == job_id:
@@ -91,11 +95,20 @@ def ask(*command: str, env: Mapping[str, str] | None = None, expected: str | Non
     """
     # With SLURM_JOB_ID of this job in its environment scancel reports an error, though it sends the signal; a user's
     # SQUEUE_STATES and the like would change what is said.
-    variables = {name: value for name, value in clean_environment(os.environ).items()
-                 if not name.startswith(("SQUEUE_", "SCANCEL_"))}  # fmt: skip
+    variables = {
+        name: value
+        for name, value in clean_environment(os.environ).items()
+        if not name.startswith(("SQUEUE_", "SCANCEL_"))
+    }
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SLURM_TIMEOUT_S, check=False,
-                              env={**variables, **(env or {})})  # fmt: skip
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_SLURM_TIMEOUT_S,
+            check=False,
+            env={**variables, **(env or {})},
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         logger.warning("%s: %s", " ".join(command), error)
         return ""

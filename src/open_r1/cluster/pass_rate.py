@@ -43,14 +43,27 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("rows").add_argument
     add("--config", metavar="RECIPE", help="a GRPO recipe; Open R1's first argument")
     add("--chunk", type=int, metavar="ROWS", help="in place of --tasks: task i has the rows from i * ROWS on")
-    add("--num_rows", type=int, metavar="ROWS", help="with --chunk: rows of the data set, from which follows how many "
-        "tasks there are")  # fmt: skip
-    add("--start", "--dataset_start_index", type=int, metavar="ROW", help="one range of rows, without an array: the "
-        "first one, from 0; Open R1's second argument")  # fmt: skip
+    add(
+        "--num_rows",
+        type=int,
+        metavar="ROWS",
+        help="with --chunk: rows of the data set, from which follows how many tasks there are",
+    )
+    add(
+        "--start",
+        "--dataset_start_index",
+        type=int,
+        metavar="ROW",
+        help="one range of rows, without an array: the first one, from 0; Open R1's second argument",
+    )
     add("--end", "--dataset_end_index", type=int, metavar="ROW", help="the row behind its last one; Open R1's third")
     add = parser.add_argument_group("output").add_argument
-    add("--output_dir", metavar="FOLDER", help="folder of the data set, below which shards/ are (default: data/ and "
-        "the last part of `output_dataset_name`)")  # fmt: skip
+    add(
+        "--output_dir",
+        metavar="FOLDER",
+        help="folder of the data set, below which shards/ are (default: data/ and "
+        "the last part of `output_dataset_name`)",
+    )
     add("--output_dataset_name", metavar="NAME", help="in place of the recipe's")
     add("--overwrite", action="store_true", help="replace a finished data set")
     add("--licence", help="licence of the rows, for the card (default: the source's)")
@@ -89,14 +102,23 @@ def make_work(arguments: argparse.Namespace, site: Site) -> Work:
     _check_rows(arguments, is_array=is_array)
     output = output_folder(arguments, recipe)
     if output is None and (is_array or arguments.merge):
-        raise ValueError("shards need a folder that is known before they run: give --output_dir FOLDER, or "
-                         "output_dataset_name in the recipe")  # fmt: skip
-    common = (*_flag("--output_dir", output), *(["--overwrite"] if arguments.overwrite else []),
-              *_flag("--licence", arguments.licence))  # fmt: skip
+        raise ValueError(
+            "shards need a folder that is known before they run: give --output_dir FOLDER, or "
+            "output_dataset_name in the recipe"
+        )
+    common = (
+        *_flag("--output_dir", output),
+        *(["--overwrite"] if arguments.overwrite else []),
+        *_flag("--licence", arguments.licence),
+    )
     pushed = _push_words(arguments, recipe)
-    asked = (*_flag("--config", arguments.config), *_flag("--output_dataset_name", arguments.output_dataset_name),
-             *(["--server", *arguments.server] if arguments.server else []),
-             *_flag("--tensor_parallel_size", arguments.tensor_parallel_size), *arguments.rest)  # fmt: skip
+    asked = (
+        *_flag("--config", arguments.config),
+        *_flag("--output_dataset_name", arguments.output_dataset_name),
+        *(["--server", *arguments.server] if arguments.server else []),
+        *_flag("--tensor_parallel_size", arguments.tensor_parallel_size),
+        *arguments.rest,
+    )
     is_served = bool(arguments.server or recipe.get("server"))
     rows = (*_flag("--start", arguments.start), *_flag("--end", arguments.end))
     return Work(
@@ -142,8 +164,10 @@ def _check_rows(arguments: argparse.Namespace, *, is_array: bool) -> None:
         if value is not None and value < 1:
             raise ValueError(f"--{name} is {value}: it must be 1 or more")
     if (arguments.start or 0) < 0 or (arguments.end is not None and arguments.end <= (arguments.start or 0)):
-        raise ValueError(f"rows {arguments.start or 0} to {arguments.end}: the first is 0 or more, and the end is the "
-                         "row behind the last one")  # fmt: skip
+        raise ValueError(
+            f"rows {arguments.start or 0} to {arguments.end}: the first is 0 or more, and the end is the "
+            "row behind the last one"
+        )
     if arguments.num_rows is not None and arguments.chunk is None:
         raise ValueError("--num_rows is for --chunk; with --tasks the rows are counted by the tasks")
     has_range = arguments.start is not None or arguments.end is not None

@@ -57,8 +57,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = build_common_parser("piston/piston", __doc__.partition("\n\n1.")[0], _EPILOG)
     add = parser.add_argument_group("worker").add_argument
     add("--port", type=int, help="port to listen on (default: $PORT, or one that is free on the node)")
-    add("--packages", type=Path, metavar="FOLDER", help="folder of Piston's packages, which workers share (default: "
-        "$PISTON_DATA_DIRECTORY, or data/piston)")  # fmt: skip
+    add(
+        "--packages",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of Piston's packages, which workers share (default: $PISTON_DATA_DIRECTORY, or data/piston)",
+    )
     add("--deadline", type=float, default=_DEADLINE_S, metavar="SECONDS", help="until it must answer")
     return parser
 
@@ -71,8 +75,10 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
         RuntimeError: No port is free, or Slurm doesn't rename the job.
     """
     if not site.piston:
-        raise ValueError("`piston` in cluster.sh is empty: set it to the words that start Piston here "
-                         "(slurm/piston/README.md has examples)")  # fmt: skip
+        raise ValueError(
+            "`piston` in cluster.sh is empty: set it to the words that start Piston here "
+            "(slurm/piston/README.md has examples)"
+        )
     check_deadline(arguments.deadline)
     node = allocation.nodes[0]
     port = wanted_port(arguments.port)
@@ -119,15 +125,20 @@ def free_port(node: str, allocation: Allocation) -> int:
                 return port
         except OSError as error:
             logger.info("Port %d of %s: %s", port, node, error)
-    raise RuntimeError(f"{node} has no free port for a Piston worker among {allocation.port()} and the next "
-                       f"{_NUM_PORTS - 1}: give one by --port")  # fmt: skip
+    raise RuntimeError(
+        f"{node} has no free port for a Piston worker among {allocation.port()} and the next "
+        f"{_NUM_PORTS - 1}: give one by --port"
+    )
 
 
 def worker_environment(node: str, port: int, folder: Path) -> dict[str, str]:
     """Return Piston's settings: ours, where the environment doesn't have others."""
     settings = {name: os.environ.get(name) or value for name, value in SETTINGS.items()}
-    return settings | {"PORT": str(port), "PISTON_BIND_ADDRESS": f"{node}:{port}",
-                       "PISTON_DATA_DIRECTORY": str(folder)}  # fmt: skip
+    return settings | {
+        "PORT": str(port),
+        "PISTON_BIND_ADDRESS": f"{node}:{port}",
+        "PISTON_DATA_DIRECTORY": str(folder),
+    }
 
 
 def rename_job(job_id: str, name: str) -> None:

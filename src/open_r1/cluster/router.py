@@ -56,8 +56,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=8000, help="port to listen on")
     add("--token_file", type=Path, metavar="FILE", help="file with the clients' token, for its owner only")
     add("--token_env", default=TOKEN_VARIABLE, metavar="NAME", help="environment variable with the token")
-    add("--address_file", type=Path, metavar="FILE", help="where host:port is written once the router answers "
-        "(default: `address` in the job's folder for logs)")  # fmt: skip
+    add(
+        "--address_file",
+        type=Path,
+        metavar="FILE",
+        help="where host:port is written once the router answers (default: `address` in the job's folder for logs)",
+    )
     add("--deadline", type=float, default=_DEADLINE_S, metavar="SECONDS", help="until it must answer")
     return parser
 
@@ -107,10 +111,12 @@ def make_plan(
         servers=(Server(step, (f"http://{reached}/health",)),),
         on_time_limit="requeue",
         deadline_s=arguments.deadline,
-        notes=(f"Trainers: code_provider: router, sandbox_router_url: {reached} (when it answers also in {path}), "
-               f"and the token in ${TOKEN_VARIABLE}.",),
+        notes=(
+            f"Trainers: code_provider: router, sandbox_router_url: {reached} (when it answers also in {path}), "
+            f"and the token in ${TOKEN_VARIABLE}.",
+        ),
         on_ready=partial(_write_address, (note, path), reached, written),
-    )  # fmt: skip
+    )
 
 
 def read_token(path: Path | None, variable: str) -> str:
@@ -122,8 +128,10 @@ def read_token(path: Path | None, variable: str) -> str:
     if path is None:
         token = os.environ.get(variable, "").strip()
         if not token:
-            raise ValueError(f"programs of anybody on the cluster would run at your cost: give --token_file FILE, or "
-                             f"set {variable} to a long random text (openssl rand -hex 24)")  # fmt: skip
+            raise ValueError(
+                f"programs of anybody on the cluster would run at your cost: give --token_file FILE, or "
+                f"set {variable} to a long random text (openssl rand -hex 24)"
+            )
         return token
     try:
         mode = path.stat().st_mode

@@ -32,8 +32,10 @@ def check_no_secrets(words: Sequence[str], place: str) -> None:
         flag = word.partition("=")[0]
         if flag.startswith("-") and is_secret_name(flag):
             instead = "HF_TOKEN" if flag.endswith("token") else "a variable"
-            raise ValueError(f"{flag} can't stand {place}: everybody on the nodes would see its value. Set {instead} "
-                             "in the environment instead, which jobs get from where they are submitted")  # fmt: skip
+            raise ValueError(
+                f"{flag} can't stand {place}: everybody on the nodes would see its value. Set {instead} "
+                "in the environment instead, which jobs get from where they are submitted"
+            )
 
 
 def check_flags(site: Site, script: str, program: str, words: Sequence[str]) -> None:
@@ -51,8 +53,14 @@ def check_flags(site: Site, script: str, program: str, words: Sequence[str]) -> 
     if is_job() or not has_packages_of_nodes(site):
         return
     try:
-        done = subprocess.run([sys.executable, "-c", program, *words], cwd=site.root, capture_output=True, text=True,
-                              timeout=_TIMEOUT_S, check=False)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words],
+            cwd=site.root,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise ValueError(f"{script} has not read its flags within {_TIMEOUT_S} s") from error
     if done.returncode != 0:

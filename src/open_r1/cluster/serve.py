@@ -64,14 +64,22 @@ def add_serving_flags(parser: argparse.ArgumentParser, *, beside_client: bool = 
     add("--tp", type=int, metavar="N", help="GPUs that hold each layer together (vllm: those of a node; sglang: all)")
     add("--pp", type=int, metavar="N", help="stages of layers (vllm: one for each node; sglang: 1)")
     add("--replicas", "--dp", type=int, default=1, metavar="N", help="copies of the model that answer independently")
-    add("--executor", choices=EXECUTORS, default="mp",
-        help="how vLLM runs one model over several nodes: by itself, or by Ray (pip install ray)")  # fmt: skip
+    add(
+        "--executor",
+        choices=EXECUTORS,
+        default="mp",
+        help="how vLLM runs one model over several nodes: by itself, or by Ray (pip install ray)",
+    )
     add("--router", action="store_true", help="one address in front of all replicas (pip install vllm-router)")
     add("--router-policy", choices=POLICIES, default="cache_aware", help="how the router chooses a replica")
     add("--port", type=int, metavar="PORT", help="of the servers, 1024 to 65535 (one of the job's own)")
     add("--router-port", type=int, metavar="PORT", help="of the router (one of the job's own)")
-    add("--listen", choices=("node", "all"), default="node",
-        help="on the address that the node's name stands for, or on all addresses of the node")  # fmt: skip
+    add(
+        "--listen",
+        choices=("node", "all"),
+        default="node",
+        help="on the address that the node's name stands for, or on all addresses of the node",
+    )
     add("--api-key-env", metavar="NAME", help="environment variable with the key that requests must carry (no key)")
     add(*deadline, dest="deadline", type=float, default=DEADLINE_S, metavar="SECONDS", help="until all must answer")
 
@@ -150,8 +158,9 @@ class Service:
         has_room = partial(check_heads, self.serving, site.root, len(allocation.nodes))
         allocation = allocation.assuming_gpus_for(has_room)
         has_room(allocation.gpus_per_node)
-        programs = plan_programs(self.serving, allocation.nodes, allocation.gpus_per_node,
-                                 launchers=launchers, ports=ports)  # fmt: skip
+        programs = plan_programs(
+            self.serving, allocation.nodes, allocation.gpus_per_node, launchers=launchers, ports=ports
+        )
         self.urls = tuple(program.url for program in programs if program.url is not None)
         gpus = allocation.gpus_per_node if allocation.has_assumed_gpus else None
         self.servers = tuple(_server(program, gpus) for program in programs)
@@ -169,8 +178,10 @@ class Service:
         layout, nodes = self._layout, self._allocation.nodes
         gpus = self._allocation.gpus_per_node * len(nodes)
         idle = gpus - self.serving.replicas * layout.tp * layout.pp
-        notes = [f"{self.serving.engine} serves {self.serving.name} on {', '.join(nodes)}: {self.serving.replicas} x "
-                 f"{layout.tp} (tensor parallel) x {layout.pp} (stages)"]  # fmt: skip
+        notes = [
+            f"{self.serving.engine} serves {self.serving.name} on {', '.join(nodes)}: {self.serving.replicas} x "
+            f"{layout.tp} (tensor parallel) x {layout.pp} (stages)"
+        ]
         if idle > 0:
             notes.append(f"{idle} of {gpus} GPUs stay idle")
         if self.serving.api_key_env is None:
@@ -249,8 +260,10 @@ def check_router_installed(site: Site) -> None:
         ValueError: It isn't installed.
     """
     if has_packages_of_nodes(site) and importlib.util.find_spec("vllm_router") is None:
-        raise ValueError(f"the router is not installed: `{site.node_python} -m pip install vllm-router`; without one, "
-                         "clients can be given the addresses of all replicas")  # fmt: skip
+        raise ValueError(
+            f"the router is not installed: `{site.node_python} -m pip install vllm-router`; without one, "
+            "clients can be given the addresses of all replicas"
+        )
 
 
 def check_port(flag: str, port: int | None) -> None:
@@ -299,8 +312,15 @@ def _check(arguments: argparse.Namespace, site: Site) -> None:
 
 def _router(arguments: argparse.Namespace, site: Site, allocation: Allocation, urls: Sequence[str]) -> Server:
     node, port = allocation.nodes[0], arguments.router_port or allocation.port(_ROUTER)
-    step = router_step(site, node, port=port, metrics_port=allocation.port(_METRICS), policy=arguments.router_policy,
-                       urls=urls, deadline_s=arguments.deadline)  # fmt: skip
+    step = router_step(
+        site,
+        node,
+        port=port,
+        metrics_port=allocation.port(_METRICS),
+        policy=arguments.router_policy,
+        urls=urls,
+        deadline_s=arguments.deadline,
+    )
     return Server(step, (f"http://{node}:{port}/health",))
 
 

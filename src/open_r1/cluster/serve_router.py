@@ -45,8 +45,15 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
     if not arguments.dry_run:
         check_router_installed(site)
     node = allocation.nodes[0]
-    step = router_step(site, node, port=arguments.port, metrics_port=allocation.port(), policy=arguments.policy,
-                       urls=workers, deadline_s=arguments.deadline)  # fmt: skip
+    step = router_step(
+        site,
+        node,
+        port=arguments.port,
+        metrics_port=allocation.port(),
+        policy=arguments.policy,
+        urls=workers,
+        deadline_s=arguments.deadline,
+    )
     url = f"http://{node}:{arguments.port}"
     return Plan(
         servers=(Server(step, (f"{url}/health",)),),

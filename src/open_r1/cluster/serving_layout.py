@@ -124,8 +124,10 @@ def plan_layout(serving: Serving, num_nodes: int, gpus_per_node: int) -> Layout:
         most = nodes * devices_per_node
         fitting = [n for n in range(1, most // pp + 1) if n * pp % nodes == 0]
         advice = f"--tp can be {_listed(fitting)} with --pp {pp}" if fitting else f"--pp can be at most {most}"
-        raise ValueError(f"--tp {tp} times --pp {pp} doesn't fit {nodes} nodes with {devices_per_node} places each, "
-                         f"the same number on every node: {advice}")  # fmt: skip
+        raise ValueError(
+            f"--tp {tp} times --pp {pp} doesn't fit {nodes} nodes with {devices_per_node} places each, "
+            f"the same number on every node: {advice}"
+        )
     if serving.executor == "ray" and (nodes == 1 or gpus_per_node == 0):
         raise ValueError("--executor ray is for a model on the GPUs of several nodes; leave it out here")
     if serving.engine == "sglang":
@@ -151,14 +153,18 @@ def _replicas_per_server(replicas: int, num_nodes: int, gpus_per_node: int) -> i
         raise ValueError(f"--replicas must be 1 or more, got {replicas}")
     if replicas <= num_nodes:
         if num_nodes % replicas:
-            raise ValueError(f"--replicas {replicas} don't divide {num_nodes} nodes: it can be "
-                             f"{_listed([n for n in range(1, num_nodes + 1) if num_nodes % n == 0])}")  # fmt: skip
+            raise ValueError(
+                f"--replicas {replicas} don't divide {num_nodes} nodes: it can be "
+                f"{_listed([n for n in range(1, num_nodes + 1) if num_nodes % n == 0])}"
+            )
         return 1
     sharing, rest = divmod(replicas, num_nodes)
     if rest or gpus_per_node % sharing or gpus_per_node == 0:
         fitting = [n * num_nodes for n in range(1, max(1, gpus_per_node) + 1) if max(1, gpus_per_node) % n == 0]
-        raise ValueError(f"--replicas {replicas} can't share {num_nodes} nodes with {gpus_per_node} GPUs each: it "
-                         f"can be {_listed(fitting)}, or a divisor of {num_nodes}")  # fmt: skip
+        raise ValueError(
+            f"--replicas {replicas} can't share {num_nodes} nodes with {gpus_per_node} GPUs each: it "
+            f"can be {_listed(fitting)}, or a divisor of {num_nodes}"
+        )
     return sharing
 
 
@@ -174,8 +180,10 @@ def _split(serving: Serving, nodes: int, devices_per_node: int, *, has_gpus: boo
     if tp is None:
         assert pp is not None
         if devices % pp:
-            raise ValueError(f"--pp {pp} doesn't divide the {devices} GPUs of a replica: it can be "
-                             f"{_listed([n for n in range(1, devices + 1) if devices % n == 0])}")  # fmt: skip
+            raise ValueError(
+                f"--pp {pp} doesn't divide the {devices} GPUs of a replica: it can be "
+                f"{_listed([n for n in range(1, devices + 1) if devices % n == 0])}"
+            )
         return devices // pp, pp
     return tp, (nodes if by_layers and tp <= devices_per_node else 1) if pp is None else pp
 

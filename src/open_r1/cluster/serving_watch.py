@@ -56,8 +56,9 @@ class ServerError(RuntimeError):
 
 def parse_args() -> argparse.Namespace:
     """Return the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True, help="what requests call the model")
     parser.add_argument("--url", action="append", required=True, help="of a server, without /v1; may be repeated")
     parser.add_argument("--router", help="URL of the router in front of them")
@@ -72,8 +73,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Look, until a server fails; return the exit status."""
     args = parse_args()
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s",
-                        datefmt="%Y-%m-%d %H:%M:%S")  # fmt: skip
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stdout,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the file below is removed
     key = os.environ.get(args.api_key_env) if args.api_key_env else None
     asked = [*args.url, *([args.router] if args.router else [])]
@@ -263,8 +268,12 @@ def check(url: str, model: str, key: str | None) -> str | None:
         after = count_tokens(url, key)
         if before is not None and after is not None and after <= before:
             return f"{url} has completed nothing in {_QUEUE_S:.0f} s"
-        logger.warning("%s has given no token in %.0f s: %s.", url, _QUEUE_S, "it doesn't tell whether it works"
-                       if before is None or after is None else "its queue is long")  # fmt: skip
+        logger.warning(
+            "%s has given no token in %.0f s: %s.",
+            url,
+            _QUEUE_S,
+            "it doesn't tell whether it works" if before is None or after is None else "its queue is long",
+        )
     return None
 
 

@@ -9,8 +9,22 @@ from pathlib import Path
 from typing import Self
 
 _PREFIX = "OPEN_R1_SITE_"
-SETTINGS = ("gpu_options", "cpu_options", "venv", "modules", "container", "node_python", "srun_options",
-            "gpus_per_node", "network_interface", "environment", "logs", "vllm", "sglang", "piston")  # fmt: skip
+SETTINGS = (
+    "gpu_options",
+    "cpu_options",
+    "venv",
+    "modules",
+    "container",
+    "node_python",
+    "srun_options",
+    "gpus_per_node",
+    "network_interface",
+    "environment",
+    "logs",
+    "vllm",
+    "sglang",
+    "piston",
+)
 # A letter away from a setting, and ordinary names of a site's own.
 _ORDINARY = ("env", "log", "module")
 
@@ -102,8 +116,10 @@ def _check_names(names: Sequence[str]) -> None:
         is_known = name in SETTINGS or name in _ORDINARY
         near = [] if is_known else difflib.get_close_matches(name, SETTINGS, 1, cutoff=0.85)
         if near:
-            raise ValueError(f"{_file()} sets {name}, which is no setting: did you mean {near[0]}? (A variable of "
-                             "your own needs a name that is less like it.)")  # fmt: skip
+            raise ValueError(
+                f"{_file()} sets {name}, which is no setting: did you mean {near[0]}? (A variable of "
+                "your own needs a name that is less like it.)"
+            )
 
 
 def _words(name: str) -> tuple[str, ...]:

@@ -31,16 +31,23 @@ _PATIENT = ("bash", "-c", 'trap "" TERM; exec "$@"', "step")
 # SIGTERM is ignored here, so it does not reach the program where Slurm signals a step's own tasks alone
 # (proctrack/cgroup), and elsewhere only programs with a handler of their own heed it. It stays in the process group,
 # which Slurm may kill as a whole (proctrack/pgid): so no job control, without which bash would let it ignore SIGINT.
-_SHIELD = ("bash", "-c", '''trap "" TERM; trap 'told=1; kill -INT $! 2>/dev/null' INT; '''
-           '(trap - INT; exec "$@") & exec 2>/dev/null; '
-           'while told=; wait $!; status=$?; [ "$told" ]; do :; done; exit $status', "step")  # fmt: skip
+_SHIELD = (
+    "bash",
+    "-c",
+    """trap "" TERM; trap 'told=1; kill -INT $! 2>/dev/null' INT; """
+    '(trap - INT; exec "$@") & exec 2>/dev/null; '
+    'while told=; wait $!; status=$?; [ "$told" ]; do :; done; exit $status',
+    "step",
+)
 # torch's launcher of several processes would heed SIGTERM all the same: end them, and kill those that save after 30 s.
 _PATIENCE = {"PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT"}
 _LAST_BYTES = 16384
 _REASON_BYTES = 2**20  # a training shows all its settings first
 # What launchers put before a line of a process, then the end of a traceback or what argparse says.
-_REASON = re.compile(r"((?:\d+: |\[default\d+\]:|\[rank\d+\]: ?)*)"
-                     r"((?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt): \S.*|[\w./-]+: error: .*)")  # fmt: skip
+_REASON = re.compile(
+    r"((?:\d+: |\[default\d+\]:|\[rank\d+\]: ?)*)"
+    r"((?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt): \S.*|[\w./-]+: error: .*)"
+)
 _NO_REASON = re.compile(r"\S*ChildFailedError|srun: error:")  # of launchers: that a process has failed, not why
 _TICK_S, _SRUN_S = 0.1, 10.0
 
@@ -75,8 +82,16 @@ class Step:
     def argv(self, site: Site, allocation: Allocation) -> list[str]:
         """Return the words that start it."""
         count = len(self.nodes)
-        words = ["srun", f"--job-name={self.name}", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1",
-                 f"--nodelist={','.join(self.nodes)}", "--overlap", "--export=ALL"]  # fmt: skip
+        words = [
+            "srun",
+            f"--job-name={self.name}",
+            f"--nodes={count}",
+            f"--ntasks={count}",
+            "--ntasks-per-node=1",
+            f"--nodelist={','.join(self.nodes)}",
+            "--overlap",
+            "--export=ALL",
+        ]
         if allocation.gpus_per_node:
             gpus = allocation.gpus_per_node if self.gpus is None else self.gpus
             words.append(f"--gpus-per-node={gpus}" if gpus else "--gres=none")
@@ -98,8 +113,10 @@ class Step:
 
     def shell_line(self, site: Site, allocation: Allocation) -> str:
         """Return what starts it as a line for a shell, for people to read and repeat; values of secrets are hidden."""
-        variables = [f"{name}={HIDDEN if value and is_secret_name(name) else shlex.quote(hide_secrets(value))}"
-                     for name, value in self.variables(site, allocation).items()]  # fmt: skip
+        variables = [
+            f"{name}={HIDDEN if value and is_secret_name(name) else shlex.quote(hide_secrets(value))}"
+            for name, value in self.variables(site, allocation).items()
+        ]
         return " ".join([*variables, shell_line(self.argv(site, allocation))])
 
 
@@ -127,8 +144,13 @@ class RunningStep:
         variables = {"PYTHONUNBUFFERED": "1", **os.environ, **step.variables(site, allocation), **env}
         self._log = self.log_path.open("ab", buffering=0)
         output = subprocess.PIPE if step.is_shown else self._log
-        self._srun = subprocess.Popen(step.argv(site, allocation), stdin=subprocess.DEVNULL, stdout=output,
-                                      stderr=subprocess.STDOUT, env=variables)  # fmt: skip
+        self._srun = subprocess.Popen(
+            step.argv(site, allocation),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=variables,
+        )
         self._copying: threading.Thread | None = None
         if self._srun.stdout is not None:
             sinks = {str(self.log_path): self._log.fileno(), "the job's own log": sys.stdout.fileno()}

@@ -12,8 +12,16 @@ from typing import Literal
 from open_r1.cluster.sites import Site
 from open_r1.dataio.secret_names import hide_secrets, shell_line
 
-_SHORT = {"-A": "account", "-q": "qos", "-M": "clusters", "-p": "partition", "-N": "nodes", "-d": "dependency",
-          "-G": "gpus", "-a": "array"}  # fmt: skip
+_SHORT = {
+    "-A": "account",
+    "-q": "qos",
+    "-M": "clusters",
+    "-p": "partition",
+    "-N": "nodes",
+    "-d": "dependency",
+    "-G": "gpus",
+    "-a": "array",
+}
 _CUT = {"array": "ar", "dependency": "dep"}  # sbatch takes names of which no more than this is written
 _FOR_GPUS = ("gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "gres")
 _GPUS = re.compile(r"(gres[:/])?gpu([:=]|$)")  # among the parts of --gres
@@ -150,8 +158,15 @@ def submit(command: Sequence[str]) -> str:
         SubmissionError: Slurm refuses, is not there, or does not answer within two minutes.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace",
-                              timeout=_SBATCH_TIMEOUT_S, check=False, env=clean_environment(os.environ))  # fmt: skip
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SBATCH_TIMEOUT_S,
+            check=False,
+            env=clean_environment(os.environ),
+        )
     except FileNotFoundError as error:
         raise SubmissionError(
             f"there is no program {command[0]} here: submit on a login node of the cluster"
@@ -168,8 +183,11 @@ def submit(command: Sequence[str]) -> str:
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without what belongs to the job or training process that submits."""
     foreign = _TRACKING if OWN_TRACKING_VARIABLE in environment else ()
-    return {name: value for name, value in environment.items()
-            if name not in foreign and not _OF_JOB.fullmatch(name) and not _OF_PROCESS.fullmatch(name)}  # fmt: skip
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in foreign and not _OF_JOB.fullmatch(name) and not _OF_PROCESS.fullmatch(name)
+    }
 
 
 def directive(script: Path, name: str) -> str | None:

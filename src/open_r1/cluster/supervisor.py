@@ -150,13 +150,18 @@ class Supervisor:
             now = time.monotonic()
             if now - start > self._plan.deadline_s:
                 tails = "\n".join(f"The end of {step.log_path}:\n{step.tail()}" for step in self._servers)
-                logger.error("Not ready after %.0f s: %s. Raise --deadline if it only needs longer.\n%s",
-                             self._plan.deadline_s, ", ".join(waiting), tails)  # fmt: skip
+                logger.error(
+                    "Not ready after %.0f s: %s. Raise --deadline if it only needs longer.\n%s",
+                    self._plan.deadline_s,
+                    ", ".join(waiting),
+                    tails,
+                )
                 raise _Ended(1)
             if now - said > _SAY_EVERY_S:
                 said = now
-                logger.info("Waiting for %s, %.0f s of at most %.0f s", ", ".join(waiting), now - start,
-                            self._plan.deadline_s)  # fmt: skip
+                logger.info(
+                    "Waiting for %s, %.0f s of at most %.0f s", ", ".join(waiting), now - start, self._plan.deadline_s
+                )
         self._end_if_told()  # within the last wait
         self._is_ready = True
         if self._servers:
@@ -167,8 +172,12 @@ class Supervisor:
         while (status := work.poll()) is None:
             self._tick(work)
         if (answer := self._read_answer()) is not None:
-            logger.info("%s has stopped early, at step %s. %s is complete.", step.name, answer.get("step", "unknown"),
-                        answer.get("checkpoint", "Its checkpoint"))  # fmt: skip
+            logger.info(
+                "%s has stopped early, at step %s. %s is complete.",
+                step.name,
+                answer.get("step", "unknown"),
+                answer.get("checkpoint", "Its checkpoint"),
+            )
             if self._is_asked and not self._is_terminated:
                 self._requeue(has_progressed=True)
             self._end_by_term(f"{step.name} was told to end (SIGTERM)")
@@ -196,8 +205,13 @@ class Supervisor:
             status = server.poll()
             if status is not None:
                 self._end_if_told(server)
-                logger.error("%s ended with exit status %d. The end of %s:\n%s", server.step.name, status,
-                             server.log_path, server.tail())  # fmt: skip
+                logger.error(
+                    "%s ended with exit status %d. The end of %s:\n%s",
+                    server.step.name,
+                    status,
+                    server.log_path,
+                    server.tail(),
+                )
                 raise _Ended(status or 1)
         time.sleep(_TICK_S)
 
@@ -219,8 +233,10 @@ class Supervisor:
         left_s = self._limit.left_s
         if left_s is not None:
             self._give_up_at = time.monotonic() + left_s - min(_MARGIN_S, left_s / 3)
-        logger.warning("The time limit is near (%s s): asking the work to save and stop.",
-                       "unknown" if left_s is None else round(left_s))  # fmt: skip
+        logger.warning(
+            "The time limit is near (%s s): asking the work to save and stop.",
+            "unknown" if left_s is None else round(left_s),
+        )
         self._stop_file.touch()
         self._is_asked = True
 
@@ -230,8 +246,11 @@ class Supervisor:
             before = self._folder.with_name(f"attempt-{self._allocation.restarts - 1}") / _NO_PROGRESS
             if before.exists():
                 what, advice = self._describe_standstill()
-                logger.error("Two attempts in a row have ended %s: the job is not requeued. Give it more time "
-                             "(--time)%s.", what, advice)  # fmt: skip
+                logger.error(
+                    "Two attempts in a row have ended %s: the job is not requeued. Give it more time (--time)%s.",
+                    what,
+                    advice,
+                )
                 raise _Ended(1)
             (self._folder / _NO_PROGRESS).touch()
         logger.warning("The job goes back to the queue.")
@@ -239,8 +258,11 @@ class Supervisor:
             requeue(self._allocation.label)
         except RequeueError as error:
             is_training = self._plan.on_time_limit == "stop_file"
-            logger.error("It could not be requeued: %s. Submit the same command again%s: it goes on.", error,
-                         ", without resume_from_checkpoint if that is given" if is_training else "")  # fmt: skip
+            logger.error(
+                "It could not be requeued: %s. Submit the same command again%s: it goes on.",
+                error,
+                ", without resume_from_checkpoint if that is given" if is_training else "",
+            )
             raise _Ended(1) from error
         raise _Ended(0)
 

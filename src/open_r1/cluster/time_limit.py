@@ -92,8 +92,12 @@ class TimeLimit:
                 "Slurm warns %.0f s before the time limit, which is most of this job's %.0f s: it goes on until %.0f "
                 "s are left. A later warning suits it: --sbatch=--signal=B:USR1@%.0f, or --signal to sbatch. To stop "
                 "it now, send the signal once more: scancel --batch --signal=USR1 %s",
-                left_s, self._total_s(), self._notice_s, self._notice_s, self._job_id,
-            )  # fmt: skip
+                left_s,
+                self._total_s(),
+                self._notice_s,
+                self._notice_s,
+                self._job_id,
+            )
 
     def _total_s(self) -> float:
         if self._end is None or self._start is None:

@@ -242,10 +242,15 @@ def _check_generation_batch(topology: Topology, values: RecipeValues) -> None:
         for number in range(1, 2 * len(topology.training_nodes) + 8)
         if not fixed and group >= 2 and rows * number * topology.processes_per_node * steps % group == 0
     ]
-    made_of = "generation_batch_size" if fixed else (
-        f"per_device_train_batch_size {rows} x {topology.num_processes} processes on {len(topology.training_nodes)} "
-        f"training node{'s' if len(topology.training_nodes) > 1 else ''} x {steps} steps per generation"
-    )  # fmt: skip
+    made_of = (
+        "generation_batch_size"
+        if fixed
+        else (
+            f"per_device_train_batch_size {rows} x {topology.num_processes} processes on "
+            f"{len(topology.training_nodes)} training node{'s' if len(topology.training_nodes) > 1 else ''} x "
+            f"{steps} steps per generation"
+        )
+    )
     nodes = f", or --nodes {_shortened(counts)}" if counts else ""
     raise ValueError(
         f"A generation batch has {batch} completions ({made_of}), which do not divide into groups of num_generations "

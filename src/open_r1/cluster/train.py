@@ -83,8 +83,13 @@ def make_parser() -> argparse.ArgumentParser:
     add("--config", help="recipe in it: config_<CONFIG>.yaml")
     add("--recipe", type=Path, metavar="PATH", help="a recipe anywhere, instead of --model and --config")
     add("--accelerator", required=True, help="file in recipes/accelerate_configs/ without .yaml, or the path of one")
-    add("--args", action=JoinWords, default="", metavar=WORDS,
-        help="arguments of the training script, split as a shell would; may be repeated")  # fmt: skip
+    add(
+        "--args",
+        action=JoinWords,
+        default="",
+        metavar=WORDS,
+        help="arguments of the training script, split as a shell would; may be repeated",
+    )
     add("words", nargs="*", metavar="-- WORD", help="more arguments of the training script, taken as they are")
     add("--script", type=Path, metavar="PATH", help="a training script of yours that takes the same arguments")
     add("--processes-per-node", type=int, metavar="N", help="training processes a node (one a GPU; one without GPUs)")
@@ -93,10 +98,20 @@ def make_parser() -> argparse.ArgumentParser:
     add("--dp", type=int, metavar="N", help="copies of the model (1)")
     add("--tp", type=int, metavar="N", help="GPUs that hold one copy together (1)")
     add("--port", type=int, metavar="N", help="the server's port (one of the job's own)")
-    add("--vllm-args", action=JoinWords, default="", metavar=WORDS,
-        help="more words for `vllm serve`, split as a shell would; may be repeated")  # fmt: skip
-    add("--deadline", type=float, default=DEFAULT_DEADLINE_S, metavar="SECONDS",
-        help="how long the server may take until it answers")  # fmt: skip
+    add(
+        "--vllm-args",
+        action=JoinWords,
+        default="",
+        metavar=WORDS,
+        help="more words for `vllm serve`, split as a shell would; may be repeated",
+    )
+    add(
+        "--deadline",
+        type=float,
+        default=DEFAULT_DEADLINE_S,
+        metavar="SECONDS",
+        help="how long the server may take until it answers",
+    )
     return parser
 
 
@@ -274,8 +289,10 @@ def _notes(topology: Topology, values: RecipeValues) -> tuple[str, ...]:
             f"vLLM serves {values['model_name_or_path']} on {', '.join(topology.serving_nodes)}: "
             f"{topology.data_parallel} copies x {topology.tensor_parallel}"
         )
-        notes.append("No key: everybody who reaches its nodes can ask the server, and change its weights "
-                     "(vLLM's development mode, by which they arrive)")  # fmt: skip
+        notes.append(
+            "No key: everybody who reaches its nodes can ask the server, and change its weights "
+            "(vLLM's development mode, by which they arrive)"
+        )
         if topology.num_idle_gpus:
             notes.append(f"{topology.num_idle_gpus} GPUs of the serving nodes stay idle: raise --dp or --tp")
         if topology.gpus_per_node == 0:

@@ -32,8 +32,14 @@ _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
-_FOR_TRL = ("--weight-transfer-config", '{"backend": "nccl"}', "--logprobs-mode", "processed_logprobs",
-            "--max-logprobs", "-1")  # fmt: skip
+_FOR_TRL = (
+    "--weight-transfer-config",
+    '{"backend": "nccl"}',
+    "--logprobs-mode",
+    "processed_logprobs",
+    "--max-logprobs",
+    "-1",
+)
 
 # Flags of `vllm serve` that the job has to know or gives itself -> what sets them.
 _TAKEN = {

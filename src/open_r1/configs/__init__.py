@@ -56,9 +56,18 @@ class DatasetConfig:
 
     def __post_init__(self) -> None:
         where = f"data set {self.id!r}"
-        _check_types(self, where, id=str, config=str | None, split=str, columns=list | None,
-                     weight=float | int | None, revision=str | None, domain=str | None,
-                     layout=str | None)  # fmt: skip
+        _check_types(
+            self,
+            where,
+            id=str,
+            config=str | None,
+            split=str,
+            columns=list | None,
+            weight=float | int | None,
+            revision=str | None,
+            domain=str | None,
+            layout=str | None,
+        )
         if self.columns is not None:
             _check_columns(self.columns, where)
         if self.weight is not None and not 0 < self.weight <= 1:
@@ -99,8 +108,10 @@ def _build_mixture(value: Any) -> DatasetMixtureConfig:
         ValueError: The mapping has the wrong shape, an unknown key, or an entry without `id`.
     """
     if not isinstance(value, dict) or "datasets" not in value:
-        raise ValueError("`dataset_mixture` must be a mapping with the key `datasets` (and optionally `seed`, "
-                         f"`test_split_size`), got: {value!r}")  # fmt: skip
+        raise ValueError(
+            "`dataset_mixture` must be a mapping with the key `datasets` (and optionally `seed`, "
+            f"`test_split_size`), got: {value!r}"
+        )
     if not isinstance(value["datasets"], list):
         raise ValueError(f"`dataset_mixture.datasets` must be a list of data sets, got: {value['datasets']!r}")
     _refuse_unknown_keys(value, DatasetMixtureConfig, "dataset_mixture")

@@ -147,8 +147,12 @@ class Curation:
         step = next((step for step in self.funnel.steps() if step.name == CLEAN), None)
         if step is None:
             return None
-        return {"checked": "where it was made from", "rows": step.rows_before,
-                "flagged_rows": step.rows_before - step.rows_after, FATE: REMOVED}  # fmt: skip
+        return {
+            "checked": "where it was made from",
+            "rows": step.rows_before,
+            "flagged_rows": step.rows_before - step.rows_after,
+            FATE: REMOVED,
+        }
 
     def output_rows(self, kept: Sequence[Kept]) -> Iterator[dict[str, Any]]:
         """Yield the rows to write."""
@@ -202,8 +206,13 @@ def plan(settings: CurateSettings) -> Curation:
     inputs = open_inputs(settings)
     rates, rate_parents = find_rates(settings, inputs)
     curation = Curation(settings, inputs, rates, [part.source.parent() for part in inputs.parts] + rate_parents)
-    asked = {EASY: "easy" in rates, HARD: "hard" in rates, CORRECT: settings.correct_by != "none",
-             READABLE: settings.readability_filter() is not None, SHORT: settings.max_tokens is not None}  # fmt: skip
+    asked = {
+        EASY: "easy" in rates,
+        HARD: "hard" in rates,
+        CORRECT: settings.correct_by != "none",
+        READABLE: settings.readability_filter() is not None,
+        SHORT: settings.max_tokens is not None,
+    }
     if any(part.flags for part in inputs.parts):
         curation.funnel.begin(CLEAN)
     curation.funnel.begin("rows", "completions of the rows", WHOLE)

@@ -129,9 +129,13 @@ class PassRates:
                 self._repeated.add(first)
                 num_unlike += rate != self._rates[first]
         if num_unlike:
-            logger.warning("%d rows of %s share their %r with an earlier row that has another pass rate: they go by "
-                           "the order of the rows. Set --join_column to a column that names one row.",
-                           num_unlike, source.name, join_column)  # fmt: skip
+            logger.warning(
+                "%d rows of %s share their %r with an earlier row that has another pass rate: they go by "
+                "the order of the rows. Set --join_column to a column that names one row.",
+                num_unlike,
+                source.name,
+                join_column,
+            )
 
     def keys(self, values: Iterable[Any]) -> Iterator[int]:
         """Yield the keys of rows by their join values.

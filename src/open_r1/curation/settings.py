@@ -18,8 +18,17 @@ DUPLICATES = ("exact_problems", "near_problems", "exact_completions", "near_comp
 SAMPLE_BY = ("domain", "clusters", "order")
 USUAL_KEPT = ("uuid", "id", "problem_id", "source", "problem_type", "question_type", "domain", "subject")
 # Columns that every output has.
-OWN_COLUMNS = ("messages", "problem", "solution", "input", "input_row", "generation_index", "verdict", "rule_score",
-               "length")  # fmt: skip
+OWN_COLUMNS = (
+    "messages",
+    "problem",
+    "solution",
+    "input",
+    "input_row",
+    "generation_index",
+    "verdict",
+    "rule_score",
+    "length",
+)
 
 
 @dataclass(kw_only=True)
@@ -145,9 +154,14 @@ class CurateSettings:
     def wanted(self) -> Wanted:
         """Return the columns that were named."""
         return Wanted(
-            self.problem_column, self.generations_column, self.finish_reasons_column, self.gold_column,
-            self.correct_column, self.domain_column, self.dataset_layout,
-        )  # fmt: skip
+            self.problem_column,
+            self.generations_column,
+            self.finish_reasons_column,
+            self.gold_column,
+            self.correct_column,
+            self.domain_column,
+            self.dataset_layout,
+        )
 
     def rate_columns(self) -> list[str]:
         """Return the columns of the input that hold pass rates."""
@@ -156,8 +170,11 @@ class CurateSettings:
 
     def unused(self) -> list[str]:
         """Return the settings other than the default ones that change nothing beside the others."""
-        joins = [name for name in (*(self.easy_pass_rate or ()), self.hard_pass_rate)
-                 if name and name != OWN_GENERATIONS and not name.startswith(COLUMN_PREFIX)]  # fmt: skip
+        joins = [
+            name
+            for name in (*(self.easy_pass_rate or ()), self.hard_pass_rate)
+            if name and name != OWN_GENERATIONS and not name.startswith(COLUMN_PREFIX)
+        ]
         kinds = self.duplicates or []
         is_ranked = self.max_per_problem is not None or self.sample_by == "order"
         needs_seed = self.sample_by in ("domain", "clusters") or (is_ranked and self.order == "random")

@@ -76,8 +76,9 @@ def _common(one: Any, other: Any) -> Any:
         inner = _common(one.feature, other.feature)
         return None if inner is None else List(inner)
     if isinstance(one, dict) and isinstance(other, dict):
-        fields = {name: _common(one.get(name, other.get(name)), other.get(name, one.get(name)))
-                  for name in {**one, **other}}  # fmt: skip
+        fields = {
+            name: _common(one.get(name, other.get(name)), other.get(name, one.get(name))) for name in {**one, **other}
+        }
         return None if None in fields.values() else fields
     return None
 

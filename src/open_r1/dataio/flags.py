@@ -62,8 +62,12 @@ def joined(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
         parser: Its flags with the metavar `WORDS` are meant, spelled with dashes or underscores.
         words: The command line; what follows a bare -- is left as it is.
     """
-    names = {name.replace("_", "-") for action in parser._actions if action.metavar == WORDS
-             for name in action.option_strings}  # fmt: skip
+    names = {
+        name.replace("_", "-")
+        for action in parser._actions
+        if action.metavar == WORDS
+        for name in action.option_strings
+    }
     joined: list[str] = []
     for position, word in enumerate(words):
         if word == "--":

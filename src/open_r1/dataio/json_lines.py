@@ -78,13 +78,22 @@ class JsonLines:
                 schemas.append(seen)
         if self.malformed:
             first = self.malformed[0]
-            logger.warning("%s: %d lines are no JSON objects and are left out (first: line %d, %s: %r).", self.path,
-                           len(self.malformed), first.number, first.reason, first.text[:80])  # fmt: skip
+            logger.warning(
+                "%s: %d lines are no JSON objects and are left out (first: line %d, %s: %r).",
+                self.path,
+                len(self.malformed),
+                first.number,
+                first.reason,
+                first.text[:80],
+            )
         self.schema, differing = unify(schemas)
         self.mixed = frozenset(mixed | differing)
         if self.mixed:
-            logger.warning("%s: columns %s mix types; what is no text in them is kept as JSON text.",
-                           self.path, sorted(self.mixed))  # fmt: skip
+            logger.warning(
+                "%s: columns %s mix types; what is no text in them is kept as JSON text.",
+                self.path,
+                sorted(self.mixed),
+            )
 
     def tables(self, first: int = 0) -> Iterator[tuple[int, pa.Table]]:
         """Yield the rows in order, in tables of some megabytes, each with the number of its first row.
@@ -160,8 +169,14 @@ def _parse(lines: list[bytes], schema: pa.Schema | None) -> pa.Table | None:
         table = pyarrow.json.read_json(io.BytesIO(block), read_options=read, parse_options=options)
         if schema is not None:
             table = table.select(schema.names).cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, UnicodeDecodeError, KeyError,
-            OverflowError):  # fmt: skip
+    except (
+        pa.ArrowInvalid,
+        pa.ArrowNotImplementedError,
+        pa.ArrowTypeError,
+        UnicodeDecodeError,
+        KeyError,
+        OverflowError,
+    ):
         return None  # the slow reader says what is wrong, line by line
     # Two objects on a line, or one on two: also for the slow reader to say.
     return table if table.num_rows == len(filled) and table.num_columns else None
@@ -182,8 +197,11 @@ def _parse_slowly(lines: list[bytes], schema: pa.Schema | None, mixed: set[str] 
         _column([row.get(name) for row in rows], None if schema is None else schema.field(name).type) for name in names
     ]
     if mixed is not None:
-        mixed |= {name for name, column in zip(names, columns, strict=True)
-                  if pa.types.is_string(column.type) and not _is_text(row.get(name) for row in rows)}  # fmt: skip
+        mixed |= {
+            name
+            for name, column in zip(names, columns, strict=True)
+            if pa.types.is_string(column.type) and not _is_text(row.get(name) for row in rows)
+        }
     if not names:  # rows without any column still count
         batch = pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
         return pa.Table.from_batches([batch])

@@ -76,10 +76,13 @@ class Chosen:
         """Return the places of finished generations that are right, best verdicts first."""
         reasons, complete = self._list(row, self.finish_reasons, texts), self._list(row, self.complete, texts)
         finished = [
-            place for place, text in enumerate(texts)
-            if isinstance(text, str) and text.strip() and reasons[place] not in _UNFINISHED
+            place
+            for place, text in enumerate(texts)
+            if isinstance(text, str)
+            and text.strip()
+            and reasons[place] not in _UNFINISHED
             and complete[place] is not False
-        ]  # fmt: skip
+        ]
         if not self.verdicts:
             return finished
         return [place for verdicts in self._judged(row, texts) for place in finished if _is_right(verdicts[place])]
@@ -87,8 +90,10 @@ class Chosen:
     def _judged(self, row: Row, texts: list[Any]) -> list[list[Any]]:
         """Return the verdicts of each column, null throughout where they can't be told apart."""
         found = [row.get(name) for name in self.verdicts]
-        return [values if isinstance(values, list) and len(values) == len(texts) else [None] * len(texts)
-                for values in found]  # fmt: skip
+        return [
+            values if isinstance(values, list) and len(values) == len(texts) else [None] * len(texts)
+            for values in found
+        ]
 
     def _list(self, row: Row, column: str | None, texts: list[Any]) -> list[Any]:
         values = row.get(column) if column is not None else None

@@ -134,9 +134,13 @@ def apply_layout(
     inputs = [name for name in rows.column_names if name in set().union(*map(layout.inputs, targets))]
     has_chats = _has_chats(rows, layout, targets)
     mapped = rows.select_columns(inputs).map(
-        RowMapper(layout, targets, has_chats), batched=True, batch_size=200, remove_columns=inputs,
-        features=_features(layout, targets, has_chats), desc=f"Layout {layout.name}",
-    )  # fmt: skip
+        RowMapper(layout, targets, has_chats),
+        batched=True,
+        batch_size=200,
+        remove_columns=inputs,
+        features=_features(layout, targets, has_chats),
+        desc=f"Layout {layout.name}",
+    )
     reasons = {target: list(mapped[_reasons_column(target)]) for target in targets}
     if PROBLEM in targets:
         for column in layout.with_columns:
@@ -201,8 +205,11 @@ def _warn_of_replaced(
             "Layout %s replaces the columns %s of %s by what it maps them to (%s). `dataset_layout: none` leaves "
             "them; a column of your own under another name is never replaced where `dataset_prompt_column` or "
             "`dataset_solution_column` names it.",
-            layout.name, replaced, where, layout.summary,
-        )  # fmt: skip
+            layout.name,
+            replaced,
+            where,
+            layout.summary,
+        )
 
 
 def _differ(was: object, now: object) -> bool:
@@ -248,7 +255,13 @@ def _report(
             "`dataset_layout`, or `none` to take the columns as they are."
         )
     if num_kept < num_rows:
-        logger.warning("Layout %s dropped %d of %d rows of %s. %s.", layout.name, num_rows - num_kept, num_rows, where,
-                       ". ".join(told))  # fmt: skip
+        logger.warning(
+            "Layout %s dropped %d of %d rows of %s. %s.",
+            layout.name,
+            num_rows - num_kept,
+            num_rows,
+            where,
+            ". ".join(told),
+        )
     elif told:
         logger.info("Layout %s, %s: %s.", layout.name, where, ". ".join(told))

@@ -59,13 +59,24 @@ def find_layout(source: str, name: str | None, columns: list[str], target: str |
         return None
     fitting = [layout for layout in known if _fits(layout, target, columns)]
     if fitting:
-        logger.info("Data set %s: layout %s by %s (%s). `dataset_layout: none` takes the columns as they are.",
-                    source, fitting[0].name, origin, fitting[0].summary)  # fmt: skip
+        logger.info(
+            "Data set %s: layout %s by %s (%s). `dataset_layout: none` takes the columns as they are.",
+            source,
+            fitting[0].name,
+            origin,
+            fitting[0].summary,
+        )
         return fitting[0]
     if any(target in (None, *layout.targets()) for layout in known):
         lacking = {layout.name: layout.missing(target or layout.targets()[0], columns) for layout in known}
-        logger.warning("Data set %s: the columns %s fit none of its layouts (missing: %s) and are taken as they are. "
-                       "Layouts that fit: %s.", source, columns, lacking, fitting_names(columns, target))  # fmt: skip
+        logger.warning(
+            "Data set %s: the columns %s fit none of its layouts (missing: %s) and are taken as they are. "
+            "Layouts that fit: %s.",
+            source,
+            columns,
+            lacking,
+            fitting_names(columns, target),
+        )
     return None
 
 
@@ -166,8 +177,10 @@ def list_layouts() -> str:
     """Return the table of layouts as Markdown."""
     lines = ["| layout | gives | maps | chosen by itself for |", "|---|---|---|---|"]
     for layout in LAYOUTS:
-        gives = " + ".join("messages" if target == MESSAGES else "problem" + (", solution" if layout.solution else "")
-                           for target in layout.targets())  # fmt: skip
+        gives = " + ".join(
+            "messages" if target == MESSAGES else "problem" + (", solution" if layout.solution else "")
+            for target in layout.targets()
+        )
         lines.append(f"| `{layout.name}` | {gives} | {layout.summary} | {', '.join(layout.sets)} |")
     return "\n".join(lines)
 

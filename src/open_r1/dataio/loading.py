@@ -19,8 +19,14 @@ from open_r1.dataio.published import published_files, refuse_unfinished
 from open_r1.dataio.slices import parse_split
 from open_r1.tasks import load_task
 
-FILE_FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
-                ".arrow": "arrow"}  # fmt: skip
+FILE_FORMATS = {
+    ".json": "json",
+    ".jsonl": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+}
 TASK_PREFIX = "tasks/"
 _HUB_FILE_PREFIX = "hf://"
 

@@ -9,8 +9,14 @@ from open_r1.dataio.card import CARD_NAME, README_NAME, Parent, read_card
 from open_r1.dataio.published import LOCK_NAME, STAGING_NAME
 
 # What our scripts write into every folder, or as reports.
-_OUR_NAMES = (README_NAME, CARD_NAME, STAGING_NAME, "malformed.jsonl", "contamination_report.json",
-              "contamination_report.md")  # fmt: skip
+_OUR_NAMES = (
+    README_NAME,
+    CARD_NAME,
+    STAGING_NAME,
+    "malformed.jsonl",
+    "contamination_report.json",
+    "contamination_report.md",
+)
 _SHARD_NAME = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
 
 

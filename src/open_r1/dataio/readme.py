@@ -11,8 +11,15 @@ import yaml
 from open_r1.dataio.card import DataCard, plain_json
 from open_r1.dataio.licences import UNKNOWN_LICENCE, header_licence
 
-_PARENT_COLUMNS = {"data set": "name", "config": "config", "split": "split", "revision": "revision",
-                   "rows": "num_rows", "fingerprint": "fingerprint", "licence": "licence"}  # fmt: skip
+_PARENT_COLUMNS = {
+    "data set": "name",
+    "config": "config",
+    "split": "split",
+    "revision": "revision",
+    "rows": "num_rows",
+    "fingerprint": "fingerprint",
+    "licence": "licence",
+}
 _STEP_COLUMNS = ["step", "rows before", "rows after", "removed", "detail"]
 
 
@@ -27,12 +34,22 @@ def render_readme(card: DataCard, files: dict[str, dict[str, list[str]]]) -> str
     parts = [f"---\n{_header(card, files)}\n---", f"# {_plain(card.name)}", *map(_plain, values["notes"])]
     parts.append(_facts(values))
     if values["parents"]:
-        lines = [["&emsp;" * depth + _cell(parent["name"]), *(parent.get(key) for key in _parent_keys()[1:])]
-                 for depth, parent in _ancestors(values["parents"], 0)]  # fmt: skip
+        lines = [
+            ["&emsp;" * depth + _cell(parent["name"]), *(parent.get(key) for key in _parent_keys()[1:])]
+            for depth, parent in _ancestors(values["parents"], 0)
+        ]
         parts += ["## Made from", _table(list(_PARENT_COLUMNS), lines)]
     if values["steps"]:
-        lines = [[step["name"], step["rows_before"], step["rows_after"], step["rows_before"] - step["rows_after"],
-                  _settings(step["detail"])] for step in values["steps"]]  # fmt: skip
+        lines = [
+            [
+                step["name"],
+                step["rows_before"],
+                step["rows_after"],
+                step["rows_before"] - step["rows_after"],
+                _settings(step["detail"]),
+            ]
+            for step in values["steps"]
+        ]
         parts += ["## Steps", _table(_STEP_COLUMNS, lines)]
     parts += ["## Contamination", _contamination(values)]
     for title in ("teacher", "sampling", "settings", "versions"):
@@ -54,9 +71,14 @@ def _header(card: DataCard, files: dict[str, dict[str, list[str]]]) -> str:
 
 def _facts(values: dict[str, Any]) -> str:
     counts = ", ".join(f"{split} {number}" for split, number in values["counts"].items())
-    rows = [["rows", counts], ["command", f"`{values['command']}`"], ["licence", values["licence"]],
-            ["made", values["created"]], ["commit", values["commit"]],
-            ["files beside the data", ", ".join(values["reports"]) or None]]  # fmt: skip
+    rows = [
+        ["rows", counts],
+        ["command", f"`{values['command']}`"],
+        ["licence", values["licence"]],
+        ["made", values["created"]],
+        ["commit", values["commit"]],
+        ["files beside the data", ", ".join(values["reports"]) or None],
+    ]
     return _table(["what", "value"], [row for row in rows if row[1] is not None])
 
 
@@ -74,8 +96,11 @@ def _ancestors(parents: list[dict[str, Any]], depth: int) -> Iterator[tuple[int,
 def _contamination(values: dict[str, Any]) -> str:
     """Say what was checked here, else what was found where the rows come from."""
     own = values["contamination"]
-    checked = [(parent["name"], found) for _, parent in _ancestors(values["parents"], 0)
-               if (found := (parent.get("card") or {}).get("contamination"))]  # fmt: skip
+    checked = [
+        (parent["name"], found)
+        for _, parent in _ancestors(values["parents"], 0)
+        if (found := (parent.get("card") or {}).get("contamination"))
+    ]
     parts = [] if own is None else [_table(["what", "value"], list(map(list, own.items())))]
     if not checked:
         return parts[0] if parts else "Not checked."
@@ -100,5 +125,7 @@ def _plain(text: str) -> str:
 
 
 def _settings(detail: dict[str, Any]) -> str:
-    return ", ".join(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-                     for name, value in detail.items())  # fmt: skip
+    return ", ".join(
+        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in detail.items()
+    )

@@ -129,8 +129,16 @@ class RowSource:
         """Return what a card says of this source; reads all of it for the fingerprint."""
         card = read_card(Path(self.name).expanduser())
         licence = card.licence if card is not None else declared_licence(self.name, self.revision)
-        return Parent(self.name, self.config, self.split, self.revision, self.fingerprint(), self.num_rows, licence,
-                      None if card is None else card.summary())  # fmt: skip
+        return Parent(
+            self.name,
+            self.config,
+            self.split,
+            self.revision,
+            self.fingerprint(),
+            self.num_rows,
+            licence,
+            None if card is None else card.summary(),
+        )
 
 
 @dataclass
@@ -173,8 +181,19 @@ def open_source(
     names = opened.schema.names
     if not names or len(set(names)) < len(names):
         raise ValueError(f"The columns of {name!r} need names of their own; found {names}.")
-    return RowSource(name, config, split, revision, opened.schema, end - begin, opened.num_rows, opened.malformed,
-                     opened.mixed, begin, opened)  # fmt: skip
+    return RowSource(
+        name,
+        config,
+        split,
+        revision,
+        opened.schema,
+        end - begin,
+        opened.num_rows,
+        opened.malformed,
+        opened.mixed,
+        begin,
+        opened,
+    )
 
 
 def _open_local(path: Path, config: str | None, split: str) -> _Opened | None:

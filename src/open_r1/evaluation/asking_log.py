@@ -47,8 +47,9 @@ def read_speed(folder: Path) -> Speed | None:
     runs = [line for line in read_lines(folder) if "seconds" in line]
     if not runs:
         return None
-    return Speed(sum(run["tokens"] for run in runs), sum(run["seconds"] for run in runs),
-                 sum(run["answers"] for run in runs))  # fmt: skip
+    return Speed(
+        sum(run["tokens"] for run in runs), sum(run["seconds"] for run in runs), sum(run["answers"] for run in runs)
+    )
 
 
 def add_line(folder: Path, line: Mapping[str, Any]) -> None:

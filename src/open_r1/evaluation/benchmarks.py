@@ -134,8 +134,12 @@ def _identify(settings: EvaluationSettings) -> Identity:
         check_is_there(settings.model, settings.revision)
     identity = identify(settings.model, settings.revision)
     if settings.servers and identity.commit not in (None, settings.revision):
-        logger.warning("The hub's commit of %s is %s now. Servers that have loaded an earlier one give figures of "
-                       "that: name it by --model_commit.", settings.model, identity.commit)  # fmt: skip
+        logger.warning(
+            "The hub's commit of %s is %s now. Servers that have loaded an earlier one give figures of "
+            "that: name it by --model_commit.",
+            settings.model,
+            identity.commit,
+        )
     return identity
 
 
@@ -239,8 +243,13 @@ class _Run:
 
     async def _find(self) -> ServedModel:
         settings = self._settings
-        client = ChatClient(self._addresses, settings.sampling, model=settings.served_model, api_key=settings.api_key,
-                            patience=settings.patience)  # fmt: skip
+        client = ChatClient(
+            self._addresses,
+            settings.sampling,
+            model=settings.served_model,
+            api_key=settings.api_key,
+            patience=settings.patience,
+        )
         async with client:
             return await find_model(client, wait_s=settings.wait_s, flags=_FLAGS)
 
@@ -314,5 +323,6 @@ class _Run:
     def _chat_template(self, served: ServedModel) -> str | None:
         settings = self._settings
         model = settings.model or next((root for root in served.roots if Path(root).is_dir()), served.name)
-        return fingerprint_template(model, self._known["model_commit"] or settings.revision,
-                                    [*settings.serve_args, *settings.served_with])  # fmt: skip
+        return fingerprint_template(
+            model, self._known["model_commit"] or settings.revision, [*settings.serve_args, *settings.served_with]
+        )

@@ -24,8 +24,22 @@ from open_r1.evaluation.runs import (
 )
 
 _NONE = "-"
-_COLUMNS = ("#", "model", "benchmark", "engine", "k", "avg@k", "pass@k", "maj@k", "truncated", "no answer",
-            "mean tokens", "tokens/s", "date", "folder")  # fmt: skip
+_COLUMNS = (
+    "#",
+    "model",
+    "benchmark",
+    "engine",
+    "k",
+    "avg@k",
+    "pass@k",
+    "maj@k",
+    "truncated",
+    "no answer",
+    "mean tokens",
+    "tokens/s",
+    "date",
+    "folder",
+)
 
 
 @dataclass(frozen=True)
@@ -116,8 +130,10 @@ def _pairs(
         elif not baselines:
             if len(group.numbers) > 1:
                 example = printable(runs[group.numbers[0]].folder)
-                remarks.append(f"{group.benchmark}: {len(group.numbers)} runs, none compared problem by problem; name "
-                               f"one by --baseline, for instance --baseline {example}")  # fmt: skip
+                remarks.append(
+                    f"{group.benchmark}: {len(group.numbers)} runs, none compared problem by problem; name "
+                    f"one by --baseline, for instance --baseline {example}"
+                )
             continue
         others = [number for number in group.numbers if number not in first]
         for other in others:
@@ -138,11 +154,19 @@ def cells_of(number: int, run: Run) -> list[str]:
     """Return a row of the table."""
     k, speed = run.k, run.tokens_per_s
     return [
-        str(number), run.model, run.benchmark, run.engine, str(k) if run.is_complete else f"{k} !",
-        *(_estimate(run, name) for name in ("avg", "pass", "maj")), _percent(run.metric("truncated")),
-        _percent(run.metric("no_answer")), _whole(run.metric("mean_length_tokens")), _whole(speed),
-        printable(run.results.get("date") or _NONE)[:16].replace("T", " "), printable(run.folder),
-    ]  # fmt: skip
+        str(number),
+        run.model,
+        run.benchmark,
+        run.engine,
+        str(k) if run.is_complete else f"{k} !",
+        *(_estimate(run, name) for name in ("avg", "pass", "maj")),
+        _percent(run.metric("truncated")),
+        _percent(run.metric("no_answer")),
+        _whole(run.metric("mean_length_tokens")),
+        _whole(speed),
+        printable(run.results.get("date") or _NONE)[:16].replace("T", " "),
+        printable(run.folder),
+    ]
 
 
 def _estimate(run: Run, name: str) -> str:
@@ -182,8 +206,10 @@ def _said_of_groups(overview: Overview) -> list[str]:
     for group in overview.groups:
         if group.has_different_problems:
             numbers = ", ".join(f"#{number}" for number in group.numbers)
-            lines.append(f"{group.benchmark}: WARNING: {numbers} were asked different problems (other data, or "
-                         "another limit): their figures can't be compared as they stand")  # fmt: skip
+            lines.append(
+                f"{group.benchmark}: WARNING: {numbers} were asked different problems (other data, or "
+                "another limit): their figures can't be compared as they stand"
+            )
         for numbers, differences in group.same_checkpoint:
             which = ", ".join(f"#{number}" for number in numbers)
             because = "; ".join(map(str, differences)) or "nothing that was recorded: only chance, or the machines"
@@ -211,8 +237,10 @@ def _notes_of(run: Run) -> list[str]:
         notes.append(f"{run.engine}'s own figures: {values}")
     scored = run.results.get("disagreements")
     if scored and scored["different"]:
-        notes.append(f"{run.engine}'s scorer and our judge differ in {scored['different']} of {scored['scored']} "
-                     f"answers: {run.folder / DISAGREEMENTS_NAME}")  # fmt: skip
+        notes.append(
+            f"{run.engine}'s scorer and our judge differ in {scored['different']} of {scored['scored']} "
+            f"answers: {run.folder / DISAGREEMENTS_NAME}"
+        )
     return notes
 
 
@@ -228,9 +256,21 @@ def as_json(overview: Overview) -> dict[str, Any]:
         }
         for group in overview.groups
     ]
-    runs = [{"number": number, "folder": str(run.folder), "model": run.model, "benchmark": run.benchmark,
-             "engine": run.engine, "k": run.k, "metrics": run.results["metrics"], "counts": run.results["counts"],
-             "tokens_per_s": run.tokens_per_s, "date": run.results.get("date"), "settings": run.settings}
-            for number, run in overview.runs.items()]  # fmt: skip
+    runs = [
+        {
+            "number": number,
+            "folder": str(run.folder),
+            "model": run.model,
+            "benchmark": run.benchmark,
+            "engine": run.engine,
+            "k": run.k,
+            "metrics": run.results["metrics"],
+            "counts": run.results["counts"],
+            "tokens_per_s": run.tokens_per_s,
+            "date": run.results.get("date"),
+            "settings": run.settings,
+        }
+        for number, run in overview.runs.items()
+    ]
     comparisons = [entry.as_json() for entry in overview.comparisons]
     return plain_json({"runs": runs, "groups": groups, "comparisons": comparisons, "remarks": overview.remarks})

@@ -39,8 +39,14 @@ def build_app(
 class _Pages:
     def __init__(self, reader: Reader, line: WaitingLine, model: str, root: str, described: Mapping[str, str]) -> None:
         self._reader, self._line, self._model, self._described = reader, line, model, dict(described)
-        self._card = {"id": model, "object": "model", "created": int(time.time()), "owned_by": described["engine"],
-                      "root": root, "max_model_len": reader.max_model_len}  # fmt: skip
+        self._card = {
+            "id": model,
+            "object": "model",
+            "created": int(time.time()),
+            "owned_by": described["engine"],
+            "root": root,
+            "max_model_len": reader.max_model_len,
+        }
 
     async def health(self, request: web.Request) -> web.Response:
         self._refuse_in_trouble()

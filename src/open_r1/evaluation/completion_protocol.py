@@ -84,16 +84,23 @@ class Asked:
             "created": int(time.time()),
             "model": model,
             "choices": choices,
-            "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens,
-                      "total_tokens": prompt_tokens + completion_tokens},
-        }  # fmt: skip
+            "usage": {
+                "prompt_tokens": prompt_tokens,
+                "completion_tokens": completion_tokens,
+                "total_tokens": prompt_tokens + completion_tokens,
+            },
+        }
         if self.is_chat and self.returns_ids:
             reply["prompt_token_ids"] = list(self.requests[0].prompt_ids)
         return reply
 
     def _choice(self, place: int, answer: Sampled) -> dict[str, Any]:
-        choice: dict[str, Any] = {"index": place, "finish_reason": answer.finish_reason, "logprobs": None,
-                                  "stop_reason": answer.stop_reason}  # fmt: skip
+        choice: dict[str, Any] = {
+            "index": place,
+            "finish_reason": answer.finish_reason,
+            "logprobs": None,
+            "stop_reason": answer.stop_reason,
+        }
         if self.is_chat:
             choice["message"] = {"role": "assistant", "content": answer.text}
         else:
@@ -136,8 +143,10 @@ class Reader:
         prompts = [self._chat_ids(fields)] if is_chat else self._prompts(fields)
         count = fields.get("n", 1)
         if count < 1 or count * len(prompts) > MOST_ANSWERS:
-            raise BadRequestError(f"n is {count} for {len(prompts)} prompts; at least 1, at most {MOST_ANSWERS} "
-                                  "answers in all are allowed.")  # fmt: skip
+            raise BadRequestError(
+                f"n is {count} for {len(prompts)} prompts; at least 1, at most {MOST_ANSWERS} "
+                "answers in all are allowed."
+            )
         common = _common(fields, is_chat, has_limit="max_tokens" in body)
         seed = fields.get("seed")
         try:
@@ -190,14 +199,17 @@ class Reader:
     def _check_ids(self, ids: Sequence[int]) -> None:
         outside = [token for token in ids if not 0 <= token < self._num_tokens]
         if outside:
-            raise BadRequestError(f"The token id {outside[0]} isn't one of the model, which has 0 to "
-                                  f"{self._num_tokens - 1}.")  # fmt: skip
+            raise BadRequestError(
+                f"The token id {outside[0]} isn't one of the model, which has 0 to {self._num_tokens - 1}."
+            )
 
     def _chat_ids(self, fields: Mapping[str, Any]) -> list[int]:
         messages = _messages(fields.get("messages"))
         if self._tokenizer.chat_template is None:
-            raise BadRequestError("The model's tokenizer has no chat template, which a conversation needs: give the "
-                                  "folder one (chat_template.jinja), or ask /v1/completions.")  # fmt: skip
+            raise BadRequestError(
+                "The model's tokenizer has no chat template, which a conversation needs: give the "
+                "folder one (chat_template.jinja), or ask /v1/completions."
+            )
         continues = fields.get("continue_final_message", False)
         variables = fields.get("chat_template_kwargs", {})
         taken = sorted(_NO_VARIABLES & set(variables))
@@ -205,10 +217,13 @@ class Reader:
             raise BadRequestError(f"chat_template_kwargs has {', '.join(taken)}, which isn't the template's to read.")
         try:
             return self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=fields.get("add_generation_prompt", not continues),
-                continue_final_message=continues, tokenize=True, return_dict=True,
+                messages,
+                add_generation_prompt=fields.get("add_generation_prompt", not continues),
+                continue_final_message=continues,
+                tokenize=True,
+                return_dict=True,
                 **variables,
-            )["input_ids"]  # fmt: skip
+            )["input_ids"]
         except (TemplateError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise BadRequestError(f"The chat template refuses these messages: {error}") from error
 
@@ -220,11 +235,17 @@ def _common(fields: Mapping[str, Any], is_chat: bool, *, has_limit: bool) -> dic
         limit = _COMPLETION_TOKENS
     stop = fields.get("stop", [])
     names = {"include_stop": "include_stop_str_in_output"}
-    names |= {name: name for name in ("top_p", "top_k", "min_p", "min_tokens", "ignore_eos", "skip_special_tokens",
-                                      "temperature")}  # fmt: skip
+    names |= {
+        name: name
+        for name in ("top_p", "top_k", "min_p", "min_tokens", "ignore_eos", "skip_special_tokens", "temperature")
+    }
     given = {own: fields[name] for own, name in names.items() if name in fields}
-    return {**given, "max_tokens": limit, "stop": (stop,) if isinstance(stop, str) else tuple(stop),
-            "stop_token_ids": tuple(fields.get("stop_token_ids", ()))}  # fmt: skip
+    return {
+        **given,
+        "max_tokens": limit,
+        "stop": (stop,) if isinstance(stop, str) else tuple(stop),
+        "stop_token_ids": tuple(fields.get("stop_token_ids", ())),
+    }
 
 
 def _check_types(fields: Mapping[str, Any]) -> None:

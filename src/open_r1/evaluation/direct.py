@@ -128,20 +128,36 @@ class JournalRecords:
 def build_client(question: Question) -> ChatClient:
     """Return a client that asks the question's servers."""
     settings = question.settings
-    return ChatClient(question.addresses, question.sampling, model=question.served.name, api_key=settings.api_key,
-                      patience=settings.patience)  # fmt: skip
+    return ChatClient(
+        question.addresses,
+        question.sampling,
+        model=question.served.name,
+        api_key=settings.api_key,
+        patience=settings.patience,
+    )
 
 
 async def _ask(question: Question, journal: Journal) -> Outcome:
     problems, settings = question.problems, question.settings
     client, totals = build_client(question), Totals()
-    logger.info("%s: asking %s for %d answers to %d problems; %d are there.", problems.benchmark.name, client.model,
-                question.total, len(problems.golds), len(journal.finished))  # fmt: skip
+    logger.info(
+        "%s: asking %s for %d answers to %d problems; %d are there.",
+        problems.benchmark.name,
+        client.model,
+        question.total,
+        len(problems.golds),
+        len(journal.finished),
+    )
     async with client, progress(totals, question.total):
         return await run_requests(
-            problems.requests(question.num_samples), client, journal, max_concurrent=settings.max_concurrent,
-            totals=totals, grace_s=settings.grace_s, retry_flag="the same command",
-        )  # fmt: skip
+            problems.requests(question.num_samples),
+            client,
+            journal,
+            max_concurrent=settings.max_concurrent,
+            totals=totals,
+            grace_s=settings.grace_s,
+            retry_flag="the same command",
+        )
 
 
 def speed_of(totals: Totals, seconds: float) -> Speed | None:

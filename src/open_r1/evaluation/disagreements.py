@@ -59,10 +59,17 @@ class Disagreements:
             return
         self.num_different += 1
         row: dict[str, Any] = {
-            "row": answer.row, "index": answer.index, "problem": problem, "solution": solution,
-            "extracted": answer.extracted, "verdict": answer.verdict, "engine_score": answer.engine_score,
-            "finish_reason": answer.finish_reason, "reason": reason_of(answer, solution), "answer": answer.text,
-        }  # fmt: skip
+            "row": answer.row,
+            "index": answer.index,
+            "problem": problem,
+            "solution": solution,
+            "extracted": answer.extracted,
+            "verdict": answer.verdict,
+            "engine_score": answer.engine_score,
+            "finish_reason": answer.finish_reason,
+            "reason": reason_of(answer, solution),
+            "answer": answer.text,
+        }
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def as_json(self) -> dict[str, Any] | None:
@@ -80,11 +87,17 @@ def reason_of(answer: Answer, solution: str) -> str:
     engine = "right" if (answer.engine_score or 0.0) >= 0.5 else "not right"
     where = ", which was cut off" if answer.finish_reason == "length" else ""
     if answer.verdict == Verdict.RIGHT:
-        ours = "our judge: right" if answer.extracted is None else f"our verifier finds {_short(answer.extracted)}, " \
-               f"equal to {_short(solution)}"  # fmt: skip
+        ours = (
+            "our judge: right"
+            if answer.extracted is None
+            else f"our verifier finds {_short(answer.extracted)}, equal to {_short(solution)}"
+        )
     elif answer.verdict == Verdict.WRONG:
-        ours = "our judge: wrong" if answer.extracted is None else f"our verifier finds {_short(answer.extracted)}, " \
-               f"not equal to {_short(solution)}"  # fmt: skip
+        ours = (
+            "our judge: wrong"
+            if answer.extracted is None
+            else f"our verifier finds {_short(answer.extracted)}, not equal to {_short(solution)}"
+        )
     else:
         known = {verdict.value: reason for verdict, reason in _REASONS.items()}
         ours = known.get(answer.verdict or "", "nobody could judge it")

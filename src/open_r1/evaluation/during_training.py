@@ -87,8 +87,11 @@ class TrainingBenchmarks:
     @property
     def metric_names(self) -> list[str]:
         """Names of the metrics, as they are logged."""
-        return [f"eval_{entry.name}/{name}" for entry in self.benchmarks
-                for name in metric_names(self.num_samples, entry.problems.benchmark.kind)]  # fmt: skip
+        return [
+            f"eval_{entry.name}/{name}"
+            for entry in self.benchmarks
+            for name in metric_names(self.num_samples, entry.problems.benchmark.kind)
+        ]
 
     def measure(self, trainer: SFTTrainer | GRPOTrainer, step: int) -> dict[str, float]:
         """Return the metrics, the same on every process; all processes call it together."""
@@ -170,8 +173,9 @@ class TrainingBenchmarks:
     def _judge(self, found: Sequence[tuple[_Place, dict[str, Any]]], step: int) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for number, entry in enumerate(self.benchmarks):
-            answers = _Answers({(place.row, record["index"]): record for place, record in found
-                                if place.benchmark == number})  # fmt: skip
+            answers = _Answers(
+                {(place.row, record["index"]): record for place, record in found if place.benchmark == number}
+            )
             tally = self._tally(entry, answers, step)
             figures = figures_of(entry, tally, self.num_samples)
             metrics |= {f"eval_{entry.name}/{name}": value for name, value in figures.items()}
@@ -223,20 +227,38 @@ def metric_names(num_samples: int, kind: str) -> list[str]:
     """Return the names of the metrics of a benchmark of a kind, without the benchmark's; programs have no majority."""
     average = f"avg@{num_samples}"
     majority = [] if kind == "code" else [f"maj@{num_samples}"]
-    return [average, f"{average}_low", f"{average}_high", f"pass@{num_samples}", *majority,
-            "truncated", "no_answer", "mean_length_tokens"]  # fmt: skip
+    return [
+        average,
+        f"{average}_low",
+        f"{average}_high",
+        f"pass@{num_samples}",
+        *majority,
+        "truncated",
+        "no_answer",
+        "mean_length_tokens",
+    ]
 
 
 def figures_of(entry: TrainingBenchmark, tally: Tally, num_samples: int) -> dict[str, float]:
     """Return the metrics of a benchmark; those that nothing can be said about are left out."""
     if all(math.isnan(score) for row in tally.scores_PG for score in row):
-        logger.warning("%s: no answer could be judged (%s); there are no figures of this evaluation.", entry.name,
-                       dict(tally.verdicts))  # fmt: skip
+        logger.warning(
+            "%s: no answer could be judged (%s); there are no figures of this evaluation.",
+            entry.name,
+            dict(tally.verdicts),
+        )
         return {}
     found = tally.metrics(num_samples)
     judged = [count for row in range(len(tally.scores_PG)) if (count := tally.num_judged(row))]
     if fewer := sum(count < num_samples for count in judged):
-        logger.warning("%s: of %d problems fewer than %d answers could be judged (%s): of this evaluation pass@%d and "
-                       "the like are over the %d others.", entry.name, fewer, num_samples, dict(tally.verdicts),
-                       num_samples, len(judged) - fewer)  # fmt: skip
+        logger.warning(
+            "%s: of %d problems fewer than %d answers could be judged (%s): of this evaluation pass@%d and "
+            "the like are over the %d others.",
+            entry.name,
+            fewer,
+            num_samples,
+            dict(tally.verdicts),
+            num_samples,
+            len(judged) - fewer,
+        )
     return {name: found[name] for name in metric_names(num_samples, entry.problems.benchmark.kind) if name in found}

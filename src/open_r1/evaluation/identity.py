@@ -62,9 +62,11 @@ class Identity:
         """Return what users of a model must know; empty: another under its name would be noticed."""
         if self.is_known:
             return []
-        return [f"Nothing tells which weights {name} serves but the name: after the model has changed, --overwrite "
-                "asks again. --model_id with its folder on this machine, or with a name on the hub and its "
-                "--model_revision, tells"]  # fmt: skip
+        return [
+            f"Nothing tells which weights {name} serves but the name: after the model has changed, --overwrite "
+            "asks again. --model_id with its folder on this machine, or with a name on the hub and its "
+            "--model_revision, tells"
+        ]
 
     def as_settings(self) -> dict[str, str | None]:
         """Return it as settings of a run."""
@@ -152,8 +154,12 @@ def resolve_commit(model: str, revision: str) -> str | None:
     try:
         return HfApi().model_info(model, revision=revision, timeout=_HUB_TIMEOUT_S).sha
     except (httpx.HTTPError, OSError, ValueError) as error:  # no such model, no right to it, no network, no name
-        logger.info("The hub doesn't say which commit %s of %s is (%s); looking into its cache.", revision, model,
-                    type(error).__name__)  # fmt: skip
+        logger.info(
+            "The hub doesn't say which commit %s of %s is (%s); looking into its cache.",
+            revision,
+            model,
+            type(error).__name__,
+        )
     return _cached_commit(model, revision)
 
 

@@ -94,10 +94,12 @@ class Asking:
     async def _check(self, reply: ChatReply) -> None:
         self._failed_in_a_row = self._failed_in_a_row + 1 if reply.text is None else 0
         if self._failed_in_a_row >= _STOP_AFTER_ERRORS:
-            await self._give_up(TooManyErrorsError(
-                f"{self._failed_in_a_row} requests in a row failed, the last with: {reply.error}. They are kept as "
-                "failed; mend the cause and go on with the same command."
-            ))  # fmt: skip
+            await self._give_up(
+                TooManyErrorsError(
+                    f"{self._failed_in_a_row} requests in a row failed, the last with: {reply.error}. They are kept "
+                    "as failed; mend the cause and go on with the same command."
+                )
+            )
 
     async def _give_up(self, error: Exception) -> NoReturn:
         self._failure = self._failure or error

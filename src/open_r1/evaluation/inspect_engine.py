@@ -137,8 +137,13 @@ class InspectRecords:
 def _identity(question: Question) -> dict[str, Any]:
     """What the scores in a log depend on beside the answers, as JSON holds it."""
     golds = json.dumps(list(question.problems.golds.items())).encode("utf-8", "surrogatepass")
-    return {"golds": hashlib.sha256(golds).hexdigest(), "num_samples": question.num_samples, "commit": question.commit,
-            "version": version("open-r1"), "judged_by": plain_json(question.problems.judged_by)}  # fmt: skip
+    return {
+        "golds": hashlib.sha256(golds).hexdigest(),
+        "num_samples": question.num_samples,
+        "commit": question.commit,
+        "version": version("open-r1"),
+        "judged_by": plain_json(question.problems.judged_by),
+    }
 
 
 def _has_gaps(question: Question, journal: Journal) -> bool:
@@ -159,27 +164,48 @@ async def _evaluate(
 
     problems, max_concurrent = question.problems, question.settings.max_concurrent
     allow_open_files(max_concurrent)
-    logger.info("%s: inspect asks %s for %d answers to %d problems; %d are there.", problems.benchmark.name,
-                question.served.name, question.total, len(problems.golds), len(journal.finished))  # fmt: skip
+    logger.info(
+        "%s: inspect asks %s for %d answers to %d problems; %d are there.",
+        problems.benchmark.name,
+        question.served.name,
+        question.total,
+        len(problems.golds),
+        len(journal.finished),
+    )
     client = build_client(question)
     with closing(Results(journal)) as earlier:
         asking = Asking(question, client, journal, earlier)
         model = AskedModel(question.served.name, asking=asking)
         task = build_task(
-            problems, judge_of(problems, question.folder), num_samples=question.num_samples,
-            sampling=question.sampling, metadata={IDENTITY: dict(identity), "settings": plain_json(question.asked)},
+            problems,
+            judge_of(problems, question.folder),
+            num_samples=question.num_samples,
+            sampling=question.sampling,
+            metadata={IDENTITY: dict(identity), "settings": plain_json(question.asked)},
             text_of=lambda state: model.take_text(int(state.sample_id), state.epoch - 1),
-        )  # fmt: skip
+        )
         async with client, progress(asking.totals, question.total):
-            logs = await asking.drive(eval_async(
-                task, model=Model(model, GenerateConfig()), log_dir=str(question.folder / LOGS_NAME),
-                log_format="eval", log_level="notset", log_realtime=False, log_header_only=True, score_display=False,
-                log_model_api=False, ctl_server=False, fail_on_error=False, adaptive_connections=False,
-                # While answers wait to be judged, others are asked for.
-                max_connections=max_concurrent, max_samples=2 * max_concurrent,
-                # The log is copied as a whole each time, and may be read while it grows.
-                log_buffer=max(_SMALL_FLUSH, question.total // _NUM_FLUSHES),
-            ))  # fmt: skip
+            logs = await asking.drive(
+                eval_async(
+                    task,
+                    model=Model(model, GenerateConfig()),
+                    log_dir=str(question.folder / LOGS_NAME),
+                    log_format="eval",
+                    log_level="notset",
+                    log_realtime=False,
+                    log_header_only=True,
+                    score_display=False,
+                    log_model_api=False,
+                    ctl_server=False,
+                    fail_on_error=False,
+                    adaptive_connections=False,
+                    # While answers wait to be judged, others are asked for.
+                    max_connections=max_concurrent,
+                    max_samples=2 * max_concurrent,
+                    # The log is copied as a whole each time, and may be read while it grows.
+                    log_buffer=max(_SMALL_FLUSH, question.total // _NUM_FLUSHES),
+                )
+            )
     return asking, logs[0] if logs else None
 
 

@@ -49,8 +49,11 @@ def confined(folder: Path) -> Iterator[None]:
     handlers, level = list(root.handlers), root.level
     for name in before:
         del os.environ[name]
-    ours = {"XDG_DATA_HOME": str((folder / _DATA_NAME).resolve()), "INSPECT_DISPLAY": "none",
-            "INSPECT_TRACE_LEVEL": "ERROR"}  # fmt: skip
+    ours = {
+        "XDG_DATA_HOME": str((folder / _DATA_NAME).resolve()),
+        "INSPECT_DISPLAY": "none",
+        "INSPECT_TRACE_LEVEL": "ERROR",
+    }
     os.environ |= ours
     try:
         display_type()  # takes what the variable says, once a process
@@ -77,8 +80,9 @@ def finished_log(folder: Path, identity: Mapping[str, object], num_samples: int,
         if header is None or header.status != "success" or (header.eval.metadata or {}).get(IDENTITY) != identity:
             continue
         summaries = read_eval_log_sample_summaries(str(path))
-        scores = {(int(found.id), found.epoch - 1): score for found in summaries
-                  for score in (found.scores or {}).values()}  # fmt: skip
+        scores = {
+            (int(found.id), found.epoch - 1): score for found in summaries for score in (found.scores or {}).values()
+        }
         if len(summaries) < num_samples or len(scores) < num_scored:
             continue
         reduced = header.results.scores if header.results is not None else []

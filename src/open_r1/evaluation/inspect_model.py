@@ -97,8 +97,12 @@ def _usage_of(usage: Mapping[str, int]) -> ModelUsage | None:
     if "completion_tokens" not in usage:  # the server doesn't count
         return None
     num_prompt, num_completion = usage.get("prompt_tokens", 0), usage["completion_tokens"]
-    return ModelUsage(input_tokens=num_prompt, output_tokens=num_completion, total_tokens=num_prompt + num_completion,
-                      reasoning_tokens=usage.get("reasoning_tokens"))  # fmt: skip
+    return ModelUsage(
+        input_tokens=num_prompt,
+        output_tokens=num_completion,
+        total_tokens=num_prompt + num_completion,
+        reasoning_tokens=usage.get("reasoning_tokens"),
+    )
 
 
 def _parts_of(text: str) -> str | list[Content]:

@@ -65,8 +65,12 @@ class Grader:
             self._work = asyncio.create_task(self._judge_all())
         judgement = await future
         note = {"note": judgement.note} if judgement.note else {}
-        return Score(value=judgement.score, answer=judgement.extracted, metadata={"verdict": judgement.verdict} | note,
-                     explanation=_explain(judgement, text, self._golds[row]))  # fmt: skip
+        return Score(
+            value=judgement.score,
+            answer=judgement.extracted,
+            metadata={"verdict": judgement.verdict} | note,
+            explanation=_explain(judgement, text, self._golds[row]),
+        )
 
     async def _judge_all(self) -> None:
         while self._waiting:
@@ -102,8 +106,10 @@ def figures() -> Metric:
         fewest = min(map(len, scores_PG))
         interval = avg_at_k(scores_PG, problems_P)
         found: dict[str, str | int | float | bool | None] = {
-            f"avg@{fewest}": interval.mean, f"avg@{fewest}_low": interval.low, f"avg@{fewest}_high": interval.high
-        }  # fmt: skip
+            f"avg@{fewest}": interval.mean,
+            f"avg@{fewest}_low": interval.low,
+            f"avg@{fewest}_high": interval.high,
+        }
         for k in sorted({min(2**power, fewest) for power in range(fewest.bit_length() + 1)}):
             chances = [pass_at_k(len(row), sum(value == 1.0 for value in row), k) for row in scores_PG]
             found[f"pass@{k}"] = math.fsum(chances) / len(chances)

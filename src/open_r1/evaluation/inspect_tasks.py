@@ -44,9 +44,12 @@ from open_r1.utils.evaluation import find_benchmarks
 
 # All roles that prompts may have; inspect has no developer, which is the newer name of system.
 _MESSAGES: dict[str, type[ChatMessageSystem | ChatMessageUser | ChatMessageAssistant | ChatMessageTool]] = {
-    "system": ChatMessageSystem, "developer": ChatMessageSystem, "user": ChatMessageUser,
-    "assistant": ChatMessageAssistant, "tool": ChatMessageTool,
-}  # fmt: skip
+    "system": ChatMessageSystem,
+    "developer": ChatMessageSystem,
+    "user": ChatMessageUser,
+    "assistant": ChatMessageAssistant,
+    "tool": ChatMessageTool,
+}
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,14 @@ class TaskOptions:
     def settings(self) -> EvaluationSettings:
         """Return them as settings of a run, for models of inspect's own."""
         sampling = Sampling(self.temperature, self.top_p, max_tokens=self.max_tokens, seed=self.seed)
-        return EvaluationSettings(model="inspect's own", num_samples=self.num_samples, limit=self.limit,
-                                  template=self.prompt_template, system_prompt=self.system_prompt,
-                                  sampling=sampling)  # fmt: skip
+        return EvaluationSettings(
+            model="inspect's own",
+            num_samples=self.num_samples,
+            limit=self.limit,
+            template=self.prompt_template,
+            system_prompt=self.system_prompt,
+            sampling=sampling,
+        )
 
 
 @task
@@ -166,18 +174,26 @@ def build_task(
         solver=ask(sampling.seed),
         scorer=judged(Grader(judge, problems.golds, text_of)),
         epochs=Epochs(num_samples, answers()),
-        config=GenerateConfig(temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k,
-                              max_tokens=sampling.max_tokens),
+        config=GenerateConfig(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_tokens,
+        ),
         fail_on_error=False,
         name=problems.benchmark.name,
         metadata=dict(metadata or {}),
-    )  # fmt: skip
+    )
 
 
 def _sample_of(problems: Problems, row: int) -> Sample:
     _, messages, _ = problems.prompts.get(row)
-    return Sample(input=[_message_of(message) for message in messages], target=problems.golds[row], id=row,
-                  metadata={PROBLEM: problem_key(problems, row)})  # fmt: skip
+    return Sample(
+        input=[_message_of(message) for message in messages],
+        target=problems.golds[row],
+        id=row,
+        metadata={PROBLEM: problem_key(problems, row)},
+    )
 
 
 def _message_of(message: Message) -> ChatMessage:

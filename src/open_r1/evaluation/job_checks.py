@@ -24,8 +24,9 @@ def chosen_benchmarks(args: argparse.Namespace) -> list[Benchmark]:
     """
     if not args.benchmarks and args.data is None:
         raise ValueError("Name --benchmarks, or a local file by --data; --list_benchmarks prints the table.")
-    found = [_as_said(args, Path(entry.dataset)) if entry.is_local else entry
-             for entry in find_benchmarks(args.benchmarks)]  # fmt: skip
+    found = [
+        _as_said(args, Path(entry.dataset)) if entry.is_local else entry for entry in find_benchmarks(args.benchmarks)
+    ]
     if args.data is not None:
         if not args.data.expanduser().exists():
             raise ValueError(f"--data {args.data}: there is no such file or folder (in {Path.cwd()}).")
@@ -40,8 +41,9 @@ def chosen_benchmarks(args: argparse.Namespace) -> list[Benchmark]:
 
 def _as_said(args: argparse.Namespace, path: Path) -> Benchmark:
     """Return the benchmark that a local file is, read as the flags say."""
-    return local_benchmark(path, split=args.split, prompt_column=args.prompt_column,
-                           solution_column=args.solution_column, kind=args.kind)  # fmt: skip
+    return local_benchmark(
+        path, split=args.split, prompt_column=args.prompt_column, solution_column=args.solution_column, kind=args.kind
+    )
 
 
 def check_words(words: Sequence[str]) -> None:

@@ -27,8 +27,16 @@ from open_r1.rewards.verifier.answer_extraction import find_answer
 from open_r1.rewards.verifier.verification import DEFAULT_TIMEOUT_S
 
 __all__ = [
-    "LOST", "Answer", "Judge", "Judgement", "VerifierJudge", "judge_of", "judge_twice", "judged_answers", "score_of",
-]  # fmt: skip
+    "LOST",
+    "Answer",
+    "Judge",
+    "Judgement",
+    "VerifierJudge",
+    "judge_of",
+    "judge_twice",
+    "judged_answers",
+    "score_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -157,8 +165,13 @@ def judged_answers(
             for row, records in zip(rows, records_PG, strict=True)
         ]
         if (now := time.monotonic()) - told > _TELL_S:
-            logger.info("%s: the answers to %d of %d problems are judged, in %.0f s.", problems.benchmark.name,
-                        start + len(rows), len(asked), now - begun)  # fmt: skip
+            logger.info(
+                "%s: the answers to %d of %d problems are judged, in %.0f s.",
+                problems.benchmark.name,
+                start + len(rows),
+                len(asked),
+                now - begun,
+            )
             told = now
 
 

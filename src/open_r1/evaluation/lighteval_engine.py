@@ -95,11 +95,15 @@ class LightevalEngine:
             return asked
         logger.info("%s: lighteval scores the answers to %d problems.", problems.benchmark.name, len(answered))
         scores = score_answers(
-            self._lighteval, problems.benchmark, answered,
+            self._lighteval,
+            problems.benchmark,
+            answered,
             model=settings.model_name or label_of(settings.model or question.served.name),
-            sampling=in_its_words(question.sampling), system_prompt=settings.system_prompt, folder=folder / _FOLDER,
+            sampling=in_its_words(question.sampling),
+            system_prompt=settings.system_prompt,
+            folder=folder / _FOLDER,
             log_path=folder / LOG_NAME,
-        )  # fmt: skip
+        )
         return replace(asked, records=ScoredRecords(records, scores), metrics=scores.metrics)
 
 
@@ -114,8 +118,10 @@ def may_score(problems: Problems) -> bool:
         return True
     logger.warning(
         "%s: lighteval's own scorer is left out, since it runs the model's programs on this machine outside of any "
-        "sandbox; the figures are those of our sandbox. %s=1 lets it.", problems.benchmark.name, PROGRAMS_VARIABLE,
-    )  # fmt: skip
+        "sandbox; the figures are those of our sandbox. %s=1 lets it.",
+        problems.benchmark.name,
+        PROGRAMS_VARIABLE,
+    )
     return False
 
 

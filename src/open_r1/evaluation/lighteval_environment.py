@@ -154,8 +154,14 @@ def _variables(more: Mapping[str, str]) -> dict[str, str]:
     """The environment of its processes: no packages of ours, no GPU, and nothing sent to anyone."""
     ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name not in ours}
-    return {**kept, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false",
-            "GIT_PYTHON_REFRESH": "quiet", **more}  # fmt: skip
+    return {
+        **kept,
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "GIT_PYTHON_REFRESH": "quiet",
+        **more,
+    }
 
 
 def _wait(process: MindedProcess, what: str) -> int:

@@ -32,8 +32,19 @@ from pathlib import Path
 from typing import Any
 
 # What code of others is known to raise: at the import of a task, and from parsers of answers.
-_FAILURES = (ImportError, OSError, TypeError, AttributeError, ValueError, RuntimeError, LookupError, ArithmeticError,
-             MemoryError, SyntaxError, AssertionError)  # fmt: skip
+_FAILURES = (
+    ImportError,
+    OSError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    SyntaxError,
+    AssertionError,
+)
 _PACKAGES = ("lighteval", "latex2sympy2_extended", "math-verify", "sympy", "datasets", "transformers")
 LOCAL_TASK = "local"
 _LETTERED = re.compile(r"^\(?([A-J])\)", re.MULTILINE)  # choices below a question
@@ -123,8 +134,12 @@ def score(job: Mapping[str, Any]) -> None:
     )
     tracker = EvaluationTracker(output_dir=job["folder"], save_details=True)
     try:
-        pipeline = Pipeline(tasks=f"{LOCAL_TASK}|0" if is_local else job["task"], pipeline_parameters=parameters,
-                            evaluation_tracker=tracker, model=_build_model(job, questions))  # fmt: skip
+        pipeline = Pipeline(
+            tasks=f"{LOCAL_TASK}|0" if is_local else job["task"],
+            pipeline_parameters=parameters,
+            evaluation_tracker=tracker,
+            model=_build_model(job, questions),
+        )
     except _FAILURES as error:
         raise RunnerError(f"{type(error).__name__}: {error}{_told(left_out)}") from error
     docs = _keep_asked(pipeline, questions)
@@ -134,8 +149,10 @@ def score(job: Mapping[str, Any]) -> None:
         fit_metric(metric, num_samples, memory)
     pipeline.evaluate()
     pipeline.save_and_push_results()
-    lines = [{"id": doc.id, "answers": _judge_each(doc, questions[doc.id]["texts"], task.metrics[0], memory)}
-             for doc in docs]  # fmt: skip
+    lines = [
+        {"id": doc.id, "answers": _judge_each(doc, questions[doc.id]["texts"], task.metrics[0], memory)}
+        for doc in docs
+    ]
     figures = tracker.metrics_logger.metric_aggregated[task.full_name]
     _write(job, lines, {"left_out": left_out, "metrics": {name: float(value) for name, value in figures.items()}})
 
@@ -183,9 +200,14 @@ def _local_tasks(job: Mapping[str, Any], questions: Mapping[str, Any]) -> types.
     folder.mkdir()
     _write_lines(folder / "test.jsonl", [{"id": name} for name in questions])
     config = LightevalTaskConfig(
-        name=LOCAL_TASK, prompt_function=prompt, hf_repo=str(folder), hf_subset="default",
-        metrics=metrics[job["kind"]], hf_avail_splits=["test"], evaluation_splits=["test"],
-    )  # fmt: skip
+        name=LOCAL_TASK,
+        prompt_function=prompt,
+        hf_repo=str(folder),
+        hf_subset="default",
+        metrics=metrics[job["kind"]],
+        hf_avail_splits=["test"],
+        evaluation_splits=["test"],
+    )
     module = types.ModuleType("local_tasks")
     module.__dict__["TASKS_TABLE"] = [config]
     return module
@@ -203,8 +225,12 @@ def _build_model(job: Mapping[str, Any], questions: Mapping[str, Mapping[str, An
 
         def __init__(self) -> None:
             parameters = GenerationParameters(**job["sampling"])
-            self.config = ModelConfig(model_name=job["model"], generation_parameters=parameters,
-                                      system_prompt=job["system_prompt"], cache_dir=job["work"])  # fmt: skip
+            self.config = ModelConfig(
+                model_name=job["model"],
+                generation_parameters=parameters,
+                system_prompt=job["system_prompt"],
+                cache_dir=job["work"],
+            )
             self.manager = PromptManager(use_chat_template=True, system_prompt=job["system_prompt"])
             # Of lighteval's cache the pipeline wants to tell it the tasks; there is none.
             self._cache = types.SimpleNamespace(_init_registry=lambda registry: None)

@@ -65,9 +65,16 @@ class Scores:
 
 
 def score_answers(
-    lighteval: Lighteval, benchmark: Benchmark, answered: Sequence[Answered], *, model: str,
-    sampling: Mapping[str, Any], system_prompt: str | None, folder: Path, log_path: Path,
-) -> Scores:  # fmt: skip
+    lighteval: Lighteval,
+    benchmark: Benchmark,
+    answered: Sequence[Answered],
+    *,
+    model: str,
+    sampling: Mapping[str, Any],
+    system_prompt: str | None,
+    folder: Path,
+    log_path: Path,
+) -> Scores:
     """Run lighteval's pipeline on answers that are there.
 
     Args:
@@ -89,12 +96,22 @@ def score_answers(
         with path.open("w", encoding="utf-8", errors="replace") as file:  # half surrogate pairs fit into no table
             for problem in answered:
                 gold = gold_of(problem.gold) if benchmark.is_local and benchmark.kind == "math" else problem.gold
-                question = {"id": names[problem.row], "messages": list(problem.messages), "gold": gold,
-                            "texts": list(problem.texts.values())}  # fmt: skip
+                question = {
+                    "id": names[problem.row],
+                    "messages": list(problem.messages),
+                    "gold": gold,
+                    "texts": list(problem.texts.values()),
+                }
                 file.write(json.dumps(question, ensure_ascii=False) + "\n")
-        job = {"task": None if benchmark.is_local else task_of(benchmark), "kind": benchmark.kind, "model": model,
-               "sampling": dict(sampling), "system_prompt": system_prompt, "folder": str(folder),
-               "questions": str(path)}  # fmt: skip
+        job = {
+            "task": None if benchmark.is_local else task_of(benchmark),
+            "kind": benchmark.kind,
+            "model": model,
+            "sampling": dict(sampling),
+            "system_prompt": system_prompt,
+            "folder": str(folder),
+            "questions": str(path),
+        }
         done = lighteval.run("score", job, log_path)
     entries = {line["id"]: line["answers"] for line in done.lines}
     found = {
@@ -142,6 +159,12 @@ def note_of(entry: Mapping[str, Any]) -> str:
 
 def in_its_words(sampling: Sampling) -> dict[str, Any]:
     """Return sampling in lighteval's words, for its files; negative values (top_k -1, for all tokens) are left out."""
-    given = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k,
-             "min_p": sampling.min_p, "max_new_tokens": sampling.max_tokens, "seed": sampling.seed}  # fmt: skip
+    given = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "max_new_tokens": sampling.max_tokens,
+        "seed": sampling.seed,
+    }
     return {name: value for name, value in given.items() if value is not None and value >= 0}

@@ -54,8 +54,10 @@ def refuse_task(benchmark: Benchmark, settings: EvaluationSettings) -> None:
         ValueError: lighteval has no such task or metric, or settings have no effect with it.
     """
     if benchmark.is_local and benchmark.kind == "code":
-        raise ValueError(f"{benchmark.name} has tests of programs, for which lighteval has no metric beyond "
-                         "LiveCodeBench; take --engine direct or inspect.")  # fmt: skip
+        raise ValueError(
+            f"{benchmark.name} has tests of programs, for which lighteval has no metric beyond "
+            "LiveCodeBench; take --engine direct or inspect."
+        )
     if benchmark.is_local:
         return
     if not benchmark.lighteval:
@@ -94,8 +96,10 @@ def ask_instead(problems: Problems, lines: Sequence[Mapping[str, Any]]) -> None:
         if row not in problems.golds:
             continue
         if row not in by_row or text not in " ".join(by_row[row]["messages"][-1]["content"].split()):
-            raise ValueError(f"Row {row} of {benchmark.dataset} isn't problem {row} of lighteval's task "
-                             f"{task_of(benchmark)}: the two have read different data.")  # fmt: skip
+            raise ValueError(
+                f"Row {row} of {benchmark.dataset} isn't problem {row} of lighteval's task "
+                f"{task_of(benchmark)}: the two have read different data."
+            )
     prompts = Prompts(Path(tempfile.gettempdir()))
     column = benchmark.prompt_column
     conversations = [by_row[row]["messages"] if row in problems.golds else None for row in range(end)]

@@ -64,10 +64,13 @@ class Comparison:
         found = self.difference
         corrected = "" if self.holm_p_value == found.p_value else f" ({self.holm_p_value:.3g} by Holm)"
         says = "noise: chance alone makes such a difference" if self.is_noise else "more than chance"
-        lines = [f"{self.benchmark}: #{self.run} against #{self.baseline}: {100 * found.mean:+.1f} points "
-                 f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}], p = {found.p_value:.3g}{corrected}: {says}",
-                 f"{found.num_problems} problem{'s' * (found.num_problems != 1)}: {found.num_better} better, "
-                 f"{found.num_worse} worse, {found.num_equal} alike{self._detectable()}", *self.notes]  # fmt: skip
+        lines = [
+            f"{self.benchmark}: #{self.run} against #{self.baseline}: {100 * found.mean:+.1f} points "
+            f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}], p = {found.p_value:.3g}{corrected}: {says}",
+            f"{found.num_problems} problem{'s' * (found.num_problems != 1)}: {found.num_better} better, "
+            f"{found.num_worse} worse, {found.num_equal} alike{self._detectable()}",
+            *self.notes,
+        ]
         return "\n    ".join(lines)
 
     def _detectable(self) -> str:
@@ -76,8 +79,9 @@ class Comparison:
             together = f", by Holm for {self.num_together} comparisons"
         if np.isnan(value):
             return f"; so few can show nothing at the {100 * SIGNIFICANCE:.0f} % level{together}"
-        return (f"; so many show a true difference of {100 * value:.1f} points in {10 * POWER:.0f} of 10 cases"
-                f"{together}")  # fmt: skip
+        return (
+            f"; so many show a true difference of {100 * value:.1f} points in {10 * POWER:.0f} of 10 cases{together}"
+        )
 
 
 def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -117,8 +121,11 @@ def compare(one: tuple[int, Run], other: tuple[int, Run]) -> Comparison:
             "that lacks them, or leave it out."
         )
     difference = paired_difference([first[problem] for problem in common], [second[problem] for problem in common])
-    notes = [f"{_problems_are(len(only) - len(common))} in #{where} only, and left out"
-             for only, where in ((first, baseline_number), (second, number)) if len(only) > len(common)]  # fmt: skip
+    notes = [
+        f"{_problems_are(len(only) - len(common))} in #{where} only, and left out"
+        for only, where in ((first, baseline_number), (second, number))
+        if len(only) > len(common)
+    ]
     unjudged = len(common) - difference.num_problems
     if unjudged:
         notes.append(f"{_problems_are(unjudged)} left out: no judged answer in one of the two")
@@ -145,8 +152,10 @@ def read_scores(run: Run) -> dict[Problem, float]:
     """
     path = run.folder / ANSWERS_NAME
     if not path.is_file():
-        raise ValueError(f"{run.folder} has no {ANSWERS_NAME}, which a comparison problem by problem needs: repeat "
-                         "the run, or leave --baseline out.")  # fmt: skip
+        raise ValueError(
+            f"{run.folder} has no {ANSWERS_NAME}, which a comparison problem by problem needs: repeat "
+            "the run, or leave --baseline out."
+        )
     template = run.settings.get("template")
     scores: defaultdict[Problem, list[float]] = defaultdict(list)
     for row in _rows_of(path):

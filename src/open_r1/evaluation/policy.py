@@ -53,8 +53,11 @@ class PolicyEvaluator:
         """
         accelerator = trainer.accelerator
         numbers = self._numbers_of(accelerator.process_index, accelerator.num_processes)
-        jobs = [_Job(self.dataset[number], number * self.num_generations + index, is_greedy=False)
-                for number in numbers for index in range(self.num_generations)]  # fmt: skip
+        jobs = [
+            _Job(self.dataset[number], number * self.num_generations + index, is_greedy=False)
+            for number in numbers
+            for index in range(self.num_generations)
+        ]
         jobs += [_Job(self.dataset[number], 0, is_greedy=True) for number in numbers] if self.with_greedy else []
         prompts = [self._prompt_ids(job) for job in jobs]
         model = trainer.model_wrapped

@@ -83,17 +83,23 @@ class Problems:
         found = []
         if self.skipped:
             first = min(self.skipped)
-            found.append(f"{len(self.skipped)} of {len(self.skipped) + len(self.golds)} rows are left out, so these "
-                         f"are no figures of the whole; the first is row {first}: {self.skipped[first]}")  # fmt: skip
+            found.append(
+                f"{len(self.skipped)} of {len(self.skipped) + len(self.golds)} rows are left out, so these "
+                f"are no figures of the whole; the first is row {first}: {self.skipped[first]}"
+            )
         if self.num_malformed:
             first_line = self.source.malformed[0]
             lines = "1 line is no row" if self.num_malformed == 1 else f"{self.num_malformed} lines are no rows"
-            found.append(f"{lines} and left out, so these are no figures of the whole file; the first is line "
-                         f"{first_line.number}: {first_line.reason}")  # fmt: skip
+            found.append(
+                f"{lines} and left out, so these are no figures of the whole file; the first is line "
+                f"{first_line.number}: {first_line.reason}"
+            )
         mixed = sorted(self.source.mixed & {self.benchmark.prompt_column, self.benchmark.solution_column})
         if mixed:
-            found.append(f"{', '.join(mixed)} of {self.source.name} mixes types: what is no text there, as numbers or "
-                         "conversations, is asked, or compared, as JSON text")  # fmt: skip
+            found.append(
+                f"{', '.join(mixed)} of {self.source.name} mixes types: what is no text there, as numbers or "
+                "conversations, is asked, or compared, as JSON text"
+            )
         return found
 
     def close(self) -> None:
@@ -120,10 +126,15 @@ def load_problems(benchmark: Benchmark, settings: EvaluationSettings) -> Problem
     if not num_rows:
         raise ValueError(f"The benchmark {benchmark.name} ({benchmark.dataset}) has no rows.")
     problems = Problems(
-        benchmark, source, Prompts(Path(tempfile.gettempdir())), {},
-        tests=TestsFile() if benchmark.kind == "code" else None, sandbox=settings.sandbox, limits=settings.limits,
+        benchmark,
+        source,
+        Prompts(Path(tempfile.gettempdir())),
+        {},
+        tests=TestsFile() if benchmark.kind == "code" else None,
+        sandbox=settings.sandbox,
+        limits=settings.limits,
         system_prompt=settings.system_prompt,
-    )  # fmt: skip
+    )
     try:
         (_read_math if benchmark.kind == "math" else _read_written)(problems, settings, num_rows)
         _tell_skipped(problems)

@@ -97,8 +97,11 @@ class ProgramJudge:
             ) from error
         logger.info("%s: programs are judged by %s.", self._problems.benchmark.name, said)
         if sandbox.get("has_numpy") is False:
-            logger.warning("%s: programs are judged by a Python without numpy: those that import it count as wrong. "
-                           "--sandbox_python names another.", self._problems.benchmark.name)  # fmt: skip
+            logger.warning(
+                "%s: programs are judged by a Python without numpy: those that import it count as wrong. "
+                "--sandbox_python names another.",
+                self._problems.benchmark.name,
+            )
         return {"sandbox": sandbox}
 
     def _sandbox(self) -> dict[str, Any]:
@@ -129,8 +132,11 @@ class ProgramJudge:
         if lost:
             logger.warning(
                 "%s: the sandbox failed for %d of %d programs, which are no wrong answers; the first time: %s",
-                self._problems.benchmark.name, len(lost), len(wanted), next(iter(lost.values())),
-            )  # fmt: skip
+                self._problems.benchmark.name,
+                len(lost),
+                len(wanted),
+                next(iter(lost.values())),
+            )
         self._judged.update(key for key in keys if key is not None)
         return [judgement_of(Verdict.NO_ANSWER) if key is None else self._judgement_of(key) for key in keys]
 
@@ -141,16 +147,24 @@ class ProgramJudge:
         if not missing:
             return []
         names = ", ".join(f"{name} ({count})" for name, count in missing.most_common(5))
-        return [f"{missing.total()} of {len(self._judged)} programs crashed since the sandbox's Python lacks what "
-                f"they import: {names}. They count as wrong; another sandbox may judge otherwise"]  # fmt: skip
+        return [
+            f"{missing.total()} of {len(self._judged)} programs crashed since the sandbox's Python lacks what "
+            f"they import: {names}. They count as wrong; another sandbox may judge otherwise"
+        ]
 
     def _judgement_of(self, key: str) -> Judgement:
         return self._kept.get(key) or judgement_of(LOST)
 
     def _key_of(self, row: int, program: str, sandbox: dict[str, Any]) -> str:
         limits = self._problems.limits
-        parts = [self._problems.golds[row], self._tests.languages[row], limits.cpu_s, limits.memory_mb, program,
-                 sandbox]  # fmt: skip
+        parts = [
+            self._problems.golds[row],
+            self._tests.languages[row],
+            limits.cpu_s,
+            limits.memory_mb,
+            program,
+            sandbox,
+        ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _judge_in_turns(self, wanted: _Wanted, progress: "_Progress") -> _Lost:
@@ -218,8 +232,13 @@ class _Progress:
         self._num_judged, now = self._num_judged + 1, time.monotonic()
         if now - self._told > _TELL_S:
             self._told = now
-            logger.info("%s: %d of %d programs are judged, in %.0f s.", self._name, self._num_judged, self._total,
-                        now - self._begun)  # fmt: skip
+            logger.info(
+                "%s: %d of %d programs are judged, in %.0f s.",
+                self._name,
+                self._num_judged,
+                self._total,
+                now - self._begun,
+            )
 
 
 def _reader(tests: TestsFile) -> Callable[[int], ProgramTests]:

@@ -43,12 +43,22 @@ from open_r1.generation.journal_header import differing
 RESULTS_NAME, ANSWERS_NAME = "results.json", "answers.parquet"
 _PARTS = ("settings", "counts", "metrics")
 _HASH_BYTES = 1 << 22
-_SCHEMA = pa.schema([
-    ("row", pa.int64()), ("index", pa.int64()), ("problem", pa.large_string()), ("context", pa.string()),
-    ("solution", pa.large_string()), ("answer", pa.large_string()), ("verdict", pa.string()),
-    ("finish_reason", pa.string()), ("num_tokens", pa.int64()), ("error", pa.string()),
-    ("extracted", pa.large_string()), ("engine_score", pa.float64()),
-])  # fmt: skip
+_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("index", pa.int64()),
+        ("problem", pa.large_string()),
+        ("context", pa.string()),
+        ("solution", pa.large_string()),
+        ("answer", pa.large_string()),
+        ("verdict", pa.string()),
+        ("finish_reason", pa.string()),
+        ("num_tokens", pa.int64()),
+        ("error", pa.string()),
+        ("extracted", pa.large_string()),
+        ("engine_score", pa.float64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -122,12 +132,22 @@ class AnswersFile:
             context, problem = self._problems.question_of(answer.row)
             solution = self._problems.golds[answer.row]
             self.disagreements.add(answer, problem, solution)
-            rows.append({
-                "row": answer.row, "index": answer.index, "problem": problem, "context": context,
-                "solution": solution, "answer": answer.text, "verdict": answer.verdict,
-                "finish_reason": answer.finish_reason, "num_tokens": answer.num_tokens, "error": answer.error,
-                "extracted": answer.extracted, "engine_score": answer.engine_score,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "row": answer.row,
+                    "index": answer.index,
+                    "problem": problem,
+                    "context": context,
+                    "solution": solution,
+                    "answer": answer.text,
+                    "verdict": answer.verdict,
+                    "finish_reason": answer.finish_reason,
+                    "num_tokens": answer.num_tokens,
+                    "error": answer.error,
+                    "extracted": answer.extracted,
+                    "engine_score": answer.engine_score,
+                }
+            )
         self._writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
         self._num_rows += len(rows)
 
@@ -190,8 +210,10 @@ def check_answers(folder: Path, results: Mapping[str, Any]) -> None:
     of_the_results = results["answers"]
     known = of_the_results.get("hash") if isinstance(of_the_results, Mapping) else None
     if known != _hash_of(folder / ANSWERS_NAME):
-        raise ValueError(f"{folder / ANSWERS_NAME} isn't what {RESULTS_NAME} beside it tells of: a run was killed "
-                         "while it wrote them, or one was copied alone. Repeat the run's command.")  # fmt: skip
+        raise ValueError(
+            f"{folder / ANSWERS_NAME} isn't what {RESULTS_NAME} beside it tells of: a run was killed "
+            "while it wrote them, or one was copied alone. Repeat the run's command."
+        )
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
@@ -244,8 +266,10 @@ def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         return
     changed = differing({name: found["settings"].get(name) for name in settings}, settings)
     if changed:
-        raise ValueError(f"{folder} has results of other settings: {'; '.join(changed)}. Name another --output_dir, "
-                         "or put those aside by --overwrite.")  # fmt: skip
+        raise ValueError(
+            f"{folder} has results of other settings: {'; '.join(changed)}. Name another --output_dir, "
+            "or put those aside by --overwrite."
+        )
 
 
 def is_fewer(folder: Path, problems: Problems, settings: EvaluationSettings) -> bool:
@@ -257,10 +281,14 @@ def is_fewer(folder: Path, problems: Problems, settings: EvaluationSettings) -> 
     before = read_results(folder)
     if before is None:
         return False
-    pairs = [(before["settings"].get("num_samples"), settings.samples_of(problems.benchmark), "answers a problem"),
-             (before["counts"].get("problems"), len(problems.golds), "problems")]  # fmt: skip
+    pairs = [
+        (before["settings"].get("num_samples"), settings.samples_of(problems.benchmark), "answers a problem"),
+        (before["counts"].get("problems"), len(problems.golds), "problems"),
+    ]
     fewer = [f"{now} {name}, and there were {then}" for then, now, name in pairs if type(then) is int and now < then]
     if fewer and not settings.overwrite:
-        raise ValueError(f"{folder} has results of more than is asked for now: {'; '.join(fewer)}. Ask for as many, "
-                         "name another --output_dir, or put those aside by --overwrite.")  # fmt: skip
+        raise ValueError(
+            f"{folder} has results of more than is asked for now: {'; '.join(fewer)}. Ask for as many, "
+            "name another --output_dir, or put those aside by --overwrite."
+        )
     return bool(fewer)

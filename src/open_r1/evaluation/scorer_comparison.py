@@ -87,8 +87,10 @@ def compare_scorers(folder: Path, output: Path) -> ScorerComparison:
     """
     results = read_results(folder)
     if results is None or not (folder / ANSWERS_NAME).is_file():
-        raise ValueError(f"{folder} holds no finished run: name the folder with {ANSWERS_NAME} and results.json, "
-                         "<output_dir>/<model>/<revision>/<benchmark>/.")  # fmt: skip
+        raise ValueError(
+            f"{folder} holds no finished run: name the folder with {ANSWERS_NAME} and results.json, "
+            "<output_dir>/<model>/<revision>/<benchmark>/."
+        )
     check_answers(folder, results)
     settings = results["settings"]
     kind = settings.get("kind", "math")
@@ -101,9 +103,16 @@ def compare_scorers(folder: Path, output: Path) -> ScorerComparison:
     output.mkdir(parents=True, exist_ok=True)
     benchmark = Benchmark(results["benchmark"], str(folder.resolve()), kind=kind)
     sampling = {name: settings[name] for name in ("temperature", "top_p") if settings.get(name) is not None}
-    scores = score_answers(lighteval, benchmark, list(_answered(answers)), model=label_of(str(settings["model"])),
-                           sampling=sampling, system_prompt=None, folder=output / "lighteval",
-                           log_path=output / "lighteval.log")  # fmt: skip
+    scores = score_answers(
+        lighteval,
+        benchmark,
+        list(_answered(answers)),
+        model=label_of(str(settings["model"])),
+        sampling=sampling,
+        system_prompt=None,
+        folder=output / "lighteval",
+        log_path=output / "lighteval.log",
+    )
     comparison = ScorerComparison(output, metrics=scores.metrics, versions=lighteval.versions)
     _write(comparison, answers, scores)
     return comparison
@@ -123,10 +132,17 @@ def _write(comparison: ScorerComparison, answers: Iterable[Mapping[str, Any]], s
         for row in answers:
             scored = scores.found[(row["row"], row["index"])]
             answer = Answer(
-                row=row["row"], index=row["index"], text=row["answer"], finish_reason=row["finish_reason"],
-                num_tokens=row["num_tokens"], verdict=row["verdict"], error=row["error"],
-                extracted=row.get("extracted"), engine_score=scored.score, engine_note=scored.note,
-            )  # fmt: skip
+                row=row["row"],
+                index=row["index"],
+                text=row["answer"],
+                finish_reason=row["finish_reason"],
+                num_tokens=row["num_tokens"],
+                verdict=row["verdict"],
+                error=row["error"],
+                extracted=row.get("extracted"),
+                engine_score=scored.score,
+                engine_note=scored.note,
+            )
             comparison.add(answer)
             file.add(answer, row["problem"], row["solution"])
     part = comparison.folder / f".{COMPARISON_NAME}.part"

@@ -93,8 +93,10 @@ def choose_backend(settings: EvaluationSettings) -> str:
             raise
         if settings.serve_args:
             words = " ".join(settings.serve_args)
-            raise FileNotFoundError(f"{words!r}, of --serve_args, --parallel or --num_gpus, are for vLLM; leave them "
-                                    f"out, and transformers serves the model. {error}") from error  # fmt: skip
+            raise FileNotFoundError(
+                f"{words!r}, of --serve_args, --parallel or --num_gpus, are for vLLM; leave them "
+                f"out, and transformers serves the model. {error}"
+            ) from error
         logger.info("The model is served by transformers in this process, which is slower than vLLM: %s", error)
         return "transformers"
     return "vllm"
@@ -110,8 +112,9 @@ def _by_vllm(settings: EvaluationSettings, model: str, identity: Identity) -> It
     log_path = settings.folder(model) / "vllm.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     env = {} if settings.api_key else {"VLLM_API_KEY": ""}  # vLLM demands the key that it finds there
-    with VllmServer(str(path) if path.exists() else model, args=[*args, *settings.serve_args], log_path=log_path,
-                    env=env) as server:  # fmt: skip
+    with VllmServer(
+        str(path) if path.exists() else model, args=[*args, *settings.serve_args], log_path=log_path, env=env
+    ) as server:
         try:
             yield Serving([server.url], settings)
         except ServersDownError:
@@ -124,8 +127,9 @@ def _by_transformers(settings: EvaluationSettings, model: str, identity: Identit
     from open_r1.evaluation.transformers_server import TransformersServer  # torch takes seconds to import
 
     patience = replace(settings.patience, outage_s=min(settings.patience.outage_s, _OUTAGE_S))
-    with TransformersServer(model, revision=identity.commit or settings.revision,
-                            trust_remote_code=settings.trust_remote_code) as server:  # fmt: skip
+    with TransformersServer(
+        model, revision=identity.commit or settings.revision, trust_remote_code=settings.trust_remote_code
+    ) as server:
         try:
             yield Serving([server.url], replace(settings, patience=patience))
         except ServersDownError:

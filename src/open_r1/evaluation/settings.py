@@ -20,8 +20,10 @@ from open_r1.utils.evaluation import Benchmark, check_serve_args
 TEMPLATES = {"math": DEFAULT_TEMPLATE, "choices": choices.TEMPLATE, "code": program_rows.TEMPLATE}
 # What else makes the prompts of a kind.
 _WRITTEN: dict[str, dict[str, Any]] = {
-    "math": {}, "choices": {"choices_order_seed": choices.ORDER_SEED}, "code": {"forms": dict(program_rows.FORMS)},
-}  # fmt: skip
+    "math": {},
+    "choices": {"choices_order_seed": choices.ORDER_SEED},
+    "code": {"forms": dict(program_rows.FORMS)},
+}
 _PATIENCE = Patience(timeout_s=ANSWER_TIMEOUT_S, deadline_s=2 * ANSWER_TIMEOUT_S)
 _SAMPLING = tuple(entry.name for entry in fields(Sampling) if entry.name not in ("extra_body", "stop"))
 
@@ -101,8 +103,10 @@ class EvaluationSettings:
         if not self.revision.strip() or self.revision.startswith("-") or set(_as_folder(self.revision)) == {"."}:
             raise ValueError(f"The revision of the model is {self.revision!r}, which is no branch, tag or commit.")
         if self.commit is not None and not (self.servers and re.fullmatch(r"[0-9a-f]{40}", self.commit)):
-            raise ValueError(f"model_commit is {self.commit!r}: the 40 digits of the commit that the servers of --url "
-                             "have loaded; one that is started for the model takes --model_revision.")  # fmt: skip
+            raise ValueError(
+                f"model_commit is {self.commit!r}: the 40 digits of the commit that the servers of --url "
+                "have loaded; one that is started for the model takes --model_revision."
+            )
         check_serve_args(self.serve_args, is_ours=not self.servers)
         if self.backend not in BACKENDS:
             raise ValueError(f"backend is {self.backend!r}; it is one of {', '.join(BACKENDS)}.")

@@ -152,14 +152,20 @@ class Tally:
         """Return what must be known to read the metrics; empty: nothing out of the ordinary."""
         counts, found = self.counts(num_requested), []
         if counts["failed"]:
-            found.append(f"{counts['failed']} of {num_requested} requests have failed: the run isn't complete, and "
-                         f"the estimates are from what came; {self._note_of_errors()}")  # fmt: skip
+            found.append(
+                f"{counts['failed']} of {num_requested} requests have failed: the run isn't complete, and "
+                f"the estimates are from what came; {self._note_of_errors()}"
+            )
         if counts["problems_lost"]:
-            found.append(f"the means are over {counts['problems_judged']} of {counts['problems']} problems: the "
-                         "others have no answer to judge, so these are no figures of the benchmark")  # fmt: skip
+            found.append(
+                f"the means are over {counts['problems_judged']} of {counts['problems']} problems: the "
+                "others have no answer to judge, so these are no figures of the benchmark"
+            )
         if counts["problems_repeated"]:
-            found.append(f"{counts['problems_repeated']} of {counts['problems']} rows ask what another row asks: each "
-                         "counts in the means, and the intervals are over different problems")  # fmt: skip
+            found.append(
+                f"{counts['problems_repeated']} of {counts['problems']} rows ask what another row asks: each "
+                "counts in the means, and the intervals are over different problems"
+            )
         judged = zip(self.clusters_P, self.scores_PG, strict=True)
         num_different = len({name for name, scores in judged if not all(map(math.isnan, scores))})
         if 0 < num_different < _FEW_PROBLEMS:
@@ -177,24 +183,32 @@ class Tally:
         found, num_returned = [], self.num_returned
         num_lost = sum(math.isnan(score) for row in self.scores_PG for score in row)
         if self.verdicts[LOST]:
-            found.append(f"{self.verdicts[LOST]} answers have no verdict since what judges them failed: the run isn't "
-                         "complete; the same command judges them again")  # fmt: skip
+            found.append(
+                f"{self.verdicts[LOST]} answers have no verdict since what judges them failed: the run isn't "
+                "complete; the same command judges them again"
+            )
         if num_lost:
             found.append(f"{num_lost} of {num_returned} answers could not be judged: the estimates leave them out")
         if self.num_end_unknown:
-            found.append(f"of {self.num_end_unknown} of {num_returned} answers the server doesn't tell why they "
-                         "ended: the share that was cut off leaves them out")  # fmt: skip
+            found.append(
+                f"of {self.num_end_unknown} of {num_returned} answers the server doesn't tell why they "
+                "ended: the share that was cut off leaves them out"
+            )
         unsure = {name: self.verdicts[name] for name in (Verdict.TIMEOUT, Verdict.CRASH) if self.verdicts[name]}
         if unsure and self._problems.benchmark.kind != "code":  # of programs that is what they have done
             counts = " and ".join(f"{name.value} of {count}" for name, count in unsure.items())
             found.append(f"the verifier has ended in {counts} of {num_returned} answers, which count as wrong")
         if num_returned and self.num_truncated / num_returned > _MANY_TRUNCATED:
-            found.append(f"{self.num_truncated / num_returned:.0%} of the answers were cut off at the limit of "
-                         "tokens: the figures are those of this limit")  # fmt: skip
+            found.append(
+                f"{self.num_truncated / num_returned:.0%} of the answers were cut off at the limit of "
+                "tokens: the figures are those of this limit"
+            )
         without = self.verdicts[Verdict.NO_ANSWER]
         if num_returned and without / num_returned > _MANY_WITHOUT_ANSWER:
-            found.append(f"{without / num_returned:.0%} of the answers hold no final answer, and count as wrong: is "
-                         "the prompt one that this model follows, and the limit of tokens high enough?")  # fmt: skip
+            found.append(
+                f"{without / num_returned:.0%} of the answers hold no final answer, and count as wrong: is "
+                "the prompt one that this model follows, and the limit of tokens high enough?"
+            )
         return found
 
 

@@ -102,17 +102,25 @@ class TransformersServer:
         loaded, reader = self._load()
         self.sampler = loaded
         self._described = {
-            "engine": ENGINE, "version": transformers.__version__, "torch": torch.__version__,
-            "dtype": str(loaded.model.dtype).removeprefix("torch."), "device": loaded.model.device.type,
-        }  # fmt: skip
+            "engine": ENGINE,
+            "version": transformers.__version__,
+            "torch": torch.__version__,
+            "dtype": str(loaded.model.dtype).removeprefix("torch."),
+            "device": loaded.model.device.type,
+        }
         self._line = WaitingLine(loaded)
-        self._thread = threading.Thread(target=self._run, args=(reader, self._line), name="transformers-server",
-                                        daemon=True)  # fmt: skip
+        self._thread = threading.Thread(
+            target=self._run, args=(reader, self._line), name="transformers-server", daemon=True
+        )
         self._thread.start()
         while not self._ready.wait(0.1):
             self.check()
-        logger.info("%s is served by transformers at %s (%s).", self.model, self.url,
-                    ", ".join(f"{name} {value}" for name, value in self._described.items()))  # fmt: skip
+        logger.info(
+            "%s is served by transformers at %s (%s).",
+            self.model,
+            self.url,
+            ", ".join(f"{name} {value}" for name, value in self._described.items()),
+        )
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -135,8 +143,10 @@ class TransformersServer:
         if self._thread is not None and not self._thread.is_alive():
             raise ServerError("The server's thread has ended; its error is in the log above.")
         if self._line is not None and self._line.trouble is not None:
-            raise ServerError(f"Sampling by transformers fails again and again: {self._line.trouble}. What was done "
-                              "is kept: the same command goes on.")  # fmt: skip
+            raise ServerError(
+                f"Sampling by transformers fails again and again: {self._line.trouble}. What was done "
+                "is kept: the same command goes on."
+            )
 
     def _load(self) -> tuple[BatchSampler, Reader]:
         # A folder has no revision, but the model that an adapter in it changes may have one.
@@ -160,8 +170,10 @@ class TransformersServer:
     def _check_length(self, config: PretrainedConfig | None) -> None:
         own = None if config is None else context_tokens(config)
         if self._max_model_len is not None and own is not None and self._max_model_len > own:
-            raise ValueError(f"max_model_len is {self._max_model_len}, but {self.model} has a context of {own} "
-                             "tokens: lower it, or stretch the model's by YaRN in its config.json.")  # fmt: skip
+            raise ValueError(
+                f"max_model_len is {self._max_model_len}, but {self.model} has a context of {own} "
+                "tokens: lower it, or stretch the model's by YaRN in its config.json."
+            )
 
     def _run(self, reader: Reader, line: WaitingLine) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:

@@ -97,8 +97,11 @@ class ChatClient:
         self.sampling = sampling or Sampling()
         self.patience = patience or Patience()
         self._body = self.sampling.body()
-        self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity",
-                         "Authorization": f"Bearer {api_key or 'EMPTY'}"}  # fmt: skip
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "Authorization": f"Bearer {api_key or 'EMPTY'}",
+        }
         self._timeout = aiohttp.ClientTimeout(total=self.patience.timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         self.balancer = Balancer(
             [server_url(address) for address in addresses], self._answers, patience_s=self.patience.outage_s
@@ -144,8 +147,17 @@ class ChatClient:
             reply = _sum(reply, await self._ask(conversation, request.index))
         if reply.text is not None:
             conversation.append(_assistant(reply.text))
-        return ChatReply(reply.text, reply.finish_reason, reply.usage, reply.status, reply.attempts, reply.latency_s,
-                         reply.server, reply.error, conversation)  # fmt: skip
+        return ChatReply(
+            reply.text,
+            reply.finish_reason,
+            reply.usage,
+            reply.status,
+            reply.attempts,
+            reply.latency_s,
+            reply.server,
+            reply.error,
+            conversation,
+        )
 
     async def _ask(self, messages: Sequence[Message] | Sequence[int], index: int) -> ChatReply:
         return await self._send(self._encode(messages, index), hash(str(messages)))
@@ -173,8 +185,17 @@ class ChatClient:
             else:
                 self.balancer.succeeded(server)
                 seconds = time.monotonic() - started
-                return ChatReply(answer.text, answer.finish_reason, answer.usage, 200, attempts, seconds, server.url,
-                                 token_ids=answer.token_ids, stop_reason=answer.stop_reason)  # fmt: skip
+                return ChatReply(
+                    answer.text,
+                    answer.finish_reason,
+                    answer.usage,
+                    200,
+                    attempts,
+                    seconds,
+                    server.url,
+                    token_ids=answer.token_ids,
+                    stop_reason=answer.stop_reason,
+                )
             finally:
                 self.balancer.give_back(server)
             if failure.is_refusal and self.balancer.refuses_all(server, failure.status, row):
@@ -228,9 +249,12 @@ class ChatClient:
         data = content if len(content) < _LARGE_BYTES else io.BytesIO(content)
         try:
             async with self._open_session().post(
-                self._endpoints[server.url], data=data, timeout=timeout, proxy=self._proxies[server.url],
+                self._endpoints[server.url],
+                data=data,
+                timeout=timeout,
+                proxy=self._proxies[server.url],
                 allow_redirects=False,
-            ) as response:  # fmt: skip
+            ) as response:
                 body = await _read(response, patience.max_reply_bytes)
         except aiohttp.ClientConnectorError as error:
             raise ServerFailure(str(error), is_gone=True, counts=False) from error
@@ -317,5 +341,13 @@ def _sum(before: ChatReply, reply: ChatReply) -> ChatReply:
     usage: Mapping[str, int] = {
         name: before.usage.get(name, 0) + reply.usage.get(name, 0) for name in {**before.usage, **reply.usage}
     }
-    return ChatReply(reply.text, reply.finish_reason, usage, reply.status, before.attempts + reply.attempts,
-                     before.latency_s + reply.latency_s, reply.server, reply.error)  # fmt: skip
+    return ChatReply(
+        reply.text,
+        reply.finish_reason,
+        usage,
+        reply.status,
+        before.attempts + reply.attempts,
+        before.latency_s + reply.latency_s,
+        reply.server,
+        reply.error,
+    )

@@ -70,11 +70,17 @@ def build_distilabel_pipeline(
     local = Pipeline(enable_metadata=True)
     with local.ray() if use_ray else local as pipeline:
         TextGeneration(
-            llm=llm, system_prompt=system_prompt, template=prompt_template,
+            llm=llm,
+            system_prompt=system_prompt,
+            template=prompt_template,
             input_mappings={"instruction": prompt_column} if prompt_column is not None else {},
-            input_batch_size=input_batch_size, num_generations=num_generations, group_generations=True,
-            add_raw_input=False, add_raw_output=False, resources=StepResources(replicas=client_replicas),
-        )  # fmt: skip
+            input_batch_size=input_batch_size,
+            num_generations=num_generations,
+            group_generations=True,
+            add_raw_input=False,
+            add_raw_output=False,
+            resources=StepResources(replicas=client_replicas),
+        )
     return pipeline
 
 

@@ -66,7 +66,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add("--hf-output-dataset", metavar="NAME", help="push the result to this name on the hub (default: no push)")
     privacy = parser.add_mutually_exclusive_group()
     privacy.add_argument("--private", action="store_true", help="the pushed data set is private: the default")
-    privacy.add_argument("--public", action="store_true", help="the pushed data set is public")  # fmt: skip
+    privacy.add_argument("--public", action="store_true", help="the pushed data set is public")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +111,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of a generation (default: %(default)s)",
     )
-    add("--num-generations", type=int, default=1, metavar="N", help="for each row (default: %(default)s)")  # fmt: skip
+    add("--num-generations", type=int, default=1, metavar="N", help="for each row (default: %(default)s)")
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +141,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
     add("--ray", action="store_true", help='run distilabel on Ray (needs `pip install "ray[default]"`)')
     add("--retry-errors", action="store_true", help="ask again for all that failed, in a finished output too")
-    add("--overwrite", action="store_true", help="replace an output that was made with other settings")  # fmt: skip
+    add("--overwrite", action="store_true", help="replace an output that was made with other settings")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -201,8 +201,17 @@ def pipeline_settings(args: argparse.Namespace, base_url: str, model: str) -> di
 
 def deciding_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what decides the generations, beside the rows: a resume with other values is refused."""
-    names = ("model", "prompt_column", "prompt_template", "system_prompt", "temperature", "top_p", "max_new_tokens",
-             "num_generations", "drop_columns")  # fmt: skip
+    names = (
+        "model",
+        "prompt_column",
+        "prompt_template",
+        "system_prompt",
+        "temperature",
+        "top_p",
+        "max_new_tokens",
+        "num_generations",
+        "drop_columns",
+    )
     return {"script": "generate", **{name: getattr(args, name) for name in names}}
 
 

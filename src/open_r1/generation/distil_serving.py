@@ -21,8 +21,9 @@ def serving(args: argparse.Namespace, vllm_log: Path) -> Iterator[tuple[str, str
     with contextlib.ExitStack() as stack:
         url, model, check_alive = server_url(args.vllm_server_url), args.model, None
         if args.serve:
-            server = VllmServer(model, args=args.serve_args, log_path=vllm_log,
-                                deadline_s=args.serve_deadline_s, vllm=args.vllm)  # fmt: skip
+            server = VllmServer(
+                model, args=args.serve_args, log_path=vllm_log, deadline_s=args.serve_deadline_s, vllm=args.vllm
+            )
             stack.enter_context(server)
             url, model, check_alive = server.url, server.model, server.check
 

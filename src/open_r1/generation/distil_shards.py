@@ -126,8 +126,10 @@ class ShardRunner:
         """Raise when it is the server's fault that nothing at all was answered."""
         self.check()
         if len(answers) >= _MANY:
-            raise ShardError(f"{_failures(answers, answers)}: the server seems unwell. Nothing of the shard is kept; "
-                             "when the server is well again, the same command goes on.")  # fmt: skip
+            raise ShardError(
+                f"{_failures(answers, answers)}: the server seems unwell. Nothing of the shard is kept; "
+                "when the server is well again, the same command goes on."
+            )
 
     def _attempt(self, asked: list[dict[str, Any]], attempt: int) -> list[dict[str, Any]]:
         """Run distilabel once; no answers when it died or hung, unless that was the last attempt."""
@@ -287,8 +289,10 @@ def _has_text(record: Mapping[str, Any]) -> bool:
 def _refuse_refusals(answers: list[dict[str, Any]]) -> None:
     refused = [answer for answer in answers if answer["is_refusal"]]
     if refused:
-        raise ShardError(f"{_failures(refused, refused)}. What was done is kept: mend the key, the model or the "
-                         "address, and the same command goes on.")  # fmt: skip
+        raise ShardError(
+            f"{_failures(refused, refused)}. What was done is kept: mend the key, the model or the "
+            "address, and the same command goes on."
+        )
 
 
 def _failures(left: list[dict[str, Any]], answers: list[dict[str, Any]]) -> str:

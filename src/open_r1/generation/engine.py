@@ -89,8 +89,10 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     if _is_loop_running():
         coroutine.close()
-        raise RuntimeError("An event loop runs in this thread already, as in a notebook: call this in a thread of its "
-                           "own, as by `await asyncio.to_thread(...)`.")  # fmt: skip
+        raise RuntimeError(
+            "An event loop runs in this thread already, as in a notebook: call this in a thread of its "
+            "own, as by `await asyncio.to_thread(...)`."
+        )
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     with suppress(ImportError):
         from uvloop import new_event_loop as factory

@@ -40,8 +40,12 @@ class MindedProcess:
             # A session of its own: ctrl-C in the terminal is for us, we then end it in order.
             self._minder = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_MINDER), str(grace_s), *command],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, env=env, start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=env,
+                start_new_session=True,
+            )
 
     def poll(self) -> int | None:
         """Return its exit status, None while it runs."""

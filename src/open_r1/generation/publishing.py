@@ -28,9 +28,15 @@ from open_r1.generation.requests import ERROR
 _BATCH_ROWS = 64  # generations of 100 kB, 32 a row, are then 200 MB
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens", "reasoning_tokens")
 _METADATA = pa.struct(
-    [*((name, pa.int64()) for name in _USAGE), ("status", pa.int64()), ("attempts", pa.int64()),
-     ("latency_s", pa.float64()), ("server", pa.string()), ("error", pa.string())]
-)  # fmt: skip
+    [
+        *((name, pa.int64()) for name in _USAGE),
+        ("status", pa.int64()),
+        ("attempts", pa.int64()),
+        ("latency_s", pa.float64()),
+        ("server", pa.string()),
+        ("error", pa.string()),
+    ]
+)
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _COLUMNS = {
     "generations": pa.list_(pa.string()),
@@ -174,8 +180,16 @@ class Publication:
 
 
 def _not_asked(reason: str) -> dict[str, Any]:
-    return {"text": None, "finish_reason": ERROR, "usage": {}, "status": None, "attempts": 0, "latency_s": 0.0,
-            "server": None, "error": reason}  # fmt: skip
+    return {
+        "text": None,
+        "finish_reason": ERROR,
+        "usage": {},
+        "status": None,
+        "attempts": 0,
+        "latency_s": 0.0,
+        "server": None,
+        "error": reason,
+    }
 
 
 def _tokens(record: Mapping[str, Any], name: str) -> int | None:
@@ -198,8 +212,15 @@ def check_columns(names: Sequence[str], *, has_turns: bool) -> None:
         )
 
 
-def check_local(name: str, config: str | None, split: str, needed: Sequence[str | None], dropped: Sequence[str],
-                *, has_turns: bool = False) -> None:  # fmt: skip
+def check_local(
+    name: str,
+    config: str | None,
+    split: str,
+    needed: Sequence[str | None],
+    dropped: Sequence[str],
+    *,
+    has_turns: bool = False,
+) -> None:
     """Check the columns of a local source as a run would, long before it; what is elsewhere or large is left to it.
 
     Args:

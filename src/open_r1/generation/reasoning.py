@@ -172,12 +172,20 @@ class _Job:
         if bad.count:
             logger.warning(
                 "%d of %d rows can't be asked for; they are kept without generations. The first is row %d: %s.",
-                bad.count, self._prompts.num_rows, bad.first_row, bad.first_reason,
-            )  # fmt: skip
+                bad.count,
+                self._prompts.num_rows,
+                bad.first_row,
+                bad.first_reason,
+            )
         malformed = self._source.malformed
         if malformed:
-            logger.warning("%d lines of %s are no rows; they are left out. The first is line %d: %s.",
-                           len(malformed), self._source.name, malformed[0].number, malformed[0].reason)  # fmt: skip
+            logger.warning(
+                "%d lines of %s are no rows; they are left out. The first is line %d: %s.",
+                len(malformed),
+                self._source.name,
+                malformed[0].number,
+                malformed[0].reason,
+            )
 
     def _open_journal(self, model: str) -> None:
         is_final = _has_text if self._settings.retry_errors else None
@@ -212,13 +220,22 @@ class _Job:
             total = rows * settings.num_generations
             logger.info(
                 "Asking %s on %d server(s) for %d generations of %d rows; %d are there.",
-                served.name, len(settings.servers), total, rows, len(self._journal.finished),
-            )  # fmt: skip
+                served.name,
+                len(settings.servers),
+                total,
+                rows,
+                len(self._journal.finished),
+            )
             async with progress(self._totals, total):
                 return await run_requests(
-                    self._requests(), client, self._journal, max_concurrent=settings.max_concurrent,
-                    totals=self._totals, stop_after_errors=settings.stop_after_errors, grace_s=settings.grace_s,
-                )  # fmt: skip
+                    self._requests(),
+                    client,
+                    self._journal,
+                    max_concurrent=settings.max_concurrent,
+                    totals=self._totals,
+                    stop_after_errors=settings.stop_after_errors,
+                    grace_s=settings.grace_s,
+                )
 
     def _tidy(self, counts: Mapping[str, int]) -> None:
         """Do what a run that was killed behind its last step left: its journal holds what the data set does."""
@@ -238,8 +255,9 @@ class _Job:
         assert self._journal is not None and self._prompts is not None
         counts = Counts()
         has_turns = settings.prompts.turns_column is not None
-        publication = Publication(self._source, self._prompts, self._rows, settings.num_generations,
-                                  settings.drop_columns, has_turns, counts)  # fmt: skip
+        publication = Publication(
+            self._source, self._prompts, self._rows, settings.num_generations, settings.drop_columns, has_turns, counts
+        )
         results = Results(self._journal)
         self._stack.callback(results.close)
         with self._folder(self._journal.settings["model"], overwrite=True) as folder:

@@ -157,11 +157,17 @@ def read_failure(status: int, body: bytes, headers: Mapping[str, str], key: str 
     """Return what a status other than 200 says; without the API key, which some servers repeat."""
     reason = f"HTTP {status}: {_error_message(without_key(body, key)) or 'no reason given'}"
     if status in NOT_NOW:
-        return ServerFailure(reason, status, is_servers=status == 503, counts=False,
-                             retry_after_s=_retry_after_s(headers.get("Retry-After")))  # fmt: skip
+        return ServerFailure(
+            reason,
+            status,
+            is_servers=status == 503,
+            counts=False,
+            retry_after_s=_retry_after_s(headers.get("Retry-After")),
+        )
     if status in MAY_PASS:
-        return ServerFailure(reason, status, is_servers=status >= 500,
-                             retry_after_s=_retry_after_s(headers.get("Retry-After")))  # fmt: skip
+        return ServerFailure(
+            reason, status, is_servers=status >= 500, retry_after_s=_retry_after_s(headers.get("Retry-After"))
+        )
     if 300 <= status < 400:
         reason += f" (it sends us to {headers.get('Location')!r}: give the address itself)"
     is_refusal = 300 <= status < 400 or (status in REFUSALS and not (status == 403 and _MODERATED.search(reason)))

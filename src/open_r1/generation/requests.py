@@ -92,8 +92,15 @@ class Sampling:
             raise ValueError(f"{twice} are set twice, by extra_body and by settings of their own; leave one out.")
 
     def _given(self) -> list[tuple[str, Any]]:
-        values = {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k, "min_p": self.min_p,
-                  "max_tokens": self.max_tokens, "seed": self.seed, "stop": list(self.stop) or None}  # fmt: skip
+        values = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "min_p": self.min_p,
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+            "stop": list(self.stop) or None,
+        }
         return [(name, value) for name, value in values.items() if value is not None]
 
     def body(self) -> dict[str, Any]:

@@ -116,8 +116,9 @@ class VllmServer:
     def check(self) -> None:
         """Raise a ServerError, with the end of its log, if the server has ended."""
         if self._process is not None and (status := self._process.poll()) is not None:
-            raise ServerError(f"vLLM ended with exit status {status}. The end of {self.log_path}:\n"
-                              f"{self._process.tail()}")  # fmt: skip
+            raise ServerError(
+                f"vLLM ended with exit status {status}. The end of {self.log_path}:\n{self._process.tail()}"
+            )
 
     def _wait_until_ready(self, health_url: str) -> None:
         assert self._process is not None
@@ -129,12 +130,18 @@ class VllmServer:
                 return
             now = time.monotonic()
             if now - start > self._deadline_s:
-                raise ServerError(f"vLLM was not ready after {self._deadline_s:.0f} s (raise the deadline if it only "
-                                  f"needs longer). The end of {self.log_path}:\n{self._process.tail()}")  # fmt: skip
+                raise ServerError(
+                    f"vLLM was not ready after {self._deadline_s:.0f} s (raise the deadline if it only "
+                    f"needs longer). The end of {self.log_path}:\n{self._process.tail()}"
+                )
             if now - said > _SAY_EVERY_S:
                 said = now
-                logger.info("Waiting for vLLM, %.0f s of at most %.0f s: %s", now - start, self._deadline_s,
-                            self._process.tail(1)[:200])  # fmt: skip
+                logger.info(
+                    "Waiting for vLLM, %.0f s of at most %.0f s: %s",
+                    now - start,
+                    self._deadline_s,
+                    self._process.tail(1)[:200],
+                )
             self._process.wait(_TICK_S)
 
 
@@ -153,8 +160,10 @@ def find_vllm(path: str | Path | None = None) -> Path:
     for candidate in (Path(sys.executable).with_name("vllm"), "vllm", serving.absolute() / "bin" / "vllm"):
         if (found := shutil.which(str(candidate))) is not None:
             return Path(found)
-    raise FileNotFoundError("There is no `vllm` beside this Python, on the PATH or in .venv-serving: run "
-                            "`make install_serving`, or put it on the PATH.")  # fmt: skip
+    raise FileNotFoundError(
+        "There is no `vllm` beside this Python, on the PATH or in .venv-serving: run "
+        "`make install_serving`, or put it on the PATH."
+    )
 
 
 def free_port() -> int:

@@ -18,9 +18,18 @@ from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.providers import build_sandbox
 
 __all__ = [
-    "Judge", "Judged", "Limits", "Problem", "Sandbox", "SandboxError", "SandboxSettings", "Score", "Submission",
-    "judge_all", "read_problems",
-]  # fmt: skip
+    "Judge",
+    "Judged",
+    "Limits",
+    "Problem",
+    "Sandbox",
+    "SandboxError",
+    "SandboxSettings",
+    "Score",
+    "Submission",
+    "judge_all",
+    "read_problems",
+]
 
 logger = logging.getLogger(__name__)
 _OWN_WORDS_S = 10.0  # over a provider's own patience, so that its own words are heard

@@ -123,8 +123,9 @@ def check_best_metric(
     is_of_a_benchmark = wanted.rpartition("/")[0] in {benchmark.name for benchmark in benchmarks}
     is_of_a_benchmark |= f"eval_{wanted}" == RUNTIME_METRIC
     if split is None or is_of_a_benchmark or wanted not in split:
-        raise ValueError(f"`metric_for_best_model: {name}` is nothing that this run measures."
-                         f"{_suggested(wanted, known, split)}")  # fmt: skip
+        raise ValueError(
+            f"`metric_for_best_model: {name}` is nothing that this run measures.{_suggested(wanted, known, split)}"
+        )
 
 
 def check_best_metric_of_kinds(training_args: SFTConfig | GRPOConfig, benchmarks: Sequence[Benchmark]) -> None:
@@ -145,8 +146,11 @@ def check_best_metric_of_kinds(training_args: SFTConfig | GRPOConfig, benchmarks
 
 
 def _known_of(training_args: SFTConfig | GRPOConfig, benchmarks: Sequence[Benchmark]) -> list[str]:
-    return [f"{benchmark.name}/{metric}" for benchmark in benchmarks
-            for metric in metric_names(training_args.eval_benchmarks_num_samples, benchmark.kind)]  # fmt: skip
+    return [
+        f"{benchmark.name}/{metric}"
+        for benchmark in benchmarks
+        for metric in metric_names(training_args.eval_benchmarks_num_samples, benchmark.kind)
+    ]
 
 
 def _suggested(wanted: str, known: Sequence[str], split: SplitMetrics | None) -> str:

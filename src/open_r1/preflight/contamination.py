@@ -34,16 +34,27 @@ def warn_of_contaminated(dataset: DatasetDict, args: ScriptArguments) -> None:
         table = rows.select_columns(flags).with_format("arrow")[:]
         count = int(np.any([column.fill_null(False).to_numpy() for column in table.columns], axis=0).sum())
         if count:
-            logger.warning("%d of %d rows of split %r share text with a benchmark (columns %s). %s", count, len(rows),
-                           split, ", ".join(flags), _REMEDY)  # fmt: skip
+            logger.warning(
+                "%d of %d rows of split %r share text with a benchmark (columns %s). %s",
+                count,
+                len(rows),
+                split,
+                ", ".join(flags),
+                _REMEDY,
+            )
         return
     for name in _sources(args):
         path = Path(name).expanduser()
         card = read_card(path) if path.is_dir() else None
         count = 0 if card is None else count_flagged(asdict(card))
         if count:
-            logger.warning("The card of %s says that %d of its rows, or of those it was made from, share text with a "
-                           "benchmark and were kept. %s", name, count, _REMEDY)  # fmt: skip
+            logger.warning(
+                "The card of %s says that %d of its rows, or of those it was made from, share text with a "
+                "benchmark and were kept. %s",
+                name,
+                count,
+                _REMEDY,
+            )
 
 
 def _sources(args: ScriptArguments) -> Sequence[str]:

@@ -89,12 +89,21 @@ def check_domains(
             "the reward out. In a mixture, `domain: <name>` in an entry sets the domain of its rows."
         )
     if unknown:
-        logger.warning("Rows of split %r with %s are judged by %s alone: `reward_domains` doesn't list them.",
-                       split, unknown, general)  # fmt: skip
+        logger.warning(
+            "Rows of split %r with %s are judged by %s alone: `reward_domains` doesn't list them.",
+            split,
+            unknown,
+            general,
+        )
     missing = sorted(known - counts.keys())
     if missing:
-        logger.warning("No row of split %r is of the domains %s in `reward_domains`; there are rows with %s.%s",
-                       split, missing, _describe(counts), _suggest(missing, counts))  # fmt: skip
+        logger.warning(
+            "No row of split %r is of the domains %s in `reward_domains`; there are rows with %s.%s",
+            split,
+            missing,
+            _describe(counts),
+            _suggest(missing, counts),
+        )
 
 
 def _describe(counts: Mapping[object, int]) -> str:

@@ -160,6 +160,10 @@ def _warn_of_idle_settings(training_args: SFTConfig | GRPOConfig) -> None:
 def _warn_of_long_judging(training_args: SFTConfig | GRPOConfig, benchmarks: Sequence[Benchmark]) -> None:
     programs = [benchmark.name for benchmark in benchmarks if benchmark.kind == "code"]
     if programs and training_args.world_size > 1:
-        logger.warning("%s: %d processes wait while the first one runs the programs of all answers; after "
-                       "`ddp_timeout: %s` (seconds) that ends the training.", ", ".join(programs),
-                       training_args.world_size, training_args.ddp_timeout)  # fmt: skip
+        logger.warning(
+            "%s: %d processes wait while the first one runs the programs of all answers; after "
+            "`ddp_timeout: %s` (seconds) that ends the training.",
+            ", ".join(programs),
+            training_args.world_size,
+            training_args.ddp_timeout,
+        )

@@ -124,9 +124,12 @@ def _load_rows(
     first = to_conversations(rows.select(usable[:1]), script_args, training_args.system_prompt)
     prompts = to_conversations(rows.select(numbers), script_args, training_args.system_prompt) if numbers else first
     numbers, prompts = _drop_long(
-        numbers, prompts, lambda prompt: _render(tokenizer, prompt, template_kwargs_of(training_args)),
-        max_prompt_tokens, statuses,
-    )  # fmt: skip
+        numbers,
+        prompts,
+        lambda prompt: _render(tokenizer, prompt, template_kwargs_of(training_args)),
+        max_prompt_tokens,
+        statuses,
+    )
     return _Rows(rows, numbers, prompts, prompts if numbers else first, statuses)
 
 
@@ -235,8 +238,13 @@ def _drop_long(
     if len(kept) == len(numbers):
         return numbers, prompts
     statuses.update((numbers[place], Status.TOO_LONG) for place in set(range(len(numbers))) - set(kept))
-    logger.warning("%d of %d prompts are longer than %d tokens and are not asked (the longest has %d).",
-                   len(numbers) - len(kept), len(numbers), max_prompt_tokens, max(lengths))  # fmt: skip
+    logger.warning(
+        "%d of %d prompts are longer than %d tokens and are not asked (the longest has %d).",
+        len(numbers) - len(kept),
+        len(numbers),
+        max_prompt_tokens,
+        max(lengths),
+    )
     return [numbers[place] for place in kept], prompts.select(kept)
 
 

@@ -26,9 +26,20 @@ _NOT_READ: dict[str, Any] = {
 }  # fmt: skip
 # What `generation_kwargs` may hold: names that vLLM's SamplingParams and its server share; fields of `Sampling` first.
 _OF_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed", "stop")
-_OF_BODY = ("repetition_penalty", "presence_penalty", "frequency_penalty", "stop_token_ids", "min_tokens",
-            "ignore_eos", "bad_words", "include_stop_str_in_output", "logit_bias", "allowed_token_ids",
-            "skip_special_tokens", "spaces_between_special_tokens")  # fmt: skip
+_OF_BODY = (
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "stop_token_ids",
+    "min_tokens",
+    "ignore_eos",
+    "bad_words",
+    "include_stop_str_in_output",
+    "logit_bias",
+    "allowed_token_ids",
+    "skip_special_tokens",
+    "spaces_between_special_tokens",
+)
 
 
 @dataclass
@@ -83,8 +94,10 @@ def sampling_of(training_args: PassRateConfig, eos_token_id: int) -> Sampling:
             f"{sorted((*_OF_SAMPLING, *_OF_BODY))}; `max_completion_length` is a setting of its own."
         )
     # All are said: servers would else take the defaults of the model's generation config.
-    body = {"repetition_penalty": training_args.repetition_penalty,
-            **{name: value for name, value in given.items() if name in _OF_BODY}}  # fmt: skip
+    body = {
+        "repetition_penalty": training_args.repetition_penalty,
+        **{name: value for name, value in given.items() if name in _OF_BODY},
+    }
     # vLLM stops at the end token by itself, whatever else is named.
     body["stop_token_ids"] = list(dict.fromkeys([eos_token_id, *(given.get("stop_token_ids") or [])]))
     drawn: dict[str, Any] = {

@@ -17,12 +17,28 @@ from open_r1.rewards import RewardContext
 
 SAMPLING_SETTINGS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_completion_length", "seed")
 # What completions depend on, and rewards besides: names in a card.
-ASKED_SETTINGS = ("model", "model_revision", "chat_template_sha256", "chat_template_kwargs", "system_prompt",
-                  "dataset_layout", "prompt_column", "source", *SAMPLING_SETTINGS, "generation_kwargs")  # fmt: skip
+ASKED_SETTINGS = (
+    "model",
+    "model_revision",
+    "chat_template_sha256",
+    "chat_template_kwargs",
+    "system_prompt",
+    "dataset_layout",
+    "prompt_column",
+    "source",
+    *SAMPLING_SETTINGS,
+    "generation_kwargs",
+)
 JUDGED_SETTINGS = ("reward_funcs", "reward_files", "reward_parameters", "solution_column", "completion_prefix")
 # Where and how fast programs run; their verdicts don't depend on it.
-_ELSEWHERE = {"sandbox_router_url", "e2b_router_url", "morph_router_url", "sandbox_router_token_env",
-              "sandbox_patience_s", "parallel_code_exec_per_proc"}  # fmt: skip
+_ELSEWHERE = {
+    "sandbox_router_url",
+    "e2b_router_url",
+    "morph_router_url",
+    "sandbox_router_token_env",
+    "sandbox_patience_s",
+    "parallel_code_exec_per_proc",
+}
 
 
 def asked_settings(
@@ -68,14 +84,21 @@ def parents_of(script_args: GRPOScriptArguments) -> list[Parent]:
     """Return where the rows come from, with fingerprints of what is there now."""
     mixture: Any = script_args.dataset_mixture
     if mixture is None:
-        sources = [(script_args.dataset_name, script_args.dataset_config, script_args.dataset_train_split,
-                    script_args.dataset_revision)]  # fmt: skip
+        sources = [
+            (
+                script_args.dataset_name,
+                script_args.dataset_config,
+                script_args.dataset_train_split,
+                script_args.dataset_revision,
+            )
+        ]
     else:
         sources = [(entry.id, entry.config, entry.split, entry.revision) for entry in mixture.datasets]
     parents = []
     for name, config, split, revision in sources:
-        source = open_source(str(name), config=config, split=str(split), revision=revision,
-                             seed=script_args.dataset_seed)  # fmt: skip
+        source = open_source(
+            str(name), config=config, split=str(split), revision=revision, seed=script_args.dataset_seed
+        )
         parents.append(source.parent())
     if mixture is not None:  # weights and seed decide which rows are taken, and their order
         text = hashlib.sha256(repr(asdict(mixture)).encode()).hexdigest()[:16]

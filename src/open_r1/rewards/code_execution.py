@@ -185,8 +185,10 @@ def rows_of_columns(
     """
     for column in wanted:
         if isinstance(values := columns.get(column), Mapping | str):
-            raise ValueError(f"{name}: the column {column!r} must be a list with a value for each completion, got "
-                             f"{'one mapping' if isinstance(values, Mapping) else 'one text'}.")  # fmt: skip
+            raise ValueError(
+                f"{name}: the column {column!r} must be a list with a value for each completion, got "
+                f"{'one mapping' if isinstance(values, Mapping) else 'one text'}."
+            )
     found: dict[str, Sequence[object]] = {
         column: values for column in wanted if isinstance(values := columns.get(column), Sequence)
     }

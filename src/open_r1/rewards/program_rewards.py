@@ -92,9 +92,13 @@ class CodeReward:
 
     async def _judge(self, program: str, tests: ProgramTests, sandbox: Sandbox) -> Score:
         results = await judge_program(
-            program, tests, sandbox,
-            limits=self.limits, batch_size=self.batch_size if self.is_binary else None, stops_early=self.is_binary,
-        )  # fmt: skip
+            program,
+            tests,
+            sandbox,
+            limits=self.limits,
+            batch_size=self.batch_size if self.is_binary else None,
+            stops_early=self.is_binary,
+        )
         passed = sum(result.score == 1.0 for result in results)
         reward = float(passed == len(results)) if self.is_binary else passed / len(results)
         return Score(reward, tuple(results))

@@ -34,8 +34,21 @@ MAX_ANSWER_CHARS = 2_000
 
 _TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 _BOX_OPEN = r"\boxed{"
-_SIGNS = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "[": "(", "]": ")", "$": "",
-          r"\times": "*", r"\cdot": "*", r"\div": "/", r"\left": "", r"\right": ""}  # fmt: skip
+_SIGNS = {
+    "×": "*",
+    "·": "*",
+    "÷": "/",
+    "−": "-",
+    "–": "-",
+    "[": "(",
+    "]": ")",
+    "$": "",
+    r"\times": "*",
+    r"\cdot": "*",
+    r"\div": "/",
+    r"\left": "",
+    r"\right": "",
+}
 _PERSON = re.compile(r"\b([A-Za-z]+)\b.*?\b(knight|knave)\b", re.IGNORECASE)
 
 

@@ -50,8 +50,9 @@ def slurm_endpoints() -> tuple[str, ...]:
     # The user's SQUEUE_PARTITION and the like would hide workers.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SQUEUE_TIMEOUT_S, check=False,
-                              env=variables)  # fmt: skip
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SQUEUE_TIMEOUT_S, check=False, env=variables
+        )
     except FileNotFoundError:
         raise SandboxError(
             "PISTON_ENDPOINTS=slurm needs `squeue` on the PATH of this machine; "

@@ -235,8 +235,10 @@ class RouterSandbox(Sandbox):
                 self._is_away = True
                 logger.warning(
                     "The router at %s doesn't answer (%s); trying until it's back, for %g s at most.",
-                    self.url, reason, self.patience_s,
-                )  # fmt: skip
+                    self.url,
+                    reason,
+                    self.patience_s,
+                )
             raise _Retry(reason, is_absent=True) from error
         except httpx.HTTPError as error:
             raise SandboxError(f"The router at {self.url}: {error}") from error
@@ -319,15 +321,21 @@ def _failure(response: httpx.Response, url: str) -> Exception:
     if kind == "unsupported":
         return UnsupportedRequestError(message)
     if response.status_code in (404, 405) and not kind:
-        return SandboxError(f"{url} answers {response.status_code} to our requests: is that a router of an older "
-                            "Open R1? Start scripts/sandbox_router.py there.")  # fmt: skip
+        return SandboxError(
+            f"{url} answers {response.status_code} to our requests: is that a router of an older "
+            "Open R1? Start scripts/sandbox_router.py there."
+        )
     if response.status_code == 401:
         if "authorization" not in response.request.headers:
-            return SandboxError(f"The router at {url} wants a token, and none is set here: put it into the variable "
-                                f"{TOKEN_VARIABLE}, or name another in `sandbox_router_token_env`. "
-                                f"({message})")  # fmt: skip
-        return SandboxError(f"The router at {url} refuses our token: name the variable that holds it in "
-                            f"`sandbox_router_token_env`. ({message})")  # fmt: skip
+            return SandboxError(
+                f"The router at {url} wants a token, and none is set here: put it into the variable "
+                f"{TOKEN_VARIABLE}, or name another in `sandbox_router_token_env`. "
+                f"({message})"
+            )
+        return SandboxError(
+            f"The router at {url} refuses our token: name the variable that holds it in "
+            f"`sandbox_router_token_env`. ({message})"
+        )
     if response.status_code in (408, 410, 429, 500, 502, 503, 504):
         after = response.headers.get("retry-after", "")
         is_sandbox = kind in ("sandbox", "internal") and response.status_code != 410

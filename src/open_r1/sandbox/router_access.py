@@ -35,8 +35,12 @@ def _check_local(method: str, headers: dict[bytes, bytes]) -> None:
     except ValueError:
         host = ""
     if not is_loopback(host) or b"origin" in headers:
-        raise Refusal(403, "request", "A router without a token serves programs of its own machine, under the names "
-                      "localhost, 127.0.0.1 and [::1]: start it with a token.")  # fmt: skip
+        raise Refusal(
+            403,
+            "request",
+            "A router without a token serves programs of its own machine, under the names "
+            "localhost, 127.0.0.1 and [::1]: start it with a token.",
+        )
     content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if method == "POST" and content_type != b"application/json":
         raise Refusal(415, "request", "A request is application/json.")

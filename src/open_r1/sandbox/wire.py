@@ -137,9 +137,14 @@ def run_from_json(value: Mapping[str, Any] | None) -> ProgramRun | None:
     known |= {"outcome": Outcome(value["outcome"]), "interactor": run_from_json(value.get("interactor"))}
     run = ProgramRun(**known)
     for item, *types in (
-        (run.stdout, str), (run.stderr, str), (run.exit_code, int, type(None)), (run.signal, int, type(None)),
-        (run.cpu_s, int, float), (run.wall_s, int, float), (run.peak_memory_mb, int, float),
-    ):  # fmt: skip
+        (run.stdout, str),
+        (run.stderr, str),
+        (run.exit_code, int, type(None)),
+        (run.signal, int, type(None)),
+        (run.cpu_s, int, float),
+        (run.wall_s, int, float),
+        (run.peak_memory_mb, int, float),
+    ):
         if not isinstance(item, tuple(types)) or isinstance(item, bool):
             raise TypeError(f"{str(item)[:40]!r} in a run is of type {type(item).__name__}.")
     return run

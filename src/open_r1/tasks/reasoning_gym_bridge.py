@@ -72,10 +72,21 @@ MAX_MISSES = 1000
 PROGRESS_DELAY_S = 5
 """Seconds after which a bar on stderr shows how far the rows are."""
 MAX_WORKERS = 16
-SLOW_TASKS = frozenset({
-    "countdown", "futoshiki", "intermediate_integration", "jugs", "knight_swap", "polynomial_equations", "puzzle24",
-    "quantum_lock", "sokoban", "sudoku", "zebra_puzzles",
-})  # fmt: skip
+SLOW_TASKS = frozenset(
+    {
+        "countdown",
+        "futoshiki",
+        "intermediate_integration",
+        "jugs",
+        "knight_swap",
+        "polynomial_equations",
+        "puzzle24",
+        "quantum_lock",
+        "sokoban",
+        "sudoku",
+        "zebra_puzzles",
+    }
+)
 """Tasks that take 5 to 300 ms an item; they are made by several processes."""
 
 # Written out, so that a list of tasks takes no import of the library (1 s). A test compares it with the library's.
@@ -199,8 +210,11 @@ def load(task: str, config: str | None = None, seed: int = 0) -> Splits:
         if len(rows) < wanted[split]:
             logger.warning(
                 "%s has only %d different rows for its %s split, %d were asked for: other options may give more.",
-                where, len(rows), split, wanted[split],
-            )  # fmt: skip
+                where,
+                len(rows),
+                split,
+                wanted[split],
+            )
         if not rows:
             raise ValueError(f"{where} has too few different questions with {options} for a {split} split.")
     return splits

@@ -231,8 +231,9 @@ def open_backend(settings: BackendSettings) -> Backend:
     assert settings.model is not None
     if settings.chosen == "vllm":
         require_vllm("ask a server of it by --url, take --backend transformers")
-        return VllmBackend(settings.model, settings.tensor_parallel_size, settings.gpu_memory_utilization,
-                           settings.enforce_eager)  # fmt: skip
+        return VllmBackend(
+            settings.model, settings.tensor_parallel_size, settings.gpu_memory_utilization, settings.enforce_eager
+        )
     if settings.backend == "auto":
         logger.info("vLLM isn't installed here: %s is run by transformers.", settings.model.name)
     return TransformersBackend(settings.model, settings.num_sequences)
@@ -243,9 +244,14 @@ def _open_servers(settings: BackendSettings) -> Backend:
     from open_r1.test_time.openai_backend import OpenAIBackend
 
     backend = OpenAIBackend(
-        settings.servers, settings.served_model, settings.api_key, settings.patience, settings.num_sequences,
-        settings.wait_s, settings.max_model_len,
-    )  # fmt: skip
+        settings.servers,
+        settings.served_model,
+        settings.api_key,
+        settings.patience,
+        settings.num_sequences,
+        settings.wait_s,
+        settings.max_model_len,
+    )
     try:
         served = backend.served
         named = None if settings.model is None else settings.model.name
@@ -256,8 +262,9 @@ def _open_servers(settings: BackendSettings) -> Backend:
         except ValueError as error:
             if settings.model is not None:
                 raise
-            raise ValueError(f"{error} Name the model that the server serves by --model_id: its tokenizer is needed "
-                             "here.") from error  # fmt: skip
+            raise ValueError(
+                f"{error} Name the model that the server serves by --model_id: its tokenizer is needed here."
+            ) from error
         backend.use(tokenizer)
     except BaseException:
         backend.close()

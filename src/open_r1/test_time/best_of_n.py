@@ -124,10 +124,14 @@ class BestOfN(UnforcedMethod):
             scored = checked_scores(self._scorer, [problem] * len(texts), texts, options.step_separator)
         ids = [completion.token_ids for completion in completions]
         return Pool(
-            texts, answers, group_answers(answers), list(map(len, ids)),
+            texts,
+            answers,
+            group_answers(answers),
+            list(map(len, ids)),
             [len(one) if thinking is None else thinking.count(one, backend.tokenizer) for one in ids],
-            [completion.finish_reason for completion in completions], scored,
-        )  # fmt: skip
+            [completion.finish_reason for completion in completions],
+            scored,
+        )
 
 
 def attempt_from(pool: Pool, problem: Problem, setting: Setting) -> Attempt:
@@ -153,10 +157,9 @@ def attempt_from(pool: Pool, problem: Problem, setting: Setting) -> Attempt:
         setting=setting,
         scorer_tokens=round(share * sum(one.num_tokens for one in pool.scored)),
         finish_reason=pool.finish_reasons[place],
-        details={"chosen": place, "answers": list(pool.answers),
-                 "scores": [math.exp(score) for score in log_scores]},
+        details={"chosen": place, "answers": list(pool.answers), "scores": [math.exp(score) for score in log_scores]},
         chances=_summing_to_one(by_text),
-    )  # fmt: skip
+    )
 
 
 def _summing_to_one(chances: Mapping[str, float]) -> tuple[tuple[str, float], ...]:

@@ -99,8 +99,14 @@ class Trace:
     def details(self) -> dict[str, Any]:
         """Return what a record keeps of it."""
         is_looping = len(self.parts) > 1 and self.parts[-1] == self.parts[-2] != ()
-        return {"budget_tokens": self.budget, "waits": self.waits, "ended_by": self.ended_by,
-                "segment_tokens": self.segments, "dropped_ids": self.dropped, "is_looping": is_looping}  # fmt: skip
+        return {
+            "budget_tokens": self.budget,
+            "waits": self.waits,
+            "ended_by": self.ended_by,
+            "segment_tokens": self.segments,
+            "dropped_ids": self.dropped,
+            "is_looping": is_looping,
+        }
 
 
 def without_end(completion: Completion, thinking: Thinking, tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:

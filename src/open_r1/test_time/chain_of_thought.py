@@ -39,8 +39,14 @@ class ChainOfThought(UnforcedMethod):
             ids = completion.token_ids
             num_thinking = len(ids) if thinking is None else thinking.count(ids, backend.tokenizer)
             for setting in settings:
-                yield Attempt(problem.row, completion.text, num_thinking, len(ids), setting=setting,
-                              finish_reason=completion.finish_reason)  # fmt: skip
+                yield Attempt(
+                    problem.row,
+                    completion.text,
+                    num_thinking,
+                    len(ids),
+                    setting=setting,
+                    finish_reason=completion.finish_reason,
+                )
 
 
 def build_method(name: str, options: MethodOptions) -> Method:

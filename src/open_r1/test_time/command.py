@@ -49,8 +49,10 @@ JOURNAL_NAME, CURVE_NAME = "journal.jsonl", "curve.png"
 # Seeds of repeats lie so far apart; a method's candidates have those in between.
 SEEDS_APART = 100_000
 FEW_PROBLEMS = 30
-ORACLE_BINS = ("bins of the compute-optimal choice are of oracle difficulty: they need the gold, and the samples that "
-               "measure it are in no budget")  # fmt: skip
+ORACLE_BINS = (
+    "bins of the compute-optimal choice are of oracle difficulty: they need the gold, and the samples that "
+    "measure it are in no budget"
+)
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,10 @@ def _check_votes(settings: RunSettings, benchmark: Benchmark) -> None:
         return
     votes = [name for name in settings.methods if name in ("majority", "weighted")]
     if votes:
-        raise ValueError(f"{benchmark.name}: answers are programs, which can't vote: leave out {', '.join(votes)}; "
-                         "cot with --num_repeats, or best_of_n, can be asked.")  # fmt: skip
+        raise ValueError(
+            f"{benchmark.name}: answers are programs, which can't vote: leave out {', '.join(votes)}; "
+            "cot with --num_repeats, or best_of_n, can be asked."
+        )
     if "vote" in settings.options.choices and {"beam_search", "dvts"} & set(settings.methods):
         raise ValueError(f"{benchmark.name}: answers are programs, which can't vote: set --choices max.")
 
@@ -127,8 +131,10 @@ def _refuse_another_program(folder: Path) -> None:
         found = [] if isinstance(results, dict) and "points" in results else [RESULTS_NAME]
     found += [name for name in (ANSWERS_NAME, GENERATIONS_NAME) if (folder / name).exists()]
     if found:
-        raise ValueError(f"{folder} has {', '.join(found)}, which test_time_compute.py hasn't written: name another "
-                         "--output_dir, or move that away.")  # fmt: skip
+        raise ValueError(
+            f"{folder} has {', '.join(found)}, which test_time_compute.py hasn't written: name another "
+            "--output_dir, or move that away."
+        )
 
 
 class _Run:
@@ -243,9 +249,10 @@ class _Run:
             size = max(1, self._settings.backend.num_sequences // widest)
             for repeat in range(self._settings.repeats_of(method.name)):
                 open_ = [
-                    problem for problem in self._asked
+                    problem
+                    for problem in self._asked
                     if any((attempt_key(setting, problem.row), repeat) not in journal.finished for setting in group)
-                ]  # fmt: skip
+                ]
                 for start in range(0, len(open_), size):
                     yield method, group, open_[start : start + size], repeat
 
@@ -276,16 +283,21 @@ class _Run:
         }  # fmt: skip
         write_results(self._folder, results)
         model = self._settings.evaluation.model_name or label_of(self._model)
-        draw_curves(curves, self._folder / CURVE_NAME, f"{model} on {self._problems.benchmark.name}",
-                    optimal.frontier() if is_chosen else None)  # fmt: skip
+        draw_curves(
+            curves,
+            self._folder / CURVE_NAME,
+            f"{model} on {self._problems.benchmark.name}",
+            optimal.frontier() if is_chosen else None,
+        )
         return Report(self._folder, results, points, optimal if is_chosen else None)
 
     def _notes_of_run(self, engines: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return what must be known of model, data and judge."""
         notes = [*self._notes_of_model, *self._problems.notes(), *self._verdicts.notes(self._folder)]
         if len(engines) > 1:
-            notes.append("several engines, or versions of them, have answered (engine_versions), which needn't answer "
-                         "alike")  # fmt: skip
+            notes.append(
+                "several engines, or versions of them, have answered (engine_versions), which needn't answer alike"
+            )
         num_long = len(self._problems.golds) - len(self._asked)
         if num_long:
             notes.append(
@@ -293,8 +305,10 @@ class _Run:
                 f"{self._backend.max_model_len} tokens: all accuracies are of the other problems"
             )
         if self._num_repeated:
-            notes.append(f"{self._num_repeated} of {len(self._asked)} rows ask what another row asks: each counts in "
-                         "the means, and the intervals are over different problems")  # fmt: skip
+            notes.append(
+                f"{self._num_repeated} of {len(self._asked)} rows ask what another row asks: each counts in "
+                "the means, and the intervals are over different problems"
+            )
         return notes
 
     def _choose(self, attempts: Sequence[Attempt], num_settings: int) -> ComputeOptimal | str:
@@ -304,8 +318,9 @@ class _Run:
         if self._settings.options.temperature == 0:
             return "difficulty needs samples that differ, and at --temperature 0 all are greedy."
         try:
-            return compute_optimal(attempts, problems=self._keys, num_quantiles=self._settings.num_quantiles,
-                                   seed=self._settings.seed)  # fmt: skip
+            return compute_optimal(
+                attempts, problems=self._keys, num_quantiles=self._settings.num_quantiles, seed=self._settings.seed
+            )
         except ValueError as error:
             return str(error)
 
@@ -315,11 +330,14 @@ def _notes(points: Sequence[Point]) -> list[str]:
     notes = [
         f"{point.setting.label}: {point.num_lost} of {point.num_attempts} attempts could not be judged: the accuracy "
         "is of the others"
-        for point in points if point.num_lost
-    ]  # fmt: skip
+        for point in points
+        if point.num_lost
+    ]
     if any(point.setting.is_upper_bound for point in points):
-        notes.append("the oracle looks at the gold: its accuracies are upper bounds of what any scorer could do, and "
-                     "are left out of the compute-optimal choice")  # fmt: skip
+        notes.append(
+            "the oracle looks at the gold: its accuracies are upper bounds of what any scorer could do, and "
+            "are left out of the compute-optimal choice"
+        )
     fewest = min(point.num_problems for point in points)
     if fewest < FEW_PROBLEMS:
         notes.append(f"{fewest} problems are few: intervals are wide, and most differences are noise")

@@ -68,11 +68,20 @@ class Choice:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the results hold it."""
-        return {"bin": self.bin, "budget": self.budget, "method": self.setting.method,
-                "values": dict(self.setting.values), "share_of_halves": self.share, "accuracy": self.accuracy.mean,
-                "accuracy_low": self.accuracy.low, "accuracy_high": self.accuracy.high,
-                "thinking_tokens": self.thinking_tokens, "total_tokens": self.total_tokens,
-                "problems": int(self.accuracy.scores_P.size), "problems_by_fixed": self.num_by_fixed}  # fmt: skip
+        return {
+            "bin": self.bin,
+            "budget": self.budget,
+            "method": self.setting.method,
+            "values": dict(self.setting.values),
+            "share_of_halves": self.share,
+            "accuracy": self.accuracy.mean,
+            "accuracy_low": self.accuracy.low,
+            "accuracy_high": self.accuracy.high,
+            "thinking_tokens": self.thinking_tokens,
+            "total_tokens": self.total_tokens,
+            "problems": int(self.accuracy.scores_P.size),
+            "problems_by_fixed": self.num_by_fixed,
+        }
 
 
 @dataclass(frozen=True)
@@ -95,9 +104,13 @@ class ComputeOptimal:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the results hold it."""
-        return {"bins": {name: len(rows) for name, rows in self.bins.items()},
-                **{name: [choice.as_json() for choice in choices] for name, choices in
-                   (("choices", self.choices), ("overall", self.overall), ("fixed", self.fixed))}}  # fmt: skip
+        return {
+            "bins": {name: len(rows) for name, rows in self.bins.items()},
+            **{
+                name: [choice.as_json() for choice in choices]
+                for name, choices in (("choices", self.choices), ("overall", self.overall), ("fixed", self.fixed))
+            },
+        }
 
     def frontier(self) -> dict[float, float]:
         """Return accuracy by mean thinking tokens, over all bins."""
@@ -105,8 +118,10 @@ class ComputeOptimal:
 
     def table(self) -> str:
         """Return a line of Markdown for each bin and budget, without budgets at which nothing changes."""
-        lines = ["| budget | bin | problems | best setting | of halves | accuracy (95 %) | tokens |",
-                 "|---|---|---|---|---|---|---|"]  # fmt: skip
+        lines = [
+            "| budget | bin | problems | best setting | of halves | accuracy (95 %) | tokens |",
+            "|---|---|---|---|---|---|---|",
+        ]
         by_budget: dict[int, list[str]] = {}
         for choice in [*self.choices, *self.overall, *self.fixed]:
             found = choice.accuracy
@@ -165,8 +180,9 @@ def compute_optimal(
     table, notes = _table_of(compared, rates, num_rows)
     rates = {row: rates[row] for row in table.rows}
     if len(rates) < 2:
-        raise ValueError(f"{plain.label}: {len(rates)} problems were judged at each setting; two halves need at "
-                         "least 2.")  # fmt: skip
+        raise ValueError(
+            f"{plain.label}: {len(rates)} problems were judged at each setting; two halves need at least 2."
+        )
     bins = absolute_bins(rates) if num_quantiles is None else quantile_bins(rates, num_quantiles)
     found: dict[str, list[Choice]] = {"choices": [], "overall": [], "fixed": []}
     for budget in sorted(set(_default_budgets(table) if budgets is None else budgets)):
@@ -260,11 +276,17 @@ def _table_of(
     everything = {row for rows in tried.values() for row in rows}
     compared = [key for key in settings if tried[key] == everything and 2 * len(cells[key]) >= len(everything)]
     rows = sorted(everything.intersection(rated, *(cells[key] for key in compared))) if compared else []
-    notes = [f"the compute-optimal choice leaves {setting.label} out, which has verdicts on {len(cells[key])} of "
-             f"{len(everything)} problems" for key, setting in settings.items() if key not in compared]  # fmt: skip
+    notes = [
+        f"the compute-optimal choice leaves {setting.label} out, which has verdicts on {len(cells[key])} of "
+        f"{len(everything)} problems"
+        for key, setting in settings.items()
+        if key not in compared
+    ]
     if len(rows) < len(everything):
-        notes.append(f"the compute-optimal choice is of {len(rows)} of {len(everything)} problems: on the others a "
-                     "setting, or all samples that measure difficulty, could not be judged")  # fmt: skip
+        notes.append(
+            f"the compute-optimal choice is of {len(rows)} of {len(everything)} problems: on the others a "
+            "setting, or all samples that measure difficulty, could not be judged"
+        )
     values = [
         [
             np.mean([(one.score, one.total_tokens, one.thinking_tokens) for one in cells[key][row]], axis=0)

@@ -62,13 +62,16 @@ def _curves_of(method: str, points: Sequence[Point]) -> list[Curve]:
         named = apart
     return [
         Curve(
-            label=_label_of(method, {name: value for name, value in zip(apart, values, strict=True) if name in named},
-                            is_upper_bound=group[0].setting.is_upper_bound),
+            label=_label_of(
+                method,
+                {name: value for name, value in zip(apart, values, strict=True) if name in named},
+                is_upper_bound=group[0].setting.is_upper_bound,
+            ),
             along=along,
             points=tuple(sorted(group, key=lambda point: point.thinking_tokens.mean)),
         )
         for values, group in groups.items()
-    ]  # fmt: skip
+    ]
 
 
 def _label_of(method: str, values: Mapping[str, Value], *, is_upper_bound: bool) -> str:
@@ -130,8 +133,16 @@ def draw_curves(
     if frontier:
         tokens = sorted(frontier)
         # In steps: between two choices there is no setting that has anything in between.
-        axis.plot(tokens, [frontier[count] for count in tokens], color="black", linestyle="--", linewidth=1.2,
-                  marker=".", drawstyle="steps-post", label="compute-optimal")  # fmt: skip
+        axis.plot(
+            tokens,
+            [frontier[count] for count in tokens],
+            color="black",
+            linestyle="--",
+            linewidth=1.2,
+            marker=".",
+            drawstyle="steps-post",
+            label="compute-optimal",
+        )
     _scale(axis, curves)
     axis.set(title=title, ylabel="accuracy (95 % interval over problems)")
     axis.spines[["top", "right"]].set_visible(False)
@@ -148,8 +159,17 @@ def _draw(axis: "Axes", curve: Curve, is_labelled: bool) -> None:
     means = np.array([point.accuracy.mean for point in curve.points])
     ends = np.array([[point.accuracy.low, point.accuracy.high] for point in curve.points]).T
     margins = np.abs(ends - means)
-    drawn = axis.errorbar(tokens, means, yerr=margins, marker="o", markersize=4, capsize=3, linewidth=1.6,
-                          elinewidth=0.9, label=curve.label)  # fmt: skip
+    drawn = axis.errorbar(
+        tokens,
+        means,
+        yerr=margins,
+        marker="o",
+        markersize=4,
+        capsize=3,
+        linewidth=1.6,
+        elinewidth=0.9,
+        label=curve.label,
+    )
     for bars in (*drawn.lines[1], *drawn.lines[2]):
         bars.set_alpha(0.5)
     for point, x, y in zip(curve.points, tokens, means, strict=True):

@@ -47,8 +47,7 @@ def plain_setting(settings: Sequence[Setting]) -> Setting:
         ValueError: There is none.
     """
     pools = ("majority", "best_of_n", "weighted")
-    for is_plain in (lambda one: one.method == "cot",
-                     lambda one: one.method in pools and one.values.get("n") == 1):  # fmt: skip
+    for is_plain in (lambda one: one.method == "cot", lambda one: one.method in pools and one.values.get("n") == 1):
         for setting in settings:
             if is_plain(setting):
                 return setting

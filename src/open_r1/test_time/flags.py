@@ -34,47 +34,83 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add("--model_revision", default="main", help="branch, tag or commit on the hub (default: %(default)s)")
     add("--model_name", metavar="NAME", help="name in the results (default: that of the model, or of its folder)")
     add("--trust_remote_code", action="store_true", help="run code that comes with the model (default: no)")
-    add("--backend", default="auto", choices=("auto", "vllm", "transformers", "openai"),
-        help="auto: openai with --url, else vllm if it is installed, else transformers (default: auto)")  # fmt: skip
-    add("--dtype", choices=("auto", "bfloat16", "float16", "float32"),
-        help="of the weights (default: auto in vLLM; in transformers bfloat16 on a GPU, else float32)")  # fmt: skip
-    add("--max_model_len", type=int, metavar="TOKENS",
-        help="context, prompt included, at most the model's, or the servers' (default: that)")  # fmt: skip
+    add(
+        "--backend",
+        default="auto",
+        choices=("auto", "vllm", "transformers", "openai"),
+        help="auto: openai with --url, else vllm if it is installed, else transformers (default: auto)",
+    )
+    add(
+        "--dtype",
+        choices=("auto", "bfloat16", "float16", "float32"),
+        help="of the weights (default: auto in vLLM; in transformers bfloat16 on a GPU, else float32)",
+    )
+    add(
+        "--max_model_len",
+        type=int,
+        metavar="TOKENS",
+        help="context, prompt included, at most the model's, or the servers' (default: that)",
+    )
     add("--batch_size", type=int, metavar="N", help="sequences at a time (default: 16 of transformers, else 256)")
     add("--tensor_parallel_size", type=int, default=1, metavar="N", help="GPUs of vLLM (default: %(default)s)")
     add("--gpu_memory_utilization", type=float, default=0.9, help="share for vLLM (default: %(default)s)")
     add("--enforce_eager", action="store_true", help="start vLLM sooner, without compiling (default: no)")
     add = parser.add_argument_group("servers").add_argument
-    add("--url", metavar="ADDRESS",
+    add(
+        "--url",
+        metavar="ADDRESS",
         help="host:port or URL of servers that give token ids back, several by commas (default: none, --backend loads "
-        "the model)")  # fmt: skip
+        "the model)",
+    )
     add("--served_model", metavar="NAME", help="name to ask the servers for (default: the one that they serve)")
     add("--api_key_env", metavar="VARIABLE", help="environment variable with the API key (default: no key)")
     add("--wait_s", type=float, default=0.0, help="seconds to wait for the first server (default: %(default)g)")
     add("--timeout", type=float, default=7200.0, metavar="S", help="seconds for one completion (default: %(default)g)")
-    add("--patience", type=float, default=600.0, metavar="S",
-        help="seconds without any server, then it stops (default: %(default)g)")  # fmt: skip
+    add(
+        "--patience",
+        type=float,
+        default=600.0,
+        metavar="S",
+        help="seconds without any server, then it stops (default: %(default)g)",
+    )
 
 
 def add_problem_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the problems."""
     add = parser.add_argument_group("problems").add_argument
-    add("--benchmark", dest="benchmarks", nargs=1, default=[], metavar="NAME",
+    add(
+        "--benchmark",
+        dest="benchmarks",
+        nargs=1,
+        default=[],
+        metavar="NAME",
         help="of the table that run_benchmarks.py --list_benchmarks prints, or a local file, as of --data (default: "
-        "--data)")  # fmt: skip
+        "--data)",
+    )
     add("--data", type=Path, metavar="FILE", help="local JSON lines, parquet, csv or folder (default: --benchmark)")
     add("--prompt_column", default="problem", metavar="COLUMN", help="problems of local files (default: %(default)s)")
-    add("--solution_column", default="solution", metavar="COLUMN",
-        help="gold answers, worked solutions or right choices of local files (default: %(default)s)")  # fmt: skip
-    add("--kind", default=AUTO, choices=(AUTO, *KINDS),
+    add(
+        "--solution_column",
+        default="solution",
+        metavar="COLUMN",
+        help="gold answers, worked solutions or right choices of local files (default: %(default)s)",
+    )
+    add(
+        "--kind",
+        default=AUTO,
+        choices=(AUTO, *KINDS),
         help="of local files: math has gold answers; choices a column `choices`, or those of GPQA; code tests "
-        "(default: what the columns say)")  # fmt: skip
+        "(default: what the columns say)",
+    )
     add("--split", default="train", help="split of local files, or a slice such as train[:100] (default: %(default)s)")
     add("--limit", type=int, metavar="ROWS", help="the first so many problems (default: all)")
     add("--system_prompt", metavar="TEXT", help="first message of each conversation (default: none)")
-    add("--prompt_template", metavar="TEXT",
+    add(
+        "--prompt_template",
+        metavar="TEXT",
         help="with {prompt}, which alone is replaced (default: asks for steps, and for a boxed answer, a boxed letter "
-        "or a block of code)")  # fmt: skip
+        "or a block of code)",
+    )
     add("--output_dir", type=Path, default=Path("test_time_results"), metavar="FOLDER", help="default: %(default)s")
     add("--overwrite", action="store_true", help="put aside what is there, and begin anew (default: go on)")
 
@@ -82,8 +118,15 @@ def add_problem_flags(parser: argparse.ArgumentParser) -> None:
 def add_method_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the methods."""
     add = parser.add_argument_group("methods").add_argument
-    add("--methods", "--method", nargs="+", default=["greedy", "budget_forcing"], choices=list(METHODS),
-        metavar="METHOD", help=f"{', '.join(METHODS)} (default: greedy budget_forcing)")  # fmt: skip
+    add(
+        "--methods",
+        "--method",
+        nargs="+",
+        default=["greedy", "budget_forcing"],
+        choices=list(METHODS),
+        metavar="METHOD",
+        help=f"{', '.join(METHODS)} (default: greedy budget_forcing)",
+    )
     add("--temperature", type=float, help="default: 0 of budget_forcing, 0.8 of methods that sample; greedy has 0")
     add("--top_p", type=float, default=_OWN.top_p, help="above 0, at most 1 (default: %(default)g)")
     add(
@@ -91,54 +134,122 @@ def add_method_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="of a candidate, or of an answer after its thinking (default: what the context leaves)",
     )
-    add("--num_repeats", type=int, default=1, metavar="N",
+    add(
+        "--num_repeats",
+        type=int,
+        default=1,
+        metavar="N",
         help="each problem N times with other seeds, where a method samples; for a compute-optimal choice at least 2, "
-        "half of which measure difficulty (default: %(default)s)")  # fmt: skip
+        "half of which measure difficulty (default: %(default)s)",
+    )
     add(
         "--seed",
         type=int,
         default=0,
         help="of the first candidate, the next have seed + 1, ... (default: %(default)s)",
     )
-    add("--difficulty_quantiles", type=int, metavar="N",
+    add(
+        "--difficulty_quantiles",
+        type=int,
+        metavar="N",
         help="for the compute-optimal choice: N bins of as many problems each (default: pass@1 below 10 %%, below "
-        "50 %%, above)")  # fmt: skip
+        "50 %%, above)",
+    )
     add = parser.add_argument_group("budget_forcing").add_argument
-    add("--budgets", nargs="+", type=_budget, default=list(_OWN.budgets), metavar="TOKENS",
-        help="most thinking tokens, several; auto: what the context leaves (default: auto)")  # fmt: skip
-    add("--num_waits", nargs="+", type=int, default=list(_OWN.num_waits), metavar="N",
-        help='how often the end of thinking is replaced by "Wait", several (default: 0)')  # fmt: skip
+    add(
+        "--budgets",
+        nargs="+",
+        type=_budget,
+        default=list(_OWN.budgets),
+        metavar="TOKENS",
+        help="most thinking tokens, several; auto: what the context leaves (default: auto)",
+    )
+    add(
+        "--num_waits",
+        nargs="+",
+        type=int,
+        default=list(_OWN.num_waits),
+        metavar="N",
+        help='how often the end of thinking is replaced by "Wait", several (default: 0)',
+    )
     add("--thinking_start", metavar="TEXT", help="opens the thinking (default: found in the tokenizer's template)")
     add("--thinking_end", metavar="TEXT", help="ends it (default: likewise)")
-    add("--answer_reserve_tokens", type=int, default=_OWN.answer_reserve_tokens, metavar="N",
-        help="what budgets leave of the context for the answer (default: %(default)s)")  # fmt: skip
+    add(
+        "--answer_reserve_tokens",
+        type=int,
+        default=_OWN.answer_reserve_tokens,
+        metavar="N",
+        help="what budgets leave of the context for the answer (default: %(default)s)",
+    )
 
 
 def add_candidate_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of methods that choose among candidates."""
     add = parser.add_argument_group("candidates").add_argument
     numbers = " ".join(map(str, _OWN.n))
-    add("--n", nargs="+", type=int, default=list(_OWN.n),
+    add(
+        "--n",
+        nargs="+",
+        type=int,
+        default=list(_OWN.n),
         help="numbers of candidates, several, of one pool as large as the largest; searches take the multiples of "
-        f"--beam_width (default: {numbers})")  # fmt: skip
-    add("--scorer", metavar="NAME",
+        f"--beam_width (default: {numbers})",
+    )
+    add(
+        "--scorer",
+        metavar="NAME",
         help="who scores candidates: a process reward model or reward model (folder, or id on the hub), "
         "path/to/file.py:function, or oracle, the upper bound (default: nobody; majority needs none); "
-        "models share the first GPU with vLLM: lower --gpu_memory_utilization by what they need")  # fmt: skip
-    add("--scorer_kind", default="auto", choices=("auto", "qwen", "math_shepherd", "rlhflow", "skywork", "outcome"),
-        help="how that model scores (default: auto, by its configuration and name)")  # fmt: skip
-    add("--aggregations", nargs="+", default=list(_OWN.aggregations), metavar="NAME",
-        help="how scores of steps become one: min, last, avg, product; several (default: last)")  # fmt: skip
-    add("--choices", nargs="+", default=list(_OWN.choices), metavar="NAME",
-        help="how a candidate is chosen by score: max, vote (default: both)")  # fmt: skip
-    add("--beam_width", type=int, default=_OWN.beam_width, metavar="N",
-        help="continuations of a beam (default: %(default)s)")  # fmt: skip
-    add("--max_steps", type=int, default=_OWN.max_steps, metavar="N",
-        help="most steps of a search (default: %(default)s)")  # fmt: skip
-    add("--max_step_tokens", type=int, default=_OWN.max_step_tokens, metavar="N",
-        help="of a step of a search (default: %(default)s)")  # fmt: skip
-    add("--lookahead", type=int, default=_OWN.lookahead, metavar="STEPS",
-        help="steps gone on greedily before a step of a search is scored (default: %(default)s)")  # fmt: skip
+        "models share the first GPU with vLLM: lower --gpu_memory_utilization by what they need",
+    )
+    add(
+        "--scorer_kind",
+        default="auto",
+        choices=("auto", "qwen", "math_shepherd", "rlhflow", "skywork", "outcome"),
+        help="how that model scores (default: auto, by its configuration and name)",
+    )
+    add(
+        "--aggregations",
+        nargs="+",
+        default=list(_OWN.aggregations),
+        metavar="NAME",
+        help="how scores of steps become one: min, last, avg, product; several (default: last)",
+    )
+    add(
+        "--choices",
+        nargs="+",
+        default=list(_OWN.choices),
+        metavar="NAME",
+        help="how a candidate is chosen by score: max, vote (default: both)",
+    )
+    add(
+        "--beam_width",
+        type=int,
+        default=_OWN.beam_width,
+        metavar="N",
+        help="continuations of a beam (default: %(default)s)",
+    )
+    add(
+        "--max_steps",
+        type=int,
+        default=_OWN.max_steps,
+        metavar="N",
+        help="most steps of a search (default: %(default)s)",
+    )
+    add(
+        "--max_step_tokens",
+        type=int,
+        default=_OWN.max_step_tokens,
+        metavar="N",
+        help="of a step of a search (default: %(default)s)",
+    )
+    add(
+        "--lookahead",
+        type=int,
+        default=_OWN.lookahead,
+        metavar="STEPS",
+        help="steps gone on greedily before a step of a search is scored (default: %(default)s)",
+    )
     add("--step_separator", default="\\n\\n", metavar="TEXT", help=r"ends a step (default: %(default)s)")
 
 
@@ -154,26 +265,57 @@ def run_settings(args: argparse.Namespace) -> "RunSettings":
     from open_r1.test_time.settings import RunSettings
 
     servers = [part.strip() for part in (args.url or "").split(",") if part.strip()]
-    model = None if args.model_id is None else Model(
-        str(Path(args.model_id).expanduser()) if Path(args.model_id).expanduser().exists() else args.model_id,
-        args.model_revision, args.dtype, args.trust_remote_code, args.max_model_len,
-    )  # fmt: skip
+    model = (
+        None
+        if args.model_id is None
+        else Model(
+            str(Path(args.model_id).expanduser()) if Path(args.model_id).expanduser().exists() else args.model_id,
+            args.model_revision,
+            args.dtype,
+            args.trust_remote_code,
+            args.max_model_len,
+        )
+    )
     backend = BackendSettings(
-        backend=args.backend, model=model, servers=servers, served_model=args.served_model,
-        api_key=read_api_key(args.api_key_env), patience=_patience(args),
-        wait_s=args.wait_s, batch_size=args.batch_size, tensor_parallel_size=args.tensor_parallel_size,
-        gpu_memory_utilization=args.gpu_memory_utilization, enforce_eager=args.enforce_eager,
+        backend=args.backend,
+        model=model,
+        servers=servers,
+        served_model=args.served_model,
+        api_key=read_api_key(args.api_key_env),
+        patience=_patience(args),
+        wait_s=args.wait_s,
+        batch_size=args.batch_size,
+        tensor_parallel_size=args.tensor_parallel_size,
+        gpu_memory_utilization=args.gpu_memory_utilization,
+        enforce_eager=args.enforce_eager,
         max_model_len=args.max_model_len,
-    )  # fmt: skip
+    )
     sandbox, limits = sandbox_of(args)
     evaluation = EvaluationSettings(
-        model=args.model_id, revision=args.model_revision, model_name=args.model_name, output_dir=args.output_dir,
-        servers=servers, served_model=args.served_model, trust_remote_code=args.trust_remote_code,
-        system_prompt=args.system_prompt or None, template=args.prompt_template, limit=args.limit,
-        sandbox=sandbox, limits=limits,
-    )  # fmt: skip
-    return RunSettings(_benchmark(args), evaluation, backend, tuple(args.methods), _options(args), args.num_repeats,
-                       args.seed, args.difficulty_quantiles, args.overwrite)  # fmt: skip
+        model=args.model_id,
+        revision=args.model_revision,
+        model_name=args.model_name,
+        output_dir=args.output_dir,
+        servers=servers,
+        served_model=args.served_model,
+        trust_remote_code=args.trust_remote_code,
+        system_prompt=args.system_prompt or None,
+        template=args.prompt_template,
+        limit=args.limit,
+        sandbox=sandbox,
+        limits=limits,
+    )
+    return RunSettings(
+        _benchmark(args),
+        evaluation,
+        backend,
+        tuple(args.methods),
+        _options(args),
+        args.num_repeats,
+        args.seed,
+        args.difficulty_quantiles,
+        args.overwrite,
+    )
 
 
 def _patience(args: argparse.Namespace) -> "Patience":
@@ -186,17 +328,29 @@ def _options(args: argparse.Namespace) -> MethodOptions:
     if args.max_tokens is not None and args.max_tokens < 1:
         raise ValueError(f"max_tokens is {args.max_tokens}; it must be at least 1.")
     if not 0 < args.top_p <= 1 or not 0 <= (args.temperature or 0) <= 2:
-        raise ValueError(f"temperature is {args.temperature} and top_p {args.top_p}: allowed are 0 to 2, and above 0 "
-                         "to 1.")  # fmt: skip
+        raise ValueError(
+            f"temperature is {args.temperature} and top_p {args.top_p}: allowed are 0 to 2, and above 0 to 1."
+        )
     return MethodOptions(
-        budgets=tuple(args.budgets), num_waits=tuple(args.num_waits), n=tuple(args.n), beam_width=args.beam_width,
-        max_steps=args.max_steps, step_separator=args.step_separator.replace("\\n", "\n"),
-        max_step_tokens=args.max_step_tokens, lookahead=args.lookahead, scorer=args.scorer,
+        budgets=tuple(args.budgets),
+        num_waits=tuple(args.num_waits),
+        n=tuple(args.n),
+        beam_width=args.beam_width,
+        max_steps=args.max_steps,
+        step_separator=args.step_separator.replace("\\n", "\n"),
+        max_step_tokens=args.max_step_tokens,
+        lookahead=args.lookahead,
+        scorer=args.scorer,
         scorer_kind=args.scorer_kind,
-        aggregations=tuple(args.aggregations), choices=tuple(args.choices), temperature=args.temperature,
-        top_p=args.top_p, max_tokens=args.max_tokens, thinking_start=args.thinking_start,
-        thinking_end=args.thinking_end, answer_reserve_tokens=args.answer_reserve_tokens,
-    )  # fmt: skip
+        aggregations=tuple(args.aggregations),
+        choices=tuple(args.choices),
+        temperature=args.temperature,
+        top_p=args.top_p,
+        max_tokens=args.max_tokens,
+        thinking_start=args.thinking_start,
+        thinking_end=args.thinking_end,
+        answer_reserve_tokens=args.answer_reserve_tokens,
+    )
 
 
 def _benchmark(args: argparse.Namespace) -> Benchmark:

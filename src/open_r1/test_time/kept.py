@@ -33,8 +33,10 @@ class Kept:
         named = [setting.label for setting in self.unfinished[:_MOST_NAMED]]
         num_more = len(self.unfinished) - len(named)
         more = [f"{num_more} more"] if num_more else []
-        return [f"{', '.join([*named, *more])}: the journal has not all of these problems and repeats, or by another "
-                "verifier or sandbox, so that there is no point until a command names them too"]  # fmt: skip
+        return [
+            f"{', '.join([*named, *more])}: the journal has not all of these problems and repeats, or by another "
+            "verifier or sandbox, so that there is no point until a command names them too"
+        ]
 
 
 def kept_of(
@@ -69,8 +71,10 @@ def kept_of(
     whole = {
         key: by_name for key, by_name in found.items() if len(by_name) == len(rows) * repeats_of(settings[key].method)
     }
-    return Kept([by_name[name] for by_name in whole.values() for name in sorted(by_name)],
-                [setting for key, setting in settings.items() if key not in whole])  # fmt: skip
+    return Kept(
+        [by_name[name] for by_name in whole.values() for name in sorted(by_name)],
+        [setting for key, setting in settings.items() if key not in whole],
+    )
 
 
 def _name(setting: Setting) -> str:

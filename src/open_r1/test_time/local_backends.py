@@ -63,8 +63,10 @@ def context_of(model: Model) -> int:
             )
         return own
     if own is not None and wanted > own:
-        raise ValueError(f"--max_model_len is {wanted}, but {model.name!r} has a context of {own} tokens: lower it, "
-                         "or stretch the model's by YaRN in its config.json.")  # fmt: skip
+        raise ValueError(
+            f"--max_model_len is {wanted}, but {model.name!r} has a context of {own} tokens: lower it, "
+            "or stretch the model's by YaRN in its config.json."
+        )
     return wanted
 
 
@@ -139,11 +141,15 @@ class VllmBackend(Backend):
         if self._llm is None:
             model = self.model
             self._llm = OfflineModel(
-                name=model.name, revision=model.revision, dtype=model.dtype or "auto",
-                trust_remote_code=model.trust_remote_code, tensor_parallel_size=self.tensor_parallel_size,
-                gpu_memory_utilization=self.gpu_memory_utilization, max_model_len=self.max_model_len,
+                name=model.name,
+                revision=model.revision,
+                dtype=model.dtype or "auto",
+                trust_remote_code=model.trust_remote_code,
+                tensor_parallel_size=self.tensor_parallel_size,
+                gpu_memory_utilization=self.gpu_memory_utilization,
+                max_model_len=self.max_model_len,
                 enforce_eager=self.enforce_eager,
-            ).load()  # fmt: skip
+            ).load()
         return self._llm
 
     def _complete(self, requests: Sequence[TokenRequest], drawing: Drawing) -> list[Completion]:
@@ -153,12 +159,17 @@ class VllmBackend(Backend):
 
         params = [
             SamplingParams(
-                max_tokens=one.max_tokens, temperature=drawing.temperature, top_p=drawing.top_p, seed=one.seed,
-                stop=list(drawing.stop) or None, stop_token_ids=list(drawing.stop_token_ids) or None,
-                include_stop_str_in_output=drawing.include_stop, min_tokens=drawing.min_tokens,
+                max_tokens=one.max_tokens,
+                temperature=drawing.temperature,
+                top_p=drawing.top_p,
+                seed=one.seed,
+                stop=list(drawing.stop) or None,
+                stop_token_ids=list(drawing.stop_token_ids) or None,
+                include_stop_str_in_output=drawing.include_stop,
+                min_tokens=drawing.min_tokens,
             )
             for one in requests
-        ]  # fmt: skip
+        ]
         found: dict[str, Completion] = {}
         pulse, names = Pulse(len(requests)), [f"{self._calls}/{place}" for place in range(len(requests))]
         wanted = set(names)

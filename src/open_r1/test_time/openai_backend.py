@@ -61,8 +61,9 @@ class OpenAIBackend(Backend):
 
     def __post_init__(self) -> None:
         self.dtype = None
-        self._client = TokenClient(self.addresses, Sampling(), model=self.served_model, api_key=self.api_key,
-                                   patience=self.patience)  # fmt: skip
+        self._client = TokenClient(
+            self.addresses, Sampling(), model=self.served_model, api_key=self.api_key, patience=self.patience
+        )
         self._runner = asyncio.Runner()
         try:
             self._runner.run(self._client.__aenter__())
@@ -82,8 +83,10 @@ class OpenAIBackend(Backend):
                 )
             return own
         if own is not None and wanted > own:
-            raise ValueError(f"--max_model_len is {wanted}, but {self.served.name!r} is served with a context of "
-                             f"{own} tokens: lower it, or serve a longer one.")  # fmt: skip
+            raise ValueError(
+                f"--max_model_len is {wanted}, but {self.served.name!r} is served with a context of "
+                f"{own} tokens: lower it, or serve a longer one."
+            )
         return wanted
 
     def use(self, tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -112,8 +115,12 @@ class OpenAIBackend(Backend):
             ServersDownError: No server answers any more.
         """
         shared: dict[str, Any] = {**NEUTRAL, "temperature": drawing.temperature, "top_p": drawing.top_p}
-        given = {"stop": list(drawing.stop), "stop_token_ids": list(drawing.stop_token_ids),
-                 "min_tokens": drawing.min_tokens, "include_stop_str_in_output": drawing.include_stop}  # fmt: skip
+        given = {
+            "stop": list(drawing.stop),
+            "stop_token_ids": list(drawing.stop_token_ids),
+            "min_tokens": drawing.min_tokens,
+            "include_stop_str_in_output": drawing.include_stop,
+        }
         shared |= {name: value for name, value in given.items() if value}
         bodies = [
             {"prompt": list(one.prompt), "max_tokens": one.max_tokens, "seed": one.seed, **shared} for one in requests

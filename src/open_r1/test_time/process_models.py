@@ -77,8 +77,13 @@ class ProcessModel:
                 raise ScorerError(f"{self.name}: {len(places)} places of scores were found for {len(steps)} steps.")
         num_beyond = sum(place >= self.max_tokens for _, places in laid for place in places)
         if num_beyond:
-            logger.warning("%s reads %d tokens: %d of %d steps are beyond them, and have the score 0.", self.name,
-                           self.max_tokens, num_beyond, sum(len(places) for _, places in laid))  # fmt: skip
+            logger.warning(
+                "%s reads %d tokens: %d of %d steps are beyond them, and have the score 0.",
+                self.name,
+                self.max_tokens,
+                num_beyond,
+                sum(len(places) for _, places in laid),
+            )
         order = sorted(range(len(laid)), key=lambda row: len(laid[row][0]))
         found: dict[int, StepScores] = {}
         for rows in self._batches(order, [len(ids) for ids, _ in laid]):
@@ -134,8 +139,9 @@ class OutcomeModel:
         numbers = torch.tensor(values, dtype=torch.float64)
         num_long = int(numbers.isnan().sum())
         if num_long:
-            logger.warning("%s: %d of %d candidates are too long for it, and have the score 0.", self.name, num_long,
-                           len(texts))  # fmt: skip
+            logger.warning(
+                "%s: %d of %d candidates are too long for it, and have the score 0.", self.name, num_long, len(texts)
+            )
         ids = self.model.tokens_of(prompts, list(texts))
         counts = [0 if math.isnan(value) else len(one) for value, one in zip(values, ids, strict=True)]
         scores = numbers.sigmoid().nan_to_num(0.0).tolist()
@@ -200,9 +206,11 @@ def find_kind(name: str, config: PreTrainedConfig, source: Source, tokenizer: Pr
     """
     architecture = (config.architectures or [""])[0]
     has_separator = "<extra_0>" in tokenizer.get_vocab()
-    if has_separator and config.num_labels == 2 and architecture.endswith(
-        ("ForProcessRewardModel", "ForTokenClassification")
-    ):  # fmt: skip
+    if (
+        has_separator
+        and config.num_labels == 2
+        and architecture.endswith(("ForProcessRewardModel", "ForTokenClassification"))
+    ):
         return "qwen"
     if architecture.endswith("ForSequenceClassification") and config.num_labels == 1:
         return "outcome"

@@ -42,8 +42,13 @@ class AttemptsBar:
     def __init__(self, total: int, earlier: int) -> None:
         self._total, self._done, self._tokens = total, 0, 0
         self._clock = LineClock()
-        self._bar = tqdm(total=total + earlier, initial=earlier, unit="attempt", dynamic_ncols=True,
-                         disable=not sys.stderr.isatty() or not total)  # fmt: skip
+        self._bar = tqdm(
+            total=total + earlier,
+            initial=earlier,
+            unit="attempt",
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty() or not total,
+        )
         logger.info("%d attempts to come; %d are there.", total, earlier)
 
     def __enter__(self) -> Self:
@@ -85,5 +90,9 @@ class Pulse:
         self._tokens += num_tokens
         now = time.monotonic()
         if self._clock.is_due(now):
-            logger.info("%d of %d sequences of this step are finished, %.0f tokens/s", self._done, self._total,
-                        self._tokens / (now - self._clock.begun))  # fmt: skip
+            logger.info(
+                "%d of %d sequences of this step are finished, %.0f tokens/s",
+                self._done,
+                self._total,
+                self._tokens / (now - self._clock.begun),
+            )

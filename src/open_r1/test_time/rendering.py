@@ -53,8 +53,13 @@ def render_problems(
             "--answer_reserve_tokens."
         )
     if too_long:
-        logger.warning("%d of %d prompts are too long for the context of %d tokens; they are left out. The first is "
-                       "row %d.", len(too_long), len(problems.golds), context, too_long[0])  # fmt: skip
+        logger.warning(
+            "%d of %d prompts are too long for the context of %d tokens; they are left out. The first is row %d.",
+            len(too_long),
+            len(problems.golds),
+            context,
+            too_long[0],
+        )
     return found
 
 

@@ -230,8 +230,10 @@ def _point_of(attempts: Sequence[Attempt], problems: Mapping[int, Hashable] | No
     clusters = None if problems is None else [problems[row] for row in by_row]
     scores_PG = [[attempt.score for attempt in group] for group in by_row.values()]
     if np.isnan([attempt.score for attempt in attempts]).all():
-        raise ValueError(f"{setting.label}: no attempt could be judged. They are kept: repeat the command, and they "
-                         "are judged again.")  # fmt: skip
+        raise ValueError(
+            f"{setting.label}: no attempt could be judged. They are kept: repeat the command, and they "
+            "are judged again."
+        )
     thinking_P = [float(np.mean([attempt.thinking_tokens for attempt in group])) for group in by_row.values()]
     budgets = [attempt.details.get("budget_tokens") for attempt in attempts]
     within = [

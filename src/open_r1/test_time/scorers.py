@@ -260,8 +260,9 @@ class FunctionScorer:
                 f"The scorer {self.name} failed ({last.filename}, line {last.lineno}): {type(error).__name__}: {error}"
             ) from error
         if not _is_list(values):
-            raise ScorerError(f"The scorer {self.name} must return a list with an entry for each candidate, "
-                              f"got {values!r:.200}.")  # fmt: skip
+            raise ScorerError(
+                f"The scorer {self.name} must return a list with an entry for each candidate, got {values!r:.200}."
+            )
         return [StepScores(self._numbers(value)) for value in values]
 
     def _numbers(self, value: Any) -> tuple[float, ...]:

@@ -121,16 +121,25 @@ class TreeSearch(UnforcedMethod):
             )
         others = ", ".join(str(n) for n in given if n % width)
         if others:
-            logger.warning("%s: n = %s is left out: a search needs multiples of --beam_width, which is %d.",
-                           self.name, others, width)  # fmt: skip
+            logger.warning(
+                "%s: n = %s is left out: a search needs multiples of --beam_width, which is %d.",
+                self.name,
+                others,
+                width,
+            )
         return multiples
 
     def groups(self) -> list[list[Setting]]:
         """Return a group for each n and aggregation, which decide the search; choices share it."""
         options = self._options
-        shared = {"beam_width": options.beam_width, "max_steps": options.max_steps, "lookahead": options.lookahead,
-                  "max_step_tokens": options.max_step_tokens, "step_separator": options.step_separator,
-                  **scorer_values(options, self._scorer)}  # fmt: skip
+        shared = {
+            "beam_width": options.beam_width,
+            "max_steps": options.max_steps,
+            "lookahead": options.lookahead,
+            "max_step_tokens": options.max_step_tokens,
+            "step_separator": options.step_separator,
+            **scorer_values(options, self._scorer),
+        }
         return [
             [
                 Setting(self.name, {"n": n, "aggregation": how, "choice": choice, **shared})
@@ -272,8 +281,10 @@ def check_names(options: MethodOptions) -> None:
     Raises:
         ValueError: Names them.
     """
-    for name, given, known in (("aggregations", options.aggregations, tuple(AGGREGATIONS)),
-                               ("choices", options.choices, CHOICES)):  # fmt: skip
+    for name, given, known in (
+        ("aggregations", options.aggregations, tuple(AGGREGATIONS)),
+        ("choices", options.choices, CHOICES),
+    ):
         unknown = [value for value in given if value not in known]
         if unknown or not given:
             raise ValueError(f"--{name}: there is no {', '.join(unknown) or 'name'}; there are {', '.join(known)}.")
@@ -295,6 +306,10 @@ def _attempts_of(search: Search, settings: Sequence[Setting], options: MethodOpt
             setting=setting,
             scorer_tokens=work.scorer_tokens,
             finish_reason=chosen.finish_reason or "length",
-            details={"candidates": len(results), "answers": answers, "chosen": place,
-                     "scores": [math.exp(path.log_score) for path in results]},
-        )  # fmt: skip
+            details={
+                "candidates": len(results),
+                "answers": answers,
+                "chosen": place,
+                "scores": [math.exp(path.log_score) for path in results],
+            },
+        )

@@ -124,8 +124,10 @@ class BatchSampler:
         if self.max_model_len is None:
             return None
         if num_prompt_tokens >= self.max_model_len:
-            raise ValueError(f"The prompt has {num_prompt_tokens} tokens, and the context is of {self.max_model_len} "
-                             "for prompt and answer together: nothing is left for an answer.")  # fmt: skip
+            raise ValueError(
+                f"The prompt has {num_prompt_tokens} tokens, and the context is of {self.max_model_len} "
+                "for prompt and answer together: nothing is left for an answer."
+            )
         return self.max_model_len - num_prompt_tokens
 
     def end_of(self, request: SampleRequest) -> End:
@@ -147,8 +149,15 @@ class BatchSampler:
         if request.min_tokens > max_tokens:
             raise ValueError(f"min_tokens is {request.min_tokens}, but at most {max_tokens} tokens are sampled.")
         eos_ids = frozenset() if request.ignore_eos else self.eos_ids
-        return End(max_tokens, eos_ids, request.stop, frozenset(request.stop_token_ids), request.include_stop,
-                   request.min_tokens, request.skip_special_tokens)  # fmt: skip
+        return End(
+            max_tokens,
+            eos_ids,
+            request.stop,
+            frozenset(request.stop_token_ids),
+            request.include_stop,
+            request.min_tokens,
+            request.skip_special_tokens,
+        )
 
     def sample(
         self,
@@ -186,8 +195,15 @@ class BatchSampler:
             decoder = Decoder(self.model, self._padding_id())
             while decoder.any_of_all(bool(order)):
                 taken = order[: self.max_batch_size]
-                rows = [Row(place, requests[place].prompt_ids, OpenAnswer(self.tokenizer, ends[place]),
-                            requests[place].drawing) for place in taken]  # fmt: skip
+                rows = [
+                    Row(
+                        place,
+                        requests[place].prompt_ids,
+                        OpenAnswer(self.tokenizer, ends[place]),
+                        requests[place].drawing,
+                    )
+                    for place in taken
+                ]
                 if not _has_enough_memory(partial(decoder.run, rows, finish, is_wanted)):
                     self._halve(decoder, len(taken))
                 order = [place for place in order if place not in answers]
@@ -215,8 +231,9 @@ class BatchSampler:
                 "an answer."
             )
         self.max_batch_size = num_rows // 2
-        logger.warning("The memory isn't enough for %d answers at once; going on with %d.", num_rows,
-                       self.max_batch_size)  # fmt: skip
+        logger.warning(
+            "The memory isn't enough for %d answers at once; going on with %d.", num_rows, self.max_batch_size
+        )
 
 
 def _has_enough_memory(run: Callable[[], None]) -> bool:

@@ -88,14 +88,42 @@ SUPPORTED_BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("math_500", "HuggingFaceH4/MATH-500", None, "test", "problem", "answer", 4, "math_500"),
         Benchmark("aime24", "HuggingFaceH4/aime_2024", None, "train", "problem", "answer", 64, "aime24"),
         Benchmark("aime25", "yentinglin/aime_2025", None, "train", "problem", "answer", 64, "aime25"),
-        Benchmark("gpqa", "Idavidrein/gpqa", "gpqa_diamond", "train", "Question", "Correct Answer", 8, "gpqa:diamond",
-                  "choices", GPQA_WRONG),
-        Benchmark("lcb", "lighteval/code_generation_lite", "v4_v5", "test", "question_content", "private_test_cases",
-                  16, "lcb:codegeneration", "code"),
-        Benchmark("lcb_v4", "lighteval/code_generation_lite", "v4", "test", "question_content", "private_test_cases",
-                  16, "lcb:codegeneration_v4", "code"),
+        Benchmark(
+            "gpqa",
+            "Idavidrein/gpqa",
+            "gpqa_diamond",
+            "train",
+            "Question",
+            "Correct Answer",
+            8,
+            "gpqa:diamond",
+            "choices",
+            GPQA_WRONG,
+        ),
+        Benchmark(
+            "lcb",
+            "lighteval/code_generation_lite",
+            "v4_v5",
+            "test",
+            "question_content",
+            "private_test_cases",
+            16,
+            "lcb:codegeneration",
+            "code",
+        ),
+        Benchmark(
+            "lcb_v4",
+            "lighteval/code_generation_lite",
+            "v4",
+            "test",
+            "question_content",
+            "private_test_cases",
+            16,
+            "lcb:codegeneration_v4",
+            "code",
+        ),
     )
-}  # fmt: skip
+}
 
 
 def benchmark_names() -> list[str]:
@@ -169,5 +197,9 @@ def _with_columns(benchmark: Benchmark, found: Sequence[str]) -> Benchmark:
     if solution == _SOLUTION and solution not in found:
         solution = next((name for name in _SOLUTIONS.get(kind, ()) if name in found), solution)
     is_gpqa = kind == "choices" and CHOICES_COLUMN not in found and set(GPQA_WRONG) <= set(found)
-    return replace(benchmark, prompt_column=prompt, solution_column=solution,
-                   wrong_columns=GPQA_WRONG if is_gpqa else benchmark.wrong_columns)  # fmt: skip
+    return replace(
+        benchmark,
+        prompt_column=prompt,
+        solution_column=solution,
+        wrong_columns=GPQA_WRONG if is_gpqa else benchmark.wrong_columns,
+    )

@@ -83,8 +83,9 @@ class PushToHubRevisionCallback(TrainerCallback):
         if len(self._pending) > 2:
             logger.warning(
                 "%d uploads to the hub are waiting, and keep their space on disk until then: the hub is slower "
-                "than `save_steps`.", len(self._pending),
-            )  # fmt: skip
+                "than `save_steps`.",
+                len(self._pending),
+            )
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -106,8 +107,11 @@ class PushToHubRevisionCallback(TrainerCallback):
             logger.warning(
                 "%d of %d uploads to the hub failed: %s. The checkpoints are where `save_total_limit` left "
                 "them in %s; `hf upload` pushes one by hand.",
-                len(self.failed), len(self.failed) + len(self.pushed), ", ".join(self.failed), args.output_dir,
-            )  # fmt: skip
+                len(self.failed),
+                len(self.failed) + len(self.pushed),
+                ", ".join(self.failed),
+                args.output_dir,
+            )
 
     def _push(self, args: SFTConfig | GRPOConfig, folder: Path, revision: str) -> None:
         try:

@@ -20,8 +20,13 @@ ROLLOUTS_NAME = "rollouts"
 BENCHMARK_ANSWERS_NAME = "eval_benchmarks"
 _MODEL_CARD = "README.md"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
-_MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "config.json",
-                "adapter_config.json")  # fmt: skip
+_MODEL_FILES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "pytorch_model*.bin",
+    "config.json",
+    "adapter_config.json",
+)
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 

@@ -26,8 +26,16 @@ from open_r1.dataio.slices import parse_split
 logger = logging.getLogger(__name__)
 
 # Names under which TRL passes its own values to rewards, or which it takes for the conversation.
-_RESERVED_COLUMNS = {"messages", "prompts", "completions", "completion", "completion_ids", "trainer_state",
-                     "log_extra", "log_metric"}  # fmt: skip
+_RESERVED_COLUMNS = {
+    "messages",
+    "prompts",
+    "completions",
+    "completion",
+    "completion_ids",
+    "trainer_state",
+    "log_extra",
+    "log_metric",
+}
 _DOMAIN_COLUMN = "domain"  # `rewards.DOMAIN_COLUMN`, which this package can't import
 
 
@@ -136,8 +144,13 @@ def _hint_at_layouts(columns: list[str], source: str, args: ScriptArguments) -> 
         is_ready = args.required_target is None or args.dataset_prompt_column in columns
     fitting = [] if is_ready else fitting_names(columns, args.required_target)
     if fitting:
-        logger.warning("The columns of %s (%s) look like the layout %s: if they are, set `dataset_layout` (in a "
-                       "mixture, `layout`).", source, ", ".join(columns), " or ".join(fitting))  # fmt: skip
+        logger.warning(
+            "The columns of %s (%s) look like the layout %s: if they are, set `dataset_layout` (in a "
+            "mixture, `layout`).",
+            source,
+            ", ".join(columns),
+            " or ".join(fitting),
+        )
 
 
 def _load_mixture(mixture: DatasetMixtureConfig, args: ScriptArguments) -> DatasetDict:
@@ -255,8 +268,12 @@ def drop_null_rows(dataset: Dataset, columns: list[str], split: str, among: Coll
         return dataset
     logger.warning(
         "Dropped %d of %d rows of split %r: one of %s is null or empty (first: row %d).",
-        len(dropped), len(dataset), split, present, dropped[0],
-    )  # fmt: skip
+        len(dropped),
+        len(dataset),
+        split,
+        present,
+        dropped[0],
+    )
     kept = sorted(set(range(len(dataset))) - set(dropped))
     if not kept:
         raise ValueError(f"No row of split {split!r} has all of {present}.")
@@ -336,6 +353,12 @@ def drop_long_prompts(
         )
     dropped = len(dataset) - len(kept)
     log = logger.warning if dropped else logger.info
-    log("Dropped %d of %d prompts of split %r longer than %d tokens (the longest has %d).",
-        dropped, len(dataset), split, max_prompt_length, max(lengths))  # fmt: skip
+    log(
+        "Dropped %d of %d prompts of split %r longer than %d tokens (the longest has %d).",
+        dropped,
+        len(dataset),
+        split,
+        max_prompt_length,
+        max(lengths),
+    )
     return dataset.select(kept) if dropped else dataset

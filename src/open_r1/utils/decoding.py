@@ -73,8 +73,9 @@ class Decoder:
     ) -> None:
         """Decode rows to their ends, each told to `finish`; none is right only where processes share the weights."""
         state, logits_BV = self._read([row.prompt_ids for row in rows] or [[self._padding_id]])
-        choice = TokenChoice([row.drawing for row in rows], [row.drawing.numbers(row.prompt_ids) for row in rows],
-                             logits_BV.device)  # fmt: skip
+        choice = TokenChoice(
+            [row.drawing for row in rows], [row.drawing.numbers(row.prompt_ids) for row in rows], logits_BV.device
+        )
         while True:
             token_ids = self._next(rows, logits_BV, choice) if rows else [self._padding_id] * len(logits_BV)
             left = [number for number, row in enumerate(rows) if not _grow(row, token_ids[number], finish, is_wanted)]
@@ -118,9 +119,12 @@ class Decoder:
     def _forward(self, state: "_State", ids_BT: torch.Tensor, positions_BT: torch.Tensor) -> torch.Tensor:
         more = {"position_ids": positions_BT, "logits_to_keep": 1}
         output = self._model(
-            input_ids=ids_BT, attention_mask=state.mask_BT, past_key_values=state.cache, use_cache=True,
+            input_ids=ids_BT,
+            attention_mask=state.mask_BT,
+            past_key_values=state.cache,
+            use_cache=True,
             **{name: value for name, value in more.items() if name in self._accepted},
-        )  # fmt: skip
+        )
         return output.logits[:, -1]
 
     def _next(self, rows: Sequence[Row], logits_BV: torch.Tensor, choice: TokenChoice) -> list[int]:

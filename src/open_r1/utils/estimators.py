@@ -186,8 +186,10 @@ def summarize(records: Sequence[Record], num_generations: int, prefix: str) -> d
         interval = avg_at_k(scores_PG)
         metrics[f"{key}/avg@{num_generations}"] = interval.mean
         if not math.isnan(interval.low):
-            metrics |= {f"{key}/avg@{num_generations}_low": interval.low,
-                        f"{key}/avg@{num_generations}_high": interval.high}  # fmt: skip
+            metrics |= {
+                f"{key}/avg@{num_generations}_low": interval.low,
+                f"{key}/avg@{num_generations}_high": interval.high,
+            }
         if name in PASS_REWARDS:
             metrics |= _passed(scores_PG, num_generations, key)
         greedy_scores = [_number(group[0].rewards[name]) for group in greedy.values()]
@@ -202,8 +204,14 @@ def _passed(scores_PG: Sequence[Sequence[float]], k: int, key: str) -> dict[str,
     rows = [row for row in judged_PG if row]  # the others avg@k leaves out too
     whole = [row for row in rows if len(row) >= k]
     if len(whole) < len(rows):
-        logger.warning("%s: of %d problems fewer than %d completions could be judged: pass@%d is over the %d others.",
-                       key, len(rows) - len(whole), k, k, len(whole))  # fmt: skip
+        logger.warning(
+            "%s: of %d problems fewer than %d completions could be judged: pass@%d is over the %d others.",
+            key,
+            len(rows) - len(whole),
+            k,
+            k,
+            len(whole),
+        )
     if not whole:
         return {}
     return {f"{key}/pass@{k}": float(np.mean([pass_at_k(len(row), row.count(1.0), k) for row in whole]))}

@@ -104,13 +104,18 @@ class EvaluateCheckpointCallback(TrainerCallback):
         if copies.is_dir() and not any(copies.iterdir()):
             copies.rmdir()
         if self.submitted:
-            logger.info("Submitted %d jobs that evaluate checkpoints; results come to %s.", len(self.submitted),
-                        Path(args.output_dir) / RESULTS_NAME)  # fmt: skip
+            logger.info(
+                "Submitted %d jobs that evaluate checkpoints; results come to %s.",
+                len(self.submitted),
+                Path(args.output_dir) / RESULTS_NAME,
+            )
         if self.failed:
             logger.warning(
                 "%d checkpoints have no evaluation: %s. `slurm/evaluate.slurm --model <checkpoint> --benchmarks ...` "
-                "submits one by hand.", len(self.failed), ", ".join(self.failed),
-            )  # fmt: skip
+                "submits one by hand.",
+                len(self.failed),
+                ", ".join(self.failed),
+            )
 
     def _finish(self, args: SFTConfig | GRPOConfig, limit_s: float) -> None:
         """Give Slurm some time, and name the commands for what it had none for. The copies stay for these."""
@@ -154,8 +159,16 @@ def job_words(copy: Path, name: str, args: SFTConfig | GRPOConfig) -> list[str]:
         ValueError: A benchmark is unknown, or a local one has gone.
     """
     # A new run in the same folder gives other weights the same name: results of before are put aside.
-    words = ["--model", str(copy.resolve()), "--remove_model_copy", "--model_name", name, "--overwrite",
-             "--output_dir", str((Path(args.output_dir) / RESULTS_NAME).resolve())]  # fmt: skip
+    words = [
+        "--model",
+        str(copy.resolve()),
+        "--remove_model_copy",
+        "--model_name",
+        name,
+        "--overwrite",
+        "--output_dir",
+        str((Path(args.output_dir) / RESULTS_NAME).resolve()),
+    ]
     words += ["--benchmarks", *map(word_of, find_benchmarks(args.benchmarks))]
     words += [f"--system_prompt={args.system_prompt}"] if args.system_prompt else []
     return words + (["--trust_remote_code"] if args.trust_remote_code else [])
@@ -167,8 +180,11 @@ def remove_unused_copies(copies: list[Path]) -> None:
     try:
         used = job_names(sorted(names.values())) if names else set()
     except (SubmissionError, OSError) as error:
-        logger.warning("Copies of checkpoints in %s stay, since it isn't known whether jobs need them: %s.",
-                       copies[0].parent, error)  # fmt: skip
+        logger.warning(
+            "Copies of checkpoints in %s stay, since it isn't known whether jobs need them: %s.",
+            copies[0].parent,
+            error,
+        )
         return
     for copy in (copy for copy, name in names.items() if name not in used):
         if (command := _read_marker(copy).get("by_hand")) is not None:

@@ -76,8 +76,11 @@ class EvaluationMixin(Trainer):
         output = super().train(*args, **kwargs)
         is_done = self.state.global_step >= self.state.max_steps
         if self.args.load_best_model_at_end and is_done and self.state.best_global_step is None:
-            logger.warning("`load_best_model_at_end`: no evaluation has measured `metric_for_best_model: %s`, so the "
-                           "model is the last one, not the best.", self.args.metric_for_best_model)  # fmt: skip
+            logger.warning(
+                "`load_best_model_at_end`: no evaluation has measured `metric_for_best_model: %s`, so the "
+                "model is the last one, not the best.",
+                self.args.metric_for_best_model,
+            )
         return output
 
     def evaluate(
@@ -165,8 +168,12 @@ class EvaluationMixin(Trainer):
             if name not in metrics and not (is_of_split and self._has_split_figures):
                 return False
         if name is not None and _ESTIMATE.search(name) and f"eval_{name.removeprefix('eval_')}" not in metrics:
-            logger.warning("Nothing could be judged of `metric_for_best_model: %s` at step %d, which says nothing "
-                           "about the best checkpoint.", name, self.state.global_step)  # fmt: skip
+            logger.warning(
+                "Nothing could be judged of `metric_for_best_model: %s` at step %d, which says nothing "
+                "about the best checkpoint.",
+                name,
+                self.state.global_step,
+            )
             return False
         return super()._determine_best_metric(metrics=metrics, trial=trial)
 

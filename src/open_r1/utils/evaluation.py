@@ -43,9 +43,11 @@ _OURS = {
     "--model": "the model has a flag of its own",
     "--revision": "the revision of the model has a flag of its own",
     "--config": "its file may hold what flags of ours set: write its settings as words",
-    **dict.fromkeys(("--host", "--port", "--uds", "--ssl-keyfile", "--ssl-certfile", "--root-path"),
-                    "the server is asked at an address of our choice, by http"),
-}  # fmt: skip
+    **dict.fromkeys(
+        ("--host", "--port", "--uds", "--ssl-keyfile", "--ssl-certfile", "--root-path"),
+        "the server is asked at an address of our choice, by http",
+    ),
+}
 
 
 def register_lighteval_task(

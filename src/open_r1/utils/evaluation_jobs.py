@@ -106,9 +106,16 @@ def _run(
     """Return exit status, output and errors; the status is None where the command, ended by us, took too long."""
     # A session of its own: sbatch is a grandchild, which would hold our pipes open when the script alone is ended.
     process = subprocess.Popen(
-        command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
-    )  # fmt: skip
+        command,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
     with process:
         try:
             output, errors = process.communicate(timeout=timeout_s)

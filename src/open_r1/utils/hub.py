@@ -42,9 +42,16 @@ PUSHED_PATTERNS = (
     "configuration_*.py", "modeling_*.py", "*_results.json", "trainer_state.json",
 )  # fmt: skip
 IGNORED_PATTERNS = (
-    "checkpoint-*", "superseded-*", f"{STAGING_NAME}/*", f"{UPLOADS_NAME}/*", f"{EVALUATIONS_NAME}/*",
-    "eval_results/*", "rollouts/*", "completions/*", "global_step*/*",
-)  # fmt: skip
+    "checkpoint-*",
+    "superseded-*",
+    f"{STAGING_NAME}/*",
+    f"{UPLOADS_NAME}/*",
+    f"{EVALUATIONS_NAME}/*",
+    "eval_results/*",
+    "rollouts/*",
+    "completions/*",
+    "global_step*/*",
+)
 
 _SIGNS_OF_A_MODEL = ("README.md", "config.json", "adapter_config.json")
 

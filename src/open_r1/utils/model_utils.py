@@ -48,8 +48,9 @@ def get_tokenizer(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig
         logger.info("The tokenizer has no chat template: using ChatML (%s).", CHATML_TEMPLATE)
         tokenizer.chat_template = read_template(CHATML_TEMPLATE)
         # Tokens that are new to the vocabulary get rows in the embedding in `fit_embeddings`.
-        tokenizer.add_special_tokens({"additional_special_tokens": [
-            token for token in CHATML_TOKENS if token not in tokenizer.get_vocab()]})  # fmt: skip
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": [token for token in CHATML_TOKENS if token not in tokenizer.get_vocab()]}
+        )
     if isinstance(training_args, SFTConfig) and training_args.eos_token is not None:
         if training_args.eos_token not in tokenizer.get_vocab():
             raise ValueError(f"`eos_token` {training_args.eos_token!r} is not in the vocabulary of the tokenizer.")

@@ -120,10 +120,17 @@ def paired_difference(
         if error < _ROUNDING:
             low, high, error = _interval_of_alike(differences, is_bounded)
     found = PairedDifference(
-        num_problems=differences.size, mean=float(differences.mean()), low=low, high=high, p_value=p_value,
-        num_better=int((differences > 0).sum()), num_worse=int((differences < 0).sum()),
-        num_equal=int((differences == 0).sum()), standard_error=error, is_bounded=is_bounded,
-    )  # fmt: skip
+        num_problems=differences.size,
+        mean=float(differences.mean()),
+        low=low,
+        high=high,
+        p_value=p_value,
+        num_better=int((differences > 0).sum()),
+        num_worse=int((differences < 0).sum()),
+        num_equal=int((differences == 0).sum()),
+        standard_error=error,
+        is_bounded=is_bounded,
+    )
     return replace(found, detectable=found.detectable_among(1))
 
 

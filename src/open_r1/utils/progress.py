@@ -37,8 +37,14 @@ class CompactProgressCallback(TrainerCallback):
         """Open the bar, at the step where a resumed run goes on."""
         if state.is_world_process_zero and not args.disable_tqdm:
             every_s = 0.1 if sys.stderr.isatty() else _LOG_EVERY_S
-            self._bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", dynamic_ncols=True,
-                             mininterval=every_s, maxinterval=max(every_s, 10.0))  # fmt: skip
+            self._bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                unit="step",
+                dynamic_ncols=True,
+                mininterval=every_s,
+                maxinterval=max(every_s, 10.0),
+            )
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -73,8 +79,9 @@ class CompactProgressCallback(TrainerCallback):
         if self._bar is not None:
             self._bar.close()
             if state.best_model_checkpoint is not None:
-                self._bar.write(f"best: {state.best_model_checkpoint}, {args.metric_for_best_model} "
-                                f"{state.best_metric:.4g}")  # fmt: skip
+                self._bar.write(
+                    f"best: {state.best_model_checkpoint}, {args.metric_for_best_model} {state.best_metric:.4g}"
+                )
             self._bar = None
 
 

@@ -24,8 +24,9 @@ class _RecipeLoader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 continue
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(problem=f"the key {key.value!r} stands there twice",
-                                                        problem_mark=key.start_mark)  # fmt: skip
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -131,6 +132,12 @@ def _name_of(option: Any) -> str:
     kind = get_origin(option) or option
     if isinstance(kind, type) and issubclass(kind, Enum):
         return "one of " + ", ".join(repr(choice.value) for choice in kind)
-    names = {type(None): "null", bool: "true or false", int: "a whole number", float: "a number", str: "text",
-             dict: "a mapping"}  # fmt: skip
+    names = {
+        type(None): "null",
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        dict: "a mapping",
+    }
     return names[kind] if kind in names else str(option)

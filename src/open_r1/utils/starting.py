@@ -36,8 +36,11 @@ def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> tuple[Path | None,
     goes_on = _has_started(output_dir, wanted)
     if wanted is not None and goes_on and (has_own or not _is_path(wanted)):
         # It would lose its own steps each time.
-        logger.info("`resume_from_checkpoint: %s` held for the start of this run; now it goes on. In another "
-                    "`output_dir` a run would start there again.", wanted)  # fmt: skip
+        logger.info(
+            "`resume_from_checkpoint: %s` held for the start of this run; now it goes on. In another "
+            "`output_dir` a run would start there again.",
+            wanted,
+        )
         wanted = None
     if asks_for_fresh_start(wanted):
         return None, -1
@@ -60,8 +63,11 @@ def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> tuple[Path | None,
     elif wanted is not None:
         raise ValueError(f"`resume_from_checkpoint: true`, but {output_dir} holds no complete checkpoint.")
     elif missing_from(output_dir) is None:
-        logger.warning("%s holds a finished model and no checkpoint: the training starts afresh, and its model will "
-                       "replace that one.", output_dir)  # fmt: skip
+        logger.warning(
+            "%s holds a finished model and no checkpoint: the training starts afresh, and its model will "
+            "replace that one.",
+            output_dir,
+        )
     return found, None
 
 

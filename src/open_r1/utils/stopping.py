@@ -77,8 +77,9 @@ class StopFileCallback(TrainerCallback):
             if self.stop_file.exists():
                 logger.warning(
                     "%s is there before the first step, after which the training will stop. If nothing asks for that, "
-                    "delete the file now.", self.stop_file,
-                )  # fmt: skip
+                    "delete the file now.",
+                    self.stop_file,
+                )
         self._previous_handler = signal.signal(signal.SIGTERM, self._note_termination)
 
     def on_step_end(

@@ -133,8 +133,9 @@ class TokenChoice:
             sorted_BK, ids_BK = probs_BV.sort(dim=-1, descending=True)
         places_K = torch.arange(sorted_BK.shape[-1], device=self._device)[None]
         sorted_BK = torch.where(places_K < self._top_k, sorted_BK, 0.0)
-        total_B = torch.where(self._top_k < size, sorted_BK.sum(dim=-1, keepdim=True),
-                              probs_BV.sum(dim=-1, keepdim=True))  # fmt: skip
+        total_B = torch.where(
+            self._top_k < size, sorted_BK.sum(dim=-1, keepdim=True), probs_BV.sum(dim=-1, keepdim=True)
+        )
         before_BK = sorted_BK.cumsum(dim=-1) - sorted_BK
         sorted_BK = torch.where((before_BK < self._top_p * total_B) | (places_K == 0), sorted_BK, 0.0)
         kept_BV = torch.zeros_like(probs_BV).scatter_(-1, ids_BK, sorted_BK)

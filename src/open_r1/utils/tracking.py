@@ -43,8 +43,11 @@ _LEARNING_KEYS = (
 def init_wandb_training(training_args: SFTConfig | GRPOConfig) -> None:
     """Hand the W&B fields of the recipe to the library, which reads them from the environment."""
     for name in ("entity", "project", "run_group"):
-        value = {"entity": training_args.wandb_entity, "project": training_args.wandb_project,
-                 "run_group": training_args.wandb_run_group}[name]  # fmt: skip
+        value = {
+            "entity": training_args.wandb_entity,
+            "project": training_args.wandb_project,
+            "run_group": training_args.wandb_run_group,
+        }[name]
         if value is not None:
             os.environ[f"WANDB_{name.upper()}"] = value
 
@@ -89,8 +92,12 @@ def recorded_starts(output_dir: Path) -> list[str | None]:
 
 def describe_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_args: Any) -> dict[str, Any]:
     """Return what is needed to repeat a run: every setting, versions, commit and machine."""
-    settings = {**_plain(dataclasses.asdict(script_args)), **_plain(training_args.to_dict()),
-                **_plain(dataclasses.asdict(model_args)), "world_size": training_args.world_size}  # fmt: skip
+    settings = {
+        **_plain(dataclasses.asdict(script_args)),
+        **_plain(training_args.to_dict()),
+        **_plain(dataclasses.asdict(model_args)),
+        "world_size": training_args.world_size,
+    }
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "settings": settings,
@@ -109,8 +116,11 @@ def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
         logger.warning("%s is damaged and is written anew.", path)
     if runs:
         before, now = runs[-1]["settings"], run["settings"]
-        changed = [f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in _LEARNING_KEYS
-                   if before.get(key) != now.get(key)]  # fmt: skip
+        changed = [
+            f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
+            for key in _LEARNING_KEYS
+            if before.get(key) != now.get(key)
+        ]
         if changed:
             logger.warning(
                 "Settings differ from the last run in %s (a checkpoint keeps its optimizer, learning rate and "

@@ -193,8 +193,15 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
 
     def _to_record(self, row: dict[str, Any]) -> Record:
         rewards = {name: None if math.isnan(row[name]) else row[name] for name in self.reward_func_names}
-        return Record(row["prompt"], row["completion"], row["num_tokens"], row["is_truncated"], rewards,
-                      row["solution"], self._is_greedy)  # fmt: skip
+        return Record(
+            row["prompt"],
+            row["completion"],
+            row["num_tokens"],
+            row["is_truncated"],
+            rewards,
+            row["solution"],
+            self._is_greedy,
+        )
 
     def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
         if self.args.eval_greedy:

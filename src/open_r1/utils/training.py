@@ -244,9 +244,11 @@ def _record_training(
 def _say_stopped(trainer: SFTTrainer | GRPOTrainer, *, is_start_named: bool) -> None:
     logger.warning(
         "Stopped at step %d of %d, as asked. No model is published yet: the same command%s goes on from %s.",
-        trainer.state.global_step, trainer.state.max_steps,
-        " without resume_from_checkpoint" if is_start_named else "", trainer.stopped_at,
-    )  # fmt: skip
+        trainer.state.global_step,
+        trainer.state.max_steps,
+        " without resume_from_checkpoint" if is_start_named else "",
+        trainer.stopped_at,
+    )
 
 
 def run_training(

@@ -45,8 +45,11 @@ for path in (TOLD["unix_socket"], "\0" + TOLD["abstract_socket"]):
 for path in (TOLD["unix_socket"] + "d", "\0" + TOLD["abstract_socket"] + "d"):
     attempt(f"unix datagram {path!r}", connect, socket.AF_UNIX, socket.SOCK_DGRAM, path)
     attempt(f"pair to unix datagram {path!r}", send_from_pair, path)
-for name, word in (("tcp", f":{TOLD['tcp_port']:04X} "), ("udp", f":{TOLD['udp_port']:04X} "),
-                   ("unix", TOLD["abstract_socket"])):  # fmt: skip
+for name, word in (
+    ("tcp", f":{TOLD['tcp_port']:04X} "),
+    ("udp", f":{TOLD['udp_port']:04X} "),
+    ("unix", TOLD["abstract_socket"]),
+):
     for path in (f"/proc/net/{name}", f"/proc/self/net/{name}"):
         attempt(f"see who listens in {path}", lambda path, word: open(path).read().index(word), path, word)
 attempt("listen", listen, socket.AF_INET, ("0.0.0.0", 0))

@@ -11,10 +11,21 @@ from attacking import TOLD, broken, report
 
 MARK = "planted"
 PLACES = (
-    ".", "..", os.environ.get("HOME", "."), os.environ.get("TMPDIR", "/tmp"), "/tmp", "/var/tmp", "/dev/shm",
-    os.path.dirname(os.path.abspath(__file__)), site.getusersitepackages(), *sys.path, "/dev/mqueue", "/run/lock",
-    os.path.join(os.getcwd(), "..", "shm"), os.path.join(os.getcwd(), "..", "tmp"),
-)  # fmt: skip
+    ".",
+    "..",
+    os.environ.get("HOME", "."),
+    os.environ.get("TMPDIR", "/tmp"),
+    "/tmp",
+    "/var/tmp",
+    "/dev/shm",
+    os.path.dirname(os.path.abspath(__file__)),
+    site.getusersitepackages(),
+    *sys.path,
+    "/dev/mqueue",
+    "/run/lock",
+    os.path.join(os.getcwd(), "..", "shm"),
+    os.path.join(os.getcwd(), "..", "tmp"),
+)
 NAMES = (
     "sitecustomize.py",
     "usercustomize.py",
@@ -36,8 +47,12 @@ def plant():
             with contextlib.suppress(OSError), open(os.path.join(place, name), "x") as file:
                 file.write("print('planted')\n")
     for path in (__file__, "attacking.py"):
-        for change in (lambda: os.chmod(path, 0o777), lambda: open(path, "a").write("print('planted')"),
-                       lambda: os.rename(path, path + ".old"), lambda: os.symlink("/dev/null", path)):  # fmt: skip
+        for change in (
+            lambda: os.chmod(path, 0o777),
+            lambda: open(path, "a").write("print('planted')"),
+            lambda: os.rename(path, path + ".old"),
+            lambda: os.symlink("/dev/null", path),
+        ):
             with contextlib.suppress(OSError):
                 change()
     with contextlib.suppress(OSError):

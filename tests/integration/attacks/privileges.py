@@ -9,8 +9,15 @@ import subprocess
 
 from attacking import TOLD, attempt, broken, report, syscall
 
-NAMESPACES = {"user": 0x10000000, "mount": 0x20000, "pid": 0x20000000, "net": 0x40000000, "uts": 0x4000000,
-              "ipc": 0x8000000, "cgroup": 0x2000000}  # fmt: skip
+NAMESPACES = {
+    "user": 0x10000000,
+    "mount": 0x20000,
+    "pid": 0x20000000,
+    "net": 0x40000000,
+    "uts": 0x4000000,
+    "ipc": 0x8000000,
+    "cgroup": 0x2000000,
+}
 
 
 def run(*command):
@@ -41,8 +48,17 @@ attempt("chroot", syscall, "chroot", b".")
 attempt("pivot root", syscall, "pivot_root", b".", b".")
 attempt("fsopen", syscall, "fsopen", b"tmpfs", 0)
 attempt("open tree", syscall, "open_tree", -100, b"/", 1)
-for command in ("unshare -Ur true", "bwrap --ro-bind / / true", "su -c true", "sudo -n true", "mount -t tmpfs x /tmp",
-                "newgrp", "ping -c1 127.0.0.1", "chsh -s /bin/sh", "passwd -d root"):  # fmt: skip
+for command in (
+    "unshare -Ur true",
+    "bwrap --ro-bind / / true",
+    "su -c true",
+    "sudo -n true",
+    "mount -t tmpfs x /tmp",
+    "newgrp",
+    "ping -c1 127.0.0.1",
+    "chsh -s /bin/sh",
+    "passwd -d root",
+):
     words = command.split()
     attempt(command, run, *words) if shutil.which(words[0]) and TOLD["in_box"] else None
 attempt("add a key", syscall, "add_key", b"user", b"planted", b"x", 1, -3)

@@ -189,8 +189,10 @@ class ChatServer:
     async def _list_models(self, request: web.Request) -> web.Response:
         if not self._may_ask(request):
             return _error(401, "Unauthorized")
-        data = [{"id": name, "object": "model", "owned_by": self._owner, "max_model_len": self.max_model_len}
-                for name in self.models]  # fmt: skip
+        data = [
+            {"id": name, "object": "model", "owned_by": self._owner, "max_model_len": self.max_model_len}
+            for name in self.models
+        ]
         if self._root is not None:
             data = [{**entry, "root": self._root} for entry in data]
         return web.json_response({"object": "list", "data": data})
@@ -263,13 +265,20 @@ def _completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
         "created": 1,
         "model": body["model"],
         "choices": [
-            {"index": index, "logprobs": None, "finish_reason": reply.finish_reason,
-             **({"message": message} if is_chat else {"text": reply.text})}
+            {
+                "index": index,
+                "logprobs": None,
+                "finish_reason": reply.finish_reason,
+                **({"message": message} if is_chat else {"text": reply.text}),
+            }
             for index in range(body.get("n") or 1)
         ],
-        "usage": {"prompt_tokens": num_prompt, "completion_tokens": num_completion,
-                  "total_tokens": num_prompt + num_completion},
-    }  # fmt: skip
+        "usage": {
+            "prompt_tokens": num_prompt,
+            "completion_tokens": num_completion,
+            "total_tokens": num_prompt + num_completion,
+        },
+    }
 
 
 @contextlib.contextmanager

@@ -28,9 +28,16 @@ class MorphCloud(Cloud):
 
     def add_snapshot(self, name: str, **known) -> dict:
         self.snapshots[name] = {
-            "id": name, "object": "snapshot", "created": 1, "status": "ready", "spec": SPEC,
-            "refs": {"image_id": "morphvm-minimal"}, "digest": None, "metadata": {}, **known,
-        }  # fmt: skip
+            "id": name,
+            "object": "snapshot",
+            "created": 1,
+            "status": "ready",
+            "spec": SPEC,
+            "refs": {"image_id": "morphvm-minimal"},
+            "digest": None,
+            "metadata": {},
+            **known,
+        }
         return self.snapshots[name]
 
 
@@ -130,11 +137,16 @@ def body_of_snapshot(body: dict) -> dict:
 def describe(box: Machine) -> dict:
     """Return an instance as the service shows it."""
     return {
-        "id": box.id, "object": "instance", "created": 1, "status": "pending" if box.wanted["is_pending"] else "ready",
-        "spec": SPEC, "refs": {"snapshot_id": box.wanted["snapshot_id"], "image_id": "morphvm-minimal"},
-        "networking": {"internal_ip": "10.0.0.1", "http_services": []}, "metadata": box.wanted["metadata"] or {},
+        "id": box.id,
+        "object": "instance",
+        "created": 1,
+        "status": "pending" if box.wanted["is_pending"] else "ready",
+        "spec": SPEC,
+        "refs": {"snapshot_id": box.wanted["snapshot_id"], "image_id": "morphvm-minimal"},
+        "networking": {"internal_ip": "10.0.0.1", "http_services": []},
+        "metadata": box.wanted["metadata"] or {},
         "ttl": {"ttl_seconds": box.wanted["ttl_seconds"], "ttl_action": box.wanted["ttl_action"]},
-    }  # fmt: skip
+    }
 
 
 @contextlib.contextmanager

@@ -34,20 +34,31 @@ class StageLimits:
 class Stage:
     """A running stage."""
 
-    def __init__(self, script: Path, args: list[str], stdin: str, folder: Path, language: str, limits: StageLimits,
-                 version: str) -> None:  # fmt: skip
+    def __init__(
+        self, script: Path, args: list[str], stdin: str, folder: Path, language: str, limits: StageLimits, version: str
+    ) -> None:
         self.limits, self.is_head = limits, version == "head"
-        environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder),
-                       "PISTON_LANGUAGE": language, "LANG": "C.UTF-8"}  # fmt: skip
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            "PISTON_LANGUAGE": language,
+            "LANG": "C.UTF-8",
+        }
         # What prlimit does for Piston: ulimit counts in KiB.
         has_space_limit = limits.memory_limit > 0 and not self.is_head
         space = f"ulimit -v {limits.memory_limit // 1024}; " if has_space_limit else ""
         command = ["bash", "-c", f'{space}ulimit -c 0; exec bash "$@"', "bash", str(script), *args]
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         self.texts = {"stdout": bytearray(), "stderr": bytearray()}
         self.stdin = stdin.encode(errors="replace")
         self.status: str | None = None
@@ -157,8 +168,13 @@ class Stage:
         if not self.is_head:
             return report
         status = self.status or ("SG" if killer else "RE" if code else None)
-        messages = {"TO": "Time limit exceeded", "OL": "stdout length exceeded", "EL": "stderr length exceeded",
-                    "RE": f"Exited with error status {code}", "SG": "Caught fatal signal"}  # fmt: skip
+        messages = {
+            "TO": "Time limit exceeded",
+            "OL": "stdout length exceeded",
+            "EL": "stderr length exceeded",
+            "RE": f"Exited with error status {code}",
+            "SG": "Caught fatal signal",
+        }
         wall_ms = (time.monotonic() - self.started) * 1000
         return report | {
             "message": messages.get(status or ""),

@@ -52,9 +52,14 @@ class LoadedBenchmark:
     def settings(self) -> dict[str, Any]:
         """Return what a card says of it."""
         return {
-            "name": self.benchmark.name, "source": self.source, "config": self.config, "split": self.split,
-            "column": self.column, "items": len(self.benchmark.texts), "fingerprint": self.fingerprint,
-        }  # fmt: skip
+            "name": self.benchmark.name,
+            "source": self.source,
+            "config": self.config,
+            "split": self.split,
+            "column": self.column,
+            "items": len(self.benchmark.texts),
+            "fingerprint": self.fingerprint,
+        }
 
 
 def load_benchmarks(names: Sequence[str] | None, files: Sequence[str]) -> list[LoadedBenchmark]:

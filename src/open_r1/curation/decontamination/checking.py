@@ -105,9 +105,16 @@ def _concatenated(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def check_rows(
-    source: RowSource, columns: Sequence[str], index: Index, *, num_workers: int = 2, start: int = 0,
-    end: int | None = None, near: Pass | None = None, times: Times | None = None,
-) -> Iterator[CheckedBatch]:  # fmt: skip
+    source: RowSource,
+    columns: Sequence[str],
+    index: Index,
+    *,
+    num_workers: int = 2,
+    start: int = 0,
+    end: int | None = None,
+    near: Pass | None = None,
+    times: Times | None = None,
+) -> Iterator[CheckedBatch]:
     """Yield all rows in order, with what was found in these columns.
 
     Args:
@@ -163,7 +170,8 @@ def _check_batch(
         flags |= found.flags
         if near is not None:
             near_flags, near_matches = near(batch.column(column))
-            matches.extend((column, match) for match in near_matches
-                           if not flags[match.row, index.items[match.item].benchmark])  # fmt: skip
+            matches.extend(
+                (column, match) for match in near_matches if not flags[match.row, index.items[match.item].benchmark]
+            )
             flags |= near_flags
     return CheckedBatch(first_row, batch, flags, matches, oddities), time.perf_counter() - began

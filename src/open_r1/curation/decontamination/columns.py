@@ -44,9 +44,13 @@ class Block:
 
 
 def blocks(
-    texts: pa.LargeStringArray, normalization: NormalizationName, oddities: Oddities, *,
-    overlap_words: int | None = None, piece_bytes: int = PIECE_BYTES,
-) -> Iterator[Block]:  # fmt: skip
+    texts: pa.LargeStringArray,
+    normalization: NormalizationName,
+    oddities: Oddities,
+    *,
+    overlap_words: int | None = None,
+    piece_bytes: int = PIECE_BYTES,
+) -> Iterator[Block]:
     """Yield the texts in blocks of about `BLOCK_BYTES`, those that folding changes in blocks behind the others.
 
     Args:
@@ -96,8 +100,9 @@ def _plain_blocks(data: Bytes, offsets: Positions, is_apart: NDArray[np.bool_], 
         yield Block(text_N, offsets - offsets[0], np.arange(first_row, first_row + len(is_apart)))
     elif 2 * int(np.diff(offsets)[others].sum()) < len(text_N):
         text_N = text_N.copy()
-        for begin, end in zip((offsets[others] - offsets[0]).tolist(), (offsets[others + 1] - offsets[0]).tolist(),
-                              strict=True):  # fmt: skip
+        for begin, end in zip(
+            (offsets[others] - offsets[0]).tolist(), (offsets[others + 1] - offsets[0]).tolist(), strict=True
+        ):
             text_N[begin:end] = _BLANK
         yield Block(text_N, offsets - offsets[0], np.arange(first_row, first_row + len(is_apart)))
     elif len(others) < len(is_apart):
@@ -152,8 +157,13 @@ def _pieces(
         core = _lowered(text, normalization).encode() + b" "
         piece = core + overlap.encode()
         is_last = behind >= len(whole) and count_words(overlap, normalization) <= overlap_words
-        yield Block(np.frombuffer(piece, np.uint8), np.array([0, len(piece)]), np.array([row]), begin > 0,
-                    None if is_last else len(core))  # fmt: skip
+        yield Block(
+            np.frombuffer(piece, np.uint8),
+            np.array([0, len(piece)]),
+            np.array([row]),
+            begin > 0,
+            None if is_last else len(core),
+        )
         if is_last:
             break
         begin = end

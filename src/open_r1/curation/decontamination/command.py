@@ -115,11 +115,18 @@ def _make_run(args: Namespace, source: RowSource) -> Run:
     if not 0 <= start < (source.num_rows if end is None else end):
         raise ValueError(f"--start {args.start} --end {args.end} choose no rows of {source.num_rows}")
     return Run(
-        output_folder(args).name, tuple(dict.fromkeys(args.problem_column)),
+        output_folder(args).name,
+        tuple(dict.fromkeys(args.problem_column)),
         make_rule(args.ngram_size, args.normalization, args.boilerplate_items),
-        cleanup=args.cleanup, near=args.near_duplicates, duplicates=args.deduplicate, start=start, end=end,
-        num_workers=args.num_workers, max_evidence=args.max_evidence, licence=args.licence,
-    )  # fmt: skip
+        cleanup=args.cleanup,
+        near=args.near_duplicates,
+        duplicates=args.deduplicate,
+        start=start,
+        end=end,
+        num_workers=args.num_workers,
+        max_evidence=args.max_evidence,
+        licence=args.licence,
+    )
 
 
 def _summary(outcome: Outcome, benchmarks: list[LoadedBenchmark], output: Path) -> Iterator[str]:
@@ -127,8 +134,10 @@ def _summary(outcome: Outcome, benchmarks: list[LoadedBenchmark], output: Path) 
     assert found is not None  # a run that was not finished before has checked rows
     for benchmark in benchmarks:
         counts = found["benchmarks"][benchmark.benchmark.name]
-        yield (f"{benchmark.benchmark.name}: {counts['flagged_rows']} rows flagged, by {counts['items_found']} of "
-               f"{len(benchmark.benchmark.texts)} items")  # fmt: skip
+        yield (
+            f"{benchmark.benchmark.name}: {counts['flagged_rows']} rows flagged, by {counts['items_found']} of "
+            f"{len(benchmark.benchmark.texts)} items"
+        )
     for step in outcome.card.steps:
         detail = ", ".join(f"{name} {count}" for name, count in step.detail.get("removed", {}).items() if count)
         yield f"{step.name}: {step.rows_before} -> {step.rows_after} rows" + (f" ({detail})" if detail else "")

@@ -233,9 +233,16 @@ def _is_light(
 
 
 def _assemble(
-    rule: Rule, names: list[str], items: list[Item], hash_E: Hashes, first_E: Positions, item_of: Positions,
-    place_of: Positions, num_boilerplate: int, num_light: int,
-) -> Index:  # fmt: skip
+    rule: Rule,
+    names: list[str],
+    items: list[Item],
+    hash_E: Hashes,
+    first_E: Positions,
+    item_of: Positions,
+    place_of: Positions,
+    num_boilerplate: int,
+    num_light: int,
+) -> Index:
     benchmarks = np.array([1 << item.benchmark for item in items], np.uint64)
     bits = np.bitwise_or.reduceat(benchmarks[item_of], first_E[:-1]).tolist() if len(hash_E) else []
     whole: dict[int, tuple[Hashes, list[int]]] = {}

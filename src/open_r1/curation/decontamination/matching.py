@@ -92,8 +92,9 @@ def match_column(column: pa.Array, index: Index, *, piece_bytes: int = PIECE_BYT
     found = ColumnMatches(np.zeros((len(column), len(index.names)), bool))
     texts = to_texts(column, found.oddities)
     words_before = 0
-    for block in blocks(texts, index.rule.normalization, found.oddities, overlap_words=index.longest_run,
-                        piece_bytes=piece_bytes):  # fmt: skip
+    for block in blocks(
+        texts, index.rule.normalization, found.oddities, overlap_words=index.longest_run, piece_bytes=piece_bytes
+    ):
         words = find_words(block.text_N, block.offsets_R, index.rule.normalization)
         words_before = words_before if block.continues else 0
         matcher = _BlockMatcher(block, words, index, found, words_before)
@@ -239,8 +240,11 @@ class _BlockMatcher:
         is_row = first == begin and first + length == end and is_last and not self._block.continues
         if length <= _ALONE_WORDS and not is_row:
             return False
-        behind = self._text(int(words.end_T[first + length - 1]) - 1, int(words.start_T[first + length])) if (
-            first + length < end) else "\n" * is_last  # fmt: skip
+        behind = (
+            self._text(int(words.end_T[first + length - 1]) - 1, int(words.start_T[first + length]))
+            if (first + length < end)
+            else "\n" * is_last
+        )
         if not _BREAK.search(behind) or not self._begins_apart(first, place):
             return False
         if self._index.rule.normalization == "none":
@@ -269,8 +273,9 @@ class _BlockMatcher:
         end = int(words.end_T[first - 1])
         if self._index.rule.normalization == "none" and _BREAK.search(self._text(end - 1, end)):
             return True
-        line = self._text(max(begin, int(words.start_T[max(first - _LABEL_WORDS, 0)]) - _LABEL_BYTES),
-                          int(words.start_T[first]))  # fmt: skip
+        line = self._text(
+            max(begin, int(words.start_T[max(first - _LABEL_WORDS, 0)]) - _LABEL_BYTES), int(words.start_T[first])
+        )
         return _LABEL.fullmatch(line.rpartition("\n")[2]) is not None
 
     def _keys(self, first: int, length: int) -> tuple[str, ...]:

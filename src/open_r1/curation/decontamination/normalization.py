@@ -155,7 +155,7 @@ _NO_OPERATORS = re.compile(
 _OPERATOR = re.compile(
     "|".join(re.escape(name) + ("(?![a-z])" if name[-1].isalpha() else "") for name in sorted(OPERATORS, reverse=True))
     + r"|<=|>=|!=|->|[-+*/=<>^%!|()](?!=)"
-)  # fmt: skip
+)
 
 
 def _lower_superscripts(match: re.Match[str]) -> str:

@@ -105,8 +105,10 @@ class Report:
                 self.num_shown[entry["benchmark"]] += 1
                 self.evidence.append(Evidence(**entry))
         for column, found in content["rows_without_text"].items():
-            oddities = Oddities(Counter({kind: entry["rows"] for kind, entry in found.items()}),
-                                {kind: entry["first_row"] for kind, entry in found.items()})  # fmt: skip
+            oddities = Oddities(
+                Counter({kind: entry["rows"] for kind, entry in found.items()}),
+                {kind: entry["first_row"] for kind, entry in found.items()},
+            )
             self.oddities.setdefault(column, Oddities()).merge(oddities, 0)
 
     def _evidence(self, batch: CheckedBatch, column: str, match: Match, text: str) -> Evidence:
@@ -115,14 +117,23 @@ class Report:
         n = min(match.length, self.index.rule.ngram_size)
         keys = item.keys[match.place : match.place + n] if match.kind != "near" else ()
         return Evidence(
-            batch.first_row + match.row, column, self.index.names[item.benchmark], item.number, match.kind,
-            match.share, start, end, text[start:end][:_SPAN_CHARACTERS], " ".join(keys),
-        )  # fmt: skip
+            batch.first_row + match.row,
+            column,
+            self.index.names[item.benchmark],
+            item.number,
+            match.kind,
+            match.share,
+            start,
+            end,
+            text[start:end][:_SPAN_CHARACTERS],
+            " ".join(keys),
+        )
 
     def result(self) -> dict[str, Any]:
         """Return the counts, for the card."""
         return {
-            "rows": self.num_rows, "flagged_rows": self.num_flagged,
+            "rows": self.num_rows,
+            "flagged_rows": self.num_flagged,
             "benchmarks": {
                 name: {
                     "flagged_rows": self.flagged[name],
@@ -140,31 +151,39 @@ class Report:
                 for column, oddities in self.oddities.items()
                 if oddities.count
             },
-        }  # fmt: skip
+        }
 
     def to_json(self, settings: dict[str, Any]) -> str:
         """Return everything, with the settings of the run."""
         content = {
-            "settings": settings, "index": self.index.summary(), **self.result(),
+            "settings": settings,
+            "index": self.index.summary(),
+            **self.result(),
             "items": {
                 name: {str(item): rows for item, rows in sorted(counts.items())} for name, counts in self.items.items()
             },
             "evidence_left_out": sum(counts.total() for counts in self.items.values()) - len(self.evidence),
             "evidence": [asdict(entry) for entry in self.evidence],
-        }  # fmt: skip
+        }
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
     def to_table(self) -> str:
         """Return the counts and the first evidence in Markdown."""
         lines = [
-            "# Contamination", "",
-            f"{self.num_flagged} of {self.num_rows} rows share text with a benchmark.", "",
-            "| benchmark | flagged rows | its items found |", "|---|--:|--:|",
-            *(f"| {name} | {self.flagged[name]} | {len(self.items[name])} |" for name in self.index.names), "",
-        ]  # fmt: skip
+            "# Contamination",
+            "",
+            f"{self.num_flagged} of {self.num_rows} rows share text with a benchmark.",
+            "",
+            "| benchmark | flagged rows | its items found |",
+            "|---|--:|--:|",
+            *(f"| {name} | {self.flagged[name]} | {len(self.items[name])} |" for name in self.index.names),
+            "",
+        ]
         for column, oddities in self.oddities.items():
-            lines += [f"- column `{column}`: {count} rows {kind} (first: row {oddities.first_row[kind]})"
-                      for kind, count in sorted(oddities.count.items())]  # fmt: skip
+            lines += [
+                f"- column `{column}`: {count} rows {kind} (first: row {oddities.first_row[kind]})"
+                for kind, count in sorted(oddities.count.items())
+            ]
         if self.evidence:
             lines += ["", "| row | column | benchmark | item | found by | matched text |", "|--:|---|---|--:|---|---|"]
             for entry in self.evidence[:_TABLE_ROWS]:

@@ -71,10 +71,16 @@ class Run:
     def settings(self, benchmarks: Sequence[LoadedBenchmark]) -> dict[str, Any]:
         """Return what decides the rows, for the card."""
         return {
-            "columns": list(self.columns), **self.rule.settings(), "cleanup": self.cleanup, "near": self.near,
-            "duplicates": self.duplicates, "start": self.start, "end": self.end, "max_evidence": self.max_evidence,
+            "columns": list(self.columns),
+            **self.rule.settings(),
+            "cleanup": self.cleanup,
+            "near": self.near,
+            "duplicates": self.duplicates,
+            "start": self.start,
+            "end": self.end,
+            "max_evidence": self.max_evidence,
             "benchmarks": [benchmark.settings() for benchmark in benchmarks],
-        }  # fmt: skip
+        }
 
 
 @dataclass
@@ -95,8 +101,11 @@ def decontaminate(
         ValueError: A column is missing or holds no text, the folder holds something else, or no row is left.
     """
     require_textual(source, run.columns)
-    taken = [FLAG_PREFIX + benchmark.benchmark.name for benchmark in benchmarks
-             if FLAG_PREFIX + benchmark.benchmark.name in source.column_names]  # fmt: skip
+    taken = [
+        FLAG_PREFIX + benchmark.benchmark.name
+        for benchmark in benchmarks
+        if FLAG_PREFIX + benchmark.benchmark.name in source.column_names
+    ]
     if taken and not run.cleanup:
         raise ValueError(
             f"{source.name!r} has columns {taken} already: rename them, or remove flagged rows (--cleanup)"
@@ -114,8 +123,16 @@ def decontaminate(
     times.index_s = time.perf_counter() - began
     with folder:
         folder.write_malformed(source)
-        batches = check_rows(source, run.columns, index, num_workers=run.num_workers, start=run.start, end=run.end,
-                             near=near, times=times)  # fmt: skip
+        batches = check_rows(
+            source,
+            run.columns,
+            index,
+            num_workers=run.num_workers,
+            start=run.start,
+            end=run.end,
+            near=near,
+            times=times,
+        )
         if run.cleanup and run.duplicates is not None:
             times.writing_s = _write_without_repeats(folder, source, batches, report, run)
         else:
@@ -240,13 +257,22 @@ def warn_of_oddities(report: Report, benchmarks: Sequence[LoadedBenchmark]) -> N
     """Warn of rows and items without text."""
     for column, oddities in report.oddities.items():
         for kind, count in sorted(oddities.count.items()):
-            logger.warning("%d rows of column %r are %s (first: row %d); they stay.",
-                           count, column, kind, oddities.first_row[kind])  # fmt: skip
+            logger.warning(
+                "%d rows of column %r are %s (first: row %d); they stay.",
+                count,
+                column,
+                kind,
+                oddities.first_row[kind],
+            )
     for benchmark in benchmarks:
         count = sum(benchmark.oddities.count[kind] for kind in ("null", "empty"))
         if count:
             logger.warning("%d items of %s have no text in column %r.", count, benchmark.source, benchmark.column)
         if benchmark.oddities.count["not UTF-8"]:
-            logger.warning("%d items of %s are not UTF-8 in column %r (first: item %d): U+FFFD stands for what they "
-                           "have.", benchmark.oddities.count["not UTF-8"], benchmark.source, benchmark.column,
-                           benchmark.oddities.first_row["not UTF-8"])  # fmt: skip
+            logger.warning(
+                "%d items of %s are not UTF-8 in column %r (first: item %d): U+FFFD stands for what they have.",
+                benchmark.oddities.count["not UTF-8"],
+                benchmark.source,
+                benchmark.column,
+                benchmark.oddities.first_row["not UTF-8"],
+            )

@@ -60,8 +60,11 @@ def ask_servers(parameters: PassRateParameters, sampling: Sampling, *, model: st
             if model is not None and parameters.server_model is None:
                 _compare(model, served)
 
-        outcome = run(complete_all(requests, num_requests, journal, client, on_model=on_model,
-                                   max_concurrent=parameters.max_concurrent))  # fmt: skip
+        outcome = run(
+            complete_all(
+                requests, num_requests, journal, client, on_model=on_model, max_concurrent=parameters.max_concurrent
+            )
+        )
         if outcome.stopped_by is not None:
             raise StoppedError(outcome.stopped_by)
         _report(outcome.totals)
@@ -119,15 +122,24 @@ def _compare(model: str, served: ServedModel) -> None:
     if not wanted & {served.name, *served.roots}:
         logger.warning(
             "The servers serve %r%s, but `model_name_or_path` is %r, whose tokens and template are sent: make sure "
-            "that it is the same model, and say so by --server_model %s.", served.name,
-            f" ({', '.join(served.roots)})" if served.roots else "", model, served.name,
-        )  # fmt: skip
+            "that it is the same model, and say so by --server_model %s.",
+            served.name,
+            f" ({', '.join(served.roots)})" if served.roots else "",
+            model,
+            served.name,
+        )
 
 
 def _arguments(model: OfflineModel) -> list[str]:
     """Return the model's settings as `vllm serve` takes them."""
-    args = ["--dtype", model.dtype, "--tensor-parallel-size", str(model.tensor_parallel_size),
-            "--gpu-memory-utilization", str(model.gpu_memory_utilization)]  # fmt: skip
+    args = [
+        "--dtype",
+        model.dtype,
+        "--tensor-parallel-size",
+        str(model.tensor_parallel_size),
+        "--gpu-memory-utilization",
+        str(model.gpu_memory_utilization),
+    ]
     args += ["--revision", model.revision] if model.revision else []
     args += ["--max-model-len", str(model.max_model_len)] if model.max_model_len else []
     args += ["--enforce-eager"] if model.enforce_eager else []
@@ -135,7 +147,12 @@ def _arguments(model: OfflineModel) -> list[str]:
 
 
 def _report(totals: Totals) -> None:
-    logger.info("%d completions, %d tokens; %d reached their limit, %d failed.", totals.done, totals.completion_tokens,
-                totals.truncated, totals.failed)  # fmt: skip
+    logger.info(
+        "%d completions, %d tokens; %d reached their limit, %d failed.",
+        totals.done,
+        totals.completion_tokens,
+        totals.truncated,
+        totals.failed,
+    )
     if totals.failed:
         logger.warning("%d requests failed, the last with: %s.", totals.failed, totals.last_error)

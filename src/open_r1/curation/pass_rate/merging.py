@@ -158,8 +158,9 @@ def _require_same(shards: Sequence[_Shard]) -> None:
         if [parent.identity() for parent in shard.card.parents] != [
             parent.identity() for parent in first.card.parents
         ]:
-            names = [[f"{parent.name} ({parent.fingerprint})" for parent in entry.card.parents]
-                     for entry in (first, shard)]  # fmt: skip
+            names = [
+                [f"{parent.name} ({parent.fingerprint})" for parent in entry.card.parents] for entry in (first, shard)
+            ]
             found.append(f"the source was {names[0]} and is now {names[1]}")
         if found:
             raise ValueError(

@@ -98,12 +98,22 @@ class Tally:
         rated = kept + self.statuses[Status.TOO_EASY] + self.statuses[Status.TOO_HARD]
         return [
             Step("prompts that can be asked", total, asked, counted(*NOT_ASKED)),
-            Step("completions judged", asked, rated,
-                 {**counted(*_MISSING, Status.UNJUDGED, Status.UNSCORABLE),
-                  _BY_REASON: dict(sorted(self.reasons.items()))}),
-            Step("pass rate within the bounds", rated, kept,
-                 {"lowest": bounds[0], "highest": bounds[1], **counted(Status.TOO_EASY, Status.TOO_HARD)}),
-        ]  # fmt: skip
+            Step(
+                "completions judged",
+                asked,
+                rated,
+                {
+                    **counted(*_MISSING, Status.UNJUDGED, Status.UNSCORABLE),
+                    _BY_REASON: dict(sorted(self.reasons.items())),
+                },
+            ),
+            Step(
+                "pass rate within the bounds",
+                rated,
+                kept,
+                {"lowest": bounds[0], "highest": bounds[1], **counted(Status.TOO_EASY, Status.TOO_HARD)},
+            ),
+        ]
 
 
 def publish(run: Outcome, folder: DatasetFolder, texts: CompletionReader, judged: Mapping[int, Judged]) -> None:
@@ -125,13 +135,16 @@ def publish(run: Outcome, folder: DatasetFolder, texts: CompletionReader, judged
     if missing := sum(tally.statuses[status] for status in _MISSING):
         logger.warning(
             "%d rows have fewer than %d completions and no rate: the same command asks for those again that may come; "
-            "--overwrite asks for all.", missing, run.num_generations,
-        )  # fmt: skip
+            "--overwrite asks for all.",
+            missing,
+            run.num_generations,
+        )
     if outside and run.bounded_reward is None:
         logger.warning(
             "The combined reward of %d rows is outside [0, 1], so it is no rate: let `reward_weights` add up to 1, or "
-            "name one reward by `pass_rate_reward`.", outside,
-        )  # fmt: skip
+            "name one reward by `pass_rate_reward`.",
+            outside,
+        )
 
 
 def has_missing(card: DataCard) -> bool:
@@ -158,8 +171,15 @@ def write(folder: DatasetFolder, table: pa.Table, tally: Tally) -> None:
 def added_columns(rewards: Sequence[str]) -> list[str]:
     """Return the names of the columns that a run with these rewards adds."""
     own = [name for reward in rewards for name in (f"pass_rate_{reward}", f"pass_rate_rewards_{reward}")]
-    return ["pass_rate", *own, "pass_rate_rewards", STATUS_COLUMN, GENERATIONS_COLUMN, REASONS_COLUMN,
-            "pass_rate_num_tokens"]  # fmt: skip
+    return [
+        "pass_rate",
+        *own,
+        "pass_rate_rewards",
+        STATUS_COLUMN,
+        GENERATIONS_COLUMN,
+        REASONS_COLUMN,
+        "pass_rate_num_tokens",
+    ]
 
 
 def _tables(

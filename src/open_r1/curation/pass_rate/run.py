@@ -188,8 +188,9 @@ def _open_journal(
         with Journal(path, None) as found:
             differences = differing(found.settings, json.loads(json.dumps(settings)))
         if differences:
-            logger.warning("%s is begun anew: %s. What it held is in %s.", path, "; ".join(differences),
-                           _free_name(path).name)  # fmt: skip
+            logger.warning(
+                "%s is begun anew: %s. What it held is in %s.", path, "; ".join(differences), _free_name(path).name
+            )
             path.rename(_free_name(path))
     return Journal(path, settings, is_final=is_final)
 
@@ -276,8 +277,15 @@ def judge(run: PassRateRun, texts: Texts, scores: Journal) -> set[int]:
     for chunk in chunks(left()):
         for group, rewards in zip(chunk, scorer.score(chunk), strict=True):
             values = {name: to_json(judged) for name, judged in rewards.items()}
-            scores.append({"key": str(group.row), "index": 0, "indices": group.indices,
-                           "digest": digest_of(group.texts), "rewards": values})  # fmt: skip
+            scores.append(
+                {
+                    "key": str(group.row),
+                    "index": 0,
+                    "indices": group.indices,
+                    "digest": digest_of(group.texts),
+                    "rewards": values,
+                }
+            )
     return there
 
 

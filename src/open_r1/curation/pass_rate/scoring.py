@@ -111,8 +111,14 @@ class Scorer:
             if not lost:
                 break
             pause_s = self._pause_s * 2 ** (attempt - 1)
-            logger.warning("%s could not judge %d of %d groups (first: row %d); asked again in %.0f s.", name,
-                           len(lost), len(groups), groups[lost[0]].row, pause_s)  # fmt: skip
+            logger.warning(
+                "%s could not judge %d of %d groups (first: row %d); asked again in %.0f s.",
+                name,
+                len(lost),
+                len(groups),
+                groups[lost[0]].row,
+                pause_s,
+            )
             time.sleep(pause_s)
             for number, found in zip(lost, self._call(name, reward, [groups[i] for i in lost]), strict=True):
                 values[number] = found

@@ -61,8 +61,10 @@ def _representatives(counts: Counter[str], timeout_s: float, ends_at: float) -> 
         found |= dict.fromkeys(equal, gold)
         left = [other for other in others if other not in equal]
     if len(counts) > 1 and time.monotonic() >= ends_at:
-        logger.warning("%d different answers to one problem took too long to be compared; those that are left count "
-                       "as unequal.", len(counts))  # fmt: skip
+        logger.warning(
+            "%d different answers to one problem took too long to be compared; those that are left count as unequal.",
+            len(counts),
+        )
     return found
 
 

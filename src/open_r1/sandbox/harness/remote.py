@@ -55,8 +55,12 @@ def run_driver(folder, bundle):
     with open(said, "wb") as output:
         process = subprocess.Popen(
             prefix + [sys.executable, "-I", "-S", driver, job, result],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            start_new_session=True,
+        )
         try:
             exit_code = process.wait(bundle["deadline_s"])
         except subprocess.TimeoutExpired:

@@ -136,9 +136,18 @@ def probe_interpreter(path: str, parts: Sequence[str]) -> Interpreter:
     user, groups = (BOX_USER, ()) if has_other_users() else (None, None)
     try:
         done = subprocess.run(
-            [path, "-I", "-c", _LOOK], input=json.dumps(texts), capture_output=True, text=True, env={}, cwd="/",
-            timeout=PROBE_S, check=False, user=user, group=user, extra_groups=groups,
-        )  # fmt: skip
+            [path, "-I", "-c", _LOOK],
+            input=json.dumps(texts),
+            capture_output=True,
+            text=True,
+            env={},
+            cwd="/",
+            timeout=PROBE_S,
+            check=False,
+            user=user,
+            group=user,
+            extra_groups=groups,
+        )
     except PermissionError as error:
         if user is None or error.errno != errno.EPERM:
             raise

@@ -46,9 +46,15 @@ def start(command: Sequence[str], passed: Sequence[int], log: int) -> subprocess
         OSError: It can't be started.
     """
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env={}, cwd="/", pass_fds=passed,
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=log,
+        env={},
+        cwd="/",
+        pass_fds=passed,
         start_new_session=True,
-    )  # fmt: skip
+    )
 
 
 def memory_file(content: bytes) -> int:
