@@ -30,7 +30,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install_serving demo demo_seeds test test_distributed test_serving test_slurm model evaluate slow_test style quality check ci bench_training bench_verifier bench_sandbox bench_generate bench_decontaminate bench_intervals
+.PHONY: help install install_serving demo demo_seeds test test_integration test_all test_distributed test_serving test_slurm model evaluate slow_test style quality check ci bench_training bench_verifier bench_sandbox bench_generate bench_decontaminate bench_intervals
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
@@ -49,11 +49,15 @@ demo_seeds: ## the demo over several fresh seeds, as a table
 	@$(install)
 	@$(python) scripts/demo_seeds.py $(ARGS)
 
-# The long files of tests/integration come first, in the order of collection, so that no worker is idle at the end.
-test: ## unit and integration tests, in WORKERS processes (2)
+test: ## unit tests, doctests and the main paths (tests/smoke), in WORKERS processes (2)
+	@$(install) test
+	@$(python) -m pytest -n $(WORKERS) --dist loadfile tests/smoke tests/unit src $(ARGS)
+
+test_integration: ## all other tests that one environment can run, most of them with real processes
 	@$(install) dev
-	@$(python) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/integration tests/unit src \
-		-m "not distributed and not slurm and not serving and not slow" $(ARGS)
+	@$(python) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/integration $(ARGS)
+
+test_all: test test_integration ## test and test_integration
 
 test_distributed: ## two processes on the CPU: DDP, ZeRO-2, ZeRO-3 (compiles an op for minutes the first time)
 	@$(install) deepspeed,dev
@@ -85,12 +89,12 @@ slow_test: ## tests that need a GPU, the hub or a paid service
 	@HF_HUB_OFFLINE=0 $(python) -m pytest tests/slow $(ARGS)
 
 style: ## format the code and mend what the linter can mend
-	@$(install) dev
+	@$(install) quality
 	@$(python) -m ruff check --fix-only --quiet $(sources)
 	@$(python) -m ruff format $(sources)
 
 quality: ## format, lint, types, shell scripts: what CI checks
-	@$(install) dev
+	@$(install) quality
 	@scripts/quality.sh "$(VENV)" $(sources)
 
 check: quality test ## quality and test

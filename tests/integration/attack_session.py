@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs all attacks in boxes of one mechanism as whoever runs this; prints what became of them as JSON.
 
-`python -m tests.integration.attack_session MECHANISM FOLDER`; "none" runs the harmless ones outside of boxes,
-"landlock-3" boxes by what version 3 of Landlock can do, as which this kernel can pose.
+`python -m tests.integration.attack_session MECHANISM FOLDER [NAME...]`; names choose attacks. "none" runs the harmless
+ones outside of boxes, "landlock-3" boxes by what version 3 of Landlock can do, as which this kernel can pose.
 """
 
 import asyncio
@@ -190,7 +190,7 @@ def run_one_outside(attack: Attack, marker: str, host: Host) -> str:
 def main() -> None:
     """Run the attacks and report."""
     logging.basicConfig(level=logging.INFO)
-    mechanism, folder = sys.argv[1:]
+    mechanism, folder, *names = sys.argv[1:]
     host = Host(Path(folder) / f"host_{mechanism}", os.environ["OPEN_R1_SECRET_CANARY"])
     host.set_up()
     try:
@@ -201,6 +201,7 @@ def main() -> None:
             if version:
                 landlock.version = lambda: int(version)
             attacks = [attack for attack in ATTACKS if attack.is_versioned or not version]
+            attacks = [attack for attack in attacks if attack.name in names or not names]
             try:
                 found = run_coroutine(Session(LocalSandbox(mechanism=name), host, attacks).run)
             except SandboxError as error:

@@ -2,6 +2,8 @@
 """A hub that can't be reached: names on it are refused after three attempts; one that answers is asked as ever."""
 
 import socket
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -176,3 +178,14 @@ def test_model_on_a_hub_that_cannot_be_reached_is_refused_after_three_attempts(u
     with pytest.raises(ValueError, match=r"Cannot load the model 'nobody/nothing'.* can't be reached"):
         build_tiny(tmp_path).train("sft", tmp_path / "out", model_name_or_path="nobody/nothing")
     assert unreachable.num_attempts == 3
+
+
+def test_a_warning_of_the_hub_client_is_one_line():
+    program = """
+import huggingface_hub.file_download as hub
+from open_r1.dataio.flags import log_to_stderr
+log_to_stderr()
+hub.logger.warning("retrying")
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stderr.count("retrying") == 1

@@ -1,42 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hostile programs in local boxes, as root and as an ordinary user; outside of boxes they reach their aims."""
 
-import json
 import os
-import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from open_r1.sandbox.local import landlock
 from tests.integration.attack_table import ATTACKS, Attack
-from tests.integration.ordinary_user import copy_sources, identity, make_home, reachable_python
+from tests.integration.attack_users import SECRET, Report, copy_attacks, faults_of, run_in_process
 
-PARTS = ("table", "host", "session")
 USERS = ("root", "user") if os.geteuid() == 0 else ("user",)
 MECHANISMS = ("bwrap", "landlock")
-SECRET = f"canary-{secrets.token_hex(16)}"
-SESSION_S = 900
 LISTED = [pytest.param(attack, id=attack.name) for attack in ATTACKS]
 VERSIONED = [pytest.param(attack, id=attack.name) for attack in ATTACKS if attack.is_versioned]
 HARMLESS = [pytest.param(attack, id=attack.name) for attack in ATTACKS if attack.is_harmless]
-
-Report = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def run_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Report]]:
     """Runs all attacks as "root" or "user" by a mechanism, once, and returns the report; both mechanisms at a time."""
-    base = Path("/tmp" if Path("/tmp").exists() else tmp_path_factory.getbasetemp())
-    folder = base / f"open_r1_attacks_{os.getpid()}"
-    files = [f"tests/integration/attack_{part}.py" for part in PARTS]
-    copy_sources(folder, ["tests/integration/attacks", *files])
+    folder = copy_attacks(tmp_path_factory.getbasetemp())
     started: dict[tuple[str, str], Future[Report]] = {}
     with ThreadPoolExecutor(len(MECHANISMS)) as pool:
 
@@ -50,53 +36,11 @@ def run_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
     shutil.rmtree(folder)
 
 
-def run_in_process(user: str, mechanism: str, folder: Path) -> Report:
-    """Run the session as a user, with the sources copied to where everybody can read them."""
-    own = folder / f"{user}_{mechanism}"
-    environment = make_home(own, is_root=user == "root") | {"OPEN_R1_SECRET_CANARY": SECRET}
-    is_other = user == "user" and os.geteuid() == 0
-    python = reachable_python() if is_other else sys.executable
-    done = subprocess.run(
-        [python, "-m", "tests.integration.attack_session", mechanism, str(own)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=own,
-        env=environment,
-        timeout=SESSION_S,
-        **identity() if is_other else {},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
-
-
 def report_of(run_session: Callable[[str, str], Report], user: str, mechanism: str) -> Report:
     report = run_session(user, mechanism)
     if "refused" in report:
         pytest.skip(f"{mechanism} can't isolate programs here: {report['refused']}")
     return report
-
-
-def faults_of(attack: Attack, found: dict) -> list[str]:
-    """Return everything that isn't as it should be."""
-    if "error" in found:
-        return [f"the sandbox failed: {found['error']}"]
-    runs = [run for run in [found["compile"], *found["runs"]] if run is not None]
-    faults = [f"processes {found['left']} are left"] if found["left"] else []
-    for run in runs:
-        text = run["stdout"] + run["stderr"]
-        if "BROKEN" in text or SECRET in text:
-            faults.append(text)
-        if run["size"] > 1 << 18:
-            faults.append(f"{run['size']} bytes of output")
-    if attack.compiles is not None:
-        return faults if (found["compile"]["outcome"] == "ok") is attack.compiles else [*faults, "it was compiled"]
-    for role, run in zip(attack.roles, found["runs"], strict=True):
-        if run is None or run["outcome"] not in attack.outcomes:
-            faults.append(f"run {role!r}: {run}")
-        elif run["outcome"] == "ok" and attack.output_file is None and "CONTAINED" not in run["stdout"]:
-            faults.append(f"run {role!r} says nothing: {run}")
-    return faults
 
 
 @pytest.mark.parametrize("attack", LISTED)

@@ -2,8 +2,6 @@
 """Who may import whom. The reasons are in CONTRIBUTING.md."""
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,10 +34,6 @@ TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "dataio", "generation", 
 HEAVY = {"torch", "transformers", "trl"}
 # Old public import paths that hand on to where the code lives now.
 RE_EXPORTS = {"utils/routed_sandbox.py", "utils/routed_morph.py"}
-
-
-def module_name(path: Path) -> str:
-    return ".".join(("open_r1", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
 
 
 def part_of(path: Path) -> str:
@@ -94,27 +88,3 @@ def test_nothing_imports_an_entry_script():
     entries = {f"open_r1.{name}" for name in ENTRY_SCRIPTS}
     offenders = {path.name for path in MODULES if imported_modules(path) & entries}
     assert not offenders
-
-
-def loaded_by(modules: list[str]) -> set[str]:
-    """Packages, and modules of none, that a fresh Python loads from files to import these modules."""
-    program = (
-        "import sys, importlib; before = set(sys.modules); "
-        f"[importlib.import_module(name) for name in {modules!r}]; "
-        "new = {name for name in set(sys.modules) - before if getattr(sys.modules[name], '__file__', None)}; "
-        "print(*{name.split('.')[0] for name in new})"
-    )
-    environment = {"PYTHONPATH": str(ROOT / "src")}
-    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return set(run.stdout.split())
-
-
-def test_torch_free_parts_load_without_torch():
-    modules = [module_name(path) for path in MODULES if part_of(path) in TORCH_FREE and "harness" not in path.parts]
-    assert not loaded_by(modules) & HEAVY
-
-
-def test_jobs_are_supervised_with_python_and_yaml_alone():
-    loaded = loaded_by([module_name(path) for path in MODULES if part_of(path) == "cluster"])
-    assert loaded - set(sys.stdlib_module_names) <= {"open_r1", "yaml", "_yaml"}

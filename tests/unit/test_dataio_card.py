@@ -3,7 +3,6 @@
 
 import dataclasses
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -153,15 +152,6 @@ def test_fingerprint_is_of_what_json_keeps():
     plain = {"path": "a/b", "set": ["a", "b", "c"], "numbers": {"2": 1, "10": [1, 2]}, "none": None}
     assert DataCard("x", settings).fingerprint() == DataCard("y", plain).fingerprint()
     assert DataCard("x", settings).fingerprint() != DataCard("x", {**plain, "none": 0}).fingerprint()
-
-
-def test_fingerprint_is_the_same_in_another_process():
-    program = "from open_r1.dataio.card import *; print(DataCard('x', {'s': set('abcdef'), 'p': 1.5}).fingerprint())"
-    runs = [
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    ]
-    assert runs[0] == runs[1] == DataCard("x", {"s": set("abcdef"), "p": 1.5}).fingerprint() + "\n"
 
 
 def test_parent_counts_by_contents_and_else_by_name():

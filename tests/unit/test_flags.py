@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the command lines of the data scripts share: refusals, spellings, Ctrl-C, missing libraries."""
 
-import importlib.util
-import subprocess
-import sys
-
 import pytest
 
 from open_r1.curation.decontamination import command
 from open_r1.dataio.flags import FlagParser, joined, read_api_key, respelled
 from open_r1.evaluation.flags import build_parser
-from open_r1.generation.distil_arguments import parse_args
 from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, run_benchmarks
 
 MAINS = {
@@ -71,13 +66,6 @@ def test_a_key_is_read_from_the_variable_that_is_named(monkeypatch):
         read_api_key("OPEN_R1_KEY", flag="--api-key-env")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("distilabel") is None, reason="needs the extra generate")
-def test_generate_takes_underscores_too():
-    words = ["--hf_dataset", "a_b.jsonl", "--model", "m", "--prompt_column=my_column", "--max_new_tokens", "8"]
-    args = parse_args(words, "")
-    assert (args.hf_dataset, args.prompt_column, args.max_new_tokens) == ("a_b.jsonl", "my_column", 8)
-
-
 @pytest.mark.parametrize(
     ("name", "work"),
     [
@@ -108,14 +96,3 @@ def test_duplicates_without_their_library_are_refused_before_a_folder_is_made(mo
     assert decontaminate.main([*words, "--deduplicate"]) == 1
     assert capsys.readouterr().err == "error: Near duplicates need the package datasketch\n"
     assert not (tmp_path / "out").exists()
-
-
-def test_a_warning_of_the_hub_client_is_one_line():
-    program = """
-import huggingface_hub.file_download as hub
-from open_r1.dataio.flags import log_to_stderr
-log_to_stderr()
-hub.logger.warning("retrying")
-"""
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ran.stderr.count("retrying") == 1

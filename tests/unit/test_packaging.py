@@ -152,26 +152,6 @@ def test_no_module_shadows_another(core, extras):
     assert not [path for path in PACKAGE.rglob("*.py") if path.stem in sys.stdlib_module_names]
 
 
-def test_help_lists_every_target_of_the_makefile():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE).group(1).split()
-    listing = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert targets == re.findall(r"^  make (\S+) +\S", listing, re.MULTILINE)
-    assert set(targets) == set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
-
-
-@pytest.mark.parametrize(
-    ("words", "warned"),
-    [
-        (["ENGIN=inspect"], ["ENGIN"]),
-        (["ENGINE=inspect", "MODEL=a b", "HF_HUB_OFFLINE=0", "WORKERS=0", "PYTHON=python3"], []),
-    ],
-)
-def test_make_warns_of_variables_that_it_does_not_read(words, warned):
-    ran = subprocess.run(["make", "help", *words], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert re.findall(r"nothing here reads (\w+); there are VENV", ran.stderr) == warned
-
-
 def test_makefile_calls_scripts_that_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     missing = [name for name in re.findall(r"scripts/\w+\.\w+", makefile) if not (ROOT / name).exists()]

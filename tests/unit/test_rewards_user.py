@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions of the user's own as rewards: where they are found, what is refused, what they may return."""
 
-import os
 import pickle
 from decimal import Decimal
 from fractions import Fraction
@@ -86,15 +85,6 @@ def test_async_function_is_awaited_also_twice_and_beside_others(code: Path):
     assert reward(completions=["abc", ""]) == [3.0, 0.0]
     assert other(completions=["<think>abc</think>d", ""]) == [1.0, 0.0]
     assert reward(completions=["ab"]) == [2.0]
-
-
-def test_async_function_is_awaited_in_a_forked_process(code: Path):
-    reward = load(f"{code}:patience")
-    reward(completions=["abc"])
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if reward(completions=["abcd"]) == [4.0] else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize("function", ["brevity", "patience"])

@@ -116,17 +116,6 @@ def test_it_works_inside_a_running_loop():
     assert outputs(asyncio.run(ask())) == ["x"]
 
 
-def test_a_forked_child_gets_a_loop_of_its_own():
-    run_all([request_of("x")], Echo())
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os._exit(0 if outputs(run_all([request_of("y")], Echo())) == ["y"] else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
 def test_an_interrupt_cancels_what_runs(ctrl_c):
     ended = []
 

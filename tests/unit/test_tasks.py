@@ -2,11 +2,8 @@
 """Procedural tasks: repeatable, disjoint, right; and our rewards agree with every worked answer."""
 
 import itertools
-import json
 import random
 import re
-import subprocess
-import sys
 import time
 
 import pytest
@@ -63,15 +60,6 @@ def test_an_unknown_config_is_refused_with_the_list(config):
 
 def test_no_config_means_rl():
     assert load_task("running_sums") == load_task("running_sums", "rl", 0)
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-def test_a_seed_gives_the_same_rows_in_another_process(config, data):
-    code = "import json, sys; from open_r1.tasks import load_task; print(json.dumps(load_task(*sys.argv[1:3], 1)))"
-    result = subprocess.run(
-        [sys.executable, "-c", code, "running_sums", config], capture_output=True, text=True, check=True
-    )
-    assert json.loads(result.stdout) == data[config, 1]
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -198,9 +186,3 @@ def test_thousand_rows_take_seconds():
     start = time.process_time()
     load_task("running_sums", "rl", 5)
     assert time.process_time() - start < 5
-
-
-def test_tasks_need_no_torch():
-    code = "import sys, open_r1.tasks; print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"

@@ -2,8 +2,6 @@
 """The bridge to reasoning-gym: hostile answers first; every task makes items whose own solution gets full marks."""
 
 import json
-import subprocess
-import sys
 import time
 from fractions import Fraction
 
@@ -110,14 +108,6 @@ def test_names_are_those_of_the_library():
     assert set(reasoning_gym_bridge.NAMES) == set(DATASETS) - {"composite"}
     assert len(reasoning_gym_bridge.NAMES) > 100
     assert {f"reasoning_gym/{name}" for name in reasoning_gym_bridge.NAMES} < set(list_tasks())
-
-
-def test_listing_tasks_does_not_import_the_library():
-    code = (
-        "import sys, open_r1.tasks, open_r1.rewards; open_r1.tasks.list_tasks(); print('reasoning_gym' in sys.modules)"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "False\n"
 
 
 @pytest.mark.parametrize("name", sorted(set(reasoning_gym_bridge.NAMES) - NO_KNOWN_SOLUTION))

@@ -2,8 +2,6 @@
 """The verifier: hostile inputs first, then batches, rewards and metrics."""
 
 import math
-import subprocess
-import sys
 import threading
 import time
 
@@ -182,12 +180,3 @@ def test_the_oldest_verdicts_and_long_texts_are_forgotten():
     for name in ("a", "b", "c"):
         cache.put((name, "1"), R)
     assert [cache.get((name, "1")) for name in ("a" * 20, "a", "b", "c")] == [None, None, R, R]
-
-
-def test_the_algebra_system_stays_out_of_this_process():
-    code = (
-        "import sys; from open_r1.rewards.verifier import verify; "
-        r"assert verify(r'\frac{1}{\sqrt{2}}', r'\boxed{\frac{\sqrt{2}}{2}}') == 'right'; "
-        "assert not {'sympy', 'mpmath', 'math_verify', 'torch'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

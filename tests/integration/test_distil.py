@@ -221,3 +221,9 @@ def test_file_that_is_no_journal_is_not_removed(tmp_path):
     with pytest.raises(JournalError):
         open_journal(folder_of(tmp_path, overwrite=True), retry_errors=False)
     assert (tmp_path / JOURNAL_NAME).exists()
+
+
+def test_generate_takes_underscores_too():
+    words = ["--hf_dataset", "a_b.jsonl", "--model", "m", "--prompt_column=my_column", "--max_new_tokens", "8"]
+    args = parse_args(words, "")
+    assert (args.hf_dataset, args.prompt_column, args.max_new_tokens) == ("a_b.jsonl", "my_column", 8)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every script says how it is used. The ones in Python all in this process, so that torch is imported once."""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHOUT = {"verifier_judges.py"}  # a judge that bench_verifier.py starts and talks to
+PYTHON = [
+    path
+    for folder in ("scripts", "src/open_r1")
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if "__main__" in path.read_text(encoding="utf-8") and path.name not in WITHOUT
+]
+JOBS = sorted((ROOT / "slurm").glob("*.slurm"))
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.name)
+def test_script_shows_its_help(path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    monkeypatch.setattr(sys, "path", [str(path.parent), *sys.path])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(path), run_name="__main__")
+    assert stop.value.code in (0, None)
+    assert "--" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name)
+def test_job_script_shows_its_help(path):
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    ran = subprocess.run([path, "--help"], env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "--dry-run" in ran.stdout
