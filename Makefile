@@ -30,7 +30,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install_serving demo demo_seeds test test_integration test_all test_distributed test_serving test_slurm model evaluate slow_test style quality check ci bench_training bench_verifier bench_sandbox bench_generate bench_decontaminate bench_intervals
+.PHONY: help install install_serving demo demo_seeds test test_integration test_all test_distributed test_serving test_slurm model evaluate slow_test surface style quality check ci bench_training bench_verifier bench_sandbox bench_generate bench_decontaminate bench_intervals
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
@@ -87,6 +87,10 @@ evaluate: ## a benchmark: make evaluate MODEL=... TASK=aime24 [PARALLEL=data|ten
 slow_test: ## tests that need a GPU, the hub or a paid service
 	@$(install) dev
 	@HF_HUB_OFFLINE=0 $(python) -m pytest tests/slow $(ARGS)
+
+surface: ## what users can see, for the diff of a change: assets/surface.txt
+	@$(install) dev
+	@$(python) scripts/surface.py --output assets/surface.txt $(ARGS)
 
 style: ## format the code and mend what the linter can mend
 	@$(install) quality
