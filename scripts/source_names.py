@@ -2,7 +2,7 @@
 """Names that users meet in logs and outputs, read from the source as it stands, for `surface.py`.
 
 1. Of an f-string only the constant parts are known: `{…}` stands for the rest.
-2. A key is seen where it is a literal, or a constant of its own module. Not seen are columns that are passed through,
+2. A key is seen where it is a literal or a constant. Not seen are columns that are passed through,
    fields of objects that become dictionaries by `vars`, and what libraries log and write by themselves.
 3. Keys are those of functions that write or return a record: some are of what they read, or hand to a server.
 4. A text in capitals with an underscore counts as an environment variable, since many are read by functions of ours.
@@ -175,6 +175,11 @@ def section_source(root: Path) -> dict[str, Iterable[str]]:
     paths = sorted([*(root / "src").rglob("*.py"), *(root / "scripts").rglob("*.py")])
     ours = {"surface", Path(__file__).stem}
     modules = {path: Module(path) for path in paths if "harness" not in path.parts and path.stem not in ours}
+    values: dict[str, set[str]] = {}
+    for name, text in (item for module in modules.values() for item in module.constants.items()):
+        values.setdefault(name, set()).add(text)
+    for module in modules.values():  # constants that it may have imported
+        module.constants = {name: min(texts) for name, texts in values.items() if len(texts) == 1} | module.constants
     package = [module for path, module in modules.items() if path.is_relative_to(root / "src")]
     # What stands in requests and replies of sandboxes is no output, and what scripts print is for people.
     writing = [module for path, module in modules.items() if module in package and "sandbox" not in path.parts]

@@ -8,7 +8,8 @@ Flags and recipe keys are those of the parsers that each program really builds: 
 Tables are imported. Metrics, keys, columns, file names and environment variables are literals found in the source by
 `source_names.py`, which says what it can't see. Nothing depends on the machine, its environment or today's date.
 
-Not covered: what programs print, their exit statuses, requests to and replies of servers, import paths of functions.
+Not covered: `--config` and `env` of recipes, which stand in no argument class; options of the tasks of reasoning_gym;
+what programs print, exit statuses, requests to and replies of servers, import paths of functions.
 """
 
 import argparse
@@ -119,10 +120,10 @@ def shown(value: object) -> str:
 
 def is_plain(value: object) -> bool:
     """Return whether a value is data; not a function, and no sentence for people."""
+    if isinstance(value, list | tuple):
+        return all(isinstance(entry, str) for entry in value)
     if isinstance(value, str):
         return len(value.split()) <= 3
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(map(is_plain, value))
     return value is None or isinstance(value, bool | int | float | Enum)
 
 
@@ -158,12 +159,13 @@ def keys_of(config_class: type) -> Iterator[str]:
             continue
         hint = hints[field.name]
         kind = hint.__name__ if isinstance(hint, type) else re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(hint))
+        name = ", ".join([field.name, *field.metadata.get("aliases", [])])
         if field.default_factory is not dataclasses.MISSING:
-            yield f"{field.name}: {kind} = {shown(field.default_factory())}"
+            yield f"{name}: {kind} = {shown(field.default_factory())}"
         elif field.default is dataclasses.MISSING:
-            yield f"{field.name}: {kind} required"
+            yield f"{name}: {kind} required"
         else:
-            yield f"{field.name}: {kind} = {shown(field.default)}"
+            yield f"{name}: {kind} = {shown(field.default)}"
 
 
 def section_flags_and_keys() -> dict[str, Iterable[str]]:
@@ -266,7 +268,12 @@ def surface() -> str:
         "Make": section_make(),
         **section_source(ROOT),
     }
-    lines = ["Made by `make surface`. Every line of its diff has a line in CHANGELOG.md.", ""]
+    lines = [
+        "Made by `make surface`. Each line of its diff has a line in CHANGELOG.md.",
+        "Of flags, `x +` takes one value or more, `x *` any number, `x ?` one or none. In brackets behind a recipe",
+        "key are the programs that know it. In names from the source, `{…}` is what isn't known before a run.",
+        "",
+    ]
     for title, facts in sections.items():
         lines += [f"## {title}", "", *sorted(set(facts)), ""]
     return "\n".join(lines)
