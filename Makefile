@@ -30,7 +30,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install_serving demo demo_seeds test test_integration test_all test_distributed test_serving test_slurm model evaluate slow_test surface style quality check ci bench_training bench_verifier bench_sandbox bench_generate bench_decontaminate bench_intervals
+.PHONY: help install install_serving demo demo_seeds test test_integration test_all test_distributed test_serving test_slurm model evaluate test_gpu surface style quality check ci bench_training bench_verifier bench_sandbox bench_generate bench_decontaminate bench_intervals
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
@@ -84,9 +84,11 @@ evaluate: ## a benchmark: make evaluate MODEL=... TASK=aime24 [PARALLEL=data|ten
 		$(if $(PARALLEL),--parallel "$(PARALLEL)") $(if $(NUM_GPUS),--num_gpus "$(NUM_GPUS)") \
 		$(if $(ENGINE),--engine "$(ENGINE)") $(if $(BACKEND),--backend "$(BACKEND)") --output_dir data/evals $(ARGS)
 
-slow_test: ## tests that need a GPU, the hub or a paid service
-	@$(install) dev
-	@HF_HUB_OFFLINE=0 $(python) -m pytest tests/slow $(ARGS)
+# Of the environments it is the one with vLLM. Without a GPU it stops before anything is installed.
+test_gpu: ## what a first hour with a GPU must show, in the order of worth, as one table; ARGS=--stand-ins: on a CPU
+	@scripts/test_gpu.sh --check $(filter --stand-ins,$(ARGS))
+	@scripts/install.sh "$(VENV_SERVING)" "serving,dev,gguf,$(if $(filter --stand-ins,$(ARGS)),,train),$(EXTRAS)"
+	@SMOLLM2="$(MODEL)" scripts/test_gpu.sh "$(VENV_SERVING)" $(ARGS)
 
 surface: ## what users can see, for the diff of a change: assets/surface.txt
 	@$(install) dev

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """grpo.py with vLLM in the process that trains: vLLM generates with the weights that the policy has now.
 
-On a CPU, with `vllm_cpu_shim.py` to keep vLLM's weights where they can be replaced; tests/slow does it on a GPU.
+On a CPU, with `vllm_cpu_shim.py` to keep vLLM's weights where they can be replaced; tests/gpu does it on a GPU.
 """
 
 import json
