@@ -73,18 +73,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     row = ROWS[item.nodeid]
     row.seconds += report.duration
+    row.figures = dict(report.user_properties).get("figures", row.figures)
     if report.failed:
         lines = report.longreprtext.splitlines()
         error = next((line[1:].strip() for line in lines if line.startswith("E ")), lines[-1] if lines else "")
-        row.verdict, row.figures = "FAILED", error[:MOST_CHARACTERS]
+        row.verdict = f"FAILED: {error[:MOST_CHARACTERS]}"
     elif hasattr(report, "wasxfail"):
         row.verdict = f"fails, as is known: {report.wasxfail}"
     elif report.skipped:
         row.verdict = f"not run: {report.longrepr[2]}"
     elif report.when == "call":
         row.verdict = "shown"
-    if not report.failed:
-        row.figures = dict(report.user_properties).get("figures", row.figures)
     if "OPEN_R1_GPU_TABLE" in os.environ:
         write_table(ROOT / os.environ["OPEN_R1_GPU_TABLE"])
     return report

@@ -175,7 +175,9 @@ def launch(words: Sequence[object]) -> float:
         output.seek(0)
         said = output.read().decode(errors="replace")
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said[-6000:]}")
+        # Its last words come first: the table has room for no more.
+        last = said.rstrip().rpartition("\n")[2]
+        raise RuntimeError(f"{last}\n{' '.join(command)} ended with {process.returncode}:\n{said[-6000:]}")
     return peak
 
 
