@@ -40,9 +40,11 @@ def check_against(run: Run, expected: Run) -> str:
 def check_grpo(run: Run) -> str:
     """Assert that the policy learned and that vLLM drew with its weights; return the figures."""
     assert min(run.values("grad_norm")) > 0
-    assert max(run.values(DIFFERENCE)) < 0.1
-    # Without new weights vLLM would fall behind further with every step.
-    return f"|logp of vLLM - of trainer| {max(run.values(DIFFERENCE)):.4f} at most, {run.speed()}"
+    # In bf16 on a CPU the steps say 0.044, 0.041, 0.041; where vLLM is given no new weights, 0.044, 0.075, 0.168.
+    first, last = run.values(DIFFERENCE)[0], run.values(DIFFERENCE)[-1]
+    assert 0 < first < 0.1
+    assert last < 2 * first
+    return f"|logp of vLLM - of trainer| {first:.4f} at the first step, {last:.4f} at the last, {run.speed()}"
 
 
 @pytest.mark.gpu
