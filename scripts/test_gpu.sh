@@ -16,7 +16,7 @@ usage: scripts/test_gpu.sh VENV [--stand-ins] [PYTEST_ARGUMENT...]
 environment variables:
   SMOLLM2               folder of the model (default data/models/SmolLM2-135M-Instruct); made when it is not there
   OPEN_R1_GPU_TABLE     the table (default data/test_gpu.md, of stand-ins data/test_gpu_stand_ins.md)
-  FLASH_ATTN_TIMEOUT_S  seconds that flash-attn may take to install (default 600); compiling may take an hour
+  FLASH_ATTN_TIMEOUT_S  seconds that flash-attn may take to install (default 180); compiling may take an hour
 USAGE
     exit 2
 }
@@ -51,7 +51,7 @@ else
     # Built against PyTorch and the CUDA toolkit of this machine where nobody has a wheel for both.
     if ! python -c 'import flash_attn' 2>/dev/null; then
         echo "test_gpu: installing flash-attn"
-        limit_s=${FLASH_ATTN_TIMEOUT_S:-600}
+        limit_s=${FLASH_ATTN_TIMEOUT_S:-180}
         timeout "$limit_s" python -m pip install -q -c constraints.txt flash-attn --no-build-isolation ||
             echo "test_gpu: flash-attn could not be installed within $limit_s s: its row will say FAILED" >&2
     fi
