@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trainings that the tests look at. A launch takes 15 to 40 s, so each runs once and serves many assertions."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,28 +33,32 @@ def sft_alone(recipes) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sft(config, recipes) -> Path:
-    """SFT by two processes."""
-    output_dir = recipes.folder / f"sft-{config}"
-    train(config, SFT, recipes.sft, output_dir)
-    return output_dir
+def run_sft(recipes) -> Callable[[str], Path]:
+    """Return the function that gives the SFT run of a config by two processes, training it the first time."""
 
-
-@pytest.fixture(scope="session")
-def grpo_runs(recipes) -> dict[str, Path]:
-    """GRPO by two processes, for each config that was asked for so far; parameters are written down at each step."""
-    return {}
-
-
-@pytest.fixture(scope="session")
-def run_grpo(recipes, grpo_runs):
-    """Return the function that gives the GRPO run of a config, training it the first time."""
-
+    @functools.cache
     def run_once(config: str) -> Path:
-        if config not in grpo_runs:
-            output_dir = recipes.folder / f"grpo-{config}"
-            train(config, RECORD, recipes.grpo, output_dir, "--callbacks", "record_parameters")
-            grpo_runs[config] = output_dir
-        return grpo_runs[config]
+        output_dir = recipes.folder / f"sft-{config}"
+        train(config, SFT, recipes.sft, output_dir)
+        return output_dir
+
+    return run_once
+
+
+@pytest.fixture
+def sft(config, run_sft) -> Path:
+    """SFT by two processes."""
+    return run_sft(config)
+
+
+@pytest.fixture(scope="session")
+def run_grpo(recipes) -> Callable[[str], Path]:
+    """Return the function that gives the GRPO run of a config; parameters are written down at each step."""
+
+    @functools.cache
+    def run_once(config: str) -> Path:
+        output_dir = recipes.folder / f"grpo-{config}"
+        train(config, RECORD, recipes.grpo, output_dir, "--callbacks", "record_parameters")
+        return output_dir
 
     return run_once

@@ -2,11 +2,13 @@
 """kill -9 of all processes, then the same command: it ends where the uninterrupted training ended.
 
 The newest checkpoint also loses what one of the two processes had saved, so that resuming has to pass it over.
+Each way to hold the weights is resumed once: whole copies, a shared optimizer (ZeRO-2), shared weights (ZeRO-3).
 """
 
 import pytest
 
 from open_r1.utils.checkpoints import missing_from
+from tests.distributed.launching import NEEDS_DEEPSPEED
 from tests.distributed.trainings import GRPO, GRPO_RECIPE, SFT, SFT_RECIPE, kill_and_resume, training_logs
 from tests.integration.tiny import weights_of
 
@@ -25,13 +27,15 @@ def assert_same_end(resumed, uninterrupted, max_steps):
     assert missing_from(resumed.output_dir) is None
 
 
-def test_sft_goes_on_to_the_same_end(config, recipes, sft):
-    output_dir = recipes.folder / f"sft-{config}-killed"
-    resumed = kill_and_resume(config, SFT, recipes.sft, output_dir, kill_at=10, lost="rng_state_1.pth")
+@NEEDS_DEEPSPEED
+def test_sft_goes_on_to_the_same_end_under_zero3(recipes, run_sft):
+    output_dir = recipes.folder / "sft-zero3-killed"
+    resumed = kill_and_resume("zero3", SFT, recipes.sft, output_dir, kill_at=10, lost="rng_state_1.pth")
     assert f"Going on from {output_dir / 'checkpoint-5'}" in resumed.output
-    assert_same_end(resumed, sft, SFT_RECIPE["max_steps"])
+    assert_same_end(resumed, run_sft("zero3"), SFT_RECIPE["max_steps"])
 
 
+@pytest.mark.parametrize("config", ["ddp", pytest.param("zero2", marks=NEEDS_DEEPSPEED)])
 def test_grpo_goes_on_to_the_same_end_amid_a_generation(config, recipes, run_grpo):
     output_dir = recipes.folder / f"grpo-{config}-killed"
     resumed = kill_and_resume(config, GRPO, recipes.grpo, output_dir, kill_at=6, lost="rollout_state_1.pt")

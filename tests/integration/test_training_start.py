@@ -6,6 +6,9 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import DistributedType
+from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
 
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
 from open_r1.utils.arguments import RecipeParser
@@ -13,6 +16,7 @@ from open_r1.utils.checkpoints import list_checkpoints, publish, write_manifest
 from open_r1.utils.refusals import is_refusal
 from open_r1.utils.starting import find_checkpoint
 from open_r1.utils.training import check_processes
+from tests.conftest import ROOT
 from tests.integration.tiny import build_tiny
 
 
@@ -95,6 +99,74 @@ def test_several_gpus_in_one_process_are_refused(tiny, tmp_path):
     training_args._n_gpu = 2  # what transformers finds on a machine with two GPUs and no launcher
     with pytest.raises(RuntimeError, match="DataParallel"):
         check_processes(training_args)
+
+
+def variables_of_launcher(*words):
+    """What `accelerate launch` with these words hands to its processes, by its own functions."""
+    command = ["--main_process_port", "0", *words, "script.py"]
+    arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(command))
+    if arguments.use_fsdp or arguments.multi_gpu:
+        return prepare_multi_gpu_env(arguments) | {"WORLD_SIZE": arguments.nproc_per_node}  # torchrun's
+    return prepare_simple_launcher_cmd_env(arguments)[1]
+
+
+@pytest.fixture
+def check_launch(tiny, tmp_path, environment):
+    """Return the function that checks an SFT run in a process which the launcher's words, or variables, start."""
+
+    def check(words, num_joined, kind):
+        """Let the process be one of `num_joined` that accelerate counts, which it runs as a kind of training."""
+        parse = RecipeParser((SFTScriptArguments, SFTConfig, ModelConfig)).parse
+        _, training_args, _ = parse(tiny.argv("sft", tmp_path))
+        environment.update(words if isinstance(words, dict) else variables_of_launcher(*words))
+        training_args.distributed_state = SimpleNamespace(num_processes=num_joined, distributed_type=kind)
+        check_processes(training_args)
+
+    return check
+
+
+def config(name):
+    return ["--config_file", str(ROOT / "recipes" / "accelerate_configs" / f"{name}.yaml")]
+
+
+# Words for the launcher, or its variables; how many processes accelerate then counted on a machine without GPUs, and
+# as what it ran them. `tests/distributed/test_launches.py` has a real launch.
+ALONE, ONE_STARTED, NO_FSDP = "would train alone", "started only this one", "The launcher asks for FSDP"
+FSDP = [*config("fsdp"), "--num_processes", "2"]
+REFUSED = {
+    "zero2 without gloo": ({"WORLD_SIZE": "2"}, 1, DistributedType.DEEPSPEED, ALONE),
+    "fsdp": (FSDP, 1, DistributedType.NO, ALONE),
+    "fsdp by gloo, which would not share gradients": (FSDP, 2, DistributedType.NO, ALONE),
+    "fsdp with use_cpu, which would be DDP": (FSDP, 2, DistributedType.MULTI_CPU, NO_FSDP),
+    "two on a config that starts one": ([*config("cpu"), "--num_processes", "2"], 1, DistributedType.NO, ONE_STARTED),
+    "no launcher, but a world size": ({"WORLD_SIZE": "2"}, 1, DistributedType.NO, ALONE),
+}
+TAKEN = {
+    "no launcher": ({}, 1, DistributedType.NO),
+    "one on the CPU": (config("cpu"), 1, DistributedType.NO),
+    "ddp with use_cpu": ([*config("ddp"), "--num_processes", "2"], 2, DistributedType.MULTI_CPU),
+    "zero2 by gloo": ({"WORLD_SIZE": "2"}, 2, DistributedType.DEEPSPEED),
+    "fsdp on GPUs": (FSDP, 2, DistributedType.FSDP),
+}
+
+
+@pytest.mark.parametrize(("words", "num_joined", "kind", "reason"), REFUSED.values(), ids=REFUSED)
+def test_processes_that_would_not_train_together_are_refused(check_launch, words, num_joined, kind, reason):
+    with pytest.raises(RuntimeError, match=reason):
+        check_launch(words, num_joined, kind)
+
+
+@pytest.mark.parametrize(("words", "num_joined", "kind"), TAKEN.values(), ids=TAKEN)
+def test_processes_that_train_together_are_taken(check_launch, words, num_joined, kind):
+    check_launch(words, num_joined, kind)
+
+
+def test_multi_cpu_config_is_refused(check_launch, tmp_path):
+    text = (ROOT / "recipes" / "accelerate_configs" / "ddp.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "multi_cpu.yaml"
+    path.write_text(text.replace("MULTI_GPU", "MULTI_CPU").replace("num_processes: 8", "num_processes: 2"))
+    with pytest.raises(RuntimeError, match=ONE_STARTED):
+        check_launch(["--config_file", str(path)], 1, DistributedType.NO)
 
 
 def test_publishing_without_weights_leaves_the_older_model_alone(tmp_path):
