@@ -69,7 +69,7 @@ test_serving: ## generation and pass rates against a real vLLM with a real small
 
 test_slurm: ## all of slurm/ on a real Slurm of three nodes on this machine; as root (installs Slurm by apt)
 	@scripts/install.sh "$(VENV_SERVING)" "serving,dev,gguf,$(EXTRAS)"
-	@SMOLLM2="$(MODEL)" scripts/test_slurm.sh "$(VENV_SERVING)" $(ARGS)
+	@SMOLLM2="$(MODEL)" WORKERS="$(WORKERS)" scripts/test_slurm.sh "$(VENV_SERVING)" $(ARGS)
 
 model: ## SmolLM2-135M-Instruct, a real model for trials without the hub, in MODEL (data/models/)
 	@$(install) gguf

@@ -3,6 +3,7 @@
 
 import ast
 import dataclasses
+import functools
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,7 @@ def test_groups_that_do_not_divide_the_batch_are_refused_with_the_valid_sizes(nu
         )
 
 
+@functools.cache
 def names_that_are_read() -> set[str]:
     """Attribute names and texts that the code of src/ and scripts/ uses outside of the definitions in configs.py."""
     found: set[str] = set()

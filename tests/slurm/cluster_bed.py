@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -314,6 +315,16 @@ class Cluster:
             name, state = line.split()
             if state.startswith(("down", "drain")):
                 self.node_up(name)
+
+    def processes_with(self, word: str) -> list[psutil.Process]:
+        """Processes of this cluster's jobs, on all nodes, that have this word in their command."""
+        found = []
+        for process in psutil.process_iter(["cmdline", "environ"]):
+            conf = (process.info["environ"] or {}).get("SLURM_CONF", "")
+            is_of_cluster = Path(conf).is_relative_to(self.folder)  # another may run beside it
+            if is_of_cluster and any(word in part for part in process.info["cmdline"] or ()):
+                found.append(process)
+        return found
 
     def report(self, job: Job) -> str:
         """What a failing test's report shows of a job."""

@@ -40,9 +40,10 @@ is_ours() { [[ $(cat "$claim/folder" 2>/dev/null || true) == "$1" ]]; }
 has_mark() { [[ -f $1/$mark && $(<"$1/$mark") == "$port" ]]; }
 
 # Puts stdin into /etc/hosts for the cluster at port $1; without input takes its lines out. The file is written in
-# place: in a container it is a mount, which nothing can be renamed over.
+# place: in a container it is a mount, which nothing can be renamed over. It is never empty meanwhile, since a cluster
+# beside this one looks names up in it.
 write_hosts() {
-    local begin="# BEGIN open-r1-slurm $1" end="# END open-r1-slurm $1" block rest
+    local begin="# BEGIN open-r1-slurm $1" end="# END open-r1-slurm $1" block rest LC_ALL=C
     block=$(cat)
     exec 8</etc/hosts
     flock 8
@@ -51,6 +52,8 @@ write_hosts() {
     if [[ -n $block ]]; then
         rest+=$'\n'$begin$'\n'$block$'\n'$end
     fi
-    printf '%s\n' "$rest" >/etc/hosts || die "/etc/hosts cannot be written, and the nodes need names"
+    rest+=$'\n'
+    { printf '%s' "$rest" 1<>/etc/hosts && truncate -s "${#rest}" /etc/hosts; } ||
+        die "/etc/hosts cannot be written, and the nodes need names"
     exec 8<&-
 }

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The GPUs that each step of a job sees on a real Slurm, however the job asks for them.
 
-srun would take the job's own request for GPUs (`SLURM_GPUS_PER_NODE` and the like) for one of the step. The programs
-of the steps only write down what they see; nodes pretend to have 8 GPUs.
+srun would take the job's own request for GPUs (`SLURM_GPUS_PER_NODE` and the like) for one of the step. Here each kind
+of request is made once, and each script whose steps have GPUs or none is asked; the table of all variables is in
+`tests/unit/test_cluster_lib.py`. Programs of the steps only write down what they see; nodes pretend to have 8 GPUs.
 """
 
 import re
@@ -14,17 +15,8 @@ import pytest
 from tests.slurm.cluster_bed import HERE
 
 NO_GPU, ALL = "", "0,1,2,3,4,5,6,7"
-# gpus_per_node of cluster.sh, and words for sbatch, where {} stands for the GPUs of all nodes together.
-SITES = ("", "8")
-ASKED = (
-    "--gpus-per-node=8",
-    "--gpus={}",
-    "--gpus=h100:{}",
-    "--gpus-per-task=8",
-    "--gres=gpu:8",
-    "--gpus-per-node=h100:8 --cpus-per-gpu=1",
-)
-every_site = pytest.mark.parametrize("gpus_per_node", SITES, ids=["not said", "8 a node"])
+# gpus_per_node of cluster.sh: left to Slurm, or said.
+LEFT, SAID = "", "8"
 
 
 @pytest.fixture
@@ -67,53 +59,45 @@ def rows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "gpus_per_node"), [*((asked, SITES[0]) for asked in ASKED), (ASKED[0], SITES[1]), ("--exclusive", "")]
+    ("asked", "gpus_per_node"),
+    [
+        ("--gres=gpu:8", LEFT),
+        ("--gpus-per-task=8", LEFT),
+        ("--gpus-per-node=h100:8 --cpus-per-gpu=1", SAID),
+        ("--exclusive", LEFT),
+    ],
 )
 def test_server_sees_all_gpus_and_what_asks_it_none(cluster, seeing, model, rows, asked, gpus_per_node):
     words = ("--model", model, "--data", rows)
-    job = cluster.submit("slurm/evaluate.slurm", *words, sbatch=asked.format(8).split(), site=seeing(gpus_per_node))
+    job = cluster.submit("slurm/evaluate.slurm", *words, sbatch=asked.split(), site=seeing(gpus_per_node))
     assert seen(job) == {"vllm": ALL, "run_benchmarks": NO_GPU}
 
 
-@pytest.mark.parametrize(("asked", "gpus_per_node"), [(ASKED[0], ""), (ASKED[0], "8"), (ASKED[1], ""), (ASKED[2], "")])
-def test_all_nodes_of_a_training_with_a_server_see_all_gpus(cluster, seeing, model, asked, gpus_per_node):
+def test_all_nodes_of_a_training_with_a_server_see_all_gpus(cluster, seeing, model):
     overrides = f"--use_vllm true --vllm_mode server --model_name_or_path '{model}' --dataset_name rows"
     job = cluster.submit(
-        "slurm/train.slurm",
-        "--model",
-        "demo",
-        "--task",
-        "grpo",
-        "--config",
-        "demo",
-        "--accelerator",
-        "zero2",
-        "--args",
-        overrides,
-        sbatch=["--nodes=3", *asked.format(24).split()],
-        site=seeing(gpus_per_node),
+        *("slurm/train.slurm", "--model", "demo", "--task", "grpo", "--config", "demo", "--accelerator", "zero2"),
+        *("--args", overrides),
+        sbatch=["--nodes=3", "--gpus=h100:24"],
+        site=seeing(LEFT),
     )
     assert seen(job) == {"vllm": ALL, "train": ALL}
 
 
-@every_site
-def test_merge_sees_no_gpu_whoever_submits_it(cluster, seeing, tmp_path, gpus_per_node):
-    script, words = "slurm/compute_pass_rate.slurm", ("--merge", "--output_dir", tmp_path / "out")
-    # The script's own #SBATCH line asks for a GPU; the script that submits itself asks for none.
-    jobs = [cluster.submit(script, *words, by=by, site=seeing(gpus_per_node)) for by in ("sbatch", "script")]
-    assert [seen(job) for job in jobs] == [{"merge": NO_GPU}] * 2
+def test_merge_sees_no_gpu_though_its_script_asks_for_one(cluster, seeing, tmp_path):
+    # By an #SBATCH line, which counts where the script doesn't submit itself.
+    words = ("--merge", "--output_dir", tmp_path / "out")
+    job = cluster.submit("slurm/compute_pass_rate.slurm", *words, site=seeing(SAID))
+    assert seen(job) == {"merge": NO_GPU}
 
 
-@every_site
-def test_decontamination_sees_no_gpu_whoever_submits_it(cluster, seeing, rows, gpus_per_node):
-    script, words = "slurm/decontaminate.slurm", ("--dataset", rows)
-    jobs = [cluster.submit(script, *words, by=by, site=seeing(gpus_per_node)) for by in ("sbatch", "script")]
-    assert [seen(job) for job in jobs] == [{"decontaminate": NO_GPU}] * 2
+def test_decontamination_that_submits_itself_sees_no_gpu(cluster, seeing, rows):
+    job = cluster.submit("slurm/decontaminate.slurm", "--dataset", rows, by="script", site=seeing(SAID))
+    assert seen(job) == {"decontaminate": NO_GPU}
 
 
-@pytest.mark.parametrize("asked", ["--gres=gpu:8", "--gpus=h100:8"])
-def test_task_sees_the_gpus_that_it_needs_whatever_the_site_asks_for(cluster, seeing, asked):
+def test_task_sees_the_gpus_that_it_needs_whatever_the_site_asks_for(cluster, seeing):
     words = ("--config", "recipes/dataset_filtering/filter_dapo.yaml", "--start", 0, "--end", 1)
-    site = seeing("", gpu_options=["--partition=gpu", asked])
+    site = seeing(LEFT, gpu_options=["--partition=gpu", "--gpus=h100:8"])
     job = cluster.submit("slurm/compute_pass_rate.slurm", *words, by="script", site=site)
     assert seen(job) == {"compute_pass_rate": "0"}

@@ -9,7 +9,6 @@ import json
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
@@ -71,18 +70,9 @@ def losses(output_dir: Path) -> list[float]:
     return [entry["loss"] for entry in history if "loss" in entry]
 
 
-def processes_with(word: str) -> list[int]:
-    """Processes of this machine, nodes of the tests included, that have this word in their command."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any(word in part for part in process.info["cmdline"] or ()):
-            found.append(process.pid)
-    return found
-
-
-def wait_for_end_of(*words: str) -> None:
+def wait_for_end_of(cluster, *words: str) -> None:
     """Wait until no process has one of these words: Slurm waits for those that it knows of, not for orphans."""
-    eventually(lambda: not any(map(processes_with, words)), f"no process with one of {words} is left")
+    eventually(lambda: not any(map(cluster.processes_with, words)), f"no process with one of {words} is left")
 
 
 def port_of(job) -> str:
@@ -114,15 +104,15 @@ def test_server_of_last_node_answers_trainer_of_first(cluster, start):
     assert f"asked http://{job.nodes[1]}:" in job.log and "Paris" in job.log
     server, trainer = (line for line in job.log.splitlines() if " Starting " in line)
     assert f"--nodelist={job.nodes[1]}" in server and f"--nodelist={job.nodes[0]}" in trainer
-    wait_for_end_of(port_of(job))
+    wait_for_end_of(cluster, port_of(job))
 
 
-def test_server_that_never_gets_ready_ends_the_job(start):
+def test_server_that_never_gets_ready_ends_the_job(cluster, start):
     job = start("loads", "--deadline", "5")
     assert job.wait() == "FAILED"
     assert "Not ready after 5 s" in job.log and "--deadline" in job.log
     assert "Starting train" not in job.log
-    wait_for_end_of(port_of(job))
+    wait_for_end_of(cluster, port_of(job))
 
 
 def test_server_that_dies_ends_the_job_with_its_words_and_status(start):
@@ -131,26 +121,26 @@ def test_server_that_dies_ends_the_job_with_its_words_and_status(start):
     assert "vllm ended with exit status 7" in job.log and "no memory for 1 expert of ümlaut" in job.log
 
 
-def test_server_that_dies_while_training_ends_the_job(start):
+def test_server_that_dies_while_training_ends_the_job(cluster, start):
     job = start("serves", run_name="stay")
     job.wait_for_log("asked http://")
-    (server,) = (pid for pid in processes_with(port_of(job)) if "python" in psutil.Process(pid).name())
-    psutil.Process(server).kill()
+    (server,) = (process for process in cluster.processes_with(port_of(job)) if "python" in process.name())
+    server.kill()
     assert (job.wait(), job.exit_status) == ("FAILED", 137)
-    wait_for_end_of("stand_in_trainer.py")
+    wait_for_end_of(cluster, "stand_in_trainer.py")
 
 
-def test_failing_trainer_ends_its_server_and_gives_its_status(start):
+def test_failing_trainer_ends_its_server_and_gives_its_status(cluster, start):
     job = start("serves", run_name="fail")
     assert job.wait() == "FAILED"
     assert "train ended with exit status" in job.log
-    wait_for_end_of(port_of(job))
+    wait_for_end_of(cluster, port_of(job))
 
 
-def test_cancelled_job_leaves_nothing_behind(start):
+def test_cancelled_job_leaves_nothing_behind(cluster, start):
     job = start("serves", run_name="stay")
     job.wait_for_log("asked http://")
     word = port_of(job)
     job.cancel()
     assert job.wait() == "CANCELLED"
-    wait_for_end_of(word, "stand_in_trainer.py")
+    wait_for_end_of(cluster, word, "stand_in_trainer.py")

