@@ -9,11 +9,13 @@ VENV_SERVING ?= .venv-serving
 MODEL ?= data/models/SmolLM2-135M-Instruct
 # Processes that test files are shared out to: as many as CI has cores. WORKERS=0 tests in pytest's own process.
 WORKERS ?= 2
+# Slurms that test_slurm starts: jobs mostly wait, so there are more than cores.
+CLUSTERS ?= 4
 ARGS ?=
 comma := ,
 
 # What else is set on the command line may be misspelt: programs get it in their environment, and nothing here reads it.
-ours := VENV EXTRAS VENV_SERVING MODEL WORKERS ARGS TASK PARALLEL NUM_GPUS ENGINE BACKEND
+ours := VENV EXTRAS VENV_SERVING MODEL WORKERS CLUSTERS ARGS TASK PARALLEL NUM_GPUS ENGINE BACKEND
 theirs := PYTHON TORCH_INDEX_URL HF_% TOKENIZERS_PARALLELISM OMP_NUM_THREADS CUDA_VISIBLE_DEVICES MAKE% SHELL
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 $(foreach name,$(filter-out $(ours) $(theirs),$(given)),$(warning nothing here reads $(name); there are $(ours)))
@@ -65,11 +67,11 @@ test_distributed: ## two processes on the CPU: DDP, ZeRO-2, ZeRO-3 (compiles an 
 
 test_serving: ## generation and pass rates against a real vLLM with a real small model, on a CPU too
 	@scripts/install.sh "$(VENV_SERVING)" "serving,dev,gguf,$(EXTRAS)"
-	@SMOLLM2="$(MODEL)" scripts/test_serving.sh "$(VENV_SERVING)" $(ARGS)
+	@SMOLLM2="$(MODEL)" WORKERS="$(WORKERS)" scripts/test_serving.sh "$(VENV_SERVING)" $(ARGS)
 
 test_slurm: ## all of slurm/ on a real Slurm of three nodes on this machine; as root (installs Slurm by apt)
 	@scripts/install.sh "$(VENV_SERVING)" "serving,dev,gguf,$(EXTRAS)"
-	@SMOLLM2="$(MODEL)" WORKERS="$(WORKERS)" scripts/test_slurm.sh "$(VENV_SERVING)" $(ARGS)
+	@SMOLLM2="$(MODEL)" CLUSTERS="$(CLUSTERS)" scripts/test_slurm.sh "$(VENV_SERVING)" $(ARGS)
 
 model: ## SmolLM2-135M-Instruct, a real model for trials without the hub, in MODEL (data/models/)
 	@$(install) gguf

@@ -39,5 +39,5 @@ export VLLM_CPU_KVCACHE_SPACE=${VLLM_CPU_KVCACHE_SPACE:-1} # GiB; by default vLL
 export VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1
 
 python scripts/make_smollm2.py --output_dir "$SMOLLM2"
-# A cluster for each worker, since jobs mostly wait; files in the order of collection.
-exec python -m pytest -n "${WORKERS:-2}" --dist loadfile --no-loadscope-reorder tests/slurm -m slurm "$@"
+# Each worker has a cluster of its own.
+exec python -m pytest -n "${CLUSTERS:-4}" --dist loadfile --no-loadscope-reorder tests/slurm -m slurm "$@"

@@ -22,8 +22,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
-    # The file that takes longest comes first, so that no worker is idle at the end.
-    items.sort(key=lambda item: item.path.stem != "test_restart")
+    # What takes longest comes first, so that no worker is idle at the end.
+    items.sort(key=lambda item: not item.path.stem.startswith("test_restart"))
 
 
 @pytest.fixture(scope="session")

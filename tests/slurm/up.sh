@@ -139,8 +139,8 @@ if ((namespaces)); then
     done
 fi
 
-# --- Configuration. Jobs take their ports from their numbers, so two clusters beside each other count from different ones
-# (ports repeat after 500). Memory is a resource that jobs own, as on most sites; CPUs and GPUs are pretended. A requeued job
+# --- Configuration. Jobs take their ports from their numbers, and ports repeat after 500: clusters beside each other count
+# from different ones. Memory is a resource that jobs own, as on most sites; CPUs and GPUs are pretended. A requeued job
 # waits for cred_expire, by default two minutes: that's short, but not shorter than a step may take to start on a busy
 # machine. Whatever is told to end has a minute, and a job that ends at its time limit by itself is not overtaken.
 for ((gpu = 0; gpu < gpus; gpu++)); do ln -s /dev/null "$dir/gpus/nvidia$gpu"; done
@@ -185,7 +185,7 @@ BatchStartTimeout=120
 MessageTimeout=60
 MinJobAge=86400
 MaxJobCount=10000
-FirstJobId=$((1 + slot % 2 * 250))
+FirstJobId=$((1 + slot % 5 * 100))
 InactiveLimit=0
 SlurmdTimeout=300
 NodeName=$node_names NodeHostname=$node_hosts NodeAddr=$addresses.[1-$nodes] Port=$node_ports $hardware
