@@ -13,6 +13,11 @@ VLLM_ARGS = ("--enforce-eager", "--max-model-len", "1024", "--max-num-seqs", "16
 SERVED = "SmolLM2"
 
 
+def pytest_collection_modifyitems(items):
+    # What takes long and needs no server comes first, for one worker; the other one has the server meanwhile.
+    items.sort(key=lambda item: item.path.stem != "test_lighteval")
+
+
 @pytest.fixture(scope="session")
 def model_folder() -> Path:
     """SmolLM2-135M-Instruct."""

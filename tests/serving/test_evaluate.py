@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""run_benchmarks.py with a real vLLM: the engine of inspect-ai beside ours, seeds, logs, kill -9."""
+"""run_benchmarks.py with a real vLLM: the engines of inspect-ai and lighteval beside ours, seeds, logs, kill -9."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from inspect_ai.log import read_eval_log
 
+from open_r1.evaluation.lighteval_environment import ensure_environment
 from scripts.run_benchmarks import main
 from tests.conftest import ROOT
 from tests.serving.conftest import SERVED
@@ -133,3 +134,21 @@ def test_plain_inspect_asks_for_different_answers_too(server, tmp_path):
     texts = [{sample.output.completion for sample in log.samples if sample.id == row} for row in range(NUM_PROBLEMS)]
     assert sum(len(of_a_problem) == 3 for of_a_problem in texts) >= NUM_PROBLEMS / 2
     assert "avg@3" in log.results.scores[0].metrics
+
+
+def test_lighteval_asks_through_vllm_and_scores(server, tmp_path):
+    ensure_environment()  # test_lighteval.py makes it, for minutes, beside the tests above
+    command = words(server, tmp_path, engine="lighteval")
+    assert main(command) == 0
+    folder, answers = folder_of(tmp_path, "lighteval"), answers_of(tmp_path, "lighteval")
+    results = json.loads((folder / "results.json").read_text())
+    assert len(answers) == results["disagreements"]["scored"] == NUM_PROBLEMS * NUM_SAMPLES
+    assert all(0 < answer["num_tokens"] <= 48 for answer in answers)
+    assert {answer["finish_reason"] for answer in answers} <= {"stop", "length"}
+    mean = sum(answer["engine_score"] for answer in answers) / len(answers)
+    assert results["engine_metrics"][f"avg@n:n={NUM_SAMPLES}"] == pytest.approx(mean)
+    assert results["settings"]["engine_versions"]["lighteval"] == "0.13.0"
+    assert len(list((folder / "lighteval" / "details").rglob("*.parquet"))) == 1
+    before = (folder / "answers.parquet").read_bytes()
+    assert main(command) == 0
+    assert (folder / "answers.parquet").read_bytes() == before

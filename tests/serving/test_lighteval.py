@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine lighteval in its own environment, which is made here once: real vLLM, kills, changed models, its tasks.
+"""The engine lighteval in its own environment, which is made here once: kills, changed models, its tasks.
 
 Its tasks of the hub find their data in the folder of the test, where they lie under their names.
 """
@@ -20,8 +20,7 @@ from open_r1.evaluation.lighteval_tasks import task_of
 from open_r1.utils.benchmark_table import SUPPORTED_BENCHMARKS
 from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
-from tests.serving.conftest import SERVED
-from tests.serving.scripts import count_lines, started, write_capitals
+from tests.serving.scripts import count_lines, started
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.serving
@@ -83,23 +82,6 @@ def results_of(folder, name, model=MODEL):
 
 def differing(folder):
     return [json.loads(line) for line in (folder / "disagreements.jsonl").read_text().splitlines()]
-
-
-def test_a_local_file_is_asked_and_scored_through_vllm(server, tmp_path):
-    words = ("--data", write_capitals(tmp_path), "--num_samples", 2, "--max_tokens", 48, "--limit", 4)
-    status, said = run(tmp_path, server.url, *words)
-    assert status == 0, said
-    folder, results = results_of(tmp_path, "capitals", SERVED)
-    answers = pq.read_table(folder / "answers.parquet").to_pylist()
-    assert len(answers) == results["disagreements"]["scored"] == 8
-    assert all(0 < answer["num_tokens"] <= 48 for answer in answers)
-    assert {answer["finish_reason"] for answer in answers} <= {"stop", "length"}
-    mean = sum(answer["engine_score"] for answer in answers) / 8
-    assert results["engine_metrics"]["pass@k:k=1&n=2"] == pytest.approx(mean)
-    assert results["settings"]["engine_versions"]["lighteval"] == "0.13.0"
-    assert len(list((folder / "lighteval" / "details").rglob("*.parquet"))) == 1
-    status, said = run(tmp_path, server.url, *words)
-    assert (status, "finished earlier" in said) == (0, True)
 
 
 def test_scorers_that_differ_are_listed_with_the_reason(tmp_path):
