@@ -96,18 +96,15 @@ def test_one_mechanism_at_least_works_here(user: str, run_session: Callable[[str
 
 
 @pytest.mark.parametrize("attack", HARMLESS)
-@pytest.mark.parametrize("user", USERS)
-def test_attack_reaches_its_aim_outside_of_a_box(
-    user: str, attack: Attack, run_session: Callable[[str, str], Report]
-) -> None:
-    found = run_session(user, "none")["attacks"][attack.name]
+def test_attack_reaches_its_aim_outside_of_a_box(attack: Attack, run_session: Callable[[str, str], Report]) -> None:
+    """Even as an ordinary user."""
+    found = run_session("user", "none")["attacks"][attack.name]
 
     assert "BROKEN" in found["output"] or SECRET in found["output"] or found["left"]
 
 
-@pytest.mark.parametrize("user", USERS)
-def test_harm_is_seen_outside_of_a_box(user: str, run_session: Callable[[str, str], Report]) -> None:
-    harm = " ".join(run_session(user, "none")["harm"])
+def test_harm_is_seen_outside_of_a_box(run_session: Callable[[str, str], Report]) -> None:
+    harm = " ".join(run_session("user", "none")["harm"])
 
     for word in ("is new", "is changed", "was killed", "something came to"):
         assert word in harm
