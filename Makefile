@@ -7,7 +7,7 @@ VENV ?= .venv
 EXTRAS ?=
 VENV_SERVING ?= .venv-serving
 MODEL ?= data/models/SmolLM2-135M-Instruct
-# Processes that test files are shared out to: as many as CI has cores. WORKERS=0 tests in pytest's own process.
+# Processes that test files are shared out to. WORKERS=0 tests in pytest's own process.
 WORKERS ?= 2
 # Slurms that test_slurm starts: jobs mostly wait, so there are more than cores.
 CLUSTERS ?= 4
@@ -67,7 +67,7 @@ test_distributed: ## two processes on the CPU: DDP, ZeRO-2, ZeRO-3 (compiles an 
 
 test_serving: ## generation and pass rates against a real vLLM with a real small model, on a CPU too
 	@scripts/install.sh "$(VENV_SERVING)" "serving,dev,gguf,$(EXTRAS)"
-	@SMOLLM2="$(MODEL)" WORKERS="$(WORKERS)" scripts/test_serving.sh "$(VENV_SERVING)" $(ARGS)
+	@SMOLLM2="$(MODEL)" scripts/test_serving.sh "$(VENV_SERVING)" $(ARGS)
 
 test_slurm: ## all of slurm/ on a real Slurm of three nodes on this machine; as root (installs Slurm by apt)
 	@scripts/install.sh "$(VENV_SERVING)" "serving,dev,gguf,$(EXTRAS)"

@@ -18,7 +18,7 @@ from open_r1.utils.refusals import run_script
 from tests.integration.tiny import build_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-MISSING = "Cannot load the data set '/nowhere/rows': there is no such file or folder"
+MISSING = "'/nowhere/rows'"
 
 
 @pytest.fixture(scope="module")
@@ -47,37 +47,35 @@ def raises(error):
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "message"),
+    ("kind", "settings", "named"),
     [
-        ("sft", {"dataset_name": "/nowhere/rows"}, f"ValueError: {MISSING} (in "),
-        ("grpo", {"reward_funcs": ["acuracy"]}, "ValueError: Unknown reward 'acuracy' in reward_funcs. Did you mean"),
+        ("sft", {"dataset_name": "/nowhere/rows"}, ["/nowhere/rows"]),
+        ("grpo", {"reward_funcs": ["acuracy"]}, ["reward_funcs", "'acuracy'", "'accuracy'"]),
     ],
 )
-def test_script_ends_with_the_sentence_alone(tiny, tmp_path, kind, settings, message):
+def test_script_ends_with_the_sentence_alone(tiny, tmp_path, kind, settings, named):
     words = [sys.executable, f"src/open_r1/{kind}.py", *tiny.argv(kind, tmp_path / "out", **settings)]
     environment = {**os.environ, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""}
     ended = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1, ended.stderr
-    assert ended.stderr.startswith(message) and ended.stderr.count("\n") == 1, ended.stderr
+    assert ended.stderr.startswith("ValueError: ") and ended.stderr.count("\n") == 1, ended.stderr
+    assert [name for name in named if name not in ended.stderr] == []
     assert "Traceback" not in ended.stdout
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "named"),
     [
-        ({"output_dir": "{file}"}, "`output_dir` is {file}: {file} is a file"),
-        ({"output_dir": "{file}/below"}, "`output_dir` is {file}/below: {file} is a file"),
-        (
-            {"model_name_or_path": "nobody/nothing"},
-            "Cannot load the model 'nobody/nothing' (`model_name_or_path`)",
-        ),
-        ({"model_name_or_path": "no/such/folder"}, "Cannot load the model 'no/such/folder' (`model_name_or_path`)"),
-        ({"resume_from_checkpoint": "{file}"}, "`resume_from_checkpoint` is {file}, which is not a complete"),
-        ({"max_length": 3}, "None of the first 48 training rows ends in the EOS token"),
+        ({"output_dir": "{file}"}, ["`output_dir`", "{file} is a file"]),
+        ({"output_dir": "{file}/below"}, ["`output_dir`", "{file}/below", "{file} is a file"]),
+        ({"model_name_or_path": "nobody/nothing"}, ["`model_name_or_path`", "'nobody/nothing'"]),
+        ({"model_name_or_path": "no/such/folder"}, ["`model_name_or_path`", "'no/such/folder'"]),
+        ({"resume_from_checkpoint": "{file}"}, ["`resume_from_checkpoint`", "{file}"]),
+        ({"max_length": 3}, ["EOS", "48"]),
     ],
 )
-def test_refusals_of_any_step_before_the_training(run, tmp_path, capsys, settings, message):
+def test_refusals_of_any_step_before_the_training(run, tmp_path, capsys, settings, named):
     file = tmp_path / "file"
     file.touch()
     settings = {name: value.format(file=file) if isinstance(value, str) else value for name, value in settings.items()}
@@ -85,7 +83,8 @@ def test_refusals_of_any_step_before_the_training(run, tmp_path, capsys, setting
         run(sft.main, **settings)
     assert ended.value.code == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"ValueError: {message.format(file=file)}")
+    assert last.startswith("ValueError: ")
+    assert [name for name in named if name.format(file=file) not in last] == []
 
 
 def test_output_folder_of_somebody_else_is_refused(run, tmp_path, capsys, monkeypatch):
@@ -93,8 +92,8 @@ def test_output_folder_of_somebody_else_is_refused(run, tmp_path, capsys, monkey
     monkeypatch.setattr(os, "access", lambda path, mode, **options: Path(path) != tmp_path)
     with pytest.raises(SystemExit):
         run(sft.main, output_dir=tmp_path / "not" / "there")
-    text = f"`output_dir` is {tmp_path}/not/there, but {tmp_path} isn't yours to write: name another folder."
-    assert capsys.readouterr().err.endswith(f"ValueError: {text}\n")
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("ValueError: `output_dir`") and f"{tmp_path}/not/there" in last
 
 
 def test_wrong_value_is_named_with_status_2(run, capsys):
@@ -112,7 +111,8 @@ def test_several_processes_say_who_they_are(run, capsys, monkeypatch):
 
     with pytest.raises(SystemExit):
         run(refuse)
-    assert capsys.readouterr().err.startswith(f"[rank1]: ValueError: {MISSING}")
+    said = capsys.readouterr().err
+    assert said.startswith("[rank1]: ValueError: ") and MISSING in said
 
 
 def test_traceback_of_a_refusal_is_logged_for_debugging(run, caplog):
@@ -160,8 +160,8 @@ def test_training_ends_with_status_0_and_says_where_the_model_is(run, tmp_path, 
 @pytest.mark.parametrize(
     ("settings", "kept"),
     [
-        ({"save_strategy": "no"}, "there is no checkpoint yet to go on from"),
-        ({"save_strategy": "steps", "save_steps": 1}, "the same command goes on from {tmp_path}/out/checkpoint-1"),
+        ({"save_strategy": "no"}, "no checkpoint"),
+        ({"save_strategy": "steps", "save_steps": 1}, "{tmp_path}/out/checkpoint-1"),
     ],
 )
 def test_ctrl_c_says_what_is_kept(run, tmp_path, monkeypatch, capsys, settings, kept):
@@ -178,4 +178,4 @@ def test_ctrl_c_says_what_is_kept(run, tmp_path, monkeypatch, capsys, settings, 
         run(sft.main, callbacks=["interrupt"], max_steps=3, **settings)
     assert ended.value.code == 130
     said = capsys.readouterr().err
-    assert said.endswith(f"\nStopped by Ctrl-C; {kept.format(tmp_path=tmp_path)}.\n") and "Traceback" not in said
+    assert kept.format(tmp_path=tmp_path) in said.splitlines()[-1] and "Traceback" not in said

@@ -9,12 +9,13 @@ import pytest
 from open_r1.generation.servers import VllmServer
 from tests.conftest import ROOT
 
-VLLM_ARGS = ("--enforce-eager", "--max-model-len", "1024", "--max-num-seqs", "16")
+# In bfloat16 an answer may depend on which others are in its batch, where two tokens nearly tie.
+VLLM_ARGS = ("--enforce-eager", "--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "16")
 SERVED = "SmolLM2"
 
 
 def pytest_collection_modifyitems(items):
-    # What takes long and needs no server comes first, for one worker; the other one has the server meanwhile.
+    # What takes long and needs no server comes first, for one process; the other one has the server meanwhile.
     items.sort(key=lambda item: item.path.stem != "test_lighteval")
 
 

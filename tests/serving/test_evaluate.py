@@ -75,8 +75,7 @@ def test_both_engines_are_given_the_same_answers(server, tmp_path):
     for engine in ("direct", "inspect"):
         assert main(words(server, tmp_path, engine=engine)) == 0
         texts[engine] = [row["answer"] for row in answers_of(tmp_path, engine)]
-    same = [first == second for first, second in zip(texts["direct"], texts["inspect"], strict=True)]
-    assert sum(same) >= len(same) / 2  # bf16 on a CPU: batches of other sizes may tip near ties
+    assert texts["direct"] == texts["inspect"]
 
 
 def test_a_killed_run_of_inspect_goes_on_with_what_is_missing(server, tmp_path):
@@ -137,7 +136,7 @@ def test_plain_inspect_asks_for_different_answers_too(server, tmp_path):
 
 
 def test_lighteval_asks_through_vllm_and_scores(server, tmp_path):
-    ensure_environment()  # test_lighteval.py makes it, for minutes, beside the tests above
+    ensure_environment()  # minutes, where there is none yet
     command = words(server, tmp_path, engine="lighteval")
     assert main(command) == 0
     folder, answers = folder_of(tmp_path, "lighteval"), answers_of(tmp_path, "lighteval")

@@ -46,8 +46,7 @@ def test_server_completes_our_rendering_as_it_would_its_own(server, model_folder
     rows = load_columns(tmp_path / "out", ["problem", "pass_rate", "pass_rate_generations"]).to_pylist()
     assert len(rows) == len(CAPITALS)
     assert sum(row["pass_rate"] for row in rows) >= len(rows) / 2
-    same = [chat(server, row["problem"]) == row["pass_rate_generations"][0] for row in rows]
-    assert sum(same) >= len(same) - 1  # bf16 on a CPU: a batch of another size may tip a near tie
+    assert [chat(server, row["problem"]) for row in rows] == [row["pass_rate_generations"][0] for row in rows]
 
 
 def test_sampled_completions_of_a_row_differ(server, model_folder, tmp_path):
