@@ -55,5 +55,5 @@ def test_folder_made_anew_after_its_cluster_is_not_deleted_with_the_rest_of_it(w
 @pytest.mark.parametrize("name", ["a folder", "it's", "x" * 91])
 def test_folders_that_slurm_cannot_have_are_refused(tmp_path, name):
     done = call("up.sh", "-d", tmp_path / name)
-    assert done.returncode in (1, 2)
-    assert "STATE_DIR has letters" in done.stderr or "too long a path" in done.stderr or "run by root" in done.stderr
+    assert done.returncode == 2
+    assert not (tmp_path / name).exists()

@@ -58,6 +58,8 @@ fi
 
 # Configuration files and munge's socket, whose path has 108 bytes at most.
 [[ $dir =~ ^[[:alnum:]_./+-]+$ ]] || bad_usage "STATE_DIR has letters, digits and _ . / + - in its name, not $dir"
+dir=$(realpath -m "$dir")
+((${#dir} <= 90)) || bad_usage "$dir is too long a path: munge's socket in it may have 108 bytes"
 
 (($(id -u) == 0)) || die "must be run by root: slurmd starts jobs as the users who submit them"
 for program in slurmctld slurmd munged ip nsenter unshare flock; do
@@ -92,8 +94,6 @@ take() {
 }
 
 mkdir -p "$dir"
-dir=$(cd "$dir" && pwd)
-((${#dir} <= 90)) || die "$dir is too long a path: munge's socket in it may have 108 bytes"
 if [[ -n $base ]]; then
     take "$base" || die "another cluster has the base port $base: that in $(cat "$claim/folder" 2>/dev/null || true)"
 else
