@@ -131,6 +131,7 @@ COUNTDOWN_TABLE = [
     (in_tags(rf"\boxed{{{RIGHT}}}"), 0.1, 1.0, 1.0, 2.0),
     (in_tags(r"$[55 + 36] − 7 \times 1 - 19$"), 0.1, 0.1, 1.0, 1.0),
     (in_tags("$[55 + 36] − 7 - 19$"), 0.1, 1.0, 1.0, 2.0),
+    (in_tags("（55 + 36）- 7 - 19"), 0.1, 1.0, 1.0, 2.0),
     (f"<think><answer>{RIGHT}</answer></think>", 1.0, 0.0, 1.0, 0.0),  # only in the reasoning
     (f"<think>a <think> b</think>\n<answer>{RIGHT}</answer>", 1.0, 1.0, 1.0, 1.0),
 ]

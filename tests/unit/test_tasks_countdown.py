@@ -101,6 +101,18 @@ def test_prompt_asks_for_tags_unless_the_recipe_does():
     assert tags.startswith(task)
 
 
+@pytest.mark.parametrize("prompt", countdown.PROMPTS)
+def test_every_prompt_holds_numbers_and_target(prompt: str):
+    row = load_task("countdown", f"prompt={prompt},num_train=1,num_test=1")["train"][0]
+    assert str(row["nums"]) in row["problem"]
+    assert str(row["target"]) in row["problem"]
+
+
+def test_task_in_chinese_says_the_task_without_latin_letters_or_tags():
+    problem = load_task("countdown", "prompt=task_zh,num_train=1,num_test=1")["train"][0]["problem"]
+    assert not any(letter.isascii() and letter.isalpha() for letter in problem)
+
+
 @pytest.mark.parametrize(
     ("expression", "is_right"),
     [
@@ -135,7 +147,7 @@ def test_check(expression: str, is_right: bool):
         ("num_train=1.5", "whole number"),
         ("num_train=true", "whole number"),
         ("num_train=9,num_train=8", "twice"),
-        ("prompt=none", "prompt=tags or prompt=task"),
+        ("prompt=none", "tags, task, task_zh"),
         ("min_numbers=5", "min_numbers <= max_numbers"),
         ("min_number=0", "1 <= min_number"),
         ("min_target=0", "1 <= min_target"),

@@ -15,7 +15,7 @@ Configs: `3to4` (default), `3`, `4`, and options behind it: `dataset_config: 3to
     min_target, max_target      range of the target
     num_train, num_test         rows
     prompt                      `tags`: the problem asks for <think> and <answer>, as in the published prompts;
-                                `task`: it says the task alone, for recipes with a system prompt
+                                `task`: it says the task alone, for recipes with a system prompt; `task_zh` in Chinese
 
 Disjointness: the SHA-256 of target and sorted numbers puts a problem into the pool `train` (19/20) or `test` (1/20),
 whatever the config and the seed. Different from the published set: that one is drawn without a test split, so its head
@@ -40,10 +40,12 @@ TASK = (
     "Combine the numbers {nums} into an expression with the value {target}. You may add, subtract, multiply and "
     "divide (+, -, *, /) and set parentheses; use every number exactly once."
 )
+TASK_ZH = "用数字 {nums} 组成一个值为 {target} 的算式，可用加减乘除（+、-、*、/）和括号，每个数字恰好用一次。"
 TAGS = (
     " Write your reasoning inside <think> </think> tags and then the expression alone inside <answer> </answer> tags, "
     "for example <answer> (1 + 2) / 3 </answer>."
 )
+PROMPTS = {"tags": TASK + TAGS, "task": TASK, "task_zh": TASK_ZH}
 
 Row = dict[str, object]
 
@@ -71,8 +73,8 @@ class CountdownOptions:
             raise ValueError("tasks/countdown takes 1 <= min_target <= max_target <= 1000000.")
         if min(self.num_train, self.num_test) < 1:
             raise ValueError("tasks/countdown takes num_train and num_test of at least 1.")
-        if self.prompt not in ("tags", "task"):
-            raise ValueError(f"tasks/countdown takes prompt=tags or prompt=task, got {self.prompt!r}.")
+        if self.prompt not in PROMPTS:
+            raise ValueError(f"tasks/countdown takes prompt={', '.join(PROMPTS)}; got {self.prompt!r}.")
 
 
 PRESETS = {
@@ -181,9 +183,8 @@ def draw_distinct(pool: str, options: CountdownOptions, seed: int, count: int) -
 def to_row(problem: Problem, prompt: str) -> Row:
     """Return the row that GRPO trains on."""
     nums = list(problem.nums)
-    text = TASK.format(nums=nums, target=problem.target) + (TAGS if prompt == "tags" else "")
     return {
-        "problem": text,
+        "problem": PROMPTS[prompt].format(nums=nums, target=problem.target),
         "target": problem.target,
         "nums": nums,
         "solution": problem.solution,
