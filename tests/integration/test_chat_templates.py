@@ -19,11 +19,13 @@ EOS = {
     "chatml": "<|im_end|>",
     "open_r1_distill": "<|im_end|>",
     "deepseek_r1_distill": "<｜end▁of▁sentence｜>",
+    "r1_zero": "<|endoftext|>",
 }
 OPENING = {
     "chatml": "<|im_start|>assistant\n",
     "open_r1_distill": "<|im_start|>assistant\n",
     "deepseek_r1_distill": "<｜Assistant｜>",
+    "r1_zero": "\nAssistant:\n",
 }
 FIRST = "<think>\n2 and 2 are 4\n</think>\n\nIt is \\boxed{4}."
 CONVERSATION = [
@@ -95,7 +97,7 @@ def test_unknown_role_is_refused(named):
         render(tokenizer, [{"role": "critic", "content": "no"}])
 
 
-@pytest.mark.parametrize("name", ["chatml", "deepseek_r1_distill"])
+@pytest.mark.parametrize("name", ["chatml", "deepseek_r1_distill", "r1_zero"])
 def test_template_without_tools_says_so(name):
     with pytest.raises(TemplateError, match="open_r1_distill"):
         render(tokenizer_with(name), CONVERSATION, tools=[TOOL])
@@ -109,6 +111,14 @@ def test_chatml_adds_no_system_message():
 def test_deepseek_tokens_follow_each_other_without_spaces():
     text = render(tokenizer_with("deepseek_r1_distill"), CONVERSATION[:3])
     assert text == f"<｜begin▁of▁sentence｜>Be brief.<｜User｜>2+2?<｜Assistant｜>{FIRST}<｜end▁of▁sentence｜>"
+
+
+def test_r1_zero_is_plain_text_that_ends_where_a_base_model_ends_a_document():
+    tokenizer = tokenizer_with("r1_zero")
+    text = render(tokenizer, CONVERSATION[:3])
+    assert text == f"Be brief.\n\nUser: 2+2?\nAssistant:\n{FIRST}<|endoftext|>"
+    prompt = render(tokenizer, CONVERSATION[:2], add_generation_prompt=True)
+    assert "<|" not in prompt
 
 
 def test_distill_names_open_r1_when_no_system_message_is_given():
