@@ -14,6 +14,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "accelerate_configs"
 TYPES = {
     "cpu": DistributedType.NO,
+    "single_gpu": DistributedType.NO,
     "ddp": DistributedType.MULTI_GPU,
     "zero2": DistributedType.DEEPSPEED,
     "zero3": DistributedType.DEEPSPEED,
@@ -59,7 +60,8 @@ def test_every_nested_key_is_an_option_of_the_launcher(name):
 @pytest.mark.parametrize("name", TYPES)
 def test_launcher_takes_the_file(name):
     arguments = launch_arguments(name)
-    assert arguments.num_processes == (1 if name == "cpu" else 8)
+    assert arguments.num_processes == (1 if name in ("cpu", "single_gpu") else 8)
+    assert arguments.mixed_precision == ("no" if name == "cpu" else "bf16")
     assert arguments.use_deepspeed == name.startswith("zero")
     assert arguments.use_fsdp == name.startswith("fsdp")
     assert arguments.multi_gpu == (name == "ddp")

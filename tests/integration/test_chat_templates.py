@@ -20,12 +20,14 @@ EOS = {
     "open_r1_distill": "<|im_end|>",
     "deepseek_r1_distill": "<｜end▁of▁sentence｜>",
     "r1_zero": "<|endoftext|>",
+    "question_answer": "<|endoftext|>",
 }
 OPENING = {
     "chatml": "<|im_start|>assistant\n",
     "open_r1_distill": "<|im_start|>assistant\n",
     "deepseek_r1_distill": "<｜Assistant｜>",
     "r1_zero": "\nAssistant:\n",
+    "question_answer": "Answer:\n",
 }
 FIRST = "<think>\n2 and 2 are 4\n</think>\n\nIt is \\boxed{4}."
 CONVERSATION = [
@@ -97,7 +99,7 @@ def test_unknown_role_is_refused(named):
         render(tokenizer, [{"role": "critic", "content": "no"}])
 
 
-@pytest.mark.parametrize("name", ["chatml", "deepseek_r1_distill", "r1_zero"])
+@pytest.mark.parametrize("name", ["chatml", "deepseek_r1_distill", "r1_zero", "question_answer"])
 def test_template_without_tools_says_so(name):
     with pytest.raises(TemplateError, match="open_r1_distill"):
         render(tokenizer_with(name), CONVERSATION, tools=[TOOL])
@@ -119,6 +121,14 @@ def test_r1_zero_is_plain_text_that_ends_where_a_base_model_ends_a_document():
     assert text == f"Be brief.\n\nUser: 2+2?\nAssistant:\n{FIRST}<|endoftext|>"
     prompt = render(tokenizer, CONVERSATION[:2], add_generation_prompt=True)
     assert "<|" not in prompt
+
+
+def test_question_and_answer_are_plain_text_behind_bos_where_there_is_one():
+    tokenizer = tokenizer_with("question_answer")
+    text = render(tokenizer, CONVERSATION[:3])
+    assert text == f"Be brief.\n\nQuestion:\n2+2?\nAnswer:\n{FIRST}<|endoftext|>"
+    tokenizer.bos_token = "<|im_start|>"
+    assert render(tokenizer, CONVERSATION[:3]) == f"<|im_start|>{text}"
 
 
 def test_distill_names_open_r1_when_no_system_message_is_given():

@@ -324,13 +324,22 @@ def test_a_mixture_is_asked_in_its_order(folder, model, server):
     assert [row["pass_rate"] for row in found] == [(int(row["solution"]) - 1) / 4 for row in found]
 
 
-def test_recipes_of_filters_are_read(folder):
+def test_recipes_of_filters_are_read():
     from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments
     from open_r1.utils.arguments import parse_args
 
-    for recipe in (ROOT / "recipes" / "dataset_filtering").glob("*.yaml"):
+    # Bounds and the most tokens of a completion, as Open R1 has them.
+    values = {
+        "config_demo": (0.2, 0.8, 2048),
+        "filter_dapo": (0.1, 0.6, 32000),
+        "filter_python": (0.1, 0.6, 16000),
+    }
+    recipes = sorted((ROOT / "recipes" / "dataset_filtering").glob("*.yaml"))
+    assert {recipe.stem for recipe in recipes} == set(values)
+    for recipe in recipes:
         script_args, training_args, _ = parse_args(PassRateScriptArguments, PassRateConfig, ["--config", str(recipe)])
-        assert (script_args.pass_rate_min, script_args.pass_rate_max) == (0.1, 0.6)
+        found = (script_args.pass_rate_min, script_args.pass_rate_max, training_args.max_completion_length)
+        assert found == values[recipe.stem]
         assert script_args.dataset_train_split == script_args.dataset_split == "train"
         assert training_args.num_generations == 8
 

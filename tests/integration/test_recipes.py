@@ -21,8 +21,9 @@ from tests.integration.byte_tokenizer import byte_tokenizer
 from tests.integration.program_rows import ROW_OF
 
 ROOT = Path(__file__).resolve().parents[2]
-# Those of trainings: scripts/curate.py reads the ones of curation.
-RECIPES = sorted(path for path in (ROOT / "recipes").glob("**/config_*.yaml") if path.parent.name != "curation")
+# Those of trainings: scripts/curate.py and scripts/compute_pass_rate.py read the ones of these folders.
+OF_DATA = {"curation", "dataset_filtering"}
+RECIPES = sorted(path for path in (ROOT / "recipes").glob("**/config_*.yaml") if path.parent.name not in OF_DATA)
 CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
 
 

@@ -11,8 +11,9 @@ import yaml
 from open_r1.rewards import REWARDS
 
 ROOT = Path(__file__).resolve().parents[2]
-# Those of trainings: scripts/curate.py reads the ones of curation.
-RECIPES = sorted(path for path in (ROOT / "recipes").glob("**/config_*.yaml") if path.parent.name != "curation")
+# Those of trainings: scripts/curate.py and scripts/compute_pass_rate.py read the ones of these folders.
+OF_DATA = {"curation", "dataset_filtering"}
+RECIPES = sorted(path for path in (ROOT / "recipes").glob("**/config_*.yaml") if path.parent.name not in OF_DATA)
 FULL_SIZE = [path for path in RECIPES if "demo" not in path.relative_to(ROOT / "recipes").parts]
 ACCELERATE = sorted((ROOT / "recipes" / "accelerate_configs").glob("*.yaml"))
 
@@ -170,7 +171,8 @@ def test_layout_weighs_far_less_than_being_right(path):
     recipe = load(path)
     weights = dict(zip(recipe["reward_funcs"], recipe["reward_weights"], strict=True))
     layout = sum(weights.get(name, 0.0) for name in ("format", "tag_count", "code_format"))
-    judges = ("accuracy", "code", "ioi_code", "cf_code", "countdown", "knights_knaves", "reasoning_gym")
+    judges = {"accuracy", "demystify_cosine", "code", "ioi_code", "cf_code"}
+    judges |= {"countdown", "knights_knaves", "reasoning_gym"}
     judged = [weight for name, weight in weights.items() if name in judges]
     assert layout <= 0.25 * max(judged)
 
@@ -193,7 +195,7 @@ def test_system_prompt_asks_for_what_the_rewards_check(path):
     prompt = recipe["system_prompt"]
     if TAGGED & set(recipe["reward_funcs"]):
         assert [line for line in prompt.splitlines() if line in TAGS] == TAGS
-    if "accuracy" in recipe["reward_funcs"]:
+    if {"accuracy", "demystify_cosine"} & set(recipe["reward_funcs"]):
         assert "\\boxed{" in (prompt.split("<answer>")[-1] if TAGS[2] in prompt else prompt)
 
 
@@ -231,9 +233,9 @@ def test_accelerate_config_is_not_one_process_in_disguise(path):
     config = load(path)
     assert config["distributed_type"] != "MULTI_CPU"
     assert config["use_cpu"] is (path.stem == "cpu")
-    assert config["num_processes"] == (1 if path.stem == "cpu" else 8)
+    assert config["num_processes"] == (1 if path.stem in ("cpu", "single_gpu") else 8)
     assert config["mixed_precision"] == ("no" if path.stem == "cpu" else "bf16")
 
 
 def test_accelerate_configs_have_the_names_users_know():
-    assert {path.stem for path in ACCELERATE} == {"cpu", "ddp", "fsdp", "fsdp_cp", "zero2", "zero3"}
+    assert {path.stem for path in ACCELERATE} == {"cpu", "ddp", "fsdp", "fsdp_cp", "single_gpu", "zero2", "zero3"}
