@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *(ROOT / "recipes").glob("*.md"), *(ROOT / "slurm").rglob("*.md")]
+DOCUMENTS = [ROOT / "README.md", *(ROOT / "recipes").rglob("*.md"), *(ROOT / "slurm").rglob("*.md")]
 PROGRAMS = re.compile(r"slurm/\S+\.(slurm|sh)\b|python scripts/submit\.py ")
 
 

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every command in the README of a recipe's folder is taken by the parser of the script that it starts.
+
+Those of slurm/ are in test_slurm_documents.py, which plans their jobs.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from accelerate.commands.launch import launch_command_parser
+from trl import ModelConfig
+
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.curation.settings import CurateSettings
+from open_r1.dataio.flags import respelled
+from open_r1.evaluation.flags import build_parser as evaluation_parser
+from open_r1.evaluation.job_checks import chosen_benchmarks
+from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments
+from open_r1.test_time.flags import run_settings
+from open_r1.utils.arguments import RecipeParser
+from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, merge_lora, test_time_compute
+from tests.conftest import ROOT
+
+STARTS = re.compile(r"(?:[A-Z_]+=\S+ )*(?:accelerate launch|python) ")
+
+
+def find_commands(document: Path) -> list[str]:
+    """Return the indented or fenced command lines, with their continuations."""
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line.partition("  #")[0].strip() for line in text.splitlines() if STARTS.match(line.strip())]
+
+
+COMMANDS = [
+    pytest.param(command, id=f"{document.parent.name}-{number}")
+    for document in sorted((ROOT / "recipes").glob("*/README.md"))
+    for number, command in enumerate(find_commands(document), 1)
+]
+
+
+def parse_training(task: str, words: list[str]) -> None:
+    classes = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}[task]
+    RecipeParser((*classes, ModelConfig)).parse([*words, "--use_cpu", "true"])
+
+
+def parse_pass_rate(words: list[str]) -> None:
+    _, settings = compute_pass_rate.build_parser().parse_known_args(words)
+    RecipeParser((PassRateScriptArguments, PassRateConfig, ModelConfig)).parse(settings)
+
+
+def parse_curation(words: list[str]) -> None:
+    parser, words = curate.build_parser(), respelled(words, "_")
+    values = vars(parser.parse_args([*curate.words_of_config(parser, words), *words]))
+    CurateSettings(**{name: value for name, value in values.items() if name not in curate.NOT_SETTINGS})
+
+
+def parse_evaluation(words: list[str]) -> None:
+    assert chosen_benchmarks(evaluation_parser("").parse_args(respelled(words, "_")))
+
+
+PARSERS = {
+    "src/open_r1/sft.py": lambda words: parse_training("sft", words),
+    "src/open_r1/grpo.py": lambda words: parse_training("grpo", words),
+    "scripts/compute_pass_rate.py": parse_pass_rate,
+    "scripts/curate.py": parse_curation,
+    "scripts/decontaminate.py": lambda words: decontaminate.parse_command_line(words),
+    "scripts/generate_reasoning.py": lambda words: generate_reasoning.build_parser().parse_args(respelled(words, "-")),
+    "scripts/merge_lora.py": lambda words: merge_lora.build_parser().parse_args(words),
+    "scripts/run_benchmarks.py": parse_evaluation,
+    "scripts/test_time_compute.py": lambda words: run_settings(
+        test_time_compute.build_parser().parse_args(respelled(words, "_"))
+    ),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_is_taken_by_its_script(command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = shlex.split(command)
+    words = words[next(place for place, word in enumerate(words) if "=" not in word) :]
+    if words[0] == "accelerate":
+        launched = launch_command_parser().parse_args(words[2:])
+        assert Path(launched.config_file).is_file()
+        words = ["python", launched.training_script, *launched.training_script_args]
+    PARSERS[words[1]](words[2:])
+
+
+def test_readmes_have_commands():
+    assert len(COMMANDS) >= 20
