@@ -98,6 +98,8 @@ def smaller_task(config: str) -> str:
 def test_recipe_trains(path, model, data, tmp_path):
     task = "sft" if "sft" in path.relative_to(ROOT).parts else "grpo"
     recipe = load_recipe(path)
+    if "steps_per_generation" in recipe:  # as many updates of what is generated at a time as in the recipe
+        recipe["steps_per_generation"] //= recipe["gradient_accumulation_steps"]
     recipe |= SMALLER | SMALLER_FOR[task]
     recipe |= {"model_name_or_path": str(model), "output_dir": str(tmp_path / "run")}
     if recipe.get("dataset_name", "").startswith("tasks/"):  # made on the fly, with columns of its own
