@@ -29,6 +29,7 @@ SCRIPTS = {"sft": (sft.main, SFTScriptArguments, SFTConfig), "grpo": (grpo.main,
 SMALLER = {
     "use_cpu": True,
     "attn_implementation": "sdpa",
+    "use_liger_kernel": False,
     "max_steps": 2,
     "gradient_accumulation_steps": 1,
     "save_strategy": "no",

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OF_DATA = {"curation", "dataset_filtering"}
 RECIPES = sorted(path for path in (ROOT / "recipes").glob("**/config_*.yaml") if path.parent.name not in OF_DATA)
 FULL_SIZE = [path for path in RECIPES if "demo" not in path.relative_to(ROOT / "recipes").parts]
+FILTERING = sorted((ROOT / "recipes" / "dataset_filtering").glob("*.yaml"))
 ACCELERATE = sorted((ROOT / "recipes" / "accelerate_configs").glob("*.yaml"))
 
 HEADER = ["Trains", "Hardware", "Hours", "Expect", "Command", "Source"]
@@ -95,6 +96,36 @@ def test_header_has_six_lines_and_its_command_runs_the_file(path):
     assert f"src/open_r1/{task_of(path)}.py" in words
     if "--config_file" in words:
         assert (ROOT / words[words.index("--config_file") + 1]).is_file()
+
+
+def needs_of(path: Path) -> set[str]:
+    """What a recipe needs beside the core: extras, flash-attn."""
+    recipe, command = load(path), header_of(path)["Command"]
+    needs = set()
+    if re.search(r"/zero[23]\.yaml", command) or re.search("8bit|bnb", recipe.get("optim", "")):
+        needs.add("train")
+    if recipe.get("use_liger_kernel") or recipe.get("load_in_4bit") or recipe.get("load_in_8bit"):
+        needs.add("train")
+    if recipe.get("use_vllm") or "compute_pass_rate.py" in command:
+        needs.add("vllm")
+    if recipe.get("attn_implementation") == "flash_attention_2":
+        needs.add("flash-attn")
+    return needs
+
+
+def named_needs(hardware: str) -> set[str] | None:
+    """What the line of the hardware names at its end; None where it names nothing."""
+    found = re.search(r"; needs: make install(?: EXTRAS=([a-z_,]+))?(?: and (flash-attn))?$", hardware)
+    return None if found is None else {name for name in f"{found[1]},{found[2]}".split(",") if name != "None"}
+
+
+def test_hardware_line_ends_with_what_to_install():
+    wrong = {}
+    for path in (*FULL_SIZE, *FILTERING):
+        named = named_needs(header_of(path)["Hardware"])
+        if named is None or needs_of(path) - named:
+            wrong[by_path(path)] = f"; needs: {sorted(needs_of(path))}"
+    assert wrong == {}
 
 
 @every_recipe

@@ -102,6 +102,10 @@ def _check_common(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig
     if training_args.use_liger_kernel and not has_cuda:
         # Without this it fails in the first forward pass and leaves the model classes patched.
         raise ValueError("`use_liger_kernel: true` needs a CUDA device (its kernels are Triton): set it to false.")
+    if training_args.use_liger_kernel and importlib.util.find_spec("liger_kernel") is None:
+        raise ValueError(
+            "`use_liger_kernel: true`, but Liger is not installed: `make install EXTRAS=train`, or set it to false."
+        )
     attention = model_args.attn_implementation or ""
     if attention.startswith("flash_attention"):
         if not has_cuda:
