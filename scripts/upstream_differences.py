@@ -32,21 +32,18 @@ SCALE_REWARDS = {True: "group", False: "none"}  # TRL takes both spellings
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = FlagParser(description=__doc__)
-    parser.add_argument(
-        "--recipes", type=Path, default=RECIPES, help="folder of the recipes (default: this project's)"
-    )
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("--write", action="store_true", help="put the table into README.md of the folder")
-    action.add_argument("--check", action="store_true", help="write nothing; exit status 1 where README.md differs")
+    action.add_argument("--write", action="store_true", help="put the table into recipes/README.md")
+    action.add_argument("--check", action="store_true", help="exit status 1 where recipes/README.md differs")
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, recipes: Path = RECIPES) -> int:
     """Run the command line; refusals are one message and exit status 1."""
     args = build_parser().parse_args(argv)
-    page = args.recipes / "README.md"
+    page = recipes / "README.md"
     try:
-        table = make_table(args.recipes)
+        table = make_table(recipes)
         text = page.read_text(encoding="utf-8")
         before, rest = text.split(BEGIN)
         new = f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.split(END)[1]}"
@@ -68,10 +65,10 @@ def make_table(folder: Path) -> str:
     """Return the table: one row a key, pair of values and reason.
 
     Raises:
-        ValueError: Differences without a reason, each named by recipe and key.
+        ValueError: A recipe is missing; differences without a reason, each named by recipe and key.
     """
     upstream = load_recipe(folder / "upstream.yaml")
-    names = [name for name in upstream["recipes"] if (folder / name).is_file()]
+    names = list(upstream["recipes"])
     rows: dict[tuple[str, ...], list[str]] = {}
     unexplained = []
     for name in names:

@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
+from open_r1.utils.recipes import load_recipe
 from scripts.upstream_differences import BEGIN, END, differences, main, reason_beside
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,8 +16,10 @@ DEMO = "Qwen2.5-1.5B-Instruct/grpo/config_demo.yaml"
 
 @pytest.fixture
 def recipes(tmp_path) -> Path:
-    """A folder with one recipe, what Open R1 set, and a page without a table."""
-    shutil.copy(ROOT / "recipes" / "upstream.yaml", tmp_path)
+    """A folder with one recipe, what Open R1 set in it, and a page without a table."""
+    upstream = load_recipe(ROOT / "recipes" / "upstream.yaml")
+    upstream["recipes"] = {DEMO: upstream["recipes"][DEMO]}
+    (tmp_path / "upstream.yaml").write_text(yaml.safe_dump(upstream), encoding="utf-8")
     (tmp_path / DEMO).parent.mkdir(parents=True)
     shutil.copy(ROOT / "recipes" / DEMO, tmp_path / DEMO)
     (tmp_path / "README.md").write_text(f"before\n{BEGIN}\n{END}\nafter\n", encoding="utf-8")
@@ -27,9 +31,9 @@ def test_table_of_differences_is_current():
 
 
 def test_table_is_written_between_its_marks_and_checked(recipes):
-    assert main(["--recipes", str(recipes), "--check"]) == 1
-    assert main(["--recipes", str(recipes), "--write"]) == 0
-    assert main(["--recipes", str(recipes), "--check"]) == 0
+    assert main(["--check"], recipes) == 1
+    assert main(["--write"], recipes) == 0
+    assert main(["--check"], recipes) == 0
     page = (recipes / "README.md").read_text(encoding="utf-8")
     assert page.startswith(f"before\n{BEGIN}\n")
     assert page.endswith(f"\n{END}\nafter\n")
@@ -40,17 +44,23 @@ def test_difference_without_a_comment_is_refused(recipes, capsys):
     path = recipes / DEMO
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("epsilon: 0.2\n", "epsilon: 0.3\n"), encoding="utf-8")
-    assert main(["--recipes", str(recipes)]) == 1
+    assert main([], recipes) == 1
     output = capsys.readouterr()
     assert f"{DEMO}: epsilon" in output.err
     assert output.out == ""
+
+
+def test_recipe_of_open_r1_that_is_missing_is_refused(recipes, capsys):
+    (recipes / DEMO).unlink()
+    assert main([], recipes) == 1
+    assert DEMO in capsys.readouterr().err
 
 
 def test_key_that_the_recipe_leaves_out_is_a_difference(recipes, capsys):
     path = recipes / DEMO
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("num_train_epochs: 1\n", ""), encoding="utf-8")
-    assert main(["--recipes", str(recipes)]) == 1
+    assert main([], recipes) == 1
     assert f"{DEMO}: num_train_epochs" in capsys.readouterr().err
 
 
