@@ -120,12 +120,12 @@ def named_needs(hardware: str) -> set[str] | None:
 
 
 def test_hardware_line_ends_with_what_to_install():
-    wrong = {}
+    wrong = []
     for path in (*FULL_SIZE, *FILTERING):
         named = named_needs(header_of(path)["Hardware"])
         if named is None or needs_of(path) - named:
-            wrong[by_path(path)] = f"; needs: {sorted(needs_of(path))}"
-    assert wrong == {}
+            wrong.append(f"{by_path(path)}: {sorted(needs_of(path))}")
+    assert wrong == [], "\n".join(wrong)
 
 
 @every_recipe
