@@ -50,6 +50,7 @@ OLD_ARGUMENTS = {
     "serve_r1.slurm": ["-e", "conda", "-m", "some/model"],
     "experimental/serve_r1_vllm.slurm": ["-m", "some/model", "-e", "conda"],
     "serve_router.slurm": ["-e", "conda", "--worker", "http://node1:8000"],
+    "train.slurm": ["OpenR1-Distill-7B", "sft", "distill", "zero3", "--max_steps=10 --seed=1"],
 }
 CALLS = [*ARGUMENTS.items(), *OLD_ARGUMENTS.items()]
 # Files that the examples of --help name -> those that stand in for them.

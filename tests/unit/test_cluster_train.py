@@ -14,7 +14,7 @@ from open_r1.cluster.allocation import Allocation
 from open_r1.cluster.node_address import host_address, own_address
 from open_r1.cluster.sites import Site
 from open_r1.cluster.steps import Step
-from open_r1.cluster.train import make_parser, make_plan
+from open_r1.cluster.train import make_parser, make_plan, with_flags
 from tests.conftest import ROOT
 
 PYTHON = "/env/bin/python"
@@ -89,6 +89,51 @@ def test_server_has_the_flags_of_weight_transfer():
     ]
     assert server.step.env["VLLM_SERVER_DEV_MODE"] == "1" and server.step.env["VLLM_API_KEY"] == ""
     assert (server.step.nodes, server.health_urls) == (("node2",), ("http://node2:20001/health",))
+
+
+@pytest.mark.parametrize(
+    ("words", "copies", "size"),
+    [
+        (("--dp", 4, "--tp", 2), 4, 2),
+        (("--dp", 8, "--tp", 1), 8, 1),
+        (("--tp", 2), 1, 2),
+        (("--vllm-nodes", 1), 1, 1),
+        (("--dp", 4, "--args", "--vllm_mode server"), 4, 1),
+    ],
+)
+def test_sizes_of_a_server_ask_for_one(words, copies, size):
+    made = plan(*DEMO, *words, num_nodes=2)
+    (server,) = made.servers
+    assert {f"--tensor-parallel-size={size}", f"--data-parallel-size={copies}"} <= set(server.step.command)
+    assert words_of(made.work[0])[2:6] == ["--vllm_mode", "server", "--vllm_server_host", "node2"]
+
+
+def test_sizes_of_one_ask_for_no_server():
+    assert plan(*DEMO, "--dp", 1, "--tp", 1, num_nodes=2).servers == ()
+
+
+def test_arguments_by_position_are_those_of_the_flags():
+    named = [f"{flag}={value}" for flag, value in zip(DISTILL[::2], DISTILL[1::2], strict=True)]
+    assert with_flags(DISTILL[1::2]) == named
+
+
+@pytest.mark.parametrize(
+    "behind", [["--dry-run"], ["--args=--seed 1"], ["--args", "--seed 1"], ["--", "--seed", "1"], ["--dry-rn"]]
+)
+def test_flags_stay_behind_arguments_by_position(behind):
+    assert with_flags([*DISTILL[1::2], *behind])[4:] == behind
+    assert with_flags(["--nodes", "2", *DISTILL[1::2], *behind])[:2] == ["--nodes", "2"]
+
+
+@pytest.mark.parametrize("words", ["--seed=1", "--seed 1 --max_steps 2"])
+def test_fifth_argument_by_position_is_for_the_trainer(words):
+    assert with_flags([*DISTILL[1::2], words, "--dry-run"])[4:] == [f"--args={words}", "--dry-run"]
+
+
+@pytest.mark.parametrize("number", [1, 3, 6])
+def test_other_numbers_of_arguments_by_position_are_refused(number):
+    with pytest.raises(ValueError, match="accelerator"):
+        with_flags(["word"] * number)
 
 
 def test_trainer_is_told_where_the_server_is():
@@ -275,7 +320,10 @@ def test_own_script_gets_the_same_arguments(tmp_path):
         ((*DEMO, "--args", "--config x"), "--recipe PATH"),
         ((*DEMO, "--port", 8000), "--port 8000 is for a vLLM server"),
         ((*DEMO, "--vllm-args", "--seed 1"), "--vllm-args is for a vLLM server"),
-        ((*DEMO, "--dp", 8), "--dp 8 is for a vLLM server"),
+        ((*DEMO, "--dp", 8, "--args", "--vllm_mode colocate"), "--dp 8 is for a vLLM server"),
+        ((*DEMO, "--dp", 8, "--args", "--use_vllm false"), "--use_vllm true --vllm_mode server"),
+        ((*DISTILL, "--dp", 8), "--dp 8 is for a vLLM server"),
+        ((*DEMO, "--dp", 4, "--tp", 2), "--dp, --tp and --vllm-nodes ask for `vllm_mode: server`"),
         ((*DEMO, *SERVER), "No node would be left to train"),
         ((*DEMO, "--deadline", 0), "--deadline must be more than 0 seconds, got 0"),
         ((*DEMO, "--deadline", "nan"), "--deadline must be more than 0 seconds, got nan"),

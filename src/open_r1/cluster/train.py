@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """`slurm/train.slurm`: trains on the nodes of a job, and serves the model on the last ones if the recipe asks for it.
 
-1. A vLLM server runs for `vllm_mode: server`. Upstream started one for every `use_vllm: true`.
+1. A vLLM server runs for `vllm_mode: server`, which --dp, --tp and --vllm-nodes imply. Upstream started one for every
+   `use_vllm: true`.
 2. Ranks come from the node on which a program runs, launch settings from the recipe and what overrides it.
 3. One attempt is one launch: a rank that dies fails the job, and only a lost node requeues it. Upstream let the
    launcher start ranks again within the attempt.
+4. Open R1's older arguments by position still work: model, task, config, accelerator, arguments of the trainer.
 """
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from open_r1.cluster.allocation import Allocation
-from open_r1.cluster.command_line import build_parser, check_deadline, is_job, run
+from open_r1.cluster.command_line import build_parser, check_deadline, count_leading, is_job, run
 from open_r1.cluster.node_address import own_address
 from open_r1.cluster.recipe_values import (
     TASKS,
@@ -43,18 +46,22 @@ from open_r1.utils.recipes import load_recipe
 
 _DESCRIPTION = """Train by a recipe on all GPUs of all nodes.
 
-With `use_vllm: true` and `vllm_mode: server` the last node serves the model with vLLM and the others train. Whoever
-reaches that node can ask the server and change its weights: it has no key, and runs in vLLM's development mode."""
+With `use_vllm: true` and `vllm_mode: server` the last node serves the model with vLLM and the others train; --dp, --tp
+or --vllm-nodes ask for that too. Whoever reaches that node can ask the server and change its weights: it has no key,
+and runs in vLLM's development mode."""
 _EPILOG = """examples:
   slurm/train.slurm --nodes 1 --model OpenR1-Distill-7B --task sft --config distill --accelerator zero3
-  slurm/train.slurm --nodes 2 --model Qwen2.5-1.5B-Instruct --task grpo --config demo --accelerator zero2 --dp 8 \\
-      --args "--vllm_mode server --learning_rate 2e-6"
+  slurm/train.slurm --nodes 2 --model Qwen2.5-1.5B-Instruct --task grpo --config demo --accelerator zero2 --dp 4 \\
+      --tp 2 --args "--learning_rate 2e-6"
   slurm/train.slurm --nodes 2 --recipe my/grpo/recipe.yaml --accelerator zero2 -- --model_init_kwargs '{"a": 1}'
   sbatch --nodes=2 --time=2:00:00 slurm/train.slurm --model ... (in a job, or to choose sbatch's options yourself)
+  sbatch --nodes=1 slurm/train.slurm OpenR1-Distill-7B sft distill zero3 '--max_steps=10 --seed=1'
 
 The arguments of --args and those behind -- override the recipe, for the trainer and for the server. Paths in them are
 read from the project's folder. Before the time limit the training saves and the job goes back to the queue; the same
 command also goes on from the last checkpoint. Logs: <logs>/<job name>-<job id>/attempt-<n>/."""
+
+_POSITIONAL = ("model", "task", "config", "accelerator", "args")  # the last may be left out
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,35 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def with_flags(words: Sequence[str]) -> list[str]:
+    """Return a command line with names for Open R1's arguments by position.
+
+    Flags may follow them; those of the submission may also come first.
+
+    >>> with_flags(["OpenR1-Distill-7B", "sft", "distill", "zero3", "--max_steps=10 --seed=1", "--dry-run"])[3:]
+    ['--accelerator=zero3', '--args=--max_steps=10 --seed=1', '--dry-run']
+
+    Raises:
+        ValueError: There are too few or too many.
+    """
+    begin = count_leading(words)
+    end = next((i for i, word in enumerate(words) if i >= begin and word.startswith("-")), len(words))
+    given, rest = list(words[begin:end]), list(words[end:])
+    if not given:
+        return list(words)
+    # Arguments of the trainer look like a flag too; a flag of ours that is misspelt mostly has no value in it.
+    is_ours = not rest or rest[0].partition("=")[0] in make_parser()._option_string_actions
+    if len(given) == len(_POSITIONAL) - 1 and not is_ours and re.search(r"[\s=]", rest[0]):
+        given.append(rest.pop(0))
+    if not len(_POSITIONAL) - 1 <= len(given) <= len(_POSITIONAL):
+        raise ValueError(
+            f"got {len(given)} arguments before the flags; by position they are {', '.join(_POSITIONAL)}, the last in "
+            "quotes if at all. Or name them by flags"
+        )
+    named = [f"--{name}={value}" for name, value in zip(_POSITIONAL, given, strict=False)]
+    return [*words[:begin], *named, *rest]
+
+
 def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation) -> Plan:
     """Return what the job runs.
 
@@ -122,11 +158,13 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
         ValueError: The command line cannot work on these nodes.
     """
     task, recipe = _find_recipe(arguments, site)
+    words = _words(arguments)
+    implied = _implied_words(arguments, task, read_values(recipe, words))
     launch = Launch(
         script=_find_script(arguments, site, task),
         recipe=recipe,
         accelerate_config=_find_accelerate_config(arguments, site),
-        words=_words(arguments),
+        words=(*words, *implied),
     )
     values = read_values(recipe, launch.words)
     options = ServerOptions(_checked_port(arguments.port, values), read_server_words(arguments.vllm_args))
@@ -137,7 +175,8 @@ def make_plan(arguments: argparse.Namespace, site: Site, allocation: Allocation)
     try:
         topology = plan_topology(allocation.nodes, allocation.gpus_per_node, values, wanted, task=task)
     except ValueError as error:
-        raise ValueError(". ".join([str(error), *allocation.assumptions])) from error
+        reason = ["--dp, --tp and --vllm-nodes ask for `vllm_mode: server`"] if implied else []
+        raise ValueError(". ".join([str(error), *reason, *allocation.assumptions])) from error
     servers = plan_server(site, allocation, topology, values, options)
     server_words = trainer_words(allocation, topology, options)
     return Plan(
@@ -265,6 +304,15 @@ def _words(arguments: argparse.Namespace) -> tuple[str, ...]:
     return parts[0] + parts[1]
 
 
+def _implied_words(arguments: argparse.Namespace, task: str, values: RecipeValues) -> tuple[str, ...]:
+    """Return what the sizes of a server imply for the trainer: that there is one, unless the user says otherwise."""
+    # 1 is what upstream's commands say where there is nothing to say.
+    has_sizes = arguments.vllm_nodes is not None or any(size not in (None, 1) for size in (arguments.dp, arguments.tp))
+    if task != "grpo" or not has_sizes or not values["use_vllm"] or "vllm_mode" in values.overrides:
+        return ()
+    return () if values.uses_server else ("--vllm_mode", "server")
+
+
 def _checked_port(port: int | None, values: RecipeValues) -> int | None:
     if port is None:
         return None
@@ -304,7 +352,12 @@ def _notes(topology: Topology, values: RecipeValues) -> tuple[str, ...]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `slurm/train.slurm`."""
-    return run(make_parser(), make_plan, argv)
+    parser = make_parser()
+    try:
+        words = with_flags(sys.argv[1:] if argv is None else argv)
+    except ValueError as error:
+        parser.error(str(error))
+    return run(parser, make_plan, words)
 
 
 if __name__ == "__main__":
