@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
             return 128 + report.outcome.stopped_by
         _print(report)
         status = status if report.results["is_complete"] else INCOMPLETE
+    if args.url is None:  # what Open R1's script would have done with the same words
+        print("This ran on this machine: with --slurm the same command submits a job.")
     return status
 
 

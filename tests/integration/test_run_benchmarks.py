@@ -39,7 +39,9 @@ def evaluate(problems, tmp_path):
 def test_results_hold_metrics_counts_and_every_setting(evaluate, tmp_path, capsys):
     with ChatServer(mostly_right) as server:
         assert evaluate(server.address, "--system_prompt", "Be brief.", "--num_samples", 4) == 0
-    assert re.search(r"sums: avg@4 0\.75 \[0\.\d+, .*, pass@2 [\d.]+ \[0", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search(r"sums: avg@4 0\.75 \[0\.\d+, .*, pass@2 [\d.]+ \[0", said)
+    assert "--slurm" not in said
     results = results_of(tmp_path)
     metrics = results["metrics"]
     means = {name: value for name, value in metrics.items() if not name.endswith(("_low", "_high"))}
@@ -270,7 +272,7 @@ def test_a_server_that_dies_ends_the_run_and_it_goes_on_when_it_is_back(evaluate
     assert len(server.requests) == 16 + 1
 
 
-def test_a_server_of_its_own_is_started_and_stopped(evaluate, tmp_path, monkeypatch):
+def test_a_server_of_its_own_is_started_and_stopped(evaluate, tmp_path, monkeypatch, capsys):
     executable = write_vllm(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{executable.parent}:{os.environ['PATH']}")
     model = tmp_path / "model"
@@ -281,6 +283,7 @@ def test_a_server_of_its_own_is_started_and_stopped(evaluate, tmp_path, monkeypa
     assert results["settings"]["serve_args"] == ["--max-num-seqs", "8"]
     assert results["metrics"]["avg@1"] == 0.0
     assert not any(Path(f"/proc/{pid}").exists() for pid in read_pids(tmp_path / "bin"))
+    assert "--slurm" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_a_server_of_its_own_that_dies_is_reported_with_its_log(evaluate, tmp_path, monkeypatch, capsys):
