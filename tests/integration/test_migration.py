@@ -133,7 +133,7 @@ def check_help(words: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-CHECKS: dict[str, Callable[[list[str]], None]] = {
+CHECKS: dict[str, Callable[[list[str]], object]] = {
     "pip": check_pip,
     "make": check_make,
     "accelerate": check_launch,
@@ -179,6 +179,7 @@ def test_what_works_is_nothing_but_commands():
 @pytest.mark.usefixtures("machine")
 def test_command_works(command):
     found = COMMAND.match(command)
+    assert found is not None
     words = [word.replace("~", os.environ["HOME"]) for word in shlex.split(command[found.end() :])]
     CHECKS.get(found[1], check_job)(words)
 
