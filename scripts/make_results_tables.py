@@ -7,7 +7,7 @@
         --command "make evaluate MODEL=me/model TASK=aime24"
 
 Figures of ours come from the results of a finished run alone: with the answers a problem, the 95 % interval, the
-commit and the command. What nobody has run says so.
+commit and the command.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from open_r1.evaluation.settings import TEMPLATES
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "assets" / "results.json"
 BEGIN, END = "<!-- results: made by scripts/make_results_tables.py -->", "<!-- end of results -->"
-NOT_RUN, NONE = "not yet run", "-"
+NONE = "-"
 _OF_A_RUN = ("model", "revision", "weights", "benchmark", "command")  # what tells runs of ours apart
 # What the published figures are of; a run with others is no figure beside them.
 SETTINGS = {"temperature": 0.6, "top_p": 0.95, "max_tokens": 32768, "system_prompt": None}
@@ -131,7 +131,8 @@ def long_table(data: dict[str, Any]) -> str:
         "# Results on benchmarks",
         "",
         "Mean share of right answers in percent (avg@k, also called pass@1), with the 95 % interval where known.",
-        "Ours are by temperature 0.6, top_p 0.95, at most 32768 tokens and the benchmark's own prompt.",
+        "Ours are measured by `make evaluate MODEL=<model> TASK=<aime24, math_500, gpqa, lcb>`, with temperature 0.6,",
+        "top_p 0.95, at most 32768 tokens and the benchmark's own prompt.",
         "Made by `python scripts/make_results_tables.py` from [results.json](results.json); `--add` takes up a run.",
         "",
         *(f"- {by}: {source}." for by, source in data["sources"].items()),
@@ -147,7 +148,6 @@ def long_table(data: dict[str, Any]) -> str:
                     f"| {model} | {entry['title']} | {published['by']} | {entry['k']} | "
                     f"{published['percent'][name]} | as above, no interval given |"
                 )
-            command = f"`make evaluate MODEL={model} TASK={name}`"
             own = [one for one in data["ours"] if (one["model"], one["benchmark"]) == (model, name)]
             for one in own:
                 weights = f"{one.get('revision') or 'main'}, {one.get('weights') or 'nothing tells which weights'}"
@@ -156,8 +156,6 @@ def long_table(data: dict[str, Any]) -> str:
                     f"| {model} | {entry['title']} | this project, {one['engine']} | {one['k']} | "
                     f"{with_interval(one)} | {source} |"
                 )
-            if not own:
-                lines.append(f"| {model} | {entry['title']} | this project | {entry['k']} | {NOT_RUN} | {command} |")
     return "\n".join(lines) + "\n"
 
 
@@ -167,13 +165,13 @@ def models_of(data: dict[str, Any]) -> list[str]:
 
 
 def figures_of(data: dict[str, Any], model: str, benchmark: str) -> list[tuple[str, str]]:
-    """Return a figure of each who publishes some, then ours, for one model and benchmark."""
+    """Return the figure of each publisher, then ours if there is one, for one model and benchmark."""
     cells = []
     for by in data["sources"]:
         found = [one["percent"][benchmark] for one in data["published"] if (one["by"], one["model"]) == (by, model)]
         cells.append((by, str(found[0]) if found else NONE))
     own = [one for one in data["ours"] if (one["model"], one["benchmark"]) == (model, benchmark)]
-    return [*cells, ("ours", with_interval(own[-1]) if own else NOT_RUN)]
+    return [*cells, *(("ours", with_interval(one)) for one in own[-1:])]
 
 
 def with_interval(figure: dict[str, Any]) -> str:

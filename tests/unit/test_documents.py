@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from open_r1.dataio.layouts import list_layouts
+from open_r1.rewards.user import load_user_reward
+from scripts.map import map_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTING = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -40,3 +42,19 @@ def test_curation_recipes_are_listed():
     recipes = [str(path.relative_to(ROOT / "recipes")) for path in (ROOT / "recipes").glob("*/curation/*.yaml")]
     assert recipes
     assert [name for name in recipes if f"| `{name}` |" not in text] == []
+
+
+def test_own_reward_of_the_readme_works(tmp_path):
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("### Own reward")[2]
+    code = re.search(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[1]
+    (tmp_path / "my_rewards.py").write_text(code, encoding="utf-8")
+    reward = load_user_reward(f"{tmp_path}/my_rewards.py:short")
+    completions = [[{"role": "assistant", "content": "x" * length}] for length in (2000, 2001)]
+    assert reward(completions, solution=["1", "2"]) == [1.0, 0.0]
+
+
+def test_map_has_a_line_for_every_file():
+    package = ROOT / "src" / "open_r1"
+    words = {line.split()[0]: line.split()[1:] for line in map_lines(package, is_deep=True)}
+    files = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
+    assert [str(path) for path in files if not words.get(str(path.relative_to(ROOT)))] == []
