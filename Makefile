@@ -15,7 +15,7 @@ ARGS ?=
 comma := ,
 
 # What else is set on the command line may be misspelt: programs get it in their environment, and nothing here reads it.
-ours := VENV EXTRAS VENV_SERVING MODEL WORKERS CLUSTERS ARGS TASK PARALLEL NUM_GPUS ENGINE BACKEND
+ours := VENV EXTRAS VENV_SERVING MODEL RECIPE WORKERS CLUSTERS ARGS TASK PARALLEL NUM_GPUS ENGINE BACKEND
 theirs := PYTHON TORCH_INDEX_URL HF_% TOKENIZERS_PARALLELISM OMP_NUM_THREADS CUDA_VISIBLE_DEVICES MAKE% SHELL
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 $(foreach name,$(filter-out $(ours) $(theirs),$(given)),$(warning nothing here reads $(name); there are $(ours)))
@@ -32,7 +32,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install_serving demo demo_seeds test test_integration test_all test_distributed test_serving test_slurm model evaluate test_gpu surface style quality check ci bench_training bench_verifier bench_sandbox bench_generate bench_decontaminate bench_intervals
+.PHONY: help install install_serving demo demo_seeds smoke test test_integration test_all test_distributed test_serving test_slurm model evaluate test_gpu surface style quality check ci bench_training bench_verifier bench_sandbox bench_generate bench_decontaminate bench_intervals
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,10 @@ demo: ## train a small model from nothing to a verifiably better one, in minutes
 demo_seeds: ## the demo over several fresh seeds, as a table
 	@$(install)
 	@$(python) scripts/demo_seeds.py $(ARGS)
+
+smoke: ## every recipe two steps on a CPU, with stand-ins for model and data; RECIPE=path.yaml: only that one
+	@$(install) puzzles,zh
+	@$(python) scripts/smoke_recipe.py $(RECIPE) $(ARGS)
 
 test: ## unit tests, doctests and the main paths (tests/smoke), in WORKERS processes (2)
 	@$(install) test

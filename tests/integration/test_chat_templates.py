@@ -12,7 +12,7 @@ from trl.chat_template_utils import (
     is_chat_template_stop_token_trained,
 )
 
-from tests.integration.byte_tokenizer import byte_tokenizer
+from scripts.stand_ins import byte_tokenizer
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "templates"
 EOS = {

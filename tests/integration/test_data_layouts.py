@@ -16,7 +16,7 @@ from open_r1.rewards import code_reward
 from open_r1.rewards.verifier import Verdict, verify
 from open_r1.sft import prepare_split
 from open_r1.utils.data import drop_null_rows, get_dataset, to_conversations
-from tests.integration.byte_tokenizer import byte_tokenizer
+from scripts.stand_ins import byte_tokenizer
 from tests.integration.tiny import build_tiny
 from tests.rows.layouts import CASES
 

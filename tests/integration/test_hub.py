@@ -18,7 +18,7 @@ from open_r1.configs import SFTConfig
 from open_r1.utils.callbacks import get_callbacks, link_tree
 from open_r1.utils.checkpoints import write_manifest
 from open_r1.utils.hub import UPLOADS_NAME, check_hub_revision_exists, push_finished_model, push_to_hub_revision
-from tests.integration.byte_tokenizer import byte_tokenizer
+from scripts.stand_ins import byte_tokenizer
 from tests.integration.hub_server import FIRST_COMMIT, Branch, Hub, Repo
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3
 
 from open_r1.utils.checkpoints import MANIFEST_NAME, STAGING_NAME, missing_from
 from scripts.merge_lora import main
-from tests.integration.byte_tokenizer import byte_tokenizer
+from scripts.stand_ins import byte_tokenizer
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 

@@ -17,7 +17,7 @@ from open_r1.tasks import load_task
 from open_r1.utils.arguments import RecipeParser, load_recipe
 from open_r1.utils.data import to_conversations
 from open_r1.utils.model_utils import read_template
-from tests.integration.byte_tokenizer import byte_tokenizer
+from scripts.stand_ins import byte_tokenizer
 from tests.integration.program_rows import ROW_OF
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,129 +1,193 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every recipe trains two steps on the CPU: its settings, with a tiny model, few rows, short texts."""
+"""Every recipe trains two steps on the CPU with stand-ins for model and data (scripts/smoke_recipe.py)."""
 
 import json
 import math
-import re
 from pathlib import Path
 
 import pytest
-import torch
-import trl
 import yaml
-from transformers import Qwen2Config, Qwen2ForCausalLM
-from trl import ModelConfig
 
-from open_r1 import grpo, sft
-from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.utils.arguments import RecipeParser, load_recipe
-from tests.integration.byte_tokenizer import byte_tokenizer
-from tests.integration.program_rows import ROW_OF
-
-ROOT = Path(__file__).resolve().parents[2]
-# Those of trainings: scripts/curate.py and scripts/compute_pass_rate.py read the ones of these folders.
-OF_DATA = {"curation", "dataset_filtering"}
-RECIPES = sorted(path for path in (ROOT / "recipes").glob("**/config_*.yaml") if path.parent.name not in OF_DATA)
-FULL_SIZE = [path for path in RECIPES if "demo" not in path.relative_to(ROOT / "recipes").parts]
-SCRIPTS = {"sft": (sft.main, SFTScriptArguments, SFTConfig), "grpo": (grpo.main, GRPOScriptArguments, GRPOConfig)}
-
-SMALLER = {
-    "use_cpu": True,
-    "attn_implementation": "sdpa",
-    "use_liger_kernel": False,
-    "max_steps": 2,
-    "gradient_accumulation_steps": 1,
-    "save_strategy": "no",
-}
-SMALLER_FOR = {
-    "sft": {"dataset_num_proc": 1, "max_length": 1024, "per_device_train_batch_size": 2},
-    "grpo": {
-        "use_vllm": False,
-        "max_completion_length": 8,
-        "max_prompt_length": 2000,
-        "num_generations": 4,
-        "per_device_train_batch_size": 4,
-    },
-}
+from open_r1.dataio.loading import load_source
+from open_r1.utils.arguments import load_recipe
+from scripts.smoke_recipe import find_recipes, main, name_of, replace_data, shorten_task, shrink_recipe, smoke, task_of
+from scripts.stand_ins import tokenizer_like
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """A Qwen2 of two narrow layers, with Qwen's template and the EOS of its base models."""
-    folder = tmp_path_factory.mktemp("model")
-    template = Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja"
-    tokenizer = byte_tokenizer(template.read_text(encoding="utf-8"), "<|endoftext|>")
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=32768,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """Rows with the columns of OpenR1-Math-220k and of SimpleRL-Zoo."""
-    path = tmp_path_factory.mktemp("data") / "rows.jsonl"
-    with path.open("w", encoding="utf-8") as stream:
-        for number in range(64):
-            question, answer = f"What is {number}+{number}?", str(2 * number)
-            reply = f"<think>\n{number} twice\n</think>\n\n\\boxed{{{answer}}}"
-            messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
-            row = {"problem": question, "question": question, "answer": answer, "solution": f"It is {answer}."}
-            stream.write(json.dumps(row | {"messages": messages}) + "\n")
-    return path
-
-
-def data_of_programs(recipe: dict, folder: Path) -> Path | None:
-    """Write rows for the reward of a recipe that runs programs; None for other recipes."""
-    rows = [ROW_OF[name] for name in recipe.get("reward_funcs", []) if name in ROW_OF]
-    if not rows:
-        return None
-    path = folder / "programs.jsonl"
-    path.write_text("".join(json.dumps(rows[0]) + "\n" for _ in range(16)), encoding="utf-8")
-    return path
-
-
-def smaller_task(config: str) -> str:
-    return re.sub(r"num_(train|test)=\d+", r"num_\1=64", config)
-
-
-@pytest.mark.parametrize("path", FULL_SIZE, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
-def test_recipe_trains(path, model, data, tmp_path):
-    task = "sft" if "sft" in path.relative_to(ROOT).parts else "grpo"
+@pytest.mark.parametrize("path", find_recipes(), ids=name_of)
+def test_recipe_trains(path, tmp_path):
+    run = smoke(path, tmp_path)
+    assert run.failure == ""
+    assert math.isfinite(run.loss)
+    assert state_of(tmp_path)["global_step"] == 2
     recipe = load_recipe(path)
-    if "steps_per_generation" in recipe:  # as many updates of what is generated at a time as in the recipe
-        recipe["steps_per_generation"] //= recipe["gradient_accumulation_steps"]
-    recipe |= SMALLER | SMALLER_FOR[task]
-    recipe |= {"model_name_or_path": str(model), "output_dir": str(tmp_path / "run")}
-    if recipe.get("dataset_name", "").startswith("tasks/"):  # made on the fly, with columns of its own
-        recipe["dataset_config"] = smaller_task(recipe["dataset_config"])
-    elif "reward_domains" in recipe:
-        for entry in recipe["dataset_mixture"]["datasets"]:
-            is_task = entry["id"].startswith("tasks/")
-            entry |= {"config": smaller_task(entry["config"])} if is_task else {"id": str(data), "config": None}
-    else:
-        recipe["dataset_name"] = str(data_of_programs(recipe, tmp_path) or data)
-        for key in ("dataset_mixture", "dataset_config"):
-            recipe.pop(key, None)
-    small = tmp_path / "recipe.yaml"
-    small.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-
-    main, script_class, config_class = SCRIPTS[task]
-    metrics = main(*RecipeParser((script_class, config_class, ModelConfig)).parse(["--config", str(small)]))
-
-    assert math.isfinite(metrics["train_loss"])
-    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text(encoding="utf-8"))
-    assert state["global_step"] == 2
     saved = "adapter_model.safetensors" if recipe["use_peft"] else "model.safetensors"
     assert (tmp_path / "run" / saved).is_file()
-    if task == "grpo":
-        logged = {key for entry in state["log_history"] for key in entry}
-        assert {f"rewards/{name}_reward/mean" for name in recipe["reward_funcs"]} <= logged
+    rewards = recipe.get("reward_funcs", recipe.get("eval_reward_funcs", []))
+    assert {f"{name}_reward" for name in rewards} <= run.rewards.keys()
+
+
+def state_of(folder: Path) -> dict:
+    return json.loads((folder / "run" / "trainer_state.json").read_text(encoding="utf-8"))
+
+
+def test_no_recipe_of_a_training_is_left_out():
+    folder = find_recipes()[0].parents[2]
+    trainings = {path for path in folder.rglob("*.yaml") if "output_dir" in load_recipe(path)}
+    others = {"curation", "dataset_filtering", "accelerate_configs"}
+    assert {path for path in trainings if not others & set(path.parts)} == set(find_recipes())
+
+
+OWN_REWARD = "def likes(completions, level, **columns): return [float(len(text)) for text in level]\n"
+OWN = {
+    "model_name_or_path": "meta-llama/Llama-3.1-8B-Instruct",
+    "torch_dtype": "bfloat16",  # an old name
+    "attn_implementation": "flash_attention_2",
+    "use_peft": True,
+    "load_in_4bit": True,
+    "dataset_name": "someone/puzzles",
+    "dataset_config": "hard",
+    "dataset_train_split": "train[:90%]",
+    "dataset_test_split": "train[90%:]",
+    "dataset_prompt_column": "question",
+    "dataset_solution_column": "gold",
+    "reward_funcs": ["accuracy", "binary_code", "countdown"],
+    "code_provider": "e2b",
+    "per_device_train_batch_size": 16,
+    "num_generations": 16,
+    "steps_per_generation": 8,
+    "use_vllm": True,
+    "vllm_mode": "server",
+    "generation_kwargs": {"stop": ["User:"]},
+    "use_liger_loss": True,  # another one
+    "fp16": True,
+    "tf32": True,
+    "optim": "paged_adamw_8bit",
+    "eval_strategy": "steps",
+    "eval_steps": 50,
+    "eval_benchmarks": ["aime24"],
+    "save_strategy": "steps",
+    "save_steps": 50,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "eval_aime24/avg@4",
+    "report_to": "wandb",
+    "push_to_hub": True,
+    "callbacks": ["push_to_hub_revision"],
+    "benchmarks": ["aime24"],
+    "output_dir": "data/mine",
+}
+
+
+def test_own_recipe_for_gpus_and_services_trains(tmp_path):
+    own_reward = tmp_path / "mine.py"
+    own_reward.write_text(OWN_REWARD, encoding="utf-8")
+    recipe = OWN | {"reward_funcs": [*OWN["reward_funcs"], f"{own_reward}:likes"]}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    run = smoke(path, tmp_path / "kept", ["--max_steps", "3", "--temperature", "0.5"])
+    assert run.failure == ""
+    assert run.rewards.keys() == {"accuracy_reward", "binary_code_reward", "countdown_reward", "likes"}
+    assert run.rewards["likes"] > 0
+    assert state_of(tmp_path / "kept")["global_step"] == 3
+    assert (tmp_path / "kept" / "run" / "adapter_model.safetensors").is_file()
+
+
+SFT = {"model_name_or_path": "data/stage1", "output_dir": "data/stage2", "dataset_name": "data/limo"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "columns"),
+    [
+        ({}, {"messages"}),
+        ({"dataset_layout": "limo"}, {"messages"}),
+        ({"dataset_text_field": "rendered"}, {"rendered"}),
+        ({"completion_only_loss": True}, {"prompt", "completion"}),
+        (
+            {"eval_reward_funcs": ["accuracy"], "dataset_prompt_column": "ask", "dataset_solution_column": "gold"},
+            {"messages", "problem", "ask", "solution", "gold"},
+        ),
+    ],
+)
+def test_rows_of_sft_have_the_columns_that_the_recipe_reads(changes, columns, tmp_path):
+    settings = replace_data(SFT | changes, "sft", tmp_path / "data")
+    assert set(load_source(settings["dataset_name"])["train"].column_names) == columns
+
+
+def test_mixture_keeps_its_form_and_gets_rows_for_the_rewards_of_each_domain(tmp_path):
+    entries = [
+        {"id": "org/math", "config": "main", "split": "test[:5]", "columns": ["ask", "gold"], "weight": 0.01,
+         "domain": "math"},
+        {"id": "data/programs", "domain": "code", "layout": "open_r1_code"},
+        {"id": "tasks/countdown", "config": "3to4,num_train=8000,prompt=task", "domain": "puzzle"},
+    ]  # fmt: skip
+    recipe = {
+        "dataset_mixture": {"datasets": entries, "seed": 7, "test_split_size": 0.1},
+        "dataset_prompt_column": "ask",
+        "dataset_solution_column": "gold",
+        "reward_funcs": ["accuracy", "code", "countdown", "soft_format"],
+        "reward_domains": {"math": ["accuracy"], "code": ["code"], "puzzle": ["countdown"]},
+    }
+    mixture = replace_data(recipe, "grpo", tmp_path / "data")["dataset_mixture"]
+    assert (mixture["seed"], mixture["test_split_size"]) == (7, 0.1)
+    math_rows, programs, puzzles = mixture["datasets"]
+    assert (math_rows["split"], math_rows["columns"], math_rows["weight"]) == ("test", ["ask", "gold"], 1.0)
+    assert {"ask", "gold"} <= set(load_source(math_rows["id"])["test"].column_names)
+    assert {"ask", "verification_info"} <= set(load_source(programs["id"])["train"].column_names)
+    assert (puzzles["id"], puzzles["split"]) == ("tasks/countdown", "train[:32]")
+    assert load_source(puzzles["id"], puzzles["config"])["train"].num_rows == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "short"),
+    [
+        ("countdown", None, "num_train=32,num_test=2"),
+        ("knights_knaves", "5ppl,num_test=9,prompt=task", '5ppl,num_test=2,prompt="task",num_train=32'),
+        ("running_sums", "rl", "rl"),
+        ("none", "such", "such"),
+    ],
+)
+def test_task_is_shortened_where_it_takes_a_number_of_rows(name, config, short):
+    assert shorten_task(name, config, seed=0) == short
+
+
+@pytest.mark.parametrize(
+    ("path", "recipe", "task"),
+    [
+        ("mine/sft/config.yaml", {"num_generations": 4}, "sft"),
+        ("mine.yaml", {"output_dir": "x", "max_seq_length": 5}, "sft"),
+        ("mine.yaml", {"output_dir": "x", "beta": 0.1}, "grpo"),
+    ],
+)
+def test_script_is_told_by_the_folder_or_the_settings(path, recipe, task):
+    assert task_of(Path(path), recipe) == task
+
+
+@pytest.mark.parametrize(
+    ("name", "opens_think", "has_template"),
+    [
+        ("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", True, True),
+        ("Qwen/Qwen2.5-7B", False, True),
+        ("meta-llama/Llama-3.1-8B", False, False),
+        ("meta-llama/Llama-3.2-3B-Instruct", False, True),
+    ],
+)
+def test_tokenizer_has_the_kind_of_template_that_the_name_promises(name, opens_think, has_template):
+    tokenizer = tokenizer_like(name)
+    assert (tokenizer.chat_template is not None) == has_template
+    if has_template:
+        ask = [{"role": "user", "content": "question"}]
+        prompt = tokenizer.apply_chat_template(ask, add_generation_prompt=True, tokenize=False)
+        assert prompt.endswith("<think>\n") == opens_think
+
+
+def test_what_is_wrong_in_a_recipe_stays_wrong(tmp_path):
+    recipe = {"learning_rat": 1, "dataset_mixture": {"sets": []}, "output_dir": "x"}
+    small = shrink_recipe(recipe, "grpo", tmp_path)
+    assert (small["learning_rat"], small["dataset_mixture"]) == (1, {"sets": []})
+    assert "model_name_or_path" not in small
+
+
+def test_folder_to_keep_must_be_new(tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main(["--keep", str(tmp_path)])
+    assert stop.value.code == 2

@@ -25,8 +25,8 @@ from open_r1.test_time.methods import MethodOptions, Problem, get_method
 from open_r1.test_time.process_models import ProcessModel, load_model_scorer
 from open_r1.test_time.scorers import ScorerError, build_scorer, checked_scores
 from open_r1.test_time.step_layouts import QWEN_SYSTEM
+from scripts.stand_ins import byte_tokenizer
 from scripts.test_time_compute import main
-from tests.integration.byte_tokenizer import byte_tokenizer
 from tests.integration.tiny import CHATML, addition_rows, build_tiny, write_rows
 
 CONTEXT_TOKENS = 400

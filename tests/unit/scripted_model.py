@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedTokenizerFast
 
 from open_r1.test_time.backends import Backend, Completion, Drawing, TokenRequest
-from tests.integration.byte_tokenizer import byte_tokenizer
+from scripts.stand_ins import byte_tokenizer
 
 CHATML = (
     "{%- for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

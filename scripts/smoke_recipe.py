@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train a recipe two steps on a CPU, with a tiny model and a few rows in place of its own: does it start and learn?
+
+    python scripts/smoke_recipe.py                                        # every training recipe in recipes/
+    python scripts/smoke_recipe.py recipes/demo/sft/config_base.yaml my_recipe.yaml
+    python scripts/smoke_recipe.py my_recipe.yaml --dataset_name my_rows.jsonl --reward_funcs accuracy
+
+Takes some 5 s a recipe, all in one process; nothing is downloaded or sent. Run it in the root of the repository, since
+recipes name chat templates from there. Settings behind the recipes override them, and what is replaced here too.
+
+Covered: the real sft.py and grpo.py; names and types of all settings; the preflight, so that a right answer in the
+    recipe's template and layout earns every reward; programs in the local sandbox; LoRA, packing, losses, schedules,
+    evaluations, checkpoints, the saved model.
+Replaced: the model, by a Qwen2 of two layers whose tokenizer has the kind of template and the special tokens that the
+    model's name promises; data sets and `eval_benchmarks`, by rows with the columns that the settings and rewards ask
+    for (`tasks/...` stay, shortened); lengths, batches, group sizes; what needs a GPU, by its nearest form on a CPU;
+    sandboxes elsewhere, by the local one.
+Not covered: whether published models and data are what the recipe takes them for (templates, columns, layouts); memory
+    and time; vLLM, flash-attention, Liger, quantisation, 8-bit optimizers; several processes; trackers, pushes to the
+    hub, jobs of `benchmarks`.
+"""
+
+import argparse
+import json
+import math
+import os
+import re
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read at import
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import yaml
+from datasets import Dataset, DatasetDict
+from stand_ins import build_conversation, build_row, save_model_like
+from trl import ModelConfig
+
+from open_r1 import grpo, sft
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.dataio.layouts import check_name
+from open_r1.dataio.loading import TASK_PREFIX
+from open_r1.dataio.slices import parse_split
+from open_r1.tasks import load_task
+from open_r1.tasks.options import parse_config
+from open_r1.utils.arguments import RecipeParser, load_recipe
+from open_r1.utils.evaluation import find_benchmarks
+from open_r1.utils.old_names import TRANSLATIONS
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+SCRIPTS = {"sft": (sft.main, SFTScriptArguments, SFTConfig), "grpo": (grpo.main, GRPOScriptArguments, GRPOConfig)}
+NUM_ROWS, NUM_TEST_ROWS = 32, 2
+OWN_FLAGS = ("--keep", "--help", "-h")
+
+# These take their defaults.
+LEFT_OUT = {
+    *("model_revision", "dataset_config", "dataset_revision", "dataset_layout"),
+    *("use_vllm", "use_liger_kernel", "load_in_4bit", "load_in_8bit", "fp16", "tf32", "torch_compile"),
+    *("deepspeed", "fsdp", "fsdp_config", "dataset_num_proc", "dataloader_num_workers"),
+    *("generation_batch_size", "steps_per_generation", "auto_find_batch_size", "resume_from_checkpoint"),
+    *("push_to_hub", "push_to_hub_revision", "benchmarks"),
+    *("code_provider", "ioi_provider", "cf_provider", "sandbox_router_url", "e2b_router_url", "morph_router_url"),
+}
+SMALLER: dict[str, Any] = {
+    "use_cpu": True,
+    "max_steps": 2,
+    "gradient_accumulation_steps": 1,
+    "per_device_eval_batch_size": 4,
+    "logging_strategy": "steps",
+    "logging_steps": 1,
+    "save_steps": 2,
+    "eval_steps": 2,
+    "report_to": "none",
+    "disable_tqdm": True,
+}
+SMALLER_FOR: dict[str, dict[str, Any]] = {
+    "sft": {"per_device_train_batch_size": 2, "max_length": 1024, "eval_max_completion_length": 8},
+    "grpo": {
+        "per_device_train_batch_size": 4,
+        "num_generations": 4,
+        "num_generations_eval": 4,
+        "max_prompt_length": 4096,  # a token is a byte
+        "max_completion_length": 8,
+    },
+}
+# Names of what is logged of a reward; benchmarks and the rewards of an SFT evaluation share theirs.
+REWARD_METRIC = {"sft": re.compile(r"eval_(.+)/avg@\d+"), "grpo": re.compile(r"rewards/(.+)/mean")}
+CPU_OPTIMIZERS = {"adamw_torch", "adamw_torch_fused", "adafactor", "adagrad", "rmsprop", "sgd"}
+CALLBACKS_OUTSIDE = {"push_to_hub_revision", "evaluate_checkpoint"}
+
+
+@dataclass(frozen=True)
+class SmokeRun:
+    """What came of a recipe.
+
+    Attributes:
+        name: Its path, within recipes/ if it lies there.
+        seconds: Wall clock.
+        loss: Mean of the steps.
+        rewards: Mean over the steps by metric key; NaN where a reward judged no completion.
+        failure: Why it failed, in one line; "" when it did not.
+    """
+
+    name: str
+    seconds: float
+    loss: float = math.nan
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    failure: str = ""
+
+    def __str__(self) -> str:
+        values = {key: "-" if math.isnan(value) else f"{value:.2f}" for key, value in self.rewards.items()}
+        means = ", ".join(f"{key.removesuffix('_reward')} {value}" for key, value in values.items())
+        result = f"FAILED  {self.failure}" if self.failure else f"{self.loss:8.4f}  {means}".rstrip()
+        return f"{self.name:60} {self.seconds:5.1f}  {result}"
+
+
+def find_recipes() -> list[Path]:
+    """Return all recipes of trainings in recipes/."""
+    return sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name in SCRIPTS)
+
+
+def name_of(path: Path) -> str:
+    """Return the name of a recipe in the table and below `--keep`."""
+    path = path.resolve()
+    return str(path.relative_to(RECIPES) if path.is_relative_to(RECIPES) else path)
+
+
+def task_of(path: Path, recipe: Mapping[str, Any]) -> str:
+    """Return which script a recipe is for: as its folder says, else the one that knows more of its settings."""
+    if path.resolve().parent.name in SCRIPTS:
+        return path.resolve().parent.name
+
+    def num_known(task: str) -> int:
+        names = {entry.name for data_class in SCRIPTS[task][1:] for entry in fields(data_class)}
+        return len(names & {name_today(key) for key in recipe})
+
+    return max(SCRIPTS, key=num_known)
+
+
+def name_today(key: str) -> str:
+    """Return what a setting is called today."""
+    name = key.replace("-", "_")
+    translation = TRANSLATIONS.get(name)
+    return name if translation is None or translation.name is None else translation.name
+
+
+def shrink_recipe(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[str, Any]:
+    """Return the recipe with stand-ins, which are written to the folder, and with sizes for a CPU."""
+    smaller = SMALLER | SMALLER_FOR[task]
+    small = {key: value for key, value in recipe.items() if name_today(key) not in LEFT_OUT | smaller.keys()}
+    small |= smaller | {"output_dir": str(folder / "run")}
+    if "model_name_or_path" in recipe:
+        save_model_like(str(recipe["model_name_or_path"]), folder / "model")
+        small["model_name_or_path"] = str(folder / "model")
+    if recipe.get("use_vllm"):
+        small.pop("generation_kwargs", None)  # names of vLLM's
+    if recipe.get("attn_implementation") not in (None, "eager", "sdpa"):
+        small["attn_implementation"] = "sdpa"
+    if recipe.get("optim") not in (None, *CPU_OPTIMIZERS):
+        small["optim"] = "adamw_torch"
+    if "callbacks" in recipe:
+        small["callbacks"] = [name for name in _as_list(recipe["callbacks"]) if name not in CALLBACKS_OUTSIDE]
+    if recipe.get("eval_benchmarks"):
+        small |= {"eval_benchmarks_limit": NUM_TEST_ROWS, "eval_benchmarks_max_tokens": 8}
+        small["eval_benchmarks"] = replace_benchmarks(recipe, folder / "benchmarks")
+    if recipe.get("eval_benchmarks_steps") is not None:
+        small["eval_benchmarks_steps"] = 2
+    return small | replace_data(recipe, task, folder / "data")
+
+
+def replace_benchmarks(recipe: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return `eval_benchmarks` with a file of the same name for each benchmark that is no local file."""
+    columns = {
+        "prompt_column": recipe.get("eval_benchmarks_prompt_column", "problem"),
+        "solution_column": recipe.get("eval_benchmarks_solution_column", "solution"),
+    }
+    rows = [build_row(number, ["accuracy"], **columns) for number in range(NUM_TEST_ROWS)]
+    found = []
+    for benchmark in find_benchmarks(_as_list(recipe["eval_benchmarks"])):
+        path = Path(benchmark.dataset) if benchmark.is_local else folder / f"{benchmark.name}.jsonl"
+        if not benchmark.is_local:
+            folder.mkdir(exist_ok=True)
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        found.append(str(path))
+    return found
+
+
+def replace_data(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[str, Any]:
+    """Return the settings of the data with stand-ins; what the parser refuses stays as it is."""
+    is_evaluated = bool(recipe.get("do_eval")) or recipe.get("eval_strategy", "no") not in ("no", False)
+    train, test = recipe.get("dataset_train_split", "train"), recipe.get("dataset_test_split", "test")
+    test = test if is_evaluated else None
+    if "dataset_mixture" in recipe:
+        mixture = recipe["dataset_mixture"]
+        entries = mixture.get("datasets") if isinstance(mixture, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) and entry.get("id") for entry in entries):
+            return {}
+        replaced = [replace_source(entry, recipe, task, folder / str(number)) for number, entry in enumerate(entries)]
+        settings = {"dataset_mixture": {**mixture, "datasets": replaced}, "dataset_train_split": _whole(train)}
+        return settings | ({} if test is None else {"dataset_test_split": _whole(test)})
+    if not recipe.get("dataset_name"):
+        return {}
+    entry = {
+        "id": str(recipe["dataset_name"]),
+        "config": recipe.get("dataset_config"),
+        "split": train,
+        "layout": recipe.get("dataset_layout"),
+    }
+    replaced = replace_source(entry, recipe, task, folder, test_split=test)
+    settings = {"dataset_name": replaced["id"], "dataset_config": replaced["config"]}
+    settings |= {"dataset_layout": replaced["layout"], "dataset_train_split": replaced["split"]}
+    if test is not None:
+        is_task = entry["id"].startswith(TASK_PREFIX)
+        settings["dataset_test_split"] = f"{_whole(test)}[:{NUM_TEST_ROWS}]" if is_task else _whole(test)
+    return settings
+
+
+def replace_source(
+    entry: Mapping[str, Any], recipe: Mapping[str, Any], task: str, folder: Path, *, test_split: str | None = None
+) -> dict[str, Any]:
+    """Return an entry of a mixture with few rows: of the task that it names, or of a stand-in in the folder.
+
+    Raises:
+        ValueError: There is no such layout or reward, or a split is misspelt.
+    """
+    check_name(entry.get("layout"), f"data set {entry['id']!r}")
+    split = _whole(entry.get("split", "train"))
+    small = dict(entry)
+    weight = entry.get("weight")
+    if isinstance(weight, int | float) and 0 < weight <= 1:
+        small["weight"] = 1.0
+    if entry["id"].startswith(TASK_PREFIX):
+        name = entry["id"].removeprefix(TASK_PREFIX)
+        config = shorten_task(name, entry.get("config"), recipe.get("dataset_seed", 0))
+        return small | {"config": config, "split": f"{split}[:{NUM_ROWS}]", "layout": entry.get("layout")}
+    splits = {split: build_rows(entry, recipe, task, NUM_ROWS)}
+    if test_split is not None:
+        splits.setdefault(_whole(test_split), build_rows(entry, recipe, task, NUM_TEST_ROWS))
+    DatasetDict({name: Dataset.from_list(rows) for name, rows in splits.items()}).save_to_disk(folder)
+    return small | {"id": str(folder), "config": None, "revision": None, "split": split, "layout": "none"}
+
+
+def shorten_task(name: str, config: str | None, seed: int) -> str | None:
+    """Return the config of a task with few rows, or as it is where it takes no number of rows."""
+    try:
+        words, options = parse_config(config, name)
+        options |= {"num_train": NUM_ROWS, "num_test": NUM_TEST_ROWS}
+        short = ",".join([*words, *(f"{key}={json.dumps(value)}" for key, value in options.items())])
+        load_task(name, short, seed)
+    except ValueError:
+        return config
+    return short
+
+
+def build_rows(entry: Mapping[str, Any], recipe: Mapping[str, Any], task: str, count: int) -> list[dict[str, Any]]:
+    """Return rows with the columns that the entry names, the script reads and the rewards need."""
+    columns = entry.get("columns") or ()
+    rows: list[dict[str, Any]] = []
+    for number in range(count):
+        row: dict[str, Any] = dict.fromkeys(columns, f"text {number}")
+        rewards = recipe.get("eval_reward_funcs", []) if task == "sft" else recipe.get("reward_funcs", ["accuracy"])
+        if rewards:
+            row |= build_judged_row(number, entry, recipe, _as_list(rewards))
+        if task == "sft":
+            row |= build_conversation(number, conversation_columns(columns, recipe))
+        rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows]
+
+
+def build_judged_row(
+    number: int, entry: Mapping[str, Any], recipe: Mapping[str, Any], rewards: Sequence[str]
+) -> dict[str, Any]:
+    """Return a row with what the rewards of its domain need; domains take turns unless the entry has its own."""
+    by_domain = recipe.get("reward_domains") or {}
+    domains = [entry["domain"]] if entry.get("domain") else list(by_domain) or [None]
+    domain = domains[number % len(domains)]
+    routed = {name for names in by_domain.values() for name in names}
+    row = build_row(
+        number,
+        [name for name in rewards if name not in routed or name in by_domain.get(domain, ())],
+        prompt_column=recipe.get("dataset_prompt_column", "prompt"),
+        solution_column=recipe.get("dataset_solution_column", "solution"),
+    )
+    return row if entry.get("domain") or domain is None else row | {"domain": domain}
+
+
+def conversation_columns(columns: Sequence[str], recipe: Mapping[str, Any]) -> Sequence[str]:
+    """Return the columns of the worked answer that an SFT recipe reads, by what it says of them."""
+    if columns:
+        return columns
+    if "dataset_text_field" in recipe:
+        return (recipe["dataset_text_field"],)
+    return ("prompt", "completion") if recipe.get("completion_only_loss") else ("messages",)
+
+
+def _whole(split: str) -> str:
+    return parse_split(str(split)).split
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]
+
+
+def train_small(path: Path, folder: Path, overrides: Sequence[str] = ()) -> tuple[float, dict[str, float]]:
+    """Train the small form of a recipe in this process; return its loss and the mean of each reward.
+
+    Raises:
+        ValueError: The recipe was refused, or the training left something out.
+    """
+    recipe = load_recipe(path)
+    task = task_of(path, recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    small = folder / "recipe.yaml"
+    small.write_text(yaml.safe_dump(shrink_recipe(recipe, task, folder), allow_unicode=True), encoding="utf-8")
+    main, *data_classes = SCRIPTS[task]
+    arguments = RecipeParser((*data_classes, ModelConfig)).parse(["--config", str(small), *overrides])
+    script_args, training_args, model_args = arguments
+    loss = main(*arguments)["train_loss"]
+
+    output_dir = Path(training_args.output_dir)
+    state = json.loads((output_dir / "trainer_state.json").read_text(encoding="utf-8"))
+    saved = "adapter_model.safetensors" if model_args.use_peft else "model.safetensors"
+    rewards = mean_rewards(state["log_history"], REWARD_METRIC[task])
+    is_judged = task == "grpo" or training_args.do_eval
+    num_rewards = len(script_args.reward_funcs) if is_judged else 0
+    missing = [
+        *([] if state["global_step"] == training_args.max_steps else [f"step {training_args.max_steps}"]),
+        *([] if math.isfinite(loss) else ["a finite loss"]),
+        *([] if (output_dir / saved).is_file() else [saved]),
+        *([] if len(rewards) >= num_rewards else [f"metrics of {num_rewards} rewards"]),
+    ]
+    if missing:
+        raise ValueError(f"The training ended without {', '.join(missing)}; rewards logged: {list(rewards)}.")
+    return loss, rewards
+
+
+def mean_rewards(log_history: Sequence[Mapping[str, Any]], metric: re.Pattern[str]) -> dict[str, float]:
+    """Return the mean of every reward over what was logged of it, by its metric key."""
+    values: dict[str, list[float]] = {}
+    for entry in log_history:
+        for key, value in entry.items():
+            if match := metric.fullmatch(key):
+                values.setdefault(match[1], []).append(value)
+    # NaN, which is null in the file, where the step had no row that the reward judges.
+    known = {key: [value for value in found if value is not None] for key, found in values.items()}
+    return {key: sum(found) / len(found) if found else math.nan for key, found in known.items()}
+
+
+def smoke(path: Path, folder: Path, overrides: Sequence[str] = ()) -> SmokeRun:
+    """Train a recipe two steps; what it prints goes to log.txt in the folder, beside the stand-ins and the run."""
+    started = time.monotonic()
+    environment = dict(os.environ)  # a recipe may set variables
+    loss, rewards, failure = math.nan, {}, ""
+    folder.mkdir(parents=True, exist_ok=True)
+    with output_in(folder / "log.txt"):
+        try:
+            loss, rewards = train_small(path, folder, overrides)
+        except Exception as error:  # noqa: BLE001 - whatever stops one recipe is reported, and the others go on
+            traceback.print_exc()
+            failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    os.environ.clear()
+    os.environ.update(environment)
+    return SmokeRun(name_of(path), time.monotonic() - started, loss, rewards, failure)
+
+
+@contextmanager
+def output_in(path: Path) -> Iterator[None]:
+    """Send the output of this process and its children to a file: loggers keep the streams that they once took."""
+    saved = {stream: os.dup(number) for number, stream in ((1, sys.stdout), (2, sys.stderr))}
+    try:
+        with path.open("w", encoding="utf-8") as log:
+            for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+                stream.flush()
+                os.dup2(log.fileno(), number)
+        yield
+    finally:
+        for number, (stream, copy) in enumerate(saved.items(), start=1):
+            stream.flush()
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def parse_command_line(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the arguments, and the words from the first setting of the recipes on."""
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [--keep DIR] [RECIPE ...] [--setting value ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipes", nargs="*", type=Path, metavar="RECIPE", help="default: all trainings of recipes/")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="new folder for stand-ins, logs and runs")
+    first = (place for place, word in enumerate(argv) if word.startswith("-") and word.split("=")[0] not in OWN_FLAGS)
+    end = next(first, len(argv))
+    args = parser.parse_args(argv[:end])
+    if args.keep is not None and args.keep.exists():
+        parser.error(f"--keep {args.keep} exists: name a new folder")
+    return args, list(argv[end:])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train the recipes one after the other and print a line for each; return 1 when one failed."""
+    args, overrides = parse_command_line(sys.argv[1:] if argv is None else argv)
+    recipes = list(dict.fromkeys(args.recipes)) or find_recipes()
+    print(f"{'recipe':60} {'s':>5}  {'loss':>8}  mean of each reward in two steps, from random weights")
+    runs = []
+    with tempfile.TemporaryDirectory(prefix="smoke_recipe_") as temporary:
+        for path in recipes:
+            folder = (args.keep or Path(temporary)) / Path(name_of(path).lstrip("/")).with_suffix("")
+            runs.append(smoke(path, folder, overrides))
+            print(runs[-1], flush=True)
+    failed = [run.name for run in runs if run.failure]
+    seconds = sum(run.seconds for run in runs)
+    print(f"{len(runs) - len(failed)} of {len(runs)} recipes train, in {seconds:.0f} s.")
+    if failed:
+        where = f"{args.keep}/<recipe>/log.txt" if args.keep else "log.txt, which `--keep DIR` keeps"
+        print(f"Failed: {', '.join(failed)}. What they printed is in {where}.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
