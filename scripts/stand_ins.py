@@ -33,14 +33,20 @@ CONTEXT_TOKENS = 32768
 
 
 def byte_tokenizer(
-    chat_template: str | None, eos_token: str, special_tokens: Sequence[str] = SPECIAL_TOKENS
+    chat_template: str | None,
+    eos_token: str,
+    special_tokens: Sequence[str] = SPECIAL_TOKENS,
+    *,
+    bos_token: str | None = None,
 ) -> PreTrainedTokenizerFast:
     """Return a tokenizer with one token a byte: it needs no vocabulary of its own and loses nothing."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=eos_token, pad_token=PAD_TOKEN)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token=bos_token, eos_token=eos_token, pad_token=PAD_TOKEN
+    )
     tokenizer.add_special_tokens({"additional_special_tokens": list(special_tokens)})
     tokenizer.chat_template = chat_template
     return tokenizer
@@ -54,11 +60,15 @@ def tokenizer_like(name: str) -> PreTrainedTokenizerFast:
     """
     name = name.lower()
     if "r1-distill" in name:
-        return byte_tokenizer(_published_template("deepseek_r1_distill"), "<｜end▁of▁sentence｜>")
-    if "llama" in name and "instruct" in name:
-        return byte_tokenizer(_published_template("llama3"), "<|eot_id|>", (PAD_TOKEN, *LLAMA_TOKENS))
+        return byte_tokenizer(_published_template("deepseek_r1_distill"), R1_TOKENS[-1], bos_token=R1_TOKENS[0])
     if "llama" in name:
-        return byte_tokenizer(None, "<|end_of_text|>", (PAD_TOKEN, *LLAMA_TOKENS))
+        is_instruct = "instruct" in name
+        return byte_tokenizer(
+            _published_template("llama3") if is_instruct else None,
+            "<|eot_id|>" if is_instruct else "<|end_of_text|>",
+            (PAD_TOKEN, *LLAMA_TOKENS),
+            bos_token="<|begin_of_text|>",
+        )
     return byte_tokenizer(_published_template("qwen2_5"), PAD_TOKEN)
 
 
@@ -148,7 +158,7 @@ def build_row(number: int, rewards: Sequence[str], *, prompt_column: str, soluti
         found |= _source_of(spec, number) if spec.any_column or set(spec.columns) - {"solution"} else {}
     found = found or _sum(number)
     found.pop("domain", None)  # the task's; that of the recipe counts
-    answer = found.get("solution", found.get("gold_standard_solution"))
+    answer = found.get("solution", _sum(number)["solution"])  # programs have none
     # What a reward of the user's own asks for is text: nothing tells its type.
     row = {column: answer for spec in specs for column in spec.columns} | found
     row[prompt_column] = next(found[name] for name in _TEXT_COLUMNS if name in found)

@@ -51,7 +51,7 @@ OWN = {
     "dataset_test_split": "train[90%:]",
     "dataset_prompt_column": "question",
     "dataset_solution_column": "gold",
-    "reward_funcs": ["accuracy", "binary_code", "countdown"],
+    "reward_funcs": ["accuracy", "binary_code"],
     "code_provider": "e2b",
     "per_device_train_batch_size": 16,
     "num_generations": 16,
@@ -86,7 +86,7 @@ def test_own_recipe_for_gpus_and_services_trains(tmp_path):
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
     run = smoke(path, tmp_path / "kept", ["--max_steps", "3", "--temperature", "0.5"])
     assert run.failure == ""
-    assert run.rewards.keys() == {"accuracy_reward", "binary_code_reward", "countdown_reward", "likes"}
+    assert run.rewards.keys() == {"accuracy_reward", "binary_code_reward", "likes"}
     assert run.rewards["likes"] > 0
     assert state_of(tmp_path / "kept")["global_step"] == 3
     assert (tmp_path / "kept" / "run" / "adapter_model.safetensors").is_file()
