@@ -161,6 +161,9 @@ def shrink_recipe(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[st
     if "model_name_or_path" in recipe:
         save_model_like(str(recipe["model_name_or_path"]), folder / "model")
         small["model_name_or_path"] = str(folder / "model")
+    if isinstance(recipe.get("steps_per_generation"), int):  # several updates a generation stay several
+        num_updates = recipe["steps_per_generation"] // recipe.get("gradient_accumulation_steps", 1)
+        small["steps_per_generation"] = 2 if num_updates > 1 else 1
     if recipe.get("use_vllm"):
         small.pop("generation_kwargs", None)  # names of vLLM's
     if recipe.get("attn_implementation") not in (None, "eager", "sdpa"):
