@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a recipe two steps on a CPU, with a tiny model and a few rows in place of its own: does it start and learn?
+"""Train a recipe two steps on a CPU, with a tiny model and a few rows in place of its own: does all of it run?
 
     python scripts/smoke_recipe.py                                        # every training recipe in recipes/
     python scripts/smoke_recipe.py recipes/demo/sft/config_base.yaml my_recipe.yaml
