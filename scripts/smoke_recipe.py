@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a recipe two steps on a CPU, with a tiny model and a few rows in place of its own: does all of it run?
+"""Train recipes two steps on a CPU, each with a tiny model and a few rows in place of its own.
 
     python scripts/smoke_recipe.py                                        # every training recipe in recipes/
     python scripts/smoke_recipe.py recipes/demo/sft/config_base.yaml my_recipe.yaml
     python scripts/smoke_recipe.py my_recipe.yaml --dataset_name my_rows.jsonl --reward_funcs accuracy
 
-Takes some 5 s a recipe, all in one process; nothing is downloaded or sent. Run it in the root of the repository, since
-recipes name chat templates from there. Settings behind the recipes override them, and what is replaced here too.
+Takes 2 to 10 s a recipe, all in one process; nothing is downloaded or sent. Settings behind the recipes override them,
+and what is replaced here too. The exit status is 1 when a recipe failed; the others are trained all the same. Paths in
+a recipe start in the working folder, as in a training.
 
-Covered: the real sft.py and grpo.py; names and types of all settings; the preflight, so that a right answer in the
-    recipe's template and layout earns every reward; programs in the local sandbox; LoRA, packing, losses, schedules,
-    evaluations, checkpoints, the saved model.
+Covered: the real sft.py and grpo.py; the names of all settings, and the values of those that stay; the preflight, so
+    that a right answer in the recipe's template and layout earns every reward; programs in the local sandbox; LoRA,
+    packing, losses, schedules, evaluations, checkpoints, the saved model.
 Replaced: the model, by a Qwen2 of two layers whose tokenizer has the kind of template and the special tokens that the
     model's name promises; data sets and `eval_benchmarks`, by rows with the columns that the settings and rewards ask
     for (`tasks/...` stay, shortened); lengths, batches, group sizes; what needs a GPU, by its nearest form on a CPU;
@@ -376,18 +377,19 @@ def smoke(path: Path, folder: Path, overrides: Sequence[str] = ()) -> SmokeRun:
 @contextmanager
 def output_in(path: Path) -> Iterator[None]:
     """Send the output of this process and its children to a file: loggers keep the streams that they once took."""
-    saved = {stream: os.dup(number) for number, stream in ((1, sys.stdout), (2, sys.stderr))}
+    streams = {1: sys.stdout, 2: sys.stderr}
+    copies = {number: os.dup(number) for number in streams}
     try:
         with path.open("w", encoding="utf-8") as log:
-            for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+            for number, stream in streams.items():
                 stream.flush()
                 os.dup2(log.fileno(), number)
         yield
     finally:
-        for number, (stream, copy) in enumerate(saved.items(), start=1):
+        for number, stream in streams.items():
             stream.flush()
-            os.dup2(copy, number)
-            os.close(copy)
+            os.dup2(copies[number], number)
+            os.close(copies[number])
 
 
 def parse_command_line(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -180,6 +180,13 @@ def test_tokenizer_has_the_kind_of_template_that_the_name_promises(name, opens_t
         assert prompt.endswith("<think>\n") == opens_think
 
 
+@pytest.mark.parametrize(("written", "small"), [((256, 128), 2), ((8, 8), 1)])
+def test_several_updates_a_generation_stay_several(written, small, tmp_path):
+    steps, accumulation = written
+    recipe = {"steps_per_generation": steps, "gradient_accumulation_steps": accumulation}
+    assert shrink_recipe(recipe, "grpo", tmp_path)["steps_per_generation"] == small
+
+
 def test_what_is_wrong_in_a_recipe_stays_wrong(tmp_path):
     recipe = {"learning_rat": 1, "dataset_mixture": {"sets": []}, "output_dir": "x"}
     small = shrink_recipe(recipe, "grpo", tmp_path)
