@@ -22,6 +22,7 @@ from open_r1.preflight import (
     check_ideal_completion,
     check_num_prompts,
     check_vocabulary,
+    check_weight_dtype,
     evaluates_split,
     prepare_eval_benchmarks,
     prepare_prompts,
@@ -43,6 +44,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     """Train and return the metrics of training and evaluation."""
     checkpoint = start_run(script_args, training_args, model_args)
     max_prompt_tokens = check_grpo_settings(script_args, training_args, model_args)
+    check_weight_dtype(training_args, model_args)
     callbacks = get_callbacks(training_args, model_args)
     tokenizer = get_tokenizer(model_args, training_args)
     check_vocabulary(tokenizer, training_args, model_args)

@@ -2,14 +2,17 @@
 """Every run that cannot work stops before a model loads: the model folder of these tests has no weights to load."""
 
 import json
+import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
-from open_r1.preflight import check_grpo_settings, check_ideal_completion, completion_prefix
+from open_r1.preflight import check_grpo_settings, check_ideal_completion, check_weight_dtype, completion_prefix
 from open_r1.rewards import RewardContext, get_reward_funcs, ideal_completion
 from open_r1.utils.arguments import RecipeParser
 from open_r1.utils.data import get_dataset, to_conversations
@@ -126,6 +129,8 @@ REFUSED = {
     "completion as long as the context": (
         "grpo", {"max_completion_length": CONTEXT_TOKENS}, rf"{CONTEXT_TOKENS} tokens for prompt and completion"),
     "prompt and completion beyond the context": ("grpo", {"max_prompt_length": 250}, r"250.*exceed.*256"),
+    "AdamW on bf16 weights": ("sft", {"dtype": "bfloat16"}, r"bfloat16.*--dtype float32 --bf16 true.*use_peft.*zero2"),
+    "AdamW on fp16 weights": ("grpo", {"dtype": "float16", "optim": "adamw_torch"}, r"`optim: adamw_torch`.*float16"),
     "rows of SFT beyond the context": ("sft", {"max_length": 257}, r"max_length.*257.*256"),
     "tracker that is not installed": ("sft", {"report_to": "trackio"}, r"trackio.*EXTRAS=tracking"),
     "no room for the completions of SFT's evaluation": (
@@ -228,6 +233,48 @@ def test_template_that_opens_the_thinking_is_scored_with_what_it_opened(weightle
     assert "<think>" not in completion
     for reward in get_reward_funcs(script_args, context):
         assert reward(completions=[completion], completion_ids=[[1]], solution=[rows[0]["solution"]]) == [1.0]
+
+
+BF16 = {"dtype": "bfloat16"}
+LORA = {"use_peft": True, "lora_target_modules": "all-linear"}
+# Settings, the dtype in the model's config, variables of the launcher, and whether AdamW would lose its steps.
+WEIGHTS = {
+    "asked for": (BF16, "float32", {}, True),
+    "of the config": ({"dtype": "auto"}, "bfloat16", {}, True),
+    "in other words": ({"model_init_kwargs": BF16}, "float32", {}, True),
+    "float32": ({}, "bfloat16", {}, False),
+    "float32 by the config": ({"dtype": "auto"}, "float32", {}, False),
+    "config without a word": ({"dtype": "auto"}, None, {}, False),  # `get_model` looks at the weights
+    "LoRA": ({**BF16, **LORA}, "float32", {}, False),
+    "8 bits": ({**BF16, "optim": "adamw_8bit"}, "float32", {}, False),
+    "ZeRO": (BF16, "float32", {"ACCELERATE_USE_DEEPSPEED": "true"}, False),
+    "FSDP": (BF16, "float32", {"ACCELERATE_USE_FSDP": "true"}, False),
+    "DDP": (BF16, "float32", {"ACCELERATE_USE_DEEPSPEED": "false"}, True),
+}
+
+
+@pytest.mark.parametrize(("settings", "of_config", "variables", "is_refused"), WEIGHTS.values(), ids=WEIGHTS)
+def test_adamw_on_16_bit_weights_is_refused(
+    weightless, tmp_path, environment, settings, of_config, variables, is_refused
+):
+    model = shutil.copytree(weightless.model, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"dtype": of_config}))
+    *_, training_args, model_args = grpo_arguments(weightless, tmp_path, model_name_or_path=model, **settings)
+    environment.update(variables)
+    with pytest.raises(ValueError, match="float16") if is_refused else nullcontext():
+        check_weight_dtype(training_args, model_args)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_config_that_is_silent_about_the_dtype_leaves_it_to_the_weights(tmp_path, dtype):
+    tiny = build_tiny(tmp_path)
+    AutoModelForCausalLM.from_pretrained(tiny.model, dtype=dtype).save_pretrained(tiny.model)
+    config = json.loads((tiny.model / "config.json").read_text())
+    del config["dtype"]
+    (tiny.model / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="bfloat16") if dtype == torch.bfloat16 else nullcontext():
+        tiny.train("sft", tmp_path / "output", dtype="auto", max_steps=1)
 
 
 def test_template_that_opens_the_thinking_passes_all_checks(weightless, tmp_path):

@@ -187,6 +187,12 @@ def test_several_updates_a_generation_stay_several(written, small, tmp_path):
     assert shrink_recipe(recipe, "grpo", tmp_path)["steps_per_generation"] == small
 
 
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+def test_weights_are_in_float32(name, tmp_path):
+    assert shrink_recipe({name: "bfloat16", "output_dir": "x"}, "sft", tmp_path).items() >= {("dtype", "float32")}
+    assert "torch_dtype" not in shrink_recipe({name: "bfloat16", "output_dir": "x"}, "sft", tmp_path)
+
+
 def test_what_is_wrong_in_a_recipe_stays_wrong(tmp_path):
     recipe = {"learning_rat": 1, "dataset_mixture": {"sets": []}, "output_dir": "x"}
     small = shrink_recipe(recipe, "grpo", tmp_path)

@@ -10,6 +10,7 @@ from open_r1.preflight.settings import (
     check_num_prompts,
     check_sft_settings,
     check_vocabulary,
+    check_weight_dtype,
 )
 from open_r1.preflight.templates import check_ideal_completion, completion_prefix, reward_context, template_kwargs_of
 
@@ -19,6 +20,7 @@ __all__ = [
     "check_num_prompts",
     "check_sft_settings",
     "check_vocabulary",
+    "check_weight_dtype",
     "completion_prefix",
     "evaluates_split",
     "prepare_eval_benchmarks",

@@ -21,7 +21,7 @@ from open_r1.preflight.benchmarks import check_benchmarks
 from open_r1.preflight.eval_benchmarks import check_eval_benchmarks, is_evaluated
 from open_r1.rewards import REWARDS, Reward, RewardContext, get_reward_funcs, get_reward_spec
 from open_r1.utils.hub import check_hub_revision_exists
-from open_r1.utils.model_utils import find_model
+from open_r1.utils.model_utils import dtype_asked_for, find_model, refuse_lost_steps
 from open_r1.utils.reward_models import check_reward_model, metric_key
 
 logger = logging.getLogger(__name__)
@@ -211,6 +211,19 @@ def _max_prompt_tokens(
             f"model's context of {context} tokens: lower one of them."
         )
     return room if limit is None else limit
+
+
+def check_weight_dtype(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
+    """Refuse a training that would lose most of its steps (`refuse_lost_steps`).
+
+    Where neither the arguments nor the model's config say the dtype, `get_model` looks at the weights.
+
+    Raises:
+        ValueError: See above.
+    """
+    dtype = dtype_asked_for(training_args, model_args) or _load_config(training_args, model_args).dtype
+    if dtype is not None:
+        refuse_lost_steps(dtype, training_args, model_args)
 
 
 def check_vocabulary(

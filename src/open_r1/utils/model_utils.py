@@ -2,12 +2,14 @@
 """Tokenizer and model of a run, and the agreement between chat template, end-of-turn token and padding."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.training_args import OptimizerNames
 from trl import ModelConfig, get_quantization_config
 
 from open_r1.configs import GRPOConfig, SFTConfig
@@ -20,6 +22,13 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 CHATML_TEMPLATE = "recipes/templates/chatml.jinja"
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
 CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
+# They add their steps to the weights themselves, in the dtype of these.
+_PLAIN_ADAMW = {
+    OptimizerNames.ADAMW_TORCH,
+    OptimizerNames.ADAMW_TORCH_FUSED,
+    OptimizerNames.ADAMW_TORCH_XLA,
+    OptimizerNames.ADAMW_TORCH_NPU_FUSED,
+}
 
 
 def get_tokenizer(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) -> PreTrainedTokenizerBase:
@@ -62,18 +71,21 @@ def get_tokenizer(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig
 
 
 def get_model(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) -> PreTrainedModel:
-    """Load the policy with the dtype, attention and quantisation that the arguments ask for."""
+    """Load the policy with the dtype, attention and quantisation that the arguments ask for.
+
+    Raises:
+        ValueError: The weights are damaged, or of a dtype in which they would hardly learn (`refuse_lost_steps`).
+    """
     name = find_model(model_args.model_name_or_path)
-    dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
+    dtype = dtype_asked_for(training_args, model_args)
     options: dict[str, Any] = {
         "revision": model_args.model_revision,
         "trust_remote_code": training_args.trust_remote_code,
         "attn_implementation": model_args.attn_implementation,
-        "dtype": dtype,
         "use_cache": not training_args.gradient_checkpointing,
     }
-    given = cast(dict[str, Any], training_args.model_init_kwargs or {})  # text was parsed with the arguments
-    options |= given
+    given = _model_init_kwargs(training_args)
+    options |= {**given, "dtype": dtype or "auto"}
     quantization_config = get_quantization_config(model_args)
     if quantization_config is not None:
         options |= {"quantization_config": quantization_config, "device_map": {"": training_args.local_process_index}}
@@ -82,9 +94,53 @@ def get_model(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) ->
         # The reference of the KL term is loaded by TRL, which knows no revision but the one given here.
         training_args.model_init_kwargs = {"revision": model_args.model_revision, **given}
     try:
-        return AutoModelForCausalLM.from_pretrained(name, **options)
+        model = AutoModelForCausalLM.from_pretrained(name, **options)
     except SafetensorError as error:
         raise ValueError(f"The weights in {name} are damaged or cut short ({error}): get them again.") from error
+    if dtype is None:  # else the preflight has looked; of a config that doesn't say it, the weights say it
+        refuse_lost_steps(model.dtype, training_args, model_args)
+    return model
+
+
+def dtype_asked_for(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> torch.dtype | None:
+    """Return the dtype that the arguments give the weights; None: the one they were saved in."""
+    name = _model_init_kwargs(training_args).get("dtype", model_args.dtype)
+    return None if name in ("auto", None) else getattr(torch, name)
+
+
+def _model_init_kwargs(training_args: SFTConfig | GRPOConfig) -> dict[str, Any]:
+    return cast(dict[str, Any], training_args.model_init_kwargs or {})  # text was parsed with the arguments
+
+
+def refuse_lost_steps(dtype: torch.dtype, training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
+    """Refuse AdamW on 16-bit weights that nothing keeps a copy of in fp32: it would lose most of its steps.
+
+    bf16 numbers near 0.02 are 1.2e-4 apart, and AdamW moves a weight by about the learning rate: a step of less than
+    half of that changes nothing, and no sum of them ever does. ZeRO and FSDP2 keep the copy, LoRA's weights are fp32.
+
+    Raises:
+        ValueError: See above.
+    """
+    variables = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP")
+    has_copy = training_args.deepspeed or training_args.fsdp or any(os.environ.get(key) == "true" for key in variables)
+    if dtype not in (torch.bfloat16, torch.float16) or model_args.use_peft or has_copy:
+        return
+    name, optimizer = str(dtype).removeprefix("torch."), OptimizerNames(training_args.optim)
+    if optimizer not in _PLAIN_ADAMW:
+        logger.warning(
+            "`optim: %s` trains weights in %s: unless it keeps what rounding cuts off, small steps are lost. Compare "
+            "with `dtype: float32`.",
+            optimizer.value,
+            name,
+        )
+        return
+    raise ValueError(
+        f"`optim: {optimizer.value}` would train all weights in {name} without a copy in fp32: at the learning rates "
+        "of fine-tuning most of its steps are too small to change a 16-bit number, so hardly anything would be "
+        "learned. Keep the weights in fp32 and compute in bf16 (`--dtype float32 --bf16 true`), train LoRA "
+        "(`--use_peft true`), or let ZeRO keep the copy (`accelerate launch --config_file "
+        "recipes/accelerate_configs/zero2.yaml`, also with `--num_processes 1`)."
+    )
 
 
 def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
