@@ -220,6 +220,14 @@ def test_reward_over_groups_needs_whole_groups_in_each_process(weightless, tmp_p
         check_grpo_settings(script_args, training_args, model_args)
 
 
+def test_reference_that_moves_is_refused_under_fsdp(weightless, tmp_path, environment):
+    settings = {"use_vllm": True, "sync_ref_model": True, "beta": 0.1}
+    arguments = grpo_arguments(weightless, tmp_path, **settings)
+    environment["ACCELERATE_USE_FSDP"] = "true"
+    with pytest.raises(ValueError, match="sync_ref_model"):
+        check_grpo_settings(*arguments)
+
+
 def test_template_that_opens_the_thinking_is_scored_with_what_it_opened(weightless, tmp_path):
     rewards = ["format", "tag_count", "accuracy"]
     script_args, *_ = grpo_arguments(weightless, tmp_path, reward_funcs=rewards)

@@ -77,6 +77,8 @@ def check_grpo_settings(
     """
     _check_common(training_args, model_args)
     _refuse_generation_under_fsdp(not training_args.use_vllm, "set `use_vllm: true`")
+    if training_args.sync_ref_model and os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        raise ValueError("Under FSDP a reference that moves isn't saved: use ZeRO, or set `sync_ref_model: false`.")
     names = script_args.reward_funcs
     if not names:
         raise ValueError(f"`reward_funcs` is empty. Known rewards: {sorted(REWARDS)}")

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
 STAGING_NAME = ".model-staging"
 ROLLOUTS_NAME = "rollouts"
+REFERENCE_NAME = "reference.pt"  # in a checkpoint: weights of a reference model that moves
 BENCHMARK_ANSWERS_NAME = "eval_benchmarks"
 _MODEL_CARD = "README.md"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")

@@ -4,7 +4,8 @@
 What differs from TRL, and why:
 1. A checkpoint gets a manifest, written last; older ones are deleted only after that (TRL deletes first, so a kill in
    between could leave none). GRPO also saves the rollouts that are still in use, so that a resumed run is exact when
-   one generation serves several optimizer steps, and draws the order of prompts of every epoch from its number.
+   one generation serves several optimizer steps, and a reference that has moved (`sync_ref_model`); it draws the order
+   of prompts of every epoch from its number.
 2. A row that a reward could not judge for reasons of infrastructure (`UNSCORABLE`, NaN) carries no advantage. TRL
    would count it as 0 beside other rewards, so that an outage would punish the policy.
 3. A loss or gradient that is not finite stops the run before it reaches a checkpoint, and (but for DeepSpeed in fp32,
@@ -21,7 +22,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from torch.utils.data import Sampler
 from transformers.trainer_utils import EvalLoopOutput
 from trl.trainer.utils import is_async_callable
 
-from open_r1.utils.checkpoints import ROLLOUTS_NAME
+from open_r1.utils.checkpoints import REFERENCE_NAME, ROLLOUTS_NAME
 from open_r1.utils.estimators import Record, summarize
 from open_r1.utils.restartable import RestartableMixin
 from open_r1.utils.vllm_sampling import vllm_settings
@@ -267,6 +268,23 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
             state["buffered_inputs"] = None  # used up: the next step generates anew
         torch.save(state, checkpoint / _ROLLOUT_STATE.format(rank=self.accelerator.process_index))
+        if self.args.sync_ref_model:
+            self._save_reference(checkpoint / REFERENCE_NAME)
+
+    def _save_reference(self, path: Path) -> None:
+        weights = {}
+        for name, weight in self.accelerator.unwrap_model(self.ref_model).named_parameters():
+            with gathered(weight):
+                if self.accelerator.is_main_process:
+                    weights[name] = weight.detach().cpu().clone()
+        if self.accelerator.is_main_process:
+            torch.save(weights, path)
+
+    def _load_reference(self, path: Path) -> None:
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        for name, weight in self.accelerator.unwrap_model(self.ref_model).named_parameters():
+            with gathered(weight, modifier_rank=0):
+                weight.data.copy_(weights[name])
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -281,6 +299,18 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         path = Path(checkpoint) / _ROLLOUT_STATE.format(rank=self.accelerator.process_index)
         state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
         self._step, self._buffered_inputs = state["step"], state["buffered_inputs"]
+        reference = Path(checkpoint) / REFERENCE_NAME
+        if reference.is_file() and self.ref_model is not None:
+            self._load_reference(reference)
+
+
+def gathered(weight: torch.Tensor, modifier_rank: int | None = None) -> AbstractContextManager[object]:
+    """Hold the whole of a parameter that ZeRO-3 has cut up; then keep what process `modifier_rank` has made of it."""
+    if not hasattr(weight, "ds_tensor"):
+        return nullcontext()
+    import deepspeed  # an extra, and there since it has cut the parameter up
+
+    return deepspeed.zero.GatheredParameters([weight], modifier_rank=modifier_rank)
 
 
 def _cut_message(record: logging.LogRecord) -> bool:

@@ -103,6 +103,13 @@ def _refuse_other_course(checkpoint: Path, training_args: SFTConfig | GRPOConfig
             f"{checkpoint} was saved by {saved} processes, and now {training_args.world_size} run: its rollouts "
             "cannot be dealt out anew. Resume with the same number of processes."
         )
+    moves = isinstance(training_args, GRPOConfig) and training_args.sync_ref_model
+    if moves and not (checkpoint / checkpoints.REFERENCE_NAME).is_file():
+        raise ValueError(
+            f"`sync_ref_model: true`, but {checkpoint} has no {checkpoints.REFERENCE_NAME}: it was saved without, and "
+            "where the reference would be is not known. Start afresh with `resume_from_checkpoint: false`, or name "
+            "the checkpoint as `model_name_or_path` of another run."
+        )
 
 
 def check_processes(training_args: SFTConfig | GRPOConfig) -> None:
