@@ -220,6 +220,17 @@ def test_reward_over_groups_needs_whole_groups_in_each_process(weightless, tmp_p
         check_grpo_settings(script_args, training_args, model_args)
 
 
+@pytest.mark.parametrize(("name", "kind", "beside"), [("max_length", "sft", 0), ("max_prompt_length", "grpo", 8)])
+def test_stretched_context_may_be_used_to_its_end(weightless, tmp_path, name, kind, beside):
+    model = shutil.copytree(weightless.model, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": CONTEXT_TOKENS, "rope_theta": 1e4}
+    (model / "config.json").write_text(json.dumps(config | {"rope_parameters": yarn}))
+    for length, error, message in ((1024 - beside, OSError, NO_WEIGHTS), (1025 - beside, ValueError, "1024")):
+        with pytest.raises(error, match=message):
+            weightless.train(kind, tmp_path / "output", model_name_or_path=model, **{name: length})
+
+
 def test_reference_that_moves_is_refused_under_fsdp(weightless, tmp_path, environment):
     settings = {"use_vllm": True, "sync_ref_model": True, "beta": 0.1}
     arguments = grpo_arguments(weightless, tmp_path, **settings)

@@ -190,6 +190,13 @@ def test_conversation_beyond_the_context_is_not_judged(reward_model, on_cpu):
     assert metrics == {"helpful/too_long": 0.5}
 
 
+def test_stretched_reward_model_judges_as_far_as_it_is_stretched(tmp_path, on_cpu):
+    yarn = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": CONTEXT_TOKENS, "rope_theta": 1e4}
+    reward = load_reward_model(str(build_reward_model(tmp_path / "model", rope_parameters=yarn)), on_cpu)
+    fits, not_ = reward(prompts=["1+1"] * 2, completions=["=" * CONTEXT_TOKENS, "=" * 2 * CONTEXT_TOKENS])
+    assert math.isfinite(fits) and math.isnan(not_)
+
+
 def test_tokenizer_without_padding_pads_with_eos(tmp_path, on_cpu):
     folder = build_reward_model(tmp_path / "model", pad_token_id=None)
     settings = json.loads((folder / "tokenizer_config.json").read_text())

@@ -20,6 +20,7 @@ from open_r1.dataio.places import refuse_file
 from open_r1.preflight.benchmarks import check_benchmarks
 from open_r1.preflight.eval_benchmarks import check_eval_benchmarks, is_evaluated
 from open_r1.rewards import REWARDS, Reward, RewardContext, get_reward_funcs, get_reward_spec
+from open_r1.utils.batch_sampling import context_tokens
 from open_r1.utils.hub import check_hub_revision_exists
 from open_r1.utils.model_utils import dtype_asked_for, find_model, refuse_lost_steps
 from open_r1.utils.reward_models import check_reward_model, metric_key
@@ -50,7 +51,7 @@ def check_sft_settings(
     if context is not None and training_args.max_length is not None and training_args.max_length > context:
         raise ValueError(
             f"`max_length` is {training_args.max_length} tokens, but {model_args.model_name_or_path} was made for "
-            f"{context} (max_position_embeddings): lower it, or train a model with a longer context."
+            f"{context} by its config: lower it, or train a model with a longer context."
         )
     if context is None or not (script_args.eval_reward_funcs and is_evaluated(training_args)):
         return None
@@ -282,8 +283,7 @@ def context_length(training_args: SFTConfig | GRPOConfig, model_args: ModelConfi
             f"`model_name_or_path` {name} is a LoRA adapter: make a model of it first, `python scripts/merge_lora.py "
             f"--adapter {name} --output_dir <new folder>`."
         )
-    config = _load_config(training_args, model_args)
-    return config.get_text_config().to_dict().get("max_position_embeddings")
+    return context_tokens(_load_config(training_args, model_args))
 
 
 def _load_config(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> PreTrainedConfig:

@@ -41,6 +41,7 @@ from open_r1.test_time.methods import Problem
 from open_r1.test_time.scorers import Scorer, ScorerError, StepScores
 from open_r1.test_time.step_heads import Source, StepHead, built_head, checked_head
 from open_r1.test_time.step_layouts import LAYOUTS, SHEPHERD_TAG, single_id
+from open_r1.utils.batch_sampling import context_tokens
 from open_r1.utils.reward_models import RewardModel, load_reward_model
 
 logger = logging.getLogger(__name__)
@@ -182,8 +183,8 @@ def load_model_scorer(name: str, kind: str = "auto") -> Scorer:
     backbone, head = _load(name, chosen, config, source, tokenizer)
     for module in (backbone, head):
         module.requires_grad_(False).eval().to(where)
-    limit = config.get_text_config().to_dict().get("max_position_embeddings")
-    return ProcessModel(name, chosen, tokenizer, backbone, head, limit or tokenizer.model_max_length)
+    limit = context_tokens(config) or tokenizer.model_max_length
+    return ProcessModel(name, chosen, tokenizer, backbone, head, limit)
 
 
 def _source_of(name: str) -> Source:

@@ -28,6 +28,8 @@ from transformers import (
 )
 from transformers.integrations import deepspeed
 
+from open_r1.utils.batch_sampling import context_tokens
+
 logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 8
@@ -172,9 +174,8 @@ def load_reward_model(name: str, training_args: LoadingOptions) -> RewardModel:
     # A batch is scored at its last token that is no padding: the model must know which token that is.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     model.requires_grad_(False).eval().to(training_args.device)
-    limit = config.get_text_config().to_dict().get("max_position_embeddings")
     logger.info("Reward model %s on %s (%s).", name, training_args.device, model.dtype)
-    return RewardModel(name, model, tokenizer, limit)
+    return RewardModel(name, model, tokenizer, context_tokens(config))
 
 
 def _split_revision(name: str) -> tuple[str, str | None]:
