@@ -55,17 +55,23 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     splits = {"training": script_args.dataset_train_split}
     if evaluates_split(dataset, script_args, training_args):
         splits["evaluation"] = script_args.dataset_test_split
+    template_kwargs = template_kwargs_of(training_args)
     rows = {
         purpose: prepare_prompts(
-            dataset, split, purpose, tokenizer, script_args, training_args.system_prompt, max_prompt_tokens
+            dataset,
+            split,
+            purpose,
+            tokenizer,
+            script_args,
+            training_args.system_prompt,
+            max_prompt_tokens,
+            template_kwargs=template_kwargs,
         )
         for purpose, split in splits.items()
     }
     check_num_prompts(rows["training"], training_args)
     context = reward_context(tokenizer, rows["training"], training_args)
-    check_ideal_completion(
-        script_args, rows["training"], tokenizer, context, template_kwargs=template_kwargs_of(training_args)
-    )
+    check_ideal_completion(script_args, rows["training"], tokenizer, context, template_kwargs=template_kwargs)
 
     model = get_model(model_args, training_args)
     fit_embeddings(model, tokenizer)

@@ -352,6 +352,21 @@ def test_long_prompts_are_dropped_with_their_number(weightless, tmp_path, caplog
     assert f"Dropped 1 of 3 prompts of split 'train' longer than {room} tokens" in caplog.text
 
 
+def test_prompts_are_counted_as_the_template_renders_them_for_the_training(weightless, tmp_path):
+    template = CHATML.replace("assistant\n{% endif", "assistant\n{% if brief %}Be brief.{% endif %}{% endif")
+    settings = {"chat_template": template, "chat_template_kwargs": {"brief": True}, "dataset_name": tmp_path / "rows"}
+    write_rows(tmp_path / "rows" / "train.jsonl", [addition_row(1, 1), addition_row(2, 2)])
+    tokenizer = build_tokenizer(template)
+    question = [{"role": "user", "content": "1+1"}]
+    plain, brief = (
+        len(tokenizer.apply_chat_template(question, add_generation_prompt=True, return_dict=False, brief=brief))
+        for brief in (False, True)
+    )
+    for limit, error, message in ((brief, OSError, NO_WEIGHTS), (plain, ValueError, f"shortest has {brief}")):
+        with pytest.raises(error, match=message):
+            weightless.train("grpo", tmp_path / "output", max_prompt_length=limit, **settings)
+
+
 def train_with_domains(tiny: Tiny, tmp_path: Path, *names: str, **domains: list[str]) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(json.dumps({"reward_funcs": names, "reward_domains": domains}))

@@ -8,7 +8,7 @@ A row of the training split, before and after `to_conversations` (SFT rows are l
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -327,7 +327,12 @@ def build_prompt(prompt: str | list[dict[str, Any]], system_prompt: str | None) 
 
 
 def drop_long_prompts(
-    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_prompt_length: int | None, split: str
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_prompt_length: int | None,
+    split: str,
+    *,
+    template_kwargs: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Drop rows whose rendered prompt has more than `max_prompt_length` tokens, with a count.
 
@@ -339,7 +344,7 @@ def drop_long_prompts(
 
     def count(rows: dict[str, list]) -> dict[str, list[int]]:
         rendered = tokenizer.apply_chat_template(
-            rows["prompt"], add_generation_prompt=True, tokenize=True, return_dict=False
+            rows["prompt"], add_generation_prompt=True, tokenize=True, return_dict=False, **(template_kwargs or {})
         )
         return {"num_prompt_tokens": [len(ids) for ids in rendered]}
 
