@@ -184,10 +184,12 @@ def test_plain_text_is_put_together(reward_model, on_cpu):
 
 def test_conversation_beyond_the_context_is_not_judged(reward_model, on_cpu):
     reward = load_reward_model(str(reward_model), on_cpu)
-    metrics = {}
-    values = reward(prompts=["1+1"] * 2, completions=["=2", "=" * CONTEXT_TOKENS], log_metric=metrics.__setitem__)
+    metrics, columns = {}, {}
+    log = {"log_metric": metrics.__setitem__, "log_extra": columns.__setitem__}
+    values = reward(prompts=["1+1"] * 2, completions=["=2", "=" * CONTEXT_TOKENS], **log)
     assert math.isfinite(values[0]) and math.isnan(values[1])
     assert metrics == {"helpful/too_long": 0.5}
+    assert columns == {"helpful/verdict": ["scored", "too_long"]}
 
 
 def test_stretched_reward_model_judges_as_far_as_it_is_stretched(tmp_path, on_cpu):

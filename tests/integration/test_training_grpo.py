@@ -20,8 +20,18 @@ from open_r1.utils.checkpoints import list_checkpoints
 from open_r1.utils.data import get_dataset
 from open_r1.utils.model_utils import get_model, get_tokenizer
 from open_r1.utils.refusals import is_refusal
+from open_r1.utils.reward_models import load_reward_model
 from open_r1.utils.trainer import GRPOTrainer
-from tests.integration.tiny import Tiny, addition_rows, are_identical, build_tiny, log_history, weights_of, write_rows
+from tests.integration.tiny import (
+    Tiny,
+    addition_rows,
+    are_identical,
+    build_reward_model,
+    build_tiny,
+    log_history,
+    weights_of,
+    write_rows,
+)
 
 # With random weights the lengths of completions vary, and so does this reward.
 SIGNAL = {
@@ -151,6 +161,45 @@ def test_two_batches_without_a_verdict_stop_the_run(tiny, tmp_path):
     with pytest.raises(RuntimeError, match=r"last two batches .* is down"):
         trainer.train()
     assert trainer.state.global_step == 1
+
+
+def test_rows_that_are_too_long_for_a_reward_model_are_no_outage(tiny, tmp_path, caplog):
+    short = build_reward_model(tmp_path / "short", max_position_embeddings=8)
+    settings = {**SIGNAL, "reward_funcs": ["cosine", str(short)], "max_steps": 3}
+    tiny.train("grpo", tmp_path / "run", **settings)
+    rows = recorded(tmp_path / "run")
+    assert (rows["short/verdict"] == "too_long").all()
+    assert rows["short"].isna().all() and (rows["advantage"] == 0).all()
+    assert [entry["rewards/unscorable"] for entry in log_history(tmp_path / "run")[:3]] == [1.0] * 3
+    assert sum("too long" in record.getMessage() for record in caplog.records) == 3
+
+
+def test_outage_beside_rows_that_are_too_long_is_one(tiny, tmp_path):
+    short = load_reward_model(
+        str(build_reward_model(tmp_path / "short", max_position_embeddings=8)), GRPOConfig(use_cpu=True, bf16=False)
+    )
+    rewards = [short, reward_of("graded", [UNSCORABLE] * 8)]
+    with pytest.raises(RuntimeError, match="is down"):
+        build_trainer(GRPOTrainer, tiny, tmp_path / "run", rewards).train()
+
+
+@pytest.mark.parametrize(
+    ("said", "is_divergence"),
+    [
+        ("probability tensor contains either `inf`, `nan` or element < 0", True),
+        ("CUDA error: device-side assert triggered", False),  # of NaN, but also of a token id beyond the embedding
+        ("CUDA out of memory", False),
+    ],
+)
+def test_only_what_must_be_nan_is_called_a_divergence(tiny, tmp_path, monkeypatch, said, is_divergence):
+    def fail(*args: object) -> None:
+        raise torch.AcceleratorError(said)
+
+    monkeypatch.setattr(trl.GRPOTrainer, "_generate", fail)
+    trainer = build_trainer(GRPOTrainer, tiny, tmp_path, [reward_of("format", FORMAT)])
+    with pytest.raises(FloatingPointError if is_divergence else torch.AcceleratorError) as raised:
+        trainer.train()
+    assert hasattr(raised.value, "__notes__") == ("device-side assert" in said)
 
 
 def test_warning_of_a_row_without_rewards_does_not_quote_all_of_it(tiny, tmp_path, caplog):

@@ -6,12 +6,13 @@ Different from TRL's own way with a model id in `reward_funcs`:
 2. Every process holds the whole model, also under ZeRO-3 and FSDP, so that processes may score different numbers of
    rows: the router and `summary_only` work. 14 GB a GPU for 7B parameters in bf16.
 3. Rows are scored a few at a time; a conversation beyond the model's context is not judged (NaN), instead of failing.
+   A None would count as 0 beside other rewards, which may be more than what the model gives.
 """
 
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from open_r1.utils.batch_sampling import context_tokens
 
 logger = logging.getLogger(__name__)
 
+TOO_LONG = "too_long"  # the verdict on a row that carries no advantage, though nothing has failed
 _ROWS_AT_ONCE = 8
 _PATH_PREFIXES = ("/", "./", "../", "~")  # no id on the hub starts so
 
@@ -54,8 +56,9 @@ class LoadingOptions(Protocol):
 class RewardModel:
     """Return the score of the model for every prompt with its completion.
 
-    Range: any number, as the model was trained; NaN for a conversation longer than `max_tokens`, whose rate goes to
-    the metric `<name>/too_long`. Conversations are rendered by the chat template of the reward model.
+    Range: any number, as the model was trained; NaN for a conversation longer than `max_tokens`, of which the column
+    `<name>/verdict` says `too_long` (else `scored`) and the metric `<name>/too_long` the share. Conversations are
+    rendered by the chat template of the reward model.
     Source: `AutoModelForSequenceClassification` with one label, as TRL's RewardTrainer makes it.
     """
 
@@ -70,12 +73,21 @@ class RewardModel:
         return metric_key(self.name)
 
     def __call__(
-        self, prompts: Sequence[Any], completions: Sequence[Any], *, log_metric: Any = None, **columns: object
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        *,
+        log_extra: Callable[..., None] | None = None,
+        log_metric: Callable[..., None] | None = None,
+        **columns: object,
     ) -> list[float | None]:
         ids = self.tokens_of(prompts, completions)
-        fitting = [row for row, tokens in enumerate(ids) if self.max_tokens is None or len(tokens) <= self.max_tokens]
+        fits = [self.max_tokens is None or len(tokens) <= self.max_tokens for tokens in ids]
+        fitting = [row for row, is_fitting in enumerate(fits) if is_fitting]
         if log_metric is not None and ids:
             log_metric(f"{self.__name__}/too_long", 1 - len(fitting) / len(ids))
+        if log_extra is not None:
+            log_extra(f"{self.__name__}/verdict", ["scored" if is_fitting else TOO_LONG for is_fitting in fits])
         scores: list[float | None] = [math.nan] * len(ids)
         for start in range(0, len(fitting), _ROWS_AT_ONCE):
             rows = fitting[start : start + _ROWS_AT_ONCE]

@@ -6,8 +6,9 @@ What differs from TRL, and why:
    between could leave none). GRPO also saves the rollouts that are still in use, so that a resumed run is exact when
    one generation serves several optimizer steps, and a reference that has moved (`sync_ref_model`); it draws the order
    of prompts of every epoch from its number.
-2. A row that a reward could not judge for reasons of infrastructure (`UNSCORABLE`, NaN) carries no advantage. TRL
-   would count it as 0 beside other rewards, so that an outage would punish the policy.
+2. A row that a reward could not judge for reasons of infrastructure (`UNSCORABLE`, NaN), or because it is too long for
+   a reward model, carries no advantage. TRL would count it as 0 beside other rewards, so that an outage would punish
+   the policy.
 3. A loss or gradient that is not finite stops the run before it reaches a checkpoint, and (but for DeepSpeed in fp32,
    which takes its step within the backward pass) before it reaches the weights.
 4. Tokens per second, and the split of a step into generate, reward and update, stand in the log history.
@@ -38,7 +39,10 @@ from trl.trainer.utils import is_async_callable
 from open_r1.utils.checkpoints import REFERENCE_NAME, ROLLOUTS_NAME
 from open_r1.utils.estimators import Record, summarize
 from open_r1.utils.restartable import RestartableMixin
+from open_r1.utils.reward_models import TOO_LONG
 from open_r1.utils.vllm_sampling import vllm_settings
+
+logger = logging.getLogger(__name__)
 
 _MAX_WARNING_CHARS = 2000
 _ROLLOUT_STATE = "rollout_state_{rank}.pt"
@@ -134,33 +138,27 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
             with self._timed("generate"):
                 return super()._generate(prompts)
         except RuntimeError as error:
-            # How the CPU and CUDA say it.
-            if not any(text in str(error) for text in ("probability tensor", "device-side assert")):
-                raise
-            # The weights are finite, but so large that the logits are not.
-            raise self._divergence("The probabilities of the next token are NaN") from error
+            if "probability tensor" in str(error):  # the weights are finite, but so large that the logits are not
+                raise self._divergence("The probabilities of the next token are NaN") from error
+            if "device-side assert" in str(error):
+                error.add_note(
+                    "A check in a GPU kernel has failed; stderr says above which. `probability tensor`: the model has "
+                    "diverged, lower `learning_rate`. `index out of bounds`: mostly a token id that the model has no "
+                    "row for. CUDA_LAUNCH_BLOCKING=1 shows where."
+                )
+            raise
 
     def _calculate_rewards(
         self, inputs: list[dict], prompts: list, completions: list, completion_ids_list: list
     ) -> torch.Tensor:
         with self._timed("reward"):
             rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        failed = torch.zeros(len(prompts), dtype=torch.bool, device=self.accelerator.device)
-        for reward, weight in zip(self._watched, self.reward_weights.tolist(), strict=True):
-            if weight == 0:
-                continue  # only watched: its failure takes nothing away from the sum
-            failed |= torch.tensor(reward.failed, dtype=torch.bool, device=failed.device)
-        failed = self.accelerator.gather(failed)
-        rewards_per_func[failed] = torch.nan
+        unscorable, lost = self._unscorable_rows(len(prompts))
+        rewards_per_func[unscorable] = torch.nan
         self._metrics["train" if self.model.training else "eval"]["rewards/unscorable"].append(
-            failed.float().mean().item()
+            unscorable.float().mean().item()
         )
-        self._failed_batches = self._failed_batches + 1 if bool(failed.all()) else 0
-        if self._failed_batches == 2:
-            raise RuntimeError(
-                "No completion of the last two batches could be judged on any process: the service that a reward "
-                "needs is down. No reward was learned from; run the same command again when it is back."
-            )
+        self._note_failed_batch(is_empty=bool(unscorable.all()), is_outage=bool(lost.any()))
         start = self.accelerator.process_index * len(prompts)
         self._rollout = {
             "prompt": prompts,
@@ -176,6 +174,34 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
             **{name: values for name, values in self._pending_extra_logs.items() if len(values) == len(prompts)},
         }
         return rewards_per_func
+
+    def _unscorable_rows(self, num_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return for the rows of all processes whether a reward has failed, and whether because of an outage."""
+        failed, lost = torch.zeros(2, num_rows, dtype=torch.bool, device=self.accelerator.device)
+        for reward, weight in zip(self._watched, self.reward_weights.tolist(), strict=True):
+            if weight == 0:
+                continue  # only watched: its failure takes nothing away from the sum
+            verdicts = self._pending_extra_logs.get(f"{reward.__name__}/verdict", [])
+            too_long = [len(verdicts) == num_rows and verdicts[row] == TOO_LONG for row in range(num_rows)]
+            has_failed = torch.tensor(reward.failed, dtype=torch.bool, device=failed.device)
+            failed |= has_failed
+            lost |= has_failed & ~torch.tensor(too_long, device=failed.device)
+        return self.accelerator.gather(failed), self.accelerator.gather(lost)
+
+    def _note_failed_batch(self, *, is_empty: bool, is_outage: bool) -> None:
+        """Stop after two batches that taught nothing because of an outage; warn where the rows were too long."""
+        self._failed_batches = self._failed_batches + 1 if is_empty and is_outage else 0
+        if self._failed_batches == 2:
+            raise RuntimeError(
+                "No completion of the last two batches could be judged on any process: the service that a reward "
+                "needs is down. No reward was learned from; run the same command again when it is back."
+            )
+        if is_empty and not is_outage:
+            logger.warning(
+                "Step %d: every completion of a batch is too long for a reward model, so it teaches nothing. "
+                "Lower `max_completion_length`, or take a reward model with a longer context.",
+                self.state.global_step + 1,
+            )
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, torch.Tensor]:
         output = super()._generate_and_score_completions(inputs)
