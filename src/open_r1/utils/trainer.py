@@ -14,8 +14,10 @@ What differs from TRL, and why:
 4. Tokens per second, and the split of a step into generate, reward and update, stand in the log history.
 5. Evaluation samples with a seed of its own and leaves the random state of the training alone; it reports avg@k with
    an interval, pass@k and (on request) greedy decoding. A vLLM server has a random state of its own, which no seed of
-   ours reaches. Every batch of rollouts is kept when `log_completions` is on.
+   ours reaches. Every batch of rollouts is kept when `log_completions` is on, in rollouts/ alone: what TRL writes to
+   completions/ stays only where `log_completions_hub_repo` uploads it.
 6. TRL's warning of a row without any reward quotes all its columns: it's cut, since tests of programs are megabytes.
+   Its warning that it ignores `model_init_kwargs` is left out: it loads the reference with them.
 """
 
 import logging
@@ -23,7 +25,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_WARNING_CHARS = 2000
 _ROLLOUT_STATE = "rollout_state_{rank}.pt"
+_TABLES_OF_TRL = "completions"
 
 
 class SFTTrainer(RestartableMixin, trl.SFTTrainer):
@@ -100,7 +103,7 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
             (_WatchedAsyncReward if is_async_callable(function) else _WatchedReward)(function)
             for function in reward_funcs
         ]
-        logging.getLogger(trl.GRPOTrainer.__module__).addFilter(_cut_message)
+        logging.getLogger(trl.GRPOTrainer.__module__).addFilter(_tidy_message)
         self._failed_batches = 0
         self._is_greedy = False
         self._records: list[Record] = []
@@ -217,6 +220,19 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
                 self._num_rollout_batches[mode, step] += 1
                 write_rollouts(Path(self.args.output_dir), mode, step, number, rows)
         return output
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log; of the completions since the last log, which TRL also writes to a file, rollouts/ has every batch."""
+        writes = self.log_completions and self.accelerator.is_main_process
+        is_copy = writes and self.args.log_completions_hub_repo is None
+        folder = Path(self.args.output_dir) / _TABLES_OF_TRL
+        if is_copy:
+            folder.mkdir(parents=True, exist_ok=True)  # TRL makes it once, before training
+        super().log(logs, start_time)
+        if is_copy:
+            (folder / f"completions_{self.state.global_step:05d}.parquet").unlink(missing_ok=True)
+            with suppress(OSError):  # it has files of an earlier version
+                folder.rmdir()
 
     def _to_record(self, row: dict[str, Any]) -> Record:
         rewards = {name: None if math.isnan(row[name]) else row[name] for name in self.reward_func_names}
@@ -339,9 +355,11 @@ def gathered(weight: torch.Tensor, modifier_rank: int | None = None) -> Abstract
     return deepspeed.zero.GatheredParameters([weight], modifier_rank=modifier_rank)
 
 
-def _cut_message(record: logging.LogRecord) -> bool:
-    """Shorten what TRL logs: a filter of its logger."""
+def _tidy_message(record: logging.LogRecord) -> bool:
+    """Shorten what TRL logs, and leave out what isn't so: a filter of its logger."""
     message = record.getMessage()
+    if "`model_init_kwargs` will be ignored" in message:
+        return False
     if len(message) > _MAX_WARNING_CHARS:
         record.msg, record.args = f"{message[:_MAX_WARNING_CHARS]} ... ({len(message)} characters)", ()
     return True
