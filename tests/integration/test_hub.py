@@ -31,6 +31,7 @@ LOCAL_FILES = {
     "scheduler.pt",
     "rng_state_0.pth",
     "rollout_state_0.pt",
+    "reference.pt",
     "training_args.bin",
     "manifest.json",
     "latest",
