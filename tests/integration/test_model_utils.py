@@ -226,6 +226,16 @@ def test_model_init_kwargs_go_before_our_own(make_model_folder, arguments):
     assert training_args.model_init_kwargs is None
 
 
+@pytest.mark.parametrize("mode", ["colocate", "server"])
+def test_new_tokens_that_vllm_would_not_know_are_refused(make_model_folder, arguments, mode):
+    folder = make_model_folder("<|endoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+    model_args, training_args = arguments(folder, GRPOConfig, use_vllm=True, vllm_mode=mode)
+    with pytest.raises(ValueError, match="use_vllm: false"):
+        check_vocabulary(get_tokenizer(model_args, training_args), training_args, model_args)
+    model_args.model_name_or_path = str(make_model_folder("<pad>", *IM, eos_token="<|im_end|>", pad_token="<pad>"))
+    check_vocabulary(get_tokenizer(model_args, training_args), training_args, model_args)
+
+
 def test_whole_model_with_a_manifest_is_loaded(make_model_folder, arguments):
     folder = make_model_folder(*IM, "<pad>", eos_token="<|im_end|>", pad_token="<pad>")
     write_manifest(folder)

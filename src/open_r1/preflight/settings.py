@@ -235,7 +235,7 @@ def check_vocabulary(
     """Refuse tokens that are new to the model where they could not be learned, or not be compared.
 
     The policy's embedding grows with the tokenizer (`fit_embeddings`). LoRA freezes it, and TRL loads the reference
-    of a KL penalty as it was.
+    of a KL penalty as it was, as vLLM does the model that generates.
 
     Raises:
         ValueError: See above.
@@ -244,6 +244,11 @@ def check_vocabulary(
     if rows is None or len(tokenizer) <= rows:
         return
     found = f"The chat template brings tokens that the model does not know yet ({len(tokenizer)} tokens, {rows} rows)"
+    if isinstance(training_args, GRPOConfig) and training_args.use_vllm:
+        raise ValueError(
+            f"{found}, and neither does vLLM, whose embedding doesn't grow. Take a chat template whose tokens the "
+            "model knows, run SFT with this template first and train what it saves, or set `use_vllm: false`."
+        )
     if model_args.use_peft and not {"embed_tokens", "lm_head"} <= set(model_args.lora_modules_to_save or []):
         raise ValueError(
             f"{found}, and LoRA would leave them untrained. Set `lora_modules_to_save: [embed_tokens, lm_head]`, or "
