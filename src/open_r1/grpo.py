@@ -77,7 +77,9 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     fit_embeddings(model, tokenizer)
     if script_args.ignore_bias_buffers:
         ignore_bias_buffers(model)
-    context = replace(context, eos_token_ids=end_token_ids(model, tokenizer))
+    vllm_kwargs = training_args.generation_kwargs if training_args.use_vllm else None
+    end_ids = end_token_ids(tokenizer, model.generation_config, vllm_kwargs)
+    context = replace(context, eos_token_ids=end_ids)
     load_reward = partial(load_reward_model, training_args=training_args)
     trainer = GRPOTrainer(
         model=model,

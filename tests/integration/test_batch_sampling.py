@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, MambaConfig, MambaForCausalLM
 
-from open_r1.utils.batch_sampling import BatchSampler, SampleRequest, context_tokens, end_tokens
+from open_r1.utils.batch_sampling import BatchSampler, SampleRequest, context_tokens
 from open_r1.utils.token_choice import Drawing, TokenChoice
 from tests.integration.tiny import CONTEXT_TOKENS, build_tiny
 
@@ -215,7 +215,7 @@ def test_answers_are_told_of_as_they_finish_and_unwanted_ones_leave(sampler, ask
 
 def test_both_kinds_of_end_tokens_count(model, tokenizer, monkeypatch):
     monkeypatch.setattr(model, "generation_config", GenerationConfig(eos_token_id=[0, 7]))
-    assert end_tokens(model, tokenizer) == {0, 7, tokenizer.eos_token_id}
+    assert BatchSampler(model, tokenizer, 1).eos_ids == {0, 7, tokenizer.eos_token_id}
 
 
 def test_context_of_a_stretched_model_is_the_stretched_one(model, monkeypatch):

@@ -245,13 +245,14 @@ def test_whole_model_with_a_manifest_is_loaded(make_model_folder, arguments):
 
 
 @pytest.mark.parametrize("configured", [None, 5, [5, 7], []])
-def test_end_tokens_are_those_at_which_trl_stops(make_model_folder, arguments, configured):
+def test_end_tokens_are_the_tokenizers_the_models_and_the_recipes(make_model_folder, arguments, configured):
     model_args, training_args = arguments(make_model_folder("<|endoftext|>", eos_token="<|endoftext|>"))
     tokenizer = get_tokenizer(model_args, training_args)
     model = get_model(model_args, training_args)
     model.generation_config.eos_token_id = configured
     extra = [configured] if isinstance(configured, int) else configured or []
-    assert end_token_ids(model, tokenizer) == (tokenizer.eos_token_id, *extra)
+    assert end_token_ids(tokenizer, model.generation_config) == (tokenizer.eos_token_id, *extra)
+    assert end_token_ids(tokenizer, None, {"stop_token_ids": [9]}) == (tokenizer.eos_token_id, 9)
 
 
 def cut_weights(folder):

@@ -29,7 +29,8 @@ from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.results import ANSWERS_NAME, AnswersFile
 from open_r1.evaluation.tally import Tally
 from open_r1.generation.requests import Sampling
-from open_r1.utils.batch_sampling import BatchSampler, SampleRequest, end_tokens
+from open_r1.utils.batch_sampling import BatchSampler, SampleRequest
+from open_r1.utils.model_utils import end_token_ids
 from open_r1.utils.trainer import GRPOTrainer, SFTTrainer
 from open_r1.utils.vllm_sampling import sample_by_vllm
 
@@ -166,7 +167,7 @@ class TrainingBenchmarks:
             structured_outputs_regex=None,
             generation_kwargs={"seed": settings.seed or 0} if is_server else {},
         )
-        ends = end_tokens(trainer.model, self.tokenizer)
+        ends = end_token_ids(self.tokenizer, trainer.model.generation_config)
         for ids in completions:
             yield record_of_tokens(ids, ends, self.tokenizer)
 

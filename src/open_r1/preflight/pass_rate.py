@@ -31,7 +31,7 @@ from open_r1.preflight.settings import check_grpo_settings
 from open_r1.preflight.templates import check_ideal_completion, reward_context, template_kwargs_of
 from open_r1.rewards import DOMAIN_COLUMN, RewardContext, get_reward_funcs, get_reward_spec, needed_columns
 from open_r1.utils.data import drop_null_rows, get_dataset, require_split, to_conversations
-from open_r1.utils.model_utils import find_model, get_tokenizer
+from open_r1.utils.model_utils import end_token_ids, find_model, get_tokenizer
 from open_r1.utils.reward_models import load_reward_model
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,9 @@ def prepare_pass_rate(
     tokenizer = get_tokenizer(model_args, training_args)
     found = _load_rows(script_args, training_args, tokenizer, max_prompt_tokens)
     context = reward_context(tokenizer, found.tried, training_args)
-    context = replace(context, eos_token_ids=_end_token_ids(tokenizer, model_args))
+    generation_config = _generation_config(model_args)
+    end_ids = end_token_ids(tokenizer, generation_config, training_args.generation_kwargs)
+    context = replace(context, eos_token_ids=end_ids)
     template_kwargs = template_kwargs_of(training_args)
     check_ideal_completion(script_args, found.tried, tokenizer, context, template_kwargs=template_kwargs)
 
@@ -84,7 +86,7 @@ def prepare_pass_rate(
         bounded_reward=None if bounded is None else names[script_args.reward_funcs.index(bounded)],
         bounds=(script_args.pass_rate_min, script_args.pass_rate_max),
         num_generations=training_args.num_generations or 1,
-        sampling=sampling_of(training_args, tokenizer.eos_token_id),
+        sampling=sampling_of(training_args, end_ids),
         asked=asked,
         judged=judged,
         card=card,
@@ -256,16 +258,12 @@ def _render(
     )
 
 
-def _end_token_ids(tokenizer: PreTrainedTokenizerBase, model_args: ModelConfig) -> tuple[int, ...]:
-    """Return the ids at which vLLM stops: the tokenizer's, and those of the model's generation config."""
+def _generation_config(model_args: ModelConfig) -> GenerationConfig | None:
+    name = find_model(model_args.model_name_or_path)
     try:
-        found = GenerationConfig.from_pretrained(
-            find_model(model_args.model_name_or_path), revision=model_args.model_revision
-        ).eos_token_id
+        return GenerationConfig.from_pretrained(name, revision=model_args.model_revision)
     except OSError:  # a model needs to have none
-        found = None
-    of_model = [found] if isinstance(found, int) else found or []
-    return tuple(dict.fromkeys([tokenizer.eos_token_id, *of_model]))
+        return None
 
 
 def _column_names(keys: list[str]) -> list[str]:

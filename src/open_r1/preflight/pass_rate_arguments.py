@@ -5,6 +5,7 @@ Settings that only a training reads (precision, batches, vLLM's mode, trackers, 
 recipe for eight GPUs can ask a server from a machine without any.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,8 +80,12 @@ class PassRateConfig(GRPOConfig):
         self.num_generations = num_generations
 
 
-def sampling_of(training_args: PassRateConfig, eos_token_id: int) -> Sampling:
+def sampling_of(training_args: PassRateConfig, end_ids: Sequence[int]) -> Sampling:
     """Return how completions are drawn, as the training would draw them: `generation_kwargs` come over the rest.
+
+    Args:
+        training_args: The recipe's.
+        end_ids: Tokens that end a completion.
 
     Raises:
         ValueError: `generation_kwargs` holds what cannot be passed on.
@@ -98,8 +103,7 @@ def sampling_of(training_args: PassRateConfig, eos_token_id: int) -> Sampling:
         "repetition_penalty": training_args.repetition_penalty,
         **{name: value for name, value in given.items() if name in _OF_BODY},
     }
-    # vLLM stops at the end token by itself, whatever else is named.
-    body["stop_token_ids"] = list(dict.fromkeys([eos_token_id, *(given.get("stop_token_ids") or [])]))
+    body["stop_token_ids"] = list(end_ids)
     drawn: dict[str, Any] = {
         "temperature": training_args.temperature,
         "top_p": training_args.top_p,

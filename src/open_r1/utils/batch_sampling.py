@@ -20,6 +20,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from open_r1.utils.decoding import Decoder, Row
+from open_r1.utils.model_utils import end_token_ids
 from open_r1.utils.open_answer import End, OpenAnswer, Sampled
 from open_r1.utils.token_choice import Drawing
 
@@ -112,7 +113,7 @@ class BatchSampler:
             raise ValueError(f"max_batch_size is {self.max_batch_size}; it must be at least 1.")
         if self.max_model_len is None:
             self.max_model_len = context_tokens(self.model.config)
-        self.eos_ids = end_tokens(self.model, self.tokenizer)
+        self.eos_ids = frozenset(end_token_ids(self.tokenizer, self.model.generation_config))
         Decoder(self.model, self._padding_id())  # refuses models that it can't run, before the first answer
 
     def room(self, num_prompt_tokens: int) -> int | None:
@@ -248,13 +249,6 @@ def _has_enough_memory(run: Callable[[], None]) -> bool:
         gc.collect()
         torch.cuda.empty_cache()
     return is_enough
-
-
-def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Return the tokens that end an answer: the tokenizer's, and those that the model's generation_config names."""
-    named = None if model.generation_config is None else model.generation_config.eos_token_id
-    ids = named if isinstance(named, list) else [named]
-    return frozenset(token for token in (*ids, tokenizer.eos_token_id) if token is not None)
 
 
 def context_tokens(configuration: PretrainedConfig) -> int | None:

@@ -8,7 +8,13 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.training_args import OptimizerNames
 from trl import ModelConfig, get_quantization_config
 
@@ -199,14 +205,21 @@ def end_of_turn_token(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return tokenizer.convert_ids_to_tokens(ids[-1]) if ids and ids[-1] in added else None
 
 
-def end_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Return the ids that end a completion: the tokenizer's EOS, and those of the model's generation config.
+def end_token_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    generation_config: GenerationConfig | None,
+    generation_kwargs: dict[str, Any] | str | None = None,
+) -> tuple[int, ...]:
+    """Return the ids that end a completion: every back end stops at them, and one that ends in such a token is whole.
 
-    TRL and vLLM stop at each of them, so that a completion which ends in one is whole.
+    They are the tokenizer's EOS, those of the model's generation config, and the `stop_token_ids` that a recipe gives
+    to vLLM in `generation_kwargs`.
     """
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
-    of_model = [configured] if isinstance(configured, int) else configured or []
-    return tuple(dict.fromkeys([tokenizer.eos_token_id, *of_model]))
+    configured = None if generation_config is None else generation_config.eos_token_id
+    of_model = configured if isinstance(configured, list) else [configured]
+    given = generation_kwargs if isinstance(generation_kwargs, dict) else {}  # TRL has made one of text
+    found = dict.fromkeys([tokenizer.eos_token_id, *of_model, *(given.get("stop_token_ids") or [])])
+    return tuple(token for token in found if token is not None)
 
 
 def _align_eos(tokenizer: PreTrainedTokenizerBase) -> None:
