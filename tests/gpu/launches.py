@@ -146,7 +146,10 @@ def grpo(model: Path, output_dir: Path, launcher: Sequence[str] = (), **settings
 def train(script: Sequence[str], model: Path, output_dir: Path, settings: Mapping[str, object]) -> Run:
     """Run a training script, with its launcher before it; return what it logged. A setting of None is left out."""
     settings = {"model_name_or_path": model, "output_dir": output_dir} | settings
-    given = [word for name, value in settings.items() if value is not None for word in (f"--{name}", value)]
+    given: list[object] = []
+    for name, value in settings.items():
+        if value is not None:
+            given += [f"--{name}", *(value if isinstance(value, list) else [value])]
     peak_gb = launch([*script, *given])
     history = json.loads((output_dir / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     return Run(output_dir, [entry for entry in history if "loss" in entry], peak_gb)

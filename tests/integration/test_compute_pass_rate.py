@@ -136,6 +136,16 @@ def test_what_a_recipe_gives_template_and_sampling_beside_is_passed_on(folder, m
     assert run(folder, model, server.address, *flags[:2]) == 2
 
 
+def test_completions_end_where_they_do_in_training(folder, model, server):
+    flags = ("--stop_strings", "</answer>", "--generation_kwargs", '{"stop": "X", "stop_token_ids": [9]}')
+    assert run(folder, model, server.address, *flags) == 0
+    body = server.requests[0]
+    assert body["stop"] == ["X", "</answer>"]
+    assert body["include_stop_str_in_output"] is True
+    assert body["stop_token_ids"] == [AutoTokenizer.from_pretrained(model).eos_token_id, 9]
+    assert run(folder, model, server.address, *flags[2:]) == 2  # other completions
+
+
 @pytest.mark.parametrize("name", ["n", "max_tokens", "max_new_tokens", "structured_outputs", "logprobs"])
 def test_sampling_that_cannot_be_passed_on_is_refused(folder, model, server, capsys, name):
     assert run(folder, model, server.address, "--generation_kwargs", json.dumps({name: 1})) == 2

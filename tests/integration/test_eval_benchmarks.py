@@ -308,6 +308,18 @@ def test_answers_are_drawn_as_the_settings_say(bench, tmp_path, narrow):
     assert differ == {"wide": True, "narrow": False}
 
 
+def test_answers_end_at_the_stop_texts_of_rollouts(bench, tmp_path):
+    stop = ("A", "B", "8")
+    settings = bench.settings(max_steps=1, eval_benchmarks_log_answers=True, stop_strings=stop)
+    bench.tiny.train("grpo", tmp_path, **LEARNS["grpo"], **settings)
+    (path,) = (tmp_path / "eval_benchmarks" / "sevens").iterdir()
+    answers = pd.read_parquet(path)
+    is_stopped = answers["answer"].str.endswith(stop)
+    assert is_stopped.any()
+    assert (answers["finish_reason"][is_stopped] == "stop").all()
+    assert not answers["answer"].str.slice(stop=-1).str.contains("|".join(stop)).any()
+
+
 def test_programs_are_a_benchmark_without_a_majority(bench, tmp_path):
     tests = {"language": "python", "test_cases": [{"input": "1 2", "output": "3", "type": "stdin_stdout"}]}
     code = write_rows(tmp_path / "code.jsonl", [{"problem": "Add.", "verification_info": tests}])

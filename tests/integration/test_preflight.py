@@ -150,6 +150,9 @@ REFUSED = {
     "template that fails": ("sft", {"chat_template": "{{ raise_exception('no') }}"}, r"template fails.*no"),
     "template file that is missing": ("sft", {"chat_template": "nowhere/chat.jinja"}, r"nowhere/chat.jinja"),
     "rows all null": ("grpo", {"dataset_name": "NULL"}, r"No row of split 'train' has all"),
+    "empty stop text": ("grpo", {"stop_strings": ["a", ""]}, r"stop_strings.*empty"),
+    "stop texts that would be ignored": (
+        "grpo", {"stop_strings": ["a"], "use_transformers_continuous_batching": True}, r"stop_strings.*batching"),
     "fewer prompts than a generation takes": (
         "grpo", {"dataset_name": "ONE"}, r"has 1 prompts, .* takes 2 .*nothing would be trained"),
     "no rows": ("sft", {"dataset_name": "EMPTY"}, r"empty|no rows"),

@@ -6,11 +6,13 @@ import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import pytest
 import torch
 import trl
+from trl.trainer import grpo_trainer
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.preflight import prepare_prompts
@@ -220,6 +222,98 @@ def test_one_batch_without_a_verdict_changes_nothing_but_the_schedule(tiny, tmp_
     trainer.train()
     assert trainer.state.global_step == 4
     assert recorded(tmp_path)["advantage"].tolist()[:8] == [0.0] * 8
+
+
+class ScriptedVllm:
+    """In the place of TRL's `VLLMGeneration`: gives the same completions again and again."""
+
+    completion_ids: ClassVar[list[list[int]]] = [[]]
+
+    def __init__(self, generation_kwargs: dict | None, **settings: object) -> None:
+        self.generation_kwargs = generation_kwargs or {}
+
+    def sync_weights(self) -> None:
+        """Needs none."""
+
+    def generate(self, prompts: list[list[int]], **settings: object) -> tuple:
+        found = [list(self.completion_ids[row % len(self.completion_ids)]) for row in range(len(prompts))]
+        return prompts, found, [[[-1.0] for _ in ids] for ids in found], None
+
+
+@pytest.fixture
+def vllm(monkeypatch):
+    monkeypatch.setattr(grpo_trainer, "VLLMGeneration", ScriptedVllm)
+    return {"use_vllm": True}
+
+
+@pytest.mark.parametrize("mode", ["colocate", "server"])
+@pytest.mark.parametrize(
+    ("given", "own_ids", "others"),
+    [
+        (None, [], {}),
+        ({"seed": 3, "stop_token_ids": [9], "stop": "x"}, [9], {"seed": 3, "stop": "x"}),
+    ],
+)
+def test_vllm_is_given_the_trainers_end_tokens(tiny, tmp_path, vllm, mode, given, own_ids, others):
+    settings = vllm | {"vllm_mode": mode, "vllm_importance_sampling_correction": False, "generation_kwargs": given}
+    trainer = build_trainer(GRPOTrainer, tiny, tmp_path, [reward_of("graded", GRADED)], **settings)
+    ends = [trainer.processing_class.eos_token_id, *own_ids]
+    assert trainer.vllm_generation.generation_kwargs == {**others, "stop_token_ids": ends}
+    assert trainer.eos_token_ids == ends
+
+
+def learned_from(trainer: trl.GRPOTrainer) -> list[list[int]]:
+    """Train; return what the loss was taken over, a list of token ids for each completion."""
+    found, compute_loss = [], trainer._compute_loss
+
+    def recorded_loss(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        masks = inputs["completion_mask"] * inputs["tool_mask"]
+        found.extend(ids[mask.bool()].tolist() for ids, mask in zip(inputs["completion_ids"], masks, strict=True))
+        return compute_loss(model, inputs)
+
+    trainer._compute_loss = recorded_loss
+    trainer.train()
+    return found
+
+
+def test_completion_that_vllm_ends_at_a_stop_text_is_whole(tiny, tmp_path, vllm, monkeypatch):
+    seen = []
+
+    def length(completions: list, completion_ids: list, **columns: object) -> list[float]:
+        seen.append(([completion[0]["content"] for completion in completions], completion_ids))
+        return [float(len(ids)) for ids in completion_ids]
+
+    settings = vllm | {"stop_strings": ["Us:", "<|im_start|>"], "generation_kwargs": {"stop": ["x"]}}
+    settings |= {"max_steps": 1, "mask_truncated_completions": True, "max_completion_length": 4}
+    trainer = build_trainer(GRPOTrainer, tiny, tmp_path, [length], **settings)
+    stopping = trainer.vllm_generation.generation_kwargs
+    assert (stopping["stop"], stopping["skip_special_tokens"]) == (["x", "Us:", "<|im_start|>"], False)
+
+    drawn = trainer.processing_class(["ok<|im_end|>", "aUs:", "<|im_start|>", "long"])["input_ids"]
+    monkeypatch.setattr(ScriptedVllm, "completion_ids", drawn)
+    assert sorted(learned_from(trainer)) == sorted([*drawn[:3], []] * 2)
+    ((texts, completion_ids),) = seen
+    assert texts == ["ok", "aUs:", "", "long"] * 2
+    assert [ids[-1] in trainer.eos_token_ids for ids in completion_ids] == [True, True, True, False] * 2
+    rows = recorded(tmp_path)
+    assert rows["is_truncated"].tolist() == [False, False, False, True] * 2
+    assert rows["num_tokens"].tolist() == [3, 5, 2, 4] * 2
+    assert trainer.state.log_history[0]["completions/clipped_ratio"] == 0.25
+
+
+def test_transformers_ends_completions_at_stop_texts(tiny, tmp_path):
+    stop = ("A", "B", "8", "<|im_start|>")
+    settings = {"stop_strings": stop, "max_completion_length": 64, "mask_truncated_completions": True, "max_steps": 2}
+    trainer = build_trainer(GRPOTrainer, tiny, tmp_path, [reward_of("graded", GRADED)], **settings)
+    texts = trainer.processing_class.batch_decode(learned_from(trainer))
+    ends = (*stop, "<|im_end|>")
+    assert {end for end in ends if any(text.endswith(end) for text in texts)} == set(ends)
+    rows = recorded(tmp_path)
+    assert sum(text == "" for text in texts) == rows["is_truncated"].sum()
+    assert all(text == "" or text.endswith(ends) for text in texts)
+    assert not any(end in text.removesuffix(end) for text in texts for end in ends)
+    ratios = [entry["completions/clipped_ratio"] for entry in trainer.state.log_history if "loss" in entry]
+    assert ratios == [group["is_truncated"].mean() for _, group in rows.groupby("step")]
 
 
 def test_every_batch_of_rollouts_is_kept(tiny, tmp_path):

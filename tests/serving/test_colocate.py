@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""grpo.py with vLLM in the process that trains: vLLM generates with the weights that the policy has now.
+"""grpo.py with vLLM in the process that trains: it samples by the weights of now, and stops where the policy ends.
 
 On a CPU, with `vllm_cpu_shim.py` to keep vLLM's weights where they can be replaced; tests/gpu does it on a GPU.
 """
@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
+from tests.gpu.launches import Models, grpo
 from tests.integration.tiny import write_rows
 
 pytestmark = pytest.mark.serving
@@ -147,3 +148,32 @@ def check_benchmark(output: Path, history: list[dict[str, Any]]) -> None:
         texts.append(list(answers["answer"]))
     assert len(set(texts[0])) > 3, "the answers to a problem are drawn alike"
     assert texts[0] != texts[1] != texts[2]
+
+
+def test_completions_end_where_the_policy_ends_them(tmp_path):
+    """At the template's end of turn, which the model's files don't name, and at texts that the recipe gives."""
+    stop = list("BDEFGHIJKMNOPQTUVXYZ")  # each is a token, and part of no other one
+    benchmark = {
+        "eval_benchmarks": write_rows(tmp_path / "sums.jsonl", SUMS),
+        "eval_benchmarks_steps": 1,
+        "eval_benchmarks_num_samples": 8,
+        "eval_benchmarks_max_tokens": 64,
+        "eval_benchmarks_log_answers": "true",
+        "eval_benchmarks_template": "{prompt}",
+        "eval_benchmarks_temperature": 1.0,
+        "eval_benchmarks_top_p": 1.0,
+    }
+    base = Models(smollm2=tmp_path, folder=tmp_path).build_base()
+    run = grpo(base, tmp_path / "out", learning_rate=1e-7, stop_strings=stop, **benchmark)
+    rows = pd.concat([pd.read_parquet(path) for path in (run.output_dir / "rollouts").glob("train-*.parquet")])
+    assert run.values("completions/clipped_ratio") == list(rows.groupby("step")["is_truncated"].mean())
+    files = (run.output_dir / "eval_benchmarks" / "sums").iterdir()
+    answers = pd.concat([pd.read_parquet(path) for path in files]).rename(columns={"answer": "completion"})
+    answers["is_truncated"] = answers["finish_reason"] == "length"
+    for found in (rows, answers):
+        is_stopped = found["completion"].str.endswith(tuple(stop))
+        assert 0.1 < is_stopped.mean() < 0.9
+        assert not found["is_truncated"][is_stopped].any()
+        assert found["is_truncated"].mean() < 0.2
+        assert found["num_tokens"].mean() < 24
+        assert not found["completion"].str.slice(stop=-1).str.contains(f"[{''.join(stop)}]").any()

@@ -322,6 +322,13 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
     num_completions_to_print: int | None = field(
         default=0, metadata={"help": "Completions shown in the terminal at each log step; None shows all."}
     )
+    stop_strings: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Texts that end a completion, such as `</answer>` for a base model. They stay in it, and it "
+            "counts as ended, not as truncated."
+        },
+    )
 
     def __post_init__(self) -> None:
         # On the command line the truth values that TRL allows are text; TRL would refuse that at the first step.
@@ -329,6 +336,8 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
         self.scale_rewards = words.get(str(self.scale_rewards).lower(), self.scale_rewards)
         if self.scale_rewards not in ("group", "batch", "none"):
             raise ValueError(f"`scale_rewards` is {self.scale_rewards!r}: it must be 'group', 'batch' or 'none'.")
+        if self.stop_strings is not None and not all(self.stop_strings):
+            raise ValueError("`stop_strings` holds an empty text, which every completion has: leave it out.")
         launched = int(os.environ.get("WORLD_SIZE", "1"))
         steps = self.steps_per_generation or self.gradient_accumulation_steps
         batch = self.generation_batch_size or self.per_device_train_batch_size * launched * steps

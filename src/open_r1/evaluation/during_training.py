@@ -4,7 +4,8 @@
 `utils.evaluating` says when, and why it is the trainer's `evaluate` that calls this.
 
 1. Answers come from transformers (each by a seed of its own, the same at every evaluation), or from the vLLM that
-   GRPO samples its rollouts with. Every process answers its share of the problems.
+   GRPO samples its rollouts with. Every process answers its share of the problems. They end where rollouts do, at
+   `stop_strings` too.
 2. The first process judges all answers, with the judge and the estimators of saved models' evaluation.
 3. Metrics are named by the answers that were asked for, so that a curve has one name. Should a judgement be lost,
    avg@k is from those that are there, and pass@k and maj@k, which fall with k, are from the problems that have all.
@@ -32,7 +33,7 @@ from open_r1.generation.requests import Sampling
 from open_r1.utils.batch_sampling import BatchSampler, SampleRequest
 from open_r1.utils.model_utils import end_token_ids
 from open_r1.utils.trainer import GRPOTrainer, SFTTrainer
-from open_r1.utils.vllm_sampling import sample_by_vllm
+from open_r1.utils.vllm_sampling import sample_by_vllm, stopping_kwargs
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +130,7 @@ class TrainingBenchmarks:
 
     def _by_transformers(self, trainer: SFTTrainer | GRPOTrainer, places: Sequence[_Place]) -> Iterator[dict]:
         settings = self.sampling
+        stop = tuple(trainer.args.stop_strings or ()) if isinstance(trainer, GRPOTrainer) else ()
         requests = [
             SampleRequest(
                 prompt_ids=self._prompt(place),
@@ -136,6 +138,8 @@ class TrainingBenchmarks:
                 temperature=1.0 if settings.temperature is None else settings.temperature,
                 top_p=1.0 if settings.top_p is None else settings.top_p,
                 seed=(settings.seed or 0) + index,
+                stop=stop,
+                include_stop=bool(stop),
             )
             for place in places
             for index in range(self.num_samples)
@@ -153,7 +157,8 @@ class TrainingBenchmarks:
         settings = self.sampling
         # A server has its own random state, which only a seed in the request reaches; answer i gets seed + i there.
         # In this process vLLM draws from torch's, which is seeded for the evaluation.
-        is_server = trainer.args.vllm_mode == "server"
+        seed = {"seed": settings.seed or 0} if trainer.args.vllm_mode == "server" else {}
+        ends = end_token_ids(self.tokenizer, trainer.model.generation_config)
         completions = sample_by_vllm(
             trainer,
             [self._prompt(place) for place in places],
@@ -165,9 +170,8 @@ class TrainingBenchmarks:
             repetition_penalty=1.0,
             max_completion_length=settings.max_tokens,
             structured_outputs_regex=None,
-            generation_kwargs={"seed": settings.seed or 0} if is_server else {},
+            generation_kwargs=stopping_kwargs(seed, ends, trainer.args.stop_strings),
         )
-        ends = end_token_ids(self.tokenizer, trainer.model.generation_config)
         for ids in completions:
             yield record_of_tokens(ids, ends, self.tokenizer)
 

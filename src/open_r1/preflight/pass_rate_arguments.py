@@ -78,6 +78,12 @@ class PassRateConfig(GRPOConfig):
         self.generation_batch_size = self.num_generations_eval = None
         super().__post_init__()
         self.num_generations = num_generations
+        if self.stop_strings:
+            given: Any = self.generation_kwargs or {}
+            own = given.get("stop") or []
+            stop = [*([own] if isinstance(own, str) else own), *self.stop_strings]
+            # Rewards see the text that has ended a completion, as in the training.
+            self.generation_kwargs = {"include_stop_str_in_output": True, **given, "stop": stop}
 
 
 def sampling_of(training_args: PassRateConfig, end_ids: Sequence[int]) -> Sampling:

@@ -97,6 +97,10 @@ def check_grpo_settings(
             "`use_vllm: true`, but vLLM is not installed: `make install EXTRAS=train,vllm` on a GPU machine, or "
             "`--use_vllm false` to generate with transformers."
         )
+    if training_args.stop_strings and training_args.use_transformers_continuous_batching:
+        raise ValueError(
+            "`stop_strings` would be ignored by `use_transformers_continuous_batching: true`: set one of them alone."
+        )
     return _max_prompt_tokens(script_args, training_args, model_args)
 
 

@@ -16,7 +16,9 @@ What differs from TRL, and why:
    an interval, pass@k and (on request) greedy decoding. A vLLM server has a random state of its own, which no seed of
    ours reaches. Every batch of rollouts is kept when `log_completions` is on, in rollouts/ alone: what TRL writes to
    completions/ stays only where `log_completions_hub_repo` uploads it.
-6. TRL's warning of a row without any reward quotes all its columns: it's cut, since tests of programs are megabytes.
+6. vLLM stops at the same end tokens as transformers. `stop_strings` end a completion with both; an EOS token is put
+   behind the text then, which nothing learns from, so that all who ask for the last token see a completion as ended.
+7. TRL's warning of a row without any reward quotes all its columns: it's cut, since tests of programs are megabytes.
    Its warning that it ignores `model_init_kwargs` is left out: it loads the reference with them.
 """
 
@@ -26,6 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +43,10 @@ from trl.trainer.utils import is_async_callable
 
 from open_r1.utils.checkpoints import REFERENCE_NAME, ROLLOUTS_NAME
 from open_r1.utils.estimators import Record, summarize
+from open_r1.utils.model_utils import end_token_ids
 from open_r1.utils.restartable import RestartableMixin
 from open_r1.utils.reward_models import TOO_LONG
-from open_r1.utils.vllm_sampling import vllm_settings
+from open_r1.utils.vllm_sampling import stopping_kwargs, vllm_settings
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +115,16 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
         self._num_rollout_batches: Counter[tuple[str, int]] = Counter()
         self._seconds = {"generate": 0.0, "reward": 0.0, "step": 0.0}
         super().__init__(*args, reward_funcs=self._watched, **kwargs)
+        self._has_stop_text: list[bool] = []
+        stop_strings = self.args.stop_strings
+        if self.use_vllm:
+            given = self.args.generation_kwargs
+            self.eos_token_ids = list(end_token_ids(self.processing_class, self.model.generation_config, given))
+            self.vllm_generation.generation_kwargs = stopping_kwargs(given, self.eos_token_ids, stop_strings)
+        elif stop_strings:
+            self.generation_config.stop_strings = stop_strings
+            # TRL passes no tokenizer, without which transformers can't look for texts.
+            self.model.generate = partial(self.model.generate, tokenizer=self.processing_class)
 
     def _count_tokens(self) -> float:
         return self.state.num_input_tokens_seen
@@ -139,7 +153,7 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
     def _generate(self, prompts: list) -> tuple:
         try:
             with self._timed("generate"):
-                return super()._generate(prompts)
+                output = super()._generate(prompts)
         except RuntimeError as error:
             if "probability tensor" in str(error):  # the weights are finite, but so large that the logits are not
                 raise self._divergence("The probabilities of the next token are NaN") from error
@@ -150,6 +164,36 @@ class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
                     "row for. CUDA_LAUNCH_BLOCKING=1 shows where."
                 )
             raise
+        if not self.args.stop_strings:
+            return output
+        prompt_ids, completion_ids, _, *rest = output
+        # What TRL calls the mask of tools: 0 for tokens that are not the policy's own.
+        masks = [
+            [1] * (len(ids) - has_stop_text) + [0] * has_stop_text
+            for ids, has_stop_text in zip(completion_ids, self._has_stop_text, strict=True)
+        ]
+        return prompt_ids, completion_ids, masks, *rest
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> tuple:
+        completion_ids, logprobs = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        if not self.args.stop_strings:
+            return completion_ids, logprobs
+        self._has_stop_text = [False] * len(completion_ids)
+        for row, ids in enumerate(completion_ids):
+            # transformers pads a completion that ends before others, and looks for texts across the prompt's end.
+            before = [] if self.use_vllm else prompt_ids[row]
+            own = ids if self.use_vllm else without_padding(ids, self.processing_class.pad_token_id)
+            if own[-1] in self.eos_token_ids or not self._ends_with_stop_text(before + own):
+                continue
+            self._has_stop_text[row] = True
+            completion_ids[row] = [*own, self.processing_class.eos_token_id]
+            if logprobs is not None:
+                logprobs[row] = [*logprobs[row], 0.0]
+        return completion_ids, logprobs
+
+    def _ends_with_stop_text(self, ids: list[int]) -> bool:
+        text, before = self.processing_class.decode(ids), self.processing_class.decode(ids[:-1])
+        return any(text.count(stop) > before.count(stop) for stop in self.args.stop_strings)
 
     def _calculate_rewards(
         self, inputs: list[dict], prompts: list, completions: list, completion_ids_list: list
@@ -386,6 +430,14 @@ class _WatchedAsyncReward(_WatchedReward):
 
     async def __call__(self, **kwargs: Any) -> list[float | None]:
         return self._watch(await self.function(**kwargs))
+
+
+def without_padding(ids: list[int], pad_token_id: int) -> list[int]:
+    """Return the ids without padding behind them; at least one id is left."""
+    end = len(ids)
+    while end > 1 and ids[end - 1] == pad_token_id:
+        end -= 1
+    return ids[:end]
 
 
 def text_of(completion: str | list[dict[str, Any]]) -> str:

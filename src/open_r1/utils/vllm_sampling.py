@@ -1,16 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Completions of other settings than the rollouts' by the vLLM that GRPO trains with, in its process or as a server.
+"""How the vLLM that GRPO trains with samples, in its process or as a server: where it stops, and other settings.
 
 TRL gives the settings of sampling to its `VLLMGeneration` once, when the training starts; here they are others for the
 time of a block. The weights follow the policy as they do for rollouts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import trl
 from trl.generation.vllm_generation import VLLMGeneration
+
+
+def stopping_kwargs(
+    generation_kwargs: Mapping[str, Any] | None, end_ids: Sequence[int], stop_strings: Sequence[str] | None
+) -> dict[str, Any]:
+    """Return vLLM's `generation_kwargs` with the tokens and texts at which the trainer says a completion ends.
+
+    vLLM knows the EOS of the model's files by itself, but not the one that the chat template ends a turn with, and TRL
+    doesn't tell it. It keeps what has ended a completion among its tokens.
+    """
+    stopping: dict[str, Any] = {**(generation_kwargs or {}), "stop_token_ids": list(end_ids)}
+    if stop_strings:
+        own = stopping.get("stop") or []
+        stopping["stop"] = [*([own] if isinstance(own, str) else own), *stop_strings]
+        stopping["skip_special_tokens"] = False  # or special tokens within a stop text would never be seen
+    return stopping
 
 
 @contextmanager
