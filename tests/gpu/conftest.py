@@ -78,8 +78,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         lines = report.longreprtext.splitlines()
         error = next((line[1:].strip() for line in lines if line.startswith("E ")), lines[-1] if lines else "")
         row.verdict = f"FAILED: {error[:MOST_CHARACTERS]}"
-    elif hasattr(report, "wasxfail"):
-        row.verdict = f"fails, as is known: {report.wasxfail}"
     elif report.skipped:
         row.verdict = f"not run: {report.longrepr[2]}"
     elif report.when == "call":
