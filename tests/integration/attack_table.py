@@ -21,7 +21,8 @@ class Attack:
         is_harmless: Whether it can be tried outside of a box, where it must succeed.
         output_file: As of a `ProgramInput`.
         is_versioned: Whether older versions of Landlock do less against it.
-        runs_last: Whether it looks for what others have left.
+        runs_last: Whether it looks for what others have left, or takes processes that others may need: without control
+            groups the limit is that of the user whose boxes all are.
         wall_s: Limit of each run in seconds.
         cpu_s: Limit of CPU time, too.
     """
@@ -58,7 +59,7 @@ ATTACKS = (
     Attack("privileges", "privileges.py"),
     Attack("shell", "planting.sh"),
     Attack("daemons", "daemons.py", roles=("", ""), is_harmless=True),
-    Attack("fork_bomb", "fork_bomb.py", ENDED, wall_s=2, cpu_s=1),
+    Attack("fork_bomb", "fork_bomb.py", ENDED, wall_s=2, cpu_s=1, runs_last=True),
     Attack("thread_bomb", "thread_bomb.py", ENDED, wall_s=2, cpu_s=1),
     Attack("memory_bomb", "memory_bomb.py", frozenset({"ok", "memory_limit"})),
     Attack("memory_tree", "memory_tree.py", frozenset({"ok", "memory_limit", "runtime_error"}), roles=("", "threads")),
