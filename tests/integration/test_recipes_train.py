@@ -115,11 +115,17 @@ def test_rows_of_sft_have_the_columns_that_the_recipe_reads(changes, columns, tm
 
 def test_mixture_keeps_its_form_and_gets_rows_for_the_rewards_of_each_domain(tmp_path):
     entries = [
-        {"id": "org/math", "config": "main", "split": "test[:5]", "columns": ["ask", "gold"], "weight": 0.01,
-         "domain": "math"},
+        {
+            "id": "org/math",
+            "config": "main",
+            "split": "test[:5]",
+            "columns": ["ask", "gold"],
+            "weight": 0.01,
+            "domain": "math",
+        },
         {"id": "data/programs", "domain": "code", "layout": "open_r1_code"},
         {"id": "tasks/countdown", "config": "3to4,num_train=8000,prompt=task", "domain": "puzzle"},
-    ]  # fmt: skip
+    ]
     recipe = {
         "dataset_mixture": {"datasets": entries, "seed": 7, "test_split_size": 0.1},
         "dataset_prompt_column": "ask",
