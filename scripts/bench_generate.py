@@ -71,7 +71,7 @@ def write_rows(path: Path, count: int) -> None:
 
 async def ask_ours(address: str, count: int, in_flight: int) -> int:
     """Ask as the script does; return the number of right answers."""
-    from open_r1.dataio.sources import open_source
+    from open_r1.data.sources import open_source
     from open_r1.generation.client import ChatClient
     from open_r1.generation.engine import run_requests
     from open_r1.generation.journal import Journal

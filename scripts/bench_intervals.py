@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from open_r1.dataio.flags import FlagParser
+from open_r1.data.flags import FlagParser
 from open_r1.utils.intervals import mean_interval
 from open_r1.utils.paired import SIGNIFICANCE, paired_difference
 from open_r1.utils.student import student_quantile

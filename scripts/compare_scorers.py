@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from open_r1.dataio.flags import STOPPED, FlagParser, log_to_stderr, respelled
+from open_r1.data.flags import STOPPED, FlagParser, log_to_stderr, respelled
 from open_r1.evaluation.disagreements import DISAGREEMENTS_NAME
 from open_r1.evaluation.scorer_comparison import ScorerComparison, compare_scorers
 

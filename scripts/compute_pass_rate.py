@@ -29,10 +29,10 @@ from open_r1.curation.pass_rate import PassRateParameters, merge_shards, run_pas
 from open_r1.curation.pass_rate.asking import StoppedError, ask_here, ask_served, ask_servers
 from open_r1.curation.pass_rate.publishing import KEPT_CONFIG
 from open_r1.curation.pass_rate.scoring import RewardsDownError
-from open_r1.dataio.card import DataCard
-from open_r1.dataio.flags import STOPPED
-from open_r1.dataio.folder import load_columns
-from open_r1.dataio.sources import open_source
+from open_r1.data.card import DataCard
+from open_r1.data.flags import STOPPED
+from open_r1.data.folder import load_columns
+from open_r1.data.sources import open_source
 from open_r1.generation.balancing import ServersDownError
 from open_r1.generation.engine import TooManyErrorsError
 from open_r1.generation.offline import require_vllm
@@ -134,7 +134,7 @@ def _checked_name(options: argparse.Namespace, default: str | None) -> str | Non
     name = options.push_to_hub or default
     if name is None or name.lower() in ("true", "false"):
         raise ValueError("--push_to_hub needs a name on the hub: --push_to_hub <namespace>/<name>.")
-    from open_r1.dataio.push import check_push
+    from open_r1.data.push import check_push
 
     return check_push(name, private=not options.public, setting="--push_to_hub")
 
@@ -206,7 +206,7 @@ def _finish(card: DataCard | None, path: Path, repo_id: str | None, is_public: b
         where = f"; the {kept} kept: the same with dataset_config: {KEPT_CONFIG}" if kept else "; none is kept"
         print(f"All rows: dataset_name: {path}{where}")
     if repo_id is not None:
-        from open_r1.dataio.push import push_folder
+        from open_r1.data.push import push_folder
 
         print(f"Pushed: {push_folder(path, repo_id, private=not is_public)}")
     return 0

@@ -21,7 +21,7 @@ import yaml
 
 from open_r1.curation.completions import GENERATION_COLUMNS
 from open_r1.curation.settings import CORRECT_BY, DUPLICATES, ORDERS, REASONING, SAMPLE_BY, USUAL_KEPT, CurateSettings
-from open_r1.dataio.flags import STOPPED, FlagParser, respelled
+from open_r1.data.flags import STOPPED, FlagParser, respelled
 
 DEFAULTS = CurateSettings(input=["-"])
 READABILITY = ("no_words", "mixed_language", "long_paragraph", "code_block")
@@ -86,7 +86,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     flag(data, "dataset_config", "configuration of the inputs")
     flag(data, "dataset_split", "split of the inputs, or a slice: train[:1000]")
     flag(data, "dataset_revision", "branch, tag or commit of inputs from the hub")
-    flag(data, "dataset_layout", "layout that maps the rows (list: python -m open_r1.dataio.layouts; default: none)")
+    flag(data, "dataset_layout", "layout that maps the rows (list: python -m open_r1.data.layouts; default: none)")
     flag(data, "problem_column", "text or messages (default: the first of problem, question, instruction, prompt)")
     flag(data, "generations_column", f"completions (default: the first of {', '.join(GENERATION_COLUMNS)}, messages)")
     flag(data, "finish_reasons_column", "why each completion ended (default: finish_reasons, where it is there)")

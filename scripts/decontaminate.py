@@ -27,7 +27,7 @@ import sys
 import time
 from pathlib import Path
 
-from open_r1.dataio.flags import STOPPED, FlagParser, log_to_stderr, respelled
+from open_r1.data.flags import STOPPED, FlagParser, log_to_stderr, respelled
 
 STARTED = time.perf_counter()
 

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.flags import STOPPED, FlagParser, log_to_stderr, read_api_key, respelled
+from open_r1.data.flags import STOPPED, FlagParser, log_to_stderr, read_api_key, respelled
 
 UPSTREAM_MAX_TOKENS = 16384
 

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from open_r1.dataio.flags import FlagParser, respelled
+from open_r1.data.flags import FlagParser, respelled
 
 
 def main(argv: Sequence[str] | None = None) -> int:

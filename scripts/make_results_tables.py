@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.flags import FlagParser
+from open_r1.data.flags import FlagParser
 from open_r1.evaluation.settings import TEMPLATES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from open_r1.dataio.flags import FlagParser, log_to_stderr, respelled
+from open_r1.data.flags import FlagParser, log_to_stderr, respelled
 from open_r1.evaluation.listening import check_port
 from open_r1.evaluation.model_names import check_model_name
 

@@ -48,13 +48,13 @@ from trl import ModelConfig
 
 from open_r1 import grpo, sft
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.dataio.layouts import check_name
-from open_r1.dataio.loading import TASK_PREFIX
-from open_r1.dataio.slices import parse_split
+from open_r1.data.benchmarks import find_benchmarks
+from open_r1.data.layouts import check_name
+from open_r1.data.loading import TASK_PREFIX
+from open_r1.data.slices import parse_split
 from open_r1.tasks import load_task
 from open_r1.tasks.options import parse_config
 from open_r1.utils.arguments import RecipeParser, load_recipe
-from open_r1.utils.evaluation import find_benchmarks
 from open_r1.utils.old_names import TRANSLATIONS
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"

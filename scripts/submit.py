@@ -32,8 +32,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from open_r1.cluster.chains import ChainError, check, stages_of_file, stages_of_words, submit
-from open_r1.dataio.flags import STOPPED, FlagParser, respelled
-from open_r1.dataio.secret_names import shell_line
+from open_r1.data.flags import STOPPED, FlagParser, respelled
+from open_r1.data.secret_names import shell_line
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "slurm"
 

@@ -37,8 +37,8 @@ UNKNOWN_FLAG = "--no-such-flag"  # a program that leaves words to a second parse
 NUM_CORES = 9973  # a default that is made of it depends on the machine
 TABLES = {
     "reward": "open_r1.rewards:REWARDS",
-    "layout": "open_r1.dataio.layout_table:LAYOUTS",
-    "benchmark": "open_r1.utils.benchmark_table:SUPPORTED_BENCHMARKS",
+    "layout": "open_r1.data.layout_table:LAYOUTS",
+    "benchmark": "open_r1.data.benchmarks:SUPPORTED_BENCHMARKS",
     "decontamination benchmark": "open_r1.curation.decontamination.benchmarks:KNOWN_BENCHMARKS",
     "sandbox provider": "open_r1.sandbox.providers:PROVIDERS",
     "program language": "open_r1.sandbox.languages:LANGUAGES",

@@ -22,11 +22,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from open_r1.dataio.card import DataCard, Step
-from open_r1.dataio.flags import STOPPED, FlagParser, respelled
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.push import check_push, push_folder
-from open_r1.dataio.sources import open_source
+from open_r1.data.card import DataCard, Step
+from open_r1.data.flags import STOPPED, FlagParser, respelled
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.push import check_push, push_folder
+from open_r1.data.sources import open_source
 
 KINDS = (".json", ".jsonl", ".parquet")
 CONFIG_NAME = re.compile(r"(?!(default|data)$)\w[\w.-]*", re.ASCII)

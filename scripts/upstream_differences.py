@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from open_r1.dataio.flags import FlagParser
+from open_r1.data.flags import FlagParser
 from open_r1.utils.old_names import TRANSLATIONS
 from open_r1.utils.recipes import load_recipe
 

@@ -21,10 +21,10 @@ import logging
 import os
 import sys
 
-from open_r1.dataio.card import DataCard, Step
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.push import check_push, push_folder
-from open_r1.dataio.sources import RowSource, open_source
+from open_r1.data.card import DataCard, Step
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.push import check_push, push_folder
+from open_r1.data.sources import RowSource, open_source
 from open_r1.generation.distil import build_distilabel_pipeline
 from open_r1.generation.distil_arguments import build_sampling, deciding_settings, parse_args, pipeline_settings
 from open_r1.generation.distil_serving import serving

@@ -17,6 +17,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the mac
 from trl import get_peft_config
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
+from open_r1.data.training_rows import get_dataset
 from open_r1.preflight import (
     check_grpo_settings,
     check_ideal_completion,
@@ -32,7 +33,6 @@ from open_r1.preflight import (
 )
 from open_r1.rewards import get_reward_funcs
 from open_r1.utils.callbacks import get_callbacks
-from open_r1.utils.data import get_dataset
 from open_r1.utils.model_utils import end_token_ids, fit_embeddings, get_model, get_tokenizer
 from open_r1.utils.refusals import run_script
 from open_r1.utils.reward_models import load_reward_model

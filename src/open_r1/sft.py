@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from trl import get_peft_config
 
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
-from open_r1.dataio.loading import require_columns
+from open_r1.data.loading import require_columns
+from open_r1.data.training_rows import drop_null_rows, get_dataset, require_split
 from open_r1.evaluation.policy import PolicyEvaluator
 from open_r1.preflight import (
     check_ideal_completion,
@@ -32,7 +33,6 @@ from open_r1.preflight import (
 )
 from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.utils.callbacks import get_callbacks
-from open_r1.utils.data import drop_null_rows, get_dataset, require_split
 from open_r1.utils.model_utils import fit_embeddings, get_model, get_tokenizer
 from open_r1.utils.refusals import run_script
 from open_r1.utils.reward_models import load_reward_model

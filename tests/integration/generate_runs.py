@@ -9,7 +9,7 @@ import sys
 
 import psutil
 
-from open_r1.dataio.folder import load_columns
+from open_r1.data.folder import load_columns
 from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import MODEL
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from huggingface_hub import constants
 
-from open_r1.dataio import push
+from open_r1.data import push
 
 FIRST_COMMIT, SECOND_COMMIT = "1" * 40, "2" * 40
 ERROR_CODES = {

@@ -4,7 +4,7 @@
 import json
 import re
 
-from open_r1.dataio.sources import open_source
+from open_r1.data.sources import open_source
 from scripts import compute_pass_rate
 from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import Reply

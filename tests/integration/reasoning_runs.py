@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from open_r1.dataio.sources import open_source
+from open_r1.data.sources import open_source
 from scripts.generate_reasoning import main
 from tests.integration.fakes.chat_server import answer_of
 

@@ -6,7 +6,7 @@ import json
 import pytest
 from transformers import AutoTokenizer
 
-from open_r1.dataio.card import read_card
+from open_r1.data.card import read_card
 from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import ChatServer, Reply
 from tests.integration.pass_rates import (
@@ -99,7 +99,7 @@ def test_pass_at_k_is_unbiased(folder, model, server, capsys):
 
 def test_the_trainers_read_both_configurations(folder, model, server):
     from open_r1.configs import GRPOScriptArguments
-    from open_r1.utils.data import get_dataset
+    from open_r1.data.training_rows import get_dataset
 
     run(folder, model, server.address)
     everything = get_dataset(GRPOScriptArguments(dataset_name=str(folder / "out")))["train"]

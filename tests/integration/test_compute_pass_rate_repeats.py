@@ -6,7 +6,7 @@ import json
 import pytest
 
 from open_r1.curation.pass_rate.run import GENERATIONS, SCORES
-from open_r1.dataio.card import read_card
+from open_r1.data.card import read_card
 from tests.integration.fakes.chat_server import ChatServer, Reply
 from tests.integration.pass_rates import SEED, answering, build_model, column, run, write_rows
 

@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from open_r1.curation.pass_rate.run import GENERATIONS, SCORES
-from open_r1.dataio.card import read_card
+from open_r1.data.card import read_card
 from scripts import compute_pass_rate
 from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import ChatServer, Reply

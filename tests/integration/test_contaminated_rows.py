@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from open_r1.configs import SFTScriptArguments
-from open_r1.dataio.card import DataCard, read_card
-from open_r1.dataio.contamination import FATE, REMOVED
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.sources import open_source
+from open_r1.data.card import DataCard, read_card
+from open_r1.data.contamination import FATE, REMOVED
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.sources import open_source
+from open_r1.data.training_rows import get_dataset
 from open_r1.preflight import warn_of_contaminated
-from open_r1.utils.data import get_dataset
 from scripts.curate import main as curate
 from scripts.decontaminate import main as decontaminate
 from tests.rows.generations import rows_of, write_rows

@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 
 from open_r1.configs import ScriptArguments
-from open_r1.utils.data import build_prompt, drop_long_prompts, drop_null_rows, to_conversations
+from open_r1.data.training_rows import build_prompt, drop_long_prompts, drop_null_rows, to_conversations
 
 CHATML = Path(__file__).resolve().parents[2] / "recipes" / "templates" / "chatml.jinja"
 USER = {"role": "user", "content": "1+1"}

@@ -14,9 +14,9 @@ import yaml
 
 from open_r1.configs import SFTScriptArguments
 from open_r1.curation.settings import CurateSettings
-from open_r1.dataio.card import DataCard, Parent, read_card
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.utils.data import get_dataset
+from open_r1.data.card import DataCard, Parent, read_card
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.training_rows import get_dataset
 from scripts.curate import main
 from tests.integration.tiny import build_tiny
 from tests.rows.generations import CORPUS, completion, made_row, pool_rows, rows_of, write_rates, write_rows

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from open_r1.dataio.card import read_card
+from open_r1.data.card import read_card
 from scripts import compute_pass_rate, curate, generate_reasoning
 from tests.integration.fakes.chat_server import ChatServer, Reply
 from tests.integration.tiny import build_tiny

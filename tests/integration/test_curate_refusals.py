@@ -4,7 +4,7 @@
 import pytest
 import yaml
 
-from open_r1.dataio.card import read_card
+from open_r1.data.card import read_card
 from scripts.curate import main
 from tests.integration.tiny import build_tiny
 from tests.rows.generations import CORPUS, completion, made_row, pool_rows, rows_of, write_rates, write_rows

@@ -12,9 +12,9 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from open_r1.configs import ScriptArguments
-from open_r1.dataio.loading import load_source, require_columns, take_split
+from open_r1.data.loading import load_source, require_columns, take_split
+from open_r1.data.training_rows import get_dataset, require_split
 from open_r1.tasks import list_tasks, load_task
-from open_r1.utils.data import get_dataset, require_split
 
 ROWS = [{"problem": "1+1", "solution": "2"}, {"problem": "2+2", "solution": "4"}]
 

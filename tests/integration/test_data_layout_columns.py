@@ -8,10 +8,10 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from open_r1.configs import GRPOScriptArguments, ScriptArguments, SFTScriptArguments
-from open_r1.dataio.card import DataCard, Parent
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.layout_table import MESSAGES, PROBLEM
-from open_r1.utils.data import get_dataset, require_split, to_conversations
+from open_r1.data.card import DataCard, Parent
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.layout_table import MESSAGES, PROBLEM
+from open_r1.data.training_rows import get_dataset, require_split, to_conversations
 from tests.rows.layout_items import MATH
 from tests.rows.layouts import CASES, THINK, chat, write
 

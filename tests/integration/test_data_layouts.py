@@ -10,12 +10,12 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from open_r1.configs import GRPOScriptArguments, ScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.dataio.layout_mapping import RowMapper
-from open_r1.dataio.layout_table import LAYOUTS, MESSAGES, PROBLEM
+from open_r1.data.layout_mapping import RowMapper
+from open_r1.data.layout_table import LAYOUTS, MESSAGES, PROBLEM
+from open_r1.data.training_rows import drop_null_rows, get_dataset, to_conversations
 from open_r1.rewards import code_reward
 from open_r1.rewards.verifier import Verdict, verify
 from open_r1.sft import prepare_split
-from open_r1.utils.data import drop_null_rows, get_dataset, to_conversations
 from scripts.stand_ins import byte_tokenizer
 from tests.integration.tiny import build_tiny
 from tests.rows.layouts import CASES

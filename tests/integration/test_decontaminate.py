@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from open_r1.dataio.card import read_card
-from open_r1.dataio.sources import open_source
+from open_r1.data.card import read_card
+from open_r1.data.sources import open_source
 from scripts.decontaminate import main
 from tests.integration.hub_server import Hub
 from tests.rows.planted import benchmark_items, clean_rows, contaminated_rows

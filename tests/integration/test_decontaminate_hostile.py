@@ -13,8 +13,8 @@ import pytest
 
 from open_r1.curation.decontamination.checking import BATCH_BYTES, check_rows
 from open_r1.curation.decontamination.index import Benchmark, build_index, make_rule
-from open_r1.dataio.card import read_card
-from open_r1.dataio.sources import open_source
+from open_r1.data.card import read_card
+from open_r1.data.sources import open_source
 from scripts.decontaminate import main
 from tests.rows.planted import benchmark_items
 

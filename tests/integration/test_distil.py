@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.dataio.card import DataCard, Parent, Step
-from open_r1.dataio.folder import DatasetFolder
+from open_r1.data.card import DataCard, Parent, Step
+from open_r1.data.folder import DatasetFolder
 from open_r1.generate import build_distilabel_pipeline
 from open_r1.generation.distil_arguments import deciding_settings, parse_args, pipeline_settings
 from open_r1.generation.distil_shards import close_journal, has_failures, is_lasting, longest_silence_s, open_journal

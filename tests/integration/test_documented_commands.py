@@ -14,7 +14,7 @@ from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.curation.settings import CurateSettings
-from open_r1.dataio.flags import respelled
+from open_r1.data.flags import respelled
 from open_r1.evaluation.flags import build_parser as evaluation_parser
 from open_r1.evaluation.job_checks import chosen_benchmarks
 from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments

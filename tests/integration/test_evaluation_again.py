@@ -4,7 +4,7 @@
 import pyarrow.parquet as pq
 import pytest
 
-from open_r1.dataio.flags import STOPPED
+from open_r1.data.flags import STOPPED
 from open_r1.evaluation import benchmarks, judging
 from open_r1.evaluation.asking_log import note_servers, read_commits
 from open_r1.evaluation.tally import Tally

@@ -12,7 +12,8 @@ from trl import ModelConfig
 
 from open_r1.cluster.evaluate import make_parser
 from open_r1.configs import SFTConfig
-from open_r1.utils.evaluation import SUPPORTED_BENCHMARKS, run_benchmark_jobs
+from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS
+from open_r1.utils.evaluation import run_benchmark_jobs
 from open_r1.utils.evaluation_jobs import SubmissionError, submit_evaluation
 from scripts.run_benchmarks import main
 from tests.conftest import ROOT

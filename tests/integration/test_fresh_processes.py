@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from open_r1.dataio.card import DataCard
+from open_r1.data.card import DataCard
 from open_r1.rewards import get_reward_funcs
 from open_r1.sandbox import run_coroutine
 from open_r1.tasks import load_task
@@ -35,7 +35,7 @@ def test_a_seed_gives_the_same_rows_in_another_process(task, config):
 
 
 def test_fingerprint_is_the_same_in_another_process():
-    program = "from open_r1.dataio.card import *; print(DataCard('x', {'s': set('abcdef'), 'p': 1.5}).fingerprint())"
+    program = "from open_r1.data.card import *; print(DataCard('x', {'s': set('abcdef'), 'p': 1.5}).fingerprint())"
     expected = DataCard("x", {"s": set("abcdef"), "p": 1.5}).fingerprint() + "\n"
     assert [printed_by(program) for _ in range(2)] == [expected] * 2
 

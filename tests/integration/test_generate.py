@@ -7,7 +7,7 @@ import psutil
 import pytest
 from huggingface_hub import constants
 
-from open_r1.dataio.card import read_card
+from open_r1.data.card import read_card
 from open_r1.generate import main
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 from tests.integration.fakes.vllm_executable import read_pids, write_vllm

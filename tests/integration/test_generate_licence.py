@@ -3,7 +3,7 @@
 
 import pytest
 
-from open_r1.dataio.card import read_card
+from open_r1.data.card import read_card
 from tests.integration.fakes.chat_server import ChatServer
 from tests.integration.reasoning_runs import generate, write_rows
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from open_r1.dataio.card import read_card
+from open_r1.data.card import read_card
 from scripts.generate_reasoning import main
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 from tests.integration.reasoning_runs import SCRIPT, answers, generate, rows_of, words, write_rows

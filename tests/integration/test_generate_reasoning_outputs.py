@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from open_r1.dataio.card import read_card
+from open_r1.data.card import read_card
 from open_r1.generation.journal import Journal
 from open_r1.generation.outputs import claimed
 from tests.integration.fakes.chat_server import ChatServer, Reply, answer_of

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from open_r1.dataio.card import read_card
+from open_r1.data.card import read_card
 from tests.integration.fakes.chat_server import ChatServer, Reply, answer_of, chat_server_process
 from tests.integration.reasoning_runs import answers, generate, rows_of, start, write_rows
 

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from open_r1.configs import ScriptArguments
+from open_r1.data.training_rows import drop_null_rows, load_source, to_conversations
 from open_r1.rewards.verifier import Verdict, verify_all
-from open_r1.utils.data import drop_null_rows, load_source, to_conversations
 from tests.unit.gold_layouts import LAYOUTS, NO_GOLDS, Layout
 
 

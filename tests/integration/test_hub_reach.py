@@ -11,9 +11,9 @@ import datasets
 import pytest
 from huggingface_hub import constants
 
-from open_r1.dataio import hub_reach
-from open_r1.dataio.hub_reach import why_unreachable
-from open_r1.dataio.loading import load_source
+from open_r1.data import hub_reach
+from open_r1.data.hub_reach import why_unreachable
+from open_r1.data.loading import load_source
 from tests.integration.hub_server import FILE_URL
 from tests.integration.tiny import build_tiny
 from tests.waiting import wait_until
@@ -183,7 +183,7 @@ def test_model_on_a_hub_that_cannot_be_reached_is_refused_after_three_attempts(u
 def test_a_warning_of_the_hub_client_is_one_line():
     program = """
 import huggingface_hub.file_download as hub
-from open_r1.dataio.flags import log_to_stderr
+from open_r1.data.flags import log_to_stderr
 log_to_stderr()
 hub.logger.warning("retrying")
 """

@@ -13,6 +13,7 @@ from inspect_ai.model import ChatMessageAssistant, ContentReasoning, ContentText
 from inspect_ai.scorer import SampleScore, Score
 from inspect_ai.solver import TaskState
 
+from open_r1.data.benchmarks import local_benchmark
 from open_r1.evaluation.inspect_scoring import Grader, answers, figures, text_of
 from open_r1.evaluation.inspect_tasks import benchmark, build_task, local
 from open_r1.evaluation.judgement import Judgement
@@ -20,7 +21,6 @@ from open_r1.evaluation.judging import judge_of
 from open_r1.evaluation.problems import load_problems
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.generation.requests import Sampling
-from open_r1.utils.benchmark_table import local_benchmark
 from tests.conftest import ROOT
 from tests.integration.benchmark_runs import mostly_right, write_rows
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply

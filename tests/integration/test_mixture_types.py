@@ -9,8 +9,8 @@ import pytest
 from datasets import Dataset
 
 from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
+from open_r1.data.training_rows import get_dataset, to_conversations
 from open_r1.rewards import code_reward
-from open_r1.utils.data import get_dataset, to_conversations
 from tests.rows.layouts import CASES
 
 

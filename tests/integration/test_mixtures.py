@@ -7,10 +7,10 @@ import pytest
 from datasets import Dataset
 
 from open_r1.configs import GRPOScriptArguments, ScriptArguments, SFTScriptArguments
-from open_r1.dataio.card import DataCard
-from open_r1.dataio.folder import DatasetFolder
+from open_r1.data.card import DataCard
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.training_rows import get_dataset
 from open_r1.rewards import DOMAIN_COLUMN
-from open_r1.utils.data import get_dataset
 from tests.rows.layouts import CASES
 
 

@@ -4,9 +4,9 @@
 import pytest
 
 from open_r1.configs import ScriptArguments
+from open_r1.data.training_rows import get_dataset
 from open_r1.tasks import load_task, reasoning_gym_bridge
 from open_r1.tasks.reasoning_gym_bridge import pool_of
-from open_r1.utils.data import get_dataset
 
 
 @pytest.fixture(scope="module")

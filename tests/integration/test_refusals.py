@@ -11,8 +11,8 @@ from transformers import TrainerCallback
 
 from open_r1 import sft
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.dataio.loading import load_source
-from open_r1.dataio.slices import SplitSlice
+from open_r1.data.loading import load_source
+from open_r1.data.slices import SplitSlice
 from open_r1.utils.callbacks import CALLBACKS
 from open_r1.utils.refusals import run_script
 from tests.integration.tiny import build_tiny

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from open_r1.dataio.card import source_commit
+from open_r1.data.card import source_commit
 from open_r1.evaluation.transformers_server import TransformersServer
 from scripts import run_benchmarks
 from scripts.test_time_compute import main

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from open_r1.dataio.card import source_commit
+from open_r1.data.benchmarks import local_benchmark
+from open_r1.data.card import source_commit
 from open_r1.evaluation.problems import load_problems
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.transformers_server import TransformersServer
@@ -26,7 +27,6 @@ from open_r1.test_time.methods import MethodOptions, get_method
 from open_r1.test_time.openai_backend import OpenAIBackend
 from open_r1.test_time.rendering import render_problems
 from open_r1.test_time.results import from_record, to_record
-from open_r1.utils.evaluation import local_benchmark
 from scripts.test_time_compute import build_parser, main
 from tests.integration.fakes.chat_server import ChatServer
 from tests.integration.held import held

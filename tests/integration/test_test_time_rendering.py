@@ -5,10 +5,10 @@ import contextlib
 
 import pytest
 
+from open_r1.data.benchmarks import local_benchmark
 from open_r1.evaluation.problems import load_problems
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.test_time.rendering import render_problems
-from open_r1.utils.evaluation import local_benchmark
 from tests.integration.tiny import write_rows
 from tests.unit.scripted_model import CHATML, ScriptedModel, build_tokenizer
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from open_r1.dataio.licences import read_header
+from open_r1.data.licences import read_header
 from scripts.upload_details import main
 from tests.conftest import ROOT
 from tests.integration.hub_server import Branch, Hub, Repo, use_hub

@@ -4,8 +4,8 @@
 import psutil
 import pytest
 
-from open_r1.dataio.card import read_card
-from open_r1.dataio.folder import load_columns
+from open_r1.data.card import read_card
+from open_r1.data.folder import load_columns
 from open_r1.generate import main
 from tests.serving.conftest import SERVED, VLLM_ARGS
 from tests.serving.scripts import CAPITALS, started, write_capitals

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from open_r1.dataio.folder import load_columns
+from open_r1.data.folder import load_columns
 from scripts.generate_reasoning import main
 from tests.serving.scripts import CAPITALS, Gate, count_lines, started, write_capitals
 from tests.waiting import wait_until

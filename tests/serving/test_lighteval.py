@@ -15,9 +15,9 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS
 from open_r1.evaluation.lighteval_environment import Lighteval, ensure_environment
 from open_r1.evaluation.lighteval_tasks import task_of
-from open_r1.utils.benchmark_table import SUPPORTED_BENCHMARKS
 from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 from tests.serving.scripts import count_lines, started

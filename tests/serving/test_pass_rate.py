@@ -9,7 +9,7 @@ import urllib.request
 import psutil
 import pytest
 
-from open_r1.dataio.folder import load_columns
+from open_r1.data.folder import load_columns
 from scripts.compute_pass_rate import main
 from tests.serving.conftest import SERVED
 from tests.serving.scripts import CAPITALS, count_lines, started, write_capitals

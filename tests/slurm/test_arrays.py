@@ -8,8 +8,8 @@ import socket
 import pytest
 import yaml
 
-from open_r1.dataio.card import read_card
-from open_r1.dataio.sources import open_source
+from open_r1.data.card import read_card
+from open_r1.data.sources import open_source
 from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import ChatServer, Reply
 from tests.integration.pass_rates import SEED, answering, build_model, write_rows

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from open_r1.dataio.sources import open_source
+from open_r1.data.sources import open_source
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "open_r1"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-CHECKS = {"configs", "utils", "rewards", "grading", "tasks", "dataio"}
+CHECKS = {"configs", "utils", "rewards", "grading", "tasks", "data"}
 # Part of the package -> other parts it may import; where one has a dot, that module alone. Entry scripts may import
 # everything and are imported by nothing.
 MAY_IMPORT = {
@@ -18,22 +18,22 @@ MAY_IMPORT = {
     "sandbox": set(),
     "grading": {"sandbox"},
     "rewards": {"grading", "tasks"},
-    "dataio": {"tasks"},
-    "generation": {"dataio"},
-    "curation": {"dataio", "generation", "rewards"},
-    "utils": {"configs", "tasks", "dataio"},
+    "data": {"configs", "tasks"},
+    "generation": {"data"},
+    "curation": {"data", "generation", "rewards"},
+    "utils": {"configs", "tasks", "data"},
     # A job's supervisor starts in a moment and needs no more than Python and yaml. Nothing imports it: programs that
     # submit jobs call the scripts in slurm/.
-    "cluster": {"dataio", "generation.servers", "utils.evaluation", "utils.old_names", "utils.recipes"},
+    "cluster": {"data", "generation.servers", "utils.old_names", "utils.recipes"},
     "evaluation": CHECKS | {"generation"},
     "preflight": CHECKS | {"curation", "evaluation", "generation"},
     "test_time": CHECKS | {"evaluation", "generation"},
 }
 ENTRY_SCRIPTS = {"sft", "grpo", "generate"}
-TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "dataio", "generation", "curation", "cluster"}
+TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "data", "generation", "curation", "cluster"}
 HEAVY = {"torch", "transformers", "trl"}
 # Old public import paths that hand on to where the code lives now.
-RE_EXPORTS = {"utils/routed_sandbox.py", "utils/routed_morph.py"}
+RE_EXPORTS = {"utils/data.py", "utils/routed_sandbox.py", "utils/routed_morph.py"}
 
 
 def part_of(path: Path) -> str:

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from open_r1.curation.completions import Problem, Wanted, find_columns, read_problem
-from open_r1.dataio.sources import open_source
+from open_r1.data.sources import open_source
 
 USER = {"role": "user", "content": "6 * 7?"}
 SYSTEM = {"role": "system", "content": "Be brief."}

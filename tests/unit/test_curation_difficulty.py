@@ -14,7 +14,7 @@ from open_r1.curation.difficulty import (
     parse_rate,
     require_same_rows,
 )
-from open_r1.dataio.sources import open_source
+from open_r1.data.sources import open_source
 
 NAN = float("nan")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.dataio.layouts import list_layouts
+from open_r1.data.layouts import list_layouts
 from open_r1.rewards.user import load_user_reward
 from scripts.map import map_lines
 

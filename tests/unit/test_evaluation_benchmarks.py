@@ -3,19 +3,13 @@
 
 import pytest
 
+from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS, find_benchmarks
 from open_r1.evaluation.flags import build_parser
 from open_r1.evaluation.identity import fingerprint_folder
 from open_r1.evaluation.judging import judge_twice
 from open_r1.evaluation.settings import EvaluationSettings, label_of
 from open_r1.generation.requests import Sampling
 from open_r1.rewards.verifier import Verdict
-from open_r1.utils.evaluation import (
-    LIGHTEVAL_TASKS,
-    SUPPORTED_BENCHMARKS,
-    find_benchmarks,
-    get_lighteval_tasks,
-    register_lighteval_task,
-)
 from open_r1.utils.evaluation_jobs import safe_name
 from scripts.run_benchmarks import chosen_benchmarks
 
@@ -23,20 +17,11 @@ NAMES = ["math_500", "aime24", "aime25", "gpqa", "lcb", "lcb_v4"]
 
 
 def test_the_names_that_users_know_are_in_the_table():
-    assert list(SUPPORTED_BENCHMARKS) == get_lighteval_tasks() == NAMES
+    assert list(SUPPORTED_BENCHMARKS) == NAMES
 
 
 def test_samples_are_those_of_the_published_tables():
     assert [SUPPORTED_BENCHMARKS[name].num_samples for name in NAMES] == [4, 64, 64, 8, 16, 16]
-
-
-def test_lighteval_spellings_are_as_users_know_them():
-    assert LIGHTEVAL_TASKS["math_500"] == "lighteval|math_500|0|0"
-    assert LIGHTEVAL_TASKS["gpqa"] == "lighteval|gpqa:diamond|0|0"
-    assert LIGHTEVAL_TASKS["lcb"] == "extended|lcb:codegeneration|0|0"
-    configs = {}
-    register_lighteval_task(configs, "mine", "two", "a,b", num_fewshot=3)
-    assert configs == {"two": "mine|a|3|0,mine|b|3|0"}
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import random
 
 import pytest
 
+from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS, Benchmark
 from open_r1.evaluation.choices import LETTERS, lettered
 from open_r1.generation.prompts import PromptError
 from open_r1.rewards.verifier import Verdict, verify
-from open_r1.utils.benchmark_table import SUPPORTED_BENCHMARKS, Benchmark
 
 GPQA = SUPPORTED_BENCHMARKS["gpqa"]
 LISTED = Benchmark("x", "/x.jsonl", prompt_column="question", solution_column="answer", kind="choices")

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from open_r1.configs.evaluation import EvaluationParameters
+from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS
 from open_r1.evaluation import flags as benchmark_flags
 from open_r1.test_time.methods import METHODS
-from open_r1.utils.evaluation import SUPPORTED_BENCHMARKS
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "recipes" / "EVALUATION.md").read_text(encoding="utf-8")

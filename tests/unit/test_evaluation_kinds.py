@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from open_r1.data.benchmarks import GPQA_WRONG, SUPPORTED_BENCHMARKS, TEST_COLUMNS, fitted, local_benchmark
 from open_r1.evaluation.problems import load_problems
 from open_r1.evaluation.settings import EvaluationSettings
-from open_r1.utils.benchmark_table import GPQA_WRONG, SUPPORTED_BENCHMARKS, TEST_COLUMNS, fitted, local_benchmark
 
 FILE = Path("/data/rows.jsonl")
 LIVE_CODE_BENCH = [

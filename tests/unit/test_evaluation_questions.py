@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from open_r1.data.benchmarks import local_benchmark
 from open_r1.evaluation.judging import Answer
 from open_r1.evaluation.pairing import read_scores
 from open_r1.evaluation.problems import load_problems
@@ -14,7 +15,6 @@ from open_r1.evaluation.results import AnswersFile
 from open_r1.evaluation.runs import Run
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import Tally
-from open_r1.utils.evaluation import local_benchmark
 
 
 @pytest.fixture

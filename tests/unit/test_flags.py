@@ -4,7 +4,7 @@
 import pytest
 
 from open_r1.curation.decontamination import command
-from open_r1.dataio.flags import FlagParser, joined, read_api_key, respelled
+from open_r1.data.flags import FlagParser, joined, read_api_key, respelled
 from open_r1.evaluation.flags import build_parser
 from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, run_benchmarks
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from open_r1.dataio.sources import open_source
+from open_r1.data.sources import open_source
 from open_r1.generation.prompts import (
     PromptError,
     Prompts,

@@ -3,8 +3,8 @@
 
 import pytest
 
-from open_r1.dataio.layout_mapping import RowMapper
-from open_r1.dataio.layout_table import LAYOUTS, MESSAGES, PROBLEM
+from open_r1.data.layout_mapping import RowMapper
+from open_r1.data.layout_table import LAYOUTS, MESSAGES, PROBLEM
 from open_r1.grading.cases import read_row
 from open_r1.rewards import get_countdown_reward, think_format_reward
 from open_r1.rewards.verifier import Verdict, verify

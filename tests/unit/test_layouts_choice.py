@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from open_r1.dataio.layout_table import LAYOUTS, MESSAGES, PROBLEM
-from open_r1.dataio.layouts import check_name, find_layout, fitting_names, hub_name, list_layouts
-from open_r1.dataio.thoughts import UnmappableError, last_box, reply, tagged_reply, trace_reply
+from open_r1.data.layout_table import LAYOUTS, MESSAGES, PROBLEM
+from open_r1.data.layouts import check_name, find_layout, fitting_names, hub_name, list_layouts
+from open_r1.data.thoughts import UnmappableError, last_box, reply, tagged_reply, trace_reply
 from tests.rows.layouts import CASES
 
 THOUGHTS = ["system", "conversations"]

@@ -6,9 +6,9 @@ import json
 import pyarrow as pa
 import pytest
 
-from open_r1.dataio.layout_mapping import RowMapper
-from open_r1.dataio.layout_table import LAYOUTS, MESSAGES, PROBLEM
-from open_r1.dataio.program_tests import has_tests, lacks_tests
+from open_r1.data.layout_mapping import RowMapper
+from open_r1.data.layout_table import LAYOUTS, MESSAGES, PROBLEM
+from open_r1.data.program_tests import has_tests, lacks_tests
 from tests.rows.layout_items import CODE, MATH
 from tests.rows.layouts import CASES, MARKERS, MARKERS_PROMPT, THINK, chat, openr1_row, write
 

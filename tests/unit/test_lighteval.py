@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from open_r1.data.benchmarks import GPQA_WRONG, SUPPORTED_BENCHMARKS, local_benchmark
 from open_r1.evaluation import scorer_comparison
 from open_r1.evaluation.lighteval_engine import PROGRAMS_VARIABLE, may_score
 from open_r1.evaluation.lighteval_environment import Done, Lighteval, environment_folder
@@ -18,7 +19,6 @@ from open_r1.evaluation.problems import load_problems
 from open_r1.evaluation.results import ANSWERS_NAME, write_results
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.generation.requests import Sampling
-from open_r1.utils.benchmark_table import GPQA_WRONG, SUPPORTED_BENCHMARKS, local_benchmark
 
 SETTINGS = EvaluationSettings("a/model", servers=["localhost:8000"], engine="lighteval")
 AIME = SUPPORTED_BENCHMARKS["aime24"]

@@ -19,9 +19,9 @@ from open_r1.curation.pass_rate.scoring import (
     from_json,
     to_json,
 )
-from open_r1.dataio.card import DataCard, Parent, read_card
-from open_r1.dataio.folder import DatasetFolder, load_columns
-from open_r1.dataio.sources import open_source
+from open_r1.data.card import DataCard, Parent, read_card
+from open_r1.data.folder import DatasetFolder, load_columns
+from open_r1.data.sources import open_source
 from open_r1.rewards import UNSCORABLE
 
 

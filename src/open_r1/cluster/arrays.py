@@ -44,8 +44,8 @@ from open_r1.cluster.submission import (
     without_gpus,
 )
 from open_r1.cluster.supervisor import Plan
-from open_r1.dataio.flags import joined, respelled
-from open_r1.dataio.secret_names import shell_line
+from open_r1.data.flags import joined, respelled
+from open_r1.data.secret_names import shell_line
 
 _MOST_TASKS = 100_000
 # What --sbatch says of both array and merge: who pays and who is told. All else is of the array, such as its time.

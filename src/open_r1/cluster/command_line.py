@@ -27,8 +27,8 @@ from open_r1.cluster.submission import (
     submit,
 )
 from open_r1.cluster.supervisor import Plan, Supervisor
-from open_r1.dataio.flags import WORDS, joined
-from open_r1.dataio.secret_names import shell_line
+from open_r1.data.flags import WORDS, joined
+from open_r1.data.secret_names import shell_line
 
 MakePlan = Callable[[argparse.Namespace, Site, Allocation], Plan]
 

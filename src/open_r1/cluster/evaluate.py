@@ -32,8 +32,9 @@ from open_r1.cluster.sites import Site
 from open_r1.cluster.steps import Step
 from open_r1.cluster.submission import read_options
 from open_r1.cluster.supervisor import DEFAULT_DEADLINE_S, Plan, Server
-from open_r1.dataio.flags import WORDS, JoinWords, joined
-from open_r1.utils.evaluation import check_serve_args, find_benchmarks
+from open_r1.data.benchmarks import find_benchmarks
+from open_r1.data.flags import WORDS, JoinWords, joined
+from open_r1.generation.servers import check_serve_args
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from open_r1.cluster.serve import Service, add_serving_flags
 from open_r1.cluster.sites import Site
 from open_r1.cluster.steps import Step
 from open_r1.cluster.supervisor import Plan
-from open_r1.dataio.card import CARD_NAME
-from open_r1.dataio.flags import WORDS, JoinWords, joined, respelled
+from open_r1.data.card import CARD_NAME
+from open_r1.data.flags import WORDS, JoinWords, joined, respelled
 
 _CHECK_TIMEOUT_S = 300  # distilabel is imported, perhaps from a slow disk
 _DESCRIPTION = """Serve a model on the nodes of a job and generate completions for the rows of a data set.
@@ -79,7 +79,7 @@ CLIENTS = {
     ),
     "generate_reasoning": Client(
         "scripts/generate_reasoning.py",
-        "import runpy, sys; from open_r1.dataio.flags import respelled; build = "
+        "import runpy, sys; from open_r1.data.flags import respelled; build = "
         "runpy.run_path('scripts/generate_reasoning.py')['build_parser']; "
         "args = build().parse_args(respelled(sys.argv[1:], '-')); "
         "from open_r1.generation.publishing import check_local; "

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from open_r1.dataio.secret_names import shell_line
+from open_r1.data.secret_names import shell_line
 from open_r1.utils.old_names import FLAGS, TRANSLATIONS
 from open_r1.utils.recipes import fit_value, load_recipe
 

@@ -27,7 +27,7 @@ from open_r1.cluster.script_flags import check_flags, has_packages_of_nodes
 from open_r1.cluster.sites import Site
 from open_r1.cluster.steps import Step
 from open_r1.cluster.supervisor import Plan, Server
-from open_r1.dataio.flags import joined
+from open_r1.data.flags import joined
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from open_r1.cluster.command_line import is_job
 from open_r1.cluster.sites import Site
-from open_r1.dataio.secret_names import is_secret_name
+from open_r1.data.secret_names import is_secret_name
 
 _TIMEOUT_S = 300  # reading a recipe's flags takes trl and torch: ten seconds, more from a network disk
 

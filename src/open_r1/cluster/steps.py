@@ -21,7 +21,7 @@ from typing import IO
 from open_r1.cluster.allocation import Allocation
 from open_r1.cluster.own_job import ask
 from open_r1.cluster.sites import Site
-from open_r1.dataio.secret_names import HIDDEN, hide_secrets, is_secret_name, shell_line
+from open_r1.data.secret_names import HIDDEN, hide_secrets, is_secret_name, shell_line
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from open_r1.cluster.sites import Site
-from open_r1.dataio.secret_names import hide_secrets, shell_line
+from open_r1.data.secret_names import hide_secrets, shell_line
 
 _SHORT = {
     "-A": "account",

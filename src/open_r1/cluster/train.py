@@ -41,7 +41,7 @@ from open_r1.cluster.training_server import (
     read_server_words,
     trainer_words,
 )
-from open_r1.dataio.flags import WORDS, JoinWords
+from open_r1.data.flags import WORDS, JoinWords
 from open_r1.utils.recipes import load_recipe
 
 _DESCRIPTION = """Train by a recipe on all GPUs of all nodes.

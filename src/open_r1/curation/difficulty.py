@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from open_r1.dataio.sources import RowSource
+from open_r1.data.sources import RowSource
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from open_r1.curation.completions import Completion, Problem
 from open_r1.curation.selection import Kept
-from open_r1.dataio.card import Step
+from open_r1.data.card import Step
 
 Attempt = tuple[Problem, Completion]
 

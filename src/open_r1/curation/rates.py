@@ -13,8 +13,8 @@ from open_r1.curation.difficulty import (
 )
 from open_r1.curation.inputs import Inputs
 from open_r1.curation.settings import CurateSettings
-from open_r1.dataio.card import Parent
-from open_r1.dataio.sources import open_source
+from open_r1.data.card import Parent
+from open_r1.data.sources import open_source
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from open_r1.curation.difficulty import COLUMN_PREFIX, OWN_GENERATIONS, Bounds, 
 from open_r1.curation.duplicates import DEFAULT_THRESHOLD
 from open_r1.curation.quality import ReadabilityFilter
 from open_r1.curation.selection import ORDERS
-from open_r1.dataio.layouts import NO_LAYOUT, check_name
+from open_r1.data.layouts import NO_LAYOUT, check_name
 from open_r1.rewards.language_rewards import MAX_PARAGRAPH_CHARS, MIN_LANGUAGE_SHARE
 
 REASONING = ("require", "any")

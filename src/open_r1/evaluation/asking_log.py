@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.card import plain_json
+from open_r1.data.card import plain_json
 from open_r1.evaluation.engines import Speed
 
 ASKING_NAME = "asking.jsonl"

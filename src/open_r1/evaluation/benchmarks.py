@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.card import source_commit
-from open_r1.dataio.places import refuse_file
+from open_r1.data.benchmarks import Benchmark
+from open_r1.data.card import source_commit
+from open_r1.data.places import refuse_file
 from open_r1.evaluation.asking_log import read_commits, read_servers
 from open_r1.evaluation.defaults import DEFAULT_MAX_TOKENS
 from open_r1.evaluation.engines import Asked, Engine, Question, get_engine
@@ -49,7 +50,6 @@ from open_r1.evaluation.tally import Tally
 from open_r1.generation.client import ChatClient
 from open_r1.generation.engine import Outcome, run
 from open_r1.generation.models import FlagNames, ServedModel, find_model
-from open_r1.utils.evaluation import Benchmark
 
 logger = logging.getLogger(__name__)
 

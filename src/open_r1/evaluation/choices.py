@@ -15,8 +15,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from open_r1.data.benchmarks import CHOICES_COLUMN, Benchmark
 from open_r1.generation.prompts import PromptError
-from open_r1.utils.benchmark_table import CHOICES_COLUMN, Benchmark
 
 LETTERS = "ABCDEFGHIJ"  # those that the verifier takes for letters of choices
 ORDER_SEED = 0  # of choices whose order the row doesn't say; it stands in the results

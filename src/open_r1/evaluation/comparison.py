@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.card import plain_json
+from open_r1.data.card import plain_json
 from open_r1.evaluation.disagreements import DISAGREEMENTS_NAME
 from open_r1.evaluation.pairing import Comparison, compare, corrected
 from open_r1.evaluation.runs import (

@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from open_r1.data.benchmarks import Benchmark
 from open_r1.evaluation.asking_log import note_servers, note_speed, read_speed
 from open_r1.evaluation.engines import Asked, Question, Speed
 from open_r1.evaluation.problems import Problems, load_problems
@@ -24,7 +25,6 @@ from open_r1.generation.journal import Journal
 from open_r1.generation.journal_header import differing, has_generations, read_settings
 from open_r1.generation.progress import progress
 from open_r1.generation.publishing import Results
-from open_r1.utils.benchmark_table import Benchmark
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from open_r1.data.benchmarks import Benchmark
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.generation.engine import Outcome
 from open_r1.generation.models import ServedModel
 from open_r1.generation.requests import Sampling
-from open_r1.utils.benchmark_table import Benchmark
 
 _MODULES = {
     "direct": "open_r1.evaluation.direct",

@@ -8,9 +8,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from open_r1.dataio.flags import WORDS, FlagParser, JoinWords, read_api_key
+from open_r1.data.benchmarks import AUTO, KINDS, benchmark_names
+from open_r1.data.flags import WORDS, FlagParser, JoinWords, read_api_key
 from open_r1.evaluation.defaults import ANSWER_TIMEOUT_S, BACKENDS, DEFAULT_MAX_TOKENS, ENGINES, PROGRAM_LIMITS
-from open_r1.utils.benchmark_table import AUTO, KINDS, benchmark_names
 
 if TYPE_CHECKING:
     from open_r1.evaluation.settings import EvaluationSettings

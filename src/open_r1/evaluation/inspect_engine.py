@@ -22,7 +22,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from open_r1.dataio.card import plain_json
+from open_r1.data.benchmarks import Benchmark
+from open_r1.data.card import plain_json
 from open_r1.evaluation.asking_log import note_servers, note_speed, read_speed
 from open_r1.evaluation.direct import (
     JOURNAL_NAME,
@@ -41,7 +42,6 @@ from open_r1.generation.engine import Outcome, allow_open_files, run
 from open_r1.generation.journal import Journal
 from open_r1.generation.progress import progress
 from open_r1.generation.publishing import Results
-from open_r1.utils.benchmark_table import Benchmark
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog

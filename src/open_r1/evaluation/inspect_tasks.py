@@ -32,6 +32,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
+from open_r1.data.benchmarks import AUTO, Benchmark, find_benchmarks, local_benchmark
 from open_r1.evaluation.defaults import DEFAULT_MAX_TOKENS
 from open_r1.evaluation.inspect_scoring import PROBLEM, Grader, answers, judged, text_of
 from open_r1.evaluation.judging import Judge, judge_of
@@ -39,8 +40,6 @@ from open_r1.evaluation.problems import Problems, load_problems
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import problem_key
 from open_r1.generation.requests import Message, Sampling
-from open_r1.utils.benchmark_table import AUTO, Benchmark, local_benchmark
-from open_r1.utils.evaluation import find_benchmarks
 
 # All roles that prompts may have; inspect has no developer, which is the newer name of system.
 _MESSAGES: dict[str, type[ChatMessageSystem | ChatMessageUser | ChatMessageAssistant | ChatMessageTool]] = {

@@ -11,9 +11,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from open_r1.data.benchmarks import AUTO, Benchmark, find_benchmarks, fitted, local_benchmark, refuse_same_names
 from open_r1.evaluation.flags import build_parser, settings_of
-from open_r1.utils.benchmark_table import AUTO, Benchmark, fitted, local_benchmark
-from open_r1.utils.evaluation import find_benchmarks, refuse_same_names
 
 
 def chosen_benchmarks(args: argparse.Namespace) -> list[Benchmark]:
@@ -91,7 +90,7 @@ def _check(words: Sequence[str], *, is_on_node: bool) -> None:
 
 def _opened(benchmark: Benchmark) -> Benchmark:
     """Return a benchmark with what its columns say; read its head alone."""
-    from open_r1.dataio.sources import open_source
+    from open_r1.data.sources import open_source
 
     try:
         source = open_source(benchmark.dataset, config=benchmark.config, split=benchmark.split)

@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from open_r1.data.benchmarks import Benchmark
 from open_r1.evaluation.direct import DirectEngine, put_journal_aside
 from open_r1.evaluation.engines import Asked, Question, Records
 from open_r1.evaluation.lighteval_environment import Lighteval
@@ -29,7 +30,6 @@ from open_r1.evaluation.lighteval_scores import Answered, ScoredRecords, in_its_
 from open_r1.evaluation.lighteval_tasks import load_task
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.settings import EvaluationSettings, label_of
-from open_r1.utils.benchmark_table import Benchmark
 
 logger = logging.getLogger(__name__)
 

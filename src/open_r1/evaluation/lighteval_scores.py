@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from open_r1.data.benchmarks import Benchmark
 from open_r1.evaluation.engines import Records
 from open_r1.evaluation.lighteval_environment import Lighteval
 from open_r1.evaluation.lighteval_tasks import task_of
 from open_r1.generation.requests import Message, Sampling
-from open_r1.utils.benchmark_table import Benchmark
 
 _MATH_MARKS = ("$", "\\boxed", "\\(", "\\[", "####", "\n")
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from open_r1.data.benchmarks import Benchmark
 from open_r1.evaluation.lighteval_environment import Lighteval, LightevalError
 from open_r1.evaluation.problems import Problems, load_problems
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.generation.prompts import Prompts, PromptSettings
 from open_r1.generation.requests import Message
-from open_r1.utils.benchmark_table import Benchmark
 
 
 def load_task(benchmark: Benchmark, settings: EvaluationSettings, lighteval: Lighteval) -> Problems:
@@ -72,7 +72,7 @@ def refuse_task(benchmark: Benchmark, settings: EvaluationSettings) -> None:
 def task_of(benchmark: Benchmark) -> str:
     """Return the task of a benchmark as lighteval 0.13 spells it: name, and solved examples in the prompt.
 
-    >>> from open_r1.utils.benchmark_table import SUPPORTED_BENCHMARKS
+    >>> from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS
     >>> task_of(SUPPORTED_BENCHMARKS["gpqa"])
     'gpqa:diamond|0'
     """

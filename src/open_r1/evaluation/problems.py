@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.sources import RowSource, open_source
+from open_r1.data.benchmarks import Benchmark, fitted
+from open_r1.data.sources import RowSource, open_source
 from open_r1.evaluation.choices import lettered
 from open_r1.evaluation.program_rows import COLUMNS, TestsFile, form_of
 from open_r1.evaluation.settings import TEMPLATES, EvaluationSettings
 from open_r1.generation.prompts import PromptError, Prompts, PromptSettings, check_template, fill_template
 from open_r1.generation.requests import ChatRequest, Message
 from open_r1.grading.batch import Limits, SandboxSettings
-from open_r1.utils.benchmark_table import Benchmark, fitted
 
 logger = logging.getLogger(__name__)
 

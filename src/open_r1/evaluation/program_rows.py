@@ -16,11 +16,11 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
+from open_r1.data.benchmarks import TEST_COLUMNS
 from open_r1.generation.prompts import PromptError
 from open_r1.grading.cases import CallTest, ProgramTests, is_empty_column, read_known_row
 from open_r1.grading.fences import known_language
 from open_r1.grading.literals import value_of
-from open_r1.utils.benchmark_table import TEST_COLUMNS
 
 STARTER_COLUMN = "starter_code"
 # All that is read of a row beside its problem, where the columns are there.

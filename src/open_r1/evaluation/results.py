@@ -33,7 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from open_r1.dataio.card import package_versions, plain_json
+from open_r1.data.card import package_versions, plain_json
 from open_r1.evaluation.disagreements import Disagreements
 from open_r1.evaluation.judging import Answer
 from open_r1.evaluation.problems import Problems

@@ -16,14 +16,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from open_r1.dataio.card import plain_json
+from open_r1.data.benchmarks import Benchmark
+from open_r1.data.card import plain_json
 from open_r1.evaluation.disagreements import DISAGREEMENTS_NAME, Disagreements
 from open_r1.evaluation.judging import Answer
 from open_r1.evaluation.lighteval_environment import Lighteval
 from open_r1.evaluation.lighteval_scores import Answered, Scores, score_answers
 from open_r1.evaluation.results import ANSWERS_NAME, check_answers, read_results
 from open_r1.evaluation.settings import label_of
-from open_r1.utils.benchmark_table import Benchmark
 
 COMPARISON_NAME = "comparison.json"
 _RIGHT = 0.5  # a score of lighteval's from here on is right

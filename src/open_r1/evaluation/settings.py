@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from open_r1.data.benchmarks import Benchmark
 from open_r1.evaluation import choices, program_rows
 from open_r1.evaluation.defaults import ANSWER_TIMEOUT_S, BACKENDS, DEFAULT_MAX_TOKENS, PROGRAM_LIMITS
 from open_r1.evaluation.identity import fingerprint_named_template
 from open_r1.generation.client import Patience
 from open_r1.generation.prompts import DEFAULT_TEMPLATE
 from open_r1.generation.requests import NEUTRAL, Sampling
+from open_r1.generation.servers import check_serve_args
 from open_r1.grading.batch import Limits, SandboxSettings
-from open_r1.utils.evaluation import Benchmark, check_serve_args
 
 # By the kind of the benchmark; math as Open R1 asks.
 TEMPLATES = {"math": DEFAULT_TEMPLATE, "choices": choices.TEMPLATE, "code": program_rows.TEMPLATE}

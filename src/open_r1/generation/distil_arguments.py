@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError
 
-from open_r1.dataio.flags import FlagParser, respelled
+from open_r1.data.flags import FlagParser, respelled
 from open_r1.generation.distil import DEFAULT_TIMEOUT_S
 from open_r1.generation.requests import Sampling
 from open_r1.generation.servers import DEFAULT_DEADLINE_S

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from open_r1.dataio.card import read_card
-from open_r1.dataio.folder import DatasetFolder
+from open_r1.data.card import read_card
+from open_r1.data.folder import DatasetFolder
 from open_r1.generation.balancing import REFUSALS_TO_STOP
 from open_r1.generation.engine import Totals
 from open_r1.generation.journal import Journal

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.card import DataCard, read_card
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.places import remove_if_nothing_came
+from open_r1.data.card import DataCard, read_card
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.places import remove_if_nothing_came
 from open_r1.generation.journal import JournalError
 from open_r1.generation.journal_header import differing, may_be_replaced, read_settings
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from open_r1.dataio.sources import RowSource, open_source
+from open_r1.data.sources import RowSource, open_source
 from open_r1.generation.journal import Journal, fingerprint
 from open_r1.generation.prompts import Prompts
 from open_r1.generation.replies import is_count

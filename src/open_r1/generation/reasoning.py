@@ -16,9 +16,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from open_r1.dataio.card import DataCard, Step, read_card
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.sources import RowSource, open_source
+from open_r1.data.card import DataCard, Step, read_card
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.sources import RowSource, open_source
 from open_r1.generation.client import ChatClient
 from open_r1.generation.engine import Outcome, Totals, run, run_requests
 from open_r1.generation.journal import Journal, JournalError

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.card import Parent
+from open_r1.data.card import Parent
 from open_r1.generation.client import Patience
 from open_r1.generation.prompts import DEFAULT_TEMPLATE, PromptSettings
 from open_r1.generation.requests import Sampling

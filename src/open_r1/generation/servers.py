@@ -31,6 +31,22 @@ DEFAULT_DEADLINE_S = 1800.0  # large models are read for many minutes from netwo
 _TICK_S, _SAY_EVERY_S, _ANSWER_S = 0.25, 15.0, 10.0
 _OURS = ("--host", "--port")
 _NEVER_DEALT_OUT = range(15000, 32000)  # Linux gives connections ports from 32768 on
+_SEEN = "it would stand in results and lists of processes. "
+# Arguments of vLLM that hold a secret, and what to do instead.
+_HOLDS_SECRETS = {
+    "--api-key": f"{_SEEN}A server that is started here needs no key",
+    "--hf-token": f"{_SEEN}Set HF_TOKEN in the environment instead",
+}
+# Those that decide what is served, and where: results stand under the model and the revision of our flags.
+_DECIDED_BY_FLAGS = {
+    "--model": "the model has a flag of its own",
+    "--revision": "the revision of the model has a flag of its own",
+    "--config": "its file may hold what flags of ours set: write its settings as words",
+    **dict.fromkeys(
+        ("--host", "--port", "--uds", "--ssl-keyfile", "--ssl-certfile", "--root-path"),
+        "the server is asked at an address of our choice, by http",
+    ),
+}
 _QUIET = ("--disable-uvicorn-access-log",)  # a line for each request
 
 
@@ -200,3 +216,22 @@ def _served_name(args: Sequence[str]) -> str | None:
         if word.startswith("--served-model-name"):
             return word.partition("=")[2] or next(iter(args[place + 1 :]), None)
     return None
+
+
+def check_serve_args(words: Sequence[str], *, is_ours: bool = True) -> None:
+    """Refuse arguments of `vllm serve` that hold secrets, since they are written into the results, or another model.
+
+    Args:
+        words: The arguments.
+        is_ours: Whether the server is started here; of others they are a record.
+
+    Raises:
+        ValueError: There is one.
+    """
+    refused = _HOLDS_SECRETS | _DECIDED_BY_FLAGS if is_ours else _HOLDS_SECRETS
+    for word in words:
+        name = word.partition("=")[0].replace("_", "-")
+        # vLLM takes the beginning of a flag for the flag.
+        meant = [flag for flag in refused if name.startswith("--") and len(name) > 2 and flag.startswith(name)]
+        if meant:
+            raise ValueError(f"{name} is not for the arguments of vLLM: {refused[meant[0]]}.")

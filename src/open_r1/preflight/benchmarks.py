@@ -4,7 +4,7 @@
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, SFTConfig
-from open_r1.utils.evaluation import check_columns, find_benchmarks
+from open_r1.data.benchmarks import check_columns, find_benchmarks
 from open_r1.utils.evaluation_jobs import find_script, is_slurm_available
 from open_r1.utils.hub import checkpoint_revisions
 

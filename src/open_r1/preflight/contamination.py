@@ -10,8 +10,8 @@ import numpy as np
 from datasets import DatasetDict
 
 from open_r1.configs import DatasetMixtureConfig, ScriptArguments
-from open_r1.dataio.card import read_card
-from open_r1.dataio.contamination import count_flagged, flag_columns
+from open_r1.data.card import read_card
+from open_r1.data.contamination import count_flagged, flag_columns
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from datasets import Dataset
 
 from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
-from open_r1.dataio.loading import require_columns
+from open_r1.data.loading import require_columns
+from open_r1.data.training_rows import drop_null_rows
 from open_r1.rewards import DOMAIN_COLUMN, get_reward_spec, names_for_domain, needed_columns, reward_domains_of
-from open_r1.utils.data import drop_null_rows
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from trl import ScriptArguments as TrlScriptArguments
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.configs.evaluation import EvaluationParameters
+from open_r1.data.benchmarks import Benchmark, find_benchmarks, local_benchmark
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.generation.requests import Sampling
 from open_r1.preflight.best_metric import check_best_metric, split_metrics
 from open_r1.rewards.program_table import code_sandbox
-from open_r1.utils.evaluation import Benchmark, find_benchmarks, local_benchmark
 
 logger = logging.getLogger(__name__)
 

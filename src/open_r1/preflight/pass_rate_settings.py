@@ -11,8 +11,8 @@ from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments
 from open_r1.configs.rewards import CodeExecutionParameters, RewardParameters
-from open_r1.dataio.card import Parent
-from open_r1.dataio.sources import open_source
+from open_r1.data.card import Parent
+from open_r1.data.sources import open_source
 from open_r1.rewards import RewardContext
 
 SAMPLING_SETTINGS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_completion_length", "seed")

@@ -8,8 +8,8 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
 from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
+from open_r1.data.training_rows import drop_long_prompts, drop_null_rows, require_split, to_conversations
 from open_r1.preflight.domains import check_domains, drop_unjudgeable_rows
-from open_r1.utils.data import drop_long_prompts, drop_null_rows, require_split, to_conversations
 
 
 def prepare_prompts(

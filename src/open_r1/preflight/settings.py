@@ -15,8 +15,8 @@ from transformers.utils import CONFIG_NAME
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.dataio.hub_reach import offline, why_unreachable
-from open_r1.dataio.places import refuse_file
+from open_r1.data.hub_reach import offline, why_unreachable
+from open_r1.data.places import refuse_file
 from open_r1.preflight.benchmarks import check_benchmarks
 from open_r1.preflight.eval_benchmarks import check_eval_benchmarks, is_evaluated
 from open_r1.rewards import REWARDS, Reward, RewardContext, get_reward_funcs, get_reward_spec

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.card import source_commit
+from open_r1.data.benchmarks import Benchmark
+from open_r1.data.card import source_commit
 from open_r1.evaluation.asking_log import note_servers, read_commits, read_servers
 from open_r1.evaluation.direct import JOURNAL_NAME as GENERATIONS_NAME
 from open_r1.evaluation.direct import put_journal_aside
@@ -41,7 +42,6 @@ from open_r1.test_time.results import Attempt, Point, Setting, attempt_key, poin
 from open_r1.test_time.scorers import fingerprint_of
 from open_r1.test_time.settings import RunSettings
 from open_r1.test_time.verdicts import Verdicts
-from open_r1.utils.evaluation import Benchmark
 
 logger = logging.getLogger(__name__)
 

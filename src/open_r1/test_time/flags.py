@@ -5,12 +5,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from open_r1.dataio.flags import read_api_key
+from open_r1.data.benchmarks import AUTO, KINDS, Benchmark
+from open_r1.data.flags import read_api_key
 from open_r1.evaluation.flags import sandbox_of
 from open_r1.evaluation.job_checks import chosen_benchmarks
 from open_r1.test_time.methods import AUTO as AUTO_BUDGET
 from open_r1.test_time.methods import METHODS, MethodOptions
-from open_r1.utils.benchmark_table import AUTO, KINDS, Benchmark
 
 if TYPE_CHECKING:
     from open_r1.generation.client import Patience

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from open_r1.data.benchmarks import Benchmark
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.test_time.backends import BackendSettings
 from open_r1.test_time.methods import DEFAULT_TEMPERATURE, MethodOptions
-from open_r1.utils.benchmark_table import Benchmark
 
 # vLLM reads -1 as no seed. Repeats, candidates and waits add to a seed, and what comes of it stays below 2^31.
 MOST_SEED = 2**30

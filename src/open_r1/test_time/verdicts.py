@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.card import plain_json
+from open_r1.data.card import plain_json
 from open_r1.evaluation.asking_log import add_line, read_lines
 from open_r1.evaluation.judgement import Judge
 from open_r1.evaluation.problems import Problems

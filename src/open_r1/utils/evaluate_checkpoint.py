@@ -21,8 +21,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.data.benchmarks import find_benchmarks, word_of
 from open_r1.utils.background import Background, Task
-from open_r1.utils.evaluation import find_benchmarks, word_of
 from open_r1.utils.evaluation_jobs import (
     SCRIPT,
     SubmissionError,

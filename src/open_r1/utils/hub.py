@@ -24,7 +24,7 @@ from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 from transformers.trainer_utils import HubStrategy
 
 from open_r1.configs import GRPOConfig, SFTConfig
-from open_r1.dataio.hub_rights import check_rights, describe
+from open_r1.data.hub_rights import check_rights, describe
 from open_r1.utils.checkpoints import STAGING_NAME
 from open_r1.utils.starting import keeps_course
 

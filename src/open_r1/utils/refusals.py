@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from open_r1.dataio.flags import STOPPED
+from open_r1.data.flags import STOPPED
 from open_r1.utils.arguments import parse_args
 from open_r1.utils.checkpoints import last_complete_checkpoint
 from open_r1.utils.training import run_training

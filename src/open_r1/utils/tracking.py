@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.configs import GRPOConfig, RewardParameters, SFTConfig
-from open_r1.dataio.card import source_commit
-from open_r1.dataio.secret_names import is_secret_name
+from open_r1.data.card import source_commit
+from open_r1.data.secret_names import is_secret_name
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from open_r1.curation.decontamination.index import Benchmark
 from open_r1.curation.decontamination.texts import Oddities, is_textual, not_utf8, to_strings, to_texts
-from open_r1.dataio.sources import open_source
+from open_r1.data.sources import open_source
 
 _COLUMNS = ("problem", "question", "Question", "question_content", "problem_statement", "prompt", "text")
 

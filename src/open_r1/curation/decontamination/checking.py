@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from open_r1.curation.decontamination.index import Index
 from open_r1.curation.decontamination.matching import Match, match_column
 from open_r1.curation.decontamination.texts import Oddities, is_textual
-from open_r1.dataio.sources import RowSource
+from open_r1.data.sources import RowSource
 
 BATCH_ROWS = 8192
 BATCH_BYTES = 1 << 23

@@ -13,7 +13,7 @@ from open_r1.curation.decontamination.merging import merge_parts, part_folder
 from open_r1.curation.decontamination.report import REPORT_NAME, TABLE_NAME
 from open_r1.curation.decontamination.run import Outcome, Run, decontaminate
 from open_r1.curation.packages import require_package
-from open_r1.dataio.sources import RowSource, open_source
+from open_r1.data.sources import RowSource, open_source
 
 OUTPUT_SUFFIX = "_decontaminated"
 
@@ -31,7 +31,7 @@ def run_command(args: Namespace, started: float) -> Iterator[str]:
     """
     pushed = _pushed_name(args)
     if pushed is not None:
-        from open_r1.dataio.push import check_push
+        from open_r1.data.push import check_push
 
         setting = "--new_dataset_name" if args.new_dataset_name else "--push_to_hub"
         pushed = check_push(pushed, private=not args.public, setting=setting)
@@ -55,7 +55,7 @@ def run_command(args: Namespace, started: float) -> Iterator[str]:
         args.report.write_text((output / name).read_text(encoding="utf-8"), encoding="utf-8")
         yield f"Report: {args.report}"
     if pushed is not None:
-        from open_r1.dataio.push import push_folder
+        from open_r1.data.push import push_folder
 
         yield f"Pushed: {push_folder(output, pushed, private=not args.public, config=args.config)}"
     if not outcome.was_done:

@@ -23,9 +23,9 @@ from open_r1.curation.decontamination.run import (
     warn_of_oddities,
     write_reports,
 )
-from open_r1.dataio.card import DataCard, read_card
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.sources import RowSource, open_source
+from open_r1.data.card import DataCard, read_card
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.sources import RowSource, open_source
 
 _OF_A_PART = ("start", "end", "duplicates")
 

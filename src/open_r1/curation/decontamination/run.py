@@ -24,10 +24,10 @@ from open_r1.curation.decontamination.near import NearDuplicates
 from open_r1.curation.decontamination.report import DEFAULT_EVIDENCE, REPORT_NAME, TABLE_NAME, Report
 from open_r1.curation.decontamination.texts import Oddities, to_strings, to_texts
 from open_r1.curation.duplicates import find_exact_duplicates, find_near_duplicates
-from open_r1.dataio.card import DataCard, Step
-from open_r1.dataio.contamination import FATE, FLAG_PREFIX, MARKED, REMOVED
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.sources import RowSource
+from open_r1.data.card import DataCard, Step
+from open_r1.data.contamination import FATE, FLAG_PREFIX, MARKED, REMOVED
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.sources import RowSource
 
 logger = logging.getLogger(__name__)
 

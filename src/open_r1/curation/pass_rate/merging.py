@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from open_r1.curation.pass_rate.publishing import Tally, write
-from open_r1.dataio.card import DataCard, read_card
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.licences import SEPARATOR, UNKNOWN_LICENCE
+from open_r1.data.card import DataCard, read_card
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.licences import SEPARATOR, UNKNOWN_LICENCE
 from open_r1.generation.journal import differing
 
 SHARDS = "shards"

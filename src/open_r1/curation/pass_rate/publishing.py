@@ -23,8 +23,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from open_r1.curation.pass_rate.rates import NOT_ASKED, Rates, Status, rates_of, status_of
-from open_r1.dataio.card import DataCard, Step
-from open_r1.dataio.folder import DatasetFolder
+from open_r1.data.card import DataCard, Step
+from open_r1.data.folder import DatasetFolder
 from open_r1.generation.requests import ERROR
 
 logger = logging.getLogger(__name__)

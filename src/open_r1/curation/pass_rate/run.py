@@ -25,9 +25,9 @@ from open_r1.curation.pass_rate.asking import Ask, read_served
 from open_r1.curation.pass_rate.publishing import Judged, has_missing, num_completions, publish
 from open_r1.curation.pass_rate.rates import Status, rates_of
 from open_r1.curation.pass_rate.scoring import Encode, Group, RewardsDownError, Scorer, chunks, from_json, to_json
-from open_r1.dataio.card import DataCard, read_card
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.places import remove_if_nothing_came
+from open_r1.data.card import DataCard, read_card
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.places import remove_if_nothing_came
 from open_r1.generation.journal import Journal, differing
 from open_r1.generation.requests import ChatRequest, Sampling
 from open_r1.rewards import Reward, is_unscorable

@@ -10,11 +10,11 @@ import datasets
 import pyarrow as pa
 import pytest
 
-from open_r1.dataio import shards
-from open_r1.dataio.card import DataCard, Parent, read_card
-from open_r1.dataio.folder import DatasetFolder, load_columns
-from open_r1.dataio.loading import load_source
-from open_r1.dataio.sources import open_source
+from open_r1.data import shards
+from open_r1.data.card import DataCard, Parent, read_card
+from open_r1.data.folder import DatasetFolder, load_columns
+from open_r1.data.loading import load_source
+from open_r1.data.sources import open_source
 
 
 def card(**settings) -> DataCard:

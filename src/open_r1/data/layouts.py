@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the layout of a data set by its name. `python -m open_r1.dataio.layouts` lists the table.
+"""Chooses the layout of a data set by its name. `python -m open_r1.data.layouts` lists the table.
 
 1. A layout is never guessed: it is named (`dataset_layout`), belongs to a known name on the hub, or to the parent that
    the card of a folder of ours names. Columns that look like a layout are a hint in a warning, nothing more.
@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from open_r1.dataio.card import DataCard, read_card
-from open_r1.dataio.layout_chosen import Chosen
-from open_r1.dataio.layout_table import LAYOUTS, MESSAGES, PROBLEM, TARGETS, Layout
-from open_r1.dataio.layout_turns import Prompt
+from open_r1.data.card import DataCard, read_card
+from open_r1.data.layout_chosen import Chosen
+from open_r1.data.layout_table import LAYOUTS, MESSAGES, PROBLEM, TARGETS, Layout
+from open_r1.data.layout_turns import Prompt
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json
 
-from open_r1.dataio.arrow_types import has_booleans_as_fractions
-from open_r1.dataio.json_types import unify, wide_integers, without_times
-from open_r1.dataio.malformed import MalformedLines, parse_object
+from open_r1.data.arrow_types import has_booleans_as_fractions
+from open_r1.data.json_types import unify, wide_integers, without_times
+from open_r1.data.malformed import MalformedLines, parse_object
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import random
 import pyarrow as pa
 import pytest
 
-from open_r1.dataio import json_lines
-from open_r1.dataio.sources import open_source
+from open_r1.data import json_lines
+from open_r1.data.sources import open_source
 
 BIG = 2**53 + 1
 

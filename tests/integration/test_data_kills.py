@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.dataio.card import read_card
-from open_r1.dataio.sources import open_source
-from tests.integration.dataio_writer import ROWS, main
+from open_r1.data.card import read_card
+from open_r1.data.sources import open_source
+from tests.integration.data_writer import ROWS, main
 
-WRITER = Path(__file__).with_name("dataio_writer.py")
+WRITER = Path(__file__).with_name("data_writer.py")
 
 
 def start(*words, **options) -> subprocess.Popen:
@@ -112,9 +112,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     assert path.stat().st_size > 3e8
     program = """
 import resource, sys
-from open_r1.dataio.card import DataCard
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.sources import open_source
+from open_r1.data.card import DataCard
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.sources import open_source
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in sys.argv[1:3]:
     source = open_source(name)

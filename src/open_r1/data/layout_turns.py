@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from open_r1.dataio.layout_readers import Gold, Row, Text, text_of
-from open_r1.dataio.thoughts import THOUGHT_OPEN, UnmappableError, is_tagged, reply, tagged_reply, trace_reply
+from open_r1.data.layout_readers import Gold, Row, Text, text_of
+from open_r1.data.thoughts import THOUGHT_OPEN, UnmappableError, is_tagged, reply, tagged_reply, trace_reply
 
 Messages = list[dict[str, Any]]
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}

@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from open_r1.dataio.arrow_types import plain_schema
-from open_r1.dataio.card import Parent, read_card
-from open_r1.dataio.json_lines import JsonLines
-from open_r1.dataio.licences import declared_licence
-from open_r1.dataio.malformed import MalformedLines, parse_object
-from open_r1.dataio.published import DEFAULT_CONFIG, published_files, refuse_unfinished
-from open_r1.dataio.slices import parse_split
+from open_r1.data.arrow_types import plain_schema
+from open_r1.data.card import Parent, read_card
+from open_r1.data.json_lines import JsonLines
+from open_r1.data.licences import declared_licence
+from open_r1.data.malformed import MalformedLines, parse_object
+from open_r1.data.published import DEFAULT_CONFIG, published_files, refuse_unfinished
+from open_r1.data.slices import parse_split
 
 _HASH_ROWS = 10_000
 _HASH_BYTES = 2**22
@@ -279,7 +279,7 @@ def _open_json_lines(path: Path) -> _Opened:
 
 
 def _open_loaded(name: str, config: str | None, split: str, revision: str | None, seed: int) -> _Opened:
-    from open_r1.dataio.loading import load_source, take_split  # imports `datasets`: a second
+    from open_r1.data.loading import load_source, take_split  # imports `datasets`: a second
 
     plain = take_split(load_source(name, config, seed, revision), split, name).with_format("arrow")
 

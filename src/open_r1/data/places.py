@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from open_r1.dataio.card import CARD_NAME, README_NAME, Parent, read_card
-from open_r1.dataio.published import LOCK_NAME, STAGING_NAME
+from open_r1.data.card import CARD_NAME, README_NAME, Parent, read_card
+from open_r1.data.published import LOCK_NAME, STAGING_NAME
 
 # What our scripts write into every folder, or as reports.
 _OUR_NAMES = (

@@ -5,7 +5,7 @@ import glob
 import re
 from pathlib import Path
 
-from open_r1.dataio.card import CARD_NAME, DataCard
+from open_r1.data.card import CARD_NAME, DataCard
 
 STAGING_NAME = ".partial"
 LOCK_NAME = ".open_r1.lock"

@@ -4,9 +4,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from open_r1.dataio.layout_readers import Row
-from open_r1.dataio.layout_turns import AsTheyAre, Messages, Turns, as_message, chat_of
-from open_r1.dataio.thoughts import UnmappableError, is_tagged, tagged_reply
+from open_r1.data.layout_readers import Row
+from open_r1.data.layout_turns import AsTheyAre, Messages, Turns, as_message, chat_of
+from open_r1.data.thoughts import UnmappableError, is_tagged, tagged_reply
 
 # Why a server or a data set stopped before the end of a reply.
 _UNFINISHED = {"length", "error", "abort", "content_filter", "max_tokens", "timeout"}

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from open_r1.dataio.arrow_types import has_booleans_as_fractions, plain_schema, without_empty_structs
+from open_r1.data.arrow_types import has_booleans_as_fractions, plain_schema, without_empty_structs
 
 logger = logging.getLogger(__name__)
 

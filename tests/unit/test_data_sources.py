@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from open_r1.dataio.sources import open_source
+from open_r1.data.sources import open_source
 
 NUMBERS = list(range(10))
 

@@ -7,11 +7,11 @@ import datasets
 import pytest
 from huggingface_hub import constants
 
-from open_r1.dataio.card import DataCard
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.licences import read_header
-from open_r1.dataio.loading import load_source
-from open_r1.dataio.push import check_push, push_folder
+from open_r1.data.card import DataCard
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.licences import read_header
+from open_r1.data.loading import load_source
+from open_r1.data.push import check_push, push_folder
 from tests.integration.hub_server import Hub, use_hub
 
 

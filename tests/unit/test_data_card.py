@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.dataio.card import DataCard, Parent, Step, inherited_licence, read_card
-from open_r1.dataio.licences import declared_licence, header_licence, read_header, without_header
-from open_r1.dataio.readme import render_readme
-from open_r1.dataio.secret_names import command_line, hide_secrets, is_secret_name, shell_line
+from open_r1.data.card import DataCard, Parent, Step, inherited_licence, read_card
+from open_r1.data.licences import declared_licence, header_licence, read_header, without_header
+from open_r1.data.readme import render_readme
+from open_r1.data.secret_names import command_line, hide_secrets, is_secret_name, shell_line
 
 FILES = {"default": {"train": ["data/train-*.parquet"]}}
 TOKEN = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0eF2g"

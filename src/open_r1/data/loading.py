@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a name to rows: hub, local file, local folder or task, all splits at once.
 
->>> from open_r1.dataio.loading import load_source, take_split
+>>> from open_r1.data.loading import load_source, take_split
 >>> take_split(load_source("tasks/countdown"), "train[:2]", "tasks/countdown").num_rows
 2
 """
@@ -13,10 +13,10 @@ from pathlib import Path
 import datasets
 from datasets import Dataset, DatasetDict
 
-from open_r1.dataio.card import read_card
-from open_r1.dataio.hub_reach import offline, why_unreachable
-from open_r1.dataio.published import published_files, refuse_unfinished
-from open_r1.dataio.slices import parse_split
+from open_r1.data.card import read_card
+from open_r1.data.hub_reach import offline, why_unreachable
+from open_r1.data.published import published_files, refuse_unfinished
+from open_r1.data.slices import parse_split
 from open_r1.tasks import load_task
 
 FILE_FORMATS = {

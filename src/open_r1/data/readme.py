@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from open_r1.dataio.card import DataCard, plain_json
-from open_r1.dataio.licences import UNKNOWN_LICENCE, header_licence
+from open_r1.data.card import DataCard, plain_json
+from open_r1.data.licences import UNKNOWN_LICENCE, header_licence
 
 _PARENT_COLUMNS = {
     "data set": "name",

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from open_r1.dataio.literal_text import mapping_of
-from open_r1.dataio.program_tests import has_tests
-from open_r1.dataio.thoughts import UnmappableError, last_box
+from open_r1.data.literal_text import mapping_of
+from open_r1.data.program_tests import has_tests
+from open_r1.data.thoughts import UnmappableError, last_box
 from open_r1.tasks import countdown
 
 Row = Mapping[str, Any]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process that writes a data folder and says on standard output when it has come to a point; it waits there.
 
-    python dataio_writer.py <folder> <point> [--overwrite]
+    python data_writer.py <folder> <point> [--overwrite]
 
 Points: `written` (rows are on disk, the block is open), `replace:<n>` (before the n-th change of names in the folder),
 `none`. The rows are the numbers 0 to 29,999, twice that with --overwrite.
@@ -10,8 +10,8 @@ Points: `written` (rows are on disk, the block is open), `replace:<n>` (before t
 import sys
 from pathlib import Path
 
-from open_r1.dataio.card import DataCard
-from open_r1.dataio.folder import DatasetFolder
+from open_r1.data.card import DataCard
+from open_r1.data.folder import DatasetFolder
 
 ROWS = 30_000
 # What `open`, `os.rename` and the like are called when a folder is published: audited by Python itself.

@@ -7,8 +7,8 @@ Replies are `<think>`, line break, reasoning, line break, `</think>`, blank line
 
 from dataclasses import dataclass
 
-from open_r1.dataio.layout_chosen import Chosen
-from open_r1.dataio.layout_readers import (
+from open_r1.data.layout_chosen import Chosen
+from open_r1.data.layout_readers import (
     CountdownProblem,
     Gold,
     GoldUnlessTests,
@@ -22,7 +22,7 @@ from open_r1.dataio.layout_readers import (
     Without,
     columns_of,
 )
-from open_r1.dataio.layout_turns import AsTheyAre, Prompt, PromptAndReply, Reply, Trace, Turns
+from open_r1.data.layout_turns import AsTheyAre, Prompt, PromptAndReply, Reply, Trace, Turns
 
 MESSAGES, PROBLEM = "messages", "problem"
 TARGETS = (MESSAGES, PROBLEM)

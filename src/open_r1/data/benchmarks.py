@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of benchmarks: where the problems are, how answers are judged, what engines call them.
+"""The table of benchmarks, and benchmarks by name: where the problems are, how answers are judged.
 
     {"problem": "2+2?", "solution": "4"}                                            math: a gold answer
     {"question": "2+2?", "choices": ["3", "4"], "answer": "B"}                      choices: letters
@@ -11,12 +11,14 @@
 2. A local file with rows of one of these forms is a benchmark too.
 """
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 LOCAL_SAMPLES = 4
+_LOCAL_SUFFIXES = {".jsonl", ".json", ".parquet", ".csv"}
 KINDS = {
     "math": "answers that equal the gold answer",
     "choices": "letters of the right choices",
@@ -203,3 +205,92 @@ def _with_columns(benchmark: Benchmark, found: Sequence[str]) -> Benchmark:
         solution_column=solution,
         wrong_columns=GPQA_WRONG if is_gpqa else benchmark.wrong_columns,
     )
+
+
+def find_benchmarks(names: Sequence[str]) -> list[Benchmark]:
+    """Return benchmarks by name: of the table, in lighteval's spelling, `all`, or a local file; commas part names too.
+
+    >>> [benchmark.num_samples for benchmark in find_benchmarks(["aime24,gpqa", "lighteval|math_500|0|0"])]
+    [64, 8, 4]
+
+    Raises:
+        ValueError: A name is unknown or given twice; a file is missing.
+    """
+    found = [_find(name) for name in each_of(names)]
+    refuse_same_names(found)
+    return found
+
+
+def refuse_same_names(benchmarks: Sequence[Benchmark]) -> None:
+    """Refuse two benchmarks of one name.
+
+    Raises:
+        ValueError: There are two.
+    """
+    taken = [benchmark.name for benchmark in benchmarks]
+    twice = sorted({name for name in taken if taken.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"The benchmarks {twice} are named twice: results go to a folder of that name. Of two files, rename one, "
+            "or run them by two commands, each with an --output_dir of its own."
+        )
+
+
+def each_of(names: Sequence[str]) -> list[str]:
+    """Return the names one by one, of "all" and of those between commas; a file may have commas in its name."""
+    if list(names) == ["all"]:
+        return benchmark_names()
+    return [
+        part.strip() for name in names for part in ([name] if Path(name).expanduser().exists() else name.split(","))
+    ]
+
+
+def _find(name: str) -> Benchmark:
+    # Open R1's jobs take lighteval's `suite|task|fewshot|0`; version 0.13 of it spells that `task|fewshot`.
+    parts = name.split("|")
+    task = parts[1] if len(parts) in (3, 4) else parts[0] if len(parts) == 2 else name
+    for benchmark in SUPPORTED_BENCHMARKS.values():
+        if task in (benchmark.name, benchmark.lighteval):
+            shots = parts[2:3] or parts[1:]
+            if shots and shots[0].strip() != "0":
+                raise ValueError(
+                    f"The benchmark {name!r} asks for {shots[0]!r} solved examples in the prompt: benchmarks are "
+                    f"asked without, as models that reason are. Name it {benchmark.name}."
+                )
+            return benchmark
+    path = Path(name).expanduser()
+    if name.strip() and path.exists():
+        return local_benchmark(path)
+    if path.suffix in _LOCAL_SUFFIXES:
+        raise ValueError(f"There is no file {name!r} (in {Path.cwd()}).")
+    nearest = difflib.get_close_matches(task, benchmark_names(), n=1)
+    meant = f" Did you mean {nearest[0]}?" if nearest else ""
+    raise ValueError(
+        f"Unknown benchmark {name!r}.{meant} Known: {', '.join(benchmark_names())}, all (of these), or a local file "
+        "with columns `problem` and `solution`, with `choices`, or with tests of programs."
+    )
+
+
+def check_columns(benchmarks: Sequence[Benchmark]) -> None:
+    """Refuse local files that can't be read, or lack the columns: before a job waits in the queue to say so.
+
+    Raises:
+        ValueError: See the message.
+    """
+    for benchmark in benchmarks:
+        if benchmark.is_local:
+            # Imported here: a job's supervisor reads the table of benchmarks, and does without arrow.
+            from open_r1.data.sources import open_source
+
+            try:
+                source = open_source(benchmark.dataset, split=benchmark.split)
+            except OSError as error:
+                raise ValueError(
+                    f"The benchmark {benchmark.name} ({benchmark.dataset}) can't be read: {error}"
+                ) from error
+            fitted(benchmark, source.column_names)
+
+
+def word_of(benchmark: Benchmark) -> str:
+    """Return the word by which `find_benchmarks` finds it, from any folder."""
+    return benchmark.dataset if benchmark.is_local else benchmark.name

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from open_r1.dataio.card import (
+from open_r1.data.card import (
     CARD_NAME,
     README_NAME,
     DataCard,
@@ -25,8 +25,8 @@ from open_r1.dataio.card import (
     plain_json,
     read_card,
 )
-from open_r1.dataio.places import is_claimed, refuse_data_of_others, refuse_place, remove_if_nothing_came
-from open_r1.dataio.published import (
+from open_r1.data.places import is_claimed, refuse_data_of_others, refuse_place, remove_if_nothing_came
+from open_r1.data.published import (
     DEFAULT_CONFIG,
     LOCK_NAME,
     STAGING_NAME,
@@ -34,9 +34,9 @@ from open_r1.dataio.published import (
     published_files,
     splits_by_config,
 )
-from open_r1.dataio.readme import render_readme
-from open_r1.dataio.shards import GrowingSchema, ShardWriter
-from open_r1.dataio.sources import RowSource
+from open_r1.data.readme import render_readme
+from open_r1.data.shards import GrowingSchema, ShardWriter
+from open_r1.data.sources import RowSource
 
 logger = logging.getLogger(__name__)
 

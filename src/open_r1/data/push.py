@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from open_r1.dataio.card import CARD_NAME, README_NAME, DataCard, read_card
-from open_r1.dataio.licences import read_header, without_header
-from open_r1.dataio.published import DEFAULT_CONFIG, data_folder_name, published_files, splits_by_config
+from open_r1.data.card import CARD_NAME, README_NAME, DataCard, read_card
+from open_r1.data.licences import read_header, without_header
+from open_r1.data.published import DEFAULT_CONFIG, data_folder_name, published_files, splits_by_config
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -57,7 +57,7 @@ def check_push(repo_id: str, *, private: bool = True, setting: str = "repo_id") 
     from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.utils import validate_repo_id
 
-    from open_r1.dataio.hub_rights import check_rights, describe
+    from open_r1.data.hub_rights import check_rights, describe
 
     api = HfApi()
     try:
@@ -96,7 +96,7 @@ def push_folder(
     import httpx
     from huggingface_hub import HfApi
 
-    from open_r1.dataio.hub_rights import describe
+    from open_r1.data.hub_rights import describe
 
     path = Path(path).expanduser()
     card = read_card(path)

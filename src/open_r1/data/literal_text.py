@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from open_r1.dataio.thoughts import UnmappableError
+from open_r1.data.thoughts import UnmappableError
 
 MAX_TEXT = 1 << 28
 

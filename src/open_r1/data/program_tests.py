@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from open_r1.dataio.literal_text import value_of_text
-from open_r1.dataio.thoughts import UnmappableError
+from open_r1.data.literal_text import value_of_text
+from open_r1.data.thoughts import UnmappableError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from open_r1.dataio.card import DataCard, Parent, read_card
-from open_r1.dataio.folder import DatasetFolder
-from open_r1.dataio.loading import load_source
-from open_r1.dataio.sources import open_source
+from open_r1.data.card import DataCard, Parent, read_card
+from open_r1.data.folder import DatasetFolder
+from open_r1.data.loading import load_source
+from open_r1.data.sources import open_source
 
 
 def write(path, card=None, overwrite=False, report=None):

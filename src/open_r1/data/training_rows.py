@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From arguments to rows: one data set or a mixture; then to conversations.
+
+A row of the training split, before and after `to_conversations` (SFT rows are left as they are):
+
+    {"problem": "Compute 7+9-8", "solution": "8"}
+    {"prompt": [{"role": "user", "content": "Compute 7+9-8"}], "problem": ..., "solution": "8"}
+"""
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset, DatasetDict, concatenate_datasets
+
+from open_r1.configs import DatasetConfig, DatasetMixtureConfig, ScriptArguments
+from open_r1.data.alignment import align_columns, differing_columns
+from open_r1.data.layout_mapping import NothingMappedError, apply_layout
+from open_r1.data.layout_table import Layout
+from open_r1.data.layouts import check_name, find_layout, fitting_names
+from open_r1.data.loading import load_source, require_columns, take_split
+from open_r1.data.slices import parse_split
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+# Names under which TRL passes its own values to rewards, or which it takes for the conversation.
+_RESERVED_COLUMNS = {
+    "messages",
+    "prompts",
+    "completions",
+    "completion",
+    "completion_ids",
+    "trainer_state",
+    "log_extra",
+    "log_metric",
+}
+_DOMAIN_COLUMN = "domain"  # `rewards.DOMAIN_COLUMN`, which this room can't import
+
+
+def get_dataset(args: ScriptArguments) -> DatasetDict:
+    """Load the data set or the mixture that the arguments name, all its splits.
+
+    Rows are mapped as their layout says (`open_r1.data.layouts`).
+
+    Args:
+        args: Script arguments; slices in `dataset_train_split` and `dataset_test_split` become splits of that name.
+            A split that nothing but slices are wanted of is left out where a layout maps them.
+
+    Raises:
+        ValueError: Neither a name nor a mixture is given, the data cannot be found, read, or is empty, or the layout
+            named for it is unknown or does not fit, or maps no row of the training split. Another split of which it
+            maps no row is left out, with a warning.
+    """
+    if isinstance(args.dataset_mixture, DatasetMixtureConfig):  # `__post_init__` made it one
+        return _load_mixture(args.dataset_mixture, args)
+    if args.dataset_name is None:
+        raise ValueError("Either `dataset_name` or `dataset_mixture` must be provided")
+    check_name(args.dataset_layout, "`dataset_layout`")
+    source = args.dataset_name
+    dataset = load_source(source, args.dataset_config, args.dataset_seed, args.dataset_revision)
+    wanted = (args.dataset_train_split, args.dataset_test_split)
+    layout = _layout_of(dataset, wanted[0], source, args.dataset_layout, args)
+    splits = [*dataset, *(split for split in wanted if "[" in split)]
+    if layout is not None:  # which takes time: not for all rows where only a slice of them is wanted
+        splits = [split for split in splits if split in wanted or not _is_sliced(split, wanted)]
+    return _map_splits(dataset, splits, source, layout, args)
+
+
+def _map_splits(
+    dataset: DatasetDict, splits: list[str], source: str, layout: Layout | None, args: ScriptArguments
+) -> DatasetDict:
+    """Return these splits as the layout maps them; only the training split must have a row that it can map."""
+    mapped = DatasetDict()
+    for split in splits:
+        try:
+            mapped[split] = _take_mapped(dataset, split, source, layout, args)
+        except NothingMappedError as error:
+            if split == args.dataset_train_split or len(splits) == 1:
+                raise
+            logger.warning("Split %r is left out. %s", split, error)
+    return mapped
+
+
+def _is_sliced(split: str, wanted: Collection[str]) -> bool:
+    return any(name.startswith(f"{split}[") for name in wanted)
+
+
+def _layout_of(
+    dataset: DatasetDict, split: str, source: str, name: str | None, args: ScriptArguments
+) -> Layout | None:
+    """Return the layout of a source by the columns of one split (of another where there is no such split)."""
+    split = split.partition("[")[0]
+    columns = dataset[split if split in dataset else next(iter(dataset))].column_names
+    layout = find_layout(source, name, columns, args.required_target)
+    if layout is None and name is None:
+        _hint_at_layouts(columns, source, args)
+    return layout
+
+
+def _take_mapped(
+    dataset: DatasetDict, split: str, source: str, layout: Layout | None, args: ScriptArguments
+) -> Dataset:
+    """Return a split or a slice of one as its layout maps it."""
+    if layout is None:
+        return take_split(dataset, split, source)
+    is_distinct = layout.is_distinct and "problem" in args.layout_targets
+    base = split.partition("[")[0] if is_distinct else split
+    # Where problems repeat, a slice is one of those that are left: slices for training and for tests share none then.
+    rows = take_split(dataset, base, source)
+    named = _named_columns(args) & set(rows.column_names)
+    rows = apply_layout(
+        rows,
+        _without_solution(layout, named, args),
+        targets=args.layout_targets,
+        required=args.required_target,
+        keep=named,
+        where=f"{source!r}, split {base!r}",
+    )
+    return rows if base == split else take_split(DatasetDict({base: rows}), split, source)
+
+
+def _named_columns(args: ScriptArguments) -> set[str]:
+    """Return the columns that the user named, which no layout may replace; the defaults may be anything's."""
+    defaults = {field.name: field.default for field in fields(args)}
+    names = {name: vars(args)[name] for name in ("dataset_prompt_column", "dataset_solution_column")}
+    return {column for name, column in names.items() if column != defaults[name]}
+
+
+def _without_solution(layout: Layout, named: Collection[str], args: ScriptArguments) -> Layout:
+    """Return a layout that asks for no gold answer of its own where the user named a column with one."""
+    column = args.dataset_solution_column
+    needs = layout.solution.needs if layout.solution is not None else ()
+    is_own = column in named and not any(column in options for options in needs)
+    return replace(layout, solution=None) if is_own else layout
+
+
+def _hint_at_layouts(columns: list[str], source: str, args: ScriptArguments) -> None:
+    """Warn when rows lack what the script needs and look like those of a layout."""
+    if args.required_target == "messages":
+        is_ready = any(set(names) <= set(columns) for names in (["messages"], ["prompt", "completion"], ["text"]))
+    else:
+        is_ready = args.required_target is None or args.dataset_prompt_column in columns
+    fitting = [] if is_ready else fitting_names(columns, args.required_target)
+    if fitting:
+        logger.warning(
+            "The columns of %s (%s) look like the layout %s: if they are, set `dataset_layout` (in a "
+            "mixture, `layout`).",
+            source,
+            ", ".join(columns),
+            " or ".join(fitting),
+        )
+
+
+def _load_mixture(mixture: DatasetMixtureConfig, args: ScriptArguments) -> DatasetDict:
+    for entry in mixture.datasets:  # before the first one is loaded
+        check_name(entry.layout, f"data set {entry.id!r} of the mixture")
+        parse_split(entry.split)
+    parts = [_load_part(entry, mixture.seed, args) for entry in mixture.datasets]
+    parts = align_columns(
+        parts, {"prompt", args.dataset_prompt_column}, golds={"solution", args.dataset_solution_column}
+    )
+    try:
+        combined = concatenate_datasets(parts).shuffle(seed=mixture.seed)
+    except ValueError as error:
+        columns = {entry.id: part.column_names for entry, part in zip(mixture.datasets, parts, strict=True)}
+        differing = {
+            column: {mixture.datasets[place].id: str(kind) for place, kind in kinds.items()}
+            for column, kinds in differing_columns(parts).items()
+        }
+        raise ValueError(
+            f"The data sets of the mixture do not fit together ({error}). Columns: {columns}. Types that differ: "
+            f"{differing}. Name those that you need by `columns`, in each entry; where a layout wrote one of them, "
+            "`layout: none` leaves the data as they are."
+        ) from error
+    for entry, part in zip(mixture.datasets, parts, strict=True):
+        missing = sorted(set(combined.column_names) - set(part.column_names))
+        if missing:  # as it should be where rewards have domains; rows that lack what they need are dropped later
+            logger.info("Mixture: %s has no columns %s; they are null in its rows.", entry.id, missing)
+    if mixture.test_split_size is None:
+        return DatasetDict({"train": combined})
+    if len(combined) < 2:
+        raise ValueError("`test_split_size`: a mixture of 1 row leaves no row for training or for tests.")
+    return combined.train_test_split(test_size=mixture.test_split_size, seed=mixture.seed)
+
+
+def _load_part(entry: DatasetConfig, seed: int, args: ScriptArguments) -> Dataset:
+    """Return the rows that a mixture takes of one data set.
+
+    They depend on the entry and the seed alone, not on the other data sets or their order.
+    """
+    dataset = load_source(entry.id, entry.config, args.dataset_seed, entry.revision)
+    layout = _layout_of(dataset, entry.split, entry.id, entry.layout, args)
+    rows = _take_mapped(dataset, entry.split, entry.id, layout, args)
+    if entry.columns is not None:
+        where = f"data set {entry.id!r} of the mixture (name only columns of its own; those of others are null)"
+        require_columns(rows, entry.columns, where)
+        rows = rows.select_columns(entry.columns)
+    if entry.domain is not None:
+        rows = _set_domain(rows, entry.domain, entry.id)
+    if entry.weight is not None:  # 100 * 0.29 is a little below 29
+        rows = rows.shuffle(seed=seed).select(range(int(len(rows) * entry.weight + 1e-9)))
+    if len(rows) == 0:
+        raise ValueError(
+            f"The mixture takes no row of {entry.id!r} (split {entry.split!r}, weight {entry.weight}): raise the "
+            "weight or leave the data set out."
+        )
+    logger.info("Mixture: %d rows of %s.", len(rows), entry.id)
+    return rows
+
+
+def _set_domain(rows: Dataset, domain: str, name: str) -> Dataset:
+    """Return the rows with a column `domain` of this one value.
+
+    Raises:
+        ValueError: The rows already have such a column, with other values.
+    """
+    if _DOMAIN_COLUMN in rows.column_names:
+        others = sorted({str(found) for found in rows[_DOMAIN_COLUMN] if found not in (None, domain)})
+        if others:
+            raise ValueError(
+                f"The mixture gives {name!r} `domain: {domain}`, but its rows already have a column "
+                f"{_DOMAIN_COLUMN!r} with {others[:5]}: leave `domain` out, or take the column out by `columns`."
+            )
+        rows = rows.remove_columns(_DOMAIN_COLUMN)
+    return rows.add_column(_DOMAIN_COLUMN, [domain] * len(rows))
+
+
+def require_split(dataset: DatasetDict, split: str, purpose: str) -> Dataset:
+    """Return a split that must exist and hold rows.
+
+    Raises:
+        ValueError: It does not; the message lists the splits and says what the split is for.
+    """
+    if split not in dataset:
+        way_out = "" if purpose == "training" else ". Name another split, or turn it off (`--do_eval false`)"
+        raise ValueError(f"No split {split!r} for {purpose}. Splits found: {sorted(dataset)}{way_out}")
+    if len(dataset[split]) == 0:
+        raise ValueError(f"The split {split!r} for {purpose} has no rows.")
+    return dataset[split]
+
+
+def drop_null_rows(dataset: Dataset, columns: list[str], split: str, among: Collection[int] | None = None) -> Dataset:
+    """Drop rows in which one of `columns` is null or empty, with a warning that counts them.
+
+    Args:
+        dataset: The rows.
+        columns: Columns that must hold something; those that the rows don't have are passed over.
+        split: Name of the rows in messages.
+        among: Numbers of the rows that need the columns; all of them when None.
+
+    Raises:
+        ValueError: No row is left.
+    """
+    present = [column for column in columns if column in dataset.column_names]
+    if not present:
+        return dataset
+    dropped = []
+    start = 0
+    for batch in dataset.select_columns(present).iter(batch_size=1000):
+        rows = list(zip(*(batch[column] for column in present), strict=True))
+        dropped += [start + offset for offset, row in enumerate(rows) if any(map(_is_null, row))]
+        start += len(rows)
+    if among is not None:
+        dropped = [row for row in dropped if row in among]
+    if not dropped:
+        return dataset
+    logger.warning(
+        "Dropped %d of %d rows of split %r: one of %s is null or empty (first: row %d).",
+        len(dropped),
+        len(dataset),
+        split,
+        present,
+        dropped[0],
+    )
+    kept = sorted(set(range(len(dataset))) - set(dropped))
+    if not kept:
+        raise ValueError(f"No row of split {split!r} has all of {present}.")
+    return dataset.select(kept)
+
+
+def _is_null(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.strip()
+    if isinstance(value, list):  # of messages; one that calls a tool may have no content
+        messages = [entry for entry in value if isinstance(entry, dict) and "content" in entry]
+        return not value or any(entry["content"] is None and not entry.get("tool_calls") for entry in messages)
+    return value is None
+
+
+def to_conversations(dataset: Dataset, args: ScriptArguments, system_prompt: str | None) -> Dataset:
+    """Give every row a `prompt` of chat messages and a `solution`; all other columns stay for the rewards.
+
+    Args:
+        dataset: Rows with the prompt column, and the solution column if the rewards need one.
+        args: Names of the two columns.
+        system_prompt: Put first unless the row brings a system message of its own.
+    """
+    prompt_column, solution_column = args.dataset_prompt_column, args.dataset_solution_column
+    require_columns(dataset, [prompt_column], "the training data (set `dataset_prompt_column`)")
+    if solution_column != "solution":
+        require_columns(dataset, [solution_column], "the training data (set `dataset_solution_column`)")
+        if "solution" in dataset.column_names:
+            dataset = dataset.remove_columns("solution")
+        dataset = dataset.rename_column(solution_column, "solution")
+        prompt_column = "solution" if prompt_column == solution_column else prompt_column
+
+    def convert(row: dict[str, Any]) -> dict[str, Any]:
+        return {"prompt": build_prompt(row[prompt_column], system_prompt)}
+
+    reserved = [column for column in dataset.column_names if column in _RESERVED_COLUMNS]
+    return dataset.map(convert, desc="Building prompts", remove_columns=reserved)
+
+
+def build_prompt(prompt: str | list[dict[str, Any]], system_prompt: str | None) -> list[dict[str, Any]]:
+    """Return the messages of a prompt that is text or already a list of messages."""
+    if isinstance(prompt, str):
+        messages = [{"role": "user", "content": prompt}]
+    elif isinstance(prompt, list) and prompt and all(isinstance(entry, dict) and "role" in entry for entry in prompt):
+        messages = list(prompt)
+    else:
+        raise ValueError(f"A prompt is {prompt!r}: it must be text, or a list of messages with `role` and `content`.")
+    if system_prompt is not None and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": system_prompt})
+    return messages
+
+
+def drop_long_prompts(
+    dataset: Dataset,
+    tokenizer: "PreTrainedTokenizerBase",
+    max_prompt_length: int | None,
+    split: str,
+    *,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Drop rows whose rendered prompt has more than `max_prompt_length` tokens, with a count.
+
+    Raises:
+        ValueError: No row is left.
+    """
+    if max_prompt_length is None:
+        return dataset
+
+    def count(rows: dict[str, list]) -> dict[str, list[int]]:
+        rendered = tokenizer.apply_chat_template(
+            rows["prompt"], add_generation_prompt=True, tokenize=True, return_dict=False, **(template_kwargs or {})
+        )
+        return {"num_prompt_tokens": [len(ids) for ids in rendered]}
+
+    lengths = dataset.map(count, batched=True, remove_columns=dataset.column_names, desc="Counting prompt tokens")
+    lengths = lengths["num_prompt_tokens"]
+    kept = [row for row, length in enumerate(lengths) if length <= max_prompt_length]
+    if not kept:
+        raise ValueError(
+            f"Every prompt of split {split!r} is longer than max_prompt_length={max_prompt_length} tokens "
+            f"(the shortest has {min(lengths)}): raise it."
+        )
+    dropped = len(dataset) - len(kept)
+    log = logger.warning if dropped else logger.info
+    log(
+        "Dropped %d of %d prompts of split %r longer than %d tokens (the longest has %d).",
+        dropped,
+        len(dataset),
+        split,
+        max_prompt_length,
+        max(lengths),
+    )
+    return dataset.select(kept) if dropped else dataset
