@@ -7,15 +7,15 @@
 Problems have rates at which a model solves them, drawn anew in each round; of each there are k answers. An interval
 should hold the mean rate of all problems that might have been drawn in 95 of 100 rounds.
 
-ours             `utils.intervals.mean_interval`: Student's with a problem of 0 and one of 1 added
+ours             `evaluation.intervals.mean_interval`: Student's with a problem of 0 and one of 1 added
 t                Student's of the means of problems
 bootstrap        percentiles of 300 resamples of problems
 Wilson           of the effective number of trials by the variance between problems, at least P, with Student's t
 Korn-Graubard    exact binomial of that number of trials, less by the ratio of squared t
 Wilson of P      as if each problem were one trial
 
-Pairs of runs are compared too (`utils.paired`), of one model and of one that has changed: does the interval hold the
-mean change of all problems, how often is p below 0.05, does what is called detectable show in 8 of 10 rounds?
+Pairs of runs are compared too (`evaluation.paired`), of one model and of one that has changed: does the interval hold
+the mean change of all problems, how often is p below 0.05, does what is called detectable show in 8 of 10 rounds?
 """
 
 import argparse
@@ -27,9 +27,8 @@ from pathlib import Path
 import numpy as np
 
 from open_r1.data.flags import FlagParser
-from open_r1.utils.intervals import mean_interval
-from open_r1.utils.paired import SIGNIFICANCE, paired_difference
-from open_r1.utils.student import student_quantile
+from open_r1.evaluation.intervals import mean_interval, student_quantile
+from open_r1.evaluation.paired import SIGNIFICANCE, paired_difference
 
 Ends = tuple[np.ndarray, np.ndarray]
 PROBLEMS, ANSWERS, PAIRS = (3, 5, 10, 30, 100, 500), (1, 4, 64), (5, 10, 30, 100)

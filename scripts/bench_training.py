@@ -38,11 +38,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2
 from transformers.utils import logging as transformers_logging
 
 from open_r1 import grpo, sft
+from open_r1.arguments import parse_args
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.training_rows import build_prompt, get_dataset
 from open_r1.rewards import RewardContext, get_reward_funcs
-from open_r1.utils.arguments import parse_args
-from open_r1.utils.callbacks import CALLBACKS
+from open_r1.training.callbacks import CALLBACKS
 
 # Shapes of published models; weights are random, so only speed and memory mean anything.
 SHAPES: dict[str, dict[str, int]] = {

@@ -33,11 +33,11 @@ from open_r1.data.card import DataCard
 from open_r1.data.flags import STOPPED
 from open_r1.data.folder import load_columns
 from open_r1.data.sources import open_source
+from open_r1.evaluation.estimators import pass_at_k
 from open_r1.generation.balancing import ServersDownError
 from open_r1.generation.engine import TooManyErrorsError
 from open_r1.generation.offline import require_vllm
 from open_r1.generation.servers import ServerError
-from open_r1.utils.estimators import pass_at_k
 
 if TYPE_CHECKING:
     from trl import ModelConfig
@@ -141,9 +141,9 @@ def _checked_name(options: argparse.Namespace, default: str | None) -> str | Non
 
 def _compute(options: argparse.Namespace, rest: list[str]) -> int:
     # Ten seconds: trl, transformers and torch.
+    from open_r1.arguments import parse_args
     from open_r1.preflight.pass_rate import prepare_pass_rate
     from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments, offline_model
-    from open_r1.utils.arguments import parse_args
 
     script_args, training_args, model_args = parse_args(PassRateScriptArguments, PassRateConfig, rest)
     repo_id = _checked_name(options, script_args.output_dataset_name)

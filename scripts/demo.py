@@ -26,9 +26,9 @@ from make_tiny_model import build_model, build_tokenizer
 from rich.console import Console
 
 from open_r1 import grpo, sft
+from open_r1.arguments import parse_args
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.utils.arguments import parse_args
-from open_r1.utils.checkpoints import missing_from, write_manifest
+from open_r1.data.manifest import missing_from, write_manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPES = REPOSITORY / "recipes" / "demo"

@@ -20,8 +20,9 @@ import torch
 from peft import PeftConfig, PeftModel, PeftType, TaskType
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from open_r1.utils.checkpoints import MANIFEST_NAME, STAGING_NAME, missing_from, publish
-from open_r1.utils.model_utils import fit_embeddings
+from open_r1.data.manifest import MANIFEST_NAME, STAGING_NAME, missing_from
+from open_r1.models import fit_embeddings
+from open_r1.training.checkpoints import publish
 
 # Largest change of a logit, as a share of the largest logit, that rounding of the merged weights explains.
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}

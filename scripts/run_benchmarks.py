@@ -23,7 +23,7 @@ from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS, word_of
 from open_r1.data.flags import STOPPED, joined, log_to_stderr, respelled
 from open_r1.evaluation.flags import build_parser, settings_of
 from open_r1.evaluation.job_checks import check_words, chosen_benchmarks
-from open_r1.utils.evaluation_jobs import SubmissionError, submit_evaluation
+from open_r1.evaluation.jobs import SubmissionError, submit_evaluation
 
 if TYPE_CHECKING:
     from open_r1.evaluation.benchmarks import Report

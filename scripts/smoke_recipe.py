@@ -47,15 +47,15 @@ from stand_ins import build_conversation, build_row, save_model_like
 from trl import ModelConfig
 
 from open_r1 import grpo, sft
+from open_r1.arguments import RecipeParser, load_recipe
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.benchmarks import find_benchmarks
 from open_r1.data.layouts import check_name
 from open_r1.data.loading import TASK_PREFIX
 from open_r1.data.slices import parse_split
+from open_r1.recipes import TRANSLATIONS
 from open_r1.tasks import load_task
 from open_r1.tasks.options import parse_config
-from open_r1.utils.arguments import RecipeParser, load_recipe
-from open_r1.utils.old_names import TRANSLATIONS
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 SCRIPTS = {"sft": (sft.main, SFTScriptArguments, SFTConfig), "grpo": (grpo.main, GRPOScriptArguments, GRPOConfig)}

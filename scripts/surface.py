@@ -43,9 +43,9 @@ TABLES = {
     "sandbox provider": "open_r1.sandbox.providers:PROVIDERS",
     "program language": "open_r1.sandbox.languages:LANGUAGES",
     "test-time method": "open_r1.test_time.methods:METHODS",
-    "callback": "open_r1.utils.callbacks:CALLBACKS",
-    "old name": "open_r1.utils.old_names:TRANSLATIONS",
-    "removed name": "open_r1.utils.old_names:REMOVED",
+    "callback": "open_r1.training.callbacks:CALLBACKS",
+    "old name": "open_r1.recipes:TRANSLATIONS",
+    "removed name": "open_r1.recipes:REMOVED",
 }
 
 

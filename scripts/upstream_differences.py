@@ -20,8 +20,7 @@ from typing import Any
 import yaml
 
 from open_r1.data.flags import FlagParser
-from open_r1.utils.old_names import TRANSLATIONS
-from open_r1.utils.recipes import load_recipe
+from open_r1.recipes import TRANSLATIONS, load_recipe
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 BEGIN, END = "<!-- differences: made by scripts/upstream_differences.py -->", "<!-- end of differences -->"

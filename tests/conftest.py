@@ -114,8 +114,8 @@ def parse(tmp_path, caplog):
 
     from trl import ModelConfig
 
+    from open_r1.arguments import RecipeParser
     from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-    from open_r1.utils.arguments import RecipeParser
 
     classes = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
 

@@ -18,6 +18,7 @@ from trl import get_peft_config
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.data.training_rows import get_dataset
+from open_r1.models import end_token_ids, fit_embeddings, get_model, get_tokenizer
 from open_r1.preflight import (
     check_grpo_settings,
     check_ideal_completion,
@@ -31,13 +32,11 @@ from open_r1.preflight import (
     template_kwargs_of,
     warn_of_contaminated,
 )
+from open_r1.reward_models import load_reward_model
 from open_r1.rewards import get_reward_funcs
-from open_r1.utils.callbacks import get_callbacks
-from open_r1.utils.model_utils import end_token_ids, fit_embeddings, get_model, get_tokenizer
-from open_r1.utils.refusals import run_script
-from open_r1.utils.reward_models import load_reward_model
-from open_r1.utils.trainer import GRPOTrainer
-from open_r1.utils.training import ignore_bias_buffers, run_training, start_run
+from open_r1.training.callbacks import get_callbacks
+from open_r1.training.run import ignore_bias_buffers, run_script, run_training, start_run
+from open_r1.training.trainer import GRPOTrainer
 
 
 def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args: ModelConfig) -> dict[str, float]:

@@ -7,9 +7,9 @@ import time
 from transformers import TrainerCallback
 
 from open_r1 import grpo, sft
+from open_r1.arguments import parse_args
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.utils.arguments import parse_args
-from open_r1.utils.callbacks import CALLBACKS
+from open_r1.training.callbacks import CALLBACKS
 
 
 class Hold(TrainerCallback):

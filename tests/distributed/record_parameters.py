@@ -13,9 +13,9 @@ import torch
 from transformers import TrainerCallback
 
 from open_r1 import grpo
+from open_r1.arguments import parse_args
 from open_r1.configs import GRPOConfig, GRPOScriptArguments
-from open_r1.utils.arguments import parse_args
-from open_r1.utils.callbacks import CALLBACKS
+from open_r1.training.callbacks import CALLBACKS
 
 
 class RecordParameters(TrainerCallback):

@@ -13,7 +13,7 @@ from torch import distributed
 from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from open_r1.utils.batch_sampling import BatchSampler, SampleRequest
+from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
 
 MAX_TOKENS = [[3, 40, 7], [9]]  # of the requests of each rank: other batches, other lengths
 

@@ -7,7 +7,7 @@ Each way to hold the weights is resumed once: whole copies, a shared optimizer (
 
 import pytest
 
-from open_r1.utils.checkpoints import missing_from
+from open_r1.data.manifest import missing_from
 from tests.distributed.launching import NEEDS_DEEPSPEED
 from tests.distributed.trainings import GRPO, GRPO_RECIPE, SFT, SFT_RECIPE, kill_and_resume, training_logs
 from tests.integration.tiny import weights_of

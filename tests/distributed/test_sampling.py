@@ -7,7 +7,7 @@ import sys
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from open_r1.utils.batch_sampling import BatchSampler
+from open_r1.evaluation.sampling.batch_sampling import BatchSampler
 from tests.distributed.launching import ROOT, run
 from tests.distributed.sampling_ranks import requests_of
 from tests.integration.tiny import build_tiny

@@ -7,8 +7,8 @@ import sys
 import pytest
 from trl import ModelConfig
 
+from open_r1.arguments import RecipeParser, parse_args
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.utils.arguments import RecipeParser, parse_args
 
 CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
 

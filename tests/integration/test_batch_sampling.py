@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, MambaConfig, MambaForCausalLM
 
-from open_r1.utils.batch_sampling import BatchSampler, SampleRequest, context_tokens
-from open_r1.utils.token_choice import Drawing, TokenChoice
+from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
+from open_r1.evaluation.sampling.token_choice import Drawing, TokenChoice
+from open_r1.models import context_tokens
 from tests.integration.tiny import CONTEXT_TOKENS, build_tiny
 
 NUM_DRAWS = 4000

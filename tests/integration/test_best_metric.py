@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from trl.trainer import grpo_trainer, sft_trainer
 
+from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig, SFTConfig, SFTScriptArguments
+from open_r1.evaluation.estimators import summarize
 from open_r1.preflight.best_metric import SplitMetrics, split_metrics
-from open_r1.utils import trainer
-from open_r1.utils.arguments import RecipeParser
-from open_r1.utils.estimators import summarize
+from open_r1.training import trainer
 from tests.integration.tiny import Tiny, build_tiny
 
 CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}

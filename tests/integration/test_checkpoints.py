@@ -13,16 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.utils import checkpoints
-from open_r1.utils.checkpoints import (
-    MANIFEST_NAME,
+from open_r1.data.manifest import MANIFEST_NAME, missing_from, write_manifest
+from open_r1.training import checkpoints
+from open_r1.training.checkpoints import (
     last_complete_checkpoint,
     list_checkpoints,
-    missing_from,
     publish,
     rotate_checkpoints,
     set_aside,
-    write_manifest,
 )
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -228,7 +226,7 @@ def test_checkpoints_do_not_belong_to_the_model_published_beside_them(tmp_path):
 PUBLISH_FOREVER = """
 import itertools, sys
 from pathlib import Path
-from open_r1.utils.checkpoints import publish
+from open_r1.training.checkpoints import publish
 
 out = Path(sys.argv[1])
 print("started", flush=True)
@@ -244,7 +242,8 @@ for version in itertools.count(int(sys.argv[2])):
 SAVE_FOREVER = """
 import itertools, sys
 from pathlib import Path
-from open_r1.utils.checkpoints import remove_manifest, rotate_checkpoints, write_manifest
+from open_r1.data.manifest import remove_manifest, write_manifest
+from open_r1.training.checkpoints import rotate_checkpoints
 
 out = Path(sys.argv[1])
 print("started", flush=True)
@@ -303,7 +302,8 @@ def test_checkpoint_saved_before_a_kill_at_any_moment_is_found_whole(tmp_path):
 FILL_UP = """
 import resource, sys
 from pathlib import Path
-from open_r1.utils.checkpoints import publish, write_manifest
+from open_r1.data.manifest import write_manifest
+from open_r1.training.checkpoints import publish
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))  # the manifest needs more
 try:

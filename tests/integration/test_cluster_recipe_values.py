@@ -5,9 +5,9 @@ import dataclasses
 
 import pytest
 
+from open_r1.arguments import RecipeParser
 from open_r1.cluster.recipe_values import _SETTINGS, read_values
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
-from open_r1.utils.arguments import RecipeParser
 
 RECIPE = """
 dataset_name: tasks/running_sums

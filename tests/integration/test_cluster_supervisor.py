@@ -12,7 +12,7 @@ import time
 import pytest
 
 from open_r1.cluster.supervisor import STOP_FILE_VARIABLE
-from open_r1.utils import stopping
+from open_r1.training import stopping
 from tests.integration.job_bed import ASKS, IGNORES, SERVER, TIMEOUT_S, Bed, build_bed, python, server
 
 

@@ -325,8 +325,8 @@ def test_a_mixture_is_asked_in_its_order(folder, model, server):
 
 
 def test_recipes_of_filters_are_read():
+    from open_r1.arguments import parse_args
     from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments
-    from open_r1.utils.arguments import parse_args
 
     # Bounds and the most tokens of a completion, as Open R1 has them.
     values = {

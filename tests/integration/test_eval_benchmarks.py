@@ -16,13 +16,13 @@ from open_r1.data.benchmarks import local_benchmark
 from open_r1.evaluation.during_training import TrainingBenchmark, figures_of, metric_names, record_of_tokens
 from open_r1.evaluation.judging import LOST, Answer
 from open_r1.evaluation.problems import load_problems
+from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import Tally
 from open_r1.rewards.verifier import Verdict
-from open_r1.utils import callbacks
-from open_r1.utils.batch_sampling import BatchSampler, SampleRequest
-from open_r1.utils.checkpoints import list_checkpoints
-from open_r1.utils.stopping import STOP_FILE_VARIABLE
+from open_r1.training import callbacks
+from open_r1.training.checkpoints import list_checkpoints
+from open_r1.training.stopping import STOP_FILE_VARIABLE
 from tests.integration.tiny import (
     Tiny,
     addition_row,

@@ -21,9 +21,9 @@ from trl import ModelConfig
 from open_r1.cluster.evaluate import make_parser
 from open_r1.configs import SFTConfig
 from open_r1.preflight.benchmarks import check_benchmarks
+from open_r1.training.callbacks import PushToHubRevisionCallback, get_callbacks
+from open_r1.training.checkpoint_jobs import EvaluateCheckpointCallback
 from open_r1.utils import evaluate_checkpoint, evaluation_jobs
-from open_r1.utils.callbacks import PushToHubRevisionCallback, get_callbacks
-from open_r1.utils.evaluate_checkpoint import EvaluateCheckpointCallback
 from tests.conftest import ROOT
 from tests.integration.hub_server import Hub
 from tests.integration.tiny import build_tiny

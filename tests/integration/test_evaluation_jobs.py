@@ -13,8 +13,7 @@ from trl import ModelConfig
 from open_r1.cluster.evaluate import make_parser
 from open_r1.configs import SFTConfig
 from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS
-from open_r1.utils.evaluation import run_benchmark_jobs
-from open_r1.utils.evaluation_jobs import SubmissionError, submit_evaluation
+from open_r1.evaluation.jobs import SubmissionError, run_benchmark_jobs, submit_evaluation
 from scripts.run_benchmarks import main
 from tests.conftest import ROOT
 from tests.integration.hub_server import Hub
@@ -155,7 +154,8 @@ def test_what_a_job_could_only_refuse_is_not_submitted(sbatch, problems, flags, 
 
 def test_a_process_that_crashes_waits_for_no_submission(tmp_path):
     program = (
-        "import threading, sys; from pathlib import Path; from open_r1.utils.background import Background, Task; "
+        "import threading, sys; from pathlib import Path; "
+        "from open_r1.training.checkpoint_jobs import Background, Task; "
         "begun = threading.Event(); background = Background('tasks'); "
         "background.add(Task(lambda: (begun.set(), threading.Event().wait()), 'first')); "
         "background.add(Task(print, 'second')); begun.wait(); sys.exit(3)"

@@ -15,9 +15,9 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, TrainerControl, TrainerS
 from trl import ModelConfig
 
 from open_r1.configs import SFTConfig
-from open_r1.utils.callbacks import get_callbacks, link_tree
-from open_r1.utils.checkpoints import write_manifest
-from open_r1.utils.hub import UPLOADS_NAME, check_hub_revision_exists, push_finished_model, push_to_hub_revision
+from open_r1.data.manifest import write_manifest
+from open_r1.training.callbacks import get_callbacks, link_tree
+from open_r1.training.hub import UPLOADS_NAME, check_hub_revision_exists, push_finished_model, push_to_hub_revision
 from scripts.stand_ins import byte_tokenizer
 from tests.integration.hub_server import FIRST_COMMIT, Branch, Hub, Repo
 

@@ -11,16 +11,9 @@ import pytest
 import torch
 
 from open_r1.configs import GRPOConfig, ModelConfig, SFTConfig
+from open_r1.data.manifest import STAGING_NAME, write_manifest
+from open_r1.models import end_of_turn_token, end_token_ids, fit_embeddings, get_model, get_tokenizer, read_template
 from open_r1.preflight import check_vocabulary
-from open_r1.utils.checkpoints import STAGING_NAME, write_manifest
-from open_r1.utils.model_utils import (
-    end_of_turn_token,
-    end_token_ids,
-    fit_embeddings,
-    get_model,
-    get_tokenizer,
-    read_template,
-)
 
 ROOT = Path(__file__).resolve().parents[2]
 CHATML_PATH = "recipes/templates/chatml.jinja"

@@ -6,8 +6,8 @@ import dataclasses
 import pytest
 from trl import ModelConfig
 
+from open_r1.arguments import REMOVED, TRANSLATIONS
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.utils.arguments import REMOVED, TRANSLATIONS
 
 CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.data.training_rows import get_dataset, to_conversations
 from open_r1.preflight import check_grpo_settings, check_ideal_completion, check_weight_dtype, completion_prefix
 from open_r1.rewards import RewardContext, get_reward_funcs, ideal_completion
-from open_r1.utils.arguments import RecipeParser
-from open_r1.utils.training import check_processes
+from open_r1.training.run import check_processes
 from tests.integration.tiny import CHATML, CONTEXT_TOKENS, Tiny, addition_row, build_tiny, build_tokenizer, write_rows
 
 THINKING_TEMPLATE = CHATML.replace("<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n{% endif")

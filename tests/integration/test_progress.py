@@ -3,7 +3,7 @@
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from open_r1.utils.progress import CompactProgressCallback, describe_benchmarks
+from open_r1.training.callbacks import CompactProgressCallback, describe_benchmarks
 
 FIGURES = {
     "eval_sums/avg@4": 0.4321,

@@ -8,7 +8,7 @@ import pytest
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.utils.recipes import fit_value, load_recipe
+from open_r1.recipes import fit_value, load_recipe
 
 CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
 

@@ -11,12 +11,12 @@ import trl
 from datasets import Dataset
 from trl import ModelConfig
 
+from open_r1.arguments import RecipeParser, load_recipe
 from open_r1.configs import DatasetMixtureConfig, GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.training_rows import to_conversations
+from open_r1.models import read_template
 from open_r1.preflight import check_ideal_completion, reward_context
 from open_r1.tasks import load_task
-from open_r1.utils.arguments import RecipeParser, load_recipe
-from open_r1.utils.model_utils import read_template
 from scripts.stand_ins import byte_tokenizer
 from tests.integration.program_rows import ROW_OF
 

@@ -13,8 +13,8 @@ from open_r1 import sft
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.loading import load_source
 from open_r1.data.slices import SplitSlice
-from open_r1.utils.callbacks import CALLBACKS
-from open_r1.utils.refusals import run_script
+from open_r1.training.callbacks import CALLBACKS
+from open_r1.training.run import run_script
 from tests.integration.tiny import build_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +116,7 @@ def test_several_processes_say_who_they_are(run, capsys, monkeypatch):
 
 
 def test_traceback_of_a_refusal_is_logged_for_debugging(run, caplog):
-    caplog.set_level("DEBUG", logger="open_r1.utils.refusals")
+    caplog.set_level("DEBUG", logger="open_r1.training.run")
     with pytest.raises(SystemExit):
         run(lambda *arguments: load_source("/nowhere/rows"))
     assert "Refused here:" in caplog.text and "in load_source" in caplog.text

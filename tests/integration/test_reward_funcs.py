@@ -11,9 +11,9 @@ import torch
 from transformers import Qwen3ForCausalLM, Qwen3ForSequenceClassification
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments
+from open_r1.reward_models import check_reward_model, load_reward_model
 from open_r1.rewards import get_reward_funcs
 from open_r1.rewards.user import load_user_reward
-from open_r1.utils.reward_models import check_reward_model, load_reward_model
 from tests.integration.tiny import (
     CONTEXT_TOKENS,
     Tiny,

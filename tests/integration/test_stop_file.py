@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 from transformers import TrainerCallback
 
-from open_r1.utils import callbacks
-from open_r1.utils.checkpoints import list_checkpoints, missing_from
-from open_r1.utils.starting import find_checkpoint
-from open_r1.utils.stopping import STOP_FILE_VARIABLE, answer_path
+from open_r1.data.manifest import missing_from
+from open_r1.training import callbacks
+from open_r1.training.checkpoints import find_checkpoint, list_checkpoints
+from open_r1.training.stopping import STOP_FILE_VARIABLE, answer_path
 from tests.integration.tiny import Tiny, are_identical, build_tiny, log_history, weights_of
 
 # What a log entry says of time, not of the training.

@@ -7,13 +7,8 @@ import logging
 import pytest
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig, SFTConfig, SFTScriptArguments
-from open_r1.utils.tracking import (
-    _LEARNING_KEYS,
-    RUN_MANIFEST_NAME,
-    describe_run,
-    init_wandb_training,
-    write_run_manifest,
-)
+from open_r1.data.manifest import RUN_MANIFEST_NAME
+from open_r1.training.tracking import _LEARNING_KEYS, describe_run, init_wandb_training, write_run_manifest
 
 
 @pytest.fixture

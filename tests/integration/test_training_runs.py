@@ -12,7 +12,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOTrainer, SFTTrainer
 
-from open_r1.utils.checkpoints import list_checkpoints, missing_from
+from open_r1.data.manifest import missing_from
+from open_r1.training.checkpoints import list_checkpoints
 from tests.integration.tiny import (
     CHATML,
     Tiny,

@@ -10,12 +10,11 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import DistributedType
 from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launcher_cmd_env
 
+from open_r1.arguments import RecipeParser
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
-from open_r1.utils.arguments import RecipeParser
-from open_r1.utils.checkpoints import list_checkpoints, publish, write_manifest
-from open_r1.utils.refusals import is_refusal
-from open_r1.utils.starting import find_checkpoint
-from open_r1.utils.training import check_processes
+from open_r1.data.manifest import write_manifest
+from open_r1.training.checkpoints import find_checkpoint, list_checkpoints, publish
+from open_r1.training.run import check_processes, is_refusal
 from tests.conftest import ROOT
 from tests.integration.tiny import build_tiny
 

@@ -14,8 +14,8 @@ import yaml
 from accelerate.commands.launch import launch_command_parser
 from trl import ModelConfig
 
+from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.utils.arguments import RecipeParser
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}

@@ -20,8 +20,8 @@ from transformers import (
 )
 
 from open_r1 import grpo, sft
+from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig, SFTConfig, SFTScriptArguments
-from open_r1.utils.arguments import RecipeParser
 
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TAGS = ["<think>", "</think>", "<answer>", "</answer>"]

@@ -12,9 +12,9 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from open_r1 import sft
+from open_r1.arguments import parse_args
 from open_r1.configs import SFTConfig, SFTScriptArguments
-from open_r1.utils.arguments import parse_args
-from open_r1.utils.callbacks import CALLBACKS
+from open_r1.training.callbacks import CALLBACKS
 
 
 class Hold(TrainerCallback):

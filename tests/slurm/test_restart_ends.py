@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from open_r1.utils.checkpoints import missing_from
+from open_r1.data.manifest import missing_from
 from tests.slurm.cluster_bed import HERE, ON_CPUS, eventually
 from tests.slurm.held_trainings import SCRIPT, Trainings, held_process, write_trainings
 

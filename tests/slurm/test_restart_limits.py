@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.utils.checkpoints import list_checkpoints
+from open_r1.training.checkpoints import list_checkpoints
 from tests.integration.tiny import are_identical, log_history, weights_of
 from tests.slurm.cluster_bed import eventually
 from tests.slurm.held_trainings import Trainings, held_process, write_trainings

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from open_r1.utils.checkpoints import list_checkpoints, missing_from
+from open_r1.data.manifest import missing_from
+from open_r1.training.checkpoints import list_checkpoints
 from scripts.run_benchmarks import main as run_benchmarks
 from tests.integration.fork_driver import ForkDriver
 from tests.integration.tiny import are_identical, build_tiny, weights_of

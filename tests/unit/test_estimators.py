@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from open_r1.utils.estimators import Record, avg_at_k, maj_at_ks, pass_at_k, summarize
+from open_r1.evaluation.estimators import Record, avg_at_k, maj_at_ks, pass_at_k, summarize
 
 NAN = math.nan
 

@@ -10,8 +10,8 @@ import pytest
 import xxhash
 
 from open_r1.evaluation.comparison import as_json, as_text, overview_of
+from open_r1.evaluation.estimators import avg_at_k
 from open_r1.evaluation.results import write_results
-from open_r1.utils.estimators import avg_at_k
 from scripts.compare_evals import main
 
 SETTINGS = {

@@ -11,12 +11,12 @@ import pytest
 
 from open_r1.data.benchmarks import local_benchmark
 from open_r1.evaluation.disagreements import DISAGREEMENTS_NAME, Disagreements
+from open_r1.evaluation.intervals import mean_interval
 from open_r1.evaluation.judging import Answer
 from open_r1.evaluation.problems import load_problems
 from open_r1.evaluation.results import AnswersFile, finished_results, write_results
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import Tally
-from open_r1.utils.intervals import mean_interval
 
 
 def answer(verdict, extracted=None, *, row=0, index=0, finish="stop", engine_score=None, text="text", tokens=10):

@@ -7,9 +7,8 @@ import statistics
 import numpy as np
 import pytest
 
-from open_r1.utils.estimators import avg_at_k
-from open_r1.utils.intervals import effective_number, mean_interval
-from open_r1.utils.student import student_quantile
+from open_r1.evaluation.estimators import avg_at_k
+from open_r1.evaluation.intervals import effective_number, mean_interval, student_quantile
 
 NAN = math.nan
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from open_r1.utils.open_answer import End, OpenAnswer
+from open_r1.evaluation.sampling.open_answer import End, OpenAnswer
 
 EOS, STOP = 256, 257
 

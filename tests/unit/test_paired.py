@@ -8,7 +8,7 @@ import statistics
 import numpy as np
 import pytest
 
-from open_r1.utils.paired import holm, paired_difference, sign_flip_p_value
+from open_r1.evaluation.paired import holm, paired_difference, sign_flip_p_value
 
 NAN = math.nan
 

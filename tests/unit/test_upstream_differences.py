@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from open_r1.utils.recipes import load_recipe
+from open_r1.recipes import load_recipe
 from scripts.upstream_differences import BEGIN, END, differences, main, reason_beside
 
 ROOT = Path(__file__).resolve().parents[2]

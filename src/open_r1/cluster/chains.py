@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.cluster.submission import read_options
-from open_r1.utils.recipes import load_recipe
+from open_r1.recipes import load_recipe
 
 _TIMEOUT_S = 300.0  # sbatch itself has two minutes, and a script may submit an array and a merge
 _SUBMITTED = re.compile(r"^Submitted batch job (\d+)", re.MULTILINE)

@@ -53,7 +53,7 @@ Dashes and underscores in flags are the same. Paths are read from the project's 
 scripts/lighteval_env.sh. Programs, of lcb for instance, run in a sandbox on the node while the model is served."""
 
 _POSITIONAL = ("task name", "task list", "model", "revision", "tensor parallel", "trust remote code", "system prompt")
-_MARKER_NAME = "evaluation_copy.json"  # as of open_r1.utils.evaluate_checkpoint
+_MARKER_NAME = "evaluation_copy.json"  # as of open_r1.training.checkpoint_jobs
 _LARGE_BYTES = 60e9  # 30e9 parameters in 16 bits: from here on Open R1 uses tensor parallelism
 _OF_THE_SERVER = {
     "VLLM_NO_USAGE_STATS": "1",

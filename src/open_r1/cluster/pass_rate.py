@@ -17,7 +17,7 @@ from typing import Any
 from open_r1.cluster.arrays import Work, build_array_parser, run_array
 from open_r1.cluster.command_line import count_leading
 from open_r1.cluster.sites import Site
-from open_r1.utils.recipes import load_recipe
+from open_r1.recipes import load_recipe
 
 _EPILOG = """examples:
   slurm/compute_pass_rate.slurm --config recipes/dataset_filtering/filter_dapo.yaml --tasks 10
@@ -30,7 +30,7 @@ All other flags go to scripts/compute_pass_rate.py, whose --help lists them; pat
 _READER = """
 import runpy
 from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments
-from open_r1.utils.arguments import parse_args
+from open_r1.arguments import parse_args
 _, rest = runpy.run_path('scripts/compute_pass_rate.py')['build_parser']().parse_known_args()
 parse_args(PassRateScriptArguments, PassRateConfig, rest)
 """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a launcher has to know of a training before it starts: values of the recipe, and of the words that override it.
 
-The trainer reads the same two (`open_r1.utils.arguments`), so server, launcher and trainer agree. This reads them
+The trainer reads the same two (`open_r1.arguments`), so server, launcher and trainer agree. This reads them
 without torch; names that matter to the trainer alone are left to it.
 
 1. Values are read from YAML and from words. Upstream searched both for text, so quotes, comments and `=` misled it.
@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from open_r1.data.secret_names import shell_line
-from open_r1.utils.old_names import FLAGS, TRANSLATIONS
-from open_r1.utils.recipes import fit_value, load_recipe
+from open_r1.recipes import FLAGS, TRANSLATIONS, fit_value, load_recipe
 
 TASKS = ("sft", "grpo")
 

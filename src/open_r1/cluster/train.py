@@ -42,7 +42,7 @@ from open_r1.cluster.training_server import (
     trainer_words,
 )
 from open_r1.data.flags import WORDS, JoinWords
-from open_r1.utils.recipes import load_recipe
+from open_r1.recipes import load_recipe
 
 _DESCRIPTION = """Train by a recipe on all GPUs of all nodes.
 

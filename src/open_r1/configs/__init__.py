@@ -266,7 +266,8 @@ class RunConfig(EvaluationParameters, _TrainingArguments):
     """Fields that both training configs add to TRL's."""
 
     callbacks: list[str] = field(
-        default_factory=list, metadata={"help": "Names in the callback table (`open_r1.utils.callbacks.CALLBACKS`)."}
+        default_factory=list,
+        metadata={"help": "Names in the callback table (`open_r1.training.callbacks.CALLBACKS`)."},
     )
     chat_template: str | None = field(
         default=None,

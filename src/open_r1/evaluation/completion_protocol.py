@@ -18,8 +18,8 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from open_r1.utils.batch_sampling import BatchSampler, SampleRequest
-from open_r1.utils.open_answer import Sampled
+from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
+from open_r1.evaluation.sampling.open_answer import Sampled
 
 MOST_ANSWERS = 4096  # of one body
 _COMPLETION_TOKENS = 16  # of a body of /v1/completions that doesn't say: OpenAI's default, and vLLM's

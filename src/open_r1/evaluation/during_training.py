@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmarks that the policy in training answers (`eval_benchmarks`), sampled and judged as by run_benchmarks.py.
 
-`utils.evaluating` says when, and why it is the trainer's `evaluate` that calls this.
+`training.base` says when, and why it is the trainer's `evaluate` that calls this.
 
 1. Answers come from transformers (each by a seed of its own, the same at every evaluation), or from the vLLM that
    GRPO samples its rollouts with. Every process answers its share of the problems. They end where rollouts do, at
@@ -22,18 +22,18 @@ from typing import Any
 from accelerate.utils import broadcast_object_list, gather_object
 from accelerate.utils.memory import clear_device_cache
 from transformers import PreTrainedTokenizerBase
+from trl import GRPOTrainer, SFTTrainer
 from trl.models import unwrap_model_for_generation
 
 from open_r1.evaluation.judgement import JudgingError
 from open_r1.evaluation.judging import judged_answers
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.results import ANSWERS_NAME, AnswersFile
+from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
+from open_r1.evaluation.sampling.vllm_sampling import sample_by_vllm, stopping_kwargs
 from open_r1.evaluation.tally import Tally
 from open_r1.generation.requests import Sampling
-from open_r1.utils.batch_sampling import BatchSampler, SampleRequest
-from open_r1.utils.model_utils import end_token_ids
-from open_r1.utils.trainer import GRPOTrainer, SFTTrainer
-from open_r1.utils.vllm_sampling import sample_by_vllm, stopping_kwargs
+from open_r1.models import end_token_ids
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class _Place:
 
 @dataclass
 class TrainingBenchmarks:
-    """Measures the policy of a trainer; see `utils.evaluating.PolicyBenchmarks`.
+    """Measures the policy of a trainer; see `training.base.PolicyBenchmarks`.
 
     Args:
         benchmarks: What is asked, at least one.

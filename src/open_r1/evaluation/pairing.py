@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from open_r1.evaluation.judging import score_of
+from open_r1.evaluation.paired import POWER, SIGNIFICANCE, PairedDifference, holm, paired_difference
 from open_r1.evaluation.results import ANSWERS_NAME, check_answers
 from open_r1.evaluation.runs import Run
 from open_r1.generation.prompts import fill_template
-from open_r1.utils.paired import POWER, SIGNIFICANCE, PairedDifference, holm, paired_difference
 
 _COLUMNS = ["problem", "context", "solution", "verdict"]
 _MARK = "\0"

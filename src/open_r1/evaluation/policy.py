@@ -14,12 +14,12 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, TrainerState
+from trl import SFTTrainer
 from trl.models import unwrap_model_for_generation
 
-from open_r1.utils.batch_sampling import BatchSampler, SampleRequest
-from open_r1.utils.estimators import Record
-from open_r1.utils.open_answer import Sampled
-from open_r1.utils.trainer import SFTTrainer, text_of
+from open_r1.evaluation.estimators import Record
+from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
+from open_r1.evaluation.sampling.open_answer import Sampled
 
 
 @dataclass
@@ -126,3 +126,10 @@ class _Job:
 
 def _ignore(name: str, value: object) -> None:
     pass
+
+
+def text_of(completion: str | list[dict[str, Any]]) -> str:
+    """Return the text of a completion: plain, or the messages' contents one after the other."""
+    if isinstance(completion, str):
+        return completion
+    return "\n".join(str(message.get("content") or "") for message in completion)

@@ -9,9 +9,9 @@
 
 1. k is the number of answers that came for the problem with the fewest, not what was asked for. A curve that must
    keep its name has the other k: what was asked for, over the problems with as many judged answers.
-2. pass@k and maj@k are means over all choices of k answers, not over one (`utils.estimators`).
-3. Intervals are over problems, whose answers are not independent of each other (`utils.intervals`); rows with the same
-   conversation are one problem, though each counts in the mean.
+2. pass@k and maj@k are means over all choices of k answers, not over one (`evaluation.estimators`).
+3. Intervals are over problems, whose answers are not independent of each other (`evaluation.intervals`); rows with the
+   same conversation are one problem, though each counts in the mean.
 """
 
 import math
@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from open_r1.evaluation.estimators import avg_at_k, maj_at_ks, pass_at_k
+from open_r1.evaluation.intervals import Interval, mean_interval
 from open_r1.evaluation.judging import LOST, Answer
 from open_r1.evaluation.problems import Problems
 from open_r1.generation.replies import MAY_PASS, NOT_NOW
 from open_r1.generation.requests import row_key
 from open_r1.rewards.verifier import Verdict
 from open_r1.rewards.verifier.grouping import group_answers
-from open_r1.utils.estimators import avg_at_k, maj_at_ks, pass_at_k
-from open_r1.utils.intervals import Interval, mean_interval
 
 _FEW_PROBLEMS = 30
 _UNKNOWN_ENDS = ("unknown", "", None)  # as `replies` writes what servers leave out

@@ -5,7 +5,7 @@
         ask(server.url, server.model)
 
 For machines without vLLM, and models that it doesn't know. Requests that wait are sampled together; see
-`completion_protocol.py` for what they may hold, and `utils/batch_sampling.py` for how.
+`completion_protocol.py` for what they may hold, and `evaluation/sampling/batch_sampling.py` for how.
 
 1. It listens on 127.0.0.1 alone, by default on a free port.
 2. What the model's own `generation_config.json` proposes for sampling isn't mixed in; its end tokens are.
@@ -27,9 +27,10 @@ from open_r1.evaluation.completion_app import build_app
 from open_r1.evaluation.completion_protocol import Reader
 from open_r1.evaluation.identity import adapter_base
 from open_r1.evaluation.listening import HOST, check_port
+from open_r1.evaluation.sampling.batch_sampling import BatchSampler
 from open_r1.evaluation.waiting_line import WaitingLine
 from open_r1.generation.servers import ServerError
-from open_r1.utils.batch_sampling import BatchSampler, context_tokens
+from open_r1.models import context_tokens
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import psutil
 import torch
 
-from open_r1.utils.batch_sampling import BatchSampler, SampleRequest
-from open_r1.utils.open_answer import Sampled
+from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
+from open_r1.evaluation.sampling.open_answer import Sampled
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.data.benchmarks import check_columns, find_benchmarks
-from open_r1.utils.evaluation_jobs import find_script, is_slurm_available
-from open_r1.utils.hub import checkpoint_revisions
+from open_r1.evaluation.jobs import find_script, is_slurm_available
+from open_r1.training.hub import checkpoint_revisions
 
 
 def check_benchmarks(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:

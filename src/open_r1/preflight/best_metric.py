@@ -15,8 +15,8 @@ from transformers.trainer_utils import SaveStrategy
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.benchmarks import Benchmark
 from open_r1.evaluation.during_training import RUNTIME_METRIC, metric_names
+from open_r1.evaluation.estimators import PASS_REWARDS
 from open_r1.rewards.by_name import is_user_function
-from open_r1.utils.estimators import PASS_REWARDS
 
 _OF_TRANSFORMERS = ("loss", "runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 _OF_MEMORY = ("mem_cpu_alloc_delta", "mem_cpu_peaked_delta", "mem_gpu_alloc_delta", "mem_gpu_peaked_delta")

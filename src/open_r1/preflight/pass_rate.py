@@ -18,6 +18,7 @@ from open_r1.data.card import DataCard
 from open_r1.data.loading import require_columns
 from open_r1.data.training_rows import drop_null_rows, get_dataset, require_split, to_conversations
 from open_r1.generation.offline import HERE
+from open_r1.models import end_token_ids, find_model, get_tokenizer
 from open_r1.preflight.domains import check_domains, drop_unjudgeable_rows
 from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments, sampling_of
 from open_r1.preflight.pass_rate_settings import (
@@ -30,9 +31,8 @@ from open_r1.preflight.pass_rate_settings import (
 )
 from open_r1.preflight.settings import check_grpo_settings
 from open_r1.preflight.templates import check_ideal_completion, reward_context, template_kwargs_of
+from open_r1.reward_models import load_reward_model
 from open_r1.rewards import DOMAIN_COLUMN, RewardContext, get_reward_funcs, get_reward_spec, needed_columns
-from open_r1.utils.model_utils import end_token_ids, find_model, get_tokenizer
-from open_r1.utils.reward_models import load_reward_model
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from open_r1.configs import GRPOConfig, GRPOScriptArguments
 from open_r1.curation.pass_rate import PassRateParameters
 from open_r1.generation.offline import OfflineModel
 from open_r1.generation.requests import Sampling
-from open_r1.utils.model_utils import find_model
+from open_r1.models import find_model
 
 # Settings that only a training reads, as they do no harm on a machine without an accelerator.
 _NOT_READ: dict[str, Any] = {

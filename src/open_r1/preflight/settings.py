@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings that cannot work together or on this machine; nothing but the arguments is looked at."""
 
-import contextlib
 import importlib.util
 import logging
 import os
@@ -9,21 +8,17 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from huggingface_hub import try_to_load_from_cache
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
-from transformers.utils import CONFIG_NAME
+from transformers import PreTrainedTokenizerBase
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.data.hub_reach import offline, why_unreachable
 from open_r1.data.places import refuse_file
+from open_r1.models import context_length, dtype_asked_for, load_config, refuse_lost_steps
 from open_r1.preflight.benchmarks import check_benchmarks
 from open_r1.preflight.eval_benchmarks import check_eval_benchmarks, is_evaluated
+from open_r1.reward_models import check_reward_model, metric_key
 from open_r1.rewards import REWARDS, Reward, RewardContext, get_reward_funcs, get_reward_spec
-from open_r1.utils.batch_sampling import context_tokens
-from open_r1.utils.hub import check_hub_revision_exists
-from open_r1.utils.model_utils import dtype_asked_for, find_model, refuse_lost_steps
-from open_r1.utils.reward_models import check_reward_model, metric_key
+from open_r1.training.hub import check_hub_revision_exists
 
 logger = logging.getLogger(__name__)
 
@@ -228,7 +223,7 @@ def check_weight_dtype(training_args: SFTConfig | GRPOConfig, model_args: ModelC
     Raises:
         ValueError: See above.
     """
-    dtype = dtype_asked_for(training_args, model_args) or _load_config(training_args, model_args).dtype
+    dtype = dtype_asked_for(training_args, model_args) or load_config(training_args, model_args).dtype
     if dtype is not None:
         refuse_lost_steps(dtype, training_args, model_args)
 
@@ -244,7 +239,7 @@ def check_vocabulary(
     Raises:
         ValueError: See above.
     """
-    rows = _load_config(training_args, model_args).get_text_config().to_dict().get("vocab_size")
+    rows = load_config(training_args, model_args).get_text_config().to_dict().get("vocab_size")
     if rows is None or len(tokenizer) <= rows:
         return
     found = f"The chat template brings tokens that the model does not know yet ({len(tokenizer)} tokens, {rows} rows)"
@@ -278,38 +273,3 @@ def check_num_prompts(dataset: Dataset, training_args: GRPOConfig) -> None:
             f"{training_args.generation_batch_size} / num_generations {training_args.num_generations}), so nothing "
             "would be trained. Lower `per_device_train_batch_size` or `gradient_accumulation_steps`, or give more."
         )
-
-
-def context_length(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> int | None:
-    """Return the context of the model in tokens, or None when its config does not say.
-
-    Raises:
-        ValueError: The name is a LoRA adapter, or a folder without a whole model.
-    """
-    name = find_model(model_args.model_name_or_path)
-    if (Path(name) / "adapter_config.json").is_file() and not (Path(name) / "config.json").is_file():
-        raise ValueError(
-            f"`model_name_or_path` {name} is a LoRA adapter: make a model of it first, `python scripts/merge_lora.py "
-            f"--adapter {name} --output_dir <new folder>`."
-        )
-    return context_tokens(_load_config(training_args, model_args))
-
-
-def _load_config(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> PreTrainedConfig:
-    name, revision = find_model(model_args.model_name_or_path), model_args.model_revision
-    is_folder, unreachable = Path(name).is_dir(), None
-    try:
-        if not is_folder and not isinstance(try_to_load_from_cache(name, CONFIG_NAME, revision=revision), str):
-            unreachable = why_unreachable()
-        with offline() if unreachable else contextlib.nullcontext():
-            return AutoConfig.from_pretrained(
-                name, revision=revision, trust_remote_code=training_args.trust_remote_code
-            )
-    except (OSError, ValueError) as error:  # transformers' words for what is missing, damaged, unknown or private
-        reason = unreachable or " ".join(str(error).split())[:500]
-        if is_folder:
-            raise ValueError(f"The model in {name} can't be loaded: {reason}") from error
-        raise ValueError(
-            f"Cannot load the model {name!r} (`model_name_or_path`): no local folder has this name, and from the hub "
-            f"it could not be loaded ({reason}). Offline, name a local folder."
-        ) from error

@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
+from open_r1.evaluation.intervals import Interval, mean_interval
 from open_r1.test_time.difficulty import absolute_bins, measured_and_compared, quantile_bins, rates_of
 from open_r1.test_time.results import Attempt, Setting
-from open_r1.utils.intervals import Interval, mean_interval
 
 NUM_SPLITS = 20
 _ALL = "all"

@@ -11,10 +11,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from open_r1.evaluation.identity import check_is_there
 from open_r1.evaluation.model_names import check_model_name
+from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
 from open_r1.generation.offline import OfflineModel
+from open_r1.models import context_tokens
 from open_r1.test_time.backends import Backend, BackendError, Completion, Drawing, Model, TokenRequest
 from open_r1.test_time.progress import Pulse
-from open_r1.utils.batch_sampling import BatchSampler, SampleRequest, context_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

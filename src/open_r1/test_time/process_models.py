@@ -37,12 +37,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from open_r1.models import context_tokens
+from open_r1.reward_models import RewardModel, load_reward_model
 from open_r1.test_time.methods import Problem
 from open_r1.test_time.scorers import Scorer, ScorerError, StepScores
 from open_r1.test_time.step_heads import Source, StepHead, built_head, checked_head
 from open_r1.test_time.step_layouts import LAYOUTS, SHEPHERD_TAG, single_id
-from open_r1.utils.batch_sampling import context_tokens
-from open_r1.utils.reward_models import RewardModel, load_reward_model
 
 logger = logging.getLogger(__name__)
 

@@ -41,12 +41,13 @@ from torch.utils.data import Sampler
 from transformers.trainer_utils import EvalLoopOutput
 from trl.trainer.utils import is_async_callable
 
-from open_r1.utils.checkpoints import REFERENCE_NAME, ROLLOUTS_NAME
-from open_r1.utils.estimators import Record, summarize
-from open_r1.utils.model_utils import end_token_ids
-from open_r1.utils.restartable import RestartableMixin
-from open_r1.utils.reward_models import TOO_LONG
-from open_r1.utils.vllm_sampling import stopping_kwargs, vllm_settings
+from open_r1.evaluation.estimators import Record, summarize
+from open_r1.evaluation.policy import text_of
+from open_r1.evaluation.sampling.vllm_sampling import stopping_kwargs, vllm_settings
+from open_r1.models import end_token_ids
+from open_r1.reward_models import TOO_LONG
+from open_r1.training.base import TrainingMixin
+from open_r1.training.checkpoints import REFERENCE_NAME, ROLLOUTS_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ _ROLLOUT_STATE = "rollout_state_{rank}.pt"
 _TABLES_OF_TRL = "completions"
 
 
-class SFTTrainer(RestartableMixin, trl.SFTTrainer):
+class SFTTrainer(TrainingMixin, trl.SFTTrainer):
     """TRL's SFT trainer; evaluation may add metrics of sampled completions.
 
     Args:
@@ -99,7 +100,7 @@ class SFTTrainer(RestartableMixin, trl.SFTTrainer):
             write_rollouts(Path(self.args.output_dir), "eval", self.state.global_step, 0, rows)
 
 
-class GRPOTrainer(RestartableMixin, trl.GRPOTrainer):
+class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
     """TRL's GRPO trainer with the differences listed at the top of this file."""
 
     def __init__(self, *args: Any, reward_funcs: list[Callable], **kwargs: Any) -> None:
@@ -438,13 +439,6 @@ def without_padding(ids: list[int], pad_token_id: int) -> list[int]:
     while end > 1 and ids[end - 1] == pad_token_id:
         end -= 1
     return ids[:end]
-
-
-def text_of(completion: str | list[dict[str, Any]]) -> str:
-    """Return the text of a completion: plain, or the messages' contents one after the other."""
-    if isinstance(completion, str):
-        return completion
-    return "\n".join(str(message.get("content") or "") for message in completion)
 
 
 def write_rollouts(output_dir: Path, mode: str, step: int, number: int, rows: list[dict[str, Any]]) -> None:

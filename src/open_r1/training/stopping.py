@@ -54,7 +54,7 @@ class StopFileCallback(TrainerCallback):
     """Saves and stops at the end of the step in which the stop file appears, or SIGTERM comes.
 
     A training whose last step this is ends as usual, without an answer. An evaluation that is due at the same step is
-    left to the resumed run (`RestartableMixin`), since time is short.
+    left to the resumed run (`TrainingMixin`), since time is short.
 
     Args:
         stop_file: Looked for by the first process alone, once in a step.

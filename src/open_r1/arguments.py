@@ -19,8 +19,7 @@ from typing import Any, NoReturn, get_type_hints
 from dotenv import load_dotenv
 from trl import ModelConfig, TrlParser
 
-from open_r1.utils.old_names import FLAGS, REMOVED, TRANSLATIONS
-from open_r1.utils.recipes import fit_value, load_recipe
+from open_r1.recipes import FLAGS, REMOVED, TRANSLATIONS, fit_value, load_recipe
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from transformers.trainer_utils import HubStrategy
 
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.data.hub_rights import check_rights, describe
-from open_r1.utils.checkpoints import STAGING_NAME
-from open_r1.utils.starting import keeps_course
+from open_r1.data.manifest import STAGING_NAME
+from open_r1.training.checkpoints import keeps_course
 
 logger = logging.getLogger(__name__)
 

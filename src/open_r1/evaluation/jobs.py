@@ -4,6 +4,7 @@
 The script hands the job to Slurm without the variables of the training that runs here (`cluster/submission.py`).
 """
 
+import logging
 import os
 import re
 import shutil
@@ -11,6 +12,11 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
+
+from open_r1.data.benchmarks import each_of, find_benchmarks
+
+logger = logging.getLogger(__name__)
 
 SCRIPT = Path("slurm") / "evaluate.slurm"
 # Below the limit of the script itself, so that a Slurm that hangs is told from one that refuses.
@@ -140,3 +146,79 @@ def _is_refused(status: int, errors: str) -> bool:
 
 def _end_of(text: str) -> str:
     return " ".join(text.split())[-400:] or "nothing"
+
+
+class PushedModel(Protocol):
+    """What `run_benchmark_jobs` reads of training arguments; all of it is in `SFTConfig` and `GRPOConfig`."""
+
+    @property
+    def benchmarks(self) -> list[str]: ...
+
+    @property
+    def hub_model_id(self) -> str | None: ...
+
+    @property
+    def hub_model_revision(self) -> str | None: ...
+
+    @property
+    def system_prompt(self) -> str | None: ...
+
+    @property
+    def trust_remote_code(self) -> bool: ...
+
+
+def run_lighteval_job(
+    benchmark: str, training_args: PushedModel, model_args: object = None, *, model_name: str | None = None
+) -> str:
+    """Submit a job that runs one benchmark on a pushed revision, and return the job's number.
+
+    The name is Open R1's; this version's own evaluation runs.
+
+    Args:
+        benchmark: Its name.
+        training_args: The model.
+        model_args: Not read: TRL has moved `trust_remote_code` to the training arguments.
+        model_name: Name in the results; None: the model's.
+
+    Raises:
+        ValueError: The benchmark is unknown, or the model has no name on the hub.
+        SubmissionError: Slurm takes no job.
+    """
+    find_benchmarks([benchmark])
+    model, revision = training_args.hub_model_id, training_args.hub_model_revision or "main"
+    if not model:
+        raise ValueError("`hub_model_id` is not set: benchmark jobs load the model from the hub by that name.")
+    words = [f"--model={model}", f"--revision={revision}", "--benchmarks", benchmark]
+    words += ["--model_name=" + re.sub(r"[^\w./=-]+", "_", model_name)] if model_name else []
+    words += [f"--system_prompt={training_args.system_prompt}"] if training_args.system_prompt else []
+    words += ["--trust-remote-code"] if training_args.trust_remote_code else []
+    name = f"or1_{benchmark}_{model.rpartition('/')[2]}_{(model_name or revision).removeprefix(f'{model}/')}"
+    job_id = submit_evaluation(words, job_name=name)
+    logger.info("Submitted job %s: %s on %s, revision %s.", job_id, benchmark, model, revision)
+    return job_id
+
+
+def run_benchmark_jobs(
+    training_args: PushedModel, model_args: object = None, *, model_name: str | None = None
+) -> list[str]:
+    """Submit a job for each of `benchmarks` on a pushed revision, and return the jobs' numbers.
+
+    Args:
+        training_args: The model.
+        model_args: Not read, as of `run_lighteval_job`.
+        model_name: Name in the results; None: the model's.
+
+    Raises:
+        ValueError: A benchmark is unknown, or the model has no name on the hub.
+        SubmissionError: Slurm takes no job.
+    """
+    names = each_of(training_args.benchmarks)
+    find_benchmarks(names)
+    submitted: list[str] = []
+    for name in names:
+        try:
+            submitted.append(run_lighteval_job(name, training_args, model_args, model_name=model_name))
+        except SubmissionError as error:
+            before = f" (submitted before it: {', '.join(submitted)})" if submitted else ""
+            raise SubmissionError(f"{name}: {error}{before}", may_have_job=error.may_have_job) from error
+    return submitted

@@ -29,7 +29,7 @@ from transformers import (
 )
 from transformers.integrations import deepspeed
 
-from open_r1.utils.batch_sampling import context_tokens
+from open_r1.models import context_tokens
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from torch import distributed
 from transformers import DynamicCache, PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled, is_fsdp_managed_module
 
-from open_r1.utils.open_answer import OpenAnswer, Sampled
-from open_r1.utils.token_choice import Drawing, TokenChoice
+from open_r1.evaluation.sampling.open_answer import OpenAnswer, Sampled
+from open_r1.evaluation.sampling.token_choice import Drawing, TokenChoice
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from open_r1.utils.intervals import center_and_error, within_bounds
-from open_r1.utils.student import student_quantile
+from open_r1.evaluation.intervals import center_and_error, student_quantile, within_bounds
 
 SIGNIFICANCE = 0.05
 POWER = 0.8

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from open_r1.utils.intervals import Interval, mean_interval, within_bounds
+from open_r1.evaluation.intervals import Interval, mean_interval, within_bounds
 
 logger = logging.getLogger(__name__)
 

@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that are whole or not there: a manifest, written and synced last, says that every file is in place.
+"""Checkpoints of a run: which are whole, which is the last, which may go; and the finished model."""
 
-A training run may be killed at any moment, also inside a save. A checkpoint (or a saved model) counts only when its
-`manifest.json` names files that all exist with the sizes it gives; resuming takes no other.
-"""
-
-import json
 import logging
-import os
 import re
 import shutil
 from pathlib import Path
 
+from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.data.manifest import missing_from, remove_manifest, write_manifest
+from open_r1.training.tracking import has_begun, recorded_starts
+
 logger = logging.getLogger(__name__)
 
-MANIFEST_NAME = "manifest.json"
-STAGING_NAME = ".model-staging"
 ROLLOUTS_NAME = "rollouts"
 REFERENCE_NAME = "reference.pt"  # in a checkpoint: weights of a reference model that moves
 BENCHMARK_ANSWERS_NAME = "eval_benchmarks"
@@ -28,62 +24,8 @@ _MODEL_FILES = (
     "config.json",
     "adapter_config.json",
 )
+_WORDS_FOR_YES = ("true", "yes", "auto", "1")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-
-
-def write_manifest(folder: Path, names: list[str] | None = None) -> None:
-    """Sync files of a folder to disk, then write the manifest that declares it complete.
-
-    Args:
-        folder: A checkpoint, or the folder of a saved model.
-        names: Files that belong to it, relative to the folder; None takes every file below it.
-    """
-    if names is None:
-        names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    temporary = folder / f".{MANIFEST_NAME}.tmp"
-    temporary.unlink(missing_ok=True)  # left by a kill; listed below, it would be missing ever after
-    files = {
-        name: (folder / name).stat().st_size
-        for name in sorted(names)
-        if Path(name).name not in (MANIFEST_NAME, temporary.name)
-    }
-    for name in files:
-        _sync(folder / name)
-    for parent in {(folder / name).parent for name in files} | {folder}:
-        _sync(parent)  # the names of the files, subfolders included
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump({"version": 1, "files": files}, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(folder / MANIFEST_NAME)
-    _sync(folder)
-
-
-def remove_manifest(folder: Path) -> None:
-    """Declare a folder incomplete before its files change."""
-    (folder / MANIFEST_NAME).unlink(missing_ok=True)
-    if folder.is_dir():
-        _sync(folder)
-
-
-def missing_from(folder: Path) -> str | None:
-    """Say why a folder is not complete, or None when it is."""
-    manifest = folder / MANIFEST_NAME
-    if not manifest.is_file():
-        return f"it has no {MANIFEST_NAME}, so it was not written to the end"
-    try:
-        files = json.loads(manifest.read_text(encoding="utf-8"))["files"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return f"its {MANIFEST_NAME} is damaged ({type(error).__name__})"
-    if not files:
-        return f"its {MANIFEST_NAME} names no files"
-    for name, size in files:
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes instead of {size}"
-    return None
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
@@ -92,11 +34,6 @@ def list_checkpoints(output_dir: Path) -> list[Path]:
         return []
     found = [path for path in output_dir.iterdir() if path.is_dir() and _CHECKPOINT.fullmatch(path.name)]
     return sorted(found, key=step_of)
-
-
-def is_checkpoint(folder: Path) -> bool:
-    """Say whether a folder is named as checkpoints of a run are, whole or not."""
-    return _CHECKPOINT.fullmatch(folder.name) is not None
 
 
 def step_of(checkpoint: Path) -> int:
@@ -192,9 +129,96 @@ def publish(staging: Path, folder: Path) -> None:
     shutil.rmtree(staging)  # last: while it is there and the manifest is not, the folder counts as unfinished
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> tuple[Path | None, int | None]:
+    """Decide where a run starts.
+
+    Args:
+        training_args: `resume_from_checkpoint` is None or true (last complete checkpoint, if any), false (fresh start;
+            earlier checkpoints are to be moved aside), or the path of a checkpoint. One in another folder is where a
+            run starts: the same command, and a requeued job, go on from what it has saved since.
+
+    Returns:
+        The checkpoint, and the step after which checkpoints are to be moved aside (`Run.superseded_after`).
+
+    Raises:
+        ValueError: The path is not a complete checkpoint.
+    """
+    output_dir, wanted = Path(training_args.output_dir), training_args.resume_from_checkpoint
+    has_own = last_complete_checkpoint(output_dir) is not None
+    goes_on = _has_started(output_dir, wanted)
+    if wanted is not None and goes_on and (has_own or not _is_path(wanted)):
+        # It would lose its own steps each time.
+        logger.info(
+            "`resume_from_checkpoint: %s` held for the start of this run; now it goes on. In another "
+            "`output_dir` a run would start there again.",
+            wanted,
+        )
+        wanted = None
+    if asks_for_fresh_start(wanted):
+        return None, -1
+    if wanted is not None and _is_path(wanted):
+        reason = missing_from(Path(wanted))
+        if reason is not None:
+            raise ValueError(
+                f"`resume_from_checkpoint` is {wanted}, which is not a complete checkpoint: {reason}. To use only its "
+                "weights, name it as `model_name_or_path`."
+            )
+        _refuse_weights_alone(Path(wanted))
+        # Others belong to a course that is given up: a rerun, or the rotation, would take them for newer.
+        if _is_in(output_dir, Path(wanted)):
+            return Path(wanted), step_of(Path(wanted).resolve())
+        return Path(wanted), None if goes_on else -1
+    found = last_complete_checkpoint(output_dir)
+    if found is not None:
+        _refuse_weights_alone(found)
+        logger.warning("Going on from %s (`resume_from_checkpoint: false` starts afresh).", found)
+    elif wanted is not None:
+        raise ValueError(f"`resume_from_checkpoint: true`, but {output_dir} holds no complete checkpoint.")
+    elif missing_from(output_dir) is None:
+        logger.warning(
+            "%s holds a finished model and no checkpoint: the training starts afresh, and its model will "
+            "replace that one.",
+            output_dir,
+        )
+    return found, None
+
+
+def keeps_course(training_args: SFTConfig | GRPOConfig) -> bool:
+    """Say whether a run goes on, by `find_checkpoint`, from a checkpoint that its own folder holds."""
+    output_dir, wanted = Path(training_args.output_dir), training_args.resume_from_checkpoint
+    if last_complete_checkpoint(output_dir) is None:
+        return False
+    if _has_started(output_dir, wanted):
+        return True
+    return _is_in(output_dir, Path(str(wanted))) if _is_path(wanted) else not asks_for_fresh_start(wanted)
+
+
+def _has_started(output_dir: Path, wanted: str | bool | None) -> bool:
+    """Say whether the start that is named has been made, by this job or by the last course in the folder."""
+    return has_begun(output_dir) or (_is_path(wanted) and _began_at(output_dir, Path(str(wanted))))
+
+
+def _is_path(resume_from_checkpoint: str | bool | None) -> bool:
+    is_word = resume_from_checkpoint is None or str(resume_from_checkpoint).lower() in _WORDS_FOR_YES
+    return not is_word and not asks_for_fresh_start(resume_from_checkpoint)
+
+
+def _is_in(output_dir: Path, checkpoint: Path) -> bool:
+    return checkpoint.resolve().parent == output_dir.resolve()
+
+
+def _began_at(output_dir: Path, checkpoint: Path) -> bool:
+    """Say whether the last course in a folder began at this checkpoint of another one."""
+    starts = [None if start is None else Path(start) for start in recorded_starts(output_dir)]
+    begun = [start for start in starts if start is None or not _is_in(output_dir, start)]
+    last = begun[-1] if begun else None
+    return last is not None and last.resolve() == checkpoint.resolve()
+
+
+def _refuse_weights_alone(checkpoint: Path) -> None:
+    """Refuse to go on without optimizer, schedule and random state, which transformers would begin anew in silence."""
+    if not any(checkpoint.glob("rng_state*")):
+        raise ValueError(
+            f"{checkpoint} was saved with `save_only_model: true`, so no training can go on from it. Start afresh "
+            "with `resume_from_checkpoint: false`, or name it as `model_name_or_path` of another run."
+        )

@@ -14,11 +14,11 @@ from typing import Any
 
 from open_r1.configs import GRPOConfig, RewardParameters, SFTConfig
 from open_r1.data.card import source_commit
+from open_r1.data.manifest import RUN_MANIFEST_NAME
 from open_r1.data.secret_names import is_secret_name
 
 logger = logging.getLogger(__name__)
 
-RUN_MANIFEST_NAME = "run_manifest.json"
 OWN_TRACKING_VARIABLE = "OPEN_R1_JOB_TRACKING"  # W&B's id is ours: jobs that this process submits don't inherit it
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "peft", "math-verify", "deepspeed", "vllm")
 # Settings that change what is learned: going on from a checkpoint with other values deserves a warning.

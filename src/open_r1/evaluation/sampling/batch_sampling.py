@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from open_r1.utils.decoding import Decoder, Row
-from open_r1.utils.model_utils import end_token_ids
-from open_r1.utils.open_answer import End, OpenAnswer, Sampled
-from open_r1.utils.token_choice import Drawing
+from open_r1.evaluation.sampling.decoding import Decoder, Row
+from open_r1.evaluation.sampling.open_answer import End, OpenAnswer, Sampled
+from open_r1.evaluation.sampling.token_choice import Drawing
+from open_r1.models import context_tokens, end_token_ids
 
 logger = logging.getLogger(__name__)
 
@@ -249,16 +249,3 @@ def _has_enough_memory(run: Callable[[], None]) -> bool:
         gc.collect()
         torch.cuda.empty_cache()
     return is_enough
-
-
-def context_tokens(configuration: PretrainedConfig) -> int | None:
-    """Return the most tokens of prompt and answer together, None where a model's configuration doesn't say.
-
-    YaRN's factor counts from the length that it stretches, as in vLLM.
-    """
-    config = configuration.get_text_config(decoder=True).to_dict()
-    length = config.get("max_position_embeddings", config.get("n_positions"))
-    rope = config.get("rope_parameters") or {}
-    if rope.get("rope_type") == "yarn" and length is not None:
-        length = max(length, int(rope["factor"] * rope.get("original_max_position_embeddings", length)))
-    return length

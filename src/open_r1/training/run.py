@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps that `sft.py` and `grpo.py` share: start a run, find where to go on, train, save, evaluate, push."""
 
+import dis
 import logging
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, NoReturn
 
 import datasets
 import torch
@@ -15,21 +18,20 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType, gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, set_seed
 
+from open_r1.arguments import parse_args
 from open_r1.configs import GRPOConfig, SFTConfig
-from open_r1.utils import checkpoints
-from open_r1.utils.hub import push_finished_model
-from open_r1.utils.restartable import read_json
-from open_r1.utils.starting import find_checkpoint
-from open_r1.utils.stopping import StopFileCallback, find_stop_file
-from open_r1.utils.tracking import (
-    continue_tracking,
-    describe_run,
-    init_wandb_training,
-    write_run_manifest,
-)
-from open_r1.utils.trainer import GRPOTrainer, SFTTrainer
+from open_r1.data.flags import STOPPED
+from open_r1.training import checkpoints
+from open_r1.training.base import read_json
+from open_r1.training.checkpoints import find_checkpoint, last_complete_checkpoint
+from open_r1.training.hub import push_finished_model
+from open_r1.training.stopping import StopFileCallback, find_stop_file
+from open_r1.training.tracking import continue_tracking, describe_run, init_wandb_training, write_run_manifest
+from open_r1.training.trainer import GRPOTrainer, SFTTrainer
 
 logger = logging.getLogger(__name__)
+
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def _restore_to_cpu(storage: Any, location: str) -> Any:
@@ -306,3 +308,51 @@ def run_training(
         sys.stdout.write(f"The model is in {training_args.output_dir}\n")  # at any log level
         sys.stdout.flush()
     return metrics
+
+
+def run_script(main: Callable[..., object], script_class: type, config_class: type, description: str) -> NoReturn:
+    """Parse the command line, run `main` with the three groups of arguments, and end the program.
+
+    Args:
+        main: Prepares a training and calls `run_training`.
+        script_class: `SFTScriptArguments` or `GRPOScriptArguments`.
+        config_class: `SFTConfig` or `GRPOConfig`.
+        description: For `--help`.
+    """
+    arguments = parse_args(script_class, config_class, description=description)
+    try:
+        main(*arguments)
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
+        if not is_refusal(error):
+            raise
+        logger.debug("Refused here:", exc_info=error)
+        # Several processes say who they are, as in torch's tracebacks. One write: they share their stderr.
+        is_alone = os.environ.get("WORLD_SIZE", "1") == "1"
+        label = "" if is_alone else f"[rank{os.environ.get('RANK', '0')}]: "
+        lines = f"{type(error).__name__}: {error}".splitlines()
+        sys.stderr.write("".join(f"{label}{line}\n" for line in lines))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0":
+            last = last_complete_checkpoint(Path(arguments[1].output_dir))
+            kept = f"the same command goes on from {last}" if last else "there is no checkpoint yet to go on from"
+            sys.stderr.write(f"\nStopped by Ctrl-C; {kept}.\n")
+        sys.exit(STOPPED)
+    sys.exit(0)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Say whether a statement of this package has raised an error on purpose, before the training began."""
+    last = trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code is run_training.__code__:
+            return False
+        last, trace = trace, trace.tb_next
+    return last is not None and _is_own_raise(last)
+
+
+def _is_own_raise(place: TracebackType) -> bool:
+    code = place.tb_frame.f_code
+    is_ours = Path(code.co_filename).resolve().is_relative_to(_PACKAGE)
+    # `int("x")` in our code, say, raises ValueError too, and is a mistake of ours.
+    return is_ours and code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders that are whole or not there: a manifest, written and synced last, says that every file is in place.
+
+A program may be killed at any moment, also inside a save. A checkpoint or a saved model counts only when its
+`manifest.json` names files that all exist with the sizes it gives.
+"""
+
+import json
+import os
+from pathlib import Path
+
+MANIFEST_NAME = "manifest.json"
+# Of the folder of a training: what the runs in it were, and a finished model that is being moved to its place.
+RUN_MANIFEST_NAME = "run_manifest.json"
+STAGING_NAME = ".model-staging"
+
+
+def write_manifest(folder: Path, names: list[str] | None = None) -> None:
+    """Sync files of a folder to disk, then write the manifest that declares it complete.
+
+    Args:
+        folder: A checkpoint, or the folder of a saved model.
+        names: Files that belong to it, relative to the folder; None takes every file below it.
+    """
+    if names is None:
+        names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    temporary = folder / f".{MANIFEST_NAME}.tmp"
+    temporary.unlink(missing_ok=True)  # left by a kill; listed below, it would be missing ever after
+    files = {
+        name: (folder / name).stat().st_size
+        for name in sorted(names)
+        if Path(name).name not in (MANIFEST_NAME, temporary.name)
+    }
+    for name in files:
+        _sync(folder / name)
+    for parent in {(folder / name).parent for name in files} | {folder}:
+        _sync(parent)  # the names of the files, subfolders included
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump({"version": 1, "files": files}, stream, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(folder / MANIFEST_NAME)
+    _sync(folder)
+
+
+def remove_manifest(folder: Path) -> None:
+    """Declare a folder incomplete before its files change."""
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)
+    if folder.is_dir():
+        _sync(folder)
+
+
+def missing_from(folder: Path) -> str | None:
+    """Say why a folder is not complete, or None when it is."""
+    manifest = folder / MANIFEST_NAME
+    if not manifest.is_file():
+        return f"it has no {MANIFEST_NAME}, so it was not written to the end"
+    try:
+        files = json.loads(manifest.read_text(encoding="utf-8"))["files"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"its {MANIFEST_NAME} is damaged ({type(error).__name__})"
+    if not files:
+        return f"its {MANIFEST_NAME} names no files"
+    for name, size in files:
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+    return None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokenizer and model of a run: chat template, end-of-turn token and padding, end tokens, context, dtype."""
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.training_args import OptimizerNames
+from transformers.utils import CONFIG_NAME
+from trl import ModelConfig, get_quantization_config
+
+from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.data.hub_reach import offline, why_unreachable
+from open_r1.data.manifest import MANIFEST_NAME, RUN_MANIFEST_NAME, STAGING_NAME, missing_from
+
+logger = logging.getLogger(__name__)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CHATML_TEMPLATE = "recipes/templates/chatml.jinja"
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
+CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
+# They add their steps to the weights themselves, in the dtype of these.
+_PLAIN_ADAMW = {
+    OptimizerNames.ADAMW_TORCH,
+    OptimizerNames.ADAMW_TORCH_FUSED,
+    OptimizerNames.ADAMW_TORCH_XLA,
+    OptimizerNames.ADAMW_TORCH_NPU_FUSED,
+}
+
+
+def get_tokenizer(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) -> PreTrainedTokenizerBase:
+    """Load the tokenizer and settle its chat template, end-of-turn token and padding token.
+
+    `training_args.chat_template` replaces the template; a tokenizer without one gets ChatML. The EOS token becomes
+    the token that ends an assistant turn of the template, since that is what a trained model must emit to stop.
+
+    Raises:
+        ValueError: The folder is an unfinished save or has no tokenizer, the template cannot be rendered or ends a
+            turn with plain text, or no padding token other than EOS exists.
+    """
+    name = find_model(model_args.model_name_or_path)
+    folder = Path(name)
+    if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+        # transformers would make up an empty tokenizer from the config.
+        raise ValueError(f"The folder {name} holds no tokenizer: copy the tokenizer files of the model there.")
+    tokenizer = AutoTokenizer.from_pretrained(
+        name,
+        revision=model_args.model_revision,
+        trust_remote_code=training_args.trust_remote_code,
+    )
+    if training_args.chat_template is not None:
+        tokenizer.chat_template = read_template(training_args.chat_template)
+    elif tokenizer.chat_template is None:
+        logger.info("The tokenizer has no chat template: using ChatML (%s).", CHATML_TEMPLATE)
+        tokenizer.chat_template = read_template(CHATML_TEMPLATE)
+        # Tokens that are new to the vocabulary get rows in the embedding in `fit_embeddings`.
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": [token for token in CHATML_TOKENS if token not in tokenizer.get_vocab()]}
+        )
+    if isinstance(training_args, SFTConfig) and training_args.eos_token is not None:
+        if training_args.eos_token not in tokenizer.get_vocab():
+            raise ValueError(f"`eos_token` {training_args.eos_token!r} is not in the vocabulary of the tokenizer.")
+        tokenizer.eos_token = training_args.eos_token
+    else:
+        _align_eos(tokenizer)
+    _settle_padding(tokenizer)
+    return tokenizer
+
+
+def get_model(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) -> PreTrainedModel:
+    """Load the policy with the dtype, attention and quantisation that the arguments ask for.
+
+    Raises:
+        ValueError: The weights are damaged, or of a dtype in which they would hardly learn (`refuse_lost_steps`).
+    """
+    name = find_model(model_args.model_name_or_path)
+    dtype = dtype_asked_for(training_args, model_args)
+    options: dict[str, Any] = {
+        "revision": model_args.model_revision,
+        "trust_remote_code": training_args.trust_remote_code,
+        "attn_implementation": model_args.attn_implementation,
+        "use_cache": not training_args.gradient_checkpointing,
+    }
+    given = _model_init_kwargs(training_args)
+    options |= {**given, "dtype": dtype or "auto"}
+    quantization_config = get_quantization_config(model_args)
+    if quantization_config is not None:
+        options |= {"quantization_config": quantization_config, "device_map": {"": training_args.local_process_index}}
+    training_args.model_init_kwargs = None  # TRL would say it ignores them
+    if isinstance(training_args, GRPOConfig) and training_args.beta != 0 and not model_args.use_peft:
+        # The reference of the KL term is loaded by TRL, which knows no revision but the one given here.
+        training_args.model_init_kwargs = {"revision": model_args.model_revision, **given}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(name, **options)
+    except SafetensorError as error:
+        raise ValueError(f"The weights in {name} are damaged or cut short ({error}): get them again.") from error
+    if dtype is None:  # else the preflight has looked; of a config that doesn't say it, the weights say it
+        refuse_lost_steps(model.dtype, training_args, model_args)
+    return model
+
+
+def dtype_asked_for(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> torch.dtype | None:
+    """Return the dtype that the arguments give the weights; None: the one they were saved in."""
+    name = _model_init_kwargs(training_args).get("dtype", model_args.dtype)
+    return None if name in ("auto", None) else getattr(torch, name)
+
+
+def _model_init_kwargs(training_args: SFTConfig | GRPOConfig) -> dict[str, Any]:
+    return cast(dict[str, Any], training_args.model_init_kwargs or {})  # text was parsed with the arguments
+
+
+def refuse_lost_steps(dtype: torch.dtype, training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
+    """Refuse AdamW on 16-bit weights that nothing keeps a copy of in fp32: it would lose most of its steps.
+
+    bf16 numbers near 0.02 are 1.2e-4 apart, and AdamW moves a weight by about the learning rate: a step of less than
+    half of that changes nothing, and no sum of them ever does. ZeRO and FSDP2 keep the copy, LoRA's weights are fp32.
+
+    Raises:
+        ValueError: See above.
+    """
+    variables = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP")
+    has_copy = training_args.deepspeed or training_args.fsdp or any(os.environ.get(key) == "true" for key in variables)
+    if dtype not in (torch.bfloat16, torch.float16) or model_args.use_peft or has_copy:
+        return
+    name, optimizer = str(dtype).removeprefix("torch."), OptimizerNames(training_args.optim)
+    if optimizer not in _PLAIN_ADAMW:
+        logger.warning(
+            "`optim: %s` trains weights in %s: unless it keeps what rounding cuts off, small steps are lost. Compare "
+            "with `dtype: float32`.",
+            optimizer.value,
+            name,
+        )
+        return
+    raise ValueError(
+        f"`optim: {optimizer.value}` would train all weights in {name} without a copy in fp32: at the learning rates "
+        "of fine-tuning most of its steps are too small to change a 16-bit number, so hardly anything would be "
+        "learned. Keep the weights in fp32 and compute in bf16 (`--dtype float32 --bf16 true`), train LoRA "
+        "(`--use_peft true`), or let ZeRO keep the copy (`accelerate launch --config_file "
+        "recipes/accelerate_configs/zero2.yaml`, also with `--num_processes 1`)."
+    )
+
+
+def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Grow the embedding when the tokenizer has tokens that the model has no row for."""
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        logger.warning("The tokenizer has new tokens: the embedding grows to %d rows.", len(tokenizer))
+        model.resize_token_embeddings(len(tokenizer))
+
+
+def read_template(template: str) -> str:
+    """Return Jinja text as it is, or the contents of a `.jinja` file.
+
+    A relative path is looked up in the working folder, then in the repository.
+
+    Raises:
+        ValueError: The path names no file.
+    """
+    if "{" in template or "\n" in template or not template.endswith((".jinja", ".j2")):
+        return template
+    for candidate in (Path(template).expanduser(), REPOSITORY / template):
+        if candidate.is_file():
+            try:
+                return candidate.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"`chat_template` names {candidate}, which cannot be read: {error}") from error
+    raise ValueError(
+        f"`chat_template` names the file {template}, which is neither in {Path.cwd()} nor in {REPOSITORY}."
+    )
+
+
+def render_turn(tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[int]]:
+    """Render one user and one assistant turn.
+
+    Returns:
+        The text and its token ids.
+
+    Raises:
+        ValueError: The template fails on such a conversation.
+    """
+    messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+    except Exception as error:  # Jinja and template authors raise what they like; the reason goes to the user
+        raise ValueError(f"The chat template fails on a plain conversation: {error}") from error
+    if "question" not in text or "answer" not in text:
+        raise ValueError(f"The chat template does not print what is said. A turn renders as {text!r}.")
+    return text, tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def end_of_turn_token(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return the token that closes an assistant turn, or None when the template closes it with plain text."""
+    _, ids = render_turn(tokenizer)
+    added = tokenizer.added_tokens_decoder
+    while ids and not tokenizer.decode(ids[-1]).strip():
+        ids = ids[:-1]
+    return tokenizer.convert_ids_to_tokens(ids[-1]) if ids and ids[-1] in added else None
+
+
+def end_token_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    generation_config: GenerationConfig | None,
+    generation_kwargs: dict[str, Any] | str | None = None,
+) -> tuple[int, ...]:
+    """Return the ids that end a completion: every back end stops at them, and one that ends in such a token is whole.
+
+    They are the tokenizer's EOS, those of the model's generation config, and the `stop_token_ids` that a recipe gives
+    to vLLM in `generation_kwargs`.
+    """
+    configured = None if generation_config is None else generation_config.eos_token_id
+    of_model = configured if isinstance(configured, list) else [configured]
+    given = generation_kwargs if isinstance(generation_kwargs, dict) else {}  # TRL has made one of text
+    found = dict.fromkeys([tokenizer.eos_token_id, *of_model, *(given.get("stop_token_ids") or [])])
+    return tuple(token for token in found if token is not None)
+
+
+def _align_eos(tokenizer: PreTrainedTokenizerBase) -> None:
+    token = end_of_turn_token(tokenizer)
+    if token is None:
+        text, _ = render_turn(tokenizer)
+        raise ValueError(
+            "The chat template does not end an assistant turn with a special token of this tokenizer, so a trained "
+            f"model could never stop. A turn renders as {text!r}. Let it end in a token of the tokenizer, or take a "
+            "model whose tokenizer has the template's tokens."
+        )
+    if token != tokenizer.eos_token:
+        logger.info("EOS is %r, the token that ends a turn of the template (it was %r).", token, tokenizer.eos_token)
+        tokenizer.eos_token = token
+
+
+def _settle_padding(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Choose a padding token that is not EOS, since EOS must never be masked as padding."""
+    if tokenizer.pad_token is not None and tokenizer.pad_token != tokenizer.eos_token:
+        return
+    taken = {tokenizer.eos_token, tokenizer.bos_token, *CHATML_TOKENS}
+    specials = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    candidates = [token for token in specials if token not in taken]
+    # Prefer tokens that are meant for it, then the end of a document, which never stands inside a conversation.
+    preferred = [
+        token for key in ("pad", "endoftext", "reserved", "unk") for token in candidates if key in token.lower()
+    ]
+    # Any other one will do, since padding is masked: the EOS token of before, say, or at last BOS.
+    preferred += [token for token in candidates if token not in preferred]
+    if tokenizer.bos_token is not None and tokenizer.bos_token != tokenizer.eos_token:
+        preferred.append(tokenizer.bos_token)
+    if not preferred:
+        raise ValueError(
+            f"The padding token is {tokenizer.pad_token!r}, the same as EOS or none, and no other special token can "
+            f"serve. Set `pad_token` in the tokenizer of the model; its special tokens are {specials}."
+        )
+    logger.info("Padding token is %r (it was %r).", preferred[0], tokenizer.pad_token)
+    tokenizer.pad_token = preferred[0]
+
+
+def find_model(name: str | None) -> str:
+    """Return the name of a hub model, or the folder of a whole local one."""
+    if not name:
+        raise ValueError("`model_name_or_path` is missing: name a model on the hub or a local folder.")
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if folder.is_absolute() or name.startswith((".", "data/")):
+            raise ValueError(f"`model_name_or_path` is {name}, but there is no such folder.")
+        return name
+    is_own_checkpoint = folder.name.startswith("checkpoint-") and (folder.parent / RUN_MANIFEST_NAME).is_file()
+    if (folder / MANIFEST_NAME).is_file() or (folder / STAGING_NAME).exists() or is_own_checkpoint:
+        reason = missing_from(folder)
+        if reason is not None:
+            raise ValueError(f"The model in {folder} is not whole: {reason}. Run the command that writes it again.")
+    elif not ((folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()):
+        raise ValueError(f"The folder {folder} holds no model (no config.json): was its training finished?")
+    return str(folder)
+
+
+def context_tokens(configuration: PretrainedConfig) -> int | None:
+    """Return the most tokens of prompt and answer together, None where a model's configuration doesn't say.
+
+    YaRN's factor counts from the length that it stretches, as in vLLM.
+    """
+    config = configuration.get_text_config(decoder=True).to_dict()
+    length = config.get("max_position_embeddings", config.get("n_positions"))
+    rope = config.get("rope_parameters") or {}
+    if rope.get("rope_type") == "yarn" and length is not None:
+        length = max(length, int(rope["factor"] * rope.get("original_max_position_embeddings", length)))
+    return length
+
+
+def context_length(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> int | None:
+    """Return the context of the model in tokens, or None when its config does not say.
+
+    Raises:
+        ValueError: The name is a LoRA adapter, or a folder without a whole model.
+    """
+    name = find_model(model_args.model_name_or_path)
+    if (Path(name) / "adapter_config.json").is_file() and not (Path(name) / "config.json").is_file():
+        raise ValueError(
+            f"`model_name_or_path` {name} is a LoRA adapter: make a model of it first, `python scripts/merge_lora.py "
+            f"--adapter {name} --output_dir <new folder>`."
+        )
+    return context_tokens(load_config(training_args, model_args))
+
+
+def load_config(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> PretrainedConfig:
+    name, revision = find_model(model_args.model_name_or_path), model_args.model_revision
+    is_folder, unreachable = Path(name).is_dir(), None
+    try:
+        if not is_folder and not isinstance(try_to_load_from_cache(name, CONFIG_NAME, revision=revision), str):
+            unreachable = why_unreachable()
+        with offline() if unreachable else contextlib.nullcontext():
+            return AutoConfig.from_pretrained(
+                name, revision=revision, trust_remote_code=training_args.trust_remote_code
+            )
+    except (OSError, ValueError) as error:  # transformers' words for what is missing, damaged, unknown or private
+        reason = unreachable or " ".join(str(error).split())[:500]
+        if is_folder:
+            raise ValueError(f"The model in {name} can't be loaded: {reason}") from error
+        raise ValueError(
+            f"Cannot load the model {name!r} (`model_name_or_path`): no local folder has this name, and from the hub "
+            f"it could not be loaded ({reason}). Offline, name a local folder."
+        ) from error
