@@ -31,7 +31,7 @@ def assert_same_end(resumed, uninterrupted, max_steps):
 def test_sft_goes_on_to_the_same_end_under_zero3(recipes, run_sft):
     output_dir = recipes.folder / "sft-zero3-killed"
     resumed = kill_and_resume("zero3", SFT, recipes.sft, output_dir, kill_at=10, lost="rng_state_1.pth")
-    assert f"Going on from {output_dir / 'checkpoint-5'}" in resumed.output
+    assert f"Resuming from {output_dir / 'checkpoint-5'}" in resumed.output
     assert_same_end(resumed, run_sft("zero3"), SFT_RECIPE["max_steps"])
 
 
@@ -42,5 +42,5 @@ def test_sft_goes_on_to_the_same_end_under_zero3(recipes, run_sft):
 def test_grpo_goes_on_to_the_same_end_amid_a_generation(config, recipes, run_grpo):
     output_dir = recipes.folder / f"grpo-{config}-killed"
     resumed = kill_and_resume(config, GRPO, recipes.grpo, output_dir, kill_at=6, lost="rollout_state_1.pt")
-    assert f"Going on from {output_dir / 'checkpoint-3'}" in resumed.output
+    assert f"Resuming from {output_dir / 'checkpoint-3'}" in resumed.output
     assert_same_end(resumed, run_grpo(config), GRPO_RECIPE["max_steps"])

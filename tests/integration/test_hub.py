@@ -290,8 +290,9 @@ def test_run_that_can_push_is_let_through(hub, tmp_path, monkeypatch):
         check_hub_revision_exists(config(tmp_path, **taken))
     check_hub_revision_exists(config(tmp_path, **taken, overwrite_hub_revision=True))
 
-    write_files(tmp_path / "out" / "checkpoint-1", ["model.safetensors"])
-    write_manifest(tmp_path / "out" / "checkpoint-1")
+    for folder in ("out", "other"):
+        write_files(tmp_path / folder / "checkpoint-1", ["model.safetensors", "rng_state.pth"])
+        write_manifest(tmp_path / folder / "checkpoint-1")
     check_hub_revision_exists(config(tmp_path, **taken))  # the run goes on, to the branch that it began
     for another_course in ("false", str(tmp_path / "other" / "checkpoint-1")):
         with pytest.raises(ValueError, match="overwrite_hub_revision"):

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
 
@@ -188,3 +189,29 @@ def test_requirements_are_the_tested_lock():
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not line.startswith("#")] == ["-c constraints.txt", "-e ."]
     assert (ROOT / "constraints.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("configs", ["DatasetConfig", "DatasetMixtureConfig", "ScriptArguments", "GRPOScriptArguments", "GRPOConfig"]),
+        (
+            "rewards",
+            ["accuracy_reward", "get_reward_funcs", "code_reward", "get_cosine_scaled_reward", "extract_code"],
+        ),
+        ("utils", ["get_dataset", "get_model", "get_tokenizer", "is_e2b_available", "is_morph_available"]),
+        ("utils.callbacks", ["CALLBACKS", "PushToHubRevisionCallback", "get_callbacks"]),
+        ("utils.code_providers", ["CodeExecutionProvider", "get_provider"]),
+        ("utils.data", ["get_dataset"]),
+        ("utils.evaluation", ["SUPPORTED_BENCHMARKS", "run_benchmark_jobs"]),
+        ("utils.hub", ["check_hub_revision_exists", "push_to_hub_revision"]),
+        ("utils.import_utils", ["is_e2b_available", "is_morph_available"]),
+        ("utils.model_utils", ["get_model", "get_tokenizer"]),
+        ("utils.routed_morph", ["RoutedMorphSandbox"]),
+        ("utils.routed_sandbox", ["RoutedSandbox"]),
+        ("utils.wandb_logging", ["init_wandb_training"]),
+    ],
+)
+def test_what_users_import_is_where_open_r1_has_it(module, names):
+    found = import_module(f"open_r1.{module}")
+    assert [name for name in names if not hasattr(found, name)] == []

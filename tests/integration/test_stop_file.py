@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from open_r1.data.manifest import missing_from
 from open_r1.training import callbacks
-from open_r1.training.checkpoints import find_checkpoint, list_checkpoints
+from open_r1.training.checkpoints import Start, find_start, list_checkpoints
 from open_r1.training.stopping import STOP_FILE_VARIABLE, answer_path
 from tests.integration.tiny import Tiny, are_identical, build_tiny, log_history, weights_of
 
@@ -248,4 +248,4 @@ def test_requeued_job_that_has_saved_nothing_begins_again_at_the_checkpoint_it_w
     output.mkdir()
     (output / "run_manifest.json").write_text('{"runs": [{"settings": {}, "slurm_job": "77"}]}')  # and nothing else
     arguments = SimpleNamespace(output_dir=str(output), resume_from_checkpoint=str(given))
-    assert find_checkpoint(arguments) == (given, None)
+    assert find_start(arguments) == Start(given)

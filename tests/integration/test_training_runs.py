@@ -165,14 +165,14 @@ def test_without_a_word_a_run_goes_on_from_its_last_whole_checkpoint(tiny, tmp_p
     tiny.train("sft", tmp_path, save_steps=1)
     assert f"Passing over {tmp_path / 'checkpoint-4'}: it has no manifest.json" in caplog.text
     assert f"Passing over {tmp_path / 'checkpoint-3'}: optimizer.pt has" in caplog.text
-    assert f"Going on from {tmp_path / 'checkpoint-2'}" in caplog.text
+    assert f"Resuming from {tmp_path / 'checkpoint-2'}" in caplog.text
     assert are_identical(whole, weights_of(tmp_path))
 
 
 def test_resuming_can_be_demanded(tiny, tmp_path, caplog):
     tiny.train("sft", tmp_path)
     tiny.train("sft", tmp_path, resume_from_checkpoint="True")
-    assert f"Going on from {tmp_path / 'checkpoint-4'}" in caplog.text
+    assert f"Resuming from {tmp_path / 'checkpoint-4'}" in caplog.text
 
 
 @pytest.mark.parametrize("word", ["false", "no"])

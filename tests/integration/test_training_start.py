@@ -13,7 +13,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launch
 from open_r1.arguments import RecipeParser
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
 from open_r1.data.manifest import write_manifest
-from open_r1.training.checkpoints import find_checkpoint, list_checkpoints, publish
+from open_r1.training.checkpoints import Start, find_start, list_checkpoints, publish
 from open_r1.training.run import check_processes, is_refusal
 from tests.conftest import ROOT
 from tests.integration.tiny import build_tiny
@@ -60,10 +60,10 @@ def test_checkpoint_of_another_folder_is_where_a_run_starts_once(tmp_path, monke
     runs = [{"settings": {}, "started_from": start} for start in starts]
     (output / "run_manifest.json").write_text(json.dumps({"runs": runs}))
     arguments = SimpleNamespace(output_dir=str(output), resume_from_checkpoint=str(given))
-    assert find_checkpoint(arguments) == ((own, None) if goes_on else (given, -1))
+    assert find_start(arguments) == (Start(own) if goes_on else Start(given, superseded_after=-1))
     if goes_on:
         shutil.rmtree(own)  # it had saved nothing yet
-        assert find_checkpoint(arguments) == (given, None)
+        assert find_start(arguments) == Start(given)
 
 
 def test_run_from_another_folder_puts_the_run_before_aside_and_not_itself(tiny, tmp_path):

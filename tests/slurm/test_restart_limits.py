@@ -64,7 +64,7 @@ def test_job_that_meets_its_time_limit_goes_on_to_the_same_end(cluster, training
     assert are_identical(weights_of(output), weights_of(trainings.output("whole")))
     assert list_checkpoints(output)[0].name == "checkpoint-4"
     assert "The job goes back to the queue." in limit.log
-    assert f"Going on from {output / 'checkpoint-4'}" in limit.log
+    assert f"Resuming from {output / 'checkpoint-4'}" in limit.log
     logs = limit.step_logs()
     assert "Stopped at step 4 of 10" in logs["attempt-0/train.log"]
     assert "Stopped at" not in logs["attempt-1/train.log"]
@@ -91,7 +91,7 @@ def test_two_nodes_go_on_after_a_time_limit_and_a_lost_node(cluster, trainings, 
     assert job.restarts == 2
     output = trainings.output("two")
     # Of the nodes that are left the trainer was told to end in time to save once more, or not.
-    assert re.findall(rf"Going on from {output}/checkpoint-(\d)", job.log) in (["3", "4"], ["3", "6"])
+    assert re.findall(rf"Resuming from {output}/checkpoint-(\d)", job.log) in (["3", "4"], ["3", "6"])
     assert whole.wait() == "COMPLETED"
     assert losses(output) == pytest.approx(losses(trainings.output("whole")), rel=TOLERANCE)
     expected = weights_of(trainings.output("whole"))

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of a run: which are whole, which is the last, which may go; and the finished model."""
+"""Checkpoints of a run: which are whole, where a run starts, which may go; and the finished model."""
 
 import logging
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from open_r1.configs import GRPOConfig, SFTConfig
@@ -24,7 +25,8 @@ _MODEL_FILES = (
     "config.json",
     "adapter_config.json",
 )
-_WORDS_FOR_YES = ("true", "yes", "auto", "1")
+# Words of `resume_from_checkpoint`; all else is a path.
+_YES, _NO = ("true", "yes", "auto", "1"), ("false", "no", "none", "0")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -42,11 +44,6 @@ def step_of(checkpoint: Path) -> int:
     if match is None:
         raise ValueError(f"{checkpoint} is not named checkpoint-<step>.")
     return int(match[1])
-
-
-def asks_for_fresh_start(resume_from_checkpoint: str | bool | None) -> bool:
-    """Say whether `resume_from_checkpoint` is a word for no."""
-    return resume_from_checkpoint is not None and str(resume_from_checkpoint).lower() in ("false", "no", "none", "0")
 
 
 def last_complete_checkpoint(output_dir: Path) -> Path | None:
@@ -129,78 +126,71 @@ def publish(staging: Path, folder: Path) -> None:
     shutil.rmtree(staging)  # last: while it is there and the manifest is not, the folder counts as unfinished
 
 
-def find_checkpoint(training_args: SFTConfig | GRPOConfig) -> tuple[Path | None, int | None]:
-    """Decide where a run starts.
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts.
 
-    Args:
-        training_args: `resume_from_checkpoint` is None or true (last complete checkpoint, if any), false (fresh start;
-            earlier checkpoints are to be moved aside), or the path of a checkpoint. One in another folder is where a
-            run starts: the same command, and a requeued job, go on from what it has saved since.
+    Attributes:
+        checkpoint: Resumed from; None: nothing is.
+        superseded_after: Checkpoints of later steps belong to a course that is given up and are to be moved aside: a
+            rerun, or the rotation, would take them for newer. -1: all; None: none.
+    """
 
-    Returns:
-        The checkpoint, and the step after which checkpoints are to be moved aside (`Run.superseded_after`).
+    checkpoint: Path | None
+    superseded_after: int | None = None
+
+
+def find_start(training_args: SFTConfig | GRPOConfig) -> Start:
+    """Decide by `resume_from_checkpoint` where a run starts; nothing on disk is changed.
+
+    None or true: at the last complete checkpoint of `output_dir`. False: afresh. A path: at that checkpoint.
+    A requeued job resumes from what it has saved since, whatever was typed, and so does the same command with the
+    checkpoint of another folder. Typed again, false starts afresh again, and a checkpoint of the run's own folder is
+    gone back to again.
 
     Raises:
-        ValueError: The path is not a complete checkpoint.
+        ValueError: There is no complete checkpoint where one is asked for, or it has weights alone.
     """
     output_dir, wanted = Path(training_args.output_dir), training_args.resume_from_checkpoint
-    has_own = last_complete_checkpoint(output_dir) is not None
-    goes_on = _has_started(output_dir, wanted)
-    if wanted is not None and goes_on and (has_own or not _is_path(wanted)):
-        # It would lose its own steps each time.
-        logger.info(
-            "`resume_from_checkpoint: %s` held for the start of this run; now it goes on. In another "
-            "`output_dir` a run would start there again.",
-            wanted,
-        )
-        wanted = None
-    if asks_for_fresh_start(wanted):
-        return None, -1
-    if wanted is not None and _is_path(wanted):
-        reason = missing_from(Path(wanted))
-        if reason is not None:
-            raise ValueError(
-                f"`resume_from_checkpoint` is {wanted}, which is not a complete checkpoint: {reason}. To use only its "
-                "weights, name it as `model_name_or_path`."
-            )
-        _refuse_weights_alone(Path(wanted))
-        # Others belong to a course that is given up: a rerun, or the rotation, would take them for newer.
-        if _is_in(output_dir, Path(wanted)):
-            return Path(wanted), step_of(Path(wanted).resolve())
-        return Path(wanted), None if goes_on else -1
-    found = last_complete_checkpoint(output_dir)
-    if found is not None:
-        _refuse_weights_alone(found)
-        logger.warning("Going on from %s (`resume_from_checkpoint: false` starts afresh).", found)
-    elif wanted is not None:
+    word = str(wanted).lower()
+    named = None if wanted is None or word in (*_YES, *_NO) else Path(str(wanted))
+    own = last_complete_checkpoint(output_dir)
+    is_under_way = has_begun(output_dir) or (named is not None and _began_at(output_dir, named))
+    if is_under_way and (own is not None or named is None):
+        start = Start(own)  # from where it was told to, it would lose its own steps each time
+    elif wanted is not None and word in _NO:
+        start = Start(None, superseded_after=-1)
+    elif named is not None:
+        start = _start_at(named, output_dir, is_under_way=is_under_way)
+    elif own is None and wanted is not None:
         raise ValueError(f"`resume_from_checkpoint: true`, but {output_dir} holds no complete checkpoint.")
-    elif missing_from(output_dir) is None:
-        logger.warning(
-            "%s holds a finished model and no checkpoint: the training starts afresh, and its model will "
-            "replace that one.",
-            output_dir,
+    else:
+        start = Start(own)
+    if start.checkpoint is not None and not any(start.checkpoint.glob("rng_state*")):
+        # transformers would begin optimizer, schedule and random state anew in silence.
+        raise ValueError(
+            f"{start.checkpoint} was saved with `save_only_model: true`, so no training can be resumed from it. Start "
+            "afresh with `resume_from_checkpoint: false`, or name it as `model_name_or_path` of another run."
         )
-    return found, None
+    return start
 
 
 def keeps_course(training_args: SFTConfig | GRPOConfig) -> bool:
-    """Say whether a run goes on, by `find_checkpoint`, from a checkpoint that its own folder holds."""
-    output_dir, wanted = Path(training_args.output_dir), training_args.resume_from_checkpoint
-    if last_complete_checkpoint(output_dir) is None:
-        return False
-    if _has_started(output_dir, wanted):
-        return True
-    return _is_in(output_dir, Path(str(wanted))) if _is_path(wanted) else not asks_for_fresh_start(wanted)
+    """Say whether a run resumes from a checkpoint that its own folder holds."""
+    checkpoint = find_start(training_args).checkpoint
+    return checkpoint is not None and _is_in(Path(training_args.output_dir), checkpoint)
 
 
-def _has_started(output_dir: Path, wanted: str | bool | None) -> bool:
-    """Say whether the start that is named has been made, by this job or by the last course in the folder."""
-    return has_begun(output_dir) or (_is_path(wanted) and _began_at(output_dir, Path(str(wanted))))
-
-
-def _is_path(resume_from_checkpoint: str | bool | None) -> bool:
-    is_word = resume_from_checkpoint is None or str(resume_from_checkpoint).lower() in _WORDS_FOR_YES
-    return not is_word and not asks_for_fresh_start(resume_from_checkpoint)
+def _start_at(named: Path, output_dir: Path, *, is_under_way: bool) -> Start:
+    reason = missing_from(named)
+    if reason is not None:
+        raise ValueError(
+            f"`resume_from_checkpoint` is {named}, which is not a complete checkpoint: {reason}. To use only its "
+            "weights, name it as `model_name_or_path`."
+        )
+    if _is_in(output_dir, named):
+        return Start(named, step_of(named.resolve()))
+    return Start(named, None if is_under_way else -1)
 
 
 def _is_in(output_dir: Path, checkpoint: Path) -> bool:
@@ -211,14 +201,4 @@ def _began_at(output_dir: Path, checkpoint: Path) -> bool:
     """Say whether the last course in a folder began at this checkpoint of another one."""
     starts = [None if start is None else Path(start) for start in recorded_starts(output_dir)]
     begun = [start for start in starts if start is None or not _is_in(output_dir, start)]
-    last = begun[-1] if begun else None
-    return last is not None and last.resolve() == checkpoint.resolve()
-
-
-def _refuse_weights_alone(checkpoint: Path) -> None:
-    """Refuse to go on without optimizer, schedule and random state, which transformers would begin anew in silence."""
-    if not any(checkpoint.glob("rng_state*")):
-        raise ValueError(
-            f"{checkpoint} was saved with `save_only_model: true`, so no training can go on from it. Start afresh "
-            "with `resume_from_checkpoint: false`, or name it as `model_name_or_path` of another run."
-        )
+    return bool(begun) and begun[-1] is not None and begun[-1].resolve() == checkpoint.resolve()

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps that `sft.py` and `grpo.py` share: start a run, find where to go on, train, save, evaluate, push."""
 
-import dis
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 import datasets
@@ -21,17 +20,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallb
 from open_r1.arguments import parse_args
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.data.flags import STOPPED
-from open_r1.training import checkpoints
+from open_r1.data.manifest import missing_from
 from open_r1.training.base import read_json
-from open_r1.training.checkpoints import find_checkpoint, last_complete_checkpoint
+from open_r1.training.checkpoints import REFERENCE_NAME, Start, find_start, last_complete_checkpoint, set_aside
 from open_r1.training.hub import push_finished_model
 from open_r1.training.stopping import StopFileCallback, find_stop_file
 from open_r1.training.tracking import continue_tracking, describe_run, init_wandb_training, write_run_manifest
 from open_r1.training.trainer import GRPOTrainer, SFTTrainer
 
 logger = logging.getLogger(__name__)
-
-_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def _restore_to_cpu(storage: Any, location: str) -> Any:
@@ -47,15 +44,13 @@ torch.serialization.register_package(11, lambda storage: None, _restore_to_cpu)
 class Run:
     """How a run starts. Nothing on disk changes before it has passed every check (`run_training`).
 
-    Args:
-        checkpoint: Checkpoint to go on from; None for a fresh start.
-        superseded_after: Checkpoints of later steps are moved aside, -1 for all; None leaves them in place.
+    Attributes:
+        start: Where.
         description: Settings and versions for the run manifest.
         stop_file: File whose appearance stops the training early; None when nobody asks for that.
     """
 
-    checkpoint: Path | None
-    superseded_after: int | None
+    start: Start
     description: dict[str, Any]
     stop_file: Path | None = None
 
@@ -72,22 +67,37 @@ def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_arg
     _set_up_logging(training_args)
     if "wandb" in training_args.report_to:
         init_wandb_training(training_args)
-    stop_file = find_stop_file()
-    if len(seen := set(gather_object([str(stop_file)]))) > 1:
-        raise RuntimeError(f"OPEN_R1_STOP_FILE differs among the processes: {sorted(seen)}. Set one file for all.")
-    checkpoint, superseded_after = find_checkpoint(training_args)
-    seen = set(gather_object([str(checkpoint)]))
-    if len(seen) > 1:
-        raise RuntimeError(
-            f"The processes see different checkpoints in {training_args.output_dir}: {sorted(seen)}. `output_dir` "
-            "must lie on storage that all nodes share."
-        )
-    if checkpoint is not None:
-        _refuse_other_course(checkpoint, training_args)
+    stop_file, start = find_stop_file(), find_start(training_args)
+    _refuse_differing("OPEN_R1_STOP_FILE", stop_file, "Set one file for all.")
+    _refuse_differing(
+        f"The last checkpoint in {training_args.output_dir}",
+        start.checkpoint,
+        "`output_dir` must lie on storage that all nodes share.",
+    )
+    _say_start(start, Path(training_args.output_dir))
+    if start.checkpoint is not None:
+        _refuse_other_course(start.checkpoint, training_args)
     logger.info("Script arguments: %s", script_args)
     logger.info("Training arguments: %s", training_args)
     logger.info("Model arguments: %s", model_args)
-    return Run(checkpoint, superseded_after, describe_run(script_args, training_args, model_args), stop_file)
+    return Run(start, describe_run(script_args, training_args, model_args), stop_file)
+
+
+def _refuse_differing(what: str, path: Path | None, way_out: str) -> None:
+    """Refuse a path that isn't the same for all processes."""
+    if len(seen := set(gather_object([str(path)]))) > 1:
+        raise RuntimeError(f"{what} differs among the processes: {sorted(seen)}. {way_out}")
+
+
+def _say_start(start: Start, output_dir: Path) -> None:
+    if start.checkpoint is not None:
+        logger.warning("Resuming from %s (`resume_from_checkpoint: false` starts afresh).", start.checkpoint)
+    elif start.superseded_after is None and missing_from(output_dir) is None:
+        logger.warning(
+            "%s holds a finished model and no checkpoint: the training starts afresh, and its model will replace that "
+            "one.",
+            output_dir,
+        )
 
 
 def _refuse_other_course(checkpoint: Path, training_args: SFTConfig | GRPOConfig) -> None:
@@ -106,9 +116,9 @@ def _refuse_other_course(checkpoint: Path, training_args: SFTConfig | GRPOConfig
             "cannot be dealt out anew. Resume with the same number of processes."
         )
     moves = isinstance(training_args, GRPOConfig) and training_args.sync_ref_model
-    if moves and not (checkpoint / checkpoints.REFERENCE_NAME).is_file():
+    if moves and not (checkpoint / REFERENCE_NAME).is_file():
         raise ValueError(
-            f"`sync_ref_model: true`, but {checkpoint} has no {checkpoints.REFERENCE_NAME}: it was saved without, and "
+            f"`sync_ref_model: true`, but {checkpoint} has no {REFERENCE_NAME}: it was saved without, and "
             "where the reference would be is not known. Start afresh with `resume_from_checkpoint: false`, or name "
             "the checkpoint as `model_name_or_path` of another run."
         )
@@ -227,10 +237,10 @@ def _ends_in_eos(batch: dict[str, torch.Tensor], tokenizer: PreTrainedTokenizerB
 
 def _record_start(training_args: SFTConfig | GRPOConfig, run: Run) -> None:
     output_dir = Path(training_args.output_dir)
-    if run.superseded_after is not None:
-        checkpoints.set_aside(output_dir, run.superseded_after)
-    tracking_id = continue_tracking(training_args, is_fresh_start=run.superseded_after == -1)
-    started_from = None if run.checkpoint is None else str(run.checkpoint.resolve())
+    if run.start.superseded_after is not None:
+        set_aside(output_dir, run.start.superseded_after)
+    tracking_id = continue_tracking(training_args, is_fresh_start=run.start.superseded_after == -1)
+    started_from = None if run.start.checkpoint is None else str(run.start.checkpoint.resolve())
     write_run_manifest(output_dir, {**run.description, "started_from": started_from, "tracking_id": tracking_id})
 
 
@@ -282,7 +292,7 @@ def run_training(
         trainer.remove_callback(ProgressCallback)
     is_start_named = training_args.resume_from_checkpoint is not None
     training_args.resume_from_checkpoint = None  # transformers would read its own meaning into the word
-    result = trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None)
+    result = trainer.train(resume_from_checkpoint=None if run.start.checkpoint is None else str(run.start.checkpoint))
     if trainer.stopped_at is not None:
         _say_stopped(trainer, is_start_named=is_start_named)
         return {}
@@ -313,6 +323,10 @@ def run_training(
 def run_script(main: Callable[..., object], script_class: type, config_class: type, description: str) -> NoReturn:
     """Parse the command line, run `main` with the three groups of arguments, and end the program.
 
+    What is refused before the training begins is one message on stderr and exit status 1; `--log_level debug` logs its
+    traceback. What happens in the training keeps its traceback. Ctrl-C says what is kept, with exit status 130. A
+    mistake in the arguments themselves has exit status 2 (`parse_args`).
+
     Args:
         main: Prepares a training and calls `run_training`.
         script_class: `SFTScriptArguments` or `GRPOScriptArguments`.
@@ -342,17 +356,6 @@ def run_script(main: Callable[..., object], script_class: type, config_class: ty
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Say whether a statement of this package has raised an error on purpose, before the training began."""
-    last = trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code is run_training.__code__:
-            return False
-        last, trace = trace, trace.tb_next
-    return last is not None and _is_own_raise(last)
-
-
-def _is_own_raise(place: TracebackType) -> bool:
-    code = place.tb_frame.f_code
-    is_ours = Path(code.co_filename).resolve().is_relative_to(_PACKAGE)
-    # `int("x")` in our code, say, raises ValueError too, and is a mistake of ours.
-    return is_ours and code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    """Say whether an error was raised before the training began."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return all(frame.f_code is not run_training.__code__ for frame, _ in frames)

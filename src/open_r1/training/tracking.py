@@ -42,14 +42,12 @@ _LEARNING_KEYS = (
 
 def init_wandb_training(training_args: SFTConfig | GRPOConfig) -> None:
     """Hand the W&B fields of the recipe to the library, which reads them from the environment."""
-    for name in ("entity", "project", "run_group"):
-        value = {
-            "entity": training_args.wandb_entity,
-            "project": training_args.wandb_project,
-            "run_group": training_args.wandb_run_group,
-        }[name]
-        if value is not None:
-            os.environ[f"WANDB_{name.upper()}"] = value
+    given = {
+        "WANDB_ENTITY": training_args.wandb_entity,
+        "WANDB_PROJECT": training_args.wandb_project,
+        "WANDB_RUN_GROUP": training_args.wandb_run_group,
+    }
+    os.environ.update({name: value for name, value in given.items() if value is not None})
 
 
 def continue_tracking(training_args: SFTConfig | GRPOConfig, *, is_fresh_start: bool) -> str:

@@ -377,12 +377,6 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        saved = len(list(Path(checkpoint).glob(_ROLLOUT_STATE.format(rank="*"))))
-        if saved != self.accelerator.num_processes:
-            raise ValueError(
-                f"{checkpoint} was saved by {saved} processes, and now {self.accelerator.num_processes} run: its "
-                "rollouts cannot be dealt out anew. Resume with the same number of processes."
-            )
         path = Path(checkpoint) / _ROLLOUT_STATE.format(rank=self.accelerator.process_index)
         state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
         self._step, self._buffered_inputs = state["step"], state["buffered_inputs"]

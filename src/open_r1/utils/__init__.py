@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the training scripts share. Names are loaded on first use, so that light modules stay light to import."""
+"""The import paths of Open R1, for its users' own code; what they name lives in the other rooms.
+
+Names are loaded on first use, so that light modules stay light to import.
+"""
 
 from importlib import import_module
 from typing import Any
 
-_HOMES = {"get_dataset": "data", "get_model": "model_utils", "get_tokenizer": "model_utils"}
+_HOMES = {
+    "get_dataset": "data",
+    "get_model": "model_utils",
+    "get_tokenizer": "model_utils",
+    "is_e2b_available": "import_utils",
+    "is_morph_available": "import_utils",
+}
 
-__all__ = ["get_dataset", "get_model", "get_tokenizer"]
+__all__ = ["get_dataset", "get_model", "get_tokenizer", "is_e2b_available", "is_morph_available"]
 
 
 def __getattr__(name: str) -> Any:
