@@ -118,7 +118,7 @@ def test_stopped_and_resumed_run_is_the_uninterrupted_one(tiny, whole, tmp_path,
 )
 def test_log_says_that_the_run_goes_on(tiny, tmp_path, interrupt, stop_file, caplog, given, but):
     tiny.train("sft", tmp_path / "output", **SETTINGS["sft"], **given, **interrupt(1))
-    assert f"the same command{but} goes on from {tmp_path / 'output' / 'checkpoint-1'}" in caplog.text
+    assert f"the same command{but} resumes from {tmp_path / 'output' / 'checkpoint-1'}" in caplog.text
     assert "Stopped at step 1 of 6" in caplog.text
 
 

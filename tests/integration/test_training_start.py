@@ -191,7 +191,7 @@ def test_grpo_of_two_processes_is_not_resumed_by_one(tiny, tmp_path):
 @pytest.mark.parametrize(("first", "second"), [("sft", "grpo"), ("grpo", "sft")])
 def test_no_training_goes_on_from_a_checkpoint_of_the_other_script(tiny, tmp_path, first, second):
     tiny.train(first, tmp_path, max_steps=2)
-    message = rf"checkpoint-2 was saved by {first}\.py, and no other training can go on from it"
+    message = rf"checkpoint-2 was saved by {first}\.py, and no other training can resume from it"
     for settings in ({}, {"output_dir": tmp_path / "new", "resume_from_checkpoint": tmp_path / "checkpoint-2"}):
         with pytest.raises(ValueError, match=message) as refused:
             tiny.train(second, **{"output_dir": tmp_path, "max_steps": 4, **settings})

@@ -135,7 +135,7 @@ class TrainingMixin(Trainer):
         return FloatingPointError(
             f"{what} at step {self.state.global_step + 1}; nothing of it is saved. Lower `learning_rate` or "
             "`max_grad_norm`, train in bf16 instead of fp16, or look for rows with broken text; then run the same "
-            "command to go on from the last checkpoint. Should it fail again at once, that checkpoint has diverged "
+            "command to resume from the last checkpoint. Should it fail again at once, that checkpoint has diverged "
             "already: name an earlier one in `resume_from_checkpoint`."
         )
 
@@ -159,7 +159,7 @@ class TrainingMixin(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the tokens trained on per second since the last training log."""
         if "train_loss" in logs and (not self.has_trained or self.stopped_at is not None):
-            return  # nothing was trained: zeros would come after the numbers of the run that did; or it goes on
+            return  # nothing was trained: zeros would follow the numbers of the run that did; or it will be resumed
         if "train_loss" in logs and 0 < self._first_step < self.state.global_step:
             # transformers divides what was trained since a resume by the steps of the whole training.
             share = (self.state.global_step - self._first_step) / self.state.global_step
@@ -230,7 +230,7 @@ class TrainingMixin(Trainer):
         if self.accelerator.gather(count).sum() > 0:
             raise FloatingPointError(
                 f"{len(broken)} parameters are NaN or infinite at step {self.state.global_step} ({broken[:3]}): they "
-                "are not saved. Lower `learning_rate`; the same command goes on from the last checkpoint."
+                "are not saved. Lower `learning_rate`; the same command resumes from the last checkpoint."
             )
 
     def init_hf_repo(self, token: str | None = None) -> None:
@@ -370,7 +370,7 @@ def explained_failure(folder: Path) -> Iterator[None]:
         raise RuntimeError(
             f"{folder} could not be saved: {error}. {free_mb} MB are free on that disk. What was written has no "
             "manifest and counts as not there: when the cause is gone (a full disk, permissions), the same command "
-            "goes on from the last complete checkpoint."
+            "resumes from the last complete checkpoint."
         ) from error
 
 

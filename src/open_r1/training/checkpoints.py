@@ -157,7 +157,7 @@ def find_start(training_args: SFTConfig | GRPOConfig) -> Start:
     own = last_complete_checkpoint(output_dir)
     is_under_way = has_begun(output_dir) or (named is not None and _began_at(output_dir, named))
     if is_under_way and (own is not None or named is None):
-        start = Start(own)  # from where it was told to, it would lose its own steps each time
+        start = Start(own)  # started where it was first, it would lose its own steps each time
     elif wanted is not None and word in _NO:
         start = Start(None, superseded_after=-1)
     elif named is not None:

@@ -175,7 +175,7 @@ def push_finished_model(training_args: SFTConfig | GRPOConfig) -> None:
 def check_hub_revision_exists(training_args: SFTConfig | GRPOConfig) -> None:
     """Refuse a run whose model could not be pushed, or would be mixed with one that is already there.
 
-    Does nothing unless a push is requested; only the main process asks the hub. A run that goes on from a checkpoint
+    Does nothing unless a push is requested; only the main process asks the hub. A run that resumes from a checkpoint
     of its own may push to its branch again.
 
     Raises:

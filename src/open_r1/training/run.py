@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps that `sft.py` and `grpo.py` share: start a run, find where to go on, train, save, evaluate, push."""
+"""The steps that `sft.py` and `grpo.py` share: start or resume a run, train, save, evaluate, push."""
 
 import logging
 import os
@@ -106,7 +106,7 @@ def _refuse_other_course(checkpoint: Path, training_args: SFTConfig | GRPOConfig
     saved = len(list(checkpoint.glob("rollout_state_*.pt")))  # one a process, of GRPO alone
     if is_grpo != (saved > 0):
         raise ValueError(
-            f"{checkpoint} was saved by {'sft.py' if is_grpo else 'grpo.py'}, and no other training can go on from "
+            f"{checkpoint} was saved by {'sft.py' if is_grpo else 'grpo.py'}, and no other training can resume from "
             "it. Name another `output_dir`, or start afresh with `resume_from_checkpoint: false`. To use only its "
             "weights, name it as `model_name_or_path`."
         )
@@ -262,7 +262,7 @@ def _record_training(
 
 def _say_stopped(trainer: SFTTrainer | GRPOTrainer, *, is_start_named: bool) -> None:
     logger.warning(
-        "Stopped at step %d of %d, as asked. No model is published yet: the same command%s goes on from %s.",
+        "Stopped at step %d of %d, as asked. No model is published yet: the same command%s resumes from %s.",
         trainer.state.global_step,
         trainer.state.max_steps,
         " without resume_from_checkpoint" if is_start_named else "",
@@ -349,7 +349,7 @@ def run_script(main: Callable[..., object], script_class: type, config_class: ty
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
             last = last_complete_checkpoint(Path(arguments[1].output_dir))
-            kept = f"the same command goes on from {last}" if last else "there is no checkpoint yet to go on from"
+            kept = f"the same command resumes from {last}" if last else "there is no checkpoint yet to resume from"
             sys.stderr.write(f"\nStopped by Ctrl-C; {kept}.\n")
         sys.exit(STOPPED)
     sys.exit(0)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stop a training between two steps when a file appears, with a checkpoint from which the same command goes on.
+"""Stop a training between two steps when a file appears, with a checkpoint from which the same command resumes.
 
 Launchers do not hand signals on to the trainer, so whoever supervises it (a Slurm job before its time limit) names a
 file in `OPEN_R1_STOP_FILE` and makes it when time runs out. SIGTERM, which Slurm sends to every process of a job that
-is preempted or cancelled, asks for the same. `<file>.done` says that the training was stopped and where it goes on.
+is preempted or cancelled, asks for the same. `<file>.done` says that the training was stopped, and the checkpoint.
 """
 
 import json
@@ -62,7 +62,7 @@ class StopFileCallback(TrainerCallback):
 
     def __init__(self, stop_file: Path) -> None:
         self.stop_file = stop_file
-        self.checkpoint: Path | None = None  # where the training goes on; None while nothing has stopped it
+        self.checkpoint: Path | None = None  # to resume from; None while nothing has stopped it
         self._is_stopping = False
         self._was_terminated = False
         self._pid = os.getpid()
@@ -89,7 +89,7 @@ class StopFileCallback(TrainerCallback):
         if control.should_training_stop or not self._is_asked_to_stop(args, state):
             return
         self._is_stopping = True
-        args.save_only_model = False  # from weights alone nothing could go on
+        args.save_only_model = False  # nothing could resume from weights alone
         control.should_save = True
         control.should_evaluate = False
         control.should_log = args.logging_strategy != "no"  # the losses since the last log are not in a checkpoint
@@ -104,7 +104,7 @@ class StopFileCallback(TrainerCallback):
         """
         if not self._is_stopping:
             return
-        # Not earlier: a checkpoint keeps this flag, and a resumed run may be told to restore it.
+        # Not earlier: a checkpoint keeps this flag, and a resumed run may restore it.
         control.should_training_stop = True
         self.checkpoint = Path(args.output_dir).absolute() / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero:
@@ -120,7 +120,7 @@ class StopFileCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Let the same command go on later: a stop file that was obeyed, or came too late, is removed."""
+        """Let the same command resume later: a stop file that was obeyed, or came too late, is removed."""
         signal.signal(signal.SIGTERM, self._previous_handler)
         if state.is_world_process_zero:
             self.stop_file.unlink(missing_ok=True)
@@ -149,5 +149,5 @@ class StopFileCallback(TrainerCallback):
         except OSError as error:
             raise RuntimeError(
                 f"The training has stopped, but {path} could not be written ({error}), so nobody will start it again: "
-                f"{self.checkpoint} is complete, and the same command goes on from it."
+                f"{self.checkpoint} is complete, and the same command resumes from it."
             ) from error

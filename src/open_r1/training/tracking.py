@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 OWN_TRACKING_VARIABLE = "OPEN_R1_JOB_TRACKING"  # W&B's id is ours: jobs that this process submits don't inherit it
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "peft", "math-verify", "deepspeed", "vllm")
-# Settings that change what is learned: going on from a checkpoint with other values deserves a warning.
+# Settings that change what is learned: resuming with other values deserves a warning.
 _LEARNING_KEYS = (
     "model_name_or_path", "model_revision", "dtype", "bf16", "fp16", "attn_implementation", "chat_template",
     "system_prompt", "eos_token", "use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules",
@@ -51,7 +51,7 @@ def init_wandb_training(training_args: SFTConfig | GRPOConfig) -> None:
 
 
 def continue_tracking(training_args: SFTConfig | GRPOConfig, *, is_fresh_start: bool) -> str:
-    """Make trackers go on with the run of this folder, and return the id under which they know it.
+    """Make trackers continue the run of this folder, and return the id under which they know it.
 
     W&B tells runs apart by their id, which an environment variable gives unless the user has set it; trackio by their
     name. A fresh start in a used folder is another run for both, so it gets another name even if the recipe has one.
@@ -107,7 +107,7 @@ def describe_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_
 
 
 def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
-    """Append a run to `run_manifest.json`; warn when it goes on with settings that change what is learned."""
+    """Append a run to `run_manifest.json`; warn when it resumes with other settings that change what is learned."""
     path = output_dir / RUN_MANIFEST_NAME
     runs = _read_runs(output_dir)
     if path.is_file() and not runs:

@@ -349,7 +349,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
 
     def _save_rollout_state(self, checkpoint: Path) -> None:
         if self.args.save_only_model:
-            return  # nothing can go on from such a checkpoint
+            return  # nothing can resume from such a checkpoint
         checkpoint.mkdir(parents=True, exist_ok=True)  # a rank that saves nothing else may be the first
         state = {"step": self._step, "buffered_inputs": self._buffered_inputs}
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
