@@ -6,20 +6,21 @@
 3. Anything else that no argument class knows is refused, from YAML and from the command line with the same message.
 """
 
+import argparse
 import difflib
-import json
 import logging
 import os
 import sys
+import types
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from dotenv import load_dotenv
 from trl import ModelConfig, TrlParser
 
-from open_r1.recipes import FLAGS, REMOVED, TRANSLATIONS, fit_value, load_recipe
+from open_r1.recipes import FLAGS, REMOVED, TRANSLATIONS, as_word, load_recipe, translate, with_names_of_today
 
 logger = logging.getLogger(__name__)
 
@@ -39,21 +40,47 @@ _READ_AT_IMPORT = {
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
 }
+# Declared as text.
+_READ_AS_TRUTH_VALUE_TOO = ("resume_from_checkpoint", "scale_rewards")
+
+
+class _OldName(argparse.Action):
+    """An option of the command line under an old name: sets the one of today."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        name, value = translate(self.option_strings[0][2:], values)
+        if name is not None:
+            setattr(namespace, name, parser.read_value(name, value))
 
 
 class RecipeParser(TrlParser):
-    """`TrlParser` that translates old names first and refuses unknown ones from both sources alike."""
+    """`TrlParser` that translates old names, refuses unknown ones, and reads recipe and command line alike."""
 
     def __init__(self, dataclass_types: Sequence[type], **kwargs: Any) -> None:
-        self._types: dict[str, Any] = {}
+        self._hints: dict[str, Any] = {}
         for dataclass_type in dataclass_types:
             hints = get_type_hints(dataclass_type)
-            self._types |= {field.name: hints[field.name] for field in fields(dataclass_type) if field.init}
+            self._hints |= {field.name: hints[field.name] for field in fields(dataclass_type) if field.init}
         # Abbreviations would let a typo set a neighbouring argument.
         super().__init__(dataclass_types, allow_abbrev=False, **kwargs)
         for action in self._actions:
-            if self._types.get(action.dest) == bool | None and action.nargs is None:
+            kinds = _kinds_of(self._hints.get(action.dest))
+            if kinds == {bool, type(None)} and action.nargs is None:
                 action.nargs, action.const = "?", True  # `--bf16` works like every other flag
+            elif kinds == {dict, type(None)}:
+                action.type = _refuse_word
+        self.add_argument("--config", metavar="PATH", help="YAML recipe; the command line wins over it.")
+        for name, translation in TRANSLATIONS.items():
+            if translation.name is None or translation.name in self._hints:
+                self.add_argument(
+                    *(f"--{name}", f"--{name.replace('_', '-')}"),
+                    dest=translation.name or name,
+                    action=_OldName,
+                    nargs="?" if name in FLAGS else None,
+                    const="true",
+                    default=argparse.SUPPRESS,
+                    help=argparse.SUPPRESS,
+                )
 
     def parse(self, argv: Sequence[str] | None = None) -> tuple[Any, ...]:
         """Parse a command line into one object per dataclass.
@@ -64,92 +91,44 @@ class RecipeParser(TrlParser):
         Raises:
             ValueError: An unknown, removed or doubly given name, a value of the wrong type, or an unreadable recipe.
         """
-        argv, recipe = self._split_recipe(list(sys.argv[1:] if argv is None else argv))
-        argv = self._translate_command_line(argv)
-        self._check_command_line(argv)
-        if recipe is not None:
-            settings = self._translate_recipe(recipe)
-            if any(word.split("=", 1)[0].replace("-", "_") == "__dataset_name" for word in argv):
-                settings.pop("dataset_mixture", None)  # the command line wins, also over the other way to name data
-            self._refuse_unknown([name for name in settings if name not in self._types and name != "env"], "recipe")
-            _export(settings.pop("env", None) or {})
-            self.set_defaults_with_config(**{name: self._fit(name, value) for name, value in settings.items()})
-        # A file <script>.args beside the script would add arguments that nobody sees.
-        *outputs, rest = self.parse_args_into_dataclasses(
-            args=argv, return_remaining_strings=True, look_for_args_file=False
-        )
+        argv = list(sys.argv[1:] if argv is None else argv)
+        given = self._names_given(argv)
+        namespace, rest = self.parse_known_args(argv)
         if rest:
             raise ValueError(f"Words on the command line that belong to no argument: {rest}")
-        return tuple(outputs)
+        settings = {} if namespace.config is None else self._read_recipe(namespace.config)
+        if "dataset_name" in given:
+            settings.pop("dataset_mixture", None)  # the command line wins, also over the other way to name data
+        for name in settings.keys() - given:
+            setattr(namespace, name, settings[name])
+        values = vars(namespace)
+        return tuple(
+            dataclass_type(**{field.name: values[field.name] for field in fields(dataclass_type) if field.init})
+            for dataclass_type in self.dataclass_types
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse finds wrong, so that every mistake takes the same way out."""
         raise ValueError(message)
 
-    def _split_recipe(self, argv: list[str]) -> tuple[list[str], dict[str, Any] | None]:
-        words: list[str] = []
-        path = None
-        rest = iter(argv)
-        for word in rest:
-            if word == "--config" or word.startswith("--config="):
-                if path is not None:
-                    raise ValueError("`--config` is given twice: a run has one recipe.")
-                path = word.partition("=")[2] or next(rest, None)
-                if not path:
-                    raise ValueError("`--config` needs the path of a recipe.")
-            else:
-                words.append(word)
-        return words, None if path is None else load_recipe(path)
-
-    def _translate_command_line(self, argv: list[str]) -> list[str]:
-        words: list[str] = []
-        position = 0
-        while position < len(argv):
-            word = argv[position]
-            position += 1
-            name, has_value, value = word[2:].partition("=")
-            name = name.replace("-", "_")
-            if not word.startswith("--") or name in self._types or name not in TRANSLATIONS:
-                words.append(word)
-                continue
-            if not has_value:
-                has_next = position < len(argv) and not argv[position].startswith("--")
-                if has_next:
-                    value = argv[position]
-                    position += 1
-                elif name in FLAGS:
-                    value = "true"
-                else:
-                    raise ValueError(f"`--{name}` needs a value.")
-            new_name, new_value = _translate(name, value)
-            if new_name is not None:
-                words += [f"--{new_name}", json.dumps(new_value) if isinstance(new_value, dict) else str(new_value)]
-        return words
-
-    def _translate_recipe(self, recipe: dict[str, Any]) -> dict[str, Any]:
-        settings: dict[str, Any] = {}
-        for key, value in recipe.items():
-            new_key, new_value = key.replace("-", "_"), value
-            if new_key not in self._types and new_key in TRANSLATIONS:
-                new_key, new_value = _translate(new_key, value)
-            if new_key is None:
-                continue
-            if new_key in settings or (new_key != key and new_key in recipe):
-                raise ValueError(f"The recipe sets `{new_key}` twice (`{key}` is its old name): keep one of them.")
-            settings[new_key] = new_value
-        return settings
-
-    def _check_command_line(self, argv: list[str]) -> None:
+    def _names_given(self, argv: Sequence[str]) -> set[str]:
+        """Return the names that the command line sets, each known and once."""
         options = [word.split("=", 1)[0] for word in argv if word.startswith("--")]
         known = [option for option in options if option in self._option_string_actions]
         self._refuse_unknown([option[2:] for option in options if option not in known], "command line")
         names = [self._option_string_actions[option].dest for option in known]
-        for name in ("dataset_mixture", "reward_domains"):
-            if name in names:
-                raise ValueError(f"`{name}` can only be given in a recipe: it is a nested mapping.")
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise ValueError(f"Given twice on the command line (old names count too): {doubled}. Keep one of each.")
+        return set(names)
+
+    def _read_recipe(self, path: str) -> dict[str, Any]:
+        """Return the settings of a recipe under the names of today, and set the variables of its `env`."""
+        settings = with_names_of_today(load_recipe(path), "the recipe")
+        variables = settings.pop("env", None) or {}
+        self._refuse_unknown([name for name in settings if name not in self._hints], "recipe")
+        _export(variables)
+        return {name: self.read_value(name, value) for name, value in settings.items()}
 
     def _refuse_unknown(self, names: list[str], source: str) -> None:
         if not names:
@@ -157,26 +136,53 @@ class RecipeParser(TrlParser):
         lines = []
         for name in names:
             old = name.replace("-", "_")
-            close = difflib.get_close_matches(old, self._types, n=1)
+            close = difflib.get_close_matches(old, self._hints, n=1)
             hint = REMOVED.get(old) or (f"did you mean `{close[0]}`?" if close else "see --help for all names")
             lines.append(f"  {name}: {hint}")
         raise ValueError(f"Unknown arguments in the {source}:\n" + "\n".join(lines))
 
-    def _fit(self, name: str, value: Any) -> Any:
-        """Fit a value of the recipe to its argument."""
-        if value is False and name in ("eval_strategy", "save_strategy", "logging_strategy"):
+    def read_value(self, name: str, value: Any) -> Any:
+        """Return a value of a recipe as argparse reads the word for it; lists, mappings and null have none.
+
+        Raises:
+            ValueError: It does not fit the argument.
+        """
+        action, kinds = self._option_string_actions[f"--{name}"], _kinds_of(self._hints[name])
+        if value is False and "no" in (action.choices or ()):
             logger.warning("`%s: no` is read by YAML as false and taken for 'no': put it in quotes.", name)
-            return "no"
-        if isinstance(value, bool) and name in ("resume_from_checkpoint", "scale_rewards"):
-            return value  # declared as text, but read as a truth value too
+            value = "no"
+        is_truth_value = isinstance(value, bool) and name in _READ_AS_TRUTH_VALUE_TOO
+        if is_truth_value or (type(value) in kinds - {list} and (action.choices is None or value is None)):
+            return value
+        if isinstance(value, list) and list in kinds:
+            return [self._read_scalar(action, entry) for entry in value]
+        value = self._read_scalar(action, value)
+        return [value] if action.nargs == "+" else value
+
+    def _read_scalar(self, action: argparse.Action, value: Any) -> Any:
+        if value is None or isinstance(value, dict | list) or (action.type is str and not isinstance(value, str)):
+            hint = self._hints[action.dest]
+            allowed = hint.__name__ if isinstance(hint, type) else hint
+            raise ValueError(f"`{action.dest}` is {value!r}, but it must be {allowed} (text: put it in quotes).")
         try:
-            value = fit_value(value, self._types[name])
-        except ValueError as error:
-            raise ValueError(f"`{name}` in the recipe {error}.") from error
-        choices = next(action.choices for action in self._actions if action.dest == name)
-        if choices is not None and value is not None and value not in choices:
-            raise ValueError(f"`{name}` in the recipe is {value!r}, but it must be one of {list(choices)}.")
-        return value
+            read = self._get_value(action, as_word(value))
+            self._check_value(action, read)
+        except argparse.ArgumentError as error:
+            raise ValueError(f"`{action.dest}`: {error.message}") from error
+        return read
+
+
+def _kinds_of(hint: Any) -> set[Any]:
+    """Return the types of the values that a type hint allows; a whole number may stand for any number."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    kinds = {get_origin(option) or option for option in options}
+    for option in options:
+        kinds |= {type(choice) for choice in get_args(option)} if get_origin(option) is Literal else set()
+    return kinds | {int} if float in kinds else kinds
+
+
+def _refuse_word(word: str) -> NoReturn:
+    raise argparse.ArgumentTypeError("can only be given in a recipe: it is a nested mapping")
 
 
 def _export(variables: Any) -> None:
@@ -196,20 +202,6 @@ def _warn_if_late(names: Iterable[str]) -> None:
             "%s: libraries read this when they are imported; a recipe or .env sets it too late. Set it in the shell.",
             ", ".join(late),
         )
-
-
-def _translate(name: str, value: Any) -> tuple[str | None, Any]:
-    translation = TRANSLATIONS[name]
-    try:
-        new_value = translation.convert(value)
-    except ValueError as error:
-        raise ValueError(f"`{name}` {error}.") from error
-    reason = f" ({translation.reason})" if translation.reason else ""
-    if translation.name is None:
-        logger.warning("`%s` has no effect any more and is ignored%s.", name, reason)
-    else:
-        logger.warning("`%s` is now called `%s`%s: please change it.", name, translation.name, reason)
-    return translation.name, new_value
 
 
 def parse_args(script_class: type, config_class: type, argv: Sequence[str] | None = None, **kwargs: Any) -> tuple:

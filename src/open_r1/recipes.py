@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a YAML recipe, fitting its values to the types of the arguments, and old names. Needs no torch.
+"""Reading a YAML recipe, and the old names of settings. Needs no torch.
 
 1. A key that is written twice is refused; plain YAML takes the last one silently.
 2. `1e-5` is a number, as everywhere else but in YAML 1.1, which asks for `1.0e-5`.
-3. Values of the wrong type are refused here. The argument parser checks those of the command line only.
-4. Names of settings that Open R1 and older TRL releases had are in `TRANSLATIONS` and `REMOVED`.
+3. Names of settings that Open R1 and older TRL releases had are in `TRANSLATIONS` and `REMOVED`.
 """
 
+import logging
 import re
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import yaml
+
+logger = logging.getLogger(__name__)
 
 
 class _RecipeLoader(yaml.SafeLoader):
@@ -59,91 +59,28 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
     return recipe
 
 
-def fit_value(value: Any, hint: Any) -> Any:
-    """Return a value of a recipe in the type that its argument has.
+def as_word(value: Any) -> str:
+    """Return a scalar of a recipe as one writes it on a command line.
 
-    Text that spells a number or a truth value, a whole float for an integer and a single value for a list are fitted.
+    Example:
+        >>> as_word(1000.0), as_word(1e-5), as_word(True)
+        ('1000', '1e-05', 'True')
+    """
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
-    Args:
-        value: What YAML made of it.
-        hint: Type of the argument.
+
+def to_bool(word: Any) -> bool:
+    """Return the truth value that a word of the command line or of a recipe stands for.
 
     Raises:
-        ValueError: The value does not fit. The message says what is allowed.
+        ValueError: It stands for none.
     """
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    for option in options:  # first without conversion: `int | str` keeps text as text
-        if _is_exactly(value, option):
-            return [fit_value(entry, *get_args(option)) for entry in value] if get_origin(option) is list else value
-    for option in options:
-        try:
-            return _convert(value, option)
-        except (TypeError, ValueError, OverflowError):
-            continue
-    hint_text = " or ".join(dict.fromkeys(_name_of(option) for option in options))
-    quotes = " (put it in quotes)" if str in options and not isinstance(value, (dict, list)) else ""
-    raise ValueError(f"is {'null' if value is None else repr(value)}, but it must be {hint_text}{quotes}")
-
-
-def _is_exactly(value: Any, option: Any) -> bool:
-    origin = get_origin(option)
-    if option is Any:
+    text = str(word).strip().lower()
+    if text in ("true", "t", "yes", "y", "1"):
         return True
-    if origin is Literal:
-        return any(value is choice or (value == choice and type(value) is type(choice)) for choice in get_args(option))
-    if option is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    kind = origin or option
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if not isinstance(kind, type) or issubclass(kind, Enum):
+    if text in ("false", "f", "no", "n", "0"):
         return False
-    return isinstance(value, kind)
-
-
-def _convert(value: Any, option: Any) -> Any:
-    """Convert a value losslessly, or raise TypeError or ValueError."""
-    if option is bool:
-        words = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
-        if str(value).strip().lower() in words and not isinstance(value, float):
-            return words[str(value).strip().lower()]
-    elif option is int and not isinstance(value, bool):
-        number = float(value)
-        if number.is_integer():
-            return int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdigit() else int(number)
-    elif option is float and not isinstance(value, bool):
-        return float(value)
-    elif get_origin(option) is list and not isinstance(value, (dict, list, type(None))):
-        return [fit_value(value, *get_args(option))]
-    raise ValueError(value)
-
-
-def _name_of(option: Any) -> str:
-    if get_origin(option) is Literal:
-        return "one of " + ", ".join(repr(choice) for choice in get_args(option))
-    if get_origin(option) is list:
-        return f"a list of {_name_of(*get_args(option))}"
-    kind = get_origin(option) or option
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return "one of " + ", ".join(repr(choice.value) for choice in kind)
-    names = {
-        type(None): "null",
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        dict: "a mapping",
-    }
-    return names[kind] if kind in names else str(option)
+    raise ValueError(f"is {word!r}, but it must be true or false")
 
 
 @dataclass(frozen=True)
@@ -159,15 +96,6 @@ class Translation:
     name: str | None
     reason: str = ""
     convert: Callable[[Any], Any] = lambda value: value
-
-
-def _is_true(value: Any) -> bool:
-    text = str(value).strip().lower()
-    if text in ("true", "1", "yes", "on"):
-        return True
-    if text in ("false", "0", "no", "off", "none", "null", ""):
-        return False
-    raise ValueError(f"is {value!r}, but it must be true or false")
 
 
 def _warmup_ratio(value: Any) -> float:
@@ -189,16 +117,16 @@ def _only_auto(value: Any) -> None:
 
 
 def _only_true(value: Any) -> None:
-    if not _is_true(value):
+    if not to_bool(value):
         raise ValueError("is false, which has no equivalent: weights are always saved as safetensors")
 
 
 def _reentrant(value: Any) -> dict[str, bool]:
-    return {"use_reentrant": _is_true(value)}
+    return {"use_reentrant": to_bool(value)}
 
 
 def _sampling_strategy(value: Any) -> str:
-    return "group_by_length" if _is_true(value) else "random"
+    return "group_by_length" if to_bool(value) else "random"
 
 
 TRANSLATIONS: dict[str, Translation] = {
@@ -239,3 +167,40 @@ REMOVED: dict[str, str] = {
     "vllm_max_model_len": "set `vllm_max_model_length`",
     "include_tokens_per_second": "tokens per second are always logged (`tokens_per_second`)",
 }
+
+
+def translate(name: str, value: Any) -> tuple[str | None, Any]:
+    """Return today's name (None: it has no effect any more) and value of a setting with an old name, and warn.
+
+    Raises:
+        ValueError: The value has no equivalent today.
+    """
+    translation = TRANSLATIONS[name]
+    try:
+        new_value = translation.convert(value)
+    except ValueError as error:
+        raise ValueError(f"`{name}` {error}.") from error
+    reason = f" ({translation.reason})" if translation.reason else ""
+    if translation.name is None:
+        logger.warning("`%s` has no effect any more and is ignored%s.", name, reason)
+    else:
+        logger.warning("`%s` is now called `%s`%s: please change it.", name, translation.name, reason)
+    return translation.name, new_value
+
+
+def with_names_of_today(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the settings with underscores in their names, and old names translated.
+
+    Raises:
+        ValueError: Two names mean the same setting, or an old value has no equivalent today.
+    """
+    today: dict[str, Any] = {}
+    for key, value in settings.items():
+        name: str | None = key.replace("-", "_")
+        if name in TRANSLATIONS:
+            name, value = translate(name, value)
+        if name in today:
+            raise ValueError(f"`{name}` is in {source} twice (`{key}` means the same): keep one of them.")
+        if name is not None:
+            today[name] = value
+    return today

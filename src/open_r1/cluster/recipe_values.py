@@ -9,38 +9,45 @@ without torch; names that matter to the trainer alone are left to it.
 
 import difflib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from open_r1.data.secret_names import shell_line
-from open_r1.recipes import FLAGS, TRANSLATIONS, fit_value, load_recipe
+from open_r1.recipes import as_word, load_recipe, to_bool, with_names_of_today
 
 TASKS = ("sft", "grpo")
 
-# Name of a setting -> its type, and the default of transformers or TRL.
-_SETTINGS: dict[str, tuple[Any, Any]] = {
-    "model_name_or_path": (str | None, None),
+
+def _vllm_mode(word: str) -> str:
+    if word not in ("colocate", "server"):
+        raise ValueError("it must be colocate or server")
+    return word
+
+
+# Name of a setting -> what reads its word, and the default of transformers or TRL.
+_SETTINGS: dict[str, tuple[Callable[[str], Any], Any]] = {
+    "model_name_or_path": (str, None),
     "model_revision": (str, "main"),
-    "dtype": (str | None, "float32"),
-    "trust_remote_code": (bool, False),
+    "dtype": (str, "float32"),
+    "trust_remote_code": (to_bool, False),
     "output_dir": (str, "trainer_output"),
     "per_device_train_batch_size": (int, 8),
     "gradient_accumulation_steps": (int, 1),
-    "steps_per_generation": (int | None, None),
-    "generation_batch_size": (int | None, None),
+    "steps_per_generation": (int, None),
+    "generation_batch_size": (int, None),
     "num_generations": (int, 8),
-    "num_generations_eval": (int | None, None),
+    "num_generations_eval": (int, None),
     "per_device_eval_batch_size": (int, 8),
-    "eval_strategy": (str | bool, "no"),  # YAML reads a bare `no` as false
-    "use_cpu": (bool, False),
-    "bf16": (bool | None, None),
-    "ddp_backend": (str | None, None),
-    "use_vllm": (bool, False),
-    "vllm_mode": (Literal["colocate", "server"], "colocate"),
+    "eval_strategy": (str.lower, "no"),  # YAML reads a bare `no` as false
+    "use_cpu": (to_bool, False),
+    "bf16": (to_bool, None),
+    "ddp_backend": (str, None),
+    "use_vllm": (to_bool, False),
+    "vllm_mode": (_vllm_mode, "colocate"),
     "vllm_model_impl": (str, "vllm"),
-    "vllm_max_model_length": (int | None, None),
+    "vllm_max_model_length": (int, None),
     "vllm_gpu_memory_utilization": (float, 0.3),
     "vllm_tensor_parallel_size": (int, 1),
 }
@@ -64,13 +71,13 @@ class RecipeValues:
         Raises:
             ValueError: The value has the wrong type.
         """
-        hint, default = _SETTINGS[name]
+        read, default = _SETTINGS[name]
         for values, source in ((self.overrides, "the arguments"), (self.recipe, "the recipe")):
             if name in values:
                 try:
-                    return fit_value(values[name], hint)
+                    return _read(values[name], read, default)
                 except ValueError as error:
-                    raise ValueError(f"`{name}` in {source} {error}.") from error
+                    raise ValueError(f"`{name}` in {source} is {values[name]!r}: {error}.") from error
         return default
 
     def __contains__(self, name: str) -> bool:
@@ -83,6 +90,14 @@ class RecipeValues:
         return self["use_vllm"] and self["vllm_mode"] == "server"
 
 
+def _read(value: Any, read: Callable[[str], Any], default: Any) -> Any:
+    if value is None and (default is None or read is str):
+        return None
+    if read is str and not isinstance(value, str):
+        raise ValueError("it must be text, in quotes if YAML takes it for something else")
+    return read(as_word(value))
+
+
 def read_values(path: Path, words: Sequence[str] = ()) -> RecipeValues:
     """Return the values of a run, each of the right type.
 
@@ -93,8 +108,8 @@ def read_values(path: Path, words: Sequence[str] = ()) -> RecipeValues:
     Raises:
         ValueError: The recipe or a word cannot be read, or a value that launchers know has the wrong type.
     """
-    recipe = _with_names_of_today(load_recipe(path), f"the recipe {path}")
-    values = RecipeValues(recipe, _with_names_of_today(read_overrides(words), "the arguments"))
+    recipe = with_names_of_today(load_recipe(path), f"the recipe {path}")
+    values = RecipeValues(recipe, with_names_of_today(read_overrides(words), "the arguments"))
     for name in _SETTINGS:
         values[name]  # raises now
     return values
@@ -147,28 +162,6 @@ def read_overrides(words: Sequence[str]) -> dict[str, Any]:
         if sign:
             name = None
     return settings
-
-
-def _with_names_of_today(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return the settings under the names that the libraries have for them today; the trainer warns of old ones."""
-    today: dict[str, Any] = {}
-    for key, given in settings.items():
-        name, value = key.replace("-", "_"), given
-        if name in TRANSLATIONS and name not in _SETTINGS:
-            if value is True and name not in FLAGS and source == "the arguments":
-                raise ValueError(f"`--{name}` among the arguments needs a value")
-            try:
-                value = TRANSLATIONS[name].convert(value)
-            except ValueError as error:
-                raise ValueError(f"`{name}` in {source} {error}.") from error
-            new_name = TRANSLATIONS[name].name
-            if new_name is None:
-                continue
-            name = new_name
-        if name in today:
-            raise ValueError(f"`{name}` is in {source} twice (`{key}` means the same): keep one of them")
-        today[name] = value
-    return today
 
 
 def find_recipe(root: Path, model: str, task: str, config: str) -> Path:
