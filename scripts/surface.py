@@ -192,7 +192,7 @@ def nested_keys() -> Iterator[str]:
     """Yield the keys of the argument classes that a recipe nests: data sets of a mixture."""
     configs = import_module("open_r1.configs")
     for name in configs.__all__:
-        config_class = vars(configs)[name]
+        config_class = getattr(configs, name)
         if config_class.__mro__[1:] == (object,) and config_class.__module__.startswith(configs.__name__):
             yield from (f"{name}.{line}" for line in keys_of(config_class))
 

@@ -40,7 +40,7 @@ _READ_AT_IMPORT = {
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
 }
-# Declared as text.
+# Declared as text alone.
 _READ_AS_TRUTH_VALUE_TOO = ("resume_from_checkpoint", "scale_rewards")
 
 
@@ -151,11 +151,12 @@ class RecipeParser(TrlParser):
         if value is False and "no" in (action.choices or ()):
             logger.warning("`%s: no` is read by YAML as false and taken for 'no': put it in quotes.", name)
             value = "no"
-        is_truth_value = isinstance(value, bool) and name in _READ_AS_TRUTH_VALUE_TOO
-        if is_truth_value or (type(value) in kinds - {list} and (action.choices is None or value is None)):
-            return value
         if isinstance(value, list) and list in kinds:
             return [self._read_scalar(action, entry) for entry in value]
+        if type(value) in kinds and (value is None or action.choices is None):
+            return value
+        if isinstance(value, bool) and name in _READ_AS_TRUTH_VALUE_TOO:
+            return value
         value = self._read_scalar(action, value)
         return [value] if action.nargs == "+" else value
 

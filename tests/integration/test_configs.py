@@ -4,25 +4,24 @@
 import ast
 import dataclasses
 import functools
+import pickle
 from pathlib import Path
 
 import pytest
 import trl
 
 from open_r1.configs import (
-    CodeExecutionParameters,
     DatasetConfig,
     DatasetMixtureConfig,
-    EvaluationParameters,
     GRPOConfig,
     GRPOScriptArguments,
-    RewardParameters,
-    RunConfig,
-    SampledEvaluationParameters,
     ScriptArguments,
     SFTConfig,
     SFTScriptArguments,
 )
+from open_r1.configs.evaluation import EvaluationParameters, SampledEvaluationParameters
+from open_r1.configs.rewards import CodeExecutionParameters, RewardArguments, RewardParameters
+from open_r1.configs.training import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = {"bf16": False, "use_cpu": True}
@@ -76,62 +75,54 @@ def test_data_sets_may_have_columns_of_their_own():
     ]
 
 
-def test_domain_of_a_data_set_is_text():
-    with pytest.raises(ValueError, match="`domain` of data set 'a' is 1, but it must be of type str"):
-        ScriptArguments(dataset_mixture=mixture({"id": "a", "domain": 1}))
-
-
 @pytest.mark.parametrize(
-    ("value", "message"),
+    ("value", "name"),
     [
-        ("a,b", "must be a mapping with the key `datasets`"),
-        (["a"], "must be a mapping with the key `datasets`"),
-        ({}, "must be a mapping with the key `datasets`"),
-        ({"dataset": []}, "must be a mapping with the key `datasets`"),
-        ({"datasets": None}, "must be a list"),
-        ({"datasets": {"id": "a"}}, "must be a list"),
-        ({"datasets": "a"}, "must be a list"),
-        ({"datasets": []}, "is empty"),
-        (mixture("a"), r"datasets\[0\]` must be a mapping with the key `id`"),
-        (mixture({"id": "a"}, {"split": "train"}), r"datasets\[1\]` must be a mapping with the key `id`"),
-        (mixture({"id": None}), "must be a mapping with the key `id`"),
-        (mixture({"id": ""}), "must be a mapping with the key `id`"),
-        (mixture({"id": 5}), "`id` of data set 5 is 5"),
-        (mixture({"id": "a", "wieght": 1}), r"Unknown keys in `dataset_mixture.datasets\[0\]`: \['wieght'\]"),
-        (mixture({"id": "a", 1: 1, "b": 2}), "Unknown keys"),
-        (mixture({"id": "a"}, sed=1), r"Unknown keys in `dataset_mixture`: \['sed'\]"),
-        (mixture({"id": "a", "weight": 0}), "share of its rows to keep"),
-        (mixture({"id": "a", "weight": -0.5}), "share of its rows to keep"),
-        (mixture({"id": "a", "weight": 1.01}), "share of its rows to keep"),
-        (mixture({"id": "a", "weight": float("nan")}), "share of its rows to keep"),
-        (mixture({"id": "a", "weight": "half"}), "`weight` of data set 'a' is 'half'"),
-        (mixture({"id": "a", "weight": True}), "`weight` of data set 'a' is True"),
-        (mixture({"id": "a", "columns": "prompt"}), "`columns` of data set 'a' is 'prompt'"),
-        (mixture({"id": "a", "split": None}), "`split` of data set 'a' is None"),
-        (mixture({"id": "a", "revision": 1.0}), "`revision` of data set 'a' is 1.0"),
-        (mixture({"id": "a", "config": 2024}), "`config` of data set 'a' is 2024"),
-        (mixture({"id": "a", "columns": []}), r"`columns` of data set 'a' is \[\]: it must name columns, each once"),
-        (mixture({"id": "a", "columns": ["x", "x"]}), "it must name columns, each once"),
-        (mixture({"id": "a", "columns": ["x", 1]}), "it must name columns, each once"),
-        (mixture({"id": "a", "columns": [["x"]]}), "it must name columns, each once"),
-        (mixture({"id": "a", "columns": None, "layout": True}), "`layout` of data set 'a' is True"),
-        (mixture({"id": "a", "layout": ["s1k"]}), "`layout` of data set 'a' is \\['s1k'\\]"),
-        (mixture({"id": "a", "weight": float("inf")}), "share of its rows to keep"),
-        (mixture({"id": "a", "weight": [0.5]}), "`weight` of data set 'a' is \\[0.5\\]"),
-        (mixture({"id": ["a"]}), "`id` of data set \\['a'\\]"),
-        (mixture({"id": "a"}, seed=-1), "`seed` of `dataset_mixture` is -1: it must be 0 or more"),
-        (mixture({"id": "a"}, seed=1.5), "`seed` of `dataset_mixture` is 1.5"),
-        (mixture({"id": "a"}, test_split_size=float("nan")), "share of the rows"),
-        (mixture({"id": "a"}, seed=None), "`seed` of `dataset_mixture` is None"),
-        (mixture({"id": "a"}, test_split_size=0), "share of the rows"),
-        (mixture({"id": "a"}, test_split_size=1.0), "share of the rows"),
-        (mixture({"id": "a"}, test_split_size=100), "share of the rows"),
-        (mixture({"id": "a"}, test_split_size="10%"), "`test_split_size` of `dataset_mixture` is '10%'"),
+        ("a,b", "dataset_mixture"),
+        (["a"], "dataset_mixture"),
+        ({}, "datasets"),
+        ({"dataset": []}, "datasets"),
+        ({"datasets": None}, "datasets"),
+        ({"datasets": {"id": "a"}}, "datasets"),
+        ({"datasets": "a"}, "datasets"),
+        ({"datasets": []}, "datasets"),
+        (mixture("a"), r"datasets\[0\]"),
+        (mixture({"id": "a"}, {"split": "train"}), r"datasets\[1\].*'id'"),
+        (mixture({"id": None}), "id"),
+        (mixture({"id": ""}), "id"),
+        (mixture({"id": 5}), "id"),
+        (mixture({"id": ["a"]}), "id"),
+        (mixture({"id": "a", "wieght": 1}), r"datasets\[0\].*'wieght'"),
+        (mixture({"id": "a", 1: 1, "b": 2}), r"datasets\[0\]"),
+        (mixture({"id": "a"}, sed=1), "'sed'"),
+        (mixture({"id": "a", "weight": 0}), "`weight`.*'a'"),
+        (mixture({"id": "a", "weight": -0.5}), "`weight`.*'a'"),
+        (mixture({"id": "a", "weight": 1.01}), "`weight`.*'a'"),
+        (mixture({"id": "a", "weight": float("nan")}), "`weight`.*'a'"),
+        (mixture({"id": "a", "weight": float("inf")}), "`weight`.*'a'"),
+        (mixture({"id": "a", "weight": "half"}), "`weight`.*'a'"),
+        (mixture({"id": "a", "weight": [0.5]}), "`weight`.*'a'"),
+        (mixture({"id": "a", "columns": "prompt"}), "`columns`.*'a'"),
+        (mixture({"id": "a", "columns": []}), "`columns`.*'a'"),
+        (mixture({"id": "a", "split": None}), "`split`"),
+        (mixture({"id": "a", "revision": 1.0}), "`revision`.*'a'"),
+        (mixture({"id": "a", "config": 2024}), "`config`.*'a'"),
+        (mixture({"id": "a", "domain": 1}), "`domain`.*'a'"),
+        (mixture({"id": "a", "layout": True}), "`layout`.*'a'"),
+        (mixture({"id": "a", "layout": ["s1k"]}), "`layout`.*'a'"),
+        (mixture({"id": "a"}, seed=-1), "`seed`"),
+        (mixture({"id": "a"}, seed=1.5), "`seed`"),
+        (mixture({"id": "a"}, seed=None), "`seed`"),
+        (mixture({"id": "a"}, test_split_size=0), "`test_split_size`"),
+        (mixture({"id": "a"}, test_split_size=1.0), "`test_split_size`"),
+        (mixture({"id": "a"}, test_split_size=100), "`test_split_size`"),
+        (mixture({"id": "a"}, test_split_size="10%"), "`test_split_size`"),
+        (mixture({"id": "a"}, test_split_size=float("nan")), "`test_split_size`"),
     ],
     ids=lambda value: repr(value)[:60],
 )
-def test_malformed_mixture_is_refused(value, message):
-    with pytest.raises(ValueError, match=message):
+def test_malformed_mixture_is_refused_by_name(value, name):
+    with pytest.raises(ValueError, match=name):
         ScriptArguments(dataset_mixture=value)
 
 
@@ -248,6 +239,7 @@ def test_every_field_of_ours_says_what_it_is_for():
         SampledEvaluationParameters,
         RewardParameters,
         CodeExecutionParameters,
+        RewardArguments,
         GRPOScriptArguments,
         SFTScriptArguments,
     ):
@@ -265,6 +257,26 @@ def test_rewards_have_the_defaults_of_open_r1():
     )
     assert (args.cosine_max_len, args.repetition_n_grams, args.repetition_max_penalty) == (1000, 3, -1.0)
     assert (args.code_language, args.max_completion_len, args.soft_punish_cache) == ("python", 16384, 4096)
+
+
+def test_rewards_of_an_evaluation_are_those_that_rewards_read():
+    args = SFTScriptArguments(dataset_name="a", eval_reward_funcs=["accuracy"])
+    assert args.reward_funcs == ["accuracy"]
+    assert SFTScriptArguments(dataset_name="a").reward_funcs == []
+
+
+@pytest.mark.parametrize("config_class", [SFTConfig, GRPOConfig])
+def test_training_arguments_survive_pickling(config_class, tmp_path):
+    made = config_class(output_dir=str(tmp_path), seed=7, **CPU)
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_training_arguments_pickled_before_they_had_a_module_of_their_own_are_found(tmp_path):
+    # Checkpoints hold their training arguments in training_args.bin, by module and name.
+    made = SFTConfig(output_dir=str(tmp_path), seed=7, **CPU)
+    old = pickle.dumps(made, protocol=0).replace(b"copen_r1.configs.training\n", b"copen_r1.configs\n")
+    assert b"copen_r1.configs\nSFTConfig" in old
+    assert pickle.loads(old) == made
 
 
 def test_script_arguments_do_not_share_their_lists():

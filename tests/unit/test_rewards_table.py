@@ -6,12 +6,13 @@ import pickle
 import re
 from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 
 import open_r1.rewards as rewards
+from open_r1.configs.rewards import RewardArguments
 from open_r1.rewards import (
     REWARDS,
     UNSCORABLE,
@@ -88,7 +89,7 @@ BOUNDS = {
 }
 
 
-def bounds_of(name: str, script_args: SimpleNamespace) -> tuple[float, float]:
+def bounds_of(name: str, script_args: RewardArguments) -> tuple[float, float]:
     """Return the least and the greatest value of a reward with these arguments."""
     if name == "cosine":
         return script_args.cosine_min_value_wrong, script_args.cosine_max_value_correct
@@ -104,55 +105,8 @@ def bounds_of(name: str, script_args: SimpleNamespace) -> tuple[float, float]:
     return BOUNDS.get(name, (0.0, 1.0))
 
 
-def arguments(*names: str, **changes: object) -> SimpleNamespace:
-    values = {
-        "reward_funcs": list(names),
-        "reward_domains": None,
-        "verifier_timeout_s": 5.0,
-        "cosine_min_value_wrong": -1.0,
-        "cosine_max_value_wrong": -0.5,
-        "cosine_min_value_correct": 0.5,
-        "cosine_max_value_correct": 1.0,
-        "cosine_max_len": 1000,
-        "repetition_n_grams": 3,
-        "repetition_max_penalty": -1.0,
-        "repetition_language": "en",
-        "code_language": "python",
-        "max_completion_len": 16384,
-        "soft_punish_cache": 4096,
-        "demystify_correct_at_zero": 2.0,
-        "demystify_correct_at_max_len": 1.0,
-        "demystify_wrong_at_zero": -10.0,
-        "demystify_wrong_at_max_len": 0.0,
-        "demystify_exceed_length": -10.0,
-        "demystify_max_len": 14336,
-        "demystify_n_grams": 40,
-        "demystify_max_penalty": -10.0,
-        "token_repetition_n_grams": 40,
-        "token_repetition_max_penalty": -1.0,
-        "truncated_penalty": -1.0,
-        "target_language": "en",
-        "max_paragraph_chars": 1500,
-        "countdown_mode": "tinyzero",
-        "countdown_strict": False,
-        "code_provider": None,
-        "ioi_provider": "local",
-        "cf_provider": "local",
-        "sandbox_router_url": None,
-        "e2b_router_url": None,
-        "morph_router_url": None,
-        "sandbox_router_token_env": None,
-        "sandbox_patience_s": 120.0,
-        "sandbox_python": None,
-        "parallel_code_exec_per_proc": 2,
-        "code_eval_test_batch_size": 1,
-        "code_eval_scoring_mode": "weighted_sum",
-        "code_test_timeout_s": 5.0,
-        "code_memory_mb": 512,
-        "enforce_same_language": False,
-        "patch_code": False,
-    }
-    return SimpleNamespace(**{**values, **changes})
+def arguments(*names: str, **changes: Any) -> RewardArguments:
+    return RewardArguments(reward_funcs=list(names), **changes)
 
 
 @lru_cache
@@ -177,8 +131,7 @@ def test_rewards_come_in_the_order_of_the_recipe():
 
 
 def test_only_named_rewards_are_built():
-    script_args = SimpleNamespace(reward_funcs=["tag_count", "format"], reward_domains=None)
-    assert len(get_reward_funcs(script_args)) == 2
+    assert len(get_reward_funcs(arguments("tag_count", "format"))) == 2
 
 
 @pytest.mark.parametrize("name", REWARDS)

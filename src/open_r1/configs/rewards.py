@@ -165,3 +165,16 @@ class CodeExecutionParameters:
         default=False,
         metadata={"help": "code, binary_code, cf_code: mend what today's compilers and Python no longer take."},
     )
+
+
+@dataclass
+class RewardArguments(CodeExecutionParameters, RewardParameters):
+    """All that rewards read; each reads only its own."""
+
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["accuracy", "format", "tag_count"],
+        metadata={
+            "help": "Names in the reward table (`open_r1.rewards.REWARDS`), functions (path/to/file.py:function, "
+            "package.module:function), reward models (org/model, ./folder), and summary_only(<any of these>)."
+        },
+    )

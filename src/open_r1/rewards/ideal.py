@@ -9,6 +9,7 @@ short.
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
+from open_r1.configs.rewards import RewardArguments
 from open_r1.grading.fences import find_program
 from open_r1.rewards.base import (
     ANSWER_CLOSE,
@@ -21,7 +22,7 @@ from open_r1.rewards.base import (
 )
 from open_r1.rewards.by_name import get_reward_spec, names_for_domain
 from open_r1.rewards.router import DOMAIN_COLUMN
-from open_r1.rewards.spec import ANY_LAYOUT, Layout, RewardArguments, RewardSpec
+from open_r1.rewards.spec import ANY_LAYOUT, Layout, RewardSpec
 from open_r1.rewards.verifier.answer_extraction import extract_gold
 from open_r1.rewards.verifier.normalization import strip_delimiters
 

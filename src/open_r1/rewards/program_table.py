@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 
+from open_r1.configs.rewards import RewardArguments
 from open_r1.grading.batch import Limits, SandboxSettings
 from open_r1.grading.cases import read_verification_info
 from open_r1.rewards.base import Reward, RewardContext
@@ -17,7 +18,7 @@ from open_r1.rewards.contest_rewards import (
     unusable_in_ioi,
 )
 from open_r1.rewards.program_rewards import TEST_COLUMNS, CodeReward, unusable_tests
-from open_r1.rewards.spec import RewardArguments, RewardSpec
+from open_r1.rewards.spec import RewardSpec
 
 # A row's own right program, fenced or not.
 GOLD_COLUMNS = ("gold_standard_solution",)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial, update_wrapper
 from typing import TypeVar
 
+from open_r1.configs.rewards import RewardArguments
 from open_r1.rewards.base import Reward, RewardContext
 from open_r1.rewards.code_rewards import get_code_format_reward
 from open_r1.rewards.format_rewards import (
@@ -31,7 +32,7 @@ from open_r1.rewards.program_table import PROGRAM_REWARDS
 from open_r1.rewards.puzzle_rewards import get_countdown_reward, knights_knaves_reward
 from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward, get_token_repetition_reward
-from open_r1.rewards.spec import ANY_TAGS, Layout, RewardArguments, RewardSpec
+from open_r1.rewards.spec import ANY_TAGS, Layout, RewardSpec
 from open_r1.tasks.reasoning_gym_bridge import require_library
 
 T = TypeVar("T")

@@ -12,7 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from open_r1.configs import GRPOConfig, RewardParameters, SFTConfig
+from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.configs.rewards import RewardParameters
 from open_r1.data.card import source_commit
 from open_r1.data.manifest import RUN_MANIFEST_NAME
 from open_r1.data.secret_names import is_secret_name

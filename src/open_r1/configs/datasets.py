@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets that a recipe mixes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass
+class DatasetConfig:
+    """One data set of a mixture.
+
+    Args:
+        id: Hub name, local file, local folder or `tasks/<name>`.
+        config: Configuration of the data set.
+        split: Split to read; slices such as `train[:10]` or `train[10%:20%]` work.
+        columns: Columns to keep. All of them when None. Data sets may differ in them; the ones missing are null.
+        weight: Share of this data set to keep, in (0, 1]; drawn after a seeded shuffle. None keeps all rows in order.
+        revision: Branch, tag or commit on the hub.
+        domain: Value of the column `domain` in all its rows, by which `reward_domains` chooses their rewards.
+        layout: As `dataset_layout`, for this data set; `columns` are those after the mapping.
+    """
+
+    id: str
+    config: str | None = None
+    split: str = "train"
+    columns: list[str] | None = None
+    weight: float | None = None
+    # Behind the fields above, which stand in the order that users of Open R1 know.
+    revision: str | None = None
+    domain: str | None = None
+    layout: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("id", "config", "split", "revision", "domain", "layout"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                raise ValueError(f"`{name}` of data set {self.id!r} is {value!r}: put text in quotes.")
+        if not self.id or not self.split:
+            raise ValueError(f"A data set of a mixture needs an `id` and a `split`, got: {self}")
+        if self.columns is not None and not (isinstance(self.columns, list) and self.columns):
+            raise ValueError(f"`columns` of data set {self.id!r} is {self.columns!r}: it must be a list of names.")
+        if self.weight is not None and not (isinstance(self.weight, int | float) and 0 < self.weight <= 1):
+            raise ValueError(
+                f"`weight` of data set {self.id!r} is {self.weight!r}: it is the share of its rows to keep, in (0, 1]."
+            )
+
+
+@dataclass
+class DatasetMixtureConfig:
+    """Data sets that are concatenated and shuffled.
+
+    Args:
+        datasets: The data sets.
+        seed: Seed of the shuffles and of the test split, 0 or more. Which rows are taken of a data set depends on its
+            entry and the seed alone; the order of the data sets decides only how rows are shuffled together.
+        test_split_size: Share of the mixture held out as split `test`, in (0, 1). None makes no such split.
+    """
+
+    datasets: list[DatasetConfig]
+    seed: int = 0
+    test_split_size: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.datasets:
+            raise ValueError("`dataset_mixture.datasets` is empty: name at least one data set.")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"`seed` of `dataset_mixture` is {self.seed!r}: it must be a whole number, 0 or more.")
+        size = self.test_split_size
+        if size is not None and not (isinstance(size, float) and 0 < size < 1):
+            raise ValueError(f"`test_split_size` is {size!r}: it is a share of the rows, in (0, 1).")
+
+
+def build_mixture(value: Any) -> DatasetMixtureConfig:
+    """Turn the YAML mapping of `dataset_mixture` into a `DatasetMixtureConfig`.
+
+    Raises:
+        ValueError: The mapping has the wrong shape, an unknown key, or an entry without `id`.
+    """
+    if not isinstance(value, Mapping) or not isinstance(value.get("datasets"), list):
+        raise ValueError(f"`dataset_mixture` must be a mapping whose key `datasets` is a list, got: {value!r}")
+    entries = []
+    for number, entry in enumerate(value["datasets"]):
+        # A missing weight means the whole data set, shuffled; an explicit null keeps the rows in their order.
+        entries.append(_build(DatasetConfig, f"dataset_mixture.datasets[{number}]", {"weight": 1.0}, entry))
+    return _build(DatasetMixtureConfig, "dataset_mixture", value, {"datasets": entries})
+
+
+def _build(config_class: type[T], where: str, settings: Mapping[str, Any], more: Mapping[str, Any]) -> T:
+    """Return an object with these settings; the ones in `more` win."""
+    try:
+        return config_class(**{**settings, **more})
+    except TypeError as error:
+        keys = list(config_class.__annotations__)
+        raise ValueError(f"`{where}` must be a mapping with keys among {keys}: {error}") from error

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `sft.py` and `grpo.py` parse: script arguments (data, rewards), training arguments (TRL's config plus ours)."""
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+import trl
+from transformers import TrainingArguments
+from trl import ModelConfig as ModelConfig
+
+from open_r1.configs.datasets import DatasetMixtureConfig, build_mixture
+from open_r1.configs.evaluation import LOWER_IS_BETTER, EvaluationParameters, SampledEvaluationParameters
+from open_r1.configs.rewards import RewardArguments
+
+
+@dataclass
+class ScriptArguments(trl.ScriptArguments):
+    """Where the data comes from; shared by all training scripts."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={
+            "help": "Hub name, local json/jsonl/csv/parquet file, local folder, or tasks/<name> (made on the fly). "
+            "Leave out when `dataset_mixture` is given."
+        },
+    )
+    # A mapping from the recipe; `__post_init__` makes it a `DatasetMixtureConfig`. The parser needs one plain type.
+    dataset_mixture: dict[str, Any] | None = field(
+        default=None,
+        metadata={
+            "help": "Mixture of data sets (YAML only): {datasets: [{id, config, split, columns, weight, "
+            "revision, domain, layout}], seed, test_split_size}."
+        },
+    )
+    dataset_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of a data set on the hub; its main branch when unset."}
+    )
+    dataset_layout: str | None = field(
+        default=None,
+        metadata={
+            "help": "How columns become `messages` (SFT), or `problem`, `prompt` and `solution` (GRPO): a name in "
+            "recipes/DATA.md's table of layouts, or `none` to take them as they are. When unset, known names on "
+            "the hub have theirs (logged), and so have folders made from those; other data stay as they are."
+        },
+    )
+    dataset_seed: int = field(default=0, metadata={"help": "Seed from which tasks/<name> data sets are made."})
+    dataset_prompt_column: str = field(
+        default="prompt", metadata={"help": "Column with the prompt: text, or a list of messages."}
+    )
+    dataset_solution_column: str = field(
+        default="solution", metadata={"help": "Column with the gold answer; rewards see it as `solution`."}
+    )
+
+    def __post_init__(self) -> None:
+        if not self.dataset_name and self.dataset_mixture is None:
+            raise ValueError("Either `dataset_name` or `dataset_mixture` must be provided")
+        if self.dataset_name is not None and self.dataset_mixture is not None:
+            raise ValueError("`dataset_name` and `dataset_mixture` are both set: remove one of them.")
+        if self.dataset_mixture is not None and (self.dataset_config or self.dataset_revision or self.dataset_layout):
+            raise ValueError(
+                "`dataset_config`, `dataset_revision` and `dataset_layout` go with `dataset_name`: in a mixture they "
+                "stand in its entries, as `config`, `revision` and `layout`."
+            )
+        if self.dataset_streaming:
+            raise ValueError(
+                "`dataset_streaming` is not supported: resuming and the batch checks need to know the number of "
+                "rows. Take a slice instead, for example `dataset_train_split: train[:100000]`."
+            )
+        if self.dataset_mixture is not None and not isinstance(self.dataset_mixture, DatasetMixtureConfig):
+            # pyrefly: ignore[bad-assignment]
+            self.dataset_mixture = build_mixture(self.dataset_mixture)
+
+    # What every row must have after its layout has mapped it; None where either will do.
+    required_target: ClassVar[Literal["messages", "problem"] | None] = None
+
+    @property
+    def layout_targets(self) -> tuple[str, ...]:
+        """What a layout maps rows to."""
+        return ("messages", "problem")
+
+
+@dataclass
+class GRPOScriptArguments(RewardArguments, ScriptArguments):
+    """Data and rewards of `grpo.py`."""
+
+    required_target = "problem"
+    max_prompt_length: int | None = field(
+        default=None,
+        metadata={"help": "Rows whose rendered prompt has more tokens are dropped, with a count. None keeps all."},
+    )
+
+    @property
+    def layout_targets(self) -> tuple[str, ...]:
+        """What a layout maps rows to: GRPO writes its own replies."""
+        return ("problem",)
+
+
+@dataclass
+class SFTScriptArguments(SampledEvaluationParameters, RewardArguments, ScriptArguments):
+    """Data of `sft.py`, and the rewards of its evaluation by sampling."""
+
+    required_target = "messages"
+    reward_funcs: list[str] = field(init=False, metadata={"help": "Those of `eval_reward_funcs`."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.reward_funcs = self.eval_reward_funcs
+
+    @property
+    def layout_targets(self) -> tuple[str, ...]:
+        """What a layout maps rows to: only an evaluation by sampling needs more than conversations."""
+        return ("messages", "problem") if self.eval_reward_funcs else ("messages",)
+
+
+# NOTE: only for type checkers. A real base would bring TrainingArguments' defaults back over TRL's.
+_TrainingArguments = TrainingArguments if TYPE_CHECKING else object
+
+
+@dataclass
+class RunConfig(EvaluationParameters, _TrainingArguments):
+    """Fields that both training configs add to TRL's."""
+
+    callbacks: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Names in the callback table (`open_r1.training.callbacks.CALLBACKS`)."},
+    )
+    chat_template: str | None = field(
+        default=None,
+        metadata={"help": "Jinja text, or path of a .jinja file, that replaces the tokenizer's template."},
+    )
+    system_prompt: str | None = field(default=None, metadata={"help": "System message put before each prompt."})
+    hub_model_revision: str | None = field(default="main", metadata={"help": "Branch of the hub model to push to."})
+    overwrite_hub_revision: bool = field(
+        default=False, metadata={"help": "Push although the branch `hub_model_revision` already holds a model."}
+    )
+    push_to_hub_revision: bool = field(
+        default=False, metadata={"help": "Push every checkpoint to a branch of its own (adds the callback)."}
+    )
+    wandb_entity: str | None = field(default=None, metadata={"help": "Weights & Biases entity (team or user)."})
+    wandb_project: str | None = field(default=None, metadata={"help": "Weights & Biases project."})
+    wandb_run_group: str | None = field(default=None, metadata={"help": "Weights & Biases group of runs."})
+
+    def __post_init__(self) -> None:
+        has_bf16_device = torch.cuda.is_available() or torch.accelerator.is_available()
+        if self.bf16 is None and not has_bf16_device and not self.use_cpu:
+            # TRL's default (bf16) stops with a message about GPUs on a machine that has none.
+            self.bf16 = False
+        elif self.bf16 and not has_bf16_device and not self.use_cpu:
+            raise ValueError(
+                "`bf16: true` needs an accelerator and none was found. Set `bf16: false`, or `use_cpu: true` to "
+                "train in bf16 on the CPU."
+            )
+        if self.push_to_hub_revision and "push_to_hub_revision" not in self.callbacks:
+            self.callbacks = [*self.callbacks, "push_to_hub_revision"]
+        if self.hub_model_revision not in (None, "main") and self.hub_revision is None:
+            self.hub_revision = self.hub_model_revision
+        if self.greater_is_better is None and (self.metric_for_best_model or "").endswith(LOWER_IS_BETTER):
+            self.greater_is_better = False
+        # transformers wants the strategies of evaluating and saving to agree, and doesn't know of steps of benchmarks:
+        # the preflight compares those with `save_steps`.
+        has_steps = bool(self.eval_benchmarks) and self.eval_benchmarks_steps is not None
+        is_by_benchmarks = has_steps and self.eval_strategy == "no"
+        loads_best = self.load_best_model_at_end
+        self.load_best_model_at_end = loads_best and not is_by_benchmarks
+        super().__post_init__()
+        self.load_best_model_at_end = loads_best
+
+
+@dataclass
+class SFTConfig(RunConfig, trl.SFTConfig):
+    """TRL's `SFTConfig` with our fields."""
+
+
+@dataclass
+class GRPOConfig(RunConfig, trl.GRPOConfig):
+    """TRL's `GRPOConfig` with our fields."""
+
+    num_completions_to_print: int | None = field(
+        default=0, metadata={"help": "Completions shown in the terminal at each log step; None shows all."}
+    )
+    stop_strings: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Texts that end a completion, such as `</answer>` for a base model. They stay in it, and it "
+            "counts as ended, not as truncated."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        # On the command line the truth values that TRL allows are text; TRL would refuse that at the first step.
+        words = {"true": "group", "false": "none"}
+        self.scale_rewards = words.get(str(self.scale_rewards).lower(), self.scale_rewards)
+        if self.scale_rewards not in ("group", "batch", "none"):
+            raise ValueError(f"`scale_rewards` is {self.scale_rewards!r}: it must be 'group', 'batch' or 'none'.")
+        if self.stop_strings is not None and not all(self.stop_strings):
+            raise ValueError("`stop_strings` holds an empty text, which every completion has: leave it out.")
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        steps = self.steps_per_generation or self.gradient_accumulation_steps
+        batch = self.generation_batch_size or self.per_device_train_batch_size * launched * steps
+        if not self.num_generations or batch % self.num_generations:
+            valid = [number for number in range(2, batch + 1) if batch % number == 0]
+            raise ValueError(
+                f"A generation batch has {batch} completions (per_device_train_batch_size "
+                f"{self.per_device_train_batch_size} x {launched} processes x {steps} steps per generation), which do "
+                f"not divide into groups of num_generations {self.num_generations}. Valid num_generations: {valid}"
+            )
+        super().__post_init__()
