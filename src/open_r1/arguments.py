@@ -20,7 +20,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 from dotenv import load_dotenv
 from trl import ModelConfig, TrlParser
 
-from open_r1.recipes import FLAGS, REMOVED, TRANSLATIONS, as_word, load_recipe, translate, with_names_of_today
+from open_r1.recipes import REMOVED, TRANSLATIONS, as_word, load_recipe, translate, with_names_of_today
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class RecipeParser(TrlParser):
                     *(f"--{name}", f"--{name.replace('_', '-')}"),
                     dest=translation.name or name,
                     action=_OldName,
-                    nargs="?" if name in FLAGS else None,
+                    nargs="?",  # some were flags
                     const="true",
                     default=argparse.SUPPRESS,
                     help=argparse.SUPPRESS,
@@ -187,11 +187,10 @@ def _refuse_word(word: str) -> NoReturn:
 
 
 def _export(variables: Any) -> None:
-    if not isinstance(variables, dict):
-        raise ValueError(f"`env` of a recipe is a mapping of environment variables, got: {variables!r}")
-    for name, value in variables.items():
-        if not isinstance(value, (str, int, float)):
-            raise ValueError(f"`env.{name}` of the recipe is {value!r}, but it must be text or a number.")
+    if not isinstance(variables, dict) or not all(
+        isinstance(value, str | int | float) for value in variables.values()
+    ):
+        raise ValueError(f"`env` of a recipe maps names of variables to text or numbers, got: {variables!r}")
     os.environ.update({str(name): str(value) for name, value in variables.items()})
     _warn_if_late([str(name) for name in variables])
 

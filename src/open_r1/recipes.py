@@ -148,17 +148,6 @@ TRANSLATIONS: dict[str, Translation] = {
     "save_safetensors": Translation(None, "weights are always saved as safetensors", _only_true),
 }
 
-# Old flags that the command line may carry without a value.
-FLAGS = {
-    "overwrite_output_dir",
-    "use_liger_loss",
-    "no_cuda",
-    "group_by_length",
-    "wandb_log_unique_prompts",
-    "save_safetensors",
-    "gradient_checkpointing_use_reentrant",
-}
-
 REMOVED: dict[str, str] = {
     "logging_dir": "set the environment variable TENSORBOARD_LOGGING_DIR instead (also under `env:` in a recipe)",
     "fsdp_min_num_params": "set the wrapping policy in the accelerate config (recipes/accelerate_configs/fsdp.yaml)",
