@@ -189,7 +189,7 @@ def with_names_of_today(settings: Mapping[str, Any], source: str) -> dict[str, A
         if name in TRANSLATIONS:
             name, value = translate(name, value)
         if name in today:
-            raise ValueError(f"`{name}` is in {source} twice (`{key}` means the same): keep one of them.")
+            raise ValueError(f"`{name}` is in {source} twice, under an old name or with dashes too: keep one of them.")
         if name is not None:
             today[name] = value
     return today
