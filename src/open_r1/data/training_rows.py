@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
-from open_r1.configs import DatasetConfig, DatasetMixtureConfig, ScriptArguments
+from open_r1.configs import DatasetConfig, DatasetMixtureConfig
 from open_r1.data.alignment import align_columns, differing_columns
 from open_r1.data.layout_mapping import NothingMappedError, apply_layout
 from open_r1.data.layout_table import Layout
@@ -24,6 +24,8 @@ from open_r1.data.slices import parse_split
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from open_r1.configs import ScriptArguments
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ _RESERVED_COLUMNS = {
 _DOMAIN_COLUMN = "domain"  # `rewards.DOMAIN_COLUMN`, which this room can't import
 
 
-def get_dataset(args: ScriptArguments) -> DatasetDict:
+def get_dataset(args: "ScriptArguments") -> DatasetDict:
     """Load the data set or the mixture that the arguments name, all its splits.
 
     Rows are mapped as their layout says (`open_r1.data.layouts`).
@@ -71,7 +73,7 @@ def get_dataset(args: ScriptArguments) -> DatasetDict:
 
 
 def _map_splits(
-    dataset: DatasetDict, splits: list[str], source: str, layout: Layout | None, args: ScriptArguments
+    dataset: DatasetDict, splits: list[str], source: str, layout: Layout | None, args: "ScriptArguments"
 ) -> DatasetDict:
     """Return these splits as the layout maps them; only the training split must have a row that it can map."""
     mapped = DatasetDict()
@@ -90,7 +92,7 @@ def _is_sliced(split: str, wanted: Collection[str]) -> bool:
 
 
 def _layout_of(
-    dataset: DatasetDict, split: str, source: str, name: str | None, args: ScriptArguments
+    dataset: DatasetDict, split: str, source: str, name: str | None, args: "ScriptArguments"
 ) -> Layout | None:
     """Return the layout of a source by the columns of one split (of another where there is no such split)."""
     split = split.partition("[")[0]
@@ -102,7 +104,7 @@ def _layout_of(
 
 
 def _take_mapped(
-    dataset: DatasetDict, split: str, source: str, layout: Layout | None, args: ScriptArguments
+    dataset: DatasetDict, split: str, source: str, layout: Layout | None, args: "ScriptArguments"
 ) -> Dataset:
     """Return a split or a slice of one as its layout maps it."""
     if layout is None:
@@ -123,14 +125,14 @@ def _take_mapped(
     return rows if base == split else take_split(DatasetDict({base: rows}), split, source)
 
 
-def _named_columns(args: ScriptArguments) -> set[str]:
+def _named_columns(args: "ScriptArguments") -> set[str]:
     """Return the columns that the user named, which no layout may replace; the defaults may be anything's."""
     defaults = {field.name: field.default for field in fields(args)}
     names = {name: vars(args)[name] for name in ("dataset_prompt_column", "dataset_solution_column")}
     return {column for name, column in names.items() if column != defaults[name]}
 
 
-def _without_solution(layout: Layout, named: Collection[str], args: ScriptArguments) -> Layout:
+def _without_solution(layout: Layout, named: Collection[str], args: "ScriptArguments") -> Layout:
     """Return a layout that asks for no gold answer of its own where the user named a column with one."""
     column = args.dataset_solution_column
     needs = layout.solution.needs if layout.solution is not None else ()
@@ -138,7 +140,7 @@ def _without_solution(layout: Layout, named: Collection[str], args: ScriptArgume
     return replace(layout, solution=None) if is_own else layout
 
 
-def _hint_at_layouts(columns: list[str], source: str, args: ScriptArguments) -> None:
+def _hint_at_layouts(columns: list[str], source: str, args: "ScriptArguments") -> None:
     """Warn when rows lack what the script needs and look like those of a layout."""
     if args.required_target == "messages":
         is_ready = any(set(names) <= set(columns) for names in (["messages"], ["prompt", "completion"], ["text"]))
@@ -155,7 +157,7 @@ def _hint_at_layouts(columns: list[str], source: str, args: ScriptArguments) -> 
         )
 
 
-def _load_mixture(mixture: DatasetMixtureConfig, args: ScriptArguments) -> DatasetDict:
+def _load_mixture(mixture: DatasetMixtureConfig, args: "ScriptArguments") -> DatasetDict:
     for entry in mixture.datasets:  # before the first one is loaded
         check_name(entry.layout, f"data set {entry.id!r} of the mixture")
         parse_split(entry.split)
@@ -187,7 +189,7 @@ def _load_mixture(mixture: DatasetMixtureConfig, args: ScriptArguments) -> Datas
     return combined.train_test_split(test_size=mixture.test_split_size, seed=mixture.seed)
 
 
-def _load_part(entry: DatasetConfig, seed: int, args: ScriptArguments) -> Dataset:
+def _load_part(entry: DatasetConfig, seed: int, args: "ScriptArguments") -> Dataset:
     """Return the rows that a mixture takes of one data set.
 
     They depend on the entry and the seed alone, not on the other data sets or their order.
@@ -291,7 +293,7 @@ def _is_null(value: Any) -> bool:
     return value is None
 
 
-def to_conversations(dataset: Dataset, args: ScriptArguments, system_prompt: str | None) -> Dataset:
+def to_conversations(dataset: Dataset, args: "ScriptArguments", system_prompt: str | None) -> Dataset:
     """Give every row a `prompt` of chat messages and a `solution`; all other columns stay for the rewards.
 
     Args:
