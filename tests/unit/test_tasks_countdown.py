@@ -119,6 +119,8 @@ def test_task_in_chinese_says_the_task_without_latin_letters_or_tags():
         ("55 + 36 - 7 - 19", True),
         ("(55+36)-(7+19)", True),
         ("-(19 - 55) + 36 - 7", True),
+        ("55 + 36\n\t- 7 - 19", True),
+        ("55) + 36 - (7 + 19", False),
         ("55 + 36 - 7 - 19 + 0", False),
         ("55 + 36 - 26", False),
         ("65", False),

@@ -46,7 +46,7 @@ def read_arithmetic(text: str) -> Arithmetic:
     if not text or len(text) > MAX_CHARS or not _ALLOWED.issuperset(text):
         raise NotArithmetic(f"not arithmetic of at most {MAX_CHARS} characters")
     try:
-        tree = ast.parse(f"({text})", mode="eval")  # the brackets allow line breaks
+        tree = ast.parse(" ".join(text.split()), mode="eval")  # on one line: an answer may have line breaks
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise NotArithmetic("the text cannot be parsed") from error
     numbers: list[int] = []
