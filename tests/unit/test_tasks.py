@@ -155,16 +155,6 @@ def test_draws_are_within_range_and_right():
         assert len({abs(term) for term in terms}) == len(terms)
 
 
-@pytest.mark.parametrize("answer", ["8", " 8\n", "+8", "08"])
-def test_check_takes_the_value_however_it_is_written(answer):
-    assert running_sums.check("Compute 7+9-8", answer)
-
-
-@pytest.mark.parametrize("answer", ["", "9", "-8", "8.0", "8 8", "7+1", "eight", "8" * 5000])
-def test_check_refuses_everything_else(answer):
-    assert not running_sums.check("Compute 7+9-8", answer)
-
-
 @pytest.mark.parametrize("problem", ["", "Compute ", "7*9", "Compute compute 7+9", "7+", "7++9", "-7+9", "7 + 9"])
 def test_solve_refuses_what_is_no_running_sum(problem):
     with pytest.raises(ValueError, match="Not a running sum"):

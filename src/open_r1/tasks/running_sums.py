@@ -65,11 +65,6 @@ def solve(problem: str) -> int:
     return sum(int(term) for term in split_terms(problem.removeprefix(PROBLEM_PREFIX)))
 
 
-def check(problem: str, answer: str) -> bool:
-    """Return whether an answer, as text, is the value of the problem."""
-    return re.fullmatch(r"[+-]?[0-9]{1,9}", answer.strip()) is not None and int(answer) == solve(problem)
-
-
 def write_trace(expression: str, step_size: int | None = 1) -> str:
     """Return the working: the terms, with the running total after every so many of them.
 
