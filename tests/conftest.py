@@ -25,7 +25,6 @@ _CACHE = tempfile.mkdtemp(prefix="open_r1_tests_")
 # Libraries read these when they are imported, so before any test module is.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_CACHE"] = _CACHE
-os.environ["OPEN_R1_CACHE"] = _CACHE
 for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS", "WORKERS"):
     os.environ.pop(name, None)  # a `make` in a test is none within the one that runs the tests
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -5,8 +5,8 @@ import pytest
 
 from open_r1.configs import ScriptArguments
 from open_r1.data.training_rows import get_dataset
-from open_r1.tasks import load_task, reasoning_gym_bridge
-from open_r1.tasks.reasoning_gym_bridge import pool_of
+from open_r1.tasks import load_task, reasoning_gym_rows
+from open_r1.tasks.reasoning_gym_rows import pool_of
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +29,12 @@ def test_train_and_test_are_disjoint_over_seeds_and_without_repetition(gcd):
     assert len(set(train)) > 390  # neighbouring seeds share no items
 
 
-def test_rows_are_those_of_any_other_process_and_of_several(monkeypatch, tmp_path):
+def test_rows_are_those_of_any_other_process_and_of_several(monkeypatch):
     # This task draws from sets of strings: without fixed hashing each process would make other rows.
     config = "num_train=20,num_test=3"
     rows = load_task("reasoning_gym/ransom_note", config)
-    monkeypatch.setattr(reasoning_gym_bridge, "SLOW_TASKS", {"ransom_note"})
-    monkeypatch.setattr(reasoning_gym_bridge.os, "cpu_count", lambda: 3)
-    monkeypatch.setenv("OPEN_R1_CACHE", str(tmp_path))
+    monkeypatch.setattr(reasoning_gym_rows, "SLOW_TASKS", {"ransom_note"})
+    monkeypatch.setattr(reasoning_gym_rows.os, "cpu_count", lambda: 3)
     assert load_task("reasoning_gym/ransom_note", config) == rows
 
 
@@ -57,29 +56,24 @@ def test_a_task_that_runs_out_of_questions_says_so(caplog):
     assert f"only {len(rows['train'])} different rows for its train split" in caplog.text
 
 
-def test_a_second_load_reads_the_rows_from_disk_and_other_options_make_them_anew(monkeypatch, tmp_path):
-    monkeypatch.setenv("OPEN_R1_CACHE", str(tmp_path))
-    rows = load_task("reasoning_gym/gcd", "num_train=9,num_test=2")
-    with monkeypatch.context() as without_workers:
-        without_workers.setattr(reasoning_gym_bridge, "generate_items", lambda *order: iter(()))
-        assert load_task("reasoning_gym/gcd", "num_test=2,num_train=9") == rows
-    others = [
-        ("num_train=9,num_test=2,max_value=999", 0),
-        ("num_train=9,num_test=2", 1),
-        ("num_train=8,num_test=2", 0),
-    ]
-    for config, seed in others:
-        assert load_task("reasoning_gym/gcd", config, seed) != rows
-    assert len(list(tmp_path.rglob("*.json.gz"))) == 4
+def test_options_with_which_the_library_searches_without_end_are_refused(monkeypatch):
+    monkeypatch.setattr(reasoning_gym_rows, "ITEM_LIMIT_S", 5)
+    with pytest.raises(RuntimeError, match="puzzle24"):
+        load_task("reasoning_gym/puzzle24", "min_value=1,max_value=1")  # four ones never make 24
 
 
-def test_a_bar_shows_the_progress_of_slow_rows_only(monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("OPEN_R1_CACHE", str(tmp_path))
-    load_task("reasoning_gym/gcd", "num_train=9,num_test=2")
-    assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(reasoning_gym_bridge, "PROGRESS_DELAY_S", 0)
-    load_task("reasoning_gym/gcd", "num_train=9,num_test=3")
-    assert "tasks/reasoning_gym/gcd: 100%" in capsys.readouterr().err
+def test_a_process_that_dies_says_what_it_wrote_last(monkeypatch):
+    monkeypatch.setattr(reasoning_gym_rows.sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="exit 1"):
+        load_task("reasoning_gym/gcd")
+
+
+@pytest.mark.parametrize(("num_ranks", "num_processes"), [("1", 16), ("8", 4), ("64", 1)])
+def test_ranks_of_a_node_share_its_cores(monkeypatch, num_ranks: str, num_processes: int):
+    monkeypatch.setattr(reasoning_gym_rows.os, "cpu_count", lambda: 32)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", num_ranks)
+    assert reasoning_gym_rows.num_processes("sudoku") == num_processes
+    assert reasoning_gym_rows.num_processes("gcd") == 1
 
 
 def test_a_recipe_names_a_task_of_the_library_like_any_data_set():

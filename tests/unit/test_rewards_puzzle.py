@@ -10,7 +10,7 @@ from open_r1.rewards.base import RewardContext
 from open_r1.rewards.puzzle_rewards import CountdownReward, find_answer, get_countdown_reward, knights_knaves_reward
 from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
 from open_r1.tasks import arithmetic
-from open_r1.tasks.reasoning_gym_worker import make_items
+from open_r1.tasks.reasoning_gym_items import make_items
 
 NUMS, TARGET = [19, 36, 55, 7], 65
 RIGHT = "55 + 36 - 7 - 19"

@@ -10,11 +10,9 @@ import pytest
 from reasoning_gym.factory import DATASETS
 
 from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
-from open_r1.tasks import list_tasks, load_task, reasoning_gym_bridge
-from open_r1.tasks.reasoning_gym_bridge import score_answer
-from open_r1.tasks.reasoning_gym_guards import may_be_scored
-from open_r1.tasks.reasoning_gym_worker import make_items
-from open_r1.tasks.tagged_json import dump_json, load_json
+from open_r1.tasks import list_tasks, load_task, reasoning_gym_items
+from open_r1.tasks.reasoning_gym_items import dump_json, load_json, make_items
+from open_r1.tasks.reasoning_gym_scoring import score_answer
 
 NO_KNOWN_SOLUTION = {"boxnet", "rush_hour"}
 THAT_EVALUATE = ("binary_matrix", "n_queens", "spiral_matrix", "string_insertion")
@@ -25,7 +23,7 @@ NUM_ITEMS = 1
 def items() -> dict[str, list[dict[str, str]]]:
     """An item of every task, made in this process: one process each would take minutes."""
     made = {}
-    for name in reasoning_gym_bridge.NAMES:
+    for name in reasoning_gym_items.NAMES:
         source = make_items(name, {}, seed=0)
         made[name] = [next(source) for _ in range(NUM_ITEMS)]
     return made
@@ -49,6 +47,10 @@ HOSTILE = [
             "sin(sin(sin(sin(x))))", "(" * 5000, "-" * 300 + "x", "x+" * 150 + "x", "lambda: x", "[x for x in y]",
             "exp(x)**exp(x)**exp(x)", "f'{x}'",
         )
+    ],
+    *[
+        ("polynomial_multiplication", answer)
+        for answer in ("x**65", "(9**64)**64", "(x**8)**8", "N(1/3, 9)", "x # 1", "'x'*9", "x*y*" * 9999)
     ],
     ("coin_flip", "1e999999999"),
     ("coin_flip", "1e-999999999"),
@@ -74,26 +76,34 @@ def test_hostile_answer_scores_nothing_at_once(task: str, answer: str, items: di
     assert time.process_time() - start < 0.5
 
 
-@pytest.mark.parametrize(
-    ("task", "answer"),
-    [
-        ("polynomial_multiplication", "3*x**2 - 4.5*x*y + 2"),
-        ("countdown", "(94*4 - 61) / 6"),
-        ("complex_arithmetic", "-15.0 + 3.0i"),
-        ("n_queens", "[['Q', '_'], ['_', 'Q']]"),
-        ("spiral_matrix", "[1, 2, 3]"),
-        ("rubiks_cube", "F' U2 R"),
-    ],
-)
-def test_guards_let_ordinary_answers_pass(task: str, answer: str):
-    assert may_be_scored(task, answer, {"answer": "", "metadata": {"valid_answers": []}})
+# Task, the item's answer and metadata; an answer in other words, its score.
+ORDINARY = [
+    ("polynomial_multiplication", "3*x**2 - 4*x*y + 2", {}, "2 - 2*2*y*x + 3*x**2", 1.0),
+    ("polynomial_multiplication", "3*x**2 - 4*x*y + 2", {}, "2 - 4*x*y + 3*x**3", 0.0),
+    ("polynomial_multiplication", "x**2 + 2*x + 1", {}, "(x + 1)**2", 0.0),
+    ("countdown", "?", {"numbers": [94, 4, 61, 6], "target": 52.5}, "(94*4 - 61) / 6", 1.0),
+    ("puzzle24", "(8 - 4)*6*1", {"numbers": [8, 1, 6, 4]}, "6*1*(8 - 4)", 1.0),
+    ("puzzle24", "(8 - 4)*6*1", {"numbers": [8, 1, 6, 4]}, "6*4*1*1", 0.0),
+    ("puzzle24", "(7 + 10 + 7)/1", {"numbers": [7, 10, 7, 1]}, "7)/1 + 10 + (7", 0.0),
+    ("complex_arithmetic", "?", {"result": [-15.0, 3.0]}, "-15.0 + 3.0i", 1.0),
+    ("n_queens", "?", {"valid_answers": ["Q _\n_ Q"]}, "Q _\n_ Q", 1.0),
+    ("n_queens", "?", {"valid_answers": ["Q _\n_ Q"]}, "[['Q', '_'], ['_', 'Q']]", 0.5),
+    ("simple_integration", "x**2 + C", {"integrand": "2*x", "variable": "x"}, "(x - 1)*(x + 1)", 1.0),
+    ("simple_integration", "x**2 + C", {"integrand": "2*x", "variable": "x"}, "x**3", 0.0),
+    ("game_of_life_halting", True, {}, "true", 1.0),
+    ("game_of_life_halting", True, {}, "False", 0.0),
+    ("coin_flip", "5/16", {}, "5/16", 1.0),
+    ("coin_flip", "5/16", {}, "10/32", 1.0),
+    ("coin_flip", "5/16", {}, "0.3125", 1.0),
+    ("coin_flip", "5/16", {}, "0.31250001", 1.0),
+    ("coin_flip", "5/16", {}, "0.3", 0.0),
+]
 
 
-@pytest.mark.parametrize(
-    ("answer", "passes"), [("5/16", True), ("0.3125", True), ("0.31250001", True), ("0.3", False)]
-)
-def test_a_probability_is_compared_as_a_number(answer: str, passes: bool):
-    assert may_be_scored("coin_flip", answer, {"answer": "5/16", "metadata": {}}) is passes
+@pytest.mark.parametrize(("task", "solution", "metadata", "answer", "score"), ORDINARY)
+def test_ordinary_answers_get_their_score(task: str, solution: object, metadata: dict, answer: str, score: float):
+    item = {"question": "?", "answer": solution, "metadata": metadata}
+    assert score_answer(dump_json({"task": task, "options": {}, **item}), answer) == score
 
 
 def test_a_model_cannot_run_programs_through_a_scorer(tmp_path, items: dict[str, list[dict[str, str]]]):
@@ -105,12 +115,12 @@ def test_a_model_cannot_run_programs_through_a_scorer(tmp_path, items: dict[str,
 
 
 def test_names_are_those_of_the_library():
-    assert set(reasoning_gym_bridge.NAMES) == set(DATASETS) - {"composite"}
-    assert len(reasoning_gym_bridge.NAMES) > 100
-    assert {f"reasoning_gym/{name}" for name in reasoning_gym_bridge.NAMES} < set(list_tasks())
+    assert set(reasoning_gym_items.NAMES) == set(DATASETS) - {"composite"}
+    assert len(reasoning_gym_items.NAMES) > 100
+    assert {f"reasoning_gym/{name}" for name in reasoning_gym_items.NAMES} < set(list_tasks())
 
 
-@pytest.mark.parametrize("name", sorted(set(reasoning_gym_bridge.NAMES) - NO_KNOWN_SOLUTION))
+@pytest.mark.parametrize("name", sorted(set(reasoning_gym_items.NAMES) - NO_KNOWN_SOLUTION))
 def test_own_solution_of_every_row_gets_full_marks(name: str, items: dict[str, list[dict[str, str]]]):
     rows = items[name]
     plain = [f"<think>\nhm\n</think>\n<answer>\n{row['solution']}\n</answer>" for row in rows]
@@ -171,7 +181,7 @@ def test_options_reach_the_library():
         ("gcd", "num_train=0", "num_train"),
         ("gcd", "num_test=many", "num_test"),
         ("gcd", '{"num_train": ', "not valid JSON"),
-        ("gdc", None, "Did you mean gcd"),
+        ("gdc", None, "reasoning_gym/gcd"),
         ("composite", None, "Unknown task"),
         ("", None, "Unknown task"),
     ],
@@ -182,7 +192,7 @@ def test_wrong_names_and_values_are_refused(name: str, config: str | None, messa
 
 
 def test_a_missing_library_is_named_with_the_command_that_helps(monkeypatch):
-    monkeypatch.setattr(reasoning_gym_bridge.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(reasoning_gym_items.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="make install EXTRAS=puzzles"):
         load_task("reasoning_gym/gcd")
     with pytest.raises(ModuleNotFoundError, match="make install EXTRAS=puzzles"):

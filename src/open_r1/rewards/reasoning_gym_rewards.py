@@ -2,7 +2,7 @@
 """The reward for rows of `tasks/reasoning_gym/<name>`: the library's own score of the answer.
 
 Different from calling the library's scorers:
-1. Answers that could hang a scorer, take it over or cheat it are kept from it (`tasks/reasoning_gym_guards.py`).
+1. Answers that could hang a scorer, take it over or cheat it are kept from it (`tasks/reasoning_gym_scoring.py`).
 2. A scorer that fails on an answer makes the answer wrong instead of ending the run; the share of such rows is logged.
 """
 
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from open_r1.rewards.base import DEFAULT_CONTEXT, Completion, LogExtra, LogMetric, RewardContext, completion_texts
 from open_r1.rewards.puzzle_rewards import find_answer, log_outcomes
-from open_r1.tasks.reasoning_gym_bridge import read_entry, require_library, score_answer
+from open_r1.tasks.reasoning_gym_items import require_library
+from open_r1.tasks.reasoning_gym_scoring import read_entry, score_answer
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +29,11 @@ def reasoning_gym_reward(
     r"""Return the score that the reasoning-gym library gives the answer to a row of `tasks/reasoning_gym/<name>`.
 
     The answer is that of `find_answer`; without one the reward is 0. Many tasks give part of the score for part of the
-    answer. An answer on which the library's scorer fails, or that `reasoning_gym_guards` keeps from it, is wrong: 0.
+    answer. An answer on which the library's scorer fails, or that `reasoning_gym_scoring` keeps from it, is wrong: 0.
     Range [0, 1]; None where `reasoning_gym_entry` is missing. Needs the extra `puzzles`.
     Source: reasoning-gym 0.1.25 (arXiv 2505.24760).
 
-    >>> from open_r1.tasks.reasoning_gym_worker import make_items
+    >>> from open_r1.tasks.reasoning_gym_items import make_items
     >>> item = next(make_items("chain_sum", {}, seed=0))
     >>> texts = [f"<answer>{item['solution']}</answer>", "<answer>no idea</answer>"]
     >>> reasoning_gym_reward([*texts, texts[0]], reasoning_gym_entry=[item["entry"], item["entry"], None])

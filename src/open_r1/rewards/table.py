@@ -33,7 +33,7 @@ from open_r1.rewards.puzzle_rewards import get_countdown_reward, knights_knaves_
 from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward, get_token_repetition_reward
 from open_r1.rewards.spec import ANY_TAGS, Layout, RewardSpec
-from open_r1.tasks.reasoning_gym_bridge import require_library
+from open_r1.tasks.reasoning_gym_items import require_library
 
 T = TypeVar("T")
 

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Formulas by somebody else: large ones refused at once, derivatives right, antiderivatives known in any form."""
+"""Formulas by somebody else: hostile ones wrong at once, derivatives right, antiderivatives known in any form."""
 
 import math
 import time
 
 import pytest
 
-from open_r1.tasks import formulas
-from open_r1.tasks.formulas import NotFormula, read_formula, value_and_slope
-from open_r1.tasks.reasoning_gym_guards import may_be_scored
+from open_r1.tasks import antiderivatives
+from open_r1.tasks.antiderivatives import is_antiderivative, value_and_slope
 
 HOSTILE = [
     "",
@@ -16,18 +15,18 @@ HOSTILE = [
     "x**9**9",
     "x**(9**9)",
     "x**x**x",
-    "x**65",
     "((x**8)**8)**2",
-    "(x + 1)**60 * (x + 2)**4",
     "(sin(x) + cos(x) + tan(x) + exp(x) + log(x))**60",
-    "sin(cos(tan(x)))",
-    "sin(1)*sin(2)*sin(3)*sin(4)*sin(5)*sin(6)*sin(7)*sin(8)*sin(9)",
+    "sin(cos(tan(sin(cos(tan(x))))))",
     "1e-999999999",
-    "1.e5",
+    "1e999999999*x",
     "9" * 300,
+    "9" * 5_000,
     "(" * 5_000,
     "-" * 300 + "x",
+    "-" * 399 + "x",
     "x+" * 150 + "x",
+    "x**" * 120 + "x",
     "sin(x, y)",
     "sin(x=1)",
     "factorial(9)",
@@ -40,6 +39,8 @@ HOSTILE = [
     "f'{x}'",
     "True",
     "'x'",
+    "x // 1",
+    "~x",
     "xy",
     "x; y",
     "\x00",
@@ -48,25 +49,18 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:30])
-def test_hostile_formula_is_refused_at_once(text: str):
+def test_hostile_formula_is_wrong_at_once(text: str):
     start = time.process_time()
-    with pytest.raises(NotFormula):
-        read_formula(text)
+    assert not is_antiderivative(text, "2*x", "x")
     assert time.process_time() - start < 0.2
 
 
-def test_polynomials_call_nothing():
-    assert read_formula("3*x**2 - 4.5*x*y", max_nested_calls=0)
-    with pytest.raises(NotFormula):
-        read_formula("sin(x)", max_nested_calls=0)
-
-
-@pytest.mark.parametrize("name", sorted(formulas._FUNCTIONS))
+@pytest.mark.parametrize("name", sorted(antiderivatives._FUNCTIONS))
 def test_derivatives_of_functions_are_those_of_small_steps(name: str):
-    tree, step = read_formula(f"{name}(x**2 + 0.3*x)"), 1e-6
+    formula, step = f"{name}(x**2 + 0.3*x)", 1e-6
     for at in (0.31 + 0.2j, 1.7 + 0.1j):
-        slope = value_and_slope(tree, {"x": at}, "x")[1]
-        ahead, behind = (value_and_slope(tree, {"x": at + move}, "x")[0] for move in (step, -step))
+        slope = value_and_slope(formula, {"x": at}, "x")[1]
+        ahead, behind = (value_and_slope(formula, {"x": at + move}, "x")[0] for move in (step, -step))
         assert slope == pytest.approx((ahead - behind) / (2 * step), rel=1e-5)
 
 
@@ -81,7 +75,7 @@ def test_derivatives_of_functions_are_those_of_small_steps(name: str):
     ],
 )
 def test_values_and_derivatives(formula: str, value: float, slope: float):
-    found = value_and_slope(read_formula(formula), {"x": 2, "y": 3}, "x")
+    found = value_and_slope(formula, {"x": 2, "y": 3}, "x")
     assert found == (pytest.approx(value), pytest.approx(slope))
 
 
@@ -107,5 +101,4 @@ def test_values_and_derivatives(formula: str, value: float, slope: float):
     ],
 )
 def test_antiderivatives_are_known_in_any_form(integrand: str, answer: str, is_right: bool):
-    item = {"answer": "none", "metadata": {"integrand": integrand, "variable": "x"}}
-    assert may_be_scored("simple_integration", answer, item) is is_right
+    assert is_antiderivative(answer, integrand, "x") is is_right
