@@ -18,12 +18,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from open_r1.configs.rewards import RewardArguments
+from open_r1.data.user_code import is_user_place
 from open_r1.rewards.base import DEFAULT_CONTEXT, Reward, RewardContext
 from open_r1.rewards.router import DomainReward, domains_by_reward
 from open_r1.rewards.spec import RewardSpec
 from open_r1.rewards.summary import SummaryOnlyReward
 from open_r1.rewards.table import REWARDS
-from open_r1.rewards.user import is_user_place, load_user_reward, reads_tokens, required_columns
+from open_r1.rewards.user import load_user_reward, reads_tokens, required_columns
 
 logger = logging.getLogger(__name__)
 

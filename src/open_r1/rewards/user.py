@@ -6,21 +6,16 @@ The code runs in the training process with the user's rights. A function has TRL
 """
 
 import asyncio
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import math
 import os
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from open_r1.data.user_code import load_function
 from open_r1.rewards.base import Completion
 
 # What the trainer passes beside the columns of the data.
@@ -83,52 +78,15 @@ def _as_number(value: Any) -> float | None:
     return None if math.isinf(number) else number
 
 
-def is_user_place(name: str) -> bool:
-    """Whether a name in `reward_funcs` means a function of the user's: it holds a colon, or a path of a .py file."""
-    return ":" in name or name.endswith(".py")
-
-
 def load_user_reward(place: str) -> UserReward:
     """Load `package.module:function` or `path/to/file.py:function`; a relative path starts in the working folder.
 
     Raises:
         ValueError: There is no such file, module or function, its import fails, or it can't be called as a reward.
     """
-    function, place = load_function(place)
+    function, place = load_function(place, role="reward", setting="reward_funcs")
     _check_signature(function, place)
     return UserReward(place, function)
-
-
-def load_function(
-    place: str, *, role: str = "reward", setting: str = "reward_funcs"
-) -> tuple[Callable[..., Any], str]:
-    """Return what stands at a place, as of `load_user_reward`, and the place with its path made absolute.
-
-    Args:
-        place: Module or file, and name.
-        role: What it is for, in messages.
-        setting: Where the user has named it, in messages.
-
-    Raises:
-        ValueError: There is no such file, module or function, its import fails, or it can't be called.
-    """
-    source, _, name = place.rpartition(":")
-    title = f"The {role} {place!r} in {setting}"
-    if not source or not name.isidentifier():
-        raise ValueError(f"{title} names no function: write path/to/file.py:function or package.module:function.")
-    if source.endswith(".py"):
-        path = Path(source).expanduser().resolve()
-        module, place = _import_file(path, title), f"{path}:{name}"
-    else:
-        module = _import_module(source, title)
-    function = vars(module).get(name)
-    if function is None:
-        known = sorted(key for key, value in vars(module).items() if inspect.isfunction(value) and key[0] != "_")
-        raise ValueError(f"{title}: there is no {name!r} in {source}. Its functions: {', '.join(known)}.")
-    if not callable(function) or inspect.isclass(function):
-        kind = "class" if inspect.isclass(function) else type(function).__name__
-        raise ValueError(f"{title} is no function but a {kind}: name a function.")
-    return function, place
 
 
 def required_columns(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -165,34 +123,6 @@ def _check_signature(function: Callable[..., Any], place: str) -> None:
         raise ValueError(f"The reward {place!r} has no __name__, by which its metrics would go: name a function.")
     if "completions" not in names:
         raise ValueError(f"The reward {place!r} doesn't take `completions`, so it has nothing to judge.")
-
-
-def _import_file(path: Path, title: str) -> ModuleType:
-    if not path.is_file():
-        raise ValueError(f"{title}: there is no file {path}.")
-    # One module a file, under a name that no import statement has.
-    module_name = f"_rewards_of_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{title}: {path} is no Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses and pickle look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's code raises while it loads
-        del sys.modules[module_name]
-        raise ValueError(f"{title}: {path} fails to load ({type(error).__name__}: {error}).") from error
-    return module
-
-
-def _import_module(name: str, title: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except Exception as error:  # whatever the user's code raises while it loads
-        hint = " For a file, write path/to/file.py:function." if isinstance(error, ImportError) else ""
-        raise ValueError(f"{title}: {name} fails to import ({type(error).__name__}: {error}).{hint}") from error
 
 
 async def _await(values: Any) -> Any:

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
+from open_r1.data.user_code import is_user_place, load_function
 from open_r1.evaluation.identity import identify
 from open_r1.evaluation.judgement import LOST, Judge
-from open_r1.rewards.user import is_user_place, load_function
 from open_r1.test_time.aggregation import check_step_scores
 from open_r1.test_time.methods import Problem
 from open_r1.test_time.results import ORACLE
