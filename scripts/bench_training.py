@@ -127,7 +127,7 @@ def silence() -> Iterator[None]:
 
 def run_ours(task: str, words: list[str], timer: StepTimer) -> None:
     """Run one of our scripts with the timer among its callbacks."""
-    CALLBACKS["step_timer"] = lambda model_config: timer
+    CALLBACKS["step_timer"] = lambda: timer
     words = [*words, "--callbacks", "step_timer"]
     if task == "sft":
         sft.main(*parse_args(SFTScriptArguments, SFTConfig, words))

@@ -23,7 +23,7 @@ from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS, word_of
 from open_r1.data.flags import STOPPED, joined, log_to_stderr, respelled
 from open_r1.evaluation.flags import build_parser, settings_of
 from open_r1.evaluation.job_checks import check_words, chosen_benchmarks
-from open_r1.evaluation.jobs import SubmissionError, submit_evaluation
+from open_r1.evaluation.jobs import submit_evaluation
 
 if TYPE_CHECKING:
     from open_r1.evaluation.benchmarks import Report
@@ -154,7 +154,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"Stopped; what was done is kept. {_again(args)}", file=sys.stderr)
         return STOPPED
-    except (ValueError, RuntimeError, OSError, ImportError, SubmissionError) as error:
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
 

@@ -44,7 +44,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
     checkpoint = start_run(script_args, training_args, model_args)
     max_prompt_tokens = check_sft_settings(script_args, training_args, model_args)
     check_weight_dtype(training_args, model_args)
-    callbacks = get_callbacks(training_args, model_args)
+    callbacks = get_callbacks(training_args)
     tokenizer = get_tokenizer(model_args, training_args)
     check_vocabulary(tokenizer, training_args, model_args)
     benchmarks = prepare_eval_benchmarks(script_args, training_args, model_args, tokenizer)

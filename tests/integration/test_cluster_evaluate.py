@@ -227,12 +227,14 @@ def test_command_lines_that_cannot_work_are_refused(plan_of, words, said):
         plan_of(*words)
 
 
-def test_no_model_is_removed_but_a_copy_of_the_callback(plan_of, tmp_path):
-    words = ("--model", tmp_path, "--benchmarks", "aime24", "--remove_model_copy")
-    with pytest.raises(ValueError, match="is no copy of a checkpoint"):
-        plan_of(*words)
-    (tmp_path / "evaluation_copy.json").write_text("{}")
-    assert plan_of(*words).work[-1].command == ("rm", "-r", "--", str(tmp_path))
+def test_no_model_is_removed_but_a_copy_of_a_checkpoint(plan_of, tmp_path):
+    checkpoint, copy = tmp_path / "checkpoint-1", tmp_path / ".evaluations" / "checkpoint-1-0a"
+    for folder in (checkpoint, copy):
+        folder.mkdir(parents=True)
+    words = ("--benchmarks", "aime24", "--remove_model_copy")
+    with pytest.raises(ValueError, match=r"checkpoint-1 .*evaluations"):
+        plan_of("--model", checkpoint, *words)
+    assert plan_of("--model", copy, *words).work[-1].command == ("rm", "-r", "--", str(copy))
 
 
 def test_benchmark_that_a_node_cannot_load_ends_the_job_before_it_serves(plan_of, tmp_path, monkeypatch):

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs for saved and for pushed checkpoints, with programs in place of Slurm's: they note, refuse, hang or babble.
+"""Jobs for saved checkpoints, with programs in place of Slurm's: they note, refuse or hang.
 
 `tests/slurm/test_evaluate.py` has the same with a real Slurm.
 """
 
 import json
 import logging
-import shlex
+import os
 import shutil
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -21,13 +23,12 @@ from trl import ModelConfig
 from open_r1.cluster.evaluate import make_parser
 from open_r1.configs import SFTConfig
 from open_r1.preflight.benchmarks import check_benchmarks
-from open_r1.training.callbacks import PushToHubRevisionCallback, get_callbacks
+from open_r1.training import checkpoint_jobs
+from open_r1.training.callbacks import get_callbacks
 from open_r1.training.checkpoint_jobs import EvaluateCheckpointCallback
-from open_r1.utils import evaluate_checkpoint, evaluation_jobs
 from tests.conftest import ROOT
 from tests.integration.hub_server import Hub
 from tests.integration.tiny import build_tiny
-from tests.waiting import wait_until
 
 NOTES = """#!{python}
 import json, os, sys
@@ -37,7 +38,6 @@ with open({notes!r}, "a") as notes:
 SBATCHES = {
     "takes jobs": "print(41 + sum(1 for _ in open({notes!r})))\n",
     "refuses": "sys.exit('sbatch: error: QOSMaxSubmitJobPerUserLimit: the queue is full')\n",
-    "babbles": "print('Welcome to the cluster!')\n",
     "hangs": "import time\nwhile not os.path.exists({notes!r} + '.end'): time.sleep(0.05)\n",
 }
 
@@ -48,7 +48,7 @@ def slurm(tmp_path, monkeypatch):
     # Else a submission that hangs is ended, and logged, within another test.
     (tmp_path / "notes.jsonl.end").touch()
     while Training.begun:
-        Training.begun.pop().callback._background.finish(120)
+        Training.begun.pop().wait()
 
 
 def without_a_cluster(tmp_path, monkeypatch):
@@ -60,7 +60,7 @@ def without_a_cluster(tmp_path, monkeypatch):
     monkeypatch.setenv("OPEN_R1_CLUSTER", str(site))
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("SLURM_JOB_ID", "7")  # the training is a job itself
-    monkeypatch.setattr(evaluate_checkpoint, "END_S", 600.0)  # a healthy Slurm on a slow machine
+    monkeypatch.setattr(checkpoint_jobs, "END_S", 600.0)  # a healthy Slurm on a slow machine
 
     def put(kind):
         path = folder / "sbatch"
@@ -85,24 +85,24 @@ def problems(tmp_path):
 
 
 class Training:
-    """What the trainer does with the callback, without the minutes in between."""
+    """What the trainer does with the callbacks, without the minutes in between."""
 
     begun: ClassVar[list["Training"]] = []  # whose submissions may be under way
 
-    def __init__(self, tmp_path, benchmarks, only=None, **settings):
-        values = {"callbacks": ["evaluate_checkpoint"], "use_cpu": True, "report_to": "none", **settings}
+    def __init__(self, tmp_path, benchmarks, **settings):
         self.output = tmp_path / "a run"
-        self.args = SFTConfig(output_dir=str(self.output), benchmarks=benchmarks, **values)
-        known = {"push_to_hub_revision": PushToHubRevisionCallback, "evaluate_checkpoint": EvaluateCheckpointCallback}
-        found = get_callbacks(self.args, ModelConfig())
-        (self.callback,) = (entry for entry in found if only is None or isinstance(entry, known[only]))
-        if isinstance(self.callback, EvaluateCheckpointCallback):
-            self.begun.append(self)
+        self.args = SFTConfig(
+            output_dir=str(self.output), benchmarks=benchmarks, use_cpu=True, report_to="none", **settings
+        )
+        self.callbacks = get_callbacks(self.args)
+        (self.callback,) = (entry for entry in self.callbacks if isinstance(entry, EvaluateCheckpointCallback))
+        self.begun.append(self)
         self.event("on_train_begin", 0)
 
-    def event(self, name, step, is_main=True, max_steps=0):
-        state = TrainerState(global_step=step, max_steps=max_steps, is_world_process_zero=is_main)
-        getattr(self.callback, name)(self.args, state, TrainerControl())
+    def event(self, name, step, is_main=True):
+        state = TrainerState(global_step=step, is_world_process_zero=is_main)
+        for callback in self.callbacks:
+            getattr(callback, name)(self.args, state, TrainerControl())
 
     def save(self, step, is_main=True, names=("config.json", "model.safetensors", "optimizer.pt")):
         folder = self.output / f"checkpoint-{step}"
@@ -115,12 +115,18 @@ class Training:
     def end(self):
         self.event("on_train_end", 9)
 
+    def wait(self):
+        is_done = threading.Event()
+        self.callback._tasks.put(is_done.set)
+        is_done.wait(120)
+
     def copies(self):
         return sorted(path for path in (self.output / ".evaluations").glob("*"))
 
 
 def flag(words, name):
-    return words[words.index(name) + 1]
+    (value,) = (word.removeprefix(f"{name}=") for word in words if word.startswith(f"{name}="))
+    return value
 
 
 def test_a_training_submits_a_job_for_each_checkpoint_and_keeps_its_files(slurm, problems, tmp_path):
@@ -130,7 +136,6 @@ def test_a_training_submits_a_job_for_each_checkpoint_and_keeps_its_files(slurm,
     tiny.train(
         "sft",
         output,
-        callbacks=["evaluate_checkpoint"],
         benchmarks=[str(problems)],
         max_steps=2,
         save_steps=1,
@@ -147,14 +152,13 @@ def test_a_training_submits_a_job_for_each_checkpoint_and_keeps_its_files(slurm,
         assert "optimizer.pt" not in {path.name for path in copy.iterdir()}
         assert flag(words, "--model_name") == f"checkpoint-{step}"
         assert flag(words, "--output_dir") == str(output / "eval_results")
-        assert flag(words, "--benchmarks") == str(problems)
+        assert words[words.index("--benchmarks") + 1] == str(problems)
         assert f"--system_prompt={prompt}" in words
         assert words[words.index("--partition=one gpu") + 1] == f"--job-name=evaluate-a-run-{copy.name}"
         assert str(ROOT / "slurm" / "evaluate.slurm") in words
         assert "--trust_remote_code" not in words
         assert "--overwrite" in words
         assert "SLURM_JOB_ID" not in variables
-    assert not (output / "evaluation_copy.json").exists()
 
 
 def test_the_copy_outlives_its_checkpoint(slurm, problems, tmp_path):
@@ -165,7 +169,7 @@ def test_the_copy_outlives_its_checkpoint(slurm, problems, tmp_path):
     training.end()
     (copy,) = training.copies()
     assert (copy / "model.safetensors").read_text() == "model.safetensors of step 1"
-    assert training.callback.submitted == ["42"]
+    assert training.callback.without_job == []
 
 
 def test_a_slurm_that_refuses_is_a_warning_and_keeps_no_copy(slurm, problems, tmp_path, caplog):
@@ -174,100 +178,49 @@ def test_a_slurm_that_refuses_is_a_warning_and_keeps_no_copy(slurm, problems, tm
     training.save(1)
     training.save(2)
     training.end()
-    assert "checkpoint-1 is not evaluated" in caplog.text
     assert "QOSMaxSubmitJobPerUserLimit" in caplog.text
-    assert "2 checkpoints have no evaluation: checkpoint-1, checkpoint-2" in caplog.text
+    assert "checkpoint-1, checkpoint-2" in caplog.text
+    assert training.callback.without_job == ["checkpoint-1", "checkpoint-2"]
     assert not (training.output / ".evaluations").exists()
 
 
 def test_a_slurm_that_hangs_holds_nothing_up_for_long(slurm, problems, tmp_path, caplog, monkeypatch):
     slurm("hangs")
-    monkeypatch.setattr(evaluation_jobs, "TIMEOUT_S", 7.0)
-    monkeypatch.setattr(evaluate_checkpoint, "END_S", 2.0)
+    monkeypatch.setattr(checkpoint_jobs, "END_S", 0.5)
     training = Training(tmp_path, [str(problems)])
-    steps = range(10, 22)
-    for step in steps:
-        training.save(step)  # returns while the first is still being submitted
-    assert not training.callback.failed
-    wait_until(lambda: training.callback.failed)
     start = time.monotonic()
-    training.end()  # the last ones are given up unsubmitted
-    assert time.monotonic() - start < 60  # 2 s, not 11 times 7
-    assert "checkpoint-10 is not evaluated: Slurm didn't answer within 7 s" in caplog.text
-    assert sorted(training.callback.failed) == sorted(f"checkpoint-{step}" for step in steps)
-    assert len(training.copies()) == 12  # Slurm may have taken the first; the others are for their commands
-    (command,) = (line for line in caplog.text.splitlines() if "checkpoint-21 is not evaluated" in line)
-    words = shlex.split(command.partition("Submit it by hand: ")[2])
-    assert words[0] == "slurm/evaluate.slurm"
-    assert make_parser().parse_args(words[1:]).model == str(training.copies()[-1])
-
-
-def test_copies_that_are_to_be_submitted_by_hand_outlive_the_next_start(
-    slurm, problems, tmp_path, caplog, monkeypatch
-):
-    submitted = slurm("hangs")
-    monkeypatch.setattr(evaluate_checkpoint, "STOPPED_S", 0.2)
-    training = Training(tmp_path, [str(problems)])
     for step in (1, 2):
         training.save(step)
-    wait_until(submitted)  # the first is under way
-    training.event("on_train_end", 2, max_steps=9)
-    assert "if it hasn't, submit it by hand" in caplog.text
-    (tmp_path / "bin" / "squeue").write_text("#!/bin/sh\n")
-    (tmp_path / "bin" / "squeue").chmod(0o755)
-    caplog.clear()
-    copies = training.copies()
-    again = Training(tmp_path, [str(problems)])
-    again.end()
-    assert again.copies() == copies and len(copies) == 2
-    for copy, line in zip(copies, (line for line in caplog.text.splitlines() if "by hand" in line), strict=True):
-        words = shlex.split(line.partition("submit it by hand: ")[2])
-        assert make_parser().parse_args(words[1:]).model == str(copy)
+    training.end()
+    assert time.monotonic() - start < 30  # the sbatch never answers
+    assert "checkpoint-1, checkpoint-2" in caplog.text
+    assert training.callback.without_job == ["checkpoint-1", "checkpoint-2"]
+    assert len(training.copies()) == 2  # Slurm may have taken them
 
 
-def test_a_training_that_was_told_to_stop_waits_less(slurm, problems, tmp_path, monkeypatch):
+def test_a_process_that_crashes_waits_for_no_submission(slurm, problems, tmp_path):
     slurm("hangs")
-    monkeypatch.setattr(evaluate_checkpoint, "STOPPED_S", 0.2)
-    monkeypatch.setattr(evaluate_checkpoint, "END_S", 600.0)
-    training = Training(tmp_path, [str(problems)])
-    training.save(1)
-    start = time.monotonic()
-    training.event("on_train_end", 1, max_steps=9)
-    assert time.monotonic() - start < 60
-    assert training.callback.failed == ["checkpoint-1"]
-    assert len(training.copies()) == 1
-
-
-def test_an_answer_that_names_no_job_is_a_warning(slurm, problems, tmp_path, caplog):
-    slurm("babbles")
-    training = Training(tmp_path, [str(problems)])
-    training.save(1)
-    training.end()
-    assert "Welcome to the cluster!" in caplog.text
-    assert training.callback.failed == ["checkpoint-1"]
-    assert len(training.copies()) == 1  # there may be a job
-
-
-def test_without_slurm_there_is_one_warning(problems, tmp_path, caplog, monkeypatch):
-    without_slurm(monkeypatch, tmp_path)
-    training = Training(tmp_path, [str(problems)])
-    training.save(1)
-    training.save(2)
-    training.end()
-    assert caplog.text.count("there is no `sbatch`") == 1
-    assert not training.copies()
+    program = (
+        "import sys; from pathlib import Path; "
+        "from tests.integration.test_evaluate_checkpoint import Training; "
+        "Training(Path(sys.argv[1]), [sys.argv[2]]).save(1); sys.exit(3)"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    words = [sys.executable, "-c", program, str(tmp_path), str(problems)]
+    done = subprocess.run(words, env=environment, timeout=120, check=False)
+    assert done.returncode == 3
 
 
 def test_a_checkpoint_that_cannot_be_served_is_a_warning(slurm, problems, tmp_path, caplog):
     submitted = slurm("takes jobs")
     training = Training(tmp_path, [str(problems)])
     training.event("on_save", 7)
-    training.save(8, names=["adapter_config.json", "adapter_model.safetensors"])
+    for step in (8, 10):
+        training.save(step, names=["adapter_config.json", "adapter_model.safetensors"])
     training.save(9, names=["config.json", "optimizer.pt"])
     training.end()
-    assert "checkpoint-7 is not evaluated: there is no folder" in caplog.text
-    assert "checkpoint-9 is not evaluated: it has no weights" in caplog.text
-    assert "merge it with scripts/merge_lora.py" in caplog.text
+    assert training.callback.without_job == ["checkpoint-7", "checkpoint-9"]
+    assert caplog.text.count("scripts/merge_lora.py") == 1
     assert not training.copies()
     assert not submitted()
 
@@ -281,15 +234,13 @@ def test_only_the_main_process_submits(slurm, problems, tmp_path):
     assert not training.copies()
 
 
-@pytest.mark.parametrize("squeue", ["echo evaluate-a-former-name-checkpoint-1-aa", "exit 1", None])
+@pytest.mark.parametrize("squeue", ["echo evaluate-a-run-checkpoint-1-0000aaaa", "exit 1", None])
 def test_copies_of_a_killed_run_go_unless_a_job_may_need_them(slurm, problems, tmp_path, caplog, monkeypatch, squeue):
     slurm("takes jobs")
     copies = tmp_path / "a run" / ".evaluations"
-    for name in ("checkpoint-1-aa", "checkpoint-2-bb"):
+    names = {"checkpoint-1-0000aaaa", "checkpoint-11-0000aaaa", "checkpoint-2-0000bbbb"}
+    for name in names:
         (copies / name).mkdir(parents=True)
-        note = {"job_name": f"evaluate-a-former-name-{name}"}
-        (copies / name / "evaluation_copy.json").write_text(json.dumps(note))
-    (copies / "notes").mkdir()
     if squeue is not None:
         monkeypatch.setenv("SQUEUE_STATES", "RUNNING")  # of the user, who asks for other jobs
         (tmp_path / "bin" / "squeue").write_text(f'#!/bin/sh\n[ "$SQUEUE_STATES" ] && exit\n{squeue}\n')
@@ -297,60 +248,45 @@ def test_copies_of_a_killed_run_go_unless_a_job_may_need_them(slurm, problems, t
     else:
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     Training(tmp_path, [str(problems)]).end()
-    left = {path.name for path in copies.iterdir()} - {"notes"}
-    assert (copies / "notes").is_dir()
-    assert left == ({"checkpoint-1-aa"} if squeue and "echo" in squeue else {"checkpoint-1-aa", "checkpoint-2-bb"})
-    assert ("removed" if squeue and "echo" in squeue else "it isn't known whether jobs need them") in caplog.text
+    is_known = squeue is not None and squeue.startswith("echo")
+    assert {path.name for path in copies.iterdir()} == ({"checkpoint-1-0000aaaa"} if is_known else names)
+    assert "checkpoint-2-0000bbbb" in caplog.text
 
 
-def test_benchmarks_run_on_what_was_pushed(slurm, tmp_path, monkeypatch):
+def test_a_checkpoint_that_is_pushed_too_has_one_job_on_its_files_here(slurm, problems, tmp_path, monkeypatch):
     submitted = slurm("takes jobs")
     with Hub() as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         training = Training(
             tmp_path,
-            ["aime24", "math_500"],
-            callbacks=["push_to_hub_revision"],
+            [str(problems)],
+            callbacks=["push_to_hub_revision", "evaluate_checkpoint"],
             hub_token="hf_write",
             hub_model_id="alice/run",
             hub_model_revision="v1",
             system_prompt="--think",
+            trust_remote_code=True,
         )
         training.save(3)
         training.end()
         assert "v1-step-000000003" in hub.repos["alice/run"].branches
-    jobs = [words for words, _ in submitted()]
-    assert [flag(words, "--benchmarks") for words in jobs] == ["aime24", "math_500"]
-    for words in jobs:
-        # The commit: a branch may have moved before the job begins. The results bear the branch's name.
-        assert {"--model=alice/run", f"--revision={'3' * 40}"} <= set(words)
-        assert "--model_name=alice/run/v1-step-000000003" in words
-        assert "--system_prompt=--think" in words
-        assert "--remove_model_copy" not in words
-        assert make_parser().parse_args(words[words.index(str(ROOT / "slurm" / "evaluate.slurm")) + 1 :]).model
-
-
-def test_nothing_is_submitted_for_a_push_that_failed(slurm, tmp_path, monkeypatch):
-    submitted = slurm("takes jobs")
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    training = Training(tmp_path, ["aime24"], callbacks=["push_to_hub_revision"], hub_token="hf_write")
-    training.save(1)
-    training.end()
-    assert training.callback.failed
-    assert not submitted()
+    ((words, _),) = submitted()
+    arguments = make_parser().parse_args(words[words.index(str(ROOT / "slurm" / "evaluate.slurm")) + 1 :])
+    assert Path(arguments.model).parent == training.output / ".evaluations"
+    assert arguments.model_name == "checkpoint-3"
+    assert arguments.system_prompt == "--think"
+    assert arguments.trust_remote_code == "true"
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"callbacks": ["evaluate_checkpoint"]}, "set `benchmarks`"),
-        ({"benchmarks": ["aime24"]}, "nothing asks for that: add `callbacks: .evaluate_checkpoint.`"),
         ({"benchmarks": ["aime42"]}, "Unknown benchmark 'aime42'"),
         ({"benchmarks": ["both.jsonl"]}, "say which decide, math or code"),
         ({"benchmarks": ["questions.jsonl"]}, r"has no columns \['problem', 'solution'\]"),
-        ({"benchmarks": ["aime24"], "callbacks": ["evaluate_checkpoint"], "save_strategy": "no"}, "saves none"),
+        ({"benchmarks": ["aime24"], "save_strategy": "no"}, "saves none"),
     ],
 )
 def test_settings_without_effect_are_refused(slurm, tmp_path, monkeypatch, settings, said):
@@ -365,13 +301,7 @@ def test_settings_without_effect_are_refused(slurm, tmp_path, monkeypatch, setti
 
 def test_adapters_and_machines_without_slurm_are_refused(slurm, tmp_path, monkeypatch):
     slurm("takes jobs")
-    args = SFTConfig(
-        output_dir=str(tmp_path),
-        use_cpu=True,
-        report_to="none",
-        benchmarks=["aime24"],
-        callbacks=["evaluate_checkpoint"],
-    )
+    args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", benchmarks=["aime24"])
     check_benchmarks(args, ModelConfig())
     with pytest.raises(ValueError, match="are adapters"):
         check_benchmarks(args, ModelConfig(use_peft=True))

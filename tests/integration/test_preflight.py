@@ -110,7 +110,7 @@ REFUSED = {
                  "reward_domains": {"chat": ["accuracy"]}}, r"'accuracy' judges no row of split 'train'.*\['chat'\]"),
     "time limit of the verifier": (
         "grpo", {"reward_funcs": ["accuracy"], "verifier_timeout_s": 0}, r"verifier_timeout_s must be positive"),
-    "benchmarks": ("grpo", {"benchmarks": ["math_500"]}, r"benchmarks.*do_eval"),
+    "benchmarks": ("grpo", {"benchmarks": ["math_500"], "save_strategy": "no"}, r"benchmarks.*save_strategy"),
     "unknown callback": ("grpo", {"callbacks": ["push"]}, r"push.*push_to_hub_revision"),
     "unknown callback of SFT": ("sft", {"callbacks": ["push"]}, r"push.*push_to_hub_revision"),
     "missing test split": (

@@ -12,6 +12,7 @@ import sys
 import pytest
 import yaml
 
+from open_r1.training.checkpoint_jobs import remove_unused_copies
 from tests.integration.tiny import addition_rows, build_tiny, write_rows
 from tests.slurm.cluster_bed import HERE, SERVED, eventually
 
@@ -129,7 +130,7 @@ def train(cluster, folder, site, **settings):
     assert job.wait() == "COMPLETED"
 
 
-def test_a_checkpoint_is_evaluated_though_the_training_has_deleted_it(cluster, problems, tmp_path):
+def test_a_checkpoint_is_evaluated_though_the_training_has_deleted_it(cluster, problems, tmp_path, monkeypatch):
     output, tiny = tmp_path / "a run", build_tiny(tmp_path / "tiny")
     rows = write_rows(tmp_path / "rows.jsonl", addition_rows(8))
     # Held: neither evaluation begins before the training has ended.
@@ -149,7 +150,6 @@ def test_a_checkpoint_is_evaluated_though_the_training_has_deleted_it(cluster, p
         save_total_limit=1,
         per_device_train_batch_size=2,
         max_length=128,
-        callbacks=["evaluate_checkpoint"],
         benchmarks=[str(problems)],
         report_to="none",
         gradient_checkpointing=False,
@@ -165,5 +165,8 @@ def test_a_checkpoint_is_evaluated_though_the_training_has_deleted_it(cluster, p
     assert first.wait() == "COMPLETED"
     results = read_results(output / "eval_results" / "checkpoint-1" / "main" / "two_problems_it_s_a_test_")
     assert results["metrics"]["avg@4"] == 0.5
-    assert [path.name[:12] for path in (output / ".evaluations").iterdir()] == ["checkpoint-2"]
+    (output / ".evaluations" / "checkpoint-2-0000aaaa").mkdir()
+    monkeypatch.setenv("SLURM_CONF", str(cluster.folder / "slurm" / "slurm.conf"))
+    remove_unused_copies(sorted((output / ".evaluations").iterdir()))  # as the run does when it starts again
+    assert [path.name for path in (output / ".evaluations").iterdir()] == [held[-1].removeprefix("evaluate-a-run-")]
     second.cancel()

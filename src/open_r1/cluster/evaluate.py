@@ -53,7 +53,7 @@ Dashes and underscores in flags are the same. Paths are read from the project's 
 scripts/lighteval_env.sh. Programs, of lcb for instance, run in a sandbox on the node while the model is served."""
 
 _POSITIONAL = ("task name", "task list", "model", "revision", "tensor parallel", "trust remote code", "system prompt")
-_MARKER_NAME = "evaluation_copy.json"  # as of open_r1.training.checkpoint_jobs
+_COPIES_NAME = ".evaluations"  # as of open_r1.training.hub
 _LARGE_BYTES = 60e9  # 30e9 parameters in 16 bits: from here on Open R1 uses tensor parallelism
 _OF_THE_SERVER = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -113,8 +113,8 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--remove_model_copy",
         action="store_true",
-        help="remove --model at the end, when all went well; it must be a "
-        "copy that the callback evaluate_checkpoint has made",
+        help=f"remove --model at the end, when all went well; it must lie in {_COPIES_NAME}, where a training puts "
+        "copies of its checkpoints",
     )
     add = parser.add_argument_group("benchmarks, as of scripts/run_benchmarks.py").add_argument
     add(
@@ -259,10 +259,10 @@ def _model_of(arguments: argparse.Namespace, site: Site) -> str:
     """Return the model's folder as an absolute path, or its name on the hub."""
     path = site.root / Path(arguments.model).expanduser()
     if path.is_dir():
-        if arguments.remove_model_copy and not (path / _MARKER_NAME).is_file():
+        if arguments.remove_model_copy and path.resolve().parent.name != _COPIES_NAME:
             raise ValueError(
-                f"--remove_model_copy: {path} is no copy of a checkpoint that evaluate_checkpoint has made "
-                f"(it has no {_MARKER_NAME}), and is left as it is"
+                f"--remove_model_copy: {path} is no copy that a training has made of a checkpoint (it doesn't lie in "
+                f"{_COPIES_NAME}), and is left as it is"
             )
         return str(path)
     is_folder = arguments.model.startswith((".", "/", "~")) or arguments.model.count("/") > 1

@@ -14,8 +14,8 @@ class EvaluationParameters:
     benchmarks: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Benchmarks, or local files, to run on each pushed checkpoint, or with the callback "
-            "`evaluate_checkpoint` on each saved one (needs Slurm)."
+            "help": "Benchmarks, or local files, that a Slurm job runs on each saved checkpoint. Results come to "
+            "<output_dir>/eval_results."
         },
     )
     eval_greedy: bool = field(

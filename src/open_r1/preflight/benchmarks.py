@@ -6,7 +6,6 @@ from trl import ModelConfig
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.data.benchmarks import check_columns, find_benchmarks
 from open_r1.evaluation.jobs import find_script, is_slurm_available
-from open_r1.training.hub import checkpoint_revisions
 
 
 def check_benchmarks(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
@@ -15,9 +14,9 @@ def check_benchmarks(training_args: SFTConfig | GRPOConfig, model_args: ModelCon
     Raises:
         ValueError: See the message.
     """
-    is_local, names = "evaluate_checkpoint" in training_args.callbacks, training_args.benchmarks
+    names = training_args.benchmarks
     if not names:
-        if is_local:
+        if "evaluate_checkpoint" in training_args.callbacks:
             raise ValueError("`callbacks: [evaluate_checkpoint]` needs to know what to run: set `benchmarks`.")
         return
     try:
@@ -26,12 +25,6 @@ def check_benchmarks(training_args: SFTConfig | GRPOConfig, model_args: ModelCon
             check_columns(found)
     except ValueError as error:
         raise ValueError(f"`benchmarks`: {error}") from None
-    if not is_local and not checkpoint_revisions(training_args, 0):
-        raise ValueError(
-            f"`benchmarks: {names}` run on saved checkpoints, and nothing asks for that: add `callbacks: "
-            "[evaluate_checkpoint]` (on this cluster alone) or `push_to_hub_revision: true` (what is pushed). "
-            "`do_eval: true` evaluates on the test split."
-        )
     if training_args.save_strategy == "no":
         raise ValueError(f"`benchmarks: {names}` run on saved checkpoints, but `save_strategy: no` saves none.")
     if model_args.use_peft:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of trainer callbacks that a recipe can name in `callbacks`."""
+"""Callbacks of the trainer: those that a recipe names in `callbacks`, and those that other settings stand for."""
 
 import logging
 import re
@@ -7,16 +7,12 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CommitInfo
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, SFTConfig
-from open_r1.evaluation.jobs import SubmissionError, is_slurm_available, run_benchmark_jobs
 from open_r1.training.checkpoint_jobs import EvaluateCheckpointCallback
 from open_r1.training.hub import UPLOADS_NAME, checkpoint_revisions, describe, link_tree, push_folder
 
@@ -33,35 +29,18 @@ _SHOWN = {
 }
 
 
-@dataclass(frozen=True)
-class PushedCheckpoint:
-    """A checkpoint on the hub, as `run_benchmark_jobs` wants it."""
-
-    benchmarks: list[str]
-    hub_model_id: str | None
-    hub_model_revision: str | None
-    system_prompt: str | None
-    trust_remote_code: bool
-
-
 class PushToHubRevisionCallback(TrainerCallback):
     """Pushes each checkpoint to the hub while the training goes on: to a branch of its own, or as `hub_strategy` says.
 
     Uploads run one after the other in a thread, from hard links below `output_dir/.uploads`: `save_total_limit` may
     delete a checkpoint long before it has been uploaded. A failed upload is a warning, never the end of a training.
-    Where there is Slurm, jobs run the recipe's `benchmarks` on what was pushed, unless `evaluate_checkpoint` does.
-
-    Args:
-        model_config: The model of the run.
     """
 
-    def __init__(self, model_config: ModelConfig) -> None:
-        self.model_config = model_config
+    def __init__(self) -> None:
         self.pushed: list[str] = []
         self.failed: list[str] = []
         self._pending: list[Future[None]] = []
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hub-push")
-        self._was_told = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -132,27 +111,8 @@ class PushToHubRevisionCallback(TrainerCallback):
         else:
             self.pushed.append(revision)
             logger.info("Pushed %s to the hub: %s", revision, commit.commit_url)
-            if args.benchmarks and "evaluate_checkpoint" not in args.callbacks:
-                self._evaluate(args, folder, commit, revision)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-    def _evaluate(self, args: SFTConfig | GRPOConfig, folder: Path, commit: CommitInfo, revision: str) -> None:
-        """Submit jobs for the commit, not for its branch: the next push may move that before they begin."""
-        reason = None if is_slurm_available() else "there is no `sbatch` on the PATH"
-        if (folder / "adapter_config.json").is_file():
-            reason = "an adapter can't be served by itself"
-        if reason is not None:
-            if not self._was_told:
-                logger.warning("No benchmarks are run on what is pushed: %s.", reason)
-            self._was_told = True
-            return
-        repo_id = commit.repo_url.repo_id
-        pushed = PushedCheckpoint(args.benchmarks, repo_id, commit.oid, args.system_prompt, args.trust_remote_code)
-        try:
-            run_benchmark_jobs(pushed, model_name=f"{repo_id}/{revision}")
-        except (SubmissionError, ValueError, OSError) as error:
-            logger.warning("No benchmarks are run on %s: %s", revision, error)
 
     def _note_failure(self, revision: str, error: Exception) -> None:
         self.failed.append(revision)
@@ -247,21 +207,23 @@ def describe_benchmarks(logs: Mapping[str, float]) -> list[str]:
     return lines
 
 
-CALLBACKS: dict[str, Callable[[ModelConfig], TrainerCallback]] = {
-    "compact_progress": lambda model_config: CompactProgressCallback(),
+CALLBACKS: dict[str, Callable[[], TrainerCallback]] = {
+    "compact_progress": CompactProgressCallback,
     "evaluate_checkpoint": EvaluateCheckpointCallback,
     "push_to_hub_revision": PushToHubRevisionCallback,
 }
 
 
-def get_callbacks(train_config: SFTConfig | GRPOConfig, model_config: ModelConfig) -> list[TrainerCallback]:
-    """Build the callbacks that a recipe names, and the one that `hub_strategy` stands for.
+def get_callbacks(train_config: SFTConfig | GRPOConfig) -> list[TrainerCallback]:
+    """Build the callbacks that a recipe names, and those that `hub_strategy` and `benchmarks` stand for.
 
     Raises:
         ValueError: A name is not in `CALLBACKS`.
     """
-    unknown = sorted(set(train_config.callbacks) - set(CALLBACKS))
+    names = list(train_config.callbacks)
+    names += ["push_to_hub_revision"] if checkpoint_revisions(train_config, 0) else []
+    names += ["evaluate_checkpoint"] if train_config.benchmarks else []
+    unknown = sorted(set(names) - set(CALLBACKS))
     if unknown:
         raise ValueError(f"Unknown names in `callbacks`: {unknown}. Known: {sorted(CALLBACKS)}")
-    names = [*train_config.callbacks, *(["push_to_hub_revision"] if checkpoint_revisions(train_config, 0) else [])]
-    return [CALLBACKS[name](model_config) for name in dict.fromkeys(names)]
+    return [CALLBACKS[name]() for name in dict.fromkeys(names)]
