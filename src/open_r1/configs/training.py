@@ -124,7 +124,10 @@ class RunConfig(EvaluationParameters, _TrainingArguments):
 
     callbacks: list[str] = field(
         default_factory=list,
-        metadata={"help": "Names in the callback table (`open_r1.training.callbacks.CALLBACKS`)."},
+        metadata={
+            "help": "Names in the callback table (`open_r1.training.callbacks.CALLBACKS`), or classes of your own: "
+            "`path/to/file.py:Class` or `package.module:Class`, a TrainerCallback that is built without arguments."
+        },
     )
     chat_template: str | None = field(
         default=None,

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.data.user_code import is_user_place, load_class
 from open_r1.training.checkpoint_jobs import EvaluateCheckpointCallback
 from open_r1.training.hub import UPLOADS_NAME, checkpoint_revisions, describe, link_tree, push_folder
 
@@ -217,13 +218,27 @@ CALLBACKS: dict[str, Callable[[], TrainerCallback]] = {
 def get_callbacks(train_config: SFTConfig | GRPOConfig) -> list[TrainerCallback]:
     """Build the callbacks that a recipe names, and those that `hub_strategy` and `benchmarks` stand for.
 
+    A name is one of `CALLBACKS`, or the place of a class of the user's own (`path/to/file.py:Class`).
+
     Raises:
-        ValueError: A name is not in `CALLBACKS`.
+        ValueError: There is no such callback, or it can't be built without arguments.
     """
     names = list(train_config.callbacks)
     names += ["push_to_hub_revision"] if checkpoint_revisions(train_config, 0) else []
     names += ["evaluate_checkpoint"] if train_config.benchmarks else []
-    unknown = sorted(set(names) - set(CALLBACKS))
-    if unknown:
-        raise ValueError(f"Unknown names in `callbacks`: {unknown}. Known: {sorted(CALLBACKS)}")
-    return [CALLBACKS[name]() for name in dict.fromkeys(names)]
+    return [_build(name) for name in dict.fromkeys(names)]
+
+
+def _build(name: str) -> TrainerCallback:
+    if name in CALLBACKS:
+        return CALLBACKS[name]()
+    if not is_user_place(name):
+        raise ValueError(
+            f"Unknown callback {name!r} in callbacks. Available: {', '.join(sorted(CALLBACKS))}; a class of your own "
+            "(path/to/file.py:Class)."
+        )
+    callback = load_class(name, TrainerCallback, role="callback", setting="callbacks")
+    try:
+        return callback()
+    except TypeError as error:
+        raise ValueError(f"The callback {name!r} in callbacks can't be built without arguments: {error}") from error
