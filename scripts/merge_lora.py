@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, PeftType, TaskType
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from open_r1.data.manifest import MANIFEST_NAME, STAGING_NAME, missing_from
-from open_r1.models import fit_embeddings
+from open_r1.data.manifest import STAGING_NAME
+from open_r1.models import find_model, fit_embeddings
 from open_r1.training.checkpoints import publish
 
 # Largest change of a logit, as a share of the largest logit, that rounding of the merged weights explains.
@@ -34,8 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     adapter, output_dir = Path(args.adapter).expanduser(), Path(args.output_dir).expanduser()
     try:
-        base = find_base(read_adapter(adapter), args.base_model, trust_remote_code=args.trust_remote_code)
-        check_output(output_dir, adapter, base)
+        base = find_base(adapter, args.base_model, trust_remote_code=args.trust_remote_code)
+        if output_dir.exists() and any(output_dir.iterdir()) and not (output_dir / STAGING_NAME).exists():
+            raise ValueError(f"--output_dir {output_dir} is not empty: choose a new folder or remove it.")
         merge(adapter, base, output_dir, getattr(torch, args.dtype) if args.dtype else None)
     except (ValueError, OSError) as error:
         print(f"merge_lora.py: {error}", file=sys.stderr)
@@ -46,66 +47,40 @@ def main(argv: list[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description="Merge a LoRA adapter into its base model and save a plain model.")
-    parser.add_argument("--adapter", required=True, help="folder of the adapter: a finished run or a checkpoint")
-    parser.add_argument("--output_dir", required=True, help="new folder for the merged model")
-    parser.add_argument("--base_model", help="folder or hub name of the base; default: the one the adapter names")
+    add = parser.add_argument
+    add("--adapter", required=True, help="folder of the adapter: a finished run or a checkpoint")
+    add("--output_dir", required=True, help="new folder for the merged model")
+    add("--base_model", help="folder or hub name of the base; default: the one the adapter names")
     dtypes = ["bfloat16", "float16", "float32"]
-    parser.add_argument("--dtype", choices=dtypes, help="of the merged weights; default: that of the base model")
-    parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the base model")
+    add("--dtype", choices=dtypes, help="of the merged weights; default: that of the base model")
+    add("--trust_remote_code", action="store_true", help="run code that comes with the base model")
     return parser
 
 
-def read_adapter(adapter: Path) -> PeftConfig:
-    """Return the adapter's configuration.
-
-    Raises:
-        ValueError: The folder holds no finished LoRA adapter of a language model.
-    """
-    if not adapter.is_dir():
-        raise ValueError(
-            f"--adapter is {adapter}, but there is no such folder. Fetch one from the hub with "
-            "`hf download NAME --local-dir FOLDER` first."
-        )
-    if not (adapter / "adapter_config.json").is_file():
-        what = "a whole model" if (adapter / "config.json").is_file() else "no adapter"
-        raise ValueError(f"{adapter} holds {what} (no adapter_config.json): there is nothing to merge.")
-    if (adapter / MANIFEST_NAME).is_file() or (adapter / STAGING_NAME).exists():
-        reason = missing_from(adapter)
-        if reason is not None:
-            raise ValueError(f"The adapter in {adapter} is not whole: {reason}. Run its training to the end.")
-    config = PeftConfig.from_pretrained(str(adapter))
-    if config.peft_type != PeftType.LORA or config.task_type not in (None, TaskType.CAUSAL_LM):
-        raise ValueError(
-            f"{adapter} is an adapter of type {config.peft_type} for {config.task_type}; only LoRA "
-            "(with DoRA and rsLoRA) of causal language models can be merged here."
-        )
-    return config
-
-
-def find_base(config: PeftConfig, override: str | None, *, trust_remote_code: bool) -> dict[str, Any]:
+def find_base(adapter: Path, override: str | None, *, trust_remote_code: bool) -> dict[str, Any]:
     """Return the arguments with which the base model loads: `override`, or what the adapter names.
 
     Raises:
-        ValueError: It is not there, or is stored quantised.
+        ValueError: The folder holds no finished LoRA adapter of a language model, or the base is not there, not
+            whole, or stored quantised.
     """
-    name = override or config.base_model_name_or_path
-    if not name:
-        raise ValueError("The adapter names no base model: give --base_model.")
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        name = str(folder)
-    elif folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
+    if not (adapter / "adapter_config.json").is_file():
         raise ValueError(
-            f"The base model should be in {name}, but {Path.cwd()} has no such folder: give --base_model."
+            f"{adapter} holds no adapter (no adapter_config.json). Fetch one from the hub with `hf download NAME "
+            "--local-dir FOLDER`."
         )
-    base = {
-        "pretrained_model_name_or_path": name,
-        "revision": "main" if override else config.revision or "main",
-        "trust_remote_code": trust_remote_code,
-    }
+    config = PeftConfig.from_pretrained(find_model(str(adapter)))
+    if config.peft_type != PeftType.LORA or config.task_type not in (None, TaskType.CAUSAL_LM):
+        raise ValueError(
+            f"{adapter} is an adapter of type {config.peft_type} for {config.task_type}; only LoRA (with DoRA and "
+            "rsLoRA) of causal language models can be merged here."
+        )
+    name = override or config.base_model_name_or_path
+    base = {"revision": "main" if override else config.revision or "main", "trust_remote_code": trust_remote_code}
     try:
+        base["pretrained_model_name_or_path"] = find_model(name)
         stored = AutoConfig.from_pretrained(**base).to_dict()
-    except OSError as error:
+    except (ValueError, OSError) as error:
         raise ValueError(f"The base model {name} cannot be read: give --base_model. {error}") from error
     if "quantization_config" in stored:
         method = stored["quantization_config"].get("quant_method")
@@ -116,42 +91,27 @@ def find_base(config: PeftConfig, override: str | None, *, trust_remote_code: bo
     return base
 
 
-def check_output(output_dir: Path, adapter: Path, base: dict[str, Any]) -> None:
-    """Refuse to write over the adapter, the base or anything else; a merge that was cut short may be run again.
-
-    Raises:
-        ValueError: The folder is taken.
-    """
-    for name, folder in (("adapter", adapter), ("base model", Path(base["pretrained_model_name_or_path"]))):
-        if output_dir.resolve() == folder.resolve():
-            raise ValueError(f"--output_dir is the folder of the {name}: choose a new one.")
-    if output_dir.exists() and not output_dir.is_dir():
-        raise ValueError(f"--output_dir {output_dir} is a file.")
-    if output_dir.is_dir() and any(output_dir.iterdir()) and not (output_dir / STAGING_NAME).exists():
-        raise ValueError(f"--output_dir {output_dir} is not empty: choose a new folder or remove it.")
-
-
 def merge(adapter: Path, base: dict[str, Any], output_dir: Path, dtype: torch.dtype | None) -> None:
     """Merge, save, load again, compare, and give the result its place; `dtype` None is that of the base.
 
     Raises:
-        ValueError: The saved model does not compute what base plus adapter compute.
+        ValueError: The adapter is of another base, or the saved model does not compute what base plus adapter compute.
     """
-    name = base["pretrained_model_name_or_path"]
-    source = adapter if (adapter / "tokenizer_config.json").is_file() else name
-    tokenizer = AutoTokenizer.from_pretrained(**{**base, "pretrained_model_name_or_path": source})
+    source = {"pretrained_model_name_or_path": adapter} if (adapter / "tokenizer_config.json").is_file() else {}
+    tokenizer = AutoTokenizer.from_pretrained(**{**base, **source})
     model = AutoModelForCausalLM.from_pretrained(**base, dtype=dtype or "auto")
     saved_as: torch.dtype = model.dtype
     fit_embeddings(model, tokenizer)
     try:
         model = PeftModel.from_pretrained(model, str(adapter)).to(saved_as).eval()
     except (RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"The adapter does not fit the base model {name}: give the right --base_model. {error}"
-        ) from error
+        raise ValueError(f"The adapter does not fit the base: give the right --base_model. {error}") from error
     wanted = prompt_logits(model, tokenizer)
     model = model.merge_and_unload(safe_merge=True)
-    stop_at_end_of_turn(model, tokenizer)
+    ends = model.generation_config.eos_token_id
+    if tokenizer.eos_token_id not in (ends if isinstance(ends, list) else [ends]):
+        model.generation_config.eos_token_id = tokenizer.eos_token_id  # the token that ended a turn in training
+    model.config.use_cache = True
 
     staging = output_dir / STAGING_NAME
     shutil.rmtree(staging, ignore_errors=True)
@@ -166,13 +126,13 @@ def merge(adapter: Path, base: dict[str, Any], output_dir: Path, dtype: torch.dt
         f"Logits of the merged model against base + adapter, in {str(saved_as).removeprefix('torch.')}: max abs "
         f"diff {difference:.3g} (largest {largest:.3g})"
     )
-    if not difference <= TOLERANCES[saved_as] * largest:
+    if not difference <= TOLERANCES[saved_as] * largest:  # nan is not
         raise ValueError(
             f"The merged model differs by more than rounding to {saved_as} explains, so it stays unpublished in "
-            f"{staging}. Was the adapter trained on {name}?"
+            f"{staging}. Was the adapter trained on {base['pretrained_model_name_or_path']}?"
         )
     publish(staging, output_dir)
-    print(f"Merged {adapter} into {name}: {output_dir}")
+    print(f"Merged {adapter} into {base['pretrained_model_name_or_path']}: {output_dir}")
 
 
 def prompt_logits(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
@@ -184,14 +144,6 @@ def prompt_logits(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) ->
     ids = tokenizer(text, add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id]
     with torch.inference_mode():
         return model(input_ids=torch.tensor([ids])).logits[0].float()
-
-
-def stop_at_end_of_turn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Make generation stop at the token that ended a turn in training."""
-    known = model.generation_config.eos_token_id
-    if tokenizer.eos_token_id not in (known if isinstance(known, list) else [known]):
-        model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.config.use_cache = True
 
 
 if __name__ == "__main__":

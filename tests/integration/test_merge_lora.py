@@ -124,7 +124,7 @@ def test_merge_that_changes_the_model_is_not_published(tmp_path, tokenizer, caps
     tokenizer.save_pretrained(tmp_path / "run")
     save_adapter(model, tmp_path / "run", target_modules=["lm_head"])
     assert merge(tmp_path, "--dtype", "float32", "--base_model", str(tmp_path / "base")) == 1
-    assert "differs by more than rounding" in capsys.readouterr().err
+    assert STAGING_NAME in capsys.readouterr().err
     assert not (tmp_path / "merged" / "config.json").exists()
 
 
@@ -136,8 +136,11 @@ def test_merge_that_was_cut_short_runs_again(run, tmp_path):
     assert not staging.exists()
 
 
-def make_adapter_unfinished(tmp_path):
-    (tmp_path / "run" / MANIFEST_NAME).write_text('{"files": {"adapter_model.safetensors": 1}}')
+def leave_unfinished(folder):
+    def leave(tmp_path):
+        (tmp_path / folder / MANIFEST_NAME).write_text('{"files": {"model.safetensors": 1}}')
+
+    return leave
 
 
 def quantise_base(tmp_path):
@@ -167,28 +170,29 @@ def fill_output(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("break_it", "options", "message"),
+    ("break_it", "options", "named"),
     [
-        (None, {"adapter": "nowhere"}, "no such folder"),
-        (None, {"adapter": "base"}, "a whole model"),
-        (None, {"output": "run"}, "is the folder of the adapter"),
-        (None, {"output": "base"}, "is the folder of the base model"),
-        (fill_output, {}, "is not empty"),
-        (make_adapter_unfinished, {}, "is not whole"),
-        (quantise_base, {}, "stored quantised (bitsandbytes)"),
-        (change_adapter(peft_type="LOHA"), {}, "only LoRA"),
-        (change_adapter(task_type="SEQ_CLS"), {}, "only LoRA"),
-        (change_adapter(base_model_name_or_path=None), {}, "names no base model"),
-        (change_adapter(base_model_name_or_path="/gone/base"), {}, "give --base_model"),
-        (swap_base, {}, "does not fit the base model"),
+        (None, {"adapter": "nowhere"}, "nowhere"),
+        (None, {"adapter": "base"}, "adapter_config.json"),
+        (None, {"output": "run"}, "--output_dir"),
+        (None, {"output": "base"}, "--output_dir"),
+        (fill_output, {}, "--output_dir"),
+        (leave_unfinished("run"), {}, "/run is not whole"),
+        (leave_unfinished("base"), {}, "/base is not whole"),
+        (quantise_base, {}, "bitsandbytes"),
+        (change_adapter(peft_type="LOHA"), {}, "LOHA"),
+        (change_adapter(task_type="SEQ_CLS"), {}, "SEQ_CLS"),
+        (change_adapter(base_model_name_or_path=None), {}, "--base_model"),
+        (change_adapter(base_model_name_or_path="/gone/base"), {}, "/gone/base"),
+        (swap_base, {}, "--base_model"),
     ],
 )
-def test_refusal_says_why_and_writes_nothing(run, tmp_path, capsys, break_it, options, message):
+def test_refusal_says_why_and_writes_nothing(run, tmp_path, capsys, break_it, options, named):
     if break_it is not None:
         break_it(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert merge(tmp_path, **options) == 1
-    assert message in capsys.readouterr().err
+    assert named in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
