@@ -42,7 +42,7 @@ from open_r1.generation.servers import ServerError
 if TYPE_CHECKING:
     from trl import ModelConfig
 
-    from open_r1.preflight.pass_rate_arguments import PassRateScriptArguments
+    from open_r1.curation.pass_rate.arguments import PassRateScriptArguments
 
 _OUTAGES = (ServersDownError, ServerError, TooManyErrorsError, RewardsDownError)
 
@@ -142,14 +142,21 @@ def _checked_name(options: argparse.Namespace, default: str | None) -> str | Non
 def _compute(options: argparse.Namespace, rest: list[str]) -> int:
     # Ten seconds: trl, transformers and torch.
     from open_r1.arguments import parse_args
-    from open_r1.preflight.pass_rate import prepare_pass_rate
-    from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments, offline_model
+    from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments, offline_model
+    from open_r1.curation.pass_rate.recipe import prepare_pass_rate
+    from open_r1.preflight import check_grpo_settings, check_ideal_completion
 
     script_args, training_args, model_args = parse_args(PassRateScriptArguments, PassRateConfig, rest)
     repo_id = _checked_name(options, script_args.output_dataset_name)
     if script_args.server is None and not script_args.serve:
         require_vllm("name servers by --server, have one started by --serve true")
-    run = prepare_pass_rate(script_args, training_args, model_args)
+    run = prepare_pass_rate(
+        script_args,
+        training_args,
+        model_args,
+        check_settings=check_grpo_settings,
+        check_rewards=check_ideal_completion,
+    )
     path = options.output_dir or Path("data") / default_name(script_args, model_args)
     if (run.start, run.end) != (0, run.num_rows):
         if repo_id is not None:

@@ -18,7 +18,14 @@ from trl import get_peft_config
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.data.training_rows import get_dataset
-from open_r1.models import end_token_ids, fit_embeddings, get_model, get_tokenizer
+from open_r1.models import (
+    completion_prefix,
+    end_token_ids,
+    fit_embeddings,
+    get_model,
+    get_tokenizer,
+    template_kwargs_of,
+)
 from open_r1.preflight import (
     check_grpo_settings,
     check_ideal_completion,
@@ -27,13 +34,11 @@ from open_r1.preflight import (
     check_weight_dtype,
     evaluates_split,
     prepare_eval_benchmarks,
-    prepare_prompts,
-    reward_context,
-    template_kwargs_of,
     warn_of_contaminated,
 )
 from open_r1.reward_models import load_reward_model
-from open_r1.rewards import get_reward_funcs
+from open_r1.rewards import RewardContext, get_reward_funcs
+from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.callbacks import get_callbacks
 from open_r1.training.run import ignore_bias_buffers, run_script, run_training, start_run
 from open_r1.training.trainer import GRPOTrainer
@@ -69,7 +74,12 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         for purpose, split in splits.items()
     }
     check_num_prompts(rows["training"], training_args)
-    context = reward_context(tokenizer, rows["training"], training_args)
+    context = RewardContext(
+        num_generations=training_args.num_generations or 1,
+        completion_prefix=completion_prefix(tokenizer, rows["training"][0]["prompt"], template_kwargs),
+        eos_token_ids=(tokenizer.eos_token_id,),
+        max_completion_length=training_args.max_completion_length,
+    )
     check_ideal_completion(script_args, rows["training"], tokenizer, context, template_kwargs=template_kwargs)
 
     model = get_model(model_args, training_args)

@@ -4,6 +4,7 @@
 import contextlib
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -199,6 +200,29 @@ def render_turn(tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[int]]:
     if "question" not in text or "answer" not in text:
         raise ValueError(f"The chat template does not print what is said. A turn renders as {text!r}.")
     return text, tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def template_kwargs_of(training_args: GRPOConfig) -> dict[str, Any]:
+    """Return what a training gives the chat template beside a conversation."""
+    return cast(dict[str, Any], training_args.chat_template_kwargs or {})  # text was parsed with the arguments
+
+
+def completion_prefix(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[dict], template_kwargs: Mapping[str, Any] | None = None
+) -> str:
+    """Return the text that the generation prompt opens for the assistant, from `<think>` on; "" without one.
+
+    Args:
+        tokenizer: Has the template.
+        prompt: A conversation.
+        template_kwargs: What else the template is given (`template_kwargs_of`).
+    """
+    given = template_kwargs or {}
+    rendered = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False, **given)
+    last = prompt[-1]["content"]
+    after_prompt = rendered[rendered.rfind(last) + len(last) :] if isinstance(last, str) else rendered
+    start = after_prompt.rfind("<think>")
+    return after_prompt[start:] if start >= 0 else ""
 
 
 def end_of_turn_token(tokenizer: PreTrainedTokenizerBase) -> str | None:

@@ -20,20 +20,19 @@ from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
 from open_r1.data.loading import require_columns
 from open_r1.data.training_rows import drop_null_rows, get_dataset, require_split
 from open_r1.evaluation.policy import PolicyEvaluator
-from open_r1.models import fit_embeddings, get_model, get_tokenizer
+from open_r1.models import completion_prefix, fit_embeddings, get_model, get_tokenizer
 from open_r1.preflight import (
     check_ideal_completion,
     check_sft_settings,
     check_vocabulary,
     check_weight_dtype,
-    completion_prefix,
     evaluates_split,
     prepare_eval_benchmarks,
-    prepare_prompts,
     warn_of_contaminated,
 )
 from open_r1.reward_models import load_reward_model
 from open_r1.rewards import RewardContext, get_reward_funcs
+from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.callbacks import get_callbacks
 from open_r1.training.run import check_eos_is_learned, ignore_bias_buffers, run_script, run_training, start_run
 from open_r1.training.trainer import SFTTrainer

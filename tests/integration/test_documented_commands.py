@@ -14,11 +14,11 @@ from trl import ModelConfig
 
 from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
 from open_r1.curation.settings import CurateSettings
 from open_r1.data.flags import respelled
 from open_r1.evaluation.flags import build_parser as evaluation_parser
 from open_r1.evaluation.job_checks import chosen_benchmarks
-from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments
 from open_r1.test_time.flags import run_settings
 from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, merge_lora, test_time_compute
 from tests.conftest import ROOT

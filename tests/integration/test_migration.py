@@ -26,8 +26,8 @@ from trl.scripts.vllm_serve import make_parser as vllm_serve_parser
 
 from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
 from open_r1.evaluation.job_checks import chosen_benchmarks
-from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments
 from tests.conftest import ROOT
 
 DOCUMENT = ROOT / "docs" / "migration.md"

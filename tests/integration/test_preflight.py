@@ -2,6 +2,7 @@
 """Every run that cannot work stops before a model loads: the model folder of these tests has no weights to load."""
 
 import json
+import re
 import shutil
 import sys
 from contextlib import nullcontext
@@ -14,7 +15,8 @@ from transformers import AutoModelForCausalLM
 from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.data.training_rows import get_dataset, to_conversations
-from open_r1.preflight import check_grpo_settings, check_ideal_completion, check_weight_dtype, completion_prefix
+from open_r1.models import completion_prefix
+from open_r1.preflight import check_grpo_settings, check_ideal_completion, check_weight_dtype
 from open_r1.rewards import RewardContext, get_reward_funcs, ideal_completion
 from open_r1.training.run import check_processes
 from tests.integration.tiny import CHATML, CONTEXT_TOKENS, Tiny, addition_row, build_tiny, build_tokenizer, write_rows
@@ -99,15 +101,14 @@ REFUSED = {
         "grpo", {"reward_domains": {"math": ["length"]}}, r"`reward_domains.math` lists 'length', which is not in"),
     "domain that no reward judges": (
         "grpo", {"dataset_name": "DOMAINS", "reward_funcs": ["accuracy"], "reward_domains": {"math": ["accuracy"]}},
-        r"No reward judges the rows of split 'train' with domain 'chat' \(2 rows\): `reward_domains` has \['math'\]"),
+        r"\['chat'\].*`reward_domains` has \['math'\].*'train' are of {'math': 2, 'chat': 2}"),
     "domain that no row is of": (
         "grpo", {"dataset_name": "DOMAINS", "reward_funcs": ["accuracy", "format"],
                  "reward_domains": {"maths": ["accuracy"]}},
-        r"'accuracy' judges no row of split 'train': .*gives it \['maths'\], and the rows have domain 'math' "
-        r"\(2 rows\), domain 'chat' \(2 rows\)\. Did you mean 'math'\?.*`domain: <name>`"),
+        r"\['accuracy'\].*`reward_domains` has \['maths'\].*{'math': 2, 'chat': 2}.*'math'\?.*`domain: <name>`"),
     "domain whose rows all lack their gold": (
         "grpo", {"dataset_name": "DOMAINS", "reward_funcs": ["accuracy", "format"],
-                 "reward_domains": {"chat": ["accuracy"]}}, r"'accuracy' judges no row of split 'train'.*\['chat'\]"),
+                 "reward_domains": {"chat": ["accuracy"]}}, r"\['accuracy'\].*has \['chat'\].*{'math': 2}"),
     "time limit of the verifier": (
         "grpo", {"reward_funcs": ["accuracy"], "verifier_timeout_s": 0}, r"verifier_timeout_s must be positive"),
     "benchmarks": ("grpo", {"benchmarks": ["math_500"], "save_strategy": "no"}, r"benchmarks.*save_strategy"),
@@ -387,20 +388,17 @@ def test_row_may_lack_what_only_other_domains_need(weightless, tmp_path, caplog)
 def test_row_that_lacks_what_its_domain_needs_is_dropped(weightless, tmp_path, caplog):
     train_with_domains(weightless, tmp_path, "accuracy", "truncated", chat=["accuracy"], math=["accuracy"])
     assert "Dropped 2 of 4 rows of split 'train': one of ['solution']" in caplog.text
-    assert "No row of split 'train' is of the domains ['chat'] in `reward_domains`; there are rows with domain " in (
-        caplog.text
-    )
+    assert re.search(r"WARNING.*\['chat'\].*`reward_domains` has \['chat', 'math'\].*{'math': 2}", caplog.text)
 
 
 def test_domain_that_is_misspelt_for_one_of_many_is_a_warning_with_the_nearest(weightless, tmp_path, caplog):
     train_with_domains(weightless, tmp_path, "accuracy", "format", math=["accuracy"], maths=["accuracy"])
-    assert "['maths'] in `reward_domains`; there are rows with domain 'math' (2 rows)" in caplog.text
-    assert "Did you mean 'math'?" in caplog.text
+    assert re.search(r"WARNING.*\['maths'\].*{'math': 2, 'chat': 2}.*'math'\?", caplog.text)
 
 
 def test_domain_that_only_general_rewards_judge_is_a_warning(weightless, tmp_path, caplog):
     train_with_domains(weightless, tmp_path, "accuracy", "format", math=["accuracy"])
-    assert "with domain 'chat' (2 rows) are judged by ['format'] alone" in caplog.text
+    assert re.search(r"WARNING.*\['chat'\].*\['format'\] alone", caplog.text)
 
 
 def test_function_is_tried_with_what_the_trainer_passes(weightless, tmp_path):
@@ -422,14 +420,14 @@ def test_reward_whose_first_row_comes_late_is_no_error(weightless, tmp_path):
 
 
 def test_reward_whose_columns_are_empty_in_every_row_is_refused(weightless, tmp_path):
-    with pytest.raises(ValueError, match=r"'countdown' judges no row: it reads \['nums', 'target'\]"):
+    with pytest.raises(ValueError, match=r"'countdown'.*none of 0 rows.*\['nums', 'target'\]"):
         train_puzzles(weightless, tmp_path, [None] * 40)
 
 
 def test_reward_whose_golds_can_all_not_be_judged_is_refused(weightless, tmp_path):
     rows = [{**addition_row(1, 1), "solution": r"\frac{1}{"}] * 40
     data = write_rows(tmp_path / "unparsable" / "train.jsonl", rows)
-    with pytest.raises(ValueError, match=r"'accuracy' judges none of 40 rows tried of 40: it reads \['solution'\]"):
+    with pytest.raises(ValueError, match=r"'accuracy'.*none of 40 rows.*\['solution'\]"):
         weightless.train("grpo", tmp_path / "output", dataset_name=data, reward_funcs=["accuracy", "format"])
 
 

@@ -68,9 +68,8 @@ def ideal(rows: list[dict[str, Any]], *names: str) -> None:
 
 
 def test_wrong_program_of_the_data_is_named_with_its_verdicts():
-    with pytest.raises(ValueError, match=r"gold_standard_solution of row 0 earns 0\.0 .*; verdicts: WA x3") as caught:
+    with pytest.raises(ValueError, match=r"0\.0 .*gold_standard_solution of row 0 .*verdicts: WA x3") as caught:
         ideal([{**CODE, "gold_standard_solution": "print(7)"}] * 2, "code", "format")
-    assert "Correct the programs of such rows or their tests" in str(caught.value)
     assert "chat template" not in str(caught.value)
 
 

@@ -14,8 +14,9 @@ from trl import ModelConfig
 from open_r1.arguments import RecipeParser, load_recipe
 from open_r1.configs import DatasetMixtureConfig, GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.training_rows import to_conversations
-from open_r1.models import read_template
-from open_r1.preflight import check_ideal_completion, reward_context
+from open_r1.models import completion_prefix, read_template
+from open_r1.preflight import check_ideal_completion
+from open_r1.rewards import RewardContext
 from open_r1.tasks import load_task
 from scripts.stand_ins import byte_tokenizer
 from tests.integration.program_rows import ROW_OF
@@ -150,6 +151,10 @@ def test_template_prompt_and_rewards_agree(path):
     template = qwen.read_text(encoding="utf-8") if training.chat_template is None else training.chat_template
     tokenizer = byte_tokenizer(read_template(template), "<|im_end|>")
     rows = to_conversations(Dataset.from_list(first_rows(script)), script, training.system_prompt)
-    context = reward_context(tokenizer, rows, training)
-    assert context.completion_prefix == ""
+    assert completion_prefix(tokenizer, rows[0]["prompt"]) == ""
+    context = RewardContext(
+        num_generations=training.num_generations,
+        eos_token_ids=(tokenizer.eos_token_id,),
+        max_completion_length=training.max_completion_length,
+    )
     check_ideal_completion(script, rows, tokenizer, context)

@@ -19,9 +19,9 @@ from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.data.training_rows import get_dataset
 from open_r1.models import get_model, get_tokenizer
-from open_r1.preflight import prepare_prompts
 from open_r1.reward_models import load_reward_model
 from open_r1.rewards import UNSCORABLE
+from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.checkpoints import list_checkpoints
 from open_r1.training.run import is_refusal
 from open_r1.training.trainer import GRPOTrainer

@@ -29,7 +29,7 @@ All other flags go to scripts/compute_pass_rate.py, whose --help lists them; pat
 # Needs trl, as the recipe's flags are those of a training: ten seconds.
 _READER = """
 import runpy
-from open_r1.preflight.pass_rate_arguments import PassRateConfig, PassRateScriptArguments
+from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
 from open_r1.arguments import parse_args
 _, rest = runpy.run_path('scripts/compute_pass_rate.py')['build_parser']().parse_known_args()
 parse_args(PassRateScriptArguments, PassRateConfig, rest)

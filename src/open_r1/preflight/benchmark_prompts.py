@@ -13,11 +13,10 @@ from open_r1.evaluation.during_training import TrainingBenchmark, TrainingBenchm
 from open_r1.evaluation.judging import judge_of
 from open_r1.evaluation.problems import Problems, load_problems
 from open_r1.evaluation.program_judge import ProgramJudge
-from open_r1.models import context_length
+from open_r1.models import context_length, template_kwargs_of
 from open_r1.preflight.best_metric import check_best_metric_of_kinds
 from open_r1.preflight.eval_benchmarks import named_benchmarks, settings_of
-from open_r1.preflight.sandboxes import is_first_of_run
-from open_r1.preflight.templates import template_kwargs_of
+from open_r1.preflight.programs import is_first_of_run
 from open_r1.training.checkpoints import BENCHMARK_ANSWERS_NAME
 
 logger = logging.getLogger(__name__)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often a model solves each row: k completions, the rewards of a GRPO recipe, rows between two bounds; no torch.
+"""How often a model solves each row: k completions, the rewards of a GRPO recipe, rows between two bounds.
+
+Merging and `--help` need no torch; `arguments` and `recipe`, which read a GRPO recipe, do.
 
 What differs from upstream's compute_pass_rate:
 1. Values of several rewards stay apart and are combined with the recipe's weights; upstream reshapes them into one

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arguments of a pass-rate run: a GRPO recipe's, and which rows are asked and kept.
+"""A GRPO recipe as the arguments of a pass-rate run.
 
 Settings that only a training reads (precision, batches, vLLM's mode, trackers, pushes) have no effect here, so that a
 recipe for eight GPUs can ask a server from a machine without any.
@@ -7,12 +7,10 @@ recipe for eight GPUs can ask a server from a machine without any.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from trl import ModelConfig
-
-from open_r1.configs import GRPOConfig, GRPOScriptArguments
-from open_r1.curation.pass_rate import PassRateParameters
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
+from open_r1.curation.pass_rate.parameters import PassRateParameters
 from open_r1.generation.offline import OfflineModel
 from open_r1.generation.requests import Sampling
 from open_r1.models import find_model
@@ -96,20 +94,16 @@ def sampling_of(training_args: PassRateConfig, end_ids: Sequence[int]) -> Sampli
     Raises:
         ValueError: `generation_kwargs` holds what cannot be passed on.
     """
-    kwargs: Any = training_args.generation_kwargs  # typed as text too, of which TRL has made a dictionary
-    given: dict[str, Any] = kwargs or {}
-    unknown = sorted(set(given) - set(_OF_SAMPLING) - set(_OF_BODY))
-    if unknown:
+    given = cast(dict[str, Any], training_args.generation_kwargs or {})  # text was parsed with the arguments
+    allowed = (*_OF_SAMPLING, *_OF_BODY)
+    if not set(given) <= set(allowed):
         raise ValueError(
-            f"`generation_kwargs` sets {unknown}, which pass rates cannot pass on to vLLM. Allowed are "
-            f"{sorted((*_OF_SAMPLING, *_OF_BODY))}; `max_completion_length` is a setting of its own."
+            f"`generation_kwargs` sets {sorted(set(given) - set(allowed))}, which pass rates cannot pass on to vLLM. "
+            f"Allowed are {sorted(allowed)}; `max_completion_length` is a setting of its own."
         )
+    if isinstance(given.get("stop"), str):
+        given = {**given, "stop": [given["stop"]]}
     # All are said: servers would else take the defaults of the model's generation config.
-    body = {
-        "repetition_penalty": training_args.repetition_penalty,
-        **{name: value for name, value in given.items() if name in _OF_BODY},
-    }
-    body["stop_token_ids"] = list(end_ids)
     drawn: dict[str, Any] = {
         "temperature": training_args.temperature,
         "top_p": training_args.top_p,
@@ -118,8 +112,11 @@ def sampling_of(training_args: PassRateConfig, end_ids: Sequence[int]) -> Sampli
         "seed": training_args.seed,
         **{name: value for name, value in given.items() if name in _OF_SAMPLING},
     }
-    if isinstance(drawn.get("stop"), str):
-        drawn["stop"] = [drawn["stop"]]
+    body = {
+        "repetition_penalty": training_args.repetition_penalty,
+        **{name: value for name, value in given.items() if name in _OF_BODY},
+        "stop_token_ids": list(end_ids),
+    }
     return Sampling(**drawn, max_tokens=training_args.max_completion_length, extra_body=body)
 
 

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model or data from which a training would learn nothing, or what it should not."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+from transformers import PreTrainedTokenizerBase
+from trl import ModelConfig
+
+from open_r1.configs import DatasetMixtureConfig, GRPOConfig, ScriptArguments, SFTConfig
+from open_r1.data.card import read_card
+from open_r1.data.contamination import count_flagged, flag_columns
+from open_r1.models import dtype_asked_for, load_config, refuse_lost_steps
+
+logger = logging.getLogger(__name__)
+
+
+def check_weight_dtype(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
+    """Refuse a training that would lose most of its steps (`refuse_lost_steps`).
+
+    Where neither the arguments nor the model's config say the dtype, `get_model` looks at the weights.
+
+    Raises:
+        ValueError: See above.
+    """
+    dtype = dtype_asked_for(training_args, model_args) or load_config(training_args, model_args).dtype
+    if dtype is not None:
+        refuse_lost_steps(dtype, training_args, model_args)
+
+
+def check_vocabulary(
+    tokenizer: PreTrainedTokenizerBase, training_args: SFTConfig | GRPOConfig, model_args: ModelConfig
+) -> None:
+    """Refuse tokens that are new to the model where they could not be learned, or not be compared.
+
+    The policy's embedding grows with the tokenizer (`fit_embeddings`). LoRA freezes it, and TRL loads the reference
+    of a KL penalty as it was, as vLLM does the model that generates.
+
+    Raises:
+        ValueError: See above.
+    """
+    rows = load_config(training_args, model_args).get_text_config().to_dict().get("vocab_size")
+    if rows is None or len(tokenizer) <= rows:
+        return
+    found = f"The chat template brings tokens that the model does not know yet ({len(tokenizer)} tokens, {rows} rows)"
+    if isinstance(training_args, GRPOConfig) and training_args.use_vllm:
+        raise ValueError(
+            f"{found}, and neither does vLLM, whose embedding doesn't grow. Take a chat template whose tokens the "
+            "model knows, run SFT with this template first and train what it saves, or set `use_vllm: false`."
+        )
+    if model_args.use_peft and not {"embed_tokens", "lm_head"} <= set(model_args.lora_modules_to_save or []):
+        raise ValueError(
+            f"{found}, and LoRA would leave them untrained. Set `lora_modules_to_save: [embed_tokens, lm_head]`, or "
+            "take a chat template whose tokens the model knows."
+        )
+    if isinstance(training_args, GRPOConfig) and training_args.beta != 0 and not model_args.use_peft:
+        raise ValueError(
+            f"{found}, and `beta: {training_args.beta}` compares with a reference model that does not know them "
+            "either. Run SFT with this template first, or set `beta: 0`."
+        )
+
+
+def check_num_prompts(dataset: Dataset, training_args: GRPOConfig) -> None:
+    """Refuse fewer prompts than one generation takes: TRL drops incomplete batches, so nothing would be trained.
+
+    Raises:
+        ValueError: There are fewer.
+    """
+    needed = (training_args.generation_batch_size or 0) // (training_args.num_generations or 1)
+    if len(dataset) < needed:
+        raise ValueError(
+            f"The training split has {len(dataset)} prompts, but one generation takes {needed} (generation_batch_size "
+            f"{training_args.generation_batch_size} / num_generations {training_args.num_generations}), so nothing "
+            "would be trained. Lower `per_device_train_batch_size` or `gradient_accumulation_steps`, or give more."
+        )
+
+
+def warn_of_contaminated(dataset: DatasetDict, args: ScriptArguments) -> None:
+    """Warn when the training split has rows that are flagged as contaminated, by their columns, else by their cards.
+
+    Args:
+        dataset: What `get_dataset` gave.
+        args: Which data set or mixture it is, and which split is trained on.
+    """
+    split = args.dataset_train_split
+    rows = dataset.get(split)
+    flags = [] if rows is None else flag_columns(rows.features.arrow_schema)
+    if rows is not None and flags:
+        table = rows.select_columns(flags).with_format("arrow")[:]
+        is_flagged = np.any([column.fill_null(False).to_numpy() for column in table.columns], axis=0)
+        counts = {f"of {len(rows)} rows of split {split!r} ({', '.join(flags)})": int(is_flagged.sum())}
+    else:
+        counts = {
+            f"rows of {name}, or of what it was made from, by its card": _count_by_card(name)
+            for name in _sources(args)
+        }
+    for where, count in counts.items():
+        if count:
+            logger.warning(
+                "%d %s share text with a benchmark. Take them out by scripts/decontaminate.py --cleanup or "
+                "scripts/curate.py; benchmarks mean nothing otherwise.",
+                count,
+                where,
+            )
+
+
+def _count_by_card(name: str) -> int:
+    path = Path(name).expanduser()
+    card = read_card(path) if path.is_dir() else None
+    return 0 if card is None else count_flagged(asdict(card))
+
+
+def _sources(args: ScriptArguments) -> list[str]:
+    if isinstance(args.dataset_mixture, DatasetMixtureConfig):  # `__post_init__` made it one
+        return [entry.id for entry in args.dataset_mixture.datasets]
+    return [str(args.dataset_name)]

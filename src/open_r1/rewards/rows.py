@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows that rewards can judge: prompts that fit, with what the rewards of their domain need.
+
+`open_r1.rewards` doesn't import this module, which takes the arguments of a training and so torch and trl.
+"""
+
+import difflib
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset, DatasetDict
+
+from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
+from open_r1.data.loading import require_columns
+from open_r1.data.training_rows import drop_long_prompts, drop_null_rows, require_split, to_conversations
+from open_r1.rewards.by_name import get_reward_spec, names_for_domain, needed_columns, reward_domains_of
+from open_r1.rewards.router import DOMAIN_COLUMN
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_prompts(
+    dataset: DatasetDict,
+    split: str,
+    purpose: str,
+    tokenizer: "PreTrainedTokenizerBase",
+    script_args: GRPOScriptArguments | SFTScriptArguments,
+    system_prompt: str | None,
+    max_prompt_tokens: int | None,
+    *,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Return the rows of a split as conversations, without those that no reward can judge or that are too long.
+
+    Args:
+        dataset: Has the split.
+        split: Its name.
+        purpose: "training" or another, for messages.
+        tokenizer: Renders the prompts.
+        script_args: Names of columns and rewards.
+        system_prompt: Put before each prompt.
+        max_prompt_tokens: Most tokens of a rendered prompt; None: any number.
+        template_kwargs: What else the template is given: `chat_template_kwargs` of a training.
+
+    Raises:
+        ValueError: The split, a column that a reward needs, or every usable row is missing.
+    """
+    rows = require_split(dataset, split, purpose)
+    rows = drop_null_rows(rows, [script_args.dataset_prompt_column], split)
+    rows = to_conversations(rows, script_args, system_prompt)
+    rows = drop_unjudgeable_rows(rows, script_args, split)
+    check_domains(rows, script_args, split, is_training=purpose == "training")
+    return drop_long_prompts(rows, tokenizer, max_prompt_tokens, split, template_kwargs=template_kwargs)
+
+
+def listed_domains(script_args: GRPOScriptArguments | SFTScriptArguments) -> list[str]:
+    """Return the domains that `reward_domains` names."""
+    return sorted({domain for listed in reward_domains_of(script_args).values() for domain in listed})
+
+
+def rows_judged_by(name: str, rows: Dataset, script_args: GRPOScriptArguments | SFTScriptArguments) -> Sequence[int]:
+    """Return the numbers of the rows that a reward judges: all, or those of its domains."""
+    domains = reward_domains_of(script_args).get(name)
+    if domains is None:
+        return range(len(rows))
+    return [number for number, domain in enumerate(rows[DOMAIN_COLUMN]) if domain in domains]
+
+
+def drop_unjudgeable_rows(rows: Dataset, script_args: GRPOScriptArguments | SFTScriptArguments, split: str) -> Dataset:
+    """Drop rows that lack what a reward for them needs, with a count.
+
+    A column that only the rewards of a domain need may be empty in the rows of others.
+
+    Raises:
+        ValueError: A column is missing, or no row is left.
+    """
+    names, domains = script_args.reward_funcs, reward_domains_of(script_args)
+    where = f"split {split!r}, needed by the rewards {names} (`dataset_solution_column` names the gold answers)"
+    require_columns(rows, list(needed_columns(names)), where)
+    for name in names:
+        wanted = get_reward_spec(name).any_column
+        if wanted and not set(wanted) & set(rows.column_names):
+            raise ValueError(
+                f"The reward {name!r} needs one of the columns {list(wanted)}; split {split!r} has "
+                f"{rows.column_names}."
+            )
+    of_every_row = needed_columns(names_for_domain(script_args, None), in_every_row=True)
+    rows = drop_null_rows(rows, list(of_every_row), split)
+    if not domains:
+        return rows
+    where = f"split {split!r}: `reward_domains` chooses rewards by it; in a mixture, `domain: <name>` sets it"
+    require_columns(rows, [DOMAIN_COLUMN], where)
+    for domain in listed_domains(script_args):
+        members = {number for number, found in enumerate(rows[DOMAIN_COLUMN]) if found == domain}
+        needed = needed_columns(names_for_domain(script_args, domain), in_every_row=True)
+        rows = drop_null_rows(rows, list(needed), split, members)
+    return rows
+
+
+def check_domains(
+    rows: Dataset, script_args: GRPOScriptArguments | SFTScriptArguments, split: str, *, is_training: bool
+) -> None:
+    """Refuse rows that no reward judges, and rewards that judge no row; warn of domains that one side alone knows.
+
+    Args:
+        rows: The rows, those that can't be judged already dropped.
+        script_args: Names the rewards and their domains.
+        split: Name of the rows in messages.
+        is_training: Whether the rows are trained on; an evaluation may leave a domain out.
+
+    Raises:
+        ValueError: There are such rows: their completions would all be worth nothing. Or there are such rewards.
+    """
+    domains = reward_domains_of(script_args)
+    if not domains:
+        return
+    known, counts = listed_domains(script_args), Counter(rows[DOMAIN_COLUMN])
+    missing = [domain for domain in known if domain not in counts]
+    unknown = [domain for domain in counts if domain not in known]
+    general = names_for_domain(script_args, None)
+    found = f"`reward_domains` has {known}, and the rows of split {split!r} are of {dict(counts)}."
+    found += _suggest(missing, counts)
+    if unknown and not general:
+        raise ValueError(
+            f"No reward judges the rows of {unknown}: {found} Add these domains, drop the rows, or take a reward out "
+            "of `reward_domains`."
+        )
+    idle = [name for name, listed in domains.items() if not counts.keys() & set(listed)]
+    if idle and is_training:
+        raise ValueError(
+            f"The rewards {idle} judge no row: {found} Correct the names, or take the rewards out. In a mixture, "
+            "`domain: <name>` in an entry sets the domain of its rows."
+        )
+    if unknown:
+        logger.warning("Rows of %s are judged by %s alone: %s", unknown, general, found)
+    if missing:
+        logger.warning("There are no rows of %s: %s", missing, found)
+
+
+def _suggest(missing: Sequence[str], counts: Mapping[object, int]) -> str:
+    """Return the domain of the data that is nearest to one without rows, as a question; "" where none is near."""
+    found = [domain for domain in counts if isinstance(domain, str)]
+    near = [close for name in missing for close in difflib.get_close_matches(name, found, n=1)]
+    return f" Did you mean {near[0]!r}?" if near else ""
