@@ -18,6 +18,7 @@ from trl import get_peft_config
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.data.training_rows import get_dataset
+from open_r1.evaluation.eval_sets import load_eval_benchmarks
 from open_r1.models import (
     completion_prefix,
     end_token_ids,
@@ -27,13 +28,13 @@ from open_r1.models import (
     template_kwargs_of,
 )
 from open_r1.preflight import (
+    check_eval_benchmarks,
     check_grpo_settings,
     check_ideal_completion,
     check_num_prompts,
     check_vocabulary,
     check_weight_dtype,
     evaluates_split,
-    prepare_eval_benchmarks,
     warn_of_contaminated,
 )
 from open_r1.reward_models import load_reward_model
@@ -52,12 +53,13 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     callbacks = get_callbacks(training_args)
     tokenizer = get_tokenizer(model_args, training_args)
     check_vocabulary(tokenizer, training_args, model_args)
-    benchmarks = prepare_eval_benchmarks(script_args, training_args, model_args, tokenizer)
+    benchmarks = load_eval_benchmarks(script_args, training_args, tokenizer)
+    check_eval_benchmarks(benchmarks, training_args, model_args)
 
     dataset = get_dataset(script_args)
     warn_of_contaminated(dataset, script_args)
     splits = {"training": script_args.dataset_train_split}
-    if evaluates_split(dataset, script_args, training_args):
+    if evaluates_split(dataset, script_args, training_args, benchmarks):
         splits["evaluation"] = script_args.dataset_test_split
     template_kwargs = template_kwargs_of(training_args)
     rows = {

@@ -19,15 +19,16 @@ from trl import get_peft_config
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
 from open_r1.data.loading import require_columns
 from open_r1.data.training_rows import drop_null_rows, get_dataset, require_split
-from open_r1.evaluation.policy import PolicyEvaluator
+from open_r1.evaluation.during_training import PolicyEvaluation
+from open_r1.evaluation.eval_sets import evaluate_by_rewards, load_eval_benchmarks
 from open_r1.models import completion_prefix, fit_embeddings, get_model, get_tokenizer
 from open_r1.preflight import (
+    check_eval_benchmarks,
     check_ideal_completion,
     check_sft_settings,
     check_vocabulary,
     check_weight_dtype,
     evaluates_split,
-    prepare_eval_benchmarks,
     warn_of_contaminated,
 )
 from open_r1.reward_models import load_reward_model
@@ -46,16 +47,17 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
     callbacks = get_callbacks(training_args)
     tokenizer = get_tokenizer(model_args, training_args)
     check_vocabulary(tokenizer, training_args, model_args)
-    benchmarks = prepare_eval_benchmarks(script_args, training_args, model_args, tokenizer)
+    benchmarks = load_eval_benchmarks(script_args, training_args, tokenizer)
+    check_eval_benchmarks(benchmarks, training_args, model_args)
 
     dataset = get_dataset(script_args)
     warn_of_contaminated(dataset, script_args)
     train_dataset = prepare_split(dataset, script_args.dataset_train_split, "training", training_args)
-    eval_dataset, evaluator = None, None
-    if evaluates_split(dataset, script_args, training_args):
+    eval_dataset, split_samples = None, None
+    if evaluates_split(dataset, script_args, training_args, benchmarks):
         eval_dataset = prepare_split(dataset, script_args.dataset_test_split, "evaluation", training_args)
         if script_args.eval_reward_funcs:
-            evaluator = build_evaluator(dataset, tokenizer, script_args, training_args, max_prompt_tokens)
+            split_samples = sample_split(dataset, tokenizer, script_args, training_args, max_prompt_tokens)
 
     model = get_model(model_args, training_args)
     fit_embeddings(model, tokenizer)
@@ -69,9 +71,8 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
         callbacks=callbacks,
-        policy_evaluator=evaluator,
+        split_samples=split_samples,
         benchmarks=benchmarks,
-        num_generations=script_args.eval_num_generations,
     )
     check_eos_is_learned(trainer, tokenizer)
     return run_training(trainer, script_args, training_args, tokenizer, checkpoint)
@@ -93,23 +94,16 @@ def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args:
     raise AssertionError("unreachable: the columns were found above")
 
 
-def build_evaluator(
+def sample_split(
     dataset: DatasetDict,
     tokenizer: PreTrainedTokenizerBase,
     script_args: SFTScriptArguments,
     training_args: SFTConfig,
     max_prompt_tokens: int | None,
-) -> PolicyEvaluator:
+) -> PolicyEvaluation:
     """Return the evaluation of the test split by sampling, with the rewards of `eval_reward_funcs`."""
-    rows = prepare_prompts(
-        dataset,
-        script_args.dataset_test_split,
-        "evaluation",
-        tokenizer,
-        script_args,
-        training_args.system_prompt,
-        max_prompt_tokens,
-    )
+    split, system_prompt = script_args.dataset_test_split, training_args.system_prompt
+    rows = prepare_prompts(dataset, split, "evaluation", tokenizer, script_args, system_prompt, max_prompt_tokens)
     context = RewardContext(
         num_generations=script_args.eval_num_generations,
         completion_prefix=completion_prefix(tokenizer, rows[0]["prompt"]),
@@ -118,16 +112,8 @@ def build_evaluator(
     )
     check_ideal_completion(script_args, rows, tokenizer, context)
     load_reward = partial(load_reward_model, training_args=training_args)
-    return PolicyEvaluator(
-        dataset=rows,
-        reward_funcs=get_reward_funcs(script_args, context, load_reward_model=load_reward),
-        tokenizer=tokenizer,
-        num_generations=script_args.eval_num_generations,
-        temperature=script_args.eval_temperature,
-        max_completion_length=script_args.eval_max_completion_length,
-        batch_size=training_args.per_device_eval_batch_size,
-        with_greedy=training_args.eval_greedy,
-    )
+    rewards = get_reward_funcs(script_args, context, load_reward_model=load_reward)
+    return evaluate_by_rewards(rows, rewards, tokenizer, script_args, training_args)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.configs import GRPOConfig, SFTConfig, SFTScriptArguments
-from open_r1.evaluation.during_training import metric_names
-from open_r1.preflight.eval_benchmarks import check_eval_benchmarks
+from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.evaluation.eval_sets import benchmark_metrics
 from tests.integration.tiny import CONTEXT_TOKENS, Tiny, addition_rows, build_tiny, write_rows
 
 CPU = {"bf16": False, "use_cpu": True}
@@ -42,30 +41,17 @@ REFUSED = {
     "steps and epochs": (
         {"eval_benchmarks_steps": 2, "eval_strategy": "epoch"}, r"with `eval_strategy: epoch`: leave it out"),
     "metric of another k": (
-        {**BEST, "eval_benchmarks_num_samples": 2, "eval_benchmarks_steps": 2},
-        r"`metric_for_best_model: eval_sums/avg@4` is nothing that this run measures.* eval_sums/avg@2, "),
-    "metric of no benchmark": (
-        {**ALONE, "metric_for_best_model": "aime24/pass@4"},
-        r"aime24/pass@4` is nothing .*; of the test split there are eval_loss, and what TRL logs"),
+        {**BEST, "eval_benchmarks_num_samples": 2, "eval_benchmarks_steps": 2}, r"eval_sums/avg@4.*eval_sums/avg@2, "),
+    "benchmark misspelt": (
+        {**BEST, "metric_for_best_model": "eval_sum/avg@4", "eval_benchmarks_steps": 2}, r"eval_sum/avg@4"),
     "loss without a test split": (
-        {**ALONE, "dataset_name": "ALONE"}, r"`metric_for_best_model: loss` is nothing .* there are eval_sums/avg@4"),
+        {**ALONE, "dataset_name": "ALONE"}, r"`metric_for_best_model: loss`.*eval_sums/avg@4"),
     "loss, and the test split at the end alone": (
         {**BEST, "metric_for_best_model": "loss", "eval_benchmarks_steps": 2, "do_eval": True},
-        r"`metric_for_best_model: loss` is nothing .*; no test split is evaluated during the training"),
+        r"`metric_for_best_model: loss`"),
     "no name, and the test split at the end alone": (
         {"load_best_model_at_end": True, "save_steps": 2, "eval_benchmarks_steps": 2, "do_eval": True},
-        r"`metric_for_best_model: loss` is nothing .*; no test split is evaluated during the training"),
-    "typo, and the test split at the end alone": (
-        {**BEST, "metric_for_best_model": "lossy", "eval_benchmarks_steps": 2, "do_eval": True},
-        r"`metric_for_best_model: lossy` is nothing "),
-    "majority of programs": (
-        {"eval_benchmarks": "lcb", "metric_for_best_model": "lcb/maj@4", "eval_benchmarks_steps": 2},
-        r"`metric_for_best_model: lcb/maj@4` is nothing "),
-    "how long it took": (
-        {**ALONE, "metric_for_best_model": "benchmarks_runtime_s"}, r"benchmarks_runtime_s` is nothing "),
-    "scheduler that needs every evaluation's metric": (
-        {**ALONE, "eval_benchmarks_steps": 4, "lr_scheduler_type": "reduce_lr_on_plateau"},
-        r"`lr_scheduler_type: reduce_lr_on_plateau` takes `metric_for_best_model` of every evaluation"),
+        r"`metric_for_best_model: loss`"),
     "metric of the end alone": (BEST, r"is measured at the end alone: set `eval_benchmarks_steps`"),
     "steps that aren't saved": (
         {**BEST, "eval_benchmarks_steps": 3}, r"measured every 3 steps, and checkpoints are saved every 2 steps"),
@@ -95,6 +81,14 @@ ACCEPTED = {
         "eval_max_completion_length": 8,
     },
     "benchmarks alone": {**ALONE, "dataset_name": "ALONE", "metric_for_best_model": "sums/avg@4_low"},
+}
+
+PROGRAM_ROW = {
+    "problem": "Add.",
+    "verification_info": {
+        "language": "python",
+        "test_cases": [{"input": "1 2", "output": "3", "type": "stdin_stdout"}],
+    },
 }
 
 
@@ -146,30 +140,22 @@ def test_prompt_must_fit_into_the_context_of_vllm(weightless, places, tmp_path, 
 
 def test_programs_need_a_sandbox(weightless, places, tmp_path, monkeypatch):
     monkeypatch.delenv("PISTON_ENDPOINTS", raising=False)
-    tests = {"language": "python", "test_cases": [{"input": "1 2", "output": "3", "type": "stdin_stdout"}]}
-    code = write_rows(tmp_path / "code.jsonl", [{"problem": "Add.", "verification_info": tests}])
+    code = write_rows(tmp_path / "code.jsonl", [PROGRAM_ROW])
     with pytest.raises(ValueError, match=r"`eval_benchmarks`: .*PISTON_ENDPOINTS"):
         weightless.train(
             "sft", tmp_path / "out", **filled({"eval_benchmarks": code, "code_provider": "piston"}, places)
         )
 
 
-def test_majority_of_programs_that_only_the_data_tell_is_refused(weightless, places, tmp_path):
-    tests = {"language": "python", "test_cases": [{"input": "1 2", "output": "3", "type": "stdin_stdout"}]}
-    code = write_rows(tmp_path / "code.jsonl", [{"problem": "Add.", "verification_info": tests}])
+def test_majority_of_programs_is_refused(weightless, places, tmp_path):
+    code = write_rows(tmp_path / "code.jsonl", [PROGRAM_ROW])
     settings = {**BEST, "metric_for_best_model": "eval_code/maj@4", "eval_benchmarks_steps": 2}
-    with pytest.raises(ValueError, match=r"eval_code/maj@4` is nothing .*of the kind code, .* eval_code/pass@4, eval"):
+    with pytest.raises(ValueError, match=r"eval_code/maj@4`.* eval_code/pass@4, eval"):
         weightless.train("sft", tmp_path / "out", **filled({**settings, "eval_benchmarks": code}, places))
 
 
-def test_settings_without_benchmarks_are_warned_of(weightless, places, tmp_path, caplog):
-    with pytest.raises(OSError, match=NO_WEIGHTS):
-        weightless.train("sft", tmp_path, eval_benchmarks_steps=2, eval_benchmarks_limit=3)
-    assert "eval_benchmarks_steps, eval_benchmarks_limit: no effect without benchmarks" in caplog.text
-
-
 @pytest.mark.parametrize("config_class", [SFTConfig, GRPOConfig])
-@pytest.mark.parametrize("name", metric_names(4, "math"))
+@pytest.mark.parametrize("name", benchmark_metrics(4, "math"))
 def test_greater_is_better_of_all_but_shares_and_lengths(config_class, name, tmp_path):
     config = config_class(output_dir=str(tmp_path), metric_for_best_model=f"eval_sums/{name}", **CPU)
     assert config.greater_is_better == ("@" in name)
@@ -185,9 +171,12 @@ def test_best_model_is_loaded_by_benchmarks_without_an_eval_strategy(tmp_path):
         SFTConfig(**settings)
 
 
-@pytest.mark.parametrize(("world_size", "is_warned"), [("2", True), ("1", False)])
-def test_programs_that_several_processes_wait_for_are_warned_of(tmp_path, monkeypatch, caplog, world_size, is_warned):
-    config = SFTConfig(output_dir=str(tmp_path), eval_benchmarks=["lcb"], ddp_timeout=77, **CPU)
-    monkeypatch.setattr(SFTConfig, "world_size", int(world_size))
-    check_eval_benchmarks(SFTScriptArguments(dataset_name="data", code_provider="local"), config, [])
-    assert ("2 processes wait while the first one runs the programs" in caplog.text) == is_warned
+@pytest.mark.parametrize(("world_size", "is_warned"), [(2, True), (1, False)])
+def test_programs_that_several_processes_wait_for_are_warned_of(
+    weightless, places, tmp_path, monkeypatch, caplog, world_size, is_warned
+):
+    code = write_rows(tmp_path / "code.jsonl", [PROGRAM_ROW])
+    monkeypatch.setattr(SFTConfig, "world_size", world_size)
+    with pytest.raises(OSError, match=NO_WEIGHTS):
+        weightless.train("sft", tmp_path / "out", **filled({"eval_benchmarks": code, "ddp_timeout": 77}, places))
+    assert ("ddp_timeout: 77" in caplog.text) == is_warned

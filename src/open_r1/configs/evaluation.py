@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass, field
 
+# Folders of `output_dir`: completions of the policy with their rewards, and answers to `eval_benchmarks`.
+ROLLOUTS_NAME, BENCHMARK_ANSWERS_NAME = "rollouts", "eval_benchmarks"
 # Ends of metrics of benchmarks; transformers takes all but losses for the better the greater.
 LOWER_IS_BETTER = ("/truncated", "/no_answer", "/mean_length_tokens")
 

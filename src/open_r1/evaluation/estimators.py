@@ -153,6 +153,16 @@ def _drawn_majority(
     return (sums / _NUM_DRAWS).tolist()
 
 
+def estimate_names(rewards: Sequence[str], k: int, with_greedy: bool) -> list[str]:
+    """Return the names of what `summarize` estimates from rewards, which it leaves out where none could be judged."""
+    names = []
+    for reward in rewards:
+        names += [f"eval_{reward}/avg@{k}", f"eval_{reward}/avg@{k}_low", f"eval_{reward}/avg@{k}_high"]
+        names += [f"eval_{reward}/pass@{k}"] if reward in PASS_REWARDS else []
+        names += [f"eval_{reward}/greedy"] if with_greedy else []
+    return names
+
+
 def summarize(records: Sequence[Record], num_generations: int, prefix: str) -> dict[str, float]:
     """Turn evaluated completions into metrics.
 

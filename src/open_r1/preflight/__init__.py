@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that run before a model loads. A message says what we got, what is allowed, and what to do."""
 
-from open_r1.preflight.benchmark_prompts import prepare_eval_benchmarks
-from open_r1.preflight.eval_benchmarks import evaluates_split
+from open_r1.preflight.eval_benchmarks import check_eval_benchmarks, evaluates_split
 from open_r1.preflight.model_and_data import (
     check_num_prompts,
     check_vocabulary,
@@ -13,6 +12,7 @@ from open_r1.preflight.rewards import check_ideal_completion
 from open_r1.preflight.settings import check_grpo_settings, check_sft_settings
 
 __all__ = [
+    "check_eval_benchmarks",
     "check_grpo_settings",
     "check_ideal_completion",
     "check_num_prompts",
@@ -20,6 +20,5 @@ __all__ = [
     "check_vocabulary",
     "check_weight_dtype",
     "evaluates_split",
-    "prepare_eval_benchmarks",
     "warn_of_contaminated",
 ]

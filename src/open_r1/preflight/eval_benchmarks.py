@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`eval_benchmarks`, answered during a training: refused where they can't be, or can't choose the best model."""
+"""`eval_benchmarks`, answered during a training: refused where they can't be, or can't choose the best model.
+
+Of `metric_for_best_model` only benchmarks' metrics are known before the training: transformers names those of a test
+split when its first evaluation hasn't the one that is asked for.
+"""
 
 import logging
-from collections.abc import Collection, Sequence
 from dataclasses import fields
-from pathlib import Path
 
 from datasets import DatasetDict
-from transformers.trainer_utils import SchedulerType
+from transformers.trainer_utils import SaveStrategy
+from trl import ModelConfig
 from trl import ScriptArguments as TrlScriptArguments
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.configs.evaluation import EvaluationParameters
-from open_r1.data.benchmarks import Benchmark, find_benchmarks, local_benchmark
-from open_r1.evaluation.settings import EvaluationSettings
-from open_r1.generation.requests import Sampling
-from open_r1.preflight.best_metric import check_best_metric, split_metrics
-from open_r1.rewards.program_table import code_sandbox
+from open_r1.evaluation.during_training import PolicyEvaluation
+from open_r1.evaluation.eval_sets import BenchmarkSet
+from open_r1.evaluation.judging import judge_of
+from open_r1.evaluation.program_judge import ProgramJudge
+from open_r1.models import context_length
+from open_r1.preflight.programs import is_first_of_run
 
 logger = logging.getLogger(__name__)
-
-_STEPPED_BY_METRIC = (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY)
 
 
 def is_evaluated(training_args: SFTConfig | GRPOConfig) -> bool:
@@ -32,6 +33,7 @@ def evaluates_split(
     dataset: DatasetDict,
     script_args: SFTScriptArguments | GRPOScriptArguments,
     training_args: SFTConfig | GRPOConfig,
+    benchmarks: PolicyEvaluation | None,
 ) -> bool:
     """Whether a run evaluates on a test split: with `eval_benchmarks` it needs none, unless one is named.
 
@@ -42,37 +44,23 @@ def evaluates_split(
         return False
     split = script_args.dataset_test_split
     by_default = next(entry.default for entry in fields(TrlScriptArguments) if entry.name == "dataset_test_split")
-    if split in dataset or split != by_default or not training_args.eval_benchmarks:
+    if split in dataset or split != by_default or benchmarks is None:
         return True
     logger.warning("The data have no split %r: `eval_benchmarks` alone are evaluated.", split)
-    check_best_metric(training_args, named_benchmarks(training_args), split=None)
+    _check_best_metric(benchmarks, training_args, has_split=False)
     return False
 
 
 def check_eval_benchmarks(
-    script_args: SFTScriptArguments | GRPOScriptArguments,
-    training_args: SFTConfig | GRPOConfig,
-    reward_names: Collection[str],
+    evaluation: PolicyEvaluation | None, training_args: SFTConfig | GRPOConfig, model_args: ModelConfig
 ) -> None:
-    """Refuse settings of `eval_benchmarks` that can't work together; of the data only the names are looked at.
-
-    Args:
-        script_args: Where programs run.
-        training_args: The settings.
-        reward_names: Metric keys of the rewards that are measured on a test split.
+    """Refuse benchmarks that the policy can't be asked, can't be judged by, or can't be chosen by as is wanted.
 
     Raises:
         ValueError: See the message.
     """
-    # `do_eval` alone evaluates the test split when the best checkpoint has been chosen.
-    is_split_used = training_args.eval_strategy != "no"
-    split = split_metrics(script_args, training_args, reward_names) if is_split_used else None
-    if not training_args.eval_benchmarks:
-        _warn_of_idle_settings(training_args)
-        if split is not None:
-            check_best_metric(training_args, [], split)
+    if evaluation is None:
         return
-    found = named_benchmarks(training_args)
     steps = training_args.eval_benchmarks_steps
     if steps is not None and steps < 1:
         raise ValueError(f"`eval_benchmarks_steps` is {steps}: it must be at least 1.")
@@ -81,89 +69,100 @@ def check_eval_benchmarks(
             f"`eval_benchmarks_steps: {steps}` with `eval_strategy: epoch`: leave it out to answer the benchmarks at "
             "the end of each epoch, or set `eval_strategy: steps`."
         )
+    # `do_eval` alone evaluates the test split when the best checkpoint has been chosen.
+    _check_best_metric(evaluation, training_args, has_split=training_args.eval_strategy != "no")
+    context = context_length(training_args, model_args)
+    if isinstance(training_args, GRPOConfig) and training_args.use_vllm and training_args.vllm_max_model_length:
+        context = min(context or training_args.vllm_max_model_length, training_args.vllm_max_model_length)
+    for entry in evaluation.sets:
+        assert isinstance(entry, BenchmarkSet)
+        _check_judge(entry, training_args)
+        if context is not None:
+            _check_room(entry, evaluation.max_tokens, context)
+
+
+def _check_judge(entry: BenchmarkSet, training_args: SFTConfig | GRPOConfig) -> None:
+    """Ask the sandbox of programs whether it's there; the first process of the run judges all answers."""
+    judge = judge_of(entry.problems)
+    if not isinstance(judge, ProgramJudge) or not is_first_of_run():
+        return
     try:
-        settings_of(script_args, training_args)
+        judge.check()
     except ValueError as error:
-        raise ValueError(f"`eval_benchmarks_...`: {error}") from error
-    if steps is not None and training_args.lr_scheduler_type in _STEPPED_BY_METRIC:
-        raise ValueError(
-            f"`lr_scheduler_type: {SchedulerType(training_args.lr_scheduler_type).value}` takes "
-            "`metric_for_best_model` of every evaluation, and with `eval_benchmarks_steps` some have another half of "
-            "the metrics: leave that out, or set another scheduler."
-        )
-    _warn_of_long_judging(training_args, found)
-    check_best_metric(training_args, found, split)
-
-
-def named_benchmarks(training_args: SFTConfig | GRPOConfig) -> list[Benchmark]:
-    """Return the benchmarks; local files with the columns and the split of the settings.
-
-    Raises:
-        ValueError: A name is unknown or given twice, or a file is missing.
-    """
-    args = training_args
-    try:
-        found = [
-            local_benchmark(
-                Path(benchmark.dataset),
-                split=args.eval_benchmarks_split,
-                prompt_column=args.eval_benchmarks_prompt_column,
-                solution_column=args.eval_benchmarks_solution_column,
-                kind=args.eval_benchmarks_kind,
-            )
-            if benchmark.is_local
-            else benchmark
-            for benchmark in find_benchmarks(args.eval_benchmarks)
-        ]
-    except ValueError as error:
-        raise ValueError(f"`eval_benchmarks`: {error}") from None
-    return found
-
-
-def settings_of(
-    script_args: SFTScriptArguments | GRPOScriptArguments, training_args: SFTConfig | GRPOConfig
-) -> EvaluationSettings:
-    """Return the settings as those of scripts/run_benchmarks.py.
-
-    Raises:
-        ValueError: One is out of its range, or has no effect beside another.
-    """
-    args = training_args
-    system = args.eval_benchmarks_system_prompt
-    system = args.system_prompt if system is None else system
-    return EvaluationSettings(
-        model="policy",
-        system_prompt=system or None,
-        template=args.eval_benchmarks_template,
-        sampling=Sampling(
-            temperature=args.eval_benchmarks_temperature,
-            top_p=args.eval_benchmarks_top_p,
-            max_tokens=args.eval_benchmarks_max_tokens,
-            seed=args.eval_benchmarks_seed,
-        ),
-        num_samples=args.eval_benchmarks_num_samples,
-        limit=args.eval_benchmarks_limit,
-        sandbox=code_sandbox(script_args),
-    )
-
-
-def _warn_of_idle_settings(training_args: SFTConfig | GRPOConfig) -> None:
-    idle = [
-        entry.name
-        for entry in fields(EvaluationParameters)
-        if entry.name.startswith("eval_benchmarks_") and vars(training_args)[entry.name] != entry.default
-    ]
-    if idle:
-        logger.warning("%s: no effect without benchmarks to answer: set `eval_benchmarks`.", ", ".join(idle))
-
-
-def _warn_of_long_judging(training_args: SFTConfig | GRPOConfig, benchmarks: Sequence[Benchmark]) -> None:
-    programs = [benchmark.name for benchmark in benchmarks if benchmark.kind == "code"]
-    if programs and training_args.world_size > 1:
+        raise ValueError(f"`eval_benchmarks`: {error}") from error
+    if training_args.world_size > 1:
         logger.warning(
             "%s: %d processes wait while the first one runs the programs of all answers; after "
             "`ddp_timeout: %s` (seconds) that ends the training.",
-            ", ".join(programs),
+            entry.name,
             training_args.world_size,
             training_args.ddp_timeout,
         )
+
+
+def _check_room(entry: BenchmarkSet, max_tokens: int, context: int) -> None:
+    row, length = max(((row, len(ids)) for row, ids in entry.prompts.items()), key=lambda found: found[1])
+    if length + max_tokens > context:
+        raise ValueError(
+            f"`eval_benchmarks_max_tokens` is {max_tokens}, and the longest prompt of {entry.name} (row {row}) has "
+            f"{length} tokens: together more than the context of {context}. At most {max(context - length, 0)} are "
+            "left for an answer; or leave long rows out by `eval_benchmarks_limit` or `eval_benchmarks_split`."
+        )
+
+
+def _check_best_metric(
+    evaluation: PolicyEvaluation, training_args: SFTConfig | GRPOConfig, *, has_split: bool
+) -> None:
+    """Refuse a `metric_for_best_model` that no benchmark has, or that isn't measured where checkpoints are saved.
+
+    Args:
+        evaluation: Of the benchmarks.
+        training_args: The settings.
+        has_split: Whether a test split is evaluated during the training, whose metrics it may also name.
+
+    Raises:
+        ValueError: See above.
+    """
+    given = training_args.metric_for_best_model
+    if given is None and (has_split or not training_args.load_best_model_at_end):
+        return
+    name = f"eval_{(given or 'loss').removeprefix('eval_')}"
+    known = evaluation.metric_names
+    if name in known:
+        _check_saved(training_args, name)
+    elif not has_split or name.rpartition("/")[0] in {metric.rpartition("/")[0] for metric in known}:
+        split = "" if has_split else " No test split is evaluated during the training (by `eval_strategy`)."
+        raise ValueError(
+            f"`metric_for_best_model: {given or 'loss'}` is nothing that this run measures. Of `eval_benchmarks` "
+            f"there are {', '.join(known)}.{split}"
+        )
+
+
+def _check_saved(training_args: SFTConfig | GRPOConfig, name: str) -> None:
+    """Refuse to measure at steps at which nothing is saved: the best checkpoint could be lost."""
+    args = training_args
+    is_by_epoch = args.eval_benchmarks_steps is None and args.eval_strategy == "epoch"
+    every = args.eval_benchmarks_steps or (args.eval_steps if args.eval_strategy == "steps" else None)
+    if every is None and not is_by_epoch:
+        raise ValueError(
+            f"`metric_for_best_model: {name}` is measured at the end alone: set `eval_benchmarks_steps`, or "
+            "`eval_strategy: steps` with `eval_steps`, to the steps after which checkpoints are saved."
+        )
+    is_by_steps = every is not None and args.save_strategy == "steps" and _is_multiple(every, args.save_steps)
+    if args.save_strategy == "best" or is_by_steps or (is_by_epoch and args.save_strategy == "epoch"):
+        return
+    strategy = SaveStrategy(args.save_strategy).value
+    saved = f"every {args.save_steps:g} steps" if strategy == "steps" else f"by `save_strategy: {strategy}`"
+    raise ValueError(
+        f"`metric_for_best_model: {name}` is measured every {'epoch' if is_by_epoch else f'{every:g} steps'}, and "
+        f"checkpoints are saved {saved}: the best one could be one that isn't saved. Save wherever it is measured "
+        "(the steps of measuring a multiple of `save_steps`), or set `save_strategy: best`."
+    )
+
+
+def _is_multiple(every: float, save_steps: float) -> bool:
+    """Whether the first counts a multiple of the second; below 1 they are shares of the training."""
+    if (every < 1) != (save_steps < 1) or save_steps <= 0:
+        return False
+    ratio = every / save_steps
+    return round(ratio) >= 1 and abs(ratio - round(ratio)) < 1e-6

@@ -12,7 +12,7 @@ from trl import ModelConfig
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.models import context_length
 from open_r1.preflight.benchmarks import check_benchmarks
-from open_r1.preflight.eval_benchmarks import check_eval_benchmarks, is_evaluated
+from open_r1.preflight.eval_benchmarks import is_evaluated
 from open_r1.reward_models import check_reward_model, metric_key
 from open_r1.rewards import REWARDS, Reward, RewardContext, get_reward_funcs, get_reward_spec
 from open_r1.training.hub import check_hub_revision_exists
@@ -99,7 +99,7 @@ def _check_common(
     _check_output_dir(Path(training_args.output_dir))
     check_benchmarks(training_args, model_args)
     check_hub_revision_exists(training_args)
-    check_eval_benchmarks(script_args, training_args, _check_rewards(script_args, training_args))
+    _check_rewards(script_args, training_args)
 
 
 def _check_hardware(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
@@ -134,8 +134,8 @@ def _check_output_dir(output_dir: Path) -> None:
 
 def _check_rewards(
     script_args: SFTScriptArguments | GRPOScriptArguments, training_args: SFTConfig | GRPOConfig
-) -> list[str]:
-    """Refuse rewards that can't be built: names, parameters, domains, functions and models; return metric keys."""
+) -> None:
+    """Refuse rewards that can't be built: names, parameters, domains, functions and models."""
 
     def check_model(name: str) -> Reward:
         check_reward_model(name, training_args)
@@ -147,8 +147,7 @@ def _check_rewards(
         return not_loaded_yet
 
     # The tokenizer, which knows the real end token, comes later.
-    rewards = get_reward_funcs(script_args, RewardContext(eos_token_ids=(0,)), load_reward_model=check_model)
-    return [reward.__name__ for reward in rewards]
+    get_reward_funcs(script_args, RewardContext(eos_token_ids=(0,)), load_reward_model=check_model)
 
 
 def _is_fsdp() -> bool:

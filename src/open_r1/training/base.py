@@ -16,13 +16,12 @@
 import json
 import logging
 import math
-import re
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -30,33 +29,14 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, TrainOutput
 
 from open_r1.data.manifest import STAGING_NAME, remove_manifest, write_manifest
+from open_r1.evaluation.during_training import PolicyEvaluation
 from open_r1.training.checkpoints import publish, rotate_checkpoints
 from open_r1.training.hub import DEFAULT_BRANCH, create_hub_revision
 from open_r1.training.stopping import StopFileCallback
 
 logger = logging.getLogger(__name__)
 
-_ESTIMATE = re.compile(r"/((avg|pass)@\d+(_low|_high)?|greedy)$")  # left out where no answer could be judged
-
-
-class PolicyBenchmarks(Protocol):
-    """Measures the policy in training."""
-
-    @property
-    def metric_names(self) -> Collection[str]:
-        """Names of the metrics, as they are logged."""
-        ...
-
-    def measure(self, trainer: Any, step: int) -> dict[str, float]:
-        """Return the metrics, the same on every process; all processes of a training call it together.
-
-        A metric that nothing could be said about is left out.
-
-        Args:
-            trainer: Has the policy.
-            step: Optimizer steps that have made it.
-        """
-        ...
+RUNTIME_METRIC = "eval_benchmarks_runtime_s"
 
 
 class TrainingMixin(Trainer):
@@ -69,14 +49,14 @@ class TrainingMixin(Trainer):
     args: Any  # `SFTConfig` or `GRPOConfig`
     has_trained: bool = False  # False after `train` when the checkpoint was the end of the training
 
-    def __init__(self, *args: Any, benchmarks: PolicyBenchmarks | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, benchmarks: PolicyEvaluation | None = None, **kwargs: Any) -> None:
         self.benchmarks = benchmarks
         self._first_step = 0
         self._save_total_limit: int | None = None
         self._last_log: tuple[float, float] | None = None
         self._paused_s = 0.0  # what the clock of the training leaves out
         self._stopper: StopFileCallback | None = None
-        self._measured: dict[int, dict[str, float]] = {}  # by the optimizer step
+        self._measured: dict[tuple[PolicyEvaluation, int], dict[str, float]] = {}  # by the optimizer step
         self._loaded_step: int | None = None  # of the weights, where the best ones were loaded
         self._has_split_figures = False  # the last evaluation
         is_alone = benchmarks is not None and kwargs.get("eval_dataset") is None
@@ -271,12 +251,12 @@ class TrainingMixin(Trainer):
         return self._evaluate_benchmarks_alone()
 
     def _evaluate_benchmarks_alone(self) -> dict[str, float]:
-        if not self._are_benchmarks_due():
+        if self.benchmarks is None or not self._are_benchmarks_due():
             return {}  # `eval_strategy` asks for a test split that there isn't
         was_training = self.model.training
         self.model.eval()  # TRL logs what belongs to the mode of the model
         with self._apart():
-            metrics = self._measure()
+            metrics = self._measure(self.benchmarks)
         self.log(metrics)
         self.model.train(was_training)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -288,7 +268,7 @@ class TrainingMixin(Trainer):
             output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
             self._extend_evaluation(output, args, metric_key_prefix, kwargs)
             if self.benchmarks is not None and metric_key_prefix == "eval" and self._are_benchmarks_due():
-                output.metrics.update(self._measure())
+                output.metrics.update(self._measure(self.benchmarks))
         return output
 
     @contextmanager
@@ -302,15 +282,17 @@ class TrainingMixin(Trainer):
     def _isolated(self) -> AbstractContextManager[None]:
         return isolated_seed(self.args.seed + self._sampling_group())
 
-    def _measure(self) -> dict[str, float]:
-        """Return the benchmarks' metrics, measured once for a step: the end of a training repeats an earlier one."""
-        if self.benchmarks is None:
-            raise ValueError("There are no benchmarks to measure.")
+    def _measure(self, evaluation: PolicyEvaluation) -> dict[str, float]:
+        """Return the metrics, measured once for a step: the end of a training repeats an earlier evaluation."""
         step = self.state.global_step if self._loaded_step is None else self._loaded_step
-        if step not in self._measured:
-            with self._isolated():  # whether or not the test split was evaluated before
-                self._measured[step] = self.benchmarks.measure(self, step)
-        return dict(self._measured[step])
+        if (evaluation, step) not in self._measured:
+            started = time.perf_counter()
+            with self._isolated():  # whether or not something was evaluated before
+                metrics = evaluation.measure(self, step)
+            if evaluation is self.benchmarks:
+                metrics |= {RUNTIME_METRIC: round(time.perf_counter() - started, 4)}
+            self._measured[evaluation, step] = metrics
+        return dict(self._measured[evaluation, step])
 
     def _are_benchmarks_due(self) -> bool:
         step, every = self.state.global_step, self.args.eval_benchmarks_steps
@@ -336,17 +318,17 @@ class TrainingMixin(Trainer):
             self._determine_best_metric(metrics=metrics, trial=trial)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        name = self.args.metric_for_best_model
-        if self.benchmarks is not None and name is not None:
-            name = name if name.startswith("eval_") else f"eval_{name}"
-            is_of_split = name not in self.benchmarks.metric_names
-            if name not in metrics and not (is_of_split and self._has_split_figures):
-                return False
-        if name is not None and _ESTIMATE.search(name) and f"eval_{name.removeprefix('eval_')}" not in metrics:
+        given = self.args.metric_for_best_model
+        name = f"eval_{(given or '').removeprefix('eval_')}"
+        if given is None or name in metrics:
+            return super()._determine_best_metric(metrics=metrics, trial=trial)
+        if self.benchmarks is not None and (name in self.benchmarks.metric_names or not self._has_split_figures):
+            return False
+        if name in self._estimates_of_split():
             logger.warning(
                 "Nothing could be judged of `metric_for_best_model: %s` at step %d, which says nothing "
                 "about the best checkpoint.",
-                name,
+                given,
                 self.state.global_step,
             )
             return False
@@ -357,6 +339,11 @@ class TrainingMixin(Trainer):
         return self.args.process_index
 
     def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
+        """Add to an evaluation of the test split what is known of its completions."""
+        raise NotImplementedError
+
+    def _estimates_of_split(self) -> list[str]:
+        """Return the metrics that an evaluation of the test split leaves out where no completion could be judged."""
         raise NotImplementedError
 
 

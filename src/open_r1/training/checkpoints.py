@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME, ROLLOUTS_NAME
 from open_r1.data.manifest import missing_from, remove_manifest, write_manifest
 from open_r1.training.tracking import has_begun, recorded_starts
 
 logger = logging.getLogger(__name__)
 
-ROLLOUTS_NAME = "rollouts"
 REFERENCE_NAME = "reference.pt"  # in a checkpoint: weights of a reference model that moves
-BENCHMARK_ANSWERS_NAME = "eval_benchmarks"
 _MODEL_CARD = "README.md"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 _MODEL_FILES = (

@@ -32,7 +32,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 import trl
 from accelerate.utils import gather_object
@@ -41,13 +40,14 @@ from torch.utils.data import Sampler
 from transformers.trainer_utils import EvalLoopOutput
 from trl.trainer.utils import is_async_callable
 
-from open_r1.evaluation.estimators import Record, summarize
-from open_r1.evaluation.policy import text_of
+from open_r1.evaluation.during_training import PolicyEvaluation
+from open_r1.evaluation.estimators import Record, estimate_names, summarize
+from open_r1.evaluation.eval_sets import write_rollouts
 from open_r1.evaluation.sampling.vllm_sampling import stopping_kwargs, vllm_settings
 from open_r1.models import end_token_ids
 from open_r1.reward_models import TOO_LONG
 from open_r1.training.base import TrainingMixin
-from open_r1.training.checkpoints import REFERENCE_NAME, ROLLOUTS_NAME
+from open_r1.training.checkpoints import REFERENCE_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -57,22 +57,14 @@ _TABLES_OF_TRL = "completions"
 
 
 class SFTTrainer(TrainingMixin, trl.SFTTrainer):
-    """TRL's SFT trainer; evaluation may add metrics of sampled completions.
+    """TRL's SFT trainer; evaluation of the test split may add metrics of sampled completions.
 
     Args:
-        policy_evaluator: Called with the trainer, returns evaluated completions; None evaluates the loss alone.
-        num_generations: k of avg@k.
+        split_samples: Samples them; None: the loss alone is evaluated.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        policy_evaluator: Callable[["SFTTrainer"], list[Record]] | None = None,
-        num_generations: int = 1,
-        **kwargs: Any,
-    ) -> None:
-        self.policy_evaluator = policy_evaluator
-        self.num_generations = num_generations
+    def __init__(self, *args: Any, split_samples: PolicyEvaluation | None = None, **kwargs: Any) -> None:
+        self.split_samples = split_samples
         super().__init__(*args, **kwargs)
 
     def _count_tokens(self) -> float:
@@ -89,15 +81,11 @@ class SFTTrainer(TrainingMixin, trl.SFTTrainer):
             self._total_train_tokens = self.state.num_input_tokens_seen
 
     def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
-        if self.policy_evaluator is None:
-            return
-        records = self.policy_evaluator(self)
-        output.metrics.update(summarize(records, self.num_generations, prefix))
-        if self.accelerator.is_main_process:
-            rows = [{**vars(record), **record.rewards} for record in records]
-            for row in rows:
-                del row["rewards"]  # each has a column of its own
-            write_rollouts(Path(self.args.output_dir), "eval", self.state.global_step, 0, rows)
+        if self.split_samples is not None:
+            output.metrics.update(self._measure(self.split_samples))
+
+    def _estimates_of_split(self) -> list[str]:
+        return [] if self.split_samples is None else self.split_samples.metric_names
 
 
 class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
@@ -308,6 +296,9 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         # An evaluation that is repeated at this step replaces the files of this one.
         self._num_rollout_batches.pop(("eval", self.state.global_step), None)
 
+    def _estimates_of_split(self) -> list[str]:
+        return estimate_names(self.reward_func_names, self.num_generations_eval, self.args.eval_greedy)
+
     @contextmanager
     def _greedy(self) -> Iterator[None]:
         """Decode each prompt once and greedily; the averages of the sampled completions stay untouched."""
@@ -435,11 +426,8 @@ def without_padding(ids: list[int], pad_token_id: int) -> list[int]:
     return ids[:end]
 
 
-def write_rollouts(output_dir: Path, mode: str, step: int, number: int, rows: list[dict[str, Any]]) -> None:
-    """Write one batch of completions to `rollouts/<mode>-<step>-<number>.parquet`, whole or not at all."""
-    folder = output_dir / ROLLOUTS_NAME
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{mode}-{step:06d}-{number}.parquet"
-    temporary = path.with_suffix(".tmp")
-    pd.DataFrame(rows).assign(step=step).to_parquet(temporary)
-    temporary.replace(path)
+def text_of(completion: str | list[dict[str, Any]]) -> str:
+    """Return the text of a completion: plain, or the messages' contents one after the other."""
+    if isinstance(completion, str):
+        return completion
+    return "\n".join(str(message.get("content") or "") for message in completion)
