@@ -47,13 +47,13 @@ from stand_ins import build_conversation, build_row, save_model_like
 from trl import ModelConfig
 
 from open_r1 import grpo, sft
-from open_r1.arguments import RecipeParser, load_recipe
+from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.benchmarks import find_benchmarks
 from open_r1.data.layouts import check_name
 from open_r1.data.loading import TASK_PREFIX
 from open_r1.data.slices import parse_split
-from open_r1.recipes import TRANSLATIONS
+from open_r1.recipes import TRANSLATIONS, load_recipe
 from open_r1.tasks import load_task
 from open_r1.tasks.options import parse_config
 

@@ -11,11 +11,12 @@ import trl
 from datasets import Dataset
 from trl import ModelConfig
 
-from open_r1.arguments import RecipeParser, load_recipe
+from open_r1.arguments import RecipeParser
 from open_r1.configs import DatasetMixtureConfig, GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.training_rows import to_conversations
 from open_r1.models import completion_prefix, read_template
 from open_r1.preflight import check_ideal_completion
+from open_r1.recipes import load_recipe
 from open_r1.rewards import RewardContext
 from open_r1.tasks import load_task
 from scripts.stand_ins import byte_tokenizer

@@ -6,7 +6,7 @@ import math
 import pytest
 import yaml
 
-from open_r1.arguments import load_recipe
+from open_r1.recipes import load_recipe
 from scripts.smoke_recipe import RECIPES, main, smoke
 
 GRPO = RECIPES / "DeepSeek-R1-Distill-Qwen-1.5B" / "grpo" / "config_demo.yaml"
