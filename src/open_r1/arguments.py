@@ -20,7 +20,15 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 from dotenv import load_dotenv
 from trl import ModelConfig, TrlParser
 
-from open_r1.recipes import REMOVED, TRANSLATIONS, as_word, load_recipe, translate, with_names_of_today
+from open_r1.recipes import (
+    REMOVED,
+    TRANSLATIONS,
+    as_word,
+    launch_words,
+    load_recipe,
+    translate,
+    with_names_of_today,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +50,7 @@ _READ_AT_IMPORT = {
 }
 # Declared as text alone.
 _READ_AS_TRUTH_VALUE_TOO = ("resume_from_checkpoint", "scale_rewards")
+_SET_BY_LAUNCHERS = {"WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"}
 
 
 class _OldName(argparse.Action):
@@ -99,6 +108,8 @@ class RecipeParser(TrlParser):
         settings = {} if namespace.config is None else self._read_recipe(namespace.config)
         if "dataset_name" in given:
             settings.pop("dataset_mixture", None)  # the command line wins, also over the other way to name data
+        if "check_only" in given and namespace.config and not _SET_BY_LAUNCHERS & os.environ.keys():
+            settings.setdefault("check_launch", launch_words(namespace.config))
         for name in settings.keys() - given:
             setattr(namespace, name, settings[name])
         values = vars(namespace)

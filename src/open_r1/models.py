@@ -3,7 +3,6 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -133,8 +132,7 @@ def refuse_lost_steps(dtype: torch.dtype, training_args: SFTConfig | GRPOConfig,
     Raises:
         ValueError: See above.
     """
-    variables = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP")
-    has_copy = training_args.deepspeed or training_args.fsdp or any(os.environ.get(key) == "true" for key in variables)
+    has_copy = training_args.deepspeed or training_args.fsdp or training_args.launch.keeps_fp32
     if dtype not in (torch.bfloat16, torch.float16) or model_args.use_peft or has_copy:
         return
     name, optimizer = str(dtype).removeprefix("torch."), OptimizerNames(training_args.optim)

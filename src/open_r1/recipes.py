@@ -59,6 +59,19 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
     return recipe
 
 
+def launch_words(path: str | Path) -> str | None:
+    """Return what the `Command` line in a recipe's header gives to `accelerate launch`.
+
+    "" where the command needs no launcher, None where no line says it.
+    """
+    text = Path(path).expanduser().read_text(encoding="utf-8")
+    command = re.search(r"^# Command:(.*)$", text, re.MULTILINE)
+    if command is None:
+        return None
+    launch = re.search(r"accelerate launch (.*?)\s*\S+\.py\b", command[1])
+    return launch[1] if launch else ""
+
+
 def as_word(value: Any) -> str:
     """Return a scalar of a recipe as one writes it on a command line.
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `sft.py` and `grpo.py` parse: script arguments (data, rewards), training arguments (TRL's config plus ours)."""
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,6 +11,7 @@ from trl import ModelConfig as ModelConfig
 
 from open_r1.configs.datasets import DatasetMixtureConfig, build_mixture
 from open_r1.configs.evaluation import LOWER_IS_BETTER, EvaluationParameters, SampledEvaluationParameters
+from open_r1.configs.launch import Launch, current_launch, planned_launch
 from open_r1.configs.rewards import RewardArguments
 
 
@@ -119,7 +119,32 @@ _TrainingArguments = TrainingArguments if TYPE_CHECKING else object
 
 
 @dataclass
-class RunConfig(EvaluationParameters, _TrainingArguments):
+class CheckParameters:
+    """A check in place of a training."""
+
+    check_only: bool = field(
+        default=False,
+        metadata={
+            "help": "Run every check that comes before the model loads, print what the run would do and need, and "
+            "write nothing. Exit status 1 if it is refused or does not fit the GPU."
+        },
+    )
+    check_gpu: str | None = field(
+        default=None,
+        metadata={"help": "GPU to plan for: a name such as h100, or its memory in GiB. Default: the one here."},
+    )
+    check_launch: str | None = field(
+        default=None,
+        metadata={
+            "help": "Launch to plan for: a config file of accelerate, and options over it ('zero3.yaml "
+            "--num_processes 32'). Default: the launcher of this process, else the recipe's `Command` line."
+        },
+    )
+    json: bool = field(default=False, metadata={"help": "Print what `check_only` finds as JSON."})
+
+
+@dataclass
+class RunConfig(CheckParameters, EvaluationParameters, _TrainingArguments):
     """Fields that both training configs add to TRL's."""
 
     callbacks: list[str] = field(
@@ -145,9 +170,41 @@ class RunConfig(EvaluationParameters, _TrainingArguments):
     wandb_project: str | None = field(default=None, metadata={"help": "Weights & Biases project."})
     wandb_run_group: str | None = field(default=None, metadata={"help": "Weights & Biases group of runs."})
 
+    @property
+    def launch(self) -> Launch:
+        """The processes that train; with `check_only` those that would."""
+        if self.check_only and self.check_launch is not None:
+            return planned_launch(self.check_launch)
+        return current_launch(self.deepspeed)
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes that train together."""
+        return self.launch.num_processes if self.check_only else super().world_size
+
+    def refuse_here(self, reason: str) -> None:
+        """Refuse a run that this machine can't do; `check_only`, which may plan for another, notes it instead.
+
+        Raises:
+            ValueError: `reason`.
+        """
+        if not self.check_only:
+            raise ValueError(reason)
+        self.not_checked.append(reason)
+
     def __post_init__(self) -> None:
+        self.not_checked: list[str] = []
+        if not self.check_only and (self.json or self.check_gpu or self.check_launch):
+            raise ValueError(
+                "`json`, `check_gpu` and `check_launch` say what `check_only` prints: add `--check_only`."
+            )
         has_bf16_device = torch.cuda.is_available() or torch.accelerator.is_available()
-        if self.bf16 is None and not has_bf16_device and not self.use_cpu:
+        is_elsewhere = self.check_only and not has_bf16_device and not self.use_cpu
+        precision = {"bf16": not self.fp16 if self.bf16 is None else self.bf16, "fp16": self.fp16, "tf32": self.tf32}
+        if is_elsewhere:  # transformers would look for the GPU that the run is planned for
+            self.bf16, self.fp16, self.tf32 = False, False, None
+            self.not_checked.append("The GPU: none was found here; can it compute in bf16 or tf32 as the recipe says?")
+        elif self.bf16 is None and not has_bf16_device and not self.use_cpu:
             # TRL's default (bf16) stops with a message about GPUs on a machine that has none.
             self.bf16 = False
         elif self.bf16 and not has_bf16_device and not self.use_cpu:
@@ -169,6 +226,8 @@ class RunConfig(EvaluationParameters, _TrainingArguments):
         self.load_best_model_at_end = loads_best and not is_by_benchmarks
         super().__post_init__()
         self.load_best_model_at_end = loads_best
+        if is_elsewhere:
+            self.bf16, self.fp16, self.tf32 = precision.values()
 
 
 @dataclass
@@ -199,7 +258,7 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
             raise ValueError(f"`scale_rewards` is {self.scale_rewards!r}: it must be 'group', 'batch' or 'none'.")
         if self.stop_strings is not None and not all(self.stop_strings):
             raise ValueError("`stop_strings` holds an empty text, which every completion has: leave it out.")
-        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        launched = self.launch.num_processes
         steps = self.steps_per_generation or self.gradient_accumulation_steps
         batch = self.generation_batch_size or self.per_device_train_batch_size * launched * steps
         if not self.num_generations or batch % self.num_generations:

@@ -33,12 +33,12 @@ def check_benchmarks(training_args: SFTConfig | GRPOConfig, model_args: ModelCon
             "themselves: leave `benchmarks` out, merge by scripts/merge_lora.py and run scripts/run_benchmarks.py."
         )
     if training_args.process_index == 0:
-        _check_slurm(names)
+        _check_slurm(names, training_args)
 
 
-def _check_slurm(names: list[str]) -> None:
+def _check_slurm(names: list[str], training_args: SFTConfig | GRPOConfig) -> None:
     if not is_slurm_available():
-        raise ValueError(
+        training_args.refuse_here(
             f"`benchmarks: {names}` are run by Slurm jobs, and there is no `sbatch` on the PATH: leave the setting "
             "out, and run scripts/run_benchmarks.py on the checkpoints; `do_eval: true` evaluates on the test split."
         )

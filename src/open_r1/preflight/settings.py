@@ -38,7 +38,7 @@ def check_sft_settings(
     if training_args.eval_greedy and not script_args.eval_reward_funcs:
         logger.warning("`eval_greedy: true` has no effect without rewards to measure: set `eval_reward_funcs`.")
     if is_sampled or training_args.eval_benchmarks:
-        _refuse_generation_under_fsdp("leave out `eval_reward_funcs` and `eval_benchmarks`")
+        _refuse_generation_under_fsdp(training_args, "leave out `eval_reward_funcs` and `eval_benchmarks`")
     context = context_length(training_args, model_args)
     if context is not None and training_args.max_length is not None and training_args.max_length > context:
         raise ValueError(
@@ -67,8 +67,8 @@ def check_grpo_settings(
         raise ValueError(f"`reward_funcs` is empty. Known rewards: {sorted(REWARDS)}")
     _check_common(script_args, training_args, model_args)
     if not training_args.use_vllm:
-        _refuse_generation_under_fsdp("set `use_vllm: true`")
-    if training_args.sync_ref_model and _is_fsdp():
+        _refuse_generation_under_fsdp(training_args, "set `use_vllm: true`")
+    if training_args.sync_ref_model and training_args.launch.is_fsdp:
         raise ValueError("Under FSDP a reference that moves isn't saved: use ZeRO, or set `sync_ref_model: false`.")
     if weights is not None and len(weights) != len(names):
         raise ValueError(
@@ -79,7 +79,7 @@ def check_grpo_settings(
         logger.warning("`eval_greedy: true` has no effect, since nothing is evaluated: set `do_eval: true`.")
     if training_args.use_vllm:
         way_out = "`make install EXTRAS=train,vllm` on a GPU machine, or `--use_vllm false`"
-        _require_package("vllm", "`use_vllm: true`", way_out)
+        _require_package(training_args, "vllm", "`use_vllm: true`", way_out)
     if training_args.stop_strings and training_args.use_transformers_continuous_batching:
         raise ValueError(
             "`stop_strings` would be ignored by `use_transformers_continuous_batching: true`: set one of them alone."
@@ -95,8 +95,10 @@ def _check_common(
     _check_hardware(training_args, model_args)
     for name in training_args.report_to:
         if name in ("wandb", "trackio", "tensorboard"):
-            _require_package(name, "`report_to`", "`make install EXTRAS=tracking`, or `report_to: none`")
-    _check_output_dir(Path(training_args.output_dir))
+            _require_package(
+                training_args, name, "`report_to`", "`make install EXTRAS=tracking`, or `report_to: none`"
+            )
+    _check_output_dir(training_args)
     check_benchmarks(training_args, model_args)
     check_hub_revision_exists(training_args)
     _check_rewards(script_args, training_args)
@@ -107,29 +109,41 @@ def _check_hardware(training_args: SFTConfig | GRPOConfig, model_args: ModelConf
     has_cuda = torch.cuda.is_available() and not training_args.use_cpu
     if training_args.use_liger_kernel:
         if not has_cuda:  # it would fail in the first forward pass and leave the model classes patched
-            raise ValueError("`use_liger_kernel: true` needs a CUDA device (its kernels are Triton): set it to false.")
-        _require_package("liger_kernel", "`use_liger_kernel: true`", "`make install EXTRAS=train`, or set it to false")
+            training_args.refuse_here(
+                "`use_liger_kernel: true` needs a CUDA device (its kernels are Triton): set it to false."
+            )
+        _require_package(
+            training_args,
+            "liger_kernel",
+            "`use_liger_kernel: true`",
+            "`make install EXTRAS=train`, or set it to false",
+        )
     attention = model_args.attn_implementation or ""
     if attention.startswith("flash_attention") and not has_cuda:
-        raise ValueError(f"`attn_implementation: {attention}` needs a CUDA device: use `sdpa` on this machine.")
+        training_args.refuse_here(
+            f"`attn_implementation: {attention}` needs a CUDA device: use `sdpa` on this machine."
+        )
     if attention == "flash_attention_2":
         way_out = "`pip install flash-attn --no-build-isolation` (needs the CUDA toolkit), or use `sdpa`"
-        _require_package("flash_attn", f"`attn_implementation: {attention}`", way_out)
+        _require_package(training_args, "flash_attn", f"`attn_implementation: {attention}`", way_out)
     if model_args.load_in_4bit or model_args.load_in_8bit:
-        _require_package("bitsandbytes", "`load_in_4bit` or `load_in_8bit`", "`make install EXTRAS=train`")
+        _require_package(
+            training_args, "bitsandbytes", "`load_in_4bit` or `load_in_8bit`", "`make install EXTRAS=train`"
+        )
 
 
-def _require_package(package: str, setting: str, way_out: str) -> None:
+def _require_package(training_args: SFTConfig | GRPOConfig, package: str, setting: str, way_out: str) -> None:
     if importlib.util.find_spec(package) is None:
-        raise ValueError(f"{setting} needs {package}, which is not installed: {way_out}.")
+        training_args.refuse_here(f"{setting} needs {package}, which is not installed: {way_out}.")
 
 
-def _check_output_dir(output_dir: Path) -> None:
+def _check_output_dir(training_args: SFTConfig | GRPOConfig) -> None:
     """Refuse a folder that can't be made or written; transformers would say so once the model is loaded."""
+    output_dir = Path(training_args.output_dir)
     there = next(place for place in (output_dir, *output_dir.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "isn't yours to write" if there.is_dir() else "is a file"
-        raise ValueError(f"`output_dir` is {output_dir}, but {there} {reason}: name another folder.")
+        training_args.refuse_here(f"`output_dir` is {output_dir}, but {there} {reason}: name another folder.")
 
 
 def _check_rewards(
@@ -150,13 +164,9 @@ def _check_rewards(
     get_reward_funcs(script_args, RewardContext(eos_token_ids=(0,)), load_reward_model=check_model)
 
 
-def _is_fsdp() -> bool:
-    return os.environ.get("ACCELERATE_USE_FSDP") == "true"
-
-
-def _refuse_generation_under_fsdp(way_out: str) -> None:
+def _refuse_generation_under_fsdp(training_args: SFTConfig | GRPOConfig, way_out: str) -> None:
     """Refuse transformers' generation under FSDP2: processes would stop at different lengths and wait for ever."""
-    if _is_fsdp():
+    if training_args.launch.is_fsdp:
         raise ValueError(
             "Under FSDP completions cannot be generated by transformers: use ZeRO (zero2.yaml, zero3.yaml), or "
             f"{way_out}."

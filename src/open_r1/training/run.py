@@ -134,6 +134,9 @@ def check_processes(training_args: SFTConfig | GRPOConfig) -> None:
         RuntimeError: The processes do not train together.
         ValueError: Launcher and recipe accumulate gradients over different numbers of steps.
     """
+    if training_args.check_only and training_args.check_launch is not None:  # another launch than this one
+        _check_accumulation(training_args)
+        return
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     state = training_args.distributed_state or PartialState()
     joined = state.num_processes
@@ -156,17 +159,17 @@ def check_processes(training_args: SFTConfig | GRPOConfig) -> None:
             "true` (`--cpu`) and `distributed_type: MULTI_CPU` of its config do. Launch with "
             "recipes/accelerate_configs/ddp.yaml and give `--use_cpu true` to the script, or ask for one process."
         )
-    if training_args.n_gpu > 1:
+    if training_args.n_gpu > 1 and not training_args.check_only:
         raise RuntimeError(
             f"This one process sees {training_args.n_gpu} GPUs and would split every batch among them "
             "(DataParallel), which changes the batch. Use `accelerate launch`, or set CUDA_VISIBLE_DEVICES to one GPU."
         )
-    _check_accumulation(training_args, joined)
+    _check_accumulation(training_args)
 
 
-def _check_accumulation(training_args: SFTConfig | GRPOConfig, num_processes: int) -> None:
+def _check_accumulation(training_args: SFTConfig | GRPOConfig) -> None:
     """Refuse a launcher that sets the accumulation itself; DeepSpeed would say so only once the model is loaded."""
-    launcher = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "auto")
+    launcher, num_processes = training_args.launch.accumulation_steps, training_args.world_size
     recipe = training_args.gradient_accumulation_steps
     if not launcher.isdigit() or int(launcher) == recipe:
         return
@@ -184,7 +187,7 @@ def _set_up_logging(training_args: SFTConfig | GRPOConfig) -> None:
     logging.basicConfig(
         format="%(asctime)s - %(levelname)s - %(name)s - %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
-        handlers=[logging.StreamHandler(sys.stdout)],
+        handlers=[logging.StreamHandler(sys.stderr if training_args.check_only else sys.stdout)],
         level=logging.WARNING,
     )
     # What we have to say is said once; errors of any process are raised.

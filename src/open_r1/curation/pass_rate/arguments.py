@@ -68,6 +68,8 @@ class PassRateConfig(GRPOConfig):
             raise ValueError(f"`num_generations` is {num_generations}: it must be at least 1.")
         if self.max_completion_length is None:
             raise ValueError("`max_completion_length` is null: set it, since servers would stop after 16 tokens.")
+        if self.check_only:
+            raise ValueError("`check_only` checks a training: give it to grpo.py.")
         for name, value in _NOT_READ.items():
             setattr(self, name, value)
         # One group a batch, whatever the batches of the training are; TRL wants two completions at least.
