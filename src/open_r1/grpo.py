@@ -35,6 +35,8 @@ from open_r1.preflight import (
     check_vocabulary,
     check_weight_dtype,
     evaluates_split,
+    plan_run,
+    report,
     warn_of_contaminated,
 )
 from open_r1.reward_models import load_reward_model
@@ -83,6 +85,10 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         max_completion_length=training_args.max_completion_length,
     )
     check_ideal_completion(script_args, rows["training"], tokenizer, context, template_kwargs=template_kwargs)
+
+    plan = plan_run(script_args, training_args, model_args, tokenizer, rows["training"])
+    if training_args.check_only:
+        return report(plan, script_args, training_args, rows["training"])
 
     model = get_model(model_args, training_args)
     fit_embeddings(model, tokenizer)

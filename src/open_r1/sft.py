@@ -29,6 +29,8 @@ from open_r1.preflight import (
     check_vocabulary,
     check_weight_dtype,
     evaluates_split,
+    plan_run,
+    report,
     warn_of_contaminated,
 )
 from open_r1.reward_models import load_reward_model
@@ -53,11 +55,20 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
     dataset = get_dataset(script_args)
     warn_of_contaminated(dataset, script_args)
     train_dataset = prepare_split(dataset, script_args.dataset_train_split, "training", training_args)
-    eval_dataset, split_samples = None, None
+    eval_dataset, judged, split_samples = None, None, None
     if evaluates_split(dataset, script_args, training_args, benchmarks):
-        eval_dataset = prepare_split(dataset, script_args.dataset_test_split, "evaluation", training_args)
+        split = script_args.dataset_test_split
+        eval_dataset = prepare_split(dataset, split, "evaluation", training_args)
         if script_args.eval_reward_funcs:
-            split_samples = sample_split(dataset, tokenizer, script_args, training_args, max_prompt_tokens)
+            system_prompt = training_args.system_prompt
+            judged = prepare_prompts(
+                dataset, split, "evaluation", tokenizer, script_args, system_prompt, max_prompt_tokens
+            )
+            split_samples = sample_split(judged, tokenizer, script_args, training_args)
+
+    plan = plan_run(script_args, training_args, model_args, tokenizer, train_dataset)
+    if training_args.check_only:
+        return report(plan, script_args, training_args, judged)
 
     model = get_model(model_args, training_args)
     fit_embeddings(model, tokenizer)
@@ -95,15 +106,9 @@ def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args:
 
 
 def sample_split(
-    dataset: DatasetDict,
-    tokenizer: PreTrainedTokenizerBase,
-    script_args: SFTScriptArguments,
-    training_args: SFTConfig,
-    max_prompt_tokens: int | None,
+    rows: Dataset, tokenizer: PreTrainedTokenizerBase, script_args: SFTScriptArguments, training_args: SFTConfig
 ) -> PolicyEvaluation:
-    """Return the evaluation of the test split by sampling, with the rewards of `eval_reward_funcs`."""
-    split, system_prompt = script_args.dataset_test_split, training_args.system_prompt
-    rows = prepare_prompts(dataset, split, "evaluation", tokenizer, script_args, system_prompt, max_prompt_tokens)
+    """Return the evaluation of a test split by sampling, with the rewards of `eval_reward_funcs`."""
     context = RewardContext(
         num_generations=script_args.eval_num_generations,
         completion_prefix=completion_prefix(tokenizer, rows[0]["prompt"]),

@@ -8,6 +8,7 @@ from open_r1.preflight.model_and_data import (
     check_weight_dtype,
     warn_of_contaminated,
 )
+from open_r1.preflight.plan import plan_run, report
 from open_r1.preflight.rewards import check_ideal_completion
 from open_r1.preflight.settings import check_grpo_settings, check_sft_settings
 
@@ -20,5 +21,7 @@ __all__ = [
     "check_vocabulary",
     "check_weight_dtype",
     "evaluates_split",
+    "plan_run",
+    "report",
     "warn_of_contaminated",
 ]

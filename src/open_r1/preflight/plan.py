@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run will do and need. The log begins with it; `--check_only` prints it in place of a training."""
+
+import json
+import logging
+import math
+import shutil
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+from trl import ModelConfig
+
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.configs.launch import Launch
+from open_r1.models import template_kwargs_of
+from open_r1.preflight.memory import GIB, Memory, ModelSize, memory_of, size_of_model, sizes_of_numbers
+from open_r1.preflight.programs import is_unusable
+from open_r1.rewards import DOMAIN_COLUMN, RewardContext, get_reward_spec, names_for_domain, score_ideal
+
+logger = logging.getLogger(__name__)
+
+_NUM_ROWS_MEASURED = 256
+_NUM_GOLDS = 1000
+_MAX_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Numbers of an optimizer step, and of all steps.
+
+    Attributes:
+        rows: In an epoch: prompts; for SFT conversations, or about so many packed rows.
+        batch: Completions of a step; for SFT rows.
+        groups: Of a step; None for SFT.
+        prompts: Of a generation; None for SFT.
+        steps_a_generation: Steps that learn from the same completions; None for SFT.
+        length: Most tokens of a row, of 256 that are measured.
+        tokens: Of a step, at most for GRPO, about for SFT.
+        steps_an_epoch: Optimizer steps.
+        steps: Optimizer steps of the run.
+        checkpoints: Saved in all; None where that depends on what is measured.
+    """
+
+    rows: int
+    batch: int
+    groups: float | None
+    prompts: int | None
+    steps_a_generation: float | None
+    length: int
+    tokens: int
+    steps_an_epoch: int
+    steps: int
+    checkpoints: int | None
+
+
+def make_schedule(training_args: SFTConfig | GRPOConfig, num_rows: int, mean_length: float, longest: int) -> Schedule:
+    """Return how TRL and transformers go through rows of such lengths; for GRPO those of the prompts."""
+    args, accumulation = training_args, training_args.gradient_accumulation_steps
+    replicas = args.launch.num_processes // args.launch.num_per_sequence
+    batch = args.per_device_train_batch_size * replicas * accumulation
+    groups = prompts = repeats = None
+    if isinstance(args, GRPOConfig):
+        group = args.num_generations or 1
+        groups, prompts = batch / group, (args.generation_batch_size or 0) // group
+        repeats = (args.steps_per_generation or 1) * args.num_iterations
+        micro_batches = num_rows // prompts * repeats  # an incomplete generation is left out
+        mean_length += args.max_completion_length or 0
+        length = longest + (args.max_completion_length or 0)
+    else:
+        length = min(longest, args.max_length or longest)
+        mean_length = min(mean_length, length)
+        if args.packing:
+            num_rows = math.ceil(num_rows * mean_length / args.max_length)
+            mean_length = length = args.max_length
+        whole = math.floor if args.dataloader_drop_last else math.ceil
+        micro_batches = whole(whole(num_rows / args.per_device_train_batch_size) / replicas)
+    an_epoch = max(1, math.ceil(micro_batches / accumulation))
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * an_epoch)
+    return Schedule(
+        rows=num_rows,
+        batch=batch,
+        groups=groups,
+        prompts=prompts,
+        steps_a_generation=None if repeats is None else repeats / accumulation,
+        length=length,
+        tokens=round(batch * mean_length),
+        steps_an_epoch=an_epoch,
+        steps=steps,
+        checkpoints=_num_checkpoints(args, steps, an_epoch),
+    )
+
+
+def _num_checkpoints(training_args: SFTConfig | GRPOConfig, steps: int, steps_an_epoch: int) -> int | None:
+    if training_args.save_strategy == "steps":  # every so many, or a share of all; the last one is saved too
+        every = training_args.save_steps
+        return math.ceil(steps / (every if every >= 1 else math.ceil(steps * every)))
+    return {"epoch": math.ceil(steps / steps_an_epoch), "no": 0}.get(training_args.save_strategy)
+
+
+def disk_bytes(
+    training_args: SFTConfig | GRPOConfig, model_args: ModelConfig, model: ModelSize, num_checkpoints: int | None
+) -> tuple[int, int]:
+    """Return the bytes of a checkpoint, and the most that a run has on disk, with the finished model.
+
+    A checkpoint holds the weights that learn, in the size of their gradients, the states of the optimizer, DeepSpeed's
+    copy of the weights, and a reference that moves.
+    """
+    sizes, launch = sizes_of_numbers(training_args, model_args, model.dtype), training_args.launch
+    weights, copies = round(model.num_trained * sizes.gradient), 1
+    if not training_args.save_only_model:
+        copies += launch.zero_stage > 0 and not launch.is_fsdp
+        copies += isinstance(training_args, GRPOConfig) and training_args.sync_ref_model
+    states = 0 if training_args.save_only_model else round(model.num_trained * sizes.optimizer)
+    checkpoint = copies * weights + states
+    kept, limit = 2 if num_checkpoints is None else num_checkpoints, training_args.save_total_limit
+    kept = min(kept, limit + 1) if limit else kept  # an old one goes when the new one is whole
+    return checkpoint, kept * checkpoint + weights
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do and need; sizes on disk are bytes, `disk` with all checkpoints and the finished model."""
+
+    task: str
+    model_name: str
+    data: str
+    launch: Launch
+    model: ModelSize
+    schedule: Schedule
+    checkpoint: int
+    disk: int
+    disk_free: int
+    memory: Memory
+
+    def lines(self) -> list[str]:
+        """Return it in five lines."""
+        plan, model, memory = self.schedule, self.model, self.memory
+        batch, about = f"{plan.batch:,} rows", "about"
+        if plan.groups is not None:
+            batch, about = f"{plan.batch:,} completions in {plan.groups:g} groups", "at most"
+            batch += f"; {plan.prompts:,} prompts a generation, steps from a generation: {plan.steps_a_generation:g}"
+        number = "the best" if plan.checkpoints is None else f"{plan.checkpoints:,}"
+        gpu = "no GPU is known" if memory.gpu is None else f"{memory.gpu} has {memory.gpu_gib:.1f} GiB"
+        return [
+            f"Run: {self.task} of {self.model_name}, {model.num_params:,} parameters, "
+            f"{model.num_trained / model.num_params:.2%} trained, on {self.data}; {self.launch}",
+            f"Steps: {plan.steps:,}, {plan.steps_an_epoch:,} an epoch of {plan.rows:,} rows; a step has {batch}",
+            f"Tokens: {about} {plan.tokens:,} a step, {plan.tokens * plan.steps / 1e6:,.1f} M in all; up to "
+            f"{plan.length:,} a row (of 256)",
+            f"Disk: {number} checkpoints of {_gib(self.checkpoint)}; at most {_gib(self.disk)} in all, "
+            f"{_gib(self.disk_free)} are free",
+            f"Memory: about {_gib(memory.peak)} for each process, by formulas, not calibrated on a GPU; {gpu}",
+        ]
+
+    def problems(self) -> list[str]:
+        """Return why the run can't work on the GPU that is planned for."""
+        memory, found = self.memory, []
+        if memory.gpu_gib is not None and memory.peak > memory.gpu_gib * GIB:
+            found.append(
+                f"The run needs about {_gib(memory.peak)} of each GPU, and {memory.gpu} has {memory.gpu_gib:.1f} GiB. "
+                "Less is needed by ZeRO-3 over more processes, gradient checkpointing, LoRA, a smaller "
+                "`per_device_train_batch_size`, shorter rows."
+            )
+        if memory.cache_tokens is not None and memory.cache_tokens < self.schedule.length:
+            found.append(
+                f"vLLM's share of the GPU holds {memory.cache_tokens:,} tokens beside the weights, and a prompt with "
+                f"its completion may have {self.schedule.length:,}: raise `vllm_gpu_memory_utilization` or "
+                "`vllm_tensor_parallel_size`."
+            )
+        return found
+
+
+def plan_run(
+    script_args: SFTScriptArguments | GRPOScriptArguments,
+    training_args: SFTConfig | GRPOConfig,
+    model_args: ModelConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    dataset: Dataset,
+) -> Plan | None:
+    """Return what a run will do with these rows, and begin the log with it in five lines, at any level.
+
+    Beside a single line of progress (`compact_progress`) they are shown only where the level asks for them.
+
+    Returns:
+        None, with a warning, where the model can't be measured: the training may work nevertheless.
+    """
+    try:
+        model = size_of_model(training_args, model_args)
+    except Exception as error:  # noqa: BLE001 - architectures and peft raise what they like
+        logger.warning("What the run will need is not known: %s", error)
+        return None
+    schedule = make_schedule(training_args, len(dataset), *_measure_rows(dataset, tokenizer, training_args))
+    checkpoint, disk = disk_bytes(training_args, model_args, model, schedule.checkpoints)
+    folder = Path(training_args.output_dir).absolute()
+    plan = Plan(
+        task="GRPO" if isinstance(training_args, GRPOConfig) else "SFT",
+        model_name=str(model_args.model_name_or_path),
+        data=script_args.dataset_name or "a mixture",
+        launch=training_args.launch,
+        model=model,
+        schedule=schedule,
+        checkpoint=checkpoint,
+        disk=disk,
+        disk_free=shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free,
+        memory=memory_of(training_args, model_args, model, schedule.length),
+    )
+    if "compact_progress" in training_args.callbacks:
+        logger.info("%s", "\n".join(plan.lines()))
+    elif training_args.process_index == 0 and not training_args.check_only:
+        _write(plan.lines())
+    return plan
+
+
+def _measure_rows(
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, training_args: SFTConfig | GRPOConfig
+) -> tuple[float, int]:
+    """Return mean and maximum of the tokens of rows from all over the data; for GRPO of their prompts."""
+
+    def num_tokens(text: str | list[dict], **given: Any) -> int:
+        if isinstance(text, str):
+            return len(tokenizer(text)["input_ids"])
+        return len(tokenizer.apply_chat_template(text, tokenize=True, return_dict=False, **given))
+
+    sizes = []
+    for number in range(0, len(dataset), -(-len(dataset) // _NUM_ROWS_MEASURED)):
+        row = dataset[number]
+        if isinstance(training_args, GRPOConfig):
+            given = template_kwargs_of(training_args)
+            sizes.append(num_tokens(row["prompt"], add_generation_prompt=True, **given))
+        else:
+            tools = row.get("tools")
+            given = {
+                "tools": json.loads(tools) if isinstance(tools, str) else tools,
+                **(row.get("chat_template_kwargs") or {}),
+            }
+            whole = row["prompt"] + row["completion"] if "completion" in row else row.get("messages")
+            sizes.append(num_tokens(whole or row[training_args.dataset_text_field], **given))
+    return statistics.mean(sizes), max(sizes)
+
+
+def count_unjudgeable(
+    script_args: SFTScriptArguments | GRPOScriptArguments, dataset: Dataset
+) -> dict[str, tuple[int, int]]:
+    """Ask each reward that reads gold answers, or tests, how many rows it can't judge; no program is run.
+
+    Returns:
+        By reward: rows that it can't judge, rows tried, of at most 1,000 from all over the data within a minute.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    context, ends_at = RewardContext(eos_token_ids=(0,)), time.monotonic() + _MAX_SECONDS
+    for number in range(0, len(dataset), -(-len(dataset) // _NUM_GOLDS)):
+        row = dataset[number]
+        for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN)):
+            spec = get_reward_spec(name)
+            if spec.unusable is not None:
+                is_lost = is_unusable(spec, row)
+            elif spec.answer_columns:
+                is_lost = any(score.reward is None for score in score_ideal(script_args, row, context, names={name}))
+            else:
+                continue
+            lost, tried = counts.get(name, (0, 0))
+            counts[name] = lost + is_lost, tried + 1
+        if time.monotonic() > ends_at:
+            break
+    return counts
+
+
+def report(
+    plan: Plan | None,
+    script_args: SFTScriptArguments | GRPOScriptArguments,
+    training_args: SFTConfig | GRPOConfig,
+    judged: Dataset | None,
+) -> dict[str, float]:
+    """Print what `check_only` has found, and return no metrics.
+
+    Args:
+        plan: Its memory is compared with the GPU's.
+        script_args: Names of the rewards.
+        training_args: Say for which GPU, and in which form.
+        judged: Rows with gold answers; None where nothing is judged.
+
+    Raises:
+        ValueError: The run can't work on the GPU that is planned for, or what it needs isn't known.
+    """
+    if plan is None:
+        raise ValueError("What the run needs is not known, the warning above says why. All else was checked.")
+    memory, problems = plan.memory, plan.problems()
+    unjudgeable = {} if judged is None or training_args.process_index != 0 else count_unjudgeable(script_args, judged)
+    if training_args.json:
+        found = asdict(plan) | {"fits": None if memory.gpu is None else not problems, "problems": problems}
+        found |= {"unjudgeable_golds": unjudgeable, "not_checked": training_args.not_checked, "is_calibrated": False}
+        lines = [json.dumps(found, indent=1, default=str)]
+    else:
+        rows = [(f"Memory for {name}", _gib(size)) for name, size in memory.parts.items() if size]
+        rows += [] if memory.cache_tokens is None else [("Tokens in vLLM's cache", f"{memory.cache_tokens:,}")]
+        rows += [(f"Golds unjudged by {name}", f"{lost:,} of {of:,}") for name, (lost, of) in unjudgeable.items()]
+        lines = [*plan.lines(), *(f"{name:40} {value:>18}" for name, value in rows)]
+        lines += [f"Not checked here: {reason}" for reason in training_args.not_checked]
+    if training_args.process_index == 0:
+        _write(lines)
+    if problems:
+        raise ValueError(" ".join(problems))
+    return {}
+
+
+def _write(lines: list[str]) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / 2**20:,.1f} MiB"

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`--check_only` and the plan of a run: its formulas, its numbers, and that it writes nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from trl import ModelConfig
+
+from open_r1 import grpo, sft
+from open_r1.arguments import RecipeParser, load_recipe
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.configs.launch import Launch, current_launch, planned_launch
+from open_r1.preflight.memory import (
+    NumberSizes,
+    activation_bytes,
+    memory_of,
+    size_of_model,
+    sizes_of_numbers,
+    state_bytes,
+)
+from open_r1.preflight.plan import disk_bytes, make_schedule
+from scripts.smoke_recipe import RECIPES, replace_data
+from scripts.stand_ins import tokenizer_like
+from tests.integration.tiny import build_tiny, write_rows
+
+GB = 1e9
+ZERO3, FSDP = "recipes/accelerate_configs/zero3.yaml", "recipes/accelerate_configs/fsdp.yaml"
+GROUPS = (
+    (sft.main, SFTScriptArguments, SFTConfig),
+    (grpo.main, GRPOScriptArguments, GRPOConfig),
+)
+SHAPES = {
+    "32B": {
+        "hidden_size": 5120, "intermediate_size": 27648, "num_hidden_layers": 64, "num_attention_heads": 40,
+        "num_key_value_heads": 8, "vocab_size": 152064,
+    },
+    "1.5B": {
+        "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
+        "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True,
+    },
+}  # fmt: skip
+SMALL = {
+    "hidden_size": 64,
+    "intermediate_size": 176,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 8,
+    "vocab_size": 128,
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return build_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def save_config(folder, config_class=Qwen2Config, **shape):
+    """Write a model that has no weights: a check needs its configuration alone."""
+    tokenizer_like("Qwen/Qwen2.5").save_pretrained(folder)
+    config_class(max_position_embeddings=32768, dtype="bfloat16", **shape).save_pretrained(folder)
+    return folder
+
+
+def localize(path, folder, shape):
+    """Return a recipe of ours with its header, whose model and data are here."""
+    recipe = load_recipe(path)
+    recipe |= {"model_name_or_path": str(save_config(folder / "model", **shape)), "output_dir": str(folder / "run")}
+    recipe |= replace_data(recipe, path.parent.name, folder / "data")
+    header = "".join(f"{line}\n" for line in path.read_text(encoding="utf-8").splitlines()[:6])
+    (folder / "recipe.yaml").write_text(header + yaml.safe_dump(recipe), encoding="utf-8")
+    return folder / "recipe.yaml"
+
+
+def check(kind, words):
+    main, *classes = GROUPS[kind == "grpo"]
+    return main(*RecipeParser((*classes, ModelConfig)).parse(["--check_only", *map(str, words)]))
+
+
+@pytest.mark.parametrize(("stage", "size"), [(0, 120), (1, 31.4), (2, 16.6), (3, 1.9)])
+def test_model_states_are_those_of_the_zero_paper(stage, size):
+    parts = state_bytes(7_500_000_000, Launch(num_processes=64, zero_stage=stage))
+    assert sum(parts.values()) / GB == pytest.approx(size, abs=0.05)
+
+
+def test_only_parameters_that_learn_have_gradients_and_an_optimizer():
+    parts = state_bytes(1000, Launch(num_processes=4, zero_stage=2), 100)
+    assert parts == {"weights": 2000, "gradients": 50, "optimizer": 300}
+
+
+@pytest.mark.parametrize("config_class", [LlamaConfig, Qwen2Config, Qwen3Config])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_activations_are_what_autograd_saves(config_class, dtype, tmp_path):
+    config = config_class(**SMALL, num_key_value_heads=2, head_dim=8)
+    config.save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_config(config).to(dtype)
+    saved = {}
+
+    def keep(tensor):
+        saved[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    ids = torch.randint(0, 128, (2, 96))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        states = model.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    counted = sum(tensor.untyped_storage().nbytes() for key, tensor in saved.items() if key not in weights)
+
+    args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False)
+    size = size_of_model(args, ModelConfig(model_name_or_path=str(tmp_path)))
+    numbers = NumberSizes(hidden=dtype.itemsize, compute=dtype.itemsize)
+    assert states.last_hidden_state.shape == (2, 96, 64)
+    assert activation_bytes(size, 192, numbers, is_checkpointed=False) == pytest.approx(counted, rel=0.1)
+
+
+def test_checkpointing_keeps_a_hidden_state_of_each_layer_and_one_layer(tmp_path):
+    Qwen2Config(**SMALL, num_key_value_heads=2).save_pretrained(tmp_path)
+    args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False)
+    size = size_of_model(args, ModelConfig(model_name_or_path=str(tmp_path)))
+    whole, checkpointed = (activation_bytes(size, 10, NumberSizes(), is_checkpointed=value) for value in (False, True))
+    last_norm = 10 * 64 * 6
+    assert checkpointed - last_norm == pytest.approx(3 * 10 * 64 * 2 + (whole - last_norm) / 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "model_settings", "launch", "expected"),
+    [
+        ({}, {}, "", (2 + 4, 4, 8)),  # autocast keeps weights that it has cast
+        ({"bf16": False}, {}, "", (4, 4, 8)),
+        ({}, {}, ZERO3, (2, 2, 12)),
+        ({}, {}, FSDP, (4, 4, 8)),
+        ({"optim": "adamw_8bit"}, {"use_peft": True, "load_in_4bit": True}, "", (0.5625, 4, 2)),
+    ],
+    ids=["fp32 in bf16", "fp32", "ZeRO", "FSDP", "QLoRA"],
+)
+def test_bytes_of_a_parameter(settings, model_settings, launch, expected, tmp_path):
+    settings = {"bf16": True, "check_only": True, "check_launch": launch, **settings}
+    args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, **settings)
+    sizes = sizes_of_numbers(args, ModelConfig(**model_settings), torch.float32)
+    assert (sizes.weight, sizes.gradient, sizes.optimizer) == expected
+
+
+def test_vllm_that_sleeps_takes_turns_with_the_step(tmp_path):
+    save_config(tmp_path / "model", **SHAPES["1.5B"])
+    model_args = ModelConfig(model_name_or_path=str(tmp_path / "model"), dtype="bfloat16", use_peft=True)
+    peaks, tokens = [], set()
+    for sleeps in (False, True):
+        args = GRPOConfig(
+            output_dir=str(tmp_path / "run"), use_cpu=True, bf16=True, use_vllm=True, num_generations=8,
+            vllm_gpu_memory_utilization=0.5, vllm_enable_sleep_mode=sleeps, check_only=True, check_gpu="h100",
+        )  # fmt: skip
+        memory = memory_of(args, model_args, size_of_model(args, model_args), 1024)
+        peaks.append(memory.peak)
+        tokens.add(memory.cache_tokens)
+    step = memory.parts["activations"] + memory.parts["logits"]
+    assert peaks[0] - peaks[1] == pytest.approx(min(step, memory.parts["generation"]))
+    share, weights = 0.5 * 79.6 * 2**30, 2 * size_of_model(args, model_args).num_params
+    assert tokens == {int((share - weights) / (2 * 28 * 2 * 128 * 2))}
+
+
+@pytest.mark.parametrize(
+    ("settings", "checkpoint", "total"),
+    [
+        ({"check_launch": ZERO3}, 2 + 2 + 12, 3 * 16 + 2),
+        ({"check_launch": FSDP}, 4 + 8, 3 * 12 + 4),
+        ({"check_launch": "", "save_only_model": True}, 4, 3 * 4 + 4),
+        ({"check_launch": "", "save_total_limit": None}, 12, 5 * 12 + 4),
+    ],
+    ids=["ZeRO", "FSDP", "weights alone", "all are kept"],
+)
+def test_bytes_of_a_parameter_on_disk(settings, checkpoint, total, tmp_path):
+    args = SFTConfig(
+        output_dir=str(tmp_path), use_cpu=True, bf16=True, check_only=True, **{"save_total_limit": 2, **settings}
+    )
+    Qwen2Config(**SMALL, num_key_value_heads=2).save_pretrained(tmp_path)
+    model_args = ModelConfig(model_name_or_path=str(tmp_path), dtype="float32")
+    size = size_of_model(args, model_args)
+    found = disk_bytes(args, model_args, size, 5)
+    assert found == (checkpoint * size.num_params, total * size.num_params)
+
+
+def schedule(config, num_rows, mean, longest, launch="", **settings):
+    settings |= {"check_only": True, "check_launch": launch, "output_dir": "never_written"}
+    return make_schedule(config(use_cpu=True, bf16=False, **settings), num_rows, mean, longest)
+
+
+def test_schedule_of_sft():
+    found = schedule(
+        SFTConfig, 1001, 300.0, 700, "--num_processes 4", per_device_train_batch_size=2, num_train_epochs=3,
+        gradient_accumulation_steps=8, max_length=512, save_strategy="epoch",
+    )  # fmt: skip
+    # 1,001 rows are 501 batches of 2, 126 for each process, 15.75 steps.
+    assert (found.batch, found.steps_an_epoch, found.steps, found.checkpoints) == (64, 16, 48, 3)
+    assert (found.length, found.tokens) == (512, 64 * 300)
+
+
+def test_schedule_of_packed_rows_counts_full_ones():
+    found = schedule(
+        SFTConfig, 1000, 256.0, 700, per_device_train_batch_size=1, num_train_epochs=1, packing=True, max_length=1024
+    )
+    assert (found.rows, found.steps, found.length, found.tokens) == (250, 250, 1024, 1024)
+
+
+def test_context_parallelism_shares_a_row_among_processes():
+    launch = "recipes/accelerate_configs/fsdp_cp.yaml --num_processes 16"  # eight of them to a row
+    assert schedule(SFTConfig, 100, 10.0, 10, launch, per_device_train_batch_size=1).batch == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "batch", "groups", "prompts", "reuse", "steps"),
+    [
+        ({}, 32, 4, 4, 1, 25),
+        ({"steps_per_generation": 8}, 32, 4, 8, 2, 24),  # 100 prompts are 12 whole generations of 8
+        ({"num_iterations": 2}, 32, 4, 4, 2, 50),
+        ({"max_steps": 7}, 32, 4, 4, 1, 7),
+        ({"num_train_epochs": 1.5}, 32, 4, 4, 1, 38),
+    ],
+    ids=["plain", "two updates a generation", "two iterations", "max_steps", "one and a half epochs"],
+)
+def test_schedule_of_grpo(settings, batch, groups, prompts, reuse, steps):
+    chosen = {
+        "per_device_train_batch_size": 8, "gradient_accumulation_steps": 4, "num_generations": 8,
+        "max_completion_length": 100, "num_train_epochs": 1, **settings,
+    }  # fmt: skip
+    found = schedule(GRPOConfig, 100, 20.0, 50, **chosen)
+    assert (found.batch, found.groups, found.prompts, found.steps_a_generation) == (batch, groups, prompts, reuse)
+    assert (found.steps, found.length, found.tokens) == (steps, 150, 32 * 120)
+
+
+@pytest.mark.parametrize(
+    ("save_steps", "number"), [(10, 3), (0.5, 2), (100, 1)], ids=["every ten", "a share", "the last one"]
+)
+def test_last_step_is_saved_too(save_steps, number):
+    found = schedule(SFTConfig, 1, 1.0, 1, max_steps=25, save_strategy="steps", save_steps=save_steps)
+    assert found.checkpoints == number
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_a_training_does_the_steps_that_were_planned(kind, tiny, tmp_path, capfd):
+    settings = {"max_steps": -1, "num_train_epochs": 1.5, "save_steps": 100, "gradient_accumulation_steps": 2}
+    settings |= {"json": True} if kind == "sft" else {"json": True, "num_iterations": 2, "steps_per_generation": 4}
+    check(kind, tiny.argv(kind, tmp_path, **settings))
+    plan = json.loads(capfd.readouterr().out)
+    del settings["json"]
+    tiny.train(kind, tmp_path, **settings)
+    out = capfd.readouterr().out
+    state = json.loads((tmp_path / "trainer_state.json").read_text(encoding="utf-8"))
+    assert plan["schedule"]["steps"] == state["global_step"]
+    lines = [line.split(":")[0] for line in out.splitlines()]
+    assert [name for name in ("Run", "Steps", "Tokens", "Disk", "Memory") if name in lines] == lines[:5]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "words", "processes", "stage", "fits"),
+    [
+        ("OlympicCoder-32B/sft/config_v00.00.yaml", "32B", [], 128, 3, True),
+        (
+            "OlympicCoder-32B/sft/config_v00.00.yaml",
+            "32B",
+            ["--check_launch", f"{ZERO3} --num_processes 4"],
+            4,
+            3,
+            False,
+        ),
+        ("DeepSeek-R1-Zero/grpo/config_qwen2.5_32b.yaml", "32B", [], 32, 3, True),
+        ("Qwen2.5-1.5B-Instruct/grpo/config_lora.yaml", "1.5B", [], 1, 0, True),
+    ],
+    ids=["sft", "too few GPUs", "grpo with vLLM", "LoRA"],
+)
+def test_recipe_is_checked_without_its_gpus(name, shape, words, processes, stage, fits, tmp_path, capfd):
+    recipe = localize(RECIPES / name, tmp_path, SHAPES[shape])
+    words = ["--config", recipe, "--check_gpu", "h100", "--json", *words]
+    if fits:
+        assert check(Path(name).parts[1], words) == {}
+    else:
+        with pytest.raises(ValueError, match="h100"):
+            check(Path(name).parts[1], words)
+    found = json.loads(capfd.readouterr().out)
+    assert (found["launch"]["num_processes"], found["launch"]["zero_stage"]) == (processes, stage)
+    assert (found["fits"], found["is_calibrated"]) == (fits, False)
+    assert found["not_checked"]
+    assert found["model"]["num_trained"] < found["model"]["num_params"] or shape == "32B"
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "data", "recipe.yaml"}
+
+
+def test_what_would_be_refused_is_refused(tiny, tmp_path, capfd):
+    with pytest.raises(ValueError, match="reward_funcs"):
+        check("grpo", [*tiny.argv("grpo", tmp_path / "run", reward_funcs=None), "--reward_funcs"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_full_training_in_bf16_is_judged_by_the_planned_launch(tiny, tmp_path):
+    words = tiny.argv("sft", tmp_path / "run", dtype="bfloat16")
+    with pytest.raises(ValueError, match="dtype"):
+        check("sft", words)
+    zero2 = RECIPES / "accelerate_configs" / "zero2.yaml"
+    assert check("sft", [*words, "--check_launch", zero2]) == {}
+
+
+def test_cache_too_small_for_one_completion_is_refused(tmp_path):
+    recipe = localize(RECIPES / "Qwen2.5-1.5B-Instruct" / "grpo" / "config_lora.yaml", tmp_path, SHAPES["1.5B"])
+    words = ["--config", recipe, "--check_gpu", "24", "--vllm_gpu_memory_utilization", "0.1"]
+    with pytest.raises(ValueError, match="vllm_gpu_memory_utilization"):
+        check("grpo", words)
+
+
+def test_golds_that_cannot_be_judged_are_counted(tiny, tmp_path, capfd):
+    golds = [str(number) if number % 4 else "\\frac{" for number in range(16)]
+    rows = [{"problem": f"What is {number} + 0?", "solution": gold} for number, gold in enumerate(golds)]
+    write_rows(tmp_path / "data" / "train.jsonl", rows)
+    words = tiny.argv("grpo", tmp_path / "run", dataset_name=tmp_path / "data", reward_funcs=["accuracy", "format"])
+    check("grpo", [*words, "--json"])
+    assert json.loads(capfd.readouterr().out)["unjudgeable_golds"] == {"accuracy": [4, 16]}
+
+
+@pytest.mark.parametrize("setting", [{"json": True}, {"check_gpu": "h100"}, {"check_launch": "zero3.yaml"}])
+def test_settings_of_a_check_start_no_training(setting, tmp_path):
+    with pytest.raises(ValueError, match="check_only"):
+        SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **setting)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("recipes/accelerate_configs/zero3.yaml", (8, 3, False, 1)),
+        ("--config_file recipes/accelerate_configs/zero2.yaml --num_processes 3 --mixed $X", (3, 2, False, 1)),
+        ("recipes/accelerate_configs/fsdp_cp.yaml", (8, 3, True, 8)),
+        ("recipes/accelerate_configs/ddp.yaml", (8, 0, False, 1)),
+        ("", (1, 0, False, 1)),
+    ],
+)
+def test_planned_launch_is_that_of_the_config_file(words, expected, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # files of the repository are found from anywhere
+    launch = planned_launch(words)
+    assert (launch.num_processes, launch.zero_stage, launch.is_fsdp, launch.num_per_sequence) == expected
+
+
+def test_unknown_launch_is_refused():
+    with pytest.raises(ValueError, match="check_launch"):
+        planned_launch("no/such/file.yaml")
+
+
+def test_current_launch_reads_what_accelerate_sets(monkeypatch, tmp_path):
+    (tmp_path / "ds.json").write_text(json.dumps({"zero_optimization": {"stage": 1}}), encoding="utf-8")
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
+    assert (current_launch().num_processes, current_launch().zero_stage) == (16, 3)
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(tmp_path / "ds.json"))
+    assert current_launch().zero_stage == 1
