@@ -29,13 +29,14 @@ def test_train_and_test_are_disjoint_over_seeds_and_without_repetition(gcd):
     assert len(set(train)) > 390  # neighbouring seeds share no items
 
 
-def test_rows_are_those_of_any_other_process_and_of_several(monkeypatch):
-    # This task draws from sets of strings: without fixed hashing each process would make other rows.
+# The one draws from sets of strings, the other from the generator of the process.
+@pytest.mark.parametrize("task", ["ransom_note", "list_functions"])
+def test_rows_are_those_of_any_other_process_and_of_several(monkeypatch, task: str):
     config = "num_train=20,num_test=3"
-    rows = load_task("reasoning_gym/ransom_note", config)
-    monkeypatch.setattr(reasoning_gym_rows, "SLOW_TASKS", {"ransom_note"})
+    rows = load_task(f"reasoning_gym/{task}", config)
+    monkeypatch.setattr(reasoning_gym_rows, "SLOW_TASKS", {task})
     monkeypatch.setattr(reasoning_gym_rows.os, "cpu_count", lambda: 3)
-    assert load_task("reasoning_gym/ransom_note", config) == rows
+    assert load_task(f"reasoning_gym/{task}", config) == rows
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,11 @@ intermediate_integration 60, quantum_lock 56, puzzle24 53, sokoban 39. The libra
 so several cores help (16 at most, shared by the ranks of a node). Each run, and each rank of it, makes its rows anew.
 
 Different from calling the library directly:
-1. Rows are made in a process of their own, with fixed string hashing: five tasks would give other rows in every
-   process (isomorphic_strings, knight_swap, polynomial_multiplication, ransom_note, word_ladder), so in a run on
-   several GPUs every rank would train on other data. `bf` and `codeio` print. `codeio` executes programs of the
-   internet that come with the library, some of which write files or open connections: a warning says so. The
-   process runs in a temporary folder. Scoring executes none of them.
+1. Rows are made in a process of their own, with fixed string hashing and fixed seeds of `random` and numpy: seven
+   tasks would give other rows in every process (codeio, isomorphic_strings, knight_swap, list_functions,
+   polynomial_multiplication, ransom_note, word_ladder), so in a run on several GPUs every rank would train on other
+   data. `bf` and `codeio` print. `codeio` executes programs of the internet that come with the library, some of which
+   write files or open connections: a warning says so. The process runs in a temporary folder. Scoring executes none.
 2. The library draws item i from seed + i, so that the seeds 0 and 1 share all but one item. Ours are hashed first.
 3. An item that takes longer than ITEM_LIMIT_S ends the run: some options have the library search without end.
 """
@@ -142,7 +142,7 @@ def collect_rows(
         if "skipped" in item:
             misses += 1
             failures += 1
-            logger.info("reasoning-gym failed to make an item of %s: %s", where, item["skipped"])
+            logger.info("Left out an item of %s: %s", where, item["skipped"])
             continue
         question, pool = item["question"], pool_of(item["question"])
         misses = misses + 1 if question in seen else 0
@@ -152,7 +152,7 @@ def collect_rows(
             )
         seen.add(question)
     if failures:
-        logger.warning("reasoning-gym failed to make %d of %d items of %s.", failures, len(seen) + failures, where)
+        logger.warning("reasoning-gym failed to make %d items of %s, or they differ from run to run.", failures, where)
     return splits
 
 
