@@ -22,7 +22,7 @@ from trl import ModelConfig
 
 from open_r1.cluster.evaluate import make_parser
 from open_r1.configs import SFTConfig
-from open_r1.preflight.benchmarks import check_benchmarks
+from open_r1.preflight.settings import check_benchmarks
 from open_r1.training import checkpoint_jobs
 from open_r1.training.callbacks import get_callbacks
 from open_r1.training.checkpoint_jobs import EvaluateCheckpointCallback
