@@ -205,6 +205,15 @@ def template_kwargs_of(training_args: GRPOConfig) -> dict[str, Any]:
     return cast(dict[str, Any], training_args.chat_template_kwargs or {})  # text was parsed with the arguments
 
 
+def prompt_token_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Any, template_kwargs: Mapping[str, Any] | None = None
+) -> list[int]:
+    """Return the token ids of a prompt, up to where the assistant's turn begins."""
+    return tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=False, **(template_kwargs or {})
+    )
+
+
 def completion_prefix(
     tokenizer: PreTrainedTokenizerBase, prompt: list[dict], template_kwargs: Mapping[str, Any] | None = None
 ) -> str:

@@ -31,6 +31,7 @@ from open_r1.evaluation.results import ANSWERS_NAME, AnswersFile
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import Tally
 from open_r1.generation.requests import Sampling
+from open_r1.models import prompt_token_ids
 from open_r1.rewards.program_table import code_sandbox
 
 logger = logging.getLogger(__name__)
@@ -253,7 +254,7 @@ def evaluate_by_rewards(
         script_args: How is sampled.
         training_args: The settings.
     """
-    prompts = {number: _render(tokenizer, messages) for number, messages in enumerate(rows["prompt"])}
+    prompts = {number: prompt_token_ids(tokenizer, messages) for number, messages in enumerate(rows["prompt"])}
     batch_size = training_args.per_device_eval_batch_size
     split = RewardSet(
         rows=rows,
@@ -293,7 +294,7 @@ def load_eval_benchmarks(
     sets = []
     for benchmark in _named_benchmarks(args):
         problems = _load_problems(benchmark, settings)
-        prompts = {row: _render(tokenizer, problems.prompts.get(row)[1], given) for row in problems.golds}
+        prompts = {row: prompt_token_ids(tokenizer, problems.prompts.get(row)[1], given) for row in problems.golds}
         logger.info("%s: %d problems, %d answers to each.", benchmark.name, len(prompts), settings.num_samples)
         sets.append(BenchmarkSet(problems, prompts, folder))
     return PolicyEvaluation(
@@ -362,13 +363,3 @@ def _settings_of(
         )
     except ValueError as error:
         raise ValueError(f"`eval_benchmarks_...`: {error}") from error
-
-
-def _render(
-    tokenizer: PreTrainedTokenizerBase,
-    messages: Any,
-    template_kwargs: Mapping[str, Any] | None = None,
-) -> list[int]:
-    return tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=True, return_dict=False, **(template_kwargs or {})
-    )

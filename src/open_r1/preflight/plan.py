@@ -18,9 +18,9 @@ from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.configs.launch import Launch
-from open_r1.models import template_kwargs_of
+from open_r1.models import prompt_token_ids, template_kwargs_of
 from open_r1.preflight.memory import GIB, Memory, ModelSize, memory_of, size_of_model, sizes_of_numbers
-from open_r1.preflight.programs import is_unusable
+from open_r1.preflight.programs import is_unusable, spread
 from open_r1.rewards import DOMAIN_COLUMN, RewardContext, get_reward_spec, names_for_domain, score_ideal
 
 logger = logging.getLogger(__name__)
@@ -221,27 +221,26 @@ def _measure_rows(
     dataset: Dataset, tokenizer: PreTrainedTokenizerBase, training_args: SFTConfig | GRPOConfig
 ) -> tuple[float, int]:
     """Return mean and maximum of the tokens of rows from all over the data; for GRPO of their prompts."""
-
-    def num_tokens(text: str | list[dict], **given: Any) -> int:
-        if isinstance(text, str):
-            return len(tokenizer(text)["input_ids"])
-        return len(tokenizer.apply_chat_template(text, tokenize=True, return_dict=False, **given))
-
-    sizes = []
-    for number in range(0, len(dataset), -(-len(dataset) // _NUM_ROWS_MEASURED)):
-        row = dataset[number]
-        if isinstance(training_args, GRPOConfig):
-            given = template_kwargs_of(training_args)
-            sizes.append(num_tokens(row["prompt"], add_generation_prompt=True, **given))
-        else:
-            tools = row.get("tools")
-            given = {
-                "tools": json.loads(tools) if isinstance(tools, str) else tools,
-                **(row.get("chat_template_kwargs") or {}),
-            }
-            whole = row["prompt"] + row["completion"] if "completion" in row else row.get("messages")
-            sizes.append(num_tokens(whole or row[training_args.dataset_text_field], **given))
+    rows = (dataset[number] for number in spread(range(len(dataset)), _NUM_ROWS_MEASURED))
+    if isinstance(training_args, GRPOConfig):
+        given = template_kwargs_of(training_args)
+        sizes = [len(prompt_token_ids(tokenizer, row["prompt"], given)) for row in rows]
+    else:
+        sizes = [_count_tokens(row, tokenizer, training_args.dataset_text_field) for row in rows]
     return statistics.mean(sizes), max(sizes)
+
+
+def _count_tokens(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, text_field: str) -> int:
+    """Return the tokens of a row of SFT: messages, prompt with completion, or text."""
+    whole = row["prompt"] + row["completion"] if "completion" in row else row.get("messages") or row[text_field]
+    if isinstance(whole, str):
+        return len(tokenizer(whole)["input_ids"])
+    tools = row.get("tools")
+    given = {
+        "tools": json.loads(tools) if isinstance(tools, str) else tools,
+        **(row.get("chat_template_kwargs") or {}),
+    }
+    return len(tokenizer.apply_chat_template(whole, tokenize=True, return_dict=False, **given))
 
 
 def count_unjudgeable(
@@ -254,7 +253,7 @@ def count_unjudgeable(
     """
     counts: dict[str, tuple[int, int]] = {}
     context, ends_at = RewardContext(eos_token_ids=(0,)), time.monotonic() + _MAX_SECONDS
-    for number in range(0, len(dataset), -(-len(dataset) // _NUM_GOLDS)):
+    for number in spread(range(len(dataset)), _NUM_GOLDS):
         row = dataset[number]
         for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN)):
             spec = get_reward_spec(name)

@@ -23,7 +23,14 @@ from open_r1.data.loading import require_columns
 from open_r1.data.sources import open_source
 from open_r1.data.training_rows import drop_null_rows, get_dataset, require_split, to_conversations
 from open_r1.generation.offline import HERE
-from open_r1.models import completion_prefix, end_token_ids, find_model, get_tokenizer, template_kwargs_of
+from open_r1.models import (
+    completion_prefix,
+    end_token_ids,
+    find_model,
+    get_tokenizer,
+    prompt_token_ids,
+    template_kwargs_of,
+)
 from open_r1.reward_models import load_reward_model
 from open_r1.rewards import DOMAIN_COLUMN, RewardContext, get_reward_funcs, get_reward_spec, needed_columns
 from open_r1.rewards.rows import check_domains, drop_unjudgeable_rows
@@ -89,12 +96,7 @@ def prepare_pass_rate(
     limit = check_settings(script_args, training_args, model_args)
     tokenizer = get_tokenizer(model_args, training_args)
     template_kwargs = template_kwargs_of(training_args)
-
-    def render(prompt: list[dict[str, Any]]) -> list[int]:
-        return tokenizer.apply_chat_template(
-            prompt, add_generation_prompt=True, tokenize=True, return_dict=False, **template_kwargs
-        )
-
+    render = partial(prompt_token_ids, tokenizer, template_kwargs=template_kwargs)
     max_prompt_tokens = _max_prompt_tokens(script_args, training_args, limit)
     found = _load_rows(script_args, training_args, render, max_prompt_tokens)
     context = RewardContext(
