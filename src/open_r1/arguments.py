@@ -48,7 +48,7 @@ _READ_AT_IMPORT = {
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
 }
-# Declared as text alone.
+# Declared as text, but a truth value is allowed too.
 _READ_AS_TRUTH_VALUE_TOO = ("resume_from_checkpoint", "scale_rewards")
 _SET_BY_LAUNCHERS = {"WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"}
 

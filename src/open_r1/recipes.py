@@ -28,7 +28,7 @@ class _RecipeLoader(yaml.SafeLoader):
                 continue
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
+                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -155,7 +155,7 @@ TRANSLATIONS: dict[str, Translation] = {
     "group_by_length": Translation("train_sampling_strategy", "", _sampling_strategy),
     "gradient_checkpointing_use_reentrant": Translation("gradient_checkpointing_kwargs", "", _reentrant),
     "overwrite_output_dir": Translation(
-        None, "a run goes on from the last complete checkpoint; `resume_from_checkpoint: false` starts afresh"
+        None, "a run resumes from the last complete checkpoint; `resume_from_checkpoint: false` starts afresh"
     ),
     "vllm_device": Translation(None, "use `vllm_mode` to choose where vLLM runs", _only_auto),
     "save_safetensors": Translation(None, "weights are always saved as safetensors", _only_true),

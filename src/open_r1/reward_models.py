@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reward models by model id or folder: a classifier with one label that scores prompt and completion together.
 
-Different from TRL's own way with a model id in `reward_funcs`:
+Differences from TRL, which also takes a model id in `reward_funcs`:
 1. The score head must come from the checkpoint. TRL would train on that of a random one.
 2. Every process holds the whole model, also under ZeRO-3 and FSDP, so that processes may score different numbers of
    rows: the router and `summary_only` work. 14 GB a GPU for 7B parameters in bf16.
@@ -39,7 +39,7 @@ _PATH_PREFIXES = ("/", "./", "../", "~")  # no id on the hub starts so
 
 
 class LoadingOptions(Protocol):
-    """What of the training arguments a reward model is loaded by."""
+    """The training arguments that loading a reward model needs."""
 
     @property
     def trust_remote_code(self) -> bool:
@@ -96,7 +96,7 @@ class RewardModel:
         return scores
 
     def tokens_of(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[list[int]]:
-        """Return the token ids of each conversation, of which too long ones aren't read."""
+        """Return the token ids of each conversation, also of those that are too long."""
         texts = [self._render(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
         return [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
 
@@ -108,7 +108,7 @@ class RewardModel:
         return self.tokenizer.apply_chat_template([*prompt, *answer], tokenize=False)
 
     def _score(self, ids: list[list[int]]) -> list[float]:
-        # Padding stands behind, since the model reads the score at the last token that is none.
+        # Padded on the right, since the model reads the score at the last token that is not padding.
         inputs = self.tokenizer.pad({"input_ids": ids}, padding_side="right", return_tensors="pt")
         with torch.inference_mode():
             return self.model(**inputs.to(self.model.device)).logits[:, 0].float().tolist()

@@ -144,7 +144,7 @@ def test_file_that_is_there_before_the_first_step_stops_after_it(tiny, tmp_path,
     stop_file.touch()
     answer_path(stop_file).write_text('{"step": 99}')  # of an earlier attempt
     tiny.train("sft", tmp_path / "output", **SETTINGS["sft"])
-    assert "is there before the first step" in caplog.text
+    assert "exists before the first step" in caplog.text
     assert answer(stop_file)["step"] == 1
 
 

@@ -27,7 +27,7 @@ class Launch:
         offloads_optimizer: Its states are in the memory of the node.
         num_per_sequence: Processes that share a sequence (context parallelism).
         accumulation_steps: A number where the launcher sets it, else "auto". The recipe should.
-        source: What says so.
+        source: Where this was read, for messages.
     """
 
     num_processes: int = 1
@@ -54,10 +54,10 @@ def current_launch(deepspeed: str | dict[str, Any] | None = None) -> Launch:
 
 
 def planned_launch(words: str) -> Launch:
-    """Return the launch that `accelerate launch` would make of these words.
+    """Return the launch that `accelerate launch` would make with these words.
 
     Args:
-        words: A config file of accelerate, with `--config_file` before it or not, and what comes over it:
+        words: A config file of accelerate, with or without `--config_file`, and options that override it:
             "recipes/accelerate_configs/zero3.yaml --num_processes 32". "" is one process.
 
     Raises:

@@ -146,7 +146,7 @@ class PolicyEvaluation:
         return answers
 
     def _share(self, rank: int, num_processes: int) -> list[_Draw]:
-        """Return what a process draws; the answers to a problem stand behind each other, greedy ones at the end."""
+        """Return what a process draws; the answers to a problem follow each other, greedy ones come last."""
         problems = [(number, row) for number, entry in enumerate(self.sets) for row in entry.prompts]
         share = -(-len(problems) // num_processes)
         own = [problems[(rank + turn * num_processes) % len(problems)] for turn in range(share)]

@@ -4,8 +4,8 @@
     BenchmarkSet   `eval_benchmarks`, by the judge and the estimators of saved models' evaluation; on the first process
     RewardSet      a test split, by the rewards of `eval_reward_funcs` (SFT; GRPO's trainer samples by itself)
 
-Metrics are named by the answers that were asked for, so that a curve has one name. Should a judgement be lost, avg@k
-is from those that there are, and pass@k and maj@k, which fall with k, are from the problems that have all.
+k is the number of answers asked for, so that a curve has one name. Where a judgement is lost, avg@k is over the
+others, and pass@k and maj@k, which fall with k, are over the problems of which all k were judged.
 """
 
 import logging
@@ -139,7 +139,7 @@ def benchmark_metrics(num_samples: int, kind: str) -> list[str]:
 
 
 def figures_of(problems: Problems, tally: Tally, num_samples: int) -> dict[str, float]:
-    """Return the metrics of a benchmark; those that nothing can be said about are left out."""
+    """Return the metrics of a benchmark; those that can't be estimated are left out."""
     name = problems.benchmark.name
     if all(math.isnan(score) for row in tally.scores_PG for score in row):
         logger.warning(
@@ -251,7 +251,7 @@ def evaluate_by_rewards(
         rows: With `prompt` (messages) and the columns that the rewards need.
         reward_funcs: Rewards from `get_reward_funcs`.
         tokenizer: With a chat template.
-        script_args: How is sampled.
+        script_args: Settings of the sampling.
         training_args: The settings.
     """
     prompts = {number: prompt_token_ids(tokenizer, messages) for number, messages in enumerate(rows["prompt"])}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`eval_benchmarks`, answered during a training: refused where they can't be, or can't choose the best model.
+"""Checks of `eval_benchmarks`: can the policy answer them, can they be judged, can they choose the best model?
 
 Of `metric_for_best_model` only benchmarks' metrics are known before the training: transformers names those of a test
 split when its first evaluation hasn't the one that is asked for.
@@ -54,7 +54,7 @@ def evaluates_split(
 def check_eval_benchmarks(
     evaluation: PolicyEvaluation | None, training_args: SFTConfig | GRPOConfig, model_args: ModelConfig
 ) -> None:
-    """Refuse benchmarks that the policy can't be asked, can't be judged by, or can't be chosen by as is wanted.
+    """Refuse benchmarks that the policy can't answer, or that can't be judged or choose the best model as asked.
 
     Raises:
         ValueError: See the message.
@@ -82,7 +82,7 @@ def check_eval_benchmarks(
 
 
 def _check_judge(entry: BenchmarkSet, training_args: SFTConfig | GRPOConfig) -> None:
-    """Ask the sandbox of programs whether it's there; the first process of the run judges all answers."""
+    """Check that the sandbox of programs answers; the first process of the run judges all answers."""
     judge = judge_of(entry.problems)
     if not isinstance(judge, ProgramJudge) or not is_first_of_run():
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training keeps in the memory of each GPU, by formulas. Not calibrated on a GPU.
+"""Memory that a training needs on each GPU, by formulas. Not calibrated on a GPU.
 
 1. Weights, gradients, optimizer: Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054), section 3 and figure 1.
 2. Activations: what autograd saves of a Llama or Qwen layer of transformers, which a test counts. With checkpointing a
@@ -33,7 +33,7 @@ GPUS = {
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What of a model decides its memory; `intermediate` counts all experts that a token goes to."""
+    """What decides the memory of a model; `intermediate` is summed over the experts of a token."""
 
     num_params: int
     num_trained: int
@@ -179,11 +179,11 @@ class Memory:
     """Bytes on each GPU.
 
     Attributes:
-        parts: By part, those of a micro-batch where it has such.
-        peak: The most at a time.
+        parts: Bytes by part; activations and logits are those of one micro-batch.
+        peak: The most at any time.
         gpu: Name of the GPU that is planned for; None where none is known.
-        gpu_gib: What it has.
-        cache_tokens: That vLLM's share of the GPU has room for beside the weights; None without such a share.
+        gpu_gib: Its memory.
+        cache_tokens: Tokens that fit into vLLM's share of the GPU beside the weights; None without such a share.
     """
 
     parts: dict[str, float]
@@ -194,7 +194,7 @@ class Memory:
 
 
 def memory_of(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig, model: ModelSize, length: int) -> Memory:
-    """Return what a run takes of each GPU, whose rows have up to `length` tokens."""
+    """Return the memory of a run on each GPU, with rows of up to `length` tokens."""
     launch, sizes = training_args.launch, sizes_of_numbers(training_args, model_args, model.dtype)
     tokens = training_args.per_device_train_batch_size * length // launch.num_per_sequence
     parts = state_bytes(model.num_params, launch, model.num_trained, sizes)
@@ -237,7 +237,7 @@ def _generation(
 
 
 def find_gpu(training_args: SFTConfig | GRPOConfig) -> tuple[str | None, float | None]:
-    """Return name and GiB of the GPU that `check_gpu` names, by its name or GiB, else of the one here.
+    """Return name and GiB of the GPU to plan for: `check_gpu`, a name or a number of GiB, else this machine's.
 
     Raises:
         ValueError: `check_gpu` is neither.

@@ -35,16 +35,16 @@ class Schedule:
     """Numbers of an optimizer step, and of all steps.
 
     Attributes:
-        rows: In an epoch: prompts; for SFT conversations, or about so many packed rows.
-        batch: Completions of a step; for SFT rows.
-        groups: Of a step; None for SFT.
-        prompts: Of a generation; None for SFT.
+        rows: Rows of an epoch: prompts (GRPO), conversations (SFT), or an estimate of the packed rows.
+        batch: Completions (GRPO) or rows (SFT) of a step.
+        groups: Groups of a step; None for SFT.
+        prompts: Prompts of a generation; None for SFT.
         steps_a_generation: Steps that learn from the same completions; None for SFT.
-        length: Most tokens of a row, of 256 that are measured.
-        tokens: Of a step, at most for GRPO, about for SFT.
-        steps_an_epoch: Optimizer steps.
+        length: Tokens of the longest of 256 rows; for GRPO with the longest completion allowed.
+        tokens: Tokens of a step: at most (GRPO), about (SFT).
+        steps_an_epoch: Optimizer steps of an epoch.
         steps: Optimizer steps of the run.
-        checkpoints: Saved in all; None where that depends on what is measured.
+        checkpoints: Checkpoints saved in all; None where a metric decides (`save_strategy: best`).
     """
 
     rows: int
@@ -60,7 +60,7 @@ class Schedule:
 
 
 def make_schedule(training_args: SFTConfig | GRPOConfig, num_rows: int, mean_length: float, longest: int) -> Schedule:
-    """Return how TRL and transformers go through rows of such lengths; for GRPO those of the prompts."""
+    """Return the steps that TRL and transformers make of so many rows; lengths are tokens, for GRPO of the prompts."""
     args, accumulation = training_args, training_args.gradient_accumulation_steps
     replicas = args.launch.num_processes // args.launch.num_per_sequence
     batch = args.per_device_train_batch_size * replicas * accumulation
@@ -279,9 +279,9 @@ def report(
     """Print what `check_only` has found, and return no metrics.
 
     Args:
-        plan: Its memory is compared with the GPU's.
+        plan: What `plan_run` returned.
         script_args: Names of the rewards.
-        training_args: Say for which GPU, and in which form.
+        training_args: Whether to print JSON, and what could not be checked here.
         judged: Rows with gold answers; None where nothing is judged.
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For rewards that run programs: are their sandboxes there, and the tests of the rows, and can these be used?"""
+"""Checks of rewards that run programs: do their sandboxes answer, and can the tests of the rows be used?"""
 
 import logging
 import os
@@ -71,13 +71,13 @@ def is_wrong_program(score: IdealScore) -> bool:
 
 
 def check_sandboxes(script_args: GRPOScriptArguments | SFTScriptArguments, dataset: Dataset) -> None:
-    """Ask every sandbox that the rewards name whether it's there and has the languages of the rows; log who answers.
+    """Ask every sandbox that the rewards name whether it answers and has the languages of the rows; log which ones do.
 
     The first process of each machine asks.
 
     Raises:
         ValueError: One can't be built or reached, can't isolate programs here, or lacks a language; or tests that the
-            judges read from elsewhere aren't there.
+            judges read from elsewhere are missing.
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return
@@ -124,7 +124,7 @@ def _languages_of(spec: RewardSpec, dataset: Dataset, numbers: Sequence[int]) ->
 
 
 def _check_tests_elsewhere(spec: RewardSpec, dataset: Dataset) -> None:
-    """Refuse rows whose tests stand in files or data sets that aren't there."""
+    """Refuse rows whose tests are in files or data sets that can't be loaded."""
     names = dataset.column_names
     has_flags = "official_tests" in spec.columns and "official_tests_complete" in names
     if has_flags and not all(dataset.unique("official_tests_complete")):

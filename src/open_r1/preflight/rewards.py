@@ -102,7 +102,7 @@ def try_user_functions(
         group = _group(script_args, dataset[numbers[0]], context)
         try:
             values = get_reward_spec(name).build(script_args, context)(**group)
-        except Exception as error:  # whatever the user's code raises; it goes on as the cause
+        except Exception as error:  # whatever the user's code raises, which is kept as the cause
             raise ValueError(
                 f"The reward {name!r} in reward_funcs fails in a trial call on a row of the data "
                 f"({type(error).__name__}: {error})."

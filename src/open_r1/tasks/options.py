@@ -18,7 +18,7 @@ def parse_config(config: str | None, where: str) -> tuple[list[str], dict[str, A
         where: Name of the task, for messages.
 
     Raises:
-        ValueError: It is neither, or an option stands there twice.
+        ValueError: It is neither, or sets an option twice.
 
     >>> parse_config("3to4, num_train=500, operators=[1, 2]", "tasks/x")
     (['3to4'], {'num_train': 500, 'operators': [1, 2]})

@@ -14,7 +14,7 @@ Config: `num_train` (1000), `num_test` (100), and any option of the task's own d
 with the list of those there are.
 
 Disjointness: the SHA-256 of the question puts an item into the pool `train` (9/10) or `test` (1/10), whatever the
-options and the seed, and no question stands there twice. A few tasks have few questions (`coin_flip` 256 by default);
+options and the seed, and no question occurs twice. A few tasks have few questions (`coin_flip` 256 by default);
 where they run out, the splits are shorter, with a warning.
 
 Time: 1,100 rows of most tasks take seconds. On two busy cores: knight_swap 182 s, futoshiki 175, zebra_puzzles 80,

@@ -3,7 +3,7 @@
 
 `trainer.py` says how this differs from TRL, and why. Of evaluation:
 1. Benchmarks are measured inside `evaluate`, not by a callback. What `evaluate` returns is one entry of the log
-   history and of the trackers, and it is there when transformers compares with the best checkpoint: a callback hears
+   history and of the trackers, and it exists when transformers compares with the best checkpoint: a callback hears
    of an evaluation only after that, and could only log. A callback does no more here than ask for an evaluation at
    steps of its own (`eval_benchmarks_steps`).
 2. Without a test split `evaluate` measures the benchmarks alone; transformers refuses to evaluate without one.
@@ -40,7 +40,7 @@ RUNTIME_METRIC = "eval_benchmarks_runtime_s"
 
 
 class TrainingMixin(Trainer):
-    """What stands between TRL's trainers and ours.
+    """What both trainers add to TRL's.
 
     Args:
         benchmarks: Measured beside the test split, or alone where there is no `eval_dataset`.
@@ -214,7 +214,7 @@ class TrainingMixin(Trainer):
             )
 
     def init_hf_repo(self, token: str | None = None) -> None:
-        """Make the hub repository (private unless told otherwise) and the branch that the run pushes to."""
+        """Make the hub repository (private by default) and the branch that the run pushes to."""
         if self.is_world_process_zero():
             self.hub_model_id = create_hub_revision(self.args, self.args.hub_model_revision or DEFAULT_BRANCH)
 

@@ -31,7 +31,7 @@ _SHOWN = {
 
 
 class PushToHubRevisionCallback(TrainerCallback):
-    """Pushes each checkpoint to the hub while the training goes on: to a branch of its own, or as `hub_strategy` says.
+    """Pushes each checkpoint to the hub during the training: to a branch of its own, or as `hub_strategy` says.
 
     Uploads run one after the other in a thread, from hard links below `output_dir/.uploads`: `save_total_limit` may
     delete a checkpoint long before it has been uploaded. A failed upload is a warning, never the end of a training.
@@ -84,13 +84,13 @@ class PushToHubRevisionCallback(TrainerCallback):
         """Wait for the uploads and say what became of them."""
         if not state.is_world_process_zero or not (self._pending or self.failed):
             return
-        # The other ranks wait at a barrier meanwhile, which breaks after `ddp_timeout`. Uploads that take longer go
-        # on in the background, and the process does not exit before they have ended.
+        # The other ranks wait at a barrier meanwhile, which breaks after `ddp_timeout`. Uploads that take longer
+        # continue in the background, and the process does not exit before they have ended.
         limit = args.ddp_timeout / 2 if args.world_size > 1 else None
         logger.info("Waiting for uploads to the hub.")
         unfinished = wait(self._pending, timeout=limit).not_done
         if unfinished:
-            logger.warning("%d uploads to the hub go on in the background.", len(unfinished))
+            logger.warning("%d uploads to the hub continue in the background.", len(unfinished))
         uploads = Path(args.output_dir) / UPLOADS_NAME
         if uploads.is_dir() and not any(uploads.iterdir()):
             uploads.rmdir()
@@ -135,7 +135,7 @@ class CompactProgressCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Open the bar, at the step where a resumed run goes on."""
+        """Open the bar, at the step from which a run resumes."""
         if state.is_world_process_zero and not args.disable_tqdm:
             every_s = 0.1 if sys.stderr.isatty() else _LOG_EVERY_S
             self._bar = tqdm(

@@ -122,7 +122,7 @@ def publish(staging: Path, folder: Path) -> None:
         (staging / name).replace(folder / name)
     # The model card is rewritten afterwards, and edited by people: its size proves nothing.
     write_manifest(folder, [name for name in names if name != _MODEL_CARD])
-    shutil.rmtree(staging)  # last: while it is there and the manifest is not, the folder counts as unfinished
+    shutil.rmtree(staging)  # last: while it exists without the manifest, the folder counts as unfinished
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def find_start(training_args: SFTConfig | GRPOConfig) -> Start:
     None or true: at the last complete checkpoint of `output_dir`. False: afresh. A path: at that checkpoint.
     A requeued job resumes from what it has saved since, whatever was typed, and so does the same command with the
     checkpoint of another folder. Typed again, false starts afresh again, and a checkpoint of the run's own folder is
-    gone back to again.
+    resumed from again.
 
     Raises:
         ValueError: There is no complete checkpoint where one is asked for, or it has weights alone.

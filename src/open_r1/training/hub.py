@@ -97,7 +97,7 @@ def create_hub_revision(training_args: SFTConfig | GRPOConfig, revision: str) ->
 def push_folder(
     training_args: SFTConfig | GRPOConfig, folder: Path, revision: str, extra_ignore_patterns: Iterable[str] = ()
 ) -> CommitInfo:
-    """Upload the model files of a folder to a branch and return the commit; blocks until it stands on the hub.
+    """Upload the model files of a folder to a branch and return the commit; blocks until the upload is done.
 
     Raises:
         httpx.HTTPError: The hub refuses (HfHubHTTPError) or cannot be reached.
@@ -155,7 +155,7 @@ def push_to_hub_revision(
 
 
 def push_finished_model(training_args: SFTConfig | GRPOConfig) -> None:
-    """Push the saved model of a finished run to `hub_model_revision` and wait until it stands there.
+    """Push the saved model of a finished run to `hub_model_revision` and wait for the upload.
 
     Raises:
         RuntimeError: It could not be pushed; the model on this machine is whole.

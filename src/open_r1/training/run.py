@@ -125,7 +125,7 @@ def _refuse_other_course(checkpoint: Path, training_args: SFTConfig | GRPOConfig
 
 
 def check_processes(training_args: SFTConfig | GRPOConfig) -> None:
-    """Refuse a launch in which processes would train alone, or other than the recipe says, without saying so.
+    """Refuse a launch in which processes would train alone, or differently from the recipe, without a message.
 
     Several launch modes of accelerate run unrelated single-process trainings that overwrite each other's output when
     the backend does not fit the machine, or one process where several were asked for.

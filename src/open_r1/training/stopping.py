@@ -76,7 +76,7 @@ class StopFileCallback(TrainerCallback):
             answer_path(self.stop_file).unlink(missing_ok=True)
             if self.stop_file.exists():
                 logger.warning(
-                    "%s is there before the first step, after which the training will stop. If nothing asks for that, "
+                    "%s exists before the first step, after which the training will stop. If nothing asks for that, "
                     "delete the file now.",
                     self.stop_file,
                 )

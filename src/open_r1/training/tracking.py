@@ -85,7 +85,7 @@ def has_begun(output_dir: Path) -> bool:
 
 
 def recorded_starts(output_dir: Path) -> list[str | None]:
-    """Return the checkpoint that each run in a folder went on from, the first run first; None: it began with none."""
+    """Return the checkpoint from which each run in a folder resumed, oldest first; None: it began without one."""
     return [run["started_from"] for run in _read_runs(output_dir) if "started_from" in run]
 
 

@@ -273,7 +273,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _parents_of(script_args: PassRateScriptArguments) -> list[Parent]:
-    """Return where the rows come from, with fingerprints of what is there now."""
+    """Return the sources of the rows, with fingerprints of their present contents."""
     mixture: Any = script_args.dataset_mixture  # a dictionary, of which `__post_init__` has made a configuration
     whole = DatasetConfig(
         id=str(script_args.dataset_name),
