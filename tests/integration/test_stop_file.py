@@ -78,7 +78,7 @@ def interrupt(monkeypatch, stop_file):
 
     def at(step: int, act=None):
         interruption = Interruption(act or stop_file.touch, step)
-        monkeypatch.setitem(callbacks.CALLBACKS, "interruption", lambda model_config: interruption)
+        monkeypatch.setitem(callbacks.CALLBACKS, "interruption", lambda: interruption)
         return {"callbacks": ["interruption"]}
 
     return at
