@@ -15,6 +15,13 @@ RUN_MANIFEST_NAME = "run_manifest.json"
 STAGING_NAME = ".model-staging"
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old or the new one, never a part."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
 def write_manifest(folder: Path, names: list[str] | None = None) -> None:
     """Sync files of a folder to disk, then write the manifest that declares it complete.
 

@@ -19,7 +19,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, TrainOutput
 
-from open_r1.data.manifest import STAGING_NAME, remove_manifest, write_manifest
+from open_r1.data.manifest import STAGING_NAME, remove_manifest, write_manifest, write_whole
 from open_r1.evaluation.during_training import PolicyEvaluation
 from open_r1.training.checkpoints import publish, rotate_checkpoints
 from open_r1.training.hub import DEFAULT_BRANCH, create_hub_revision
@@ -244,8 +244,7 @@ class TrainingMixin(Trainer):
         """Evaluate what is due; at the end of the training, and before its first step, that is all."""
         if self.benchmarks is None or eval_dataset is not None:
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        has_split, needs_split = self.eval_dataset is not None, self._is_split_due()
-        self._has_split_figures = has_split and needs_split
+        self._has_split_figures = self.eval_dataset is not None and self._is_split_due()
         if self._has_split_figures:
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         return self._evaluate_benchmarks_alone()
@@ -255,7 +254,7 @@ class TrainingMixin(Trainer):
             return {}  # `eval_strategy` asks for a test split that there isn't
         was_training = self.model.training
         self.model.eval()  # TRL logs what belongs to the mode of the model
-        with self._apart():
+        with self._outside_training():
             metrics = self._measure(self.benchmarks)
         self.log(metrics)
         self.model.train(was_training)
@@ -264,7 +263,7 @@ class TrainingMixin(Trainer):
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
         """Evaluate with a random state of its own; add the metrics of the benchmarks that are due."""
-        with self._apart():
+        with self._outside_training():
             output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
             self._extend_evaluation(output, args, metric_key_prefix, kwargs)
             if self.benchmarks is not None and metric_key_prefix == "eval" and self._are_benchmarks_due():
@@ -272,15 +271,20 @@ class TrainingMixin(Trainer):
         return output
 
     @contextmanager
-    def _apart(self) -> Iterator[None]:
+    def _outside_training(self) -> Iterator[None]:
         """Keep an evaluation out of the random state and of the clock of the training."""
         started = time.perf_counter()
         with self._isolated():
             yield
         self._paused_s += time.perf_counter() - started
 
-    def _isolated(self) -> AbstractContextManager[None]:
-        return isolated_seed(self.args.seed + self._sampling_group())
+    @contextmanager
+    def _isolated(self) -> Iterator[None]:
+        """Seed torch for an evaluation, and restore the random state afterwards."""
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(self.args.seed + self._sampling_group())
+            yield
 
     def _measure(self, evaluation: PolicyEvaluation) -> dict[str, float]:
         """Return the metrics, measured once for a step: the end of a training repeats an earlier evaluation."""
@@ -363,9 +367,7 @@ def explained_failure(folder: Path) -> Iterator[None]:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON file so that a reader sees the old or the new one."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=4, sort_keys=True), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps(value, indent=4, sort_keys=True))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -409,12 +411,3 @@ def _no_strategy(args: TrainingArguments) -> Iterator[None]:
 
 def _is_evaluation(entry: dict[str, float]) -> bool:
     return any(name.startswith("eval_") for name in entry)
-
-
-@contextmanager
-def isolated_seed(seed: int) -> Iterator[None]:
-    """Seed torch for a block and give the old random state back afterwards."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield

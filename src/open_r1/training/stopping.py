@@ -18,6 +18,8 @@ import torch
 from accelerate.utils import broadcast
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from open_r1.data.manifest import write_whole
+
 logger = logging.getLogger(__name__)
 
 STOP_FILE_VARIABLE = "OPEN_R1_STOP_FILE"
@@ -142,10 +144,8 @@ class StopFileCallback(TrainerCallback):
 
     def _answer(self, step: int) -> None:
         path = answer_path(self.stop_file)
-        temporary = path.with_name(f"{path.name}.tmp")
         try:
-            temporary.write_text(json.dumps({"step": step, "checkpoint": str(self.checkpoint)}), encoding="utf-8")
-            temporary.replace(path)
+            write_whole(path, json.dumps({"step": step, "checkpoint": str(self.checkpoint)}))
         except OSError as error:
             raise RuntimeError(
                 f"The training has stopped, but {path} could not be written ({error}), so nobody will start it again: "

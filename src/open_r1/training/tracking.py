@@ -15,7 +15,7 @@ from typing import Any
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.configs.rewards import RewardParameters
 from open_r1.data.card import source_commit
-from open_r1.data.manifest import RUN_MANIFEST_NAME
+from open_r1.data.manifest import RUN_MANIFEST_NAME, write_whole
 from open_r1.data.secret_names import is_secret_name
 
 logger = logging.getLogger(__name__)
@@ -128,9 +128,7 @@ def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
                 "\n  ".join(changed),
             )
     output_dir.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"runs": [*runs, run]}, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps({"runs": [*runs, run]}, indent=1, ensure_ascii=False))
 
 
 def _read_runs(output_dir: Path) -> list[dict[str, Any]]:
