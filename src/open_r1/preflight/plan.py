@@ -7,7 +7,6 @@ import math
 import shutil
 import statistics
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,12 @@ from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScrip
 from open_r1.configs.launch import Launch
 from open_r1.models import prompt_token_ids, template_kwargs_of
 from open_r1.preflight.memory import GIB, Memory, ModelSize, memory_of, size_of_model, sizes_of_numbers
-from open_r1.preflight.programs import is_unusable, spread
-from open_r1.rewards import DOMAIN_COLUMN, RewardContext, get_reward_spec, names_for_domain, score_ideal
+from open_r1.preflight.programs import spread
+from open_r1.preflight.rewards import count_unjudgeable
 
 logger = logging.getLogger(__name__)
 
 _NUM_ROWS_MEASURED = 256
-_NUM_GOLDS = 1000
-_MAX_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -241,33 +238,6 @@ def _count_tokens(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, text_
         **(row.get("chat_template_kwargs") or {}),
     }
     return len(tokenizer.apply_chat_template(whole, tokenize=True, return_dict=False, **given))
-
-
-def count_unjudgeable(
-    script_args: SFTScriptArguments | GRPOScriptArguments, dataset: Dataset
-) -> dict[str, tuple[int, int]]:
-    """Ask each reward that reads gold answers, or tests, how many rows it can't judge; no program is run.
-
-    Returns:
-        By reward: rows that it can't judge, rows tried, of at most 1,000 from all over the data within a minute.
-    """
-    counts: dict[str, tuple[int, int]] = {}
-    context, ends_at = RewardContext(eos_token_ids=(0,)), time.monotonic() + _MAX_SECONDS
-    for number in spread(range(len(dataset)), _NUM_GOLDS):
-        row = dataset[number]
-        for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN)):
-            spec = get_reward_spec(name)
-            if spec.unusable is not None:
-                is_lost = is_unusable(spec, row)
-            elif spec.answer_columns:
-                is_lost = any(score.reward is None for score in score_ideal(script_args, row, context, names={name}))
-            else:
-                continue
-            lost, tried = counts.get(name, (0, 0))
-            counts[name] = lost + is_lost, tried + 1
-        if time.monotonic() > ends_at:
-            break
-    return counts
 
 
 def report(

@@ -44,6 +44,9 @@ _NUM_ROWS_TRIED = 16
 _NUM_ROWS_SEARCHED = 64
 # Gold programs may take minutes: after so many seconds no further row is tried.
 _MAX_SECONDS = 120.0
+# `--check_only` counts the gold answers that the rewards can't judge.
+_NUM_GOLDS = 1000
+_MAX_COUNTING_SECONDS = 60.0
 # TRL passes its own lists under these names, never the columns of the data.
 _NAMES_OF_TRL = ("prompt", "completion", "completion_ids")
 
@@ -222,3 +225,30 @@ def _is_filled(row: dict, spec: RewardSpec) -> bool:
     """Whether a row has what a reward reads, as far as the data has the columns at all."""
     of_these = [row[column] is not None for column in spec.any_column if column in row]
     return all(row[column] is not None for column in spec.columns if column in row) and (not of_these or any(of_these))
+
+
+def count_unjudgeable(
+    script_args: SFTScriptArguments | GRPOScriptArguments, dataset: Dataset
+) -> dict[str, tuple[int, int]]:
+    """Ask each reward that reads gold answers, or tests, how many rows it can't judge; no program is run.
+
+    Returns:
+        By reward: rows that it can't judge, rows tried, of at most 1,000 from all over the data within a minute.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    context, ends_at = RewardContext(eos_token_ids=(0,)), time.monotonic() + _MAX_COUNTING_SECONDS
+    for number in spread(range(len(dataset)), _NUM_GOLDS):
+        row = dataset[number]
+        for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN)):
+            spec = get_reward_spec(name)
+            if spec.unusable is not None:
+                is_lost = is_unusable(spec, row)
+            elif spec.answer_columns:
+                is_lost = any(score.reward is None for score in score_ideal(script_args, row, context, names={name}))
+            else:
+                continue
+            lost, tried = counts.get(name, (0, 0))
+            counts[name] = lost + is_lost, tried + 1
+        if time.monotonic() > ends_at:
+            break
+    return counts
