@@ -38,11 +38,6 @@ class Launch:
     accumulation_steps: str = "auto"
     source: str = "the launcher"
 
-    @property
-    def keeps_fp32(self) -> bool:
-        """Whether 16-bit weights have a copy in fp32, to which the optimizer adds its steps."""
-        return self.zero_stage > 0
-
     def __str__(self) -> str:
         kind = "FSDP" if self.is_fsdp else f"ZeRO-{self.zero_stage}" if self.zero_stage else "nothing split"
         return f"{self.num_processes} process{'es' if self.num_processes > 1 else ''}, {kind} ({self.source})"

@@ -8,7 +8,8 @@
    gradients of the head and of its input in fp32 (`trl/kernels/chunked_logprob.py`).
 4. Cache of keys and values: 2 x layers x key-value heads x size of a head, for each token.
 
-Left out: CUDA and NCCL (1 to 2 GiB), buffers of DeepSpeed and FSDP, fragmentation, reward models.
+Left out: CUDA and NCCL (1 to 2 GiB), buffers of DeepSpeed and FSDP, fragmentation, reward models, and what eager
+attention keeps.
 """
 
 from dataclasses import dataclass
@@ -149,20 +150,17 @@ def state_bytes(
     }
 
 
-def activation_bytes(
-    model: ModelSize, tokens: int, sizes: NumberSizes, *, is_checkpointed: bool, eager_length: int = 0
-) -> float:
+def activation_bytes(model: ModelSize, tokens: int, sizes: NumberSizes, *, is_checkpointed: bool) -> float:
     """Return the bytes of what autograd saves of a micro-batch of so many tokens.
 
     Of each token and layer: for both norms the input in fp32, the normalised input and the result; queries, keys,
-    values and the output of the attention; gate, its activation, up, and their product. Eager attention keeps its
-    probabilities for all tokens of a row (`eager_length`).
+    values and the output of the attention, with a number for each head; gate, its activation, up, and their product.
     """
     norm = 4 + sizes.hidden + sizes.compute
     queries, keys = model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim
     layer = 2 * model.hidden * norm + (2 * queries + 2 * keys + 4 * model.intermediate) * sizes.compute
     layer += (queries + keys) * (4 + sizes.compute) if model.has_qk_norm else 0
-    layer += model.num_heads * (4 + eager_length * (4 + sizes.compute))
+    layer += model.num_heads * 4
     last_norm = model.hidden * (4 + sizes.hidden)
     layers = model.num_layers * model.hidden * sizes.hidden + layer if is_checkpointed else model.num_layers * layer
     return tokens * (layers + last_norm)
@@ -198,12 +196,9 @@ def memory_of(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig, mo
     launch, sizes = training_args.launch, sizes_of_numbers(training_args, model_args, model.dtype)
     tokens = training_args.per_device_train_batch_size * length // launch.num_per_sequence
     parts = state_bytes(model.num_params, launch, model.num_trained, sizes)
-    is_checkpointed, is_eager = training_args.gradient_checkpointing, model_args.attn_implementation == "eager"
     trains_head = not model_args.use_peft or "lm_head" in (model_args.lora_modules_to_save or [])
     step = {
-        "activations": activation_bytes(
-            model, tokens, sizes, is_checkpointed=is_checkpointed, eager_length=length if is_eager else 0
-        ),
+        "activations": activation_bytes(model, tokens, sizes, is_checkpointed=training_args.gradient_checkpointing),
         "logits": logit_bytes(model, tokens, sizes, trains_head=trains_head),
     }
     gpu, gib = find_gpu(training_args)
