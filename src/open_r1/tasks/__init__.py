@@ -6,7 +6,8 @@ A task is a function `load(config, seed) -> {split: rows}`; to add one, write it
 
 `running_sums` the demo · `countdown`, `knights_knaves` puzzles of our own · `reasoning_gym_rows` the library's tasks,
 with `reasoning_gym_items`, which calls the library, and `reasoning_gym_scoring`, which keeps hostile answers from it ·
-`options` reads a config · `arithmetic`, `antiderivatives` read what a model computes
+`options` reads a config · `pools` keeps training and test apart ·
+`arithmetic`, `antiderivatives` read what a model computes
 """
 
 import difflib

@@ -22,13 +22,13 @@ whatever the config and the seed. Different from the published set: that one is 
 and tail share problems up to the order of the numbers.
 """
 
-import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from open_r1.tasks.arithmetic import NotArithmetic, read_arithmetic
 from open_r1.tasks.options import read_options
+from open_r1.tasks.pools import choose_pool
 
 DOMAIN = "countdown"
 POOLS = ("test", *["train"] * 19)
@@ -108,8 +108,7 @@ def check(expression: str, nums: Sequence[int], target: int) -> bool:
 
 def pool_of(nums: Sequence[int], target: int) -> str:
     """Return the pool to which a problem belongs, whatever the config, the seed and the order of its numbers."""
-    digest = hashlib.sha256(f"{target}: {sorted(nums)}".encode()).digest()
-    return POOLS[int.from_bytes(digest[:4], "big") % len(POOLS)]
+    return choose_pool(f"{target}: {sorted(nums)}", POOLS)
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,13 @@ Disjointness: the SHA-256 of the statements, whoever the people are, puts a puzz
 people neither does theirs. Not covered: statements that say the same by other means.
 """
 
-import hashlib
 import itertools
 import json
 import random
 from dataclasses import dataclass
 
 from open_r1.tasks.options import read_options
+from open_r1.tasks.pools import choose_pool
 
 DOMAIN = "knights_knaves"
 POOLS = ("test", *["train"] * 9)
@@ -143,8 +143,7 @@ def solve(puzzle: Puzzle) -> list[tuple[bool, ...]]:
 
 def pool_of(puzzle: Puzzle) -> str:
     """Return the pool to which a puzzle belongs, whatever the config, the seed and the names."""
-    digest = hashlib.sha256(canonical(puzzle).encode()).digest()
-    return POOLS[int.from_bytes(digest[:4], "big") % len(POOLS)]
+    return choose_pool(canonical(puzzle), POOLS)
 
 
 def canonical(puzzle: Puzzle) -> str:

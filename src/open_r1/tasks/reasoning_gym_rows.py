@@ -32,7 +32,6 @@ Different from calling the library directly:
 """
 
 import contextlib
-import hashlib
 import itertools
 import json
 import logging
@@ -46,6 +45,7 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.tasks.options import parse_config
+from open_r1.tasks.pools import choose_pool
 from open_r1.tasks.reasoning_gym_items import require_library
 
 logger = logging.getLogger(__name__)
@@ -79,8 +79,7 @@ SLOW_TASKS = frozenset(
 
 def pool_of(question: str) -> str:
     """Return the pool to which a question belongs, whatever the options and the seed."""
-    digest = hashlib.sha256(question.encode("utf-8", "surrogatepass")).digest()
-    return POOLS[int.from_bytes(digest[:4], "big") % len(POOLS)]
+    return choose_pool(question, POOLS)
 
 
 def load(task: str, config: str | None = None, seed: int = 0) -> dict[str, list[dict[str, object]]]:

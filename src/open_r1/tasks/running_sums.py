@@ -21,10 +21,11 @@ test or validation problem into training, nor an RL problem into a text. Not cov
 a longer one in another pool.
 """
 
-import hashlib
 import random
 import re
 from collections.abc import Iterator
+
+from open_r1.tasks.pools import choose_pool
 
 MAX_VALUE = 15
 """Running totals stay within 0 and this."""
@@ -49,8 +50,7 @@ Row = dict[str, object]
 
 def pool_of(expression: str) -> str:
     """Return the pool to which an expression belongs, whatever the config and the seed."""
-    digest = hashlib.sha256(expression.encode()).digest()
-    return POOLS[int.from_bytes(digest[:4], "big") % len(POOLS)]
+    return choose_pool(expression, POOLS)
 
 
 def split_terms(expression: str) -> list[str]:
