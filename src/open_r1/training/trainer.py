@@ -134,8 +134,8 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
             loss = super().training_step(*args, **kwargs)
         if self._step % self.current_gradient_accumulation_steps == 0:
             seconds, self._seconds = self._seconds, dict.fromkeys(self._seconds, 0.0)
-            update = seconds["step"] - seconds["generate"] - seconds["reward"]
-            for name, value in (("generate", seconds["generate"]), ("reward", seconds["reward"]), ("update", update)):
+            seconds["update"] = seconds.pop("step") - seconds["generate"] - seconds["reward"]
+            for name, value in seconds.items():
                 self._metrics["train"][f"time/{name}_s"].append(value)
         return loss
 
