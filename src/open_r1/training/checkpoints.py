@@ -174,7 +174,7 @@ def find_start(training_args: SFTConfig | GRPOConfig) -> Start:
     return start
 
 
-def keeps_course(training_args: SFTConfig | GRPOConfig) -> bool:
+def resumes_own_checkpoint(training_args: SFTConfig | GRPOConfig) -> bool:
     """Say whether a run resumes from a checkpoint that its own folder holds."""
     checkpoint = find_start(training_args).checkpoint
     return checkpoint is not None and _is_in(Path(training_args.output_dir), checkpoint)

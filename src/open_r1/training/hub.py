@@ -26,7 +26,7 @@ from transformers.trainer_utils import HubStrategy
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.data.hub_rights import check_rights, describe
 from open_r1.data.manifest import STAGING_NAME
-from open_r1.training.checkpoints import keeps_course
+from open_r1.training.checkpoints import resumes_own_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,6 @@ IGNORED_PATTERNS = (
 )
 
 _SIGNS_OF_A_MODEL = ("README.md", "config.json", "adapter_config.json")
-
-
-def is_push_requested(training_args: SFTConfig | GRPOConfig) -> bool:
-    """Say whether anything of this run goes to the hub."""
-    return training_args.push_to_hub or is_checkpoint_push_requested(training_args)
 
 
 def is_checkpoint_push_requested(training_args: SFTConfig | GRPOConfig) -> bool:
@@ -162,7 +157,7 @@ def push_finished_model(training_args: SFTConfig | GRPOConfig) -> None:
     """
     revision = training_args.hub_model_revision or DEFAULT_BRANCH
     try:
-        commit = push_to_hub_revision(training_args).result()
+        commit = push_folder(training_args, Path(training_args.output_dir), revision)
     except (OSError, ValueError, httpx.HTTPError) as error:
         raise RuntimeError(
             f"The finished model is whole in {training_args.output_dir}, but could not be pushed to the hub: "
@@ -182,7 +177,8 @@ def check_hub_revision_exists(training_args: SFTConfig | GRPOConfig) -> None:
         ValueError: Not logged in, no right to write, hub out of reach, a wrong repository name, a `hub_strategy`
             that cannot be followed, or a branch that holds a model while `overwrite_hub_revision` is off.
     """
-    if not is_push_requested(training_args) or training_args.process_index != 0:
+    is_requested = training_args.push_to_hub or is_checkpoint_push_requested(training_args)
+    if not is_requested or training_args.process_index != 0:
         return
     if training_args.push_to_hub and training_args.hub_strategy not in (HubStrategy.END, HubStrategy.EVERY_SAVE):
         raise ValueError(
@@ -192,7 +188,7 @@ def check_hub_revision_exists(training_args: SFTConfig | GRPOConfig) -> None:
     api = HfApi(token=training_args.hub_token)
     try:
         repo_id = check_rights(api, _repo_name(training_args), "hub_model_id")
-        if training_args.overwrite_hub_revision or keeps_course(training_args):
+        if training_args.overwrite_hub_revision or resumes_own_checkpoint(training_args):
             return
         taken = _taken_branches(api, repo_id, training_args)
     except LocalTokenNotFoundError as error:
