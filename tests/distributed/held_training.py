@@ -15,7 +15,7 @@ from open_r1.training.callbacks import CALLBACKS
 class Hold(TrainerCallback):
     """Waits before a step, in every process."""
 
-    def __init__(self, model_config):
+    def __init__(self):
         self.step = int(os.environ.get("HELD_BEFORE", "0"))
 
     def on_step_begin(self, args, state, control, **kwargs):

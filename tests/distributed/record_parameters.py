@@ -21,9 +21,6 @@ from open_r1.training.callbacks import CALLBACKS
 class RecordParameters(TrainerCallback):
     """Writes the parameters down after each optimizer step."""
 
-    def __init__(self, model_config):
-        self.model_config = model_config
-
     def on_step_end(self, args, state, control, *, model, **kwargs):
         parameters = dict(model.named_parameters())
         with whole(list(parameters.values())):

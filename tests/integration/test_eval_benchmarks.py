@@ -245,7 +245,7 @@ def test_benchmarks_that_a_stop_has_left_out_are_answered_when_the_run_goes_on(b
     bench.tiny.train("sft", tmp_path / "whole", **settings)
     monkeypatch.setenv(STOP_FILE_VARIABLE, str(tmp_path / "stop"))
     toucher = Toucher(tmp_path / "stop", 2)
-    monkeypatch.setitem(callbacks.CALLBACKS, "toucher", lambda model_config: toucher)
+    monkeypatch.setitem(callbacks.CALLBACKS, "toucher", lambda: toucher)
     assert bench.tiny.train("sft", tmp_path / "stopped", **settings, callbacks=["toucher"]) == {}
     assert evaluations(tmp_path / "stopped" / "checkpoint-2") == {}
     bench.tiny.train("sft", tmp_path / "stopped", **settings)

@@ -128,9 +128,6 @@ def test_errors_of_other_kinds_keep_their_traceback(run):
 
 def test_refusal_inside_the_training_keeps_its_traceback(run, monkeypatch):
     class Refuse(TrainerCallback):
-        def __init__(self, model_config):
-            pass
-
         def on_step_begin(self, args, state, control, **kwargs):
             load_source("/nowhere/rows")
 
@@ -159,9 +156,6 @@ def test_training_ends_with_status_0_and_says_where_the_model_is(run, tmp_path, 
 )
 def test_ctrl_c_says_what_is_kept(run, tmp_path, monkeypatch, capsys, settings, kept):
     class Interrupt(TrainerCallback):
-        def __init__(self, model_config):
-            pass
-
         def on_step_begin(self, args, state, control, **kwargs):
             if state.global_step == 1:
                 raise KeyboardInterrupt

@@ -20,7 +20,7 @@ from open_r1.training.callbacks import CALLBACKS
 class Hold(TrainerCallback):
     """Waits in a step."""
 
-    def __init__(self, model_config):
+    def __init__(self):
         attempt = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
         steps = [int(word) for word in os.environ.get("HELD_AT", "").split(",") if word]
         self.step = steps[attempt] if attempt < len(steps) else None
