@@ -108,7 +108,7 @@ class RecipeParser(TrlParser):
         settings = {} if namespace.config is None else self._read_recipe(namespace.config)
         if "dataset_name" in given:
             settings.pop("dataset_mixture", None)  # the command line wins, also over the other way to name data
-        if "check_only" in given and namespace.config and not _SET_BY_LAUNCHERS & os.environ.keys():
+        if namespace.check_only and namespace.config and not _SET_BY_LAUNCHERS & os.environ.keys():
             settings.setdefault("check_launch", launch_words(namespace.config))
         for name in settings.keys() - given:
             setattr(namespace, name, settings[name])

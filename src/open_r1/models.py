@@ -132,7 +132,7 @@ def refuse_lost_steps(dtype: torch.dtype, training_args: SFTConfig | GRPOConfig,
     Raises:
         ValueError: See above.
     """
-    has_copy = training_args.deepspeed or training_args.fsdp or training_args.launch.zero_stage > 0
+    has_copy = training_args.deepspeed or training_args.fsdp or training_args.launch.keeps_fp32
     if dtype not in (torch.bfloat16, torch.float16) or model_args.use_peft or has_copy:
         return
     name, optimizer = str(dtype).removeprefix("torch."), OptimizerNames(training_args.optim)

@@ -325,9 +325,15 @@ def test_settings_of_a_check_start_no_training(setting, tmp_path):
     ("words", "expected"),
     [
         ("recipes/accelerate_configs/zero3.yaml", (8, 3, False, 1)),
-        ("--config_file recipes/accelerate_configs/zero2.yaml --num_processes 3 --mixed $X", (3, 2, False, 1)),
+        (
+            "recipes/accelerate_configs/zero2.yaml --num_processes 3 --mixed_precision $X",
+            (3, 2, False, 1),
+        ),
         ("recipes/accelerate_configs/fsdp_cp.yaml", (8, 3, True, 8)),
         ("recipes/accelerate_configs/ddp.yaml", (8, 0, False, 1)),
+        ("recipes/accelerate_configs/zero3.yaml --num-processes 32", (32, 3, False, 1)),
+        ("--num_machines 4 --num_processes=32 --config-file=recipes/accelerate_configs/zero2.yaml", (32, 2, False, 1)),
+        ("recipes/accelerate_configs/zero2.yaml --zero_stage 0", (8, 0, False, 1)),
         ("", (1, 0, False, 1)),
     ],
 )
@@ -337,9 +343,12 @@ def test_planned_launch_is_that_of_the_config_file(words, expected, monkeypatch,
     assert (launch.num_processes, launch.zero_stage, launch.is_fsdp, launch.num_per_sequence) == expected
 
 
-def test_unknown_launch_is_refused():
+@pytest.mark.parametrize(
+    "words", ["no/such/file.yaml", "zero3.yaml --num_procesess 8", "--use_deepspeed", "--num_processes"]
+)
+def test_launch_that_is_not_understood_is_refused(words):
     with pytest.raises(ValueError, match="check_launch"):
-        planned_launch("no/such/file.yaml")
+        planned_launch(words)
 
 
 def test_current_launch_reads_what_accelerate_sets(monkeypatch, tmp_path):
@@ -350,3 +359,13 @@ def test_current_launch_reads_what_accelerate_sets(monkeypatch, tmp_path):
     assert (current_launch().num_processes, current_launch().zero_stage) == (16, 3)
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(tmp_path / "ds.json"))
     assert current_launch().zero_stage == 1
+
+
+def test_offloading_is_read_from_a_config_of_deepspeed_in_any_form(tmp_path):
+    zero = {"stage": 3, "offload_optimizer": {"device": "cpu"}, "offload_param": {"device": "cpu"}}
+    config = {"zero_optimization": zero}
+    file = tmp_path / "deepspeed.json"
+    file.write_text(json.dumps(config))
+    for given in (config, json.dumps(config), str(file)):
+        launch = planned_launch("", given)
+        assert (launch.zero_stage, launch.offloads_optimizer, launch.offloads_weights) == (3, True, True)

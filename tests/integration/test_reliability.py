@@ -267,7 +267,7 @@ def test_file_that_cannot_be_written_ends_with_a_message(driver, tiny, tmp_path,
     assert driver.start("sft", argv, log, file_limit=200_000).wait() == 1
     last_line = log.read_text().strip().splitlines()[-1]
     assert "could not be saved" in last_line
-    assert "the same command goes on" in last_line
+    assert "the same command resumes" in last_line
     assert missing_from(tmp_path / "output") is not None
 
     run(driver, "sft", argv, log)

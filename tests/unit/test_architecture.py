@@ -28,7 +28,7 @@ ENTRY_SCRIPTS = {"sft", "grpo", "generate"}
 TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "data", "generation", "curation", "cluster"}
 HEAVY = {"torch", "transformers", "trl"}
 # Of a room that works without them, what reads the recipe of a training; the rest of the room doesn't import it.
-READS_RECIPES = {"curation/pass_rate/recipe.py"}
+READS_RECIPES = {"curation/pass_rate/arguments.py", "curation/pass_rate/recipe.py"}
 # Old public import paths that hand on to where the code lives now.
 RE_EXPORTS = {path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "utils").glob("*.py")}
 

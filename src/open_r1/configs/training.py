@@ -174,7 +174,7 @@ class RunConfig(CheckParameters, EvaluationParameters, _TrainingArguments):
     def launch(self) -> Launch:
         """The processes that train; with `check_only` those that would."""
         if self.check_only and self.check_launch is not None:
-            return planned_launch(self.check_launch)
+            return planned_launch(self.check_launch, self.deepspeed)
         return current_launch(self.deepspeed)
 
     @property

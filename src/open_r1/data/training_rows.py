@@ -314,8 +314,6 @@ def to_conversations(dataset: Dataset, args: "ScriptArguments", system_prompt: s
         return {"prompt": build_prompt(row[prompt_column], system_prompt)}
 
     reserved = [column for column in dataset.column_names if column in _RESERVED_COLUMNS]
-    if reserved:
-        logger.info("Rewards don't see the columns %s, whose names stand for values of TRL.", reserved)
     return dataset.map(convert, desc="Building prompts", remove_columns=reserved)
 
 

@@ -52,6 +52,7 @@ def submit_evaluation(words: Sequence[str], *, job_name: str) -> str:
 
     Raises:
         FileNotFoundError: There is no script.
+        TimeoutError: Slurm was asked and did not answer: it may have taken the job.
         RuntimeError: The script refuses its arguments, or Slurm takes no job.
     """
     script = find_script()
@@ -65,6 +66,8 @@ def submit_evaluation(words: Sequence[str], *, job_name: str) -> str:
     )
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split())
+        if "did not answer" in said:  # cluster/submission.py
+            raise TimeoutError(said[-400:])
         raise RuntimeError(f"{script.name} ended with status {done.returncode}: {said[-400:]}")
     return done.stdout.rpartition(" ")[2].strip()
 

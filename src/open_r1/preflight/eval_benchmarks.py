@@ -14,6 +14,7 @@ from trl import ModelConfig
 from trl import ScriptArguments as TrlScriptArguments
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.configs.evaluation import EvaluationParameters
 from open_r1.evaluation.during_training import PolicyEvaluation
 from open_r1.evaluation.eval_sets import BenchmarkSet
 from open_r1.evaluation.judging import judge_of
@@ -60,6 +61,7 @@ def check_eval_benchmarks(
         ValueError: See the message.
     """
     if evaluation is None:
+        _warn_of_idle_settings(training_args)
         return
     steps = training_args.eval_benchmarks_steps
     if steps is not None and steps < 1:
@@ -79,6 +81,16 @@ def check_eval_benchmarks(
         _check_judge(entry, training_args)
         if context is not None:
             _check_room(entry, evaluation.max_tokens, context)
+
+
+def _warn_of_idle_settings(training_args: SFTConfig | GRPOConfig) -> None:
+    idle = [
+        entry.name
+        for entry in fields(EvaluationParameters)
+        if entry.name.startswith("eval_benchmarks_") and vars(training_args)[entry.name] != entry.default
+    ]
+    if idle:
+        logger.warning("%s: no effect without benchmarks to answer: set `eval_benchmarks`.", ", ".join(idle))
 
 
 def _check_judge(entry: BenchmarkSet, training_args: SFTConfig | GRPOConfig) -> None:

@@ -144,7 +144,7 @@ def state_bytes(
     sizes, trained = sizes or NumberSizes(), num_params if num_trained is None else num_trained
     of_3, of_2, of_1 = (launch.num_processes if launch.zero_stage >= stage else 1 for stage in (3, 2, 1))
     return {
-        "weights": sizes.weight * num_params / of_3,
+        "weights": 0.0 if launch.offloads_weights else sizes.weight * num_params / of_3,
         "gradients": sizes.gradient * trained / of_2,
         "optimizer": 0.0 if launch.offloads_optimizer else sizes.optimizer * trained / of_1,
     }

@@ -72,7 +72,7 @@ def make_schedule(training_args: SFTConfig | GRPOConfig, num_rows: int, mean_len
     else:
         length = min(longest, args.max_length or longest)
         mean_length = min(mean_length, length)
-        if args.packing:
+        if args.packing and args.max_length:
             num_rows = math.ceil(num_rows * mean_length / args.max_length)
             mean_length = length = args.max_length
         whole = math.floor if args.dataloader_drop_last else math.ceil
@@ -96,6 +96,8 @@ def make_schedule(training_args: SFTConfig | GRPOConfig, num_rows: int, mean_len
 def _num_checkpoints(training_args: SFTConfig | GRPOConfig, steps: int, steps_an_epoch: int) -> int | None:
     if training_args.save_strategy == "steps":  # every so many, or a share of all; the last one is saved too
         every = training_args.save_steps
+        if every <= 0 or steps == 0:
+            return 0
         return math.ceil(steps / (every if every >= 1 else math.ceil(steps * every)))
     return {"epoch": math.ceil(steps / steps_an_epoch), "no": 0}.get(training_args.save_strategy)
 
@@ -121,7 +123,7 @@ def disk_bytes(
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What a run will do and need; sizes on disk are bytes, `disk` with all checkpoints and the finished model."""
 
     task: str
@@ -179,7 +181,7 @@ def plan_run(
     model_args: ModelConfig,
     tokenizer: PreTrainedTokenizerBase,
     dataset: Dataset,
-) -> Plan | None:
+) -> RunPlan | None:
     """Return what a run will do with these rows, and begin the log with it in five lines, at any level.
 
     Beside a single line of progress (`compact_progress`) they are shown only where the level asks for them.
@@ -195,7 +197,7 @@ def plan_run(
     schedule = make_schedule(training_args, len(dataset), *_measure_rows(dataset, tokenizer, training_args))
     checkpoint, disk = disk_bytes(training_args, model_args, model, schedule.checkpoints)
     folder = Path(training_args.output_dir).absolute()
-    plan = Plan(
+    plan = RunPlan(
         task="GRPO" if isinstance(training_args, GRPOConfig) else "SFT",
         model_name=str(model_args.model_name_or_path),
         data=script_args.dataset_name or "a mixture",
@@ -241,7 +243,7 @@ def _count_tokens(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, text_
 
 
 def report(
-    plan: Plan | None,
+    plan: RunPlan | None,
     script_args: SFTScriptArguments | GRPOScriptArguments,
     training_args: SFTConfig | GRPOConfig,
     judged: Dataset | None,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows that rewards can judge: prompts that fit, with what the rewards of their domain need.
 
-`open_r1.rewards` doesn't import this module, which takes the arguments of a training and so torch and trl.
+`open_r1.rewards` doesn't import this module, which needs `datasets`.
 """
 
 import difflib
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, DatasetDict
 
-from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
 from open_r1.data.loading import require_columns
 from open_r1.data.training_rows import drop_long_prompts, drop_null_rows, require_split, to_conversations
 from open_r1.rewards.by_name import get_reward_spec, names_for_domain, needed_columns, reward_domains_of
@@ -20,6 +19,8 @@ from open_r1.rewards.router import DOMAIN_COLUMN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def prepare_prompts(
     split: str,
     purpose: str,
     tokenizer: "PreTrainedTokenizerBase",
-    script_args: GRPOScriptArguments | SFTScriptArguments,
+    script_args: "GRPOScriptArguments | SFTScriptArguments",
     system_prompt: str | None,
     max_prompt_tokens: int | None,
     *,
@@ -58,12 +59,12 @@ def prepare_prompts(
     return drop_long_prompts(rows, tokenizer, max_prompt_tokens, split, template_kwargs=template_kwargs)
 
 
-def listed_domains(script_args: GRPOScriptArguments | SFTScriptArguments) -> list[str]:
+def listed_domains(script_args: "GRPOScriptArguments | SFTScriptArguments") -> list[str]:
     """Return the domains that `reward_domains` names."""
     return sorted({domain for listed in reward_domains_of(script_args).values() for domain in listed})
 
 
-def rows_judged_by(name: str, rows: Dataset, script_args: GRPOScriptArguments | SFTScriptArguments) -> Sequence[int]:
+def rows_judged_by(name: str, rows: Dataset, script_args: "GRPOScriptArguments | SFTScriptArguments") -> Sequence[int]:
     """Return the numbers of the rows that a reward judges: all, or those of its domains."""
     domains = reward_domains_of(script_args).get(name)
     if domains is None:
@@ -71,7 +72,9 @@ def rows_judged_by(name: str, rows: Dataset, script_args: GRPOScriptArguments | 
     return [number for number, domain in enumerate(rows[DOMAIN_COLUMN]) if domain in domains]
 
 
-def drop_unjudgeable_rows(rows: Dataset, script_args: GRPOScriptArguments | SFTScriptArguments, split: str) -> Dataset:
+def drop_unjudgeable_rows(
+    rows: Dataset, script_args: "GRPOScriptArguments | SFTScriptArguments", split: str
+) -> Dataset:
     """Drop rows that lack what a reward for them needs, with a count.
 
     A column that only the rewards of a domain need may be empty in the rows of others.
@@ -103,7 +106,7 @@ def drop_unjudgeable_rows(rows: Dataset, script_args: GRPOScriptArguments | SFTS
 
 
 def check_domains(
-    rows: Dataset, script_args: GRPOScriptArguments | SFTScriptArguments, split: str, *, is_training: bool
+    rows: Dataset, script_args: "GRPOScriptArguments | SFTScriptArguments", split: str, *, is_training: bool
 ) -> None:
     """Refuse rows that no reward judges, and rewards that judge no row; warn of domains that one side alone knows.
 

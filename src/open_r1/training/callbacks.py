@@ -35,9 +35,12 @@ class PushToHubRevisionCallback(TrainerCallback):
 
     Uploads run one after the other in a thread, from hard links below `output_dir/.uploads`: `save_total_limit` may
     delete a checkpoint long before it has been uploaded. A failed upload is a warning, never the end of a training.
+
+    Args:
+        model_config: Not read: Open R1's callback has it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model_config: object = None) -> None:
         self.pushed: list[str] = []
         self.failed: list[str] = []
         self._pending: list[Future[None]] = []
@@ -215,10 +218,14 @@ CALLBACKS: dict[str, Callable[[], TrainerCallback]] = {
 }
 
 
-def get_callbacks(train_config: SFTConfig | GRPOConfig) -> list[TrainerCallback]:
+def get_callbacks(train_config: SFTConfig | GRPOConfig, model_config: object = None) -> list[TrainerCallback]:
     """Build the callbacks that a recipe names, and those that `hub_strategy` and `benchmarks` stand for.
 
     A name is one of `CALLBACKS`, or the place of a class of the user's own (`path/to/file.py:Class`).
+
+    Args:
+        train_config: The recipe.
+        model_config: Not read: Open R1's function has it.
 
     Raises:
         ValueError: There is no such callback, or it can't be built without arguments.

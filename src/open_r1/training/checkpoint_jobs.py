@@ -30,7 +30,8 @@ from open_r1.training.hub import EVALUATIONS_NAME, link_tree
 
 logger = logging.getLogger(__name__)
 
-END_S = 30.0  # how long the end of a training waits for Slurm
+# How long the end of a training waits for Slurm; less where it was asked to stop.
+END_S, STOPPED_S = 30.0, 10.0
 _SQUEUE_TIMEOUT_S = 100.0
 
 
@@ -93,8 +94,9 @@ class EvaluateCheckpointCallback(TrainerCallback):
             return
         is_done = threading.Event()
         self._tasks.put(is_done.set)
-        if not is_done.wait(END_S):
-            logger.warning("Slurm has not answered within %.0f s.", END_S)
+        limit_s = STOPPED_S if state.global_step < state.max_steps else END_S
+        if not is_done.wait(limit_s):
+            logger.warning("Slurm has not answered within %.0f s.", limit_s)
         if self.without_job:
             logger.warning("These checkpoints have no job that evaluates them: %s.", ", ".join(self.without_job))
         with suppress(OSError):
@@ -107,6 +109,8 @@ class EvaluateCheckpointCallback(TrainerCallback):
     def _submit(self, args: SFTConfig | GRPOConfig, copy: Path, name: str) -> None:
         try:
             job_id = submit_evaluation(job_words(copy, name, args), job_name=_job_name(copy))
+        except TimeoutError as error:  # Slurm may have taken the job, which needs the copy; the next start tidies up
+            logger.warning("%s may not be evaluated: %s", name, error)
         except (OSError, RuntimeError, ValueError) as error:
             _give_up(copy, name, error)
         else:
