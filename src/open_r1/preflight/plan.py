@@ -151,7 +151,7 @@ class RunPlan:
             f"{model.num_trained / model.num_params:.2%} trained, on {self.data}; {self.launch}",
             f"Steps: {plan.steps:,}, {plan.steps_an_epoch:,} an epoch of {plan.rows:,} rows; a step has {batch}",
             f"Tokens: {about} {plan.tokens:,} a step, {plan.tokens * plan.steps / 1e6:,.1f} M in all; up to "
-            f"{plan.length:,} a row (of 256)",
+            f"{plan.length:,} in a row, of 256 measured",
             f"Disk: {number} checkpoints of {_gib(self.checkpoint)}; at most {_gib(self.disk)} in all, "
             f"{_gib(self.disk_free)} are free",
             f"Memory: about {_gib(memory.peak)} for each process, by formulas, not calibrated on a GPU; {gpu}",
