@@ -54,9 +54,10 @@ def environment():
 
 
 @pytest.fixture(autouse=True)
-def level_of_our_loggers():
-    """Forget what a training in this process has set, a fixture's too: `caplog` would miss lines of other tests."""
-    logging.getLogger("open_r1").setLevel(logging.NOTSET)
+def levels_of_loggers():
+    """Forget what a training in this process has set, a fixture's too: `caplog` would miss lines, or hear too many."""
+    for name, level in {"open_r1": logging.NOTSET, "datasets": logging.WARNING, "transformers": logging.WARNING}.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture
