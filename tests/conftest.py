@@ -56,8 +56,9 @@ def environment():
 @pytest.fixture(autouse=True)
 def levels_of_loggers():
     """Forget what a training in this process has set, a fixture's too: `caplog` would miss lines, or hear too many."""
-    for name, level in {"open_r1": logging.NOTSET, "datasets": logging.WARNING, "transformers": logging.WARNING}.items():
-        logging.getLogger(name).setLevel(level)
+    logging.getLogger("open_r1").setLevel(logging.NOTSET)
+    for library in ("datasets", "transformers"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 @pytest.fixture
