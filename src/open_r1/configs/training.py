@@ -249,6 +249,16 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
             "counts as ended, not as truncated."
         },
     )
+    deal_by_length: bool = field(
+        default=True,
+        metadata={
+            "help": "Let rows of like length share a micro-batch, so that fewer tokens are padding. Gradients are "
+            "those of any other order; where they would not be, nothing is dealt: `loss_type: bnpo`, an entropy "
+            "bonus, `top_entropy_quantile` below 1, the auxiliary loss of experts, dropout, a loss of your own that "
+            "isn't declared a sum over rows, images, or neither of `steps_per_generation` and "
+            "`gradient_accumulation_steps` a multiple of the other."
+        },
+    )
 
     def __post_init__(self) -> None:
         # On the command line the truth values that TRL allows are text; TRL would refuse that at the first step.

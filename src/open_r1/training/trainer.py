@@ -20,6 +20,8 @@ What differs from TRL, and why:
    behind the text then, which nothing learns from, so that all who ask for the last token see a completion as ended.
 7. TRL's warning of a row without any reward quotes all its columns: it's cut, since tests of programs are megabytes.
    Its warning that it ignores `model_init_kwargs` is left out: it loads the reference with them.
+8. Micro-batches carry less padding (`micro_batches.py`), with the gradients of TRL; entropy, KL and token-level clip
+   ratios are averaged over tokens, where TRL averages micro-batches of any number of tokens alike.
 """
 
 import logging
@@ -46,6 +48,7 @@ from open_r1.evaluation.eval_sets import write_rollouts
 from open_r1.evaluation.sampling.vllm_sampling import stopping_kwargs, vllm_settings
 from open_r1.models import end_token_ids
 from open_r1.reward_models import TOO_LONG
+from open_r1.training import micro_batches
 from open_r1.training.base import TrainingMixin
 from open_r1.training.checkpoints import REFERENCE_NAME
 
@@ -91,6 +94,8 @@ class SFTTrainer(TrainingMixin, trl.SFTTrainer):
 class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
     """TRL's GRPO trainer with the differences listed at the top of this file."""
 
+    own_loss: Callable | None = None  # None: TRL's
+
     def __init__(self, *args: Any, reward_funcs: list[Callable], **kwargs: Any) -> None:
         self._watched = [
             (_WatchedAsyncReward if is_async_callable(function) else _WatchedReward)(function)
@@ -102,6 +107,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         self._records: list[Record] = []
         self._rollout: dict[str, list] = {}
         self._num_rollout_batches: Counter[tuple[str, int]] = Counter()
+        self._num_loss_tokens: list[float] = []  # of each micro-batch since the last log
         self._seconds = {"generate": 0.0, "reward": 0.0, "step": 0.0}
         super().__init__(*args, reward_funcs=self._watched, **kwargs)
         self._has_stop_text: list[bool] = []
@@ -138,6 +144,41 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
             for name, value in seconds.items():
                 self._metrics["train"][f"time/{name}_s"].append(value)
         return loss
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        if self._buffered_inputs is None or self._buffered_inputs is before:
+            return inputs
+        self._buffered_inputs = micro_batches.shorten(self._buffered_inputs, self)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: torch.nn.Module,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **others: Any,
+    ) -> tuple:
+        compute = partial(super()._get_per_token_logps_and_entropies, model)
+        tensors = input_ids, attention_mask, logits_to_keep
+        is_one_batch = batch_size is None or batch_size >= len(input_ids)
+        has_others = any(value is not None and value is not False for value in others.values())  # such as images
+        if torch.is_grad_enabled() or is_one_batch or has_others or not micro_batches.is_width_free(self.model.config):
+            return compute(*tensors, batch_size, **others)
+        log_probs = micro_batches.log_probs_by_length(
+            lambda *batch: compute(*batch)[0], *tensors, batch_size, self.args.pad_to_multiple_of
+        )
+        return log_probs, None, None
+
+    def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Return TRL's loss; note over how many tokens of all ranks its metrics are means."""
+        if self.model.training:
+            mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
+            self._num_loss_tokens.append(self.accelerator.reduce(mask.sum().float(), reduction="sum").item())
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def _generate(self, prompts: list) -> tuple:
         try:
@@ -261,6 +302,12 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         folder = Path(self.args.output_dir) / _TABLES_OF_TRL
         if is_copy:
             folder.mkdir(parents=True, exist_ok=True)  # TRL makes it once, before training
+        if self.model.training:
+            is_token_level = self.importance_sampling_level == "token"
+            micro_batches.weigh_by_tokens(
+                self._metrics["train"], self._num_loss_tokens, with_clip_ratios=is_token_level
+            )
+            self._num_loss_tokens = []
         super().log(logs, start_time)
         if is_copy:
             (folder / f"completions_{self.state.global_step:05d}.parquet").unlink(missing_ok=True)
