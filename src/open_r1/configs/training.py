@@ -259,6 +259,14 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
             "`gradient_accumulation_steps` a multiple of the other."
         },
     )
+    dynamic_sampling_rounds: int = field(
+        default=0,
+        metadata={
+            "help": "Rounds of generation, at most, that replace groups whose rewards are all equal by groups of "
+            "other prompts (DAPO's dynamic sampling). What is missing after them counts neither in the loss nor in "
+            "its normaliser. 0: such groups stay in the batch, as in TRL."
+        },
+    )
 
     def __post_init__(self) -> None:
         # On the command line the truth values that TRL allows are text; TRL would refuse that at the first step.

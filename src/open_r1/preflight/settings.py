@@ -76,6 +76,7 @@ def check_grpo_settings(
             f"`reward_weights` has {len(weights)} numbers for {len(names)} rewards ({names}): give one weight each."
         )
     _check_groups(script_args, training_args)
+    _check_dynamic_sampling(training_args)
     if training_args.eval_greedy and not is_evaluated(training_args):
         logger.warning("`eval_greedy: true` has no effect, since nothing is evaluated: set `do_eval: true`.")
     if training_args.use_vllm:
@@ -233,6 +234,30 @@ def _check_groups(script_args: GRPOScriptArguments, training_args: GRPOConfig) -
                 f"Evaluation samples groups of {group} (num_generations_eval), but a batch has {batch} completions "
                 "(per_device_eval_batch_size x processes): make the batch a multiple of the group."
             )
+
+
+def _check_dynamic_sampling(training_args: GRPOConfig) -> None:
+    """Refuse what would let dropped groups count in what is learned."""
+    if training_args.dynamic_sampling_rounds < 0:
+        raise ValueError(
+            f"`dynamic_sampling_rounds` is {training_args.dynamic_sampling_rounds}: it must be 0 (off) or more."
+        )
+    if training_args.dynamic_sampling_rounds == 0:
+        return
+    inexact = {
+        "scale_rewards: batch": training_args.scale_rewards == "batch",
+        "multi_objective_aggregation: normalize_then_sum": (
+            training_args.multi_objective_aggregation == "normalize_then_sum"
+        ),
+        "loss_type: bnpo": training_args.loss_type == "bnpo",
+        "entropy_coef": training_args.entropy_coef != 0,
+        "use_adaptive_entropy": training_args.use_adaptive_entropy,
+    }
+    if found := [name for name, is_set in inexact.items() if is_set]:
+        raise ValueError(
+            f"`dynamic_sampling_rounds` drops groups, but `{'`, `'.join(found)}` takes means over whole batches, in "
+            "which they would count: leave that out, or set `dynamic_sampling_rounds: 0`."
+        )
 
 
 def _max_prompt_tokens(

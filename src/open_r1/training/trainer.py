@@ -51,6 +51,7 @@ from open_r1.reward_models import TOO_LONG
 from open_r1.training import micro_batches
 from open_r1.training.base import TrainingMixin
 from open_r1.training.checkpoints import REFERENCE_NAME
+from open_r1.training.dynamic_sampling import generate_batch, refill_prompts
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +112,8 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         self._seconds = {"generate": 0.0, "reward": 0.0, "step": 0.0}
         super().__init__(*args, reward_funcs=self._watched, **kwargs)
         self._has_stop_text: list[bool] = []
+        self._prompt_stream = refill_prompts(self)
+        self.is_refilling = False
         stop_strings = self.args.stop_strings
         if self.use_vllm:
             given = self.args.generation_kwargs
@@ -174,11 +177,12 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         return log_probs, None, None
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Return TRL's loss; note over how many tokens of all ranks its metrics are means."""
+        """Return TRL's loss, of the groups that were kept; note over how many tokens of all ranks its metrics are means."""
         if self.model.training:
             mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
             self._num_loss_tokens.append(self.accelerator.reduce(mask.sum().float(), reduction="sum").item())
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        return loss * inputs["loss_scale"] if "loss_scale" in inputs else loss
 
     def _generate(self, prompts: list) -> tuple:
         try:
@@ -235,13 +239,16 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         self._metrics["train" if self.model.training else "eval"]["rewards/unscorable"].append(
             unscorable.float().mean().item()
         )
-        self._note_failed_batch(is_empty=bool(unscorable.all()), is_outage=bool(lost.any()))
+        if not self.is_refilling:
+            self._note_failed_batch(is_empty=bool(unscorable.all()), is_outage=bool(lost.any()))
+        self.rewards_per_func = rewards_per_func
+        self.completion_lengths = [len(ids) for ids in completion_ids_list]
         start = self.accelerator.process_index * len(prompts)
         self._rollout = {
             "prompt": prompts,
             "completion": [text_of(completion) for completion in completions],
             "solution": [row.get("solution") for row in inputs],
-            "num_tokens": [len(ids) for ids in completion_ids_list],
+            "num_tokens": self.completion_lengths,
             "is_truncated": [ids[-1] not in self.eos_token_ids for ids in completion_ids_list],
             "is_greedy": [self._is_greedy] * len(prompts),
             **{
@@ -281,6 +288,11 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
             )
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, torch.Tensor]:
+        is_refilled = self.model.training and self.args.dynamic_sampling_rounds > 0
+        return generate_batch(self, inputs) if is_refilled else self.generate_round(inputs)
+
+    def generate_round(self, inputs: list[dict]) -> dict[str, torch.Tensor]:
+        """Generate and score completions of these rows; keep them where they are to be kept."""
         output = super()._generate_and_score_completions(inputs)
         is_training = self.model.training
         if not is_training or self.log_completions:
@@ -389,7 +401,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         if self.args.save_only_model:
             return  # nothing can resume from such a checkpoint
         checkpoint.mkdir(parents=True, exist_ok=True)  # a rank that saves nothing else may be the first
-        state = {"step": self._step, "buffered_inputs": self._buffered_inputs}
+        state = {"step": self._step, "buffered_inputs": self._buffered_inputs, "prompts": self._prompt_stream.position}
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
             state["buffered_inputs"] = None  # used up: the next step generates anew
         torch.save(state, checkpoint / _ROLLOUT_STATE.format(rank=self.accelerator.process_index))
@@ -418,6 +430,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         path = Path(checkpoint) / _ROLLOUT_STATE.format(rank=self.accelerator.process_index)
         state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
         self._step, self._buffered_inputs = state["step"], state["buffered_inputs"]
+        self._prompt_stream.position = state.get("prompts", 0)
         reference = Path(checkpoint) / REFERENCE_NAME
         if reference.is_file() and self.ref_model is not None:
             self._load_reference(reference)
