@@ -76,7 +76,7 @@ class RecipeParser(TrlParser):
             kinds = _kinds_of(self._hints.get(action.dest))
             if kinds == {bool, type(None)} and action.nargs is None:
                 action.nargs, action.const = "?", True  # `--bf16` works like every other flag
-            elif kinds == {dict, type(None)}:
+            elif kinds == {dict, type(None)} or action.dest == "stages":
                 action.type = _refuse_word
         self.add_argument("--config", metavar="PATH", help="YAML recipe; the command line wins over it.")
         for name, translation in TRANSLATIONS.items():
@@ -159,6 +159,8 @@ class RecipeParser(TrlParser):
             ValueError: It does not fit the argument.
         """
         action, kinds = self._option_string_actions[f"--{name}"], _kinds_of(self._hints[name])
+        if name == "stages" and isinstance(value, list):
+            return [self._read_stage(stage) if isinstance(stage, dict) else stage for stage in value]
         if value is False and "no" in (action.choices or ()):
             logger.warning("`%s: no` is read by YAML as false and taken for 'no': put it in quotes.", name)
             value = "no"
@@ -170,6 +172,13 @@ class RecipeParser(TrlParser):
             return value
         value = self._read_scalar(action, value)
         return [value] if action.nargs == "+" else value
+
+    def _read_stage(self, stage: dict[str, Any]) -> dict[str, Any]:
+        """Return a stage with its values read as the recipe's; `build_stages` refuses keys that it can't have."""
+        settings = with_names_of_today(stage, "a stage")
+        return {
+            name: self.read_value(name, value) if name in self._hints else value for name, value in settings.items()
+        }
 
     def _read_scalar(self, action: argparse.Action, value: Any) -> Any:
         if value is None or isinstance(value, dict | list) or (action.type is str and not isinstance(value, str)):

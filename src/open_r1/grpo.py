@@ -8,15 +8,20 @@ A row holds a prompt (`dataset_prompt_column`) and what the rewards need, mostly
 reach the rewards. Settings of the recipe can be overridden behind it.
 """
 
+import math
 import os
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
 
+from datasets import Dataset, DatasetDict
+from transformers import PreTrainedTokenizerBase
 from trl import get_peft_config
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
+from open_r1.configs.stages import build_stages
 from open_r1.data.training_rows import get_dataset
 from open_r1.evaluation.eval_sets import load_eval_benchmarks
 from open_r1.models import (
@@ -44,6 +49,7 @@ from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.callbacks import get_callbacks
 from open_r1.training.run import ignore_bias_buffers, run_script, run_training, start_run
+from open_r1.training.stages import Curriculum, PreparedStage
 from open_r1.training.trainer import GRPOTrainer
 
 
@@ -59,36 +65,22 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
     check_eval_benchmarks(benchmarks, training_args, model_args)
 
     dataset = get_dataset(script_args)
-    warn_of_contaminated(dataset, script_args)
-    splits = {"training": script_args.dataset_train_split}
-    if evaluates_split(dataset, script_args, training_args, benchmarks):
-        splits["evaluation"] = script_args.dataset_test_split
-    template_kwargs = template_kwargs_of(training_args)
-    rows = {
-        purpose: prepare_prompts(
-            dataset,
-            split,
-            purpose,
-            tokenizer,
-            script_args,
-            training_args.system_prompt,
-            max_prompt_tokens,
-            template_kwargs=template_kwargs,
-        )
-        for purpose, split in splits.items()
-    }
-    check_num_prompts(rows["training"], training_args)
-    context = RewardContext(
-        num_generations=training_args.num_generations or 1,
-        completion_prefix=completion_prefix(tokenizer, rows["training"][0]["prompt"], template_kwargs),
-        eos_token_ids=(tokenizer.eos_token_id,),
-        max_completion_length=training_args.max_completion_length,
+    prepare = partial(
+        prepare_prompts,
+        tokenizer=tokenizer,
+        system_prompt=training_args.system_prompt,
+        max_prompt_tokens=max_prompt_tokens,
+        template_kwargs=template_kwargs_of(training_args),
     )
-    check_ideal_completion(script_args, rows["training"], tokenizer, context, template_kwargs=template_kwargs)
+    stages = prepare_stages(script_args, training_args, tokenizer, dataset, prepare)
+    eval_rows = None
+    if evaluates_split(dataset, script_args, training_args, benchmarks):
+        eval_rows = prepare(dataset, script_args.dataset_test_split, "evaluation", script_args=script_args)
 
-    plan = plan_run(script_args, training_args, model_args, tokenizer, rows["training"])
+    longest = max(stages, key=lambda stage: stage.args.max_completion_length or math.inf)
+    plan = plan_run(longest.script_args, longest.args, model_args, tokenizer, longest.rows)
     if training_args.check_only:
-        return report(plan, script_args, training_args, rows["training"])
+        return report(plan, longest.script_args, training_args, longest.rows)
 
     model = get_model(model_args, training_args)
     fit_embeddings(model, tokenizer)
@@ -96,20 +88,64 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         ignore_bias_buffers(model)
     vllm_kwargs = training_args.generation_kwargs if training_args.use_vllm else None
     end_ids = end_token_ids(tokenizer, model.generation_config, vllm_kwargs)
-    context = replace(context, eos_token_ids=end_ids)
-    load_reward = partial(load_reward_model, training_args=training_args)
+    load_reward = cache(partial(load_reward_model, training_args=training_args))
+    rewards = [
+        get_reward_funcs(
+            stage.script_args, replace(stage.context, eos_token_ids=end_ids), load_reward_model=load_reward
+        )
+        for stage in stages
+    ]
     trainer = GRPOTrainer(
         model=model,
-        reward_funcs=get_reward_funcs(script_args, context, load_reward_model=load_reward),
+        reward_funcs=rewards[0],
         args=training_args,
-        train_dataset=rows["training"],
-        eval_dataset=rows.get("evaluation"),
+        train_dataset=stages[0].rows,
+        eval_dataset=eval_rows,
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
         callbacks=callbacks,
         benchmarks=benchmarks,
+        curriculum=None if training_args.stages is None else Curriculum(stages, rewards),
     )
     return run_training(trainer, script_args, training_args, tokenizer, checkpoint)
+
+
+def prepare_stages(
+    script_args: GRPOScriptArguments,
+    training_args: GRPOConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    dataset: DatasetDict,
+    prepare: Callable[..., Dataset],
+) -> list[PreparedStage]:
+    """Return the stages of the run, their rows prepared and checked; a recipe without `stages` has one.
+
+    Args:
+        script_args: Data and rewards of the recipe.
+        training_args: Its other settings.
+        tokenizer: Renders prompts.
+        dataset: What `get_dataset` gave for the recipe.
+        prepare: `prepare_prompts` with all that holds for the whole run.
+    """
+    stages: list[PreparedStage] = []
+    for stage in build_stages(training_args.stages):
+        own, args = stage.apply(script_args, training_args)
+        if stages and stage.data == stages[-1].stage.data:
+            rows = stages[-1].rows
+        else:
+            found = get_dataset(own) if stage.data else dataset
+            warn_of_contaminated(found, own)
+            rows = prepare(found, own.dataset_train_split, "training", script_args=own)
+        check_num_prompts(rows, args)
+        template_kwargs = template_kwargs_of(args)
+        context = RewardContext(
+            num_generations=args.num_generations or 1,
+            completion_prefix=completion_prefix(tokenizer, rows[0]["prompt"], template_kwargs),
+            eos_token_ids=(tokenizer.eos_token_id,),
+            max_completion_length=args.max_completion_length,
+        )
+        check_ideal_completion(own, rows, tokenizer, context, template_kwargs=template_kwargs)
+        stages.append(PreparedStage(stage, own, args, rows, context))
+    return stages
 
 
 if __name__ == "__main__":

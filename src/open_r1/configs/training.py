@@ -13,6 +13,7 @@ from open_r1.configs.datasets import DatasetMixtureConfig, build_mixture
 from open_r1.configs.evaluation import LOWER_IS_BETTER, EvaluationParameters, SampledEvaluationParameters
 from open_r1.configs.launch import Launch, current_launch, planned_launch
 from open_r1.configs.rewards import RewardArguments
+from open_r1.configs.stages import build_stages
 
 
 @dataclass
@@ -267,6 +268,14 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
             "its normaliser. 0: such groups stay in the batch, as in TRL."
         },
     )
+    stages: list[dict[str, Any]] | None = field(
+        default=None,
+        metadata={
+            "help": "A curriculum (YAML only): a list of stages, each with the keys that it overrides from there on, "
+            "and with `until`, the rule by which the next one begins: {steps, truncated_above, accuracy_above, "
+            "window}. The last one has no rule. docs/training.md says more."
+        },
+    )
 
     def __post_init__(self) -> None:
         # On the command line the truth values that TRL allows are text; TRL would refuse that at the first step.
@@ -279,11 +288,16 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
         launched = self.launch.num_processes
         steps = self.steps_per_generation or self.gradient_accumulation_steps
         batch = self.generation_batch_size or self.per_device_train_batch_size * launched * steps
-        if not self.num_generations or batch % self.num_generations:
+        if self.stages is not None and self.max_steps <= 0:
+            raise ValueError("`stages` have no epochs: set `max_steps`, the optimizer steps of all of them.")
+        stages = build_stages(self.stages)
+        for group in (stage.overrides.get("num_generations", self.num_generations) for stage in stages):
+            if group and batch % group == 0:
+                continue
             valid = [number for number in range(2, batch + 1) if batch % number == 0]
             raise ValueError(
                 f"A generation batch has {batch} completions (per_device_train_batch_size "
                 f"{self.per_device_train_batch_size} x {launched} processes x {steps} steps per generation), which do "
-                f"not divide into groups of num_generations {self.num_generations}. Valid num_generations: {valid}"
+                f"not divide into groups of num_generations {group}. Valid num_generations: {valid}"
             )
         super().__post_init__()

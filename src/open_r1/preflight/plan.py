@@ -17,6 +17,7 @@ from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.configs.launch import Launch
+from open_r1.configs.stages import build_stages
 from open_r1.models import prompt_token_ids, template_kwargs_of
 from open_r1.preflight.memory import GIB, Memory, ModelSize, memory_of, size_of_model, sizes_of_numbers
 from open_r1.preflight.programs import spread
@@ -263,15 +264,22 @@ def report(
         raise ValueError("What the run needs is not known, the warning above says why. All else was checked.")
     memory, problems = plan.memory, plan.problems()
     unjudgeable = {} if judged is None or training_args.process_index != 0 else count_unjudgeable(script_args, judged)
+    stages = build_stages(training_args.stages) if isinstance(training_args, GRPOConfig) else []
     if training_args.json:
         found = asdict(plan) | {"fits": None if memory.gpu is None else not problems, "problems": problems}
         found |= {"unjudgeable_golds": unjudgeable, "not_checked": training_args.not_checked, "is_calibrated": False}
+        found |= {"stages": training_args.stages} if len(stages) > 1 else {}
         lines = [json.dumps(found, indent=1, default=str)]
     else:
         rows = [(f"Memory for {name}", _gib(size)) for name, size in memory.parts.items() if size]
         rows += [] if memory.cache_tokens is None else [("Tokens in vLLM's cache", f"{memory.cache_tokens:,}")]
         rows += [(f"Golds unjudged by {name}", f"{lost:,} of {of:,}") for name, (lost, of) in unjudgeable.items()]
-        lines = [*plan.lines(), *(f"{name:40} {value:>18}" for name, value in rows)]
+        described = [f"Stage {number}: {stage}" for number, stage in enumerate(stages, start=1)]
+        lines = [
+            *plan.lines(),
+            *(described if len(stages) > 1 else []),
+            *(f"{name:40} {value:>18}" for name, value in rows),
+        ]
         lines += [f"Not checked here: {reason}" for reason in training_args.not_checked]
     if training_args.process_index == 0:
         _write(lines)

@@ -10,6 +10,7 @@ import torch
 from trl import ModelConfig
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.configs.stages import build_stages
 from open_r1.data.benchmarks import check_columns, find_benchmarks
 from open_r1.evaluation.jobs import find_script, is_slurm_available
 from open_r1.models import context_length
@@ -75,8 +76,12 @@ def check_grpo_settings(
         raise ValueError(
             f"`reward_weights` has {len(weights)} numbers for {len(names)} rewards ({names}): give one weight each."
         )
-    _check_groups(script_args, training_args)
     _check_dynamic_sampling(training_args)
+    stages = [stage.apply(script_args, training_args) for stage in build_stages(training_args.stages)]
+    for own, args in stages:
+        _check_groups(own, args)
+        if own != script_args:
+            _check_rewards(own, args)
     if training_args.eval_greedy and not is_evaluated(training_args):
         logger.warning("`eval_greedy: true` has no effect, since nothing is evaluated: set `do_eval: true`.")
     if training_args.use_vllm:
@@ -86,7 +91,8 @@ def check_grpo_settings(
         raise ValueError(
             "`stop_strings` would be ignored by `use_transformers_continuous_batching: true`: set one of them alone."
         )
-    return _max_prompt_tokens(script_args, training_args, model_args)
+    room = [_max_prompt_tokens(own, args, model_args) for own, args in stages]
+    return min((num_tokens for num_tokens in room if num_tokens is not None), default=None)
 
 
 def _check_common(

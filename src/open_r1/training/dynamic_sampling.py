@@ -107,7 +107,7 @@ def _draw(trainer: "GRPOTrainer", num_missing: int, num_rows: int) -> list[dict[
     """Return this process's rows of a round; rewards that need whole groups get them if the batch's `num_rows` are."""
     group, num_processes = _group_size(trainer), trainer.accelerator.num_processes
     num_prompts = num_prompts_of_round(num_missing, group, num_processes, are_whole=num_rows % group == 0)
-    rows = [dict(row) for row in trainer._prompt_stream.take(num_prompts) for _ in range(group)]
+    rows = [dict(row) for row in trainer.prompt_stream.take(num_prompts) for _ in range(group)]
     share, rank = len(rows) // num_processes, trainer.accelerator.process_index
     return rows[rank * share : (rank + 1) * share]
 

@@ -22,13 +22,15 @@ What differs from TRL, and why:
    Its warning that it ignores `model_init_kwargs` is left out: it loads the reference with them.
 8. Micro-batches carry less padding (`micro_batches.py`), with the gradients of TRL; entropy, KL and token-level clip
    ratios are averaged over tokens, where TRL averages micro-batches of any number of tokens alike.
+9. Groups that teach nothing are replaced (`dynamic_sampling.py`), and a curriculum changes lengths, groups, data and
+   rewards between two generations (`stages.py`), where a recipe asks for it.
 """
 
 import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -52,6 +54,8 @@ from open_r1.training import micro_batches
 from open_r1.training.base import TrainingMixin
 from open_r1.training.checkpoints import REFERENCE_NAME
 from open_r1.training.dynamic_sampling import generate_batch, refill_prompts
+from open_r1.training.prompts import PromptStream
+from open_r1.training.stages import Curriculum
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +101,9 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
 
     own_loss: Callable | None = None  # None: TRL's
 
-    def __init__(self, *args: Any, reward_funcs: list[Callable], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, reward_funcs: list[Callable], curriculum: Curriculum | None = None, **kwargs: Any
+    ) -> None:
         self._watched = [
             (_WatchedAsyncReward if is_async_callable(function) else _WatchedReward)(function)
             for function in reward_funcs
@@ -112,7 +118,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         self._seconds = {"generate": 0.0, "reward": 0.0, "step": 0.0}
         super().__init__(*args, reward_funcs=self._watched, **kwargs)
         self._has_stop_text: list[bool] = []
-        self._prompt_stream = refill_prompts(self)
+        self._refills = refill_prompts(self)
         self.is_refilling = False
         stop_strings = self.args.stop_strings
         if self.use_vllm:
@@ -123,6 +129,19 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
             self.generation_config.stop_strings = stop_strings
             # TRL passes no tokenizer, without which transformers can't look for texts.
             self.model.generate = partial(self.model.generate, tokenizer=self.processing_class)
+        self.curriculum = curriculum
+        if curriculum is not None:
+            curriculum.enter(self, 1)
+
+    @property
+    def prompt_stream(self) -> PromptStream:
+        """The prompts that are drawn beside TRL's sampler: those of the stage, or refills."""
+        return self._refills if self.curriculum is None else self.curriculum.stream
+
+    def replace_rewards(self, reward_funcs: Sequence[Callable]) -> None:
+        """Judge by other functions from now on, whose names and order are those of the first ones."""
+        for watched, function in zip(self._watched, reward_funcs, strict=True):
+            watched.function = function
 
     def _count_tokens(self) -> float:
         return self.state.num_input_tokens_seen
@@ -177,7 +196,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         return log_probs, None, None
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Return TRL's loss, of the groups that were kept; note over how many tokens of all ranks its metrics are means."""
+        """Return the loss of the groups that were kept; note how many tokens of all ranks its metrics average."""
         if self.model.training:
             mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
             self._num_loss_tokens.append(self.accelerator.reduce(mask.sum().float(), reduction="sum").item())
@@ -257,6 +276,8 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
             },
             **{name: values for name, values in self._pending_extra_logs.items() if len(values) == len(prompts)},
         }
+        if self.curriculum is not None and self.model.training and not self.is_refilling:
+            self.curriculum.note(self, self._rollout["is_truncated"], rewards_per_func)
         return rewards_per_func
 
     def _unscorable_rows(self, num_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -288,6 +309,8 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
             )
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, torch.Tensor]:
+        if self.curriculum is not None and self.model.training:
+            inputs = self.curriculum.draw_rows(self)
         is_refilled = self.model.training and self.args.dynamic_sampling_rounds > 0
         return generate_batch(self, inputs) if is_refilled else self.generate_round(inputs)
 
@@ -312,6 +335,8 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         writes = self.log_completions and self.accelerator.is_main_process
         is_copy = writes and self.args.log_completions_hub_repo is None
         folder = Path(self.args.output_dir) / _TABLES_OF_TRL
+        if self.curriculum is not None:
+            logs["stage"] = self.curriculum.number
         if is_copy:
             folder.mkdir(parents=True, exist_ok=True)  # TRL makes it once, before training
         if self.model.training:
@@ -401,9 +426,11 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         if self.args.save_only_model:
             return  # nothing can resume from such a checkpoint
         checkpoint.mkdir(parents=True, exist_ok=True)  # a rank that saves nothing else may be the first
-        state = {"step": self._step, "buffered_inputs": self._buffered_inputs, "prompts": self._prompt_stream.position}
+        state = {"step": self._step, "buffered_inputs": self._buffered_inputs, "refills": self._refills.position}
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
             state["buffered_inputs"] = None  # used up: the next step generates anew
+        if self.curriculum is not None:
+            state["curriculum"] = self.curriculum.state()
         torch.save(state, checkpoint / _ROLLOUT_STATE.format(rank=self.accelerator.process_index))
         if self.args.sync_ref_model:
             self._save_reference(checkpoint / REFERENCE_NAME)
@@ -430,7 +457,9 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         path = Path(checkpoint) / _ROLLOUT_STATE.format(rank=self.accelerator.process_index)
         state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
         self._step, self._buffered_inputs = state["step"], state["buffered_inputs"]
-        self._prompt_stream.position = state.get("prompts", 0)
+        self._refills.position = state.get("refills", 0)
+        if self.curriculum is not None:
+            self.curriculum.load(self, state.get("curriculum"))
         reference = Path(checkpoint) / REFERENCE_NAME
         if reference.is_file() and self.ref_model is not None:
             self._load_reference(reference)
