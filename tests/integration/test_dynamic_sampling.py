@@ -163,7 +163,7 @@ def test_resumed_run_ends_like_an_uninterrupted_one(train, settings):
     drawn = [[(step, number, *rows["completion"]) for step, number, rows in rounds(at)] for at in (whole, resumed)]
     assert drawn[0] == drawn[1]
     state = torch.load(whole / "checkpoint-4" / "rollout_state_0.pt", weights_only=True)
-    assert state["prompts"] > 0
+    assert state["refills"] > 0
 
 
 def build_trainer(tiny: Tiny, output: Path, **settings: Any) -> GRPOTrainer:
