@@ -276,6 +276,21 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
             "window}. The last one has no rule. docs/training.md says more."
         },
     )
+    loss: str | None = field(
+        default=None,
+        metadata={
+            "help": "Loss in place of TRL's: a name in `open_r1.training.losses.LOSSES`, or a function of your own, "
+            "`path/to/file.py:function` (docs/training.md). `loss_type` then only says how tokens are averaged."
+        },
+    )
+    advantage: str | None = field(
+        default=None,
+        metadata={
+            "help": "Advantage in place of TRL's: a name in `open_r1.training.losses.ADVANTAGES`, or a function of "
+            "your own, `path/to/file.py:function` (docs/training.md). It scales what it wants to; `scale_rewards` "
+            "does nothing by itself then."
+        },
+    )
 
     def __post_init__(self) -> None:
         # On the command line the truth values that TRL allows are text; TRL would refuse that at the first step.

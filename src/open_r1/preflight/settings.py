@@ -15,6 +15,7 @@ from open_r1.data.benchmarks import check_columns, find_benchmarks
 from open_r1.evaluation.jobs import find_script, is_slurm_available
 from open_r1.models import context_length
 from open_r1.preflight.eval_benchmarks import is_evaluated
+from open_r1.preflight.losses import check_own_advantage, check_own_loss
 from open_r1.reward_models import check_reward_model, metric_key
 from open_r1.rewards import REWARDS, Reward, RewardContext, get_reward_funcs, get_reward_spec
 from open_r1.training.hub import check_hub_revision_exists
@@ -76,6 +77,8 @@ def check_grpo_settings(
         raise ValueError(
             f"`reward_weights` has {len(weights)} numbers for {len(names)} rewards ({names}): give one weight each."
         )
+    check_own_loss(training_args)
+    check_own_advantage(training_args)
     _check_dynamic_sampling(training_args)
     stages = [stage.apply(script_args, training_args) for stage in build_stages(training_args.stages)]
     for own, args in stages:

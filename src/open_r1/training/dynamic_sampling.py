@@ -93,13 +93,12 @@ def num_prompts_of_round(num_missing: int, num_generations: int, num_processes: 
 
 def _generate_round(trainer: "GRPOTrainer", inputs: list[dict[str, Any]]) -> Round:
     rows = trainer.generate_round(inputs)
-    rewards = trainer.rewards_per_func
-    weighted = (rewards * trainer.reward_weights.to(rewards.device)).nansum(dim=1)
-    weighted[rewards.isnan().all(dim=1)] = math.nan
-    lengths = torch.tensor(trainer.completion_lengths, device=rewards.device)
+    lengths = torch.tensor(trainer.completion_lengths, device=trainer.accelerator.device)
     group = _group_size(trainer)
     return Round(
-        rows, informative_groups(weighted.view(-1, group)), trainer.accelerator.gather(lengths).view(-1, group)
+        rows,
+        informative_groups(trainer.weighted_rewards().view(-1, group)),
+        trainer.accelerator.gather(lengths).view(-1, group),
     )
 
 

@@ -24,7 +24,7 @@ Letters: B rows of a micro-batch, P columns of prompts, T columns of completions
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +38,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SUMS_OVER_ROWS = ("grpo", "sapo", "dr_grpo", "luspo", "dapo", "cispo", "vespo")
-# Metrics that TRL takes as a mean over the tokens of a micro-batch.
-_MEANS_OVER_TOKENS = ("entropy", "kl")
-# These too, but for sequence-level importance sampling, where they are means over rows.
-_CLIP_RATIOS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio")
+# Means over the tokens of a micro-batch; with sequence-level importance sampling over its rows.
+CLIP_RATIOS = {"clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio"}
 # TRL takes a (B, 1) tensor for one value per sequence, whose metrics it averages without the mask.
 _MIN_COMPLETION_COLUMNS = 2
 
@@ -76,8 +74,7 @@ def reason_not_to_deal(trainer: "GRPOTrainer") -> str | None:
         "`deal_by_length` is off": not args.deal_by_length,
         f"`loss_type: {trainer.loss_type}` divides by the tokens of a micro-batch": trainer.loss_type
         not in SUMS_OVER_ROWS,
-        "`loss` is not declared a sum over rows": own_loss is not None
-        and not vars(own_loss).get("is_row_separable", False),
+        "`loss` is not declared a sum over rows": own_loss is not None and not own_loss.is_row_separable,
         "the entropy bonus is a mean over a micro-batch": trainer._entropy_bonus_enabled,
         "`top_entropy_quantile` is one of a micro-batch": trainer.top_entropy_quantile < 1.0,
         "the auxiliary loss of the experts is one of a micro-batch": trainer.aux_loss_enabled,
@@ -212,17 +209,17 @@ def log_probs_by_length(
     return torch.cat(found)[order.argsort()]
 
 
-def weigh_by_tokens(metrics: dict[str, list[float]], num_tokens: list[float], *, with_clip_ratios: bool) -> None:
+def weigh_by_tokens(metrics: dict[str, list[float]], names: Iterable[str], num_tokens: list[float]) -> None:
     """Replace what was noted of each micro-batch since the last log by its mean over tokens.
 
     TRL would average micro-batches alike, those of short completions like those of long ones.
 
     Args:
-        metrics: The means over the tokens of each micro-batch, by name; changed in place.
+        metrics: Of each micro-batch, by name; changed in place.
+        names: Those that are means over tokens.
         num_tokens: Tokens in the loss of each micro-batch, over all ranks.
-        with_clip_ratios: Whether clip ratios are means over tokens too.
     """
-    for name in (*_MEANS_OVER_TOKENS, *(_CLIP_RATIOS if with_clip_ratios else ())):
+    for name in names:
         values = metrics.get(name, [])
         known = [(value, weight) for value, weight in zip(values, num_tokens, strict=False) if not math.isnan(value)]
         total = sum(weight for _, weight in known)

@@ -22,8 +22,8 @@ What differs from TRL, and why:
    Its warning that it ignores `model_init_kwargs` is left out: it loads the reference with them.
 8. Micro-batches carry less padding (`micro_batches.py`), with the gradients of TRL; entropy, KL and token-level clip
    ratios are averaged over tokens, where TRL averages micro-batches of any number of tokens alike.
-9. Groups that teach nothing are replaced (`dynamic_sampling.py`), and a curriculum changes lengths, groups, data and
-   rewards between two generations (`stages.py`), where a recipe asks for it.
+9. A recipe may name a loss and an advantage (`losses.py`), have groups replaced that teach nothing
+   (`dynamic_sampling.py`), and change lengths, groups, data and rewards between two generations (`stages.py`).
 """
 
 import logging
@@ -54,6 +54,7 @@ from open_r1.training import micro_batches
 from open_r1.training.base import TrainingMixin
 from open_r1.training.checkpoints import REFERENCE_NAME
 from open_r1.training.dynamic_sampling import generate_batch, refill_prompts
+from open_r1.training.losses import compute_own_loss, load_advantage, load_loss, replace_advantages
 from open_r1.training.prompts import PromptStream
 from open_r1.training.stages import Curriculum
 
@@ -99,8 +100,6 @@ class SFTTrainer(TrainingMixin, trl.SFTTrainer):
 class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
     """TRL's GRPO trainer with the differences listed at the top of this file."""
 
-    own_loss: Callable | None = None  # None: TRL's
-
     def __init__(
         self, *args: Any, reward_funcs: list[Callable], curriculum: Curriculum | None = None, **kwargs: Any
     ) -> None:
@@ -115,8 +114,10 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         self._rollout: dict[str, list] = {}
         self._num_rollout_batches: Counter[tuple[str, int]] = Counter()
         self._num_loss_tokens: list[float] = []  # of each micro-batch since the last log
+        self.means_over_tokens = {"entropy", "kl"}  # metrics of micro-batches
         self._seconds = {"generate": 0.0, "reward": 0.0, "step": 0.0}
         super().__init__(*args, reward_funcs=self._watched, **kwargs)
+        self.own_loss, self.own_advantage = load_loss(self.args.loss), load_advantage(self.args.advantage)
         self._has_stop_text: list[bool] = []
         self._refills = refill_prompts(self)
         self.is_refilling = False
@@ -260,7 +261,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         )
         if not self.is_refilling:
             self._note_failed_batch(is_empty=bool(unscorable.all()), is_outage=bool(lost.any()))
-        self.rewards_per_func = rewards_per_func
+        self._rewards_per_func = rewards_per_func
         self.completion_lengths = [len(ids) for ids in completion_ids_list]
         start = self.accelerator.process_index * len(prompts)
         self._rollout = {
@@ -279,6 +280,12 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         if self.curriculum is not None and self.model.training and not self.is_refilling:
             self.curriculum.note(self, self._rollout["is_truncated"], rewards_per_func)
         return rewards_per_func
+
+    def weighted_rewards(self) -> torch.Tensor:
+        """Return the reward of each completion that was judged last, on all processes; NaN for one without any."""
+        rewards = (self._rewards_per_func * self.reward_weights.to(self._rewards_per_func.device)).nansum(dim=1)
+        rewards[self._rewards_per_func.isnan().all(dim=1)] = torch.nan
+        return rewards
 
     def _unscorable_rows(self, num_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return for the rows of all processes whether a reward has failed, and whether because of an outage."""
@@ -317,6 +324,8 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
     def generate_round(self, inputs: list[dict]) -> dict[str, torch.Tensor]:
         """Generate and score completions of these rows; keep them where they are to be kept."""
         output = super()._generate_and_score_completions(inputs)
+        if self.own_advantage is not None:
+            replace_advantages(self, output)
         is_training = self.model.training
         if not is_training or self.log_completions:
             columns = {**self._rollout, "advantage": output["advantages"].tolist()}
@@ -330,6 +339,11 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
                 write_rollouts(Path(self.args.output_dir), mode, step, number, rows)
         return output
 
+    def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        if self.own_loss is not None:
+            return compute_own_loss(self, model, inputs)
+        return super()._compute_loss(model, inputs)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log; of the completions since the last log, which TRL also writes to a file, rollouts/ has every batch."""
         writes = self.log_completions and self.accelerator.is_main_process
@@ -340,10 +354,10 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         if is_copy:
             folder.mkdir(parents=True, exist_ok=True)  # TRL makes it once, before training
         if self.model.training:
-            is_token_level = self.importance_sampling_level == "token"
-            micro_batches.weigh_by_tokens(
-                self._metrics["train"], self._num_loss_tokens, with_clip_ratios=is_token_level
-            )
+            names = {*self.means_over_tokens}
+            if self.importance_sampling_level == "token":
+                names |= micro_batches.CLIP_RATIOS
+            micro_batches.weigh_by_tokens(self._metrics["train"], names, self._num_loss_tokens)
             self._num_loss_tokens = []
         super().log(logs, start_time)
         if is_copy:
