@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.distributed.launching import NEEDS_DEEPSPEED
-from tests.distributed.trainings import GRPO_RECIPE, NUM_TEST_ROWS
+from tests.distributed.launching import NEEDS_DEEPSPEED, train
+from tests.distributed.trainings import GRPO_RECIPE, NUM_TEST_ROWS, RECORD
 
 pytestmark = pytest.mark.distributed
 STEPS = range(1, GRPO_RECIPE["max_steps"] + 1)
@@ -54,6 +54,34 @@ def test_advantages_are_relative_to_a_group_that_spans_both_processes(grpo):
         # Each process sampled by itself: the halves are not copies of each other.
         half = len(rows) // 2
         assert rows["completion"][:half].tolist() != rows["completion"][half:].tolist()
+
+
+OWN = """
+import torch
+from trl.trainer.utils import nanstd
+from open_r1.training.losses import importance_ratios
+
+def clipped(log_probs, old, ref, advantages, mask, settings):
+    ratios, advantages = importance_ratios(log_probs, old, mask, settings), advantages[:, None]
+    return -torch.min(ratios * advantages, ratios.clamp(1 - settings.epsilon, 1 + settings.epsilon) * advantages)
+
+def scaled(rewards, settings):
+    return (rewards - rewards.nanmean(1, keepdim=True)) / (nanstd(rewards, dim=1)[:, None] + 1e-4)
+"""
+
+
+def test_own_loss_and_advantage_equal_those_of_trl(recipes, run_grpo):
+    own = recipes.folder / "own.py"
+    own.write_text(OWN, encoding="utf-8")
+    functions = ["--loss", f"{own}:clipped", "--advantage", f"{own}:scaled"]
+    run, expected = recipes.folder / "grpo-own", run_grpo("ddp")
+    train("ddp", RECORD, recipes.grpo, run, "--callbacks", "record_parameters", *functions)
+    for step in STEPS:
+        found, parameters = (recorded(folder, step, 0)["parameters"] for folder in (run, expected))
+        assert max((found[name] - parameters[name]).abs().max().item() for name in parameters) < 1e-5, step
+    for path in (expected / "rollouts").glob("*.parquet"):
+        rows = pd.read_parquet(path), pd.read_parquet(run / "rollouts" / path.name)
+        assert rows[1]["advantage"].tolist() == pytest.approx(rows[0]["advantage"].tolist(), abs=1e-5)
 
 
 def test_evaluation_counts_each_problem_once(grpo):

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import trl
+from transformers import AutoTokenizer, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from open_r1.training.losses import ADVANTAGES, LOSSES, load_advantage, load_loss, row_separable
 from open_r1.training.trainer import GRPOTrainer
@@ -105,7 +106,7 @@ def assert_equals_trls(trainer, own, inputs: dict[str, torch.Tensor]) -> None:
     noise = 1e-6 * scale if trainer.beta else 0.0
     assert scale > 0 and max((found[1][name] - expected[1][name]).abs().max() for name in found[1]) <= noise
     assert {name: expected[2][name] for name in found[2]} == found[2]
-    assert {"entropy", "kl"} & expected[2].keys() == found[2].keys()
+    assert {"entropy", "kl", "aux_loss"} & expected[2].keys() == found[2].keys()
 
 
 @row_separable
@@ -160,6 +161,21 @@ def test_first_update_of_a_generation_has_no_older_policy(trainer, documented):
     inputs = micro_batch(trainer)
     del inputs["old_per_token_logps"]
     assert_equals_trls(trainer, load_loss(documented["loss"]), inputs)
+
+
+def test_experts_keep_their_balance(tiny, tmp_path, documented):
+    tokenizer = AutoTokenizer.from_pretrained(tiny.model)
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 1, "moe_intermediate_size": 16}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+    config = Qwen3MoeConfig(**sizes, **heads, num_experts=4, num_experts_per_tok=2, pad_token_id=0)
+    Qwen3MoeForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    settings = {"model_name_or_path": tmp_path / "model", "router_aux_loss_coef": 0.5}
+    trainer = build_trainer(GRPOTrainer, tiny, tmp_path / "run", [reward_of("graded", [0.0] * 8)], **settings)
+    trainer.current_gradient_accumulation_steps = 3
+    trainer.model.train()
+    assert_equals_trls(trainer, load_loss(documented["loss"]), micro_batch(trainer, has_reference=False))
+    assert trainer._metrics["train"]["aux_loss"]
 
 
 def test_loss_of_an_evaluation_is_not_accumulated(trainer, documented):

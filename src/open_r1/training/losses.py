@@ -161,7 +161,7 @@ def _load(name: str | None, table: Mapping[str, Any], setting: str) -> Any:
             f"Unknown `{setting}: {name}`. Available: {', '.join(sorted(table))}; a function of your own "
             "(path/to/file.py:function)."
         )
-    return load_function(name, role=setting, setting=setting)[0]
+    return load_function(name, role="function", setting=f"`{setting}`")[0]
 
 
 def token_losses(
