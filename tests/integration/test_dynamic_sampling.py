@@ -42,6 +42,13 @@ def never(completions, **columns):
 def hardly_judged(completions, solution, **columns):
     rewards = of_odd_sums(completions, solution)
     return [value if row % 4 < 2 else float("nan") for row, value in enumerate(rewards)]
+
+def outage(completions, **columns):
+    return [float("nan")] * len(completions)
+
+def outage_in_refills(completions, solution, **columns):
+    is_whole_batch = len(completions) == 8
+    return of_odd_sums(completions, solution) if is_whole_batch else outage(completions)
 """
 
 
@@ -147,6 +154,14 @@ def test_unscorable_rows_are_no_reason_to_keep_a_group(train):
     for entry in steps(output):
         assert 0 < entry["dynamic_sampling/dropped_groups"] < 1
     assert [entry["rewards/unscorable"] for entry in steps(output)] == [0.5] * 3
+
+
+def test_outage_stops_a_run_at_the_second_batch_whatever_its_refills(train, tmp_path):
+    train("outage_in_refills", "refills", dynamic_sampling_rounds=3)
+    with pytest.raises(RuntimeError, match="is down"):
+        train("outage", dynamic_sampling_rounds=3)
+    numbers = [(step, number) for step, number, _ in rounds(tmp_path / "run")]
+    assert numbers == [(0, 0), (0, 1), (0, 2), (0, 3)]
 
 
 @pytest.mark.parametrize("settings", [{}, {"steps_per_generation": 4, "gradient_accumulation_steps": 2}])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tests.conftest import ROOT
 from tests.gpu.launches import Models, grpo
@@ -26,6 +27,9 @@ TEXT = "Compute 12+3. Let us see: 12+3 = 15, so the Answer is 15."
 REWARD = """
 def variety_reward(completions, **columns):
     return [len(set(completion[0]["content"])) / 10 for completion in completions]
+
+def odd_sums_reward(completions, solution, **columns):
+    return [int(s) % 2 * value for s, value in zip(solution, variety_reward(completions))]
 """
 SETTINGS = [
     "--dataset_name", "tasks/running_sums", "--dataset_config", "rl", "--dataset_prompt_column", "problem",
@@ -131,6 +135,29 @@ def test_vllm_follows_the_policy(model, tmp_path, words):
         rows = pd.concat([pd.read_parquet(path) for path in (tmp_path / "out" / "rollouts").glob("eval-*.parquet")])
         assert rows["is_greedy"].sum() == 4
         check_benchmark(tmp_path / "out", history)
+
+
+@pytest.mark.parametrize("mode", ["sequence_mask", "token_truncate"])
+def test_groups_that_teach_nothing_are_drawn_anew(model, tmp_path, mode):
+    words = ["--dynamic_sampling_rounds", "2", "--reward_funcs", f"{tmp_path / 'reward.py'}:odd_sums_reward"]
+    words += ["--steps_per_generation", "2", "--save_strategy", "steps", "--save_steps", "1", "--loss_type", "vespo"]
+    train(model, tmp_path, *words, "--vllm_importance_sampling_mode", mode)
+    output = tmp_path / "out"
+    history = json.loads((output / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    first, _, last = [entry for entry in history if "loss" in entry]
+    assert min(entry["grad_norm"] for entry in (first, last)) > 0
+    num_rounds = [entry["dynamic_sampling/rounds"] for entry in (first, last)]
+    assert max(num_rounds) > 0
+    assert len(list((output / "rollouts").glob("train-*.parquet"))) == sum(num_rounds) + 2
+    for step in (1, 3):
+        state = torch.load(output / f"checkpoint-{step}" / "rollout_state_0.pt", weights_only=True)
+        for batch in state["buffered_inputs"]:
+            is_token, ratio = batch["completion_mask"].bool(), batch["importance_sampling_ratio"]
+            assert (ratio > 0).all()
+            assert (ratio.expand_as(is_token)[~is_token.any(dim=1)] == 1).all()
+            if mode == "token_truncate":
+                assert (ratio[~is_token] == 1).all()
+            assert (batch["advantages"][~is_token.any(dim=1)] == 0).all()
 
 
 def check_benchmark(output: Path, history: list[dict[str, Any]]) -> None:

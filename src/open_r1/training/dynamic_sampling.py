@@ -42,7 +42,7 @@ class Round:
     """Groups that were generated and scored at once.
 
     Attributes:
-        rows: TRL's tensors for the rows of this process, (B,) or (B, T).
+        rows: TRL's tensors for the rows of this process, (B,), (B, 1) or (B, T), and some numbers.
         is_informative_P: Whether the rewards of a group differ.
         lengths_PG: Tokens of the completions.
     """
@@ -77,11 +77,11 @@ def generate_batch(trainer: "GRPOTrainer", inputs: list[dict[str, Any]]) -> dict
     return batch.rows
 
 
-def informative_groups(rewards_P_G: torch.Tensor) -> torch.Tensor:
+def informative_groups(rewards_PG: torch.Tensor) -> torch.Tensor:
     """Return for each group, (P,), whether two of its rewards differ; NaN is no reward."""
-    is_nan = rewards_P_G.isnan()
-    lowest = rewards_P_G.masked_fill(is_nan, math.inf).amin(dim=1)
-    highest = rewards_P_G.masked_fill(is_nan, -math.inf).amax(dim=1)
+    is_nan = rewards_PG.isnan()
+    lowest = rewards_PG.masked_fill(is_nan, math.inf).amin(dim=1)
+    highest = rewards_PG.masked_fill(is_nan, -math.inf).amax(dim=1)
     return lowest < highest
 
 
@@ -94,12 +94,9 @@ def num_prompts_of_round(num_missing: int, num_generations: int, num_processes: 
 def _generate_round(trainer: "GRPOTrainer", inputs: list[dict[str, Any]]) -> Round:
     rows = trainer.generate_round(inputs)
     lengths = torch.tensor(trainer.completion_lengths, device=trainer.accelerator.device)
-    group = _group_size(trainer)
-    return Round(
-        rows,
-        informative_groups(trainer.weighted_rewards().view(-1, group)),
-        trainer.accelerator.gather(lengths).view(-1, group),
-    )
+    lengths_PG = trainer.accelerator.gather(lengths).cpu().view(-1, _group_size(trainer))
+    rewards_PG = trainer.weighted_rewards().cpu().view_as(lengths_PG)
+    return Round(rows, informative_groups(rewards_PG), lengths_PG)
 
 
 def _draw(trainer: "GRPOTrainer", num_missing: int, num_rows: int) -> list[dict[str, Any]]:
