@@ -25,12 +25,17 @@ from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 TARGET = 0.85
+AVERAGE = f"{ACCURACY}/avg@8"
 
 
 class CpuClock(TrainerCallback):
-    """Notes in each line of the log history, as `cpu_s`, the CPU seconds of the stage without its evaluations."""
+    """Notes in each line of the log history, as `cpu_s`, the CPU seconds of the stage without its evaluations.
+
+    It ends the evaluations every few steps once the target is reached: each takes as long as 15 steps.
+    """
 
     def __init__(self) -> None:
+        self._is_reached = False
         self._mark = time.process_time()
         self._cpu_s = 0.0
 
@@ -50,12 +55,19 @@ class CpuClock(TrainerCallback):
     ) -> None:
         """Count the step: an evaluation may follow."""
         self._count()
+        control.should_evaluate &= not self._is_reached
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: object,
     ) -> None:
         """Leave out what has passed since the last step."""
         self._mark = time.process_time()
+        self._is_reached = metrics.get(AVERAGE, 0.0) >= TARGET
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Write down what is counted."""
@@ -105,7 +117,7 @@ def time_to_accuracy(stage_dirs: list[Path]) -> dict[str, float | None]:
     tokens = 0.0
     for line in last:
         tokens = line.get("num_tokens", tokens)
-        if line.get(f"{ACCURACY}/avg@8", 0.0) >= TARGET:
+        if line.get(AVERAGE, 0.0) >= TARGET:
             return result | {
                 "until_cpu_s": before + line["cpu_s"],
                 "until_step": line["step"],
