@@ -11,7 +11,7 @@ a recipe start in the working folder, as in a training.
 
 Covered: the real sft.py and grpo.py; the names of all settings, and the values of those that stay; the preflight, so
     that a right answer in the recipe's template and layout earns every reward; programs in the local sandbox; LoRA,
-    packing, losses, schedules, evaluations, checkpoints, the saved model.
+    packing, losses, schedules, evaluations, the first two stages of a curriculum, checkpoints, the saved model.
 Replaced: the model, by a Qwen2 of two layers whose tokenizer has the kind of template and the special tokens that the
     model's name promises; data sets and `eval_benchmarks`, by rows with the columns that the settings and rewards ask
     for (`tasks/...` stay, shortened); lengths, batches, group sizes; `dtype`, by float32, since no ZeRO keeps a copy
@@ -94,6 +94,7 @@ SMALLER_FOR: dict[str, dict[str, Any]] = {
         "max_completion_length": 8,
     },
 }
+SMALLER_STAGE: dict[str, Any] = {"num_generations": 8, "max_completion_length": 12, "until": {"steps": 1}}
 # Names of what is logged of a reward; benchmarks and the rewards of an SFT evaluation share theirs.
 REWARD_METRIC = {"sft": re.compile(r"eval_(.+)/avg@\d+"), "grpo": re.compile(r"rewards/(.+)/mean")}
 CPU_OPTIMIZERS = {"adamw_torch", "adamw_torch_fused", "adafactor", "adagrad", "rmsprop", "sgd"}
@@ -163,7 +164,8 @@ def shrink_recipe(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[st
     if "model_name_or_path" in recipe:
         save_model_like(str(recipe["model_name_or_path"]), folder / "model")
         small["model_name_or_path"] = str(folder / "model")
-    if isinstance(recipe.get("steps_per_generation"), int):  # several updates a generation stay several
+    # Several updates a generation stay several; but the second of two steps is to be in the second stage.
+    if isinstance(recipe.get("steps_per_generation"), int) and "stages" not in recipe:
         num_updates = recipe["steps_per_generation"] // recipe.get("gradient_accumulation_steps", 1)
         small["steps_per_generation"] = 2 if num_updates > 1 else 1
     if recipe.get("use_vllm"):
@@ -179,7 +181,24 @@ def shrink_recipe(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[st
         small["eval_benchmarks"] = replace_benchmarks(recipe, folder / "benchmarks")
     if recipe.get("eval_benchmarks_steps") is not None:
         small["eval_benchmarks_steps"] = 2
+    if isinstance(recipe.get("stages"), list):
+        small["stages"] = shrink_stages(recipe, folder / "stages")
     return small | replace_data(recipe, task, folder / "data")
+
+
+def shrink_stages(recipe: Mapping[str, Any], folder: Path) -> list[Any]:
+    """Return the stages with sizes for a CPU, each of a step, and stand-ins for the data that they name."""
+    shrunk: list[Any] = []
+    for number, stage in enumerate(recipe["stages"], start=1):
+        if not isinstance(stage, dict):
+            return recipe["stages"]  # which the script refuses
+        small = {key: SMALLER_STAGE.get(key, value) for key, value in stage.items()}
+        recipe = {**recipe, **stage}
+        if any(key.startswith("dataset_") for key in stage):
+            data = replace_data(recipe, "grpo", folder / str(number))
+            small |= {key: value for key, value in data.items() if key != "dataset_test_split"}
+        shrunk.append(small)
+    return shrunk
 
 
 def replace_benchmarks(recipe: Mapping[str, Any], folder: Path) -> list[str]:
@@ -333,11 +352,13 @@ def train_small(path: Path, folder: Path, overrides: Sequence[str] = ()) -> tupl
     state = json.loads((output_dir / "trainer_state.json").read_text(encoding="utf-8"))
     saved = "adapter_model.safetensors" if model_args.use_peft else "model.safetensors"
     rewards = mean_rewards(state["log_history"], REWARD_METRIC[task])
+    num_stages = min(len(getattr(training_args, "stages", None) or ()), training_args.max_steps)
     is_judged = task == "grpo" or training_args.do_eval
     num_rewards = len(script_args.reward_funcs) if is_judged else 0
     missing = [
         *([] if state["global_step"] == training_args.max_steps else [f"step {training_args.max_steps}"]),
         *([] if math.isfinite(loss) else ["a finite loss"]),
+        *([] if state["log_history"][-1].get("stage", 0) == num_stages else [f"stage {num_stages}"]),
         *([] if (output_dir / saved).is_file() else [saved]),
         *([] if len(rewards) >= num_rewards else [f"metrics of {num_rewards} rewards"]),
     ]

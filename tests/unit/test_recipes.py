@@ -187,7 +187,8 @@ def test_each_process_generates_whole_groups(path):
     completions = recipe["per_device_train_batch_size"] * recipe.get(
         "steps_per_generation", recipe["gradient_accumulation_steps"]
     )
-    assert completions % recipe["num_generations"] == 0
+    groups = [stage["num_generations"] for stage in (recipe, *recipe.get("stages", [])) if "num_generations" in stage]
+    assert [group for group in groups if completions % group] == []
 
 
 @grpo_recipe
@@ -235,7 +236,9 @@ def test_vllm_is_placed_and_holds_prompt_and_completion(path):
     recipe = load(path)
     if recipe["use_vllm"]:
         assert recipe["vllm_mode"] == "colocate"
-        assert recipe["vllm_max_model_length"] == recipe["max_prompt_length"] + recipe["max_completion_length"]
+        stages = [recipe, *recipe.get("stages", [])]
+        longest = max(stage.get("max_completion_length", 0) for stage in stages)
+        assert recipe["vllm_max_model_length"] == recipe["max_prompt_length"] + longest
 
 
 @full_size_recipe

@@ -80,10 +80,9 @@ class Curriculum:
             self.stream = self._open_stream()
         self._window = deque(maxlen=0 if rule is None else rule.window)
         trainer.args.num_generations = trainer.num_generations = present.args.num_generations
-        trainer.args.max_completion_length = length
-        trainer.max_completion_length = length  # pyrefly: ignore[bad-assignment]
+        trainer.args.max_completion_length = trainer.max_completion_length = length
         if trainer.use_vllm:
-            trainer.vllm_generation.max_completion_length = length
+            trainer.vllm_generation.max_completion_length = length  # pyrefly: ignore[bad-assignment]
         else:
             trainer.generation_config.max_new_tokens = trainer.generation_kwargs["max_new_tokens"] = length
         trainer.replace_rewards(self._rewards[number - 1])
