@@ -37,7 +37,7 @@ _LEARNING_KEYS = (
     "num_generations", "max_completion_length", "temperature", "top_p", "top_k", "min_p", "beta", "loss", "loss_type",
     "advantage", "scale_rewards", "num_iterations", "steps_per_generation", "epsilon", "epsilon_high", "delta",
     "importance_sampling_level", "mask_truncated_completions", "reward_funcs", "reward_weights",
-    "stages",
+    "dynamic_sampling_rounds", "stages",
     *(entry.name for entry in dataclasses.fields(RewardParameters)),
 )  # fmt: skip
 
