@@ -45,10 +45,13 @@ def check_own_loss(training_args: GRPOConfig) -> None:
 
 def _try_loss(loss: Loss, training_args: GRPOConfig, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the losses of some completions, and the gradient with respect to their log-probs."""
-    old_BT, mask_BT = torch.tensor(_OLD_LOG_PROBS_BT)[rows], torch.tensor(_MASK_BT)[rows]
-    log_probs_BT = torch.tensor(_LOG_PROBS_BT)[rows].requires_grad_()
-    ref_BT = old_BT if training_args.beta else None
-    arguments = log_probs_BT, old_BT, ref_BT, torch.tensor(_ADVANTAGES_B)[rows], mask_BT
+    log_probs_BT, old_log_probs_BT, advantages_B, mask_BT = (
+        torch.tensor(values[rows], device=training_args.device)
+        for values in (_LOG_PROBS_BT, _OLD_LOG_PROBS_BT, _ADVANTAGES_B, _MASK_BT)
+    )
+    log_probs_BT.requires_grad_()
+    ref_log_probs_BT = old_log_probs_BT if training_args.beta else None
+    arguments = log_probs_BT, old_log_probs_BT, ref_log_probs_BT, advantages_B, mask_BT
     losses_BT, _ = token_losses(loss, arguments, training_args)
     return losses_BT.detach(), torch.autograd.grad((losses_BT * mask_BT).sum(), log_probs_BT)[0]
 
@@ -71,7 +74,7 @@ def check_own_advantage(training_args: GRPOConfig) -> None:
     group_sizes = {training_args.num_generations, training_args.num_generations_eval}
     group_sizes |= {1} if training_args.eval_greedy else set()
     for group_size in filter(None, group_sizes):
-        rewards_PG = torch.zeros(2, group_size)
+        rewards_PG = torch.zeros(2, group_size, device=training_args.device)
         rewards_PG[0, 0], rewards_PG[0, -1] = 1.0, torch.nan  # a completion that could not be judged; equal rewards
         try:
             advantages_PG = advantages_of(advantage, rewards_PG, training_args)
