@@ -12,7 +12,8 @@ import torch
 import trl
 from transformers import AutoTokenizer, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
-from open_r1.training.losses import ADVANTAGES, LOSSES, load_advantage, load_loss, row_separable
+from open_r1.configs import GRPOConfig
+from open_r1.training.losses import ADVANTAGES, LOSSES, advantages_of, load_advantage, load_loss, row_separable
 from open_r1.training.trainer import GRPOTrainer
 from tests.conftest import ROOT
 from tests.integration.test_training_grpo import SIGNAL, build_trainer, recorded, reward_of
@@ -20,14 +21,8 @@ from tests.integration.tiny import Tiny, are_identical, build_tiny, log_history,
 
 B, T = 4, 6
 CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
-LEVELS = ("token", "sequence")
 # Several updates for each generation, so that ratios are not 1.
-SHORT = {
-    **SIGNAL,
-    "max_steps": 3,
-    "num_iterations": 2,
-    "save_strategy": "no",
-}
+SHORT = {**SIGNAL, "max_steps": 3, "num_iterations": 2, "save_strategy": "no"}
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +269,13 @@ def test_documented_advantage_is_learned_from_and_recorded(tiny, tmp_path, docum
         rewards = (rows["cosine_scaled_reward"] + rows["format_reward"]).astype("float32")
         expected = [best_of(rewards[start : start + group_size]) for start in range(0, len(rows), group_size)]
         assert rows["advantage"].tolist() == pytest.approx(list(itertools.chain(*expected)), abs=1e-6)
+
+
+@pytest.mark.parametrize("advantage", [1.0, NAN])
+def test_rewards_and_advantages_that_are_nan_carry_none(advantage):
+    rewards, settings = torch.tensor([[1.0, NAN]]), GRPOConfig(advantage="own", use_cpu=True, bf16=False)
+    found = advantages_of(lambda rewards_PG, settings: torch.full_like(rewards_PG, advantage), rewards, settings)
+    assert found.tolist() == [[1.0 if advantage == 1.0 else 0.0, 0.0]]
 
 
 def test_advantage_of_a_row_that_could_not_be_judged_is_0(tiny, tmp_path):

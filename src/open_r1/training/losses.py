@@ -185,14 +185,15 @@ def token_losses(
 
 
 def advantages_of(advantage: Advantage, rewards_PG: torch.Tensor, settings: GRPOConfig) -> torch.Tensor:
-    """Return the advantages (P, G) that a function gives, 0 in place of NaN.
+    """Return the advantages (P, G) that a function gives, 0 where they or the rewards are NaN.
 
     Raises:
         ValueError: They have another shape.
     """
     advantages_PG = advantage(rewards_PG, settings)
     _check_shape(f"`advantage: {settings.advantage}` returned advantages", advantages_PG, rewards_PG)
-    return torch.nan_to_num(advantages_PG.to(rewards_PG.dtype), nan=0.0)
+    # An outage of a reward must not punish the policy, whatever the function makes of NaN.
+    return torch.nan_to_num(advantages_PG.to(rewards_PG.dtype), nan=0.0).masked_fill(rewards_PG.isnan(), 0.0)
 
 
 def _check_shape(what: str, found: torch.Tensor, like: torch.Tensor) -> None:
