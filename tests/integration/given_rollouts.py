@@ -66,7 +66,6 @@ def make_rollouts(
     num_truncated: int = 3,
     has_tool_mask: bool = True,
     importance: str | None = None,
-    num_processes: int = 1,
 ) -> dict[str, Any]:
     """Return random rollouts: prompts of 2 to 9 tokens, completions of 1 to 12, two columns beyond the longest each.
 
@@ -75,7 +74,6 @@ def make_rollouts(
         num_truncated: Rows whose completion is masked, as by `mask_truncated_completions`.
         has_tool_mask: Whether some tokens are no policy's.
         importance: Of `importance_sampling_ratio`: per "token", per "sequence", or None for no such ratio.
-        num_processes: That share the normaliser, each with as many tokens.
     """
     source = torch.Generator().manual_seed(seed)
 
@@ -102,7 +100,7 @@ def make_rollouts(
     if importance is not None:
         ratio = draw(NUM_ROWS, 14 if importance == "token" else 1, scale=0.3).exp()
         rollouts["importance_sampling_ratio"] = torch.where(mask > 0, ratio, 1.0) if importance == "token" else ratio
-    rollouts["num_items_in_batch"] = mask.sum() * num_processes
+    rollouts["num_items_in_batch"] = mask.sum()
     return rollouts
 
 
