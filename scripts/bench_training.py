@@ -8,6 +8,8 @@ overhead     sft.py and grpo.py against TRL's trainers with the same settings, d
              process and take turns step by step, so that what drifts on the machine touches both alike; CPU seconds
              of a step, median of the paired differences with a 95 % bootstrap interval.
 imports      seconds that each package adds to the start of a training script (its own modules, children excluded).
+micro_batches  old log-probs and gradients of given completions, by our GRPO trainer beside TRL's: tokens per CPU
+             second of steps in turns, and the median of their ratios with a 95 % bootstrap interval.
 throughput   tokens/s, peak memory and, on a GPU, model FLOPs utilisation (6 x parameters x tokens/s over the peak).
 """
 
@@ -24,7 +26,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -43,6 +45,7 @@ from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScrip
 from open_r1.data.training_rows import build_prompt, get_dataset
 from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.training.callbacks import CALLBACKS
+from open_r1.training.trainer import GRPOTrainer
 
 # Shapes of published models; weights are random, so only speed and memory mean anything.
 SHAPES: dict[str, dict[str, int]] = {
@@ -56,6 +59,14 @@ SHAPES: dict[str, dict[str, int]] = {
 }  # fmt: skip
 # Dense bf16 peak in FLOP/s by a part of the device's name, from the data sheets.
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
+# Rows of an optimizer step and of a micro-batch, and the longest completion in tokens, of the section micro_batches.
+NUM_ROWS, MICRO_BATCH_ROWS, LIMIT_TOKENS = 64, 8, 512
+# Lengths of completions, and how many times bare TRL's tokens/s is to be reached.
+LENGTHS = {
+    "log-normal": 2.0,
+    "log-normal, a tenth at the limit": 1.6,
+    "equal": 0.98,
+}
 PACKAGES = (
     "torch",
     "transformers",
@@ -75,9 +86,10 @@ def parse_command_line() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    sections = ["overhead", "imports", "throughput"]
+    sections = ["overhead", "imports", "micro_batches", "throughput"]
     parser.add_argument("--sections", nargs="+", choices=sections, default=sections, help="default: all")
     parser.add_argument("--pairs", type=int, default=300, help="overhead: pairs of steps per script (default: 300)")
+    parser.add_argument("--rounds", type=int, default=10, help="micro_batches: pairs of steps a line (default: 10)")
     parser.add_argument("--steps", type=int, default=40, help="throughput: optimizer steps of a run (default: 40)")
     parser.add_argument("--model", choices=sorted(SHAPES), default="demo", help="throughput: shape (default: demo)")
     parser.add_argument("--batch_size", type=int, default=16, help="throughput: sequences per device (default: 16)")
@@ -167,11 +179,17 @@ def measure_overhead(folder: Path, task: str, pairs: int) -> dict[str, float]:
             ]
         )
     added_ms = 1000 * (np.array(ours.cpu) - np.array(bare.cpu))[warm_up:]
-    generator = np.random.default_rng(0)
-    medians = np.median(generator.choice(added_ms, size=(5000, len(added_ms))), axis=1)
-    low, high = np.percentile(medians, [2.5, 97.5])
+    low, high = interval_of_median(added_ms)
     bare_ms = 1000 * statistics.median(bare.cpu[warm_up:])
     return {"bare_ms": bare_ms, "added_ms": float(np.median(added_ms)), "low_ms": low, "high_ms": high}
+
+
+def interval_of_median(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the median."""
+    generator = np.random.default_rng(0)
+    medians = np.median(generator.choice(values, size=(5000, len(values))), axis=1)
+    low, high = np.percentile(medians, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def overhead_table(folder: Path, args: argparse.Namespace) -> list[str]:
@@ -189,6 +207,134 @@ def overhead_table(folder: Path, args: argparse.Namespace) -> list[str]:
         lines.append(
             f"| {task}.py | {found['bare_ms']:.1f} | {found['added_ms']:+.2f} ({found['low_ms']:+.2f} to "
             f"{found['high_ms']:+.2f}) | {found['high_ms']:+.2f} ms, {share:+.1f} % | {reach} |"
+        )
+    return lines
+
+
+# NOTE: a base for type checkers only; the real ones below have it from the second of theirs.
+_Trainer = trl.GRPOTrainer if TYPE_CHECKING else object
+
+
+class GivenCompletions(_Trainer):
+    """In place of a trainer's generation and rewards: random tokens in given lengths, whose log-probs are computed."""
+
+    lengths: str
+
+    def _generate_and_score_completions(self, inputs: list) -> dict[str, torch.Tensor]:
+        rows = random_rollouts(self.lengths, seed=self._step)
+        ids, mask = (
+            torch.cat([rows[f"prompt_{part}"], rows[f"completion_{part}"]], dim=1) for part in ("ids", "mask")
+        )
+        width = rows["completion_ids"].size(1)
+        with torch.no_grad():
+            rows["old_per_token_logps"], *_ = self._get_per_token_logps_and_entropies(
+                self.model, ids, mask, width, batch_size=MICRO_BATCH_ROWS
+            )
+        return rows
+
+
+class BareTrainer(GivenCompletions, trl.GRPOTrainer):
+    """TRL's trainer with given completions."""
+
+
+class OwnTrainer(GivenCompletions, GRPOTrainer):
+    """The trainer of this project with given completions."""
+
+
+def random_rollouts(lengths: str, seed: int) -> dict[str, torch.Tensor]:
+    """Return rollouts as TRL's generation leaves them; prompts of 16 to 48 tokens, completions by `LENGTHS`."""
+    generator = np.random.default_rng(seed)
+    drawn = generator.lognormal(np.log(LIMIT_TOKENS / 8), 0.8, NUM_ROWS).astype(int)
+    if "limit" in lengths:
+        drawn[: NUM_ROWS // 10] = LIMIT_TOKENS
+    if lengths == "equal":
+        drawn[:] = LIMIT_TOKENS // 4
+    completion = torch.tensor(drawn.clip(1, LIMIT_TOKENS)).unsqueeze(1)
+    prompt = torch.tensor(generator.integers(16, 49, NUM_ROWS)).unsqueeze(1)
+    if lengths == "equal":
+        prompt[:] = 32
+    completion_mask = (torch.arange(int(completion.max())) < completion).long()
+    prompt_mask = (torch.arange(int(prompt.max())) >= prompt.max() - prompt).long()
+    return {
+        "prompt_ids": prompt_mask * torch.tensor(generator.integers(10, 200, prompt_mask.shape)),
+        "prompt_mask": prompt_mask,
+        "completion_ids": completion_mask * torch.tensor(generator.integers(10, 200, completion_mask.shape)),
+        "completion_mask": completion_mask,
+        "advantages": torch.tensor(generator.standard_normal(NUM_ROWS), dtype=torch.float32),
+        "num_items_in_batch": completion_mask.sum(),
+    }
+
+
+def build_given(trainer_class: type, folder: Path, lengths: str) -> trl.GRPOTrainer:
+    """Return a trainer of the demo model with completions of these lengths."""
+    words = command_line(
+        folder,
+        "grpo",
+        1,
+        per_device_train_batch_size=MICRO_BATCH_ROWS,
+        gradient_accumulation_steps=NUM_ROWS // MICRO_BATCH_ROWS,
+        max_completion_length=LIMIT_TOKENS,
+    )
+    script_args, training_args, model_args = parse_args(GRPOScriptArguments, GRPOConfig, words)
+    trainer = trainer_class(
+        AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path, dtype=torch.float32),
+        reward_funcs=[lambda completions, **columns: [0.0] * len(completions)],
+        args=training_args,
+        train_dataset=get_dataset(script_args)["train"].rename_column("problem", "prompt"),
+        processing_class=AutoTokenizer.from_pretrained(model_args.model_name_or_path),
+    )
+    trainer.lengths, trainer.current_gradient_accumulation_steps = lengths, training_args.gradient_accumulation_steps
+    trainer.model.train()
+    return trainer
+
+
+def cpu_seconds_of_step(trainer: trl.GRPOTrainer) -> float:
+    """Return the CPU seconds of old log-probs and of the gradients of an optimizer step; weights stay."""
+    started = time.process_time()
+    for _ in range(NUM_ROWS // MICRO_BATCH_ROWS):
+        trainer.training_step(trainer.model, [], None)
+    seconds = time.process_time() - started
+    trainer.model.zero_grad()
+    return seconds
+
+
+def measure_micro_batches(folder: Path, lengths: str, rounds: int) -> tuple[np.ndarray, float]:
+    """Return tokens per CPU second of bare TRL and ours, of shape (rounds, 2), and the share of padding in TRL's."""
+    with silence():
+        trainers = [build_given(kind, folder, lengths) for kind in (BareTrainer, OwnTrainer)]
+        seconds = np.zeros((rounds + 1, 2))
+        for number in range(rounds + 1):  # who comes first changes each time
+            for which in (0, 1) if number % 2 else (1, 0):
+                seconds[number, which] = cpu_seconds_of_step(trainers[which])
+    accumulated = NUM_ROWS // MICRO_BATCH_ROWS
+    masks = [
+        torch.cat([rows["prompt_mask"], rows["completion_mask"]], dim=1).numpy()
+        for rows in (random_rollouts(lengths, number * accumulated) for number in range(1, rounds + 1))
+    ]
+    tokens = np.array([mask.sum() for mask in masks])
+    return tokens[:, None] / seconds[1:], 1 - float(np.mean([mask.mean() for mask in masks]))
+
+
+def micro_batches_table(folder: Path, args: argparse.Namespace) -> list[str]:
+    """Return the section of micro-batches as Markdown lines."""
+    parameters = save_random_model(folder / "model", "demo")
+    lines = [
+        f"Demo model, {parameters / 1e6:.1f} M parameters in fp32; {NUM_ROWS} rows in micro-batches of "
+        f"{MICRO_BATCH_ROWS}; prompts of 16 to 48 tokens, completions of at most {LIMIT_TOKENS}: log-normal with "
+        f"median {LIMIT_TOKENS // 8} and sigma 0.8, or (equal) all of {LIMIT_TOKENS // 4} behind prompts of 32. "
+        f"{args.rounds} pairs of steps a line.",
+        "",
+        "| lengths | padding in TRL's batch | bare TRL, tokens per CPU second | ours | ratio (95 %) | reach |",
+        "|---|---|---|---|---|---|",
+    ]
+    for lengths, reach in LENGTHS.items():
+        speeds, padding = measure_micro_batches(folder, lengths, args.rounds)
+        ratios = speeds[:, 1] / speeds[:, 0]
+        low, high = interval_of_median(ratios)
+        bare, ours = np.median(speeds, axis=0)
+        lines.append(
+            f"| {lengths} | {100 * padding:.0f} % | {bare:,.0f} | {ours:,.0f} | "
+            f"{np.median(ratios):.2f} ({low:.2f} to {high:.2f}) | >= {reach} |"
         )
     return lines
 
@@ -321,6 +467,7 @@ def main() -> None:
     sections: dict[str, Any] = {
         "overhead": overhead_table,
         "imports": lambda *_: imports_table(),
+        "micro_batches": micro_batches_table,
         "throughput": throughput_table,
     }
     threads = os.environ.get("OMP_NUM_THREADS", "unset")
@@ -330,7 +477,7 @@ def main() -> None:
         folder = Path(name)
         save_random_model(folder / "model", "demo")
         for section in args.sections:
-            lines += ["", f"## {section.capitalize()}", "", *sections[section](folder, args)]
+            lines += ["", f"## {section.capitalize().replace('_', '-')}", "", *sections[section](folder, args)]
     text = "\n".join(lines) + "\n"
     print(text)
     if args.table is not None:
