@@ -256,6 +256,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
             rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         unscorable, lost = self._unscorable_rows(len(prompts))
         rewards_per_func[unscorable] = torch.nan
+        self._rewards_per_func = rewards_per_func
         self._metrics["train" if self.model.training else "eval"]["rewards/unscorable"].append(
             unscorable.float().mean().item()
         )
@@ -322,7 +323,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         return generate_batch(self, inputs) if is_refilled else self.generate_round(inputs)
 
     def generate_round(self, inputs: list[dict]) -> dict[str, torch.Tensor]:
-        """Generate and score completions of these rows; keep them where they are to be kept."""
+        """Generate and score completions of these rows, and keep them in rollouts/ where that was asked for."""
         output = super()._generate_and_score_completions(inputs)
         if self.own_advantage is not None:
             replace_advantages(self, output)
