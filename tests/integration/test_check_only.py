@@ -227,6 +227,7 @@ def test_schedule_of_grpo(settings, batch, groups, prompts, reuse, steps):
     found = schedule(GRPOConfig, 100, 20.0, 50, **chosen)
     assert (found.batch, found.groups, found.prompts, found.steps_a_generation) == (batch, groups, prompts, reuse)
     assert (found.steps, found.length, found.tokens) == (steps, 150, 32 * 120)
+    assert schedule(GRPOConfig, 100, 20.0, 50, **chosen, dynamic_sampling_rounds=2).tokens == 3 * 32 * 120
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,14 @@ def make_schedule(training_args: SFTConfig | GRPOConfig, num_rows: int, mean_len
     replicas = args.launch.num_processes // args.launch.num_per_sequence
     batch = args.per_device_train_batch_size * replicas * accumulation
     groups = prompts = repeats = None
+    num_rounds = 1
     if isinstance(args, GRPOConfig):
         group = args.num_generations or 1
         groups, prompts = batch / group, (args.generation_batch_size or 0) // group
         repeats = (args.steps_per_generation or 1) * args.num_iterations
         micro_batches = num_rows // prompts * repeats  # an incomplete generation is left out
         mean_length += args.max_completion_length or 0
+        num_rounds += args.dynamic_sampling_rounds
         length = longest + (args.max_completion_length or 0)
     else:
         length = min(longest, args.max_length or longest)
@@ -87,7 +89,7 @@ def make_schedule(training_args: SFTConfig | GRPOConfig, num_rows: int, mean_len
         prompts=prompts,
         steps_a_generation=None if repeats is None else repeats / accumulation,
         length=length,
-        tokens=round(batch * mean_length),
+        tokens=round(batch * mean_length * num_rounds),
         steps_an_epoch=an_epoch,
         steps=steps,
         checkpoints=_num_checkpoints(args, steps, an_epoch),

@@ -262,7 +262,6 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         )
         if not self.is_refilling:
             self._note_failed_batch(is_empty=bool(unscorable.all()), is_outage=bool(lost.any()))
-        self._rewards_per_func = rewards_per_func
         self.completion_lengths = [len(ids) for ids in completion_ids_list]
         start = self.accelerator.process_index * len(prompts)
         self._rollout = {
