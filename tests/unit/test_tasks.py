@@ -95,6 +95,15 @@ def test_rl_problems_are_disjoint_from_all_texts(data):
             assert not rl & expressions_of(splits["train"])
 
 
+@pytest.mark.parametrize("num_terms", [3, 4, 5])
+def test_problems_of_one_length_are_rl_problems(num_terms):
+    splits = load_task("running_sums", f"rl_{num_terms}", 0)
+    problems = expressions_of(splits["train"])
+    assert list(splits) == ["train"] and len(problems) == len(splits["train"]) == 384
+    assert {len(running_sums.split_terms(problem)) for problem in problems} == {num_terms}
+    assert {running_sums.pool_of(problem) for problem in problems} == {"rl"}
+
+
 def test_pools_have_their_shares():
     rng = random.Random(0)
     pools = [running_sums.pool_of(running_sums.draw_expression(rng, 5)) for _ in range(4000)]

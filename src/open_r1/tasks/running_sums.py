@@ -7,6 +7,7 @@ A row of each config:
     cold_start  {"prompt": [{"role": "user", "content": "Compute 7+5-8+2"}], "solution": "6", "completion":
                  [{"role": "assistant", "content": "<think>\n6\n</think>\n<answer>\n\\boxed{6}\n</answer>"}]}
     rl          {"problem": "Compute 7+5-8+2", "solution": "6"}
+    rl_3        the same with three terms each, and so rl_4 and rl_5; only for training, as stages of a curriculum
 
 In a trace every `=` gives the running total so far, as one writes on paper. All answers in all texts are right. What
 differs is how much their writers do in their heads. The model cannot do it in its head: it imitates all of them, and
@@ -23,7 +24,8 @@ a longer one in another pool.
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from open_r1.tasks.pools import choose_pool
 
@@ -35,7 +37,7 @@ POOLS = ("test", "validation", *["text"] * 9, *["rl"] * 9)
 
 TEXT_TERMS = (3, 4, 5)
 RL_TERMS = (4, 5)
-NUM_ROWS = {"base": 8000, "zero_base": 7200, "cold_start": 2400, "rl": 2048, "test": 400}
+NUM_ROWS = {"base": 8000, "zero_base": 7200, "cold_start": 2400, "rl": 2048, "rl_of_one_length": 384, "test": 400}
 
 FILLERS = ("so", "Work", "see", "Let us", "Sum", "is")
 """Words between problem, working and answer; the changing distance makes the model look up terms by content."""
@@ -196,7 +198,19 @@ def load_rl(seed: int) -> dict[str, list[Row]]:
     }
 
 
-CONFIGS = {"base": load_base, "zero_base": load_zero_base, "cold_start": load_cold_start, "rl": load_rl}
+def load_rl_of_one_length(seed: int, num_terms: int) -> dict[str, list[Row]]:
+    """Return problems of so many terms; of three there are 448, and too few for tests."""
+    expressions = draw_distinct("rl", (num_terms,), seed, NUM_ROWS["rl_of_one_length"])
+    return {"train": [to_rl_row(expression) for expression in expressions]}
+
+
+CONFIGS: dict[str, Callable[[int], dict[str, list[Row]]]] = {
+    "base": load_base,
+    "zero_base": load_zero_base,
+    "cold_start": load_cold_start,
+    "rl": load_rl,
+    **{f"rl_{terms}": partial(load_rl_of_one_length, num_terms=terms) for terms in TEXT_TERMS},
+}
 
 
 def load(config: str | None = None, seed: int = 0) -> dict[str, list[Row]]:
