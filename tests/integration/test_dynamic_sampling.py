@@ -36,6 +36,9 @@ def always(completions, **columns):
 def of_odd_sums(completions, solution, **columns):
     return [int(s) % 2 * value for s, value in zip(solution, always(completions))]
 
+def of_few_sums(completions, solution, **columns):
+    return [(int(s) % 4 == 1) * value for s, value in zip(solution, always(completions))]
+
 def never(completions, **columns):
     return [0.25] * len(completions)
 
@@ -237,6 +240,22 @@ def test_gradient_is_that_of_the_groups_that_were_kept(tiny, tmp_path, loss_type
     scale = max(tensor.abs().max() for tensor in expected.values())
     assert scale > 0
     assert max((found[name] - tensor).abs().max() for name, tensor in expected.items()) < 1e-5 * scale
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
+def test_rows_dealt_by_length_teach_the_same(train, loss_type):
+    settings = {
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 8,
+        "loss_type": loss_type,
+        "beta": 0.1,
+    }
+    settings |= {"max_steps": 2, "dynamic_sampling_rounds": 1, "optim": "sgd", "learning_rate": 0.1}
+    dealt = train("of_few_sums", "dealt", **settings)
+    in_order = train("of_few_sums", "in-order", **settings, deal_by_length=False)
+    assert 0 < max(entry["dynamic_sampling/missing_groups"] for entry in steps(dealt)) < 1
+    weights, expected = weights_of(dealt), weights_of(in_order)
+    assert max((weights[name] - tensor).abs().max() for name, tensor in expected.items()) < 1e-6
 
 
 @pytest.mark.parametrize(
