@@ -104,6 +104,8 @@ class Stage:
             ValueError: An override doesn't go with the recipe's other keys.
         """
         own = {name: value for name, value in self.overrides.items() if name not in _GENERATION_KEYS}
+        if self.data:  # evaluations read the recipe's own, so these need no test split
+            own["dataset_test_split"] = own.get("dataset_train_split", script_args.dataset_train_split)
         # Checking the arguments of a training again would check what that has changed in them.
         changed = copy.copy(training_args)
         for name in self.overrides.keys() - own.keys():
