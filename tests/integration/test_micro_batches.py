@@ -6,7 +6,8 @@ from itertools import chain
 
 import pytest
 import torch
-from transformers import Gemma3TextConfig, GPT2Config, LlamaConfig, Qwen3Config
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, LlamaConfig, Qwen3Config
 
 from open_r1.training.losses import reinforce
 from open_r1.training.micro_batches import SUMS_OVER_ROWS, cut_padding, has_dropout, is_width_free, lengths_tokens
@@ -225,6 +226,14 @@ def test_dropout_of_the_attention_is_found(trainers, monkeypatch):
     assert not has_dropout(model)
     monkeypatch.setattr(model.config, "attention_dropout", 0.1)
     assert has_dropout(model)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05])
+def test_dropout_of_lora_is_found(tiny, rate):
+    model = AutoModelForCausalLM.from_pretrained(tiny.model)
+    model = get_peft_model(model, LoraConfig(lora_dropout=rate, target_modules=["q_proj"]))
+    assert is_width_free(model.config)
+    assert has_dropout(model) == (rate > 0)
 
 
 def test_resume_in_the_middle_of_a_generation_batch_is_exact(tiny, tmp_path):

@@ -18,6 +18,9 @@ What is exact, up to the rounding of floats, and why:
    draws by position. There, and with a loss of one's own that isn't declared a sum over rows, nothing is dealt.
 3. VESPO sums the logarithms of vLLM's importance ratios over padding too. They are 0 as long as 1 lies between
    `vllm_importance_sampling_clip_min` and `_max`.
+4. Rounding: in bf16 a log-prob differs a little with the shape of its batch. Old log-probs and those of the update are
+   computed in batches of different rows and widths, so that their ratio before the first step is 1 but for rounding;
+   TRL's batches are all of one shape.
 
 Letters: B rows of a micro-batch, P columns of prompts, T columns of completions.
 """
