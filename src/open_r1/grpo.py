@@ -143,7 +143,8 @@ def prepare_stages(
             eos_token_ids=(tokenizer.eos_token_id,),
             max_completion_length=args.max_completion_length,
         )
-        check_ideal_completion(own, rows, tokenizer, context, template_kwargs=template_kwargs)
+        if not stages or rows is not stages[-1].rows or own != stages[-1].script_args:
+            check_ideal_completion(own, rows, tokenizer, context, template_kwargs=template_kwargs)
         stages.append(PreparedStage(stage, own, args, rows, context))
     return stages
 
