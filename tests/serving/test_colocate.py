@@ -161,6 +161,15 @@ def test_groups_that_teach_nothing_are_drawn_anew(model, tmp_path):
             assert (batch["advantages"][~is_token.any(dim=1)] == 0).all()
 
 
+def test_vllm_follows_the_stages(model, tmp_path):
+    stages = [{"until": {"steps": 1}}, {"max_completion_length": 24, "num_generations": 2}]
+    (tmp_path / "stages.yaml").write_text(json.dumps({"stages": stages}), encoding="utf-8")
+    train(model, tmp_path, "--config", str(tmp_path / "stages.yaml"))
+    batches = [pd.read_parquet(path) for path in sorted((tmp_path / "out" / "rollouts").glob("train-*.parquet"))]
+    assert [batch["num_tokens"].max() for batch in batches] == [16, 24, 24]
+    assert [batch["prompt"].astype(str).nunique() for batch in batches] == [2, 4, 4]
+
+
 def check_benchmark(output: Path, history: list[dict[str, Any]]) -> None:
     """Assert that vLLM has answered the benchmark at every step, each time with other weights."""
     figures = {entry["step"]: entry for entry in history if "eval_sums/avg@2" in entry}
