@@ -12,6 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from open_r1.arguments import parse_args
+from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
+from tests.conftest import ROOT
 from tests.integration.tiny import Tiny, addition_row, are_identical, build_tiny, log_history, weights_of, write_rows
 
 # With random weights the lengths of completions vary, and so does this reward; most completions are cut off.
@@ -147,3 +150,9 @@ def test_check_only_plans_for_the_longest_stage_and_prints_the_stages(tiny, reci
     assert plan["schedule"]["steps"] == 10
     assert plan["schedule"]["prompts"] == 2
     assert plan["schedule"]["length"] > 24
+
+
+def test_pass_rates_are_measured_by_the_recipe_without_its_stages():
+    recipe = ROOT / "recipes" / "DeepScaleR-1.5B" / "grpo" / "config_stages.yaml"
+    _, training_args, _ = parse_args(PassRateScriptArguments, PassRateConfig, ["--config", str(recipe)])
+    assert (training_args.num_generations, training_args.max_completion_length) == (8, 8192)

@@ -21,7 +21,7 @@ _NOT_READ: dict[str, Any] = {
     "torch_compile": False, "gradient_checkpointing": False, "deepspeed": None, "fsdp": None, "fsdp_config": None,
     "parallelism_config": None, "do_eval": False, "eval_strategy": "no", "eval_greedy": False, "save_strategy": "no",
     "load_best_model_at_end": False, "push_to_hub": False, "push_to_hub_revision": False, "report_to": "none",
-    "benchmarks": [], "callbacks": [],
+    "benchmarks": [], "callbacks": [], "stages": None,
 }  # fmt: skip
 # What `generation_kwargs` may hold: names that vLLM's SamplingParams and its server share; fields of `Sampling` first.
 _OF_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed", "stop")
