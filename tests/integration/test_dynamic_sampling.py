@@ -49,6 +49,11 @@ def hardly_judged(completions, solution, **columns):
 def outage(completions, **columns):
     return [float("nan")] * len(completions)
 
+def logged_in_refills(completions, solution, log_extra, **columns):
+    if len(completions) < 8:
+        log_extra("verdict", ["seen"] * len(completions))
+    return of_odd_sums(completions, solution)
+
 def outage_in_refills(completions, solution, **columns):
     is_whole_batch = len(completions) == 8
     return of_odd_sums(completions, solution) if is_whole_batch else outage(completions)
@@ -129,6 +134,11 @@ def test_figures_are_those_of_the_first_round_and_tokens_those_of_all(train):
         tokens += every["num_tokens"].sum()
     prompt_tokens = sum(len(rows) for _, _, rows in rounds(output))  # at least one each
     assert entries[-1]["num_tokens"] > tokens + prompt_tokens
+
+
+def test_table_of_completions_is_that_of_the_first_round(train):
+    output = train("logged_in_refills", dynamic_sampling_rounds=2, max_steps=2)
+    assert steps(output)[0]["dynamic_sampling/rounds"] > 0
 
 
 def test_wasted_tokens_are_those_of_groups_that_are_not_learned_from(train):

@@ -14,6 +14,7 @@ the paper differ:
 Letters: P groups of all processes, numbered across them; G completions of a group; B rows of this process; T tokens.
 """
 
+import copy
 import logging
 import math
 from collections import defaultdict
@@ -171,11 +172,13 @@ def _log(trainer: "GRPOTrainer", rounds: Sequence[Round], num_missing: int, num_
 def _refilling(trainer: "GRPOTrainer") -> Iterator[None]:
     """Keep rounds of refills out of the figures of the batch, and out of what stops a run in an outage."""
     metrics, trainer._metrics["train"] = trainer._metrics["train"], defaultdict(list)
+    # TRL's table of completions has the rows of a whole batch: a column that a refill logs first would have fewer.
+    table, trainer._logs = trainer._logs, copy.deepcopy(trainer._logs)
     trainer.is_refilling = True
     try:
         yield
     finally:
-        trainer._metrics["train"], trainer.is_refilling = metrics, False
+        trainer._metrics["train"], trainer._logs, trainer.is_refilling = metrics, table, False
 
 
 def _group_size(trainer: "GRPOTrainer") -> int:
