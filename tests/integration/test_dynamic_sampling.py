@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from transformers import AutoTokenizer, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
@@ -250,6 +251,19 @@ def test_gradient_is_that_of_the_groups_that_were_kept(tiny, tmp_path, loss_type
     scale = max(tensor.abs().max() for tensor in expected.values())
     assert scale > 0
     assert max((found[name] - tensor).abs().max() for name, tensor in expected.items()) < 1e-5 * scale
+
+
+def test_experts_are_balanced_no_more_where_groups_are_missing(tiny, train, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny.model)
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 1, "moe_intermediate_size": 16}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+    config = Qwen3MoeConfig(**sizes, **heads, num_experts=4, num_experts_per_tok=2, pad_token_id=0)
+    Qwen3MoeForCausalLM(config).save_pretrained(tmp_path / "experts")
+    tokenizer.save_pretrained(tmp_path / "experts")
+    settings = {"model_name_or_path": tmp_path / "experts", "router_aux_loss_coef": 0.5, "loss_type": "grpo"}
+    output = train("never", **settings, dynamic_sampling_rounds=1, max_steps=2)
+    for entry in steps(output):
+        assert entry["loss"] == pytest.approx(0.5 * entry["aux_loss"], abs=1e-4)
 
 
 @pytest.mark.parametrize("loss_type", ["grpo", "dapo"])

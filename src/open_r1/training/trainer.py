@@ -201,8 +201,13 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         if self.model.training:
             mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
             self._num_loss_tokens.append(self.accelerator.reduce(mask.sum().float(), reduction="sum").item())
-        loss = super().compute_loss(model, inputs, *args, **kwargs)
-        return loss * inputs["loss_scale"] if "loss_scale" in inputs else loss
+        if "loss_scale" not in inputs:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        # The auxiliary loss of experts is a mean over all rows, those that were left out included.
+        coef, self.router_aux_loss_coef = self.router_aux_loss_coef, self.router_aux_loss_coef / inputs["loss_scale"]
+        loss = super().compute_loss(model, inputs, *args, **kwargs) * inputs["loss_scale"]
+        self.router_aux_loss_coef = coef
+        return loss
 
     def _generate(self, prompts: list) -> tuple:
         try:
