@@ -292,10 +292,14 @@ OWN = """
 import torch
 from open_r1.training.losses import row_separable
 
+def mean_of(values, mask): return (values * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+
 def few_arguments(log_probs, advantages): return log_probs
 def one_value(log_probs, old, ref, advantages, mask, settings): return -log_probs.mean()
 def no_gradient(log_probs, old, ref, advantages, mask, settings): return torch.ones_like(log_probs)
 def wild(log_probs, old, ref, advantages, mask, settings): return log_probs / 0
+def of_means(log_probs, old, ref, advantages, mask, settings):
+    return -torch.exp(mean_of(log_probs - old, mask)) * advantages[:, None] * mask
 def fine(log_probs, old, ref, advantages, mask, settings): return -log_probs * advantages[:, None]
 @row_separable
 def mixed(log_probs, old, ref, advantages, mask, settings): return -log_probs * advantages.mean()
@@ -314,6 +318,10 @@ REFUSED = {
     "loss that averages": ({"loss": "OWN:one_value"}, ["one_value`", r"\(2, 3\)"]),
     "loss without a gradient": ({"loss": "OWN:no_gradient"}, ["no_gradient`"]),
     "loss with an infinite gradient": ({"loss": "OWN:wild"}, ["wild`", "inf"]),
+    "loss of rows without tokens": (
+        {"loss": "OWN:of_means", "mask_truncated_completions": True}, ["of_means`", "nan"]),
+    "loss of groups that are left out": (
+        {"loss": "OWN:of_means", "dynamic_sampling_rounds": 1}, ["of_means`", "nan"]),
     "loss that is not separable": ({"loss": "OWN:mixed"}, ["mixed`", "row_separable"]),
     "loss beside an entropy bonus": ({"loss": "OWN:fine", "entropy_coef": 0.01}, ["fine`", "entropy_coef"]),
     "loss beside an adaptive bonus": ({"loss": "gmpo", "use_adaptive_entropy": True}, ["use_adaptive_entropy"]),

@@ -6,11 +6,11 @@ import torch
 from open_r1.configs import GRPOConfig
 from open_r1.training.losses import Loss, advantages_of, load_advantage, load_loss, token_losses
 
-# Two completions, of three tokens and of one.
-_LOG_PROBS_BT = [[-0.5, -1.0, -2.0], [-0.25, -3.0, -0.75]]
-_OLD_LOG_PROBS_BT = [[-0.75, -1.0, -1.0], [-0.5, -3.0, -0.75]]
-_ADVANTAGES_B = [1.0, -1.0]
-_MASK_BT = [[1, 1, 1], [1, 0, 0]]
+# Completions of three tokens and of one, and one that is left out.
+_LOG_PROBS_BT = [[-0.5, -1.0, -2.0], [-0.25, -3.0, -0.75], [-1.0, -0.5, -2.0]]
+_OLD_LOG_PROBS_BT = [[-0.75, -1.0, -1.0], [-0.5, -3.0, -0.75], [-1.0, -0.5, -2.0]]
+_ADVANTAGES_B = [1.0, -1.0, 0.0]
+_MASK_BT = [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
 
 
 def check_own_loss(training_args: GRPOConfig) -> None:
@@ -27,9 +27,11 @@ def check_own_loss(training_args: GRPOConfig) -> None:
             f"`loss: {training_args.loss}` has no entropy bonus: remove `entropy_coef` and `use_adaptive_entropy`, or "
             "`loss`."
         )
+    has_empty_rows = training_args.mask_truncated_completions or training_args.dynamic_sampling_rounds > 0
+    num_rows = len(_MASK_BT) if has_empty_rows else len(_MASK_BT) - 1
     try:
-        losses_BT, gradient_BT = _try_loss(loss, training_args, slice(None))
-        rows = [_try_loss(loss, training_args, slice(row, row + 1))[0] for row in range(len(_ADVANTAGES_B))]
+        losses_BT, gradient_BT = _try_loss(loss, training_args, slice(num_rows))
+        rows = [_try_loss(loss, training_args, slice(row, row + 1))[0] for row in range(num_rows)]
     except Exception as error:  # whatever the user's code raises, which is kept as the cause
         raise ValueError(
             f"`loss: {training_args.loss}` fails in a trial call ({type(error).__name__}: {error})."
