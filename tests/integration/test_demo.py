@@ -113,3 +113,43 @@ def test_a_demo_with_other_settings_starts_afresh(tmp_path, monkeypatch):
     (output_dir / "metrics.json").touch()  # finished
     open_output_dir(output_dir, {"seed": 3})
     assert not (output_dir / "metrics.json").exists()
+
+
+def test_time_to_accuracy_counts_all_stages_until_the_first_evaluation_that_reached_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "scripts")
+    from demo_seeds import AVERAGE, time_to_accuracy
+
+    histories = {
+        "sft": [{"step": 1, "cpu_s": 2.0}, {"step": 9, "cpu_s": 10.0}],
+        "grpo": [
+            {"step": 5, "cpu_s": 3.0, "num_tokens": 100},
+            {"step": 5, "cpu_s": 3.0, AVERAGE: 0.84},
+            {"step": 10, "cpu_s": 7.0, "num_tokens": 200},
+            {"step": 10, "cpu_s": 7.0, AVERAGE: 0.86},
+            {"step": 20, "cpu_s": 9.0, "num_tokens": 400},
+        ],
+    }
+    for name, lines in histories.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trainer_state.json").write_text(json.dumps({"log_history": lines}))
+    found = time_to_accuracy([tmp_path / "sft", tmp_path / "grpo"])
+    assert found == {"cpu_s": 19.0, "until_cpu_s": 17.0, "until_step": 10, "until_tokens": 200}
+
+
+def test_clock_leaves_evaluations_out_and_ends_them_at_the_target(monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "scripts")
+    import demo_seeds
+    from transformers import TrainerControl, TrainerState
+
+    now = iter([0.0, 1.0, 4.0, 6.0, 7.0])
+    monkeypatch.setattr(demo_seeds.time, "process_time", lambda: next(now))
+    state, control = TrainerState(log_history=[{}]), TrainerControl(should_evaluate=True)
+    clock = demo_seeds.CpuClock()
+    clock.on_train_begin(None, state, control)
+    clock.on_step_end(None, state, control)
+    assert control.should_evaluate
+    clock.on_evaluate(None, state, control, metrics={demo_seeds.AVERAGE: 0.9})
+    clock.on_step_end(None, state, control)
+    assert not control.should_evaluate
+    clock.on_log(None, state, control)
+    assert state.log_history[-1]["cpu_s"] == 5.0
