@@ -7,7 +7,15 @@ from itertools import chain
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, LlamaConfig, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    Llama4TextConfig,
+    LlamaConfig,
+    Ministral3Config,
+    Qwen3Config,
+)
 
 from open_r1.training.losses import reinforce
 from open_r1.training.micro_batches import SUMS_OVER_ROWS, cut_padding, has_dropout, is_width_free, lengths_tokens
@@ -215,6 +223,8 @@ def test_metrics_are_means_over_tokens(pair, level):
         (Gemma3TextConfig(), True),
         (LlamaConfig(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}), False),
         (GPT2Config(), False),
+        (Ministral3Config(), False),
+        (Llama4TextConfig(attn_temperature_tuning=True), False),
     ],
 )
 def test_models_that_see_padding_are_told_apart(config, expected):

@@ -8,8 +8,9 @@ order, so that no rank waits long for another.
 
 What is exact, up to the rounding of floats, and why:
 1. Cutting: TRL masks padding in the attention, the loss and the metrics. Rotary positions are relative, so columns may
-   go on the left too. Positions counted from the first column (GPT-2), and rotary frequencies that depend on the width
-   (`dynamic`, `longrope`), see padding: with those, and with images, a batch is left as TRL made it.
+   go on the left too. Positions counted from the first column (GPT-2), rotary frequencies that depend on the width
+   (`dynamic`, `longrope`), and attention that is scaled by position (Llama 4, Ministral 3) see padding: with those,
+   and with images, a batch is left as TRL made it.
    Of a row that `mask_truncated_completions` masks, all completion columns are padding.
 2. Dealing: within a window TRL adds up the losses of micro-batches. The sum does not depend on which rows meet in one
    if the loss is a sum over rows: grpo, sapo, dr_grpo and luspo divide by the rows of a micro-batch, as many in each;
@@ -100,10 +101,13 @@ def has_dropout(model: PreTrainedModel) -> bool:
 
 def is_width_free(config: PretrainedConfig) -> bool:
     """Return whether what a token gets from the model is known not to depend on the columns of padding."""
-    parameters = config.get_text_config().to_dict().get("rope_parameters") or {}
+    settings = config.get_text_config().to_dict()
+    parameters = settings.get("rope_parameters") or {}
     # One mapping, or one for each kind of layer.
     kinds = [entry for entry in parameters.values() if isinstance(entry, dict)] or [parameters]
     types = [kind.get("rope_type") for kind in kinds]
+    if settings.get("attn_temperature_tuning") or any("llama_4_scaling_beta" in kind for kind in kinds):
+        return False
     return all(isinstance(name, str) and "dynamic" not in name and name != "longrope" for name in types)
 
 
