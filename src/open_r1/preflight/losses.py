@@ -4,6 +4,7 @@
 import torch
 
 from open_r1.configs import GRPOConfig
+from open_r1.configs.stages import build_stages
 from open_r1.training.losses import Loss, advantages_of, load_advantage, load_loss, token_losses
 
 # Completions of three tokens and of one, and one that is left out.
@@ -74,6 +75,7 @@ def check_own_advantage(training_args: GRPOConfig) -> None:
             "one of them."
         )
     group_sizes = {training_args.num_generations, training_args.num_generations_eval}
+    group_sizes |= {stage.overrides.get("num_generations") for stage in build_stages(training_args.stages)}
     group_sizes |= {1} if training_args.eval_greedy else set()
     for group_size in filter(None, group_sizes):
         rewards_PG = torch.zeros(2, group_size, device=training_args.device)
