@@ -110,7 +110,7 @@ class Stage:
         changed = copy.copy(training_args)
         for name in self.overrides.keys() - own.keys():
             setattr(changed, name, self.overrides[name])
-        # Evaluations are comparable over the whole run.
+        # Evaluations sample as many completions of a problem in each stage.
         changed.num_generations_eval = training_args.num_generations_eval or training_args.num_generations
         return replace(script_args, **own), changed
 
