@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder counts as whole only when it is, whatever happened while it was written."""
 
+import itertools
 import json
 import logging
+import multiprocessing
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
-from open_r1.data.manifest import MANIFEST_NAME, missing_from, write_manifest
+from open_r1.data.manifest import MANIFEST_NAME, missing_from, remove_manifest, write_manifest
 from open_r1.training import checkpoints
 from open_r1.training.checkpoints import (
     last_complete_checkpoint,
@@ -223,40 +226,29 @@ def test_checkpoints_do_not_belong_to_the_model_published_beside_them(tmp_path):
     assert missing_from(tmp_path / "out") is None
 
 
-PUBLISH_FOREVER = """
-import itertools, sys
-from pathlib import Path
-from open_r1.training.checkpoints import publish
-
-out = Path(sys.argv[1])
-print("started", flush=True)
-for version in itertools.count(int(sys.argv[2])):
-    staging = out / ".model-staging"
+def write_weights(folder: Path, version: int) -> None:
+    """Writes twenty files that hold their version."""
     for number in range(20):
-        path = staging / f"part{number % 4}" / f"{number}.safetensors"
+        path = folder / f"part{number % 4}" / f"{number}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{version:08d}" * 500)
-    publish(staging, out)
-"""
 
-SAVE_FOREVER = """
-import itertools, sys
-from pathlib import Path
-from open_r1.data.manifest import remove_manifest, write_manifest
-from open_r1.training.checkpoints import rotate_checkpoints
 
-out = Path(sys.argv[1])
-print("started", flush=True)
-for version in itertools.count(int(sys.argv[2])):
-    checkpoint = out / f"checkpoint-{version}"
-    remove_manifest(checkpoint)
-    for number in range(20):
-        path = checkpoint / f"part{number % 4}" / f"{number}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{version:08d}" * 500)
-    write_manifest(checkpoint)
-    rotate_checkpoints(out, 2)
-"""
+def publish_forever(out: Path, first: int, started: Event) -> None:
+    started.set()
+    for version in itertools.count(first):
+        write_weights(out / ".model-staging", version)
+        publish(out / ".model-staging", out)
+
+
+def save_forever(out: Path, first: int, started: Event) -> None:
+    started.set()
+    for version in itertools.count(first):
+        checkpoint = out / f"checkpoint-{version}"
+        remove_manifest(checkpoint)
+        write_weights(checkpoint, version)
+        write_manifest(checkpoint)
+        rotate_checkpoints(out, 2)
 
 
 def versions_in(folder: Path) -> set[str]:
@@ -267,21 +259,23 @@ def versions_in(folder: Path) -> set[str]:
     return {text[:8] for text in texts}
 
 
-def run_and_kill(program: str, out: Path, first: int, seconds: float) -> None:
-    """Starts a program and kills it that long after it began to write."""
-    words = [sys.executable, "-c", program, str(out), str(first)]
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "started\n"
-        time.sleep(seconds)
-        assert process.poll() is None
-        process.send_signal(signal.SIGKILL)
+def run_and_kill(program: Callable[[Path, int, Event], None], out: Path, first: int, seconds: float) -> None:
+    """Starts a program and kills it that long after it began to write; forked, since an import takes seconds."""
+    fork = multiprocessing.get_context("fork")
+    started = fork.Event()
+    process = fork.Process(target=program, args=(out, first, started))
+    process.start()
+    assert started.wait(60)
+    time.sleep(seconds)
+    assert process.is_alive()
+    process.kill()
+    process.join()
 
 
 def test_publishing_killed_at_any_moment_never_passes_for_whole(tmp_path):
     moments = random.Random(0)
     for number in range(NUM_KILLS):
-        run_and_kill(PUBLISH_FOREVER, tmp_path, 1000 * number, moments.uniform(0, 0.1))
+        run_and_kill(publish_forever, tmp_path, 1000 * number, moments.uniform(0, 0.1))
         if missing_from(tmp_path) is None:
             assert len(versions_in(tmp_path)) == 1
 
@@ -290,7 +284,7 @@ def test_checkpoint_saved_before_a_kill_at_any_moment_is_found_whole(tmp_path):
     moments = random.Random(1)
     last = -1
     for _ in range(NUM_KILLS):
-        run_and_kill(SAVE_FOREVER, tmp_path, last + 1, moments.uniform(0, 0.1))
+        run_and_kill(save_forever, tmp_path, last + 1, moments.uniform(0, 0.1))
         checkpoint = last_complete_checkpoint(tmp_path)
         step = -1 if checkpoint is None else checkpoints.step_of(checkpoint)
         assert step >= last  # what was saved once stays
