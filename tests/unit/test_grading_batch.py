@@ -45,9 +45,9 @@ def test_program_of_a_completion(case: str):
     assert find_program(text, "python") == program
 
 
-def test_unknown_language_is_refused():
-    with pytest.raises(UnsupportedLanguageError, match="'brainfuck'"):
-        find_program("```python\n1\n```", "brainfuck")
+def test_language_that_no_sandbox_knows_has_one_name():
+    text = "```python\n1\n```\n```Brainfuck\n+\n```"
+    assert (find_program(text, "brainfuck"), find_program(text, "befunge")) == ("+\n", None)
 
 
 @pytest.mark.parametrize(

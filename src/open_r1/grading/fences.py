@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Find the program in a completion.
 
-Different from `rewards.extract_code`, which wants the fence to the letter:
+Different from upstream Open R1, which wants the fence to the letter:
 1. the word behind the backticks may be any name or alias of the language, in upper or lower case (`py`, `C++17`);
 2. only what follows the reasoning counts, as for answers: a program that was only thought about is none. The last
    closing tag ends it; one inside a block behind an earlier one is a program's text.
@@ -39,17 +39,15 @@ def known_language(name: str) -> str:
 def find_program(text: str, language: str) -> str | None:
     r"""Return the last closed block of this language behind the reasoning, or None where there's none or it's blank.
 
-    A block ends at the next three backticks. Reasoning that never ends holds no program.
-
-    Raises:
-        UnsupportedLanguageError: There's no such language.
+    A block ends at the next three backticks. Reasoning that never ends holds no program. A language that no sandbox
+    knows has the one name.
 
     >>> find_program("```py\n1\n```\n```rust\n2\n```", "python"), find_program("```C++\n1\n```", "cpp")
     ('1\n', '1\n')
     >>> find_program("<think>\n```python\n1\n```", "python") is None
     True
     """
-    wanted = find_language(language).name
+    wanted = _name_of(language)
     answer = _behind_reasoning(text)
     end = len(answer)
     for opening in reversed(list(_OPENING.finditer(answer))):
@@ -78,9 +76,10 @@ def _behind_reasoning(text: str) -> str:
     return text[start:]
 
 
-def _name_of(word: str) -> str | None:
-    """Return the language that a word behind the backticks means, or None."""
+def _name_of(word: str) -> str:
+    """Return our name of the language that a word behind the backticks means, or of one unknown to us the word."""
+    word = word.strip("{}.").lower()
     try:
-        return find_language(word.strip("{}.")).name
+        return find_language(word).name
     except UnsupportedLanguageError:
-        return None
+        return word

@@ -2,8 +2,8 @@
 """Rewards by name for recipes (`get_reward_funcs`), and as functions to call and build oneself. Imports no torch.
 
 `base` context, text, groups · `verifier` is an answer right? · `math_`, `format_`, `length_`, `repetition_`,
-`language_`, `puzzle_`, `reasoning_gym_`, `code_`, `program_`, `contest_rewards` the families · `code_execution` what
-rewards that run programs share · `table`, `program_table` names to builders · `summary`, `router`, `user` what a
+`language_`, `puzzle_`, `reasoning_gym_`, `program_`, `contest_rewards` the families · `code_execution` what rewards
+that run programs share · `table`, `program_table` names to builders · `summary`, `router`, `user` what a
 recipe can make of them · `by_name` from a recipe's names to rewards · `ideal` what a perfect completion must score.
 """
 
@@ -16,10 +16,10 @@ from open_r1.rewards.by_name import (
     needed_columns,
     reward_domains_of,
 )
-from open_r1.rewards.code_rewards import extract_code, get_code_format_reward
 from open_r1.rewards.contest_rewards import cf_code_reward, ioi_code_reward
 from open_r1.rewards.format_rewards import (
     format_reward,
+    get_code_format_reward,
     reasoning_steps_reward,
     soft_format_reward,
     tag_count_reward,
@@ -35,7 +35,7 @@ from open_r1.rewards.length_rewards import (
     len_reward,
 )
 from open_r1.rewards.math_rewards import accuracy_reward
-from open_r1.rewards.program_rewards import binary_code_reward, code_reward
+from open_r1.rewards.program_rewards import binary_code_reward, code_reward, extract_code
 from open_r1.rewards.puzzle_rewards import get_countdown_reward, knights_knaves_reward
 from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward, get_token_repetition_reward

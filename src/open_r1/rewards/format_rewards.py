@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewards for the layout of a completion: a think block, an answer block, visible steps.
+"""Rewards for the layout of a completion: a think block, an answer block, a program in it, visible steps.
 
 Different from upstream Open R1:
 1. `format_reward` takes exactly one think and one answer block, nothing after them, and neither may be blank;
@@ -10,7 +10,9 @@ All search is by `str.find` and anchored line patterns: linear in the text, what
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from open_r1.grading.fences import find_program
 from open_r1.rewards.base import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
@@ -72,6 +74,38 @@ def format_reward(
     [1.0, 0.0]
     """
     return [0.0 if split_strict_format(text) is None else 1.0 for text in completion_texts(completions, context)]
+
+
+@dataclass(frozen=True)
+class CodeFormatReward:
+    r"""Return 1.0 for a completion in the strict layout whose answer holds a fenced program of the language, else 0.0.
+
+    The layout is that of `format_reward`, the program that of the rewards that run it (`grading.fences`). A column
+    `language` gives the language per row, where it holds one. Range {0, 1}; never None. Source: Open R1.
+
+    >>> text = "<think>\nadd\n</think>\n<answer>\n```py\nprint(4)\n```\n</answer>"
+    >>> CodeFormatReward()([text]), CodeFormatReward("cpp")([text])
+    ([1.0], [0.0])
+    """
+
+    language: str = "python"
+    context: RewardContext = DEFAULT_CONTEXT
+
+    __name__ = "code_format_reward"
+
+    def __call__(
+        self, completions: Sequence[Completion], *, language: Sequence[str | None] | None = None, **kwargs: object
+    ) -> list[float | None]:
+        texts = completion_texts(completions, self.context)
+        languages = [None] * len(texts) if language is None else language
+        return [self._score(text, wanted or self.language) for text, wanted in zip(texts, languages, strict=True)]
+
+    def _score(self, text: str, language: str) -> float:
+        parts = split_strict_format(text)
+        return 0.0 if parts is None or find_program(parts[1], language) is None else 1.0
+
+
+get_code_format_reward = CodeFormatReward
 
 
 def split_soft_format(text: str) -> tuple[str, str] | None:

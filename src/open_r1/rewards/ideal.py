@@ -115,16 +115,9 @@ def ideal_of_row(script_args: RewardArguments, row: Mapping[str, object], contex
         script_args,
         context,
         language=fence if isinstance(fence, str) else None,
-        program=None if gold is None else _bare_program(str(gold), language or "python"),
+        # Many data sets put a fence around the gold program.
+        program=None if gold is None else find_program(str(gold), language or "python") or str(gold),
     )
-
-
-def _bare_program(gold: str, language: str) -> str:
-    """Return a gold program without the fence that many data sets put around it."""
-    try:
-        return find_program(gold, language) or gold
-    except ValueError:  # a language that nobody knows: no reward judges this row
-        return gold
 
 
 def score_ideal(

@@ -104,6 +104,15 @@ class CodeReward:
         return Score(reward, tuple(results))
 
 
+def extract_code(completion: str, language: str | None = "python") -> str:
+    r"""Return the program of a completion that `CodeReward` would run, or "" where there is none.
+
+    >>> extract_code("```py\n1\n```\n```rust\n2\n```", "python")
+    '1\n'
+    """
+    return (find_program(completion, language) if language else None) or ""
+
+
 def unusable_tests(row: Mapping[str, object]) -> str | None:
     """Return why `CodeReward` can't judge a row, "" for a row without tests, None where it can."""
     return why_unusable({name: row.get(name) for name in _COLUMNS}, read_known_row, TEST_COLUMNS)

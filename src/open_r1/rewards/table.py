@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from open_r1.configs.rewards import RewardArguments
 from open_r1.rewards.base import Reward, RewardContext
-from open_r1.rewards.code_rewards import get_code_format_reward
 from open_r1.rewards.format_rewards import (
+    CodeFormatReward,
     format_reward,
     reasoning_steps_reward,
     soft_format_reward,
@@ -191,7 +191,7 @@ REWARDS: dict[str, RewardSpec] = {
         ideal_reason=_NO_LAYOUT,
     ),
     "code_format": RewardSpec(
-        build=lambda script_args, context: get_code_format_reward(script_args.code_language, context),
+        build=lambda script_args, context: CodeFormatReward(script_args.code_language, context),
         ideal=_constant(1.0),
         ideal_reason=f"{_RIGHT_LAYOUT}, with a program in the answer",
         layouts=_constant((Layout.TAGS_ON_LINES,)),
