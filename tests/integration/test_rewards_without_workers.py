@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = r"""
 import json, math, sys
 from open_r1.rewards import accuracy_reward, get_cosine_scaled_reward, len_reward
-from open_r1.rewards.length_rewards import get_demystify_cosine_reward
+from open_r1.rewards.length_rewards import DemystifyCosineReward
 
 sys.executable = "/bin/false"
 columns = {
@@ -23,7 +23,7 @@ columns = {
     "solution": [r"\sin^2 x", "2", ""],
 }
 found = {}
-for reward in (accuracy_reward, len_reward, get_cosine_scaled_reward(), get_demystify_cosine_reward()):
+for reward in (accuracy_reward, len_reward, get_cosine_scaled_reward(), DemystifyCosineReward()):
     metrics = {}
     values = reward(**columns, log_metric=metrics.__setitem__)
     kinds = [value if value is None else "nan" if math.isnan(value) else "number" for value in values]

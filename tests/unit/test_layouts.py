@@ -6,7 +6,7 @@ import pytest
 from open_r1.data.layout_mapping import RowMapper
 from open_r1.data.layout_table import LAYOUTS, MESSAGES, PROBLEM
 from open_r1.grading.cases import read_row
-from open_r1.rewards import get_countdown_reward, think_format_reward
+from open_r1.rewards import CountdownReward, think_format_reward
 from open_r1.rewards.verifier import Verdict, verify
 from tests.rows.layout_items import MATH
 from tests.rows.layouts import CASES, DAPO_HEAD, DAPO_TAIL, THINK, chat, openr1_row, write
@@ -60,7 +60,7 @@ def test_problem_is_the_question_and_the_gold_solution_scores_one(name, case):
     if name == "countdown":
         assert all(str(number) in mapped["problem"] for number in [*case.row["nums"], case.row["target"]])
         completion = f"<think>\nx\n</think>\n<answer>{case.item.answer}</answer>"
-        assert get_countdown_reward()([completion], nums=[case.row["nums"]], target=[case.row["target"]]) == [1.0]
+        assert CountdownReward()([completion], nums=[case.row["nums"]], target=[case.row["target"]]) == [1.0]
         return
     assert mapped["problem"] == case.item.question
     assert mapped.get("solution") == case.item.gold

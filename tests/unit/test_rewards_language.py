@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from open_r1.rewards import RewardContext
 from open_r1.rewards.language_rewards import (
-    get_language_consistency_reward,
-    get_readability_reward,
+    LanguageConsistencyReward,
+    ReadabilityReward,
     measure_readability,
     readability_faults,
 )
@@ -44,7 +44,7 @@ HOSTILE = [
 
 
 def consistency(text: str, language: str = "en", **options: object) -> float | None:
-    return get_language_consistency_reward(language, **options)([text])[0]
+    return LanguageConsistencyReward(language, **options)([text])[0]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def consistency(text: str, language: str = "en", **options: object) -> float | N
 )
 def test_hostile_texts_take_linear_time_and_stay_in_range(text: str):
     start = time.process_time()
-    rewards = [consistency(text), consistency(text, "ja"), get_readability_reward()([text])[0]]
+    rewards = [consistency(text), consistency(text, "ja"), ReadabilityReward()([text])[0]]
     assert time.process_time() - start < 5
     assert all(0 <= reward <= 1 for reward in rewards)
 
@@ -63,7 +63,7 @@ def test_hostile_texts_take_linear_time_and_stay_in_range(text: str):
 def test_any_text_gets_a_share(text: str):
     for language in ("en", "zh", "ja", "ru"):
         assert 0 <= consistency(text, language) <= 1
-    assert 0 <= get_readability_reward(5)([text])[0] <= 1
+    assert 0 <= ReadabilityReward(5)([text])[0] <= 1
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_any_text_gets_a_share(text: str):
 )
 def test_no_word_of_reasoning_is_no_word_in_the_language(text: str):
     assert consistency(text) == consistency(text, "zh") == 0.0
-    assert get_readability_reward()([text]) == [0.0]
+    assert ReadabilityReward()([text]) == [0.0]
 
 
 @pytest.mark.parametrize("language", SAMPLES)
@@ -179,13 +179,13 @@ def test_the_language_of_the_answer_does_not_count():
     assert consistency(f"<think>{CHINESE}</think>{ENGLISH}", "zh") == 1.0
     assert consistency(f"{CHINESE}</think>{ENGLISH}", "zh", context=RewardContext(completion_prefix="<think>")) == 1.0
     moved = [{"role": "assistant", "reasoning_content": CHINESE, "content": ENGLISH}]
-    assert get_language_consistency_reward("zh")([moved]) == [1.0]
+    assert LanguageConsistencyReward("zh")([moved]) == [1.0]
 
 
 def test_language_consistency_takes_the_language_of_the_row():
     metrics = {}
     languages = ["zh", "zh-CN", "ZH_tw", None, "", "tlh"]
-    rewards = get_language_consistency_reward("en")(
+    rewards = LanguageConsistencyReward("en")(
         completions=[CHINESE] * 6, completion_ids=[[1]] * 6, target_language=languages, log_metric=metrics.__setitem__
     )
     assert rewards == [1.0, 1.0, 1.0, 0.0, 0.0, None]
@@ -193,13 +193,13 @@ def test_language_consistency_takes_the_language_of_the_row():
 
 
 def test_language_consistency_leaves_the_column_of_programs_alone():
-    assert get_language_consistency_reward()(completions=[ENGLISH], language=["python"]) == [1.0]
+    assert LanguageConsistencyReward()(completions=[ENGLISH], language=["python"]) == [1.0]
 
 
 @pytest.mark.parametrize("language", ["", "english", "tlh", "e"])
 def test_language_consistency_refuses_an_unknown_language(language: str):
     with pytest.raises(ValueError, match="choose one of"):
-        get_language_consistency_reward(language)
+        LanguageConsistencyReward(language)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_language_consistency_refuses_an_unknown_language(language: str):
 )
 def test_readability_faults(text: str, faults: list[str]):
     assert readability_faults(text, max_paragraph_chars=500) == faults
-    assert (get_readability_reward(500)([text]) == [1.0]) == (not faults)
+    assert (ReadabilityReward(500)([text]) == [1.0]) == (not faults)
 
 
 def test_readability_is_the_product_of_three_shares():
@@ -233,14 +233,14 @@ def test_readability_is_the_product_of_three_shares():
 
 
 def test_a_program_in_the_answer_is_no_fault():
-    assert get_readability_reward()([f"<think>{ENGLISH}</think>\n```\nprint(4)\n```"]) == [1.0]
+    assert ReadabilityReward()([f"<think>{ENGLISH}</think>\n```\nprint(4)\n```"]) == [1.0]
 
 
 def test_readability_refuses_a_paragraph_of_nothing():
     with pytest.raises(ValueError, match="max_paragraph_chars"):
-        get_readability_reward(0)
+        ReadabilityReward(0)
 
 
 def test_language_rewards_can_be_sent_to_another_process():
-    for reward in (get_language_consistency_reward("zh"), get_readability_reward()):
+    for reward in (LanguageConsistencyReward("zh"), ReadabilityReward()):
         assert pickle.loads(pickle.dumps(reward)) == reward

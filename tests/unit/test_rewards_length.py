@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from open_r1.rewards import RewardContext
 from open_r1.rewards.length_rewards import (
     DemystifyCosineReward,
-    get_demystify_cosine_reward,
-    get_truncated_reward,
+    TruncatedReward,
 )
 
 RIGHT, WRONG, NO_ANSWER = r"So \boxed{2}", r"So \boxed{3}", "no idea"
@@ -37,12 +36,12 @@ def score(reward: DemystifyCosineReward, text: str, ids: list[int] | range, gold
 @pytest.mark.parametrize("length", [0, 1, 39, 40, 41, MAX_LEN - 17, MAX_LEN - 16, MAX_LEN, 10 * MAX_LEN])
 @pytest.mark.parametrize("text", ["", "\x00\ud800", RIGHT, WRONG, NO_ANSWER, r"\boxed{" * 20_000])
 def test_demystify_stays_within_its_bounds(text: str, length: int):
-    assert -20 <= score(get_demystify_cosine_reward(), text, [7] * length) <= 2
+    assert -20 <= score(DemystifyCosineReward(), text, [7] * length) <= 2
 
 
 @pytest.mark.parametrize(("options", "right", "wrong", "exceeding"), PUBLISHED)
 def test_demystify_gives_the_published_values(options: dict, right: tuple, wrong: tuple, exceeding: float):
-    reward = get_demystify_cosine_reward(**options)
+    reward = DemystifyCosineReward(**options)
     for length, value, wrong_value in zip((0, MAX_LEN // 2, MAX_LEN - 17), right, wrong, strict=True):
         assert score(reward, RIGHT, range(length)) == pytest.approx(value, abs=1e-4)
         assert score(reward, WRONG, range(length)) == pytest.approx(wrong_value, abs=1e-4)
@@ -53,11 +52,11 @@ def test_demystify_gives_the_published_values(options: dict, right: tuple, wrong
 
 def test_demystify_of_an_unparsable_solution_is_none_at_any_length():
     for length in (0, 100, MAX_LEN):
-        assert score(get_demystify_cosine_reward(), RIGHT, range(length), UNPARSABLE) is None
+        assert score(DemystifyCosineReward(), RIGHT, range(length), UNPARSABLE) is None
 
 
 def test_demystify_punishes_repetition_of_wrong_answers_only():
-    reward = get_demystify_cosine_reward(ngram_size=2, max_penalty=-4, max_len=100)
+    reward = DemystifyCosineReward(ngram_size=2, max_penalty=-4, max_len=100)
     assert score(reward, RIGHT, [5] * 50) == score(reward, RIGHT, range(50)) == pytest.approx(1.5)
     assert score(reward, WRONG, range(50)) == pytest.approx(-5)
     assert score(reward, WRONG, [5] * 50) == pytest.approx(-5 - 4 * (1 - 1 / 49))
@@ -66,16 +65,16 @@ def test_demystify_punishes_repetition_of_wrong_answers_only():
 
 @pytest.mark.parametrize("length", [0, 1, 39])
 def test_demystify_of_fewer_tokens_than_n_repeats_nothing(length: int):
-    reward = get_demystify_cosine_reward()
+    reward = DemystifyCosineReward()
     assert score(reward, WRONG, [5] * length) == reward.value(length, is_correct=False)
 
 
 def test_demystify_takes_no_repetition_from_a_completion_at_the_limit():
-    assert score(get_demystify_cosine_reward(max_len=100), WRONG, [5] * 84) == -10
+    assert score(DemystifyCosineReward(max_len=100), WRONG, [5] * 84) == -10
 
 
 def test_demystify_without_ids_counts_characters_and_words():
-    reward = get_demystify_cosine_reward(max_len=100, ngram_size=1, max_penalty=-1)
+    reward = DemystifyCosineReward(max_len=100, ngram_size=1, max_penalty=-1)
     text = "so so so so " + WRONG
     expected = reward.value(len(text), is_correct=False, repeated=1 - 3 / 6)
     assert reward([text], [GOLD]) == [pytest.approx(expected)]
@@ -83,7 +82,7 @@ def test_demystify_without_ids_counts_characters_and_words():
 
 @given(st.integers(0, MAX_LEN - 18))
 def test_demystify_prefers_short_right_and_long_wrong_answers(length: int):
-    reward = get_demystify_cosine_reward()
+    reward = DemystifyCosineReward()
     assert reward.value(length, is_correct=True) >= reward.value(length + 1, is_correct=True)
     assert reward.value(length, is_correct=False) <= reward.value(length + 1, is_correct=False)
     assert reward.value(length, is_correct=True) > reward.value(length, is_correct=False)
@@ -91,14 +90,14 @@ def test_demystify_prefers_short_right_and_long_wrong_answers(length: int):
 
 @given(st.lists(st.tuples(st.sampled_from([RIGHT, WRONG, NO_ANSWER]), st.lists(st.integers(0, 3), max_size=60))))
 def test_demystify_of_a_batch_is_row_by_row(rows: list[tuple[str, list[int]]]):
-    reward = get_demystify_cosine_reward(ngram_size=2)
+    reward = DemystifyCosineReward(ngram_size=2)
     texts, ids = [text for text, _ in rows], [ids for _, ids in rows]
     assert reward(texts, [GOLD] * len(rows), completion_ids=ids) == [score(reward, text, row) for text, row in rows]
 
 
 def test_demystify_logs_verdicts():
     columns, metrics = {}, {}
-    get_demystify_cosine_reward()(
+    DemystifyCosineReward()(
         prompts=["p", "p"],
         completions=[RIGHT, NO_ANSWER],
         completion_ids=[[1], [2]],
@@ -121,7 +120,7 @@ def test_demystify_logs_verdicts():
 )
 def test_demystify_refuses(options: dict, word: str):
     with pytest.raises(ValueError, match=word):
-        get_demystify_cosine_reward(**options)
+        DemystifyCosineReward(**options)
 
 
 EOS = RewardContext(eos_token_ids=(2, 3))
@@ -141,25 +140,25 @@ EOS = RewardContext(eos_token_ids=(2, 3))
     ids=lambda value: repr(value)[:20],
 )
 def test_truncated_is_a_completion_without_an_end_token(ids: list[int], reward: float):
-    assert get_truncated_reward(context=EOS)(completion_ids=[ids]) == [reward]
-    assert get_truncated_reward(-0.5, EOS)(prompts=["p"], completions=["c"], completion_ids=[ids]) == [reward / 2]
+    assert TruncatedReward(context=EOS)(completion_ids=[ids]) == [reward]
+    assert TruncatedReward(-0.5, EOS)(prompts=["p"], completions=["c"], completion_ids=[ids]) == [reward / 2]
 
 
 def test_truncated_must_know_the_end_tokens():
     with pytest.raises(ValueError, match="eos_token_ids"):
-        get_truncated_reward()
+        TruncatedReward()
 
 
 def test_truncated_refuses_a_bonus():
     with pytest.raises(ValueError, match=r"^truncated_penalty is 0.5, .* must be 0 or negative"):
-        get_truncated_reward(0.5, EOS)
+        TruncatedReward(0.5, EOS)
 
 
 def test_truncated_without_ids_is_an_error():
     with pytest.raises(TypeError, match="completion_ids"):
-        get_truncated_reward(context=EOS)(completions=["c"])
+        TruncatedReward(context=EOS)(completions=["c"])
 
 
 def test_length_rewards_can_be_sent_to_another_process():
-    for reward in (get_demystify_cosine_reward(), get_truncated_reward(context=EOS)):
+    for reward in (DemystifyCosineReward(), TruncatedReward(context=EOS)):
         assert pickle.loads(pickle.dumps(reward)) == reward

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from open_r1.rewards.base import RewardContext
-from open_r1.rewards.puzzle_rewards import CountdownReward, find_answer, get_countdown_reward, knights_knaves_reward
+from open_r1.rewards.puzzle_rewards import CountdownReward, find_answer, knights_knaves_reward
 from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
 from open_r1.tasks import arithmetic
 from open_r1.tasks.reasoning_gym_items import make_items
@@ -25,7 +25,7 @@ def in_tags(answer: str, between: str = "\n") -> str:
 def countdown(
     text: str, mode: str = "tinyzero", *, strict: bool = False, context: RewardContext | None = None
 ) -> float:
-    reward = get_countdown_reward(mode, strict=strict, context=context or RewardContext())
+    reward = CountdownReward(mode, strict=strict, context=context or RewardContext())
     return reward([[{"role": "assistant", "content": text}]], target=[TARGET], nums=[NUMS])[0]
 
 
@@ -164,31 +164,31 @@ def test_countdown_counts_the_think_tag_that_the_prompt_opened(mode: str, strict
 
 
 def test_countdown_takes_fractions_on_the_way_but_no_rounding():
-    reward = get_countdown_reward()
+    reward = CountdownReward()
     texts = [in_tags("1 / 3 * 9"), in_tags("100000 / 99999 * 3")]
     assert reward(texts, target=[3, 3], nums=[[1, 3, 9], [100000, 99999, 3]]) == [1.0, 0.1]
 
 
 def test_countdown_leaves_rows_of_other_tasks_alone():
     texts = [in_tags(RIGHT)] * 3
-    assert get_countdown_reward()(texts, target=[TARGET, None, TARGET], nums=[NUMS, NUMS, None]) == [1.0, None, None]
-    assert get_countdown_reward()(texts, solution=["65"] * 3) == [None] * 3
+    assert CountdownReward()(texts, target=[TARGET, None, TARGET], nums=[NUMS, NUMS, None]) == [1.0, None, None]
+    assert CountdownReward()(texts, solution=["65"] * 3) == [None] * 3
 
 
 def test_countdown_refuses_an_unknown_mode_with_the_list():
     with pytest.raises(ValueError, match="tinyzero, mini_r1"):
-        get_countdown_reward("tiny_zero")
+        CountdownReward("tiny_zero")
 
 
 def test_countdown_reward_can_be_sent_to_another_process():
-    reward = get_countdown_reward("mini_r1", strict=True)
+    reward = CountdownReward("mini_r1", strict=True)
     assert pickle.loads(pickle.dumps(reward)) == reward == CountdownReward("mini_r1", strict=True)
 
 
 def test_countdown_logs_shares_of_the_rows_judged():
     extra, metrics = {}, {}
     texts = [in_tags(RIGHT), in_tags("1"), "nothing", in_tags(RIGHT)]
-    get_countdown_reward()(
+    CountdownReward()(
         texts,
         target=[TARGET, TARGET, TARGET, None],
         nums=[NUMS] * 4,

@@ -14,7 +14,7 @@ from open_r1.rewards import (
     get_soft_overlong_punishment,
     len_reward,
 )
-from open_r1.rewards.repetition_rewards import get_token_repetition_reward
+from open_r1.rewards.repetition_rewards import TokenRepetitionReward
 
 
 def message(text: str) -> list[dict]:
@@ -218,18 +218,18 @@ def test_repetition_penalty_of_chinese_names_the_extra():
     ids=lambda value: repr(value)[:20],
 )
 def test_token_repetition(ids: list[int], ngram_size: int, reward: float):
-    assert get_token_repetition_reward(ngram_size)(completion_ids=[ids]) == [pytest.approx(reward)]
+    assert TokenRepetitionReward(ngram_size)(completion_ids=[ids]) == [pytest.approx(reward)]
 
 
 def test_token_repetition_reads_no_text():
-    function = get_token_repetition_reward(2, max_penalty=-0.5)
+    function = TokenRepetitionReward(2, max_penalty=-0.5)
     assert function(completions=[message("so so so so so")] * 2, completion_ids=[[1, 2, 3], [5] * 5]) == [0.0, -0.375]
 
 
 @pytest.mark.parametrize(("options", "key"), [({"ngram_size": 0}, "n_grams"), ({"max_penalty": 0.1}, "max_penalty")])
 def test_token_repetition_refuses(options: dict, key: str):
     with pytest.raises(ValueError, match=f"^token_repetition_{key} "):
-        get_token_repetition_reward(**options)
+        TokenRepetitionReward(**options)
 
 
 @pytest.mark.parametrize("completion", [None, 3, {"role": "assistant", "content": "x"}])

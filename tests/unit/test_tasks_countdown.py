@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from open_r1.rewards.puzzle_rewards import get_countdown_reward
+from open_r1.rewards.puzzle_rewards import CountdownReward
 from open_r1.tasks import countdown, load_task
 from open_r1.tasks.countdown import CountdownOptions, check, pool_of
 
@@ -48,7 +48,7 @@ def test_rewards_give_every_solution_full_marks(mode: str, best: float, strict: 
     rows = data["3to4", 0]["test"]
     texts = [f"<think>hm</think>\n<answer> {row['solution']} </answer>" for row in rows]
     columns = {name: [row[name] for row in rows] for name in ("target", "nums")}
-    assert get_countdown_reward(mode, strict=strict)(texts, **columns) == [best] * len(rows)
+    assert CountdownReward(mode, strict=strict)(texts, **columns) == [best] * len(rows)
 
 
 def test_numbers_and_targets_are_in_range(data):

@@ -18,41 +18,57 @@ from open_r1.rewards.by_name import (
 )
 from open_r1.rewards.contest_rewards import cf_code_reward, ioi_code_reward
 from open_r1.rewards.format_rewards import (
+    CodeFormatReward,
     format_reward,
-    get_code_format_reward,
     reasoning_steps_reward,
     soft_format_reward,
     tag_count_reward,
     think_format_reward,
 )
 from open_r1.rewards.ideal import IdealScore, conflicting_layouts, ideal_completion, ideal_of_row, score_ideal
-from open_r1.rewards.language_rewards import get_language_consistency_reward, get_readability_reward
+from open_r1.rewards.language_rewards import LanguageConsistencyReward, ReadabilityReward
 from open_r1.rewards.length_rewards import (
-    get_cosine_scaled_reward,
-    get_demystify_cosine_reward,
-    get_soft_overlong_punishment,
-    get_truncated_reward,
+    CosineScaledReward,
+    DemystifyCosineReward,
+    SoftOverlongPunishmentReward,
+    TruncatedReward,
     len_reward,
 )
 from open_r1.rewards.math_rewards import accuracy_reward
 from open_r1.rewards.program_rewards import binary_code_reward, code_reward, extract_code
-from open_r1.rewards.puzzle_rewards import get_countdown_reward, knights_knaves_reward
+from open_r1.rewards.puzzle_rewards import CountdownReward, knights_knaves_reward
 from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
-from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward, get_token_repetition_reward
+from open_r1.rewards.repetition_rewards import RepetitionPenaltyReward, TokenRepetitionReward
 from open_r1.rewards.router import DOMAIN_COLUMN
 from open_r1.rewards.spec import RewardSpec
 from open_r1.rewards.table import REWARDS
 from open_r1.rewards.verifier import Verdict, verify, verify_all
 from open_r1.rewards.verifier.answer_extraction import extract_answer
 
+# What Open R1 calls these classes.
+get_code_format_reward = CodeFormatReward
+get_cosine_scaled_reward = CosineScaledReward
+get_repetition_penalty_reward = RepetitionPenaltyReward
+get_soft_overlong_punishment = SoftOverlongPunishmentReward
+
 __all__ = [
     "DOMAIN_COLUMN",
     "REWARDS",
     "UNSCORABLE",
+    "CodeFormatReward",
+    "CosineScaledReward",
+    "CountdownReward",
+    "DemystifyCosineReward",
     "IdealScore",
+    "LanguageConsistencyReward",
+    "ReadabilityReward",
+    "RepetitionPenaltyReward",
     "Reward",
     "RewardContext",
     "RewardSpec",
+    "SoftOverlongPunishmentReward",
+    "TokenRepetitionReward",
+    "TruncatedReward",
     "Verdict",
     "accuracy_reward",
     "binary_code_reward",
@@ -65,16 +81,10 @@ __all__ = [
     "format_reward",
     "get_code_format_reward",
     "get_cosine_scaled_reward",
-    "get_countdown_reward",
-    "get_demystify_cosine_reward",
-    "get_language_consistency_reward",
-    "get_readability_reward",
     "get_repetition_penalty_reward",
     "get_reward_funcs",
     "get_reward_spec",
     "get_soft_overlong_punishment",
-    "get_token_repetition_reward",
-    "get_truncated_reward",
     "ideal_completion",
     "ideal_of_row",
     "ioi_code_reward",

@@ -105,9 +105,6 @@ class CodeFormatReward:
         return 0.0 if parts is None or find_program(parts[1], language) is None else 1.0
 
 
-get_code_format_reward = CodeFormatReward
-
-
 def split_soft_format(text: str) -> tuple[str, str] | None:
     r"""Return (reasoning, answer), stripped, of a think and an answer block with any white space around, or None.
 

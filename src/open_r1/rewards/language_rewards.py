@@ -26,7 +26,7 @@ MIN_LANGUAGE_SHARE = 0.9
 
 @dataclass(frozen=True)
 class LanguageConsistencyReward:
-    """Return the share of words of the target language in the reasoning.
+    r"""Return the share of words of the target language in the reasoning.
 
     The reasoning is what stands before the last `</think>`, else before the answer block, else everything. Code in
     fences or backticks, formulas, LaTeX commands and symbols are not counted. A column `target_language` gives the
@@ -37,6 +37,10 @@ class LanguageConsistencyReward:
     French is not: nothing tells languages of one script apart by single words reliably. The one exception: a line of
     Han without kana is not Japanese.
     Source: the language consistency reward of DeepSeek-R1 (arXiv 2501.12948, section 2.3.2).
+
+    >>> chinese = "<think>\n\u6211\u4eec\u9a8c\u7b97 $x = 2$ again\n</think>\n2"
+    >>> LanguageConsistencyReward("en")([chinese]), LanguageConsistencyReward("zh")([chinese])
+    ([0.3333333333333333], [0.6666666666666666])
     """
 
     target_language: str = "en"
@@ -66,18 +70,6 @@ class LanguageConsistencyReward:
             None if language is None else share_of_language(prose_of(reasoning_of(text)), language)
             for text, language in zip(texts, languages, strict=True)
         ]
-
-
-def get_language_consistency_reward(
-    target_language: str = "en", context: RewardContext = DEFAULT_CONTEXT
-) -> LanguageConsistencyReward:
-    r"""Build the reward for reasoning in one language.
-
-    >>> chinese = "<think>\n\u6211\u4eec\u9a8c\u7b97 $x = 2$ again\n</think>\n2"
-    >>> get_language_consistency_reward("en")([chinese]), get_language_consistency_reward("zh")([chinese])
-    ([0.3333333333333333], [0.6666666666666666])
-    """
-    return LanguageConsistencyReward(target_language, context)
 
 
 @dataclass(frozen=True)
@@ -139,13 +131,16 @@ def readability_faults(
 
 @dataclass(frozen=True)
 class ReadabilityReward:
-    """Return how readable the reasoning is: 1 for one language in short paragraphs without blocks of code.
+    r"""Return how readable the reasoning is: 1 for one language in short paragraphs without blocks of code.
 
     The product of three shares: words in the commonest script (Han and kana count as one); characters within the
     first `max_paragraph_chars` of their paragraph; characters outside fenced code. A paragraph ends at a line break.
     Range [0, 1]; never None; 0 for a reasoning without words. Not meant for tasks that are solved by programs.
     Source: the filter of DeepSeek-R1's stage 3 (arXiv 2501.12948, section 2.3.3: mixed languages, long paragraphs,
     code blocks); the formula and the limit, about 250 English words, are ours.
+
+    >>> ReadabilityReward()(["<think>\nTwo and two make four.\n</think>\n4", "<think>\n$2 + 2$\n</think>\n4"])
+    [1.0, 0.0]
     """
 
     max_paragraph_chars: int = MAX_PARAGRAPH_CHARS
@@ -160,17 +155,6 @@ class ReadabilityReward:
     def __call__(self, completions: Sequence[Completion], **kwargs: object) -> list[float | None]:
         reasonings = [reasoning_of(text) for text in completion_texts(completions, self.context)]
         return [measure_readability(text, max_paragraph_chars=self.max_paragraph_chars).score for text in reasonings]
-
-
-def get_readability_reward(
-    max_paragraph_chars: int = MAX_PARAGRAPH_CHARS, context: RewardContext = DEFAULT_CONTEXT
-) -> ReadabilityReward:
-    r"""Build the reward for reasoning that is easy to read.
-
-    >>> get_readability_reward()(["<think>\nTwo and two make four.\n</think>\n4", "<think>\n$2 + 2$\n</think>\n4"])
-    [1.0, 0.0]
-    """
-    return ReadabilityReward(max_paragraph_chars, context)
 
 
 def _known_language(language: str) -> str | None:

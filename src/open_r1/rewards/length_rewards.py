@@ -110,7 +110,7 @@ def _cosine_between(at_zero: float, at_end: float, progress: float) -> float:
 
 @dataclass(frozen=True)
 class CosineScaledReward(_CosineReward):
-    """Return a reward that falls with length for right answers and rises with length for wrong ones.
+    r"""Return a reward that falls with length for right answers and rises with length for wrong ones.
 
     With progress = min(1, length / max_len) and c = (1 + cos(pi * progress)) / 2, which goes from 1 to 0:
     right: min_value_correct + (max_value_correct - min_value_correct) * c;
@@ -118,6 +118,10 @@ class CosineScaledReward(_CosineReward):
     Range [min_value_wrong, max_value_correct]; None where the solution can't be parsed, NaN where our workers were
     lost.
     Source: Demystifying Long Chain-of-Thought Reasoning (arXiv 2502.03373, section 4.2).
+
+    >>> reward = CosineScaledReward(max_len=100)
+    >>> [round(value, 3) for value in reward([r"\boxed{2}", r"\boxed{3}"], ["2", "2"], completion_ids=[[0] * 20] * 2)]
+    [0.952, -0.952]
     """
 
     min_value_wrong: float = -1.0
@@ -151,28 +155,9 @@ class CosineScaledReward(_CosineReward):
         return _cosine_between(self.min_value_wrong, self.max_value_wrong, progress)
 
 
-def get_cosine_scaled_reward(
-    min_value_wrong: float = -1.0,
-    max_value_wrong: float = -0.5,
-    min_value_correct: float = 0.5,
-    max_value_correct: float = 1.0,
-    max_len: int = 1000,
-    context: RewardContext = DEFAULT_CONTEXT,
-) -> CosineScaledReward:
-    r"""Build the cosine reward; max_len in tokens where ids are passed, else in characters.
-
-    >>> reward = get_cosine_scaled_reward(max_len=100)
-    >>> [round(value, 3) for value in reward([r"\boxed{2}", r"\boxed{3}"], ["2", "2"], completion_ids=[[0] * 20] * 2)]
-    [0.952, -0.952]
-    """
-    return CosineScaledReward(
-        min_value_wrong, max_value_wrong, min_value_correct, max_value_correct, max_len, context=context
-    )
-
-
 @dataclass(frozen=True)
 class DemystifyCosineReward(_CosineReward):
-    """Return the cosine reward of Demystifying Long Chain-of-Thought Reasoning, with its two penalties.
+    r"""Return the cosine reward of Demystifying Long Chain-of-Thought Reasoning, with its two penalties.
 
     With c = (1 + cos(pi * length / max_len)) / 2, which goes from 1 to 0:
     length + 16 >= max_len: exceed_length, whatever the answer;
@@ -184,6 +169,12 @@ class DemystifyCosineReward(_CosineReward):
     can't be parsed, NaN where our workers were lost.
     Source: arXiv 2502.03373, section 4.2; its code for the margin of 16. It gives no strength of the repetition
     penalty in this form: -10 takes from a wrong answer that only repeats itself what it gains by being long.
+
+    >>> reward = DemystifyCosineReward(max_len=100)
+    >>> ids = [list(range(length)) for length in (50, 50, 84)]
+    >>> texts = [r"\boxed{2}", r"\boxed{3}", r"\boxed{2}"]
+    >>> [round(value, 3) for value in reward(texts, ["2"] * 3, completion_ids=ids)]
+    [1.5, -5.0, -10.0]
     """
 
     correct_at_zero: float = 2.0
@@ -220,44 +211,15 @@ class DemystifyCosineReward(_CosineReward):
         return _cosine_between(self.wrong_at_zero, self.wrong_at_max_len, progress) + repeated * self.max_penalty
 
 
-def get_demystify_cosine_reward(
-    correct_at_zero: float = 2.0,
-    correct_at_max_len: float = 1.0,
-    wrong_at_zero: float = -10.0,
-    wrong_at_max_len: float = 0.0,
-    exceed_length: float = -10.0,
-    max_len: int = 14336,
-    ngram_size: int = 40,
-    max_penalty: float = -10.0,
-    context: RewardContext = DEFAULT_CONTEXT,
-) -> DemystifyCosineReward:
-    r"""Build the cosine reward with a penalty for lengths at the limit and for wrong answers that repeat themselves.
-
-    >>> reward = get_demystify_cosine_reward(max_len=100)
-    >>> ids = [list(range(length)) for length in (50, 50, 84)]
-    >>> texts = [r"\boxed{2}", r"\boxed{3}", r"\boxed{2}"]
-    >>> [round(value, 3) for value in reward(texts, ["2"] * 3, completion_ids=ids)]
-    [1.5, -5.0, -10.0]
-    """
-    return DemystifyCosineReward(
-        correct_at_zero,
-        correct_at_max_len,
-        wrong_at_zero,
-        wrong_at_max_len,
-        exceed_length,
-        max_len,
-        ngram_size,
-        max_penalty,
-        context=context,
-    )
-
-
 @dataclass(frozen=True)
 class SoftOverlongPunishmentReward:
     """Return 0 up to max_completion_len - soft_punish_cache tokens, then a line down to -1 at max_completion_len.
 
     Between the two: (max_completion_len - soft_punish_cache - length) / soft_punish_cache. Range [-1, 0]; never None.
     Source: DAPO (arXiv 2503.14476, equation 13).
+
+    >>> SoftOverlongPunishmentReward(max_completion_len=100, soft_punish_cache=20)([[0] * 80, [0] * 90, [0] * 101])
+    [0.0, -0.5, -1.0]
     """
 
     max_completion_len: int
@@ -283,15 +245,6 @@ class SoftOverlongPunishmentReward:
         return (free_length - length) / self.soft_punish_cache if length <= self.max_completion_len else -1.0
 
 
-def get_soft_overlong_punishment(max_completion_len: int, soft_punish_cache: int) -> SoftOverlongPunishmentReward:
-    """Build the punishment of completions that come near the limit, in tokens.
-
-    >>> get_soft_overlong_punishment(max_completion_len=100, soft_punish_cache=20)([[0] * 80, [0] * 90, [0] * 101])
-    [0.0, -0.5, -1.0]
-    """
-    return SoftOverlongPunishmentReward(max_completion_len, soft_punish_cache)
-
-
 @dataclass(frozen=True)
 class TruncatedReward:
     """Return 0 for a completion whose last token ends it, else the penalty.
@@ -301,6 +254,9 @@ class TruncatedReward:
     Range {penalty, 0}; never None.
     Source: ours; DAPO (arXiv 2503.14476, section 3.4) and Demystifying Long Chain-of-Thought Reasoning (arXiv
     2502.03373, section 4.2) punish such completions by their length.
+
+    >>> TruncatedReward(context=RewardContext(eos_token_ids=(2,)))(completion_ids=[[5, 6, 2], [5, 6, 7]])
+    [0.0, -1.0]
     """
 
     penalty: float = -1.0
@@ -318,12 +274,3 @@ class TruncatedReward:
 
     def __call__(self, completion_ids: Sequence[Sequence[int]], **kwargs: object) -> list[float | None]:
         return [0.0 if ids and ids[-1] in self.context.eos_token_ids else self.penalty for ids in completion_ids]
-
-
-def get_truncated_reward(penalty: float = -1.0, context: RewardContext = DEFAULT_CONTEXT) -> TruncatedReward:
-    """Build the penalty for completions that were cut off.
-
-    >>> get_truncated_reward(context=RewardContext(eos_token_ids=(2,)))(completion_ids=[[5, 6, 2], [5, 6, 7]])
-    [0.0, -1.0]
-    """
-    return TruncatedReward(penalty, context)

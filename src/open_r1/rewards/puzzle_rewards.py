@@ -137,7 +137,7 @@ def _is_solution(answer: str, nums: Sequence[int], target: int, *, strict: bool)
 
 @dataclass(frozen=True)
 class CountdownReward:
-    """Return the reward of TinyZero or of Mini-R1 for an expression that must reach a target.
+    r"""Return the reward of TinyZero or of Mini-R1 for an expression that must reach a target.
 
     With an answer `right` when its exact value is `target` and it uses every number of `nums` exactly once:
 
@@ -151,6 +151,13 @@ class CountdownReward:
     as published. TinyZero: the last line alone, so that a line break behind the answer scores 0. Mini-R1: the first
     answer block without line breaks, and exactly one line break between the blocks, nothing else.
     Sources: TinyZero (verl/utils/reward_score/countdown.py), Mini-R1 (scripts/run_r1_grpo.py).
+
+    >>> text = "<think>\n7 + 19 = 26\n</think>\n<answer>\n55 + 36 - 7 - 19 = 65\n</answer>"
+    >>> row = {"target": [65], "nums": [[19, 36, 55, 7]]}
+    >>> CountdownReward()([text], **row), CountdownReward("mini_r1")([text], **row)
+    ([1.0], [2.0])
+    >>> CountdownReward(strict=True)([text], **row)
+    [0.0]
     """
 
     mode: str = "tinyzero"
@@ -200,29 +207,6 @@ class CountdownReward:
             return {"right": 1.0, "wrong": 0.1, "no_answer": 0.0}[outcome]
         in_layout = _has_mini_r1_layout(text) if self.strict else split_soft_format(text) is not None
         return float(in_layout) + float(outcome == "right")
-
-
-def get_countdown_reward(
-    mode: str = "tinyzero", *, strict: bool = False, context: RewardContext = DEFAULT_CONTEXT
-) -> CountdownReward:
-    r"""Build the reward for Countdown.
-
-    Args:
-        mode: `tinyzero` (0, 0.1, 1) or `mini_r1` (layout 1 + equation 1).
-        strict: Take answer and layout as the published code does.
-        context: Of the run.
-
-    Raises:
-        ValueError: There is no such mode.
-
-    >>> text = "<think>\n7 + 19 = 26\n</think>\n<answer>\n55 + 36 - 7 - 19 = 65\n</answer>"
-    >>> row = {"target": [65], "nums": [[19, 36, 55, 7]]}
-    >>> get_countdown_reward()([text], **row), get_countdown_reward("mini_r1")([text], **row)
-    ([1.0], [2.0])
-    >>> get_countdown_reward(strict=True)([text], **row)
-    [0.0]
-    """
-    return CountdownReward(mode, strict, context)
 
 
 def knights_knaves_reward(

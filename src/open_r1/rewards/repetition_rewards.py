@@ -52,6 +52,9 @@ class RepetitionPenaltyReward:
     Range [max_penalty, 0]; never None; 0 for a text with fewer words than n. English is lower-cased and split at white
     space, Chinese is segmented by jieba (extra `zh`).
     Source: Demystifying Long Chain-of-Thought Reasoning (arXiv 2502.03373).
+
+    >>> RepetitionPenaltyReward(ngram_size=2, max_penalty=-1.0)(["so so so so so", "this says it once"])
+    [-0.75, 0.0]
     """
 
     ngram_size: int
@@ -71,17 +74,6 @@ class RepetitionPenaltyReward:
         return [share * self.max_penalty if share else 0.0 for share in shares]
 
 
-def get_repetition_penalty_reward(
-    ngram_size: int, max_penalty: float, language: str = "en", context: RewardContext = DEFAULT_CONTEXT
-) -> RepetitionPenaltyReward:
-    """Build the reward that penalises repeated n-grams of words.
-
-    >>> get_repetition_penalty_reward(ngram_size=2, max_penalty=-1.0)(["so so so so so", "this says it once"])
-    [-0.75, 0.0]
-    """
-    return RepetitionPenaltyReward(ngram_size, max_penalty, language, context)
-
-
 @dataclass(frozen=True)
 class TokenRepetitionReward:
     """Return (1 - distinct / all n-grams of token ids) * max_penalty for every completion.
@@ -89,6 +81,9 @@ class TokenRepetitionReward:
     Needs no word splitting, so it serves any language. Range [max_penalty, 0]; never None; 0 for a completion of fewer
     tokens than n. Small n-grams recur in any long text: n = 40 sees loops alone, n = 3 sees length too.
     Source: Demystifying Long Chain-of-Thought Reasoning (arXiv 2502.03373, appendix C.2), which takes n = 40.
+
+    >>> TokenRepetitionReward(ngram_size=2)(completion_ids=[[1, 2, 3, 4], [5, 5, 5, 5, 5]])
+    [0.0, -0.75]
     """
 
     ngram_size: int = 40
@@ -102,15 +97,6 @@ class TokenRepetitionReward:
     def __call__(self, completion_ids: Sequence[Sequence[int]], **kwargs: object) -> list[float | None]:
         shares = [repeated_share(ids, self.ngram_size) for ids in completion_ids]
         return [share * self.max_penalty if share else 0.0 for share in shares]
-
-
-def get_token_repetition_reward(ngram_size: int = 40, max_penalty: float = -1.0) -> TokenRepetitionReward:
-    """Build the reward that penalises repeated n-grams of token ids.
-
-    >>> get_token_repetition_reward(ngram_size=2)(completion_ids=[[1, 2, 3, 4], [5, 5, 5, 5, 5]])
-    [0.0, -0.75]
-    """
-    return TokenRepetitionReward(ngram_size, max_penalty)
 
 
 def _word_splitter(language: str) -> Callable[[str], list[str]]:

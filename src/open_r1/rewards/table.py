@@ -17,21 +17,20 @@ from open_r1.rewards.format_rewards import (
     tag_count_reward,
     think_format_reward,
 )
-from open_r1.rewards.language_rewards import get_language_consistency_reward, get_readability_reward
+from open_r1.rewards.language_rewards import LanguageConsistencyReward, ReadabilityReward
 from open_r1.rewards.length_rewards import (
     EXCEED_MARGIN_TOKENS,
+    CosineScaledReward,
     DemystifyCosineReward,
-    get_cosine_scaled_reward,
-    get_demystify_cosine_reward,
-    get_soft_overlong_punishment,
-    get_truncated_reward,
+    SoftOverlongPunishmentReward,
+    TruncatedReward,
     len_reward,
 )
 from open_r1.rewards.math_rewards import accuracy_reward
 from open_r1.rewards.program_table import PROGRAM_REWARDS
-from open_r1.rewards.puzzle_rewards import get_countdown_reward, knights_knaves_reward
+from open_r1.rewards.puzzle_rewards import CountdownReward, knights_knaves_reward
 from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
-from open_r1.rewards.repetition_rewards import get_repetition_penalty_reward, get_token_repetition_reward
+from open_r1.rewards.repetition_rewards import RepetitionPenaltyReward, TokenRepetitionReward
 from open_r1.rewards.spec import ANY_TAGS, Layout, RewardSpec
 from open_r1.tasks.reasoning_gym_items import require_library
 
@@ -60,7 +59,7 @@ def _constant(value: T) -> Callable[[RewardArguments], T]:
 
 
 def _build_cosine(script_args: RewardArguments, context: RewardContext) -> Reward:
-    return get_cosine_scaled_reward(
+    return CosineScaledReward(
         min_value_wrong=script_args.cosine_min_value_wrong,
         max_value_wrong=script_args.cosine_max_value_wrong,
         min_value_correct=script_args.cosine_min_value_correct,
@@ -71,7 +70,7 @@ def _build_cosine(script_args: RewardArguments, context: RewardContext) -> Rewar
 
 
 def _build_demystify_cosine(script_args: RewardArguments, context: RewardContext) -> DemystifyCosineReward:
-    return get_demystify_cosine_reward(
+    return DemystifyCosineReward(
         correct_at_zero=script_args.demystify_correct_at_zero,
         correct_at_max_len=script_args.demystify_correct_at_max_len,
         wrong_at_zero=script_args.demystify_wrong_at_zero,
@@ -85,7 +84,7 @@ def _build_demystify_cosine(script_args: RewardArguments, context: RewardContext
 
 
 def _build_repetition_penalty(script_args: RewardArguments, context: RewardContext) -> Reward:
-    return get_repetition_penalty_reward(
+    return RepetitionPenaltyReward(
         ngram_size=script_args.repetition_n_grams,
         max_penalty=script_args.repetition_max_penalty,
         language=script_args.repetition_language,
@@ -94,7 +93,7 @@ def _build_repetition_penalty(script_args: RewardArguments, context: RewardConte
 
 
 def _build_soft_overlong_punishment(script_args: RewardArguments, context: RewardContext) -> Reward:
-    return get_soft_overlong_punishment(
+    return SoftOverlongPunishmentReward(
         max_completion_len=script_args.max_completion_len, soft_punish_cache=script_args.soft_punish_cache
     )
 
@@ -216,7 +215,7 @@ REWARDS: dict[str, RewardSpec] = {
         layouts=_constant((Layout.NO_TAGS,)),
     ),
     "token_repetition": RewardSpec(
-        build=lambda script_args, context: get_token_repetition_reward(
+        build=lambda script_args, context: TokenRepetitionReward(
             ngram_size=script_args.token_repetition_n_grams,
             max_penalty=script_args.token_repetition_max_penalty,
         ),
@@ -225,23 +224,23 @@ REWARDS: dict[str, RewardSpec] = {
         reads_tokens=True,
     ),
     "language_consistency": RewardSpec(
-        build=lambda script_args, context: get_language_consistency_reward(script_args.target_language, context),
+        build=lambda script_args, context: LanguageConsistencyReward(script_args.target_language, context),
         ideal=_constant(None),
         ideal_reason=_NO_LAYOUT,
     ),
     "readability": RewardSpec(
-        build=lambda script_args, context: get_readability_reward(script_args.max_paragraph_chars, context),
+        build=lambda script_args, context: ReadabilityReward(script_args.max_paragraph_chars, context),
         ideal=_constant(None),
         ideal_reason=_NO_LAYOUT,
     ),
     "truncated": RewardSpec(
-        build=lambda script_args, context: get_truncated_reward(script_args.truncated_penalty, context),
+        build=lambda script_args, context: TruncatedReward(script_args.truncated_penalty, context),
         ideal=_constant(None),
         ideal_reason=_NO_LAYOUT,
         reads_tokens=True,
     ),
     "countdown": RewardSpec(
-        build=lambda script_args, context: get_countdown_reward(
+        build=lambda script_args, context: CountdownReward(
             script_args.countdown_mode, strict=script_args.countdown_strict, context=context
         ),
         ideal=_countdown_maximum,
