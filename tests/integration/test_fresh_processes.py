@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from open_r1.data.card import DataCard
-from open_r1.rewards import get_reward_funcs
+from open_r1.rewards import get_reward_funcs, run_reward
 from open_r1.sandbox import run_coroutine
 from open_r1.tasks import load_task
 from tests.unit.test_rewards_table import arguments
@@ -67,5 +67,5 @@ def test_async_reward_is_awaited_in_a_forked_process(tmp_path):
         "    return [float(len(text)) for text in completions]\n"
     )
     (reward,) = get_reward_funcs(arguments(f"{path}:patience"))
-    assert reward(completions=["abc"]) == [3.0]
-    assert is_true_in_a_fork(lambda: reward(completions=["abcd"]) == [4.0])
+    assert run_reward(reward, completions=["abc"]) == [3.0]
+    assert is_true_in_a_fork(lambda: run_reward(reward, completions=["abcd"]) == [4.0])

@@ -17,10 +17,11 @@ from trl.trainer import grpo_trainer
 
 from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
+from open_r1.configs.rewards import RewardArguments
 from open_r1.data.training_rows import get_dataset
 from open_r1.models import get_model, get_tokenizer
 from open_r1.reward_models import load_reward_model
-from open_r1.rewards import UNSCORABLE
+from open_r1.rewards import UNSCORABLE, get_reward_funcs
 from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.checkpoints import list_checkpoints
 from open_r1.training.run import is_refusal
@@ -159,6 +160,38 @@ def test_failure_of_an_async_reward_is_seen(tiny, tmp_path):
     rows = recorded(tmp_path)
     expected = [*advantages([1.25, 0.25, 1.0]), 0.0, *advantages([1.0, 0.25, 0.0, 0.25])]
     assert rows["advantage"].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+MEETING = """
+import asyncio
+
+called = set()
+
+async def meet(name):
+    called.add(name)
+    while len(called) < 2:
+        await asyncio.sleep(0.01)
+
+async def graded(completions, **columns):
+    await asyncio.wait_for(meet("graded"), 20)
+    return [1.0, 0.0, 1.0, float("nan"), 1.0, 0.0, 0.0, 0.0]
+
+async def format(completions, **columns):
+    await asyncio.wait_for(meet("format"), 20)
+    return [0.25, 0.25, 0.0, 0.25, 0.0, 0.25, 0.0, 0.25]
+"""
+
+
+def test_async_rewards_of_the_user_are_awaited_together(tiny, tmp_path):
+    (tmp_path / "own.py").write_text(MEETING)
+    names = [f"{tmp_path}/own.py:graded", f"summary_only({tmp_path}/own.py:format)"]
+    build_trainer(
+        GRPOTrainer, tiny, tmp_path, get_reward_funcs(RewardArguments(reward_funcs=names)), max_steps=1
+    ).train()
+    rows = recorded(tmp_path)
+    expected = [*advantages([1.25, 0.25, 1.0]), 0.0, *advantages([1.0, 0.25, 0.0, 0.25])]
+    assert rows["advantage"].tolist() == pytest.approx(expected, abs=1e-4)
+    assert rows[["graded", "summary_only_format"]].isna().all(axis=1).tolist() == [False] * 3 + [True] + [False] * 4
 
 
 def test_two_batches_without_a_verdict_stop_the_run(tiny, tmp_path):

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from open_r1.rewards import RewardContext, get_reward_funcs, names_for_domain
-from open_r1.rewards.router import DomainReward
-from open_r1.rewards.summary import SummaryOnlyReward, summary_of
+from open_r1.rewards.wrappers import DomainReward, SummaryOnlyReward, summary_of
 from tests.unit.test_rewards_table import EOS, arguments
 
 OPENED = RewardContext(completion_prefix="<think>\n")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions of the user's own as rewards: where they are found, what is refused, what they may return."""
 
+import asyncio
 import pickle
 from decimal import Decimal
 from fractions import Fraction
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from open_r1.rewards import RewardContext, get_reward_funcs, get_reward_spec
+from open_r1.rewards import RewardContext, get_reward_funcs, get_reward_spec, run_reward
+from open_r1.rewards.wrappers import is_async
 from tests.unit.test_rewards_table import arguments
 
 CODE = '''
@@ -22,6 +24,15 @@ def brevity(completions, solution, *, weight=1.0, **columns):
 async def patience(completions, **columns):
     await asyncio.sleep(0)
     return [float(len(text)) for text in completions]
+
+def later(completions, **columns):
+    return patience(completions, **columns)
+
+async def too_few(completions, **columns):
+    return [0.0]
+
+async def fails_later(completions, **columns):
+    raise KeyError("color")
 
 def by_tokens(completions, completion_ids, **columns):
     return [float(len(ids)) for ids in completion_ids]
@@ -69,9 +80,9 @@ def test_function_of_a_file(code: Path):
 
 def test_relative_path_starts_in_the_working_folder(code: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(code.parent)
-    assert load("my_rewards.py:patience")(completions=["abc"]) == [3.0]
+    assert run_reward(load("my_rewards.py:patience"), completions=["abc"]) == [3.0]
     monkeypatch.chdir(code.parent.parent)
-    assert load("own rewards/my_rewards.py:patience")(completions=["abc"]) == [3.0]
+    assert run_reward(load("own rewards/my_rewards.py:patience"), completions=["abc"]) == [3.0]
 
 
 def test_function_of_a_module(code: Path, monkeypatch: pytest.MonkeyPatch):
@@ -80,11 +91,33 @@ def test_function_of_a_module(code: Path, monkeypatch: pytest.MonkeyPatch):
     assert load("open_r1.rewards.format_rewards:format_reward")(completions=["abc"]) == [0.0]
 
 
-def test_async_function_is_awaited_also_twice_and_beside_others(code: Path):
-    reward, other = get_reward_funcs(arguments(f"{code}:patience", f"summary_only({code}:patience)"))
-    assert reward(completions=["abc", ""]) == [3.0, 0.0]
-    assert other(completions=["<think>abc</think>d", ""]) == [1.0, 0.0]
-    assert reward(completions=["ab"]) == [2.0]
+@pytest.mark.parametrize("function", ["patience", "later"])
+def test_async_function_is_awaited_also_twice_and_beside_others(code: Path, function: str):
+    reward, other = get_reward_funcs(arguments(f"{code}:{function}", f"summary_only({code}:{function})"))
+    assert run_reward(reward, completions=["abc", ""]) == [3.0, 0.0]
+    assert run_reward(other, completions=["<think>abc</think>d", ""]) == [1.0, 0.0]
+    assert run_reward(reward, completions=["ab"]) == [2.0]
+
+
+def test_async_function_stays_async_whatever_is_around_it(code: Path, tmp_path: Path):
+    (tmp_path / "twin.py").write_text("async def patience(completions, **columns): return [9.0]")
+    names = [f"{code}:patience", f"{tmp_path}/twin.py:patience", f"summary_only({code}:patience)", f"{code}:brevity"]
+    rewards = get_reward_funcs(arguments(*names, reward_domains={"chat": names[2:]}))
+    assert [is_async(reward) for reward in rewards] == [True, True, True, False]
+    columns = {"completions": ["<think>ab</think>c"], "domain": ["chat"], "solution": ["1"]}
+
+    async def judge_together() -> list:
+        return await asyncio.gather(*(reward(**columns) for reward in rewards[:3]))
+
+    assert asyncio.run(judge_together()) == [[18.0], [9.0], [1.0]]
+
+
+def test_wrong_results_of_an_async_function_name_it(code: Path):
+    with pytest.raises(ValueError, match="too_few"):
+        run_reward(load(f"{code}:too_few"), completions=["a", "b"])
+    with pytest.raises(KeyError) as caught:
+        run_reward(load(f"{code}:fails_later"), completions=["a"])
+    assert "my_rewards.py:fails_later" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize("function", ["brevity", "patience"])
@@ -94,7 +127,7 @@ def test_copy_loads_the_code_where_it_lies(code: Path, function: str, monkeypatc
     pickled = pickle.dumps(reward)
     monkeypatch.chdir(tmp_path)
     columns = {"completions": ["abc"], "solution": ["1"]}
-    assert pickle.loads(pickled)(**columns) == reward(**columns)
+    assert run_reward(pickle.loads(pickled), **columns) == run_reward(reward, **columns)
 
 
 def test_columns_it_cannot_do_without_are_known(code: Path):
@@ -123,7 +156,7 @@ def test_same_name_twice_gets_metric_keys_of_its_own(code: Path, tmp_path: Path)
 
 def test_context_of_the_run_does_not_reach_it(code: Path):
     (reward,) = get_reward_funcs(arguments(f"{code}:patience"), RewardContext(completion_prefix="<think>\n"))
-    assert reward(completions=["abc"]) == [3.0]
+    assert run_reward(reward, completions=["abc"]) == [3.0]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +164,10 @@ def test_context_of_the_run_does_not_reach_it(code: Path):
     [
         ("{folder}/nowhere.py:brevity", "there is no file .*nowhere.py"),
         ("{folder}:brevity", "fails to import"),
-        ("{file}:lengthy", "there is no 'lengthy' in .*Its functions: brevity, by_tokens, fails, gives, narrow"),
+        (
+            "{file}:lengthy",
+            "there is no 'lengthy' in .*Its functions: brevity, by_tokens, fails, fails_later, gives, later, narrow",
+        ),
         ("{file}:NUMBER", "is no function but a int"),
         ("{file}:Judge", "is no function but a class"),
         ("{file}:judge", "has no __name__"),
@@ -188,7 +224,7 @@ class Scalar:
 )
 def test_numbers_and_none_are_taken(code: Path, results: object):
     reward = load(f"{code}:gives")
-    reward.function.__globals__["RESULTS"] = results
+    reward.reward.__globals__["RESULTS"] = results
     values = reward(completions=["a", "b"])
     assert len(values) == 2
     assert all(value is None or type(value) is float for value in values)
@@ -213,7 +249,7 @@ def test_numbers_and_none_are_taken(code: Path, results: object):
 )
 def test_wrong_results_name_the_reward(code: Path, results: object, message: str):
     reward = load(f"{code}:gives")
-    reward.function.__globals__["RESULTS"] = results
+    reward.reward.__globals__["RESULTS"] = results
     with pytest.raises((TypeError, ValueError), match=f"my_rewards.py:gives'.*{message}"):
         reward(completions=["a", "b"])
 

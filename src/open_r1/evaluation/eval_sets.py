@@ -32,6 +32,7 @@ from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import Tally
 from open_r1.generation.requests import Sampling
 from open_r1.models import prompt_token_ids
+from open_r1.rewards import run_reward
 from open_r1.rewards.program_table import code_sandbox
 
 logger = logging.getLogger(__name__)
@@ -201,7 +202,7 @@ class RewardSet:
             "completion_ids": [answer.sampled.token_ids for answer in answers],
         }
         given = {"trainer_state": state, "log_extra": _ignore, "log_metric": _ignore}
-        rewards = {reward.__name__: reward(**columns, **given) for reward in self.reward_funcs}
+        rewards = {reward.__name__: run_reward(reward, **columns, **given) for reward in self.reward_funcs}
         return [
             Record(
                 prompt=row["prompt"],

@@ -34,6 +34,7 @@ from open_r1.rewards import (
     is_unscorable,
     is_user_function,
     names_for_domain,
+    run_reward,
     score_ideal,
 )
 from open_r1.rewards.rows import listed_domains, rows_judged_by
@@ -104,7 +105,7 @@ def try_user_functions(
             continue
         group = _group(script_args, dataset[numbers[0]], context)
         try:
-            values = get_reward_spec(name).build(script_args, context)(**group)
+            values = run_reward(get_reward_spec(name).build(script_args, context), **group)
         except Exception as error:  # whatever the user's code raises, which is kept as the cause
             raise ValueError(
                 f"The reward {name!r} in reward_funcs fails in a trial call on a row of the data "

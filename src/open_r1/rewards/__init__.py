@@ -3,8 +3,8 @@
 
 `base` context, text, groups · `verifier` is an answer right? · `math_`, `format_`, `length_`, `repetition_`,
 `language_`, `puzzle_`, `reasoning_gym_`, `program_`, `contest_rewards` the families · `code_execution` what rewards
-that run programs share · `table`, `program_table` names to builders · `summary`, `router`, `user` what a
-recipe can make of them · `by_name` from a recipe's names to rewards · `ideal` what a perfect completion must score.
+that run programs share · `table`, `program_table` names to builders · `wrappers`, `user` what a recipe can
+make of them · `by_name` from a recipe's names to rewards · `ideal` what a perfect completion must score.
 """
 
 from open_r1.rewards.base import UNSCORABLE, Reward, RewardContext, completion_text, is_unscorable
@@ -39,11 +39,11 @@ from open_r1.rewards.program_rewards import binary_code_reward, code_reward, ext
 from open_r1.rewards.puzzle_rewards import CountdownReward, knights_knaves_reward
 from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import RepetitionPenaltyReward, TokenRepetitionReward
-from open_r1.rewards.router import DOMAIN_COLUMN
 from open_r1.rewards.spec import RewardSpec
 from open_r1.rewards.table import REWARDS
 from open_r1.rewards.verifier import Verdict, verify, verify_all
 from open_r1.rewards.verifier.answer_extraction import extract_answer
+from open_r1.rewards.wrappers import DOMAIN_COLUMN, run_reward
 
 # What Open R1 calls these classes.
 get_code_format_reward = CodeFormatReward
@@ -97,6 +97,7 @@ __all__ = [
     "reasoning_gym_reward",
     "reasoning_steps_reward",
     "reward_domains_of",
+    "run_reward",
     "score_ideal",
     "soft_format_reward",
     "tag_count_reward",

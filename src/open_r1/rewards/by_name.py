@@ -8,23 +8,22 @@
 | `org/model`, `org/model@revision`, `./folder` | a reward model, which the training scripts load          |
 | `summary_only(<any of these>)`              | the same, judging only what follows the reasoning          |
 
-Rewards that `reward_domains` lists judge the rows of their domains alone (`router`).
+Rewards that `reward_domains` lists judge the rows of their domains alone (`wrappers`).
 """
 
 import difflib
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from open_r1.configs.rewards import RewardArguments
 from open_r1.data.user_code import is_user_place
 from open_r1.rewards.base import DEFAULT_CONTEXT, Reward, RewardContext
-from open_r1.rewards.router import DomainReward, domains_by_reward
 from open_r1.rewards.spec import RewardSpec
-from open_r1.rewards.summary import SummaryOnlyReward
 from open_r1.rewards.table import REWARDS
 from open_r1.rewards.user import load_user_reward, reads_tokens, required_columns
+from open_r1.rewards.wrappers import DomainReward, NamedReward, SummaryOnlyReward, domains_by_reward
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +93,8 @@ def _spec_of_user(place: str) -> RewardSpec:
         build=lambda script_args, context: reward,
         ideal=lambda script_args: None,
         ideal_reason="nothing is known of its values",
-        columns=required_columns(reward.function),
-        reads_tokens=reads_tokens(reward.function),
+        columns=required_columns(reward.reward),
+        reads_tokens=reads_tokens(reward.reward),
         is_external=True,
     )
 
@@ -114,22 +113,6 @@ def _spec_of_summary(inner: str, load_reward_model: LoadRewardModel | None) -> R
         return SummaryOnlyReward(spec.build(script_args, replace(context, completion_prefix="")), context)
 
     return replace(spec, build=build)
-
-
-@dataclass(frozen=True)
-class NamedReward:
-    """A reward under another metric key, where two would have the same."""
-
-    reward: Reward
-    name: str
-
-    @property
-    def __name__(self) -> str:
-        """Metric key."""
-        return self.name
-
-    def __call__(self, **columns: object) -> list[float | None]:
-        return self.reward(**columns)
 
 
 def needed_columns(names: Sequence[str], *, in_every_row: bool = False) -> tuple[str, ...]:

@@ -21,10 +21,10 @@ from open_r1.rewards.base import (
     is_unscorable,
 )
 from open_r1.rewards.by_name import get_reward_spec, names_for_domain
-from open_r1.rewards.router import DOMAIN_COLUMN
 from open_r1.rewards.spec import ANY_LAYOUT, Layout, RewardSpec
 from open_r1.rewards.verifier.answer_extraction import extract_gold
 from open_r1.rewards.verifier.normalization import strip_delimiters
+from open_r1.rewards.wrappers import DOMAIN_COLUMN
 
 # Of these TRL passes its own lists, never the columns.
 _NAMES_OF_TRL = ("prompt", "prompts", "completion", "completions", "completion_ids")

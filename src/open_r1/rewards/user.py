@@ -5,25 +5,22 @@ The code runs in the training process with the user's rights. A function has TRL
 `(completions, **columns) -> list[float | None]`, plain or `async def`.
 """
 
-import asyncio
 import inspect
 import math
-import os
-import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from open_r1.data.user_code import load_function
 from open_r1.rewards.base import Completion
+from open_r1.rewards.wrappers import WrappedReward
 
 # What the trainer passes beside the columns of the data.
 _GIVEN_BY_TRAINER = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 
 
-@dataclass(frozen=True)
-class UserReward:
+@dataclass
+class UserReward(WrappedReward):
     """A function of the user's, loaded from its place and with its results checked.
 
     Range: any finite number, of any type that `float()` takes (numpy, tensors); None where the function says so, NaN
@@ -32,21 +29,14 @@ class UserReward:
     """
 
     place: str
-    function: Callable[..., Any]
-
-    @property
-    def __name__(self) -> str:
-        """Metric key."""
-        return self.function.__name__
 
     def __reduce__(self) -> tuple[Callable[[str], "UserReward"], tuple[str]]:
         return load_user_reward, (self.place,)
 
-    def __call__(self, completions: Sequence[Completion], **columns: object) -> list[float | None]:
+    async def judge(self, completions: Sequence[Completion], **columns: object) -> list[float | None]:
+        """Return the function's values as numbers, or None."""
         try:
-            values = self.function(completions=completions, **columns)
-            if inspect.isawaitable(values):
-                values = _run_async(_await(values))
+            values = await self.ask(completions=completions, **columns)
         except Exception as error:
             error.add_note(f"This was raised by the reward {self.place!r} in reward_funcs.")
             raise
@@ -86,7 +76,7 @@ def load_user_reward(place: str) -> UserReward:
     """
     function, place = load_function(place, role="reward", setting="reward_funcs")
     _check_signature(function, place)
-    return UserReward(place, function)
+    return UserReward(function, place)
 
 
 def required_columns(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -123,20 +113,3 @@ def _check_signature(function: Callable[..., Any], place: str) -> None:
         raise ValueError(f"The reward {place!r} has no __name__, by which its metrics would go: name a function.")
     if "completions" not in names:
         raise ValueError(f"The reward {place!r} doesn't take `completions`, so it has nothing to judge.")
-
-
-async def _await(values: Any) -> Any:
-    return await values
-
-
-def _run_async(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine on the event loop that all rewards of this process share, so that their clients live on."""
-    return asyncio.run_coroutine_threadsafe(coroutine, _event_loop(os.getpid())).result()
-
-
-@lru_cache(maxsize=1)
-def _event_loop(process_id: int) -> asyncio.AbstractEventLoop:
-    """Start the loop in a thread; a forked process, in which no thread goes on, starts its own."""
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name=f"rewards-{process_id}", daemon=True).start()
-    return loop

@@ -32,6 +32,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,6 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from torch.utils.data import Sampler
 from transformers.trainer_utils import EvalLoopOutput
-from trl.trainer.utils import is_async_callable
 
 from open_r1.evaluation.during_training import PolicyEvaluation
 from open_r1.evaluation.estimators import Record, estimate_names, summarize
@@ -50,6 +50,8 @@ from open_r1.evaluation.eval_sets import write_rollouts
 from open_r1.evaluation.sampling.vllm_sampling import stopping_kwargs, vllm_settings
 from open_r1.models import end_token_ids
 from open_r1.reward_models import TOO_LONG
+from open_r1.rewards import is_unscorable
+from open_r1.rewards.wrappers import WrappedReward
 from open_r1.training import micro_batches
 from open_r1.training.base import TrainingMixin
 from open_r1.training.checkpoints import REFERENCE_NAME
@@ -103,10 +105,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
     def __init__(
         self, *args: Any, reward_funcs: list[Callable], curriculum: Curriculum | None = None, **kwargs: Any
     ) -> None:
-        self._watched = [
-            (_WatchedAsyncReward if is_async_callable(function) else _WatchedReward)(function)
-            for function in reward_funcs
-        ]
+        self._watched = [_WatchedReward(function) for function in reward_funcs]
         logging.getLogger(trl.GRPOTrainer.__module__).addFilter(_tidy_message)
         self._failed_batches = 0
         self._is_greedy = False
@@ -142,7 +141,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
     def replace_rewards(self, reward_funcs: Sequence[Callable]) -> None:
         """Judge by other functions from now on, whose names and order are those of the first ones."""
         for watched, function in zip(self._watched, reward_funcs, strict=True):
-            watched.function = function
+            watched.reward = function
 
     def _count_tokens(self) -> float:
         return self.state.num_input_tokens_seen
@@ -503,27 +502,16 @@ def _tidy_message(record: logging.LogRecord) -> bool:
     return True
 
 
-class _WatchedReward:
+@dataclass
+class _WatchedReward(WrappedReward):
     """A reward that remembers which rows of its last batch failed for reasons of infrastructure."""
 
-    def __init__(self, function: Callable) -> None:
-        self.function = function
-        self.__name__ = function.__name__
-        self.failed: list[bool] = []
+    failed: list[bool] = field(default_factory=list)
 
-    def __call__(self, **kwargs: Any) -> Any:
-        return self._watch(self.function(**kwargs))
-
-    def _watch(self, values: list[float | None]) -> list[float | None]:
-        self.failed = [value is not None and math.isnan(value) for value in values]
+    async def judge(self, completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        values = await self.ask(completions=completions, **columns)
+        self.failed = [is_unscorable(value) for value in values]
         return values
-
-
-class _WatchedAsyncReward(_WatchedReward):
-    """The same for an `async def`, which TRL awaits together with others."""
-
-    async def __call__(self, **kwargs: Any) -> list[float | None]:
-        return self._watch(await self.function(**kwargs))
 
 
 def without_padding(ids: list[int], pad_token_id: int) -> list[int]:

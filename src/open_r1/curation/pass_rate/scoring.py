@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
-from open_r1.rewards import Reward, is_unscorable
+from open_r1.rewards import Reward, is_unscorable, run_reward
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Scorer:
     def _call(self, name: str, reward: Reward, groups: Sequence[Group]) -> list[list[float | None]]:
         sizes = [len(group.texts) for group in groups]
         try:
-            values = reward(**self._arguments(groups))
+            values = run_reward(reward, **self._arguments(groups))
         except Exception as error:
             error.add_note(f"The reward {name!r} failed on rows {groups[0].row} to {groups[-1].row}.")
             raise
