@@ -213,7 +213,7 @@ def test_layout_weighs_far_less_than_being_right(path):
 def test_recipes_with_programs_say_where_and_how_these_run(path):
     recipe = load(path)
     names = set(recipe["reward_funcs"])
-    keys = {"parallel_code_exec_per_proc"} if any(REWARDS[name].sandbox for name in names) else set()
+    keys = {"parallel_code_exec_per_proc"} if any(REWARDS[name].programs for name in names) else set()
     keys |= {"code_provider", "code_test_timeout_s", "code_memory_mb"} if names & {"code", "binary_code"} else set()
     keys |= {"ioi_provider", "code_eval_test_batch_size"} if "ioi_code" in names else set()
     keys |= {"cf_provider", "code_eval_scoring_mode", "patch_code"} if "cf_code" in names else set()

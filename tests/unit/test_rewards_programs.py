@@ -275,7 +275,7 @@ ROUTES = [
 def test_settings_of_the_recipe_reach_the_reward(name: str, settings: dict, expected: SandboxSettings):
     script_args = arguments(name, **settings)
     (reward,) = get_reward_funcs(script_args)
-    assert reward.settings == REWARDS[name].sandbox(script_args) == expected
+    assert reward.settings == REWARDS[name].programs.sandbox(script_args) == expected
 
 
 def test_other_settings_of_the_recipe_reach_the_reward():

@@ -40,12 +40,14 @@ def check_tests_of_rows(script_args: GRPOScriptArguments | SFTScriptArguments, d
     """
     specs = {name: get_reward_spec(name) for name in script_args.reward_funcs}
     # Where some reward judges answers without running programs, rows without tests are for that one.
-    has_other_judge = any(spec.is_external or (spec.answer_columns and not spec.unusable) for spec in specs.values())
+    has_other_judge = any(
+        spec.is_external or (spec.answer_columns and spec.programs is None) for spec in specs.values()
+    )
     for name, spec in specs.items():
-        if spec.unusable is None:
+        if spec.programs is None:
             continue
         numbers = spread(rows_judged_by(name, dataset, script_args), _NUM_ROWS_READ)
-        reasons = {number: spec.unusable(dataset[number]) for number in numbers}
+        reasons = {number: spec.programs.unusable(dataset[number]) for number in numbers}
         empty = [number for number, reason in reasons.items() if reason == ""]
         broken = [number for number, reason in reasons.items() if reason]
         found = [f"{len(broken)} have unusable ones (row {broken[0]}: {reasons[broken[0]]})"] if broken else []
@@ -62,7 +64,7 @@ def check_tests_of_rows(script_args: GRPOScriptArguments | SFTScriptArguments, d
 
 def is_unusable(spec: RewardSpec, row: dict) -> bool:
     """Whether a reward that runs programs can't judge a row, of which `check_tests_of_rows` has warned."""
-    return spec.unusable is not None and spec.unusable(row) is not None
+    return spec.programs is not None and spec.programs.unusable(row) is not None
 
 
 def is_wrong_program(score: IdealScore) -> bool:
@@ -84,9 +86,9 @@ def check_sandboxes(script_args: GRPOScriptArguments | SFTScriptArguments, datas
     wanted: dict[SandboxSettings, tuple[list[str], set[str]]] = {}
     for name in script_args.reward_funcs:
         spec = get_reward_spec(name)
-        if spec.sandbox is not None:
+        if spec.programs is not None:
             _check_tests_elsewhere(spec, dataset)
-            names, languages = wanted.setdefault(spec.sandbox(script_args), ([], set()))
+            names, languages = wanted.setdefault(spec.programs.sandbox(script_args), ([], set()))
             names.append(name)
             languages |= _languages_of(spec, dataset, rows_judged_by(name, dataset, script_args))
     _warn_of_idle_settings(script_args, wanted)
@@ -114,10 +116,10 @@ def _languages_of(spec: RewardSpec, dataset: Dataset, numbers: Sequence[int]) ->
 
     Rows in a language that nobody knows are unusable ones.
     """
-    assert spec.program_language is not None
+    assert spec.programs is not None
     columns = [name for name in ("language", "verification_info") if name in dataset.column_names]
     rows = dataset.select(spread(numbers, _NUM_LANGUAGES_READ)).select_columns(columns) if columns else [{}]
-    found = {spec.program_language(row) for row in rows}
+    found = {spec.programs.language(row) for row in rows}
     if "language" in spec.columns and len(numbers) == len(dataset):
         found |= set(dataset.unique("language"))
     return {language for language in found if language and is_known_language(language)}

@@ -141,7 +141,7 @@ def _score_rows(
         no row.
     """
     # Programs are run once for the whole run; the rest costs less than to ask whether it was done.
-    names = {name for name in script_args.reward_funcs if is_first_of_run() or get_reward_spec(name).sandbox is None}
+    names = {name for name in script_args.reward_funcs if is_first_of_run() or get_reward_spec(name).programs is None}
     ends_at = time.monotonic() + _MAX_SECONDS
     reached: set[str] = set()
     missed: dict[str, tuple[int, IdealScore]] = {}
@@ -242,7 +242,7 @@ def count_unjudgeable(
         row = dataset[number]
         for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN)):
             spec = get_reward_spec(name)
-            if spec.unusable is not None:
+            if spec.programs is not None:
                 is_lost = is_unusable(spec, row)
             elif spec.answer_columns:
                 is_lost = any(score.reward is None for score in score_ideal(script_args, row, context, names={name}))

@@ -81,8 +81,6 @@ def _spec_of_model(name: str, load_reward_model: LoadRewardModel | None) -> Rewa
 
     return RewardSpec(
         build=build,
-        ideal=lambda script_args: None,
-        ideal_reason="nothing is known of its values",
         is_external=True,
     )
 
@@ -91,8 +89,6 @@ def _spec_of_user(place: str) -> RewardSpec:
     reward = load_user_reward(place)
     return RewardSpec(
         build=lambda script_args, context: reward,
-        ideal=lambda script_args: None,
-        ideal_reason="nothing is known of its values",
         columns=required_columns(reward.reward),
         reads_tokens=reads_tokens(reward.reward),
         is_external=True,

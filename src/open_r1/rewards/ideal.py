@@ -103,10 +103,8 @@ def ideal_of_row(script_args: RewardArguments, row: Mapping[str, object], contex
     """Return `ideal_completion` for a dataset row and the rewards that judge rows of its domain."""
     names = names_for_domain(script_args, row.get(DOMAIN_COLUMN))
     specs = [get_reward_spec(name) for name in names]
-    answers = [_answer_of(row, spec) for spec in specs if spec.program_language is None]
-    golds = [
-        (_answer_of(row, spec), spec.program_language(row)) for spec in specs if spec.program_language is not None
-    ]
+    answers = [_answer_of(row, spec) for spec in specs if spec.programs is None]
+    golds = [(_answer_of(row, spec), spec.programs.language(row)) for spec in specs if spec.programs is not None]
     gold, language = next(((gold, language) for gold, language in golds if gold is not None), (None, None))
     fence = language or row.get("language")
     return ideal_completion(
@@ -161,9 +159,9 @@ def _score(
     columns: Mapping[str, list],
 ) -> IdealScore:
     if spec.is_external:
-        return IdealScore(name, None, None, spec.ideal_reason)
+        return IdealScore(name, None, None, "nothing is known of its values")
     extra: dict[str, list] = {}
-    wanted = {} if spec.sandbox is None else {"log_extra": extra.__setitem__}
+    wanted = {} if spec.programs is None else {"log_extra": extra.__setitem__}
     value = spec.build(script_args, context)(**columns, **wanted)[0]
     verdicts = next((str(values[0]) for values in extra.values()), "")
     if value is None:

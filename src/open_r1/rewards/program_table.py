@@ -18,7 +18,7 @@ from open_r1.rewards.contest_rewards import (
     unusable_in_ioi,
 )
 from open_r1.rewards.program_rewards import TEST_COLUMNS, CodeReward, unusable_tests
-from open_r1.rewards.spec import RewardSpec
+from open_r1.rewards.spec import ProgramSpec, RewardSpec
 
 # A row's own right program, fenced or not.
 GOLD_COLUMNS = ("gold_standard_solution",)
@@ -140,9 +140,7 @@ PROGRAM_REWARDS: dict[str, RewardSpec] = {
         any_column=TEST_COLUMNS,
         skips_empty=True,
         answer_columns=GOLD_COLUMNS,
-        sandbox=code_sandbox,
-        program_language=language_of_row,
-        unusable=unusable_tests,
+        programs=ProgramSpec(code_sandbox, language_of_row, unusable_tests),
     )
     for name in ("code", "binary_code")
 } | {
@@ -153,9 +151,7 @@ PROGRAM_REWARDS: dict[str, RewardSpec] = {
         columns=IOI_COLUMNS,
         skips_empty=True,
         answer_columns=GOLD_COLUMNS,
-        sandbox=ioi_sandbox,
-        program_language=lambda row: "cpp",
-        unusable=unusable_in_ioi,
+        programs=ProgramSpec(ioi_sandbox, lambda row: "cpp", unusable_in_ioi),
     ),
     "cf_code": RewardSpec(
         build=_build_cf_code,
@@ -164,8 +160,6 @@ PROGRAM_REWARDS: dict[str, RewardSpec] = {
         columns=CF_COLUMNS,
         skips_empty=True,
         answer_columns=GOLD_COLUMNS,
-        sandbox=cf_sandbox,
-        program_language=language_of_row,
-        unusable=unusable_in_codeforces,
+        programs=ProgramSpec(cf_sandbox, language_of_row, unusable_in_codeforces),
     ),
 }

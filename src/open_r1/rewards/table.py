@@ -83,21 +83,6 @@ def _build_demystify_cosine(script_args: RewardArguments, context: RewardContext
     )
 
 
-def _build_repetition_penalty(script_args: RewardArguments, context: RewardContext) -> Reward:
-    return RepetitionPenaltyReward(
-        ngram_size=script_args.repetition_n_grams,
-        max_penalty=script_args.repetition_max_penalty,
-        language=script_args.repetition_language,
-        context=context,
-    )
-
-
-def _build_soft_overlong_punishment(script_args: RewardArguments, context: RewardContext) -> Reward:
-    return SoftOverlongPunishmentReward(
-        max_completion_len=script_args.max_completion_len, soft_punish_cache=script_args.soft_punish_cache
-    )
-
-
 def _no_exceed_length(script_args: RewardArguments, context: RewardContext) -> str | None:
     limit, longest = script_args.demystify_max_len - EXCEED_MARGIN_TOKENS, context.max_completion_length
     if longest is None or longest >= limit:
@@ -131,7 +116,6 @@ def _countdown_maximum(script_args: RewardArguments) -> float:
 
 
 _RIGHT_LAYOUT = "the layout is the one asked for"
-_NO_LAYOUT = "depends on length or wording alone, which no template can put out of reach"
 
 REWARDS: dict[str, RewardSpec] = {
     "accuracy": RewardSpec(
@@ -160,8 +144,6 @@ REWARDS: dict[str, RewardSpec] = {
     ),
     "length": RewardSpec(
         build=_with_verifier(len_reward),
-        ideal=_constant(None),
-        ideal_reason="compares the completions of a group",
         columns=("solution",),
         answer_columns=("solution",),
         needs_whole_group=True,
@@ -185,9 +167,12 @@ REWARDS: dict[str, RewardSpec] = {
         no_effect=_no_exceed_length,
     ),
     "repetition_penalty": RewardSpec(
-        build=_build_repetition_penalty,
-        ideal=_constant(None),
-        ideal_reason=_NO_LAYOUT,
+        build=lambda script_args, context: RepetitionPenaltyReward(
+            ngram_size=script_args.repetition_n_grams,
+            max_penalty=script_args.repetition_max_penalty,
+            language=script_args.repetition_language,
+            context=context,
+        ),
     ),
     "code_format": RewardSpec(
         build=lambda script_args, context: CodeFormatReward(script_args.code_language, context),
@@ -196,9 +181,9 @@ REWARDS: dict[str, RewardSpec] = {
         layouts=_constant((Layout.TAGS_ON_LINES,)),
     ),
     "soft_overlong_punishment": RewardSpec(
-        build=_build_soft_overlong_punishment,
-        ideal=_constant(None),
-        ideal_reason=_NO_LAYOUT,
+        build=lambda script_args, context: SoftOverlongPunishmentReward(
+            max_completion_len=script_args.max_completion_len, soft_punish_cache=script_args.soft_punish_cache
+        ),
         reads_tokens=True,
         no_effect=_no_overlong_punishment,
     ),
@@ -219,24 +204,16 @@ REWARDS: dict[str, RewardSpec] = {
             ngram_size=script_args.token_repetition_n_grams,
             max_penalty=script_args.token_repetition_max_penalty,
         ),
-        ideal=_constant(None),
-        ideal_reason=_NO_LAYOUT,
         reads_tokens=True,
     ),
     "language_consistency": RewardSpec(
         build=lambda script_args, context: LanguageConsistencyReward(script_args.target_language, context),
-        ideal=_constant(None),
-        ideal_reason=_NO_LAYOUT,
     ),
     "readability": RewardSpec(
         build=lambda script_args, context: ReadabilityReward(script_args.max_paragraph_chars, context),
-        ideal=_constant(None),
-        ideal_reason=_NO_LAYOUT,
     ),
     "truncated": RewardSpec(
         build=lambda script_args, context: TruncatedReward(script_args.truncated_penalty, context),
-        ideal=_constant(None),
-        ideal_reason=_NO_LAYOUT,
         reads_tokens=True,
     ),
     "countdown": RewardSpec(
