@@ -7,8 +7,7 @@ import time
 import pytest
 
 from open_r1.rewards.base import RewardContext
-from open_r1.rewards.puzzle_rewards import CountdownReward, find_answer, knights_knaves_reward
-from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
+from open_r1.rewards.puzzle_rewards import CountdownReward, find_answer, knights_knaves_reward, reasoning_gym_reward
 from open_r1.tasks import arithmetic
 from open_r1.tasks.reasoning_gym_items import make_items
 

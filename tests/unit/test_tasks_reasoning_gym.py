@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from reasoning_gym.factory import DATASETS
 
-from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
+from open_r1.rewards.puzzle_rewards import reasoning_gym_reward
 from open_r1.tasks import list_tasks, load_task, reasoning_gym_items
 from open_r1.tasks.reasoning_gym_items import dump_json, load_json, make_items
 from open_r1.tasks.reasoning_gym_scoring import score_answer

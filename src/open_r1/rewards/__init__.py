@@ -2,9 +2,9 @@
 """Rewards by name for recipes (`get_reward_funcs`), and as functions to call and build oneself. Imports no torch.
 
 `base` context, text, groups · `verifier` is an answer right? · `math_`, `format_`, `length_`, `repetition_`,
-`language_`, `puzzle_`, `reasoning_gym_`, `program_`, `contest_rewards` the families · `code_execution` what rewards
-that run programs share · `table`, `program_table` names to builders · `wrappers`, `user` what a recipe can
-make of them · `by_name` from a recipe's names to rewards · `ideal` what a perfect completion must score.
+`language_`, `puzzle_`, `program_`, `contest_rewards` the families · `code_execution` what rewards that run programs
+share · `spec`, `table`, `program_table` names to builders · `wrappers`, `user` what a recipe can make of them ·
+`by_name` from a recipe's names to rewards · `ideal` what a perfect completion must score.
 """
 
 from open_r1.rewards.base import UNSCORABLE, Reward, RewardContext, completion_text, is_unscorable
@@ -36,8 +36,7 @@ from open_r1.rewards.length_rewards import (
 )
 from open_r1.rewards.math_rewards import accuracy_reward
 from open_r1.rewards.program_rewards import binary_code_reward, code_reward, extract_code
-from open_r1.rewards.puzzle_rewards import CountdownReward, knights_knaves_reward
-from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
+from open_r1.rewards.puzzle_rewards import CountdownReward, knights_knaves_reward, reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import RepetitionPenaltyReward, TokenRepetitionReward
 from open_r1.rewards.spec import RewardSpec
 from open_r1.rewards.table import REWARDS

@@ -135,6 +135,7 @@ def code_reward(
     e2b_router_url: str | None = None,
     morph_router_url: str | None = None,
     enforce_same_language: bool = False,
+    is_binary: bool = False,
     **columns: Any,
 ) -> list[float | None]:
     """Return the share of its tests that each program passes, as `CodeReward`, with 5 CPU seconds for a test.
@@ -146,6 +147,7 @@ def code_reward(
         e2b_router_url: `host:port` of a router with E2B behind it.
         morph_router_url: The same with Morph.
         enforce_same_language: Refuse rows in several languages.
+        is_binary: Return 1.0 for all tests, else 0.0.
         **columns: `verification_info`, of each row `{"language": ..., "test_cases": [{"input", "output", "type"}]}` or
             its JSON text; or other `TEST_COLUMNS`. `log_extra` and `log_metric` as of TRL. Others aren't read.
 
@@ -153,24 +155,13 @@ def code_reward(
         ValueError: The provider can't be built, or hasn't the language of a row.
     """
     settings = settings_of(num_parallel, provider_type, e2b_router_url, morph_router_url)
-    reward = CodeReward(settings=settings, enforce_same_language=enforce_same_language)
+    reward = CodeReward(is_binary, settings, enforce_same_language=enforce_same_language)
     return reward(completions, **columns)
 
 
-def binary_code_reward(
-    completions: Sequence[Completion],
-    *,
-    num_parallel: int = 2,
-    provider_type: str | None = None,
-    e2b_router_url: str | None = None,
-    morph_router_url: str | None = None,
-    enforce_same_language: bool = False,
-    **columns: Any,
-) -> list[float | None]:
+def binary_code_reward(completions: Sequence[Completion], **settings_and_columns: Any) -> list[float | None]:
     """Return 1.0 for each program that passes all its tests, else 0.0; everything else as in `code_reward`."""
-    settings = settings_of(num_parallel, provider_type, e2b_router_url, morph_router_url)
-    reward = CodeReward(is_binary=True, settings=settings, enforce_same_language=enforce_same_language)
-    return reward(completions, **columns)
+    return code_reward(completions, is_binary=True, **settings_and_columns)
 
 
 def settings_of(

@@ -28,8 +28,7 @@ from open_r1.rewards.length_rewards import (
 )
 from open_r1.rewards.math_rewards import accuracy_reward
 from open_r1.rewards.program_table import PROGRAM_REWARDS
-from open_r1.rewards.puzzle_rewards import CountdownReward, knights_knaves_reward
-from open_r1.rewards.reasoning_gym_rewards import reasoning_gym_reward
+from open_r1.rewards.puzzle_rewards import CountdownReward, knights_knaves_reward, reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import RepetitionPenaltyReward, TokenRepetitionReward
 from open_r1.rewards.spec import ANY_TAGS, Layout, RewardSpec
 from open_r1.tasks.reasoning_gym_items import require_library
