@@ -2,7 +2,7 @@
 """Rewards of the user's own: `package.module:function` or `path/to/file.py:function` in a recipe.
 
 The code runs in the training process with the user's rights. A function has TRL's calling convention
-`(completions, **columns) -> list[float | None]`, plain or `async def`.
+`(completions, **columns) -> list[float | None]`, plain or `async def`; the trainer awaits those together.
 """
 
 import inspect
