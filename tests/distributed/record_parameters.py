@@ -13,9 +13,9 @@ import torch
 from transformers import TrainerCallback
 
 from open_r1 import grpo
-from open_r1.arguments import parse_args
 from open_r1.configs import GRPOConfig, GRPOScriptArguments
 from open_r1.training.callbacks import CALLBACKS
+from open_r1.training.run import run_script
 
 
 class RecordParameters(TrainerCallback):
@@ -45,4 +45,4 @@ def whole(parameters):
 
 if __name__ == "__main__":
     CALLBACKS["record_parameters"] = RecordParameters
-    grpo.main(*parse_args(GRPOScriptArguments, GRPOConfig))
+    run_script(grpo.main, GRPOScriptArguments, GRPOConfig, __doc__)

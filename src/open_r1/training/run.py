@@ -355,6 +355,8 @@ def run_script(main: Callable[..., object], script_class: type, config_class: ty
             kept = f"the same command resumes from {last}" if last else "there is no checkpoint yet to resume from"
             sys.stderr.write(f"\nStopped by Ctrl-C; {kept}.\n")
         sys.exit(STOPPED)
+    # NOTE: torch aborts now and then where its threads still wait for other processes at the interpreter's end.
+    PartialState().destroy_process_group()
     sys.exit(0)
 
 
