@@ -26,11 +26,12 @@ CORE = [
     "filelock>=3.16",  # one run at a time writes a folder of rows
     "httpx>=0.27",  # the errors of huggingface_hub 1.x; piston and routers are asked with it
     "jinja2>=3.1",  # transformers renders chat templates with it and does not require it
-    "math-verify==0.9.0",  # rewards depend on how it parses: a new version needs the reward tests run again
+    "math-verify==0.9.0",  # `verifier: math_verify`: figures depend on how it parses
     "matplotlib>=3.10",  # curves as PNG
-    "mpmath>=1.3",  # the verifier compares formulas at points; math-verify brings it through sympy
+    "mpmath>=1.3",  # the verifier compares formulas at points
     "numpy>=2.0",
     "pandas>=2.2",
+    "pebble>=5.2",  # kills math-verify where it hangs
     "peft>=0.21,<0.22",  # LoRA on transformers 5; merge_lora relies on its file layout
     "psutil>=6.0",  # memory of benchmarked commands; accelerate brings it
     "pyarrow>=20",  # generated tests of Codeforces are read row by row
@@ -39,7 +40,6 @@ CORE = [
     "regex>=2024.11",  # the language rewards tell words by their Unicode script, which `re` does not know
     "rich>=13.0",  # TRL prints completions with it
     "safetensors>=0.5",
-    "sympy>=1.13",  # the verifier's calculus, in its workers
     "tokenizers>=0.22",
     "tqdm>=4.66",
     "xxhash>=3.5",  # fingerprints of sources and hashes of words; datasets brings it

@@ -23,9 +23,18 @@ from open_r1.curation.completions import GENERATION_COLUMNS
 from open_r1.curation.settings import CORRECT_BY, DUPLICATES, ORDERS, REASONING, SAMPLE_BY, USUAL_KEPT, CurateSettings
 from open_r1.data.flags import STOPPED, FlagParser, respelled
 
+logger = logging.getLogger(__name__)
+
 DEFAULTS = CurateSettings(input=["-"])
 READABILITY = ("no_words", "mixed_language", "long_paragraph", "code_block")
 NOT_SETTINGS = ("config", "output_dir", "overwrite", "dry_run", "licence")
+
+
+class _Ignored(argparse.Action):
+    """A flag of earlier versions that nothing reads any more."""
+
+    def __call__(self, parser: object, namespace: object, values: object, option_string: str | None = None) -> None:
+        logger.warning("%s has no effect any more and is ignored: leave it out.", option_string)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,7 +131,7 @@ def add_quality_flags(parser: argparse.ArgumentParser) -> None:
     flag(correct, "correct_column", "a boolean or number for each completion, such as pass_rate_rewards_accuracy")
     flag(correct, "correct_min", "least number in that column that counts as correct")
     flag(correct, "keep_unparsable_gold", "keep completions whose gold can't be read", action="store_true")
-    flag(correct, "verifier_timeout_s", "CPU seconds for judging one completion; beyond them it is not correct")
+    correct.add_argument("--verifier_timeout_s", action=_Ignored, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     readable = parser.add_argument_group("4. readable reasoning, 5. length")
     flag(
         readable,

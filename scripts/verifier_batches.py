@@ -5,7 +5,7 @@ B rows, P prompts (one gold each), G completions of a prompt; B = P * G.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -134,44 +134,14 @@ def training_batch(seed: int) -> list[Row]:
     return rows
 
 
-def hostile_completions() -> list[str]:
-    """Return 32 completions that cost a naive judge its time, its memory or its life; none is right."""
-    million = 1_000_000
-    formulas = [
-        "9^{9^{9^{9^{9}}}}", "95**87**66", "2^{2^{2^{2^{2^{2^{2}}}}}}", "(((10!)!)!)!", "99999999!",
-        "10^{10^{10}} - 10^{10^{10}} + 2", r"\binom{10^9}{5 \cdot 10^8}", r"\sum_{k=1}^{10^{12}} \frac{1}{k^2}",
-        r"\int_0^1 x^{x^{x^{x}}} e^{-x^x} dx", "(x+y+z+1)^{5000}", "9" * million, "-" * million + "1",
-        "x+" * 300_000 + "1", r"\sqrt{" * 20_000 + "2" + "}" * 20_000, r"\frac{1}{1+" * 5_000 + "1" + "}" * 5_000,
-        "(" * 100_000 + "8" + ")" * 100_000, "8" + "\0" * 1000, ",".join(map(str, range(100_000))),
-        r"\left(" * 20_000 + "8" + r"\right)" * 20_000, "1e999999999", "0." + "3" * million, "7^" * 100_000 + "7",
-    ]  # fmt: skip
-    texts = [
-        "{" * 100_000,
-        r"\boxed{" * 100_000,
-        r"\boxed{" + "{" * 100_000 + "8" + "}" * 100_000,
-        "a" * million,
-        "<answer>" * 100_000,
-        "<think>" * 100_000 + "7",
-        "\0" * million,
-        "$" * 100_000 + "7",
-        "the answer is " * 50_000,
-        "\n" * million,
-    ]
-    return [rf"So \boxed{{{formula}}}" for formula in formulas] + texts
-
-
-def hostile_batch(seed: int = 0) -> tuple[list[Row], list[int]]:
-    """Return 64 shuffled rows, half of them hostile, and the places of the good ones, of which half are right."""
-    rng = random.Random(seed)
-    good = []
-    for number in range(32):
-        problem = PROBLEMS[rng.choice(KINDS_P)](rng)
-        is_right = number % 2 == 0
-        good.append(
-            Row(problem.gold, completion_of(rng, rng.choice(problem.right if is_right else problem.wrong)), is_right)
-        )
-    golds = ["7", r"$\frac{1}{2}$", "$x^2-1$", "$(1,2)$"]
-    bad = [Row(golds[number % 4], text, False) for number, text in enumerate(hostile_completions())]
-    rows = good + bad
+def hostile_batch(hostile: Sequence[tuple[str, str]]) -> tuple[list[Row], list[int]]:
+    """Return 32 good rows shuffled among hostile ones, none of which is right, and the places of the good ones."""
+    rng = random.Random(0)
+    rows = []
+    for number in range(NUM_PROMPTS):
+        problem, is_right = PROBLEMS[rng.choice(KINDS_P)](rng), number % 2 == 0
+        answer = rng.choice(problem.right if is_right else problem.wrong)
+        rows.append(Row(problem.gold, completion_of(rng, answer), is_right))
+    rows += [Row(gold, completion, False) for gold, completion in hostile]
     order = rng.sample(range(len(rows)), len(rows))
-    return [rows[place] for place in order], [place for place, source in enumerate(order) if source < len(good)]
+    return [rows[place] for place in order], [place for place, source in enumerate(order) if source < NUM_PROMPTS]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The labelled pairs of `assets/benchmarks/verifier/labels`: how they are read, and which half is never tuned on."""
+"""Labelled pairs for `bench_verifier.py`: the labels, of which half is never tuned on, open pairs, and sealed ones."""
 
 import hashlib
 import json
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LABELS_FOLDER = Path(__file__).resolve().parent.parent / "assets/benchmarks/verifier/labels"
+PAIRS_FOLDER = Path(__file__).resolve().parent.parent / "assets/benchmarks/verifier"
+LABELS_FOLDER = PAIRS_FOLDER / "labels"
+# Open and sealed pairs are by somebody who had not seen the verifier; the sealed ones are looked at in sums only.
+SETS = {"labels": LABELS_FOLDER, "open": PAIRS_FOLDER / "open.jsonl", "sealed": PAIRS_FOLDER / "sealed.jsonl"}
 
 
 @dataclass(frozen=True)
@@ -25,23 +28,19 @@ class LabelledPair:
     reason: str
 
     @property
+    def is_hostile(self) -> bool:
+        """Whether the completion is made to hang or break a judge."""
+        return self.category.startswith("hostile")
+
+    @property
     def is_held_out(self) -> bool:
-        """Return whether the pair belongs to the half that is never used for tuning."""
-        return held_out(self.id)
+        """Whether the hash of the id puts a label into the half that is never used for tuning."""
+        return hashlib.sha256(self.id.encode()).digest()[0] % 2 == 0
 
 
-def held_out(pair_id: str) -> bool:
-    """Return whether the hash of the id puts a pair into the half that is never used for tuning.
-
-    >>> held_out("integers-001"), held_out("integers-002")
-    (True, False)
-    """
-    return hashlib.sha256(pair_id.encode()).digest()[0] % 2 == 0
-
-
-def load_labels(folder: Path = LABELS_FOLDER) -> list[LabelledPair]:
-    """Return all labelled pairs, file by file in the order of the names."""
-    files = sorted(folder.glob("*.jsonl"))
+def load_labels(place: Path = LABELS_FOLDER) -> list[LabelledPair]:
+    """Return the pairs of a file, or of a folder's files in the order of their names; none where there is no file."""
+    files = sorted(place.glob("*.jsonl")) if place.is_dir() else [place] if place.is_file() else []
     lines = [line for file in files for line in file.read_text(encoding="utf-8").split("\n") if line]
     return [LabelledPair(**unfold(json.loads(line))) for line in lines]
 

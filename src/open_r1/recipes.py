@@ -158,6 +158,7 @@ TRANSLATIONS: dict[str, Translation] = {
         None, "a run resumes from the last complete checkpoint; `resume_from_checkpoint: false` starts afresh"
     ),
     "vllm_device": Translation(None, "use `vllm_mode` to choose where vLLM runs", _only_auto),
+    "verifier_timeout_s": Translation(None, "the verifier counts steps instead of seconds, and nothing reads a limit"),
     "save_safetensors": Translation(None, "weights are always saved as safetensors", _only_true),
 }
 

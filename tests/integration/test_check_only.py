@@ -307,13 +307,22 @@ def test_cache_too_small_for_one_completion_is_refused(tmp_path):
         check("grpo", words)
 
 
-def test_golds_that_cannot_be_judged_are_counted(tiny, tmp_path, capfd):
+def test_golds_that_cannot_be_judged_are_counted_by_kind(tiny, tmp_path, capfd, caplog):
     golds = [str(number) if number % 4 else "\\frac{" for number in range(16)]
     rows = [{"problem": f"What is {number} + 0?", "solution": gold} for number, gold in enumerate(golds)]
     write_rows(tmp_path / "data" / "train.jsonl", rows)
     words = tiny.argv("grpo", tmp_path / "run", dataset_name=tmp_path / "data", reward_funcs=["accuracy", "format"])
     check("grpo", [*words, "--json"])
-    assert json.loads(capfd.readouterr().out)["unjudgeable_golds"] == {"accuracy": [4, 16]}
+    found = json.loads(capfd.readouterr().out)
+    assert found["unjudgeable_golds"] == {"accuracy": [4, 16]}
+    assert found["unjudgeable_examples"] == {"accuracy": {"formula": ["\\frac{"]}}
+    assert [
+        record
+        for record in caplog.records
+        if record.name == "open_r1.preflight.rewards" and "formula 4" in record.message
+    ]
+    check("grpo", words)
+    assert "25.0%" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("setting", [{"json": True}, {"check_gpu": "h100"}, {"check_launch": "zero3.yaml"}])

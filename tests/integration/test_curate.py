@@ -192,25 +192,19 @@ def test_rows_of_the_verifier_that_hang_do_not_stop_the_others(tmp_path):
     rows = [made_row(f"h{n}", f"Hostile {n}", gold, completion("hm", text)) for n, text in enumerate(hostile)]
     rows[3:3] = [made_row("good", "Good", gold, completion("divide", "x^2+x+1"))]
     words = ["--input", write_rows(tmp_path / "rows.jsonl", rows), "--output_dir", str(tmp_path / "out")]
-    assert main([*words, "--verifier_timeout_s", "0.5"]) == 0
+    assert main(words) == 0
     assert [row["uuid"] for row in rows_of(tmp_path / "out")] == ["good"]
 
 
-# Workers are started with the interpreter of the process: these are lost, as on a machine out of memory.
-WITHOUT_WORKERS = "import sys; sys.executable = '/bin/false'; from scripts.curate import main; sys.exit(main())"
-
-
-def test_lost_workers_end_the_command_and_the_next_one_goes_on(tmp_path):
-    hard = made_row("hard", "Hard", r"\sin^2 x", *(completion(f"way {n}", r"1-\cos^2 x") for n in range(1100)))
-    easy = [made_row(f"r{n}", f"Problem {n}", n, completion("so", n)) for n in range(512)]
-    words = ["--input", write_rows(tmp_path / "rows.jsonl", [*easy, hard]), "--output_dir", str(tmp_path / "out")]
-    command = [sys.executable, "-c", WITHOUT_WORKERS, *words]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 1
-    assert "lost its workers in 1024 completions in a row" in run.stderr
-    assert main(words) == 0
-    assert len(rows_of(tmp_path / "out")) == 512 + 1100
+@pytest.mark.parametrize("place", ["command line", "config"])
+def test_a_time_limit_for_the_verifier_is_ignored_with_a_warning(tmp_path, caplog, place):
+    rows = [made_row("good", "Good", "2", completion("add", "2"))]
+    words = ["--input", write_rows(tmp_path / "rows.jsonl", rows), "--output_dir", str(tmp_path / "out")]
+    (tmp_path / "config.yaml").write_text("verifier_timeout_s: 5.0\n")
+    given = {"command line": ["--verifier-timeout-s", "5"], "config": ["--config", str(tmp_path / "config.yaml")]}
+    assert main([*words, *given[place]]) == 0
+    assert "verifier_timeout_s" in caplog.text
+    assert [row["uuid"] for row in rows_of(tmp_path / "out")] == ["good"]
 
 
 def test_conversations_get_the_system_prompt(tmp_path):

@@ -8,6 +8,7 @@ from open_r1.data.flags import STOPPED
 from open_r1.evaluation import benchmarks, judging
 from open_r1.evaluation.asking_log import note_servers, read_commits
 from open_r1.evaluation.tally import Tally
+from open_r1.rewards.verifier import Verdict
 from scripts.run_benchmarks import INCOMPLETE
 from tests.integration.benchmark_runs import evaluator, folder_of, mostly_right, results_of, write_problems
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
@@ -24,8 +25,7 @@ def test_another_verifier_judges_again_and_asks_nothing(evaluate, tmp_path, monk
         assert evaluate(server.address, "--engine", engine, "--num_samples", 1) == 0
         before = results_of(tmp_path, engine=engine)
         monkeypatch.setattr(judging, "fingerprint_verifier", lambda: "another")
-        verdicts = [judging.Verdict.WRONG] * 4
-        monkeypatch.setattr(judging, "judge_twice", lambda golds, texts: verdicts[: len(texts)])
+        monkeypatch.setattr(judging, "verify_all", lambda golds, texts: [Verdict.WRONG] * len(texts))
         assert evaluate(server.address, "--engine", engine, "--num_samples", 1) == 0
         after = results_of(tmp_path, engine=engine)
         assert "finished earlier" not in capsys.readouterr().out

@@ -32,6 +32,7 @@ OLD_NAMES = {
     "overwrite_output_dir": ("true", "sft", None, None),
     "vllm_device": ("auto", "grpo", None, None),
     "save_safetensors": ("true", "sft", None, None),
+    "verifier_timeout_s": ("5.0", "grpo", None, None),
 }
 
 

@@ -109,8 +109,6 @@ REFUSED = {
     "domain whose rows all lack their gold": (
         "grpo", {"dataset_name": "DOMAINS", "reward_funcs": ["accuracy", "format"],
                  "reward_domains": {"chat": ["accuracy"]}}, r"\['accuracy'\].*has \['chat'\].*{'math': 2}"),
-    "time limit of the verifier": (
-        "grpo", {"reward_funcs": ["accuracy"], "verifier_timeout_s": 0}, r"verifier_timeout_s must be positive"),
     "benchmarks": ("grpo", {"benchmarks": ["math_500"], "save_strategy": "no"}, r"benchmarks.*save_strategy"),
     "unknown callback": ("grpo", {"callbacks": ["push"]}, r"push.*push_to_hub_revision"),
     "unknown callback of SFT": ("sft", {"callbacks": ["push"]}, r"push.*push_to_hub_revision"),

@@ -364,6 +364,8 @@ def test_every_batch_of_rollouts_is_kept(tiny, tmp_path):
         "cosine_scaled_reward",
         "format_reward",
         "cosine_scaled_reward/verdict",
+        "cosine_scaled_reward/gold_read",
+        "cosine_scaled_reward/answer_read",
         "advantage",
         "step",
         "file",

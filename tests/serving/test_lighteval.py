@@ -227,5 +227,5 @@ def test_answers_of_the_direct_engine_are_scored_by_both(tmp_path):
     assert "| right | 3 | 0 |\n| wrong | 3 | 3 |" in said
     compared = folder / "compared_with_lighteval"
     assert [(row["row"], row["index"]) for row in differing(compared)] == [(0, 2), (1, 2), (2, 2)]
-    assert json.loads((compared / "comparison.json").read_text())["lighteval_alone"] == 3
+    assert json.loads((compared / "comparison.json").read_text())["scorer_alone"] == 3
     assert not (folder / "disagreements.jsonl").exists()

@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHOUT = {"verifier_judges.py"}  # a judge that bench_verifier.py starts and talks to
 PYTHON = [
     path
     for folder in ("scripts", "src/open_r1")
     for path in sorted((ROOT / folder).glob("*.py"))
-    if "__main__" in path.read_text(encoding="utf-8") and path.name not in WITHOUT
+    if "__main__" in path.read_text(encoding="utf-8")
 ]
 WITH_EXAMPLES = [path for path in (ROOT / "scripts").glob("*.py") if "\n    >>> " in path.read_text(encoding="utf-8")]
 JOBS = sorted((ROOT / "slurm").glob("*.slurm"))

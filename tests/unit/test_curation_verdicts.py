@@ -1,25 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verdicts on disk: what a killed run leaves, and what belongs to other rows."""
 
-import json
-
 import pytest
 
 from open_r1.curation.verdicts import Judge, VerdictJournal
 
-SETTINGS = {"inputs": ["a1b2"], "gold": ["answer"], "timeout_s": 5.0}
+SETTINGS = {"inputs": ["a1b2"], "gold": ["answer"], "verifier": "c3d4"}
 RIGHT, WRONG = "<think>\n6 * 7\n</think>\n\n\\boxed{42}", "\\boxed{41}"
 
 
 def test_verdicts_are_kept_and_not_given_again(tmp_path):
     path = tmp_path / "verdicts.jsonl"
-    judge = Judge(VerdictJournal(path, SETTINGS), 5.0)
+    judge = Judge(VerdictJournal(path, SETTINGS))
     assert judge.judge([(0, 0), (0, 1), (7, 0)], ["42", "42", ""], [RIGHT, WRONG, RIGHT]) == [
         "right",
         "wrong",
         "unparsable_gold",
     ]
-    again = Judge(VerdictJournal(path, SETTINGS), 5.0)
+    again = Judge(VerdictJournal(path, SETTINGS))
     assert again.judge([(0, 1), (7, 0), (9, 0)], ["42", "", "42"], [WRONG, RIGHT, RIGHT]) == [
         "wrong",
         "unparsable_gold",
@@ -33,7 +31,7 @@ def test_half_a_line_is_cut_off(tmp_path, cut):
     path = tmp_path / "verdicts.jsonl"
     journal = VerdictJournal(path, SETTINGS)
     journal.add([(0, 0)], ["right"])
-    journal.add([(1, 0)], ["timeout"])
+    journal.add([(1, 0)], ["no_answer"])
     path.write_bytes(path.read_bytes()[:-cut])
     known = VerdictJournal(path, SETTINGS).known
     assert known in ({(0, 0): "right"}, {})
@@ -52,8 +50,8 @@ def test_verdicts_of_other_rows_are_refused(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     VerdictJournal(path, SETTINGS).add([(0, 0)], ["right"])
     with pytest.raises(ValueError, match=r"other rows or settings.*--overwrite"):
-        VerdictJournal(path, SETTINGS | {"timeout_s": 1.0})
-    assert VerdictJournal(path, SETTINGS | {"timeout_s": 1.0}, overwrite=True).known == {}
+        VerdictJournal(path, SETTINGS | {"verifier": "e5f6"})
+    assert VerdictJournal(path, SETTINGS | {"verifier": "e5f6"}, overwrite=True).known == {}
 
 
 @pytest.mark.parametrize("content", ["what?\n", '[1, 2]\n"x"\n', "{}\n", "\x00\n"])
@@ -74,14 +72,7 @@ def test_damaged_lines_are_refused(tmp_path):
         VerdictJournal(path, SETTINGS)
 
 
-def test_lost_verdicts_are_not_kept(tmp_path):
-    path = tmp_path / "verdicts.jsonl"
-    VerdictJournal(path, SETTINGS).add([(0, 0), (0, 1)], ["lost", "right"])
-    assert VerdictJournal(path, SETTINGS).known == {(0, 1): "right"}
-    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()][1:] == [[[0, 1, "right"]]]
-
-
 def test_counting_alone_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert Judge(VerdictJournal(None, {}), 5.0).judge([(0, 0)], ["42"], [RIGHT]) == ["right"]
+    assert Judge(VerdictJournal(None, {})).judge([(0, 0)], ["42"], [RIGHT]) == ["right"]
     assert list(tmp_path.iterdir()) == []

@@ -7,10 +7,8 @@ from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS, find_benchmarks
 from open_r1.evaluation.flags import build_parser
 from open_r1.evaluation.identity import fingerprint_folder
 from open_r1.evaluation.jobs import safe_name
-from open_r1.evaluation.judging import judge_twice
 from open_r1.evaluation.settings import EvaluationSettings, label_of
 from open_r1.generation.requests import Sampling
-from open_r1.rewards.verifier import Verdict
 from scripts.run_benchmarks import chosen_benchmarks
 
 NAMES = ["math_500", "aime24", "aime25", "gpqa", "lcb", "lcb_v4"]
@@ -145,17 +143,6 @@ def test_answers_may_have_the_published_length_or_what_the_context_leaves(contex
 def test_one_sample_is_enough_without_temperature():
     settings = EvaluationSettings("m", sampling=Sampling(temperature=0.0))
     assert settings.samples_of(SUPPORTED_BENCHMARKS["aime24"]) == 1
-
-
-def test_verdicts_that_were_lost_are_asked_for_once_more():
-    asked = []
-
-    def verify(golds, texts, *, deadline_s):
-        asked.append((golds, texts))
-        return [None if gold == "gone" or (gold == "lost" and len(asked) == 1) else Verdict.RIGHT for gold in golds]
-
-    assert judge_twice(["1", "lost", "gone"], ["a", "b", "c"], verify) == [Verdict.RIGHT, Verdict.RIGHT, None]
-    assert asked[1:] == [(["lost", "gone"], ["b", "c"])]
 
 
 def test_arguments_of_servers_that_run_already_are_a_record():

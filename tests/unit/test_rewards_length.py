@@ -106,7 +106,10 @@ def test_demystify_logs_verdicts():
         log_extra=columns.__setitem__,
         log_metric=metrics.__setitem__,
     )
-    assert columns == {"demystify_cosine_reward/verdict": ["right", "no_answer"]}
+    assert columns["demystify_cosine_reward/verdict"] == ["right", "no_answer"]
+    assert {name: len(column) for name, column in columns.items()} == {
+        f"demystify_cosine_reward/{column}": 2 for column in ("verdict", "gold_read", "answer_read")
+    }
     assert metrics["demystify_cosine_reward/right"] == 0.5
 
 

@@ -251,5 +251,9 @@ def test_router_over_a_summary():
     )
     assert reward.__name__ == "summary_only_accuracy_reward"
     assert result.values == [1.0, None]
-    assert result.extra == {"summary_only_accuracy_reward/verdict": ["right", None]}
+    assert result.extra == {
+        "summary_only_accuracy_reward/verdict": ["right", None],
+        "summary_only_accuracy_reward/gold_read": ["4", None],
+        "summary_only_accuracy_reward/answer_read": ["4", None],
+    }
     assert result.metrics["summary_only_accuracy_reward/right"] == 1.0

@@ -202,13 +202,6 @@ def test_a_penalty_for_length_that_never_comes_is_warned_of(caplog: pytest.LogCa
     assert "demystify_exceed_length has no effect" in caplog.text
 
 
-@pytest.mark.parametrize("timeout_s", [0, -1.0, math.nan, math.inf])
-@pytest.mark.parametrize("name", ["accuracy", "length", "cosine", "demystify_cosine"])
-def test_time_limit_of_the_verifier_must_be_positive(name: str, timeout_s: float):
-    with pytest.raises(ValueError, match="verifier_timeout_s must be positive"):
-        get_reward_funcs(arguments(name, verifier_timeout_s=timeout_s))
-
-
 def test_documents_list_every_reward_and_their_recipe_can_be_built():
     table = (Path(__file__).resolve().parents[2] / "recipes" / "REWARDS.md").read_text(encoding="utf-8")
     assert [name for name in REWARDS if f"`{name}`" not in table] == []

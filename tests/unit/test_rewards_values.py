@@ -15,6 +15,7 @@ from open_r1.rewards import (
     len_reward,
 )
 from open_r1.rewards.repetition_rewards import TokenRepetitionReward
+from open_r1.rewards.verifier import Verdict
 
 
 def message(text: str) -> list[dict]:
@@ -48,9 +49,13 @@ def test_accuracy_logs_every_row_and_ignores_what_else_the_trainer_passes():
         log_metric=metrics.__setitem__,
     )
     assert rewards == [1.0, 0.0]
-    assert columns == {"accuracy_reward/verdict": ["right", "no_answer"]}
+    assert columns == {
+        "accuracy_reward/verdict": ["right", "no_answer"],
+        "accuracy_reward/gold_read": ["63/400", "63/400"],
+        "accuracy_reward/answer_read": ["63/400", ""],
+    }
     assert metrics["accuracy_reward/right"] == metrics["accuracy_reward/no_answer"] == 0.5
-    assert len(metrics) == 7  # six verdicts, and "lost"
+    assert list(metrics) == [f"accuracy_reward/{verdict}" for verdict in Verdict]
 
 
 def test_accuracy_takes_no_box_from_reasoning_that_the_template_opened():

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from open_r1.rewards.verifier import Verdict, verify_all
-from open_r1.rewards.verifier.answer_extraction import Answer, extract_answer, find_answer
-from open_r1.rewards.verifier.spellings import respell
+from open_r1.rewards.verifier.extract import Answer, extract_answer, find_answer
+from open_r1.rewards.verifier.normalize import respell
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_what_is_no_answer_is_not_found(text: str):
 
 
 def test_a_box_without_braces_hedges_like_any_other():
-    assert find_answer(r"It is $\boxed 3$ or $\boxed 4$.") == Answer("4", ("3",))
+    assert find_answer(r"It is $\boxed 3$ or $\boxed 4$.") == Answer("4", ("3",), r"3 \text{ or } 4")
 
 
 # gold: the forms that are right, the near misses that are wrong

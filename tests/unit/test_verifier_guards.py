@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What guards the verifier: budgets in process, one deadline for a batch, and approximations that can't be stacked."""
+"""What guards the verifier: a budget for every pair, and approximations that can't be stacked."""
 
 import time
 
 import pytest
 
 from open_r1.rewards.verifier import Verdict, verify_all
-from open_r1.rewards.verifier.judge import judge_by_algebra, judge_quickly
-from open_r1.rewards.verifier.pool import _default_num_workers
+from open_r1.rewards.verifier.judge import judge_texts
 
 R, W, U = Verdict.RIGHT, Verdict.WRONG, Verdict.UNPARSABLE_GOLD
-# A pair may cost 50 ms; these shapes once cost seconds to hours. The machine may be busy, and collect garbage.
-MAX_PAIR_S = 1.0
+# These shapes cost seconds to hours where their steps aren't counted. The machine may be busy, and collect garbage.
+MAX_PAIR_S = 2.0
 COSTLY = {
     "nested fractions": r"\frac{1}{x+" * 28 + "x" + "}" * 28,
     "sum of fractions": "+".join(f"1/{number}" for number in range(1, 100)),
@@ -37,28 +36,27 @@ COSTLY = {
 
 
 @pytest.mark.parametrize("name", COSTLY)
-def test_costly_text_is_left_to_a_worker_in_time(name):
+def test_costly_text_is_judged_in_time(name):
     text = COSTLY[name]
     pairs = [("7", text), (text, "7"), (r"\frac{x}{2}", text), (text, text + "+1"), ("y=" + text, "2y=" + text)]
     pairs += [("y=2x+1", "y=" + text), (f"({text},9]", f"({text}+0,9]"), (f"{text} cm", f"1+{text} mm")]
     for gold, answer in pairs:
         start = time.process_time()
-        judge_quickly(gold, answer)
+        judge_texts(gold, answer)
         assert time.process_time() - start < MAX_PAIR_S, (gold[:60], answer[:60])
 
 
 @pytest.mark.parametrize("sign", [r"\cup", r"\cap", r"\setminus", r"\pm"])
 def test_long_chain_of_a_gold_costs_only_its_own_row(sign):
     gold = f"1{sign}" * 1_500 + "1"
-    assert judge_by_algebra(gold, "7", lambda: None) is U
-    assert judge_by_algebra("7", gold, lambda: None) is W
-    assert verify_all([gold, "4"], [r"\boxed{7}", r"\boxed{4}"], timeout_s=5) == [U, R]
+    assert judge_texts("7", gold).verdict is W
+    assert verify_all([gold, "4"], [r"\boxed{7}", r"\boxed{4}"]) == [U, R]
 
 
 @pytest.mark.parametrize("gold", ["1", "7", "42", "59"])
 def test_chain_of_approximations_is_wrong_for_every_value_in_it(gold):
     chain = r"\approx ".join(map(str, range(1, 60)))
-    assert judge_quickly(gold, chain) is W
+    assert judge_texts(gold, chain).verdict is W
 
 
 @pytest.mark.parametrize(
@@ -75,23 +73,9 @@ def test_chain_of_approximations_is_wrong_for_every_value_in_it(gold):
     ],
 )
 def test_exact_side_of_an_approximation_counts(gold, answer, verdict):
-    found = judge_quickly(gold, answer)
-    assert (judge_by_algebra(gold, answer, lambda: None) if found is None else found) is verdict
-
-
-def test_rows_that_no_time_is_left_for_are_timeouts():
-    golds = [rf"\sqrt{{{number}}}+1" for number in range(2_000)]
-    start = time.monotonic()
-    verdicts = verify_all(golds, [r"\boxed{1}"] * len(golds), timeout_s=5, deadline_s=1e-6)
-    assert set(verdicts) == {Verdict.TIMEOUT}
-    assert time.monotonic() - start < 60
+    assert judge_texts(gold, answer).verdict is verdict
 
 
 def test_number_of_exponent_form_keeps_its_digits():
-    assert judge_quickly("12500", "12.5e3") is R
-    assert judge_quickly("12500", "2.5e3") is W
-
-
-def test_blank_number_of_ranks_is_one_rank(monkeypatch):
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "")
-    assert _default_num_workers() >= 2
+    assert judge_texts("12500", "12.5e3").verdict is R
+    assert judge_texts("12500", "2.5e3").verdict is W

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from scripts.verifier_labels import LABELS_FOLDER, held_out, load_labels
+from scripts.verifier_labels import LABELS_FOLDER, LabelledPair, load_labels
 
 # In these nothing can be right: hostile answers, golds that cannot be judged.
 ONE_SIDED = ("hostile", "unreadable_gold")
@@ -63,7 +63,7 @@ def test_the_split_is_near_half(pairs):
 
 
 def test_the_split_depends_on_nothing_but_the_id():
-    assert [held_out(f"integers-{number:03d}") for number in range(1, 9)] == [
+    assert [LabelledPair(f"integers-{number:03d}", *[""] * 5).is_held_out for number in range(1, 9)] == [
         True,
         False,
         True,

@@ -218,7 +218,7 @@ def table(rows):
 @pytest.mark.parametrize("gold", ["1", r"\sqrt{2}", r"\{1,2\}"])
 def test_hostile_answer_is_never_right(gold: str, answer: str):
     verdict = verify(gold, rf"\boxed{{{answer}}}")
-    assert verdict in (W, N, Verdict.TIMEOUT, Verdict.CRASH)
+    assert verdict in (W, N)
 
 
 @pytest.mark.parametrize("completion", [r"\boxed{1}", "no answer", ""])

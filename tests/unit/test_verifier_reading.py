@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How answers are read and compared in process, and in high precision by a worker."""
+"""How answers are read and compared."""
 
 import time
 
 import pytest
 
 from open_r1.rewards.verifier import Verdict
-from open_r1.rewards.verifier.formula_limits import is_too_large
-from open_r1.rewards.verifier.judge import judge_by_algebra, judge_quickly
-from open_r1.rewards.verifier.normalization import normalize
-from open_r1.rewards.verifier.reading import read
+from open_r1.rewards.verifier.answer import read
+from open_r1.rewards.verifier.judge import judge_texts
+from open_r1.rewards.verifier.normalize import normalize
 from open_r1.rewards.verifier.tokens import UnreadableError
 from open_r1.rewards.verifier.units import find_unit
 
@@ -43,11 +42,11 @@ R, W, U = Verdict.RIGHT, Verdict.WRONG, Verdict.UNPARSABLE_GOLD
 )
 def test_a_strange_formula_neither_raises_nor_takes_long(text: str):
     start = time.process_time()
-    assert judge_quickly("7", text) in (W, None)
+    assert judge_texts("7", text).verdict is W
     for answer in ("7", r"\{x, y, 1\}", r"(0,1)\cup(2,\infty)"):
-        assert judge_quickly(text, answer) in (W, U, None)
-        assert judge_quickly(answer, text) in (W, U, None)
-    assert time.process_time() - start < 2
+        assert judge_texts(text, answer).verdict in (W, U)
+        assert judge_texts(answer, text).verdict in (W, U)
+    assert time.process_time() - start < 7 * 2
 
 
 @pytest.mark.parametrize(
@@ -65,13 +64,12 @@ def test_a_strange_formula_neither_raises_nor_takes_long(text: str):
 )
 def test_what_fuzzing_found_is_judged(gold: str, answer: str):
     for pair in ((gold, answer), (answer, gold)):
-        assert judge_quickly(*pair) is not R
-        assert judge_by_algebra(*pair, lambda: None) in (W, U)
+        assert judge_texts(*pair).verdict in (W, U)
 
 
 @pytest.mark.parametrize("text", ["1/0", r"\frac{x}{0}", "0^0", r"(1, \frac{0}{0})", r"\{1/0\}"])
 def test_a_gold_without_a_value_is_unparsable(text: str):
-    assert judge_quickly(text, "1") is U
+    assert judge_texts(text, "1").verdict is U
 
 
 EXACT = [
@@ -114,7 +112,7 @@ EXACT = [
 
 @pytest.mark.parametrize(("gold", "answer", "verdict"), EXACT, ids=lambda value: repr(value)[:20])
 def test_exact_comparison(gold: str, answer: str, verdict: Verdict | None):
-    assert judge_quickly(gold, answer) is verdict
+    assert judge_texts(gold, answer).verdict is verdict
 
 
 ALGEBRA = [
@@ -149,8 +147,7 @@ ALGEBRA = [
 
 @pytest.mark.parametrize(("gold", "answer", "verdict"), ALGEBRA)
 def test_algebra(gold: str, answer: str, verdict: Verdict):
-    assert judge_by_algebra(gold, answer, lambda: None) is verdict
-    assert judge_quickly(gold, answer) in (verdict, None)
+    assert judge_texts(gold, answer).verdict is verdict
 
 
 # What the policy's table leaves to good sense.
@@ -190,8 +187,15 @@ STRUCTURES = [
     (r"\emptyset", "{}", R),
     ("3+4=7", r"\frac{6}{36} = \frac{1}{6}", W),
     (r"25\%", r"25^\circ \text{C}", W),
-    (r"\frac{d}{dx} x^2", "2x", R),
-    (r"\frac{d}{dx} x^2", "x", W),
+    (r"\frac{d}{dx} x^2", "2x", U),
+    (r"\begin{vmatrix} 1 & 2 \\ 3 & x \end{vmatrix}", "x-6", R),
+    (r"\lim_{x\to 0} \frac{\sin 3x}{x}", "3", R),
+    (r"\lim_{x\to 0} \frac{\sin 3x}{x}", "2", W),
+    (r"\int_0^{\infty} e^{-x^2}\,dx", r"\frac{\sqrt{\pi}}{2}", R),
+    (r"\int_0^{\infty} e^{-x^2}\,dx", "0.886227", W),
+    (r"\sum_{n=1}^{\infty} \frac{1}{n^2}", r"\frac{\pi^2}{6}", R),
+    (r"\sum_{n=1}^{\infty} \frac{1}{n^2}", "1.644934066848", W),
+    (r"\prod_{k=2}^{10} (1-\frac{1}{k^2})", r"\frac{11}{20}", R),
     ("10^{20000}-1", "9" * 20_000, R),
     ("9" * 20_000, "10^{20000}-1", R),
     ("£5", "5 pounds", R),
@@ -205,16 +209,7 @@ STRUCTURES = [
 
 @pytest.mark.parametrize(("gold", "answer", "verdict"), STRUCTURES)
 def test_structures(gold: str, answer: str, verdict: Verdict):
-    assert judge_quickly(gold, answer) in (verdict, None)
-    assert judge_by_algebra(gold, answer, lambda: None) is verdict
-
-
-def test_a_worker_says_when_the_gold_is_read():
-    calls = []
-    assert judge_by_algebra(r"\frac{1}{", r"\sqrt{2}", lambda: calls.append(1)) is U
-    assert not calls
-    assert judge_by_algebra(r"\sqrt{2}", None, lambda: calls.append(1)) is Verdict.NO_ANSWER
-    assert calls
+    assert judge_texts(gold, answer).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -249,15 +244,3 @@ def test_what_is_no_answer_is_unreadable(text: str):
 )
 def test_names_of_one_unit(one: str, other: str):
     assert find_unit(one) == find_unit(other) is not None
-
-
-@pytest.mark.parametrize("text", ["9^{9^{9}}", "99999!", r"\binom{99999}{50000}", "{" * 100, "x" * 10_000])
-def test_the_algebra_system_never_sees_what_is_too_large(text: str):
-    assert is_too_large(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["x^{2} + 2^{2024}", "(n+1)!", "100!", "e^{x^2}", r"\left(x^{2}\right)^{3}", "10^{-12}"]
-)
-def test_real_answers_pass_the_limits(text: str):
-    assert not is_too_large(text)

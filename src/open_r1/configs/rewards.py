@@ -16,9 +16,12 @@ class RewardParameters:
             "reward that is not listed judges every row."
         },
     )
-    verifier_timeout_s: float = field(
-        default=5.0,
-        metadata={"help": "accuracy, length, cosine, demystify_cosine: CPU seconds for judging one answer."},
+    verifier: Literal["open_r1", "math_verify"] = field(
+        default="open_r1",
+        metadata={
+            "help": "accuracy, length, cosine, demystify_cosine: who judges answers. math_verify judges as TRL and "
+            "Open R1 do, for numbers to compare with theirs."
+        },
     )
     cosine_min_value_wrong: float = field(
         default=-1.0, metadata={"help": "cosine: reward of a wrong answer of length 0."}

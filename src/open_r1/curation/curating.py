@@ -13,12 +13,10 @@ Texts are read anew where a step needs them. In memory are about 150 bytes for e
 verdict, what `duplicates` and `diversity` say, and a chunk of 512 completions.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -40,8 +38,8 @@ from open_r1.curation.verdicts import Judge, VerdictJournal
 from open_r1.data.card import DataCard, Parent, inherited_licence, read_card
 from open_r1.data.contamination import FATE, REMOVED
 from open_r1.data.folder import DatasetFolder
-from open_r1.rewards import verifier
 from open_r1.rewards.prose import reasoning_of
+from open_r1.rewards.verifier import fingerprint_verifier
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +68,7 @@ class Curation:
 
     def choose(self, journal: VerdictJournal | None) -> list[Kept]:
         """Return the completions that all steps leave, by row."""
-        judge = Judge(journal, self.settings.verifier_timeout_s) if journal is not None else None
+        judge = Judge(journal) if journal is not None else None
         filters = Filters(self.settings, self.funnel, self.rates, judge)
         kept, self.length_unit = in_one_unit(list(filters.run(self.inputs)))
         if filters.num_repeated:
@@ -261,16 +259,8 @@ def verdict_settings(curation: Curation) -> dict[str, Any]:
         "layout": curation.settings.dataset_layout,
         "generations": [part.columns.generations for part in parts],
         "gold": [part.columns.gold for part in parts],
-        "timeout_s": curation.settings.verifier_timeout_s,
-        "math_verify": version("math-verify"),
-        "verifier": _hash_of_verifier(),
+        "verifier": fingerprint_verifier(),
     }
-
-
-def _hash_of_verifier() -> str:
-    """Return a hash of our verifier's code: with other code, verdicts may be others."""
-    files = sorted(Path(verifier.__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def curate(
@@ -286,7 +276,6 @@ def curate(
 
     Raises:
         ValueError: Settings, inputs and output don't fit, or no row is left.
-        RuntimeError: The verifier lost its workers again and again.
     """
     curation = plan(settings)
     judges = settings.correct_by == "verifier"

@@ -16,7 +16,7 @@ from open_r1.curation.rates import RateFilter
 from open_r1.curation.rule_score import count_words, measure_care
 from open_r1.curation.selection import Kept
 from open_r1.curation.settings import CurateSettings
-from open_r1.curation.verdicts import CHUNK, LOST, Judge
+from open_r1.curation.verdicts import CHUNK, Judge
 from open_r1.rewards.prose import reasoning_of
 from open_r1.rewards.verifier import Verdict
 
@@ -128,7 +128,7 @@ class Filters:
         if self.settings.correct_by == "column":
             fault = self._fault_of_flag(completion)
             return None if fault == "no_verdict" else fault is None
-        return None if completion.verdict in (LOST, Verdict.UNPARSABLE_GOLD) else completion.verdict == Verdict.RIGHT
+        return None if completion.verdict == Verdict.UNPARSABLE_GOLD else completion.verdict == Verdict.RIGHT
 
     def _fault_of_whole(self, problem: Problem, completion: Completion) -> str | None:
         needs_reasoning = self.settings.reasoning == "require"

@@ -64,7 +64,6 @@ class CurateSettings:
     correct_column: str | None = None
     correct_min: float = 1.0
     keep_unparsable_gold: bool = False
-    verifier_timeout_s: float = 5.0
     readability: list[str] | None = None
     language: str | None = None
     max_paragraph_chars: int = MAX_PARAGRAPH_CHARS
@@ -126,8 +125,6 @@ class CurateSettings:
     def _check_correctness(self) -> None:
         if (self.correct_by == "column") != (self.correct_column is not None):
             raise ValueError("--correct_by column and --correct_column go together.")
-        if not self.verifier_timeout_s > 0:
-            raise ValueError(f"--verifier_timeout_s must be positive, got {self.verifier_timeout_s}.")
         if OWN_GENERATIONS in (self.easy_pass_rate or []):
             raise ValueError(
                 "--easy_pass_rate generations would drop every problem that has a correct completion: it is the pass "
@@ -187,7 +184,6 @@ class CurateSettings:
             "drop_without_pass_rate": bool(joins),
             "correct_min": self.correct_by == "column",
             "keep_unparsable_gold": self.correct_by == "verifier",
-            "verifier_timeout_s": self.correct_by == "verifier",
             "max_paragraph_chars": "long_paragraph" in (self.readability or ()),
             "min_language_share": self.language is not None or "mixed_language" in (self.readability or ()),
             "order": is_ranked,

@@ -2,10 +2,9 @@
 """Verdicts on disk, chunk by chunk, so that judging goes on after kill -9, and other filters need no second judging.
 
     {"verdicts_of": {"inputs": ["a1b2..."], "gold": "answer", ...}}
-    [[0, 0, "right"], [0, 1, "wrong"], [3, 2, "timeout"]]
+    [[0, 0, "right"], [0, 1, "wrong"], [3, 2, "no_answer"]]
 
-A verdict is kept under the number of its row and of its completion. Rows whose workers were lost have none, and are
-judged again by the next run.
+A verdict is kept under the number of its row and of its completion.
 """
 
 import json
@@ -20,7 +19,6 @@ from open_r1.rewards.verifier import Verdict, verify_all
 logger = logging.getLogger(__name__)
 
 CHUNK = 512
-LOST = "lost"
 
 
 class VerdictJournal:
@@ -75,12 +73,9 @@ class VerdictJournal:
         return True
 
     def add(self, keys: Sequence[tuple[int, int]], verdicts: Sequence[str]) -> None:
-        """Keep the verdicts of a chunk; those that were lost are left out."""
-        given = [
-            (row, index, verdict) for (row, index), verdict in zip(keys, verdicts, strict=True) if verdict != LOST
-        ]
-        if given:
-            self._append(given)
+        """Keep the verdicts of a chunk."""
+        if keys:
+            self._append([(row, index, verdict) for (row, index), verdict in zip(keys, verdicts, strict=True)])
 
     def _append(self, value: Any) -> None:
         if self.path is not None:
@@ -93,44 +88,18 @@ class Judge:
 
     Args:
         journal: Verdicts given earlier, and where new ones go.
-        timeout_s: CPU seconds that one pair may take.
     """
 
-    def __init__(self, journal: VerdictJournal, timeout_s: float) -> None:
+    def __init__(self, journal: VerdictJournal) -> None:
         self.journal = journal
-        self.timeout_s = timeout_s
         self.num_judged = 0
-        self._lost_chunks = 0
 
-    def judge(self, keys: Sequence[tuple[int, int]], golds: Sequence[object], texts: Sequence[str]) -> list[str]:
-        """Return the verdicts of completions, `LOST` where our workers were lost twice.
-
-        Raises:
-            RuntimeError: All of two chunks in a row were lost: it is the machine, not the rows.
-        """
+    def judge(self, keys: Sequence[tuple[int, int]], golds: Sequence[object], texts: Sequence[str]) -> list[Verdict]:
+        """Return the verdicts of completions."""
         known = self.journal.known
         new = [place for place, key in enumerate(keys) if key not in known]
-        verdicts = verify_all(
-            [golds[place] for place in new],
-            [texts[place] for place in new],
-            timeout_s=self.timeout_s,
-            # A chunk of pairs that all hang still ends; few do, and the rest takes milliseconds.
-            deadline_s=max(60.0, len(new) * self.timeout_s),
-        )
-        found = dict(zip(new, map(_name, verdicts), strict=True))
+        verdicts = verify_all([golds[place] for place in new], [texts[place] for place in new])
         self.num_judged += len(new)
-        self.journal.add([keys[place] for place in new], list(found.values()))
-        if new and set(found.values()) == {LOST}:
-            self._lost_chunks += 1
-            if self._lost_chunks == 2:
-                raise RuntimeError(
-                    f"The verifier lost its workers in {2 * CHUNK} completions in a row: the machine may lack memory "
-                    "or processes. Verdicts so far are kept; the same command goes on."
-                )
-        elif new:
-            self._lost_chunks = 0
+        self.journal.add([keys[place] for place in new], verdicts)
+        found = dict(zip(new, verdicts, strict=True))
         return [found[place] if place in found else known[key] for place, key in enumerate(keys)]
-
-
-def _name(verdict: Verdict | None) -> str:
-    return LOST if verdict is None else verdict.value

@@ -18,8 +18,6 @@ DISAGREEMENTS_NAME = "disagreements.jsonl"
 _REASONS = {
     Verdict.NO_ANSWER: "our verifier finds no final answer in the text",
     Verdict.UNPARSABLE_GOLD: "our verifier can't read the gold answer, and abstains",
-    Verdict.TIMEOUT: "our verifier took too long",
-    Verdict.CRASH: "our verifier failed on it",
 }
 
 

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from open_r1.rewards.verifier import Verdict
 
-LOST = "lost"  # our workers died twice, or the sandbox failed: no verdict, and no score
+LOST = "lost"  # the sandbox failed: no verdict, and no score
+# Verdicts of programs alone, beside those of the verifier.
+TIMEOUT, CRASH = "timeout", "crash"
 
 
 class JudgingError(RuntimeError):
@@ -20,7 +22,7 @@ class Judgement:
     """What a judge says of one answer.
 
     Attributes:
-        verdict: A `Verdict`, or "lost".
+        verdict: A `Verdict`; of a program "timeout" or "crash" as well, or "lost".
         score: 1.0 right, 0.0 not, NaN where nobody can say.
         extracted: The final answer found in the text; None: there is none, or it is a program.
         note: More of the verdict, as `AC x3, WA` of a program; "": there is no more.
@@ -62,5 +64,7 @@ def score_of(verdict: str | None) -> float:
     """Return 1.0 for right, 0.0 for not, NaN where nobody can say."""
     if verdict is None or verdict == LOST:
         return math.nan
+    if verdict in (TIMEOUT, CRASH):
+        return 0.0
     reward = Verdict(verdict).reward
     return math.nan if reward is None else reward

@@ -8,12 +8,10 @@ code      the tests of the row, in a sandbox (`program_judge`)
 P problems, G answers of a problem.
 """
 
-import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,8 @@ from open_r1.evaluation.engines import Records
 from open_r1.evaluation.judgement import LOST, Judge, Judgement, judgement_of, score_of
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.program_judge import ProgramJudge
-from open_r1.rewards import verifier
-from open_r1.rewards.verifier import Verdict, verify_all
-from open_r1.rewards.verifier.answer_extraction import find_answer
-from open_r1.rewards.verifier.verification import DEFAULT_TIMEOUT_S
+from open_r1.rewards.verifier import fingerprint_verifier, verify_all
+from open_r1.rewards.verifier.extract import find_answer
 
 __all__ = [
     "LOST",
@@ -33,7 +29,6 @@ __all__ = [
     "Judgement",
     "VerifierJudge",
     "judge_of",
-    "judge_twice",
     "judged_answers",
     "score_of",
 ]
@@ -42,9 +37,6 @@ logger = logging.getLogger(__name__)
 
 _BATCH_ANSWERS = 1024
 _TELL_S = 30.0
-_DEADLINE_MARGIN_S = 10.0
-_JUDGES_BY = ("math-verify", "latex2sympy2-extended", "sympy", "mpmath")
-Verify = Callable[..., list[Verdict | None]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,7 @@ class Answer:
         text: None: the request failed.
         finish_reason: As the server gave it.
         num_tokens: Its length as the server counts; None: it doesn't.
-        verdict: A `Verdict`, "lost", or None where there is no text.
+        verdict: As of a `Judgement`; None where there is no text.
         error: Why there is no text.
         extracted: The final answer found in the text; None: there is none, or it is a program.
         engine_score: What the engine's own scorer says, 0 to 1; None: it has none.
@@ -109,31 +101,8 @@ class VerifierJudge:
 
     def judge(self, rows: Sequence[int], texts: Sequence[str]) -> list[Judgement]:
         """Return a judgement of each text."""
-        verdicts = judge_twice([self._golds[row] for row in rows], texts)
-        return [
-            judgement_of(LOST if verdict is None else verdict, find_answer(text).text)
-            for verdict, text in zip(verdicts, texts, strict=True)
-        ]
-
-
-def fingerprint_verifier(folder: Path = Path(verifier.__file__).parent) -> str:
-    """Return a hash of the verifier's code and of the versions that it judges by, the same on every machine."""
-    parts = [f"{name} {version(name)}".encode() for name in _JUDGES_BY]
-    for path in sorted(folder.rglob("*.py")):
-        parts += [path.relative_to(folder).as_posix().encode(), path.read_bytes()]
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
-
-
-def judge_twice(golds: Sequence[str], texts: Sequence[str], verify: Verify = verify_all) -> list[Verdict | None]:
-    """Return the verdicts; those of workers that were lost are asked for once more."""
-    deadline_s = DEFAULT_TIMEOUT_S * max(1, len(texts)) + _DEADLINE_MARGIN_S
-    verdicts = verify(golds, texts, deadline_s=deadline_s)
-    lost = [place for place, verdict in enumerate(verdicts) if verdict is None]
-    if lost:
-        again = verify([golds[i] for i in lost], [texts[i] for i in lost], deadline_s=deadline_s)
-        for place, verdict in zip(lost, again, strict=True):
-            verdicts[place] = verdict
-    return verdicts
+        verdicts = verify_all([self._golds[row] for row in rows], texts)
+        return [judgement_of(verdict, find_answer(text).text) for verdict, text in zip(verdicts, texts, strict=True)]
 
 
 def judged_answers(

@@ -31,7 +31,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from open_r1.evaluation.judgement import LOST, Judgement, JudgingError, judgement_of
+from open_r1.evaluation.judgement import CRASH, LOST, TIMEOUT, Judgement, JudgingError, judgement_of
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.program_rows import TestsFile
 from open_r1.grading.batch import Judged, Problem, Sandbox, SandboxError, Score, judge_all
@@ -53,7 +53,7 @@ _OUTAGE = 8
 _OF_TEST = {
     TestVerdict.ACCEPTED: Verdict.RIGHT,
     TestVerdict.WRONG_ANSWER: Verdict.WRONG,
-    TestVerdict.TIME_LIMIT: Verdict.TIMEOUT,
+    TestVerdict.TIME_LIMIT: TIMEOUT,
 }
 _CRASHES = (TestVerdict.RUNTIME_ERROR, TestVerdict.COMPILE_ERROR)
 _NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
@@ -194,7 +194,7 @@ class ProgramJudge:
                 program, tests, sandbox, limits=self._problems.limits, batch_size=1, stops_early=True
             )
             failed = (result.verdict for result in results if result.verdict is not TestVerdict.ACCEPTED)
-            verdict = _OF_TEST.get(next(failed, TestVerdict.ACCEPTED), Verdict.CRASH)
+            verdict = _OF_TEST.get(next(failed, TestVerdict.ACCEPTED), CRASH)
             self._kept.put(keys[row, program], judgement_of(verdict, note=_note_of(results)))
             progress.count()
             return Score(float(verdict is Verdict.RIGHT), tuple(results))

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from open_r1.evaluation.equal_answers import group_answers
 from open_r1.evaluation.estimators import avg_at_k, maj_at_ks, pass_at_k
 from open_r1.evaluation.intervals import Interval, mean_interval
 from open_r1.evaluation.judging import LOST, Answer
@@ -29,7 +30,6 @@ from open_r1.evaluation.problems import Problems
 from open_r1.generation.replies import MAY_PASS, NOT_NOW
 from open_r1.generation.requests import row_key
 from open_r1.rewards.verifier import Verdict
-from open_r1.rewards.verifier.grouping import group_answers
 
 _FEW_PROBLEMS = 30
 _UNKNOWN_ENDS = ("unknown", "", None)  # as `replies` writes what servers leave out
@@ -194,10 +194,6 @@ class Tally:
                 f"of {self.num_end_unknown} of {num_returned} answers the server doesn't tell why they "
                 "ended: the share that was cut off leaves them out"
             )
-        unsure = {name: self.verdicts[name] for name in (Verdict.TIMEOUT, Verdict.CRASH) if self.verdicts[name]}
-        if unsure and self._problems.benchmark.kind != "code":  # of programs that is what they have done
-            counts = " and ".join(f"{name.value} of {count}" for name, count in unsure.items())
-            found.append(f"the verifier has ended in {counts} of {num_returned} answers, which count as wrong")
         if num_returned and self.num_truncated / num_returned > _MANY_TRUNCATED:
             found.append(
                 f"{self.num_truncated / num_returned:.0%} of the answers were cut off at the limit of "

@@ -21,7 +21,7 @@ from open_r1.configs.stages import build_stages
 from open_r1.models import prompt_token_ids, template_kwargs_of
 from open_r1.preflight.memory import GIB, Memory, ModelSize, memory_of, size_of_model, sizes_of_numbers
 from open_r1.preflight.programs import spread
-from open_r1.preflight.rewards import count_unjudgeable
+from open_r1.preflight.rewards import UnjudgedGolds, count_unjudgeable
 
 logger = logging.getLogger(__name__)
 
@@ -269,25 +269,39 @@ def report(
     stages = build_stages(training_args.stages) if isinstance(training_args, GRPOConfig) else []
     if training_args.json:
         found = asdict(plan) | {"fits": None if memory.gpu is None else not problems, "problems": problems}
-        found |= {"unjudgeable_golds": unjudgeable, "not_checked": training_args.not_checked, "is_calibrated": False}
+        found |= {"unjudgeable_golds": {name: [of.num_unjudged, of.num_tried] for name, of in unjudgeable.items()}}
+        found |= {"unjudgeable_examples": {name: of.examples() for name, of in unjudgeable.items()}}
+        found |= {"not_checked": training_args.not_checked, "is_calibrated": False}
         found |= {"stages": training_args.stages} if len(stages) > 1 else {}
         lines = [json.dumps(found, indent=1, default=str)]
     else:
         rows = [(f"Memory for {name}", _gib(size)) for name, size in memory.parts.items() if size]
         rows += [] if memory.cache_tokens is None else [("Tokens in vLLM's cache", f"{memory.cache_tokens:,}")]
-        rows += [(f"Golds unjudged by {name}", f"{lost:,} of {of:,}") for name, (lost, of) in unjudgeable.items()]
+        rows += [
+            (f"Golds unjudged by {name}", f"{of.num_unjudged:,} of {of.num_tried:,}")
+            for name, of in unjudgeable.items()
+        ]
         described = [f"Stage {number}: {stage}" for number, stage in enumerate(stages, start=1)]
         lines = [
             *plan.lines(),
             *(described if len(stages) > 1 else []),
             *(f"{name:40} {value:>18}" for name, value in rows),
         ]
+        lines += [line for name, of in unjudgeable.items() for line in _lines_of_golds(name, of)]
         lines += [f"Not checked here: {reason}" for reason in training_args.not_checked]
     if training_args.process_index == 0:
         _write(lines)
     if problems:
         raise ValueError(" ".join(problems))
     return {}
+
+
+def _lines_of_golds(name: str, unjudged: UnjudgedGolds) -> list[str]:
+    """Return a line for each kind of golds that a reward can't judge, with its share and some of them."""
+    return [
+        f"  {name}: {kind}, {len(unjudged.by_kind[kind]) / unjudged.num_tried:.1%}: " + " | ".join(map(repr, examples))
+        for kind, examples in unjudged.examples().items()
+    ]
 
 
 def _write(lines: list[str]) -> None:

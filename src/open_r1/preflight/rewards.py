@@ -8,6 +8,7 @@ the format reward looks for.
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
@@ -38,6 +39,7 @@ from open_r1.rewards import (
     score_ideal,
 )
 from open_r1.rewards.rows import listed_domains, rows_judged_by
+from open_r1.rewards.verifier import unjudgeable_kind
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ _MAX_SECONDS = 120.0
 # `--check_only` counts the gold answers that the rewards can't judge.
 _NUM_GOLDS = 1000
 _MAX_COUNTING_SECONDS = 60.0
+_NUM_GOLDS_AT_START = 256
+_NUM_EXAMPLES, _MAX_EXAMPLE_CHARS = 3, 100
 # TRL passes its own lists under these names, never the columns of the data.
 _NAMES_OF_TRL = ("prompt", "completion", "completion_ids")
 
@@ -89,6 +93,8 @@ def check_ideal_completion(
         )
     for name in sorted(unjudged):
         _require_judgeable_row(name, script_args, dataset, context)
+    if is_first_of_run():
+        warn_of_unjudgeable(script_args, dataset)
 
 
 def try_user_functions(
@@ -228,28 +234,76 @@ def _is_filled(row: dict, spec: RewardSpec) -> bool:
     return all(row[column] is not None for column in spec.columns if column in row) and (not of_these or any(of_these))
 
 
-def count_unjudgeable(
-    script_args: SFTScriptArguments | GRPOScriptArguments, dataset: Dataset
-) -> dict[str, tuple[int, int]]:
-    """Ask each reward that reads gold answers, or tests, how many rows it can't judge; no program is run.
+@dataclass
+class UnjudgedGolds:
+    """Golds, or tests, that a reward can't judge.
 
-    Returns:
-        By reward: rows that it can't judge, rows tried, of at most 1,000 from all over the data within a minute.
+    Attributes:
+        num_tried: Rows that it was asked about.
+        by_kind: The golds, shortened, by kind (`unjudgeable_kind`); of tests why they can't be used.
     """
-    counts: dict[str, tuple[int, int]] = {}
+
+    num_tried: int = 0
+    by_kind: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def num_unjudged(self) -> int:
+        """Rows that it can't judge."""
+        return sum(map(len, self.by_kind.values()))
+
+    def counts(self) -> str:
+        """Return how many there are of each kind, the commonest first."""
+        kinds = sorted(self.by_kind.items(), key=lambda kind: -len(kind[1]))
+        return ", ".join(f"{kind} {len(golds)}" for kind, golds in kinds)
+
+    def examples(self) -> dict[str, list[str]]:
+        """Return some golds of each kind, all different."""
+        return {kind: list(dict.fromkeys(golds))[:_NUM_EXAMPLES] for kind, golds in self.by_kind.items()}
+
+
+def count_unjudgeable(
+    script_args: SFTScriptArguments | GRPOScriptArguments,
+    dataset: Dataset,
+    *,
+    num_rows: int = _NUM_GOLDS,
+    with_tests: bool = True,
+) -> dict[str, UnjudgedGolds]:
+    """Ask each reward that reads gold answers, or tests, which rows it can't judge; no program is run.
+
+    Args:
+        script_args: Names the rewards.
+        dataset: Its rows.
+        num_rows: Rows to look at, from all over the data; within a minute.
+        with_tests: Whether rewards that run programs are asked too.
+    """
+    found: dict[str, UnjudgedGolds] = {}
     context, ends_at = RewardContext(eos_token_ids=(0,)), time.monotonic() + _MAX_COUNTING_SECONDS
-    for number in spread(range(len(dataset)), _NUM_GOLDS):
+    for number in spread(range(len(dataset)), num_rows):
         row = dataset[number]
         for name in names_for_domain(script_args, row.get(DOMAIN_COLUMN)):
             spec = get_reward_spec(name)
-            if spec.programs is not None:
-                is_lost = is_unusable(spec, row)
-            elif spec.answer_columns:
-                is_lost = any(score.reward is None for score in score_ideal(script_args, row, context, names={name}))
-            else:
+            if not (with_tests if spec.programs is not None else spec.answer_columns):
                 continue
-            lost, tried = counts.get(name, (0, 0))
-            counts[name] = lost + is_lost, tried + 1
+            unjudged = found.setdefault(name, UnjudgedGolds())
+            unjudged.num_tried += 1
+            if spec.programs is not None:
+                reason = spec.programs.unusable(row)
+                if reason is not None:
+                    unjudged.by_kind.setdefault("tests", []).append(str(reason)[:_MAX_EXAMPLE_CHARS])
+            elif any(score.reward is None for score in score_ideal(script_args, row, context, names={name})):
+                gold = next((row[column] for column in spec.answer_columns if row.get(column) is not None), None)
+                text = "" if gold is None else " ".join(str(gold).split())
+                unjudged.by_kind.setdefault(unjudgeable_kind(gold) or "other", []).append(text[:_MAX_EXAMPLE_CHARS])
         if time.monotonic() > ends_at:
             break
-    return counts
+    return found
+
+
+def warn_of_unjudgeable(script_args: SFTScriptArguments | GRPOScriptArguments, dataset: Dataset) -> None:
+    """Log how many golds can't be judged, of some from all over the data: their rows teach nothing."""
+    if script_args.verifier != "open_r1":  # math-verify takes too long for that
+        return
+    for name, found in count_unjudgeable(script_args, dataset, num_rows=_NUM_GOLDS_AT_START, with_tests=False).items():
+        if found.num_unjudged:
+            text = "%s can't judge %d of %d golds looked at (%s): their rows earn nothing. `--check_only` shows some."
+            logger.warning(text, name, found.num_unjudged, found.num_tried, found.counts())

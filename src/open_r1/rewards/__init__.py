@@ -41,7 +41,7 @@ from open_r1.rewards.repetition_rewards import RepetitionPenaltyReward, TokenRep
 from open_r1.rewards.spec import RewardSpec
 from open_r1.rewards.table import REWARDS
 from open_r1.rewards.verifier import Verdict, verify, verify_all
-from open_r1.rewards.verifier.answer_extraction import extract_answer
+from open_r1.rewards.verifier.extract import extract_answer
 from open_r1.rewards.wrappers import DOMAIN_COLUMN, run_reward
 
 # What Open R1 calls these classes.

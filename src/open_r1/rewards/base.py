@@ -16,7 +16,7 @@ LogExtra = Callable[[str, list], None]
 LogMetric = Callable[[str, float], None]
 Reward = Callable[..., list[float | None]]
 
-# The reward of a row that WE failed to judge (a sandbox is down, a worker pool is lost). The trainer takes such a row
+# The reward of a row that WE failed to judge (a sandbox is down). The trainer takes such a row
 # out of its group as a whole. A None says something else: this reward doesn't apply here, or the gold can't be judged.
 UNSCORABLE: float = math.nan
 
@@ -33,14 +33,14 @@ class RewardContext:
         completion_prefix: Text that the generation prompt has already opened for the assistant, such as "<think>\\n".
         eos_token_ids: Token ids that end a completion.
         max_completion_length: Token limit of a completion, or None.
-        verifier_timeout_s: CPU seconds that judging one answer may take.
+        verifier: Who judges mathematical answers: open_r1 or math_verify.
     """
 
     num_generations: int = 1
     completion_prefix: str = ""
     eos_token_ids: tuple[int, ...] = ()
     max_completion_length: int | None = None
-    verifier_timeout_s: float = 5.0
+    verifier: str = "open_r1"
 
 
 DEFAULT_CONTEXT = RewardContext()

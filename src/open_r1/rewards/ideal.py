@@ -22,8 +22,8 @@ from open_r1.rewards.base import (
 )
 from open_r1.rewards.by_name import get_reward_spec, names_for_domain
 from open_r1.rewards.spec import ANY_LAYOUT, Layout, RewardSpec
-from open_r1.rewards.verifier.answer_extraction import extract_gold
-from open_r1.rewards.verifier.normalization import strip_delimiters
+from open_r1.rewards.verifier.extract import extract_gold
+from open_r1.rewards.verifier.normalize import strip_delimiters
 from open_r1.rewards.wrappers import DOMAIN_COLUMN
 
 # Of these TRL passes its own lists, never the columns.

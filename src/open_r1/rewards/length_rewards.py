@@ -48,7 +48,7 @@ def len_reward(
 
     With weight = 0.5 - (length - shortest) / (longest - shortest): weight for a right answer, min(0, weight) for any
     other; 0 for all when every length in the group is equal.
-    Range [-0.5, 0.5]; None where the solution can't be parsed, NaN where our workers were lost.
+    Range [-0.5, 0.5]; None where the solution can't be parsed.
     Source: Kimi k1.5 (arXiv 2501.12599, section 2.3.3).
 
     >>> len_reward([r"\boxed{2}", r"I think \boxed{2}", r"\boxed{3}", r"I am sure, \boxed{3}"], ["2"] * 4)
@@ -115,8 +115,7 @@ class CosineScaledReward(_CosineReward):
     With progress = min(1, length / max_len) and c = (1 + cos(pi * progress)) / 2, which goes from 1 to 0:
     right: min_value_correct + (max_value_correct - min_value_correct) * c;
     wrong: max_value_wrong + (min_value_wrong - max_value_wrong) * c, so a short wrong answer gets min_value_wrong.
-    Range [min_value_wrong, max_value_correct]; None where the solution can't be parsed, NaN where our workers were
-    lost.
+    Range [min_value_wrong, max_value_correct]; None where the solution can't be parsed.
     Source: Demystifying Long Chain-of-Thought Reasoning (arXiv 2502.03373, section 4.2).
 
     >>> reward = CosineScaledReward(max_len=100)
@@ -166,7 +165,7 @@ class DemystifyCosineReward(_CosineReward):
     Either value may be the greater one: the paper also tries right answers that earn more when they are longer.
     Lengths and n-grams in tokens where ids are given, else in characters and words.
     Range from the least of these values, max_penalty added to a wrong one, to the greatest; None where the solution
-    can't be parsed, NaN where our workers were lost.
+    can't be parsed.
     Source: arXiv 2502.03373, section 4.2; its code for the margin of 16. It gives no strength of the repetition
     penalty in this form: -10 takes from a wrong answer that only repeats itself what it gains by being long.
 

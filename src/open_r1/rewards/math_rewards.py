@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reward for a right final answer.
 
-Different from upstream Open R1 (see `verifier` and `verifier.answer_extraction`):
+Different from upstream Open R1 (see `verifier` and `verifier.extract`):
 1. An answer block without a box counts, and so does "the answer is 42".
 2. The last of several boxes counts; a box inside the reasoning doesn't.
 3. Golds without dollar signs are read as math.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from open_r1.rewards.base import (
     DEFAULT_CONTEXT,
@@ -18,7 +18,7 @@ from open_r1.rewards.base import (
     completion_texts,
     require_rows,
 )
-from open_r1.rewards.verifier import log_verdicts, reward_of, verify_all
+from open_r1.rewards.verifier import JudgedAnswer, judge_all, log_verdicts, reward_of
 
 
 def judge_answers(
@@ -31,13 +31,22 @@ def judge_answers(
 ) -> list[float | None]:
     """Return 1.0 for a right answer and 0.0 for any other; log the verdicts as the reward `name`.
 
-    None where the solution can't be parsed, NaN (`UNSCORABLE`) where our workers were lost, counted as `<name>/lost`.
-    An answer may take `context.verifier_timeout_s` seconds.
+    None where the solution can't be parsed.
     """
     require_rows(name, len(completions), solution=solution)
-    verdicts = verify_all(solution, completion_texts(completions, context), timeout_s=context.verifier_timeout_s)
-    log_verdicts(name, verdicts, log_extra, log_metric)
-    return [reward_of(verdict) for verdict in verdicts]
+    judgements = _judge_all(context.verifier)(solution, completion_texts(completions, context))
+    log_verdicts(name, judgements, log_extra, log_metric)
+    return [reward_of(judgement.verdict) for judgement in judgements]
+
+
+def _judge_all(verifier: str) -> Callable[[Sequence[object], Sequence[str]], list[JudgedAnswer]]:
+    if verifier == "open_r1":
+        return judge_all
+    if verifier == "math_verify":
+        from open_r1.rewards import math_verify  # brings sympy, which takes a second
+
+        return math_verify.judge_all
+    raise ValueError(f"verifier is {verifier!r}; it must be open_r1 or math_verify.")
 
 
 def accuracy_reward(
@@ -51,8 +60,9 @@ def accuracy_reward(
 ) -> list[float | None]:
     r"""Return 1.0 where the final answer equals the solution, else 0.0.
 
-    Range {0, 1}; None where the solution can't be parsed, NaN where our workers were lost. The verdict of each row
-    goes to the column `accuracy_reward/verdict`, the rates of all verdicts to the metrics `accuracy_reward/<verdict>`.
+    Range {0, 1}; None where the solution can't be parsed. Each row's verdict, and how its gold and its answer were
+    read, go to the columns `accuracy_reward/verdict`, `gold_read` and `answer_read`, the rates of all verdicts to the
+    metrics `accuracy_reward/<verdict>`.
     Source: the accuracy reward of DeepSeek-R1 (arXiv 2501.12948, section 2.2.2).
 
     >>> accuracy_reward([r"It is \boxed{\frac{63}{400}}", "<answer>\n41\n</answer>"], [r"\frac{63}{400}", "42"])

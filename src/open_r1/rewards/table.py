@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of rewards by the name they have in a recipe, and how each is built from the script arguments."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, update_wrapper
@@ -42,15 +41,12 @@ def _with_context(reward: Reward) -> Callable[[RewardArguments, RewardContext], 
 
 
 def _with_verifier(reward: Reward) -> Callable[[RewardArguments, RewardContext], Reward]:
-    """Return a builder that binds the context with the verifier's time limit."""
+    """Return a builder that binds the context with the verifier of the run."""
     return lambda script_args, context: _with_context(reward)(script_args, _verifier_context(script_args, context))
 
 
 def _verifier_context(script_args: RewardArguments, context: RewardContext) -> RewardContext:
-    timeout_s = script_args.verifier_timeout_s
-    if not (math.isfinite(timeout_s) and timeout_s > 0):
-        raise ValueError(f"verifier_timeout_s must be positive, got {timeout_s}.")
-    return replace(context, verifier_timeout_s=timeout_s)
+    return replace(context, verifier=script_args.verifier)
 
 
 def _constant(value: T) -> Callable[[RewardArguments], T]:

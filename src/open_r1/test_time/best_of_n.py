@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from open_r1.rewards.verifier.answer_extraction import extract_answer
-from open_r1.rewards.verifier.grouping import group_answers
+from open_r1.evaluation.equal_answers import group_answers
+from open_r1.rewards.verifier.extract import extract_answer
 from open_r1.test_time.aggregation import log_score
 from open_r1.test_time.backends import Backend, Completion
 from open_r1.test_time.methods import DEFAULT_TEMPERATURE, Method, MethodOptions, Problem, UnforcedMethod

@@ -221,11 +221,11 @@ class Oracle:
         """Return one score for each candidate.
 
         Raises:
-            ScorerError: The judge's workers were lost.
+            ScorerError: What judges failed.
         """
         judgements = self.judge.judge([problem.row for problem in problems], texts)
         if any(judgement.verdict == LOST for judgement in judgements):
-            raise ScorerError("The workers of the oracle's judge were lost; run the command again, it goes on.")
+            raise ScorerError("What judges for the oracle failed; the same command resumes.")
         return [StepScores((float(judgement.score == 1.0),)) for judgement in judgements]
 
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from open_r1.rewards.verifier.answer_extraction import extract_answer
-from open_r1.rewards.verifier.grouping import group_answers
+from open_r1.evaluation.equal_answers import group_answers
+from open_r1.rewards.verifier.extract import extract_answer
 from open_r1.test_time.aggregation import AGGREGATIONS, NO_STEPS, log_score
 from open_r1.test_time.backends import Backend
 from open_r1.test_time.methods import DEFAULT_TEMPERATURE, MethodOptions, Problem, UnforcedMethod

@@ -12,7 +12,7 @@ from open_r1.rewards import Reward, is_unscorable, run_reward
 
 logger = logging.getLogger(__name__)
 
-# The verifier gives a call some 15 s: what isn't judged by then would count as wrong.
+# What a killed run judges again.
 MOST_COMPLETIONS = 64
 MOST_LOST_ROWS = 8
 _TAKEN = {"prompt", "completion", "completion_ids"}  # names that TRL gives its own meaning

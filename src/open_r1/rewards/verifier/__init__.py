@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Says whether a completion gives the gold answer. The only place that calls math-verify.
+r"""Says whether a completion gives the gold answer.
 
-Every reward, filter and evaluation that needs a correct answer calls `verify` or `verify_all`.
+Every reward, filter and evaluation that needs a correct answer calls `verify` or `verify_all`;
+`python -m open_r1.rewards.verifier GOLD ANSWER` shows how both are read and what decides.
 
 | Verdict         | reward | when                                                                                   |
 |-----------------|--------|----------------------------------------------------------------------------------------|
 | right           | 1.0    | the answer equals the gold, exactly                                                    |
 | wrong           | 0.0    | it doesn't, can't be read, is too large to look at, or is a hedge of unequal boxes     |
-| no_answer       | 0.0    | no answer outside the reasoning (`answer_extraction`)                                  |
-| unparsable_gold | None   | the gold is blank, undefined, too large, or can't be read within the limits            |
-| timeout         | 0.0    | the answer took more than `timeout_s` CPU seconds, or wasn't judged by `deadline_s`    |
-| crash           | 0.0    | judging the answer took too much memory or failed                                      |
-| None            | NaN    | our workers were lost twice: the row is unscorable                                     |
+| no_answer       | 0.0    | no answer outside the reasoning (`extract`)                                            |
+| unparsable_gold | None   | the gold is blank, undefined, too large, or can't be read                              |
 
-What is equal (`policy`, `comparison`); a test a line in `tests/unit/test_verifier_policy.py`:
+What is equal (`equal`, `structures`); a test a line in `tests/unit/test_verifier_policy.py`:
 
 | Pair                | Decision                                                                                     |
 |---------------------|----------------------------------------------------------------------------------------------|
@@ -23,31 +21,59 @@ What is equal (`policy`, `comparison`); a test a line in `tests/unit/test_verifi
 | units               | missing on one side: the number decides; on both: 12 cm = 0.12 m, not 12 m; nouns don't count |
 | degrees             | 90 degrees = 90 = pi/2                                                                       |
 | bases               | the same digits, and bases that don't contradict: 101_2 = 101, not 101_3, not 5              |
-| sets                | braces, "and", "or", bare commas, plus-minus: order doesn't matter                           |
+| sets                | braces, "and", "or", bare commas, plus-minus: order doesn't matter; dots are even steps      |
 | tuples              | order matters; (1,2) = <1,2> = a column = "1, 2"; it is not {1,2}                            |
-| intervals           | by value and kind of their ends: [1,2) = 1 <= x < 2 = x in [1,2)                             |
-| expressions         | equal for all real values of the same variables; + C matters                                 |
+| intervals           | by value and kind of their ends: [1,2) = 1 <= x < 2 = x in [1,2); unions may hold points     |
+| inequalities        | up to moved terms and a constant factor; bounded integers are the set of them                |
+| expressions         | equal for all real values of the same variables                                              |
+| calculus            | integrals, sums, limits by their value; without limits, and derivatives, they have none      |
 | systems, cases      | all rows, in any order; a system of values = the tuple of them in the order of the names     |
 | domains             | "k in Z" may be left out, k may have another name; a contradicting domain is wrong           |
+| bound names         | + C = + c, but never left out; f(x) = x^2 is f(n) = n^2; a_n = 2n is a_k = 2k                |
 | equations           | up to a constant factor; x = 3 is 3, y = 2x+1 is 2x+1; y = 3 is not x = 3                    |
-| ratios              | by value: 3:4 = 6:8 = 3/4; a time such as 12:30 by its text                                  |
+| labels              | "Total = 12" is 12, V_1:V_2 = 11:21 is 11:21; contradicting ones are wrong                   |
+| ratios, times       | 3:4 = 6:8 = 3/4; a time by its minutes: 17:00 = 5 p.m., 5:00 = 5 p.m.                        |
+| parts               | (1) 2; (2) 3: by label, else in order; none may be missing                                   |
 | words               | case, spacing and a final period don't matter; never products of letters; no number words    |
+| yes and no          | "Yes, it is possible" is yes, where what follows takes nothing back                          |
 | choice letters      | B = (B) = b) = "B. 12"; never the value of a choice; "(B) or (C)" chooses neither            |
 | infinity, no answer | infinity has a sign; no solution = the empty set; undefined and the like are words           |
 | notation            | what has no value (AB || CD, Fe_2O_3) as it is written                                       |
-| several boxes       | the last sentence counts; unequal boxes of one sentence, or joined by or/and, are wrong      |
+| several boxes       | of a gold: all of them. Of an answer: the last sentence counts; they are a list against a    |
+|                     | gold of several values, and wrong, if unequal, against one value                             |
+| around a box        | a sign, percent sign, currency or unit in its formula counts                                 |
 | a gold at fault     | unparsable_gold whatever the answer, so that a group is treated alike                        |
 | approximations      | of an answer only the exact side counts, of a gold both; more than one sign in it is wrong   |
-| an answer too large | wrong; timeout or crash where only a worker could tell                                       |
+| an answer too large | wrong                                                                                        |
 
-Path of a pair: `answer_extraction` finds the texts; `judge.judge_quickly` decides most pairs in process by exact
-arithmetic (`reading`, `policy`, `comparison`, `exact`); `pool` gives the rest to workers that can be killed, which
-compare in high precision (`numeric`), and by math-verify only where there are integrals, sums or limits (`calculus`).
-A pair has a `budget` in process and goes to a worker beyond it. A gold that our grammar can't read and that holds no
-calculus abstains: it is not tried with math-verify.
+Path of a pair: `extract` finds the texts, `judge.judge_texts` reads and compares them in process. Every
+operation counts its steps (`budget`), so that no pair hangs or fills the memory: nothing needs to be killed, and a
+pair gets the same verdict from any thread, process and machine.
 """
 
-from open_r1.rewards.verifier.verdict import Verdict
-from open_r1.rewards.verifier.verification import log_verdicts, reward_of, verify, verify_all
+from open_r1.rewards.verifier.api import (
+    explain,
+    fingerprint_verifier,
+    judge_all,
+    judge_completion,
+    log_verdicts,
+    reward_of,
+    unjudgeable_kind,
+    verify,
+    verify_all,
+)
+from open_r1.rewards.verifier.judge import JudgedAnswer, Verdict
 
-__all__ = ["Verdict", "log_verdicts", "reward_of", "verify", "verify_all"]
+__all__ = [
+    "JudgedAnswer",
+    "Verdict",
+    "explain",
+    "fingerprint_verifier",
+    "judge_all",
+    "judge_completion",
+    "log_verdicts",
+    "reward_of",
+    "unjudgeable_kind",
+    "verify",
+    "verify_all",
+]

@@ -2,7 +2,6 @@
 """The work that a pair may cost in process: counted in steps of about a microsecond, so that it's the same anywhere.
 
 A loop of Python can't be interrupted from outside; what walks trees or computes with long numbers counts its steps.
-Workers have no budget: they can be killed.
 """
 
 import math
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 
 
 class OverBudgetError(Exception):
-    """The pair costs more than a batch can spare in process; a worker has to look."""
+    """The pair costs more than a batch can spare."""
 
 
 class _Account(threading.local):
@@ -41,7 +40,7 @@ def spend(num_steps: float) -> None:
     """
     _ACCOUNT.steps_left -= num_steps
     if _ACCOUNT.steps_left < 0:
-        raise OverBudgetError("too much work to be done in process")
+        raise OverBudgetError("too much work")
 
 
 def spend_on_number(num_bits: float) -> None:

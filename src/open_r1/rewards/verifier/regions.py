@@ -1,30 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Reads intervals, inequalities, memberships and unions of them as one thing: a region of the real line.
+r"""Reads intervals, inequalities, memberships, points and unions of them as one thing: a region of the real line.
 
-A region is a list of pieces (low, high, is_low_closed, is_high_closed) whose ends are formulas or infinities.
+A region is a list of pieces whose ends are formulas or infinities. `listed` reads what holds a few integers only
+(`0 \le x \le 5, x \in \mathbb{Z}`, `\{1, 2, \ldots, 10\}`) as the set of them.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from open_r1.rewards.verifier.budget import spend
-from open_r1.rewards.verifier.cursor import Node
-from open_r1.rewards.verifier.exact import NoValueError, TooLargeError, UndefinedError, plain_value
+from open_r1.rewards.verifier.tree import (
+    INFINITY,
+    MINUS_INFINITY,
+    REALS,
+    Add,
+    Bracket,
+    Call,
+    Combined,
+    Neg,
+    Node,
+    Number,
+    NumberSet,
+    Relation,
+    Several,
+    SuchThat,
+    Symbol,
+    Word,
+    is_name,
+    names_in,
+    replaced,
+)
+from open_r1.rewards.verifier.value import (
+    NotSortableError,
+    NoValueError,
+    TooLargeError,
+    UndefinedError,
+    order_key,
+    plain_value,
+)
 
-INFINITY: Node = ("constant", "oo")
-MINUS_INFINITY: Node = ("neg", INFINITY)
-_FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
+FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
 # More than an answer has, and still no work.
-_MAX_PAIRS, _MAX_HOLES = 400, 20
-_COLLECTIONS = ("set", "both", "list")
+_MAX_PAIRS, _MAX_HOLES, _MAX_INTEGERS = 400, 20, 1_000
 
-Equal = Callable[[Node, Node], bool | None]
-Order = Callable[[Node], Any]
+Equal = Callable[[Node, Node], bool]
 
 
 class Piece(NamedTuple):
-    """An interval."""
+    """An interval; a closed one whose ends are the same is a point."""
 
     low: Node
     high: Node
@@ -42,112 +66,141 @@ class Region(NamedTuple):
 REAL_LINE = Region((Piece(MINUS_INFINITY, INFINITY, False, False),))
 
 
-def read_region(node: Node, order: Order) -> Region | None:
+def is_region(node: Node) -> bool:
+    """Whether a tree may describe a part of the real line."""
+    if isinstance(node, Several):
+        has_piece = any(isinstance(part, (Relation, Combined)) for part in node.items)
+        return has_piece and any(is_region(part) for part in node.items)
+    return isinstance(node, (Bracket, Relation, Combined, SuchThat)) or node == REALS
+
+
+def read_region(node: Node) -> Region | None:
     """Return the region that a tree describes, or None where it describes none.
 
-    `order` gives a number to sort an end by; it may raise where only a worker can tell.
+    Raises:
+        NotSortableError: The order of two ends can't be told.
     """
-    kind = node[0]
-    if kind == "bracket" and len(node[3]) == 2:
-        return Region((Piece(node[3][0], node[3][1], node[1] == "[", node[2] == "]"),))
-    if node == ("constant", "set:R"):
-        return REAL_LINE
-    if kind == "such_that":
-        return _read_such_that(node, order)
-    if kind == "chain":
-        return _read_chain(node[1], order)
-    if kind == "cup":
-        return _unite([read_region(part, order) for part in node[1:]])
-    if kind == "cap":
-        return _intersect([read_region(part, order) for part in node[1:]], order)
-    if kind == "setminus":
-        return _without(node, order)
-    if kind in _COLLECTIONS and len(node[1]) > 1:
-        return _read_joined(node, order)
+    match node:
+        case Bracket(opening, closing, (low, high)) if opening != "<":
+            return Region((Piece(low, high, opening == "[", closing == "]"),))
+        case NumberSet("R"):
+            return REAL_LINE
+        case SuchThat():
+            return _read_such_that(node)
+        case Relation():
+            return _read_relation(node)
+        case Combined(left, right, "setminus"):
+            return _without(left, right)
+        case Combined(left, right, operator):
+            parts = _with_points([left, right])
+            return _unite(parts) if operator == "cup" else _intersect(parts)
+        case Several(_, items) if len(items) > 1:
+            return _read_several(node)
     return None
 
 
-def _read_such_that(node: Node, order: Order) -> Region | None:
+def _read_such_that(node: SuchThat) -> Region | None:
     """Read "{x | 0 < x < 3}" and "{x in R | 0 < x < 3}"; the condition must be one on the element itself."""
-    element, region = node[1], read_region(node[2], order)
-    name = element if is_name(element) else element[1][0] if element[0] == "chain" else None
+    element, region = node.element, read_region(node.condition)
+    name = element.sides[0] if isinstance(element, Relation) else element
     if region is None or region.variable is None or region.variable != name:
         return None
-    return region if is_name(element) else _intersect([region, read_region(element, order)], order)
+    return _intersect([region, read_region(element)]) if isinstance(element, Relation) else region
 
 
-def _read_joined(node: Node, order: Order) -> Region | None:
-    """Read "x < -1 or x > 3", "x > 1 and x < 3", "x > 1, x < 3"."""
-    regions = [read_region(part, order) for part in node[1]]
+def _read_several(node: Several) -> Region | None:
+    """Read "x < -1 or x > 3", "x > 1 and x < 3", "x > 1, x < 3", "x = 1 or x > 3"."""
+    regions = [read_region(part) for part in node.items]
+    if node.kind != "list" and any(regions) and not all(regions):
+        regions = _with_points(node.items)
     if any(region is None or region.variable is None for region in regions):
-        is_of_intervals = all(part[0] in ("bracket", "cup") for part in node[1]) and node[0] != "list"
+        is_of_intervals = all(isinstance(part, (Bracket, Combined)) for part in node.items) and node.kind != "list"
         return _unite(regions) if is_of_intervals else None
-    if node[0] == "set":
+    if node.kind == "set":
         return _unite(regions)
-    common = _intersect(regions, order)
+    common = _intersect(regions)
     # "x < -1, x > 3" can only mean either; with "and" it is empty.
-    return common if node[0] == "both" or common is None or common.pieces else _unite(regions)
+    return common if node.kind == "both" or common is None or common.pieces else _unite(regions)
 
 
-def _read_chain(parts: tuple[Any, ...], order: Order) -> Region | None:
-    if len(parts) == 3 and parts[1] == "in":
-        if not is_name(parts[0]):
+def _with_points(parts: Sequence[Node]) -> list[Region | None]:
+    """Return the regions of the parts of a union; "x = 1" and "{1}" are points there, beside a real piece."""
+    regions = [read_region(part) for part in parts]
+    if not any(regions):
+        return regions
+    return [region or _read_points(part) for region, part in zip(regions, parts, strict=True)]
+
+
+def _read_points(node: Node) -> Region | None:
+    match node:
+        case Relation((name, value), ("=",)) if is_name(name) and not names_in(value):
+            values, variable = (value,), name
+        case Several("set", items) if items and not any(map(names_in, items)):
+            values, variable = items, None
+        case _:
             return None
-        region = read_region(parts[2], order)
-        return None if region is None else Region(region.pieces, parts[0])
-    relations, sides = parts[1::2], parts[::2]
-    if any(relation not in _FLIPPED or relation == "=" for relation in relations):
+    if len(values) > _MAX_HOLES or not all(_is_finite(value) for value in values):
+        return None
+    return Region(tuple(Piece(value, value, True, True) for value in values), variable)
+
+
+def _is_finite(node: Node) -> bool:
+    try:
+        return not math.isinf(order_key(node))
+    except NotSortableError:
+        return False
+
+
+def _read_relation(node: Relation) -> Region | None:
+    sides, signs = node.sides, node.signs
+    if signs == ("in",):
+        region = read_region(sides[1]) if is_name(sides[0]) else None
+        return None if region is None else Region(region.pieces, sides[0])
+    if any(sign not in FLIPPED or sign == "=" for sign in signs):
         return None
     if len(sides) == 2:
-        if _is_distance(sides[0]):
-            return _read_distance(sides[0], relations[0], sides[1], order)
-        if _is_distance(sides[1]):
-            return _read_distance(sides[1], _FLIPPED[relations[0]], sides[0], order)
-        if is_name(sides[0]):
-            return _half_line(sides[0], relations[0], sides[1])
-        if is_name(sides[1]):
-            return _half_line(sides[1], _FLIPPED[relations[0]], sides[0])
-        return _read_linear(sides[0], relations[0], sides[1])
+        return _read_inequality(sides[0], signs[0], sides[1])
     if len(sides) == 3 and is_name(sides[1]):
         directions = {"<": 1, "le": 1, ">": -1, "ge": -1}
-        if "ne" in relations or directions[relations[0]] != directions[relations[1]]:
+        if "ne" in signs or directions[signs[0]] != directions[signs[1]]:
             return None
-        low, high = (0, 2) if directions[relations[0]] == 1 else (2, 0)
-        closed = relations[low // 2] in ("le", "ge"), relations[high // 2] in ("le", "ge")
+        low, high = (0, 2) if directions[signs[0]] == 1 else (2, 0)
+        closed = [signs[place // 2] in ("le", "ge") for place in (low, high)]
         return Region((Piece(sides[low], sides[high], *closed),), sides[1])
     return None
 
 
-def _is_distance(node: Node) -> bool:
+def _read_inequality(left: Node, sign: str, right: Node) -> Region | None:
+    for one, relation, other in ((left, sign, right), (right, FLIPPED[sign], left)):
+        if isinstance(one, Call) and _is_distance(one):
+            return _read_distance(one.arguments[0], relation, other)
+        if is_name(one):
+            return _half_line(one, relation, other)
+    return _read_linear(left, sign, right)
+
+
+def _is_distance(node: Call) -> bool:
     """Whether the tree is |x|, |x - 1|; |z| is a complex number's."""
-    is_abs = node[0] == "call" and node[1] == "abs"
-    return is_abs and node[2][0][0] != "call" and ("symbol", "z") not in names_in(node)
+    return node.name == "abs" and not isinstance(node.arguments[0], Call) and Symbol("z") not in names_in(node)
 
 
-def _read_distance(distance: Node, relation: str, end: Node, order: Order) -> Region | None:
+def _read_distance(signed: Node, relation: str, end: Node) -> Region | None:
     """Read "|x| < 2" as "x < 2 and x > -2", "|x| > 2" as "x > 2 or x < -2"."""
     if relation == "ne" or names_in(end):
         return None
-    signed: Node = distance[2][0]
     sides = [
-        _read_chain((signed, relation, end), order),
-        _read_chain((signed, _FLIPPED[relation], ("neg", end)), order),
+        _read_inequality(signed, relation, end),
+        _read_inequality(signed, FLIPPED[relation], Neg(end)),
     ]
-    return _intersect(sides, order) if relation in ("<", "le") else _unite(sides)
+    return _intersect(sides) if relation in ("<", "le") else _unite(sides)
 
 
 def _half_line(variable: Node, relation: str, end: Node) -> Region | None:
     if names_in(end):
         return None
-    if relation == "ne":
-        pieces: tuple[Piece, ...] = (
-            Piece(MINUS_INFINITY, end, False, False),
-            Piece(end, INFINITY, False, False),
-        )
-    elif relation in ("<", "le"):
-        pieces = (Piece(MINUS_INFINITY, end, False, relation == "le"),)
-    else:
-        pieces = (Piece(end, INFINITY, relation == "ge", False),)
+    below = Piece(MINUS_INFINITY, end, False, relation == "le")
+    above = Piece(end, INFINITY, relation == "ge", False)
+    pieces = {"ne": (below, above), "<": (below,), "le": (below,)}.get(relation, (above,))
     return Region(pieces, variable)
 
 
@@ -157,10 +210,10 @@ def _read_linear(left: Node, relation: str, right: Node) -> Region | None:
     if len(names) != 1:
         return None
     variable = names.pop()
-    difference: Node = ("add", left, ("neg", right))
+    difference = Add(left, Neg(right))
     points = [Fraction(0), Fraction(1), Fraction(2), Fraction(-7, 3), Fraction(1009, 7)]
     try:
-        found = [plain_value(replace_symbol(difference, variable, ("number", point))) for point in points]
+        found = [plain_value(replaced(difference, variable, Number(point))) for point in points]
     except (NoValueError, TooLargeError, UndefinedError):
         return None
     values = [value for value in found if value is not None]
@@ -169,20 +222,18 @@ def _read_linear(left: Node, relation: str, right: Node) -> Region | None:
     start, slope = values[0], values[1] - values[0]
     if slope == 0 or any(value != start + slope * point for value, point in zip(values, points, strict=True)):
         return None
-    return _half_line(variable, relation if slope > 0 else _FLIPPED[relation], ("number", -start / slope))
+    return _half_line(variable, relation if slope > 0 else FLIPPED[relation], Number(-start / slope))
 
 
 def _unite(regions: list[Region | None]) -> Region | None:
-    if any(region is None for region in regions):
-        return None
     found = [region for region in regions if region is not None]
     variables = {region.variable for region in found if region.variable is not None}
-    if len(variables) > 1:
+    if len(found) < len(regions) or len(variables) > 1:
         return None
     return Region(tuple(piece for region in found for piece in region.pieces), variables.pop() if variables else None)
 
 
-def _intersect(regions: list[Region | None], order: Order) -> Region | None:
+def _intersect(regions: list[Region | None]) -> Region | None:
     joined = _unite(regions)
     if joined is None:
         return None
@@ -191,89 +242,125 @@ def _intersect(regions: list[Region | None], order: Order) -> Region | None:
         others = region.pieces if region else ()
         if len(pieces) * len(others) > _MAX_PAIRS:
             return None
-        pieces = [common for one in pieces for other in others if (common := _common(one, other, order))]
+        pieces = [common for one in pieces for other in others if (common := _common(one, other))]
     return Region(tuple(pieces), joined.variable)
 
 
-def _common(one: Piece, other: Piece, order: Order) -> Piece | None:
+def _common(one: Piece, other: Piece) -> Piece | None:
     low, is_low_closed = max(
-        ((one.low, one.is_low_closed), (other.low, other.is_low_closed)), key=lambda end: (order(end[0]), not end[1])
+        ((one.low, one.is_low_closed), (other.low, other.is_low_closed)),
+        key=lambda end: (order_key(end[0]), not end[1]),
     )
     high, is_high_closed = min(
-        ((one.high, one.is_high_closed), (other.high, other.is_high_closed)), key=lambda end: (order(end[0]), end[1])
+        ((one.high, one.is_high_closed), (other.high, other.is_high_closed)),
+        key=lambda end: (order_key(end[0]), end[1]),
     )
-    is_point = order(low) == order(high) and is_low_closed and is_high_closed
-    return Piece(low, high, is_low_closed, is_high_closed) if order(low) < order(high) or is_point else None
+    is_point = order_key(low) == order_key(high) and is_low_closed and is_high_closed
+    return Piece(low, high, is_low_closed, is_high_closed) if order_key(low) < order_key(high) or is_point else None
 
 
-def _without(node: Node, order: Order) -> Region | None:
-    region = read_region(node[1], order)
-    if region is None or node[2][0] != "set" or len(node[2][1]) > _MAX_HOLES:
+def _without(whole: Node, holes: Node) -> Region | None:
+    region = read_region(whole)
+    if region is None or not isinstance(holes, Several) or holes.kind != "set" or len(holes.items) > _MAX_HOLES:
         return None
-    for point in node[2][1]:
-        hole = _half_line(("symbol", "x"), "ne", point)
-        region = _intersect([region, None if hole is None else Region(hole.pieces)], order)
+    for point in holes.items:
+        hole = _half_line(Symbol("x"), "ne", point)
+        region = _intersect([region, None if hole is None else Region(hole.pieces)])
         if region is None:
             return None
     return region
 
 
-def equal_regions(gold: Region, answer: Region, equal: Equal, order: Order) -> bool | None:
-    """Return whether two regions are the same, or None where only a worker can tell."""
+def equal_regions(gold: Region, answer: Region, equal: Equal) -> bool:
+    """Return whether two regions are the same; `equal` compares their ends.
+
+    Raises:
+        NotSortableError: The order of two ends can't be told.
+    """
     if gold.variable is not None and answer.variable is not None and gold.variable != answer.variable:
         return False
-    gold_pieces, answer_pieces = _merge(gold.pieces, order), _merge(answer.pieces, order)
-    if len(gold_pieces) != len(answer_pieces):
+    pairs = list(zip(_merge(gold.pieces), _merge(answer.pieces), strict=False))
+    if len(pairs) < max(len(_merge(gold.pieces)), len(_merge(answer.pieces))):
         return False
-    verdicts = []
-    for one, other in zip(gold_pieces, answer_pieces, strict=True):
-        if one[2:] != other[2:]:
-            return False
-        verdicts += [equal(one.low, other.low), equal(one.high, other.high)]
-    return False if False in verdicts else None if None in verdicts else True
+    if any(one[2:] != other[2:] for one, other in pairs):
+        return False
+    return all(equal(one.low, other.low) and equal(one.high, other.high) for one, other in pairs)
 
 
-def _merge(pieces: tuple[Piece, ...], order: Order) -> list[Piece]:
+def _merge(pieces: tuple[Piece, ...]) -> list[Piece]:
     """Return the pieces from left to right, with those that overlap or touch made one."""
     if len(pieces) < 2:
         return list(pieces)
     merged: list[Piece] = []
-    for piece in sorted(pieces, key=lambda piece: (order(piece.low), not piece.is_low_closed)):
+    for piece in sorted(pieces, key=lambda piece: (order_key(piece.low), not piece.is_low_closed)):
         last = merged[-1] if merged else None
         if last is not None and (
-            order(piece.low) < order(last.high)
-            or (order(piece.low) == order(last.high) and (piece.is_low_closed or last.is_high_closed))
+            order_key(piece.low) < order_key(last.high)
+            or (order_key(piece.low) == order_key(last.high) and (piece.is_low_closed or last.is_high_closed))
         ):
-            end = max(last, piece, key=lambda found: (order(found.high), found.is_high_closed))
+            end = max(last, piece, key=lambda found: (order_key(found.high), found.is_high_closed))
             merged[-1] = Piece(last.low, end.high, last.is_low_closed, end.is_high_closed)
         else:
             merged.append(piece)
     return merged
 
 
-def is_name(node: Node) -> bool:
-    """Whether the tree is a variable, or a function of one: x, f(x), f'(x)."""
-    return node[0] == "symbol" or (node[0] == "call" and len(node[1].rstrip("'").removesuffix("^-1")) == 1)
+def listed(node: Node) -> Node:
+    r"""Return bounded integers and evenly spaced dots as the set of their numbers; other trees as they are."""
+    if not isinstance(node, Several):
+        return node
+    try:
+        numbers = _fill_dots(node.items) if Word("...") in node.items else _integers_within(node)
+    except (NotSortableError, NoValueError, TooLargeError, UndefinedError):
+        numbers = None
+    if numbers is None:
+        return node
+    kind = "list" if node.kind == "list" and Word("...") in node.items else "set"
+    return Several(kind, tuple(Number(Fraction(number)) for number in numbers))
 
 
-def names_in(node: Node) -> set[Node]:
-    """Return the variables of a tree."""
-    names, fields = set(), [node]
-    while fields:
-        field = fields.pop()
-        spend(1)
-        is_node = bool(field) and isinstance(field[0], str)
-        if is_node and field[0] in ("number", "constant", "word"):
-            continue
-        if is_node and is_name(field):
-            names.add(field)
-        else:
-            fields += [part for part in field if isinstance(part, tuple)]
-    return names
+def _fill_dots(items: tuple[Node, ...]) -> Sequence[Fraction] | None:
+    """Return 1, 2, ..., 10 in full; with one number before the dots the step is 1."""
+    place = items.index(Word("..."))
+    first, last = [plain_value(item) for item in items[:place]], [plain_value(item) for item in items[place + 1 :]]
+    before, behind = [value for value in first if value is not None], [value for value in last if value is not None]
+    if not before or len(behind) != 1 or len(before) < len(first):
+        return None
+    step = before[1] - before[0] if len(before) > 1 else Fraction(1)
+    if step == 0 or any(value != before[0] + number * step for number, value in enumerate(before)):
+        return None
+    size = (behind[0] - before[0]) / step
+    if size.denominator != 1 or not len(before) <= size < _MAX_INTEGERS:
+        return None
+    return [before[0] + number * step for number in range(int(size) + 1)]
 
 
-def replace_symbol(node: Node, symbol: Node, value: Node) -> Node:
-    """Return the formula with a value for a variable."""
-    if node == symbol:
-        return value
-    return tuple(replace_symbol(field, symbol, value) if isinstance(field, tuple) else field for field in node)
+def _integers_within(node: Several) -> Sequence[Fraction] | None:
+    """Return the integers that inequalities leave of one variable, said to be an integer."""
+    domains = [part for part in node.items if isinstance(part, Relation) and is_domain(part)]
+    others = [part for part in node.items if part not in domains]
+    if len(domains) != 1 or not others or node.kind == "set":
+        return None
+    name, kind = domains[0].sides[0], getattr(domains[0].sides[1], "name", "")
+    region = _intersect([read_region(part) for part in others])
+    if region is None or region.variable != name or kind not in ("Z", "Z+", "N"):
+        return None
+    numbers: set[int] = set()
+    for piece in region.pieces:
+        low, high = order_key(piece.low), order_key(piece.high)
+        if math.isinf(low) and kind == "Z+":
+            low = 0
+        if math.isinf(low) or math.isinf(high) or high - low > _MAX_INTEGERS:
+            return None
+        first = math.ceil(low) + (low == math.ceil(low) and not piece.is_low_closed)
+        last = math.floor(high) - (high == math.floor(high) and not piece.is_high_closed)
+        numbers |= set(range(int(first), int(last) + 1))
+    if kind == "N" and min(numbers, default=1) <= 0:
+        # N holds 0 for some and not for others.
+        return None
+    return [Fraction(number) for number in sorted(numbers) if kind == "Z" or number > 0]
+
+
+def is_domain(node: Node) -> bool:
+    """Whether the tree says what set of numbers a variable is of: "k in Z"."""
+    return isinstance(node, Relation) and node.signs == ("in",) and isinstance(node.sides[1], NumberSet)

@@ -9,26 +9,26 @@ r"""Which answers to a problem say the same: the votes of a majority, without a 
 The verifier's equality is no equivalence: 50% is 50 and is 0.5, which are not each other; and some pairs are equal
 with one of them as the gold only. By rule 3 an answer joins the class of the most frequent text that it is right by,
 and a class holds what equals that text. Work is bounded: long texts are not compared, nor texts beyond `MAX_TEXTS`,
-and after `deadline_s` each text that is left stands alone.
+and once the steps of a problem are used up each text that is left stands alone.
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
 
-from open_r1.rewards.verifier.verdict import Verdict
-from open_r1.rewards.verifier.verification import judge_pairs
+from open_r1.rewards.verifier import Verdict
+from open_r1.rewards.verifier.api import judge_pair
+from open_r1.rewards.verifier.budget import OverBudgetError, limited_to, spend
 
 logger = logging.getLogger(__name__)
 
 MAX_TEXTS = 128
 MAX_CHARS = 1_000
+# Of the verifier, for the answers to one problem: some ten seconds.
+_MAX_STEPS = 10_000_000
 
 
-def group_answers(
-    extracted: Sequence[str | None], *, timeout_s: float = 2.0, deadline_s: float = 30.0
-) -> list[int | None]:
+def group_answers(extracted: Sequence[str | None], *, max_steps: int = _MAX_STEPS) -> list[int | None]:
     r"""Return the class of equal answers of each; None where there is no answer.
 
     >>> group_answers(["1/2", "0.5", None, r"\frac{1}{2}", "2", " 2.0"])
@@ -36,38 +36,46 @@ def group_answers(
 
     Args:
         extracted: Final answers, as `extract_answer` finds them; blank is none.
-        timeout_s: CPU seconds that comparing two may take in a worker.
-        deadline_s: Seconds for all.
+        max_steps: Of the verifier's budget, for all comparisons.
 
     Returns:
         Numbers from 0, in the order in which classes first appear.
     """
     texts = [None if text is None else " ".join(text.split()) or None for text in extracted]
     counts = Counter(text for text in texts if text is not None)
-    representatives = _representatives(counts, timeout_s, time.monotonic() + deadline_s)
+    representatives = _representatives(counts, max_steps)
     numbers: dict[str, int] = {}
     return [None if text is None else numbers.setdefault(representatives[text], len(numbers)) for text in texts]
 
 
-def _representatives(counts: Counter[str], timeout_s: float, ends_at: float) -> dict[str, str]:
+def _representatives(counts: Counter[str], max_steps: int) -> dict[str, str]:
     """Return by text the text that stands for its class."""
     found = {text: text for text in counts}
-    by_frequency = [text for text, _ in counts.most_common() if len(text) <= MAX_CHARS]
-    left = _comparable(by_frequency[:MAX_TEXTS], timeout_s, ends_at) if len(counts) > 1 else []
-    while len(left) > 1 and time.monotonic() < ends_at:
-        gold, *others = left
-        verdicts = judge_pairs([(gold, other) for other in others], timeout_s=timeout_s, ends_at=ends_at)
-        equal = {other for other in others if verdicts[gold, other] is Verdict.RIGHT}
-        found |= dict.fromkeys(equal, gold)
-        left = [other for other in others if other not in equal]
-    if len(counts) > 1 and time.monotonic() >= ends_at:
+    if len(counts) < 2:
+        return found
+    frequent = [text for text, _ in counts.most_common() if len(text) <= MAX_CHARS][:MAX_TEXTS]
+    try:
+        with limited_to(max_steps):
+            left = [text for text in frequent if _says(text, text)]
+            while left:
+                gold, *others = left
+                equal = {other for other in others if _says(gold, other)}
+                found |= dict.fromkeys(equal, gold)
+                left = [other for other in others if other not in equal]
+    except OverBudgetError:
         logger.warning(
-            "%d different answers to one problem took too long to be compared; those that are left count as unequal.",
+            "%d different answers to one problem were too much work to compare; those that are left count as unequal.",
             len(counts),
         )
     return found
 
 
-def _comparable(texts: Sequence[str], timeout_s: float, ends_at: float) -> list[str]:
-    verdicts = judge_pairs([(text, text) for text in texts], timeout_s=timeout_s, ends_at=ends_at)
-    return [text for text in texts if verdicts[text, text] is Verdict.RIGHT]
+def _says(gold: str, other: str) -> bool:
+    """Whether a text says what another does; nothing is kept, since the steps that are left decide it too.
+
+    Raises:
+        OverBudgetError: No step is left.
+    """
+    verdict = judge_pair(gold, other).verdict
+    spend(1)
+    return verdict is Verdict.RIGHT

@@ -6,9 +6,8 @@ A system is all of its rows ("both"), a function by cases the set of its pairs (
 
 from collections.abc import Callable
 
-from open_r1.rewards.verifier.cursor import Node
-from open_r1.rewards.verifier.tokens import Token, UnreadableError
-from open_r1.rewards.verifier.vocabulary import MATRICES, RELATIONS
+from open_r1.rewards.verifier.tokens import MATRICES, RELATIONS, Token, UnreadableError
+from open_r1.rewards.verifier.tree import Bracket, Matrix, Node, Relation, Several, Word
 
 _SYSTEMS = frozenset(["cases", "rcases", "dcases", "array"]) | MATRICES
 # In these "&" says only what stands below what.
@@ -32,19 +31,20 @@ def read_rows(name: str, tokens: list[Token], parse: Callable[[list[Token]], Nod
     rows = _join_steps([_read_row(row, is_aligned=name in _ALIGNED) for row in _split(tokens, "\\")])
     if not rows:
         raise UnreadableError("an environment without rows")
-    trees = [tuple(parse(cell) for cell in row) for row in rows]
-    trees = [_split_condition(row) for row in trees]
+    trees = [_split_condition(tuple(parse(cell) for cell in row)) for row in rows]
     if all(len(row) == 1 for row in trees):
         parts = tuple(row[0] for row in trees)
-        if len(parts) == 1 and parts[0][0] == "chain":
+        if len(parts) == 1 and isinstance(parts[0], Relation):
             return parts[0]
-        is_system = name not in MATRICES | {"array"} or all(part[0] == "chain" for part in parts)
-        return ("both", parts) if is_system else ("matrix", tuple(trees))
-    if all(len(row) == 2 and row[1][0] in ("chain", "word") and row[0][0] != "chain" for row in trees):
-        return ("set", tuple(("bracket", "(", ")", row) for row in trees))
-    if any(part[0] in ("chain", "list", "both", "word") for row in trees for part in row):
+        is_system = name not in MATRICES | {"array"} or all(isinstance(part, Relation) for part in parts)
+        return Several("both", parts) if is_system else Matrix(tuple(trees))
+    if all(
+        len(row) == 2 and isinstance(row[1], (Relation, Word)) and not isinstance(row[0], Relation) for row in trees
+    ):
+        return Several("set", tuple(Bracket("(", ")", row) for row in trees))
+    if any(isinstance(part, (Relation, Several, Word)) for row in trees for part in row):
         raise UnreadableError("rows that are neither a matrix nor cases")
-    return ("matrix", tuple(trees))
+    return Matrix(tuple(trees))
 
 
 def _split(tokens: list[Token], *separators: str) -> list[list[Token]]:
@@ -102,5 +102,7 @@ def _join_steps(rows: list[Row]) -> list[Row]:
 
 def _split_condition(row: tuple[Node, ...]) -> tuple[Node, ...]:
     """Return "x^2, x > 0" in one cell as a value and its condition."""
-    is_pair = len(row) == 1 and row[0][0] == "list" and len(row[0][1]) == 2
-    return row[0][1] if is_pair and row[0][1][0][0] != "chain" and row[0][1][1][0] == "chain" else row
+    if len(row) == 1 and isinstance(row[0], Several) and row[0].kind == "list" and len(row[0].items) == 2:
+        value, condition = row[0].items
+        return (value, condition) if isinstance(condition, Relation) and not isinstance(value, Relation) else row
+    return row

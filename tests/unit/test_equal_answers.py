@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from open_r1.rewards.verifier.grouping import MAX_CHARS, MAX_TEXTS, group_answers
+from open_r1.evaluation.equal_answers import MAX_CHARS, MAX_TEXTS, group_answers
 
 HOSTILE = [
     "9^{9^{9^{9}}}",
@@ -24,16 +24,17 @@ HOSTILE = [
 
 def test_hostile_answers_end_in_time_and_leave_the_others_their_classes():
     answers = ["7", *HOSTILE, "7.0", *HOSTILE, r"\frac{14}{2}"]
-    start = time.monotonic()
-    found = group_answers(answers, timeout_s=0.5, deadline_s=15.0)
-    assert time.monotonic() - start < 60
+    start = time.process_time()
+    found = group_answers(answers)
+    assert time.process_time() - start < 30
     assert found[0] == found[11] == found[-1] == 0
     assert found[1:11] == found[12:22]  # the same text is the same answer, whatever it is
     assert found.count(0) == 3
 
 
-def test_after_the_deadline_each_text_stands_alone():
-    assert group_answers(["1/2", "0.5", "1/2"], deadline_s=1e-9) == [0, 1, 0]
+def test_beyond_the_steps_each_text_stands_alone_and_the_next_problem_is_compared():
+    assert group_answers(["1/2", "0.5", "1/2"], max_steps=1) == [0, 1, 0]
+    assert group_answers(["1/2", "0.5", "1/2"]) == [0, 0, 0]
 
 
 def test_texts_beyond_the_limits_are_compared_by_their_letters():

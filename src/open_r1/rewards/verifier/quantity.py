@@ -1,49 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Splits an answer into its formula and its unit, percent sign or currency."""
+"""Splits the tokens of an answer into its formula and its unit, percent sign or currency."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 
-from open_r1.rewards.verifier.cursor import Node, parse_number
-from open_r1.rewards.verifier.domains import spell_out
-from open_r1.rewards.verifier.formula import parse
-from open_r1.rewards.verifier.tokens import Token, UnreadableError
-from open_r1.rewards.verifier.units import ANGLE, NO_UNIT, Unit, find_unit
-from open_r1.rewards.verifier.vocabulary import DENIALS, LOOSENING_WORDS, OPERATIONS, POINT_WORDS, RELATIONS
+from open_r1.rewards.verifier.grammar import parse, parse_number
+from open_r1.rewards.verifier.tokens import (
+    DENIALS,
+    LOOSENING_WORDS,
+    OPERATIONS,
+    POINT_WORDS,
+    RELATIONS,
+    Token,
+    UnreadableError,
+)
+from open_r1.rewards.verifier.tree import Mul, Node, Number, Quantity
+from open_r1.rewards.verifier.units import DEGREE, NO_UNIT, Unit, find_unit
 
 _CURRENCIES = frozenset("$\u00a3\u20ac\u00a5\u20b9\u00a2")
 _CURRENCY_PREFIXES = frozenset(["US", "USD", "EUR", "GBP", "Rs"])
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _POWER_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
-_RADIANS = frozenset(["rad", "radian", "radians"])
-RADIAN = Unit((("radian", 1),), Fraction(1))
-DEGREE = Unit(((ANGLE, 1),), Fraction(1))
 _CASES = frozenset(["for", "where", "if", "when", "otherwise", "else", "but"])
+# A product of more units would have factors without end.
+_MAX_UNIT_TOKENS = 60
 _PERCENT_WORDS = frozenset(["percent", "percentage", "pct"])
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """A formula with its unit (None without one; nouns that are no units are left out) and its percent sign.
-
-    Percent aren't divided by 100 in `node`.
-    """
-
-    node: Node
-    unit: Unit | None = None
-    is_percent: bool = False
-
-
-def split_quantity(tokens: list[Token], *, unit_letters: str = "") -> Quantity:
-    """Return the formula and the unit that the tokens hold.
+def read_quantity(tokens: list[Token], *, unit_letters: str = "") -> Node:
+    """Return the formula that the tokens hold, as a `Quantity` where a unit or percent sign stands with it.
 
     `unit_letters` says which single letters behind a number are units: none, "spaced" ones, or "any".
 
     Raises:
-        UnreadableError: They hold neither, or what stands behind the formula is no unit.
+        UnreadableError: They hold no formula, or what stands behind it is no unit.
     """
-    tokens = _with_roman_variables(spell_out(_without_explanation(_without_noun(tokens))))
+    tokens = _with_roman_variables(_spell_out(_without_explanation(_with_labels(_without_noun(tokens)))))
     compound = _read_compound(tokens)
     if compound is not None:
         return compound
@@ -55,12 +47,12 @@ def split_quantity(tokens: list[Token], *, unit_letters: str = "") -> Quantity:
     unit, scale = _read_unit(tokens[start:])
     node = parse(tokens[:start])
     if scale != 1:
-        node = ("mul", node, ("number", Fraction(scale)))
-    units = [found for found in (currency, degree, unit) if found is not None]
+        node = Mul(node, Number(Fraction(scale)))
     whole = None
-    for found in units:
-        whole = found if whole is None else whole.times(found)
-    return Quantity(node, whole, is_percent)
+    for found in (currency, degree, unit):
+        if found is not None:
+            whole = found if whole is None else whole.times(found)
+    return Quantity(node, whole, is_percent) if whole is not None or is_percent else node
 
 
 def _without_noun(tokens: list[Token]) -> list[Token]:
@@ -71,14 +63,38 @@ def _without_noun(tokens: list[Token]) -> list[Token]:
     return tokens[start:]
 
 
+def _with_labels(tokens: list[Token]) -> list[Token]:
+    r"""Return the words before an equals sign as one name: `\text{Total cost} = 12`."""
+    found: list[Token] = []
+    words: list[Token] = []
+    for token in tokens:
+        if token.kind == "word":
+            words.append(token)
+            continue
+        is_label = token.text == "=" and words and (not found or found[-1].text in (",", ";", "land", "lor"))
+        name = " ".join(word.text.casefold() for word in words)
+        found += [Token("letter", name, words[0].is_spaced)] if is_label else words
+        found.append(token)
+        words = []
+    return found + words
+
+
 def _without_explanation(tokens: list[Token]) -> list[Token]:
     """Return what stands before "where k is an integer"."""
     for place, token in _outside_of_rows(tokens):
         if place and token.kind == "word" and token.text in ("for", "where"):
             # "5 for n = 1, 6 for n = 2" gives two values.
-            has_cases = any(other.kind == "word" and other.text in _CASES for other in tokens[place + 1 :])
-            return tokens if has_cases else tokens[:place]
+            rest = tokens[place + 1 :]
+            has_cases = any(other.kind == "word" and other.text in _CASES for other in rest)
+            if token.text == "for" and any(other.text == "=" for other in rest):
+                # "2 for n = 1" is no answer for all n.
+                return tokens
+            return tokens if has_cases else _without_comma(tokens[:place])
     return tokens
+
+
+def _without_comma(tokens: list[Token]) -> list[Token]:
+    return tokens[:-1] if tokens[-1].text in (",", ";") else tokens
 
 
 def _outside_of_rows(tokens: list[Token]) -> Iterator[tuple[int, Token]]:
@@ -91,11 +107,22 @@ def _outside_of_rows(tokens: list[Token]) -> Iterator[tuple[int, Token]]:
             yield place, token
 
 
-def _check_nouns(tokens: list[Token]) -> None:
-    """Refuse words that take back or loosen the number before them: "5 is wrong", "5 at most"."""
-    words = [token.text.casefold() for token in tokens if token.kind == "word"]
-    if words and (words[0] in LOOSENING_WORDS or not (DENIALS | OPERATIONS).isdisjoint(words)):
-        raise UnreadableError("words that are no noun")
+def _spell_out(tokens: list[Token]) -> list[Token]:
+    """Return "2k (k in Z)" as "2k, k in Z"."""
+    if len(tokens) < 6 or not (tokens[-1].kind == "sign" and tokens[-1].text == ")"):
+        return tokens
+    depth, has_relation = 0, False
+    for place in range(len(tokens) - 1, 0, -1):
+        token = tokens[place]
+        if token.kind in ("sign", "command"):
+            depth += (token.text in (")", "]", "}", "set}")) - (token.text in ("(", "[", "{", "set{"))
+            has_relation |= depth == 1 and token.text in RELATIONS
+        if depth == 0:
+            # f(x = 2) holds no domain.
+            if place == 1 or token.text != "(" or not has_relation:
+                return tokens
+            return [*tokens[:place], Token("sign", ",", False), *tokens[place + 1 : -1]]
+    return tokens
 
 
 def _with_roman_variables(tokens: list[Token]) -> list[Token]:
@@ -111,6 +138,13 @@ def _with_roman_variables(tokens: list[Token]) -> list[Token]:
     ]
 
 
+def _check_nouns(tokens: list[Token]) -> None:
+    """Refuse words that take back or loosen the number before them: "5 is wrong", "5 at most"."""
+    words = [token.text.casefold() for token in tokens if token.kind == "word"]
+    if words and (words[0] in LOOSENING_WORDS or not (DENIALS | OPERATIONS).isdisjoint(words)):
+        raise UnreadableError("words that are no noun")
+
+
 def _read_compound(tokens: list[Token]) -> Quantity | None:
     """Read a sum of quantities such as "5 hours 30 minutes"; None where it is none."""
     parts = [token for token in tokens if token.text not in ("land", ",")]
@@ -123,18 +157,19 @@ def _read_compound(tokens: list[Token]) -> Quantity | None:
     if first is None or len(sizes) < len(units) or sizes != sorted(set(sizes), reverse=True):
         return None
     total = sum(parse_number(token.text) * size for token, size in zip(parts[::2], sizes, strict=True))
-    return Quantity(("number", Fraction(total)), Unit(first.dimensions, Fraction(1)))
+    return Quantity(Number(Fraction(total)), Unit(first.dimensions, Fraction(1)))
 
 
 def _strip_currency(tokens: list[Token]) -> tuple[list[Token], Unit | None]:
     """Return the tokens without a currency sign before or behind the number, and its unit."""
     place = 1 if tokens and tokens[0].text in ("-", "+") else 0
     if place < len(tokens) and tokens[place].text in _CURRENCY_PREFIXES:
-        sign_behind = place + 1 < len(tokens) and tokens[place + 1].text in _CURRENCIES
-        if not sign_behind:
-            unit = find_unit(tokens[place].text)
-            return (tokens[:place] + tokens[place + 1 :], unit) if unit else (tokens, None)
+        unit = find_unit(tokens[place].text)
         tokens = tokens[:place] + tokens[place + 1 :]
+        if tokens[place:] and tokens[place].text == ".":
+            tokens = tokens[:place] + tokens[place + 1 :]
+        if place == len(tokens) or tokens[place].text not in _CURRENCIES:
+            return tokens, unit
     for where in (place, len(tokens) - 1):
         if 0 <= where < len(tokens) and len(tokens) > 1 and tokens[where].text in _CURRENCIES:
             return tokens[:where] + tokens[where + 1 :], find_unit(tokens[where].text)
@@ -197,6 +232,8 @@ def _unit_start(tokens: list[Token], unit_letters: str) -> int:
 
 def _read_unit(tokens: list[Token]) -> tuple[Unit | None, int]:
     """Return the unit that the tokens name, None where they name none, and a number word's factor."""
+    if len(tokens) > _MAX_UNIT_TOKENS:
+        raise UnreadableError("too many words behind a number")
     unit, scale, sign, power_of_next = NO_UNIT, 1, 1, 1
     previous: Unit | None = None
     place = 0
@@ -206,8 +243,8 @@ def _read_unit(tokens: list[Token]) -> tuple[Unit | None, int]:
         name = token.text
         if (token.kind == "sign" and name == "/") or (token.kind == "word" and name == "per"):
             sign, previous = -1, None
-        elif token.kind == "word" and name.casefold() in _SCALES:
-            scale *= _SCALES[name.casefold()]
+        elif token.kind == "word" and name.casefold().rstrip("s") in _SCALES:
+            scale *= _SCALES[name.casefold().rstrip("s")]
         elif token.kind == "word" and name.casefold() in _POWER_WORDS:
             power = _POWER_WORDS[name.casefold()]
             if previous is not None and name.casefold().endswith("d"):
@@ -215,7 +252,7 @@ def _read_unit(tokens: list[Token]) -> tuple[Unit | None, int]:
             else:
                 power_of_next = power
         elif token.kind in ("word", "letter"):
-            previous = RADIAN if name in _RADIANS else find_unit(name)
+            previous = find_unit(name)
             power, place = _read_exponent(tokens, place)
             if previous is not None:
                 unit = unit.times(previous, sign * power * power_of_next)
@@ -229,14 +266,9 @@ def _read_unit(tokens: list[Token]) -> tuple[Unit | None, int]:
 
 def _read_exponent(tokens: list[Token], place: int) -> tuple[int, int]:
     texts = [token.text for token in tokens[place : place + 5]]
-    for size, pattern in (
-        (4, ["^", "{", None, "}"]),
-        (2, ["^", None]),
-        (5, ["^", "{", "-", None, "}"]),
-        (3, ["^", "-", None]),
-    ):
-        wanted = zip(texts[:size], pattern, strict=False)
-        if len(texts) >= size and all(part in (None, text) for text, part in wanted):
+    for pattern in (["^", "{", None, "}"], ["^", None], ["^", "{", "-", None, "}"], ["^", "-", None]):
+        size = len(pattern)
+        if len(texts) >= size and all(part in (None, text) for text, part in zip(texts[:size], pattern, strict=True)):
             number = texts[pattern.index(None)]
             if number.isdigit() and len(number) == 1:
                 return (-1 if "-" in pattern else 1) * int(number), place + size

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""What an answer says of its variables, and variables that may have any name.
+
+"2k pi, k in Z", "x^2 where x > 0", "{2k | k in Z}"; + C; f(x) and f(n).
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from open_r1.rewards.verifier.regions import is_domain
+from open_r1.rewards.verifier.tree import (
+    EULER,
+    ONE,
+    PI,
+    REALS,
+    ZERO,
+    Add,
+    Bracket,
+    Call,
+    Degrees,
+    Div,
+    Mul,
+    Neg,
+    Node,
+    Number,
+    PlusMinus,
+    Relation,
+    Several,
+    SuchThat,
+    Symbol,
+    Word,
+    is_name,
+    names_in,
+    rebuild,
+    replaced,
+    walk,
+)
+from open_r1.rewards.verifier.value import (
+    NotSortableError,
+    NoValueError,
+    TooLargeError,
+    UndefinedError,
+    equal_values,
+    order_key,
+)
+
+_INTEGER_SETS = frozenset(["Z", "Z+", "N"])
+# N holds 0 for some and not for others.
+_SAME_SETS = {"N": "Z+"}
+# The integers of a family without "in Z", and constants that stand for any number.
+_FAMILY_NAMES = frozenset("klmn")
+_INTEGER_NAMES = frozenset("ijklmnpqt")
+_CONSTANT_NAMES = frozenset(["C", "C_1", "C_0"])
+_ADDED_NAMES = _CONSTANT_NAMES | frozenset(["c", "c_1", "K", "k"])
+# What an integer of a family is called in the comparison; no text has such a name.
+_INTEGER = "integer "
+_SOME_POINT = Number(Fraction(13, 7))
+
+
+def expand_plus_minus(node: Node) -> Node:
+    """Return a tree with plus-minus signs as the set of its two values."""
+    if not any(isinstance(part, PlusMinus) for part in walk(node)):
+        return node
+    if isinstance(node, Several):
+        parts = [expand_plus_minus(part) for part in node.items]
+        return Several("set", tuple(item for part in parts for item in _set_items(part)))
+    return Several("set", (_choose(node, 1), _choose(node, -1)))
+
+
+def _set_items(node: Node) -> tuple[Node, ...]:
+    return node.items if isinstance(node, Several) and node.kind == "set" else (node,)
+
+
+def _choose(node: Node, sign: int) -> Node:
+    if not isinstance(node, PlusMinus):
+        return rebuild(node, lambda part: _choose(part, sign))
+    left = None if node.left is None else _choose(node.left, sign)
+    right = _choose(node.right, sign)
+    right = right if (sign == 1) == (node.sign == "pm") else Neg(right)
+    return right if left is None else Add(left, right)
+
+
+def unfold(node: Node) -> Node:
+    r"""Return "{x | x = 2k, k in Z}" and "{2k | k in Z}" as "2k, k in Z", "{x in Z | x > 1}" as "x > 1, x in Z"."""
+    if not isinstance(node, SuchThat):
+        return node
+    element, condition = node.element, node.condition
+    is_list = isinstance(condition, Several) and condition.kind != "set"
+    conditions = condition.items if isinstance(condition, Several) and is_list else (condition,)
+    first, *others = conditions
+    name = element.sides[0] if isinstance(element, Relation) and element.signs[0] == "in" else element
+    if is_name(name) and isinstance(first, Relation) and first.signs == ("=",) and first.sides[0] == name and others:
+        return Several("list", (first.sides[1], *others)) if all(map(is_domain, others)) else node
+    if isinstance(element, Relation) and is_domain(element) and element.sides[1] != REALS:
+        return Several("list", (*conditions, element))
+    if is_name(element) and len(conditions) > 1 and any(map(is_domain, conditions)):
+        return Several("list", conditions)
+    if not is_name(name) and not isinstance(element, Relation) and all(map(is_domain, conditions)):
+        return Several("list", (element, *conditions))
+    return node
+
+
+def with_same_names(gold: Node, answer: Node) -> tuple[Node, Node] | None:
+    r"""Return two trees without the sets of their integers, as in "2k, k in Z", and with one name for them.
+
+    None where the sets or the roles of the variables differ.
+    """
+    (gold, gold_sets), (answer, answer_sets) = _split_domains(gold), _split_domains(answer)
+    if gold_sets and answer_sets and len(gold_sets) == len(answer_sets):
+        if sorted(gold_sets.values()) != sorted(answer_sets.values()):
+            return None
+        if len(gold_sets) > 1:
+            return gold, answer
+        ((name, kind),), (other,) = gold_sets.items(), answer_sets
+        if name != other and name in names_in(answer):
+            return None
+        return _with_integer(gold, name, kind), _with_integer(answer, other, kind)
+    if len(gold_sets) + len(answer_sets) == 1 and set((gold_sets | answer_sets).values()) <= _INTEGER_SETS:
+        ((name, kind),) = (gold_sets | answer_sets).items()
+        tree, bare = (gold, answer) if gold_sets else (answer, gold)
+        other = name if name in names_in(bare) else _family_name(bare, names_in(tree), _INTEGER_NAMES)
+        if other is not None:
+            pair = _with_integer(tree, name, kind), _with_integer(bare, other, kind)
+            return pair if gold_sets else pair[::-1]
+    return gold, answer
+
+
+def with_same_turns(gold: Node, answer: Node) -> Node:
+    r"""Return the answer `2\pi n` in the integer of the gold `2\pi k`; other answers as they are."""
+    name = _family_name(gold, names_in(answer), _FAMILY_NAMES)
+    other = _family_name(answer, names_in(gold), _FAMILY_NAMES)
+    if name is None or other is None or not (_has_turns(gold, name) and _has_turns(answer, other)):
+        return answer
+    return replaced(answer, other, name)
+
+
+def _split_domains(node: Node) -> tuple[Node, dict[Node, str]]:
+    if not isinstance(node, Several) or node.kind == "set" or len(node.items) < 2:
+        return node, {}
+    # In "x > 0, x in Z" the set is said of the answer's own variable.
+    bounded = [part for part in node.items if isinstance(part, Relation) and part.signs[0] not in ("=", "in", "ne")]
+    own = set().union(*map(names_in, bounded))
+    domains = [
+        part for part in node.items if isinstance(part, Relation) and is_domain(part) and part.sides[0] not in own
+    ]
+    kept = [part for part in node.items if part not in domains]
+    if not domains or not kept:
+        return node, {}
+    sets = {part.sides[0]: getattr(part.sides[1], "name", "") for part in domains}
+    sets = {name: _SAME_SETS.get(kind, kind) for name, kind in sets.items()}
+    return (kept[0] if len(kept) == 1 else Several(node.kind, tuple(kept))), sets
+
+
+def _with_integer(node: Node, name: Node, kind: str) -> Node:
+    """Return the tree with the name that marks an integer of a family for its variable.
+
+    The index of a_n and the argument of f(n) are no such integers.
+    """
+    return replaced(node, name, Symbol(_INTEGER + kind))
+
+
+def _family_name(node: Node, others: set[Node], allowed: frozenset[str]) -> Node | None:
+    """Return the only variable that another tree lacks, where it may be the integer of a family."""
+    own = names_in(node) - others
+    name = own.pop() if len(own) == 1 else None
+    return name if isinstance(name, Symbol) and name.name in allowed else None
+
+
+def _has_turns(node: Node, name: Node) -> bool:
+    """Whether a tree is an angle and turns of it by an integer: a sum, with pi or degrees, of that variable only."""
+    kinds = {type(part) for part in walk(node)}
+    has_angle = Degrees in kinds or any(part == PI for part in walk(node))
+    value = node.sides[-1] if isinstance(node, Relation) else node
+    is_said = any(is_domain(part) for part in walk(node))
+    return has_angle and Add in kinds and names_in(value) == {name} and not is_said
+
+
+def without_condition(node: Node, *, only_holes: bool) -> Node:
+    """Return "x^2, x > 0" without the condition, or without "x != 1" only; other trees as they are."""
+    if not isinstance(node, Several) or node.kind == "set" or len(node.items) < 2:
+        return node
+    formula, *conditions = node.items
+    is_equation = isinstance(formula, Relation) and formula.signs == ("=",)
+    if isinstance(formula, (Relation, Bracket, Several, Word)) and not is_equation:
+        return node
+    names = names_in(formula.sides[1] if isinstance(formula, Relation) else formula)
+    for condition in conditions:
+        if not isinstance(condition, Relation) or condition.signs[0] not in ("ne", "<", ">", "le", "ge"):
+            return node
+        own = names_in(condition)
+        if not own or not own <= names or (only_holes and condition.signs[0] != "ne"):
+            return node
+        if isinstance(formula, Relation) and formula.sides[0] in own:
+            return node
+    return formula
+
+
+def with_same_arguments(gold: Relation, answer: Relation) -> Relation:
+    """Return "f(n) = n^2" in the variables of the gold "f(x) = x^2", and "a_k = 2k" as "a_n = 2n"."""
+    names, others = _arguments(gold.sides[0]), _arguments(answer.sides[0])
+    if names is None or others is None or names[0] != others[0] or len(names[1]) != len(others[1]):
+        return answer
+    if set(names[1]) & (names_in(Several("list", answer.sides[1:])) - set(others[1])):
+        return answer
+    sides = answer.sides[1:]
+    for old, new in zip(others[1], names[1], strict=True):
+        sides = tuple(replaced(side, old, Symbol(f"renamed {new.name}")) for side in sides)
+    for name in names[1]:
+        sides = tuple(replaced(side, Symbol(f"renamed {name.name}"), name) for side in sides)
+    return Relation((gold.sides[0], *sides), answer.signs)
+
+
+def _arguments(left: Node) -> tuple[str, tuple[Symbol, ...]] | None:
+    """Return the name and the distinct variables of f(x, y) or a_n; None for other left sides."""
+    if isinstance(left, Symbol):
+        name, sign, index = left.name.partition("_")
+        return (name, (Symbol(index),)) if sign and index.isalpha() and len(index) == 1 else None
+    if not isinstance(left, Call) or not is_name(left):
+        return None
+    symbols = tuple(part for part in left.arguments if isinstance(part, Symbol) and part.name.islower())
+    return (left.name, symbols) if len(set(symbols)) == len(left.arguments) else None
+
+
+def equal_with_constants(gold: Node, answer: Node) -> bool:
+    r"""Return whether two formulas are equal but for a constant that may be any number: x^2 + C, x^2 + 5 + c, C e^x.
+
+    Only a capital C of the gold is one: the c of `mx + c` was given.
+    """
+    names, others = names_in(gold), names_in(answer)
+    own = {name for name in names - others if isinstance(name, Symbol) and name.name in _CONSTANT_NAMES}
+    other = {name for name in others - names if isinstance(name, Symbol) and name.name in _ADDED_NAMES}
+    is_factor = len(own) == 1 and len(other) == 1 and EULER in walk(gold) and not _is_in_call(gold, own)
+    if is_factor and names & others and equal_values(gold, replaced(answer, other.pop(), own.pop())):
+        return True
+    return _equal_but_for_added(gold, answer)
+
+
+def _is_in_call(node: Node, names: set[Symbol]) -> bool:
+    return any(isinstance(part, Call) and names & names_in(part) for part in walk(node))
+
+
+def _equal_but_for_added(gold: Node, answer: Node) -> bool:
+    """Return whether two antiderivatives differ by a constant: both end in + C, and nothing else holds it."""
+    bare, other = _without_added(gold, _CONSTANT_NAMES), _without_added(answer, _ADDED_NAMES)
+    if bare is None or other is None or names_in(bare) != names_in(other) or len(names_in(bare)) != 1:
+        return False
+    difference = Add(bare, Neg(other))
+    (name,) = names_in(bare)
+    return equal_values(difference, ZERO) or equal_values(difference, replaced(difference, name, _SOME_POINT))
+
+
+def _without_added(node: Node, allowed: frozenset[str]) -> Node | None:
+    """Return a sum without its constant; None where there isn't one, or it stands elsewhere too."""
+    terms = list(_addends(node))
+    constants = [term for term in terms if isinstance(term, Symbol) and term.name in allowed]
+    rest = [term for term in terms if term not in constants]
+    if len(constants) != 1 or not rest or constants[0] in set().union(*map(names_in, rest)):
+        return None
+    total = rest[0]
+    for term in rest[1:]:
+        total = Add(total, term)
+    return total
+
+
+def _addends(node: Node) -> Iterator[Node]:
+    if isinstance(node, Add):
+        yield from _addends(node.left)
+        yield from _addends(node.right)
+    else:
+        yield node
+
+
+def equal_families(gold: Node, answer: Node) -> bool:
+    r"""Return whether two formulas of an integer, linear in it, run through the same values: k\pi, (k + 1)\pi."""
+    integer = Symbol(f"{_INTEGER}Z")
+    values = [_value_of_family(node, integer) for node in (gold, answer)]
+    if values[0] is None or values[1] is None:
+        return False
+    try:
+        return _run_alike(values[0], values[1], integer)
+    except (NotSortableError, NoValueError, TooLargeError, UndefinedError, OverflowError):
+        return False
+
+
+def _value_of_family(node: Node, integer: Symbol) -> Node | None:
+    """Return the formula of "x = k pi" or "k pi"; None for what isn't a family in one integer."""
+    if isinstance(node, Relation) and node.signs == ("=",) and isinstance(node.sides[0], Symbol):
+        node = node.sides[1] if "_" not in node.sides[0].name and node.sides[0].name != "y" else node
+    is_formula = not isinstance(node, (Relation, Several, Bracket, SuchThat, Word))
+    return node if is_formula and names_in(node) == {integer} else None
+
+
+def _run_alike(gold: Node, answer: Node, integer: Symbol) -> bool:
+    starts = [replaced(node, integer, ZERO) for node in (gold, answer)]
+    steps = [Add(replaced(node, integer, ONE), Neg(start)) for node, start in zip((gold, answer), starts, strict=True)]
+    lines = [Add(start, Mul(integer, step)) for start, step in zip(starts, steps, strict=True)]
+    if not (equal_values(gold, lines[0]) and equal_values(answer, lines[1])):
+        return False
+    if not (equal_values(steps[0], steps[1]) or equal_values(steps[0], Neg(steps[1]))):
+        return False
+    if equal_values(steps[0], ONE) or equal_values(steps[0], Neg(ONE)):
+        # n + 1 is another number than n, though both may be any.
+        return False
+    shift = Add(starts[1], Neg(starts[0]))
+    turns = Number(Fraction(round(order_key(Div(shift, steps[0])))))
+    return equal_values(shift, Mul(turns, steps[0]))

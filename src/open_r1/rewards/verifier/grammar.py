@@ -1,0 +1,754 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Reads the tokens of a formula in LaTeX or plain text as a tree (`tree`), in linear time.
+
+A run of digits is one number (`x^12`, `\sqrt12`) except after `\frac` (`\frac12`); `1\frac{1}{2}` is a mixed number;
+`1/2x` is (1/2)x; `\sin 2x \cos x` is sin(2x) cos(x).
+"""
+
+import re
+from dataclasses import replace
+from fractions import Fraction
+
+from open_r1.rewards.verifier.rows import read_rows
+from open_r1.rewards.verifier.tokens import (
+    ACCENTS,
+    ALL_FUNCTIONS,
+    CONSTANTS,
+    DOTS,
+    END,
+    FENCES,
+    FUNCTIONS,
+    GREEK,
+    LISTED_FUNCTIONS,
+    RELATIONS,
+    SEPARATORS,
+    Token,
+    UnreadableError,
+)
+from open_r1.rewards.verifier.tree import (
+    EMPTY_SET,
+    EULER,
+    HUNDRED,
+    IMAGINARY,
+    ONE,
+    TWO,
+    Add,
+    Bound,
+    Bracket,
+    Call,
+    Combined,
+    Constant,
+    Degrees,
+    Div,
+    Matrix,
+    Mul,
+    Neg,
+    Node,
+    Number,
+    NumberSet,
+    PlusMinus,
+    Pow,
+    Relation,
+    Several,
+    SuchThat,
+    Symbol,
+    Word,
+    replaced,
+)
+
+MAX_DEPTH = 40
+_MAX_POSTFIXES = 10
+# Parts of a union, plus-minus signs of a sum: both nest as deep as they are long.
+_MAX_CHAIN = 100
+# Longer sums and products become trees of little depth.
+_LONG_CHAIN = 12
+_RUNNING = frozenset(["int", "sum", "prod", "lim"])
+_OPENING, _CLOSING = ("(", "[", "{", "set{"), (")", "]", "}", "set}")
+_CLOSING_OF = dict(zip(_OPENING, _CLOSING, strict=True))
+_STARTS_OF_FACTORS = (
+    ALL_FUNCTIONS
+    | ACCENTS
+    | GREEK
+    | CONSTANTS.keys()
+    | FENCES.keys()
+    | _RUNNING
+    | {"frac", "sqrt", "binom", "cis", "emptyset"}
+)
+_MARK_OF_FUNCTION = re.compile(r"(?:'+|\^\{-1\})(?=\()")
+_SIGN_OF_SET = re.compile(r"[\^_]\{?([+*-])\}?")
+_DIFFERENTIALS = (Symbol("d"), Symbol("partial"))
+# A column written as a row: (1, 2)^T.
+_TRANSPOSED = (Symbol("T"), Symbol("top"))
+
+
+def parse(tokens: list[Token]) -> Node:
+    r"""Return the tree of the tokens.
+
+    >>> from open_r1.rewards.verifier.tokens import tokenize
+    >>> parse(tokenize(r"1, \pi"))
+    Several(kind='list', items=(Number(value=Fraction(1, 1)), Constant(name='pi')))
+
+    Raises:
+        UnreadableError: The tokens are no formula of the grammar.
+    """
+    return _Parser(tokens).whole()
+
+
+def parse_number(digits: str) -> Fraction:
+    """Return the exact value of a decimal without a sign, of more digits than `int` reads at once too."""
+    whole, _, tail = digits.partition(".")
+    return Fraction(_to_int(whole + tail), 10 ** len(tail)) if tail else Fraction(_to_int(whole))
+
+
+def _to_int(digits: str) -> int:
+    if len(digits) <= 4000:
+        return int(digits or "0")
+    half = len(digits) // 2
+    return _to_int(digits[:-half]) * 10**half + _to_int(digits[-half:])
+
+
+class _Parser:
+    """A recursive descent over the tokens, from the loosest to the tightest binding; `here` is the next token."""
+
+    def __init__(self, tokens: list[Token], depth: int = 0) -> None:
+        self.tokens = tokens
+        self.place = 0
+        self.here = tokens[0] if tokens else END
+        self.depth = depth
+        self.open_bars = 0
+
+    # Tokens.
+
+    def advance(self) -> Token:
+        token = self.here
+        self.place += 1
+        self.here = self.tokens[self.place] if self.place < len(self.tokens) else END
+        return token
+
+    def move_to(self, place: int) -> None:
+        self.place = place - 1
+        self.advance()
+
+    def at(self, *texts: str) -> bool:
+        return self.here.kind in ("sign", "command") and self.here.text in texts
+
+    def expect(self, text: str) -> None:
+        if not self.at(text):
+            raise UnreadableError(f"expected {text!r}, found {self.here.text!r}")
+        self.advance()
+
+    def texts(self, size: int) -> list[str]:
+        """Return the next few tokens as they are written."""
+        return [token.text for token in self.tokens[self.place : self.place + size]]
+
+    def go_deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise UnreadableError("nested too deeply")
+
+    def whole(self) -> Node:
+        tree = self.items()
+        if self.here is not END:
+            raise UnreadableError(f"unexpected {self.here.text!r}")
+        return tree
+
+    def parse_inner(self, tokens: list[Token]) -> Node:
+        """Return the tree of tokens that stand by themselves inside of these."""
+        return _Parser(tokens, self.depth + 1).whole()
+
+    def argument_tokens(self) -> list[Token]:
+        r"""Return the tokens of a LaTeX argument: those in braces, one digit, or one token."""
+        token = self.advance()
+        if token.kind == "sign" and token.text == "{":
+            start, depth = self.place, 1
+            while depth:
+                token = self.advance()
+                if token is END:
+                    raise UnreadableError("an argument that never ends")
+                if token.kind == "sign":
+                    depth += {"{": 1, "}": -1}.get(token.text, 0)
+            return self.tokens[start : self.place - 1]
+        if token.kind == "number" and len(token.text) > 1 and token.text[0].isdigit():
+            digits = [Token("number", token.text[0], token.is_spaced), Token("number", token.text[1:], False)]
+            self.tokens[self.place - 1 : self.place] = digits
+            self.move_to(self.place)
+            return digits[:1]
+        if token.kind in ("number", "letter", "command"):
+            return [token]
+        raise UnreadableError("an argument is missing")
+
+    # Collections and relations.
+
+    def items(self) -> Node:
+        """Read relations separated by commas, "and", "or"."""
+        items, joints = [self.relation()], set()
+        while self.here.text in SEPARATORS and self.here.kind != "word":
+            while self.here.text in SEPARATORS and self.here.kind != "word":
+                joints.add(self.advance().text)
+            items.append(self.relation())
+        if len(items) == 1:
+            return items[0]
+        return Several("set" if "lor" in joints else "both" if "land" in joints else "list", tuple(items))
+
+    def relation(self) -> Node:
+        sides, signs = [self.union()], []
+        while self.here.kind in ("sign", "command") and self.here.text in RELATIONS:
+            signs.append(self.advance().text)
+            sides.append(self.union())
+        if self.at("pmod"):
+            self.advance()
+            signs.append("mod")
+            sides.append(self.argument())
+        return Relation(tuple(sides), tuple(signs)) if signs else sides[0]
+
+    def union(self) -> Node:
+        left, num_parts = self.sum(), 1
+        while self.at("cup", "cap", "setminus"):
+            operator = self.advance().text
+            left = Combined(left, self.sum(), operator)
+            num_parts += 1
+            if num_parts > _MAX_CHAIN:
+                raise UnreadableError("a union of too many parts")
+        return left
+
+    # Operators.
+
+    def sum(self) -> Node:
+        left, terms, num_both = self.signed(), 1, 0
+        while self.at("+", "-", "pm", "mp"):
+            sign = self.advance().text
+            terms += 1
+            num_both += sign in ("pm", "mp")
+            if num_both > _MAX_CHAIN:
+                raise UnreadableError("too many plus-minus signs")
+            right = self.product()
+            if sign in ("pm", "mp"):
+                left = PlusMinus(left, right, sign)
+            else:
+                left = Add(left, right if sign == "+" else Neg(right))
+        return _balance(left, Add) if terms > _LONG_CHAIN else left
+
+    def signed(self) -> Node:
+        is_negative, both = False, ""
+        while self.at("+", "-", "pm", "mp"):
+            sign = self.advance().text
+            is_negative ^= sign == "-"
+            both = sign if sign in ("pm", "mp") else both
+        tree = self.product()
+        if is_negative:
+            tree = _multiply(Mul, Number(Fraction(-1)), tree) if isinstance(tree, Matrix) else Neg(tree)
+        return PlusMinus(None, tree, both) if both else tree
+
+    def product(self) -> Node:
+        left, factors = self.power(), 1
+        while True:
+            factors += 1
+            if self.at("*", "/"):
+                kind = Mul if self.advance().text == "*" else Div
+                is_negative = False
+                while self.at("-", "+"):
+                    is_negative ^= self.advance().text == "-"
+                right = self.power()
+                left = _multiply(kind, left, Neg(right) if is_negative else right)
+            elif self.starts_factor():
+                left = _multiply(Mul, left, self.power())
+            else:
+                return _balance(left, Mul) if factors > _LONG_CHAIN else left
+
+    def starts_factor(self) -> bool:
+        """Whether the next token multiplies what stands before it without a sign."""
+        token = self.here
+        if token.kind == "number":
+            # 5!5! and 2^{3}5^{2}, (n-2)2^n and n2^n are products, "1 2" isn't.
+            before = self.tokens[self.place - 1] if self.place else END
+            is_power = self.texts(2)[1:] == ["^"]
+            return before.text in ("!", "}") or (is_power and (before.text == ")" or before.kind == "letter"))
+        if token.kind == "letter":
+            return True
+        if token.kind == "sign":
+            return token.text in ("(", "[", "{") or (token.text == "|" and not self.open_bars)
+        if token.kind == "command":
+            return token.text in _STARTS_OF_FACTORS or token.text.startswith(("begin:", "set:", "set{", "langle"))
+        return False
+
+    def power(self) -> Node:
+        """Read a factor with its exponent, factorials, percent and degree signs."""
+        base = self.atom()
+        for _ in range(_MAX_POSTFIXES):
+            if self.at("^"):
+                self.advance()
+                base = self.exponent(base)
+            elif self.at("!"):
+                self.advance()
+                is_double = self.at("!")
+                if is_double:
+                    self.advance()
+                base = Call("double_factorial" if is_double else "factorial", (base,))
+            elif self.at("%"):
+                self.advance()
+                base = Div(base, HUNDRED)
+            elif self.at("degree"):
+                self.advance()
+                base = Degrees(base)
+            else:
+                return base
+        raise UnreadableError("too many signs behind a factor")
+
+    def exponent(self, base: Node) -> Node:
+        for degree in (["circ"], ["{", "circ", "}"]):
+            if self.texts(len(degree)) == degree:
+                self.move_to(self.place + len(degree))
+                return Degrees(base)
+        is_negative = False
+        while self.at("-", "+"):
+            is_negative ^= self.advance().text == "-"
+        power = self.atom() if self.at("{", "(") or self.here.kind != "command" else self.power()
+        if self.at("^"):
+            self.advance()
+            self.go_deeper()
+            power = self.exponent(power)
+            self.depth -= 1
+        if isinstance(base, (Bracket, Matrix)) and power in _TRANSPOSED:
+            return _transpose(base) if isinstance(base, Matrix) else base
+        return Pow(base, Neg(power) if is_negative else power)
+
+    # Operands.
+
+    def atom(self) -> Node:
+        """Read what has no operator in it, or brackets around what has."""
+        self.go_deeper()
+        token = self.here
+        if token.kind == "number":
+            tree = self.number()
+        elif token.kind == "letter":
+            tree = self.letter()
+        elif token.kind == "word":
+            tree = Word(self.advance().text)
+        elif token.kind == "sign":
+            tree = self.bracketed()
+        elif token.kind == "command":
+            tree = self.command()
+        else:
+            raise UnreadableError("the formula ends early")
+        self.depth -= 1
+        return tree
+
+    def number(self) -> Node:
+        token = self.advance()
+        value = parse_number(token.text)
+        if self.at("_"):
+            raise UnreadableError("a base inside a formula")
+        if "." in token.text:
+            return Number(value + self.period(token.text))
+        return Number(value + self.proper_fraction())
+
+    def period(self, digits: str) -> Fraction:
+        """Read the digits under a bar behind a decimal, as in `0.1\\overline{6}`."""
+        if not self.at("overline", "bar", "dot"):
+            return Fraction(0)
+        self.advance()
+        period = self.argument_tokens()
+        if len(period) != 1 or not period[0].text.isdigit():
+            raise UnreadableError("a bar over something else than digits")
+        places, size = len(digits.partition(".")[2]), len(period[0].text)
+        return Fraction(_to_int(period[0].text), 10**places * (10**size - 1))
+
+    def proper_fraction(self) -> Fraction:
+        """Read the fraction of a mixed number: `1\\frac12`, "1 1/2"; 0 where none follows."""
+        start = self.place
+        parts: list[str] = []
+        if self.at("frac"):
+            self.advance()
+            arguments = self.argument_tokens(), self.argument_tokens()
+            parts = [argument[0].text for argument in arguments if len(argument) == 1]
+        elif self.here.kind == "number" and self.here.is_spaced:
+            top, sign, bottom = [*self.tokens[start : start + 3], END, END][:3]
+            if sign.text == "/" and bottom.kind == "number":
+                parts = [top.text, bottom.text]
+                self.move_to(start + 3)
+        if len(parts) == 2 and all(part.isdigit() for part in parts):
+            top_value, bottom_value = (_to_int(part) for part in parts)
+            if 0 < top_value < bottom_value:
+                return Fraction(top_value, bottom_value)
+        self.move_to(start)
+        return Fraction(0)
+
+    def letter(self) -> Node:
+        is_member = self.place > 0 and self.tokens[self.place - 1].text == "in"
+        name = self.advance().text
+        if is_member and name in ("N", "Z", "Q", "R"):
+            return self.number_set(name)
+        is_function = name in ("f", "g", "h")
+        mark = self.mark_of_function() if is_function else ""
+        if mark or (is_function and self.at("(")) or self.at_definition():
+            return Call(name + mark, _arguments(self.bracketed()))
+        if self.at("_", "'"):
+            return Symbol(name + self.subscript())
+        if name in ("e", "i"):
+            return Constant(name)
+        return (name == "P" and self.probability(need_equation=True)) or Symbol(name)
+
+    def at_definition(self) -> bool:
+        """Whether a letter names a function, as in "P(x) = x^2"."""
+        texts = self.texts(4)
+        return texts[::2] == ["(", ")"] and texts[3:] == ["="]
+
+    def mark_of_function(self) -> str:
+        r"""Read the primes in f'(x), or f^{-1}(x) as f^-1; nothing where no argument follows."""
+        found = _MARK_OF_FUNCTION.match("".join(self.texts(6)))
+        if found is None:
+            return ""
+        self.move_to(self.place + found.end())
+        return "^-1" if found.group().startswith("^") else found.group()
+
+    def subscript(self) -> str:
+        """Return the subscript and primes behind a letter as they are written."""
+        written = ""
+        while self.at("_", "'"):
+            sign = self.advance().text
+            if sign == "_":
+                is_whole = self.here.kind == "number"
+                tokens = [self.advance()] if is_whole else self.argument_tokens()
+                sign += "".join(token.text for token in tokens)
+            written += sign
+        return written
+
+    def probability(self, *, need_equation: bool) -> Node | None:
+        """Read P(A|B) with what is in its brackets as a name; None where there are none."""
+        if not self.at("(", "["):
+            return None
+        depth = 0
+        for place in range(self.place, len(self.tokens)):
+            text = self.tokens[place].text
+            depth += (text in ("(", "[")) - (text in (")", "]"))
+            if depth == 0:
+                break
+        following = [token.text for token in self.tokens[place + 1 : place + 2]]
+        if depth or (need_equation and following != ["="]):
+            return None
+        event = " ".join(token.text for token in self.tokens[self.place + 1 : place])
+        self.move_to(place + 1)
+        return Call("P", (Symbol(event),))
+
+    def argument(self) -> Node:
+        """Read a LaTeX argument as a formula."""
+        return self.bracketed() if self.at("{") else self.parse_inner(self.argument_tokens())
+
+    def two_arguments(self) -> tuple[Node, ...]:
+        return _arguments(self.bracketed()) if self.at("(") else (self.argument(), self.argument())
+
+    def bracketed(self) -> Node:
+        """Read from an opening bracket, brace or bar to its end."""
+        opening = self.advance().text
+        if opening == "|":
+            self.open_bars += 1
+            tree = self.sum()
+            self.expect("|")
+            self.open_bars -= 1
+            return _in_bars("abs", tree)
+        if opening not in ("(", "[", "{"):
+            raise UnreadableError(f"unexpected {opening!r}")
+        bars, self.open_bars = self.open_bars, 0
+        tree = self.items()
+        if opening == "{" and self.at("choose"):
+            self.advance()
+            tree = Call("binomial", (tree, self.items()))
+        self.open_bars = bars
+        closing = self.here.text if self.at(")", "]") and opening != "{" else "}" if opening == "{" else ")"
+        self.expect(closing)
+        if isinstance(tree, Several) and tree.kind == "list":
+            return Several("set", tree.items) if opening == "{" else Bracket(opening, closing, tree.items)
+        if closing != _CLOSING_OF[opening]:
+            raise UnreadableError("brackets that don't match")
+        return tree
+
+    # Commands.
+
+    def command(self) -> Node:
+        name = self.advance().text
+        if name in CONSTANTS:
+            return Constant(CONSTANTS[name])
+        if name in GREEK:
+            return Symbol(name + self.subscript())
+        if name in ALL_FUNCTIONS:
+            return self.function(name)
+        if name in _RUNNING:
+            return self.running(name)
+        if name in ACCENTS:
+            return Symbol(f"{name} " + " ".join(token.text for token in self.argument_tokens()) + self.subscript())
+        if name in FENCES:
+            closing, function = FENCES[name]
+            tree = self.sum()
+            self.expect(closing)
+            return _in_bars(function, tree)
+        match name:
+            case "frac":
+                return self.fraction()
+            case "sqrt":
+                return self.root()
+            case "binom":
+                return Call("binomial", self.two_arguments())
+            case "cis":
+                angle = self.function_argument()
+                return Add(Call("cos", (angle,)), Mul(IMAGINARY, Call("sin", (angle,))))
+            case "emptyset":
+                return EMPTY_SET
+        return self.collection(name)
+
+    def fraction(self) -> Node:
+        top, bottom = self.argument(), self.argument()
+        match top, bottom:
+            case Mul(d, Symbol(name)), Mul(other, Symbol(variable)) if d in _DIFFERENTIALS and other in _DIFFERENTIALS:
+                return Symbol(f"d{name}/d{variable}")
+            case Symbol(), Mul(d, _) if top in _DIFFERENTIALS and d in _DIFFERENTIALS:
+                raise UnreadableError("a derivative")
+        return Div(top, bottom)
+
+    def root(self) -> Node:
+        degree: Node = TWO
+        if self.at("["):
+            self.advance()
+            degree = self.sum()
+            self.expect("]")
+        return Call("root", (self.argument() if self.at("{") else self.atom(), degree))
+
+    def function(self, name: str) -> Node:
+        r"""Read the power, the base and the argument of a function: `\sin^2 x`, `\log_2 8`, `\ln(x)`."""
+        power: Node | None = None
+        base: Node | None = None
+        while self.at("^", "_"):
+            if self.advance().text == "^":
+                raised = self.exponent(EULER)
+                if not isinstance(raised, Pow):
+                    raise UnreadableError("a function to the power of a degree sign")
+                power = raised.right
+            else:
+                base = self.number() if self.is_whole_base() else self.argument()
+        if name in LISTED_FUNCTIONS:
+            tree = self.listed_function(name)
+        else:
+            if power == Neg(ONE) and f"arc{name}" in FUNCTIONS:
+                name, power = f"arc{name}", None
+            argument = self.function_argument()
+            tree = Call(name, (argument,) if base is None or name != "log" else (argument, base))
+        return tree if power is None else Pow(tree, power)
+
+    def listed_function(self, name: str) -> Node:
+        if self.at("(", "[", "{"):
+            arguments = _arguments(self.bracketed())
+        elif self.at("set{"):
+            inner = self.command()
+            arguments = inner.items if isinstance(inner, Several) else (inner,)
+        else:
+            arguments = (self.function_argument(),)
+        if not arguments:
+            raise UnreadableError(f"{name} of nothing")
+        if name == "det" and isinstance(arguments[0], Matrix):
+            return _determinant(arguments[0].rows)
+        return Call(name, arguments)
+
+    def is_whole_base(self) -> bool:
+        r"""Whether a number is a base as a whole, as in `\log_10 x`; `\log_23` is the logarithm of 3 to the base 2."""
+        following = self.tokens[self.place + 1] if self.place + 1 < len(self.tokens) else END
+        is_argument = following.kind in ("number", "letter") or following.text in ("(", "{", "[", "|", "frac", "sqrt")
+        return self.here.kind == "number" and (is_argument or len(self.here.text) == 1)
+
+    def function_argument(self) -> Node:
+        if self.at("(", "[", "{", "|"):
+            return self.bracketed()
+        tree = self.power()
+        while self.starts_factor() and not self.at("(", "[", "{", "|") and self.here.text not in ALL_FUNCTIONS:
+            tree = Mul(tree, self.power())
+        return tree
+
+    def running(self, kind: str) -> Node:
+        r"""Read `\sum_{k=1}^n k`, `\int_0^1 x\,dx`, `\lim_{x\to 0} x` from behind the command."""
+        low: list[Token] = []
+        high: Node | None = None
+        while self.at("^", "_"):
+            if self.advance().text == "_":
+                low = self.argument_tokens()
+            else:
+                high = self.argument()
+        if kind == "int":
+            return self.integral(low, high)
+        sign = "to" if kind == "lim" else "="
+        if len(low) < 3 or low[0].kind not in ("letter", "command") or low[1].text != sign:
+            raise UnreadableError("a variable that runs over nothing")
+        if kind == "lim":
+            high = {"+": ONE, "-": Neg(ONE)}.get(_side(low))
+        elif high is None:
+            raise UnreadableError("a variable that runs without end")
+        return _bound(kind, self.product(), self.parse_inner(low[:1]), self.parse_inner(_without_side(low[2:])), high)
+
+    def integral(self, low: list[Token], high: Node | None) -> Node:
+        if not low or high is None:
+            raise UnreadableError("an integral without limits")
+        start, depth = self.place, 0
+        while not (depth == 0 and self.here.text == "d" and self.texts(2)[1:] and not self.at(*_OPENING)):
+            token = self.advance()
+            if token is END:
+                raise UnreadableError("an integral without its variable")
+            depth += (token.text in _OPENING) - (token.text in _CLOSING)
+        body = self.tokens[start : self.place]
+        self.advance()
+        variable = self.parse_inner([self.advance()])
+        return _bound("int", self.parse_inner(body) if body else ONE, variable, self.parse_inner(low), high)
+
+    def collection(self, name: str) -> Node:
+        """Read a set in braces, a vector in angle brackets, a matrix, or a set of numbers."""
+        if name in ("Pr", "set:P"):
+            found = self.probability(need_equation=False)
+            if found is not None:
+                return found
+        if name.startswith("set:"):
+            return self.number_set(name.removeprefix("set:"))
+        if name in ("angle", "triangle"):
+            letters = ""
+            while self.here.kind == "letter":
+                letters += self.advance().text
+            return Symbol(f"{name} {letters}")
+        if name in DOTS:
+            return Word("...")
+        if name == "langle":
+            tree = self.items()
+            self.expect("rangle")
+            return Bracket("<", ">", _items(tree))
+        if name == "set{":
+            return self.set()
+        if name.startswith("begin:"):
+            return self.environment(name.removeprefix("begin:"))
+        raise UnreadableError(f"unknown command {name!r}")
+
+    def number_set(self, name: str) -> Node:
+        r"""Read the sign in `\mathbb{Z}^+`, `\mathbb{N}_+` or `\mathbb{R}^{*}`; N without 0 is Z^+."""
+        found = _SIGN_OF_SET.match("".join(self.texts(4)))
+        if found is None:
+            return NumberSet(name)
+        self.move_to(self.place + found.end())
+        sign = found.group(1)
+        return NumberSet("Z+" if name == "N" and sign in "+*" else name + sign)
+
+    def set(self) -> Node:
+        if self.at("set}"):
+            self.advance()
+            return EMPTY_SET
+        if self.here.text.startswith("begin:"):
+            signs = [token.text for token in self.tokens if token.kind == "command"]
+            if signs.count("set{") > signs.count("set}"):
+                # The brace on the left of a system.
+                return self.atom()
+        bars, self.open_bars = self.open_bars, 1
+        tree = self.items()
+        condition = None
+        if self.at("|", ":", "lvert", "rvert"):
+            self.advance()
+            condition = self.items()
+        self.open_bars = bars
+        self.expect("set}")
+        return Several("set", _items(tree)) if condition is None else SuchThat(tree, condition)
+
+    def environment(self, name: str) -> Node:
+        r"""Read from behind `\begin{...}` to its end."""
+        if name == "array" and self.at("{"):
+            self.argument_tokens()
+        start, depth = self.place, 1
+        while depth:
+            token = self.advance()
+            if token is END:
+                raise UnreadableError("an environment that never ends")
+            if token.kind == "command":
+                depth += token.text.startswith("begin:") - token.text.startswith("end:")
+        if self.tokens[self.place - 1].text != f"end:{name}":
+            raise UnreadableError("environments that don't match")
+        rows = self.tokens[start : self.place - 1]
+        if name == "vmatrix":
+            matrix = read_rows("matrix", rows, self.parse_inner)
+            return _in_bars("abs", matrix)
+        return read_rows(name.rstrip("*"), rows, self.parse_inner)
+
+
+def _bound(kind: str, body: Node, variable: Node, low: Node, high: Node | None) -> Bound:
+    """Return an integral, sum or the like; its variable may be called i."""
+    if variable == IMAGINARY:
+        variable = Symbol("i")
+        body = replaced(body, IMAGINARY, variable)
+    if not isinstance(variable, Symbol):
+        raise UnreadableError("a variable that runs over nothing")
+    return Bound(kind, body, variable, low, high)
+
+
+def _side(low: list[Token]) -> str:
+    r"""Return the sign in `x \to 0^+`, or nothing."""
+    texts = [token.text for token in low]
+    for tail in (["^", "+"], ["^", "-"], ["^", "{", "+", "}"], ["^", "{", "-", "}"]):
+        if texts[-len(tail) :] == tail:
+            return "+" if "+" in tail else "-"
+    return ""
+
+
+def _without_side(tokens: list[Token]) -> list[Token]:
+    return tokens[: max(place for place, token in enumerate(tokens) if token.text == "^")] if _side(tokens) else tokens
+
+
+def _items(tree: Node) -> tuple[Node, ...]:
+    return tree.items if isinstance(tree, Several) and tree.kind == "list" else (tree,)
+
+
+def _arguments(tree: Node) -> tuple[Node, ...]:
+    return tree.items if isinstance(tree, Bracket) else (tree,)
+
+
+def _in_bars(function: str, tree: Node) -> Node:
+    """Return |x|, or the determinant of a matrix."""
+    if not isinstance(tree, Matrix):
+        return Call(function, (tree,))
+    if function != "abs":
+        raise UnreadableError("a matrix that is rounded")
+    return _determinant(tree.rows)
+
+
+def _determinant(rows: tuple[tuple[Node, ...], ...]) -> Node:
+    """Return the determinant of at most four rows, along the first."""
+    if len(rows) > 4 or any(len(row) != len(rows) for row in rows):
+        raise UnreadableError("a determinant that is no small square")
+    if len(rows) == 1:
+        return rows[0][0]
+    terms: list[Node] = []
+    for place, entry in enumerate(rows[0]):
+        minor = tuple(row[:place] + row[place + 1 :] for row in rows[1:])
+        term = Mul(entry, _determinant(minor))
+        terms.append(Neg(term) if place % 2 else term)
+    total: Node = terms[0]
+    for term in terms[1:]:
+        total = Add(total, term)
+    return total
+
+
+def _multiply(kind: type[Mul] | type[Div], left: Node, right: Node) -> Node:
+    """Return a product or quotient: of a number and a matrix entry by entry, of a point's name and place the place."""
+    if kind is Mul and isinstance(right, Matrix) and not isinstance(left, Matrix):
+        return Matrix(tuple(tuple(Mul(left, entry) for entry in row) for row in right.rows))
+    # A(1, 2) is a point.
+    is_label = kind is Mul and isinstance(left, Symbol) and left.name.isupper() and isinstance(right, Bracket)
+    return right if is_label else kind(left, right)
+
+
+def _transpose(matrix: Matrix) -> Node:
+    if len({len(row) for row in matrix.rows}) != 1:
+        raise UnreadableError("rows of different lengths")
+    return replace(matrix, rows=tuple(zip(*matrix.rows, strict=True)))
+
+
+def _balance(tree: Node, kind: type[Add] | type[Mul]) -> Node:
+    """Return a long sum or product as a tree of little depth."""
+    parts: list[Node] = []
+    while isinstance(tree, kind) or (kind is Mul and isinstance(tree, Div)):
+        parts.append(Div(ONE, tree.right) if isinstance(tree, Div) else tree.right)
+        tree = tree.left
+    parts.append(tree)
+    parts.reverse()
+    while len(parts) > 1:
+        pairs: list[Node] = [kind(*parts[place : place + 2]) for place in range(0, len(parts) - 1, 2)]
+        parts = pairs + (parts[-1:] if len(parts) % 2 else [])
+    return parts[0]

@@ -1,0 +1,523 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decides whether two trees mean the same: structure first (equations, sets, regions), then formula by formula."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from open_r1.rewards.verifier.budget import spend
+from open_r1.rewards.verifier.families import (
+    equal_families,
+    equal_with_constants,
+    expand_plus_minus,
+    unfold,
+    with_same_arguments,
+    with_same_names,
+    with_same_turns,
+    without_condition,
+)
+from open_r1.rewards.verifier.regions import FLIPPED, equal_regions, is_domain, is_region, listed, read_region
+from open_r1.rewards.verifier.tokens import FUNCTIONS
+from open_r1.rewards.verifier.tree import (
+    ONE,
+    Add,
+    Bracket,
+    Call,
+    Combined,
+    Degrees,
+    Div,
+    Matrix,
+    Mul,
+    Neg,
+    Node,
+    Number,
+    NumberSet,
+    PlusMinus,
+    Relation,
+    Several,
+    SuchThat,
+    Symbol,
+    Word,
+    is_name,
+    names_in,
+    replaced,
+)
+from open_r1.rewards.verifier.value import (
+    NotSortableError,
+    NoValueError,
+    TooLargeError,
+    UndefinedError,
+    equal_values,
+    infinity,
+    order_key,
+    plain_value,
+    proportional,
+)
+
+_NO_VALUE = (NoValueError, TooLargeError, UndefinedError, NotSortableError)
+_MAX_PAIRS = 10_000
+# x_1 and x_2 are the roots of an equation, in any order; a_1 and a_2 are terms.
+_ROOTS = frozenset(["x", "z", "t", "lambda"])
+_STRUCTURES = (Bracket, Combined, Matrix, PlusMinus, Relation, Several, SuchThat, Word)
+
+
+def equal_trees(gold: Node, answer: Node) -> bool:
+    """Return whether two answers mean the same, the integers of their families under any name."""
+    return equal(gold, with_same_turns(gold, answer))
+
+
+def equal(gold: Node, answer: Node, *, is_whole: bool = True) -> bool:
+    """Return whether two trees mean the same.
+
+    `is_whole` says that they are answers or members of sets: the ends of an interval and the parts of a tuple aren't,
+    whose families of integers run together.
+    """
+    spend(4)
+    if gold == answer:
+        return True
+    gold, answer = (listed(unfold(expand_plus_minus(node))) for node in (gold, answer))
+    pair = with_same_names(gold, answer)
+    if pair is None:
+        return False
+    bare = without_condition(pair[0], only_holes=True), without_condition(pair[1], only_holes=False)
+    if is_whole and equal_families(*pair):
+        return True
+    # A condition on one side only is left out; what the gold says of more than holes is part of it.
+    gold, answer = bare if (bare[0] == pair[0]) != (bare[1] == pair[1]) else pair
+    sides, exact = _sides_of_approximation(gold), _sides_of_approximation(answer)
+    if sides != [gold] or exact != [answer]:
+        # Of an answer only what it gives as exact counts: a chain of guesses must not be right for each of them.
+        return any(equal(side, value) for side in sides for value in exact[:1])
+    if isinstance(gold, Word) or isinstance(answer, Word):
+        return isinstance(gold, Word) and isinstance(answer, Word) and gold.text.casefold() == answer.text.casefold()
+    if _is_equation(gold) or _is_equation(answer):
+        return _equal_equations(gold, answer)
+    return _equal_statements(gold, answer)
+
+
+def _equal_part(gold: Node, answer: Node) -> bool:
+    return equal(gold, answer, is_whole=False)
+
+
+def _equal_each(gold: Sequence[Node], answer: Sequence[Node]) -> bool:
+    return len(gold) == len(answer) and all(map(_equal_part, gold, answer))
+
+
+# Equations.
+
+
+def _is_equation(node: Node) -> bool:
+    return isinstance(node, Relation) and set(node.signs) == {"="}
+
+
+def _sides_of_approximation(node: Node) -> list[Node]:
+    r"""Return what stands before and behind the `\approx` of a tree; nothing where there are several.
+
+    An approximated variable is given the value: x \approx 3 is x = 3.
+    """
+    if not isinstance(node, Relation) or "approx" not in node.signs:
+        return [node]
+    place = node.signs.index("approx") + 1
+    before, behind = node.sides[:place], node.sides[place:]
+    if len(behind) > 1:
+        return []
+    if is_name(before[-1]):
+        return [Relation((*before, *behind), (*node.signs[: place - 1], "="))]
+    return [before[0] if len(before) == 1 else Relation(before, node.signs[: place - 1]), behind[0]]
+
+
+def _equal_equations(gold: Node, answer: Node) -> bool:
+    """Compare where at least one is an equation: with another one, or with a bare value."""
+    if isinstance(gold, Relation) and isinstance(answer, Relation) and _is_equation(gold) and _is_equation(answer):
+        return _equal_two_equations(gold, with_same_arguments(gold, answer))
+    if isinstance(gold, Relation) and _is_equation(gold):
+        if isinstance(answer, (Bracket, Several)) and _spread(gold) != gold:
+            return _equal_part(_spread(gold), answer)
+        value = _last(gold, is_gold=True)
+        return value is not None and _equal_part(value, answer)
+    if isinstance(answer, Relation):
+        if isinstance(gold, (Bracket, Several)) and _spread(answer) != answer:
+            return _equal_part(gold, _spread(answer))
+        value = _last(answer, is_gold=False)
+        return value is not None and _equal_part(gold, value)
+    return False
+
+
+def _equal_two_equations(gold: Relation, answer: Relation) -> bool:
+    one, other = _last(gold), _last(answer)
+    left, other_left = gold.sides[0], answer.sides[0]
+    if one is not None and isinstance(left, Bracket) and _spread(answer) != answer:
+        return _equal_part(one, _spread(answer))
+    if other is not None and isinstance(other_left, Bracket) and _spread(gold) != gold:
+        return _equal_part(_spread(gold), other)
+    if not (names_in(gold) or names_in(answer)):
+        return one is not None and other is not None and _equal_part(one, other)
+    is_same_name = is_name(left) and left == other_left
+    is_same_name |= _is_function_of(left, other_left) or _is_function_of(other_left, left)
+    if is_same_name and one is not None and other is not None:
+        found = _equal_part(one, other)
+        # Of "y = ..." and "y = ..." the right sides decide, where y stands on neither.
+        if found or (left == other_left and left not in names_in(one) | names_in(other)):
+            return found
+    is_plain = len(gold.sides) == len(answer.sides) == 2
+    if not is_plain or any(isinstance(side, _STRUCTURES) for side in gold.sides + answer.sides):
+        return _equal_each(gold.sides, answer.sides)
+    return _proportional(_difference(gold), _difference(answer))
+
+
+def _is_function_of(node: Node, other: Node) -> bool:
+    """Whether one left side is f(x) and the other y."""
+    if not isinstance(node, Call) or node.name not in ("f", "g", "h") or len(node.arguments) != 1:
+        return False
+    return isinstance(node.arguments[0], Symbol) and node.arguments[0] != other == Symbol("y")
+
+
+def stated(node: Node) -> Node:
+    """Return the value that an equation gives to its left side, or the tree itself."""
+    return (_last(node) or node) if isinstance(node, Relation) and _is_equation(node) else node
+
+
+def _last(equation: Relation, *, is_gold: bool = False) -> Node | None:
+    """Return the value of "x = 3", "3 = x", "x = 6/2 = 3", "3 + 4 = 7"; None where it states none.
+
+    An answer may repeat what was asked for, "m + n = 3"; a gold "x + y = 3" is a line.
+    """
+    sides = equation.sides
+    if any(sign != "=" for sign in equation.signs):
+        return None
+    if len(sides) == 2 and not _is_left(sides[0]) and is_name(sides[1]):
+        return sides[0]
+    is_known = _is_measured(sides[0]) if is_gold else _is_asked_for(sides[0])
+    has_left = _is_left(sides[0]) or (is_known and not any(map(names_in, sides[1:])))
+    values = sides[1:] if has_left else sides
+    if len(values) == 2 and len(sides) == 2 and any(map(names_in, values)):
+        return None
+    if not all(itertools.starmap(_equal_part, itertools.pairwise(values))):
+        return None
+    value = values[-1]
+    # (x, y) = (1, 2) gives a point.
+    is_point = isinstance(value, Bracket) and isinstance(sides[0], Bracket)
+    return replace(value, opening="<", closing=">") if is_point else value
+
+
+def _is_left(node: Node) -> bool:
+    r"""Whether the tree is what a value is given to: x, f(x), (x, y), A \cap B."""
+    if isinstance(node, Bracket):
+        return all(map(is_name, node.items))
+    if isinstance(node, Combined):
+        return all(
+            isinstance(part, Symbol) or (isinstance(part, Combined) and _is_left(part)) for part in _sides(node)
+        )
+    return is_name(node)
+
+
+def _sides(node: Combined) -> tuple[Node, Node]:
+    return node.left, node.right
+
+
+def _is_measured(node: Node) -> bool:
+    r"""Whether a left side can only be the name of a quantity, so that its equation is none to solve: AB, AB/CD."""
+    if isinstance(node, Call) and node.name == "abs":
+        node = node.arguments[0]
+    if isinstance(node, Div):
+        return _is_measured(node.left) and _is_measured(node.right)
+    return isinstance(node, Mul) and all(
+        _is_measured(part) or (isinstance(part, Symbol) and part.name.isupper()) for part in (node.left, node.right)
+    )
+
+
+def _is_asked_for(node: Node) -> bool:
+    r"""Whether a left side of an answer that is no name may be what was asked for: AB, m + n, m - n, |a|, \sin A."""
+    match node:
+        case Symbol():
+            return True
+        case Add(left, Neg(right)) | Add(left, right):
+            return _is_asked_for(left) and _is_asked_for(right)
+        case Call(name, arguments) if name in FUNCTIONS or name == "abs":
+            return _is_measured(node) or _is_asked_for(arguments[0])
+    return _is_measured(node)
+
+
+def _spread(node: Relation) -> Node:
+    """Return "x = y = z = 1" as "x = 1, y = 1, z = 1"; other trees as they are."""
+    names, value = node.sides[:-1], node.sides[-1]
+    if len(names) < 2 or set(node.signs) != {"="} or not all(map(is_name, names)) or names_in(value):
+        return node
+    return Several("list", tuple(Relation((name, value), ("=",)) for name in names))
+
+
+# A fraction in n fractions would grow to 2^n parts.
+_MAX_SPLIT_PARTS = 2_000
+
+
+def _difference(equation: Relation) -> Node:
+    """Return a formula that vanishes where an equation holds: without its denominators."""
+    return _split_fraction(Add(equation.sides[0], Neg(equation.sides[1])))[0]
+
+
+def _split_fraction(node: Node) -> tuple[Node, Node, int]:
+    """Return numerator, denominator and a bound of their parts."""
+    if isinstance(node, Neg):
+        top, bottom, size = _split_fraction(node.part)
+        return Neg(top), bottom, size + 1
+    if not isinstance(node, (Add, Mul, Div)):
+        return node, ONE, 2
+    (top, bottom, size), (other_top, other_bottom, other_size) = map(_split_fraction, (node.left, node.right))
+    if 2 * (size + other_size) > _MAX_SPLIT_PARTS:
+        return node, ONE, size + other_size
+    if isinstance(node, Mul):
+        return Mul(top, other_top), Mul(bottom, other_bottom), size + other_size + 2
+    if isinstance(node, Div):
+        return Mul(top, other_bottom), Mul(bottom, other_top), size + other_size + 2
+    if bottom == other_bottom:
+        return Add(top, other_top), bottom, size + other_size + 1
+    crossed = Add(Mul(top, other_bottom), Mul(other_top, bottom))
+    return crossed, Mul(bottom, other_bottom), 2 * (size + other_size)
+
+
+# Collections.
+
+
+def _equal_statements(gold: Node, answer: Node) -> bool:
+    """Compare collections and regions, with the names left out that are given the same values on both sides."""
+    (bare, names), (other, other_names) = _without_names(gold), _without_names(answer)
+    if names and other_names:
+        return names == other_names and _equal_collections(bare, other)
+    if _is_other_joint(gold, answer):
+        return False
+    if (names and _has_equations(answer)) or (other_names and _has_equations(gold)):
+        # "x = 1 or y = 2x" has names of its own.
+        return _equal_collections(gold, answer)
+    return _equal_collections(bare, other)
+
+
+def _is_other_joint(gold: Node, answer: Node) -> bool:
+    """Whether one says "or" of statements of which the other says "and"; commas may mean both for one variable."""
+    if not (isinstance(gold, Several) and isinstance(answer, Several)) or (gold.kind == "set") == (
+        answer.kind == "set"
+    ):
+        return False
+    parts = [part for part in gold.items + answer.items if isinstance(part, Relation)]
+    if len(parts) < len(gold.items) + len(answer.items) or all(map(is_domain, parts)):
+        return False
+    has_names = len(set().union(*map(names_in, parts))) > 1
+    return has_names and all(not all(map(names_in, part.sides)) for part in parts)
+
+
+def _has_equations(node: Node) -> bool:
+    return isinstance(node, Several) and bool(node.items) and all(map(_is_equation, node.items))
+
+
+def _without_names(node: Node) -> tuple[Node, list[Node]]:
+    """Return "x = 1 or x = 2" as the set of 1 and 2, "x = 1, y = 2" as the tuple (1, 2), and the names.
+
+    "x = 1 or y = 2" is no tuple, and a tuple is no open interval. "p = 1, q = 2; p = 3, q = 4" is a set of tuples.
+    """
+    if isinstance(node, Relation) and node.signs == ("in",) and isinstance(node.sides[1], Several):
+        name = node.sides[0]
+        if _is_left(name):
+            return node.sides[1], list(name.items) if isinstance(name, Bracket) else [name]
+    if not isinstance(node, Several) or not node.items:
+        return node, []
+    pairs = [
+        (part.sides[0], part.sides[1]) for part in node.items if isinstance(part, Relation) and part.signs == ("=",)
+    ]
+    if len(pairs) < len(node.items) or not all(is_name(name) for name, _ in pairs):
+        return node, []
+    names, values = [name for name, _ in pairs], tuple(value for _, value in pairs)
+    letters = {str(getattr(name, "name", "")).partition("_")[0] for name in names}
+    if len(letters) == 1 and letters <= _ROOTS:
+        return Several("set", values), [Symbol(*letters)]
+    if len(set(names)) == 1:
+        return Several("set", values), names[:1]
+    size = len(set(names))
+    rows = [dict(pairs[start : start + size]) for start in range(0, len(pairs), size)]
+    if any(len(row) < size for row in rows) or (len(rows) == 1 and node.kind == "set"):
+        return node, []
+    order = sorted(rows[0], key=str)
+    tuples = tuple(Bracket("<", ">", tuple(row[name] for name in order)) for row in rows)
+    return (tuples[0] if len(tuples) == 1 else Several("set", tuples)), order
+
+
+Collection = tuple[str, Sequence[Any]]
+
+
+def _collection(node: Node) -> Collection | None:
+    """Return what kind of collection a tree is and what it holds; None for a single value."""
+    match node:
+        case Several(kind, items):
+            return ("list" if kind == "list" else "set"), items
+        case Bracket(opening, closing, items):
+            is_tuple = opening == "<" or (opening, closing) == ("(", ")") or len(items) != 2
+            return ("tuple" if is_tuple else f"interval {opening}{closing}"), items
+        case Combined(left, right, "cup"):
+            parts = _collection(left), _collection(right)
+            if parts[0] is not None and parts[1] is not None and parts[0][0] == parts[1][0] == "set":
+                return "set", (*parts[0][1], *parts[1][1])
+            return "cup", (left, right)
+        case Combined(left, right, operator):
+            return operator, (left, right)
+        case Matrix(rows):
+            is_vector = len(rows) == 1 or all(len(row) == 1 for row in rows)
+            return ("tuple", sum(rows, ())) if is_vector else ("matrix", rows)
+        case Relation(sides, signs):
+            return f"relations {' '.join(signs)}", sides
+        case SuchThat(element, condition):
+            return "such that", (element, condition)
+    return None
+
+
+def _equal_collections(gold: Node, answer: Node) -> bool:
+    """Compare sets, lists, tuples, matrices, regions and single formulas."""
+    if is_region(gold) or is_region(answer):
+        found = _equal_as_regions(gold, answer)
+        if found is not None:
+            return found
+    one, other = _collection(gold), _collection(answer)
+    if one is None and other is None:
+        return equal_formulas(gold, answer)
+    if one is None or other is None:
+        kind, items = one or other or ("", ())
+        # The same value in several spellings is one value.
+        pairs = [(gold, item) if one is None else (item, answer) for item in items] if kind == "set" else []
+        return bool(pairs) and all(itertools.starmap(equal, pairs))
+    # {(1, 2)} against (1, 2).
+    if one[0] == "set" and len(one[1]) == 1 and other[0] not in ("set", "list"):
+        return equal(one[1][0], answer)
+    if other[0] == "set" and len(other[1]) == 1 and one[0] not in ("set", "list"):
+        return equal(gold, other[1][0])
+    return _equal_items(one, other)
+
+
+def _equal_items(gold: Collection, answer: Collection) -> bool:
+    kinds = {gold[0], answer[0]}
+    if kinds <= {"set", "list"} or (len(kinds) == 1 and gold[0] in ("cup", "cap")):
+        return _equal_sets(gold[1], answer[1])
+    if len(gold[1]) != len(answer[1]) or not (len(kinds) == 1 or kinds == {"tuple", "list"}):
+        return False
+    if gold[0] == "matrix":
+        entries = zip(gold[1], answer[1], strict=True)
+        return all(_equal_each(row, other) for row, other in entries)
+    return _equal_each(gold[1], answer[1])
+
+
+def _equal_sets(gold: Sequence[Node], answer: Sequence[Node]) -> bool:
+    """Return whether every element of each has an equal in the other."""
+    if not gold or not answer or set(gold) == set(answer):
+        return set(gold) == set(answer)
+    keys = _plain_values(gold), _plain_values(answer)
+    if keys[0] is not None and keys[1] is not None:
+        return keys[0] == keys[1]
+    if len(gold) * len(answer) > _MAX_PAIRS:
+        return False
+    table = [[equal(one, other) for other in answer] for one in gold]
+    return all(any(line) for line in [*table, *zip(*table, strict=True)])
+
+
+def _plain_values(nodes: Iterable[Node]) -> set[Fraction] | None:
+    """Return the values of elements that are plain numbers, or None where one isn't."""
+    values = set()
+    for node in nodes:
+        try:
+            value = plain_value(node)
+        except _NO_VALUE:
+            return None
+        if value is None:
+            return None
+        values.add(value)
+    return values
+
+
+# Regions and inequalities.
+
+
+def _equal_as_regions(gold: Node, answer: Node) -> bool | None:
+    """Compare intervals and inequalities; None where they are something else."""
+    if isinstance(gold, Bracket) and isinstance(answer, Bracket) and len(gold.items) == len(answer.items):
+        is_tuple = "<" in (gold.opening, answer.opening) and {gold.opening, answer.opening} <= {"<", "("}
+        if not is_tuple and (gold.opening, gold.closing) != (answer.opening, answer.closing):
+            return False
+        return _equal_each(gold.items, answer.items)
+    try:
+        regions = read_region(gold), read_region(answer)
+        if regions[0] is not None and regions[1] is not None:
+            return equal_regions(regions[0], regions[1], _equal_part)
+    except NotSortableError:
+        return False
+    if isinstance(gold, Relation) and isinstance(answer, Relation):
+        return _equal_relations(gold, answer) or _equal_inequalities(gold, answer)
+    return None
+
+
+def _equal_relations(gold: Relation, answer: Relation) -> bool:
+    """Compare two relations that are no intervals, such as y > x^2 or n = 1 mod 4, side by side."""
+    # "3 mod 7" is the right side of "x = 3 mod 7".
+    shorter = min(len(gold.sides), len(answer.sides))
+    gold, answer = (
+        Relation(node.sides[1:], node.signs[1:])
+        if len(node.sides) > shorter and node.signs[0] == "equiv" and is_name(node.sides[0])
+        else node
+        for node in (gold, answer)
+    )
+    if len(gold.sides) != len(answer.sides):
+        return False
+    spellings = [answer]
+    if all(sign in FLIPPED for sign in answer.signs):
+        spellings.append(Relation(answer.sides[::-1], tuple(FLIPPED[sign] for sign in answer.signs[::-1])))
+    return any(gold.signs == spelling.signs and _equal_each(gold.sides, spelling.sides) for spelling in spellings)
+
+
+def _equal_inequalities(gold: Relation, answer: Relation) -> bool:
+    """Compare two inequalities up to moved terms and a constant factor, which turns the sign where it's negative."""
+    pair = [(node.signs[0], Add(node.sides[0], Neg(node.sides[1]))) for node in (gold, answer)]
+    if any(len(node.signs) != 1 or node.signs[0] not in FLIPPED for node in (gold, answer)):
+        return False
+    (sign, difference), (other_sign, other) = pair
+    if not _proportional(difference, other):
+        return False
+    ratio = Div(difference, other)
+    for place, name in enumerate(sorted(names_in(ratio), key=str)):
+        ratio = replaced(ratio, name, Number(Fraction(17 + 12 * place, 7)))
+    try:
+        is_positive = order_key(ratio) > 0
+    except _NO_VALUE:
+        return False
+    return sign == (other_sign if is_positive else FLIPPED[other_sign])
+
+
+# Formulas.
+
+
+def equal_formulas(gold: Node, answer: Node) -> bool:
+    """Compare two formulas, infinities or sets of numbers."""
+    infinities = infinity(gold), infinity(answer)
+    if infinities != (0, 0):
+        return infinities[0] == infinities[1]
+    if isinstance(gold, NumberSet) or isinstance(answer, NumberSet):
+        return gold == answer
+    pairs = [(gold, answer)]
+    if isinstance(gold, Degrees) != isinstance(answer, Degrees):
+        # 90 degrees are 90, and pi/2.
+        bare = [node.part if isinstance(node, Degrees) else node for node in (gold, answer)]
+        pairs.insert(0, (bare[0], bare[1]))
+    return any(itertools.starmap(_equal_values, pairs))
+
+
+def _equal_values(gold: Node, answer: Node) -> bool:
+    try:
+        if equal_values(gold, answer):
+            return True
+        if names_in(gold) and names_in(answer):
+            return equal_with_constants(gold, answer)
+    except _NO_VALUE:
+        pass
+    return False
+
+
+def _proportional(gold: Node, answer: Node) -> bool:
+    try:
+        return proportional(gold, answer)
+    except _NO_VALUE:
+        return False

@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trees that answers are read as: formulas, what they are collected in, and what no formula is.
+
+Formulas have a value (`value`); collections and relations are made of them; the last group are whole answers that
+are compared by rules of their own.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+from open_r1.rewards.verifier.budget import spend
+from open_r1.rewards.verifier.units import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A part of a tree; nodes of one class with equal fields are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Node):
+    value: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol(Node):
+    """A variable, with its subscript and primes: x, x_1, AB is Mul(A, B)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(Node):
+    """One of "pi", "e", "i", "oo"."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Neg(Node):
+    part: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Degrees(Node):
+    """An angle of `part` degrees."""
+
+    part: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Node):
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Binary):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Mul(Binary):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Div(Binary):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Pow(Binary):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    r"""A function of its arguments: "sin", "root" (radicand, degree), "log" (x, base), "abs", "f'", "P"."""
+
+    name: str
+    arguments: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound(Node):
+    r"""A formula whose variable runs: "int" or "sum" or "prod" from `low` to `high`, "lim" to `low`.
+
+    An integral without limits has None for both; "lim" has None for `high`, or the side it comes from, +1 or -1.
+    """
+
+    kind: str
+    body: Node
+    variable: Symbol
+    low: Node | None
+    high: Node | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlusMinus(Node):
+    r"""`left \pm right`, or `\mp`; `left` is None where nothing stands before the sign."""
+
+    left: Node | None
+    right: Node
+    sign: str
+
+
+@dataclass(frozen=True, slots=True)
+class NumberSet(Node):
+    r"""`\mathbb{Z}` and its kin: "Z", "Z+", "R"."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Word(Node):
+    """A word within a formula, such as the condition "otherwise"."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relation(Node):
+    """A chain of relations: n sides and n - 1 signs between them ("=", "<", "le", "in", "approx", "mod", ...)."""
+
+    sides: tuple[Node, ...]
+    signs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Several(Node):
+    """Several values or statements: a "set" (braces, "or"), "both" ("and", a system), or a "list" (bare commas)."""
+
+    kind: str
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket(Node):
+    """A tuple or an interval: "(" or "[" or "<" to ")" or "]" or ">"."""
+
+    opening: str
+    closing: str
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Combined(Binary):
+    """A union ("cup"), intersection ("cap") or difference ("setminus")."""
+
+    operator: str
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix(Node):
+    rows: tuple[tuple[Node, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SuchThat(Node):
+    """The set of the elements that fulfil a condition."""
+
+    element: Node
+    condition: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity(Node):
+    """A value with its unit (None without one) and its percent sign: 50 of 50%."""
+
+    node: Node
+    unit: Unit | None = None
+    is_percent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio(Node):
+    """3:4:5, and what it is the ratio of: V_1:V_2 = 11:21."""
+
+    parts: tuple[Node, ...]
+    names: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Clock(Node):
+    """A time of the day: minutes since midnight, and whether its half is said (5 p.m., noon)."""
+
+    minutes: int
+    has_half: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Digits(Node):
+    """Digits in a base: 101_2."""
+
+    digits: str
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Words(Node):
+    """Words in one spelling, or notation that is compared as it is written."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Node):
+    """A whole answer: its normalised text, and what it was read as."""
+
+    text: str
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Node):
+    """A choice letter; what follows it ("B. 12"); and whether it may be a variable as well, as a bare letter may."""
+
+    letter: str
+    behind: Reading | None = None
+    is_variable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parts(Node):
+    """The answers to the numbered parts of a question: (1) 2; (2) 3."""
+
+    items: tuple[Reading, ...]
+
+
+ZERO, ONE, TWO, HUNDRED = (Number(Fraction(value)) for value in (0, 1, 2, 100))
+PI, EULER, IMAGINARY, INFINITY = (Constant(name) for name in ("pi", "e", "i", "oo"))
+MINUS_INFINITY = Neg(INFINITY)
+REALS, INTEGERS = NumberSet("R"), NumberSet("Z")
+EMPTY_SET = Several("set", ())
+
+
+@cache
+def _field_names(kind: type[Node]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+def parts_of(node: Node) -> Iterator[Node]:
+    """Return the nodes that a node is directly made of, those in its rows and lists too."""
+    for name in _field_names(type(node)):
+        yield from _nodes_in(getattr(node, name))
+
+
+def _nodes_in(field: Any) -> Iterator[Node]:
+    if isinstance(field, Node):
+        yield field
+    elif isinstance(field, tuple):
+        for part in field:
+            yield from _nodes_in(part)
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Return a tree's nodes, itself first."""
+    nodes = [node]
+    while nodes:
+        node = nodes.pop()
+        spend(1)
+        yield node
+        nodes += parts_of(node)
+
+
+def rebuild(node: Node, change: Callable[[Node], Node]) -> Node:
+    """Return the node with `change` of each of its direct parts in the place of the part."""
+    spend(1)
+    changed = {}
+    for name in _field_names(type(node)):
+        old = getattr(node, name)
+        new = _changed(old, change)
+        if new is not old:
+            changed[name] = new
+    return replace(node, **changed) if changed else node
+
+
+def _changed(field: Any, change: Callable[[Node], Node]) -> Any:
+    if isinstance(field, Node):
+        return change(field)
+    if isinstance(field, tuple) and field and isinstance(field[0], (Node, tuple)):
+        return tuple(_changed(part, change) for part in field)
+    return field
+
+
+def replaced(node: Node, old: Node, new: Node) -> Node:
+    """Return the tree with a node for each that equals another."""
+    return new if node == old else rebuild(node, lambda part: replaced(part, old, new))
+
+
+def is_name(node: Node) -> bool:
+    """Whether the tree is a variable, or a function of one: x, f(x), f'(x)."""
+    is_function = isinstance(node, Call) and len(node.name.rstrip("'").removesuffix("^-1")) == 1
+    return is_function or isinstance(node, Symbol)
+
+
+def names_in(node: Node) -> set[Node]:
+    """Return the free variables of a tree; f(x) is one of them."""
+    if is_name(node):
+        spend(1)
+        return {node}
+    names = set().union(*(names_in(part) for part in parts_of(node)))
+    if isinstance(node, Bound):
+        limits = [part for part in (node.low, node.high) if part is not None]
+        return (names - {node.variable}).union(*map(names_in, limits))
+    return names
+
+
+_MAX_SHOWN_CHARS = 300
+_MAX_SHOWN_DEPTH = 12
+_MAX_SHOWN_BITS = 1_000
+
+
+def show(node: Node) -> str:
+    """Return a tree in one line, for people: {1, -2}, x = 3, "yes"."""
+    node = node.node if isinstance(node, Reading) else node
+    text = _show(node, 0)
+    return cut(text[1:-1] if isinstance(node, Binary) and not isinstance(node, Combined) else text)
+
+
+def cut(text: str) -> str:
+    """Return a text without what is beyond a line or two."""
+    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}..."
+
+
+def _show(node: Node, depth: int) -> str:
+    if depth > _MAX_SHOWN_DEPTH:
+        return "..."
+
+    def joined(parts: Iterable[Node], joint: str = ", ") -> str:
+        return joint.join(_show(part, depth + 1) for part in parts)
+
+    template = _SHOWN.get(type(node))
+    if template is None:
+        return f"{type(node).__name__}({joined(parts_of(node))})"
+    return template(node, joined)
+
+
+def _show_relation(node: Relation, joined: Callable[..., str]) -> str:
+    signs = ["", *(f" {sign} " for sign in node.signs)]
+    return "".join(sign + joined([side]) for sign, side in zip(signs, node.sides, strict=True))
+
+
+def _show_number(node: Number, _: Callable[..., str]) -> str:
+    is_long = max(abs(node.value.numerator), node.value.denominator).bit_length() > _MAX_SHOWN_BITS
+    return "a long number" if is_long else str(node.value)
+
+
+def _show_quantity(node: Quantity, joined: Callable[..., str]) -> str:
+    unit = () if node.unit is None else (str(node.unit.factor), *(f"{n}^{power}" for n, power in node.unit.dimensions))
+    return " ".join([joined([node.node]), *(["%"] if node.is_percent else []), *unit])
+
+
+def _show_named(node: Any, _: Callable[..., str]) -> str:
+    return str(node.name)
+
+
+def _show_words(node: Any, _: Callable[..., str]) -> str:
+    return f'"{node.text}"'
+
+
+def _show_operation(sign: str) -> Callable[[Any, Callable[..., str]], str]:
+    return lambda node, joined: f"({joined((node.left, node.right), sign)})"
+
+
+_SHOWN: dict[type[Node], Callable[[Any, Callable[..., str]], str]] = {
+    Number: _show_number,
+    Symbol: _show_named,
+    Constant: _show_named,
+    NumberSet: _show_named,
+    Word: _show_words,
+    Words: _show_words,
+    Relation: _show_relation,
+    Quantity: _show_quantity,
+    Add: _show_operation(" + "),
+    Mul: _show_operation("*"),
+    Div: _show_operation("/"),
+    Pow: _show_operation("^"),
+    Neg: lambda node, joined: f"-{joined([node.part])}",
+    Degrees: lambda node, joined: f"{joined([node.part])} degrees",
+    Call: lambda node, joined: f"{node.name}({joined(node.arguments)})",
+    Combined: lambda node, joined: joined((node.left, node.right), f" {node.operator} "),
+    Several: lambda node, joined: joined(node.items) if node.kind == "list" else f"{{{joined(node.items)}}}",
+    Bracket: lambda node, joined: f"{node.opening}{joined(node.items)}{node.closing}",
+    SuchThat: lambda node, joined: f"{{{joined((node.element, node.condition), ' | ')}}}",
+    Ratio: lambda node, joined: joined(node.parts, ":"),
+    Clock: lambda node, _: f"{node.minutes // 60}:{node.minutes % 60:02} o'clock",
+    Digits: lambda node, _: f"{node.digits} to the base {node.base}",
+    Choice: lambda node, joined: f"choice {node.letter}" + (f" ({joined([node.behind])})" if node.behind else ""),
+    Parts: lambda node, joined: joined(node.items, "; "),
+    Reading: lambda node, joined: joined([node.node]),
+}

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether two formulas are equal: by residues, by digits, by points; and what that may cost."""
+
+import threading
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from open_r1.rewards.verifier.budget import OverBudgetError, limited_to
+from open_r1.rewards.verifier.grammar import parse
+from open_r1.rewards.verifier.tokens import tokenize
+from open_r1.rewards.verifier.tree import (
+    IMAGINARY,
+    INFINITY,
+    ONE,
+    TWO,
+    Add,
+    Bound,
+    Mul,
+    Neg,
+    Node,
+    Number,
+    Pow,
+    Symbol,
+)
+from open_r1.rewards.verifier.value import (
+    NotSortableError,
+    NoValueError,
+    TooLargeError,
+    UndefinedError,
+    check_value,
+    equal_values,
+    order_key,
+    plain_value,
+    proportional,
+)
+
+MAX_STEPS = 300_000
+MAX_PAIR_S = 2.0
+NO_VALUE = (NoValueError, TooLargeError, UndefinedError, OverBudgetError)
+
+EQUAL = [
+    ("x^2-1", "(x-1)(x+1)"),
+    (r"2^{10^{10}}", r"4^{5\cdot 10^9}"),
+    (r"(10^5)!", r"10^5 \cdot 99999!"),
+    (r"\sqrt{12}", r"2\sqrt{3}"),
+    (r"\sqrt{2}+\sqrt3", r"\sqrt{5+2\sqrt6}"),
+    (r"\sqrt[3]{16}", r"2\sqrt[3]{2}"),
+    (r"\sqrt[3]{-8}", "-2"),
+    ("(1+i)^2", "2i"),
+    (r"\sqrt{-4}", "2i"),
+    (r"e^{i\pi/3}", r"\frac{1+i\sqrt3}{2}"),
+    (r"\sin 75^\circ", r"\frac{\sqrt6+\sqrt2}{4}"),
+    (r"\arctan 1", r"\frac{\pi}{4}"),
+    (r"10^{1000}\sqrt2", r"\sqrt{2\cdot 10^{2000}}"),
+    (r"(1+\sqrt2)^{200}", r"(3+2\sqrt2)^{100}"),
+    (r"\lfloor\log_2 8\rfloor", "3"),
+    (r"\lfloor e^{\pi\sqrt{163}}\rfloor", "262537412640768743"),
+    (r"\log 100", "2"),
+    (r"\log x^2", r"2\ln x"),
+    (r"\sin 2x", r"2\sin x\cos x"),
+    (r"\cosh^2 x-\sinh^2 x", "1"),
+    (r"\ln(x^2)", r"2\ln x"),
+    (r"\sqrt{x^3}", r"x\sqrt x"),
+    (r"\sqrt{x^2}", "|x|"),
+    ("|x-10|", "|10-x|"),
+    ("f(2x)+1", "1+f(x+x)"),
+    (r"f(x)+\ln 4", r"f(x)+2\ln 2"),
+    (r"\lceil n/2\rceil", r"\lfloor\frac{n+1}{2}\rfloor"),
+    (r"\lfloor x+1\rfloor", r"\lfloor x\rfloor+1"),
+    (r"\binom{n}{2}", r"\frac{n(n-1)}{2}"),
+    ("n!", r"n\cdot(n-1)!"),
+    (r"(-1)^n", r"\cos(n\pi)"),
+    (r"\sum_{k=1}^{4} k", "10"),
+    (r"\sum_{k=1}^{n} k", r"\frac{n(n+1)}{2}"),
+    (r"\sum_{k=0}^{n}\binom{n}{k}", "2^n"),
+    (r"\prod_{k=1}^{n} k", "n!"),
+    (r"\sum_{k=1}^{\infty}\frac{1}{k^2}", r"\frac{\pi^2}{6}"),
+    (r"\sum_{n=1}^{\infty}\frac{(-1)^{n+1}}{n}", r"\ln 2"),
+    (r"\int_0^1 x dx", r"\frac{1}{2}"),
+    (r"\int_0^1\frac{1}{\sqrt x}dx", "2"),
+    (r"\int_0^1\ln x dx", "-1"),
+    (r"\int_0^{\infty}e^{-x}dx", "1"),
+    (r"\int_a^b x dx", r"\frac{b^2-a^2}{2}"),
+    (r"\int_0^1\sqrt{1+x^4}dx", r"\int_0^1\sqrt{1+t^4}dt"),
+    (r"\lim_{x\to 0}\frac{1-\cos x}{x^2}", r"\frac12"),
+    (r"\lim_{x\to\infty}(1+\frac1x)^x", "e"),
+    (r"\lim_{x\to 0^+}x\ln x", "0"),
+]
+UNEQUAL = [
+    ("x^2-1", "(x-1)(x+2)"),
+    ("x", "y"),
+    (r"\sqrt{12}", r"3\sqrt{2}"),
+    (r"\sqrt2", "1.414213562373095048801688724209698"),
+    (r"\sqrt2", r"\sqrt2+10^{-300}"),
+    ("e^{-200}", "e^{-300}"),
+    ("e^{-1000}", "0"),
+    (r"e^{\pi\sqrt{163}}", "262537412640768744"),
+    (r"\sqrt{x^2}", "x"),
+    ("|x-5000|", "5000-x"),
+    (r"\sqrt{(x-4)^2}", "4-x"),
+    ("x", r"\lfloor x\rfloor"),
+    ("0", r"\lfloor n/100\rfloor"),
+    ("1", r"\gcd(n,101)"),
+    (r"\lfloor n/7\rfloor", r"\lfloor (n+1)/7\rfloor"),
+    ("f(x)", "f(y)"),
+    (r"\sum_{k=1}^{4} k", "11"),
+    (r"\sum_{k=1}^{n} k", r"\frac{n(n+2)}{2}"),
+    (r"\sum_{k=1}^{\infty}\frac{1}{k^2}", "1.644934066848"),
+    (r"\sum_{k=1}^{\infty}\frac{1}{k^2}", "1.6449340668482264365"),
+    (r"\int_0^1 x dx", r"\frac{1}{3}"),
+    (r"\int_0^1 x dx", "0.500000000000001"),
+    (r"\lim_{x\to 2}\frac{x^2-4}{x-2}", "4.0000000000001"),
+    (r"\infty", r"-\infty"),
+    (r"\infty", "1"),
+]
+# An integral whose value is known to fewer digits than the decimal has, which equals it to those.
+UNDECIDED = (r"\int_0^1\frac{1}{\sqrt x}dx", "2.00000000000000001")
+WITHOUT_VALUE = [
+    (r"\frac{1}{0}", UndefinedError),
+    (r"\frac{1}{\sqrt2\sqrt3-\sqrt6}", UndefinedError),
+    (r"\frac{1}{\ln4-2\ln2}", UndefinedError),
+    ("0^0", UndefinedError),
+    (r"\ln 0", UndefinedError),
+    (r"\log_1 5", UndefinedError),
+    ("(-1)!+\\ln 2", UndefinedError),
+    ("9^{9^{9^{9}}}", TooLargeError),
+    ("e^{e^{e^{e^{e}}}}", TooLargeError),
+    ("(10^9)!", TooLargeError),
+    (r"\int_{-1}^1\frac{1}{x-0.1}dx", NO_VALUE),
+    (r"\int_1^{\infty}\frac1x dx", NO_VALUE),
+    (r"\sum_{k=1}^{\infty}\frac1k", NoValueError),
+    (r"\sum_{k=0}^{\infty}(-1)^k", NoValueError),
+    (r"\lim_{x\to 0}\frac{|x|}{x}", NoValueError),
+    (r"\lim_{x\to 0}\sin\frac1x", NoValueError),
+    (r"\lim_{x\to\infty}\frac{1}{\ln x}", NoValueError),
+    (r"\{1,2\}", NoValueError),
+]
+COSTLY = {
+    "roots": "+".join(rf"\sqrt{{{number}}}" for number in range(2, 150)),
+    "cube roots": "+".join(rf"\sqrt[3]{{{number}}}" for number in range(2, 100)),
+    "logarithms": "+".join(rf"\ln {number}" for number in range(2, 150)),
+    "sines": "+".join(rf"\sin({number}x)" for number in range(1, 120)),
+    "product of sines": "".join(rf"\sin({number})" for number in range(1, 140)),
+    "sines of sines": r"\sin(" * 38 + "x" + ")" * 38,
+    "roots of roots": r"\sqrt{2+" * 30 + "2" + "}" * 30,
+    "fractions of fractions": r"\frac{1}{x+" * 28 + r"\sqrt x" + "}" * 28,
+    "sizes of variables": "+".join(f"|x-{number}|" for number in range(100)),
+    "jumps": "+".join(rf"\lfloor n/{number}\rfloor" for number in range(2, 120)),
+    "tower": "9^{9^{9^{9}}}",
+    "tower of variables": "x^{x^{x^{x^{x}}}}",
+    "tower of e": "e^{e^{e^{e^{x}}}}",
+    "power of a root": r"(1+\sqrt2)^{1000000}",
+    "power of a logarithm": r"(\ln 3)^{10^9}",
+    "complex powers": r"(1+i)^{1000000}+\ln(i)+i^{1/7}",
+    "factorial": "(10^{6})!",
+    "factorial of a factorial": "((10)!)!",
+    "binomial": r"\binom{10^9}{5\cdot10^8}",
+    "binomial beside a root": r"\sqrt2\binom{99999}{50000}+\ln(3^{9000})",
+    "digits": r"\sqrt{" + "7" * 1500 + "}",
+    "floor of a large number": r"\lfloor 10^{10^{10}}\pi\rfloor",
+    "sum of a sum": r"\sum_{k=1}^{1000}\sum_{j=1}^{1000}\frac{1}{k+j}",
+    "long sum": r"\sum_{k=1}^{10^{12}}k",
+    "long product": r"\prod_{k=1}^{5000}\sin k",
+    "sum of integrals": r"\sum_{k=1}^{\infty}\frac{\int_0^1\sin(kx)dx}{k^2}",
+    "integral that oscillates": r"\int_0^{\infty}\sin(x^2)dx",
+    "integral with poles": r"\int_0^{\infty}\tan x dx",
+    "integral of a tower": r"\int_0^1 x^{x^{x^x}}dx",
+    "limit of a tower": r"\lim_{x\to\infty}x^{x^x}",
+    "series that diverges slowly": r"\sum_{k=2}^{\infty}\frac{1}{k\ln k}",
+}
+
+
+def tree(text: str) -> Node:
+    return parse(tokenize(text))
+
+
+@pytest.mark.parametrize(("gold", "answer"), EQUAL)
+def test_equal_formulas(gold: str, answer: str) -> None:
+    with limited_to(MAX_STEPS):
+        assert equal_values(tree(gold), tree(answer))
+
+
+@pytest.mark.parametrize(("gold", "answer"), UNEQUAL)
+def test_unequal_formulas(gold: str, answer: str) -> None:
+    with limited_to(MAX_STEPS):
+        assert not equal_values(tree(gold), tree(answer))
+
+
+def test_decimal_beyond_the_digits_of_an_integral_is_never_equal() -> None:
+    with pytest.raises(NoValueError):
+        equal_values(*map(tree, UNDECIDED))
+
+
+@pytest.mark.parametrize(("text", "error"), WITHOUT_VALUE)
+def test_gold_without_value_is_refused(text: str, error: type[Exception]) -> None:
+    with limited_to(MAX_STEPS), pytest.raises(error):
+        check_value(tree(text))
+
+
+@pytest.mark.parametrize("text", [r"\sqrt2", "2^{10^{10}}", "x", "f(x)", r"\infty", r"\sin\pi", r"\int_0^1 x dx"])
+def test_gold_with_value_is_accepted(text: str) -> None:
+    check_value(tree(text))
+
+
+def test_integral_without_limits_has_no_value() -> None:
+    with pytest.raises(NoValueError):
+        check_value(Bound("int", Symbol("x"), Symbol("x"), None, None))
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "is_proportional"),
+    [
+        ("2x-y+1", "y-2x-1", True),
+        (r"\pi x-\pi", "x-1", True),
+        (r"\sqrt3 x-1", r"x-\frac{\sqrt3}{3}", True),
+        (r"\ln(x-2)-y", r"\ln((x-2)^2)-2y", True),
+        ("x^2-x", "x-1", False),
+        ("x-1", "0", False),
+        ("x", "|x|-x", False),
+        ("y-2x-1", "|y-2x-1|-y+2x+1", False),
+        (r"y-\sqrt{x-2}", "x-1", False),
+    ],
+)
+def test_proportional_formulas(gold: str, answer: str, is_proportional: bool) -> None:
+    assert proportional(tree(gold), tree(answer)) is is_proportional
+
+
+def test_constants_are_sorted() -> None:
+    nodes = [tree(text) for text in (r"\infty", r"\sqrt2", "1.5", r"-\infty", r"-\ln 2", "1.41", r"2^{1000}", "-3")]
+    ordered = [r"-\infty", "-3", r"-\ln 2", "1.41", r"\sqrt2", "1.5", r"2^{1000}", r"\infty"]
+    assert sorted(nodes, key=order_key) == [tree(text) for text in ordered]
+
+
+@pytest.mark.parametrize("node", [IMAGINARY, Symbol("x"), Pow(TWO, INFINITY)])
+def test_what_is_no_real_constant_is_not_sorted(node: Node) -> None:
+    with pytest.raises(NotSortableError):
+        order_key(node)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0.125", Fraction(1, 8)), (r"\sqrt{\frac49}", Fraction(2, 3)), ("8^{2/3}", Fraction(4)), (r"\sqrt2", None)],
+)
+def test_plain_value_is_a_rational_number_or_none(text: str, value: Fraction | None) -> None:
+    assert plain_value(tree(text)) == value
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_costly_formula_ends_in_time(name: str) -> None:
+    text = COSTLY[name]
+    for gold, answer in ((text, "7"), ("7", text), (text, text + r"+\ln 2"), (text + r"+\ln 2", text + r"+\ln 3")):
+        start = time.thread_time()
+        try:
+            with limited_to(MAX_STEPS):
+                assert not equal_values(tree(gold), tree(answer)), (gold[:60], answer[:60])
+        except NO_VALUE:
+            pass
+        assert time.thread_time() - start < MAX_PAIR_S, (gold[:60], answer[:60])
+
+
+def test_threads_do_not_share_digits() -> None:
+    found: list[bool] = []
+
+    def compare(size: int) -> None:
+        root = tree(r"\sqrt[3]{2}")
+        for power in range(size, size + 20):
+            found.append(equal_values(root, Add(root, Number(Fraction(1, 10**power)))))
+            found.append(not equal_values(tree(r"\sqrt[3]{16}"), Mul(TWO, root)))
+
+    threads = [threading.Thread(target=compare, args=(size,)) for size in (5, 50, 150, 250)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [False] * 160
+
+
+numbers = st.fractions(-9, 9, max_denominator=9).map(Number)
+leaves = st.one_of(numbers, st.sampled_from([Symbol("x"), Symbol("y"), tree(r"\pi"), tree(r"\sqrt3"), tree(r"\ln 2")]))
+formulas = st.recursive(
+    leaves, lambda part: st.one_of(st.builds(Add, part, part), st.builds(Mul, part, part), st.builds(Neg, part))
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(formulas, formulas, formulas)
+def test_formulas_follow_the_laws_of_arithmetic(one: Node, other: Node, third: Node) -> None:
+    assert equal_values(Mul(one, Add(other, third)), Add(Mul(third, one), Mul(one, other)))
+    assert not equal_values(one, Add(one, ONE))
+    assert not equal_values(Add(one, other), Add(other, Add(one, Number(Fraction(1, 10**40)))))
