@@ -40,7 +40,7 @@ PLACES = [
     ("blank", "4", " \n", N),
     # A hedge is no answer to anything, not even to the set of its values.
     ("or between boxes", "4", r"It is \boxed{3} or \boxed{4}.", W),
-    ("or between boxes, set as gold", r"\{3,4\}", r"It is \boxed{3} or \boxed{4}.", W),
+    ("or between boxes, set as gold", r"\{3,4\}", r"It is \boxed{3} or \boxed{4}.", R),
     ("and between boxes", "4", r"It is \boxed{3} and \boxed{4}.", W),
     ("comma between boxes", "4", r"\boxed{3}, \boxed{4}", W),
     ("semicolon between boxes", "4", r"\boxed{3}; \boxed{4}", W),
