@@ -59,6 +59,8 @@ LOOSE_ANSWERS = [
 ]
 
 SYSTEMS = [
+    (r"y=\binom{2n}{n}", r"2y=2\binom{2n}{n}", R),
+    (r"y=\binom{2n}{n}", r"2y=3\binom{2n}{n}", W),
     (r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", r"\begin{cases}x=1\\y=2\end{cases}", R),
     (r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", "(1,2)", R),
     (r"\left\{\begin{array}{l}x=1\\y=2\end{array}\right.", "x=1, y=2", R),

@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import cache
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 from open_r1.rewards.verifier.budget import spend, spend_on_number
@@ -422,7 +422,8 @@ def proportional(gold: Node, answer: Node) -> bool:
     """
     from open_r1.rewards.verifier.high_precision import points_for
 
-    for point in points_for(gold, answer):
+    # n! has a value at integers only.
+    for point in chain(points_for(gold, answer), points_for(gold, answer, is_integer=True)):
         first, other = _at(gold, point), _at(answer, point)
         try:
             if not (equal_values(first, ZERO) or equal_values(other, ZERO)):
