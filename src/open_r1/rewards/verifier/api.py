@@ -110,9 +110,9 @@ def explain(gold: object, completion: str) -> str:
     r"""Return how gold and completion were read, what decided, and the verdict, a line each.
 
     >>> print(explain("0.5", r"so $x = \boxed{\frac{1}{2}}$"))
-    gold:    0.5
-    answer:  \frac{1}{2}
-    rule:    exact
+    gold:    1/2
+    answer:  1/2
+    rule:    formula and formula
     verdict: right
     """
     found = judge_completion(gold, completion)

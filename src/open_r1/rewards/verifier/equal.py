@@ -20,18 +20,22 @@ from open_r1.rewards.verifier.tree import (
     Bracket,
     Choice,
     Clock,
+    Combined,
     Degrees,
     Digits,
     Div,
+    Matrix,
     Mul,
     Node,
     Number,
+    NumberSet,
     Parts,
     Quantity,
     Ratio,
     Reading,
     Relation,
     Several,
+    SuchThat,
     Symbol,
     Words,
 )
@@ -81,8 +85,8 @@ def equal_readings(gold: Reading, answer: Reading) -> tuple[bool, str]:
 
 
 def _kinds(gold: Node, answer: Node) -> str:
-    has_unit = isinstance(gold, Quantity) or isinstance(answer, Quantity)
-    return "quantities" if has_unit else f"{type(gold).__name__} and {type(answer).__name__}"
+    """Return what was compared: "formula and formula", "equation and list"."""
+    return " and ".join(_KIND_NAMES.get(type(node), "formula") for node in (gold, answer))
 
 
 def _is_right(gold: Reading, answer: Reading) -> bool:
@@ -182,6 +186,16 @@ def _as_ratio(node: Node) -> Ratio | None:
     return Ratio((node, Number(Fraction(1))))
 
 
+_KIND_NAMES: dict[type[Node], str] = {
+    Quantity: "quantity",
+    Relation: "equation",
+    Several: "list",
+    Bracket: "tuple",
+    Combined: "union",
+    Matrix: "matrix",
+    SuchThat: "set",
+    NumberSet: "set",
+}
 _RULES: list[tuple[type[Node], str, Callable[[Reading, Reading], bool | None]]] = [
     (Choice, "choice letters", _equal_choices),
     (Parts, "parts", _equal_parts),
