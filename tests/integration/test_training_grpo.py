@@ -19,6 +19,8 @@ from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.configs.rewards import RewardArguments
 from open_r1.data.training_rows import get_dataset
+from open_r1.evaluation.during_training import PolicyEvaluation
+from open_r1.evaluation.eval_sets import RewardSet
 from open_r1.models import get_model, get_tokenizer
 from open_r1.reward_models import load_reward_model
 from open_r1.rewards import UNSCORABLE, get_reward_funcs
@@ -264,7 +266,7 @@ class ScriptedVllm:
     completion_ids: ClassVar[list[list[int]]] = [[]]
 
     def __init__(self, generation_kwargs: dict | None, **settings: object) -> None:
-        self.generation_kwargs = generation_kwargs or {}
+        vars(self).update(settings, generation_kwargs=generation_kwargs or {})
 
     def sync_weights(self) -> None:
         """Needs none."""
@@ -294,6 +296,33 @@ def test_vllm_is_given_the_trainers_end_tokens(tiny, tmp_path, vllm, mode, given
     ends = [trainer.processing_class.eos_token_id, *own_ids]
     assert trainer.vllm_generation.generation_kwargs == {**others, "stop_token_ids": ends}
     assert trainer.eos_token_ids == ends
+
+
+def test_evaluation_by_vllm_ends_answers_where_rollouts_end(tiny, tmp_path, vllm, monkeypatch):
+    seen, generate = [], ScriptedVllm.generate
+
+    def recorded(self, prompts: list[list[int]], **settings: object) -> tuple:
+        seen.append(self.generation_kwargs)
+        return generate(self, prompts, **settings)
+
+    def is_whole(completions: list, completion_ids: list, **columns: object) -> list[float]:
+        return [
+            float(ids[-1] == 9 and completion[0]["content"] == "ok")
+            for completion, ids in zip(completions, completion_ids, strict=True)
+        ]
+
+    settings = vllm | {
+        "vllm_importance_sampling_correction": False,
+        "generation_kwargs": {"stop_token_ids": [9], "stop": "x"},
+    }
+    trainer = build_trainer(GRPOTrainer, tiny, tmp_path, [is_whole], **settings)
+    tokenizer = trainer.processing_class
+    monkeypatch.setattr(ScriptedVllm, "generate", recorded)
+    monkeypatch.setattr(ScriptedVllm, "completion_ids", [[*tokenizer("ok")["input_ids"], 9]])
+    split = RewardSet(trainer.eval_dataset, {0: tokenizer("1 + 1")["input_ids"]}, [is_whole], 2, tmp_path)
+    metrics = PolicyEvaluation([split], tokenizer, num_samples=2, max_tokens=8, batch_size=2).measure(trainer, step=1)
+    assert metrics["eval_is_whole/avg@2"] == 1.0
+    assert seen == [{"stop": "x", "stop_token_ids": trainer.eos_token_ids}]
 
 
 def learned_from(trainer: trl.GRPOTrainer) -> list[list[int]]:

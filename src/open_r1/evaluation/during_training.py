@@ -27,7 +27,6 @@ from trl.models import unwrap_model_for_generation
 from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
 from open_r1.evaluation.sampling.open_answer import Sampled
 from open_r1.evaluation.sampling.vllm_sampling import sample_by_vllm, stopping_kwargs
-from open_r1.models import end_token_ids
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,9 @@ class PolicyEvaluation:
         # A server has its own random state, which only a seed in the request reaches; answer i gets seed + i there.
         # In this process vLLM draws from torch's, which is seeded for the evaluation.
         seed = {"seed": self.seed} if trainer.args.vllm_mode == "server" else {}
-        ends = end_token_ids(self.tokenizer, trainer.model.generation_config)
+        given = trainer.args.generation_kwargs or {}
+        own_stop = {name: given[name] for name in ("stop",) if name in given}
+        ends = trainer.eos_token_ids
         completions = sample_by_vllm(
             trainer,
             [self._prompt(draw) for draw in draws[:: self.num_samples]],
@@ -194,7 +195,7 @@ class PolicyEvaluation:
             repetition_penalty=1.0,
             max_completion_length=self.max_tokens,
             structured_outputs_regex=None,
-            generation_kwargs=stopping_kwargs(seed, ends, trainer.args.stop_strings),
+            generation_kwargs=stopping_kwargs({**seed, **own_stop}, ends, trainer.args.stop_strings),
         )
         return [answer_of_tokens(ids, ends, self.tokenizer) for ids in completions]
 
