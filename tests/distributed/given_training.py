@@ -37,3 +37,4 @@ if __name__ == "__main__":
     }
     trainer.add_callback(RecordParameters())
     trainer.train()
+    trainer.accelerator.state.destroy_process_group()  # as `run_script` does, since torch may abort without

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Callbacks that a recipe names, also classes of the user's own, and the line that shows how a training goes."""
 
+from pathlib import Path
+
 import pytest
 from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -8,15 +10,14 @@ from open_r1.configs import SFTConfig
 from open_r1.training.callbacks import CompactProgressCallback, describe_benchmarks, get_callbacks
 from tests.integration.tiny import build_tiny
 
-CODE = """
-from pathlib import Path
-from transformers import TrainerCallback
-
-class StepWriter(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        with Path(args.output_dir, "steps.txt").open("a") as file:
-            file.write(f"{state.global_step} ")
-
+TRAINING = Path(__file__).resolve().parents[2] / "docs" / "training.md"
+SHOWN = (
+    TRAINING.read_text(encoding="utf-8")
+    .partition("\n## A callback")[2]
+    .partition("```python\n")[2]
+    .partition("```")[0]
+)
+CODE = f"""{SHOWN}
 class Patient(TrainerCallback):
     def __init__(self, patience):
         self.patience = patience

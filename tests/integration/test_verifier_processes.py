@@ -2,6 +2,7 @@
 """The verifier on hostile pairs from where rewards are called: a thread, a forked process, two ranks."""
 
 import multiprocessing
+import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -50,7 +51,18 @@ def test_good_rows_keep_their_verdicts_beside_hostile_ones(expected):
     assert set(expected[::2]) <= {Verdict.WRONG, Verdict.NO_ANSWER}
 
 
-@pytest.mark.parametrize("judges", [in_a_thread, in_a_fork, in_two_ranks])
+def with_little_memory() -> list[list[str]]:
+    """Judges in a process that may take no more than 128 MiB beyond its imports."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=limit_memory) as executor:
+        return [executor.submit(judge).result()]
+
+
+def limit_memory() -> None:
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + (128 << 20),) * 2)
+
+
+@pytest.mark.parametrize("judges", [in_a_thread, in_a_fork, in_two_ranks, with_little_memory])
 def test_a_batch_that_is_half_hostile_has_the_same_verdicts_everywhere(judges: Callable, expected):
     for found in judges():
         assert found == expected

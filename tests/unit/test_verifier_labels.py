@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from scripts.verifier_labels import LABELS_FOLDER, LabelledPair, load_labels
+from open_r1.rewards.verifier import verify
+from scripts.verifier_labels import LABELS_FOLDER, SETS, LabelledPair, load_labels
 
 # In these nothing can be right: hostile answers, golds that cannot be judged.
 ONE_SIDED = ("hostile", "unreadable_gold")
@@ -73,3 +74,28 @@ def test_the_split_depends_on_nothing_but_the_id():
         True,
         True,
     ]
+
+
+@pytest.mark.parametrize("name", ["open", "sealed"])
+def test_pairs_by_others_are_200_with_many_wrong_answers(name):
+    found = load_labels(SETS[name])
+    assert len({pair.id for pair in found}) == len(found) == 200
+    labels = Counter(pair.label for pair in found)
+    assert set(labels) == {"right", "wrong", "abstain"} and labels["wrong"] >= 75
+
+
+def test_no_pair_stands_in_two_sets():
+    in_set = {name: {(pair.gold, pair.completion) for pair in load_labels(place)} for name, place in SETS.items()}
+    assert not in_set["open"] & in_set["sealed"]
+    assert not in_set["labels"] & (in_set["open"] | in_set["sealed"])
+
+
+# In sums alone: whoever looks at a sealed pair tunes the verifier on it.
+@pytest.mark.parametrize(("name", "fewest_right", "most_false_positives"), [("open", 185, 0), ("sealed", 168, 2)])
+def test_pairs_by_others_are_judged_no_worse_than_measured(name, fewest_right, most_false_positives):
+    labels = {"right": "right", "wrong": "wrong", "no_answer": "wrong", "unparsable_gold": "abstain"}
+    judged = [(pair.label, labels[verify(pair.gold, pair.completion)]) for pair in load_labels(SETS[name])]
+    num_right = sum(label == verdict for label, verdict in judged)
+    num_false_positives = sum(verdict == "right" != label for label, verdict in judged)
+    assert num_right >= fewest_right
+    assert num_false_positives <= most_false_positives
