@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from open_r1.grading.binaries import UnusableCheckerError
-from open_r1.grading.codeforces import CodeforcesProblem, CodeforcesResult, judge_submission
-from open_r1.grading.generated_tests import FOLDER_VARIABLE
+from open_r1.grading.checkers import UnusableCheckerError
+from open_r1.grading.codeforces import FOLDER_VARIABLE, CodeforcesProblem, CodeforcesResult, judge_submission
 from open_r1.grading.verdict import verdict_line
 from open_r1.rewards.contest_rewards import cf_code_reward
 from open_r1.sandbox import Sandbox, UnsupportedLanguageError, run_coroutine

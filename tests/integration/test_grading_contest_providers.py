@@ -5,10 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from open_r1.grading.codeforces import CodeforcesProblem, judge_submission
-from open_r1.grading.generated_tests import FOLDER_VARIABLE
+from open_r1.grading.codeforces import FOLDER_VARIABLE, CodeforcesProblem, judge_submission
 from open_r1.grading.ioi import judge_subtask
-from open_r1.grading.ioi_subtasks import Subtask
+from open_r1.grading.ioi_rows import Subtask
 from open_r1.grading.verdict import verdict_line
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine
 from open_r1.sandbox.base import UnsupportedRequestError

@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 
-from open_r1.grading.binaries import UnusableCheckerError
-from open_r1.grading.includes import add_includes
-from open_r1.grading.ioi import TestCache, judge_subtask, judge_subtasks
-from open_r1.grading.ioi_results import SubtaskResult
-from open_r1.grading.ioi_subtasks import Subtask
-from open_r1.grading.ioi_tests import FOLDER_VARIABLE, load_year
+from open_r1.grading.checkers import UnusableCheckerError
+from open_r1.grading.ioi import SubtaskResult, TestCache, judge_subtask, judge_subtasks
+from open_r1.grading.ioi_rows import FOLDER_VARIABLE, Subtask, load_year
+from open_r1.grading.patches import add_includes
 from open_r1.grading.verdict import verdict_line
 from open_r1.rewards.contest_rewards import ioi_code_reward
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine, run_jobs

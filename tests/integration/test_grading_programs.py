@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from open_r1.grading.binaries import TaskProgram, UnusableCheckerError, compiled
 from open_r1.grading.cases import CallTest, ProgramTests, StdioTest, read_row
-from open_r1.grading.checkers import python_checker
+from open_r1.grading.checkers import TaskProgram, UnusableCheckerError, compiled, python_checker
+from open_r1.grading.patches import patch_code
 from open_r1.grading.programs import judge_program
-from open_r1.grading.source_patches import patch_code
-from open_r1.grading.verdict import Verdict, verdict_line
+from open_r1.grading.verdict import TestVerdict, verdict_line
 from open_r1.sandbox import Limits, Sandbox, SandboxError, UnsupportedLanguageError, run_coroutine, run_jobs
 from open_r1.sandbox.local import LocalSandbox
 from tests.rows.verifiable_code import ROWS, STDIO
@@ -167,7 +166,7 @@ def test_cpp_program_without_includes_runs_once_it_is_patched(sandbox):
 
 def test_compile_errors_carry_what_the_compiler_said(sandbox):
     [first, *_] = judge(sandbox, "int main() { return x; }\n", replace(ADD_TESTS, language="cpp"))
-    assert first.verdict is Verdict.COMPILE_ERROR and "'x' was not declared" in first.feedback.replace(
+    assert first.verdict is TestVerdict.COMPILE_ERROR and "'x' was not declared" in first.feedback.replace(
         "‘", "'"
     ).replace("’", "'")
 

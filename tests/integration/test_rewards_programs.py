@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from open_r1.configs import GRPOScriptArguments
+from open_r1.grading.batch import Limits
+from open_r1.grading.programs import Budget
 from open_r1.rewards import (
     UNSCORABLE,
     Reward,
@@ -23,6 +25,7 @@ from open_r1.rewards import (
     ioi_code_reward,
     is_unscorable,
 )
+from open_r1.rewards.program_rewards import CodeReward
 from open_r1.sandbox import RunRequest, SandboxError
 from open_r1.sandbox.local import LocalSandbox
 from open_r1.sandbox.providers import build_sandbox
@@ -105,6 +108,47 @@ def test_slow_test_costs_that_test_alone():
     assert build(code_test_timeout_s=3)(completions=[fenced(slow)], verification_info=[INFO]) == [pytest.approx(2 / 3)]
 
 
+TEN = {
+    "language": "python",
+    "test_cases": [{"type": "stdin_stdout", "input": f"{n} 1", "output": str(n + 1)} for n in range(10)],
+}
+LOOP, SLEEP = "while True: pass", "import time\ntime.sleep(999)"
+
+
+@pytest.mark.parametrize("program", [LOOP, SLEEP])
+def test_submission_that_runs_out_of_time_is_stopped_by_its_budget(program: str):
+    extra: dict[str, list] = {}
+    reward = CodeReward(limits=Limits(cpu_s=0.5, wall_s=1.0))
+    assert reward([fenced(program)], verification_info=[TEN], log_extra=extra.__setitem__) == [0.0]
+    assert extra["code_reward/verdicts"] == ["TLE x2, OVER x8"]
+
+
+def test_submission_that_is_slow_in_many_tests_is_stopped_by_its_budget():
+    slow = "import time\na, b = map(int, input().split())\ntime.sleep(a and 0.4)\nprint(a + b)"
+    extra: dict[str, list] = {}
+    reward = CodeReward(limits=Limits(cpu_s=2.0), budget=Budget(extra_s=1.0))
+    (value,) = reward([fenced(slow)], verification_info=[TEN], log_extra=extra.__setitem__)
+    assert extra["code_reward/verdicts"] == ["AC x4, OVER x6"]
+    assert value == 0.4
+
+
+def test_budget_counts_in_codeforces_too():
+    row = {name: [value] for name, value in CODEFORCES.items()} | {"time_limit": [0.5]}
+    extra: dict[str, list] = {}
+    cf_code_reward([fenced(LOOP)], log_extra=extra.__setitem__, **row)
+    assert extra["cf_code_reward/verdicts"] == ["TLE x2, OVER"]
+
+
+def test_of_a_row_with_many_tests_some_are_drawn():
+    extra: dict[str, list] = {}
+    reward = CodeReward(max_tests=4)
+    assert reward([fenced(RIGHT)] * 2, verification_info=[TEN] * 2, log_extra=extra.__setitem__) == [1.0, 1.0]
+    assert extra["code_reward/verdicts"] == ["AC x4"] * 2
+    row = {name: [value] for name, value in CODEFORCES.items()}
+    (value,) = build("cf_code", code_max_tests=2)([fenced(RIGHT)], log_extra=extra.__setitem__, **row)
+    assert (value, extra["cf_code_reward/verdicts"]) == (pytest.approx(1.1), ["AC x2"])
+
+
 def test_memory_of_a_test_is_limited():
     greedy = "x = bytearray(400 << 20)\n" + RIGHT
     info = {**INFO, "test_cases": INFO["test_cases"][:1]}
@@ -114,7 +158,7 @@ def test_memory_of_a_test_is_limited():
 
 
 def test_old_programs_are_mended_on_request():
-    old = "from collections import Mapping\n" + RIGHT
+    old = "import collections\ncollections.Mapping\n" + RIGHT
     row = {name: [value] for name, value in CODEFORCES.items()}
     for patch_code, reward in ((False, 0.0), (True, 1.0)):
         judge = build(patch_code=patch_code)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from open_r1.grading.batch import Problem, SandboxError, SandboxSettings, Score, judge_all, read_problems
+from open_r1.grading.batch import ReadRow, SandboxError, SandboxSettings, Score, judge_all, read_rows
 from open_r1.grading.fences import find_program
 from open_r1.sandbox import Sandbox, UnsupportedLanguageError
 from open_r1.sandbox.languages import find_language
@@ -74,7 +74,7 @@ def judge_of(calls: list[str], answers: dict[str, Exception]):
 
 
 def test_equal_submissions_are_judged_once():
-    one, other = Problem(1), Problem(1)
+    one, other = ReadRow(1), ReadRow(1)
     calls: list[str] = []
     submissions = [("a", one), ("bb", one), ("a", one), ("a", other)]
     judged = judge_all(submissions, judge_of(calls, {}), LOCAL)
@@ -83,7 +83,7 @@ def test_equal_submissions_are_judged_once():
 
 
 def test_failures_are_told_apart_and_stay_in_their_rows():
-    problem = Problem(1)
+    problem = ReadRow(1)
     answers = {
         "sandbox": SandboxError("down"),
         "row": ValueError("no tests"),
@@ -105,7 +105,7 @@ def test_failures_are_told_apart_and_stay_in_their_rows():
 @pytest.mark.parametrize("error", [UnsupportedLanguageError("has python alone"), RuntimeError("a fault of ours")])
 def test_what_no_row_is_to_blame_for_is_raised(error: Exception):
     with pytest.raises(type(error), match=str(error)):
-        judge_all([("x", Problem(1)), ("y", Problem(1))], judge_of([], {"x": error}), LOCAL)
+        judge_all([("x", ReadRow(1)), ("y", ReadRow(1))], judge_of([], {"x": error}), LOCAL)
 
 
 def test_without_submissions_no_sandbox_is_built():
@@ -115,7 +115,7 @@ def test_without_submissions_no_sandbox_is_built():
 def test_tests_are_read_once_for_neighbours():
     read: list[str] = []
     values = ["a", "a", None, "a", "b"]
-    problems = read_problems(values, lambda value: read.append(value) or value)
+    problems = read_rows(values, lambda value: read.append(value) or value)
     assert read == ["a", "a", "b"]
     assert problems[0] is problems[1]
     assert problems[2] is None
@@ -123,12 +123,12 @@ def test_tests_are_read_once_for_neighbours():
 
 
 def test_unusable_tests_are_a_property_of_the_row():
-    (problem,) = read_problems(["x"], float)
+    (problem,) = read_rows(["x"], float)
     assert problem.content is None
     assert "could not convert" in str(problem.error)
 
 
 def test_language_that_nobody_knows_is_a_property_of_the_row():
-    problems = read_problems(["python", "cobol"], lambda name: find_language(name).name)
+    problems = read_rows(["python", "cobol"], lambda name: find_language(name).name)
     assert [problem.content for problem in problems] == ["python", None]
     assert "'cobol'; known are python, cpp" in str(problems[1].error)

@@ -12,6 +12,7 @@ from open_r1.grading.cases import (
     CallTest,
     ProgramTests,
     StdioTest,
+    draw_tests,
     read_livecodebench,
     read_row,
     read_verification_info,
@@ -54,9 +55,6 @@ REFUSED = [
     ({"test_cases": ["1 2"]}, "Test 0 must be a mapping"),
     ({"test_cases": [case(), {"input": "1"}]}, "Test 1 must be a mapping with an input and an output"),
     ({"test_cases": [case(expected=None)]}, "Test 0 must be"),
-    ({"fn_name": "f", "inputs": [[1], [2]], "outputs": [[None], [None]]}, "Every expected result is null"),
-    ({"fn_name": "f", "inputs": [[1]], "outputs": ["None"]}, "Every expected result is null"),
-    ({"fn_name": "f", "inputs": [[1]], "outputs": ["null"]}, "Every expected result is null"),
     ({"test_cases": [case(expected=True)]}, "Test 0: expected text or a list of lines"),
     ({"test_cases": [case(expected=[["1"]])]}, "Test 0: expected text or a list of lines"),
     ({"test_cases": [case({"a": 1})]}, "Test 0: expected text or a list of lines"),
@@ -72,7 +70,6 @@ REFUSED = [
     ({"inputs": ["1"], "outputs": ["1", "2"]}, "'input': 1, 'output': 2"),
     ({"inputs": [], "outputs": []}, "0 test cases"),
     ({"inputs": "12", "outputs": ["1", "2"]}, "lists of inputs and outputs"),
-    ({"inputs": ["1", "2"], "outputs": ["", " \n"]}, "prints nothing would pass"),
 ]
 
 
@@ -82,6 +79,50 @@ def test_unusable_value_is_refused_with_what_was_found(value, message):
         read_verification_info(value)
     assert message in str(error.value)
     assert len(str(error.value)) < 500
+
+
+PASSED_BY_NOTHING = [
+    {"fn_name": "f", "inputs": [[1], [2]], "outputs": [[None], [None]]},
+    {"fn_name": "f", "inputs": [[1]], "outputs": ["None"]},
+    {"fn_name": "f", "inputs": [[1]], "outputs": ["null"]},
+    {"inputs": ["1", "2"], "outputs": ["", " \n"]},
+]
+
+
+@pytest.mark.parametrize("value", PASSED_BY_NOTHING, ids=range(len(PASSED_BY_NOTHING)))
+def test_tests_that_a_program_passes_by_doing_nothing_are_refused_before_they_judge(value):
+    tests = read_verification_info(value)
+    with pytest.raises(ValueError, match="blank, or null"):
+        tests.require_outputs()
+
+
+def test_one_test_that_expects_something_is_enough():
+    read_verification_info({"inputs": ["1", "2"], "outputs": ["", "0"]}).require_outputs()
+    read_verification_info({"fn_name": "f", "inputs": [[1], [2]], "outputs": [[None], [0]]}).require_outputs()
+
+
+MANY = tuple(StdioTest(f"{number}\n", str(number)) for number in range(200))
+
+
+def test_drawn_tests_are_the_same_each_time_in_their_order():
+    drawn = draw_tests(MANY, 20)
+    assert draw_tests(MANY, 20) == drawn
+    assert len(drawn) == 20
+    assert sorted(drawn, key=MANY.index) == list(drawn)
+    assert drawn != MANY[:20]
+    assert draw_tests(MANY[:100], 20) != drawn  # another row, other tests
+
+
+@pytest.mark.parametrize("max_tests", [None, 200, 1000])
+def test_all_of_few_tests_are_kept(max_tests):
+    assert draw_tests(MANY, max_tests) == MANY
+
+
+def test_one_of_the_drawn_tests_expects_something():
+    rows = [
+        tuple(StdioTest(f"{row} {number}\n", "1" if number == 7 else "") for number in range(50)) for row in range(20)
+    ]
+    assert all(any(test.expected for test in draw_tests(row, 2)) for row in rows)
 
 
 BAD_PACKS = [
@@ -104,7 +145,7 @@ def test_packed_tests_that_hold_something_else_are_refused(private, message):
 
 
 def test_packed_tests_that_grow_beyond_measure_are_refused(monkeypatch):
-    monkeypatch.setattr("open_r1.grading.packed_cases.MAX_UNPACKED", 1000)
+    monkeypatch.setattr("open_r1.grading.cases.MAX_UNPACKED", 1000)
     with pytest.raises(ValueError, match="larger than 1000 bytes"):
         read_livecodebench(None, packed("[" + " " * 10_000 + "]"), None)
 

@@ -6,10 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from open_r1.grading.cases import StdioTest
-from open_r1.grading.codeforces import CodeforcesProblem, is_truncated, problem_tests
-from open_r1.grading.generated_tests import FOLDER_VARIABLE, _Store, generated_tests, read_tests, require_tests_folder
-from open_r1.grading.ioi_subtasks import Subtask
-from open_r1.grading.ioi_tests import find_tests
+from open_r1.grading.codeforces import (
+    FOLDER_VARIABLE,
+    CodeforcesProblem,
+    _Store,
+    generated_tests,
+    is_truncated,
+    problem_tests,
+    read_tests,
+    require_tests_folder,
+)
+from open_r1.grading.ioi_rows import Subtask, find_tests
 from tests.rows.codeforces import codeforces_rows, problem_row, write_generated_tests
 from tests.rows.ioi import grader_files, ioi_rows, subtask_row
 

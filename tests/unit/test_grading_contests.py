@@ -8,21 +8,27 @@ from uuid import uuid4
 
 import pytest
 
-from open_r1.grading.binaries import TaskProgram, UnusableCheckerError, compiled
 from open_r1.grading.cases import StdioTest
+from open_r1.grading.checkers import (
+    TaskProgram,
+    UnusableCheckerError,
+    compiled,
+    judge_interaction,
+    manager_limits,
+    run_limits,
+)
 from open_r1.grading.codeforces import score_results
-from open_r1.grading.contest_judges import judge_interaction, manager_limits, run_limits
-from open_r1.grading.includes import add_includes
-from open_r1.grading.ioi import TestCache, judge_subtask, judge_subtasks
-from open_r1.grading.ioi_results import SubtaskResult
-from open_r1.grading.ioi_subtasks import Subtask
-from open_r1.grading.outputs import is_same_output
-from open_r1.grading.verdict import TestResult, Verdict, verdict_line
+from open_r1.grading.compare import find_difference
+from open_r1.grading.ioi import SubtaskResult, TestCache, judge_subtask, judge_subtasks
+from open_r1.grading.ioi_rows import Subtask
+from open_r1.grading.patches import add_includes
+from open_r1.grading.verdict import TestResult, TestVerdict, verdict_line
 from open_r1.sandbox import Limits, Outcome, ProgramRun, SandboxError
 from tests.rows.ioi import subtask_row
 from tests.unit.replay import Replay, printed
 
-WRONG = TestResult(Verdict.WRONG_ANSWER)
+WRONG = TestResult(TestVerdict.WRONG_ANSWER)
+NO_SCORE = TestResult(TestVerdict.WRONG_ANSWER, 0.0, "The manager gave no score")
 
 
 def test_refused_submission_has_a_compile_error_in_every_test():
@@ -95,7 +101,7 @@ def test_subtasks_of_two_problems_are_not_judged_together():
     ],
 )
 def test_status_is_the_worst_verdict(verdicts, status):
-    results = tuple(TestResult(Verdict(verdict)) for verdict in verdicts)
+    results = tuple(TestResult(TestVerdict(verdict)) for verdict in verdicts)
     assert SubtaskResult("pairs", "01", test_names=("x",) * len(results), test_results=results).status == status
 
 
@@ -113,13 +119,13 @@ def test_status_is_the_worst_verdict(verdicts, status):
     ],
 )
 def test_score_is_the_lowest_and_only_points_are_rounded(scores, points, precision, score, weighted):
-    results = tuple(TestResult(Verdict.PARTIAL, value) for value in scores)
+    results = tuple(TestResult(TestVerdict.PARTIAL, value) for value in scores)
     result = SubtaskResult("pairs", "01", points, precision, ("x",) * len(results), results)
     assert (result.score, result.weighted_score) == (score, weighted)
 
 
 def test_result_as_plain_values_has_the_names_of_open_r1():
-    results = (TestResult(Verdict.PARTIAL, 0.5, "half"), TestResult(Verdict.NOT_RUN))
+    results = (TestResult(TestVerdict.PARTIAL, 0.5, "half"), TestResult(TestVerdict.NOT_RUN))
     assert SubtaskResult("pairs", "01", 30, 2, ("a", "b"), results).to_dict() == {
         "problem": "pairs",
         "subtask": "01",
@@ -184,11 +190,11 @@ def test_includes_of_a_text_of_openings_take_no_time(opening):
     ],
 )
 def test_outputs_have_the_same_words_in_the_same_lines(output, is_same):
-    assert is_same_output(output, "1 2\n3\n") is is_same
+    assert (find_difference(output, "1 2\n3\n", by_words=True) is None) is is_same
 
 
 def test_no_output_is_right_where_none_is_expected():
-    assert is_same_output("", "\n")
+    assert find_difference("", "\n", by_words=True) is None
 
 
 def test_manager_outlives_a_submission_that_waits():
@@ -200,12 +206,15 @@ def test_manager_outlives_a_submission_that_waits():
 @pytest.mark.parametrize(
     ("said", "result"),
     [
-        (ProgramRun(Outcome.OK, "1\n", "well done"), TestResult(Verdict.ACCEPTED, 1.0, "well done")),
-        (ProgramRun(Outcome.OK, "0.25\n"), TestResult(Verdict.PARTIAL, 0.25)),
-        (ProgramRun(Outcome.OK, "nan\n"), TestResult(Verdict.WRONG_ANSWER, 0.0, "The manager gave no score")),
-        (ProgramRun(Outcome.OK, "7\n"), TestResult(Verdict.WRONG_ANSWER, 0.0, "The manager gave no score")),
-        (ProgramRun(Outcome.TIME_LIMIT, "1\n"), TestResult(Verdict.WRONG_ANSWER, 0.0, "The manager gave no score")),
-        (None, TestResult(Verdict.WRONG_ANSWER, 0.0, "The manager gave no score")),
+        (ProgramRun(Outcome.OK, "1\n", "well done"), TestResult(TestVerdict.ACCEPTED, 1.0, "well done")),
+        (ProgramRun(Outcome.OK, "0.25\n"), TestResult(TestVerdict.PARTIAL, 0.25)),
+        (ProgramRun(Outcome.OK, "nan\n"), NO_SCORE),
+        (ProgramRun(Outcome.OK, "7\n"), NO_SCORE),
+        (
+            ProgramRun(Outcome.TIME_LIMIT, "1\n"),
+            NO_SCORE,
+        ),
+        (None, NO_SCORE),
     ],
 )
 def test_word_of_a_manager(said, result):
@@ -214,7 +223,7 @@ def test_word_of_a_manager(said, result):
 
 def test_submission_that_failed_gets_nothing_from_its_manager():
     run = ProgramRun(Outcome.TIME_LIMIT, interactor=ProgramRun(Outcome.OK, "1\n"))
-    assert judge_interaction(run) == TestResult(Verdict.TIME_LIMIT)
+    assert judge_interaction(run) == TestResult(TestVerdict.TIME_LIMIT)
 
 
 CRASHED = ProgramRun(Outcome.RUNTIME_ERROR, exit_code=3, wall_s=1.0)
@@ -276,7 +285,7 @@ def test_installations_of_a_provider_share_no_programs():
     ],
 )
 def test_scoring_modes(verdicts, mode, reward):
-    results = [TestResult(Verdict(verdict)) for verdict in verdicts.split()]
+    results = [TestResult(TestVerdict(verdict)) for verdict in verdicts.split()]
     assert score_results(results, mode) == pytest.approx(reward)
 
 

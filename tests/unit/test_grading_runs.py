@@ -10,16 +10,17 @@ from collections.abc import Sequence
 import pytest
 
 from open_r1.grading.cases import StdioTest
-from open_r1.grading.contest_judges import judge_interaction
+from open_r1.grading.checkers import judge_interaction
+from open_r1.grading.compare import compare_apart
 from open_r1.grading.package_judges import judge_by_package, read_package_result
-from open_r1.grading.runs import batch_size_or_all, compare_apart, judge_runs
-from open_r1.grading.verdict import TestResult, Verdict, verdict_line
+from open_r1.grading.programs import Budget, batch_size_or_all, judge_runs
+from open_r1.grading.verdict import TestResult, TestVerdict, result_of_failure, verdict_line
 from open_r1.sandbox import Outcome, ProgramInput, ProgramRun, RunRequest, RunResult, SandboxError
 from open_r1.sandbox.piston_packages import PackageRun
 from tests.unit.replay import Replay, printed
 
-ACCEPTED = TestResult(Verdict.ACCEPTED, 1.0)
-WRONG = TestResult(Verdict.WRONG_ANSWER)
+ACCEPTED = TestResult(TestVerdict.ACCEPTED, 1.0)
+WRONG = TestResult(TestVerdict.WRONG_ANSWER)
 
 
 def judge_printed(outputs: Sequence[str], *, batch_size: int, in_batches: bool) -> str:
@@ -49,6 +50,81 @@ def judge_printed(outputs: Sequence[str], *, batch_size: int, in_batches: bool) 
 )
 def test_batch_with_a_failure_is_the_last_whatever_the_provider_runs(batch_size, verdicts, in_batches):
     assert judge_printed(["ok", "no", "ok", "no", "ok"], batch_size=batch_size, in_batches=in_batches) == verdicts
+
+
+# ---- budgets
+
+
+def run_of(outcome: Outcome = Outcome.OK, *, wall_s: float = 0.1) -> ProgramRun:
+    return ProgramRun(outcome, "ok", cpu_s=wall_s, wall_s=wall_s)
+
+
+LATE, QUICK = run_of(Outcome.TIME_LIMIT, wall_s=5.0), run_of()
+BUDGETS = [
+    # budget, runs, verdicts
+    (Budget(), [LATE] * 6, "TLE x2, OVER x4"),
+    (Budget(), [QUICK, LATE, QUICK, QUICK, LATE, QUICK], "AC, TLE, AC x2, TLE, OVER"),
+    (Budget(), [QUICK, LATE, QUICK], "AC, TLE, AC"),
+    (Budget(), [QUICK] * 4 + [LATE] * 2, "AC x4, TLE x2"),
+    (Budget(1, None), [QUICK, LATE, QUICK], "AC, TLE, OVER"),
+    (Budget(None, None), [LATE] * 3, "TLE x3"),
+    (Budget(None, 9.0), [LATE] * 6, "TLE x6"),  # none is slower than the fastest
+    (Budget(None, 9.0), [QUICK, *[LATE] * 5], "AC, TLE x2, OVER x3"),
+    (Budget(2, 30.0), [run_of(wall_s=4.0)] * 100, "AC x100"),
+    (Budget(2, 30.0), [QUICK, *[run_of(wall_s=4.1)] * 20], "AC x9, OVER x12"),
+    (
+        Budget(2, 30.0),
+        [*[run_of(wall_s=4.1)] * 9, QUICK, QUICK],
+        "AC x10, OVER",
+    ),  # slow beside a fast one that follows
+    (Budget(2, 30.0), [run_of(wall_s=float("nan"))] * 9, "AC x9"),  # the provider can't tell
+]
+
+
+@pytest.mark.parametrize("in_batches", [True, False])
+@pytest.mark.parametrize("number", range(len(BUDGETS)))
+@pytest.mark.parametrize("provider", ["local", "piston"])
+def test_tests_that_the_budget_does_not_pay_are_over_it(number: int, provider: str, in_batches: bool):
+    budget, runs, verdicts = BUDGETS[number]
+    request = RunRequest("python", {"main.py": ""}, (ProgramInput(),) * len(runs))
+    sandbox = Replay(runs, in_batches=in_batches)
+    sandbox.name = provider
+    assert verdict_line(asyncio.run(judge_runs(request, sandbox, all_right, budget=budget))) == verdicts
+
+
+async def all_right(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
+    return [result_of_failure(run) or ACCEPTED for run in runs]
+
+
+@pytest.mark.parametrize(("provider", "num_runs"), [("local", 2), ("piston", 8)])
+def test_submission_that_loops_is_stopped_soon(provider: str, num_runs: int):
+    judged: list[int] = []
+
+    async def judge(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
+        judged.extend(range(first, first + len(runs)))
+        return await all_right(first, runs)
+
+    request = RunRequest("python", {"main.py": ""}, (ProgramInput(),) * 50)
+    sandbox = Replay([LATE] * 50, in_batches=True)
+    sandbox.name = provider
+    asyncio.run(judge_runs(request, sandbox, judge, budget=Budget()))
+    assert judged == list(range(num_runs))
+
+
+def test_early_stop_and_budget_say_which_of_them_left_tests_out():
+    request = RunRequest("python", {"main.py": ""}, (ProgramInput(),) * 4, stop_after=1)
+    for runs, verdicts in (([LATE] * 4, "TLE, - x3"), ([QUICK] * 4, "AC x4")):
+        results = judge_runs(
+            request, Replay(runs, in_batches=True), all_right, lambda result: result.score < 1, Budget()
+        )
+        assert verdict_line(asyncio.run(results)) == verdicts
+
+
+def test_results_say_what_their_runs_took():
+    run = ProgramRun(Outcome.RUNTIME_ERROR, stderr="x" * 5000 + "end", cpu_s=0.25, wall_s=0.5)
+    request = RunRequest("python", {"main.py": ""}, (ProgramInput(),))
+    (result,) = asyncio.run(judge_runs(request, Replay([run], in_batches=True), all_right))
+    assert (result.cpu_s, result.wall_s, len(result.stderr), result.stderr[-4:]) == (0.25, 0.5, 1000, "xend")
 
 
 def judge_runs_of(runs: list[ProgramRun | None], judge=None, *, in_batches: bool = False) -> str:
@@ -124,6 +200,17 @@ def test_package_that_refuses_a_submission_refuses_it_in_all_tests():
 def test_submission_that_compiles_only_sometimes_is_no_fault_of_its_own():
     with pytest.raises(SandboxError, match="compile again"):
         judge_said([said_by_package(1.0), said_by_package(0.0, has_compiled=False)], batch_size=0)
+
+
+def test_package_pays_of_the_budget_too():
+    late = said_by_package(0.0, Outcome.TIME_LIMIT)
+
+    async def judge(test: StdioTest) -> PackageRun:
+        return late
+
+    tests = [StdioTest(str(number), "") for number in range(20)]
+    results = asyncio.run(judge_by_package(tests, judge, None, lambda result: False, Budget()))
+    assert verdict_line(results) == "TLE x2, OVER x18"
 
 
 def test_error_of_one_test_is_the_error_of_all():

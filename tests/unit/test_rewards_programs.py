@@ -8,10 +8,11 @@ import pickle
 
 import pytest
 
-from open_r1.grading.batch import Problem, Sandbox, SandboxError, SandboxSettings, Score
-from open_r1.grading.verdict import NOT_RUN, TestResult, Verdict
+from open_r1.grading.batch import ReadRow, Sandbox, SandboxError, SandboxSettings, Score
+from open_r1.grading.programs import Budget
+from open_r1.grading.verdict import NOT_RUN, OVER_BUDGET, TestResult, TestVerdict
 from open_r1.rewards import REWARDS, binary_code_reward, cf_code_reward, code_reward, get_reward_funcs, ioi_code_reward
-from open_r1.rewards.code_execution import Row, reward_rows, rows_of_columns
+from open_r1.rewards.code_execution import ProgramRow, reward_rows, rows_of_columns
 from open_r1.rewards.ideal import ideal_of_row
 from open_r1.rewards.program_rewards import CodeReward, settings_of
 from open_r1.rewards.program_table import language_of_row
@@ -25,8 +26,8 @@ FUNCTIONS = {
 }
 WITHOUT_PROGRAM = {"code": 0.0, "binary_code": 0.0, "ioi_code": 0.0, "cf_code": -1.0}
 INFO = ROW_OF_PROGRAMS["code"]["verification_info"]
-RIGHT = TestResult(Verdict.ACCEPTED, 1.0)
-WRONG = TestResult(Verdict.WRONG_ANSWER)
+RIGHT = TestResult(TestVerdict.ACCEPTED, 1.0)
+WRONG = TestResult(TestVerdict.WRONG_ANSWER)
 
 
 def columns_of(name: str, num_rows: int = 1) -> dict[str, list]:
@@ -122,6 +123,16 @@ def test_two_names_of_a_language_are_one_language():
     assert code_reward(["x", "y"], verification_info=infos, enforce_same_language=True) == [0.0, 0.0]
 
 
+def test_empty_program_is_wrong_though_the_row_expects_nothing():
+    nothing = {"language": "python", "test_cases": [{"type": "stdin_stdout", "input": "1", "output": ""}]}
+    extra: dict[str, list] = {}
+    texts = ["```python\n```", "```python\n\n```", "```python\npass\n```"]
+    values = code_reward(texts, verification_info=[nothing] * 3, log_extra=extra.__setitem__)
+    assert values == [0.0, 0.0, None]  # whether a program is right, such a row can't tell
+    assert extra["code_reward/verdicts"] == ["no_program", "no_program", "unusable"]
+    assert REWARDS["code"].programs.unusable({"verification_info": nothing})
+
+
 def test_language_that_nobody_knows_is_the_fault_of_its_row(caplog: pytest.LogCaptureFixture):
     metrics: dict[str, float] = {}
     infos = [INFO, json.dumps({**INFO, "language": "cobol"}), {**INFO, "language": "cobol"}]
@@ -166,7 +177,7 @@ def test_ideal_of_a_row_in_a_language_that_nobody_knows_is_its_gold():
 
 def reward_of(results: dict[str, Score | SandboxError], programs: list[str | None], **kwargs) -> list[float | None]:
     """Return the rewards of programs for one problem whose judge says or raises this of each."""
-    problem = Problem("tests")
+    problem = ReadRow("tests")
 
     async def judge(program: str, tests: str, sandbox: Sandbox) -> Score:
         result = results[program]
@@ -174,7 +185,7 @@ def reward_of(results: dict[str, Score | SandboxError], programs: list[str | Non
             raise result
         return result
 
-    rows = [Row(program, problem) for program in programs]
+    rows = [ProgramRow(program, problem) for program in programs]
     return reward_rows("code_reward", rows, judge, SandboxSettings(), **kwargs)
 
 
@@ -221,7 +232,7 @@ def test_every_rate_is_logged_though_it_is_zero():
     reward_of({}, [None, None], log_metric=metrics.__setitem__)
     assert metrics.pop("code_reward/no_program") == 1.0
     assert metrics.keys() >= {
-        f"code_reward/{name}" for name in ("AC", "WA", "TLE", "MLE", "OLE", "RE", "CE", "unusable")
+        f"code_reward/{name}" for name in ("AC", "WA", "TLE", "MLE", "OLE", "RE", "CE", "OVER", "unusable")
     }
     assert set(metrics.values()) == {0.0}
     assert "sandbox/seconds" not in metrics  # nothing was run, and 0 seconds would be wrong
@@ -229,9 +240,35 @@ def test_every_rate_is_logged_though_it_is_zero():
 
 def test_verdict_of_a_row_is_that_of_its_first_test_that_failed():
     metrics: dict[str, float] = {}
-    results = (RIGHT, TestResult(Verdict.TIME_LIMIT), WRONG, NOT_RUN)
+    results = (RIGHT, TestResult(TestVerdict.TIME_LIMIT), WRONG, NOT_RUN)
     reward_of({"p": Score(0.25, results)}, ["p"], log_metric=metrics.__setitem__)
     assert [name for name, value in metrics.items() if value == 1.0] == ["code_reward/TLE"]
+
+
+def test_lack_of_a_package_that_the_trainer_has_is_told_once_and_counted(caplog: pytest.LogCaptureFixture):
+    def lacking(name: str) -> Score:
+        said = f"Traceback (most recent call last):\nModuleNotFoundError: No module named {name!r}\n"
+        return Score(0.0, (RIGHT, TestResult(TestVerdict.RUNTIME_ERROR, stderr=said)))
+
+    results = {
+        "numpy": lacking("numpy"),
+        "part of numpy": lacking("numpy.linalg"),
+        "of nobody": lacking("no_such_package"),
+        "another error": Score(0.0, (TestResult(TestVerdict.RUNTIME_ERROR, stderr="ValueError: no"),)),
+    }
+    metrics: dict[str, float] = {}
+    reward_of(results, list(results), log_metric=metrics.__setitem__)
+    reward_of(results, list(results))
+    assert metrics["sandbox/missing_package"] == 0.5
+    assert [record.args for record in caplog.records if record.levelno == logging.WARNING] == [("numpy",)]
+
+
+def test_share_of_submissions_over_their_budget_is_logged():
+    metrics: dict[str, float] = {}
+    results = {"slow": Score(0.5, (RIGHT, OVER_BUDGET)), "stopped": Score(0.0, (WRONG, NOT_RUN))}
+    reward_of(results, list(results), log_metric=metrics.__setitem__)
+    assert metrics["sandbox/over_budget"] == 0.5
+    assert metrics["code_reward/OVER"] == 0.5
 
 
 def test_judge_without_tests_to_judge_by_gives_none():
@@ -253,19 +290,19 @@ def test_built_reward_can_be_pickled_and_has_no_sandbox_yet(name: str):
 
 
 ROUTES = [
-    ({}, SandboxSettings("local", 2)),
-    ({"sandbox_python": "/usr/bin/python3"}, SandboxSettings("local", 2, python="/usr/bin/python3")),
+    ({}, SandboxSettings("local")),
+    ({"sandbox_python": "/usr/bin/python3"}, SandboxSettings("local", python="/usr/bin/python3")),
     ({"parallel_code_exec_per_proc": 9}, SandboxSettings("local", 9)),
     (
         {"code_provider": "router", "sandbox_router_url": "h:1", "sandbox_patience_s": 9.0},
-        SandboxSettings("router", 2, router_url="h:1", patience_s=9.0),
+        SandboxSettings("router", router_url="h:1", patience_s=9.0),
     ),
-    ({"code_provider": "e2b"}, SandboxSettings("e2b", 2)),
-    ({"code_provider": "e2b", "e2b_router_url": "h:1"}, SandboxSettings("e2b", 2, router_url="h:1")),
-    ({"code_provider": "morph", "morph_router_url": "h:2"}, SandboxSettings("morph", 2, router_url="h:2")),
+    ({"code_provider": "e2b"}, SandboxSettings("e2b")),
+    ({"code_provider": "e2b", "e2b_router_url": "h:1"}, SandboxSettings("e2b", router_url="h:1")),
+    ({"code_provider": "morph", "morph_router_url": "h:2"}, SandboxSettings("morph", router_url="h:2")),
     (
         {"code_provider": "router", "sandbox_router_url": "h:3", "sandbox_router_token_env": "T"},
-        SandboxSettings("router", 2, router_url="h:3", router_token_env="T"),
+        SandboxSettings("router", router_url="h:3", router_token_env="T"),
     ),
 ]
 
@@ -290,6 +327,41 @@ def test_other_settings_of_the_recipe_reach_the_reward():
     assert (cf.settings.provider, cf.batch_size, cf.patch_code, cf.scoring_mode) == ("piston", 7, True, "partial")
 
 
+BUDGETS = [
+    ({}, Budget(2, 30.0), None),
+    ({"code_max_timeouts": 5, "code_extra_time_s": 2.5, "code_max_tests": 8}, Budget(5, 2.5), 8),
+    ({"code_max_timeouts": 0, "code_extra_time_s": 0.0}, Budget(None, None), None),
+]
+
+
+@pytest.mark.parametrize(("settings", "budget", "max_tests"), BUDGETS)
+@pytest.mark.parametrize("name", ["code", "binary_code", "cf_code"])
+def test_budget_of_the_recipe_reaches_the_reward(name: str, settings: dict, budget: Budget, max_tests: int | None):
+    (reward,) = get_reward_funcs(arguments(name, **settings))
+    assert (reward.budget, reward.max_tests) == (budget, max_tests)
+
+
+PLACES = [
+    # settings, processes on this machine, programs at a time on 8 cores
+    (SandboxSettings(), "1", 8),
+    (SandboxSettings(), "4", 2),
+    (SandboxSettings(), "16", 1),
+    (SandboxSettings(), None, 8),
+    (SandboxSettings(num_parallel=3), "4", 3),
+    (SandboxSettings("e2b"), "1", 2),
+    (SandboxSettings("piston"), "1", 2),
+]
+
+
+@pytest.mark.parametrize(("settings", "processes", "places"), PLACES)
+def test_local_programs_share_the_cores_of_the_machine(settings, processes, places, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if processes is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert settings.num_places == places
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -300,6 +372,9 @@ def test_other_settings_of_the_recipe_reach_the_reward():
         ({"code_memory_mb": 512 << 20}, "at most 1048576 MiB"),
         ({"parallel_code_exec_per_proc": 0}, "parallel_code_exec_per_proc must be at least 1"),
         ({"sandbox_patience_s": 0.0}, "sandbox_patience_s must be positive"),
+        ({"code_max_tests": 0}, "code_max_tests must be at least 1"),
+        ({"code_max_timeouts": -1}, "code_max_timeouts"),
+        ({"code_extra_time_s": math.nan}, "code_extra_time_s"),
         ({"code_provider": "router"}, "needs `sandbox_router_url`"),
     ],
 )
@@ -327,7 +402,7 @@ def test_router_beside_another_provider_is_refused(name: str):
 @pytest.mark.parametrize("name", ROUTERS)
 def test_url_of_a_router_alone_chooses_it(name: str):
     (reward,) = get_reward_funcs(arguments("code", **{name: "h:1"}))
-    assert reward.settings == SandboxSettings(ROUTERS[name], 2, router_url="h:1")
+    assert reward.settings == SandboxSettings(ROUTERS[name], router_url="h:1")
 
 
 def test_two_routers_are_refused():

@@ -142,8 +142,12 @@ class CodeExecutionParameters:
         default=None,
         metadata={"help": "local: interpreter for the programs; by default this one or the system's, by a probe."},
     )
-    parallel_code_exec_per_proc: int = field(
-        default=2, metadata={"help": "Programs judged at a time by each training process."}
+    parallel_code_exec_per_proc: int | None = field(
+        default=None,
+        metadata={
+            "help": "Programs judged at a time by each training process; by default in local boxes the cores divided "
+            "by the processes on this machine, elsewhere 2."
+        },
     )
     code_eval_test_batch_size: int = field(
         default=1,
@@ -160,6 +164,26 @@ class CodeExecutionParameters:
     )
     code_memory_mb: int = field(
         default=512, metadata={"help": "code, binary_code: MiB of a test; the others' rows have their own."}
+    )
+    code_max_tests: int | None = field(
+        default=None,
+        metadata={
+            "help": "code, binary_code, cf_code: of a row with more tests so many are drawn, the same ones each time."
+        },
+    )
+    code_max_timeouts: int = field(
+        default=2,
+        metadata={
+            "help": "code, binary_code, cf_code: tests of a program that may run out of time; the rest isn't run and "
+            "counts as not passed. 0: any number."
+        },
+    )
+    code_extra_time_s: float = field(
+        default=30.0,
+        metadata={
+            "help": "code, binary_code, cf_code: seconds on the clock that all tests of a program may take beyond its "
+            "fastest test times their number; the rest isn't run and counts as not passed. 0: any."
+        },
     )
     enforce_same_language: bool = field(
         default=False, metadata={"help": "code, binary_code: refuse a batch with programs in several languages."}

@@ -34,13 +34,12 @@ from typing import Any
 from open_r1.evaluation.judgement import CRASH, LOST, TIMEOUT, Judgement, JudgingError, judgement_of
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.program_rows import TestsFile
-from open_r1.grading.batch import Judged, Problem, Sandbox, SandboxError, Score, judge_all
+from open_r1.grading.batch import Judging, ReadRow, Sandbox, SandboxError, Score, judge_all
 from open_r1.grading.box_python import sandbox_of
 from open_r1.grading.cases import ProgramTests
 from open_r1.grading.fences import find_program
 from open_r1.grading.programs import judge_program
-from open_r1.grading.verdict import TestResult, verdict_line
-from open_r1.grading.verdict import Verdict as TestVerdict
+from open_r1.grading.verdict import TestResult, TestVerdict, missing_module, verdict_line
 from open_r1.rewards.verifier import Verdict
 
 logger = logging.getLogger(__name__)
@@ -55,8 +54,6 @@ _OF_TEST = {
     TestVerdict.WRONG_ANSWER: Verdict.WRONG,
     TestVerdict.TIME_LIMIT: TIMEOUT,
 }
-_CRASHES = (TestVerdict.RUNTIME_ERROR, TestVerdict.COMPILE_ERROR)
-_NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
 _LACKS = re.compile(r"; no module (\w+)$")
 # Programs that are judged between two looks at whether the sandbox is there, for each that is judged at a time.
 _TURN = 16
@@ -170,7 +167,7 @@ class ProgramJudge:
     def _judge_in_turns(self, wanted: _Wanted, progress: "_Progress") -> _Lost:
         """Judge programs, keep the verdicts, and return why others have none; end where the sandbox is gone."""
         lost: _Lost = {}
-        size = max(_OUTAGE, _TURN * self._problems.sandbox.num_parallel)
+        size = max(_OUTAGE, _TURN * self._problems.sandbox.num_places)
         keys = list(wanted)
         for start in range(0, len(keys), size):
             chosen = keys[start : start + size]
@@ -184,7 +181,7 @@ class ProgramJudge:
         return lost
 
     def _judge(self, wanted: _Wanted, progress: "_Progress") -> _Lost:
-        rows = {row: Problem(row) for row, _ in wanted.values()}
+        rows = {row: ReadRow(row) for row, _ in wanted.values()}
         submissions = {key: (program, rows[row]) for key, (row, program) in wanted.items()}
         keys = {(row, program): key for key, (row, program) in wanted.items()}
 
@@ -202,7 +199,7 @@ class ProgramJudge:
         judged = judge_all(list(submissions.values()), judge, self._problems.sandbox)
         return self._without_verdict({key: judged[submission] for key, submission in submissions.items()})
 
-    def _without_verdict(self, judged: dict[str, Judged]) -> _Lost:
+    def _without_verdict(self, judged: dict[str, Judging]) -> _Lost:
         """Return the errors of those that are lost; tests that can't be used are a verdict too."""
         for key, found in judged.items():
             if found.score is None and not found.is_lost:
@@ -215,8 +212,7 @@ class ProgramJudge:
 
 def _note_of(results: Sequence[TestResult]) -> str:
     """Return the verdicts of the tests in a line, with the module that the program lacked."""
-    missing = (_NO_MODULE.search(result.feedback) for result in results if result.verdict in _CRASHES)
-    name = next((found[1] for found in missing if found is not None), None)
+    name = missing_module(results)
     return verdict_line(results) + (f"; no module {name}" if name is not None else "")
 
 

@@ -18,9 +18,8 @@ from typing import Any
 
 from open_r1.data.benchmarks import TEST_COLUMNS
 from open_r1.generation.prompts import PromptError
-from open_r1.grading.cases import CallTest, ProgramTests, is_empty_column, read_known_row
+from open_r1.grading.cases import CallTest, ProgramTests, is_empty_column, read_known_row, value_of
 from open_r1.grading.fences import known_language
-from open_r1.grading.literals import value_of
 
 STARTER_COLUMN = "starter_code"
 # All that is read of a row beside its problem, where the columns are there.
@@ -138,6 +137,8 @@ def _is_packed(columns: Mapping[str, Any]) -> bool:
 
 def _read(columns: Mapping[str, Any]) -> ProgramTests:
     try:
-        return read_known_row(columns)
+        tests = read_known_row(columns)
+        tests.require_outputs()
+        return tests
     except ValueError as error:
-        raise PromptError(f"its tests can't be read: {error}") from None
+        raise PromptError(f"its tests can't be used: {error}") from None

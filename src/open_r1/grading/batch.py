@@ -7,6 +7,7 @@ A program that fails is a result. A sandbox that fails, and a row that no judge 
 import asyncio
 import json
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,20 +19,21 @@ from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.providers import build_sandbox
 
 __all__ = [
-    "Judge",
-    "Judged",
+    "JudgeProgram",
+    "Judging",
     "Limits",
-    "Problem",
+    "ReadRow",
     "Sandbox",
     "SandboxError",
     "SandboxSettings",
     "Score",
     "Submission",
     "judge_all",
-    "read_problems",
+    "read_rows",
 ]
 
 logger = logging.getLogger(__name__)
+_PLACES_ELSEWHERE = 2
 _OWN_WORDS_S = 10.0  # over a provider's own patience, so that its own words are heard
 
 P = TypeVar("P")
@@ -44,15 +46,26 @@ class SandboxSettings:
 
     Attributes:
         provider: As of `build_sandbox`; so are the others.
-        num_parallel: Submissions that are judged at a time.
+        num_parallel: Submissions that are judged at a time; None: on this machine as many as this process has cores
+            for itself, elsewhere 2.
     """
 
     provider: str = "local"
-    num_parallel: int = 2
+    num_parallel: int | None = None
     router_url: str | None = None
     router_token_env: str | None = None
     patience_s: float = 120.0
     python: str | None = None
+
+    @property
+    def num_places(self) -> int:
+        """Return how many submissions are judged at a time, in the process that asks."""
+        if self.num_parallel is not None:
+            return self.num_parallel
+        if self.provider != "local":
+            return _PLACES_ELSEWHERE
+        num_processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+        return max(1, len(os.sched_getaffinity(0)) // num_processes)
 
     def build(self) -> Sandbox:
         """Return the sandbox, the same one for equal settings.
@@ -111,7 +124,7 @@ class Score:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem(Generic[P]):
+class ReadRow(Generic[P]):
     """What the tests of a row are read into, once for all completions of a prompt; equal only to itself.
 
     Attributes:
@@ -124,7 +137,7 @@ class Problem(Generic[P]):
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judging:
     """What came of judging a submission.
 
     Attributes:
@@ -143,16 +156,16 @@ class Judged:
         return isinstance(self.error, SandboxError)
 
 
-Judge = Callable[[str, P, Sandbox], Awaitable[Score]]
-Submission = tuple[str, Problem[P]]
+JudgeProgram = Callable[[str, P, Sandbox], Awaitable[Score]]
+Submission = tuple[str, ReadRow[P]]
 
 
-def read_problems(values: Sequence[V | None], read: Callable[[V], P]) -> list[Problem[P] | None]:
+def read_rows(values: Sequence[V | None], read: Callable[[V], P]) -> list[ReadRow[P] | None]:
     """Read what the columns of each row say of its tests, once for neighbours that say the same; None stays None.
 
     What `read` can't read, and a language that nobody knows, make the row unusable and are no error of the call.
     """
-    problems: list[Problem[P] | None] = []
+    problems: list[ReadRow[P] | None] = []
     for number, value in enumerate(values):
         if number > 0 and value == values[number - 1]:
             problems.append(problems[-1])
@@ -161,17 +174,17 @@ def read_problems(values: Sequence[V | None], read: Callable[[V], P]) -> list[Pr
     return problems
 
 
-def _read_one(value: V, read: Callable[[V], P]) -> Problem[P]:
+def _read_one(value: V, read: Callable[[V], P]) -> ReadRow[P]:
     try:
-        return Problem(read(value))
+        return ReadRow(read(value))
     except ValueError as error:
-        return Problem(None, error)
+        return ReadRow(None, error)
 
 
 def judge_all(
-    submissions: Sequence[Submission[P]], judge: Judge[P], settings: SandboxSettings
-) -> dict[Submission[P], Judged]:
-    """Judge every distinct submission (program, problem) once, `settings.num_parallel` at a time.
+    submissions: Sequence[Submission[P]], judge: JudgeProgram[P], settings: SandboxSettings
+) -> dict[Submission[P], Judging]:
+    """Judge every distinct submission (program, problem) once, `settings.num_places` at a time.
 
     Raises:
         ValueError: The sandbox can't be built (`build_sandbox`), or hasn't a language (`UnsupportedLanguageError`).
@@ -181,31 +194,31 @@ def judge_all(
         return {}
     sandbox = settings.build()
 
-    def job(submission: Submission[P]) -> Callable[[], Awaitable[Judged]]:
+    def job(submission: Submission[P]) -> Callable[[], Awaitable[Judging]]:
         return lambda: _judge_one(submission, judge, sandbox)
 
-    results = run_jobs([job(submission) for submission in distinct], settings.num_parallel)
+    results = run_jobs([job(submission) for submission in distinct], settings.num_places)
     return {
-        submission: Judged(None, result) if isinstance(result, SandboxError) else result
+        submission: Judging(None, result) if isinstance(result, SandboxError) else result
         for submission, result in zip(distinct, results, strict=True)
     }
 
 
-async def _judge_one(submission: Submission[P], judge: Judge[P], sandbox: Sandbox) -> Judged:
+async def _judge_one(submission: Submission[P], judge: JudgeProgram[P], sandbox: Sandbox) -> Judging:
     program, problem = submission
     if problem.content is None:
-        return Judged(None, problem.error)
+        return Judging(None, problem.error)
     start = time.monotonic()
     try:
-        return Judged(await judge(program, problem.content, sandbox), None, time.monotonic() - start)
+        return Judging(await judge(program, problem.content, sandbox), None, time.monotonic() - start)
     except UnsupportedLanguageError:
         raise
     except (json.JSONDecodeError, UnicodeError) as error:  # ValueErrors, but of a reply: rows are read before
         logger.warning("A judge failed, and not by its row", exc_info=error)
         lost = SandboxError(f"The sandbox's reply can't be read: {type(error).__name__}: {error}")
-        return Judged(None, lost, time.monotonic() - start)
+        return Judging(None, lost, time.monotonic() - start)
     except (SandboxError, ValueError) as error:
-        return Judged(None, error, time.monotonic() - start)
+        return Judging(None, error, time.monotonic() - start)
     except OSError as error:  # the tests of a contest, on a disk or a hub
         lost = SandboxError(f"What the judge needs can't be read: {type(error).__name__}: {error}")
-        return Judged(None, lost, time.monotonic() - start)
+        return Judging(None, lost, time.monotonic() - start)

@@ -6,7 +6,7 @@ r"""Tests of programs as data sets write them down, read into one form. A row lo
     test_cases (OpenThoughts), input_output (TACO, APPS), JSON text
         {"inputs": [[1, 2]], "outputs": [[3]], "fn_name": "add"}, without fn_name for standard input
     public_test_cases, private_test_cases, metadata (LiveCodeBench)
-        [{"input": "1\n2", "output": "3", "testtype": "functional"}], packed as in `packed_cases`, {"func_name": "add"}
+        [{"input": "1\n2", "output": "3", "testtype": "functional"}], packed (`unpack_cases`), {"func_name": "add"}
 
 Where the data leave something open:
 1. a test with a function's name calls it, whatever its type says; one without type or name is for standard input;
@@ -15,25 +15,34 @@ Where the data leave something open:
    and the list itself is right too; LiveCodeBench never wraps;
 4. an output of a function given as text is the text's value, or the text itself; never itself where it's quoted, or
    a list next to arguments as text; LiveCodeBench always means the value;
-5. an output of null is none, and null as text can't be all that a row expects: a function without a body returns it;
+5. an output of null is none; null as text, or a blank text, can't be all that a row expects
+   (`ProgramTests.require_outputs`);
 6. CRLF is a line break, and so is CR in a text without others; lists of lines are joined, an input ends with a line
    break, a byte order mark isn't read.
 """
 
+import ast
+import base64
+import binascii
+import hashlib
+import io
 import json
+import pickle
+import random
+import warnings
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
-from open_r1.grading.literals import keys_of, short, value_of
-from open_r1.grading.packed_cases import unpack_cases
 from open_r1.sandbox.languages import find_language
 
 _STDIO_TYPES = {"stdin_stdout", "stdin", "stdio", "standard_input", "none"}
 _CALL_TYPES = {"function_call", "functional", "function", "call_based", "fn_name"}
 # Tests of more characters aren't kept from one reading to the next: a few of them would fill the memory.
 _CACHED_CHARS = 1 << 22
+MAX_TEXT, MAX_UNPACKED = 1 << 28, 1 << 29
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,9 @@ class CallTest:
     expected: tuple[str, ...]
 
 
+T = TypeVar("T", bound=StdioTest | CallTest)
+
+
 @dataclass(frozen=True)
 class ProgramTests:
     """The tests of one problem, all of one kind.
@@ -69,7 +81,7 @@ class ProgramTests:
     """
 
     language: str
-    tests: tuple[StdioTest, ...] | tuple[CallTest, ...]
+    tests: tuple[StdioTest | CallTest, ...]
 
     def __post_init__(self) -> None:
         if not self.tests:
@@ -77,6 +89,37 @@ class ProgramTests:
         kinds = {type(test).__name__ for test in self.tests}
         if len(kinds) > 1:
             raise ValueError(f"Tests of one row are all of one kind, got {', '.join(sorted(kinds))}.")
+
+    def require_outputs(self) -> None:
+        """Refuse tests that a program passes by doing nothing.
+
+        Raises:
+            ValueError: No test expects any output, or any result but null.
+        """
+        if not any(map(_expects_something, self.tests)):
+            raise ValueError("Every expected output is blank, or null: a program that does nothing would pass.")
+
+
+def _expects_something(test: StdioTest | CallTest) -> bool:
+    return bool(test.expected.strip()) if isinstance(test, StdioTest) else "null" not in test.expected
+
+
+def draw_tests(tests: tuple[T, ...], max_tests: int | None) -> tuple[T, ...]:
+    """Return at most `max_tests` of a row's tests in their order, the same ones each time: their hash draws them.
+
+    One of them expects something, where any test of the row does.
+    """
+    if max_tests is None or len(tests) <= max_tests:
+        return tests
+    digest = hashlib.sha256()
+    for test in tests:
+        digest.update(f"{test!r}\0".encode("utf-8", "surrogatepass"))
+    drawing = random.Random(digest.digest())
+    chosen = drawing.sample(range(len(tests)), max_tests)
+    telling = [number for number, test in enumerate(tests) if _expects_something(test)]
+    if telling and not set(telling) & set(chosen):
+        chosen[0] = drawing.choice(telling)
+    return tuple(tests[number] for number in sorted(chosen))
 
 
 def read_row(row: Mapping[str, Any], language: str = "python") -> ProgramTests:
@@ -241,13 +284,9 @@ def _tests_of(
             raise ValueError(f"Test {index}: {error}") from error
     if calls and others:
         raise ValueError(f"Tests of one row are all of one kind, got {len(calls)} of functions, {len(others)} others.")
-    if others and not any(test.expected.strip() for test in others):
-        raise ValueError("Every expected output is blank: a program that prints nothing would pass.")
     if not calls:
         return tuple(others)
     is_wrapped = not has_values_in_lines and all(_is_one_item_list(results[0]) for _, _, results in calls)
-    if all((results[0][0] if is_wrapped else results[0]) is None for _, _, results in calls):
-        raise ValueError("Every expected result is null: a function without a body would return it.")
     return tuple(_call_test(name, arguments, results, is_wrapped) for name, arguments, results in calls)
 
 
@@ -331,3 +370,79 @@ def _list_of_set(value: object) -> list[Any]:
 
 def _is_one_item_list(value: object) -> bool:
     return isinstance(value, list | tuple) and len(value) == 1
+
+
+def unpack_cases(text: str) -> str:
+    """Return the JSON text in a packed column of LiveCodeBench; text that begins like JSON is returned as it is.
+
+    It's pickled, compressed by zlib and written in base64. A pickle can run programs when it's read: this one may hold
+    a text and nothing else.
+
+    Raises:
+        ValueError: It can't be unpacked, is too large, or holds something else than a text.
+    """
+    if text.lstrip()[:1] in ("[", "{"):
+        return text
+    try:
+        packed = base64.b64decode("".join(text.split()), validate=True)
+        unpacker = zlib.decompressobj()
+        data = unpacker.decompress(packed, MAX_UNPACKED)
+    except (binascii.Error, ValueError, zlib.error) as error:
+        raise ValueError(f"Tests are neither JSON nor base64 of zlib data: {text[:40]!r} ({error}).") from error
+    if unpacker.unconsumed_tail:
+        raise ValueError(f"Packed tests are larger than {MAX_UNPACKED} bytes.")
+    if not unpacker.eof:
+        raise ValueError("Packed tests are cut off.")
+    return _text_of(data)
+
+
+def _text_of(data: bytes) -> str:
+    if data.lstrip()[:1] in (b"[", b"{"):
+        return data.decode("utf-8")
+    try:
+        value = _TextUnpickler(io.BytesIO(data)).load()
+    except Exception as error:  # a broken pickle raises almost anything
+        raise ValueError(f"Packed tests are no pickled text: {type(error).__name__}: {str(error)[:200]}") from error
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if not isinstance(value, str):
+        raise ValueError(f"Packed tests must be a text, found {type(value).__name__}.")
+    return value
+
+
+class _TextUnpickler(pickle.Unpickler):
+    """An unpickler of plain values."""
+
+    def find_class(self, module_name: str, global_name: str) -> object:
+        raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+
+
+def value_of(text: str, what: str) -> object:
+    """Return the value of a JSON text, or of the text of a Python literal.
+
+    Raises:
+        ValueError: It's neither, or too long; the message begins with `what`.
+    """
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"The text of {what} is too long: {len(text)} characters.")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of "\\d" and the like in other people's texts
+            return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
+        raise ValueError(f"{what} is neither JSON nor a Python literal: {short(text)}.") from error
+
+
+def keys_of(value: Mapping[str, Any]) -> str:
+    """Return the keys of a mapping for a message, the first twenty of them."""
+    return ", ".join(sorted(str(key) for key in value)[:20]) or "nothing"
+
+
+def short(value: object) -> str:
+    """Return the beginning of a value for a message."""
+    text = value if isinstance(value, str) else f"{type(value).__name__} {str(value)[:200]}"
+    return repr(text[:80] + "..." if len(text) > 80 else text)

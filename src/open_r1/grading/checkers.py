@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkers: programs of a task's author that score an output where several are right.
+"""Programs of a task's author: checkers, which score an output where several are right, and managers.
 
 A checker is called as `checker input correct_output output`, with the names of three files, and writes its score in
 [0, 1] as the first line of its output, a message to standard error. That is the protocol of the contest system CMS,
-and of the Python checkers of open-r1/codeforces. It runs in a box of its own, never in the submission's.
+and of the Python checkers of open-r1/codeforces. It runs in a box of its own, never in the submission's. A manager
+talks to the submission, reads the test's input as its standard input, and writes its score as checkers do.
+
+Each is compiled once a process. Whether one has ever given a score in this process is remembered: one that has is
+sound, so that where it gives none the fault is the submission's.
 
 Different from Open R1, where a checker that breaks fails the submission:
 1. one that gives no score for an output, but has given one before, or gives one for the right output, was given
@@ -11,17 +15,149 @@ Different from Open R1, where a checker that breaks fails the submission:
 2. one that has never given a score in this process makes the row unusable: no submission gets a score by it.
 """
 
+import asyncio
+import hashlib
 import math
-from collections.abc import Sequence
+import os
+import signal
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from open_r1.grading.binaries import TaskProgram, UnusableCheckerError, has_scored, note_score
-from open_r1.grading.verdict import TestResult, Verdict
-from open_r1.sandbox import Limits, Outcome, ProgramInput, ProgramRun, RunRequest, Sandbox, SandboxError
+from open_r1.grading.cases import StdioTest
+from open_r1.grading.compare import compare_apart, judge_output
+from open_r1.grading.verdict import TestResult, TestVerdict, result_of_failure
+from open_r1.sandbox import (
+    COMPILE_LIMITS,
+    Limits,
+    Outcome,
+    ProgramInput,
+    ProgramRun,
+    RunRequest,
+    Sandbox,
+    SandboxError,
+)
+from open_r1.sandbox.languages import find_language
 
+MAX_BINARIES = 64
+MAX_REMEMBERED = 1 << 16
+BINARY_NAME = "program"
 CHECKER_LIMITS = Limits(cpu_s=10.0, memory_mb=1024, output_bytes=1 << 16)
 INPUT, CORRECT, OUTPUT = "input.txt", "correct_output.txt", "output.txt"
 _FEEDBACK_CHARS = 200
+_MANAGER_CPU_S = 10.0  # at least; so much the contest system CMS trusts its own programs with
+_MIN_OUTPUT_BYTES = 1 << 20
+
+
+class UnusableCheckerError(ValueError):
+    """A checker or manager can't judge: it doesn't compile, crashes, gives no score. The fault is the row's."""
+
+
+@dataclass(frozen=True)
+class TaskProgram:
+    """A program of the task's author, ready to run.
+
+    Attributes:
+        language: As of a `RunRequest`.
+        files: As of a `RunRequest`.
+    """
+
+    language: str
+    files: Mapping[str, str | bytes]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of language and files."""
+        return _digest(self.language, self.files)
+
+
+_SCORED: OrderedDict[str, None] = OrderedDict()
+_BINARIES: OrderedDict[str, TaskProgram | UnusableCheckerError] = OrderedDict()
+_IN_THE_MAKING: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[TaskProgram | UnusableCheckerError]] = {}
+os.register_at_fork(after_in_child=_IN_THE_MAKING.clear)  # no loop of the parent runs in the child
+
+
+def note_score(program: TaskProgram) -> None:
+    """Remember that a task's program has given a score."""
+    _SCORED[program.digest] = None
+    _SCORED.move_to_end(program.digest)
+    while len(_SCORED) > MAX_REMEMBERED:
+        _SCORED.popitem(last=False)
+
+
+def has_scored(program: TaskProgram) -> bool:
+    """Whether a task's program has ever given a score in this process."""
+    return program.digest in _SCORED
+
+
+async def compiled(
+    sandbox: Sandbox, language: str, files: Mapping[str, str | bytes], compile_limits: Limits = COMPILE_LIMITS
+) -> TaskProgram:
+    """Return a task's program compiled, from this process's store when these sources have been compiled before.
+
+    Languages without a compiler come back as they are; so do sources whose provider keeps no binaries: they are then
+    compiled in each box.
+
+    Raises:
+        SandboxError: The sandbox failed, or the compiler ran into a limit, as it may on a busy machine; asking
+            again tries again.
+        UnusableCheckerError: The sources don't compile; the message ends with the compiler's.
+        UnsupportedLanguageError: The sandbox hasn't this language.
+    """
+    if not find_language(language).compile:
+        return TaskProgram(language, files)
+    key = _key(sandbox, language, files)
+    known = _BINARIES.get(key)
+    if known is None:
+        place = (asyncio.get_running_loop(), key)
+        task = _IN_THE_MAKING.get(place)
+        if task is None:
+            task = asyncio.create_task(_compile(sandbox, language, files, compile_limits))
+            _IN_THE_MAKING[place] = task
+            task.add_done_callback(lambda _: _IN_THE_MAKING.pop(place, None))
+        # Who is cancelled meanwhile takes nothing away from the others who wait for the same program.
+        known = await asyncio.shield(task)
+        key = _key(sandbox, language, files)  # a sandbox may know only now what it is
+        _BINARIES[key] = known
+    _BINARIES.move_to_end(key)
+    while len(_BINARIES) > MAX_BINARIES:
+        _BINARIES.popitem(last=False)
+    if isinstance(known, UnusableCheckerError):
+        raise UnusableCheckerError(str(known))
+    return known
+
+
+async def _compile(
+    sandbox: Sandbox, language: str, files: Mapping[str, str | bytes], limits: Limits
+) -> TaskProgram | UnusableCheckerError:
+    request = RunRequest(language, files, inputs=(), compile_limits=limits, keeps_binary=True)
+    result = await sandbox.run(request)
+    if not result.has_compiled:
+        assert result.compile is not None
+        said = f"({result.compile.outcome}): {result.compile.stderr[-500:]}"
+        message = f"{request.main_file} of the row doesn't compile {said}"
+        # A compiler that refuses has an exit code; one whose box was lost has none.
+        if result.compile.outcome is not Outcome.RUNTIME_ERROR or result.compile.exit_code is None:
+            raise SandboxError(message)
+        return UnusableCheckerError(message)
+    if result.binary is None:
+        return TaskProgram(language, files)
+    return TaskProgram("binary", {BINARY_NAME: result.binary})
+
+
+def _key(sandbox: Sandbox, language: str, files: Mapping[str, str | bytes]) -> str:
+    """Return what tells a program apart; installations of one provider may differ in machines and compilers."""
+    return _digest(f"{sandbox.name}\0{sandbox.describe()}\0{language}", files)
+
+
+def _digest(kind: str, files: Mapping[str, str | bytes]) -> str:
+    digest = hashlib.sha256(kind.encode("utf-8", "surrogatepass"))
+    for name, content in files.items():
+        data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+        digest.update(f"\0{name}\0{len(data)}\0".encode("utf-8", "surrogatepass"))
+        digest.update(data)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -45,7 +181,7 @@ async def check_outputs(
 
     Args:
         checks: The outputs of one submission.
-        checker: Ready to run; sources in a language with a compiler go through `binaries.compiled` first.
+        checker: Ready to run; sources in a language with a compiler go through `compiled` first.
         sandbox: Where it runs.
         limits: Of each run.
 
@@ -64,7 +200,7 @@ async def check_outputs(
             said = f"{runs[0].outcome}, output {runs[0].stdout[:100]!r}, errors {runs[0].stderr[-300:]!r}"
             raise UnusableCheckerError(f"The row's checker gives no score even for the right output: {said}.")
         note_score(checker)
-    no_score = TestResult(Verdict.WRONG_ANSWER, 0.0, "the checker gave no score for this output")
+    no_score = TestResult(TestVerdict.WRONG_ANSWER, 0.0, "the checker gave no score for this output")
     return [result or no_score for result in results]
 
 
@@ -78,7 +214,7 @@ def read_score(run: ProgramRun) -> TestResult | None:
         return None
     if not (math.isfinite(score) and 0 <= score <= 1):
         return None
-    verdict = Verdict.ACCEPTED if score == 1 else Verdict.PARTIAL if score > 0 else Verdict.WRONG_ANSWER
+    verdict = TestVerdict.ACCEPTED if score == 1 else TestVerdict.PARTIAL if score > 0 else TestVerdict.WRONG_ANSWER
     return TestResult(verdict, score, run.stderr.strip()[:_FEEDBACK_CHARS])
 
 
@@ -99,3 +235,80 @@ async def _run(checks: Sequence[Check], checker: TaskProgram, sandbox: Sandbox, 
     if len(runs) < len(checks):
         raise SandboxError(f"Of {len(checks)} runs of a checker the sandbox made {len(runs)}.")
     return runs
+
+
+def run_limits(cpu_s: float, memory_mb: int, tests: Sequence[StdioTest]) -> Limits:
+    """Return the limits of a submission's runs, with room for twice the longest right output."""
+    longest = max((len(test.expected.encode()) for test in tests), default=0)
+    return Limits(cpu_s=cpu_s, memory_mb=memory_mb, output_bytes=max(_MIN_OUTPUT_BYTES, 2 * longest))
+
+
+def manager_limits(limits: Limits) -> Limits:
+    """Return the limits of a manager, given those of the submission that it talks to."""
+    cpu_s = max(_MANAGER_CPU_S, limits.cpu_s)
+    return Limits(cpu_s=cpu_s, wall_s=limits.backstop_s + 5, memory_mb=1024, output_bytes=1 << 16)
+
+
+async def judge_outputs(
+    runs: Sequence[ProgramRun],
+    tests: Sequence[StdioTest],
+    checker: TaskProgram | None,
+    sandbox: Sandbox,
+    *,
+    by_words: bool = True,
+) -> list[TestResult]:
+    """Return the results of runs by a checker, or by comparison without one (`compare`).
+
+    Raises:
+        SandboxError: The sandbox failed.
+        UnusableCheckerError: See `check_outputs`.
+    """
+    if checker is None:
+        return await compare_apart(
+            runs,
+            lambda runs: [
+                judge_output(run, test.expected, by_words=by_words) for run, test in zip(runs, tests, strict=True)
+            ],
+        )
+    failures = [result_of_failure(run) for run in runs]
+    checks = [
+        Check(test.input, test.expected, run.stdout)
+        for run, test, failure in zip(runs, tests, failures, strict=True)
+        if failure is None
+    ]
+    scored = iter(await check_outputs(checks, checker, sandbox))
+    return [next(scored) if failure is None else failure for failure in failures]
+
+
+def judge_interaction(run: ProgramRun, manager: TaskProgram | None = None) -> TestResult:
+    """Return the result of a run with a manager.
+
+    A submission that failed has failed whatever the manager says. A manager that breaks, or says nothing, was given
+    nonsense: a wrong answer.
+
+    Args:
+        run: The submission's, with that of the manager.
+        manager: The manager; None to take it for sound.
+
+    Raises:
+        UnusableCheckerError: The manager has never given a score in this process, gives none here, and the submission
+            didn't end it: it ended well itself, or later than the manager.
+    """
+    scored = None if run.interactor is None else read_score(run.interactor)
+    if manager is not None and scored is not None:
+        note_score(manager)
+    if manager is not None and run.interactor is not None and not has_scored(manager):
+        _require_submissions_fault(run, run.interactor)
+    if (failure := result_of_failure(run)) is not None:
+        return failure
+    return scored or TestResult(TestVerdict.WRONG_ANSWER, 0.0, "The manager gave no score")
+
+
+def _require_submissions_fault(run: ProgramRun, said: ProgramRun) -> None:
+    # A manager that SIGPIPE ends has written to a submission that was gone.
+    is_managers = said.signal != signal.SIGPIPE and (run.outcome is Outcome.OK or said.wall_s < run.wall_s)
+    if is_managers:
+        raise UnusableCheckerError(
+            f"The row's manager gives no score: {said.outcome}, exit code {said.exit_code}, signal {said.signal}, "
+            f"output {said.stdout[:100]!r}, errors {said.stderr[-300:]!r}."
+        )

@@ -9,29 +9,41 @@ Deviations from Open R1:
 4. A checker that breaks is dealt with as `checkers` says.
 As there, a Python program that can't be parsed is one that fails its tests: only a compiler's refusal has its own
 reward. Python gets the problem's time limit, no more. On Piston, `package_judges` says when a package judges instead.
+
+Generated tests are in files `test_cases_<contest, 4 digits>.parquet` below `CF_TESTS_FOLDER`, with the columns
+problem_id, input, output. All files together are about 115 GB; of one only the rows of the problem are read. Deviation
+from Open R1: the store of tests read before is limited by their size, not by 32 contests of any size.
 """
 
 import asyncio
 import math
+import os
+import re
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from open_r1.grading.cases import StdioTest
-from open_r1.grading.checkers import python_checker
-from open_r1.grading.contest_judges import judge_outputs, run_limits
-from open_r1.grading.generated_tests import FOLDER_VARIABLE, generated_tests, tests_folder
-from open_r1.grading.ioi_subtasks import MAX_MEMORY_MB, MAX_TIME_LIMIT_S
-from open_r1.grading.package_judges import codeforces_package, judge_by_package
-from open_r1.grading.runs import batch_size_or_all, judge_runs
-from open_r1.grading.verdict import TestResult, Verdict
-from open_r1.sandbox import ProgramInput, ProgramRun, RunRequest, Sandbox
+from open_r1.grading.cases import StdioTest, draw_tests
+from open_r1.grading.checkers import judge_outputs, python_checker, run_limits
+from open_r1.grading.ioi_rows import MAX_MEMORY_MB, MAX_TIME_LIMIT_S
+from open_r1.grading.package_judges import JudgeOne, find_package, judge_by_package
+from open_r1.grading.programs import NO_BUDGET, Budget, batch_size_or_all, judge_runs
+from open_r1.grading.verdict import TestResult, TestVerdict
+from open_r1.sandbox import Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
 from open_r1.sandbox.languages import find_language
+from open_r1.sandbox.piston_packages import CODEFORCES_PACKAGES, PackageRun, codeforces_files
 
 SCORING_MODES = ("pass_fail", "partial", "weighted_sum")
 INPUT_MODES = ("stdio", "file")
 CUT, MIN_CUT_CHARS = "...", 200  # the site shows some 250 characters of a text
 _PARTIAL_WEIGHT = 0.1
+FOLDER_VARIABLE = "CF_TESTS_FOLDER"
+MAX_STORED_CHARS = 1 << 28
+
+Tests = tuple[StdioTest, ...]
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class CodeforcesProblem:
 
     problem_id: str
     language: str
-    official_tests: tuple[StdioTest, ...]
+    official_tests: Tests
     num_truncated: int
     checker: str | None
     time_limit_s: float
@@ -143,7 +155,7 @@ def is_truncated(test: StdioTest) -> bool:
     return any(len(text) >= MIN_CUT_CHARS and text.endswith(CUT) for text in texts)
 
 
-def problem_tests(problem: CodeforcesProblem) -> tuple[StdioTest, ...]:
+def problem_tests(problem: CodeforcesProblem) -> Tests:
     """Return all tests of a problem, official ones first; may read a file.
 
     Raises:
@@ -172,6 +184,8 @@ async def judge_submission(
     batch_size: int = 1,
     no_compile_reward: float = -0.1,
     no_submission_reward: float = -1.0,
+    max_tests: int | None = None,
+    budget: Budget = NO_BUDGET,
 ) -> CodeforcesResult:
     """Judge a submission.
 
@@ -185,6 +199,8 @@ async def judge_submission(
             1: all at once.
         no_compile_reward: For a submission that the compiler refuses.
         no_submission_reward: For none.
+        max_tests: Of more tests so many are drawn (`cases.draw_tests`).
+        budget: Of all tests.
 
     Raises:
         SandboxError: The sandbox failed.
@@ -192,14 +208,14 @@ async def judge_submission(
     """
     if scoring_mode not in SCORING_MODES:
         raise ValueError(f"Unknown scoring mode {scoring_mode!r}; there are {', '.join(SCORING_MODES)}.")
-    tests = await asyncio.to_thread(problem_tests, problem)
+    tests = draw_tests(await asyncio.to_thread(problem_tests, problem), max_tests)
     if not tests:
         return CodeforcesResult(None, (), problem.num_truncated)
     if code is None or not code.strip():
         return CodeforcesResult(no_submission_reward, (), problem.num_truncated)
     stops_early = scoring_mode == "pass_fail"
-    results = await _judge_tests(problem, tests, code, sandbox, batch_size if stops_early else 0)
-    has_compiled = all(result.verdict is not Verdict.COMPILE_ERROR for result in results)
+    results = await _judge_tests(problem, tests, code, sandbox, batch_size if stops_early else 0, budget)
+    has_compiled = all(result.verdict is not TestVerdict.COMPILE_ERROR for result in results)
     reward = score_results(results, scoring_mode) if has_compiled else no_compile_reward
     return CodeforcesResult(reward, tuple(results), problem.num_truncated)
 
@@ -207,11 +223,11 @@ async def judge_submission(
 def score_results(results: Sequence[TestResult], scoring_mode: str) -> float:
     """Return the reward of a submission that compiled; a test has passed when accepted, a part of a score is none.
 
-    >>> half = [TestResult(Verdict.ACCEPTED, 1.0), TestResult(Verdict.WRONG_ANSWER)]
+    >>> half = [TestResult(TestVerdict.ACCEPTED, 1.0), TestResult(TestVerdict.WRONG_ANSWER)]
     >>> [score_results(half, mode) for mode in SCORING_MODES]
     [0.0, 0.5, 0.05]
     """
-    num_passed = sum(result.verdict is Verdict.ACCEPTED for result in results)
+    num_passed = sum(result.verdict is TestVerdict.ACCEPTED for result in results)
     share = num_passed / len(results)
     all_passed = float(num_passed == len(results))
     if scoring_mode == "pass_fail":
@@ -220,13 +236,18 @@ def score_results(results: Sequence[TestResult], scoring_mode: str) -> float:
 
 
 async def _judge_tests(
-    problem: CodeforcesProblem, tests: Sequence[StdioTest], code: str, sandbox: Sandbox, batch_size: int
+    problem: CodeforcesProblem,
+    tests: Sequence[StdioTest],
+    code: str,
+    sandbox: Sandbox,
+    batch_size: int,
+    budget: Budget,
 ) -> list[TestResult]:
     limits = run_limits(problem.time_limit_s, problem.memory_limit_mb, tests)
     stop_after = batch_size_or_all(batch_size)
-    package = await codeforces_package(problem, code, sandbox, limits)
+    package = await _find_judge(problem, code, sandbox, limits)
     if package is not None:
-        return await judge_by_package(tests, package, stop_after, _is_failure)
+        return await judge_by_package(tests, package, stop_after, _is_failure, budget)
     language = find_language(problem.language)
     request = RunRequest(
         language.name,
@@ -240,8 +261,148 @@ async def _judge_tests(
     async def judge_batch(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
         return await judge_outputs(runs, tests[first : first + len(runs)], checker, sandbox)
 
-    return await judge_runs(request, sandbox, judge_batch, _is_failure)
+    return await judge_runs(request, sandbox, judge_batch, _is_failure, budget)
 
 
 def _is_failure(result: TestResult) -> bool:
-    return result.verdict is not Verdict.ACCEPTED
+    return result.verdict is not TestVerdict.ACCEPTED
+
+
+async def _find_judge(problem: CodeforcesProblem, code: str, sandbox: Sandbox, limits: Limits) -> JudgeOne | None:
+    """Return what judges a test by a Codeforces package, or None where plain runtimes do it, or must."""
+    package = CODEFORCES_PACKAGES.get(problem.language)
+    plain = () if problem.input_mode == "file" else (problem.language, *(["python"] if problem.checker else []))
+    piston = None if package is None else await find_package(sandbox, package, plain)
+    if piston is None or package is None:
+        return None
+
+    async def judge(test: StdioTest) -> PackageRun:
+        files = codeforces_files(
+            problem.language,
+            code,
+            test.input,
+            test.expected,
+            limits=limits,
+            input_mode=problem.input_mode,
+            checker=problem.checker,
+        )
+        return await piston.judge_by_package(package, files, limits)
+
+    return judge
+
+
+def tests_folder() -> Path | None:
+    """Return the folder that `CF_TESTS_FOLDER` names, or None where it isn't set.
+
+    Raises:
+        ValueError: It's no folder.
+    """
+    value = os.environ.get(FOLDER_VARIABLE)
+    if not value:
+        return None
+    folder = Path(value).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"{FOLDER_VARIABLE}={value} is no folder; it holds the files test_cases_<contest>.parquet.")
+    return folder
+
+
+def require_tests_folder() -> Path:
+    """Return the folder of generated tests; for checks before a run.
+
+    Raises:
+        ValueError: `CF_TESTS_FOLDER` isn't set or names no folder; the message says how to get the tests.
+    """
+    folder = tests_folder()
+    if folder is None:
+        raise ValueError(
+            f"Set {FOLDER_VARIABLE} to the folder of the generated tests (folder `generated_tests` of the data set "
+            "open-r1/codeforces, about 115 GB), or keep only rows whose `official_tests_complete` is true."
+        )
+    return folder
+
+
+def generated_tests(problem_id: str) -> Tests:
+    """Return the generated tests of a problem "contest/index"; none without folder or file. Reads a file, so blocks.
+
+    Raises:
+        ValueError: `CF_TESTS_FOLDER` is no folder, the id isn't of that form, or the file has other columns.
+    """
+    folder = tests_folder()
+    if folder is None:
+        return ()
+    contest = problem_id.partition("/")[0]
+    if not re.fullmatch(r"[0-9]{1,9}", contest):
+        raise ValueError(f"The id of a Codeforces problem is `contest/index`, got {problem_id!r}.")
+    path = folder / f"test_cases_{int(contest):04d}.parquet"
+    return _STORE.get(path, problem_id) if path.is_file() else ()
+
+
+class _Store:
+    """Tests read before, those used last within a limit of size; each is read by one thread at a time."""
+
+    def __init__(self, max_chars: int) -> None:
+        self._max_chars = max_chars
+        self._lock = threading.Lock()
+        self._reading: dict[tuple[Path, str], threading.Lock] = {}
+        self._tests: OrderedDict[tuple[Path, str], Tests] = OrderedDict()
+
+    def get(self, path: Path, problem_id: str) -> Tests:
+        key = (path, problem_id)
+        with self._lock:
+            lock = self._reading.setdefault(key, threading.Lock())
+        with lock:
+            with self._lock:
+                known = self._tests.get(key)
+            tests = read_tests(path, problem_id) if known is None else known
+            with self._lock:
+                self._tests[key] = tests
+                self._tests.move_to_end(key)
+                self._reading.pop(key, None)
+                self._shrink()
+            return tests
+
+    def _shrink(self) -> None:
+        """Drop what was used longest ago, but never the tests used last."""
+        total = sum(_num_chars(tests) for tests in self._tests.values())
+        while total > self._max_chars and len(self._tests) > 1:
+            total -= _num_chars(self._tests.popitem(last=False)[1])
+
+
+def _num_chars(tests: Tests) -> int:
+    return sum(len(test.input) + len(test.expected) for test in tests)
+
+
+def read_tests(path: Path, problem_id: str) -> Tests:
+    """Return the tests of one problem in a file.
+
+    Raises:
+        ValueError: The file has other columns, or is no parquet file; or a test of the problem isn't two texts.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(
+            path, columns=["input", "output"], filters=[("problem_id", "==", problem_id)]
+        )
+    except (pyarrow.ArrowException, KeyError) as error:
+        raise ValueError(f"{path} can't be read as tests with problem_id, input and output: {error}") from error
+    tests = []
+    for given, expected in zip(table["input"].to_pylist(), table["output"].to_pylist(), strict=True):
+        if not (isinstance(given, str) and isinstance(expected, str)):
+            kinds = f"{type(given).__name__} and {type(expected).__name__}"
+            raise ValueError(f"{path}: a test of {problem_id!r} isn't two texts, but {kinds}.")
+        tests.append(StdioTest(given, expected))
+    return tuple(tests)
+
+
+_STORE = _Store(MAX_STORED_CHARS)
+
+
+def _renew_store() -> None:
+    """Start anew in a forked child: another thread of the parent may hold the lock."""
+    global _STORE
+    _STORE = _Store(MAX_STORED_CHARS)
+
+
+os.register_at_fork(after_in_child=_renew_store)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.grading.cases import CallTest
-from open_r1.grading.stdio import SHOWN_CHARACTERS
-from open_r1.grading.verdict import TestResult, Verdict, result_of_failure
+from open_r1.grading.compare import SHOWN_CHARACTERS
+from open_r1.grading.verdict import TestResult, TestVerdict, result_of_failure
 from open_r1.sandbox import ProgramInput, ProgramRun
 
 RUNNER, SUBMISSION = "call_runner.py", "submission.py"
@@ -65,11 +65,11 @@ def _judge_call(run: ProgramRun, test: CallTest, word: str) -> TestResult:
     _, *results = f"\n{run.stdout}".split(f"\n{word} ", 2)
     if len(results) != 1:
         said = "the program ended before its function had" if not results else "the function seems to have twice"
-        return TestResult(Verdict.WRONG_ANSWER, 0.0, f"{said} returned")
+        return TestResult(TestVerdict.WRONG_ANSWER, 0.0, f"{said} returned")
     got = results[0].partition("\n")[0]
     if any(is_same_result(got, expected) for expected in test.expected):
-        return TestResult(Verdict.ACCEPTED, 1.0)
-    return TestResult(Verdict.WRONG_ANSWER, 0.0, f"expected {_shown(test.expected[0])}, got {_shown(got)}")
+        return TestResult(TestVerdict.ACCEPTED, 1.0)
+    return TestResult(TestVerdict.WRONG_ANSWER, 0.0, f"expected {_shown(test.expected[0])}, got {_shown(got)}")
 
 
 def is_same_result(got: str, expected: str) -> bool:

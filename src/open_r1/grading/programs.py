@@ -4,23 +4,72 @@
 Different from Open R1:
 1. a test that fails, of whatever kind, costs that test alone; each has a verdict;
 2. expected outputs never enter the box of the program;
-3. no program at all is a compile error, for which no box is started.
+3. no program at all is a compile error, for which no box is started;
+4. a submission has a budget beside the limits of each test: there a script ended with its first time-out.
+
+Providers that run in batches are stopped after the batch that decides; of those that run everything, later runs aren't
+looked at. So the result is the same whatever the provider can do.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from open_r1.grading.binaries import TaskProgram
 from open_r1.grading.cases import CallTest, ProgramTests, StdioTest
-from open_r1.grading.contest_judges import judge_outputs
+from open_r1.grading.checkers import TaskProgram, judge_outputs
+from open_r1.grading.compare import compare_apart
 from open_r1.grading.functions import call_files, call_input, draw_words, judge_calls
-from open_r1.grading.runs import JudgeBatch, batch_size_or_all, compare_apart, judge_runs
-from open_r1.grading.stdio import find_difference
-from open_r1.grading.verdict import TestResult, Verdict, result_of_failure
-from open_r1.sandbox import Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
+from open_r1.grading.verdict import NOT_RUN, OVER_BUDGET, TestResult, TestVerdict
+from open_r1.sandbox import Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult, Sandbox, SandboxError
 from open_r1.sandbox.languages import find_language
 
+# Judges the runs of one batch, given the index of its first test: a result for each.
+JudgeBatch = Callable[[int, Sequence[ProgramRun]], Awaitable[list[TestResult]]]
+Stops = Callable[[TestResult], bool]
+# What tells a run from others.
+_Mark = tuple[Outcome, int, int | None]
+
+FEEDBACK_CHARS = 1000
 _OUTPUT_STEP = 1 << 20
+# Runs between two looks at the budget, where a look costs a round trip, or runs of a batch go side by side.
+_RUNS_ELSEWHERE = 8
+_NO_RUN = ProgramRun(Outcome.RUNTIME_ERROR, stderr="The box ended before this test had run.")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What all tests of a submission may cost; the test that uses it up is the last.
+
+    Attributes:
+        max_timeouts: Tests that run out of time; None: any number.
+        extra_s: Seconds on the clock beyond what the tests would take if each were as fast as the fastest; None: any.
+    """
+
+    max_timeouts: int | None = 2
+    extra_s: float | None = 30.0
+
+    def num_allowed(self, runs: Iterable[ProgramRun]) -> int | None:
+        """Return how many of the runs, from the first on, the budget pays; None: all, and there is some left."""
+        num_timeouts, seconds = 0, list[float]()
+        for number, run in enumerate(runs, start=1):
+            num_timeouts += run.outcome is Outcome.TIME_LIMIT
+            taken_s = run.cpu_s if math.isnan(run.wall_s) else run.wall_s
+            if not math.isnan(taken_s):
+                seconds.append(taken_s)
+            extra_s = sum(seconds) - len(seconds) * min(seconds, default=0.0)
+            is_slow = self.extra_s is not None and extra_s >= self.extra_s
+            if is_slow or (self.max_timeouts is not None and num_timeouts >= self.max_timeouts):
+                return number
+        return None
+
+    def runs_at_a_time(self, sandbox: Sandbox) -> int | None:
+        """Return after how many runs to look at what is left; None: never."""
+        if self.max_timeouts is None and self.extra_s is None:
+            return None
+        return max(1, self.max_timeouts or 1) if sandbox.name == "local" else _RUNS_ELSEWHERE
+
+
+NO_BUDGET = Budget(None, None)
 
 
 async def judge_program(
@@ -32,6 +81,7 @@ async def judge_program(
     batch_size: int | None = None,
     stops_early: bool = False,
     checker: TaskProgram | None = None,
+    budget: Budget = NO_BUDGET,
 ) -> list[TestResult]:
     """Return a result for each test of a program; the same ones from every provider.
 
@@ -41,33 +91,42 @@ async def judge_program(
         sandbox: Where it runs.
         limits: Of each test; one with a longer expected output gets room for it.
         batch_size: Tests between two looks at whether to stop; None or less than 1: all tests.
-        stops_early: Whether tests behind the first batch with a failure are left out (`Verdict.NOT_RUN`).
-        checker: Scores outputs of tests by standard input, ready to run (`binaries.compiled`).
+        stops_early: Whether tests behind the first batch with a failure are left out (`TestVerdict.NOT_RUN`).
+        checker: Scores outputs of tests by standard input, ready to run (`checkers.compiled`).
+        budget: Of all tests; those that it doesn't pay are `TestVerdict.OVER_BUDGET`.
 
     Raises:
         SandboxError: The sandbox failed.
         UnsupportedLanguageError: It hasn't this language.
-        ValueError: The row can't be used: functions in another language than Python, an unusable checker.
+        ValueError: The row can't be used: functions in another language than Python, an unusable checker, nothing
+            expected.
     """
     language = find_language(tests.language)
     if (reason := _reason_for_no_program(code)) is not None:
-        return [TestResult(Verdict.COMPILE_ERROR, 0.0, reason)] * len(tests.tests)
+        return [TestResult(TestVerdict.COMPILE_ERROR, 0.0, reason)] * len(tests.tests)
     calls = [test for test in tests.tests if isinstance(test, CallTest)]
     others = [test for test in tests.tests if isinstance(test, StdioTest)]
+    if checker is None:
+        tests.require_outputs()
     if calls:
         if language.name != "python" or checker is not None:
             raise ValueError(f"Functions are tested in Python and without a checker, not in {tests.language}.")
         words = draw_words(len(calls))
         files = call_files(code)
         inputs = [call_input(test, word) for test, word in zip(calls, words, strict=True)]
-        judge_batch = _judge_calls(calls, words)
     else:
         files = {language.main_file: code}
         inputs = [ProgramInput(stdin=test.input) for test in others]
-        judge_batch = _judge_outputs(others, checker, sandbox)
+
+    async def judge_batch(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
+        end = first + len(runs)
+        if calls:
+            return await compare_apart(runs, lambda runs: judge_calls(runs, calls[first:end], words[first:end]))
+        return await judge_outputs(runs, others[first:end], checker, sandbox, by_words=False)
+
     stop_after = batch_size_or_all(batch_size or 0) if stops_early else None
     request = RunRequest(language.name, files, tuple(inputs), limits=_with_room(limits, tests), stop_after=stop_after)
-    return await judge_runs(request, sandbox, judge_batch, _lacks_points if stops_early else None)
+    return await judge_runs(request, sandbox, judge_batch, _lacks_points if stops_early else None, budget)
 
 
 def _reason_for_no_program(code: str) -> str | None:
@@ -78,36 +137,6 @@ def _reason_for_no_program(code: str) -> str | None:
     except UnicodeEncodeError as error:
         return f"the program is no text: {error.reason}"
     return None
-
-
-def _judge_calls(tests: Sequence[CallTest], words: Sequence[str]) -> JudgeBatch:
-    async def judge(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
-        end = first + len(runs)
-        return await compare_apart(runs, lambda runs: judge_calls(runs, tests[first:end], words[first:end]))
-
-    return judge
-
-
-def _judge_outputs(tests: Sequence[StdioTest], checker: TaskProgram | None, sandbox: Sandbox) -> JudgeBatch:
-    async def judge(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
-        of_batch = tests[first : first + len(runs)]
-        if checker is not None:
-            return await judge_outputs(runs, of_batch, checker, sandbox)
-        return await compare_apart(
-            runs, lambda runs: [judge_output(run, test.expected) for run, test in zip(runs, of_batch, strict=True)]
-        )
-
-    return judge
-
-
-def judge_output(run: ProgramRun, expected: str) -> TestResult:
-    """Return the result of a run by its output."""
-    if (failure := result_of_failure(run)) is not None:
-        return failure
-    difference = find_difference(run.stdout, expected)
-    if difference is None:
-        return TestResult(Verdict.ACCEPTED, 1.0)
-    return TestResult(Verdict.WRONG_ANSWER, 0.0, difference)
 
 
 def _lacks_points(result: TestResult) -> bool:
@@ -122,3 +151,103 @@ def _with_room(limits: Limits, tests: ProgramTests) -> Limits:
     # Up to four bytes a character, or four times the length where floats stand for integers.
     steps = -(-longest * 4 // _OUTPUT_STEP) + 1
     return replace(limits, output_bytes=max(limits.output_bytes, steps * _OUTPUT_STEP))
+
+
+def batch_size_or_all(batch_size: int) -> int | None:
+    """Return `RunRequest.stop_after` of a batch size; one below 1 means all tests at once."""
+    return batch_size if batch_size >= 1 else None
+
+
+async def judge_runs(
+    request: RunRequest,
+    sandbox: Sandbox,
+    judge_batch: JudgeBatch,
+    stops: Stops | None = None,
+    budget: Budget = NO_BUDGET,
+) -> list[TestResult]:
+    """Run a submission and return a result for each of its inputs.
+
+    Args:
+        request: The submission; `stop_after` is the size of a batch. Without one, runs go in batches of the budget's.
+        sandbox: Where it runs.
+        judge_batch: Judges the runs of a batch.
+        stops: Whether a result makes further batches needless; None: all batches are judged.
+        budget: Of all runs.
+
+    Raises:
+        SandboxError: The sandbox failed, or left out runs for no reason of the program's.
+        ValueError: What `judge_batch` raises.
+    """
+    if request.stop_after is None:
+        request, stops = replace(request, stop_after=budget.runs_at_a_time(sandbox)), None
+    judged: dict[int, tuple[list[_Mark], list[TestResult]]] = {}
+    spent: dict[int, list[ProgramRun]] = {}
+    failures: list[Exception] = []
+
+    async def go_on(first: int, runs: Sequence[ProgramRun]) -> bool:
+        try:
+            judged[first] = (_marks_of(runs), await judge_batch(first, runs))
+        except (SandboxError, ValueError) as error:
+            failures.append(error)  # of the judge: the provider mustn't take it for a failure of this box
+            return False
+        for start in [start for start in spent if start > first]:  # of a box that was lost
+            del spent[start]
+        # Outputs that have been judged aren't kept.
+        spent[first] = [replace(run, stdout="", stderr="", interactor=None) for run in runs]
+        has_paid = budget.num_allowed(run for start in sorted(spent) for run in spent[start]) is not None
+        return not (has_paid or _is_over(judged[first][1], stops))
+
+    result = await sandbox.run(request, go_on)
+    if failures:
+        raise failures[0]
+    num_tests = len(request.inputs)
+    if not result.has_compiled:
+        return [_compile_error(result)] * num_tests
+    size = request.stop_after or max(num_tests, 1)
+    num_paid = budget.num_allowed(run for run in result.tests if run is not None)
+    results: list[TestResult] = []
+    for first in range(0, num_tests, size):
+        if num_paid is not None and first >= num_paid:
+            break
+        runs = _complete(result.tests, first, size, num_paid)
+        marks, batch = judged.get(first, ([], []))
+        # A provider may have repeated the request in a new box: only what it returned in the end counts.
+        if marks != _marks_of(runs):
+            batch = await judge_batch(first, runs)
+        results += [judgement.of_run(run) for judgement, run in zip(batch, runs, strict=True)]
+        if _is_over(batch, stops):
+            return results[:num_paid] + [NOT_RUN] * (num_tests - len(results[:num_paid]))
+    return results[:num_paid] + [OVER_BUDGET] * (num_tests - len(results[:num_paid]))
+
+
+def _complete(runs: Sequence[ProgramRun | None], first: int, size: int, num_paid: int | None) -> list[ProgramRun]:
+    """Return the runs of a batch; those missing are crashes where the program had ended its box before.
+
+    Raises:
+        SandboxError: They're missing though no run before them failed, and the budget pays them.
+    """
+    batch = runs[first : first + size]
+    if None in batch and (num_paid is None or first + batch.index(None) < num_paid):
+        before = runs[: first + batch.index(None)]
+        if all(run is None or run.outcome is Outcome.OK for run in before):
+            raise SandboxError(
+                f"The sandbox left out run {len(before) + 1} of {len(runs)} for no reason that it gave."
+            )
+    return [run or _NO_RUN for run in batch]
+
+
+def _is_over(results: Sequence[TestResult], stops: Stops | None) -> bool:
+    return stops is not None and any(stops(result) for result in results)
+
+
+def _marks_of(runs: Sequence[ProgramRun]) -> list[_Mark]:
+    """Return what tells runs from others: what is judged, outputs by their hash; not times, which may be NaN."""
+    return [
+        (run.outcome, hash(run.stdout), None if run.interactor is None else hash(run.interactor.stdout))
+        for run in runs
+    ]
+
+
+def _compile_error(result: RunResult) -> TestResult:
+    said = "" if result.compile is None else result.compile.stderr or result.compile.stdout
+    return TestResult(TestVerdict.COMPILE_ERROR, 0.0, said[-FEEDBACK_CHARS:])

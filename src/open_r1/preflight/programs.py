@@ -9,9 +9,9 @@ from datasets import Dataset
 
 from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
 from open_r1.grading.batch import SandboxError, SandboxSettings
+from open_r1.grading.codeforces import require_tests_folder
 from open_r1.grading.fences import is_known_language
-from open_r1.grading.generated_tests import require_tests_folder
-from open_r1.grading.ioi_tests import load_year
+from open_r1.grading.ioi_rows import load_year
 from open_r1.rewards import IdealScore, RewardSpec, get_reward_spec
 from open_r1.rewards.rows import rows_judged_by
 

@@ -13,18 +13,23 @@ that the sandbox is gone. Logged are, for `code_reward` and the others by their 
 | `code_reward/no_program`, `code_reward/unusable`         | share of rows without a program, without usable tests   |
 | `sandbox/error_rate`                                     | share of rows that the sandbox failed to judge          |
 | `sandbox/seconds`, `sandbox/seconds_p95`                 | for one submission with all its tests                   |
+| `sandbox/over_budget`                                    | share of submissions whose budget left tests out        |
+| `sandbox/missing_package`                                | share of submissions that ended since boxes lack a      |
+|                                                          | package which this process has                          |
 """
 
+import importlib.util
 import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 
-from open_r1.grading.batch import Judge, Judged, Problem, SandboxSettings, judge_all
+from open_r1.grading.batch import JudgeProgram, Judging, ReadRow, SandboxSettings, Score, judge_all
 from open_r1.grading.cases import is_empty_column
-from open_r1.grading.verdict import Verdict, verdict_line
+from open_r1.grading.verdict import TestVerdict, missing_module, verdict_line
 from open_r1.rewards.base import UNSCORABLE, LogExtra, LogMetric, require_rows
 
 logger = logging.getLogger(__name__)
@@ -32,11 +37,11 @@ logger = logging.getLogger(__name__)
 P = TypeVar("P")
 
 NO_PROGRAM, UNUSABLE, SANDBOX_ERROR = "no_program", "unusable", "sandbox_error"
-_RATES = (*(verdict.value for verdict in Verdict if verdict is not Verdict.NOT_RUN), NO_PROGRAM, UNUSABLE)
+_RATES = (*(verdict.value for verdict in TestVerdict if verdict is not TestVerdict.NOT_RUN), NO_PROGRAM, UNUSABLE)
 
 
 @dataclass(frozen=True)
-class Row(Generic[P]):
+class ProgramRow(Generic[P]):
     """A completion and the problem that it's to solve.
 
     Attributes:
@@ -45,13 +50,13 @@ class Row(Generic[P]):
     """
 
     program: str | None
-    problem: Problem[P] | None
+    problem: ReadRow[P] | None
 
 
 def reward_rows(
     name: str,
-    rows: Sequence[Row[P]],
-    judge: Judge[P],
+    rows: Sequence[ProgramRow[P]],
+    judge: JudgeProgram[P],
     settings: SandboxSettings,
     *,
     without_program: float = 0.0,
@@ -83,14 +88,14 @@ def reward_rows(
     return [_reward_of(outcome, result, without_program) for outcome, result in zip(outcomes, results, strict=True)]
 
 
-def _submission_of(row: Row[P]) -> tuple[str, Problem[P]] | None:
+def _submission_of(row: ProgramRow[P]) -> tuple[str, ReadRow[P]] | None:
     """Return what is to be judged of a row, or None where nothing is to be run."""
     if row.program is None or row.problem is None or row.problem.error is not None:
         return None
     return row.program, row.problem
 
 
-def _outcome_of(row: Row, result: Judged | None) -> str | None:
+def _outcome_of(row: ProgramRow, result: Judging | None) -> str | None:
     """Return the verdict of a row, or why it has none; None where the row belongs to other rewards."""
     if row.problem is None:
         return None
@@ -102,8 +107,8 @@ def _outcome_of(row: Row, result: Judged | None) -> str | None:
         return SANDBOX_ERROR if result.is_lost else UNUSABLE
     if result.score.reward is None:
         return UNUSABLE
-    failed = (test.verdict for test in result.score.results if test.verdict is not Verdict.ACCEPTED)
-    return next(failed, Verdict.ACCEPTED).value
+    failed = (test.verdict for test in result.score.results if test.verdict is not TestVerdict.ACCEPTED)
+    return next(failed, TestVerdict.ACCEPTED).value
 
 
 def _is_outage(outcomes: Sequence[str | None]) -> bool:
@@ -113,7 +118,7 @@ def _is_outage(outcomes: Sequence[str | None]) -> bool:
     return num_lost + counts[NO_PROGRAM] == counts.total() and 2 * num_lost >= counts.total() > 0
 
 
-def _reward_of(outcome: str | None, result: Judged | None, without_program: float) -> float | None:
+def _reward_of(outcome: str | None, result: Judging | None, without_program: float) -> float | None:
     if outcome is None or outcome == UNUSABLE:
         return None
     if outcome == NO_PROGRAM:
@@ -121,7 +126,7 @@ def _reward_of(outcome: str | None, result: Judged | None, without_program: floa
     return UNSCORABLE if result is None or result.score is None else result.score.reward
 
 
-def _log_causes(name: str, rows: Sequence[Row], results: Sequence[Judged | None]) -> None:
+def _log_causes(name: str, rows: Sequence[ProgramRow], results: Sequence[Judging | None]) -> None:
     """Say in one line a batch why rows weren't judged: TRL calls on every batch, a line a row would bury the log."""
     errors = [result.error for result in results if result is not None and result.error is not None]
     lost = [error for error in errors if not isinstance(error, ValueError)]
@@ -138,8 +143,8 @@ def _log_causes(name: str, rows: Sequence[Row], results: Sequence[Judged | None]
 def _log(
     name: str,
     outcomes: Sequence[str | None],
-    results: Sequence[Judged | None],
-    judged: Sequence[Judged],
+    results: Sequence[Judging | None],
+    judged: Sequence[Judging],
     log_extra: LogExtra | None,
     log_metric: LogMetric | None,
 ) -> None:
@@ -150,16 +155,40 @@ def _log(
             for outcome, result in zip(outcomes, results, strict=True)
         ]
         log_extra(f"{name}/verdicts", lines)
+    scores = [result.score for result in judged if result.score is not None]
+    num_lacking = sum(map(_lacks_our_package, scores))  # which warns, though nobody logs metrics
     own = Counter(outcome for outcome in outcomes if outcome is not None)
     if log_metric is None or not own:
         return
     for outcome in _RATES:
         log_metric(f"{name}/{outcome}", own[outcome] / own.total())
     log_metric("sandbox/error_rate", own[SANDBOX_ERROR] / own.total())
+    if not scores:
+        return
     seconds = sorted(result.seconds for result in judged if result.score is not None)
-    if seconds:
-        log_metric("sandbox/seconds", sum(seconds) / len(seconds))
-        log_metric("sandbox/seconds_p95", seconds[math.ceil(0.95 * len(seconds)) - 1])
+    log_metric("sandbox/seconds", sum(seconds) / len(seconds))
+    log_metric("sandbox/seconds_p95", seconds[math.ceil(0.95 * len(seconds)) - 1])
+    num_cut = sum(any(test.verdict is TestVerdict.OVER_BUDGET for test in score.results) for score in scores)
+    log_metric("sandbox/over_budget", num_cut / len(scores))
+    log_metric("sandbox/missing_package", num_lacking / len(scores))
+
+
+def _lacks_our_package(score: Score) -> bool:
+    """Whether a program ended since its box lacks a package that this process has; warns of each package once."""
+    name = missing_module(score.results)
+    return name is not None and _warn_of_package(name)
+
+
+@lru_cache(maxsize=256)
+def _warn_of_package(name: str) -> bool:
+    is_ours = importlib.util.find_spec(name) is not None
+    if is_ours:
+        logger.warning(
+            "Programs that import %s fail: the sandbox's Python lacks it, though this one has it. `sandbox_python` "
+            "names another interpreter for local boxes; `sandbox/missing_package` is the share of such programs.",
+            name,
+        )
+    return is_ours
 
 
 def why_unusable(

@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from open_r1.grading.batch import Sandbox, SandboxSettings, Score, read_problems
+from open_r1.grading.batch import Sandbox, SandboxSettings, Score, read_rows
 from open_r1.grading.codeforces import SCORING_MODES, CodeforcesProblem, judge_submission
 from open_r1.grading.fences import find_program
-from open_r1.grading.includes import add_includes
 from open_r1.grading.ioi import judge_subtask
-from open_r1.grading.ioi_subtasks import Subtask
-from open_r1.grading.source_patches import patch_code as patch_source
+from open_r1.grading.ioi_rows import Subtask
+from open_r1.grading.patches import add_includes
+from open_r1.grading.patches import patch_code as patch_source
+from open_r1.grading.programs import Budget
 from open_r1.rewards.base import DEFAULT_CONTEXT, Completion, LogExtra, LogMetric, RewardContext, completion_texts
-from open_r1.rewards.code_execution import Row, reward_rows, rows_of_columns, why_unusable
+from open_r1.rewards.code_execution import ProgramRow, reward_rows, rows_of_columns, why_unusable
 
 IOI_COLUMNS = ("id", "subtask", "score", "score_precision", "test_names", "time_limit", "memory_limit", "grader_files")
 _MORE_IOI_COLUMNS = ("year", "test_cases")
@@ -59,8 +60,8 @@ class IoiCodeReward:
         texts = completion_texts(completions, self.context)
         wanted = (*IOI_COLUMNS, *_MORE_IOI_COLUMNS)
         values = rows_of_columns(self.__name__, len(texts), columns, wanted, _NEEDED_FOR_IOI)
-        problems = read_problems(values, Subtask.from_row)
-        rows = [Row(find_program(text, "cpp"), problem) for text, problem in zip(texts, problems, strict=True)]
+        problems = read_rows(values, Subtask.from_row)
+        rows = [ProgramRow(find_program(text, "cpp"), problem) for text, problem in zip(texts, problems, strict=True)]
         return reward_rows(self.__name__, rows, self._judge, self.settings, log_extra=log_extra, log_metric=log_metric)
 
     async def _judge(self, program: str, subtask: Subtask, sandbox: Sandbox) -> Score:
@@ -84,6 +85,8 @@ class CfCodeReward:
             the second.
         patch_code: Whether what today's Python and compilers no longer take is mended in the program first.
         context: What the template has opened.
+        max_tests: Of a problem with more tests so many are drawn, the same ones each time; None: all are run.
+        budget: Of all tests of a submission; those that it doesn't pay count as not passed.
     """
 
     settings: SandboxSettings = field(default_factory=SandboxSettings)
@@ -91,6 +94,8 @@ class CfCodeReward:
     scoring_mode: str = "weighted_sum"
     patch_code: bool = False
     context: RewardContext = DEFAULT_CONTEXT
+    max_tests: int | None = None
+    budget: Budget = field(default_factory=Budget)
 
     __name__ = "cf_code_reward"
 
@@ -109,9 +114,9 @@ class CfCodeReward:
         texts = completion_texts(completions, self.context)
         wanted = (*CF_COLUMNS, *_MORE_CF_COLUMNS)
         values = rows_of_columns(self.__name__, len(texts), columns, wanted, _NEEDED_FOR_CF)
-        problems = read_problems(values, CodeforcesProblem.from_row)
+        problems = read_rows(values, CodeforcesProblem.from_row)
         rows = [
-            Row(
+            ProgramRow(
                 None if problem is None or problem.content is None else self._program_of(text, problem.content),
                 problem,
             )
@@ -133,7 +138,13 @@ class CfCodeReward:
 
     async def _judge(self, program: str, problem: CodeforcesProblem, sandbox: Sandbox) -> Score:
         result = await judge_submission(
-            problem, program, sandbox, scoring_mode=self.scoring_mode, batch_size=self.batch_size
+            problem,
+            program,
+            sandbox,
+            scoring_mode=self.scoring_mode,
+            batch_size=self.batch_size,
+            max_tests=self.max_tests,
+            budget=self.budget,
         )
         return Score(result.reward, result.results)
 
@@ -152,7 +163,7 @@ def ioi_code_reward(
     completions: Sequence[Completion],
     *,
     test_batch_size: int = 1,
-    num_parallel: int = 2,
+    num_parallel: int | None = None,
     provider_type: str = "local",
     **columns: Any,
 ) -> list[float | None]:
@@ -161,7 +172,7 @@ def ioi_code_reward(
     Args:
         completions: What the model wrote.
         test_batch_size: Tests in a batch, of which one with a score of 0 is the last; below 1: all at once.
-        num_parallel: Programs that are judged at a time.
+        num_parallel: Programs that are judged at a time; None: as of `SandboxSettings`.
         provider_type: As of `sandbox.providers`.
         **columns: Those of open-r1/ioi (`IOI_COLUMNS`, and `year` or `test_cases`), `log_extra` and `log_metric` as of
             TRL; others aren't read.
@@ -179,7 +190,7 @@ def cf_code_reward(
     test_batch_size: int = 1,
     patch_code: bool = False,
     scoring_mode: str = "weighted_sum",
-    num_parallel: int = 2,
+    num_parallel: int | None = None,
     provider_type: str = "local",
     **columns: Any,
 ) -> list[float | None]:
@@ -190,7 +201,7 @@ def cf_code_reward(
         test_batch_size: Tests in a batch; `pass_fail` ends with one that has a failure. Below 1: all at once.
         patch_code: Mend what today's Python and compilers no longer take.
         scoring_mode: `pass_fail`, `partial` or `weighted_sum`.
-        num_parallel: Programs that are judged at a time.
+        num_parallel: Programs that are judged at a time; None: as of `SandboxSettings`.
         provider_type: As of `sandbox.providers`.
         **columns: Those of open-r1/codeforces (`CF_COLUMNS`, `generated_checker`, `input_mode`,
             `official_tests_complete`), `log_extra` and `log_metric` as of TRL; others aren't read.

@@ -3,7 +3,8 @@
 
 Different from upstream Open R1:
 1. The row says the language of its program; a fence may have any name of it (`grading.fences`).
-2. The shorter output never passes, a slow test costs that test alone, a row without usable tests gets None.
+2. The shorter output never passes; a slow test costs that test alone, until the submission's budget is used up, where
+   upstream's script ended with its first time-out; a row without usable tests gets None.
 3. A sandbox that fails makes the row `UNSCORABLE`, which is no score; upstream mostly counts it as 0.
 4. The default sandbox is on this machine and needs no key; a router's URL chooses the router.
 5. Tests may stand in the columns of other data sets too (`TEST_COLUMNS`).
@@ -11,14 +12,14 @@ Different from upstream Open R1:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from open_r1.grading.batch import Limits, Sandbox, SandboxSettings, Score, read_problems
-from open_r1.grading.cases import ProgramTests, read_known_row
+from open_r1.grading.batch import Limits, Sandbox, SandboxSettings, Score, read_rows
+from open_r1.grading.cases import ProgramTests, draw_tests, read_known_row
 from open_r1.grading.fences import find_program
-from open_r1.grading.programs import judge_program
-from open_r1.grading.source_patches import patch_code as patch_source
+from open_r1.grading.patches import patch_code as patch_source
+from open_r1.grading.programs import Budget, judge_program
 from open_r1.rewards.base import (
     DEFAULT_CONTEXT,
     Completion,
@@ -27,7 +28,7 @@ from open_r1.rewards.base import (
     RewardContext,
     completion_texts,
 )
-from open_r1.rewards.code_execution import Row, reward_rows, rows_of_columns, why_unusable
+from open_r1.rewards.code_execution import ProgramRow, reward_rows, rows_of_columns, why_unusable
 
 # A row has its tests in one of these; the others of `_COLUMNS` say more of them.
 TEST_COLUMNS = ("verification_info", "test_cases", "input_output", "public_test_cases", "private_test_cases")
@@ -48,8 +49,10 @@ class CodeReward:
         limits: Of each test.
         batch_size: Tests between two looks at whether to stop, for `is_binary`; None: all at once.
         enforce_same_language: Whether rows in several languages in one call are refused.
-        patch_code: Whether imports that today's Python lacks are mended in the program first.
+        patch_code: Whether what today's Python and compilers no longer take is mended in the program first.
         context: What the template has opened.
+        max_tests: Of a row with more tests so many are drawn, the same ones each time; None: all are run.
+        budget: Of all tests of a submission; those that it doesn't pay count as not passed.
     """
 
     is_binary: bool = False
@@ -59,6 +62,8 @@ class CodeReward:
     enforce_same_language: bool = False
     patch_code: bool = False
     context: RewardContext = DEFAULT_CONTEXT
+    max_tests: int | None = None
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def __name__(self) -> str:
@@ -74,14 +79,14 @@ class CodeReward:
         **columns: object,
     ) -> list[float | None]:
         texts = completion_texts(completions, self.context)
-        problems = read_problems(
+        problems = read_rows(
             rows_of_columns(self.__name__, len(texts), columns, _COLUMNS, TEST_COLUMNS), read_known_row
         )
         tests = [None if problem is None else problem.content for problem in problems]
         if self.enforce_same_language:
             _require_one_language(tests)
         rows = [
-            Row(None if found is None else self._program_of(text, found.language), problem)
+            ProgramRow(None if found is None else self._program_of(text, found.language), problem)
             for text, problem, found in zip(texts, problems, tests, strict=True)
         ]
         return reward_rows(self.__name__, rows, self._judge, self.settings, log_extra=log_extra, log_metric=log_metric)
@@ -93,11 +98,12 @@ class CodeReward:
     async def _judge(self, program: str, tests: ProgramTests, sandbox: Sandbox) -> Score:
         results = await judge_program(
             program,
-            tests,
+            replace(tests, tests=draw_tests(tests.tests, self.max_tests)),
             sandbox,
             limits=self.limits,
             batch_size=self.batch_size if self.is_binary else None,
             stops_early=self.is_binary,
+            budget=self.budget,
         )
         passed = sum(result.score == 1.0 for result in results)
         reward = float(passed == len(results)) if self.is_binary else passed / len(results)
@@ -115,7 +121,11 @@ def extract_code(completion: str, language: str | None = "python") -> str:
 
 def unusable_tests(row: Mapping[str, object]) -> str | None:
     """Return why `CodeReward` can't judge a row, "" for a row without tests, None where it can."""
-    return why_unusable({name: row.get(name) for name in _COLUMNS}, read_known_row, TEST_COLUMNS)
+
+    def read(columns: Mapping[str, Any]) -> None:
+        read_known_row(columns).require_outputs()
+
+    return why_unusable({name: row.get(name) for name in _COLUMNS}, read, TEST_COLUMNS)
 
 
 def _require_one_language(tests: Sequence[ProgramTests | None]) -> None:
@@ -130,7 +140,7 @@ def _require_one_language(tests: Sequence[ProgramTests | None]) -> None:
 def code_reward(
     completions: Sequence[Completion],
     *,
-    num_parallel: int = 2,
+    num_parallel: int | None = None,
     provider_type: str | None = None,
     e2b_router_url: str | None = None,
     morph_router_url: str | None = None,
@@ -142,7 +152,7 @@ def code_reward(
 
     Args:
         completions: What the model wrote.
-        num_parallel: Programs that are judged at a time.
+        num_parallel: Programs that are judged at a time; None: as of `SandboxSettings`.
         provider_type: As of `sandbox.providers`. None: the router of a URL, else `local`.
         e2b_router_url: `host:port` of a router with E2B behind it.
         morph_router_url: The same with Morph.
@@ -165,7 +175,7 @@ def binary_code_reward(completions: Sequence[Completion], **settings_and_columns
 
 
 def settings_of(
-    num_parallel: int, provider_type: str | None, e2b_router_url: str | None, morph_router_url: str | None
+    num_parallel: int | None, provider_type: str | None, e2b_router_url: str | None, morph_router_url: str | None
 ) -> SandboxSettings:
     """Return the settings that the arguments of a function mean."""
     urls = {"e2b": e2b_router_url, "morph": morph_router_url}

@@ -8,6 +8,7 @@ from functools import partial
 from open_r1.configs.rewards import RewardArguments
 from open_r1.grading.batch import Limits, SandboxSettings
 from open_r1.grading.cases import read_verification_info
+from open_r1.grading.programs import Budget
 from open_r1.rewards.base import Reward, RewardContext
 from open_r1.rewards.contest_rewards import (
     CF_COLUMNS,
@@ -61,22 +62,36 @@ def cf_sandbox(script_args: RewardArguments) -> SandboxSettings:
 
 
 def _sandbox(script_args: RewardArguments, provider: str, router_url: str | None) -> SandboxSettings:
-    if script_args.parallel_code_exec_per_proc < 1:
-        raise ValueError(
-            f"parallel_code_exec_per_proc must be at least 1, got {script_args.parallel_code_exec_per_proc}."
-        )
+    num_parallel = script_args.parallel_code_exec_per_proc
+    if num_parallel is not None and num_parallel < 1:
+        raise ValueError(f"parallel_code_exec_per_proc must be at least 1, got {num_parallel}.")
     if not (math.isfinite(script_args.sandbox_patience_s) and script_args.sandbox_patience_s > 0):
         raise ValueError(f"sandbox_patience_s must be positive, got {script_args.sandbox_patience_s}.")
     if provider == "router" and not router_url:
         raise ValueError("`code_provider: router` needs `sandbox_router_url`: host:port or URL of the router.")
     return SandboxSettings(
         provider=provider,
-        num_parallel=script_args.parallel_code_exec_per_proc,
+        num_parallel=num_parallel,
         router_url=router_url,
         router_token_env=script_args.sandbox_router_token_env if router_url is not None else None,
         patience_s=script_args.sandbox_patience_s,
         python=script_args.sandbox_python if provider == "local" else None,
     )
+
+
+def _max_tests(script_args: RewardArguments) -> int | None:
+    if script_args.code_max_tests is not None and script_args.code_max_tests < 1:
+        raise ValueError(f"code_max_tests must be at least 1, got {script_args.code_max_tests}.")
+    return script_args.code_max_tests
+
+
+def _budget(script_args: RewardArguments) -> Budget:
+    max_timeouts, extra_s = script_args.code_max_timeouts, script_args.code_extra_time_s
+    if not (max_timeouts >= 0 and extra_s >= 0):
+        raise ValueError(
+            f"code_max_timeouts and code_extra_time_s must be 0 (no limit) or more, got {max_timeouts} and {extra_s}."
+        )
+    return Budget(max_timeouts or None, extra_s or None)
 
 
 def _build_code(script_args: RewardArguments, context: RewardContext, *, is_binary: bool) -> Reward:
@@ -93,6 +108,8 @@ def _build_code(script_args: RewardArguments, context: RewardContext, *, is_bina
         enforce_same_language=script_args.enforce_same_language,
         patch_code=script_args.patch_code,
         context=context,
+        max_tests=_max_tests(script_args),
+        budget=_budget(script_args),
     )
 
 
@@ -107,6 +124,8 @@ def _build_cf_code(script_args: RewardArguments, context: RewardContext) -> Rewa
         scoring_mode=script_args.code_eval_scoring_mode,
         patch_code=script_args.patch_code,
         context=context,
+        max_tests=_max_tests(script_args),
+        budget=_budget(script_args),
     )
 
 

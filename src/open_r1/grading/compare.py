@@ -4,29 +4,60 @@
 Different from Open R1, whose reward compares only as many lines as the shorter side has:
 1. an output that is a prefix of the expected one, or goes on behind it, is wrong;
 2. only blanks at the ends of lines and empty lines at the end are free, those in front count; CRLF is a line break;
+   `by_words`, as contests do without a checker, the words of each line count alone;
 3. numbers are compared as text. Tasks with several right answers need a checker (`checkers`).
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
+
+from open_r1.grading.verdict import TestResult, TestVerdict, result_of_failure
+from open_r1.sandbox import ProgramRun
 
 SHOWN_CHARACTERS = 200
 _FREE = " \t\r\n"
 # Characters that are compared at a time.
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 8, 1 << 20
+# Characters of output that are compared on the loop itself, in about a millisecond.
+_FEW_CHARS = 1 << 16
 
 
-def find_difference(output: str, expected: str) -> str | None:
+async def compare_apart(
+    runs: Sequence[ProgramRun], compare: Callable[[Sequence[ProgramRun]], list[TestResult]]
+) -> list[TestResult]:
+    """Return what a comparison makes of runs; of much output in a thread.
+
+    All submissions of a process are judged on one event loop, which a hostile output must not hold up.
+    """
+    if sum(len(run.stdout) for run in runs) <= _FEW_CHARS:
+        return compare(runs)
+    return await asyncio.to_thread(compare, runs)
+
+
+def judge_output(run: ProgramRun, expected: str, *, by_words: bool = False) -> TestResult:
+    """Return the result of a run by its output."""
+    if (failure := result_of_failure(run)) is not None:
+        return failure
+    difference = find_difference(run.stdout, expected, by_words=by_words)
+    if difference is None:
+        return TestResult(TestVerdict.ACCEPTED, 1.0)
+    return TestResult(TestVerdict.WRONG_ANSWER, 0.0, difference)
+
+
+def find_difference(output: str, expected: str, *, by_words: bool = False) -> str | None:
     r"""Return where an output first differs from the expected one, None where it doesn't.
 
     >>> find_difference("1 2 \r\n3\n\n", "1 2\n3") is None
     True
     >>> find_difference("1\n", "1\n2\n")
     "line 2: expected '2', but the output ends"
+    >>> find_difference(" 1  2\n", "1 2", by_words=True) is None, find_difference("1\n2", "1 2", by_words=True) is None
+    (True, False)
     """
-    got, wanted = output.rstrip(_FREE), expected.rstrip(_FREE)
+    got, wanted = (text.rstrip() if by_words else text.rstrip(_FREE) for text in (output, expected))
     if got == wanted:
         return None
-    number, line, wanted_line = first_different_lines(got, wanted, _is_same_line)
+    number, line, wanted_line = _first_different_lines(got, wanted, _has_same_words if by_words else _is_same_line)
     if line is None and wanted_line is None:
         return None
     if line is None:
@@ -37,7 +68,7 @@ def find_difference(output: str, expected: str) -> str | None:
     return f"line {number}: expected {_shown(wanted_line, column)}, got {_shown(line, column)}"
 
 
-def first_different_lines(
+def _first_different_lines(
     one: str, other: str, is_same_line: Callable[[str, str], bool]
 ) -> tuple[int, str | None, str | None]:
     """Return the number of the first lines that differ, from 1, and both of them; None for one behind the end.
@@ -67,6 +98,11 @@ def first_different_lines(
 
 def _is_same_line(one: str, other: str) -> bool:
     return one.rstrip(_FREE) == other.rstrip(_FREE)
+
+
+def _has_same_words(line: str, expected: str) -> bool:
+    words = expected.split()
+    return line.split(None, len(words)) == words  # of a line without end no more words than are expected
 
 
 def _line_at(text: str, start: int) -> tuple[str, int]:

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mend what programs written for older interpreters and compilers need and today's don't have.
+
+Whether programs are patched is the recipe's choice (`patch_code`), since a model learns from it that old code is fine;
+`add_includes` is for all submissions to IOI tasks. Different from Open R1, which edits the text with regular
+expressions, adds `<bits/stdc++.h>` to every C++ program, and takes what a comment says for a directive:
+1. a Python program stays as it is: `harness/old_names.py` runs in front of it and gives the modules that it imports
+   their old names. What doesn't parse is returned unchanged;
+2. a header is added to a C++ program only for a name that it uses, doesn't declare itself and includes nothing for: a
+   header too much may make its own names ambiguous;
+3. the namespace is opened only for a program that never writes `std::` and uses a stream or a container by its bare
+   name, which can't compile as it is.
+"""
+
+import ast
+import re
+import warnings
+from functools import cache
+from pathlib import Path
+
+from open_r1.sandbox.base import UnsupportedLanguageError
+from open_r1.sandbox.languages import find_language
+
+_ASYNC = re.compile(r"\basyncio[ \t]*\.[ \t]*async\b")
+_ARRAY_OF_C = re.compile(r"""\barray[ \t]*\([ \t]*["']c["']""")
+# Used as `name<...>`.
+_TEMPLATES = {
+    "array": "array",
+    "bitset": "bitset",
+    "deque": "deque",
+    "functional": "function greater",
+    "limits": "numeric_limits",
+    "list": "list",
+    "map": "map multimap",
+    "memory": "unique_ptr shared_ptr make_unique make_shared",
+    "optional": "optional",
+    "queue": "queue priority_queue",
+    "random": "uniform_int_distribution uniform_real_distribution",
+    "set": "set multiset",
+    "stack": "stack",
+    "tuple": "tuple",
+    "unordered_map": "unordered_map unordered_multimap",
+    "unordered_set": "unordered_set unordered_multiset",
+    "utility": "pair",
+    "vector": "vector",
+}
+# Used as `name(...)`.
+_FUNCTIONS = {
+    "algorithm": "sort stable_sort reverse unique lower_bound upper_bound binary_search next_permutation "
+    "prev_permutation max_element min_element minmax_element nth_element max min rotate count_if find_if all_of "
+    "any_of none_of fill",
+    "cassert": "assert",
+    "cctype": "isdigit isalpha isalnum isspace isupper islower tolower toupper",
+    "cmath": "sqrt cbrt pow floor ceil round fabs sin cos tan acos asin atan atan2 log log2 log10 exp hypot",
+    "cstdio": "printf scanf puts getchar putchar fgets fputs sprintf sscanf freopen fprintf",
+    "cstdlib": "abs labs llabs atoi atoll malloc calloc free qsort rand srand exit",
+    "cstring": "memset memcpy memmove memcmp strlen strcmp strncmp strcpy strcat strchr strstr",
+    "iomanip": "setprecision setw setfill",
+    "numeric": "accumulate iota gcd lcm partial_sum",
+    "string": "to_string stoi stol stoll stoul stoull stod getline",
+    "tuple": "make_tuple tie",
+    "utility": "make_pair swap",
+}
+# Used as they stand.
+_WORDS = {
+    "climits": "INT_MAX INT_MIN UINT_MAX LONG_MAX LONG_MIN LLONG_MAX LLONG_MIN ULLONG_MAX CHAR_BIT",
+    "cfloat": "DBL_MAX DBL_MIN DBL_EPSILON FLT_MAX",
+    "chrono": "chrono",
+    "cstdint": "int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t",
+    "iostream": "cin cout cerr clog endl",
+    "random": "mt19937 mt19937_64",
+    "sstream": "stringstream istringstream ostringstream",
+    "string": "string",
+}
+_TABLES = (("<", _TEMPLATES), ("(", _FUNCTIONS), ("", _WORDS))
+# Name -> what must follow it; name -> its header.
+_FOLLOWED_BY = {name: follower for follower, table in _TABLES for names in table.values() for name in names.split()}
+_HEADERS = {name: header for _, table in _TABLES for header, names in table.items() for name in names.split()}
+# Of `namespace std` without doubt, when used bare.
+_OF_STD = {"cin", "cout", "cerr", "clog", "endl", "string", "stringstream", "istringstream", "ostringstream"} | {
+    name for names in _TEMPLATES.values() for name in names.split()
+}
+# Comments and literals are no code; an `#include` is, with its name. What is never closed goes on to the end, of the
+# line for a string, and a character is short: the time stays linear.
+_NOT_CODE = re.compile(
+    r"""(?P<include>^[ \t]*+#[ \t]*+include[ \t]*+(?:<[^>\n]+>|"[^"\n]+"))|"""
+    r'R"([^()\\\s]{0,16})\(.*?(?:\)\2"|\Z)|//[^\n]*|/\*.*?(?:\*/|\Z)|"(?:\\.|[^"\\\n])*(?:"|(?=\n)|\\?\Z)|'
+    r"'(?:\\.|[^'\\\n]){1,12}'",
+    re.DOTALL | re.MULTILINE,
+)
+_INCLUDE = re.compile(r"^[ \t]*+#[ \t]*+include[ \t]*+<([^>\n]+)>", re.MULTILINE)
+_TOKEN = re.compile(r"[A-Za-z_]\w*|->|::|[^\s\w]")
+# Words that may stand in front of a call; behind any other word a name is declared.
+_BEFORE_CALL = {"return", "else", "case", "throw", "do", "and", "or", "not", "co_return"}
+# What follows a variable that has the name of a template.
+_BEHIND_VARIABLE = {"[", ";", "=", ",", ")", "+", "-", "."}
+
+
+def is_patchable(language: str) -> bool:
+    """Whether programs in a language, by any name of a data set, can be patched.
+
+    >>> [is_patchable(name) for name in ("PyPy 3-64", "GNU C++17 (64)", "rust")]
+    [True, True, False]
+    """
+    return _name_of(language) in _PATCHES
+
+
+def patch_code(text: str, language: str) -> str:
+    """Return a program mended; one that is blank, can't be read, or is in another language comes back as it is."""
+    patch = _PATCHES.get(_name_of(language))
+    return text if patch is None or not text.strip() else patch(text)
+
+
+def _name_of(language: str) -> str:
+    try:
+        return find_language(language).name
+    except UnsupportedLanguageError:
+        return ""
+
+
+# ---- Python
+
+
+@cache
+def _old_names() -> str:
+    source = (Path(__file__).parent / "harness" / "old_names.py").read_text(encoding="utf-8")
+    return ast.unparse(ast.parse(source))  # without comments, in one form
+
+
+def patch_python(text: str) -> str:
+    """Return a Python program with a line in front that runs `harness/old_names.py`."""
+    if (tree := _parse(text)) is None:
+        text_of_today = _ASYNC.sub("asyncio.ensure_future", text)  # a word of the language since Python 3.7
+        if (tree := _parse(text_of_today)) is None:
+            return text
+        text = text_of_today
+    first = next((node for index, node in enumerate(tree.body) if not _comes_first(node, index)), None)
+    if first is None or _old_names_line([])[:40] in text:
+        return text
+    imported = _imported_modules(tree)
+    imported |= {"getlogin"} if "getlogin" in text else set()
+    imported |= {"array of c"} if _ARRAY_OF_C.search(text) else set()
+    decorators = getattr(first, "decorator_list", [])
+    line, column = (decorators[0].lineno, 0) if decorators else (first.lineno, first.col_offset)
+    lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)  # the lines that `ast` counts
+    before = lines[line - 1].encode()[:column].decode()
+    ending = "; " if before.strip() else "\n"
+    lines[line - 1] = f"{before}{_old_names_line(sorted(imported))}{ending}{lines[line - 1][len(before) :]}"
+    return "".join(lines)
+
+
+def _old_names_line(imported: list[str]) -> str:
+    return f'exec({_old_names()!r}, {{"imported": {imported!r}}})'
+
+
+def _parse(text: str) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of "\\d" and the like in other people's programs
+            return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _imported_modules(tree: ast.Module) -> set[str]:
+    """Return the names of the modules that a program imports anywhere."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def _comes_first(node: ast.stmt, index: int) -> bool:
+    """Whether a statement is the docstring or an import from `__future__`."""
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "__future__"
+    return index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+# ---- C++
+
+
+def add_includes(code: str, problem_id: str, *, has_header: bool = True) -> str:
+    r"""Return a submission to an IOI task with what it needs in front of it; blank code stays as it is.
+
+    `<bits/stdc++.h>` always, the task's `"<id>.h"` where it isn't included, and `using namespace std;` where the code
+    has neither that nor any `std::`.
+
+    Args:
+        code: The submission.
+        problem_id: Short name of the problem.
+        has_header: Whether the task has `<id>.h` (`Subtask.has_header`).
+
+    >>> add_includes("long long f() { return 1; }\n", "sums")
+    '#include <bits/stdc++.h>\n#include "sums.h"\nusing namespace std;\nlong long f() { return 1; }\n'
+    """
+    if not code.strip():
+        return code
+    bare = _without_comments(code)
+    lines = ["#include <bits/stdc++.h>"]
+    if has_header and not re.search(
+        rf'^[ \t]*#[ \t]*include[ \t]*["<]{re.escape(problem_id)}\.h[">]', bare, re.MULTILINE
+    ):
+        lines.append(f'#include "{problem_id}.h"')
+    if not re.search(r"\busing\s+namespace\s+std\s*;", bare) and "std::" not in bare:
+        lines.append("using namespace std;")
+    return "\n".join([*lines, code])
+
+
+def _without_comments(text: str) -> str:
+    """Return C++ code without comments and literals, but with the names of included files."""
+    return _NOT_CODE.sub(lambda match: match["include"] or " ", text)
+
+
+def patch_cpp(text: str) -> str:
+    r"""Return a C++ program with the headers and the namespace that it lacks in front.
+
+    >>> patch_cpp("#include <iostream>\nint main() { cout << max(1, 2); }\n").splitlines()[:2]
+    ['#include <algorithm>', 'namespace std {} using namespace std;']
+    """
+    code = _without_comments(text)
+    included = {_modern_name(name.strip()) for name in _INCLUDE.findall(code)}
+    used = _names_used(_INCLUDE.sub(" ", code))
+    lines = []
+    if "bits/stdc++.h" not in included:
+        missing = {_HEADERS[name] for name in used} - included
+        lines += [f"#include <{header}>" for header in sorted(missing)]
+    has_namespace = re.search(r"\bstd\s*::|\busing\s+namespace\s+std\b", code) is not None
+    if not has_namespace and not _OF_STD.isdisjoint(used):
+        lines.append("namespace std {} using namespace std;")
+    return "".join(f"{line}\n" for line in lines) + text
+
+
+def _modern_name(header: str) -> str:
+    """Return `cmath` for `math.h`, headers of C++ as they are."""
+    return f"c{header.removesuffix('.h')}" if header.endswith(".h") and "/" not in header else header
+
+
+def _names_used(code: str) -> set[str]:
+    """Return the names of the tables that a program uses in the form they have there, and doesn't declare itself."""
+    declared = set(re.findall(r"\b(?:struct|class|enum|typename|define)\s+([A-Za-z_]\w*)", code))
+    used = set()
+    tokens = ["", "", *_TOKEN.findall(code), ""]
+    for index, name in enumerate(tokens[2:-1], start=2):
+        follower = _FOLLOWED_BY.get(name)
+        if follower is None:
+            continue
+        if follower and tokens[index + 1] != follower:
+            if follower == "<" and tokens[index + 1] in _BEHIND_VARIABLE:
+                declared.add(name)
+            continue
+        before = tokens[index - 1]
+        if before in (".", "->") or (before == "::" and tokens[index - 2] != "std"):
+            continue
+        if follower == "(" and before.isidentifier() and before not in _BEFORE_CALL:
+            declared.add(name)
+        else:
+            used.add(name)
+    return used - declared
+
+
+_PATCHES = {"python": patch_python, "cpp": patch_cpp}
