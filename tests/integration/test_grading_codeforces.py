@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from open_r1.grading.batch import Score
 from open_r1.grading.checkers import UnusableCheckerError
-from open_r1.grading.codeforces import FOLDER_VARIABLE, CodeforcesProblem, CodeforcesResult, judge_submission
+from open_r1.grading.codeforces import FOLDER_VARIABLE, CodeforcesProblem, judge_submission
 from open_r1.grading.verdict import verdict_line
 from open_r1.rewards.contest_rewards import cf_code_reward
 from open_r1.sandbox import Sandbox, UnsupportedLanguageError, run_coroutine
@@ -28,7 +29,7 @@ def tests_folder(tmp_path, environment):
     return tmp_path
 
 
-def judge(row: dict, code: str | None, sandbox: Sandbox, **options) -> CodeforcesResult:
+def judge(row: dict, code: str | None, sandbox: Sandbox, **options) -> Score:
     problem = CodeforcesProblem.from_row(row)
     return run_coroutine(lambda: judge_submission(problem, code, sandbox, **options))
 
@@ -80,8 +81,7 @@ def test_unknown_scoring_mode_is_refused(sandbox):
 
 @pytest.mark.parametrize("code", [None, "", " \n"])
 def test_no_submission_costs_most(sandbox, code):
-    assert judge(problem_row("9001/A"), code, sandbox) == CodeforcesResult(-1.0)
-    assert judge(problem_row("9001/A"), code, sandbox, no_submission_reward=-3.0).reward == -3.0
+    assert judge(problem_row("9001/A"), code, sandbox) == Score(-1.0, ())
 
 
 def test_refusal_by_the_compiler_has_its_own_reward(sandbox):
@@ -154,9 +154,9 @@ def test_file_of_one_test_is_gone_in_the_next(sandbox):
     assert judge(problem_row("9001/C"), code, sandbox).reward == 1.1
 
 
-def test_truncated_tests_are_counted_not_run(sandbox):
+def test_truncated_tests_are_not_run(sandbox):
     result = judge(problem_row("9002/A"), problem_row("9002/A")["gold"], sandbox)
-    assert (len(result.results), result.num_truncated) == (5, 1)
+    assert verdict_line(result.results) == "AC x5"
 
 
 def test_grid_that_ends_in_dots_is_a_test(sandbox):
@@ -175,10 +175,10 @@ def test_generated_test_can_cost_the_reward(sandbox):
 
 def test_problem_without_tests_has_no_reward(sandbox):
     row = problem_row("9001/A") | {"official_tests": None}
-    assert judge(row, PRINT_ODD, sandbox) == CodeforcesResult(None)
+    assert judge(row, PRINT_ODD, sandbox) == Score(None, ())
     tests = [{"input": "1" * 252 + "...", "output": "ODD"}]
     cut = problem_row("9001/A") | {"official_tests": tests, "official_tests_complete": False}
-    assert judge(cut, PRINT_ODD, sandbox) == CodeforcesResult(None, (), 1)
+    assert judge(cut, PRINT_ODD, sandbox) == Score(None, ())
 
 
 def test_right_output_and_checker_are_out_of_the_submissions_reach(sandbox):

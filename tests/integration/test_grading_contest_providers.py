@@ -57,7 +57,7 @@ def judge_ioi(problem_id: str, subtask: str, name: str, sandbox: Sandbox, **opti
             await sandbox.aclose()
 
     result = run_coroutine(judge)
-    return verdict_line(result.test_results), result.score
+    return verdict_line(result.results), result.reward
 
 
 def judge_codeforces(row: dict, code: str, sandbox: Sandbox, **options) -> tuple[str, float | None]:

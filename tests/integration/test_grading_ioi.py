@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from open_r1.grading.batch import Score
 from open_r1.grading.checkers import UnusableCheckerError
-from open_r1.grading.ioi import SubtaskResult, TestCache, judge_subtask, judge_subtasks
+from open_r1.grading.ioi import judge_subtask
 from open_r1.grading.ioi_rows import FOLDER_VARIABLE, Subtask, load_year
 from open_r1.grading.patches import add_includes
 from open_r1.grading.verdict import verdict_line
@@ -22,26 +23,26 @@ def sandbox() -> LocalSandbox:
     return LocalSandbox()
 
 
-def judge(row: dict, code: str, sandbox: Sandbox, **options) -> SubtaskResult:
+def judge(row: dict, code: str, sandbox: Sandbox, **options) -> Score:
     subtask = Subtask.from_row(row)
     return run_coroutine(lambda: judge_subtask(subtask, code, sandbox, **options))
 
 
-def judge_problem(problem_id: str, code: str, sandbox: Sandbox, *, skip_mode: bool = True) -> list[SubtaskResult]:
+def judge_problem(problem_id: str, code: str, sandbox: Sandbox) -> list[Score]:
     """Results in all subtasks of a problem whose rows hold their tests."""
     rows = [row for row in ioi_rows() if row["id"] == problem_id and row["test_cases"]]
-    subtasks = [Subtask.from_row(row) for row in rows]
-    return run_coroutine(lambda: judge_subtasks(subtasks, code, sandbox, skip_mode=skip_mode))
+    return [judge(row, code, sandbox) for row in rows]
+
+
+def verdicts_of(score: Score) -> set[str]:
+    return {result.verdict.value for result in score.results}
 
 
 @pytest.mark.parametrize("problem_id", ["pairs", "splits", "guess", "weights"])
-def test_gold_solution_has_all_points(sandbox, problem_id):
+def test_gold_solution_scores_everywhere(sandbox, problem_id):
     code = add_includes(solution(problem_id), problem_id) if problem_id == "pairs" else solution(problem_id)
-    results = judge_problem(problem_id, code, sandbox, skip_mode=False)
-    assert [result.status for result in results] == ["AC"] * len(results)
-    assert [(result.score, result.weighted_score) for result in results] == [
-        (1.0, result.points) for result in results
-    ]
+    results = judge_problem(problem_id, code, sandbox)
+    assert [(verdicts_of(result), result.reward) for result in results] == [({"AC"}, 1.0)] * len(results)
 
 
 def reward(rows: list[dict[str, Any]], name: str) -> list[float | None]:
@@ -73,36 +74,35 @@ def test_part_of_a_score_is_no_full_reward():
 )
 def test_verdict_of_a_wrong_solution(sandbox, name, verdicts):
     result = judge(subtask_row("weights", "02-all"), solution("weights", name), sandbox)
-    assert (verdict_line(result.test_results), result.score) == (verdicts, 0.0)
+    assert (verdict_line(result.results), result.reward) == (verdicts, 0.0)
 
 
 def test_compiler_says_why(sandbox):
     result = judge(subtask_row("weights", "01-few"), solution("weights", "broken"), sandbox)
-    assert "nothing_of_that_name" in result.test_results[0].feedback
+    assert "nothing_of_that_name" in result.results[0].feedback
 
 
 def test_subtasks_have_scores_of_their_own(sandbox):
     results = judge_problem("pairs", solution("pairs", "small_only"), sandbox)
-    assert [(result.score, result.status) for result in results] == [(1.0, "AC"), (1.0, "AC"), (0.0, "WA")]
-    assert verdict_line(results[2].test_results) == "AC x3, WA, -"
+    assert [result.reward for result in results] == [1.0, 1.0, 0.0]
+    assert verdict_line(results[2].results) == "AC x3, WA, -"
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_batch_size_below_one_runs_all_tests(sandbox, batch_size):
     result = judge(subtask_row("weights", "02-all"), solution("weights", "wrong"), sandbox, batch_size=batch_size)
-    assert verdict_line(result.test_results) == "WA x3"
+    assert verdict_line(result.results) == "WA x3"
 
 
 def test_checker_gives_part_of_the_score(sandbox):
     result = judge(subtask_row("splits", "02-all"), solution("splits", "scattered"), sandbox)
-    assert (verdict_line(result.test_results), result.status) == ("AC x2, PA x2", "PA")
-    assert (result.score, result.weighted_score) == (0.625, 43.8)
-    assert "Divisible, but not consecutive" in result.test_results[2].feedback
+    assert (verdict_line(result.results), result.reward) == ("AC x2, PA x2", 0.625)
+    assert "Divisible, but not consecutive" in result.results[2].feedback
 
 
 def test_output_that_breaks_the_checker_is_wrong(sandbox):
     result = judge(subtask_row("splits", "01-few"), solution("splits", "hostile"), sandbox)
-    assert (result.status, result.score) == ("WA", 0.0)
+    assert ("WA" in verdicts_of(result), result.reward) == (True, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -120,23 +120,23 @@ def test_right_output_is_out_of_the_submissions_reach(sandbox):
     for grader_files in ([], checker):
         row = subtask_row("weights", "02-all") | {"grader_files": grader_files}
         result = judge(row, solution("weights", "thief"), sandbox, batch_size=0)
-        assert (result.status, result.score) == ("WA", 0.0)
+        assert ("WA" in verdicts_of(result), result.reward) == (True, 0.0)
     # What it prints is what it found: nothing.
     cases = {"01": ["1\n1\n", ""], "02": ["1\n1\n", "1 1\n"]}
     blank = subtask_row("weights", "02-all") | {"test_names": ["01", "02"], "test_cases": cases}
-    assert verdict_line(judge(blank, solution("weights", "thief"), sandbox, batch_size=0).test_results) == "AC, WA"
+    assert verdict_line(judge(blank, solution("weights", "thief"), sandbox, batch_size=0).results) == "AC, WA"
 
 
 def test_too_many_questions_cost_a_part(sandbox):
     results = judge_problem("guess", solution("guess", "slow"), sandbox)
-    assert [result.score for result in results] == [1.0, 0.25, 0.25]
+    assert [result.reward for result in results] == [1.0, 0.25, 0.25]
 
 
 ATTACKS = ("early", "flood", "digits", "silent", "killer")
 
 
 @pytest.fixture(scope="module")
-def attacks(sandbox) -> dict[str, SubtaskResult | SandboxError]:
+def attacks(sandbox) -> dict[str, Score | SandboxError]:
     """What came of the attacks on the manager, side by side since some wait for the clock."""
     subtask = Subtask.from_row(subtask_row("guess", "00-samples"))
     codes = [solution("guess", name) for name in ATTACKS]
@@ -156,9 +156,9 @@ def attacks(sandbox) -> dict[str, SubtaskResult | SandboxError]:
 )
 def test_attack_on_the_manager_scores_nothing(attacks, name, statuses):
     result = attacks[name]
-    assert isinstance(result, SubtaskResult)
-    assert result.score == 0.0
-    assert result.status in statuses
+    assert isinstance(result, Score)
+    assert result.reward == 0.0
+    assert verdicts_of(result) & statuses
 
 
 def test_manager_that_does_not_compile_makes_the_row_unusable(sandbox):
@@ -188,7 +188,7 @@ def test_tests_of_a_year_are_read_from_a_local_copy(sandbox, tmp_path, environme
     environment[FOLDER_VARIABLE] = str(tmp_path)
     row = next(row for row in ioi_rows() if row["year"] == 2024)
     result = judge(row, solution("pairs", "small_only"), sandbox, batch_size=0)
-    assert verdict_line(result.test_results) == "AC, WA"
+    assert verdict_line(result.results) == "AC, WA"
     with pytest.raises(ValueError, match="other-test"):
         judge(row | {"test_names": ["small-1", "other-test"]}, solution("pairs"), sandbox)
 
@@ -203,11 +203,3 @@ def test_year_without_the_hub_says_what_to_do(environment):
     environment.pop(FOLDER_VARIABLE, None)
     with pytest.raises(OSError, match=FOLDER_VARIABLE):
         load_year(2023)
-
-
-def test_compile_error_is_remembered_for_the_other_subtasks(sandbox):
-    code = solution("weights", "broken")
-    cache = TestCache("weights", code)
-    judge(subtask_row("weights", "01-few"), code, sandbox, cache=cache)
-    assert cache.compile_error is not None
-    assert judge(subtask_row("weights", "02-all"), code, sandbox, cache=cache).status == "CE"

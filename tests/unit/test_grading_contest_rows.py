@@ -9,7 +9,6 @@ from open_r1.grading.cases import StdioTest
 from open_r1.grading.codeforces import (
     FOLDER_VARIABLE,
     CodeforcesProblem,
-    _Store,
     generated_tests,
     is_truncated,
     problem_tests,
@@ -56,13 +55,7 @@ def test_every_ioi_row_is_read(row):
         ({"memory_limit": 1 << 60}, "1 TiB"),
         ({"time_limit": 10**400}, "OverflowError"),
         ({"time_limit": 1e300}, "at most 3600"),
-        ({"score": 10**400}, "OverflowError"),
-        ({"score": float("nan")}, "score must be a number"),
-        ({"score_precision": float("inf")}, "OverflowError"),
-        ({"score_precision": 1 << 70}, "0 to 15 decimals"),
-        ({"score_precision": -1}, "0 to 15 decimals"),
         ({"year": float("inf")}, "OverflowError"),
-        ({"year": 10**300}, "four digits"),
     ],
 )
 def test_unusable_ioi_row_is_refused_by_name(columns, message):
@@ -178,7 +171,7 @@ def test_unusable_codeforces_row_is_refused(columns, message):
 def test_official_tests_may_stand_in_columns():
     columns = {"official_tests": {"input": ["1", "2" * 200 + "..."], "output": ["ODD", "EVEN"]}}
     problem = CodeforcesProblem.from_row(problem_row("9001/A") | columns | {"official_tests_complete": False})
-    assert (problem.official_tests, problem.num_truncated) == ((StdioTest("1", "ODD"),), 1)
+    assert problem.official_tests == (StdioTest("1", "ODD"),)
 
 
 GRID = "30 9\n" + "..#......\n" * 29 + ".........\n"
@@ -203,12 +196,11 @@ def test_truncated_test_is_long_and_ends_in_dots(given, expected, is_cut):
 def test_complete_row_has_no_truncated_tests(is_complete, num_truncated):
     columns = {"official_tests": [{"input": GRID, "output": "2\n"}], "official_tests_complete": is_complete}
     problem = CodeforcesProblem.from_row(problem_row("9001/A") | columns)
-    assert (len(problem.official_tests), problem.num_truncated) == (1 - num_truncated, num_truncated)
+    assert len(problem.official_tests) == 1 - num_truncated
 
 
-def test_truncated_official_tests_are_left_out_and_counted():
-    problem = CodeforcesProblem.from_row(problem_row("9002/A"))
-    assert (len(problem.official_tests), problem.num_truncated) == (2, 1)
+def test_truncated_official_tests_are_left_out():
+    assert len(CodeforcesProblem.from_row(problem_row("9002/A")).official_tests) == 2
 
 
 @pytest.fixture
@@ -232,14 +224,6 @@ def test_threads_that_ask_at_once_get_the_tests_read_once(tests_folder):
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(generated_tests, ["9002/B"] * 32))
     assert len({id(tests) for tests in answers}) == 1
-
-
-def test_store_of_tests_keeps_what_was_used_last(tests_folder):
-    store, path = _Store(max_chars=20), tests_folder / "test_cases_9003.parquet"
-    small = store.get(path, "9003/Z")
-    assert store.get(path, "9003/Z") is small
-    store.get(tests_folder / "test_cases_9002.parquet", "9002/B")
-    assert store.get(path, "9003/Z") is not small
 
 
 def test_official_tests_suffice_without_the_folder(environment):

@@ -18,7 +18,6 @@ Different from Open R1, where a checker that breaks fails the submission:
 import asyncio
 import hashlib
 import math
-import os
 import signal
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -73,9 +72,8 @@ class TaskProgram:
 
 
 _SCORED: OrderedDict[str, None] = OrderedDict()
-_BINARIES: OrderedDict[str, TaskProgram | UnusableCheckerError] = OrderedDict()
-_IN_THE_MAKING: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[TaskProgram | UnusableCheckerError]] = {}
-os.register_at_fork(after_in_child=_IN_THE_MAKING.clear)  # no loop of the parent runs in the child
+# By loop, since a forked child has another one, and by sandbox, since installations may differ in compilers.
+_BINARIES: OrderedDict[tuple[asyncio.AbstractEventLoop, Sandbox, str], asyncio.Task[TaskProgram]] = OrderedDict()
 
 
 def note_score(program: TaskProgram) -> None:
@@ -107,30 +105,25 @@ async def compiled(
     """
     if not find_language(language).compile:
         return TaskProgram(language, files)
-    key = _key(sandbox, language, files)
-    known = _BINARIES.get(key)
-    if known is None:
-        place = (asyncio.get_running_loop(), key)
-        task = _IN_THE_MAKING.get(place)
-        if task is None:
-            task = asyncio.create_task(_compile(sandbox, language, files, compile_limits))
-            _IN_THE_MAKING[place] = task
-            task.add_done_callback(lambda _: _IN_THE_MAKING.pop(place, None))
-        # Who is cancelled meanwhile takes nothing away from the others who wait for the same program.
-        known = await asyncio.shield(task)
-        key = _key(sandbox, language, files)  # a sandbox may know only now what it is
-        _BINARIES[key] = known
-    _BINARIES.move_to_end(key)
+    place = (asyncio.get_running_loop(), sandbox, _digest(language, files))
+    task = _BINARIES.get(place)
+    if task is None or _has_failed(task):
+        task = _BINARIES[place] = asyncio.create_task(_compile(sandbox, language, files, compile_limits))
+    _BINARIES.move_to_end(place)
     while len(_BINARIES) > MAX_BINARIES:
         _BINARIES.popitem(last=False)
-    if isinstance(known, UnusableCheckerError):
-        raise UnusableCheckerError(str(known))
-    return known
+    # Who is cancelled meanwhile takes nothing away from the others who wait for the same program.
+    return await asyncio.shield(task)
 
 
-async def _compile(
-    sandbox: Sandbox, language: str, files: Mapping[str, str | bytes], limits: Limits
-) -> TaskProgram | UnusableCheckerError:
+def _has_failed(task: asyncio.Task[TaskProgram]) -> bool:
+    """Whether to try again: the sandbox failed, not the compiler."""
+    if not task.done() or task.cancelled():
+        return task.cancelled()
+    return not isinstance(task.exception(), UnusableCheckerError | None)
+
+
+async def _compile(sandbox: Sandbox, language: str, files: Mapping[str, str | bytes], limits: Limits) -> TaskProgram:
     request = RunRequest(language, files, inputs=(), compile_limits=limits, keeps_binary=True)
     result = await sandbox.run(request)
     if not result.has_compiled:
@@ -140,15 +133,10 @@ async def _compile(
         # A compiler that refuses has an exit code; one whose box was lost has none.
         if result.compile.outcome is not Outcome.RUNTIME_ERROR or result.compile.exit_code is None:
             raise SandboxError(message)
-        return UnusableCheckerError(message)
+        raise UnusableCheckerError(message)
     if result.binary is None:
         return TaskProgram(language, files)
     return TaskProgram("binary", {BINARY_NAME: result.binary})
-
-
-def _key(sandbox: Sandbox, language: str, files: Mapping[str, str | bytes]) -> str:
-    """Return what tells a program apart; installations of one provider may differ in machines and compilers."""
-    return _digest(f"{sandbox.name}\0{sandbox.describe()}\0{language}", files)
 
 
 def _digest(kind: str, files: Mapping[str, str | bytes]) -> str:

@@ -3,7 +3,7 @@
 
 Deviations from Open R1:
 1. The right output never enters the submission's box; without checker it's compared outside, word by word in a line.
-2. Official tests that the site has cut (a long input or output that ends in "...") are left out and counted. A row
+2. Official tests that the site has cut (a long input or output that ends in "...") are left out. A row
    whose `official_tests_complete` is true has none, and a short text is whole: the last line of a grid may be "...".
 3. Without `CF_TESTS_FOLDER` the official tests are used alone, and only a row without any is refused.
 4. A checker that breaks is dealt with as `checkers` says.
@@ -12,7 +12,7 @@ reward. Python gets the problem's time limit, no more. On Piston, `package_judge
 
 Generated tests are in files `test_cases_<contest, 4 digits>.parquet` below `CF_TESTS_FOLDER`, with the columns
 problem_id, input, output. All files together are about 115 GB; of one only the rows of the problem are read. Deviation
-from Open R1: the store of tests read before is limited by their size, not by 32 contests of any size.
+from Open R1: the problems asked for last stay in memory, not 32 whole contests.
 """
 
 import asyncio
@@ -20,12 +20,13 @@ import math
 import os
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from open_r1.grading.batch import Score
 from open_r1.grading.cases import StdioTest, draw_tests
 from open_r1.grading.checkers import judge_outputs, python_checker, run_limits
 from open_r1.grading.ioi_rows import MAX_MEMORY_MB, MAX_TIME_LIMIT_S
@@ -40,8 +41,10 @@ SCORING_MODES = ("pass_fail", "partial", "weighted_sum")
 INPUT_MODES = ("stdio", "file")
 CUT, MIN_CUT_CHARS = "...", 200  # the site shows some 250 characters of a text
 _PARTIAL_WEIGHT = 0.1
+NO_COMPILE_REWARD, NO_SUBMISSION_REWARD = -0.1, -1.0
 FOLDER_VARIABLE = "CF_TESTS_FOLDER"
-MAX_STORED_CHARS = 1 << 28
+_PROBLEMS_IN_MEMORY = 8  # a file can hold gigabytes, a problem tens of megabytes
+_READING = threading.Lock()
 
 Tests = tuple[StdioTest, ...]
 
@@ -54,7 +57,6 @@ class CodeforcesProblem:
         problem_id: "contest/index".
         language: Of the submission, as the data set calls it.
         official_tests: Those of the site, without the ones that it has cut.
-        num_truncated: How many it has cut.
         checker: Source of a checker in Python; None to compare outputs.
         time_limit_s: CPU seconds of a test.
         memory_limit_mb: Memory of a test, in MiB.
@@ -64,7 +66,6 @@ class CodeforcesProblem:
     problem_id: str
     language: str
     official_tests: Tests
-    num_truncated: int
     checker: str | None
     time_limit_s: float
     memory_limit_mb: int
@@ -93,7 +94,6 @@ class CodeforcesProblem:
                 problem_id=str(row["id"]),
                 language=language,
                 official_tests=whole,
-                num_truncated=len(official) - len(whole),
                 checker=checker,
                 time_limit_s=float(row["time_limit"]),
                 memory_limit_mb=math.ceil(float(row["memory_limit"])),
@@ -115,21 +115,6 @@ class CodeforcesProblem:
         if self.input_mode == "file":
             return ProgramInput(files={"input.txt": test.input}, output_file="output.txt")
         return ProgramInput(stdin=test.input)
-
-
-@dataclass(frozen=True)
-class CodeforcesResult:
-    """What became of a submission.
-
-    Attributes:
-        reward: By the scoring mode; None where the problem has no test to judge by.
-        results: A result for each test; empty without submission.
-        num_truncated: Official tests left out because the site has cut them.
-    """
-
-    reward: float | None
-    results: tuple[TestResult, ...] = ()
-    num_truncated: int = 0
 
 
 def _read_tests(value: Any) -> list[StdioTest]:
@@ -182,12 +167,10 @@ async def judge_submission(
     *,
     scoring_mode: str = "weighted_sum",
     batch_size: int = 1,
-    no_compile_reward: float = -0.1,
-    no_submission_reward: float = -1.0,
     max_tests: int | None = None,
     budget: Budget = NO_BUDGET,
-) -> CodeforcesResult:
-    """Judge a submission.
+) -> Score:
+    """Judge a submission; its reward is None where the problem has no test to judge by.
 
     Args:
         problem: The row.
@@ -197,8 +180,6 @@ async def judge_submission(
             the first plus 0.1 times the second, so 0 to 1.1.
         batch_size: Tests in a batch; "pass_fail" ends after a batch with a failure, the others need all tests. Below
             1: all at once.
-        no_compile_reward: For a submission that the compiler refuses.
-        no_submission_reward: For none.
         max_tests: Of more tests so many are drawn (`cases.draw_tests`).
         budget: Of all tests.
 
@@ -210,14 +191,14 @@ async def judge_submission(
         raise ValueError(f"Unknown scoring mode {scoring_mode!r}; there are {', '.join(SCORING_MODES)}.")
     tests = draw_tests(await asyncio.to_thread(problem_tests, problem), max_tests)
     if not tests:
-        return CodeforcesResult(None, (), problem.num_truncated)
+        return Score(None, ())
     if code is None or not code.strip():
-        return CodeforcesResult(no_submission_reward, (), problem.num_truncated)
+        return Score(NO_SUBMISSION_REWARD, ())
     stops_early = scoring_mode == "pass_fail"
     results = await _judge_tests(problem, tests, code, sandbox, batch_size if stops_early else 0, budget)
     has_compiled = all(result.verdict is not TestVerdict.COMPILE_ERROR for result in results)
-    reward = score_results(results, scoring_mode) if has_compiled else no_compile_reward
-    return CodeforcesResult(reward, tuple(results), problem.num_truncated)
+    reward = score_results(results, scoring_mode) if has_compiled else NO_COMPILE_REWARD
+    return Score(reward, tuple(results))
 
 
 def score_results(results: Sequence[TestResult], scoring_mode: str) -> float:
@@ -334,44 +315,13 @@ def generated_tests(problem_id: str) -> Tests:
     if not re.fullmatch(r"[0-9]{1,9}", contest):
         raise ValueError(f"The id of a Codeforces problem is `contest/index`, got {problem_id!r}.")
     path = folder / f"test_cases_{int(contest):04d}.parquet"
-    return _STORE.get(path, problem_id) if path.is_file() else ()
+    if not path.is_file():
+        return ()
+    with _READING:  # all submissions to a problem ask at the same time
+        return read_tests(path, problem_id)
 
 
-class _Store:
-    """Tests read before, those used last within a limit of size; each is read by one thread at a time."""
-
-    def __init__(self, max_chars: int) -> None:
-        self._max_chars = max_chars
-        self._lock = threading.Lock()
-        self._reading: dict[tuple[Path, str], threading.Lock] = {}
-        self._tests: OrderedDict[tuple[Path, str], Tests] = OrderedDict()
-
-    def get(self, path: Path, problem_id: str) -> Tests:
-        key = (path, problem_id)
-        with self._lock:
-            lock = self._reading.setdefault(key, threading.Lock())
-        with lock:
-            with self._lock:
-                known = self._tests.get(key)
-            tests = read_tests(path, problem_id) if known is None else known
-            with self._lock:
-                self._tests[key] = tests
-                self._tests.move_to_end(key)
-                self._reading.pop(key, None)
-                self._shrink()
-            return tests
-
-    def _shrink(self) -> None:
-        """Drop what was used longest ago, but never the tests used last."""
-        total = sum(_num_chars(tests) for tests in self._tests.values())
-        while total > self._max_chars and len(self._tests) > 1:
-            total -= _num_chars(self._tests.popitem(last=False)[1])
-
-
-def _num_chars(tests: Tests) -> int:
-    return sum(len(test.input) + len(test.expected) for test in tests)
-
-
+@lru_cache(maxsize=_PROBLEMS_IN_MEMORY)
 def read_tests(path: Path, problem_id: str) -> Tests:
     """Return the tests of one problem in a file.
 
@@ -394,15 +344,3 @@ def read_tests(path: Path, problem_id: str) -> Tests:
             raise ValueError(f"{path}: a test of {problem_id!r} isn't two texts, but {kinds}.")
         tests.append(StdioTest(given, expected))
     return tuple(tests)
-
-
-_STORE = _Store(MAX_STORED_CHARS)
-
-
-def _renew_store() -> None:
-    """Start anew in a forked child: another thread of the parent may hold the lock."""
-    global _STORE
-    _STORE = _Store(MAX_STORED_CHARS)
-
-
-os.register_at_fork(after_in_child=_renew_store)

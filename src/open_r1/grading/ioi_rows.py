@@ -27,7 +27,7 @@ from open_r1.grading.cases import StdioTest
 
 MEBIBYTE = 1 << 20
 CHECKER, MANAGER, STUB, GRADER = "checker.cpp", "manager.cpp", "stub.cpp", "grader.cpp"
-MAX_TIME_LIMIT_S, MAX_MEMORY_MB, MAX_PRECISION = 3600.0, 1 << 20, 15
+MAX_TIME_LIMIT_S, MAX_MEMORY_MB = 3600.0, 1 << 20
 
 TESTS_DATASET = "open-r1/ioi-test-cases"
 FOLDER_VARIABLE = "IOI_TESTS_FOLDER"
@@ -44,8 +44,6 @@ class Subtask:
     Attributes:
         problem_id: Short name of the problem, also that of its header.
         subtask: Name of the subtask.
-        points: What it is worth; 0 for the samples.
-        score_precision: Decimals of points.
         test_names: Its tests, in their order.
         time_limit_s: CPU seconds of a test.
         memory_limit_mb: Memory of a test, in MiB.
@@ -56,8 +54,6 @@ class Subtask:
 
     problem_id: str
     subtask: str
-    points: float
-    score_precision: int
     test_names: tuple[str, ...]
     time_limit_s: float
     memory_limit_mb: int
@@ -83,8 +79,6 @@ class Subtask:
             subtask = cls(
                 problem_id=str(row["id"]),
                 subtask=str(row["subtask"]),
-                points=float(row["score"]),
-                score_precision=int(row["score_precision"]),
                 test_names=names,
                 time_limit_s=float(row["time_limit"]),
                 memory_limit_mb=math.ceil(int(row["memory_limit"]) / MEBIBYTE),
@@ -112,10 +106,6 @@ class Subtask:
             )
         if memory_limit < MEBIBYTE or self.memory_limit_mb > MAX_MEMORY_MB:
             raise ValueError(f"{where}: memory_limit must be bytes, 1 MiB to 1 TiB, got {memory_limit}.")
-        if not (0 <= self.score_precision <= MAX_PRECISION and math.isfinite(self.points)):
-            raise ValueError(f"{where}: score must be a number, score_precision 0 to {MAX_PRECISION} decimals.")
-        if self.year is not None and not 1000 <= self.year <= 9999:
-            raise ValueError(f"{where}: year must have four digits, got {self.year}.")
         if self.tests is not None:
             self.require_outputs(self.tests)
 

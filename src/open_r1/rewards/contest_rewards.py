@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from open_r1.grading.batch import Sandbox, SandboxSettings, Score, read_rows
-from open_r1.grading.codeforces import SCORING_MODES, CodeforcesProblem, judge_submission
+from open_r1.grading.codeforces import NO_SUBMISSION_REWARD, SCORING_MODES, CodeforcesProblem, judge_submission
 from open_r1.grading.fences import find_program
 from open_r1.grading.ioi import judge_subtask
 from open_r1.grading.ioi_rows import Subtask
@@ -20,13 +20,12 @@ from open_r1.grading.programs import Budget
 from open_r1.rewards.base import DEFAULT_CONTEXT, Completion, LogExtra, LogMetric, RewardContext, completion_texts
 from open_r1.rewards.code_execution import ProgramRow, reward_rows, rows_of_columns, why_unusable
 
-IOI_COLUMNS = ("id", "subtask", "score", "score_precision", "test_names", "time_limit", "memory_limit", "grader_files")
+IOI_COLUMNS = ("id", "subtask", "test_names", "time_limit", "memory_limit", "grader_files")
 _MORE_IOI_COLUMNS = ("year", "test_cases")
 _NEEDED_FOR_IOI = ("test_names",)  # a column that rows of other data don't have
 CF_COLUMNS = ("id", "language", "official_tests", "time_limit", "memory_limit")
 _MORE_CF_COLUMNS = ("generated_checker", "input_mode", "official_tests_complete")
 _NEEDED_FOR_CF = ("official_tests", "input_mode")  # columns that rows of other data don't have
-NO_SUBMISSION_REWARD = -1.0
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ class IoiCodeReward:
 
     async def _judge(self, program: str, subtask: Subtask, sandbox: Sandbox) -> Score:
         code = add_includes(program, subtask.problem_id, has_header=subtask.has_header)
-        result = await judge_subtask(subtask, code, sandbox, batch_size=self.batch_size)
-        return Score(result.score, result.test_results)
+        return await judge_subtask(subtask, code, sandbox, batch_size=self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class CfCodeReward:
         return patch_source(program, problem.language) if program is not None and self.patch_code else program
 
     async def _judge(self, program: str, problem: CodeforcesProblem, sandbox: Sandbox) -> Score:
-        result = await judge_submission(
+        return await judge_submission(
             problem,
             program,
             sandbox,
@@ -146,7 +144,6 @@ class CfCodeReward:
             max_tests=self.max_tests,
             budget=self.budget,
         )
-        return Score(result.reward, result.results)
 
 
 def unusable_in_ioi(row: Mapping[str, object]) -> str | None:
