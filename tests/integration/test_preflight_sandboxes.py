@@ -153,7 +153,7 @@ def test_slurm_that_does_not_answer_loses_rows_and_ends_no_training(monkeypatch,
         await sandbox.languages()
         raise AssertionError("nobody answers")
 
-    (judged,) = batch.judge_all([("print(1)", batch.Problem(("tests",)))], judge, SandboxSettings("piston")).values()
+    (judged,) = batch.judge_all([("print(1)", batch.ReadRow(("tests",)))], judge, SandboxSettings("piston")).values()
     assert judged.is_lost and "squeue" in str(judged.error)
     run_coroutine(SandboxSettings("piston").build().aclose)  # else it looks for endpoints for ever
 

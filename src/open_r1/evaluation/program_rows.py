@@ -19,7 +19,7 @@ from typing import Any
 from open_r1.data.benchmarks import TEST_COLUMNS
 from open_r1.generation.prompts import PromptError
 from open_r1.grading.cases import CallTest, ProgramTests, is_empty_column, read_known_row, value_of
-from open_r1.grading.fences import known_language
+from open_r1.sandbox.languages import find_language
 
 STARTER_COLUMN = "starter_code"
 # All that is read of a row beside its problem, where the columns are there.
@@ -112,7 +112,7 @@ def language_of(columns: Mapping[str, Any]) -> str:
     if not _is_packed(columns):
         return _read(columns).language
     try:
-        return known_language(str(columns.get("language") or "python"))
+        return find_language(str(columns.get("language") or "python")).name
     except ValueError as error:
         raise PromptError(str(error)) from None
 

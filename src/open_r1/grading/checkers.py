@@ -28,7 +28,6 @@ from open_r1.grading.cases import StdioTest
 from open_r1.grading.compare import compare_apart, judge_output
 from open_r1.grading.verdict import TestResult, TestVerdict, result_of_failure
 from open_r1.sandbox import (
-    COMPILE_LIMITS,
     Limits,
     Outcome,
     ProgramInput,
@@ -89,9 +88,7 @@ def has_scored(program: TaskProgram) -> bool:
     return program.digest in _SCORED
 
 
-async def compiled(
-    sandbox: Sandbox, language: str, files: Mapping[str, str | bytes], compile_limits: Limits = COMPILE_LIMITS
-) -> TaskProgram:
+async def compiled(sandbox: Sandbox, language: str, files: Mapping[str, str | bytes]) -> TaskProgram:
     """Return a task's program compiled, from this process's store when these sources have been compiled before.
 
     Languages without a compiler come back as they are; so do sources whose provider keeps no binaries: they are then
@@ -108,7 +105,7 @@ async def compiled(
     place = (asyncio.get_running_loop(), sandbox, _digest(language, files))
     task = _BINARIES.get(place)
     if task is None or _has_failed(task):
-        task = _BINARIES[place] = asyncio.create_task(_compile(sandbox, language, files, compile_limits))
+        task = _BINARIES[place] = asyncio.create_task(_compile(sandbox, language, files))
     _BINARIES.move_to_end(place)
     while len(_BINARIES) > MAX_BINARIES:
         _BINARIES.popitem(last=False)
@@ -123,8 +120,8 @@ def _has_failed(task: asyncio.Task[TaskProgram]) -> bool:
     return not isinstance(task.exception(), UnusableCheckerError | None)
 
 
-async def _compile(sandbox: Sandbox, language: str, files: Mapping[str, str | bytes], limits: Limits) -> TaskProgram:
-    request = RunRequest(language, files, inputs=(), compile_limits=limits, keeps_binary=True)
+async def _compile(sandbox: Sandbox, language: str, files: Mapping[str, str | bytes]) -> TaskProgram:
+    request = RunRequest(language, files, inputs=(), keeps_binary=True)
     result = await sandbox.run(request)
     if not result.has_compiled:
         assert result.compile is not None
@@ -162,28 +159,25 @@ def python_checker(source: str) -> TaskProgram:
     return TaskProgram("python", {"checker.py": source})
 
 
-async def check_outputs(
-    checks: Sequence[Check], checker: TaskProgram, sandbox: Sandbox, limits: Limits = CHECKER_LIMITS
-) -> list[TestResult]:
+async def check_outputs(checks: Sequence[Check], checker: TaskProgram, sandbox: Sandbox) -> list[TestResult]:
     """Return what a checker says of outputs, all of them checked in one box.
 
     Args:
         checks: The outputs of one submission.
         checker: Ready to run; sources in a language with a compiler go through `compiled` first.
         sandbox: Where it runs.
-        limits: Of each run.
 
     Raises:
         SandboxError: The sandbox failed.
         UnusableCheckerError: The checker has never given a score, and gives none for the right outputs either.
     """
-    results = [read_score(run) for run in await _run(checks, checker, sandbox, limits)]
+    results = [read_score(run) for run in await _run(checks, checker, sandbox)]
     if any(results):
         note_score(checker)
     unscored = [check for check, result in zip(checks, results, strict=True) if result is None]
     if unscored and not has_scored(checker):
         controls = [Check(check.input, check.expected, check.expected) for check in dict.fromkeys(unscored)]
-        runs = await _run(controls, checker, sandbox, limits)
+        runs = await _run(controls, checker, sandbox)
         if not any(read_score(run) for run in runs):
             said = f"{runs[0].outcome}, output {runs[0].stdout[:100]!r}, errors {runs[0].stderr[-300:]!r}"
             raise UnusableCheckerError(f"The row's checker gives no score even for the right output: {said}.")
@@ -206,7 +200,7 @@ def read_score(run: ProgramRun) -> TestResult | None:
     return TestResult(verdict, score, run.stderr.strip()[:_FEEDBACK_CHARS])
 
 
-async def _run(checks: Sequence[Check], checker: TaskProgram, sandbox: Sandbox, limits: Limits) -> list[ProgramRun]:
+async def _run(checks: Sequence[Check], checker: TaskProgram, sandbox: Sandbox) -> list[ProgramRun]:
     if not checks:
         return []
     inputs = tuple(
@@ -215,7 +209,7 @@ async def _run(checks: Sequence[Check], checker: TaskProgram, sandbox: Sandbox, 
         )
         for check in checks
     )
-    result = await sandbox.run(RunRequest(checker.language, checker.files, inputs, limits=limits))
+    result = await sandbox.run(RunRequest(checker.language, checker.files, inputs, limits=CHECKER_LIMITS))
     if not result.has_compiled:
         said = "" if result.compile is None else result.compile.stderr[-500:]
         raise UnusableCheckerError(f"The row's checker doesn't compile: {said}")

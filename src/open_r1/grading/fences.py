@@ -18,22 +18,17 @@ _MARK = re.compile(f"{_FENCE}|{_THINK_CLOSE}")
 _OPENING = re.compile(r"```[ \t]*([^\s`]{1,40})(?:[ \t][^\n`]{0,200})?\n")
 
 
-def is_known_language(name: str) -> bool:
-    """Return whether a name or alias means a language that some sandbox may have."""
-    try:
-        find_language(name)
-    except UnsupportedLanguageError:
-        return False
-    return True
+def language_name(word: str) -> str:
+    """Return our name of the language that a word means, by any name or alias; of one unknown to us the word.
 
-
-def known_language(name: str) -> str:
-    """Return our name of a language, which may be called by any name or alias of it.
-
-    Raises:
-        UnsupportedLanguageError: There's no such language; a ValueError, whose message lists those known.
+    >>> language_name("{.py}"), language_name("GNU C++17 (64)"), language_name("Rust")
+    ('python', 'cpp', 'rust')
     """
-    return find_language(name).name
+    word = word.strip("{}.").lower()
+    try:
+        return find_language(word).name
+    except UnsupportedLanguageError:
+        return word
 
 
 def find_program(text: str, language: str) -> str | None:
@@ -47,12 +42,12 @@ def find_program(text: str, language: str) -> str | None:
     >>> find_program("<think>\n```python\n1\n```", "python") is None
     True
     """
-    wanted = _name_of(language)
+    wanted = language_name(language)
     answer = _behind_reasoning(text)
     end = len(answer)
     for opening in reversed(list(_OPENING.finditer(answer))):
         close = answer.find(_FENCE, opening.end(), end)
-        if close >= 0 and _name_of(opening[1]) == wanted:
+        if close >= 0 and language_name(opening[1]) == wanted:
             # Half a surrogate pair, which no file could hold, becomes a question mark.
             program = answer[opening.end() : close].encode(errors="replace").decode()
             return program if program.strip() else None
@@ -74,12 +69,3 @@ def _behind_reasoning(text: str) -> str:
         elif not (is_inside and mark.start() < last_fence):
             start, is_inside = mark.end(), False
     return text[start:]
-
-
-def _name_of(word: str) -> str:
-    """Return our name of the language that a word behind the backticks means, or of one unknown to us the word."""
-    word = word.strip("{}.").lower()
-    try:
-        return find_language(word).name
-    except UnsupportedLanguageError:
-        return word

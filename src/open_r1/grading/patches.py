@@ -18,8 +18,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-from open_r1.sandbox.base import UnsupportedLanguageError
-from open_r1.sandbox.languages import find_language
+from open_r1.grading.fences import language_name
 
 _ASYNC = re.compile(r"\basyncio[ \t]*\.[ \t]*async\b")
 _ARRAY_OF_C = re.compile(r"""\barray[ \t]*\([ \t]*["']c["']""")
@@ -96,26 +95,10 @@ _BEFORE_CALL = {"return", "else", "case", "throw", "do", "and", "or", "not", "co
 _BEHIND_VARIABLE = {"[", ";", "=", ",", ")", "+", "-", "."}
 
 
-def is_patchable(language: str) -> bool:
-    """Whether programs in a language, by any name of a data set, can be patched.
-
-    >>> [is_patchable(name) for name in ("PyPy 3-64", "GNU C++17 (64)", "rust")]
-    [True, True, False]
-    """
-    return _name_of(language) in _PATCHES
-
-
 def patch_code(text: str, language: str) -> str:
     """Return a program mended; one that is blank, can't be read, or is in another language comes back as it is."""
-    patch = _PATCHES.get(_name_of(language))
+    patch = _PATCHES.get(language_name(language))
     return text if patch is None or not text.strip() else patch(text)
-
-
-def _name_of(language: str) -> str:
-    try:
-        return find_language(language).name
-    except UnsupportedLanguageError:
-        return ""
 
 
 # ---- Python

@@ -10,10 +10,11 @@ from datasets import Dataset
 from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
 from open_r1.grading.batch import SandboxError, SandboxSettings
 from open_r1.grading.codeforces import require_tests_folder
-from open_r1.grading.fences import is_known_language
+from open_r1.grading.fences import language_name
 from open_r1.grading.ioi_rows import load_year
 from open_r1.rewards import IdealScore, RewardSpec, get_reward_spec
 from open_r1.rewards.rows import rows_judged_by
+from open_r1.sandbox.languages import LANGUAGES
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ def _languages_of(spec: RewardSpec, dataset: Dataset, numbers: Sequence[int]) ->
     found = {spec.programs.language(row) for row in rows}
     if "language" in spec.columns and len(numbers) == len(dataset):
         found |= set(dataset.unique("language"))
-    return {language for language in found if language and is_known_language(language)}
+    return {language for language in found if language and language_name(language) in LANGUAGES}
 
 
 def _check_tests_elsewhere(spec: RewardSpec, dataset: Dataset) -> None:
