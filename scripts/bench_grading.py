@@ -62,9 +62,7 @@ def programs_of(part: str, count: int) -> tuple[list[str], list[float]]:
 def seconds_of(part: str, args: argparse.Namespace) -> tuple[float, float]:
     """Return the wall seconds and the CPU seconds of one step, whose rewards must be right."""
     (reward,) = get_reward_funcs(
-        RewardArguments(
-            reward_funcs=["code"], code_max_timeouts=args.max_timeouts, code_test_timeout_s=args.timeout_s
-        )
+        RewardArguments(reward_funcs=["code"], code_max_timeouts=args.max_timeouts, code_test_timeout_s=args.timeout_s)
     )
     num_tests = 2 * (args.tests // 2)
     cases = [{"input": f"{number} 1", "output": str(number + 1)} for number in range(num_tests)]
