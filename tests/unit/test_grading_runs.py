@@ -4,6 +4,7 @@
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 
@@ -90,6 +91,15 @@ def test_tests_that_the_budget_does_not_pay_are_over_it(number: int, provider: s
     sandbox = Replay(runs, in_batches=in_batches)
     sandbox.name = provider
     assert verdict_line(asyncio.run(judge_runs(request, sandbox, all_right, budget=budget))) == verdicts
+
+
+def test_budget_of_many_tests_is_counted_in_time():
+    request = RunRequest("python", {"main.py": ""}, (ProgramInput(),) * 2000)
+    sandbox = Replay([QUICK] * 2000, in_batches=True)
+    sandbox.name = "local"
+    start = time.thread_time()
+    assert verdict_line(asyncio.run(judge_runs(request, sandbox, all_right, budget=Budget()))) == "AC x2000"
+    assert time.thread_time() - start < 5
 
 
 async def all_right(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:

@@ -50,14 +50,13 @@ class Budget:
 
     def num_allowed(self, runs: Iterable[ProgramRun]) -> int | None:
         """Return how many of the runs, from the first on, the budget pays; None: all, and there is some left."""
-        num_timeouts, seconds = 0, list[float]()
+        num_timeouts, num_timed, total_s, fastest_s = 0, 0, 0.0, math.inf
         for number, run in enumerate(runs, start=1):
             num_timeouts += run.outcome is Outcome.TIME_LIMIT
             taken_s = run.cpu_s if math.isnan(run.wall_s) else run.wall_s
             if not math.isnan(taken_s):
-                seconds.append(taken_s)
-            extra_s = sum(seconds) - len(seconds) * min(seconds, default=0.0)
-            is_slow = self.extra_s is not None and extra_s >= self.extra_s
+                num_timed, total_s, fastest_s = num_timed + 1, total_s + taken_s, min(fastest_s, taken_s)
+            is_slow = self.extra_s is not None and num_timed > 0 and total_s - num_timed * fastest_s >= self.extra_s
             if is_slow or (self.max_timeouts is not None and num_timeouts >= self.max_timeouts):
                 return number
         return None
