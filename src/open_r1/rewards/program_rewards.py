@@ -148,7 +148,7 @@ def code_reward(
     is_binary: bool = False,
     **columns: Any,
 ) -> list[float | None]:
-    """Return the share of its tests that each program passes, as `CodeReward`, with 5 CPU seconds for a test.
+    """Return the share of its tests that each program passes, as `CodeReward` with its default limits and budget.
 
     Args:
         completions: What the model wrote.
