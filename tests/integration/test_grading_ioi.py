@@ -94,6 +94,11 @@ def test_batch_size_below_one_runs_all_tests(sandbox, batch_size):
     assert verdict_line(result.results) == "WA x3"
 
 
+def test_all_tests_are_run_until_two_have_run_out_of_time(sandbox):
+    result = judge(subtask_row("weights", "02-all"), solution("weights", "loop"), sandbox, batch_size=0)
+    assert (verdict_line(result.results), result.reward) == ("TLE x2, OVER", 0.0)
+
+
 def test_checker_gives_part_of_the_score(sandbox):
     result = judge(subtask_row("splits", "02-all"), solution("splits", "scattered"), sandbox)
     assert (verdict_line(result.results), result.reward) == ("AC x2, PA x2", 0.625)

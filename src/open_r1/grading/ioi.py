@@ -4,7 +4,7 @@
 Deviations from Open R1:
 1. The right output never enters the submission's box. Where a task has no checker it's compared outside, word by word
    in each line.
-2. A batch size below 1 runs all tests at once, where there it ran none and scored 0.
+2. A batch size below 1 runs all tests, until two have run out of time, where there it ran none and scored 0.
 3. A test that fails behind an earlier failure in its batch is still shown; tests in later batches are skipped.
 4. Time limits are CPU seconds, without the 3 s that are added there.
 5. The score isn't rounded: the column `score_precision` is of points, and rounding to its decimals, 0 in some tasks,
@@ -29,13 +29,15 @@ from open_r1.grading.checkers import (
 )
 from open_r1.grading.ioi_rows import MEBIBYTE, Sources, Subtask, find_tests
 from open_r1.grading.package_judges import JudgeOne, find_package, judge_by_package
-from open_r1.grading.programs import batch_size_or_all, judge_runs
+from open_r1.grading.programs import Budget, batch_size_or_all, judge_runs
 from open_r1.grading.verdict import NOT_RUN, TestResult
 from open_r1.sandbox import Interactor, Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PackageRun, cms_ioi_files
 
 LANGUAGE = "cpp"
 GRADER_CONFIG = "grader_config.json"
+# One time-out makes the score 0 already; how slow right programs may be is the task's affair.
+_BUDGET = Budget(max_timeouts=2, extra_s=None)
 
 
 async def judge_subtask(subtask: Subtask, code: str, sandbox: Sandbox, *, batch_size: int = 1) -> Score:
@@ -45,7 +47,8 @@ async def judge_subtask(subtask: Subtask, code: str, sandbox: Sandbox, *, batch_
         subtask: The row.
         code: The submission in C++, with its includes (`patches.add_includes`); blank code scores 0, nothing is run.
         sandbox: Where it runs.
-        batch_size: Tests in a batch; a batch with a score of 0 is the last. Below 1: all tests at once.
+        batch_size: Tests in a batch; a batch with a score of 0 is the last. Below 1: all tests, until two have run out
+            of time.
 
     Raises:
         SandboxError: The sandbox failed.
@@ -71,7 +74,7 @@ async def _judge_tests(
     limits = run_limits(subtask.time_limit_s, subtask.memory_limit_mb, tests)
     package = await _find_judge(subtask, code, sandbox, limits)
     if package is not None:
-        return await judge_by_package(tests, package, batch_size_or_all(batch_size), _is_failure)
+        return await judge_by_package(tests, package, batch_size_or_all(batch_size), _is_failure, _BUDGET)
     manager = await _compile_or_none(sandbox, subtask.manager_sources())
     checker = None if manager is not None else await _compile_or_none(sandbox, subtask.checker_sources())
     interactor = None if manager is None else Interactor(manager.language, manager.files, manager_limits(limits))
@@ -89,7 +92,7 @@ async def _judge_tests(
             return [judge_interaction(run, manager) for run in runs]
         return await judge_outputs(runs, tests[first : first + len(runs)], checker, sandbox)
 
-    return await judge_runs(request, sandbox, judge_batch, stops=_is_failure)
+    return await judge_runs(request, sandbox, judge_batch, _is_failure, _BUDGET)
 
 
 async def _find_judge(subtask: Subtask, code: str, sandbox: Sandbox, limits: Limits) -> JudgeOne | None:
