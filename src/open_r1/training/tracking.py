@@ -38,6 +38,8 @@ _LEARNING_KEYS = (
     "advantage", "scale_rewards", "num_iterations", "steps_per_generation", "epsilon", "epsilon_high", "delta",
     "importance_sampling_level", "mask_truncated_completions", "reward_funcs", "reward_weights",
     "dynamic_sampling_rounds", "stages",
+    "code_eval_scoring_mode", "code_test_timeout_s", "code_memory_mb", "code_max_tests", "code_max_timeouts",
+    "code_extra_time_s", "patch_code",
     *(entry.name for entry in dataclasses.fields(RewardParameters)),
 )  # fmt: skip
 
