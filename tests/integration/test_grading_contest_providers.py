@@ -15,7 +15,6 @@ from open_r1.sandbox.base import UnsupportedRequestError
 from open_r1.sandbox.local import LocalSandbox
 from open_r1.sandbox.morph import MorphSandbox
 from open_r1.sandbox.piston import PistonSandbox
-from open_r1.sandbox.piston_client import Patience
 from open_r1.sandbox.router import RouterSandbox
 from tests.integration.fakes.morph_server import MorphCloud, morph_server
 from tests.integration.fakes.piston_server import PistonServer
@@ -156,8 +155,7 @@ def test_files_in_place_of_standard_input_want_the_package(plain):
 @pytest.mark.parametrize("runtimes", [PLAIN, PACKAGES])
 def test_endpoint_that_is_down_is_an_error_of_ours(runtimes):
     with PistonServer(runtimes=runtimes, trouble="down") as server:
-        patience = Patience(max_outage_s=0.2, max_attempts=2, first_delay_s=0.01)
-        sandbox = PistonSandbox([server.url], patience=patience)
+        sandbox = PistonSandbox([server.url], patience_s=0.2, num_attempts=2, first_pause_s=0.01)
         with pytest.raises(SandboxError):
             judge_ioi("weights", "02-all", "gold", sandbox)
         with pytest.raises(SandboxError):

@@ -1,28 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs at Piston endpoints, a pool of servers that somebody else runs: one `POST /execute` for each input.
+"""Programs at Piston endpoints, servers that somebody else runs: one `POST /execute` for each input.
 
 What isolates programs is the endpoint's matter: since 2024-09 Piston uses isolate; the version before, which is Open
 R1's image, keeps programs from the network and from each other's processes, not from readable files of the server.
 
 1. The compiler runs again for each input; if it fails at the first, the rest is left out.
-2. An endpoint before isolate measures nothing: its programs end at the limit by the clock, `Limits.backstop_s`, its
-   memory limit is one of address space of each process, and CPU time and peak memory are NaN.
-3. Standard input gets a newline at its end if it has none, an empty one too.
+2. An endpoint before isolate measures nothing: its programs end at the limit by the clock, `Limits.backstop_s` (but at
+   most `LONGEST_RUN_S`, for which endpoints are configured), its memory limit is one of address space of each
+   process, and CPU time and peak memory are NaN.
+3. Standard input gets a newline at its end if it has none, an empty one too. Piston cuts a longer one than
+   `STDIN_BYTES` in silence: it's refused, but by endpoints that slurm/piston/start_piston.sh has started.
 4. An endpoint's package chooses the compiler's flags; C++ sources get a first line that asks for -O2 and defines
    `ONLINE_JUDGE` and `EVAL`, as the flags of other providers do. Sources in folders aren't compiled.
-5. A program whose standard error is longer than the endpoint allows is ended; elsewhere it's only cut.
+5. A program whose output or standard error is longer than PISTON_OUTPUT_MAX_SIZE is ended there. Within our limits
+   that's a `SandboxError`; an endpoint before isolate doesn't say so, and a kill without another reason, behind more
+   than `LEAST_OUTPUT_LIMIT` bytes, is taken for it.
 6. `Limits.processes` is the endpoint's PISTON_MAX_PROCESS_COUNT; files that aren't sources come as data.
 7. No compiled program comes back (`keeps_binary`). Refused: language "binary", an interactor (`judge_by_package` with
    package `cms_ioi` judges communication tasks), `output_file` (package `codeforces` knows `input_mode: file`).
-
-Upstream: each of several processes uses only some endpoints, and a lost connection loses a place for ever.
 """
 
 import asyncio
+import base64
+import json
+import logging
 import math
 import os
-from collections.abc import Coroutine, Mapping, Sequence
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
 
 from open_r1.sandbox.base import (
     COMPILE_LIMITS,
@@ -36,40 +50,48 @@ from open_r1.sandbox.base import (
     Sandbox,
     SandboxError,
     UnsupportedLanguageError,
+    UnsupportedRequestError,
     all_ok,
 )
-from open_r1.sandbox.piston_client import Job, Patience, PistonClient
-from open_r1.sandbox.piston_endpoints import SQUEUE_TIMEOUT_S, endpoints_from_environment, slurm_endpoints
-from open_r1.sandbox.piston_jobs import (
-    RUNTIMES,
-    files_of,
-    job_of,
-    limit_fields,
-    printing_job,
-    runnable_language,
-    send_file,
-)
+from open_r1.sandbox.languages import Language, find_language
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
-from open_r1.sandbox.piston_pool import Endpoint, FindEndpoints
-from open_r1.sandbox.piston_replies import Reply, Stage, program_run
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# No endpoint is configured for less output than this.
-LEAST_OUTPUT_LIMIT = 512
-PIPE_BYTES = 1 << 16
+# Names of runtimes by our names, the best first: `javascript` may be Deno.
+RUNTIMES = {
+    "python": ("python", "python3", "py"),
+    "cpp": ("c++", "cpp", "g++"),
+    "javascript": ("node-javascript", "node-js", "javascript", "js"),
+    "bash": ("bash", "sh"),
+}
+CPP_SUFFIXES = (".cpp", ".cc", ".cxx")
+CPP_PRELUDE = '#pragma GCC optimize("O2")\n#define ONLINE_JUDGE 1\n#define EVAL 1\n#line 1 "{name}"\n'
+NODE_RESERVE_MB = 1024  # address space that node reserves and doesn't use
+STDIN_BYTES = 219_264  # what 3.1.1 hands over of a longer standard input
+WHOLE_STDIN = "x-open-r1-stdin"  # header of endpoints whose Piston waits until all of it is written
+LEAST_OUTPUT_LIMIT = 512  # no endpoint is configured for less output than this
+LONGEST_RUN_S = 60.0
+CONNECT_TIMEOUT_S, RUNTIMES_TIMEOUT_S, SQUEUE_TIMEOUT_S = 5.0, 10.0, 60
+START_PATIENCE_S = 15.0  # for endpoints that are just starting; later, when one has answered, the patience
+LONGEST_PAUSE_S = 10.0
+OVERLOAD = "Resource temporarily unavailable"
+WORKER_NAME = re.compile(r"piston-worker-(\d{1,5})")
 
 
 class PistonSandbox(Sandbox):
     """A pool of Piston endpoints.
 
     Args:
-        urls: Base URLs, ending in /api/v2; none where they are to be found at first use.
+        urls: Base URLs, ending in /api/v2; none where `find_endpoints` finds them at first use.
         places_each: Jobs at a time at each endpoint, from this process.
-        patience: How long to go on when endpoints fail.
-        rank: Number of this process among `world_size`: where on the list it starts. All use all endpoints.
-        world_size: Number of processes that use the endpoints.
-        find_endpoints: Finds the base URLs of the endpoints there are; asked when there's none, and when one fails.
+        patience_s: Seconds of an outage after which jobs are given up, all that wait at once.
+        num_attempts: How often a job is sent, to other endpoints where there are.
+        first_pause_s: Wait before an endpoint that failed is asked again; it doubles from there on.
+        queue_s: Seconds that a job may wait at the endpoint, on top of the limits of compiler and program.
+        start: Where on the list this process starts, so that several don't all start at one.
+        find_endpoints: Returns the base URLs of running endpoints or raises SandboxError; asked while none answers.
     """
 
     name = "piston"
@@ -79,30 +101,29 @@ class PistonSandbox(Sandbox):
         urls: Sequence[str],
         *,
         places_each: int = 1,
-        patience: Patience = Patience(),  # noqa: B008 - frozen
-        rank: int = 0,
-        world_size: int = 1,
-        find_endpoints: FindEndpoints | None = None,
+        patience_s: float = 120.0,
+        num_attempts: int = 5,
+        first_pause_s: float = 0.5,
+        queue_s: float = 60.0,
+        start: int = 0,
+        find_endpoints: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         if not urls and find_endpoints is None:
             raise ValueError("PistonSandbox needs at least one endpoint.")
-        if places_each < 1:
-            raise ValueError(f"places_each must be at least 1, got {places_each}.")
-        self.urls, self._places_each, self._patience = tuple(urls), places_each, patience
-        self._find_endpoints = find_endpoints
-        self._share = rank % max(world_size, 1) / max(world_size, 1)
-        self._client: PistonClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        if min(places_each, num_attempts) < 1 or min(patience_s, first_pause_s, queue_s) <= 0:
+            raise ValueError("Places, attempts and times of a PistonSandbox must be positive.")
+        self.urls = tuple(urls)
+        self.places_each, self.num_attempts = places_each, num_attempts
+        self.patience_s, self.first_pause_s, self.queue_s = patience_s, first_pause_s, queue_s
+        self._start, self._find_endpoints = start, find_endpoints
+        self._pool: EndpointPool | None = None
 
     @classmethod
-    def from_environment(cls, *, max_outage_s: float = Patience.max_outage_s) -> "PistonSandbox":
+    def from_environment(cls, *, patience_s: float = 120.0) -> "PistonSandbox":
         """Build it from the environment.
 
-        PISTON_ENDPOINTS is a list or `slurm` (`piston_endpoints`; asked at first use, which fails as long as Slurm has
-        no answer or no Piston of ours, and again when an endpoint fails),
-        PISTON_MAX_REQUESTS_PER_ENDPOINT the jobs at a time at each, from each process (1), PISTON_MAX_OUTAGE_S how
-        many seconds a request waits while no endpoint answers (`max_outage_s`).
-        RANK and WORLD_SIZE are the launcher's.
+        PISTON_ENDPOINTS is a list or `slurm`, PISTON_MAX_REQUESTS_PER_ENDPOINT the jobs at a time at each, from each
+        process (1), PISTON_MAX_OUTAGE_S comes over `patience_s`. RANK is the launcher's.
 
         Raises:
             ValueError: A variable is missing or unusable.
@@ -111,48 +132,51 @@ class PistonSandbox(Sandbox):
         return cls(
             () if is_slurm else endpoints_from_environment(),
             places_each=int(_number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1)),
-            patience=Patience(max_outage_s=_number_from("PISTON_MAX_OUTAGE_S", max_outage_s)),
-            rank=int(os.environ.get("RANK", "0")),
-            world_size=int(os.environ.get("WORLD_SIZE", "1")),
+            patience_s=_number_from("PISTON_MAX_OUTAGE_S", patience_s),
+            start=int(os.environ.get("RANK", "0")),
             find_endpoints=slurm_endpoints if is_slurm else None,
         )
 
     @property
     def ask_patience_s(self) -> float:
         """Return the seconds that `languages` may take: to find endpoints, and for one of them to answer."""
-        return self._patience.max_outage_s + SQUEUE_TIMEOUT_S
+        return self.patience_s + SQUEUE_TIMEOUT_S + RUNTIMES_TIMEOUT_S
 
     async def languages(self) -> tuple[str, ...]:
-        """Return our names of the languages that healthy endpoints have runtimes for."""
-        known = await self.client().pool.runtimes()
+        """Return our names of the languages that endpoints have runtimes for."""
+        known = await self._opened().runtimes()
         return tuple(name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes))
 
     async def packages(self) -> tuple[str, ...]:
-        """Return which of `PACKAGES` healthy endpoints have, for `judge_by_package`.
+        """Return which of `PACKAGES` endpoints have, for `judge_by_package`.
 
         Raises:
             SandboxError: No endpoint answers.
         """
-        known = await self.client().pool.runtimes()
+        known = await self._opened().runtimes()
         return tuple(name for name in PACKAGES if name in known)
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request, the inputs of a batch side by side where endpoints are free."""
         language = runnable_language(request)
-        client = self.client()
-        await self._check_runtime(client, RUNTIMES[language.name], request.language)
+        pool = self._opened()
         files = files_of(language, request.files)
         tests: list[ProgramRun | None] = [None] * len(request.inputs)
 
         async def run_one(given: ProgramInput) -> Reply:
-            return await client.execute(job_of(language, files, given, request))
+            return await pool.execute(job_of(language, files, given, request))
 
         compiled: ProgramRun | None = None
         first_replies: list[Reply] = []
         if language.compile:
             # Alone, so that a program that doesn't compile costs one job.
             first_replies = [await run_one(request.inputs[0] if request.inputs else ProgramInput())]
-            compiled = _compile_run(first_replies[0], request.compile_limits)
+            stage = first_replies[0].compile
+            compiled = (
+                ProgramRun(Outcome.OK)
+                if stage is None
+                else program_run(stage, request.compile_limits, first_replies[0].is_compile_overtime)
+            )
             if compiled.outcome is not Outcome.OK:
                 return RunResult(compiled, tuple(tests))
         size = request.stop_after or max(1, len(tests))
@@ -160,9 +184,9 @@ class PistonSandbox(Sandbox):
             known = first_replies if first == 0 else []
             batch = request.inputs[first + len(known) : first + size]
             replies = known + await _gather([run_one(given) for given in batch])
-            runs = await _gather([self._read_run(reply, request) for reply in replies])
+            runs = [_read_run(reply, request.limits) for reply in replies]
             tests[first : first + size] = runs
-            if not await go_on(first, runs):
+            if first + size < len(tests) and not await go_on(first, runs):
                 break
         return RunResult(compiled, tuple(tests))
 
@@ -188,99 +212,704 @@ class PistonSandbox(Sandbox):
         """
         if package not in PACKAGES:
             raise ValueError(f"Unknown package {package!r}; there are {', '.join(PACKAGES)}.")
-        client = self.client()
-        await self._check_runtime(client, (package,), package)
         # Of the package with all that it starts, a checker among them.
         all_s = limits.cpu_s + SPARE_S[package]
         spare = Limits(cpu_s=all_s, wall_s=all_s, memory_mb=limits.memory_mb)
-        settings, least = limit_fields(spare, compile_limits, 0)
+        settings = limit_fields(spare, compile_limits, 0)
         del settings["run_cpu_time"]
         if package != IOI_PACKAGE:
             del settings["run_memory_limit"]
         sent = [send_file(name, content, is_source=isinstance(content, str)) for name, content in files.items()]
-        job = Job((package,), sent, limits=settings, least=least)
-        return read_package_run(package, await client.execute(job), spare, compile_limits)
+        reply = await self._opened().execute(Job((package,), sent, limits=settings))
+        compiled = None if reply.compile is None else program_run(reply.compile, compile_limits, is_overtime=False)
+        if reply.run is None:
+            raise SandboxError(f"{reply.endpoint}: package {package} answered with more text than its protocol has.")
+        if reply.run.is_overload:
+            raise SandboxError(f"{reply.endpoint} has too few processes for package {package}.")
+        run = program_run(reply.run, spare, reply.is_overtime)
+        return read_package_run(package, run, compiled, reply.endpoint)
 
     def describe(self) -> str:
         """Return the endpoints and who isolates programs there."""
-        urls = self.urls if self._client is None else [endpoint.url for endpoint in self._client.pool.endpoints]
+        urls = self.urls if self._pool is None else [endpoint.url for endpoint in self._pool.endpoints]
         some = ", ".join(urls[:3]) + (", ..." if len(urls) > 3 else "")
         return (
-            f"piston: {len(urls)} endpoints ({some or 'found by Slurm'}), {self._places_each} jobs at a time at each; "
+            f"piston: {len(urls)} endpoints ({some or 'found by Slurm'}), {self.places_each} jobs at a time at each; "
             "programs are isolated by the endpoints"
         )
 
-    def client(self) -> PistonClient:
-        """Return the client of the running loop; a forked child, which has a loop of its own, gets another."""
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            self._loop = loop
-            self._client = PistonClient(
-                self.urls,
-                self._places_each,
-                self._patience,
-                find_endpoints=self._find_endpoints,
-                share=self._share,
-            )
-        return self._client
+    def _opened(self) -> "EndpointPool":
+        """Return the endpoints of the running loop; a forked child, which has a loop of its own, gets others."""
+        if self._pool is None or self._pool.loop is not asyncio.get_running_loop():
+            start = self._start % max(1, len(self.urls))
+            self._pool = EndpointPool(self, (*self.urls[start:], *self.urls[:start]), self._find_endpoints)
+        return self._pool
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        if self._client is not None and self._loop is asyncio.get_running_loop():
-            client, self._client = self._client, None
-            await client.aclose()
+        if self._pool is not None and self._pool.loop is asyncio.get_running_loop():
+            pool, self._pool = self._pool, None
+            await pool.aclose()
 
-    async def _check_runtime(self, client: PistonClient, names: Sequence[str], wanted: str) -> None:
-        if client.pool.has_seen(names):
+
+# --- what goes to an endpoint
+
+
+@dataclass(frozen=True)
+class Job:
+    """One `POST /execute`.
+
+    Attributes:
+        runtimes: Names of runtimes that serve, the best first.
+        files: As Piston takes them.
+        stdin: Standard input; Piston ends it with a newline if it doesn't.
+        args: Arguments of the program.
+        limits: Fields such as `run_timeout` (ms) and `run_memory_limit` (bytes). An endpoint that knows no CPU time
+            overlooks `run_cpu_time`.
+        answer_bytes: How long an answer may get.
+    """
+
+    runtimes: Sequence[str]
+    files: Sequence[Mapping[str, str]]
+    stdin: str = ""
+    args: Sequence[str] = ()
+    limits: Mapping[str, int] = field(default_factory=dict)
+    answer_bytes: int = 1 << 26
+
+
+def runnable_language(request: RunRequest) -> Language:
+    """Return the language of a request.
+
+    Raises:
+        UnsupportedLanguageError: There's none of this name.
+        UnsupportedRequestError: Piston can't do this.
+    """
+    if request.interactor is not None:
+        raise UnsupportedRequestError(
+            "Piston runs one program at a time and no interactor: judge communication tasks by package cms_ioi "
+            "(`judge_by_package`), or by ioi_provider local."
+        )
+    language = find_language(request.language)
+    if language.name not in RUNTIMES:
+        names = ", ".join(RUNTIMES)
+        raise UnsupportedRequestError(f"Piston runs sources ({names}) and not {request.language!r}: send the sources.")
+    if any(given.output_file is not None for given in request.inputs):
+        raise UnsupportedRequestError(
+            "Piston gives back standard output and no file: judge problems of input_mode `file` by package codeforces "
+            "(`judge_by_package`), or by cf_provider local."
+        )
+    return language
+
+
+def files_of(language: Language, files: Mapping[str, str | bytes]) -> list[dict[str, str]]:
+    """Return files as Piston takes them; only sources go to the compiler, which would take any text for one."""
+    sent = []
+    for index, (name, content) in enumerate(files.items()):
+        is_source = index == 0 or (language.name == "cpp" and name.endswith(CPP_SUFFIXES))
+        if is_source and isinstance(content, bytes):
+            content = content.decode(errors="replace")
+        if is_source and language.name == "cpp":
+            content = CPP_PRELUDE.format(name=name) + str(content).removeprefix("\ufeff")
+        sent.append(send_file(name, content, is_source=is_source))
+    return sent
+
+
+def send_file(name: str, content: str | bytes, *, is_source: bool) -> dict[str, str]:
+    """Return one file as Piston takes it: a source as text, anything else as data."""
+    if is_source and isinstance(content, str):
+        return {"name": name, "content": content, "encoding": "utf8"}
+    data = content.encode(errors="replace") if isinstance(content, str) else content
+    return {"name": name, "content": base64.b64encode(data).decode(), "encoding": "base64"}
+
+
+def job_of(language: Language, files: list[dict[str, str]], given: ProgramInput, request: RunRequest) -> Job:
+    """Return the job of one input; `files` are those of the request."""
+    reserve_mb = NODE_RESERVE_MB if language.name == "javascript" else 0
+    settings = limit_fields(request.limits, request.compile_limits, reserve_mb)
+    if not language.compile:
+        settings = {name: value for name, value in settings.items() if name.startswith("run")}
+    return Job(
+        runtimes=RUNTIMES[language.name],
+        files=[*files, *(send_file(name, content, is_source=False) for name, content in given.files.items())],
+        stdin=given.stdin,
+        args=given.args,
+        limits=settings,
+        # Texts come twice, alone and as `output`; a byte of them takes at most six in JSON.
+        answer_bytes=(1 << 16) + 24 * (request.limits.output_bytes + request.compile_limits.output_bytes),
+    )
+
+
+def limit_fields(limits: Limits, compile_limits: Limits, reserve_mb: int) -> dict[str, int]:
+    """Return the limits of a job; those by the clock stay within what endpoints are configured for, if they can."""
+    fields: dict[str, int] = {}
+    for stage, of_stage, more_mb in (("compile", compile_limits, 0), ("run", limits, reserve_mb)):
+        clock_s = min(of_stage.backstop_s, max(LONGEST_RUN_S, of_stage.cpu_s))
+        fields[f"{stage}_timeout"] = max(1, math.ceil(clock_s * 1000))
+        fields[f"{stage}_cpu_time"] = math.ceil(of_stage.cpu_s * 1000)
+        fields[f"{stage}_memory_limit"] = (of_stage.memory_mb + more_mb) << 20
+    return fields
+
+
+# --- what comes back
+
+NAN = float("nan")
+# Both servers start programs from a shell script, which says 128 + n for a signal that ended its child.
+CRASHES = {128 + number: number for number in (4, 5, 6, 7, 8, 9, 11, 24, 25, 31)}
+SIGNALS = {number.name: number.value for number in signal.Signals}
+OUT_OF_MEMORY = ("MemoryError", "std::bad_alloc", "heap out of memory", "Cannot allocate memory", "CodeRange")
+# A group killed at its memory limit shows a peak just below it; the server counts a KiB as 1000 bytes.
+NEAR_LIMIT = 0.95
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a job: the compiler or the program.
+
+    Attributes:
+        stdout: Its output, cut where the endpoint ended it.
+        stderr: Its errors.
+        code: Exit code, None where a signal ended it.
+        signal: Name of that signal.
+        status: "TO", "OL", "EL", "RE", "SG" or "XX"; None before isolate and for a good end.
+        cpu_s: CPU seconds; NaN before isolate, like the next two.
+        wall_s: Seconds on the clock.
+        memory_mb: Peak memory in MiB.
+    """
+
+    stdout: str
+    stderr: str
+    code: int | None
+    signal: str | None
+    status: str | None = None
+    cpu_s: float = NAN
+    wall_s: float = NAN
+    memory_mb: float = NAN
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended in any way but with exit code 0."""
+        return self.code != 0 or self.signal is not None
+
+    @property
+    def is_overload(self) -> bool:
+        """Whether it failed as programs do on an endpoint that has run out of processes."""
+        return self.failed and OVERLOAD in self.stderr
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the endpoint measures, so that a kill has a stated reason."""
+        return self.status is not None or not math.isnan(self.cpu_s)
+
+    @property
+    def longest(self) -> int:
+        """Return the bytes of its longer text."""
+        return max(len(self.stdout.encode()), len(self.stderr.encode()))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer to `POST /execute`.
+
+    Attributes:
+        run: The program's stage; a copy of the compiler's where that failed. None where the answer was longer than
+            allowed, so that the program must have been over its output limit.
+        compile: The compiler's stage; None for languages without one.
+        elapsed_s: Seconds from the request to the answer, waiting at the endpoint included.
+        endpoint: Base URL of who answered.
+        limits: Of the job.
+    """
+
+    run: Stage | None
+    compile: Stage | None
+    elapsed_s: float
+    endpoint: str
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_overtime(self) -> bool:
+        """Whether the clock allows that the program was ended at its time limit."""
+        return self.elapsed_s * 1000 >= self.limits.get("run_timeout", math.inf)
+
+    @property
+    def is_compile_overtime(self) -> bool:
+        """Whether the clock allows that the compiler was ended at its time limit."""
+        return self.elapsed_s * 1000 >= self.limits.get("compile_timeout", math.inf)
+
+
+def read_stage(value: Any) -> Stage:
+    """Return a stage of an answer.
+
+    Raises:
+        ValueError: It isn't one.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f"a stage that is {type(value).__name__}")
+    code, name = value.get("code"), value.get("signal")
+    if not (code is None or isinstance(code, int)) or not (name is None or isinstance(name, str)):
+        raise ValueError(f"code {code!r} and signal {name!r}")
+    if code is None and name is None and not value.get("status"):
+        raise ValueError("a stage with neither code nor signal")
+    return Stage(
+        stdout=str(value.get("stdout") or ""),
+        stderr=str(value.get("stderr") or ""),
+        code=code,
+        signal=name,
+        status=value.get("status") or None,
+        cpu_s=_number(value.get("cpu_time")) / 1000,
+        wall_s=_number(value.get("wall_time")) / 1000,
+        memory_mb=_number(value.get("memory")) / (1 << 20),
+    )
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else NAN
+
+
+def outcome_of(stage: Stage, limits: Limits, is_overtime: bool) -> Outcome:
+    """Return how a program ended.
+
+    Args:
+        stage: Its stage.
+        limits: What it was allowed.
+        is_overtime: Whether the clock allows that it was ended at its time limit.
+    """
+    is_killed = stage.signal == "SIGKILL"
+    if max(len(stage.stdout.encode()), len(stage.stderr.encode()) if is_killed else 0) > limits.output_bytes:
+        return Outcome.OUTPUT_LIMIT
+    if stage.status == "TO" or stage.cpu_s > limits.cpu_s:
+        return Outcome.TIME_LIMIT
+    if stage.status in ("OL", "EL"):
+        return Outcome.OUTPUT_LIMIT
+    if is_killed and is_overtime and not stage.is_measured:
+        return Outcome.TIME_LIMIT
+    if stage.memory_mb > limits.memory_mb:
+        return Outcome.MEMORY_LIMIT
+    if not stage.failed:
+        return Outcome.OK
+    near = is_killed and stage.memory_mb > NEAR_LIMIT * limits.memory_mb
+    if near or any(words in stage.stderr for words in OUT_OF_MEMORY):
+        return Outcome.MEMORY_LIMIT
+    return Outcome.RUNTIME_ERROR
+
+
+def program_run(stage: Stage, limits: Limits, is_overtime: bool) -> ProgramRun:
+    """Return what a program did; see `outcome_of` for the arguments."""
+    number = (
+        CRASHES.get(stage.code) if stage.code is not None else SIGNALS.get(stage.signal or "", signal.SIGKILL.value)
+    )
+    return ProgramRun(
+        outcome=outcome_of(stage, limits, is_overtime),
+        stdout=_cut(stage.stdout, limits.output_bytes),
+        stderr=_cut(stage.stderr, limits.output_bytes),
+        exit_code=None if number is not None else stage.code,
+        signal=number,
+        cpu_s=stage.cpu_s,
+        wall_s=stage.wall_s,
+        peak_memory_mb=stage.memory_mb,
+    )
+
+
+def _cut(text: str, num_bytes: int) -> str:
+    data = text.encode()
+    return text if len(data) <= num_bytes else data[:num_bytes].decode(errors="replace")
+
+
+def _read_run(reply: Reply, limits: Limits) -> ProgramRun:
+    """Return what a program did.
+
+    Raises:
+        SandboxError: It didn't compile although it did before, or the endpoint ended it for a limit of its own.
+    """
+    stage = reply.run
+    if stage is None:
+        return ProgramRun(Outcome.OUTPUT_LIMIT)
+    if reply.compile is not None and reply.compile.failed:
+        raise SandboxError(f"{reply.endpoint}: a program that had compiled did not: {stage.stderr[-500:]}")
+    run = program_run(stage, limits, reply.is_overtime)
+    is_unexplained = stage.signal == "SIGKILL" and not stage.is_measured and run.outcome is Outcome.RUNTIME_ERROR
+    is_cut = stage.status in ("OL", "EL") or (is_unexplained and stage.longest > LEAST_OUTPUT_LIMIT)
+    if is_cut and stage.longest <= limits.output_bytes:
+        raise SandboxError(
+            f"{reply.endpoint} ended a program after {stage.longest} bytes of output, and {limits.output_bytes} are "
+            "allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that (slurm/piston/README.md)."
+        )
+    return run
+
+
+# --- endpoints
+
+
+@dataclass(eq=False)
+class Endpoint:
+    """One Piston server.
+
+    Attributes:
+        url: Base URL.
+        places: For jobs at a time.
+        num_jobs: Jobs that run there or wait for a place.
+        runtimes: Names and aliases that it last answered with; None until it has.
+        takes_long_stdin: Whether its Piston hands over all of a long standard input.
+        is_healthy: Whether it gets jobs.
+        down_since: Time of the loop since which it hasn't answered.
+        num_failures: Failures since a job last went well.
+        ask_at: Time of the loop before which it isn't asked again.
+        trouble: What went wrong last.
+        asking: The task that asks it, if there's one.
+    """
+
+    url: str
+    places: asyncio.Semaphore
+    down_since: float
+    num_jobs: int = 0
+    runtimes: frozenset[str] | None = None
+    takes_long_stdin: bool = False
+    is_healthy: bool = False
+    num_failures: int = 0
+    ask_at: float = -math.inf
+    trouble: str = "has not answered yet"
+    asking: asyncio.Task[None] | None = None
+
+    def find_runtime(self, names: Sequence[str]) -> str | None:
+        """Return the first name that it has a runtime of, or None."""
+        return next((name for name in names if name in (self.runtimes or ())), None)
+
+
+class EndpointError(Exception):
+    """An endpoint didn't do its part: to be set aside, the job to be sent elsewhere."""
+
+
+class EndpointLostError(EndpointError):
+    """It stopped answering while it had the job, which may be why."""
+
+
+class EndpointPool:
+    """The endpoints, on one event loop: one that fails is set aside, and asked until it answers again.
+
+    Args:
+        settings: Whose endpoints they are.
+        urls: Base URLs.
+        find_endpoints: As of `PistonSandbox`.
+    """
+
+    def __init__(
+        self, settings: PistonSandbox, urls: Sequence[str], find_endpoints: Callable[[], Sequence[str]] | None
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.endpoints: list[Endpoint] = []
+        self._settings, self._find_endpoints, self._find_at = settings, find_endpoints, -math.inf
+        self._finding = asyncio.Lock()
+        self._add(urls)
+        # Endpoints are hosts of the cluster: proxies of the environment would only be in the way.
+        # Node closes a connection that nobody has used for 5 s: it's not to be used again just then.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
+        self._http = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)
+
+    async def runtimes(self) -> frozenset[str]:
+        """Return the names of the runtimes at all endpoints that answer, once each has been asked.
+
+        Raises:
+            SandboxError: None answers.
+        """
+        while True:
+            asked = all(one.is_healthy or one.num_failures for one in self.endpoints)
+            healthy = [one for one in self.endpoints if one.is_healthy]
+            if healthy and asked:
+                return frozenset[str]().union(*(one.runtimes or () for one in healthy))
+            never = all(one.runtimes is None for one in self.endpoints)
+            await self._wait((), min(START_PATIENCE_S, self._settings.patience_s) if never else None)
+
+    async def execute(self, job: Job) -> Reply:
+        """Return the answer to a job.
+
+        A program that fails with the words of an overloaded endpoint is sent elsewhere too; if it does so every time,
+        that's what it does.
+
+        Raises:
+            SandboxError: No endpoint has done it, or all refuse it.
+            UnsupportedLanguageError: No endpoint has its runtime.
+            UnsupportedRequestError: Its standard input is too long for them.
+        """
+        failed: set[str] = set()
+        trouble = ""
+        for attempt in range(self._settings.num_attempts):
+            if attempt > 1:
+                await asyncio.sleep(self._pause_s(attempt - 1))
+            endpoint = await self._take_place(job, failed)
+            try:
+                reply = await self._send(job, endpoint)
+            except EndpointError as error:
+                trouble = f"{endpoint.url}: {error}"
+                failed.add(endpoint.url)
+                if isinstance(error, EndpointLostError) and not await self._still_answers(endpoint):
+                    self._set_aside(endpoint, str(error))
+                    raise SandboxError(
+                        f"{trouble}; it no longer answers, perhaps for what this program did, which is not tried at "
+                        "another (is its PISTON_OUTPUT_MAX_SIZE about 40000000? see slurm/piston/README.md)"
+                    ) from error
+                self._set_aside(endpoint, str(error))
+                continue
+            finally:
+                endpoint.num_jobs -= 1
+                endpoint.places.release()
+            endpoint.num_failures = 0
+            if reply.run is None or not reply.run.is_overload or attempt == self._settings.num_attempts - 1:
+                return reply
+            failed.add(endpoint.url)
+            trouble = f"{endpoint.url}: overloaded"
+        raise SandboxError(f"Piston failed {self._settings.num_attempts} times at one job, at last {trouble}")
+
+    async def _take_place(self, job: Job, failed: set[str]) -> Endpoint:
+        """Take a place at a healthy endpoint that has the runtime, at none that `failed` where there's another."""
+        is_long = len(job.stdin) > STDIN_BYTES // 4 and len(job.stdin.encode(errors="replace")) > STDIN_BYTES
+        while True:
+            if not self.endpoints or not all(one.is_healthy or one.num_failures for one in self.endpoints):
+                await self._wait(job.runtimes)  # at the start each is asked once
+                continue
+            self._ask_those_set_aside()
+            healthy = [one for one in self.endpoints if one.is_healthy]
+            fitting = [one for one in healthy if one.find_runtime(job.runtimes)]
+            if fitting and is_long:
+                fitting = [one for one in fitting if one.takes_long_stdin]
+                if not fitting:
+                    raise UnsupportedRequestError(
+                        f"Piston cuts a standard input over {STDIN_BYTES} bytes in silence, and this one has "
+                        f"{len(job.stdin)}: start the endpoints by slurm/piston/start_piston.sh, or use `local`."
+                    )
+            if fitting:
+                others = [one for one in fitting if one.url not in failed]
+                endpoint = min(others or fitting, key=lambda one: one.num_jobs)
+                if await self._take(endpoint):
+                    return endpoint
+                continue
+            if healthy and not any(one.find_runtime(job.runtimes) for one in self.endpoints):
+                raise UnsupportedLanguageError(self._lacks(job.runtimes[0], await self.runtimes()))
+            await self._wait(job.runtimes)
+
+    async def _take(self, endpoint: Endpoint) -> bool:
+        """Wait for a place; False where the endpoint was set aside meanwhile."""
+        endpoint.num_jobs += 1
+        is_taken = False
+        try:
+            await endpoint.places.acquire()
+            is_taken = endpoint.is_healthy
+            if not is_taken:
+                endpoint.places.release()
+        finally:
+            endpoint.num_jobs -= not is_taken
+        return is_taken
+
+    async def _wait(self, names: Sequence[str], patience_s: float | None = None) -> None:
+        """Wait until an endpoint has been asked.
+
+        The clock is the outage's, not the caller's: when it's over, all who wait for these names give up, and those
+        who come later do when the endpoints have been asked once more.
+
+        Raises:
+            SandboxError: It's over.
+        """
+        patience_s = self._settings.patience_s if patience_s is None else patience_s
+        await self._find_more()
+        self._ask_those_set_aside()
+        asking = [one.asking for one in self.endpoints if one.asking is not None]
+        if asking:
+            await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
             return
-        known = await client.pool.runtimes()
-        if not known.intersection(names) and not client.pool.has_seen(names):
-            ours = [name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes)]
-            packages = [name for name in PACKAGES if name in known]
-            raise UnsupportedLanguageError(
-                f"The Piston endpoints have no {wanted!r}; they have {', '.join(ours + packages) or 'nothing known'}. "
-                "POST /packages at each installs more."
-            )
-
-    async def _read_run(self, reply: Reply, request: RunRequest) -> ProgramRun:
-        """Return what a program did.
-
-        Raises:
-            SandboxError: It didn't compile although it did before, or the endpoint ended it for a limit of its own.
-        """
-        limits = request.limits
-        if reply.run is None:
-            return ProgramRun(Outcome.OUTPUT_LIMIT)
-        if not reply.has_compiled:
-            raise SandboxError(f"{reply.endpoint}: a program that had compiled did not: {reply.run.stderr[-500:]}")
-        run = program_run(reply.run, limits, is_overtime=reply.elapsed_s >= reply.run_timeout_s)
-        endpoint = self.client().pool.find(reply.endpoint)
-        length = max(len(reply.run.stdout), len(reply.run.stderr))
-        if not reply.run.failed:
-            endpoint.longest_output = max(endpoint.longest_output, length)
-        elif _is_cut_short(reply.run, run, limits) and not await self._lets_print(endpoint, request, length):
+        fitting = [one for one in self.endpoints if one.find_runtime(names)] or self.endpoints
+        left_s = max(one.down_since for one in fitting) + patience_s - self.loop.time()
+        if left_s <= 0:
+            wanted = f"No Piston endpoint with {names[0]!r}" if names else "No Piston endpoint"
+            states = "; ".join(f"{one.url}: {'healthy' if one.is_healthy else one.trouble}" for one in self.endpoints)
             raise SandboxError(
-                f"{endpoint.url} ended a program after {length} bytes of output, and {limits.output_bytes} are "
-                f"allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that."
+                f"{wanted} has answered for {patience_s:g} s; is PISTON_ENDPOINTS right? ({states[:2000]})"
             )
-        return run
+        next_at = min((one.ask_at for one in self.endpoints if not one.is_healthy), default=math.inf)
+        await asyncio.sleep(max(0.0, min(left_s, next_at - self.loop.time())))
 
-    async def _lets_print(self, endpoint: Endpoint, request: RunRequest, length: int) -> bool:
-        """Return whether an endpoint lets programs print more than `length`, so that it wasn't that which ended one.
+    async def _find_more(self) -> None:
+        """Look for endpoints that were started meanwhile, where none answers; those that are gone are forgotten."""
+        async with self._finding:
+            is_due = self.loop.time() >= self._find_at or not self.endpoints
+            if self._find_endpoints is None or not is_due or any(one.is_healthy for one in self.endpoints):
+                return
+            found = await asyncio.to_thread(self._find_endpoints)
+            self._find_at = self.loop.time() + LONGEST_PAUSE_S
+            self.endpoints = [one for one in self.endpoints if one.url in found]
+            known = {one.url for one in self.endpoints}
+            self._add([url for url in found if url not in known])
 
-        A program can end itself just as an endpoint ends it. So another is asked, that prints more than that: by a
-        pipe's length, since an endpoint drops the piece that goes over its limit.
+    def _add(self, urls: Sequence[str]) -> None:
+        now, places_each = self.loop.time(), self._settings.places_each
+        self.endpoints += [Endpoint(url, asyncio.Semaphore(places_each), now) for url in urls]
+
+    def _ask_those_set_aside(self) -> None:
+        """Start to ask those that are due."""
+        for one in self.endpoints:
+            if not one.is_healthy and one.asking is None and self.loop.time() >= one.ask_at:
+                one.asking = self.loop.create_task(self._ask(one))
+
+    async def _ask(self, endpoint: Endpoint) -> None:
+        try:
+            endpoint.runtimes, endpoint.takes_long_stdin = await self._ask_runtimes(endpoint.url)
+        except (OSError, ValueError) as error:
+            self._count_failure(endpoint, str(error))
+        else:
+            if endpoint.num_failures:
+                logger.warning("Piston at %s is back.", endpoint.url)
+            endpoint.is_healthy = True
+        finally:
+            endpoint.asking = None
+
+    def _set_aside(self, endpoint: Endpoint, trouble: str) -> None:
+        """Give no jobs to an endpoint until it answers; failures of jobs that ran side by side count once."""
+        if endpoint.is_healthy:
+            endpoint.is_healthy, endpoint.down_since = False, self.loop.time()
+            self._count_failure(endpoint, trouble)
+
+    def _count_failure(self, endpoint: Endpoint, trouble: str) -> None:
+        endpoint.num_failures += 1
+        endpoint.trouble = trouble
+        pause_s = self._pause_s(endpoint.num_failures - 1) if endpoint.num_failures > 1 else 0.0
+        endpoint.ask_at = self.loop.time() + pause_s
+        level = logging.WARNING if endpoint.num_failures == 1 else logging.INFO
+        logger.log(level, "Piston at %s is set aside: %s", endpoint.url, trouble)
+
+    def _pause_s(self, number: int) -> float:
+        pause_s = self._settings.first_pause_s * 2 ** min(number - 1, 20)
+        return min(pause_s, LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)
+
+    async def _still_answers(self, endpoint: Endpoint) -> bool:
+        try:
+            await self._ask_runtimes(endpoint.url)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    async def _ask_runtimes(self, url: str) -> tuple[frozenset[str], bool]:
+        """Return names and aliases of an endpoint's runtimes, and whether it takes a long standard input."""
+        try:
+            reply = await self._http.get(f"{url}/runtimes", timeout=RUNTIMES_TIMEOUT_S)
+            runtimes = reply.raise_for_status().json()
+        except httpx.HTTPError as error:
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
+        try:
+            names = frozenset(name for one in runtimes for name in (one["language"], *(one.get("aliases") or ())))
+        except (TypeError, KeyError, AttributeError):
+            raise ValueError(f"GET /runtimes answered {reply.text[:100]!r}") from None
+        return names, WHOLE_STDIN in reply.headers
+
+    async def _send(self, job: Job, endpoint: Endpoint) -> Reply:
+        """Send a job to one endpoint.
 
         Raises:
-            SandboxError: The endpoint doesn't answer.
+            EndpointError: Another one may do it.
+            SandboxError: None will.
         """
-        wanted = min(length + PIPE_BYTES, request.limits.output_bytes)
-        if length <= LEAST_OUTPUT_LIMIT or wanted <= endpoint.longest_output:
-            return True
-        probe = await self.client().execute_at(printing_job(request, wanted), endpoint)
-        printed = 0 if probe.run is None or probe.run.failed else len(probe.run.stdout)
-        endpoint.longest_output = max(endpoint.longest_output, printed)
-        return printed >= wanted
+        value = {"language": endpoint.find_runtime(job.runtimes), "version": "*", "files": job.files}
+        value |= {"stdin": job.stdin, "args": job.args, **job.limits}
+        limits_ms = job.limits.get("compile_timeout", 0) + job.limits.get("run_timeout", 0)
+        timeout_s = limits_ms / 1000 + self._settings.queue_s
+        content = await asyncio.to_thread(json.dumps, value) if len(job.stdin) > 1 << 20 else json.dumps(value)
+        started = time.monotonic()
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._http.stream(
+                    "POST",
+                    f"{endpoint.url}/execute",
+                    content=content,
+                    headers={"Content-Type": "application/json"},
+                    timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
+                ) as response,
+            ):
+                status, body = response.status_code, await _read_body(response, job.answer_bytes)
+        except TimeoutError:
+            raise EndpointLostError(f"no answer within {timeout_s:g} s") from None
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise EndpointError(f"{type(error).__name__}: {error}") from error
+        except httpx.HTTPError as error:
+            raise EndpointLostError(f"{type(error).__name__}: {error}") from error
+        elapsed_s = time.monotonic() - started
+        if body is None:
+            return Reply(None, None, elapsed_s, endpoint.url, job.limits)
+        if status != 200:
+            raise _refusal(status, body, endpoint.url)
+        run, compiled = _read_stages(body)
+        return Reply(run, compiled, elapsed_s, endpoint.url, job.limits)
+
+    def _lacks(self, wanted: str, known: frozenset[str]) -> str:
+        ours = [name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes)]
+        packages = [name for name in PACKAGES if name in known]
+        return (
+            f"The Piston endpoints have no {wanted!r}; they have {', '.join(ours + packages) or 'nothing known'}. "
+            "POST /packages at each installs more."
+        )
+
+    async def aclose(self) -> None:
+        """End the tasks that ask endpoints, and close all connections."""
+        tasks = [one.asking for one in self.endpoints if one.asking is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._http.aclose()
+
+
+async def _read_body(response: httpx.Response, max_bytes: int) -> bytes | None:
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > max_bytes:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _read_json(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _read_stages(body: bytes) -> tuple[Stage, Stage | None]:
+    value = _read_json(body)
+    try:
+        run = read_stage(value.get("run"))
+        compiled = read_stage(value["compile"]) if value.get("compile") is not None else None
+    except ValueError as error:
+        raise EndpointError(f"an answer that isn't Piston's ({error}): {body[:200]!r}") from error
+    if "XX" in (run.status, compiled and compiled.status):
+        raise EndpointError(f"its isolation failed: {value['run'].get('message') or run.stderr[:200]}")
+    return run, compiled
+
+
+def _refusal(status: int, body: bytes, url: str) -> Exception:
+    """Return what a job that was refused is: a fault of the endpoint, or of the job and of all endpoints."""
+    value = _read_json(body)
+    message, stack = str(value.get("message") or ""), str(value.get("stack") or "")
+    if status == 413 or "too large" in stack:
+        return SandboxError(
+            f"{url} refused a job as too large: raise the limit of its body parser (100 kB where nobody has; "
+            "start_piston.sh makes it 512mb)."
+        )
+    if status == 400 and (message or stack) and "runtime is unknown" not in message:
+        over = re.match(r"(\w+) cannot exceed", message)
+        fix = f": start the endpoint with a higher PISTON_{over[1].upper()}" if over else ""
+        return SandboxError(f"{url} refused a job: {(message or stack)[:500]}{fix}")
+    return EndpointError(f"HTTP {status}: {body[:200].decode(errors='replace') or 'no text'}")
+
+
+async def _gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all; when one fails, end the others before its error goes on."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in coroutines]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    return [task.result() for task in tasks]
+
+
+# --- where they are
 
 
 def _number_from(variable: str, default: float) -> float:
@@ -294,26 +923,70 @@ def _number_from(variable: str, default: float) -> float:
     return number
 
 
-def _compile_run(reply: Reply, limits: Limits) -> ProgramRun:
-    if reply.compile is None:
-        return ProgramRun(Outcome.OK)
-    return program_run(reply.compile, limits, is_overtime=reply.elapsed_s >= limits.backstop_s)
+def endpoints_from_environment() -> tuple[str, ...]:
+    """Return the base URLs of `PISTON_ENDPOINTS`: a comma-separated list, or "slurm" for running workers.
+
+    Raises:
+        ValueError: The variable isn't set, or has something else in it.
+        SandboxError: Slurm can't be asked, or runs no worker of ours.
+    """
+    text = os.environ.get("PISTON_ENDPOINTS", "").strip()
+    if not text:
+        raise ValueError(
+            "Set PISTON_ENDPOINTS to the base URLs of your Piston servers, separated by commas "
+            "(http://node1:2000/api/v2), or to `slurm` for running jobs named piston-worker-<port>."
+        )
+    if text.lower() == "slurm":
+        return slurm_endpoints()
+    urls = [part.strip().rstrip("/") for part in text.split(",") if part.strip()]
+    for url in urls:
+        parts = urlsplit(url)
+        is_web = parts.scheme in ("http", "https") and parts.hostname
+        if not is_web or not parts.path.endswith("/api/v2") or re.search(r"\s", url):
+            raise ValueError(
+                f"PISTON_ENDPOINTS has {url!r}; a base URL is like http://node1:2000/api/v2, "
+                "and several are separated by commas."
+            )
+    return tuple(dict.fromkeys(urls))
 
 
-def _is_cut_short(stage: Stage, run: ProgramRun, limits: Limits) -> bool:
-    """Whether an endpoint seems to have ended a program for its output although that was within the limits."""
-    if max(len(stage.stdout.encode()), len(stage.stderr.encode())) > limits.output_bytes:
-        return False
-    is_unexplained = stage.signal == "SIGKILL" and not stage.is_measured and run.outcome is Outcome.RUNTIME_ERROR
-    return stage.status in ("OL", "EL") or is_unexplained
+def slurm_endpoints() -> tuple[str, ...]:
+    """Return a base URL for each of the user's running jobs named `piston-worker-<port>`, sorted.
 
-
-async def _gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all; when one fails, end the others before its error goes on."""
-    tasks = [asyncio.ensure_future(one) for one in coroutines]
+    Raises:
+        SandboxError: squeue is missing or fails, or there's no such job.
+    """
+    user = str(os.getuid())
+    command = ["squeue", "--noheader", "--states=RUNNING", f"--user={user}", "--format=%U|%T|%N|%j"]
+    # The user's SQUEUE_PARTITION and the like would hide workers.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SQUEUE_TIMEOUT_S, check=False, env=variables
+        )
+    except FileNotFoundError:
+        raise SandboxError(
+            "PISTON_ENDPOINTS=slurm needs `squeue` on the PATH of this machine; "
+            "without Slurm set PISTON_ENDPOINTS to a list of base URLs."
+        ) from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SandboxError(f"squeue could not be asked for Piston workers: {error}") from error
+    if done.returncode != 0:
+        raise SandboxError(f"squeue failed with code {done.returncode}: {done.stderr.strip()[-500:] or 'no message'}")
+    urls = {url for line in done.stdout.splitlines() if (url := _worker_url(line, user))}
+    if not urls:
+        raise SandboxError(
+            "Slurm runs no job of yours named piston-worker-<port>: start Piston in jobs of this name "
+            "(sbatch --job-name=piston-worker-2000 ...) and wait until squeue shows them as RUNNING."
+        )
+    return tuple(sorted(urls))
+
+
+def _worker_url(line: str, user: str) -> str | None:
+    owner, _, rest = line.strip().partition("|")
+    state, _, rest = rest.partition("|")
+    node, _, name = rest.partition("|")
+    worker = WORKER_NAME.fullmatch(name.strip())
+    # A worker is on one node; a list such as node[1-2] belongs to something else of the same name.
+    is_ours = owner.strip() == user and state.strip() == "RUNNING" and re.fullmatch(r"[\w.-]+", node.strip())
+    return f"http://{node.strip()}:{worker[1]}/api/v2" if worker and is_ours else None

@@ -99,7 +99,7 @@ def _build(settings: _Settings) -> Sandbox:
     if settings.provider == "piston":
         from open_r1.sandbox.piston import PistonSandbox
 
-        return PistonSandbox.from_environment(max_outage_s=settings.patience_s)
+        return PistonSandbox.from_environment(patience_s=settings.patience_s)
     if settings.provider == "e2b":
         from open_r1.sandbox.e2b import E2BSandbox
 
