@@ -22,13 +22,12 @@ import sys
 from dataclasses import fields
 
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine
-from open_r1.sandbox.providers import build_sandbox
+from open_r1.sandbox.providers import PROVIDERS, build_sandbox
 from open_r1.sandbox.router import TOKEN_VARIABLE, is_loopback
 
 logger = logging.getLogger("sandbox_router")
 SHORTEST_TOKEN = 8
 FILES = 8192  # connections and pipes of boxes; the usual 1024 are few
-PROVIDERS = ("local", "piston", "e2b", "morph")
 
 
 def main(argv: list[str] | None = None, *, provider: str | None = None, port: int = 8000, reply: str = "e2b") -> int:
@@ -75,7 +74,13 @@ def build_parser(provider: str | None, port: int, reply: str) -> argparse.Argume
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
-    add("--provider", choices=PROVIDERS, default=provider, required=provider is None, help="who runs the programs")
+    add(
+        "--provider",
+        choices=[name for name in PROVIDERS if name != "router"],
+        default=provider,
+        required=provider is None,
+        help="who runs the programs",
+    )
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=int, default=port, help="port to listen on (%(default)s)")
     add(

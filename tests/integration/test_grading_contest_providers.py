@@ -169,6 +169,19 @@ def test_checker_and_submission_share_the_one_place_of_a_router():
     assert result == ("AC x4", 1.0)
 
 
+@pytest.mark.parametrize(
+    ("problem_id", "subtask", "name", "verdicts", "score"),
+    [
+        ("weights", "02-all", "wrong", "WA, - x2", 0.0),
+        ("guess", "00-samples", "gold", "AC", 1.0),  # its manager talks to it
+        ("guess", "00-samples", "early", "WA", 0.0),
+    ],
+)
+def test_router_judges_all_tasks(problem_id, subtask, name, verdicts, score):
+    with serve(LocalSandbox(), max_parallel=1) as address:
+        assert judge_ioi(problem_id, subtask, name, RouterSandbox(address)) == (verdicts, score)
+
+
 @pytest.fixture(scope="module")
 def morph() -> Iterator[MorphCloud]:
     with morph_server() as cloud:

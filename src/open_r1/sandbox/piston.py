@@ -183,7 +183,7 @@ class PistonSandbox(Sandbox):
         for first in range(0, len(tests), size):
             known = first_replies if first == 0 else []
             batch = request.inputs[first + len(known) : first + size]
-            replies = known + await _gather([run_one(given) for given in batch])
+            replies = known + await gather([run_one(given) for given in batch])
             runs = [_read_run(reply, request.limits) for reply in replies]
             tests[first : first + size] = runs
             if first + size < len(tests) and not await go_on(first, runs):
@@ -899,7 +899,7 @@ def _refusal(status: int, body: bytes, url: str) -> Exception:
     return EndpointError(f"HTTP {status}: {body[:200].decode(errors='replace') or 'no text'}")
 
 
-async def _gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """Await all; when one fails, end the others before its error goes on."""
     try:
         async with asyncio.TaskGroup() as group:
