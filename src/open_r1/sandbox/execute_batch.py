@@ -117,11 +117,6 @@ def read_cell(result: RunResult, nonce: str) -> Cell:
     return Cell(stdout=run.stdout, stderr=run.stderr, error=error)
 
 
-def failed_cell(reason: str) -> Cell:
-    """Return what stands for a script without a result."""
-    return Cell(failure=reason)
-
-
 def _read_report(run: ProgramRun, nonce: str) -> Cell | None:
     """Return what the cell reports behind the nonce; None if that's cut off, or isn't what a cell writes.
 

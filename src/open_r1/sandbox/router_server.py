@@ -31,7 +31,7 @@ from open_r1.sandbox.base import (
     UnsupportedLanguageError,
     UnsupportedRequestError,
 )
-from open_r1.sandbox.execute_batch import REPLY_FORMS, cell_to_json, failed_cell, read_batch, read_cell, script_request
+from open_r1.sandbox.execute_batch import REPLY_FORMS, Cell, cell_to_json, read_batch, read_cell, script_request
 from open_r1.sandbox.router import is_loopback
 
 logger = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class _Router:
                 asked, nonce = script_request(script, language, batch.timeout_s, self.script_memory_mb)
                 cell = read_cell(await self._run(asked), nonce)
             except (Refusal, ValueError) as error:  # of this script alone
-                cell = failed_cell(str(error))
+                cell = Cell(failure=str(error))
             return cell_to_json(cell, self.reply)
 
         async def all_of_them() -> list[dict[str, Any]]:
