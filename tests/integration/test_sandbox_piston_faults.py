@@ -19,7 +19,8 @@ from open_r1.sandbox import (
     run_all,
     run_coroutine,
 )
-from open_r1.sandbox.piston import PistonSandbox, slurm_endpoints
+from open_r1.sandbox.piston import PistonSandbox
+from open_r1.sandbox.piston_endpoints import slurm_endpoints
 from tests.integration.fakes.piston_server import TROUBLES, PistonServer
 
 QUICK = {"patience_s": 60.0, "num_attempts": 5, "first_pause_s": 0.02, "queue_s": 60.0}

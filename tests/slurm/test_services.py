@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from open_r1.sandbox import Outcome, ProgramInput, RunRequest, run_all, run_coroutine
-from open_r1.sandbox.piston import PistonSandbox, endpoints_from_environment
+from open_r1.sandbox.piston import PistonSandbox
+from open_r1.sandbox.piston_endpoints import endpoints_from_environment
 from tests.conftest import ROOT
 from tests.slurm.cluster_bed import HERE, Job, eventually
 

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from open_r1.sandbox import Limits, Outcome, SandboxError
-from open_r1.sandbox.piston import outcome_of, program_run, read_stage
+from open_r1.sandbox.piston import outcome_of, program_run
+from open_r1.sandbox.piston_endpoints import read_stage
 from open_r1.sandbox.piston_packages import read_package_run
 
 LIMITS = Limits(cpu_s=2, memory_mb=100, output_bytes=1000)
