@@ -19,16 +19,15 @@ import resource
 import signal
 import socket
 import sys
-from dataclasses import fields
 
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine
-from open_r1.sandbox.providers import build_sandbox
+from open_r1.sandbox.providers import PROVIDERS, build_sandbox
 from open_r1.sandbox.router import TOKEN_VARIABLE, is_loopback
 
 logger = logging.getLogger("sandbox_router")
 SHORTEST_TOKEN = 8
+SPARE_CONNECTIONS = 1024  # of clients that keep theirs between requests
 FILES = 8192  # connections and pipes of boxes; the usual 1024 are few
-PROVIDERS = ("local", "piston", "e2b", "morph")
 
 
 def main(argv: list[str] | None = None, *, provider: str | None = None, port: int = 8000, reply: str = "e2b") -> int:
@@ -75,7 +74,13 @@ def build_parser(provider: str | None, port: int, reply: str) -> argparse.Argume
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
-    add("--provider", choices=PROVIDERS, default=provider, required=provider is None, help="who runs the programs")
+    add(
+        "--provider",
+        choices=[name for name in PROVIDERS if name != "router"],
+        default=provider,
+        required=provider is None,
+        help="who runs the programs",
+    )
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=int, default=port, help="port to listen on (%(default)s)")
     add(
@@ -86,13 +91,6 @@ def build_parser(provider: str | None, port: int, reply: str) -> argparse.Argume
     add("--max_parallel", "--max_num_sandboxes", type=int, default=20, help="programs at a time (%(default)s)")
     add("--max_queue", type=int, default=1024, help="programs that may wait; more are answered 429 (%(default)s)")
     add("--max_body_mb", type=float, default=64.0, help="size of a request in MiB (%(default)s)")
-    add("--max_bodies_mb", type=float, default=1024.0, help="size of all requests held at a time in MiB (%(default)s)")
-    add("--max_batch", type=int, default=2048, help="runs or scripts in a request (%(default)s)")
-    add("--max_run_s", type=float, default=600.0, help="seconds on the clock for one run (%(default)s)")
-    add("--max_total_s", type=float, default=21600.0, help="seconds for all runs of a program (%(default)s)")
-    add("--max_memory_mb", type=int, default=8192, help="memory of one run in MiB (%(default)s)")
-    add("--max_output_mb", type=float, default=256.0, help="output of one run in MiB (%(default)s)")
-    add("--max_processes", type=int, default=1024, help="processes of one run (%(default)s)")
     add("--script_memory_mb", type=int, default=1024, help="memory of an /execute_batch script (%(default)s)")
     add("--reply", choices=("e2b", "morph"), default=reply, help="form of /execute_batch's replies (%(default)s)")
     add("--grace_s", type=int, default=30, help="seconds that programs get to end when the router stops (%(default)s)")
@@ -146,21 +144,25 @@ def serve(sandbox: Sandbox, token: str | None, args: argparse.Namespace) -> int:
     try:
         import uvicorn
 
-        from open_r1.sandbox.router_listening import server_config
-        from open_r1.sandbox.router_requests import RouterLimits
         from open_r1.sandbox.router_server import create_app
     except ImportError as error:
         print(f"sandbox_router.py: {error}. Run `make install EXTRAS=code`.", file=sys.stderr)
         return 1
-    given = vars(args)
-    limits = RouterLimits(**{field.name: given[field.name] for field in fields(RouterLimits) if field.name in given})
-    places = {"max_parallel": args.max_parallel, "max_queue": args.max_queue}
-    app = create_app(sandbox, **places, token=token, reply=args.reply, limits=limits)
+    options = {name: getattr(args, name) for name in ("max_parallel", "max_queue", "reply", "max_body_mb")}
+    app = create_app(sandbox, token=token, script_memory_mb=args.script_memory_mb, **options)
     listening = bind(args.host, args.port)
     num_files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if num_files < FILES and (most_files == resource.RLIM_INFINITY or most_files >= FILES):
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, most_files))
-    config = server_config(app, num_places=args.max_parallel + args.max_queue, grace_s=args.grace_s)
+    config = uvicorn.Config(
+        app,
+        limit_concurrency=2 * (args.max_parallel + args.max_queue) + SPARE_CONNECTIONS,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=args.grace_s,
+    )
     server = uvicorn.Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)

@@ -7,5 +7,5 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${PISTON_BIND_ADDRESS:?is not set: this is started by slurm/piston/piston.slurm}" "${PISTON_DATA_DIRECTORY:?}"
 mkdir -p "$PISTON_DATA_DIRECTORY/packages"
 cd "${PISTON_FOLDER:-/piston_api}"
-export NODE_OPTIONS="--require \"$here/body_limit.cjs\"${NODE_OPTIONS:+ $NODE_OPTIONS}"
+export NODE_OPTIONS="--require \"$here/patches.cjs\"${NODE_OPTIONS:+ $NODE_OPTIONS}"
 exec node src "$@"

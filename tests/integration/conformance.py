@@ -15,6 +15,8 @@ from typing import Any
 from open_r1.sandbox import Limits, Outcome, ProgramInput, ProgramRun
 
 RUN_ARGUMENT = {"main.py": "import sys\nexec(sys.argv[1])\n", "helper.py": "def double(x):\n    return 2 * x\n"}
+# For providers that pass no arguments: the code comes as a file of the run.
+RUN_FILE = RUN_ARGUMENT | {"main.py": "import sys\nexec(open('code.txt', encoding='utf-8', newline='').read())\n"}
 LIMITS = Limits(cpu_s=10.0, wall_s=60.0, memory_mb=128, output_bytes=1 << 16)
 SHORT = replace(LIMITS, cpu_s=1.0, wall_s=9.0)
 
@@ -54,8 +56,10 @@ class Check:
     files: tuple[tuple[str, str], ...] = ()
     limits: Limits = LIMITS
 
-    def given(self) -> ProgramInput:
+    def given(self, *, has_arguments: bool = True) -> ProgramInput:
         """The input of the run."""
+        if not has_arguments:
+            return ProgramInput(self.stdin, files=dict(self.files) | {"code.txt": self.code})
         return ProgramInput(self.stdin, files=dict(self.files), args=(self.code, *self.args))
 
 
@@ -178,6 +182,13 @@ for name in ("piston", "piston-head"):
         (name, "no input"): ({"stdout": ascii("\n") + "\n"}, NEWLINE),
     }
 
+CLOCK = "SandboxFusion measures the clock alone"
+DIFFERENCES |= {
+    ("fusion", "measures computing"): ({"cpu_s": is_unknown}, CLOCK),
+    ("fusion", "measures memory"): ({"peak_memory_mb": is_unknown}, CLOCK),
+    ("fusion", "arguments"): ({"stdout": "[]\n"}, "SandboxFusion passes no arguments"),
+}
+
 # (Provider, what it can't do by its nature) -> what its error says, and why.
 REFUSALS: dict[tuple[str, str], tuple[str, str]] = {}
 for name in ("piston", "piston-head"):
@@ -186,6 +197,12 @@ for name in ("piston", "piston-head"):
         (name, "interactor"): ("cms_ioi", "one job is one process; the package cms_ioi starts two"),
         (name, "output file"): ("codeforces", "a job's output is what it prints; the package codeforces reads a file"),
     }
+REFUSALS |= {
+    ("fusion", "binary"): ("binary", "SandboxFusion runs sources, and gives no compiled program back"),
+    ("fusion", "interactor"): ("interactor", "one request is one process"),
+    ("fusion", "output file"): ("file", "the server returns what a program prints"),
+    ("fusion", "arguments"): ("arguments", "the contract has no field for them"),
+}
 
 
 def expected_of(provider: str, check: str) -> dict[str, Any]:

@@ -17,7 +17,6 @@ import uvicorn
 
 from open_r1.sandbox import Limits, ProgramInput, RunRequest, Sandbox, run_coroutine, wire
 from open_r1.sandbox.router import RouterSandbox
-from open_r1.sandbox.router_listening import server_config
 from open_r1.sandbox.router_server import create_app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,8 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def serve(sandbox: Sandbox, **options) -> Iterator[str]:
     """A router in a thread; yields its address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    num_places = options.get("max_parallel", 8) + options.get("max_queue", 512)
-    config = server_config(create_app(sandbox, **options), num_places=num_places, grace_s=1)
+    config = uvicorn.Config(create_app(sandbox, **options), log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()

@@ -178,7 +178,7 @@ def test_piston_gets_its_settings_by_the_environment_and_yours_win(project):
         "PISTON_BIND_ADDRESS": "node1:2000",
         "PISTON_RUN_TIMEOUT": "9000",
         "PISTON_COMPILE_TIMEOUT": "60000",
-        "PISTON_OUTPUT_MAX_SIZE": "1000000000",
+        "PISTON_OUTPUT_MAX_SIZE": "40000000",
         "PISTON_DATA_DIRECTORY": str(project / "data/piston"),
     }
     assert expected.items() <= dict(server.step.env).items()

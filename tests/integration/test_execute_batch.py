@@ -194,7 +194,7 @@ BAD_BATCHES = {
     "language of numbers": ({"scripts": ["1"], "languages": [1]}, 400),
     "no time": ({"scripts": ["1"], "timeout": 0}, 400),
     "time as text": ({"scripts": ["1"], "timeout": "30"}, 400),
-    "time in milliseconds": ({"scripts": ["1"], "timeout": 300_000}, 422),
+    "time in milliseconds": ({"scripts": ["1"], "timeout": 300_000}, 400),
     "too many scripts": ({"scripts": ["1"] * 10_000}, 413),
 }
 

@@ -14,7 +14,6 @@ from open_r1.sandbox.base import UnsupportedRequestError
 from open_r1.sandbox.local import LocalSandbox
 from open_r1.sandbox.morph import MorphSandbox
 from open_r1.sandbox.piston import PistonSandbox
-from open_r1.sandbox.piston_client import Patience
 from open_r1.sandbox.router import RouterSandbox
 from tests.integration.fakes.morph_server import MorphCloud, morph_server
 from tests.integration.fakes.piston_server import PistonServer
@@ -155,8 +154,7 @@ def test_files_in_place_of_standard_input_want_the_package(plain):
 @pytest.mark.parametrize("runtimes", [PLAIN, PACKAGES])
 def test_endpoint_that_is_down_is_an_error_of_ours(runtimes):
     with PistonServer(runtimes=runtimes, trouble="down") as server:
-        patience = Patience(max_outage_s=0.2, max_attempts=2, first_delay_s=0.01)
-        sandbox = PistonSandbox([server.url], patience=patience)
+        sandbox = PistonSandbox([server.url], patience_s=0.2, num_attempts=2, first_pause_s=0.01)
         with pytest.raises(SandboxError):
             judge_ioi("weights", "02-all", "gold", sandbox)
         with pytest.raises(SandboxError):
@@ -168,6 +166,19 @@ def test_checker_and_submission_share_the_one_place_of_a_router():
     with serve(LocalSandbox(), max_parallel=1) as address:
         result = judge_codeforces(row, row["gold"], RouterSandbox(address), scoring_mode="pass_fail")
     assert result == ("AC x4", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("problem_id", "subtask", "name", "verdicts", "score"),
+    [
+        ("weights", "02-all", "wrong", "WA, - x2", 0.0),
+        ("guess", "00-samples", "gold", "AC", 1.0),  # its manager talks to it
+        ("guess", "00-samples", "early", "WA", 0.0),
+    ],
+)
+def test_router_judges_all_tasks(problem_id, subtask, name, verdicts, score):
+    with serve(LocalSandbox(), max_parallel=1) as address:
+        assert judge_ioi(problem_id, subtask, name, RouterSandbox(address)) == (verdicts, score)
 
 
 @pytest.fixture(scope="module")

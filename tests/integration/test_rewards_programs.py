@@ -310,4 +310,4 @@ def test_functions_ask_the_router_that_they_are_given(function, behind):
         assert function(
             [fenced(RIGHT)], verification_info=[INFO], provider_type="morph", morph_router_url=address
         ) == [1.0]
-    assert behind.num_runs == 2
+    assert behind.num_runs >= 2

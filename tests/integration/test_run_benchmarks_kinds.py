@@ -172,8 +172,7 @@ CALLS = {"call", "plain"}
 @pytest.fixture
 def impatient(monkeypatch):
     """Let a Piston that failed be asked again at once, however patient those are who wait for it."""
-    for module in ("piston_client", "piston_pool"):
-        monkeypatch.setattr(f"open_r1.sandbox.{module}.backoff_s", lambda *settings: 0.0)
+    monkeypatch.setattr("open_r1.sandbox.piston_endpoints.EndpointPool._pause_s", lambda *settings: 0.01)
 
 
 @pytest.fixture(scope="module")

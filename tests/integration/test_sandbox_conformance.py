@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every provider of boxes does the same: local by each mechanism, through a router, Piston, E2B and Morph.
+"""Every provider of boxes does the same: local by each mechanism, through a router, Piston, SandboxFusion, E2B, Morph.
 
 The services are their real clients and SDKs against local stand-ins. The table of checks and that of differences by
 nature are in conformance.py.
@@ -26,6 +26,7 @@ from open_r1.sandbox import (
     run_all,
     run_coroutine,
 )
+from open_r1.sandbox.fusion import FusionSandbox
 from open_r1.sandbox.local import LocalSandbox
 from open_r1.sandbox.piston import PistonSandbox
 from open_r1.sandbox.router import RouterSandbox
@@ -35,15 +36,17 @@ from tests.integration.conformance import (
     LIMITS,
     REFUSALS,
     RUN_ARGUMENT,
+    RUN_FILE,
     SHORT,
     expected_of,
     faults,
 )
 from tests.integration.fakes.clouds import CLOUDS
+from tests.integration.fakes.fusion_server import fusion_server
 from tests.integration.fakes.piston_server import piston_server
 from tests.integration.routers import serve
 
-PROVIDERS = ("bwrap", "landlock", "router", "piston", "piston-head", "e2b", "morph")
+PROVIDERS = ("bwrap", "landlock", "router", "piston", "piston-head", "fusion", "e2b", "morph")
 
 
 @contextlib.contextmanager
@@ -54,6 +57,9 @@ def open_provider(name: str) -> Iterator[Sandbox]:
     elif name == "router":
         with serve(LocalSandbox(), max_parallel=4) as address:
             yield RouterSandbox(address)
+    elif name == "fusion":
+        with fusion_server() as server:
+            yield FusionSandbox(server.url)
     elif name in CLOUDS:
         with CLOUDS[name].serving() as (_, sandbox):
             yield sandbox
@@ -71,12 +77,22 @@ class Provider:
     sandbox: Sandbox
     runs: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def has_arguments(self) -> bool:
+        """Whether it passes arguments to programs."""
+        return (self.name, "arguments") not in REFUSALS
+
     def run_checks(self) -> dict[str, Any]:
         """The run of each check; the requests, one for each of the limits, are made once."""
         if not self.runs:
             for limits in (LIMITS, SHORT):
-                checks = {name: check.given() for name, check in CHECKS.items() if check.limits == limits}
-                request = RunRequest("python", RUN_ARGUMENT, tuple(checks.values()), limits=limits)
+                checks = {
+                    name: check.given(has_arguments=self.has_arguments)
+                    for name, check in CHECKS.items()
+                    if check.limits == limits
+                }
+                files = RUN_ARGUMENT if self.has_arguments else RUN_FILE
+                request = RunRequest("python", files, tuple(checks.values()), limits=limits)
                 self.runs |= zip(checks, self.result(request).tests, strict=True)
         return self.runs
 
@@ -120,7 +136,9 @@ CPP = {
 #include <string>
 #include "deep.h"
 int main(int argc, char** argv) {
-    std::string what = argv[1];
+    std::string what = argc > 1 ? argv[1] : "";
+    char text[9];
+    if (FILE* file = fopen("what.txt", "r")) what = fgets(text, 9, file);
     if (what == "sum") { long a, b; if (scanf("%ld %ld", &a, &b) == 2) printf("%ld\\n", a + b); }
     if (what == "exit") return 3;
     if (what == "crash") *(volatile int*)8 = 1;
@@ -139,6 +157,7 @@ long deep(long n) {
 }
 """,
     "deep.h": """
+#pragma once
 long deep(long n);
 #ifdef ONLINE_JUDGE
 const int ONLINE_JUDGE_IS_DEFINED = 1;
@@ -157,18 +176,23 @@ CPP_RUNS = {
 }
 
 
-def cpp_request(**settings):
-    inputs = tuple(ProgramInput("40 2\n", args=(name,)) for name in CPP_RUNS)
+def cpp_request(provider, **settings):
+    inputs = tuple(
+        ProgramInput("40 2\n", args=(name,))
+        if provider.has_arguments
+        else ProgramInput("40 2\n", files={"what.txt": name})
+        for name in CPP_RUNS
+    )
     return RunRequest("cpp", CPP, inputs, limits=LIMITS, **settings)
 
 
 def test_cpp_of_several_files_is_compiled_and_its_binary_runs_again(provider):
-    result = provider.result(cpp_request(keeps_binary=True))
+    result = provider.result(cpp_request(provider, keeps_binary=True))
     assert result.compile.outcome is Outcome.OK
     for name, run in zip(CPP_RUNS, result.tests, strict=True):
         found = faults(run, CPP_RUNS[name] | DIFFERENCES.get((provider.name, name), ({}, ""))[0])
         assert not found, f"{name}: {found}"
-    again = RunRequest("binary", {"checker": result.binary or b"x"}, cpp_request().inputs[:1], limits=LIMITS)
+    again = RunRequest("binary", {"checker": result.binary or b"x"}, cpp_request(provider).inputs[:1], limits=LIMITS)
     if not provider.refuses("binary", again):
         again = provider.result(again)
         assert (again.compile, again.tests[0].stdout) == (None, "42\n")
@@ -233,6 +257,12 @@ def test_program_may_wait_only_so_long(provider):
     )
     (run,) = provider.result(request).tests
     assert run.outcome is Outcome.TIME_LIMIT
+
+
+def test_arguments_are_passed_or_refused(provider):
+    request = RunRequest("python", {"main.py": "import sys; print(sys.argv[1])"}, (ProgramInput(args=("x",)),))
+    if not provider.refuses("arguments", request):
+        assert provider.result(request).tests[0].stdout == "x\n"
 
 
 def test_output_may_be_a_file(provider):

@@ -7,7 +7,6 @@ import pytest
 
 from open_r1.sandbox import Limits, Outcome, SandboxError, UnsupportedLanguageError, run_coroutine
 from open_r1.sandbox.piston import PistonSandbox
-from open_r1.sandbox.piston_client import Patience
 from open_r1.sandbox.piston_packages import CODEFORCES_PACKAGES, IOI_PACKAGE, cms_ioi_files, codeforces_files
 from tests.integration.fakes.piston_server import PistonServer
 
@@ -41,7 +40,7 @@ MANAGER = {
 @pytest.fixture(scope="module")
 def sandbox():
     with PistonServer(runtimes=("cms_ioi", "codeforces")) as server:
-        built = PistonSandbox([server.url], patience=Patience(max_attempts=2, first_delay_s=0.05))
+        built = PistonSandbox([server.url], num_attempts=2, first_pause_s=0.05)
         yield built
         run_coroutine(built.aclose)
 
@@ -171,7 +170,7 @@ def test_package_gets_its_spare_seconds_and_the_memory_limit_in_bytes():
 @pytest.mark.parametrize("trouble", ["empty_500", "overload", "not_piston"])
 def test_package_that_fails_is_an_error_and_no_score(trouble):
     with PistonServer(runtimes=("cms_ioi",), trouble=trouble) as server:
-        sandbox = PistonSandbox([server.url], patience=Patience(max_attempts=2, first_delay_s=0.02))
+        sandbox = PistonSandbox([server.url], num_attempts=2, first_pause_s=0.02)
         with pytest.raises(SandboxError):
             judge_ioi(sandbox, "return a + b;", GRADER)
         run_coroutine(sandbox.aclose)

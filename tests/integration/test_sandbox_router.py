@@ -5,6 +5,7 @@ import asyncio
 import json
 import multiprocessing
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from open_r1.sandbox import (
     Limits,
     Outcome,
     ProgramInput,
+    RunRequest,
     SandboxError,
     UnsupportedLanguageError,
     router_server,
@@ -25,7 +27,6 @@ from open_r1.sandbox import (
 )
 from open_r1.sandbox.local import LocalSandbox
 from open_r1.sandbox.router import RouterSandbox
-from open_r1.sandbox.router_requests import RouterLimits
 from tests.integration.routers import (
     closed_clients,  # noqa: F401 - a fixture of every test
     processes_with,
@@ -70,9 +71,8 @@ def address():
         yield address
 
 
-def metric(address: str, name: str) -> float:
-    lines = httpx.get(f"http://{address}/metrics", timeout=60).text.splitlines()
-    return next(float(line.split()[-1]) for line in lines if line.startswith(f"open_r1_router_{name} "))
+def health(address: str) -> dict:
+    return httpx.get(f"http://{address}/health", timeout=60).json()
 
 
 def post(address: str, path: str = "/run", **options) -> httpx.Response:
@@ -114,17 +114,27 @@ def test_client_may_run_programs_to_say_whether_a_run_goes_on():
 
         results = run_jobs([lambda: sandbox.run(replace(SQUARES, stop_after=1), go_on)] * 3, 3)
         assert [[run.stdout for run in result.tests] for result in results] == [["1\n", "4\n", "9\n", "16\n"]] * 3
-        assert (metric(address, "in_flight"), metric(address, "queued")) == (0, 0)
+        assert (health(address)["in_flight"], health(address)["queued"]) == (0, 0)
 
 
-def test_client_that_answers_too_late_gets_no_half_result():
-    with serve(LocalSandbox(), max_parallel=1, limits=RouterLimits(step_timeout_s=0.2)) as address:
-        body = wire.request_to_json(replace(SQUARES, stop_after=1))
-        reply = post(address, "/run?batches=ask", json=body).json()
-        assert [run["stdout"] for run in reply["runs"]] == ["1\n"]
-        wait_until(lambda: metric(address, "run_seconds_count") == 1)
-        assert post(address, f"/run/{reply['run']}", json={"go_on": True}).status_code == 410
-        assert metric(address, "queued") == 0
+def test_compiled_program_is_compiled_once_for_all_rounds():
+    languages = []
+
+    class Counts(LocalSandbox):
+        async def run(self, request, *rest):
+            languages.append(request.language)
+            return await super().run(request, *rest)
+
+    async def go_on(first, runs):
+        return True
+
+    inputs = tuple(ProgramInput(str(number)) for number in range(4))
+    program = '#include <cstdio>\nint main() { int n; scanf("%d", &n); printf("%d", n * n); }'
+    request = RunRequest("cpp", {"main.cpp": program}, inputs, stop_after=1)
+    with serve(Counts()) as address:
+        result = run_coroutine(lambda: RouterSandbox(address).run(request, go_on))
+    assert [run.stdout for run in result.tests] == ["0", "1", "4", "9"]
+    assert (languages, result.binary) == (["cpp", "binary", "binary"], None)
 
 
 REQUEST = wire.request_to_json(SQUARES)
@@ -136,16 +146,11 @@ BAD_REQUESTS = {
     "empty": (b"{}", 400),
     "no files": (json.dumps(REQUEST | {"files": {}}), 400),
     "file outside": (json.dumps(REQUEST | {"files": {"../main.py": ""}}), 400),
-    "file of numbers": (json.dumps(REQUEST | {"files": {"main.py": 3}}), 400),
-    "stdin of numbers": (json.dumps(REQUEST | {"inputs": [{"stdin": 3}]}), 400),
     "unknown field": (json.dumps(REQUEST | {"inputs": [{"colour": "red"}]}), 400),
     "limits that are text": (json.dumps(REQUEST | {"limits": {"cpu_s": "9"}}), 400),
     "no limit": (json.dumps(REQUEST | {"limits": {"cpu_s": 0}}), 400),
     "NaN": (json.dumps(REQUEST | {"limits": {"cpu_s": float("nan")}}), 400),
     "endless": (json.dumps(REQUEST | {"limits": {"cpu_s": float("inf")}}), 400),
-    "too long": (json.dumps(REQUEST | {"limits": {"cpu_s": 5000}}), 422),
-    "too long to compile": (json.dumps(REQUEST | {"compile_limits": {"cpu_s": 5000}}), 422),
-    "too much memory": (json.dumps(REQUEST | {"limits": {"memory_mb": 1 << 30}}), 422),
     "unknown language": (json.dumps(REQUEST | {"language": "brainfuck"}), 422),
 }
 
@@ -167,14 +172,14 @@ def test_unknown_language_is_an_error_that_lists_those_there_are(address):
 
 @pytest.fixture(scope="module")
 def guarded():
-    with serve(LocalSandbox(), token="tøp secret", limits=RouterLimits(max_body_mb=0.01, max_batch=5)) as address:
+    with serve(LocalSandbox(), token="tøp secret", max_body_mb=0.01) as address:
         yield address
 
 
 @pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer wrong", "Basic tøp secret", "tøp secret"])
 def test_without_the_token_nothing_but_health_answers(guarded, value):
     headers = {} if value is None else {"authorization": value.encode()}
-    for method, path in (("POST", "/run"), ("POST", "/execute_batch"), ("GET", "/languages"), ("GET", "/metrics")):
+    for method, path in (("POST", "/run"), ("POST", "/execute_batch"), ("GET", "/languages")):
         reply = httpx.request(method, f"http://{guarded}{path}", headers=headers, timeout=60)
         assert (reply.status_code, reply.json()["error"]["kind"]) == (401, "token")
     assert httpx.get(f"http://{guarded}/health", headers=headers, timeout=60).json() == {"status": "ok"}
@@ -199,9 +204,8 @@ def test_large_body_is_refused_while_it_comes_in(guarded, is_announced):
 
 def test_large_request_is_not_tried_again(guarded):
     sandbox = RouterSandbox(guarded, token="tøp secret")
-    (large, many) = run_all([python_request("#" * 20_000), python_request("", *"123456")], sandbox)
-    assert "larger than 0.01 MiB" in str(large)
-    assert "6 runs in one request; allowed are 5" in str(many)
+    (large,) = run_all([python_request("#" * 20_000)], sandbox)
+    assert isinstance(large, SandboxError) and "max_body_mb" in str(large)
 
 
 def test_full_queue_refuses_and_the_client_comes_back():
@@ -209,12 +213,13 @@ def test_full_queue_refuses_and_the_client_comes_back():
     with serve(provider, max_parallel=1, max_queue=1) as address, ThreadPoolExecutor(2) as threads:
         try:
             first = threads.submit(run_all, [SQUARES] * 2, RouterSandbox(address), 2)
-            wait_until(lambda: metric(address, "queued") == 1)
+            wait_until(lambda: health(address)["queued"] == 1)
             reply = post(address, json=REQUEST)
             assert (reply.status_code, reply.json()["error"]["kind"]) == (429, "busy")
             assert int(reply.headers["retry-after"]) > 0
             late = threads.submit(run_all, [SQUARES], RouterSandbox(address))
-            wait_until(lambda: metric(address, "refused_total") >= 2)
+            time.sleep(0.3)
+            assert not late.done()
         finally:
             provider.go.set()
         assert [result.tests[0].stdout for result in (*first.result(), *late.result())] == ["1\n"] * 3
@@ -223,7 +228,7 @@ def test_full_queue_refuses_and_the_client_comes_back():
 def test_router_that_stays_full_is_a_sandbox_error():
     request = python_request(FOREVER, wall_s=300)
     with serve(LocalSandbox(), max_parallel=1, max_queue=0) as address, sent(address, request):
-        wait_until(lambda: metric(address, "in_flight") == 1)
+        wait_until(lambda: health(address)["in_flight"] == 1)
         (error,) = run_all([SQUARES], RouterSandbox(address, patience_s=0.5))
         assert isinstance(error, SandboxError)
         assert "429" in str(error)
@@ -231,12 +236,10 @@ def test_router_that_stays_full_is_a_sandbox_error():
 
 def test_client_that_hangs_up_ends_its_run(address):
     request = replace(python_request(FOREVER, wall_s=300), inputs=(ProgramInput(args=("marker-hangs-up",)),))
-    before = metric(address, "cancelled_total")
     with sent(address, request):
         wait_until(lambda: processes_with("marker-hangs-up"))
     wait_until(lambda: not processes_with("marker-hangs-up"))
-    wait_until(lambda: metric(address, "cancelled_total") == before + 1)
-    assert (metric(address, "in_flight"), metric(address, "queued")) == (0, 0)
+    wait_until(lambda: (health(address)["in_flight"], health(address)["queued"]) == (0, 0))
 
 
 def test_cancelled_client_ends_its_run(address):
@@ -255,11 +258,7 @@ def test_cancelled_client_ends_its_run(address):
 def test_outage_is_a_sandbox_error_and_ends(monkeypatch):
     monkeypatch.setattr(router_server, "RETRY_AFTER_S", 1)
     provider = OutOfOrder()
-    with serve(provider, health_age_s=0.0) as address:
-        assert httpx.get(f"http://{address}/health", timeout=60).status_code == 200
-        provider.num_failures = 1
-        health = httpx.get(f"http://{address}/health", timeout=60)
-        assert (health.status_code, health.json()["error"]["message"]) == (503, "the service is down")
+    with serve(provider) as address:
         provider.num_failures = 1
         reply = post(address, json=REQUEST)
         assert (reply.status_code, reply.json()["error"]["kind"]) == (503, "sandbox")
@@ -270,20 +269,6 @@ def test_outage_is_a_sandbox_error_and_ends(monkeypatch):
         assert "the service is down" in str(error)
         provider.num_failures = 0
         assert run_all([SQUARES], RouterSandbox(address))[0].tests[0].stdout == "1\n"
-        assert metric(address, "sandbox_errors_total") >= 3
-
-
-def test_numbers_for_prometheus():
-    with serve(LocalSandbox(), max_parallel=3) as address:
-        run_all([SQUARES, SQUARES], RouterSandbox(address))
-        post(address, content=b"{")
-        lines = httpx.get(f"http://{address}/metrics", timeout=60).text.splitlines()
-    numbers = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    assert numbers['open_r1_router_requests_total{path="/run",status="200"}'] == "2"
-    assert numbers['open_r1_router_requests_total{path="/run",status="400"}'] == "1"
-    assert (numbers["open_r1_router_run_seconds_count"], numbers["open_r1_router_places"]) == ("2", "3")
-    assert float(numbers["open_r1_router_run_seconds_sum"]) > 0
-    assert numbers["open_r1_router_in_flight"] == numbers["open_r1_router_refused_total"] == "0"
 
 
 def test_same_client_works_in_other_loops_and_in_a_fork(address):
@@ -313,3 +298,34 @@ def _run_squares(sandbox):
 def test_limits_reach_the_provider(address):
     request = replace(python_request("print('x' * 100)"), limits=Limits(output_bytes=10))
     assert run_all([request], RouterSandbox(address))[0].tests[0].outcome is Outcome.OUTPUT_LIMIT
+
+
+# What a browser on this machine sends for a page of somebody else's.
+FOREIGN = {
+    "a page's request": ({"origin": "http://evil.example"}, 403),
+    "a page whose name resolves to this machine": ({"host": "evil.example"}, 403),
+    "a host that is none": ({"host": "[evil"}, 403),
+    "a form": ({"content-type": "text/plain"}, 415),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_web_page_runs_nothing_at_a_router_without_a_token(address, case):
+    headers, status = FOREIGN[case]
+    for path in ("/run", "/execute_batch"):
+        assert post(address, path, json=REQUEST, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:1", "127.0.0.1:8000", "[::1]:8000"])
+def test_names_of_this_machine_are_served(address, host):
+    assert post(address, json=REQUEST, headers={"host": host}).status_code == 200
+
+
+def test_with_a_token_any_name_is_served():
+    with serve(LocalSandbox(), token="secret") as address:
+        assert (
+            post(
+                address, json=REQUEST, headers={"authorization": "Bearer secret"} | {"host": "router.example"}
+            ).status_code
+            == 200
+        )

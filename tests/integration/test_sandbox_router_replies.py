@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from open_r1.rewards import code_reward
-from open_r1.sandbox import SandboxError, run_all, run_coroutine
+from open_r1.sandbox import SandboxError, run_all
 from open_r1.sandbox.router import RouterSandbox, _failure
 from tests.integration.routers import python_request
 
@@ -56,7 +56,6 @@ NONSENSE = {
     "output that is no text": result_of([OK | {"stdout": 5}] * 2),
     "binary that is no base64": result_of([OK] * 2, binary="x"),
     "runs that are no list": result_of(5),
-    "batch that nobody asked for": {"run": "x", "first": 0, "runs": [OK]},
     "lists in lists without end": b"[" * 200_000,
     "a list": [],
     "null": None,
@@ -71,33 +70,6 @@ def test_malformed_reply_is_the_router_failing(case):
         assert isinstance(error, SandboxError), error
         (reward,) = code_reward(["```python\nprint(2)\n```"], provider_type="e2b", e2b_router_url=address, **ROWS)
         assert math.isnan(reward)
-
-
-@pytest.mark.parametrize(
-    "batch",
-    [
-        {"run": 5, "first": 0, "runs": []},
-        {"run": "x", "first": "0", "runs": []},
-        {"run": "x", "runs": []},
-        {"run": "x", "first": 0, "runs": 5},
-    ],
-)
-def test_malformed_batch_is_the_router_failing(batch):
-    async def go_on(first, runs):
-        raise AssertionError("nobody is to be asked about it")
-
-    with answering(batch) as address, pytest.raises(SandboxError, match="no result"):
-        request = python_request("print(2)", "1", "1", stop_after=1)
-        run_coroutine(lambda: RouterSandbox(address).run(request, go_on))
-
-
-def test_error_of_the_client_that_is_asked_stays_its_own():
-    async def go_on(first, runs):
-        raise ValueError("the checker of this row")
-
-    with answering({"run": "x", "first": 0, "runs": [OK]}) as address, pytest.raises(ValueError, match="the checker"):
-        request = python_request("print(2)", "1", "1", stop_after=1)
-        run_coroutine(lambda: RouterSandbox(address).run(request, go_on))
 
 
 @pytest.mark.parametrize(

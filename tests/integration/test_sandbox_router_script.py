@@ -65,7 +65,6 @@ REFUSED = {
     "no such port": ("--provider local --port 70000", {}, 1, "--port is 0 to 65535"),
     "token to guess": ("--provider local", {"SANDBOX_ROUTER_TOKEN": "secret"}, 1, "guess"),
     "no body": ("--provider local --max-body-mb -1", {}, 1, "max_body_mb"),
-    "no batch": ("--provider local --max_batch 0", {}, 1, "max_batch"),
     "key in view": ("--provider morph --api_key very-secret", {}, 2, "set MORPH_API_KEY"),
 }
 

@@ -11,8 +11,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A room imports any room on a floor below it, none on its own floor or above; entry scripts import everything.
 FLOORS = [
-    {"recipes"},
-    {"configs", "arguments", "tasks", "sandbox"},
+    {"recipes", "sandbox"},
+    {"configs", "arguments", "tasks"},
     {"grading", "data"},
     {"rewards", "models"},
     {"generation", "reward_models"},

@@ -24,10 +24,9 @@ SOURCES = sorted([*PACKAGE.rglob("*.py"), *SCRIPTS.rglob("*.py")])
 DISTRIBUTIONS = {"dotenv": "python-dotenv", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 # Modules that need an extra at their top: they import one another, all else imports them inside a function.
-SERVER_PARTS = ("access", "listening", "requests", "server", "stepwise")
 INSPECT_PARTS = ("logs", "model", "scoring", "tasks")
 EXTRA_MODULES = {
-    *(PACKAGE / "sandbox" / f"router_{part}.py" for part in SERVER_PARTS),
+    PACKAGE / "sandbox" / "router_server.py",
     PACKAGE / "generation" / "distil_llm.py",  # a class of distilabel's, which its processes find by name
     *(PACKAGE / "evaluation" / f"inspect_{part}.py" for part in INSPECT_PARTS),
 }

@@ -315,6 +315,19 @@ def test_settings_of_the_recipe_reach_the_reward(name: str, settings: dict, expe
     assert reward.settings == REWARDS[name].programs.sandbox(script_args) == expected
 
 
+def test_contests_may_be_judged_by_a_router_and_the_rest_here():
+    settings = {"ioi_provider": "router", "cf_provider": "router", "sandbox_router_url": "h:1"}
+    code, ioi, cf = get_reward_funcs(arguments("code", "ioi_code", "cf_code", code_provider="local", **settings))
+    at_router = SandboxSettings("router", 2, router_url="h:1")
+    assert (code.settings, ioi.settings, cf.settings) == (SandboxSettings("local", 2), at_router, at_router)
+
+
+@pytest.mark.parametrize(("reward", "setting"), [("ioi_code", "ioi_provider"), ("cf_code", "cf_provider")])
+def test_contests_at_a_router_need_its_url(reward: str, setting: str):
+    with pytest.raises(ValueError, match="sandbox_router_url"):
+        get_reward_funcs(arguments(reward, **{setting: "router"}))
+
+
 def test_other_settings_of_the_recipe_reach_the_reward():
     (code,) = get_reward_funcs(
         arguments("code", code_test_timeout_s=2.5, code_memory_mb=99, enforce_same_language=True, patch_code=True)

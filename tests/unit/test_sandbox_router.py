@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of the router that need no server: addresses, the gate's places, the reading of batches, the command line."""
+"""Parts of the router that need no server: addresses, the reading of scripts' results, the command line."""
 
 import asyncio
 import re
@@ -22,7 +22,6 @@ from open_r1.sandbox import (
 )
 from open_r1.sandbox.execute_batch import Cell, cell_to_json, read_cell
 from open_r1.sandbox.router import RouterSandbox, is_loopback, longest_run_s, router_base_url
-from open_r1.sandbox.router_gate import Gate, Metrics, Refusal
 from scripts.sandbox_router import build_parser, normalised
 
 ADDRESSES = {
@@ -65,101 +64,6 @@ def test_token_in_the_clear_is_worth_a_warning(caplog):
 def test_loopback_is_what_no_network_reaches():
     assert [is_loopback(host) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost")] == [True] * 4
     assert [is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "node-3", "")] == [False] * 5
-
-
-def test_gate_refuses_more_than_it_has_room_for():
-    gate = Gate(1, 2)
-    with gate.admit(), gate.admit(2):
-        with pytest.raises(Refusal) as caught, gate.admit():
-            pass
-        assert (caught.value.status, caught.value.headers) == (429, {"retry-after": "1"})
-    assert gate.admitted == 0
-    with pytest.raises(Refusal) as caught, gate.admit(4):
-        pass
-    assert caught.value.status == 413
-
-
-@pytest.mark.parametrize("numbers", [(0, 1), (1, -1)])
-def test_gate_needs_a_place(numbers):
-    with pytest.raises(ValueError, match="max_parallel"):
-        Gate(*numbers)
-
-
-def test_run_that_goes_on_comes_before_new_ones():
-    order = []
-
-    async def new(gate, name):
-        async with gate.place():
-            order.append(name)
-            await asyncio.sleep(0)
-
-    async def paused(gate):
-        async with gate.place():
-            others = [asyncio.create_task(new(gate, name)) for name in "abc"]
-            async with gate.pause():
-                await asyncio.sleep(0)
-            order.append("resumed")
-        await asyncio.gather(*others)
-        assert gate.running == 0
-
-    asyncio.run(paused(Gate(1, 9)))
-    assert order == ["a", "resumed", "b", "c"]
-
-
-def test_run_that_is_cancelled_while_it_waits_for_its_client_holds_nothing():
-    async def wait_for_client(gate, forever):
-        async with gate.place(), gate.pause():
-            await forever.wait()
-
-    async def cancel_it():
-        gate, forever = Gate(1, 9), asyncio.Event()
-        tasks = [asyncio.create_task(wait_for_client(gate, forever)) for _ in range(2)]
-        await asyncio.sleep(0)
-        async with gate.place():  # both wait for their clients: there's room
-            tasks[0].cancel()
-            await asyncio.wait(tasks[:1])
-            assert gate.running == 1
-            forever.set()
-            await asyncio.sleep(0)
-            tasks[1].cancel()  # it waits for a place to go on
-            await asyncio.wait(tasks)
-            assert gate.running == 1
-        assert gate.running == 0
-
-    asyncio.run(cancel_it())
-
-
-def test_place_of_a_cancelled_run_goes_to_the_next():
-    async def hold(gate, forever):
-        async with gate.place():
-            await forever.wait()
-
-    async def cancel_some():
-        gate, forever = Gate(1, 9), asyncio.Event()
-        tasks = [asyncio.create_task(hold(gate, forever)) for _ in range(4)]
-        await asyncio.sleep(0)
-        tasks[1].cancel()
-        tasks[0].cancel()
-        await asyncio.sleep(0)
-        tasks[2].cancel()  # at the moment at which it is handed its place
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert (gate.running, [task.done() for task in tasks]) == (1, [True, True, True, False])
-        forever.set()
-        await tasks[3]
-        assert gate.running == 0
-
-    asyncio.run(cancel_some())
-
-
-def test_numbers_read_as_prometheus_wants():
-    metrics = Metrics(Gate(3, 4))
-    metrics.replies["/run", 200] += 2
-    metrics.replies["/run", 429] += 1
-    lines = metrics.text().splitlines()
-    assert 'open_r1_router_requests_total{path="/run",status="200"} 2' in lines
-    assert "open_r1_router_refused_total 1" in lines
-    assert all(line.startswith("# TYPE ") or len(line.rsplit(" ", 1)) == 2 for line in lines)
 
 
 def test_longest_time_counts_every_part():

@@ -35,7 +35,7 @@ SETTINGS = {
     "PISTON_RUN_TIMEOUT": "60000",
     "PISTON_COMPILE_CPU_TIME": "60000",
     "PISTON_RUN_CPU_TIME": "60000",
-    "PISTON_OUTPUT_MAX_SIZE": "1000000000",
+    "PISTON_OUTPUT_MAX_SIZE": "40000000",
     "PISTON_MAX_FILE_SIZE": "1000000000",
     "PISTON_DISABLE_NETWORKING": "true",
     "PISTON_REPO_URL": "https://github.com/guipenedo/piston/releases/download/pkgs/index",

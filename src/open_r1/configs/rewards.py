@@ -4,6 +4,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from open_r1.sandbox.providers import Provider
+
 
 @dataclass
 class RewardParameters:
@@ -103,22 +105,26 @@ class RewardParameters:
 class CodeExecutionParameters:
     """Where the programs of completions run, and how they are judged; read by the rewards that run programs."""
 
-    code_provider: Literal["local", "piston", "e2b", "morph", "router"] | None = field(
+    code_provider: Provider | None = field(
         default=None,
         metadata={
             "help": "code, binary_code: the sandbox. local needs no key; piston PISTON_ENDPOINTS; e2b E2B_API_KEY; "
-            "morph MORPH_API_KEY; router `sandbox_router_url`. None: the router whose URL is set, else local."
+            "morph MORPH_API_KEY; fusion SANDBOX_FUSION_URL; router `sandbox_router_url`. None: the router whose URL "
+            "is set, else local."
         },
     )
-    ioi_provider: Literal["local", "piston", "morph"] = field(
-        default="local", metadata={"help": "ioi_code: the sandbox, as `code_provider`."}
+    ioi_provider: Provider = field(
+        default="local",
+        metadata={
+            "help": "ioi_code: the sandbox, as `code_provider`; not all run the managers of communication tasks."
+        },
     )
-    cf_provider: Literal["local", "piston"] = field(
-        default="local", metadata={"help": "cf_code: the sandbox, as `code_provider`."}
-    )
+    cf_provider: Provider = field(default="local", metadata={"help": "cf_code: the sandbox, as `code_provider`."})
     sandbox_router_url: str | None = field(
         default=None,
-        metadata={"help": "`code_provider: router` (or none): host:port or URL of scripts/sandbox_router.py."},
+        metadata={
+            "help": "Provider router (`code_provider`: or none): host:port or URL of scripts/sandbox_router.py."
+        },
     )
     e2b_router_url: str | None = field(
         default=None, metadata={"help": "`code_provider: e2b` (or none): host:port of a router that has the key."}
@@ -135,7 +141,8 @@ class CodeExecutionParameters:
     sandbox_patience_s: float = field(
         default=120.0,
         metadata={
-            "help": "router, piston: seconds for which a program waits while nobody answers; before a run 15 at most."
+            "help": "router, piston, fusion: seconds for which a program waits while nobody answers; before a run at "
+            "most 15."
         },
     )
     sandbox_python: str | None = field(

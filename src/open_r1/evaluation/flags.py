@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from open_r1.data.benchmarks import AUTO, KINDS, benchmark_names
 from open_r1.data.flags import WORDS, FlagParser, JoinWords, read_api_key
 from open_r1.evaluation.defaults import ANSWER_TIMEOUT_S, BACKENDS, DEFAULT_MAX_TOKENS, ENGINES, PROGRAM_LIMITS
+from open_r1.sandbox.providers import PROVIDERS, ROUTER_PROVIDERS
 
 if TYPE_CHECKING:
     from open_r1.evaluation.settings import EvaluationSettings
@@ -200,9 +201,9 @@ def add_sandbox_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--code_provider",
         default="local",
-        choices=["local", "piston", "e2b", "morph", "router"],
-        help="the sandbox: local needs no key; piston PISTON_ENDPOINTS; e2b E2B_API_KEY; morph MORPH_API_KEY; router "
-        "--sandbox_router_url (default: %(default)s)",
+        choices=PROVIDERS,
+        help="the sandbox: local needs no key; piston PISTON_ENDPOINTS; e2b E2B_API_KEY; morph MORPH_API_KEY; fusion "
+        "SANDBOX_FUSION_URL; router --sandbox_router_url (default: %(default)s)",
     )
     add(
         "--sandbox_router_url",
@@ -314,7 +315,7 @@ def sandbox_of(args: argparse.Namespace) -> "tuple[SandboxSettings, Limits]":
     if num_parallel < 1:
         raise ValueError(f"--parallel_code_exec_per_proc is {num_parallel}; it must be at least 1.")
     url, provider = args.sandbox_router_url, args.code_provider
-    if url is not None and provider not in ("router", "e2b", "morph"):
+    if url is not None and provider not in ROUTER_PROVIDERS:
         raise ValueError(f"--sandbox_router_url is of a router, but --code_provider is {provider}.")
     if provider == "router" and url is None:
         raise ValueError("--code_provider router needs --sandbox_router_url: host:port or URL of the router.")

@@ -34,45 +34,49 @@ def code_sandbox(script_args: RewardArguments) -> SandboxSettings:
     Raises:
         ValueError: There are several URLs, or one that isn't the provider's.
     """
-    given = {
-        "router": ("sandbox_router_url", script_args.sandbox_router_url),
-        "e2b": ("e2b_router_url", script_args.e2b_router_url),
-        "morph": ("morph_router_url", script_args.morph_router_url),
-    }
-    urls = {owner: (name, url) for owner, (name, url) in given.items() if url}
+    contests = (script_args.ioi_provider, script_args.cf_provider) if script_args.code_provider else ()
+    urls = {owner: url for owner, url in _router_urls(script_args).items() if url and owner not in contests}
     provider = script_args.code_provider or next(iter(urls), "local")
-    for owner, (name, url) in urls.items():
+    for owner, url in urls.items():
         if owner != provider:
+            since = "" if script_args.code_provider else f", since there is {_URL_SETTINGS[provider]} too"
             raise ValueError(
-                f"Programs can't run in two places: {name} is {url!r}, and code_provider is {provider!r}"
-                f"{'' if script_args.code_provider else f', since there is {urls[provider][0]} too'}. Leave one out, "
-                f"or set `code_provider: {owner}`."
+                f"Programs can't run in two places: {_URL_SETTINGS[owner]} is {url!r}, and code_provider is "
+                f"{provider!r}{since}. Leave one out, or set `code_provider: {owner}`."
             )
-    return _sandbox(script_args, provider, urls[provider][1] if provider in urls else None)
+    return _sandbox(script_args, provider)
 
 
 def ioi_sandbox(script_args: RewardArguments) -> SandboxSettings:
     """Return where `ioi_code` runs programs."""
-    return _sandbox(script_args, script_args.ioi_provider, None)
+    return _sandbox(script_args, script_args.ioi_provider)
 
 
 def cf_sandbox(script_args: RewardArguments) -> SandboxSettings:
     """Return where `cf_code` runs programs."""
-    return _sandbox(script_args, script_args.cf_provider, None)
+    return _sandbox(script_args, script_args.cf_provider)
 
 
-def _sandbox(script_args: RewardArguments, provider: str, router_url: str | None) -> SandboxSettings:
+_URL_SETTINGS = {"router": "sandbox_router_url", "e2b": "e2b_router_url", "morph": "morph_router_url"}
+
+
+def _router_urls(script_args: RewardArguments) -> dict[str, str | None]:
+    return {owner: getattr(script_args, name) for owner, name in _URL_SETTINGS.items()}
+
+
+def _sandbox(script_args: RewardArguments, provider: str) -> SandboxSettings:
+    router_url = _router_urls(script_args).get(provider)
     num_parallel = script_args.parallel_code_exec_per_proc
     if num_parallel is not None and num_parallel < 1:
         raise ValueError(f"parallel_code_exec_per_proc must be at least 1, got {num_parallel}.")
     if not (math.isfinite(script_args.sandbox_patience_s) and script_args.sandbox_patience_s > 0):
         raise ValueError(f"sandbox_patience_s must be positive, got {script_args.sandbox_patience_s}.")
     if provider == "router" and not router_url:
-        raise ValueError("`code_provider: router` needs `sandbox_router_url`: host:port or URL of the router.")
+        raise ValueError("The provider router needs `sandbox_router_url`: host:port or URL of the router.")
     return SandboxSettings(
         provider=provider,
         num_parallel=num_parallel,
-        router_url=router_url,
+        router_url=router_url or None,
         router_token_env=script_args.sandbox_router_token_env if router_url is not None else None,
         patience_s=script_args.sandbox_patience_s,
         python=script_args.sandbox_python if provider == "local" else None,

@@ -7,7 +7,6 @@ refused instead of cut; the timeout is in seconds for both; languages other than
 """
 
 import json
-import math
 import secrets
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +17,7 @@ from open_r1.sandbox.base import Limits, Outcome, ProgramInput, ProgramRun, RunR
 from open_r1.sandbox.languages import find_language
 
 REPLY_FORMS = ("e2b", "morph")
-DEFAULT_TIMEOUT_S = 300.0
+DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S = 300.0, 3600.0  # longer: milliseconds were meant
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,12 @@ def read_batch(value: Any) -> Batch:
     if len(scripts) != len(languages):
         raise ValueError(f"{len(scripts)} scripts but {len(languages)} languages: give one language each.")
     timeout_s = value.get("timeout", DEFAULT_TIMEOUT_S)
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s < math.inf:
-        raise ValueError(f"`timeout` is a positive number of seconds, got {timeout_s!r}.")
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s <= LONGEST_TIMEOUT_S:
+        raise ValueError(f"`timeout` is in seconds, at most {LONGEST_TIMEOUT_S:g}, got {timeout_s!r}.")
     return Batch(scripts, languages, float(timeout_s))
 
 
-def script_request(script: str, language: str, *, timeout_s: float, memory_mb: int) -> tuple[RunRequest, str]:
+def script_request(script: str, language: str, timeout_s: float, memory_mb: int) -> tuple[RunRequest, str]:
     """Return the request that runs a script, and the nonce that marks the result in its output.
 
     Raises:

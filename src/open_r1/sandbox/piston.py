@@ -1,27 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs at Piston endpoints, a pool of servers that somebody else runs: one `POST /execute` for each input.
+"""Programs at Piston endpoints, servers that somebody else runs: one `POST /execute` for each input.
 
 What isolates programs is the endpoint's matter: since 2024-09 Piston uses isolate; the version before, which is Open
 R1's image, keeps programs from the network and from each other's processes, not from readable files of the server.
 
 1. The compiler runs again for each input; if it fails at the first, the rest is left out.
-2. An endpoint before isolate measures nothing: its programs end at the limit by the clock, `Limits.backstop_s`, its
-   memory limit is one of address space of each process, and CPU time and peak memory are NaN.
-3. Standard input gets a newline at its end if it has none, an empty one too.
+2. An endpoint before isolate measures nothing: its programs end at the limit by the clock, `Limits.backstop_s` (but at
+   most `LONGEST_RUN_S`, for which endpoints are configured), its memory limit is one of address space of each
+   process, and CPU time and peak memory are NaN.
+3. Standard input gets a newline at its end if it has none, an empty one too. Piston cuts a longer one than
+   `STDIN_BYTES` in silence: it's refused, but by endpoints that slurm/piston/start_piston.sh has started.
 4. An endpoint's package chooses the compiler's flags; C++ sources get a first line that asks for -O2 and defines
    `ONLINE_JUDGE` and `EVAL`, as the flags of other providers do. Sources in folders aren't compiled.
-5. A program whose standard error is longer than the endpoint allows is ended; elsewhere it's only cut.
+5. A program whose output or standard error is longer than PISTON_OUTPUT_MAX_SIZE is ended there. Within our limits
+   that's a `SandboxError`; an endpoint before isolate doesn't say so, and a kill without another reason, behind more
+   than `LEAST_OUTPUT_LIMIT` bytes, is taken for it.
 6. `Limits.processes` is the endpoint's PISTON_MAX_PROCESS_COUNT; files that aren't sources come as data.
 7. No compiled program comes back (`keeps_binary`). Refused: language "binary", an interactor (`judge_by_package` with
    package `cms_ioi` judges communication tasks), `output_file` (package `codeforces` knows `input_mode: file`).
-
-Upstream: each of several processes uses only some endpoints, and a lost connection loses a place for ever.
 """
 
 import asyncio
+import base64
+import logging
 import math
 import os
-from collections.abc import Coroutine, Mapping, Sequence
+import signal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from open_r1.sandbox.base import (
@@ -35,41 +40,46 @@ from open_r1.sandbox.base import (
     RunResult,
     Sandbox,
     SandboxError,
-    UnsupportedLanguageError,
+    UnsupportedRequestError,
     all_ok,
 )
-from open_r1.sandbox.piston_client import Job, Patience, PistonClient
-from open_r1.sandbox.piston_endpoints import SQUEUE_TIMEOUT_S, endpoints_from_environment, slurm_endpoints
-from open_r1.sandbox.piston_jobs import (
+from open_r1.sandbox.languages import Language, find_language
+from open_r1.sandbox.piston_endpoints import (
     RUNTIMES,
-    files_of,
-    job_of,
-    limit_fields,
-    printing_job,
-    runnable_language,
-    send_file,
+    RUNTIMES_TIMEOUT_S,
+    SQUEUE_TIMEOUT_S,
+    EndpointPool,
+    Job,
+    Reply,
+    Stage,
+    endpoints_from_environment,
+    number_from,
+    slurm_endpoints,
 )
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
-from open_r1.sandbox.piston_pool import Endpoint, FindEndpoints
-from open_r1.sandbox.piston_replies import Reply, Stage, program_run
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# No endpoint is configured for less output than this.
-LEAST_OUTPUT_LIMIT = 512
-PIPE_BYTES = 1 << 16
+CPP_SUFFIXES = (".cpp", ".cc", ".cxx")
+CPP_PRELUDE = '#pragma GCC optimize("O2")\n#define ONLINE_JUDGE 1\n#define EVAL 1\n#line 1 "{name}"\n'
+NODE_RESERVE_MB = 1024  # address space that node reserves and doesn't use
+LEAST_OUTPUT_LIMIT = 512  # no endpoint is configured for less output than this
+LONGEST_RUN_S = 60.0
 
 
 class PistonSandbox(Sandbox):
     """A pool of Piston endpoints.
 
     Args:
-        urls: Base URLs, ending in /api/v2; none where they are to be found at first use.
+        urls: Base URLs, ending in /api/v2; none where `find_endpoints` finds them at first use.
         places_each: Jobs at a time at each endpoint, from this process.
-        patience: How long to go on when endpoints fail.
-        rank: Number of this process among `world_size`: where on the list it starts. All use all endpoints.
-        world_size: Number of processes that use the endpoints.
-        find_endpoints: Finds the base URLs of the endpoints there are; asked when there's none, and when one fails.
+        patience_s: Seconds of an outage after which jobs are given up, all that wait at once.
+        num_attempts: How often a job is sent, to other endpoints where there are.
+        first_pause_s: Wait before an endpoint that failed is asked again; it doubles from there on.
+        queue_s: Seconds that a job may wait at the endpoint, on top of the limits of compiler and program.
+        start: Where on the list this process starts, so that several don't all start at one.
+        find_endpoints: Returns the base URLs of running endpoints or raises SandboxError; asked while none answers.
     """
 
     name = "piston"
@@ -79,30 +89,29 @@ class PistonSandbox(Sandbox):
         urls: Sequence[str],
         *,
         places_each: int = 1,
-        patience: Patience = Patience(),  # noqa: B008 - frozen
-        rank: int = 0,
-        world_size: int = 1,
-        find_endpoints: FindEndpoints | None = None,
+        patience_s: float = 120.0,
+        num_attempts: int = 5,
+        first_pause_s: float = 0.5,
+        queue_s: float = 60.0,
+        start: int = 0,
+        find_endpoints: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         if not urls and find_endpoints is None:
             raise ValueError("PistonSandbox needs at least one endpoint.")
-        if places_each < 1:
-            raise ValueError(f"places_each must be at least 1, got {places_each}.")
-        self.urls, self._places_each, self._patience = tuple(urls), places_each, patience
-        self._find_endpoints = find_endpoints
-        self._share = rank % max(world_size, 1) / max(world_size, 1)
-        self._client: PistonClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        if min(places_each, num_attempts) < 1 or min(patience_s, first_pause_s, queue_s) <= 0:
+            raise ValueError("Places, attempts and times of a PistonSandbox must be positive.")
+        self.urls = tuple(urls)
+        self.places_each, self.num_attempts = places_each, num_attempts
+        self.patience_s, self.first_pause_s, self.queue_s = patience_s, first_pause_s, queue_s
+        self._start, self._find_endpoints = start, find_endpoints
+        self._pool: EndpointPool | None = None
 
     @classmethod
-    def from_environment(cls, *, max_outage_s: float = Patience.max_outage_s) -> "PistonSandbox":
+    def from_environment(cls, *, patience_s: float = 120.0) -> "PistonSandbox":
         """Build it from the environment.
 
-        PISTON_ENDPOINTS is a list or `slurm` (`piston_endpoints`; asked at first use, which fails as long as Slurm has
-        no answer or no Piston of ours, and again when an endpoint fails),
-        PISTON_MAX_REQUESTS_PER_ENDPOINT the jobs at a time at each, from each process (1), PISTON_MAX_OUTAGE_S how
-        many seconds a request waits while no endpoint answers (`max_outage_s`).
-        RANK and WORLD_SIZE are the launcher's.
+        PISTON_ENDPOINTS is a list or `slurm`, PISTON_MAX_REQUESTS_PER_ENDPOINT the jobs at a time at each, from each
+        process (1), PISTON_MAX_OUTAGE_S comes over `patience_s`. RANK is the launcher's.
 
         Raises:
             ValueError: A variable is missing or unusable.
@@ -110,59 +119,62 @@ class PistonSandbox(Sandbox):
         is_slurm = os.environ.get("PISTON_ENDPOINTS", "").strip().lower() == "slurm"
         return cls(
             () if is_slurm else endpoints_from_environment(),
-            places_each=int(_number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1)),
-            patience=Patience(max_outage_s=_number_from("PISTON_MAX_OUTAGE_S", max_outage_s)),
-            rank=int(os.environ.get("RANK", "0")),
-            world_size=int(os.environ.get("WORLD_SIZE", "1")),
+            places_each=int(number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1)),
+            patience_s=number_from("PISTON_MAX_OUTAGE_S", patience_s),
+            start=int(os.environ.get("RANK", "0")),
             find_endpoints=slurm_endpoints if is_slurm else None,
         )
 
     @property
     def ask_patience_s(self) -> float:
         """Return the seconds that `languages` may take: to find endpoints, and for one of them to answer."""
-        return self._patience.max_outage_s + SQUEUE_TIMEOUT_S
+        return self.patience_s + SQUEUE_TIMEOUT_S + RUNTIMES_TIMEOUT_S
 
     async def languages(self) -> tuple[str, ...]:
-        """Return our names of the languages that healthy endpoints have runtimes for."""
-        known = await self.client().pool.runtimes()
+        """Return our names of the languages that endpoints have runtimes for."""
+        known = await self._opened().runtimes()
         return tuple(name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes))
 
     async def packages(self) -> tuple[str, ...]:
-        """Return which of `PACKAGES` healthy endpoints have, for `judge_by_package`.
+        """Return which of `PACKAGES` endpoints have, for `judge_by_package`.
 
         Raises:
             SandboxError: No endpoint answers.
         """
-        known = await self.client().pool.runtimes()
+        known = await self._opened().runtimes()
         return tuple(name for name in PACKAGES if name in known)
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request, the inputs of a batch side by side where endpoints are free."""
         language = runnable_language(request)
-        client = self.client()
-        await self._check_runtime(client, RUNTIMES[language.name], request.language)
+        pool = self._opened()
         files = files_of(language, request.files)
         tests: list[ProgramRun | None] = [None] * len(request.inputs)
 
         async def run_one(given: ProgramInput) -> Reply:
-            return await client.execute(job_of(language, files, given, request))
+            return await pool.execute(job_of(language, files, given, request))
 
         compiled: ProgramRun | None = None
         first_replies: list[Reply] = []
         if language.compile:
             # Alone, so that a program that doesn't compile costs one job.
             first_replies = [await run_one(request.inputs[0] if request.inputs else ProgramInput())]
-            compiled = _compile_run(first_replies[0], request.compile_limits)
+            stage = first_replies[0].compile
+            compiled = (
+                ProgramRun(Outcome.OK)
+                if stage is None
+                else program_run(stage, request.compile_limits, first_replies[0].is_compile_overtime)
+            )
             if compiled.outcome is not Outcome.OK:
                 return RunResult(compiled, tuple(tests))
         size = request.stop_after or max(1, len(tests))
         for first in range(0, len(tests), size):
             known = first_replies if first == 0 else []
             batch = request.inputs[first + len(known) : first + size]
-            replies = known + await _gather([run_one(given) for given in batch])
-            runs = await _gather([self._read_run(reply, request) for reply in replies])
+            replies = known + await gather([run_one(given) for given in batch])
+            runs = [_read_run(reply, request.limits) for reply in replies]
             tests[first : first + size] = runs
-            if not await go_on(first, runs):
+            if first + size < len(tests) and not await go_on(first, runs):
                 break
         return RunResult(compiled, tuple(tests))
 
@@ -188,132 +200,203 @@ class PistonSandbox(Sandbox):
         """
         if package not in PACKAGES:
             raise ValueError(f"Unknown package {package!r}; there are {', '.join(PACKAGES)}.")
-        client = self.client()
-        await self._check_runtime(client, (package,), package)
         # Of the package with all that it starts, a checker among them.
         all_s = limits.cpu_s + SPARE_S[package]
         spare = Limits(cpu_s=all_s, wall_s=all_s, memory_mb=limits.memory_mb)
-        settings, least = limit_fields(spare, compile_limits, 0)
+        settings = limit_fields(spare, compile_limits, 0)
         del settings["run_cpu_time"]
         if package != IOI_PACKAGE:
             del settings["run_memory_limit"]
         sent = [send_file(name, content, is_source=isinstance(content, str)) for name, content in files.items()]
-        job = Job((package,), sent, limits=settings, least=least)
-        return read_package_run(package, await client.execute(job), spare, compile_limits)
+        reply = await self._opened().execute(Job((package,), sent, limits=settings))
+        compiled = None if reply.compile is None else program_run(reply.compile, compile_limits, is_overtime=False)
+        if reply.run is None:
+            raise SandboxError(f"{reply.endpoint}: package {package} answered with more text than its protocol has.")
+        if reply.run.is_overload:
+            raise SandboxError(f"{reply.endpoint} has too few processes for package {package}.")
+        run = program_run(reply.run, spare, reply.is_overtime)
+        return read_package_run(package, run, compiled, reply.endpoint)
 
     def describe(self) -> str:
         """Return the endpoints and who isolates programs there."""
-        urls = self.urls if self._client is None else [endpoint.url for endpoint in self._client.pool.endpoints]
+        urls = self.urls if self._pool is None else [endpoint.url for endpoint in self._pool.endpoints]
         some = ", ".join(urls[:3]) + (", ..." if len(urls) > 3 else "")
         return (
-            f"piston: {len(urls)} endpoints ({some or 'found by Slurm'}), {self._places_each} jobs at a time at each; "
+            f"piston: {len(urls)} endpoints ({some or 'found by Slurm'}), {self.places_each} jobs at a time at each; "
             "programs are isolated by the endpoints"
         )
 
-    def client(self) -> PistonClient:
-        """Return the client of the running loop; a forked child, which has a loop of its own, gets another."""
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            self._loop = loop
-            self._client = PistonClient(
-                self.urls,
-                self._places_each,
-                self._patience,
-                find_endpoints=self._find_endpoints,
-                share=self._share,
-            )
-        return self._client
+    def _opened(self) -> "EndpointPool":
+        """Return the endpoints of the running loop; a forked child, which has a loop of its own, gets others."""
+        if self._pool is None or self._pool.loop is not asyncio.get_running_loop():
+            start = self._start % max(1, len(self.urls))
+            self._pool = EndpointPool(self, (*self.urls[start:], *self.urls[:start]), self._find_endpoints)
+        return self._pool
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        if self._client is not None and self._loop is asyncio.get_running_loop():
-            client, self._client = self._client, None
-            await client.aclose()
-
-    async def _check_runtime(self, client: PistonClient, names: Sequence[str], wanted: str) -> None:
-        if client.pool.has_seen(names):
-            return
-        known = await client.pool.runtimes()
-        if not known.intersection(names) and not client.pool.has_seen(names):
-            ours = [name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes)]
-            packages = [name for name in PACKAGES if name in known]
-            raise UnsupportedLanguageError(
-                f"The Piston endpoints have no {wanted!r}; they have {', '.join(ours + packages) or 'nothing known'}. "
-                "POST /packages at each installs more."
-            )
-
-    async def _read_run(self, reply: Reply, request: RunRequest) -> ProgramRun:
-        """Return what a program did.
-
-        Raises:
-            SandboxError: It didn't compile although it did before, or the endpoint ended it for a limit of its own.
-        """
-        limits = request.limits
-        if reply.run is None:
-            return ProgramRun(Outcome.OUTPUT_LIMIT)
-        if not reply.has_compiled:
-            raise SandboxError(f"{reply.endpoint}: a program that had compiled did not: {reply.run.stderr[-500:]}")
-        run = program_run(reply.run, limits, is_overtime=reply.elapsed_s >= reply.run_timeout_s)
-        endpoint = self.client().pool.find(reply.endpoint)
-        length = max(len(reply.run.stdout), len(reply.run.stderr))
-        if not reply.run.failed:
-            endpoint.longest_output = max(endpoint.longest_output, length)
-        elif _is_cut_short(reply.run, run, limits) and not await self._lets_print(endpoint, request, length):
-            raise SandboxError(
-                f"{endpoint.url} ended a program after {length} bytes of output, and {limits.output_bytes} are "
-                f"allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that."
-            )
-        return run
-
-    async def _lets_print(self, endpoint: Endpoint, request: RunRequest, length: int) -> bool:
-        """Return whether an endpoint lets programs print more than `length`, so that it wasn't that which ended one.
-
-        A program can end itself just as an endpoint ends it. So another is asked, that prints more than that: by a
-        pipe's length, since an endpoint drops the piece that goes over its limit.
-
-        Raises:
-            SandboxError: The endpoint doesn't answer.
-        """
-        wanted = min(length + PIPE_BYTES, request.limits.output_bytes)
-        if length <= LEAST_OUTPUT_LIMIT or wanted <= endpoint.longest_output:
-            return True
-        probe = await self.client().execute_at(printing_job(request, wanted), endpoint)
-        printed = 0 if probe.run is None or probe.run.failed else len(probe.run.stdout)
-        endpoint.longest_output = max(endpoint.longest_output, printed)
-        return printed >= wanted
+        if self._pool is not None and self._pool.loop is asyncio.get_running_loop():
+            pool, self._pool = self._pool, None
+            await pool.aclose()
 
 
-def _number_from(variable: str, default: float) -> float:
-    text = os.environ.get(variable, "").strip() or str(default)
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise ValueError(f"{variable} must be a positive number, got {text!r}.")
-    return number
+def runnable_language(request: RunRequest) -> Language:
+    """Return the language of a request.
+
+    Raises:
+        UnsupportedLanguageError: There's none of this name.
+        UnsupportedRequestError: Piston can't do this.
+    """
+    if request.interactor is not None:
+        raise UnsupportedRequestError(
+            "Piston runs one program at a time and no interactor: judge communication tasks by package cms_ioi "
+            "(`judge_by_package`), or by ioi_provider local."
+        )
+    language = find_language(request.language)
+    if language.name not in RUNTIMES:
+        names = ", ".join(RUNTIMES)
+        raise UnsupportedRequestError(f"Piston runs sources ({names}) and not {request.language!r}: send the sources.")
+    if any(given.output_file is not None for given in request.inputs):
+        raise UnsupportedRequestError(
+            "Piston gives back standard output and no file: judge problems of input_mode `file` by package codeforces "
+            "(`judge_by_package`), or by cf_provider local."
+        )
+    return language
 
 
-def _compile_run(reply: Reply, limits: Limits) -> ProgramRun:
-    if reply.compile is None:
-        return ProgramRun(Outcome.OK)
-    return program_run(reply.compile, limits, is_overtime=reply.elapsed_s >= limits.backstop_s)
+def files_of(language: Language, files: Mapping[str, str | bytes]) -> list[dict[str, str]]:
+    """Return files as Piston takes them; only sources go to the compiler, which would take any text for one."""
+    sent = []
+    for index, (name, content) in enumerate(files.items()):
+        is_source = index == 0 or (language.name == "cpp" and name.endswith(CPP_SUFFIXES))
+        if is_source and isinstance(content, bytes):
+            content = content.decode(errors="replace")
+        if is_source and language.name == "cpp":
+            content = CPP_PRELUDE.format(name=name) + str(content).removeprefix("\ufeff")
+        sent.append(send_file(name, content, is_source=is_source))
+    return sent
 
 
-def _is_cut_short(stage: Stage, run: ProgramRun, limits: Limits) -> bool:
-    """Whether an endpoint seems to have ended a program for its output although that was within the limits."""
-    if max(len(stage.stdout.encode()), len(stage.stderr.encode())) > limits.output_bytes:
-        return False
+def send_file(name: str, content: str | bytes, *, is_source: bool) -> dict[str, str]:
+    """Return one file as Piston takes it: a source as text, anything else as data."""
+    if is_source and isinstance(content, str):
+        return {"name": name, "content": content, "encoding": "utf8"}
+    data = content.encode(errors="replace") if isinstance(content, str) else content
+    return {"name": name, "content": base64.b64encode(data).decode(), "encoding": "base64"}
+
+
+def job_of(language: Language, files: list[dict[str, str]], given: ProgramInput, request: RunRequest) -> Job:
+    """Return the job of one input; `files` are those of the request."""
+    reserve_mb = NODE_RESERVE_MB if language.name == "javascript" else 0
+    settings = limit_fields(request.limits, request.compile_limits, reserve_mb)
+    if not language.compile:
+        settings = {name: value for name, value in settings.items() if name.startswith("run")}
+    return Job(
+        runtimes=RUNTIMES[language.name],
+        files=[*files, *(send_file(name, content, is_source=False) for name, content in given.files.items())],
+        stdin=given.stdin,
+        args=given.args,
+        limits=settings,
+        # Texts come twice, alone and as `output`; a byte of them takes at most six in JSON.
+        answer_bytes=(1 << 16) + 24 * (request.limits.output_bytes + request.compile_limits.output_bytes),
+    )
+
+
+def limit_fields(limits: Limits, compile_limits: Limits, reserve_mb: int) -> dict[str, int]:
+    """Return the limits of a job; those by the clock stay within what endpoints are configured for, if they can."""
+    fields: dict[str, int] = {}
+    for stage, of_stage, more_mb in (("compile", compile_limits, 0), ("run", limits, reserve_mb)):
+        clock_s = min(of_stage.backstop_s, max(LONGEST_RUN_S, of_stage.cpu_s))
+        fields[f"{stage}_timeout"] = max(1, math.ceil(clock_s * 1000))
+        fields[f"{stage}_cpu_time"] = math.ceil(of_stage.cpu_s * 1000)
+        fields[f"{stage}_memory_limit"] = (of_stage.memory_mb + more_mb) << 20
+    return fields
+
+
+# Both servers start programs from a shell script, which says 128 + n for a signal that ended its child.
+CRASHES = {128 + number: number for number in (4, 5, 6, 7, 8, 9, 11, 24, 25, 31)}
+SIGNALS = {number.name: number.value for number in signal.Signals}
+OUT_OF_MEMORY = ("MemoryError", "std::bad_alloc", "heap out of memory", "Cannot allocate memory", "CodeRange")
+# A group killed at its memory limit shows a peak just below it; the server counts a KiB as 1000 bytes.
+NEAR_LIMIT = 0.95
+
+
+def outcome_of(stage: Stage, limits: Limits, is_overtime: bool) -> Outcome:
+    """Return how a program ended.
+
+    Args:
+        stage: Its stage.
+        limits: What it was allowed.
+        is_overtime: Whether the clock allows that it was ended at its time limit.
+    """
+    is_killed = stage.signal == "SIGKILL"
+    if max(len(stage.stdout.encode()), len(stage.stderr.encode()) if is_killed else 0) > limits.output_bytes:
+        return Outcome.OUTPUT_LIMIT
+    if stage.status == "TO" or stage.cpu_s > limits.cpu_s:
+        return Outcome.TIME_LIMIT
+    if stage.status in ("OL", "EL"):
+        return Outcome.OUTPUT_LIMIT
+    if is_killed and is_overtime and not stage.is_measured:
+        return Outcome.TIME_LIMIT
+    if stage.memory_mb > limits.memory_mb:
+        return Outcome.MEMORY_LIMIT
+    if not stage.failed:
+        return Outcome.OK
+    near = is_killed and stage.memory_mb > NEAR_LIMIT * limits.memory_mb
+    if near or any(words in stage.stderr for words in OUT_OF_MEMORY):
+        return Outcome.MEMORY_LIMIT
+    return Outcome.RUNTIME_ERROR
+
+
+def program_run(stage: Stage, limits: Limits, is_overtime: bool) -> ProgramRun:
+    """Return what a program did; see `outcome_of` for the arguments."""
+    number = (
+        CRASHES.get(stage.code) if stage.code is not None else SIGNALS.get(stage.signal or "", signal.SIGKILL.value)
+    )
+    return ProgramRun(
+        outcome=outcome_of(stage, limits, is_overtime),
+        stdout=_cut(stage.stdout, limits.output_bytes),
+        stderr=_cut(stage.stderr, limits.output_bytes),
+        exit_code=None if number is not None else stage.code,
+        signal=number,
+        cpu_s=stage.cpu_s,
+        wall_s=stage.wall_s,
+        peak_memory_mb=stage.memory_mb,
+    )
+
+
+def _cut(text: str, num_bytes: int) -> str:
+    data = text.encode()
+    return text if len(data) <= num_bytes else data[:num_bytes].decode(errors="replace")
+
+
+def _read_run(reply: Reply, limits: Limits) -> ProgramRun:
+    """Return what a program did.
+
+    Raises:
+        SandboxError: It didn't compile although it did before, or the endpoint ended it for a limit of its own.
+    """
+    stage = reply.run
+    if stage is None:
+        return ProgramRun(Outcome.OUTPUT_LIMIT)
+    if reply.compile is not None and reply.compile.failed:
+        raise SandboxError(f"{reply.endpoint}: a program that had compiled did not: {stage.stderr[-500:]}")
+    run = program_run(stage, limits, reply.is_overtime)
     is_unexplained = stage.signal == "SIGKILL" and not stage.is_measured and run.outcome is Outcome.RUNTIME_ERROR
-    return stage.status in ("OL", "EL") or is_unexplained
+    is_cut = stage.status in ("OL", "EL") or (is_unexplained and stage.longest > LEAST_OUTPUT_LIMIT)
+    if is_cut and stage.longest <= limits.output_bytes:
+        raise SandboxError(
+            f"{reply.endpoint} ended a program after {stage.longest} bytes of output, and {limits.output_bytes} are "
+            "allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that (slurm/piston/README.md)."
+        )
+    return run
 
 
-async def _gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """Await all; when one fails, end the others before its error goes on."""
-    tasks = [asyncio.ensure_future(one) for one in coroutines]
     try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in coroutines]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    return [task.result() for task in tasks]

@@ -1,15 +1,547 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where Piston is: a list in the environment, or the user's own running Slurm jobs."""
+"""Piston's endpoints: where they are, which of them answer, and jobs sent to them over HTTP.
 
+One that fails is set aside and asked until it answers again; jobs go to the others meanwhile. Two servers of the same
+version number are in use. The one before isolate ("v3.1.1", Open R1's image) says only exit code and signal; the one
+since (2024-09) measures CPU time, wall time and memory and names a status.
+"""
+
+import asyncio
+import json
+import logging
+import math
 import os
+import random
 import re
 import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from open_r1.sandbox.base import SandboxError
+import httpx
 
+from open_r1.sandbox.base import SandboxError, UnsupportedLanguageError, UnsupportedRequestError
+from open_r1.sandbox.piston_packages import PACKAGES
+
+if TYPE_CHECKING:
+    from open_r1.sandbox.piston import PistonSandbox
+
+logger = logging.getLogger(__name__)
+
+# Names of runtimes by our names, the best first: `javascript` may be Deno.
+RUNTIMES = {
+    "python": ("python", "python3", "py"),
+    "cpp": ("c++", "cpp", "g++"),
+    "javascript": ("node-javascript", "node-js", "javascript", "js"),
+    "bash": ("bash", "sh"),
+}
+STDIN_BYTES = 219_264  # what 3.1.1 hands over of a longer standard input
+WHOLE_STDIN = "x-open-r1-stdin"  # header of endpoints whose Piston waits until all of it is written
+CONNECT_TIMEOUT_S, RUNTIMES_TIMEOUT_S, SQUEUE_TIMEOUT_S = 5.0, 10.0, 60
+START_PATIENCE_S = 15.0  # for endpoints that are just starting; later, when one has answered, the patience
+LONGEST_PAUSE_S = 10.0
+OVERLOAD = "Resource temporarily unavailable"
 WORKER_NAME = re.compile(r"piston-worker-(\d{1,5})")
-SQUEUE_TIMEOUT_S = 60
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One `POST /execute`.
+
+    Attributes:
+        runtimes: Names of runtimes that serve, the best first.
+        files: As Piston takes them.
+        stdin: Standard input; Piston ends it with a newline if it doesn't.
+        args: Arguments of the program.
+        limits: Fields such as `run_timeout` (ms) and `run_memory_limit` (bytes). An endpoint that knows no CPU time
+            overlooks `run_cpu_time`.
+        answer_bytes: How long an answer may get.
+    """
+
+    runtimes: Sequence[str]
+    files: Sequence[Mapping[str, str]]
+    stdin: str = ""
+    args: Sequence[str] = ()
+    limits: Mapping[str, int] = field(default_factory=dict)
+    answer_bytes: int = 1 << 26
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a job: the compiler or the program.
+
+    Attributes:
+        stdout: Its output, cut where the endpoint ended it.
+        stderr: Its errors.
+        code: Exit code, None where a signal ended it.
+        signal: Name of that signal.
+        status: "TO", "OL", "EL", "RE", "SG" or "XX"; None before isolate and for a good end.
+        cpu_s: CPU seconds; NaN before isolate, like the next two.
+        wall_s: Seconds on the clock.
+        memory_mb: Peak memory in MiB.
+    """
+
+    stdout: str
+    stderr: str
+    code: int | None
+    signal: str | None
+    status: str | None = None
+    cpu_s: float = NAN
+    wall_s: float = NAN
+    memory_mb: float = NAN
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended in any way but with exit code 0."""
+        return self.code != 0 or self.signal is not None
+
+    @property
+    def is_overload(self) -> bool:
+        """Whether it failed as programs do on an endpoint that has run out of processes."""
+        return self.failed and OVERLOAD in self.stderr
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the endpoint measures, so that a kill has a stated reason."""
+        return self.status is not None or not math.isnan(self.cpu_s)
+
+    @property
+    def longest(self) -> int:
+        """Return the bytes of its longer text."""
+        return max(len(self.stdout.encode()), len(self.stderr.encode()))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer to `POST /execute`.
+
+    Attributes:
+        run: The program's stage; a copy of the compiler's where that failed. None where the answer was longer than
+            allowed, so that the program must have been over its output limit.
+        compile: The compiler's stage; None for languages without one.
+        elapsed_s: Seconds from the request to the answer, waiting at the endpoint included.
+        endpoint: Base URL of who answered.
+        limits: Of the job.
+    """
+
+    run: Stage | None
+    compile: Stage | None
+    elapsed_s: float
+    endpoint: str
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_overtime(self) -> bool:
+        """Whether the clock allows that the program was ended at its time limit."""
+        return self.elapsed_s * 1000 >= self.limits.get("run_timeout", math.inf)
+
+    @property
+    def is_compile_overtime(self) -> bool:
+        """Whether the clock allows that the compiler was ended at its time limit."""
+        return self.elapsed_s * 1000 >= self.limits.get("compile_timeout", math.inf)
+
+
+def read_stage(value: Any) -> Stage:
+    """Return a stage of an answer.
+
+    Raises:
+        ValueError: It isn't one.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f"a stage that is {type(value).__name__}")
+    code, name = value.get("code"), value.get("signal")
+    if not (code is None or isinstance(code, int)) or not (name is None or isinstance(name, str)):
+        raise ValueError(f"code {code!r} and signal {name!r}")
+    if code is None and name is None and not value.get("status"):
+        raise ValueError("a stage with neither code nor signal")
+    return Stage(
+        stdout=str(value.get("stdout") or ""),
+        stderr=str(value.get("stderr") or ""),
+        code=code,
+        signal=name,
+        status=value.get("status") or None,
+        cpu_s=_number(value.get("cpu_time")) / 1000,
+        wall_s=_number(value.get("wall_time")) / 1000,
+        memory_mb=_number(value.get("memory")) / (1 << 20),
+    )
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else NAN
+
+
+@dataclass(eq=False)
+class Endpoint:
+    """One Piston server.
+
+    Attributes:
+        url: Base URL.
+        places: For jobs at a time.
+        num_jobs: Jobs that run there or wait for a place.
+        runtimes: Names and aliases that it last answered with; None until it has.
+        takes_long_stdin: Whether its Piston hands over all of a long standard input.
+        is_healthy: Whether it gets jobs.
+        down_since: Time of the loop since which it hasn't answered.
+        num_failures: Failures since a job last went well.
+        ask_at: Time of the loop before which it isn't asked again.
+        trouble: What went wrong last.
+        asking: The task that asks it, if there's one.
+    """
+
+    url: str
+    places: asyncio.Semaphore
+    down_since: float
+    num_jobs: int = 0
+    runtimes: frozenset[str] | None = None
+    takes_long_stdin: bool = False
+    is_healthy: bool = False
+    num_failures: int = 0
+    ask_at: float = -math.inf
+    trouble: str = "has not answered yet"
+    asking: asyncio.Task[None] | None = None
+
+    def find_runtime(self, names: Sequence[str]) -> str | None:
+        """Return the first name that it has a runtime of, or None."""
+        return next((name for name in names if name in (self.runtimes or ())), None)
+
+
+class EndpointError(Exception):
+    """An endpoint didn't do its part: to be set aside, the job to be sent elsewhere."""
+
+
+class EndpointLostError(EndpointError):
+    """It stopped answering while it had the job, which may be why."""
+
+
+class EndpointPool:
+    """The endpoints, on one event loop: one that fails is set aside, and asked until it answers again.
+
+    Args:
+        settings: Whose endpoints they are.
+        urls: Base URLs.
+        find_endpoints: As of `PistonSandbox`.
+    """
+
+    def __init__(
+        self, settings: "PistonSandbox", urls: Sequence[str], find_endpoints: Callable[[], Sequence[str]] | None
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.endpoints: list[Endpoint] = []
+        self._settings, self._find_endpoints, self._find_at = settings, find_endpoints, -math.inf
+        self._finding = asyncio.Lock()
+        self._add(urls)
+        # Endpoints are hosts of the cluster: proxies of the environment would only be in the way.
+        # Node closes a connection that nobody has used for 5 s: it's not to be used again just then.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
+        self._http = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)
+
+    async def runtimes(self) -> frozenset[str]:
+        """Return the names of the runtimes at all endpoints that answer, once each has been asked.
+
+        Raises:
+            SandboxError: None answers.
+        """
+        while True:
+            asked = all(one.is_healthy or one.num_failures for one in self.endpoints)
+            healthy = [one for one in self.endpoints if one.is_healthy]
+            if healthy and asked:
+                return frozenset[str]().union(*(one.runtimes or () for one in healthy))
+            never = all(one.runtimes is None for one in self.endpoints)
+            await self._wait((), min(START_PATIENCE_S, self._settings.patience_s) if never else None)
+
+    async def execute(self, job: Job) -> Reply:
+        """Return the answer to a job.
+
+        A program that fails with the words of an overloaded endpoint is sent elsewhere too; if it does so every time,
+        that's what it does.
+
+        Raises:
+            SandboxError: No endpoint has done it, or all refuse it.
+            UnsupportedLanguageError: No endpoint has its runtime.
+            UnsupportedRequestError: Its standard input is too long for them.
+        """
+        failed: set[str] = set()
+        trouble = ""
+        for attempt in range(self._settings.num_attempts):
+            if attempt > 1:
+                await asyncio.sleep(self._pause_s(attempt - 1))
+            endpoint = await self._take_place(job, failed)
+            try:
+                reply = await self._send(job, endpoint)
+            except EndpointError as error:
+                trouble = f"{endpoint.url}: {error}"
+                failed.add(endpoint.url)
+                if isinstance(error, EndpointLostError) and not await self._still_answers(endpoint):
+                    self._set_aside(endpoint, str(error))
+                    raise SandboxError(
+                        f"{trouble}; it no longer answers, perhaps for what this program did, which is not tried at "
+                        "another (is its PISTON_OUTPUT_MAX_SIZE about 40000000? see slurm/piston/README.md)"
+                    ) from error
+                self._set_aside(endpoint, str(error))
+                continue
+            finally:
+                endpoint.num_jobs -= 1
+                endpoint.places.release()
+            endpoint.num_failures = 0
+            if reply.run is None or not reply.run.is_overload or attempt == self._settings.num_attempts - 1:
+                return reply
+            failed.add(endpoint.url)
+            trouble = f"{endpoint.url}: overloaded"
+        raise SandboxError(f"Piston failed {self._settings.num_attempts} times at one job, at last {trouble}")
+
+    async def _take_place(self, job: Job, failed: set[str]) -> Endpoint:
+        """Take a place at a healthy endpoint that has the runtime, at none that `failed` where there's another."""
+        is_long = len(job.stdin) > STDIN_BYTES // 4 and len(job.stdin.encode(errors="replace")) > STDIN_BYTES
+        while True:
+            if not self.endpoints or not all(one.is_healthy or one.num_failures for one in self.endpoints):
+                await self._wait(job.runtimes)  # at the start each is asked once
+                continue
+            self._ask_those_set_aside()
+            healthy = [one for one in self.endpoints if one.is_healthy]
+            fitting = [one for one in healthy if one.find_runtime(job.runtimes)]
+            if fitting and is_long:
+                fitting = [one for one in fitting if one.takes_long_stdin]
+                if not fitting:
+                    raise UnsupportedRequestError(
+                        f"Piston cuts a standard input over {STDIN_BYTES} bytes in silence, and this one has "
+                        f"{len(job.stdin)}: start the endpoints by slurm/piston/start_piston.sh, or use `local`."
+                    )
+            if fitting:
+                others = [one for one in fitting if one.url not in failed]
+                endpoint = min(others or fitting, key=lambda one: one.num_jobs)
+                if await self._take(endpoint):
+                    return endpoint
+                continue
+            if healthy and not any(one.find_runtime(job.runtimes) for one in self.endpoints):
+                raise UnsupportedLanguageError(self._lacks(job.runtimes[0], await self.runtimes()))
+            await self._wait(job.runtimes)
+
+    async def _take(self, endpoint: Endpoint) -> bool:
+        """Wait for a place; False where the endpoint was set aside meanwhile."""
+        endpoint.num_jobs += 1
+        is_taken = False
+        try:
+            await endpoint.places.acquire()
+            is_taken = endpoint.is_healthy
+            if not is_taken:
+                endpoint.places.release()
+        finally:
+            endpoint.num_jobs -= not is_taken
+        return is_taken
+
+    async def _wait(self, names: Sequence[str], patience_s: float | None = None) -> None:
+        """Wait until an endpoint has been asked.
+
+        The clock is the outage's, not the caller's: when it's over, all who wait for these names give up, and those
+        who come later do when the endpoints have been asked once more.
+
+        Raises:
+            SandboxError: It's over.
+        """
+        patience_s = self._settings.patience_s if patience_s is None else patience_s
+        await self._find_more()
+        self._ask_those_set_aside()
+        asking = [one.asking for one in self.endpoints if one.asking is not None]
+        if asking:
+            await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            return
+        fitting = [one for one in self.endpoints if one.find_runtime(names)] or self.endpoints
+        left_s = max(one.down_since for one in fitting) + patience_s - self.loop.time()
+        if left_s <= 0:
+            wanted = f"No Piston endpoint with {names[0]!r}" if names else "No Piston endpoint"
+            states = "; ".join(f"{one.url}: {'healthy' if one.is_healthy else one.trouble}" for one in self.endpoints)
+            raise SandboxError(
+                f"{wanted} has answered for {patience_s:g} s; is PISTON_ENDPOINTS right? ({states[:2000]})"
+            )
+        next_at = min((one.ask_at for one in self.endpoints if not one.is_healthy), default=math.inf)
+        await asyncio.sleep(max(0.0, min(left_s, next_at - self.loop.time())))
+
+    async def _find_more(self) -> None:
+        """Look for endpoints that were started meanwhile, where none answers; those that are gone are forgotten."""
+        async with self._finding:
+            is_due = self.loop.time() >= self._find_at or not self.endpoints
+            if self._find_endpoints is None or not is_due or any(one.is_healthy for one in self.endpoints):
+                return
+            found = await asyncio.to_thread(self._find_endpoints)
+            self._find_at = self.loop.time() + LONGEST_PAUSE_S
+            self.endpoints = [one for one in self.endpoints if one.url in found]
+            known = {one.url for one in self.endpoints}
+            self._add([url for url in found if url not in known])
+
+    def _add(self, urls: Sequence[str]) -> None:
+        now, places_each = self.loop.time(), self._settings.places_each
+        self.endpoints += [Endpoint(url, asyncio.Semaphore(places_each), now) for url in urls]
+
+    def _ask_those_set_aside(self) -> None:
+        """Start to ask those that are due."""
+        for one in self.endpoints:
+            if not one.is_healthy and one.asking is None and self.loop.time() >= one.ask_at:
+                one.asking = self.loop.create_task(self._ask(one))
+
+    async def _ask(self, endpoint: Endpoint) -> None:
+        try:
+            endpoint.runtimes, endpoint.takes_long_stdin = await self._ask_runtimes(endpoint.url)
+        except (OSError, ValueError) as error:
+            self._count_failure(endpoint, str(error))
+        else:
+            if endpoint.num_failures:
+                logger.warning("Piston at %s is back.", endpoint.url)
+            endpoint.is_healthy = True
+        finally:
+            endpoint.asking = None
+
+    def _set_aside(self, endpoint: Endpoint, trouble: str) -> None:
+        """Give no jobs to an endpoint until it answers; failures of jobs that ran side by side count once."""
+        if endpoint.is_healthy:
+            endpoint.is_healthy, endpoint.down_since = False, self.loop.time()
+            self._count_failure(endpoint, trouble)
+
+    def _count_failure(self, endpoint: Endpoint, trouble: str) -> None:
+        endpoint.num_failures += 1
+        endpoint.trouble = trouble
+        pause_s = self._pause_s(endpoint.num_failures - 1) if endpoint.num_failures > 1 else 0.0
+        endpoint.ask_at = self.loop.time() + pause_s
+        level = logging.WARNING if endpoint.num_failures == 1 else logging.INFO
+        logger.log(level, "Piston at %s is set aside: %s", endpoint.url, trouble)
+
+    def _pause_s(self, number: int) -> float:
+        pause_s = self._settings.first_pause_s * 2 ** min(number - 1, 20)
+        return min(pause_s, LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)
+
+    async def _still_answers(self, endpoint: Endpoint) -> bool:
+        try:
+            await self._ask_runtimes(endpoint.url)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    async def _ask_runtimes(self, url: str) -> tuple[frozenset[str], bool]:
+        """Return names and aliases of an endpoint's runtimes, and whether it takes a long standard input."""
+        try:
+            reply = await self._http.get(f"{url}/runtimes", timeout=RUNTIMES_TIMEOUT_S)
+            runtimes = reply.raise_for_status().json()
+        except httpx.HTTPError as error:
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
+        try:
+            names = frozenset(name for one in runtimes for name in (one["language"], *(one.get("aliases") or ())))
+        except (TypeError, KeyError, AttributeError):
+            raise ValueError(f"GET /runtimes answered {reply.text[:100]!r}") from None
+        return names, WHOLE_STDIN in reply.headers
+
+    async def _send(self, job: Job, endpoint: Endpoint) -> Reply:
+        """Send a job to one endpoint.
+
+        Raises:
+            EndpointError: Another one may do it.
+            SandboxError: None will.
+        """
+        value = {"language": endpoint.find_runtime(job.runtimes), "version": "*", "files": job.files}
+        value |= {"stdin": job.stdin, "args": job.args, **job.limits}
+        limits_ms = job.limits.get("compile_timeout", 0) + job.limits.get("run_timeout", 0)
+        timeout_s = limits_ms / 1000 + self._settings.queue_s
+        content = await asyncio.to_thread(json.dumps, value) if len(job.stdin) > 1 << 20 else json.dumps(value)
+        started = time.monotonic()
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._http.stream(
+                    "POST",
+                    f"{endpoint.url}/execute",
+                    content=content,
+                    headers={"Content-Type": "application/json"},
+                    timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
+                ) as response,
+            ):
+                status, body = response.status_code, await _read_body(response, job.answer_bytes)
+        except TimeoutError:
+            raise EndpointLostError(f"no answer within {timeout_s:g} s") from None
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise EndpointError(f"{type(error).__name__}: {error}") from error
+        except httpx.HTTPError as error:
+            raise EndpointLostError(f"{type(error).__name__}: {error}") from error
+        elapsed_s = time.monotonic() - started
+        if body is None:
+            return Reply(None, None, elapsed_s, endpoint.url, job.limits)
+        if status != 200:
+            raise _refusal(status, body, endpoint.url)
+        run, compiled = _read_stages(body)
+        return Reply(run, compiled, elapsed_s, endpoint.url, job.limits)
+
+    def _lacks(self, wanted: str, known: frozenset[str]) -> str:
+        ours = [name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes)]
+        packages = [name for name in PACKAGES if name in known]
+        return (
+            f"The Piston endpoints have no {wanted!r}; they have {', '.join(ours + packages) or 'nothing known'}. "
+            "POST /packages at each installs more."
+        )
+
+    async def aclose(self) -> None:
+        """End the tasks that ask endpoints, and close all connections."""
+        tasks = [one.asking for one in self.endpoints if one.asking is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._http.aclose()
+
+
+async def _read_body(response: httpx.Response, max_bytes: int) -> bytes | None:
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > max_bytes:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _read_json(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _read_stages(body: bytes) -> tuple[Stage, Stage | None]:
+    value = _read_json(body)
+    try:
+        run = read_stage(value.get("run"))
+        compiled = read_stage(value["compile"]) if value.get("compile") is not None else None
+    except ValueError as error:
+        raise EndpointError(f"an answer that isn't Piston's ({error}): {body[:200]!r}") from error
+    if "XX" in (run.status, compiled and compiled.status):
+        raise EndpointError(f"its isolation failed: {value['run'].get('message') or run.stderr[:200]}")
+    return run, compiled
+
+
+def _refusal(status: int, body: bytes, url: str) -> Exception:
+    """Return what a job that was refused is: a fault of the endpoint, or of the job and of all endpoints."""
+    value = _read_json(body)
+    message, stack = str(value.get("message") or ""), str(value.get("stack") or "")
+    if status == 413 or "too large" in stack:
+        return SandboxError(
+            f"{url} refused a job as too large: raise the limit of its body parser (100 kB where nobody has; "
+            "start_piston.sh makes it 512mb)."
+        )
+    if status == 400 and (message or stack) and "runtime is unknown" not in message:
+        over = re.match(r"(\w+) cannot exceed", message)
+        fix = f": start the endpoint with a higher PISTON_{over[1].upper()}" if over else ""
+        return SandboxError(f"{url} refused a job: {(message or stack)[:500]}{fix}")
+    return EndpointError(f"HTTP {status}: {body[:200].decode(errors='replace') or 'no text'}")
+
+
+def number_from(variable: str, default: float) -> float:
+    text = os.environ.get(variable, "").strip() or str(default)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ValueError(f"{variable} must be a positive number, got {text!r}.")
+    return number
 
 
 def endpoints_from_environment() -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from open_r1.sandbox.base import Limits, Outcome, ProgramRun, SandboxError
-from open_r1.sandbox.piston_replies import Reply, program_run
 
 IOI_PACKAGE = "cms_ioi"
 CODEFORCES_PACKAGES = {"python": "cf_python3", "cpp": "c++17"}
@@ -98,27 +97,23 @@ def codeforces_files(
     return files | {"input.txt": stdin, "correct_output.txt": expected, "grader_config": config}
 
 
-def read_package_run(package: str, reply: Reply, limits: Limits, compile_limits: Limits) -> PackageRun:
+def read_package_run(package: str, run: ProgramRun, compiled: ProgramRun | None, endpoint: str) -> PackageRun:
     """Return what a package said.
+
+    Args:
+        package: Its name.
+        run: The stage that ran it.
+        compiled: The stage of its compiler, if there was one.
+        endpoint: Where it ran.
 
     Raises:
         SandboxError: Its answer doesn't follow its protocol.
     """
-    if reply.run is None:
-        raise SandboxError(f"{reply.endpoint}: package {package} answered with more text than its protocol has.")
-    if reply.run.is_overload:
-        raise SandboxError(f"{reply.endpoint} has too few processes for package {package}: {reply.run.stderr[-500:]}")
-    is_overtime = reply.elapsed_s >= reply.run_timeout_s
-    compiled = None if reply.compile is None else program_run(reply.compile, compile_limits, is_overtime=False)
     if compiled is not None and compiled.outcome is not Outcome.OK:
         return PackageRun(
             0.0, f"Compilation error exit code {compiled.exit_code}\n{compiled.stderr}", compiled, compiled
         )
-    run = program_run(reply.run, limits, is_overtime)
-    if package == IOI_PACKAGE:
-        score, feedback = _read_ioi(run, reply.endpoint)
-    else:
-        score, feedback = _read_codeforces(run, reply.endpoint)
+    score, feedback = (_read_ioi if package == IOI_PACKAGE else _read_codeforces)(run, endpoint)
     return PackageRun(score, feedback, dataclasses.replace(run, outcome=_outcome(run, score, feedback)), compiled)
 
 

@@ -5,10 +5,14 @@ import math
 import os
 import threading
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from open_r1.sandbox.base import Sandbox
 
-PROVIDERS = ("local", "piston", "e2b", "morph", "router")
+# A new provider has its name here and its line in `_build`; settings, flags and tests take the names from here.
+Provider = Literal["local", "piston", "e2b", "morph", "fusion", "router"]
+PROVIDERS: tuple[str, ...] = get_args(Provider)
+ROUTER_PROVIDERS = ("router", "e2b", "morph")  # those that a router's URL may be of
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ def build_sandbox(
         router_url: Where the router listens: `host:port` or a URL.
         router_token_env: Name of the environment variable that holds the router's token; None: SANDBOX_ROUTER_TOKEN,
             if it's set.
-        patience_s: Seconds for which a program waits while no router and no Piston endpoint answers
-            (PISTON_MAX_OUTAGE_S, where it's set, for these).
+        patience_s: Seconds for which a program waits while no router, Piston endpoint (PISTON_MAX_OUTAGE_S, where it's
+            set, for these) or SandboxFusion server answers.
         sandbox_python: The interpreter for Python programs in local boxes (None: chosen by a probe).
 
     Raises:
@@ -63,14 +67,14 @@ def build_sandbox(
         raise ValueError(f"Unknown sandbox provider {provider!r}; there are {', '.join(PROVIDERS)}.")
     if provider == "router" and not router_url:
         raise ValueError("The provider 'router' needs its URL: set `sandbox_router_url`.")
-    is_routed = provider == "router" or (provider in ("e2b", "morph") and router_url is not None)
+    is_routed = provider == "router" or (provider in ROUTER_PROVIDERS and router_url is not None)
     if not (math.isfinite(patience_s) and patience_s > 0):
         raise ValueError(f"sandbox_patience_s must be positive, got {patience_s}.")
     settings = _Settings(
         provider="router" if is_routed else provider,
         router_url=router_url if is_routed else None,
         token=_token(router_token_env) if is_routed else None,
-        patience_s=patience_s if is_routed or provider == "piston" else 0.0,
+        patience_s=patience_s if is_routed or provider in ("piston", "fusion") else 0.0,
         python=sandbox_python if provider == "local" else None,
     )
     with _LOCK:
@@ -99,7 +103,11 @@ def _build(settings: _Settings) -> Sandbox:
     if settings.provider == "piston":
         from open_r1.sandbox.piston import PistonSandbox
 
-        return PistonSandbox.from_environment(max_outage_s=settings.patience_s)
+        return PistonSandbox.from_environment(patience_s=settings.patience_s)
+    if settings.provider == "fusion":
+        from open_r1.sandbox.fusion import FusionSandbox
+
+        return FusionSandbox(patience_s=settings.patience_s)
     if settings.provider == "e2b":
         from open_r1.sandbox.e2b import E2BSandbox
 

@@ -2,22 +2,22 @@
 """Sandboxes behind a router (`scripts/sandbox_router.py`), as one provider of the contract.
 
 While the router is full, restarted or out of reach, a request is tried again until its deadline; then it's a
-`SandboxError`. The log says once that it's away, and once that it's back. What isolates the programs is said by the
-router's `/health`. Proxies that the environment names are not used: a router is on the trainers' own network.
+`SandboxError`. The log says once that it's away, and once that it's back. Who says after each batch whether to go on
+sends the inputs in rounds, each in a box of its own and twice as long as the one before. Proxies that the environment
+names are not used: a router is on the trainers' own network.
 """
 
 import asyncio
-import contextlib
 import ipaddress
 import json
 import logging
 import math
 import random
+import secrets
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -36,12 +36,9 @@ from open_r1.sandbox.base import (
 )
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 TOKEN_VARIABLE = "SANDBOX_ROUTER_TOKEN"  # where routers and clients look for it unless another one is named
 CONNECT_TIMEOUT_S = 10.0
-BEAT_S = 15.0  # a quarter of the time after which a router gives up a client that is silent
-GIVE_UP_S = 2.0
 START_PATIENCE_S = 15.0  # for a router that is just starting, when it's first asked
 FULL_PATIENCE = 5  # times as long as for one that is away: a full router is there, and gets on with its work
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
@@ -62,22 +59,6 @@ class _Retry(Exception):
     ) -> None:
         super().__init__(reason)
         self.pause_s, self.is_sandbox, self.is_absent = pause_s, is_sandbox, is_absent
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Runs that wait for an answer, with their number in the request and the name to answer to."""
-
-    run_id: str
-    first: int
-    runs: list[ProgramRun]
-
-    @classmethod
-    def from_json(cls, value: Any) -> "_Batch":
-        runs = [wire.run_from_json(run) for run in value["runs"]]
-        if not isinstance(value["run"], str) or not isinstance(value["first"], int):
-            raise TypeError("a batch without name or number")
-        return cls(value["run"], value["first"], [run for run in runs if run is not None])
 
 
 @dataclass
@@ -165,54 +146,52 @@ class RouterSandbox(Sandbox):
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request at the router."""
+        if request.stop_after is None or go_on is all_ok:
+            return await self._run_whole(request)
+        tests: list[ProgramRun | None] = []
+        compiled, binary, size = None, None, request.stop_after
+        while True:
+            first, inputs = len(tests), request.inputs[len(tests) : len(tests) + size]
+            part = replace(request, inputs=inputs, stop_after=None, keeps_binary=True)
+            if binary is not None:  # of the first round
+                files = {f"main_{secrets.token_hex(4)}": binary, **request.files}
+                part = replace(part, language="binary", files=files)
+            result = await self._run_whole(part)
+            if first == 0:
+                compiled, binary = result.compile, result.binary
+            is_over = first + len(inputs) == len(request.inputs) or not result.has_compiled
+            for start in range(0, len(inputs), request.stop_after):
+                runs = result.tests[start : start + request.stop_after]
+                tests += runs
+                known = [run for run in runs if run is not None]
+                is_last = len(tests) == len(request.inputs)
+                if len(known) < len(runs) or not (is_last or await go_on(first + start, known)):
+                    is_over = True
+                    break
+            if is_over:
+                missing = len(request.inputs) - len(tests)
+                kept = binary if request.keeps_binary else None
+                return RunResult(compiled, (*tests, *[None] * missing), kept)
+            size *= 2
+
+    async def _run_whole(self, request: RunRequest) -> RunResult:
+        """Run a request in one box."""
         body = await asyncio.to_thread(_body_of, request)  # beside the loop, which all other rows share
-        # A run is tried again from its start, so `go_on` may be asked about the same runs again.
         tries = _Tries(self.patience_s)
+        timeout_s = FULL_PATIENCE * self.patience_s + longest_run_s(request)
         while True:
             try:
-                return await self._run_once(request, body, go_on)
+                value = await self._ask("POST", "/run", body, timeout_s)
+                break
             except _Retry as failure:
                 await tries.wait(failure, self.url)
-
-    async def _run_once(self, request: RunRequest, body: bytes, go_on: GoOn) -> RunResult:
-        timeout_s = FULL_PATIENCE * self.patience_s + longest_run_s(request)
-        asks = request.stop_after is not None and go_on is not all_ok
-        value = await self._ask("POST", "/run?batches=ask" if asks else "/run", body, timeout_s)
-        while asks and isinstance(value, dict) and "runs" in value:
-            batch = self._read(_Batch.from_json, value)
-            answer = b'{"go_on": true}' if await self._decide(batch, go_on) else b'{"go_on": false}'
-            value = await self._ask("POST", f"/run/{batch.run_id}", answer, timeout_s)
-        result = self._read(wire.result_from_json, value)
+        try:
+            result = wire.result_from_json(value)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            raise SandboxError(f"The router at {self.url} sent no result: {str(error)[:200]!r}") from error
         if len(result.tests) != len(request.inputs):
             raise SandboxError(f"The router at {self.url} sent {len(result.tests)} runs of {len(request.inputs)}.")
         return result
-
-    async def _decide(self, batch: _Batch, go_on: GoOn) -> bool:
-        """Return what the caller says of a batch; meanwhile tell the router now and then that somebody is there."""
-        path = f"/run/{batch.run_id}"
-
-        async def beat() -> None:
-            while True:
-                await asyncio.sleep(BEAT_S)
-                with contextlib.suppress(_Retry, SandboxError):  # a run that is gone is seen at the answer
-                    await self._ask("POST", path, b'{"go_on": null}', BEAT_S)
-
-        beating = asyncio.ensure_future(beat())
-        try:
-            return await go_on(batch.first, batch.runs)
-        except BaseException:  # cancelled or failed: nobody will answer, so the box isn't needed
-            with contextlib.suppress(_Retry, SandboxError):
-                await self._ask("DELETE", path, None, GIVE_UP_S)
-            raise
-        finally:
-            beating.cancel()
-
-    def _read(self, read: Callable[[Any], T], value: Any) -> T:
-        """Return what a reply means; one that means nothing is the router's failure, whatever is wrong with it."""
-        try:
-            return read(value)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-            raise SandboxError(f"The router at {self.url} sent no result: {str(error)[:200]!r}") from error
 
     async def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Any:
         """Return the value of one reply.
@@ -336,9 +315,9 @@ def _failure(response: httpx.Response, url: str) -> Exception:
             f"The router at {url} refuses our token: name the variable that holds it in "
             f"`sandbox_router_token_env`. ({message})"
         )
-    if response.status_code in (408, 410, 429, 500, 502, 503, 504):
+    if response.status_code in (408, 429, 500, 502, 503, 504):
         after = response.headers.get("retry-after", "")
-        is_sandbox = kind in ("sandbox", "internal") and response.status_code != 410
+        is_sandbox = kind in ("sandbox", "internal")
         is_number = after.isascii() and after.isdigit()
         return _Retry(reason, pause_s=float(after) if is_number else 0.0, is_sandbox=is_sandbox)
     return SandboxError(f"The router at {url} refuses the request: {reason}")

@@ -1,62 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
 """The router: one HTTP front for any sandbox, for many trainers that share its places.
 
-`POST /run` a request as `wire` writes it · `POST /run/ID` its next batch · `DELETE /run/ID` its end · `POST
-/execute_batch` Open R1's protocol · `GET /languages` · `/health` · `/metrics`. All want the bearer token, where there
-is one; /health says to others only whether all is well. A client that hangs up ends its runs. Neither programs nor
-tokens are ever logged.
+`POST /run` a request as `wire` writes it · `POST /execute_batch` Open R1's protocol · `GET /languages`, `/health`.
+All want the bearer token, where there is one; /health says to others only that the router is there. Without a token it
+serves programs of its own machine, and none that a browser sends for a web page. A client that hangs up ends its runs.
+Neither programs nor tokens are ever logged. It's meant for one's own trainers: put a proxy in front of it where
+strangers can reach the port.
 """
 
 import asyncio
 import contextlib
+import hmac
+import json
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from open_r1.sandbox import wire
 from open_r1.sandbox.base import (
-    GoOn,
     RunRequest,
     RunResult,
     Sandbox,
     SandboxError,
     UnsupportedLanguageError,
     UnsupportedRequestError,
-    all_ok,
 )
-from open_r1.sandbox.execute_batch import (
-    REPLY_FORMS,
-    Batch,
-    Cell,
-    cell_to_json,
-    read_batch,
-    read_cell,
-    script_request,
-)
-from open_r1.sandbox.router_access import check_access
-from open_r1.sandbox.router_gate import Gate, Metrics, Refusal
-from open_r1.sandbox.router_health import PROBE, PROBE_TIMEOUT_S, Health
-from open_r1.sandbox.router_requests import (
-    BodyRoom,
-    RouterLimits,
-    checked_request,
-    drain,
-    parsed,
-    read_json,
-    unless_gone,
-)
-from open_r1.sandbox.router_stepwise import StepwiseRuns
+from open_r1.sandbox.execute_batch import REPLY_FORMS, Cell, cell_to_json, read_batch, read_cell, script_request
+from open_r1.sandbox.router import is_loopback
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_AFTER_S = 5  # for a provider to come back
+LONGEST_MESSAGE = 4000  # it may repeat what the request holds
+
+
+class Refusal(Exception):
+    """A request that gets no result, with what to answer.
+
+    Args:
+        status: HTTP status.
+        kind: What is wrong, for programs: busy, sandbox, language, unsupported, request, too_large, token, internal.
+        message: The same for people.
+        retry_after_s: Seconds after which it's worth another try; None: it isn't.
+        details: Further values of the reply.
+    """
+
+    def __init__(
+        self, status: int, kind: str, message: str, *, retry_after_s: int | None = None, **details: Any
+    ) -> None:
+        message = message[:LONGEST_MESSAGE].encode("utf-8", "replace").decode()  # half a surrogate pair can't be sent
+        super().__init__(message)
+        headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
+        headers |= {"www-authenticate": "Bearer"} if status == 401 else {}
+        self.response = JSONResponse({"error": {"kind": kind, "message": message, **details}}, status, headers)
 
 
 def create_app(
@@ -66,8 +69,8 @@ def create_app(
     max_queue: int = 512,
     token: str | None = None,
     reply: str = "e2b",
-    limits: RouterLimits | None = None,
-    health_age_s: float = 60.0,
+    max_body_mb: float = 64.0,
+    script_memory_mb: int = 1024,
 ) -> FastAPI:
     """Return the application; from now on only the loop that serves it may use `sandbox`.
 
@@ -77,9 +80,8 @@ def create_app(
         max_queue: Runs that may wait; more are answered 429.
         token: What clients must show as bearer token; None: nothing.
         reply: Form of the replies of `/execute_batch`, one of `REPLY_FORMS`.
-        limits: Of one request.
-        health_age_s: How long a good run proves that the provider answers; after that /health runs a program for who
-            has the token.
+        max_body_mb: Size of one request, in MiB.
+        script_memory_mb: Memory of a script of `/execute_batch`, whose request doesn't say.
 
     Raises:
         ValueError: A number is out of range, the token is empty or the form unknown.
@@ -88,7 +90,13 @@ def create_app(
         raise ValueError(f"Unknown reply form {reply!r}; there are {', '.join(REPLY_FORMS)}.")
     if token is not None and not token.strip():
         raise ValueError("The token is empty.")
-    router = Router(sandbox, Gate(max_parallel, max_queue), token, reply, limits or RouterLimits(), health_age_s)
+    if max_parallel < 1 or max_queue < 0:
+        raise ValueError(f"max_parallel is at least 1 and max_queue 0, got {max_parallel} and {max_queue}.")
+    if not (max_body_mb > 0 and script_memory_mb > 0):
+        raise ValueError(f"max_body_mb and script_memory_mb are positive, got {max_body_mb} and {script_memory_mb}.")
+    router = _Router(sandbox, max_parallel, max_queue)
+    router.token, router.reply = token, reply
+    router.max_body_bytes, router.script_memory_mb = int(max_body_mb * 2**20), script_memory_mb
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -97,91 +105,73 @@ def create_app(
 
     routes: list[BaseRoute] = [
         router.route("POST", "/run", router.run),
-        router.route("POST", "/run/{run_id}", router.next_batch),
-        router.route("DELETE", "/run/{run_id}", router.give_up),
         router.route("POST", "/execute_batch", router.execute_batch),
         router.route("GET", "/languages", router.languages),
-        router.route("GET", "/health", router.show_health, is_open=True),
-        router.route("GET", "/metrics", router.show_metrics),
+        router.route("GET", "/health", router.health, is_open=True),
     ]
     return FastAPI(routes=routes, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
 
 
-class Router:
+class _Router:
     """The state behind the routes, and their answers."""
 
-    def __init__(
-        self, sandbox: Sandbox, gate: Gate, token: str | None, reply: str, limits: RouterLimits, health_age_s: float
-    ) -> None:
-        self.sandbox, self.gate, self.token, self.reply, self.limits = sandbox, gate, token, reply, limits
-        self.metrics = Metrics(gate)
+    token: str | None
+    reply: str
+    max_body_bytes: int
+    script_memory_mb: int
+
+    def __init__(self, sandbox: Sandbox, max_parallel: int, max_queue: int) -> None:
+        self.sandbox = sandbox
+        self.room = max_parallel + max_queue
+        self.admitted = self.running = 0
+        self.places = asyncio.Semaphore(max_parallel)
         self.tasks: set[asyncio.Task[Any]] = set()
-        self.stepwise = StepwiseRuns(gate, self.limits.step_timeout_s)
-        self.bodies = BodyRoom(int(self.limits.max_bodies_mb * 2**20))
-        self.health = Health(self._probe, self._start, health_age_s)
 
     def route(
         self, method: str, path: str, answer: Callable[[Request], Awaitable[Response]], *, is_open: bool = False
     ) -> Route:
-        """Return the route of one answer: refusals become JSON, every reply is counted."""
+        """Return the route of one answer, with refusals as JSON."""
 
         async def endpoint(request: Request) -> Response:
             try:
                 if not is_open:
                     check_access(request, self.token)
-                response = await answer(request)
+                return await answer(request)
             except Refusal as refusal:
-                await drain(request)
-                response = JSONResponse(refusal.body, refusal.status, refusal.headers)
+                return refusal.response
             except ClientDisconnect:
-                response = Response(status_code=499)  # for the numbers only
+                return Response(status_code=499)
             except Exception:  # a fault of ours or of the provider: the runs of others go on
                 logger.exception("%s %s failed", method, path)
-                refusal = Refusal(500, "internal", "The router failed; its log says why.")
-                response = JSONResponse(refusal.body, refusal.status)
-            self.metrics.replies[path, response.status_code] += 1
-            return response
+                return Refusal(500, "internal", "The router failed; its log says why.").response
 
         return Route(path, endpoint, methods=[method])
 
     async def run(self, request: Request) -> Response:
-        """Run one request of the contract; with `?batches=ask`, up to the first batch."""
-        with contextlib.ExitStack() as held:
-            asked = parsed(await self._read(request, held), checked_request)
-            self.limits.check(asked)
-            held.enter_context(self.gate.admit())
-            if request.query_params.get("batches") != "ask":
-                return JSONResponse(wire.result_to_json(await unless_gone(request, self._run(asked))))
-            self.stepwise.check_room()
-            run_id = self.stepwise.start(lambda go_on: self._start(self._run(asked, go_on)), held.pop_all())
-        return JSONResponse(await self.stepwise.batch_or_result(request, run_id))
-
-    async def next_batch(self, request: Request) -> Response:
-        """Tell a run whether to go on, and return its next batch or its result; null says "not decided yet"."""
-        run_id = request.path_params["run_id"]
-        with contextlib.ExitStack() as held:
-            value = parsed(await self._read(request, held, is_answer=True), dict)
-        go_on = None if value.get("go_on", False) is None else value.get("go_on") is True
-        self.stepwise.answer(run_id, go_on)
-        if go_on is None:
-            return JSONResponse({"run": run_id})
-        return JSONResponse(await self.stepwise.batch_or_result(request, run_id))
-
-    async def give_up(self, request: Request) -> Response:
-        """End a run whose client wants no more of it."""
-        self.stepwise.give_up(request.path_params["run_id"])
-        return JSONResponse({})
+        """Run one request of the contract."""
+        asked = await self._read(request, wire.request_from_json)
+        with self._admitted(1):
+            return JSONResponse(wire.result_to_json(await unless_gone(request, self._run(asked))))
 
     async def execute_batch(self, request: Request) -> Response:
-        """Run scripts as Open R1's routers did."""
-        with contextlib.ExitStack() as held:
-            batch = parsed(await self._read(request, held), read_batch)
-            self.limits.check_num_runs(len(batch.scripts))
-            if batch.timeout_s > self.limits.max_run_s:
-                message = f"The timeout is {batch.timeout_s:g} s; {self.limits.max_run_s:g} may be."
-                raise Refusal(422, "request", message)
-            held.enter_context(self.gate.admit(max(1, len(batch.scripts))))
-            return JSONResponse(await unless_gone(request, self._execute(batch)))
+        """Run scripts as Open R1's routers did, each in a box of its own; a failure stands in its place."""
+        batch = await self._read(request, read_batch)
+
+        async def one(script: str, language: str) -> dict[str, Any]:
+            try:
+                asked, nonce = script_request(script, language, batch.timeout_s, self.script_memory_mb)
+                cell = read_cell(await self._run(asked), nonce)
+            except (Refusal, ValueError) as error:  # of this script alone
+                cell = Cell(failure=str(error))
+            return cell_to_json(cell, self.reply)
+
+        async def all_of_them() -> list[dict[str, Any]]:
+            async with asyncio.TaskGroup() as group:
+                jobs = [group.create_task(one(*pair)) for pair in zip(batch.scripts, batch.languages, strict=True)]
+            return [job.result() for job in jobs]
+
+        with self._admitted(len(batch.scripts)):
+            return JSONResponse(await unless_gone(request, all_of_them()))
 
     async def languages(self, request: Request) -> Response:
         """List the provider's languages."""
@@ -189,20 +179,15 @@ class Router:
         about = {"provider": self.sandbox.name, "mechanism": self.sandbox.describe()}
         return JSONResponse({"languages": list(names), **about})
 
-    async def show_health(self, request: Request) -> Response:
-        """Say whether the provider runs programs; a probe, and what the provider is, are for who may use it."""
+    async def health(self, request: Request) -> Response:
+        """Say that the router is there, and to those who may use it what it does."""
         try:
             check_access(request, self.token)
         except Refusal:
-            is_good = self.health.is_good
-            return JSONResponse({"status": "ok" if is_good else "failing"}, 200 if is_good else 503)
-        await unless_gone(request, self.health.check())
+            return JSONResponse({"status": "ok"})
         about = {"provider": self.sandbox.name, "mechanism": self.sandbox.describe()}
-        return JSONResponse({"status": "ok", **about, "in_flight": self.gate.running, "queued": self.gate.waiting})
-
-    async def show_metrics(self, request: Request) -> Response:
-        """Return the numbers for Prometheus."""
-        return PlainTextResponse(self.metrics.text(), media_type="text/plain; version=0.0.4")
+        numbers = {"in_flight": self.running, "queued": self.admitted - self.running}
+        return JSONResponse({"status": "ok", **about, **numbers})
 
     async def close(self) -> None:
         """End all runs with their boxes, then the provider."""
@@ -212,39 +197,68 @@ class Router:
             await asyncio.wait(self.tasks)
         await self.sandbox.aclose()
 
-    async def _read(self, request: Request, held: contextlib.ExitStack, *, is_answer: bool = False) -> Any:
-        """Return the JSON of a request, whose size `held` holds.
+    @contextlib.contextmanager
+    def _admitted(self, num_runs: int) -> Iterator[None]:
+        """Hold room for runs, whether they wait or run.
 
-        It's admitted when it's there; a router that is full says so before it reads it.
+        Raises:
+            Refusal: There's none now (429), or never for so many (413).
         """
-        if not is_answer:
-            self.gate.check_room()
-        take = held.enter_context(self.bodies.held())
-        return await read_json(request, int(self.limits.max_body_mb * 2**20), take)
+        if num_runs > self.room:
+            raise Refusal(413, "too_large", f"{num_runs} scripts in one request; this router takes {self.room}.")
+        if self.admitted + num_runs > self.room:
+            raise Refusal(429, "busy", f"This router takes {self.room} runs at a time. Try again.", retry_after_s=1)
+        self.admitted += num_runs
+        try:
+            yield
+        finally:
+            self.admitted -= num_runs
 
-    async def _run(self, asked: RunRequest, go_on: GoOn = all_ok) -> RunResult:
+    async def _read(self, request: Request, parse: Callable[[Any], T]) -> T:
+        """Return what the JSON of a request means.
+
+        Raises:
+            Refusal: It's too large (413), or means nothing (400).
+        """
+        body, size = bytearray(), 0
+        async for chunk in request.stream():  # to its end, so that the client gets to read why it was refused
+            size += len(chunk)
+            if size <= self.max_body_bytes:
+                body += chunk
+        if size > self.max_body_bytes:
+            message = f"The request is larger than {self.max_body_bytes / 2**20:.2g} MiB (--max_body_mb)."
+            raise Refusal(413, "too_large", message)
+        try:
+            value = json.loads(body) if len(body) < 1 << 20 else await asyncio.to_thread(json.loads, body)
+            return parse(value)
+        except KeyError as error:
+            raise Refusal(400, "request", f"The request lacks {error}.") from error
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise Refusal(400, "request", f"The request can't be read: {error}") from error
+
+    async def _run(self, asked: RunRequest) -> RunResult:
         """Wait for a place and run a request there, in a task that `close` knows."""
 
         async def in_place() -> RunResult:
-            start = time.monotonic()
-            async with self.gate.place():
-                with self.metrics.running(time.monotonic() - start):
-                    return await self._as_refusal(self.sandbox.run(asked, go_on))
+            async with self.places:
+                self.running += 1
+                try:
+                    return await self._as_refusal(self.sandbox.run(asked))
+                finally:
+                    self.running -= 1
 
-        task = self._start(in_place())
+        task = asyncio.create_task(in_place())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         try:
-            result = await task
+            return await task
         finally:
             task.cancel()
-        self.health.note(is_good=True)
-        return result
 
     async def _as_refusal(self, job: Coroutine[Any, Any, T]) -> T:
         try:
             return await job
         except SandboxError as error:
-            self.metrics.sandbox_errors += 1
-            self.health.note(is_good=False)
             raise Refusal(503, "sandbox", str(error), retry_after_s=RETRY_AFTER_S) from error
         except UnsupportedLanguageError as error:
             names = await self._as_refusal(self.sandbox.languages())
@@ -252,47 +266,56 @@ class Router:
         except UnsupportedRequestError as error:
             raise Refusal(422, "unsupported", str(error)) from error
 
-    def _start(self, job: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(job)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
 
-    async def _execute(self, batch: Batch) -> list[dict[str, Any]]:
-        """Run the scripts of a batch, each in a box of its own; a failure stands in its place."""
+def check_access(request: Request, token: str | None) -> None:
+    """Refuse who may not use the router.
 
-        async def one(script: str, language: str) -> dict[str, Any]:
-            try:
-                asked, nonce = script_request(
-                    script, language, timeout_s=batch.timeout_s, memory_mb=self.limits.script_memory_mb
-                )
-                cell = read_cell(await self._run(asked), nonce)
-            except (Refusal, ValueError) as error:  # of this script alone
-                cell = Cell(failure=str(error))
-            return cell_to_json(cell, self.reply)
+    Without a token that's a browser on this machine which asks for somebody else's page: such a request names the page
+    (Origin), or comes under the page's own name where that resolves to this machine (Host).
 
-        pairs = zip(batch.scripts, batch.languages, strict=True)
-        async with asyncio.TaskGroup() as group:
-            jobs = [group.create_task(one(script, language)) for script, language in pairs]
-        return [job.result() for job in jobs]
+    Raises:
+        Refusal: It's without the token (401); or there is none, and the request may be a web page's (403, 415).
+    """
+    headers = dict(request.scope["headers"])
+    if token is not None:
+        scheme, _, shown = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not hmac.compare_digest(shown.strip(), token.encode()):
+            raise Refusal(401, "token", "This router wants its bearer token.")
+        return
+    try:
+        host = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname or ""
+    except ValueError:
+        host = ""
+    if not is_loopback(host) or b"origin" in headers:
+        raise Refusal(
+            403,
+            "request",
+            "A router without a token serves programs of its own machine, under the names "
+            "localhost, 127.0.0.1 and [::1]: start it with a token.",
+        )
+    content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if request.method == "POST" and content_type != b"application/json":
+        raise Refusal(415, "request", "A request is application/json.")
 
-    async def _probe(self) -> Refusal | None:
-        """Run a program at the provider, beside the router's places; return why that failed, or None.
 
-        The provider may let it wait behind the programs of others: no answer in time then says nothing.
-        """
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
-                if "python" not in await self._as_refusal(self.sandbox.languages()):
-                    return None
-                result = await self._as_refusal(self.sandbox.run(PROBE))
-        except TimeoutError:
-            if self.gate.running:
-                return None
-            return Refusal(503, "sandbox", f"No answer within {PROBE_TIMEOUT_S:g} s.", retry_after_s=RETRY_AFTER_S)
-        except Refusal as refusal:
-            return refusal
-        run = result.tests[0]
-        if run is None or run.stdout.strip() != "42":
-            return Refusal(503, "sandbox", f"`print(6 * 7)` gave {run}.", retry_after_s=RETRY_AFTER_S)
-        return None
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns; cancel it and wait for its end if the client hangs up before.
+
+    Raises:
+        ClientDisconnect: It did.
+    """
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    job, leaving = asyncio.create_task(work), asyncio.create_task(gone())
+    try:
+        await asyncio.wait([job, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if job.done():
+            return job.result()
+        raise ClientDisconnect
+    finally:
+        job.cancel()
+        leaving.cancel()
+        await asyncio.wait([job, leaving])

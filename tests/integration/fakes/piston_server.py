@@ -39,6 +39,7 @@ CONFIGURED = {
     "run_memory_limit": -1,
     "compile_memory_limit": -1,
 }
+STDIN_BYTES = 219_264  # what a program gets of a longer standard input: measured at 3.1.1
 TROUBLES = ("hang", "503", "empty_500", "garbage", "not_piston", "overload", "die", "xx", "down")
 
 
@@ -52,7 +53,9 @@ class PistonServer:
         version: "v3.1.1" or "head".
         configured: Maxima that differ from `CONFIGURED`.
         output_max_size: PISTON_OUTPUT_MAX_SIZE, bytes.
-        body_limit: Bytes of a request; Open R1's image has 512 MB.
+        body_limit: Bytes of a request; start_piston.sh makes it 512 MB.
+        is_patched: Whether slurm/piston/patches.cjs is loaded; else standard input is cut at `STDIN_BYTES`.
+        longest_string: Bytes of output at which Node can't make a text of it, and the server dies.
         trouble: One of `TROUBLES` for every job, or None; "down" also for GET /runtimes (503).
         troubles: The same for the next jobs alone, one each.
         jobs: The bodies of all jobs that weren't refused.
@@ -64,8 +67,10 @@ class PistonServer:
     host: str = "127.0.0.1"
     version: str = "v3.1.1"
     configured: dict[str, int] = field(default_factory=dict)
-    output_max_size: int = 10**9
+    output_max_size: int = 40_000_000
     body_limit: int = 512 << 20
+    is_patched: bool = True
+    longest_string: int = 512 << 20
     trouble: str | None = None
     troubles: list[str] = field(default_factory=list)
     jobs: list[dict] = field(default_factory=list)
@@ -246,6 +251,8 @@ class _Contract(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json; charset=utf-8")
         self.send_header("Content-Length", str(len(data)))
+        if self.server.piston.is_patched:
+            self.send_header("X-Open-R1-Stdin", "whole")
         self.end_headers()
         self.wfile.write(data)
 
@@ -304,8 +311,12 @@ def run_job(piston: PistonServer, wanted: dict, runtime: tuple[str, str, str], f
             name: piston.configured.get(f"{kind}_{name}", CONFIGURED[f"{kind}_{name}"]) if value is None else value
             for name, value in names.items()
         }
-        limits = StageLimits(output_max_size=piston.output_max_size, **values)
-        return Stage(PACKAGES / package / kind, args, stdin, folder, language, limits, piston.version).run()
+        most = min(piston.output_max_size, piston.longest_string)
+        limits = StageLimits(output_max_size=most, **values)
+        report = Stage(PACKAGES / package / kind, args, stdin, folder, language, limits, piston.version).run()
+        if len(report["output"]) >= piston.longest_string < piston.output_max_size:
+            piston.stop()  # as Node does for an error that nobody catches
+        return report
 
     reply: dict = {"language": language, "version": version}
     if (PACKAGES / package / "compile").exists():
@@ -314,6 +325,8 @@ def run_job(piston: PistonServer, wanted: dict, runtime: tuple[str, str, str], f
             return {"run": reply["compile"], **reply}
     stdin = wanted.get("stdin") or ""
     stdin = stdin if stdin.endswith("\n") else stdin + "\n"
+    if not piston.is_patched:
+        stdin = stdin.encode(errors="replace")[:STDIN_BYTES].decode(errors="ignore")
     return {"run": stage("run", [sources[0], *wanted.get("args", [])], stdin), **reply}
 
 

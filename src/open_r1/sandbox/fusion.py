@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs at a SandboxFusion server, whose URL SANDBOX_FUSION_URL names: one `POST /run_code` for each input.
+
+Written by the public contract of bytedance/SandboxFusion, and tried at a stand-in; at a real server not yet run.
+What isolates programs is the server's matter.
+
+1. The compiler runs again for each input; if it fails at the first, the rest is left out.
+2. The server measures the clock alone: a program ends at `Limits.backstop_s`, and CPU time and peak memory are NaN. It
+   tells no signals: a negative exit code is read as one, 128 + n as one of those that crash programs.
+3. Output over the limit is cut here, since the server has no such limit.
+4. No compiled program comes back (`keeps_binary`). Refused: language "binary", an interactor, arguments,
+   `output_file`.
+5. It compiles the main file alone, with its own flags: other C++ sources are included at its end, and its first line
+   asks for -O2 and defines `ONLINE_JUDGE` and `EVAL`.
+"""
+
+import asyncio
+import base64
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from open_r1.sandbox.base import (
+    GoOn,
+    Limits,
+    Outcome,
+    ProgramInput,
+    ProgramRun,
+    RunRequest,
+    RunResult,
+    Sandbox,
+    SandboxError,
+    UnsupportedRequestError,
+    all_ok,
+)
+from open_r1.sandbox.languages import find_language
+from open_r1.sandbox.piston import CPP_PRELUDE, CPP_SUFFIXES, gather
+
+logger = logging.getLogger(__name__)
+
+URL_VARIABLE = "SANDBOX_FUSION_URL"
+NAMES = {"python": "python", "cpp": "cpp", "javascript": "nodejs", "bash": "bash"}
+OUT_OF_MEMORY = ("MemoryError", "std::bad_alloc", "heap out of memory", "Cannot allocate memory")
+CRASHES = {128 + number: number for number in (4, 6, 7, 8, 9, 11, 24, 25, 31)}
+QUEUE_S, CONNECT_TIMEOUT_S = 60.0, 10.0
+NUM_FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 3, 0.2, 10.0
+
+
+class FusionSandbox(Sandbox):
+    """A SandboxFusion server.
+
+    Args:
+        url: Its base URL; None: that of $SANDBOX_FUSION_URL.
+        patience_s: Seconds for which a program waits while the server doesn't answer.
+        places: Programs at a time, from this process.
+
+    Raises:
+        ValueError: There's no URL.
+    """
+
+    name = "fusion"
+
+    def __init__(self, url: str | None = None, *, patience_s: float = 120.0, places: int = 16) -> None:
+        self.url = (url or os.environ.get(URL_VARIABLE) or "").strip().rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"The provider 'fusion' needs its server in {URL_VARIABLE}, such as http://node1:8080.")
+        self.patience_s, self._num_places = patience_s, places
+        self._client: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient, asyncio.Semaphore] | None = None
+
+    def describe(self) -> str:
+        """Return one line for the log."""
+        return f"fusion: SandboxFusion at {self.url}, which isolates programs"
+
+    async def languages(self) -> tuple[str, ...]:
+        """Return the languages, if the server runs a program."""
+        await self._post({"code": "print(1)", "language": "python"}, 10.0, min(self.patience_s, 15.0))
+        return tuple(NAMES)
+
+    async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
+        """Run a request, the inputs of a batch side by side."""
+        language = find_language(request.language)
+        _check(request, language.name)
+        tests: list[ProgramRun | None] = [None] * len(request.inputs)
+        compiled: ProgramRun | None = None
+        size = request.stop_after or max(1, len(tests))
+        first = 0
+        while first < max(1, len(tests)):
+            # The first alone where it's compiled, so that a program that doesn't compile costs one job.
+            is_trial = first == 0 and compiled is None and bool(language.compile)
+            if is_trial:
+                value = await self._run_one(request, language.name, (*request.inputs, ProgramInput())[0])
+                compiled = _program_run(value.get("compile_result"), request.compile_limits)
+                compiled = compiled or ProgramRun(Outcome.OK)
+                if compiled.outcome is not Outcome.OK or not tests:
+                    break
+                values = [value]
+            else:
+                values = []
+            rest = request.inputs[first + len(values) : first + size]
+            values += await gather([self._run_one(request, language.name, given) for given in rest])
+            runs = [self._read_run(value, request.limits) for value in values]
+            tests[first : first + size] = runs
+            first += size
+            if first < len(tests) and not await go_on(first - size, runs):
+                break
+        return RunResult(compiled, tuple(tests))
+
+    async def _run_one(self, request: RunRequest, language: str, given: ProgramInput) -> dict[str, Any]:
+        (name, main), *others = request.files.items()
+        code = main.decode(errors="replace") if isinstance(main, bytes) else main
+        if language == "cpp":
+            included = [f'#include "{other}"\n' for other, _ in others if other.endswith(CPP_SUFFIXES)]
+            code = "\n".join([CPP_PRELUDE.format(name=name) + code.removeprefix("\ufeff"), *included])
+        files = {other: _encoded(content) for other, content in (*others, *given.files.items())}
+        body = {
+            "code": code.encode(errors="replace").decode(),
+            "language": NAMES[language],
+            "stdin": given.stdin.encode(errors="replace").decode(),
+            "files": files,
+            "compile_timeout": request.compile_limits.backstop_s,
+            "run_timeout": request.limits.backstop_s,
+            "memory_limit_MB": request.limits.memory_mb,
+        }
+        return await self._post(body, request.compile_limits.backstop_s + request.limits.backstop_s, self.patience_s)
+
+    async def _post(self, body: dict[str, Any], limits_s: float, patience_s: float) -> dict[str, Any]:
+        """Return the answer to a program.
+
+        Raises:
+            SandboxError: There's none, or the server failed at it `NUM_FAILURES` times.
+        """
+        client, places = self._connection()
+        loop = asyncio.get_running_loop()
+        timeout = httpx.Timeout(limits_s + QUEUE_S, connect=CONNECT_TIMEOUT_S)
+        async with places:
+            give_up_at, pause_s, num_failures = loop.time() + patience_s, FIRST_PAUSE_S, 0
+            while True:
+                try:
+                    reply = await client.post(f"{self.url}/run_code", json=body, timeout=timeout)
+                    value = reply.raise_for_status().json()
+                    if value["status"] != "SandboxError":
+                        return value
+                    trouble = f"it failed: {value.get('message')!s:.300}"
+                    num_failures += 1
+                except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                    trouble = repr(error)
+                except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+                    trouble = repr(error)
+                    num_failures += 1
+                if num_failures >= NUM_FAILURES or loop.time() + pause_s > give_up_at:
+                    raise SandboxError(f"SandboxFusion at {self.url} gave no result: {trouble}")
+                logger.info("SandboxFusion at %s is asked again: %s", self.url, trouble)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _read_run(self, value: Mapping[str, Any], limits: Limits) -> ProgramRun:
+        run = _program_run(value.get("run_result"), limits)
+        if run is None:
+            raise SandboxError(f"SandboxFusion at {self.url}: a program that had compiled was not run: {value!s:.300}")
+        return run
+
+    def _connection(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._client[0] is not loop:
+            self._client = loop, httpx.AsyncClient(trust_env=False), asyncio.Semaphore(self._num_places)
+        return self._client[1:]
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop."""
+        client, self._client = self._client, None
+        if client is not None and client[0] is asyncio.get_running_loop():
+            await client[1].aclose()
+
+
+def _check(request: RunRequest, language: str) -> None:
+    """Refuse what the server has no field for.
+
+    Raises:
+        UnsupportedRequestError: It's asked for.
+    """
+    if language not in NAMES:
+        raise UnsupportedRequestError(f"SandboxFusion runs sources and not {request.language!r}: use local or router.")
+    if request.interactor is not None:
+        raise UnsupportedRequestError("SandboxFusion runs no interactor: judge communication tasks by local.")
+    if any(given.output_file is not None or given.args for given in request.inputs):
+        raise UnsupportedRequestError("SandboxFusion takes no arguments and returns no output file: use local.")
+
+
+def _encoded(content: str | bytes) -> str:
+    data = content.encode(errors="replace") if isinstance(content, str) else content
+    return base64.b64encode(data).decode()
+
+
+def _program_run(value: Mapping[str, Any] | None, limits: Limits) -> ProgramRun | None:
+    """Return what the compiler or the program did; None where it wasn't run."""
+    if value is None:
+        return None
+    stdout, stderr = (str(value.get(name) or "") for name in ("stdout", "stderr"))
+    code = value.get("return_code")
+    number = -code if code is not None and code < 0 else CRASHES.get(code or 0)
+    outcome = Outcome.OK if code == 0 else Outcome.RUNTIME_ERROR
+    if len(stdout.encode()) > limits.output_bytes:
+        outcome = Outcome.OUTPUT_LIMIT
+    elif value.get("status") == "TimeLimitExceeded":
+        outcome = Outcome.TIME_LIMIT
+    elif code != 0 and any(words in stderr for words in OUT_OF_MEMORY):
+        outcome = Outcome.MEMORY_LIMIT
+    return ProgramRun(
+        outcome=outcome,
+        stdout=stdout.encode()[: limits.output_bytes].decode(errors="replace"),
+        stderr=stderr.encode()[: limits.output_bytes].decode(errors="replace"),
+        exit_code=None if number is not None else code,
+        signal=number,
+        wall_s=float("nan") if value.get("execution_time") is None else float(value["execution_time"]),
+    )
