@@ -186,6 +186,11 @@ for name in ("piston", "piston-head"):
         (name, "interactor"): ("cms_ioi", "one job is one process; the package cms_ioi starts two"),
         (name, "output file"): ("codeforces", "a job's output is what it prints; the package codeforces reads a file"),
     }
+for name in ("e2b", "morph"):
+    REFUSALS[name, "interactor"] = (
+        "local",
+        "it would share the machine with the submission, which could forge its verdict",
+    )
 
 
 def expected_of(provider: str, check: str) -> dict[str, Any]:

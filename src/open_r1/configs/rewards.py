@@ -111,7 +111,8 @@ class CodeExecutionParameters:
         },
     )
     ioi_provider: Literal["local", "piston", "morph"] = field(
-        default="local", metadata={"help": "ioi_code: the sandbox, as `code_provider`."}
+        default="local",
+        metadata={"help": "ioi_code: the sandbox, as `code_provider`. morph refuses communication tasks."},
     )
     cf_provider: Literal["local", "piston"] = field(
         default="local", metadata={"help": "cf_code: the sandbox, as `code_provider`."}

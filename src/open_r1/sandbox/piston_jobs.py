@@ -42,7 +42,7 @@ def runnable_language(request: RunRequest) -> Language:
     if request.interactor is not None:
         raise UnsupportedRequestError(
             "Piston runs one program at a time and no interactor: judge communication tasks by package cms_ioi "
-            "(`judge_by_package`), or by ioi_provider local or morph."
+            "(`judge_by_package`), or by ioi_provider local."
         )
     language = find_language(request.language)
     if language.name not in RUNTIMES:
