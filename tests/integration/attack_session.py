@@ -62,7 +62,13 @@ class Session:
         self.are_done = True
         await neighbour
         self.neighbours.append(await self.run_good())
-        return {"attacks": found, "neighbours": self.neighbours, "harm": self.host.harm(), "left": self.left()}
+        return {
+            "attacks": found,
+            "has_groups": cgroups.version() is not None,
+            "neighbours": self.neighbours,
+            "harm": self.host.harm(),
+            "left": self.left(),
+        }
 
     async def run_attack(self, attack: Attack) -> dict[str, object]:
         """Run one attack and look for what it has left running."""

@@ -21,6 +21,8 @@ class Attack:
         is_harmless: Whether it can be tried outside of a box, where it must succeed.
         output_file: As of a `ProgramInput`.
         is_versioned: Whether older versions of Landlock do less against it.
+        needs_groups: Whether it is contained only where a control group counts the memory of a box: otherwise what
+            processes hold is added up, and these take memory that belongs to none.
         runs_last: Whether it looks for what others have left, or takes processes that others may need: without control
             groups the limit is that of the user whose boxes all are.
         wall_s: Limit of each run in seconds.
@@ -35,6 +37,7 @@ class Attack:
     is_harmless: bool = False
     output_file: str | None = None
     is_versioned: bool = False
+    needs_groups: bool = False
     runs_last: bool = False
     wall_s: float = 60.0
     cpu_s: float = 10.0
@@ -63,8 +66,15 @@ ATTACKS = (
     Attack("thread_bomb", "thread_bomb.py", ENDED, wall_s=2, cpu_s=1),
     Attack("memory_bomb", "memory_bomb.py", frozenset({"ok", "memory_limit"})),
     Attack("memory_tree", "memory_tree.py", frozenset({"ok", "memory_limit", "runtime_error"}), roles=("", "threads")),
+    Attack("memory_in_files", "memory_hidden.py", ENDED, roles=("files", "pipes"), wall_s=8, cpu_s=6),
     Attack(
-        "memory_hidden", "memory_hidden.py", ENDED, roles=("files", "shared", "sockets", "pipes"), wall_s=8, cpu_s=6
+        "memory_hidden",
+        "memory_hidden.py",
+        ENDED,
+        roles=("shared", "sockets"),
+        wall_s=8,
+        cpu_s=6,
+        needs_groups=True,
     ),
     Attack("cpu_loop", "cpu_loop.py", frozenset({"time_limit"}), cpu_s=1),
     Attack("sleeping", "sleeping.py", frozenset({"time_limit"}), wall_s=0.7),

@@ -203,6 +203,11 @@ REFUSALS |= {
     ("fusion", "output file"): ("file", "the server returns what a program prints"),
     ("fusion", "arguments"): ("arguments", "the contract has no field for them"),
 }
+for name in ("e2b", "morph"):
+    REFUSALS[name, "interactor"] = (
+        "local",
+        "it would share the machine with the submission, which could forge its verdict",
+    )
 
 
 def expected_of(provider: str, check: str) -> dict[str, Any]:

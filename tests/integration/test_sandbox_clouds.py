@@ -19,6 +19,7 @@ from open_r1.sandbox import (
     RunRequest,
     SandboxError,
     UnsupportedLanguageError,
+    UnsupportedRequestError,
     morph,
     run_all,
     run_coroutine,
@@ -152,19 +153,25 @@ def test_failures_of_programs_are_results(cloud):
         assert result.tests[1].cpu_s > 0.5
 
 
-def test_an_interactor_talks_to_the_submission(cloud):
-    manager = """
-import sys
-number = int(input())
-reader, writer = open(sys.argv[1]), open(sys.argv[2], "w")
-writer.write(f"{number}\\n")
-writer.flush()
-print("1.0" if int(reader.readline()) == 2 * number else "0.0")
+def test_a_submission_can_not_forge_the_verdict_of_a_manager(cloud):
+    """It would find the manager among its own user's processes and write to its standard output."""
+    forge = """
+import os
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        if "manager.py" in open(f"/proc/{pid}/cmdline").read():
+            open(f"/proc/{pid}/fd/1", "w").write("1.0\\n")
+    except OSError:
+        pass
 """
-    request = RunRequest("python", DOUBLE, inputs("4", "5"), interactor=Interactor("python", {"manager.py": manager}))
-    with cloud.serving() as (_, sandbox):
-        (result,) = run_all([request], sandbox)
-        assert [run.interactor.stdout for run in result.tests] == ["1.0\n", "1.0\n"]
+    manager = "import time\ntime.sleep(1)\nprint('0.0')"
+    request = RunRequest(
+        "python", {"main.py": forge}, inputs("4"), interactor=Interactor("python", {"manager.py": manager})
+    )
+    with cloud.serving() as (server, sandbox):
+        with pytest.raises(UnsupportedRequestError):
+            run_all([request], sandbox)
+        assert not server.machines
 
 
 FORGE = """

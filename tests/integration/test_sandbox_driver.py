@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.sandbox import Interactor, Limits, Outcome, ProgramInput, RunRequest, RunResult
+from open_r1.sandbox import Limits, Outcome, ProgramInput, RunRequest, RunResult
 from open_r1.sandbox.harness.folders import Held, empty
 from open_r1.sandbox.wire import job_to_json, result_from_json
 from tests.conftest import ROOT
@@ -76,27 +76,6 @@ def test_a_compiled_program_and_its_binary(drive):
 def test_a_program_that_does_not_compile_is_not_run(drive):
     result = drive(RunRequest("cpp", {"main.cpp": "int main() {"}, (ProgramInput(),) * 2))
     assert (result.compile.outcome, result.tests) == (Outcome.RUNTIME_ERROR, (None, None))
-
-
-def test_an_interactor_in_the_same_machine(drive):
-    code = (
-        "import sys\nreader, writer = open(sys.argv[-2]), open(sys.argv[-1], 'w')\n"
-        "print(input(), file=writer, flush=True)\nprint(reader.readline())"
-    )
-    request = python("print(int(input()) * 2)", "4", "5", interactor=Interactor("python", {"m.py": code}))
-    runs = drive(request).tests
-    assert [run.interactor.stdout for run in runs] == ["8\n\n", "10\n\n"]
-    assert [run.outcome for run in runs] == [Outcome.OK] * 2
-
-
-def test_an_interactors_cpu_time_is_not_the_submissions(drive):
-    code = (
-        "import sys, time\nreader, writer = open(sys.argv[-2]), open(sys.argv[-1], 'w')\n"
-        "while time.process_time() < 1.5: pass\nprint(4, file=writer, flush=True)\nprint(reader.readline())"
-    )
-    request = python("print(int(input()) * 2)", interactor=Interactor("python", {"m.py": code}))
-    (done,) = drive(replace(request, limits=Limits(cpu_s=1.0, wall_s=30.0))).tests
-    assert done.outcome is Outcome.OK and done.cpu_s < 1.0 < done.interactor.cpu_s, done
 
 
 def test_what_a_run_leaves_is_gone_in_the_next_one(drive, tmp_path):

@@ -5,7 +5,6 @@ import ctypes
 import mmap
 import os
 import platform
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,16 +64,6 @@ def test_tables_of_pages_are_memory(holding: ModuleType) -> None:
     with child(lambda: None) as small, child(read_everywhere) as large:
         for count in (holding.resident_bytes, holding.own_bytes):
             assert count(f"/proc/{large}") - count(f"/proc/{small}") > 24 * MIB
-
-
-def test_socket_counts_once_however_many_have_it_open(holding: ModuleType) -> None:
-    pair = socket.socketpair()
-    with pair[0], pair[1], child(lambda: None) as one, child(lambda: os.dup(pair[0].fileno())) as other:
-        both = holding.waiting_bytes([f"/proc/{one}", f"/proc/{other}"])
-    with child(lambda: None) as neither:
-        without = holding.waiting_bytes([f"/proc/{neither}"])
-
-    assert 2 * holding.SOCKET_BYTES <= both - without < 3 * holding.SOCKET_BYTES
 
 
 def test_process_whose_first_thread_has_ended_is_seen_by_another(holding: ModuleType) -> None:

@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 import os
 import resource
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from open_r1.sandbox import Limits, Outcome, ProgramInput, RunRequest, SandboxError, run_all, run_coroutine
 from open_r1.sandbox.harness.processes import MOST_WAITING
-from open_r1.sandbox.local import LocalSandbox, cgroups
+from open_r1.sandbox.local import LocalSandbox, cgroups, mechanism
 from open_r1.sandbox.local import box as module_of_boxes
 from open_r1.sandbox.local import sandbox as module_of_places
 from open_r1.sandbox.local.interpreter import covers
@@ -133,6 +134,77 @@ def test_a_box_whose_opening_is_cancelled_twice_is_ended(sandbox):
     before = num_descriptors()
     run_coroutine(cancel)
     wait_until(lambda: not traces() and num_descriptors() <= before)
+
+
+ONLY_IN_GROUPS_BEFORE = {
+    "shared memory without a file": "import mmap\nmmap.mmap(-1, 4096)[:2] = b'ok'",
+    "a hundred files": "held = [open('/dev/null') for _ in range(100)]",
+    "zeros": "assert open('/dev/zero', 'rb').read(3) == bytes(3)",
+}
+
+
+@pytest.mark.parametrize("program", ONLY_IN_GROUPS_BEFORE)
+def test_a_verdict_does_not_depend_on_the_right_to_make_control_groups(program, monkeypatch):
+    monkeypatch.setitem(cgroups._PLACES, os.getpid(), None)
+    sandbox = LocalSandbox(mechanism="bwrap")
+    (result,) = run_all([request_of(ONLY_IN_GROUPS_BEFORE[program])], sandbox)
+    assert result.tests[0].outcome is Outcome.OK, result.tests[0].stderr
+
+
+SHORT_OF_PROCESSES = """
+import _ctypes, json, os, resource, signal, socket, sys, tempfile
+harness, is_root = sys.argv[1], os.geteuid() == 0
+sys.path.insert(0, harness)
+import driver
+ours, theirs = socket.socketpair()
+folder = tempfile.mkdtemp()
+if is_root:
+    os.chown(folder, 60579, 60579)
+pid = os.fork()
+if pid == 0:
+    ours.close()
+    if is_root:
+        os.setgroups([]); os.setgid(60579); os.setuid(60579)
+    signal.signal(signal.SIGUSR1, lambda *_: resource.setrlimit(resource.RLIMIT_NPROC, (0, 0)))
+    driver.serve(theirs.fileno())
+theirs.close()
+answers = ours.makefile("rb")
+def ask(header):
+    ours.sendall(json.dumps(header).encode() + b"\\n")
+def answer():
+    found = json.loads(answers.readline())
+    answers.read(sum(found.pop(name, 0) for name in ("stdout", "stderr", "binary")))
+    return found
+limits = {"cpu_s": 5, "wall_s": 9, "memory_mb": 99, "output_bytes": 99, "processes": 9, "limits_addresses": True}
+job = {"root": folder, "watches": True, "files": [], "run": ["true"], "limits": {**limits, "stack_mb": 8}}
+given = {"stdin": 0, "files": [], "args": [], "output_file": None, "role": None}
+answer()
+ask({**job, "compile": None})
+ask(given)
+assert answer()["outcome"] == "ok"
+os.kill(pid, signal.SIGUSR1)
+ask(given)
+print(json.dumps(answer()))
+"""
+
+
+def test_a_driver_that_may_start_no_process_does_not_blame_the_program():
+    """A limit of the machine or the user that others have used up: lost twice, it counted as the program's failure."""
+    harness = Path(module_of_boxes.__file__).parents[1] / "harness"
+    command = [sys.executable, "-c", SHORT_OF_PROCESSES, str(harness)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["has_run"] == 0
+
+
+def test_programs_without_numpy_are_told_at_the_first_use(caplog):
+    """Where the interpreter of the boxes hasn't it, programs that import it fail and nothing else would say why."""
+    mechanism._SETUPS.clear()
+    sandbox = LocalSandbox(python="/usr/bin/python3")
+    with caplog.at_level("WARNING"):
+        run_coroutine(sandbox.languages)
+    has_numpy = run_coroutine(sandbox.setup).has_numpy
+    assert any("numpy" in message for message in caplog.messages) is not has_numpy
 
 
 needs_groups = pytest.mark.skipif(cgroups.version() is None, reason="this user can't make control groups")

@@ -13,7 +13,7 @@ import zlib
 import httpx
 import pytest
 
-from open_r1.sandbox import Interactor, Limits, ProgramInput, RunRequest, SandboxError, remote_driver, remote_reply
+from open_r1.sandbox import Limits, ProgramInput, RunRequest, SandboxError, remote_driver, remote_reply
 from open_r1.sandbox.remote_driver import RemoteBox, drive, longest_s
 from open_r1.sandbox.remote_reply import Ceiling, DriverEndedError, TransientError, ceiling_of, most_runs, unpack
 
@@ -181,7 +181,6 @@ def test_the_longest_reply_of_a_driver_is_under_the_ceiling():
         (ProgramInput(),) * 7,
         limits=limits,
         compile_limits=limits,
-        interactor=Interactor("cpp", {"manager.cpp": ""}, limits),
     )
     run = {
         "outcome": "runtime_error",
@@ -193,7 +192,7 @@ def test_the_longest_reply_of_a_driver_is_under_the_ceiling():
         "stdout": "\0" * 3000,
         "stderr": "\ufffd" * 3000,
     }
-    result = {"compile": run, "tests": [{**run, "interactor": run}] * 7, "binary": None}
+    result = {"compile": run, "tests": [run] * 7, "binary": None}
     text = reply_of(result=result, said="\0" * 2000)
     reply = unpack(text, hashlib.sha256(text.encode()).hexdigest(), (), ceiling_of(request), "box1")
     assert reply.result == result
@@ -268,14 +267,9 @@ def test_a_machine_without_python_will_not_get_one():
     assert not isinstance(raised.value, TransientError)
 
 
-def test_the_longest_time_counts_compilers_and_both_sides_of_a_communication():
+def test_the_longest_time_counts_the_compiler_and_all_runs():
     limits = Limits(cpu_s=1, wall_s=10)
     plain = RunRequest("python", {"main.py": ""}, (ProgramInput(),) * 3, limits=limits)
     assert longest_s(plain) == pytest.approx(30 + 3 * 11)
     compiled = RunRequest("cpp", {"main.cpp": ""}, (), compile_limits=limits)
     assert longest_s(compiled) == pytest.approx(30 + 10)
-    manager = Interactor("cpp", {"manager.cpp": ""}, Limits(cpu_s=1, wall_s=20))
-    both = RunRequest(
-        "cpp", {"main.cpp": ""}, (ProgramInput(),), compile_limits=limits, limits=limits, interactor=manager
-    )
-    assert longest_s(both) == pytest.approx(30 + 2 * 10 + 21)

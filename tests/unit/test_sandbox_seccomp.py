@@ -67,14 +67,17 @@ def decide(program: bytes, architecture: int, number: int, *arguments: int) -> s
         (141, (0, 7, 5), REFUSED),
         (141, (2, 0, 5), REFUSED),  # of all processes of the user
         (62, (7, 9), ALLOWED),  # kill
-        (54, (3, 1, 7), ALLOWED),  # setsockopt SO_SNDBUF, which control groups count
-        (278, (), ALLOWED),  # vmsplice
+        (54, (3, 1, 7), ALLOWED),  # setsockopt SO_SNDBUF
+        (275, (), REFUSED),  # splice
+        (276, (), REFUSED),  # tee
+        (278, (), REFUSED),  # vmsplice
+        (9, (0, 4096, 3, 0x21), ALLOWED),  # mmap, shared without a file
         (285, (), ALLOWED),  # fallocate
         (162, (), REFUSED),  # sync
         (306, (), REFUSED),  # syncfs
         (72, (3, 4), ALLOWED),  # fcntl F_SETFL
         (72, (3, 1026), REFUSED),  # F_NOTIFY
-        (72, (3, 1031), ALLOWED),  # F_SETPIPE_SZ
+        (72, (3, 1031), REFUSED),  # F_SETPIPE_SZ
         (470, (), UNKNOWN),
         (0x40000000 | 41, (UNIX, STREAM), UNKNOWN),  # socket of x32
         (-1, (), UNKNOWN),
@@ -152,43 +155,6 @@ def test_attributes_of_files_are_left_alone_where_no_mounts_hide_others(
 ) -> None:
     assert decide(filter_program("x86_64", without_mounts=True), X86, number, *arguments) == expected
     assert decide(filter_program("x86_64", without_mounts=True, confines_signals=True), X86, 62, -1, 9) == REFUSED
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        (0x22, ALLOWED),  # private without a file
-        (0x01, ALLOWED),  # shared, of a file
-        (0x21, REFUSED),  # shared without a file
-        (0x4021, REFUSED),  # with MAP_NORESERVE
-        (0x23, REFUSED),  # MAP_SHARED_VALIDATE
-    ],
-)
-def test_shared_memory_without_a_file_is_refused_where_no_group_counts_it(flags: int, expected: str) -> None:
-    assert decide(filter_program("x86_64", without_group=True), X86, 9, 0, 4096, 3, flags) == expected
-    assert decide(filter_program("x86_64"), X86, 9, 0, 4096, 3, flags) == ALLOWED
-
-
-@pytest.mark.parametrize(
-    ("number", "arguments", "expected"),
-    [
-        (54, (3, 1, 7), REFUSED),  # setsockopt SO_SNDBUF
-        (54, (3, 1, 33), REFUSED),  # SO_RCVBUFFORCE
-        (54, (3, 1, 9), ALLOWED),  # SO_KEEPALIVE
-        (54, (3, 6, 7), ALLOWED),  # of another level
-        (72, (3, 1031), REFUSED),  # fcntl F_SETPIPE_SZ
-        (72, (3, 1026), REFUSED),  # F_NOTIFY
-        (72, (3, 4), ALLOWED),  # F_SETFL
-        (275, (), REFUSED),  # splice
-        (276, (), REFUSED),  # tee
-        (278, (), REFUSED),  # vmsplice
-        (40, (), ALLOWED),  # sendfile
-    ],
-)
-def test_pipes_and_sockets_keep_their_size_where_no_group_counts_what_waits_in_them(
-    number: int, arguments: tuple[int, ...], expected: str
-) -> None:
-    assert decide(filter_program("x86_64", without_group=True), X86, number, *arguments) == expected
 
 
 def test_machine_without_numbers_is_refused() -> None:

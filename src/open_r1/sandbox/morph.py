@@ -2,10 +2,10 @@
 """Boxes at Morph, through its SDK `morphcloud` 0.1.116: one new instance of a snapshot a request, stopped at the end.
 
 Covered: the box is a virtual machine of its own that stops by itself after the time that the request can take; inside,
-programs have no network where `unshare -n` works. Not covered: what the programs of one submission, a manager too, do
-to each other and to the driver there (`remote_driver`). Environment: MORPH_API_KEY, MORPH_SNAPSHOT_ID (a snapshot with
-python3 and the compilers; without it one of our own is looked for, else made); MORPH_BASE_URL and the SDK's other
-variables work as it documents them.
+programs have no network where `unshare -n` works. Not covered: what the programs of one submission do to each other
+and to the driver there (`remote_driver`), so that interactors are refused. Environment: MORPH_API_KEY,
+MORPH_SNAPSHOT_ID (a snapshot with python3 and the compilers; without it one of our own is looked for, else made);
+MORPH_BASE_URL and the SDK's other variables work as it documents them.
 
 1. `morphcloud.sandbox`, which Open R1 used, left the SDK after 0.1.94: this starts instances and runs commands there.
 2. Files go in through commands, in pieces: the SDK's upload wants SSH, and Linux starts no command of 128 KiB.

@@ -2,10 +2,10 @@
 """Our driver in a rented machine that offers a shell: a job goes in with it, its result comes out whole or not at all.
 
 What the machine needs: a POSIX shell, Python 3.8 or newer as `python3`, the languages' compilers and interpreters. It
-is the isolation: the driver and the programs of one submission, a manager (`Interactor`) too, share it, and a
-submission that attacks them there can spoil or forge its own outputs and times, and no more: what comes back has
-ceilings and a deadline (`remote_reply`). Expected outputs aren't there. One that takes the whole machine down, by a
-fork bomb for instance, gets no verdict: a lost machine is never a score.
+is the isolation: the driver and the programs of one submission share it, and a submission that attacks the driver
+there can spoil or forge its own outputs and times, and no more: what comes back has ceilings and a deadline
+(`remote_reply`). Expected outputs aren't there. One that takes the whole machine down, by a fork bomb for instance,
+gets no verdict: a lost machine is never a score.
 """
 
 import abc
@@ -19,7 +19,7 @@ from importlib.resources import files
 from typing import Any
 
 from open_r1.sandbox.base import RunRequest
-from open_r1.sandbox.languages import LANGUAGES, Language, find_language
+from open_r1.sandbox.languages import LANGUAGES, find_language
 from open_r1.sandbox.remote_reply import (
     Ceiling,
     DriverEndedError,
@@ -65,17 +65,9 @@ class RemoteBox(abc.ABC):
 
 
 def longest_s(request: RunRequest) -> float:
-    """Return the seconds on the clock that the compilers and all runs of a request can take."""
-    compilers = request.compile_limits.backstop_s * sum(1 for language in _languages(request) if language.compile)
-    run = request.limits.backstop_s
-    if request.interactor is not None:
-        run = max(run, request.interactor.limits.backstop_s)
-    return START_S + compilers + len(request.inputs) * (run + 1.0)
-
-
-def _languages(request: RunRequest) -> list[Language]:
-    parts = [request] if request.interactor is None else [request, request.interactor]
-    return [find_language(part.language) for part in parts]
+    """Return the seconds on the clock that the compiler and all runs of a request can take."""
+    compiler = request.compile_limits.backstop_s if find_language(request.language).compile else 0.0
+    return START_S + compiler + len(request.inputs) * (request.limits.backstop_s + 1.0)
 
 
 async def look_around(box: RemoteBox) -> tuple[str, ...]:
@@ -92,7 +84,8 @@ async def drive(box: RemoteBox, request: RunRequest) -> Reply:
         SandboxError: It has no Python, or the provider refuses.
     """
     deadline_s = longest_s(request)
-    needs = sorted({language.name for language in _languages(request) if language.program})
+    language = find_language(request.language)
+    needs = [language.name] if language.program else []
     job = {"job": job_to_json(request), "needs": needs, "deadline_s": deadline_s}
     reply = await _drive(box, job, deadline_s, ceiling_of(request))
     if reply.result is None and set(needs) <= set(reply.languages):

@@ -68,7 +68,7 @@ class Ceiling:
 
     Attributes:
         json_bytes: Of its JSON.
-        num_runs: Runs in it, the compiler's and an interactor's each for one.
+        num_runs: Runs in it, the compiler's among them.
     """
 
     json_bytes: int
@@ -85,20 +85,14 @@ def ceiling_of(request: RunRequest | None) -> Ceiling:
     if request is None:
         return Ceiling(HEAD_BYTES, 0)
     binary = BINARY_BYTES * 4 // 3 + 4 if request.keeps_binary else 0
-    run = _bytes_of_run(request)
+    run = _texts_bytes(request.limits)
     more = HEAD_BYTES + _texts_bytes(request.compile_limits) + binary
-    num_each = 1 if request.interactor is None else 2
-    return Ceiling(more + len(request.inputs) * run, 1 + num_each * len(request.inputs))
+    return Ceiling(more + len(request.inputs) * run, 1 + len(request.inputs))
 
 
 def most_runs(request: RunRequest) -> int:
     """Return how many runs fit into a round whose reply the trainer's memory is to hold; at least one."""
-    return max(1, ROUND_BYTES // _bytes_of_run(request))
-
-
-def _bytes_of_run(request: RunRequest) -> int:
-    other = 0 if request.interactor is None else _texts_bytes(request.interactor.limits)
-    return _texts_bytes(request.limits) + other
+    return max(1, ROUND_BYTES // _texts_bytes(request.limits))
 
 
 def _texts_bytes(limits: Limits) -> int:

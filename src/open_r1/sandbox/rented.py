@@ -9,6 +9,7 @@
    submission: the first run of that round is a runtime error, those behind it are left out.
 3. Nothing that a submission's box says is believed of other boxes: which languages there are is asked of a box in
    which nobody's programs have run.
+4. An interactor is refused: in one machine, and as one user, a submission can write its manager's verdict.
 """
 
 import abc
@@ -30,6 +31,7 @@ from open_r1.sandbox.base import (
     Sandbox,
     SandboxError,
     UnsupportedLanguageError,
+    UnsupportedRequestError,
     all_ok,
 )
 from open_r1.sandbox.languages import find_language
@@ -199,11 +201,15 @@ class RentedSandbox(Sandbox):
             logger.warning(text, self.name, " ".join(box.prefix))
 
     def _check(self, request: RunRequest) -> None:
-        """Refuse languages that nobody has, and those that the machine hasn't, where that's known."""
-        asked = [request.language] + ([] if request.interactor is None else [request.interactor.language])
-        for name in [find_language(name).name for name in asked]:
-            if self._languages is not None and name not in self._languages:
-                raise UnsupportedLanguageError(f"{self.describe()} has no {name}, but {', '.join(self._languages)}.")
+        """Refuse interactors, languages that nobody has, and those that the machine hasn't, where that's known."""
+        if request.interactor is not None:
+            raise UnsupportedRequestError(
+                f"{self.name} runs no interactor: it would share the machine with the submission, which could write "
+                "the verdict in its place. Use the provider 'local', or Piston's package cms_ioi."
+            )
+        name = find_language(request.language).name
+        if self._languages is not None and name not in self._languages:
+            raise UnsupportedLanguageError(f"{self.describe()} has no {name}, but {', '.join(self._languages)}.")
 
     @contextlib.asynccontextmanager
     async def _box(self, life_s: int) -> AsyncIterator[RemoteBox]:

@@ -37,26 +37,21 @@ def request_to_json(request: RunRequest) -> dict[str, Any]:
 def job_to_json(request: RunRequest) -> dict[str, Any]:
     """Return a request as the driver in a rented machine reads it from a file: with the commands to compile and run.
 
+    Its interactor isn't in it: who rents machines refuses those (`rented`).
+
     Raises:
         UnsupportedLanguageError: Its language is unknown.
     """
-
-    def program(part: RunRequest | Interactor, value: Mapping[str, Any], compile_limits: Limits) -> dict[str, Any]:
-        language = find_language(part.language)
-        commands = build_commands(language, part.files, part.limits)
-        return {
-            **value,
-            "compile": commands.compile,
-            "run": commands.run,
-            "executable": next(iter(part.files)) if language.name == "binary" else None,
-            "compile_limits": limits_to_json(compile_limits, commands),
-            "limits": limits_to_json(part.limits, commands),
-        }
-
-    value = request_to_json(request)
-    if request.interactor is not None:
-        value["interactor"] = program(request.interactor, value["interactor"], request.compile_limits)
-    return program(request, value, request.compile_limits)
+    language = find_language(request.language)
+    commands = build_commands(language, request.files, request.limits)
+    return {
+        **request_to_json(request),
+        "compile": commands.compile,
+        "run": commands.run,
+        "executable": request.main_file if language.name == "binary" else None,
+        "compile_limits": limits_to_json(request.compile_limits, commands),
+        "limits": limits_to_json(request.limits, commands),
+    }
 
 
 def limits_to_json(limits: Limits, commands: Commands) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 """Runs in a rented machine, which is the box itself: a whole job from a file. A part of the driver.
 
 Programs run as the driver's user. What they leave in the machine's temporary folders, and every process below the
-driver, is removed between runs; an interactor runs beside the submission.
+driver, is removed between runs.
 """
 
 import base64
@@ -24,17 +24,17 @@ def work(job, result):
         given = json.load(file)
     os.unlink(job)  # programs could read it
     folder = os.path.dirname(os.path.abspath(result))
-    for name in ("box", "partner", "kept"):
+    for name in ("box", "kept"):
         os.mkdir(folder + "/" + name, 0o700)
     kept = folder + "/kept"
     box = Box(folder + "/box", shared=[name for name in TEMPORARY if os.path.isdir(name)])
-    value = run_all(given, box, kept, Box(folder + "/partner") if given["interactor"] else None)
+    value = run_all(given, box, kept)
     with open(result + ".new", "w", encoding="utf-8") as file:
         json.dump(value, file)
     os.rename(result + ".new", result)
 
 
-def run_all(given, box, kept, other_box):
+def run_all(given, box, kept):
     """Return what `wire.result_from_json` reads."""
     program, compiled = prepare(given, box, kept)
     value = {"compile": None if compiled is None else as_run(compiled), "binary": None}
@@ -42,13 +42,7 @@ def run_all(given, box, kept, other_box):
         return {**value, "tests": [None] * len(given["inputs"])}
     if compiled is not None and given["keeps_binary"] and program.files[BINARY].size <= LONGEST_BINARY:
         value = {**value, "binary": base64.b64encode(program.files[BINARY].read()).decode()}
-    if given["interactor"] is None:
-        return {**value, "tests": [run_one(one, program, box, kept) for one in given["inputs"]]}
-    partner, other = prepare(given["interactor"], other_box, kept)
-    if other is not None and BINARY not in partner.files:
-        raise ValueError("the interactor doesn't compile: %r" % bytes(other.errors[-1000:]))
-    runs = [run_pair(one, program, box, partner, other_box, kept) for one in given["inputs"]]
-    return {**value, "tests": runs}
+    return {**value, "tests": [run_one(one, program, box, kept) for one in given["inputs"]]}
 
 
 def prepare(given, box, kept):
@@ -65,36 +59,16 @@ def prepare(given, box, kept):
 
 def run_one(one, program, box, kept):
     """Run a program on an input."""
-    process = start(one, program, box, kept)
+    held = {name: hold(kept, encoded(text)) for name, text in one["files"].items()}
+    stdin = hold(kept, encoded(one["stdin"]))
+    process = program.start(box, stdin, held, one["args"])
+    for file in (stdin, *held.values()):
+        os.close(file.fd)
     watch(box, [process])
     if one["output_file"] is not None:
         take_output(box, process, one["output_file"])
     box.clear()
     return as_run(process)
-
-
-def run_pair(one, program, box, partner, other_box, kept):
-    """Run a submission and an interactor that gets the input; they talk over two pipes."""
-    (from_partner, to_program), (from_program, to_partner) = os.pipe(), os.pipe()
-    ends = from_program, to_program
-    first = program.start(box, from_partner, stdout=to_partner)
-    second = start(one, partner, other_box, kept, ["/dev/fd/%d" % fd for fd in ends], ends)
-    for fd in (from_partner, to_program, from_program, to_partner):
-        os.close(fd)
-    watch(box, [first, second])
-    box.clear()
-    other_box.clear()
-    return {**as_run(first), "interactor": as_run(second)}
-
-
-def start(one, program, box, kept, more=(), passed=()):
-    """Start a program on an input."""
-    held = {name: hold(kept, encoded(text)) for name, text in one["files"].items()}
-    stdin = hold(kept, encoded(one["stdin"]))
-    process = program.start(box, stdin, held, [*one["args"], *more], passed=passed)
-    for file in (stdin, *held.values()):
-        os.close(file.fd)
-    return process
 
 
 def hold(kept, data, executable=False):

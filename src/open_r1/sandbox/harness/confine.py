@@ -106,14 +106,16 @@ class Program:
 
     def __init__(self, settings):
         self.settings = settings
-        self.most_tasks = settings["more_tasks"] + num_tasks(os.getuid())  # the kernel counts all that the user runs
+        # The kernel counts all that a user runs: the limit of an ordinary user's would be used up by other processes.
+        self.most_tasks = None if settings["user"] is None else settings["more_tasks"] + num_tasks(os.getuid())
 
     def __call__(self):
         """Confine this process."""
         root = self.settings["root"]
-        most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-        most = self.most_tasks if most == resource.RLIM_INFINITY else min(most, self.most_tasks)
-        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+        if self.most_tasks is not None:
+            most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+            most = self.most_tasks if most == resource.RLIM_INFINITY else min(most, self.most_tasks)
+            resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
         for name in (resource.RLIMIT_SIGPENDING, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
             resource.setrlimit(name, (0, 0))  # what the user's other processes would miss
         # Its input is a file without a name in the box's folder, which it may open anew by /dev/stdin.

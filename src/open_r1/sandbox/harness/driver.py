@@ -11,6 +11,7 @@ them, and what they leave is ended before the next run. It imports little, since
 
 import _signal  # type: ignore[missing-import]
 import _socket
+import errno
 import os
 import sys
 
@@ -28,6 +29,9 @@ except ImportError:
 
 CHUNK = 1 << 18
 DUMPABLE, SUBREAPER = 4, 36  # of `prctl`
+# What the driver alone meets where a machine is short: no process, memory, descriptor or room is left. It starts
+# programs when nothing runs in the box any more, so they have no part in that.
+OF_THE_MACHINE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class JsonRules:
@@ -122,7 +126,7 @@ def serve(fd, confine=None):
         while True:
             run_next(way, box, program)
     except (OSError, ValueError) as error:
-        has_run = int(box is not None and box.has_run)
+        has_run = int(box is not None and box.has_run and getattr(error, "errno", None) not in OF_THE_MACHINE)
         way.answer({"error": "%s: %s" % (type(error).__name__, error), "has_run": has_run})
 
 

@@ -3,10 +3,6 @@
 
 import os
 
-from processes import WATCHED_DESCRIPTORS
-
-SOCKET_BYTES = 1 << 20  # what may wait in a socket: 208 KiB of data, more where small portions of files were sent
-PIPE_BYTES = 1 << 16
 PAGES = (b"VmRSS:", b"VmSwap:", b"VmPTE:")  # held, written to a disk, and the tables of all that
 SIZES = b"Vm"  # begins the names of all sizes of a process's memory
 GONE = [b"0"] * 64  # what is told of a process that has gone
@@ -83,28 +79,6 @@ def own_bytes(folder):
     if parts is None:
         return resident_bytes(folder)
     return parts + (sum_of(folder + "/status", PAGES[2:]) or 0)
-
-
-def waiting_bytes(folders):
-    """Return what may wait in the sockets and pipes that processes have open: it's in the memory of none."""
-    found = {}
-    for folder in folders:
-        try:
-            numbers = os.listdir(folder + "/fd")
-        except PermissionError:
-            if has_memory(folder):  # it hides what it has open
-                found[folder] = WATCHED_DESCRIPTORS * SOCKET_BYTES
-            continue
-        except OSError:
-            continue  # it has just ended
-        for number in numbers:
-            try:
-                name = os.readlink(folder + "/fd/" + number)
-            except OSError:
-                continue
-            if name[:5] in ("socke", "pipe:"):
-                found[name] = SOCKET_BYTES if name[0] == "s" else PIPE_BYTES
-    return sum(found.values())
 
 
 def sum_of(path, names):

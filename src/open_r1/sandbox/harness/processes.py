@@ -9,7 +9,7 @@ import time
 CHUNK = 1 << 16
 MIB = 1 << 20
 FILE_BYTES = 256 * MIB  # the longest file that a program may write
-WATCHED_DESCRIPTORS = 64  # of a process; what waits in pipes and sockets is seen by control groups, not by a watch
+DESCRIPTORS = 512  # of a process
 RESERVED_BYTES = 2304 * MIB  # what interpreters, libraries and the stacks of threads reserve and don't use
 MOST_WAITING = 10  # how many times the time on the clock may grow for what a program waits for cores
 ENVIRONMENT = {
@@ -160,7 +160,7 @@ def start(box, argv, limits, stdio, passed):
         try:
             become(box, argv, limits, stdio, passed)
         except BaseException as error:  # noqa: BLE001 - whatever it is, this process must not go on as a second driver
-            os.write(failed, repr(error).encode())
+            os.write(failed, ("%d %r" % (getattr(error, "errno", None) or 0, error)).encode())
         finally:
             os._exit(127)
     box.stand_back()
@@ -169,7 +169,8 @@ def start(box, argv, limits, stdio, passed):
         report = file.read()
     if report:
         os.waitpid(pid, 0)
-        raise OSError("a program could not be started: " + report.decode())
+        number, _, text = report.decode().partition(" ")
+        raise OSError(int(number), "a program could not be started: " + text)
     box.has_run = True
     return pid
 
@@ -208,7 +209,7 @@ def resource_limits(box, limits):
         (resource.RLIMIT_STACK, stack, stack),
         (resource.RLIMIT_FSIZE, FILE_BYTES, FILE_BYTES),
         (resource.RLIMIT_CORE, 0, 0),
-        (resource.RLIMIT_NOFILE, *(2 * (WATCHED_DESCRIPTORS if box.watches else 512,))),
+        (resource.RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS),
         (resource.RLIMIT_NICE, 0, 0),  # to go before others
         (resource.RLIMIT_RTPRIO, 0, 0),
     ]

@@ -6,7 +6,7 @@ import os
 import select
 import time
 
-from holding import borrowers, own_bytes, resident_bytes, state_of, thread_folders, threads, waiting_bytes
+from holding import borrowers, own_bytes, resident_bytes, state_of, thread_folders, threads
 from processes import kill
 
 MIB = 1 << 20
@@ -144,10 +144,10 @@ def look(box, processes, seen):
 
 
 def is_over(box, processes, others):
-    """Return whether processes hold more memory than they may, with what is written in the box and what waits."""
+    """Return whether processes hold more memory than they may, with what is written in the box."""
     limit = sum(process.limits["memory_mb"] for process in processes) * MIB
     folders = thread_folders(others)
-    limit -= box.used_bytes() + waiting_bytes(folders)
+    limit -= box.used_bytes()
     if sum(map(resident_bytes, folders)) <= limit:
         return False
     borrowed = borrowers(others)

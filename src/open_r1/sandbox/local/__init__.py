@@ -11,7 +11,11 @@ and signals of all other processes, the driver's and ours; privileges and namesp
 output of a whole tree of processes, and what it writes; what it leaves behind, for the next run or for later. Expected
 outputs are never in a box. A program that ends its box has failed; where we lose one, the run is repeated.
 
-What is not: holes in the kernel (a virtual machine is the answer to those: run the trainer in one, or take a provider
+What is not, where no control groups can be made (`describe` says so): memory that belongs to no process, such as data
+that waits in sockets and shared pages whose processes have ended; elsewhere it is limited too. A program's verdict
+doesn't depend on that: calls, descriptors and shared memory are the same with and without control groups.
+
+Nor: holes in the kernel (a virtual machine is the answer to those: run the trainer in one, or take a provider
 that does); side channels such as timing and shared caches; programs that slow each other down (limits count CPU time);
 how the system's folders look, and what `/proc` tells of the machine. CPU time of processes whose parents ignore how
 they end is seen by ten looks a second only: what short ones burn may go uncounted, up to the limit on the clock. The

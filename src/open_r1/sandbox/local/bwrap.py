@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from open_r1.sandbox.local import cgroups
 from open_r1.sandbox.local.interpreter import BOX_USER, DRIVER_PARTS, Interpreter, drop_user, has_other_users
 from open_r1.sandbox.local.seccomp import filter_program
 from open_r1.sandbox.local.started import Room, Started, memory_file, start
@@ -21,7 +20,7 @@ ROOT = "/box"  # the one place where programs can write
 SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 # What the loader and the names of commands need; none of it is secret. Each mount costs a tenth of a millisecond.
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives")
-DEVICES = ("null", "urandom")
+DEVICES = ("null", "urandom", "zero")
 LINKS = {
     "/dev/random": "urandom",
     "/dev/fd": "/proc/self/fd",
@@ -53,14 +52,11 @@ class Bubblewrap:
 
     def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
         """Start a box; see `Setup.start`."""
-        has_group = cgroups.version() is not None
         with ExitStack() as stack:
-            code_fd, seccomp_fd = (
-                _held(memory_file(content), stack) for content in (interpreter.driver, _filter(not has_group))
-            )
+            code_fd, seccomp_fd = (_held(memory_file(content), stack) for content in (interpreter.driver, _filter()))
             command = [
                 *drop_user(self.path),
-                *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd, has_group=has_group),
+                *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd),
                 *interpreter.command(code_fd, f"serve({socket_fd})"),
             ]
             return Started(start(command, (code_fd, seccomp_fd, socket_fd), log), ROOT)
@@ -72,8 +68,8 @@ def _held(fd: int, stack: ExitStack) -> int:
 
 
 @functools.cache
-def _filter(without_group: bool) -> bytes:
-    return filter_program(without_group=without_group)
+def _filter() -> bytes:
+    return filter_program()
 
 
 def bwrap_path() -> str | None:
@@ -88,9 +84,7 @@ def bwrap_path() -> str | None:
     return found
 
 
-def bwrap_command(
-    bwrap: str, folders: Iterable[str], disk_bytes: int, seccomp_fd: int, *, has_group: bool = True
-) -> list[str]:
+def bwrap_command(bwrap: str, folders: Iterable[str], disk_bytes: int, seccomp_fd: int) -> list[str]:
     """Return the words before the command that runs in the box.
 
     Args:
@@ -98,10 +92,7 @@ def bwrap_command(
         folders: What to show besides the system's folders, at the same paths, read-only.
         disk_bytes: What may be written in the box.
         seccomp_fd: Descriptor of the filter of system calls.
-        has_group: Whether a control group counts the box's memory; else there's no `/dev/zero`, which mapped by
-            several processes is memory that belongs to none.
     """
-    devices = (*DEVICES, "zero") if has_group else DEVICES
     folders = outermost(folder for folder in folders if not is_below(folder, "/usr"))
     tmp = () if any(is_below(folder, "/tmp") for folder in folders) else ("--symlink", f"{ROOT}/tmp", "/tmp")
     return [
@@ -121,7 +112,7 @@ def bwrap_command(
         *(word for file in SYSTEM_FILES for word in ("--ro-bind-try", file, file)),
         *(word for folder in folders for word in ("--ro-bind", folder, folder)),
         *("--proc", "/proc"),
-        *(word for name in devices for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")),
+        *(word for name in DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")),
         *(word for name, path in LINKS.items() for word in ("--symlink", path, name)),
         *tmp,
         *("--size", str(disk_bytes), "--tmpfs", ROOT),

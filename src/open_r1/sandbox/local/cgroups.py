@@ -229,11 +229,24 @@ def _divides(folder: Path) -> bool:
 def _sweep(place: _Place) -> None:
     """End and remove groups whose owner is dead, also those in groups beside ours."""
     for parent in {place.memory, place.pids}:
-        for folder in [*parent.glob(f"{_PREFIX}*"), *parent.parent.glob(f"*/{_PREFIX}*")]:
+        places = [parent, *_below_of(parent.parent)]
+        for folder in [group for place_of_groups in places for group in _groups_in(place_of_groups)]:
             if is_orphan(folder.name.removeprefix(_PREFIX)):
                 with contextlib.suppress(OSError):  # another process sweeps too
                     _kill_all(folder)
                     _remove(folder)
+
+
+def _groups_in(folder: Path) -> list[Path]:
+    return [path for path in _below_of(folder) if path.name.startswith(_PREFIX)]
+
+
+def _below_of(folder: Path) -> list[Path]:
+    """Return the groups in a group; none where another process has just removed it (`Path.glob` would raise)."""
+    try:
+        return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 def _children(pid: int) -> list[int]:
@@ -246,7 +259,10 @@ def _children(pid: int) -> list[int]:
 
 def _kill_all(folder: Path) -> bool:
     """Kill the processes of a group; return whether there were any."""
-    pids = (folder / "cgroup.procs").read_text().split() if folder.exists() else []
+    try:
+        pids = (folder / "cgroup.procs").read_text().split()
+    except FileNotFoundError:  # removed by another process
+        pids = []
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)

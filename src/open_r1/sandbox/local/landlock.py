@@ -18,7 +18,6 @@ import errno
 import os
 from collections.abc import Sequence
 
-from open_r1.sandbox.local import cgroups
 from open_r1.sandbox.local.seccomp import filter_program
 
 MIN_VERSION = 3  # Linux 6.2; before, a program could cut any file of its user's to nothing
@@ -88,7 +87,6 @@ def settings(
         "disk_bytes": disk_bytes,
         "filter": filter_program().hex(),
         "program_filter": filter_program(
-            without_group=cgroups.version() is None,
             without_mounts=True,
             confines_signals=found < _SIGNALS_SINCE,
         ).hex(),

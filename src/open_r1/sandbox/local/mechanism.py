@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -81,6 +82,12 @@ async def find_setup(python: str | None, mechanism: str | None) -> Setup:
                 _REFUSALS[key] = time.monotonic(), str(error)
                 raise
             logger.info("%s", _SETUPS[key].describe())
+            if not _SETUPS[key].has_numpy:
+                logger.warning(
+                    "Programs in local boxes have no numpy, so those that import it fail. Name as `sandbox_python` an "
+                    "interpreter that has it and that other users can start, unlike %s.",
+                    python or sys.executable,
+                )
         return _SETUPS[key]
     finally:
         _PROBING.release()

@@ -32,6 +32,7 @@ from open_r1.sandbox.local.setup import Setup
 logger = logging.getLogger(__name__)
 
 BOXES_A_CORE = 2
+PAUSES_S = (0.05, 0.5, 2.0)  # before a box that failed is made anew: who took all processes or memory may be gone then
 
 
 @dataclass
@@ -41,7 +42,7 @@ class _Progress:
     compiled: ProgramRun | None = None
     binary: bytes | None = None
     runs: list[ProgramRun] = field(default_factory=list)
-    has_failed_to_start: bool = False
+    num_failures: int = 0
     lost_at: int | None = None
 
 
@@ -119,10 +120,11 @@ class LocalSandbox(Sandbox):
             _note_loss(request, progress, error)
             return True
         except SandboxError as error:
-            if progress.has_failed_to_start:
+            if progress.num_failures == len(PAUSES_S):
                 raise
-            progress.has_failed_to_start = True
             logger.warning("A local box failed, another one tries again: %s", error)
+            await asyncio.sleep(PAUSES_S[progress.num_failures])
+            progress.num_failures += 1
             return False
 
 

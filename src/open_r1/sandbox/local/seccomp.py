@@ -121,6 +121,10 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "msgget": (68, 186),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
+    # Let pages wait in pipes and sockets, large ones too, that their owners then have no more.
+    "splice": (275, 76),
+    "tee": (276, 77),
+    "vmsplice": (278, 75),
 }
 # To other processes; see `filter_program`.
 _SIGNALS: dict[str, tuple[int | None, int | None]] = {
@@ -154,19 +158,11 @@ _FILE_ATTRIBUTES: dict[str, tuple[int | None, int | None]] = {
     "removexattrat": (466, 466),
     "file_setattr": (469, 469),
 }
-# Let pages wait in pipes and sockets, large ones too, that their owners then have no more.
-_GIFTS: dict[str, tuple[int | None, int | None]] = {
-    "splice": (275, 76),
-    "tee": (276, 77),
-    "vmsplice": (278, 75),
-}
 # Calls whose arguments decide, or that fail in a way of their own.
 _CHECKED: dict[str, tuple[int, int]] = {
-    "mmap": (9, 222),
     "clone": (56, 220),
     "clone3": (435, 435),
     "socketpair": (53, 199),
-    "setsockopt": (54, 208),
     "fallocate": (285, 47),
     "ioctl": (16, 29),
     "personality": (135, 92),
@@ -191,7 +187,6 @@ _HIDING = (4,)  # PR_SET_DUMPABLE: whose memory and files the box can't look int
 _SIGNAL_OWNER = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: who gets which signal for a file
 _FOLDER_NOTES = (1026,)  # F_NOTIFY: what others do in a folder
 _PIPE_SIZE = (1031,)  # F_SETPIPE_SZ
-_SOCKET_SIZES = (7, 8, 32, 33)  # SO_SNDBUF, SO_RCVBUF, and the two by which root may take more
 
 _LOAD, _AND = 0x20, 0x54
 _IF_EQUAL, _IF_GREATER, _IF_ANY_BIT = 0x15, 0x25, 0x45
@@ -205,7 +200,6 @@ Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, co
 def filter_program(
     machine: str | None = None,
     *,
-    without_group: bool = False,
     without_mounts: bool = False,
     confines_signals: bool = False,
 ) -> bytes:
@@ -213,8 +207,6 @@ def filter_program(
 
     Args:
         machine: "x86_64" or "aarch64"; None for this one.
-        without_group: Refuse memory that control groups see, and not whoever adds up what processes hold: shared
-            without a file, where a child has filled pages and left; more than usual in a pipe or socket.
         without_mounts: Refuse to change the mode, owner, times and further attributes of files, to take much of a
             disk at once, and to hide a process from its user's other processes. For programs in a box that shares its
             file system with others, and whose limits are kept by somebody who looks; not for the driver.
@@ -232,7 +224,6 @@ def filter_program(
         )
     column, architecture = _MACHINES[machine]
     refused = _REFUSED | (_FILE_ATTRIBUTES if without_mounts else {}) | (_SIGNALS if confines_signals else {})
-    refused |= _GIFTS if without_group else {}
     numbers = [known[column] for known in refused.values()]
     program: list[Instruction] = [
         (_LOAD, 0, 0, 4),  # the architecture
@@ -242,8 +233,8 @@ def filter_program(
         (_IF_GREATER, 0, 1, _LAST_KNOWN_CALL),
         (_RETURN, 0, 0, _ENOSYS),
     ]
-    checks = _checks(without_mounts, confines_signals) | (_memory_checks() if without_group else {})
-    files = (*_FOLDER_NOTES, *(_SIGNAL_OWNER if confines_signals else ()), *(_PIPE_SIZE if without_group else ()))
+    checks = _checks(without_mounts, confines_signals)
+    files = (*_FOLDER_NOTES, *_PIPE_SIZE, *(_SIGNAL_OWNER if confines_signals else ()))
     checks["fcntl"] = _refused_if(1, files)
     for name, block in checks.items():
         program += [(_IF_EQUAL, 0, len(block), _CHECKED[name][column]), *block]
@@ -302,24 +293,6 @@ def _checks(without_mounts: bool, confines_signals: bool) -> dict[str, list[Inst
     if confines_signals:
         checks["kill"] = itself
     return checks
-
-
-def _memory_checks() -> dict[str, list[Instruction]]:
-    """Return the instructions for memory that belongs to no process."""
-    return {
-        "mmap": [
-            (_LOAD, 0, 0, _argument(3)),
-            (_AND, 0, 0, 0x21),  # MAP_SHARED, or MAP_SHARED_VALIDATE, and MAP_ANONYMOUS
-            (_IF_EQUAL, 0, 1, 0x21),
-            *_either(_EPERM, _ALLOW),
-        ],
-        "setsockopt": [
-            (_LOAD, 0, 0, _argument(1)),
-            (_IF_EQUAL, 1, 0, 1),  # SOL_SOCKET
-            (_RETURN, 0, 0, _ALLOW),
-            *_refused_if(2, _SOCKET_SIZES),
-        ],
-    }
 
 
 def _argument(index: int) -> int:
