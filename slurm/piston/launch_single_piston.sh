@@ -16,11 +16,11 @@ self=${BASH_SOURCE[0]}
 [[ ! -L $self ]] || self=$(readlink -f "$self")
 here=$(dirname "$self")/..
 for folder in "$PWD" "${OPEN_R1_ROOT:-}" "${SLURM_SUBMIT_DIR:-}"; do # Slurm runs a copy of this file
-    [[ -e $here/lib.sh ]] || here=$folder/slurm
+    [[ -e $here/lib_old.sh ]] || here=$folder/slurm
 done
-[[ -e $here/lib.sh ]] || { echo "no $here/lib.sh: submit from the project's folder, or run it itself" >&2; exit 2; }
-# shellcheck source=slurm/lib.sh
-source "$here/lib.sh"
+[[ -e $here/lib_old.sh ]] || { echo "no $here/lib_old.sh: submit from the project's folder, or run it itself" >&2; exit 2; }
+# shellcheck source=slurm/lib_old.sh
+source "$here/lib_old.sh"
 port=()
 if [[ ${1:-} =~ ^[0-9]+$ ]]; then
     port=(--port "$1")
