@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is handed to sbatch, and what is made of its answer."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ import pytest
 from open_r1.cluster.sites import Site
 from open_r1.cluster.submission import (
     SubmissionError,
-    clean_environment,
     directive,
     sbatch_command,
     submit,
@@ -80,46 +78,6 @@ def test_refusal_has_no_secrets(sbatch):
 def test_machine_without_slurm_says_where_to_submit(tmp_path):
     with pytest.raises(SubmissionError, match="submit on a login node"):
         submit([str(tmp_path / "sbatch")])
-
-
-def test_job_does_not_take_itself_for_the_one_that_submits_it(sbatch, tmp_path, environment):
-    foreign = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "4", "SRUN_DEBUG": "3", "RANK": "1", "LOCAL_RANK": "1",
-               "WORLD_SIZE": "4", "MASTER_ADDR": "n1", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "x",
-               "ACCELERATE_USE_DEEPSPEED": "true", "CUDA_VISIBLE_DEVICES": "0", "OPEN_R1_STOP_FILE": "/s",
-               "OPEN_R1_JOB_MODE": "job", "OPEN_R1_SITE_LOGS": "/l", "VLLM_HOST_IP": "10.0.0.1",
-               "DS_ACCELERATOR": "cpu", "VLLM_SERVER_DEV_MODE": "1", "PMI_RANK": "0", "PMIX_ID": "1",
-               "OMPI_COMM_WORLD_RANK": "0", "SLURMD_NODENAME": "n1", "MIXED_PRECISION": "bf16",
-               "PARALLELISM_CONFIG_TP_SIZE": "1", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1", "KMP_BLOCKTIME": "1",
-               "PET_SIGNALS_TO_HANDLE": "SIGINT", "OPEN_R1_JOB_TRACKING": "abc", "WANDB_RUN_ID": "abc",
-               "WANDB_RESUME": "allow", "GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1", "ROLE_NAME": "default",
-               "ROLE_RANK": "0", "ROLE_WORLD_SIZE": "1"}  # fmt: skip
-    kept = {
-        "SLURM_CONF": "/conf",
-        "SLURM_CLUSTERS": "c2",
-        "SLURM_JWT": "token",
-        "SBATCH_ACCOUNT": "mine",
-        "HF_HOME": "/h",
-        "OPEN_R1_CLUSTER": "/c",
-        "OPEN_R1_ROOT": "/r",
-        "RANKING": "1",
-        "GROUP_HOME": "/g",
-        "ROLE_HOME": "/r",
-    }
-    os.environ.update(foreign | kept)
-    submit([sbatch("echo 1")])
-    seen = dict(line.split("=", 1) for line in (tmp_path / "environment").read_text().splitlines() if "=" in line)
-    assert not foreign.keys() & seen.keys()
-    assert seen.items() >= kept.items()
-
-
-def test_run_of_a_tracker_that_the_user_has_chosen_is_handed_on():
-    assert clean_environment({"WANDB_RUN_ID": "mine", "RANK": "0"}) == {"WANDB_RUN_ID": "mine"}
-
-
-def test_environment_is_copied_not_changed():
-    environment = {"SLURM_JOB_ID": "1", "A": "b"}
-    assert clean_environment(environment) == {"A": "b"}
-    assert environment == {"SLURM_JOB_ID": "1", "A": "b"}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from trl import ModelConfig
 
 from open_r1.cluster.evaluate import make_parser
+from open_r1.cluster.submission import submit_script
 from open_r1.configs import SFTConfig
 from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS
 from open_r1.evaluation.jobs import submit_evaluation
@@ -61,6 +62,11 @@ def test_what_names_no_job_is_an_error_with_what_slurm_said(sbatch, lines, said)
 def test_a_job_is_known_by_its_number_however_it_is_told(sbatch, said):
     sbatch(f"echo '{said}'")
     assert submit_evaluation(WORDS, job_name="a job") == "7"
+
+
+def test_a_slurm_that_does_not_answer_may_have_taken_the_job(tmp_path):
+    with pytest.raises(TimeoutError):
+        submit_script(["sleep", "60"], folder=tmp_path, timeout_s=0.1)
 
 
 def test_a_command_line_that_is_refused_has_no_job(sbatch):
