@@ -13,6 +13,7 @@ srun_options=()
 container=()
 
 gpus_per_node=                         # empty: what Slurm says (sinfo); 0: train and serve on CPUs
+gpu_memory_gb=80                       # of a GPU: over how many a served model goes by itself
 vllm=(vllm)                            # (/shared/vllm/bin/vllm)
 sglang=(python -m sglang.launch_server)
 piston=()                              # starts a Piston worker on port $PORT with packages in $PISTON_DATA_DIRECTORY

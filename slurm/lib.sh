@@ -10,7 +10,7 @@
 #                         nodes, folder (for logs), port (the first of 20), and what signals do
 #   submit gpu|cpu OPTION... -- WORD...   hands the script to sbatch with the site's options and these
 #   step NAME 'NODE...' WORD...           one srun: starts a program on nodes, with a log of its own
-#   start_vllm NAME 'NODE...' PORT WORD...   steps of one `vllm serve`, whose first node answers on PORT
+#   start_vllm NAME 'NODE...' PORT MODEL WORD...   steps of one `vllm serve`, whose first node answers on PORT
 #   await NAME URL [MODEL]   until a server is healthy, and completes a text, or `deadline` seconds are over
 #   watch NAME URL MODEL     from now on a server that completes nothing for a while ends the job
 #   work NAME 'NODE...' WORD...           a step whose end is awaited; one that fails ends the job with its status
@@ -18,7 +18,8 @@
 #                         kept_files in kept_in ends it instead
 #
 # Scripts set switches (flags without a value), takes_array, deadline, job_gpus (GPUs of a node that a step sees; empty:
-# all), saves (the work saves and stops when asked: src/open_r1/training/stopping.py), kept_in and kept_files.
+# all), saves (the work saves and stops when asked: src/open_r1/training/stopping.py), kept_in and kept_files, passes_on
+# (unknown flags go to another program), at_end (a function for the end of the job, however it ends).
 #
 # A step that ends before the work does ends the job with its status and the end of its log. Nothing is left running.
 # Before the time limit (SIGUSR1, by `#SBATCH --signal`) the work is asked to save, or is ended, and the job is requeued.
@@ -53,7 +54,7 @@ set -euo pipefail
 [[ $logs == /* ]] || logs=$root/$logs
 export OPEN_R1_CLUSTER=$site OPEN_R1_ROOT=$root PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH}
 
-switches='' takes_array='' saves='' kept_in='' kept_files='' job_gpus='' api_key=''
+switches='' passes_on='' takes_array='' saves='' kept_in='' kept_files='' job_gpus='' api_key=''
 deadline=1800 # large models are read for many minutes from network disks
 : "${watch_every:=300}" "${watch_patience:=600}" # seconds between two completions of `watch`, and for one
 words=() sbatch_options=() dry_run='' array='' nodes_option=()
@@ -81,9 +82,10 @@ read_flag() {
     elif flag=${flag//_/-} && [[ " --dry-run --help -h -- $switches " != *" $flag "* ]]; then
         if [[ $1 == --*=* ]]; then
             value=${1#*=}
-        else
-            (($# > 1)) || die "$1 needs a value"
+        elif (($# > 1)) && [[ ! $passes_on || $flag == --*@(args|sbatch) || $2 != --[a-z]* || $2 == *[[:space:]]* ]]; then
             value=$2 used=2
+        elif [[ ! $passes_on ]]; then
+            die "$1 needs a value"
         fi
     fi
     case $flag in
@@ -238,7 +240,7 @@ start_vllm() {
         # --distributed-executor-backend ray on the first. Neither has been run on GPUs yet.
         ((${#on[@]} == 1)) || where+=(--nnodes "${#on[@]}" --node-rank "$rank" --master-addr "$(address "${on[0]}")"
             --master-port $((listen + 1)) --data-parallel-rpc-port $((listen + 2)))
-        step "$name${rank/#0/}" "${on[rank]}" "${vllm[@]}" serve "$@" --disable-uvicorn-access-log "${where[@]}"
+        step "$name${rank/#0/}" "${on[rank]}" "${vllm[@]}" serve "$1" "${where[@]}" --disable-uvicorn-access-log "${@:2}"
     done
 }
 
@@ -349,21 +351,26 @@ check_steps() {
 
 # ask SECONDS WORD...: curl, not through a proxy, with the key of --api-key-env, which must not stand where ps shows it.
 ask() {
-    local key=${api_key//\\/\\\\}
-    curl --noproxy '*' --max-time "$1" --config - "${@:2}" <<<"${api_key:+header = \"Authorization: Bearer ${key//\"/\\\"}\"}"
+    curl --noproxy '*' --max-time "$1" --config - "${@:2}" <<<"${api_key:+header = $(quoted "Authorization: Bearer $api_key")}"
 }
 
 # What vLLM has read and written; nothing of a server that does not tell.
 tokens() { ask 30 --silent "$1/metrics" | awk '/^vllm:(prompt|generation)_tokens_total/ {sum += $NF; n++} END {if (n) print sum}'; }
 
+# A text as JSON writes it.
+quoted() {
+    local text=${1//\\/\\\\}
+    printf '"%s"' "${text//\"/\\\"}"
+}
+
 # completes URL MODEL: whether a server completes a text, or is only busy with others.
 completes() {
-    local known body status late=0 model=${2//\\/\\\\} reply
+    local known status late=0 reply
     reply=$(mktemp)
-    body='{"model": "'${model//\"/\\\"}'", "prompt": "The capital of France is", "max_tokens": 1, "temperature": 0}'
     known=$(tokens "$1" || true)
-    status=$(ask "$watch_patience" --silent --output "$reply" --write-out '%{http_code}' --header 'Content-Type: application/json' \
-        --data "$body" "$1/v1/completions") || late=$?
+    status=$(ask "$watch_patience" --silent --output "$reply" --write-out '%{http_code}' \
+        --header 'Content-Type: application/json' "$1/v1/completions" \
+        --data "{\"model\": $(quoted "$2"), \"prompt\": \"The capital of France is\", \"max_tokens\": 1}") || late=$?
     if [[ $status == @(200|408|429|503) ]] ||
         { ((late == 28)) && [[ -z $known || $(tokens "$1" || true) != "$known" ]]; }; then # 28: in time; its queue is long
         rm "$reply"
@@ -400,6 +407,7 @@ requeue() {
 finish() {
     local status=$?
     trap '' TERM USR1
+    ! declare -F at_end >/dev/null || at_end || true
     ((${#pid_of[@]} == 0)) || kill "${pid_of[@]}" 2>/dev/null || true
     wait
     while [[ $(squeue --noheader --job="$job" --states=RUNNING --Format=PreemptTime 2>/dev/null) == [0-9]* ]]; do

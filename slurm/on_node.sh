@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What `step` (lib.sh) runs on each node, in front of a program: sets what only the node itself knows.
-#   {rank}         in the words of the program becomes the number of the node in its step, from 0
+#   {rank}, {node} in the words of the program become the number of the node in its step, from 0, and its name
 #   VLLM_HOST_IP   is the address by which the other nodes of the job reach this one. vLLM and SGLang would look for a
 #   HOST_IP        way to the internet, which nodes needn't have, and then wait for each other for ever
 set -euo pipefail
@@ -16,4 +16,5 @@ for node in ${OPEN_R1_NODES:-}; do
     [[ -z $own || $own == 127.* ]] || export VLLM_HOST_IP=$own HOST_IP=$own
     break
 done
-exec "${@//"{rank}"/${SLURM_PROCID:-0}}"
+words=("${@//"{rank}"/${SLURM_PROCID:-0}}")
+exec "${words[@]//"{node}"/${SLURMD_NODENAME:-}}"

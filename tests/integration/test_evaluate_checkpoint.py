@@ -20,7 +20,6 @@ from huggingface_hub import constants
 from transformers import TrainerControl, TrainerState
 from trl import ModelConfig
 
-from open_r1.cluster.evaluate import make_parser
 from open_r1.configs import SFTConfig
 from open_r1.preflight.settings import check_benchmarks
 from open_r1.training import checkpoint_jobs
@@ -272,11 +271,9 @@ def test_a_checkpoint_that_is_pushed_too_has_one_job_on_its_files_here(slurm, pr
         training.end()
         assert "v1-step-000000003" in hub.repos["alice/run"].branches
     ((words, _),) = submitted()
-    arguments = make_parser().parse_args(words[words.index(str(ROOT / "slurm" / "evaluate.slurm")) + 1 :])
-    assert Path(arguments.model).parent == training.output / ".evaluations"
-    assert arguments.model_name == "checkpoint-3"
-    assert arguments.system_prompt == "--think"
-    assert arguments.trust_remote_code == "true"
+    assert Path(flag(words, "--model")).parent == training.output / ".evaluations"
+    assert flag(words, "--model_name") == "checkpoint-3"
+    assert "--system_prompt=--think" in words and "--trust_remote_code" in words
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 """Stands in for vLLM where a test is about a service, not a model: `vllm=(python stand_in_replica.py KIND)`.
 
 Kinds: "answers" completes every text with the name of its host; "mute" refuses to; "silent" leaves all chats waiting;
-a number: the first attempt of a job answers so many chats and leaves all others waiting. After POST /break it isn't
-healthy any more.
+a number: the first attempt of a job answers so many chats and leaves all others waiting. After POST /break it refuses
+to complete, after POST /hang it leaves completions waiting; it says that it is healthy all the same.
 """
 
 import argparse
@@ -20,21 +20,23 @@ class Answers(BaseHTTPRequestHandler):
     name = ""
     model = ""
     is_mute = False
-    is_broken = False
+    is_hanging = False
     most_chats: float = float("inf")
     numbers = itertools.count()
 
     def do_GET(self) -> None:
         if self.path == "/health":
-            self._send({}, 503 if Answers.is_broken else 200)
+            self._send({})
         else:
             self._send({"object": "list", "data": [{"id": self.model, "object": "model", "max_model_len": 2048}]})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path == "/break":
-            Answers.is_broken = True
+        if self.path in ("/break", "/hang"):
+            Answers.is_mute, Answers.is_hanging = self.path == "/break", self.path == "/hang"
             self._send({})
+        elif self.is_hanging:
+            threading.Event().wait()
         elif self.is_mute:
             self._send({"error": "no ümlauts today"}, 500)
         elif self.path == "/v1/completions":
