@@ -185,7 +185,8 @@ begin() {
     NO_PROXY=${NO_PROXY:-${no_proxy:-}}
     NO_PROXY=${NO_PROXY:+$NO_PROXY,}localhost,127.0.0.1,$(IFS=,; echo "${nodes[*]}")
     export NO_PROXY no_proxy=$NO_PROXY VLLM_API_KEY='' VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 PYTHONUNBUFFERED=1
-    ((${#nodes[@]} == 1)) || export OPEN_R1_NODES="${nodes[*]:0:2}"
+    export OPEN_R1_NODES="${nodes[*]:0:2}"
+    unset OPEN_R1_STOP_FILE # of a training that has submitted this
     [[ ! $dry_run ]] || return 0
     mkdir -p "$folder"
     rm -f "$stop_file"* "$folder/no-progress" # numbers of jobs come again when Slurm has lost its state
@@ -405,10 +406,11 @@ requeue() {
 
 # Nothing is left running. Slurm requeues a job that it preempts only if it still runs at the end of its grace time.
 finish() {
-    local status=$?
+    local status=$? running
     trap '' TERM USR1
     ! declare -F at_end >/dev/null || at_end || true
-    ((${#pid_of[@]} == 0)) || kill "${pid_of[@]}" 2>/dev/null || true
+    running=$(jobs -p)
+    [[ -z $running ]] || xargs kill <<<"$running" 2>/dev/null || true
     wait
     while [[ $(squeue --noheader --job="$job" --states=RUNNING --Format=PreemptTime 2>/dev/null) == [0-9]* ]]; do
         sleep 2
