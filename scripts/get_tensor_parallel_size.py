@@ -40,17 +40,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.gpus is None:
         print(allowed_sizes(size, args.default_tp)[-1])
         return 0
-    if args.tp is None and size.weights_gb is None:
+    is_guessed = args.tp is None and size.weights_gb is None
+    if is_guessed:
         size = replace(size, weights_gb=weights_by_name(model))
         guess = f"{size.weights_gb:g} GB, by its name" if size.weights_gb else "not known: one copy has all GPUs"
         print(f"The size of {model} is {guess}.", file=sys.stderr)
+    sizes = allowed_sizes(size, args.gpus)
     try:
-        sizes = allowed_sizes(size, args.gpus)
         if args.tp is not None and args.tp not in sizes:
             heads = f"{size.num_heads} attention and {size.num_kv_heads} key-value heads"
             raise ValueError(f"{args.tp} of {args.gpus} GPUs can't share {heads}; these can: {sizes}")
         tp = args.tp or gpus_of_copy(size, args.gpus, args.gpu_memory_gb)
     except ValueError as error:
+        if is_guessed:  # a name proves nothing
+            print(f"{model} may be too large: {error}", file=sys.stderr)
+            print(sizes[-1], args.gpus // sizes[-1])
+            return 0
         print(f"error: {model}: {error}", file=sys.stderr)
         return 2
     print(tp, args.gpus // tp)

@@ -159,8 +159,8 @@ def test_dry_run_prints_the_commands_and_starts_nothing_also_in_odd_folders(call
 @every_script
 @pytest.mark.usefixtures("nothing_called")
 def test_unknown_option_is_refused(call, machine, script):
-    if script == "generate.slurm":
-        return  # goes to the client, which refuses it in the job
+    if re.fullmatch(r"(generate|compute_pass_rate|decontaminate|(e2b_|morph_)?router)\.slurm", script):
+        return  # goes to the program behind it, which refuses it in the job
     done = call(script, *filled(ARGUMENTS[script], machine), "--no-such-option", "1")
     assert done.returncode == 2, done.stdout
     assert "no-such-option" in done.stderr.replace("_", "-")
@@ -382,3 +382,146 @@ def test_evaluation_by_position(call):
     assert server[server.index("--tensor-parallel-size") + 1] == "8"
     assert asking[asking.index("--benchmarks") + 1 :][:2] == ["aime24", "math_500"]
     assert "--system_prompt=Say 'hi'." in asking and "--model_id=me/model-7b" in asking
+
+
+# --- Arrays and services
+
+FILTER = ("--config", "recipes/dataset_filtering/filter_dapo.yaml")
+GPUS = {"compute_pass_rate.slurm": ["--gpus-per-node=0"], "decontaminate.slurm": []}
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("compute_pass_rate.slurm", (*FILTER, "--push_to_hub")),
+        ("decontaminate.slurm", ("--dataset", "a b", "--cleanup")),
+    ],
+)
+def test_array_and_its_merge_have_one_command_line(call, script, words):
+    own = ("--sbatch", "--account=me --time=1 --gres=gpu:a:1", "--tasks", "10", "--array", "3,5%1", "--dry-run")
+    array, task, merge, merging = commands_of(call(script, *words, *own))
+    start = array.index("--array=3,5%1")
+    assert array[start + 1] == "--output=logs/%x-%A_%a.log" and "--account=me" in array and "--time=1" in array
+    name = script.removesuffix(".slurm")
+    options = merge[2 : merge.index(str(SLURM / script))]
+    chain = ["--account=me", "--dependency=afterok:ARRAY", "--kill-on-invalid-dep=yes"]
+    assert options == [f"--job-name={name}-merge", *GPUS[script], *chain]
+    assert program_of(task) == ["python", f"scripts/{name}.py", *words, "--shard", "3/10"]
+    assert program_of(merging) == ["python", f"scripts/{name}.py", *words, "--merge"]
+    assert array[array.index("--site") + 2 :] == [*words, "--tasks", "10"]
+    assert merge[merge.index("--site") + 2 :] == ["--merge", *words, "--tasks", "10"]
+
+
+@pytest.fixture
+def queue(machine):
+    """A folder with an sbatch that writes its words down and numbers jobs from 41 on, and these words so far."""
+    folder = machine / "queue"
+    folder.mkdir(exist_ok=True)
+    (folder / "said").unlink(missing_ok=True)
+    (folder / "sbatch").write_text(
+        '#!/bin/bash\nprintf "%s " "$@" >>"${0%/*}/said"; echo >>"${0%/*}/said"\n'
+        'echo "Submitted batch job $((40 + $(wc -l <"${0%/*}/said"))) on cluster c"\n'
+    )
+    (folder / "sbatch").chmod(0o755)
+    path = f"{folder}:{machine}:{os.environ['PATH']}"
+    return path, lambda: (folder / "said").read_text().splitlines()
+
+
+def test_merge_waits_for_the_array_whatever_else_the_array_waits_for(call, queue):
+    path, said = queue
+    words = ("--sbatch=--dependency=afterok:7", "--dataset", "rows", "--tasks", "2")
+    assert call("decontaminate.slurm", *words, PATH=path).returncode == 0
+    array, merge = said()
+    assert "--array=0-1" in array and "--dependency=afterok:7" in array
+    assert "--dependency=afterok:41 " in merge and "afterok:7" not in merge.partition("--site")[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "gpus", "partition"),
+    [
+        (FILTER, "1", "gpu"),
+        ((*FILTER, "--tensor_parallel_size", "4"), "4", "gpu"),
+        ((*FILTER, "--server", "node1:8000", "node2:8000"), "0", None),
+        (("--merge", "--output_dir", "x"), "0", None),
+        ((FILTER[1], "0", "200"), "1", "gpu"),
+    ],
+)
+def test_tasks_have_the_gpus_that_their_model_needs(call, words, gpus, partition):
+    submitted, srun = commands_of(call("compute_pass_rate.slurm", *words, "--dry-run"))
+    assert f"--gpus-per-node={gpus}" in submitted
+    assert (f"--gpus-per-node={gpus}" in srun) == (gpus != "0")
+    assert ("--partition=gpu" in submitted) == (partition == "gpu")
+
+
+def test_rows_by_position(call):
+    submitted, srun = commands_of(
+        call("compute_pass_rate.slurm", FILTER[1], "200", "400", "--retries", "3", "--dry-run")
+    )
+    assert submitted[-5:] == [FILTER[1], "200", "400", "--retries", "3"]
+    assert program_of(srun)[2:] == [*FILTER, "--start", "200", "--end", "400", "--retries", "3"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--tasks", "0"),
+        ("--tasks", "2", "--array", "2"),
+        ("--tasks", "9", "--array", "0-9:3"),
+        ("--array", "1"),
+        ("--tasks", "2", "--merge", "--array", "1"),
+        ("--tasks", "2", "--nodes", "2"),
+    ],
+)
+@pytest.mark.usefixtures("nothing_called")
+def test_arrays_that_cannot_run_are_refused(call, words):
+    assert call("decontaminate.slurm", "--dataset", "rows", *words).returncode == 2
+
+
+def test_launch_filtering_is_an_array_as_large_as_the_loop_of_open_r1(call):
+    array, task, *_ = commands_of(call("../scripts/pass_rate_filtering/launch_filtering.sh", "--dry-run"))
+    assert "--array=0-86" in array and program_of(task)[2:] == [*FILTER, "--shard", "0/87"]
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("router.slurm", ["--provider", "piston", "--host", "node1", "--port", "8000"]),
+        ("e2b_router.slurm", ["--provider", "e2b", "--host", "node1", "--port", "8000"]),
+        ("morph_router.slurm", ["--provider", "morph", "--host", "node1", "--port", "8001"]),
+    ],
+)
+def test_routers_have_their_provider_and_no_token_in_words(call, script, words):
+    own = ["--provider", "piston"] if script == "router.slurm" else []
+    done = call(script, *own, "--max_parallel", "3", "--dry-run", SANDBOX_ROUTER_TOKEN="a secret")
+    submitted, srun = commands_of(done)
+    router = program_of(srun)
+    assert router[2 : 2 + len(words)] == words
+    assert router[-2:] == ["--max_parallel", "3"] and ("--reply" in router) == (script == "morph_router.slurm")
+    assert submitted[submitted.index("--site") + 2 :] == [*own, "--max_parallel", "3"]
+    assert "a secret" not in done.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("--token_file", "public"), ("--token_file", "nowhere"), ("--api_key", "k")])
+@pytest.mark.usefixtures("nothing_called")
+def test_router_without_a_token_of_its_own_is_refused(call, machine, words):
+    (machine / "public").write_text("0123456789abcdef")
+    (machine / "public").chmod(0o644)
+    words = [str(machine / word) if word == "public" else word for word in words]
+    assert call("e2b_router.slurm", *words).returncode == 2
+
+
+def test_router_of_servers_is_as_open_r1_starts_it(call):
+    workers = ("--worker", "http://a:1", "--worker", "http://b:2")
+    router = program_of(commands_of(call("serve_router.slurm", "-e", "conda", *workers, "--dry-run"))[1])
+    assert router[router.index("--port") + 1] == "39876"
+    assert router[-3:] == ["--worker-urls", "http://a:1", "http://b:2"]
+
+
+def test_piston_has_a_container_of_its_own(call, machine):
+    (machine / "pyxis.sh").write_text(
+        (machine / "site.sh").read_text()
+        + "container=(apptainer exec x)\npiston=(--container-image=/p --container-mounts=/s bash start.sh)\n"
+    )
+    (_, srun) = commands_of(call("piston/piston.slurm", "--dry-run", site="pyxis.sh"))
+    assert program_of(srun) == ["bash", "start.sh"]
+    assert {"--container-image=/p", "--container-mounts=/s"} < {*srun}

@@ -99,6 +99,8 @@ def test_what_cannot_work_is_refused_without_a_number(folder, capsys, config, we
         ("mistralai/Mistral-Large-Instruct-2411", "8 1"),  # no size in the name: one copy over all of them
         ("zai-org/GLM-4.5-Air", "8 1"),
         ("/nowhere/a folder", "8 1"),
+        ("runs/checkpoint-3-c70b56a5", "8 1"),  # no size
+        ("me/Large-1000B", "8 1"),  # a name is no reason to refuse
     ],
 )
 def test_name_tells_the_size_at_last_and_that_is_said(capsys, name, printed):

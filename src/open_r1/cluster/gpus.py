@@ -138,7 +138,7 @@ def weights_by_name(model: str) -> float | None:
     >>> weights_by_name("Qwen/Qwen3-30B-A3B"), weights_by_name("Mixtral-8x7B"), weights_by_name("mistral-large")
     (60.0, 112.0, None)
     """
-    counts = re.findall(r"(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![a-z])", model.lower())
+    counts = re.findall(r"(?<![a-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![a-z0-9])", model.lower())
     experts = re.search(r"(?<=b-)(\d+)e\b", model.lower())  # Llama 4 writes those of each token apart: 17B-16E
     sizes = [float(count) * int(copies or (experts[1] if experts else 1)) for copies, count in counts]
     return 2 * max(sizes) if sizes else None
