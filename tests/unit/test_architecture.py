@@ -22,7 +22,7 @@ FLOORS = [
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # What job scripts ask starts in a moment and needs no more than Python and yaml.
-CLUSTER = {"cluster", "data", "generation.servers", "recipes"}
+CLUSTER = {"cluster", "data", "recipes"}
 ENTRY_SCRIPTS = {"sft", "grpo", "generate"}
 TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "data", "generation", "curation", "cluster"}
 HEAVY = {"torch", "transformers", "trl"}
