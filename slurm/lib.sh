@@ -305,7 +305,7 @@ work() {
             pause
             continue
         fi
-        sleep 1
+        sleep 1 || true # SIGTERM ends it too
     done
     wait "$pid" || status=$?
     wait "$shown" || true
@@ -334,7 +334,7 @@ pause() {
         tail -n 20 "$folder/$awaited.log" || true
         exit 1
     fi
-    sleep 1
+    sleep 1 || true # SIGTERM ends it too
 }
 
 check_steps() {
@@ -385,7 +385,7 @@ completes() {
 # What the work has kept: lines of its files. The first line of a journal is there before any answer.
 kept() {
     [[ -z $kept_in ]] || find "$kept_in" -path "$kept_in/$kept_files" -exec grep -c -H '' {} + 2>/dev/null |
-        grep -v 'jsonl:1$' || true
+        grep -v 'jsonl:[01]$' || true
 }
 
 requeue() {
@@ -413,7 +413,7 @@ finish() {
     [[ -z $running ]] || xargs kill <<<"$running" 2>/dev/null || true
     wait
     while [[ $(squeue --noheader --job="$job" --states=RUNNING --Format=PreemptTime 2>/dev/null) == [0-9]* ]]; do
-        sleep 2
+        sleep 2 || true
     done
     exit "$status"
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stands in for vLLM where a test is about a service, not a model: `vllm=(python stand_in_replica.py KIND)`.
 
-Kinds: "answers" completes every text with the name of its host; "mute" refuses to; "silent" leaves all chats waiting;
+Kinds: "answers" completes every text with the name of its node; "mute" refuses to; "silent" leaves all chats waiting;
 a number: the first attempt of a job answers so many chats and leaves all others waiting. After POST /break it refuses
 to complete, after POST /hang it leaves completions waiting; it says that it is healthy all the same.
 """
@@ -27,6 +27,8 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health":
             self._send({})
+        elif self.path == "/metrics":  # of vLLM, as far as the job reads them
+            self._write(b'vllm:generation_tokens_total{model_name="m"} 7\n')
         else:
             self._send({"object": "list", "data": [{"id": self.model, "object": "model", "max_model_len": 2048}]})
 
@@ -53,7 +55,9 @@ class Answers(BaseHTTPRequestHandler):
         return {"id": "x", "object": "x", "created": 1, "model": self.model, "choices": [choice], "usage": usage}
 
     def _send(self, answer: dict, status: int = 200) -> None:
-        body = json.dumps(answer, ensure_ascii=False).encode()
+        self._write(json.dumps(answer, ensure_ascii=False).encode(), status)
+
+    def _write(self, body: bytes, status: int = 200) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -68,7 +72,7 @@ def main() -> None:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     arguments, _ = parser.parse_known_args()
-    Answers.name, Answers.model = arguments.host, arguments.words[1]
+    Answers.name, Answers.model = os.environ["SLURMD_NODENAME"], arguments.words[1]
     Answers.is_mute = arguments.kind == "mute"
     if arguments.kind == "silent":
         Answers.most_chats = 0
