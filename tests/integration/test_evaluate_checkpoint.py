@@ -55,7 +55,9 @@ def without_a_cluster(tmp_path, monkeypatch):
     folder, notes = tmp_path / "bin", tmp_path / "notes.jsonl"
     folder.mkdir()
     site = tmp_path / "site.sh"
-    site.write_text(f"venv={sys.prefix}\nlogs={tmp_path}/logs\ngpu_options=(--partition='one gpu')\ngpus_per_node=1\n")
+    site.write_text(
+        f"PATH={sys.prefix}/bin:$PATH\nlogs={tmp_path}/logs\ngpu_options=(--partition='one gpu')\ngpus_per_node=1\n"
+    )
     monkeypatch.setenv("OPEN_R1_CLUSTER", str(site))
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("SLURM_JOB_ID", "7")  # the training is a job itself

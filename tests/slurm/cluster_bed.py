@@ -206,8 +206,6 @@ class Cluster:
             "cpu_options": ["--partition=cpu"],
             "gpus_per_node": "0",
             "logs": str(self.logs),
-            "venv": sys.prefix,
-            "environment": environment,
         }
         self._num_sites += 1
         path = self.folder / f"site-{self._num_sites}.sh"

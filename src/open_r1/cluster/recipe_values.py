@@ -48,7 +48,7 @@ _SETTINGS: dict[str, tuple[Callable[[str], Any], Any]] = {
     "vllm_max_model_length": (int, None),
     "max_length": (int, 1024),
     "max_prompt_length": (int, None),
-    "max_completion_length": (int, 256),
+    "max_completion_length": (int, 512),
     "vllm_gpu_memory_utilization": (float, 0.3),
     "vllm_tensor_parallel_size": (int, 1),
 }
