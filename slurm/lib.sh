@@ -91,7 +91,10 @@ read_flag() {
     case $flag in
         --dry-run) dry_run=1 ;;
         --help | -h) usage; exit 0 ;;
-        --sbatch) split sbatch_options "$value" ;;
+        --sbatch)
+            split sbatch_options "$value"
+            [[ ! " ${sbatch_options[*]} " =~ .*" --nodes="([0-9]+)" " ]] || num_nodes=${BASH_REMATCH[1]}
+            ;;
         --array) array=$value ;;
         --nodes)
             ! is_job || die "--nodes is for a script that submits itself: sbatch --nodes=$value slurm/NAME.slurm ..."

@@ -177,7 +177,8 @@ def _served_words(values: RecipeValues, topology: Topology) -> list[str]:
         name = "vllm_gpu_memory_utilization"
         is_meant = name in values.overrides or (name in values.recipe and values.recipe.get("vllm_mode") == "server")
         words += ["--gpu-memory-utilization", values[name] if is_meant else _MEMORY_SHARE]
-    return [*words, "--tensor-parallel-size", topology.tensor_parallel, "--data-parallel-size", topology.copies]
+    words += ["--tensor-parallel-size", topology.tensor_parallel, "--data-parallel-size", topology.copies]
+    return [str(word) for word in words]
 
 
 def _describe(topology: Topology, values: RecipeValues) -> list[str]:
