@@ -191,7 +191,7 @@ begin() {
     export OPEN_R1_NODES="${nodes[*]:0:2}"
     unset OPEN_R1_STOP_FILE # of a training that has submitted this
     [[ ! $dry_run ]] || return 0
-    mkdir -p "$folder"
+    mkdir -p "$folder" || die "the folder for logs can't be made (logs in $site): $folder"
     rm -f "$stop_file"* "$folder/no-progress" # numbers of jobs come again when Slurm has lost its state
     say "job $job on ${nodes[*]}; logs of all programs: $folder"
     kept_before=$(kept)

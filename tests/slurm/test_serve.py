@@ -135,7 +135,7 @@ def test_service_goes_back_to_the_queue_before_its_time_limit(cluster, serve_sta
 
 def test_servers_register_with_a_router_of_another_job(cluster, serve_stand_in):
     router = cluster.submit("slurm/serve_router.slurm", by="script", site=cluster.site(environment=BEHIND_A_PROXY))
-    router.wait_for_log("All servers are ready")
+    router.wait_for_log("router answers at")
     url = f"http://{router.nodes[0]}:39876"
     job = serve_stand_in("answers", "--register-with", url)
     job.wait_for_log(IS_SERVED)
