@@ -9,6 +9,8 @@
     python scripts/compute_pass_rate.py --config ... --output_dir data/rates --shard 0/8     # ... 7/8
     python scripts/compute_pass_rate.py --output_dir data/rates --merge
 
+A shard is not pushed, and the merge reads its settings from the shards: all may have one command line.
+
 After kill -9 at any moment the same command goes on. The folder loads as `dataset_name: data/rates` (all rows, with
 completions, rewards and rates) and with `dataset_config: pass_rate` (the rows that are kept).
 """
@@ -42,7 +44,7 @@ from open_r1.generation.servers import ServerError
 if TYPE_CHECKING:
     from trl import ModelConfig
 
-    from open_r1.curation.pass_rate.arguments import PassRateScriptArguments
+    from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
 
 _OUTAGES = (ServersDownError, ServerError, TooManyErrorsError, RewardsDownError)
 
@@ -74,7 +76,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder of the data set; a recipe's `output_dir` is its "
         "training's and isn't used (default: data/<output_dataset_name, or dataset-model-revision-gen>)",
     )
-    add("--merge", action="store_true", help="make one data set of the shards in --output_dir; needs nothing else")
+    add(
+        "--merge",
+        action="store_true",
+        help="make one data set of the shards in --output_dir, or of those with this command line",
+    )
     add(
         "--overwrite",
         action="store_true",
@@ -115,14 +121,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1 if isinstance(error, _OUTAGES) else 2
 
 
-def _merge(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    if rest:
-        raise ValueError(f"--merge takes everything from the shards' cards; it does not take {' '.join(rest)}.")
-    if options.output_dir is None:
-        raise ValueError("--merge needs --output_dir, the folder that all shards were given.")
-    repo_id = _checked_name(options, None)
-    card = merge_shards(options.output_dir, overwrite=options.overwrite, licence=options.licence)
-    return _finish(card, options.output_dir, repo_id, options.public)
+def _merge(options: argparse.Namespace, rest: list[str]) -> int:
+    path, name = options.output_dir, None
+    if rest:  # the command line of the shards, which tells where they are
+        script_args, _, model_args = _read_settings(rest)
+        path = path or Path("data") / default_name(script_args, model_args)
+        name = script_args.output_dataset_name
+    if path is None:
+        raise ValueError("--merge needs --output_dir, the folder that all shards were given, or their command line.")
+    repo_id = _checked_name(options, name)
+    card = merge_shards(path, overwrite=options.overwrite, licence=options.licence)
+    return _finish(card, path, repo_id, options.public)
+
+
+def _read_settings(words: list[str]) -> "tuple[PassRateScriptArguments, PassRateConfig, ModelConfig]":
+    # Ten seconds: trl, transformers and torch.
+    from open_r1.arguments import parse_args
+    from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
+
+    return parse_args(PassRateScriptArguments, PassRateConfig, words)
 
 
 def _checked_name(options: argparse.Namespace, default: str | None) -> str | None:
@@ -140,13 +157,13 @@ def _checked_name(options: argparse.Namespace, default: str | None) -> str | Non
 
 
 def _compute(options: argparse.Namespace, rest: list[str]) -> int:
-    # Ten seconds: trl, transformers and torch.
-    from open_r1.arguments import parse_args
-    from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments, offline_model
+    script_args, training_args, model_args = _read_settings(rest)
+    from open_r1.curation.pass_rate.arguments import offline_model
     from open_r1.curation.pass_rate.recipe import prepare_pass_rate
     from open_r1.preflight import check_grpo_settings, check_ideal_completion
 
-    script_args, training_args, model_args = parse_args(PassRateScriptArguments, PassRateConfig, rest)
+    if script_args.dataset_shard is not None:
+        options.push_to_hub, options.public = None, False  # left to the merge
     repo_id = _checked_name(options, script_args.output_dataset_name)
     if script_args.server is None and not script_args.serve:
         require_vllm("name servers by --server, have one started by --serve true")

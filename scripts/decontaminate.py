@@ -137,7 +137,12 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--start", type=int, metavar="ROW", help="check a range of rows: the first one (from 0)")
     add("--end", type=int, metavar="ROW", help="the row behind the last one")
-    add("--shard", metavar="I/N", help="the same in equal parts: 0/8 is the first of eight")
+    add(
+        "--shard",
+        metavar="I/N",
+        help="the same in equal parts: 0/8 is the first of eight. A part leaves --deduplicate, --report and pushes to "
+        "the run with --merge, so that all may have one command line",
+    )
     add("--merge", action="store_true", help="put the parts of --shard or --start/--end together")
 
 
@@ -158,8 +163,8 @@ def parse_command_line(arguments: list[str] | None = None) -> argparse.Namespace
     is_part = args.shard is not None or args.start is not None or args.end is not None
     if args.shard is not None and (args.start is not None or args.end is not None):
         parser.error("--shard I/N and --start/--end both choose rows: give one of them")
-    if is_part and (args.merge or args.deduplicate is not None or args.push_to_hub or args.new_dataset_name):
-        parser.error("a part can't be merged, searched for duplicates or pushed: do that in the run with --merge")
+    if is_part and args.merge:
+        parser.error("a part can't be merged: the run with --merge takes all of them")
     if args.public and not (args.push_to_hub or args.new_dataset_name):
         parser.error("--public says how to push: add --push_to_hub or --new_dataset_name")
     return args

@@ -231,17 +231,12 @@ def reward_functions() -> Iterator[str]:
 
 
 def section_slurm() -> Iterator[str]:
-    """Yield directives of job scripts, flags of them and of the programs behind them; settings of a site."""
+    """Yield directives and flags of job scripts; settings of a site."""
     for path in sorted(path for path in (ROOT / "slurm").rglob("*") if path.suffix in (".slurm", ".sh")):
         name, text = path.relative_to(ROOT), path.read_text(encoding="utf-8")
         yield from (f"{name} #SBATCH {line}" for line in re.findall(r"^#SBATCH (.*)$", text, re.MULTILINE))
         for flags in re.findall(r"^ *(-[-\w= |*]+)\)", text, re.MULTILINE):
             yield f"{name} reads {flags}"
-        for program, words in re.findall(r"^run_job (\w+) (?:gpu|cpu) ?(.*)$", text, re.MULTILINE):
-            given = words.replace('"$@"', "").strip()
-            yield f"{name} runs {program} {given}".rstrip()
-            run = partial(runpy.run_module, f"open_r1.cluster.{program}", run_name="__main__")
-            yield from flags_of(str(name), parsers_of(run))
     site = (ROOT / "slurm" / "cluster.sh").read_text(encoding="utf-8")
     for name, value in re.findall(r"^(\w+)=(\([^)]*\)|\S*)", site, re.MULTILINE):
         yield f"slurm/cluster.sh {name}={value}"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A Piston worker, under its name in Open R1, on port $PORT or its first argument: launch_single_piston.sh [PORT]
+# All options: slurm/piston/piston.slurm --help; --port N, --dry-run, ...
 #SBATCH --job-name=piston-starting
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -11,19 +12,7 @@
 #SBATCH --open-mode=append
 #SBATCH --output=logs/%x-%j.log
 #SBATCH --signal=B:USR1@120
-set -euo pipefail
-self=${BASH_SOURCE[0]}
-[[ ! -L $self ]] || self=$(readlink -f "$self")
-here=$(dirname "$self")/..
-for folder in "$PWD" "${OPEN_R1_ROOT:-}" "${SLURM_SUBMIT_DIR:-}"; do # Slurm runs a copy of this file
-    [[ -e $here/lib.sh ]] || here=$folder/slurm
-done
-[[ -e $here/lib.sh ]] || { echo "no $here/lib.sh: submit from the project's folder, or run it itself" >&2; exit 2; }
-# shellcheck source=slurm/lib.sh
-source "$here/lib.sh"
-port=()
-if [[ ${1:-} =~ ^[0-9]+$ ]]; then
-    port=(--port "$1")
-    shift
-fi
-run_job piston cpu "${port[@]}" "$@"
+here=${BASH_SOURCE[0]%/*}
+[[ -e $here/piston.slurm ]] || here=slurm/piston # Slurm runs a copy of this file, in the folder of the submission
+# shellcheck source=slurm/piston/piston.slurm
+source "$here/piston.slurm"

@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from open_r1.cluster.steps import find_reason
 from tests.distributed.launching import NEEDS_DEEPSPEED, ON_CPU, launch_command, run
 from tests.distributed.trainings import SFT
 
@@ -43,7 +42,6 @@ def test_ddp_without_use_cpu_is_refused_by_one_sentence_a_process(refused):
     assert sentences and len(set(sentences)) == len(sentences) <= 2
     assert all(line.startswith(("[rank0]: RuntimeError: ", "[rank1]: RuntimeError: ")) for line in sentences)
     assert "start_run" not in output  # no traceback of ours
-    assert (find_reason(output) or "").startswith(f"RuntimeError: {ALONE}")  # what a cluster's job says
 
 
 @NEEDS_DEEPSPEED

@@ -10,7 +10,6 @@ import json
 import pandas as pd
 import pytest
 
-from open_r1.cluster.training_server import _ENVIRONMENT, _FOR_TRL
 from open_r1.generation.servers import VllmServer
 from tests.gpu.launches import DEVICES, HAS_GPU, Models, Run, grpo, launch, sft
 from tests.integration.tiny import write_rows
@@ -78,8 +77,9 @@ def test_grpo_with_vllm_in_its_process(models, tmp_path, record_property):
 @pytest.mark.gpu(at_least=2, on_a_cpu="NCCL is for CUDA")
 def test_grpo_with_a_server(models, tmp_path, record_property):
     """GRPO with a vLLM server, weights by NCCL (2 GPUs: NCCL takes no two processes on one)."""
-    flags = [*_FOR_TRL, "--enable-scale-out", "--max-model-len", "1024"]
-    env = {**_ENVIRONMENT, "CUDA_VISIBLE_DEVICES": DEVICES[1]}
+    flags = ["--enable-scale-out", "--weight-transfer-config", '{"backend": "nccl"}', "--max-model-len", "1024"]
+    flags += ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]  # as in slurm/train.slurm
+    env = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_API_KEY": "", "CUDA_VISIBLE_DEVICES": DEVICES[1]}
     server = VllmServer(str(models.smollm2), args=flags, log_path=tmp_path / "vllm.log", deadline_s=600, env=env)
     with server:
         address = server.url.removesuffix("/v1")

@@ -7,7 +7,7 @@ import pytest
 
 from open_r1.arguments import RecipeParser
 from open_r1.cluster.recipe_values import _SETTINGS, read_values
-from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
+from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig, SFTConfig
 
 RECIPE = """
 dataset_name: tasks/running_sums
@@ -41,7 +41,8 @@ def recipe(tmp_path):
 def test_launcher_and_trainer_read_the_same(recipe, words):
     parsed = RecipeParser((GRPOScriptArguments, GRPOConfig, ModelConfig)).parse(["--config", str(recipe), *words])
     values = read_values(recipe, words)
-    for name in set(_SETTINGS) - {"steps_per_generation", "generation_batch_size"}:  # each is made of the other
+    apart = {"max_length", "steps_per_generation", "generation_batch_size"}  # SFT's; each made of the other
+    for name in set(_SETTINGS) - apart:
         (of_trainer,) = (getattr(part, name) for part in parsed if hasattr(part, name))
         assert values[name] == of_trainer, name
     steps = values["steps_per_generation"] or values["gradient_accumulation_steps"]
@@ -50,7 +51,11 @@ def test_launcher_and_trainer_read_the_same(recipe, words):
 
 
 def test_defaults_are_those_of_the_trainer():
-    defaults = {field.name: field.default for part in (GRPOConfig, ModelConfig) for field in dataclasses.fields(part)}
+    defaults = {
+        field.name: field.default
+        for part in (GRPOScriptArguments, GRPOConfig, SFTConfig, ModelConfig)
+        for field in dataclasses.fields(part)
+    }
     left_to_the_trainer = {"output_dir"}  # None in the dataclass: made up when it is parsed
     for name in set(_SETTINGS) - left_to_the_trainer:
         assert _SETTINGS[name][1] == defaults[name], name

@@ -97,6 +97,14 @@ def test_shards_merge_to_what_one_run_writes(folder, model, server, capsys):
     assert merged.steps == whole.steps
 
 
+def test_shards_and_merge_may_have_one_command_line(folder, model, server, monkeypatch):
+    words = ("--push_to_hub", "alice/rates", "--public", "--licence", "mit")
+    for shard in ("0/2", "1/2"):
+        assert run(folder, model, server.address, *words, "--shard", shard) == 0
+    assert run(folder, model, server.address, "--licence", "mit", "--merge") == 0
+    assert read_card(folder / "out").licence == "mit"
+
+
 def test_a_missing_shard_is_named(folder, model, server, capsys):
     run(folder, model, server.address, "--start", "0", "--end", "2")
     assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 2

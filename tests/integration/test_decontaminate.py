@@ -138,6 +138,17 @@ def test_parts_and_merge_make_what_one_run_makes(files, tmp_path, capsys):
     )
 
 
+def test_parts_have_the_command_line_of_the_merge(files, tmp_path, capsys):
+    whole, report = tmp_path / "whole", tmp_path / "report.md"
+    assert run([*files, "--output_dir", whole, "--deduplicate", "0.9"], capsys)[0] == 0
+    common = [*files, "--output_dir", tmp_path / "merged", "--deduplicate", "0.9", "--report", report]
+    for part in (["--shard", "0/2"], ["--shard", "1/2"]):
+        assert run([*common, *part], capsys)[0] == 0
+        assert not report.exists()
+    assert run([*common, "--merge"], capsys)[0] == 0
+    assert report.exists() and ids(tmp_path / "merged") == ids(whole)
+
+
 def test_part_without_rows_is_merged_and_a_whole_without_rows_is_refused(tmp_path, capsys):
     pq.write_table(pa.table({"problem": [ITEMS[0]] * 2 + ["other"] * 2, "id": range(4)}), tmp_path / "rows.parquet")
     pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
@@ -238,7 +249,7 @@ def test_duplicates_of_removed_rows_stay_in_one_run_and_in_parts(tmp_path, capsy
         (["--shard", "3/3"], "is no part of a whole"),
         (["--shard", "0/2", "--start", "1"], "give one of them"),
         (["--start", "9999"], "choose no rows"),
-        (["--shard", "0/2", "--deduplicate"], "do that in the run with --merge"),
+        (["--shard", "0/2", "--merge"], "--merge"),
         (["--merge"], "has no part with row 0"),
         (["--public"], "add --push_to_hub or --new_dataset_name"),
         (["--push_to_hub"], "--push_to_hub needs --new_dataset_name"),

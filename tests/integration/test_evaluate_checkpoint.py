@@ -20,7 +20,6 @@ from huggingface_hub import constants
 from transformers import TrainerControl, TrainerState
 from trl import ModelConfig
 
-from open_r1.cluster.evaluate import make_parser
 from open_r1.configs import SFTConfig
 from open_r1.preflight.settings import check_benchmarks
 from open_r1.training import checkpoint_jobs
@@ -56,7 +55,9 @@ def without_a_cluster(tmp_path, monkeypatch):
     folder, notes = tmp_path / "bin", tmp_path / "notes.jsonl"
     folder.mkdir()
     site = tmp_path / "site.sh"
-    site.write_text(f"venv={sys.prefix}\nlogs={tmp_path}/logs\ngpu_options=(--partition='one gpu')\ngpus_per_node=1\n")
+    site.write_text(
+        f"PATH={sys.prefix}/bin:$PATH\nlogs={tmp_path}/logs\ngpu_options=(--partition='one gpu')\ngpus_per_node=1\n"
+    )
     monkeypatch.setenv("OPEN_R1_CLUSTER", str(site))
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("SLURM_JOB_ID", "7")  # the training is a job itself
@@ -272,11 +273,9 @@ def test_a_checkpoint_that_is_pushed_too_has_one_job_on_its_files_here(slurm, pr
         training.end()
         assert "v1-step-000000003" in hub.repos["alice/run"].branches
     ((words, _),) = submitted()
-    arguments = make_parser().parse_args(words[words.index(str(ROOT / "slurm" / "evaluate.slurm")) + 1 :])
-    assert Path(arguments.model).parent == training.output / ".evaluations"
-    assert arguments.model_name == "checkpoint-3"
-    assert arguments.system_prompt == "--think"
-    assert arguments.trust_remote_code == "true"
+    assert Path(flag(words, "--model")).parent == training.output / ".evaluations"
+    assert flag(words, "--model_name") == "checkpoint-3"
+    assert "--system_prompt=--think" in words and "--trust_remote_code" in words
 
 
 @pytest.mark.parametrize(

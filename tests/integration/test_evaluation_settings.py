@@ -8,12 +8,9 @@ import sys
 import pytest
 from huggingface_hub import constants
 
-from open_r1.cluster.allocation import Allocation
-from open_r1.cluster.evaluate import make_parser, make_plan
-from open_r1.cluster.sites import Site
+from open_r1.evaluation import job_checks
 from open_r1.generation.journal import Journal
 from scripts.run_benchmarks import INCOMPLETE
-from tests.conftest import ROOT
 from tests.integration.benchmark_runs import evaluator, folder_of, mostly_right, number_of, results_of, write_problems
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 from tests.integration.fakes.vllm_executable import read_words, write_vllm
@@ -157,20 +154,15 @@ def test_commit_that_servers_have_loaded_is_noted_and_not_that_of_later(evaluate
         assert len(server.requests) == 4
 
 
-def test_job_serves_and_notes_the_commit_that_a_branch_is_when_it_starts(tmp_path, monkeypatch):
+def test_job_serves_and_notes_the_commit_that_a_branch_is_when_it_starts(tmp_path, monkeypatch, capsys):
     cache_commit(monkeypatch, tmp_path / "hub", FIRST)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("OPEN_R1_JOB_MODE", "job")
-    site = Site(root=ROOT, node_python=sys.executable, logs=tmp_path / "logs")
-    words = ["--model", MODEL, "--data", str(write_problems(tmp_path / "sums.jsonl"))]
-    for more, commit in (([], FIRST), (["--revision", "v9"], None)):
-        arguments = make_parser().parse_args([*words, *more])
-        plan = make_plan(arguments, site, Allocation.imagined(site, name="evaluate", gpus_per_node=0))
-        served, asked = plan.servers[0].step.command, plan.work[0].command
-        assert served[served.index("--revision") + 1] == (commit or "v9")
-        assert (f"--model_commit={commit}" in asked) == (commit is not None)
-        assert f"--model_revision={'main' if commit else 'v9'}" in asked
+    words = ["--model_id", MODEL, "--data", str(write_problems(tmp_path / "sums.jsonl"))]
+    for revision, commit in (("main", FIRST), ("v9", "")):
+        monkeypatch.setattr(sys, "argv", ["job_checks", "--on_node", *words, "--model_revision", revision])
+        assert job_checks.main() == 0
+        assert f"commit={commit}\n" in capsys.readouterr().out
 
 
 @pytest.fixture

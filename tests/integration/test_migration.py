@@ -156,7 +156,8 @@ COMMANDS = [
 def machine(tmp_path, monkeypatch):
     """A cluster of nodes with 8 GPUs, a token for routers, a chat template; the project is the working folder."""
     (tmp_path / "site.sh").write_text(
-        f"gpus_per_node=8\nvenv={shlex.quote(sys.prefix)}\nlogs={shlex.quote(str(tmp_path / 'logs'))}\npiston=(true)\n"
+        f"gpus_per_node=8 piston=(true) logs={shlex.quote(str(tmp_path / 'logs'))}\n"
+        f"PATH={shlex.quote(sys.prefix)}/bin:$PATH\n"
     )
     token = tmp_path / ".sandbox_router_token"
     token.write_text("0123456789abcdef")

@@ -42,7 +42,9 @@ def run(tmp_path):
 
     def run_command(words: list[str], site: str) -> subprocess.CompletedProcess:
         file = tmp_path / "site.sh"
-        file.write_text(f"{site}\nvenv={shlex.quote(sys.prefix)}\nlogs={shlex.quote(str(tmp_path / 'logs'))}\n")
+        file.write_text(
+            f"{site}\nlogs={shlex.quote(str(tmp_path / 'logs'))}\nPATH={shlex.quote(sys.prefix)}/bin:$PATH\n"
+        )
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
         environment |= {"HOME": str(tmp_path), "OPEN_R1_CLUSTER": str(file), "BASH_FUNC_module%%": "() { :; }"}
         return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -73,6 +75,6 @@ def test_site_of_a_document_works(run, site):
     done = run([*words, "--dry-run"], site)
     assert done.returncode == 0, done.stderr
     used = re.sub(r"cpu_options=.*", "", site)
-    words = r"--(?:partition|account|container-image)=[\w./-]+|/shared/venv/bin/python|apptainer"
+    words = r"--(?:partition|account|container-image)=[\w./-]+|apptainer"
     for word in re.findall(words, used):
         assert word in done.stdout

@@ -199,18 +199,20 @@ class Cluster:
     def stop(self) -> None:
         subprocess.run([HERE / "down.sh", "-d", str(self._state)], capture_output=True, timeout=PATIENCE_S, check=True)
 
-    def site(self, **settings: str | Sequence[str]) -> Path:
-        """Write a site file for `submit(site=...)`: that of the tests, with these settings of cluster.sh besides."""
+    def site(self, environment: Sequence[str] = (), **settings: str | Sequence[str]) -> Path:
+        """Write a site file for `submit(site=...)`: that of the tests, with variables and settings of cluster.sh."""
         values = {
             "gpu_options": ["--partition=gpu"],
             "cpu_options": ["--partition=cpu"],
-            "venv": sys.prefix,
             "gpus_per_node": "0",
             "logs": str(self.logs),
         }
         self._num_sites += 1
         path = self.folder / f"site-{self._num_sites}.sh"
         lines = [f"{name}={_bash(value)}\n" for name, value in (values | settings).items()]
+        lines += [
+            f"export {shlex.quote(word)}\n" for word in (f"PATH={sys.prefix}/bin:{os.environ['PATH']}", *environment)
+        ]
         path.write_text("# shellcheck shell=bash disable=SC2034\n" + "".join(lines), encoding="utf-8")
         return path
 

@@ -27,6 +27,9 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/v1/completions":  # of the job, which looks whether it completes anything
+            self._send({"choices": [{"text": ""}]})
+            return
         if next(self.numbers) >= self.most_answers:
             threading.Event().wait()
         message = {"role": "assistant", "content": "It is \\boxed{3}."}

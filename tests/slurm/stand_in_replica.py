@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stands in for vLLM where a test is about a service, not a model: `vllm=(python stand_in_replica.py KIND)`.
 
-Kinds: "answers" completes every text with the name of its host; "mute" refuses to; "silent" leaves all chats waiting;
-a number: the first attempt of a job answers so many chats and leaves all others waiting. After POST /break it isn't
-healthy any more.
+Kinds: "answers" completes every text with the name of its node; "mute" refuses to; "silent" leaves all chats waiting;
+a number: the first attempt of a job answers so many chats and leaves all others waiting. After POST /break it refuses
+to complete, after POST /hang it leaves completions waiting; it says that it is healthy all the same.
 """
 
 import argparse
@@ -20,21 +20,25 @@ class Answers(BaseHTTPRequestHandler):
     name = ""
     model = ""
     is_mute = False
-    is_broken = False
+    is_hanging = False
     most_chats: float = float("inf")
     numbers = itertools.count()
 
     def do_GET(self) -> None:
         if self.path == "/health":
-            self._send({}, 503 if Answers.is_broken else 200)
+            self._send({})
+        elif self.path == "/metrics":  # of vLLM, as far as the job reads them
+            self._write(b'vllm:generation_tokens_total{model_name="m"} 7\n')
         else:
             self._send({"object": "list", "data": [{"id": self.model, "object": "model", "max_model_len": 2048}]})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path == "/break":
-            Answers.is_broken = True
+        if self.path in ("/break", "/hang"):
+            Answers.is_mute, Answers.is_hanging = self.path == "/break", self.path == "/hang"
             self._send({})
+        elif self.is_hanging:
+            threading.Event().wait()
         elif self.is_mute:
             self._send({"error": "no ümlauts today"}, 500)
         elif self.path == "/v1/completions":
@@ -51,7 +55,9 @@ class Answers(BaseHTTPRequestHandler):
         return {"id": "x", "object": "x", "created": 1, "model": self.model, "choices": [choice], "usage": usage}
 
     def _send(self, answer: dict, status: int = 200) -> None:
-        body = json.dumps(answer, ensure_ascii=False).encode()
+        self._write(json.dumps(answer, ensure_ascii=False).encode(), status)
+
+    def _write(self, body: bytes, status: int = 200) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -66,7 +72,7 @@ def main() -> None:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     arguments, _ = parser.parse_known_args()
-    Answers.name, Answers.model = arguments.host, arguments.words[1]
+    Answers.name, Answers.model = os.environ["SLURMD_NODENAME"], arguments.words[1]
     Answers.is_mute = arguments.kind == "mute"
     if arguments.kind == "silent":
         Answers.most_chats = 0

@@ -1,20 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stands in for grpo.py where vLLM has no GPU to receive weights: `--script` of train.slurm, with the same arguments.
 
-Asks the server once for a completion, then ends as `--run_name` says: "done", "fail" (status 3), "stay", or "saves":
-when it is told to stop it needs the server to the end of its step, and then saves.
+Asks the server once for a completion, then ends as `--run_name` says: "done", "fail" (status 3), or "stay".
 """
 
 import argparse
 import json
-import os
 import signal
 import sys
-import time
 import urllib.request
-from pathlib import Path
-
-_ASKED_IN_STEP, _ASK_EVERY_S = 20, 0.1  # after it was told: longer than the supervisor needs to hear of it
 
 
 def ask(url: str, model: str) -> str:
@@ -35,19 +29,7 @@ def main() -> int:
     arguments, _ = parser.parse_known_args()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # launchers ignore it, so that trainers can save
     url = f"http://{arguments.vllm_server_host}:{arguments.vllm_server_port}/v1/completions"
-    told = []
-    if arguments.run_name == "saves":
-        signal.signal(signal.SIGTERM, lambda *_: told.append(1))
     print(f"asked {url}: {ask(url, arguments.model_name_or_path)!r}", flush=True)
-    if arguments.run_name == "saves":
-        stop_file = Path(os.environ["OPEN_R1_STOP_FILE"])
-        while not told and not stop_file.exists():
-            time.sleep(0.05)
-        for _ in range(_ASKED_IN_STEP):
-            ask(url, arguments.model_name_or_path)
-            time.sleep(_ASK_EVERY_S)
-        print("saved at the end of the step", flush=True)
-        Path(f"{stop_file}.done").write_text(json.dumps({"step": 1}), encoding="utf-8")
     if arguments.run_name == "stay":
         signal.pause()
     return 3 if arguments.run_name == "fail" else 0

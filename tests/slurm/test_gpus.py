@@ -2,8 +2,8 @@
 """The GPUs that each step of a job sees on a real Slurm, however the job asks for them.
 
 srun would take the job's own request for GPUs (`SLURM_GPUS_PER_NODE` and the like) for one of the step. Here each kind
-of request is made once, and each script whose steps have GPUs or none is asked; the table of all variables is in
-`tests/unit/test_cluster_lib.py`. Programs of the steps only write down what they see; nodes pretend to have 8 GPUs.
+of request is made once, and each script whose steps have GPUs or none is asked. Programs of the steps
+only write down what they see; nodes pretend to have 8 GPUs.
 """
 
 import re
@@ -22,23 +22,20 @@ LEFT, SAID = "", "8"
 @pytest.fixture
 def seeing(cluster, tmp_path):
     """Return the function that makes a site whose programs write down the GPUs that they see."""
-    python = tmp_path / "python"
-    python.write_text('#!/bin/bash\necho "sees <$CUDA_VISIBLE_DEVICES>"\n')
-    vllm = tmp_path / "vllm"
-    vllm.write_text(f'#!/bin/bash\n. "{python}"\nexec "{sys.executable}" "{HERE}/stand_in_server.py" serves "$@"\n')
-    for program in (python, vllm):
-        program.chmod(0o755)
-
-    def make(gpus_per_node, **settings):
-        return cluster.site(gpus_per_node=gpus_per_node, node_python=str(python), vllm=[str(vllm)], **settings)
-
-    return make
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(
+        '#!/bin/bash\necho "sees <$CUDA_VISIBLE_DEVICES>"\n'
+        f'[[ $1 != vllm ]] || exec "{sys.executable}" "{HERE}/stand_in_server.py" serves "${{@:2}}"\n'
+    )
+    wrapper.chmod(0o755)
+    return lambda gpus_per_node, **settings: cluster.site(
+        gpus_per_node=gpus_per_node, container=[str(wrapper)], **settings
+    )
 
 
 def seen(job):
     """Names of the steps -> GPUs that they have seen."""
     assert job.wait() == "COMPLETED", job.log
-    assert " WARNING " not in job.log
     found = {name: set(re.findall(r"sees <(.*)>", log)) for name, log in job.step_logs().items()}
     return {Path(name).stem: ", ".join(values) for name, values in found.items()}
 
@@ -84,20 +81,12 @@ def test_all_nodes_of_a_training_with_a_server_see_all_gpus(cluster, seeing, mod
     assert seen(job) == {"vllm": ALL, "train": ALL}
 
 
-def test_merge_sees_no_gpu_though_its_script_asks_for_one(cluster, seeing, tmp_path):
-    # By an #SBATCH line, which counts where the script doesn't submit itself.
-    words = ("--merge", "--output_dir", tmp_path / "out")
-    job = cluster.submit("slurm/compute_pass_rate.slurm", *words, site=seeing(SAID))
-    assert seen(job) == {"merge": NO_GPU}
-
-
 def test_decontamination_that_submits_itself_sees_no_gpu(cluster, seeing, rows):
     job = cluster.submit("slurm/decontaminate.slurm", "--dataset", rows, by="script", site=seeing(SAID))
     assert seen(job) == {"decontaminate": NO_GPU}
 
 
-def test_task_sees_the_gpus_that_it_needs_whatever_the_site_asks_for(cluster, seeing):
+def test_task_sees_the_gpus_that_it_needs(cluster, seeing):
     words = ("--config", "recipes/dataset_filtering/filter_dapo.yaml", "--start", 0, "--end", 1)
-    site = seeing(LEFT, gpu_options=["--partition=gpu", "--gpus=h100:8"])
-    job = cluster.submit("slurm/compute_pass_rate.slurm", *words, by="script", site=site)
+    job = cluster.submit("slurm/compute_pass_rate.slurm", *words, by="script", site=seeing(LEFT))
     assert seen(job) == {"compute_pass_rate": "0"}

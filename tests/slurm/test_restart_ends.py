@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of a training whose job is cancelled, killed, requeued or preempted."""
 
-import sys
-
 import psutil
 import pytest
 
 from open_r1.data.manifest import missing_from
-from tests.slurm.cluster_bed import HERE, ON_CPUS, eventually
+from tests.slurm.cluster_bed import HERE, eventually
 from tests.slurm.held_trainings import SCRIPT, Trainings, held_process, write_trainings
 
 
@@ -40,7 +38,7 @@ def test_killed_supervisor_leaves_nothing_behind(cluster, trainings):
         variables = process.info["environ"] or {}
         is_of_job = variables.get("SLURM_JOB_ID") == job.job_id
         is_of_cluster = variables.get("SLURM_CONF", "").startswith(str(cluster.folder))  # others may run beside it
-        if is_of_job and is_of_cluster and "open_r1.cluster.train" in process.info["cmdline"]:
+        if is_of_job and is_of_cluster and any(word.endswith("slurm_script") for word in process.info["cmdline"]):
             process.kill()
     assert job.wait() == "FAILED"
     eventually(lambda: not trainer.is_running(), "the trainer ends")
@@ -60,26 +58,4 @@ def test_preempted_job_whose_programs_die_of_sigterm_comes_back(cluster, trainin
         HERE / "stage.sh", "true", sbatch=["--partition=urgent", "--exclusive", f"--nodelist={job.nodes[0]}"]
     )
     eventually(lambda: job.restarts == 1, f"job {job.job_id} goes back to the queue")
-    assert "train ended with exit status" in job.log and "Told to end (SIGTERM)" in job.log
-
-
-@pytest.mark.parametrize("by", ["scontrol requeue", "preemption"])
-def test_server_answers_until_the_training_that_is_told_to_end_has_saved(cluster, trainings, by):
-    site = cluster.site(environment=ON_CPUS, vllm=[sys.executable, str(HERE / "stand_in_server.py"), "serves"])
-    arguments = "--use_vllm true --vllm_mode server --num_generations 8 --run_name saves"
-    job = cluster.submit(
-        *(SCRIPT, "--recipe", trainings.grpo, "--task", "grpo", "--accelerator", "cpu"),
-        *("--script", HERE / "stand_in_trainer.py", "--args", arguments),
-        *("--", "--model_name_or_path", trainings.folder / "model"),
-        sbatch=["--nodes=2"],
-        site=site,
-    )
-    job.wait_for_log("asked http://")
-    if by == "preemption":
-        beside = ["--partition=urgent", "--exclusive", f"--nodelist={job.nodes[1]}"]
-        cluster.submit(HERE / "stage.sh", "true", sbatch=beside)
-    else:
-        cluster.command("scontrol", "requeue", job.job_id)
-    eventually(lambda: job.restarts == 1 and job.state != "COMPLETING", f"job {job.job_id} is in the queue again")
-    assert "saved at the end of the step" in job.step_logs()["attempt-0/train.log"]
-    assert "vllm ended with exit status" not in job.log
+    assert "train ended with exit status" in job.log

@@ -63,7 +63,7 @@ def test_job_that_meets_its_time_limit_goes_on_to_the_same_end(cluster, training
     assert losses(output) == losses(trainings.output("whole"))
     assert are_identical(weights_of(output), weights_of(trainings.output("whole")))
     assert list_checkpoints(output)[0].name == "checkpoint-4"
-    assert "The job goes back to the queue." in limit.log
+    assert "goes back to the queue" in limit.log
     assert f"Resuming from {output / 'checkpoint-4'}" in limit.log
     logs = limit.step_logs()
     assert "Stopped at step 4 of 10" in logs["attempt-0/train.log"]
@@ -77,8 +77,8 @@ def test_deaf_training_is_requeued_once_and_then_given_up(cluster, jobs):
         meet_limit(cluster, deaf, 40, attempt)
     assert deaf.wait() == "FAILED"
     assert deaf.restarts == 1
-    assert deaf.log.count("The work has not stopped in time") == 2
-    assert "Two attempts in a row have ended without a new checkpoint" in deaf.log
+    assert deaf.log.count("has not stopped in time") == 2
+    assert "two attempts in a row" in deaf.log
 
 
 def test_two_nodes_go_on_after_a_time_limit_and_a_lost_node(cluster, trainings, whole):

@@ -40,7 +40,7 @@ def ask_from(cluster, address: str, token: str, *, not_on: str):
 def test_router_runs_programs_of_other_nodes_and_moves_before_its_time_limit(cluster, token_file):
     words = ("--provider", "local", "--token-file", token_file, "--port", "8123", "--max-parallel", "4")
     job = cluster.submit("slurm/router.slurm", *words, by="script")
-    job.wait_for_log("The router answers at")
+    job.wait_for_log("trainers find the address in")
     (node,) = job.nodes
     assert address_of(job) == f"{node}:8123"
     asked = ask_from(cluster, address_of(job), TOKEN, not_on=node)
@@ -48,7 +48,7 @@ def test_router_runs_programs_of_other_nodes_and_moves_before_its_time_limit(clu
     assert TOKEN not in job.log
     assert ask_from(cluster, address_of(job), "another token", not_on=node).returncode != 0
     job.signal_batch("USR1")
-    eventually(lambda: job.restarts == 1 and job.log.count("The router answers at") == 2, "the router is back")
+    eventually(lambda: job.restarts == 1 and job.log.count("trainers find the address in") == 2, "the router is back")
     assert address_of(job)
     job.cancel()
     eventually(lambda: not list(cluster.logs.glob(f"*-{job.job_id}/address")), "nobody is sent to it any more")
@@ -57,13 +57,13 @@ def test_router_runs_programs_of_other_nodes_and_moves_before_its_time_limit(clu
 def test_router_without_a_token_is_refused(cluster):
     done = cluster.command(str(ROOT / "slurm/e2b_router.slurm"), check=False)
     assert done.returncode == 2
-    assert "--token_file FILE" in done.stderr
+    assert "--token_file" in done.stderr
 
 
 def test_router_whose_port_is_taken_says_so(cluster, token_file):
     words = ("--provider", "local", "--token_file", token_file, "--port", "8124")
     first = cluster.submit("slurm/router.slurm", *words, sbatch=["--cpus-per-task=2"])
-    first.wait_for_log("The router answers at")
+    first.wait_for_log("trainers find the address in")
     beside = ["--cpus-per-task=2", f"--nodelist={first.nodes[0]}"]
     second = cluster.submit("slurm/router.slurm", *words, sbatch=beside)
     assert second.wait() == "FAILED"
@@ -82,7 +82,7 @@ def test_piston_workers_are_found_by_slurm_and_run_programs(cluster, piston_site
     said = cluster.command(launcher, "2", "--packages", str(tmp_path / "Piston's packages"), site=piston_site).stdout
     jobs = [cluster.job(line.split()[3]) for line in said.splitlines()]
     for job in jobs:
-        job.wait_for_log("All servers are ready")
+        job.wait_for_log("piston answers at")
     eventually(lambda: all(job.field("JobName").startswith("piston-worker-") for job in jobs), "both have names")
     monkeypatch.setenv("SLURM_CONF", str(cluster.folder / "slurm" / "slurm.conf"))
     monkeypatch.setenv("PISTON_ENDPOINTS", "slurm")
@@ -102,7 +102,7 @@ def test_piston_worker_under_its_old_name_and_port(cluster, piston_site):
         env={"PORT": "2345"},
         site=piston_site,
     )
-    job.wait_for_log("All servers are ready")
+    job.wait_for_log("piston answers at")
     eventually(lambda: job.field("JobName") == "piston-worker-2345", "it has its name")
 
 

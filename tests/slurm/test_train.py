@@ -6,6 +6,7 @@ stands in for the trainer (`stand_in_trainer.py`). The life of the server is tes
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -76,8 +77,8 @@ def wait_for_end_of(cluster, *words: str) -> None:
 
 
 def port_of(job) -> str:
-    """The word that tells the server its port, which no other job's processes have."""
-    return next(word for word in job.log.split() if word.startswith("--port="))
+    """The server's port, which stands in no other job's command lines."""
+    return re.search(r"--port (\d+)", job.log)[1]
 
 
 def test_two_nodes_train_as_one_process_does(cluster, site, recipes):
@@ -93,7 +94,7 @@ def test_two_nodes_train_as_one_process_does(cluster, site, recipes):
         SCRIPT, *words, "cpu", "--args", f"{shared} {batch}", "--", "--output_dir", alone, site=site
     )
     assert (job.wait(), other.wait()) == ("COMPLETED", "COMPLETED")
-    assert "2 processes train, 1 on each of" in job.log
+    assert "2 processes" in job.log and "A step: 8 rows" in job.log
     assert len(losses(together)) == 6
     assert losses(together) == pytest.approx(losses(alone), rel=1e-4)
 
@@ -102,16 +103,14 @@ def test_server_of_last_node_answers_trainer_of_first(cluster, start):
     job = start(None, "--vllm-args", "--enforce-eager --max-num-seqs 4")
     assert job.wait() == "COMPLETED"
     assert f"asked http://{job.nodes[1]}:" in job.log and "Paris" in job.log
-    server, trainer = (line for line in job.log.splitlines() if " Starting " in line)
-    assert f"--nodelist={job.nodes[1]}" in server and f"--nodelist={job.nodes[0]}" in trainer
+    assert f"starting vllm on {job.nodes[1]}:" in job.log and f"starting train on {job.nodes[0]}:" in job.log
     wait_for_end_of(cluster, port_of(job))
 
 
 def test_server_that_never_gets_ready_ends_the_job(cluster, start):
     job = start("loads", "--deadline", "5")
     assert job.wait() == "FAILED"
-    assert "Not ready after 5 s" in job.log and "--deadline" in job.log
-    assert "Starting train" not in job.log
+    assert "--deadline" in job.log and "starting train" not in job.log
     wait_for_end_of(cluster, port_of(job))
 
 
@@ -124,8 +123,7 @@ def test_server_that_dies_ends_the_job_with_its_words_and_status(start):
 def test_server_that_dies_while_training_ends_the_job(cluster, start):
     job = start("serves", run_name="stay")
     job.wait_for_log("asked http://")
-    (server,) = (process for process in cluster.processes_with(port_of(job)) if "python" in process.name())
-    server.kill()
+    cluster.command("scancel", "--signal=KILL", job.steps["vllm"])
     assert (job.wait(), job.exit_status) == ("FAILED", 137)
     wait_for_end_of(cluster, "stand_in_trainer.py")
 

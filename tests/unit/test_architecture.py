@@ -14,16 +14,15 @@ FLOORS = [
     {"recipes", "sandbox"},
     {"configs", "arguments", "tasks"},
     {"grading", "data"},
-    {"rewards", "models"},
+    {"rewards", "models", "cluster"},
     {"generation", "reward_models"},
     {"evaluation", "curation"},
     {"training", "test_time"},
     {"preflight"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-# A job's supervisor starts in a moment and needs no more than Python and yaml. Nothing imports it: programs that
-# submit jobs call the scripts in slurm/.
-CLUSTER = {"cluster", "data", "generation.servers", "recipes"}
+# What job scripts ask starts in a moment and needs no more than Python and yaml.
+CLUSTER = {"cluster", "data", "recipes"}
 ENTRY_SCRIPTS = {"sft", "grpo", "generate"}
 TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "data", "generation", "curation", "cluster"}
 HEAVY = {"torch", "transformers", "trl"}

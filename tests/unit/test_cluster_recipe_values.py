@@ -8,7 +8,6 @@ from open_r1.cluster.recipe_values import (
     find_recipe,
     read_overrides,
     read_values,
-    split_words,
 )
 from tests.conftest import ROOT
 
@@ -22,28 +21,6 @@ def recipe(tmp_path):
         encoding="utf-8",
     )
     return path
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", ()),
-        ("  --a   1\n--b=2 ", ("--a", "1", "--b=2")),
-        ("""--a '{"x": "y z", "t": [1, 2]}'""", ("--a", '{"x": "y z", "t": [1, 2]}')),
-        ("--a \"it's\" --b='a=b=c'", ("--a", "it's", "--b=a=b=c")),
-        (r"--a über\ alles", ("--a", "über alles")),
-        ("--a ''", ("--a", "")),
-        ("--a $HOME `x` * #1", ("--a", "$HOME", "`x`", "*", "#1")),  # no shell sees them
-    ],
-)
-def test_args_are_split_as_a_shell_splits(text, words):
-    assert split_words(text) == words
-
-
-@pytest.mark.parametrize("text", ["--a 'b", '--a "b', "--a \\"])
-def test_unclosed_quotes_are_refused(text):
-    with pytest.raises(ValueError, match="not split into words"):
-        split_words(text)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,11 @@ without torch; names that matter to the trainer alone are left to it.
 """
 
 import difflib
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from open_r1.data.secret_names import shell_line
 from open_r1.recipes import as_word, load_recipe, to_bool, with_names_of_today
 
 TASKS = ("sft", "grpo")
@@ -48,6 +46,9 @@ _SETTINGS: dict[str, tuple[Callable[[str], Any], Any]] = {
     "vllm_mode": (_vllm_mode, "colocate"),
     "vllm_model_impl": (str, "vllm"),
     "vllm_max_model_length": (int, None),
+    "max_length": (int, 1024),
+    "max_prompt_length": (int, None),
+    "max_completion_length": (int, 512),
     "vllm_gpu_memory_utilization": (float, 0.3),
     "vllm_tensor_parallel_size": (int, 1),
 }
@@ -86,8 +87,13 @@ class RecipeValues:
 
     @property
     def uses_server(self) -> bool:
-        """Whether vLLM runs as a server beside the training."""
+        """Whether a vLLM server answers the training."""
         return self["use_vllm"] and self["vllm_mode"] == "server"
+
+    @property
+    def starts_server(self) -> bool:
+        """Whether the job starts that server: none that runs elsewhere is named."""
+        return self.uses_server and not {"vllm_server_base_url", "vllm_server_host"} & {*self.overrides, *self.recipe}
 
 
 def _read(value: Any, read: Callable[[str], Any], default: Any) -> Any:
@@ -113,22 +119,6 @@ def read_values(path: Path, words: Sequence[str] = ()) -> RecipeValues:
     for name in _SETTINGS:
         values[name]  # raises now
     return values
-
-
-def split_words(text: str) -> tuple[str, ...]:
-    r"""Return the words of `--args`, split as a shell would.
-
-    Raises:
-        ValueError: A quote is not closed.
-
-    Example:
-        >>> split_words("--learning_rate 1e-6 --model_init_kwargs '{\"a\": 1}'")
-        ('--learning_rate', '1e-6', '--model_init_kwargs', '{"a": 1}')
-    """
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise ValueError(f"{shell_line([text])} is not split into words: {str(error).lower()}") from error
 
 
 def read_overrides(words: Sequence[str]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which nodes of a job train, which serve, and with how many processes: decided before anything starts.
+"""How many nodes of a job train and how many serve, and with how many processes: decided before anything starts.
 
 1. What cannot work is refused, with the values that would. Upstream started it: with one node and a server, no node
    was left to train; a batch that does not divide into groups was found after the model had loaded.
@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from open_r1.cluster.recipe_values import RecipeValues
 
-# What the launcher tells the trainer about the server that it starts.
-_ADDRESSES = ("vllm_server_host", "vllm_server_base_url", "vllm_server_port", "vllm_group_port")
 _MAX_LISTED = 12
 
 
@@ -20,56 +18,49 @@ class Wanted:
     """What the command line asks for; None: the default.
 
     Args:
-        data_parallel: Copies of the model that the server holds (1).
+        copies: Copies of the model that the server holds (1).
         tensor_parallel: GPUs, or CPU nodes, that hold one copy together (1).
-        num_serving_nodes: Nodes of the server (1).
+        num_serving: Nodes of the server (1).
         processes_per_node: Processes that train on a node (one per GPU; one on a node without).
     """
 
-    data_parallel: int | None = None
+    copies: int | None = None
     tensor_parallel: int | None = None
-    num_serving_nodes: int | None = None
+    num_serving: int | None = None
     processes_per_node: int | None = None
 
 
 @dataclass(frozen=True)
 class Topology:
-    """How a job's nodes are used.
+    """How a job's nodes are used: the first ones train, the last ones serve.
 
     Args:
-        training_nodes: Names; the first one is the meeting point.
-        serving_nodes: Names; the first one answers. () without a server.
+        num_training: Nodes that train.
+        num_serving: Nodes of the server; 0 without one.
         processes_per_node: Processes on each training node.
         gpus_per_node: 0 for CPU nodes.
-        data_parallel: Copies of the model that the server holds.
+        copies: Copies of the model that the server holds.
         tensor_parallel: Devices that hold one copy.
     """
 
-    training_nodes: tuple[str, ...]
-    serving_nodes: tuple[str, ...]
+    num_training: int
+    num_serving: int
     processes_per_node: int
     gpus_per_node: int
-    data_parallel: int = 1
+    copies: int = 1
     tensor_parallel: int = 1
 
     @property
     def num_processes(self) -> int:
         """All processes that train together."""
-        return len(self.training_nodes) * self.processes_per_node
-
-    @property
-    def num_idle_gpus(self) -> int:
-        """GPUs of the serving nodes that hold no part of a model."""
-        return max(0, self.gpus_per_node * len(self.serving_nodes) - self.data_parallel * self.tensor_parallel)
+        return self.num_training * self.processes_per_node
 
 
-def plan_topology(
-    nodes: Sequence[str], gpus_per_node: int, values: RecipeValues, wanted: Wanted, *, task: str
-) -> Topology:
-    """Return how the nodes are used: the last ones serve if the recipe asks for a server, all others train.
+def plan_topology(num_nodes: int, gpus_per_node: int, values: RecipeValues, wanted: Wanted, *, task: str) -> Topology:
+    """Return how the nodes are used.
 
     Args:
-        nodes: Names, in Slurm's order.
+        num_nodes: Nodes of the job.
         gpus_per_node: 0 for CPU nodes.
         values: The recipe with what overrides it.
         wanted: What the command line asks for.
@@ -81,17 +72,16 @@ def plan_topology(
     if task == "sft" and (values["use_vllm"] or "vllm_mode" in values):
         raise ValueError("use_vllm and vllm_mode are for --task grpo: --task sft generates nothing. Leave them out")
     num_serving = 0
-    if values.uses_server:
-        num_serving = _count_serving_nodes(len(nodes), wanted)
-        _check_addresses(values)
+    if values.starts_server:
+        num_serving = _count_serving_nodes(num_nodes, wanted)
     else:
         _refuse_server_flags(values, wanted)
     topology = Topology(
-        training_nodes=tuple(nodes[: len(nodes) - num_serving]),
-        serving_nodes=tuple(nodes[len(nodes) - num_serving :]),
+        num_training=num_nodes - num_serving,
+        num_serving=num_serving,
         processes_per_node=_count_processes(gpus_per_node, wanted.processes_per_node),
         gpus_per_node=gpus_per_node,
-        data_parallel=1 if wanted.data_parallel is None else wanted.data_parallel,
+        copies=1 if wanted.copies is None else wanted.copies,
         tensor_parallel=1 if wanted.tensor_parallel is None else wanted.tensor_parallel,
     )
     if num_serving:
@@ -104,7 +94,7 @@ def plan_topology(
 
 
 def _count_serving_nodes(num_nodes: int, wanted: Wanted) -> int:
-    num_serving = 1 if wanted.num_serving_nodes is None else wanted.num_serving_nodes
+    num_serving = 1 if wanted.num_serving is None else wanted.num_serving
     if num_serving < 1:
         raise ValueError(
             f"--vllm-nodes {num_serving}, but the recipe asks for a vLLM server (`vllm_mode: server`), which needs 1 "
@@ -120,30 +110,13 @@ def _count_serving_nodes(num_nodes: int, wanted: Wanted) -> int:
     return num_serving
 
 
-def _check_addresses(values: RecipeValues) -> None:
-    given = [name for name in _ADDRESSES if name in values]
-    if given:
-        raise ValueError(
-            f"The recipe or its arguments set {given}, but the server's node and ports are known only in the job, "
-            "which starts it: leave them out (--port sets the server's port). For a server of your own, start the "
-            "training with `accelerate launch`"
-        )
-
-
 def _refuse_server_flags(values: RecipeValues, wanted: Wanted) -> None:
-    # 1 is what upstream's commands say where there is nothing to say.
-    flags = {"--dp": wanted.data_parallel, "--tp": wanted.tensor_parallel, "--vllm-nodes": wanted.num_serving_nodes}
+    # 1 is what upstream's commands give where there is nothing to say.
+    flags = {"--dp": wanted.copies, "--tp": wanted.tensor_parallel, "--vllm-nodes": wanted.num_serving}
     given = [f"{flag} {value}" for flag, value in flags.items() if value not in (None, 1)]
-    if not given and wanted.num_serving_nodes is None:
-        return
-    given = given or [f"--vllm-nodes {wanted.num_serving_nodes}"]
-    reason = "vllm_mode is colocate" if values["use_vllm"] else "use_vllm is false"
-    missing = "--vllm_mode server" if values["use_vllm"] else "--use_vllm true --vllm_mode server"
-    raise ValueError(
-        f"{' '.join(given)} is for a vLLM server, and this run starts none ({reason}): leave it out, or ask for a "
-        f"server with --args '{missing}' and a node for it (--nodes 2 at least). Colocated vLLM has "
-        "vllm_tensor_parallel_size"
-    )
+    if given:
+        reason = "it asks one that runs elsewhere" if values.uses_server else "vllm_mode is not server"
+        raise ValueError(f"{' '.join(given)} is for a vLLM server, and this run starts none ({reason}): leave it out")
 
 
 def _count_processes(gpus_per_node: int, wanted: int | None) -> int:
@@ -164,8 +137,8 @@ def _check_server(topology: Topology, values: RecipeValues) -> None:
             f"`vllm_tensor_parallel_size` is {of_recipe}, which only colocated vLLM reads: the server's is --tp "
             f"{topology.tensor_parallel}. Say --tp {of_recipe}, or leave `vllm_tensor_parallel_size` out"
         )
-    num_nodes = len(topology.serving_nodes)
-    if _fits(topology.data_parallel, topology.tensor_parallel, num_nodes, topology.gpus_per_node):
+    num_nodes = topology.num_serving
+    if _fits(topology.copies, topology.tensor_parallel, num_nodes, topology.gpus_per_node):
         return
     devices = num_nodes * max(1, topology.gpus_per_node)
     what = f"{topology.gpus_per_node} GPUs" if topology.gpus_per_node else "one CPU server"
@@ -175,7 +148,7 @@ def _check_server(topology: Topology, values: RecipeValues) -> None:
         if copies:
             valid.append(f"--tp {tensor} with --dp {' '.join(map(str, copies))}")
     raise ValueError(
-        f"--dp {topology.data_parallel} x --tp {topology.tensor_parallel} does not fit on {num_nodes} vLLM "
+        f"--dp {topology.copies} x --tp {topology.tensor_parallel} does not fit on {num_nodes} vLLM "
         f"node{'s' if num_nodes > 1 else ''} of {what}: together at most {devices}, the same number on each node, and "
         f"copies of the model either whole on a node or on whole nodes. Valid: {_shortened(valid)}"
     )
@@ -236,10 +209,10 @@ def _check_generation_batch(topology: Topology, values: RecipeValues) -> None:
         )
     if group >= 2 and batch % group == 0:
         return
-    num_serving = len(topology.serving_nodes)
+    num_serving = topology.num_serving
     counts = [
         str(number + num_serving)
-        for number in range(1, 2 * len(topology.training_nodes) + 8)
+        for number in range(1, 2 * topology.num_training + 8)
         if not fixed and group >= 2 and rows * number * topology.processes_per_node * steps % group == 0
     ]
     made_of = (
@@ -247,7 +220,7 @@ def _check_generation_batch(topology: Topology, values: RecipeValues) -> None:
         if fixed
         else (
             f"per_device_train_batch_size {rows} x {topology.num_processes} processes on "
-            f"{len(topology.training_nodes)} training node{'s' if len(topology.training_nodes) > 1 else ''} x "
+            f"{topology.num_training} training node{'s' if topology.num_training > 1 else ''} x "
             f"{steps} steps per generation"
         )
     )

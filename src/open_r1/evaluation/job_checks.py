@@ -3,16 +3,20 @@
 
     check_words(words)             before it is submitted: flags, local files and their columns
     check_on_node(words)           on its node, before a model is served: what the engine and the data sets need too
+    python -m open_r1.evaluation.job_checks [--on_node] WORD...   either, for slurm/evaluate.slurm
 
 Neither asks what serves the model, and neither reads rows.
 """
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from open_r1.data.benchmarks import AUTO, Benchmark, find_benchmarks, fitted, local_benchmark, refuse_same_names
 from open_r1.evaluation.flags import build_parser, settings_of
+from open_r1.sandbox import SandboxError
 
 
 def chosen_benchmarks(args: argparse.Namespace) -> list[Benchmark]:
@@ -100,3 +104,37 @@ def _opened(benchmark: Benchmark) -> Benchmark:
             "reached, into an HF_HOME that both share, or name a local file by --data."
         ) from error
     return fitted(benchmark, source.column_names)
+
+
+def main() -> int:
+    """Check the words of a job, and print what its script has to know, as assignments of bash.
+
+    `kept_in` is the folder of the answers, `commit` what the revision of a model on the hub is now.
+    """
+    words = sys.argv[1:]
+    is_on_node = "--on_node" in words[:1]
+    words = words[is_on_node:]
+    try:
+        _check(words, is_on_node=is_on_node)
+    except ImportError as error:
+        if is_on_node:
+            raise
+        sys.stderr.write(f"The words for scripts/run_benchmarks.py are checked in the job alone: {error}\n")
+        return 0
+    except (ValueError, RuntimeError, OSError, SandboxError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    args = build_parser(None).parse_args(words)
+    folder = settings_of(args).folder_of(args.model_id, chosen_benchmarks(args)[0]).parent
+    sys.stdout.write(f"kept_in={shlex.quote(str(folder))}\ncommit={_commit_of(args) if is_on_node else ''}\n")
+    return 0
+
+
+def _commit_of(args: argparse.Namespace) -> str:
+    from open_r1.evaluation.identity import resolve_commit
+
+    return "" if Path(args.model_id).is_dir() else resolve_commit(args.model_id, args.model_revision) or ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Submitting `slurm/evaluate.slurm` from a training, from a command line, or from a program of the user's own.
 
-The script hands the job to Slurm without the variables of the training that runs here (`cluster/submission.py`), and
-gives up a Slurm that doesn't answer.
+The job doesn't get the variables of the training that runs here (`cluster/submission.py`).
 """
 
 import logging
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from open_r1.cluster.submission import submit_script
 from open_r1.data.benchmarks import each_of, find_benchmarks
 
 if TYPE_CHECKING:
@@ -56,20 +55,8 @@ def submit_evaluation(words: Sequence[str], *, job_name: str) -> str:
         RuntimeError: The script refuses its arguments, or Slurm takes no job.
     """
     script = find_script()
-    done = subprocess.run(
-        [str(script), f"--sbatch=--job-name={safe_name(job_name)}", *words],
-        cwd=script.parents[1],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        said = " ".join((done.stderr or done.stdout).split())
-        if "did not answer" in said:  # cluster/submission.py
-            raise TimeoutError(said[-400:])
-        raise RuntimeError(f"{script.name} ended with status {done.returncode}: {said[-400:]}")
-    return done.stdout.rpartition(" ")[2].strip()
+    words = [str(script), f"--sbatch=--job-name={safe_name(job_name)}", *words]
+    return submit_script(words, folder=script.parents[1])[-1]
 
 
 def safe_name(text: str) -> str:

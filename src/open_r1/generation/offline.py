@@ -84,7 +84,7 @@ def require_vllm(ways_out: str) -> None:
     if importlib.util.find_spec("vllm") is None:
         raise ValueError(
             f"vLLM is not installed in this environment: {ways_out}, or run in an environment that has it (`make "
-            "install_serving` makes .venv-serving; for jobs: venv=.venv-serving in slurm/cluster.sh)."
+            "install_serving` makes .venv-serving; for jobs: its bin on the PATH of slurm/cluster.sh)."
         )
 
 

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from open_r1.cluster.submission import OWN_TRACKING_VARIABLE
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.configs.rewards import RewardParameters
 from open_r1.data.card import source_commit
@@ -20,7 +21,6 @@ from open_r1.data.secret_names import is_secret_name
 
 logger = logging.getLogger(__name__)
 
-OWN_TRACKING_VARIABLE = "OPEN_R1_JOB_TRACKING"  # W&B's id is ours: jobs that this process submits don't inherit it
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "peft", "math-verify", "deepspeed", "vllm")
 # Settings that change what is learned: resuming with other values deserves a warning.
 _LEARNING_KEYS = (

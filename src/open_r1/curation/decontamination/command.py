@@ -16,6 +16,8 @@ from open_r1.curation.packages import require_package
 from open_r1.data.sources import RowSource, open_source
 
 OUTPUT_SUFFIX = "_decontaminated"
+# What a part leaves to the run that merges them.
+_OF_THE_MERGE = {"deduplicate": None, "report": None, "new_dataset_name": None, "push_to_hub": False}
 
 
 def run_command(args: Namespace, started: float) -> Iterator[str]:
@@ -29,6 +31,9 @@ def run_command(args: Namespace, started: float) -> Iterator[str]:
         ValueError: Something can't be found, read or written; the message says what to do.
         RuntimeError: The data set is written, but the hub does not take it.
     """
+    output = output_folder(args)
+    if not args.merge and not (args.shard is None and args.start is None and args.end is None):
+        args = Namespace(**vars(args) | _OF_THE_MERGE)
     pushed = _pushed_name(args)
     if pushed is not None:
         from open_r1.data.push import check_push
@@ -36,9 +41,8 @@ def run_command(args: Namespace, started: float) -> Iterator[str]:
         setting = "--new_dataset_name" if args.new_dataset_name else "--push_to_hub"
         pushed = check_push(pushed, private=not args.public, setting=setting)
     benchmarks = load_benchmarks(args.benchmarks, args.benchmark_file)
-    output = output_folder(args)
     source = open_source(args.dataset, config=args.config, split=args.split, revision=args.revision)
-    run = _make_run(args, source)
+    run = _make_run(args, source, output.name)
     start_up_s = time.perf_counter() - started
     if args.merge:
         outcome = merge_parts(source, benchmarks, run, output, overwrite=args.overwrite)
@@ -104,7 +108,7 @@ def rows_of_shard(shard: str, num_rows: int) -> tuple[int, int]:
     return num_rows * number // count, num_rows * (number + 1) // count
 
 
-def _make_run(args: Namespace, source: RowSource) -> Run:
+def _make_run(args: Namespace, source: RowSource, name: str) -> Run:
     if args.near_duplicates is not None or (args.deduplicate is not None and args.deduplicate < 1):
         require_package("datasketch", "Near duplicates")
     start, end = args.start or 0, args.end
@@ -115,7 +119,7 @@ def _make_run(args: Namespace, source: RowSource) -> Run:
     if not 0 <= start < (source.num_rows if end is None else end):
         raise ValueError(f"--start {args.start} --end {args.end} choose no rows of {source.num_rows}")
     return Run(
-        output_folder(args).name,
+        name,
         tuple(dict.fromkeys(args.problem_column)),
         make_rule(args.ngram_size, args.normalization, args.boilerplate_items),
         cleanup=args.cleanup,

@@ -10,10 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.cluster.allocation import Allocation
-from open_r1.cluster.sites import Site
-from open_r1.cluster.steps import Step
-
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 120
 # A rank that takes its time to save once it is told to end, as the trainer does.
@@ -46,31 +42,17 @@ def test_ranks_are_left_to_save_when_all_processes_are_told_to_end(tmp_path, acc
     script = tmp_path / "rank.py"
     script.write_text(RANK)
     config = ROOT / "recipes" / "accelerate_configs" / f"{accelerator}.yaml"
-    launch = (
-        "-m",
-        "accelerate.commands.launch",
-        "--config_file",
-        str(config),
-        "--num_machines",
-        "1",
-        "--num_processes",
-        str(count),
-        "--main_process_port",
-        "0",
-        "--mixed_precision",
-        "no",
-        "--max_restarts",
-        "0",
-        str(script),
-        str(tmp_path),
-    )
-    site = Site(root=ROOT, node_python=sys.executable, logs=tmp_path)
-    step = Step("train", (sys.executable, *launch), ("here",), saves_on_term=True)
-    allocation = Allocation.imagined(site, name="x", gpus_per_node=0)
-    argv = step.argv(site, allocation)
-    variables = {**os.environ, **step.variables(site, allocation), "CUDA_VISIBLE_DEVICES": ""}
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config, "--num_machines", "1",
+              "--num_processes", str(count), "--main_process_port", "0", "--mixed_precision", "no",
+              "--max_restarts", "0", script, tmp_path]  # fmt: skip
+    variables = {
+        **os.environ,
+        "OPEN_R1_STOP_FILE": str(tmp_path / "stop"),
+        "PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT",  # as slurm/train.slurm says
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     launcher = subprocess.Popen(
-        argv[argv.index("bash") :],
+        [ROOT / "slurm" / "on_node.sh", *launch],
         env=variables,
         start_new_session=True,
         stdout=subprocess.PIPE,

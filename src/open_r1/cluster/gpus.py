@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Over how many GPUs a copy of a model goes: as few as hold it, in numbers that its attention heads can be split by.
+
+Heads and the size of the weights come from a folder, from the hub's cache, or from the hub where it may be asked; the
+size at last from the name ("7B"). `scripts/get_tensor_parallel_size.py` is the command, which slurm/ calls.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+# Weights take at most this share of the GPUs' memory, so that answers have room; else, on all GPUs, the second one.
+_ROOMY, _TIGHT = 0.6, 0.9
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+_KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
+_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}  # others have one
+_ASKED_S = 10
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What decides over how many GPUs a model goes; None: not known.
+
+    Args:
+        num_heads: Attention heads of a layer.
+        num_kv_heads: Key-value heads of a layer.
+        weights_gb: Size of the weights, in 10**9 bytes.
+    """
+
+    num_heads: int | None = None
+    num_kv_heads: int | None = None
+    weights_gb: float | None = None
+
+
+def allowed_sizes(size: ModelSize, num_gpus: int) -> list[int]:
+    """Return the divisors of `num_gpus` over which vLLM can split each layer.
+
+    >>> allowed_sizes(ModelSize(28, 4), 8), allowed_sizes(ModelSize(32, 8), 16), allowed_sizes(ModelSize(), 6)
+    ([1, 2, 4], [1, 2, 4, 8, 16], [1, 2, 3, 6])
+    """
+    heads, kv_heads = size.num_heads or 0, size.num_kv_heads or 0
+    return [
+        tp
+        for tp in range(1, num_gpus + 1)
+        if num_gpus % tp == 0
+        and heads % tp == 0
+        and (kv_heads % tp == 0 or tp % kv_heads == 0)  # vLLM copies key-value heads that are too few
+    ]
+
+
+def gpus_of_copy(size: ModelSize, num_gpus: int, gpu_memory_gb: float) -> int:
+    """Return the fewest of `num_gpus` GPUs that hold a copy; of an unknown size, the most that its heads allow.
+
+    >>> gpus_of_copy(ModelSize(28, 4, 15.2), 8, 80), gpus_of_copy(ModelSize(64, 8, 145.4), 8, 80)
+    (1, 4)
+
+    Raises:
+        ValueError: No number that the heads allow holds it.
+    """
+    sizes = allowed_sizes(size, num_gpus)
+    if size.weights_gb is None:
+        return sizes[-1]
+    for share in (_ROOMY, _TIGHT):
+        for tp in sizes:
+            if size.weights_gb <= share * gpu_memory_gb * tp:
+                return tp
+    raise ValueError(
+        f"its weights are {size.weights_gb:.0f} GB, more than {sizes[-1]} GPUs of {gpu_memory_gb:g} GB hold, the most "
+        f"of {num_gpus} that its heads can be split over: take more nodes, or say --gpu_memory_gb"
+    )
+
+
+def read_size(model: str, revision: str) -> ModelSize:
+    """Return what a model's folder says, or the cache or the hub.
+
+    Raises:
+        OSError, ValueError: There is no configuration of it, or a broken one.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return _size_of(folder)
+    from huggingface_hub import constants, hf_hub_download
+
+    from open_r1.data.hub_reach import why_unreachable
+
+    is_asked = not constants.HF_HUB_OFFLINE and why_unreachable() is None
+    config = hf_hub_download(model, "config.json", revision=revision, local_files_only=not is_asked)
+    size = _size_of(Path(config).parent)
+    if size.weights_gb is None and is_asked:
+        size = replace(size, weights_gb=_weights_on_hub(model, revision))
+    return size
+
+
+def _size_of(folder: Path) -> ModelSize:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / 'config.json'} is no object")
+    parts = [part for part in (config.get("text_config"), config) if isinstance(part, dict)]
+    heads = _first(parts, _HEADS)
+    return ModelSize(heads, _first(parts, _KV_HEADS) or heads, _weights_in(folder))
+
+
+def _first(parts: Sequence[dict], names: Sequence[str]) -> int | None:
+    values = [part[name] for part in parts for name in names if part.get(name)]
+    if values and not isinstance(values[0], int):
+        raise ValueError(f"{values[0]!r} is no number of heads")
+    return values[0] if values else None
+
+
+def _weights_in(folder: Path) -> float | None:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():  # of a model that is cached in part too
+        return json.loads(index.read_text(encoding="utf-8"))["metadata"]["total_size"] / 1e9
+    files = [*folder.glob("*.safetensors")] or [*folder.glob("pytorch_model*.bin")]
+    return sum(path.stat().st_size for path in files) / 1e9 or None
+
+
+def _weights_on_hub(model: str, revision: str) -> float | None:
+    import httpx
+    from huggingface_hub import HfApi
+
+    try:
+        found = HfApi().model_info(model, revision=revision, expand=["safetensors"], timeout=_ASKED_S).safetensors
+    except (OSError, httpx.HTTPError) as error:
+        logger.warning("The hub doesn't say how large %s is: %s", model, error)
+        return None
+    return sum(count * _BYTES.get(kind, 1) for kind, count in found.parameters.items()) / 1e9 if found else None
+
+
+def weights_by_name(model: str) -> float | None:
+    """Return the size of weights that a name tells, two bytes a parameter.
+
+    >>> weights_by_name("Qwen/Qwen3-30B-A3B"), weights_by_name("Mixtral-8x7B"), weights_by_name("mistral-large")
+    (60.0, 112.0, None)
+    """
+    counts = re.findall(r"(?<![a-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![a-z0-9])", model.lower())
+    experts = re.search(r"(?<=b-)(\d+)e\b", model.lower())  # Llama 4 writes those of each token apart: 17B-16E
+    sizes = [float(count) * int(copies or (experts[1] if experts else 1)) for copies, count in counts]
+    return 2 * max(sizes) if sizes else None
