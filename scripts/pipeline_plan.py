@@ -13,9 +13,9 @@ A stage is a command as one would type it; its recipe, its inputs and its output
 An input is a word, or a value in the recipe, that is a local path: it begins with data/, assets/, recipes/, a dot, a
 slash or a tilde. It is a file of the user's, or lies in the output of an earlier stage.
 
-A record of each stage (`<output_dir>/pipeline/<stage>.json`) keeps its words, the values of its recipe, and a digest of
-every input and of the output. A digest is of contents, never of times: of files to 8 MB all of it, of larger ones size,
-beginning, middle and end; of a trained model only what its manifest names, so that checkpoints may be deleted.
+A record of each stage (`<output_dir>/pipeline/<stage>.json`) keeps its words, the values of its recipe, and a digest
+of every input and of the output. A digest is of contents, never of times: of files to 8 MB all of it, of larger ones
+size, beginning, middle and end; of a trained model only what its manifest names, so that checkpoints may be deleted.
 """
 
 import hashlib
@@ -195,7 +195,7 @@ def _load_stage(entry: Mapping[str, Any], extra: list[str]) -> Stage:
     unknown, missing = set(entry) - STAGE_KEYS, {"name", "does", "run"} - set(entry)
     if unknown or missing:
         raise PipelineError(f"Stage {name}: unknown keys {sorted(unknown)}, missing ones {sorted(missing)}.")
-    words = [*shlex.split(entry["run"]), *extra]
+    words = with_overrides(shlex.split(entry["run"]), extra)
     recipe_path = value_behind(words, "--config") if any(word.endswith(".py") for word in words) else None
     script = next((Path(word).name for word in words if word.endswith(".py")), "")
     # The configuration of a data set has the same flag in generate_reasoning.py.
@@ -242,6 +242,23 @@ def value_behind(words: Sequence[str], flag: str) -> str | None:
         if name.replace("-", "_") == flag.replace("-", "_"):
             found = value if equals else words[index + 1] if index + 1 < len(words) else None
     return found
+
+
+def with_overrides(words: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """Return a command with other values for some flags, which a script takes only once.
+
+    >>> with_overrides(["python", "a.py", "--steps", "9", "--input", "b", "c"], ["--steps", "2", "--seed", "1"])
+    ['python', 'a.py', '--input', 'b', 'c', '--steps', '2', '--seed', '1']
+    """
+    replaced = {word.replace("-", "_") for word in extra[::2]}
+    kept: list[str] = []
+    is_kept = True
+    for word in words:
+        if word.startswith("--"):
+            is_kept = word.partition("=")[0].replace("-", "_") not in replaced
+        if is_kept:
+            kept.append(word)
+    return [*kept, *extra]
 
 
 def _words_of_overrides(overrides: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
@@ -295,8 +312,8 @@ def make_plan(pipeline: Pipeline, chosen: Sequence[Stage]) -> list[Step]:
     """Return what is to be done for the chosen stages, each finished one skipped.
 
     Raises:
-        PipelineError: An input is missing, or a stage that is finished (chosen, or needed by a chosen one) has changed.
-            All of these are listed.
+        PipelineError: An input is missing, or a stage that is finished (chosen, or needed by a chosen one) has
+            changed. All of these are listed.
     """
     needed = {stage.name for stage in chosen}
     for stage in reversed(pipeline.stages):
@@ -321,9 +338,7 @@ def make_plan(pipeline: Pipeline, chosen: Sequence[Stage]) -> list[Step]:
     return [steps[stage.name] for stage in chosen]
 
 
-def _missing_inputs(
-    pipeline: Pipeline, stage: Stage, steps: Mapping[str, Step], chosen: set[str]
-) -> Iterator[str]:
+def _missing_inputs(pipeline: Pipeline, stage: Stage, steps: Mapping[str, Step], chosen: set[str]) -> Iterator[str]:
     for path in stage.inputs:
         maker = pipeline.maker_of(path)
         if maker is None:

@@ -3,7 +3,7 @@
 """Run the stages of a pipeline one after the other: DeepSeek-R1 from a base model to a distilled student.
 
     python scripts/run_pipeline.py --config recipes/demo/pipeline.yaml                    # minutes on a CPU
-    python scripts/run_pipeline.py --config recipes/DeepSeek-R1/pipeline.yaml --dry_run   # the plan, and what is missing
+    python scripts/run_pipeline.py --config recipes/DeepSeek-R1/pipeline.yaml --dry_run   # the plan
     python scripts/run_pipeline.py --config recipes/DeepSeek-R1/pipeline.yaml --slurm     # as a chain of jobs
 
 Each stage is an ordinary command, printed as one would type it. Finished stages are skipped; the same command resumes
@@ -41,7 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = FlagParser(description=__doc__)
     add = parser.add_argument
-    add("--config", type=Path, required=True, metavar="FILE", help="the pipeline, as recipes/DeepSeek-R1/pipeline.yaml")
+    add(
+        "--config", type=Path, required=True, metavar="FILE", help="the pipeline, as recipes/DeepSeek-R1/pipeline.yaml"
+    )
     add("--from", dest="first", metavar="STAGE", help="begin here; what it needs must be finished")
     add("--until", dest="last", metavar="STAGE", help="end behind this stage")
     add("--stage", nargs="+", default=[], metavar="STAGE", help="these alone, also those that run only when named")
@@ -53,7 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="setting of one stage, such as sft:max_steps=10; may be repeated",
     )
     add("--dry_run", action="store_true", help="print the plan with inputs and outputs, and run nothing")
-    add("--slurm", action="store_true", help="submit a job for each stage, which waits for those whose output it reads")
+    add(
+        "--slurm", action="store_true", help="submit a job for each stage, which waits for those whose output it reads"
+    )
     add("--redo", action="append", default=[], metavar="STAGE", help="put its output and all that rests on it aside")
     add("--accept", action="append", default=[], metavar="STAGE", help="take its output for that of its settings now")
     return parser
@@ -296,8 +300,8 @@ def job_command(pipeline: Pipeline, stage: Stage, jobs: dict[str, str]) -> list[
         return [*words, *stage.slurm]
     if stage.server is not None or (stage.words[0] == "accelerate"):
         raise PipelineError(
-            f"Stage {stage.name} needs a line `slurm`, with {{args}} in it where settings are overridden: a job of its "
-            "own has no server and no launcher."
+            f"Stage {stage.name} needs a line `slurm`, with {{args}} in it where settings are overridden: a job of "
+            "its own has no server and no launcher."
         )
     path = f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
     return [*words, "--open-mode=append", "--output=logs/%x-%j.log", f"--wrap={path} {shlex.join(stage.words)}"]
@@ -348,7 +352,9 @@ def results(stage: Stage) -> list[tuple[str, float, float, float]]:
     path = stage.output / "eval_results.json"
     values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     names = [name for name in values if f"{name}_low" in values and "/avg@" in name]
-    return [(name.removeprefix("eval_"), values[name], values[f"{name}_low"], values[f"{name}_high"]) for name in names]
+    return [
+        (name.removeprefix("eval_"), values[name], values[f"{name}_low"], values[f"{name}_high"]) for name in names
+    ]
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ from typing import Any
 Completion = list[dict[str, Any]]
 
 
-def helpful(completions: Sequence[Completion], *, prompts: Sequence[Completion], **columns: object) -> list[float]:
-    """Return 1 for the number in a sentence, 0.5 for the bare number, 0 for anything else."""
+def helpful(completions: Sequence[Completion], **columns: object) -> list[float]:
+    """Return 1 for a number with a word before it, 0.5 for a bare number, 0 for anything else."""
     values = []
-    for prompt, completion in zip(prompts, completions, strict=True):
-        number = prompt[-1]["content"].removeprefix("Answer ")
+    for completion in completions:
         *words, last = completion[-1]["content"].split() or [""]
-        values.append(0.0 if last != number else 1.0 if words else 0.5)
+        values.append(0.0 if not last.isdigit() else 1.0 if words else 0.5)
     return values
 
 

@@ -285,14 +285,18 @@ def test_r1_zero_is_a_stage_of_the_same_file(project):
     assert re.findall(r"^# (\w+):", done.stdout, re.MULTILINE) == ["r1_zero"]
 
 
+TEXTS = {"max_steps": 240, "save_steps": 80}
+TUNED = {"max_steps": 100, "eval_benchmarks_limit": 8}
+REINFORCED = {"max_steps": 1, "per_device_train_batch_size": 32, "eval_benchmarks_limit": 8}
 SHORTER = {
-    **dict.fromkeys(("base", "student_base"), {"max_steps": 240, "save_steps": 80}),
-    **dict.fromkeys(("cold_start", "sft", "distill"), {"max_steps": 100, "eval_benchmarks_limit": 8}),
-    **dict.fromkeys(
-        ("reasoning_rl", "rl_all"),
-        {"max_steps": 1, "per_device_train_batch_size": 32, "eval_benchmarks_limit": 8},
-    ),
+    "base": TEXTS,
+    "cold_start": TUNED,
+    "reasoning_rl": REINFORCED,
     "samples": {"limit": 400},
+    "sft": TUNED,
+    "rl_all": REINFORCED,
+    "student_base": TEXTS,
+    "distill": TUNED,
 }
 
 
@@ -303,7 +307,9 @@ def test_demo_is_killed_resumes_inside_the_stage_and_is_skipped_when_finished(pr
     flags = [part for text in overrides for part in ("--override", text)]
     words = command(*flags, config="recipes/demo/pipeline.yaml")
     base = project / "data/demo_pipeline/base"
-    with subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+    with subprocess.Popen(
+        words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as first:
         wait_until(lambda: missing_from(base / "checkpoint-80") is None)
         os.killpg(first.pid, signal.SIGKILL)
     second = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
@@ -313,5 +319,7 @@ def test_demo_is_killed_resumes_inside_the_stage_and_is_skipped_when_finished(pr
     assert len(records) == 12
     third = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
     assert third.stdout.count("skipped") == 12
-    assert {path.stem: path.read_text() for path in (project / "data/demo_pipeline/pipeline").glob("*.json")} == records
+    assert {
+        path.stem: path.read_text() for path in (project / "data/demo_pipeline/pipeline").glob("*.json")
+    } == records
     assert re.search(r"^distill .*sums/avg@8 0\.\d{3}", third.stdout, re.MULTILINE)
