@@ -285,17 +285,16 @@ def test_r1_zero_is_a_stage_of_the_same_file(project):
     assert re.findall(r"^# (\w+):", done.stdout, re.MULTILINE) == ["r1_zero"]
 
 
-TEXTS = {"max_steps": 240, "save_steps": 80}
-TUNED = {"max_steps": 100, "eval_benchmarks_limit": 8}
+TUNED = {"max_steps": 60, "eval_benchmarks_limit": 8}
 REINFORCED = {"max_steps": 1, "per_device_train_batch_size": 32, "eval_benchmarks_limit": 8}
 SHORTER = {
-    "base": TEXTS,
+    "base": {"max_steps": 240, "save_steps": 80},
     "cold_start": TUNED,
     "reasoning_rl": REINFORCED,
-    "samples": {"limit": 400},
+    "samples": {"limit": 300},
     "sft": TUNED,
     "rl_all": REINFORCED,
-    "student_base": TEXTS,
+    "student_base": {"max_steps": 40, "save_steps": 40},
     "distill": TUNED,
 }
 
@@ -314,7 +313,7 @@ def test_demo_is_killed_resumes_inside_the_stage_and_is_skipped_when_finished(pr
         os.killpg(first.pid, signal.SIGKILL)
     second = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
     assert second.returncode == 0, second.stdout[-2000:] + second.stderr[-4000:]
-    assert json.loads((base / "run_manifest.json").read_text())["started_from"].endswith("checkpoint-80")
+    assert json.loads((base / "run_manifest.json").read_text())["runs"][-1]["started_from"].endswith("checkpoint-80")
     records = {path.stem: path.read_text() for path in (project / "data/demo_pipeline/pipeline").glob("*.json")}
     assert len(records) == 12
     third = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
