@@ -14,8 +14,9 @@ Covered: the real sft.py and grpo.py; the names of all settings, and the values 
     packing, losses, schedules, evaluations, the first two stages of a curriculum, checkpoints, the saved model.
 Replaced: the model, by a Qwen2 of two layers whose tokenizer has the kind of template and the special tokens that the
     model's name promises; data sets and `eval_benchmarks`, by rows with the columns that the settings and rewards ask
-    for (`tasks/...` stay, shortened); lengths, batches, group sizes; `dtype`, by float32, since no ZeRO keeps a copy
-    of 16-bit weights here; what needs a GPU, by its nearest form on a CPU; sandboxes elsewhere, by the local one.
+    for (`tasks/...` stay, shortened); reward models, by classifiers as small; lengths, batches, group sizes; `dtype`,
+    by float32, since no ZeRO keeps a copy of 16-bit weights here; what needs a GPU, by its nearest form on a CPU;
+    sandboxes elsewhere, by the local one.
 Not covered: whether published models and data are what the recipe takes them for (templates, columns, layouts); memory
     and time; vLLM, flash-attention, Liger, quantisation, 8-bit optimizers; several processes; trackers, pushes to the
     hub, jobs of `benchmarks`.
@@ -53,6 +54,7 @@ from open_r1.data.benchmarks import find_benchmarks
 from open_r1.data.layouts import check_name
 from open_r1.data.loading import TASK_PREFIX
 from open_r1.data.slices import parse_split
+from open_r1.data.user_code import is_user_place
 from open_r1.recipes import TRANSLATIONS, load_recipe
 from open_r1.tasks import load_task
 from open_r1.tasks.options import parse_config
@@ -181,9 +183,32 @@ def shrink_recipe(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[st
         small["eval_benchmarks"] = replace_benchmarks(recipe, folder / "benchmarks")
     if recipe.get("eval_benchmarks_steps") is not None:
         small["eval_benchmarks_steps"] = 2
+    small |= replace_reward_models(recipe, folder / "reward_models")
     if isinstance(recipe.get("stages"), list):
         small["stages"] = shrink_stages(recipe, folder / "stages")
     return small | replace_data(recipe, task, folder / "data")
+
+
+def replace_reward_models(recipe: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the settings that name rewards, with a stand-in in the folder for each reward model."""
+
+    def replaced(name: str) -> str:
+        inner = name.removeprefix("summary_only(").removesuffix(")")
+        if "/" not in inner or is_user_place(inner):
+            return name
+        path = folder / inner.replace("/", "--").replace("@", "--")
+        if not path.is_dir():
+            save_model_like(inner, path, is_reward_model=True)
+        return name.replace(inner, str(path))
+
+    found: dict[str, Any] = {}
+    for key in ("reward_funcs", "eval_reward_funcs"):
+        if recipe.get(key):
+            found[key] = [replaced(name) for name in _as_list(recipe[key])]
+    if isinstance(recipe.get("reward_domains"), dict):
+        domains = recipe["reward_domains"].items()
+        found["reward_domains"] = {domain: [replaced(name) for name in names] for domain, names in domains}
+    return found
 
 
 def shrink_stages(recipe: Mapping[str, Any], folder: Path) -> list[Any]:

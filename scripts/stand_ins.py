@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import trl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
 from open_r1.rewards import get_reward_spec
 from open_r1.rewards.spec import RewardSpec
@@ -76,8 +76,14 @@ def _published_template(name: str) -> str:
     return (Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
 
 
-def save_model_like(name: str, folder: Path) -> None:
-    """Save a Qwen2 of two narrow layers with the tokenizer that stands in for this model's."""
+def save_model_like(name: str, folder: Path, *, is_reward_model: bool = False) -> None:
+    """Save a Qwen2 of two narrow layers with the tokenizer that stands in for this model's.
+
+    Args:
+        name: Of the model that it stands in for.
+        folder: Where it goes.
+        is_reward_model: A classifier with one label instead of a language model.
+    """
     tokenizer = tokenizer_like(name)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
@@ -89,8 +95,13 @@ def save_model_like(name: str, folder: Path) -> None:
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=CONTEXT_TOKENS,
+        pad_token_id=tokenizer.pad_token_id,
     )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
+    if is_reward_model:
+        config.num_labels = 1
+        Qwen2ForSequenceClassification(config).save_pretrained(folder)
+    else:
+        Qwen2ForCausalLM(config).save_pretrained(folder)
 
 
 # A row for each reward that runs programs, with the columns of its data set and a right program.

@@ -118,22 +118,22 @@ def test_beta_and_loss_are_not_left_to_the_library(path):
     assert training.generation_batch_size % training.num_generations == 0
 
 
-def first_row(script: GRPOScriptArguments, name: str | None, config: str | None) -> dict:
+def first_row(script: GRPOScriptArguments, name: str | None, config: str | None, rewards: list[str]) -> dict:
     if name is not None and name.startswith("tasks/"):
         small = re.sub(r"num_train=\d+", "num_train=1", config or "")
         return load_task(name.removeprefix("tasks/"), small)["train"][0]
-    if programs := [ROW_OF[reward] for reward in script.reward_funcs if reward in ROW_OF]:
-        return programs[0]
+    if programs := [ROW_OF[reward] for reward in rewards if reward in ROW_OF]:
+        return {script.dataset_prompt_column: "Write a program."} | programs[0]
     return {script.dataset_prompt_column: "What is 6 times 7?", script.dataset_solution_column: "42"}
 
 
 def first_rows(script: GRPOScriptArguments) -> list[dict]:
     """One row of every data set of the recipe, each with all columns."""
     if not isinstance(script.dataset_mixture, DatasetMixtureConfig) or script.reward_domains is None:
-        return [first_row(script, script.dataset_name, script.dataset_config)]
+        return [first_row(script, script.dataset_name, script.dataset_config, script.reward_funcs)]
     found = []
     for entry in script.dataset_mixture.datasets:
-        row = first_row(script, entry.id, entry.config)
+        row = first_row(script, entry.id, entry.config, script.reward_domains.get(entry.domain, []))
         domain = {} if entry.domain is None else {"domain": entry.domain}
         found.append({name: row[name] for name in entry.columns or row} | domain)
     names = {name for row in found for name in row}

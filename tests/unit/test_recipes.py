@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from open_r1.rewards import REWARDS
+from open_r1.rewards import get_reward_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 # Those of trainings: scripts/curate.py and scripts/compute_pass_rate.py read the ones of these folders.
@@ -194,7 +194,7 @@ def test_each_process_generates_whole_groups(path):
 @grpo_recipe
 def test_rewards_are_known_and_each_has_a_weight(path):
     recipe = load(path)
-    assert set(recipe["reward_funcs"]) <= set(REWARDS)
+    assert all(get_reward_spec(name) for name in recipe["reward_funcs"])
     assert len(recipe["reward_weights"]) == len(recipe["reward_funcs"])
 
 
@@ -213,7 +213,7 @@ def test_layout_weighs_far_less_than_being_right(path):
 def test_recipes_with_programs_say_where_and_how_these_run(path):
     recipe = load(path)
     names = set(recipe["reward_funcs"])
-    keys = {"parallel_code_exec_per_proc"} if any(REWARDS[name].programs for name in names) else set()
+    keys = {"parallel_code_exec_per_proc"} if any(get_reward_spec(name).programs for name in names) else set()
     keys |= {"code_provider", "code_test_timeout_s", "code_memory_mb"} if names & {"code", "binary_code"} else set()
     keys |= {"ioi_provider", "code_eval_test_batch_size"} if "ioi_code" in names else set()
     keys |= {"cf_provider", "code_eval_scoring_mode", "patch_code"} if "cf_code" in names else set()

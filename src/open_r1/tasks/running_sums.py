@@ -6,6 +6,7 @@ A row of each config:
     zero_base   {"text": "Compute 7+5-8+2\nso\n<think>\n7+5-8=4+2=6\n</think>\n<answer>\n\\boxed{6}\n</answer>\n..."}
     cold_start  {"prompt": [{"role": "user", "content": "Compute 7+5-8+2"}], "solution": "6", "completion":
                  [{"role": "assistant", "content": "<think>\n6\n</think>\n<answer>\n\\boxed{6}\n</answer>"}]}
+    two_languages  the same, but thoughts begin with a word of English or of Chinese
     rl          {"problem": "Compute 7+5-8+2", "solution": "6"}
     rl_3        the same with three terms each, and so rl_4 and rl_5; only for training, as stages of a curriculum
 
@@ -44,6 +45,8 @@ FILLERS = ("so", "Work", "see", "Let us", "Sum", "is")
 STEP_SIZES = (1, 2, None)
 """Terms that a writer adds in the head before writing a total down; None: all of them."""
 COLD_START_SHARES = (0.3, 0.2, 0.5)
+LANGUAGES = ("see ", "\u6211\u4eec ")
+"""What thoughts of two_languages begin with: an English word, or a Chinese one (we)."""
 TAGGED_SHARE = 0.5
 """Share of the sums in zero_base that stand between tags."""
 
@@ -86,9 +89,9 @@ def write_trace(expression: str, step_size: int | None = 1) -> str:
     return "".join(parts)
 
 
-def write_completion(expression: str, step_size: int | None = 1) -> str:
-    """Return a right answer in the format that the rewards ask for."""
-    trace = write_trace(expression, step_size)
+def write_completion(expression: str, step_size: int | None = 1, opening: str = "") -> str:
+    """Return a right answer in the format that the rewards ask for; the thoughts begin with the opening."""
+    trace = opening + write_trace(expression, step_size)
     return f"<think>\n{trace}\n</think>\n<answer>\n\\boxed{{{solve(expression)}}}\n</answer>"
 
 
@@ -132,11 +135,11 @@ def to_rl_row(expression: str) -> Row:
     return {"problem": PROBLEM_PREFIX + expression, "solution": str(solve(expression))}
 
 
-def to_sft_row(expression: str, step_size: int | None) -> Row:
+def to_sft_row(expression: str, step_size: int | None, opening: str = "") -> Row:
     """Return a worked chat answer; `solution` is for the evaluation by rewards."""
     return {
         "prompt": [{"role": "user", "content": PROBLEM_PREFIX + expression}],
-        "completion": [{"role": "assistant", "content": write_completion(expression, step_size)}],
+        "completion": [{"role": "assistant", "content": write_completion(expression, step_size, opening)}],
         "solution": str(solve(expression)),
     }
 
@@ -177,15 +180,21 @@ def load_zero_base(seed: int) -> dict[str, list[Row]]:
     return {"train": [{"text": write_text()} for _ in range(NUM_ROWS["zero_base"])]}
 
 
-def load_cold_start(seed: int) -> dict[str, list[Row]]:
-    """Return chat answers by writers of whom few write every step; the test answers do."""
+def load_cold_start(seed: int, openings: tuple[str, ...] = ("",)) -> dict[str, list[Row]]:
+    """Return chat answers by writers of whom few write every step; the test answers do.
+
+    Args:
+        seed: Picks expressions and writers.
+        openings: What thoughts begin with, each as often.
+    """
     rng = random.Random(f"cold_start {seed}")
     train = draw_distinct("text", TEXT_TERMS, seed, NUM_ROWS["cold_start"])
     test = draw_distinct("test", RL_TERMS, seed, NUM_ROWS["test"])
     step_sizes = rng.choices(STEP_SIZES, COLD_START_SHARES, k=len(train))
+    words = rng.choices(openings, k=len(train))
     return {
-        "train": [to_sft_row(expression, size) for expression, size in zip(train, step_sizes, strict=True)],
-        "test": [to_sft_row(expression, 1) for expression in test],
+        "train": [to_sft_row(*row) for row in zip(train, step_sizes, words, strict=True)],
+        "test": [to_sft_row(expression, 1, openings[0]) for expression in test],
     }
 
 
@@ -210,6 +219,7 @@ CONFIGS: dict[str, Callable[[int], dict[str, list[Row]]]] = {
     "cold_start": load_cold_start,
     "rl": load_rl,
     **{f"rl_{terms}": partial(load_rl_of_one_length, num_terms=terms) for terms in TEXT_TERMS},
+    "two_languages": partial(load_cold_start, openings=LANGUAGES),
 }
 
 
