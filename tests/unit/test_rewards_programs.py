@@ -318,8 +318,8 @@ def test_settings_of_the_recipe_reach_the_reward(name: str, settings: dict, expe
 def test_contests_may_be_judged_by_a_router_and_the_rest_here():
     settings = {"ioi_provider": "router", "cf_provider": "router", "sandbox_router_url": "h:1"}
     code, ioi, cf = get_reward_funcs(arguments("code", "ioi_code", "cf_code", code_provider="local", **settings))
-    at_router = SandboxSettings("router", 2, router_url="h:1")
-    assert (code.settings, ioi.settings, cf.settings) == (SandboxSettings("local", 2), at_router, at_router)
+    at_router = SandboxSettings("router", router_url="h:1")
+    assert (code.settings, ioi.settings, cf.settings) == (SandboxSettings("local"), at_router, at_router)
 
 
 @pytest.mark.parametrize(("reward", "setting"), [("ioi_code", "ioi_provider"), ("cf_code", "cf_provider")])
