@@ -387,7 +387,7 @@ completes() {
 
 # What the work has kept: lines of its files. The first line of a journal is there before any answer.
 kept() {
-    [[ -z $kept_in ]] || find "$kept_in" -path "$kept_in/$kept_files" -exec grep -c -H '' {} + 2>/dev/null |
+    [[ ! -d $kept_in ]] || (cd "$kept_in" && find . -path "./$kept_files" -exec grep -c -H '' {} + 2>/dev/null) |
         grep -v 'jsonl:[01]$' || true
 }
 

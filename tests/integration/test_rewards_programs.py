@@ -123,13 +123,21 @@ def test_submission_that_runs_out_of_time_is_stopped_by_its_budget(program: str)
     assert extra["code_reward/verdicts"] == ["TLE x2, OVER x8"]
 
 
-def test_submission_that_is_slow_in_many_tests_is_stopped_by_its_budget():
-    slow = "import time\na, b = map(int, input().split())\ntime.sleep(a and 0.4)\nprint(a + b)"
+def test_submission_that_is_slow_in_many_tests_that_it_fails_is_stopped_by_its_budget():
+    slow = "import time\na, b = map(int, input().split())\ntime.sleep(a and 0.4)\nprint(a + b if a < 1 else 0)"
     extra: dict[str, list] = {}
     reward = CodeReward(limits=Limits(cpu_s=2.0), budget=Budget(extra_s=1.0))
     (value,) = reward([fenced(slow)], verification_info=[TEN], log_extra=extra.__setitem__)
-    assert extra["code_reward/verdicts"] == ["AC x4, OVER x6"]
-    assert value == 0.4
+    assert extra["code_reward/verdicts"] == ["AC, WA x3, OVER x6"]
+    assert value == 0.1
+
+
+def test_right_program_is_never_cut_by_the_budget():
+    slow = "import time\na, b = map(int, input().split())\ntime.sleep(a and 0.2)\nprint(a + b)"
+    extra: dict[str, list] = {}
+    reward = CodeReward(limits=Limits(cpu_s=2.0), budget=Budget(extra_s=0.5))
+    assert reward([fenced(slow)], verification_info=[TEN], log_extra=extra.__setitem__) == [1.0]
+    assert extra["code_reward/verdicts"] == ["AC x10"]
 
 
 def test_budget_counts_in_codeforces_too():

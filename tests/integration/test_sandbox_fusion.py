@@ -3,7 +3,7 @@
 
 import pytest
 
-from open_r1.sandbox import ProgramInput, RunRequest, SandboxError, run_all, run_coroutine
+from open_r1.sandbox import Outcome, ProgramInput, RunRequest, SandboxError, run_all, run_coroutine
 from open_r1.sandbox.fusion import URL_VARIABLE, FusionSandbox
 from open_r1.sandbox.providers import build_sandbox
 from tests.integration.fakes.fusion_server import fusion_server
@@ -19,6 +19,15 @@ def test_failure_of_the_server_is_tried_again_and_never_a_result(trouble):
         assert run_all([HELLO], sandbox)[0].tests[0].stdout == "hello\n"
         server.troubles += [trouble] * 3
         assert isinstance(run_all([HELLO], sandbox)[0], SandboxError)
+        run_coroutine(sandbox.aclose)
+
+
+def test_program_that_prints_without_end_exceeds_its_limit(monkeypatch):
+    monkeypatch.setattr("open_r1.sandbox.fusion.MAX_REPLY_BYTES", 1 << 16)
+    with fusion_server() as server:
+        sandbox = FusionSandbox(server.url)
+        request = RunRequest("python", {"main.py": "print('x' * (1 << 17))"}, (ProgramInput(),))
+        assert run_all([request], sandbox)[0].tests[0].outcome is Outcome.OUTPUT_LIMIT
         run_coroutine(sandbox.aclose)
 
 

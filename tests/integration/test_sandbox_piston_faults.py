@@ -217,6 +217,18 @@ def test_waiting_ends_when_the_only_endpoint_with_the_language_is_dead(server, b
     assert run_coroutine(sandbox.languages) == ("python",)
 
 
+def test_endpoint_that_came_back_without_its_packages_is_an_outage(server, build):
+    sandbox = build(server, patience_s=2.0)
+    assert output(run_all([HELLO], sandbox)[0]) == GOOD
+    server.stop()
+    installed, server.runtimes = server.runtimes, ()
+    server.start()
+    results = run_all([HELLO] * 2, sandbox)
+    assert all(isinstance(one, SandboxError) for one in results)
+    server.runtimes = installed
+    assert output(run_all([HELLO], build(server))[0]) == GOOD
+
+
 def test_waiting_request_is_served_when_an_endpoint_comes_back(build):
     gone = dead_server()
     sandbox = build(gone)

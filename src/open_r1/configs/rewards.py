@@ -188,8 +188,8 @@ class CodeExecutionParameters:
     code_extra_time_s: float = field(
         default=30.0,
         metadata={
-            "help": "code, binary_code, cf_code: seconds on the clock that all tests of a program may take beyond its "
-            "fastest test times their number; the rest isn't run and counts as not passed. 0: any."
+            "help": "code, binary_code, cf_code: seconds on the clock that tests which a program fails may take "
+            "beyond its fastest test times their number; the rest isn't run and counts as not passed. 0: any."
         },
     )
     enforce_same_language: bool = field(

@@ -12,6 +12,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from open_r1.data.benchmarks import AUTO, Benchmark, find_benchmarks, fitted, local_benchmark, refuse_same_names
@@ -115,7 +116,8 @@ def main() -> int:
     is_on_node = "--on_node" in words[:1]
     words = words[is_on_node:]
     try:
-        _check(words, is_on_node=is_on_node)
+        with redirect_stdout(sys.stderr):  # bash runs what is printed here
+            _check(words, is_on_node=is_on_node)
     except ImportError as error:
         if is_on_node:
             raise
@@ -126,7 +128,9 @@ def main() -> int:
         return 2
     args = build_parser(None).parse_args(words)
     folder = settings_of(args).folder_of(args.model_id, chosen_benchmarks(args)[0]).parent
-    sys.stdout.write(f"kept_in={shlex.quote(str(folder))}\ncommit={_commit_of(args) if is_on_node else ''}\n")
+    with redirect_stdout(sys.stderr):
+        commit = _commit_of(args) if is_on_node else ""
+    sys.stdout.write(f"kept_in={shlex.quote(str(folder))}\ncommit={shlex.quote(commit)}\n")
     return 0
 
 

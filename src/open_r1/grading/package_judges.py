@@ -65,7 +65,7 @@ async def judge_by_package(
             raise SandboxError(f"A submission that Piston had compiled did not compile again: {refusals[0].feedback}")
         if refusals:
             return [refusals[0]] * len(tests)
-        num_paid = budget.num_allowed(answer.run for answer in said)
+        num_paid = budget.num_allowed([answer.run for answer in said], results)
         if num_paid is not None:
             return results[:num_paid] + [OVER_BUDGET] * (len(tests) - num_paid)
         if stop_after is not None and any(stops(result) for result in results):

@@ -38,26 +38,25 @@ _NO_RUN = ProgramRun(Outcome.RUNTIME_ERROR, stderr="The box ended before this te
 
 @dataclass(frozen=True)
 class Budget:
-    """What all tests of a submission may cost; the test that uses it up is the last.
+    """What the tests of a submission that it fails may cost; the test that uses it up is the last.
+
+    A test that passes is never charged: a right program isn't cut, however slow it is within its limits.
 
     Attributes:
         max_timeouts: Tests that run out of time; None: any number.
-        extra_s: Seconds on the clock beyond what the tests would take if each were as fast as the fastest; None: any.
+        extra_s: Seconds on the clock of tests that fail, beyond what they would take if each were as fast as the
+            fastest test; None: any.
     """
 
     max_timeouts: int | None = 2
     extra_s: float | None = 30.0
 
-    def num_allowed(self, runs: Iterable[ProgramRun]) -> int | None:
+    def num_allowed(self, runs: Iterable[ProgramRun], results: Iterable[TestResult]) -> int | None:
         """Return how many of the runs, from the first on, the budget pays; None: all, and there is some left."""
-        num_timeouts, num_timed, total_s, fastest_s = 0, 0, 0.0, math.inf
-        for number, run in enumerate(runs, start=1):
-            num_timeouts += run.outcome is Outcome.TIME_LIMIT
-            taken_s = run.cpu_s if math.isnan(run.wall_s) else run.wall_s
-            if not math.isnan(taken_s):
-                num_timed, total_s, fastest_s = num_timed + 1, total_s + taken_s, min(fastest_s, taken_s)
-            is_slow = self.extra_s is not None and num_timed > 0 and total_s - num_timed * fastest_s >= self.extra_s
-            if is_slow or (self.max_timeouts is not None and num_timeouts >= self.max_timeouts):
+        spent = _Spent()
+        for number, (run, result) in enumerate(zip(runs, results, strict=True), start=1):
+            spent = spent.plus(run, result)
+            if spent.uses_up(self):
                 return number
         return None
 
@@ -69,6 +68,35 @@ class Budget:
 
 
 NO_BUDGET = Budget(None, None)
+
+
+@dataclass(frozen=True)
+class _Spent:
+    """What the tests of a submission have cost so far."""
+
+    num_timeouts: int = 0
+    num_failed: int = 0
+    failed_s: float = 0.0
+    fastest_s: float = math.inf
+
+    def plus(self, run: ProgramRun, result: TestResult) -> "_Spent":
+        taken_s = run.cpu_s if math.isnan(run.wall_s) else run.wall_s
+        num_timeouts = self.num_timeouts + (run.outcome is Outcome.TIME_LIMIT)
+        if math.isnan(taken_s):  # the provider can't tell
+            return replace(self, num_timeouts=num_timeouts)
+        is_charged = result.score < 1
+        return _Spent(
+            num_timeouts,
+            self.num_failed + is_charged,
+            self.failed_s + is_charged * taken_s,
+            min(self.fastest_s, taken_s),
+        )
+
+    def uses_up(self, budget: Budget) -> bool:
+        if budget.max_timeouts is not None and self.num_timeouts >= budget.max_timeouts:
+            return True
+        extra_s = self.failed_s - self.num_failed * self.fastest_s if self.num_failed else 0.0
+        return budget.extra_s is not None and extra_s >= budget.extra_s
 
 
 async def judge_program(
@@ -180,7 +208,7 @@ async def judge_runs(
     if request.stop_after is None:
         request, stops = replace(request, stop_after=budget.runs_at_a_time(sandbox)), None
     judged: dict[int, tuple[list[_Mark], list[TestResult]]] = {}
-    spent: dict[int, list[ProgramRun]] = {}
+    spent: dict[int, _Spent] = {}
     failures: list[Exception] = []
 
     async def go_on(first: int, runs: Sequence[ProgramRun]) -> bool:
@@ -189,12 +217,11 @@ async def judge_runs(
         except (SandboxError, ValueError) as error:
             failures.append(error)  # of the judge: the provider mustn't take it for a failure of this box
             return False
-        for start in [start for start in spent if start > first]:  # of a box that was lost
-            del spent[start]
-        # Outputs that have been judged aren't kept.
-        spent[first] = [replace(run, stdout="", stderr="", interactor=None) for run in runs]
-        has_paid = budget.num_allowed(run for start in sorted(spent) for run in spent[start]) is not None
-        return not (has_paid or _is_over(judged[first][1], stops))
+        total = spent.get(first - (request.stop_after or 0), _Spent()) if first else _Spent()
+        for run, judgement in zip(runs, judged[first][1], strict=True):
+            total = total.plus(run, judgement)
+        spent[first] = total
+        return not (total.uses_up(budget) or _is_over(judged[first][1], stops))
 
     result = await sandbox.run(request, go_on)
     if failures:
@@ -203,30 +230,33 @@ async def judge_runs(
     if not result.has_compiled:
         return [_compile_error(result)] * num_tests
     size = request.stop_after or max(num_tests, 1)
-    num_paid = budget.num_allowed(run for run in result.tests if run is not None)
     results: list[TestResult] = []
+    total = _Spent()
     for first in range(0, num_tests, size):
-        if num_paid is not None and first >= num_paid:
-            break
-        runs = _complete(result.tests, first, size, num_paid)
+        runs = _complete(result.tests, first, size)
         marks, batch = judged.get(first, ([], []))
         # A provider may have repeated the request in a new box: only what it returned in the end counts.
         if marks != _marks_of(runs):
             batch = await judge_batch(first, runs)
-        results += [judgement.of_run(run) for judgement, run in zip(batch, runs, strict=True)]
-        if _is_over(batch, stops):
-            return results[:num_paid] + [NOT_RUN] * (num_tests - len(results[:num_paid]))
-    return results[:num_paid] + [OVER_BUDGET] * (num_tests - len(results[:num_paid]))
+        for run, judgement in zip(runs, batch, strict=True):
+            results.append(judgement.of_run(run))
+            total = total.plus(run, judgement)
+            if total.uses_up(budget):
+                break
+        is_early_stop = _is_over(batch, stops)
+        if is_early_stop or total.uses_up(budget):
+            return results + [NOT_RUN if is_early_stop else OVER_BUDGET] * (num_tests - len(results))
+    return results
 
 
-def _complete(runs: Sequence[ProgramRun | None], first: int, size: int, num_paid: int | None) -> list[ProgramRun]:
+def _complete(runs: Sequence[ProgramRun | None], first: int, size: int) -> list[ProgramRun]:
     """Return the runs of a batch; those missing are crashes where the program had ended its box before.
 
     Raises:
-        SandboxError: They're missing though no run before them failed, and the budget pays them.
+        SandboxError: They're missing though no run before them failed.
     """
     batch = runs[first : first + size]
-    if None in batch and (num_paid is None or first + batch.index(None) < num_paid):
+    if None in batch:
         before = runs[: first + batch.index(None)]
         if all(run is None or run.outcome is Outcome.OK for run in before):
             raise SandboxError(

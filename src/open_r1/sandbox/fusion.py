@@ -16,6 +16,7 @@ What isolates programs is the server's matter.
 
 import asyncio
 import base64
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ from open_r1.sandbox.base import (
 )
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.piston import CPP_PRELUDE, CPP_SUFFIXES, gather
+from open_r1.sandbox.piston_endpoints import read_body
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,12 @@ OUT_OF_MEMORY = ("MemoryError", "std::bad_alloc", "heap out of memory", "Cannot 
 CRASHES = {128 + number: number for number in (4, 6, 7, 8, 9, 11, 24, 25, 31)}
 QUEUE_S, CONNECT_TIMEOUT_S = 60.0, 10.0
 NUM_FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 3, 0.2, 10.0
+MAX_REPLY_BYTES = 64 << 20  # of one run: the server keeps all that a program prints
+ENDLESS = {"compile_result": {"return_code": 0}, "run_result": {"status": "OutputLimitExceeded"}}
+
+
+class _EndlessOutputError(Exception):
+    """A program has printed more than a reply may hold."""
 
 
 class FusionSandbox(Sandbox):
@@ -124,7 +132,12 @@ class FusionSandbox(Sandbox):
             "run_timeout": request.limits.backstop_s,
             "memory_limit_MB": request.limits.memory_mb,
         }
-        return await self._post(body, request.compile_limits.backstop_s + request.limits.backstop_s, self.patience_s)
+        try:
+            return await self._post(
+                body, request.compile_limits.backstop_s + request.limits.backstop_s, self.patience_s
+            )
+        except _EndlessOutputError:
+            return ENDLESS
 
     async def _post(self, body: dict[str, Any], limits_s: float, patience_s: float) -> dict[str, Any]:
         """Return the answer to a program.
@@ -139,14 +152,22 @@ class FusionSandbox(Sandbox):
             give_up_at, pause_s, num_failures = loop.time() + patience_s, FIRST_PAUSE_S, 0
             while True:
                 try:
-                    reply = await client.post(f"{self.url}/run_code", json=body, timeout=timeout)
-                    value = reply.raise_for_status().json()
+                    async with client.stream("POST", f"{self.url}/run_code", json=body, timeout=timeout) as reply:
+                        reply.raise_for_status()
+                        content = await read_body(reply, MAX_REPLY_BYTES)
+                    if content is None:
+                        raise _EndlessOutputError
+                    value = json.loads(content)
                     if value["status"] != "SandboxError":
                         return value
                     trouble = f"it failed: {value.get('message')!s:.300}"
                     num_failures += 1
                 except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                     trouble = repr(error)
+                except httpx.ReadTimeout as error:  # it may be what the program does to the server
+                    raise SandboxError(
+                        f"SandboxFusion at {self.url} gave no result in {limits_s + QUEUE_S:g} s"
+                    ) from error
                 except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
                     trouble = repr(error)
                     num_failures += 1
@@ -202,7 +223,7 @@ def _program_run(value: Mapping[str, Any] | None, limits: Limits) -> ProgramRun 
     code = value.get("return_code")
     number = -code if code is not None and code < 0 else CRASHES.get(code or 0)
     outcome = Outcome.OK if code == 0 else Outcome.RUNTIME_ERROR
-    if len(stdout.encode()) > limits.output_bytes:
+    if len(stdout.encode()) > limits.output_bytes or value.get("status") == ENDLESS["run_result"]["status"]:
         outcome = Outcome.OUTPUT_LIMIT
     elif value.get("status") == "TimeLimitExceeded":
         outcome = Outcome.TIME_LIMIT

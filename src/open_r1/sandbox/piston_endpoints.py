@@ -230,6 +230,7 @@ class EndpointPool:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.endpoints: list[Endpoint] = []
+        self._seen: frozenset[str] = frozenset()  # runtimes, at any endpoint so far
         self._settings, self._find_endpoints, self._find_at = settings, find_endpoints, -math.inf
         self._finding = asyncio.Lock()
         self._add(urls)
@@ -315,7 +316,7 @@ class EndpointPool:
                 if await self._take(endpoint):
                     return endpoint
                 continue
-            if healthy and not any(one.find_runtime(job.runtimes) for one in self.endpoints):
+            if healthy and self._seen.isdisjoint(job.runtimes):
                 raise UnsupportedLanguageError(self._lacks(job.runtimes[0], await self.runtimes()))
             await self._wait(job.runtimes)
 
@@ -383,7 +384,13 @@ class EndpointPool:
 
     async def _ask(self, endpoint: Endpoint) -> None:
         try:
-            endpoint.runtimes, endpoint.takes_long_stdin = await self._ask_runtimes(endpoint.url)
+            runtimes, takes_long_stdin = await self._ask_runtimes(endpoint.url)
+            # A server that was started again without its packages has none of them yet: no program is to blame.
+            lost = (endpoint.runtimes or (frozenset() if runtimes else self._seen)) - runtimes
+            if lost:
+                raise ValueError(f"it has lost {min(lost)}: POST /packages installs it")
+            endpoint.runtimes, endpoint.takes_long_stdin = runtimes, takes_long_stdin
+            self._seen |= runtimes
         except (OSError, ValueError) as error:
             self._count_failure(endpoint, str(error))
         else:
@@ -455,7 +462,7 @@ class EndpointPool:
                     timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
                 ) as response,
             ):
-                status, body = response.status_code, await _read_body(response, job.answer_bytes)
+                status, body = response.status_code, await read_body(response, job.answer_bytes)
         except TimeoutError:
             raise EndpointLostError(f"no answer within {timeout_s:g} s") from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -487,7 +494,7 @@ class EndpointPool:
         await self._http.aclose()
 
 
-async def _read_body(response: httpx.Response, max_bytes: int) -> bytes | None:
+async def read_body(response: httpx.Response, max_bytes: int) -> bytes | None:
     parts, size = [], 0
     async for part in response.aiter_bytes():
         size += len(part)
