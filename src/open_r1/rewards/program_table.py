@@ -61,7 +61,11 @@ _URL_SETTINGS = {"router": "sandbox_router_url", "e2b": "e2b_router_url", "morph
 
 
 def _router_urls(script_args: RewardArguments) -> dict[str, str | None]:
-    return {owner: getattr(script_args, name) for owner, name in _URL_SETTINGS.items()}
+    return {
+        "router": script_args.sandbox_router_url,
+        "e2b": script_args.e2b_router_url,
+        "morph": script_args.morph_router_url,
+    }
 
 
 def _sandbox(script_args: RewardArguments, provider: str) -> SandboxSettings:
