@@ -139,7 +139,7 @@ def test_recipes_are_found_by_name():
         ("OpenR1-Distil-7B", "sft", "distill", ["Did you mean OpenR1-Distill-7B?", "OlympicCoder-7B"]),
         ("OpenR1-Distill-7B", "grpo", "distill", ["no recipe for grpo", "Qwen2.5-1.5B-Instruct"]),
         ("OpenR1-Distill-7B", "sft", "distil", ["Did you mean distill?"]),
-        ("demo", "grpo", "config_demo.yaml", ["'demo', 'zero'"]),
+        ("demo", "grpo", "config_demo.yaml", ["'demo'", "'zero'"]),
     ],
 )
 def test_unknown_recipes_are_refused_with_those_that_there_are(model, task, config, says):
