@@ -3,6 +3,7 @@
 
 import json
 import os
+import shlex
 import sys
 
 import pytest
@@ -162,7 +163,7 @@ def test_job_serves_and_notes_the_commit_that_a_branch_is_when_it_starts(tmp_pat
     for revision, commit in (("main", FIRST), ("v9", "")):
         monkeypatch.setattr(sys, "argv", ["job_checks", "--on_node", *words, "--model_revision", revision])
         assert job_checks.main() == 0
-        assert f"commit={commit}\n" in capsys.readouterr().out
+        assert f"commit={shlex.quote(commit)}\n" in capsys.readouterr().out
 
 
 @pytest.fixture
