@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.sandbox.local import confinement
+from open_r1.sandbox.local import landlock
 from open_r1.sandbox.local.interpreter import folder_of, holds_home
 from open_r1.sandbox.local.owners import owner_name
 
@@ -48,16 +48,16 @@ def test_program_in_a_home_shows_itself_alone(tmp_path: Path, environment: "os._
 def test_link_that_is_named_like_a_box_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder where everybody may write, the next process to make a box would empty what the link leads to."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(confinement, "_SWEPT", set())
+    monkeypatch.setattr(landlock, "_SWEPT", set())
     kept = tmp_path / "kept" / "file"
     kept.parent.mkdir()
     kept.touch()
     dead = owner_name().rpartition("_")[0] + "_1"  # this process's number, with another start
-    (tmp_path / f"{confinement.PREFIX}{dead}_link").symlink_to(kept.parent)
-    left = tmp_path / f"{confinement.PREFIX}{dead}_left"
+    (tmp_path / f"{landlock.PREFIX}{dead}_link").symlink_to(kept.parent)
+    left = tmp_path / f"{landlock.PREFIX}{dead}_left"
     (left / "work").mkdir(parents=True)
 
-    made = Path(confinement._new_folder())
+    made = Path(landlock._new_folder())
 
     assert kept.exists()
     assert not left.exists()
@@ -71,11 +71,11 @@ def test_folder_of_a_user_who_still_runs_something_is_not_swept(
     folder = tmp_path / "box"
     folder.mkdir()
     os.chown(folder, 1234, 1234)
-    assert not confinement._is_ours(folder)  # nobody whom boxes run as
+    assert not landlock._is_ours(folder)  # nobody whom boxes run as
 
-    user = confinement.BOX_USER + confinement._NUM_USERS
+    user = landlock.BOX_USER + landlock._NUM_USERS
     os.chown(folder, user, user)
-    assert confinement._is_ours(folder)
+    assert landlock._is_ours(folder)
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -86,12 +86,12 @@ def test_folder_of_a_user_who_still_runs_something_is_not_swept(
     try:
         while Path(f"/proc/{pid}").stat().st_uid != user:
             pass
-        assert not confinement._is_ours(folder)
+        assert not landlock._is_ours(folder)
     finally:
         os.close(writer)
         os.waitpid(pid, 0)
 
 
 def test_users_of_boxes_are_none_that_a_service_may_get() -> None:
-    first, last = confinement.BOX_USER, confinement.BOX_USER + confinement._NUM_USERS
+    first, last = landlock.BOX_USER, landlock.BOX_USER + landlock._NUM_USERS
     assert 60578 <= first < last <= 61183  # systemd uses the numbers before and behind for homes and services

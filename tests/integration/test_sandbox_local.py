@@ -23,7 +23,7 @@ LIMITS = Limits(cpu_s=10.0, wall_s=60.0, memory_mb=128, output_bytes=10_000)
 SHORT = replace(LIMITS, cpu_s=0.5)  # for programs that are to reach it: the first half a second of others may be busy
 
 
-@pytest.fixture(scope="module", params=["bwrap", "landlock"])
+@pytest.fixture(scope="module", params=["bwrap", "landlock", "none"])
 def sandbox(request):
     return LocalSandbox(mechanism=request.param)
 

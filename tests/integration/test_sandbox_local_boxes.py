@@ -15,7 +15,7 @@ import pytest
 
 from open_r1.sandbox import Limits, Outcome, ProgramInput, RunRequest, SandboxError, run_all, run_coroutine
 from open_r1.sandbox.local import LocalSandbox
-from open_r1.sandbox.local.confinement import PREFIX
+from open_r1.sandbox.local.landlock import PREFIX
 from tests.conftest import ROOT
 from tests.waiting import wait_until
 
@@ -217,7 +217,7 @@ def test_descriptors_and_threads_do_not_pile_up(sandbox):
 
 
 REFUSALS = {
-    "no such mechanism": ({"OPEN_R1_SANDBOX": "docker"}, ValueError, "'docker'.*bwrap and landlock"),
+    "no such mechanism": ({"OPEN_R1_SANDBOX": "docker"}, ValueError, "'docker'.*bwrap, landlock, none"),
     "no such interpreter": ({"python": "/no/python"}, SandboxError, "/no/python"),
     "no interpreter": ({"python": "/usr/bin/true"}, SandboxError, "/usr/bin/true"),
 }

@@ -16,7 +16,7 @@ import pytest
 
 from open_r1.sandbox import Limits, Outcome, ProgramInput, RunRequest, SandboxError, run_all, run_coroutine
 from open_r1.sandbox.harness.processes import MOST_WAITING
-from open_r1.sandbox.local import LocalSandbox, cgroups, mechanism
+from open_r1.sandbox.local import LocalSandbox, cgroups, setup
 from open_r1.sandbox.local import box as module_of_boxes
 from open_r1.sandbox.local import sandbox as module_of_places
 from open_r1.sandbox.local.interpreter import covers
@@ -170,9 +170,9 @@ if pid == 0:
 theirs.close()
 answers = ours.makefile("rb")
 def ask(header):
-    ours.sendall(json.dumps(header).encode() + b"\\n")
+    ours.sendall(repr(header).encode() + b"\\n")
 def answer():
-    found = json.loads(answers.readline())
+    found = eval(answers.readline())
     answers.read(sum(found.pop(name, 0) for name in ("stdout", "stderr", "binary")))
     return found
 limits = {"cpu_s": 5, "wall_s": 9, "memory_mb": 99, "output_bytes": 99, "processes": 9, "limits_addresses": True}
@@ -197,9 +197,35 @@ def test_a_driver_that_may_start_no_process_does_not_blame_the_program():
     assert json.loads(done.stdout)["has_run"] == 0
 
 
+DENIED = """
+import sys
+n = input()
+if n == "2":
+    sys.exit("BlockingIOError: [Errno 11] Resource temporarily unavailable")
+print(n)
+"""
+
+
+def test_a_program_that_is_denied_a_process_is_run_once_more(sandbox, monkeypatch):
+    """Others of the same user may have used up its limit: that was the program's runtime error."""
+    inputs = []
+    sends = module_of_boxes.LocalBox.send_input
+
+    async def send(box, given, *others):
+        inputs.append(given.stdin)
+        await sends(box, ProgramInput("3") if inputs.count("2") == 2 and given.stdin == "2" else given, *others)
+
+    monkeypatch.setattr(module_of_boxes.LocalBox, "send_input", send)
+    [result] = run_all([request_of(DENIED, "1", "2", "4")], sandbox)
+    assert [done.stdout for done in result.tests] == ["1\n", "3\n", "4\n"]
+    assert inputs.count("1") == 1
+    [result] = run_all([request_of(DENIED, "1", "2", "4")], sandbox)
+    assert [done.outcome for done in result.tests] == [Outcome.OK, Outcome.RUNTIME_ERROR, Outcome.OK]
+
+
 def test_programs_without_numpy_are_told_at_the_first_use(caplog):
     """Where the interpreter of the boxes hasn't it, programs that import it fail and nothing else would say why."""
-    mechanism._SETUPS.clear()
+    setup._SETUPS.clear()
     sandbox = LocalSandbox(python="/usr/bin/python3")
     with caplog.at_level("WARNING"):
         run_coroutine(sandbox.languages)

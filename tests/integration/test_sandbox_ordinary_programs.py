@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What programs commonly do works in local boxes, filter of system calls and all."""
 
+import os
+import sys
+
 import pytest
 
 from open_r1.sandbox.base import Limits, Outcome, ProgramInput, RunRequest, RunResult, SandboxError
 from open_r1.sandbox.local import LocalSandbox
+from open_r1.sandbox.local.interpreter import BOX_USER
 from open_r1.sandbox.running import run_coroutine
 
 LIMITS = Limits(cpu_s=20, wall_s=60, memory_mb=512)
@@ -106,6 +110,24 @@ def test_numpy_runs_where_the_log_says_that_it_is_there(sandbox: LocalSandbox) -
     [done] = run(sandbox, "python", NUMPY).tests
 
     assert (done.outcome is Outcome.OK and done.stdout == "8000000\n") is has_numpy, done
+
+
+PRIVATE = """
+import os, sys
+status = open("/proc/self/status").read().splitlines()
+held = [line.split()[1] for line in status if line.startswith(("CapPrm", "CapEff", "CapInh", "CapAmb"))]
+print(sys.executable, os.getuid(), os.getgid(), os.getgroups(), {int(word, 16) for word in held})
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has what others can't reach")
+def test_interpreter_that_only_root_may_reach_runs_programs_as_another_user() -> None:
+    """pyenv and uv put it into root's home: programs that import numpy failed, since boxes took the system's."""
+    made = LocalSandbox(python=sys.executable, mechanism="bwrap")
+    [done] = run(made, "python", PRIVATE).tests
+
+    assert done.stdout == f"{sys.executable} {BOX_USER} {BOX_USER} [] {{0}}\n", done
+    assert run(made, "python", NUMPY).tests[0].stdout == "8000000\n"
 
 
 def test_pool_of_processes_runs_where_there_is_shared_memory(sandbox: LocalSandbox) -> None:

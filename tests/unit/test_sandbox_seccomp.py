@@ -59,8 +59,6 @@ def decide(program: bytes, architecture: int, number: int, *arguments: int) -> s
         (16, (0, 0x5401), ALLOWED),  # ioctl TCGETS
         (16, (0, 0x5412), REFUSED),  # TIOCSTI
         (16, (0, 0x100005412), REFUSED),  # TIOCSTI for a kernel that looks at 32 bits
-        (135, (0xFFFFFFFF,), ALLOWED),  # personality, only asked
-        (135, (0x0400000,), REFUSED),  # READ_IMPLIES_EXEC
         (302, (0, 7), ALLOWED),  # prlimit64 of one's own
         (302, (1, 7), REFUSED),
         (141, (0, 0, 5), ALLOWED),  # setpriority of one's own

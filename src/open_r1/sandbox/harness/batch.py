@@ -64,7 +64,7 @@ def run_one(one, program, box, kept):
     process = program.start(box, stdin, held, one["args"])
     for file in (stdin, *held.values()):
         os.close(file.fd)
-    watch(box, [process])
+    watch(box, process)
     if one["output_file"] is not None:
         take_output(box, process, one["output_file"])
     box.clear()

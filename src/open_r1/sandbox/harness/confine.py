@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the driver in a box without user namespaces: `serve`, with the settings that `landlock.settings` made.
 
-Two processes confine themselves for good and stay: the keeper, which ends whatever is left when the driver has ended
-or the provider has gone, and the driver. Each program is confined once more, before it starts: it may neither write
-outside of its three folders, nor read other processes, nor send signals to any but its own.
+Two processes confine themselves for good: the driver, and above it one that waits for its end and ends what it may
+have left. Each program is confined once more, before it starts: it may neither write outside of its three folders, nor
+read other processes, nor send signals to any but its own.
 """
 
 import array
 import os
 import resource
 import struct
-import sys
 
 import driver
-from keeper import O_PATH, Keeper, end_below
+from watching import end_all
 
 # Rights over files, by the bit that Landlock gives them.
 EXECUTE, WRITE, READ, LIST = 1, 2, 4, 8
@@ -23,6 +22,7 @@ TRUNCATE = 1 << 14
 ALL_RIGHTS = {3: (1 << 15) - 1, 4: (1 << 15) - 1}  # by version; from 5 on with ioctl on devices
 NETWORK = 3  # bind and connect
 SCOPES = 3  # abstract sockets and signals
+SIGNALS_SCOPED = 6  # the version since which there are scopes
 FOLDER_ONLY = LIST | CHANGE_FOLDER
 READABLE = EXECUTE | READ | LIST
 WRITABLE = READ | LIST | WRITE | CHANGE_FOLDER | TRUNCATE
@@ -32,6 +32,7 @@ OWN_FOLDERS = ("work", "tmp", "shm")
 DUMPABLE, SECCOMP, SUBREAPER, NO_NEW_PRIVILEGES, AMBIENT = 4, 22, 36, 38, 47  # of `prctl`
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 CAPSET = {"x86_64": 126, "aarch64": 91}
+O_PATH = os.O_PATH | os.O_CLOEXEC
 
 
 def call(name, *args):
@@ -55,6 +56,8 @@ def call(name, *args):
 
 def restrict(version, rules):
     """Take away every right over files that the rules don't give, the network, and signals to others."""
+    if not version:  # the container is the box
+        return
     rights = ALL_RIGHTS.get(version, (1 << 16) - 1)
     attributes = struct.pack("=QQQ", rights, NETWORK, SCOPES)[: 8 if version < 4 else 16 if version < 6 else 24]
     ruleset = call("syscall", CREATE_RULESET, attributes, len(attributes), 0)
@@ -72,7 +75,9 @@ def restrict(version, rules):
 
 
 def filter_calls(program):
-    """Install a filter of system calls, an array of BPF instructions in hexadecimal digits."""
+    """Install a filter of system calls, an array of BPF instructions in hexadecimal digits; none if it's empty."""
+    if not program:
+        return
     instructions = array.array("B", bytes.fromhex(program))
     address, size = instructions.buffer_info()
     call("prctl", SECCOMP, 2, struct.pack("=HxxxxxxQ", size // 8, address), 0, 0)
@@ -101,21 +106,19 @@ def num_tasks(user):
     return count
 
 
-class Program:
+class Confinement:
     """What each program does to itself before it starts."""
 
     def __init__(self, settings):
         self.settings = settings
-        # The kernel counts all that a user runs: the limit of an ordinary user's would be used up by other processes.
-        self.most_tasks = None if settings["user"] is None else settings["more_tasks"] + num_tasks(os.getuid())
+        # The kernel counts all that a user runs: this only keeps a bomb from taking the machine between two looks.
+        self.most_tasks = settings["more_tasks"] + num_tasks(os.getuid())
 
     def __call__(self):
         """Confine this process."""
-        root = self.settings["root"]
-        if self.most_tasks is not None:
-            most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-            most = self.most_tasks if most == resource.RLIM_INFINITY else min(most, self.most_tasks)
-            resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+        root, most = self.settings["root"], resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        most = self.most_tasks if most == resource.RLIM_INFINITY else min(most, self.most_tasks)
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
         for name in (resource.RLIMIT_SIGPENDING, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
             resource.setrlimit(name, (0, 0))  # what the user's other processes would miss
         # Its input is a file without a name in the box's folder, which it may open anew by /dev/stdin.
@@ -134,6 +137,13 @@ def shared_rules(settings):
     return devices + [(path, READABLE) for path in settings["readable"]]
 
 
+def serve_as(user, root, control):
+    """Run the driver as another user, who gets the box's folder; for a box with namespaces that root has made."""
+    os.chown(root, user, user)
+    become_user(user)
+    driver.serve(control)
+
+
 def serve(control, settings):
     """Confine this process and run the driver below it.
 
@@ -147,22 +157,16 @@ def serve(control, settings):
     become_user(settings["user"])
     call("prctl", SUBREAPER, 1, 0, 0, 0)
     call("prctl", DUMPABLE, 0, 0, 0, 0)
-    confine_program = Program(settings)
+    confinement = Confinement(settings)
     rules = [(settings["root"], WRITABLE | EXECUTE), ("/proc", READ | LIST)]
     restrict(settings["version"], rules + shared_rules(settings))
     filter_calls(settings["filter"])
-    alive, held = os.pipe()
+    is_alone = settings["version"] >= SIGNALS_SCOPED
     child = os.fork()
     if child:
-        os.close(held)
-        try:
-            code = Keeper(child, settings).keep(control, alive)
-        except BaseException as error:  # noqa: BLE001 - whatever it is: without a keeper nothing in here may go on
-            sys.excepthook(type(error), error, error.__traceback__)
-            end_below(os.getpid())
-            code = 1
-        os._exit(code)
-    os.close(alive)
+        os.waitpid(child, 0)  # it ends when nobody is there any more
+        end_all(is_alone)
+        os._exit(0)
     os.setsid()
     call("prctl", SUBREAPER, 1, 0, 0, 0)  # a fork doesn't inherit it
-    driver.serve(control, confine=confine_program)
+    driver.serve(control, confine=confinement, disk_bytes=settings["disk_bytes"], is_alone=is_alone)

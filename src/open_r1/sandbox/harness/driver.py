@@ -2,8 +2,9 @@
 """Runs in a box: compiles one submission, then runs it on each input. Python 3.8 or newer, standard library only.
 
 In a local box it takes its work from a socket, in a rented machine from a file: `driver.py JOB RESULT`, the job as
-`wire.job_to_json` wrote it, the result for `wire.result_from_json`. Messages on the socket are a line of JSON and the
-bytes that the line counts: first the program, then its inputs one by one; each is answered by what the program did.
+`wire.job_to_json` wrote it, the result for `wire.result_from_json`. Messages on the socket are a line, a literal of
+Python, and the bytes that it counts: first the program, then its inputs one by one; each is answered by what the
+program did.
 
 Programs can't reach the driver: nobody may trace or read it (it isn't dumpable), no descriptor of it stays open in
 them, and what they leave is ended before the next run. It imports little, since it starts once for each submission.
@@ -22,43 +23,11 @@ from folders import Box, Held
 from submission import BINARY, Program, take_output
 from watching import watch
 
-try:  # the halves of `json` that are written in C: all of it takes longer to import than the rest together
-    from _json import encode_basestring_ascii, make_scanner
-except ImportError:
-    make_scanner = None
-
 CHUNK = 1 << 18
 DUMPABLE, SUBREAPER = 4, 36  # of `prctl`
 # What the driver alone meets where a machine is short: no process, memory, descriptor or room is left. It starts
 # programs when nothing runs in the box any more, so they have no part in that.
 OF_THE_MACHINE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
-
-
-class JsonRules:
-    """What the scanner of JSON asks for."""
-
-    strict = True
-    object_hook = object_pairs_hook = None
-    parse_float, parse_int, parse_constant = float, int, float
-
-
-def from_json(text):
-    """Return the value of a text."""
-    if make_scanner is None:
-        import json
-
-        return json.loads(text)
-    return make_scanner(JsonRules)(text, 0)[0]  # type: ignore[bad-argument-type]
-
-
-def to_json(record):
-    """Return a flat record as text."""
-    if make_scanner is None:
-        import json
-
-        return json.dumps(record)
-    values = {str: encode_basestring_ascii, type(None): lambda _: "null"}
-    return "{%s}" % ",".join('"%s":%s' % (key, values.get(type(v), repr)(v)) for key, v in record.items())
 
 
 class Socket:
@@ -85,7 +54,7 @@ class Socket:
         while b"\n" not in self.waiting:
             self.waiting += self.more()
         line, _, self.waiting = self.waiting.partition(b"\n")
-        return from_json(line.decode())
+        return eval(line)  # our own literals: to import `json` takes longer than all else here
 
     def hold(self, box, size, executable=False):
         """Return the next bytes as a file; they never lie in the driver's memory, which would count as a program's."""
@@ -99,17 +68,17 @@ class Socket:
 
     def answer(self, record, *parts):
         """Send a message."""
-        self.socket.sendall(to_json(record).encode() + b"\n")
+        self.socket.sendall(repr(record).encode() + b"\n")
         for part in parts:
             self.socket.sendall(part)
 
 
-def serve(fd, confine=None):
+def serve(fd, **options):
     """Do what comes on the socket of this number until it closes.
 
     Args:
         fd: The socket.
-        confine: As of `Box`.
+        options: Of the `Box`.
     """
     rank = open_rank()
     harden()
@@ -117,7 +86,7 @@ def serve(fd, confine=None):
     way.answer({"ready": 1})
     try:
         job = way.header()
-        box = Box(job["root"], watches=job["watches"], confine=confine, lifeline=fd, rank=rank)
+        box = Box(job["root"], watches=job["watches"], lifeline=fd, rank=rank, **options)
         files = {name: way.hold(box, size, executable) for name, size, executable in job["files"]}
         program = Program(job["run"], job["limits"], files)
         if job["compile"] is not None:
@@ -147,7 +116,7 @@ def run_next(way, box, program):
     process = program.start(box, stdin, files, args, **options)
     for held in [*passed, *files.values(), *([] if isinstance(stdin, int) else [stdin])]:
         os.close(held if isinstance(held, int) else held.fd)
-    watch(box, [process])
+    watch(box, process)
     if given["output_file"] is not None:
         take_output(box, process, given["output_file"])
     send(way, process)

@@ -15,15 +15,22 @@ class Box:
         shared: Folders of others where programs can write too; what is new there is removed after a run.
         watches: Whether the driver limits the memory of the tree of processes, as no control group does.
         confine: Called in each new process before its program starts, or None.
+        disk_bytes: What a program may write where the folder lies on the machine's own disk; None where it doesn't.
+        shares_files: Whether it does.
+        is_alone: Whether the driver can meet nobody outside of the box by a signal.
         lifeline: Descriptor that hangs up when the provider has gone, or None.
         has_run: Whether a program has been started.
     """
 
-    def __init__(self, root, shared=(), watches=True, confine=None, lifeline=None, rank=None):
+    def __init__(
+        self, root, shared=(), watches=True, confine=None, disk_bytes=None, is_alone=False, lifeline=None, rank=None
+    ):
         self.root, self.watches, self.confine, self.lifeline = root, watches, confine, lifeline
+        self.disk_bytes, self.shares_files = disk_bytes, disk_bytes is not None
         self.work = root + "/work"
         self.shared = {folder: set(os.listdir(folder)) for folder in shared}
         self.owns_namespace = os.getpid() == 1
+        self.is_alone = is_alone or self.owns_namespace
         self.rank = rank
         self.usual = b"" if rank is None else os.pread(rank, 16, 0)
         self.has_run = False

@@ -11,7 +11,7 @@ MIB = 1 << 20
 FILE_BYTES = 256 * MIB  # the longest file that a program may write
 DESCRIPTORS = 512  # of a process
 RESERVED_BYTES = 2304 * MIB  # what interpreters, libraries and the stacks of threads reserve and don't use
-MOST_WAITING = 10  # how many times the time on the clock may grow for what a program waits for cores
+MOST_WAITING = 10  # how many times the time on the clock may grow for a program that waits for cores
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
@@ -30,7 +30,8 @@ class Process:
 
     Attributes:
         limits: `cpu_s`, `wall_s`, `memory_mb`, `output_bytes`, `processes`, `limits_addresses`, `stack_mb`.
-        deadline: When it's ended whatever its CPU time; later by what it has waited for cores, up to `last_deadline`.
+        deadline: When it's ended whatever its CPU time, unless it waits for a core; at `last_deadline` in any case.
+        idle_looks: How many looks on end have met it waiting for something else.
         ended: Why the driver ended it, or None.
         status: Its exit code, or a signal's number below zero; None while it runs.
     """
@@ -46,7 +47,7 @@ class Process:
             stdout: Descriptor that gets its output; None to keep it.
             passed: Further descriptors that the program gets.
         """
-        self.limits, self.ended = limits, None
+        self.limits, self.ended, self.idle_looks = limits, None, 0
         self.status: int = None  # type: ignore[bad-assignment]
         self.cpu_s = self.wall_s = 0.0
         self.peak_bytes = 0
@@ -105,9 +106,8 @@ class Process:
         self.cpu_s += usage.ru_utime + usage.ru_stime
         self.peak_bytes = max(self.peak_bytes, usage.ru_maxrss * 1024)
 
-    def finish(self, status, usage):
+    def finish(self, status):
         """Take note that it has ended."""
-        self.count(usage)
         self.wall_s = time.monotonic() - self.started
         self.status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         if self.pidfd is not None:

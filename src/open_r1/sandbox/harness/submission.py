@@ -26,7 +26,7 @@ class Program:
     def compile(self, box, command, limits):
         """Run the compiler and keep the binary as one of the files; return the compiler's run."""
         process = self.start(box, Held(box.root), command=command, limits=limits)
-        watch(box, [process])
+        watch(box, process)
         if process.outcome() == "ok":
             left = open_left(box, BINARY)
             if left is None:

@@ -1,186 +1,247 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs in a box: waits for programs, ends them at their limits, ends all that they leave. A part of the driver."""
+"""Runs in a box: waits for a program, ends it at its limits, ends all that it leaves. A part of the driver."""
 
 import _signal  # type: ignore[missing-import]
 import os
 import select
+import stat
 import time
 
-from holding import borrowers, own_bytes, resident_bytes, state_of, thread_folders, threads
-from processes import kill
+from processes import FILE_BYTES, MIB, kill
 
-MIB = 1 << 20
-TICK_S = 0.02  # between two looks at the memory of all processes, where no control group limits it
-SLOW_TICK_S = 0.1  # between two looks at their CPU time, and at how long they have waited for cores
+TICK_S = 0.02  # between two looks at what a program takes, where no control group or namespace limits it
+SLOW_TICK_S = 0.1  # between two looks at its CPU time alone
 LOOKS_TO_BE_SURE = 3
 SURE_S = 0.004  # between looks that must agree on too much memory: processes start and end while it is added up
 MOST_REAPED = 1000  # at a time: a program that leaves children without end can't keep the driver from looking
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+MOST_FILES = 20000  # on a disk that isn't the box's own
+MORE_TASKS = 8  # than allowed before a program is ended: where the kernel keeps to the limit, it refuses them first
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+PAGES = (b"VmRSS:", b"VmSwap:", b"VmPTE:")  # held, written to a disk, and the tables of all that
+GONE = [b"0"] * 64  # what is told of a process that has gone
 
 
-def watch(box, processes):
-    """Wait until all have ended, by themselves or at a limit, and nothing that they started is left."""
-    seen = {}
-    looked = time.monotonic()
-    waiting = Waiting(looked)
-    while any(process.status is None for process in processes):
-        ended = wait(box, processes)
-        if ended:
-            reap(processes)
+def watch(box, process):
+    """Wait until a program has ended, by itself or at a limit, and nothing that it started is left."""
+    seen, looked = {}, time.monotonic()
+    tick_s = TICK_S if box.watches or box.shares_files else SLOW_TICK_S
+    while process.status is None:
+        if wait(box, process, tick_s):
+            reap(process)
         now = time.monotonic()
-        if now - looked >= tick_s(box) or any(now >= process.deadline for process in processes):
+        if now - looked >= tick_s:
             looked = now
-            reap(processes)
-            if now - waiting.looked >= SLOW_TICK_S or any(now >= process.deadline for process in processes):
-                waiting.look(box, processes, now)
-            look(box, processes, seen)
-    end_all(box, processes)
-    partners = {process.pid for process in processes[1:]}  # an interactor's time is its own
-    own_s = sum(seconds for pid, seconds in seen.items() if pid not in partners)
-    processes[0].cpu_s = max(processes[0].cpu_s, own_s)
-    for process in processes:
-        process.drain()
+            reap(process)
+            look(box, process, seen, now)
+    end_all(box.is_alone, process)
+    process.cpu_s = max(process.cpu_s, sum(seen.values()))
+    process.drain()
 
 
-class Waiting:
-    """How long the processes in the box were ready to run while others had the cores: that isn't their time.
-
-    Attributes:
-        looked: When this was last looked at.
-    """
-
-    def __init__(self, now):
-        self.looked, self.seen = now, {}
-        self.left_s = 0.0  # of the time until then, what was not put off yet
-
-    def look(self, box, processes, now):
-        """Put off the deadlines by what was waited since the last look, in all at most by the time since the start."""
-        elapsed, seen, more = now - self.looked, {}, []
-        for pid in all_others(box):
-            for thread in threads(pid):
-                known, ran_before = self.seen.get(thread, (0.0, None))
-                ran, waited = schedule_of(pid, thread)
-                is_idle = ran is not None and ran == ran_before and waited <= known
-                if is_idle and state_of("/proc/%d/task/%s" % (pid, thread))[0] == b"R":
-                    waited = known + elapsed  # it waits still: the kernel counts that when the thread gets its core
-                seen[thread] = max(waited, known), ran
-                more.append(max(waited - known, 0.0))
-        self.left_s += elapsed
-        # Many threads wait at the same time; one may have waited since before the last look.
-        later = min(sum(more), max([elapsed, *more]), self.left_s)
-        self.left_s -= later
-        for process in processes:
-            process.deadline = min(process.deadline + later, process.last_deadline)
-        self.looked, self.seen = now, seen
-
-
-def tick_s(box):
-    """Return the seconds between two looks."""
-    return TICK_S if box.watches else SLOW_TICK_S
-
-
-def wait(box, processes):
-    """Wait until there's something to read, a process has ended or it's time to look; return whether one has ended."""
-    living = [process for process in processes if process.status is None]
+def wait(box, process, tick_s):
+    """Wait until there's something to read or look at; return whether the program may have ended."""
     poll = select.poll()
-    owners = {fd: process for process in processes for fd in process.pipes}
-    for fd in [*owners, *(process.pidfd for process in living if process.pidfd is not None)]:
+    for fd in process.pipes:
         poll.register(fd, select.POLLIN)
-    left_s = min(process.deadline for process in living) - time.monotonic()
-    longest_s = tick_s(box) if living[0].pidfd is not None else 0.002  # Python 3.8 can't wait for a process
+    if process.pidfd is not None:
+        poll.register(process.pidfd, select.POLLIN)
     if box.lifeline is not None:
         poll.register(box.lifeline, 0)
-    ready = poll.poll(1000 * max(min(left_s, longest_s), 0.0) + 1)
+    ready = poll.poll(1000 * (tick_s if process.pidfd is not None else 0.002))  # Python 3.8 can't wait for a process
     for fd, _ in ready:
         if fd == box.lifeline:
-            end_all(box, processes)
+            end_all(box.is_alone, process)
             os._exit(0)
-        if fd in owners:
-            owners[fd].read(fd)
-    return not ready or any(fd not in owners for fd, _ in ready)
+        if fd in process.pipes:
+            process.read(fd)
+    return not ready or any(fd == process.pidfd for fd, _ in ready)
 
 
-def reap(processes, flags=os.WNOHANG):
-    """Take note of processes that have ended; those whose own parents didn't count for the first program.
-
-    Return whether none are left.
-    """
-    mine = {process.pid: process for process in processes}
+def reap(process=None):
+    """Take note of processes that have ended, for a program that they belong to; return whether none are left."""
     for _ in range(MOST_REAPED):
         try:
-            pid, status, usage = os.wait4(-1, flags)
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return True
         if pid == 0:
             return False
-        if pid in mine:
-            mine[pid].finish(status, usage)
-        else:
-            processes[0].count(usage)
+        if process is not None:
+            process.count(usage)
+            if pid == process.pid:
+                process.finish(status)
     return False
 
 
-def look(box, processes, seen):
-    """End programs at their limits; what a whole tree uses counts for the first program.
+def look(box, process, seen, now):
+    """End a program at its limits.
 
     Args:
-        box: Where they run.
-        processes: All, those that have ended too.
+        box: Where it runs.
+        process: The program.
         seen: CPU seconds by number of a process, as far as seen. Of a child whose parent ignores how it ends, the
             kernel tells nobody.
+        now: The time.
     """
-    now = time.monotonic()
-    for process in processes:
-        if process.status is None and now >= process.deadline:
-            process.end("wall")
-    others = all_others(box)
-    for pid in others:
-        seen[pid] = max(seen.get(pid, 0.0), (field(pid, 11) + field(pid, 12)) / TICKS_A_SECOND)
-    first = processes[0]
-    if sum(seen.values()) > sum(process.limits["cpu_s"] for process in processes):
-        first.end("cpu")
-    if box.watches and is_over(box, processes, others) and stays_over(box, processes):
-        first.end("memory")
+    pids = all_others()
+    for pid in pids:
+        ticks = state_of("/proc/%d" % pid)[11:13]
+        seen[pid] = max(seen.get(pid, 0.0), sum(map(int, ticks)) / TICKS_A_SECOND)
+    # What waits for a core is not over its time: others have the cores. It may have been met between two steps.
+    process.idle_looks = 0 if any(map(wants_core, pids)) else process.idle_looks + 1
+    if now >= process.last_deadline or (now >= process.deadline and process.idle_looks >= LOOKS_TO_BE_SURE):
+        process.end("wall")
+    if sum(seen.values()) > process.limits["cpu_s"]:
+        process.end("cpu")
+    if box.watches and is_over(box, process, pids) and stays_over(box, process):
+        process.end("memory")
+    if box.shares_files:
+        if sum(len(threads(pid)) for pid in pids) > process.limits["processes"] + MORE_TASKS:
+            process.end("processes")
+        if is_much_written(box, pids):
+            process.end("disk")
 
 
-def is_over(box, processes, others):
+def wants_core(pid):
+    """Return whether a thread of a process runs or could."""
+    return any(state_of("/proc/%d/task/%s" % (pid, thread))[0] == b"R" for thread in threads(pid))
+
+
+def is_over(box, process, pids):
     """Return whether processes hold more memory than they may, with what is written in the box."""
-    limit = sum(process.limits["memory_mb"] for process in processes) * MIB
-    folders = thread_folders(others)
-    limit -= box.used_bytes()
-    if sum(map(resident_bytes, folders)) <= limit:
+    limit = process.limits["memory_mb"] * MIB - box.used_bytes()
+    if sum(held_bytes(pid, "status", PAGES) for pid in pids) <= limit:
         return False
-    borrowed = borrowers(others)
-    return sum(map(own_bytes, thread_folders(pid for pid in others if pid not in borrowed))) > limit
+    borrowed = borrowers(pids)
+    return sum(own_bytes(pid) for pid in pids if pid not in borrowed) > limit
 
 
-def stays_over(box, processes):
+def stays_over(box, process):
     """Look again some milliseconds apart; return whether the memory was too much each time."""
     for _ in range(LOOKS_TO_BE_SURE):
         time.sleep(SURE_S)
-        if not is_over(box, processes, all_others(box)):
+        if not is_over(box, process, all_others()):
             return False
     return True
 
 
-def end_all(box, processes):
-    """End every process that a program has started, however it is hidden, and wait until they are gone."""
-    while box.owns_namespace and kill(-1, _signal.SIGKILL):  # everything but the driver, which is number 1 here
-        reap(processes, 0)
-    while not box.owns_namespace and not reap(processes):
-        others = all_others(box)
-        for number in (_signal.SIGSTOP, _signal.SIGKILL):  # stopped, it starts no other while we go through the list
-            for pid in others:
-                kill(pid, number)
-        time.sleep(0.001)
+def own_bytes(pid):
+    """Return the memory that a process holds, its part of what it shares; all of it if it hides the parts."""
+    parts = held_bytes(pid, "smaps_rollup", (b"Pss:", b"SwapPss:"))
+    return parts + held_bytes(pid, "status", PAGES[2:]) if parts else held_bytes(pid, "status", PAGES)
 
 
-def all_others(box):
-    """Return the numbers of the processes below the driver; who has just started or lost its parent may be missing."""
-    if box.owns_namespace:
+def held_bytes(pid, name, fields):
+    """Return what fields of a file of a process's add up to; of another thread's where the first has ended alone."""
+    lines = lines_of("/proc/%d/%s" % (pid, name), fields)
+    if not lines:
+        found = (lines_of("/proc/%d/task/%s/%s" % (pid, thread, name), fields) for thread in threads(pid))
+        lines = next(filter(None, found), ())
+    return sum(int(line.split()[1]) * 1024 for line in lines)
+
+
+def borrowers(pids):
+    """Return the processes that run in their parents' memory, as a child by `vfork` does until it starts a program.
+
+    The kernel tells of no process whose memory it uses. But all sizes agree then, and for each such child one of the
+    parent's threads waits in a state that nothing interrupts: so many are taken for such children, no more.
+    """
+    found, left = [], {}
+    for pid in pids:
+        parent = int(state_of("/proc/%d" % pid)[1])
+        sizes = lines_of("/proc/%d/status" % pid, b"Vm")
+        if parent in pids and sizes and sizes == lines_of("/proc/%d/status" % parent, b"Vm"):
+            states = (state_of("/proc/%d/task/%s" % (parent, thread))[0] for thread in threads(parent))
+            left.setdefault(parent, sum(state == b"D" for state in states))
+            if left[parent] > 0:
+                left[parent] -= 1
+                found.append(pid)
+    return found
+
+
+def is_much_written(box, pids):
+    """Return whether too much lies in a box, or too many files; also what processes hold that has no name any more.
+
+    A folder that is closed to its owner counts as too much. So does what is deleted, closed and still mapped: the
+    kernel doesn't show its size.
+    """
+    fd = os.open(box.root, FOLDER)
+    try:
+        size = sum(nameless_bytes(box.root, pids))
+        for count, more in enumerate(written(fd)):
+            size += more
+            if size > box.disk_bytes or count > MOST_FILES:
+                return True
+    except (OSError, RecursionError):
+        return True
+    finally:
+        os.close(fd)
+    return size > box.disk_bytes
+
+
+def written(fd):
+    """Yield the bytes of everything in an open folder; links aren't followed."""
+    for name in os.listdir(fd):
+        try:
+            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            inner = os.open(name, FOLDER, dir_fd=fd) if stat.S_ISDIR(found.st_mode) else None
+        except FileNotFoundError:
+            continue  # it has just been removed
+        yield found.st_blocks * 512
+        if inner is not None:
+            try:
+                yield from written(inner)
+            finally:
+                os.close(inner)
+
+
+def nameless_bytes(root, pids):
+    """Yield the bytes of deleted files below a folder that processes hold open, and too many for those only mapped."""
+    known = set()
+    for folder in ("/proc/%d/" % pid for pid in pids):
+        try:
+            numbers = os.listdir(folder + "fd")
+            with open(folder + "maps", "rb") as file:
+                mapped = [line.split(None, 5) for line in file if line.endswith(b" (deleted)\n")]
+        except OSError:
+            continue  # it has just ended, or not become the program yet
+        for number in numbers:
+            try:
+                found = os.stat(folder + "fd/" + number)
+            except OSError:
+                continue
+            if found.st_nlink == 0 and stat.S_ISREG(found.st_mode) and found.st_ino not in known:
+                known.add(found.st_ino)
+                yield found.st_blocks * 512
+        for words in mapped:
+            if words[5].startswith(root.encode() + b"/") and int(words[4]) not in known:
+                known.add(int(words[4]))
+                yield FILE_BYTES
+
+
+def end_all(is_alone, process=None):
+    """End every process below this one, however it is hidden, and wait until they are gone.
+
+    Args:
+        is_alone: As of `Box`.
+        process: Whose program has started them; the time that they took counts for it.
+    """
+    while not reap(process):
+        if is_alone:
+            kill(-1, _signal.SIGKILL)
+        else:
+            others = all_others()
+            for number in (_signal.SIGSTOP, _signal.SIGKILL):  # stopped, it starts no other meanwhile
+                for pid in others:
+                    kill(pid, number)
+        time.sleep(0.0005)
+
+
+def all_others():
+    """Return the numbers of the processes below this one; who has just started or lost its parent may be missing."""
+    if os.getpid() == 1:
         return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
-    if not os.path.exists("/proc/thread-self/children"):  # a kernel without these lists
-        return scan_others()
     found = [os.getpid()]
     for pid in found:
         for thread in threads(pid):
@@ -192,28 +253,27 @@ def all_others(box):
     return found[1:]
 
 
-def scan_others():
-    """Return the numbers of the processes below the driver from a look at all of the machine's, which takes long."""
-    children = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            children.setdefault(field(int(name), 1), []).append(int(name))
-    found = [os.getpid()]
-    for pid in found:
-        found += children.get(pid, ())
-    return found[1:]
-
-
-def schedule_of(pid, thread):
-    """Return how long a thread has run, and waited for a core; None and zero where the kernel tells of neither."""
+def threads(pid):
+    """Return the numbers of a process's threads, as texts; none if it has gone."""
     try:
-        with open("/proc/%d/task/%s/schedstat" % (pid, thread), "rb") as file:
-            ran, waited = file.read().split()[:2]
-            return int(ran), int(waited) / 1e9
-    except (OSError, ValueError):
-        return None, 0.0
+        return os.listdir("/proc/%d/task" % pid)
+    except OSError:
+        return []
 
 
-def field(pid, index):
-    """Return a number from the status of a process, its state being number 0; 0 if it has gone."""
-    return int(state_of("/proc/%d" % pid)[index])
+def state_of(folder):
+    """Return what is told of a process or thread from its state on, as words of bytes; zeros if it has gone."""
+    try:
+        with open(folder + "/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split() or GONE
+    except OSError:
+        return GONE
+
+
+def lines_of(path, names):
+    """Return the lines of a file that begin with some names; none if it can't be read, as of who has ended."""
+    try:
+        with open(path, "rb") as file:
+            return [line for line in file if line.startswith(names)]
+    except OSError:
+        return []

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boxes on this machine: one for each submission, two for a communication task, gone afterwards.
 
-`sandbox` the provider · `mechanism` which isolation holds here, by a probe · `bwrap` with namespaces · `confinement`
-without (`landlock`) · `seccomp` system calls · `cgroups` memory and processes · `interpreter`, `setup` what runs in a
-box · `box`, `session` one box, one program · `../harness` what runs inside.
+`sandbox` the provider · `setup` which isolation holds here, by a probe · `bwrap` with namespaces · `landlock` without
+· `seccomp` system calls · `cgroups` memory and processes · `interpreter` what runs programs · `box` one box, one
+program · `../harness` what runs inside.
 
 What is covered, by either mechanism, and as root too, who becomes another user first: the network and all sockets;
 files outside, to read and to write, but for the system's programs and libraries; the environment, memory, descriptors
@@ -17,9 +17,9 @@ doesn't depend on that: calls, descriptors and shared memory are the same with a
 
 Nor: holes in the kernel (a virtual machine is the answer to those: run the trainer in one, or take a provider
 that does); side channels such as timing and shared caches; programs that slow each other down (limits count CPU time);
-how the system's folders look, and what `/proc` tells of the machine. CPU time of processes whose parents ignore how
-they end is seen by ten looks a second only: what short ones burn may go uncounted, up to the limit on the clock. The
-interpreter's folder can be read: keep no secrets there.
+how the system's folders look, and what `/proc` tells of the machine; what `landlock` says of its own. CPU time of
+processes whose parents ignore how they end is seen by ten looks a second only: what short ones burn may go uncounted,
+up to the limit on the clock. The interpreter's folder can be read: keep no secrets there.
 """
 
 from open_r1.sandbox.local.sandbox import LocalSandbox

@@ -1,31 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One local box: its processes, the socket to its driver, its control group. It's always ended, and waited for."""
+"""One program in one local box: its processes, the socket to its driver, its control group. It's always ended."""
 
+import ast
 import asyncio
 import contextlib
-import json
+import errno
 import logging
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from open_r1.sandbox.base import SandboxError
+from open_r1.sandbox.base import Interactor, Limits, Outcome, ProgramInput, ProgramRun, RunRequest, SandboxError
 from open_r1.sandbox.harness.folders import empty
+from open_r1.sandbox.harness.processes import MOST_WAITING
+from open_r1.sandbox.languages import build_commands, find_language
 from open_r1.sandbox.local.cgroups import Group, make_group
-from open_r1.sandbox.local.setup import Setup
 from open_r1.sandbox.local.started import Room, Started, memory_file
+from open_r1.sandbox.wire import limits_to_json
+
+if TYPE_CHECKING:
+    from open_r1.sandbox.local.setup import Setup
 
 logger = logging.getLogger(__name__)
 
+MIB = 1 << 20
 CHUNK = 1 << 18
 START_S = 30.0  # a box that the driver doesn't report from by then is no box
+ANSWER_S = 20.0  # what the driver may take besides the programs, on a busy machine
 LEAVE_S = 2.0  # what a driver that finds itself alone may take to end everything
 END_S = 10.0  # what the kernel may take to end the processes in a box
+DISK_BYTES = 256 * MIB  # what a program may write, in all its files
 GROUP_MB = 48  # the driver and bubblewrap, besides the program
 GROUP_PROCESSES = 8
 HEADER_BYTES = 1 << 20
@@ -42,44 +51,124 @@ class BoxLostError(Exception):
     was_memory = False
 
 
-@dataclass(frozen=True)
-class Reply:
-    """An answer of the driver: what a program did, its output, its errors, the binary."""
-
-    record: dict[str, Any]
-    stdout: bytes = b""
-    stderr: bytes = b""
-    binary: bytes = b""
-
-
 class LocalBox:
-    """A box that runs. Make it with `open_box`, end it with `close`."""
+    """A submission, or an interactor, in a box of its own. Make it with `open_box`, end it with `close`.
 
-    def __init__(self, started: Started, way: socket.socket, group: Group | None, log: int) -> None:
+    Attributes:
+        compiled: The compiler's run; None where nothing is compiled.
+        binary: The compiled program, if it's kept.
+        limits: Of a run.
+    """
+
+    def __init__(self, started: Started, way: socket.socket, group: Group | None, log: int, limits: Limits) -> None:
         self.process, self.root, self.folder = started.process, started.root, started.folder
-        self.way, self.group, self.log = way, group, log
-        self.has_run = False
+        self.way, self.group, self.log, self.limits = way, group, log, limits
+        self.compiled: ProgramRun | None = None
+        self.binary: bytes | None = None
+        self._has_run = False
+        self._kills = 0
         self._waiting = bytearray()
 
-    def enter_group(self) -> None:
-        """Move all processes of the box into its control group; the kernel may take some milliseconds for that."""
-        if self.group is not None:
-            with contextlib.suppress(ProcessLookupError):  # it has ended already: there will be no report
-                self.group.add(self.process.pid)
+    @property
+    def has_program(self) -> bool:
+        """Whether there is a program to run."""
+        return self.compiled is None or self.compiled.outcome is Outcome.OK
 
-    def limit(self, memory_mb: int, processes: int) -> None:
-        """Change what everything in the box may use, where a control group limits it; see `Group.set_limits`."""
-        if self.group is not None:
-            self.group.set_limits(memory_mb + GROUP_MB, processes + GROUP_PROCESSES)
-
-    async def send(self, header: dict[str, Any], parts: Sequence[bytes] = (), passed: Sequence[int] = ()) -> None:
-        """Send a message, and descriptors with it.
+    async def run_batch(self, inputs: Sequence[ProgramInput], runs: list[ProgramRun]) -> None:
+        """Run the program on some inputs, appending to `runs`; the next input is sent while the program runs.
 
         Raises:
-            BoxLostError, SandboxError: Nobody takes it; see `reply`.
+            BoxLostError, SandboxError: As of `result`.
         """
+
+        async def feed() -> None:
+            for given in inputs:
+                await self.send_input(given)
+
+        feeding = asyncio.ensure_future(feed())
+        try:
+            for _ in inputs:
+                runs.append(await self.result())
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+
+    async def send_input(self, given: ProgramInput, role: str | None = None, passed: Sequence[int] = ()) -> None:
+        """Send what a run gets.
+
+        Args:
+            given: The input.
+            role: "submission" or "interactor" in a communication task.
+            passed: The ends of its pipes there: to read from, to write to.
+        """
+        stdin, files = _encoded(given.stdin), {name: _encoded(text) for name, text in given.files.items()}
+        header = {
+            "stdin": len(stdin),
+            "files": _sizes(files),
+            "args": [*given.args],
+            "output_file": given.output_file,
+            "role": role,
+        }
+        self._has_run = True
+        await self._send(header, [stdin, *files.values()], passed)
+
+    async def result(self) -> ProgramRun:
+        """Return the next run.
+
+        Raises:
+            BoxLostError: The box is lost after a program has run in it.
+            SandboxError: It's lost, and no program had anything to do with it.
+        """
+        return await self._run(self.limits)
+
+    async def prepare(self, job: Mapping[str, Any], files: Mapping[str, bytes], compile_limits: Limits) -> None:
+        """Send the program and wait until it is compiled; see `result`."""
+        await self._send({**job, "files": _sizes(files, job["executable"])}, list(files.values()))
+        if job["compile"] is not None:
+            self._has_run = True
+            self.compiled = await self._run(compile_limits)
+
+    def limit_group(self, memory_mb: int, processes: int) -> None:
+        """Lower the limits of the box from the compiler's to the program's, where a control group has them."""
+        try:
+            if self.group is not None:
+                self.group.set_limits(memory_mb + GROUP_MB, processes + GROUP_PROCESSES)
+        except OSError as error:
+            if error.errno != errno.EBUSY:  # the compiler's files are still in memory
+                raise
+
+    async def _run(self, limits: Limits) -> ProgramRun:
+        """Return the run that the driver reports next; the binary comes with the compiler's."""
+        try:
+            async with self._answers(MOST_WAITING * limits.backstop_s + ANSWER_S):
+                record = await self._record()
+                stdout, stderr, binary = [
+                    await self._bytes(record.pop(name)) for name in ("stdout", "stderr", "binary")
+                ]
+                run = ProgramRun(
+                    Outcome(record.pop("outcome")),
+                    stdout=stdout.decode("utf-8", "replace"),
+                    stderr=stderr.decode("utf-8", "replace"),
+                    **record,
+                )
+        except BoxLostError as error:
+            error.was_memory = self._was_killed()
+            raise
+        self.binary = self.binary or binary or None
+        # Asked after each run, also after one that ended well: a kill is never charged to a later one.
+        return replace(run, outcome=Outcome.MEMORY_LIMIT) if self._was_killed() else run
+
+    def _was_killed(self) -> bool:
+        """Return whether the kernel has killed a process for want of memory since this was last asked."""
+        if self.group is None:
+            return False
+        known, self._kills = self._kills, self.group.oom_kills()
+        return self._kills > known
+
+    async def _send(self, header: dict[str, Any], parts: Sequence[bytes] = (), passed: Sequence[int] = ()) -> None:
+        """Send a message, and descriptors with it."""
         loop = asyncio.get_running_loop()
-        line = json.dumps(header).encode() + b"\n"
+        line = repr(header).encode() + b"\n"
         try:
             if passed:
                 await self._writable()
@@ -88,39 +177,34 @@ class LocalBox:
             for part in parts:
                 await loop.sock_sendall(self.way, part)
         except OSError as error:
-            self._fail(f"The box takes nothing more ({error}). {self.said()}", error)
+            self._fail(f"The box takes nothing more ({error}). {self._said()}", error)
 
-    async def reply(self, timeout_s: float) -> Reply:
-        """Return the driver's next answer.
+    async def ready(self) -> None:
+        """Wait for the driver's report."""
+        async with self._answers(START_S):
+            await self._record()
 
-        Raises:
-            BoxLostError: There's none, after a program has run in the box.
-            SandboxError: There's none, and no program had anything to do with it.
-        """
+    @contextlib.asynccontextmanager
+    async def _answers(self, timeout_s: float) -> Any:
+        """Limit the time that answers may take; turn what is wrong with them into the loss of the box."""
         try:
             async with asyncio.timeout(timeout_s):
-                record = json.loads(await self._line())
-                if not isinstance(record, dict):
-                    raise ValueError("an answer is a record")
-                parts = [await self._bytes(int(record.pop(name, 0))) for name in ("stdout", "stderr", "binary")]
-        except (OSError, ValueError, TypeError) as error:
-            self._fail(f"The box is lost ({type(error).__name__}: {error}). {self.said()}", error)
-        if "error" in record:
-            self.has_run = self.has_run and record.get("has_run") != 0
-            self._fail(f"The driver failed: {record['error']}.")
-        return Reply(record, *parts)
+                yield
+        except (OSError, ValueError, TypeError, KeyError, SyntaxError) as error:
+            self._fail(f"The box is lost ({type(error).__name__}: {error}). {self._said()}", error)
 
-    def _fail(self, message: str, cause: Exception | None = None) -> NoReturn:
-        raise (BoxLostError if self.has_run else SandboxError)(message) from cause
-
-    async def _line(self) -> bytes:
+    async def _record(self) -> dict[str, Any]:
         while b"\n" not in self._waiting:
             if len(self._waiting) > HEADER_BYTES:
                 raise ValueError("a line without end")
             await self._more()
         line, _, rest = bytes(self._waiting).partition(b"\n")
         self._waiting = bytearray(rest)
-        return line
+        record = ast.literal_eval(line.decode())
+        if "error" in record:
+            self._has_run = self._has_run and record["has_run"] != 0
+            self._fail(f"The driver failed: {record['error']}.")
+        return record
 
     async def _bytes(self, size: int) -> bytes:
         if not 0 <= size <= PART_BYTES:
@@ -146,9 +230,18 @@ class LocalBox:
         finally:
             loop.remove_writer(self.way)
 
-    def said(self) -> str:
+    def _fail(self, message: str, cause: Exception | None = None) -> NoReturn:
+        raise (BoxLostError if self._has_run else SandboxError)(message) from cause
+
+    def _said(self) -> str:
         """Return what bubblewrap or the driver complained of."""
         return os.pread(self.log, 4096, 0).decode("utf-8", "replace").strip()
+
+    def enter_group(self) -> None:
+        """Move all processes of the box into its control group; the kernel may take some milliseconds for that."""
+        if self.group is not None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended already: there will be no report
+                self.group.add(self.process.pid)
 
     async def close(self, entering: asyncio.Future[None] | None = None) -> None:
         """End everything in the box and wait until it's gone; a caller cancelled any number of times holds nothing up.
@@ -167,36 +260,30 @@ class LocalBox:
             if entering is not None:
                 await asyncio.wait([entering])
                 entering.exception()  # who opened the box has it, or something graver
-            if not await exited(self.process, LEAVE_S):
+            if not await _exited(self.process, LEAVE_S):
                 self._kill()
-                if not await exited(self.process, END_S):
+                if not await _exited(self.process, END_S):
                     logger.error("A local box (process %d) doesn't end.", self.process.pid)
                     return
             await self._remove_traces()
+        except OSError as error:  # no reason to lose the results
+            logger.error("What a local box has left can't be removed: %s.", error)
         finally:
             os.close(self.log)
 
     async def _remove_traces(self) -> None:
-        """Remove the group and the folder; what can't be removed is no reason to lose the results."""
-        try:
-            if self.group is not None:
-                await self._remove_group(self.group)
-        except OSError as error:
-            logger.error("The control group of a local box can't be removed: %s.", error)
-        try:
-            if self.folder is not None:
-                empty(self.folder)
-                Path(self.folder).rmdir()
-        except OSError as error:
-            logger.error("The folder of a local box can't be removed: %s.", error)
-
-    async def _remove_group(self, group: Group) -> None:
-        for _ in range(200):
-            if group.remove():
+        """Remove the folder and the group; the kernel needs a moment for its last processes."""
+        if self.folder is not None:
+            empty(self.folder)
+            Path(self.folder).rmdir()
+        group, patience = self.group, 200
+        while group is not None and not group.remove():
+            if patience == 0:
+                logger.error("The control group of a local box can't be removed: processes %s.", group.pids())
                 return
+            patience -= 1
             group.kill()
             await asyncio.sleep(0.01)
-        logger.error("The control group of a local box can't be removed: processes %s.", group.pids())
 
     def _kill(self) -> None:
         """Kill the driver, with which the kernel ends all others in the box; then what holds the box."""
@@ -211,16 +298,10 @@ class LocalBox:
 _ENDINGS: set[asyncio.Future[None]] = set()  # the loop itself holds only weak references
 
 
-async def exited(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+async def _exited(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
     """Wait for the end of a process without a thread; return whether it came in time."""
     loop = asyncio.get_running_loop()
-    try:
-        pidfd = os.pidfd_open(process.pid)
-    except (OSError, AttributeError):  # Linux before 5.3
-        deadline = loop.time() + timeout_s
-        while process.poll() is None and loop.time() < deadline:
-            await asyncio.sleep(0.005)
-        return process.poll() is not None
+    pidfd = os.pidfd_open(process.pid)
     ended = loop.create_future()
     loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
     try:
@@ -235,23 +316,70 @@ async def exited(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
     return True
 
 
-async def open_box(setup: Setup, room: Room) -> LocalBox:
-    """Start a box and return it once its driver has reported.
+async def open_box(
+    setup: "Setup",
+    part: RunRequest | Interactor,
+    inputs: Sequence[ProgramInput],
+    compile_limits: Limits,
+    keeps_binary: bool = False,
+) -> LocalBox:
+    """Start a box, send the program and compile it.
 
     Args:
-        setup: How boxes are made in this process.
-        room: What may be used in it.
+        setup: How boxes are made.
+        part: The program.
+        inputs: What it will get: the box has room for it.
+        compile_limits: Of the compiler.
+        keeps_binary: Whether the compiled program comes out.
+
+    Raises:
+        BoxLostError, SandboxError: As of `LocalBox.result`.
+    """
+    language = find_language(part.language)
+    commands = build_commands(language, part.files, part.limits, setup.programs.get(language.name))
+    files = {
+        name: content if isinstance(content, bytes) else _encoded(content) for name, content in part.files.items()
+    }
+    extra = sum(map(len, files.values())) + max(map(_size, inputs), default=0)
+    extra_mb = -(-(extra + 2 * part.limits.output_bytes) // MIB)  # the driver holds what a program prints
+    memory_mb, processes = part.limits.memory_mb + extra_mb, part.limits.processes
+    first = (memory_mb, processes)
+    if commands.compile is not None:
+        first = (max(memory_mb, compile_limits.memory_mb), max(processes, compile_limits.processes))
+    box = await _start(setup, Room(DISK_BYTES + extra, *first), part.limits)
+    try:
+        job = {
+            "root": box.root,
+            "watches": box.group is None,
+            "compile": commands.compile,
+            "run": commands.run,
+            "compile_limits": limits_to_json(compile_limits, commands),
+            "limits": limits_to_json(part.limits, commands),
+            "keeps_binary": keeps_binary,
+            "executable": next(iter(files)) if language.name == "binary" else None,
+        }
+        await box.prepare(job, files, compile_limits)
+        if first != (memory_mb, processes):
+            box.limit_group(memory_mb, processes)
+    except BaseException:
+        await box.close()
+        raise
+    return box
+
+
+async def _start(setup: "Setup", room: Room, limits: Limits) -> LocalBox:
+    """Start a box and return it once its driver has reported.
 
     Raises:
         SandboxError: It doesn't start.
     """
     try:
-        box = _start(setup, room)
+        box = _start_processes(setup, room, limits)
     except OSError as error:  # no descriptors, processes or memory are left, or no room for a folder
         raise SandboxError(f"A local box can't be started: {error}.") from error
     entering = asyncio.ensure_future(asyncio.to_thread(box.enter_group))
     try:
-        await box.reply(START_S)
+        await box.ready()
         await asyncio.shield(entering)
     except BaseException as error:
         await box.close(entering)
@@ -261,7 +389,7 @@ async def open_box(setup: Setup, room: Room) -> LocalBox:
     return box
 
 
-def _start(setup: Setup, room: Room) -> LocalBox:
+def _start_processes(setup: "Setup", room: Room, limits: Limits) -> LocalBox:
     """Start the processes of a box; what was made for them is gone if that fails."""
     with contextlib.ExitStack() as stack:
         group = make_group(room.memory_mb + GROUP_MB, room.processes + GROUP_PROCESSES)
@@ -273,6 +401,21 @@ def _start(setup: Setup, room: Room) -> LocalBox:
         stack.callback(ours.close)
         with theirs:
             ours.setblocking(False)
-            started = setup.start(theirs.fileno(), log, room)
+            started = setup.mechanism.start(setup.interpreter, setup.folders, theirs.fileno(), log, room)
         stack.pop_all()
-    return LocalBox(started, ours, group, log)
+    return LocalBox(started, ours, group, log, limits)
+
+
+def _encoded(text: str) -> bytes:
+    """Return a text as bytes; what can't be in UTF-8 (half a surrogate pair) becomes a question mark."""
+    return text.encode("utf-8", "replace")
+
+
+def _sizes(files: Mapping[str, bytes], executable: str | None = None) -> list[tuple[str, int, bool]]:
+    return [(name, len(content), name == executable) for name, content in files.items()]
+
+
+def _size(given: ProgramInput) -> int:
+    """Return an upper bound of the bytes of an input."""
+    texts = (given.stdin, *given.files.values())
+    return sum(len(text) if text.isascii() else 4 * len(text) for text in texts)

@@ -29,7 +29,9 @@ LINKS = {
     "/dev/stderr": "/proc/self/fd/2",
     "/dev/shm": f"{ROOT}/shm",
 }
-NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts")
+NAMESPACES = ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
+# What root needs to become another user inside, where nobody else may reach the interpreter.
+TO_BECOME_USER = ("CAP_SETUID", "CAP_SETGID", "CAP_CHOWN")
 
 
 class Bubblewrap:
@@ -37,6 +39,7 @@ class Bubblewrap:
 
     name = "bwrap"
     driver_parts = DRIVER_PARTS
+    private_parts = (*DRIVER_PARTS, "confine")
 
     def __init__(self, path: str) -> None:
         """Build it.
@@ -51,13 +54,25 @@ class Bubblewrap:
         return f"bubblewrap ({self.path})"
 
     def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
-        """Start a box; see `Setup.start`."""
+        """Start the processes of a box.
+
+        Args:
+            interpreter: Runs the driver.
+            folders: What the box shows besides the system's folders.
+            socket_fd: Becomes the driver's way to us.
+            log: Gets what bubblewrap and the driver complain of.
+            room: What may be used in the box.
+
+        Raises:
+            OSError: They can't be started.
+        """
         with ExitStack() as stack:
             code_fd, seccomp_fd = (_held(memory_file(content), stack) for content in (interpreter.driver, _filter()))
+            call = f"serve_as({BOX_USER}, {ROOT!r}, {socket_fd})" if interpreter.is_private else f"serve({socket_fd})"
             command = [
-                *drop_user(self.path),
-                *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd),
-                *interpreter.command(code_fd, f"serve({socket_fd})"),
+                *(() if interpreter.is_private else drop_user(self.path)),
+                *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd, as_root=interpreter.is_private),
+                *interpreter.command(code_fd, call),
             ]
             return Started(start(command, (code_fd, seccomp_fd, socket_fd), log), ROOT)
 
@@ -84,7 +99,9 @@ def bwrap_path() -> str | None:
     return found
 
 
-def bwrap_command(bwrap: str, folders: Iterable[str], disk_bytes: int, seccomp_fd: int) -> list[str]:
+def bwrap_command(
+    bwrap: str, folders: Iterable[str], disk_bytes: int, seccomp_fd: int, *, as_root: bool = False
+) -> list[str]:
     """Return the words before the command that runs in the box.
 
     Args:
@@ -92,21 +109,27 @@ def bwrap_command(bwrap: str, folders: Iterable[str], disk_bytes: int, seccomp_f
         folders: What to show besides the system's folders, at the same paths, read-only.
         disk_bytes: What may be written in the box.
         seccomp_fd: Descriptor of the filter of system calls.
+        as_root: Whether the command begins as root, to become another user by itself: then there's no namespace of
+            users, and the filter is what keeps programs from making one.
     """
+    user: tuple[str, ...] = ("--unshare-user", "--disable-userns", "--cap-drop", "ALL")
+    if as_root:
+        user = ("--cap-drop", "ALL", *(word for name in TO_BECOME_USER for word in ("--cap-add", name)))
+    elif os.geteuid() == 0 and not has_other_users():
+        user += ("--uid", str(BOX_USER), "--gid", str(BOX_USER))
     folders = outermost(folder for folder in folders if not is_below(folder, "/usr"))
     tmp = () if any(is_below(folder, "/tmp") for folder in folders) else ("--symlink", f"{ROOT}/tmp", "/tmp")
     return [
         bwrap,
+        *user,
         *NAMESPACES,
-        *(("--uid", str(BOX_USER), "--gid", str(BOX_USER)) if os.geteuid() == 0 and not has_other_users() else ()),
-        "--unshare-cgroup-try",
-        "--disable-userns",
-        *("--cap-drop", "ALL"),
         "--die-with-parent",
         "--new-session",
         "--as-pid-1",  # the driver: nobody in the box can end it, and it inherits the orphans
         *("--hostname", "box"),
         *("--seccomp", str(seccomp_fd)),
+        # Made by root, they would be closed to the user that the command becomes.
+        *(word for folder in _parents(folders) if as_root for word in ("--perms", "0755", "--dir", folder)),
         *("--ro-bind", "/usr", "/usr"),
         *_system_folders(),
         *(word for file in SYSTEM_FILES for word in ("--ro-bind-try", file, file)),
@@ -134,6 +157,11 @@ def outermost(folders: Iterable[str]) -> list[str]:
 def is_below(path: str, folder: str) -> bool:
     """Return whether a path is a folder or lies in it."""
     return os.path.commonpath((path, folder)) == folder
+
+
+def _parents(folders: Sequence[str]) -> list[str]:
+    """Return the folders above what a box shows, the outer ones first."""
+    return sorted({str(parent) for path in (*folders, *SYSTEM_FILES, *LINKS) for parent in Path(path).parents} - {"/"})
 
 
 @functools.cache

@@ -203,11 +203,11 @@ def own_folders(groups: str, mounts: str) -> dict[str, Path]:
         kind, _, options = behind.split(" ")[:3]
         names = {"cgroup": {*_CONTROLLERS} & {*options.split(",")}, "cgroup2": {""}}.get(kind, set())
         for name in names & own.keys():
-            folders.setdefault(name, _below(mount, root, own[name]))
+            folders.setdefault(name, _mounted(mount, root, own[name]))
     return folders
 
 
-def _below(mount: str, root: str, path: str) -> Path:
+def _mounted(mount: str, root: str, path: str) -> Path:
     """Return the folder of a group; what is mounted begins at the group `root`, in containers not at the first one."""
     if ".." in Path(path).parts or not Path(path).is_relative_to(root):
         return Path(mount)
@@ -229,19 +229,14 @@ def _divides(folder: Path) -> bool:
 def _sweep(place: _Place) -> None:
     """End and remove groups whose owner is dead, also those in groups beside ours."""
     for parent in {place.memory, place.pids}:
-        places = [parent, *_below_of(parent.parent)]
-        for folder in [group for place_of_groups in places for group in _groups_in(place_of_groups)]:
-            if is_orphan(folder.name.removeprefix(_PREFIX)):
+        for folder in (group for beside in (parent, *_below(parent.parent)) for group in _below(beside)):
+            if folder.name.startswith(_PREFIX) and is_orphan(folder.name.removeprefix(_PREFIX)):
                 with contextlib.suppress(OSError):  # another process sweeps too
                     _kill_all(folder)
                     _remove(folder)
 
 
-def _groups_in(folder: Path) -> list[Path]:
-    return [path for path in _below_of(folder) if path.name.startswith(_PREFIX)]
-
-
-def _below_of(folder: Path) -> list[Path]:
+def _below(folder: Path) -> list[Path]:
     """Return the groups in a group; none where another process has just removed it (`Path.glob` would raise)."""
     try:
         return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]

@@ -9,14 +9,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
 # Who programs are where the trainer is root: no such user needs to exist, nor does systemd give away these numbers.
 BOX_USER = 60578
 SYSTEM_PYTHON = "/usr/bin/python3"
-DRIVER_PARTS = ("folders", "processes", "holding", "watching", "submission", "driver")
+DRIVER_PARTS = ("folders", "processes", "watching", "submission", "driver")
 PROBE_S = 30.0
 
 # Compiles the driver's parts, which come on standard input, and says where the interpreter lies.
@@ -45,12 +45,15 @@ class Interpreter:
         version: As in "3.11.2".
         folders: What it needs to see besides the system's folders.
         driver: The driver, compiled by it.
+        is_private: Whether only root may reach it (pyenv and uv put it into root's home), so that it must be shown at
+            its place in folders of the box's own.
     """
 
     path: str
     version: str
     folders: tuple[str, ...]
     driver: bytes
+    is_private: bool = False
 
     def command(self, code_fd: int, call: str) -> list[str]:
         """Return the command that starts the driver, as little of the interpreter as it needs.
@@ -121,19 +124,28 @@ def candidates(python: str | None) -> Iterator[str]:
         yield SYSTEM_PYTHON
 
 
-def probe_interpreter(path: str, parts: Sequence[str]) -> Interpreter:
+def probe_interpreter(path: str, parts: Sequence[str], *, private_parts: Sequence[str] = ()) -> Interpreter:
     """Start an interpreter as the user of boxes and return what it says of itself.
 
     Args:
         path: The interpreter.
         parts: Names of the driver's files, in the order of their imports.
+        private_parts: Likewise, where only root may reach the interpreter; none where boxes can't show it then.
 
     Raises:
         OSError, ValueError: It can't be used; the message says why.
     """
+    try:
+        return _probe(path, parts, BOX_USER if has_other_users() else None)
+    except PermissionError:
+        if not (private_parts and has_other_users()):
+            raise
+        return replace(_probe(path, private_parts, None), is_private=True)
+
+
+def _probe(path: str, parts: Sequence[str], user: int | None) -> Interpreter:
     texts = [(name, harness(f"{name}.py")) for name in parts]
     # Not by `setpriv`, which still has root's rights when it looks for what it starts.
-    user, groups = (BOX_USER, ()) if has_other_users() else (None, None)
     try:
         done = subprocess.run(
             [path, "-I", "-c", _LOOK],
@@ -146,7 +158,7 @@ def probe_interpreter(path: str, parts: Sequence[str]) -> Interpreter:
             check=False,
             user=user,
             group=user,
-            extra_groups=groups,
+            extra_groups=None if user is None else (),
         )
     except PermissionError as error:
         if user is None or error.errno != errno.EPERM:

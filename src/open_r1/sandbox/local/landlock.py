@@ -1,28 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes on machines without user namespaces: Landlock, the filter of system calls, limits of resources, a keeper.
+"""Boxes on machines without user namespaces: Landlock, the filter of system calls, limits of resources, a watch.
 
 What is covered: no file outside of the box can be written, changed or, but for those named, opened; no sockets at all;
-no signals to and no look into processes outside; memory, number of processes and size of files are limited by the
-driver's watch; what a program leaves is ended, also when the driver or we are killed.
+no signals to and no look into processes outside; memory, number of processes and what is written are limited by looks
+of the driver, fifty a second; what a program leaves is ended, also when the driver or we are killed.
 
 What is not: whether a path exists, its size, times and where it leads if it's a link can be asked (`stat`,
 `readlink`); what can be read can be locked (`flock`); the machine's name and load and the numbers of its processes can
-be seen; for a twentieth of a second a box can write more than it may, and for less than that have more processes.
+be seen; between two looks a box can write more than it may and have more processes, an ordinary user's some thousands.
 There's no `/dev/shm`, so the locks of Python's `multiprocessing` fail. Programs can't start files that they have
 written themselves, nor change the mode, owner or times of any. A file that is deleted and closed while it's mapped
-counts as the longest there can be, which ends the box: the kernel doesn't show its size.
+counts as the longest there can be, which ends the program: the kernel doesn't show its size.
+
+`OPEN_R1_SANDBOX=none` starts the same boxes without Landlock and the filter, for containers that are the box
+themselves: limits, watch and clean-up stay, and nothing is closed to programs that the container shows.
 """
 
+import contextlib
 import ctypes
 import errno
+import itertools
 import os
-from collections.abc import Sequence
+import stat
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
 
+from open_r1.sandbox.harness.folders import empty
+from open_r1.sandbox.local.interpreter import BOX_USER, DRIVER_PARTS, Interpreter, has_other_users
+from open_r1.sandbox.local.owners import is_orphan, owner_name
 from open_r1.sandbox.local.seccomp import filter_program
+from open_r1.sandbox.local.started import Room, Started, memory_file, start
 
+PREFIX = "open_r1_box_"
 MIN_VERSION = 3  # Linux 6.2; before, a program could cut any file of its user's to nothing
 _SIGNALS_SINCE = 6  # Linux 6.12
-_NUM_TASKS_OF_OTHERS = 1024  # by so much the number of its user's other processes may rise while a box runs
+_NUM_TASKS_OF_OTHERS = 4096  # by so much the number of its user's other processes may rise while a box runs
+_NUM_USERS = 600  # after `BOX_USER`: up to 61178; from 61184 on systemd gives numbers to services
 _SYSTEM_FOLDERS = (
     "/usr",
     "/bin",
@@ -36,6 +50,76 @@ _SYSTEM_FOLDERS = (
 )
 _CREATE_RULESET = 444
 _ASK_VERSION = 1
+_COUNTER = itertools.count()
+_SWEPT: set[int] = set()
+
+
+class Landlock:
+    """Boxes of processes that confine themselves, or with `confines=False` of processes that don't."""
+
+    driver_parts = (*DRIVER_PARTS, "confine")
+    private_parts = ()
+
+    def __init__(self, *, confines: bool = True) -> None:
+        """Build it.
+
+        Args:
+            confines: Whether programs are confined: False for "none".
+        """
+        self.name = "landlock" if confines else "none"
+        self.confines = confines
+
+    def describe(self) -> str:
+        """Return what isolates programs."""
+        if not self.confines:
+            return "NOTHING isolates programs (OPEN_R1_SANDBOX=none)"
+        return f"Landlock of version {version()} and a filter of system calls"
+
+    def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
+        """Start a box; see `Bubblewrap.start`. Where we are root, each box has a user of its own."""
+        user = BOX_USER + 1 + (131 * os.getpid() + next(_COUNTER)) % _NUM_USERS if has_other_users() else None
+        folder = _new_folder()
+        code_fd = -1
+        try:
+            code_fd = memory_file(interpreter.driver)
+            if user is not None:
+                os.chown(folder, user, user)
+            settings = self.settings(folder, user=user, readable=folders, room=room)
+            command = interpreter.command(code_fd, f"serve({socket_fd}, {settings!r})")
+            return Started(start(command, (code_fd, socket_fd), log), folder, folder)
+        except BaseException:
+            Path(folder).rmdir()
+            raise
+        finally:
+            if code_fd >= 0:
+                os.close(code_fd)
+
+    def settings(self, root: str, *, user: int | None, readable: Iterable[str], room: Room) -> dict[str, object]:
+        """Return what `confine.serve` needs to know, as values that Python can write.
+
+        The process that calls it serves one box. The box ends, with all that runs in it, when the other end of the
+        driver's socket is closed, or when the driver is killed.
+
+        Args:
+            root: Folder of the box, without links in its path, which `user` may write; programs write below it only.
+            user: Number of the user and the group to become, who owns nothing but boxes; needs root. None to stay who
+                we are.
+            readable: Folders that programs may read and execute from, besides those of the system.
+            room: What may be used in the box.
+        """
+        found = version() if self.confines else 0
+        return {
+            "root": root,
+            "user": user,
+            "version": found,
+            "readable": [*_SYSTEM_FOLDERS, *readable],
+            "more_tasks": room.processes + _NUM_TASKS_OF_OTHERS,
+            "disk_bytes": room.disk_bytes,
+            "filter": filter_program().hex() if found else "",
+            "program_filter": filter_program(without_mounts=True, confines_signals=found < _SIGNALS_SINCE).hex()
+            if found
+            else "",
+        }
 
 
 def version() -> int:
@@ -59,42 +143,38 @@ def why_not() -> str | None:
     return None
 
 
-def settings(
-    root: str, *, user: int | None, readable: Sequence[str], processes: int, disk_bytes: int
-) -> dict[str, object]:
-    """Return what `confine.serve` needs to know, as values that Python and JSON can write.
-
-    The process that calls it confines itself for good and serves one box. The box ends, with all that runs in it, when
-    the other end of the driver's socket is closed, when the driver is killed, or at SIGTERM.
-
-    Args:
-        root: Folder of the box, without links in its path, which `user` may write; programs write below it only.
-        user: Number of the user and the group to become, who owns nothing but boxes; needs root. None to stay who we
-            are.
-        readable: Folders of interpreters, which programs may read and execute from, besides those of the system.
-        processes: Processes and threads at a time in the box, looked at forty times a second. The kernel itself allows
-            the user a thousand more than it has when the box starts: enough for all boxes while one runs wild.
-        disk_bytes: What may be written in the box, looked at twenty times a second.
-    """
-    found = version()
-    return {
-        "root": root,
-        "user": user,
-        "version": found,
-        "readable": [*_SYSTEM_FOLDERS, *readable],
-        "more_tasks": processes + _NUM_TASKS_OF_OTHERS,
-        "processes": processes,
-        "disk_bytes": disk_bytes,
-        "filter": filter_program().hex(),
-        "program_filter": filter_program(
-            without_mounts=True,
-            confines_signals=found < _SIGNALS_SINCE,
-        ).hex(),
-    }
-
-
 def _ask_version() -> tuple[int, int]:
     """Return Landlock's version or a negative number, and the error."""
     library = ctypes.CDLL(None, use_errno=True)
     found = library.syscall(ctypes.c_long(_CREATE_RULESET), None, ctypes.c_size_t(0), ctypes.c_uint32(_ASK_VERSION))
     return found, ctypes.get_errno()
+
+
+def _new_folder() -> str:
+    """Make the folder of a box; before a process's first one, remove what killed processes have left."""
+    parent = Path(tempfile.gettempdir()).resolve()
+    if os.getpid() not in _SWEPT:
+        _SWEPT.add(os.getpid())
+        for left in parent.glob(f"{PREFIX}*"):
+            if is_orphan(left.name.removeprefix(PREFIX)) and _is_ours(left):
+                with contextlib.suppress(FileNotFoundError, PermissionError):  # somebody else's, or gone already
+                    empty(str(left))
+                    left.rmdir()
+    return tempfile.mkdtemp(prefix=f"{PREFIX}{owner_name()}_", dir=parent)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether a folder is that of a box which nobody can change any more; anybody can make one of that name."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or os.geteuid() != 0:
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    is_users = BOX_USER < found.st_uid <= BOX_USER + _NUM_USERS
+    return found.st_uid == 0 or (is_users and not _has_processes(found.st_uid))
+
+
+def _has_processes(user: int) -> bool:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if folder.stat().st_uid == user:
+                return True
+    return False

@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import weakref
@@ -23,16 +24,15 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.local.box import BoxLostError
+from open_r1.sandbox.local.box import BoxLostError, LocalBox, open_box
 from open_r1.sandbox.local.interpreter import BOX_USER, has_other_users
-from open_r1.sandbox.local.mechanism import find_setup
-from open_r1.sandbox.local.session import Session, open_session
-from open_r1.sandbox.local.setup import Setup
+from open_r1.sandbox.local.setup import Setup, find_setup
 
 logger = logging.getLogger(__name__)
 
 BOXES_A_CORE = 2
 PAUSES_S = (0.05, 0.5, 2.0)  # before a box that failed is made anew: who took all processes or memory may be gone then
+DENIED = (os.strerror(errno.EAGAIN), "can't start new thread")  # what programs say to whom a process is denied
 
 
 @dataclass
@@ -44,6 +44,7 @@ class _Progress:
     runs: list[ProgramRun] = field(default_factory=list)
     num_failures: int = 0
     lost_at: int | None = None
+    denied_at: int | None = None
 
 
 class LocalSandbox(Sandbox):
@@ -57,8 +58,8 @@ class LocalSandbox(Sandbox):
         Args:
             python: The interpreter in the boxes; None for the project's if the boxes' user can start it, else the
                 system's.
-            mechanism: "bwrap" or "landlock"; None for what the environment's OPEN_R1_SANDBOX says, else the first one
-                that passes a probe.
+            mechanism: "bwrap" or "landlock", or "none" for no isolation at all; None for what the environment's
+                OPEN_R1_SANDBOX says, else the first of the two that passes a probe.
         """
         self.python, self.mechanism = python, mechanism
         self._setup: Setup | None = None
@@ -100,11 +101,14 @@ class LocalSandbox(Sandbox):
     async def _attempt(self, setup: Setup, request: RunRequest, progress: _Progress, go_on: GoOn) -> bool:
         """Go on with a request in a new box; return whether it's done."""
         try:
-            async with _Place() as place, _sessions(setup, request, progress) as (session, interactor):
-                while session.has_program and len(progress.runs) < len(request.inputs):
+            async with _Place() as place, _boxes(setup, request, progress) as (box, interactor):
+                while box.has_program and len(progress.runs) < len(request.inputs):
                     first, batch = _next_batch(request, len(progress.runs))
                     with _our_failures():
-                        await _run_batch(session, interactor, batch, progress.runs)
+                        await _run_batch(box, interactor, batch, progress.runs)
+                    if _was_denied(progress, first):
+                        await asyncio.sleep(PAUSES_S[1])
+                        return False
                     if len(progress.runs) == len(request.inputs):
                         return True
                     place.leave()  # who is asked may need boxes too
@@ -174,55 +178,55 @@ def _our_failures() -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _sessions(
+async def _boxes(
     setup: Setup, request: RunRequest, progress: _Progress
-) -> AsyncIterator[tuple[Session, Session | None]]:
+) -> AsyncIterator[tuple[LocalBox, LocalBox | None]]:
     """Start the box of a submission and, in a communication task, that of the interactor; end both."""
     async with contextlib.AsyncExitStack() as stack:
         left = request.inputs[len(progress.runs) :]
         own_inputs = left if request.interactor is None else ()
         with _our_failures():
-            session = await open_session(setup, request, own_inputs, request.compile_limits, request.keeps_binary)
-        stack.push_async_callback(session.close)
-        progress.compiled, progress.binary = session.compiled, session.binary
+            box = await open_box(setup, request, own_inputs, request.compile_limits, request.keeps_binary)
+        stack.push_async_callback(box.close)
+        progress.compiled, progress.binary = box.compiled, box.binary
         interactor = None
-        if request.interactor is not None and session.has_program:
+        if request.interactor is not None and box.has_program:
             with _our_failures():
                 interactor = await _open_interactor(setup, request.interactor, request)
             stack.push_async_callback(interactor.close)
-        yield session, interactor
+        yield box, interactor
 
 
-async def _open_interactor(setup: Setup, part: Interactor, request: RunRequest) -> Session:
+async def _open_interactor(setup: Setup, part: Interactor, request: RunRequest) -> LocalBox:
     try:
-        session = await open_session(setup, part, request.inputs, request.compile_limits)
+        box = await open_box(setup, part, request.inputs, request.compile_limits)
     except BoxLostError as error:
         raise SandboxError(f"The interactor's box was lost: {error}") from error
-    if not session.has_program:
-        await session.close()
-        message = "" if session.compiled is None else session.compiled.stderr[-1000:]
+    if not box.has_program:
+        await box.close()
+        message = "" if box.compiled is None else box.compiled.stderr[-1000:]
         raise ValueError(f"The interactor doesn't compile: {message}")
-    return session
+    return box
 
 
 async def _run_batch(
-    session: Session, interactor: Session | None, batch: Sequence[ProgramInput], runs: list[ProgramRun]
+    box: LocalBox, interactor: LocalBox | None, batch: Sequence[ProgramInput], runs: list[ProgramRun]
 ) -> None:
     """Run the program on some inputs, appending to `runs`."""
     if interactor is None:
-        await session.run_batch(batch, runs)
+        await box.run_batch(batch, runs)
         return
     for given in batch:
-        runs.append(await _communicate(session, interactor, given))
+        runs.append(await _communicate(box, interactor, given))
 
 
-async def _communicate(session: Session, interactor: Session, given: ProgramInput) -> ProgramRun:
+async def _communicate(box: LocalBox, interactor: LocalBox, given: ProgramInput) -> ProgramRun:
     """Let a submission and an interactor talk over two pipes; return the submission's run with the other's."""
     with contextlib.ExitStack() as stack:
         to_read, to_write = _pipe(stack), _pipe(stack)
-        await session.send_input(ProgramInput(), "submission", (to_read[0], to_write[1]))
+        await box.send_input(ProgramInput(), "submission", (to_read[0], to_write[1]))
         await interactor.send_input(given, "interactor", (to_write[0], to_read[1]))
-    run, other = await asyncio.gather(session.result(), interactor.result(), return_exceptions=True)
+    run, other = await asyncio.gather(box.result(), interactor.result(), return_exceptions=True)
     if isinstance(run, BaseException):
         raise run
     if isinstance(other, BoxLostError):
@@ -258,6 +262,21 @@ def _note_loss(request: RunRequest, progress: _Progress, error: BoxLostError) ->
         progress.compiled = run
     else:
         progress.runs.append(run)
+
+
+def _was_denied(progress: _Progress, first: int) -> bool:
+    """Return whether a run failed for want of a process and is repeated; it and those behind it are dropped then.
+
+    The user's or the machine's other processes may have used up a limit. A program that fails so again has done it.
+    """
+    for index, run in enumerate(progress.runs[first:], first):
+        denied = run.outcome is Outcome.RUNTIME_ERROR and any(word in run.stderr for word in DENIED)
+        if denied and (progress.denied_at is None or index > progress.denied_at):
+            progress.denied_at = index
+            logger.info("A program was denied a process, another box tries it again: %s", run.stderr[-200:])
+            del progress.runs[index:]
+            return True
+    return False
 
 
 def _check_language(setup: Setup, name: str) -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The filter of system calls that every program in a local box runs under, as an array of BPF instructions.
 
-It takes away what no solution to a problem needs and what the kernel's holes are found in. A refused call fails with
-EPERM, as for an ordinary user, so that programs which only probe go on; calls that this table is too old to know, x32
+It takes away what no solution to a problem needs, and what an ordinary user may do that reaches other processes or in
+which the kernel's holes are found; what needs a privilege (mounts, modules, the clock) the kernel refuses by itself. A
+refused call fails with EPERM, so that programs which only probe go on; calls that this table is too old to know, x32
 and other foreign calls fail with ENOSYS. Memory that no process has mapped (memfd, System V segments, message queues)
 is refused as well: a limit on a tree of processes would not see it, and it would outlive the box.
 
@@ -32,12 +33,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
-    "process_madvise": (440, 440),
-    "process_mrelease": (448, 448),
-    "kcmp": (312, 272),
     "pidfd_getfd": (438, 438),
-    "migrate_pages": (256, 238),
-    "move_pages": (279, 239),
     "ioprio_set": (251, 30),
     # Keyrings.
     "add_key": (248, 217),
@@ -47,78 +43,28 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "io_uring_setup": (425, 425),
-    "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427),
     "userfaultfd": (323, 282),
     "fanotify_init": (300, 262),
-    "fanotify_mark": (301, 263),
+    "modify_ldt": (154, None),
     "inotify_init": (253, None),
     "inotify_init1": (294, 26),
     "syslog": (103, 116),
     # What everybody's files have to wait for.
     "sync": (162, 81),
     "syncfs": (306, 267),
-    # Mounts and namespaces.
-    "mount": (165, 40),
-    "umount2": (166, 39),
-    "pivot_root": (155, 41),
-    "chroot": (161, 51),
-    "open_tree": (428, 428),
-    "move_mount": (429, 429),
-    "fsopen": (430, 430),
-    "fsconfig": (431, 431),
-    "fsmount": (432, 432),
-    "fspick": (433, 433),
-    "mount_setattr": (442, 442),
-    "statmount": (457, 457),
-    "listmount": (458, 458),
-    "open_tree_attr": (467, 467),
+    # Namespaces: who has one of its own is root in it.
     "unshare": (272, 97),
     "setns": (308, 268),
-    # Files by handle, past the folders above them.
-    "name_to_handle_at": (303, 264),
-    "open_by_handle_at": (304, 265),
-    # The machine.
-    "kexec_load": (246, 104),
-    "kexec_file_load": (320, 294),
-    "create_module": (174, None),
-    "init_module": (175, 105),
-    "delete_module": (176, 106),
-    "get_kernel_syms": (177, None),
-    "query_module": (178, None),
-    "finit_module": (313, 273),
-    "swapon": (167, 224),
-    "swapoff": (168, 225),
-    "reboot": (169, 142),
-    "quotactl": (179, 60),
-    "quotactl_fd": (443, 443),
-    "acct": (163, 89),
-    "nfsservctl": (180, 42),
-    "lookup_dcookie": (212, 18),
-    "vhangup": (153, 58),
-    "uselib": (134, None),
-    "ustat": (136, None),
-    "sysfs": (139, None),
-    "_sysctl": (156, None),
-    "modify_ldt": (154, None),
-    "iopl": (172, None),
-    "ioperm": (173, None),
-    "settimeofday": (164, 170),
-    "clock_settime": (227, 112),
-    "adjtimex": (159, 171),
-    "clock_adjtime": (305, 266),
-    "sethostname": (170, 161),
-    "setdomainname": (171, 162),
-    "mbind": (237, 235),
-    "set_mempolicy": (238, 237),
-    "set_mempolicy_home_node": (450, 450),
-    # Memory that belongs to no process.
+    # Memory that belongs to no process, and what the user's other processes have of it.
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
     "shmat": (30, 196),
+    "shmctl": (31, 195),
     "semget": (64, 190),
+    "semctl": (66, 191),
     "msgget": (68, 186),
+    "msgctl": (71, 187),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
     # Let pages wait in pipes and sockets, large ones too, that their owners then have no more.
@@ -165,7 +111,6 @@ _CHECKED: dict[str, tuple[int, int]] = {
     "socketpair": (53, 199),
     "fallocate": (285, 47),
     "ioctl": (16, 29),
-    "personality": (135, 92),
     "prlimit64": (302, 261),
     "setpriority": (141, 140),
     "sched_setaffinity": (203, 122),
@@ -182,7 +127,6 @@ _LAST_KNOWN_CALL = 469  # file_setattr of Linux 6.17; x32 calls have numbers fro
 _NAMESPACE_FLAGS = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX put characters into a terminal
 _PLAIN_IOCTLS = 0x5400  # and 255 more: of terminals, and such as FIONREAD; those of file systems change files
-_PERSONALITIES = (0, 0x0040000, 0xFFFFFFFF)  # Linux, without random addresses, only asking
 _HIDING = (4,)  # PR_SET_DUMPABLE: whose memory and files the box can't look into, it can't limit
 _SIGNAL_OWNER = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: who gets which signal for a file
 _FOLDER_NOTES = (1026,)  # F_NOTIFY: what others do in a folder
@@ -267,7 +211,6 @@ def _checks(without_mounts: bool, confines_signals: bool) -> dict[str, list[Inst
             *_either(_ALLOW, _EPERM),
         ],
         "ioctl": _refused_if(1, _TERMINAL_INPUT),
-        "personality": _allowed_if(0, _PERSONALITIES),
         "prlimit64": itself,
         "setpriority": [
             (_LOAD, 0, 0, _argument(0)),
