@@ -73,7 +73,7 @@ def test_folder_of_a_user_who_still_runs_something_is_not_swept(
     os.chown(folder, 1234, 1234)
     assert not landlock._is_ours(folder)  # nobody whom boxes run as
 
-    user = landlock.BOX_USER + landlock._NUM_USERS
+    user = landlock.BOX_USER + landlock.NUM_USERS
     os.chown(folder, user, user)
     assert landlock._is_ours(folder)
     reader, writer = os.pipe()
@@ -93,5 +93,5 @@ def test_folder_of_a_user_who_still_runs_something_is_not_swept(
 
 
 def test_users_of_boxes_are_none_that_a_service_may_get() -> None:
-    first, last = landlock.BOX_USER, landlock.BOX_USER + landlock._NUM_USERS
+    first, last = landlock.BOX_USER, landlock.BOX_USER + landlock.NUM_USERS
     assert 60578 <= first < last <= 61183  # systemd uses the numbers before and behind for homes and services

@@ -12,7 +12,14 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from open_r1.sandbox.local.interpreter import BOX_USER, DRIVER_PARTS, Interpreter, drop_user, has_other_users
+from open_r1.sandbox.local.interpreter import (
+    BOX_USER,
+    DRIVER_PARTS,
+    Interpreter,
+    drop_user,
+    has_other_users,
+    new_user,
+)
 from open_r1.sandbox.local.seccomp import filter_program
 from open_r1.sandbox.local.started import Room, Started, memory_file, start
 
@@ -68,7 +75,9 @@ class Bubblewrap:
         """
         with ExitStack() as stack:
             code_fd, seccomp_fd = (_held(memory_file(content), stack) for content in (interpreter.driver, _filter()))
-            call = f"serve_as({BOX_USER}, {ROOT!r}, {socket_fd})" if interpreter.is_private else f"serve({socket_fd})"
+            call = (
+                f"serve_as({new_user()}, {ROOT!r}, {socket_fd})" if interpreter.is_private else f"serve({socket_fd})"
+            )
             command = [
                 *(() if interpreter.is_private else drop_user(self.path)),
                 *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd, as_root=interpreter.is_private),

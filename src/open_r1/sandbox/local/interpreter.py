@@ -3,6 +3,7 @@
 
 import errno
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -15,9 +16,11 @@ from pathlib import Path
 
 # Who programs are where the trainer is root: no such user needs to exist, nor does systemd give away these numbers.
 BOX_USER = 60578
+NUM_USERS = 600  # behind it, each for a box at a time: up to 61178; from 61184 on systemd gives numbers to services
 SYSTEM_PYTHON = "/usr/bin/python3"
 DRIVER_PARTS = ("folders", "processes", "watching", "submission", "driver")
 PROBE_S = 30.0
+_COUNTER = itertools.count()
 
 # Compiles the driver's parts, which come on standard input, and says where the interpreter lies.
 _LOOK = """
@@ -73,6 +76,11 @@ def drop_user(program: str) -> tuple[str, ...]:
         program: What is to be started; it must understand `--version`.
     """
     return _dropping(program) if has_other_users() else ()
+
+
+def new_user() -> int:
+    """Return the number of a user for one box: the kernel counts processes by users, not by boxes."""
+    return BOX_USER + 1 + (131 * os.getpid() + next(_COUNTER)) % NUM_USERS
 
 
 def has_other_users() -> bool:

@@ -19,7 +19,6 @@ themselves: limits, watch and clean-up stay, and nothing is closed to programs t
 import contextlib
 import ctypes
 import errno
-import itertools
 import os
 import stat
 import tempfile
@@ -27,7 +26,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from open_r1.sandbox.harness.folders import empty
-from open_r1.sandbox.local.interpreter import BOX_USER, DRIVER_PARTS, Interpreter, has_other_users
+from open_r1.sandbox.local.interpreter import BOX_USER, DRIVER_PARTS, NUM_USERS, Interpreter, has_other_users, new_user
 from open_r1.sandbox.local.owners import is_orphan, owner_name
 from open_r1.sandbox.local.seccomp import filter_program
 from open_r1.sandbox.local.started import Room, Started, memory_file, start
@@ -36,7 +35,6 @@ PREFIX = "open_r1_box_"
 MIN_VERSION = 3  # Linux 6.2; before, a program could cut any file of its user's to nothing
 _SIGNALS_SINCE = 6  # Linux 6.12
 _NUM_TASKS_OF_OTHERS = 4096  # by so much the number of its user's other processes may rise while a box runs
-_NUM_USERS = 600  # after `BOX_USER`: up to 61178; from 61184 on systemd gives numbers to services
 _SYSTEM_FOLDERS = (
     "/usr",
     "/bin",
@@ -50,7 +48,6 @@ _SYSTEM_FOLDERS = (
 )
 _CREATE_RULESET = 444
 _ASK_VERSION = 1
-_COUNTER = itertools.count()
 _SWEPT: set[int] = set()
 
 
@@ -77,7 +74,7 @@ class Landlock:
 
     def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
         """Start a box; see `Bubblewrap.start`. Where we are root, each box has a user of its own."""
-        user = BOX_USER + 1 + (131 * os.getpid() + next(_COUNTER)) % _NUM_USERS if has_other_users() else None
+        user = new_user() if has_other_users() else None
         folder = _new_folder()
         code_fd = -1
         try:
@@ -168,7 +165,7 @@ def _is_ours(folder: Path) -> bool:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or os.geteuid() != 0:
         return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-    is_users = BOX_USER < found.st_uid <= BOX_USER + _NUM_USERS
+    is_users = BOX_USER < found.st_uid <= BOX_USER + NUM_USERS
     return found.st_uid == 0 or (is_users and not _has_processes(found.st_uid))
 
 
