@@ -184,7 +184,7 @@ def test_problem_without_tests_has_no_reward(sandbox):
 def test_right_output_and_checker_are_out_of_the_submissions_reach(sandbox):
     code = (
         "import os\n"
-        "for folder in ('.', '..', '/tmp', '/work', '/box'):\n"
+        "for folder in ('.', '..', '/tmp', '/box'):\n"
         "    for place, _, names in os.walk(folder):\n"
         "        for name in names:\n"
         "            if name.endswith('.txt') or name == 'checker.py':\n"
