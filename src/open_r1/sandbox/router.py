@@ -13,10 +13,9 @@ import json
 import logging
 import math
 import random
-import secrets
 import socket
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +24,6 @@ import httpx
 from open_r1.sandbox import wire
 from open_r1.sandbox.base import (
     GoOn,
-    ProgramRun,
     RunRequest,
     RunResult,
     Sandbox,
@@ -34,6 +32,7 @@ from open_r1.sandbox.base import (
     UnsupportedRequestError,
     all_ok,
 )
+from open_r1.sandbox.rounds import run_in_rounds
 
 logger = logging.getLogger(__name__)
 
@@ -148,31 +147,7 @@ class RouterSandbox(Sandbox):
         """Run a request at the router."""
         if request.stop_after is None or go_on is all_ok:
             return await self._run_whole(request)
-        tests: list[ProgramRun | None] = []
-        compiled, binary, size = None, None, request.stop_after
-        while True:
-            first, inputs = len(tests), request.inputs[len(tests) : len(tests) + size]
-            part = replace(request, inputs=inputs, stop_after=None, keeps_binary=True)
-            if binary is not None:  # of the first round
-                files = {f"main_{secrets.token_hex(4)}": binary, **request.files}
-                part = replace(part, language="binary", files=files)
-            result = await self._run_whole(part)
-            if first == 0:
-                compiled, binary = result.compile, result.binary
-            is_over = first + len(inputs) == len(request.inputs) or not result.has_compiled
-            for start in range(0, len(inputs), request.stop_after):
-                runs = result.tests[start : start + request.stop_after]
-                tests += runs
-                known = [run for run in runs if run is not None]
-                is_last = len(tests) == len(request.inputs)
-                if len(known) < len(runs) or not (is_last or await go_on(first + start, known)):
-                    is_over = True
-                    break
-            if is_over:
-                missing = len(request.inputs) - len(tests)
-                kept = binary if request.keeps_binary else None
-                return RunResult(compiled, (*tests, *[None] * missing), kept)
-            size *= 2
+        return await run_in_rounds(request, self._run_whole, go_on)
 
     async def _run_whole(self, request: RunRequest) -> RunResult:
         """Run a request in one box."""
