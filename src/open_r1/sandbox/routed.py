@@ -21,15 +21,8 @@ from open_r1.sandbox.router import CONNECT_TIMEOUT_S, TOKEN_VARIABLE, router_bas
 class Logs(dict[str, list[str]]):
     """What a script printed: `logs["stdout"]` and `logs.stdout` are the same list."""
 
-    @property
-    def stdout(self) -> list[str]:
-        """Return the pieces of standard output."""
-        return self["stdout"]
-
-    @property
-    def stderr(self) -> list[str]:
-        """Return the pieces of standard error."""
-        return self["stderr"]
+    stdout = property(lambda self: self["stdout"], doc="The pieces of standard output.")
+    stderr = property(lambda self: self["stderr"], doc="The pieces of standard error.")
 
 
 @dataclass
@@ -85,16 +78,13 @@ class RoutedSandbox:
         timeout: int | None = None,
         request_timeout: int | None = None,
     ) -> list[Execution]:
-        """Run each script in a box of its own.
+        """Run each script in a box of its own; return an empty `Execution` where there's no result.
 
         Args:
             scripts: Source texts.
             languages: One each; None: all are Python.
             timeout: Seconds for each script (None: 300).
             request_timeout: Seconds on top, for the network and the router's queue (None: 30).
-
-        Returns:
-            What each did; an empty `Execution` where there's no result.
 
         Raises:
             ValueError: There's not one language for each script.
@@ -103,8 +93,19 @@ class RoutedSandbox:
         timeout_s, request_timeout_s = timeout or 300, request_timeout or 30
         # They may run one after the other, as far as a client can know.
         limit_s = len(scripts) * timeout_s + request_timeout_s
-        entries = _execute(self._base, "execution", scripts, languages, timeout_s, request_timeout_s, limit_s)
-        return [_execution(entry.get("execution")) for entry in entries]
+        executions = []
+        for entry in _execute(self._base, "execution", scripts, languages, timeout_s, request_timeout_s, limit_s):
+            given = entry["execution"] or {}
+            logs, error = given.get("logs") or {}, given.get("error")
+            executions.append(
+                Execution(
+                    list(given.get("results") or []),
+                    Logs(stdout=list(logs.get("stdout") or []), stderr=list(logs.get("stderr") or [])),
+                    error and ExecutionError(*(error.get(name, "") for name in ("name", "value", "traceback"))),
+                    given.get("execution_count"),
+                )
+            )
+        return executions
 
 
 class RoutedMorphSandbox:
@@ -140,19 +141,7 @@ class RoutedMorphSandbox:
             entries = _execute(self._base, "text", scripts, languages, timeout or self.timeout, limit_s, limit_s)
         except SandboxError as error:
             return [MorphResult(exception_str=str(error)) for _ in scripts]
-        return [MorphResult(entry.get("text"), entry.get("exception_str")) for entry in entries]
-
-
-def _execution(value: dict[str, Any] | None) -> Execution:
-    if value is None:
-        return Execution()
-    logs, error = value.get("logs") or {}, value.get("error")
-    return Execution(
-        results=list(value.get("results") or []),
-        logs=Logs(stdout=list(logs.get("stdout") or []), stderr=list(logs.get("stderr") or [])),
-        error=error and ExecutionError(**{name: error.get(name, "") for name in ("name", "value", "traceback")}),
-        execution_count=value.get("execution_count"),
-    )
+        return [MorphResult(entry["text"], entry.get("exception_str")) for entry in entries]
 
 
 def _execute(
@@ -169,19 +158,16 @@ def _execute(
     if len(languages) != len(scripts):
         raise ValueError(f"{len(scripts)} scripts but {len(languages)} languages: give one language each.")
     body = {"scripts": list(scripts), "languages": languages, "timeout": timeout_s}
-    body["request_timeout"] = request_timeout_s
+    body["request_timeout"] = request_timeout_s  # Open R1's own routers want it
     token = os.environ.get(TOKEN_VARIABLE)
     headers = {} if not token else {b"authorization": f"Bearer {token}".encode()}
     deadline, pause_s = time.monotonic() + limit_s, 0.1
     with httpx.Client(headers=headers, trust_env=False) as client:
         while True:
             left_s = max(0.1, deadline - time.monotonic())
+            limit = httpx.Timeout(left_s, connect=min(left_s, CONNECT_TIMEOUT_S))
             try:
-                reply = client.post(
-                    f"{base}/execute_batch",
-                    json=body,
-                    timeout=httpx.Timeout(left_s, connect=min(left_s, CONNECT_TIMEOUT_S)),
-                )
+                reply = client.post(f"{base}/execute_batch", json=body, timeout=limit)
             except httpx.HTTPError as error:
                 raise SandboxError(f"The router at {base}: {type(error).__name__} {error}") from error
             if reply.status_code != 429 or time.monotonic() + pause_s > deadline:
@@ -192,11 +178,11 @@ def _execute(
         raise SandboxError(f"The router at {base} answered {reply.status_code}: {reply.text[:500]}")
     try:
         entries = reply.json()
-    except ValueError as error:
-        raise SandboxError(f"The router at {base} sent no JSON.") from error
-    is_list = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
-    if not is_list or len(entries) != len(scripts):
-        raise SandboxError(f"The router at {base} sent no list of {len(scripts)} results.")
-    if not all(key in entry for entry in entries):
-        raise SandboxError(f"The router at {base} answers in another form, without {key!r}: is that of e2b or morph?")
-    return entries
+        if len(entries) == len(scripts) and all(isinstance(entry, dict) and key in entry for entry in entries):
+            return entries
+    except (ValueError, TypeError):
+        pass
+    raise SandboxError(
+        f"The router at {base} sent no list of {len(scripts)} results, or in another form, without {key!r}: is that "
+        "of e2b or morph?"
+    )

@@ -31,7 +31,7 @@ from open_r1.sandbox.base import (
     UnsupportedLanguageError,
     UnsupportedRequestError,
 )
-from open_r1.sandbox.execute_batch import REPLY_FORMS, Cell, cell_to_json, read_batch, read_cell, script_request
+from open_r1.sandbox.execute_batch import REPLY_FORMS, failed_entry, read_batch, read_entry, script_request
 from open_r1.sandbox.router import is_loopback
 
 logger = logging.getLogger(__name__)
@@ -160,10 +160,9 @@ class _Router:
         async def one(script: str, language: str) -> dict[str, Any]:
             try:
                 asked, nonce = script_request(script, language, batch.timeout_s, self.script_memory_mb)
-                cell = read_cell(await self._run(asked), nonce)
+                return read_entry(await self._run(asked), nonce, self.reply)
             except (Refusal, ValueError) as error:  # of this script alone
-                cell = Cell(failure=str(error))
-            return cell_to_json(cell, self.reply)
+                return failed_entry(str(error))
 
         async def all_of_them() -> list[dict[str, Any]]:
             async with asyncio.TaskGroup() as group:
