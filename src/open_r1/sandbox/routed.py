@@ -57,7 +57,60 @@ class MorphResult:
     exception_str: str | None = None
 
 
-class RoutedSandbox:
+class _Client:
+    """What both clients do: a batch goes to the router, an entry comes back for each script."""
+
+    def __init__(self, router_url: str) -> None:
+        self.router_url = router_url
+        self._base = router_base_url(router_url)
+
+    def _execute(
+        self, key: str, scripts: Sequence[str], languages: Sequence[str] | None, limit_s: float, **seconds: float
+    ) -> list[dict[str, Any]]:
+        """Return the reply's entry for each script, with `key` in it; ask a full router again until the time is over.
+
+        Args:
+            key: What entries of the right form have.
+            scripts: Source texts.
+            languages: One each; None: all are Python.
+            limit_s: Seconds for all of it.
+            seconds: `timeout` and `request_timeout` of the request, which Open R1's own routers want both.
+        """
+        languages = ["python"] * len(scripts) if languages is None else list(languages)
+        if len(languages) != len(scripts):
+            raise ValueError(f"{len(scripts)} scripts but {len(languages)} languages: give one language each.")
+        body = {"scripts": list(scripts), "languages": languages, **seconds}
+        token = os.environ.get(TOKEN_VARIABLE)
+        headers = {} if not token else {b"authorization": f"Bearer {token}".encode()}
+        deadline, pause_s = time.monotonic() + limit_s, 0.1
+        with httpx.Client(headers=headers, trust_env=False) as client:
+            while True:
+                left_s = max(0.1, deadline - time.monotonic())
+                limit = httpx.Timeout(left_s, connect=min(left_s, CONNECT_TIMEOUT_S))
+                try:
+                    reply = client.post(f"{self._base}/execute_batch", json=body, timeout=limit)
+                except httpx.HTTPError as error:
+                    raise SandboxError(f"The router at {self._base}: {type(error).__name__} {error}") from error
+                if reply.status_code != 429 or time.monotonic() + pause_s > deadline:
+                    break
+                time.sleep(pause_s * random.uniform(0.5, 1.5))
+                pause_s = min(2 * pause_s, 5.0)
+        if reply.status_code != 200:
+            raise SandboxError(f"The router at {self._base} answered {reply.status_code}: {reply.text[:500]}")
+        try:
+            entries = reply.json()
+        except ValueError as error:
+            raise SandboxError(f"The router at {self._base} sent no JSON.") from error
+        is_list = isinstance(entries, list) and len(entries) == len(scripts)
+        if not is_list or not all(isinstance(entry, dict) and key in entry for entry in entries):
+            raise SandboxError(
+                f"The router at {self._base} sent no list of {len(scripts)} results, or in another form, without "
+                f"{key!r}: is that of e2b or morph?"
+            )
+        return entries
+
+
+class RoutedSandbox(_Client):
     """Runs scripts at a router that answers in the form of e2b.
 
     Args:
@@ -66,10 +119,6 @@ class RoutedSandbox:
     Raises:
         ValueError: The URL isn't one.
     """
-
-    def __init__(self, router_url: str) -> None:
-        self.router_url = router_url
-        self._base = router_base_url(router_url)
 
     def run_code(
         self,
@@ -90,25 +139,23 @@ class RoutedSandbox:
             ValueError: There's not one language for each script.
             SandboxError: The router gave no results.
         """
-        timeout_s, request_timeout_s = timeout or 300, request_timeout or 30
+        times = {"timeout": timeout or 300, "request_timeout": request_timeout or 30}
         # They may run one after the other, as far as a client can know.
-        limit_s = len(scripts) * timeout_s + request_timeout_s
-        executions = []
-        for entry in _execute(self._base, "execution", scripts, languages, timeout_s, request_timeout_s, limit_s):
-            given = entry["execution"] or {}
-            logs, error = given.get("logs") or {}, given.get("error")
-            executions.append(
-                Execution(
-                    list(given.get("results") or []),
-                    Logs(stdout=list(logs.get("stdout") or []), stderr=list(logs.get("stderr") or [])),
-                    error and ExecutionError(*(error.get(name, "") for name in ("name", "value", "traceback"))),
-                    given.get("execution_count"),
-                )
+        limit_s = len(scripts) * times["timeout"] + times["request_timeout"]
+        return [
+            Execution()
+            if (given := entry["execution"]) is None
+            else Execution(
+                given["results"],
+                Logs(given["logs"]),
+                given["error"] and ExecutionError(**given["error"]),
+                given.get("execution_count"),
             )
-        return executions
+            for entry in self._execute("execution", scripts, languages, limit_s, **times)
+        ]
 
 
-class RoutedMorphSandbox:
+class RoutedMorphSandbox(_Client):
     """Runs scripts at a router that answers in the form of morph.
 
     Args:
@@ -121,8 +168,8 @@ class RoutedMorphSandbox:
     """
 
     def __init__(self, router_url: str, timeout: int = 300, request_timeout: int = 60) -> None:
-        self.router_url, self.timeout, self.request_timeout = router_url, timeout, request_timeout
-        self._base = router_base_url(router_url)
+        super().__init__(router_url)
+        self.timeout, self.request_timeout = timeout, request_timeout
 
     def run_code(
         self,
@@ -136,53 +183,9 @@ class RoutedMorphSandbox:
         Raises:
             ValueError: There's not one language for each script.
         """
-        limit_s = request_timeout or self.request_timeout
+        times = {"timeout": timeout or self.timeout, "request_timeout": request_timeout or self.request_timeout}
         try:
-            entries = _execute(self._base, "text", scripts, languages, timeout or self.timeout, limit_s, limit_s)
+            entries = self._execute("text", scripts, languages, times["request_timeout"], **times)
         except SandboxError as error:
             return [MorphResult(exception_str=str(error)) for _ in scripts]
         return [MorphResult(entry["text"], entry.get("exception_str")) for entry in entries]
-
-
-def _execute(
-    base: str,
-    key: str,
-    scripts: Sequence[str],
-    languages: Sequence[str] | None,
-    timeout_s: float,
-    request_timeout_s: float,
-    limit_s: float,
-) -> list[dict[str, Any]]:
-    """Return the reply's entry for each script, with `key` in it; ask a full router again until the time is over."""
-    languages = ["python"] * len(scripts) if languages is None else list(languages)
-    if len(languages) != len(scripts):
-        raise ValueError(f"{len(scripts)} scripts but {len(languages)} languages: give one language each.")
-    body = {"scripts": list(scripts), "languages": languages, "timeout": timeout_s}
-    body["request_timeout"] = request_timeout_s  # Open R1's own routers want it
-    token = os.environ.get(TOKEN_VARIABLE)
-    headers = {} if not token else {b"authorization": f"Bearer {token}".encode()}
-    deadline, pause_s = time.monotonic() + limit_s, 0.1
-    with httpx.Client(headers=headers, trust_env=False) as client:
-        while True:
-            left_s = max(0.1, deadline - time.monotonic())
-            limit = httpx.Timeout(left_s, connect=min(left_s, CONNECT_TIMEOUT_S))
-            try:
-                reply = client.post(f"{base}/execute_batch", json=body, timeout=limit)
-            except httpx.HTTPError as error:
-                raise SandboxError(f"The router at {base}: {type(error).__name__} {error}") from error
-            if reply.status_code != 429 or time.monotonic() + pause_s > deadline:
-                break
-            time.sleep(pause_s * random.uniform(0.5, 1.5))
-            pause_s = min(2 * pause_s, 5.0)
-    if reply.status_code != 200:
-        raise SandboxError(f"The router at {base} answered {reply.status_code}: {reply.text[:500]}")
-    try:
-        entries = reply.json()
-        if len(entries) == len(scripts) and all(isinstance(entry, dict) and key in entry for entry in entries):
-            return entries
-    except (ValueError, TypeError):
-        pass
-    raise SandboxError(
-        f"The router at {base} sent no list of {len(scripts)} results, or in another form, without {key!r}: is that "
-        "of e2b or morph?"
-    )
