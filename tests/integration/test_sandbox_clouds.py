@@ -45,7 +45,7 @@ def outputs(result) -> list[str | None]:
 
 def num_drives(machine) -> int:
     """Return how often the driver was started in a machine."""
-    return sum("driver.py" in script for script in machine.scripts)
+    return sum("batch.py" in script for script in machine.scripts)
 
 
 def test_each_request_gets_a_box_that_is_ended(cloud):

@@ -108,7 +108,7 @@ def test_driver_that_is_killed_twice_is_the_submissions_failure(status):
     assert run(answer(status=status), answer()).tests[0].outcome is Outcome.OK
 
 
-@pytest.mark.parametrize("statuses", [(1, 1), (-9, 1), (1, -9), (127, 127)])
+@pytest.mark.parametrize("statuses", [(1, 1), (-9, 1), (1, -9)])
 def test_driver_that_fails_is_our_failure(statuses):
     with pytest.raises(SandboxError, match="twice"):
         run(*[answer(status=status) for status in statuses])

@@ -55,22 +55,9 @@ GRACE_S = 30.0  # for the answer to a start that nobody wants any more
 MARGIN_S = 60  # of a machine's life over what its programs may take: starting, moving texts
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between two tries to start a machine
 MAX_RESULT_BYTES = 64 << 20  # the driver leaves runs to the next round long before
-NO_PYTHON, NO_LANGUAGE, SIGNALS = 97, 98, 128  # statuses of the script
-OPEN_NETWORK = "the network is open"
+NO_LANGUAGE, NO_PYTHON, SIGNALS = 98, 127, 128  # exit statuses: of harness/batch.py, of a shell
+OPEN_NETWORK = "the network is open"  # what harness/batch.py says
 ENDED_ITS_MACHINE = ProgramRun(Outcome.RUNTIME_ERROR, stderr="ended its box")
-
-SCRIPT = """\
-cd {folder} || exit 1
-command -v python3 >/dev/null || exit {no_python}
-command -v {program} >/dev/null || exit {no_language}
-python3 -m zipfile -e bundle.zip . && rm bundle.zip || exit 1
-cut='{network_cut}'
-[ -z "$cut" ] || $cut true 2>/dev/null || {{ cut=; echo {open_network}; }}
-$cut python3 -I -S driver.py job.json result.json >said 2>&1
-status=$?
-tail -c 2000 said
-exit $status
-"""
 
 
 class TransientError(SandboxError):
@@ -259,14 +246,9 @@ class RentedSandbox(Sandbox):
         bundle = await asyncio.to_thread(_pack, request)
         limit_s = longest_s(request) + MOVE_S + len(bundle) / BYTES_PER_S
         folder, data = f"open_r1_{secrets.token_hex(16)}", b""
-        script = SCRIPT.format(
-            folder=folder,
-            program=find_language(request.language).program or "python3",
-            network_cut=machine.network_cut,
-            no_python=NO_PYTHON,
-            no_language=NO_LANGUAGE,
-            open_network=OPEN_NETWORK,
-        )
+        program = find_language(request.language).program or "python3"
+        unpack = f"cd {folder} && python3 -m zipfile -e bundle.zip . && rm bundle.zip"
+        script = f"{unpack} && python3 batch.py {program} {machine.network_cut}"
         async with self._working(machine, limit_s):
             await machine.write(f"{folder}/bundle.zip", bundle)
             status, said = await machine.shell(script, limit_s)

@@ -51,7 +51,7 @@ class MorphContract(Contract):
     def answer(self, path: list[str], body: bytes) -> None:
         if self.headers.get("Authorization") != f"Bearer {self.server.key}":
             return self.send({"detail": "Invalid API key"}, 401)
-        operation = "run" if b"driver.py" in body else self.operation(path)
+        operation = "run" if b"batch.py" in body else self.operation(path)
         asked = json.loads(body) if body else {}
         name = path[1] if len(path) > 1 else ""
         fault = self.server.record(operation, name)

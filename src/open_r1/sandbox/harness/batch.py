@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs in a rented machine, which is the box itself: a whole job from a file. A part of the driver.
+"""Runs in a rented machine, which is the box itself: starts the driver, whose part it is, on a job from a file.
+
+`batch.py PROGRAM [CUT...]` starts it in this folder, behind CUT where that works (a command that starts others without
+a network), and prints the end of what it said. The exit status is the driver's, 128 + n where a signal ended it; 98
+where PROGRAM, which the language needs, isn't there.
 
 Programs run as the driver's user. What they leave in the machine's temporary folders, and every process below the
 driver, is removed between runs.
@@ -8,6 +12,9 @@ driver, is removed between runs.
 import base64
 import json
 import os
+import shutil
+import subprocess
+import sys
 
 from folders import Box, Held
 from submission import BINARY, Program, take_output
@@ -18,6 +25,21 @@ LONGEST_BINARY = 16 << 20  # a longer one is left out: it's compiled again where
 ENOUGH_BYTES = 32 << 20
 # NOTE: where TMPDIR is set, this may be no machine of its own, and the others' files there are nobody's leavings.
 TEMPORARY = () if os.environ.get("TMPDIR") else ("/tmp", "/var/tmp", "/dev/shm")
+
+
+def start(program, *cut):
+    """Run the driver; return the exit status."""
+    if shutil.which(program) is None:
+        return 98
+    if cut and (shutil.which(cut[0]) is None or subprocess.call([*cut, "true"], stderr=subprocess.DEVNULL) != 0):
+        cut = ()
+        sys.stdout.write("the network is open\n")
+    command = [*cut, sys.executable, "-I", "-S", "driver.py", "job.json", "result.json"]
+    with open("said", "w+b") as said:
+        status = subprocess.call(command, stdout=said, stderr=said)
+        said.seek(max(0, said.seek(0, os.SEEK_END) - 2000))
+        sys.stdout.write(said.read().decode("utf-8", "replace"))
+    return status if status >= 0 else 128 - status
 
 
 def work(job, result):
@@ -97,3 +119,7 @@ def as_run(process):
     """Return what `wire.run_from_json` reads."""
     texts = {"stdout": process.output, "stderr": process.errors}
     return {**process.result(), **{name: bytes(text).decode("utf-8", "replace") for name, text in texts.items()}}
+
+
+if __name__ == "__main__":
+    sys.exit(start(*sys.argv[1:]))
