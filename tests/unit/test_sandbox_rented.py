@@ -108,6 +108,16 @@ def test_driver_that_is_killed_twice_is_the_submissions_failure(status):
     assert run(answer(status=status), answer()).tests[0].outcome is Outcome.OK
 
 
+def test_submission_that_ended_two_machines_gets_no_third():
+    async def go_on(first, runs):
+        return True
+
+    sandbox = ScriptedSandbox(answer(status=-9), answer(status=-9))
+    request = RunRequest("python", {"main.py": ""}, (ProgramInput(),) * 3, stop_after=1)
+    result = asyncio.run(sandbox.run(request, go_on))
+    assert [run and run.outcome for run in result.tests] == [Outcome.RUNTIME_ERROR, None, None]
+
+
 @pytest.mark.parametrize("statuses", [(1, 1), (-9, 1), (1, -9)])
 def test_driver_that_fails_is_our_failure(statuses):
     with pytest.raises(SandboxError, match="twice"):

@@ -26,7 +26,7 @@ import os
 import random
 import secrets
 import zipfile
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from importlib.resources import files
 
 from open_r1.sandbox.base import (
@@ -216,7 +216,10 @@ class RentedSandbox(Sandbox):
                     else:
                         raise SandboxError(f"{losses[1]} (twice, in two boxes)") from losses[1]
 
-            return await run_in_rounds(request, run_round, go_on)
+            async def go_on_there(first: int, runs: Sequence[ProgramRun]) -> bool:
+                return machine is not None and await go_on(first, runs)  # else the submission has ended two
+
+            return await run_in_rounds(request, run_round, go_on_there)
 
     async def aclose(self) -> None:
         """Wait for machines that are being given back."""
