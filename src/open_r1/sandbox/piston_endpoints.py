@@ -122,26 +122,16 @@ class Reply:
         run: The program's stage; a copy of the compiler's where that failed. None where the answer was longer than
             allowed, so that the program must have been over its output limit.
         compile: The compiler's stage; None for languages without one.
-        elapsed_s: Seconds from the request to the answer, waiting at the endpoint included.
         endpoint: Base URL of who answered.
-        limits: Of the job.
+        is_overtime: Whether the clock allows that the program was ended at its time limit.
+        is_compile_overtime: The same of the compiler.
     """
 
     run: Stage | None
     compile: Stage | None
-    elapsed_s: float
     endpoint: str
-    limits: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def is_overtime(self) -> bool:
-        """Whether the clock allows that the program was ended at its time limit."""
-        return self.elapsed_s * 1000 >= self.limits.get("run_timeout", math.inf)
-
-    @property
-    def is_compile_overtime(self) -> bool:
-        """Whether the clock allows that the compiler was ended at its time limit."""
-        return self.elapsed_s * 1000 >= self.limits.get("compile_timeout", math.inf)
+    is_overtime: bool = False
+    is_compile_overtime: bool = False
 
 
 def read_stage(value: Any) -> Stage:
@@ -460,13 +450,13 @@ class EndpointPool:
             raise EndpointError(f"{type(error).__name__}: {error}") from error
         except httpx.HTTPError as error:
             raise EndpointLostError(f"{type(error).__name__}: {error}") from error
-        elapsed_s = time.monotonic() - started
+        elapsed_ms = 1000 * (time.monotonic() - started)  # waiting at the endpoint included
+        is_overtime = [elapsed_ms >= job.limits.get(f"{stage}_timeout", math.inf) for stage in ("run", "compile")]
         if body is None:
-            return Reply(None, None, elapsed_s, endpoint.url, job.limits)
+            return Reply(None, None, endpoint.url, *is_overtime)
         if status != 200:
             raise _refusal(status, body, endpoint.url)
-        run, compiled = _read_stages(body)
-        return Reply(run, compiled, elapsed_s, endpoint.url, job.limits)
+        return Reply(*_read_stages(body), endpoint.url, *is_overtime)
 
     def _lacks(self, wanted: str, known: frozenset[str]) -> str:
         ours = [name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes)]
@@ -543,11 +533,10 @@ def number_from(variable: str, default: float) -> float:
 
 
 def endpoints_from_environment() -> tuple[str, ...]:
-    """Return the base URLs of `PISTON_ENDPOINTS`: a comma-separated list, or "slurm" for running workers.
+    """Return the base URLs of `PISTON_ENDPOINTS`, a comma-separated list.
 
     Raises:
         ValueError: The variable isn't set, or has something else in it.
-        SandboxError: Slurm can't be asked, or runs no worker of ours.
     """
     text = os.environ.get("PISTON_ENDPOINTS", "").strip()
     if not text:
@@ -555,8 +544,6 @@ def endpoints_from_environment() -> tuple[str, ...]:
             "Set PISTON_ENDPOINTS to the base URLs of your Piston servers, separated by commas "
             "(http://node1:2000/api/v2), or to `slurm` for running jobs named piston-worker-<port>."
         )
-    if text.lower() == "slurm":
-        return slurm_endpoints()
     urls = [part.strip().rstrip("/") for part in text.split(",") if part.strip()]
     for url in urls:
         parts = urlsplit(url)
