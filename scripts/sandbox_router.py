@@ -21,7 +21,7 @@ import socket
 import sys
 
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine
-from open_r1.sandbox.providers import PROVIDERS, build_sandbox
+from open_r1.sandbox.providers import PROVIDERS, SandboxSettings
 from open_r1.sandbox.router import TOKEN_VARIABLE, is_loopback
 
 logger = logging.getLogger("sandbox_router")
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None, *, provider: str | None = None, port: in
         )
     try:
         token = read_token(args.token_env, args.host)
-        sandbox = build_sandbox(args.provider, sandbox_python=args.sandbox_python)
+        sandbox = SandboxSettings(args.provider, python=args.sandbox_python).build()
         names = run_coroutine(sandbox.languages)
     except (ValueError, SandboxError, ImportError) as error:
         print(f"sandbox_router.py: {error}", file=sys.stderr)

@@ -138,7 +138,7 @@ def test_sandbox_is_given_as_long_as_it_may_take(monkeypatch):
         async def languages(self) -> tuple[str, ...]:
             return await asyncio.Event().wait() or ()
 
-    monkeypatch.setattr(batch, "_OWN_WORDS_S", 0.05)
+    monkeypatch.setattr(providers, "_OWN_WORDS_S", 0.05)
     monkeypatch.setattr(local, "LocalSandbox", Unready)
     with pytest.raises(ValueError, match=r"no answer within 0\.25 s"):
         check([CODE], "code", sandbox_python="/for/this/test/alone")

@@ -316,7 +316,7 @@ class LosesEachOnce(LocalSandbox):
 
 def test_programs_that_the_sandbox_has_lost_are_given_to_it_once_more(evaluate, tmp_path, monkeypatch):
     path, sandbox = write_rows(tmp_path / "lcb.jsonl", [lcb_row("a")]), LosesEachOnce()
-    monkeypatch.setattr("open_r1.grading.batch.build_sandbox", lambda *settings, **more: sandbox)
+    monkeypatch.setattr("open_r1.sandbox.providers.SandboxSettings.build", lambda settings: sandbox)
     with ChatServer(lambda body, attempt: Reply(fenced(f"{STDIO}  # Problem {body['seed']}"))) as server:
         assert evaluate(server, path, "--num_samples", 2) == 0
     assert len(sandbox.lost) == 2

@@ -3,7 +3,6 @@
 
 import asyncio
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -44,11 +43,9 @@ def outputs(result) -> list[str | None]:
     return [run and run.stdout for run in result.tests]
 
 
-def jobs(machine) -> set[str]:
-    """Return the nonces of the jobs that a machine has been given."""
-    return {
-        nonce for script in machine.scripts for nonce in re.findall(r"remote\.py\S* .{0,60}?([0-9a-f]{32})", script)
-    }
+def num_drives(machine) -> int:
+    """Return how often the driver was started in a machine."""
+    return sum("batch.py" in script for script in machine.scripts)
 
 
 def test_each_request_gets_a_box_that_is_ended(cloud):
@@ -58,14 +55,14 @@ def test_each_request_gets_a_box_that_is_ended(cloud):
         assert [outputs(result) for result in results] == [[f"{2 * number}\n"] for number in range(6)]
         assert len(server.machines) == 6
         assert not server.alive
-        assert [len(jobs(machine)) for machine in server.machines.values()] == [1] * 6
+        assert [num_drives(machine) for machine in server.machines.values()] == [1] * 6
 
 
 def test_all_inputs_run_in_one_round_trip(cloud):
     with cloud.serving() as (server, sandbox):
         (result,) = run_all([RunRequest("python", DOUBLE, inputs(*map(str, range(9))))], sandbox)
         assert outputs(result) == [f"{2 * number}\n" for number in range(9)]
-        assert server.count(cloud.run) == 1
+        assert server.count("run") == 1
 
 
 def test_rounds_double_and_stop_where_the_judge_says(cloud):
@@ -80,7 +77,7 @@ def test_rounds_double_and_stop_where_the_judge_says(cloud):
         result = run_coroutine(lambda: sandbox.run(request, go_on))
         assert outputs(result) == ["0\n", "2\n", "4\n", "6\n", "8\n", "10\n", *[None] * 14]
         assert [first for first, _ in asked] == [0, 2, 4]
-        assert server.count(cloud.run) == 2  # 2 runs, then 4
+        assert server.count("run") == 2  # 2 runs, then 4
         assert len(server.machines) == 1
 
 
@@ -111,7 +108,7 @@ def test_what_does_not_compile_is_not_run(cloud):
 
 
 def test_big_inputs_and_outputs_come_whole(cloud):
-    text = "".join(random.Random(0).choices("0123456789\n", k=3_000_000 if cloud.run == "execute" else 800_000))
+    text = "".join(random.Random(0).choices("0123456789\n", k=1_500_000))
     request = RunRequest(
         "python",
         {"main.py": "import sys; sys.stdout.write(sys.stdin.read())"},
@@ -121,7 +118,6 @@ def test_big_inputs_and_outputs_come_whole(cloud):
     with cloud.serving() as (server, sandbox):
         (result,) = run_all([request], sandbox)
         assert outputs(result) == [text]
-        assert server.count(cloud.run) > 3  # in pieces
         assert not server.alive
 
 
@@ -244,7 +240,7 @@ def few_tools(tmp_path, monkeypatch):
 
 
 def test_a_language_that_the_box_lacks_is_refused_with_those_it_has(cloud, few_tools):
-    few_tools("sh", "mkdir", "cat", "true", python3=Path(sys.executable).resolve())
+    few_tools("sh", "mkdir", "cat", "base64", "mv", "rm", "true", python3=Path(sys.executable).resolve())
     with cloud.serving() as (server, sandbox):
         for _ in range(2):
             with pytest.raises(UnsupportedLanguageError, match=r"no cpp, but python, binary"):
@@ -261,7 +257,7 @@ def test_an_unknown_language_starts_no_box(cloud):
 
 
 def test_a_box_without_python_is_named(cloud, few_tools):
-    few_tools("sh", "mkdir", "cat")
+    few_tools("sh", "mkdir", "cat", "base64", "mv", "rm")
     with cloud.serving() as (server, sandbox):
         (result,) = run_all([RunRequest("python", DOUBLE, inputs("1"))], sandbox)
         assert isinstance(result, SandboxError)

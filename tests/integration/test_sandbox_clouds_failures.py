@@ -2,13 +2,8 @@
 """What goes wrong at E2B and Morph: never a score, never a box left behind, never the key in a log."""
 
 import asyncio
-import base64
-import json
 import logging
-import subprocess
 import sys
-import zlib
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +12,6 @@ from open_r1.sandbox import (
     RunRequest,
     SandboxError,
     morph,
-    remote_driver,
     rented,
     run_all,
     run_coroutine,
@@ -130,16 +124,9 @@ def test_a_connection_that_breaks_during_a_run_costs_no_verdict(cloud):
         assert not server.alive
 
 
-def test_a_failing_kernel_is_not_the_program():
-    with CLOUDS["e2b"].serving(run=always("error")) as (_, sandbox):
-        result = run_one(sandbox)
-        assert isinstance(result, SandboxError)
-        assert "KernelError" in str(result)
-
-
 def test_a_box_that_hangs_is_given_up(cloud, monkeypatch):
-    monkeypatch.setattr(remote_driver, "START_S", 0.2)
-    monkeypatch.setattr(remote_driver, "CALL_S", 0.2)
+    monkeypatch.setattr(rented, "START_S", 0.2)
+    monkeypatch.setattr(rented, "MOVE_S", 0.5)
     request = RunRequest("python", REQUEST.files, ())
     with cloud.serving(run=always("hang")) as (server, sandbox):
         (result,) = run_all([request], sandbox)
@@ -174,17 +161,6 @@ def test_each_round_may_lose_a_box_once(cloud):
         assert len(server.machines) == 3
 
 
-def test_a_call_behind_one_that_died_does_not_wait(tmp_path):
-    bundle = {"job": None, "needs": [], "deadline_s": 0, "driver": {}, "programs": 5, "prefix": []}  # breaks the first
-    (tmp_path / "parts").mkdir()
-    (tmp_path / "parts" / "000000").write_text(base64.b64encode(zlib.compress(json.dumps(bundle).encode())).decode())
-    script = Path(rented.__file__).parent / "harness" / "remote.py"
-    for _ in range(2):
-        command = [sys.executable, script, tmp_path, "n", "99", "0"]
-        done = subprocess.run(command, check=False, capture_output=True, timeout=120)
-        assert done.returncode != 0 and done.stdout == b""
-
-
 def test_a_box_is_told_to_end_twice(cloud, caplog):
     with cloud.serving(kill=["500"]) as (server, sandbox):
         assert_done(run_one(sandbox))
@@ -212,7 +188,7 @@ def test_a_box_that_is_gone_at_the_end_is_well(cloud, caplog):
 def test_a_cancelled_request_leaves_no_box(cloud, operation):
     async def cancel(server, sandbox):
         task = asyncio.ensure_future(sandbox.run(ENDLESS))
-        await asyncio.to_thread(server.wait_for, cloud.run if operation == "run" else "create")
+        await asyncio.to_thread(server.wait_for, operation)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -2,6 +2,8 @@
 """The driver on a job from a file, as in a rented machine: no namespaces, no provider beside it."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ import pytest
 
 from open_r1.sandbox import Limits, Outcome, ProgramInput, RunRequest, RunResult
 from open_r1.sandbox.harness.folders import Held, empty
+from open_r1.sandbox.rented import NO_LANGUAGE, OPEN_NETWORK
 from open_r1.sandbox.wire import job_to_json, result_from_json
 from tests.conftest import ROOT
 
@@ -133,3 +136,25 @@ def test_a_held_file_has_no_name(tmp_path):
     assert (tmp_path / "a" / "b").read_bytes() == b"secret"
     with pytest.raises(FileExistsError):
         held.copy_to(str(tmp_path / "a" / "b"))
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("python3",), 0, ""),
+        (("python3", "env", "--"), 0, ""),
+        (("python3", "false"), 0, OPEN_NETWORK),
+        (("python3", "no-such-program"), 0, OPEN_NETWORK),
+        (("no-such-program",), NO_LANGUAGE, ""),
+    ],
+)
+def test_driver_starts_behind_what_cuts_the_network_where_that_works(tmp_path, words, status, said):
+    shutil.copytree(HARNESS, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "job.json").write_text(json.dumps(job_to_json(python("print(1)"))))
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "batch.py", *words]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (status, said)
+    assert (tmp_path / "result.json").exists() == (status == 0)

@@ -7,7 +7,7 @@ import pytest
 
 from open_r1.sandbox import Outcome, ProgramInput, RunRequest, run_all, run_coroutine
 from open_r1.sandbox.piston import PistonSandbox
-from open_r1.sandbox.piston_endpoints import endpoints_from_environment
+from open_r1.sandbox.piston_endpoints import slurm_endpoints
 from tests.conftest import ROOT
 from tests.slurm.cluster_bed import HERE, Job, eventually
 
@@ -85,8 +85,7 @@ def test_piston_workers_are_found_by_slurm_and_run_programs(cluster, piston_site
         job.wait_for_log("piston answers at")
     eventually(lambda: all(job.field("JobName").startswith("piston-worker-") for job in jobs), "both have names")
     monkeypatch.setenv("SLURM_CONF", str(cluster.folder / "slurm" / "slurm.conf"))
-    monkeypatch.setenv("PISTON_ENDPOINTS", "slurm")
-    endpoints = endpoints_from_environment()
+    endpoints = slurm_endpoints()
     assert len(endpoints) == 2
     for endpoint in endpoints:
         sandbox = PistonSandbox([endpoint])

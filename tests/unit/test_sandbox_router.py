@@ -20,7 +20,7 @@ from open_r1.sandbox import (
     router,
     run_coroutine,
 )
-from open_r1.sandbox.execute_batch import Cell, cell_to_json, read_cell
+from open_r1.sandbox.execute_batch import read_entry
 from open_r1.sandbox.router import RouterSandbox, is_loopback, longest_run_s, router_base_url
 from scripts.sandbox_router import build_parser, normalised
 
@@ -92,17 +92,17 @@ RUNS = {
 @pytest.mark.parametrize("case", RUNS)
 def test_script_without_a_result_has_none_in_either_form(case):
     result, nonce, error = RUNS[case]
-    cell = read_cell(result, nonce)
-    assert (cell.error and cell.error["name"], cell.text) == (error, None)
-    assert bool(cell.failure) == (error is None)
-    first, second = cell_to_json(cell, "e2b"), cell_to_json(cell, "morph")
+    first, second = read_entry(result, nonce, "e2b"), read_entry(result, nonce, "morph")
     assert set(first) == set(second) == {"execution", "text", "exception_str"}
-    assert (first["execution"] is None) == (error is None)
+    execution = first["execution"]
+    assert (execution and execution["error"]["name"]) == error
     assert second["exception_str"]
 
 
 def test_value_stands_in_a_line_of_its_own_in_the_form_of_morph():
-    texts = [cell_to_json(Cell("1", stdout), "morph")["text"] for stdout in ("", "a", "a\n")]
+    report = 'n{"text": "1", "error": null}'
+    runs = [ProgramRun(Outcome.OK, stdout + report) for stdout in ("", "a", "a\n")]
+    texts = [read_entry(RunResult(None, (run,)), "n", "morph")["text"] for run in runs]
     assert texts == ["1", "a\n1", "a\n1"]
 
 

@@ -4,19 +4,16 @@
 A program that fails is a result. A sandbox that fails, and a row that no judge can use, are errors of their own kinds.
 """
 
-import asyncio
 import json
 import logging
-import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from open_r1.grading.verdict import TestResult
-from open_r1.sandbox import Limits, Sandbox, SandboxError, UnsupportedLanguageError, run_coroutine, run_jobs
-from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.providers import build_sandbox
+from open_r1.sandbox import Limits, Sandbox, SandboxError, UnsupportedLanguageError, run_jobs
+from open_r1.sandbox.providers import SandboxSettings
 
 __all__ = [
     "JudgeProgram",
@@ -33,81 +30,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-_PLACES_ELSEWHERE = 2
-_OWN_WORDS_S = 10.0  # over a provider's own patience, so that its own words are heard
 
 P = TypeVar("P")
 V = TypeVar("V")
-
-
-@dataclass(frozen=True)
-class SandboxSettings:
-    """Which sandbox judges; the sandbox itself is built at first use, in the process that uses it.
-
-    Attributes:
-        provider: As of `build_sandbox`; so are the others.
-        num_parallel: Submissions that are judged at a time; None: on this machine as many as this process has cores
-            for itself, elsewhere 2.
-    """
-
-    provider: str = "local"
-    num_parallel: int | None = None
-    router_url: str | None = None
-    router_token_env: str | None = None
-    patience_s: float = 120.0
-    python: str | None = None
-
-    @property
-    def num_places(self) -> int:
-        """Return how many submissions are judged at a time, in the process that asks."""
-        if self.num_parallel is not None:
-            return self.num_parallel
-        if self.provider != "local":
-            return _PLACES_ELSEWHERE
-        num_processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
-        return max(1, len(os.sched_getaffinity(0)) // num_processes)
-
-    def build(self) -> Sandbox:
-        """Return the sandbox, the same one for equal settings.
-
-        Raises:
-            ValueError: See `build_sandbox`.
-        """
-        return build_sandbox(
-            self.provider,
-            router_url=self.router_url,
-            router_token_env=self.router_token_env,
-            patience_s=self.patience_s,
-            sandbox_python=self.python,
-        )
-
-    def check(self, languages: Iterable[str]) -> str:
-        """Ask the sandbox whether it's there and has these languages; return its line for the log.
-
-        It's given as long as it may take (`Sandbox.ask_patience_s`: minutes where a machine has to be made first).
-
-        Raises:
-            ValueError: See `build_sandbox`.
-            UnsupportedLanguageError: It hasn't one of them, or nobody knows it.
-            SandboxError: It can't be reached, can't isolate programs, or says nothing for longer than that.
-        """
-        sandbox = self.build()
-        timeout_s = sandbox.ask_patience_s + _OWN_WORDS_S
-
-        async def ask() -> tuple[str, ...]:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    return await sandbox.languages()
-            except TimeoutError as error:
-                raise SandboxError(f"{sandbox.describe()}: no answer within {timeout_s:g} s.") from error
-
-        there = run_coroutine(ask)
-        missing = sorted({name for name in languages if find_language(name).name not in there})
-        if missing:
-            raise UnsupportedLanguageError(
-                f"{sandbox.describe()} can't run {', '.join(missing)}; it has {', '.join(there)}."
-            )
-        return f"{sandbox.describe()}; languages: {', '.join(there)}"
 
 
 @dataclass(frozen=True)
@@ -187,7 +112,7 @@ def judge_all(
     """Judge every distinct submission (program, problem) once, `settings.num_places` at a time.
 
     Raises:
-        ValueError: The sandbox can't be built (`build_sandbox`), or hasn't a language (`UnsupportedLanguageError`).
+        ValueError: The sandbox can't be built, or hasn't a language (`UnsupportedLanguageError`).
     """
     distinct = list(dict.fromkeys(submissions))
     if not distinct:

@@ -24,7 +24,7 @@ def sandbox_of(settings: SandboxSettings, languages: Iterable[str]) -> dict[str,
     Each process asks once for equal settings: a box is started, where programs in Python are to be judged.
 
     Raises:
-        ValueError: It can't be built (`build_sandbox`).
+        ValueError: It can't be built (`SandboxSettings.build`).
         SandboxError: It can't be reached, or can't run a program that says its version.
     """
     return dict(_ask(settings, "python" in set(languages)))

@@ -38,15 +38,14 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.piston import CPP_PRELUDE, CPP_SUFFIXES, gather
+from open_r1.sandbox.piston import CPP_PRELUDE, CPP_SUFFIXES, CRASHES, OUT_OF_MEMORY, cut
 from open_r1.sandbox.piston_endpoints import read_body
+from open_r1.sandbox.rounds import JobRun, run_in_jobs
 
 logger = logging.getLogger(__name__)
 
 URL_VARIABLE = "SANDBOX_FUSION_URL"
 NAMES = {"python": "python", "cpp": "cpp", "javascript": "nodejs", "bash": "bash"}
-OUT_OF_MEMORY = ("MemoryError", "std::bad_alloc", "heap out of memory", "Cannot allocate memory")
-CRASHES = {128 + number: number for number in (4, 6, 7, 8, 9, 11, 24, 25, 31)}
 QUEUE_S, CONNECT_TIMEOUT_S = 60.0, 10.0
 NUM_FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 3, 0.2, 10.0
 MAX_REPLY_BYTES = 64 << 20  # of one run: the server keeps all that a program prints
@@ -89,32 +88,15 @@ class FusionSandbox(Sandbox):
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request, the inputs of a batch side by side."""
-        language = find_language(request.language)
-        _check(request, language.name)
-        tests: list[ProgramRun | None] = [None] * len(request.inputs)
-        compiled: ProgramRun | None = None
-        size = request.stop_after or max(1, len(tests))
-        first = 0
-        while first < max(1, len(tests)):
-            # The first alone where it's compiled, so that a program that doesn't compile costs one job.
-            is_trial = first == 0 and compiled is None and bool(language.compile)
-            if is_trial:
-                value = await self._run_one(request, language.name, (*request.inputs, ProgramInput())[0])
-                compiled = _program_run(value.get("compile_result"), request.compile_limits)
-                compiled = compiled or ProgramRun(Outcome.OK)
-                if compiled.outcome is not Outcome.OK or not tests:
-                    break
-                values = [value]
-            else:
-                values = []
-            rest = request.inputs[first + len(values) : first + size]
-            values += await gather([self._run_one(request, language.name, given) for given in rest])
-            runs = [self._read_run(value, request.limits) for value in values]
-            tests[first : first + size] = runs
-            first += size
-            if first < len(tests) and not await go_on(first - size, runs):
-                break
-        return RunResult(compiled, tuple(tests))
+        language = find_language(request.language).name
+        _check(request, language)
+
+        async def run_job(given: ProgramInput) -> JobRun:
+            value = await self._run_one(request, language, given)
+            compiled = _program_run(value.get("compile_result"), request.compile_limits)
+            return compiled, _program_run(value.get("run_result"), request.limits)
+
+        return await run_in_jobs(request, run_job, go_on)
 
     async def _run_one(self, request: RunRequest, language: str, given: ProgramInput) -> dict[str, Any]:
         (name, main), *others = request.files.items()
@@ -177,12 +159,6 @@ class FusionSandbox(Sandbox):
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    def _read_run(self, value: Mapping[str, Any], limits: Limits) -> ProgramRun:
-        run = _program_run(value.get("run_result"), limits)
-        if run is None:
-            raise SandboxError(f"SandboxFusion at {self.url}: a program that had compiled was not run: {value!s:.300}")
-        return run
-
     def _connection(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
         loop = asyncio.get_running_loop()
         if self._client is None or self._client[0] is not loop:
@@ -231,8 +207,8 @@ def _program_run(value: Mapping[str, Any] | None, limits: Limits) -> ProgramRun 
         outcome = Outcome.MEMORY_LIMIT
     return ProgramRun(
         outcome=outcome,
-        stdout=stdout.encode()[: limits.output_bytes].decode(errors="replace"),
-        stderr=stderr.encode()[: limits.output_bytes].decode(errors="replace"),
+        stdout=cut(stdout, limits.output_bytes),
+        stderr=cut(stderr, limits.output_bytes),
         exit_code=None if number is not None else code,
         signal=number,
         wall_s=float("nan") if value.get("execution_time") is None else float(value["execution_time"]),

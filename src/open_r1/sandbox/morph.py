@@ -3,26 +3,25 @@
 
 Covered: the box is a virtual machine of its own that stops by itself after the time that the request can take; inside,
 programs have no network where `unshare -n` works. Not covered: what the programs of one submission do to each other
-and to the driver there (`remote_driver`), so that interactors are refused. Environment: MORPH_API_KEY,
-MORPH_SNAPSHOT_ID (a snapshot with python3 and the compilers; without it one of our own is looked for, else made);
-MORPH_BASE_URL and the SDK's other variables work as it documents them.
+and to the driver there (`rented`). Environment: MORPH_API_KEY, MORPH_SNAPSHOT_ID (a snapshot with python3 and the
+compilers; without it one of our own is looked for, else made); MORPH_BASE_URL and the SDK's other variables work as it
+documents them.
 
 1. `morphcloud.sandbox`, which Open R1 used, left the SDK after 0.1.94: this starts instances and runs commands there.
-2. Files go in through commands, in pieces: the SDK's upload wants SSH, and Linux starts no command of 128 KiB.
+2. Files go in and out through commands, in pieces: the SDK copies files by SSH, which many clusters let nobody use,
+   and Linux starts no command of 128 KiB.
 """
 
 import asyncio
+import base64
 import importlib
-import importlib.util
 import logging
 import os
 import time
 from typing import Any
 
 from open_r1.sandbox.base import SandboxError
-from open_r1.sandbox.remote_driver import RemoteBox
-from open_r1.sandbox.remote_reply import TransientError, bound_responses
-from open_r1.sandbox.rented import END_S, RentedSandbox
+from open_r1.sandbox.rented import END_S, MOVE_S, RentedMachine, RentedSandbox, TransientError
 
 logger = logging.getLogger(__name__)
 
@@ -31,44 +30,66 @@ SNAPSHOT_IMAGE = "morphvm-minimal"
 SNAPSHOT_TOOLS = "python3 g++ nodejs bash util-linux"
 BASE_DIGEST = f"{SNAPSHOT_DIGEST}-base"
 BUILD_S = 900.0
-LONGEST_ANSWER = 8 << 20  # bytes of JSON: a piece of a reply with what is printed around it, or a list of instances
 BOX_LABEL = "open_r1_box"
+PIECE_IN, PIECE_OUT = 96 * 1024, 1 << 20
+PARALLEL_PIECES = 8
 
 
-class MorphBox(RemoteBox):
-    """One instance; scripts run as its commands."""
+class MorphMachine(RentedMachine):
+    """One instance. The SDK sends a command again when the connection breaks: these stand that."""
 
-    chunk_chars = 96 * 1024
-    prefix = ("unshare", "-n")
+    network_cut = "unshare -n"
 
     def __init__(self, instance: Any) -> None:
-        self._instance = instance
-        self.id = instance.id
+        self._instance, self.id = instance, instance.id
 
-    async def shell(self, script: str, timeout_s: float) -> str:
-        """Run a shell script in the instance (see `RemoteBox`)."""
-        try:
-            # The SDK sends a command again when the connection breaks: scripts stand that.
-            async with asyncio.timeout(timeout_s):
-                done = await self._instance.aexec(script, timeout=timeout_s)
-        except Exception as error:
-            gone = 404
-            raise _as_sandbox_error(error, f"running a command in the instance {self.id}", gone) from error
-        return f"{done.stdout}{done.stderr}"
+    async def write(self, path: str, data: bytes) -> None:
+        """Write a file in a new folder."""
+        text, parts = base64.b64encode(data).decode(), f"{path}.parts"
+        scripts = [
+            f"mkdir -p {parts} && printf %s '{text[start : start + PIECE_IN]}' > {parts}/{start:012d}"
+            for start in range(0, len(text), PIECE_IN)
+        ]
+        for start in range(0, len(scripts), PARALLEL_PIECES):
+            await asyncio.gather(*map(self._do, scripts[start : start + PARALLEL_PIECES]))
+        join = f"cat {parts}/* | base64 -d > {path}.new && mv {path}.new {path} && rm -r {parts}"
+        await self._do(f"[ -e {path} ] || {{ {join}; }}")
+
+    async def shell(self, script: str, timeout_s: float) -> tuple[int, str]:
+        """Run a script (see `RentedMachine`)."""
+        done = await self._instance.aexec(f'cd "${{TMPDIR:-/tmp}}" || exit 1\n{script}', timeout=timeout_s)
+        return done.exit_code, done.stdout
+
+    async def read(self, path: str, max_bytes: int) -> bytes:
+        """Return a file of ASCII characters (see `RentedMachine`)."""
+        data = ""
+        while len(data) <= max_bytes:
+            data += (piece := await self._do(f"tail -c +{len(data) + 1} {path} | head -c {PIECE_OUT}"))
+            if len(piece) < PIECE_OUT:
+                break
+        return data.encode()
 
     async def end(self) -> None:
         """Stop the instance; one that's gone already is well."""
         try:
             await self._instance.astop()
         except Exception as error:
-            if getattr(error, "status_code", None) != 404:
+            if _status(error) != 404:
                 raise
+
+    async def _do(self, script: str) -> str:
+        status, said = await self.shell(script, MOVE_S)
+        if status != 0:
+            raise TransientError(f"A command in the box {self.id} failed ({status}): {script[:100]}")
+        return said
 
 
 class MorphSandbox(RentedSandbox):
     """Programs in instances at Morph."""
 
     name = "morph"
+    package = "morphcloud"
+    key_variable = "MORPH_API_KEY"
 
     def __init__(self, snapshot_id: str | None = None, *, start_timeout_s: float = 180.0) -> None:
         """Build the provider; nothing is started yet.
@@ -83,9 +104,6 @@ class MorphSandbox(RentedSandbox):
             ValueError: MORPH_API_KEY isn't set.
         """
         super().__init__(start_timeout_s)
-        if importlib.util.find_spec("morphcloud") is None:
-            raise ImportError("The sandbox at Morph needs morphcloud: make install EXTRAS=code")
-        _key()
         self._snapshot_id = snapshot_id or os.environ.get("MORPH_SNAPSHOT_ID") or None
         self._client: tuple[asyncio.AbstractEventLoop, Any] | None = None
         self._opening, self._building = asyncio.Lock(), asyncio.Lock()
@@ -100,11 +118,15 @@ class MorphSandbox(RentedSandbox):
         """Return the seconds that `languages` may take, with making the snapshot where it has to be made."""
         return super().ask_patience_s + (BUILD_S + END_S if self._snapshot_id is None else 0.0)
 
-    async def start(self, name: str, life_s: int) -> RemoteBox:
+    async def start(self, name: str, life_s: int) -> RentedMachine:
         """Start one instance (see `RentedSandbox`); whatever goes wrong, none is left."""
         client = await self._open()
         assert self._snapshot_id is not None  # `prepare` has seen to it
-        return MorphBox(await _start_instance(client, self._snapshot_id, name, life_s, self.start_timeout_s))
+        return MorphMachine(await _start_instance(client, self._snapshot_id, name, life_s, self.start_timeout_s))
+
+    def status_of(self, error: Exception) -> int | None:
+        """Return the HTTP status that an exception of the SDK stands for."""
+        return _status(error)
 
     async def aclose(self) -> None:
         """Wait for instances that are being stopped, and close the connections."""
@@ -121,8 +143,11 @@ class MorphSandbox(RentedSandbox):
         loop = asyncio.get_running_loop()
         async with self._opening:
             if self._client is None or self._client[0] is not loop:
-                self._client = (loop, await asyncio.to_thread(_new_client))
+                self._client = (loop, await asyncio.to_thread(self._new_client))
             return self._client[1]
+
+    def _new_client(self) -> Any:
+        return importlib.import_module("morphcloud.api").MorphCloudClient(api_key=self.key())
 
     async def prepare(self) -> None:
         """Find the snapshot to start; make it when the account has none."""
@@ -131,29 +156,22 @@ class MorphSandbox(RentedSandbox):
             if self._snapshot_id is None:
                 try:
                     async with asyncio.timeout(BUILD_S):
-                        self._snapshot_id = await _find_snapshot(client, SNAPSHOT_DIGEST) or await _build_snapshot(
-                            client
-                        )
-                except SandboxError:
-                    raise
+                        found = await _find_snapshot(client, SNAPSHOT_DIGEST)
+                        self._snapshot_id = found or await _build_snapshot(client)
                 except Exception as error:
-                    raise _as_sandbox_error(error, f"looking for the snapshot {SNAPSHOT_DIGEST}") from error
+                    raise self.failure(error, f"looking for the snapshot {SNAPSHOT_DIGEST}") from error
 
 
 async def _start_instance(client: Any, snapshot_id: str, name: str, life_s: int, timeout_s: float) -> Any:
-    """Start an instance and wait until it's ready; when that fails, stop it wherever the failure came."""
+    """Start an instance and wait until it's ready; unless that was refused, stop what a failure may have left."""
     try:
         async with asyncio.timeout(timeout_s):
             return await client.instances.astart(
                 snapshot_id, metadata={BOX_LABEL: name}, ttl_seconds=life_s, ttl_action="stop", timeout=timeout_s
             )
-    except Exception as error:
-        failure = _as_sandbox_error(error, f"starting an instance of the snapshot {snapshot_id}")
-        if isinstance(failure, TransientError):
+    except BaseException as error:
+        if (_status(error) or 500) >= 500:
             await _stop_named(client, name, life_s)
-        raise failure from error
-    except asyncio.CancelledError:
-        await _stop_named(client, name, life_s)
         raise
 
 
@@ -202,32 +220,7 @@ async def _build_snapshot(client: Any) -> str:
     return snapshot.id
 
 
-def _key() -> str:
-    key = os.environ.get("MORPH_API_KEY")
-    if not key:
-        raise ValueError("The sandbox at Morph needs its key: set MORPH_API_KEY in the environment.")
-    return key
-
-
-def _new_client() -> Any:
-    client = importlib.import_module("morphcloud.api").MorphCloudClient(api_key=_key())
-    # The SDK has no public way, and no limit of its own for what a command prints.
-    client._async_http_client.headers["Accept-Encoding"] = "identity"
-    client._async_http_client.event_hooks["response"].append(bound_responses(LONGEST_ANSWER, "at Morph"))
-    return client
-
-
-def _as_sandbox_error(error: Exception, doing: str, *passing: int) -> SandboxError:
-    """Return what an exception of the SDK means for us; statuses of requests that may pass later are named."""
+def _status(error: BaseException) -> int | None:
     from morphcloud.api import ApiError
 
-    if isinstance(error, TransientError):
-        return error
-    text = f"Morph failed while {doing}: {type(error).__name__}: {str(error)[:500]}"
-    text = text.replace(os.environ.get("MORPH_API_KEY") or "\0", "***")
-    status = error.status_code if isinstance(error, ApiError) else 500
-    if status in (401, 403):
-        return SandboxError(f"{text}; check MORPH_API_KEY")
-    if 400 <= status < 500 and status not in (408, 409, 425, 429, *passing):
-        return SandboxError(f"{text}; check MORPH_SNAPSHOT_ID and the limits of the account")
-    return TransientError(text)
+    return error.status_code if isinstance(error, ApiError) else None

@@ -22,12 +22,10 @@ R1's image, keeps programs from the network and from each other's processes, not
 
 import asyncio
 import base64
-import logging
 import math
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
 
 from open_r1.sandbox.base import (
     COMPILE_LIMITS,
@@ -57,9 +55,7 @@ from open_r1.sandbox.piston_endpoints import (
     slurm_endpoints,
 )
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
-
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
+from open_r1.sandbox.rounds import JobRun, run_in_jobs
 
 CPP_SUFFIXES = (".cpp", ".cc", ".cxx")
 CPP_PRELUDE = '#pragma GCC optimize("O2")\n#define ONLINE_JUDGE 1\n#define EVAL 1\n#line 1 "{name}"\n'
@@ -147,36 +143,18 @@ class PistonSandbox(Sandbox):
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request, the inputs of a batch side by side where endpoints are free."""
         language = runnable_language(request)
-        pool = self._opened()
-        files = files_of(language, request.files)
-        tests: list[ProgramRun | None] = [None] * len(request.inputs)
+        pool, files = self._opened(), files_of(language, request.files)
 
-        async def run_one(given: ProgramInput) -> Reply:
-            return await pool.execute(job_of(language, files, given, request))
+        async def run_job(given: ProgramInput) -> JobRun:
+            reply = await pool.execute(job_of(language, files, given, request))
+            compiled = None
+            if reply.compile is not None:
+                compiled = program_run(reply.compile, request.compile_limits, reply.is_compile_overtime)
+                if compiled.outcome is not Outcome.OK:
+                    return compiled, None
+            return compiled, _read_run(reply, request.limits)
 
-        compiled: ProgramRun | None = None
-        first_replies: list[Reply] = []
-        if language.compile:
-            # Alone, so that a program that doesn't compile costs one job.
-            first_replies = [await run_one(request.inputs[0] if request.inputs else ProgramInput())]
-            stage = first_replies[0].compile
-            compiled = (
-                ProgramRun(Outcome.OK)
-                if stage is None
-                else program_run(stage, request.compile_limits, first_replies[0].is_compile_overtime)
-            )
-            if compiled.outcome is not Outcome.OK:
-                return RunResult(compiled, tuple(tests))
-        size = request.stop_after or max(1, len(tests))
-        for first in range(0, len(tests), size):
-            known = first_replies if first == 0 else []
-            batch = request.inputs[first + len(known) : first + size]
-            replies = known + await gather([run_one(given) for given in batch])
-            runs = [_read_run(reply, request.limits) for reply in replies]
-            tests[first : first + size] = runs
-            if first + size < len(tests) and not await go_on(first, runs):
-                break
-        return RunResult(compiled, tuple(tests))
+        return await run_in_jobs(request, run_job, go_on)
 
     async def judge_by_package(
         self,
@@ -355,8 +333,8 @@ def program_run(stage: Stage, limits: Limits, is_overtime: bool) -> ProgramRun:
     )
     return ProgramRun(
         outcome=outcome_of(stage, limits, is_overtime),
-        stdout=_cut(stage.stdout, limits.output_bytes),
-        stderr=_cut(stage.stderr, limits.output_bytes),
+        stdout=cut(stage.stdout, limits.output_bytes),
+        stderr=cut(stage.stderr, limits.output_bytes),
         exit_code=None if number is not None else stage.code,
         signal=number,
         cpu_s=stage.cpu_s,
@@ -365,7 +343,8 @@ def program_run(stage: Stage, limits: Limits, is_overtime: bool) -> ProgramRun:
     )
 
 
-def _cut(text: str, num_bytes: int) -> str:
+def cut(text: str, num_bytes: int) -> str:
+    """Return the beginning of a text that has so many bytes."""
     data = text.encode()
     return text if len(data) <= num_bytes else data[:num_bytes].decode(errors="replace")
 
@@ -374,13 +353,11 @@ def _read_run(reply: Reply, limits: Limits) -> ProgramRun:
     """Return what a program did.
 
     Raises:
-        SandboxError: It didn't compile although it did before, or the endpoint ended it for a limit of its own.
+        SandboxError: The endpoint ended it for a limit of its own.
     """
     stage = reply.run
     if stage is None:
         return ProgramRun(Outcome.OUTPUT_LIMIT)
-    if reply.compile is not None and reply.compile.failed:
-        raise SandboxError(f"{reply.endpoint}: a program that had compiled did not: {stage.stderr[-500:]}")
     run = program_run(stage, limits, reply.is_overtime)
     is_unexplained = stage.signal == "SIGKILL" and not stage.is_measured and run.outcome is Outcome.RUNTIME_ERROR
     is_cut = stage.status in ("OL", "EL") or (is_unexplained and stage.longest > LEAST_OUTPUT_LIMIT)
@@ -390,13 +367,3 @@ def _read_run(reply: Reply, limits: Limits) -> ProgramRun:
             "allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that (slurm/piston/README.md)."
         )
     return run
-
-
-async def gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all; when one fails, end the others before its error goes on."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in coroutines]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from errors
-    return [task.result() for task in tasks]

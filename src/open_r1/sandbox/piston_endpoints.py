@@ -7,6 +7,7 @@ since (2024-09) measures CPU time, wall time and memory and names a status.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
@@ -43,7 +44,6 @@ CONNECT_TIMEOUT_S, RUNTIMES_TIMEOUT_S, SQUEUE_TIMEOUT_S = 5.0, 10.0, 60
 START_PATIENCE_S = 15.0  # for endpoints that are just starting; later, when one has answered, the patience
 LONGEST_PAUSE_S = 10.0
 OVERLOAD = "Resource temporarily unavailable"
-WORKER_NAME = re.compile(r"piston-worker-(\d{1,5})")
 NAN = float("nan")
 
 
@@ -122,26 +122,16 @@ class Reply:
         run: The program's stage; a copy of the compiler's where that failed. None where the answer was longer than
             allowed, so that the program must have been over its output limit.
         compile: The compiler's stage; None for languages without one.
-        elapsed_s: Seconds from the request to the answer, waiting at the endpoint included.
         endpoint: Base URL of who answered.
-        limits: Of the job.
+        is_overtime: Whether the clock allows that the program was ended at its time limit.
+        is_compile_overtime: The same of the compiler.
     """
 
     run: Stage | None
     compile: Stage | None
-    elapsed_s: float
     endpoint: str
-    limits: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def is_overtime(self) -> bool:
-        """Whether the clock allows that the program was ended at its time limit."""
-        return self.elapsed_s * 1000 >= self.limits.get("run_timeout", math.inf)
-
-    @property
-    def is_compile_overtime(self) -> bool:
-        """Whether the clock allows that the compiler was ended at its time limit."""
-        return self.elapsed_s * 1000 >= self.limits.get("compile_timeout", math.inf)
+    is_overtime: bool = False
+    is_compile_overtime: bool = False
 
 
 def read_stage(value: Any) -> Stage:
@@ -179,27 +169,23 @@ class Endpoint:
 
     Attributes:
         url: Base URL.
-        places: For jobs at a time.
-        num_jobs: Jobs that run there or wait for a place.
+        down_since: Time of the loop since which it hasn't answered.
         runtimes: Names and aliases that it last answered with; None until it has.
         takes_long_stdin: Whether its Piston hands over all of a long standard input.
         is_healthy: Whether it gets jobs.
-        down_since: Time of the loop since which it hasn't answered.
+        num_jobs: Jobs that run there.
         num_failures: Failures since a job last went well.
-        ask_at: Time of the loop before which it isn't asked again.
         trouble: What went wrong last.
-        asking: The task that asks it, if there's one.
+        asking: The task that asks it until it answers.
     """
 
     url: str
-    places: asyncio.Semaphore
     down_since: float
-    num_jobs: int = 0
     runtimes: frozenset[str] | None = None
     takes_long_stdin: bool = False
     is_healthy: bool = False
+    num_jobs: int = 0
     num_failures: int = 0
-    ask_at: float = -math.inf
     trouble: str = "has not answered yet"
     asking: asyncio.Task[None] | None = None
 
@@ -231,13 +217,14 @@ class EndpointPool:
         self.loop = asyncio.get_running_loop()
         self.endpoints: list[Endpoint] = []
         self._seen: frozenset[str] = frozenset()  # runtimes, at any endpoint so far
+        self._changed = asyncio.Event()  # an endpoint was asked, or has a place again; then it's another event
         self._settings, self._find_endpoints, self._find_at = settings, find_endpoints, -math.inf
         self._finding = asyncio.Lock()
-        self._add(urls)
         # Endpoints are hosts of the cluster: proxies of the environment would only be in the way.
         # Node closes a connection that nobody has used for 5 s: it's not to be used again just then.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
         self._http = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)
+        self._add(urls)
 
     async def runtimes(self) -> frozenset[str]:
         """Return the names of the runtimes at all endpoints that answer, once each has been asked.
@@ -245,13 +232,10 @@ class EndpointPool:
         Raises:
             SandboxError: None answers.
         """
-        while True:
-            asked = all(one.is_healthy or one.num_failures for one in self.endpoints)
-            healthy = [one for one in self.endpoints if one.is_healthy]
-            if healthy and asked:
-                return frozenset[str]().union(*(one.runtimes or () for one in healthy))
+        while not (healthy := self._healthy()):
             never = all(one.runtimes is None for one in self.endpoints)
             await self._wait((), min(START_PATIENCE_S, self._settings.patience_s) if never else None)
+        return frozenset[str]().union(*(one.runtimes or () for one in healthy))
 
     async def execute(self, job: Job) -> Reply:
         """Return the answer to a job.
@@ -285,7 +269,7 @@ class EndpointPool:
                 continue
             finally:
                 endpoint.num_jobs -= 1
-                endpoint.places.release()
+                self._tell_change()
             endpoint.num_failures = 0
             if reply.run is None or not reply.run.is_overload or attempt == self._settings.num_attempts - 1:
                 return reply
@@ -293,15 +277,16 @@ class EndpointPool:
             trouble = f"{endpoint.url}: overloaded"
         raise SandboxError(f"Piston failed {self._settings.num_attempts} times at one job, at last {trouble}")
 
+    def _healthy(self) -> list[Endpoint]:
+        """Return the endpoints that answer; none before each has been asked once."""
+        is_known = all(one.is_healthy or one.num_failures for one in self.endpoints)
+        return [one for one in self.endpoints if is_known and one.is_healthy]
+
     async def _take_place(self, job: Job, failed: set[str]) -> Endpoint:
         """Take a place at a healthy endpoint that has the runtime, at none that `failed` where there's another."""
         is_long = len(job.stdin) > STDIN_BYTES // 4 and len(job.stdin.encode(errors="replace")) > STDIN_BYTES
         while True:
-            if not self.endpoints or not all(one.is_healthy or one.num_failures for one in self.endpoints):
-                await self._wait(job.runtimes)  # at the start each is asked once
-                continue
-            self._ask_those_set_aside()
-            healthy = [one for one in self.endpoints if one.is_healthy]
+            healthy = self._healthy()
             fitting = [one for one in healthy if one.find_runtime(job.runtimes)]
             if fitting and is_long:
                 fitting = [one for one in fitting if one.takes_long_stdin]
@@ -310,31 +295,17 @@ class EndpointPool:
                         f"Piston cuts a standard input over {STDIN_BYTES} bytes in silence, and this one has "
                         f"{len(job.stdin)}: start the endpoints by slurm/piston/start_piston.sh, or use `local`."
                     )
-            if fitting:
-                others = [one for one in fitting if one.url not in failed]
-                endpoint = min(others or fitting, key=lambda one: one.num_jobs)
-                if await self._take(endpoint):
-                    return endpoint
-                continue
+            others = [one for one in fitting if one.url not in failed] or fitting
+            endpoint = min(others, key=lambda one: one.num_jobs, default=None)
+            if endpoint is not None and endpoint.num_jobs < self._settings.places_each:
+                endpoint.num_jobs += 1
+                return endpoint
             if healthy and self._seen.isdisjoint(job.runtimes):
                 raise UnsupportedLanguageError(self._lacks(job.runtimes[0], await self.runtimes()))
             await self._wait(job.runtimes)
 
-    async def _take(self, endpoint: Endpoint) -> bool:
-        """Wait for a place; False where the endpoint was set aside meanwhile."""
-        endpoint.num_jobs += 1
-        is_taken = False
-        try:
-            await endpoint.places.acquire()
-            is_taken = endpoint.is_healthy
-            if not is_taken:
-                endpoint.places.release()
-        finally:
-            endpoint.num_jobs -= not is_taken
-        return is_taken
-
     async def _wait(self, names: Sequence[str], patience_s: float | None = None) -> None:
-        """Wait until an endpoint has been asked.
+        """Wait until an endpoint has been asked, or has a place again.
 
         The clock is the outage's, not the caller's: when it's over, all who wait for these names give up, and those
         who come later do when the endpoints have been asked once more.
@@ -342,23 +313,31 @@ class EndpointPool:
         Raises:
             SandboxError: It's over.
         """
+        change = self._changed
         patience_s = self._settings.patience_s if patience_s is None else patience_s
         await self._find_more()
-        self._ask_those_set_aside()
-        asking = [one.asking for one in self.endpoints if one.asking is not None]
-        if asking:
-            await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
-            return
         fitting = [one for one in self.endpoints if one.find_runtime(names)] or self.endpoints
-        left_s = max(one.down_since for one in fitting) + patience_s - self.loop.time()
-        if left_s <= 0:
-            wanted = f"No Piston endpoint with {names[0]!r}" if names else "No Piston endpoint"
-            states = "; ".join(f"{one.url}: {'healthy' if one.is_healthy else one.trouble}" for one in self.endpoints)
-            raise SandboxError(
-                f"{wanted} has answered for {patience_s:g} s; is PISTON_ENDPOINTS right? ({states[:2000]})"
-            )
-        next_at = min((one.ask_at for one in self.endpoints if not one.is_healthy), default=math.inf)
-        await asyncio.sleep(max(0.0, min(left_s, next_at - self.loop.time())))
+        if any(one.is_healthy and one.find_runtime(names) for one in fitting):
+            left_s = None
+        else:
+            left_s = max(one.down_since for one in fitting) + patience_s - self.loop.time()
+            if left_s <= 0:
+                await asyncio.gather(*(self._ask(one) for one in fitting if not one.is_healthy))
+                if not any(one.is_healthy and (not names or one.find_runtime(names)) for one in fitting):
+                    wanted = f"No Piston endpoint with {names[0]!r}" if names else "No Piston endpoint"
+                    states = [f"{one.url}: {'healthy' if one.is_healthy else one.trouble}" for one in self.endpoints]
+                    raise SandboxError(
+                        f"{wanted} has answered for {patience_s:g} s; is PISTON_ENDPOINTS right? "
+                        f"({'; '.join(states)[:2000]})"
+                    )
+                return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left_s):
+                await change.wait()
+
+    def _tell_change(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _find_more(self) -> None:
         """Look for endpoints that were started meanwhile, where none answers; those that are gone are forgotten."""
@@ -368,19 +347,24 @@ class EndpointPool:
                 return
             found = await asyncio.to_thread(self._find_endpoints)
             self._find_at = self.loop.time() + LONGEST_PAUSE_S
+            for one in self.endpoints:
+                if one.url not in found and one.asking is not None:
+                    one.asking.cancel()
             self.endpoints = [one for one in self.endpoints if one.url in found]
             known = {one.url for one in self.endpoints}
             self._add([url for url in found if url not in known])
 
     def _add(self, urls: Sequence[str]) -> None:
-        now, places_each = self.loop.time(), self._settings.places_each
-        self.endpoints += [Endpoint(url, asyncio.Semaphore(places_each), now) for url in urls]
+        for url in urls:
+            endpoint = Endpoint(url, self.loop.time())
+            endpoint.asking = self.loop.create_task(self._ask_until_it_answers(endpoint))
+            self.endpoints.append(endpoint)
 
-    def _ask_those_set_aside(self) -> None:
-        """Start to ask those that are due."""
-        for one in self.endpoints:
-            if not one.is_healthy and one.asking is None and self.loop.time() >= one.ask_at:
-                one.asking = self.loop.create_task(self._ask(one))
+    async def _ask_until_it_answers(self, endpoint: Endpoint) -> None:
+        while not endpoint.is_healthy:
+            if endpoint.num_failures > 1:
+                await asyncio.sleep(self._pause_s(endpoint.num_failures - 1))
+            await self._ask(endpoint)
 
     async def _ask(self, endpoint: Endpoint) -> None:
         try:
@@ -397,20 +381,17 @@ class EndpointPool:
             if endpoint.num_failures:
                 logger.warning("Piston at %s is back.", endpoint.url)
             endpoint.is_healthy = True
-        finally:
-            endpoint.asking = None
+        self._tell_change()
 
     def _set_aside(self, endpoint: Endpoint, trouble: str) -> None:
         """Give no jobs to an endpoint until it answers; failures of jobs that ran side by side count once."""
         if endpoint.is_healthy:
             endpoint.is_healthy, endpoint.down_since = False, self.loop.time()
             self._count_failure(endpoint, trouble)
+            endpoint.asking = self.loop.create_task(self._ask_until_it_answers(endpoint))
 
     def _count_failure(self, endpoint: Endpoint, trouble: str) -> None:
-        endpoint.num_failures += 1
-        endpoint.trouble = trouble
-        pause_s = self._pause_s(endpoint.num_failures - 1) if endpoint.num_failures > 1 else 0.0
-        endpoint.ask_at = self.loop.time() + pause_s
+        endpoint.num_failures, endpoint.trouble = endpoint.num_failures + 1, trouble
         level = logging.WARNING if endpoint.num_failures == 1 else logging.INFO
         logger.log(level, "Piston at %s is set aside: %s", endpoint.url, trouble)
 
@@ -469,13 +450,13 @@ class EndpointPool:
             raise EndpointError(f"{type(error).__name__}: {error}") from error
         except httpx.HTTPError as error:
             raise EndpointLostError(f"{type(error).__name__}: {error}") from error
-        elapsed_s = time.monotonic() - started
+        elapsed_ms = 1000 * (time.monotonic() - started)  # waiting at the endpoint included
+        is_overtime = [elapsed_ms >= job.limits.get(f"{stage}_timeout", math.inf) for stage in ("run", "compile")]
         if body is None:
-            return Reply(None, None, elapsed_s, endpoint.url, job.limits)
+            return Reply(None, None, endpoint.url, *is_overtime)
         if status != 200:
             raise _refusal(status, body, endpoint.url)
-        run, compiled = _read_stages(body)
-        return Reply(run, compiled, elapsed_s, endpoint.url, job.limits)
+        return Reply(*_read_stages(body), endpoint.url, *is_overtime)
 
     def _lacks(self, wanted: str, known: frozenset[str]) -> str:
         ours = [name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes)]
@@ -552,11 +533,10 @@ def number_from(variable: str, default: float) -> float:
 
 
 def endpoints_from_environment() -> tuple[str, ...]:
-    """Return the base URLs of `PISTON_ENDPOINTS`: a comma-separated list, or "slurm" for running workers.
+    """Return the base URLs of `PISTON_ENDPOINTS`, a comma-separated list.
 
     Raises:
         ValueError: The variable isn't set, or has something else in it.
-        SandboxError: Slurm can't be asked, or runs no worker of ours.
     """
     text = os.environ.get("PISTON_ENDPOINTS", "").strip()
     if not text:
@@ -564,8 +544,6 @@ def endpoints_from_environment() -> tuple[str, ...]:
             "Set PISTON_ENDPOINTS to the base URLs of your Piston servers, separated by commas "
             "(http://node1:2000/api/v2), or to `slurm` for running jobs named piston-worker-<port>."
         )
-    if text.lower() == "slurm":
-        return slurm_endpoints()
     urls = [part.strip().rstrip("/") for part in text.split(",") if part.strip()]
     for url in urls:
         parts = urlsplit(url)
@@ -601,20 +579,13 @@ def slurm_endpoints() -> tuple[str, ...]:
         raise SandboxError(f"squeue could not be asked for Piston workers: {error}") from error
     if done.returncode != 0:
         raise SandboxError(f"squeue failed with code {done.returncode}: {done.stderr.strip()[-500:] or 'no message'}")
-    urls = {url for line in done.stdout.splitlines() if (url := _worker_url(line, user))}
+    # A worker is on one node; a list such as node[1-2] belongs to something else of the same name.
+    worker = re.compile(rf"{user}\|RUNNING\|([\w.-]+)\|piston-worker-(\d{{1,5}})")
+    found = [worker.fullmatch(line.strip()) for line in done.stdout.splitlines()]
+    urls = {f"http://{one[1]}:{one[2]}/api/v2" for one in found if one}
     if not urls:
         raise SandboxError(
             "Slurm runs no job of yours named piston-worker-<port>: start Piston in jobs of this name "
             "(sbatch --job-name=piston-worker-2000 ...) and wait until squeue shows them as RUNNING."
         )
     return tuple(sorted(urls))
-
-
-def _worker_url(line: str, user: str) -> str | None:
-    owner, _, rest = line.strip().partition("|")
-    state, _, rest = rest.partition("|")
-    node, _, name = rest.partition("|")
-    worker = WORKER_NAME.fullmatch(name.strip())
-    # A worker is on one node; a list such as node[1-2] belongs to something else of the same name.
-    is_ours = owner.strip() == user and state.strip() == "RUNNING" and re.fullmatch(r"[\w.-]+", node.strip())
-    return f"http://{node.strip()}:{worker[1]}/api/v2" if worker and is_ours else None

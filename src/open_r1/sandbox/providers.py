@@ -1,33 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sandboxes by the name of their provider; one for all who ask with the same settings, in each process."""
 
+import asyncio
 import math
 import os
 import threading
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from open_r1.sandbox.base import Sandbox
+from open_r1.sandbox.base import Sandbox, SandboxError, UnsupportedLanguageError
+from open_r1.sandbox.languages import find_language
+from open_r1.sandbox.running import run_coroutine
 
 # A new provider has its name here and its line in `_build`; settings, flags and tests take the names from here.
 Provider = Literal["local", "piston", "e2b", "morph", "fusion", "router"]
 PROVIDERS: tuple[str, ...] = get_args(Provider)
 ROUTER_PROVIDERS = ("router", "e2b", "morph")  # those that a router's URL may be of
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What a sandbox is built from: the key by which it's found again."""
-
-    provider: str
-    router_url: str | None
-    token: str | None
-    patience_s: float
-    python: str | None
-
+_PLACES_ELSEWHERE = 2
+_OWN_WORDS_S = 10.0  # over a provider's own patience, so that its own words are heard
 
 _LOCK = threading.Lock()
-_SANDBOXES: dict[_Settings, Sandbox] = {}
+_SANDBOXES: dict[tuple[str, Hashable], Sandbox] = {}
 
 
 def _forget_parent() -> None:
@@ -40,83 +34,132 @@ def _forget_parent() -> None:
 os.register_at_fork(after_in_child=_forget_parent)
 
 
-def build_sandbox(
-    provider: str,
-    *,
-    router_url: str | None = None,
-    router_token_env: str | None = None,
-    patience_s: float = 120.0,
-    sandbox_python: str | None = None,
-) -> Sandbox:
-    """Return the sandbox of a provider; asked again with the same settings, the same one. Asks nobody yet.
+@dataclass(frozen=True)
+class SandboxSettings:
+    """Which sandbox runs programs; the sandbox itself is built at first use, in the process that uses it.
 
-    Args:
+    Attributes:
         provider: One of `PROVIDERS`. `e2b` and `morph` with a `router_url` are a router in front of them.
+        num_parallel: Submissions that are judged at a time; None: on this machine as many as this process has cores
+            for itself, elsewhere 2.
         router_url: Where the router listens: `host:port` or a URL.
         router_token_env: Name of the environment variable that holds the router's token; None: SANDBOX_ROUTER_TOKEN,
             if it's set.
         patience_s: Seconds for which a program waits while no router, Piston endpoint (PISTON_MAX_OUTAGE_S, where it's
             set, for these) or SandboxFusion server answers.
-        sandbox_python: The interpreter for Python programs in local boxes (None: chosen by a probe).
-
-    Raises:
-        ValueError: The provider is unknown; a router has no URL, or no token where one is named; or what the provider
-            needs isn't there (a key, endpoints, the packages of the extra `code`).
+        python: The interpreter for Python programs in local boxes (None: chosen by a probe).
     """
-    if provider not in PROVIDERS:
-        raise ValueError(f"Unknown sandbox provider {provider!r}; there are {', '.join(PROVIDERS)}.")
-    if provider == "router" and not router_url:
-        raise ValueError("The provider 'router' needs its URL: set `sandbox_router_url`.")
-    is_routed = provider == "router" or (provider in ROUTER_PROVIDERS and router_url is not None)
-    if not (math.isfinite(patience_s) and patience_s > 0):
-        raise ValueError(f"sandbox_patience_s must be positive, got {patience_s}.")
-    settings = _Settings(
-        provider="router" if is_routed else provider,
-        router_url=router_url if is_routed else None,
-        token=_token(router_token_env) if is_routed else None,
-        patience_s=patience_s if is_routed or provider in ("piston", "fusion") else 0.0,
-        python=sandbox_python if provider == "local" else None,
-    )
-    with _LOCK:
-        if settings not in _SANDBOXES:
-            _SANDBOXES[settings] = _build(settings)
-        return _SANDBOXES[settings]
 
+    provider: str = "local"
+    num_parallel: int | None = None
+    router_url: str | None = None
+    router_token_env: str | None = None
+    patience_s: float = 120.0
+    python: str | None = None
 
-def _token(name: str | None) -> str | None:
-    if name is None:
+    @property
+    def num_places(self) -> int:
+        """Return how many submissions are judged at a time, in the process that asks."""
+        if self.num_parallel is not None:
+            return self.num_parallel
+        if self.provider != "local":
+            return _PLACES_ELSEWHERE
+        num_processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+        return max(1, len(os.sched_getaffinity(0)) // num_processes)
+
+    def build(self) -> Sandbox:
+        """Return the sandbox; asked again with settings that mean the same one, the same one. Asks nobody yet.
+
+        Raises:
+            ValueError: The provider is unknown; a router has no URL, or no token where one is named; or what the
+                provider needs isn't there (a key, endpoints).
+            ImportError: Packages of the extra `code` aren't there.
+        """
+        if self.provider not in PROVIDERS:
+            raise ValueError(f"Unknown sandbox provider {self.provider!r}; there are {', '.join(PROVIDERS)}.")
+        if self.provider == "router" and not self.router_url:
+            raise ValueError("The provider 'router' needs its URL: set `sandbox_router_url`.")
+        if not (math.isfinite(self.patience_s) and self.patience_s > 0):
+            raise ValueError(f"sandbox_patience_s must be positive, got {self.patience_s}.")
+        provider, settings = self.provider, ()
+        if provider == "router" or (provider in ROUTER_PROVIDERS and self.router_url is not None):
+            provider, settings = "router", (self.router_url, self._token(), self.patience_s)
+        elif provider == "local":
+            settings = (self.python,)
+        elif provider in ("piston", "fusion"):
+            settings = (self.patience_s,)
+        with _LOCK:
+            if (provider, settings) not in _SANDBOXES:
+                _SANDBOXES[provider, settings] = _build(provider, *settings)
+            return _SANDBOXES[provider, settings]
+
+    def check(self, languages: Iterable[str]) -> str:
+        """Ask the sandbox whether it's there and has these languages; return its line for the log.
+
+        It's given as long as it may take (`Sandbox.ask_patience_s`: minutes where a machine has to be made first).
+
+        Raises:
+            ValueError: See `build`.
+            UnsupportedLanguageError: It hasn't one of them, or nobody knows it.
+            SandboxError: It can't be reached, can't isolate programs, or says nothing for longer than that.
+        """
+        sandbox = self.build()
+        timeout_s = sandbox.ask_patience_s + _OWN_WORDS_S
+
+        async def ask() -> tuple[str, ...]:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    return await sandbox.languages()
+            except TimeoutError as error:
+                raise SandboxError(f"{sandbox.describe()}: no answer within {timeout_s:g} s.") from error
+
+        there = run_coroutine(ask)
+        missing = sorted({name for name in languages if find_language(name).name not in there})
+        if missing:
+            raise UnsupportedLanguageError(
+                f"{sandbox.describe()} can't run {', '.join(missing)}; it has {', '.join(there)}."
+            )
+        return f"{sandbox.describe()}; languages: {', '.join(there)}"
+
+    def _token(self) -> str | None:
         from open_r1.sandbox.router import TOKEN_VARIABLE
 
-        return os.environ.get(TOKEN_VARIABLE) or None
-    token = os.environ.get(name)
-    if not token:
-        raise ValueError(f"The router's token is to stand in the environment variable {name}, which isn't set.")
-    return token
+        token = os.environ.get(self.router_token_env or TOKEN_VARIABLE) or None
+        if token is None and self.router_token_env is not None:
+            raise ValueError(
+                f"The router's token is to stand in the environment variable {self.router_token_env}, which isn't set."
+            )
+        return token
 
 
-def _build(settings: _Settings) -> Sandbox:
+def build_sandbox(provider: str, **settings: Any) -> Sandbox:
+    """Return the sandbox of `SandboxSettings`."""
+    return SandboxSettings(provider, **settings).build()
+
+
+def _build(provider: str, *settings: Any) -> Sandbox:
     """Import what one provider needs and build its sandbox."""
-    if settings.provider == "local":
+    if provider == "local":
         from open_r1.sandbox.local import LocalSandbox
 
-        return LocalSandbox(python=settings.python)
-    if settings.provider == "piston":
+        return LocalSandbox(python=settings[0])
+    if provider == "piston":
         from open_r1.sandbox.piston import PistonSandbox
 
-        return PistonSandbox.from_environment(patience_s=settings.patience_s)
-    if settings.provider == "fusion":
+        return PistonSandbox.from_environment(patience_s=settings[0])
+    if provider == "fusion":
         from open_r1.sandbox.fusion import FusionSandbox
 
-        return FusionSandbox(patience_s=settings.patience_s)
-    if settings.provider == "e2b":
+        return FusionSandbox(patience_s=settings[0])
+    if provider == "e2b":
         from open_r1.sandbox.e2b import E2BSandbox
 
         return E2BSandbox()
-    if settings.provider == "morph":
+    if provider == "morph":
         from open_r1.sandbox.morph import MorphSandbox
 
         return MorphSandbox()
     from open_r1.sandbox.router import RouterSandbox
 
-    assert settings.router_url is not None
-    return RouterSandbox(settings.router_url, token=settings.token, patience_s=settings.patience_s)
+    url, token, patience_s = settings
+    return RouterSandbox(url, token=token, patience_s=patience_s)

@@ -1,26 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the providers of rented machines share: one new box a request, always given back; retries; runs in rounds.
+"""What the providers of rented machines share: one new machine a request, always given back, with our driver in it.
 
-1. Batches: the runs of a request go in rounds of `stop_after`, then twice as many, and so on, since each round costs a
-   round trip; `go_on` is asked about each batch, and runs behind the one that ended it are dropped.
-   A round is no larger than what the trainer can hold of its reply (`remote_reply.ROUND_BYTES`).
-2. A box that is lost takes its round with it; the round is repeated once in a new box, then the request fails. A
-   driver that twice, in one round, is killed or says more than it can while its machine goes on, was attacked by the
-   submission: the first run of that round is a runtime error, those behind it are left out.
-3. Nothing that a submission's box says is believed of other boxes: which languages there are is asked of a box in
-   which nobody's programs have run.
+A provider starts machines and has its SDK's own calls to write a file, run a script, read a file and end the machine.
+A machine needs a POSIX shell, Python 3.8 or newer as `python3`, and the languages' programs.
+
+1. The machine is the isolation. The driver and the programs of one submission share it: a submission that attacks the
+   driver can spoil or forge its own outputs and times, and no more. Expected outputs aren't there. A result counts
+   only where the driver ended well, which writes it when all programs have ended.
+2. A lost machine is never a score: its round (`rounds`) is repeated once in a new one, then the request fails. A
+   driver that is killed twice, in two machines, was attacked by the submission: the first run of that round is a
+   runtime error, those behind it are left out.
+3. Which languages there are is asked of a machine in which nobody's programs have run.
 4. An interactor is refused: in one machine, and as one user, a submission can write its manager's verdict.
 """
 
 import abc
 import asyncio
 import contextlib
-import dataclasses
+import importlib.util
+import io
+import json
 import logging
 import math
+import os
 import random
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+import zipfile
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from importlib.resources import files
 
 from open_r1.sandbox.base import (
     GoOn,
@@ -34,174 +41,193 @@ from open_r1.sandbox.base import (
     UnsupportedRequestError,
     all_ok,
 )
-from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.remote_driver import BYTES_PER_S, CALL_S, RemoteBox, drive, longest_s, look_around
-from open_r1.sandbox.remote_reply import DriverEndedError, Reply, TransientError, most_runs
-from open_r1.sandbox.wire import result_from_json
+from open_r1.sandbox.languages import LANGUAGES, find_language
+from open_r1.sandbox.rounds import run_in_rounds
+from open_r1.sandbox.wire import job_to_json, result_from_json
 
 logger = logging.getLogger(__name__)
 
-END_S = 8.0  # to give a box back; an interrupted caller waits 10 s for it
+START_S = 30.0  # what the driver and the first import of an interpreter may take besides the programs
+MOVE_S = 120.0  # for the job to go in and the result to come out
+BYTES_PER_S = 1e6  # at which a long job goes in, at the least
+END_S = 8.0  # to give a machine back; an interrupted caller waits 10 s for it
 GRACE_S = 30.0  # for the answer to a start that nobody wants any more
-MARGIN_S = 60  # of a box's life over what its programs may take: starting, moving texts
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between two tries to start a box
-ENDED_ITS_BOX = ProgramRun(Outcome.RUNTIME_ERROR, stderr="ended its box")
+MARGIN_S = 60  # of a machine's life over what its programs may take: starting, moving texts
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between two tries to start a machine
+MAX_RESULT_BYTES = 64 << 20  # the driver leaves runs to the next round long before
+NO_LANGUAGE, NO_PYTHON, SIGNALS = 98, 127, 128  # exit statuses: of harness/batch.py, of a shell
+OPEN_NETWORK = "the network is open"  # what harness/batch.py says
+ENDED_ITS_MACHINE = ProgramRun(Outcome.RUNTIME_ERROR, stderr="ended its box")
 
 
-class _Progress:
-    """What is known of a request so far: boxes may come and go meanwhile."""
+class TransientError(SandboxError):
+    """A failure that another try, in another machine, may not meet."""
 
-    def __init__(self, request: RunRequest) -> None:
-        self.request = request
-        self.compile: ProgramRun | None = None
-        self.binary: bytes | None = None
-        self.tests: list[ProgramRun | None] = []
-        self.is_done = False
-        self._size = request.stop_after or max(1, len(request.inputs))
-        self._is_first = True
 
-    def next_request(self) -> RunRequest:
-        """Return the request for the next round, which runs the compiled program of the first."""
-        whole, start = self.request, len(self.tests)
-        inputs = whole.inputs[start : start + min(self._size, most_runs(whole))]
-        if self._is_first:
-            keeps = whole.keeps_binary or len(inputs) < len(whole.inputs)
-            return dataclasses.replace(whole, inputs=inputs, stop_after=None, keeps_binary=keeps)
-        part = dataclasses.replace(whole, inputs=inputs, stop_after=None, keeps_binary=False)
-        if self.binary is None:
-            return part
-        name = f"main_{secrets.token_hex(4)}"
-        return dataclasses.replace(part, language="binary", files={name: self.binary, **whole.files})
+class DriverEndedError(TransientError):
+    """The driver was ended by a signal while its machine goes on: the submission may have done it."""
 
-    async def add(self, result: RunResult, go_on: GoOn) -> None:
-        """Take the result of a round and ask whether to go on, batch by batch."""
-        if self._is_first:
-            self.compile, self.binary = result.compile, result.binary
-        self._is_first = False
-        self._size *= 2
-        batch = self.request.stop_after or max(1, len(result.tests))
-        for start in range(0, len(result.tests), batch):
-            runs = result.tests[start : start + batch]
-            first = len(self.tests)
-            self.tests += runs
-            known = [run for run in runs if run is not None]
-            is_last = len(self.tests) == len(self.request.inputs)
-            if len(known) < len(runs) or not (is_last or await go_on(first, known)):
-                self.is_done = True
-                return
-        self.is_done = len(self.tests) >= len(self.request.inputs)
 
-    def result(self) -> RunResult:
-        """Return the result of the whole request; what wasn't run is None."""
-        missing = len(self.request.inputs) - len(self.tests)
-        binary = self.binary if self.request.keeps_binary else None
-        return RunResult(self.compile, (*self.tests, *[None] * missing), binary)
+class RentedMachine(abc.ABC):
+    """One machine. Its methods let the SDK's exceptions out; paths are relative to the folder where scripts start.
+
+    Attributes:
+        id: Its name at the provider.
+        network_cut: Command that starts others without a network, where the provider doesn't cut it; may not work.
+    """
+
+    id: str
+    network_cut = ""
+
+    @abc.abstractmethod
+    async def write(self, path: str, data: bytes) -> None:
+        """Write a file in a new folder."""
+
+    @abc.abstractmethod
+    async def shell(self, script: str, timeout_s: float) -> tuple[int, str]:
+        """Run a script; return its exit status (below zero where a signal ended it) and its standard output."""
+
+    @abc.abstractmethod
+    async def read(self, path: str, max_bytes: int) -> bytes:
+        """Return a file; of a longer one a bit more than `max_bytes`."""
+
+    @abc.abstractmethod
+    async def end(self) -> None:
+        """Give the machine back; any exception means that it may live on."""
 
 
 class RentedSandbox(Sandbox):
-    """A sandbox whose boxes are machines of a paid provider."""
+    """A sandbox whose boxes are machines of a paid provider.
 
+    Attributes:
+        package: What its SDK is imported as; the extra `code` has it.
+        key_variable: The environment variable with the key.
+        max_life_s: The longest life of a machine that the account may ask for.
+    """
+
+    package: str
+    key_variable: str
     max_life_s: int = 3600
 
     def __init__(self, start_timeout_s: float = 120.0) -> None:
+        """Build the provider; nothing is started yet.
+
+        Args:
+            start_timeout_s: How long a start is tried.
+
+        Raises:
+            ImportError: The SDK isn't installed.
+            ValueError: The key isn't set.
+        """
         if start_timeout_s <= 0:
             raise ValueError(f"start_timeout_s must be positive, got {start_timeout_s}.")
+        if importlib.util.find_spec(self.package) is None:
+            raise ImportError(f"The sandbox {self.name} needs {self.package}: make install EXTRAS=code")
+        self.key()
         self.start_timeout_s = start_timeout_s
         self._languages: tuple[str, ...] | None = None
         self._has_told = False
         self._endings: set[asyncio.Task[None]] = set()
 
-    @property
-    def ask_patience_s(self) -> float:
-        """Return the seconds that `languages` may take: to start a box, look around there and give it back."""
-        return self.start_timeout_s + GRACE_S + END_S + 4 * CALL_S
-
     @abc.abstractmethod
-    async def start(self, name: str, life_s: int) -> RemoteBox:
+    async def start(self, name: str, life_s: int) -> RentedMachine:
         """Start one machine that ends by itself after `life_s`.
 
         Args:
-            name: Unique to the box that is wanted; a repeated start with it, after a failure, leaves one machine.
+            name: Unique to the machine that is wanted; a repeated start with it, after a failure, leaves one machine.
             life_s: Seconds.
-
-        Raises:
-            TransientError: It may work a moment later.
-            SandboxError: It won't: the key, the template.
         """
 
+    @abc.abstractmethod
+    def status_of(self, error: Exception) -> int | None:
+        """Return the HTTP status that an exception of the SDK stands for; None where there is none."""
+
     async def prepare(self) -> None:
-        """Do what may take longer than a start, once for all boxes.
+        """Do what may take longer than a start, once for all machines.
 
         Raises:
             SandboxError: It failed.
         """
 
+    def key(self) -> str:
+        """Return the provider's key, from the environment.
+
+        Raises:
+            ValueError: It isn't set.
+        """
+        key = os.environ.get(self.key_variable)
+        if not key:
+            raise ValueError(f"The sandbox {self.name} needs its key: set {self.key_variable} in the environment.")
+        return key
+
+    def failure(self, error: Exception, doing: str, *, may_pass: bool = False) -> SandboxError:
+        """Return what an exception of the SDK means for us; refusals don't pass, outside of machines."""
+        if isinstance(error, SandboxError):
+            return error
+        text = f"{self.name} failed while {doing}: {type(error).__name__}: {str(error)[:500]}"
+        text = text.replace(os.environ.get(self.key_variable) or "\0", "***")
+        status = self.status_of(error) or 500
+        if may_pass or not 400 <= status < 500 or status in (408, 409, 425, 429):
+            return TransientError(text)
+        return SandboxError(f"{text}; check {self.key_variable}, the template or snapshot, the account's limits")
+
+    @property
+    def ask_patience_s(self) -> float:
+        """Return the seconds that `languages` may take: to start a machine, look around there and give it back."""
+        return self.start_timeout_s + GRACE_S + END_S + MOVE_S
+
     async def languages(self) -> tuple[str, ...]:
-        """Return the languages of the machine; the first time a box is started to look."""
+        """Return the languages of the machines; the first time one is started to look."""
         if self._languages is None:
-            async with self._box(MARGIN_S) as box:
-                self._languages = (*await look_around(box), "binary")
-        assert self._languages is not None
+            programs = {language.name: language.program for language in LANGUAGES.values() if language.program}
+            looks = [f"command -v {program} >/dev/null && echo {name}" for name, program in programs.items()]
+            async with self._machine(MARGIN_S) as machine, self._working(machine, MOVE_S):
+                _, said = await machine.shell("\n".join([*looks, "true"]), MOVE_S)
+            found = set(said.split())
+            if "python" not in found:
+                raise _no_python(machine)
+            self._languages = (*sorted(found & set(programs)), "binary")
         return self._languages
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Compile and run a submission in a new machine (see the module's docstring)."""
         self._check(request)
-        progress = _Progress(request)
-        losses: list[type[TransientError]] = []
-        while not progress.is_done:
-            try:
-                async with self._box(self._life_s(request)) as box:
-                    while not progress.is_done:
-                        part = progress.next_request()
-                        reply = await drive(box, part)
-                        if reply.result is None:
-                            await self._check_denied(request, box)
-                        self._tell_network(box, reply)
-                        await progress.add(await asyncio.to_thread(_read_result, reply, part, box), go_on)
-                        losses.clear()
-            except TransientError as error:
-                losses.append(type(error))
-                if losses.count(type(error)) == 1:
-                    logger.warning("%s: %s; repeating it in a new box", self.name, error)
-                elif isinstance(error, DriverEndedError) and request.inputs:
-                    logger.warning("%s: %s; twice, so the submission did it", self.name, error)
-                    progress.tests.append(ENDED_ITS_BOX)
-                    progress.is_done = True
-                else:
-                    raise SandboxError(f"{error} (twice, in two boxes)") from error
-        return progress.result()
+        text = sum(len(given.stdin) + sum(map(len, given.files.values())) for given in request.inputs)
+        life_s = min(self.max_life_s, math.ceil(MARGIN_S + longest_s(request) + text / BYTES_PER_S))
+        machine: RentedMachine | None = None
+        async with contextlib.AsyncExitStack() as held:
+
+            async def run_round(part: RunRequest) -> RunResult:
+                nonlocal machine
+                losses: list[TransientError] = []
+                while True:
+                    try:
+                        machine = machine or await held.enter_async_context(self._machine(life_s))
+                        return await self._drive(machine, part)
+                    except TransientError as error:
+                        losses.append(error)
+                        machine = None
+                        await held.aclose()
+                    if len(losses) == 1:
+                        logger.warning("%s: %s; repeating it in a new box", self.name, losses[0])
+                    elif part.inputs and all(isinstance(loss, DriverEndedError) for loss in losses):
+                        logger.warning("%s: %s; twice, so the submission did it", self.name, losses[1])
+                        return RunResult(None, (ENDED_ITS_MACHINE, *[None] * (len(part.inputs) - 1)))
+                    else:
+                        raise SandboxError(f"{losses[1]} (twice, in two boxes)") from losses[1]
+
+            async def go_on_there(first: int, runs: Sequence[ProgramRun]) -> bool:
+                return machine is not None and await go_on(first, runs)  # else the submission has ended two
+
+            return await run_in_rounds(request, run_round, go_on_there)
 
     async def aclose(self) -> None:
-        """Wait for boxes that are being given back."""
+        """Wait for machines that are being given back."""
         if self._endings:
             await asyncio.wait(self._endings)
 
-    def _life_s(self, request: RunRequest) -> int:
-        """Return the seconds that a box is asked for: all that the request can take."""
-        text = sum(len(given.stdin) + sum(map(len, given.files.values())) for given in request.inputs)
-        return min(self.max_life_s, math.ceil(MARGIN_S + longest_s(request) + text / BYTES_PER_S))
-
-    async def _check_denied(self, request: RunRequest, box: RemoteBox) -> None:
-        """Refuse a language that a box says it hasn't, when another says so too.
-
-        Raises:
-            UnsupportedLanguageError: No box has it.
-            DriverEndedError: Others have it, so that who ran in that box has lied.
-        """
-        await self.languages()
-        self._check(request)
-        raise DriverEndedError(f"The box {box.id} denied a language that others have")
-
-    def _tell_network(self, box: RemoteBox, reply: Reply) -> None:
-        """Say once that programs have the network where we meant to cut it."""
-        if not reply.has_prefix and not self._has_told:
-            self._has_told = True
-            text = "%s: programs there have the network: `%s` doesn't work in the machine, use another snapshot"
-            logger.warning(text, self.name, " ".join(box.prefix))
-
     def _check(self, request: RunRequest) -> None:
-        """Refuse interactors, languages that nobody has, and those that the machine hasn't, where that's known."""
+        """Refuse interactors, languages that nobody has, and those that the machines lack, where that's known."""
         if request.interactor is not None:
             raise UnsupportedRequestError(
                 f"{self.name} runs no interactor: it would share the machine with the submission, which could write "
@@ -211,37 +237,83 @@ class RentedSandbox(Sandbox):
         if self._languages is not None and name not in self._languages:
             raise UnsupportedLanguageError(f"{self.describe()} has no {name}, but {', '.join(self._languages)}.")
 
+    async def _drive(self, machine: RentedMachine, request: RunRequest) -> RunResult:
+        """Run a request's compiler and all its inputs in a machine.
+
+        Raises:
+            DriverEndedError: A signal has ended the driver; the machine is there still.
+            TransientError: The machine is lost, or too slow, or the driver failed.
+            SandboxError: It has no Python, or the result is too long.
+            UnsupportedLanguageError: No machine has the language.
+        """
+        bundle = await asyncio.to_thread(_pack, request)
+        limit_s = longest_s(request) + MOVE_S + len(bundle) / BYTES_PER_S
+        folder, data = f"open_r1_{secrets.token_hex(16)}", b""
+        program = find_language(request.language).program or "python3"
+        unpack = f"cd {folder} && python3 -m zipfile -e bundle.zip . && rm bundle.zip"
+        script = f"{unpack} && python3 batch.py {program} {machine.network_cut}"
+        async with self._working(machine, limit_s):
+            await machine.write(f"{folder}/bundle.zip", bundle)
+            status, said = await machine.shell(script, limit_s)
+            if status == 0:
+                data = await machine.read(f"{folder}/result.json", MAX_RESULT_BYTES)
+        if said.startswith(OPEN_NETWORK) and not self._has_told:
+            self._has_told = True
+            text = "%s: programs there have the network: `%s` doesn't work in the machine, use another snapshot"
+            logger.warning(text, self.name, machine.network_cut)
+        if status == NO_PYTHON:
+            raise _no_python(machine)
+        if status == NO_LANGUAGE:
+            await self.languages()  # of a machine that knows nothing of this submission
+            self._check(request)
+            raise DriverEndedError(f"The box {machine.id} denied a language that others have")
+        if status < 0 or status > SIGNALS:
+            raise DriverEndedError(f"The driver in the box {machine.id} was killed ({status}): {said[-500:]}")
+        if status != 0:
+            raise TransientError(f"The driver in the box {machine.id} failed ({status}): {said[-500:]}")
+        if len(data) > MAX_RESULT_BYTES:
+            raise SandboxError(f"The result in the box {machine.id} has more than {MAX_RESULT_BYTES >> 20} MB")
+        return await asyncio.to_thread(_read_result, data, request, machine)
+
     @contextlib.asynccontextmanager
-    async def _box(self, life_s: int) -> AsyncIterator[RemoteBox]:
-        """Start a box, and end it whatever happens."""
-        await self.prepare()
-        box = await self._start_in_time(life_s)
+    async def _working(self, machine: RentedMachine, limit_s: float) -> AsyncIterator[None]:
+        """Bound a piece of work in a machine; whatever the SDK raises may pass in another one."""
         try:
-            yield box
+            async with asyncio.timeout(limit_s):
+                yield
+        except Exception as error:
+            raise self.failure(error, f"working in the box {machine.id}", may_pass=True) from error
+
+    @contextlib.asynccontextmanager
+    async def _machine(self, life_s: int) -> AsyncIterator[RentedMachine]:
+        """Start a machine, and end it whatever happens."""
+        await self.prepare()
+        machine = await self._start_in_time(life_s)
+        try:
+            yield machine
         finally:
-            await self._finish(self._end(box, life_s))
+            await self._finish(self._end(machine, life_s))
 
-    async def _start_in_time(self, life_s: int) -> RemoteBox:
-        """Start a box, again and again for `start_timeout_s`, with growing pauses, while the failure may pass."""
-        clock = asyncio.get_running_loop().time
-        end, pause, name, failure = clock() + self.start_timeout_s, FIRST_PAUSE_S, secrets.token_hex(16), None
-        while True:
-            try:
-                async with asyncio.timeout_at(end):
-                    return await self._start_or_end(name, life_s)
-            except TransientError as error:
-                failure = error
-            except TimeoutError as error:
-                failure = failure or TransientError(f"{self.name} gave no answer, or no machine that is ready")
-                raise SandboxError(f"{failure} (for {self.start_timeout_s:g} s)") from error
-            wait = pause * random.uniform(0.5, 1.0)
-            if clock() + wait >= end:
-                raise SandboxError(f"{failure} (for {self.start_timeout_s:g} s)") from failure
-            await asyncio.sleep(wait)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+    async def _start_in_time(self, life_s: int) -> RentedMachine:
+        """Start a machine, again and again for `start_timeout_s`, with growing pauses, while the failure may pass."""
+        name, pause_s = secrets.token_hex(16), FIRST_PAUSE_S
+        failure: SandboxError = TransientError(f"{self.name} gave no answer, or no machine that is ready")
+        try:
+            async with asyncio.timeout(self.start_timeout_s):
+                while True:
+                    try:
+                        return await self._start_or_end(name, life_s)
+                    except Exception as error:
+                        failure = self.failure(error, "starting a machine")
+                        if not isinstance(failure, TransientError):
+                            raise failure from error
+                    await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        except TimeoutError:
+            raise SandboxError(f"{failure} (for {self.start_timeout_s:g} s)") from failure
 
-    async def _start_or_end(self, name: str, life_s: int) -> RemoteBox:
-        """Start a box; when cancelled meanwhile, see the start through and end the box: nobody else knows of it."""
+    async def _start_or_end(self, name: str, life_s: int) -> RentedMachine:
+        """Start a machine; when cancelled meanwhile, see the start through and end it: nobody else knows of it."""
         starting = asyncio.ensure_future(self.start(name, life_s))
         try:
             return await asyncio.shield(starting)
@@ -249,7 +321,7 @@ class RentedSandbox(Sandbox):
             await self._finish(self._end_started(starting, life_s))
             raise
 
-    async def _end_started(self, starting: asyncio.Future[RemoteBox], life_s: int) -> None:
+    async def _end_started(self, starting: asyncio.Future[RentedMachine], life_s: int) -> None:
         await asyncio.wait([starting], timeout=GRACE_S)
         if not starting.done():
             starting.cancel()
@@ -266,25 +338,46 @@ class RentedSandbox(Sandbox):
         task.add_done_callback(self._endings.discard)
         await asyncio.wait([task], timeout=END_S)
 
-    async def _end(self, box: RemoteBox, life_s: int) -> None:
-        """Give a box back; it costs money until it ends, so a failure is repeated once and told."""
+    async def _end(self, machine: RentedMachine, life_s: int) -> None:
+        """Give a machine back; it costs money until it ends, so a failure is repeated once and told."""
         for attempt in (1, 2):
             try:
                 async with asyncio.timeout(END_S / 2):
-                    await box.end()
+                    await machine.end()
                 return
             except Exception as error:  # noqa: BLE001 - whatever the SDK raises, the result of the run stands
                 if attempt == 2:
                     text = "%s: box %s could not be given back and costs money for up to %d s, end it by hand: %s %s"
-                    logger.warning(text, self.name, box.id, life_s, type(error).__name__, error)
+                    logger.warning(text, self.name, machine.id, life_s, type(error).__name__, error)
 
 
-def _read_result(reply: Reply, request: RunRequest, box: RemoteBox) -> RunResult:
+def longest_s(request: RunRequest) -> float:
+    """Return the seconds on the clock that the compiler and all runs of a request can take."""
+    compiler = request.compile_limits.backstop_s if find_language(request.language).compile else 0.0
+    return START_S + compiler + len(request.inputs) * (request.limits.backstop_s + 1.0)
+
+
+def _pack(request: RunRequest) -> bytes:
+    """Return the driver with its job, as an archive."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for entry in (files("open_r1.sandbox") / "harness").iterdir():
+            if entry.name.endswith(".py"):
+                archive.writestr(entry.name, entry.read_bytes())
+        archive.writestr("job.json", json.dumps(job_to_json(request)))
+    return packed.getvalue()
+
+
+def _read_result(data: bytes, request: RunRequest, machine: RentedMachine) -> RunResult:
     """Return the driver's result, which must fit the request."""
     try:
-        result = result_from_json(reply.result or {})
-        if len(result.tests) != len(request.inputs):
+        result = result_from_json(json.loads(data))
+        if not min(1, len(request.inputs)) <= len(result.tests) <= len(request.inputs):
             raise ValueError(f"{len(result.tests)} runs for {len(request.inputs)} inputs")
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise TransientError(f"The driver in the box {box.id} left nonsense: {error!r}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise TransientError(f"The driver in the box {machine.id} left nonsense: {error!r}") from error
     return result
+
+
+def _no_python(machine: RentedMachine) -> SandboxError:
+    return SandboxError(f"The box {machine.id} has no python3: use a template or snapshot that has it.")

@@ -21,15 +21,8 @@ from open_r1.sandbox.router import CONNECT_TIMEOUT_S, TOKEN_VARIABLE, router_bas
 class Logs(dict[str, list[str]]):
     """What a script printed: `logs["stdout"]` and `logs.stdout` are the same list."""
 
-    @property
-    def stdout(self) -> list[str]:
-        """Return the pieces of standard output."""
-        return self["stdout"]
-
-    @property
-    def stderr(self) -> list[str]:
-        """Return the pieces of standard error."""
-        return self["stderr"]
+    stdout = property(lambda self: self["stdout"], doc="The pieces of standard output.")
+    stderr = property(lambda self: self["stderr"], doc="The pieces of standard error.")
 
 
 @dataclass
@@ -64,7 +57,60 @@ class MorphResult:
     exception_str: str | None = None
 
 
-class RoutedSandbox:
+class _Client:
+    """What both clients do: a batch goes to the router, an entry comes back for each script."""
+
+    def __init__(self, router_url: str) -> None:
+        self.router_url = router_url
+        self._base = router_base_url(router_url)
+
+    def _execute(
+        self, key: str, scripts: Sequence[str], languages: Sequence[str] | None, limit_s: float, **seconds: float
+    ) -> list[dict[str, Any]]:
+        """Return the reply's entry for each script, with `key` in it; ask a full router again until the time is over.
+
+        Args:
+            key: What entries of the right form have.
+            scripts: Source texts.
+            languages: One each; None: all are Python.
+            limit_s: Seconds for all of it.
+            seconds: `timeout` and `request_timeout` of the request, which Open R1's own routers want both.
+        """
+        languages = ["python"] * len(scripts) if languages is None else list(languages)
+        if len(languages) != len(scripts):
+            raise ValueError(f"{len(scripts)} scripts but {len(languages)} languages: give one language each.")
+        body = {"scripts": list(scripts), "languages": languages, **seconds}
+        token = os.environ.get(TOKEN_VARIABLE)
+        headers = {} if not token else {b"authorization": f"Bearer {token}".encode()}
+        deadline, pause_s = time.monotonic() + limit_s, 0.1
+        with httpx.Client(headers=headers, trust_env=False) as client:
+            while True:
+                left_s = max(0.1, deadline - time.monotonic())
+                limit = httpx.Timeout(left_s, connect=min(left_s, CONNECT_TIMEOUT_S))
+                try:
+                    reply = client.post(f"{self._base}/execute_batch", json=body, timeout=limit)
+                except httpx.HTTPError as error:
+                    raise SandboxError(f"The router at {self._base}: {type(error).__name__} {error}") from error
+                if reply.status_code != 429 or time.monotonic() + pause_s > deadline:
+                    break
+                time.sleep(pause_s * random.uniform(0.5, 1.5))
+                pause_s = min(2 * pause_s, 5.0)
+        if reply.status_code != 200:
+            raise SandboxError(f"The router at {self._base} answered {reply.status_code}: {reply.text[:500]}")
+        try:
+            entries = reply.json()
+        except ValueError as error:
+            raise SandboxError(f"The router at {self._base} sent no JSON.") from error
+        is_list = isinstance(entries, list) and len(entries) == len(scripts)
+        if not is_list or not all(isinstance(entry, dict) and key in entry for entry in entries):
+            raise SandboxError(
+                f"The router at {self._base} sent no list of {len(scripts)} results, or in another form, without "
+                f"{key!r}: is that of e2b or morph?"
+            )
+        return entries
+
+
+class RoutedSandbox(_Client):
     """Runs scripts at a router that answers in the form of e2b.
 
     Args:
@@ -74,10 +120,6 @@ class RoutedSandbox:
         ValueError: The URL isn't one.
     """
 
-    def __init__(self, router_url: str) -> None:
-        self.router_url = router_url
-        self._base = router_base_url(router_url)
-
     def run_code(
         self,
         scripts: Sequence[str],
@@ -85,7 +127,7 @@ class RoutedSandbox:
         timeout: int | None = None,
         request_timeout: int | None = None,
     ) -> list[Execution]:
-        """Run each script in a box of its own.
+        """Run each script in a box of its own; return an empty `Execution` where there's no result.
 
         Args:
             scripts: Source texts.
@@ -93,21 +135,27 @@ class RoutedSandbox:
             timeout: Seconds for each script (None: 300).
             request_timeout: Seconds on top, for the network and the router's queue (None: 30).
 
-        Returns:
-            What each did; an empty `Execution` where there's no result.
-
         Raises:
             ValueError: There's not one language for each script.
             SandboxError: The router gave no results.
         """
-        timeout_s, request_timeout_s = timeout or 300, request_timeout or 30
+        times = {"timeout": timeout or 300, "request_timeout": request_timeout or 30}
         # They may run one after the other, as far as a client can know.
-        limit_s = len(scripts) * timeout_s + request_timeout_s
-        entries = _execute(self._base, "execution", scripts, languages, timeout_s, request_timeout_s, limit_s)
-        return [_execution(entry.get("execution")) for entry in entries]
+        limit_s = len(scripts) * times["timeout"] + times["request_timeout"]
+        return [
+            Execution()
+            if (given := entry["execution"]) is None
+            else Execution(
+                given["results"],
+                Logs(given["logs"]),
+                given["error"] and ExecutionError(**given["error"]),
+                given.get("execution_count"),
+            )
+            for entry in self._execute("execution", scripts, languages, limit_s, **times)
+        ]
 
 
-class RoutedMorphSandbox:
+class RoutedMorphSandbox(_Client):
     """Runs scripts at a router that answers in the form of morph.
 
     Args:
@@ -120,8 +168,8 @@ class RoutedMorphSandbox:
     """
 
     def __init__(self, router_url: str, timeout: int = 300, request_timeout: int = 60) -> None:
-        self.router_url, self.timeout, self.request_timeout = router_url, timeout, request_timeout
-        self._base = router_base_url(router_url)
+        super().__init__(router_url)
+        self.timeout, self.request_timeout = timeout, request_timeout
 
     def run_code(
         self,
@@ -135,68 +183,9 @@ class RoutedMorphSandbox:
         Raises:
             ValueError: There's not one language for each script.
         """
-        limit_s = request_timeout or self.request_timeout
+        times = {"timeout": timeout or self.timeout, "request_timeout": request_timeout or self.request_timeout}
         try:
-            entries = _execute(self._base, "text", scripts, languages, timeout or self.timeout, limit_s, limit_s)
+            entries = self._execute("text", scripts, languages, times["request_timeout"], **times)
         except SandboxError as error:
             return [MorphResult(exception_str=str(error)) for _ in scripts]
-        return [MorphResult(entry.get("text"), entry.get("exception_str")) for entry in entries]
-
-
-def _execution(value: dict[str, Any] | None) -> Execution:
-    if value is None:
-        return Execution()
-    logs, error = value.get("logs") or {}, value.get("error")
-    return Execution(
-        results=list(value.get("results") or []),
-        logs=Logs(stdout=list(logs.get("stdout") or []), stderr=list(logs.get("stderr") or [])),
-        error=error and ExecutionError(**{name: error.get(name, "") for name in ("name", "value", "traceback")}),
-        execution_count=value.get("execution_count"),
-    )
-
-
-def _execute(
-    base: str,
-    key: str,
-    scripts: Sequence[str],
-    languages: Sequence[str] | None,
-    timeout_s: float,
-    request_timeout_s: float,
-    limit_s: float,
-) -> list[dict[str, Any]]:
-    """Return the reply's entry for each script, with `key` in it; ask a full router again until the time is over."""
-    languages = ["python"] * len(scripts) if languages is None else list(languages)
-    if len(languages) != len(scripts):
-        raise ValueError(f"{len(scripts)} scripts but {len(languages)} languages: give one language each.")
-    body = {"scripts": list(scripts), "languages": languages, "timeout": timeout_s}
-    body["request_timeout"] = request_timeout_s
-    token = os.environ.get(TOKEN_VARIABLE)
-    headers = {} if not token else {b"authorization": f"Bearer {token}".encode()}
-    deadline, pause_s = time.monotonic() + limit_s, 0.1
-    with httpx.Client(headers=headers, trust_env=False) as client:
-        while True:
-            left_s = max(0.1, deadline - time.monotonic())
-            try:
-                reply = client.post(
-                    f"{base}/execute_batch",
-                    json=body,
-                    timeout=httpx.Timeout(left_s, connect=min(left_s, CONNECT_TIMEOUT_S)),
-                )
-            except httpx.HTTPError as error:
-                raise SandboxError(f"The router at {base}: {type(error).__name__} {error}") from error
-            if reply.status_code != 429 or time.monotonic() + pause_s > deadline:
-                break
-            time.sleep(pause_s * random.uniform(0.5, 1.5))
-            pause_s = min(2 * pause_s, 5.0)
-    if reply.status_code != 200:
-        raise SandboxError(f"The router at {base} answered {reply.status_code}: {reply.text[:500]}")
-    try:
-        entries = reply.json()
-    except ValueError as error:
-        raise SandboxError(f"The router at {base} sent no JSON.") from error
-    is_list = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
-    if not is_list or len(entries) != len(scripts):
-        raise SandboxError(f"The router at {base} sent no list of {len(scripts)} results.")
-    if not all(key in entry for entry in entries):
-        raise SandboxError(f"The router at {base} answers in another form, without {key!r}: is that of e2b or morph?")
-    return entries
+        return [MorphResult(entry["text"], entry.get("exception_str")) for entry in entries]

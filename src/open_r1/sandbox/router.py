@@ -13,10 +13,8 @@ import json
 import logging
 import math
 import random
-import secrets
 import socket
 import time
-from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +23,6 @@ import httpx
 from open_r1.sandbox import wire
 from open_r1.sandbox.base import (
     GoOn,
-    ProgramRun,
     RunRequest,
     RunResult,
     Sandbox,
@@ -34,6 +31,7 @@ from open_r1.sandbox.base import (
     UnsupportedRequestError,
     all_ok,
 )
+from open_r1.sandbox.rounds import run_in_rounds
 
 logger = logging.getLogger(__name__)
 
@@ -59,38 +57,6 @@ class _Retry(Exception):
     ) -> None:
         super().__init__(reason)
         self.pause_s, self.is_sandbox, self.is_absent = pause_s, is_sandbox, is_absent
-
-
-@dataclass
-class _Tries:
-    """When to try again, and when to give up."""
-
-    patience_s: float
-    start: float = field(default_factory=time.monotonic)
-    absent_since: float = math.inf
-    num_sandbox: int = 0
-    pause_s: float = FIRST_PAUSE_S
-
-    async def wait(self, failure: _Retry, url: str) -> None:
-        """Sleep before the next try.
-
-        Raises:
-            SandboxError: There's none.
-        """
-        now = time.monotonic()
-        self.num_sandbox += failure.is_sandbox
-        self.absent_since = min(self.absent_since, now) if failure.is_absent else math.inf
-        pause_s = max(failure.pause_s, self.pause_s) * random.uniform(0.5, 1.5)
-        self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
-        is_late = now + pause_s > self.start + FULL_PATIENCE * self.patience_s
-        if failure.is_absent and (is_late or now + pause_s > self.absent_since + self.patience_s):
-            raise SandboxError(
-                f"The router at {url} doesn't answer ({failure}): start scripts/sandbox_router.py there, or correct "
-                "its address (`sandbox_router_url`, `e2b_router_url`, `morph_router_url`)."
-            ) from failure
-        if self.num_sandbox >= SANDBOX_TRIES or is_late:
-            raise SandboxError(f"The router at {url} gave no result: {failure}") from failure
-        await asyncio.sleep(pause_s)
 
 
 class RouterSandbox(Sandbox):
@@ -133,58 +99,24 @@ class RouterSandbox(Sandbox):
 
     async def languages(self) -> tuple[str, ...]:
         """Return the languages of the provider behind the router."""
-        tries = _Tries(min(self.patience_s, START_PATIENCE_S))
-        while True:
-            try:
-                value = await self._ask("GET", "/languages", None, 60.0)
-                self._mechanism = f" ({value['provider']}: {value['mechanism']})"
-                return tuple(value["languages"])
-            except _Retry as failure:
-                await tries.wait(failure, self.url)
-            except (KeyError, TypeError) as error:
-                raise SandboxError(f"What answers at {self.url} is no sandbox router: {error!r}") from error
+        value = await self._ask("GET", "/languages", None, 60.0, min(self.patience_s, START_PATIENCE_S))
+        try:
+            self._mechanism = f" ({value['provider']}: {value['mechanism']})"
+            return tuple(value["languages"])
+        except (KeyError, TypeError) as error:
+            raise SandboxError(f"What answers at {self.url} is no sandbox router: {error!r}") from error
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request at the router."""
         if request.stop_after is None or go_on is all_ok:
             return await self._run_whole(request)
-        tests: list[ProgramRun | None] = []
-        compiled, binary, size = None, None, request.stop_after
-        while True:
-            first, inputs = len(tests), request.inputs[len(tests) : len(tests) + size]
-            part = replace(request, inputs=inputs, stop_after=None, keeps_binary=True)
-            if binary is not None:  # of the first round
-                files = {f"main_{secrets.token_hex(4)}": binary, **request.files}
-                part = replace(part, language="binary", files=files)
-            result = await self._run_whole(part)
-            if first == 0:
-                compiled, binary = result.compile, result.binary
-            is_over = first + len(inputs) == len(request.inputs) or not result.has_compiled
-            for start in range(0, len(inputs), request.stop_after):
-                runs = result.tests[start : start + request.stop_after]
-                tests += runs
-                known = [run for run in runs if run is not None]
-                is_last = len(tests) == len(request.inputs)
-                if len(known) < len(runs) or not (is_last or await go_on(first + start, known)):
-                    is_over = True
-                    break
-            if is_over:
-                missing = len(request.inputs) - len(tests)
-                kept = binary if request.keeps_binary else None
-                return RunResult(compiled, (*tests, *[None] * missing), kept)
-            size *= 2
+        return await run_in_rounds(request, self._run_whole, go_on)
 
     async def _run_whole(self, request: RunRequest) -> RunResult:
         """Run a request in one box."""
         body = await asyncio.to_thread(_body_of, request)  # beside the loop, which all other rows share
-        tries = _Tries(self.patience_s)
         timeout_s = FULL_PATIENCE * self.patience_s + longest_run_s(request)
-        while True:
-            try:
-                value = await self._ask("POST", "/run", body, timeout_s)
-                break
-            except _Retry as failure:
-                await tries.wait(failure, self.url)
+        value = await self._ask("POST", "/run", body, timeout_s, self.patience_s)
         try:
             result = wire.result_from_json(value)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -193,7 +125,35 @@ class RouterSandbox(Sandbox):
             raise SandboxError(f"The router at {self.url} sent {len(result.tests)} runs of {len(request.inputs)}.")
         return result
 
-    async def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Any:
+    async def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float, patience_s: float) -> Any:
+        """Return the value of a reply; ask again while the router is absent or full, or its sandbox fails.
+
+        Raises:
+            SandboxError: For too long.
+            UnsupportedLanguageError, UnsupportedRequestError: As the router says.
+        """
+        next_pause_s, give_up_at = FIRST_PAUSE_S, time.monotonic() + FULL_PATIENCE * patience_s
+        absent_since, num_sandbox = math.inf, 0
+        while True:
+            try:
+                return await self._ask_once(method, path, body, timeout_s)
+            except _Retry as error:
+                failure = error
+            now, pause_s = time.monotonic(), max(failure.pause_s, next_pause_s) * random.uniform(0.5, 1.5)
+            next_pause_s = min(2 * next_pause_s, LONGEST_PAUSE_S)
+            num_sandbox += failure.is_sandbox
+            absent_since = min(absent_since, now) if failure.is_absent else math.inf
+            is_late = now + pause_s > give_up_at
+            if failure.is_absent and (is_late or now + pause_s > absent_since + patience_s):
+                raise SandboxError(
+                    f"The router at {self.url} doesn't answer ({failure}): start scripts/sandbox_router.py there, or "
+                    "correct its address (`sandbox_router_url`, `e2b_router_url`, `morph_router_url`)."
+                ) from failure
+            if num_sandbox >= SANDBOX_TRIES or is_late:
+                raise SandboxError(f"The router at {self.url} gave no result: {failure}") from failure
+            await asyncio.sleep(pause_s)
+
+    async def _ask_once(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Any:
         """Return the value of one reply.
 
         Raises:

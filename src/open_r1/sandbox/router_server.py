@@ -14,6 +14,7 @@ import hmac
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ from open_r1.sandbox.base import (
     UnsupportedLanguageError,
     UnsupportedRequestError,
 )
-from open_r1.sandbox.execute_batch import REPLY_FORMS, Cell, cell_to_json, read_batch, read_cell, script_request
+from open_r1.sandbox.execute_batch import REPLY_FORMS, failed_entry, read_batch, read_entry, script_request
 from open_r1.sandbox.router import is_loopback
 
 logger = logging.getLogger(__name__)
@@ -94,9 +95,7 @@ def create_app(
         raise ValueError(f"max_parallel is at least 1 and max_queue 0, got {max_parallel} and {max_queue}.")
     if not (max_body_mb > 0 and script_memory_mb > 0):
         raise ValueError(f"max_body_mb and script_memory_mb are positive, got {max_body_mb} and {script_memory_mb}.")
-    router = _Router(sandbox, max_parallel, max_queue)
-    router.token, router.reply = token, reply
-    router.max_body_bytes, router.script_memory_mb = int(max_body_mb * 2**20), script_memory_mb
+    router = _Router(sandbox, max_parallel, max_queue, token, reply, int(max_body_mb * 2**20), script_memory_mb)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -112,19 +111,22 @@ def create_app(
     return FastAPI(routes=routes, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
 
 
+@dataclass
 class _Router:
     """The state behind the routes, and their answers."""
 
+    sandbox: Sandbox
+    max_parallel: int
+    max_queue: int
     token: str | None
     reply: str
     max_body_bytes: int
     script_memory_mb: int
 
-    def __init__(self, sandbox: Sandbox, max_parallel: int, max_queue: int) -> None:
-        self.sandbox = sandbox
-        self.room = max_parallel + max_queue
+    def __post_init__(self) -> None:
+        self.room = self.max_parallel + self.max_queue
         self.admitted = self.running = 0
-        self.places = asyncio.Semaphore(max_parallel)
+        self.places = asyncio.Semaphore(self.max_parallel)
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def route(
@@ -151,7 +153,7 @@ class _Router:
         """Run one request of the contract."""
         asked = await self._read(request, wire.request_from_json)
         with self._admitted(1):
-            return JSONResponse(wire.result_to_json(await unless_gone(request, self._run(asked))))
+            return JSONResponse(wire.result_to_json(await self._unless_gone(request, self._run(asked))))
 
     async def execute_batch(self, request: Request) -> Response:
         """Run scripts as Open R1's routers did, each in a box of its own; a failure stands in its place."""
@@ -160,10 +162,9 @@ class _Router:
         async def one(script: str, language: str) -> dict[str, Any]:
             try:
                 asked, nonce = script_request(script, language, batch.timeout_s, self.script_memory_mb)
-                cell = read_cell(await self._run(asked), nonce)
+                return read_entry(await self._run(asked), nonce, self.reply)
             except (Refusal, ValueError) as error:  # of this script alone
-                cell = Cell(failure=str(error))
-            return cell_to_json(cell, self.reply)
+                return failed_entry(str(error))
 
         async def all_of_them() -> list[dict[str, Any]]:
             async with asyncio.TaskGroup() as group:
@@ -171,11 +172,11 @@ class _Router:
             return [job.result() for job in jobs]
 
         with self._admitted(len(batch.scripts)):
-            return JSONResponse(await unless_gone(request, all_of_them()))
+            return JSONResponse(await self._unless_gone(request, all_of_them()))
 
     async def languages(self, request: Request) -> Response:
         """List the provider's languages."""
-        names = await unless_gone(request, self._as_refusal(self.sandbox.languages()))
+        names = await self._unless_gone(request, self._as_refusal(self.sandbox.languages()))
         about = {"provider": self.sandbox.name, "mechanism": self.sandbox.describe()}
         return JSONResponse({"languages": list(names), **about})
 
@@ -237,23 +238,37 @@ class _Router:
             raise Refusal(400, "request", f"The request can't be read: {error}") from error
 
     async def _run(self, asked: RunRequest) -> RunResult:
-        """Wait for a place and run a request there, in a task that `close` knows."""
+        """Wait for a place and run a request there."""
+        async with self.places:
+            self.running += 1
+            try:
+                return await self._as_refusal(self.sandbox.run(asked))
+            finally:
+                self.running -= 1
 
-        async def in_place() -> RunResult:
-            async with self.places:
-                self.running += 1
-                try:
-                    return await self._as_refusal(self.sandbox.run(asked))
-                finally:
-                    self.running -= 1
+    async def _unless_gone(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        """Return what `work` returns; cancel it and wait for its end if the client hangs up before, or on `close`.
 
-        task = asyncio.create_task(in_place())
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        Raises:
+            ClientDisconnect: It did.
+        """
+
+        async def gone() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+
+        job, leaving = asyncio.create_task(work), asyncio.create_task(gone())
+        self.tasks.add(job)
+        job.add_done_callback(self.tasks.discard)
         try:
-            return await task
+            await asyncio.wait([job, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if job.done():
+                return job.result()
+            raise ClientDisconnect
         finally:
-            task.cancel()
+            job.cancel()
+            leaving.cancel()
+            await asyncio.wait([job, leaving])
 
     async def _as_refusal(self, job: Coroutine[Any, Any, T]) -> T:
         try:
@@ -296,26 +311,3 @@ def check_access(request: Request, token: str | None) -> None:
     content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if request.method == "POST" and content_type != b"application/json":
         raise Refusal(415, "request", "A request is application/json.")
-
-
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` returns; cancel it and wait for its end if the client hangs up before.
-
-    Raises:
-        ClientDisconnect: It did.
-    """
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    job, leaving = asyncio.create_task(work), asyncio.create_task(gone())
-    try:
-        await asyncio.wait([job, leaving], return_when=asyncio.FIRST_COMPLETED)
-        if job.done():
-            return job.result()
-        raise ClientDisconnect
-    finally:
-        job.cancel()
-        leaving.cancel()
-        await asyncio.wait([job, leaving])

@@ -20,25 +20,23 @@ class Provider:
     Attributes:
         serve: Starts the stand-in; faults by operation.
         build: Builds our sandbox.
-        run: What the operation is called that runs something in a box.
         key: The variable with the key.
         package: What the SDK is imported as.
     """
 
     serve: Callable[..., contextlib.AbstractContextManager[Cloud]]
     build: Callable[..., RentedSandbox]
-    run: str
     key: str
     package: str
 
     @contextlib.contextmanager
-    def serving(self, *, start_timeout_s: float = 30.0, run: Iterable[str] = (), **faults: Iterable[str]) -> Iterator:
+    def serving(self, *, start_timeout_s: float = 30.0, **faults: Iterable[str]) -> Iterator:
         """Serve with these faults; yield the server and a sandbox that uses it."""
-        with self.serve(**{self.run: run}, **faults) as server:
+        with self.serve(**faults) as server:
             yield server, self.build(start_timeout_s=start_timeout_s)
 
 
 CLOUDS = {
-    "e2b": Provider(e2b_server, E2BSandbox, "execute", "E2B_API_KEY", "e2b_code_interpreter"),
-    "morph": Provider(morph_server, MorphSandbox, "exec", "MORPH_API_KEY", "morphcloud"),
+    "e2b": Provider(e2b_server, E2BSandbox, "E2B_API_KEY", "e2b_code_interpreter"),
+    "morph": Provider(morph_server, MorphSandbox, "MORPH_API_KEY", "morphcloud"),
 }

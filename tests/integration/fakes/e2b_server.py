@@ -1,33 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""E2B on this machine: the part of its wire contract that `e2b-code-interpreter` 2.11 calls for boxes and cells.
+"""E2B on this machine: the part of its wire contract that `e2b` 2.63 calls for boxes, their files and commands.
 
-Endpoints, as read in the SDK and seen in its requests: POST /v2/sandboxes (Idempotency-Key), POST /execute (ndjson),
-GET /health, DELETE /sandboxes/ID. A cell runs as a Python program in the box's folder.
+Endpoints, as read in the SDK and seen in its requests: POST /v2/sandboxes (Idempotency-Key), DELETE /sandboxes/ID; of
+a box (envd): POST /process.Process/Start (Connect stream of JSON), POST and GET /files, GET /health. A command runs in
+the box's folder, which is its home; the shell is no login shell, whose profile would be that of this machine.
 """
 
+import base64
 import contextlib
 import json
 import os
-import sys
+import re
+import struct
 from collections.abc import Iterable, Iterator
 from unittest import mock
 
 from tests.integration.fakes.machines import Cloud, Contract, Machine
 
 KEY = "e2b_key_of_the_tests"
-PIECE = 8192  # characters of one message of output
+PIECE = 8192  # bytes of one message of output
 
 
 class E2BContract(Contract):
-    """The endpoints. Faults: create ("slow" too), execute ("die" ends the box then, "error" too), kill, health."""
+    """The endpoints. Faults: create ("slow" too), run ("die" ends the box then), kill, health, files."""
 
-    def answer(self, path: list[str], body: dict) -> None:
-        if path == ["execute"] or path == ["health"]:
-            self.in_box(path[0], body)
+    def answer(self, path: list[str], body: bytes) -> None:
+        operation = {"process.Process": "run", "files": "files", "health": "health"}.get(path[0])
+        if operation is not None:
+            self.in_box(operation, body)
         elif self.headers.get("X-API-KEY") != self.server.key:
             self.send({"code": 401, "message": f"Invalid API key {self.headers.get('X-API-KEY')}"}, 401)
         elif path == ["v2", "sandboxes"]:
-            self.create(body)
+            self.create(json.loads(body))
         elif path[0] == "sandboxes" and self.command == "DELETE":
             self.kill(path[1])
         else:
@@ -65,7 +69,7 @@ class E2BContract(Contract):
         self.send_header("Content-Length", "0")
         return self.end_headers()
 
-    def in_box(self, operation: str, body: dict) -> None:
+    def in_box(self, operation: str, body: bytes) -> None:
         """Answer for a box: the proxy in front of it, then the box."""
         name = self.headers.get("E2b-Sandbox-Id", "")
         fault = self.server.record(operation, name)
@@ -78,39 +82,55 @@ class E2BContract(Contract):
             return self.hang()
         if operation == "health":
             return self.send(b"", 204)
-        if self.headers.get("X-Access-Token") != f"token-{name}" or self.headers.get("E2b-Sandbox-Port") != "49999":
+        if self.headers.get("X-Access-Token") != f"token-{name}" or self.headers.get("E2b-Sandbox-Port") != "49983":
             return self.send({"message": "unauthorized"}, 401)
-        return self.execute(box, body["code"], fault)
+        if operation == "run":
+            return self.run(box, json.loads(body[5:])["process"], fault)
+        return self.files(box, body)
 
-    def execute(self, box: Machine, code: str, fault: str) -> None:
-        """Run a cell and send its messages; the stream of a fault ends in the middle."""
-        box.scripts.append(code)
-        cell = box.folder / f"cell{len(box.scripts)}.py"
-        cell.write_text(code, encoding="utf-8")
-        process = box.start([sys.executable, "-I", str(cell)])
+    def files(self, box: Machine, body: bytes) -> None:
+        path = box.folder / self.asked["path"]
+        if self.command == "POST":
+            boundary = re.search("boundary=(.+)", self.headers["Content-Type"])[1].encode()
+            content = body.split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n--" + boundary, 1)[0]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            return self.send([{"name": path.name, "type": "file", "path": str(path)}])
+        if not path.is_file():
+            return self.send({"code": 404, "message": "file not found"}, 404)
+        return self.send(path.read_bytes())
+
+    def run(self, box: Machine, wanted: dict, fault: str) -> None:
+        """Run a command and send its events; the stream of a fault ends in the middle."""
+        assert (wanted["cmd"], wanted["args"][:2]) == ("/bin/bash", ["-l", "-c"])
+        box.scripts.append(wanted["args"][2])
+        process = box.start(["/bin/bash", "-c", wanted["args"][2]])
+        self.send_response(200)
+        self.send_header("Content-Type", "application/connect+json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.event({"start": {"pid": process.pid}})
         if fault == "die":
             box.end()
         output, errors = process.communicate()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/x-ndjson")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        text = output.decode("utf-8", "replace")
         if fault in ("drop", "die"):
-            self.message({"type": "stdout", "text": text[: len(text) // 2], "timestamp": 1})
             return self.drop()
         if fault == "garbage":
             self.chunk(b"<html>502</html>\n")
-        for start in range(0, len(text), PIECE):
-            self.message({"type": "stdout", "text": text[start : start + PIECE], "timestamp": 1})
-        self.message({"type": "stderr", "text": errors.decode("utf-8", "replace"), "timestamp": 1})
-        if process.returncode != 0 or fault == "error":
-            self.message({"type": "error", "name": "KernelError", "value": "the cell failed", "traceback": "..."})
-        self.message({"type": "number_of_executions", "execution_count": len(box.scripts)})
+        for name, data in (("stdout", output), ("stderr", errors)):
+            for start in range(0, len(data), PIECE):
+                self.event({"data": {name: base64.b64encode(data[start : start + PIECE]).decode()}})
+        status = process.returncode  # of a process that a signal ended envd says -1
+        self.event({"end": {"exitCode": max(status, -1), "exited": status >= 0, "status": f"exit status {status}"}})
+        self.envelope(2, {})
         return self.chunk(b"")
 
-    def message(self, value: dict) -> None:
-        self.chunk(json.dumps(value).encode() + b"\n")
+    def event(self, value: dict) -> None:
+        self.envelope(0, {"event": value})
+
+    def envelope(self, flags: int, value: dict) -> None:
+        data = json.dumps(value).encode()
+        self.chunk(struct.pack(">BI", flags, len(data)) + data)
 
     def chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
@@ -118,7 +138,7 @@ class E2BContract(Contract):
 
 @contextlib.contextmanager
 def e2b_server(**faults: Iterable[str]) -> Iterator[Cloud]:
-    """Serve E2B and point its SDK here. Faults by operation: create, execute, kill, health."""
+    """Serve E2B and point its SDK here. Faults by operation: create, run, kill, health, files."""
     with Cloud(E2BContract, KEY, faults) as server:
         known = {"E2B_API_KEY": KEY, "E2B_API_URL": server.url, "E2B_SANDBOX_URL": server.url}
         with mock.patch.dict(os.environ, known):

@@ -131,18 +131,28 @@ class Contract(BaseHTTPRequestHandler):
         """Stay silent; calls are in `server.calls`."""
 
     def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.read_body()
         address = urlsplit(self.path)
         self.asked = dict(parse_qsl(address.query))
         path = [unquote(part) for part in address.path.strip("/").split("/")]
         try:
-            self.answer(path, json.loads(body) if body else {})
+            self.answer(path, body)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the client has gone
 
     do_POST = do_DELETE = do_GET
 
-    def answer(self, path: list[str], body: dict) -> None:
+    def read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def answer(self, path: list[str], body: bytes) -> None:
         raise NotImplementedError
 
     def send(self, reply, status: int = 200) -> None:

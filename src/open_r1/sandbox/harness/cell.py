@@ -17,7 +17,7 @@ import traceback
 import types
 from pathlib import Path
 
-LOOPS = []
+VALUE = "_open_r1_value"
 
 
 def run_cell(source: str) -> object:
@@ -25,34 +25,15 @@ def run_cell(source: str) -> object:
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module  # pickle and multiprocessing look for the script's names there
     tree = ast.parse(source, "<cell>")
-    last = tree.body[-1] if tree.body else None
-    if not isinstance(last, ast.Expr):
-        return evaluate(tree, "exec", module)
-    tree.body.pop()
-    evaluate(tree, "exec", module)
-    return evaluate(ast.Expression(last.value), "eval", module)
-
-
-def evaluate(tree: ast.AST, mode: str, module: types.ModuleType) -> object:
-    """Run one part of the script; `await` may stand outside functions, as in a notebook."""
-    code = compile(tree, "<cell>", mode, flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)  # type: ignore[call-overload]
-    value = eval(code, module.__dict__)
-    return loop().run_until_complete(value) if code.co_flags & inspect.CO_COROUTINE else value
-
-
-def loop() -> asyncio.AbstractEventLoop:
-    """Return the one event loop of all parts of the script."""
-    if not LOOPS:
-        LOOPS.append(asyncio.new_event_loop())
-        asyncio.set_event_loop(LOOPS[0])
-    return LOOPS[0]
-
-
-def script_frames(frames: "types.TracebackType | None") -> "types.TracebackType | None":
-    """Return the part of a traceback that is the script's, without this program's own frames."""
-    while frames is not None and frames.tb_frame.f_code.co_filename != "<cell>":
-        frames = frames.tb_next
-    return frames
+    if tree.body and isinstance(last := tree.body[-1], ast.Expr):
+        tree.body[-1] = ast.copy_location(ast.Assign([ast.Name(VALUE, ast.Store())], last.value), last)
+        ast.fix_missing_locations(tree)
+    # `await` may stand outside functions, as in a notebook
+    code = compile(tree, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    started = eval(code, module.__dict__)
+    if code.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(started)
+    return module.__dict__.get(VALUE)
 
 
 def main() -> None:
@@ -65,8 +46,7 @@ def main() -> None:
         value = run_cell(Path("script.py").read_text(encoding="utf-8"))
         text = None if value is None else repr(value)
     except BaseException as error:  # noqa: BLE001 - whatever the script raises is its result, exits too
-        trace = "".join(traceback.format_exception(type(error), error, script_frames(error.__traceback__)))
-        failure = {"name": type(error).__name__, "value": str(error), "traceback": trace}
+        failure = {"name": type(error).__name__, "value": str(error), "traceback": traceback.format_exc()}
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         with contextlib.suppress(AttributeError, OSError, ValueError):  # replaced or closed by the script
             stream.flush()  # type: ignore[union-attr]
