@@ -4,7 +4,8 @@
 Written by the public contract of bytedance/SandboxFusion, and tried at a stand-in; at a real server not yet run.
 What isolates programs is the server's matter.
 
-1. The compiler runs again for each input; if it fails at the first, the rest is left out.
+1. The compiler runs again for each input; if it fails at the first, the rest is left out. One that runs out of time
+   is run once more, and then a `SandboxError`.
 2. The server measures the clock alone: a program ends at `Limits.backstop_s`, and CPU time and peak memory are NaN. It
    tells no signals: a negative exit code is read as one, 128 + n as one of those that crash programs.
 3. Output over the limit is cut here, since the server has no such limit.
@@ -99,9 +100,7 @@ class FusionSandbox(Sandbox):
             # The first alone where it's compiled, so that a program that doesn't compile costs one job.
             is_trial = first == 0 and compiled is None and bool(language.compile)
             if is_trial:
-                value = await self._run_one(request, language.name, (*request.inputs, ProgramInput())[0])
-                compiled = _program_run(value.get("compile_result"), request.compile_limits)
-                compiled = compiled or ProgramRun(Outcome.OK)
+                value, compiled = await self._compile(request, language.name)
                 if compiled.outcome is not Outcome.OK or not tests:
                     break
                 values = [value]
@@ -115,6 +114,19 @@ class FusionSandbox(Sandbox):
             if first < len(tests) and not await go_on(first - size, runs):
                 break
         return RunResult(compiled, tuple(tests))
+
+    async def _compile(self, request: RunRequest, language: str) -> tuple[dict[str, Any], ProgramRun]:
+        """Return the answer to the first input, and what the compiler did.
+
+        Raises:
+            SandboxError: There's no answer, or the compiler has been late twice.
+        """
+        for _ in range(2):
+            value = await self._run_one(request, language, (*request.inputs, ProgramInput())[0])
+            compiled = _program_run(value.get("compile_result"), request.compile_limits) or ProgramRun(Outcome.OK)
+            if not compiled.is_late(request.compile_limits):
+                return value, compiled
+        raise SandboxError(f"SandboxFusion at {self.url}: the compiler ran out of time twice; is it overloaded?")
 
     async def _run_one(self, request: RunRequest, language: str, given: ProgramInput) -> dict[str, Any]:
         (name, main), *others = request.files.items()
