@@ -12,7 +12,8 @@ sound, so that where it gives none the fault is the submission's.
 Different from Open R1, where a checker that breaks fails the submission:
 1. one that gives no score for an output, but has given one before, or gives one for the right output, was given
    nonsense: a wrong answer, so that no submission is let off by breaking its checker;
-2. one that has never given a score in this process makes the row unusable: no submission gets a score by it.
+2. one that has never given a score in this process makes the row unusable: no submission gets a score by it;
+3. a checker that runs out of a limit, and does so for the right output of that test too, fails by itself: no score.
 """
 
 import asyncio
@@ -46,6 +47,7 @@ INPUT, CORRECT, OUTPUT = "input.txt", "correct_output.txt", "output.txt"
 _FEEDBACK_CHARS = 200
 _MANAGER_CPU_S = 10.0  # at least; so much the contest system CMS trusts its own programs with
 _MIN_OUTPUT_BYTES = 1 << 20
+_OUT_OF_LIMITS = (Outcome.TIME_LIMIT, Outcome.MEMORY_LIMIT, Outcome.OUTPUT_LIMIT)
 
 
 class UnusableCheckerError(ValueError):
@@ -168,22 +170,51 @@ async def check_outputs(checks: Sequence[Check], checker: TaskProgram, sandbox: 
         sandbox: Where it runs.
 
     Raises:
-        SandboxError: The sandbox failed.
-        UnusableCheckerError: The checker has never given a score, and gives none for the right outputs either.
+        SandboxError: The sandbox failed, or was too busy for the checker.
+        UnusableCheckerError: The checker has never given a score, or runs out of its limits, for the right outputs
+            either.
     """
-    results = [read_score(run) for run in await _run(checks, checker, sandbox)]
+    runs = await _run(checks, checker, sandbox)
+    results = [read_score(run) for run in runs]
     if any(results):
         note_score(checker)
-    unscored = [check for check, result in zip(checks, results, strict=True) if result is None]
-    if unscored and not has_scored(checker):
-        controls = [Check(check.input, check.expected, check.expected) for check in dict.fromkeys(unscored)]
-        runs = await _run(controls, checker, sandbox)
-        if not any(read_score(run) for run in runs):
-            said = f"{runs[0].outcome}, output {runs[0].stdout[:100]!r}, errors {runs[0].stderr[-300:]!r}"
-            raise UnusableCheckerError(f"The row's checker gives no score even for the right output: {said}.")
-        note_score(checker)
+    doubtful = {
+        check: run
+        for check, run, result in zip(checks, runs, results, strict=True)
+        if result is None and (run.outcome in _OUT_OF_LIMITS or not has_scored(checker))
+    }
+    if doubtful:
+        again = await _ask_again(doubtful, checker, sandbox)
+        results = [result or again.get(check) for check, result in zip(checks, results, strict=True)]
     no_score = TestResult(TestVerdict.WRONG_ANSWER, 0.0, "the checker gave no score for this output")
     return [result or no_score for result in results]
+
+
+async def _ask_again(
+    doubtful: Mapping[Check, ProgramRun], checker: TaskProgram, sandbox: Sandbox
+) -> dict[Check, TestResult | None]:
+    """Try a checker on the right outputs, and on outputs for which it was late; return what it says of these.
+
+    Raises:
+        SandboxError: See `check_outputs`.
+        UnusableCheckerError: Likewise.
+    """
+    controls = [Check(check.input, check.expected, check.expected) for check in doubtful]
+    late = [check for check, run in doubtful.items() if run.is_late(CHECKER_LIMITS)]
+    # What is trusted comes first in the box.
+    runs = await _run([*controls, *late], checker, sandbox)
+    results = dict(zip(late, map(read_score, runs[len(controls) :]), strict=True))
+    if any(map(read_score, runs)):
+        note_score(checker)
+    for (check, run), control in zip(doubtful.items(), runs, strict=False):
+        is_out_of_limits = run.outcome in _OUT_OF_LIMITS and control.outcome in _OUT_OF_LIMITS
+        if results.get(check) or (has_scored(checker) and not is_out_of_limits):
+            continue
+        said = f"{control.outcome}, output {control.stdout[:100]!r}, errors {control.stderr[-300:]!r}"
+        if control.is_late(CHECKER_LIMITS):
+            raise SandboxError(f"The sandbox is too busy for a row's checker: {said}.")
+        raise UnusableCheckerError(f"The row's checker gives no score even for the right output: {said}.")
+    return results
 
 
 def read_score(run: ProgramRun) -> TestResult | None:
