@@ -21,7 +21,6 @@ Where the data leave something open:
    break, a byte order mark isn't read.
 """
 
-import ast
 import base64
 import binascii
 import hashlib
@@ -29,20 +28,20 @@ import io
 import json
 import pickle
 import random
-import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from open_r1.data.literal_text import value_of_text
 from open_r1.sandbox.languages import find_language
 
 _STDIO_TYPES = {"stdin_stdout", "stdin", "stdio", "standard_input", "none"}
 _CALL_TYPES = {"function_call", "functional", "function", "call_based", "fn_name"}
 # Tests of more characters aren't kept from one reading to the next: a few of them would fill the memory.
 _CACHED_CHARS = 1 << 22
-MAX_TEXT, MAX_UNPACKED = 1 << 28, 1 << 29
+MAX_UNPACKED = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -423,18 +422,10 @@ def value_of(text: str, what: str) -> object:
     Raises:
         ValueError: It's neither, or too long; the message begins with `what`.
     """
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"The text of {what} is too long: {len(text)} characters.")
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of "\\d" and the like in other people's texts
-            return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
-        raise ValueError(f"{what} is neither JSON nor a Python literal: {short(text)}.") from error
+        return value_of_text(text)
+    except ValueError as error:
+        raise ValueError(f"{what} is {error}: {short(text)}.") from error
 
 
 def keys_of(value: Mapping[str, Any]) -> str:
