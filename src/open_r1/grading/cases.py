@@ -39,17 +39,25 @@ from open_r1.sandbox.languages import find_language
 
 _STDIO_TYPES = {"stdin_stdout", "stdin", "stdio", "standard_input", "none"}
 _CALL_TYPES = {"function_call", "functional", "function", "call_based", "fn_name"}
-# Tests of more characters aren't kept from one reading to the next: a few of them would fill the memory.
-_CACHED_CHARS = 1 << 22
 MAX_UNPACKED = 1 << 29
 
 
 @dataclass(frozen=True)
 class StdioTest:
-    """A test by standard input and output."""
+    """A test by standard input and output.
+
+    Raises:
+        ValueError: They aren't two texts, or the input is none that a program could read (half a surrogate pair).
+    """
 
     input: str
     expected: str
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.input, str) and isinstance(self.expected, str)):
+            kinds = f"{type(self.input).__name__} and {type(self.expected).__name__}"
+            raise ValueError(f"A test is two texts, got {kinds}.")
+        self.input.encode()
 
 
 @dataclass(frozen=True)
@@ -175,9 +183,7 @@ def read_verification_info(value: object, language: str = "python") -> ProgramTe
     >>> read_verification_info("{'fn_name': 'add', 'inputs': [[1, 2]], 'outputs': [[3]]}").tests
     (CallTest(function='add', arguments='[1, 2]', expected=('[3]', '3')),)
     """
-    if isinstance(value, str):
-        return _read_text(value, language)
-    return _read(value, language)
+    return _read_text(value, language) if isinstance(value, str) else _read(value, language)
 
 
 def read_livecodebench(public: object, private: object, metadata: object, language: str = "python") -> ProgramTests:
@@ -192,11 +198,16 @@ def read_livecodebench(public: object, private: object, metadata: object, langua
     Raises:
         ValueError: They can't be read; the message says what was found.
     """
-    sizes = [len(value) for value in (public, private, metadata) if isinstance(value, str)]
-    are_texts = all(value is None or isinstance(value, str) for value in (public, private, metadata))
-    if are_texts and sum(sizes) <= _CACHED_CHARS:
-        return _read_packed(public, private, metadata, language)
-    return _read_columns(public, private, metadata, language)
+    details = value_of(metadata, "metadata") if isinstance(metadata, str) and metadata.strip() else metadata or {}
+    if not isinstance(details, Mapping):
+        raise ValueError(f"metadata must be a mapping, got {short(details)}.")
+    function = details.get("func_name")
+    rows: list[Mapping[str, Any]] = []
+    for column, value in (("public_test_cases", public), ("private_test_cases", private)):
+        if isinstance(value, str) and value.strip():
+            value = value_of(unpack_cases(value), column)
+        rows += _rows_of([] if value is None or value == "" else value)
+    return ProgramTests(language, _tests_of(rows, function, has_values_in_lines=True))
 
 
 @lru_cache(maxsize=16)
@@ -217,24 +228,6 @@ def _read(value: object, language: str) -> ProgramTests:
         if cases is None:
             raise ValueError(f"No tests: expected test_cases, or inputs and outputs; found {keys_of(value)}.")
     return ProgramTests(language, _tests_of(_rows_of(cases), function, has_values_in_lines=False))
-
-
-@lru_cache(maxsize=16)
-def _read_packed(public: str | None, private: str | None, metadata: str | None, language: str) -> ProgramTests:
-    return _read_columns(public, private, metadata, language)
-
-
-def _read_columns(public: object, private: object, metadata: object, language: str) -> ProgramTests:
-    details = value_of(metadata, "metadata") if isinstance(metadata, str) and metadata.strip() else metadata or {}
-    if not isinstance(details, Mapping):
-        raise ValueError(f"metadata must be a mapping, got {short(details)}.")
-    function = details.get("func_name")
-    rows: list[Mapping[str, Any]] = []
-    for column, value in (("public_test_cases", public), ("private_test_cases", private)):
-        if isinstance(value, str) and value.strip():
-            value = value_of(unpack_cases(value), column)
-        rows += _rows_of([] if value is None or value == "" else value)
-    return ProgramTests(language, _tests_of(rows, function, has_values_in_lines=True))
 
 
 def _language_of(value: Mapping[str, Any], default: str) -> str:
@@ -306,9 +299,6 @@ def _function_of(row: Mapping[str, Any], function: object) -> str | None:
 
 def _input_of(value: object) -> str:
     text = "" if value is None else _lines_of(value)
-    text.encode(
-        "utf-8"
-    )  # half a surrogate pair is no text that a program could read: UnicodeEncodeError, a ValueError
     return text if not text or text.endswith("\n") else text + "\n"
 
 

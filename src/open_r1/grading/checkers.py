@@ -40,7 +40,6 @@ from open_r1.sandbox import (
 from open_r1.sandbox.languages import find_language
 
 MAX_BINARIES = 64
-MAX_REMEMBERED = 1 << 16
 BINARY_NAME = "program"
 CHECKER_LIMITS = Limits(cpu_s=10.0, memory_mb=1024, output_bytes=1 << 16)
 INPUT, CORRECT, OUTPUT = "input.txt", "correct_output.txt", "output.txt"
@@ -72,17 +71,14 @@ class TaskProgram:
         return _digest(self.language, self.files)
 
 
-_SCORED: OrderedDict[str, None] = OrderedDict()
+_SCORED: set[str] = set()
 # By loop, since a forked child has another one, and by sandbox, since installations may differ in compilers.
 _BINARIES: OrderedDict[tuple[asyncio.AbstractEventLoop, Sandbox, str], asyncio.Task[TaskProgram]] = OrderedDict()
 
 
 def note_score(program: TaskProgram) -> None:
     """Remember that a task's program has given a score."""
-    _SCORED[program.digest] = None
-    _SCORED.move_to_end(program.digest)
-    while len(_SCORED) > MAX_REMEMBERED:
-        _SCORED.popitem(last=False)
+    _SCORED.add(program.digest)
 
 
 def has_scored(program: TaskProgram) -> bool:

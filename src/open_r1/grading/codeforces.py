@@ -120,14 +120,8 @@ class CodeforcesProblem:
 def _read_tests(value: Any) -> list[StdioTest]:
     """Return tests from a list of them, or from a mapping with a list of inputs and one of outputs; None is none."""
     if isinstance(value, Mapping):
-        pairs = list(zip(value["input"], value["output"], strict=True))
-    else:
-        pairs = [(test["input"], test["output"]) for test in value or ()]
-    for given, expected in pairs:
-        if not (isinstance(given, str) and isinstance(expected, str)):
-            raise TypeError(f"an official test is two texts, got {type(given).__name__} and {type(expected).__name__}")
-        given.encode("utf-8")  # half a surrogate pair is no text for a program: UnicodeEncodeError, a ValueError
-    return [StdioTest(given, expected) for given, expected in pairs]
+        return [StdioTest(*pair) for pair in zip(value["input"], value["output"], strict=True)]
+    return [StdioTest(test["input"], test["output"]) for test in value or ()]
 
 
 def is_truncated(test: StdioTest) -> bool:
@@ -337,10 +331,7 @@ def read_tests(path: Path, problem_id: str) -> Tests:
         )
     except (pyarrow.ArrowException, KeyError) as error:
         raise ValueError(f"{path} can't be read as tests with problem_id, input and output: {error}") from error
-    tests = []
-    for given, expected in zip(table["input"].to_pylist(), table["output"].to_pylist(), strict=True):
-        if not (isinstance(given, str) and isinstance(expected, str)):
-            kinds = f"{type(given).__name__} and {type(expected).__name__}"
-            raise ValueError(f"{path}: a test of {problem_id!r} isn't two texts, but {kinds}.")
-        tests.append(StdioTest(given, expected))
-    return tuple(tests)
+    try:
+        return tuple(map(StdioTest, table["input"].to_pylist(), table["output"].to_pylist()))
+    except ValueError as error:
+        raise ValueError(f"{path}, {problem_id!r}: {error}") from error

@@ -220,16 +220,9 @@ def read_test(name: str, given: Any, expected: Any, *, has_judge: bool) -> Stdio
     Raises:
         ValueError: The input or the expected output is no text, or there's none and nothing else to judge by.
     """
-    if expected is None and has_judge:
-        expected = ""
-    if expected is None:
+    if expected is None and not has_judge:
         raise ValueError(f"test {name} has no expected output, and the task has neither checker nor manager")
-    if not (isinstance(given, str) and isinstance(expected, str)):
-        raise ValueError(f"test {name} is two texts, got {type(given).__name__} and {type(expected).__name__}")
-    given.encode(
-        "utf-8"
-    )  # half a surrogate pair is no text that a program could read: UnicodeEncodeError, a ValueError
-    return StdioTest(given, expected)
+    return StdioTest(given, "" if expected is None else expected)
 
 
 class YearTests:

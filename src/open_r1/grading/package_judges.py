@@ -59,13 +59,13 @@ async def judge_by_package(
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         said += [task.result() for task in tasks]
-        results = [read_package_result(answer) for answer in said]
+        results = [read_package_result(answer).of_run(answer.run) for answer in said]
         refusals = [result for result in results if result.verdict is TestVerdict.COMPILE_ERROR]
         if refusals and len(refusals) < len(results):
             raise SandboxError(f"A submission that Piston had compiled did not compile again: {refusals[0].feedback}")
         if refusals:
             return [refusals[0]] * len(tests)
-        num_paid = budget.num_allowed([answer.run for answer in said], results)
+        _, num_paid = budget.charge(results)
         if num_paid is not None:
             return results[:num_paid] + [OVER_BUDGET] * (len(tests) - num_paid)
         if stop_after is not None and any(stops(result) for result in results):
