@@ -130,42 +130,35 @@ def draw_tests(tests: tuple[T, ...], max_tests: int | None) -> tuple[T, ...]:
 
 
 def read_row(row: Mapping[str, Any], language: str = "python") -> ProgramTests:
-    """Return the tests in the columns of a row, whichever of the layouts above it has.
+    """Return the tests in the columns of a row, whichever of the layouts above it has, with our name of its language.
 
     Args:
         row: Columns by name; those that are empty (`is_empty_column`) count as missing.
         language: Where the row names none.
 
     Raises:
-        ValueError: No layout fits (the columns found are listed), or the tests can't be read.
+        ValueError: No layout fits (the columns found are listed), the tests can't be read, or nobody knows the
+            language.
     """
     found = {name: value for name, value in row.items() if not is_empty_column(value)}
     language = _language_of(found, language)
+    names = ("verification_info", "test_cases", "input_output")
     if "private_test_cases" in found or "public_test_cases" in found:
         packed = (found.get("public_test_cases"), found.get("private_test_cases"), found.get("metadata"))
-        return read_livecodebench(*packed, language=language)
-    for name in ("verification_info", "test_cases", "input_output"):
-        if name in found:
-            return read_verification_info(found[name], language)
-    raise ValueError(
-        "No tests: expected a column verification_info, test_cases, input_output, or public_test_cases with "
-        f"private_test_cases; found {', '.join(sorted(found)) or 'none'}."
-    )
+        tests = read_livecodebench(*packed, language=language)
+    elif (name := next((name for name in names if name in found), None)) is not None:
+        tests = read_verification_info(found[name], language)
+    else:
+        raise ValueError(
+            "No tests: expected a column verification_info, test_cases, input_output, or public_test_cases with "
+            f"private_test_cases; found {', '.join(sorted(found)) or 'none'}."
+        )
+    return replace(tests, language=find_language(tests.language).name)
 
 
 def is_empty_column(value: object) -> bool:
     """Whether a row of a mixture lacks a column of others: None, "", or a struct of nothing but None."""
     return value in (None, "") or (isinstance(value, Mapping) and all(part is None for part in value.values()))
-
-
-def read_known_row(row: Mapping[str, Any]) -> ProgramTests:
-    """Return what `read_row` does, with our name of the row's language.
-
-    Raises:
-        ValueError: As `read_row`; or the language is unknown, and the message lists those known.
-    """
-    tests = read_row(row)
-    return replace(tests, language=find_language(tests.language).name)
 
 
 def read_verification_info(value: object, language: str = "python") -> ProgramTests:

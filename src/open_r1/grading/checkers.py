@@ -289,35 +289,29 @@ async def judge_outputs(
     return [next(scored) if failure is None else failure for failure in failures]
 
 
-def judge_interaction(run: ProgramRun, manager: TaskProgram | None = None) -> TestResult:
+def judge_interaction(run: ProgramRun, manager: TaskProgram) -> TestResult:
     """Return the result of a run with a manager.
 
     A submission that failed has failed whatever the manager says. A manager that breaks, or says nothing, was given
     nonsense: a wrong answer.
 
-    Args:
-        run: The submission's, with that of the manager.
-        manager: The manager; None to take it for sound.
-
     Raises:
         UnusableCheckerError: The manager has never given a score in this process, gives none here, and the submission
             didn't end it: it ended well itself, or later than the manager.
     """
-    scored = None if run.interactor is None else read_score(run.interactor)
-    if manager is not None and scored is not None:
+    said = run.interactor
+    scored = None if said is None else read_score(said)
+    if scored is not None:
         note_score(manager)
-    if manager is not None and run.interactor is not None and not has_scored(manager):
-        _require_submissions_fault(run, run.interactor)
-    if (failure := result_of_failure(run)) is not None:
-        return failure
-    return scored or TestResult(TestVerdict.WRONG_ANSWER, 0.0, "The manager gave no score")
-
-
-def _require_submissions_fault(run: ProgramRun, said: ProgramRun) -> None:
-    # A manager that SIGPIPE ends has written to a submission that was gone.
-    is_managers = said.signal != signal.SIGPIPE and (run.outcome is Outcome.OK or said.wall_s < run.wall_s)
-    if is_managers:
+    elif said is not None and not has_scored(manager) and _has_broken_by_itself(said, run):
         raise UnusableCheckerError(
             f"The row's manager gives no score: {said.outcome}, exit code {said.exit_code}, signal {said.signal}, "
             f"output {said.stdout[:100]!r}, errors {said.stderr[-300:]!r}."
         )
+    no_score = TestResult(TestVerdict.WRONG_ANSWER, 0.0, "The manager gave no score")
+    return result_of_failure(run) or scored or no_score
+
+
+def _has_broken_by_itself(said: ProgramRun, run: ProgramRun) -> bool:
+    # A manager that SIGPIPE ends has written to a submission that was gone.
+    return said.signal != signal.SIGPIPE and (run.outcome is Outcome.OK or said.wall_s < run.wall_s)

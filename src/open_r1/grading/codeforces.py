@@ -31,7 +31,7 @@ from open_r1.grading.cases import StdioTest, draw_tests
 from open_r1.grading.checkers import judge_outputs, python_checker, run_limits
 from open_r1.grading.ioi_rows import MAX_MEMORY_MB, MAX_TIME_LIMIT_S
 from open_r1.grading.package_judges import JudgeOne, find_package, judge_by_package
-from open_r1.grading.programs import NO_BUDGET, Budget, batch_size_or_all, judge_runs
+from open_r1.grading.programs import NO_BUDGET, Budget, batch_size_or_all, judge_runs, lacks_points
 from open_r1.grading.verdict import TestResult, TestVerdict
 from open_r1.sandbox import Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
 from open_r1.sandbox.languages import find_language
@@ -222,7 +222,7 @@ async def _judge_tests(
     stop_after = batch_size_or_all(batch_size)
     package = await _find_judge(problem, code, sandbox, limits)
     if package is not None:
-        return await judge_by_package(tests, package, stop_after, _is_failure, budget)
+        return await judge_by_package(tests, package, stop_after, lacks_points, budget)
     language = find_language(problem.language)
     request = RunRequest(
         language.name,
@@ -236,11 +236,7 @@ async def _judge_tests(
     async def judge_batch(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
         return await judge_outputs(runs, tests[first : first + len(runs)], checker, sandbox)
 
-    return await judge_runs(request, sandbox, judge_batch, _is_failure, budget)
-
-
-def _is_failure(result: TestResult) -> bool:
-    return result.verdict is not TestVerdict.ACCEPTED
+    return await judge_runs(request, sandbox, judge_batch, lacks_points, budget)
 
 
 async def _find_judge(problem: CodeforcesProblem, code: str, sandbox: Sandbox, limits: Limits) -> JudgeOne | None:

@@ -145,7 +145,7 @@ async def judge_program(
 
     stop_after = batch_size_or_all(batch_size or 0) if stops_early else None
     request = RunRequest(language.name, files, tuple(inputs), limits=_with_room(limits, tests), stop_after=stop_after)
-    return await judge_runs(request, sandbox, judge_batch, _lacks_points if stops_early else None, budget)
+    return await judge_runs(request, sandbox, judge_batch, lacks_points if stops_early else None, budget)
 
 
 def _reason_for_no_program(code: str) -> str | None:
@@ -158,7 +158,8 @@ def _reason_for_no_program(code: str) -> str | None:
     return None
 
 
-def _lacks_points(result: TestResult) -> bool:
+def lacks_points(result: TestResult) -> bool:
+    """Whether a test isn't passed, or only in part."""
     return result.score < 1
 
 
