@@ -39,15 +39,14 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.piston import CPP_PRELUDE, CPP_SUFFIXES, gather
+from open_r1.sandbox.piston import CPP_PRELUDE, CPP_SUFFIXES, CRASHES, OUT_OF_MEMORY
 from open_r1.sandbox.piston_endpoints import read_body
+from open_r1.sandbox.running import gather
 
 logger = logging.getLogger(__name__)
 
 URL_VARIABLE = "SANDBOX_FUSION_URL"
 NAMES = {"python": "python", "cpp": "cpp", "javascript": "nodejs", "bash": "bash"}
-OUT_OF_MEMORY = ("MemoryError", "std::bad_alloc", "heap out of memory", "Cannot allocate memory")
-CRASHES = {128 + number: number for number in (4, 6, 7, 8, 9, 11, 24, 25, 31)}
 QUEUE_S, CONNECT_TIMEOUT_S = 60.0, 10.0
 NUM_FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 3, 0.2, 10.0
 MAX_REPLY_BYTES = 64 << 20  # of one run: the server keeps all that a program prints

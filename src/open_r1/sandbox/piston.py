@@ -27,8 +27,7 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
 
 from open_r1.sandbox.base import (
     COMPILE_LIMITS,
@@ -58,9 +57,9 @@ from open_r1.sandbox.piston_endpoints import (
     slurm_endpoints,
 )
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
+from open_r1.sandbox.running import gather
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 CPP_SUFFIXES = (".cpp", ".cc", ".cxx")
 CPP_PRELUDE = '#pragma GCC optimize("O2")\n#define ONLINE_JUDGE 1\n#define EVAL 1\n#line 1 "{name}"\n'
@@ -400,13 +399,3 @@ def _read_run(reply: Reply, limits: Limits) -> ProgramRun:
             "allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that (slurm/piston/README.md)."
         )
     return run
-
-
-async def gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all; when one fails, end the others before its error goes on."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in coroutines]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from errors
-    return [task.result() for task in tasks]
