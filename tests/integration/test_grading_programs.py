@@ -10,7 +10,16 @@ from open_r1.grading.checkers import TaskProgram, UnusableCheckerError, compiled
 from open_r1.grading.patches import patch_code
 from open_r1.grading.programs import judge_program
 from open_r1.grading.verdict import TestVerdict, verdict_line
-from open_r1.sandbox import Limits, Sandbox, SandboxError, UnsupportedLanguageError, run_coroutine, run_jobs
+from open_r1.sandbox import (
+    Limits,
+    Outcome,
+    ProgramRun,
+    Sandbox,
+    SandboxError,
+    UnsupportedLanguageError,
+    run_coroutine,
+    run_jobs,
+)
 from open_r1.sandbox.local import LocalSandbox
 from tests.rows.verifiable_code import ROWS, STDIO
 
@@ -226,6 +235,53 @@ def test_checker_scores_outputs_of_which_several_are_right(sandbox, code):
 def test_checker_that_scores_not_even_the_right_output_makes_the_row_unusable(sandbox, checker):
     with pytest.raises(UnusableCheckerError, match="even for the right output"):
         judge(sandbox, "print(1, 2)\n", SPLIT_TESTS, checker=python_checker(checker))
+
+
+# One that never ends where the output is right and the input above 5, and one for a negative number.
+SLOW_CHECKER = CHECKER.replace("print(1.0", "while int(given[0]) > 5 and a + b == 7: pass\nprint(1.0")
+HANGING_CHECKER = CHECKER.replace("print(1.0", "while a < 0: pass\nprint(1.0")
+
+
+def test_checker_that_never_ends_for_the_right_output_costs_no_submission(sandbox, monkeypatch):
+    monkeypatch.setattr("open_r1.grading.checkers.CHECKER_LIMITS", Limits(cpu_s=1.0))
+    checker = python_checker(SLOW_CHECKER)
+    assert verdict_line(judge(sandbox, "print(1, 1)\n", SPLIT_TESTS, checker=checker)) == "WA x2"
+    with pytest.raises(UnusableCheckerError, match="even for the right output"):
+        judge(sandbox, "print(1, int(input()) - 1)\n", SPLIT_TESTS, checker=checker)
+
+
+def test_output_for_which_a_sound_checker_never_ends_is_wrong(sandbox, monkeypatch):
+    monkeypatch.setattr("open_r1.grading.checkers.CHECKER_LIMITS", Limits(cpu_s=1.0))
+    checker = python_checker(HANGING_CHECKER)
+    assert verdict_line(judge(sandbox, "print(-1, int(input()) + 1)\n", SPLIT_TESTS, checker=checker)) == "WA x2"
+
+
+class Busy(WithoutBatches):
+    """A machine on which the first so many runs end by the clock."""
+
+    def __init__(self, sandbox, num_late):
+        super().__init__(sandbox)
+        self.num_late = num_late
+
+    async def run(self, request, go_on=None):
+        result = await super().run(request)
+        if "checker.py" not in request.files:
+            return result
+        num_late = min(self.num_late, len(result.tests))
+        self.num_late -= num_late
+        late = ProgramRun(Outcome.TIME_LIMIT, cpu_s=0.1, wall_s=30.0)
+        return replace(result, tests=(*[late] * num_late, *result.tests[num_late:]))
+
+
+@pytest.mark.parametrize("num_late", [1, 2])
+def test_checker_that_was_late_on_a_busy_machine_is_asked_again(sandbox, num_late):
+    box, checker = Busy(sandbox, num_late), python_checker(CHECKER)
+    assert verdict_line(judge(box, "print(1, int(input()) - 1)\n", SPLIT_TESTS, checker=checker)) == "AC x2"
+
+
+def test_checker_that_is_late_for_the_right_output_too_is_a_failure_of_the_sandbox(sandbox):
+    with pytest.raises(SandboxError):
+        judge(Busy(sandbox, 6), "print(1, int(input()) - 1)\n", SPLIT_TESTS, checker=python_checker(CHECKER))
 
 
 CPP_CHECKER = """

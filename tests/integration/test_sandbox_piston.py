@@ -320,6 +320,23 @@ def test_kill_behind_little_output_is_the_programs_own(plain):
     assert (result.tests[0].outcome, len(result.tests[0].stdout)) == (Outcome.RUNTIME_ERROR, 501)
 
 
+KILL_BEHIND = "import os; print('x' * {}, flush=True); os.killpg(0, 9)"
+
+
+def test_kill_within_the_output_limit_of_our_endpoint_is_the_programs_own(plain):
+    (result,) = run(plain.url, python(KILL_BEHIND.format(5000)))
+    assert (result.tests[0].outcome, len(result.tests[0].stdout)) == (Outcome.RUNTIME_ERROR, 5001)
+
+
+def test_kill_is_the_programs_own_at_an_endpoint_that_has_let_more_output_through():
+    with PistonServer(is_patched=False) as server:
+        unknown, *_ = run(server.url, python(KILL_BEHIND.format(5000)))
+        assert isinstance(unknown, SandboxError)
+        long, killed = run(server.url, python("print('x' * 200000)"), python(KILL_BEHIND.format(5000)))
+        assert long.tests[0].outcome is Outcome.OK
+        assert killed.tests[0].outcome is Outcome.RUNTIME_ERROR
+
+
 @pytest.mark.parametrize(
     "value",
     [

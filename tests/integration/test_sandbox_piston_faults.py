@@ -157,6 +157,31 @@ def test_program_that_killed_an_endpoint_is_not_sent_to_the_next(build):
         assert output(run_all([HELLO], sandbox)[0]) == GOOD
 
 
+@pytest.mark.parametrize("version", ["v3.1.1", "head"])
+def test_compiler_out_of_clock_is_run_once_more_and_then_an_error_of_the_endpoint(build, version):
+    limits = Limits(cpu_s=5, wall_s=3, memory_mb=2048)
+    request = RunRequest("cpp", {"main.cpp": "int main() {}"}, HELLO.inputs, limits, LIMITS)
+    with PistonServer(version=version) as server:
+        sandbox = build(server)
+        server.troubles = ["late"]
+        assert output(run_all([request], sandbox)[0]) == ""
+        server.troubles = ["late"] * 2
+        assert isinstance(run_all([request], sandbox)[0], SandboxError) and len(server.jobs) == 4
+
+
+async def judge_by_package(sandbox, compile_limits):
+    files = {"main.cpp": "int main() {}"}
+    return await sandbox.judge_by_package("c++17", files, LIMITS, compile_limits=compile_limits)
+
+
+def test_compiler_of_a_package_out_of_clock_is_an_error_of_the_endpoint(server, build):
+    server.trouble = "late"
+    sandbox = build(server)
+    with pytest.raises(SandboxError):
+        run_coroutine(lambda: judge_by_package(sandbox, Limits(cpu_s=5, wall_s=0.1)))
+    assert len(server.jobs) == 2
+
+
 def test_no_place_is_lost_when_requests_are_cancelled(server, build):
     sandbox = build(server, places_each=2)
 

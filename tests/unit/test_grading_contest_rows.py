@@ -151,7 +151,7 @@ def test_every_codeforces_row_is_read(row):
         ({"memory_limit": 0}, "positive"),
         ({"input_mode": "socket"}, "stdio, file"),
         ({"official_tests": [{"input": "1"}]}, "output"),
-        ({"official_tests": [{"input": "1", "output": None}]}, "TypeError"),
+        ({"official_tests": [{"input": "1", "output": None}]}, "two texts"),
         ({"memory_limit": float("inf")}, "OverflowError"),
         ({"memory_limit": 10**400}, "OverflowError"),
         ({"memory_limit": 1e300}, "at most"),
@@ -281,7 +281,7 @@ def test_generated_test_that_is_not_two_texts_is_refused(tmp_path, given, expect
     path = tmp_path / "test_cases_0001.parquet"
     columns = {"problem_id": ["1/A"] * 2, "input": [given, given], "output": [expected, expected]}
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
-    with pytest.raises(ValueError, match="isn't two texts"):
+    with pytest.raises(ValueError, match="two texts"):
         read_tests(path, "1/A")
 
 

@@ -15,6 +15,7 @@ from open_r1.grading.checkers import (
     compiled,
     judge_interaction,
     manager_limits,
+    note_score,
     run_limits,
 )
 from open_r1.grading.codeforces import score_results
@@ -28,6 +29,7 @@ from tests.rows.ioi import subtask_row
 from tests.unit.replay import Replay
 
 WRONG = TestResult(TestVerdict.WRONG_ANSWER)
+SOUND = TaskProgram("binary", {"manager": b"sound"})
 NO_SCORE = TestResult(TestVerdict.WRONG_ANSWER, 0.0, "The manager gave no score")
 
 
@@ -124,12 +126,13 @@ def test_manager_outlives_a_submission_that_waits():
     ],
 )
 def test_word_of_a_manager(said, result):
-    assert judge_interaction(ProgramRun(Outcome.OK, "1.0\n", interactor=said)) == result
+    note_score(SOUND)
+    assert judge_interaction(ProgramRun(Outcome.OK, "1.0\n", interactor=said), SOUND) == result
 
 
 def test_submission_that_failed_gets_nothing_from_its_manager():
     run = ProgramRun(Outcome.TIME_LIMIT, interactor=ProgramRun(Outcome.OK, "1\n"))
-    assert judge_interaction(run) == TestResult(TestVerdict.TIME_LIMIT)
+    assert judge_interaction(run, SOUND) == TestResult(TestVerdict.TIME_LIMIT)
 
 
 CRASHED = ProgramRun(Outcome.RUNTIME_ERROR, exit_code=3, wall_s=1.0)

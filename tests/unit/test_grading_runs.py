@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from open_r1.grading.cases import StdioTest
-from open_r1.grading.checkers import judge_interaction
+from open_r1.grading.checkers import TaskProgram, judge_interaction
 from open_r1.grading.compare import compare_apart
 from open_r1.grading.package_judges import judge_by_package, read_package_result
 from open_r1.grading.programs import Budget, batch_size_or_all, judge_runs
@@ -137,7 +137,7 @@ def test_results_say_what_their_runs_took():
 
 def judge_runs_of(runs: list[ProgramRun | None], judge=None, *, in_batches: bool = False) -> str:
     async def judge_all(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
-        return [judge_interaction(run) for run in runs]
+        return [judge_interaction(run, TaskProgram("cpp", {"manager.cpp": ""})) for run in runs]
 
     request = RunRequest("cpp", {"main.cpp": ""}, (ProgramInput(),) * len(runs), stop_after=1)
     return verdict_line(asyncio.run(judge_runs(request, Replay(runs, in_batches=in_batches), judge or judge_all)))

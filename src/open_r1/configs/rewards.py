@@ -116,7 +116,7 @@ class CodeExecutionParameters:
     ioi_provider: Provider = field(
         default="local",
         metadata={
-            "help": "ioi_code: the sandbox, as `code_provider`; e2b, morph and fusion refuse communication tasks."
+            "help": "ioi_code: the sandbox, as `code_provider`. Communication tasks: local, or piston with cms_ioi."
         },
     )
     cf_provider: Provider = field(default="local", metadata={"help": "cf_code: the sandbox, as `code_provider`."})

@@ -18,19 +18,24 @@ def mapping_of(value: object, column: str) -> Mapping[str, Any]:
     Raises:
         UnmappableError: It is no mapping, or can't be read.
     """
-    if isinstance(value, str) and len(value) <= MAX_TEXT:
-        value = value_of_text(value, column)
+    if isinstance(value, str):
+        try:
+            value = value_of_text(value)
+        except ValueError as error:
+            raise UnmappableError(f"{column!r} is {error}") from error
     if not isinstance(value, Mapping):
         raise UnmappableError(f"{column!r} is no mapping")
     return value
 
 
-def value_of_text(text: str, column: str) -> object:
+def value_of_text(text: str) -> object:
     """Return the value that a text of JSON or of a Python literal stands for.
 
     Raises:
-        UnmappableError: It can't be read.
+        ValueError: It's neither, or too long; the message says which of the two it "is".
     """
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"longer than {MAX_TEXT} characters")
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -40,4 +45,4 @@ def value_of_text(text: str, column: str) -> object:
             warnings.simplefilter("ignore")  # of "\\d" and the like in other people's texts
             return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
-        raise UnmappableError(f"{column!r} is neither JSON nor a Python literal") from error
+        raise ValueError("neither JSON nor a Python literal") from error

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from open_r1.data.literal_text import value_of_text
-from open_r1.data.thoughts import UnmappableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,8 +25,8 @@ def has_tests(value: object) -> bool:
         if len(value) > _LONG and _LIST_BEGINS.search(value):
             return True
         try:
-            value = value_of_text(value, "tests")
-        except UnmappableError:
+            value = value_of_text(value)
+        except ValueError:
             return False
         if isinstance(value, str):
             return False

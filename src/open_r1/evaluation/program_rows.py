@@ -18,7 +18,7 @@ from typing import Any
 
 from open_r1.data.benchmarks import TEST_COLUMNS
 from open_r1.generation.prompts import PromptError
-from open_r1.grading.cases import CallTest, ProgramTests, is_empty_column, read_known_row, value_of
+from open_r1.grading.cases import CallTest, ProgramTests, is_empty_column, read_row, value_of
 from open_r1.sandbox.languages import find_language
 
 STARTER_COLUMN = "starter_code"
@@ -83,7 +83,7 @@ class TestsFile:
         """
         begin, end = self._offsets[self._places[row]], self._offsets[self._places[row] + 1]
         # Not by seeking: threads may read at the same time.
-        return read_known_row(json.loads(os.pread(self._file.fileno(), end - begin, begin)))
+        return read_row(json.loads(os.pread(self._file.fileno(), end - begin, begin)))
 
 
 def form_of(columns: Mapping[str, Any]) -> str:
@@ -137,7 +137,7 @@ def _is_packed(columns: Mapping[str, Any]) -> bool:
 
 def _read(columns: Mapping[str, Any]) -> ProgramTests:
     try:
-        tests = read_known_row(columns)
+        tests = read_row(columns)
         tests.require_outputs()
         return tests
     except ValueError as error:

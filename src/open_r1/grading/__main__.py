@@ -19,7 +19,7 @@ from typing import get_args, get_type_hints
 
 from open_r1.configs.rewards import CodeExecutionParameters
 from open_r1.grading.batch import SandboxSettings
-from open_r1.grading.cases import draw_tests, read_known_row
+from open_r1.grading.cases import draw_tests, read_row
 from open_r1.grading.patches import patch_code
 from open_r1.grading.programs import Budget, judge_program
 from open_r1.grading.verdict import TestResult, verdict_line
@@ -74,7 +74,7 @@ def judge(args: argparse.Namespace) -> tuple[str, list[TestResult]]:
     row = json.loads(args.row.read_text(encoding="utf-8"))
     if not isinstance(row, dict):
         raise ValueError(f"{args.row} holds a {type(row).__name__}; a row is an object with its columns.")
-    tests = read_known_row(row)
+    tests = read_row(row)
     tests = replace(tests, tests=draw_tests(tests.tests, args.code_max_tests))
     program = args.program.read_text(encoding="utf-8")
     settings = SandboxSettings(

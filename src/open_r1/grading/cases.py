@@ -21,7 +21,6 @@ Where the data leave something open:
    break, a byte order mark isn't read.
 """
 
-import ast
 import base64
 import binascii
 import hashlib
@@ -29,28 +28,36 @@ import io
 import json
 import pickle
 import random
-import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from open_r1.data.literal_text import value_of_text
 from open_r1.sandbox.languages import find_language
 
 _STDIO_TYPES = {"stdin_stdout", "stdin", "stdio", "standard_input", "none"}
 _CALL_TYPES = {"function_call", "functional", "function", "call_based", "fn_name"}
-# Tests of more characters aren't kept from one reading to the next: a few of them would fill the memory.
-_CACHED_CHARS = 1 << 22
-MAX_TEXT, MAX_UNPACKED = 1 << 28, 1 << 29
+MAX_UNPACKED = 1 << 29
 
 
 @dataclass(frozen=True)
 class StdioTest:
-    """A test by standard input and output."""
+    """A test by standard input and output.
+
+    Raises:
+        ValueError: They aren't two texts, or the input is none that a program could read (half a surrogate pair).
+    """
 
     input: str
     expected: str
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.input, str) and isinstance(self.expected, str)):
+            kinds = f"{type(self.input).__name__} and {type(self.expected).__name__}"
+            raise ValueError(f"A test is two texts, got {kinds}.")
+        self.input.encode()
 
 
 @dataclass(frozen=True)
@@ -123,42 +130,35 @@ def draw_tests(tests: tuple[T, ...], max_tests: int | None) -> tuple[T, ...]:
 
 
 def read_row(row: Mapping[str, Any], language: str = "python") -> ProgramTests:
-    """Return the tests in the columns of a row, whichever of the layouts above it has.
+    """Return the tests in the columns of a row, whichever of the layouts above it has, with our name of its language.
 
     Args:
         row: Columns by name; those that are empty (`is_empty_column`) count as missing.
         language: Where the row names none.
 
     Raises:
-        ValueError: No layout fits (the columns found are listed), or the tests can't be read.
+        ValueError: No layout fits (the columns found are listed), the tests can't be read, or nobody knows the
+            language.
     """
     found = {name: value for name, value in row.items() if not is_empty_column(value)}
     language = _language_of(found, language)
+    names = ("verification_info", "test_cases", "input_output")
     if "private_test_cases" in found or "public_test_cases" in found:
         packed = (found.get("public_test_cases"), found.get("private_test_cases"), found.get("metadata"))
-        return read_livecodebench(*packed, language=language)
-    for name in ("verification_info", "test_cases", "input_output"):
-        if name in found:
-            return read_verification_info(found[name], language)
-    raise ValueError(
-        "No tests: expected a column verification_info, test_cases, input_output, or public_test_cases with "
-        f"private_test_cases; found {', '.join(sorted(found)) or 'none'}."
-    )
+        tests = read_livecodebench(*packed, language=language)
+    elif (name := next((name for name in names if name in found), None)) is not None:
+        tests = read_verification_info(found[name], language)
+    else:
+        raise ValueError(
+            "No tests: expected a column verification_info, test_cases, input_output, or public_test_cases with "
+            f"private_test_cases; found {', '.join(sorted(found)) or 'none'}."
+        )
+    return replace(tests, language=find_language(tests.language).name)
 
 
 def is_empty_column(value: object) -> bool:
     """Whether a row of a mixture lacks a column of others: None, "", or a struct of nothing but None."""
     return value in (None, "") or (isinstance(value, Mapping) and all(part is None for part in value.values()))
-
-
-def read_known_row(row: Mapping[str, Any]) -> ProgramTests:
-    """Return what `read_row` does, with our name of the row's language.
-
-    Raises:
-        ValueError: As `read_row`; or the language is unknown, and the message lists those known.
-    """
-    tests = read_row(row)
-    return replace(tests, language=find_language(tests.language).name)
 
 
 def read_verification_info(value: object, language: str = "python") -> ProgramTests:
@@ -176,9 +176,7 @@ def read_verification_info(value: object, language: str = "python") -> ProgramTe
     >>> read_verification_info("{'fn_name': 'add', 'inputs': [[1, 2]], 'outputs': [[3]]}").tests
     (CallTest(function='add', arguments='[1, 2]', expected=('[3]', '3')),)
     """
-    if isinstance(value, str):
-        return _read_text(value, language)
-    return _read(value, language)
+    return _read_text(value, language) if isinstance(value, str) else _read(value, language)
 
 
 def read_livecodebench(public: object, private: object, metadata: object, language: str = "python") -> ProgramTests:
@@ -193,11 +191,16 @@ def read_livecodebench(public: object, private: object, metadata: object, langua
     Raises:
         ValueError: They can't be read; the message says what was found.
     """
-    sizes = [len(value) for value in (public, private, metadata) if isinstance(value, str)]
-    are_texts = all(value is None or isinstance(value, str) for value in (public, private, metadata))
-    if are_texts and sum(sizes) <= _CACHED_CHARS:
-        return _read_packed(public, private, metadata, language)
-    return _read_columns(public, private, metadata, language)
+    details = value_of(metadata, "metadata") if isinstance(metadata, str) and metadata.strip() else metadata or {}
+    if not isinstance(details, Mapping):
+        raise ValueError(f"metadata must be a mapping, got {short(details)}.")
+    function = details.get("func_name")
+    rows: list[Mapping[str, Any]] = []
+    for column, value in (("public_test_cases", public), ("private_test_cases", private)):
+        if isinstance(value, str) and value.strip():
+            value = value_of(unpack_cases(value), column)
+        rows += _rows_of([] if value is None or value == "" else value)
+    return ProgramTests(language, _tests_of(rows, function, has_values_in_lines=True))
 
 
 @lru_cache(maxsize=16)
@@ -218,24 +221,6 @@ def _read(value: object, language: str) -> ProgramTests:
         if cases is None:
             raise ValueError(f"No tests: expected test_cases, or inputs and outputs; found {keys_of(value)}.")
     return ProgramTests(language, _tests_of(_rows_of(cases), function, has_values_in_lines=False))
-
-
-@lru_cache(maxsize=16)
-def _read_packed(public: str | None, private: str | None, metadata: str | None, language: str) -> ProgramTests:
-    return _read_columns(public, private, metadata, language)
-
-
-def _read_columns(public: object, private: object, metadata: object, language: str) -> ProgramTests:
-    details = value_of(metadata, "metadata") if isinstance(metadata, str) and metadata.strip() else metadata or {}
-    if not isinstance(details, Mapping):
-        raise ValueError(f"metadata must be a mapping, got {short(details)}.")
-    function = details.get("func_name")
-    rows: list[Mapping[str, Any]] = []
-    for column, value in (("public_test_cases", public), ("private_test_cases", private)):
-        if isinstance(value, str) and value.strip():
-            value = value_of(unpack_cases(value), column)
-        rows += _rows_of([] if value is None or value == "" else value)
-    return ProgramTests(language, _tests_of(rows, function, has_values_in_lines=True))
 
 
 def _language_of(value: Mapping[str, Any], default: str) -> str:
@@ -307,9 +292,6 @@ def _function_of(row: Mapping[str, Any], function: object) -> str | None:
 
 def _input_of(value: object) -> str:
     text = "" if value is None else _lines_of(value)
-    text.encode(
-        "utf-8"
-    )  # half a surrogate pair is no text that a program could read: UnicodeEncodeError, a ValueError
     return text if not text or text.endswith("\n") else text + "\n"
 
 
@@ -423,18 +405,10 @@ def value_of(text: str, what: str) -> object:
     Raises:
         ValueError: It's neither, or too long; the message begins with `what`.
     """
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"The text of {what} is too long: {len(text)} characters.")
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of "\\d" and the like in other people's texts
-            return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
-        raise ValueError(f"{what} is neither JSON nor a Python literal: {short(text)}.") from error
+        return value_of_text(text)
+    except ValueError as error:
+        raise ValueError(f"{what} is {error}: {short(text)}.") from error
 
 
 def keys_of(value: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ sound, so that where it gives none the fault is the submission's.
 Different from Open R1, where a checker that breaks fails the submission:
 1. one that gives no score for an output, but has given one before, or gives one for the right output, was given
    nonsense: a wrong answer, so that no submission is let off by breaking its checker;
-2. one that has never given a score in this process makes the row unusable: no submission gets a score by it.
+2. one that has never given a score in this process makes the row unusable: no submission gets a score by it;
+3. a checker that runs out of a limit, and does so for the right output of that test too, fails by itself: no score.
 """
 
 import asyncio
@@ -39,13 +40,13 @@ from open_r1.sandbox import (
 from open_r1.sandbox.languages import find_language
 
 MAX_BINARIES = 64
-MAX_REMEMBERED = 1 << 16
 BINARY_NAME = "program"
 CHECKER_LIMITS = Limits(cpu_s=10.0, memory_mb=1024, output_bytes=1 << 16)
 INPUT, CORRECT, OUTPUT = "input.txt", "correct_output.txt", "output.txt"
 _FEEDBACK_CHARS = 200
 _MANAGER_CPU_S = 10.0  # at least; so much the contest system CMS trusts its own programs with
 _MIN_OUTPUT_BYTES = 1 << 20
+_OUT_OF_LIMITS = (Outcome.TIME_LIMIT, Outcome.MEMORY_LIMIT, Outcome.OUTPUT_LIMIT)
 
 
 class UnusableCheckerError(ValueError):
@@ -70,17 +71,14 @@ class TaskProgram:
         return _digest(self.language, self.files)
 
 
-_SCORED: OrderedDict[str, None] = OrderedDict()
+_SCORED: set[str] = set()
 # By loop, since a forked child has another one, and by sandbox, since installations may differ in compilers.
 _BINARIES: OrderedDict[tuple[asyncio.AbstractEventLoop, Sandbox, str], asyncio.Task[TaskProgram]] = OrderedDict()
 
 
 def note_score(program: TaskProgram) -> None:
     """Remember that a task's program has given a score."""
-    _SCORED[program.digest] = None
-    _SCORED.move_to_end(program.digest)
-    while len(_SCORED) > MAX_REMEMBERED:
-        _SCORED.popitem(last=False)
+    _SCORED.add(program.digest)
 
 
 def has_scored(program: TaskProgram) -> bool:
@@ -168,22 +166,51 @@ async def check_outputs(checks: Sequence[Check], checker: TaskProgram, sandbox: 
         sandbox: Where it runs.
 
     Raises:
-        SandboxError: The sandbox failed.
-        UnusableCheckerError: The checker has never given a score, and gives none for the right outputs either.
+        SandboxError: The sandbox failed, or was too busy for the checker.
+        UnusableCheckerError: The checker has never given a score, or runs out of its limits, for the right outputs
+            either.
     """
-    results = [read_score(run) for run in await _run(checks, checker, sandbox)]
+    runs = await _run(checks, checker, sandbox)
+    results = [read_score(run) for run in runs]
     if any(results):
         note_score(checker)
-    unscored = [check for check, result in zip(checks, results, strict=True) if result is None]
-    if unscored and not has_scored(checker):
-        controls = [Check(check.input, check.expected, check.expected) for check in dict.fromkeys(unscored)]
-        runs = await _run(controls, checker, sandbox)
-        if not any(read_score(run) for run in runs):
-            said = f"{runs[0].outcome}, output {runs[0].stdout[:100]!r}, errors {runs[0].stderr[-300:]!r}"
-            raise UnusableCheckerError(f"The row's checker gives no score even for the right output: {said}.")
-        note_score(checker)
+    doubtful = {
+        check: run
+        for check, run, result in zip(checks, runs, results, strict=True)
+        if result is None and (run.outcome in _OUT_OF_LIMITS or not has_scored(checker))
+    }
+    if doubtful:
+        again = await _ask_again(doubtful, checker, sandbox)
+        results = [result or again.get(check) for check, result in zip(checks, results, strict=True)]
     no_score = TestResult(TestVerdict.WRONG_ANSWER, 0.0, "the checker gave no score for this output")
     return [result or no_score for result in results]
+
+
+async def _ask_again(
+    doubtful: Mapping[Check, ProgramRun], checker: TaskProgram, sandbox: Sandbox
+) -> dict[Check, TestResult | None]:
+    """Try a checker on the right outputs, and on outputs for which it was late; return what it says of these.
+
+    Raises:
+        SandboxError: See `check_outputs`.
+        UnusableCheckerError: Likewise.
+    """
+    controls = [Check(check.input, check.expected, check.expected) for check in doubtful]
+    late = [check for check, run in doubtful.items() if run.is_late(CHECKER_LIMITS)]
+    # What is trusted comes first in the box.
+    runs = await _run([*controls, *late], checker, sandbox)
+    results = dict(zip(late, map(read_score, runs[len(controls) :]), strict=True))
+    if any(map(read_score, runs)):
+        note_score(checker)
+    for (check, run), control in zip(doubtful.items(), runs, strict=False):
+        is_out_of_limits = run.outcome in _OUT_OF_LIMITS and control.outcome in _OUT_OF_LIMITS
+        if results.get(check) or (has_scored(checker) and not is_out_of_limits):
+            continue
+        said = f"{control.outcome}, output {control.stdout[:100]!r}, errors {control.stderr[-300:]!r}"
+        if control.is_late(CHECKER_LIMITS):
+            raise SandboxError(f"The sandbox is too busy for a row's checker: {said}.")
+        raise UnusableCheckerError(f"The row's checker gives no score even for the right output: {said}.")
+    return results
 
 
 def read_score(run: ProgramRun) -> TestResult | None:
@@ -262,35 +289,29 @@ async def judge_outputs(
     return [next(scored) if failure is None else failure for failure in failures]
 
 
-def judge_interaction(run: ProgramRun, manager: TaskProgram | None = None) -> TestResult:
+def judge_interaction(run: ProgramRun, manager: TaskProgram) -> TestResult:
     """Return the result of a run with a manager.
 
     A submission that failed has failed whatever the manager says. A manager that breaks, or says nothing, was given
     nonsense: a wrong answer.
 
-    Args:
-        run: The submission's, with that of the manager.
-        manager: The manager; None to take it for sound.
-
     Raises:
         UnusableCheckerError: The manager has never given a score in this process, gives none here, and the submission
             didn't end it: it ended well itself, or later than the manager.
     """
-    scored = None if run.interactor is None else read_score(run.interactor)
-    if manager is not None and scored is not None:
+    said = run.interactor
+    scored = None if said is None else read_score(said)
+    if scored is not None:
         note_score(manager)
-    if manager is not None and run.interactor is not None and not has_scored(manager):
-        _require_submissions_fault(run, run.interactor)
-    if (failure := result_of_failure(run)) is not None:
-        return failure
-    return scored or TestResult(TestVerdict.WRONG_ANSWER, 0.0, "The manager gave no score")
-
-
-def _require_submissions_fault(run: ProgramRun, said: ProgramRun) -> None:
-    # A manager that SIGPIPE ends has written to a submission that was gone.
-    is_managers = said.signal != signal.SIGPIPE and (run.outcome is Outcome.OK or said.wall_s < run.wall_s)
-    if is_managers:
+    elif said is not None and not has_scored(manager) and _has_broken_by_itself(said, run):
         raise UnusableCheckerError(
             f"The row's manager gives no score: {said.outcome}, exit code {said.exit_code}, signal {said.signal}, "
             f"output {said.stdout[:100]!r}, errors {said.stderr[-300:]!r}."
         )
+    no_score = TestResult(TestVerdict.WRONG_ANSWER, 0.0, "The manager gave no score")
+    return result_of_failure(run) or scored or no_score
+
+
+def _has_broken_by_itself(said: ProgramRun, run: ProgramRun) -> bool:
+    # A manager that SIGPIPE ends has written to a submission that was gone.
+    return said.signal != signal.SIGPIPE and (run.outcome is Outcome.OK or said.wall_s < run.wall_s)

@@ -31,7 +31,7 @@ from open_r1.grading.cases import StdioTest, draw_tests
 from open_r1.grading.checkers import judge_outputs, python_checker, run_limits
 from open_r1.grading.ioi_rows import MAX_MEMORY_MB, MAX_TIME_LIMIT_S
 from open_r1.grading.package_judges import JudgeOne, find_package, judge_by_package
-from open_r1.grading.programs import NO_BUDGET, Budget, batch_size_or_all, judge_runs
+from open_r1.grading.programs import NO_BUDGET, Budget, batch_size_or_all, judge_runs, lacks_points
 from open_r1.grading.verdict import TestResult, TestVerdict
 from open_r1.sandbox import Limits, ProgramInput, ProgramRun, RunRequest, Sandbox
 from open_r1.sandbox.languages import find_language
@@ -120,14 +120,8 @@ class CodeforcesProblem:
 def _read_tests(value: Any) -> list[StdioTest]:
     """Return tests from a list of them, or from a mapping with a list of inputs and one of outputs; None is none."""
     if isinstance(value, Mapping):
-        pairs = list(zip(value["input"], value["output"], strict=True))
-    else:
-        pairs = [(test["input"], test["output"]) for test in value or ()]
-    for given, expected in pairs:
-        if not (isinstance(given, str) and isinstance(expected, str)):
-            raise TypeError(f"an official test is two texts, got {type(given).__name__} and {type(expected).__name__}")
-        given.encode("utf-8")  # half a surrogate pair is no text for a program: UnicodeEncodeError, a ValueError
-    return [StdioTest(given, expected) for given, expected in pairs]
+        return [StdioTest(*pair) for pair in zip(value["input"], value["output"], strict=True)]
+    return [StdioTest(test["input"], test["output"]) for test in value or ()]
 
 
 def is_truncated(test: StdioTest) -> bool:
@@ -228,7 +222,7 @@ async def _judge_tests(
     stop_after = batch_size_or_all(batch_size)
     package = await _find_judge(problem, code, sandbox, limits)
     if package is not None:
-        return await judge_by_package(tests, package, stop_after, _is_failure, budget)
+        return await judge_by_package(tests, package, stop_after, lacks_points, budget)
     language = find_language(problem.language)
     request = RunRequest(
         language.name,
@@ -242,11 +236,7 @@ async def _judge_tests(
     async def judge_batch(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
         return await judge_outputs(runs, tests[first : first + len(runs)], checker, sandbox)
 
-    return await judge_runs(request, sandbox, judge_batch, _is_failure, budget)
-
-
-def _is_failure(result: TestResult) -> bool:
-    return result.verdict is not TestVerdict.ACCEPTED
+    return await judge_runs(request, sandbox, judge_batch, lacks_points, budget)
 
 
 async def _find_judge(problem: CodeforcesProblem, code: str, sandbox: Sandbox, limits: Limits) -> JudgeOne | None:
@@ -337,10 +327,7 @@ def read_tests(path: Path, problem_id: str) -> Tests:
         )
     except (pyarrow.ArrowException, KeyError) as error:
         raise ValueError(f"{path} can't be read as tests with problem_id, input and output: {error}") from error
-    tests = []
-    for given, expected in zip(table["input"].to_pylist(), table["output"].to_pylist(), strict=True):
-        if not (isinstance(given, str) and isinstance(expected, str)):
-            kinds = f"{type(given).__name__} and {type(expected).__name__}"
-            raise ValueError(f"{path}: a test of {problem_id!r} isn't two texts, but {kinds}.")
-        tests.append(StdioTest(given, expected))
-    return tuple(tests)
+    try:
+        return tuple(map(StdioTest, table["input"].to_pylist(), table["output"].to_pylist()))
+    except ValueError as error:
+        raise ValueError(f"{path}, {problem_id!r}: {error}") from error

@@ -9,15 +9,14 @@ Different from Open R1, whose reward compares only as many lines as the shorter 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 
 from open_r1.grading.verdict import TestResult, TestVerdict, result_of_failure
 from open_r1.sandbox import ProgramRun
 
 SHOWN_CHARACTERS = 200
 _FREE = " \t\r\n"
-# Characters that are compared at a time.
-_SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 8, 1 << 20
 # Characters of output that are compared on the loop itself, in about a millisecond.
 _FEW_CHARS = 1 << 16
 
@@ -57,43 +56,28 @@ def find_difference(output: str, expected: str, *, by_words: bool = False) -> st
     got, wanted = (text.rstrip() if by_words else text.rstrip(_FREE) for text in (output, expected))
     if got == wanted:
         return None
-    number, line, wanted_line = _first_different_lines(got, wanted, _has_same_words if by_words else _is_same_line)
-    if line is None and wanted_line is None:
-        return None
-    if line is None:
-        return f"line {number}: expected {_shown(wanted_line or '')}, but the output ends"
-    if wanted_line is None:
-        return f"line {number}: {_shown(line)} behind the end of the expected output"
-    column = _first_difference(line, wanted_line)
-    return f"line {number}: expected {_shown(wanted_line, column)}, got {_shown(line, column)}"
+    is_same = _has_same_words if by_words else _is_same_line
+    # What is the same to the letter is passed by as a whole: the output may be long, and is the program's.
+    start = got.rfind("\n", 0, _first_difference(got, wanted)) + 1
+    lines = zip_longest(_lines(got, start), _lines(wanted, start))
+    for number, (line, wanted_line) in enumerate(lines, got.count("\n", 0, start) + 1):
+        if line is None:
+            return f"line {number}: expected {_shown(wanted_line or '')}, but the output ends"
+        if wanted_line is None:
+            return f"line {number}: {_shown(line)} behind the end of the expected output"
+        if not is_same(line, wanted_line):
+            column = _first_difference(line, wanted_line)
+            return f"line {number}: expected {_shown(wanted_line, column)}, got {_shown(line, column)}"
+    return None
 
 
-def _first_different_lines(
-    one: str, other: str, is_same_line: Callable[[str, str], bool]
-) -> tuple[int, str | None, str | None]:
-    """Return the number of the first lines that differ, from 1, and both of them; None for one behind the end.
-
-    Blocks that are the same to the letter are passed by at a time: the output may be long, and is the program's.
-    """
-    number, size = 1, _LARGEST_BLOCK
-    start_of_one, start_of_other = (0 if one else 1), (0 if other else 1)
-    while start_of_one <= len(one) and start_of_other <= len(other):
-        block = one[start_of_one : start_of_one + size]
-        passed = block.rfind("\n") + 1 if other.startswith(block, start_of_other) else 0
-        if passed:
-            number += block.count("\n", 0, passed)
-            start_of_one, start_of_other = start_of_one + passed, start_of_other + passed
-            size = min(2 * size, _LARGEST_BLOCK)
-            continue
-        line, end_of_one = _line_at(one, start_of_one)
-        other_line, end_of_other = _line_at(other, start_of_other)
-        if not is_same_line(line, other_line):
-            return number, line, other_line
-        number += 1
-        start_of_one, start_of_other = end_of_one + 1, end_of_other + 1
-        size = max(size // 2, _SMALLEST_BLOCK)
-    line = _line_at(one, start_of_one)[0] if start_of_one <= len(one) else None
-    return number, line, _line_at(other, start_of_other)[0] if start_of_other <= len(other) else None
+def _lines(text: str, start: int) -> Iterator[str]:
+    """Yield the lines of a text from the one that begins here; an empty text has none."""
+    while text and start <= len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        yield text[start:end]
+        start = end + 1
 
 
 def _is_same_line(one: str, other: str) -> bool:
@@ -103,13 +87,6 @@ def _is_same_line(one: str, other: str) -> bool:
 def _has_same_words(line: str, expected: str) -> bool:
     words = expected.split()
     return line.split(None, len(words)) == words  # of a line without end no more words than are expected
-
-
-def _line_at(text: str, start: int) -> tuple[str, int]:
-    """Return the line that begins here, and the index of its line break."""
-    end = text.find("\n", start)
-    end = len(text) if end < 0 else end
-    return text[start:end], end
 
 
 def _first_difference(one: str, other: str) -> int:

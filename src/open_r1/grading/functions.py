@@ -11,6 +11,7 @@ import json
 import math
 import secrets
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,6 @@ RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-9, 1e-12
 # Characters of an integer that a float equals, and more: 1e308 may be returned as its digits.
 LONGEST_NUMBER = 400
 _LONGEST_INTEGER = 4000  # digits; Python refuses to read more than 4,300, since that takes long
-
-
-class LongInteger(str):
-    """The digits of an integer too long to be worth its value."""
-
-    __slots__ = ()
 
 
 def call_files(code: str) -> dict[str, str]:
@@ -102,8 +97,8 @@ def _read(text: str) -> Any:
     return json.loads(text, parse_int=_integer)
 
 
-def _integer(digits: str) -> int | LongInteger:
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else LongInteger(digits)
+def _integer(digits: str) -> int | Decimal:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else Decimal(digits)
 
 
 def _is_same(got: Any, expected: Any) -> bool:

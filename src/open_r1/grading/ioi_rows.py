@@ -18,7 +18,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -74,18 +74,17 @@ class Subtask:
         where = f"IOI row {row.get('id')!r}, subtask {row.get('subtask')!r}"
         try:
             names = tuple(str(name) for name in row["test_names"] or ())
-            cases = row.get("test_cases")
-            files = _read_grader_files(row.get("grader_files"))
             subtask = cls(
                 problem_id=str(row["id"]),
                 subtask=str(row["subtask"]),
                 test_names=names,
                 time_limit_s=float(row["time_limit"]),
                 memory_limit_mb=math.ceil(int(row["memory_limit"]) / MEBIBYTE),
-                grader_files=files,
+                grader_files=_read_grader_files(row.get("grader_files")),
                 year=None if row.get("year") is None else int(row["year"]),
-                tests=_read_tests(cases, names, _has_judge(files)) if cases else None,
             )
+            if cases := row.get("test_cases"):
+                subtask = replace(subtask, tests=_read_tests(cases, names, subtask.has_judge))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
         subtask._require_usable(where, int(row["memory_limit"]))
@@ -124,7 +123,7 @@ class Subtask:
     @property
     def has_judge(self) -> bool:
         """Whether a program of the task scores outputs, so that tests need no expected one."""
-        return _has_judge(self.grader_files)
+        return self._source(CHECKER) is not None or self.is_communication
 
     @property
     def has_header(self) -> bool:
@@ -164,7 +163,7 @@ class Subtask:
 
     def _source(self, base_name: str) -> str | None:
         """Return the full name of a source, such as `graders/grader.cpp`."""
-        return _find_source(self.grader_files, base_name)
+        return next((name for name in self.grader_files if PurePosixPath(name).name.lower() == base_name), None)
 
     def _headers(self, main: str | None, hidden: set[PurePosixPath]) -> Sources:
         """Return all headers by their base names; of two with one name that beside the main source counts."""
@@ -174,14 +173,6 @@ class Subtask:
         return {
             name.name: self.grader_files[str(name)] for name in sorted(names, key=lambda name: name.parent == home)
         }
-
-
-def _find_source(files: Mapping[str, str], base_name: str) -> str | None:
-    return next((name for name in files if PurePosixPath(name).name.lower() == base_name), None)
-
-
-def _has_judge(files: Mapping[str, str]) -> bool:
-    return _find_source(files, CHECKER) is not None or _find_source(files, MANAGER) is not None
 
 
 def _read_grader_files(value: Any) -> dict[str, str]:
@@ -220,16 +211,9 @@ def read_test(name: str, given: Any, expected: Any, *, has_judge: bool) -> Stdio
     Raises:
         ValueError: The input or the expected output is no text, or there's none and nothing else to judge by.
     """
-    if expected is None and has_judge:
-        expected = ""
-    if expected is None:
+    if expected is None and not has_judge:
         raise ValueError(f"test {name} has no expected output, and the task has neither checker nor manager")
-    if not (isinstance(given, str) and isinstance(expected, str)):
-        raise ValueError(f"test {name} is two texts, got {type(given).__name__} and {type(expected).__name__}")
-    given.encode(
-        "utf-8"
-    )  # half a surrogate pair is no text that a program could read: UnicodeEncodeError, a ValueError
-    return StdioTest(given, expected)
+    return StdioTest(given, "" if expected is None else expected)
 
 
 class YearTests:

@@ -5,7 +5,6 @@ A package gets the right output beside the submission and compares at the endpoi
 communication tasks, files in place of standard input and output, and endpoints without the plain language.
 """
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from open_r1.grading.programs import FEEDBACK_CHARS, NO_BUDGET, Budget, Stops
 from open_r1.grading.verdict import NOT_RUN, OVER_BUDGET, TestResult, TestVerdict, result_of_failure
 from open_r1.sandbox import Sandbox, SandboxError
 from open_r1.sandbox.piston_packages import PackageRun
+from open_r1.sandbox.running import gather
 
 if TYPE_CHECKING:
     from open_r1.sandbox.piston import PistonSandbox
@@ -53,19 +53,14 @@ async def judge_by_package(
     said: list[PackageRun] = []
     results: list[TestResult] = []
     for first in range(0, len(tests), size):
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(judge(test)) for test in tests[first : first + size]]
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
-        said += [task.result() for task in tasks]
-        results = [read_package_result(answer) for answer in said]
+        said += await gather([judge(test) for test in tests[first : first + size]])
+        results = [read_package_result(answer).of_run(answer.run) for answer in said]
         refusals = [result for result in results if result.verdict is TestVerdict.COMPILE_ERROR]
         if refusals and len(refusals) < len(results):
             raise SandboxError(f"A submission that Piston had compiled did not compile again: {refusals[0].feedback}")
         if refusals:
             return [refusals[0]] * len(tests)
-        num_paid = budget.num_allowed([answer.run for answer in said], results)
+        _, num_paid = budget.charge(results)
         if num_paid is not None:
             return results[:num_paid] + [OVER_BUDGET] * (len(tests) - num_paid)
         if stop_after is not None and any(stops(result) for result in results):

@@ -6,8 +6,8 @@ Whether programs are patched is the recipe's choice (`patch_code`), since a mode
 expressions, adds `<bits/stdc++.h>` to every C++ program, and takes what a comment says for a directive:
 1. a Python program stays as it is: `harness/old_names.py` runs in front of it and gives the modules that it imports
    their old names. What doesn't parse is returned unchanged;
-2. a header is added to a C++ program only for a name that it uses, doesn't declare itself and includes nothing for: a
-   header too much may make its own names ambiguous;
+2. a header is added to a C++ program only for a name that it uses, doesn't declare itself and includes nothing for
+   (nor what brings it along in libstdc++): a header too much may make its own names ambiguous;
 3. the namespace is opened only for a program that never writes `std::` and uses a stream or a container by its bare
    name, which can't compile as it is.
 """
@@ -75,6 +75,10 @@ _TABLES = (("<", _TEMPLATES), ("(", _FUNCTIONS), ("", _WORDS))
 # Name -> what must follow it; name -> its header.
 _FOLLOWED_BY = {name: follower for follower, table in _TABLES for names in table.values() for name in names.split()}
 _HEADERS = {name: header for _, table in _TABLES for header, names in table.items() for name in names.split()}
+# What `<algorithm>`, `<functional>` and `<utility>` are not needed for behind one of these headers, in libstdc++.
+BROUGHT_ALONG = {"fill", "greater", "lower_bound", "make_pair", "max", "min", "pair", "swap"}
+BRINGING = {"deque", "iomanip", "iostream", "map", "queue", "set", "sstream", "stack", "string", "vector"}
+BRINGING |= {"unordered_map", "unordered_set"}
 # Of `namespace std` without doubt, when used bare.
 _OF_STD = {"cin", "cout", "cerr", "clog", "endl", "string", "stringstream", "istringstream", "ostringstream"} | {
     name for names in _TEMPLATES.values() for name in names.split()
@@ -201,15 +205,16 @@ def _without_comments(text: str) -> str:
 def patch_cpp(text: str) -> str:
     r"""Return a C++ program with the headers and the namespace that it lacks in front.
 
-    >>> patch_cpp("#include <iostream>\nint main() { cout << max(1, 2); }\n").splitlines()[:2]
-    ['#include <algorithm>', 'namespace std {} using namespace std;']
+    >>> patch_cpp("#include <iostream>\nint main() { cout << sqrt(2); }\n").splitlines()[:2]
+    ['#include <cmath>', 'namespace std {} using namespace std;']
     """
     code = _without_comments(text)
     included = {_modern_name(name.strip()) for name in _INCLUDE.findall(code)}
     used = _names_used(_INCLUDE.sub(" ", code))
     lines = []
     if "bits/stdc++.h" not in included:
-        missing = {_HEADERS[name] for name in used} - included
+        there = set() if BRINGING.isdisjoint(included) else BROUGHT_ALONG
+        missing = {_HEADERS[name] for name in used - there} - included
         lines += [f"#include <{header}>" for header in sorted(missing)]
     has_namespace = re.search(r"\bstd\s*::|\busing\s+namespace\s+std\b", code) is not None
     if not has_namespace and not _OF_STD.isdisjoint(used):

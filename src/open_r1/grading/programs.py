@@ -14,6 +14,7 @@ looked at. So the result is the same whatever the provider can do.
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from open_r1.grading.cases import CallTest, ProgramTests, StdioTest
 from open_r1.grading.checkers import TaskProgram, judge_outputs
@@ -36,6 +37,18 @@ _RUNS_ELSEWHERE = 8
 _NO_RUN = ProgramRun(Outcome.RUNTIME_ERROR, stderr="The box ended before this test had run.")
 
 
+class Spent(NamedTuple):
+    """What the tests of a submission have cost so far."""
+
+    num_timeouts: int = 0
+    num_failed: int = 0
+    failed_s: float = 0.0
+    fastest_s: float = math.inf
+
+
+NOTHING = Spent()
+
+
 @dataclass(frozen=True)
 class Budget:
     """What the tests of a submission that it fails may cost; the test that uses it up is the last.
@@ -51,14 +64,22 @@ class Budget:
     max_timeouts: int | None = 2
     extra_s: float | None = 30.0
 
-    def num_allowed(self, runs: Iterable[ProgramRun], results: Iterable[TestResult]) -> int | None:
-        """Return how many of the runs, from the first on, the budget pays; None: all, and there is some left."""
-        spent = _Spent()
-        for number, (run, result) in enumerate(zip(runs, results, strict=True), start=1):
-            spent = spent.plus(run, result)
-            if spent.uses_up(self):
-                return number
-        return None
+    def charge(self, results: Iterable[TestResult], spent: Spent = NOTHING) -> tuple[Spent, int | None]:
+        """Return what tests have cost, these too, and how many of these are paid; None: all, with some left."""
+        num_timeouts, num_failed, failed_s, fastest_s = spent
+        num_paid = None
+        for number, result in enumerate(results, start=1):
+            num_timeouts += result.verdict is TestVerdict.TIME_LIMIT
+            taken_s = result.cpu_s if math.isnan(result.wall_s) else result.wall_s
+            if not math.isnan(taken_s):  # or the provider can't tell
+                fastest_s = min(fastest_s, taken_s)
+                num_failed += result.score < 1
+                failed_s += taken_s * (result.score < 1)
+            extra_s = failed_s - num_failed * fastest_s if num_failed else 0.0
+            if num_timeouts >= (self.max_timeouts or math.inf) or extra_s >= (self.extra_s or math.inf):
+                num_paid = number
+                break
+        return Spent(num_timeouts, num_failed, failed_s, fastest_s), num_paid
 
     def runs_at_a_time(self, sandbox: Sandbox) -> int | None:
         """Return after how many runs to look at what is left; None: never."""
@@ -68,35 +89,6 @@ class Budget:
 
 
 NO_BUDGET = Budget(None, None)
-
-
-@dataclass(frozen=True)
-class _Spent:
-    """What the tests of a submission have cost so far."""
-
-    num_timeouts: int = 0
-    num_failed: int = 0
-    failed_s: float = 0.0
-    fastest_s: float = math.inf
-
-    def plus(self, run: ProgramRun, result: TestResult) -> "_Spent":
-        taken_s = run.cpu_s if math.isnan(run.wall_s) else run.wall_s
-        num_timeouts = self.num_timeouts + (run.outcome is Outcome.TIME_LIMIT)
-        if math.isnan(taken_s):  # the provider can't tell
-            return replace(self, num_timeouts=num_timeouts)
-        is_charged = result.score < 1
-        return _Spent(
-            num_timeouts,
-            self.num_failed + is_charged,
-            self.failed_s + is_charged * taken_s,
-            min(self.fastest_s, taken_s),
-        )
-
-    def uses_up(self, budget: Budget) -> bool:
-        if budget.max_timeouts is not None and self.num_timeouts >= budget.max_timeouts:
-            return True
-        extra_s = self.failed_s - self.num_failed * self.fastest_s if self.num_failed else 0.0
-        return budget.extra_s is not None and extra_s >= budget.extra_s
 
 
 async def judge_program(
@@ -153,7 +145,7 @@ async def judge_program(
 
     stop_after = batch_size_or_all(batch_size or 0) if stops_early else None
     request = RunRequest(language.name, files, tuple(inputs), limits=_with_room(limits, tests), stop_after=stop_after)
-    return await judge_runs(request, sandbox, judge_batch, _lacks_points if stops_early else None, budget)
+    return await judge_runs(request, sandbox, judge_batch, lacks_points if stops_early else None, budget)
 
 
 def _reason_for_no_program(code: str) -> str | None:
@@ -166,7 +158,8 @@ def _reason_for_no_program(code: str) -> str | None:
     return None
 
 
-def _lacks_points(result: TestResult) -> bool:
+def lacks_points(result: TestResult) -> bool:
+    """Whether a test isn't passed, or only in part."""
     return result.score < 1
 
 
@@ -207,44 +200,42 @@ async def judge_runs(
     """
     if request.stop_after is None:
         request, stops = replace(request, stop_after=budget.runs_at_a_time(sandbox)), None
+    num_tests = len(request.inputs)
+    size = request.stop_after or max(num_tests, 1)
     judged: dict[int, tuple[list[_Mark], list[TestResult]]] = {}
-    spent: dict[int, _Spent] = {}
+    spent: dict[int, Spent] = {}
     failures: list[Exception] = []
+
+    async def judge(first: int, runs: Sequence[ProgramRun]) -> list[TestResult]:
+        return [result.of_run(run) for run, result in zip(runs, await judge_batch(first, runs), strict=True)]
 
     async def go_on(first: int, runs: Sequence[ProgramRun]) -> bool:
         try:
-            judged[first] = (_marks_of(runs), await judge_batch(first, runs))
+            judged[first] = (_marks_of(runs), await judge(first, runs))
         except (SandboxError, ValueError) as error:
             failures.append(error)  # of the judge: the provider mustn't take it for a failure of this box
             return False
-        total = spent.get(first - (request.stop_after or 0), _Spent()) if first else _Spent()
-        for run, judgement in zip(runs, judged[first][1], strict=True):
-            total = total.plus(run, judgement)
-        spent[first] = total
-        return not (total.uses_up(budget) or _is_over(judged[first][1], stops))
+        batch = judged[first][1]
+        spent[first], num_paid = budget.charge(batch, spent.get(first - size, NOTHING))
+        return num_paid is None and not _is_over(batch, stops)
 
     result = await sandbox.run(request, go_on)
     if failures:
         raise failures[0]
-    num_tests = len(request.inputs)
     if not result.has_compiled:
         return [_compile_error(result)] * num_tests
-    size = request.stop_after or max(num_tests, 1)
     results: list[TestResult] = []
-    total = _Spent()
+    total = NOTHING
     for first in range(0, num_tests, size):
         runs = _complete(result.tests, first, size)
         marks, batch = judged.get(first, ([], []))
         # A provider may have repeated the request in a new box: only what it returned in the end counts.
         if marks != _marks_of(runs):
-            batch = await judge_batch(first, runs)
-        for run, judgement in zip(runs, batch, strict=True):
-            results.append(judgement.of_run(run))
-            total = total.plus(run, judgement)
-            if total.uses_up(budget):
-                break
+            batch = await judge(first, runs)
+        total, num_paid = budget.charge(batch, total)
+        results += batch[:num_paid]
         is_early_stop = _is_over(batch, stops)
-        if is_early_stop or total.uses_up(budget):
+        if is_early_stop or num_paid is not None:
             return results + [NOT_RUN if is_early_stop else OVER_BUDGET] * (num_tests - len(results))
     return results
 

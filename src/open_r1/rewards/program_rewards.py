@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from open_r1.grading.batch import Limits, Sandbox, SandboxSettings, Score, read_rows
-from open_r1.grading.cases import ProgramTests, draw_tests, read_known_row
+from open_r1.grading.cases import ProgramTests, draw_tests, read_row
 from open_r1.grading.fences import find_program
 from open_r1.grading.patches import patch_code as patch_source
 from open_r1.grading.programs import Budget, judge_program
@@ -79,9 +79,7 @@ class CodeReward:
         **columns: object,
     ) -> list[float | None]:
         texts = completion_texts(completions, self.context)
-        problems = read_rows(
-            rows_of_columns(self.__name__, len(texts), columns, _COLUMNS, TEST_COLUMNS), read_known_row
-        )
+        problems = read_rows(rows_of_columns(self.__name__, len(texts), columns, _COLUMNS, TEST_COLUMNS), read_row)
         tests = [None if problem is None else problem.content for problem in problems]
         if self.enforce_same_language:
             _require_one_language(tests)
@@ -123,7 +121,7 @@ def unusable_tests(row: Mapping[str, object]) -> str | None:
     """Return why `CodeReward` can't judge a row, "" for a row without tests, None where it can."""
 
     def read(columns: Mapping[str, Any]) -> None:
-        read_known_row(columns).require_outputs()
+        read_row(columns).require_outputs()
 
     return why_unusable({name: row.get(name) for name in _COLUMNS}, read, TEST_COLUMNS)
 

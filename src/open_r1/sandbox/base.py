@@ -197,6 +197,10 @@ class ProgramRun:
     peak_memory_mb: float = float("nan")
     interactor: "ProgramRun | None" = None
 
+    def is_late(self, limits: Limits) -> bool:
+        """Whether it ran out of time, but as far as is known not of CPU time: the machine may be busy."""
+        return self.outcome is Outcome.TIME_LIMIT and not self.cpu_s > limits.cpu_s
+
 
 @dataclass(frozen=True)
 class RunResult:

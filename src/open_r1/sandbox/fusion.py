@@ -4,7 +4,8 @@
 Written by the public contract of bytedance/SandboxFusion, and tried at a stand-in; at a real server not yet run.
 What isolates programs is the server's matter.
 
-1. The compiler runs again for each input; if it fails at the first, the rest is left out.
+1. The compiler runs again for each input; if it fails at the first, the rest is left out. One that runs out of time
+   is run once more, and then a `SandboxError`.
 2. The server measures the clock alone: a program ends at `Limits.backstop_s`, and CPU time and peak memory are NaN. It
    tells no signals: a negative exit code is read as one, 128 + n as one of those that crash programs.
 3. Output over the limit is cut here, since the server has no such limit.

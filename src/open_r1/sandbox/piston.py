@@ -4,7 +4,8 @@
 What isolates programs is the endpoint's matter: since 2024-09 Piston uses isolate; the version before, which is Open
 R1's image, keeps programs from the network and from each other's processes, not from readable files of the server.
 
-1. The compiler runs again for each input; if it fails at the first, the rest is left out.
+1. The compiler runs again for each input; if it fails at the first, the rest is left out. One that runs out of clock
+   and, as far as is known, not of CPU time, is run once more and then a `SandboxError`.
 2. An endpoint before isolate measures nothing: its programs end at the limit by the clock, `Limits.backstop_s` (but at
    most `LONGEST_RUN_S`, for which endpoints are configured), its memory limit is one of address space of each
    process, and CPU time and peak memory are NaN.
@@ -13,8 +14,8 @@ R1's image, keeps programs from the network and from each other's processes, not
 4. An endpoint's package chooses the compiler's flags; C++ sources get a first line that asks for -O2 and defines
    `ONLINE_JUDGE` and `EVAL`, as the flags of other providers do. Sources in folders aren't compiled.
 5. A program whose output or standard error is longer than PISTON_OUTPUT_MAX_SIZE is ended there. Within our limits
-   that's a `SandboxError`; an endpoint before isolate doesn't say so, and a kill without another reason, behind more
-   than `LEAST_OUTPUT_LIMIT` bytes, is taken for it.
+   that's a `SandboxError`. An endpoint before isolate doesn't say so: a kill without another reason is taken for it,
+   behind more text than the endpoint is known to let through (one of start_piston.sh says how much that is).
 6. `Limits.processes` is the endpoint's PISTON_MAX_PROCESS_COUNT; files that aren't sources come as data.
 7. No compiled program comes back (`keeps_binary`). Refused: language "binary", an interactor (`judge_by_package` with
    package `cms_ioi` judges communication tasks), `output_file` (package `codeforces` knows `input_mode: file`).
@@ -60,7 +61,6 @@ from open_r1.sandbox.rounds import JobRun, run_in_jobs
 CPP_SUFFIXES = (".cpp", ".cc", ".cxx")
 CPP_PRELUDE = '#pragma GCC optimize("O2")\n#define ONLINE_JUDGE 1\n#define EVAL 1\n#line 1 "{name}"\n'
 NODE_RESERVE_MB = 1024  # address space that node reserves and doesn't use
-LEAST_OUTPUT_LIMIT = 512  # no endpoint is configured for less output than this
 LONGEST_RUN_S = 60.0
 
 
@@ -186,14 +186,28 @@ class PistonSandbox(Sandbox):
         if package != IOI_PACKAGE:
             del settings["run_memory_limit"]
         sent = [send_file(name, content, is_source=isinstance(content, str)) for name, content in files.items()]
-        reply = await self._opened().execute(Job((package,), sent, limits=settings))
-        compiled = None if reply.compile is None else program_run(reply.compile, compile_limits, is_overtime=False)
+        reply, compiled = await self._compile(Job((package,), sent, limits=settings), compile_limits)
         if reply.run is None:
             raise SandboxError(f"{reply.endpoint}: package {package} answered with more text than its protocol has.")
         if reply.run.is_overload:
             raise SandboxError(f"{reply.endpoint} has too few processes for package {package}.")
         run = program_run(reply.run, spare, reply.is_overtime)
         return read_package_run(package, run, compiled, reply.endpoint)
+
+    async def _compile(self, job: Job, limits: Limits) -> tuple[Reply, ProgramRun | None]:
+        """Return the answer to a job that is compiled, and what the compiler did.
+
+        Raises:
+            SandboxError: The endpoints failed, or the compiler has been late twice.
+        """
+        for _ in range(2):
+            reply = await self._opened().execute(job)
+            if reply.compile is None:
+                return reply, None
+            compiled = program_run(reply.compile, limits, reply.is_compile_overtime)
+            if not compiled.is_late(limits):
+                return reply, compiled
+        raise SandboxError(f"{reply.endpoint}: the compiler ran out of time twice; is the endpoint overloaded?")
 
     def describe(self) -> str:
         """Return the endpoints and who isolates programs there."""
@@ -360,7 +374,7 @@ def _read_run(reply: Reply, limits: Limits) -> ProgramRun:
         return ProgramRun(Outcome.OUTPUT_LIMIT)
     run = program_run(stage, limits, reply.is_overtime)
     is_unexplained = stage.signal == "SIGKILL" and not stage.is_measured and run.outcome is Outcome.RUNTIME_ERROR
-    is_cut = stage.status in ("OL", "EL") or (is_unexplained and stage.longest > LEAST_OUTPUT_LIMIT)
+    is_cut = stage.status in ("OL", "EL") or (is_unexplained and stage.longest > reply.lets_through)
     if is_cut and stage.longest <= limits.output_bytes:
         raise SandboxError(
             f"{reply.endpoint} ended a program after {stage.longest} bytes of output, and {limits.output_bytes} are "

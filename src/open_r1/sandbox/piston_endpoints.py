@@ -40,6 +40,9 @@ RUNTIMES = {
 }
 STDIN_BYTES = 219_264  # what 3.1.1 hands over of a longer standard input
 WHOLE_STDIN = "x-open-r1-stdin"  # header of endpoints whose Piston waits until all of it is written
+OUTPUT_LIMIT = "x-open-r1-output"  # and of these it names their PISTON_OUTPUT_MAX_SIZE
+LEAST_OUTPUT_LIMIT = 512  # no endpoint is configured for less output than this
+PIPE_BYTES = 1 << 16  # a text may be longer than the limit by what Piston reads at a time
 CONNECT_TIMEOUT_S, RUNTIMES_TIMEOUT_S, SQUEUE_TIMEOUT_S = 5.0, 10.0, 60
 START_PATIENCE_S = 15.0  # for endpoints that are just starting; later, when one has answered, the patience
 LONGEST_PAUSE_S = 10.0
@@ -125,6 +128,7 @@ class Reply:
         endpoint: Base URL of who answered.
         is_overtime: Whether the clock allows that the program was ended at its time limit.
         is_compile_overtime: The same of the compiler.
+        lets_through: Bytes of a text that the endpoint is known not to cut.
     """
 
     run: Stage | None
@@ -132,6 +136,7 @@ class Reply:
     endpoint: str
     is_overtime: bool = False
     is_compile_overtime: bool = False
+    lets_through: int = LEAST_OUTPUT_LIMIT
 
 
 def read_stage(value: Any) -> Stage:
@@ -172,6 +177,7 @@ class Endpoint:
         down_since: Time of the loop since which it hasn't answered.
         runtimes: Names and aliases that it last answered with; None until it has.
         takes_long_stdin: Whether its Piston hands over all of a long standard input.
+        lets_through: Bytes of a text that it's known not to cut: it says so, or has let a longer one through.
         is_healthy: Whether it gets jobs.
         num_jobs: Jobs that run there.
         num_failures: Failures since a job last went well.
@@ -183,6 +189,7 @@ class Endpoint:
     down_since: float
     runtimes: frozenset[str] | None = None
     takes_long_stdin: bool = False
+    lets_through: int = LEAST_OUTPUT_LIMIT
     is_healthy: bool = False
     num_jobs: int = 0
     num_failures: int = 0
@@ -368,12 +375,13 @@ class EndpointPool:
 
     async def _ask(self, endpoint: Endpoint) -> None:
         try:
-            runtimes, takes_long_stdin = await self._ask_runtimes(endpoint.url)
+            runtimes, headers = await self._ask_runtimes(endpoint.url)
             # A server that was started again without its packages has none of them yet: no program is to blame.
             lost = (endpoint.runtimes or (frozenset() if runtimes else self._seen)) - runtimes
             if lost:
                 raise ValueError(f"it has lost {min(lost)}: POST /packages installs it")
-            endpoint.runtimes, endpoint.takes_long_stdin = runtimes, takes_long_stdin
+            endpoint.runtimes, endpoint.takes_long_stdin = runtimes, WHOLE_STDIN in headers
+            endpoint.lets_through = int(headers.get(OUTPUT_LIMIT, LEAST_OUTPUT_LIMIT))
             self._seen |= runtimes
         except (OSError, ValueError) as error:
             self._count_failure(endpoint, str(error))
@@ -406,8 +414,8 @@ class EndpointPool:
             return False
         return True
 
-    async def _ask_runtimes(self, url: str) -> tuple[frozenset[str], bool]:
-        """Return names and aliases of an endpoint's runtimes, and whether it takes a long standard input."""
+    async def _ask_runtimes(self, url: str) -> tuple[frozenset[str], httpx.Headers]:
+        """Return names and aliases of an endpoint's runtimes, and the headers that say how it was started."""
         try:
             reply = await self._http.get(f"{url}/runtimes", timeout=RUNTIMES_TIMEOUT_S)
             runtimes = reply.raise_for_status().json()
@@ -417,7 +425,7 @@ class EndpointPool:
             names = frozenset(name for one in runtimes for name in (one["language"], *(one.get("aliases") or ())))
         except (TypeError, KeyError, AttributeError):
             raise ValueError(f"GET /runtimes answered {reply.text[:100]!r}") from None
-        return names, WHOLE_STDIN in reply.headers
+        return names, reply.headers
 
     async def _send(self, job: Job, endpoint: Endpoint) -> Reply:
         """Send a job to one endpoint.
@@ -456,7 +464,11 @@ class EndpointPool:
             return Reply(None, None, endpoint.url, *is_overtime)
         if status != 200:
             raise _refusal(status, body, endpoint.url)
-        return Reply(*_read_stages(body), endpoint.url, *is_overtime)
+        run, compiled = _read_stages(body)
+        if run.signal is None:
+            passed = max(len(run.stdout), len(run.stderr)) - PIPE_BYTES
+            endpoint.lets_through = max(endpoint.lets_through, passed)
+        return Reply(run, compiled, endpoint.url, *is_overtime, lets_through=endpoint.lets_through)
 
     def _lacks(self, wanted: str, known: frozenset[str]) -> str:
         ours = [name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes)]

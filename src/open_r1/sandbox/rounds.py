@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How requests go elsewhere: in rounds of many inputs to a machine or a router, in jobs of one input to a service."""
 
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import Any
 
 from open_r1.sandbox.base import GoOn, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult, SandboxError
 from open_r1.sandbox.languages import find_language
+from open_r1.sandbox.running import gather
 
 
 async def run_in_rounds(
@@ -60,25 +60,25 @@ async def run_in_jobs(
     The first goes alone where the language is compiled, so that a program that doesn't compile costs one job.
 
     Raises:
-        SandboxError: A program that had compiled did not.
+        SandboxError: The compiler has been late twice, or a program that had compiled did not.
     """
     num_tests = len(request.inputs)
     tests: list[ProgramRun | None] = [None] * num_tests
     jobs: list[JobRun] = []
     compiled: ProgramRun | None = None
     if find_language(request.language).compile:
-        jobs = [await run_job((*request.inputs, ProgramInput())[0])]
-        compiled = jobs[0][0] or ProgramRun(Outcome.OK)
+        for _ in range(2):
+            jobs = [await run_job((*request.inputs, ProgramInput())[0])]
+            compiled = jobs[0][0] or ProgramRun(Outcome.OK)
+            if not compiled.is_late(request.compile_limits):
+                break
+        else:
+            raise SandboxError("The compiler ran out of time twice; is the service overloaded?")
         if compiled.outcome is not Outcome.OK:
             return RunResult(compiled, tuple(tests))
     size = request.stop_after or max(1, num_tests)
     for first in range(0, num_tests, size):
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(run_job(one)) for one in request.inputs[first + len(jobs) : first + size]]
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
-        jobs += [task.result() for task in tasks]
+        jobs += await gather([run_job(one) for one in request.inputs[first + len(jobs) : first + size]])
         runs = [run for _, run in jobs if run is not None]
         if len(runs) < len(jobs):
             raise SandboxError("A program that had compiled was not run.")

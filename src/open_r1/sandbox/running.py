@@ -10,8 +10,8 @@ import concurrent.futures
 import contextlib
 import os
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from open_r1.sandbox.base import RunRequest, RunResult, Sandbox, SandboxError
 
@@ -93,13 +93,7 @@ def run_jobs(jobs: Sequence[Job[T]], num_parallel: int) -> list[T | SandboxError
                 except SandboxError as error:
                     return error
 
-        tasks = [asyncio.ensure_future(run_one(job)) for job in jobs]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        return await gather([run_one(job) for job in jobs])
 
     return run_coroutine(run_all_jobs)
 
@@ -115,3 +109,13 @@ def run_all(requests: Sequence[RunRequest], sandbox: Sandbox, num_parallel: int 
         return lambda: sandbox.run(request)
 
     return run_jobs([job(request) for request in requests], num_parallel)
+
+
+async def gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all; when one fails, end the others before its error goes on."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in coroutines]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    return [task.result() for task in tasks]

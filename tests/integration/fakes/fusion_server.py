@@ -24,7 +24,8 @@ RUN = {"python": ["python3", "-X", "utf8"], "nodejs": ["node"], "bash": ["bash"]
 
 
 class FusionServer(ThreadingHTTPServer):
-    """The server; `troubles` are for the next requests, one each: "error" (its own failure), "drop", "503"."""
+    """The server; `troubles` are for the next requests, one each: "error" (its own failure), "drop", "503",
+    "late" (the compiler)."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -67,6 +68,9 @@ class _Contract(BaseHTTPRequestHandler):
             self.send(503 if trouble else 422, {"detail": "no"})
         elif trouble == "error":
             self.send(200, reply("SandboxError", None, None, "the pool is broken"))
+        elif trouble == "late":
+            late = {"status": "TimeLimitExceeded", "return_code": None, "stdout": "", "stderr": ""}
+            self.send(200, reply("Failed", late, None))
         else:
             with tempfile.TemporaryDirectory(prefix="fusion_", ignore_cleanup_errors=True) as folder:
                 self.send(200, run_code(body, Path(folder)))

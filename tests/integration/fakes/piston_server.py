@@ -56,7 +56,8 @@ class PistonServer:
         body_limit: Bytes of a request; start_piston.sh makes it 512 MB.
         is_patched: Whether slurm/piston/patches.cjs is loaded; else standard input is cut at `STDIN_BYTES`.
         longest_string: Bytes of output at which Node can't make a text of it, and the server dies.
-        trouble: One of `TROUBLES` for every job, or None; "down" also for GET /runtimes (503).
+        trouble: One of `TROUBLES` for every job, or None; "down" also for GET /runtimes (503). "late" is one of jobs
+            that are compiled.
         troubles: The same for the next jobs alone, one each.
         jobs: The bodies of all jobs that weren't refused.
         asked: How often GET /runtimes was answered.
@@ -214,7 +215,7 @@ class _Contract(BaseHTTPRequestHandler):
         piston.jobs.append(wanted)
         piston.job_came.set()
         if trouble is not None:
-            self.misbehave(piston, trouble)
+            self.misbehave(piston, trouble, wanted)
             return
         folder = Path(tempfile.mkdtemp(prefix="piston_job_"))
         try:
@@ -224,7 +225,7 @@ class _Contract(BaseHTTPRequestHandler):
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def misbehave(self, piston: PistonServer, trouble: str) -> None:
+    def misbehave(self, piston: PistonServer, trouble: str, wanted: dict) -> None:
         stage = {"stdout": "", "stderr": "", "code": 1, "signal": None, "output": ""}
         if trouble in ("hang", "die"):
             if trouble == "hang":
@@ -241,6 +242,12 @@ class _Contract(BaseHTTPRequestHandler):
         elif trouble == "xx":
             stage |= {"code": None, "status": "XX", "message": "Cannot run proxy: No space left on device"}
             self.send(200, {"run": stage, "language": "python", "version": "3.10.0"})
+        elif trouble == "late":  # the compiler, at its limit by the clock
+            time.sleep(wanted["compile_timeout"] / 1000)
+            stage |= {"code": None, "signal": "SIGKILL"}
+            if piston.version == "head":
+                stage |= {"status": "TO", "cpu_time": 10, "wall_time": wanted["compile_timeout"], "memory": 1000}
+            self.send(200, {"run": stage, "compile": stage, "language": "c++", "version": "10.2.0"})
         else:
             assert trouble == "overload", trouble
             stage["stderr"] = "/piston/packages/python/3.10.0/run: fork: retry: Resource temporarily unavailable\n"
@@ -253,6 +260,7 @@ class _Contract(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         if self.server.piston.is_patched:
             self.send_header("X-Open-R1-Stdin", "whole")
+            self.send_header("X-Open-R1-Output", str(self.server.piston.output_max_size))
         self.end_headers()
         self.wfile.write(data)
 

@@ -18,12 +18,12 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def holding(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def watching(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The driver's part, which finds the others as in a box."""
     monkeypatch.syspath_prepend(harness.__path__[0])
-    import holding  # type: ignore[missing-import]
+    import watching  # type: ignore[missing-import]
 
-    return holding
+    return watching
 
 
 @contextmanager
@@ -60,17 +60,15 @@ def read_everywhere() -> mmap.mmap:
     return area
 
 
-def test_tables_of_pages_are_memory(holding: ModuleType) -> None:
+def test_tables_of_pages_are_memory(watching: ModuleType) -> None:
     with child(lambda: None) as small, child(read_everywhere) as large:
-        for count in (holding.resident_bytes, holding.own_bytes):
-            assert count(f"/proc/{large}") - count(f"/proc/{small}") > 24 * MIB
+        for count in (lambda pid: watching.held_bytes(pid, "status", watching.PAGES), watching.own_bytes):
+            assert count(large) - count(small) > 24 * MIB
 
 
-def test_process_whose_first_thread_has_ended_is_seen_by_another(holding: ModuleType) -> None:
+def test_process_whose_first_thread_has_ended_is_seen_by_another(watching: ModuleType) -> None:
     with child(lambda: b"x" * (64 * MIB), in_thread=True) as pid:
-        while holding.has_memory(f"/proc/{pid}"):
+        while watching.lines_of(f"/proc/{pid}/status", watching.PAGES):
             pass  # its first thread is about to end
-        (folder,) = holding.thread_folders([pid])
-        assert folder.startswith(f"/proc/{pid}/task/")
-        assert holding.resident_bytes(folder) > 64 * MIB
-    assert holding.thread_folders([pid]) == []
+        assert watching.own_bytes(pid) > 64 * MIB
+    assert watching.own_bytes(pid) == 0
