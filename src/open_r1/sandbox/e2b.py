@@ -30,7 +30,8 @@ class E2BMachine(RentedMachine):
     async def shell(self, script: str, timeout_s: float) -> tuple[int, str]:
         """Run a script (see `RentedMachine`)."""
         try:
-            done = await self._box.commands.run(script, timeout=timeout_s)
+            # With a limit of its own for the first answer, the SDK leaves a task behind when it's cancelled.
+            done = await self._box.commands.run(script, timeout=timeout_s, request_timeout=0)
         except _sdk().CommandExitException as ended:
             done = ended
         return done.exit_code, done.stdout

@@ -53,10 +53,6 @@ MAX_REPLY_BYTES = 64 << 20  # of one run: the server keeps all that a program pr
 ENDLESS = {"compile_result": {"return_code": 0}, "run_result": {"status": "OutputLimitExceeded"}}
 
 
-class _EndlessOutputError(Exception):
-    """A program has printed more than a reply may hold."""
-
-
 class FusionSandbox(Sandbox):
     """A SandboxFusion server.
 
@@ -115,15 +111,10 @@ class FusionSandbox(Sandbox):
             "run_timeout": request.limits.backstop_s,
             "memory_limit_MB": request.limits.memory_mb,
         }
-        try:
-            return await self._post(
-                body, request.compile_limits.backstop_s + request.limits.backstop_s, self.patience_s
-            )
-        except _EndlessOutputError:
-            return ENDLESS
+        return await self._post(body, request.compile_limits.backstop_s + request.limits.backstop_s, self.patience_s)
 
     async def _post(self, body: dict[str, Any], limits_s: float, patience_s: float) -> dict[str, Any]:
-        """Return the answer to a program.
+        """Return the answer to a program; `ENDLESS` where it printed more than a reply may hold.
 
         Raises:
             SandboxError: There's none, or the server failed at it `NUM_FAILURES` times.
@@ -139,7 +130,7 @@ class FusionSandbox(Sandbox):
                         reply.raise_for_status()
                         content = await read_body(reply, MAX_REPLY_BYTES)
                     if content is None:
-                        raise _EndlessOutputError
+                        return ENDLESS
                     value = json.loads(content)
                     if value["status"] != "SandboxError":
                         return value
