@@ -9,6 +9,7 @@ It reads trainings of `grpo.py`, and folders of `compute_pass_rate.py`: those of
 """
 
 import argparse
+import itertools
 import json
 import re
 import statistics
@@ -71,14 +72,13 @@ def report(args: argparse.Namespace) -> list[str]:
     lines += ["", "| problem | before | after |", "|---|---|---|"]
     for name in names:
         pairs = zip(before[name], read_rates(args.after[0] / name), strict=True)
-        lines += [completion_line(*pair) for pair, _ in zip(pairs, range(args.num_problems), strict=False)]
+        lines += [completion_line(*pair) for pair in itertools.islice(pairs, args.num_problems)]
     return lines
 
 
 def read_rates(folder: Path) -> Rows:
-    """Return the judged rows of a folder of `compute_pass_rate.py`, by problem."""
-    rows = [row for row in load_columns(folder, COLUMNS).to_pylist() if row["pass_rate"] is not None]
-    return sorted(rows, key=lambda row: row["problem"])
+    """Return the judged rows of a folder of `compute_pass_rate.py`, in the order of its data."""
+    return [row for row in load_columns(folder, COLUMNS).to_pylist() if row["pass_rate"] is not None]
 
 
 def average_of(rows: Rows) -> str:
