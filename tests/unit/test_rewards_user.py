@@ -14,6 +14,7 @@ from open_r1.rewards import RewardContext, get_reward_funcs, get_reward_spec, ru
 from open_r1.rewards.wrappers import is_async
 from tests.unit.test_rewards_table import arguments
 
+ROOT = Path(__file__).resolve().parents[2]
 CODE = '''
 import asyncio
 
@@ -89,6 +90,26 @@ def test_function_of_a_module(code: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(code.parent))
     assert load("my_rewards:brevity")(completions=["abc"], solution=["1"]) == [0.25]
     assert load("open_r1.rewards.format_rewards:format_reward")(completions=["abc"]) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("completion", "solution", "reward"),
+    [
+        ("3 + 4 = 7", "7", 1.0),
+        ("The answer is 7.", "7", 1.0),
+        ("7", "-7", 0.0),
+        ("3 - 10 = -7", "-7", 1.0),
+        ("3 + 4", "7", 0.0),
+        ("7.0", "7", 0.0),
+        ("17", "7", 0.0),
+        ("7, not 8", "7", 0.0),
+        ("seven", "7", 0.0),
+        ("", "7", 0.0),
+    ],
+)
+def test_reward_of_the_smollm2_recipe_is_the_last_number(completion: str, solution: str, reward: float):
+    function = load(f"{ROOT}/recipes/SmolLM2-135M-Instruct/grpo/last_number.py:last_number")
+    assert function(completions=[[{"role": "assistant", "content": completion}]], solution=[solution]) == [reward]
 
 
 @pytest.mark.parametrize("function", ["patience", "later"])
