@@ -55,12 +55,12 @@ def test_every_namespace_is_left_and_no_privilege_kept():
 
 
 def test_where_the_command_begins_as_root_it_may_only_become_another_user():
-    command = bwrap_command("bwrap", ["/root/py/bin"], 1000, 7, as_root=True)
+    command = bwrap_command("bwrap", ["/srv/py/bin"], 1000, 7, as_root=True)
     assert "--unshare-user" not in command
     added = [command[place + 1] for place, word in enumerate(command) if word == "--cap-add"]
     assert (command[command.index("--cap-drop") + 1], added) == ("ALL", ["CAP_SETUID", "CAP_SETGID", "CAP_CHOWN"])
     folders = [command[place + 1] for place, word in enumerate(command) if word == "--dir"]
-    assert folders == ["/dev", "/etc", "/root", "/root/py"]
+    assert folders == ["/dev", "/etc", "/srv", "/srv/py"]
 
 
 def test_an_interpreter_in_the_folder_for_temporary_files_is_shown_there():

@@ -18,6 +18,7 @@ from open_r1.data.layout_table import MESSAGES, PROBLEM, TARGETS, Layout
 from open_r1.data.layout_turns import AsTheyAre, Prompt, chat_of
 from open_r1.data.program_tests import lacks_tests
 from open_r1.data.thoughts import UnmappableError
+from open_r1 import literals
 from open_r1.tasks import countdown
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ _CODE = hashlib.sha256(
         file.read_bytes()
         for file in (
             *sorted(Path(__file__).parent.glob("layout_*.py")),
-            *(Path(__file__).with_name(f"{name}.py") for name in ("literal_text", "program_tests", "thoughts")),
+            *(Path(__file__).with_name(f"{name}.py") for name in ("program_tests", "thoughts")),
+            Path(literals.__file__),
             Path(countdown.__file__),  # whose words are prompts
         )
     )

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from open_r1.data.literal_text import mapping_of
 from open_r1.data.program_tests import has_tests
 from open_r1.data.thoughts import UnmappableError, last_box
+from open_r1.literals import value_of_text
 from open_r1.tasks import countdown
 
 Row = Mapping[str, Any]
@@ -250,3 +250,19 @@ def columns_of(readers: Sequence[Reader], conditions: Sequence[Only]) -> set[str
     for reader in readers:
         names |= {name for options in reader.needs for name in options} | set(reader.may_read)
     return names
+
+
+def mapping_of(value: object, column: str) -> Mapping[str, Any]:
+    """Return the mapping that a value is, or that its text stands for.
+
+    Raises:
+        UnmappableError: It is no mapping, or can't be read.
+    """
+    if isinstance(value, str):
+        try:
+            value = value_of_text(value)
+        except ValueError as error:
+            raise UnmappableError(f"{column!r} is {error}") from error
+    if not isinstance(value, Mapping):
+        raise UnmappableError(f"{column!r} is no mapping")
+    return value

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from open_r1.data.literal_text import value_of_text
+from open_r1.literals import value_of_text
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from open_r1.data.literal_text import value_of_text
+from open_r1.literals import value_of_text
 from open_r1.sandbox.languages import find_language
 
 _STDIO_TYPES = {"stdin_stdout", "stdin", "stdio", "standard_input", "none"}

@@ -1,31 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Structs that data sets hold as text: JSON, or the text of a Python literal."""
+"""Values that data sets hold as text: JSON, or the text of a Python literal."""
 
 import ast
 import json
 import warnings
-from collections.abc import Mapping
-from typing import Any
-
-from open_r1.data.thoughts import UnmappableError
 
 MAX_TEXT = 1 << 28
-
-
-def mapping_of(value: object, column: str) -> Mapping[str, Any]:
-    """Return the mapping that a value is, or that its text stands for.
-
-    Raises:
-        UnmappableError: It is no mapping, or can't be read.
-    """
-    if isinstance(value, str):
-        try:
-            value = value_of_text(value)
-        except ValueError as error:
-            raise UnmappableError(f"{column!r} is {error}") from error
-    if not isinstance(value, Mapping):
-        raise UnmappableError(f"{column!r} is no mapping")
-    return value
 
 
 def value_of_text(text: str) -> object:
