@@ -264,15 +264,17 @@ SECTIONS = {"short": short_section, "tests": tests_section, "cpp": cpp_section, 
 def main() -> None:
     """Run the chosen sections and print Markdown."""
     args = parse_command_line()
-    sandboxes = {name: LocalSandbox(mechanism=name) for name in args.mechanisms}
-    interpreters = [run_coroutine(sandbox.setup).interpreter for sandbox in sandboxes.values()]
+    # All run the same interpreter: one that Landlock's boxes can start, where these take part.
+    interpreter = run_coroutine(LocalSandbox(mechanism=args.mechanisms[-1]).setup).interpreter
+    sandboxes = {name: LocalSandbox(python=interpreter.path, mechanism=name) for name in args.mechanisms}
     for sandbox in sandboxes.values():
+        run_coroutine(sandbox.setup)
         print(sandbox.describe(), file=sys.stderr)
     lines = [
         "# Sandbox benchmark",
         "",
         f"Made by `python {' '.join(sys.argv)}`; {os.cpu_count()} cores, as "
-        f"{'root' if os.geteuid() == 0 else 'an ordinary user'}, Python {interpreters[0].version} everywhere; medians "
+        f"{'root' if os.geteuid() == 0 else 'an ordinary user'}, Python {interpreter.version} everywhere; medians "
         "of the rounds, after one that doesn't count.",
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -280,7 +282,7 @@ def main() -> None:
         for name, with_limits in (("bare", False), ("baseline", True)):
             place = Path(folder) / name
             place.mkdir()
-            contestants[name] = Subprocesses(place, interpreters[0].path, with_limits=with_limits)
+            contestants[name] = Subprocesses(place, interpreter.path, with_limits=with_limits)
         contestants |= {name: Sandboxed(sandbox) for name, sandbox in sandboxes.items()}
         for section in args.sections:
             lines += ["", f"## {section.capitalize()}", "", *SECTIONS[section](args, contestants)]

@@ -190,6 +190,7 @@ DIFFERENCES |= {
 }
 
 # (Provider, what it can't do by its nature) -> what its error says, and why.
+KNOWS_CLOCK_ALONE = ("piston", "fusion")  # of a compiler: one that is late may have met a busy machine
 REFUSALS: dict[tuple[str, str], tuple[str, str]] = {}
 for name in ("piston", "piston-head"):
     REFUSALS |= {

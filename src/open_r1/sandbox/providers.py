@@ -5,7 +5,7 @@ import asyncio
 import math
 import os
 import threading
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -13,7 +13,7 @@ from open_r1.sandbox.base import Sandbox, SandboxError, UnsupportedLanguageError
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.running import run_coroutine
 
-# A new provider has its name here and its line in `_build`; settings, flags and tests take the names from here.
+# A new provider has its name here and its lines in `_builder`; settings and flags take the names from here.
 Provider = Literal["local", "piston", "e2b", "morph", "fusion", "router"]
 PROVIDERS: tuple[str, ...] = get_args(Provider)
 ROUTER_PROVIDERS = ("router", "e2b", "morph")  # those that a router's URL may be of
@@ -21,7 +21,7 @@ _PLACES_ELSEWHERE = 2
 _OWN_WORDS_S = 10.0  # over a provider's own patience, so that its own words are heard
 
 _LOCK = threading.Lock()
-_SANDBOXES: dict[tuple[str, Hashable], Sandbox] = {}
+_SANDBOXES: dict[tuple[Hashable, ...], Sandbox] = {}
 
 
 def _forget_parent() -> None:
@@ -81,17 +81,38 @@ class SandboxSettings:
             raise ValueError("The provider 'router' needs its URL: set `sandbox_router_url`.")
         if not (math.isfinite(self.patience_s) and self.patience_s > 0):
             raise ValueError(f"sandbox_patience_s must be positive, got {self.patience_s}.")
-        provider, settings = self.provider, ()
-        if provider == "router" or (provider in ROUTER_PROVIDERS and self.router_url is not None):
-            provider, settings = "router", (self.router_url, self._token(), self.patience_s)
-        elif provider == "local":
-            settings = (self.python,)
-        elif provider in ("piston", "fusion"):
-            settings = (self.patience_s,)
+        builder, words = self._builder()
+        key = (builder, *words.items())
         with _LOCK:
-            if (provider, settings) not in _SANDBOXES:
-                _SANDBOXES[provider, settings] = _build(provider, *settings)
-            return _SANDBOXES[provider, settings]
+            if key not in _SANDBOXES:
+                _SANDBOXES[key] = builder(**words)
+            return _SANDBOXES[key]
+
+    def _builder(self) -> tuple[Callable[..., Sandbox], dict[str, Any]]:
+        """Return what builds the sandbox, imported with what it needs, and what of these settings it is given."""
+        if self.provider == "router" or (self.provider in ROUTER_PROVIDERS and self.router_url is not None):
+            from open_r1.sandbox.router import RouterSandbox
+
+            return RouterSandbox, {"url": self.router_url, "token": self._token(), "patience_s": self.patience_s}
+        if self.provider == "piston":
+            from open_r1.sandbox.piston import PistonSandbox
+
+            return PistonSandbox.from_environment, {"patience_s": self.patience_s}
+        if self.provider == "fusion":
+            from open_r1.sandbox.fusion import FusionSandbox
+
+            return FusionSandbox, {"patience_s": self.patience_s}
+        if self.provider == "e2b":
+            from open_r1.sandbox.e2b import E2BSandbox
+
+            return E2BSandbox, {}
+        if self.provider == "morph":
+            from open_r1.sandbox.morph import MorphSandbox
+
+            return MorphSandbox, {}
+        from open_r1.sandbox.local import LocalSandbox
+
+        return LocalSandbox, {"python": self.python}
 
     def check(self, languages: Iterable[str]) -> str:
         """Ask the sandbox whether it's there and has these languages; return its line for the log.
@@ -135,31 +156,3 @@ class SandboxSettings:
 def build_sandbox(provider: str, **settings: Any) -> Sandbox:
     """Return the sandbox of `SandboxSettings`."""
     return SandboxSettings(provider, **settings).build()
-
-
-def _build(provider: str, *settings: Any) -> Sandbox:
-    """Import what one provider needs and build its sandbox."""
-    if provider == "local":
-        from open_r1.sandbox.local import LocalSandbox
-
-        return LocalSandbox(python=settings[0])
-    if provider == "piston":
-        from open_r1.sandbox.piston import PistonSandbox
-
-        return PistonSandbox.from_environment(patience_s=settings[0])
-    if provider == "fusion":
-        from open_r1.sandbox.fusion import FusionSandbox
-
-        return FusionSandbox(patience_s=settings[0])
-    if provider == "e2b":
-        from open_r1.sandbox.e2b import E2BSandbox
-
-        return E2BSandbox()
-    if provider == "morph":
-        from open_r1.sandbox.morph import MorphSandbox
-
-        return MorphSandbox()
-    from open_r1.sandbox.router import RouterSandbox
-
-    url, token, patience_s = settings
-    return RouterSandbox(url, token=token, patience_s=patience_s)
