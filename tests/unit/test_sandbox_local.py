@@ -58,7 +58,7 @@ def test_where_the_command_begins_as_root_it_may_only_become_another_user():
     command = bwrap_command("bwrap", ["/srv/py/bin"], 1000, 7, as_root=True)
     assert "--unshare-user" not in command
     added = [command[place + 1] for place, word in enumerate(command) if word == "--cap-add"]
-    assert (command[command.index("--cap-drop") + 1], added) == ("ALL", ["CAP_SETUID", "CAP_SETGID", "CAP_CHOWN"])
+    assert (command[command.index("--cap-drop") + 1], added) == ("ALL", ["cap_setuid", "cap_setgid", "cap_chown"])
     folders = [command[place + 1] for place, word in enumerate(command) if word == "--dir"]
     assert folders == ["/dev", "/etc", "/srv", "/srv/py"]
 

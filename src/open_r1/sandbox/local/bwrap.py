@@ -38,7 +38,7 @@ LINKS = {
 }
 NAMESPACES = ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
 # What root needs to become another user inside, where nobody else may reach the interpreter.
-TO_BECOME_USER = ("CAP_SETUID", "CAP_SETGID", "CAP_CHOWN")
+TO_BECOME_USER = ("cap_setuid", "cap_setgid", "cap_chown")
 
 
 class Bubblewrap:
