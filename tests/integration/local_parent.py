@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process with a local box, to be killed: prints `ready` when the program in the box runs."""
+"""A process with a local box, to be killed: prints `ready` when the program in the box runs.
 
+`forks` as third argument: then it forks a process that does nothing, and prints its number.
+"""
+
+import os
 import sys
 import threading
 import time
@@ -23,13 +27,20 @@ def watch(mark: str) -> None:
                 continue
         if found >= 8:
             print("ready", flush=True)
+            if sys.argv[3:]:
+                pid = os.fork()
+                if pid == 0:
+                    os.close(1)
+                    time.sleep(600)
+                    os._exit(0)
+                print(pid, flush=True)
             return
         time.sleep(0.02)
 
 
 def main() -> None:
     """Run a program that waits."""
-    mechanism, mark = sys.argv[1:]
+    mechanism, mark = sys.argv[1:3]
     threading.Thread(target=watch, args=(mark,), daemon=True).start()
     request = RunRequest("python", {mark: CODE}, (ProgramInput(),), limits=Limits(wall_s=600.0))
     print(run_all([request], LocalSandbox(mechanism=mechanism)))

@@ -95,6 +95,11 @@ OWN_NAMES = {
     "a heap beside an own search": "#include <iostream>\n#include <queue>\nusing namespace std;\nint search[3];\n"
     "int main() { priority_queue<int, vector<int>, greater<int>> heap; heap.push(2); heap.push(1);\n"
     '  search[0] = heap.top(); pair<int, int> p = make_pair(search[0], 1); if (p.first == 1) cout << "ok"; }\n',
+    "max of a list": "#include <iostream>\nusing namespace std;\n"
+    'int main() { if (max({1, 3, 2}) == 3 && min<long>( {2, 1}) == 1) cout << "ok"; }\n',
+    "lower_bound by an order": "#include <vector>\n#include <iostream>\nusing namespace std;\n"
+    "int main() { vector<int> a = {3, 1}; auto at = lower_bound(a.begin(), a.end(), 2, greater<int>());\n"
+    '  if (at - a.begin() == 1) cout << "ok"; }\n',
     "a missing header": "#include <iostream>\nint main() { vector<int> v = {2, 1}; sort(v.begin(), v.end());\n"
     '  if (max(v[0], 0) == 1) cout << "ok"; }\n',
 }
@@ -110,7 +115,7 @@ int main() {
     int a[3] = {1, 2, 3};
     std::fill(a, a + 1, std::min(a[0], std::max(a[1], a[2])));
     std::swap(a[0], a[1]);
-    std::pair<int, bool> p = std::make_pair(*std::lower_bound(a, a + 3, 2), std::greater<int>()(a[0], a[1]));
+    std::pair<int, bool> p = std::make_pair(a[2], std::greater<int>()(a[0], a[1]));
     return p.first;
 }
 """

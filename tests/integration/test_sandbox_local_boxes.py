@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,13 @@ def processes_of(mark: str) -> list[int]:
 
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def parent_of_living(pid: int) -> int | None:
+    try:
+        return parent_of(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def new_mark() -> str:
@@ -85,6 +93,53 @@ def kill_drivers(mark: str, times: int) -> threading.Thread:
 
 
 WAITS_ONCE = "import time; n = int(input())\nif n == 1: time.sleep({})\nprint(n)"
+
+
+LEAVES_ONE = """
+import os, time
+if input() == "1":
+    if os.fork() == 0:
+        time.sleep(600)
+else:
+    time.sleep(600)
+"""
+
+
+def test_a_killed_driver_leaves_no_process_also_after_a_run_that_left_one(sandbox):
+    """What ends the left one must not end the process above the driver."""
+    mark = new_mark()
+    drivers = []
+
+    def kill() -> None:
+        for _ in range(2):
+            wait_until(lambda: any(pid not in drivers for pid in map(parent_of_living, processes_of(mark))))
+            time.sleep(0.5)
+            [program] = processes_of(mark)
+            drivers.append(parent_of(program))
+            os.kill(drivers[-1], signal.SIGKILL)
+            wait_until(lambda gone=program: gone not in processes_of(mark))
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    [result] = run_all([request_of(LEAVES_ONE, "1", "2", name=mark, limits=LONG)], sandbox)
+    killer.join()
+    assert [done.outcome for done in result.tests] == [Outcome.OK, Outcome.RUNTIME_ERROR]
+    assert not processes_of(mark)
+
+
+def test_a_killed_parent_leaves_no_process_though_its_fork_lives(sandbox):
+    """A worker that was forked while a box ran holds the box's socket open."""
+    mark = new_mark()
+    command = [sys.executable, str(ROOT / "tests/integration/local_parent.py"), sandbox.mechanism, mark, "forks"]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{os.environ.get('PYTHONPATH', '')}"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as parent:
+        assert parent.stdout.readline() == b"ready\n"
+        fork = int(parent.stdout.readline())
+        parent.kill()
+    try:
+        wait_until(lambda: not processes_of(mark))
+    finally:
+        os.kill(fork, signal.SIGKILL)
 
 
 def test_a_lost_box_is_made_up_for_by_another(sandbox):

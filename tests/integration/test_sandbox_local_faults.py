@@ -219,8 +219,30 @@ def test_a_program_that_is_denied_a_process_is_run_once_more(sandbox, monkeypatc
     [result] = run_all([request_of(DENIED, "1", "2", "4")], sandbox)
     assert [done.stdout for done in result.tests] == ["1\n", "3\n", "4\n"]
     assert inputs.count("1") == 1
-    [result] = run_all([request_of(DENIED, "1", "2", "4")], sandbox)
-    assert [done.outcome for done in result.tests] == [Outcome.OK, Outcome.RUNTIME_ERROR, Outcome.OK]
+    inputs.clear()
+    [result] = run_all([request_of(DENIED, *["2"] * 8)], sandbox)
+    assert {done.outcome for done in result.tests} == {Outcome.RUNTIME_ERROR}
+    assert len(inputs) <= 2 * 8  # what fails so again has done it, and costs no more
+
+
+def test_a_compiler_that_is_denied_a_process_is_run_once_more(sandbox, monkeypatch):
+    runs = module_of_boxes.LocalBox._run
+    compiled = []
+
+    async def run(box, limits):
+        done = await runs(box, limits)
+        if limits.memory_mb == 777:
+            compiled.append(done)
+            if len(compiled) == 1:
+                error = "g++: fatal error: cannot execute 'as': vfork: Resource temporarily unavailable"
+                return dataclasses.replace(done, outcome=Outcome.RUNTIME_ERROR, stderr=error)
+        return done
+
+    monkeypatch.setattr(module_of_boxes.LocalBox, "_run", run)
+    program = {"main.cpp": '#include <cstdio>\nint main() { puts("5"); }'}
+    limits = Limits(cpu_s=30.0, memory_mb=777)
+    [result] = run_all([RunRequest("cpp", program, (ProgramInput(),), compile_limits=limits)], sandbox)
+    assert (result.compile.outcome, result.tests[0].stdout) == (Outcome.OK, "5\n")
 
 
 def test_programs_without_numpy_are_told_at_the_first_use(caplog):

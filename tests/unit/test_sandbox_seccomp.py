@@ -49,6 +49,8 @@ def decide(program: bytes, architecture: int, number: int, *arguments: int) -> s
         (53, (INTERNET, STREAM), REFUSED),
         (101, (), REFUSED),  # ptrace
         (250, (), REFUSED),  # keyctl
+        (70, (), REFUSED),  # msgrcv
+        (65, (), REFUSED),  # semop
         (319, (), REFUSED),  # memfd_create
         (56, (0x11,), ALLOWED),  # clone as fork does
         (56, (0x3D0F00,), ALLOWED),  # clone as a thread does

@@ -75,8 +75,10 @@ _TABLES = (("<", _TEMPLATES), ("(", _FUNCTIONS), ("", _WORDS))
 # Name -> what must follow it; name -> its header.
 _FOLLOWED_BY = {name: follower for follower, table in _TABLES for names in table.values() for name in names.split()}
 _HEADERS = {name: header for _, table in _TABLES for header, names in table.items() for name in names.split()}
-# What `<algorithm>`, `<functional>` and `<utility>` are not needed for behind one of these headers, in libstdc++.
-BROUGHT_ALONG = {"fill", "greater", "lower_bound", "make_pair", "max", "min", "pair", "swap"}
+# What `<algorithm>`, `<functional>` and `<utility>` are not needed for behind one of these headers, in libstdc++; but
+# `max` and `min` of a list are.
+BROUGHT_ALONG = {"fill", "greater", "make_pair", "max", "min", "pair", "swap"}
+_OF_A_LIST = re.compile(r"\b(?:max|min)\s*(?:<[^<>;{}]*>\s*)?\(\s*\{")
 BRINGING = {"deque", "iomanip", "iostream", "map", "queue", "set", "sstream", "stack", "string", "vector"}
 BRINGING |= {"unordered_map", "unordered_set"}
 # Of `namespace std` without doubt, when used bare.
@@ -213,7 +215,7 @@ def patch_cpp(text: str) -> str:
     used = _names_used(_INCLUDE.sub(" ", code))
     lines = []
     if "bits/stdc++.h" not in included:
-        there = set() if BRINGING.isdisjoint(included) else BROUGHT_ALONG
+        there = set() if BRINGING.isdisjoint(included) or _OF_A_LIST.search(code) else BROUGHT_ALONG
         missing = {_HEADERS[name] for name in used - there} - included
         lines += [f"#include <{header}>" for header in sorted(missing)]
     has_namespace = re.search(r"\bstd\s*::|\busing\s+namespace\s+std\b", code) is not None

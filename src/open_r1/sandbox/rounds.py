@@ -20,7 +20,7 @@ async def run_in_rounds(
     binary, where it came back. `go_on` is asked about each batch; runs behind the one that ended it are dropped. A
     round may return fewer runs than it has inputs: the next one has the rest.
     """
-    tests: list[ProgramRun | None] = []
+    tests: list[ProgramRun] = []
     compiled, binary = None, None
     num_batch = num_round = request.stop_after or max(1, len(request.inputs))
     while True:
@@ -35,12 +35,13 @@ async def run_in_rounds(
         if first == 0:
             compiled, binary = result.compile, result.binary
         is_over = first + len(result.tests) == len(request.inputs) or not result.has_compiled
-        for start in range(0, len(result.tests), num_batch):
-            runs = result.tests[start : start + num_batch]
-            tests += runs
-            known = [run for run in runs if run is not None]
-            is_last = len(tests) == len(request.inputs)
-            if len(known) < len(runs) or not (is_last or await go_on(first + start, known)):
+        for run in result.tests:
+            if run is None:
+                is_over = True
+                break
+            tests.append(run)
+            is_batch = len(tests) % num_batch == 0 and len(tests) < len(request.inputs)
+            if is_batch and not await go_on(len(tests) - num_batch, tests[-num_batch:]):
                 is_over = True
                 break
         if is_over:

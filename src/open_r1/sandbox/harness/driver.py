@@ -73,14 +73,15 @@ class Socket:
             self.socket.sendall(part)
 
 
-def serve(fd, **options):
+def serve(fd, rank=None, **options):
     """Do what comes on the socket of this number until it closes.
 
     Args:
         fd: The socket.
+        rank: Descriptor of `open_rank`; None to open it.
         options: Of the `Box`.
     """
-    rank = open_rank()
+    rank = open_rank() if rank is None else rank
     harden()
     way, box = Socket(fd), None
     way.answer({"ready": 1})

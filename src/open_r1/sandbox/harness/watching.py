@@ -186,7 +186,7 @@ def written(fd):
         try:
             found = os.stat(name, dir_fd=fd, follow_symlinks=False)
             inner = os.open(name, FOLDER, dir_fd=fd) if stat.S_ISDIR(found.st_mode) else None
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue  # it has just been removed
         yield found.st_blocks * 512
         if inner is not None:

@@ -12,8 +12,8 @@ output of a whole tree of processes, and what it writes; what it leaves behind, 
 outputs are never in a box. A program that ends its box has failed; where we lose one, the run is repeated.
 
 What is not, where no control groups can be made (`describe` says so): memory that belongs to no process, such as data
-that waits in sockets and shared pages whose processes have ended; elsewhere it is limited too. A program's verdict
-doesn't depend on that: calls, descriptors and shared memory are the same with and without control groups.
+that waits in sockets and shared pages that no process maps at the moment; elsewhere it is limited too. A program's
+verdict doesn't depend on that: calls, descriptors and shared memory are the same with and without control groups.
 
 Nor: holes in the kernel (a virtual machine is the answer to those: run the trainer in one, or take a provider
 that does); side channels such as timing and shared caches; programs that slow each other down (limits count CPU time);

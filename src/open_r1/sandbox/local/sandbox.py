@@ -44,7 +44,7 @@ class _Progress:
     runs: list[ProgramRun] = field(default_factory=list)
     num_failures: int = 0
     lost_at: int | None = None
-    denied_at: int | None = None
+    was_denied: bool = False
 
 
 class LocalSandbox(Sandbox):
@@ -102,13 +102,18 @@ class LocalSandbox(Sandbox):
         """Go on with a request in a new box; return whether it's done."""
         try:
             async with _Place() as place, _boxes(setup, request, progress) as (box, interactor):
+                if _is_denied(box.compiled, progress):
+                    await asyncio.sleep(PAUSES_S[1])
+                    return False
                 while box.has_program and len(progress.runs) < len(request.inputs):
                     first, batch = _next_batch(request, len(progress.runs))
                     with _our_failures():
                         await _run_batch(box, interactor, batch, progress.runs)
-                    if _was_denied(progress, first):
-                        await asyncio.sleep(PAUSES_S[1])
-                        return False
+                    for index, run in enumerate(progress.runs[first:], first):
+                        if _is_denied(run, progress):
+                            del progress.runs[index:]
+                            await asyncio.sleep(PAUSES_S[1])
+                            return False
                     if len(progress.runs) == len(request.inputs):
                         return True
                     place.leave()  # who is asked may need boxes too
@@ -264,19 +269,18 @@ def _note_loss(request: RunRequest, progress: _Progress, error: BoxLostError) ->
         progress.runs.append(run)
 
 
-def _was_denied(progress: _Progress, first: int) -> bool:
-    """Return whether a run failed for want of a process and is repeated; it and those behind it are dropped then.
+def _is_denied(run: ProgramRun | None, progress: _Progress) -> bool:
+    """Return whether a run, or the compiler's, failed for want of a process and is to be repeated.
 
-    The user's or the machine's other processes may have used up a limit. A program that fails so again has done it.
+    The user's or the machine's other processes may have used up a limit. Once in each request: what fails so again has
+    done it.
     """
-    for index, run in enumerate(progress.runs[first:], first):
-        denied = run.outcome is Outcome.RUNTIME_ERROR and any(word in run.stderr for word in DENIED)
-        if denied and (progress.denied_at is None or index > progress.denied_at):
-            progress.denied_at = index
-            logger.info("A program was denied a process, another box tries it again: %s", run.stderr[-200:])
-            del progress.runs[index:]
-            return True
-    return False
+    denied = run is not None and run.outcome is Outcome.RUNTIME_ERROR and any(word in run.stderr for word in DENIED)
+    if progress.was_denied or not denied:
+        return False
+    progress.was_denied = True
+    logger.info("A program was denied a process, another box tries it again.")
+    return True
 
 
 def _check_language(setup: Setup, name: str) -> None:
