@@ -66,7 +66,11 @@ def report(args: argparse.Namespace) -> list[str]:
         for name in names:
             for folder in (args.before, *args.after):
                 lines.append(f"| {name} | {folder.name} | {form_cells(read_rates(folder / name), args.form)} |")
-    lines += ["", "| training | | first | last |", "|---|---|---|---|"]
+    lines += [
+        "",
+        f"| training | mean of | first {NUM_STEPS} steps | quarter 1 | 2 | 3 | 4 |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for training in args.trainings:
         lines += [f"| {training.name} | {cells} |" for cells in training_cells(log_of(training))]
     lines += ["", "| problem | before | after |", "|---|---|---|"]
@@ -118,20 +122,20 @@ def log_of(training: Path) -> Rows:
 
 
 def training_cells(steps: Rows) -> list[str]:
-    """Return what changed from the first to the last steps, and the speed of all."""
+    """Return what changed from the first steps on and by quarters, and the speed of all."""
     titles = {
         "reward": "reward",
         "frac_reward_zero_std": "share of groups with equal rewards",
         "completions/mean_length": "tokens a completion",
         "entropy": "entropy",
+        "time/generate_s": "seconds of generation",
+        "step_time": "seconds of a step",
+        "tokens_per_second": "tokens/s, prompts included",
     }
-    cells = []
-    for key, title in titles.items():
-        first, last = (statistics.mean(step[key] for step in part) for part in (steps[:NUM_STEPS], steps[-NUM_STEPS:]))
-        cells.append(f"{title}, mean of {NUM_STEPS} steps | {first:.2f} | {last:.2f}")
-    speed = statistics.mean(step["tokens_per_second"] for step in steps)
-    seconds = statistics.mean(step["step_time"] for step in steps)
-    return [*cells, f"{len(steps)} steps: tokens/s, seconds a step | {speed:.0f} | {seconds:.1f}"]
+    ends = [len(steps) * number // 4 for number in range(5)]
+    parts = [steps[:NUM_STEPS], *(steps[first:last] for first, last in itertools.pairwise(ends))]
+    means = {key: [statistics.mean(step[key] for step in part) for part in parts] for key in titles}
+    return [" | ".join([title, *(f"{value:.2f}" for value in means[key])]) for key, title in titles.items()]
 
 
 def completion_line(before: dict[str, Any], after: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ import matplotlib as mpl
 mpl.use("Agg")  # no screen needed
 
 import matplotlib.pyplot as plt
-from pipeline_plan import Pipeline, Stage, load_pipeline
+from pipeline_plan import Pipeline, Record, Stage, load_pipeline
 from run_pipeline import results
 
 NUM_STEPS = 5
@@ -36,10 +36,13 @@ def main() -> None:
 
 def render_table(pipeline: Pipeline, args: argparse.Namespace) -> str:
     """Return the table: stages with CPU seconds and measurements, then the rewards of each GRPO."""
+    finished = {stage.name: record for stage in pipeline.stages if (record := finished_record(pipeline, stage))}
+    named = " ".join(stage.name for stage in pipeline.stages if stage.only_named and stage.name in finished)
     lines = [
         "# A pipeline, stage by stage",
         "",
-        f"Made by `python scripts/run_pipeline.py --config {args.config}`, then",
+        f"Made by `python scripts/run_pipeline.py --config {args.config}`,"
+        + (f" once more with `--stage {named}`, then" if named else " then"),
         f"`python scripts/pipeline_report.py --config {args.config} --table {args.table} --picture {args.picture}`.",
         "avg@k is the mean of k samples of each problem, with its 95 % interval over the problems.",
         "",
@@ -48,8 +51,8 @@ def render_table(pipeline: Pipeline, args: argparse.Namespace) -> str:
     ]
     total = 0.0
     for stage in pipeline.stages:
-        record = pipeline.read_record(stage)
-        if record is None or record.state != "finished":
+        record = finished.get(stage.name)
+        if record is None:
             continue
         total += record.cpu_seconds or 0.0
         values = [f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in results(stage)]
@@ -66,6 +69,12 @@ def render_table(pipeline: Pipeline, args: argparse.Namespace) -> str:
         for name, (first, last) in rewards_of(stage).items():
             lines.append(f"| `{stage.name}` | {name} | {first:.2f} | {last:.2f} |")
     return "\n".join(lines) + "\n"
+
+
+def finished_record(pipeline: Pipeline, stage: Stage) -> Record | None:
+    """Return the record of a stage; None where it isn't finished."""
+    record = pipeline.read_record(stage)
+    return record if record is not None and record.state == "finished" else None
 
 
 def rewards_of(stage: Stage) -> dict[str, tuple[float, float]]:

@@ -40,10 +40,11 @@ def folders(tmp_path: Path) -> argparse.Namespace:
         "frac_reward_zero_std": 0.25,
         "completions/mean_length": 9.0,
         "entropy": 1.0,
+        "time/generate_s": 1.0,
         "tokens_per_second": 100.0,
         "step_time": 2.0,
     }
-    history = [step | {"reward": number / 10} for number in range(10)]
+    history = [step | {"reward": number / 10} for number in range(8)]
     (training / "trainer_state.json").write_text(json.dumps({"log_history": history}), encoding="utf-8")
     return argparse.Namespace(
         trainings=[training],
@@ -60,7 +61,7 @@ def test_report_has_accuracies_gain_form_steps_and_completions(folders: argparse
     assert [row[0] for row in values[:2]] == ["0.000", "0.500"]
     assert values[1][3] == "+0.500"
     assert values[2:] == [["0.00"], ["0.50", "1.00"]]
-    assert [line for line in lines if "| 0.20 | 0.70 |" in line]
+    assert [line for line in lines if "| 0.20 | 0.05 | 0.25 | 0.45 | 0.65 |" in line]
     assert lines[-1] == "| 0 + 1 = 7 | It is 8 (0) | It is 7 (1) |"
 
 
