@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the driver in a box without user namespaces: `serve`, with the settings that `landlock.settings` made.
+"""Runs the driver in a box without user namespaces: `serve`, with the settings that `Landlock.settings` made.
 
 Two processes confine themselves for good: the driver, and above it one that waits for its end and ends what it may
 have left. Each program is confined once more, before it starts: it may neither write outside of its three folders, nor
@@ -23,7 +23,6 @@ TRUNCATE = 1 << 14
 ALL_RIGHTS = {3: (1 << 15) - 1, 4: (1 << 15) - 1}  # by version; from 5 on with ioctl on devices
 NETWORK = 3  # bind and connect
 SCOPES = 3  # abstract sockets and signals
-SIGNALS_SCOPED = 6  # the version since which there are scopes
 FOLDER_ONLY = LIST | CHANGE_FOLDER
 READABLE = EXECUTE | READ | LIST
 WRITABLE = READ | LIST | WRITE | CHANGE_FOLDER | TRUNCATE
@@ -152,7 +151,7 @@ def serve(control, settings):
 
     Args:
         control: The driver's socket; all other descriptors but the first three are closed.
-        settings: See `landlock.settings`.
+        settings: See `Landlock.settings`.
     """
     os.closerange(3, control)
     os.closerange(control + 1, 4096)
@@ -164,16 +163,15 @@ def serve(control, settings):
     rules = [(settings["root"], WRITABLE | EXECUTE), ("/proc", READ | LIST)]
     restrict(settings["version"], rules + shared_rules(settings))
     filter_calls(settings["filter"])
-    is_alone = settings["version"] >= SIGNALS_SCOPED
     child = os.fork()
     if child:
         # The driver ends when nobody is there any more; but a fork of the provider's may hold its socket open.
         _signal.signal(_signal.SIGTERM, lambda *_: os.kill(child, _signal.SIGKILL))
         call("prctl", END_WITH_PARENT, _signal.SIGTERM, 0, 0, 0)
         os.waitpid(child, 0)
-        end_all(is_alone)
+        end_all(settings["is_alone"])
         os._exit(0)
     os.setsid()
     restrict(settings["version"], rules + shared_rules(settings))  # once more: its signals don't reach its parent
     call("prctl", SUBREAPER, 1, 0, 0, 0)  # a fork doesn't inherit it
-    driver.serve(control, confine=confinement, disk_bytes=settings["disk_bytes"], is_alone=is_alone)
+    driver.serve(control, confine=confinement, disk_bytes=settings["disk_bytes"], is_alone=settings["is_alone"])

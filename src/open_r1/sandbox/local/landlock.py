@@ -109,6 +109,7 @@ class Landlock:
             "root": root,
             "user": user,
             "version": found,
+            "is_alone": found >= _SIGNALS_SINCE,  # as of `folders.Box`
             "readable": [*_SYSTEM_FOLDERS, *readable],
             "more_tasks": room.processes + _NUM_TASKS_OF_OTHERS,
             "disk_bytes": room.disk_bytes,
