@@ -20,10 +20,10 @@ def watch(mark: str) -> None:
     """Wait until eight processes show the mark in their command lines."""
     while True:
         found = 0
-        for file in Path("/proc").glob("[0-9]*/cmdline"):
+        for folder in Path("/proc").iterdir():  # `glob` fails where a process ends just now
             try:
-                found += f"./{mark}".encode() in file.read_bytes().split(b"\0")
-            except OSError:  # it has just ended
+                found += f"./{mark}".encode() in (folder / "cmdline").read_bytes().split(b"\0")
+            except OSError:  # it has just ended, or is no process
                 continue
         if found >= 8:
             print("ready", flush=True)

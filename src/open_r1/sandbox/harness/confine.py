@@ -6,7 +6,6 @@ have left. Each program is confined once more, before it starts: it may neither 
 read other processes, nor send signals to any but its own.
 """
 
-import _signal  # type: ignore[missing-import]
 import array
 import os
 import resource
@@ -29,7 +28,7 @@ WRITABLE = READ | LIST | WRITE | CHANGE_FOLDER | TRUNCATE
 OF_ITSELF = ("fd", "maps", "stat", "statm", "status")  # below /proc/self, where its network is that of the machine
 OWN_FOLDERS = ("work", "tmp", "shm")
 
-END_WITH_PARENT, DUMPABLE, SECCOMP, SUBREAPER, NO_NEW_PRIVILEGES, AMBIENT = 1, 4, 22, 36, 38, 47  # of `prctl`
+DUMPABLE, SECCOMP, SUBREAPER, NO_NEW_PRIVILEGES, AMBIENT = 4, 22, 36, 38, 47  # of `prctl`
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 CAPSET = {"x86_64": 126, "aarch64": 91}
 O_PATH = os.O_PATH | os.O_CLOEXEC
@@ -142,7 +141,6 @@ def serve_as(user, root, control):
     rank = driver.open_rank()  # another user may not open it
     os.chown(root, user, user)
     become_user(user)
-    call("prctl", END_WITH_PARENT, _signal.SIGKILL, 0, 0, 0)  # who becomes another user loses what bubblewrap has set
     driver.serve(control, rank=rank)
 
 
@@ -165,9 +163,6 @@ def serve(control, settings):
     filter_calls(settings["filter"])
     child = os.fork()
     if child:
-        # The driver ends when nobody is there any more; but a fork of the provider's may hold its socket open.
-        _signal.signal(_signal.SIGTERM, lambda *_: os.kill(child, _signal.SIGKILL))
-        call("prctl", END_WITH_PARENT, _signal.SIGTERM, 0, 0, 0)
         os.waitpid(child, 0)
         end_all(settings["is_alone"])
         os._exit(0)

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -296,6 +297,16 @@ class LocalBox:
 
 
 _ENDINGS: set[asyncio.Future[None]] = set()  # the loop itself holds only weak references
+_WAYS: weakref.WeakSet[socket.socket] = weakref.WeakSet()  # of all boxes, both ends
+
+
+def _close_ways() -> None:
+    """Close what a fork of this process got of its boxes: a box ends when nobody holds its socket any more."""
+    for way in list(_WAYS):
+        way.close()
+
+
+os.register_at_fork(after_in_child=_close_ways)
 
 
 async def _exited(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
@@ -398,6 +409,7 @@ def _start_processes(setup: "Setup", room: Room, limits: Limits) -> LocalBox:
         log = memory_file(b"")
         stack.callback(os.close, log)
         ours, theirs = socket.socketpair()
+        _WAYS.update((ours, theirs))
         stack.callback(ours.close)
         with theirs:
             ours.setblocking(False)
