@@ -166,3 +166,18 @@ def test_task_near_its_time_limit_is_requeued_alone(cluster, tmp_path):
     cluster.command("scancel", "--batch", "--signal=USR1", f"{array.job_id}_1")
     assert merge.wait() == "COMPLETED"
     assert {record["ArrayTaskId"]: record["Restarts"] for record in array.records()} == {"0": "0", "1": "1"}
+
+
+def test_task_that_keeps_nothing_is_requeued_once(cluster, tmp_path):
+    """What decontamination has read is kept at a part's end only: with too little time it would begin for ever."""
+    program = tmp_path / "python"
+    program.write_text("#!/bin/bash\necho waits\nexec sleep 3000\n")
+    program.chmod(0o755)
+    site = cluster.site(environment=[f"PATH={tmp_path}:{os.environ['PATH']}"])
+    array, merge = submitted(cluster, "slurm/decontaminate.slurm", "--dataset", "rows", "--tasks", 1, site=site)
+    for attempt in (1, 2):
+        eventually(lambda count=attempt: 0 in array.tasks and array.tasks[0].log.count("\nwaits") == count, "it waits")
+        cluster.command("scancel", "--batch", "--signal=USR1", f"{array.job_id}_0")
+    assert array.wait() == "FAILED"
+    assert "two attempts in a row made no progress" in array.tasks[0].log
+    assert merge.wait() == "CANCELLED"
