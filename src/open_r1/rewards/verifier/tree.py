@@ -334,63 +334,51 @@ def _show(node: Node, depth: int) -> str:
     def joined(parts: Iterable[Node], joint: str = ", ") -> str:
         return joint.join(_show(part, depth + 1) for part in parts)
 
+    match node:
+        case Number(value):
+            is_long = max(abs(value.numerator), value.denominator).bit_length() > _MAX_SHOWN_BITS
+            return "a long number" if is_long else str(value)
+        case Relation(sides, signs):
+            behind = (f" {sign} {joined([side])}" for sign, side in zip(signs, sides[1:], strict=True))
+            return "".join([joined(sides[:1]), *behind])
+        case Quantity(inner, unit, is_percent):
+            size = [] if unit is None else [str(unit.factor), *(f"{base}^{power}" for base, power in unit.dimensions)]
+            return " ".join([joined([inner]), *(["%"] if is_percent else []), *size])
+        case Clock(minutes):
+            return f"{minutes // 60}:{minutes % 60:02} o'clock"
+        case Choice(letter, behind):
+            return f"choice {letter}" + (f" ({joined([behind])})" if behind else "")
+        case Several("list", items):
+            return joined(items)
+        case Parts(items):
+            return joined(items, "; ")
+        case Ratio(parts):
+            return joined(parts, ":")
     template = _SHOWN.get(type(node))
     if template is None:
         return f"{type(node).__name__}({joined(parts_of(node))})"
-    return template(node, joined)
+    shown = {name: getattr(node, name) for name in _field_names(type(node))}
+    shown |= {name: joined(_nodes_in(part)) for name, part in shown.items() if isinstance(part, (Node, tuple))}
+    return template.format(**shown)
 
 
-def _show_relation(node: Relation, joined: Callable[..., str]) -> str:
-    signs = ["", *(f" {sign} " for sign in node.signs)]
-    return "".join(sign + joined([side]) for sign, side in zip(signs, node.sides, strict=True))
-
-
-def _show_number(node: Number, _: Callable[..., str]) -> str:
-    is_long = max(abs(node.value.numerator), node.value.denominator).bit_length() > _MAX_SHOWN_BITS
-    return "a long number" if is_long else str(node.value)
-
-
-def _show_quantity(node: Quantity, joined: Callable[..., str]) -> str:
-    unit = () if node.unit is None else (str(node.unit.factor), *(f"{n}^{power}" for n, power in node.unit.dimensions))
-    return " ".join([joined([node.node]), *(["%"] if node.is_percent else []), *unit])
-
-
-def _show_named(node: Any, _: Callable[..., str]) -> str:
-    return str(node.name)
-
-
-def _show_words(node: Any, _: Callable[..., str]) -> str:
-    return f'"{node.text}"'
-
-
-def _show_operation(sign: str) -> Callable[[Any, Callable[..., str]], str]:
-    return lambda node, joined: f"({joined((node.left, node.right), sign)})"
-
-
-_SHOWN: dict[type[Node], Callable[[Any, Callable[..., str]], str]] = {
-    Number: _show_number,
-    Symbol: _show_named,
-    Constant: _show_named,
-    NumberSet: _show_named,
-    Word: _show_words,
-    Words: _show_words,
-    Relation: _show_relation,
-    Quantity: _show_quantity,
-    Add: _show_operation(" + "),
-    Mul: _show_operation("*"),
-    Div: _show_operation("/"),
-    Pow: _show_operation("^"),
-    Neg: lambda node, joined: f"-{joined([node.part])}",
-    Degrees: lambda node, joined: f"{joined([node.part])} degrees",
-    Call: lambda node, joined: f"{node.name}({joined(node.arguments)})",
-    Combined: lambda node, joined: joined((node.left, node.right), f" {node.operator} "),
-    Several: lambda node, joined: joined(node.items) if node.kind == "list" else f"{{{joined(node.items)}}}",
-    Bracket: lambda node, joined: f"{node.opening}{joined(node.items)}{node.closing}",
-    SuchThat: lambda node, joined: f"{{{joined((node.element, node.condition), ' | ')}}}",
-    Ratio: lambda node, joined: joined(node.parts, ":"),
-    Clock: lambda node, _: f"{node.minutes // 60}:{node.minutes % 60:02} o'clock",
-    Digits: lambda node, _: f"{node.digits} to the base {node.base}",
-    Choice: lambda node, joined: f"choice {node.letter}" + (f" ({joined([node.behind])})" if node.behind else ""),
-    Parts: lambda node, joined: joined(node.items, "; "),
-    Reading: lambda node, joined: joined([node.node]),
+_SHOWN: dict[type[Node], str] = {
+    Symbol: "{name}",
+    Constant: "{name}",
+    NumberSet: "{name}",
+    Word: '"{text}"',
+    Words: '"{text}"',
+    Neg: "-{part}",
+    Degrees: "{part} degrees",
+    Add: "({left} + {right})",
+    Mul: "({left}*{right})",
+    Div: "({left}/{right})",
+    Pow: "({left}^{right})",
+    Call: "{name}({arguments})",
+    Combined: "{left} {operator} {right}",
+    Several: "{{{items}}}",
+    Bracket: "{opening}{items}{closing}",
+    SuchThat: "{{{element} | {condition}}}",
+    Digits: "{digits} to the base {base}",
+    Reading: "{node}",
 }
