@@ -35,18 +35,15 @@ from open_r1.tasks.reasoning_gym_items import require_library
 T = TypeVar("T")
 
 
-def _with_context(reward: Reward) -> Callable[[RewardArguments, RewardContext], Reward]:
-    """Return a builder that binds the context; `__name__`, the metric key, stays."""
-    return lambda script_args, context: update_wrapper(partial(reward, context=context), reward)
-
-
-def _with_verifier(reward: Reward) -> Callable[[RewardArguments, RewardContext], Reward]:
-    """Return a builder that binds the context with the verifier of the run."""
-    return lambda script_args, context: _with_context(reward)(script_args, _verifier_context(script_args, context))
-
-
-def _verifier_context(script_args: RewardArguments, context: RewardContext) -> RewardContext:
+def _with_verifier(script_args: RewardArguments, context: RewardContext) -> RewardContext:
     return replace(context, verifier=script_args.verifier)
+
+
+def _with_context(reward: Reward) -> Callable[[RewardArguments, RewardContext], Reward]:
+    """Return a builder that binds the context with the verifier of the run; `__name__`, the metric key, stays."""
+    return lambda script_args, context: update_wrapper(
+        partial(reward, context=_with_verifier(script_args, context)), reward
+    )
 
 
 def _constant(value: T) -> Callable[[RewardArguments], T]:
@@ -60,7 +57,7 @@ def _build_cosine(script_args: RewardArguments, context: RewardContext) -> Rewar
         min_value_correct=script_args.cosine_min_value_correct,
         max_value_correct=script_args.cosine_max_value_correct,
         max_len=script_args.cosine_max_len,
-        context=_verifier_context(script_args, context),
+        context=_with_verifier(script_args, context),
     )
 
 
@@ -74,7 +71,7 @@ def _build_demystify_cosine(script_args: RewardArguments, context: RewardContext
         max_len=script_args.demystify_max_len,
         ngram_size=script_args.demystify_n_grams,
         max_penalty=script_args.demystify_max_penalty,
-        context=_verifier_context(script_args, context),
+        context=_with_verifier(script_args, context),
     )
 
 
@@ -114,7 +111,7 @@ _RIGHT_LAYOUT = "the layout is the one asked for"
 
 REWARDS: dict[str, RewardSpec] = {
     "accuracy": RewardSpec(
-        build=_with_verifier(accuracy_reward),
+        build=_with_context(accuracy_reward),
         ideal=_constant(1.0),
         ideal_reason="the answer is the solution itself",
         columns=("solution",),
@@ -138,7 +135,7 @@ REWARDS: dict[str, RewardSpec] = {
         ideal_reason="the reasoning has three marked steps",
     ),
     "length": RewardSpec(
-        build=_with_verifier(len_reward),
+        build=_with_context(len_reward),
         columns=("solution",),
         answer_columns=("solution",),
         needs_whole_group=True,
