@@ -76,6 +76,8 @@ _STARTS_OF_FACTORS = (
 )
 _MARK_OF_FUNCTION = re.compile(r"(?:'+|\^\{-1\})(?=\()")
 _SIGN_OF_SET = re.compile(r"[\^_]\{?([+*-])\}?")
+# The sign in `x \to 0^+`; between tokens stands a space.
+_SIDE = re.compile(r"\^ (?:[+-]|\{ [+-] \})$")
 _DIFFERENTIALS = (Symbol("d"), Symbol("partial"))
 # A column written as a row: (1, 2)^T.
 _TRANSPOSED = (Symbol("T"), Symbol("top"))
@@ -575,11 +577,13 @@ class _Parser:
         sign = "to" if kind == "lim" else "="
         if len(low) < 3 or low[0].kind not in ("letter", "command") or low[1].text != sign:
             raise UnreadableError("a variable that runs over nothing")
+        side = _SIDE.search(" ".join(token.text for token in low))
+        low = low[: len(low) - len(side.group().split())] if side else low
         if kind == "lim":
-            high = {"+": ONE, "-": Neg(ONE)}.get(_side(low))
+            high = None if side is None else ONE if "+" in side.group() else Neg(ONE)
         elif high is None:
             raise UnreadableError("a variable that runs without end")
-        return _bound(kind, self.product(), self.parse_inner(low[:1]), self.parse_inner(_without_side(low[2:])), high)
+        return _bound(kind, self.product(), self.parse_inner(low[:1]), self.parse_inner(low[2:]), high)
 
     def integral(self, low: list[Token], high: Node | None) -> Node:
         if not low or high is None:
@@ -676,19 +680,6 @@ def _bound(kind: str, body: Node, variable: Node, low: Node, high: Node | None) 
     if not isinstance(variable, Symbol):
         raise UnreadableError("a variable that runs over nothing")
     return Bound(kind, body, variable, low, high)
-
-
-def _side(low: list[Token]) -> str:
-    r"""Return the sign in `x \to 0^+`, or nothing."""
-    texts = [token.text for token in low]
-    for tail in (["^", "+"], ["^", "-"], ["^", "{", "+", "}"], ["^", "{", "-", "}"]):
-        if texts[-len(tail) :] == tail:
-            return "+" if "+" in tail else "-"
-    return ""
-
-
-def _without_side(tokens: list[Token]) -> list[Token]:
-    return tokens[: max(place for place, token in enumerate(tokens) if token.text == "^")] if _side(tokens) else tokens
 
 
 def _items(tree: Node) -> tuple[Node, ...]:

@@ -173,6 +173,23 @@ def tokenize(text: str) -> list[Token]:
     return tokens
 
 
+def split_tokens(
+    tokens: list[Token], separators: str, opening: tuple[str, ...], closing: tuple[str, ...]
+) -> list[list[Token]]:
+    """Return the parts between the separators outside of brackets, whose tokens begin as given."""
+    parts: list[list[Token]] = [[]]
+    depth = 0
+    for token in tokens:
+        is_mark = token.kind in ("sign", "command")
+        depth += is_mark and token.text.startswith(opening)
+        depth -= is_mark and token.text.startswith(closing)
+        if is_mark and depth == 0 and token.text in separators:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
+
+
 def _part_numbers(text: str) -> str:
     """Return the text with a space behind each comma that parts numbers: "(2,100)" is a pair, "(1,000)" is not.
 
