@@ -31,14 +31,7 @@ from open_r1.rewards.verifier.tree import (
     names_in,
     replaced,
 )
-from open_r1.rewards.verifier.value import (
-    NotSortableError,
-    NoValueError,
-    TooLargeError,
-    UndefinedError,
-    order_key,
-    plain_value,
-)
+from open_r1.rewards.verifier.value import FormulaError, NotSortableError, order_key, plain_value
 
 FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
 # More than an answer has, and still no work.
@@ -214,7 +207,7 @@ def _read_linear(left: Node, relation: str, right: Node) -> Region | None:
     points = [Fraction(0), Fraction(1), Fraction(2), Fraction(-7, 3), Fraction(1009, 7)]
     try:
         found = [plain_value(replaced(difference, variable, Number(point))) for point in points]
-    except (NoValueError, TooLargeError, UndefinedError):
+    except FormulaError:
         return None
     values = [value for value in found if value is not None]
     if len(values) < len(points):
@@ -311,7 +304,7 @@ def listed(node: Node) -> Node:
         return node
     try:
         numbers = _fill_dots(node.items) if Word("...") in node.items else _integers_within(node)
-    except (NotSortableError, NoValueError, TooLargeError, UndefinedError):
+    except FormulaError:
         numbers = None
     if numbers is None:
         return node

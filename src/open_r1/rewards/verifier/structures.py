@@ -28,13 +28,13 @@ from open_r1.rewards.verifier.tree import (
     Combined,
     Degrees,
     Div,
+    Formula,
     Matrix,
     Mul,
     Neg,
     Node,
     Number,
     NumberSet,
-    PlusMinus,
     Relation,
     Several,
     SuchThat,
@@ -45,10 +45,8 @@ from open_r1.rewards.verifier.tree import (
     replaced,
 )
 from open_r1.rewards.verifier.value import (
+    FormulaError,
     NotSortableError,
-    NoValueError,
-    TooLargeError,
-    UndefinedError,
     equal_values,
     infinity,
     order_key,
@@ -56,11 +54,9 @@ from open_r1.rewards.verifier.value import (
     proportional,
 )
 
-_NO_VALUE = (NoValueError, TooLargeError, UndefinedError, NotSortableError)
 _MAX_PAIRS = 10_000
 # x_1 and x_2 are the roots of an equation, in any order; a_1 and a_2 are terms.
 _ROOTS = frozenset(["x", "z", "t", "lambda"])
-_STRUCTURES = (Bracket, Combined, Matrix, PlusMinus, Relation, Several, SuchThat, Word)
 
 
 def equal_trees(gold: Node, answer: Node) -> bool:
@@ -162,7 +158,7 @@ def _equal_two_equations(gold: Relation, answer: Relation) -> bool:
         if found or (left == other_left and left not in names_in(one) | names_in(other)):
             return found
     is_plain = len(gold.sides) == len(answer.sides) == 2
-    if not is_plain or any(isinstance(side, _STRUCTURES) for side in gold.sides + answer.sides):
+    if not is_plain or not all(isinstance(side, (Formula, NumberSet)) for side in gold.sides + answer.sides):
         return _equal_each(gold.sides, answer.sides)
     return _proportional(_difference(gold), _difference(answer))
 
@@ -208,13 +204,10 @@ def _is_left(node: Node) -> bool:
         return all(map(is_name, node.items))
     if isinstance(node, Combined):
         return all(
-            isinstance(part, Symbol) or (isinstance(part, Combined) and _is_left(part)) for part in _sides(node)
+            isinstance(part, Symbol) or (isinstance(part, Combined) and _is_left(part))
+            for part in (node.left, node.right)
         )
     return is_name(node)
-
-
-def _sides(node: Combined) -> tuple[Node, Node]:
-    return node.left, node.right
 
 
 def _is_measured(node: Node) -> bool:
@@ -422,7 +415,7 @@ def _plain_values(nodes: Iterable[Node]) -> set[Fraction] | None:
     for node in nodes:
         try:
             value = plain_value(node)
-        except _NO_VALUE:
+        except FormulaError:
             return None
         if value is None:
             return None
@@ -482,7 +475,7 @@ def _equal_inequalities(gold: Relation, answer: Relation) -> bool:
         ratio = replaced(ratio, name, Number(Fraction(17 + 12 * place, 7)))
     try:
         is_positive = order_key(ratio) > 0
-    except _NO_VALUE:
+    except FormulaError:
         return False
     return sign == (other_sign if is_positive else FLIPPED[other_sign])
 
@@ -511,7 +504,7 @@ def _equal_values(gold: Node, answer: Node) -> bool:
             return True
         if names_in(gold) and names_in(answer):
             return equal_with_constants(gold, answer)
-    except _NO_VALUE:
+    except FormulaError:
         pass
     return False
 
@@ -519,5 +512,5 @@ def _equal_values(gold: Node, answer: Node) -> bool:
 def _proportional(gold: Node, answer: Node) -> bool:
     try:
         return proportional(gold, answer)
-    except _NO_VALUE:
+    except FormulaError:
         return False

@@ -21,38 +21,43 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Number(Node):
+class Formula(Node):
+    """What may have a value (`value`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Formula):
     value: Fraction
 
 
 @dataclass(frozen=True, slots=True)
-class Symbol(Node):
+class Symbol(Formula):
     """A variable, with its subscript and primes: x, x_1, AB is Mul(A, B)."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Constant(Node):
+class Constant(Formula):
     """One of "pi", "e", "i", "oo"."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Neg(Node):
+class Neg(Formula):
     part: Node
 
 
 @dataclass(frozen=True, slots=True)
-class Degrees(Node):
+class Degrees(Formula):
     """An angle of `part` degrees."""
 
     part: Node
 
 
 @dataclass(frozen=True, slots=True)
-class Binary(Node):
+class Binary(Formula):
     left: Node
     right: Node
 
@@ -78,7 +83,7 @@ class Pow(Binary):
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Node):
+class Call(Formula):
     r"""A function of its arguments: "sin", "root" (radicand, degree), "log" (x, base), "abs", "f'", "P"."""
 
     name: str
@@ -86,7 +91,7 @@ class Call(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Bound(Node):
+class Bound(Formula):
     r"""A formula whose variable runs: "int" or "sum" or "prod" from `low` to `high`, "lim" to `low`.
 
     An integral without limits has None for both; "lim" has None for `high`, or the side it comes from, +1 or -1.
@@ -148,9 +153,11 @@ class Bracket(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Combined(Binary):
+class Combined(Node):
     """A union ("cup"), intersection ("cap") or difference ("setminus")."""
 
+    left: Node
+    right: Node
     operator: str
 
 
@@ -319,7 +326,7 @@ def show(node: Node) -> str:
     """Return a tree in one line, for people: {1, -2}, x = 3, "yes"."""
     node = node.node if isinstance(node, Reading) else node
     text = _show(node, 0)
-    return cut(text[1:-1] if isinstance(node, Binary) and not isinstance(node, Combined) else text)
+    return cut(text[1:-1] if isinstance(node, Binary) else text)
 
 
 def cut(text: str) -> str:
