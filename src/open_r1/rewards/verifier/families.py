@@ -6,6 +6,7 @@ r"""What an answer says of its variables, and variables that may have any name.
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import reduce
 
 from open_r1.rewards.verifier.regions import is_domain
 from open_r1.rewards.verifier.tree import (
@@ -249,10 +250,7 @@ def _without_added(node: Node, allowed: frozenset[str]) -> Node | None:
     rest = [term for term in terms if term not in constants]
     if len(constants) != 1 or not rest or constants[0] in set().union(*map(names_in, rest)):
         return None
-    total = rest[0]
-    for term in rest[1:]:
-        total = Add(total, term)
-    return total
+    return reduce(Add, rest)
 
 
 def _addends(node: Node) -> Iterator[Node]:
