@@ -6,8 +6,9 @@ keywords only: prompts, completions, completion_ids, every dataset column, train
 Shapes: B rows in a call; a *group* is a run of consecutive rows with an equal prompt.
 """
 
+import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 Message = Mapping[str, object]
@@ -44,6 +45,16 @@ class RewardContext:
 
 
 DEFAULT_CONTEXT = RewardContext()
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return a question with the known name that is nearest to a wrong one; "" where none is near.
+
+    >>> did_you_mean("acuracy", ["accuracy", "format"])
+    " Did you mean 'accuracy'?"
+    """
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def is_unscorable(reward: float | None) -> bool:
