@@ -89,9 +89,9 @@ def reward_rows(
     Raises:
         ValueError: The sandbox can't be built, or hasn't the language of a row.
     """
-    submissions = [found for row in rows if (found := _submission_of(row)) is not None]
-    judged = judge_all(submissions, judge, settings)
-    results = [None if (found := _submission_of(row)) is None else judged[found] for row in rows]
+    submissions = [_submission_of(row) for row in rows]
+    judged = judge_all([submission for submission in submissions if submission is not None], judge, settings)
+    results = [submission and judged[submission] for submission in submissions]
     outcomes = [_outcome_of(row, result) for row, result in zip(rows, results, strict=True)]
     if _is_outage(outcomes):
         outcomes = [SANDBOX_ERROR if outcome == NO_PROGRAM else outcome for outcome in outcomes]

@@ -85,7 +85,7 @@ def unfold(node: Node) -> Node:
     name = element.sides[0] if isinstance(element, Relation) and element.signs[0] == "in" else element
     if is_name(name) and isinstance(first, Relation) and first.signs == ("=",) and first.sides[0] == name and others:
         return Several("list", (first.sides[1], *others)) if all(map(is_domain, others)) else node
-    if isinstance(element, Relation) and is_domain(element) and element.sides[1] != REALS:
+    if is_domain(element) and element.sides[1] != REALS:
         return Several("list", (*conditions, element))
     if is_name(element) and len(conditions) > 1 and any(map(is_domain, conditions)):
         return Several("list", conditions)
@@ -134,9 +134,7 @@ def _split_domains(node: Node) -> tuple[Node, dict[Node, str]]:
     # In "x > 0, x in Z" the set is said of the answer's own variable.
     bounded = [part for part in node.items if isinstance(part, Relation) and part.signs[0] not in ("=", "in", "ne")]
     own = set().union(*map(names_in, bounded))
-    domains = [
-        part for part in node.items if isinstance(part, Relation) and is_domain(part) and part.sides[0] not in own
-    ]
+    domains = [part for part in node.items if is_domain(part) and part.sides[0] not in own]
     kept = [part for part in node.items if part not in domains]
     if not domains or not kept:
         return node, {}

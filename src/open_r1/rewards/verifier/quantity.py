@@ -4,6 +4,7 @@
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import reduce
 
 from open_r1.rewards.verifier.grammar import parse, parse_number
 from open_r1.rewards.verifier.tokens import (
@@ -51,11 +52,8 @@ def read_quantity(tokens: list[Token], *, unit_letters: str = "") -> Node:
     node = parse(tokens[:start])
     if scale != 1:
         node = Mul(node, Number(Fraction(scale)))
-    whole = None
-    for found in (currency, degree, unit):
-        if found is not None:
-            whole = found if whole is None else whole.times(found)
-    return Quantity(node, whole, is_percent) if whole is not None or is_percent else node
+    units = [found for found in (currency, degree, unit) if found is not None]
+    return Quantity(node, reduce(Unit.times, units) if units else None, is_percent) if units or is_percent else node
 
 
 def _without_noun(tokens: list[Token]) -> list[Token]:

@@ -8,7 +8,7 @@ A region is a list of pieces whose ends are formulas or infinities. `listed` rea
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from open_r1.rewards.verifier.tree import (
     INFINITY,
@@ -330,7 +330,7 @@ def _fill_dots(items: tuple[Node, ...]) -> Sequence[Fraction] | None:
 
 def _integers_within(node: Several) -> Sequence[Fraction] | None:
     """Return the integers that inequalities leave of one variable, said to be an integer."""
-    domains = [part for part in node.items if isinstance(part, Relation) and is_domain(part)]
+    domains = [part for part in node.items if is_domain(part)]
     others = [part for part in node.items if part not in domains]
     if len(domains) != 1 or not others or node.kind == "set":
         return None
@@ -345,15 +345,15 @@ def _integers_within(node: Several) -> Sequence[Fraction] | None:
             low = 0
         if math.isinf(low) or math.isinf(high) or high - low > _MAX_INTEGERS:
             return None
-        first = math.ceil(low) + (low == math.ceil(low) and not piece.is_low_closed)
-        last = math.floor(high) - (high == math.floor(high) and not piece.is_high_closed)
-        numbers |= set(range(int(first), int(last) + 1))
+        inside = range(math.ceil(low), math.floor(high) + 1)
+        open_ends = {end for end, is_closed in zip((low, high), piece[2:], strict=True) if not is_closed}
+        numbers |= set(inside) - open_ends
     if kind == "N" and min(numbers, default=1) <= 0:
         # N holds 0 for some and not for others.
         return None
     return [Fraction(number) for number in sorted(numbers) if kind == "Z" or number > 0]
 
 
-def is_domain(node: Node) -> bool:
+def is_domain(node: Node) -> TypeGuard[Relation]:
     """Whether the tree says what set of numbers a variable is of: "k in Z"."""
     return isinstance(node, Relation) and node.signs == ("in",) and isinstance(node.sides[1], NumberSet)

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeGuard
 
 from open_r1.rewards.verifier.budget import spend
 from open_r1.rewards.verifier.families import (
@@ -104,7 +104,7 @@ def _equal_each(gold: Sequence[Node], answer: Sequence[Node]) -> bool:
 # Equations.
 
 
-def _is_equation(node: Node) -> bool:
+def _is_equation(node: Node) -> TypeGuard[Relation]:
     return isinstance(node, Relation) and set(node.signs) == {"="}
 
 
@@ -126,19 +126,19 @@ def _sides_of_approximation(node: Node) -> list[Node]:
 
 def _equal_equations(gold: Node, answer: Node) -> bool:
     """Compare where at least one is an equation: with another one, or with a bare value."""
-    if isinstance(gold, Relation) and isinstance(answer, Relation) and _is_equation(gold) and _is_equation(answer):
+    if _is_equation(gold) and _is_equation(answer):
         return _equal_two_equations(gold, with_same_arguments(gold, answer))
-    if isinstance(gold, Relation) and _is_equation(gold):
-        if isinstance(answer, (Bracket, Several)) and _spread(gold) != gold:
-            return _equal_part(_spread(gold), answer)
-        value = _last(gold, is_gold=True)
+    if _is_equation(gold):
+        value = _value_beside(gold, answer, is_gold=True)
         return value is not None and _equal_part(value, answer)
-    if isinstance(answer, Relation):
-        if isinstance(gold, (Bracket, Several)) and _spread(answer) != answer:
-            return _equal_part(gold, _spread(answer))
-        value = _last(answer, is_gold=False)
-        return value is not None and _equal_part(gold, value)
-    return False
+    value = _value_beside(answer, gold, is_gold=False) if _is_equation(answer) else None
+    return value is not None and _equal_part(gold, value)
+
+
+def _value_beside(equation: Relation, bare: Node, *, is_gold: bool) -> Node | None:
+    """Return what an equation gives that is compared with a bare value: the list of its names, or its value."""
+    spread = _spread(equation)
+    return spread if isinstance(bare, (Bracket, Several)) and spread != equation else _last(equation, is_gold=is_gold)
 
 
 def _equal_two_equations(gold: Relation, answer: Relation) -> bool:
@@ -172,7 +172,7 @@ def _is_function_of(node: Node, other: Node) -> bool:
 
 def stated(node: Node) -> Node:
     """Return the value that an equation gives to its left side, or the tree itself."""
-    return (_last(node) or node) if isinstance(node, Relation) and _is_equation(node) else node
+    return (_last(node) or node) if _is_equation(node) else node
 
 
 def _last(equation: Relation, *, is_gold: bool = False) -> Node | None:
