@@ -299,7 +299,7 @@ class _Balls(Evaluator):
         spend(4 + (_MP.prec / 1_000) ** 2)
 
     def number(self, value: Fraction) -> Ball:
-        return self.rounded(_MP.mpf(value.numerator) / value.denominator, _NOTHING)
+        return self.rounded(_as_real(value), _NOTHING)
 
     def leaf(self, node: Symbol | Constant) -> Ball:
         if node == IMAGINARY:

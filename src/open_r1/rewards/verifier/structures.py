@@ -203,10 +203,7 @@ def _is_left(node: Node) -> bool:
     if isinstance(node, Bracket):
         return all(map(is_name, node.items))
     if isinstance(node, Combined):
-        return all(
-            isinstance(part, Symbol) or (isinstance(part, Combined) and _is_left(part))
-            for part in (node.left, node.right)
-        )
+        return all(isinstance(part, (Symbol, Combined)) and _is_left(part) for part in (node.left, node.right))
     return is_name(node)
 
 

@@ -233,11 +233,8 @@ def _tokens_of(kind: str, content: str, is_spaced: bool) -> list[Token]:
     if kind == "command":
         name = SAME_COMMANDS.get(content, content)
         return [Token("sign" if len(name) == 1 else "command", name, is_spaced)]
-    return (
-        [Token("command", _ASCII_SIGNS[content], is_spaced)]
-        if content in ("<=", ">=", "!=")
-        else [Token("sign", _ASCII_SIGNS.get(content, content), is_spaced)]
-    )
+    name = _ASCII_SIGNS.get(content, content)
+    return [Token("command" if name in ("le", "ge", "ne") else "sign", name, is_spaced)]
 
 
 def _words(content: str, is_spaced: bool) -> list[Token]:
@@ -257,14 +254,13 @@ def _letters(content: str, is_spaced: bool, is_behind_number: bool) -> list[Toke
     """Return a run of letters as a function name, a word, a unit, or the variables it multiplies."""
     if len(content) == 1:
         return [Token("letter", content, is_spaced)]
-    if content in PLAIN_COMMANDS or content.casefold() in ("or", "and", "infinity"):
-        return [
-            Token("command", PLAIN_COMMANDS[content if content in PLAIN_COMMANDS else content.casefold()], is_spaced)
-        ]
+    lowered = content.casefold()
+    if content in PLAIN_COMMANDS or lowered in ("or", "and", "infinity"):
+        return [Token("command", PLAIN_COMMANDS.get(content) or PLAIN_COMMANDS[lowered], is_spaced)]
     # "NO" within a formula is a product, of "AB" and its kin.
     if (
         len(content) > 3
-        or (content.casefold() in ANSWER_WORDS and not content.isupper())
+        or (lowered in ANSWER_WORDS and not content.isupper())
         or is_unit(content, is_behind_number=is_behind_number)
     ):
         return [Token("word", content, is_spaced)]

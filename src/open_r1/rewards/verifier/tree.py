@@ -9,80 +9,87 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 from open_r1.rewards.verifier.budget import spend
 from open_r1.rewards.verifier.units import Unit
 
+_T = TypeVar("_T")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass_transform(frozen_default=True)
+def _node(kind: type[_T]) -> type[_T]:
+    return dataclass(frozen=True, slots=True)(kind)
+
+
+@_node
 class Node:
     """A part of a tree; nodes of one class with equal fields are equal."""
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Formula(Node):
     """What may have a value (`value`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Number(Formula):
     value: Fraction
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Symbol(Formula):
     """A variable, with its subscript and primes: x, x_1, AB is Mul(A, B)."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Constant(Formula):
     """One of "pi", "e", "i", "oo"."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Neg(Formula):
     part: Node
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Degrees(Formula):
     """An angle of `part` degrees."""
 
     part: Node
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Binary(Formula):
     left: Node
     right: Node
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Add(Binary):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Mul(Binary):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Div(Binary):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Pow(Binary):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Call(Formula):
     r"""A function of its arguments: "sin", "root" (radicand, degree), "log" (x, base), "abs", "f'", "P"."""
 
@@ -90,7 +97,7 @@ class Call(Formula):
     arguments: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Bound(Formula):
     r"""A formula whose variable runs: "int" or "sum" or "prod" from `low` to `high`, "lim" to `low`.
 
@@ -104,7 +111,7 @@ class Bound(Formula):
     high: Node | None
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class PlusMinus(Node):
     r"""`left \pm right`, or `\mp`; `left` is None where nothing stands before the sign."""
 
@@ -113,21 +120,21 @@ class PlusMinus(Node):
     sign: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class NumberSet(Node):
     r"""`\mathbb{Z}` and its kin: "Z", "Z+", "R"."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Word(Node):
     """A word within a formula, such as the condition "otherwise"."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Relation(Node):
     """A chain of relations: n sides and n - 1 signs between them ("=", "<", "le", "in", "approx", "mod", ...)."""
 
@@ -135,7 +142,7 @@ class Relation(Node):
     signs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Several(Node):
     """Several values or statements: a "set" (braces, "or"), "both" ("and", a system), or a "list" (bare commas)."""
 
@@ -143,7 +150,7 @@ class Several(Node):
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Bracket(Node):
     """A tuple or an interval: "(" or "[" or "<" to ")" or "]" or ">"."""
 
@@ -152,7 +159,7 @@ class Bracket(Node):
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Combined(Node):
     """A union ("cup"), intersection ("cap") or difference ("setminus")."""
 
@@ -161,12 +168,12 @@ class Combined(Node):
     operator: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Matrix(Node):
     rows: tuple[tuple[Node, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class SuchThat(Node):
     """The set of the elements that fulfil a condition."""
 
@@ -174,7 +181,7 @@ class SuchThat(Node):
     condition: Node
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Quantity(Node):
     """A value with its unit (None without one) and its percent sign: 50 of 50%."""
 
@@ -183,7 +190,7 @@ class Quantity(Node):
     is_percent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Ratio(Node):
     """3:4:5, and what it is the ratio of: V_1:V_2 = 11:21."""
 
@@ -191,7 +198,7 @@ class Ratio(Node):
     names: tuple[Node, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Clock(Node):
     """A time of the day: minutes since midnight, and whether its half is said (5 p.m., noon)."""
 
@@ -199,7 +206,7 @@ class Clock(Node):
     has_half: bool
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Digits(Node):
     """Digits in a base: 101_2."""
 
@@ -207,14 +214,14 @@ class Digits(Node):
     base: int
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Words(Node):
     """Words in one spelling, or notation that is compared as it is written."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Reading(Node):
     """A whole answer: its normalised text, and what it was read as."""
 
@@ -222,7 +229,7 @@ class Reading(Node):
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Choice(Node):
     """A choice letter; what follows it ("B. 12"); and whether it may be a variable as well, as a bare letter may."""
 
@@ -231,7 +238,7 @@ class Choice(Node):
     is_variable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Parts(Node):
     """The answers to the numbered parts of a question: (1) 2; (2) 3."""
 
