@@ -285,11 +285,13 @@ def _run_alike(gold: Node, answer: Node, integer: Symbol) -> bool:
     lines = [Add(start, Mul(integer, step)) for start, step in zip(starts, steps, strict=True)]
     if not (equal_values(gold, lines[0]) and equal_values(answer, lines[1])):
         return False
-    if not (equal_values(steps[0], steps[1]) or equal_values(steps[0], Neg(steps[1]))):
-        return False
-    if equal_values(steps[0], ONE) or equal_values(steps[0], Neg(ONE)):
-        # n + 1 is another number than n, though both may be any.
+    # n + 1 is another number than n, though both may be any.
+    if not _equal_but_for_sign(steps[0], steps[1]) or _equal_but_for_sign(steps[0], ONE):
         return False
     shift = Add(starts[1], Neg(starts[0]))
     turns = Number(Fraction(round(order_key(Div(shift, steps[0])))))
     return equal_values(shift, Mul(turns, steps[0]))
+
+
+def _equal_but_for_sign(step: Node, other: Node) -> bool:
+    return equal_values(step, other) or equal_values(step, Neg(other))
