@@ -98,6 +98,16 @@ def completion_texts(completions: Sequence[Completion], context: RewardContext =
     return [completion_text(completion, context) for completion in completions]
 
 
+def last_answer_block(text: str) -> str | None:
+    r"""Return what the last closed answer block holds, stripped; None without one.
+
+    >>> last_answer_block("<answer>\n41\n</answer> No: <answer>\n42\n</answer>")
+    '42'
+    """
+    _, opening, block = text.rpartition(ANSWER_CLOSE)[0].rpartition(ANSWER_OPEN)
+    return block.strip() if opening else None
+
+
 def _last_assistant_message(messages: Sequence[Message]) -> Message:
     by_assistant = [message for message in messages if message.get("role", "assistant") == "assistant"]
     return by_assistant[-1] if by_assistant else {}

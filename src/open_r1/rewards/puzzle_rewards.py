@@ -28,6 +28,7 @@ from open_r1.rewards.base import (
     LogMetric,
     RewardContext,
     completion_texts,
+    last_answer_block,
 )
 from open_r1.rewards.format_rewards import SOFT_LAYOUT, TAGS, split_layout, texts_from_think_tag
 from open_r1.tasks import countdown
@@ -68,13 +69,8 @@ def find_answer(text: str) -> str | None:
     >>> find_answer("<think>\nx\n</think>\n<answer>\n\\boxed{(1 + 2) * 3}\n</answer>"), find_answer("(1 + 2) * 3")
     ('(1 + 2) * 3', None)
     """
-    text = text[text.rfind(THINK_CLOSE) + len(THINK_CLOSE) :] if THINK_CLOSE in text else text
-    end = text.rfind(ANSWER_CLOSE)
-    start = text.rfind(ANSWER_OPEN, 0, max(end, 0))
-    if start < 0:
-        return None
-    answer = text[start + len(ANSWER_OPEN) : end].strip()
-    if answer.startswith(_BOX_OPEN) and answer.endswith("}"):
+    answer = last_answer_block(text.rpartition(THINK_CLOSE)[2])
+    if answer is not None and answer.startswith(_BOX_OPEN) and answer.endswith("}"):
         answer = answer[len(_BOX_OPEN) : -1].strip()
     return answer
 
