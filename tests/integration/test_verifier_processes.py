@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from open_r1.rewards.verifier import Verdict, judge_completion, verify_all
-from open_r1.rewards.verifier.api import FAILED, _judge_kept_pair
 from open_r1.rewards.verifier.budget import limited_to, spend
+from open_r1.rewards.verifier.judge import FAILED, _judge_kept_pair
 from tests.rows.hostile_answers import GOLD, GOOD, HOSTILE, HOSTILE_ANSWERS
 
 # One after the other, as shuffled rows are.

@@ -76,7 +76,7 @@ def test_demystify_takes_no_repetition_from_a_completion_at_the_limit():
 def test_demystify_without_ids_counts_characters_and_words():
     reward = DemystifyCosineReward(max_len=100, ngram_size=1, max_penalty=-1)
     text = "so so so so " + WRONG
-    expected = reward.value(len(text), is_correct=False, repeated=1 - 3 / 6)
+    expected = reward.value(len(text), is_correct=False, units=text.split())
     assert reward([text], [GOLD]) == [pytest.approx(expected)]
 
 

@@ -17,8 +17,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from open_r1.rewards.verifier import Verdict
-from open_r1.rewards.verifier.api import judge_pair
 from open_r1.rewards.verifier.budget import OverBudgetError, limited_to, spend
+from open_r1.rewards.verifier.judge import judge_pair
 
 logger = logging.getLogger(__name__)
 

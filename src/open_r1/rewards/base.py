@@ -6,8 +6,9 @@ keywords only: prompts, completions, completion_ids, every dataset column, train
 Shapes: B rows in a call; a *group* is a run of consecutive rows with an equal prompt.
 """
 
+import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 Message = Mapping[str, object]
@@ -44,6 +45,16 @@ class RewardContext:
 
 
 DEFAULT_CONTEXT = RewardContext()
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return a question with the known name that is nearest to a wrong one; "" where none is near.
+
+    >>> did_you_mean("acuracy", ["accuracy", "format"])
+    " Did you mean 'accuracy'?"
+    """
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def is_unscorable(reward: float | None) -> bool:
@@ -85,6 +96,16 @@ def completion_text(completion: Completion, context: RewardContext = DEFAULT_CON
 def completion_texts(completions: Sequence[Completion], context: RewardContext = DEFAULT_CONTEXT) -> list[str]:
     """Return `completion_text` of every row."""
     return [completion_text(completion, context) for completion in completions]
+
+
+def last_answer_block(text: str) -> str | None:
+    r"""Return what the last closed answer block holds, stripped; None without one.
+
+    >>> last_answer_block("<answer>\n41\n</answer> No: <answer>\n42\n</answer>")
+    '42'
+    """
+    _, opening, block = text.rpartition(ANSWER_CLOSE)[0].rpartition(ANSWER_OPEN)
+    return block.strip() if opening else None
 
 
 def _last_assistant_message(messages: Sequence[Message]) -> Message:

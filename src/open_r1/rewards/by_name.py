@@ -11,7 +11,6 @@
 Rewards that `reward_domains` lists judge the rows of their domains alone (`wrappers`).
 """
 
-import difflib
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from dataclasses import replace
 
 from open_r1.configs.rewards import RewardArguments
 from open_r1.data.user_code import is_user_place
-from open_r1.rewards.base import DEFAULT_CONTEXT, Reward, RewardContext
+from open_r1.rewards.base import DEFAULT_CONTEXT, Reward, RewardContext, did_you_mean
 from open_r1.rewards.spec import RewardSpec
 from open_r1.rewards.table import REWARDS
 from open_r1.rewards.user import load_user_reward, reads_tokens, required_columns
@@ -61,12 +60,10 @@ def is_user_function(name: str) -> bool:
 
 
 def _unknown(name: str) -> str:
-    known = ", ".join(sorted(REWARDS))
-    close = difflib.get_close_matches(name, REWARDS, n=1)
-    suggestion = f" Did you mean {close[0]!r}?" if close else ""
     return (
-        f"Unknown reward {name!r} in reward_funcs.{suggestion} Available: {known}; summary_only(<reward>); a function "
-        "of your own (path/to/file.py:function); a reward model (org/model, ./folder)."
+        f"Unknown reward {name!r} in reward_funcs.{did_you_mean(name, REWARDS)} Available: "
+        f"{', '.join(sorted(REWARDS))}; summary_only(<reward>); a function of your own (path/to/file.py:function); a "
+        "reward model (org/model, ./folder)."
     )
 
 
@@ -79,10 +76,7 @@ def _spec_of_model(name: str, load_reward_model: LoadRewardModel | None) -> Rewa
             )
         return load_reward_model(name)
 
-    return RewardSpec(
-        build=build,
-        is_external=True,
-    )
+    return RewardSpec(build=build, is_external=True)
 
 
 def _spec_of_user(place: str) -> RewardSpec:

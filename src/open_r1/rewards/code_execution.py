@@ -21,16 +21,28 @@ that the sandbox is gone. Logged are, for `code_reward` and the others by their 
 import importlib.util
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from open_r1.grading.batch import JudgeProgram, Judging, ReadRow, SandboxSettings, Score, judge_all
+from open_r1.grading.batch import JudgeProgram, Judging, ReadRow, Sandbox, SandboxSettings, Score, judge_all, read_rows
 from open_r1.grading.cases import is_empty_column
+from open_r1.grading.fences import find_program
+from open_r1.grading.patches import patch_code as patch_source
 from open_r1.grading.verdict import TestVerdict, missing_module, verdict_line
-from open_r1.rewards.base import UNSCORABLE, LogExtra, LogMetric, require_rows
+from open_r1.rewards.base import (
+    DEFAULT_CONTEXT,
+    UNSCORABLE,
+    Completion,
+    LogExtra,
+    LogMetric,
+    RewardContext,
+    completion_texts,
+    require_rows,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +89,9 @@ def reward_rows(
     Raises:
         ValueError: The sandbox can't be built, or hasn't the language of a row.
     """
-    submissions = [found for row in rows if (found := _submission_of(row)) is not None]
-    judged = judge_all(submissions, judge, settings)
-    results = [None if (found := _submission_of(row)) is None else judged[found] for row in rows]
+    submissions = [_submission_of(row) for row in rows]
+    judged = judge_all([submission for submission in submissions if submission is not None], judge, settings)
+    results = [submission and judged[submission] for submission in submissions]
     outcomes = [_outcome_of(row, result) for row, result in zip(rows, results, strict=True)]
     if _is_outage(outcomes):
         outcomes = [SANDBOX_ERROR if outcome == NO_PROGRAM else outcome for outcome in outcomes]
@@ -191,19 +203,6 @@ def _warn_of_package(name: str) -> bool:
     return is_ours
 
 
-def why_unusable(
-    row: Mapping[str, object], read: Callable[[Mapping[str, object]], object], needed: Sequence[str]
-) -> str | None:
-    """Return what `read` has against a row; "" where all needed columns are empty, None where it has nothing."""
-    if all(is_empty_column(row.get(column)) for column in needed):
-        return ""
-    try:
-        read(row)
-    except ValueError as error:
-        return str(error) or type(error).__name__
-    return None
-
-
 def rows_of_columns(
     name: str, num_rows: int, columns: Mapping[str, object], wanted: Sequence[str], needed: Sequence[str]
 ) -> list[dict[str, object] | None]:
@@ -228,3 +227,95 @@ def rows_of_columns(
     require_rows(name, num_rows, **found)
     rows = [{column: values[row] for column, values in found.items()} for row in range(num_rows)]
     return [row if any(not is_empty_column(row.get(column)) for column in needed) else None for row in rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramReward(ABC, Generic[P]):
+    """A reward that runs the program of a completion: the last closed block of its language behind the reasoning.
+
+    A subclass says which columns it reads, of which a row of other data has none of the needed ones, and how it reads
+    and judges a row.
+
+    Attributes:
+        settings: Which sandbox.
+        patch_code: Whether what today's Python and compilers no longer take is mended in the program first.
+        context: What the template has opened.
+    """
+
+    settings: SandboxSettings = field(default_factory=SandboxSettings)
+    patch_code: bool = False
+    context: RewardContext = DEFAULT_CONTEXT
+
+    NAME: ClassVar[str]
+    COLUMNS: ClassVar[tuple[str, ...]]
+    NEEDED: ClassVar[tuple[str, ...]]
+    WITHOUT_PROGRAM: ClassVar[float] = 0.0
+
+    @property
+    def __name__(self) -> str:
+        """Metric key."""
+        return self.NAME
+
+    def __call__(
+        self,
+        completions: Sequence[Completion],
+        *,
+        log_extra: LogExtra | None = None,
+        log_metric: LogMetric | None = None,
+        **columns: object,
+    ) -> list[float | None]:
+        texts = completion_texts(completions, self.context)
+        values = rows_of_columns(self.__name__, len(texts), columns, self.COLUMNS, self.NEEDED)
+        problems = read_rows(values, self.read)
+        self.check(problems)
+        rows = [
+            ProgramRow(self._program_of(text, problem), problem) for text, problem in zip(texts, problems, strict=True)
+        ]
+        return reward_rows(
+            self.__name__,
+            rows,
+            self.judge,
+            self.settings,
+            without_program=self.WITHOUT_PROGRAM,
+            log_extra=log_extra,
+            log_metric=log_metric,
+        )
+
+    def _program_of(self, text: str, problem: ReadRow[P] | None) -> str | None:
+        if problem is None or problem.content is None:
+            return None
+        language = self.language_of(problem.content)
+        program = find_program(text, language)
+        return patch_source(program, language) if program is not None and self.patch_code else program
+
+    @classmethod
+    def unusable(cls, row: Mapping[str, Any]) -> str | None:
+        """Return why it can't judge a row, "" for a row of other data, None where it can."""
+        if all(is_empty_column(row.get(column)) for column in cls.NEEDED):
+            return ""
+        try:
+            cls.read_usable(row)
+        except ValueError as error:
+            return str(error) or type(error).__name__
+        return None
+
+    @staticmethod
+    @abstractmethod
+    def read(row: Mapping[str, Any]) -> P:
+        """Return the problem in the columns of a row; a ValueError says why there's none."""
+
+    @classmethod
+    def read_usable(cls, row: Mapping[str, Any]) -> None:
+        """Read a row before a run; raises a ValueError for tests that prove nothing too."""
+        cls.read(row)
+
+    def check(self, problems: Sequence[ReadRow[P] | None]) -> None:
+        """Raise a ValueError for rows that may not come in one call."""
+
+    @abstractmethod
+    def language_of(self, problem: P) -> str:
+        """Return the language of the program."""
+
+    @abstractmethod
+    async def judge(self, program: str, problem: P, sandbox: Sandbox) -> Score:
+        """Judge a program in a sandbox."""

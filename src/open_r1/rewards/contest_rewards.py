@@ -5,31 +5,25 @@ Different from upstream Open R1: as `program_rewards` says. Rows are read from t
 trainer passes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from open_r1.grading.batch import Sandbox, SandboxSettings, Score, read_rows
+from open_r1.grading.batch import Sandbox, SandboxSettings, Score
 from open_r1.grading.codeforces import NO_SUBMISSION_REWARD, SCORING_MODES, CodeforcesProblem, judge_submission
-from open_r1.grading.fences import find_program
 from open_r1.grading.ioi import judge_subtask
 from open_r1.grading.ioi_rows import Subtask
 from open_r1.grading.patches import add_includes
-from open_r1.grading.patches import patch_code as patch_source
 from open_r1.grading.programs import Budget
-from open_r1.rewards.base import DEFAULT_CONTEXT, Completion, LogExtra, LogMetric, RewardContext, completion_texts
-from open_r1.rewards.code_execution import ProgramRow, reward_rows, rows_of_columns, why_unusable
+from open_r1.rewards.base import Completion
+from open_r1.rewards.code_execution import ProgramReward
 
 IOI_COLUMNS = ("id", "subtask", "test_names", "time_limit", "memory_limit", "grader_files")
-_MORE_IOI_COLUMNS = ("year", "test_cases")
-_NEEDED_FOR_IOI = ("test_names",)  # a column that rows of other data don't have
 CF_COLUMNS = ("id", "language", "official_tests", "time_limit", "memory_limit")
-_MORE_CF_COLUMNS = ("generated_checker", "input_mode", "official_tests_complete")
-_NEEDED_FOR_CF = ("official_tests", "input_mode")  # columns that rows of other data don't have
 
 
-@dataclass(frozen=True)
-class IoiCodeReward:
+@dataclass(frozen=True, kw_only=True)
+class IoiCodeReward(ProgramReward[Subtask]):
     """Return the score of a completion's C++ program in the row's subtask: the lowest of its tests.
 
     Judged is the last closed block in C++ behind the reasoning, with the includes that the task needs; a completion
@@ -37,39 +31,27 @@ class IoiCodeReward:
     sandbox failed. Source: Open R1; the scores are the rules of the IOI.
 
     Attributes:
-        settings: Which sandbox.
         batch_size: Tests in a batch, of which one with a score of 0 is the last; below 1: all at once.
-        context: What the template has opened.
     """
 
-    settings: SandboxSettings = field(default_factory=SandboxSettings)
     batch_size: int = 1
-    context: RewardContext = DEFAULT_CONTEXT
 
-    __name__ = "ioi_code_reward"
+    NAME = "ioi_code_reward"
+    COLUMNS = (*IOI_COLUMNS, "year", "test_cases")
+    NEEDED = ("test_names",)
 
-    def __call__(
-        self,
-        completions: Sequence[Completion],
-        *,
-        log_extra: LogExtra | None = None,
-        log_metric: LogMetric | None = None,
-        **columns: object,
-    ) -> list[float | None]:
-        texts = completion_texts(completions, self.context)
-        wanted = (*IOI_COLUMNS, *_MORE_IOI_COLUMNS)
-        values = rows_of_columns(self.__name__, len(texts), columns, wanted, _NEEDED_FOR_IOI)
-        problems = read_rows(values, Subtask.from_row)
-        rows = [ProgramRow(find_program(text, "cpp"), problem) for text, problem in zip(texts, problems, strict=True)]
-        return reward_rows(self.__name__, rows, self._judge, self.settings, log_extra=log_extra, log_metric=log_metric)
+    read = staticmethod(Subtask.from_row)
 
-    async def _judge(self, program: str, subtask: Subtask, sandbox: Sandbox) -> Score:
-        code = add_includes(program, subtask.problem_id, has_header=subtask.has_header)
-        return await judge_subtask(subtask, code, sandbox, batch_size=self.batch_size)
+    def language_of(self, problem: Subtask) -> str:
+        return "cpp"
+
+    async def judge(self, program: str, problem: Subtask, sandbox: Sandbox) -> Score:
+        code = add_includes(program, problem.problem_id, has_header=problem.has_header)
+        return await judge_subtask(problem, code, sandbox, batch_size=self.batch_size)
 
 
-@dataclass(frozen=True)
-class CfCodeReward:
+@dataclass(frozen=True, kw_only=True)
+class CfCodeReward(ProgramReward[CodeforcesProblem]):
     """Return what a completion's program earns at a Codeforces problem, by its official and generated tests.
 
     Judged is the last closed block of the row's language behind the reasoning. Range: `pass_fail` {0, 1}, `partial`
@@ -77,64 +59,33 @@ class CfCodeReward:
     where the row is of other data, or has no usable tests; `UNSCORABLE` where the sandbox failed. Source: Open R1.
 
     Attributes:
-        settings: Which sandbox.
         batch_size: Tests in a batch; `pass_fail` ends with one that has a failure. Below 1: all at once.
         scoring_mode: `pass_fail`: all tests; `partial`: the share of tests; `weighted_sum`: the first plus a tenth of
             the second.
-        patch_code: Whether what today's Python and compilers no longer take is mended in the program first.
-        context: What the template has opened.
         max_tests: Of a problem with more tests so many are drawn, the same ones each time; None: all are run.
         budget: Of all tests of a submission; those that it doesn't pay count as not passed.
     """
 
-    settings: SandboxSettings = field(default_factory=SandboxSettings)
     batch_size: int = 1
     scoring_mode: str = "weighted_sum"
-    patch_code: bool = False
-    context: RewardContext = DEFAULT_CONTEXT
     max_tests: int | None = None
     budget: Budget = field(default_factory=Budget)
 
-    __name__ = "cf_code_reward"
+    NAME = "cf_code_reward"
+    COLUMNS = (*CF_COLUMNS, "generated_checker", "input_mode", "official_tests_complete")
+    NEEDED = ("official_tests", "input_mode")
+    WITHOUT_PROGRAM = NO_SUBMISSION_REWARD
 
     def __post_init__(self) -> None:
         if self.scoring_mode not in SCORING_MODES:
             raise ValueError(f"scoring_mode is one of {', '.join(SCORING_MODES)}, got {self.scoring_mode!r}.")
 
-    def __call__(
-        self,
-        completions: Sequence[Completion],
-        *,
-        log_extra: LogExtra | None = None,
-        log_metric: LogMetric | None = None,
-        **columns: object,
-    ) -> list[float | None]:
-        texts = completion_texts(completions, self.context)
-        wanted = (*CF_COLUMNS, *_MORE_CF_COLUMNS)
-        values = rows_of_columns(self.__name__, len(texts), columns, wanted, _NEEDED_FOR_CF)
-        problems = read_rows(values, CodeforcesProblem.from_row)
-        rows = [
-            ProgramRow(
-                None if problem is None or problem.content is None else self._program_of(text, problem.content),
-                problem,
-            )
-            for text, problem in zip(texts, problems, strict=True)
-        ]
-        return reward_rows(
-            self.__name__,
-            rows,
-            self._judge,
-            self.settings,
-            without_program=NO_SUBMISSION_REWARD,
-            log_extra=log_extra,
-            log_metric=log_metric,
-        )
+    read = staticmethod(CodeforcesProblem.from_row)
 
-    def _program_of(self, text: str, problem: CodeforcesProblem) -> str | None:
-        program = find_program(text, problem.language)
-        return patch_source(program, problem.language) if program is not None and self.patch_code else program
+    def language_of(self, problem: CodeforcesProblem) -> str:
+        return problem.language
 
-    async def _judge(self, program: str, problem: CodeforcesProblem, sandbox: Sandbox) -> Score:
+    async def judge(self, program: str, problem: CodeforcesProblem, sandbox: Sandbox) -> Score:
         return await judge_submission(
             problem,
             program,
@@ -144,16 +95,6 @@ class CfCodeReward:
             max_tests=self.max_tests,
             budget=self.budget,
         )
-
-
-def unusable_in_ioi(row: Mapping[str, object]) -> str | None:
-    """Return why `IoiCodeReward` can't judge a row, "" for a row of other data, None where it can."""
-    return why_unusable(row, Subtask.from_row, _NEEDED_FOR_IOI)
-
-
-def unusable_in_codeforces(row: Mapping[str, object]) -> str | None:
-    """Return why `CfCodeReward` can't judge a row, "" for a row of other data, None where it can."""
-    return why_unusable(row, CodeforcesProblem.from_row, _NEEDED_FOR_CF)
 
 
 def ioi_code_reward(
@@ -177,7 +118,7 @@ def ioi_code_reward(
     Raises:
         ValueError: The provider can't be built, or lacks C++.
     """
-    reward = IoiCodeReward(SandboxSettings(provider_type, num_parallel), test_batch_size)
+    reward = IoiCodeReward(settings=SandboxSettings(provider_type, num_parallel), batch_size=test_batch_size)
     return reward(completions, **columns)
 
 
@@ -206,5 +147,10 @@ def cf_code_reward(
     Raises:
         ValueError: The provider can't be built, or hasn't the language of a row; the scoring mode is unknown.
     """
-    reward = CfCodeReward(SandboxSettings(provider_type, num_parallel), test_batch_size, scoring_mode, patch_code)
+    reward = CfCodeReward(
+        settings=SandboxSettings(provider_type, num_parallel),
+        batch_size=test_batch_size,
+        scoring_mode=scoring_mode,
+        patch_code=patch_code,
+    )
     return reward(completions, **columns)

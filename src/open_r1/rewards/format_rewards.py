@@ -5,7 +5,7 @@ Different from upstream Open R1:
 1. `format_reward` takes exactly one think and one answer block, nothing after them, and neither may be blank;
    characters that nobody sees don't fill a block.
 2. `reasoning_steps_reward` counts numbered lines anywhere and every distinct marker once.
-All search is by `str.find` and anchored line patterns: linear in the text, whatever it holds.
+All search takes time linear in the text, whatever it holds.
 """
 
 import re
@@ -25,11 +25,12 @@ from open_r1.rewards.base import (
 )
 from open_r1.rewards.prose import is_blank
 
-_TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
+TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 _TAGS_WITH_NEWLINES = (f"{THINK_OPEN}\n", f"\n{THINK_CLOSE}\n", f"\n{ANSWER_OPEN}\n", f"\n{ANSWER_CLOSE}")
-_OPENING = f"{THINK_OPEN}\n"
-_MIDDLE = f"\n{THINK_CLOSE}\n{ANSWER_OPEN}\n"
-_CLOSING = f"\n{ANSWER_CLOSE}"
+# With each tag once they take linear time; both groups must show something.
+STRICT_LAYOUT = re.compile(r"<think>\n(.*)\n</think>\n<answer>\n(.*)\n</answer>\n*", re.DOTALL)
+SOFT_LAYOUT = re.compile(r"\s*<think>(.*)</think>\s*<answer>(.*)</answer>\s*", re.DOTALL)
+_THINK_LAYOUT = re.compile(r"\s*<think>(.*)</think>(.*)", re.DOTALL)
 
 # The value of every marker is what makes it distinct, so that a marker said ten times counts once.
 _STEP_MARKERS = (
@@ -41,23 +42,18 @@ _STEP_MARKERS = (
 NUM_STEPS_FOR_FULL_REWARD = 3
 
 
-def split_strict_format(text: str) -> tuple[str, str] | None:
-    r"""Return (reasoning, answer) of a text in the strict layout, or None.
+def split_layout(text: str, layout: re.Pattern[str], tags: Sequence[str] = TAGS) -> tuple[str, str] | None:
+    r"""Return (reasoning, answer) of a text in the layout with each of the tags once, or None.
 
-    >>> split_strict_format("<think>\n2 + 2\n</think>\n<answer>\n4\n</answer>")
+    >>> split_layout("<think>\n2 + 2\n</think>\n<answer>\n4\n</answer>", STRICT_LAYOUT)
     ('2 + 2', '4')
-    >>> split_strict_format("<think>2 + 2</think><answer>4</answer>") is None
+    >>> split_layout("<think>2 + 2</think>\n\n<answer> 4 </answer>\n", STRICT_LAYOUT) is None
     True
+    >>> split_layout("\n<think>2 + 2</think>\n\n<answer> 4 </answer>\n", SOFT_LAYOUT)
+    ('2 + 2', ' 4 ')
     """
-    text = text.rstrip("\n")
-    if any(text.count(tag) != 1 for tag in _TAGS):
-        return None
-    middle = text.find(_MIDDLE)
-    if not text.startswith(_OPENING) or not text.endswith(_CLOSING) or middle < len(_OPENING):
-        return None
-    reasoning = text[len(_OPENING) : middle]
-    answer = text[middle + len(_MIDDLE) : len(text) - len(_CLOSING)]
-    return None if is_blank(reasoning) or is_blank(answer) else (reasoning, answer)
+    found = layout.fullmatch(text) if all(text.count(tag) == 1 for tag in tags) else None
+    return None if found is None or any(map(is_blank, found.groups())) else (found.group(1), found.group(2))
 
 
 def format_reward(
@@ -73,7 +69,9 @@ def format_reward(
     >>> format_reward(["<think>\n2 + 2\n</think>\n<answer>\n4\n</answer>", "<think>Only thinking</think>"])
     [1.0, 0.0]
     """
-    return [0.0 if split_strict_format(text) is None else 1.0 for text in completion_texts(completions, context)]
+    return [
+        0.0 if split_layout(text, STRICT_LAYOUT) is None else 1.0 for text in completion_texts(completions, context)
+    ]
 
 
 @dataclass(frozen=True)
@@ -101,27 +99,8 @@ class CodeFormatReward:
         return [self._score(text, wanted or self.language) for text, wanted in zip(texts, languages, strict=True)]
 
     def _score(self, text: str, language: str) -> float:
-        parts = split_strict_format(text)
+        parts = split_layout(text, STRICT_LAYOUT)
         return 0.0 if parts is None or find_program(parts[1], language) is None else 1.0
-
-
-def split_soft_format(text: str) -> tuple[str, str] | None:
-    r"""Return (reasoning, answer), stripped, of a think and an answer block with any white space around, or None.
-
-    >>> split_soft_format("\n<think>2 + 2</think>\n\n<answer> 4 </answer>")
-    ('2 + 2', '4')
-    """
-    text = text.strip()
-    if any(text.count(tag) != 1 for tag in _TAGS):
-        return None
-    think_end, answer_start = text.find(THINK_CLOSE), text.find(ANSWER_OPEN)
-    if not text.startswith(THINK_OPEN) or not text.endswith(ANSWER_CLOSE) or answer_start < think_end:
-        return None
-    if text[think_end + len(THINK_CLOSE) : answer_start].strip():
-        return None
-    reasoning = text[len(THINK_OPEN) : think_end].strip()
-    answer = text[answer_start + len(ANSWER_OPEN) : len(text) - len(ANSWER_CLOSE)].strip()
-    return None if is_blank(reasoning) or is_blank(answer) else (reasoning, answer)
 
 
 def soft_format_reward(
@@ -136,7 +115,9 @@ def soft_format_reward(
     >>> soft_format_reward(["<think>2 + 2</think> <answer>4</answer>", "<think>2 + 2</think> So <answer>4</answer>"])
     [1.0, 0.0]
     """
-    return [0.0 if split_soft_format(text) is None else 1.0 for text in texts_from_think_tag(completions, context)]
+    return [
+        0.0 if split_layout(text, SOFT_LAYOUT) is None else 1.0 for text in texts_from_think_tag(completions, context)
+    ]
 
 
 def think_format_reward(
@@ -155,12 +136,8 @@ def think_format_reward(
 
 
 def _is_think_format(text: str) -> bool:
-    text = text.strip()
-    if text.count(THINK_OPEN) != 1 or text.count(THINK_CLOSE) != 1 or not text.startswith(THINK_OPEN):
-        return False
-    reasoning, _, answer = text.removeprefix(THINK_OPEN).partition(THINK_CLOSE)
-    has_tags = ANSWER_OPEN in answer or ANSWER_CLOSE in answer
-    return not (is_blank(reasoning) or is_blank(answer) or has_tags)
+    parts = split_layout(text, _THINK_LAYOUT, (THINK_OPEN, THINK_CLOSE))
+    return parts is not None and ANSWER_OPEN not in parts[1] and ANSWER_CLOSE not in parts[1]
 
 
 def texts_from_think_tag(completions: Sequence[Completion], context: RewardContext = DEFAULT_CONTEXT) -> list[str]:

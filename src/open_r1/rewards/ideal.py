@@ -141,9 +141,6 @@ def score_ideal(
         missing = [column for column in spec.columns if column not in row]
         if missing:
             raise ValueError(f"The reward {name!r} needs the column {missing[0]!r}; the data has: {', '.join(row)}.")
-        if spec.any_column and not any(column in row for column in spec.any_column):
-            wanted = " or ".join(spec.any_column)
-            raise ValueError(f"The reward {name!r} needs a column {wanted}; the data has: {', '.join(row)}.")
     completion = ideal_of_row(script_args, row, context)
     columns = {column: [value] for column, value in row.items() if column not in _NAMES_OF_TRL}
     columns |= {"completions": [completion], "completion_ids": [list(context.eos_token_ids[:1])]}

@@ -12,7 +12,7 @@ Different from upstream Open R1:
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from open_r1.rewards.base import (
@@ -22,9 +22,8 @@ from open_r1.rewards.base import (
     LogMetric,
     RewardContext,
     completion_lengths,
-    completion_text,
+    completion_texts,
     group_slices,
-    is_unscorable,
 )
 from open_r1.rewards.math_rewards import judge_answers
 from open_r1.rewards.repetition_rewards import check_penalty, check_repetition_options, repeated_share
@@ -61,10 +60,7 @@ def len_reward(
         shortest, longest = min(lengths[group]), max(lengths[group])
         for score, length in zip(scores[group], lengths[group], strict=True):
             weight = 0.5 - (length - shortest) / (longest - shortest) if longest > shortest else 0.0
-            if score is None or is_unscorable(score):
-                rewards.append(score)
-            else:
-                rewards.append(weight if score == 1.0 else min(0.0, weight))
+            rewards.append(None if score is None else weight if score == 1.0 else min(0.0, weight))
     return rewards
 
 
@@ -88,19 +84,16 @@ class _CosineReward(ABC):
     ) -> list[float | None]:
         scores = judge_answers(self.__name__, completions, solution, self.context, log_extra, log_metric)
         lengths = completion_lengths(completions, completion_ids)
-        ids = [None] * len(completions) if completion_ids is None else completion_ids
+        texts = completion_texts(completions, self.context) if completion_ids is None else ()
+        units = [text.split() for text in texts] if completion_ids is None else completion_ids
         return [
-            score
-            if score is None or is_unscorable(score)
-            else self._value_of_row(completion, own, length, is_correct=score == 1.0)
-            for score, completion, own, length in zip(scores, completions, ids, lengths, strict=True)
+            None if score is None else self.value(length, is_correct=score == 1.0, units=own)
+            for score, own, length in zip(scores, units, lengths, strict=True)
         ]
 
     @abstractmethod
-    def _value_of_row(
-        self, completion: Completion, ids: Sequence[int] | None, length: int, *, is_correct: bool
-    ) -> float:
-        """Return the reward of one right or wrong row."""
+    def value(self, length: int, *, is_correct: bool, units: Sequence[Hashable] = ()) -> float:
+        """Return the reward of a right or wrong completion of this length, made of these words or tokens."""
 
 
 def _cosine_between(at_zero: float, at_end: float, progress: float) -> float:
@@ -141,13 +134,7 @@ class CosineScaledReward(_CosineReward):
             if low > high:
                 raise ValueError(f"min_value_{kind} ({low}) is above max_value_{kind} ({high}): exchange the two.")
 
-    def _value_of_row(
-        self, completion: Completion, ids: Sequence[int] | None, length: int, *, is_correct: bool
-    ) -> float:
-        return self.value(length, is_correct=is_correct)
-
-    def value(self, length: int, *, is_correct: bool) -> float:
-        """Return the reward of a completion of this length."""
+    def value(self, length: int, *, is_correct: bool, units: Sequence[Hashable] = ()) -> float:
         progress = min(1.0, length / self.max_len)
         if is_correct:
             return _cosine_between(self.max_value_correct, self.min_value_correct, progress)
@@ -192,21 +179,13 @@ class DemystifyCosineReward(_CosineReward):
             raise ValueError(f"demystify_max_len must be above {EXCEED_MARGIN_TOKENS}, got {self.max_len}.")
         check_repetition_options(self.ngram_size, self.max_penalty, "demystify_")
 
-    def _value_of_row(
-        self, completion: Completion, ids: Sequence[int] | None, length: int, *, is_correct: bool
-    ) -> float:
-        if is_correct:
-            return self.value(length, is_correct=True)
-        units = completion_text(completion, self.context).split() if ids is None else ids
-        return self.value(length, is_correct=False, repeated=repeated_share(units, self.ngram_size))
-
-    def value(self, length: int, *, is_correct: bool, repeated: float = 0.0) -> float:
-        """Return the reward of a completion of this length, of whose n-grams the share `repeated` said nothing new."""
+    def value(self, length: int, *, is_correct: bool, units: Sequence[Hashable] = ()) -> float:
         if length + EXCEED_MARGIN_TOKENS >= self.max_len:
             return self.exceed_length
         progress = length / self.max_len
         if is_correct:
             return _cosine_between(self.correct_at_zero, self.correct_at_max_len, progress)
+        repeated = repeated_share(units, self.ngram_size)
         return _cosine_between(self.wrong_at_zero, self.wrong_at_max_len, progress) + repeated * self.max_penalty
 
 

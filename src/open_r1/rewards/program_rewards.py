@@ -15,28 +15,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from open_r1.grading.batch import Limits, Sandbox, SandboxSettings, Score, read_rows
+from open_r1.grading.batch import Limits, ReadRow, Sandbox, SandboxSettings, Score
 from open_r1.grading.cases import ProgramTests, draw_tests, read_row
 from open_r1.grading.fences import find_program
-from open_r1.grading.patches import patch_code as patch_source
 from open_r1.grading.programs import Budget, judge_program
-from open_r1.rewards.base import (
-    DEFAULT_CONTEXT,
-    Completion,
-    LogExtra,
-    LogMetric,
-    RewardContext,
-    completion_texts,
-)
-from open_r1.rewards.code_execution import ProgramRow, reward_rows, rows_of_columns, why_unusable
+from open_r1.rewards.base import Completion
+from open_r1.rewards.code_execution import ProgramReward
 
-# A row has its tests in one of these; the others of `_COLUMNS` say more of them.
+# A row has its tests in one of these.
 TEST_COLUMNS = ("verification_info", "test_cases", "input_output", "public_test_cases", "private_test_cases")
-_COLUMNS = (*TEST_COLUMNS, "metadata", "language")
 
 
-@dataclass(frozen=True)
-class CodeReward:
+@dataclass(frozen=True, kw_only=True)
+class CodeReward(ProgramReward[ProgramTests]):
     """Return the share of its tests that a completion's program passes; with `is_binary` 1.0 for all, else 0.0.
 
     Judged is the last closed block of the row's language behind the reasoning; a completion without one gets 0.0, and
@@ -45,58 +36,52 @@ class CodeReward:
 
     Attributes:
         is_binary: Whether all tests must be passed; the first failure then ends the run.
-        settings: Which sandbox.
         limits: Of each test.
         batch_size: Tests between two looks at whether to stop, for `is_binary`; None: all at once.
         enforce_same_language: Whether rows in several languages in one call are refused.
-        patch_code: Whether what today's Python and compilers no longer take is mended in the program first.
-        context: What the template has opened.
         max_tests: Of a row with more tests so many are drawn, the same ones each time; None: all are run.
         budget: Of all tests of a submission; those that it doesn't pay count as not passed.
     """
 
     is_binary: bool = False
-    settings: SandboxSettings = field(default_factory=SandboxSettings)
     limits: Limits = field(default_factory=lambda: Limits(cpu_s=5.0))
     batch_size: int | None = 1
     enforce_same_language: bool = False
-    patch_code: bool = False
-    context: RewardContext = DEFAULT_CONTEXT
     max_tests: int | None = None
     budget: Budget = field(default_factory=Budget)
+
+    NAME = "code_reward"
+    COLUMNS = (*TEST_COLUMNS, "metadata", "language")
+    NEEDED = TEST_COLUMNS
 
     @property
     def __name__(self) -> str:
         """Metric key."""
-        return "binary_code_reward" if self.is_binary else "code_reward"
+        return f"binary_{self.NAME}" if self.is_binary else self.NAME
 
-    def __call__(
-        self,
-        completions: Sequence[Completion],
-        *,
-        log_extra: LogExtra | None = None,
-        log_metric: LogMetric | None = None,
-        **columns: object,
-    ) -> list[float | None]:
-        texts = completion_texts(completions, self.context)
-        problems = read_rows(rows_of_columns(self.__name__, len(texts), columns, _COLUMNS, TEST_COLUMNS), read_row)
-        tests = [None if problem is None else problem.content for problem in problems]
-        if self.enforce_same_language:
-            _require_one_language(tests)
-        rows = [
-            ProgramRow(None if found is None else self._program_of(text, found.language), problem)
-            for text, problem, found in zip(texts, problems, tests, strict=True)
-        ]
-        return reward_rows(self.__name__, rows, self._judge, self.settings, log_extra=log_extra, log_metric=log_metric)
+    @staticmethod
+    def read(row: Mapping[str, Any]) -> ProgramTests:
+        return read_row({name: row.get(name) for name in CodeReward.COLUMNS})
 
-    def _program_of(self, text: str, language: str) -> str | None:
-        program = find_program(text, language)
-        return patch_source(program, language) if program is not None and self.patch_code else program
+    @classmethod
+    def read_usable(cls, row: Mapping[str, Any]) -> None:
+        cls.read(row).require_outputs()
 
-    async def _judge(self, program: str, tests: ProgramTests, sandbox: Sandbox) -> Score:
+    def check(self, problems: Sequence[ReadRow[ProgramTests] | None]) -> None:
+        languages = sorted({found.content.language for found in problems if found and found.content})
+        if self.enforce_same_language and len(languages) > 1:
+            raise ValueError(
+                f"The rows of one call are in {', '.join(languages)}, and `enforce_same_language` is set: unset it, "
+                "or give each language a run of its own."
+            )
+
+    def language_of(self, problem: ProgramTests) -> str:
+        return problem.language
+
+    async def judge(self, program: str, problem: ProgramTests, sandbox: Sandbox) -> Score:
         results = await judge_program(
             program,
-            replace(tests, tests=draw_tests(tests.tests, self.max_tests)),
+            replace(problem, tests=draw_tests(problem.tests, self.max_tests)),
             sandbox,
             limits=self.limits,
             batch_size=self.batch_size if self.is_binary else None,
@@ -115,24 +100,6 @@ def extract_code(completion: str, language: str | None = "python") -> str:
     '1\n'
     """
     return (find_program(completion, language) if language else None) or ""
-
-
-def unusable_tests(row: Mapping[str, object]) -> str | None:
-    """Return why `CodeReward` can't judge a row, "" for a row without tests, None where it can."""
-
-    def read(columns: Mapping[str, Any]) -> None:
-        read_row(columns).require_outputs()
-
-    return why_unusable({name: row.get(name) for name in _COLUMNS}, read, TEST_COLUMNS)
-
-
-def _require_one_language(tests: Sequence[ProgramTests | None]) -> None:
-    languages = sorted({found.language for found in tests if found is not None})
-    if len(languages) > 1:
-        raise ValueError(
-            f"The rows of one call are in {', '.join(languages)}, and `enforce_same_language` is set: unset it, or "
-            "give each language a run of its own."
-        )
 
 
 def code_reward(
@@ -163,7 +130,7 @@ def code_reward(
         ValueError: The provider can't be built, or hasn't the language of a row.
     """
     settings = settings_of(num_parallel, provider_type, e2b_router_url, morph_router_url)
-    reward = CodeReward(is_binary, settings, enforce_same_language=enforce_same_language)
+    reward = CodeReward(is_binary=is_binary, settings=settings, enforce_same_language=enforce_same_language)
     return reward(completions, **columns)
 
 

@@ -10,15 +10,8 @@ from open_r1.grading.batch import Limits, SandboxSettings
 from open_r1.grading.cases import read_verification_info
 from open_r1.grading.programs import Budget
 from open_r1.rewards.base import Reward, RewardContext
-from open_r1.rewards.contest_rewards import (
-    CF_COLUMNS,
-    IOI_COLUMNS,
-    CfCodeReward,
-    IoiCodeReward,
-    unusable_in_codeforces,
-    unusable_in_ioi,
-)
-from open_r1.rewards.program_rewards import TEST_COLUMNS, CodeReward, unusable_tests
+from open_r1.rewards.contest_rewards import CF_COLUMNS, IOI_COLUMNS, CfCodeReward, IoiCodeReward
+from open_r1.rewards.program_rewards import TEST_COLUMNS, CodeReward
 from open_r1.rewards.spec import ProgramSpec, RewardSpec
 
 # A row's own right program, fenced or not.
@@ -45,16 +38,6 @@ def code_sandbox(script_args: RewardArguments) -> SandboxSettings:
                 f"{provider!r}{since}. Leave one out, or set `code_provider: {owner}`."
             )
     return _sandbox(script_args, provider)
-
-
-def ioi_sandbox(script_args: RewardArguments) -> SandboxSettings:
-    """Return where `ioi_code` runs programs."""
-    return _sandbox(script_args, script_args.ioi_provider)
-
-
-def cf_sandbox(script_args: RewardArguments) -> SandboxSettings:
-    """Return where `cf_code` runs programs."""
-    return _sandbox(script_args, script_args.cf_provider)
 
 
 _URL_SETTINGS = {"router": "sandbox_router_url", "e2b": "e2b_router_url", "morph": "morph_router_url"}
@@ -122,12 +105,16 @@ def _build_code(script_args: RewardArguments, context: RewardContext, *, is_bina
 
 
 def _build_ioi_code(script_args: RewardArguments, context: RewardContext) -> Reward:
-    return IoiCodeReward(ioi_sandbox(script_args), script_args.code_eval_test_batch_size, context)
+    return IoiCodeReward(
+        settings=_sandbox(script_args, script_args.ioi_provider),
+        batch_size=script_args.code_eval_test_batch_size,
+        context=context,
+    )
 
 
 def _build_cf_code(script_args: RewardArguments, context: RewardContext) -> Reward:
     return CfCodeReward(
-        settings=cf_sandbox(script_args),
+        settings=_sandbox(script_args, script_args.cf_provider),
         batch_size=script_args.code_eval_test_batch_size,
         scoring_mode=script_args.code_eval_scoring_mode,
         patch_code=script_args.patch_code,
@@ -167,7 +154,7 @@ PROGRAM_REWARDS: dict[str, RewardSpec] = {
         any_column=TEST_COLUMNS,
         skips_empty=True,
         answer_columns=GOLD_COLUMNS,
-        programs=ProgramSpec(code_sandbox, language_of_row, unusable_tests),
+        programs=ProgramSpec(code_sandbox, language_of_row, CodeReward.unusable),
     )
     for name in ("code", "binary_code")
 } | {
@@ -178,7 +165,11 @@ PROGRAM_REWARDS: dict[str, RewardSpec] = {
         columns=IOI_COLUMNS,
         skips_empty=True,
         answer_columns=GOLD_COLUMNS,
-        programs=ProgramSpec(ioi_sandbox, lambda row: "cpp", unusable_in_ioi),
+        programs=ProgramSpec(
+            lambda script_args: _sandbox(script_args, script_args.ioi_provider),
+            lambda row: "cpp",
+            IoiCodeReward.unusable,
+        ),
     ),
     "cf_code": RewardSpec(
         build=_build_cf_code,
@@ -187,6 +178,8 @@ PROGRAM_REWARDS: dict[str, RewardSpec] = {
         columns=CF_COLUMNS,
         skips_empty=True,
         answer_columns=GOLD_COLUMNS,
-        programs=ProgramSpec(cf_sandbox, language_of_row, unusable_in_codeforces),
+        programs=ProgramSpec(
+            lambda script_args: _sandbox(script_args, script_args.cf_provider), language_of_row, CfCodeReward.unusable
+        ),
     ),
 }

@@ -10,7 +10,7 @@ Different from the published code of TinyZero, Mini-R1, Logic-RL and reasoning-g
 4. Answers that could hang a scorer of reasoning-gym, take it over or cheat it are kept from it
    (`tasks/reasoning_gym_scoring.py`). A scorer that fails on an answer makes the answer wrong instead of ending the
    run; the share of such rows is logged.
-All search is by `str.find` and on capped answers: linear in the text, whatever it holds.
+All search takes time linear in the text, whatever it holds.
 """
 
 import logging
@@ -23,14 +23,14 @@ from open_r1.rewards.base import (
     ANSWER_OPEN,
     DEFAULT_CONTEXT,
     THINK_CLOSE,
-    THINK_OPEN,
     Completion,
     LogExtra,
     LogMetric,
     RewardContext,
     completion_texts,
+    last_answer_block,
 )
-from open_r1.rewards.format_rewards import split_soft_format, texts_from_think_tag
+from open_r1.rewards.format_rewards import SOFT_LAYOUT, TAGS, split_layout, texts_from_think_tag
 from open_r1.tasks import countdown
 from open_r1.tasks.reasoning_gym_items import require_library
 from open_r1.tasks.reasoning_gym_scoring import read_entry, score_answer
@@ -40,7 +40,6 @@ logger = logging.getLogger(__name__)
 COUNTDOWN_MODES = ("tinyzero", "mini_r1")
 MAX_ANSWER_CHARS = 2_000
 
-_TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 _BOX_OPEN = r"\boxed{"
 _SIGNS = {
     "×": "*",
@@ -59,6 +58,8 @@ _SIGNS = {
     r"\left": "",
     r"\right": "",
 }
+# As published: to the letter, with no further think tag.
+_MINI_R1_LAYOUT = re.compile(r"<think>[^<]*+(?:<(?!/?think>)[^<]*+)*+</think>\n<answer>.*</answer>\n?", re.DOTALL)
 _PERSON = re.compile(r"\b([A-Za-z]+)\b.*?\b(knight|knave)\b", re.IGNORECASE)
 
 
@@ -68,13 +69,8 @@ def find_answer(text: str) -> str | None:
     >>> find_answer("<think>\nx\n</think>\n<answer>\n\\boxed{(1 + 2) * 3}\n</answer>"), find_answer("(1 + 2) * 3")
     ('(1 + 2) * 3', None)
     """
-    text = text[text.rfind(THINK_CLOSE) + len(THINK_CLOSE) :] if THINK_CLOSE in text else text
-    end = text.rfind(ANSWER_CLOSE)
-    start = text.rfind(ANSWER_OPEN, 0, max(end, 0))
-    if start < 0:
-        return None
-    answer = text[start + len(ANSWER_OPEN) : end].strip()
-    if answer.startswith(_BOX_OPEN) and answer.endswith("}"):
+    answer = last_answer_block(text.rpartition(THINK_CLOSE)[2])
+    if answer is not None and answer.startswith(_BOX_OPEN) and answer.endswith("}"):
         answer = answer[len(_BOX_OPEN) : -1].strip()
     return answer
 
@@ -114,20 +110,6 @@ def _first_answer_in_a_line(text: str) -> str | None:
         if opening and closing:
             return answer.strip()
     return None
-
-
-def _has_mini_r1_layout(text: str) -> bool:
-    r"""Whether the text is `<think>...</think>\n<answer>...</answer>` to the letter, with no further think tag."""
-    text = text.removesuffix("\n")
-    close = text.find(THINK_CLOSE)
-    middle = f"{THINK_CLOSE}\n{ANSWER_OPEN}"
-    return (
-        text.startswith(THINK_OPEN)
-        and text.startswith(middle, close)
-        and text.find(THINK_OPEN, len(THINK_OPEN), close) < 0
-        and text.endswith(ANSWER_CLOSE)
-        and len(text) - len(ANSWER_CLOSE) >= close + len(middle)
-    )
 
 
 def _is_solution(answer: str, nums: Sequence[int], target: int, *, strict: bool) -> bool:
@@ -213,8 +195,8 @@ class CountdownReward:
     def _reward(self, outcome: str, text: str) -> float:
         if self.mode == "tinyzero":
             return {"right": 1.0, "wrong": 0.1, "no_answer": 0.0}[outcome]
-        in_layout = _has_mini_r1_layout(text) if self.strict else split_soft_format(text) is not None
-        return float(in_layout) + float(outcome == "right")
+        layout = _MINI_R1_LAYOUT.fullmatch(text) if self.strict else split_layout(text, SOFT_LAYOUT)
+        return float(layout is not None) + float(outcome == "right")
 
 
 def knights_knaves_reward(
@@ -269,8 +251,8 @@ def read_kinds(solution: str) -> dict[str, str]:
 
 
 def _judge_kinds(text: str, kinds: dict[str, str]) -> str:
-    places = [text.find(tag) for tag in _TAGS]
-    if any(text.count(tag) != 1 for tag in _TAGS) or places != sorted(places):
+    places = [text.find(tag) for tag in TAGS]
+    if any(text.count(tag) != 1 for tag in TAGS) or places != sorted(places):
         return "bad_format"
     answer = find_answer(text) or ""
     lowered = answer.lower()

@@ -4,7 +4,6 @@
 `open_r1.rewards` doesn't import this module, which needs `datasets`.
 """
 
-import difflib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from datasets import Dataset, DatasetDict
 
 from open_r1.data.loading import require_columns
 from open_r1.data.training_rows import drop_long_prompts, drop_null_rows, require_split, to_conversations
+from open_r1.rewards.base import did_you_mean
 from open_r1.rewards.by_name import get_reward_spec, names_for_domain, needed_columns, reward_domains_of
 from open_r1.rewards.wrappers import DOMAIN_COLUMN
 
@@ -127,7 +127,8 @@ def check_domains(
     unknown = [domain for domain in counts if domain not in known]
     general = names_for_domain(script_args, None)
     found = f"`reward_domains` has {known}, and the rows of split {split!r} are of {dict(counts)}."
-    found += _suggest(missing, counts)
+    domains_of_data = [domain for domain in counts if isinstance(domain, str)]
+    found += next(filter(None, (did_you_mean(name, domains_of_data) for name in missing)), "")
     if unknown and not general:
         raise ValueError(
             f"No reward judges the rows of {unknown}: {found} Add these domains, drop the rows, or take a reward out "
@@ -143,10 +144,3 @@ def check_domains(
         logger.warning("Rows of %s are judged by %s alone: %s", unknown, general, found)
     if missing:
         logger.warning("There are no rows of %s: %s", missing, found)
-
-
-def _suggest(missing: Sequence[str], counts: Mapping[object, int]) -> str:
-    """Return the domain of the data that is nearest to one without rows, as a question; "" where none is near."""
-    found = [domain for domain in counts if isinstance(domain, str)]
-    near = [close for name in missing for close in difflib.get_close_matches(name, found, n=1)]
-    return f" Did you mean {near[0]!r}?" if near else ""

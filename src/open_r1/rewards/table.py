@@ -35,18 +35,15 @@ from open_r1.tasks.reasoning_gym_items import require_library
 T = TypeVar("T")
 
 
-def _with_context(reward: Reward) -> Callable[[RewardArguments, RewardContext], Reward]:
-    """Return a builder that binds the context; `__name__`, the metric key, stays."""
-    return lambda script_args, context: update_wrapper(partial(reward, context=context), reward)
-
-
-def _with_verifier(reward: Reward) -> Callable[[RewardArguments, RewardContext], Reward]:
-    """Return a builder that binds the context with the verifier of the run."""
-    return lambda script_args, context: _with_context(reward)(script_args, _verifier_context(script_args, context))
-
-
-def _verifier_context(script_args: RewardArguments, context: RewardContext) -> RewardContext:
+def _with_verifier(script_args: RewardArguments, context: RewardContext) -> RewardContext:
     return replace(context, verifier=script_args.verifier)
+
+
+def _with_context(reward: Reward) -> Callable[[RewardArguments, RewardContext], Reward]:
+    """Return a builder that binds the context with the verifier of the run; `__name__`, the metric key, stays."""
+    return lambda script_args, context: update_wrapper(
+        partial(reward, context=_with_verifier(script_args, context)), reward
+    )
 
 
 def _constant(value: T) -> Callable[[RewardArguments], T]:
@@ -60,7 +57,7 @@ def _build_cosine(script_args: RewardArguments, context: RewardContext) -> Rewar
         min_value_correct=script_args.cosine_min_value_correct,
         max_value_correct=script_args.cosine_max_value_correct,
         max_len=script_args.cosine_max_len,
-        context=_verifier_context(script_args, context),
+        context=_with_verifier(script_args, context),
     )
 
 
@@ -74,7 +71,7 @@ def _build_demystify_cosine(script_args: RewardArguments, context: RewardContext
         max_len=script_args.demystify_max_len,
         ngram_size=script_args.demystify_n_grams,
         max_penalty=script_args.demystify_max_penalty,
-        context=_verifier_context(script_args, context),
+        context=_with_verifier(script_args, context),
     )
 
 
@@ -110,54 +107,47 @@ def _countdown_maximum(script_args: RewardArguments) -> float:
     return 2.0 if script_args.countdown_mode == "mini_r1" else 1.0
 
 
-_RIGHT_LAYOUT = "the layout is the one asked for"
+# Rewards that judge the answer by the column `solution`.
+_answer_row = partial(RewardSpec, columns=("solution",), answer_columns=("solution",))
+_always_one = _constant(1.0)
+
+
+def _layout_row(
+    build: Callable[[RewardArguments, RewardContext], Reward],
+    *layouts: Layout,
+    reason: str = "the layout is the one asked for",
+) -> RewardSpec:
+    return RewardSpec(build, _always_one, reason, layouts=_constant(layouts))
+
 
 REWARDS: dict[str, RewardSpec] = {
-    "accuracy": RewardSpec(
-        build=_with_verifier(accuracy_reward),
-        ideal=_constant(1.0),
+    "accuracy": _answer_row(
+        build=_with_context(accuracy_reward),
+        ideal=_always_one,
         ideal_reason="the answer is the solution itself",
-        columns=("solution",),
-        answer_columns=("solution",),
     ),
-    "format": RewardSpec(
-        build=_with_context(format_reward),
-        ideal=_constant(1.0),
-        ideal_reason=_RIGHT_LAYOUT,
-        layouts=_constant((Layout.TAGS_ON_LINES,)),
-    ),
-    "tag_count": RewardSpec(
-        build=_with_context(tag_count_reward),
-        ideal=_constant(1.0),
-        ideal_reason=_RIGHT_LAYOUT,
-        layouts=_constant((Layout.TAGS_ON_LINES,)),
-    ),
+    "format": _layout_row(_with_context(format_reward), Layout.TAGS_ON_LINES),
+    "tag_count": _layout_row(_with_context(tag_count_reward), Layout.TAGS_ON_LINES),
     "reasoning_steps": RewardSpec(
         build=_with_context(reasoning_steps_reward),
-        ideal=_constant(1.0),
+        ideal=_always_one,
         ideal_reason="the reasoning has three marked steps",
     ),
-    "length": RewardSpec(
-        build=_with_verifier(len_reward),
-        columns=("solution",),
-        answer_columns=("solution",),
+    "length": _answer_row(
+        build=_with_context(len_reward),
         needs_whole_group=True,
         reads_tokens=True,
     ),
-    "cosine": RewardSpec(
+    "cosine": _answer_row(
         build=_build_cosine,
         ideal=lambda script_args: script_args.cosine_min_value_correct,
         ideal_reason="the answer is right, whatever its length",
-        columns=("solution",),
-        answer_columns=("solution",),
         reads_tokens=True,
     ),
-    "demystify_cosine": RewardSpec(
+    "demystify_cosine": _answer_row(
         build=_build_demystify_cosine,
         ideal=lambda script_args: min(script_args.demystify_correct_at_zero, script_args.demystify_correct_at_max_len),
         ideal_reason="the answer is right, whatever its length",
-        columns=("solution",),
-        answer_columns=("solution",),
         reads_tokens=True,
         no_effect=_no_exceed_length,
     ),
@@ -169,11 +159,10 @@ REWARDS: dict[str, RewardSpec] = {
             context=context,
         ),
     ),
-    "code_format": RewardSpec(
-        build=lambda script_args, context: CodeFormatReward(script_args.code_language, context),
-        ideal=_constant(1.0),
-        ideal_reason=f"{_RIGHT_LAYOUT}, with a program in the answer",
-        layouts=_constant((Layout.TAGS_ON_LINES,)),
+    "code_format": _layout_row(
+        lambda script_args, context: CodeFormatReward(script_args.code_language, context),
+        Layout.TAGS_ON_LINES,
+        reason="the layout is the one asked for, with a program in the answer",
     ),
     "soft_overlong_punishment": RewardSpec(
         build=lambda script_args, context: SoftOverlongPunishmentReward(
@@ -182,18 +171,8 @@ REWARDS: dict[str, RewardSpec] = {
         reads_tokens=True,
         no_effect=_no_overlong_punishment,
     ),
-    "soft_format": RewardSpec(
-        build=_with_context(soft_format_reward),
-        ideal=_constant(1.0),
-        ideal_reason=_RIGHT_LAYOUT,
-        layouts=_constant(ANY_TAGS),
-    ),
-    "think_format": RewardSpec(
-        build=_with_context(think_format_reward),
-        ideal=_constant(1.0),
-        ideal_reason=_RIGHT_LAYOUT,
-        layouts=_constant((Layout.NO_TAGS,)),
-    ),
+    "soft_format": _layout_row(_with_context(soft_format_reward), *ANY_TAGS),
+    "think_format": _layout_row(_with_context(think_format_reward), Layout.NO_TAGS),
     "token_repetition": RewardSpec(
         build=lambda script_args, context: TokenRepetitionReward(
             ngram_size=script_args.token_repetition_n_grams,
@@ -235,7 +214,7 @@ REWARDS: dict[str, RewardSpec] = {
     ),
     "reasoning_gym": RewardSpec(
         build=_build_reasoning_gym,
-        ideal=_constant(1.0),
+        ideal=_always_one,
         ideal_reason="the answer is the solution of the row",
         columns=("reasoning_gym_entry",),
         skips_empty=True,

@@ -5,7 +5,6 @@ A wrapper is async where its reward is, so that the trainer awaits all async rew
 """
 
 import asyncio
-import difflib
 import inspect
 import os
 import threading
@@ -25,6 +24,7 @@ from open_r1.rewards.base import (
     Reward,
     RewardContext,
     completion_text,
+    did_you_mean,
     require_rows,
 )
 
@@ -262,11 +262,9 @@ def domains_by_reward(
             raise ValueError(f"`reward_domains.{domain}` must be a list of names in `reward_funcs`, got {listed!r}.")
         for name in listed:
             if name not in names:
-                close = difflib.get_close_matches(str(name), names, n=1)
-                suggestion = f" Did you mean {close[0]!r}?" if close else ""
                 raise ValueError(
                     f"`reward_domains.{domain}` lists {name!r}, which is not in `reward_funcs` {list(names)}."
-                    f"{suggestion}"
+                    f"{did_you_mean(name, names)}"
                 )
             domains = found.setdefault(name, [])
             if domain not in domains:

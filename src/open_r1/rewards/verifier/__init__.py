@@ -51,7 +51,9 @@ operation counts its steps (`budget`), so that no pair hangs or fills the memory
 pair gets the same verdict from any thread, process and machine.
 """
 
-from open_r1.rewards.verifier.api import (
+from open_r1.rewards.verifier.judge import (
+    JudgedAnswer,
+    Verdict,
     explain,
     fingerprint_verifier,
     judge_all,
@@ -62,7 +64,6 @@ from open_r1.rewards.verifier.api import (
     verify,
     verify_all,
 )
-from open_r1.rewards.verifier.judge import JudgedAnswer, Verdict
 
 __all__ = [
     "JudgedAnswer",

@@ -16,6 +16,7 @@ from open_r1.rewards.verifier.tokens import (
     TWO_LETTER_WORDS,
     Token,
     UnreadableError,
+    split_tokens,
     tokenize,
 )
 from open_r1.rewards.verifier.tree import (
@@ -310,7 +311,7 @@ def _read_formula(normal: str) -> Node:
     tokens = tokenize(normal)
     equals = [place for place, token in enumerate(tokens) if token.text == "=" and token.kind == "sign"]
     head, tail = (tokens[: equals[0]], tokens[equals[0] + 1 :]) if len(equals) == 1 else ([], tokens)
-    parts, names = _split_ratio(tail), _split_ratio(head)
+    parts, names = (split_tokens(part, ":", ("(", "[", "{", "set{"), (")", "]", "}", "set}")) for part in (tail, head))
     if len(parts) == 1 or not _is_label(head):
         return read_quantity(tokens)
     if all(token.kind == "word" for token in parts[0]):
@@ -426,17 +427,3 @@ def _read_notation(normal: str) -> str | None:
         return re.sub("[_{}]", "", compact)
     is_balanced = all(compact.count(one) == compact.count(other) for one, other in ("{}", "()"))
     return compact if is_balanced and not _OPEN_END.search(compact) else None
-
-
-def _split_ratio(tokens: list[Token]) -> list[list[Token]]:
-    """Return the parts between colons outside of brackets."""
-    parts: list[list[Token]] = [[]]
-    depth = 0
-    for token in tokens:
-        if token.kind in ("sign", "command"):
-            depth += (token.text in ("(", "[", "{", "set{")) - (token.text in (")", "]", "}", "set}"))
-            if token.text == ":" and depth == 0:
-                parts.append([])
-                continue
-        parts[-1].append(token)
-    return parts

@@ -14,6 +14,7 @@ from open_r1.rewards.verifier.structures import equal_formulas, equal_trees, sta
 from open_r1.rewards.verifier.tokens import TEXT_CLOSE, TEXT_OPEN
 from open_r1.rewards.verifier.tree import (
     HUNDRED,
+    ONE,
     PI,
     ZERO,
     Add,
@@ -40,7 +41,7 @@ from open_r1.rewards.verifier.tree import (
     Words,
 )
 from open_r1.rewards.verifier.units import DEGREE, RADIAN, find_unit
-from open_r1.rewards.verifier.value import NoValueError, TooLargeError, UndefinedError, plain_value
+from open_r1.rewards.verifier.value import FormulaError, plain_value
 
 _JOINTS = re.compile(r"\s*(?:,|;|、|\band\b|\bor\b)\s*(?:\band\b\s*|\bor\b\s*)?")
 _DIGITS = re.compile(r"[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?")
@@ -180,10 +181,10 @@ def _as_ratio(node: Node) -> Ratio | None:
     if isinstance(node, Ratio):
         return node
     if isinstance(node, Relation) and node.signs == ("=",) and isinstance(node.sides[0], Div):
-        return Ratio((node.sides[1], Number(Fraction(1))), (node.sides[0].left, node.sides[0].right))
+        return Ratio((node.sides[1], ONE), (node.sides[0].left, node.sides[0].right))
     if isinstance(node, (Quantity, *_SINGLE_VALUES)):
         return None
-    return Ratio((node, Number(Fraction(1))))
+    return Ratio((node, ONE))
 
 
 _KIND_NAMES: dict[type[Node], str] = {
@@ -268,6 +269,6 @@ def _is_proportion(node: Node) -> bool:
     """Whether a bare value may have a magnitude of at most 1: of variables and roots nothing is known here."""
     try:
         value = plain_value(node)
-    except (TooLargeError, UndefinedError, NoValueError):
+    except FormulaError:
         return False
     return value is None or abs(value) <= 1

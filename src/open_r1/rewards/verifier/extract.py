@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from open_r1.rewards.base import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+from open_r1.rewards.base import ANSWER_CLOSE, THINK_CLOSE, THINK_OPEN, last_answer_block
 from open_r1.rewards.verifier.units import is_unit
 
 # A longer answer is no answer a verifier could compare, and the cap keeps the search for its end short.
@@ -189,7 +189,7 @@ def find_answer(text: str) -> Answer:
     """
     # What follows the reasoning.
     visible = _without_next_problem(text).rpartition(THINK_CLOSE)[2]
-    block = _last_answer_block(visible)
+    block = last_answer_block(visible)
     if block:
         return _boxed_answer(block) or Answer(_last_phrase(block) or block)
     visible = visible.partition(THINK_OPEN)[0]
@@ -213,7 +213,7 @@ def extract_gold(gold: str) -> str:
     _, marker, after = gold.rpartition("####")
     if marker and after.strip():
         return after.strip()
-    return (_last_answer_block(gold) or _last_phrase(gold) or gold).strip()
+    return (last_answer_block(gold) or _last_phrase(gold) or gold).strip()
 
 
 def _without_next_problem(text: str) -> str:
@@ -223,12 +223,6 @@ def _without_next_problem(text: str) -> str:
     answered = _ANSWERED.search(text, text.find(THINK_CLOSE) + 1)
     following = _NEXT_PROBLEM.search(text, answered.end()) if answered else None
     return text[: following.start()] if following else text
-
-
-def _last_answer_block(text: str) -> str | None:
-    """Return what the last closed answer block holds, stripped; None without one or when it is blank."""
-    _, opening, block = text.rpartition(ANSWER_CLOSE)[0].rpartition(ANSWER_OPEN)
-    return (block.strip() or None) if opening else None
 
 
 def _boxed_answer(text: str) -> Answer | None:

@@ -6,6 +6,7 @@ r"""What an answer says of its variables, and variables that may have any name.
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import reduce
 
 from open_r1.rewards.verifier.regions import is_domain
 from open_r1.rewards.verifier.tree import (
@@ -35,14 +36,7 @@ from open_r1.rewards.verifier.tree import (
     replaced,
     walk,
 )
-from open_r1.rewards.verifier.value import (
-    NotSortableError,
-    NoValueError,
-    TooLargeError,
-    UndefinedError,
-    equal_values,
-    order_key,
-)
+from open_r1.rewards.verifier.value import FormulaError, equal_values, order_key
 
 _INTEGER_SETS = frozenset(["Z", "Z+", "N"])
 # N holds 0 for some and not for others.
@@ -91,7 +85,7 @@ def unfold(node: Node) -> Node:
     name = element.sides[0] if isinstance(element, Relation) and element.signs[0] == "in" else element
     if is_name(name) and isinstance(first, Relation) and first.signs == ("=",) and first.sides[0] == name and others:
         return Several("list", (first.sides[1], *others)) if all(map(is_domain, others)) else node
-    if isinstance(element, Relation) and is_domain(element) and element.sides[1] != REALS:
+    if is_domain(element) and element.sides[1] != REALS:
         return Several("list", (*conditions, element))
     if is_name(element) and len(conditions) > 1 and any(map(is_domain, conditions)):
         return Several("list", conditions)
@@ -140,9 +134,7 @@ def _split_domains(node: Node) -> tuple[Node, dict[Node, str]]:
     # In "x > 0, x in Z" the set is said of the answer's own variable.
     bounded = [part for part in node.items if isinstance(part, Relation) and part.signs[0] not in ("=", "in", "ne")]
     own = set().union(*map(names_in, bounded))
-    domains = [
-        part for part in node.items if isinstance(part, Relation) and is_domain(part) and part.sides[0] not in own
-    ]
+    domains = [part for part in node.items if is_domain(part) and part.sides[0] not in own]
     kept = [part for part in node.items if part not in domains]
     if not domains or not kept:
         return node, {}
@@ -256,10 +248,7 @@ def _without_added(node: Node, allowed: frozenset[str]) -> Node | None:
     rest = [term for term in terms if term not in constants]
     if len(constants) != 1 or not rest or constants[0] in set().union(*map(names_in, rest)):
         return None
-    total = rest[0]
-    for term in rest[1:]:
-        total = Add(total, term)
-    return total
+    return reduce(Add, rest)
 
 
 def _addends(node: Node) -> Iterator[Node]:
@@ -278,7 +267,7 @@ def equal_families(gold: Node, answer: Node) -> bool:
         return False
     try:
         return _run_alike(values[0], values[1], integer)
-    except (NotSortableError, NoValueError, TooLargeError, UndefinedError, OverflowError):
+    except (FormulaError, OverflowError):
         return False
 
 
@@ -296,11 +285,13 @@ def _run_alike(gold: Node, answer: Node, integer: Symbol) -> bool:
     lines = [Add(start, Mul(integer, step)) for start, step in zip(starts, steps, strict=True)]
     if not (equal_values(gold, lines[0]) and equal_values(answer, lines[1])):
         return False
-    if not (equal_values(steps[0], steps[1]) or equal_values(steps[0], Neg(steps[1]))):
-        return False
-    if equal_values(steps[0], ONE) or equal_values(steps[0], Neg(ONE)):
-        # n + 1 is another number than n, though both may be any.
+    # n + 1 is another number than n, though both may be any.
+    if not _equal_but_for_sign(steps[0], steps[1]) or _equal_but_for_sign(steps[0], ONE):
         return False
     shift = Add(starts[1], Neg(starts[0]))
     turns = Number(Fraction(round(order_key(Div(shift, steps[0])))))
     return equal_values(shift, Mul(turns, steps[0]))
+
+
+def _equal_but_for_sign(step: Node, other: Node) -> bool:
+    return equal_values(step, other) or equal_values(step, Neg(other))

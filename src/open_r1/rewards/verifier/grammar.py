@@ -8,6 +8,7 @@ A run of digits is one number (`x^12`, `\sqrt12`) except after `\frac` (`\frac12
 import re
 from dataclasses import replace
 from fractions import Fraction
+from functools import reduce
 
 from open_r1.rewards.verifier.rows import read_rows
 from open_r1.rewards.verifier.tokens import (
@@ -76,6 +77,8 @@ _STARTS_OF_FACTORS = (
 )
 _MARK_OF_FUNCTION = re.compile(r"(?:'+|\^\{-1\})(?=\()")
 _SIGN_OF_SET = re.compile(r"[\^_]\{?([+*-])\}?")
+# The sign in `x \to 0^+`; between tokens stands a space.
+_SIDE = re.compile(r"\^ (?:[+-]|\{ [+-] \})$")
 _DIFFERENTIALS = (Symbol("d"), Symbol("partial"))
 # A column written as a row: (1, 2)^T.
 _TRANSPOSED = (Symbol("T"), Symbol("top"))
@@ -133,9 +136,26 @@ class _Parser:
         return self.here.kind in ("sign", "command") and self.here.text in texts
 
     def expect(self, text: str) -> None:
-        if not self.at(text):
+        if not self.skip(text):
             raise UnreadableError(f"expected {text!r}, found {self.here.text!r}")
-        self.advance()
+
+    def skip(self, *texts: str) -> bool:
+        """Move past the next token if it is one of these; return whether it was."""
+        is_here = self.at(*texts)
+        if is_here:
+            self.advance()
+        return is_here
+
+    def inner_tokens(self, opening: str, closing: str) -> list[Token]:
+        """Return the tokens up to the one that closes what was opened before, and move past it."""
+        start, depth = self.place, 1
+        while depth:
+            token = self.advance()
+            if token is END:
+                raise UnreadableError("an argument or environment that never ends")
+            if token.kind in ("sign", "command"):
+                depth += token.text.startswith(opening) - token.text.startswith(closing)
+        return self.tokens[start : self.place - 1]
 
     def texts(self, size: int) -> list[str]:
         """Return the next few tokens as they are written."""
@@ -160,14 +180,7 @@ class _Parser:
         r"""Return the tokens of a LaTeX argument: those in braces, one digit, or one token."""
         token = self.advance()
         if token.kind == "sign" and token.text == "{":
-            start, depth = self.place, 1
-            while depth:
-                token = self.advance()
-                if token is END:
-                    raise UnreadableError("an argument that never ends")
-                if token.kind == "sign":
-                    depth += {"{": 1, "}": -1}.get(token.text, 0)
-            return self.tokens[start : self.place - 1]
+            return self.inner_tokens("{", "}")
         if token.kind == "number" and len(token.text) > 1 and token.text[0].isdigit():
             digits = [Token("number", token.text[0], token.is_spaced), Token("number", token.text[1:], False)]
             self.tokens[self.place - 1 : self.place] = digits
@@ -195,8 +208,7 @@ class _Parser:
         while self.here.kind in ("sign", "command") and self.here.text in RELATIONS:
             signs.append(self.advance().text)
             sides.append(self.union())
-        if self.at("pmod"):
-            self.advance()
+        if self.skip("pmod"):
             signs.append("mod")
             sides.append(self.argument())
         return Relation(tuple(sides), tuple(signs)) if signs else sides[0]
@@ -275,20 +287,13 @@ class _Parser:
         """Read a factor with its exponent, factorials, percent and degree signs."""
         base = self.atom()
         for _ in range(_MAX_POSTFIXES):
-            if self.at("^"):
-                self.advance()
+            if self.skip("^"):
                 base = self.exponent(base)
-            elif self.at("!"):
-                self.advance()
-                is_double = self.at("!")
-                if is_double:
-                    self.advance()
-                base = Call("double_factorial" if is_double else "factorial", (base,))
-            elif self.at("%"):
-                self.advance()
+            elif self.skip("!"):
+                base = Call("double_factorial" if self.skip("!") else "factorial", (base,))
+            elif self.skip("%"):
                 base = Div(base, HUNDRED)
-            elif self.at("degree"):
-                self.advance()
+            elif self.skip("degree"):
                 base = Degrees(base)
             else:
                 return base
@@ -303,8 +308,7 @@ class _Parser:
         while self.at("-", "+"):
             is_negative ^= self.advance().text == "-"
         power = self.atom() if self.at("{", "(") or self.here.kind != "command" else self.power()
-        if self.at("^"):
-            self.advance()
+        if self.skip("^"):
             self.go_deeper()
             power = self.exponent(power)
             self.depth -= 1
@@ -344,9 +348,8 @@ class _Parser:
 
     def period(self, digits: str) -> Fraction:
         """Read the digits under a bar behind a decimal, as in `0.1\\overline{6}`."""
-        if not self.at("overline", "bar", "dot"):
+        if not self.skip("overline", "bar", "dot"):
             return Fraction(0)
-        self.advance()
         period = self.argument_tokens()
         if len(period) != 1 or not period[0].text.isdigit():
             raise UnreadableError("a bar over something else than digits")
@@ -357,8 +360,7 @@ class _Parser:
         """Read the fraction of a mixed number: `1\\frac12`, "1 1/2"; 0 where none follows."""
         start = self.place
         parts: list[str] = []
-        if self.at("frac"):
-            self.advance()
+        if self.skip("frac"):
             arguments = self.argument_tokens(), self.argument_tokens()
             parts = [argument[0].text for argument in arguments if len(argument) == 1]
         elif self.here.kind == "number" and self.here.is_spaced:
@@ -450,8 +452,7 @@ class _Parser:
             raise UnreadableError(f"unexpected {opening!r}")
         bars, self.open_bars = self.open_bars, 0
         tree = self.items()
-        if opening == "{" and self.at("choose"):
-            self.advance()
+        if opening == "{" and self.skip("choose"):
             tree = Call("binomial", (tree, self.items()))
         self.open_bars = bars
         closing = self.here.text if self.at(")", "]") and opening != "{" else "}" if opening == "{" else ")"
@@ -506,8 +507,7 @@ class _Parser:
 
     def root(self) -> Node:
         degree: Node = TWO
-        if self.at("["):
-            self.advance()
+        if self.skip("["):
             degree = self.sum()
             self.expect("]")
         return Call("root", (self.argument() if self.at("{") else self.atom(), degree))
@@ -575,11 +575,13 @@ class _Parser:
         sign = "to" if kind == "lim" else "="
         if len(low) < 3 or low[0].kind not in ("letter", "command") or low[1].text != sign:
             raise UnreadableError("a variable that runs over nothing")
+        side = _SIDE.search(" ".join(token.text for token in low))
+        low = low[: len(low) - len(side.group().split())] if side else low
         if kind == "lim":
-            high = {"+": ONE, "-": Neg(ONE)}.get(_side(low))
+            high = None if side is None else ONE if "+" in side.group() else Neg(ONE)
         elif high is None:
             raise UnreadableError("a variable that runs without end")
-        return _bound(kind, self.product(), self.parse_inner(low[:1]), self.parse_inner(_without_side(low[2:])), high)
+        return _bound(kind, self.product(), self.parse_inner(low[:1]), self.parse_inner(low[2:]), high)
 
     def integral(self, low: list[Token], high: Node | None) -> Node:
         if not low or high is None:
@@ -630,8 +632,7 @@ class _Parser:
         return NumberSet("Z+" if name == "N" and sign in "+*" else name + sign)
 
     def set(self) -> Node:
-        if self.at("set}"):
-            self.advance()
+        if self.skip("set}"):
             return EMPTY_SET
         if self.here.text.startswith("begin:"):
             signs = [token.text for token in self.tokens if token.kind == "command"]
@@ -641,8 +642,7 @@ class _Parser:
         bars, self.open_bars = self.open_bars, 1
         tree = self.items()
         condition = None
-        if self.at("|", ":", "lvert", "rvert"):
-            self.advance()
+        if self.skip("|", ":", "lvert", "rvert"):
             condition = self.items()
         self.open_bars = bars
         self.expect("set}")
@@ -652,19 +652,11 @@ class _Parser:
         r"""Read from behind `\begin{...}` to its end."""
         if name == "array" and self.at("{"):
             self.argument_tokens()
-        start, depth = self.place, 1
-        while depth:
-            token = self.advance()
-            if token is END:
-                raise UnreadableError("an environment that never ends")
-            if token.kind == "command":
-                depth += token.text.startswith("begin:") - token.text.startswith("end:")
+        rows = self.inner_tokens("begin:", "end:")
         if self.tokens[self.place - 1].text != f"end:{name}":
             raise UnreadableError("environments that don't match")
-        rows = self.tokens[start : self.place - 1]
         if name == "vmatrix":
-            matrix = read_rows("matrix", rows, self.parse_inner)
-            return _in_bars("abs", matrix)
+            return _in_bars("abs", read_rows("matrix", rows, self.parse_inner))
         return read_rows(name.rstrip("*"), rows, self.parse_inner)
 
 
@@ -676,19 +668,6 @@ def _bound(kind: str, body: Node, variable: Node, low: Node, high: Node | None) 
     if not isinstance(variable, Symbol):
         raise UnreadableError("a variable that runs over nothing")
     return Bound(kind, body, variable, low, high)
-
-
-def _side(low: list[Token]) -> str:
-    r"""Return the sign in `x \to 0^+`, or nothing."""
-    texts = [token.text for token in low]
-    for tail in (["^", "+"], ["^", "-"], ["^", "{", "+", "}"], ["^", "{", "-", "}"]):
-        if texts[-len(tail) :] == tail:
-            return "+" if "+" in tail else "-"
-    return ""
-
-
-def _without_side(tokens: list[Token]) -> list[Token]:
-    return tokens[: max(place for place, token in enumerate(tokens) if token.text == "^")] if _side(tokens) else tokens
 
 
 def _items(tree: Node) -> tuple[Node, ...]:
@@ -719,10 +698,7 @@ def _determinant(rows: tuple[tuple[Node, ...], ...]) -> Node:
         minor = tuple(row[:place] + row[place + 1 :] for row in rows[1:])
         term = Mul(entry, _determinant(minor))
         terms.append(Neg(term) if place % 2 else term)
-    total: Node = terms[0]
-    for term in terms[1:]:
-        total = Add(total, term)
-    return total
+    return reduce(Add, terms)
 
 
 def _multiply(kind: type[Mul] | type[Div], left: Node, right: Node) -> Node:

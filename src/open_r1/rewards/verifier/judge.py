@@ -1,10 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judges an answer text by its gold: both are read, and compared by what they are, within a budget of steps."""
+"""Judges completions and answers by their golds, says why, and turns verdicts into rewards and metrics.
 
-from dataclasses import dataclass
+Gold and answer are read, and compared by what they are, within a budget of steps.
+"""
+
+import hashlib
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
 
+from open_r1.rewards.base import LogExtra, LogMetric
 from open_r1.rewards.verifier.answer import (
     MAX_NUMBER_CHARS,
     equal_plain_numbers,
@@ -14,52 +25,28 @@ from open_r1.rewards.verifier.answer import (
 )
 from open_r1.rewards.verifier.budget import OverBudgetError, limited_to
 from open_r1.rewards.verifier.equal import equal_readings
+from open_r1.rewards.verifier.extract import extract_gold, find_answer
 from open_r1.rewards.verifier.families import expand_plus_minus
 from open_r1.rewards.verifier.tokens import UnreadableError
-from open_r1.rewards.verifier.tree import (
-    Bracket,
-    Choice,
-    Clock,
-    Combined,
-    Digits,
-    Matrix,
-    Node,
-    NumberSet,
-    Parts,
-    Quantity,
-    Ratio,
-    Reading,
-    Relation,
-    Several,
-    SuchThat,
-    Word,
-    Words,
-    cut,
-    parts_of,
-    show,
-)
-from open_r1.rewards.verifier.value import (
-    NotSortableError,
-    NoValueError,
-    TooLargeError,
-    UndefinedError,
-    check_value,
-    infinity,
-)
+from open_r1.rewards.verifier.tree import Choice, Formula, Node, Reading, Words, cut, parts_of, show
+from open_r1.rewards.verifier.value import FormulaError, check_value
 
+logger = logging.getLogger(__name__)
+
+# Pairs that are kept, since a group asks G times for one gold and several rewards ask for the same row.
+_MAX_PAIRS = 16_384
+_MAX_KEPT_CHARS = 4_000
+# What golds that can't be judged look like; the first that fits names the kind.
+_KINDS = {
+    "proof": re.compile(r"\b(?:proofs?|prove[sdn]?|proving|q\.?e\.?d)\b|\\(?:blacksquare|square)\b|证明|见解析", re.I),
+    "calculus": re.compile(r"\\(?:i*int|oint|sum|prod|lim)(?![a-zA-Z])|\\[dt]?frac\s*\{\s*(?:d|\\partial)\s*\}"),
+    "prose": re.compile(r"(?:(?<![\\a-zA-Z])[a-zA-Z]{2,}\W+){3}(?<![\\a-zA-Z])[a-zA-Z]{2,}|[\u4e00-\u9fff]{4}"),
+}
+# The rule of a judgement where the verifier raised.
+FAILED = "failed"
 # About a microsecond each: for reading a gold, and for comparing it with one answer.
 MAX_STEPS = 150_000
-_FAILURES = (
-    UnreadableError,
-    TooLargeError,
-    UndefinedError,
-    NoValueError,
-    NotSortableError,
-    OverBudgetError,
-    RecursionError,
-)
-_COLLECTIONS = (Bracket, Combined, Matrix, Parts, Quantity, Ratio, Reading, Relation, Several, SuchThat)
-_WITHOUT_VALUE = (Choice, Clock, Digits, NumberSet, Word, Words)
+_FAILURES = (UnreadableError, FormulaError, OverBudgetError, RecursionError)
 
 
 class Verdict(StrEnum):
@@ -93,6 +80,138 @@ class JudgedAnswer:
     gold_read: str
     answer_read: str | None
     rule: str
+
+
+def verify(gold: object, completion: str) -> Verdict:
+    r"""Return the verdict of one completion by its gold answer. The order matters: the gold comes first.
+
+    >>> verify("42", "<think>\n6 * 7\n</think>\n<answer>\n42\n</answer>")
+    <Verdict.RIGHT: 'right'>
+    >>> str(verify(r"\frac{1}{2}", r"so \boxed{0.25}")), str(verify("42", "no idea")), str(verify("", r"\boxed{1}"))
+    ('wrong', 'no_answer', 'unparsable_gold')
+    """
+    return judge_completion(gold, completion).verdict
+
+
+def verify_all(golds: Sequence[object], completions: Sequence[str]) -> list[Verdict]:
+    """Return the verdicts of B completions, each by the gold of its row.
+
+    Args:
+        golds: Gold answers or worked solutions; a gold that is a number is read as its text.
+        completions: What the model wrote.
+
+    Raises:
+        ValueError: The columns differ in length.
+    """
+    return [judgement.verdict for judgement in judge_all(golds, completions)]
+
+
+def judge_all(golds: Sequence[object], completions: Sequence[str]) -> list[JudgedAnswer]:
+    """Return the judgements of B completions, each by the gold of its row: `verify_all` with what was read.
+
+    Raises:
+        ValueError: The columns differ in length.
+    """
+    return [judge_completion(gold, completion) for gold, completion in zip(golds, completions, strict=True)]
+
+
+def judge_completion(gold: object, completion: str) -> JudgedAnswer:
+    """Return the judgement of a completion: right where each of its boxes is right, or the list of them."""
+    answer = find_answer(completion)
+    gold_text = "" if gold is None else extract_gold(str(gold))
+    found = _judge_once(gold_text, answer.text)
+    others = [_judge_once(gold_text, text) for text in answer.others] if found.verdict is Verdict.RIGHT else []
+    if found.verdict is Verdict.RIGHT and all(other.verdict is Verdict.RIGHT for other in others):
+        return found
+    # A plain number is no list, though "1,234" may be read as one.
+    if answer.joined is not None and found.verdict.reward is not None and not is_plain_number(gold_text):
+        joined = _judge_once(gold_text, answer.joined)
+        if joined.verdict is Verdict.RIGHT:
+            return joined
+    if not others:
+        return found
+    boxes = [str(judgement.answer_read) for judgement in (*reversed(others), found)]
+    return replace(found, verdict=Verdict.WRONG, answer_read=" | ".join(boxes), rule="unequal boxes")
+
+
+def _judge_once(gold: str, answer: str | None) -> JudgedAnswer:
+    is_kept = len(gold) + len(answer or "") <= _MAX_KEPT_CHARS
+    return (_judge_kept_pair if is_kept else judge_pair)(gold, answer)
+
+
+def judge_pair(gold: str, answer: str | None) -> JudgedAnswer:
+    """Return the judgement of an extracted answer by an extracted gold; what fails is a verdict too, and is logged."""
+    try:
+        return judge_texts(gold, answer)
+    except Exception:  # any text comes here, and a fault of ours must not end a training
+        logger.exception("The verifier failed on the gold %.200r and the answer %.200r", gold, answer)
+        is_gold = answer is None or judge_pair(gold, None).verdict is Verdict.UNPARSABLE_GOLD
+        return JudgedAnswer(
+            Verdict.UNPARSABLE_GOLD if is_gold else Verdict.WRONG, gold[:200], answer and answer[:200], FAILED
+        )
+
+
+# Safe in threads and after a fork: it holds no lock while it judges.
+@lru_cache(maxsize=_MAX_PAIRS)
+def _judge_kept_pair(gold: str, answer: str | None) -> JudgedAnswer:
+    return judge_pair(gold, answer)
+
+
+def explain(gold: object, completion: str) -> str:
+    r"""Return how gold and completion were read, what decided, and the verdict, a line each.
+
+    >>> print(explain("0.5", r"so $x = \boxed{\frac{1}{2}}$"))
+    gold:    1/2
+    answer:  1/2
+    rule:    formula and formula
+    verdict: right
+    """
+    found = judge_completion(gold, completion)
+    answer = "(none)" if found.answer_read is None else found.answer_read
+    return f"gold:    {found.gold_read}\nanswer:  {answer}\nrule:    {found.rule}\nverdict: {found.verdict}"
+
+
+def unjudgeable_kind(gold: object) -> str | None:
+    r"""Return what kind of gold can't be judged: blank, proof, calculus, prose or formula; None: it can.
+
+    >>> [unjudgeable_kind(gold) for gold in ("", r"\frac{1}{", "Hence $AB=CD$, which proves that $x=y$.", "42")]
+    ['blank', 'formula', 'proof', None]
+    """
+    text = "" if gold is None else extract_gold(str(gold))
+    if _judge_once(text, None).verdict is not Verdict.UNPARSABLE_GOLD:
+        return None
+    if not re.search(r"\w", text):
+        return "blank"
+    return next((kind for kind, pattern in _KINDS.items() if pattern.search(text)), "formula")
+
+
+def reward_of(verdict: Verdict) -> float | None:
+    """Return 1.0 for right, None where the gold is at fault, else 0.0."""
+    return verdict.reward
+
+
+def log_verdicts(
+    name: str, judgements: Sequence[JudgedAnswer], log_extra: LogExtra | None, log_metric: LogMetric | None
+) -> None:
+    """Log the columns `<name>/verdict`, `gold_read`, `answer_read`, and each verdict's rate as `<name>/<verdict>`."""
+    verdicts = [judgement.verdict.value for judgement in judgements]
+    if log_extra is not None:
+        # NOTE: every column has a value for every row: TRL's log ends with a column that is logged for some.
+        log_extra(f"{name}/verdict", verdicts)
+        log_extra(f"{name}/gold_read", [judgement.gold_read for judgement in judgements])
+        log_extra(f"{name}/answer_read", [judgement.answer_read or "" for judgement in judgements])
+    if log_metric is not None and verdicts:
+        counts = Counter(verdicts)
+        for verdict in Verdict:
+            log_metric(f"{name}/{verdict.value}", counts[verdict.value] / len(verdicts))
+
+
+def fingerprint_verifier(folder: Path = Path(__file__).parent) -> str:
+    """Return a hash of the verifier's code and of the library that it computes with, the same on every machine."""
+    parts = [f"mpmath {version('mpmath')}".encode()]
+    for path in sorted(folder.rglob("*.py")):
+        parts += [path.relative_to(folder).as_posix().encode(), path.read_bytes()]
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
 
 
 def judge_texts(gold: str, answer: str | None) -> JudgedAnswer:
@@ -129,11 +248,11 @@ def _read_gold(gold: str) -> Reading:
 def _check(node: Node) -> None:
     """Evaluate every formula of a gold once; raises where one has no value."""
     node = expand_plus_minus(node)
-    if isinstance(node, _COLLECTIONS):
+    if isinstance(node, Formula):
+        check_value(node)
+    elif not isinstance(node, Choice):
         for part in parts_of(node):
             _check(part)
-    elif not isinstance(node, _WITHOUT_VALUE) and not infinity(node):
-        check_value(node)
 
 
 def _judge_by(gold: Reading, answer: str | None) -> JudgedAnswer:

@@ -61,18 +61,8 @@ _CHARACTERS |= {
     for place, name in enumerate(f"{_GREEK} chi psi omega".split())
     if name not in ("o", "pi", "mu")
 }
-_RAISED: dict[str, str] = dict(
-    zip(
-        "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b\u207a\u207f\u2071",
-        "0123456789-+ni",
-        strict=True,
-    )
-)
-_LOWERED: dict[str, str] = dict(
-    zip("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789", strict=True)
-)
-_RAISED_RUN = re.compile(f"[{''.join(_RAISED)}]+")
-_LOWERED_RUN = re.compile(f"[{''.join(_LOWERED)}]+")
+_RAISED_RUN = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u207b\u207f\u2071]+")
+_LOWERED_RUN = re.compile("[\u2080-\u2089]+")
 
 _POWERS_OF_TEN = {"\u4e07": 4, "\u842c": 4, "\u4ebf": 8, "\u5104": 8}
 _TEN_THOUSANDS = re.compile(rf"(?<=[0-9])\s?([{''.join(_POWERS_OF_TEN)}])")
@@ -244,11 +234,15 @@ def _rewrite_dollars(text: str) -> str:
 def _to_ascii(text: str) -> str:
     """Return the text with LaTeX for mathematical characters and without invisible ones."""
     text = unicodedata.normalize("NFC", text)
-    text = _RAISED_RUN.sub(lambda found: "^{" + "".join(_RAISED[char] for char in found.group()) + "}", text)
-    text = _LOWERED_RUN.sub(lambda found: "_{" + "".join(_LOWERED[char] for char in found.group()) + "}", text)
+    text = _RAISED_RUN.sub(lambda found: f"^{{{_unraised(found.group())}}}", text)
+    text = _LOWERED_RUN.sub(lambda found: f"_{{{_unraised(found.group())}}}", text)
     text = _TEN_THOUSANDS.sub(lambda found: rf"\times 10^{{{_POWERS_OF_TEN[found.group(1)]}}} ", text)
     text = _CIRCLED_RUN.sub(_list_circled, text)
     return "".join([char if char.isascii() else _spell(char) for char in text])
+
+
+def _unraised(run: str) -> str:
+    return unicodedata.normalize("NFKC", run).replace("\u2212", "-")
 
 
 def _list_circled(found: re.Match[str]) -> str:

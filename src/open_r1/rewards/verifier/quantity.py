@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Splits the tokens of an answer into its formula and its unit, percent sign or currency."""
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import reduce
 
 from open_r1.rewards.verifier.grammar import parse, parse_number
 from open_r1.rewards.verifier.tokens import (
@@ -24,6 +26,8 @@ _POWER_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu"
 _CASES = frozenset(["for", "where", "if", "when", "otherwise", "else", "but"])
 # A product of more units would have factors without end.
 _MAX_UNIT_TOKENS = 60
+# Between tokens stands a space: "^ { - 2 }".
+_EXPONENT = re.compile(r"\^ (?:\{ (?:(-) )?([0-9]) \}|(?:(-) )?([0-9]))(?= |$)")
 _PERCENT_WORDS = frozenset(["percent", "percentage", "pct"])
 
 
@@ -48,11 +52,8 @@ def read_quantity(tokens: list[Token], *, unit_letters: str = "") -> Node:
     node = parse(tokens[:start])
     if scale != 1:
         node = Mul(node, Number(Fraction(scale)))
-    whole = None
-    for found in (currency, degree, unit):
-        if found is not None:
-            whole = found if whole is None else whole.times(found)
-    return Quantity(node, whole, is_percent) if whole is not None or is_percent else node
+    units = [found for found in (currency, degree, unit) if found is not None]
+    return Quantity(node, reduce(Unit.times, units) if units else None, is_percent) if units or is_percent else node
 
 
 def _without_noun(tokens: list[Token]) -> list[Token]:
@@ -265,11 +266,5 @@ def _read_unit(tokens: list[Token]) -> tuple[Unit | None, int]:
 
 
 def _read_exponent(tokens: list[Token], place: int) -> tuple[int, int]:
-    texts = [token.text for token in tokens[place : place + 5]]
-    for pattern in (["^", "{", None, "}"], ["^", None], ["^", "{", "-", None, "}"], ["^", "-", None]):
-        size = len(pattern)
-        if len(texts) >= size and all(part in (None, text) for text, part in zip(texts[:size], pattern, strict=True)):
-            number = texts[pattern.index(None)]
-            if number.isdigit() and len(number) == 1:
-                return (-1 if "-" in pattern else 1) * int(number), place + size
-    return 1, place
+    found = _EXPONENT.match(" ".join(token.text for token in tokens[place : place + 5]))
+    return (int("".join(filter(None, found.groups()))), place + len(found.group().split())) if found else (1, place)

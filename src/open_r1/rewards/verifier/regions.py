@@ -8,7 +8,7 @@ A region is a list of pieces whose ends are formulas or infinities. `listed` rea
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from open_r1.rewards.verifier.tree import (
     INFINITY,
@@ -31,14 +31,7 @@ from open_r1.rewards.verifier.tree import (
     names_in,
     replaced,
 )
-from open_r1.rewards.verifier.value import (
-    NotSortableError,
-    NoValueError,
-    TooLargeError,
-    UndefinedError,
-    order_key,
-    plain_value,
-)
+from open_r1.rewards.verifier.value import FormulaError, NotSortableError, order_key, plain_value
 
 FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
 # More than an answer has, and still no work.
@@ -214,7 +207,7 @@ def _read_linear(left: Node, relation: str, right: Node) -> Region | None:
     points = [Fraction(0), Fraction(1), Fraction(2), Fraction(-7, 3), Fraction(1009, 7)]
     try:
         found = [plain_value(replaced(difference, variable, Number(point))) for point in points]
-    except (NoValueError, TooLargeError, UndefinedError):
+    except FormulaError:
         return None
     values = [value for value in found if value is not None]
     if len(values) < len(points):
@@ -279,11 +272,11 @@ def equal_regions(gold: Region, answer: Region, equal: Equal) -> bool:
     """
     if gold.variable is not None and answer.variable is not None and gold.variable != answer.variable:
         return False
-    pairs = list(zip(_merge(gold.pieces), _merge(answer.pieces), strict=False))
-    if len(pairs) < max(len(_merge(gold.pieces)), len(_merge(answer.pieces))):
+    pieces, others = _merge(gold.pieces), _merge(answer.pieces)
+    # The kinds of all ends come first, since they cost nothing.
+    if [piece[2:] for piece in pieces] != [piece[2:] for piece in others]:
         return False
-    if any(one[2:] != other[2:] for one, other in pairs):
-        return False
+    pairs = zip(pieces, others, strict=True)
     return all(equal(one.low, other.low) and equal(one.high, other.high) for one, other in pairs)
 
 
@@ -311,7 +304,7 @@ def listed(node: Node) -> Node:
         return node
     try:
         numbers = _fill_dots(node.items) if Word("...") in node.items else _integers_within(node)
-    except (NotSortableError, NoValueError, TooLargeError, UndefinedError):
+    except FormulaError:
         numbers = None
     if numbers is None:
         return node
@@ -337,7 +330,7 @@ def _fill_dots(items: tuple[Node, ...]) -> Sequence[Fraction] | None:
 
 def _integers_within(node: Several) -> Sequence[Fraction] | None:
     """Return the integers that inequalities leave of one variable, said to be an integer."""
-    domains = [part for part in node.items if isinstance(part, Relation) and is_domain(part)]
+    domains = [part for part in node.items if is_domain(part)]
     others = [part for part in node.items if part not in domains]
     if len(domains) != 1 or not others or node.kind == "set":
         return None
@@ -352,15 +345,15 @@ def _integers_within(node: Several) -> Sequence[Fraction] | None:
             low = 0
         if math.isinf(low) or math.isinf(high) or high - low > _MAX_INTEGERS:
             return None
-        first = math.ceil(low) + (low == math.ceil(low) and not piece.is_low_closed)
-        last = math.floor(high) - (high == math.floor(high) and not piece.is_high_closed)
-        numbers |= set(range(int(first), int(last) + 1))
+        inside = range(math.ceil(low), math.floor(high) + 1)
+        open_ends = {end for end, is_closed in zip((low, high), piece[2:], strict=True) if not is_closed}
+        numbers |= set(inside) - open_ends
     if kind == "N" and min(numbers, default=1) <= 0:
         # N holds 0 for some and not for others.
         return None
     return [Fraction(number) for number in sorted(numbers) if kind == "Z" or number > 0]
 
 
-def is_domain(node: Node) -> bool:
+def is_domain(node: Node) -> TypeGuard[Relation]:
     """Whether the tree says what set of numbers a variable is of: "k in Z"."""
     return isinstance(node, Relation) and node.signs == ("in",) and isinstance(node.sides[1], NumberSet)

@@ -6,7 +6,7 @@ A system is all of its rows ("both"), a function by cases the set of its pairs (
 
 from collections.abc import Callable
 
-from open_r1.rewards.verifier.tokens import MATRICES, RELATIONS, Token, UnreadableError
+from open_r1.rewards.verifier.tokens import MATRICES, RELATIONS, Token, UnreadableError, split_tokens
 from open_r1.rewards.verifier.tree import Bracket, Matrix, Node, Relation, Several, Word
 
 _SYSTEMS = frozenset(["cases", "rcases", "dcases", "array"]) | MATRICES
@@ -14,6 +14,9 @@ _SYSTEMS = frozenset(["cases", "rcases", "dcases", "array"]) | MATRICES
 _ALIGNED = frozenset(["aligned", "align", "gathered", "gather", "split", "eqnarray"])
 _CONDITIONS = frozenset(["if", "for", "when", "where", "as"])
 _OTHERWISE = frozenset(["otherwise", "else"])
+
+# Around inner environments and arguments.
+_INNER = ("begin:", "{"), ("end:", "}")
 
 Row = list[list[Token]]
 
@@ -28,7 +31,7 @@ def read_rows(name: str, tokens: list[Token], parse: Callable[[list[Token]], Nod
     """
     if name not in _SYSTEMS and name not in _ALIGNED:
         raise UnreadableError(f"unknown environment {name!r}")
-    rows = _join_steps([_read_row(row, is_aligned=name in _ALIGNED) for row in _split(tokens, "\\")])
+    rows = _join_steps([_read_row(row, is_aligned=name in _ALIGNED) for row in split_tokens(tokens, "\\", *_INNER)])
     if not rows:
         raise UnreadableError("an environment without rows")
     trees = [_split_condition(tuple(parse(cell) for cell in row)) for row in rows]
@@ -47,23 +50,9 @@ def read_rows(name: str, tokens: list[Token], parse: Callable[[list[Token]], Nod
     return Matrix(tuple(trees))
 
 
-def _split(tokens: list[Token], *separators: str) -> list[list[Token]]:
-    """Return the parts between separators that stand in no inner environment or braces."""
-    parts: list[list[Token]] = [[]]
-    depth = 0
-    for token in tokens:
-        if token.kind in ("sign", "command"):
-            depth += token.text.startswith(("begin:", "{")) - token.text.startswith(("end:", "}"))
-            if depth == 0 and token.text in separators:
-                parts.append([])
-                continue
-        parts[-1].append(token)
-    return parts
-
-
 def _read_row(tokens: list[Token], *, is_aligned: bool) -> Row:
     """Return the cells of a row; "x & = & 1" is one."""
-    cells = [_trim(cell) for part in _split(tokens, "&") for cell in _split_words(part)]
+    cells = [_trim(cell) for part in split_tokens(tokens, "&", *_INNER) for cell in _split_words(part)]
     cells = [cell for cell in cells if cell]
     is_one = is_aligned or any(cell[place].text in RELATIONS for cell in cells for place in (0, -1))
     return [[token for cell in cells for token in cell]] if is_one and cells else cells

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeGuard
 
 from open_r1.rewards.verifier.budget import spend
 from open_r1.rewards.verifier.families import (
@@ -28,13 +28,13 @@ from open_r1.rewards.verifier.tree import (
     Combined,
     Degrees,
     Div,
+    Formula,
     Matrix,
     Mul,
     Neg,
     Node,
     Number,
     NumberSet,
-    PlusMinus,
     Relation,
     Several,
     SuchThat,
@@ -45,10 +45,8 @@ from open_r1.rewards.verifier.tree import (
     replaced,
 )
 from open_r1.rewards.verifier.value import (
+    FormulaError,
     NotSortableError,
-    NoValueError,
-    TooLargeError,
-    UndefinedError,
     equal_values,
     infinity,
     order_key,
@@ -56,11 +54,9 @@ from open_r1.rewards.verifier.value import (
     proportional,
 )
 
-_NO_VALUE = (NoValueError, TooLargeError, UndefinedError, NotSortableError)
 _MAX_PAIRS = 10_000
 # x_1 and x_2 are the roots of an equation, in any order; a_1 and a_2 are terms.
 _ROOTS = frozenset(["x", "z", "t", "lambda"])
-_STRUCTURES = (Bracket, Combined, Matrix, PlusMinus, Relation, Several, SuchThat, Word)
 
 
 def equal_trees(gold: Node, answer: Node) -> bool:
@@ -108,7 +104,7 @@ def _equal_each(gold: Sequence[Node], answer: Sequence[Node]) -> bool:
 # Equations.
 
 
-def _is_equation(node: Node) -> bool:
+def _is_equation(node: Node) -> TypeGuard[Relation]:
     return isinstance(node, Relation) and set(node.signs) == {"="}
 
 
@@ -130,19 +126,19 @@ def _sides_of_approximation(node: Node) -> list[Node]:
 
 def _equal_equations(gold: Node, answer: Node) -> bool:
     """Compare where at least one is an equation: with another one, or with a bare value."""
-    if isinstance(gold, Relation) and isinstance(answer, Relation) and _is_equation(gold) and _is_equation(answer):
+    if _is_equation(gold) and _is_equation(answer):
         return _equal_two_equations(gold, with_same_arguments(gold, answer))
-    if isinstance(gold, Relation) and _is_equation(gold):
-        if isinstance(answer, (Bracket, Several)) and _spread(gold) != gold:
-            return _equal_part(_spread(gold), answer)
-        value = _last(gold, is_gold=True)
+    if _is_equation(gold):
+        value = _value_beside(gold, answer, is_gold=True)
         return value is not None and _equal_part(value, answer)
-    if isinstance(answer, Relation):
-        if isinstance(gold, (Bracket, Several)) and _spread(answer) != answer:
-            return _equal_part(gold, _spread(answer))
-        value = _last(answer, is_gold=False)
-        return value is not None and _equal_part(gold, value)
-    return False
+    value = _value_beside(answer, gold, is_gold=False) if _is_equation(answer) else None
+    return value is not None and _equal_part(gold, value)
+
+
+def _value_beside(equation: Relation, bare: Node, *, is_gold: bool) -> Node | None:
+    """Return what an equation gives that is compared with a bare value: the list of its names, or its value."""
+    spread = _spread(equation)
+    return spread if isinstance(bare, (Bracket, Several)) and spread != equation else _last(equation, is_gold=is_gold)
 
 
 def _equal_two_equations(gold: Relation, answer: Relation) -> bool:
@@ -162,7 +158,7 @@ def _equal_two_equations(gold: Relation, answer: Relation) -> bool:
         if found or (left == other_left and left not in names_in(one) | names_in(other)):
             return found
     is_plain = len(gold.sides) == len(answer.sides) == 2
-    if not is_plain or any(isinstance(side, _STRUCTURES) for side in gold.sides + answer.sides):
+    if not is_plain or not all(isinstance(side, (Formula, NumberSet)) for side in gold.sides + answer.sides):
         return _equal_each(gold.sides, answer.sides)
     return _proportional(_difference(gold), _difference(answer))
 
@@ -176,7 +172,7 @@ def _is_function_of(node: Node, other: Node) -> bool:
 
 def stated(node: Node) -> Node:
     """Return the value that an equation gives to its left side, or the tree itself."""
-    return (_last(node) or node) if isinstance(node, Relation) and _is_equation(node) else node
+    return (_last(node) or node) if _is_equation(node) else node
 
 
 def _last(equation: Relation, *, is_gold: bool = False) -> Node | None:
@@ -207,14 +203,8 @@ def _is_left(node: Node) -> bool:
     if isinstance(node, Bracket):
         return all(map(is_name, node.items))
     if isinstance(node, Combined):
-        return all(
-            isinstance(part, Symbol) or (isinstance(part, Combined) and _is_left(part)) for part in _sides(node)
-        )
+        return all(isinstance(part, (Symbol, Combined)) and _is_left(part) for part in (node.left, node.right))
     return is_name(node)
-
-
-def _sides(node: Combined) -> tuple[Node, Node]:
-    return node.left, node.right
 
 
 def _is_measured(node: Node) -> bool:
@@ -422,7 +412,7 @@ def _plain_values(nodes: Iterable[Node]) -> set[Fraction] | None:
     for node in nodes:
         try:
             value = plain_value(node)
-        except _NO_VALUE:
+        except FormulaError:
             return None
         if value is None:
             return None
@@ -482,7 +472,7 @@ def _equal_inequalities(gold: Relation, answer: Relation) -> bool:
         ratio = replaced(ratio, name, Number(Fraction(17 + 12 * place, 7)))
     try:
         is_positive = order_key(ratio) > 0
-    except _NO_VALUE:
+    except FormulaError:
         return False
     return sign == (other_sign if is_positive else FLIPPED[other_sign])
 
@@ -511,7 +501,7 @@ def _equal_values(gold: Node, answer: Node) -> bool:
             return True
         if names_in(gold) and names_in(answer):
             return equal_with_constants(gold, answer)
-    except _NO_VALUE:
+    except FormulaError:
         pass
     return False
 
@@ -519,5 +509,5 @@ def _equal_values(gold: Node, answer: Node) -> bool:
 def _proportional(gold: Node, answer: Node) -> bool:
     try:
         return proportional(gold, answer)
-    except _NO_VALUE:
+    except FormulaError:
         return False

@@ -173,6 +173,23 @@ def tokenize(text: str) -> list[Token]:
     return tokens
 
 
+def split_tokens(
+    tokens: list[Token], separators: str, opening: tuple[str, ...], closing: tuple[str, ...]
+) -> list[list[Token]]:
+    """Return the parts between the separators outside of brackets, whose tokens begin as given."""
+    parts: list[list[Token]] = [[]]
+    depth = 0
+    for token in tokens:
+        is_mark = token.kind in ("sign", "command")
+        depth += is_mark and token.text.startswith(opening)
+        depth -= is_mark and token.text.startswith(closing)
+        if is_mark and depth == 0 and token.text in separators:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
+
+
 def _part_numbers(text: str) -> str:
     """Return the text with a space behind each comma that parts numbers: "(2,100)" is a pair, "(1,000)" is not.
 
@@ -216,11 +233,8 @@ def _tokens_of(kind: str, content: str, is_spaced: bool) -> list[Token]:
     if kind == "command":
         name = SAME_COMMANDS.get(content, content)
         return [Token("sign" if len(name) == 1 else "command", name, is_spaced)]
-    return (
-        [Token("command", _ASCII_SIGNS[content], is_spaced)]
-        if content in ("<=", ">=", "!=")
-        else [Token("sign", _ASCII_SIGNS.get(content, content), is_spaced)]
-    )
+    name = _ASCII_SIGNS.get(content, content)
+    return [Token("command" if name in ("le", "ge", "ne") else "sign", name, is_spaced)]
 
 
 def _words(content: str, is_spaced: bool) -> list[Token]:
@@ -240,14 +254,13 @@ def _letters(content: str, is_spaced: bool, is_behind_number: bool) -> list[Toke
     """Return a run of letters as a function name, a word, a unit, or the variables it multiplies."""
     if len(content) == 1:
         return [Token("letter", content, is_spaced)]
-    if content in PLAIN_COMMANDS or content.casefold() in ("or", "and", "infinity"):
-        return [
-            Token("command", PLAIN_COMMANDS[content if content in PLAIN_COMMANDS else content.casefold()], is_spaced)
-        ]
+    lowered = content.casefold()
+    if content in PLAIN_COMMANDS or lowered in ("or", "and", "infinity"):
+        return [Token("command", PLAIN_COMMANDS.get(content) or PLAIN_COMMANDS[lowered], is_spaced)]
     # "NO" within a formula is a product, of "AB" and its kin.
     if (
         len(content) > 3
-        or (content.casefold() in ANSWER_WORDS and not content.isupper())
+        or (lowered in ANSWER_WORDS and not content.isupper())
         or is_unit(content, is_behind_number=is_behind_number)
     ):
         return [Token("word", content, is_spaced)]

@@ -9,84 +9,96 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 from open_r1.rewards.verifier.budget import spend
 from open_r1.rewards.verifier.units import Unit
 
+_T = TypeVar("_T")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass_transform(frozen_default=True)
+def _node(kind: type[_T]) -> type[_T]:
+    return dataclass(frozen=True, slots=True)(kind)
+
+
+@_node
 class Node:
     """A part of a tree; nodes of one class with equal fields are equal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Number(Node):
+@_node
+class Formula(Node):
+    """What may have a value (`value`)."""
+
+
+@_node
+class Number(Formula):
     value: Fraction
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol(Node):
+@_node
+class Symbol(Formula):
     """A variable, with its subscript and primes: x, x_1, AB is Mul(A, B)."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Constant(Node):
+@_node
+class Constant(Formula):
     """One of "pi", "e", "i", "oo"."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Neg(Node):
+@_node
+class Neg(Formula):
     part: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Degrees(Node):
+@_node
+class Degrees(Formula):
     """An angle of `part` degrees."""
 
     part: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Binary(Node):
+@_node
+class Binary(Formula):
     left: Node
     right: Node
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Add(Binary):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Mul(Binary):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Div(Binary):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Pow(Binary):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Node):
+@_node
+class Call(Formula):
     r"""A function of its arguments: "sin", "root" (radicand, degree), "log" (x, base), "abs", "f'", "P"."""
 
     name: str
     arguments: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Bound(Node):
+@_node
+class Bound(Formula):
     r"""A formula whose variable runs: "int" or "sum" or "prod" from `low` to `high`, "lim" to `low`.
 
     An integral without limits has None for both; "lim" has None for `high`, or the side it comes from, +1 or -1.
@@ -99,7 +111,7 @@ class Bound(Node):
     high: Node | None
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class PlusMinus(Node):
     r"""`left \pm right`, or `\mp`; `left` is None where nothing stands before the sign."""
 
@@ -108,21 +120,21 @@ class PlusMinus(Node):
     sign: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class NumberSet(Node):
     r"""`\mathbb{Z}` and its kin: "Z", "Z+", "R"."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Word(Node):
     """A word within a formula, such as the condition "otherwise"."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Relation(Node):
     """A chain of relations: n sides and n - 1 signs between them ("=", "<", "le", "in", "approx", "mod", ...)."""
 
@@ -130,7 +142,7 @@ class Relation(Node):
     signs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Several(Node):
     """Several values or statements: a "set" (braces, "or"), "both" ("and", a system), or a "list" (bare commas)."""
 
@@ -138,7 +150,7 @@ class Several(Node):
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Bracket(Node):
     """A tuple or an interval: "(" or "[" or "<" to ")" or "]" or ">"."""
 
@@ -147,19 +159,21 @@ class Bracket(Node):
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Combined(Binary):
+@_node
+class Combined(Node):
     """A union ("cup"), intersection ("cap") or difference ("setminus")."""
 
+    left: Node
+    right: Node
     operator: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Matrix(Node):
     rows: tuple[tuple[Node, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class SuchThat(Node):
     """The set of the elements that fulfil a condition."""
 
@@ -167,7 +181,7 @@ class SuchThat(Node):
     condition: Node
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Quantity(Node):
     """A value with its unit (None without one) and its percent sign: 50 of 50%."""
 
@@ -176,7 +190,7 @@ class Quantity(Node):
     is_percent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Ratio(Node):
     """3:4:5, and what it is the ratio of: V_1:V_2 = 11:21."""
 
@@ -184,7 +198,7 @@ class Ratio(Node):
     names: tuple[Node, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Clock(Node):
     """A time of the day: minutes since midnight, and whether its half is said (5 p.m., noon)."""
 
@@ -192,7 +206,7 @@ class Clock(Node):
     has_half: bool
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Digits(Node):
     """Digits in a base: 101_2."""
 
@@ -200,14 +214,14 @@ class Digits(Node):
     base: int
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Words(Node):
     """Words in one spelling, or notation that is compared as it is written."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Reading(Node):
     """A whole answer: its normalised text, and what it was read as."""
 
@@ -215,7 +229,7 @@ class Reading(Node):
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Choice(Node):
     """A choice letter; what follows it ("B. 12"); and whether it may be a variable as well, as a bare letter may."""
 
@@ -224,7 +238,7 @@ class Choice(Node):
     is_variable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Parts(Node):
     """The answers to the numbered parts of a question: (1) 2; (2) 3."""
 
@@ -319,7 +333,7 @@ def show(node: Node) -> str:
     """Return a tree in one line, for people: {1, -2}, x = 3, "yes"."""
     node = node.node if isinstance(node, Reading) else node
     text = _show(node, 0)
-    return cut(text[1:-1] if isinstance(node, Binary) and not isinstance(node, Combined) else text)
+    return cut(text[1:-1] if isinstance(node, Binary) else text)
 
 
 def cut(text: str) -> str:
@@ -334,63 +348,51 @@ def _show(node: Node, depth: int) -> str:
     def joined(parts: Iterable[Node], joint: str = ", ") -> str:
         return joint.join(_show(part, depth + 1) for part in parts)
 
+    match node:
+        case Number(value):
+            is_long = max(abs(value.numerator), value.denominator).bit_length() > _MAX_SHOWN_BITS
+            return "a long number" if is_long else str(value)
+        case Relation(sides, signs):
+            behind = (f" {sign} {joined([side])}" for sign, side in zip(signs, sides[1:], strict=True))
+            return "".join([joined(sides[:1]), *behind])
+        case Quantity(inner, unit, is_percent):
+            size = [] if unit is None else [str(unit.factor), *(f"{base}^{power}" for base, power in unit.dimensions)]
+            return " ".join([joined([inner]), *(["%"] if is_percent else []), *size])
+        case Clock(minutes):
+            return f"{minutes // 60}:{minutes % 60:02} o'clock"
+        case Choice(letter, behind):
+            return f"choice {letter}" + (f" ({joined([behind])})" if behind else "")
+        case Several("list", items):
+            return joined(items)
+        case Parts(items):
+            return joined(items, "; ")
+        case Ratio(parts):
+            return joined(parts, ":")
     template = _SHOWN.get(type(node))
     if template is None:
         return f"{type(node).__name__}({joined(parts_of(node))})"
-    return template(node, joined)
+    shown = {name: getattr(node, name) for name in _field_names(type(node))}
+    shown |= {name: joined(_nodes_in(part)) for name, part in shown.items() if isinstance(part, (Node, tuple))}
+    return template.format(**shown)
 
 
-def _show_relation(node: Relation, joined: Callable[..., str]) -> str:
-    signs = ["", *(f" {sign} " for sign in node.signs)]
-    return "".join(sign + joined([side]) for sign, side in zip(signs, node.sides, strict=True))
-
-
-def _show_number(node: Number, _: Callable[..., str]) -> str:
-    is_long = max(abs(node.value.numerator), node.value.denominator).bit_length() > _MAX_SHOWN_BITS
-    return "a long number" if is_long else str(node.value)
-
-
-def _show_quantity(node: Quantity, joined: Callable[..., str]) -> str:
-    unit = () if node.unit is None else (str(node.unit.factor), *(f"{n}^{power}" for n, power in node.unit.dimensions))
-    return " ".join([joined([node.node]), *(["%"] if node.is_percent else []), *unit])
-
-
-def _show_named(node: Any, _: Callable[..., str]) -> str:
-    return str(node.name)
-
-
-def _show_words(node: Any, _: Callable[..., str]) -> str:
-    return f'"{node.text}"'
-
-
-def _show_operation(sign: str) -> Callable[[Any, Callable[..., str]], str]:
-    return lambda node, joined: f"({joined((node.left, node.right), sign)})"
-
-
-_SHOWN: dict[type[Node], Callable[[Any, Callable[..., str]], str]] = {
-    Number: _show_number,
-    Symbol: _show_named,
-    Constant: _show_named,
-    NumberSet: _show_named,
-    Word: _show_words,
-    Words: _show_words,
-    Relation: _show_relation,
-    Quantity: _show_quantity,
-    Add: _show_operation(" + "),
-    Mul: _show_operation("*"),
-    Div: _show_operation("/"),
-    Pow: _show_operation("^"),
-    Neg: lambda node, joined: f"-{joined([node.part])}",
-    Degrees: lambda node, joined: f"{joined([node.part])} degrees",
-    Call: lambda node, joined: f"{node.name}({joined(node.arguments)})",
-    Combined: lambda node, joined: joined((node.left, node.right), f" {node.operator} "),
-    Several: lambda node, joined: joined(node.items) if node.kind == "list" else f"{{{joined(node.items)}}}",
-    Bracket: lambda node, joined: f"{node.opening}{joined(node.items)}{node.closing}",
-    SuchThat: lambda node, joined: f"{{{joined((node.element, node.condition), ' | ')}}}",
-    Ratio: lambda node, joined: joined(node.parts, ":"),
-    Clock: lambda node, _: f"{node.minutes // 60}:{node.minutes % 60:02} o'clock",
-    Digits: lambda node, _: f"{node.digits} to the base {node.base}",
-    Choice: lambda node, joined: f"choice {node.letter}" + (f" ({joined([node.behind])})" if node.behind else ""),
-    Parts: lambda node, joined: joined(node.items, "; "),
-    Reading: lambda node, joined: joined([node.node]),
+_SHOWN: dict[type[Node], str] = {
+    Symbol: "{name}",
+    Constant: "{name}",
+    NumberSet: "{name}",
+    Word: '"{text}"',
+    Words: '"{text}"',
+    Neg: "-{part}",
+    Degrees: "{part} degrees",
+    Add: "({left} + {right})",
+    Mul: "({left}*{right})",
+    Div: "({left}/{right})",
+    Pow: "({left}^{right})",
+    Call: "{name}({arguments})",
+    Combined: "{left} {operator} {right}",
+    Several: "{{{items}}}",
+    Bracket: "{opening}{items}{closing}",
+    SuchThat: "{{{element} | {condition}}}",
+    Digits: "{digits} to the base {base}",
+    Reading: "{node}",
 }

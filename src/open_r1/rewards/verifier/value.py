@@ -56,19 +56,23 @@ _NUM_ARGUMENTS = {"abs": 1, "floor": 1, "ceil": 1, "exp": 1, "factorial": 1, "do
 _DRAW = random.SystemRandom()
 
 
-class UndefinedError(ValueError):
-    """The formula divides by zero, or has no value for another reason."""
+class FormulaError(ValueError):
+    """A formula can't be compared by its value."""
 
 
-class NoValueError(ValueError):
+class NoValueError(FormulaError):
     """The tree isn't a formula that has a value that can be computed: a set, a relation, words."""
 
 
-class TooLargeError(ValueError):
+class UndefinedError(FormulaError):
+    """The formula divides by zero, or has no value for another reason."""
+
+
+class TooLargeError(UndefinedError):
     """A number of the formula has too many digits to be computed."""
 
 
-class NotSortableError(ValueError):
+class NotSortableError(FormulaError):
     """Which of two constants is larger can't be told."""
 
 
@@ -108,7 +112,7 @@ class Evaluator(ABC):
         """Return the value of a formula.
 
         Raises:
-            UndefinedError, NoValueError, TooLargeError: It has none.
+            FormulaError: It has none.
         """
         self.spend()
         match node:
@@ -381,7 +385,7 @@ def plain_value(node: Node) -> Fraction | None:
     """Return the value of a formula that is a rational number of up to `MAX_BITS` bits, else None.
 
     Raises:
-        UndefinedError, NoValueError, TooLargeError: It has no value.
+        FormulaError: It has no value.
     """
     value = _Residues({}).value(node)
     return value if isinstance(value, Fraction) else None
@@ -391,7 +395,7 @@ def equal_values(gold: Node, answer: Node) -> bool:
     """Return whether two formulas are equal.
 
     Raises:
-        UndefinedError, NoValueError, TooLargeError: Either has no value, or none that can be computed.
+        FormulaError: Either has no value, or none that can be computed.
     """
     if gold == answer:
         return True
@@ -418,7 +422,7 @@ def proportional(gold: Node, answer: Node) -> bool:
     """Return whether two formulas differ by a constant factor other than zero, so that they vanish together.
 
     Raises:
-        UndefinedError, NoValueError, TooLargeError: Either has no value, or none that can be computed.
+        FormulaError: Either has no value, or none that can be computed.
     """
     from open_r1.rewards.verifier.high_precision import points_for
 
@@ -428,7 +432,7 @@ def proportional(gold: Node, answer: Node) -> bool:
         try:
             if not (equal_values(first, ZERO) or equal_values(other, ZERO)):
                 return equal_values(Mul(first, answer), Mul(other, gold))
-        except (UndefinedError, TooLargeError):
+        except UndefinedError:
             continue
     return False
 
@@ -452,7 +456,7 @@ def order_key(node: Node) -> Fraction | float:
         from open_r1.rewards.verifier.high_precision import real_value
 
         return real_value(node)
-    except (UndefinedError, NoValueError, TooLargeError) as error:
+    except FormulaError as error:
         raise NotSortableError(str(error)) from error
 
 
@@ -460,7 +464,7 @@ def check_value(node: Node) -> None:
     """Evaluate a gold's formula once.
 
     Raises:
-        UndefinedError, NoValueError, TooLargeError: It has no value, or none that can be computed.
+        FormulaError: It has no value, or none that can be computed.
     """
     if infinity(node):
         return
