@@ -329,23 +329,23 @@ def context_tokens(configuration: PretrainedConfig) -> int | None:
 
 
 def context_length(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> int | None:
-    """Return the context of the model in tokens, or None when its config does not say.
+    """Return the context of the model in tokens, or None when its config does not say."""
+    return context_tokens(load_config(training_args, model_args))
+
+
+def load_config(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> PretrainedConfig:
+    """Return the config of the model.
 
     Raises:
-        ValueError: The name is a LoRA adapter, or a folder without a whole model.
+        ValueError: The name is a LoRA adapter, a folder without a whole model, or nothing that can be loaded.
     """
-    name = find_model(model_args.model_name_or_path)
+    name, revision = find_model(model_args.model_name_or_path), model_args.model_revision
+    is_folder, unreachable = Path(name).is_dir(), None
     if (Path(name) / "adapter_config.json").is_file() and not (Path(name) / "config.json").is_file():
         raise ValueError(
             f"`model_name_or_path` {name} is a LoRA adapter: make a model of it first, `python scripts/merge_lora.py "
             f"--adapter {name} --output_dir <new folder>`."
         )
-    return context_tokens(load_config(training_args, model_args))
-
-
-def load_config(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> PretrainedConfig:
-    name, revision = find_model(model_args.model_name_or_path), model_args.model_revision
-    is_folder, unreachable = Path(name).is_dir(), None
     try:
         if not is_folder and not isinstance(try_to_load_from_cache(name, CONFIG_NAME, revision=revision), str):
             unreachable = why_unreachable()

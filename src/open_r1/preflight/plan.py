@@ -268,11 +268,16 @@ def report(
     unjudgeable = {} if judged is None or training_args.process_index != 0 else count_unjudgeable(script_args, judged)
     stages = build_stages(training_args.stages) if isinstance(training_args, GRPOConfig) else []
     if training_args.json:
-        found = asdict(plan) | {"fits": None if memory.gpu is None else not problems, "problems": problems}
-        found |= {"unjudgeable_golds": {name: [of.num_unjudged, of.num_tried] for name, of in unjudgeable.items()}}
-        found |= {"unjudgeable_examples": {name: of.examples() for name, of in unjudgeable.items()}}
-        found |= {"not_checked": training_args.not_checked, "is_calibrated": False}
-        found |= {"stages": training_args.stages} if len(stages) > 1 else {}
+        found = {
+            **asdict(plan),
+            "fits": None if memory.gpu is None else not problems,
+            "problems": problems,
+            "unjudgeable_golds": {name: [of.num_unjudged, of.num_tried] for name, of in unjudgeable.items()},
+            "unjudgeable_examples": {name: of.examples() for name, of in unjudgeable.items()},
+            "not_checked": training_args.not_checked,
+            "is_calibrated": False,
+            **({"stages": training_args.stages} if len(stages) > 1 else {}),
+        }
         lines = [json.dumps(found, indent=1, default=str)]
     else:
         rows = [(f"Memory for {name}", _gib(size)) for name, size in memory.parts.items() if size]

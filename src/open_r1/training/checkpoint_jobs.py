@@ -45,7 +45,6 @@ class EvaluateCheckpointCallback(TrainerCallback):
     def __init__(self) -> None:
         self.without_job: list[str] = []
         self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._has_named_adapters = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -66,15 +65,6 @@ class EvaluateCheckpointCallback(TrainerCallback):
         if not state.is_world_process_zero:
             return
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if (checkpoint / "adapter_config.json").is_file():
-            if not self._has_named_adapters:
-                logger.warning(
-                    "%s and later ones are not evaluated: an adapter can't be served by itself. Merge it by "
-                    "scripts/merge_lora.py, and evaluate that.",
-                    checkpoint.name,
-                )
-            self._has_named_adapters = True
-            return
         self.without_job.append(checkpoint.name)
         copy = Path(args.output_dir) / EVALUATIONS_NAME / f"{checkpoint.name}-{secrets.token_hex(4)}"
         try:

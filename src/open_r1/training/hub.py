@@ -57,8 +57,8 @@ _SIGNS_OF_A_MODEL = ("README.md", "config.json", "adapter_config.json")
 
 
 def is_checkpoint_push_requested(training_args: SFTConfig | GRPOConfig) -> bool:
-    """Say whether every checkpoint goes to a branch of its own."""
-    return training_args.push_to_hub_revision or "push_to_hub_revision" in training_args.callbacks
+    """Say whether every checkpoint goes to a branch of its own; the setting of this name adds the callback."""
+    return "push_to_hub_revision" in training_args.callbacks
 
 
 def checkpoint_revisions(training_args: SFTConfig | GRPOConfig, step: int) -> list[str]:
