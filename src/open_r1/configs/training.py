@@ -70,7 +70,7 @@ class ScriptArguments(trl.ScriptArguments):
     @property
     def layout_targets(self) -> tuple[str, ...]:
         """What a layout maps rows to."""
-        return ("messages", "problem")
+        return ("messages", "problem") if self.required_target is None else (self.required_target,)
 
 
 @dataclass
@@ -81,11 +81,6 @@ class GRPOScriptArguments(RewardArguments, ScriptArguments):
     max_prompt_length: int | None = setting(
         None, "Rows whose rendered prompt has more tokens are dropped, with a count. None keeps all."
     )
-
-    @property
-    def layout_targets(self) -> tuple[str, ...]:
-        """What a layout maps rows to: GRPO writes its own replies."""
-        return ("problem",)
 
 
 @dataclass

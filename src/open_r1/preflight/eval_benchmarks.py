@@ -174,7 +174,4 @@ def _check_saved(training_args: SFTConfig | GRPOConfig, name: str) -> None:
 
 def _is_multiple(every: float, save_steps: float) -> bool:
     """Whether the first counts a multiple of the second; below 1 they are shares of the training."""
-    if (every < 1) != (save_steps < 1) or save_steps <= 0:
-        return False
-    ratio = every / save_steps
-    return round(ratio) >= 1 and abs(ratio - round(ratio)) < 1e-6
+    return (every < 1) == (save_steps < 1) and every >= save_steps > 0 and round(every / save_steps, 6).is_integer()

@@ -21,11 +21,16 @@ from open_r1.arguments import parse_args
 from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.data.flags import STOPPED
 from open_r1.data.manifest import missing_from
-from open_r1.training.base import read_json
 from open_r1.training.checkpoints import REFERENCE_NAME, Start, find_start, last_complete_checkpoint, set_aside
 from open_r1.training.hub import push_finished_model
 from open_r1.training.stopping import StopFileCallback, find_stop_file
-from open_r1.training.tracking import continue_tracking, describe_run, init_wandb_training, write_run_manifest
+from open_r1.training.tracking import (
+    continue_tracking,
+    describe_run,
+    init_wandb_training,
+    read_json,
+    write_run_manifest,
+)
 from open_r1.training.trainer import GRPOTrainer, SFTTrainer
 
 logger = logging.getLogger(__name__)
