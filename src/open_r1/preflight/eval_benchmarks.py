@@ -11,7 +11,6 @@ from dataclasses import fields
 from datasets import DatasetDict
 from transformers.trainer_utils import SaveStrategy
 from trl import ModelConfig
-from trl import ScriptArguments as TrlScriptArguments
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.configs.evaluation import EvaluationParameters
@@ -44,8 +43,8 @@ def evaluates_split(
     if not is_evaluated(training_args):
         return False
     split = script_args.dataset_test_split
-    by_default = next(entry.default for entry in fields(TrlScriptArguments) if entry.name == "dataset_test_split")
-    if split in dataset or split != by_default or benchmarks is None:
+    default = type(script_args).dataset_test_split
+    if split in dataset or split != default or benchmarks is None:
         return True
     logger.warning("The data have no split %r: `eval_benchmarks` alone are evaluated.", split)
     _check_best_metric(benchmarks, training_args, has_split=False)
