@@ -279,3 +279,8 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
                 f"not divide into groups of num_generations {group}. Valid num_generations: {valid}"
             )
         super().__post_init__()
+
+
+# Of either script.
+TrainingConfig = SFTConfig | GRPOConfig
+TrainingScriptArguments = SFTScriptArguments | GRPOScriptArguments

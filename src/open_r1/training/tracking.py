@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.cluster.submission import OWN_TRACKING_VARIABLE
-from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.configs.rewards import RewardParameters
+from open_r1.configs.training import TrainingConfig
 from open_r1.data.card import source_commit, versions_of
 from open_r1.data.manifest import RUN_MANIFEST_NAME, write_whole
 from open_r1.data.secret_names import is_secret_name
@@ -43,7 +43,7 @@ _LEARNING_KEYS = (
 )  # fmt: skip
 
 
-def init_wandb_training(training_args: SFTConfig | GRPOConfig) -> None:
+def init_wandb_training(training_args: TrainingConfig) -> None:
     """Hand the W&B fields of the recipe to the library, which reads them from the environment."""
     given = {
         "WANDB_ENTITY": training_args.wandb_entity,
@@ -53,7 +53,7 @@ def init_wandb_training(training_args: SFTConfig | GRPOConfig) -> None:
     os.environ.update({name: value for name, value in given.items() if value is not None})
 
 
-def continue_tracking(training_args: SFTConfig | GRPOConfig, *, is_fresh_start: bool) -> str:
+def continue_tracking(training_args: TrainingConfig, *, is_fresh_start: bool) -> str:
     """Make trackers continue the run of this folder, and return the id under which they know it.
 
     W&B tells runs apart by their id, which an environment variable gives unless the user has set it; trackio by their
@@ -91,7 +91,7 @@ def recorded_starts(output_dir: Path) -> list[str | None]:
     return [run["started_from"] for run in _read_runs(output_dir) if "started_from" in run]
 
 
-def describe_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_args: Any) -> dict[str, Any]:
+def describe_run(script_args: Any, training_args: TrainingConfig, model_args: Any) -> dict[str, Any]:
     """Return what is needed to repeat a run: every setting, versions, commit and machine."""
     settings = {
         **_plain(dataclasses.asdict(script_args)),
