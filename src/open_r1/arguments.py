@@ -162,7 +162,7 @@ class RecipeParser(TrlParser):
         if name == "stages" and isinstance(value, list):
             return [self._read_stage(stage) if isinstance(stage, dict) else stage for stage in value]
         if value is False and "no" in (action.choices or ()):
-            logger.warning("`%s: no` is read by YAML as false and taken for 'no': put it in quotes.", name)
+            logger.warning("`%s: no` is read by YAML as false; it counts as 'no' here: put it in quotes.", name)
             value = "no"
         if isinstance(value, list) and list in kinds:
             return [self._read_scalar(action, entry) for entry in value]

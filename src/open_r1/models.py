@@ -23,7 +23,7 @@ from transformers.training_args import OptimizerNames
 from transformers.utils import CONFIG_NAME
 from trl import ModelConfig, get_quantization_config
 
-from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.configs.training import GRPOConfig, SFTConfig, TrainingConfig
 from open_r1.data.hub_reach import offline, why_unreachable
 from open_r1.data.manifest import MANIFEST_NAME, RUN_MANIFEST_NAME, STAGING_NAME, missing_from
 
@@ -42,7 +42,7 @@ _PLAIN_ADAMW = {
 }
 
 
-def get_tokenizer(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) -> PreTrainedTokenizerBase:
+def get_tokenizer(model_args: ModelConfig, training_args: TrainingConfig) -> PreTrainedTokenizerBase:
     """Load the tokenizer and settle its chat template, end-of-turn token and padding token.
 
     `training_args.chat_template` replaces the template; a tokenizer without one gets ChatML. The EOS token becomes
@@ -81,7 +81,7 @@ def get_tokenizer(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig
     return tokenizer
 
 
-def get_model(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) -> PreTrainedModel:
+def get_model(model_args: ModelConfig, training_args: TrainingConfig) -> PreTrainedModel:
     """Load the policy with the dtype, attention and quantisation that the arguments ask for.
 
     Raises:
@@ -113,17 +113,17 @@ def get_model(model_args: ModelConfig, training_args: SFTConfig | GRPOConfig) ->
     return model
 
 
-def dtype_asked_for(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> torch.dtype | None:
+def dtype_asked_for(training_args: TrainingConfig, model_args: ModelConfig) -> torch.dtype | None:
     """Return the dtype that the arguments give the weights; None: the one they were saved in."""
     name = _model_init_kwargs(training_args).get("dtype", model_args.dtype)
     return None if name in ("auto", None) else getattr(torch, name)
 
 
-def _model_init_kwargs(training_args: SFTConfig | GRPOConfig) -> dict[str, Any]:
+def _model_init_kwargs(training_args: TrainingConfig) -> dict[str, Any]:
     return cast(dict[str, Any], training_args.model_init_kwargs or {})  # text was parsed with the arguments
 
 
-def refuse_lost_steps(dtype: torch.dtype, training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
+def refuse_lost_steps(dtype: torch.dtype, training_args: TrainingConfig, model_args: ModelConfig) -> None:
     """Refuse AdamW on 16-bit weights that nothing keeps a copy of in fp32: it would lose most of its steps.
 
     bf16 numbers near 0.02 are 1.2e-4 apart, and AdamW moves a weight by about the learning rate: a step of less than
@@ -279,12 +279,10 @@ def _settle_padding(tokenizer: PreTrainedTokenizerBase) -> None:
     taken = {tokenizer.eos_token, tokenizer.bos_token, *CHATML_TOKENS}
     specials = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
     candidates = [token for token in specials if token not in taken]
-    # Prefer tokens that are meant for it, then the end of a document, which never stands inside a conversation.
-    preferred = [
-        token for key in ("pad", "endoftext", "reserved", "unk") for token in candidates if key in token.lower()
-    ]
-    # Any other one will do, since padding is masked: the EOS token of before, say, or at last BOS.
-    preferred += [token for token in candidates if token not in preferred]
+    # Prefer tokens that are meant for it, then the end of a document, which never stands inside a conversation. Any
+    # other one will do, since padding is masked: the EOS token of before, say, or at last BOS.
+    keys = ("pad", "endoftext", "reserved", "unk", "")
+    preferred = [token for key in keys for token in candidates if key in token.lower()]
     if tokenizer.bos_token is not None and tokenizer.bos_token != tokenizer.eos_token:
         preferred.append(tokenizer.bos_token)
     if not preferred:
@@ -328,24 +326,24 @@ def context_tokens(configuration: PretrainedConfig) -> int | None:
     return length
 
 
-def context_length(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> int | None:
-    """Return the context of the model in tokens, or None when its config does not say.
+def context_length(training_args: TrainingConfig, model_args: ModelConfig) -> int | None:
+    """Return the context of the model in tokens, or None when its config does not say."""
+    return context_tokens(load_config(training_args, model_args))
+
+
+def load_config(training_args: TrainingConfig, model_args: ModelConfig) -> PretrainedConfig:
+    """Return the config of the model.
 
     Raises:
-        ValueError: The name is a LoRA adapter, or a folder without a whole model.
+        ValueError: The name is a LoRA adapter, a folder without a whole model, or nothing that can be loaded.
     """
-    name = find_model(model_args.model_name_or_path)
+    name, revision = find_model(model_args.model_name_or_path), model_args.model_revision
+    is_folder, unreachable = Path(name).is_dir(), None
     if (Path(name) / "adapter_config.json").is_file() and not (Path(name) / "config.json").is_file():
         raise ValueError(
             f"`model_name_or_path` {name} is a LoRA adapter: make a model of it first, `python scripts/merge_lora.py "
             f"--adapter {name} --output_dir <new folder>`."
         )
-    return context_tokens(load_config(training_args, model_args))
-
-
-def load_config(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> PretrainedConfig:
-    name, revision = find_model(model_args.model_name_or_path), model_args.model_revision
-    is_folder, unreachable = Path(name).is_dir(), None
     try:
         if not is_folder and not isinstance(try_to_load_from_cache(name, CONFIG_NAME, revision=revision), str):
             unreachable = why_unreachable()

@@ -153,8 +153,6 @@ def check_reward_model(name: str, training_args: LoadingOptions) -> PreTrainedCo
         )
     if tokenizer.chat_template is None:
         raise ValueError(f"The tokenizer of the reward model {name!r} has no chat template to render a conversation.")
-    if tokenizer.pad_token is None and tokenizer.eos_token is None:
-        raise ValueError(f"The tokenizer of the reward model {name!r} has neither a padding token nor EOS.")
     return config
 
 

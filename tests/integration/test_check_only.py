@@ -81,12 +81,12 @@ def check(kind, words):
 
 @pytest.mark.parametrize(("stage", "size"), [(0, 120), (1, 31.4), (2, 16.6), (3, 1.9)])
 def test_model_states_are_those_of_the_zero_paper(stage, size):
-    parts = state_bytes(7_500_000_000, Launch(num_processes=64, zero_stage=stage))
+    parts = state_bytes(7_500_000_000, 7_500_000_000, Launch(num_processes=64, zero_stage=stage), NumberSizes())
     assert sum(parts.values()) / GB == pytest.approx(size, abs=0.05)
 
 
 def test_only_parameters_that_learn_have_gradients_and_an_optimizer():
-    parts = state_bytes(1000, Launch(num_processes=4, zero_stage=2), 100)
+    parts = state_bytes(1000, 100, Launch(num_processes=4, zero_stage=2), NumberSizes())
     assert parts == {"weights": 2000, "gradients": 50, "optimizer": 300}
 
 

@@ -216,12 +216,9 @@ def test_a_checkpoint_that_cannot_be_served_is_a_warning(slurm, problems, tmp_pa
     submitted = slurm("takes jobs")
     training = Training(tmp_path, [str(problems)])
     training.event("on_save", 7)
-    for step in (8, 10):
-        training.save(step, names=["adapter_config.json", "adapter_model.safetensors"])
     training.save(9, names=["config.json", "optimizer.pt"])
     training.end()
     assert training.callback.without_job == ["checkpoint-7", "checkpoint-9"]
-    assert caplog.text.count("scripts/merge_lora.py") == 1
     assert not training.copies()
     assert not submitted()
 

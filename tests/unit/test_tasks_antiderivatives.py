@@ -7,7 +7,7 @@ import time
 import pytest
 
 from open_r1.tasks import antiderivatives
-from open_r1.tasks.antiderivatives import is_antiderivative, value_and_slope
+from open_r1.tasks.antiderivatives import is_antiderivative, slope_of, value_of
 
 HOSTILE = [
     "",
@@ -55,13 +55,33 @@ def test_hostile_formula_is_wrong_at_once(text: str):
     assert time.process_time() - start < 0.2
 
 
+DERIVATIVES = {
+    "sqrt": "1/(2*sqrt(x))",
+    "exp": "exp(x)",
+    "log": "1/x",
+    "ln": "1/x",
+    "sin": "cos(x)",
+    "cos": "-sin(x)",
+    "tan": "1/cos(x)**2",
+    "sec": "sin(x)/cos(x)**2",
+    "csc": "-cos(x)/sin(x)**2",
+    "cot": "-1/sin(x)**2",
+    "asin": "1/sqrt(1 - x**2)",
+    "acos": "-1/sqrt(1 - x**2)",
+    "atan": "1/(1 + x**2)",
+    "acot": "-1/(1 + x**2)",
+    "sinh": "cosh(x)",
+    "cosh": "sinh(x)",
+    "tanh": "1/cosh(x)**2",
+    "asinh": "1/sqrt(1 + x**2)",
+    "acosh": "1/sqrt(x**2 - 1)",
+    "atanh": "1/(1 - x**2)",
+}
+
+
 @pytest.mark.parametrize("name", sorted(antiderivatives._FUNCTIONS))
-def test_derivatives_of_functions_are_those_of_small_steps(name: str):
-    formula, step = f"{name}(x**2 + 0.3*x)", 1e-6
-    for at in (0.31 + 0.2j, 1.7 + 0.1j):
-        slope = value_and_slope(formula, {"x": at}, "x")[1]
-        ahead, behind = (value_and_slope(formula, {"x": at + move}, "x")[0] for move in (step, -step))
-        assert slope == pytest.approx((ahead - behind) / (2 * step), rel=1e-5)
+def test_functions_are_antiderivatives_of_their_derivatives(name: str):
+    assert is_antiderivative(f"{name}(x)", DERIVATIVES[name], "x")
 
 
 @pytest.mark.parametrize(
@@ -69,14 +89,14 @@ def test_derivatives_of_functions_are_those_of_small_steps(name: str):
     [
         ("x**x / 2", 2, 2 * (1 + math.log(2))),
         ("-x**3 + pi", math.pi - 8, -12),
-        ("1 / x - 7*y", 0.5 - 21, -0.25),
-        ("x*(x + y)", 10, 7),
+        ("1 / x - 7*C", 0.5 - 7 * antiderivatives.CONSTANT_OF_INTEGRATION, -0.25),
+        ("x*(x + 3)", 10, 7),
         ("E**x", math.e**2, math.e**2),
     ],
 )
 def test_values_and_derivatives(formula: str, value: float, slope: float):
-    found = value_and_slope(formula, {"x": 2, "y": 3}, "x")
-    assert found == (pytest.approx(value), pytest.approx(slope))
+    assert value_of(formula, "x", 2) == pytest.approx(value)
+    assert slope_of(formula, "x", 2) == pytest.approx(slope)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +114,8 @@ def test_values_and_derivatives(formula: str, value: float, slope: float):
         ("2*x", "x**3", False),
         ("2*x", "x**2 + x/1000", False),
         ("2*x", "x**2 + log(x)", False),
+        ("1/(x - 0.4142)", "log(x - 0.4142)", True),
+        ("1/(x - 1)**3", "-1/(2*(x - 1)**2) + 1000", True),
         ("2*x", "y**2", False),
         ("2*x", "Integral(2*x, x)", False),
         ("2*x", "1/(x - x)", False),

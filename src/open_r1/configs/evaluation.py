@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments of evaluation, during a training and of what it saves: the one home of their defaults and units."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from open_r1.configs.fields import setting
 
 # Folders of `output_dir`: completions of the policy with their rewards, and answers to `eval_benchmarks`.
 ROLLOUTS_NAME, BENCHMARK_ANSWERS_NAME = "rollouts", "eval_benchmarks"
@@ -13,86 +15,62 @@ LOWER_IS_BETTER = ("/truncated", "/no_answer", "/mean_length_tokens")
 class EvaluationParameters:
     """Training arguments: benchmarks of the policy in training, and of its saved checkpoints."""
 
-    benchmarks: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "Benchmarks, or local files, that a Slurm job runs on each saved checkpoint. Results come to "
-            "<output_dir>/eval_results."
-        },
+    benchmarks: list[str] = setting(
+        [],
+        "Benchmarks, or local files, that a Slurm job runs on each saved checkpoint. Results come to "
+        "<output_dir>/eval_results.",
     )
-    eval_greedy: bool = field(
-        default=False, metadata={"help": "Evaluation by sampling also decodes each test prompt greedily."}
+    eval_greedy: bool = setting(False, "Evaluation by sampling also decodes each test prompt greedily.")
+    eval_benchmarks: list[str] = setting(
+        [],
+        "Local files, or names of benchmarks, that the policy answers during the training, in the "
+        "processes that train; logged as eval_<benchmark>/avg@k and so on, which `metric_for_best_model` can "
+        "name. `benchmarks` are run by jobs instead, on what is saved. All processes wait for the slowest one's "
+        "answers, and for the judge of the first one: programs and long answers may need a longer `ddp_timeout`.",
     )
-    eval_benchmarks: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "Local files, or names of benchmarks, that the policy answers during the training, in the "
-            "processes that train; logged as eval_<benchmark>/avg@k and so on, which `metric_for_best_model` can "
-            "name. `benchmarks` are run by jobs instead, on what is saved. All processes wait for the slowest one's "
-            "answers, and for the judge of the first one: programs and long answers may need a longer `ddp_timeout`."
-        },
+    eval_benchmarks_steps: int | None = setting(
+        None,
+        "Optimizer steps between two answers to the benchmarks. When unset, they are answered at each "
+        "evaluation of `eval_strategy`; in any case at the end, and with `eval_on_start` before the first step.",
     )
-    eval_benchmarks_steps: int | None = field(
-        default=None,
-        metadata={
-            "help": "Optimizer steps between two answers to the benchmarks. When unset, they are answered at each "
-            "evaluation of `eval_strategy`; in any case at the end, and with `eval_on_start` before the first step."
-        },
+    eval_benchmarks_num_samples: int = setting(4, "Answers sampled per problem of `eval_benchmarks` (k of avg@k).")
+    eval_benchmarks_limit: int | None = setting(
+        None, "Problems taken of each of `eval_benchmarks`, the first ones. None takes all."
     )
-    eval_benchmarks_num_samples: int = field(
-        default=4, metadata={"help": "Answers sampled per problem of `eval_benchmarks` (k of avg@k)."}
+    eval_benchmarks_max_tokens: int = setting(2048, "Tokens sampled at most per answer to `eval_benchmarks`.")
+    eval_benchmarks_temperature: float = setting(
+        0.6, "Sampling temperature of `eval_benchmarks`, 0 to 2; 0 needs num_samples 1."
     )
-    eval_benchmarks_limit: int | None = field(
-        default=None, metadata={"help": "Problems taken of each of `eval_benchmarks`, the first ones. None takes all."}
+    eval_benchmarks_top_p: float = setting(0.95, "Nucleus of the sampling of `eval_benchmarks`, above 0, at most 1.")
+    eval_benchmarks_seed: int = setting(
+        0,
+        "Seed of answer 0 to each problem; answer i has seed + i, at every evaluation the same, so that "
+        "what differs is the policy. A vLLM in the training process draws by the training's `seed` instead.",
     )
-    eval_benchmarks_max_tokens: int = field(
-        default=2048, metadata={"help": "Tokens sampled at most per answer to `eval_benchmarks`."}
+    eval_benchmarks_template: str | None = setting(
+        None,
+        "Text with {prompt} around each problem of `eval_benchmarks`. When unset: as "
+        "scripts/run_benchmarks.py asks by the kind; math: for reasoning step by step, and an answer in \\boxed{}.",
     )
-    eval_benchmarks_temperature: float = field(
-        default=0.6, metadata={"help": "Sampling temperature of `eval_benchmarks`, 0 to 2; 0 needs num_samples 1."}
+    eval_benchmarks_system_prompt: str | None = setting(
+        None, "System message of `eval_benchmarks`. When unset: `system_prompt`; '' sends none."
     )
-    eval_benchmarks_top_p: float = field(
-        default=0.95, metadata={"help": "Nucleus of the sampling of `eval_benchmarks`, above 0, at most 1."}
+    eval_benchmarks_prompt_column: str = setting(
+        "problem", "Column with the problem in local files of `eval_benchmarks`."
     )
-    eval_benchmarks_seed: int = field(
-        default=0,
-        metadata={
-            "help": "Seed of answer 0 to each problem; answer i has seed + i, at every evaluation the same, so that "
-            "what differs is the policy. A vLLM in the training process draws by the training's `seed` instead."
-        },
+    eval_benchmarks_solution_column: str = setting(
+        "solution", "Column with the gold answer in local files of `eval_benchmarks`."
     )
-    eval_benchmarks_template: str | None = field(
-        default=None,
-        metadata={
-            "help": "Text with {prompt} around each problem of `eval_benchmarks`. When unset: as "
-            "scripts/run_benchmarks.py asks by the kind; math: for reasoning step by step, and an answer in \\boxed{}."
-        },
+    eval_benchmarks_kind: str = setting(
+        "auto",
+        "How answers to local files of `eval_benchmarks` are judged: math, choices, code; auto: as their "
+        "columns say. Programs run where those of the reward `code` do (`code_provider`).",
     )
-    eval_benchmarks_system_prompt: str | None = field(
-        default=None,
-        metadata={"help": "System message of `eval_benchmarks`. When unset: `system_prompt`; '' sends none."},
+    eval_benchmarks_split: str = setting(
+        "train", "Split of local files of `eval_benchmarks`, or a slice: train[:100]."
     )
-    eval_benchmarks_prompt_column: str = field(
-        default="problem", metadata={"help": "Column with the problem in local files of `eval_benchmarks`."}
-    )
-    eval_benchmarks_solution_column: str = field(
-        default="solution", metadata={"help": "Column with the gold answer in local files of `eval_benchmarks`."}
-    )
-    eval_benchmarks_kind: str = field(
-        default="auto",
-        metadata={
-            "help": "How answers to local files of `eval_benchmarks` are judged: math, choices, code; auto: as their "
-            "columns say. Programs run where those of the reward `code` do (`code_provider`)."
-        },
-    )
-    eval_benchmarks_split: str = field(
-        default="train", metadata={"help": "Split of local files of `eval_benchmarks`, or a slice: train[:100]."}
-    )
-    eval_benchmarks_log_answers: bool = field(
-        default=False,
-        metadata={
-            "help": "Keep every answer with its verdict in <output_dir>/eval_benchmarks/<benchmark>/step-<n>.parquet."
-        },
+    eval_benchmarks_log_answers: bool = setting(
+        False, "Keep every answer with its verdict in <output_dir>/eval_benchmarks/<benchmark>/step-<n>.parquet."
     )
 
 
@@ -100,12 +78,9 @@ class EvaluationParameters:
 class SampledEvaluationParameters:
     """Script arguments of `sft.py`: rewards of completions of the test split."""
 
-    eval_reward_funcs: list[str] = field(
-        default_factory=list,
-        metadata={"help": "Rewards measured on sampled completions of the test split at each evaluation."},
+    eval_reward_funcs: list[str] = setting(
+        [], "Rewards measured on sampled completions of the test split at each evaluation."
     )
-    eval_num_generations: int = field(
-        default=8, metadata={"help": "Completions sampled per test prompt (k of avg@k)."}
-    )
-    eval_temperature: float = field(default=1.0, metadata={"help": "Sampling temperature of that evaluation."})
-    eval_max_completion_length: int = field(default=512, metadata={"help": "Tokens sampled at most per completion."})
+    eval_num_generations: int = setting(8, "Completions sampled per test prompt (k of avg@k).")
+    eval_temperature: float = setting(1.0, "Sampling temperature of that evaluation.")
+    eval_max_completion_length: int = setting(512, "Tokens sampled at most per completion.")

@@ -74,11 +74,11 @@ def planned_launch(words: str, deepspeed: str | dict[str, Any] | None = None) ->
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("config", nargs="?")
-    parser.add_argument("--num_processes", type=int)
+    parser.add_argument("--num_processes", "--num-processes", type=int)
     for name in ("config_file", "zero_stage", "gradient_accumulation_steps", *_PASSED_OVER):
-        parser.add_argument(f"--{name}")
+        parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}")
     try:
-        args, rest = parser.parse_known_args([_with_underscores(word) for word in shlex.split(words)])
+        args, rest = parser.parse_known_args(shlex.split(words))
     except argparse.ArgumentError as error:
         raise ValueError(f"`check_launch` {words!r}: {error}") from error
     if rest:
@@ -105,14 +105,6 @@ def planned_launch(words: str, deepspeed: str | dict[str, Any] | None = None) ->
         key.upper(): value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()
     }
     return _launch_of(variables, words or "one process", deepspeed)
-
-
-def _with_underscores(word: str) -> str:
-    """Return an option in the spelling with underscores; accelerate takes dashes too."""
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word[2:].partition("=")
-    return f"--{name.replace('-', '_')}{equals}{value}"
 
 
 def _launch_of(variables: Mapping[str, str], source: str, deepspeed: str | dict[str, Any] | None = None) -> Launch:

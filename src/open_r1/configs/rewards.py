@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Script arguments of the rewards: the one home of their defaults and units."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from open_r1.configs.fields import setting
 from open_r1.sandbox.providers import Provider
 
 
@@ -11,93 +12,67 @@ from open_r1.sandbox.providers import Provider
 class RewardParameters:
     """Parameters of the rewards; each is read by the reward it names."""
 
-    reward_domains: dict[str, Any] | None = field(
-        default=None,
-        metadata={
-            "help": "Which rewards judge which rows (YAML only): {domain: [name, ...]}, by the column `domain`. A "
-            "reward that is not listed judges every row."
-        },
+    reward_domains: dict[str, Any] | None = setting(
+        None,
+        "Which rewards judge which rows (YAML only): {domain: [name, ...]}, by the column `domain`. A "
+        "reward that is not listed judges every row.",
     )
-    verifier: Literal["open_r1", "math_verify"] = field(
-        default="open_r1",
-        metadata={
-            "help": "accuracy, length, cosine, demystify_cosine: who judges answers. math_verify judges as TRL and "
-            "Open R1 do, for numbers to compare with theirs."
-        },
+    verifier: Literal["open_r1", "math_verify"] = setting(
+        "open_r1",
+        "accuracy, length, cosine, demystify_cosine: who judges answers. math_verify judges as TRL and "
+        "Open R1 do, for numbers to compare with theirs.",
     )
-    cosine_min_value_wrong: float = field(
-        default=-1.0, metadata={"help": "cosine: reward of a wrong answer of length 0."}
+    cosine_min_value_wrong: float = setting(-1.0, "cosine: reward of a wrong answer of length 0.")
+    cosine_max_value_wrong: float = setting(
+        -0.5, "cosine: reward of a wrong answer of length `cosine_max_len` or more."
     )
-    cosine_max_value_wrong: float = field(
-        default=-0.5, metadata={"help": "cosine: reward of a wrong answer of length `cosine_max_len` or more."}
+    cosine_min_value_correct: float = setting(
+        0.5, "cosine: reward of a right answer of length `cosine_max_len` or more."
     )
-    cosine_min_value_correct: float = field(
-        default=0.5, metadata={"help": "cosine: reward of a right answer of length `cosine_max_len` or more."}
+    cosine_max_value_correct: float = setting(1.0, "cosine: reward of a right answer of length 0.")
+    cosine_max_len: int = setting(1000, "cosine: length in tokens at which the curve ends.")
+    repetition_n_grams: int = setting(3, "repetition_penalty: words per n-gram.")
+    repetition_max_penalty: float = setting(-1.0, "repetition_penalty: reward of a text of one repeated n-gram, <= 0.")
+    repetition_language: Literal["en", "zh"] = setting(
+        "en", "repetition_penalty: how text is cut into words (zh needs the extra `zh`)."
     )
-    cosine_max_value_correct: float = field(
-        default=1.0, metadata={"help": "cosine: reward of a right answer of length 0."}
+    token_repetition_n_grams: int = setting(40, "token_repetition: tokens per n-gram.")
+    token_repetition_max_penalty: float = setting(
+        -1.0, "token_repetition: reward of a completion of one repeated n-gram, <= 0."
     )
-    cosine_max_len: int = field(default=1000, metadata={"help": "cosine: length in tokens at which the curve ends."})
-    repetition_n_grams: int = field(default=3, metadata={"help": "repetition_penalty: words per n-gram."})
-    repetition_max_penalty: float = field(
-        default=-1.0, metadata={"help": "repetition_penalty: reward of a text of one repeated n-gram, <= 0."}
+    target_language: str = setting(
+        "en", "language_consistency: ISO 639-1 code, where the row has no `target_language`."
     )
-    repetition_language: Literal["en", "zh"] = field(
-        default="en", metadata={"help": "repetition_penalty: how text is cut into words (zh needs the extra `zh`)."}
+    max_paragraph_chars: int = setting(1500, "readability: characters that a paragraph may have without loss.")
+    truncated_penalty: float = setting(-1.0, "truncated: reward of a completion without end token, <= 0.")
+    demystify_correct_at_zero: float = setting(2.0, "demystify_cosine: reward of a right answer of length 0.")
+    demystify_correct_at_max_len: float = setting(
+        1.0, "demystify_cosine: reward of a right answer of length `demystify_max_len`."
     )
-    token_repetition_n_grams: int = field(default=40, metadata={"help": "token_repetition: tokens per n-gram."})
-    token_repetition_max_penalty: float = field(
-        default=-1.0, metadata={"help": "token_repetition: reward of a completion of one repeated n-gram, <= 0."}
+    demystify_wrong_at_zero: float = setting(-10.0, "demystify_cosine: reward of a wrong answer of length 0.")
+    demystify_wrong_at_max_len: float = setting(
+        0.0, "demystify_cosine: reward of a wrong answer of length `demystify_max_len`."
     )
-    target_language: str = field(
-        default="en",
-        metadata={"help": "language_consistency: ISO 639-1 code, where the row has no `target_language`."},
+    demystify_exceed_length: float = setting(
+        -10.0, "demystify_cosine: reward from 16 tokens below `demystify_max_len` on."
     )
-    max_paragraph_chars: int = field(
-        default=1500, metadata={"help": "readability: characters that a paragraph may have without loss."}
+    demystify_max_len: int = setting(14336, "demystify_cosine: length in tokens that counts as cut off (less 16).")
+    demystify_n_grams: int = setting(40, "demystify_cosine: tokens per n-gram.")
+    demystify_max_penalty: float = setting(
+        -10.0, "demystify_cosine: added to a wrong answer of one repeated n-gram, <= 0."
     )
-    truncated_penalty: float = field(
-        default=-1.0, metadata={"help": "truncated: reward of a completion without end token, <= 0."}
+    countdown_mode: Literal["tinyzero", "mini_r1"] = setting(
+        "tinyzero", "countdown: tinyzero (0, 0.1 for a wrong answer, 1) or mini_r1 (layout 1 + equation 1)."
     )
-    demystify_correct_at_zero: float = field(
-        default=2.0, metadata={"help": "demystify_cosine: reward of a right answer of length 0."}
+    countdown_strict: bool = setting(
+        False, "countdown: take answer and layout to the letter, as the published code does."
     )
-    demystify_correct_at_max_len: float = field(
-        default=1.0, metadata={"help": "demystify_cosine: reward of a right answer of length `demystify_max_len`."}
+    code_language: Literal["python", "javascript", "r", "java", "bash", "cpp"] = setting(
+        "python", "code_format: language of the fence when the row has no `language`."
     )
-    demystify_wrong_at_zero: float = field(
-        default=-10.0, metadata={"help": "demystify_cosine: reward of a wrong answer of length 0."}
-    )
-    demystify_wrong_at_max_len: float = field(
-        default=0.0, metadata={"help": "demystify_cosine: reward of a wrong answer of length `demystify_max_len`."}
-    )
-    demystify_exceed_length: float = field(
-        default=-10.0, metadata={"help": "demystify_cosine: reward from 16 tokens below `demystify_max_len` on."}
-    )
-    demystify_max_len: int = field(
-        default=14336, metadata={"help": "demystify_cosine: length in tokens that counts as cut off (less 16)."}
-    )
-    demystify_n_grams: int = field(default=40, metadata={"help": "demystify_cosine: tokens per n-gram."})
-    demystify_max_penalty: float = field(
-        default=-10.0,
-        metadata={"help": "demystify_cosine: added to a wrong answer of one repeated n-gram, <= 0."},
-    )
-    countdown_mode: Literal["tinyzero", "mini_r1"] = field(
-        default="tinyzero",
-        metadata={"help": "countdown: tinyzero (0, 0.1 for a wrong answer, 1) or mini_r1 (layout 1 + equation 1)."},
-    )
-    countdown_strict: bool = field(
-        default=False,
-        metadata={"help": "countdown: take answer and layout to the letter, as the published code does."},
-    )
-    code_language: Literal["python", "javascript", "r", "java", "bash", "cpp"] = field(
-        default="python", metadata={"help": "code_format: language of the fence when the row has no `language`."}
-    )
-    max_completion_len: int = field(
-        default=16384, metadata={"help": "soft_overlong_punishment: tokens from which on the reward is -1."}
-    )
-    soft_punish_cache: int = field(
-        default=4096, metadata={"help": "soft_overlong_punishment: tokens over which the reward falls from 0 to -1."}
+    max_completion_len: int = setting(16384, "soft_overlong_punishment: tokens from which on the reward is -1.")
+    soft_punish_cache: int = setting(
+        4096, "soft_overlong_punishment: tokens over which the reward falls from 0 to -1."
     )
 
 
@@ -105,99 +80,68 @@ class RewardParameters:
 class CodeExecutionParameters:
     """Where the programs of completions run, and how they are judged; read by the rewards that run programs."""
 
-    code_provider: Provider | None = field(
-        default=None,
-        metadata={
-            "help": "code, binary_code: the sandbox. local needs no key; piston PISTON_ENDPOINTS; e2b E2B_API_KEY; "
-            "morph MORPH_API_KEY; fusion SANDBOX_FUSION_URL; router `sandbox_router_url`. None: the router whose URL "
-            "is set, else local."
-        },
+    code_provider: Provider | None = setting(
+        None,
+        "code, binary_code: the sandbox. local needs no key; piston PISTON_ENDPOINTS; e2b E2B_API_KEY; "
+        "morph MORPH_API_KEY; fusion SANDBOX_FUSION_URL; router `sandbox_router_url`. None: the router whose URL "
+        "is set, else local.",
     )
-    ioi_provider: Provider = field(
-        default="local",
-        metadata={
-            "help": "ioi_code: the sandbox, as `code_provider`. Communication tasks: local, or piston with cms_ioi."
-        },
+    ioi_provider: Provider = setting(
+        "local", "ioi_code: the sandbox, as `code_provider`. Communication tasks: local, or piston with cms_ioi."
     )
-    cf_provider: Provider = field(default="local", metadata={"help": "cf_code: the sandbox, as `code_provider`."})
-    sandbox_router_url: str | None = field(
-        default=None,
-        metadata={
-            "help": "Provider router (`code_provider`: or none): host:port or URL of scripts/sandbox_router.py."
-        },
+    cf_provider: Provider = setting("local", "cf_code: the sandbox, as `code_provider`.")
+    sandbox_router_url: str | None = setting(
+        None, "Provider router (`code_provider`: or none): host:port or URL of scripts/sandbox_router.py."
     )
-    e2b_router_url: str | None = field(
-        default=None, metadata={"help": "`code_provider: e2b` (or none): host:port of a router that has the key."}
+    e2b_router_url: str | None = setting(
+        None, "`code_provider: e2b` (or none): host:port of a router that has the key."
     )
-    morph_router_url: str | None = field(
-        default=None, metadata={"help": "`code_provider: morph` (or none): host:port of a router that has the key."}
+    morph_router_url: str | None = setting(
+        None, "`code_provider: morph` (or none): host:port of a router that has the key."
     )
-    sandbox_router_token_env: str | None = field(
-        default=None,
-        metadata={
-            "help": "Environment variable with the router's token (default: SANDBOX_ROUTER_TOKEN, if it's set)."
-        },
+    sandbox_router_token_env: str | None = setting(
+        None, "Environment variable with the router's token (default: SANDBOX_ROUTER_TOKEN, if it's set)."
     )
-    sandbox_patience_s: float = field(
-        default=120.0,
-        metadata={
-            "help": "router, piston, fusion: seconds for which a program waits while nobody answers; before a run at "
-            "most 15."
-        },
+    sandbox_patience_s: float = setting(
+        120.0,
+        "router, piston, fusion: seconds for which a program waits while nobody answers; before a run at most 15.",
     )
-    sandbox_python: str | None = field(
-        default=None,
-        metadata={"help": "local: interpreter for the programs; by default this one or the system's, by a probe."},
+    sandbox_python: str | None = setting(
+        None, "local: interpreter for the programs; by default this one or the system's, by a probe."
     )
-    parallel_code_exec_per_proc: int | None = field(
-        default=None,
-        metadata={
-            "help": "Programs judged at a time by each training process; by default in local boxes the cores divided "
-            "by the processes on this machine, elsewhere 2."
-        },
+    parallel_code_exec_per_proc: int | None = setting(
+        None,
+        "Programs judged at a time by each training process; by default in local boxes the cores divided "
+        "by the processes on this machine, elsewhere 2.",
     )
-    code_eval_test_batch_size: int = field(
-        default=1,
-        metadata={
-            "help": "binary_code, ioi_code, cf_code: tests between two looks at whether to stop; below 1 runs all."
-        },
+    code_eval_test_batch_size: int = setting(
+        1, "binary_code, ioi_code, cf_code: tests between two looks at whether to stop; below 1 runs all."
     )
-    code_eval_scoring_mode: Literal["pass_fail", "partial", "weighted_sum"] = field(
-        default="weighted_sum",
-        metadata={"help": "cf_code: 1 for all tests, the share of tests, or the first plus a tenth of the second."},
+    code_eval_scoring_mode: Literal["pass_fail", "partial", "weighted_sum"] = setting(
+        "weighted_sum", "cf_code: 1 for all tests, the share of tests, or the first plus a tenth of the second."
     )
-    code_test_timeout_s: float = field(
-        default=5.0, metadata={"help": "code, binary_code: CPU seconds of a test; the others' rows have their own."}
+    code_test_timeout_s: float = setting(
+        5.0, "code, binary_code: CPU seconds of a test; the others' rows have their own."
     )
-    code_memory_mb: int = field(
-        default=512, metadata={"help": "code, binary_code: MiB of a test; the others' rows have their own."}
+    code_memory_mb: int = setting(512, "code, binary_code: MiB of a test; the others' rows have their own.")
+    code_max_tests: int | None = setting(
+        None, "code, binary_code, cf_code: of a row with more tests so many are drawn, the same ones each time."
     )
-    code_max_tests: int | None = field(
-        default=None,
-        metadata={
-            "help": "code, binary_code, cf_code: of a row with more tests so many are drawn, the same ones each time."
-        },
+    code_max_timeouts: int = setting(
+        2,
+        "code, binary_code, cf_code: tests of a program that may run out of time; the rest isn't run and "
+        "counts as not passed. 0: any number.",
     )
-    code_max_timeouts: int = field(
-        default=2,
-        metadata={
-            "help": "code, binary_code, cf_code: tests of a program that may run out of time; the rest isn't run and "
-            "counts as not passed. 0: any number."
-        },
+    code_extra_time_s: float = setting(
+        30.0,
+        "code, binary_code, cf_code: seconds on the clock that tests which a program fails may take "
+        "beyond its fastest test times their number; the rest isn't run and counts as not passed. 0: any.",
     )
-    code_extra_time_s: float = field(
-        default=30.0,
-        metadata={
-            "help": "code, binary_code, cf_code: seconds on the clock that tests which a program fails may take "
-            "beyond its fastest test times their number; the rest isn't run and counts as not passed. 0: any."
-        },
+    enforce_same_language: bool = setting(
+        False, "code, binary_code: refuse a batch with programs in several languages."
     )
-    enforce_same_language: bool = field(
-        default=False, metadata={"help": "code, binary_code: refuse a batch with programs in several languages."}
-    )
-    patch_code: bool = field(
-        default=False,
-        metadata={"help": "code, binary_code, cf_code: mend what today's compilers and Python no longer take."},
+    patch_code: bool = setting(
+        False, "code, binary_code, cf_code: mend what today's compilers and Python no longer take."
     )
 
 
@@ -205,10 +149,8 @@ class CodeExecutionParameters:
 class RewardArguments(CodeExecutionParameters, RewardParameters):
     """All that rewards read; each reads only its own."""
 
-    reward_funcs: list[str] = field(
-        default_factory=lambda: ["accuracy", "format", "tag_count"],
-        metadata={
-            "help": "Names in the reward table (`open_r1.rewards.REWARDS`), functions (path/to/file.py:function, "
-            "package.module:function), reward models (org/model, ./folder), and summary_only(<any of these>)."
-        },
+    reward_funcs: list[str] = setting(
+        ["accuracy", "format", "tag_count"],
+        "Names in the reward table (`open_r1.rewards.REWARDS`), functions (path/to/file.py:function, "
+        "package.module:function), reward models (org/model, ./folder), and summary_only(<any of these>).",
     )

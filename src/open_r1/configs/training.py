@@ -11,6 +11,7 @@ from trl import ModelConfig as ModelConfig
 
 from open_r1.configs.datasets import DatasetMixtureConfig, build_mixture
 from open_r1.configs.evaluation import LOWER_IS_BETTER, EvaluationParameters, SampledEvaluationParameters
+from open_r1.configs.fields import setting
 from open_r1.configs.launch import Launch, current_launch, planned_launch
 from open_r1.configs.rewards import RewardArguments
 from open_r1.configs.stages import build_stages
@@ -20,39 +21,29 @@ from open_r1.configs.stages import build_stages
 class ScriptArguments(trl.ScriptArguments):
     """Where the data comes from; shared by all training scripts."""
 
-    dataset_name: str | None = field(
-        default=None,
-        metadata={
-            "help": "Hub name, local json/jsonl/csv/parquet file, local folder, or tasks/<name> (made on the fly). "
-            "Leave out when `dataset_mixture` is given."
-        },
+    dataset_name: str | None = setting(
+        None,
+        "Hub name, local json/jsonl/csv/parquet file, local folder, or tasks/<name> (made on the fly). "
+        "Leave out when `dataset_mixture` is given.",
     )
     # A mapping from the recipe; `__post_init__` makes it a `DatasetMixtureConfig`. The parser needs one plain type.
-    dataset_mixture: dict[str, Any] | None = field(
-        default=None,
-        metadata={
-            "help": "Mixture of data sets (YAML only): {datasets: [{id, config, split, columns, weight, "
-            "revision, domain, layout}], seed, test_split_size}."
-        },
+    dataset_mixture: dict[str, Any] | None = setting(
+        None,
+        "Mixture of data sets (YAML only): {datasets: [{id, config, split, columns, weight, "
+        "revision, domain, layout}], seed, test_split_size}.",
     )
-    dataset_revision: str | None = field(
-        default=None, metadata={"help": "Branch, tag or commit of a data set on the hub; its main branch when unset."}
+    dataset_revision: str | None = setting(
+        None, "Branch, tag or commit of a data set on the hub; its main branch when unset."
     )
-    dataset_layout: str | None = field(
-        default=None,
-        metadata={
-            "help": "How columns become `messages` (SFT), or `problem`, `prompt` and `solution` (GRPO): a name in "
-            "recipes/DATA.md's table of layouts, or `none` to take them as they are. When unset, known names on "
-            "the hub have theirs (logged), and so have folders made from those; other data stay as they are."
-        },
+    dataset_layout: str | None = setting(
+        None,
+        "How columns become `messages` (SFT), or `problem`, `prompt` and `solution` (GRPO): a name in "
+        "recipes/DATA.md's table of layouts, or `none` to take them as they are. When unset, known names on "
+        "the hub have theirs (logged), and so have folders made from those; other data stay as they are.",
     )
-    dataset_seed: int = field(default=0, metadata={"help": "Seed from which tasks/<name> data sets are made."})
-    dataset_prompt_column: str = field(
-        default="prompt", metadata={"help": "Column with the prompt: text, or a list of messages."}
-    )
-    dataset_solution_column: str = field(
-        default="solution", metadata={"help": "Column with the gold answer; rewards see it as `solution`."}
-    )
+    dataset_seed: int = setting(0, "Seed from which tasks/<name> data sets are made.")
+    dataset_prompt_column: str = setting("prompt", "Column with the prompt: text, or a list of messages.")
+    dataset_solution_column: str = setting("solution", "Column with the gold answer; rewards see it as `solution`.")
 
     def __post_init__(self) -> None:
         if not self.dataset_name and self.dataset_mixture is None:
@@ -79,7 +70,7 @@ class ScriptArguments(trl.ScriptArguments):
     @property
     def layout_targets(self) -> tuple[str, ...]:
         """What a layout maps rows to."""
-        return ("messages", "problem")
+        return ("messages", "problem") if self.required_target is None else (self.required_target,)
 
 
 @dataclass
@@ -87,15 +78,9 @@ class GRPOScriptArguments(RewardArguments, ScriptArguments):
     """Data and rewards of `grpo.py`."""
 
     required_target = "problem"
-    max_prompt_length: int | None = field(
-        default=None,
-        metadata={"help": "Rows whose rendered prompt has more tokens are dropped, with a count. None keeps all."},
+    max_prompt_length: int | None = setting(
+        None, "Rows whose rendered prompt has more tokens are dropped, with a count. None keeps all."
     )
-
-    @property
-    def layout_targets(self) -> tuple[str, ...]:
-        """What a layout maps rows to: GRPO writes its own replies."""
-        return ("problem",)
 
 
 @dataclass
@@ -123,53 +108,43 @@ _TrainingArguments = TrainingArguments if TYPE_CHECKING else object
 class CheckParameters:
     """A check in place of a training."""
 
-    check_only: bool = field(
-        default=False,
-        metadata={
-            "help": "Run every check that comes before the model loads, print what the run would do and need, and "
-            "write nothing. Exit status 1 if it is refused or does not fit the GPU."
-        },
+    check_only: bool = setting(
+        False,
+        "Run every check that comes before the model loads, print what the run would do and need, and "
+        "write nothing. Exit status 1 if it is refused or does not fit the GPU.",
     )
-    check_gpu: str | None = field(
-        default=None,
-        metadata={"help": "GPU to plan for: a name such as h100, or its memory in GiB. Default: the one here."},
+    check_gpu: str | None = setting(
+        None, "GPU to plan for: a name such as h100, or its memory in GiB. Default: the one here."
     )
-    check_launch: str | None = field(
-        default=None,
-        metadata={
-            "help": "Launch to plan for: a config file of accelerate, and options over it ('zero3.yaml "
-            "--num_processes 32'). Default: the launcher of this process, else the recipe's `Command` line."
-        },
+    check_launch: str | None = setting(
+        None,
+        "Launch to plan for: a config file of accelerate, and options over it ('zero3.yaml "
+        "--num_processes 32'). Default: the launcher of this process, else the recipe's `Command` line.",
     )
-    json: bool = field(default=False, metadata={"help": "Print what `check_only` finds as JSON."})
+    json: bool = setting(False, "Print what `check_only` finds as JSON.")
 
 
 @dataclass
 class RunConfig(CheckParameters, EvaluationParameters, _TrainingArguments):
     """Fields that both training configs add to TRL's."""
 
-    callbacks: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "Names in the callback table (`open_r1.training.callbacks.CALLBACKS`), or classes of your own: "
-            "`path/to/file.py:Class` or `package.module:Class`, a TrainerCallback that is built without arguments."
-        },
+    callbacks: list[str] = setting(
+        [],
+        "Names in the callback table (`open_r1.training.callbacks.CALLBACKS`), or classes of your own: "
+        "`path/to/file.py:Class` or `package.module:Class`, a TrainerCallback that is built without arguments.",
     )
-    chat_template: str | None = field(
-        default=None,
-        metadata={"help": "Jinja text, or path of a .jinja file, that replaces the tokenizer's template."},
+    chat_template: str | None = setting(
+        None, "Jinja text, or path of a .jinja file, that replaces the tokenizer's template."
     )
-    system_prompt: str | None = field(default=None, metadata={"help": "System message put before each prompt."})
-    hub_model_revision: str | None = field(default="main", metadata={"help": "Branch of the hub model to push to."})
-    overwrite_hub_revision: bool = field(
-        default=False, metadata={"help": "Push although the branch `hub_model_revision` already holds a model."}
+    system_prompt: str | None = setting(None, "System message put before each prompt.")
+    hub_model_revision: str | None = setting("main", "Branch of the hub model to push to.")
+    overwrite_hub_revision: bool = setting(
+        False, "Push although the branch `hub_model_revision` already holds a model."
     )
-    push_to_hub_revision: bool = field(
-        default=False, metadata={"help": "Push every checkpoint to a branch of its own (adds the callback)."}
-    )
-    wandb_entity: str | None = field(default=None, metadata={"help": "Weights & Biases entity (team or user)."})
-    wandb_project: str | None = field(default=None, metadata={"help": "Weights & Biases project."})
-    wandb_run_group: str | None = field(default=None, metadata={"help": "Weights & Biases group of runs."})
+    push_to_hub_revision: bool = setting(False, "Push every checkpoint to a branch of its own (adds the callback).")
+    wandb_entity: str | None = setting(None, "Weights & Biases entity (team or user).")
+    wandb_project: str | None = setting(None, "Weights & Biases project.")
+    wandb_run_group: str | None = setting(None, "Weights & Biases group of runs.")
 
     @property
     def launch(self) -> Launch:
@@ -240,56 +215,44 @@ class SFTConfig(RunConfig, trl.SFTConfig):
 class GRPOConfig(RunConfig, trl.GRPOConfig):
     """TRL's `GRPOConfig` with our fields."""
 
-    num_completions_to_print: int | None = field(
-        default=0, metadata={"help": "Completions shown in the terminal at each log step; None shows all."}
+    num_completions_to_print: int | None = setting(
+        0, "Completions shown in the terminal at each log step; None shows all."
     )
-    stop_strings: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Texts that end a completion, such as `</answer>` for a base model. They stay in it, and it "
-            "counts as ended, not as truncated."
-        },
+    stop_strings: list[str] | None = setting(
+        None,
+        "Texts that end a completion, such as `</answer>` for a base model. They stay in it, and it "
+        "counts as ended, not as truncated.",
     )
-    deal_by_length: bool = field(
-        default=True,
-        metadata={
-            "help": "Let rows of like length share a micro-batch, so that fewer tokens are padding. Gradients are "
-            "those of any other order; where they would not be, nothing is dealt: `loss_type: bnpo`, an entropy "
-            "bonus, `top_entropy_quantile` below 1, the auxiliary loss of experts, dropout, a loss of your own that "
-            "isn't declared a sum over rows, images, or neither of `steps_per_generation` and "
-            "`gradient_accumulation_steps` a multiple of the other."
-        },
+    deal_by_length: bool = setting(
+        True,
+        "Let rows of like length share a micro-batch, so that fewer tokens are padding. Gradients are "
+        "those of any other order; where they would not be, nothing is dealt: `loss_type: bnpo`, an entropy "
+        "bonus, `top_entropy_quantile` below 1, the auxiliary loss of experts, dropout, a loss of your own that "
+        "isn't declared a sum over rows, images, or neither of `steps_per_generation` and "
+        "`gradient_accumulation_steps` a multiple of the other.",
     )
-    dynamic_sampling_rounds: int = field(
-        default=0,
-        metadata={
-            "help": "Rounds of generation, at most, that replace groups whose rewards are all equal by groups of "
-            "other prompts (DAPO's dynamic sampling). What is missing after them counts neither in the loss nor in "
-            "its normaliser. 0: such groups stay in the batch, as in TRL."
-        },
+    dynamic_sampling_rounds: int = setting(
+        0,
+        "Rounds of generation, at most, that replace groups whose rewards are all equal by groups of "
+        "other prompts (DAPO's dynamic sampling). What is missing after them counts neither in the loss nor in "
+        "its normaliser. 0: such groups stay in the batch, as in TRL.",
     )
-    stages: list[dict[str, Any]] | None = field(
-        default=None,
-        metadata={
-            "help": "A curriculum (YAML only): a list of stages, each with the keys that it overrides from there on, "
-            "and with `until`, the rule by which the next one begins: {steps, truncated_above, accuracy_above, "
-            "window}. The last one has no rule. docs/training.md says more."
-        },
+    stages: list[dict[str, Any]] | None = setting(
+        None,
+        "A curriculum (YAML only): a list of stages, each with the keys that it overrides from there on, "
+        "and with `until`, the rule by which the next one begins: {steps, truncated_above, accuracy_above, "
+        "window}. The last one has no rule. docs/training.md says more.",
     )
-    loss: str | None = field(
-        default=None,
-        metadata={
-            "help": "Loss in place of TRL's: a name in `open_r1.training.losses.LOSSES`, or a function of your own, "
-            "`path/to/file.py:function` (docs/training.md). `loss_type` then only says how tokens are averaged."
-        },
+    loss: str | None = setting(
+        None,
+        "Loss in place of TRL's: a name in `open_r1.training.losses.LOSSES`, or a function of your own, "
+        "`path/to/file.py:function` (docs/training.md). `loss_type` then only says how tokens are averaged.",
     )
-    advantage: str | None = field(
-        default=None,
-        metadata={
-            "help": "Advantage in place of TRL's: a name in `open_r1.training.losses.ADVANTAGES`, or a function of "
-            "your own, `path/to/file.py:function` (docs/training.md). It scales what it wants to; `scale_rewards` "
-            "does nothing by itself then."
-        },
+    advantage: str | None = setting(
+        None,
+        "Advantage in place of TRL's: a name in `open_r1.training.losses.ADVANTAGES`, or a function of "
+        "your own, `path/to/file.py:function` (docs/training.md). It scales what it wants to; `scale_rewards` "
+        "does nothing by itself then.",
     )
 
     def __post_init__(self) -> None:
@@ -316,3 +279,8 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
                 f"not divide into groups of num_generations {group}. Valid num_generations: {valid}"
             )
         super().__post_init__()
+
+
+# Of either script.
+TrainingConfig = SFTConfig | GRPOConfig
+TrainingScriptArguments = SFTScriptArguments | GRPOScriptArguments

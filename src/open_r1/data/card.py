@@ -5,11 +5,13 @@ A card is two files: `card.json` for programs, `README.md` for people and for th
 its first lines where the rows are.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -192,12 +194,15 @@ def inherited_licence(parents: list[Parent]) -> str:
 
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that can change what is made, and of Python."""
-    found = {"python": sys.version.split()[0]}
-    for package in _PACKAGES:
-        try:
+    return {"python": sys.version.split()[0], **versions_of(_PACKAGES)}
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 

@@ -19,8 +19,8 @@ import pandas as pd
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, TrainerState
 
-from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME, ROLLOUTS_NAME
+from open_r1.configs.training import GRPOConfig, SFTConfig, SFTScriptArguments, TrainingConfig, TrainingScriptArguments
 from open_r1.data.benchmarks import Benchmark, find_benchmarks, local_benchmark
 from open_r1.evaluation.during_training import PolicyAnswer, PolicyEvaluation
 from open_r1.evaluation.estimators import Record, estimate_names, summarize
@@ -277,8 +277,8 @@ def evaluate_by_rewards(
 
 
 def load_eval_benchmarks(
-    script_args: SFTScriptArguments | GRPOScriptArguments,
-    training_args: SFTConfig | GRPOConfig,
+    script_args: TrainingScriptArguments,
+    training_args: TrainingConfig,
     tokenizer: PreTrainedTokenizerBase,
 ) -> PolicyEvaluation | None:
     """Return the benchmarks that the policy answers during the training; None: there are none.
@@ -320,7 +320,7 @@ def _load_problems(benchmark: Benchmark, settings: EvaluationSettings) -> Proble
         raise ValueError(f"`eval_benchmarks`: {text}") from error
 
 
-def _named_benchmarks(training_args: SFTConfig | GRPOConfig) -> list[Benchmark]:
+def _named_benchmarks(training_args: TrainingConfig) -> list[Benchmark]:
     """Return the benchmarks; local files with the columns and the split of the settings."""
     args = training_args
     try:
@@ -340,9 +340,7 @@ def _named_benchmarks(training_args: SFTConfig | GRPOConfig) -> list[Benchmark]:
         raise ValueError(f"`eval_benchmarks`: {error}") from None
 
 
-def _settings_of(
-    script_args: SFTScriptArguments | GRPOScriptArguments, training_args: SFTConfig | GRPOConfig
-) -> EvaluationSettings:
+def _settings_of(script_args: TrainingScriptArguments, training_args: TrainingConfig) -> EvaluationSettings:
     """Return the settings as those of scripts/run_benchmarks.py."""
     args = training_args
     system = args.eval_benchmarks_system_prompt

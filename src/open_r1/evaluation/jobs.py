@@ -16,7 +16,7 @@ from open_r1.cluster.submission import submit_script
 from open_r1.data.benchmarks import each_of, find_benchmarks
 
 if TYPE_CHECKING:
-    from open_r1.configs import GRPOConfig, SFTConfig
+    from open_r1.configs.training import TrainingConfig
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +64,13 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^\w.=-]+", "-", text)
 
 
-def flags_of_answers(training_args: "SFTConfig | GRPOConfig") -> list[str]:
+def flags_of_answers(training_args: "TrainingConfig") -> list[str]:
     """Return the flags of the script for what a recipe says of how its model is asked."""
     flags = [f"--system_prompt={training_args.system_prompt}"] if training_args.system_prompt else []
     return flags + (["--trust_remote_code"] if training_args.trust_remote_code else [])
 
 
-def run_benchmark_jobs(training_args: "SFTConfig | GRPOConfig", model_args: object = None) -> list[str]:
+def run_benchmark_jobs(training_args: "TrainingConfig", model_args: object = None) -> list[str]:
     """Submit a job for each of `benchmarks` on a model of the hub, and return the jobs' numbers.
 
     Args:

@@ -11,10 +11,9 @@ from dataclasses import fields
 from datasets import DatasetDict
 from transformers.trainer_utils import SaveStrategy
 from trl import ModelConfig
-from trl import ScriptArguments as TrlScriptArguments
 
-from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.configs.evaluation import EvaluationParameters
+from open_r1.configs.training import GRPOConfig, TrainingConfig, TrainingScriptArguments
 from open_r1.evaluation.during_training import PolicyEvaluation
 from open_r1.evaluation.eval_sets import BenchmarkSet
 from open_r1.evaluation.judging import judge_of
@@ -25,15 +24,15 @@ from open_r1.preflight.programs import is_first_of_run
 logger = logging.getLogger(__name__)
 
 
-def is_evaluated(training_args: SFTConfig | GRPOConfig) -> bool:
+def is_evaluated(training_args: TrainingConfig) -> bool:
     """Whether a run evaluates on its data, during the training or after it, and so needs a test split."""
     return training_args.do_eval or training_args.eval_strategy != "no"
 
 
 def evaluates_split(
     dataset: DatasetDict,
-    script_args: SFTScriptArguments | GRPOScriptArguments,
-    training_args: SFTConfig | GRPOConfig,
+    script_args: TrainingScriptArguments,
+    training_args: TrainingConfig,
     benchmarks: PolicyEvaluation | None,
 ) -> bool:
     """Whether a run evaluates on a test split: with `eval_benchmarks` it needs none, unless one is named.
@@ -44,8 +43,8 @@ def evaluates_split(
     if not is_evaluated(training_args):
         return False
     split = script_args.dataset_test_split
-    by_default = next(entry.default for entry in fields(TrlScriptArguments) if entry.name == "dataset_test_split")
-    if split in dataset or split != by_default or benchmarks is None:
+    default = type(script_args).dataset_test_split
+    if split in dataset or split != default or benchmarks is None:
         return True
     logger.warning("The data have no split %r: `eval_benchmarks` alone are evaluated.", split)
     _check_best_metric(benchmarks, training_args, has_split=False)
@@ -53,7 +52,7 @@ def evaluates_split(
 
 
 def check_eval_benchmarks(
-    evaluation: PolicyEvaluation | None, training_args: SFTConfig | GRPOConfig, model_args: ModelConfig
+    evaluation: PolicyEvaluation | None, training_args: TrainingConfig, model_args: ModelConfig
 ) -> None:
     """Refuse benchmarks that the policy can't answer, or that can't be judged or choose the best model as asked.
 
@@ -83,7 +82,7 @@ def check_eval_benchmarks(
             _check_room(entry, evaluation.max_tokens, context)
 
 
-def _warn_of_idle_settings(training_args: SFTConfig | GRPOConfig) -> None:
+def _warn_of_idle_settings(training_args: TrainingConfig) -> None:
     idle = [
         entry.name
         for entry in fields(EvaluationParameters)
@@ -93,7 +92,7 @@ def _warn_of_idle_settings(training_args: SFTConfig | GRPOConfig) -> None:
         logger.warning("%s: no effect without benchmarks to answer: set `eval_benchmarks`.", ", ".join(idle))
 
 
-def _check_judge(entry: BenchmarkSet, training_args: SFTConfig | GRPOConfig) -> None:
+def _check_judge(entry: BenchmarkSet, training_args: TrainingConfig) -> None:
     """Check that the sandbox of programs answers; the first process of the run judges all answers."""
     judge = judge_of(entry.problems)
     if not isinstance(judge, ProgramJudge) or not is_first_of_run():
@@ -122,9 +121,7 @@ def _check_room(entry: BenchmarkSet, max_tokens: int, context: int) -> None:
         )
 
 
-def _check_best_metric(
-    evaluation: PolicyEvaluation, training_args: SFTConfig | GRPOConfig, *, has_split: bool
-) -> None:
+def _check_best_metric(evaluation: PolicyEvaluation, training_args: TrainingConfig, *, has_split: bool) -> None:
     """Refuse a `metric_for_best_model` that no benchmark has, or that isn't measured where checkpoints are saved.
 
     Args:
@@ -150,7 +147,7 @@ def _check_best_metric(
         )
 
 
-def _check_saved(training_args: SFTConfig | GRPOConfig, name: str) -> None:
+def _check_saved(training_args: TrainingConfig, name: str) -> None:
     """Refuse to measure at steps at which nothing is saved: the best checkpoint could be lost."""
     args = training_args
     is_by_epoch = args.eval_benchmarks_steps is None and args.eval_strategy == "epoch"
@@ -174,7 +171,4 @@ def _check_saved(training_args: SFTConfig | GRPOConfig, name: str) -> None:
 
 def _is_multiple(every: float, save_steps: float) -> bool:
     """Whether the first counts a multiple of the second; below 1 they are shares of the training."""
-    if (every < 1) != (save_steps < 1) or save_steps <= 0:
-        return False
-    ratio = every / save_steps
-    return round(ratio) >= 1 and abs(ratio - round(ratio)) < 1e-6
+    return (every < 1) == (save_steps < 1) and every >= save_steps > 0 and round(every / save_steps, 6).is_integer()

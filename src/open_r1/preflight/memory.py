@@ -20,8 +20,8 @@ from peft import get_peft_model
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 from trl import ModelConfig, get_peft_config
 
-from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.configs.launch import Launch
+from open_r1.configs.training import GRPOConfig, TrainingConfig
 from open_r1.models import dtype_asked_for, load_config
 
 GIB = 2**30
@@ -54,7 +54,7 @@ class ModelSize:
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * 2
 
 
-def size_of_model(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> ModelSize:
+def size_of_model(training_args: TrainingConfig, model_args: ModelConfig) -> ModelSize:
     """Return the size of a model, which is built on the meta device, where it takes no memory.
 
     Raises:
@@ -112,9 +112,7 @@ class NumberSizes:
     compute: int = 2
 
 
-def sizes_of_numbers(
-    training_args: SFTConfig | GRPOConfig, model_args: ModelConfig, dtype: torch.dtype
-) -> NumberSizes:
+def sizes_of_numbers(training_args: TrainingConfig, model_args: ModelConfig, dtype: torch.dtype) -> NumberSizes:
     """Return the bytes that a run has for each number, by its precision, optimizer, adapter and launch."""
     launch, optim, size = training_args.launch, str(training_args.optim.value), dtype.itemsize
     is_mixed = bool(training_args.bf16 or training_args.fp16)
@@ -132,21 +130,19 @@ def sizes_of_numbers(
     return NumberSizes(size + cast, size, states * size / 4, size, compute)
 
 
-def state_bytes(
-    num_params: int, launch: Launch, num_trained: int | None = None, sizes: NumberSizes | None = None
-) -> dict[str, float]:
+def state_bytes(num_params: int, num_trained: int, launch: Launch, sizes: NumberSizes) -> dict[str, float]:
     """Return the bytes of weights, gradients and optimizer on each process.
 
     Example:
-        >>> sum(state_bytes(7_500_000_000, Launch(num_processes=64, zero_stage=3)).values()) / 1e9
+        >>> num_params, launch = 7_500_000_000, Launch(num_processes=64, zero_stage=3)
+        >>> sum(state_bytes(num_params, num_params, launch, NumberSizes()).values()) / 1e9
         1.875
     """
-    sizes, trained = sizes or NumberSizes(), num_params if num_trained is None else num_trained
     of_3, of_2, of_1 = (launch.num_processes if launch.zero_stage >= stage else 1 for stage in (3, 2, 1))
     return {
         "weights": 0.0 if launch.offloads_weights else sizes.weight * num_params / of_3,
-        "gradients": sizes.gradient * trained / of_2,
-        "optimizer": 0.0 if launch.offloads_optimizer else sizes.optimizer * trained / of_1,
+        "gradients": sizes.gradient * num_trained / of_2,
+        "optimizer": 0.0 if launch.offloads_optimizer else sizes.optimizer * num_trained / of_1,
     }
 
 
@@ -191,11 +187,11 @@ class Memory:
     cache_tokens: int | None
 
 
-def memory_of(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig, model: ModelSize, length: int) -> Memory:
+def memory_of(training_args: TrainingConfig, model_args: ModelConfig, model: ModelSize, length: int) -> Memory:
     """Return the memory of a run on each GPU, with rows of up to `length` tokens."""
     launch, sizes = training_args.launch, sizes_of_numbers(training_args, model_args, model.dtype)
     tokens = training_args.per_device_train_batch_size * length // launch.num_per_sequence
-    parts = state_bytes(model.num_params, launch, model.num_trained, sizes)
+    parts = state_bytes(model.num_params, model.num_trained, launch, sizes)
     trains_head = not model_args.use_peft or "lm_head" in (model_args.lora_modules_to_save or [])
     step = {
         "activations": activation_bytes(model, tokens, sizes, is_checkpointed=training_args.gradient_checkpointing),
@@ -231,7 +227,7 @@ def _generation(
     return share, max(0, int((share * among - weights) / model.cache_bytes))
 
 
-def find_gpu(training_args: SFTConfig | GRPOConfig) -> tuple[str | None, float | None]:
+def find_gpu(training_args: TrainingConfig) -> tuple[str | None, float | None]:
     """Return name and GiB of the GPU to plan for: `check_gpu`, a name or a number of GiB, else this machine's.
 
     Raises:

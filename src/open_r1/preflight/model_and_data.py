@@ -10,7 +10,8 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 from trl import ModelConfig
 
-from open_r1.configs import DatasetMixtureConfig, GRPOConfig, ScriptArguments, SFTConfig
+from open_r1.configs.datasets import DatasetMixtureConfig
+from open_r1.configs.training import GRPOConfig, ScriptArguments, TrainingConfig
 from open_r1.data.card import read_card
 from open_r1.data.contamination import count_flagged, flag_columns
 from open_r1.models import dtype_asked_for, load_config, refuse_lost_steps
@@ -18,7 +19,7 @@ from open_r1.models import dtype_asked_for, load_config, refuse_lost_steps
 logger = logging.getLogger(__name__)
 
 
-def check_weight_dtype(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
+def check_weight_dtype(training_args: TrainingConfig, model_args: ModelConfig) -> None:
     """Refuse a training that would lose most of its steps (`refuse_lost_steps`).
 
     Where neither the arguments nor the model's config say the dtype, `get_model` looks at the weights.
@@ -32,7 +33,7 @@ def check_weight_dtype(training_args: SFTConfig | GRPOConfig, model_args: ModelC
 
 
 def check_vocabulary(
-    tokenizer: PreTrainedTokenizerBase, training_args: SFTConfig | GRPOConfig, model_args: ModelConfig
+    tokenizer: PreTrainedTokenizerBase, training_args: TrainingConfig, model_args: ModelConfig
 ) -> None:
     """Refuse tokens that are new to the model where they could not be learned, or not be compared.
 

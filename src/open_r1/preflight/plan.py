@@ -15,9 +15,9 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl import ModelConfig
 
-from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.configs.launch import Launch
 from open_r1.configs.stages import build_stages
+from open_r1.configs.training import GRPOConfig, TrainingConfig, TrainingScriptArguments
 from open_r1.models import prompt_token_ids, template_kwargs_of
 from open_r1.preflight.memory import GIB, Memory, ModelSize, memory_of, size_of_model, sizes_of_numbers
 from open_r1.preflight.programs import spread
@@ -57,7 +57,7 @@ class Schedule:
     checkpoints: int | None
 
 
-def make_schedule(training_args: SFTConfig | GRPOConfig, num_rows: int, mean_length: float, longest: int) -> Schedule:
+def make_schedule(training_args: TrainingConfig, num_rows: int, mean_length: float, longest: int) -> Schedule:
     """Return the steps that TRL and transformers make of so many rows; lengths are tokens, for GRPO of the prompts."""
     args, accumulation = training_args, training_args.gradient_accumulation_steps
     replicas = args.launch.num_processes // args.launch.num_per_sequence
@@ -96,7 +96,7 @@ def make_schedule(training_args: SFTConfig | GRPOConfig, num_rows: int, mean_len
     )
 
 
-def _num_checkpoints(training_args: SFTConfig | GRPOConfig, steps: int, steps_an_epoch: int) -> int | None:
+def _num_checkpoints(training_args: TrainingConfig, steps: int, steps_an_epoch: int) -> int | None:
     if training_args.save_strategy == "steps":  # every so many, or a share of all; the last one is saved too
         every = training_args.save_steps
         if every <= 0 or steps == 0:
@@ -106,7 +106,7 @@ def _num_checkpoints(training_args: SFTConfig | GRPOConfig, steps: int, steps_an
 
 
 def disk_bytes(
-    training_args: SFTConfig | GRPOConfig, model_args: ModelConfig, model: ModelSize, num_checkpoints: int | None
+    training_args: TrainingConfig, model_args: ModelConfig, model: ModelSize, num_checkpoints: int | None
 ) -> tuple[int, int]:
     """Return the bytes of a checkpoint, and the most that a run has on disk, with the finished model.
 
@@ -179,8 +179,8 @@ class RunPlan:
 
 
 def plan_run(
-    script_args: SFTScriptArguments | GRPOScriptArguments,
-    training_args: SFTConfig | GRPOConfig,
+    script_args: TrainingScriptArguments,
+    training_args: TrainingConfig,
     model_args: ModelConfig,
     tokenizer: PreTrainedTokenizerBase,
     dataset: Dataset,
@@ -220,7 +220,7 @@ def plan_run(
 
 
 def _measure_rows(
-    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, training_args: SFTConfig | GRPOConfig
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, training_args: TrainingConfig
 ) -> tuple[float, int]:
     """Return mean and maximum of the tokens of rows from all over the data; for GRPO of their prompts."""
     rows = (dataset[number] for number in spread(range(len(dataset)), _NUM_ROWS_MEASURED))
@@ -247,8 +247,8 @@ def _count_tokens(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, text_
 
 def report(
     plan: RunPlan | None,
-    script_args: SFTScriptArguments | GRPOScriptArguments,
-    training_args: SFTConfig | GRPOConfig,
+    script_args: TrainingScriptArguments,
+    training_args: TrainingConfig,
     judged: Dataset | None,
 ) -> dict[str, float]:
     """Print what `check_only` has found, and return no metrics.
@@ -268,11 +268,16 @@ def report(
     unjudgeable = {} if judged is None or training_args.process_index != 0 else count_unjudgeable(script_args, judged)
     stages = build_stages(training_args.stages) if isinstance(training_args, GRPOConfig) else []
     if training_args.json:
-        found = asdict(plan) | {"fits": None if memory.gpu is None else not problems, "problems": problems}
-        found |= {"unjudgeable_golds": {name: [of.num_unjudged, of.num_tried] for name, of in unjudgeable.items()}}
-        found |= {"unjudgeable_examples": {name: of.examples() for name, of in unjudgeable.items()}}
-        found |= {"not_checked": training_args.not_checked, "is_calibrated": False}
-        found |= {"stages": training_args.stages} if len(stages) > 1 else {}
+        found = {
+            **asdict(plan),
+            "fits": None if memory.gpu is None else not problems,
+            "problems": problems,
+            "unjudgeable_golds": {name: [of.num_unjudged, of.num_tried] for name, of in unjudgeable.items()},
+            "unjudgeable_examples": {name: of.examples() for name, of in unjudgeable.items()},
+            "not_checked": training_args.not_checked,
+            "is_calibrated": False,
+            **({"stages": training_args.stages} if len(stages) > 1 else {}),
+        }
         lines = [json.dumps(found, indent=1, default=str)]
     else:
         rows = [(f"Memory for {name}", _gib(size)) for name, size in memory.parts.items() if size]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from datasets import Dataset
 
-from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
+from open_r1.configs.training import TrainingScriptArguments
 from open_r1.grading.batch import SandboxError, SandboxSettings
 from open_r1.grading.codeforces import require_tests_folder
 from open_r1.grading.fences import language_name
@@ -33,7 +33,7 @@ def spread(numbers: Sequence[int], count: int) -> Sequence[int]:
     return numbers[:: -(-len(numbers) // count) or 1]
 
 
-def check_tests_of_rows(script_args: GRPOScriptArguments | SFTScriptArguments, dataset: Dataset) -> None:
+def check_tests_of_rows(script_args: TrainingScriptArguments, dataset: Dataset) -> None:
     """Read the tests of rows from all over the data; warn in one line a reward of the share that can't be judged.
 
     Raises:
@@ -73,7 +73,7 @@ def is_wrong_program(score: IdealScore) -> bool:
     return score.verdicts not in ("", "no_program")
 
 
-def check_sandboxes(script_args: GRPOScriptArguments | SFTScriptArguments, dataset: Dataset) -> None:
+def check_sandboxes(script_args: TrainingScriptArguments, dataset: Dataset) -> None:
     """Ask every sandbox that the rewards name whether it answers and has the languages of the rows; log which ones do.
 
     The first process of each machine asks.
@@ -101,9 +101,7 @@ def check_sandboxes(script_args: GRPOScriptArguments | SFTScriptArguments, datas
         logger.info("Programs of %s run in %s.", ", ".join(names), line)
 
 
-def _warn_of_idle_settings(
-    script_args: GRPOScriptArguments | SFTScriptArguments, wanted: Collection[SandboxSettings]
-) -> None:
+def _warn_of_idle_settings(script_args: TrainingScriptArguments, wanted: Collection[SandboxSettings]) -> None:
     """Warn of settings that none of these sandboxes reads."""
     text = "`%s` has no effect, since no reward runs programs %s: leave it out, or set %s."
     if script_args.sandbox_python is not None and all(settings.provider != "local" for settings in wanted):

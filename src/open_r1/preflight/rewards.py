@@ -15,7 +15,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, TrainerState
 
-from open_r1.configs import GRPOScriptArguments, SFTScriptArguments
+from open_r1.configs.training import TrainingScriptArguments
 from open_r1.preflight.programs import (
     check_sandboxes,
     check_tests_of_rows,
@@ -57,7 +57,7 @@ _NAMES_OF_TRL = ("prompt", "completion", "completion_ids")
 
 
 def check_ideal_completion(
-    script_args: GRPOScriptArguments | SFTScriptArguments,
+    script_args: TrainingScriptArguments,
     dataset: Dataset,
     tokenizer: PreTrainedTokenizerBase,
     context: RewardContext,
@@ -97,9 +97,7 @@ def check_ideal_completion(
         warn_of_unjudgeable(script_args, dataset)
 
 
-def try_user_functions(
-    script_args: GRPOScriptArguments | SFTScriptArguments, dataset: Dataset, context: RewardContext
-) -> None:
+def try_user_functions(script_args: TrainingScriptArguments, dataset: Dataset, context: RewardContext) -> None:
     """Call every function of the user's once, as the trainer will, on a group of ideal completions of one row.
 
     Raises:
@@ -120,9 +118,7 @@ def try_user_functions(
         logger.info("The reward %s gives a group of ideal completions %s.", name, values)
 
 
-def _group(
-    script_args: GRPOScriptArguments | SFTScriptArguments, row: dict, context: RewardContext
-) -> dict[str, object]:
+def _group(script_args: TrainingScriptArguments, row: dict, context: RewardContext) -> dict[str, object]:
     """Return the arguments that TRL passes for one group."""
     message = {"role": "assistant", "content": ideal_of_row(script_args, row, context)}
     size = max(2, context.num_generations)  # at least two, to tell lists of the wrong length
@@ -138,7 +134,7 @@ def _group(
 
 
 def _score_rows(
-    script_args: GRPOScriptArguments | SFTScriptArguments, dataset: Dataset, context: RewardContext
+    script_args: TrainingScriptArguments, dataset: Dataset, context: RewardContext
 ) -> tuple[dict[str, tuple[int, IdealScore]], set[str]]:
     """Score rows until each reward has given one what it should.
 
@@ -168,7 +164,7 @@ def _score_rows(
     return {name: found for name, found in missed.items() if name not in reached}, unjudged - reached
 
 
-def _rows_to_try(script_args: GRPOScriptArguments | SFTScriptArguments, dataset: Dataset) -> list[int]:
+def _rows_to_try(script_args: TrainingScriptArguments, dataset: Dataset) -> list[int]:
     """Return the numbers of the first rows, in turn of each of the domains and of all others."""
     domains = listed_domains(script_args)
     by_domain: dict[object, list[int]] = {}
@@ -194,7 +190,7 @@ def _explain(number: int, score: IdealScore) -> str:
     return f"{earned} ({score.reason})"
 
 
-def _explain_conflicts(script_args: GRPOScriptArguments | SFTScriptArguments) -> list[str]:
+def _explain_conflicts(script_args: TrainingScriptArguments) -> list[str]:
     """Return a line for every set of rewards that judge the same rows and accept no layout in common."""
     found = [
         conflicting_layouts(names_for_domain(script_args, domain), script_args)
@@ -205,7 +201,7 @@ def _explain_conflicts(script_args: GRPOScriptArguments | SFTScriptArguments) ->
 
 
 def _require_judgeable_row(
-    name: str, script_args: GRPOScriptArguments | SFTScriptArguments, dataset: Dataset, context: RewardContext
+    name: str, script_args: TrainingScriptArguments, dataset: Dataset, context: RewardContext
 ) -> None:
     """Refuse a reward that gives None for the ideal completion of rows from all over the data.
 
@@ -262,7 +258,7 @@ class UnjudgedGolds:
 
 
 def count_unjudgeable(
-    script_args: SFTScriptArguments | GRPOScriptArguments,
+    script_args: TrainingScriptArguments,
     dataset: Dataset,
     *,
     num_rows: int = _NUM_GOLDS,
@@ -299,7 +295,7 @@ def count_unjudgeable(
     return found
 
 
-def warn_of_unjudgeable(script_args: SFTScriptArguments | GRPOScriptArguments, dataset: Dataset) -> None:
+def warn_of_unjudgeable(script_args: TrainingScriptArguments, dataset: Dataset) -> None:
     """Log how many golds can't be judged, of some from all over the data: their rows teach nothing."""
     if script_args.verifier != "open_r1":  # math-verify takes too long for that
         return

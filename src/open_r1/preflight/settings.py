@@ -9,8 +9,15 @@ from pathlib import Path
 import torch
 from trl import ModelConfig
 
-from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.configs.stages import build_stages
+from open_r1.configs.training import (
+    GRPOConfig,
+    GRPOScriptArguments,
+    SFTConfig,
+    SFTScriptArguments,
+    TrainingConfig,
+    TrainingScriptArguments,
+)
 from open_r1.data.benchmarks import check_columns, find_benchmarks
 from open_r1.evaluation.jobs import find_script, is_slurm_available
 from open_r1.models import context_length
@@ -99,8 +106,8 @@ def check_grpo_settings(
 
 
 def _check_common(
-    script_args: SFTScriptArguments | GRPOScriptArguments,
-    training_args: SFTConfig | GRPOConfig,
+    script_args: TrainingScriptArguments,
+    training_args: TrainingConfig,
     model_args: ModelConfig,
 ) -> None:
     _check_hardware(training_args, model_args)
@@ -115,7 +122,7 @@ def _check_common(
     _check_rewards(script_args, training_args)
 
 
-def _check_hardware(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
+def _check_hardware(training_args: TrainingConfig, model_args: ModelConfig) -> None:
     """Refuse kernels and formats whose package or device is missing."""
     has_cuda = torch.cuda.is_available() and not training_args.use_cpu
     if training_args.use_liger_kernel:
@@ -143,12 +150,12 @@ def _check_hardware(training_args: SFTConfig | GRPOConfig, model_args: ModelConf
         )
 
 
-def _require_package(training_args: SFTConfig | GRPOConfig, package: str, setting: str, way_out: str) -> None:
+def _require_package(training_args: TrainingConfig, package: str, setting: str, way_out: str) -> None:
     if importlib.util.find_spec(package) is None:
         training_args.refuse_here(f"{setting} needs {package}, which is not installed: {way_out}.")
 
 
-def _check_output_dir(training_args: SFTConfig | GRPOConfig) -> None:
+def _check_output_dir(training_args: TrainingConfig) -> None:
     """Refuse a folder that can't be made or written; transformers would say so once the model is loaded."""
     output_dir = Path(training_args.output_dir)
     there = next(place for place in (output_dir, *output_dir.absolute().parents) if place.exists())
@@ -157,7 +164,7 @@ def _check_output_dir(training_args: SFTConfig | GRPOConfig) -> None:
         training_args.refuse_here(f"`output_dir` is {output_dir}, but {there} {reason}: name another folder.")
 
 
-def check_benchmarks(training_args: SFTConfig | GRPOConfig, model_args: ModelConfig) -> None:
+def check_benchmarks(training_args: TrainingConfig, model_args: ModelConfig) -> None:
     """Refuse benchmarks of saved checkpoints where no job could be submitted, or none would say anything.
 
     Raises:
@@ -185,7 +192,7 @@ def check_benchmarks(training_args: SFTConfig | GRPOConfig, model_args: ModelCon
         _check_slurm(names, training_args)
 
 
-def _check_slurm(names: list[str], training_args: SFTConfig | GRPOConfig) -> None:
+def _check_slurm(names: list[str], training_args: TrainingConfig) -> None:
     if not is_slurm_available():
         training_args.refuse_here(
             f"`benchmarks: {names}` are run by Slurm jobs, and there is no `sbatch` on the PATH: leave the setting "
@@ -197,9 +204,7 @@ def _check_slurm(names: list[str], training_args: SFTConfig | GRPOConfig) -> Non
         raise ValueError(f"`benchmarks: {names}`: {error}") from None
 
 
-def _check_rewards(
-    script_args: SFTScriptArguments | GRPOScriptArguments, training_args: SFTConfig | GRPOConfig
-) -> None:
+def _check_rewards(script_args: TrainingScriptArguments, training_args: TrainingConfig) -> None:
     """Refuse rewards that can't be built: names, parameters, domains, functions and models."""
 
     def check_model(name: str) -> Reward:
@@ -215,7 +220,7 @@ def _check_rewards(
     get_reward_funcs(script_args, RewardContext(eos_token_ids=(0,)), load_reward_model=check_model)
 
 
-def _refuse_generation_under_fsdp(training_args: SFTConfig | GRPOConfig, way_out: str) -> None:
+def _refuse_generation_under_fsdp(training_args: TrainingConfig, way_out: str) -> None:
     """Refuse transformers' generation under FSDP2: processes would stop at different lengths and wait for ever."""
     if training_args.launch.is_fsdp:
         raise ValueError(

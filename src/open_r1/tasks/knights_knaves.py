@@ -56,6 +56,7 @@ LINES = (
     " Answer with the kind of every person, numbered and one on a line, for example:\n(1) Ann is a knight\n"
     "(2) Bob is a knave"
 )
+PROMPTS = {"tags": LAYOUT, "task": LINES}
 
 Row = dict[str, object]
 Statement = tuple  # ("knight", 0), ("not", statement), ("and", statement, statement), ...
@@ -75,10 +76,8 @@ class KnightsKnavesOptions:
     def __post_init__(self) -> None:
         if not 2 <= self.min_people <= self.max_people <= 8:
             raise ValueError("tasks/knights_knaves takes 2 <= min_people <= max_people <= 8.")
-        if min(self.num_train, self.num_test) < 1:
-            raise ValueError("tasks/knights_knaves takes num_train and num_test of at least 1.")
-        if self.prompt not in ("tags", "task"):
-            raise ValueError(f"tasks/knights_knaves takes prompt=tags or prompt=task, got {self.prompt!r}.")
+        if self.prompt not in PROMPTS:
+            raise ValueError(f"tasks/knights_knaves takes prompt={', '.join(PROMPTS)}; got {self.prompt!r}.")
 
 
 PRESETS = {
@@ -254,7 +253,7 @@ def to_row(puzzle: Puzzle, names: list[str], prompt: str) -> Row:
     quiz = ISLAND.format(count=len(names), names=people, speeches=speeches)
     solution = write_solution(solve(puzzle)[0], names)
     return {
-        "problem": quiz + (LAYOUT if prompt == "tags" else LINES),
+        "problem": quiz + PROMPTS[prompt],
         "quiz": quiz,
         "names": names,
         "statements": json.dumps(puzzle),

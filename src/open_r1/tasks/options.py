@@ -48,7 +48,7 @@ def parse_config(config: str | None, where: str) -> tuple[list[str], dict[str, A
 def read_options(
     config: str | None, default: Options, presets: Mapping[str, Mapping[str, Any]], where: str
 ) -> Options:
-    """Return the options of a config as an instance of the dataclass of `default`.
+    """Return the options of a config, numbers from 1 on and texts, as an instance of the dataclass of `default`.
 
     Args:
         config: As in `parse_config`, with at most one bare word, the name of a preset; options after it win.
@@ -57,7 +57,7 @@ def read_options(
         where: Name of the task, for messages.
 
     Raises:
-        ValueError: There is no such preset or option, or a value has the wrong type; the message lists what there is.
+        ValueError: There is no such preset or option, or a value is of another kind; the message lists what there is.
     """
     words, options = parse_config(config, where)
     fields = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}  # type: ignore[arg-type]
@@ -68,8 +68,8 @@ def read_options(
     for name, value in settings.items():
         if name not in fields:
             raise ValueError(f"Unknown option {name!r} in the config {config!r}: {known}.")
-        if type(value) is not type(fields[name]):
-            kind = "a whole number" if isinstance(fields[name], int) else "text"
+        if type(value) is not type(fields[name]) or (isinstance(value, int) and value < 1):
+            kind = "a whole number of at least 1" if isinstance(fields[name], int) else "text"
             raise ValueError(f"The option {name} of {where} is {value!r}, but it must be {kind}.")
     return dataclasses.replace(default, **settings)  # type: ignore[type-var]
 

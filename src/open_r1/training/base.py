@@ -33,6 +33,7 @@ from open_r1.evaluation.during_training import PolicyEvaluation
 from open_r1.training.checkpoints import publish, rotate_checkpoints
 from open_r1.training.hub import DEFAULT_BRANCH, create_hub_revision
 from open_r1.training.stopping import StopFileCallback
+from open_r1.training.tracking import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -368,14 +369,6 @@ def explained_failure(folder: Path) -> Iterator[None]:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON file so that a reader sees the old or the new one."""
     write_whole(path, json.dumps(value, indent=4, sort_keys=True))
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the contents of a JSON file, or None when there is none or it is damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
 
 
 def local_shard(weight: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.configs.training import TrainingConfig
 from open_r1.data.user_code import is_user_place, load_class
 from open_r1.training.checkpoint_jobs import EvaluateCheckpointCallback
 from open_r1.training.hub import UPLOADS_NAME, checkpoint_revisions, describe, link_tree, push_folder
@@ -57,9 +57,7 @@ class PushToHubRevisionCallback(TrainerCallback):
                 logger.warning("An earlier run ended before these were pushed to the hub: %s.", ", ".join(leftovers))
             shutil.rmtree(uploads)
 
-    def on_save(
-        self, args: SFTConfig | GRPOConfig, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
+    def on_save(self, args: TrainingConfig, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Queue the upload of the checkpoint that was just saved."""
         if not state.is_world_process_zero:
             return
@@ -107,7 +105,7 @@ class PushToHubRevisionCallback(TrainerCallback):
                 args.output_dir,
             )
 
-    def _push(self, args: SFTConfig | GRPOConfig, folder: Path, revision: str) -> None:
+    def _push(self, args: TrainingConfig, folder: Path, revision: str) -> None:
         try:
             commit = push_folder(args, folder, revision)
         except Exception as error:  # noqa: BLE001 - the hub's client raises many kinds; none may end a training
@@ -218,7 +216,7 @@ CALLBACKS: dict[str, Callable[[], TrainerCallback]] = {
 }
 
 
-def get_callbacks(train_config: SFTConfig | GRPOConfig, model_config: object = None) -> list[TrainerCallback]:
+def get_callbacks(train_config: TrainingConfig, model_config: object = None) -> list[TrainerCallback]:
     """Build the callbacks that a recipe names, and those that `hub_strategy` and `benchmarks` stand for.
 
     A name is one of `CALLBACKS`, or the place of a class of the user's own (`path/to/file.py:Class`).

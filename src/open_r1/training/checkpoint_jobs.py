@@ -23,7 +23,7 @@ from queue import SimpleQueue
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.configs.training import TrainingConfig
 from open_r1.data.benchmarks import find_benchmarks, word_of
 from open_r1.evaluation.jobs import flags_of_answers, submit_evaluation
 from open_r1.training.hub import EVALUATIONS_NAME, link_tree
@@ -45,7 +45,6 @@ class EvaluateCheckpointCallback(TrainerCallback):
     def __init__(self) -> None:
         self.without_job: list[str] = []
         self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._has_named_adapters = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -59,22 +58,11 @@ class EvaluateCheckpointCallback(TrainerCallback):
         if copies:
             self._tasks.put(partial(remove_unused_copies, copies))
 
-    def on_save(
-        self, args: SFTConfig | GRPOConfig, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
+    def on_save(self, args: TrainingConfig, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Queue the submission for the checkpoint that was just saved."""
         if not state.is_world_process_zero:
             return
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if (checkpoint / "adapter_config.json").is_file():
-            if not self._has_named_adapters:
-                logger.warning(
-                    "%s and later ones are not evaluated: an adapter can't be served by itself. Merge it by "
-                    "scripts/merge_lora.py, and evaluate that.",
-                    checkpoint.name,
-                )
-            self._has_named_adapters = True
-            return
         self.without_job.append(checkpoint.name)
         copy = Path(args.output_dir) / EVALUATIONS_NAME / f"{checkpoint.name}-{secrets.token_hex(4)}"
         try:
@@ -106,7 +94,7 @@ class EvaluateCheckpointCallback(TrainerCallback):
         while True:
             self._tasks.get()()
 
-    def _submit(self, args: SFTConfig | GRPOConfig, copy: Path, name: str) -> None:
+    def _submit(self, args: TrainingConfig, copy: Path, name: str) -> None:
         try:
             job_id = submit_evaluation(job_words(copy, name, args), job_name=_job_name(copy))
         except TimeoutError as error:  # Slurm may have taken the job, which needs the copy; the next start tidies up
@@ -118,7 +106,7 @@ class EvaluateCheckpointCallback(TrainerCallback):
             logger.info("Submitted job %s, which evaluates %s.", job_id, name)
 
 
-def job_words(copy: Path, name: str, args: SFTConfig | GRPOConfig) -> list[str]:
+def job_words(copy: Path, name: str, args: TrainingConfig) -> list[str]:
     """Return the arguments of the script for a copy of a checkpoint.
 
     Raises:

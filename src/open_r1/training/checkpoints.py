@@ -7,8 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME, ROLLOUTS_NAME
+from open_r1.configs.training import TrainingConfig
 from open_r1.data.manifest import missing_from, remove_manifest, write_manifest
 from open_r1.training.tracking import has_begun, recorded_starts
 
@@ -139,7 +139,7 @@ class Start:
     superseded_after: int | None = None
 
 
-def find_start(training_args: SFTConfig | GRPOConfig) -> Start:
+def find_start(training_args: TrainingConfig) -> Start:
     """Decide by `resume_from_checkpoint` where a run starts; nothing on disk is changed.
 
     None or true: at the last complete checkpoint of `output_dir`. False: afresh. A path: at that checkpoint.
@@ -174,7 +174,7 @@ def find_start(training_args: SFTConfig | GRPOConfig) -> Start:
     return start
 
 
-def resumes_own_checkpoint(training_args: SFTConfig | GRPOConfig) -> bool:
+def resumes_own_checkpoint(training_args: TrainingConfig) -> bool:
     """Say whether a run resumes from a checkpoint that its own folder holds."""
     checkpoint = find_start(training_args).checkpoint
     return checkpoint is not None and _is_in(Path(training_args.output_dir), checkpoint)

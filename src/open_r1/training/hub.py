@@ -23,7 +23,7 @@ from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 from transformers.trainer_utils import HubStrategy
 
-from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.configs.training import TrainingConfig
 from open_r1.data.hub_rights import check_rights, describe
 from open_r1.data.manifest import STAGING_NAME
 from open_r1.training.checkpoints import resumes_own_checkpoint
@@ -56,12 +56,12 @@ IGNORED_PATTERNS = (
 _SIGNS_OF_A_MODEL = ("README.md", "config.json", "adapter_config.json")
 
 
-def is_checkpoint_push_requested(training_args: SFTConfig | GRPOConfig) -> bool:
-    """Say whether every checkpoint goes to a branch of its own."""
-    return training_args.push_to_hub_revision or "push_to_hub_revision" in training_args.callbacks
+def is_checkpoint_push_requested(training_args: TrainingConfig) -> bool:
+    """Say whether every checkpoint goes to a branch of its own; the setting of this name adds the callback."""
+    return "push_to_hub_revision" in training_args.callbacks
 
 
-def checkpoint_revisions(training_args: SFTConfig | GRPOConfig, step: int) -> list[str]:
+def checkpoint_revisions(training_args: TrainingConfig, step: int) -> list[str]:
     """Return the branches to which the checkpoint at an optimizer step goes.
 
     `<hub_model_revision>-step-<9 digits>` with `push_to_hub_revision`; `hub_model_revision` itself with `push_to_hub`
@@ -74,7 +74,7 @@ def checkpoint_revisions(training_args: SFTConfig | GRPOConfig, step: int) -> li
     return revisions
 
 
-def create_hub_revision(training_args: SFTConfig | GRPOConfig, revision: str) -> str:
+def create_hub_revision(training_args: TrainingConfig, revision: str) -> str:
     """Create the repository (private) and a branch from its first commit, where they are missing.
 
     Returns:
@@ -90,7 +90,7 @@ def create_hub_revision(training_args: SFTConfig | GRPOConfig, revision: str) ->
 
 
 def push_folder(
-    training_args: SFTConfig | GRPOConfig, folder: Path, revision: str, extra_ignore_patterns: Iterable[str] = ()
+    training_args: TrainingConfig, folder: Path, revision: str, extra_ignore_patterns: Iterable[str] = ()
 ) -> CommitInfo:
     """Upload the model files of a folder to a branch and return the commit; blocks until the upload is done.
 
@@ -134,7 +134,7 @@ def link_tree(source: Path, target: Path) -> None:
 
 
 def push_to_hub_revision(
-    training_args: SFTConfig | GRPOConfig, extra_ignore_patterns: Iterable[str] = ()
+    training_args: TrainingConfig, extra_ignore_patterns: Iterable[str] = ()
 ) -> "Future[CommitInfo]":
     """Push the model in `output_dir` to the branch `hub_model_revision` in the background.
 
@@ -149,7 +149,7 @@ def push_to_hub_revision(
     return HfApi().run_as_future(push_folder, training_args, Path(training_args.output_dir), revision, patterns)
 
 
-def push_finished_model(training_args: SFTConfig | GRPOConfig) -> None:
+def push_finished_model(training_args: TrainingConfig) -> None:
     """Push the saved model of a finished run to `hub_model_revision` and wait for the upload.
 
     Raises:
@@ -167,7 +167,7 @@ def push_finished_model(training_args: SFTConfig | GRPOConfig) -> None:
     logger.info("Pushed %s to the hub: %s", revision, commit.commit_url)
 
 
-def check_hub_revision_exists(training_args: SFTConfig | GRPOConfig) -> None:
+def check_hub_revision_exists(training_args: TrainingConfig) -> None:
     """Refuse a run whose model could not be pushed, or would be mixed with one that is already there.
 
     Does nothing unless a push is requested; only the main process asks the hub. A run that resumes from a checkpoint
@@ -218,14 +218,14 @@ def _names_local_sources(card: Path) -> bool:
     return any(isinstance(name, str) and (Path(name).is_absolute() or Path(name).exists()) for name in names)
 
 
-def _repo_name(training_args: SFTConfig | GRPOConfig) -> str:
+def _repo_name(training_args: TrainingConfig) -> str:
     """Return `hub_model_id`, or the name of the output folder, which goes to the user's own namespace."""
     name = training_args.hub_model_id or Path(training_args.output_dir).absolute().name
     validate_repo_id(name)
     return name
 
 
-def _taken_branches(api: HfApi, repo_id: str, training_args: SFTConfig | GRPOConfig) -> list[str]:
+def _taken_branches(api: HfApi, repo_id: str, training_args: TrainingConfig) -> list[str]:
     """Return the branches this run would push to that hold a model already; at most three of its checkpoints."""
     if not api.repo_exists(repo_id):
         return []

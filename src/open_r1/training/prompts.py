@@ -16,7 +16,7 @@ class PromptStream:
         shuffle: False keeps the order of the data set.
 
     Attributes:
-        position: Number of rows drawn so far. Who sets it goes on from there: it's all that a checkpoint needs.
+        position: Number of rows drawn so far. Setting it resumes from there: a checkpoint needs nothing else.
     """
 
     def __init__(self, dataset: Dataset, seed: int, *, shuffle: bool = True) -> None:

@@ -18,14 +18,19 @@ from accelerate.utils import DistributedType, gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, set_seed
 
 from open_r1.arguments import parse_args
-from open_r1.configs import GRPOConfig, SFTConfig
+from open_r1.configs.training import GRPOConfig, TrainingConfig
 from open_r1.data.flags import STOPPED
 from open_r1.data.manifest import missing_from
-from open_r1.training.base import read_json
 from open_r1.training.checkpoints import REFERENCE_NAME, Start, find_start, last_complete_checkpoint, set_aside
 from open_r1.training.hub import push_finished_model
 from open_r1.training.stopping import StopFileCallback, find_stop_file
-from open_r1.training.tracking import continue_tracking, describe_run, init_wandb_training, write_run_manifest
+from open_r1.training.tracking import (
+    continue_tracking,
+    describe_run,
+    init_wandb_training,
+    read_json,
+    write_run_manifest,
+)
 from open_r1.training.trainer import GRPOTrainer, SFTTrainer
 
 logger = logging.getLogger(__name__)
@@ -55,7 +60,7 @@ class Run:
     stop_file: Path | None = None
 
 
-def start_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_args: Any) -> Run:
+def start_run(script_args: Any, training_args: TrainingConfig, model_args: Any) -> Run:
     """Check the processes, seed, set up logging and trackers, decide where the run starts.
 
     Raises:
@@ -100,7 +105,7 @@ def _say_start(start: Start, output_dir: Path) -> None:
         )
 
 
-def _refuse_other_course(checkpoint: Path, training_args: SFTConfig | GRPOConfig) -> None:
+def _refuse_other_course(checkpoint: Path, training_args: TrainingConfig) -> None:
     """Refuse a checkpoint of the other script, or one whose rollouts are of another number of processes."""
     is_grpo = isinstance(training_args, GRPOConfig)
     saved = len(list(checkpoint.glob("rollout_state_*.pt")))  # one a process, of GRPO alone
@@ -124,7 +129,7 @@ def _refuse_other_course(checkpoint: Path, training_args: SFTConfig | GRPOConfig
         )
 
 
-def check_processes(training_args: SFTConfig | GRPOConfig) -> None:
+def check_processes(training_args: TrainingConfig) -> None:
     """Refuse a launch in which processes would train alone, or differently from the recipe, without a message.
 
     Several launch modes of accelerate run unrelated single-process trainings that overwrite each other's output when
@@ -167,7 +172,7 @@ def check_processes(training_args: SFTConfig | GRPOConfig) -> None:
     _check_accumulation(training_args)
 
 
-def _check_accumulation(training_args: SFTConfig | GRPOConfig) -> None:
+def _check_accumulation(training_args: TrainingConfig) -> None:
     """Refuse a launcher that sets the accumulation itself; DeepSpeed would say so only once the model is loaded."""
     launcher, num_processes = training_args.launch.accumulation_steps, training_args.world_size
     recipe = training_args.gradient_accumulation_steps
@@ -182,7 +187,7 @@ def _check_accumulation(training_args: SFTConfig | GRPOConfig) -> None:
     )
 
 
-def _set_up_logging(training_args: SFTConfig | GRPOConfig) -> None:
+def _set_up_logging(training_args: TrainingConfig) -> None:
     level = training_args.get_process_log_level()
     logging.basicConfig(
         format="%(asctime)s - %(levelname)s - %(name)s - %(message)s",
@@ -238,7 +243,7 @@ def _ends_in_eos(batch: dict[str, torch.Tensor], tokenizer: PreTrainedTokenizerB
     return False
 
 
-def _record_start(training_args: SFTConfig | GRPOConfig, run: Run) -> None:
+def _record_start(training_args: TrainingConfig, run: Run) -> None:
     output_dir = Path(training_args.output_dir)
     if run.start.superseded_after is not None:
         set_aside(output_dir, run.start.superseded_after)
@@ -276,7 +281,7 @@ def _say_stopped(trainer: SFTTrainer | GRPOTrainer, *, is_start_named: bool) -> 
 def run_training(
     trainer: SFTTrainer | GRPOTrainer,
     script_args: Any,
-    training_args: SFTConfig | GRPOConfig,
+    training_args: TrainingConfig,
     tokenizer: PreTrainedTokenizerBase,
     run: Run,
 ) -> dict[str, float]:

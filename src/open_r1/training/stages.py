@@ -76,7 +76,7 @@ class Curriculum:
         """Let the trainer generate, judge and learn as a stage says."""
         before, self.number = self._present, number
         present, rule, length = self._present, self._present.stage.until, self._present.args.max_completion_length
-        if present.rows is not before.rows:  # else it takes up where the one before has left off
+        if present.rows is not before.rows:  # else it continues where the stage before left off
             self.stream = self._open_stream()
         self._window = deque(maxlen=0 if rule is None else rule.window)
         trainer.args.num_generations = trainer.num_generations = present.args.num_generations
@@ -132,7 +132,7 @@ class Curriculum:
         }
 
     def load(self, trainer: "GRPOTrainer", state: dict[str, Any] | None) -> None:
-        """Take up a run where a checkpoint has left off.
+        """Resume a run from a checkpoint.
 
         Raises:
             ValueError: The run that saved it had no stages, or more of them.

@@ -8,14 +8,13 @@ import os
 import platform
 import time
 import uuid
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from open_r1.cluster.submission import OWN_TRACKING_VARIABLE
-from open_r1.configs import GRPOConfig, SFTConfig
 from open_r1.configs.rewards import RewardParameters
-from open_r1.data.card import source_commit
+from open_r1.configs.training import TrainingConfig
+from open_r1.data.card import source_commit, versions_of
 from open_r1.data.manifest import RUN_MANIFEST_NAME, write_whole
 from open_r1.data.secret_names import is_secret_name
 
@@ -44,7 +43,7 @@ _LEARNING_KEYS = (
 )  # fmt: skip
 
 
-def init_wandb_training(training_args: SFTConfig | GRPOConfig) -> None:
+def init_wandb_training(training_args: TrainingConfig) -> None:
     """Hand the W&B fields of the recipe to the library, which reads them from the environment."""
     given = {
         "WANDB_ENTITY": training_args.wandb_entity,
@@ -54,7 +53,7 @@ def init_wandb_training(training_args: SFTConfig | GRPOConfig) -> None:
     os.environ.update({name: value for name, value in given.items() if value is not None})
 
 
-def continue_tracking(training_args: SFTConfig | GRPOConfig, *, is_fresh_start: bool) -> str:
+def continue_tracking(training_args: TrainingConfig, *, is_fresh_start: bool) -> str:
     """Make trackers continue the run of this folder, and return the id under which they know it.
 
     W&B tells runs apart by their id, which an environment variable gives unless the user has set it; trackio by their
@@ -92,7 +91,7 @@ def recorded_starts(output_dir: Path) -> list[str | None]:
     return [run["started_from"] for run in _read_runs(output_dir) if "started_from" in run]
 
 
-def describe_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_args: Any) -> dict[str, Any]:
+def describe_run(script_args: Any, training_args: TrainingConfig, model_args: Any) -> dict[str, Any]:
     """Return what is needed to repeat a run: every setting, versions, commit and machine."""
     settings = {
         **_plain(dataclasses.asdict(script_args)),
@@ -103,7 +102,7 @@ def describe_run(script_args: Any, training_args: SFTConfig | GRPOConfig, model_
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "settings": settings,
-        "versions": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
+        "versions": versions_of(_PACKAGES),
         "python": platform.python_version(),
         "commit": source_commit(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
@@ -136,12 +135,16 @@ def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
 
 def _read_runs(output_dir: Path) -> list[dict[str, Any]]:
     """Return the runs that the manifest names; none where there is no manifest, or a damaged one."""
-    path = output_dir / RUN_MANIFEST_NAME
+    manifest = read_json(output_dir / RUN_MANIFEST_NAME)
+    return [] if manifest is None else manifest["runs"]
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the contents of a JSON file, or None when there is none or it is damaged."""
     try:
-        runs = list(json.loads(path.read_text(encoding="utf-8"))["runs"])
-        return runs if all(isinstance(run["settings"], dict) for run in runs) else []
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return []
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
 
 
 def _plain(value: Any) -> Any:
@@ -151,10 +154,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, set)):
         return [_plain(entry) for entry in value]
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

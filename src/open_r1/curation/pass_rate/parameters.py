@@ -4,7 +4,9 @@
 import logging
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from open_r1.configs.fields import setting
 
 logger = logging.getLogger(__name__)
 
@@ -13,73 +15,49 @@ logger = logging.getLogger(__name__)
 class PassRateParameters:
     """Which rows are asked, by whom, and which are kept; all may stand in the recipe."""
 
-    output_dataset_name: str | None = field(
-        default=None,
-        metadata={
-            "help": "Name of the data set on the hub (for --push_to_hub); without --output_dir its last part names "
-            "the folder below data/. Default: <dataset>-<model>-<revision>-gen."
-        },
+    output_dataset_name: str | None = setting(
+        None,
+        "Name of the data set on the hub (for --push_to_hub); without --output_dir its last part names "
+        "the folder below data/. Default: <dataset>-<model>-<revision>-gen.",
     )
-    pass_rate_min: float = field(default=0.1, metadata={"help": "Keep rows with at least this pass rate."})
-    pass_rate_max: float = field(default=0.9, metadata={"help": "Keep rows with at most this pass rate."})
-    pass_rate_reward: str | None = field(
-        default=None,
-        metadata={
-            "help": "The reward that the bounds act on, as `reward_funcs` names it; default: all, combined by "
-            "`reward_weights` as in training."
-        },
+    pass_rate_min: float = setting(0.1, "Keep rows with at least this pass rate.")
+    pass_rate_max: float = setting(0.9, "Keep rows with at most this pass rate.")
+    pass_rate_reward: str | None = setting(
+        None,
+        "The reward that the bounds act on, as `reward_funcs` names it; default: all, combined by "
+        "`reward_weights` as in training.",
     )
-    dataset_start_index: int | None = field(
-        default=None, metadata={"aliases": ["--start"], "help": "First row of this shard, from 0."}
+    dataset_start_index: int | None = setting(None, "First row of this shard, from 0.", aliases=["--start"])
+    dataset_end_index: int | None = setting(None, "Row behind the last one of this shard.", aliases=["--end"])
+    dataset_shard: str | None = setting(
+        None,
+        "I/N: one of N equal shards, in place of --start and --end: 0/8 is the first of eight.",
+        aliases=["--shard"],
     )
-    dataset_end_index: int | None = field(
-        default=None, metadata={"aliases": ["--end"], "help": "Row behind the last one of this shard."}
+    dataset_split: str | None = setting(
+        None, "Split, or slice of one, to ask; default: the recipe's `dataset_train_split` (train)."
     )
-    dataset_shard: str | None = field(
-        default=None,
-        metadata={
-            "aliases": ["--shard"],
-            "help": "I/N: one of N equal shards, in place of --start and --end: 0/8 is the first of eight.",
-        },
+    server: list[str] | None = setting(
+        None,
+        "OpenAI-compatible servers that complete token ids (vllm serve), host:port or URL, several are "
+        "balanced. Default: vLLM in this process.",
     )
-    dataset_split: str | None = field(
-        default=None,
-        metadata={"help": "Split, or slice of one, to ask; default: the recipe's `dataset_train_split` (train)."},
+    serve: bool = setting(False, "Start `vllm serve` here (from .venv-serving, if need be), and stop it.")
+    serve_args: str = setting("", "With `serve`: more arguments for vLLM, as one text: '--max-num-seqs 512'.")
+    server_model: str | None = setting(
+        None, "Name under which the servers serve the model; default: the one they serve."
     )
-    server: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "OpenAI-compatible servers that complete token ids (vllm serve), host:port or URL, several are "
-            "balanced. Default: vLLM in this process."
-        },
+    server_api_key_env: str = setting("OPENAI_API_KEY", "Environment variable with the key of the servers, if any.")
+    max_concurrent: int = setting(256, "Requests in flight, to all servers or within vLLM in this process.")
+    retries: int = setting(9, "How often a failed request is sent to the servers again.")
+    gpu_memory_utilization: float = setting(
+        0.9, "vLLM here, served or in this process: share of the GPU's memory, in (0, 1]."
     )
-    serve: bool = field(
-        default=False, metadata={"help": "Start `vllm serve` here (from .venv-serving, if need be), and stop it."}
+    tensor_parallel_size: int = setting(1, "vLLM here: GPUs for one model.")
+    max_model_len: int | None = setting(
+        None, "Tokens of prompt and completion together; longer prompts aren't asked. Default: the model's."
     )
-    serve_args: str = field(
-        default="", metadata={"help": "With `serve`: more arguments for vLLM, as one text: '--max-num-seqs 512'."}
-    )
-    server_model: str | None = field(
-        default=None, metadata={"help": "Name under which the servers serve the model; default: the one they serve."}
-    )
-    server_api_key_env: str = field(
-        default="OPENAI_API_KEY", metadata={"help": "Environment variable with the key of the servers, if any."}
-    )
-    max_concurrent: int = field(
-        default=256, metadata={"help": "Requests in flight, to all servers or within vLLM in this process."}
-    )
-    retries: int = field(default=9, metadata={"help": "How often a failed request is sent to the servers again."})
-    gpu_memory_utilization: float = field(
-        default=0.9, metadata={"help": "vLLM here, served or in this process: share of the GPU's memory, in (0, 1]."}
-    )
-    tensor_parallel_size: int = field(default=1, metadata={"help": "vLLM here: GPUs for one model."})
-    max_model_len: int | None = field(
-        default=None,
-        metadata={
-            "help": "Tokens of prompt and completion together; longer prompts aren't asked. Default: the model's."
-        },
-    )
-    enforce_eager: bool = field(default=False, metadata={"help": "vLLM here: start sooner, without compiling."})
+    enforce_eager: bool = setting(False, "vLLM here: start sooner, without compiling.")
 
     def check(self) -> None:
         """Raise a ValueError where a value is out of its range."""
