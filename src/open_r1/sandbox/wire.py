@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from open_r1.sandbox.base import Interactor, Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult
-from open_r1.sandbox.languages import Commands, build_commands, find_language
+from open_r1.sandbox.languages import build_commands, find_language
 
 
 def request_to_json(request: RunRequest) -> dict[str, Any]:
@@ -42,22 +42,29 @@ def job_to_json(request: RunRequest) -> dict[str, Any]:
     Raises:
         UnsupportedLanguageError: Its language is unknown.
     """
-    language = find_language(request.language)
-    commands = build_commands(language, request.files, request.limits)
+    return {**request_to_json(request), **program_to_json(request, request.compile_limits)}
+
+
+def program_to_json(
+    part: RunRequest | Interactor, compile_limits: Limits, program: str | None = None
+) -> dict[str, Any]:
+    """Return how the driver compiles and runs a program.
+
+    Args:
+        part: The program.
+        compile_limits: Of its compiler.
+        program: As of `build_commands`.
+    """
+    language = find_language(part.language)
+    compile_command, run_command = build_commands(language, part.files, part.limits, program)
+    of_language = {"limits_addresses": language.limits_addresses, "stack_mb": language.stack_mb}
     return {
-        **request_to_json(request),
-        "compile": commands.compile,
-        "run": commands.run,
-        "executable": request.main_file if language.name == "binary" else None,
-        "compile_limits": limits_to_json(request.compile_limits, commands),
-        "limits": limits_to_json(request.limits, commands),
+        "compile": compile_command,
+        "run": run_command,
+        "executable": next(iter(part.files)) if language.name == "binary" else None,
+        "compile_limits": asdict(compile_limits) | {"wall_s": compile_limits.backstop_s} | of_language,
+        "limits": asdict(part.limits) | {"wall_s": part.limits.backstop_s} | of_language,
     }
-
-
-def limits_to_json(limits: Limits, commands: Commands) -> dict[str, Any]:
-    """Return limits as the driver takes them."""
-    more = {"limits_addresses": commands.limits_addresses, "stack_mb": commands.stack_mb}
-    return asdict(limits) | {"wall_s": limits.backstop_s, **more}
 
 
 def request_from_json(value: Mapping[str, Any]) -> RunRequest:
