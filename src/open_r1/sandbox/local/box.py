@@ -21,7 +21,7 @@ from open_r1.sandbox.harness.folders import empty
 from open_r1.sandbox.harness.processes import MOST_WAITING
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.local.cgroups import Group, make_group
-from open_r1.sandbox.local.started import Room, Started, memory_file
+from open_r1.sandbox.local.interpreter import Room, Started, memory_file
 from open_r1.sandbox.wire import program_to_json
 
 if TYPE_CHECKING:
