@@ -71,9 +71,6 @@ class PistonSandbox(Sandbox):
         urls: Base URLs, ending in /api/v2; none where `find_endpoints` finds them at first use.
         places_each: Jobs at a time at each endpoint, from this process.
         patience_s: Seconds of an outage after which jobs are given up, all that wait at once.
-        num_attempts: How often a job is sent, to other endpoints where there are.
-        first_pause_s: Wait before an endpoint that failed is asked again; it doubles from there on.
-        queue_s: Seconds that a job may wait at the endpoint, on top of the limits of compiler and program.
         start: Where on the list this process starts, so that several don't all start at one.
         find_endpoints: Returns the base URLs of running endpoints or raises SandboxError; asked while none answers.
     """
@@ -86,19 +83,12 @@ class PistonSandbox(Sandbox):
         *,
         places_each: int = 1,
         patience_s: float = 120.0,
-        num_attempts: int = 5,
-        first_pause_s: float = 0.5,
-        queue_s: float = 60.0,
         start: int = 0,
         find_endpoints: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         if not urls and find_endpoints is None:
             raise ValueError("PistonSandbox needs at least one endpoint.")
-        if min(places_each, num_attempts) < 1 or min(patience_s, first_pause_s, queue_s) <= 0:
-            raise ValueError("Places, attempts and times of a PistonSandbox must be positive.")
-        self.urls = tuple(urls)
-        self.places_each, self.num_attempts = places_each, num_attempts
-        self.patience_s, self.first_pause_s, self.queue_s = patience_s, first_pause_s, queue_s
+        self.urls, self.places_each, self.patience_s = tuple(urls), places_each, patience_s
         self._start, self._find_endpoints = start, find_endpoints
         self._pool: EndpointPool | None = None
 
@@ -115,7 +105,7 @@ class PistonSandbox(Sandbox):
         is_slurm = os.environ.get("PISTON_ENDPOINTS", "").strip().lower() == "slurm"
         return cls(
             () if is_slurm else endpoints_from_environment(),
-            places_each=int(number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1)),
+            places_each=max(1, int(number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1))),
             patience_s=number_from("PISTON_MAX_OUTAGE_S", patience_s),
             start=int(os.environ.get("RANK", "0")),
             find_endpoints=slurm_endpoints if is_slurm else None,
@@ -149,7 +139,7 @@ class PistonSandbox(Sandbox):
             reply = await pool.execute(job_of(language, files, given, request))
             compiled = None
             if reply.compile is not None:
-                compiled = program_run(reply.compile, request.compile_limits, reply.is_compile_overtime)
+                compiled = program_run(reply.compile, request.compile_limits, reply.elapsed_s)
                 if compiled.outcome is not Outcome.OK:
                     return compiled, None
             return compiled, _read_run(reply, request.limits)
@@ -186,28 +176,22 @@ class PistonSandbox(Sandbox):
         if package != IOI_PACKAGE:
             del settings["run_memory_limit"]
         sent = [send_file(name, content, is_source=isinstance(content, str)) for name, content in files.items()]
-        reply, compiled = await self._compile(Job((package,), sent, limits=settings), compile_limits)
+        job = Job((package,), sent, limits=settings)
+        for _ in range(2):
+            reply = await self._opened().execute(job)
+            compiled = None
+            if reply.compile is not None:
+                compiled = program_run(reply.compile, compile_limits, reply.elapsed_s)
+            if compiled is None or not compiled.is_late(compile_limits):
+                break
+        else:
+            raise SandboxError(f"{reply.endpoint}: the compiler ran out of time twice; is the endpoint overloaded?")
         if reply.run is None:
             raise SandboxError(f"{reply.endpoint}: package {package} answered with more text than its protocol has.")
         if reply.run.is_overload:
             raise SandboxError(f"{reply.endpoint} has too few processes for package {package}.")
-        run = program_run(reply.run, spare, reply.is_overtime)
+        run = program_run(reply.run, spare, reply.elapsed_s)
         return read_package_run(package, run, compiled, reply.endpoint)
-
-    async def _compile(self, job: Job, limits: Limits) -> tuple[Reply, ProgramRun | None]:
-        """Return the answer to a job that is compiled, and what the compiler did.
-
-        Raises:
-            SandboxError: The endpoints failed, or the compiler has been late twice.
-        """
-        for _ in range(2):
-            reply = await self._opened().execute(job)
-            if reply.compile is None:
-                return reply, None
-            compiled = program_run(reply.compile, limits, reply.is_compile_overtime)
-            if not compiled.is_late(limits):
-                return reply, compiled
-        raise SandboxError(f"{reply.endpoint}: the compiler ran out of time twice; is the endpoint overloaded?")
 
     def describe(self) -> str:
         """Return the endpoints and who isolates programs there."""
@@ -218,11 +202,12 @@ class PistonSandbox(Sandbox):
             "programs are isolated by the endpoints"
         )
 
-    def _opened(self) -> "EndpointPool":
+    def _opened(self) -> EndpointPool:
         """Return the endpoints of the running loop; a forked child, which has a loop of its own, gets others."""
         if self._pool is None or self._pool.loop is not asyncio.get_running_loop():
             start = self._start % max(1, len(self.urls))
-            self._pool = EndpointPool(self, (*self.urls[start:], *self.urls[:start]), self._find_endpoints)
+            urls = (*self.urls[start:], *self.urls[:start])
+            self._pool = EndpointPool(urls, self.places_each, self.patience_s, self._find_endpoints)
         return self._pool
 
     async def aclose(self) -> None:
@@ -294,12 +279,16 @@ def job_of(language: Language, files: list[dict[str, str]], given: ProgramInput,
     )
 
 
+def clock_s(limits: Limits) -> float:
+    """Return the limit by the clock: within what endpoints are configured for, if that can be."""
+    return min(limits.backstop_s, max(LONGEST_RUN_S, limits.cpu_s))
+
+
 def limit_fields(limits: Limits, compile_limits: Limits, reserve_mb: int) -> dict[str, int]:
-    """Return the limits of a job; those by the clock stay within what endpoints are configured for, if they can."""
+    """Return the limits of a job."""
     fields: dict[str, int] = {}
     for stage, of_stage, more_mb in (("compile", compile_limits, 0), ("run", limits, reserve_mb)):
-        clock_s = min(of_stage.backstop_s, max(LONGEST_RUN_S, of_stage.cpu_s))
-        fields[f"{stage}_timeout"] = max(1, math.ceil(clock_s * 1000))
+        fields[f"{stage}_timeout"] = math.ceil(clock_s(of_stage) * 1000)
         fields[f"{stage}_cpu_time"] = math.ceil(of_stage.cpu_s * 1000)
         fields[f"{stage}_memory_limit"] = (of_stage.memory_mb + more_mb) << 20
     return fields
@@ -313,13 +302,13 @@ OUT_OF_MEMORY = ("MemoryError", "std::bad_alloc", "heap out of memory", "Cannot 
 NEAR_LIMIT = 0.95
 
 
-def outcome_of(stage: Stage, limits: Limits, is_overtime: bool) -> Outcome:
+def outcome_of(stage: Stage, limits: Limits, elapsed_s: float) -> Outcome:
     """Return how a program ended.
 
     Args:
         stage: Its stage.
         limits: What it was allowed.
-        is_overtime: Whether the clock allows that it was ended at its time limit.
+        elapsed_s: Seconds on the clock that the whole job took, waiting at the endpoint included.
     """
     is_killed = stage.signal == "SIGKILL"
     if max(len(stage.stdout.encode()), len(stage.stderr.encode()) if is_killed else 0) > limits.output_bytes:
@@ -328,7 +317,7 @@ def outcome_of(stage: Stage, limits: Limits, is_overtime: bool) -> Outcome:
         return Outcome.TIME_LIMIT
     if stage.status in ("OL", "EL"):
         return Outcome.OUTPUT_LIMIT
-    if is_killed and is_overtime and not stage.is_measured:
+    if is_killed and elapsed_s >= clock_s(limits) and not stage.is_measured:
         return Outcome.TIME_LIMIT
     if stage.memory_mb > limits.memory_mb:
         return Outcome.MEMORY_LIMIT
@@ -340,13 +329,13 @@ def outcome_of(stage: Stage, limits: Limits, is_overtime: bool) -> Outcome:
     return Outcome.RUNTIME_ERROR
 
 
-def program_run(stage: Stage, limits: Limits, is_overtime: bool) -> ProgramRun:
+def program_run(stage: Stage, limits: Limits, elapsed_s: float) -> ProgramRun:
     """Return what a program did; see `outcome_of` for the arguments."""
     number = (
         CRASHES.get(stage.code) if stage.code is not None else SIGNALS.get(stage.signal or "", signal.SIGKILL.value)
     )
     return ProgramRun(
-        outcome=outcome_of(stage, limits, is_overtime),
+        outcome=outcome_of(stage, limits, elapsed_s),
         stdout=cut(stage.stdout, limits.output_bytes),
         stderr=cut(stage.stderr, limits.output_bytes),
         exit_code=None if number is not None else stage.code,
@@ -372,7 +361,7 @@ def _read_run(reply: Reply, limits: Limits) -> ProgramRun:
     stage = reply.run
     if stage is None:
         return ProgramRun(Outcome.OUTPUT_LIMIT)
-    run = program_run(stage, limits, reply.is_overtime)
+    run = program_run(stage, limits, reply.elapsed_s)
     is_unexplained = stage.signal == "SIGKILL" and not stage.is_measured and run.outcome is Outcome.RUNTIME_ERROR
     is_cut = stage.status in ("OL", "EL") or (is_unexplained and stage.longest > reply.lets_through)
     if is_cut and stage.longest <= limits.output_bytes:
