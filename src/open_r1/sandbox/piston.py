@@ -175,7 +175,10 @@ class PistonSandbox(Sandbox):
         del settings["run_cpu_time"]
         if package != IOI_PACKAGE:
             del settings["run_memory_limit"]
-        sent = [send_file(name, content, is_source=isinstance(content, str)) for name, content in files.items()]
+        sent = [
+            send_source(name, content) if isinstance(content, str) else send_data(name, content)
+            for name, content in files.items()
+        ]
         job = Job((package,), sent, limits=settings)
         for _ in range(2):
             reply = await self._opened().execute(job)
@@ -245,21 +248,33 @@ def files_of(language: Language, files: Mapping[str, str | bytes]) -> list[dict[
     """Return files as Piston takes them; only sources go to the compiler, which would take any text for one."""
     sent = []
     for index, (name, content) in enumerate(files.items()):
-        is_source = index == 0 or (language.name == "cpp" and name.endswith(CPP_SUFFIXES))
-        if is_source and isinstance(content, bytes):
-            content = content.decode(errors="replace")
-        if is_source and language.name == "cpp":
-            content = CPP_PRELUDE.format(name=name) + str(content).removeprefix("\ufeff")
-        sent.append(send_file(name, content, is_source=is_source))
+        if index == 0 or (language.name == "cpp" and name.endswith(CPP_SUFFIXES)):
+            sent.append(send_source(name, source_text(language.name, name, content)))
+        else:
+            sent.append(send_data(name, content))
     return sent
 
 
-def send_file(name: str, content: str | bytes, *, is_source: bool) -> dict[str, str]:
-    """Return one file as Piston takes it: a source as text, anything else as data."""
-    if is_source and isinstance(content, str):
-        return {"name": name, "content": content, "encoding": "utf8"}
+def source_text(language: str, name: str, content: str | bytes) -> str:
+    """Return a source as a text; of C++ with a first line in place of the flags that other providers have."""
+    text = content.decode(errors="replace") if isinstance(content, bytes) else content
+    return CPP_PRELUDE.format(name=name) + text.removeprefix("\ufeff") if language == "cpp" else text
+
+
+def send_source(name: str, text: str) -> dict[str, str]:
+    """Return a source as Piston takes it."""
+    return {"name": name, "content": text, "encoding": "utf8"}
+
+
+def send_data(name: str, content: str | bytes) -> dict[str, str]:
+    """Return a file that is no source as Piston takes it."""
+    return {"name": name, "content": base64_text(content), "encoding": "base64"}
+
+
+def base64_text(content: str | bytes) -> str:
+    """Return the content of a file in base64."""
     data = content.encode(errors="replace") if isinstance(content, str) else content
-    return {"name": name, "content": base64.b64encode(data).decode(), "encoding": "base64"}
+    return base64.b64encode(data).decode()
 
 
 def job_of(language: Language, files: list[dict[str, str]], given: ProgramInput, request: RunRequest) -> Job:
@@ -270,7 +285,7 @@ def job_of(language: Language, files: list[dict[str, str]], given: ProgramInput,
         settings = {name: value for name, value in settings.items() if name.startswith("run")}
     return Job(
         runtimes=RUNTIMES[language.name],
-        files=[*files, *(send_file(name, content, is_source=False) for name, content in given.files.items())],
+        files=[*files, *(send_data(name, content) for name, content in given.files.items())],
         stdin=given.stdin,
         args=given.args,
         limits=settings,
