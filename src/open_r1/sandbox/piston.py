@@ -188,13 +188,17 @@ class PistonSandbox(Sandbox):
             if compiled is None or not compiled.is_late(compile_limits):
                 break
         else:
-            raise SandboxError(f"{reply.endpoint}: the compiler ran out of time twice; is the endpoint overloaded?")
+            raise SandboxError(
+                f"{reply.endpoint.url}: the compiler ran out of time twice; is the endpoint overloaded?"
+            )
         if reply.run is None:
-            raise SandboxError(f"{reply.endpoint}: package {package} answered with more text than its protocol has.")
+            raise SandboxError(
+                f"{reply.endpoint.url}: package {package} answered with more text than its protocol has."
+            )
         if reply.run.is_overload:
-            raise SandboxError(f"{reply.endpoint} has too few processes for package {package}.")
+            raise SandboxError(f"{reply.endpoint.url} has too few processes for package {package}.")
         run = program_run(reply.run, spare, reply.elapsed_s)
-        return read_package_run(package, run, compiled, reply.endpoint)
+        return read_package_run(package, run, compiled, reply.endpoint.url)
 
     def describe(self) -> str:
         """Return the endpoints and who isolates programs there."""
@@ -378,10 +382,10 @@ def _read_run(reply: Reply, limits: Limits) -> ProgramRun:
         return ProgramRun(Outcome.OUTPUT_LIMIT)
     run = program_run(stage, limits, reply.elapsed_s)
     is_unexplained = stage.signal == "SIGKILL" and not stage.is_measured and run.outcome is Outcome.RUNTIME_ERROR
-    is_cut = stage.status in ("OL", "EL") or (is_unexplained and stage.longest > reply.lets_through)
+    is_cut = stage.status in ("OL", "EL") or (is_unexplained and stage.longest > reply.endpoint.lets_through)
     if is_cut and stage.longest <= limits.output_bytes:
         raise SandboxError(
-            f"{reply.endpoint} ended a program after {stage.longest} bytes of output, and {limits.output_bytes} are "
-            "allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that (slurm/piston/README.md)."
+            f"{reply.endpoint.url} ended a program after {stage.longest} bytes of output, and {limits.output_bytes} "
+            "are allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that (slurm/piston/README.md)."
         )
     return run

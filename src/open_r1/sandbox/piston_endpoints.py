@@ -124,16 +124,14 @@ class Reply:
         run: The program's stage; a copy of the compiler's where that failed. None where the answer was longer than
             allowed, so that the program must have been over its output limit.
         compile: The compiler's stage; None for languages without one.
-        endpoint: Base URL of who answered.
+        endpoint: Who answered.
         elapsed_s: Seconds that it took, waiting at the endpoint included.
-        lets_through: Bytes of a text that the endpoint is known not to cut.
     """
 
     run: Stage | None
     compile: Stage | None
-    endpoint: str
+    endpoint: "Endpoint"
     elapsed_s: float
-    lets_through: int = LEAST_OUTPUT_LIMIT
 
 
 def read_stage(value: Any) -> Stage:
@@ -459,14 +457,14 @@ class EndpointPool:
             raise EndpointLostError(f"{type(error).__name__}: {error}") from error
         elapsed_s = time.monotonic() - started
         if body is None:
-            return Reply(None, None, endpoint.url, elapsed_s)
+            return Reply(None, None, endpoint, elapsed_s)
         if status != 200:
             raise _refusal(status, body, endpoint.url)
         run, compiled = _read_stages(body)
         if run.signal is None:
             passed = max(len(run.stdout), len(run.stderr)) - PIPE_BYTES
             endpoint.lets_through = max(endpoint.lets_through, passed)
-        return Reply(run, compiled, endpoint.url, elapsed_s, endpoint.lets_through)
+        return Reply(run, compiled, endpoint, elapsed_s)
 
     def _lacks(self, wanted: str, known: frozenset[str]) -> str:
         ours = [name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes)]

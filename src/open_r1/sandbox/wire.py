@@ -13,6 +13,11 @@ from typing import Any
 from open_r1.sandbox.base import Interactor, Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult
 from open_r1.sandbox.languages import build_commands, find_language
 
+_NUMBER = int | float
+_KINDS = {"stdout": str, "stderr": str, "exit_code": int, "signal": int} | dict.fromkeys(
+    ("cpu_s", "wall_s", "peak_memory_mb"), _NUMBER
+)
+
 
 def request_to_json(request: RunRequest) -> dict[str, Any]:
     """Return a request as a value for `json.dumps`."""
@@ -136,20 +141,11 @@ def run_from_json(value: Mapping[str, Any] | None) -> ProgramRun | None:
     if not isinstance(value, Mapping):
         raise TypeError(f"A run is an object, got {type(value).__name__}.")
     known = {name: item for name, item in value.items() if item is not None}
+    for name, kind in _KINDS.items():
+        if name in known and (not isinstance(known[name], kind) or isinstance(known[name], bool)):
+            raise TypeError(f"{name} in a run is of type {type(known[name]).__name__}.")
     known |= {"outcome": Outcome(value["outcome"]), "interactor": run_from_json(value.get("interactor"))}
-    run = ProgramRun(**known)
-    for item, *types in (
-        (run.stdout, str),
-        (run.stderr, str),
-        (run.exit_code, int, type(None)),
-        (run.signal, int, type(None)),
-        (run.cpu_s, int, float),
-        (run.wall_s, int, float),
-        (run.peak_memory_mb, int, float),
-    ):
-        if not isinstance(item, tuple(types)) or isinstance(item, bool):
-            raise TypeError(f"{str(item)[:40]!r} in a run is of type {type(item).__name__}.")
-    return run
+    return ProgramRun(**known)
 
 
 def files_to_json(files: Mapping[str, str | bytes]) -> dict[str, Any]:
