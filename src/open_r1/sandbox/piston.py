@@ -45,8 +45,6 @@ from open_r1.sandbox.base import (
 from open_r1.sandbox.languages import Language, find_language
 from open_r1.sandbox.piston_endpoints import (
     RUNTIMES,
-    RUNTIMES_TIMEOUT_S,
-    SQUEUE_TIMEOUT_S,
     EndpointPool,
     Job,
     Reply,
@@ -110,11 +108,6 @@ class PistonSandbox(Sandbox):
             start=int(os.environ.get("RANK", "0")),
             find_endpoints=slurm_endpoints if is_slurm else None,
         )
-
-    @property
-    def ask_patience_s(self) -> float:
-        """Return the seconds that `languages` may take: to find endpoints, and for one of them to answer."""
-        return self.patience_s + SQUEUE_TIMEOUT_S + RUNTIMES_TIMEOUT_S
 
     async def languages(self) -> tuple[str, ...]:
         """Return our names of the languages that endpoints have runtimes for."""
