@@ -171,16 +171,12 @@ def test_compiler_out_of_clock_is_run_once_more_and_then_an_error_of_the_endpoin
         assert isinstance(run_all([request], sandbox)[0], SandboxError) and len(server.jobs) == 4
 
 
-async def judge_by_package(sandbox, compile_limits):
-    files = {"main.cpp": "int main() {}"}
-    return await sandbox.judge_by_package("c++17", files, LIMITS, compile_limits=compile_limits)
-
-
-def test_compiler_of_a_package_out_of_clock_is_an_error_of_the_endpoint(server, build):
+def test_compiler_of_a_package_out_of_clock_is_an_error_of_the_endpoint(server, build, monkeypatch):
+    monkeypatch.setattr("open_r1.sandbox.piston.COMPILE_LIMITS", Limits(cpu_s=5, wall_s=0.1))
     server.trouble = "late"
-    sandbox = build(server)
+    sandbox, files = build(server), {"main.cpp": "int main() {}"}
     with pytest.raises(SandboxError):
-        run_coroutine(lambda: judge_by_package(sandbox, Limits(cpu_s=5, wall_s=0.1)))
+        run_coroutine(lambda: sandbox.judge_by_package("c++17", files, LIMITS))
     assert len(server.jobs) == 2
 
 

@@ -139,21 +139,13 @@ class PistonSandbox(Sandbox):
 
         return await run_in_jobs(request, run_job, go_on)
 
-    async def judge_by_package(
-        self,
-        package: str,
-        files: Mapping[str, str | bytes],
-        limits: Limits,
-        *,
-        compile_limits: Limits = COMPILE_LIMITS,
-    ) -> PackageRun:
+    async def judge_by_package(self, package: str, files: Mapping[str, str | bytes], limits: Limits) -> PackageRun:
         """Judge a submission on one test by a package at the endpoints (see `piston_packages`).
 
         Args:
             package: One of `piston_packages.PACKAGES`.
             files: Built by `piston_packages.cms_ioi_files` or `codeforces_files`; the expected output is among them.
             limits: The problem's: CPU seconds and memory.
-            compile_limits: Of the compiler.
 
         Raises:
             SandboxError: The endpoints failed, or the package did.
@@ -164,21 +156,20 @@ class PistonSandbox(Sandbox):
         # Of the package with all that it starts, a checker among them.
         all_s = limits.cpu_s + SPARE_S[package]
         spare = Limits(cpu_s=all_s, wall_s=all_s, memory_mb=limits.memory_mb)
-        settings = limit_fields(spare, compile_limits, 0)
-        del settings["run_cpu_time"]
-        if package != IOI_PACKAGE:
-            del settings["run_memory_limit"]
+        fields = {"run_timeout": math.ceil(all_s * 1000), **stage_fields("compile", COMPILE_LIMITS)}
+        if package == IOI_PACKAGE:
+            fields["run_memory_limit"] = limits.memory_mb << 20
         sent = [
             send_source(name, content) if isinstance(content, str) else send_data(name, content)
             for name, content in files.items()
         ]
-        job = Job((package,), sent, limits=settings)
+        job = Job((package,), sent, limits=fields)
         for _ in range(2):
             reply = await self._opened().execute(job)
             compiled = None
             if reply.compile is not None:
-                compiled = program_run(reply.compile, compile_limits, reply.elapsed_s)
-            if compiled is None or not compiled.is_late(compile_limits):
+                compiled = program_run(reply.compile, COMPILE_LIMITS, reply.elapsed_s)
+            if compiled is None or not compiled.is_late(COMPILE_LIMITS):
                 break
         else:
             raise SandboxError(
@@ -277,15 +268,15 @@ def base64_text(content: str | bytes) -> str:
 def job_of(language: Language, files: list[dict[str, str]], given: ProgramInput, request: RunRequest) -> Job:
     """Return the job of one input; `files` are those of the request."""
     reserve_mb = NODE_RESERVE_MB if language.name == "javascript" else 0
-    settings = limit_fields(request.limits, request.compile_limits, reserve_mb)
-    if not language.compile:
-        settings = {name: value for name, value in settings.items() if name.startswith("run")}
+    fields = stage_fields("run", request.limits, reserve_mb)
+    if language.compile:
+        fields |= stage_fields("compile", request.compile_limits)
     return Job(
         runtimes=RUNTIMES[language.name],
         files=[*files, *(send_data(name, content) for name, content in given.files.items())],
         stdin=given.stdin,
         args=given.args,
-        limits=settings,
+        limits=fields,
         # Texts come twice, alone and as `output`; a byte of them takes at most six in JSON.
         answer_bytes=(1 << 16) + 24 * (request.limits.output_bytes + request.compile_limits.output_bytes),
     )
@@ -296,14 +287,13 @@ def clock_s(limits: Limits) -> float:
     return min(limits.backstop_s, max(LONGEST_RUN_S, limits.cpu_s))
 
 
-def limit_fields(limits: Limits, compile_limits: Limits, reserve_mb: int) -> dict[str, int]:
-    """Return the limits of a job."""
-    fields: dict[str, int] = {}
-    for stage, of_stage, more_mb in (("compile", compile_limits, 0), ("run", limits, reserve_mb)):
-        fields[f"{stage}_timeout"] = math.ceil(clock_s(of_stage) * 1000)
-        fields[f"{stage}_cpu_time"] = math.ceil(of_stage.cpu_s * 1000)
-        fields[f"{stage}_memory_limit"] = (of_stage.memory_mb + more_mb) << 20
-    return fields
+def stage_fields(stage: str, limits: Limits, reserve_mb: int = 0) -> dict[str, int]:
+    """Return the limits of a job's "compile" or "run", by the names of their fields."""
+    return {
+        f"{stage}_timeout": math.ceil(clock_s(limits) * 1000),
+        f"{stage}_cpu_time": math.ceil(limits.cpu_s * 1000),
+        f"{stage}_memory_limit": (limits.memory_mb + reserve_mb) << 20,
+    }
 
 
 # Both servers start programs from a shell script, which says 128 + n for a signal that ended its child.
