@@ -22,20 +22,9 @@ _KINDS = {"stdout": str, "stderr": str, "exit_code": int, "signal": int} | dict.
 def request_to_json(request: RunRequest) -> dict[str, Any]:
     """Return a request as a value for `json.dumps`."""
     interactor = request.interactor
-    return {
-        "language": request.language,
+    return asdict(request) | {
         "files": files_to_json(request.files),
-        "inputs": [asdict(given) for given in request.inputs],
-        "compile_limits": asdict(request.compile_limits),
-        "limits": asdict(request.limits),
-        "stop_after": request.stop_after,
-        "interactor": interactor
-        and {
-            "language": interactor.language,
-            "files": files_to_json(interactor.files),
-            "limits": asdict(interactor.limits),
-        },
-        "keeps_binary": request.keeps_binary,
+        "interactor": interactor and asdict(interactor) | {"files": files_to_json(interactor.files)},
     }
 
 
@@ -127,7 +116,7 @@ def run_to_json(run: ProgramRun | None) -> dict[str, Any] | None:
     if run is None:
         return None
     value = {name: None if _is_nan(item) else item for name, item in vars(run).items()}
-    return value | {"outcome": run.outcome.value, "interactor": run_to_json(run.interactor)}
+    return value | {"interactor": run_to_json(run.interactor)}
 
 
 def run_from_json(value: Mapping[str, Any] | None) -> ProgramRun | None:
