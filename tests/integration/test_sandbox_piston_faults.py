@@ -68,7 +68,7 @@ def output(result):
 
 
 async def free_places(sandbox):
-    return [sandbox.places_each - endpoint.num_jobs for endpoint in sandbox._opened().endpoints]
+    return [sandbox.places_each - endpoint.num_jobs for endpoint in sandbox._pool.get().endpoints]
 
 
 @pytest.mark.parametrize("trouble", [one for one in TROUBLES if one not in ("hang", "down")])
@@ -331,7 +331,7 @@ def test_slurm_endpoints_are_our_own_running_workers(squeue):
     assert not log.exists()  # a busy Slurm is no reason to end a training that only builds it
 
     async def look():
-        pool = sandbox._opened()
+        pool = sandbox._pool.get()
         await pool._find_more()
         await sandbox.aclose()
         return [endpoint.url for endpoint in pool.endpoints]
@@ -386,7 +386,7 @@ def test_environment_sets_everything(server, environment):
     assert sandbox.urls == (server.url, "http://127.0.0.1:9/api/v2")
 
     async def look():
-        pool = sandbox._opened()
+        pool = sandbox._pool.get()
         await sandbox.aclose()
         return [one.url for one in pool.endpoints], sandbox.places_each, sandbox.patience_s
 

@@ -40,6 +40,7 @@ from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.piston import CPP_SUFFIXES, SIGNALS, base64_text, program_run, source_text
 from open_r1.sandbox.piston_endpoints import NAN, Stage, read_body
 from open_r1.sandbox.rounds import JobRun, run_in_jobs
+from open_r1.sandbox.running import OfLoop
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +71,8 @@ class FusionSandbox(Sandbox):
         self.url = (url or os.environ.get(URL_VARIABLE) or "").strip().rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"The provider 'fusion' needs its server in {URL_VARIABLE}, such as http://node1:8080.")
-        self.patience_s, self._num_places = patience_s, places
-        self._client: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient, asyncio.Semaphore] | None = None
+        self.patience_s = patience_s
+        self._client = OfLoop(lambda: (httpx.AsyncClient(trust_env=False), asyncio.Semaphore(places)))
 
     def describe(self) -> str:
         """Return one line for the log."""
@@ -117,7 +118,7 @@ class FusionSandbox(Sandbox):
         Raises:
             SandboxError: There's none, or the server failed at it `NUM_FAILURES` times.
         """
-        client, places = self._connection()
+        client, places = self._client.get()
         loop = asyncio.get_running_loop()
         timeout = httpx.Timeout(limits_s + QUEUE_S, connect=CONNECT_TIMEOUT_S)
         async with places:
@@ -149,17 +150,10 @@ class FusionSandbox(Sandbox):
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    def _connection(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._client[0] is not loop:
-            self._client = loop, httpx.AsyncClient(trust_env=False), asyncio.Semaphore(self._num_places)
-        return self._client[1:]
-
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        client, self._client = self._client, None
-        if client is not None and client[0] is asyncio.get_running_loop():
-            await client[1].aclose()
+        if (built := self._client.pop()) is not None:
+            await built[0].aclose()
 
 
 def _check(request: RunRequest, language: str) -> None:

@@ -21,7 +21,6 @@ R1's image, keeps programs from the network and from each other's processes, not
    package `cms_ioi` judges communication tasks), `output_file` (package `codeforces` knows `input_mode: file`).
 """
 
-import asyncio
 import base64
 import math
 import os
@@ -55,6 +54,7 @@ from open_r1.sandbox.piston_endpoints import (
 )
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
 from open_r1.sandbox.rounds import JobRun, run_in_jobs
+from open_r1.sandbox.running import OfLoop
 
 CPP_SUFFIXES = (".cpp", ".cc", ".cxx")
 CPP_PRELUDE = '#pragma GCC optimize("O2")\n#define ONLINE_JUDGE 1\n#define EVAL 1\n#line 1 "{name}"\n'
@@ -87,8 +87,9 @@ class PistonSandbox(Sandbox):
         if not urls and find_endpoints is None:
             raise ValueError("PistonSandbox needs at least one endpoint.")
         self.urls, self.places_each, self.patience_s = tuple(urls), places_each, patience_s
-        self._start, self._find_endpoints = start, find_endpoints
-        self._pool: EndpointPool | None = None
+        start %= max(1, len(urls))
+        rotated = (*urls[start:], *urls[:start])
+        self._pool = OfLoop(lambda: EndpointPool(rotated, places_each, patience_s, find_endpoints))
 
     @classmethod
     def from_environment(cls, *, patience_s: float = 120.0) -> "PistonSandbox":
@@ -111,7 +112,7 @@ class PistonSandbox(Sandbox):
 
     async def languages(self) -> tuple[str, ...]:
         """Return our names of the languages that endpoints have runtimes for."""
-        known = await self._opened().runtimes()
+        known = await self._pool.get().runtimes()
         return tuple(name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes))
 
     async def packages(self) -> tuple[str, ...]:
@@ -120,13 +121,13 @@ class PistonSandbox(Sandbox):
         Raises:
             SandboxError: No endpoint answers.
         """
-        known = await self._opened().runtimes()
+        known = await self._pool.get().runtimes()
         return tuple(name for name in PACKAGES if name in known)
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request, the inputs of a batch side by side where endpoints are free."""
         language = runnable_language(request)
-        pool, files = self._opened(), files_of(language, request.files)
+        pool, files = self._pool.get(), files_of(language, request.files)
 
         async def run_job(given: ProgramInput) -> JobRun:
             reply = await pool.execute(job_of(language, files, given, request))
@@ -165,7 +166,7 @@ class PistonSandbox(Sandbox):
         ]
         job = Job((package,), sent, limits=fields)
         for _ in range(2):
-            reply = await self._opened().execute(job)
+            reply = await self._pool.get().execute(job)
             compiled = None
             if reply.compile is not None:
                 compiled = program_run(reply.compile, COMPILE_LIMITS, reply.elapsed_s)
@@ -186,25 +187,17 @@ class PistonSandbox(Sandbox):
 
     def describe(self) -> str:
         """Return the endpoints and who isolates programs there."""
-        urls = self.urls if self._pool is None else [endpoint.url for endpoint in self._pool.endpoints]
+        pool = self._pool.built
+        urls = self.urls if pool is None else [endpoint.url for endpoint in pool.endpoints]
         some = ", ".join(urls[:3]) + (", ..." if len(urls) > 3 else "")
         return (
             f"piston: {len(urls)} endpoints ({some or 'found by Slurm'}), {self.places_each} jobs at a time at each; "
             "programs are isolated by the endpoints"
         )
 
-    def _opened(self) -> EndpointPool:
-        """Return the endpoints of the running loop; a forked child, which has a loop of its own, gets others."""
-        if self._pool is None or self._pool.loop is not asyncio.get_running_loop():
-            start = self._start % max(1, len(self.urls))
-            urls = (*self.urls[start:], *self.urls[:start])
-            self._pool = EndpointPool(urls, self.places_each, self.patience_s, self._find_endpoints)
-        return self._pool
-
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        if self._pool is not None and self._pool.loop is asyncio.get_running_loop():
-            pool, self._pool = self._pool, None
+        if (pool := self._pool.pop()) is not None:
             await pool.aclose()
 
 
