@@ -144,12 +144,12 @@ def serve(sandbox: Sandbox, token: str | None, args: argparse.Namespace) -> int:
     try:
         import uvicorn
 
-        from open_r1.sandbox.router_server import create_app
+        from open_r1.sandbox.router_server import Router
     except ImportError as error:
         print(f"sandbox_router.py: {error}. Run `make install EXTRAS=code`.", file=sys.stderr)
         return 1
     options = {name: getattr(args, name) for name in ("max_parallel", "max_queue", "reply", "max_body_mb")}
-    app = create_app(sandbox, token=token, script_memory_mb=args.script_memory_mb, **options)
+    app = Router(sandbox, token=token, script_memory_mb=args.script_memory_mb, **options).app()
     listening = bind(args.host, args.port)
     num_files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if num_files < FILES and (most_files == resource.RLIM_INFINITY or most_files >= FILES):

@@ -17,7 +17,7 @@ import uvicorn
 
 from open_r1.sandbox import Limits, ProgramInput, RunRequest, Sandbox, run_coroutine, wire
 from open_r1.sandbox.router import RouterSandbox
-from open_r1.sandbox.router_server import create_app
+from open_r1.sandbox.router_server import Router
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def serve(sandbox: Sandbox, **options) -> Iterator[str]:
     """A router in a thread; yields its address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(sandbox, **options), log_level="warning", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(Router(sandbox, **options).app(), log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()

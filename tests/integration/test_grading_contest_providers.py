@@ -154,7 +154,7 @@ def test_files_in_place_of_standard_input_want_the_package(plain):
 @pytest.mark.parametrize("runtimes", [PLAIN, PACKAGES])
 def test_endpoint_that_is_down_is_an_error_of_ours(runtimes):
     with PistonServer(runtimes=runtimes, trouble="down") as server:
-        sandbox = PistonSandbox([server.url], patience_s=0.2, num_attempts=2, first_pause_s=0.01)
+        sandbox = PistonSandbox([server.url], patience_s=0.2)
         with pytest.raises(SandboxError):
             judge_ioi("weights", "02-all", "gold", sandbox)
         with pytest.raises(SandboxError):

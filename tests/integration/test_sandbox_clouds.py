@@ -19,7 +19,6 @@ from open_r1.sandbox import (
     SandboxError,
     UnsupportedLanguageError,
     UnsupportedRequestError,
-    morph,
     run_all,
     run_coroutine,
 )
@@ -308,13 +307,6 @@ def test_an_interrupted_making_of_the_snapshot_leaves_one_base_and_no_machine(mo
             asyncio.run(interrupt(server, number))
         assert [name for name in server.snapshots if name.startswith("made")] == ["made1"]
         assert not server.alive
-
-
-def test_who_asks_is_told_to_wait_as_long_as_the_snapshot_may_take(monkeypatch):
-    with CLOUDS["morph"].serving(start_timeout_s=100.0) as (_, sandbox):
-        assert 100 < sandbox.ask_patience_s < 600
-        monkeypatch.delenv("MORPH_SNAPSHOT_ID")
-        assert CLOUDS["morph"].build(start_timeout_s=100.0).ask_patience_s > 100 + morph.BUILD_S
 
 
 def test_importing_a_provider_imports_no_sdk():

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from open_r1.sandbox.local import landlock
+from open_r1.sandbox.local.cgroups import owner_name
 from open_r1.sandbox.local.interpreter import folder_of, holds_home
-from open_r1.sandbox.local.owners import owner_name
 
 HOMES = "/home"
 

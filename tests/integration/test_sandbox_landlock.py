@@ -4,7 +4,7 @@
 import pytest
 
 from open_r1.sandbox.local import landlock
-from open_r1.sandbox.local.started import Room
+from open_r1.sandbox.local.interpreter import Room
 
 
 def test_version_that_lets_files_be_cut_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -354,7 +354,7 @@ def test_endpoint_that_says_nonsense_of_its_runtimes_is_an_error(plain, value):
 
     async def ask():
         sandbox = PistonSandbox([plain.url], patience_s=0.2)
-        sandbox._opened()._http._transport = httpx.MockTransport(lambda request: reply)
+        sandbox._pool.get()._http._transport = httpx.MockTransport(lambda request: reply)
         try:
             return await sandbox.languages()
         finally:

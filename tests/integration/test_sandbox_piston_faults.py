@@ -20,10 +20,10 @@ from open_r1.sandbox import (
     run_coroutine,
 )
 from open_r1.sandbox.piston import PistonSandbox
-from open_r1.sandbox.piston_endpoints import slurm_endpoints
+from open_r1.sandbox.piston_endpoints import NUM_ATTEMPTS, slurm_endpoints
 from tests.integration.fakes.piston_server import TROUBLES, PistonServer
 
-QUICK = {"patience_s": 60.0, "num_attempts": 5, "first_pause_s": 0.02, "queue_s": 60.0}
+MODULE = "open_r1.sandbox.piston_endpoints"
 LIMITS = Limits(cpu_s=50, wall_s=50)
 HELLO = RunRequest("bash", {"main.sh": "echo hello"}, (ProgramInput(),), limits=LIMITS)
 GOOD = "hello\n"
@@ -42,12 +42,13 @@ def other():
 
 
 @pytest.fixture
-def build():
-    """Builds sandboxes and closes them after the test."""
+def build(monkeypatch):
+    """Builds sandboxes that wait little for endpoints that failed, and closes them after the test."""
+    monkeypatch.setattr(f"{MODULE}.FIRST_PAUSE_S", 0.02)
     built = []
 
     def of(*servers, **settings):
-        built.append(PistonSandbox([one.url for one in servers], **(QUICK | settings)))
+        built.append(PistonSandbox([one.url for one in servers], **{"patience_s": 60.0, **settings}))
         return built[-1]
 
     yield of
@@ -67,7 +68,7 @@ def output(result):
 
 
 async def free_places(sandbox):
-    return [sandbox.places_each - endpoint.num_jobs for endpoint in sandbox._opened().endpoints]
+    return [sandbox.places_each - endpoint.num_jobs for endpoint in sandbox._pool.get().endpoints]
 
 
 @pytest.mark.parametrize("trouble", [one for one in TROUBLES if one not in ("hang", "down")])
@@ -79,14 +80,15 @@ def test_job_that_failed_once_is_done_elsewhere(server, other, build, trouble):
 @pytest.mark.parametrize("trouble", [one for one in TROUBLES if one not in ("hang", "overload")])
 def test_endpoint_that_always_fails_is_an_error_and_no_result(server, build, trouble):
     server.trouble = trouble
-    (result,) = run_all([HELLO], build(server, patience_s=0.5, num_attempts=3))
+    (result,) = run_all([HELLO], build(server, patience_s=0.5))
     assert isinstance(result, SandboxError) and server.url in str(result), result
 
 
-def test_endpoint_that_hangs_is_left_after_the_deadline(server, other, build):
+def test_endpoint_that_hangs_is_left_after_the_deadline(server, other, build, monkeypatch):
+    monkeypatch.setattr(f"{MODULE}.QUEUE_S", 2.0)
     server.trouble = "hang"
     quick = RunRequest("bash", HELLO.files, HELLO.inputs, limits=Limits(cpu_s=8, wall_s=8))
-    sandbox = build(server, other, queue_s=2.0)
+    sandbox = build(server, other)
     assert output(run_all([quick], sandbox)[0]) == GOOD
     assert (len(server.jobs), len(other.jobs)) == (1, 1)
 
@@ -95,9 +97,9 @@ def test_program_that_says_what_overload_says_has_failed_after_all(server, build
     code = "echo 'fork: Resource temporarily unavailable' >&2; exit "
     failed, passed = (RunRequest("bash", {"main.sh": code + end}, HELLO.inputs, limits=LIMITS) for end in "10")
     (result,) = run_all([failed], build(server))
-    assert result.tests[0].outcome is Outcome.RUNTIME_ERROR and len(server.jobs) == QUICK["num_attempts"]
+    assert result.tests[0].outcome is Outcome.RUNTIME_ERROR and len(server.jobs) == NUM_ATTEMPTS
     (result,) = run_all([passed], build(server))
-    assert result.tests[0].outcome is Outcome.OK and len(server.jobs) == QUICK["num_attempts"] + 1
+    assert result.tests[0].outcome is Outcome.OK and len(server.jobs) == NUM_ATTEMPTS + 1
 
 
 def test_dead_endpoint_beside_a_healthy_one_costs_nothing_but_its_places(server, build):
@@ -115,7 +117,7 @@ def test_endpoint_that_fails_every_job_does_not_condemn_the_healthy_one(server, 
 
 
 def test_job_that_fails_everywhere_leaves_endpoints_in_use(server, build):
-    server.troubles = ["empty_500"] * QUICK["num_attempts"]
+    server.troubles = ["empty_500"] * NUM_ATTEMPTS
     sandbox = build(server)
     (result,) = run_all([HELLO], sandbox)
     assert isinstance(result, SandboxError) and "HTTP 500" in str(result)
@@ -169,16 +171,12 @@ def test_compiler_out_of_clock_is_run_once_more_and_then_an_error_of_the_endpoin
         assert isinstance(run_all([request], sandbox)[0], SandboxError) and len(server.jobs) == 4
 
 
-async def judge_by_package(sandbox, compile_limits):
-    files = {"main.cpp": "int main() {}"}
-    return await sandbox.judge_by_package("c++17", files, LIMITS, compile_limits=compile_limits)
-
-
-def test_compiler_of_a_package_out_of_clock_is_an_error_of_the_endpoint(server, build):
+def test_compiler_of_a_package_out_of_clock_is_an_error_of_the_endpoint(server, build, monkeypatch):
+    monkeypatch.setattr("open_r1.sandbox.piston.COMPILE_LIMITS", Limits(cpu_s=5, wall_s=0.1))
     server.trouble = "late"
-    sandbox = build(server)
+    sandbox, files = build(server), {"main.cpp": "int main() {}"}
     with pytest.raises(SandboxError):
-        run_coroutine(lambda: judge_by_package(sandbox, Limits(cpu_s=5, wall_s=0.1)))
+        run_coroutine(lambda: sandbox.judge_by_package("c++17", files, LIMITS))
     assert len(server.jobs) == 2
 
 
@@ -198,12 +196,13 @@ def test_no_place_is_lost_when_requests_are_cancelled(server, build):
     assert output(run_all([HELLO], sandbox)[0]) == GOOD
 
 
-def test_failure_of_one_input_ends_the_others(server, build, tmp_path):
+def test_failure_of_one_input_ends_the_others(server, build, tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{MODULE}.NUM_ATTEMPTS", 1)
     server.troubles = ["die"]
     code = f"read x; [ $x = 0 ] || until [ -e {tmp_path}/end ]; do sleep 0.1; done; echo hello"
     inputs = tuple(ProgramInput(str(number)) for number in range(3))
     request = RunRequest("bash", {"main.sh": code}, inputs, limits=LIMITS)
-    sandbox = build(server, places_each=3, num_attempts=1)
+    sandbox = build(server, places_each=3)
     started = time.monotonic()
     try:
         (result,) = run_all([request], sandbox)
@@ -332,7 +331,7 @@ def test_slurm_endpoints_are_our_own_running_workers(squeue):
     assert not log.exists()  # a busy Slurm is no reason to end a training that only builds it
 
     async def look():
-        pool = sandbox._opened()
+        pool = sandbox._pool.get()
         await pool._find_more()
         await sandbox.aclose()
         return [endpoint.url for endpoint in pool.endpoints]
@@ -387,7 +386,7 @@ def test_environment_sets_everything(server, environment):
     assert sandbox.urls == (server.url, "http://127.0.0.1:9/api/v2")
 
     async def look():
-        pool = sandbox._opened()
+        pool = sandbox._pool.get()
         await sandbox.aclose()
         return [one.url for one in pool.endpoints], sandbox.places_each, sandbox.patience_s
 

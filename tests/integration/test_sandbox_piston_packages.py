@@ -40,7 +40,7 @@ MANAGER = {
 @pytest.fixture(scope="module")
 def sandbox():
     with PistonServer(runtimes=("cms_ioi", "codeforces")) as server:
-        built = PistonSandbox([server.url], num_attempts=2, first_pause_s=0.05)
+        built = PistonSandbox([server.url])
         yield built
         run_coroutine(built.aclose)
 
@@ -168,9 +168,10 @@ def test_package_gets_its_spare_seconds_and_the_memory_limit_in_bytes():
 
 
 @pytest.mark.parametrize("trouble", ["empty_500", "overload", "not_piston"])
-def test_package_that_fails_is_an_error_and_no_score(trouble):
+def test_package_that_fails_is_an_error_and_no_score(trouble, monkeypatch):
+    monkeypatch.setattr("open_r1.sandbox.piston_endpoints.FIRST_PAUSE_S", 0.02)
     with PistonServer(runtimes=("cms_ioi",), trouble=trouble) as server:
-        sandbox = PistonSandbox([server.url], num_attempts=2, first_pause_s=0.02)
+        sandbox = PistonSandbox([server.url])
         with pytest.raises(SandboxError):
             judge_ioi(sandbox, "return a + b;", GRADER)
         run_coroutine(sandbox.aclose)

@@ -15,7 +15,7 @@ from open_r1.grading.codeforces import (
     read_tests,
     require_tests_folder,
 )
-from open_r1.grading.ioi_rows import Subtask, find_tests
+from open_r1.grading.ioi_rows import CHECKER, MANAGER, Subtask, find_tests
 from tests.rows.codeforces import codeforces_rows, problem_row, write_generated_tests
 from tests.rows.ioi import grader_files, ioi_rows, subtask_row
 
@@ -111,7 +111,7 @@ def test_submission_is_compiled_with_grader_and_headers_but_not_with_the_checker
 
 def test_checker_is_compiled_with_the_header_beside_it():
     files = [*grader_files("splits"), ["graders/reading.h", "another of that name"]]
-    sources = Subtask.from_row(subtask_row("splits", "01-few") | {"grader_files": files}).checker_sources()
+    sources = Subtask.from_row(subtask_row("splits", "01-few") | {"grader_files": files}).judge_sources(CHECKER)
     assert sources is not None
     assert sorted(sources) == ["checker.cpp", "reading.h", "splits.h"]
     assert "read_list" in str(sources["reading.h"])
@@ -121,12 +121,12 @@ def test_communication_task_has_a_stub_and_a_manager():
     subtask = Subtask.from_row(subtask_row("guess", "01-ten"))
     assert subtask.is_communication
     assert list(subtask.submission_sources("code")) == ["guess.cpp", "stub.cpp", "guess.h"]
-    assert list(subtask.manager_sources() or ()) == ["manager.cpp", "guess.h"]
+    assert list(subtask.judge_sources(MANAGER) or ()) == ["manager.cpp", "guess.h"]
 
 
 def test_problem_without_grader_files_is_compiled_alone():
     subtask = Subtask.from_row(subtask_row("weights", "02-all"))
-    assert (list(subtask.submission_sources("code")), subtask.checker_sources()) == (["weights.cpp"], None)
+    assert (list(subtask.submission_sources("code")), subtask.judge_sources(CHECKER)) == (["weights.cpp"], None)
     assert (subtask.memory_limit_mb, subtask.is_communication) == (64, False)
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from open_r1.sandbox.local.cgroups import _PREFIX, _Place, _sweep, own_folders
-from open_r1.sandbox.local.owners import owner_name
+from open_r1.sandbox.local.cgroups import _PREFIX, _Place, _sweep, own_folders, owner_name
 
 V1_MOUNTS = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755

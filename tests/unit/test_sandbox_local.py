@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from open_r1.sandbox.local.bwrap import bwrap_command, is_below, outermost
+from open_r1.sandbox.local.cgroups import is_orphan, owner_name
 from open_r1.sandbox.local.interpreter import candidates
-from open_r1.sandbox.local.owners import is_orphan, owner_name
 
 
 @pytest.mark.parametrize(

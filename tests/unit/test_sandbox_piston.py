@@ -10,7 +10,7 @@ from open_r1.sandbox.piston import outcome_of, program_run
 from open_r1.sandbox.piston_endpoints import read_stage
 from open_r1.sandbox.piston_packages import read_package_run
 
-LIMITS = Limits(cpu_s=2, memory_mb=100, output_bytes=1000)
+LIMITS = Limits(cpu_s=2, wall_s=7, memory_mb=100, output_bytes=1000)
 
 
 def stage(stdout="", stderr="", code=0, signal=None, **measured):
@@ -48,7 +48,7 @@ OUTCOMES = [
 
 @pytest.mark.parametrize(("value", "is_overtime", "outcome"), OUTCOMES)
 def test_outcome_is_read_from_the_answers_of_both_versions(value, is_overtime, outcome):
-    assert outcome_of(read_stage(value), LIMITS, is_overtime) is outcome
+    assert outcome_of(read_stage(value), LIMITS, 7.1 if is_overtime else 6.9) is outcome
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_answer_that_is_none_is_refused(value):
 
 
 def test_run_has_what_the_endpoint_measured_and_nan_where_it_does_not():
-    known = program_run(read_stage(stage("ab", **MEASURED)), LIMITS, is_overtime=False)
+    known = program_run(read_stage(stage("ab", **MEASURED)), LIMITS, 6.9)
     assert (known.cpu_s, known.wall_s, known.peak_memory_mb) == (0.1, 0.2, 5_000_000 / 2**20)
-    unknown = program_run(read_stage(stage("é" * 600, "x" * 2000, code=139)), LIMITS, is_overtime=False)
+    unknown = program_run(read_stage(stage("é" * 600, "x" * 2000, code=139)), LIMITS, 6.9)
     assert math.isnan(unknown.cpu_s) and math.isnan(unknown.peak_memory_mb)
     assert (unknown.exit_code, unknown.signal) == (None, 11)
     assert (len(unknown.stdout), len(unknown.stderr)) == (500, 1000)
@@ -95,7 +95,7 @@ PACKAGES = [
 
 
 def read_package(package, value):
-    return read_package_run(package, program_run(read_stage(value), LIMITS, is_overtime=True), None, "http://a")
+    return read_package_run(package, program_run(read_stage(value), LIMITS, 7.1), None, "http://a")
 
 
 @pytest.mark.parametrize(("package", "value", "score", "outcome", "feedback"), PACKAGES)

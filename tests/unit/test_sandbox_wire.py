@@ -132,12 +132,13 @@ def test_an_unknown_language_is_refused_with_the_known_ones():
 
 
 def test_all_sources_are_compiled_and_headers_are_not():
-    commands = build_commands(LANGUAGES["cpp"], ["a.cpp", "b/c.cc", "d.h", "e.txt"], Limits(), "/usr/bin/g++")
-    assert commands.compile[0] == "/usr/bin/g++"
-    assert commands.compile[-2:] == ["./a.cpp", "./b/c.cc"]
-    assert commands.run == ["./a.out"]
+    sources = ["a.cpp", "b/c.cc", "d.h", "e.txt"]
+    compile_command, run_command = build_commands(LANGUAGES["cpp"], sources, Limits(), "/usr/bin/g++")
+    assert compile_command[0] == "/usr/bin/g++"
+    assert compile_command[-2:] == ["./a.cpp", "./b/c.cc"]
+    assert run_command == ["./a.out"]
 
 
 def test_names_with_odd_characters_stay_words():
-    commands = build_commands(LANGUAGES["python"], ["a b;{program}.py"], Limits())
-    assert commands.run == ["python3", "-X", "utf8", "./a b;{program}.py"]
+    _, run_command = build_commands(LANGUAGES["python"], ["a b;{program}.py"], Limits())
+    assert run_command == ["python3", "-X", "utf8", "./a b;{program}.py"]

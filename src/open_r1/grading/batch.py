@@ -133,17 +133,16 @@ async def _judge_one(submission: Submission[P], judge: JudgeProgram[P], sandbox:
     program, problem = submission
     if problem.content is None:
         return Judging(None, problem.error)
-    start = time.monotonic()
+    start, score, failure = time.monotonic(), None, None
     try:
-        return Judging(await judge(program, problem.content, sandbox), None, time.monotonic() - start)
+        score = await judge(program, problem.content, sandbox)
     except UnsupportedLanguageError:
         raise
     except (json.JSONDecodeError, UnicodeError) as error:  # ValueErrors, but of a reply: rows are read before
         logger.warning("A judge failed, and not by its row", exc_info=error)
-        lost = SandboxError(f"The sandbox's reply can't be read: {type(error).__name__}: {error}")
-        return Judging(None, lost, time.monotonic() - start)
+        failure = SandboxError(f"The sandbox's reply can't be read: {type(error).__name__}: {error}")
     except (SandboxError, ValueError) as error:
-        return Judging(None, error, time.monotonic() - start)
+        failure = error
     except OSError as error:  # the tests of a contest, on a disk or a hub
-        lost = SandboxError(f"What the judge needs can't be read: {type(error).__name__}: {error}")
-        return Judging(None, lost, time.monotonic() - start)
+        failure = SandboxError(f"What the judge needs can't be read: {type(error).__name__}: {error}")
+    return Judging(score, failure, time.monotonic() - start)

@@ -68,7 +68,12 @@ class TaskProgram:
     @cached_property
     def digest(self) -> str:
         """A hash of language and files."""
-        return _digest(self.language, self.files)
+        digest = hashlib.sha256(self.language.encode("utf-8", "surrogatepass"))
+        for name, content in self.files.items():
+            data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+            digest.update(f"\0{name}\0{len(data)}\0".encode("utf-8", "surrogatepass"))
+            digest.update(data)
+        return digest.hexdigest()
 
 
 _SCORED: set[str] = set()
@@ -98,12 +103,13 @@ async def compiled(sandbox: Sandbox, language: str, files: Mapping[str, str | by
         UnusableCheckerError: The sources don't compile; the message ends with the compiler's.
         UnsupportedLanguageError: The sandbox hasn't this language.
     """
+    program = TaskProgram(language, files)
     if not find_language(language).compile:
-        return TaskProgram(language, files)
-    place = (asyncio.get_running_loop(), sandbox, _digest(language, files))
+        return program
+    place = (asyncio.get_running_loop(), sandbox, program.digest)
     task = _BINARIES.get(place)
     if task is None or _has_failed(task):
-        task = _BINARIES[place] = asyncio.create_task(_compile(sandbox, language, files))
+        task = _BINARIES[place] = asyncio.create_task(_compile(sandbox, program))
     _BINARIES.move_to_end(place)
     while len(_BINARIES) > MAX_BINARIES:
         _BINARIES.popitem(last=False)
@@ -118,8 +124,8 @@ def _has_failed(task: asyncio.Task[TaskProgram]) -> bool:
     return not isinstance(task.exception(), UnusableCheckerError | None)
 
 
-async def _compile(sandbox: Sandbox, language: str, files: Mapping[str, str | bytes]) -> TaskProgram:
-    request = RunRequest(language, files, inputs=(), keeps_binary=True)
+async def _compile(sandbox: Sandbox, program: TaskProgram) -> TaskProgram:
+    request = RunRequest(program.language, program.files, inputs=(), keeps_binary=True)
     result = await sandbox.run(request)
     if not result.has_compiled:
         assert result.compile is not None
@@ -130,17 +136,8 @@ async def _compile(sandbox: Sandbox, language: str, files: Mapping[str, str | by
             raise SandboxError(message)
         raise UnusableCheckerError(message)
     if result.binary is None:
-        return TaskProgram(language, files)
+        return program
     return TaskProgram("binary", {BINARY_NAME: result.binary})
-
-
-def _digest(kind: str, files: Mapping[str, str | bytes]) -> str:
-    digest = hashlib.sha256(kind.encode("utf-8", "surrogatepass"))
-    for name, content in files.items():
-        data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-        digest.update(f"\0{name}\0{len(data)}\0".encode("utf-8", "surrogatepass"))
-        digest.update(data)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

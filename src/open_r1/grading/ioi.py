@@ -27,7 +27,7 @@ from open_r1.grading.checkers import (
     manager_limits,
     run_limits,
 )
-from open_r1.grading.ioi_rows import MEBIBYTE, Sources, Subtask, find_tests
+from open_r1.grading.ioi_rows import CHECKER, MANAGER, MEBIBYTE, Sources, Subtask, find_tests
 from open_r1.grading.package_judges import JudgeOne, find_package, judge_by_package
 from open_r1.grading.programs import Budget, batch_size_or_all, judge_runs
 from open_r1.grading.verdict import NOT_RUN, TestResult
@@ -75,8 +75,8 @@ async def _judge_tests(
     package = await _find_judge(subtask, code, sandbox, limits)
     if package is not None:
         return await judge_by_package(tests, package, batch_size_or_all(batch_size), _is_failure, _BUDGET)
-    manager = await _compile_or_none(sandbox, subtask.manager_sources())
-    checker = None if manager is not None else await _compile_or_none(sandbox, subtask.checker_sources())
+    manager = await _compile_or_none(sandbox, subtask.judge_sources(MANAGER))
+    checker = None if manager is not None else await _compile_or_none(sandbox, subtask.judge_sources(CHECKER))
     interactor = None if manager is None else Interactor(manager.language, manager.files, manager_limits(limits))
     request = RunRequest(
         LANGUAGE,

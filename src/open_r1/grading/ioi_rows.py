@@ -149,15 +149,8 @@ class Subtask:
         hidden = judges - ({PurePosixPath(main).parent} if main else {PurePosixPath()})
         return files | self._headers(main, hidden)
 
-    def checker_sources(self) -> Sources | None:
-        """Return what is compiled for the checker, or None without one."""
-        return self._sources_of(CHECKER)
-
-    def manager_sources(self) -> Sources | None:
-        """Return what is compiled for the manager, or None without one."""
-        return self._sources_of(MANAGER)
-
-    def _sources_of(self, base_name: str) -> Sources | None:
+    def judge_sources(self, base_name: str) -> Sources | None:
+        """Return what is compiled for the task's `CHECKER` or `MANAGER`, or None without one."""
         name = self._source(base_name)
         return None if name is None else {base_name: self.grader_files[name]} | self._headers(name, set())
 
@@ -256,8 +249,7 @@ def find_tests(subtask: Subtask) -> Mapping[str, StdioTest]:
     """
     if subtask.tests is not None:
         return subtask.tests
-    if subtask.year is None:
-        raise ValueError(f"Subtask {subtask.subtask!r} of {subtask.problem_id!r} has neither tests nor a year.")
+    assert subtask.year is not None  # a row without its tests needs one
     tests = load_year(subtask.year).find(subtask.problem_id, subtask.test_names, has_judge=subtask.has_judge)
     subtask.require_outputs(tests)
     return tests

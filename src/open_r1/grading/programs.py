@@ -27,8 +27,6 @@ from open_r1.sandbox.languages import find_language
 # Judges the runs of one batch, given the index of its first test: a result for each.
 JudgeBatch = Callable[[int, Sequence[ProgramRun]], Awaitable[list[TestResult]]]
 Stops = Callable[[TestResult], bool]
-# What tells a run from others.
-_Mark = tuple[Outcome, int, int | None]
 
 FEEDBACK_CHARS = 1000
 _OUTPUT_STEP = 1 << 20
@@ -202,7 +200,7 @@ async def judge_runs(
         request, stops = replace(request, stop_after=budget.runs_at_a_time(sandbox)), None
     num_tests = len(request.inputs)
     size = request.stop_after or max(num_tests, 1)
-    judged: dict[int, tuple[list[_Mark], list[TestResult]]] = {}
+    judged: dict[int, tuple[list[ProgramRun], list[TestResult]]] = {}
     spent: dict[int, Spent] = {}
     failures: list[Exception] = []
 
@@ -211,7 +209,7 @@ async def judge_runs(
 
     async def go_on(first: int, runs: Sequence[ProgramRun]) -> bool:
         try:
-            judged[first] = (_marks_of(runs), await judge(first, runs))
+            judged[first] = (list(runs), await judge(first, runs))
         except (SandboxError, ValueError) as error:
             failures.append(error)  # of the judge: the provider mustn't take it for a failure of this box
             return False
@@ -228,9 +226,9 @@ async def judge_runs(
     total = NOTHING
     for first in range(0, num_tests, size):
         runs = _complete(result.tests, first, size)
-        marks, batch = judged.get(first, ([], []))
+        seen, batch = judged.get(first, ([], []))
         # A provider may have repeated the request in a new box: only what it returned in the end counts.
-        if marks != _marks_of(runs):
+        if seen != runs:
             batch = await judge(first, runs)
         total, num_paid = budget.charge(batch, total)
         results += batch[:num_paid]
@@ -258,14 +256,6 @@ def _complete(runs: Sequence[ProgramRun | None], first: int, size: int) -> list[
 
 def _is_over(results: Sequence[TestResult], stops: Stops | None) -> bool:
     return stops is not None and any(stops(result) for result in results)
-
-
-def _marks_of(runs: Sequence[ProgramRun]) -> list[_Mark]:
-    """Return what tells runs from others: what is judged, outputs by their hash; not times, which may be NaN."""
-    return [
-        (run.outcome, hash(run.stdout), None if run.interactor is None else hash(run.interactor.stdout))
-        for run in runs
-    ]
 
 
 def _compile_error(result: RunResult) -> TestResult:

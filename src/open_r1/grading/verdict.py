@@ -13,7 +13,7 @@ _MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
 
 
 class TestVerdict(StrEnum):
-    """The verdict of one test."""
+    """The verdict of one test; a failure of the program has the name of its `Outcome`."""
 
     __test__ = False  # no test class, whatever pytest thinks of its name
 
@@ -27,14 +27,6 @@ class TestVerdict(StrEnum):
     COMPILE_ERROR = "CE"
     OVER_BUDGET = "OVER"  # not run: the submission had used up its budget in the tests before
     NOT_RUN = "-"  # not run: a test before had decided
-
-
-_OF_OUTCOME = {
-    Outcome.RUNTIME_ERROR: TestVerdict.RUNTIME_ERROR,
-    Outcome.TIME_LIMIT: TestVerdict.TIME_LIMIT,
-    Outcome.MEMORY_LIMIT: TestVerdict.MEMORY_LIMIT,
-    Outcome.OUTPUT_LIMIT: TestVerdict.OUTPUT_LIMIT,
-}
 
 
 @dataclass(frozen=True)
@@ -71,7 +63,7 @@ def result_of_failure(run: ProgramRun) -> TestResult | None:
     """Return the result of a run that didn't end well, or None for one whose output is to be judged."""
     if run.outcome is Outcome.OK:
         return None
-    return TestResult(_OF_OUTCOME[run.outcome], 0.0, run.stderr[-_KEPT_CHARS:])
+    return TestResult(TestVerdict[run.outcome.name], 0.0, run.stderr[-_KEPT_CHARS:])
 
 
 def missing_module(results: Sequence[TestResult]) -> str | None:

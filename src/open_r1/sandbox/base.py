@@ -239,7 +239,7 @@ class Sandbox(abc.ABC):
 
     @abc.abstractmethod
     async def languages(self) -> tuple[str, ...]:
-        """Return the names of the languages it can run.
+        """Return the names of the languages it can run; give up by itself, since a run waits for it before it starts.
 
         Raises:
             SandboxError: It can't be reached, or this machine can't isolate programs.
@@ -263,11 +263,6 @@ class Sandbox(abc.ABC):
     @abc.abstractmethod
     def describe(self) -> str:
         """Return one line for the log: the provider, where it runs, what isolates the programs."""
-
-    @property
-    def ask_patience_s(self) -> float:
-        """Return after how many seconds `languages` has answered or given up by itself, whatever happens."""
-        return 120.0
 
     async def aclose(self) -> None:  # noqa: B027 - most providers hold nothing between requests
         """Give back connections and processes that outlive a request."""

@@ -6,30 +6,20 @@ A script is a cell whose last expression is the score; clients of `e2b` read it 
 refused instead of cut; the timeout is in seconds for both; languages other than Python give their output and no value.
 """
 
+import contextlib
 import json
 import secrets
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 from open_r1.sandbox.base import Limits, Outcome, ProgramInput, RunRequest, RunResult
 from open_r1.sandbox.languages import find_language
 
-REPLY_FORMS = ("e2b", "morph")
 DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S = 300.0, 3600.0  # longer: milliseconds were meant
 
 
-@dataclass(frozen=True)
-class Batch:
-    """The scripts of one request, a language each, and the time that each may take."""
-
-    scripts: list[str]
-    languages: list[str]
-    timeout_s: float
-
-
-def read_batch(value: Any) -> Batch:
-    """Return the scripts of a request's JSON.
+def read_batch(value: Any) -> tuple[list[tuple[str, str]], float]:
+    """Return the scripts of a request's JSON, each with its language, and the seconds that each may take.
 
     Raises:
         ValueError, KeyError, TypeError: It isn't one.
@@ -44,7 +34,7 @@ def read_batch(value: Any) -> Batch:
     timeout_s = value.get("timeout", DEFAULT_TIMEOUT_S)
     if not 0 < timeout_s <= LONGEST_TIMEOUT_S:
         raise ValueError(f"`timeout` is in seconds, at most {LONGEST_TIMEOUT_S:g}, got {timeout_s!r}.")
-    return Batch(scripts, languages, float(timeout_s))
+    return list(zip(scripts, languages, strict=True)), float(timeout_s)
 
 
 def script_request(script: str, language: str, timeout_s: float, memory_mb: int) -> tuple[RunRequest, str]:
@@ -64,7 +54,10 @@ def script_request(script: str, language: str, timeout_s: float, memory_mb: int)
 
 
 def read_entry(result: RunResult, nonce: str, form: str) -> dict[str, Any]:
-    """Return the entry of a reply for what a script did; the form says whether no output is an error."""
+    """Return the entry of a reply for what a script did; the form says whether no output is an error.
+
+    A script runs in the process that reports and can find the nonce: its report is only as true as its output.
+    """
     if result.compile is not None and not result.has_compiled:
         return _entry(form, error={"name": "CompileError", "value": "", "traceback": result.compile.stderr})
     (run,) = result.tests
@@ -72,7 +65,8 @@ def read_entry(result: RunResult, nonce: str, form: str) -> dict[str, Any]:
         return failed_entry("The script was not run.")
     stdout, _, report = run.stdout.partition(nonce) if nonce else (run.stdout, "", "")
     ending = f"{run.outcome.value}, " + (f"signal {run.signal}" if run.signal else f"exit code {run.exit_code}")
-    if nonce and (value := _read_report(report)) is not None:
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # cut off, or not what a cell writes
+        value = json.loads(report.partition("\n")[0])
         return _entry(form, value["text"], stdout, run.stderr, value["error"])
     if run.outcome is Outcome.TIME_LIMIT:
         return failed_entry("Execution timed out.")
@@ -85,20 +79,6 @@ def read_entry(result: RunResult, nonce: str, form: str) -> dict[str, Any]:
 def failed_entry(message: str) -> dict[str, Any]:
     """Return the entry of a script without any result."""
     return _sendable({"execution": None, "text": None, "exception_str": message})
-
-
-def _read_report(report: str) -> dict[str, Any] | None:
-    """Return what the cell reports; None if that's cut off, or isn't what a cell writes.
-
-    The script runs in the same process and can find the nonce: its report is only as true as its output.
-    """
-    try:
-        value = json.loads(report.partition("\n")[0])
-        error = value["error"]
-        texts = [value["text"] or "", *(error[name] for name in ("name", "value", "traceback") if error)]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return value if all(isinstance(text, str) for text in texts) else None
 
 
 def _entry(

@@ -16,7 +16,6 @@ What isolates programs is the server's matter.
 """
 
 import asyncio
-import base64
 import json
 import logging
 import os
@@ -28,7 +27,6 @@ import httpx
 from open_r1.sandbox.base import (
     GoOn,
     Limits,
-    Outcome,
     ProgramInput,
     ProgramRun,
     RunRequest,
@@ -39,9 +37,10 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.piston import CPP_PRELUDE, CPP_SUFFIXES, CRASHES, OUT_OF_MEMORY, cut
-from open_r1.sandbox.piston_endpoints import read_body
+from open_r1.sandbox.piston import CPP_SUFFIXES, SIGNALS, base64_text, program_run, source_text
+from open_r1.sandbox.piston_endpoints import NAN, Stage, read_body
 from open_r1.sandbox.rounds import JobRun, run_in_jobs
+from open_r1.sandbox.running import OfLoop
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +49,7 @@ NAMES = {"python": "python", "cpp": "cpp", "javascript": "nodejs", "bash": "bash
 QUEUE_S, CONNECT_TIMEOUT_S = 60.0, 10.0
 NUM_FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 3, 0.2, 10.0
 MAX_REPLY_BYTES = 64 << 20  # of one run: the server keeps all that a program prints
+_STATUS = {"TimeLimitExceeded": "TO", "OutputLimitExceeded": "OL"}  # what Piston calls them
 ENDLESS = {"compile_result": {"return_code": 0}, "run_result": {"status": "OutputLimitExceeded"}}
 
 
@@ -71,8 +71,8 @@ class FusionSandbox(Sandbox):
         self.url = (url or os.environ.get(URL_VARIABLE) or "").strip().rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"The provider 'fusion' needs its server in {URL_VARIABLE}, such as http://node1:8080.")
-        self.patience_s, self._num_places = patience_s, places
-        self._client: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient, asyncio.Semaphore] | None = None
+        self.patience_s = patience_s
+        self._client = OfLoop(lambda: (httpx.AsyncClient(trust_env=False), asyncio.Semaphore(places)))
 
     def describe(self) -> str:
         """Return one line for the log."""
@@ -97,11 +97,10 @@ class FusionSandbox(Sandbox):
 
     async def _run_one(self, request: RunRequest, language: str, given: ProgramInput) -> dict[str, Any]:
         (name, main), *others = request.files.items()
-        code = main.decode(errors="replace") if isinstance(main, bytes) else main
+        code = source_text(language, name, main)
         if language == "cpp":
-            included = [f'#include "{other}"\n' for other, _ in others if other.endswith(CPP_SUFFIXES)]
-            code = "\n".join([CPP_PRELUDE.format(name=name) + code.removeprefix("\ufeff"), *included])
-        files = {other: _encoded(content) for other, content in (*others, *given.files.items())}
+            code += "".join(f'\n#include "{other}"\n' for other, _ in others if other.endswith(CPP_SUFFIXES))
+        files = {other: base64_text(content) for other, content in (*others, *given.files.items())}
         body = {
             "code": code.encode(errors="replace").decode(),
             "language": NAMES[language],
@@ -119,7 +118,7 @@ class FusionSandbox(Sandbox):
         Raises:
             SandboxError: There's none, or the server failed at it `NUM_FAILURES` times.
         """
-        client, places = self._connection()
+        client, places = self._client.get()
         loop = asyncio.get_running_loop()
         timeout = httpx.Timeout(limits_s + QUEUE_S, connect=CONNECT_TIMEOUT_S)
         async with places:
@@ -151,17 +150,10 @@ class FusionSandbox(Sandbox):
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    def _connection(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._client[0] is not loop:
-            self._client = loop, httpx.AsyncClient(trust_env=False), asyncio.Semaphore(self._num_places)
-        return self._client[1:]
-
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        client, self._client = self._client, None
-        if client is not None and client[0] is asyncio.get_running_loop():
-            await client[1].aclose()
+        if (built := self._client.pop()) is not None:
+            await built[0].aclose()
 
 
 def _check(request: RunRequest, language: str) -> None:
@@ -178,30 +170,14 @@ def _check(request: RunRequest, language: str) -> None:
         raise UnsupportedRequestError("SandboxFusion takes no arguments and returns no output file: use local.")
 
 
-def _encoded(content: str | bytes) -> str:
-    data = content.encode(errors="replace") if isinstance(content, str) else content
-    return base64.b64encode(data).decode()
-
-
 def _program_run(value: Mapping[str, Any] | None, limits: Limits) -> ProgramRun | None:
     """Return what the compiler or the program did; None where it wasn't run."""
     if value is None:
         return None
+    code, status = value.get("return_code"), _STATUS.get(value.get("status") or "")
+    name = None
+    if code is not None and code < 0:
+        name, code = next((name for name, number in SIGNALS.items() if number == -code), "SIGKILL"), None
+    wall_s = NAN if value.get("execution_time") is None else float(value["execution_time"])
     stdout, stderr = (str(value.get(name) or "") for name in ("stdout", "stderr"))
-    code = value.get("return_code")
-    number = -code if code is not None and code < 0 else CRASHES.get(code or 0)
-    outcome = Outcome.OK if code == 0 else Outcome.RUNTIME_ERROR
-    if len(stdout.encode()) > limits.output_bytes or value.get("status") == ENDLESS["run_result"]["status"]:
-        outcome = Outcome.OUTPUT_LIMIT
-    elif value.get("status") == "TimeLimitExceeded":
-        outcome = Outcome.TIME_LIMIT
-    elif code != 0 and any(words in stderr for words in OUT_OF_MEMORY):
-        outcome = Outcome.MEMORY_LIMIT
-    return ProgramRun(
-        outcome=outcome,
-        stdout=cut(stdout, limits.output_bytes),
-        stderr=cut(stderr, limits.output_bytes),
-        exit_code=None if number is not None else code,
-        signal=number,
-        wall_s=float("nan") if value.get("execution_time") is None else float(value["execution_time"]),
-    )
+    return program_run(Stage(stdout, stderr, code, name, status, wall_s=wall_s), limits, 0.0)

@@ -105,25 +105,10 @@ def find_language(name: str) -> Language:
     return language
 
 
-@dataclass(frozen=True)
-class Commands:
-    """The commands for one submission, in its working folder.
-
-    Attributes:
-        compile: Command of the compiler, or None.
-        run: Command of a run, before the arguments of that run.
-        limits_addresses: As of `Language`.
-        stack_mb: As of `Language`.
-    """
-
-    compile: list[str] | None
-    run: list[str]
-    limits_addresses: bool
-    stack_mb: int
-
-
-def build_commands(language: Language, files: Iterable[str], limits: Limits, program: str | None = None) -> Commands:
-    """Return how to compile and run a submission.
+def build_commands(
+    language: Language, files: Iterable[str], limits: Limits, program: str | None = None
+) -> tuple[list[str] | None, list[str]]:
+    """Return the commands that compile (None: nothing does) and run a submission, in its working folder.
 
     Args:
         language: Its language.
@@ -147,9 +132,4 @@ def build_commands(language: Language, files: Iterable[str], limits: Limits, pro
             for word in ([f"./{name}" for name in sources] if part == "{sources}" else [part.format(**values)])
         ]
 
-    return Commands(
-        compile=fill(language.compile) if language.compile else None,
-        run=fill(language.run),
-        limits_addresses=language.limits_addresses,
-        stack_mb=language.stack_mb,
-    )
+    return fill(language.compile) or None, fill(language.run)

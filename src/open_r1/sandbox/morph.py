@@ -113,11 +113,6 @@ class MorphSandbox(RentedSandbox):
         snapshot = self._snapshot_id or SNAPSHOT_DIGEST
         return f"morph (a new instance of the snapshot {snapshot} for each request, no network for programs)"
 
-    @property
-    def ask_patience_s(self) -> float:
-        """Return the seconds that `languages` may take, with making the snapshot where it has to be made."""
-        return super().ask_patience_s + (BUILD_S + END_S if self._snapshot_id is None else 0.0)
-
     async def start(self, name: str, life_s: int) -> RentedMachine:
         """Start one instance (see `RentedSandbox`); whatever goes wrong, none is left."""
         client = await self._open()

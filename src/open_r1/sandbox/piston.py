@@ -21,7 +21,6 @@ R1's image, keeps programs from the network and from each other's processes, not
    package `cms_ioi` judges communication tasks), `output_file` (package `codeforces` knows `input_mode: file`).
 """
 
-import asyncio
 import base64
 import math
 import os
@@ -45,8 +44,6 @@ from open_r1.sandbox.base import (
 from open_r1.sandbox.languages import Language, find_language
 from open_r1.sandbox.piston_endpoints import (
     RUNTIMES,
-    RUNTIMES_TIMEOUT_S,
-    SQUEUE_TIMEOUT_S,
     EndpointPool,
     Job,
     Reply,
@@ -57,6 +54,7 @@ from open_r1.sandbox.piston_endpoints import (
 )
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
 from open_r1.sandbox.rounds import JobRun, run_in_jobs
+from open_r1.sandbox.running import OfLoop
 
 CPP_SUFFIXES = (".cpp", ".cc", ".cxx")
 CPP_PRELUDE = '#pragma GCC optimize("O2")\n#define ONLINE_JUDGE 1\n#define EVAL 1\n#line 1 "{name}"\n'
@@ -71,9 +69,6 @@ class PistonSandbox(Sandbox):
         urls: Base URLs, ending in /api/v2; none where `find_endpoints` finds them at first use.
         places_each: Jobs at a time at each endpoint, from this process.
         patience_s: Seconds of an outage after which jobs are given up, all that wait at once.
-        num_attempts: How often a job is sent, to other endpoints where there are.
-        first_pause_s: Wait before an endpoint that failed is asked again; it doubles from there on.
-        queue_s: Seconds that a job may wait at the endpoint, on top of the limits of compiler and program.
         start: Where on the list this process starts, so that several don't all start at one.
         find_endpoints: Returns the base URLs of running endpoints or raises SandboxError; asked while none answers.
     """
@@ -86,21 +81,15 @@ class PistonSandbox(Sandbox):
         *,
         places_each: int = 1,
         patience_s: float = 120.0,
-        num_attempts: int = 5,
-        first_pause_s: float = 0.5,
-        queue_s: float = 60.0,
         start: int = 0,
         find_endpoints: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         if not urls and find_endpoints is None:
             raise ValueError("PistonSandbox needs at least one endpoint.")
-        if min(places_each, num_attempts) < 1 or min(patience_s, first_pause_s, queue_s) <= 0:
-            raise ValueError("Places, attempts and times of a PistonSandbox must be positive.")
-        self.urls = tuple(urls)
-        self.places_each, self.num_attempts = places_each, num_attempts
-        self.patience_s, self.first_pause_s, self.queue_s = patience_s, first_pause_s, queue_s
-        self._start, self._find_endpoints = start, find_endpoints
-        self._pool: EndpointPool | None = None
+        self.urls, self.places_each, self.patience_s = tuple(urls), places_each, patience_s
+        start %= max(1, len(urls))
+        rotated = (*urls[start:], *urls[:start])
+        self._pool = OfLoop(lambda: EndpointPool(rotated, places_each, patience_s, find_endpoints))
 
     @classmethod
     def from_environment(cls, *, patience_s: float = 120.0) -> "PistonSandbox":
@@ -115,20 +104,15 @@ class PistonSandbox(Sandbox):
         is_slurm = os.environ.get("PISTON_ENDPOINTS", "").strip().lower() == "slurm"
         return cls(
             () if is_slurm else endpoints_from_environment(),
-            places_each=int(number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1)),
+            places_each=max(1, int(number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1))),
             patience_s=number_from("PISTON_MAX_OUTAGE_S", patience_s),
             start=int(os.environ.get("RANK", "0")),
             find_endpoints=slurm_endpoints if is_slurm else None,
         )
 
-    @property
-    def ask_patience_s(self) -> float:
-        """Return the seconds that `languages` may take: to find endpoints, and for one of them to answer."""
-        return self.patience_s + SQUEUE_TIMEOUT_S + RUNTIMES_TIMEOUT_S
-
     async def languages(self) -> tuple[str, ...]:
         """Return our names of the languages that endpoints have runtimes for."""
-        known = await self._opened().runtimes()
+        known = await self._pool.get().runtimes()
         return tuple(name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes))
 
     async def packages(self) -> tuple[str, ...]:
@@ -137,40 +121,32 @@ class PistonSandbox(Sandbox):
         Raises:
             SandboxError: No endpoint answers.
         """
-        known = await self._opened().runtimes()
+        known = await self._pool.get().runtimes()
         return tuple(name for name in PACKAGES if name in known)
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Run a request, the inputs of a batch side by side where endpoints are free."""
         language = runnable_language(request)
-        pool, files = self._opened(), files_of(language, request.files)
+        pool, files = self._pool.get(), files_of(language, request.files)
 
         async def run_job(given: ProgramInput) -> JobRun:
             reply = await pool.execute(job_of(language, files, given, request))
             compiled = None
             if reply.compile is not None:
-                compiled = program_run(reply.compile, request.compile_limits, reply.is_compile_overtime)
+                compiled = program_run(reply.compile, request.compile_limits, reply.elapsed_s)
                 if compiled.outcome is not Outcome.OK:
                     return compiled, None
             return compiled, _read_run(reply, request.limits)
 
         return await run_in_jobs(request, run_job, go_on)
 
-    async def judge_by_package(
-        self,
-        package: str,
-        files: Mapping[str, str | bytes],
-        limits: Limits,
-        *,
-        compile_limits: Limits = COMPILE_LIMITS,
-    ) -> PackageRun:
+    async def judge_by_package(self, package: str, files: Mapping[str, str | bytes], limits: Limits) -> PackageRun:
         """Judge a submission on one test by a package at the endpoints (see `piston_packages`).
 
         Args:
             package: One of `piston_packages.PACKAGES`.
             files: Built by `piston_packages.cms_ioi_files` or `codeforces_files`; the expected output is among them.
             limits: The problem's: CPU seconds and memory.
-            compile_limits: Of the compiler.
 
         Raises:
             SandboxError: The endpoints failed, or the package did.
@@ -181,54 +157,47 @@ class PistonSandbox(Sandbox):
         # Of the package with all that it starts, a checker among them.
         all_s = limits.cpu_s + SPARE_S[package]
         spare = Limits(cpu_s=all_s, wall_s=all_s, memory_mb=limits.memory_mb)
-        settings = limit_fields(spare, compile_limits, 0)
-        del settings["run_cpu_time"]
-        if package != IOI_PACKAGE:
-            del settings["run_memory_limit"]
-        sent = [send_file(name, content, is_source=isinstance(content, str)) for name, content in files.items()]
-        reply, compiled = await self._compile(Job((package,), sent, limits=settings), compile_limits)
-        if reply.run is None:
-            raise SandboxError(f"{reply.endpoint}: package {package} answered with more text than its protocol has.")
-        if reply.run.is_overload:
-            raise SandboxError(f"{reply.endpoint} has too few processes for package {package}.")
-        run = program_run(reply.run, spare, reply.is_overtime)
-        return read_package_run(package, run, compiled, reply.endpoint)
-
-    async def _compile(self, job: Job, limits: Limits) -> tuple[Reply, ProgramRun | None]:
-        """Return the answer to a job that is compiled, and what the compiler did.
-
-        Raises:
-            SandboxError: The endpoints failed, or the compiler has been late twice.
-        """
+        fields = {"run_timeout": math.ceil(all_s * 1000), **stage_fields("compile", COMPILE_LIMITS)}
+        if package == IOI_PACKAGE:
+            fields["run_memory_limit"] = limits.memory_mb << 20
+        sent = [
+            send_source(name, content) if isinstance(content, str) else send_data(name, content)
+            for name, content in files.items()
+        ]
+        job = Job((package,), sent, limits=fields)
         for _ in range(2):
-            reply = await self._opened().execute(job)
-            if reply.compile is None:
-                return reply, None
-            compiled = program_run(reply.compile, limits, reply.is_compile_overtime)
-            if not compiled.is_late(limits):
-                return reply, compiled
-        raise SandboxError(f"{reply.endpoint}: the compiler ran out of time twice; is the endpoint overloaded?")
+            reply = await self._pool.get().execute(job)
+            compiled = None
+            if reply.compile is not None:
+                compiled = program_run(reply.compile, COMPILE_LIMITS, reply.elapsed_s)
+            if compiled is None or not compiled.is_late(COMPILE_LIMITS):
+                break
+        else:
+            raise SandboxError(
+                f"{reply.endpoint.url}: the compiler ran out of time twice; is the endpoint overloaded?"
+            )
+        if reply.run is None:
+            raise SandboxError(
+                f"{reply.endpoint.url}: package {package} answered with more text than its protocol has."
+            )
+        if reply.run.is_overload:
+            raise SandboxError(f"{reply.endpoint.url} has too few processes for package {package}.")
+        run = program_run(reply.run, spare, reply.elapsed_s)
+        return read_package_run(package, run, compiled, reply.endpoint.url)
 
     def describe(self) -> str:
         """Return the endpoints and who isolates programs there."""
-        urls = self.urls if self._pool is None else [endpoint.url for endpoint in self._pool.endpoints]
+        pool = self._pool.built
+        urls = self.urls if pool is None else [endpoint.url for endpoint in pool.endpoints]
         some = ", ".join(urls[:3]) + (", ..." if len(urls) > 3 else "")
         return (
             f"piston: {len(urls)} endpoints ({some or 'found by Slurm'}), {self.places_each} jobs at a time at each; "
             "programs are isolated by the endpoints"
         )
 
-    def _opened(self) -> "EndpointPool":
-        """Return the endpoints of the running loop; a forked child, which has a loop of its own, gets others."""
-        if self._pool is None or self._pool.loop is not asyncio.get_running_loop():
-            start = self._start % max(1, len(self.urls))
-            self._pool = EndpointPool(self, (*self.urls[start:], *self.urls[:start]), self._find_endpoints)
-        return self._pool
-
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        if self._pool is not None and self._pool.loop is asyncio.get_running_loop():
-            pool, self._pool = self._pool, None
+        if (pool := self._pool.pop()) is not None:
             await pool.aclose()
 
 
@@ -260,49 +229,64 @@ def files_of(language: Language, files: Mapping[str, str | bytes]) -> list[dict[
     """Return files as Piston takes them; only sources go to the compiler, which would take any text for one."""
     sent = []
     for index, (name, content) in enumerate(files.items()):
-        is_source = index == 0 or (language.name == "cpp" and name.endswith(CPP_SUFFIXES))
-        if is_source and isinstance(content, bytes):
-            content = content.decode(errors="replace")
-        if is_source and language.name == "cpp":
-            content = CPP_PRELUDE.format(name=name) + str(content).removeprefix("\ufeff")
-        sent.append(send_file(name, content, is_source=is_source))
+        if index == 0 or (language.name == "cpp" and name.endswith(CPP_SUFFIXES)):
+            sent.append(send_source(name, source_text(language.name, name, content)))
+        else:
+            sent.append(send_data(name, content))
     return sent
 
 
-def send_file(name: str, content: str | bytes, *, is_source: bool) -> dict[str, str]:
-    """Return one file as Piston takes it: a source as text, anything else as data."""
-    if is_source and isinstance(content, str):
-        return {"name": name, "content": content, "encoding": "utf8"}
+def source_text(language: str, name: str, content: str | bytes) -> str:
+    """Return a source as a text; of C++ with a first line in place of the flags that other providers have."""
+    text = content.decode(errors="replace") if isinstance(content, bytes) else content
+    return CPP_PRELUDE.format(name=name) + text.removeprefix("\ufeff") if language == "cpp" else text
+
+
+def send_source(name: str, text: str) -> dict[str, str]:
+    """Return a source as Piston takes it."""
+    return {"name": name, "content": text, "encoding": "utf8"}
+
+
+def send_data(name: str, content: str | bytes) -> dict[str, str]:
+    """Return a file that is no source as Piston takes it."""
+    return {"name": name, "content": base64_text(content), "encoding": "base64"}
+
+
+def base64_text(content: str | bytes) -> str:
+    """Return the content of a file in base64."""
     data = content.encode(errors="replace") if isinstance(content, str) else content
-    return {"name": name, "content": base64.b64encode(data).decode(), "encoding": "base64"}
+    return base64.b64encode(data).decode()
 
 
 def job_of(language: Language, files: list[dict[str, str]], given: ProgramInput, request: RunRequest) -> Job:
     """Return the job of one input; `files` are those of the request."""
     reserve_mb = NODE_RESERVE_MB if language.name == "javascript" else 0
-    settings = limit_fields(request.limits, request.compile_limits, reserve_mb)
-    if not language.compile:
-        settings = {name: value for name, value in settings.items() if name.startswith("run")}
+    fields = stage_fields("run", request.limits, reserve_mb)
+    if language.compile:
+        fields |= stage_fields("compile", request.compile_limits)
     return Job(
         runtimes=RUNTIMES[language.name],
-        files=[*files, *(send_file(name, content, is_source=False) for name, content in given.files.items())],
+        files=[*files, *(send_data(name, content) for name, content in given.files.items())],
         stdin=given.stdin,
         args=given.args,
-        limits=settings,
+        limits=fields,
         # Texts come twice, alone and as `output`; a byte of them takes at most six in JSON.
         answer_bytes=(1 << 16) + 24 * (request.limits.output_bytes + request.compile_limits.output_bytes),
     )
 
 
-def limit_fields(limits: Limits, compile_limits: Limits, reserve_mb: int) -> dict[str, int]:
-    """Return the limits of a job; those by the clock stay within what endpoints are configured for, if they can."""
-    fields: dict[str, int] = {}
-    for stage, of_stage, more_mb in (("compile", compile_limits, 0), ("run", limits, reserve_mb)):
-        clock_s = min(of_stage.backstop_s, max(LONGEST_RUN_S, of_stage.cpu_s))
-        fields[f"{stage}_timeout"] = max(1, math.ceil(clock_s * 1000))
-        fields[f"{stage}_cpu_time"] = math.ceil(of_stage.cpu_s * 1000)
-        fields[f"{stage}_memory_limit"] = (of_stage.memory_mb + more_mb) << 20
-    return fields
+def clock_s(limits: Limits) -> float:
+    """Return the limit by the clock: within what endpoints are configured for, if that can be."""
+    return min(limits.backstop_s, max(LONGEST_RUN_S, limits.cpu_s))
+
+
+def stage_fields(stage: str, limits: Limits, reserve_mb: int = 0) -> dict[str, int]:
+    """Return the limits of a job's "compile" or "run", by the names of their fields."""
+    return {
+        f"{stage}_timeout": math.ceil(clock_s(limits) * 1000),
+        f"{stage}_cpu_time": math.ceil(limits.cpu_s * 1000),
+        f"{stage}_memory_limit": (limits.memory_mb + reserve_mb) << 20,
+    }
 
 
 # Both servers start programs from a shell script, which says 128 + n for a signal that ended its child.
@@ -313,13 +297,13 @@ OUT_OF_MEMORY = ("MemoryError", "std::bad_alloc", "heap out of memory", "Cannot 
 NEAR_LIMIT = 0.95
 
 
-def outcome_of(stage: Stage, limits: Limits, is_overtime: bool) -> Outcome:
+def outcome_of(stage: Stage, limits: Limits, elapsed_s: float) -> Outcome:
     """Return how a program ended.
 
     Args:
         stage: Its stage.
         limits: What it was allowed.
-        is_overtime: Whether the clock allows that it was ended at its time limit.
+        elapsed_s: Seconds on the clock that the whole job took, waiting at the endpoint included.
     """
     is_killed = stage.signal == "SIGKILL"
     if max(len(stage.stdout.encode()), len(stage.stderr.encode()) if is_killed else 0) > limits.output_bytes:
@@ -328,7 +312,7 @@ def outcome_of(stage: Stage, limits: Limits, is_overtime: bool) -> Outcome:
         return Outcome.TIME_LIMIT
     if stage.status in ("OL", "EL"):
         return Outcome.OUTPUT_LIMIT
-    if is_killed and is_overtime and not stage.is_measured:
+    if is_killed and elapsed_s >= clock_s(limits) and not stage.is_measured:
         return Outcome.TIME_LIMIT
     if stage.memory_mb > limits.memory_mb:
         return Outcome.MEMORY_LIMIT
@@ -340,13 +324,13 @@ def outcome_of(stage: Stage, limits: Limits, is_overtime: bool) -> Outcome:
     return Outcome.RUNTIME_ERROR
 
 
-def program_run(stage: Stage, limits: Limits, is_overtime: bool) -> ProgramRun:
+def program_run(stage: Stage, limits: Limits, elapsed_s: float) -> ProgramRun:
     """Return what a program did; see `outcome_of` for the arguments."""
     number = (
         CRASHES.get(stage.code) if stage.code is not None else SIGNALS.get(stage.signal or "", signal.SIGKILL.value)
     )
     return ProgramRun(
-        outcome=outcome_of(stage, limits, is_overtime),
+        outcome=outcome_of(stage, limits, elapsed_s),
         stdout=cut(stage.stdout, limits.output_bytes),
         stderr=cut(stage.stderr, limits.output_bytes),
         exit_code=None if number is not None else stage.code,
@@ -372,12 +356,12 @@ def _read_run(reply: Reply, limits: Limits) -> ProgramRun:
     stage = reply.run
     if stage is None:
         return ProgramRun(Outcome.OUTPUT_LIMIT)
-    run = program_run(stage, limits, reply.is_overtime)
+    run = program_run(stage, limits, reply.elapsed_s)
     is_unexplained = stage.signal == "SIGKILL" and not stage.is_measured and run.outcome is Outcome.RUNTIME_ERROR
-    is_cut = stage.status in ("OL", "EL") or (is_unexplained and stage.longest > reply.lets_through)
+    is_cut = stage.status in ("OL", "EL") or (is_unexplained and stage.longest > reply.endpoint.lets_through)
     if is_cut and stage.longest <= limits.output_bytes:
         raise SandboxError(
-            f"{reply.endpoint} ended a program after {stage.longest} bytes of output, and {limits.output_bytes} are "
-            "allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that (slurm/piston/README.md)."
+            f"{reply.endpoint.url} ended a program after {stage.longest} bytes of output, and {limits.output_bytes} "
+            "are allowed: start the endpoint with PISTON_OUTPUT_MAX_SIZE of more than that (slurm/piston/README.md)."
         )
     return run

@@ -18,16 +18,13 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from open_r1.sandbox.base import SandboxError, UnsupportedLanguageError, UnsupportedRequestError
 from open_r1.sandbox.piston_packages import PACKAGES
-
-if TYPE_CHECKING:
-    from open_r1.sandbox.piston import PistonSandbox
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +41,10 @@ OUTPUT_LIMIT = "x-open-r1-output"  # and of these it names their PISTON_OUTPUT_M
 LEAST_OUTPUT_LIMIT = 512  # no endpoint is configured for less output than this
 PIPE_BYTES = 1 << 16  # a text may be longer than the limit by what Piston reads at a time
 CONNECT_TIMEOUT_S, RUNTIMES_TIMEOUT_S, SQUEUE_TIMEOUT_S = 5.0, 10.0, 60
+NUM_ATTEMPTS = 5  # of a job, at other endpoints where there are any
+QUEUE_S = 60.0  # that a job may wait at the endpoint, on top of the limits of compiler and program
 START_PATIENCE_S = 15.0  # for endpoints that are just starting; later, when one has answered, the patience
-LONGEST_PAUSE_S = 10.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0  # before an endpoint that failed is asked again
 OVERLOAD = "Resource temporarily unavailable"
 NAN = float("nan")
 
@@ -125,18 +124,14 @@ class Reply:
         run: The program's stage; a copy of the compiler's where that failed. None where the answer was longer than
             allowed, so that the program must have been over its output limit.
         compile: The compiler's stage; None for languages without one.
-        endpoint: Base URL of who answered.
-        is_overtime: Whether the clock allows that the program was ended at its time limit.
-        is_compile_overtime: The same of the compiler.
-        lets_through: Bytes of a text that the endpoint is known not to cut.
+        endpoint: Who answered.
+        elapsed_s: Seconds that it took, waiting at the endpoint included.
     """
 
     run: Stage | None
     compile: Stage | None
-    endpoint: str
-    is_overtime: bool = False
-    is_compile_overtime: bool = False
-    lets_through: int = LEAST_OUTPUT_LIMIT
+    endpoint: "Endpoint"
+    elapsed_s: float
 
 
 def read_stage(value: Any) -> Stage:
@@ -213,19 +208,25 @@ class EndpointPool:
     """The endpoints, on one event loop: one that fails is set aside, and asked until it answers again.
 
     Args:
-        settings: Whose endpoints they are.
         urls: Base URLs.
-        find_endpoints: As of `PistonSandbox`.
+        places_each: As of `PistonSandbox`, as the other two.
+        patience_s: Seconds.
+        find_endpoints: None to have those of the URLs alone.
     """
 
     def __init__(
-        self, settings: "PistonSandbox", urls: Sequence[str], find_endpoints: Callable[[], Sequence[str]] | None
+        self,
+        urls: Sequence[str],
+        places_each: int,
+        patience_s: float,
+        find_endpoints: Callable[[], Sequence[str]] | None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.endpoints: list[Endpoint] = []
         self._seen: frozenset[str] = frozenset()  # runtimes, at any endpoint so far
         self._changed = asyncio.Event()  # an endpoint was asked, or has a place again; then it's another event
-        self._settings, self._find_endpoints, self._find_at = settings, find_endpoints, -math.inf
+        self._places_each, self._patience_s = places_each, patience_s
+        self._find_endpoints, self._find_at = find_endpoints, -math.inf
         self._finding = asyncio.Lock()
         # Endpoints are hosts of the cluster: proxies of the environment would only be in the way.
         # Node closes a connection that nobody has used for 5 s: it's not to be used again just then.
@@ -241,7 +242,7 @@ class EndpointPool:
         """
         while not (healthy := self._healthy()):
             never = all(one.runtimes is None for one in self.endpoints)
-            await self._wait((), min(START_PATIENCE_S, self._settings.patience_s) if never else None)
+            await self._wait((), min(START_PATIENCE_S, self._patience_s) if never else None)
         return frozenset[str]().union(*(one.runtimes or () for one in healthy))
 
     async def execute(self, job: Job) -> Reply:
@@ -257,9 +258,9 @@ class EndpointPool:
         """
         failed: set[str] = set()
         trouble = ""
-        for attempt in range(self._settings.num_attempts):
+        for attempt in range(NUM_ATTEMPTS):
             if attempt > 1:
-                await asyncio.sleep(self._pause_s(attempt - 1))
+                await asyncio.sleep(_pause_s(attempt - 1))
             endpoint = await self._take_place(job, failed)
             try:
                 reply = await self._send(job, endpoint)
@@ -278,11 +279,11 @@ class EndpointPool:
                 endpoint.num_jobs -= 1
                 self._tell_change()
             endpoint.num_failures = 0
-            if reply.run is None or not reply.run.is_overload or attempt == self._settings.num_attempts - 1:
+            if reply.run is None or not reply.run.is_overload or attempt == NUM_ATTEMPTS - 1:
                 return reply
             failed.add(endpoint.url)
             trouble = f"{endpoint.url}: overloaded"
-        raise SandboxError(f"Piston failed {self._settings.num_attempts} times at one job, at last {trouble}")
+        raise SandboxError(f"Piston failed {NUM_ATTEMPTS} times at one job, at last {trouble}")
 
     def _healthy(self) -> list[Endpoint]:
         """Return the endpoints that answer; none before each has been asked once."""
@@ -304,7 +305,7 @@ class EndpointPool:
                     )
             others = [one for one in fitting if one.url not in failed] or fitting
             endpoint = min(others, key=lambda one: one.num_jobs, default=None)
-            if endpoint is not None and endpoint.num_jobs < self._settings.places_each:
+            if endpoint is not None and endpoint.num_jobs < self._places_each:
                 endpoint.num_jobs += 1
                 return endpoint
             if healthy and self._seen.isdisjoint(job.runtimes):
@@ -321,7 +322,7 @@ class EndpointPool:
             SandboxError: It's over.
         """
         change = self._changed
-        patience_s = self._settings.patience_s if patience_s is None else patience_s
+        patience_s = self._patience_s if patience_s is None else patience_s
         await self._find_more()
         fitting = [one for one in self.endpoints if one.find_runtime(names)] or self.endpoints
         if any(one.is_healthy and one.find_runtime(names) for one in fitting):
@@ -370,7 +371,7 @@ class EndpointPool:
     async def _ask_until_it_answers(self, endpoint: Endpoint) -> None:
         while not endpoint.is_healthy:
             if endpoint.num_failures > 1:
-                await asyncio.sleep(self._pause_s(endpoint.num_failures - 1))
+                await asyncio.sleep(_pause_s(endpoint.num_failures - 1))
             await self._ask(endpoint)
 
     async def _ask(self, endpoint: Endpoint) -> None:
@@ -403,10 +404,6 @@ class EndpointPool:
         level = logging.WARNING if endpoint.num_failures == 1 else logging.INFO
         logger.log(level, "Piston at %s is set aside: %s", endpoint.url, trouble)
 
-    def _pause_s(self, number: int) -> float:
-        pause_s = self._settings.first_pause_s * 2 ** min(number - 1, 20)
-        return min(pause_s, LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)
-
     async def _still_answers(self, endpoint: Endpoint) -> bool:
         try:
             await self._ask_runtimes(endpoint.url)
@@ -437,7 +434,7 @@ class EndpointPool:
         value = {"language": endpoint.find_runtime(job.runtimes), "version": "*", "files": job.files}
         value |= {"stdin": job.stdin, "args": job.args, **job.limits}
         limits_ms = job.limits.get("compile_timeout", 0) + job.limits.get("run_timeout", 0)
-        timeout_s = limits_ms / 1000 + self._settings.queue_s
+        timeout_s = limits_ms / 1000 + QUEUE_S
         content = await asyncio.to_thread(json.dumps, value) if len(job.stdin) > 1 << 20 else json.dumps(value)
         started = time.monotonic()
         try:
@@ -458,17 +455,16 @@ class EndpointPool:
             raise EndpointError(f"{type(error).__name__}: {error}") from error
         except httpx.HTTPError as error:
             raise EndpointLostError(f"{type(error).__name__}: {error}") from error
-        elapsed_ms = 1000 * (time.monotonic() - started)  # waiting at the endpoint included
-        is_overtime = [elapsed_ms >= job.limits.get(f"{stage}_timeout", math.inf) for stage in ("run", "compile")]
+        elapsed_s = time.monotonic() - started
         if body is None:
-            return Reply(None, None, endpoint.url, *is_overtime)
+            return Reply(None, None, endpoint, elapsed_s)
         if status != 200:
             raise _refusal(status, body, endpoint.url)
         run, compiled = _read_stages(body)
         if run.signal is None:
             passed = max(len(run.stdout), len(run.stderr)) - PIPE_BYTES
             endpoint.lets_through = max(endpoint.lets_through, passed)
-        return Reply(run, compiled, endpoint.url, *is_overtime, lets_through=endpoint.lets_through)
+        return Reply(run, compiled, endpoint, elapsed_s)
 
     def _lacks(self, wanted: str, known: frozenset[str]) -> str:
         ours = [name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes)]
@@ -485,6 +481,10 @@ class EndpointPool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._http.aclose()
+
+
+def _pause_s(number: int) -> float:
+    return min(FIRST_PAUSE_S * 2 ** min(number - 1, 20), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)
 
 
 async def read_body(response: httpx.Response, max_bytes: int) -> bytes | None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sandboxes by the name of their provider; one for all who ask with the same settings, in each process."""
 
-import asyncio
 import math
 import os
 import threading
@@ -9,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from open_r1.sandbox.base import Sandbox, SandboxError, UnsupportedLanguageError
+from open_r1.sandbox.base import Sandbox, UnsupportedLanguageError
 from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.running import run_coroutine
 
@@ -18,7 +17,6 @@ Provider = Literal["local", "piston", "e2b", "morph", "fusion", "router"]
 PROVIDERS: tuple[str, ...] = get_args(Provider)
 ROUTER_PROVIDERS = ("router", "e2b", "morph")  # those that a router's URL may be of
 _PLACES_ELSEWHERE = 2
-_OWN_WORDS_S = 10.0  # over a provider's own patience, so that its own words are heard
 
 _LOCK = threading.Lock()
 _SANDBOXES: dict[tuple[Hashable, ...], Sandbox] = {}
@@ -117,24 +115,15 @@ class SandboxSettings:
     def check(self, languages: Iterable[str]) -> str:
         """Ask the sandbox whether it's there and has these languages; return its line for the log.
 
-        It's given as long as it may take (`Sandbox.ask_patience_s`: minutes where a machine has to be made first).
+        That may take minutes where a machine has to be made first.
 
         Raises:
             ValueError: See `build`.
             UnsupportedLanguageError: It hasn't one of them, or nobody knows it.
-            SandboxError: It can't be reached, can't isolate programs, or says nothing for longer than that.
+            SandboxError: It can't be reached, or can't isolate programs.
         """
         sandbox = self.build()
-        timeout_s = sandbox.ask_patience_s + _OWN_WORDS_S
-
-        async def ask() -> tuple[str, ...]:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    return await sandbox.languages()
-            except TimeoutError as error:
-                raise SandboxError(f"{sandbox.describe()}: no answer within {timeout_s:g} s.") from error
-
-        there = run_coroutine(ask)
+        there = run_coroutine(sandbox.languages)
         missing = sorted({name for name in languages if find_language(name).name not in there})
         if missing:
             raise UnsupportedLanguageError(

@@ -169,11 +169,6 @@ class RentedSandbox(Sandbox):
             return TransientError(text)
         return SandboxError(f"{text}; check {self.key_variable}, the template or snapshot, the account's limits")
 
-    @property
-    def ask_patience_s(self) -> float:
-        """Return the seconds that `languages` may take: to start a machine, look around there and give it back."""
-        return self.start_timeout_s + GRACE_S + END_S + MOVE_S
-
     async def languages(self) -> tuple[str, ...]:
         """Return the languages of the machines; the first time one is started to look."""
         if self._languages is None:

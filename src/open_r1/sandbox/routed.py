@@ -9,7 +9,6 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -18,43 +17,14 @@ from open_r1.sandbox.base import SandboxError
 from open_r1.sandbox.router import CONNECT_TIMEOUT_S, TOKEN_VARIABLE, router_base_url
 
 
-class Logs(dict[str, list[str]]):
-    """What a script printed: `logs["stdout"]` and `logs.stdout` are the same list."""
+class ScriptResult(dict[str, Any]):
+    """What a router says of a script; values are attributes, too: `logs["stdout"]` and `logs.stdout` are one."""
 
-    stdout = property(lambda self: self["stdout"], doc="The pieces of standard output.")
-    stderr = property(lambda self: self["stderr"], doc="The pieces of standard error.")
-
-
-@dataclass
-class ExecutionError:
-    """What a script raised."""
-
-    name: str = ""
-    value: str = ""
-    traceback: str = ""
-
-
-@dataclass
-class Execution:
-    """What a script did; without any result all is empty."""
-
-    results: list[dict[str, Any]] = field(default_factory=list)
-    logs: Logs = field(default_factory=lambda: Logs(stdout=[], stderr=[]))
-    error: ExecutionError | None = None
-    execution_count: int | None = None
-
-    @property
-    def text(self) -> str | None:
-        """Return the value of the script's last expression, as its `repr`."""
-        return next((result.get("text") for result in self.results if result.get("is_main_result")), None)
-
-
-@dataclass
-class MorphResult:
-    """What a script did: all its output with the value of its last expression at the end, or what went wrong."""
-
-    text: str | None = None
-    exception_str: str | None = None
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
 
 
 class _Client:
@@ -66,7 +36,7 @@ class _Client:
 
     def _execute(
         self, key: str, scripts: Sequence[str], languages: Sequence[str] | None, limit_s: float, **seconds: float
-    ) -> list[dict[str, Any]]:
+    ) -> list[ScriptResult]:
         """Return the reply's entry for each script, with `key` in it; ask a full router again until the time is over.
 
         Args:
@@ -98,7 +68,7 @@ class _Client:
         if reply.status_code != 200:
             raise SandboxError(f"The router at {self._base} answered {reply.status_code}: {reply.text[:500]}")
         try:
-            entries = reply.json()
+            entries = reply.json(object_hook=ScriptResult)
         except ValueError as error:
             raise SandboxError(f"The router at {self._base} sent no JSON.") from error
         is_list = isinstance(entries, list) and len(entries) == len(scripts)
@@ -126,8 +96,11 @@ class RoutedSandbox(_Client):
         languages: Sequence[str] | None = None,
         timeout: int | None = None,
         request_timeout: int | None = None,
-    ) -> list[Execution]:
-        """Run each script in a box of its own; return an empty `Execution` where there's no result.
+    ) -> list[ScriptResult]:
+        """Run each script in a box of its own; return what it did.
+
+        That is `text`, the value of its last expression as its `repr`, `results`, `logs` with the pieces of `stdout`
+        and `stderr`, `error` with `name`, `value` and `traceback`, `execution_count`: None or empty without a result.
 
         Args:
             scripts: Source texts.
@@ -142,17 +115,15 @@ class RoutedSandbox(_Client):
         times = {"timeout": timeout or 300, "request_timeout": request_timeout or 30}
         # They may run one after the other, as far as a client can know.
         limit_s = len(scripts) * times["timeout"] + times["request_timeout"]
-        return [
-            Execution()
-            if (given := entry["execution"]) is None
-            else Execution(
-                given["results"],
-                Logs(given["logs"]),
-                given["error"] and ExecutionError(**given["error"]),
-                given.get("execution_count"),
-            )
-            for entry in self._execute("execution", scripts, languages, limit_s, **times)
-        ]
+        entries = self._execute("execution", scripts, languages, limit_s, **times)
+        return [_execution(entry["execution"] or {}) for entry in entries]
+
+
+def _execution(given: dict[str, Any]) -> ScriptResult:
+    empty = {"results": [], "logs": ScriptResult(stdout=[], stderr=[]), "error": None, "execution_count": None}
+    execution = ScriptResult({**empty, **given})
+    main = [result.get("text") for result in execution.results if result.get("is_main_result")]
+    return ScriptResult(execution, text=main[0] if main else None)
 
 
 class RoutedMorphSandbox(_Client):
@@ -177,8 +148,10 @@ class RoutedMorphSandbox(_Client):
         languages: Sequence[str] | None = None,
         timeout: int | None = None,
         request_timeout: int | None = None,
-    ) -> list[MorphResult]:
+    ) -> list[ScriptResult]:
         """Run each script in a box of its own; where the router fails, every `exception_str` says so.
+
+        `text` is all its output with the value of its last expression at the end, `exception_str` what went wrong.
 
         Raises:
             ValueError: There's not one language for each script.
@@ -187,5 +160,5 @@ class RoutedMorphSandbox(_Client):
         try:
             entries = self._execute("text", scripts, languages, times["request_timeout"], **times)
         except SandboxError as error:
-            return [MorphResult(exception_str=str(error)) for _ in scripts]
-        return [MorphResult(entry["text"], entry.get("exception_str")) for entry in entries]
+            return [ScriptResult(text=None, exception_str=str(error)) for _ in scripts]
+        return [ScriptResult({"exception_str": None, **entry}) for entry in entries]

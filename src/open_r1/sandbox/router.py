@@ -32,6 +32,7 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.rounds import run_in_rounds
+from open_r1.sandbox.running import OfLoop
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class RouterSandbox(Sandbox):
                 )
         self._mechanism = ""
         self._is_away = False
-        self._client: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
+        self._client = OfLoop(self._new_client)
 
     def describe(self) -> str:
         """Return one line for the log."""
@@ -162,7 +163,7 @@ class RouterSandbox(Sandbox):
             UnsupportedLanguageError, UnsupportedRequestError: As the router says.
         """
         try:
-            response = await self._connection().request(
+            response = await self._client.get().request(
                 method,
                 self.url + path,
                 content=body,
@@ -191,21 +192,15 @@ class RouterSandbox(Sandbox):
                 raise SandboxError(f"The router at {self.url} sent no JSON.") from error
         raise _failure(response, self.url)
 
-    def _connection(self) -> httpx.AsyncClient:
-        """Return the client of the running loop; after a fork, or in another loop, it's a new one."""
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._client[0] is not loop:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30.0)
-            transport = httpx.AsyncHTTPTransport(limits=limits, socket_options=_KEEP_ALIVE)
-            client = httpx.AsyncClient(headers=self._headers, transport=transport)
-            self._client = loop, client
-        return self._client[1]
+    def _new_client(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30.0)
+        transport = httpx.AsyncHTTPTransport(limits=limits, socket_options=_KEEP_ALIVE)
+        return httpx.AsyncClient(headers=self._headers, transport=transport)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        client, self._client = self._client, None
-        if client is not None and client[0] is asyncio.get_running_loop():
-            await client[1].aclose()
+        if (client := self._client.pop()) is not None:
+            await client.aclose()
 
 
 def router_base_url(url: str) -> str:

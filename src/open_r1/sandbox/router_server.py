@@ -32,8 +32,9 @@ from open_r1.sandbox.base import (
     UnsupportedLanguageError,
     UnsupportedRequestError,
 )
-from open_r1.sandbox.execute_batch import REPLY_FORMS, failed_entry, read_batch, read_entry, script_request
+from open_r1.sandbox.execute_batch import failed_entry, read_batch, read_entry, script_request
 from open_r1.sandbox.router import is_loopback
+from open_r1.sandbox.running import gather
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -63,71 +64,55 @@ class Refusal(Exception):
         self.response = JSONResponse({"error": {"kind": kind, "message": message, **details}}, status, headers)
 
 
-def create_app(
-    sandbox: Sandbox,
-    *,
-    max_parallel: int = 8,
-    max_queue: int = 512,
-    token: str | None = None,
-    reply: str = "e2b",
-    max_body_mb: float = 64.0,
-    script_memory_mb: int = 1024,
-) -> FastAPI:
-    """Return the application; from now on only the loop that serves it may use `sandbox`.
+@dataclass
+class Router:
+    """The state behind the routes, and their answers; once it serves, only its loop may use `sandbox`.
 
     Args:
         sandbox: The provider; closed when the application shuts down.
         max_parallel: Runs at a time, of all clients together.
         max_queue: Runs that may wait; more are answered 429.
         token: What clients must show as bearer token; None: nothing.
-        reply: Form of the replies of `/execute_batch`, one of `REPLY_FORMS`.
+        reply: Form of the replies of `/execute_batch`, "e2b" or "morph".
         max_body_mb: Size of one request, in MiB.
         script_memory_mb: Memory of a script of `/execute_batch`, whose request doesn't say.
 
     Raises:
-        ValueError: A number is out of range, the token is empty or the form unknown.
+        ValueError: A number is out of range.
     """
-    if reply not in REPLY_FORMS:
-        raise ValueError(f"Unknown reply form {reply!r}; there are {', '.join(REPLY_FORMS)}.")
-    if token is not None and not token.strip():
-        raise ValueError("The token is empty.")
-    if max_parallel < 1 or max_queue < 0:
-        raise ValueError(f"max_parallel is at least 1 and max_queue 0, got {max_parallel} and {max_queue}.")
-    if not (max_body_mb > 0 and script_memory_mb > 0):
-        raise ValueError(f"max_body_mb and script_memory_mb are positive, got {max_body_mb} and {script_memory_mb}.")
-    router = _Router(sandbox, max_parallel, max_queue, token, reply, int(max_body_mb * 2**20), script_memory_mb)
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await router.close()
-
-    routes: list[BaseRoute] = [
-        router.route("POST", "/run", router.run),
-        router.route("POST", "/execute_batch", router.execute_batch),
-        router.route("GET", "/languages", router.languages),
-        router.route("GET", "/health", router.health, is_open=True),
-    ]
-    return FastAPI(routes=routes, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-
-
-@dataclass
-class _Router:
-    """The state behind the routes, and their answers."""
 
     sandbox: Sandbox
-    max_parallel: int
-    max_queue: int
-    token: str | None
-    reply: str
-    max_body_bytes: int
-    script_memory_mb: int
+    max_parallel: int = 8
+    max_queue: int = 512
+    token: str | None = None
+    reply: str = "e2b"
+    max_body_mb: float = 64.0
+    script_memory_mb: int = 1024
 
     def __post_init__(self) -> None:
+        if not (min(self.max_parallel, self.max_body_mb, self.script_memory_mb) > 0 and self.max_queue >= 0):
+            raise ValueError("max_parallel, max_body_mb and script_memory_mb are positive, max_queue is at least 0.")
+        self.max_body_bytes = int(self.max_body_mb * 2**20)
         self.room = self.max_parallel + self.max_queue
         self.admitted = self.running = 0
         self.places = asyncio.Semaphore(self.max_parallel)
         self.tasks: set[asyncio.Task[Any]] = set()
+
+    def app(self) -> FastAPI:
+        """Return the application."""
+
+        @contextlib.asynccontextmanager
+        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+            yield
+            await self.close()
+
+        routes: list[BaseRoute] = [
+            self.route("POST", "/run", self.run),
+            self.route("POST", "/execute_batch", self.execute_batch),
+            self.route("GET", "/languages", self.languages),
+            self.route("GET", "/health", self.health, is_open=True),
+        ]
+        return FastAPI(routes=routes, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
 
     def route(
         self, method: str, path: str, answer: Callable[[Request], Awaitable[Response]], *, is_open: bool = False
@@ -157,22 +142,18 @@ class _Router:
 
     async def execute_batch(self, request: Request) -> Response:
         """Run scripts as Open R1's routers did, each in a box of its own; a failure stands in its place."""
-        batch = await self._read(request, read_batch)
+        scripts, timeout_s = await self._read(request, read_batch)
 
-        async def one(script: str, language: str) -> dict[str, Any]:
+        async def run_script(script: str, language: str) -> dict[str, Any]:
             try:
-                asked, nonce = script_request(script, language, batch.timeout_s, self.script_memory_mb)
+                asked, nonce = script_request(script, language, timeout_s, self.script_memory_mb)
                 return read_entry(await self._run(asked), nonce, self.reply)
             except (Refusal, ValueError) as error:  # of this script alone
                 return failed_entry(str(error))
 
-        async def all_of_them() -> list[dict[str, Any]]:
-            async with asyncio.TaskGroup() as group:
-                jobs = [group.create_task(one(*pair)) for pair in zip(batch.scripts, batch.languages, strict=True)]
-            return [job.result() for job in jobs]
-
-        with self._admitted(len(batch.scripts)):
-            return JSONResponse(await self._unless_gone(request, all_of_them()))
+        with self._admitted(len(scripts)):
+            running = gather([run_script(*pair) for pair in scripts])
+            return JSONResponse(await self._unless_gone(request, running))
 
     async def languages(self, request: Request) -> Response:
         """List the provider's languages."""
@@ -227,7 +208,7 @@ class _Router:
             if size <= self.max_body_bytes:
                 body += chunk
         if size > self.max_body_bytes:
-            message = f"The request is larger than {self.max_body_bytes / 2**20:.2g} MiB (--max_body_mb)."
+            message = f"The request is larger than {self.max_body_mb:.2g} MiB (--max_body_mb)."
             raise Refusal(413, "too_large", message)
         try:
             value = json.loads(body) if len(body) < 1 << 20 else await asyncio.to_thread(json.loads, body)

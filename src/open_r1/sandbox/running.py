@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from open_r1.sandbox.base import RunRequest, RunResult, Sandbox, SandboxError
 
@@ -119,3 +119,26 @@ async def gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
     return [task.result() for task in tasks]
+
+
+class OfLoop(Generic[T]):
+    """What works on one event loop alone, such as connections: on another one, as a fork has, it's built anew."""
+
+    def __init__(self, build: Callable[[], T]) -> None:
+        self._build = build
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.built: T | None = None
+
+    def get(self) -> T:
+        """Return what the running loop has, built where it has none."""
+        loop = asyncio.get_running_loop()
+        if self.built is None or self._loop is not loop:
+            self._loop, self.built = loop, self._build()
+        return self.built
+
+    def pop(self) -> T | None:
+        """Return what the running loop has, for the caller to close, and forget it; None where it has none."""
+        if self._loop is not asyncio.get_running_loop():
+            return None
+        built, self.built = self.built, None
+        return built

@@ -11,26 +11,20 @@ from dataclasses import asdict
 from typing import Any
 
 from open_r1.sandbox.base import Interactor, Limits, Outcome, ProgramInput, ProgramRun, RunRequest, RunResult
-from open_r1.sandbox.languages import Commands, build_commands, find_language
+from open_r1.sandbox.languages import build_commands, find_language
+
+_NUMBER = int | float
+_KINDS = {"stdout": str, "stderr": str, "exit_code": int, "signal": int} | dict.fromkeys(
+    ("cpu_s", "wall_s", "peak_memory_mb"), _NUMBER
+)
 
 
 def request_to_json(request: RunRequest) -> dict[str, Any]:
     """Return a request as a value for `json.dumps`."""
     interactor = request.interactor
-    return {
-        "language": request.language,
+    return asdict(request) | {
         "files": files_to_json(request.files),
-        "inputs": [asdict(given) for given in request.inputs],
-        "compile_limits": asdict(request.compile_limits),
-        "limits": asdict(request.limits),
-        "stop_after": request.stop_after,
-        "interactor": interactor
-        and {
-            "language": interactor.language,
-            "files": files_to_json(interactor.files),
-            "limits": asdict(interactor.limits),
-        },
-        "keeps_binary": request.keeps_binary,
+        "interactor": interactor and asdict(interactor) | {"files": files_to_json(interactor.files)},
     }
 
 
@@ -42,22 +36,29 @@ def job_to_json(request: RunRequest) -> dict[str, Any]:
     Raises:
         UnsupportedLanguageError: Its language is unknown.
     """
-    language = find_language(request.language)
-    commands = build_commands(language, request.files, request.limits)
+    return {**request_to_json(request), **program_to_json(request, request.compile_limits)}
+
+
+def program_to_json(
+    part: RunRequest | Interactor, compile_limits: Limits, program: str | None = None
+) -> dict[str, Any]:
+    """Return how the driver compiles and runs a program.
+
+    Args:
+        part: The program.
+        compile_limits: Of its compiler.
+        program: As of `build_commands`.
+    """
+    language = find_language(part.language)
+    compile_command, run_command = build_commands(language, part.files, part.limits, program)
+    of_language = {"limits_addresses": language.limits_addresses, "stack_mb": language.stack_mb}
     return {
-        **request_to_json(request),
-        "compile": commands.compile,
-        "run": commands.run,
-        "executable": request.main_file if language.name == "binary" else None,
-        "compile_limits": limits_to_json(request.compile_limits, commands),
-        "limits": limits_to_json(request.limits, commands),
+        "compile": compile_command,
+        "run": run_command,
+        "executable": next(iter(part.files)) if language.name == "binary" else None,
+        "compile_limits": asdict(compile_limits) | {"wall_s": compile_limits.backstop_s} | of_language,
+        "limits": asdict(part.limits) | {"wall_s": part.limits.backstop_s} | of_language,
     }
-
-
-def limits_to_json(limits: Limits, commands: Commands) -> dict[str, Any]:
-    """Return limits as the driver takes them."""
-    more = {"limits_addresses": commands.limits_addresses, "stack_mb": commands.stack_mb}
-    return asdict(limits) | {"wall_s": limits.backstop_s, **more}
 
 
 def request_from_json(value: Mapping[str, Any]) -> RunRequest:
@@ -115,7 +116,7 @@ def run_to_json(run: ProgramRun | None) -> dict[str, Any] | None:
     if run is None:
         return None
     value = {name: None if _is_nan(item) else item for name, item in vars(run).items()}
-    return value | {"outcome": run.outcome.value, "interactor": run_to_json(run.interactor)}
+    return value | {"interactor": run_to_json(run.interactor)}
 
 
 def run_from_json(value: Mapping[str, Any] | None) -> ProgramRun | None:
@@ -129,20 +130,11 @@ def run_from_json(value: Mapping[str, Any] | None) -> ProgramRun | None:
     if not isinstance(value, Mapping):
         raise TypeError(f"A run is an object, got {type(value).__name__}.")
     known = {name: item for name, item in value.items() if item is not None}
+    for name, kind in _KINDS.items():
+        if name in known and (not isinstance(known[name], kind) or isinstance(known[name], bool)):
+            raise TypeError(f"{name} in a run is of type {type(known[name]).__name__}.")
     known |= {"outcome": Outcome(value["outcome"]), "interactor": run_from_json(value.get("interactor"))}
-    run = ProgramRun(**known)
-    for item, *types in (
-        (run.stdout, str),
-        (run.stderr, str),
-        (run.exit_code, int, type(None)),
-        (run.signal, int, type(None)),
-        (run.cpu_s, int, float),
-        (run.wall_s, int, float),
-        (run.peak_memory_mb, int, float),
-    ):
-        if not isinstance(item, tuple(types)) or isinstance(item, bool):
-            raise TypeError(f"{str(item)[:40]!r} in a run is of type {type(item).__name__}.")
-    return run
+    return ProgramRun(**known)
 
 
 def files_to_json(files: Mapping[str, str | bytes]) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from open_r1.sandbox.base import Interactor, Limits, Outcome, ProgramInput, ProgramRun, RunRequest, SandboxError
 from open_r1.sandbox.harness.folders import empty
 from open_r1.sandbox.harness.processes import MOST_WAITING
-from open_r1.sandbox.languages import build_commands, find_language
+from open_r1.sandbox.languages import find_language
 from open_r1.sandbox.local.cgroups import Group, make_group
-from open_r1.sandbox.local.started import Room, Started, memory_file
-from open_r1.sandbox.wire import limits_to_json
+from open_r1.sandbox.local.interpreter import Room, Started, memory_file
+from open_r1.sandbox.wire import program_to_json
 
 if TYPE_CHECKING:
     from open_r1.sandbox.local.setup import Setup
@@ -346,8 +346,8 @@ async def open_box(
     Raises:
         BoxLostError, SandboxError: As of `LocalBox.result`.
     """
-    language = find_language(part.language)
-    commands = build_commands(language, part.files, part.limits, setup.programs.get(language.name))
+    program = setup.programs.get(find_language(part.language).name)
+    job = program_to_json(part, compile_limits, program) | {"keeps_binary": keeps_binary}
     files = {
         name: content if isinstance(content, bytes) else _encoded(content) for name, content in part.files.items()
     }
@@ -355,20 +355,11 @@ async def open_box(
     extra_mb = -(-(extra + 2 * part.limits.output_bytes) // MIB)  # the driver holds what a program prints
     memory_mb, processes = part.limits.memory_mb + extra_mb, part.limits.processes
     first = (memory_mb, processes)
-    if commands.compile is not None:
+    if job["compile"] is not None:
         first = (max(memory_mb, compile_limits.memory_mb), max(processes, compile_limits.processes))
     box = await _start(setup, Room(DISK_BYTES + extra, *first), part.limits)
     try:
-        job = {
-            "root": box.root,
-            "watches": box.group is None,
-            "compile": commands.compile,
-            "run": commands.run,
-            "compile_limits": limits_to_json(compile_limits, commands),
-            "limits": limits_to_json(part.limits, commands),
-            "keeps_binary": keeps_binary,
-            "executable": next(iter(files)) if language.name == "binary" else None,
-        }
+        job |= {"root": box.root, "watches": box.group is None}
         await box.prepare(job, files, compile_limits)
         if first != (memory_mb, processes):
             box.limit_group(memory_mb, processes)

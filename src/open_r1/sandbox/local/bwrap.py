@@ -9,19 +9,20 @@ import functools
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from open_r1.sandbox.local.interpreter import (
     BOX_USER,
     DRIVER_PARTS,
     Interpreter,
+    Room,
+    Started,
     drop_user,
     has_other_users,
+    memory_file,
     new_user,
 )
 from open_r1.sandbox.local.seccomp import filter_program
-from open_r1.sandbox.local.started import Room, Started, memory_file, start
 
 ROOT = "/box"  # the one place where programs can write
 SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -73,22 +74,17 @@ class Bubblewrap:
         Raises:
             OSError: They can't be started.
         """
-        with ExitStack() as stack:
-            code_fd, seccomp_fd = (_held(memory_file(content), stack) for content in (interpreter.driver, _filter()))
-            call = (
-                f"serve_as({new_user()}, {ROOT!r}, {socket_fd})" if interpreter.is_private else f"serve({socket_fd})"
-            )
-            command = [
-                *(() if interpreter.is_private else drop_user(self.path)),
-                *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd, as_root=interpreter.is_private),
-                *interpreter.command(code_fd, call),
+        seccomp_fd = memory_file(_filter())
+        try:
+            is_private = interpreter.is_private
+            call = f"serve_as({new_user()}, {ROOT!r}, {socket_fd})" if is_private else f"serve({socket_fd})"
+            before = [
+                *(() if is_private else drop_user(self.path)),
+                *bwrap_command(self.path, folders, room.disk_bytes, seccomp_fd, as_root=is_private),
             ]
-            return Started(start(command, (code_fd, seccomp_fd, socket_fd), log), ROOT)
-
-
-def _held(fd: int, stack: ExitStack) -> int:
-    stack.callback(os.close, fd)
-    return fd
+            return Started(interpreter.start(call, (seccomp_fd, socket_fd), log, before), ROOT)
+        finally:
+            os.close(seccomp_fd)
 
 
 @functools.cache

@@ -12,14 +12,13 @@ import errno
 import itertools
 import logging
 import os
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from open_r1.sandbox.local.owners import is_orphan, owner_name
 
 logger = logging.getLogger(__name__)
 
@@ -283,3 +282,26 @@ def _field(file: Path, name: str) -> int:
 def _write_if_there(file: Path, text: str) -> None:
     if file.exists():
         file.write_text(text)
+
+
+def owner_name() -> str:
+    """Return a name for this process that no other one has, also after a restart: namespace, number, start."""
+    return f"{_namespace()}_{os.getpid()}_{_start_of(os.getpid())}"
+
+
+def is_orphan(name: str) -> bool:
+    """Return whether a name begins with that of a dead owner; of another container's processes we know nothing."""
+    found = re.match(r"(\d+)_(\d+)_(\d+)(_|$)", name)
+    return found is not None and found[1] == _namespace() and _start_of(int(found[2])) != found[3]
+
+
+def _namespace() -> str:
+    return str(Path("/proc/self/ns/pid").stat().st_ino)
+
+
+def _start_of(pid: int) -> str | None:
+    """Return when a process started, in the kernel's ticks, or None if there's none of that number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return None

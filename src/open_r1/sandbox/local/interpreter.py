@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interpreter of a local box, tried out as the user that boxes run as, and the driver compiled for it."""
+"""The interpreter of a local box, tried out as the user that boxes run as; the driver compiled for it, and started."""
 
 import errno
 import functools
@@ -58,15 +58,65 @@ class Interpreter:
     driver: bytes
     is_private: bool = False
 
-    def command(self, code_fd: int, call: str) -> list[str]:
-        """Return the command that starts the driver, as little of the interpreter as it needs.
+    def start(self, call: str, passed: Sequence[int], log: int, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start the driver, with as little of the interpreter as it needs, an empty environment and few descriptors.
+
+        It gets a session of its own, so that an interrupt from the terminal ends boxes only through us.
 
         Args:
-            code_fd: Descriptor of the compiled driver.
-            call: Of a function in its last part, with arguments.
+            call: Of a function in the driver's last part, with arguments.
+            passed: Descriptors that it gets.
+            log: Descriptor that is its standard error.
+            before: Words of the command before the interpreter.
+
+        Raises:
+            OSError: It can't be started.
         """
-        code = _BOOTSTRAP.format(code_fd=code_fd, call=call)
-        return [self.path, "-I", "-S", "-E", "-X", "frozen_modules=on", "-c", code]
+        code_fd = memory_file(self.driver)
+        try:
+            code = _BOOTSTRAP.format(code_fd=code_fd, call=call)
+            return subprocess.Popen(
+                [*before, self.path, "-I", "-S", "-E", "-X", "frozen_modules=on", "-c", code],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env={},
+                cwd="/",
+                pass_fds=(code_fd, *passed),
+                start_new_session=True,
+            )
+        finally:
+            os.close(code_fd)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What may be used in a box, by all that runs in it.
+
+    Attributes:
+        disk_bytes: Written to files.
+        memory_mb: Memory in MiB.
+        processes: Processes and threads.
+    """
+
+    disk_bytes: int
+    memory_mb: int
+    processes: int
+
+
+@dataclass(frozen=True)
+class Started:
+    """The first process of a box.
+
+    Attributes:
+        process: It; the box is gone when it has ended.
+        root: The folder where programs write, as the driver sees it.
+        folder: The same as a folder of this machine's, to be removed at the end, or None.
+    """
+
+    process: subprocess.Popen[bytes]
+    root: str
+    folder: str | None = None
 
 
 def drop_user(program: str) -> tuple[str, ...]:
@@ -201,3 +251,19 @@ def holds_home(folder: Path) -> bool:
 def harness(name: str) -> str:
     """Return the text of a program that runs in boxes."""
     return (files("open_r1.sandbox") / "harness" / name).read_text(encoding="utf-8")
+
+
+def memory_file(content: bytes) -> int:
+    """Return a descriptor of a file in memory, at its beginning; programs get it only where it's passed.
+
+    Raises:
+        OSError: There are no descriptors or no memory left.
+    """
+    fd = os.memfd_create("open_r1_box", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, content)
+        os.lseek(fd, 0, os.SEEK_SET)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd

@@ -26,10 +26,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from open_r1.sandbox.harness.folders import empty
-from open_r1.sandbox.local.interpreter import BOX_USER, DRIVER_PARTS, NUM_USERS, Interpreter, has_other_users, new_user
-from open_r1.sandbox.local.owners import is_orphan, owner_name
+from open_r1.sandbox.local.cgroups import is_orphan, owner_name
+from open_r1.sandbox.local.interpreter import (
+    BOX_USER,
+    DRIVER_PARTS,
+    NUM_USERS,
+    Interpreter,
+    Room,
+    Started,
+    has_other_users,
+    new_user,
+)
 from open_r1.sandbox.local.seccomp import filter_program
-from open_r1.sandbox.local.started import Room, Started, memory_file, start
 
 PREFIX = "open_r1_box_"
 MIN_VERSION = 3  # Linux 6.2; before, a program could cut any file of its user's to nothing
@@ -76,20 +84,15 @@ class Landlock:
         """Start a box; see `Bubblewrap.start`. Where we are root, each box has a user of its own."""
         user = new_user() if has_other_users() else None
         folder = _new_folder()
-        code_fd = -1
         try:
-            code_fd = memory_file(interpreter.driver)
             if user is not None:
                 os.chown(folder, user, user)
             settings = self.settings(folder, user=user, readable=folders, room=room)
-            command = interpreter.command(code_fd, f"serve({socket_fd}, {settings!r})")
-            return Started(start(command, (code_fd, socket_fd), log), folder, folder)
+            process = interpreter.start(f"serve({socket_fd}, {settings!r})", (socket_fd,), log)
+            return Started(process, folder, folder)
         except BaseException:
             Path(folder).rmdir()
             raise
-        finally:
-            if code_fd >= 0:
-                os.close(code_fd)
 
     def settings(self, root: str, *, user: int | None, readable: Iterable[str], room: Room) -> dict[str, object]:
         """Return what `confine.serve` needs to know, as values that Python can write.
