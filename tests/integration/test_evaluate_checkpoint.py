@@ -37,7 +37,8 @@ with open({notes!r}, "a") as notes:
 SBATCHES = {
     "takes jobs": "print(41 + sum(1 for _ in open({notes!r})))\n",
     "refuses": "sys.exit('sbatch: error: QOSMaxSubmitJobPerUserLimit: the queue is full')\n",
-    "hangs": "import time\nwhile not os.path.exists({notes!r} + '.end'): time.sleep(0.05)\n",
+    # Until the fixture ends; the folder of a test that has passed may then be gone at once.
+    "hangs": "import time\nwhile os.path.exists({notes!r}) > os.path.exists({notes!r} + '.end'): time.sleep(0.05)\n",
 }
 
 
