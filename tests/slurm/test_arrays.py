@@ -169,7 +169,7 @@ def test_task_near_its_time_limit_is_requeued_alone(cluster, tmp_path):
 
 
 def test_task_that_keeps_nothing_is_requeued_once(cluster, tmp_path):
-    """What decontamination has read is kept at a part's end only: with too little time it would begin for ever."""
+    """Decontamination writes at the end of a part alone: with too little time it would begin anew for ever."""
     program = tmp_path / "python"
     program.write_text("#!/bin/bash\necho waits\nexec sleep 3000\n")
     program.chmod(0o755)
@@ -179,5 +179,5 @@ def test_task_that_keeps_nothing_is_requeued_once(cluster, tmp_path):
         eventually(lambda count=attempt: 0 in array.tasks and array.tasks[0].log.count("\nwaits") == count, "it waits")
         cluster.command("scancel", "--batch", "--signal=USR1", f"{array.job_id}_0")
     assert array.wait() == "FAILED"
-    assert "two attempts in a row made no progress" in array.tasks[0].log
+    assert "two attempts in a row made no progress (in a part that is not finished)" in array.tasks[0].log
     assert merge.wait() == "CANCELLED"
