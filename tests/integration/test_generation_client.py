@@ -47,6 +47,8 @@ def ask(addresses, *requests, sampling=None, patience=QUICK, **options):
         Reply("x" * 200_000),
         Reply(raw=gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"}),
         Reply("half", finish_reason="abort"),
+        Reply("half", finish_reason="insufficient_system_resource"),
+        Reply(message={"content": None, "tool_calls": [{}]}, finish_reason="tool_calls"),
         Reply(raw=b'{"error": {"message": "upstream", "code": 502}}'),
     ],
 )

@@ -117,6 +117,20 @@ def test_estimates_come_from_the_answers_that_came_and_the_rest_is_asked_for_aga
     assert results_of(tmp_path)["metrics"]["avg@4"] == 0.75
 
 
+def test_an_answer_that_the_server_has_cut_off_is_a_failed_request(evaluate, tmp_path):
+    def behave(body, attempt):
+        cut = Reply("<think>", finish_reason="insufficient_system_resource")
+        return cut if number_of(body) == 0 else mostly_right(body, attempt)
+
+    with ChatServer(behave) as server:
+        assert evaluate(server.address, "--num_samples", 1, "--retries", 0) == INCOMPLETE
+        results = results_of(tmp_path)
+        assert (results["counts"]["failed"], results["metrics"]["avg@1"]) == (1, 1.0)
+    with ChatServer(mostly_right) as server:
+        assert evaluate(server.address, "--num_samples", 1) == 0
+        assert len(server.requests) == 1
+
+
 def test_notes_and_counts_are_sentences(evaluate, problems, capsys):
     problems.write_text('{"problem": "Compute 1+1", "solution": "2"}\n')
     with ChatServer(lambda body, attempt: Reply("hm")) as server:

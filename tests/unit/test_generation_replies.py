@@ -22,7 +22,6 @@ def completion(message=None, finish_reason="stop", usage=None, **choice):
         b"<html>502 Bad Gateway</html>",
         b"\xff\xfe",
         b"[" * 100_000,
-        completion(finish_reason="abort"),
         completion(finish_reason={"type": "stop"}),
         completion(finish_reason=["stop"]),
         b"null",
@@ -52,7 +51,8 @@ def test_what_is_no_completion_is_a_failure_that_may_pass(body):
     [
         ({"content": "8"}, "stop", "8"),
         ({"content": ""}, "stop", ""),
-        ({"content": None}, "content_filter", ""),
+        ({"content": None}, "stop", ""),
+        ({"content": "8", "tool_calls": [{}]}, "tool_calls", "8"),
         ({"content": None, "reasoning": "hm"}, "length", "<think>\nhm"),
         ({"content": "8", "reasoning": "hm"}, "stop", "<think>\nhm\n</think>\n\n8"),
         ({"content": "8", "reasoning_content": "hm"}, "stop", "<think>\nhm\n</think>\n\n8"),
@@ -66,9 +66,26 @@ def test_text_of_an_answer(message, finish_reason, text):
     assert (answer.text, answer.finish_reason) == (text, finish_reason)
 
 
-@pytest.mark.parametrize(("given", "read"), [(None, "unknown"), ("", "unknown"), ("st\ud800op", "st\ufffdop")])
-def test_a_finish_reason_is_text_that_files_can_hold(given, read):
-    assert read_answer(completion(finish_reason=given)).finish_reason == read
+@pytest.mark.parametrize("given", [None, ""])
+def test_a_finish_reason_may_be_left_out(given):
+    assert read_answer(completion(finish_reason=given)).finish_reason == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("finish_reason", "message", "is_servers"),
+    [
+        ("insufficient_system_resource", {"content": "<think>\n7+"}, True),
+        ("abort", {"content": "7+"}, True),
+        ("content_filter", {"content": "7+"}, False),
+        ("tool_calls", {"content": None, "tool_calls": [{}]}, False),
+        ("tool_calls", {"content": None, "reasoning": "hm", "tool_calls": [{}]}, False),
+        ("no_such", {"content": "8"}, False),
+    ],
+)
+def test_another_end_than_the_models_own_is_a_failure_that_may_pass(finish_reason, message, is_servers):
+    with pytest.raises(ServerFailure, match=finish_reason) as caught:
+        read_answer(completion(message, finish_reason))
+    assert (caught.value.is_final, caught.value.is_servers, caught.value.counts) == (False, is_servers, True)
 
 
 @pytest.mark.parametrize(

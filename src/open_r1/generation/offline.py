@@ -166,7 +166,7 @@ def _params(sampling: Sampling, index: int) -> "SamplingParams":
 def _reply(output: Any, seconds: float) -> ChatReply:
     completion = output.outputs[0]
     usage = {"prompt_tokens": len(output.prompt_token_ids or ()), "completion_tokens": len(completion.token_ids)}
-    if completion.finish_reason is None or completion.finish_reason == "abort":
+    if completion.finish_reason not in ("stop", "length"):
         return _failed(f"vLLM ended it: {completion.finish_reason}")
     return ChatReply(completion.text, completion.finish_reason, usage, None, 1, seconds, HERE)
 

@@ -21,7 +21,11 @@ _MODERATED = re.compile(
 _SHORTEST_KEY = 8
 _MESSAGE_CHARACTERS = 500
 _MOST_TOKENS = 1 << 53  # more isn't a count of tokens, and sums of it don't fit into the columns of integers
-_BROKEN_OFF = {"abort", "error"}  # vLLM and SGLang when they shut down or fail: what is there of the text is no answer
+# Ends of an answer, as servers spell them; "" and null: they don't tell. Of any other (content_filter, ...) what came
+# of the text isn't the model's answer.
+_ENDS = {"stop", "length", "eos", "eos_token", "stop_sequence", "end_turn", "", None}
+_CALLS = {"tool_calls", "function_call"}  # an answer where there is text too
+_BROKEN_OFF = {"abort", "error", "insufficient_system_resource"}  # vLLM, SGLang, DeepSeek: the server's own trouble
 
 
 @dataclass
@@ -104,8 +108,8 @@ def _read_answer(body: bytes) -> Answer:
         raise ServerFailure(f"a completion without content: {body[:200]!r}", 200)
     if not isinstance(finish_reason, str | None):
         raise ServerFailure(f"a finish reason that is no text: {body[:200]!r}", 200)
-    if finish_reason in _BROKEN_OFF:
-        raise ServerFailure(f"an answer that the server broke off (finish reason {finish_reason!r})", 200)
+    if finish_reason not in (_ENDS | _CALLS if content else _ENDS):
+        raise ServerFailure(f"finish reason {finish_reason!r}", 200, is_servers=finish_reason in _BROKEN_OFF)
     text = join_reasoning(reasoning, content, is_cut=finish_reason == "length")
     token_ids, stop_reason = choice.get("token_ids"), choice.get("stop_reason")
     is_whole = isinstance(token_ids, list) and all(map(is_count, token_ids))
