@@ -96,7 +96,7 @@ test_gpu: ## what a first hour with a GPU must show, in the order of worth, as o
 	@scripts/install.sh "$(VENV_SERVING)" "serving,dev,gguf,$(if $(filter --stand-ins,$(ARGS)),,train),$(EXTRAS)"
 	@SMOLLM2="$(MODEL)" scripts/test_gpu.sh "$(VENV_SERVING)" $(ARGS)
 
-surface: ## what users can see, for the diff of a change: assets/surface.txt
+surface: ## names that users depend on, for the diff of a change: assets/surface.txt
 	@$(install) dev
 	@$(python) scripts/surface.py --output assets/surface.txt $(ARGS)
 

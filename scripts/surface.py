@@ -1,301 +1,143 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write what users can see of this project, one fact a line: `make surface`. Its diff is the list of visible changes.
+"""Write names that users depend on, one a line: flags, recipe keys, metrics, columns, files. The diff shows changes.
 
-    python scripts/surface.py --output assets/surface.txt
-    python scripts/surface.py --output assets/surface.txt --check     # exit status 1, and the diff, where it is stale
+    python scripts/surface.py --output assets/surface.txt             # make surface
+    python scripts/surface.py --output assets/surface.txt --check     # exit status 1 where the file is stale
 
-Flags and recipe keys are those of the parsers that each program really builds: it is run, and stopped where it parses.
-Tables are imported. Metrics, keys, columns, file names and environment variables are literals found in the source by
-`source_names.py`, which says what it can't see. Nothing depends on the machine, its environment or today's date.
-
-Not covered: `--config` and `env` of recipes, which stand in no argument class; options of the tasks of reasoning_gym;
-what programs print, exit statuses, requests to and replies of servers, import paths of functions.
+Flags and recipe keys come from the parsers that the programs build: each runs up to where it parses its command line.
+Metrics, keys and file names are literals in src/open_r1, `{}` for what an f-string fills in. Not covered: tables of
+names (rewards, benchmarks, tasks), flags of job scripts, environment variables, and what libraries log and write.
 """
 
 import argparse
+import ast
 import contextlib
-import dataclasses
 import difflib
-import io
 import os
 import re
 import runpy
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from enum import Enum
-from functools import partial
-from importlib import import_module
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any
 from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = [str(ROOT / "src"), str(ROOT / "scripts"), str(ROOT)]
-KEPT_VARIABLES = ("HOME", "LANG", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PATH", "TMPDIR", "VIRTUAL_ENV")
-UNKNOWN_FLAG = "--no-such-flag"  # a program that leaves words to a second parser goes on to that one
-NUM_CORES = 9973  # a default that is made of it depends on the machine
-TABLES = {
-    "reward": "open_r1.rewards:REWARDS",
-    "layout": "open_r1.data.layout_table:LAYOUTS",
-    "benchmark": "open_r1.data.benchmarks:SUPPORTED_BENCHMARKS",
-    "decontamination benchmark": "open_r1.curation.decontamination.benchmarks:KNOWN_BENCHMARKS",
-    "sandbox provider": "open_r1.sandbox.providers:PROVIDERS",
-    "program language": "open_r1.sandbox.languages:LANGUAGES",
-    "test-time method": "open_r1.test_time.methods:METHODS",
-    "callback": "open_r1.training.callbacks:CALLBACKS",
-    "old name": "open_r1.recipes:TRANSLATIONS",
-    "removed name": "open_r1.recipes:REMOVED",
-}
+NUM_CORES = 9973  # a default that is the number of cores
+HEADINGS = ("Flags of programs", "Recipe keys", "Metrics", "Keys and columns of outputs", "File names")
+FILE_NAME = re.compile(r'"([\w.*{}-]*[\w}]\.(?:json|jsonl|parquet|png|md|csv|ya?ml|txt|log|done|lock))"')
+METRIC = re.compile(r"(?!application/)(?=.*[a-z])[a-z_{}]+[/@][\w{}/]+")
 
 
 class _Parsed(BaseException):
-    """A program has come to the point where it parses its words; no program catches this."""
+    """Raised where a program parses its words; no program catches this."""
 
 
-def parsers_of(run: Callable[[], object]) -> list[argparse.ArgumentParser]:
-    """Run a program up to where it parses its command line, and return its parsers."""
-    found: list[argparse.ArgumentParser] = []
-    parse_known_args = argparse.ArgumentParser.parse_known_args
+def parser_of(program: Path) -> argparse.ArgumentParser:
+    """Run a program up to where it parses its command line, and return its parser."""
+    parse = argparse.ArgumentParser.parse_known_args
 
-    def note(parser: argparse.ArgumentParser) -> None:
-        if parser.add_help and parser not in found:
-            found.append(parser)
+    def stop(parser: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> object:
+        if parser.add_help:
+            raise _Parsed(parser)
+        return parse(parser, *args, **kwargs)  # looks for `--config` alone
 
-    def stop(parser: argparse.ArgumentParser, *args: object, **kwargs: object) -> NoReturn:
-        note(parser)
-        raise _Parsed
-
-    def go_on(parser: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> object:
-        note(parser)
-        return parse_known_args(parser, *args, **kwargs)
-
-    parser_class, quiet = argparse.ArgumentParser, io.StringIO()
-    with (
-        patch.object(parser_class, "parse_args", stop),
-        patch.object(parser_class, "parse_known_args", go_on),
-        patch.object(parser_class, "exit", stop),
-        patch.object(sys, "argv", ["program", UNKNOWN_FLAG]),
-        patch.object(os, "sched_getaffinity", lambda process: set(range(NUM_CORES))),
-        patch.object(os, "cpu_count", lambda: NUM_CORES),
-        contextlib.redirect_stdout(quiet),
-        contextlib.redirect_stderr(quiet),
-        contextlib.suppress(_Parsed),
-    ):
-        run()
-    return found
-
-
-def find_programs() -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield every program with flags: scripts, and those of `src/open_r1` itself that a launcher starts."""
-    for path in sorted([*(ROOT / "scripts").rglob("*.py"), *(ROOT / "src" / "open_r1").glob("*.py")]):
-        text = path.read_text(encoding="utf-8")
-        # One that takes its words by position is a part of another program.
-        if '__name__ == "__main__"' in text and "sys.argv[1]" not in text:
-            yield str(path.relative_to(ROOT)), partial(runpy.run_path, str(path), run_name="__main__")
+    with patch.object(argparse.ArgumentParser, "parse_known_args", stop), patch.object(sys, "argv", ["program"]):
+        try:
+            runpy.run_path(str(program), run_name="__main__")
+        except _Parsed as stopped:
+            return stopped.args[0]
+    raise RuntimeError(f"{program} has parsed no command line")
 
 
 def shown(value: object) -> str:
-    """Return a value as text that is the same on every machine.
+    """Return a default as text that is the same on every machine.
 
-    >>> shown((Path("/tmp"), "a")), shown(0.5)
-    ("['/tmp', 'a']", '0.5')
+    >>> shown(ROOT / "data"), shown(NUM_CORES)
+    ("'<project>/data'", '<cores>')
     """
-    if isinstance(value, Enum):
-        return shown(value.value)
-    if isinstance(value, Path):
-        return shown(str(value))
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{shown(key)}: {shown(entry)}" for key, entry in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(shown, value)) + "]"
-    if isinstance(value, set | frozenset):
-        return "[" + ", ".join(sorted(map(shown, value))) + "]"
-    if dataclasses.is_dataclass(value):
-        return shown({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
-    if value == NUM_CORES:
-        return "<cores>"
-    return repr(value).replace(str(ROOT), "<project>").replace(str(Path.home()), "~")
+    text = "<cores>" if value == NUM_CORES else repr(str(value) if isinstance(value, Path) else value)
+    return text.replace(str(ROOT), "<project>").replace(str(Path.home()), "~")
 
 
-def is_plain(value: object) -> bool:
-    """Return whether a value is data; not a function, and no sentence for people."""
-    if isinstance(value, list | tuple):
-        return all(isinstance(entry, str) for entry in value)
-    if isinstance(value, str):
-        return len(value.split()) <= 3
-    return value is None or isinstance(value, bool | int | float | Enum)
-
-
-def flag_line(action: argparse.Action) -> str:
-    """Return a flag with what it takes and its default."""
-    words = [", ".join(action.option_strings) or action.dest]
-    if action.nargs == 0:
-        words.append("(switch)")
-    elif action.type in (int, float, Path):
-        words.append(f"({action.type.__name__})")
-    if action.nargs not in (None, 0):
-        words.append(f"x {action.nargs}")
-    if action.choices is not None:
-        words.append(f"of {shown(list(action.choices))}")
-    if action.required and action.nargs not in ("*", "?"):
-        return " ".join([*words, "required"])
-    return " ".join([*words, "=", "unset" if action.default is argparse.SUPPRESS else shown(action.default)])
-
-
-def flags_of(name: str, parsers: Iterable[argparse.ArgumentParser]) -> Iterator[str]:
-    """Yield a line for each flag of a program."""
-    for parser in parsers:
-        for action in parser._actions:
-            if "--help" not in action.option_strings:
-                yield f"{name} {flag_line(action)}"
-
-
-def keys_of(config_class: type) -> Iterator[str]:
-    """Yield the fields of an argument class, with their types and defaults."""
-    hints = get_type_hints(config_class)
-    for field in dataclasses.fields(config_class):
-        if not field.init:
+def flags_and_keys() -> tuple[set[str], set[str]]:
+    """Return flags of programs, and recipe keys of those that read recipes."""
+    flags, keys = set(), set()
+    for path in [*(ROOT / "scripts").rglob("*.py"), *(ROOT / "src/open_r1").glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        if '__name__ == "__main__"' not in text or "sys.argv[1]" in text:  # a part of another program
             continue
-        hint = hints[field.name]
-        kind = hint.__name__ if isinstance(hint, type) else re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(hint))
-        name = ", ".join([field.name, *field.metadata.get("aliases", [])])
-        if field.default_factory is not dataclasses.MISSING:
-            yield f"{name}: {kind} = {shown(field.default_factory())}"
-        elif field.default is dataclasses.MISSING:
-            yield f"{name}: {kind} required"
-        else:
-            yield f"{name}: {kind} = {shown(field.default)}"
+        parser = parser_of(path)
+        configs = vars(parser).get("dataclass_types", [])
+        for field in [field for config in configs for field in fields(config) if field.init]:
+            default = field.default if field.default_factory is MISSING else field.default_factory()
+            keys.add(f"{path.stem}: {field.name} = {'required' if default is MISSING else shown(default)}")
+        for action in [] if configs else parser._actions[1:]:
+            name, choices = ", ".join(action.option_strings) or action.dest, action.choices and list(action.choices)
+            default = "required" if action.required else shown(action.default)
+            flags.add(f"{path.relative_to(ROOT)} {name} = {default}{f' of {choices}' if choices else ''}")
+    return flags, keys
 
 
-def section_flags_and_keys() -> dict[str, Iterable[str]]:
-    """Return the flags of programs, and the recipe keys of those that read recipes with the programs in front."""
-    flags: list[str] = []
-    keys: dict[str, list[str]] = {}
-    for name, run in find_programs():
-        parsers = parsers_of(run)
-        if not parsers:
-            raise RuntimeError(f"{name} is a program, but has parsed no command line.")
-        of_recipes = [parser for parser in parsers if "dataclass_types" in vars(parser)]
-        flags += flags_of(name, [parser for parser in parsers if parser not in of_recipes])
-        for config_class in [entry for parser in of_recipes for entry in vars(parser)["dataclass_types"]]:
-            for line in keys_of(config_class):
-                keys.setdefault(line, []).append(Path(name).stem)
-    return {
-        "Flags of programs": flags,
-        "Recipe keys": [f"{line}  [{' '.join(dict.fromkeys(names))}]" for line, names in keys.items()],
-        "Keys within recipe keys": nested_keys(),
-    }
+def names_in_source() -> tuple[set[str], set[str], set[str]]:
+    """Return metrics, keys of records and columns, and names of files."""
+    metrics, columns, files = set(), set(), set()
+    for path in (ROOT / "src").rglob("*.py"):
+        if {"verifier", "sandbox", "tasks"} & set(path.parts):
+            continue
+        source = path.read_text(encoding="utf-8")
+        files.update(FILE_NAME.findall(source))
+        functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+        for node in [node for function in functions for node in ast.walk(function)]:
+            keys: list[ast.expr | None] = []
+            if isinstance(node, ast.Dict):
+                keys = node.keys
+            elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+                keys = [node.slice]
+            columns.update(text for text in map(text_of, keys) if re.fullmatch(r"[a-z][\w{}]+", text))
+            metrics.update(filter(METRIC.fullmatch, [text_of(node)]))
+    return metrics, columns, files
 
 
-def nested_keys() -> Iterator[str]:
-    """Yield the keys of the argument classes that a recipe nests: data sets of a mixture."""
-    configs = import_module("open_r1.configs")
-    for name in configs.__all__:
-        config_class = getattr(configs, name)
-        if config_class.__mro__[1:] == (object,) and config_class.__module__.startswith(configs.__name__):
-            yield from (f"{name}.{line}" for line in keys_of(config_class))
+def text_of(node: ast.AST | None) -> str:
+    """Return the text of a literal, "" of anything else.
 
-
-def section_tables() -> Iterator[str]:
-    """Yield the names of each table; of entries that are dataclasses also what differs from their defaults."""
-    for kind, place in TABLES.items():
-        module, _, name = place.partition(":")
-        table = vars(import_module(module))[name]
-        named = table.items() if isinstance(table, Mapping) else ((getattr(row, "name", row), row) for row in table)
-        for key, entry in named:
-            yield f"{kind} {key}"
-            if dataclasses.is_dataclass(entry):
-                for field in dataclasses.fields(entry):
-                    value = getattr(entry, field.name)
-                    if value not in (key, field.default) and is_plain(value):
-                        yield f"{kind} {key}: {field.name} = {shown(value)}"
-            if kind == "layout":
-                yield from (f"{kind} {key}: {to} from {shown(entry.missing(to, []))}" for to in entry.targets())
-    yield from reward_functions()
-    tasks = import_module("open_r1.tasks")
-    yield from (f"task {name}" for name in tasks.list_tasks())
-    for name in tasks.TASKS:
-        try:
-            tasks.load_task(name, "no-such-config")
-        except ValueError as error:  # its message lists what there is
-            yield f"task {name}: {str(error).partition(': ')[2]}"
-
-
-def reward_functions() -> Iterator[str]:
-    """Yield the function behind each reward: metrics and columns have its name."""
-    rewards, configs = import_module("open_r1.rewards"), import_module("open_r1.configs")
-    context, script_args = rewards.RewardContext(eos_token_ids=(0,)), configs.GRPOScriptArguments(dataset_name="rows")
-    for name, spec in rewards.REWARDS.items():
-        yield f"reward {name}: function {spec.build(script_args, context).__name__}"
-
-
-def section_slurm() -> Iterator[str]:
-    """Yield directives and flags of job scripts; settings of a site."""
-    for path in sorted(path for path in (ROOT / "slurm").rglob("*") if path.suffix in (".slurm", ".sh")):
-        name, text = path.relative_to(ROOT), path.read_text(encoding="utf-8")
-        yield from (f"{name} #SBATCH {line}" for line in re.findall(r"^#SBATCH (.*)$", text, re.MULTILINE))
-        for flags in re.findall(r"^ *(-[-\w= |*]+)\)", text, re.MULTILINE):
-            yield f"{name} reads {flags}"
-    site = (ROOT / "slurm" / "cluster.sh").read_text(encoding="utf-8")
-    for name, value in re.findall(r"^(\w+)=(\([^)]*\)|\S*)", site, re.MULTILINE):
-        yield f"slurm/cluster.sh {name}={value}"
-
-
-def section_make() -> Iterator[str]:
-    """Yield targets of the Makefile with the variables that each reads, and the variables with their defaults."""
-    text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    defaults = dict(re.findall(r"^([A-Z_]+) \?= ?(.*)$", text, re.MULTILINE))
-    yield from (f"{name} ?= {value}".rstrip() for name, value in defaults.items())
-    for target, recipe in re.findall(r"^(\w+):.*## .*\n((?:\t.*\n)*)", text, re.MULTILINE):
-        read = set(re.findall(r"\$\(\w*\b *?([A-Z_]{2,})\b", recipe))
-        yield " ".join(["make", target, *sorted(read)])
+    >>> text_of(ast.parse("f'eval_{name}'", mode="eval").body)
+    'eval_{}'
+    """
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part) or "{}" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def surface() -> str:
     """Return the whole text."""
-    from source_names import section_source
-
-    sections: dict[str, Iterable[str]] = {
-        **section_flags_and_keys(),
-        "Names in tables": section_tables(),
-        "Job scripts and settings of a site": section_slurm(),
-        "Make": section_make(),
-        **section_source(ROOT),
-    }
-    lines = [
-        "Made by `make surface`. Each line of its diff has a line in CHANGELOG.md.",
-        "Of flags, `x +` takes one value or more, `x *` any number, `x ?` one or none. In brackets behind a recipe",
-        "key are the programs that know it. In names from the source, `{…}` is what isn't known before a run.",
-        "",
-    ]
-    for title, facts in sections.items():
-        lines += [f"## {title}", "", *sorted(set(facts)), ""]
+    lines = ["Made by `make surface`. Each line of its diff has a line in CHANGELOG.md.", ""]
+    for heading, group in zip(HEADINGS, [*flags_and_keys(), *names_in_source()], strict=True):
+        lines += [f"## {heading}", "", *sorted(group), ""]
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write it there (default: print it)")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the file to write")
     parser.add_argument("--check", action="store_true", help="compare FILE instead; exit status 1 where it differs")
-    args = parser.parse_args(argv)
-    if args.check and args.output is None:
-        parser.error("--check needs --output, the file to compare")
-    output = args.output and args.output.resolve()
-    sys.path[:0] = FOLDERS
-    for name in set(os.environ) - set(KEPT_VARIABLES):
-        del os.environ[name]
+    args = parser.parse_args()
+    output = args.output.resolve()
+    sys.path[:0] = [str(ROOT / "src"), str(ROOT / "scripts"), str(ROOT)]
     os.environ["HF_HUB_OFFLINE"] = "1"
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # no `.env`, no data of this machine
+    cores = patch.object(os, "sched_getaffinity", lambda process: range(NUM_CORES))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),
+        cores,
+    ):  # no `.env`, no data of this machine
         text = surface()
-    if output is None:
-        print(text, end="")
-        return 0
-    before = output.read_text(encoding="utf-8") if output.exists() else ""
     if args.check:
-        names = (f"{args.output}, as it is", "as the code is now")
-        print("\n".join(difflib.unified_diff(before.splitlines(), text.splitlines(), *names, lineterm="", n=0)))
+        before = output.read_text(encoding="utf-8")
+        print("\n".join(difflib.unified_diff(before.splitlines(), text.splitlines(), "as is", "as code is", n=0)))
         return int(before != text)
     output.write_text(text, encoding="utf-8")
     return 0
