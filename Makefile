@@ -32,7 +32,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install_serving demo demo_seeds smoke test test_integration test_all test_distributed test_serving test_slurm model evaluate test_gpu surface style quality check ci bench_training bench_verifier bench_sandbox bench_grading bench_generate bench_decontaminate bench_intervals
+.PHONY: help install install_serving demo demo_seeds smoke test test_integration test_all test_distributed test_serving test_slurm model evaluate test_gpu surface style quality check ci bench_training bench_verifier bench_sandbox bench_decontaminate
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
@@ -126,18 +126,6 @@ bench_sandbox: ## the local sandbox beside bare subprocess: submissions/s, ms a 
 	@$(install) dev
 	@$(python) scripts/bench_sandbox.py --table assets/benchmarks/sandbox.md $(ARGS)
 
-bench_grading: ## a step of training in which a fifth of the programs never ends
-	@$(install) dev
-	@$(python) scripts/bench_grading.py --table assets/benchmarks/grading.md $(ARGS)
-
-bench_generate: ## generate_reasoning beside plain aiohttp and the openai client: requests/s, CPU a request
-	@$(install) generate
-	@$(python) scripts/bench_generate.py --table assets/benchmarks/generate.md $(ARGS)
-
 bench_decontaminate: ## decontaminate.py beside the published algorithm, 200k and 2 million rows: time by part, memory
 	@$(install) dev
 	@$(python) scripts/bench_decontaminate.py --table assets/benchmarks/decontamination.md $(ARGS)
-
-bench_intervals: ## 95 % intervals over problems beside the usual ones: how often they hold, in a simulation
-	@$(install)
-	@$(python) scripts/bench_intervals.py --table assets/benchmarks/intervals.md $(ARGS)

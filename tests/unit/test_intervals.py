@@ -136,7 +136,7 @@ def test_problems_of_equal_numbers_of_rows_count_whole():
     assert effective_number(np.full(7, 3.0)) == pytest.approx(7)
 
 
-# Rates of problems, and what the interval of 30 of them covered at least in `bench_intervals.py`.
+# How rates of problems are drawn.
 SITUATIONS = {
     "half can be solved": lambda rng, size: rng.beta(0.5, 0.5, size),
     "6 % can be solved": lambda rng, size: 1.0 * (rng.random(size) < 0.06),

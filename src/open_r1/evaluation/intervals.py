@@ -5,9 +5,8 @@ P problems. Of values in [0, 1] the interval is Student's of P degrees of freedo
 of value 1 were added: what Agresti and Coull 1998 do to proportions, done to means of clusters. The bare interval, and
 a bootstrap, have no width where all values are alike and are far too narrow where most are: of 30 problems of which 3
 in 100 can be solved, they hold the truth in 6 of 10 cases, and this one in 95 of 100 or more; what it costs is a
-slightly greater width. `scripts/bench_intervals.py` compares them, and others: assets/benchmarks/intervals.md. Where
-problems have different numbers of rows, P is the number of problems of the same weight that would say as much: of 30
-of which one has half of all rows, 4.
+slightly greater width. Where problems have different numbers of rows, P is the number of problems of the same weight
+that would say as much: of 30 of which one has half of all rows, 4.
 """
 
 import math

@@ -7,8 +7,8 @@ that test turned round, so that the two never contradict each other: it holds th
 differences of all problems, would leave p at 0.05 or more. Its ends are means of subsets of the problems (Hartigan
 1969): a pattern of signs has as large a sum where the mean of what it turns round isn't beyond the shift.
 
-What that covers is in assets/benchmarks/intervals.md: 90 to 100 of 100 where all problems change a little; fewer, at
-worst 79, where few change by much, which 10 or 30 problems hardly contain.
+In simulations it covers the truth in 90 to 100 of 100 rounds where all problems change a little; in fewer, at worst
+79, where few change by much, which 10 or 30 problems hardly contain.
 """
 
 import math
