@@ -18,7 +18,6 @@ from open_r1.rewards.verifier.tree import (
     ONE,
     TWO,
     Add,
-    Bound,
     Mul,
     Neg,
     Node,
@@ -42,83 +41,6 @@ MAX_STEPS = 300_000
 MAX_PAIR_S = 2.0
 NO_VALUE = (NoValueError, TooLargeError, UndefinedError, OverBudgetError)
 
-EQUAL = [
-    ("x^2-1", "(x-1)(x+1)"),
-    (r"2^{10^{10}}", r"4^{5\cdot 10^9}"),
-    (r"(10^5)!", r"10^5 \cdot 99999!"),
-    (r"\sqrt{12}", r"2\sqrt{3}"),
-    (r"\sqrt{2}+\sqrt3", r"\sqrt{5+2\sqrt6}"),
-    (r"\sqrt[3]{16}", r"2\sqrt[3]{2}"),
-    (r"\sqrt[3]{-8}", "-2"),
-    ("(1+i)^2", "2i"),
-    (r"\sqrt{-4}", "2i"),
-    (r"e^{i\pi/3}", r"\frac{1+i\sqrt3}{2}"),
-    (r"\sin 75^\circ", r"\frac{\sqrt6+\sqrt2}{4}"),
-    (r"\arctan 1", r"\frac{\pi}{4}"),
-    (r"10^{1000}\sqrt2", r"\sqrt{2\cdot 10^{2000}}"),
-    (r"(1+\sqrt2)^{200}", r"(3+2\sqrt2)^{100}"),
-    (r"\lfloor\log_2 8\rfloor", "3"),
-    (r"\lfloor e^{\pi\sqrt{163}}\rfloor", "262537412640768743"),
-    (r"\log 100", "2"),
-    (r"\log x^2", r"2\ln x"),
-    (r"\sin 2x", r"2\sin x\cos x"),
-    (r"\cosh^2 x-\sinh^2 x", "1"),
-    (r"\ln(x^2)", r"2\ln x"),
-    (r"\sqrt{x^3}", r"x\sqrt x"),
-    (r"\sqrt{x^2}", "|x|"),
-    ("|x-10|", "|10-x|"),
-    ("f(2x)+1", "1+f(x+x)"),
-    (r"f(x)+\ln 4", r"f(x)+2\ln 2"),
-    (r"\lceil n/2\rceil", r"\lfloor\frac{n+1}{2}\rfloor"),
-    (r"\lfloor x+1\rfloor", r"\lfloor x\rfloor+1"),
-    (r"\binom{n}{2}", r"\frac{n(n-1)}{2}"),
-    ("n!", r"n\cdot(n-1)!"),
-    (r"(-1)^n", r"\cos(n\pi)"),
-    (r"\sum_{k=1}^{4} k", "10"),
-    (r"\sum_{k=1}^{n} k", r"\frac{n(n+1)}{2}"),
-    (r"\sum_{k=0}^{n}\binom{n}{k}", "2^n"),
-    (r"\prod_{k=1}^{n} k", "n!"),
-    (r"\sum_{k=1}^{\infty}\frac{1}{k^2}", r"\frac{\pi^2}{6}"),
-    (r"\sum_{n=1}^{\infty}\frac{(-1)^{n+1}}{n}", r"\ln 2"),
-    (r"\int_0^1 x dx", r"\frac{1}{2}"),
-    (r"\int_0^1\frac{1}{\sqrt x}dx", "2"),
-    (r"\int_0^1\ln x dx", "-1"),
-    (r"\int_0^{\infty}e^{-x}dx", "1"),
-    (r"\int_a^b x dx", r"\frac{b^2-a^2}{2}"),
-    (r"\int_0^1\sqrt{1+x^4}dx", r"\int_0^1\sqrt{1+t^4}dt"),
-    (r"\lim_{x\to 0}\frac{1-\cos x}{x^2}", r"\frac12"),
-    (r"\lim_{x\to\infty}(1+\frac1x)^x", "e"),
-    (r"\lim_{x\to 0^+}x\ln x", "0"),
-]
-UNEQUAL = [
-    ("x^2-1", "(x-1)(x+2)"),
-    ("x", "y"),
-    (r"\sqrt{12}", r"3\sqrt{2}"),
-    (r"\sqrt2", "1.414213562373095048801688724209698"),
-    (r"\sqrt2", r"\sqrt2+10^{-300}"),
-    ("e^{-200}", "e^{-300}"),
-    ("e^{-1000}", "0"),
-    (r"e^{\pi\sqrt{163}}", "262537412640768744"),
-    (r"\sqrt{x^2}", "x"),
-    ("|x-5000|", "5000-x"),
-    (r"\sqrt{(x-4)^2}", "4-x"),
-    ("x", r"\lfloor x\rfloor"),
-    ("0", r"\lfloor n/100\rfloor"),
-    ("1", r"\gcd(n,101)"),
-    (r"\lfloor n/7\rfloor", r"\lfloor (n+1)/7\rfloor"),
-    ("f(x)", "f(y)"),
-    (r"\sum_{k=1}^{4} k", "11"),
-    (r"\sum_{k=1}^{n} k", r"\frac{n(n+2)}{2}"),
-    (r"\sum_{k=1}^{\infty}\frac{1}{k^2}", "1.644934066848"),
-    (r"\sum_{k=1}^{\infty}\frac{1}{k^2}", "1.6449340668482264365"),
-    (r"\int_0^1 x dx", r"\frac{1}{3}"),
-    (r"\int_0^1 x dx", "0.500000000000001"),
-    (r"\lim_{x\to 2}\frac{x^2-4}{x-2}", "4.0000000000001"),
-    (r"\infty", r"-\infty"),
-    (r"\infty", "1"),
-]
-# An integral whose value is known to fewer digits than the decimal has, which equals it to those.
-UNDECIDED = (r"\int_0^1\frac{1}{\sqrt x}dx", "2.00000000000000001")
 WITHOUT_VALUE = [
     (r"\frac{1}{0}", UndefinedError),
     (r"\frac{1}{\sqrt2\sqrt3-\sqrt6}", UndefinedError),
@@ -130,13 +52,6 @@ WITHOUT_VALUE = [
     ("9^{9^{9^{9}}}", TooLargeError),
     ("e^{e^{e^{e^{e}}}}", TooLargeError),
     ("(10^9)!", TooLargeError),
-    (r"\int_{-1}^1\frac{1}{x-0.1}dx", NO_VALUE),
-    (r"\int_1^{\infty}\frac1x dx", NO_VALUE),
-    (r"\sum_{k=1}^{\infty}\frac1k", NoValueError),
-    (r"\sum_{k=0}^{\infty}(-1)^k", NoValueError),
-    (r"\lim_{x\to 0}\frac{|x|}{x}", NoValueError),
-    (r"\lim_{x\to 0}\sin\frac1x", NoValueError),
-    (r"\lim_{x\to\infty}\frac{1}{\ln x}", NoValueError),
     (r"\{1,2\}", NoValueError),
 ]
 COSTLY = {
@@ -162,37 +77,11 @@ COSTLY = {
     "binomial beside a root": r"\sqrt2\binom{99999}{50000}+\ln(3^{9000})",
     "digits": r"\sqrt{" + "7" * 1500 + "}",
     "floor of a large number": r"\lfloor 10^{10^{10}}\pi\rfloor",
-    "sum of a sum": r"\sum_{k=1}^{1000}\sum_{j=1}^{1000}\frac{1}{k+j}",
-    "long sum": r"\sum_{k=1}^{10^{12}}k",
-    "long product": r"\prod_{k=1}^{5000}\sin k",
-    "sum of integrals": r"\sum_{k=1}^{\infty}\frac{\int_0^1\sin(kx)dx}{k^2}",
-    "integral that oscillates": r"\int_0^{\infty}\sin(x^2)dx",
-    "integral with poles": r"\int_0^{\infty}\tan x dx",
-    "integral of a tower": r"\int_0^1 x^{x^{x^x}}dx",
-    "limit of a tower": r"\lim_{x\to\infty}x^{x^x}",
-    "series that diverges slowly": r"\sum_{k=2}^{\infty}\frac{1}{k\ln k}",
 }
 
 
 def tree(text: str) -> Node:
     return parse(tokenize(text))
-
-
-@pytest.mark.parametrize(("gold", "answer"), EQUAL)
-def test_equal_formulas(gold: str, answer: str) -> None:
-    with limited_to(MAX_STEPS):
-        assert equal_values(tree(gold), tree(answer))
-
-
-@pytest.mark.parametrize(("gold", "answer"), UNEQUAL)
-def test_unequal_formulas(gold: str, answer: str) -> None:
-    with limited_to(MAX_STEPS):
-        assert not equal_values(tree(gold), tree(answer))
-
-
-def test_decimal_beyond_the_digits_of_an_integral_is_never_equal() -> None:
-    with pytest.raises(NoValueError):
-        equal_values(*map(tree, UNDECIDED))
 
 
 @pytest.mark.parametrize(("text", "error"), WITHOUT_VALUE)
@@ -201,14 +90,9 @@ def test_gold_without_value_is_refused(text: str, error: type[Exception]) -> Non
         check_value(tree(text))
 
 
-@pytest.mark.parametrize("text", [r"\sqrt2", "2^{10^{10}}", "x", "f(x)", r"\infty", r"\sin\pi", r"\int_0^1 x dx"])
+@pytest.mark.parametrize("text", [r"\sqrt2", "2^{10^{10}}", "x", "f(x)", r"\infty", r"\sin\pi"])
 def test_gold_with_value_is_accepted(text: str) -> None:
     check_value(tree(text))
-
-
-def test_integral_without_limits_has_no_value() -> None:
-    with pytest.raises(NoValueError):
-        check_value(Bound("int", Symbol("x"), Symbol("x"), None, None))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ Every reward, filter and evaluation that needs a correct answer calls `verify` o
 | no_answer       | 0.0    | no answer outside the reasoning (`extract`)                                            |
 | unparsable_gold | None   | the gold is blank, undefined, too large, or can't be read                              |
 
-What is equal (`equal`, `structures`); a test a line in `tests/unit/test_verifier_policy.py`:
+What is equal (`equal`, `structures`); thousands of pairs in `assets/benchmarks/verifier` test it:
 
 | Pair                | Decision                                                                                     |
 |---------------------|----------------------------------------------------------------------------------------------|
@@ -26,7 +26,7 @@ What is equal (`equal`, `structures`); a test a line in `tests/unit/test_verifie
 | intervals           | by value and kind of their ends: [1,2) = 1 <= x < 2 = x in [1,2); unions may hold points     |
 | inequalities        | up to moved terms and a constant factor; bounded integers are the set of them                |
 | expressions         | equal for all real values of the same variables                                              |
-| calculus            | integrals, sums, limits by their value; without limits, and derivatives, they have none      |
+| calculus            | integrals, sums, limits have no value here: as a gold unparsable_gold, as an answer wrong    |
 | systems, cases      | all rows, in any order; a system of values = the tuple of them in the order of the names     |
 | domains             | "k in Z" may be left out, k may have another name; a contradicting domain is wrong           |
 | bound names         | + C = + c, but never left out; f(x) = x^2 is f(n) = n^2; a_n = 2n is a_k = 2k                |
@@ -38,7 +38,7 @@ What is equal (`equal`, `structures`); a test a line in `tests/unit/test_verifie
 | yes and no          | "Yes, it is possible" is yes, where what follows takes nothing back                          |
 | choice letters      | B = (B) = b) = "B. 12"; never the value of a choice; "(B) or (C)" chooses neither            |
 | infinity, no answer | infinity has a sign; no solution = the empty set; undefined and the like are words           |
-| notation            | what has no value (AB || CD, Fe_2O_3) as it is written                                       |
+| notation            | what has no value (AB || CD) can't be judged; H_2SO_4 is the word H2SO4                      |
 | several boxes       | of a gold: all of them. Of an answer: the last sentence counts; they are a list against a    |
 |                     | gold of several values, and wrong, if unequal, against one value                             |
 | around a box        | a sign, percent sign, currency or unit in its formula counts                                 |

@@ -128,22 +128,6 @@ _NAMED: dict[str, Node] = {
     "no solution": EMPTY_SET,
 }
 
-_ELEMENTS = rf"{TEXT_OPEN}\s?(?:[A-Z][a-z]?)+\s?{TEXT_CLOSE}"
-# Notation that has no value here and is compared as it is written: AB \perp CD, 1+2+\cdots+n, \mathbb{Z}_{12}, H_2O.
-_NOTATION = re.compile(
-    r"\\(?:perp|parallel|subseteq|supseteq|supset|cong|nmid|aleph|mathcal|mathscr|mathfrak)(?![a-zA-Z])"
-    r"|(?:[+*-]|\\cdot|\\times)\s?\\[lc]?dots(?![a-zA-Z])|\\[lc]?dots\s?(?:[+*-]|\\cdot|\\times)"
-    r"|\\mathbb\s?\{?[A-Z]\}?\s?_\s?\{?\s?[0-9a-z]"
-    rf"|\^\s?\{{?\s?{TEXT_OPEN}(?:st|nd|rd|th){TEXT_CLOSE}"
-    rf"|^(?:{_ELEMENTS}\s?(?:_\s?\{{?[0-9]+\}}?\s?)?)+$"
-    r"|^[A-Za-z0-9 ^]+\\mid[A-Za-z0-9 ^]+$"
-)
-# An operator at an end leaves a text unfinished.
-_OPEN_END = re.compile(r"[+*/=<>^_({\[-]$|^[*/=<>^_)}\]]")
-_SAME_DOTS = re.compile(r"\\(?:[lc]?dots[bc]?)(?![a-zA-Z])")
-_SINGLE_GROUP = re.compile(r"\{([A-Za-z0-9])\}")
-_IGNORED = re.compile(rf"[\s{TEXT_OPEN}{TEXT_CLOSE}]+")
-
 
 def is_plain_number(text: str) -> bool:
     """Whether the text is an integer or a decimal in digits, of any length.
@@ -294,14 +278,15 @@ def _read_value(normal: str, plain: str) -> Node:
     words = _read_words(normal, plain)
     if words in _NAMED:
         return _NAMED[words]
-    words = _read_notation(normal) if words is None else words
     if words is not None:
         return Words(words)
     try:
         return _read_formula(normal)
     except UnreadableError:
-        if _CODE.fullmatch(plain):
-            return Words(plain)
+        # H_2SO_4 is H2SO4.
+        code = re.sub(r"[_{}\s]", "", plain)
+        if _CODE.fullmatch(code):
+            return Words(code)
         if _PROSE.fullmatch(plain) and any(len(run) >= 3 or not run.isascii() for run in _LETTERS.findall(plain)):
             return Words(_one_spelling(plain))
         raise
@@ -411,19 +396,3 @@ def _one_spelling(plain: str) -> str:
     words = " ".join(plain.casefold().replace("\u2019", "'").split()).strip(" .!?,;:")
     words = _ARTICLE.sub("", words)
     return _SAME_WORDS.get(words, words)
-
-
-def _read_notation(normal: str) -> str | None:
-    r"""Return one spelling of a normalised text in a notation without a value, or None for other texts.
-
-    >>> _read_notation(r"AB \perp CD"), _read_notation("1 + 2 + \\cdots + n"), _read_notation("x + 1")
-    ('AB\\perpCD', '1+2+\\dots+n', None)
-    """
-    if not _NOTATION.search(normal) or "\\begin" in normal:
-        return None
-    compact = _SINGLE_GROUP.sub(r"\1", _IGNORED.sub("", _SAME_DOTS.sub(r"\\dots", normal)))
-    if _CODE.fullmatch(re.sub("[_{}]", "", compact)):
-        # H_2SO_4 is H2SO4.
-        return re.sub("[_{}]", "", compact)
-    is_balanced = all(compact.count(one) == compact.count(other) for one, other in ("{}", "()"))
-    return compact if is_balanced and not _OPEN_END.search(compact) else None

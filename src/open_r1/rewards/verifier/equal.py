@@ -10,14 +10,13 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from open_r1.rewards.verifier.answer import read_as_list, read_letters_as_units, read_parts_without_labels
-from open_r1.rewards.verifier.structures import equal_formulas, equal_trees, stated
+from open_r1.rewards.verifier.structures import equal, equal_formulas, stated
 from open_r1.rewards.verifier.tokens import TEXT_CLOSE, TEXT_OPEN
 from open_r1.rewards.verifier.tree import (
     HUNDRED,
     ONE,
     PI,
     ZERO,
-    Add,
     Bracket,
     Choice,
     Clock,
@@ -62,12 +61,6 @@ _EXPLAINED = {
 _POUNDS = {find_unit("pound"), find_unit("GBP")}
 _HALF_TURN = Number(Fraction(180))
 _HALF_DAY = 12 * 60
-# The size of a degree and the zero of the scale, in kelvins.
-_TEMPERATURES = {
-    find_unit("K"): (Fraction(1), Fraction(0)),
-    find_unit("\u00b0C"): (Fraction(1), Fraction("273.15")),
-    find_unit("\u00b0F"): (Fraction(5, 9), Fraction("459.67") * Fraction(5, 9)),
-}
 _SINGLE_VALUES = (Several, Bracket, Words, Choice, Parts)
 
 
@@ -168,10 +161,10 @@ def _equal_ratios(gold: Reading, answer: Reading) -> bool:
         return False
     if one.names and other.names and one.names != other.names:
         return False
-    if [equal_trees(part, ZERO) for part in one.parts] != [equal_trees(part, ZERO) for part in other.parts]:
+    if [equal(part, ZERO) for part in one.parts] != [equal(part, ZERO) for part in other.parts]:
         return False
     return all(
-        equal_trees(Mul(one.parts[first], other.parts[second]), Mul(one.parts[second], other.parts[first]))
+        equal(Mul(one.parts[first], other.parts[second]), Mul(one.parts[second], other.parts[first]))
         for first, second in itertools.combinations(range(len(one.parts)), 2)
     )
 
@@ -233,25 +226,18 @@ def _equal_quantities(gold: Node, answer: Node) -> bool:
     units = {one.unit, other.unit}
     if units in ({DEGREE, None}, {DEGREE, RADIAN}):
         turned = [_in_radians(node) if node.unit == DEGREE else node.node for node in (one, other)]
-        return (RADIAN not in units and equal_trees(one.node, other.node)) or equal_formulas(turned[0], turned[1])
+        return (RADIAN not in units and equal(one.node, other.node)) or equal_formulas(turned[0], turned[1])
     if one.unit is None or other.unit is None or units == _POUNDS or one.unit == other.unit:
-        return equal_trees(one.node, other.node)
-    if _TEMPERATURES.keys() >= {one.unit, other.unit}:
-        return equal_formulas(*map(_in_kelvins, (one, other)))
+        return equal(one.node, other.node)
     if one.unit.dimensions != other.unit.dimensions:
         return False
     if one.unit.factor == other.unit.factor:
-        return equal_trees(one.node, other.node)
+        return equal(one.node, other.node)
     return equal_formulas(*(Mul(stated(node.node), Number(node.unit.factor)) for node in (one, other) if node.unit))
 
 
 def _variable(node: Node) -> Node:
     return Symbol(node.letter) if isinstance(node, Choice) else node
-
-
-def _in_kelvins(quantity: Quantity) -> Node:
-    scale, zero = _TEMPERATURES[quantity.unit]
-    return Add(Mul(stated(quantity.node), Number(scale)), Number(zero))
 
 
 def _in_radians(quantity: Quantity) -> Node:
@@ -260,9 +246,9 @@ def _in_radians(quantity: Quantity) -> Node:
 
 def _equal_with_one_percent(gold: Quantity, answer: Quantity) -> bool:
     one, other = (Div(side.node, HUNDRED) if side.is_percent else side.node for side in (gold, answer))
-    if equal_trees(one, other):
+    if equal(one, other):
         return True
-    return (gold.is_percent or not _is_proportion(gold.node)) and equal_trees(gold.node, answer.node)
+    return (gold.is_percent or not _is_proportion(gold.node)) and equal(gold.node, answer.node)
 
 
 def _is_proportion(node: Node) -> bool:

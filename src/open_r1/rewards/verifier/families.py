@@ -11,32 +11,23 @@ from functools import reduce
 from open_r1.rewards.verifier.regions import is_domain
 from open_r1.rewards.verifier.tree import (
     EULER,
-    ONE,
-    PI,
-    REALS,
     ZERO,
     Add,
-    Bracket,
     Call,
-    Degrees,
-    Div,
-    Mul,
     Neg,
     Node,
     Number,
     PlusMinus,
     Relation,
     Several,
-    SuchThat,
     Symbol,
-    Word,
     is_name,
     names_in,
     rebuild,
     replaced,
     walk,
 )
-from open_r1.rewards.verifier.value import FormulaError, equal_values, order_key
+from open_r1.rewards.verifier.value import equal_values
 
 _INTEGER_SETS = frozenset(["Z", "Z+", "N"])
 # N holds 0 for some and not for others.
@@ -74,26 +65,6 @@ def _choose(node: Node, sign: int) -> Node:
     return right if left is None else Add(left, right)
 
 
-def unfold(node: Node) -> Node:
-    r"""Return "{x | x = 2k, k in Z}" and "{2k | k in Z}" as "2k, k in Z", "{x in Z | x > 1}" as "x > 1, x in Z"."""
-    if not isinstance(node, SuchThat):
-        return node
-    element, condition = node.element, node.condition
-    is_list = isinstance(condition, Several) and condition.kind != "set"
-    conditions = condition.items if isinstance(condition, Several) and is_list else (condition,)
-    first, *others = conditions
-    name = element.sides[0] if isinstance(element, Relation) and element.signs[0] == "in" else element
-    if is_name(name) and isinstance(first, Relation) and first.signs == ("=",) and first.sides[0] == name and others:
-        return Several("list", (first.sides[1], *others)) if all(map(is_domain, others)) else node
-    if is_domain(element) and element.sides[1] != REALS:
-        return Several("list", (*conditions, element))
-    if is_name(element) and len(conditions) > 1 and any(map(is_domain, conditions)):
-        return Several("list", conditions)
-    if not is_name(name) and not isinstance(element, Relation) and all(map(is_domain, conditions)):
-        return Several("list", (element, *conditions))
-    return node
-
-
 def with_same_names(gold: Node, answer: Node) -> tuple[Node, Node] | None:
     r"""Return two trees without the sets of their integers, as in "2k, k in Z", and with one name for them.
 
@@ -117,15 +88,6 @@ def with_same_names(gold: Node, answer: Node) -> tuple[Node, Node] | None:
             pair = _with_integer(tree, name, kind), _with_integer(bare, other, kind)
             return pair if gold_sets else pair[::-1]
     return gold, answer
-
-
-def with_same_turns(gold: Node, answer: Node) -> Node:
-    r"""Return the answer `2\pi n` in the integer of the gold `2\pi k`; other answers as they are."""
-    name = _family_name(gold, names_in(answer), _FAMILY_NAMES)
-    other = _family_name(answer, names_in(gold), _FAMILY_NAMES)
-    if name is None or other is None or not (_has_turns(gold, name) and _has_turns(answer, other)):
-        return answer
-    return replaced(answer, other, name)
 
 
 def _split_domains(node: Node) -> tuple[Node, dict[Node, str]]:
@@ -156,35 +118,6 @@ def _family_name(node: Node, others: set[Node], allowed: frozenset[str]) -> Node
     own = names_in(node) - others
     name = own.pop() if len(own) == 1 else None
     return name if isinstance(name, Symbol) and name.name in allowed else None
-
-
-def _has_turns(node: Node, name: Node) -> bool:
-    """Whether a tree is an angle and turns of it by an integer: a sum, with pi or degrees, of that variable only."""
-    kinds = {type(part) for part in walk(node)}
-    has_angle = Degrees in kinds or any(part == PI for part in walk(node))
-    value = node.sides[-1] if isinstance(node, Relation) else node
-    is_said = any(is_domain(part) for part in walk(node))
-    return has_angle and Add in kinds and names_in(value) == {name} and not is_said
-
-
-def without_condition(node: Node, *, only_holes: bool) -> Node:
-    """Return "x^2, x > 0" without the condition, or without "x != 1" only; other trees as they are."""
-    if not isinstance(node, Several) or node.kind == "set" or len(node.items) < 2:
-        return node
-    formula, *conditions = node.items
-    is_equation = isinstance(formula, Relation) and formula.signs == ("=",)
-    if isinstance(formula, (Relation, Bracket, Several, Word)) and not is_equation:
-        return node
-    names = names_in(formula.sides[1] if isinstance(formula, Relation) else formula)
-    for condition in conditions:
-        if not isinstance(condition, Relation) or condition.signs[0] not in ("ne", "<", ">", "le", "ge"):
-            return node
-        own = names_in(condition)
-        if not own or not own <= names or (only_holes and condition.signs[0] != "ne"):
-            return node
-        if isinstance(formula, Relation) and formula.sides[0] in own:
-            return node
-    return formula
 
 
 def with_same_arguments(gold: Relation, answer: Relation) -> Relation:
@@ -257,41 +190,3 @@ def _addends(node: Node) -> Iterator[Node]:
         yield from _addends(node.right)
     else:
         yield node
-
-
-def equal_families(gold: Node, answer: Node) -> bool:
-    r"""Return whether two formulas of an integer, linear in it, run through the same values: k\pi, (k + 1)\pi."""
-    integer = Symbol(f"{_INTEGER}Z")
-    values = [_value_of_family(node, integer) for node in (gold, answer)]
-    if values[0] is None or values[1] is None:
-        return False
-    try:
-        return _run_alike(values[0], values[1], integer)
-    except (FormulaError, OverflowError):
-        return False
-
-
-def _value_of_family(node: Node, integer: Symbol) -> Node | None:
-    """Return the formula of "x = k pi" or "k pi"; None for what isn't a family in one integer."""
-    if isinstance(node, Relation) and node.signs == ("=",) and isinstance(node.sides[0], Symbol):
-        node = node.sides[1] if "_" not in node.sides[0].name and node.sides[0].name != "y" else node
-    is_formula = not isinstance(node, (Relation, Several, Bracket, SuchThat, Word))
-    return node if is_formula and names_in(node) == {integer} else None
-
-
-def _run_alike(gold: Node, answer: Node, integer: Symbol) -> bool:
-    starts = [replaced(node, integer, ZERO) for node in (gold, answer)]
-    steps = [Add(replaced(node, integer, ONE), Neg(start)) for node, start in zip((gold, answer), starts, strict=True)]
-    lines = [Add(start, Mul(integer, step)) for start, step in zip(starts, steps, strict=True)]
-    if not (equal_values(gold, lines[0]) and equal_values(answer, lines[1])):
-        return False
-    # n + 1 is another number than n, though both may be any.
-    if not _equal_but_for_sign(steps[0], steps[1]) or _equal_but_for_sign(steps[0], ONE):
-        return False
-    shift = Add(starts[1], Neg(starts[0]))
-    turns = Number(Fraction(round(order_key(Div(shift, steps[0])))))
-    return equal_values(shift, Mul(turns, steps[0]))
-
-
-def _equal_but_for_sign(step: Node, other: Node) -> bool:
-    return equal_values(step, other) or equal_values(step, Neg(other))

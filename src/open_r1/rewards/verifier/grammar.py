@@ -6,9 +6,7 @@ A run of digits is one number (`x^12`, `\sqrt12`) except after `\frac` (`\frac12
 """
 
 import re
-from dataclasses import replace
 from fractions import Fraction
-from functools import reduce
 
 from open_r1.rewards.verifier.rows import read_rows
 from open_r1.rewards.verifier.tokens import (
@@ -20,7 +18,6 @@ from open_r1.rewards.verifier.tokens import (
     FENCES,
     FUNCTIONS,
     GREEK,
-    LISTED_FUNCTIONS,
     RELATIONS,
     SEPARATORS,
     Token,
@@ -34,7 +31,6 @@ from open_r1.rewards.verifier.tree import (
     ONE,
     TWO,
     Add,
-    Bound,
     Bracket,
     Call,
     Combined,
@@ -54,7 +50,6 @@ from open_r1.rewards.verifier.tree import (
     SuchThat,
     Symbol,
     Word,
-    replaced,
 )
 
 MAX_DEPTH = 40
@@ -63,25 +58,14 @@ _MAX_POSTFIXES = 10
 _MAX_CHAIN = 100
 # Longer sums and products become trees of little depth.
 _LONG_CHAIN = 12
-_RUNNING = frozenset(["int", "sum", "prod", "lim"])
 _OPENING, _CLOSING = ("(", "[", "{", "set{"), (")", "]", "}", "set}")
 _CLOSING_OF = dict(zip(_OPENING, _CLOSING, strict=True))
 _STARTS_OF_FACTORS = (
-    ALL_FUNCTIONS
-    | ACCENTS
-    | GREEK
-    | CONSTANTS.keys()
-    | FENCES.keys()
-    | _RUNNING
-    | {"frac", "sqrt", "binom", "cis", "emptyset"}
+    ALL_FUNCTIONS | ACCENTS | GREEK | CONSTANTS.keys() | FENCES.keys() | {"frac", "sqrt", "binom", "cis", "emptyset"}
 )
 _MARK_OF_FUNCTION = re.compile(r"(?:'+|\^\{-1\})(?=\()")
 _SIGN_OF_SET = re.compile(r"[\^_]\{?([+*-])\}?")
-# The sign in `x \to 0^+`; between tokens stands a space.
-_SIDE = re.compile(r"\^ (?:[+-]|\{ [+-] \})$")
 _DIFFERENTIALS = (Symbol("d"), Symbol("partial"))
-# A column written as a row: (1, 2)^T.
-_TRANSPOSED = (Symbol("T"), Symbol("top"))
 
 
 def parse(tokens: list[Token]) -> Node:
@@ -312,8 +296,6 @@ class _Parser:
             self.go_deeper()
             power = self.exponent(power)
             self.depth -= 1
-        if isinstance(base, (Bracket, Matrix)) and power in _TRANSPOSED:
-            return _transpose(base) if isinstance(base, Matrix) else base
         return Pow(base, Neg(power) if is_negative else power)
 
     # Operands.
@@ -447,7 +429,7 @@ class _Parser:
             tree = self.sum()
             self.expect("|")
             self.open_bars -= 1
-            return _in_bars("abs", tree)
+            return Call("abs", (tree,))
         if opening not in ("(", "[", "{"):
             raise UnreadableError(f"unexpected {opening!r}")
         bars, self.open_bars = self.open_bars, 0
@@ -473,15 +455,13 @@ class _Parser:
             return Symbol(name + self.subscript())
         if name in ALL_FUNCTIONS:
             return self.function(name)
-        if name in _RUNNING:
-            return self.running(name)
         if name in ACCENTS:
             return Symbol(f"{name} " + " ".join(token.text for token in self.argument_tokens()) + self.subscript())
         if name in FENCES:
             closing, function = FENCES[name]
             tree = self.sum()
             self.expect(closing)
-            return _in_bars(function, tree)
+            return Call(function, (tree,))
         match name:
             case "frac":
                 return self.fraction()
@@ -524,28 +504,11 @@ class _Parser:
                 power = raised.right
             else:
                 base = self.number() if self.is_whole_base() else self.argument()
-        if name in LISTED_FUNCTIONS:
-            tree = self.listed_function(name)
-        else:
-            if power == Neg(ONE) and f"arc{name}" in FUNCTIONS:
-                name, power = f"arc{name}", None
-            argument = self.function_argument()
-            tree = Call(name, (argument,) if base is None or name != "log" else (argument, base))
+        if power == Neg(ONE) and f"arc{name}" in FUNCTIONS:
+            name, power = f"arc{name}", None
+        argument = self.function_argument()
+        tree = Call(name, (argument,) if base is None or name != "log" else (argument, base))
         return tree if power is None else Pow(tree, power)
-
-    def listed_function(self, name: str) -> Node:
-        if self.at("(", "[", "{"):
-            arguments = _arguments(self.bracketed())
-        elif self.at("set{"):
-            inner = self.command()
-            arguments = inner.items if isinstance(inner, Several) else (inner,)
-        else:
-            arguments = (self.function_argument(),)
-        if not arguments:
-            raise UnreadableError(f"{name} of nothing")
-        if name == "det" and isinstance(arguments[0], Matrix):
-            return _determinant(arguments[0].rows)
-        return Call(name, arguments)
 
     def is_whole_base(self) -> bool:
         r"""Whether a number is a base as a whole, as in `\log_10 x`; `\log_23` is the logarithm of 3 to the base 2."""
@@ -560,42 +523,6 @@ class _Parser:
         while self.starts_factor() and not self.at("(", "[", "{", "|") and self.here.text not in ALL_FUNCTIONS:
             tree = Mul(tree, self.power())
         return tree
-
-    def running(self, kind: str) -> Node:
-        r"""Read `\sum_{k=1}^n k`, `\int_0^1 x\,dx`, `\lim_{x\to 0} x` from behind the command."""
-        low: list[Token] = []
-        high: Node | None = None
-        while self.at("^", "_"):
-            if self.advance().text == "_":
-                low = self.argument_tokens()
-            else:
-                high = self.argument()
-        if kind == "int":
-            return self.integral(low, high)
-        sign = "to" if kind == "lim" else "="
-        if len(low) < 3 or low[0].kind not in ("letter", "command") or low[1].text != sign:
-            raise UnreadableError("a variable that runs over nothing")
-        side = _SIDE.search(" ".join(token.text for token in low))
-        low = low[: len(low) - len(side.group().split())] if side else low
-        if kind == "lim":
-            high = None if side is None else ONE if "+" in side.group() else Neg(ONE)
-        elif high is None:
-            raise UnreadableError("a variable that runs without end")
-        return _bound(kind, self.product(), self.parse_inner(low[:1]), self.parse_inner(low[2:]), high)
-
-    def integral(self, low: list[Token], high: Node | None) -> Node:
-        if not low or high is None:
-            raise UnreadableError("an integral without limits")
-        start, depth = self.place, 0
-        while not (depth == 0 and self.here.text == "d" and self.texts(2)[1:] and not self.at(*_OPENING)):
-            token = self.advance()
-            if token is END:
-                raise UnreadableError("an integral without its variable")
-            depth += (token.text in _OPENING) - (token.text in _CLOSING)
-        body = self.tokens[start : self.place]
-        self.advance()
-        variable = self.parse_inner([self.advance()])
-        return _bound("int", self.parse_inner(body) if body else ONE, variable, self.parse_inner(low), high)
 
     def collection(self, name: str) -> Node:
         """Read a set in braces, a vector in angle brackets, a matrix, or a set of numbers."""
@@ -655,19 +582,7 @@ class _Parser:
         rows = self.inner_tokens("begin:", "end:")
         if self.tokens[self.place - 1].text != f"end:{name}":
             raise UnreadableError("environments that don't match")
-        if name == "vmatrix":
-            return _in_bars("abs", read_rows("matrix", rows, self.parse_inner))
         return read_rows(name.rstrip("*"), rows, self.parse_inner)
-
-
-def _bound(kind: str, body: Node, variable: Node, low: Node, high: Node | None) -> Bound:
-    """Return an integral, sum or the like; its variable may be called i."""
-    if variable == IMAGINARY:
-        variable = Symbol("i")
-        body = replaced(body, IMAGINARY, variable)
-    if not isinstance(variable, Symbol):
-        raise UnreadableError("a variable that runs over nothing")
-    return Bound(kind, body, variable, low, high)
 
 
 def _items(tree: Node) -> tuple[Node, ...]:
@@ -678,29 +593,6 @@ def _arguments(tree: Node) -> tuple[Node, ...]:
     return tree.items if isinstance(tree, Bracket) else (tree,)
 
 
-def _in_bars(function: str, tree: Node) -> Node:
-    """Return |x|, or the determinant of a matrix."""
-    if not isinstance(tree, Matrix):
-        return Call(function, (tree,))
-    if function != "abs":
-        raise UnreadableError("a matrix that is rounded")
-    return _determinant(tree.rows)
-
-
-def _determinant(rows: tuple[tuple[Node, ...], ...]) -> Node:
-    """Return the determinant of at most four rows, along the first."""
-    if len(rows) > 4 or any(len(row) != len(rows) for row in rows):
-        raise UnreadableError("a determinant that is no small square")
-    if len(rows) == 1:
-        return rows[0][0]
-    terms: list[Node] = []
-    for place, entry in enumerate(rows[0]):
-        minor = tuple(row[:place] + row[place + 1 :] for row in rows[1:])
-        term = Mul(entry, _determinant(minor))
-        terms.append(Neg(term) if place % 2 else term)
-    return reduce(Add, terms)
-
-
 def _multiply(kind: type[Mul] | type[Div], left: Node, right: Node) -> Node:
     """Return a product or quotient: of a number and a matrix entry by entry, of a point's name and place the place."""
     if kind is Mul and isinstance(right, Matrix) and not isinstance(left, Matrix):
@@ -708,12 +600,6 @@ def _multiply(kind: type[Mul] | type[Div], left: Node, right: Node) -> Node:
     # A(1, 2) is a point.
     is_label = kind is Mul and isinstance(left, Symbol) and left.name.isupper() and isinstance(right, Bracket)
     return right if is_label else kind(left, right)
-
-
-def _transpose(matrix: Matrix) -> Node:
-    if len({len(row) for row in matrix.rows}) != 1:
-        raise UnreadableError("rows of different lengths")
-    return replace(matrix, rows=tuple(zip(*matrix.rows, strict=True)))
 
 
 def _balance(tree: Node, kind: type[Add] | type[Mul]) -> Node:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Whether two formulas with roots, powers, logarithms, integrals are equal: by their values to 60 digits and more.
+r"""Whether two formulas with roots, powers, logarithms are equal: by their values to 60 digits and more.
 
 Constants are evaluated once, formulas with variables at points, positive and negative ones; a point where either has
 no real value is left out, so that ln(x^2) = 2 ln x. Odd roots of negative numbers are real. Every value carries a
@@ -12,7 +12,6 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -25,7 +24,6 @@ from open_r1.rewards.verifier.tree import (
     IMAGINARY,
     PI,
     Add,
-    Bound,
     Call,
     Constant,
     Div,
@@ -49,10 +47,8 @@ from open_r1.rewards.verifier.value import (
     plain_value,
 )
 
-# Bits of the error that is asked for: of constants, at points, and of what is known by its first digits only.
-_BITS_OF_CONSTANTS, _BITS_AT_POINTS, _BITS_OF_APPROXIMATIONS = 340, 200, 42
-# Bits that integrals and infinite sums are computed with, and of the steps that limits are approached in.
-_BITS_OF_QUADRATURE, _BITS_OF_STEPS = 110, (120, 115)
+# Bits of the error that is asked for: of constants, and at points.
+_BITS_OF_CONSTANTS, _BITS_AT_POINTS = 340, 200
 # Where formulas ask for many bits, few are tried first; beyond the maximum they aren't compared.
 _MANY_BITS, _MAX_BITS = 400, 6_700
 # Bits of arguments, and the largest argument of a factorial.
@@ -62,23 +58,17 @@ _NOTHING = -(10**12)
 _ENOUGH_POINTS = 4
 _NUM_INTEGER_POINTS = 60
 _NUM_TINY_POINTS = 3
-_MAX_BREAKS = 6
 _LARGEST_SIZE = 10**12
 _FUNCTIONS = {
     **{name: name for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "exp"]},
     **{f"arc{name}": f"a{name}" for name in ["sin", "cos", "tan", "cot", "sec", "csc"]},
-    **{name: name for name in ["ln", "floor", "ceil", "arg"]},
+    **{name: name for name in ["ln", "floor", "ceil"]},
     "lg": "log10",
     "abs": "fabs",
-    "sgn": "sign",
-    "Re": "re",
-    "Im": "im",
 }
 # Functions that jump, at which almost no random point lies.
-_JUMPS = frozenset(["floor", "ceil", "gcd", "lcm"])
+_JUMPS = frozenset(["floor", "ceil"])
 _OF_INTEGERS: dict[str, Callable[..., int]] = {
-    "gcd": math.gcd,
-    "lcm": math.lcm,
     "binomial": math.comb,
     "factorial": math.factorial,
     "double_factorial": lambda value: math.prod(range(value, 0, -2)),
@@ -145,7 +135,7 @@ def check_constant(node: Node) -> None:
         FormulaError: It has no value.
     """
     node = fold(node)
-    _computed(lambda evaluator: evaluator.checked(evaluator.value(node)), {}, _BITS_AT_POINTS)
+    _computed(lambda evaluator: evaluator.value(node), {}, _BITS_AT_POINTS)
 
 
 def fold(node: Node, log: str = "ln") -> Node:
@@ -292,8 +282,6 @@ class _Balls(Evaluator):
     def __init__(self, point: Point, num_bits: int) -> None:
         super().__init__(point)
         self.num_bits = num_bits
-        self.is_approximate = False
-        self.has_errors = True
 
     def spend(self) -> None:
         spend(4 + (_MP.prec / 1_000) ** 2)
@@ -332,19 +320,10 @@ class _Balls(Evaluator):
         """Return whether a value is zero: its error isn't smaller than the value, but smaller than asked for."""
         if _magnitude(ball.value) > ball.error + 2:
             return False
-        # A decimal of many digits isn't an integral that is known to fewer.
-        few = max(_BITS_OF_APPROXIMATIONS, (self.num_bits - _BITS_AT_POINTS) // 5)
-        missing = ball.error - scale + (few if self.is_approximate else self.num_bits)
-        if missing > 0 and self.is_approximate:
-            raise NoValueError("an integral, sum or limit that is known to few digits")
+        missing = ball.error - scale + self.num_bits
         if missing > 0:
             raise _ImpreciseError(missing)
         return True
-
-    def checked(self, ball: Ball) -> Ball:
-        if self.is_approximate and ball.error > max(_magnitude(ball.value), 0) - _BITS_OF_APPROXIMATIONS:
-            raise NoValueError("an integral, sum or limit that is known to few digits")
-        return ball
 
     def apply(self, function: Callable[..., Any], *balls: Ball, cost: int = 1, is_tame: bool = False) -> Ball:
         """Return a function's value; its error is what the errors of the arguments make of it.
@@ -355,12 +334,12 @@ class _Balls(Evaluator):
         if size > _MAX_MAGNITUDE:
             raise TooLargeError("a function of a large number")
         is_complex = any(isinstance(ball.value, _MP.mpc) for ball in balls)
-        times = cost * (3 if is_complex else 1) * (2 if self.has_errors else 1)
+        times = cost * (3 if is_complex else 1) * 2
         spend(times * (8 + 40 * ((_MP.prec + max(size, 0)) / 1_000) ** 2))
         try:
             value = function(*(ball.value for ball in balls))
             near = [ball.value + (_MP.ldexp(1, ball.error) if ball.error > _NOTHING // 2 else 0) for ball in balls]
-            neighbour = function(*near) if self.has_errors else value
+            neighbour = function(*near)
         except (ValueError, ZeroDivisionError) as error:
             # A pole.
             raise UndefinedError(str(error)) from error
@@ -388,18 +367,15 @@ class _Balls(Evaluator):
             return self.combine(Div, *(self.apply(_MP.ln, value, is_tame=True) for value in values))
         if name in _OF_INTEGERS:
             return self.call_of_integers(name, values)
-        if name in ("min", "max") and all(map(_is_real, values)):
-            found = (min if name == "min" else max)(values, key=lambda ball: _MP.re(ball.value))
-            return Ball(found.value, max(ball.error for ball in values))
         if name not in _FUNCTIONS or len(values) != 1:
             raise NoValueError(f"the function {name} of {len(values)} arguments")
-        whole = self.integer(values[0]) if name in ("floor", "ceil", "sgn") else None
+        whole = self.integer(values[0]) if name in ("floor", "ceil") else None
         argument = values[0] if whole is None else self.number(Fraction(whole))
         return self.apply(getattr(_MP, _FUNCTIONS[name]), argument, is_tame=name in ("ln", "lg", "abs"))
 
     def call_of_integers(self, name: str, values: list[Ball]) -> Ball:
         integers = [number for number in map(self.integer, values) if number is not None]
-        if len(integers) < len(values) or (name not in ("gcd", "lcm") and min(integers) < 0):
+        if len(integers) < len(values) or min(integers) < 0:
             raise UndefinedError(f"{name} of what is no natural number")
         if max(map(abs, integers)) > _MAX_INTEGER:
             raise TooLargeError(f"{name} of a large number")
@@ -414,84 +390,3 @@ class _Balls(Evaluator):
         real = _MP.re(value.value)
         nearest = int(_MP.nint(real))
         return nearest if self.is_zero(Ball(real - nearest, value.error)) else None
-
-    def at(self, node: Bound, place: Any) -> Ball:
-        """Return the body of a sum or integral for a value of its variable."""
-        self.point[node.variable] = Ball(_MP.convert(place), _NOTHING)
-        return self.value(node.body)
-
-    def endless(self, node: Bound, low: Any, high: Any) -> Ball:
-        if node.kind == "lim":
-            return self.limit_of(node, low, high)
-        if node.kind == "int":
-            return self.integral(node, *(end.value if isinstance(end, Ball) else _MP.mpf(end) for end in (low, high)))
-        first = self.integer(low)
-        if node.kind == "prod" or first is None or high != math.inf:
-            raise UndefinedError("a sum to what is no integer")
-        return self.infinite_series(node, first)
-
-    def infinite_series(self, node: Bound, first: int) -> Ball:
-        def term(place: Any) -> Any:
-            # With what the extrapolation from it costs.
-            spend(300)
-            return self.at(node, place).value
-
-        with self.roughly():
-            if abs(term(first + 1_000)) >= abs(term(first + 50)) > 0:
-                raise NoValueError("a sum that diverges")
-            whole, rest = (_MP.nsum(term, [start, _MP.inf], maxterms=120) for start in (first, first + 7))
-            return self.approximation(whole, rest + sum(term(place) for place in range(first, first + 7)))
-
-    @contextmanager
-    def roughly(self) -> Iterator[None]:
-        """Compute with the digits of an approximation, whose error two ways to compute it tell."""
-        before, self.has_errors = self.has_errors, False
-        with _MP.workprec(_BITS_OF_QUADRATURE):
-            yield
-        self.has_errors = before
-
-    def approximation(self, value: Any, other: Any) -> Ball:
-        """Return what was computed in two ways; their difference tells the error."""
-        self.is_approximate = True
-        if not (_MP.isfinite(value) and _MP.isfinite(other)):
-            raise NoValueError("an integral, sum or limit that diverges")
-        return Ball(value, max(_magnitude(value - other), _magnitude(value) - _BITS_OF_QUADRATURE) + 10)
-
-    def integral(self, node: Bound, low: Any, high: Any) -> Ball:
-        def height(place: Any) -> Any:
-            # Next to an end places are rounded to it.
-            return _MP.mpf(0) if place in (low, high) else self.at(node, place).value
-
-        finite = [end for end in (low, high) if _MP.isfinite(end)]
-        middle = sum(finite) + _MP.mpf("1.371") * (1 if low in finite else -1)
-        if len(finite) == 2:
-            middle = low + (high - low) * _MP.mpf("0.371")
-        # A peak stands where a number of the formula says, and quadrature looks closest at the ends.
-        numbers = {part.value for part in walk(node.body) if isinstance(part, Number)}
-        first, last = min(low, high), max(low, high)
-        breaks = sorted(place for place in map(_as_real, numbers) if first < place < last)[:_MAX_BREAKS]
-        with self.roughly():
-            whole = _MP.quad(height, [first, *breaks, last])
-            # An integral that diverges is the larger the more digits its ends have.
-            with _MP.extraprec(20):
-                parts = _MP.quad(height, sorted({first, *breaks, middle, last}))
-            sign = 1 if low <= high else -1
-            return self.approximation(sign * whole, sign * parts)
-
-    def limit_of(self, node: Bound, place: Any, side: Ball | None) -> Ball:
-        """Return a limit as the value close to it, where a closer one is nearly the same."""
-        steps = [_MP.ldexp(1, -size) * _MP.mpf("1.371") for size in _BITS_OF_STEPS]
-        if isinstance(place, Ball):
-            signs = [1, -1] if side is None else [_MP.sign(side.value)]
-            values = [self.at(node, place.value + sign * step) for sign in signs for step in steps]
-        else:
-            # The index of a sequence is an integer: (-1)^n has no value between.
-            is_index = node.variable.name in _NAMES_OF_INTEGERS
-            places = [_MP.sign(place) / step for step in steps]
-            places = [_MP.nint(point) + odd for point in places for odd in (0, 1)] if is_index else places
-            values = [self.at(node, point) for point in places]
-        error = max(value.error for value in values)
-        if error > -_BITS_OF_QUADRATURE:
-            raise _ImpreciseError(error + _BITS_OF_QUADRATURE)
-        first, *others = (value.value for value in values)
-        return self.approximation(first, max(others, key=lambda other: abs(first - other)))

@@ -301,13 +301,6 @@ _BEFORE_BEHIND = re.compile(
     r"(?:\{\}|^|(?<=[-+*/(=]))\s{0,3}[_^](?:\{\s{0,3}([^{}]{1,20}?)\s{0,3}\}|([0-9]{1,3}|[a-z]))\s{0,3}"
     rf"(?:\\mathrm\s{{0,3}}\{{C\}}|C)\s{{0,3}}_{_ARGUMENT}"
 )
-_MODULUS = r"(?:\{\s{0,3}([^{}]{1,20}?)\s{0,3}\}|([0-9]{1,9}|[A-Za-z](?![A-Za-z])))"
-_MOD_IN_BRACKETS = re.compile(
-    rf"\(\s{{0,3}}(?:\\[pb]?mod(?![a-zA-Z])|{_NAME}\{{\s{{0,3}}mod\s{{0,3}}\}}|mod(?![a-zA-Z])){_SPACES}"
-    rf"{_MODULUS}\s{{0,3}}\)"
-)
-_MOD = re.compile(rf"\\[pb]?mod(?![a-zA-Z]){_SPACES}{_MODULUS}")
-_CONGRUENCE = re.compile(r"\\equiv(?![a-zA-Z])|\u2261")
 
 _RAISED_O = rf"(?:{_NAME}\{{\s{{0,3}}o\s{{0,3}}\}}|o)"
 _DEGREE = re.compile(
@@ -343,7 +336,6 @@ def respell(text: str) -> str:
         text = (lead_in.group(1) if is_open else "") + text[lead_in.end() :].lstrip()
     if "\\" in text:
         text = _respell_commands(text)
-        text = respell_congruence(text)
     if "^" in text or "_" in text:
         text = _respell_scripts(text)
     if "{" in text:
@@ -412,18 +404,3 @@ def _respell_decimal(text: str) -> str:
         if found:
             return rf"{found.group(1)}\overline{{{found.group(2)}}}"
     return text
-
-
-def respell_congruence(text: str) -> str:
-    r"""Return a congruence with `\pmod{...}`, however its modulus is written.
-
-    >>> respell_congruence(r"x \equiv 3 \ (\mathrm{mod}\ 7)"), respell_congruence(r"17 \bmod 5")
-    ('x \\equiv 3 \\ \\pmod{7}', '17 \\bmod 5')
-    """
-    if "mod" not in text or not (_CONGRUENCE.search(text) or "\\pmod" in text):
-        return text
-    return _MOD.sub(_modulus, _MOD_IN_BRACKETS.sub(_modulus, text))
-
-
-def _modulus(found: re.Match[str]) -> str:
-    return rf"\pmod{{{found.group(1) or found.group(2)}}}"

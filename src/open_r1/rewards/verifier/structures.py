@@ -9,16 +9,12 @@ from typing import Any, TypeGuard
 
 from open_r1.rewards.verifier.budget import spend
 from open_r1.rewards.verifier.families import (
-    equal_families,
     equal_with_constants,
     expand_plus_minus,
-    unfold,
     with_same_arguments,
     with_same_names,
-    with_same_turns,
-    without_condition,
 )
-from open_r1.rewards.verifier.regions import FLIPPED, equal_regions, is_domain, is_region, listed, read_region
+from open_r1.rewards.verifier.regions import FLIPPED, equal_regions, is_region, listed, read_region
 from open_r1.rewards.verifier.tokens import FUNCTIONS
 from open_r1.rewards.verifier.tree import (
     ONE,
@@ -59,29 +55,16 @@ _MAX_PAIRS = 10_000
 _ROOTS = frozenset(["x", "z", "t", "lambda"])
 
 
-def equal_trees(gold: Node, answer: Node) -> bool:
-    """Return whether two answers mean the same, the integers of their families under any name."""
-    return equal(gold, with_same_turns(gold, answer))
-
-
-def equal(gold: Node, answer: Node, *, is_whole: bool = True) -> bool:
-    """Return whether two trees mean the same.
-
-    `is_whole` says that they are answers or members of sets: the ends of an interval and the parts of a tuple aren't,
-    whose families of integers run together.
-    """
+def equal(gold: Node, answer: Node) -> bool:
+    """Return whether two trees mean the same."""
     spend(4)
     if gold == answer:
         return True
-    gold, answer = (listed(unfold(expand_plus_minus(node))) for node in (gold, answer))
+    gold, answer = (listed(expand_plus_minus(node)) for node in (gold, answer))
     pair = with_same_names(gold, answer)
     if pair is None:
         return False
-    bare = without_condition(pair[0], only_holes=True), without_condition(pair[1], only_holes=False)
-    if is_whole and equal_families(*pair):
-        return True
-    # A condition on one side only is left out; what the gold says of more than holes is part of it.
-    gold, answer = bare if (bare[0] == pair[0]) != (bare[1] == pair[1]) else pair
+    gold, answer = pair
     sides, exact = _sides_of_approximation(gold), _sides_of_approximation(answer)
     if sides != [gold] or exact != [answer]:
         # Of an answer only what it gives as exact counts: a chain of guesses must not be right for each of them.
@@ -93,12 +76,8 @@ def equal(gold: Node, answer: Node, *, is_whole: bool = True) -> bool:
     return _equal_statements(gold, answer)
 
 
-def _equal_part(gold: Node, answer: Node) -> bool:
-    return equal(gold, answer, is_whole=False)
-
-
 def _equal_each(gold: Sequence[Node], answer: Sequence[Node]) -> bool:
-    return len(gold) == len(answer) and all(map(_equal_part, gold, answer))
+    return len(gold) == len(answer) and all(map(equal, gold, answer))
 
 
 # Equations.
@@ -130,9 +109,9 @@ def _equal_equations(gold: Node, answer: Node) -> bool:
         return _equal_two_equations(gold, with_same_arguments(gold, answer))
     if _is_equation(gold):
         value = _value_beside(gold, answer, is_gold=True)
-        return value is not None and _equal_part(value, answer)
+        return value is not None and equal(value, answer)
     value = _value_beside(answer, gold, is_gold=False) if _is_equation(answer) else None
-    return value is not None and _equal_part(gold, value)
+    return value is not None and equal(gold, value)
 
 
 def _value_beside(equation: Relation, bare: Node, *, is_gold: bool) -> Node | None:
@@ -145,15 +124,15 @@ def _equal_two_equations(gold: Relation, answer: Relation) -> bool:
     one, other = _last(gold), _last(answer)
     left, other_left = gold.sides[0], answer.sides[0]
     if one is not None and isinstance(left, Bracket) and _spread(answer) != answer:
-        return _equal_part(one, _spread(answer))
+        return equal(one, _spread(answer))
     if other is not None and isinstance(other_left, Bracket) and _spread(gold) != gold:
-        return _equal_part(_spread(gold), other)
+        return equal(_spread(gold), other)
     if not (names_in(gold) or names_in(answer)):
-        return one is not None and other is not None and _equal_part(one, other)
+        return one is not None and other is not None and equal(one, other)
     is_same_name = is_name(left) and left == other_left
     is_same_name |= _is_function_of(left, other_left) or _is_function_of(other_left, left)
     if is_same_name and one is not None and other is not None:
-        found = _equal_part(one, other)
+        found = equal(one, other)
         # Of "y = ..." and "y = ..." the right sides decide, where y stands on neither.
         if found or (left == other_left and left not in names_in(one) | names_in(other)):
             return found
@@ -190,7 +169,7 @@ def _last(equation: Relation, *, is_gold: bool = False) -> Node | None:
     values = sides[1:] if has_left else sides
     if len(values) == 2 and len(sides) == 2 and any(map(names_in, values)):
         return None
-    if not all(itertools.starmap(_equal_part, itertools.pairwise(values))):
+    if not all(itertools.starmap(equal, itertools.pairwise(values))):
         return None
     value = values[-1]
     # (x, y) = (1, 2) gives a point.
@@ -275,25 +254,10 @@ def _equal_statements(gold: Node, answer: Node) -> bool:
     (bare, names), (other, other_names) = _without_names(gold), _without_names(answer)
     if names and other_names:
         return names == other_names and _equal_collections(bare, other)
-    if _is_other_joint(gold, answer):
-        return False
     if (names and _has_equations(answer)) or (other_names and _has_equations(gold)):
         # "x = 1 or y = 2x" has names of its own.
         return _equal_collections(gold, answer)
     return _equal_collections(bare, other)
-
-
-def _is_other_joint(gold: Node, answer: Node) -> bool:
-    """Whether one says "or" of statements of which the other says "and"; commas may mean both for one variable."""
-    if not (isinstance(gold, Several) and isinstance(answer, Several)) or (gold.kind == "set") == (
-        answer.kind == "set"
-    ):
-        return False
-    parts = [part for part in gold.items + answer.items if isinstance(part, Relation)]
-    if len(parts) < len(gold.items) + len(answer.items) or all(map(is_domain, parts)):
-        return False
-    has_names = len(set().union(*map(names_in, parts))) > 1
-    return has_names and all(not all(map(names_in, part.sides)) for part in parts)
 
 
 def _has_equations(node: Node) -> bool:
@@ -433,30 +397,12 @@ def _equal_as_regions(gold: Node, answer: Node) -> bool | None:
     try:
         regions = read_region(gold), read_region(answer)
         if regions[0] is not None and regions[1] is not None:
-            return equal_regions(regions[0], regions[1], _equal_part)
+            return equal_regions(regions[0], regions[1], equal)
     except NotSortableError:
         return False
     if isinstance(gold, Relation) and isinstance(answer, Relation):
-        return _equal_relations(gold, answer) or _equal_inequalities(gold, answer)
+        return _equal_inequalities(gold, answer)
     return None
-
-
-def _equal_relations(gold: Relation, answer: Relation) -> bool:
-    """Compare two relations that are no intervals, such as y > x^2 or n = 1 mod 4, side by side."""
-    # "3 mod 7" is the right side of "x = 3 mod 7".
-    shorter = min(len(gold.sides), len(answer.sides))
-    gold, answer = (
-        Relation(node.sides[1:], node.signs[1:])
-        if len(node.sides) > shorter and node.signs[0] == "equiv" and is_name(node.sides[0])
-        else node
-        for node in (gold, answer)
-    )
-    if len(gold.sides) != len(answer.sides):
-        return False
-    spellings = [answer]
-    if all(sign in FLIPPED for sign in answer.signs):
-        spellings.append(Relation(answer.sides[::-1], tuple(FLIPPED[sign] for sign in answer.signs[::-1])))
-    return any(gold.signs == spelling.signs and _equal_each(gold.sides, spelling.sides) for spelling in spellings)
 
 
 def _equal_inequalities(gold: Relation, answer: Relation) -> bool:

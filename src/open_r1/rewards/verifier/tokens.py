@@ -27,10 +27,9 @@ GREEK = _names(
     "Omega ell hbar top partial"
 )
 FUNCTIONS = _names("sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln lg exp")
-LISTED_FUNCTIONS = _names("gcd lcm min max abs sgn deg dim ker det rank Re Im arg")
-ALL_FUNCTIONS = FUNCTIONS | LISTED_FUNCTIONS | {"log"}
+ALL_FUNCTIONS = FUNCTIONS | {"log", "abs"}
 # Functions that are also written as \operatorname or \mathrm.
-ROMAN_FUNCTIONS = _names("gcd lcm min max sgn arcsin arccos arctan arccot sin cos tan cot sec csc ln log lg")
+ROMAN_FUNCTIONS = _names("arcsin arccos arctan arccot sin cos tan cot sec csc ln log lg")
 ACCENTS = _names("overline bar dot hat vec widehat tilde overrightarrow")
 RELATIONS = _names("= < > le ge ne in notin approx equiv to mapsto subset sim")
 MATRICES = _names("matrix pmatrix bmatrix Bmatrix smallmatrix")

@@ -98,20 +98,6 @@ class Call(Formula):
 
 
 @_node
-class Bound(Formula):
-    r"""A formula whose variable runs: "int" or "sum" or "prod" from `low` to `high`, "lim" to `low`.
-
-    An integral without limits has None for both; "lim" has None for `high`, or the side it comes from, +1 or -1.
-    """
-
-    kind: str
-    body: Node
-    variable: Symbol
-    low: Node | None
-    high: Node | None
-
-
-@_node
 class PlusMinus(Node):
     r"""`left \pm right`, or `\mp`; `left` is None where nothing stands before the sign."""
 
@@ -317,11 +303,7 @@ def names_in(node: Node) -> set[Node]:
     if is_name(node):
         spend(1)
         return {node}
-    names = set().union(*(names_in(part) for part in parts_of(node)))
-    if isinstance(node, Bound):
-        limits = [part for part in (node.low, node.high) if part is not None]
-        return (names - {node.variable}).union(*map(names_in, limits))
-    return names
+    return set().union(*(names_in(part) for part in parts_of(node)))
 
 
 _MAX_SHOWN_CHARS = 300

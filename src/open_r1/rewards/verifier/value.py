@@ -30,7 +30,6 @@ from open_r1.rewards.verifier.tree import (
     PI,
     ZERO,
     Add,
-    Bound,
     Call,
     Constant,
     Degrees,
@@ -48,7 +47,7 @@ from open_r1.rewards.verifier.tree import (
 
 # Bits of a fraction that is computed as such; what is longer is a residue only.
 MAX_BITS = 20_000
-# Of sums and factorials.
+# Of factorials.
 MAX_TERMS = 1_000_000
 _SMALL_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
 _DEGREE = Div(PI, Number(Fraction(180)))
@@ -134,34 +133,7 @@ class Evaluator(ABC):
                 return self.value(_as_power(*node.arguments))
             case Call():
                 return self.call(node, [self.value(argument) for argument in node.arguments])
-            case Bound():
-                return self.bound(node)
         raise NoValueError(type(node).__name__)
-
-    def bound(self, node: Bound) -> Any:
-        if node.low is None:
-            raise NoValueError("an integral without limits")
-        low, high = self.limit(node.low), self.limit(node.high)
-        outside, self.point = self.point, dict(self.point)
-        try:
-            first, last = (self.integer(end) if node.kind in ("sum", "prod") else None for end in (low, high))
-            if first is not None and last is not None:
-                return self.series(node, first, last)
-            return self.endless(node, low, high)
-        finally:
-            self.point = outside
-
-    def limit(self, node: Node | None) -> Any:
-        return None if node is None else infinity(node) * math.inf if infinity(node) else self.value(node)
-
-    def series(self, node: Bound, first: int, last: int) -> Any:
-        if last - first > MAX_TERMS:
-            raise TooLargeError("a sum of too many terms")
-        kind, total = (Add, self.number(Fraction(0))) if node.kind == "sum" else (Mul, self.number(Fraction(1)))
-        for place in range(first, last + 1):
-            self.point[node.variable] = self.number(Fraction(place))
-            total = self.combine(kind, total, self.value(node.body))
-        return total
 
     @abstractmethod
     def spend(self) -> None: ...
@@ -182,14 +154,6 @@ class Evaluator(ABC):
 
     @abstractmethod
     def call(self, node: Call, values: list[Any]) -> Any: ...
-
-    @abstractmethod
-    def integer(self, value: Any) -> int | None:
-        """Return the integer that a limit is; None where it is infinite, or not known to be an integer."""
-
-    @abstractmethod
-    def endless(self, node: Bound, low: Any, high: Any) -> Any:
-        """Return an integral, a limit, or a sum that isn't finite."""
 
 
 class _Residues(Evaluator):
@@ -296,8 +260,8 @@ class _Residues(Evaluator):
     def call_exactly(self, name: str, values: list[Fraction]) -> Value | None:
         """Return the value of a function of fractions where it is rational, else None."""
         integers = [int(value) for value in values]
-        if name in _OF_FRACTIONS or (name in ("gcd", "lcm") and integers == values):
-            return Fraction(_OF_FRACTIONS[name](*values) if name in _OF_FRACTIONS else getattr(math, name)(*integers))
+        if name in _OF_FRACTIONS:
+            return Fraction(_OF_FRACTIONS[name](*values))
         first, last = integers[0], integers[-1]
         if integers != values or not 0 <= last <= first:
             return None
@@ -321,19 +285,6 @@ class _Residues(Evaluator):
             result = result * number % _PRIME
         return result
 
-    def integer(self, value: Any) -> int | None:
-        if isinstance(value, Fraction) and value.denominator > 1:
-            raise UndefinedError("a sum to what is no integer")
-        return int(value) if isinstance(value, Fraction) else None
-
-    def endless(self, node: Bound, low: Any, high: Any) -> Value:
-        """Return an atom named by the limits, and by the formula of a variable that takes the place of its own."""
-        depth = sum(isinstance(name, Bound) for name in self.point)
-        self.point[node] = self.point[node.variable] = self.atom("bound", depth)
-        body = self.residue(self.value(node.body))
-        limits = [self.residue(limit) if isinstance(limit, Value) else ("infinite", limit) for limit in (low, high)]
-        return self.atom(node.kind, *limits, body)
-
 
 _OPERATIONS: dict[type[Node], Callable[[Any, Any], Any]] = {
     Add: operator.add,
@@ -345,8 +296,6 @@ _OF_FRACTIONS: dict[str, Callable[..., Fraction | int]] = {
     "abs": abs,
     "floor": math.floor,
     "ceil": math.ceil,
-    "min": lambda *values: min(values),
-    "max": lambda *values: max(values),
 }
 
 
