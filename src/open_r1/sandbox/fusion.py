@@ -37,9 +37,8 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.piston import CPP_SUFFIXES, SIGNALS, base64_text, program_run, source_text
+from open_r1.sandbox.piston import CPP_SUFFIXES, SIGNALS, JobRun, base64_text, program_run, run_in_jobs, source_text
 from open_r1.sandbox.piston_endpoints import NAN, Stage, read_body
-from open_r1.sandbox.rounds import JobRun, run_in_jobs
 from open_r1.sandbox.running import OfLoop
 
 logger = logging.getLogger(__name__)

@@ -25,7 +25,8 @@ import base64
 import math
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 from open_r1.sandbox.base import (
     COMPILE_LIMITS,
@@ -49,17 +50,16 @@ from open_r1.sandbox.piston_endpoints import (
     Reply,
     Stage,
     endpoints_from_environment,
-    number_from,
     slurm_endpoints,
 )
 from open_r1.sandbox.piston_packages import IOI_PACKAGE, PACKAGES, SPARE_S, PackageRun, read_package_run
-from open_r1.sandbox.rounds import JobRun, run_in_jobs
-from open_r1.sandbox.running import OfLoop
+from open_r1.sandbox.running import OfLoop, gather
 
 CPP_SUFFIXES = (".cpp", ".cc", ".cxx")
 CPP_PRELUDE = '#pragma GCC optimize("O2")\n#define ONLINE_JUDGE 1\n#define EVAL 1\n#line 1 "{name}"\n'
 NODE_RESERVE_MB = 1024  # address space that node reserves and doesn't use
 LONGEST_RUN_S = 60.0
+JobRun = tuple[ProgramRun | None, ProgramRun | None]  # compiler, program; None where it wasn't run
 
 
 class PistonSandbox(Sandbox):
@@ -104,8 +104,8 @@ class PistonSandbox(Sandbox):
         is_slurm = os.environ.get("PISTON_ENDPOINTS", "").strip().lower() == "slurm"
         return cls(
             () if is_slurm else endpoints_from_environment(),
-            places_each=max(1, int(number_from("PISTON_MAX_REQUESTS_PER_ENDPOINT", 1))),
-            patience_s=number_from("PISTON_MAX_OUTAGE_S", patience_s),
+            places_each=max(1, int(os.environ.get("PISTON_MAX_REQUESTS_PER_ENDPOINT") or 1)),
+            patience_s=float(os.environ.get("PISTON_MAX_OUTAGE_S") or patience_s),
             start=int(os.environ.get("RANK", "0")),
             find_endpoints=slurm_endpoints if is_slurm else None,
         )
@@ -199,6 +199,43 @@ class PistonSandbox(Sandbox):
         """Close the connections of the running loop."""
         if (pool := self._pool.pop()) is not None:
             await pool.aclose()
+
+
+async def run_in_jobs(
+    request: RunRequest, run_job: Callable[[ProgramInput], Coroutine[Any, Any, JobRun]], go_on: GoOn
+) -> RunResult:
+    """Return the result of a request at a service that compiles for each input; those of a batch go side by side.
+
+    The first goes alone where the language is compiled, so that a program that doesn't compile costs one job.
+
+    Raises:
+        SandboxError: The compiler has been late twice, or a program that had compiled did not.
+    """
+    num_tests = len(request.inputs)
+    tests: list[ProgramRun | None] = [None] * num_tests
+    jobs: list[JobRun] = []
+    compiled: ProgramRun | None = None
+    if find_language(request.language).compile:
+        for _ in range(2):
+            jobs = [await run_job((*request.inputs, ProgramInput())[0])]
+            compiled = jobs[0][0] or ProgramRun(Outcome.OK)
+            if not compiled.is_late(request.compile_limits):
+                break
+        else:
+            raise SandboxError("The compiler ran out of time twice; is the service overloaded?")
+        if compiled.outcome is not Outcome.OK:
+            return RunResult(compiled, tuple(tests))
+    size = request.stop_after or max(1, num_tests)
+    for first in range(0, num_tests, size):
+        jobs += await gather([run_job(one) for one in request.inputs[first + len(jobs) : first + size]])
+        runs = [run for _, run in jobs if run is not None]
+        if len(runs) < len(jobs):
+            raise SandboxError("A program that had compiled was not run.")
+        tests[first : first + size] = runs
+        jobs = []
+        if first + size < num_tests and not await go_on(first, runs):
+            break
+    return RunResult(compiled, tuple(tests))
 
 
 def runnable_language(request: RunRequest) -> Language:

@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Piston's endpoints: where they are, which of them answer, and jobs sent to them over HTTP.
 
-One that fails is set aside and asked until it answers again; jobs go to the others meanwhile. Two servers of the same
-version number are in use. The one before isolate ("v3.1.1", Open R1's image) says only exit code and signal; the one
-since (2024-09) measures CPU time, wall time and memory and names a status.
+One that fails gets no jobs for a minute; they go to the others meanwhile. Two servers of the same version number are
+in use. The one before isolate ("v3.1.1", Open R1's image) says only exit code and signal; the one since (2024-09)
+measures CPU time, wall time and memory and names a status.
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import math
 import os
-import random
 import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -44,7 +41,8 @@ CONNECT_TIMEOUT_S, RUNTIMES_TIMEOUT_S, SQUEUE_TIMEOUT_S = 5.0, 10.0, 60
 NUM_ATTEMPTS = 5  # of a job, at other endpoints where there are any
 QUEUE_S = 60.0  # that a job may wait at the endpoint, on top of the limits of compiler and program
 START_PATIENCE_S = 15.0  # for endpoints that are just starting; later, when one has answered, the patience
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0  # before an endpoint that failed is asked again
+OUT_S = 60.0  # that an endpoint which failed gets no jobs, where another one has the runtime
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0  # before endpoints are asked again where all have failed
 OVERLOAD = "Resource temporarily unavailable"
 NAN = float("nan")
 
@@ -173,11 +171,11 @@ class Endpoint:
         runtimes: Names and aliases that it last answered with; None until it has.
         takes_long_stdin: Whether its Piston hands over all of a long standard input.
         lets_through: Bytes of a text that it's known not to cut: it says so, or has let a longer one through.
-        is_healthy: Whether it gets jobs.
+        is_in: Whether it gets jobs.
+        out_until: Time until which it isn't asked again, where another one has the runtime.
         num_jobs: Jobs that run there.
-        num_failures: Failures since a job last went well.
         trouble: What went wrong last.
-        asking: The task that asks it until it answers.
+        asking: The task that asks for its runtimes.
     """
 
     url: str
@@ -185,9 +183,9 @@ class Endpoint:
     runtimes: frozenset[str] | None = None
     takes_long_stdin: bool = False
     lets_through: int = LEAST_OUTPUT_LIMIT
-    is_healthy: bool = False
+    is_in: bool = False
+    out_until: float = 0.0
     num_jobs: int = 0
-    num_failures: int = 0
     trouble: str = "has not answered yet"
     asking: asyncio.Task[None] | None = None
 
@@ -197,7 +195,7 @@ class Endpoint:
 
 
 class EndpointError(Exception):
-    """An endpoint didn't do its part: to be set aside, the job to be sent elsewhere."""
+    """An endpoint didn't do its part: the job is to be sent elsewhere."""
 
 
 class EndpointLostError(EndpointError):
@@ -205,7 +203,7 @@ class EndpointLostError(EndpointError):
 
 
 class EndpointPool:
-    """The endpoints, on one event loop: one that fails is set aside, and asked until it answers again.
+    """The endpoints, on one event loop: one that fails gets no jobs for a minute.
 
     Args:
         urls: Base URLs.
@@ -222,9 +220,8 @@ class EndpointPool:
         find_endpoints: Callable[[], Sequence[str]] | None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.endpoints: list[Endpoint] = []
-        self._seen: frozenset[str] = frozenset()  # runtimes, at any endpoint so far
-        self._changed = asyncio.Event()  # an endpoint was asked, or has a place again; then it's another event
+        self.endpoints = [Endpoint(url, self.loop.time()) for url in urls]
+        self._changed = asyncio.Event()  # a place is free again; then it's another event
         self._places_each, self._patience_s = places_each, patience_s
         self._find_endpoints, self._find_at = find_endpoints, -math.inf
         self._finding = asyncio.Lock()
@@ -232,7 +229,6 @@ class EndpointPool:
         # Node closes a connection that nobody has used for 5 s: it's not to be used again just then.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
         self._http = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)
-        self._add(urls)
 
     async def runtimes(self) -> frozenset[str]:
         """Return the names of the runtimes at all endpoints that answer, once each has been asked.
@@ -240,10 +236,10 @@ class EndpointPool:
         Raises:
             SandboxError: None answers.
         """
-        while not (healthy := self._healthy()):
-            never = all(one.runtimes is None for one in self.endpoints)
-            await self._wait((), min(START_PATIENCE_S, self._patience_s) if never else None)
-        return frozenset[str]().union(*(one.runtimes or () for one in healthy))
+        never = all(one.runtimes is None for one in self.endpoints)
+        await self._ready((), min(START_PATIENCE_S, self._patience_s) if never else self._patience_s)
+        await asyncio.wait([one.asking for one in self.endpoints if one.asking is not None])
+        return frozenset[str]().union(*(one.runtimes or () for one in self.endpoints if one.is_in))
 
     async def execute(self, job: Job) -> Reply:
         """Return the answer to a job.
@@ -260,169 +256,123 @@ class EndpointPool:
         trouble = ""
         for attempt in range(NUM_ATTEMPTS):
             if attempt > 1:
-                await asyncio.sleep(_pause_s(attempt - 1))
+                await asyncio.sleep(FIRST_PAUSE_S * 2 ** (attempt - 2))
             endpoint = await self._take_place(job, failed)
             try:
                 reply = await self._send(job, endpoint)
+                trouble = f"{endpoint.url}: overloaded"
+                if reply.run is None or not reply.run.is_overload or attempt == NUM_ATTEMPTS - 1:
+                    return reply
             except EndpointError as error:
                 trouble = f"{endpoint.url}: {error}"
-                failed.add(endpoint.url)
-                if isinstance(error, EndpointLostError) and not await self._still_answers(endpoint):
-                    self._set_aside(endpoint, str(error))
-                    raise SandboxError(
-                        f"{trouble}; it no longer answers, perhaps for what this program did, which is not tried at "
-                        "another (is its PISTON_OUTPUT_MAX_SIZE about 40000000? see slurm/piston/README.md)"
-                    ) from error
-                self._set_aside(endpoint, str(error))
-                continue
+                self._put_out(endpoint, str(error))
+                if isinstance(error, EndpointLostError):
+                    await self._ask(endpoint)
+                    if not endpoint.is_in:
+                        raise SandboxError(
+                            f"{trouble}; it no longer answers, perhaps for what this program did, which is not tried "
+                            "at another (is its PISTON_OUTPUT_MAX_SIZE about 40000000? see slurm/piston/README.md)"
+                        ) from error
             finally:
                 endpoint.num_jobs -= 1
-                self._tell_change()
-            endpoint.num_failures = 0
-            if reply.run is None or not reply.run.is_overload or attempt == NUM_ATTEMPTS - 1:
-                return reply
+                self._changed.set()
+                self._changed = asyncio.Event()
             failed.add(endpoint.url)
-            trouble = f"{endpoint.url}: overloaded"
         raise SandboxError(f"Piston failed {NUM_ATTEMPTS} times at one job, at last {trouble}")
 
-    def _healthy(self) -> list[Endpoint]:
-        """Return the endpoints that answer; none before each has been asked once."""
-        is_known = all(one.is_healthy or one.num_failures for one in self.endpoints)
-        return [one for one in self.endpoints if is_known and one.is_healthy]
-
     async def _take_place(self, job: Job, failed: set[str]) -> Endpoint:
-        """Take a place at a healthy endpoint that has the runtime, at none that `failed` where there's another."""
+        """Take a place at an endpoint that has the runtime, at none that `failed` where there's another."""
         is_long = len(job.stdin) > STDIN_BYTES // 4 and len(job.stdin.encode(errors="replace")) > STDIN_BYTES
         while True:
-            healthy = self._healthy()
-            fitting = [one for one in healthy if one.find_runtime(job.runtimes)]
-            if fitting and is_long:
-                fitting = [one for one in fitting if one.takes_long_stdin]
-                if not fitting:
-                    raise UnsupportedRequestError(
-                        f"Piston cuts a standard input over {STDIN_BYTES} bytes in silence, and this one has "
-                        f"{len(job.stdin)}: start the endpoints by slurm/piston/start_piston.sh, or use `local`."
-                    )
+            change, ready = self._changed, await self._ready(job.runtimes, self._patience_s)
+            fitting = [one for one in ready if one.takes_long_stdin or not is_long]
+            if not fitting:
+                raise UnsupportedRequestError(
+                    f"Piston cuts a standard input over {STDIN_BYTES} bytes in silence, and this one has "
+                    f"{len(job.stdin)}: start the endpoints by slurm/piston/start_piston.sh, or use `local`."
+                )
             others = [one for one in fitting if one.url not in failed] or fitting
-            endpoint = min(others, key=lambda one: one.num_jobs, default=None)
-            if endpoint is not None and endpoint.num_jobs < self._places_each:
+            endpoint = min(others, key=lambda one: one.num_jobs)
+            if endpoint.num_jobs < self._places_each:
                 endpoint.num_jobs += 1
                 return endpoint
-            if healthy and self._seen.isdisjoint(job.runtimes):
-                raise UnsupportedLanguageError(self._lacks(job.runtimes[0], await self.runtimes()))
-            await self._wait(job.runtimes)
+            await change.wait()
 
-    async def _wait(self, names: Sequence[str], patience_s: float | None = None) -> None:
-        """Wait until an endpoint has been asked, or has a place again.
+    async def _ready(self, names: Sequence[str], patience_s: float) -> list[Endpoint]:
+        """Return the endpoints that get jobs and have a runtime of these names (none named: any); wait for one.
 
-        The clock is the outage's, not the caller's: when it's over, all who wait for these names give up, and those
-        who come later do when the endpoints have been asked once more.
+        The clock is the outage's, not the caller's: when it's over, all who wait give up, and those who come later do
+        when the endpoints have been asked once more.
 
         Raises:
             SandboxError: It's over.
+            UnsupportedLanguageError: None has it.
         """
-        change = self._changed
-        patience_s = self._patience_s if patience_s is None else patience_s
-        await self._find_more()
-        fitting = [one for one in self.endpoints if one.find_runtime(names)] or self.endpoints
-        if any(one.is_healthy and one.find_runtime(names) for one in fitting):
-            left_s = None
-        else:
-            left_s = max(one.down_since for one in fitting) + patience_s - self.loop.time()
-            if left_s <= 0:
-                await asyncio.gather(*(self._ask(one) for one in fitting if not one.is_healthy))
-                if not any(one.is_healthy and (not names or one.find_runtime(names)) for one in fitting):
-                    wanted = f"No Piston endpoint with {names[0]!r}" if names else "No Piston endpoint"
-                    states = [f"{one.url}: {'healthy' if one.is_healthy else one.trouble}" for one in self.endpoints]
-                    raise SandboxError(
-                        f"{wanted} has answered for {patience_s:g} s; is PISTON_ENDPOINTS right? "
-                        f"({'; '.join(states)[:2000]})"
-                    )
-                return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(left_s):
-                await change.wait()
-
-    def _tell_change(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        pause_s = FIRST_PAUSE_S
+        while True:
+            await self._find_more()
+            ready = [one for one in self.endpoints if one.is_in and (not names or one.find_runtime(names))]
+            out = [one for one in self.endpoints if not one.is_in]
+            for one in out:
+                is_asked = one.asking is not None and not one.asking.done()
+                if not is_asked and (not ready or self.loop.time() >= one.out_until):
+                    one.asking = self.loop.create_task(self._ask(one))
+            if ready:
+                return ready
+            if out:
+                await asyncio.wait([one.asking for one in out if one.asking is not None])
+            if any(one.is_in for one in out):
+                continue
+            fitting = [one for one in out if one.find_runtime(names)]
+            if len(out) < len(self.endpoints) and not fitting:
+                known = await self.runtimes()
+                names_here = [name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes)]
+                names_here += [name for name in PACKAGES if name in known]
+                raise UnsupportedLanguageError(
+                    f"The Piston endpoints have no {names[0]!r}, but {', '.join(names_here)}: POST /packages."
+                )
+            if self.loop.time() + pause_s > max(one.down_since for one in fitting or out) + patience_s:
+                wanted = f"No Piston endpoint with {names[0]!r}" if names else "No Piston endpoint"
+                raise SandboxError(
+                    f"{wanted} has answered for {patience_s:g} s; is PISTON_ENDPOINTS right? "
+                    f"({'; '.join(f'{one.url}: {one.trouble}' for one in out)[:2000]})"
+                )
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _find_more(self) -> None:
         """Look for endpoints that were started meanwhile, where none answers; those that are gone are forgotten."""
         async with self._finding:
             is_due = self.loop.time() >= self._find_at or not self.endpoints
-            if self._find_endpoints is None or not is_due or any(one.is_healthy for one in self.endpoints):
+            if self._find_endpoints is None or not is_due or any(one.is_in for one in self.endpoints):
                 return
             found = await asyncio.to_thread(self._find_endpoints)
             self._find_at = self.loop.time() + LONGEST_PAUSE_S
-            for one in self.endpoints:
-                if one.url not in found and one.asking is not None:
-                    one.asking.cancel()
-            self.endpoints = [one for one in self.endpoints if one.url in found]
-            known = {one.url for one in self.endpoints}
-            self._add([url for url in found if url not in known])
-
-    def _add(self, urls: Sequence[str]) -> None:
-        for url in urls:
-            endpoint = Endpoint(url, self.loop.time())
-            endpoint.asking = self.loop.create_task(self._ask_until_it_answers(endpoint))
-            self.endpoints.append(endpoint)
-
-    async def _ask_until_it_answers(self, endpoint: Endpoint) -> None:
-        while not endpoint.is_healthy:
-            if endpoint.num_failures > 1:
-                await asyncio.sleep(_pause_s(endpoint.num_failures - 1))
-            await self._ask(endpoint)
+            known = {one.url: one for one in self.endpoints}
+            self.endpoints = [known.get(url) or Endpoint(url, self.loop.time()) for url in found]
 
     async def _ask(self, endpoint: Endpoint) -> None:
+        """Ask an endpoint for its runtimes; it gets jobs if it answers."""
         try:
-            runtimes, headers = await self._ask_runtimes(endpoint.url)
+            reply = (await self._http.get(f"{endpoint.url}/runtimes", timeout=RUNTIMES_TIMEOUT_S)).raise_for_status()
+            names = [name for one in reply.json() for name in (one["language"], *(one.get("aliases") or ()))]
             # A server that was started again without its packages has none of them yet: no program is to blame.
-            lost = (endpoint.runtimes or (frozenset() if runtimes else self._seen)) - runtimes
-            if lost:
-                raise ValueError(f"it has lost {min(lost)}: POST /packages installs it")
-            endpoint.runtimes, endpoint.takes_long_stdin = runtimes, WHOLE_STDIN in headers
-            endpoint.lets_through = int(headers.get(OUTPUT_LIMIT, LEAST_OUTPUT_LIMIT))
-            self._seen |= runtimes
-        except (OSError, ValueError) as error:
-            self._count_failure(endpoint, str(error))
-        else:
-            if endpoint.num_failures:
-                logger.warning("Piston at %s is back.", endpoint.url)
-            endpoint.is_healthy = True
-        self._tell_change()
+            if lost := (endpoint.runtimes or frozenset("?" if not names else ())).difference(names):
+                raise ValueError(f"it has no runtime {min(lost)!r}: POST /packages installs it")
+            endpoint.runtimes, endpoint.takes_long_stdin = frozenset(names), WHOLE_STDIN in reply.headers
+            endpoint.lets_through = int(reply.headers.get(OUTPUT_LIMIT, LEAST_OUTPUT_LIMIT))
+            endpoint.is_in = True
+        except (httpx.HTTPError, ValueError, TypeError, KeyError, AttributeError) as error:
+            self._put_out(endpoint, f"GET /runtimes: {error!r:.200}")
 
-    def _set_aside(self, endpoint: Endpoint, trouble: str) -> None:
-        """Give no jobs to an endpoint until it answers; failures of jobs that ran side by side count once."""
-        if endpoint.is_healthy:
-            endpoint.is_healthy, endpoint.down_since = False, self.loop.time()
-            self._count_failure(endpoint, trouble)
-            endpoint.asking = self.loop.create_task(self._ask_until_it_answers(endpoint))
-
-    def _count_failure(self, endpoint: Endpoint, trouble: str) -> None:
-        endpoint.num_failures, endpoint.trouble = endpoint.num_failures + 1, trouble
-        level = logging.WARNING if endpoint.num_failures == 1 else logging.INFO
-        logger.log(level, "Piston at %s is set aside: %s", endpoint.url, trouble)
-
-    async def _still_answers(self, endpoint: Endpoint) -> bool:
-        try:
-            await self._ask_runtimes(endpoint.url)
-        except (OSError, ValueError):
-            return False
-        return True
-
-    async def _ask_runtimes(self, url: str) -> tuple[frozenset[str], httpx.Headers]:
-        """Return names and aliases of an endpoint's runtimes, and the headers that say how it was started."""
-        try:
-            reply = await self._http.get(f"{url}/runtimes", timeout=RUNTIMES_TIMEOUT_S)
-            runtimes = reply.raise_for_status().json()
-        except httpx.HTTPError as error:
-            raise ConnectionError(f"{type(error).__name__}: {error}") from error
-        try:
-            names = frozenset(name for one in runtimes for name in (one["language"], *(one.get("aliases") or ())))
-        except (TypeError, KeyError, AttributeError):
-            raise ValueError(f"GET /runtimes answered {reply.text[:100]!r}") from None
-        return names, reply.headers
+    def _put_out(self, endpoint: Endpoint, trouble: str) -> None:
+        """Give no jobs to an endpoint for a minute."""
+        now = self.loop.time()
+        if endpoint.is_in or not endpoint.out_until:
+            logger.warning("Piston at %s gets no jobs for a minute: %s", endpoint.url, trouble)
+        if endpoint.is_in:
+            endpoint.is_in, endpoint.down_since = False, now
+        endpoint.out_until, endpoint.trouble = now + OUT_S, trouble
 
     async def _send(self, job: Job, endpoint: Endpoint) -> Reply:
         """Send a job to one endpoint.
@@ -466,25 +416,13 @@ class EndpointPool:
             endpoint.lets_through = max(endpoint.lets_through, passed)
         return Reply(run, compiled, endpoint, elapsed_s)
 
-    def _lacks(self, wanted: str, known: frozenset[str]) -> str:
-        ours = [name for name, runtimes in RUNTIMES.items() if known.intersection(runtimes)]
-        packages = [name for name in PACKAGES if name in known]
-        return (
-            f"The Piston endpoints have no {wanted!r}; they have {', '.join(ours + packages) or 'nothing known'}. "
-            "POST /packages at each installs more."
-        )
-
     async def aclose(self) -> None:
-        """End the tasks that ask endpoints, and close all connections."""
-        tasks = [one.asking for one in self.endpoints if one.asking is not None]
-        for task in tasks:
+        """Close all connections."""
+        asking = [one.asking for one in self.endpoints if one.asking is not None]
+        for task in asking:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*asking, return_exceptions=True)
         await self._http.aclose()
-
-
-def _pause_s(number: int) -> float:
-    return min(FIRST_PAUSE_S * 2 ** min(number - 1, 20), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)
 
 
 async def read_body(response: httpx.Response, max_bytes: int) -> bytes | None:
@@ -497,21 +435,13 @@ async def read_body(response: httpx.Response, max_bytes: int) -> bytes | None:
     return b"".join(parts)
 
 
-def _read_json(body: bytes) -> dict[str, Any]:
+def _read_stages(body: bytes) -> tuple[Stage, Stage | None]:
     try:
         value = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _read_stages(body: bytes) -> tuple[Stage, Stage | None]:
-    value = _read_json(body)
-    try:
-        run = read_stage(value.get("run"))
+        run = read_stage(value["run"])
         compiled = read_stage(value["compile"]) if value.get("compile") is not None else None
-    except ValueError as error:
-        raise EndpointError(f"an answer that isn't Piston's ({error}): {body[:200]!r}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise EndpointError(f"an answer that isn't Piston's ({error!r}): {body[:200]!r}") from error
     if "XX" in (run.status, compiled and compiled.status):
         raise EndpointError(f"its isolation failed: {value['run'].get('message') or run.stderr[:200]}")
     return run, compiled
@@ -519,29 +449,17 @@ def _read_stages(body: bytes) -> tuple[Stage, Stage | None]:
 
 def _refusal(status: int, body: bytes, url: str) -> Exception:
     """Return what a job that was refused is: a fault of the endpoint, or of the job and of all endpoints."""
-    value = _read_json(body)
-    message, stack = str(value.get("message") or ""), str(value.get("stack") or "")
-    if status == 413 or "too large" in stack:
+    text = body[:500].decode(errors="replace")
+    if status == 413 or "too large" in text:
         return SandboxError(
             f"{url} refused a job as too large: raise the limit of its body parser (100 kB where nobody has; "
             "start_piston.sh makes it 512mb)."
         )
-    if status == 400 and (message or stack) and "runtime is unknown" not in message:
-        over = re.match(r"(\w+) cannot exceed", message)
+    if status == 400 and text and "runtime is unknown" not in text:
+        over = re.search(r"(\w+) cannot exceed", text)
         fix = f": start the endpoint with a higher PISTON_{over[1].upper()}" if over else ""
-        return SandboxError(f"{url} refused a job: {(message or stack)[:500]}{fix}")
-    return EndpointError(f"HTTP {status}: {body[:200].decode(errors='replace') or 'no text'}")
-
-
-def number_from(variable: str, default: float) -> float:
-    text = os.environ.get(variable, "").strip() or str(default)
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise ValueError(f"{variable} must be a positive number, got {text!r}.")
-    return number
+        return SandboxError(f"{url} refused a job: {text}{fix}")
+    return EndpointError(f"HTTP {status}: {text[:200] or 'no text'}")
 
 
 def endpoints_from_environment() -> tuple[str, ...]:
@@ -550,22 +468,14 @@ def endpoints_from_environment() -> tuple[str, ...]:
     Raises:
         ValueError: The variable isn't set, or has something else in it.
     """
-    text = os.environ.get("PISTON_ENDPOINTS", "").strip()
-    if not text:
+    text = os.environ.get("PISTON_ENDPOINTS", "")
+    urls = tuple(dict.fromkeys(part.strip().rstrip("/") for part in text.split(",") if part.strip()))
+    if not urls or not all(re.fullmatch(r"https?://[^/\s]\S*/api/v2", url) for url in urls):
         raise ValueError(
-            "Set PISTON_ENDPOINTS to the base URLs of your Piston servers, separated by commas "
-            "(http://node1:2000/api/v2), or to `slurm` for running jobs named piston-worker-<port>."
+            f"PISTON_ENDPOINTS holds the base URLs of your Piston servers (http://node1:2000/api/v2), separated by "
+            f"commas, or `slurm` for running jobs named piston-worker-<port>; got {text!r}."
         )
-    urls = [part.strip().rstrip("/") for part in text.split(",") if part.strip()]
-    for url in urls:
-        parts = urlsplit(url)
-        is_web = parts.scheme in ("http", "https") and parts.hostname
-        if not is_web or not parts.path.endswith("/api/v2") or re.search(r"\s", url):
-            raise ValueError(
-                f"PISTON_ENDPOINTS has {url!r}; a base URL is like http://node1:2000/api/v2, "
-                "and several are separated by commas."
-            )
-    return tuple(dict.fromkeys(urls))
+    return urls
 
 
 def slurm_endpoints() -> tuple[str, ...]:
@@ -580,17 +490,11 @@ def slurm_endpoints() -> tuple[str, ...]:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SQUEUE_TIMEOUT_S, check=False, env=variables
+            command, capture_output=True, text=True, timeout=SQUEUE_TIMEOUT_S, check=True, env=variables
         )
-    except FileNotFoundError:
-        raise SandboxError(
-            "PISTON_ENDPOINTS=slurm needs `squeue` on the PATH of this machine; "
-            "without Slurm set PISTON_ENDPOINTS to a list of base URLs."
-        ) from None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SandboxError(f"squeue could not be asked for Piston workers: {error}") from error
-    if done.returncode != 0:
-        raise SandboxError(f"squeue failed with code {done.returncode}: {done.stderr.strip()[-500:] or 'no message'}")
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or ""
+        raise SandboxError(f"PISTON_ENDPOINTS=slurm, and squeue failed: {error} {said[-500:]}") from error
     # A worker is on one node; a list such as node[1-2] belongs to something else of the same name.
     worker = re.compile(rf"{user}\|RUNNING\|([\w.-]+)\|piston-worker-(\d{{1,5}})")
     found = [worker.fullmatch(line.strip()) for line in done.stdout.splitlines()]
