@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, PeftType, TaskType
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from open_r1.data.manifest import STAGING_NAME
-from open_r1.models import find_model, fit_embeddings
+from open_r1.models import end_token_ids, find_model, fit_embeddings
 from open_r1.training.checkpoints import publish
 
 # Largest change of a logit, as a share of the largest logit, that rounding of the merged weights explains.
@@ -108,9 +109,9 @@ def merge(adapter: Path, base: dict[str, Any], output_dir: Path, dtype: torch.dt
         raise ValueError(f"The adapter does not fit the base: give the right --base_model. {error}") from error
     wanted = prompt_logits(model, tokenizer)
     model = model.merge_and_unload(safe_merge=True)
-    ends = model.generation_config.eos_token_id
-    if tokenizer.eos_token_id not in (ends if isinstance(ends, list) else [ends]):
-        model.generation_config.eos_token_id = tokenizer.eos_token_id  # the token that ended a turn in training
+    has_own = (adapter / GENERATION_CONFIG_NAME).is_file()  # of a finished run: the end tokens of its training
+    generation_config = GenerationConfig.from_pretrained(adapter) if has_own else model.generation_config
+    model.generation_config.eos_token_id = list(end_token_ids(tokenizer, generation_config))
     model.config.use_cache = True
 
     staging = output_dir / STAGING_NAME

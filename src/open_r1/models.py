@@ -66,11 +66,15 @@ def get_tokenizer(model_args: ModelConfig, training_args: TrainingConfig) -> Pre
         tokenizer.chat_template = read_template(training_args.chat_template)
     elif tokenizer.chat_template is None:
         logger.info("The tokenizer has no chat template: using ChatML (%s).", CHATML_TEMPLATE)
-        tokenizer.chat_template = read_template(CHATML_TEMPLATE)
+        starts_with_bos = tokenizer.bos_token is not None and tokenizer("")["input_ids"][:1] == [
+            tokenizer.bos_token_id
+        ]
+        tokenizer.chat_template = "{{- bos_token }}" * starts_with_bos + read_template(CHATML_TEMPLATE)
+        new = [token for token in CHATML_TOKENS if token not in tokenizer.get_vocab()]
+        if new:  # also where the embedding has spare rows for them, which nothing has trained
+            refuse_frozen_tokens(model_args, f"ChatML brings {new}, which the tokenizer didn't have")
         # Tokens that are new to the vocabulary get rows in the embedding in `fit_embeddings`.
-        tokenizer.add_special_tokens(
-            {"additional_special_tokens": [token for token in CHATML_TOKENS if token not in tokenizer.get_vocab()]}
-        )
+        tokenizer.add_special_tokens({"additional_special_tokens": new})
     if isinstance(training_args, SFTConfig) and training_args.eos_token is not None:
         if training_args.eos_token not in tokenizer.get_vocab():
             raise ValueError(f"`eos_token` {training_args.eos_token!r} is not in the vocabulary of the tokenizer.")
@@ -79,6 +83,19 @@ def get_tokenizer(model_args: ModelConfig, training_args: TrainingConfig) -> Pre
         _align_eos(tokenizer)
     _settle_padding(tokenizer)
     return tokenizer
+
+
+def refuse_frozen_tokens(model_args: ModelConfig, found: str) -> None:
+    """Refuse LoRA where tokens that the model has never seen would keep the rows of weights that they happen to have.
+
+    Raises:
+        ValueError: `lora_modules_to_save` lacks the embedding or the head.
+    """
+    if model_args.use_peft and not {"embed_tokens", "lm_head"} <= set(model_args.lora_modules_to_save or []):
+        raise ValueError(
+            f"{found}: LoRA would leave them untrained. Set `lora_modules_to_save: [embed_tokens, lm_head]`, or take "
+            "a chat template whose tokens the model knows (recipes/templates/question_answer.jinja needs none)."
+        )
 
 
 def get_model(model_args: ModelConfig, training_args: TrainingConfig) -> PreTrainedModel:

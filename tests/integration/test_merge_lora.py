@@ -6,7 +6,7 @@ import json
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from open_r1.data.manifest import MANIFEST_NAME, STAGING_NAME, missing_from
 from scripts.merge_lora import main
@@ -75,10 +75,16 @@ def test_merged_model_equals_base_plus_adapter(run, tmp_path, tokenizer, capsys)
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     assert (logits(merged) - logits(base)).abs().max() > 0.1, "the adapter had no effect"
     assert not (tmp_path / "merged" / "adapter_config.json").exists()
-    assert merged.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert merged.generation_config.eos_token_id == [tokenizer.eos_token_id]
     assert AutoTokenizer.from_pretrained(tmp_path / "merged").chat_template == TEMPLATE
     assert missing_from(tmp_path / "merged") is None
     assert "max abs diff" in capsys.readouterr().out
+
+
+def test_end_tokens_of_the_base_stay_beside_that_of_a_checkpoint(run, tmp_path, tokenizer):
+    GenerationConfig(eos_token_id=[5, 7]).save_pretrained(tmp_path / "base")
+    assert merge(tmp_path, "--dtype", "float32") == 0
+    assert GenerationConfig.from_pretrained(tmp_path / "merged").eos_token_id == [tokenizer.eos_token_id, 5, 7]
 
 
 @pytest.mark.parametrize(

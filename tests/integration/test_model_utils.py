@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from open_r1.configs import GRPOConfig, ModelConfig, SFTConfig
 from open_r1.data.manifest import STAGING_NAME, write_manifest
@@ -300,16 +301,41 @@ def test_home_folder_is_expanded(make_model_folder, arguments, monkeypatch):
     assert get_model(*arguments("~/model")) is not None
 
 
+@pytest.mark.parametrize("num_rows", [257, 512], ids=["no spare rows", "spare rows"])
 @pytest.mark.parametrize(
     ("modules", "is_refused"), [(None, True), (["lm_head"], True), (["embed_tokens", "lm_head"], False)]
 )
-def test_new_tokens_that_lora_would_not_train_are_refused(make_model_folder, arguments, modules, is_refused):
+def test_new_tokens_that_lora_would_not_train_are_refused(make_model_folder, arguments, modules, is_refused, num_rows):
     folder = make_model_folder("<|endoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>")
     model_args, training_args = arguments(folder)
+    model = get_model(model_args, training_args)
+    model.resize_token_embeddings(num_rows)
+    model.save_pretrained(folder)
     model_args.use_peft, model_args.lora_modules_to_save = True, modules
-    tokenizer = get_tokenizer(model_args, training_args)
-    with pytest.raises(ValueError, match="LoRA would leave them untrained") if is_refused else nullcontext():
-        check_vocabulary(tokenizer, training_args, model_args)
+    with pytest.raises(ValueError, match="lora_modules_to_save") if is_refused else nullcontext():
+        check_vocabulary(get_tokenizer(model_args, training_args), training_args, model_args)
+
+
+def test_tokens_that_the_tokenizer_came_with_may_stay_frozen(make_model_folder, arguments):
+    model_args, training_args = arguments(make_model_folder("<pad>", *IM, eos_token="<|im_end|>", pad_token="<pad>"))
+    model_args.use_peft = True
+    check_vocabulary(get_tokenizer(model_args, training_args), training_args, model_args)
+
+
+def test_default_template_begins_with_the_bos_that_the_tokenizer_begins_with(
+    make_tokenizer, make_model_folder, arguments
+):
+    folder = make_model_folder("<s>", "</s>", bos_token="<s>", eos_token="</s>")
+    backend = make_tokenizer("<s>", "</s>", bos_token="<s>", eos_token="</s>")
+    messages = [{"role": "user", "content": "1+1"}]
+    plain = get_tokenizer(*arguments(folder))  # names a BOS, but puts it before nothing
+    assert plain.apply_chat_template(messages, tokenize=False).startswith("<|im_start|>user")
+    backend._tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 256)])
+    backend.save_pretrained(folder)
+    tokenizer = get_tokenizer(*arguments(folder))
+    ids = tokenizer.apply_chat_template(messages, return_dict=False)
+    assert ids[:2] == [tokenizer.bos_token_id, tokenizer.vocab["<|im_start|>"]]
+    assert end_of_turn_token(tokenizer) == "<|im_end|>"
 
 
 @pytest.mark.parametrize(("beta", "is_refused"), [(0.04, True), (0.0, False)])

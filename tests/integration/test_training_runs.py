@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from trl import GRPOTrainer, SFTTrainer
 
 from open_r1.data.manifest import missing_from
 from open_r1.training.checkpoints import list_checkpoints
+from scripts.merge_lora import main as merge_lora
 from tests.integration.tiny import (
     CHATML,
     Tiny,
@@ -61,12 +62,27 @@ def test_saved_model_loads_and_knows_where_to_stop(finished):
     assert missing_from(output) is None
     model = AutoModelForCausalLM.from_pretrained(output)
     tokenizer = AutoTokenizer.from_pretrained(output)
-    assert model.generation_config.eos_token_id == tokenizer.eos_token_id == tokenizer.vocab["<|im_end|>"]
+    assert model.generation_config.eos_token_id == [tokenizer.eos_token_id] == [tokenizer.vocab["<|im_end|>"]]
     assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
     assert model.config.use_cache
     assert tokenizer.chat_template == CHATML
     inputs = tokenizer("1+1", return_tensors="pt", return_token_type_ids=False)
     assert model.generate(**inputs, max_new_tokens=2).shape[1] <= 5
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("sft", {}), ("grpo", {}), ("sft", LORA)], ids=["sft", "grpo", "LoRA"])
+def test_published_model_ends_at_every_token_that_ended_its_training(tiny, tmp_path, kind, settings):
+    shutil.copytree(tiny.model, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tiny.model)
+    ends = [tokenizer.vocab["<|im_end|>"], tokenizer.vocab["<|endoftext|>"]]
+    GenerationConfig(eos_token_id=ends).save_pretrained(tmp_path / "model")
+    output = tmp_path / "run"
+    tiny.train(kind, output, **settings, model_name_or_path=tmp_path / "model", max_steps=1)
+    assert GenerationConfig.from_pretrained(output).eos_token_id == ends
+    if settings:
+        GenerationConfig().save_pretrained(tmp_path / "model")  # the adapter knows it by itself
+        assert merge_lora(["--adapter", str(output), "--output_dir", str(tmp_path / "merged")]) == 0
+        assert GenerationConfig.from_pretrained(tmp_path / "merged").eos_token_id == ends
 
 
 def test_run_is_recorded(finished, tiny):

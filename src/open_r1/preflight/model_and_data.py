@@ -14,7 +14,7 @@ from open_r1.configs.datasets import DatasetMixtureConfig
 from open_r1.configs.training import GRPOConfig, ScriptArguments, TrainingConfig
 from open_r1.data.card import read_card
 from open_r1.data.contamination import count_flagged, flag_columns
-from open_r1.models import dtype_asked_for, load_config, refuse_lost_steps
+from open_r1.models import dtype_asked_for, load_config, refuse_frozen_tokens, refuse_lost_steps
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +52,7 @@ def check_vocabulary(
             f"{found}, and neither does vLLM, whose embedding doesn't grow. Take a chat template whose tokens the "
             "model knows, run SFT with this template first and train what it saves, or set `use_vllm: false`."
         )
-    if model_args.use_peft and not {"embed_tokens", "lm_head"} <= set(model_args.lora_modules_to_save or []):
-        raise ValueError(
-            f"{found}, and LoRA would leave them untrained. Set `lora_modules_to_save: [embed_tokens, lm_head]`, or "
-            "take a chat template whose tokens the model knows."
-        )
+    refuse_frozen_tokens(model_args, found)
     if isinstance(training_args, GRPOConfig) and training_args.beta != 0 and not model_args.use_peft:
         raise ValueError(
             f"{found}, and `beta: {training_args.beta}` compares with a reference model that does not know them "

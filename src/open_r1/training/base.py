@@ -236,6 +236,8 @@ class TrainingMixin(Trainer):
             self.save_model(str(staging), _internal_call=True)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
+                # Beside an adapter transformers saves none: its end tokens are those of the training.
+                self.accelerator.unwrap_model(self.model).generation_config.save_pretrained(staging)
                 publish(staging, output_dir)
             self.accelerator.wait_for_everyone()
 

@@ -21,6 +21,7 @@ from open_r1.arguments import parse_args
 from open_r1.configs.training import GRPOConfig, TrainingConfig
 from open_r1.data.flags import STOPPED
 from open_r1.data.manifest import missing_from
+from open_r1.models import end_token_ids
 from open_r1.training.checkpoints import REFERENCE_NAME, Start, find_start, last_complete_checkpoint, set_aside
 from open_r1.training.hub import push_finished_model
 from open_r1.training.stopping import StopFileCallback, find_stop_file
@@ -306,7 +307,10 @@ def run_training(
         return {}
     metrics = _record_training(trainer, result.metrics, is_compact)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id  # so that pipelines stop at the end of a turn
+    has_vllm = isinstance(training_args, GRPOConfig) and training_args.use_vllm
+    vllm_kwargs = training_args.generation_kwargs if has_vllm else None
+    # Whoever generates with the model stops where the training did.
+    model.generation_config.eos_token_id = list(end_token_ids(tokenizer, model.generation_config, vllm_kwargs))
     model.config.use_cache = True
     trainer.publish_model()
     if trainer.accelerator.is_main_process:
