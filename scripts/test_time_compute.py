@@ -85,10 +85,6 @@ def print_report(report: "Report") -> None:
         )
     for curve in report.results["forcing"]:
         print(_line_of(curve))
-    if report.optimal is not None:
-        print(f"\nCompute-optimal, by halves of the problems:\n{report.optimal.table()}")
-    else:
-        print(f"No compute-optimal choice: {report.results['compute_optimal']['left_out']}")
     for note in report.results["notes"]:
         print(f"NOTE: {note}.")
     print(

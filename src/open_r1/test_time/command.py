@@ -31,7 +31,6 @@ from open_r1.evaluation.settings import label_of
 from open_r1.evaluation.tally import problem_key
 from open_r1.generation.journal import Journal
 from open_r1.test_time.backends import Backend, engine_versions, open_backend
-from open_r1.test_time.compute_optimal import ComputeOptimal, compute_optimal
 from open_r1.test_time.curves import curves_of, draw_curves, forcing_of
 from open_r1.test_time.kept import Kept, kept_of
 from open_r1.test_time.methods import Method, Problem, get_method
@@ -49,10 +48,6 @@ JOURNAL_NAME, CURVE_NAME = "journal.jsonl", "curve.png"
 # Seeds of repeats lie so far apart; a method's candidates have those in between.
 SEEDS_APART = 100_000
 FEW_PROBLEMS = 30
-ORACLE_BINS = (
-    "bins of the compute-optimal choice are of oracle difficulty: they need the gold, and the samples that "
-    "measure it are in no budget"
-)
 
 
 @dataclass(frozen=True)
@@ -63,13 +58,11 @@ class Report:
         folder: Where it is.
         results: What is in `results.json`.
         points: The points of the curve.
-        optimal: The compute-optimal choice; None: there is none (the results say why).
     """
 
     folder: Path
     results: Mapping[str, Any]
     points: Sequence[Point]
-    optimal: ComputeOptimal | None = None
 
 
 def run(settings: RunSettings) -> Report:
@@ -259,8 +252,7 @@ class _Run:
     def _publish(self, kept: Kept, attempts: Sequence[Attempt]) -> Report:
         points = points_of(attempts, self._keys)
         methods = list(dict.fromkeys(point.setting.method for point in points))
-        curves, optimal = curves_of(points), self._choose(attempts, len(points))
-        is_chosen = isinstance(optimal, ComputeOptimal)
+        curves = curves_of(points)
         engines = read_servers(self._folder) or self._engines
         results = {
             "benchmark": self._problems.benchmark.name,
@@ -268,13 +260,11 @@ class _Run:
             "commits": list(dict.fromkeys([*read_commits(self._folder), *filter(None, [self._commit])])),
             "points": [point.as_json() for point in points],
             "forcing": forcing_of(curves),
-            "compute_optimal": optimal.as_json() if is_chosen else {"left_out": optimal},
             "counts": {"problems": len(self._asked), "problems_repeated": self._num_repeated,
                        "attempts": len(attempts),
                        "rows_left_out": len(self._problems.skipped) + len(self._problems.golds) - len(self._asked),
                        "lines_malformed": self._problems.num_malformed},
-            "notes": [*self._notes_of_run(engines), *kept.notes(), *_notes(points),
-                      *([*optimal.notes, ORACLE_BINS] if is_chosen else [])],
+            "notes": [*self._notes_of_run(engines), *kept.notes(), *_notes(points)],
             "settings": {**self._shared, **self._verdicts.settings, "methods": methods,
                          "temperature": {name: self._settings.temperature_of(name) for name in methods},
                          "num_repeats": self._settings.num_repeats, "limit": self._settings.evaluation.limit,
@@ -283,13 +273,8 @@ class _Run:
         }  # fmt: skip
         write_results(self._folder, results)
         model = self._settings.evaluation.model_name or label_of(self._model)
-        draw_curves(
-            curves,
-            self._folder / CURVE_NAME,
-            f"{model} on {self._problems.benchmark.name}",
-            optimal.frontier() if is_chosen else None,
-        )
-        return Report(self._folder, results, points, optimal if is_chosen else None)
+        draw_curves(curves, self._folder / CURVE_NAME, f"{model} on {self._problems.benchmark.name}")
+        return Report(self._folder, results, points)
 
     def _notes_of_run(self, engines: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return what must be known of model, data and judge."""
@@ -311,19 +296,6 @@ class _Run:
             )
         return notes
 
-    def _choose(self, attempts: Sequence[Attempt], num_settings: int) -> ComputeOptimal | str:
-        """Return the compute-optimal choice, or why there is none."""
-        if num_settings < 2:
-            return "there is one setting."
-        if self._settings.options.temperature == 0:
-            return "difficulty needs samples that differ, and at --temperature 0 all are greedy."
-        try:
-            return compute_optimal(
-                attempts, problems=self._keys, num_quantiles=self._settings.num_quantiles, seed=self._settings.seed
-            )
-        except ValueError as error:
-            return str(error)
-
 
 def _notes(points: Sequence[Point]) -> list[str]:
     """Return what must be known to read the points."""
@@ -334,10 +306,7 @@ def _notes(points: Sequence[Point]) -> list[str]:
         if point.num_lost
     ]
     if any(point.setting.is_upper_bound for point in points):
-        notes.append(
-            "the oracle looks at the gold: its accuracies are upper bounds of what any scorer could do, and "
-            "are left out of the compute-optimal choice"
-        )
+        notes.append("the oracle looks at the gold: its accuracies are upper bounds of what any scorer could do")
     fewest = min(point.num_problems for point in points)
     if fewest < FEW_PROBLEMS:
         notes.append(f"{fewest} problems are few: intervals are wide, and most differences are noise")

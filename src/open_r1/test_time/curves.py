@@ -110,16 +110,13 @@ def forcing_of(curves: Sequence[Curve]) -> list[dict[str, Any]]:
     return [{"curve": curve.label, "points": len(curve.points), **forcing_metrics(curve.points)} for curve in curves]
 
 
-def draw_curves(
-    curves: Sequence[Curve], path: Path, title: str, frontier: Mapping[float, float] | None = None
-) -> None:
+def draw_curves(curves: Sequence[Curve], path: Path, title: str) -> None:
     """Write a PNG: accuracy against mean thinking tokens a problem, with 95 % intervals.
 
     Args:
         curves: At least one.
         path: Where to; written under another name until it is whole.
         title: Model and benchmark.
-        frontier: Accuracy of the compute-optimal choice by mean thinking tokens.
     """
     import matplotlib as mpl
 
@@ -130,19 +127,6 @@ def draw_curves(
     is_labelled = sum(len(curve.points) for curve in curves) <= _MOST_LABELLED
     for curve in curves:
         _draw(axis, curve, is_labelled)
-    if frontier:
-        tokens = sorted(frontier)
-        # In steps: between two choices there is no setting that has anything in between.
-        axis.plot(
-            tokens,
-            [frontier[count] for count in tokens],
-            color="black",
-            linestyle="--",
-            linewidth=1.2,
-            marker=".",
-            drawstyle="steps-post",
-            label="compute-optimal",
-        )
     _scale(axis, curves)
     axis.set(title=title, ylabel="accuracy (95 % interval over problems)")
     axis.spines[["top", "right"]].set_visible(False)

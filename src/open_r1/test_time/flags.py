@@ -139,21 +139,13 @@ def add_method_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="each problem N times with other seeds, where a method samples; for a compute-optimal choice at least 2, "
-        "half of which measure difficulty (default: %(default)s)",
+        help="each problem N times with other seeds, where a method samples (default: %(default)s)",
     )
     add(
         "--seed",
         type=int,
         default=0,
         help="of the first candidate, the next have seed + 1, ... (default: %(default)s)",
-    )
-    add(
-        "--difficulty_quantiles",
-        type=int,
-        metavar="N",
-        help="for the compute-optimal choice: N bins of as many problems each (default: pass@1 below 10 %%, below "
-        "50 %%, above)",
     )
     add = parser.add_argument_group("budget_forcing").add_argument
     add(
@@ -313,7 +305,6 @@ def run_settings(args: argparse.Namespace) -> "RunSettings":
         _options(args),
         args.num_repeats,
         args.seed,
-        args.difficulty_quantiles,
         args.overwrite,
     )
 

@@ -27,7 +27,6 @@ class RunSettings:
         options: What the methods are made of.
         num_repeats: How often each problem is solved at each setting, with other seeds.
         seed: Of the first repeat, from 0 to `MOST_SEED`.
-        num_quantiles: Bins of difficulty of about as many problems each; None: those of the paper, by pass@1.
         overwrite: Put aside what is there, and begin anew.
     """
 
@@ -38,12 +37,9 @@ class RunSettings:
     options: MethodOptions
     num_repeats: int = 1
     seed: int = 0
-    num_quantiles: int | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.num_quantiles is not None and self.num_quantiles < 1:
-            raise ValueError(f"difficulty_quantiles is {self.num_quantiles}; it must be at least 1.")
         if self.num_repeats < 1:
             raise ValueError(f"num_repeats is {self.num_repeats}; it must be at least 1.")
         if not 0 <= self.seed <= MOST_SEED:
