@@ -154,3 +154,6 @@ class RewardArguments(CodeExecutionParameters, RewardParameters):
         "Names in the reward table (`open_r1.rewards.REWARDS`), functions (path/to/file.py:function, "
         "package.module:function), reward models (org/model, ./folder), and summary_only(<any of these>).",
     )
+    reward_timeout_s: float = setting(
+        1800.0, "Functions of your own: seconds on a batch after which the run ends with an error."
+    )

@@ -2,17 +2,25 @@
 """Folders that are whole or not there: a manifest, written and synced last, says that every file is in place.
 
 A program may be killed at any moment, also inside a save. A checkpoint or a saved model counts only when its
-`manifest.json` names files that all exist with the sizes it gives.
+`manifest.json` names files that all exist with the sizes it gives. Small files must have their hashes, too; of larger
+safetensors files the header is read. Whoever edits a saved model deletes its manifest.
+
+    {"version": 2, "files": {"config.json": 713, "model.safetensors": 988097536}, "sha256": {"config.json": "9f2c..."}}
 """
 
+import hashlib
 import json
 import os
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
 
 MANIFEST_NAME = "manifest.json"
 # Of the folder of a training: what the runs in it were, and a finished model that is being moved to its place.
 RUN_MANIFEST_NAME = "run_manifest.json"
 STAGING_NAME = ".model-staging"
+# Every save reads the hashed files of all checkpoints again.
+_MAX_HASHED_BYTES = 4 * 2**20
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -43,7 +51,8 @@ def write_manifest(folder: Path, names: list[str] | None = None) -> None:
     for parent in {(folder / name).parent for name in files} | {folder}:
         _sync(parent)  # the names of the files, subfolders included
     with temporary.open("w", encoding="utf-8") as stream:
-        json.dump({"version": 1, "files": files}, stream, indent=1)
+        hashes = {name: _hash(folder / name) for name, size in files.items() if size <= _MAX_HASHED_BYTES}
+        json.dump({"version": 2, "files": files, "sha256": hashes}, stream, indent=1)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(folder / MANIFEST_NAME)
@@ -63,7 +72,8 @@ def missing_from(folder: Path) -> str | None:
     if not manifest.is_file():
         return f"it has no {MANIFEST_NAME}, so it was not written to the end"
     try:
-        files = json.loads(manifest.read_text(encoding="utf-8"))["files"].items()
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        files, hashes = content["files"].items(), {**content.get("sha256", {})}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its {MANIFEST_NAME} is damaged ({type(error).__name__})"
     if not files:
@@ -74,7 +84,19 @@ def missing_from(folder: Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes instead of {size}"
+        if name in hashes and _hash(path) != hashes[name]:
+            return f"{name} has changed since it was saved"
+        if name not in hashes and path.suffix == ".safetensors":
+            try:
+                with safe_open(path, framework="numpy"):
+                    pass
+            except SafetensorError as error:
+                return f"{name} is damaged ({error})"
     return None
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -82,7 +82,7 @@ def _spec_of_model(name: str, load_reward_model: LoadRewardModel | None) -> Rewa
 def _spec_of_user(place: str) -> RewardSpec:
     reward = load_user_reward(place)
     return RewardSpec(
-        build=lambda script_args, context: reward,
+        build=lambda script_args, context: replace(reward, timeout_s=script_args.reward_timeout_s),
         columns=required_columns(reward.reward),
         reads_tokens=reads_tokens(reward.reward),
         is_external=True,

@@ -5,18 +5,27 @@ The code runs in the training process with the user's rights. A function has TRL
 `(completions, **columns) -> list[float | None]`, plain or `async def`; the trainer awaits those together.
 """
 
+import asyncio
+import faulthandler
 import inspect
 import math
-from collections.abc import Callable, Sequence
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
+from open_r1.configs.rewards import RewardArguments
 from open_r1.data.user_code import load_function
 from open_r1.rewards.base import Completion
-from open_r1.rewards.wrappers import WrappedReward
+from open_r1.rewards.wrappers import WrappedReward, is_async
 
 # What the trainer passes beside the columns of the data.
 _GIVEN_BY_TRAINER = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
+_GRACE_S = 5.0
+_exit = os._exit  # a training replaces it (`run_script`)
 
 
 @dataclass
@@ -29,22 +38,25 @@ class UserReward(WrappedReward):
     """
 
     place: str
+    timeout_s: float
 
-    def __reduce__(self) -> tuple[Callable[[str], "UserReward"], tuple[str]]:
-        return load_user_reward, (self.place,)
+    def __reduce__(self) -> tuple[Callable[[str, float], "UserReward"], tuple[str, float]]:
+        return load_user_reward, (self.place, self.timeout_s)
 
     async def judge(self, completions: Sequence[Completion], **columns: object) -> list[float | None]:
         """Return the function's values as numbers, or None."""
-        try:
+        name = f"The reward {self.place!r} in reward_funcs"
+        with _guarded(name, self.timeout_s):
             values = await self.ask(completions=completions, **columns)
-        except Exception as error:
-            error.add_note(f"This was raised by the reward {self.place!r} in reward_funcs.")
-            raise
+        if is_async(self.reward) and getattr(asyncio.get_running_loop(), "_stopping", False):
+            _end(f"{name} has stopped the event loop.")  # an error would reach nobody
         return self._checked(values, len(completions))
 
     def _checked(self, values: Any, num_rows: int) -> list[float | None]:
         wanted = f"The reward {self.place!r} must return one number or None for each of its {num_rows} completions"
         try:
+            if isinstance(values, str | Mapping | Set):
+                raise TypeError
             found = list(values)
         except TypeError as error:
             raise TypeError(f"{wanted}, got {values!r:.200}.") from error
@@ -55,6 +67,36 @@ class UserReward(WrappedReward):
             if value is not None and number is None:
                 raise TypeError(f"{wanted}, but the value of row {row} is {value!r:.200} ({type(value).__name__}).")
         return numbers
+
+
+@contextmanager
+def _guarded(name: str, timeout_s: float) -> Iterator[None]:
+    """End the run with an error where a reward leaves the program, doesn't return, or returns in a forked process."""
+    process_id = os.getpid()
+    watch = threading.Timer(timeout_s, _end, [f"{name} took more than {timeout_s:g} s (`reward_timeout_s`)."])
+    watch.daemon = True
+    watch.start()
+    # Where C code keeps Python from running, as `re` does, this one still ends the process.
+    faulthandler.dump_traceback_later(timeout_s + _GRACE_S, exit=True, file=2)
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"{name} has called exit ({error.code}).") from error
+    except Exception as error:
+        error.add_note(f"{name} has raised this.")
+        raise
+    finally:
+        if os.getpid() != process_id:
+            _end(f"{name} has forked; the new process, which would be a second trainer, ends here.")
+        watch.cancel()
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _end(reason: str) -> NoReturn:
+    sys.stderr.write(f"{reason}\n")
+    sys.stderr.flush()
+    faulthandler.dump_traceback(2)
+    _exit(1)
 
 
 def _as_number(value: Any) -> float | None:
@@ -68,15 +110,19 @@ def _as_number(value: Any) -> float | None:
     return None if math.isinf(number) else number
 
 
-def load_user_reward(place: str) -> UserReward:
+def load_user_reward(place: str, timeout_s: float = RewardArguments.reward_timeout_s) -> UserReward:
     """Load `package.module:function` or `path/to/file.py:function`; a relative path starts in the working folder.
+
+    Args:
+        place: Of the function.
+        timeout_s: `reward_timeout_s`.
 
     Raises:
         ValueError: There is no such file, module or function, its import fails, or it can't be called as a reward.
     """
     function, place = load_function(place, role="reward", setting="reward_funcs")
     _check_signature(function, place)
-    return UserReward(function, place)
+    return UserReward(function, place, timeout_s)
 
 
 def required_columns(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -337,7 +337,8 @@ def run_script(main: Callable[..., object], script_class: type, config_class: ty
 
     What is refused before the training begins is one message on stderr and exit status 1; `--log_level debug` logs its
     traceback. What happens in the training keeps its traceback. Ctrl-C says what is kept, with exit status 130. A
-    mistake in the arguments themselves has exit status 2 (`parse_args`).
+    mistake in the arguments themselves has exit status 2 (`parse_args`). Code that leaves the program from inside
+    (`sys.exit`, `os._exit`) would end a job without a model and without an error: the status is 1 then.
 
     Args:
         main: Prepares a training and calls `run_training`.
@@ -346,8 +347,19 @@ def run_script(main: Callable[..., object], script_class: type, config_class: ty
         description: For `--help`.
     """
     arguments = parse_args(script_class, config_class, description=description)
+    end, process_id = os._exit, os.getpid()
+
+    def leave(status: int) -> NoReturn:
+        if os.getpid() == process_id:
+            raise SystemExit(status)
+        end(status)  # a forked process, such as the worker of a data loader
+
+    os._exit = leave
     try:
         main(*arguments)
+    except SystemExit as error:
+        logger.critical("Ended from inside, without a final model: exit was called (%s).", error.code, exc_info=error)
+        sys.exit(error.code or 1)
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         if not is_refusal(error):
             raise
@@ -364,6 +376,8 @@ def run_script(main: Callable[..., object], script_class: type, config_class: ty
             kept = f"the same command resumes from {last}" if last else "there is no checkpoint yet to resume from"
             sys.stderr.write(f"\nStopped by Ctrl-C; {kept}.\n")
         sys.exit(STOPPED)
+    finally:
+        os._exit = end
     # NOTE: torch aborts now and then where its threads still wait for other processes at the interpreter's end.
     PartialState().destroy_process_group()
     sys.exit(0)
