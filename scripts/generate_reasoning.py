@@ -6,7 +6,7 @@
 
 Every generation is kept as soon as it is there: kill it at any moment, repeat the command, and it goes on. At the end
 --output-dir is a data set with a row per problem: its columns, `generations`, `finish_reasons`, `api_metadata`, and a
-card. A generation that failed is null with its reason; no row is dropped.
+card. A generation that failed is null with its reason; no row is dropped, and the exit status is 3.
 
 1. Flags of Open R1's script mean the same; --max-concurrent counts requests, not rows, and rows keep their order
    unless --shuffle-seed is given.
@@ -236,6 +236,7 @@ def run(args: argparse.Namespace) -> int:
             "--retry-errors asks for them again.",
             file=sys.stderr,
         )
+        return 3
     return 0
 
 

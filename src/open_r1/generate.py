@@ -1,150 +1,252 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generate completions for the rows of a data set with distilabel, from any OpenAI-compatible server.
 
-    python src/open_r1/generate.py --hf-dataset problems.jsonl --prompt-column problem --num-generations 4 \\
+    python src/open_r1/generate.py --hf-dataset AI-MO/NuminaMath-TIR --prompt-column problem --num-generations 4 \\
         --model Qwen/Qwen3-8B --vllm-server-url http://localhost:8000/v1 --temperature 0.6 --max-new-tokens 8192
-    python src/open_r1/generate.py --hf-dataset AI-MO/NuminaMath-TIR --prompt-column problem --model Qwen/Qwen3-8B \\
-        --serve --serve-args='--tensor-parallel-size 2 --max-model-len 16384'
 
-Rows come out as they went in, with the columns generations, finish_reasons and api_metadata (lists, an entry for each
-generation; what failed is null). Whatever is finished lies in generations.jsonl of the output folder: after kill -9
-the same command goes on, and loses one shard at most. Nothing is pushed unless --hf-output-dataset names where to.
+Adds the columns of distilabel: generation (a list), distilabel_metadata, model_name. One request that fails leaves its
+whole batch (--input-batch-size rows) null: use scripts/generate_reasoning.py, which is also faster, to keep every
+single answer. Exit status 3: rows are null.
 
-1. Local output and resume: Open R1's script had neither. distilabel's own resume hangs: `generation/distil_shards.py`.
-2. No Ray unless --ray. A pushed data set is private unless --public. One default for --timeout: 900 s.
-3. Failures are kept apart, each with its reason: `generation/distil_llm.py`. For speed: scripts/generate_reasoning.py.
+1. Rows are written to a folder of this machine too, in chunks of --chunk-size: repeat the command to resume.
+   distilabel's own resume hangs (argilla-io/distilabel#1065).
+2. A pushed data set is private unless --public. Runs on Ray only where distilabel finds Ray. --timeout is 900 s.
 """
 
 import argparse
-import contextlib
 import logging
 import os
+import re
+import shutil
 import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from open_r1.data.card import DataCard, Step
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from open_r1.data.card import DataCard, Step, read_card
+from open_r1.data.flags import STOPPED, FlagParser, log_to_stderr, respelled
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.push import check_push, push_folder
 from open_r1.data.sources import RowSource, open_source
-from open_r1.generation.distil import build_distilabel_pipeline
-from open_r1.generation.distil_arguments import build_sampling, deciding_settings, parse_args, pipeline_settings
-from open_r1.generation.distil_serving import serving
-from open_r1.generation.distil_shards import ShardRunner, close_journal, generate, has_failures, open_journal
-from open_r1.generation.engine import Totals
-from open_r1.generation.journal import Journal
 from open_r1.generation.outputs import claimed, is_finished
-from open_r1.generation.prompts import Prompts, PromptSettings, choose_rows
-from open_r1.generation.publishing import Counts, Publication, Results, check_columns
+from open_r1.generation.processes import MindedProcess
 
-__all__ = ["build_distilabel_pipeline", "main"]
-logger = logging.getLogger("generate")
+if TYPE_CHECKING:
+    from distilabel.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+_DECIDING = ("model", "prompt_column", "prompt_template", "temperature", "top_p", "max_new_tokens", "num_generations")
+_TOKENS = pa.struct([("input_tokens", pa.int64()), ("output_tokens", pa.int64())])
+_METADATA = "distilabel_metadata"
+_COLUMNS = {
+    "generation": pa.list_(pa.string()),
+    _METADATA: pa.list_(pa.struct([("statistics_text_generation_0", _TOKENS)])),
+    "model_name": pa.string(),
+}
+
+
+def build_distilabel_pipeline(
+    model: str,
+    base_url: str = "http://localhost:8000/v1",
+    prompt_column: str | None = None,
+    prompt_template: str = "{{ instruction }}",
+    temperature: float | None = None,
+    top_p: float | None = None,
+    max_new_tokens: int = 8192,
+    num_generations: int = 1,
+    input_batch_size: int = 64,
+    client_replicas: int = 1,
+    timeout: int = 900,
+    retries: int = 0,
+) -> "Pipeline":
+    """Return distilabel's pipeline with one `TextGeneration` step over an OpenAI-compatible server.
+
+    The key of the server is that of OPENAI_API_KEY, if there is one. Temperature and top_p are 1 where they are None.
+    """
+    from distilabel.models.llms import OpenAILLM
+    from distilabel.pipeline import Pipeline
+    from distilabel.steps import StepResources
+    from distilabel.steps.tasks import TextGeneration
+
+    sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
+    with Pipeline() as pipeline:
+        TextGeneration(
+            llm=OpenAILLM(
+                model=model,
+                base_url=base_url,
+                api_key=os.environ.get("OPENAI_API_KEY") or "EMPTY",
+                timeout=timeout,
+                max_retries=retries,
+                generation_kwargs={name: value for name, value in sampling.items() if value is not None},
+            ),
+            template=prompt_template,
+            input_mappings={"instruction": prompt_column} if prompt_column is not None else {},
+            input_batch_size=input_batch_size,
+            num_generations=num_generations,
+            group_generations=True,
+            add_raw_input=False,  # with them distilabel ends at the first batch that fails
+            add_raw_output=False,
+            resources=StepResources(replicas=client_replicas),
+        )
+    return pipeline
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = FlagParser(description=__doc__)
+    add = parser.add_argument
+    add("--hf-dataset", required=True, help="local file or folder, tasks/<name>, or name on the hub")
+    add("--hf-dataset-config", help="configuration of the data set")
+    add("--hf-dataset-split", default="train", help="split, or a slice such as train[:100] (default: %(default)s)")
+    add("--prompt-column", default="prompt", help="column with the prompt, a text (default: %(default)s)")
+    add("--prompt-template", default="{{ instruction }}", help="Jinja template (default: %(default)s)")
+    add("--model", required=True, help="name of the model as the server knows it")
+    add("--vllm-server-url", default="http://localhost:8000/v1", help="URL of the server (default: %(default)s)")
+    add("--temperature", type=float, help="default: distilabel's, 1")
+    add("--top-p", type=float, help="default: distilabel's, 1")
+    add("--max-new-tokens", type=int, default=8192, help="of a generation (default: %(default)s)")
+    add("--num-generations", type=int, default=1, help="generations a row (default: %(default)s)")
+    add("--input-batch-size", type=int, default=64, help="rows asked for at a time (default: %(default)s)")
+    add("--client-replicas", type=int, default=1, help="processes that ask (default: %(default)s)")
+    add("--timeout", type=int, default=900, help="seconds for a request (default: %(default)s)")
+    add("--retries", type=int, default=0, help="how often a failed request is sent again (default: %(default)s)")
+    add("--hf-output-dataset", help="push the rows to this name on the hub (default: no push)")
+    privacy = parser.add_mutually_exclusive_group()
+    privacy.add_argument("--private", action="store_true", help="make the pushed data set private: the default")
+    privacy.add_argument("--public", action="store_true", help="make the pushed data set public")
+    add("--output-dir", type=Path, help="folder for the rows (default: data/<name>_generated)")
+    add("--chunk-size", type=int, default=1000, help="rows that distilabel gets at a time (default: %(default)s)")
+    add("--only-chunk", type=Path, metavar="FILE", help="ask for these rows of a chunk, in this process, and no more")
+    add("--overwrite", action="store_true", help="replace an output that was made with other settings")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Generate, publish and push as the command line says; return the exit status."""
-    args = parse_args(argv, __doc__ or "")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    words = respelled(sys.argv[1:] if argv is None else argv, "-")
+    args = build_parser().parse_args(words)
+    name = re.sub(r"[^\w.-]+", "_", Path(args.hf_dataset.rstrip("/")).stem or "dataset")
+    args.output_dir = (args.output_dir or Path("data") / f"{name}_generated").expanduser()
+    log_to_stderr()
+    if args.only_chunk is not None:
+        ask(args, args.only_chunk)
+        return 0
     try:
+        source = open_source(args.hf_dataset, config=args.hf_dataset_config, split=args.hf_dataset_split)
+        settings = {"script": "generate", **{name: getattr(args, name) for name in _DECIDING}}
+        card = DataCard(args.output_dir.name, settings, [source.parent()], teacher={"model": args.model})
+        folder = DatasetFolder(args.output_dir, card, overwrite=args.overwrite)
+        chunks = args.output_dir / "chunks" / card.fingerprint()
         if args.hf_output_dataset is not None:
             check_push(args.hf_output_dataset, private=not args.public, setting="--hf-output-dataset")
-        run(args)
+        check(args, source)
+        with claimed(args.output_dir):
+            if is_finished(folder):
+                logger.info("%s was finished earlier with these settings.", args.output_dir)
+            else:
+                publish(folder, run_chunks(source, args.chunk_size, chunks, words))
         if args.hf_output_dataset is not None:
             push_folder(args.output_dir, args.hf_output_dataset, private=not args.public)
-        return 0
+    except KeyboardInterrupt:
+        logger.error("Interrupted; repeat the command to resume.")
+        return STOPPED
     except (ValueError, OSError, RuntimeError) as error:
         logger.error("%s", error)
         return 1
-    except KeyboardInterrupt:
-        logger.error("Interrupted; the same command goes on.")
-        return 130
+    found = read_card(args.output_dir)
+    errors = found.steps[-1].detail["errors"] if found is not None else 0
+    if errors:
+        logger.warning("%d rows are null, since a request of their batch failed.", errors)
+    return 3 if errors else 0
 
 
-def run(args: argparse.Namespace) -> None:
-    """Generate what is missing and write the data set."""
-    source = open_source(args.hf_dataset, config=args.hf_dataset_config, split=args.hf_dataset_split)
+def check(args: argparse.Namespace, source: RowSource) -> None:
+    """Refuse rows that cannot be asked for, or whose columns would be replaced."""
+    import distilabel  # noqa: F401 - an ImportError here names the package
+
     source.require([args.prompt_column], "--prompt-column")
-    source.require(args.drop_columns, "--drop-columns")
-    check_columns([name for name in source.column_names if name not in args.drop_columns], has_turns=False)
-    teacher = {"model": args.model, "client": "distilabel"}
-    card = DataCard(
-        args.output_dir.name,
-        deciding_settings(args),
-        [source.parent()],
-        teacher=teacher,
-        sampling=build_sampling(args).body(),
-        licence=args.licence,
-    )
-    folder = DatasetFolder(args.output_dir, card, overwrite=args.overwrite, licence=args.licence)
-    if is_finished(folder) and not (args.retry_errors and has_failures(folder)):
-        logger.info("%s was finished earlier with these settings.", args.output_dir)
-        return
-    with claimed(folder.path):
-        # Perhaps another process has just finished it.
-        if is_finished(folder) and not (args.retry_errors and has_failures(folder)):
-            logger.info("%s was finished by another process.", args.output_dir)
-            return
-        make(args, source, folder)
+    if taken := sorted(_COLUMNS.keys() & set(source.column_names)):
+        raise ValueError(f"{args.hf_dataset} has columns {taken}, which distilabel would replace: rename them.")
+    for number, row in enumerate(source.rows([args.prompt_column])):
+        if not isinstance(row[args.prompt_column], str):
+            raise ValueError(f"Row {number} of {args.hf_dataset} has no text in {args.prompt_column!r}.")
 
 
-def make(args: argparse.Namespace, source: RowSource, folder: DatasetFolder) -> None:
-    """Generate and publish, with nobody else at it."""
-    with open_journal(folder, retry_errors=args.retry_errors) as journal:
-        with contextlib.closing(Prompts(folder.path)) as prompts:
-            # The template of the command line is distilabel's, in Jinja.
-            prompts.read(source, PromptSettings(args.prompt_column, template="{prompt}"), source.num_rows)
-            ask(args, prompts, journal)
-            rows = choose_rows(source.num_rows, None, None)
-            publication = Publication(source, prompts, rows, args.num_generations, args.drop_columns, False, Counts())
-            publish(publication, folder, journal)
-        close_journal(journal, has_failures=publication.counts.errors > 0)
+def run_chunks(source: RowSource, chunk_size: int, folder: Path, words: list[str]) -> list[Path]:
+    """Run distilabel, in a process of its own, for each chunk that is not there; return the files of all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for start in range(0, source.num_rows, chunk_size):
+        end = min(start + chunk_size, source.num_rows)
+        paths.append(folder / f"{start}-{end}.parquet")
+        if paths[-1].exists():
+            continue
+        rows = paths[-1].with_suffix(".rows")
+        pq.write_table(pa.Table.from_batches(list(source.batches(start=start, end=end))), rows)
+        command = [sys.executable, "-P", "-m", "open_r1.generate", *words, "--only-chunk", str(rows)]
+        environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        with MindedProcess(command, log_path=folder / "distilabel.log", env=environment, grace_s=0.0) as process:
+            while (status := process.wait(60.0)) is None:
+                pass
+            if status:
+                raise RuntimeError(f"distilabel failed; the end of {process.log_path}:\n{process.tail()}")
+        logger.info("%d of %d rows are there.", end, source.num_rows)
+    return paths
 
 
-def ask(args: argparse.Namespace, prompts: Prompts, journal: Journal) -> None:
-    """Ask for all generations that the journal does not have."""
-    bad = prompts.bad
-    if bad.count:
-        logger.warning(
-            "%d of %d rows cannot be asked for and get no generations; row %d is the first: %s.",
-            bad.count,
-            prompts.num_rows,
-            bad.first_row,
-            bad.first_reason,
+def ask(args: argparse.Namespace, rows: Path) -> None:
+    """Ask for the rows of a chunk and write them with their generations."""
+    import datasets
+    from distilabel.pipeline.write_buffer import _WriteBuffer
+
+    # One file a chunk: types of 50 rows that all failed don't fit the next ones.
+    _WriteBuffer.is_full = lambda self, step_name: False
+    table = pq.read_table(rows)
+    texts = table[args.prompt_column].to_pylist()
+    # distilabel takes the columns of many rows from the first, which may be one without statistics.
+    asked = [{"row": row, "instruction": text, _METADATA: None} for row, text in enumerate(texts)]
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["DISTILABEL_CACHE_DIR"] = datasets.config.HF_DATASETS_CACHE = cache
+        pipeline = build_distilabel_pipeline(
+            model=args.model,
+            base_url=args.vllm_server_url,
+            prompt_template=args.prompt_template,
+            temperature=args.temperature,
+            top_p=args.top_p,
+            max_new_tokens=args.max_new_tokens,
+            num_generations=args.num_generations,
+            input_batch_size=args.input_batch_size,
+            client_replicas=args.client_replicas,
+            timeout=args.timeout,
+            retries=args.retries,
         )
-    total = (prompts.num_rows - bad.count) * args.num_generations
-    totals = Totals(skipped=len(journal.finished))
-    logger.info("%d of %d generations are there.", totals.skipped, total)
-    if totals.skipped == total:
-        return
-    with serving(args, journal.path.with_name("vllm.log")) as (url, model, check):
-        runner = ShardRunner(
-            pipeline_settings(args, url, model),
-            journal.path.with_name(".distilabel"),
-            check,
-            api_key=os.environ.get(args.api_key_env),
-        )
-        requests = prompts.requests(range(prompts.num_rows), args.num_generations)
-        generate(requests, runner, journal, shard_size=args.shard_size, totals=totals, total=total)
+        made = pipeline.run(dataset=asked, dataset_batch_size=args.input_batch_size, use_cache=False)
+        found = {row["row"]: row for row in made["default"]["train"]}
+    if len(found) < len(asked) or not any(any(row["generation"] or ()) for row in found.values()):
+        raise RuntimeError(f"distilabel returned {len(found)} of {len(asked)} rows, or none with a generation.")
+    for name, kind in _COLUMNS.items():
+        table = table.append_column(name, pa.array([found[row][name] for row in range(len(asked))], kind))
+    unfinished = rows.with_suffix(".unfinished")
+    pq.write_table(table, unfinished)
+    unfinished.rename(rows.with_suffix(".parquet"))
+    rows.unlink()
 
 
-def publish(publication: Publication, folder: DatasetFolder, journal: Journal) -> None:
-    """Write all rows with their generations, and the card."""
-    folder.overwrite = True  # by --retry-errors the same data set is finished anew
-    counts = publication.counts
-    with contextlib.closing(Results(journal)) as results, folder:
-        folder.write_malformed(publication.source)
-        for batch in publication.batches(results):
-            folder.write(batch)
-        counts.refuse_without_answers()
-        folder.card.steps.append(Step("generate", counts.rows, counts.rows, counts.as_detail()))
-    logger.info(
-        "%s: %d rows, %d generations, of which %d failed and %d were truncated.",
-        folder.path,
-        counts.rows,
-        counts.requests,
-        counts.errors,
-        counts.truncated,
-    )
-    if counts.errors:
-        logger.warning("What failed is null, with its reason in api_metadata; --retry-errors asks for it again.")
+def publish(folder: DatasetFolder, paths: list[Path]) -> None:
+    """Write the rows of all chunks and the card, and remove the chunks."""
+    errors = 0
+    with folder:
+        for path in paths:
+            table = pq.read_table(path)
+            errors += sum(texts is None or None in texts for texts in table["generation"].to_pylist())
+            folder.write(table)
+        rows = sum(pq.read_metadata(path).num_rows for path in paths)
+        folder.card.steps.append(Step("generate", rows, rows, {"errors": errors}))
+    shutil.rmtree(folder.path / "chunks")
 
 
 if __name__ == "__main__":

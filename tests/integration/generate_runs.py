@@ -13,7 +13,7 @@ from open_r1.data.folder import load_columns
 from tests.conftest import ROOT
 from tests.integration.fakes.chat_server import MODEL
 
-COLUMNS = ("generations", "finish_reasons", "api_metadata")
+COLUMNS = ("generation", "distilabel_metadata", "model_name")
 
 
 def write_rows(folder, prompts, **columns):

@@ -27,7 +27,6 @@ DISTRIBUTIONS = {"dotenv": "python-dotenv", "sklearn": "scikit-learn", "yaml": "
 INSPECT_PARTS = ("logs", "model", "scoring", "tasks")
 EXTRA_MODULES = {
     PACKAGE / "sandbox" / "router_server.py",
-    PACKAGE / "generation" / "distil_llm.py",  # a class of distilabel's, which its processes find by name
     *(PACKAGE / "evaluation" / f"inspect_{part}.py" for part in INSPECT_PARTS),
 }
 
