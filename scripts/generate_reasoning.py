@@ -220,7 +220,7 @@ def run(args: argparse.Namespace) -> int:
     where = settings.output_dir
     if report.was_done:
         print(f"{where} was finished earlier with these settings; nothing was asked for.")
-        return 0
+        return 3 if report.counts and report.counts["errors"] else 0
     if report.outcome is not None and report.outcome.stopped_by is not None:
         done = report.outcome.totals.skipped + report.outcome.totals.done
         print(

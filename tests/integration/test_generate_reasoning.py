@@ -304,7 +304,7 @@ def test_a_prompt_of_a_megabyte_is_sent_and_its_refusal_kept(folder):
     with (folder / "rows.jsonl").open("a") as lines:
         lines.write(json.dumps({"uuid": "large", "problem": "x" * 1_100_000}) + "\n")
     with ChatServer(behave) as large_server:
-        assert generate(folder, large_server.address) == 0
+        assert generate(folder, large_server.address) == 3
     last = rows_of(folder)[-1]
     assert (last["uuid"], last["generations"]) == ("large", [None, None])
     assert last["api_metadata"][0]["error"] == "HTTP 400: context too long"

@@ -156,7 +156,7 @@ def test_retrying_without_the_journal_is_refused_before_all_is_paid_again(folder
         return Reply(status=400, error="long") if "3+1" in body["messages"][0]["content"] else Reply("8")
 
     with ChatServer(behave) as server:
-        assert generate(folder, server.address) == 0
+        assert generate(folder, server.address) == 3
         (folder / "out" / "generations.done.jsonl").unlink()
         assert generate(folder, server.address, "--retry-errors") == 1
         assert "is gone: all would be asked for again" in capsys.readouterr().err
@@ -171,7 +171,7 @@ def test_a_key_that_a_server_repeats_is_in_no_file(folder, environment):
         return Reply(status=400, error="bad key sk-0123456789") if is_bad else Reply("8")
 
     with ChatServer(behave) as server:
-        assert generate(folder, server.address, "--api-key-env", "MY_KEY") == 0
+        assert generate(folder, server.address, "--api-key-env", "MY_KEY") == 3
     assert rows_of(folder)[3]["api_metadata"][0]["error"] == "HTTP 400: bad key ***"
     assert all(b"sk-0" not in path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file())
 
