@@ -148,6 +148,7 @@ def test_every_row_and_every_rate_is_logged():
             "accuracy_reward/right": 1 / 3,
             "accuracy_reward/wrong": 1 / 3,
             "accuracy_reward/no_answer": 1 / 3,
+            "accuracy_reward/echo": 0.0,
             "accuracy_reward/unparsable_gold": 0.0,
         }
     )

@@ -18,4 +18,4 @@ ROWS = [json.loads(line) for line in PAIRS_FILE.read_text(encoding="utf-8").spli
 @pytest.mark.parametrize("topic", dict.fromkeys(row["topic"] for row in ROWS))
 def test_pairs_have_their_verdicts(topic: str):
     rows = [row for row in ROWS if row["topic"] == topic]
-    assert [{**row, "verdict": str(verify(row["gold"], row["completion"]))} for row in rows] == rows
+    assert [{**row, "verdict": str(verify(row["gold"], row["completion"], row.get("prompt")))} for row in rows] == rows

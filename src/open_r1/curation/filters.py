@@ -153,6 +153,7 @@ class Filters:
                 [(completion.row, completion.index) for _, completion in texts],
                 [problem.gold for problem, _ in texts],
                 [close_prefilled_think(completion.text) for _, completion in texts],
+                [problem.text for problem, _ in texts],
             )
             for (_, completion), verdict in zip(texts, verdicts, strict=True):
                 completion.verdict = verdict

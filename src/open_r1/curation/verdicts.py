@@ -94,11 +94,20 @@ class Judge:
         self.journal = journal
         self.num_judged = 0
 
-    def judge(self, keys: Sequence[tuple[int, int]], golds: Sequence[object], texts: Sequence[str]) -> list[Verdict]:
+    def judge(
+        self,
+        keys: Sequence[tuple[int, int]],
+        golds: Sequence[object],
+        texts: Sequence[str],
+        questions: Sequence[str | None] | None = None,
+    ) -> list[Verdict]:
         """Return the verdicts of completions."""
+        questions = [None] * len(keys) if questions is None else questions
         known = self.journal.known
         new = [place for place, key in enumerate(keys) if key not in known]
-        verdicts = verify_all([golds[place] for place in new], [texts[place] for place in new])
+        verdicts = verify_all(
+            [golds[place] for place in new], [texts[place] for place in new], [questions[place] for place in new]
+        )
         self.num_judged += len(new)
         self.journal.add([keys[place] for place in new], verdicts)
         found = dict(zip(new, verdicts, strict=True))

@@ -89,7 +89,7 @@ class VerifierJudge:
     """Asks the verifier; gold answers are those of the rows."""
 
     def __init__(self, problems: Problems) -> None:
-        self._golds = problems.golds
+        self._problems = problems
 
     def check(self) -> dict[str, Any]:
         """Return which verifier it is: after it has changed, answers are judged again."""
@@ -101,7 +101,8 @@ class VerifierJudge:
 
     def judge(self, rows: Sequence[int], texts: Sequence[str]) -> list[Judgement]:
         """Return a judgement of each text."""
-        verdicts = verify_all([self._golds[row] for row in rows], texts)
+        asked = {row: self._problems.question_of(row)[1] for row in set(rows)}
+        verdicts = verify_all([self._problems.golds[row] for row in rows], texts, [asked[row] for row in rows])
         return [judgement_of(verdict, find_answer(text).text) for verdict, text in zip(verdicts, texts, strict=True)]
 
 

@@ -98,6 +98,18 @@ def completion_texts(completions: Sequence[Completion], context: RewardContext =
     return [completion_text(completion, context) for completion in completions]
 
 
+def prompt_text(prompt: Completion) -> str:
+    """Return what the user asks: a prompt that is text, or the last message of the user.
+
+    >>> prompt_text([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 6 * 7?"}])
+    'What is 6 * 7?'
+    """
+    if isinstance(prompt, str):
+        return prompt
+    asked = [message for message in prompt if message.get("role") == "user"]
+    return _content_text(asked[-1].get("content")) if asked else ""
+
+
 def last_answer_block(text: str) -> str | None:
     r"""Return what the last closed answer block holds, stripped; None without one.
 

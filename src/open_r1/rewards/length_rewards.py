@@ -36,7 +36,7 @@ def len_reward(
     completions: Sequence[Completion],
     solution: Sequence[object],
     *,
-    prompts: Sequence[object] | None = None,
+    prompts: Sequence[Completion] | None = None,
     completion_ids: Sequence[Sequence[int]] | None = None,
     context: RewardContext = DEFAULT_CONTEXT,
     log_extra: LogExtra | None = None,
@@ -53,7 +53,7 @@ def len_reward(
     >>> len_reward([r"\boxed{2}", r"I think \boxed{2}", r"\boxed{3}", r"I am sure, \boxed{3}"], ["2"] * 4)
     [0.5, -0.2272727272727273, 0.0, -0.5]
     """
-    scores = judge_answers("len_reward", completions, solution, context, log_extra, log_metric)
+    scores = judge_answers("len_reward", completions, solution, prompts, context, log_extra, log_metric)
     lengths = completion_lengths(completions, completion_ids)
     rewards: list[float | None] = []
     for group in group_slices(prompts, len(lengths), context):
@@ -77,12 +77,13 @@ class _CosineReward(ABC):
         completions: Sequence[Completion],
         solution: Sequence[object],
         *,
+        prompts: Sequence[Completion] | None = None,
         completion_ids: Sequence[Sequence[int]] | None = None,
         log_extra: LogExtra | None = None,
         log_metric: LogMetric | None = None,
         **kwargs: object,
     ) -> list[float | None]:
-        scores = judge_answers(self.__name__, completions, solution, self.context, log_extra, log_metric)
+        scores = judge_answers(self.__name__, completions, solution, prompts, self.context, log_extra, log_metric)
         lengths = completion_lengths(completions, completion_ids)
         texts = completion_texts(completions, self.context) if completion_ids is None else ()
         units = [text.split() for text in texts] if completion_ids is None else completion_ids

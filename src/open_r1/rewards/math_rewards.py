@@ -5,6 +5,7 @@ Different from upstream Open R1 (see `verifier` and `verifier.extract`):
 1. An answer block without a box counts, and so does "the answer is 42".
 2. The last of several boxes counts; a box inside the reasoning doesn't.
 3. Golds without dollar signs are read as math.
+4. A formula of the prompt is no answer to it.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from open_r1.rewards.base import (
     LogMetric,
     RewardContext,
     completion_texts,
+    prompt_text,
     require_rows,
 )
 from open_r1.rewards.verifier import JudgedAnswer, judge_all, log_verdicts, reward_of
@@ -25,6 +27,7 @@ def judge_answers(
     name: str,
     completions: Sequence[Completion],
     solution: Sequence[object],
+    prompts: Sequence[Completion] | None,
     context: RewardContext,
     log_extra: LogExtra | None,
     log_metric: LogMetric | None,
@@ -34,12 +37,13 @@ def judge_answers(
     None where the solution can't be parsed.
     """
     require_rows(name, len(completions), solution=solution)
-    judgements = _judge_all(context.verifier)(solution, completion_texts(completions, context))
+    asked = None if prompts is None else [prompt_text(prompt) for prompt in prompts]
+    judgements = _judge_all(context.verifier)(solution, completion_texts(completions, context), asked)
     log_verdicts(name, judgements, log_extra, log_metric)
     return [reward_of(judgement.verdict) for judgement in judgements]
 
 
-def _judge_all(verifier: str) -> Callable[[Sequence[object], Sequence[str]], list[JudgedAnswer]]:
+def _judge_all(verifier: str) -> Callable[..., list[JudgedAnswer]]:
     if verifier == "open_r1":
         return judge_all
     if verifier == "math_verify":
@@ -53,6 +57,7 @@ def accuracy_reward(
     completions: Sequence[Completion],
     solution: Sequence[object],
     *,
+    prompts: Sequence[Completion] | None = None,
     context: RewardContext = DEFAULT_CONTEXT,
     log_extra: LogExtra | None = None,
     log_metric: LogMetric | None = None,
@@ -60,12 +65,12 @@ def accuracy_reward(
 ) -> list[float | None]:
     r"""Return 1.0 where the final answer equals the solution, else 0.0.
 
-    Range {0, 1}; None where the solution can't be parsed. Each row's verdict, and how its gold and its answer were
-    read, go to the columns `accuracy_reward/verdict`, `gold_read` and `answer_read`, the rates of all verdicts to the
-    metrics `accuracy_reward/<verdict>`.
+    Range {0, 1}; None where the solution can't be parsed. An answer that repeats a formula of its prompt earns 0.
+    Each row's verdict, and how its gold and its answer were read, go to the columns `accuracy_reward/verdict`,
+    `gold_read` and `answer_read`, the rates of all verdicts to the metrics `accuracy_reward/<verdict>`.
     Source: the accuracy reward of DeepSeek-R1 (arXiv 2501.12948, section 2.2.2).
 
     >>> accuracy_reward([r"It is \boxed{\frac{63}{400}}", "<answer>\n41\n</answer>"], [r"\frac{63}{400}", "42"])
     [1.0, 0.0]
     """
-    return judge_answers("accuracy_reward", completions, solution, context, log_extra, log_metric)
+    return judge_answers("accuracy_reward", completions, solution, prompts, context, log_extra, log_metric)

@@ -39,8 +39,8 @@ _OF_A_COMPLETION = LatexExtractionConfig(
 )
 
 
-def judge_all(golds: Sequence[object], completions: Sequence[str]) -> list[JudgedAnswer]:
-    """Return the judgements of B completions, each by the gold of its row.
+def judge_all(golds: Sequence[object], completions: Sequence[str], prompts: object = None) -> list[JudgedAnswer]:
+    """Return the judgements of B completions, each by the gold of its row; math-verify looks at no prompts.
 
     Raises:
         ValueError: The columns differ in length.

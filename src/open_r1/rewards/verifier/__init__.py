@@ -9,6 +9,7 @@ Every reward, filter and evaluation that needs a correct answer calls `verify` o
 | right           | 1.0    | the answer equals the gold, exactly                                                    |
 | wrong           | 0.0    | it doesn't, can't be read, is too large to look at, or is a hedge of unequal boxes     |
 | no_answer       | 0.0    | no answer outside the reasoning (`extract`)                                            |
+| echo            | 0.0    | it is a formula of the prompt and not the gold's own text (`echo`)                     |
 | unparsable_gold | None   | the gold is blank, undefined, too large, or can't be read                              |
 
 What is equal (`equal`, `structures`); thousands of pairs in `assets/benchmarks/verifier` test it:
@@ -25,6 +26,8 @@ What is equal (`equal`, `structures`); thousands of pairs in `assets/benchmarks/
 | tuples              | order matters; (1,2) = <1,2> = a column = "1, 2"; it is not {1,2}                            |
 | intervals           | by value and kind of their ends: [1,2) = 1 <= x < 2 = x in [1,2); unions may hold points     |
 | inequalities        | up to moved terms and a constant factor; bounded integers are the set of them                |
+| solved forms        | of gold x = 3 only x = 3 and 3, never 2x+1 = 7; of x > 3 and (3,oo) never 2x+1 > 7; of a     |
+|                     | number no sum or product of numbers left to do: 123*456, 536-859, but 2^{10}, 1.2*10^3       |
 | expressions         | equal for all real values of the same variables                                              |
 | calculus            | integrals, sums, limits have no value here: as a gold unparsable_gold, as an answer wrong    |
 | systems, cases      | all rows, in any order; a system of values = the tuple of them in the order of the names     |

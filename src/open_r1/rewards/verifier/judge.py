@@ -24,8 +24,9 @@ from open_r1.rewards.verifier.answer import (
     read,
 )
 from open_r1.rewards.verifier.budget import OverBudgetError, limited_to
+from open_r1.rewards.verifier.echo import is_echo
 from open_r1.rewards.verifier.equal import equal_readings
-from open_r1.rewards.verifier.extract import extract_gold, find_answer
+from open_r1.rewards.verifier.extract import Answer, extract_gold, find_answer
 from open_r1.rewards.verifier.families import expand_plus_minus
 from open_r1.rewards.verifier.tokens import UnreadableError
 from open_r1.rewards.verifier.tree import Choice, Formula, Node, Reading, Words, cut, parts_of, show
@@ -55,6 +56,7 @@ class Verdict(StrEnum):
     RIGHT = "right"
     WRONG = "wrong"
     NO_ANSWER = "no_answer"
+    ECHO = "echo"
     UNPARSABLE_GOLD = "unparsable_gold"
 
     @property
@@ -82,7 +84,7 @@ class JudgedAnswer:
     rule: str
 
 
-def verify(gold: object, completion: str) -> Verdict:
+def verify(gold: object, completion: str, prompt: str | None = None) -> Verdict:
     r"""Return the verdict of one completion by its gold answer. The order matters: the gold comes first.
 
     >>> verify("42", "<think>\n6 * 7\n</think>\n<answer>\n42\n</answer>")
@@ -90,35 +92,53 @@ def verify(gold: object, completion: str) -> Verdict:
     >>> str(verify(r"\frac{1}{2}", r"so \boxed{0.25}")), str(verify("42", "no idea")), str(verify("", r"\boxed{1}"))
     ('wrong', 'no_answer', 'unparsable_gold')
     """
-    return judge_completion(gold, completion).verdict
+    return judge_completion(gold, completion, prompt).verdict
 
 
-def verify_all(golds: Sequence[object], completions: Sequence[str]) -> list[Verdict]:
+def verify_all(
+    golds: Sequence[object], completions: Sequence[str], prompts: Sequence[str | None] | None = None
+) -> list[Verdict]:
     """Return the verdicts of B completions, each by the gold of its row.
 
     Args:
         golds: Gold answers or worked solutions; a gold that is a number is read as its text.
         completions: What the model wrote.
+        prompts: The questions, so that a formula of the question is no answer to it; None: they aren't known.
 
     Raises:
         ValueError: The columns differ in length.
     """
-    return [judgement.verdict for judgement in judge_all(golds, completions)]
+    return [judgement.verdict for judgement in judge_all(golds, completions, prompts)]
 
 
-def judge_all(golds: Sequence[object], completions: Sequence[str]) -> list[JudgedAnswer]:
+def judge_all(
+    golds: Sequence[object], completions: Sequence[str], prompts: Sequence[str | None] | None = None
+) -> list[JudgedAnswer]:
     """Return the judgements of B completions, each by the gold of its row: `verify_all` with what was read.
 
     Raises:
         ValueError: The columns differ in length.
     """
-    return [judge_completion(gold, completion) for gold, completion in zip(golds, completions, strict=True)]
+    rows = zip(golds, completions, [None] * len(golds) if prompts is None else prompts, strict=True)
+    return [judge_completion(gold, completion, prompt) for gold, completion, prompt in rows]
 
 
-def judge_completion(gold: object, completion: str) -> JudgedAnswer:
+def judge_completion(gold: object, completion: str, prompt: str | None = None) -> JudgedAnswer:
     """Return the judgement of a completion: right where each of its boxes is right, or the list of them."""
     answer = find_answer(completion)
     gold_text = "" if gold is None else extract_gold(str(gold))
+    judgement = _judge_answer(gold_text, answer)
+    is_judged = judgement.verdict in (Verdict.RIGHT, Verdict.WRONG)
+    if prompt and is_judged and any(is_echo(gold_text, text, prompt) for text in _texts_of(answer)):
+        return replace(judgement, verdict=Verdict.ECHO, rule="a formula of the question")
+    return judgement
+
+
+def _texts_of(answer: Answer) -> list[str]:
+    return [text for text in (answer.text, *answer.others, answer.joined) if text]
+
+
+def _judge_answer(gold_text: str, answer: Answer) -> JudgedAnswer:
     found = _judge_once(gold_text, answer.text)
     others = [_judge_once(gold_text, text) for text in answer.others] if found.verdict is Verdict.RIGHT else []
     if found.verdict is Verdict.RIGHT and all(other.verdict is Verdict.RIGHT for other in others):

@@ -51,7 +51,7 @@ def read_quantity(tokens: list[Token], *, unit_letters: str = "") -> Node:
     unit, scale = _read_unit(tokens[start:])
     node = parse(tokens[:start])
     if scale != 1:
-        node = Mul(node, Number(Fraction(scale)))
+        node = Number(node.value * scale) if isinstance(node, Number) else Mul(node, Number(Fraction(scale)))
     units = [found for found in (currency, degree, unit) if found is not None]
     return Quantity(node, reduce(Unit.times, units) if units else None, is_percent) if units or is_percent else node
 

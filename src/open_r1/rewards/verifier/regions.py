@@ -14,7 +14,6 @@ from open_r1.rewards.verifier.tree import (
     INFINITY,
     MINUS_INFINITY,
     REALS,
-    Add,
     Bracket,
     Call,
     Combined,
@@ -29,7 +28,6 @@ from open_r1.rewards.verifier.tree import (
     Word,
     is_name,
     names_in,
-    replaced,
 )
 from open_r1.rewards.verifier.value import FormulaError, NotSortableError, order_key, plain_value
 
@@ -169,7 +167,7 @@ def _read_inequality(left: Node, sign: str, right: Node) -> Region | None:
             return _read_distance(one.arguments[0], relation, other)
         if is_name(one):
             return _half_line(one, relation, other)
-    return _read_linear(left, sign, right)
+    return None
 
 
 def _is_distance(node: Call) -> bool:
@@ -195,27 +193,6 @@ def _half_line(variable: Node, relation: str, end: Node) -> Region | None:
     above = Piece(end, INFINITY, relation == "ge", False)
     pieces = {"ne": (below, above), "<": (below,), "le": (below,)}.get(relation, (above,))
     return Region(pieces, variable)
-
-
-def _read_linear(left: Node, relation: str, right: Node) -> Region | None:
-    """Solve an inequality that is linear in its only variable: 2x + 1 > 7."""
-    names = names_in(left) | names_in(right)
-    if len(names) != 1:
-        return None
-    variable = names.pop()
-    difference = Add(left, Neg(right))
-    points = [Fraction(0), Fraction(1), Fraction(2), Fraction(-7, 3), Fraction(1009, 7)]
-    try:
-        found = [plain_value(replaced(difference, variable, Number(point))) for point in points]
-    except FormulaError:
-        return None
-    values = [value for value in found if value is not None]
-    if len(values) < len(points):
-        return None
-    start, slope = values[0], values[1] - values[0]
-    if slope == 0 or any(value != start + slope * point for value, point in zip(values, points, strict=True)):
-        return None
-    return _half_line(variable, relation if slope > 0 else FLIPPED[relation], Number(-start / slope))
 
 
 def _unite(regions: list[Region | None]) -> Region | None:

@@ -31,6 +31,7 @@ from open_r1.rewards.verifier.tree import (
     Node,
     Number,
     NumberSet,
+    Pow,
     Relation,
     Several,
     SuchThat,
@@ -39,6 +40,7 @@ from open_r1.rewards.verifier.tree import (
     is_name,
     names_in,
     replaced,
+    walk,
 )
 from open_r1.rewards.verifier.value import (
     FormulaError,
@@ -121,6 +123,7 @@ def _value_beside(equation: Relation, bare: Node, *, is_gold: bool) -> Node | No
 
 
 def _equal_two_equations(gold: Relation, answer: Relation) -> bool:
+    gold, answer = _turned(gold), _turned(answer)
     one, other = _last(gold), _last(answer)
     left, other_left = gold.sides[0], answer.sides[0]
     if one is not None and isinstance(left, Bracket) and _spread(answer) != answer:
@@ -139,7 +142,14 @@ def _equal_two_equations(gold: Relation, answer: Relation) -> bool:
     is_plain = len(gold.sides) == len(answer.sides) == 2
     if not is_plain or not all(isinstance(side, (Formula, NumberSet)) for side in gold.sides + answer.sides):
         return _equal_each(gold.sides, answer.sides)
-    return _proportional(_difference(gold), _difference(answer))
+    # x = 3 is an answer to 2x + 1 = 7; the reverse repeats the question.
+    return not _is_solved(gold) and _proportional(_difference(gold), _difference(answer))
+
+
+def _turned(equation: Relation) -> Relation:
+    """Return "3 = x" as "x = 3"."""
+    is_turned = len(equation.sides) == 2 and is_name(equation.sides[1]) and not _is_left(equation.sides[0])
+    return Relation(equation.sides[::-1], equation.signs) if is_turned else equation
 
 
 def _is_function_of(node: Node, other: Node) -> bool:
@@ -147,6 +157,16 @@ def _is_function_of(node: Node, other: Node) -> bool:
     if not isinstance(node, Call) or node.name not in ("f", "g", "h") or len(node.arguments) != 1:
         return False
     return isinstance(node.arguments[0], Symbol) and node.arguments[0] != other == Symbol("y")
+
+
+def _is_solved(node: Relation) -> bool:
+    """Whether every side is a variable or a constant: x = 3, x > 3; not 2x + 1 = 7, nor y = 2x."""
+    is_open = any(names_in(side) and not is_name(side) for side in node.sides)
+    return not is_open and not all(map(is_name, node.sides))
+
+
+def _are_solved(node: Node) -> bool:
+    return all(_is_solved(part) for part in walk(node) if isinstance(part, Relation))
 
 
 def stated(node: Node) -> Node:
@@ -159,11 +179,9 @@ def _last(equation: Relation, *, is_gold: bool = False) -> Node | None:
 
     An answer may repeat what was asked for, "m + n = 3"; a gold "x + y = 3" is a line.
     """
-    sides = equation.sides
     if any(sign != "=" for sign in equation.signs):
         return None
-    if len(sides) == 2 and not _is_left(sides[0]) and is_name(sides[1]):
-        return sides[0]
+    sides = _turned(equation).sides
     is_known = _is_measured(sides[0]) if is_gold else _is_asked_for(sides[0])
     has_left = _is_left(sides[0]) or (is_known and not any(map(names_in, sides[1:])))
     values = sides[1:] if has_left else sides
@@ -397,7 +415,7 @@ def _equal_as_regions(gold: Node, answer: Node) -> bool | None:
     try:
         regions = read_region(gold), read_region(answer)
         if regions[0] is not None and regions[1] is not None:
-            return equal_regions(regions[0], regions[1], equal)
+            return (_are_solved(answer) or not _are_solved(gold)) and equal_regions(regions[0], regions[1], equal)
     except NotSortableError:
         return False
     if isinstance(gold, Relation) and isinstance(answer, Relation):
@@ -411,7 +429,7 @@ def _equal_inequalities(gold: Relation, answer: Relation) -> bool:
     if any(len(node.signs) != 1 or node.signs[0] not in FLIPPED for node in (gold, answer)):
         return False
     (sign, difference), (other_sign, other) = pair
-    if not _proportional(difference, other):
+    if (_is_solved(gold) and not _is_solved(answer)) or not _proportional(difference, other):
         return False
     ratio = Div(difference, other)
     for place, name in enumerate(sorted(names_in(ratio), key=str)):
@@ -442,6 +460,8 @@ def equal_formulas(gold: Node, answer: Node) -> bool:
 
 
 def _equal_values(gold: Node, answer: Node) -> bool:
+    if isinstance(gold.part if isinstance(gold, Neg) else gold, Number) and any(map(_is_undone, walk(answer))):
+        return False
     try:
         if equal_values(gold, answer):
             return True
@@ -450,6 +470,17 @@ def _equal_values(gold: Node, answer: Node) -> bool:
     except FormulaError:
         pass
     return False
+
+
+def _is_undone(node: Node) -> bool:
+    """Whether arithmetic was left to do: 123 * 456, 2^3 * 7 and 536 - 859, but not 1.2 * 10^3 nor 2^{127} - 1."""
+    if not isinstance(node, (Add, Mul)):
+        return False
+    sides = [side.part if isinstance(side, Neg) else side for side in (node.left, node.right)]
+    if isinstance(node, Mul):
+        sides = [side.left if isinstance(side, Pow) else side for side in sides]
+        return all(isinstance(side, Number) and side.value != 10 for side in sides)
+    return all(isinstance(side, Number) for side in sides)
 
 
 def _proportional(gold: Node, answer: Node) -> bool:
