@@ -69,10 +69,30 @@ usage() { sed -n '3,${/^#SBATCH/q;s/^# \{0,1\}//p}' "$script"; }
 
 split() {
     local -n target=$1
-    local text
-    text=$(xargs printf '%s\n' <<<"$2 end") || die "a quote is not closed: $2"
-    mapfile -t -O "${#target[@]}" target <<<"$text"
-    unset 'target[-1]' # `end`, without which empty words at the end would be lost
+    local text=$2 word='' is_word='' quote='' char at
+    for ((at = 0; at < ${#text}; at++)); do
+        char=${text:at:1}
+        if [[ $char == \\ && $quote != "'" ]]; then
+            ((++at < ${#text})) || die "a backslash at the end quotes nothing: $text"
+            char=${text:at:1}
+            [[ $char != $'\n' ]] || continue                          # the line goes on
+            [[ ! $quote || $char == [\"\\\$\`] ]] || word+=\\ # between double quotes it stands for itself
+            word+=$char is_word=1
+        elif [[ $char == "$quote" ]]; then
+            quote=''
+        elif [[ $quote ]]; then
+            word+=$char
+        elif [[ $char == [\'\"] ]]; then
+            quote=$char is_word=1
+        elif [[ $char == [[:space:]] ]]; then
+            [[ ! $is_word ]] || target+=("$word")
+            word='' is_word=''
+        else
+            word+=$char is_word=1
+        fi
+    done
+    [[ ! $quote ]] || die "a quote is not closed: $text"
+    [[ ! $is_word ]] || target+=("$word")
 }
 
 read_flag() {
@@ -164,6 +184,9 @@ print_words() {
 
 begin() {
     [[ $takes_array || -z $array${SLURM_ARRAY_TASK_ID:-} ]] || die "all tasks of an array would do the same work"
+    # In arithmetic bash would run code that stands within a value.
+    [[ $deadline =~ ^[0-9]+$ ]] || die "--deadline is $deadline: it must be a number of seconds"
+    [[ ${server_port:-1} =~ ^[1-9][0-9]{0,4}$ ]] || die "--port is $server_port: it must be 1 to 65535"
     if ! is_job; then
         submit "$1" ${array:+"--array=$array"} -- "${words[@]}"
         [[ $dry_run ]] || exit 0

@@ -5,6 +5,7 @@
 #   read_serving_flag     takes flag and value of read_flag; fails where they are not of these
 #   plan_copies           sets tp, pp and copies as far as they are empty: over as few GPUs of a node as hold the model,
 #                         in numbers that its heads can be split by, in as many copies as there is room for
+#   make_key              gives the server a random key, unless --api-key-env names one: for a client in the same job
 #   start_server          starts the engine on all nodes, and sets url. Needs begin
 
 model='' revision='' served_name='' engine=vllm tp='' pp='' copies='' server_port='' api_key_env=''
@@ -70,11 +71,19 @@ plan_copies() {
 # The most of so many GPUs that the heads of the model can be split over; all of them where nobody knows.
 most_shards() { "${ask[@]}" --default_tp "$1" 2>/dev/null || echo "$1"; }
 
+make_key() {
+    [[ ! $api_key_env && $engine == vllm ]] || return 0
+    api_key_env=OPEN_R1_SERVER_KEY
+    OPEN_R1_SERVER_KEY=$(od -An -v -N24 -tx1 /dev/urandom | tr -d ' \n')
+    export OPEN_R1_SERVER_KEY
+    note "the server wants a random key, which its client finds in OPEN_R1_SERVER_KEY"
+}
+
 start_server() {
-    local host
     [[ ! $api_key_env || $dry_run ]] || api_key=${!api_key_env:?is not set, and --api-key-env names it}
     server_port=${server_port:-$port}
     url=http://${nodes[0]}:$server_port
+    [[ $api_key_env ]] || note "WARNING: whoever reaches $url may use the server: --api-key-env gives it a key"
     served_name=${served_name:-$model}
     serve_args=(${revision:+--revision "$revision"} --served-model-name "$served_name" "${serve_args[@]}")
     if [[ $engine == vllm ]]; then

@@ -247,10 +247,48 @@ def test_server_that_runs_elsewhere_takes_no_node(call):
 
 
 def test_arguments_are_split_as_a_shell_splits_them(call):
-    text = """--a 'b  c' --d "it's" --e='{"x": [1, 2]}' --f $HOME --g `x`* #1 --h ''"""
-    (trainer,) = trained(call, *SFT, "--args", text, "--args", "--i=1", "--", "--j", "k l")
+    text = r"""--a 'b  c' --d "it's" --e='{"x": [1, 2]}' --f $HOME --g `x`* #1 --h '' "\\b" "\"\$\n" '\\' x\ y"z"''"""
+    (trainer,) = trained(call, *SFT, "--args", text, "--args", "--k=1", "--", "--l", "m n")
     behind = ["--a", "b  c", "--d", "it's", '--e={"x": [1, 2]}', "--f", "$HOME", "--g", "`x`*", "#1", "--h", ""]
-    assert trainer[-15:] == [*behind, "--i=1", "--j", "k l"]
+    behind += [r"\b", r'"$\n', r"\\", "x yz", "--k=1", "--l", "m n"]
+    assert trainer[-len(behind) :] == behind
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "name"),
+    [
+        ("compute_pass_rate.slurm", ["--config", "RECIPE", "--tasks", "2"], "tensor_parallel_size"),
+        ("compute_pass_rate.slurm", ["--config", "RECIPE"], "tensor_parallel_size"),
+        ("compute_pass_rate.slurm", ["--output_dir", "x", "--tensor_parallel_size", "CODE"], "tensor_parallel_size"),
+        ("serve.slurm", ["--model", "m", "--nodes", "2", "--port", "CODE"], "port"),
+        ("serve.slurm", ["--model", "m", "--deadline", "CODE"], "deadline"),
+    ],
+)
+@pytest.mark.usefixtures("nothing_called")
+def test_shell_code_in_a_number_is_refused_and_not_run(call, machine, script, words, name):
+    code = 'a[$(touch${IFS}"$HOME/ran")]'
+    (machine / "code.yaml").write_text(f"output_dir: rates\ntensor_parallel_size: {code}\n")
+    values = {"RECIPE": str(machine / "code.yaml"), "CODE": code}
+    for own in ((), ("--dry-run",)):
+        done = call(script, *(values.get(word, word) for word in words), *own)
+        assert done.returncode == 2 and "srun" not in done.stdout
+        assert name in done.stderr
+        assert not (machine / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "words"), [("evaluate.slurm", ["--benchmarks", "aime24"]), ("generate.slurm", ["--nodes", "1"])]
+)
+def test_server_of_a_job_wants_a_key_that_its_client_has(call, script, words):
+    _, server, client = (shlex.join(words) for words in commands_of(call(script, "--model", "m", *words, "--dry-run")))
+    assert re.search(r"--api.key.env[ =]OPEN_R1_SERVER_KEY", client)
+    assert "--host node1" in server
+
+
+def test_server_without_a_key_is_a_warning(call):
+    assert "WARNING" in call("train.slurm", *GRPO, "--nodes", "2", "--dp", "4", "--dry-run").stdout
+    assert "WARNING" in call("serve.slurm", "--model", "m", "--dry-run").stdout
+    assert "WARNING" not in call("serve.slurm", "--model", "m", "--api-key-env", "KEY", "--dry-run").stdout
 
 
 def test_older_form_by_position(call):

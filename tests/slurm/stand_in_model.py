@@ -3,6 +3,7 @@
 
 It reads the model's files, as vLLM does, and says that every answer is 3. With a number as its first argument the
 first attempt of a job answers so many requests and leaves all others waiting, with --every_attempt each attempt does.
+Like vLLM it refuses requests without the key that the job has given it.
 """
 
 import argparse
@@ -23,10 +24,13 @@ class Answers(BaseHTTPRequestHandler):
     numbers = itertools.count()
 
     def do_GET(self) -> None:
-        self._send({"data": [{"id": self.model, "max_model_len": 2048}]})
+        if not self._refuses():
+            self._send({"data": [{"id": self.model, "max_model_len": 2048}]})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
+        if self._refuses():
+            return
         if self.path == "/v1/completions":  # of the job, which looks whether it completes anything
             self._send({"choices": [{"text": ""}]})
             return
@@ -35,9 +39,17 @@ class Answers(BaseHTTPRequestHandler):
         message = {"role": "assistant", "content": "It is \\boxed{3}."}
         self._send({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"completion_tokens": 4}})
 
-    def _send(self, answer: dict) -> None:
+    def _refuses(self) -> bool:
+        key = os.environ["VLLM_API_KEY"]
+        assert len(key) >= 32
+        if self.path.startswith("/v1") and self.headers["Authorization"] != f"Bearer {key}":
+            self._send({"error": "Unauthorized"}, 401)
+            return True
+        return False
+
+    def _send(self, answer: dict, status: int = 200) -> None:
         body = json.dumps(answer).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -3,7 +3,8 @@
 
 Kinds: "answers" completes every text with the name of its node; "mute" refuses to; "silent" leaves all chats waiting;
 a number: the first attempt of a job answers so many chats and leaves all others waiting. After POST /break it refuses
-to complete, after POST /hang it leaves completions waiting; it says that it is healthy all the same.
+to complete, after POST /hang it leaves completions waiting; it says that it is healthy all the same. Like vLLM it
+refuses requests without the key in VLLM_API_KEY.
 """
 
 import argparse
@@ -27,6 +28,8 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health":
             self._send({})
+        elif self._is_stranger():
+            self._send({"error": "Unauthorized"}, 401)
         elif self.path == "/metrics":  # of vLLM, as far as the job reads them
             self._write(b'vllm:generation_tokens_total{model_name="m"} 7\n')
         else:
@@ -37,6 +40,8 @@ class Answers(BaseHTTPRequestHandler):
         if self.path in ("/break", "/hang"):
             Answers.is_mute, Answers.is_hanging = self.path == "/break", self.path == "/hang"
             self._send({})
+        elif self._is_stranger():
+            self._send({"error": "Unauthorized"}, 401)
         elif self.is_hanging:
             threading.Event().wait()
         elif self.is_mute:
@@ -48,6 +53,10 @@ class Answers(BaseHTTPRequestHandler):
             if next(self.numbers) >= self.most_chats:
                 threading.Event().wait()
             self._send(self._completion({"message": {"role": "assistant", "content": self.name}}))
+
+    def _is_stranger(self) -> bool:
+        key = os.environ.get("VLLM_API_KEY")
+        return bool(key) and self.path.startswith("/v1") and self.headers["Authorization"] != f"Bearer {key}"
 
     def _completion(self, content: dict) -> dict:
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
