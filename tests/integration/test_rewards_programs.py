@@ -166,7 +166,7 @@ def test_memory_of_a_test_is_limited():
 
 
 def test_old_programs_are_mended_on_request():
-    old = "import collections\ncollections.Mapping\n" + RIGHT
+    old = "from fractions import gcd\n" + RIGHT
     row = {name: [value] for name, value in CODEFORCES.items()}
     for patch_code, reward in ((False, 0.0), (True, 1.0)):
         judge = build(patch_code=patch_code)

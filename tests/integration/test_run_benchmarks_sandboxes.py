@@ -50,11 +50,9 @@ def test_another_sandbox_judges_again_and_asks_nothing(evaluate, monkeypatch):
         monkeypatch.setenv("PISTON_ENDPOINTS", piston.url)
         jobs = len(piston.jobs)
         there = evaluate(server, "--code_provider", "piston", "--sandbox_patience_s", 120.71)
-        assert len(piston.jobs) - jobs == 2  # what Python it has, and the program
+        assert len(piston.jobs) - jobs == 1
         assert len(server.requests) == 1
     assert here["settings"]["sandbox"]["provider"] == "local"
-    assert here["settings"]["sandbox"]["python"].startswith("3.")
-    assert here["settings"]["sandbox"]["has_numpy"] in (True, False)
     assert there["settings"]["sandbox"]["provider"] == "piston"
     assert here["metrics"]["avg@1"] == there["metrics"]["avg@1"] == 1.0
 

@@ -1,58 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Patches as texts: what they leave alone, and what they add to C++. Old Python programs run in integration."""
+"""Patches as texts: what they leave alone, and what they change."""
 
-import ast
 import time
 
 import pytest
 
 from open_r1.grading.patches import patch_code
 
-# Texts that aren't programs come back as they are.
-UNREADABLE = (
-    "",
-    "  \n",
-    "def f(:\n",
-    "print 'hi'\n",
-    "x = 'a\0b'\n",
-    "(" * 5000,
-    "from __future__ import braces_\n\x00",
-)
-
-
-@pytest.mark.parametrize("text", UNREADABLE, ids=range(len(UNREADABLE)))
-def test_what_does_not_parse_stays_as_it_is(text):
-    assert patch_code(text, "python") == text
-
-
-# What comes first stays first; the program is whole behind the line that is put in.
-FIRST = [
-    "print('hi')\n",
-    "from __future__ import annotations\n@x = 1\n",
-    "from __future__ import annotations; @x = 1\n",
-    '"""Doc."""\nfrom __future__ import division\n@import os\n',
-    '"""Doc."""; @import os\n',
-    "#!/usr/bin/env python\n# -*- coding: utf-8 -*-\n@x = 1\n",
-    "x = '''a\\\nb\nfrom collections import Mapping\n'''\n",
-    "!@staticmethod\ndef f(): pass\n",
-    "'\u2028\x0cä'; @import collections\r\ncollections.Set\r\n",
-    "f" + "()" * 500 + "\n",
+PYTHON = [
+    ("from fractions import gcd\nprint(gcd(4, 6))\n", "from math import gcd\nprint(gcd(4, 6))\n"),
+    ("if 1:\n    from fractions import gcd as g\n", "if 1:\n    from math import gcd as g\n"),
+    ("import fractions\nx = fractions.gcd(4, 6)\n", 'import fractions\nx = __import__("math").gcd(4, 6)\n'),
+    ("from fractions import Fraction\n", "from fractions import Fraction\n"),
+    ("print 'hi'\n", "print 'hi'\n"),
+    ("  \n", "  \n"),
 ]
 
 
-@pytest.mark.parametrize("marked", FIRST, ids=range(len(FIRST)))
-def test_python_program_stays_as_it_is_behind_one_line(marked):
-    mark = "!" if marked.startswith("!") else "@"
-    before, _, behind = marked.partition(mark) if mark in marked else ("", "", marked)
-    patched = patch_code(before + behind, "python")
-    assert patched.startswith(before + "exec(")
-    assert patched.endswith(behind)
-    assert ast.parse(patched) is not None
-    assert patch_code(patched, "python") == patched  # a second time changes nothing more
-
-
-def test_program_without_statements_stays_as_it_is():
-    assert patch_code("\n\n  # only a remark\n", "python") == "\n\n  # only a remark\n"
+@pytest.mark.parametrize(("text", "patched"), PYTHON, ids=range(len(PYTHON)))
+def test_python_program_takes_gcd_from_where_it_is(text, patched):
+    assert patch_code(text, "python") == patched
 
 
 CPP = [

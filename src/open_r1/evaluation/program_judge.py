@@ -35,7 +35,6 @@ from open_r1.evaluation.judgement import CRASH, LOST, TIMEOUT, Judgement, Judgin
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.program_rows import TestsFile
 from open_r1.grading.batch import Judging, ReadRow, Sandbox, SandboxError, Score, judge_all
-from open_r1.grading.box_python import sandbox_of
 from open_r1.grading.cases import ProgramTests
 from open_r1.grading.fences import find_program
 from open_r1.grading.programs import judge_program
@@ -80,29 +79,22 @@ class ProgramJudge:
         self._told: set[str] = set()
 
     def check(self) -> dict[str, Any]:
-        """Refuse a sandbox that isn't there or lacks a language; return which one it is, as it tells itself.
+        """Refuse a sandbox that isn't there or lacks a language; return which one it is.
 
         Raises:
             ValueError: See the message.
         """
         try:
             said = self._problems.sandbox.check(sorted(set(self._tests.languages.values())))
-            sandbox = self._sandbox()
         except SandboxError as error:
             raise ValueError(
                 f"{self._problems.benchmark.name} is judged by running programs, and the sandbox can't: {error}"
             ) from error
         logger.info("%s: programs are judged by %s.", self._problems.benchmark.name, said)
-        if sandbox.get("has_numpy") is False:
-            logger.warning(
-                "%s: programs are judged by a Python without numpy: those that import it count as wrong. "
-                "--sandbox_python names another.",
-                self._problems.benchmark.name,
-            )
-        return {"sandbox": sandbox}
+        return {"sandbox": self._sandbox()}
 
     def _sandbox(self) -> dict[str, Any]:
-        return sandbox_of(self._problems.sandbox, self._tests.languages.values())
+        return {"provider": self._problems.sandbox.provider, "python": self._problems.sandbox.python}
 
     def judge(self, rows: Sequence[int], texts: Sequence[str]) -> list[Judgement]:
         """Return a judgement of each text.
@@ -111,10 +103,7 @@ class ProgramJudge:
             JudgingError: The sandbox is gone; the verdicts until then are kept.
             ValueError: It can't be built.
         """
-        try:
-            sandbox = self._sandbox()
-        except SandboxError as error:
-            raise JudgingError(f"The sandbox is gone: {error} All answers are kept.") from error
+        sandbox = self._sandbox()
         keys: list[str | None] = []
         wanted: _Wanted = {}
         for row, text in zip(rows, texts, strict=True):

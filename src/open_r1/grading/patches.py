@@ -2,26 +2,21 @@
 """Mend what programs written for older interpreters and compilers need and today's don't have.
 
 Whether programs are patched is the recipe's choice (`patch_code`), since a model learns from it that old code is fine;
-`add_includes` is for all submissions to IOI tasks. Different from Open R1, which edits the text with regular
-expressions, adds `<bits/stdc++.h>` to every C++ program, and takes what a comment says for a directive:
-1. a Python program stays as it is: `harness/old_names.py` runs in front of it and gives the modules that it imports
-   their old names. What doesn't parse is returned unchanged;
-2. a header is added to a C++ program only for a name that it uses, doesn't declare itself and includes nothing for
-   (nor what brings it along in libstdc++): a header too much may make its own names ambiguous;
-3. the namespace is opened only for a program that never writes `std::` and uses a stream or a container by its bare
-   name, which can't compile as it is.
+`add_includes` is for all submissions to IOI tasks. What is patched, each for the solutions of a data set:
+1. Python, `fractions.gcd` (gone since 3.9): solutions of AtCoder's problems in
+   open-r1/verifiable-coding-problems-python;
+2. C++, headers that older versions of GCC brought along: accepted submissions of open-r1/codeforces-submissions. A
+   header is added only for a name that the program uses, doesn't declare itself and includes nothing for: a header too
+   much may make its own names ambiguous. The namespace is opened only for a program that never writes `std::` and uses
+   a stream or a container by its bare name.
 """
 
-import ast
 import re
-import warnings
-from functools import cache
-from pathlib import Path
 
 from open_r1.grading.fences import language_name
 
-_ASYNC = re.compile(r"\basyncio[ \t]*\.[ \t]*async\b")
-_ARRAY_OF_C = re.compile(r"""\barray[ \t]*\([ \t]*["']c["']""")
+_IMPORT_GCD = re.compile(r"^([ \t]*)from[ \t]+fractions[ \t]+import[ \t]+gcd\b(?=[ \t]*(?:as\b.*)?$)", re.MULTILINE)
+_GCD = re.compile(r"\bfractions\.gcd\b")
 # Used as `name<...>`.
 _TEMPLATES = {
     "array": "array",
@@ -107,69 +102,13 @@ def patch_code(text: str, language: str) -> str:
     return text if patch is None or not text.strip() else patch(text)
 
 
-# ---- Python
-
-
-@cache
-def _old_names() -> str:
-    source = (Path(__file__).parent / "harness" / "old_names.py").read_text(encoding="utf-8")
-    return ast.unparse(ast.parse(source))  # without comments, in one form
-
-
 def patch_python(text: str) -> str:
-    """Return a Python program with a line in front that runs `harness/old_names.py`."""
-    if (tree := _parse(text)) is None:
-        text_of_today = _ASYNC.sub("asyncio.ensure_future", text)  # a word of the language since Python 3.7
-        if (tree := _parse(text_of_today)) is None:
-            return text
-        text = text_of_today
-    first = next((node for index, node in enumerate(tree.body) if not _comes_first(node, index)), None)
-    if first is None or _old_names_line([])[:40] in text:
-        return text
-    imported = _imported_modules(tree)
-    imported |= {"getlogin"} if "getlogin" in text else set()
-    imported |= {"array of c"} if _ARRAY_OF_C.search(text) else set()
-    decorators = getattr(first, "decorator_list", [])
-    line, column = (decorators[0].lineno, 0) if decorators else (first.lineno, first.col_offset)
-    lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)  # the lines that `ast` counts
-    before = lines[line - 1].encode()[:column].decode()
-    ending = "; " if before.strip() else "\n"
-    lines[line - 1] = f"{before}{_old_names_line(sorted(imported))}{ending}{lines[line - 1][len(before) :]}"
-    return "".join(lines)
+    r"""Return a Python program that takes `gcd` from `math`.
 
-
-def _old_names_line(imported: list[str]) -> str:
-    return f'exec({_old_names()!r}, {{"imported": {imported!r}}})'
-
-
-def _parse(text: str) -> ast.Module | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of "\\d" and the like in other people's programs
-            return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
-def _imported_modules(tree: ast.Module) -> set[str]:
-    """Return the names of the modules that a program imports anywhere."""
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found.update(alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
-    return found
-
-
-def _comes_first(node: ast.stmt, index: int) -> bool:
-    """Whether a statement is the docstring or an import from `__future__`."""
-    if isinstance(node, ast.ImportFrom):
-        return node.module == "__future__"
-    return index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-# ---- C++
+    >>> patch_python("from fractions import gcd\nprint(gcd(4, 6))\n")
+    'from math import gcd\nprint(gcd(4, 6))\n'
+    """
+    return _GCD.sub('__import__("math").gcd', _IMPORT_GCD.sub(r"\1from math import gcd", text))
 
 
 def add_includes(code: str, problem_id: str, *, has_header: bool = True) -> str:
