@@ -9,4 +9,4 @@ import sys
 from sandbox_router import main
 
 if __name__ == "__main__":
-    sys.exit(main(provider="e2b", port=8000, reply="e2b"))
+    sys.exit(main(provider="e2b", port=8000))

@@ -9,4 +9,4 @@ import sys
 from sandbox_router import main
 
 if __name__ == "__main__":
-    sys.exit(main(provider="morph", port=8001, reply="morph"))
+    sys.exit(main(provider="morph", port=8001))

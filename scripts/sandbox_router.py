@@ -30,18 +30,17 @@ SPARE_CONNECTIONS = 1024  # of clients that keep theirs between requests
 FILES = 8192  # connections and pipes of boxes; the usual 1024 are few
 
 
-def main(argv: list[str] | None = None, *, provider: str | None = None, port: int = 8000, reply: str = "e2b") -> int:
+def main(argv: list[str] | None = None, *, provider: str | None = None, port: int = 8000) -> int:
     """Serve until a signal says stop; return the exit status.
 
     Args:
         argv: The command line (None: this process's).
         provider: Default of --provider; None: it must be given.
         port: Default of --port.
-        reply: Default of --reply.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    parser = build_parser(provider, port, reply)
+    parser = build_parser(provider, port)
     args = parser.parse_args([normalised(word) for word in (sys.argv[1:] if argv is None else argv)])
     if args.api_key is not None:
         parser.error(
@@ -68,7 +67,7 @@ def normalised(word: str) -> str:
     return name.replace("-", "_").replace("__", "--", 1) + equals + value if word.startswith("--") else word
 
 
-def build_parser(provider: str | None, port: int, reply: str) -> argparse.ArgumentParser:
+def build_parser(provider: str | None, port: int) -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -92,7 +91,6 @@ def build_parser(provider: str | None, port: int, reply: str) -> argparse.Argume
     add("--max_queue", type=int, default=1024, help="programs that may wait; more are answered 429 (%(default)s)")
     add("--max_body_mb", type=float, default=64.0, help="size of a request in MiB (%(default)s)")
     add("--script_memory_mb", type=int, default=1024, help="memory of an /execute_batch script (%(default)s)")
-    add("--reply", choices=("e2b", "morph"), default=reply, help="form of /execute_batch's replies (%(default)s)")
     add("--grace_s", type=int, default=30, help="seconds that programs get to end when the router stops (%(default)s)")
     add("--sandbox_python", help="interpreter for Python programs in local boxes (default: chosen by a probe)")
     add("--api_key", help=argparse.SUPPRESS)
@@ -148,7 +146,7 @@ def serve(sandbox: Sandbox, token: str | None, args: argparse.Namespace) -> int:
     except ImportError as error:
         print(f"sandbox_router.py: {error}. Run `make install EXTRAS=code`.", file=sys.stderr)
         return 1
-    options = {name: getattr(args, name) for name in ("max_parallel", "max_queue", "reply", "max_body_mb")}
+    options = {name: getattr(args, name) for name in ("max_parallel", "max_queue", "max_body_mb")}
     app = Router(sandbox, token=token, script_memory_mb=args.script_memory_mb, **options).app()
     listening = bind(args.host, args.port)
     num_files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)

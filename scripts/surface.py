@@ -84,7 +84,7 @@ def names_in_source() -> tuple[set[str], set[str], set[str]]:
     """Return metrics, keys of records and columns, and names of files."""
     metrics, columns, files = set(), set(), set()
     for path in (ROOT / "src").rglob("*.py"):
-        if {"verifier", "sandbox", "tasks"} & set(path.parts):
+        if {"verifier", "sandbox", "tasks"} & set(path.relative_to(ROOT).parts):
             continue
         source = path.read_text(encoding="utf-8")
         files.update(FILE_NAME.findall(source))

@@ -59,14 +59,8 @@ SCRIPTS = {
 
 
 @pytest.fixture(scope="module")
-def e2b():
-    with serve(LocalSandbox(), max_parallel=2, reply="e2b") as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def morph():
-    with serve(LocalSandbox(), max_parallel=2, reply="morph") as address:
+def address():
+    with serve(LocalSandbox(), max_parallel=2) as address:
         yield address
 
 
@@ -74,9 +68,9 @@ def post(address, **body):
     return httpx.post(f"http://{address}/execute_batch", json=body, timeout=60)
 
 
-def test_reply_in_the_form_of_e2b_to_the_letter(e2b):
+def test_reply_to_the_letter(address):
     scripts = ["print('a')\n0.5", "import os\nos._exit(3)"]
-    reply = post(e2b, scripts=scripts, languages=["python"] * 2, timeout=30, request_timeout=28)
+    reply = post(address, scripts=scripts, languages=["python"] * 2, timeout=30, request_timeout=28)
     assert reply.json() == [
         {
             "execution": {
@@ -96,58 +90,48 @@ def test_reply_in_the_form_of_e2b_to_the_letter(e2b):
     ]
 
 
-def test_reply_in_the_form_of_morph_to_the_letter(morph):
-    scripts = ["print('a')\n0.5", "1 / 0", "pass"]
-    reply = post(morph, scripts=scripts, languages=["python"] * 3, timeout=90, request_timeout=96)
-    assert [{name: entry[name] for name in ("text", "exception_str")} for entry in reply.json()] == [
-        {"text": "a\n0.5", "exception_str": None},
-        {"text": "", "exception_str": "ZeroDivisionError: division by zero"},
-        {"text": "", "exception_str": "No output from the script"},
-    ]
-
-
-def test_scripts_through_the_client_of_e2b(e2b):
-    executions = RoutedSandbox(router_url=e2b).run_code([script for script, *_ in SCRIPTS.values()])
+def test_scripts_through_the_client_of_e2b(address):
+    executions = RoutedSandbox(router_url=address).run_code([script for script, *_ in SCRIPTS.values()])
     found = [(run.text, run.logs.stdout, run.error and run.error.name, run.execution_count) for run in executions]
     assert found == [(text, stdout, error, 1) for _, text, stdout, error, _ in SCRIPTS.values()]
     assert all(run.logs["stdout"] is run.logs.stdout for run in executions)
     assert "division by zero" in executions[list(SCRIPTS).index("raises")].error.traceback
 
 
-def test_scripts_through_the_client_of_morph(morph):
-    results = RoutedMorphSandbox(router_url=morph).run_code([script for script, *_ in SCRIPTS.values()])
+def test_scripts_through_the_client_of_morph(address):
+    results = RoutedMorphSandbox(router_url=address).run_code([script for script, *_ in SCRIPTS.values()])
     assert [result.text for result in results] == [text for *_, text in SCRIPTS.values()]
     failed = {name for name, result in zip(SCRIPTS, results, strict=True) if result.exception_str}
     assert failed == {name for name, (*_, error, text) in SCRIPTS.items() if error or not text}
 
 
-def test_timeout_is_in_seconds(e2b, morph):
+def test_timeout_is_in_seconds(address):
     scripts = ["while True: pass", "1"]
-    first, second = RoutedSandbox(e2b).run_code(scripts, timeout=4)
+    first, second = RoutedSandbox(address).run_code(scripts, timeout=4)
     assert (first.text, first.execution_count, second.text) == (None, None, "1")
-    first, second = RoutedMorphSandbox(morph, timeout=4).run_code(scripts)
+    first, second = RoutedMorphSandbox(address, timeout=4).run_code(scripts)
     assert (first.text, second.text) == (None, "1")
     assert "timed out" in first.exception_str
 
 
-def test_other_languages_give_their_output(e2b):
-    good, bad, unknown = RoutedSandbox(e2b).run_code(["echo hello", "exit 3", ""], ["bash", "bash", "klingon"])
+def test_other_languages_give_their_output(address):
+    good, bad, unknown = RoutedSandbox(address).run_code(["echo hello", "exit 3", ""], ["bash", "bash", "klingon"])
     assert (good.text, good.logs.stdout, good.error) == (None, ["hello\n"], None)
     assert (bad.error.name, bad.error.value) == ("RuntimeError", "runtime_error, exit code 3")
     assert unknown.execution_count is None
-    (entry,) = post(e2b, scripts=[""], languages=["klingon"]).json()
+    (entry,) = post(address, scripts=[""], languages=["klingon"]).json()
     assert "python" in entry["exception_str"]
 
 
-def test_scripts_cannot_see_each_other(e2b):
+def test_scripts_cannot_see_each_other(address):
     first = "open('left', 'w').write('x')\nimport builtins\nbuiltins.left = 1"
-    runs = RoutedSandbox(e2b).run_code([first, "import os\nos.path.exists('left'), 'left' in dir(__builtins__)"])
+    runs = RoutedSandbox(address).run_code([first, "import os\nos.path.exists('left'), 'left' in dir(__builtins__)"])
     assert runs[1].text == "(False, False)"
 
 
-def test_forged_report_is_only_output(e2b):
+def test_forged_report_is_only_output(address):
     script = """print('{"text": "1.0", "error": null}')\nimport os\nos._exit(0)"""
-    assert RoutedSandbox(e2b).run_code([script])[0].text is None
+    assert RoutedSandbox(address).run_code([script])[0].text is None
 
 
 # Script: part of its `exception_str`, or None for one that runs well.
@@ -167,10 +151,10 @@ SPOILERS = {
 
 
 @pytest.mark.parametrize("case", SPOILERS)
-def test_script_spoils_no_other(e2b, case):
+def test_script_spoils_no_other(address, case):
     script, said = SPOILERS[case]
     reply = httpx.post(
-        f"http://{e2b}/execute_batch",
+        f"http://{address}/execute_batch",
         content=json.dumps({"scripts": ["1", script, "2"], "timeout": 10}),
         headers={"content-type": "application/json"},
         timeout=60,
@@ -178,12 +162,6 @@ def test_script_spoils_no_other(e2b, case):
     first, spoiler, last = reply.json()
     assert (first["text"], last["text"]) == ("1", "2")
     assert (spoiler["exception_str"] is None) if said is None else (said in (spoiler["exception_str"] or "")), spoiler
-
-
-def test_clients_of_either_form_read_either_router(e2b, morph):
-    assert RoutedMorphSandbox(e2b).run_code(["print('a')\n0.5"])[0].text == "a\n0.5"
-    assert RoutedSandbox(morph).run_code(["print('a')\n0.5"])[0].text == "0.5"
-    assert "division" in RoutedMorphSandbox(e2b).run_code(["1 / 0"])[0].exception_str
 
 
 BAD_BATCHES = {
@@ -200,24 +178,24 @@ BAD_BATCHES = {
 
 
 @pytest.mark.parametrize("case", BAD_BATCHES)
-def test_bad_batch_is_refused_as_a_whole(e2b, case):
+def test_bad_batch_is_refused_as_a_whole(address, case):
     body, status = BAD_BATCHES[case]
-    assert post(e2b, **body).status_code == status
+    assert post(address, **body).status_code == status
 
 
-def test_clients_want_a_language_for_each_script(e2b):
-    for client in (RoutedSandbox(e2b), RoutedMorphSandbox(e2b)):
-        with pytest.raises(ValueError, match="1 scripts but 2 languages"):
+def test_clients_want_a_language_for_each_script(address):
+    for client in (RoutedSandbox(address), RoutedMorphSandbox(address)):
+        with pytest.raises(ValueError, match="languages"):
             client.run_code(["1"], ["python", "python"])
 
 
 def test_absent_router_is_no_score():
     nobody = f"127.0.0.1:{free_port()}"
-    with pytest.raises(SandboxError, match="ConnectError"):
+    with pytest.raises(SandboxError):
         RoutedSandbox(nobody).run_code(["1"])
     results = RoutedMorphSandbox(nobody).run_code(["1", "2"])
     assert [result.text for result in results] == [None, None]
-    assert all("ConnectError" in result.exception_str for result in results)
+    assert all(result.exception_str for result in results)
 
 
 class OldRouter(http.server.BaseHTTPRequestHandler):
@@ -251,18 +229,13 @@ def test_old_router_is_named():
     with old_router() as address:
         (error,) = run_all([python_request("print(1)")], RouterSandbox(address))
     assert isinstance(error, SandboxError)
-    assert "older Open R1" in str(error)
+    assert "sandbox_router.py" in str(error)
 
 
-def test_failed_reply_is_not_read_as_results():
+def test_failed_reply_and_one_in_another_form_are_no_results():
     with old_router() as address:
-        with pytest.raises(SandboxError, match="answered 500: Internal Server Error"):
-            RoutedSandbox(address).run_code(["1"])
-        assert "answered 500" in RoutedMorphSandbox(address).run_code(["1"])[0].exception_str
-
-
-def test_reply_in_another_form_is_an_error():
-    with old_router() as address:
-        with pytest.raises(SandboxError, match="another form, without 'execution'"):
-            RoutedSandbox(f"{address}/other").run_code(["1"])
-        assert "without 'text'" in RoutedMorphSandbox(f"{address}/other").run_code(["1"])[0].exception_str
+        for place in (address, f"{address}/other"):
+            with pytest.raises(SandboxError):
+                RoutedSandbox(place).run_code(["1"])
+            (result,) = RoutedMorphSandbox(place).run_code(["1"])
+            assert result.text is None and result.exception_str

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs in rented boxes: the real SDKs of E2B and Morph against local servers that speak their wire formats."""
 
-import asyncio
 import random
 import shutil
 import subprocess
@@ -52,16 +51,23 @@ def test_each_request_gets_a_box_that_is_ended(cloud):
     with cloud.serving() as (server, sandbox):
         results = run_all(requests, sandbox, num_parallel=3)
         assert [outputs(result) for result in results] == [[f"{2 * number}\n"] for number in range(6)]
-        assert len(server.machines) == 6
         assert not server.alive
-        assert [num_drives(machine) for machine in server.machines.values()] == [1] * 6
+        # one more, to look which languages there are
+        assert sorted(num_drives(machine) for machine in server.machines.values()) == [0, *[1] * 6]
 
 
-def test_all_inputs_run_in_one_round_trip(cloud):
+def test_a_language_that_the_boxes_lack_is_refused_with_those_they_have(cloud, monkeypatch, tmp_path):
+    for name in ("sh", "true"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    (tmp_path / "python3").symlink_to(Path(sys.executable).resolve())
+    monkeypatch.setenv("PATH", str(tmp_path))
     with cloud.serving() as (server, sandbox):
-        (result,) = run_all([RunRequest("python", DOUBLE, inputs(*map(str, range(9))))], sandbox)
-        assert outputs(result) == [f"{2 * number}\n" for number in range(9)]
-        assert server.count("run") == 1
+        with pytest.raises(UnsupportedLanguageError, match="no cpp, but python, binary"):
+            run_all([RunRequest("cpp", DOUBLE_CPP, inputs("1"))], sandbox)
+        (tmp_path / "python3").unlink()
+        (result,) = run_all([RunRequest("python", DOUBLE, inputs("1"))], cloud.build())
+        assert isinstance(result, SandboxError)
+        assert (len(server.machines), server.alive) == (2, [])
 
 
 def test_rounds_double_and_stop_where_the_judge_says(cloud):
@@ -76,34 +82,7 @@ def test_rounds_double_and_stop_where_the_judge_says(cloud):
         result = run_coroutine(lambda: sandbox.run(request, go_on))
         assert outputs(result) == ["0\n", "2\n", "4\n", "6\n", "8\n", "10\n", *[None] * 14]
         assert [first for first, _ in asked] == [0, 2, 4]
-        assert server.count("run") == 2  # 2 runs, then 4
-        assert len(server.machines) == 1
-
-
-def test_a_program_is_compiled_once_for_all_rounds(cloud):
-    request = RunRequest("cpp", DOUBLE_CPP, inputs("1", "2", "3"), stop_after=1)
-    with cloud.serving() as (server, sandbox):
-        (result,) = run_all([request], sandbox)
-        assert outputs(result) == ["2\n", "4\n", "6\n"]
-        assert result.compile.outcome is Outcome.OK
-        assert result.binary is None
-        assert len(server.machines) == 1
-
-
-def test_a_binary_is_kept_and_runs_in_another_box(cloud):
-    with cloud.serving() as (_, sandbox):
-        (kept,) = run_all([RunRequest("cpp", DOUBLE_CPP, (), keeps_binary=True)], sandbox)
-        assert kept.binary.startswith(b"\x7fELF")
-        (result,) = run_all([RunRequest("binary", {"main": kept.binary}, inputs("21"))], sandbox)
-        assert outputs(result) == ["42\n"]
-
-
-def test_what_does_not_compile_is_not_run(cloud):
-    with cloud.serving() as (_, sandbox):
-        (result,) = run_all([RunRequest("cpp", {"main.cpp": "int main( {"}, inputs("1", "2"), stop_after=1)], sandbox)
-        assert result.compile.outcome is Outcome.RUNTIME_ERROR
-        assert "error" in result.compile.stderr
-        assert result.tests == (None, None)
+        assert [num_drives(machine) for machine in server.machines.values()] == [0, 2]  # 2 runs, then 4
 
 
 def test_big_inputs_and_outputs_come_whole(cloud):
@@ -134,18 +113,6 @@ def test_any_text_goes_through_unchanged(cloud):
     with cloud.serving() as (_, sandbox):
         (result,) = run_all([RunRequest("python", {"main.py": source}, inputs(*texts))], sandbox)
         assert outputs(result) == [text + "".join(texts) for text in texts]
-
-
-def test_failures_of_programs_are_results(cloud):
-    source = (
-        "import sys\nword = input()\nif word == 'loop':\n    while True: pass\nsys.exit(3 if word == 'exit' else 0)"
-    )
-    request = RunRequest("python", {"main.py": source}, inputs("exit", "loop", "well"), limits=Limits(cpu_s=2))
-    with cloud.serving() as (_, sandbox):
-        (result,) = run_all([request], sandbox)
-        assert [run.outcome for run in result.tests] == [Outcome.RUNTIME_ERROR, Outcome.TIME_LIMIT, Outcome.OK]
-        assert result.tests[0].exit_code == 3
-        assert result.tests[1].cpu_s > 0.5
 
 
 def test_a_submission_can_not_forge_the_verdict_of_a_manager(cloud):
@@ -192,7 +159,7 @@ def test_a_submission_that_kills_its_driver_has_failed(cloud, source):
         (result,) = run_all([RunRequest("python", {"main.py": source}, inputs("1", "2"))], sandbox)
         assert (result.tests[0].outcome, result.tests[0].stderr) == (Outcome.RUNTIME_ERROR, "ended its box")
         assert result.tests[1] is None
-        assert len(server.machines) == 2  # once more, in case it was ours
+        assert len(server.machines) == 1 + 2  # once more, in case it was ours
         assert not server.alive
 
 
@@ -200,12 +167,12 @@ def test_boxes_end_by_themselves_and_have_no_internet():
     request = RunRequest("python", DOUBLE, inputs("1"), limits=Limits(cpu_s=2))
     with CLOUDS["e2b"].serving() as (server, sandbox):
         run_all([request], sandbox)
-        (machine,) = server.machines.values()
+        _, machine = server.machines.values()
         assert machine.wanted["allow_internet_access"] is False
         assert 30 < machine.wanted["timeout"] < 120
     with CLOUDS["morph"].serving() as (server, sandbox):
         run_all([request], sandbox)
-        (machine,) = server.machines.values()
+        _, machine = server.machines.values()
         assert (machine.wanted["ttl_action"], 30 < machine.wanted["ttl_seconds"] < 120) == ("stop", True)
 
 
@@ -219,60 +186,6 @@ def test_programs_at_morph_have_no_network_or_the_log_says_so(caplog):
         assert sum("have the network" in message for message in caplog.messages) == (0 if can_cut else 1)
 
 
-def test_no_box_lives_longer_than_the_account_allows():
-    request = RunRequest("python", DOUBLE, inputs(*["1"] * 3), limits=Limits(cpu_s=5000))
-    with CLOUDS["e2b"].serving() as (server, sandbox):
-        run_all([request], sandbox)
-        assert [machine.wanted["timeout"] for machine in server.machines.values()] == [3600]
-
-
-@pytest.fixture
-def few_tools(tmp_path, monkeypatch):
-    """Machines that have no programs but these."""
-
-    def keep(*names, **paths):
-        for name, path in {**{name: shutil.which(name) for name in names}, **paths}.items():
-            (tmp_path / name).symlink_to(path)
-        monkeypatch.setenv("PATH", str(tmp_path))
-
-    return keep
-
-
-def test_a_language_that_the_box_lacks_is_refused_with_those_it_has(cloud, few_tools):
-    few_tools("sh", "mkdir", "cat", "base64", "mv", "rm", "true", python3=Path(sys.executable).resolve())
-    with cloud.serving() as (server, sandbox):
-        for _ in range(2):
-            with pytest.raises(UnsupportedLanguageError, match=r"no cpp, but python, binary"):
-                run_all([RunRequest("cpp", DOUBLE_CPP, inputs("1"))], sandbox)
-        assert len(server.machines) == 2  # another box says so too; the second time it's known
-        assert not server.alive
-
-
-def test_an_unknown_language_starts_no_box(cloud):
-    with cloud.serving() as (server, sandbox):
-        with pytest.raises(UnsupportedLanguageError, match="brainfuck"):
-            run_all([RunRequest("brainfuck", {"main.bf": "+"}, inputs("1"))], sandbox)
-        assert not server.calls
-
-
-def test_a_box_without_python_is_named(cloud, few_tools):
-    few_tools("sh", "mkdir", "cat", "base64", "mv", "rm")
-    with cloud.serving() as (server, sandbox):
-        (result,) = run_all([RunRequest("python", DOUBLE, inputs("1"))], sandbox)
-        assert isinstance(result, SandboxError)
-        assert "has no python3" in str(result)
-        assert not server.alive
-
-
-def test_languages_are_asked_for_once(cloud):
-    with cloud.serving() as (server, sandbox):
-        first = run_coroutine(sandbox.languages)
-        assert run_coroutine(sandbox.languages) == first
-        assert {"python", "cpp", "bash", "binary"} <= set(first)
-        assert len(server.machines) == 1
-        assert not server.alive
-
-
 def test_the_snapshot_is_made_once_for_the_account(monkeypatch, tmp_path):
     (tmp_path / "apt-get").write_text('#!/bin/sh\necho "$@" >> "$0.log"\n')
     (tmp_path / "apt-get").chmod(0o755)
@@ -280,32 +193,11 @@ def test_the_snapshot_is_made_once_for_the_account(monkeypatch, tmp_path):
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/local/bin:/usr/bin:/bin")
         monkeypatch.delenv("MORPH_SNAPSHOT_ID")
         for _ in range(2):
-            (result,) = run_all([RunRequest("python", DOUBLE, inputs("1"))], CLOUDS["morph"].build())
-            assert outputs(result) == ["2\n"]
+            assert "python" in run_coroutine(CLOUDS["morph"].build().languages)
         made = [item for item in server.snapshots.values() if item["digest"] == "open-r1-sandbox-1"]
         assert [item["id"] for item in made] == ["saved2"]
         assert "g++" in (tmp_path / "apt-get.log").read_text()
         assert [machine.wanted["snapshot_id"] for machine in server.machines.values()] == ["made1", "saved2", "saved2"]
-        assert not server.alive
-
-
-def test_an_interrupted_making_of_the_snapshot_leaves_one_base_and_no_machine(monkeypatch, tmp_path):
-    (tmp_path / "apt-get").write_text("#!/bin/sh\nexec sleep 60\n")
-    (tmp_path / "apt-get").chmod(0o755)
-
-    async def interrupt(server, number):
-        asking = asyncio.ensure_future(CLOUDS["morph"].build().languages())
-        await asyncio.to_thread(server.wait_for, "exec", number)
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
-
-    with CLOUDS["morph"].serving() as (server, _):
-        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/local/bin:/usr/bin:/bin")
-        monkeypatch.delenv("MORPH_SNAPSHOT_ID")
-        for number in (1, 2):
-            asyncio.run(interrupt(server, number))
-        assert [name for name in server.snapshots if name.startswith("made")] == ["made1"]
         assert not server.alive
 
 

@@ -3,7 +3,6 @@
 
 import contextlib
 import signal
-import socket
 import threading
 
 import pytest
@@ -53,18 +52,12 @@ def in_background(request, sandbox):
 # Words and variables: exit status, what is said.
 REFUSED = {
     "open to the network": ("--provider local --host 0.0.0.0", {}, 1, "SANDBOX_ROUTER_TOKEN"),
-    "open by IPv6": ("--provider local --host ::", {}, 1, "SANDBOX_ROUTER_TOKEN"),
     "open by a name": ("--provider local --host node-3", {}, 1, "SANDBOX_ROUTER_TOKEN"),
-    "empty token": ("--provider local --host 0.0.0.0", {"SANDBOX_ROUTER_TOKEN": " "}, 1, "others"),
     "named token absent": ("--provider local --token-env MY_TOKEN", {}, 1, "MY_TOKEN, which isn't"),
     "no provider": ("", {}, 2, "--provider"),
     "router to a router": ("--provider router", {}, 2, "invalid choice"),
-    "no endpoints": ("--provider piston", {"PISTON_ENDPOINTS": ""}, 1, "PISTON_ENDPOINTS"),
-    "no places": ("--provider local --max-parallel 0", {}, 1, "max_parallel"),
     "no such address": ("--provider local --host a.invalid", {"SANDBOX_ROUTER_TOKEN": "x" * 8}, 1, "can't listen"),
-    "no such port": ("--provider local --port 70000", {}, 1, "--port is 0 to 65535"),
     "token to guess": ("--provider local", {"SANDBOX_ROUTER_TOKEN": "secret"}, 1, "guess"),
-    "no body": ("--provider local --max-body-mb -1", {}, 1, "max_body_mb"),
     "key in view": ("--provider morph --api_key very-secret", {}, 2, "set MORPH_API_KEY"),
 }
 
@@ -81,19 +74,6 @@ def test_router_refuses_to_start(case, environment, capsys):
     output = "".join(capsys.readouterr())
     assert (returned, said in output) == (status, True), output
     assert "very-secret" not in output
-
-
-def test_port_in_use_is_said_at_once():
-    with socket.create_server(("127.0.0.1", 0)) as taken, router(taken.getsockname()[1]) as process:
-        output, _ = process.communicate(timeout=120)
-    assert (process.returncode, "can't listen on 127.0.0.1:" in output) == (1, True), output
-
-
-def test_names_of_open_r1_refuse_what_was_open_there():
-    for script in ("e2b_router.py", "morph_router.py"):
-        process = start("--host", "0.0.0.0", "--port", "8000", "--max_num_sandboxes", "20", script=script)
-        output, _ = process.communicate(timeout=120)
-        assert (process.returncode, "SANDBOX_ROUTER_TOKEN" in output) == (1, True), output
 
 
 def test_missing_keys_are_named_before_the_port_opens():

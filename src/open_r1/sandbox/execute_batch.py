@@ -53,13 +53,13 @@ def script_request(script: str, language: str, timeout_s: float, memory_mb: int)
     return RunRequest("python", sources, (ProgramInput(stdin=nonce + "\n"),), limits=limits), nonce
 
 
-def read_entry(result: RunResult, nonce: str, form: str) -> dict[str, Any]:
-    """Return the entry of a reply for what a script did; the form says whether no output is an error.
+def read_entry(result: RunResult, nonce: str) -> dict[str, Any]:
+    """Return the entry of a reply for what a script did.
 
     A script runs in the process that reports and can find the nonce: its report is only as true as its output.
     """
     if result.compile is not None and not result.has_compiled:
-        return _entry(form, error={"name": "CompileError", "value": "", "traceback": result.compile.stderr})
+        return _entry(error={"name": "CompileError", "value": "", "traceback": result.compile.stderr})
     (run,) = result.tests
     if run is None:
         return failed_entry("The script was not run.")
@@ -67,13 +67,13 @@ def read_entry(result: RunResult, nonce: str, form: str) -> dict[str, Any]:
     ending = f"{run.outcome.value}, " + (f"signal {run.signal}" if run.signal else f"exit code {run.exit_code}")
     with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # cut off, or not what a cell writes
         value = json.loads(report.partition("\n")[0])
-        return _entry(form, value["text"], stdout, run.stderr, value["error"])
+        return _entry(value["text"], stdout, run.stderr, value["error"])
     if run.outcome is Outcome.TIME_LIMIT:
         return failed_entry("Execution timed out.")
     if nonce or run.outcome in (Outcome.MEMORY_LIMIT, Outcome.OUTPUT_LIMIT):
         return failed_entry(f"The script ended before its result ({ending}). {run.stderr[-2000:]}".strip())
     error = {"name": "RuntimeError", "value": ending, "traceback": run.stderr}
-    return _entry(form, None, stdout, run.stderr, None if run.outcome is Outcome.OK else error)
+    return _entry(None, stdout, run.stderr, None if run.outcome is Outcome.OK else error)
 
 
 def failed_entry(message: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def failed_entry(message: str) -> dict[str, Any]:
 
 
 def _entry(
-    form: str, value: str | None = None, stdout: str = "", stderr: str = "", error: dict[str, str] | None = None
+    value: str | None = None, stdout: str = "", stderr: str = "", error: dict[str, str] | None = None
 ) -> dict[str, Any]:
     execution = {
         "results": [] if value is None else [{"text": value, "is_main_result": True}],
@@ -93,7 +93,7 @@ def _entry(
     text = stdout
     if value is not None:
         text += value if not text or text.endswith("\n") else f"\n{value}"
-    said = None if text or form == "e2b" else "No output from the script"
+    said = None if text else "No output from the script"  # clients of e2b don't read it
     if error:
         said = f"{error['name']}: {error['value']}".rstrip(": ")
     return _sendable({"execution": execution, "text": text, "exception_str": said})

@@ -17,11 +17,10 @@ import base64
 import importlib
 import logging
 import os
-import time
 from typing import Any
 
 from open_r1.sandbox.base import SandboxError
-from open_r1.sandbox.rented import END_S, MOVE_S, RentedMachine, RentedSandbox, TransientError
+from open_r1.sandbox.rented import MOVE_S, RentedMachine, RentedSandbox, TransientError
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +113,7 @@ class MorphSandbox(RentedSandbox):
         return f"morph (a new instance of the snapshot {snapshot} for each request, no network for programs)"
 
     async def start(self, name: str, life_s: int) -> RentedMachine:
-        """Start one instance (see `RentedSandbox`); whatever goes wrong, none is left."""
+        """Start one instance (see `RentedSandbox`)."""
         client = await self._open()
         assert self._snapshot_id is not None  # `prepare` has seen to it
         return MorphMachine(await _start_instance(client, self._snapshot_id, name, life_s, self.start_timeout_s))
@@ -158,28 +157,10 @@ class MorphSandbox(RentedSandbox):
 
 
 async def _start_instance(client: Any, snapshot_id: str, name: str, life_s: int, timeout_s: float) -> Any:
-    """Start an instance and wait until it's ready; unless that was refused, stop what a failure may have left."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await client.instances.astart(
-                snapshot_id, metadata={BOX_LABEL: name}, ttl_seconds=life_s, ttl_action="stop", timeout=timeout_s
-            )
-    except BaseException as error:
-        if (_status(error) or 500) >= 500:
-            await _stop_named(client, name, life_s)
-        raise
-
-
-async def _stop_named(client: Any, name: str, life_s: int) -> None:
-    """Stop the instances that a failed start may have left: their ids were in an answer that never came."""
-    try:
-        async with asyncio.timeout(END_S / 2):
-            for instance in await client.instances.alist(metadata={BOX_LABEL: name}):
-                if instance.metadata.get(BOX_LABEL) == name:  # never another's, whatever the answer
-                    await instance.astop()
-    except Exception as error:  # noqa: BLE001 - the failure of the start is told, this one logged
-        text = "morph: an instance labelled %s=%s may live on for up to %d s: %s %s"
-        logger.warning(text, BOX_LABEL, name, life_s, type(error).__name__, error)
+    """Start an instance and wait until it's ready."""
+    return await client.instances.astart(
+        snapshot_id, metadata={BOX_LABEL: name}, ttl_seconds=life_s, ttl_action="stop", timeout=timeout_s
+    )
 
 
 async def _find_snapshot(client: Any, digest: str) -> str | None:
@@ -201,8 +182,7 @@ async def _build_snapshot(client: Any) -> str:
             image_id=SNAPSHOT_IMAGE, vcpus=2, memory=4096, disk_size=10240, digest=BASE_DIGEST
         )
         base_id = base.id
-    name = f"build-{time.time_ns()}"
-    instance = await _start_instance(client, base_id, name, int(BUILD_S), BUILD_S)
+    instance = await _start_instance(client, base_id, "build", int(BUILD_S), BUILD_S)
     try:
         script = f"apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y {SNAPSHOT_TOOLS}"
         done = await instance.aexec(script, timeout=BUILD_S)
@@ -211,7 +191,7 @@ async def _build_snapshot(client: Any) -> str:
         snapshot = await instance.asnapshot(digest=SNAPSHOT_DIGEST, metadata={"tag": SNAPSHOT_DIGEST})
         await snapshot.await_until_ready(BUILD_S)
     finally:
-        await asyncio.shield(asyncio.ensure_future(_stop_named(client, name, int(BUILD_S))))
+        await asyncio.shield(asyncio.ensure_future(instance.astop()))
     return snapshot.id
 
 

@@ -7,11 +7,13 @@ A machine needs a POSIX shell, Python 3.8 or newer as `python3`, and the languag
 1. The machine is the isolation. The driver and the programs of one submission share it: a submission that attacks the
    driver can spoil or forge its own outputs and times, and no more. Expected outputs aren't there. A result counts
    only where the driver ended well, which writes it when all programs have ended.
-2. A lost machine is never a score: its round (`rounds`) is repeated once in a new one, then the request fails. A
-   driver that is killed twice, in two machines, was attacked by the submission: the first run of that round is a
-   runtime error, those behind it are left out.
-3. Which languages there are is asked of a machine in which nobody's programs have run.
-4. An interactor is refused: in one machine, and as one user, a submission can write its manager's verdict.
+2. A lost machine is never a score: its round (`running.run_in_rounds`) is repeated once in a new one, then the request
+   fails. A driver that is killed twice, in two machines, was attacked by the submission: the first run of that round
+   is a runtime error, those behind it are left out.
+3. Which languages there are is asked first, of a machine in which nobody's programs run.
+4. A machine that may live on, since its start gave no answer or it doesn't end, is a warning with its name; it ends by
+   itself, and nobody looks for it.
+5. An interactor is refused: in one machine, and as one user, a submission can write its manager's verdict.
 """
 
 import abc
@@ -26,7 +28,7 @@ import os
 import random
 import secrets
 import zipfile
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from importlib.resources import files
 
 from open_r1.sandbox.base import (
@@ -42,7 +44,7 @@ from open_r1.sandbox.base import (
     all_ok,
 )
 from open_r1.sandbox.languages import LANGUAGES, find_language
-from open_r1.sandbox.rounds import run_in_rounds
+from open_r1.sandbox.running import run_in_rounds
 from open_r1.sandbox.wire import job_to_json, result_from_json
 
 logger = logging.getLogger(__name__)
@@ -51,11 +53,10 @@ START_S = 30.0  # what the driver and the first import of an interpreter may tak
 MOVE_S = 120.0  # for the job to go in and the result to come out
 BYTES_PER_S = 1e6  # at which a long job goes in, at the least
 END_S = 8.0  # to give a machine back; an interrupted caller waits 10 s for it
-GRACE_S = 30.0  # for the answer to a start that nobody wants any more
 MARGIN_S = 60  # of a machine's life over what its programs may take: starting, moving texts
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between two tries to start a machine
 MAX_RESULT_BYTES = 64 << 20  # the driver leaves runs to the next round long before
-NO_LANGUAGE, NO_PYTHON, SIGNALS = 98, 127, 128  # exit statuses: of harness/batch.py, of a shell
+SIGNALS = 128  # and the signal's number is a shell's exit status
 OPEN_NETWORK = "the network is open"  # what harness/batch.py says
 ENDED_ITS_MACHINE = ProgramRun(Outcome.RUNTIME_ERROR, stderr="ended its box")
 
@@ -124,6 +125,7 @@ class RentedSandbox(Sandbox):
         self.key()
         self.start_timeout_s = start_timeout_s
         self._languages: tuple[str, ...] | None = None
+        self._looking = asyncio.Lock()
         self._has_told = False
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -162,29 +164,32 @@ class RentedSandbox(Sandbox):
         """Return what an exception of the SDK means for us; refusals don't pass, outside of machines."""
         if isinstance(error, SandboxError):
             return error
-        text = f"{self.name} failed while {doing}: {type(error).__name__}: {str(error)[:500]}"
-        text = text.replace(os.environ.get(self.key_variable) or "\0", "***")
+        text = self._without_key(f"{self.name} failed while {doing}: {type(error).__name__}: {str(error)[:500]}")
         status = self.status_of(error) or 500
         if may_pass or not 400 <= status < 500 or status in (408, 409, 425, 429):
             return TransientError(text)
         return SandboxError(f"{text}; check {self.key_variable}, the template or snapshot, the account's limits")
 
+    def _without_key(self, text: str) -> str:
+        return text.replace(os.environ.get(self.key_variable) or "\0", "***")
+
     async def languages(self) -> tuple[str, ...]:
         """Return the languages of the machines; the first time one is started to look."""
-        if self._languages is None:
-            programs = {language.name: language.program for language in LANGUAGES.values() if language.program}
-            looks = [f"command -v {program} >/dev/null && echo {name}" for name, program in programs.items()]
-            async with self._machine(MARGIN_S) as machine, self._working(machine, MOVE_S):
-                _, said = await machine.shell("\n".join([*looks, "true"]), MOVE_S)
-            found = set(said.split())
-            if "python" not in found:
-                raise _no_python(machine)
-            self._languages = (*sorted(found & set(programs)), "binary")
+        async with self._looking:
+            if self._languages is None:
+                programs = {language.name: language.program for language in LANGUAGES.values() if language.program}
+                looks = [f"command -v {program} >/dev/null && echo {name}" for name, program in programs.items()]
+                async with self._machine(MARGIN_S) as machine, self._working(machine, MOVE_S):
+                    _, said = await machine.shell("\n".join([*looks, "true"]), MOVE_S)
+                found = set(said.split())
+                if "python" not in found:
+                    raise SandboxError(f"A box of {self.name} has no python3: use another template or snapshot.")
+                self._languages = (*sorted(found & set(programs)), "binary")
         return self._languages
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Compile and run a submission in a new machine (see the module's docstring)."""
-        self._check(request)
+        await self._check(request)
         text = sum(len(given.stdin) + sum(map(len, given.files.values())) for given in request.inputs)
         life_s = min(self.max_life_s, math.ceil(MARGIN_S + longest_s(request) + text / BYTES_PER_S))
         machine: RentedMachine | None = None
@@ -219,16 +224,16 @@ class RentedSandbox(Sandbox):
         if self._endings:
             await asyncio.wait(self._endings)
 
-    def _check(self, request: RunRequest) -> None:
-        """Refuse interactors, languages that nobody has, and those that the machines lack, where that's known."""
+    async def _check(self, request: RunRequest) -> None:
+        """Refuse interactors, and languages that the machines lack."""
         if request.interactor is not None:
             raise UnsupportedRequestError(
                 f"{self.name} runs no interactor: it would share the machine with the submission, which could write "
                 "the verdict in its place. Use the provider 'local', or Piston's package cms_ioi."
             )
         name = find_language(request.language).name
-        if self._languages is not None and name not in self._languages:
-            raise UnsupportedLanguageError(f"{self.describe()} has no {name}, but {', '.join(self._languages)}.")
+        if name not in (names := await self.languages()):
+            raise UnsupportedLanguageError(f"{self.describe()} has no {name}, but {', '.join(names)}.")
 
     async def _drive(self, machine: RentedMachine, request: RunRequest) -> RunResult:
         """Run a request's compiler and all its inputs in a machine.
@@ -236,15 +241,13 @@ class RentedSandbox(Sandbox):
         Raises:
             DriverEndedError: A signal has ended the driver; the machine is there still.
             TransientError: The machine is lost, or too slow, or the driver failed.
-            SandboxError: It has no Python, or the result is too long.
-            UnsupportedLanguageError: No machine has the language.
+            SandboxError: The result is too long.
         """
         bundle = await asyncio.to_thread(_pack, request)
         limit_s = longest_s(request) + MOVE_S + len(bundle) / BYTES_PER_S
         folder, data = f"open_r1_{secrets.token_hex(16)}", b""
-        program = find_language(request.language).program or "python3"
         unpack = f"cd {folder} && python3 -m zipfile -e bundle.zip . && rm bundle.zip"
-        script = f"{unpack} && python3 batch.py {program} {machine.network_cut}"
+        script = f"{unpack} && python3 batch.py {machine.network_cut}"
         async with self._working(machine, limit_s):
             await machine.write(f"{folder}/bundle.zip", bundle)
             status, said = await machine.shell(script, limit_s)
@@ -254,11 +257,6 @@ class RentedSandbox(Sandbox):
             self._has_told = True
             text = "%s: programs there have the network: `%s` doesn't work in the machine, use another snapshot"
             logger.warning(text, self.name, machine.network_cut)
-        if status == NO_PYTHON:
-            raise _no_python(machine)
-        if status == NO_LANGUAGE:
-            await self.languages()  # of a machine that knows nothing of this submission
-            self._check(request)
         if status < 0 or status > SIGNALS:
             raise DriverEndedError(f"The driver in the box {machine.id} was killed ({status}): {said[-500:]}")
         if status != 0:
@@ -284,7 +282,10 @@ class RentedSandbox(Sandbox):
         try:
             yield machine
         finally:
-            await self._finish(self._end(machine, life_s))
+            ending = asyncio.ensure_future(self._end(machine, life_s))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            await asyncio.wait([ending])  # it goes on when this is cancelled
 
     async def _start_in_time(self, life_s: int) -> RentedMachine:
         """Start a machine, again and again for `start_timeout_s`, with growing pauses, while the failure may pass."""
@@ -294,53 +295,32 @@ class RentedSandbox(Sandbox):
             async with asyncio.timeout(self.start_timeout_s):
                 while True:
                     try:
-                        return await self._start_or_end(name, life_s)
+                        return await self.start(name, life_s)
                     except Exception as error:
                         failure = self.failure(error, "starting a machine")
                         if not isinstance(failure, TransientError):
                             raise failure from error
+                        if self.status_of(error) is None:  # no answer, so it may be there
+                            self._tell_leak(f"labelled {name}", life_s, error)
                     await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        except TimeoutError:
-            raise SandboxError(f"{failure} (for {self.start_timeout_s:g} s)") from failure
-
-    async def _start_or_end(self, name: str, life_s: int) -> RentedMachine:
-        """Start a machine; when cancelled meanwhile, see the start through and end it: nobody else knows of it."""
-        starting = asyncio.ensure_future(self.start(name, life_s))
-        try:
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            await self._finish(self._end_started(starting, life_s))
+        except (TimeoutError, asyncio.CancelledError) as error:
+            self._tell_leak(f"labelled {name}", life_s, error)
+            if isinstance(error, TimeoutError):
+                raise SandboxError(f"{failure} (for {self.start_timeout_s:g} s)") from failure
             raise
 
-    async def _end_started(self, starting: asyncio.Future[RentedMachine], life_s: int) -> None:
-        await asyncio.wait([starting], timeout=GRACE_S)
-        if not starting.done():
-            starting.cancel()
-            await asyncio.wait([starting], timeout=END_S / 2)
-            text = "%s: a start was given up without an answer; a box of it may live for up to %d s"
-            logger.warning(text, self.name, life_s)
-        if starting.done() and not starting.cancelled() and starting.exception() is None:
-            await self._end(starting.result(), life_s)
-
-    async def _finish(self, job: Coroutine[None, None, None]) -> None:
-        """Await a job for a while; it goes on when this is cancelled or takes longer."""
-        task = asyncio.ensure_future(job)
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
-        await asyncio.wait([task], timeout=END_S)
-
     async def _end(self, machine: RentedMachine, life_s: int) -> None:
-        """Give a machine back; it costs money until it ends, so a failure is repeated once and told."""
-        for attempt in (1, 2):
-            try:
-                async with asyncio.timeout(END_S / 2):
-                    await machine.end()
-                return
-            except Exception as error:  # noqa: BLE001 - whatever the SDK raises, the result of the run stands
-                if attempt == 2:
-                    text = "%s: box %s could not be given back and costs money for up to %d s, end it by hand: %s %s"
-                    logger.warning(text, self.name, machine.id, life_s, type(error).__name__, error)
+        """Give a machine back; the result of its runs stands whatever comes of that."""
+        try:
+            async with asyncio.timeout(END_S):
+                await machine.end()
+        except Exception as error:  # noqa: BLE001 - whatever the SDK raises
+            self._tell_leak(machine.id, life_s, error)
+
+    def _tell_leak(self, what: str, life_s: int, error: BaseException) -> None:
+        text = "%s: a box %s may live and cost money for up to %d s, end it by hand: %s %s"
+        logger.warning(text, self.name, what, life_s, type(error).__name__, self._without_key(str(error)))
 
 
 def longest_s(request: RunRequest) -> float:
@@ -369,7 +349,3 @@ def _read_result(data: bytes, request: RunRequest, machine: RentedMachine) -> Ru
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise TransientError(f"The driver in the box {machine.id} left nonsense: {error!r}") from error
     return result
-
-
-def _no_python(machine: RentedMachine) -> SandboxError:
-    return SandboxError(f"The box {machine.id} has no python3: use a template or snapshot that has it.")

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Open R1's clients of its routers, for scripts that use them; rewards use `RouterSandbox`.
 
-Differences: requests end after a time, replies are looked at before they're read, a full router is asked again, an
-`https://` URL and a token (of the environment variable SANDBOX_ROUTER_TOKEN) are understood.
+Differences: requests end after a time, replies are looked at before they're read, an `https://` URL and a token, in
+SANDBOX_ROUTER_TOKEN, are understood.
 """
 
 import os
-import random
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import httpx
 
 from open_r1.sandbox.base import SandboxError
-from open_r1.sandbox.router import CONNECT_TIMEOUT_S, TOKEN_VARIABLE, router_base_url
+from open_r1.sandbox.router import TOKEN_VARIABLE, router_base_url
 
 
 class ScriptResult(dict[str, Any]):
@@ -37,7 +35,7 @@ class _Client:
     def _execute(
         self, key: str, scripts: Sequence[str], languages: Sequence[str] | None, limit_s: float, **seconds: float
     ) -> list[ScriptResult]:
-        """Return the reply's entry for each script, with `key` in it; ask a full router again until the time is over.
+        """Return the reply's entry for each script, with `key` in it.
 
         Args:
             key: What entries of the right form have.
@@ -52,31 +50,15 @@ class _Client:
         body = {"scripts": list(scripts), "languages": languages, **seconds}
         token = os.environ.get(TOKEN_VARIABLE)
         headers = {} if not token else {b"authorization": f"Bearer {token}".encode()}
-        deadline, pause_s = time.monotonic() + limit_s, 0.1
-        with httpx.Client(headers=headers, trust_env=False) as client:
-            while True:
-                left_s = max(0.1, deadline - time.monotonic())
-                limit = httpx.Timeout(left_s, connect=min(left_s, CONNECT_TIMEOUT_S))
-                try:
-                    reply = client.post(f"{self._base}/execute_batch", json=body, timeout=limit)
-                except httpx.HTTPError as error:
-                    raise SandboxError(f"The router at {self._base}: {type(error).__name__} {error}") from error
-                if reply.status_code != 429 or time.monotonic() + pause_s > deadline:
-                    break
-                time.sleep(pause_s * random.uniform(0.5, 1.5))
-                pause_s = min(2 * pause_s, 5.0)
-        if reply.status_code != 200:
-            raise SandboxError(f"The router at {self._base} answered {reply.status_code}: {reply.text[:500]}")
         try:
-            entries = reply.json(object_hook=ScriptResult)
-        except ValueError as error:
-            raise SandboxError(f"The router at {self._base} sent no JSON.") from error
+            with httpx.Client(headers=headers, trust_env=False, timeout=limit_s) as client:
+                reply = client.post(f"{self._base}/execute_batch", json=body)
+            entries = reply.raise_for_status().json(object_hook=ScriptResult)
+        except (httpx.HTTPError, ValueError) as error:
+            raise SandboxError(f"The router at {self._base} gave no results: {error!r}") from error
         is_list = isinstance(entries, list) and len(entries) == len(scripts)
         if not is_list or not all(isinstance(entry, dict) and key in entry for entry in entries):
-            raise SandboxError(
-                f"The router at {self._base} sent no list of {len(scripts)} results, or in another form, without "
-                f"{key!r}: is that of e2b or morph?"
-            )
+            raise SandboxError(f"The router at {self._base} sent no list of {len(scripts)} results with {key!r}.")
         return entries
 
 

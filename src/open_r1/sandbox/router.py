@@ -31,8 +31,7 @@ from open_r1.sandbox.base import (
     UnsupportedRequestError,
     all_ok,
 )
-from open_r1.sandbox.rounds import run_in_rounds
-from open_r1.sandbox.running import OfLoop
+from open_r1.sandbox.running import OfLoop, run_in_rounds
 
 logger = logging.getLogger(__name__)
 
@@ -48,16 +47,6 @@ _KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
     if hasattr(socket, name)
 ]
-
-
-class _Retry(Exception):
-    """Worth another try: why, after how many seconds, whether the sandbox behind it failed, whether nobody answers."""
-
-    def __init__(
-        self, reason: str, *, pause_s: float = 0.0, is_sandbox: bool = False, is_absent: bool = False
-    ) -> None:
-        super().__init__(reason)
-        self.pause_s, self.is_sandbox, self.is_absent = pause_s, is_sandbox, is_absent
 
 
 class RouterSandbox(Sandbox):
@@ -133,64 +122,43 @@ class RouterSandbox(Sandbox):
             SandboxError: For too long.
             UnsupportedLanguageError, UnsupportedRequestError: As the router says.
         """
-        next_pause_s, give_up_at = FIRST_PAUSE_S, time.monotonic() + FULL_PATIENCE * patience_s
-        absent_since, num_sandbox = math.inf, 0
+        pause_s, failing_since, num_failures = FIRST_PAUSE_S, math.inf, 0
+        timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
         while True:
+            response, reason = None, ""
             try:
-                return await self._ask_once(method, path, body, timeout_s)
-            except _Retry as error:
-                failure = error
-            now, pause_s = time.monotonic(), max(failure.pause_s, next_pause_s) * random.uniform(0.5, 1.5)
-            next_pause_s = min(2 * next_pause_s, LONGEST_PAUSE_S)
-            num_sandbox += failure.is_sandbox
-            absent_since = min(absent_since, now) if failure.is_absent else math.inf
-            is_late = now + pause_s > give_up_at
-            if failure.is_absent and (is_late or now + pause_s > absent_since + patience_s):
+                response = await self._client.get().request(method, self.url + path, content=body, timeout=timeout)
+            except httpx.TransportError as error:
+                reason = f"{type(error).__name__}: {error}"
+            self._note_absence(reason)
+            if response is not None and response.status_code == 200:
+                try:
+                    is_short = len(response.content) < 1 << 20
+                    return response.json() if is_short else await asyncio.to_thread(response.json)
+                except (ValueError, RecursionError) as error:
+                    raise SandboxError(f"The router at {self.url} sent no JSON.") from error
+            if response is not None:
+                kind, message = _refusal(response, self.url)
+                reason = f"{response.status_code} {message}"
+                num_failures += kind in ("sandbox", "internal")
+                patience_s = max(patience_s, FULL_PATIENCE * self.patience_s if kind == "busy" else 0.0)
+            now, wait_s = time.monotonic(), pause_s * random.uniform(0.5, 1.5)
+            failing_since = min(failing_since, now)
+            if num_failures >= SANDBOX_TRIES or now + wait_s > failing_since + patience_s:
                 raise SandboxError(
-                    f"The router at {self.url} doesn't answer ({failure}): start scripts/sandbox_router.py there, or "
-                    "correct its address (`sandbox_router_url`, `e2b_router_url`, `morph_router_url`)."
-                ) from failure
-            if num_sandbox >= SANDBOX_TRIES or is_late:
-                raise SandboxError(f"The router at {self.url} gave no result: {failure}") from failure
-            await asyncio.sleep(pause_s)
-
-    async def _ask_once(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Any:
-        """Return the value of one reply.
-
-        Raises:
-            _Retry: Another try may do.
-            SandboxError: None will.
-            UnsupportedLanguageError, UnsupportedRequestError: As the router says.
-        """
-        try:
-            response = await self._client.get().request(
-                method,
-                self.url + path,
-                content=body,
-                timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-            )
-        except httpx.TransportError as error:
-            reason = f"{type(error).__name__}: {error}"
-            if not self._is_away:  # one line for all requests that find out
-                self._is_away = True
-                logger.warning(
-                    "The router at %s doesn't answer (%s); trying until it's back, for %g s at most.",
-                    self.url,
-                    reason,
-                    self.patience_s,
+                    f"The router at {self.url} gave no result ({reason}); where none is, start "
+                    "scripts/sandbox_router.py there, or correct its address (`sandbox_router_url`, `e2b_router_url`, "
+                    "`morph_router_url`)."
                 )
-            raise _Retry(reason, is_absent=True) from error
-        except httpx.HTTPError as error:
-            raise SandboxError(f"The router at {self.url}: {error}") from error
-        if self._is_away:
-            self._is_away = False
-            logger.warning("The router at %s is back.", self.url)
-        if response.status_code == 200:
-            try:
-                return response.json() if len(response.content) < 1 << 20 else await asyncio.to_thread(response.json)
-            except (ValueError, RecursionError) as error:
-                raise SandboxError(f"The router at {self.url} sent no JSON.") from error
-        raise _failure(response, self.url)
+            await asyncio.sleep(wait_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _note_absence(self, reason: str) -> None:
+        """Say once for all requests that the router is away, and that it's back."""
+        if bool(reason) != self._is_away:
+            self._is_away = bool(reason)
+            what = f"doesn't answer ({reason}); trying for {self.patience_s:g} s" if reason else "is back"
+            logger.warning("The router at %s %s.", self.url, what)
 
     def _new_client(self) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30.0)
@@ -242,37 +210,29 @@ def _body_of(request: RunRequest) -> bytes:
     return json.dumps(wire.request_to_json(request)).encode()
 
 
-def _failure(response: httpx.Response, url: str) -> Exception:
-    """Return the exception that a reply without a result stands for."""
+def _refusal(response: httpx.Response, url: str) -> tuple[str, str]:
+    """Return the kind and the message of a reply without a result that's worth another try.
+
+    Raises:
+        SandboxError, UnsupportedLanguageError, UnsupportedRequestError: It isn't.
+    """
     try:
         error = response.json()["error"]
-        kind, message = error["kind"], error["message"]
+        kind, message = str(error["kind"]), str(error["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
         error, kind, message = {}, "", response.text[:500]
-    reason = f"{response.status_code} {message}"
     if kind == "language" and isinstance(names := error.get("languages"), list):
-        return UnsupportedLanguageError(f"{message} The router at {url} has {', '.join(map(str, names))}.")
+        raise UnsupportedLanguageError(f"{message} The router at {url} has {', '.join(map(str, names))}.")
     if kind == "unsupported":
-        return UnsupportedRequestError(message)
-    if response.status_code in (404, 405) and not kind:
-        return SandboxError(
-            f"{url} answers {response.status_code} to our requests: is that a router of an older "
-            "Open R1? Start scripts/sandbox_router.py there."
-        )
+        raise UnsupportedRequestError(message)
     if response.status_code == 401:
-        if "authorization" not in response.request.headers:
-            return SandboxError(
-                f"The router at {url} wants a token, and none is set here: put it into the variable "
-                f"{TOKEN_VARIABLE}, or name another in `sandbox_router_token_env`. "
-                f"({message})"
-            )
-        return SandboxError(
-            f"The router at {url} refuses our token: name the variable that holds it in "
-            f"`sandbox_router_token_env`. ({message})"
+        raise SandboxError(
+            f"The router at {url} refuses our token, or none: put it into the variable {TOKEN_VARIABLE}, or name "
+            f"another one in `sandbox_router_token_env`. ({message})"
         )
-    if response.status_code in (408, 429, 500, 502, 503, 504):
-        after = response.headers.get("retry-after", "")
-        is_sandbox = kind in ("sandbox", "internal")
-        is_number = after.isascii() and after.isdigit()
-        return _Retry(reason, pause_s=float(after) if is_number else 0.0, is_sandbox=is_sandbox)
-    return SandboxError(f"The router at {url} refuses the request: {reason}")
+    if response.status_code not in (408, 429, 500, 502, 503, 504):
+        raise SandboxError(
+            f"The router at {url} refuses the request: {response.status_code} {message} (routers of Open R1 know no "
+            "/run: start scripts/sandbox_router.py there)"
+        )
+    return kind, message

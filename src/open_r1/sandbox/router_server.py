@@ -73,7 +73,6 @@ class Router:
         max_parallel: Runs at a time, of all clients together.
         max_queue: Runs that may wait; more are answered 429.
         token: What clients must show as bearer token; None: nothing.
-        reply: Form of the replies of `/execute_batch`, "e2b" or "morph".
         max_body_mb: Size of one request, in MiB.
         script_memory_mb: Memory of a script of `/execute_batch`, whose request doesn't say.
 
@@ -85,7 +84,6 @@ class Router:
     max_parallel: int = 8
     max_queue: int = 512
     token: str | None = None
-    reply: str = "e2b"
     max_body_mb: float = 64.0
     script_memory_mb: int = 1024
 
@@ -147,7 +145,7 @@ class Router:
         async def run_script(script: str, language: str) -> dict[str, Any]:
             try:
                 asked, nonce = script_request(script, language, timeout_s, self.script_memory_mb)
-                return read_entry(await self._run(asked), nonce, self.reply)
+                return read_entry(await self._run(asked), nonce)
             except (Refusal, ValueError) as error:  # of this script alone
                 return failed_entry(str(error))
 

@@ -9,11 +9,13 @@ import asyncio
 import concurrent.futures
 import contextlib
 import os
+import secrets
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from open_r1.sandbox.base import RunRequest, RunResult, Sandbox, SandboxError
+from open_r1.sandbox.base import GoOn, ProgramRun, RunRequest, RunResult, Sandbox, SandboxError
 
 T = TypeVar("T")
 Job = Callable[[], Awaitable[T]]
@@ -119,6 +121,45 @@ async def gather(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
     return [task.result() for task in tasks]
+
+
+async def run_in_rounds(
+    request: RunRequest, run_round: Callable[[RunRequest], Awaitable[RunResult]], go_on: GoOn
+) -> RunResult:
+    """Return the result of a request whose rounds `run_round` runs, each a request of its own.
+
+    Each is twice as long as the one before, since each costs a round trip. The first compiles, the others run its
+    binary, where it came back. `go_on` is asked about each batch; runs behind the one that ended it are dropped. A
+    round may return fewer runs than it has inputs: the next one has the rest.
+    """
+    tests: list[ProgramRun] = []
+    compiled, binary = None, None
+    num_batch = num_round = request.stop_after or max(1, len(request.inputs))
+    while True:
+        first, inputs = len(tests), request.inputs[len(tests) : len(tests) + num_round]
+        is_whole = first == 0 and len(inputs) == len(request.inputs)
+        keeps = first == 0 and (request.keeps_binary or not is_whole)
+        part = replace(request, inputs=inputs, stop_after=None, keeps_binary=keeps)
+        if binary is not None:
+            files = {f"main_{secrets.token_hex(4)}": binary, **request.files}
+            part = replace(part, language="binary", files=files)
+        result = await run_round(part)
+        if first == 0:
+            compiled, binary = result.compile, result.binary
+        is_over = first + len(result.tests) == len(request.inputs) or not result.has_compiled
+        for run in result.tests:
+            if run is None:
+                is_over = True
+                break
+            tests.append(run)
+            is_batch = len(tests) % num_batch == 0 and len(tests) < len(request.inputs)
+            if is_batch and not await go_on(len(tests) - num_batch, tests[-num_batch:]):
+                is_over = True
+                break
+        if is_over:
+            missing = len(request.inputs) - len(tests)
+            return RunResult(compiled, (*tests, *[None] * missing), binary if request.keeps_binary else None)
+        num_round *= 2
 
 
 class OfLoop(Generic[T]):

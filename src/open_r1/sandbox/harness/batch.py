@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in a rented machine, which is the box itself: starts the driver, whose part it is, on a job from a file.
 
-`batch.py PROGRAM [CUT...]` starts it in this folder, behind CUT where that works (a command that starts others without
-a network), and prints the end of what it said. The exit status is the driver's, 128 + n where a signal ended it; 98
-where PROGRAM, which the language needs, isn't there.
+`batch.py [CUT...]` starts it in this folder, behind CUT where that works (a command that starts others without a
+network), and prints the end of what it said. The exit status is the driver's, 128 + n where a signal ended it.
 
 Programs run as the driver's user. What they leave in the machine's temporary folders, and every process below the
 driver, is removed between runs.
@@ -27,10 +26,8 @@ ENOUGH_BYTES = 32 << 20
 TEMPORARY = () if os.environ.get("TMPDIR") else ("/tmp", "/var/tmp", "/dev/shm")
 
 
-def start(program, *cut):
+def start(*cut):
     """Run the driver; return the exit status."""
-    if shutil.which(program) is None:
-        return 98
     if cut and (shutil.which(cut[0]) is None or subprocess.call([*cut, "true"], stderr=subprocess.DEVNULL) != 0):
         cut = ()
         sys.stdout.write("the network is open\n")
