@@ -17,7 +17,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
+from accelerate.utils import DynamoBackend
 from dotenv import load_dotenv
+from peft import TaskType
+from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from trl import ModelConfig, TrlParser
 
 from open_r1.recipes import (
@@ -50,6 +55,23 @@ _READ_AT_IMPORT = {
 }
 # Declared as text, but a truth value is allowed too.
 _READ_AS_TRUTH_VALUE_TOO = ("resume_from_checkpoint", "scale_rewards")
+# Values of settings that the libraries declare as text, and refuse, or take for another one, when hours are spent. A
+# name with a slash is a kernel of the hub for `attn_implementation`.
+CLOSED_VALUES: dict[str, tuple[str, ...]] = {
+    "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
+    "importance_sampling_level": ("token", "sequence"),
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    "vllm_mode": ("colocate", "server"),
+    "vllm_model_impl": ("vllm", "transformers"),
+    "vllm_importance_sampling_mode": ("sequence_mask", "sequence_truncate", "token_mask", "token_truncate"),
+    "attn_implementation": ("eager", "paged|eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()),
+    "report_to": ("none", "all", *INTEGRATION_TO_CALLBACK),
+    "cache_implementation": (*ALL_CACHE_IMPLEMENTATIONS, "paged"),
+    "bnb_4bit_quant_storage": ("bfloat16", "float16", "float32", "float64", "int8", "uint8"),
+    "lora_task_type": tuple(task.value for task in TaskType),
+    "torch_compile_backend": tuple(backend.value.lower() for backend in DynamoBackend),
+    "torch_compile_mode": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", "lite"),
+}  # fmt: skip
 _SET_BY_LAUNCHERS = {"WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"}
 
 
@@ -78,6 +100,8 @@ class RecipeParser(TrlParser):
                 action.nargs, action.const = "?", True  # `--bf16` works like every other flag
             elif kinds == {dict, type(None)} or action.dest == "stages":
                 action.type = _refuse_word
+            elif action.choices is None:  # SFT's `loss_type` has some
+                action.choices = CLOSED_VALUES.get(action.dest)
         self.add_argument("--config", metavar="PATH", help="YAML recipe; the command line wins over it.")
         for name, translation in TRANSLATIONS.items():
             if translation.name is None or translation.name in self._hints:
@@ -191,6 +215,10 @@ class RecipeParser(TrlParser):
         except argparse.ArgumentError as error:
             raise ValueError(f"`{action.dest}`: {error.message}") from error
         return read
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if not (action.dest == "attn_implementation" and "/" in str(value)):
+            super()._check_value(action, value)
 
 
 def _kinds_of(hint: Any) -> set[Any]:

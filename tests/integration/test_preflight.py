@@ -131,6 +131,12 @@ REFUSED = {
     "AdamW on bf16 weights": ("sft", {"dtype": "bfloat16"}, r"bfloat16.*--dtype float32 --bf16 true.*use_peft.*zero2"),
     "AdamW on fp16 weights": ("grpo", {"dtype": "float16", "optim": "adamw_torch"}, r"`optim: adamw_torch`.*float16"),
     "rows of SFT beyond the context": ("sft", {"max_length": 257}, r"max_length.*257.*256"),
+    "module of LoRA that is not there": (
+        "grpo", {"use_peft": True, "lora_target_modules": ["q_proj", "v_porj"]}, r"'v_porj'.*'v_proj'"),
+    "pattern of LoRA that matches nothing": (
+        "sft", {"use_peft": True, "lora_target_modules": ["q_proj"]}, r"'q_proj'.*'v_proj'"),
+    "saved module of LoRA that is not there": (
+        "sft", {"use_peft": True, "lora_modules_to_save": ["embed_token"]}, r"'embed_token'.*'embed_tokens'"),
     "tracker that is not installed": ("sft", {"report_to": "trackio"}, r"trackio.*EXTRAS=tracking"),
     "no room for the completions of SFT's evaluation": (
         "sft", {**SAMPLED, "eval_max_completion_length": 256}, r"eval_max_completion_length.*256 tokens for prompt"),

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a recipe may hold: a file that is YAML, with values that fit their arguments."""
 
+import ast
 import dataclasses
+import inspect
+import re
+from collections import defaultdict
 from enum import Enum
+from typing import get_type_hints
 
 import pytest
+import torch
+import transformers
+import trl
+from transformers import BitsAndBytesConfig
 from trl import ModelConfig
 
-from open_r1.arguments import RecipeParser
+from open_r1.arguments import CLOSED_VALUES, RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.recipes import load_recipe
 
@@ -148,3 +157,74 @@ def test_every_default_may_be_written_into_a_recipe(task):
     for entry in (entry for kind in parser.dataclass_types for entry in dataclasses.fields(kind) if entry.init):
         if isinstance(entry.default, (str, int, float, type(None))) and not isinstance(entry.default, Enum):
             assert parser.read_value(entry.name, entry.default) == entry.default, entry.name
+
+
+# Compared with some special words, or checked by the libraries when the arguments are built.
+OPEN = {
+    *("eval_strategy", "fsdp_config", "include_for_metrics", "include_num_input_tokens_seen", "optim", "optim_args"),
+    *("pad_to_multiple_of", "report_to", "scale_rewards"),
+}
+
+
+def texts_in(node):
+    nodes = node.elts if isinstance(node, ast.List | ast.Tuple | ast.Set) else [node]
+    return {each.value for each in nodes if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+
+
+def compared_texts():
+    """Return the texts with which the libraries compare attributes, by the attribute's name."""
+    found = defaultdict(set)
+    modules = [
+        *(trl.trainer.grpo_trainer, trl.trainer.grpo_config, trl.trainer.sft_trainer, trl.trainer.sft_config),
+        *(trl.trainer.base_config, trl.generation.vllm_generation, transformers.training_args, transformers.trainer),
+    ]
+    for module in modules:
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            for side in sides:
+                if isinstance(side, ast.Attribute):
+                    found[side.attr] |= set().union(*map(texts_in, sides))
+    return found
+
+
+def test_table_has_the_values_that_the_libraries_know():
+    compared, choices = compared_texts(), set()
+    named = {}
+    for config in (trl.SFTConfig, trl.GRPOConfig, ModelConfig):
+        hints = get_type_hints(config)
+        for field in dataclasses.fields(config):
+            is_closed_there = "choices" in field.metadata
+            choices |= set(field.metadata.get("choices", ()))
+            if "str" in str(hints[field.name]) and compared[field.name] and field.name not in OPEN:
+                named[field.name] = named.get(field.name, False) or not is_closed_there
+    expected = {name: compared[name] - choices for name, is_ours in named.items() if is_ours}
+    assert expected == {name: set(CLOSED_VALUES[name]) for name in expected}
+    assert len(expected) == 5
+    # Nothing compares these; a text says what they may be.
+    help_text = trl.GRPOConfig.__dataclass_fields__["vllm_model_impl"].metadata["help"]
+    assert set(re.findall(r"`(\w+)`", help_text.split(".")[1])) == set(CLOSED_VALUES["vllm_model_impl"])
+    assert set(torch._inductor.list_mode_options()) == set(CLOSED_VALUES["torch_compile_mode"])
+    storage = inspect.getsource(BitsAndBytesConfig.__init__).partition("bnb_4bit_quant_storage not in [")[2]
+    assert set(re.findall(r'"(\w+)"', storage.partition("]")[0])) == set(CLOSED_VALUES["bnb_4bit_quant_storage"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("loss_type", "drgrpo"),
+        ("importance_sampling_level", "seq"),
+        ("attn_implementation", "flash_attention2"),
+        ("vllm_mode", "colocated"),
+        ("report_to", "tensorbord"),
+        ("report_to", ["wandb", "tensorbord"]),
+        ("cache_implementation", "statik"),
+        ("lora_task_type", "CAUSAL"),
+    ],
+)
+def test_misspelt_value_is_refused_before_anything_loads(parse, name, value):
+    with pytest.raises(ValueError, match=f"{name}.*{value[-1] if isinstance(value, list) else value}"):
+        parse(f"{name}: {value}\n")
+
+
+def test_kernel_of_the_hub_is_an_attention(parse):
+    assert parse("attn_implementation: kernels-community/flash-attn2\n")["attn_implementation"].startswith("kernels-")

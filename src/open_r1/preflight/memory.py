@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from peft import get_peft_model
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
 from trl import ModelConfig, get_peft_config
 
 from open_r1.configs.launch import Launch
@@ -54,8 +54,8 @@ class ModelSize:
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * 2
 
 
-def size_of_model(training_args: TrainingConfig, model_args: ModelConfig) -> ModelSize:
-    """Return the size of a model, which is built on the meta device, where it takes no memory.
+def empty_model(training_args: TrainingConfig, model_args: ModelConfig) -> PreTrainedModel:
+    """Return a model on the meta device, where it takes no memory.
 
     Raises:
         ValueError: transformers has no such architecture (its code comes with the model).
@@ -65,11 +65,18 @@ def size_of_model(training_args: TrainingConfig, model_args: ModelConfig) -> Mod
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if model_class is None:
         raise ValueError(f"transformers has no causal language model of the type {config.model_type!r}.")
-    text: Any = config.get_text_config()
     with torch.device("meta"):
-        model = model_class(config if isinstance(config, model_class.config_class) else text)
-        has_qk_norm = any(name.endswith("q_norm") for name, _ in model.named_modules())
-        if model_args.use_peft:
+        return model_class(config if isinstance(config, model_class.config_class) else config.get_text_config())
+
+
+def size_of_model(training_args: TrainingConfig, model_args: ModelConfig) -> ModelSize:
+    """Return the size of a model (`empty_model`)."""
+    config = load_config(training_args, model_args)
+    text: Any = config.get_text_config()
+    model: Any = empty_model(training_args, model_args)
+    has_qk_norm = any(name.endswith("q_norm") for name, _ in model.named_modules())
+    if model_args.use_peft:
+        with torch.device("meta"):
             model = get_peft_model(model, get_peft_config(model_args))
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
 

@@ -2,6 +2,7 @@
 """A model or data from which a training would learn nothing, or what it should not."""
 
 import logging
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from open_r1.configs.training import GRPOConfig, ScriptArguments, TrainingConfig
 from open_r1.data.card import read_card
 from open_r1.data.contamination import count_flagged, flag_columns
 from open_r1.models import dtype_asked_for, load_config, refuse_frozen_tokens, refuse_lost_steps
+from open_r1.preflight.memory import empty_model
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,33 @@ def check_vocabulary(
         raise ValueError(
             f"{found}, and `beta: {training_args.beta}` compares with a reference model that does not know them "
             "either. Run SFT with this template first, or set `beta: 0`."
+        )
+
+
+def check_lora_targets(training_args: TrainingConfig, model_args: ModelConfig) -> None:
+    """Refuse modules of LoRA that the model doesn't have: PEFT passes over one that matches nothing beside others.
+
+    Raises:
+        ValueError: See above.
+    """
+    targets, saved = model_args.lora_target_modules, model_args.lora_modules_to_save or []
+    if not model_args.use_peft:
+        return
+    try:
+        modules = dict(empty_model(training_args, model_args).named_modules())
+    except Exception:  # noqa: BLE001 - architectures raise what they like; `plan_run` says it
+        return
+    # TRL makes text of a list of one, which PEFT takes for a pattern of whole names.
+    patterns = [targets] if isinstance(targets, str) and targets != "all-linear" else []
+    names = [*(targets or []), *saved] if isinstance(targets, list) else saved
+    missing = [name for name in names if not any(f".{module}".endswith(f".{name}") for module in modules)]
+    missing += [pattern for pattern in patterns if not any(re.fullmatch(pattern, module) for module in modules)]
+    if missing:
+        kinds = {name.rpartition(".")[2] for name, module in modules.items() if hasattr(module, "weight")}
+        advice = f" A single one is a pattern: write '.*{missing[0]}'." if patterns else ""
+        raise ValueError(
+            f"`lora_target_modules` or `lora_modules_to_save` name {missing}, which {model_args.model_name_or_path} "
+            f"doesn't have. Its modules: {sorted(kinds)}.{advice}"
         )
 
 

@@ -20,6 +20,7 @@ from open_r1.configs.stages import build_stages
 from open_r1.configs.training import GRPOConfig, TrainingConfig, TrainingScriptArguments
 from open_r1.models import prompt_token_ids, template_kwargs_of
 from open_r1.preflight.memory import GIB, Memory, ModelSize, memory_of, size_of_model, sizes_of_numbers
+from open_r1.preflight.model_and_data import check_lora_targets
 from open_r1.preflight.programs import spread
 from open_r1.preflight.rewards import UnjudgedGolds, count_unjudgeable
 
@@ -192,6 +193,7 @@ def plan_run(
     Returns:
         None, with a warning, where the model can't be measured: the training may work nevertheless.
     """
+    check_lora_targets(training_args, model_args)
     try:
         model = size_of_model(training_args, model_args)
     except Exception as error:  # noqa: BLE001 - architectures and peft raise what they like
