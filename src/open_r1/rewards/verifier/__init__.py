@@ -36,7 +36,7 @@ What is equal (`equal`, `structures`); thousands of pairs in `assets/benchmarks/
 | equations           | up to a constant factor; x = 3 is 3, y = 2x+1 is 2x+1; y = 3 is not x = 3                    |
 | labels              | "Total = 12" is 12, V_1:V_2 = 11:21 is 11:21; contradicting ones are wrong                   |
 | ratios, times       | 3:4 = 6:8 = 3/4; a time by its minutes: 17:00 = 5 p.m., 5:00 = 5 p.m.                        |
-| parts               | (1) 2; (2) 3: by label, else in order; none may be missing                                   |
+| parts, statements   | (1) 2; (2) 3: by label, else in order; none may be missing; (1)(3)(4) is a list, no product  |
 | words               | case, spacing and a final period don't matter; never products of letters; no number words    |
 | yes and no          | "Yes, it is possible" is yes, where what follows takes nothing back                          |
 | choice letters      | B = (B) = b) = "B. 12"; never the value of a choice; "(B) or (C)" chooses neither            |
@@ -45,7 +45,9 @@ What is equal (`equal`, `structures`); thousands of pairs in `assets/benchmarks/
 | several boxes       | of a gold: all of them. Of an answer: the last sentence counts; they are a list against a    |
 |                     | gold of several values, and wrong, if unequal, against one value                             |
 | around a box        | a sign, percent sign, currency or unit in its formula counts                                 |
-| a gold at fault     | unparsable_gold whatever the answer, so that a group is treated alike                        |
+| a gold at fault     | unparsable_gold whatever the answer, so that a group is treated alike; so are "proof", "see  |
+|                     | solution", null, N/A and the prose of a solution                                             |
+| the last line       | without a mark: one formula, bold, or a sentence that states one value, "She has 12 apples." |
 | approximations      | of an answer only the exact side counts, of a gold both; more than one sign in it is wrong   |
 | an answer too large | wrong                                                                                        |
 

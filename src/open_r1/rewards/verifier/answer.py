@@ -89,6 +89,7 @@ _PART_LABELS = [
     re.compile(rf"(?:^|(?<=[\s;,.]))\(\s?{_PART_NAME}\s?\)"),
     re.compile(rf"(?:^|(?<=[\s;,.])){_PART_NAME}\)"),
 ]
+_STATEMENTS = re.compile(r"\([1-9]\)(?:[\s,;]*(?:and\s|\\text\{ ?and ?\})?\s?\([1-9]\))+")
 _PART_NAMES = ["123456789", "abcdefgh", ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii"]]
 _PROOF = re.compile(r"\u8bc1\u660e|\u7565|\bpro(?:of|ven?)\b|\bomitted\b", re.IGNORECASE)
 _OPEN_START = re.compile(r"[-+*/^=<>,;.]")
@@ -194,7 +195,7 @@ def _read(text: str) -> Reading:
     plain = " ".join(_MARKS.sub(" ", _MARK_BEFORE_SIGN.sub("", normal)).split()).strip("* ")
     if not plain:
         raise UnreadableError("blank")
-    node = _read_parts(plain) or _read_choice(plain)
+    node = _read_parts(plain) or _read_choice(plain) or _read_statements(plain)
     if node is None and _CHOICE_LIST.fullmatch(plain) and ("(" in plain or ")" in plain):
         node = Several("list", tuple(map(Symbol, re.findall(r"\b[A-J]\b", plain))))
     return Reading(normal, node or _read_value(normal, plain))
@@ -216,6 +217,13 @@ def _read_parts(plain: str) -> Parts | None:
                     raise UnreadableError("a part is a proof")
                 return Parts(tuple(map(read, texts))) if all(map(_is_whole, texts)) else None
     return None
+
+
+def _read_statements(plain: str) -> Several | None:
+    """Read (1)(3)(4) as the list of these statements, never as a product."""
+    if not _STATEMENTS.fullmatch(plain):
+        return None
+    return Several("list", tuple(Number(Fraction(number)) for number in re.findall("[0-9]+", plain)))
 
 
 def _is_whole(text: str) -> bool:

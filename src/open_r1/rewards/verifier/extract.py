@@ -4,23 +4,26 @@ r"""Finds the final answer in a completion, and in a gold that is a whole worked
 In this order:
 1. what a base model adds as the next problem of its prompt (`Question:` at the start of a line) doesn't count;
 2. only the text after the last `</think>` counts; reasoning that never ends holds no answer but in an answer block;
-3. in the last `<answer>` block: its last box, else its last anchored phrase, else all of it;
+3. in the last `<answer>` block: its last box, else its last anchored phrase, else the value of its one sentence, else
+   all of it; blocks in one sentence that say different things are a hedge;
 4. the last box (of a sentence's boxes the last that isn't blank), `\boxed{...}` or `\fbox{...}`, its braces matched by
    counting, or `\boxed 5` up to the end of its formula, with the sign, percent sign or unit that stands around it;
 5. the last anchored phrase: "the final answer is ...", "answer: ...", in Chinese too; below a heading "Answer"; behind
-   `####` at the start of a line where nothing but a value stands on it (else it is a heading).
+   `####` at the start of a line where nothing but a value stands on it (else it is a heading);
+6. the last line, if it is one formula, or bold, or a sentence that states one value ("She has 12 apples.", "Yes.").
+Boxes in comments (HTML, TeX, Markdown) and boxes that are denied ("not \boxed{7}") don't count.
 A *hedge* is several boxes in one sentence, or joined by "or" or "and": it counts only if all of them say the same, or
 if the gold has as many values: boxes that follow one another, or stand in the parts (1), (2), are *joined* to a list.
 A gold with such boxes is all of them.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
-from open_r1.rewards.base import ANSWER_CLOSE, THINK_CLOSE, THINK_OPEN, last_answer_block
+from open_r1.rewards.base import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, last_answer_block
 from open_r1.rewards.verifier.units import is_unit
 
 # A longer answer is no answer a verifier could compare, and the cap keeps the search for its end short.
@@ -107,7 +110,7 @@ _NAME_BEFORE = re.compile(
 _HEADING = r"^[ \t]{0,3}(?:#{1,6}[ \t]{0,3}(?:\*\*)?|\*\*)(?:(?:the[ \t])?final[ \t])?answer:?(?:\*\*)?:?[ \t]{0,3}\n"
 _LINE_VALUE = r"(?:\$[^$\n]{1,200}\$|(?!\d{1,9}[.)]\s)[-+$\\.\d]\S{0,200}(?<!:))"
 _PHRASE = re.compile(
-    r"\banswer(?:\*\*)?(?:\s{1,3}is(?:\s{0,3}[:：])?|\s{0,3}[:：=])(?=[\s*$\\(\[\d.+-])"
+    r"\banswer(?:\*\*)?(?:(?=\s\$[^$\n]{1,200}\$\.?$)|\s{1,3}is(?:\s{0,3}[:：])?|\s{0,3}[:：=])(?=[\s*$\\(\[\d.+-])"
     r"|答案(?:\*\*)?(?:是|为|為|：|:)(?:：|:)?"
     r"|(?:故选|(?<![不任可])选)(?:[:：]|\s{0,3}(?=\$|(?-i:[A-J])(?![A-Za-z])))"
     r"|\bcorrect\s(?:option|choice)\sis:?(?=\s{1,3}[*(]{0,3}(?-i:[A-J])(?![A-Za-z]))"
@@ -140,6 +143,52 @@ _FILLER = re.compile(r"(?:therefore|thus|hence|simply|just|clearly|then)\b,?\s*"
 # A column of lists that was written as text: ['5'].
 _LISTED = re.compile(r"\s{0,3}\[\s{0,3}(['\"])([^'\"]{1,10000})\1\s{0,3}\]\s{0,3}")
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]+)\*\*")
+
+
+# A comment that never ends goes to the end.
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|^[ \t]*(?:%|\[(?://|comment)\]:)[^\n]*", re.DOTALL | re.MULTILINE)
+_DENIED_BOX = re.compile(
+    r"((?:\bnot|n't|\bnever|\brather than|\binstead of)\s{1,3}(?:be\s|equal(?:\sto)?\s)?[\s$*(]{0,4}(?:\\[(\[]\s?)?)"
+    r"\\(?:boxed|fbox)(?=\s{0,3}\{)",
+    re.IGNORECASE,
+)
+_BLOCK = re.compile(rf"{ANSWER_OPEN}((?:(?!{ANSWER_OPEN}).)*?){ANSWER_CLOSE}", re.DOTALL)
+_MAX_BLOCKS = 8
+
+_MAX_LINE_CHARS = 300
+_ONE_FORMULA = re.compile(
+    r"\$\$\s*[^$\s][^$]*\$\$|\$[^$]+\$|\\\((?:(?!\\\)).)+\\\)|\\\[(?:(?!\\\]).)+\\\]|\*\*[^*\n]*[^*\n:]\*\*", re.DOTALL
+)
+_STATED_VALUE = (
+    r"\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\)"
+    r"|[-+\u2212]?[$\u20ac\u00a3\u00a5]?\d[\d,]*(?:[./:]\d+)?(?:\s?[%\u00b0])?"
+)
+_VERB = (
+    r"is|are|was|were|equals|has|have|had|gets?|got|needs?|takes?|took|costs?|weighs?|pays?|paid|earns?|earned|sold|sells"
+    r"|arrives?|leaves?|left|lies|meets?|travels?|contains?|remains?|reads?|ate|bought|spent|saved|will be|must be"
+)
+# No digit, comma or clause before the value, which is the only one.
+_SENTENCE = re.compile(
+    rf"(?:(?:so|thus|hence|therefore|finally)\b,?\s)?[^.,;:!?=<>\d]{{1,120}}?\s"
+    rf"(?:{_VERB})\s(?:(?:at|in|on|to|by|a|equal to|exactly)\s)?"
+    rf"({_STATED_VALUE})((?:\s[A-Za-z\u00b0'-]+){{0,6}})[.!]?",
+    re.IGNORECASE,
+)
+_SOLUTION = re.compile(
+    rf"(?:(?:so|thus|hence|therefore)\b,?\s)?({_STATED_VALUE})\sis\s(?:the|our)\s(?:\w+\s)?(?:solution|answer|result)[.!]?",
+    re.IGNORECASE,
+)
+# The one bold value of the last line, which may close a longer sentence.
+_ONE_BOLD = re.compile(
+    r"(?!.*\b(?:not|n't|never|or|maybe)\W{0,3}\*\*)[^*\n]*\*\*([^*\n]{1,100}(?<!:))\*\*[^*\d\n]{0,40}"
+)
+_BEHIND_NOUN = re.compile(r"\s(?:in|of|for|on|at|from|left|remaining|altogether|now|each|long|high|wide|old|tall)\b.*")
+_UNSURE = re.compile(
+    r"\b(?:not|never|no|if|unless|or|maybe|perhaps|might|may|could|would|should|about|approximately|least|most|than|which"
+    r"|because|since|suppose|assume|case|step|when|where|wrong|first|then)\b|n't",
+    re.IGNORECASE,
+)
+_SPOKEN = re.compile(r"(?:yes|no|true|false)[.!]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -189,11 +238,52 @@ def find_answer(text: str) -> Answer:
     """
     # What follows the reasoning.
     visible = _without_next_problem(text).rpartition(THINK_CLOSE)[2]
+    visible = _DENIED_BOX.sub(r"\1", _COMMENT.sub("", visible))
     block = last_answer_block(visible)
     if block:
-        return _boxed_answer(block) or Answer(_last_phrase(block) or block)
+        answer = _answer_of_block(block)
+        unequal = [other for other in map(_answer_of_block, _blocks_before(visible)) if other.text != answer.text]
+        others = (*answer.others, *(other.text for other in unequal if other.text))
+        return replace(answer, others=others, joined=None if unequal else answer.joined)
     visible = visible.partition(THINK_OPEN)[0]
-    return _boxed_answer(visible) or Answer(_last_phrase(visible))
+    return _boxed_answer(visible) or Answer(_last_phrase(visible) or _last_line(visible))
+
+
+def _blocks_before(text: str) -> list[str]:
+    """Return the blocks that stand in one sentence with the last one, or right before it."""
+    blocks = list(_BLOCK.finditer(text))[-_MAX_BLOCKS:]
+    places = range(len(blocks) - 1, 0, -1)
+    is_joined = (_is_hedge(text[blocks[place - 1].end() : blocks[place].start()]) for place in places)
+    return [
+        blocks[place - 1].group(1).strip()
+        for place in itertools.compress(places, itertools.takewhile(bool, is_joined))
+    ]
+
+
+def _answer_of_block(block: str) -> Answer:
+    return _boxed_answer(block) or Answer(_last_phrase(block) or _value_of_sentence(block) or block)
+
+
+def _last_line(text: str) -> str | None:
+    """Return the last line if it is one formula or bold, or the one value that its sentence states."""
+    text = text.rstrip()
+    tail = text[-_MAX_PHRASE_CHARS:].rstrip(".")
+    display = max(tail.rfind("\n$$", 0, -2), tail.rfind("\n\\[")) + 1 if tail.endswith(("$$", r"\]")) else 0
+    line = tail[display:] if display else text[-_MAX_PHRASE_CHARS:].rpartition("\n")[2].strip()
+    if _ONE_FORMULA.fullmatch(line.strip(" .")):
+        return line.strip(" .")
+    return line if _SPOKEN.fullmatch(line) else _value_of_sentence(line) if line.endswith((".", "!")) else None
+
+
+def _value_of_sentence(text: str) -> str | None:
+    """Return the value in "She has 12 apples.", with its noun or unit; None for other texts."""
+    if len(text) > _MAX_LINE_CHARS or "\n" in text:
+        return None
+    marked = _ONE_BOLD.fullmatch(text) or _SOLUTION.fullmatch(text)
+    if marked:
+        return None if _UNSURE.search(text, marked.end(1)) else marked.group(1)
+    found = _SENTENCE.fullmatch(text)
+    return found.group(1) + _BEHIND_NOUN.sub("", found.group(2)) if found and not _UNSURE.search(text) else None
 
 
 def extract_gold(gold: str) -> str:
@@ -305,7 +395,7 @@ def _is_list(between: str) -> bool:
 def _join_list(text: str, last: _Box) -> str | None:
     """Return the boxes of a list as its text, with the names that stand before them where those differ."""
     boxes = [last, *_boxes_before(text, last, lambda between: _is_list(_without_name(between)))][::-1]
-    joints = [_without_name(text[box.end : following.start]) for box, following in pairwise(boxes)]
+    joints = [_without_name(text[box.end : following.start]) for box, following in itertools.pairwise(boxes)]
     boxes = [box for box in boxes if box.text]
     names = [_name_before(text, box) for box in boxes]
     has_names = None not in names and len(set(names)) == len(names)
@@ -427,4 +517,5 @@ def _last_phrase(text: str) -> str | None:
     has_parts = _NEXT_PART.match(tail) is not None
     stops = (end for end in _PHRASE_END.finditer(tail) if not (has_parts and _NEXT_PART.match(tail, end.end())))
     end = next(stops, None)
-    return tail[: end.start() if end else len(tail)].strip(" *") or None
+    found = tail[: end.start() if end else len(tail)].strip(" *")
+    return _value_of_sentence(found) or found or None

@@ -28,7 +28,7 @@ from open_r1.rewards.verifier.echo import is_echo
 from open_r1.rewards.verifier.equal import equal_readings
 from open_r1.rewards.verifier.extract import Answer, extract_gold, find_answer
 from open_r1.rewards.verifier.families import expand_plus_minus
-from open_r1.rewards.verifier.tokens import UnreadableError
+from open_r1.rewards.verifier.tokens import TEXT_CLOSE, TEXT_OPEN, UnreadableError
 from open_r1.rewards.verifier.tree import Choice, Formula, Node, Reading, Words, cut, parts_of, show
 from open_r1.rewards.verifier.value import FormulaError, check_value
 
@@ -39,10 +39,20 @@ _MAX_PAIRS = 16_384
 _MAX_KEPT_CHARS = 4_000
 # What golds that can't be judged look like; the first that fits names the kind.
 _KINDS = {
+    "missing": re.compile(
+        r"not\s?found|null|nan|n/a|no answer|omitted|(?:see|refer to)\s(?:the\s)?(?:\w+\s)?"
+        r"(?:solutions?|explanation|answer|above|below|figure|text)|(?:答案)?(?:略|见解析|见图|无答案)",
+        re.I,
+    ),
     "proof": re.compile(r"\b(?:proofs?|prove[sdn]?|proving|q\.?e\.?d)\b|\\(?:blacksquare|square)\b|证明|见解析", re.I),
     "calculus": re.compile(r"\\(?:i*int|oint|sum|prod|lim)(?![a-zA-Z])|\\[dt]?frac\s*\{\s*(?:d|\\partial)\s*\}"),
     "prose": re.compile(r"(?:(?<![\\a-zA-Z])[a-zA-Z]{2,}\W+){3}(?<![\\a-zA-Z])[a-zA-Z]{2,}|[\u4e00-\u9fff]{4}"),
 }
+# An answer in words has fewer, and deduces nothing.
+_MAX_WORDS = 12
+_DEDUCTION = re.compile(
+    r"\b(?:since|because|therefore|hence|thus|we|let|suppose|assume|it follows)\b|因为|所以|由于", re.I
+)
 # The rule of a judgement where the verifier raised.
 FAILED = "failed"
 # About a microsecond each: for reading a gold, and for comparing it with one answer.
@@ -192,7 +202,7 @@ def explain(gold: object, completion: str) -> str:
 
 
 def unjudgeable_kind(gold: object) -> str | None:
-    r"""Return what kind of gold can't be judged: blank, proof, calculus, prose or formula; None: it can.
+    r"""Return what kind of gold can't be judged: blank, missing, proof, calculus, prose, formula; None: it can.
 
     >>> [unjudgeable_kind(gold) for gold in ("", r"\frac{1}{", "Hence $AB=CD$, which proves that $x=y$.", "42")]
     ['blank', 'formula', 'proof', None]
@@ -202,7 +212,12 @@ def unjudgeable_kind(gold: object) -> str | None:
         return None
     if not re.search(r"\w", text):
         return "blank"
-    return next((kind for kind, pattern in _KINDS.items() if pattern.search(text)), "formula")
+    kinds = (
+        kind
+        for kind, pattern in _KINDS.items()
+        if (pattern.fullmatch if kind == "missing" else pattern.search)(text.strip(" .$"))
+    )
+    return next(kinds, "formula")
 
 
 def reward_of(verdict: Verdict) -> float | None:
@@ -262,7 +277,20 @@ def _read_gold(gold: str) -> Reading:
     with limited_to(MAX_STEPS):
         reading = read(gold)
         _check(reading)
+    plain = "".join(char for char in reading.text if char not in (TEXT_OPEN, TEXT_CLOSE)).strip(" .")
+    if _KINDS["missing"].fullmatch(plain) or (isinstance(reading.node, Words) and _is_solution(plain)):
+        raise UnreadableError("no answer")
     return reading
+
+
+def _is_solution(words: str) -> bool:
+    """Whether words are a proof or the prose of a solution."""
+    num_words = len(re.findall(r"[^\W\d_]+|[\u4e00-\u9fff]{2}", words))
+    return (
+        num_words > _MAX_WORDS
+        or _KINDS["proof"].search(words) is not None
+        or (num_words > 4 and _DEDUCTION.search(words) is not None)
+    )
 
 
 def _check(node: Node) -> None:
