@@ -30,6 +30,7 @@ What is equal (`equal`, `structures`); thousands of pairs in `assets/benchmarks/
 |                     | number no sum or product of numbers left to do: 123*456, 536-859, but 2^{10}, 1.2*10^3       |
 | expressions         | equal for all real values of the same variables                                              |
 | calculus            | integrals, sums, limits have no value here: as a gold unparsable_gold, as an answer wrong    |
+| congruences         | by their residues: n = 1, 5 mod 6 is n = 6k + 1 or n = 6k - 1                                |
 | systems, cases      | all rows, in any order; a system of values = the tuple of them in the order of the names     |
 | domains             | "k in Z" may be left out, k may have another name; a contradicting domain is wrong           |
 | bound names         | + C = + c, but never left out; f(x) = x^2 is f(n) = n^2; a_n = 2n is a_k = 2k                |

@@ -9,6 +9,7 @@ from open_r1.rewards.verifier.grammar import parse, parse_number
 from open_r1.rewards.verifier.normalize import normalize
 from open_r1.rewards.verifier.quantity import read_quantity
 from open_r1.rewards.verifier.tokens import (
+    DENIALS,
     MAX_FORMULA_CHARS,
     PLAIN_COMMANDS,
     TEXT_CLOSE,
@@ -98,6 +99,12 @@ _WORDS = re.compile(r"[^\W\d_]+(?:[\s,.'’!?:-]+[^\W\d_]+)*[\s.!?]*")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _PROSE = re.compile(r"[\w\s,.'’!?:;()&-]+")
 _CODE = re.compile(r"[A-Z][A-Za-z]*[0-9][A-Za-z0-9]*")
+_ELEMENTS = re.compile(r"(?:[A-Z][a-z]?[0-9]*){1,20}")
+# "The sum is 100", which says nothing against it.
+_STATED = re.compile(
+    rf"(?:{TEXT_OPEN}\s?(?:[A-Za-z]+\s){{1,8}}?(?:is|are|equals)\s?{TEXT_CLOSE}|(?:[A-Za-z]+\s){{1,8}}?(?:is|are|equals)\s)"
+    r"[\s:]{0,3}(?=[-+$\\(0-9])"
+)
 _SAME_WORDS = {
     **dict.fromkeys(
         [
@@ -192,6 +199,9 @@ def _read_long(normal: str) -> Reading:
 @lru_cache(maxsize=4_096)
 def _read(text: str) -> Reading:
     normal = normalize(text)
+    stated = _STATED.match(normal)
+    if stated and DENIALS.isdisjoint(stated.group().casefold().split()):
+        normal = normal[stated.end() :]
     plain = " ".join(_MARKS.sub(" ", _MARK_BEFORE_SIGN.sub("", normal)).split()).strip("* ")
     if not plain:
         raise UnreadableError("blank")
@@ -292,9 +302,9 @@ def _read_value(normal: str, plain: str) -> Node:
         return _read_formula(normal)
     except UnreadableError:
         # H_2SO_4 is H2SO4.
-        code = re.sub(r"[_{}\s]", "", plain)
-        if _CODE.fullmatch(code):
-            return Words(code)
+        formula = re.sub(r"[_{}\s]", "", plain)
+        if _CODE.fullmatch(plain) or _ELEMENTS.fullmatch(formula):
+            return Words(formula)
         if _PROSE.fullmatch(plain) and any(len(run) >= 3 or not run.isascii() for run in _LETTERS.findall(plain)):
             return Words(_one_spelling(plain))
         raise
@@ -337,6 +347,12 @@ def read_as_list(text: str) -> Node | None:
         return None
     items: list[Node] = [Number(Fraction(part)) for part in text.lstrip("-").split(",")]
     return Several("list", (Neg(items[0]) if text.startswith("-") else items[0], *items[1:]))
+
+
+def read_as_clock(text: str) -> Clock | None:
+    """Return 11:17, which may be a ratio as well, as a time."""
+    found = _CLOCK.fullmatch(text)
+    return Clock(int(found.group(1)) * 60 + int(found.group(2)), has_half=False) if found and found.group(2) else None
 
 
 def _read_clock(plain: str) -> Clock | None:

@@ -9,7 +9,12 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from open_r1.rewards.verifier.answer import read_as_list, read_letters_as_units, read_parts_without_labels
+from open_r1.rewards.verifier.answer import (
+    read_as_clock,
+    read_as_list,
+    read_letters_as_units,
+    read_parts_without_labels,
+)
 from open_r1.rewards.verifier.structures import equal, equal_formulas, stated
 from open_r1.rewards.verifier.tokens import TEXT_CLOSE, TEXT_OPEN
 from open_r1.rewards.verifier.tree import (
@@ -39,7 +44,7 @@ from open_r1.rewards.verifier.tree import (
     Symbol,
     Words,
 )
-from open_r1.rewards.verifier.units import DEGREE, RADIAN, find_unit
+from open_r1.rewards.verifier.units import CURRENCIES, DEGREE, RADIAN, Unit, find_unit
 from open_r1.rewards.verifier.value import FormulaError, plain_value
 
 _JOINTS = re.compile(r"\s*(?:,|;|、|\band\b|\bor\b)\s*(?:\band\b\s*|\bor\b\s*)?")
@@ -104,6 +109,8 @@ def _equal_choices(gold: Reading, answer: Reading) -> bool | None:
 
 
 def _equal_words(gold: Reading, answer: Reading) -> bool:
+    if _LETTER_LIST.fullmatch(gold.text) and _LETTER_LIST.fullmatch(answer.text):
+        return _equal_letters(gold.text, answer.text)
     if not isinstance(gold.node, Words) or not isinstance(answer.node, Words):
         # "xyz" is read as a word and "x y z" as a product, "ABD" as a word and "A, B, D" as a list.
         return _letters(gold.text) == _letters(answer.text)
@@ -114,6 +121,12 @@ def _equal_words(gold: Reading, answer: Reading) -> bool:
         return True
     parts = [sorted(filter(None, _JOINTS.split(words))) for words in (one, other)]
     return len(parts[0]) > 1 and parts[0] == parts[1]
+
+
+def _equal_letters(gold: str, answer: str) -> bool:
+    """Return whether A, B, D and ABD are the same letters; without commas on both sides their order counts."""
+    one, other = _letters(gold), _letters(answer)
+    return sorted(one) == sorted(other) if "," in gold + answer else one == other
 
 
 def _letters(text: str) -> str:
@@ -133,10 +146,11 @@ def _spell(digits: str) -> str:
 
 
 def _equal_clocks(gold: Reading, answer: Reading) -> bool:
-    if not isinstance(gold.node, Clock) or not isinstance(answer.node, Clock):
+    one, other = (side.node if isinstance(side.node, Clock) else read_as_clock(side.text) for side in (gold, answer))
+    if one is None or other is None:
         return "".join(gold.text.split()) == "".join(answer.text.split())
-    distance = abs(gold.node.minutes - answer.node.minutes)
-    bare = [node for node in (gold.node, answer.node) if not node.has_half]
+    distance = abs(one.minutes - other.minutes)
+    bare = [node for node in (one, other) if not node.has_half]
     # 5:00 may be 5 p.m., 17:00 is, and 0:30 can't be.
     is_open = len(bare) == 1 and 60 <= bare[0].minutes < _HALF_DAY + 60
     return distance == 0 or (is_open and distance % _HALF_DAY == 0)
@@ -203,7 +217,7 @@ _RULES: list[tuple[type[Node], str, Callable[[Reading, Reading], bool | None]]] 
 def _equal_otherwise_read(gold: Reading, answer: Reading) -> bool:
     """Compare once more where the notation may mean two things: "100,200", "12 m"."""
     if _LETTER_LIST.fullmatch(gold.text) and _LETTER_LIST.fullmatch(answer.text):
-        return sorted(_letters(gold.text)) == sorted(_letters(answer.text))
+        return _equal_letters(gold.text, answer.text)
     for reading, other in ((gold, answer), (answer, gold)):
         as_list = read_as_list(reading.text) if isinstance(other.node, (Several, Bracket)) else None
         has_unit = isinstance(other.node, Quantity) and other.node.unit is not None
@@ -230,10 +244,17 @@ def _equal_quantities(gold: Node, answer: Node) -> bool:
     if one.unit is None or other.unit is None or units == _POUNDS or one.unit == other.unit:
         return equal(one.node, other.node)
     if one.unit.dimensions != other.unit.dimensions:
-        return False
+        return _is_rate_beside_price(one.unit, other.unit) and equal(one.node, other.node)
     if one.unit.factor == other.unit.factor:
         return equal(one.node, other.node)
     return equal_formulas(*(Mul(stated(node.node), Number(node.unit.factor)) for node in (one, other) if node.unit))
+
+
+def _is_rate_beside_price(one: Unit, other: Unit) -> bool:
+    """Whether one is $ per day, where the other is $."""
+    short, long = sorted((one.dimensions, other.dimensions), key=len)
+    extra = set(long) - set(short)
+    return len(short) == 1 and short[0][0] in CURRENCIES and set(short) < set(long) and all(p < 0 for _, p in extra)
 
 
 def _variable(node: Node) -> Node:

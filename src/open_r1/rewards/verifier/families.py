@@ -4,6 +4,8 @@ r"""What an answer says of its variables, and variables that may have any name.
 "2k pi, k in Z", "x^2 where x > 0", "{2k | k in Z}"; + C; f(x) and f(n).
 """
 
+import itertools
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import reduce
@@ -27,7 +29,7 @@ from open_r1.rewards.verifier.tree import (
     replaced,
     walk,
 )
-from open_r1.rewards.verifier.value import equal_values
+from open_r1.rewards.verifier.value import FormulaError, equal_values, plain_value
 
 _INTEGER_SETS = frozenset(["Z", "Z+", "N"])
 # N holds 0 for some and not for others.
@@ -36,9 +38,11 @@ _SAME_SETS = {"N": "Z+"}
 _FAMILY_NAMES = frozenset("klmn")
 _INTEGER_NAMES = frozenset("ijklmnpqt")
 _CONSTANT_NAMES = frozenset(["C", "C_1", "C_0"])
+_NUMBERED_CONSTANTS = [Symbol(f"C_{number}") for number in range(1, 5)]
 _ADDED_NAMES = _CONSTANT_NAMES | frozenset(["c", "c_1", "K", "k"])
 # What an integer of a family is called in the comparison; no text has such a name.
 _INTEGER = "integer "
+_MAX_MODULUS = 10_000
 _SOME_POINT = Number(Fraction(13, 7))
 
 
@@ -63,6 +67,69 @@ def _choose(node: Node, sign: int) -> Node:
     right = _choose(node.right, sign)
     right = right if (sign == 1) == (node.sign == "pm") else Neg(right)
     return right if left is None else Add(left, right)
+
+
+def equal_congruences(gold: Node, answer: Node) -> bool | None:
+    """Return whether "n = 1, 5 mod 6" and "n = 6k + 1 or n = 6k - 1" are the same; None for other trees."""
+    if not any(isinstance(part, Relation) and "mod" in part.signs for part in (*walk(gold), *walk(answer))):
+        return None
+    one, other = _residues(gold), _residues(answer)
+    if one is None or other is None or (one[0] != other[0] and None not in (one[0], other[0])):
+        return None
+    modulus = math.lcm(one[1], other[1])
+    if modulus > _MAX_MODULUS:
+        return None
+    sides = [
+        {start + step for start in starts for step in range(0, modulus, size)} for _, size, starts in (one, other)
+    ]
+    return sides[0] == sides[1]
+
+
+def _residues(node: Node) -> tuple[Node | None, int, frozenset[int]] | None:
+    """Return the variable of a congruence, its modulus and its residues; of several the union."""
+    if isinstance(node, Several):
+        parts: list[tuple[Node | None, int, frozenset[int]]] = []
+        for item in [item for item in node.items if not is_domain(item)][::-1]:
+            # "1, 5 mod 6" has its modulus at the end, and its variable at the start.
+            own = _residues(item) or (_residue(item, parts[-1][1]) if parts else None)
+            if own is None:
+                return None
+            parts.append(own)
+        variables, sizes = {name for name, _, _ in parts} - {None}, {size for _, size, _ in parts}
+        if len(variables) > 1 or len(sizes) != 1:
+            return None
+        return next(iter(variables), None), sizes.pop(), frozenset().union(*(starts for _, _, starts in parts))
+    if isinstance(node, Relation) and node.signs[-1] == "mod":
+        modulus = _integer(node.sides[-1])
+        return _residue(Relation(node.sides[:-1], node.signs[:-1]), modulus) if modulus else None
+    name, value = node.sides if isinstance(node, Relation) and node.signs == ("=",) else (None, node)
+    if (name is not None and not is_name(name)) or len(names_in(value)) != 1:
+        return None
+    (index,) = names_in(value)
+    found = [_integer(replaced(value, index, Number(Fraction(place)))) for place in range(3)]
+    starts = [start for start in found if start is not None]
+    steps = {later - earlier for earlier, later in itertools.pairwise(starts)}
+    if len(starts) < len(found) or len(steps) != 1 or 0 in steps:
+        return None
+    size = abs(steps.pop())
+    return name, size, frozenset([starts[0] % size])
+
+
+def _residue(node: Node, modulus: int) -> tuple[Node | None, int, frozenset[int]] | None:
+    name, value = node.sides if isinstance(node, Relation) and node.signs in (("equiv",), ("=",)) else (None, node)
+    value = node.sides[0] if isinstance(node, Relation) and len(node.sides) == 1 else value
+    residue = _integer(value)
+    return (
+        None if residue is None or not 0 < modulus <= _MAX_MODULUS else (name, modulus, frozenset([residue % modulus]))
+    )
+
+
+def _integer(node: Node) -> int | None:
+    try:
+        value = plain_value(node)
+    except FormulaError:
+        return None
+    return None if value is None or value.denominator > 1 else int(value)
 
 
 def with_same_names(gold: Node, answer: Node) -> tuple[Node, Node] | None:
@@ -152,6 +219,11 @@ def equal_with_constants(gold: Node, answer: Node) -> bool:
     Only a capital C of the gold is one: the c of `mx + c` was given.
     """
     names, others = names_in(gold), names_in(answer)
+    numbered = {Symbol(name.name.lower()): name for name in names - others if name in _NUMBERED_CONSTANTS}
+    if numbered and numbered.keys() <= others - names:
+        for low, capital in numbered.items():
+            answer = replaced(answer, low, capital)
+        return equal_values(gold, answer)
     own = {name for name in names - others if isinstance(name, Symbol) and name.name in _CONSTANT_NAMES}
     other = {name for name in others - names if isinstance(name, Symbol) and name.name in _ADDED_NAMES}
     is_factor = len(own) == 1 and len(other) == 1 and EULER in walk(gold) and not _is_in_call(gold, own)

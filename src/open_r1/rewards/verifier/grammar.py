@@ -194,7 +194,7 @@ class _Parser:
             sides.append(self.union())
         if self.skip("pmod"):
             signs.append("mod")
-            sides.append(self.argument())
+            sides.append(self.number() if self.here.kind == "number" else self.argument())
         return Relation(tuple(sides), tuple(signs)) if signs else sides[0]
 
     def union(self) -> Node:
@@ -596,10 +596,16 @@ def _arguments(tree: Node) -> tuple[Node, ...]:
 def _multiply(kind: type[Mul] | type[Div], left: Node, right: Node) -> Node:
     """Return a product or quotient: of a number and a matrix entry by entry, of a point's name and place the place."""
     if kind is Mul and isinstance(right, Matrix) and not isinstance(left, Matrix):
-        return Matrix(tuple(tuple(Mul(left, entry) for entry in row) for row in right.rows))
+        return Matrix(tuple(tuple(_scaled(left, entry) for entry in row) for row in right.rows))
     # A(1, 2) is a point.
     is_label = kind is Mul and isinstance(left, Symbol) and left.name.isupper() and isinstance(right, Bracket)
     return right if is_label else kind(left, right)
+
+
+def _scaled(factor: Node, entry: Node) -> Node:
+    if isinstance(factor, Number) and isinstance(entry, Number):
+        return Number(factor.value * entry.value)
+    return Mul(factor, entry)
 
 
 def _balance(tree: Node, kind: type[Add] | type[Mul]) -> Node:

@@ -53,6 +53,8 @@ _MAX_WORDS = 12
 _DEDUCTION = re.compile(
     r"\b(?:since|because|therefore|hence|thus|we|let|suppose|assume|it follows)\b|因为|所以|由于", re.I
 )
+# 1000,99 and 0,111, where the gold is a decimal; 1,234 is a thousand.
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?(?:0,\d+|\d{1,9},(?!\d{3}\s*$)\d{1,30})\s*")
 # The rule of a judgement where the verifier raised.
 FAILED = "failed"
 # About a microsecond each: for reading a gold, and for comparing it with one answer.
@@ -256,6 +258,8 @@ def judge_texts(gold: str, answer: str | None) -> JudgedAnswer:
     (<Verdict.RIGHT: 'right'>, <Verdict.RIGHT: 'right'>)
     """
     gold, answer = normalize_long(gold), None if answer is None else normalize_long(answer)
+    if answer is not None and "." in gold and is_plain_number(gold) and _DECIMAL_COMMA.fullmatch(answer):
+        answer = answer.replace(",", ".")
     if answer is not None and is_plain_number(gold) and is_plain_number(answer):
         verdict = Verdict.RIGHT if equal_plain_numbers(gold, answer) else Verdict.WRONG
         return JudgedAnswer(verdict, cut(gold), cut(answer), "plain numbers")

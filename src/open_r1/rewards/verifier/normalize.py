@@ -70,6 +70,11 @@ _TEN_THOUSANDS = re.compile(rf"(?<=[0-9])\s?([{''.join(_POWERS_OF_TEN)}])")
 # Numbers of statements: two in a row are two numbers.
 _CIRCLED_RUN = re.compile("[\u2460-\u2473](?:[\\s,\u3001]*[\u2460-\u2473])*")
 
+_TEXT_CIRCLED = re.compile(r"\\textcircled\s?\{?\s?(?:\\(?:text|small)\s?\{?)?\s?(1[0-9]|20|[1-9])\s?\}{0,2}")
+_MOD_IN_BRACKETS = re.compile(
+    rf"\(\s?(?:\\[pb]?mod|{TEXT_OPEN}?mod{TEXT_CLOSE}?)\s{{0,3}}\{{?([0-9A-Za-z]{{1,9}})\}}?\s?\)"
+)
+
 _DELIMITERS = (
     ("$$", "$$"),
     ("$", "$"),
@@ -135,6 +140,7 @@ def normalize(text: str) -> str:
     >>> normalize(r"12\text{ cm}") == f"12{TEXT_OPEN} cm{TEXT_CLOSE}"
     True
     """
+    text = _TEXT_CIRCLED.sub(lambda found: chr(0x245F + int(found.group(1))), text)
     if not text.isascii():
         text = _to_ascii(text)
     text = strip_delimiters(text)
@@ -148,6 +154,7 @@ def normalize(text: str) -> str:
         text = _rewrite_dollars(text)
     if "\\" in text or "~" in text:
         text = _SPACING.sub(lambda found: found.group(1) or " ", text)
+    text = _MOD_IN_BRACKETS.sub(r"\\pmod{\1}", text)
     text = strip_delimiters(" ".join(text.replace("{}", " ").split()) if text != "{}" else text)
     group = _WHOLE_GROUP.fullmatch(text)
     text = group.group(1).strip() if group else text

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 from open_r1.rewards.verifier.budget import spend
 from open_r1.rewards.verifier.families import (
+    equal_congruences,
     equal_with_constants,
     expand_plus_minus,
     with_same_arguments,
@@ -17,7 +18,9 @@ from open_r1.rewards.verifier.families import (
 from open_r1.rewards.verifier.regions import FLIPPED, equal_regions, is_region, listed, read_region
 from open_r1.rewards.verifier.tokens import FUNCTIONS
 from open_r1.rewards.verifier.tree import (
+    IMAGINARY,
     ONE,
+    ZERO,
     Add,
     Bracket,
     Call,
@@ -63,6 +66,9 @@ def equal(gold: Node, answer: Node) -> bool:
     if gold == answer:
         return True
     gold, answer = (listed(expand_plus_minus(node)) for node in (gold, answer))
+    found = equal_congruences(gold, answer)
+    if found is not None:
+        return found
     pair = with_same_names(gold, answer)
     if pair is None:
         return False
@@ -352,6 +358,9 @@ def _equal_collections(gold: Node, answer: Node) -> bool:
         return equal_formulas(gold, answer)
     if one is None or other is None:
         kind, items = one or other or ("", ())
+        vector = _as_vector(gold if one is None else answer, len(items)) if kind == "tuple" else None
+        if vector is not None:
+            return _equal_each(*((vector, items) if one is None else (items, vector)))
         # The same value in several spellings is one value.
         pairs = [(gold, item) if one is None else (item, answer) for item in items] if kind == "set" else []
         return bool(pairs) and all(itertools.starmap(equal, pairs))
@@ -361,6 +370,25 @@ def _equal_collections(gold: Node, answer: Node) -> bool:
     if other[0] == "set" and len(other[1]) == 1 and one[0] not in ("set", "list"):
         return equal(gold, other[1][0])
     return _equal_items(one, other)
+
+
+def _as_vector(node: Node, size: int) -> list[Node] | None:
+    """Return the coordinates of 3i - 2j + k; None where the tree is no sum of i, j and k."""
+    axes: list[set[Node]] = [{Symbol(mark + name) for mark in ("", "hat ", "vec ")} for name in "ijk"]
+    axes[0].add(IMAGINARY)
+    known = {part for part in walk(node) if any(part in axis for axis in axes)}
+    if not known & (axes[1] | axes[2] | {Symbol("hat i"), Symbol("vec i")}) or size > len(axes):
+        return None
+    if size < len(axes) and known & axes[2]:
+        return None
+    found: list[Node] = []
+    for axis in axes[:size]:
+        part = node
+        for name in known:
+            part = replaced(part, name, ONE if name in axis else ZERO)
+        value = plain_value(part)
+        found.append(part if value is None else Number(value))
+    return found
 
 
 def _equal_items(gold: Collection, answer: Collection) -> bool:

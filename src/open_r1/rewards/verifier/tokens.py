@@ -20,7 +20,7 @@ def _names(text: str) -> frozenset[str]:
 # Words of two letters: other pairs of letters are products.
 TWO_LETTER_WORDS = _names("no we us up if it in on at to of is by he me my so go do as am pm")
 # Words of few letters that answers consist of, or that stand behind a number.
-ANSWER_WORDS = _names("no yes all not the none us any both odd even never true false for")
+ANSWER_WORDS = _names("no yes all not the none us any both odd even never true false for per pct")
 GREEK = _names(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho "
     "sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi "
@@ -77,6 +77,8 @@ PLAIN_COMMANDS = {
 # Commands that mean the same, and commands that mean a sign.
 SAME_COMMANDS = {
     "leq": "le",
+    "mod": "pmod",
+    "bmod": "pmod",
     "leqslant": "le",
     "geq": "ge",
     "geqslant": "ge",

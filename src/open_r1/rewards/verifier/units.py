@@ -98,6 +98,7 @@ _TABLE: dict[str, dict[str, str]] = {
     "current^-1 length^2 mass time^-2": {"1": "Wb weber"},
     "length time^-1": {"0.44704": "mph", "5/18": "kph kmph"},
 }
+CURRENCIES = frozenset(["dollar", "euro", "pound_sterling", "yen", "yuan", "rupee"])
 _PREFIXES = {
     "p": ("pico", -12),
     "n": ("nano", -9),
