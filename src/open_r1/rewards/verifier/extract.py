@@ -147,9 +147,8 @@ _BOLD = re.compile(r"\*\*(?=\S)([^*\n]+)\*\*")
 
 # A comment that never ends goes to the end.
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|^[ \t]*(?:%|\[(?://|comment)\]:)[^\n]*", re.DOTALL | re.MULTILINE)
-_DENIED_BOX = re.compile(
-    r"((?:\bnot|n't|\bnever|\brather than|\binstead of)\s{1,3}(?:be\s|equal(?:\sto)?\s)?[\s$*(]{0,4}(?:\\[(\[]\s?)?)"
-    r"\\(?:boxed|fbox)(?=\s{0,3}\{)",
+_DENIAL = re.compile(
+    r"(?:\bnot|n't|\bnever|\brather than|\binstead of)\s{1,3}(?:be\s|equal(?:\sto)?\s)?[\s$*(]{0,4}(?:\\[(\[]\s?)?$",
     re.IGNORECASE,
 )
 _BLOCK = re.compile(rf"{ANSWER_OPEN}((?:(?!{ANSWER_OPEN}).)*?){ANSWER_CLOSE}", re.DOTALL)
@@ -238,7 +237,9 @@ def find_answer(text: str) -> Answer:
     """
     # What follows the reasoning.
     visible = _without_next_problem(text).rpartition(THINK_CLOSE)[2]
-    visible = _DENIED_BOX.sub(r"\1", _COMMENT.sub("", visible))
+    if any(mark in visible for mark in ("%", "<!--", "[//]:", "[comment]:")):
+        visible = _COMMENT.sub("", visible)
+    visible = _without_denied_boxes(visible)
     block = last_answer_block(visible)
     if block:
         answer = _answer_of_block(block)
@@ -249,9 +250,17 @@ def find_answer(text: str) -> Answer:
     return _boxed_answer(visible) or Answer(_last_phrase(visible) or _last_line(visible))
 
 
+def _without_denied_boxes(text: str) -> str:
+    r"""Return the text without the `\boxed` of "not \boxed{7}"."""
+    for box in [*_BOX_OPENING.finditer(text)][-_MAX_BOXES_IN_A_SENTENCE:][::-1]:
+        if _DENIAL.search(text[max(0, box.start() - _MAX_CHARS_BEFORE) : box.start()]):
+            text = text[: box.start()] + text[box.end() - 1 :]
+    return text
+
+
 def _blocks_before(text: str) -> list[str]:
     """Return the blocks that stand in one sentence with the last one, or right before it."""
-    blocks = list(_BLOCK.finditer(text))[-_MAX_BLOCKS:]
+    blocks = list(_BLOCK.finditer(text))[-_MAX_BLOCKS:] if text.count(ANSWER_OPEN) > 1 else []
     places = range(len(blocks) - 1, 0, -1)
     is_joined = (_is_hedge(text[blocks[place - 1].end() : blocks[place].start()]) for place in places)
     return [

@@ -140,7 +140,8 @@ def normalize(text: str) -> str:
     >>> normalize(r"12\text{ cm}") == f"12{TEXT_OPEN} cm{TEXT_CLOSE}"
     True
     """
-    text = _TEXT_CIRCLED.sub(lambda found: chr(0x245F + int(found.group(1))), text)
+    if "circled" in text:
+        text = _TEXT_CIRCLED.sub(lambda found: chr(0x245F + int(found.group(1))), text)
     if not text.isascii():
         text = _to_ascii(text)
     text = strip_delimiters(text)
@@ -154,7 +155,7 @@ def normalize(text: str) -> str:
         text = _rewrite_dollars(text)
     if "\\" in text or "~" in text:
         text = _SPACING.sub(lambda found: found.group(1) or " ", text)
-    text = _MOD_IN_BRACKETS.sub(r"\\pmod{\1}", text)
+    text = _MOD_IN_BRACKETS.sub(r"\\pmod{\1}", text) if "mod" in text else text
     text = strip_delimiters(" ".join(text.replace("{}", " ").split()) if text != "{}" else text)
     group = _WHOLE_GROUP.fullmatch(text)
     text = group.group(1).strip() if group else text
