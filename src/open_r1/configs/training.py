@@ -237,6 +237,11 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
         "other prompts (DAPO's dynamic sampling). What is missing after them counts neither in the loss nor in "
         "its normaliser. 0: such groups stay in the batch, as in TRL.",
     )
+    dynamic_sampling_metric: str | None = setting(
+        None,
+        "By which equal rewards groups are replaced: a name in the log (`accuracy_reward`, as in DAPO), or `reward`, "
+        "the weighted sum. When unset, the first reward that judges answers, whatever their length, else the sum.",
+    )
     stages: list[dict[str, Any]] | None = setting(
         None,
         "A curriculum (YAML only): a list of stages, each with the keys that it overrides from there on, "

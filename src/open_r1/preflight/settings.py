@@ -86,7 +86,7 @@ def check_grpo_settings(
         )
     check_own_loss(training_args)
     check_own_advantage(training_args)
-    _check_dynamic_sampling(training_args)
+    _check_dynamic_sampling(script_args, training_args)
     stages = [stage.apply(script_args, training_args) for stage in build_stages(training_args.stages)]
     for own, args in stages:
         _check_groups(own, args)
@@ -204,8 +204,8 @@ def _check_slurm(names: list[str], training_args: TrainingConfig) -> None:
         raise ValueError(f"`benchmarks: {names}`: {error}") from None
 
 
-def _check_rewards(script_args: TrainingScriptArguments, training_args: TrainingConfig) -> None:
-    """Refuse rewards that can't be built: names, parameters, domains, functions and models."""
+def _check_rewards(script_args: TrainingScriptArguments, training_args: TrainingConfig) -> list[Reward]:
+    """Return the rewards, without models; refuse those that can't be built: names, parameters, domains, functions."""
 
     def check_model(name: str) -> Reward:
         check_reward_model(name, training_args)
@@ -217,7 +217,7 @@ def _check_rewards(script_args: TrainingScriptArguments, training_args: Training
         return not_loaded_yet
 
     # The tokenizer, which knows the real end token, comes later.
-    get_reward_funcs(script_args, RewardContext(eos_token_ids=(0,)), load_reward_model=check_model)
+    return get_reward_funcs(script_args, RewardContext(eos_token_ids=(0,)), load_reward_model=check_model)
 
 
 def _refuse_generation_under_fsdp(training_args: TrainingConfig, way_out: str) -> None:
@@ -250,8 +250,8 @@ def _check_groups(script_args: GRPOScriptArguments, training_args: GRPOConfig) -
             )
 
 
-def _check_dynamic_sampling(training_args: GRPOConfig) -> None:
-    """Refuse what would let dropped groups count in what is learned."""
+def _check_dynamic_sampling(script_args: GRPOScriptArguments, training_args: GRPOConfig) -> None:
+    """Refuse what would let dropped groups count in what is learned; choose the metric by which they are dropped."""
     if training_args.dynamic_sampling_rounds < 0:
         raise ValueError(
             f"`dynamic_sampling_rounds` is {training_args.dynamic_sampling_rounds}: it must be 0 (off) or more."
@@ -272,6 +272,20 @@ def _check_dynamic_sampling(training_args: GRPOConfig) -> None:
             f"`dynamic_sampling_rounds` drops groups, but `{'`, `'.join(found)}` takes means over whole batches, in "
             "which they would count: leave that out, or set `dynamic_sampling_rounds: 0`."
         )
+    names = [reward.__name__ for reward in _check_rewards(script_args, training_args)]
+    metric = training_args.dynamic_sampling_metric
+    if metric is None:
+        specs = [get_reward_spec(name) for name in script_args.reward_funcs]
+        weights = training_args.reward_weights or [1.0] * len(names)
+        judges = [
+            name
+            for name, spec, weight in zip(names, specs, weights, strict=True)
+            if weight and not spec.reads_tokens and (spec.answer_columns or spec.programs is not None)
+        ]
+        metric = training_args.dynamic_sampling_metric = judges[0] if judges else "reward"
+        logger.info("Dynamic sampling drops groups whose %s is equal (`dynamic_sampling_metric`).", metric)
+    if metric not in ("reward", *names):
+        raise ValueError(f"`dynamic_sampling_metric` is {metric!r}: it must be one of {['reward', *names]}.")
 
 
 def _max_prompt_tokens(

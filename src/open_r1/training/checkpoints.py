@@ -1,21 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of a run: which are whole, where a run starts, which may go; and the finished model."""
+"""The folder of a run: who trains in it, which checkpoints are whole, where a run starts; and the finished model."""
 
+import atexit
+import json
 import logging
+import os
 import re
 import shutil
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME, ROLLOUTS_NAME
 from open_r1.configs.training import TrainingConfig
-from open_r1.data.manifest import missing_from, remove_manifest, write_manifest
-from open_r1.training.tracking import has_begun, recorded_starts
+from open_r1.data.manifest import MANIFEST_NAME, missing_from, remove_manifest, write_manifest, write_whole
+from open_r1.training.tracking import has_begun, read_json, recorded_starts
 
 logger = logging.getLogger(__name__)
 
 REFERENCE_NAME = "reference.pt"  # in a checkpoint: weights of a reference model that moves
+_LOCK_NAME, _OWNER_NAME = ".run.lock", ".run.json"
 _MODEL_CARD = "README.md"
+# Of a run that is given up, beside its checkpoints and its model.
+_LOGS = (ROLLOUTS_NAME, BENCHMARK_ANSWERS_NAME, "completions", "runs", "trainer_state.json", "*_results.json")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 _MODEL_FILES = (
     "*.safetensors",
@@ -27,6 +36,43 @@ _MODEL_FILES = (
 # Words of `resume_from_checkpoint`; all else is a path.
 _YES, _NO = ("true", "yes", "auto", "1"), ("false", "no", "none", "0")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+def claim(output_dir: Path) -> FileLock:
+    """Lock a folder against other runs until this process ends, or releases the lock; it may lock it twice.
+
+    The kernel frees the lock of a process that has ended, also one on another host where they share the folder by NFS.
+    Where a dead host, or storage without locks, keeps it, a requeued job takes it over from its earlier attempt.
+
+    Raises:
+        ValueError: Another process trains in the folder, or it can't be written.
+    """
+    own = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "attempt": os.environ.get("SLURM_RESTART_COUNT", "0"),
+    }
+    path = output_dir / _LOCK_NAME
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, is_singleton=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            other = read_json(output_dir / _OWNER_NAME) or {}
+            if own["job"] is None or own["job"] != other.get("job") or own["attempt"] == other["attempt"]:
+                raise ValueError(
+                    f"Process {other.get('pid')} on {other.get('host')} trains in `output_dir` {output_dir}: name "
+                    f"another folder, or wait for its end. If it has died with its machine, delete {path}."
+                ) from None
+            path.unlink()
+            lock.acquire(blocking=False)
+        write_whole(output_dir / _OWNER_NAME, json.dumps(own))
+    except OSError as error:
+        raise ValueError(f"`output_dir` is {output_dir}, which can't be written ({error}): name another.") from error
+    atexit.register(lock.release, force=True)
+    return lock
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
@@ -77,27 +123,30 @@ def rotate_checkpoints(output_dir: Path, limit: int | None, keep: Path | None = 
         shutil.rmtree(path)
 
 
-def set_aside(output_dir: Path, after_step: int = -1) -> None:
-    """Move the checkpoints of an earlier run out of the way of one that starts afresh, or from an earlier step.
+def archive(output_dir: Path, after_step: int = -1) -> None:
+    """Move model and checkpoints of an earlier run out of the way of one that starts afresh, or from an earlier step.
 
     Args:
         output_dir: Folder of the run.
-        after_step: Checkpoints of later steps are moved; with the default all, and the recorded rollouts and answers
-            with them.
+        after_step: Checkpoints of later steps are moved; with the default all, and rollouts and logs with them.
     """
-    checkpoints = [path for path in list_checkpoints(output_dir) if step_of(path) > after_step]
-    if not checkpoints:
+    found = [path for path in list_checkpoints(output_dir) if step_of(path) > after_step]
+    if after_step < 0:
+        found += [path for pattern in _LOGS for path in output_dir.glob(pattern)]
+    manifest = read_json(output_dir / MANIFEST_NAME) or {"files": ()}
+    # The manifest last: until then the model counts as unfinished, and the next attempt moves the rest.
+    found += [output_dir / name for name in (*manifest["files"], _MODEL_CARD, MANIFEST_NAME)]
+    found = [path for path in found if path.exists()]
+    if not found:
         return
     number = 1
     while (target := output_dir / f"superseded-{number}").exists():
         number += 1
-    target.mkdir()
-    for checkpoint in checkpoints:
-        checkpoint.rename(target / checkpoint.name)
-    for name in (ROLLOUTS_NAME, BENCHMARK_ANSWERS_NAME):
-        if after_step < 0 and (output_dir / name).is_dir():
-            (output_dir / name).rename(target / name)
-    logger.warning("%d checkpoints of an earlier run were moved to %s.", len(checkpoints), target)
+    for path in found:
+        place = target / path.relative_to(output_dir)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(place)
+    logger.warning("What an earlier run left was moved to %s: %s.", target, ", ".join(path.name for path in found))
 
 
 def publish(staging: Path, folder: Path) -> None:
@@ -148,7 +197,7 @@ def find_start(training_args: TrainingConfig) -> Start:
     resumed from again.
 
     Raises:
-        ValueError: There is no complete checkpoint where one is asked for, or it has weights alone.
+        ValueError: There is no complete checkpoint where one is asked for.
     """
     output_dir, wanted = Path(training_args.output_dir), training_args.resume_from_checkpoint
     word = str(wanted).lower()
@@ -156,22 +205,14 @@ def find_start(training_args: TrainingConfig) -> Start:
     own = last_complete_checkpoint(output_dir)
     is_under_way = has_begun(output_dir) or (named is not None and _began_at(output_dir, named))
     if is_under_way and (own is not None or named is None):
-        start = Start(own)  # started where it was first, it would lose its own steps each time
-    elif wanted is not None and word in _NO:
-        start = Start(None, superseded_after=-1)
-    elif named is not None:
-        start = _start_at(named, output_dir, is_under_way=is_under_way)
-    elif own is None and wanted is not None:
+        return Start(own)  # started where it was first, it would lose its own steps each time
+    if wanted is not None and word in _NO:
+        return Start(None, superseded_after=-1)
+    if named is not None:
+        return _start_at(named, output_dir, is_under_way=is_under_way)
+    if own is None and wanted is not None:
         raise ValueError(f"`resume_from_checkpoint: true`, but {output_dir} holds no complete checkpoint.")
-    else:
-        start = Start(own)
-    if start.checkpoint is not None and not any(start.checkpoint.glob("rng_state*")):
-        # transformers would begin optimizer, schedule and random state anew in silence.
-        raise ValueError(
-            f"{start.checkpoint} was saved with `save_only_model: true`, so no training can be resumed from it. Start "
-            "afresh with `resume_from_checkpoint: false`, or name it as `model_name_or_path` of another run."
-        )
-    return start
+    return Start(own)
 
 
 def resumes_own_checkpoint(training_args: TrainingConfig) -> bool:

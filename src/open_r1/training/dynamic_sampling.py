@@ -6,8 +6,9 @@ the paper differ:
 1. It draws batches until one is full. Here a round draws as many prompts as groups are missing, from a stream of its
    own, and `dynamic_sampling_rounds` is the limit. What is missing then counts neither in the loss nor in its
    normaliser; both span the generation batch, as TRL's number of tokens does.
-2. Rewards are compared exactly. A row that could not be judged is left out, and a group with fewer than two others is
-   dropped too.
+2. Rewards are compared exactly, those of `dynamic_sampling_metric` and their weighted sum. A row that could not be
+   judged is left out, and a group with fewer than two others is dropped too. Where the metric judges no row of a group
+   (`reward_domains`), the sum alone decides.
 3. Figures of rewards and completions are those of the first round: the others have prompts for groups that taught
    nothing, and of their groups those that do teach, so that together they would not be a sample of the policy.
 
@@ -97,7 +98,12 @@ def _generate_round(trainer: "GRPOTrainer", inputs: list[dict[str, Any]]) -> Rou
     lengths = torch.tensor(trainer.completion_lengths, device=trainer.accelerator.device)
     lengths_PG = trainer.accelerator.gather(lengths).cpu().view(-1, _group_size(trainer))
     rewards_PG = trainer.weighted_rewards().cpu().view_as(lengths_PG)
-    return Round(rows, informative_groups(rewards_PG), lengths_PG)
+    is_informative_P, metric = informative_groups(rewards_PG), trainer.args.dynamic_sampling_metric
+    if metric in trainer.reward_func_names:
+        column = trainer.rewards_per_func[:, trainer.reward_func_names.index(metric)]
+        values_PG = column.cpu().view_as(lengths_PG)
+        is_informative_P &= informative_groups(values_PG) | values_PG.isnan().all(dim=1)
+    return Round(rows, is_informative_P, lengths_PG)
 
 
 def _draw(trainer: "GRPOTrainer", num_missing: int, num_rows: int) -> list[dict[str, Any]]:

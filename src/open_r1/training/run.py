@@ -22,13 +22,15 @@ from open_r1.configs.training import GRPOConfig, TrainingConfig
 from open_r1.data.flags import STOPPED
 from open_r1.data.manifest import missing_from
 from open_r1.models import end_token_ids
-from open_r1.training.checkpoints import REFERENCE_NAME, Start, find_start, last_complete_checkpoint, set_aside
+from open_r1.training.checkpoints import REFERENCE_NAME, Start, archive, claim, find_start, last_complete_checkpoint
 from open_r1.training.hub import push_finished_model
 from open_r1.training.stopping import StopFileCallback, find_stop_file
 from open_r1.training.tracking import (
     continue_tracking,
     describe_run,
     init_wandb_training,
+    is_finished,
+    mark_finished,
     read_json,
     write_run_manifest,
 )
@@ -48,17 +50,19 @@ torch.serialization.register_package(11, lambda storage: None, _restore_to_cpu)
 
 @dataclass(frozen=True)
 class Run:
-    """How a run starts. Nothing on disk changes before it has passed every check (`run_training`).
+    """How a run starts. Nothing on disk changes before it has passed every check (`run_training`), but for the lock.
 
     Attributes:
         start: Where.
         description: Settings and versions for the run manifest.
         stop_file: File whose appearance stops the training early; None when nobody asks for that.
+        finished: Metrics of the run, where it has come to its end earlier; None: it has not.
     """
 
     start: Start
     description: dict[str, Any]
     stop_file: Path | None = None
+    finished: dict[str, float] | None = None
 
 
 def start_run(script_args: Any, training_args: TrainingConfig, model_args: Any) -> Run:
@@ -66,13 +70,19 @@ def start_run(script_args: Any, training_args: TrainingConfig, model_args: Any) 
 
     Raises:
         RuntimeError: Fewer processes train together than were launched, or they see different folders or stop files.
-        ValueError: The checkpoint is not whole or of another course, or launcher and recipe contradict each other.
+        ValueError: Another process trains in the folder, it has a model that would be lost, the checkpoint is not
+            whole or of another course, or launcher and recipe contradict each other.
     """
     check_processes(training_args)
     set_seed(training_args.seed)
     _set_up_logging(training_args)
     if "wandb" in training_args.report_to:
         init_wandb_training(training_args)
+    output_dir, checks = Path(training_args.output_dir), training_args.check_only
+    if training_args.process_index == 0 and output_dir.is_dir() and not checks:
+        claim(
+            output_dir
+        )  # a folder that isn't there needs no lock before there is something to write (`run_training`)
     stop_file, start = find_stop_file(), find_start(training_args)
     _refuse_differing("OPEN_R1_STOP_FILE", stop_file, "Set one file for all.")
     _refuse_differing(
@@ -80,13 +90,18 @@ def start_run(script_args: Any, training_args: TrainingConfig, model_args: Any) 
         start.checkpoint,
         "`output_dir` must lie on storage that all nodes share.",
     )
-    _say_start(start, Path(training_args.output_dir))
+    description = describe_run(script_args, training_args, model_args)
+    # The main process decides: it alone keeps others out of the folder.
+    finished = gather_object([None if checks else _finished_before(output_dir, start, description)])[0]
+    if finished is not None:
+        return Run(start, description, stop_file, finished)
     if start.checkpoint is not None:
+        logger.warning("Resuming from %s (`resume_from_checkpoint: false` starts afresh).", start.checkpoint)
         _refuse_other_course(start.checkpoint, training_args)
     logger.info("Script arguments: %s", script_args)
     logger.info("Training arguments: %s", training_args)
     logger.info("Model arguments: %s", model_args)
-    return Run(start, describe_run(script_args, training_args, model_args), stop_file)
+    return Run(start, description, stop_file)
 
 
 def _refuse_differing(what: str, path: Path | None, way_out: str) -> None:
@@ -95,19 +110,34 @@ def _refuse_differing(what: str, path: Path | None, way_out: str) -> None:
         raise RuntimeError(f"{what} differs among the processes: {sorted(seen)}. {way_out}")
 
 
-def _say_start(start: Start, output_dir: Path) -> None:
-    if start.checkpoint is not None:
-        logger.warning("Resuming from %s (`resume_from_checkpoint: false` starts afresh).", start.checkpoint)
-    elif start.superseded_after is None and missing_from(output_dir) is None:
+def _finished_before(output_dir: Path, start: Start, description: dict[str, Any]) -> dict[str, float] | None:
+    """Return the metrics of the finished model in a folder, if this command made it; None where there is none."""
+    if start.superseded_after is not None or missing_from(output_dir) is not None:
+        return None
+    way_out = (
+        "Name another `output_dir`, or `resume_from_checkpoint: false`, which archives the model and trains afresh."
+    )
+    if is_finished(output_dir, description):
         logger.warning(
-            "%s holds a finished model and no checkpoint: the training starts afresh, and its model will replace that "
-            "one.",
-            output_dir,
+            "Finished earlier: %s holds the model of this command, and nothing is done. %s", output_dir, way_out
         )
+        return read_json(output_dir / "all_results.json") or {}
+    if start.checkpoint is None:
+        raise ValueError(
+            f"{output_dir} holds a finished model of other settings, or one that was not evaluated or pushed, and no "
+            f"checkpoint: training would replace it. {way_out}"
+        )
+    return None
 
 
 def _refuse_other_course(checkpoint: Path, training_args: TrainingConfig) -> None:
-    """Refuse a checkpoint of the other script, or one whose rollouts are of another number of processes."""
+    """Refuse a checkpoint of the other script, or one without what a training resumes from."""
+    if not any(checkpoint.glob("rng_state*")):
+        # transformers would begin optimizer, schedule and random state anew in silence.
+        raise ValueError(
+            f"{checkpoint} was saved with `save_only_model: true`, so no training can be resumed from it. Start "
+            "afresh with `resume_from_checkpoint: false`, or name it as `model_name_or_path` of another run."
+        )
     is_grpo = isinstance(training_args, GRPOConfig)
     saved = len(list(checkpoint.glob("rollout_state_*.pt")))  # one a process, of GRPO alone
     if is_grpo != (saved > 0):
@@ -115,11 +145,6 @@ def _refuse_other_course(checkpoint: Path, training_args: TrainingConfig) -> Non
             f"{checkpoint} was saved by {'sft.py' if is_grpo else 'grpo.py'}, and no other training can resume from "
             "it. Name another `output_dir`, or start afresh with `resume_from_checkpoint: false`. To use only its "
             "weights, name it as `model_name_or_path`."
-        )
-    if is_grpo and saved != training_args.world_size:
-        raise ValueError(
-            f"{checkpoint} was saved by {saved} processes, and now {training_args.world_size} run: its rollouts "
-            "cannot be dealt out anew. Resume with the same number of processes."
         )
     moves = isinstance(training_args, GRPOConfig) and training_args.sync_ref_model
     if moves and not (checkpoint / REFERENCE_NAME).is_file():
@@ -247,7 +272,7 @@ def _ends_in_eos(batch: dict[str, torch.Tensor], tokenizer: PreTrainedTokenizerB
 def _record_start(training_args: TrainingConfig, run: Run) -> None:
     output_dir = Path(training_args.output_dir)
     if run.start.superseded_after is not None:
-        set_aside(output_dir, run.start.superseded_after)
+        archive(output_dir, run.start.superseded_after)
     tracking_id = continue_tracking(training_args, is_fresh_start=run.start.superseded_after == -1)
     started_from = None if run.start.checkpoint is None else str(run.start.checkpoint.resolve())
     write_run_manifest(output_dir, {**run.description, "started_from": started_from, "tracking_id": tracking_id})
@@ -292,8 +317,33 @@ def run_training(
         Metrics of training and, with `do_eval` or `eval_benchmarks`, of evaluation (keys `eval_...`); none when a stop
         file ended the training early, of which nothing but its checkpoint is left then.
     """
-    if trainer.accelerator.is_main_process:
+    if not trainer.accelerator.is_main_process:
+        return _train(trainer, script_args, training_args, tokenizer, run)
+    output_dir = Path(training_args.output_dir)
+    lock = claim(output_dir)
+    try:
+        is_new = lock.lock_counter == 1
+        if is_new and (find_start(training_args) != run.start or missing_from(output_dir) is None):
+            raise ValueError(
+                f"Another run has trained in {output_dir} meanwhile. The same command resumes from there."
+            )
         _record_start(training_args, run)
+        metrics = _train(trainer, script_args, training_args, tokenizer, run)
+        if trainer.stopped_at is None:
+            mark_finished(output_dir)
+    finally:
+        lock.release(force=True)
+    return metrics
+
+
+def _train(
+    trainer: SFTTrainer | GRPOTrainer,
+    script_args: Any,
+    training_args: TrainingConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    run: Run,
+) -> dict[str, float]:
+    """Do what `run_training` says, but for the record."""
     if run.stop_file is not None:
         trainer.stop_when(StopFileCallback(run.stop_file))
     is_compact = "compact_progress" in training_args.callbacks

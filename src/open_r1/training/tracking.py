@@ -36,7 +36,7 @@ _LEARNING_KEYS = (
     "num_generations", "max_completion_length", "temperature", "top_p", "top_k", "min_p", "beta", "loss", "loss_type",
     "advantage", "scale_rewards", "num_iterations", "steps_per_generation", "epsilon", "epsilon_high", "delta",
     "importance_sampling_level", "mask_truncated_completions", "reward_funcs", "reward_weights",
-    "dynamic_sampling_rounds", "stages",
+    "dynamic_sampling_rounds", "dynamic_sampling_metric", "stages",
     "code_eval_scoring_mode", "code_test_timeout_s", "code_memory_mb", "code_max_tests", "code_max_timeouts",
     "code_extra_time_s", "patch_code",
     *(entry.name for entry in dataclasses.fields(RewardParameters)),
@@ -131,6 +131,23 @@ def write_run_manifest(output_dir: Path, run: dict[str, Any]) -> None:
             )
     output_dir.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps({"runs": [*runs, run]}, indent=1, ensure_ascii=False))
+
+
+def mark_finished(output_dir: Path) -> None:
+    """Note that the last run in a folder has come to its end, evaluation and push included."""
+    runs = _read_runs(output_dir)
+    if runs:
+        runs[-1]["finished"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        write_whole(output_dir / RUN_MANIFEST_NAME, json.dumps({"runs": runs}, indent=1, ensure_ascii=False))
+
+
+def is_finished(output_dir: Path, run: dict[str, Any]) -> bool:
+    """Say whether the last run in a folder was this one, whatever it was to start from, and has come to its end."""
+    runs = _read_runs(output_dir)
+    if not runs or "finished" not in runs[-1]:
+        return False
+    before, now = ({**each["settings"], "resume_from_checkpoint": None} for each in (runs[-1], run))
+    return before == json.loads(json.dumps(now))
 
 
 def _read_runs(output_dir: Path) -> list[dict[str, Any]]:

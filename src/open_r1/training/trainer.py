@@ -260,7 +260,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
             rewards_per_func = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         unscorable, lost = self._unscorable_rows(len(prompts))
         rewards_per_func[unscorable] = torch.nan
-        self._rewards_per_func = rewards_per_func
+        self.rewards_per_func = rewards_per_func
         self._metrics["train" if self.model.training else "eval"]["rewards/unscorable"].append(
             unscorable.float().mean().item()
         )
@@ -287,8 +287,8 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
 
     def weighted_rewards(self) -> torch.Tensor:
         """Return the reward of each completion that was judged last, on all processes; NaN for one without any."""
-        rewards = (self._rewards_per_func * self.reward_weights.to(self._rewards_per_func.device)).nansum(dim=1)
-        rewards[self._rewards_per_func.isnan().all(dim=1)] = torch.nan
+        rewards = (self.rewards_per_func * self.reward_weights.to(self.rewards_per_func.device)).nansum(dim=1)
+        rewards[self.rewards_per_func.isnan().all(dim=1)] = torch.nan
         return rewards
 
     def _unscorable_rows(self, num_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -445,6 +445,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
             return  # nothing can resume from such a checkpoint
         checkpoint.mkdir(parents=True, exist_ok=True)  # a rank that saves nothing else may be the first
         state = {"step": self._step, "buffered_inputs": self._buffered_inputs, "refills": self._refills.position}
+        state["shape"] = self._shape_of_generations()
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
             state["buffered_inputs"] = None  # used up: the next step generates anew
         if self.curriculum is not None:
@@ -452,6 +453,11 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         torch.save(state, checkpoint / _ROLLOUT_STATE.format(rank=self.accelerator.process_index))
         if self.args.sync_ref_model:
             self._save_reference(checkpoint / REFERENCE_NAME)
+
+    def _shape_of_generations(self) -> list[int | None]:
+        args = self.args
+        shape = [args.per_device_train_batch_size, args.gradient_accumulation_steps, args.steps_per_generation]
+        return [self.accelerator.num_processes, self.num_iterations, *shape]
 
     def _save_reference(self, path: Path) -> None:
         weights = {}
@@ -473,8 +479,17 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         if checkpoint is None:
             return
         path = Path(checkpoint) / _ROLLOUT_STATE.format(rank=self.accelerator.process_index)
+        if not path.is_file():  # fewer processes saved it; all but the rollouts is the same for all of them
+            path = path.with_name(_ROLLOUT_STATE.format(rank=0))
         state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-        self._step, self._buffered_inputs = state["step"], state["buffered_inputs"]
+        if state.get("shape") == self._shape_of_generations():
+            self._step, self._buffered_inputs = state["step"], state["buffered_inputs"]
+        else:  # TRL's own 0 and None: it generates first
+            logger.warning(
+                "Batches or processes are others than those of %s: the run resumes at the next generation%s.",
+                checkpoint,
+                "" if state["buffered_inputs"] is None else ", and the rollouts in use are dropped",
+            )
         self._refills.position = state.get("refills", 0)
         if self.curriculum is not None:
             self.curriculum.load(self, state.get("curriculum"))
