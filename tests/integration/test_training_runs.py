@@ -142,6 +142,7 @@ def test_end_of_the_last_epoch_is_the_end(tiny, tmp_path, kind):
 def test_numbers_of_a_resumed_run_are_those_of_its_own_part(tiny, tmp_path, kind):
     tiny.train(kind, tmp_path, **SIGNAL[kind])
     shutil.rmtree(tmp_path / "checkpoint-4")
+    (tmp_path / "manifest.json").unlink()
     metrics = tiny.train(kind, tmp_path, **SIGNAL[kind])
     logged = [entry for entry in log_history(tmp_path) if "loss" in entry]
     losses = {entry["step"]: entry["loss"] for entry in logged}
