@@ -40,6 +40,7 @@ from open_r1.preflight import (
     check_vocabulary,
     check_weight_dtype,
     evaluates_split,
+    measure_prompts,
     plan_run,
     report,
     warn_of_contaminated,
@@ -80,7 +81,8 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         eval_rows = prepare(dataset, script_args.dataset_test_split, "evaluation", script_args=script_args)
 
     longest = max(stages, key=lambda stage: stage.args.max_completion_length or math.inf)
-    plan = plan_run(longest.script_args, longest.args, model_args, tokenizer, longest.rows)
+    lengths = measure_prompts(longest.rows, tokenizer, longest.args)
+    plan = plan_run(longest.script_args, longest.args, model_args, lengths)
     if training_args.check_only:
         return report(plan, longest.script_args, training_args, longest.rows)
 

@@ -8,6 +8,7 @@ A row holds `messages`, or `prompt` and `completion`, or `text`. Settings of the
 """
 
 import os
+from dataclasses import asdict
 from functools import partial
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
@@ -30,14 +31,17 @@ from open_r1.preflight import (
     check_weight_dtype,
     evaluates_split,
     plan_run,
+    refuse_odd_rows,
     report,
+    tokenize_rows,
     warn_of_contaminated,
 )
+from open_r1.preflight.trained_rows import RowFigures
 from open_r1.reward_models import load_reward_model
 from open_r1.rewards import RewardContext, get_reward_funcs
 from open_r1.rewards.rows import prepare_prompts
 from open_r1.training.callbacks import get_callbacks
-from open_r1.training.run import check_eos_is_learned, ignore_bias_buffers, run_script, run_training, start_run
+from open_r1.training.run import ignore_bias_buffers, run_script, run_training, start_run
 from open_r1.training.trainer import SFTTrainer
 
 
@@ -56,11 +60,18 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
 
     dataset = get_dataset(script_args)
     warn_of_contaminated(dataset, script_args)
-    train_dataset = prepare_split(dataset, script_args.dataset_train_split, "training", training_args)
+
+    def prepare(split: str, purpose: str) -> tuple[Dataset, RowFigures]:
+        where = f"{script_args.dataset_name or 'the mixture'}, split {split!r}"
+        rows = prepare_split(dataset, split, purpose, training_args, where)
+        return tokenize_rows(rows, tokenizer, training_args, where)
+
+    train_dataset, figures = prepare(script_args.dataset_train_split, "training")
+    run.description["rows"] = asdict(figures)
     eval_dataset, judged, split_samples = None, None, None
     if evaluates_split(dataset, script_args, training_args, benchmarks):
         split = script_args.dataset_test_split
-        eval_dataset = prepare_split(dataset, split, "evaluation", training_args)
+        eval_dataset, _ = prepare(split, "evaluation")
         if script_args.eval_reward_funcs:
             system_prompt = training_args.system_prompt
             judged = prepare_prompts(
@@ -68,7 +79,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
             )
             split_samples = sample_split(judged, tokenizer, script_args, training_args)
 
-    plan = plan_run(script_args, training_args, model_args, tokenizer, train_dataset)
+    plan = plan_run(script_args, training_args, model_args, figures)
     if training_args.check_only:
         return report(plan, script_args, training_args, judged)
 
@@ -87,11 +98,10 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
         split_samples=split_samples,
         benchmarks=benchmarks,
     )
-    check_eos_is_learned(trainer, tokenizer)
     return run_training(trainer, script_args, training_args, tokenizer, run)
 
 
-def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args: SFTConfig) -> Dataset:
+def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args: SFTConfig, where: str) -> Dataset:
     """Return the rows of a split in the one format that TRL should read.
 
     A row with `messages` and `prompt` (codeforces-cots) is a conversation with its bare prompt beside it: TRL would
@@ -102,6 +112,7 @@ def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args:
     for columns in (["messages"], ["prompt", "completion"], [text]):
         if all(column in rows.column_names for column in columns):
             extra = [name for name in ("tools", "chat_template_kwargs") if name in rows.column_names]
+            refuse_odd_rows(rows, columns, where)
             return drop_null_rows(rows.select_columns([*columns, *extra]), columns, split)
     require_columns(rows, ["messages"], f"split {split!r}; or give `prompt` and `completion`, or `{text}`")
     raise AssertionError("unreachable: the columns were found above")

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import pytest
+import trl
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerFast
 from trl.chat_template_utils import (
@@ -18,6 +19,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "templates"
 EOS = {
     "chatml": "<|im_end|>",
     "open_r1_distill": "<|im_end|>",
+    "qwen3": "<|im_end|>",
     "deepseek_r1_distill": "<｜end▁of▁sentence｜>",
     "r1_zero": "<|endoftext|>",
     "question_answer": "<|endoftext|>",
@@ -25,6 +27,7 @@ EOS = {
 OPENING = {
     "chatml": "<|im_start|>assistant\n",
     "open_r1_distill": "<|im_start|>assistant\n",
+    "qwen3": "<|im_start|>assistant\n",
     "deepseek_r1_distill": "<｜Assistant｜>",
     "r1_zero": "\nAssistant:\n",
     "question_answer": "Answer:\n",
@@ -93,6 +96,49 @@ def test_assistant_mask_covers_the_replies_and_their_end(named):
     assert tokenizer.decode(learned) == "".join(replies)
 
 
+def test_every_template_is_here():
+    assert {path.stem for path in FOLDER.glob("*.jinja")} == {*EOS, "demo"}
+
+
+@pytest.mark.parametrize("name", [*EOS, "demo"])
+def test_what_was_said_comes_back_in_order(name):
+    text = byte_tokenizer((FOLDER / f"{name}.jinja").read_text(encoding="utf-8"), EOS.get(name, "<|im_end|>"))
+    rendered = render(text, CONVERSATION)
+    prompt = render(text, CONVERSATION[:-1], add_generation_prompt=True)
+    assert rendered.startswith(prompt)
+    assert rendered[len(prompt) :] == CONVERSATION[-1]["content"] + EOS.get(name, "<|im_end|>")
+    places = [rendered.index(message["content"]) for message in CONVERSATION]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", ["chatml", "open_r1_distill", "deepseek_r1_distill", "qwen3"])
+def test_thoughts_beside_a_message_are_written_into_it(name):
+    apart = [
+        {**message, "content": content, "reasoning_content": thought.removeprefix("<think>\n")}
+        for message in CONVERSATION
+        for thought, _, content in [message["content"].partition("\n</think>\n\n")]
+        if content
+    ]
+    apart = [CONVERSATION[0], CONVERSATION[1], apart[0], CONVERSATION[3], apart[1]]
+    assert render(tokenizer_with(name), apart) == render(tokenizer_with(name), CONVERSATION)
+
+
+def test_qwen3_is_rendered_as_trl_trains_it():
+    ours = tokenizer_with("qwen3")
+    theirs = Path(trl.__file__).parent / "chat_templates" / "qwen3_training.jinja"
+    text = render(ours, CONVERSATION, chat_template=theirs.read_text(encoding="utf-8"))
+    assert render(ours, CONVERSATION) == text.removesuffix("\n")
+    for options in ({}, {"enable_thinking": False}):
+        prompt = render(ours, CONVERSATION[:2], add_generation_prompt=True, **options)
+        assert prompt == render(
+            ours,
+            CONVERSATION[:2],
+            add_generation_prompt=True,
+            chat_template=theirs.read_text(encoding="utf-8"),
+            **options,
+        )
+
+
 def test_unknown_role_is_refused(named):
     _, tokenizer = named
     with pytest.raises(TemplateError, match="critic"):
@@ -139,7 +185,8 @@ def test_distill_names_open_r1_when_no_system_message_is_given():
     assert "Open-R1" not in render(tokenizer, CONVERSATION)
 
 
-def test_distill_writes_tools_in_the_manner_of_qwen():
+@pytest.mark.parametrize("name", ["open_r1_distill", "qwen3"])
+def test_tools_are_written_in_the_manner_of_qwen(name):
     call = {"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": 2}}}
     messages = [
         {"role": "user", "content": "2+2?"},
@@ -148,7 +195,7 @@ def test_distill_writes_tools_in_the_manner_of_qwen():
         {"role": "tool", "name": "add", "content": "4"},
         {"role": "assistant", "content": "4"},
     ]
-    tokenizer = tokenizer_with("open_r1_distill")
+    tokenizer = tokenizer_with(name)
     text = render(tokenizer, messages, tools=[TOOL])
     assert '<tools>\n{"type": "function", "function": {"name": "add"' in text
     written = '<tool_call>\n{"name": "add", "arguments": {"a": 2, "b": 2}}\n</tool_call>'

@@ -92,7 +92,7 @@ def prepared(request, tmp_path_factory) -> Dataset:
     """The rows of a layout as `sft.py` trains on them."""
     path = write_parquet(tmp_path_factory.mktemp("prepared") / "rows.parquet", rows_of(request.param))
     dataset = load(SFTScriptArguments, path, request.param)
-    return prepare_split(dataset, "train", "training", SFTConfig(output_dir="x", use_cpu=True, bf16=False))
+    return prepare_split(dataset, "train", "training", SFTConfig(output_dir="x", use_cpu=True, bf16=False), "x")
 
 
 def test_sft_takes_messages_alone(prepared):

@@ -336,6 +336,35 @@ def test_setting_of_an_evaluation_that_does_not_happen_is_a_warning(weightless, 
     assert "`eval_greedy: true` has no effect" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "named"),
+    [
+        ("grpo", {"max_tool_calling_iterations": 3}, ["tools", "max_tool_calling_iterations"]),
+        ("grpo", {"vllm_mode": "server", "vllm_server_port": 9}, ["use_vllm", "vllm_mode", "vllm_server_port"]),
+        ("grpo", {"sapo_temperature_neg": 2.0}, ["loss_type: sapo", "sapo_temperature_neg"]),
+        ("grpo", {"ref_model_sync_steps": 5}, ["sync_ref_model", "ref_model_sync_steps"]),
+        ("sft", {"lora_r": 64, "lora_target_modules": ["q_proj"]}, ["use_peft", "lora_r", "lora_target_modules"]),
+        ("sft", {"packing_strategy": "wrapped"}, ["packing: true", "packing_strategy"]),
+        ("sft", {"system_prompt": "Think."}, ["system_prompt"]),
+        ("sft", {}, []),
+        ("grpo", {}, []),
+    ],
+)
+def test_setting_without_effect_is_a_warning_with_what_it_needs(weightless, tmp_path, caplog, kind, settings, named):
+    weightless.train(kind, tmp_path, **settings, check_only=True)
+    warnings = [message for message in caplog.messages if "no effect" in message]
+    assert len(warnings) == bool(named)
+    assert [name for name in named if name not in "".join(warnings)] == []
+
+
+@pytest.mark.parametrize(
+    "setting", [{"chat_template_path": "a.jinja"}, {"dataset_kwargs": {"skip_prepare_dataset": True}}]
+)
+def test_setting_of_trl_that_would_go_past_the_checks_is_refused(weightless, tmp_path, setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        weightless.train("sft", tmp_path, **setting)
+
+
 def test_word_think_in_the_problem_is_no_prefix(weightless):
     prompt = [{"role": "user", "content": "Explain the tag <think> to me"}]
     assert completion_prefix(build_tokenizer(), prompt) == ""

@@ -210,6 +210,13 @@ class RunConfig(CheckParameters, EvaluationParameters, _TrainingArguments):
 class SFTConfig(RunConfig, trl.SFTConfig):
     """TRL's `SFTConfig` with our fields."""
 
+    allow_cut_rows: bool = setting(False, "Train although `max_length` cuts more than half of the answers.")
+    train_stripped_turns: bool = setting(
+        False,
+        "Learn also the turns before the last question where the chat template drops their thoughts (Qwen3): to "
+        "answer without thinking. By default such turns are context alone.",
+    )
+
 
 @dataclass
 class GRPOConfig(RunConfig, trl.GRPOConfig):

@@ -235,13 +235,18 @@ def require_split(dataset: DatasetDict, split: str, purpose: str) -> Dataset:
     """Return a split that must exist and hold rows.
 
     Raises:
-        ValueError: It does not; the message lists the splits and says what the split is for.
+        ValueError: It does not; the message lists the splits and says what the split is for. Or it has images.
     """
     if split not in dataset:
         way_out = "" if purpose == "training" else ". Name another split, or turn it off (`--do_eval false`)"
         raise ValueError(f"No split {split!r} for {purpose}. Splits found: {sorted(dataset)}{way_out}")
     if len(dataset[split]) == 0:
         raise ValueError(f"The split {split!r} for {purpose} has no rows.")
+    if found := {"image", "images"} & set(dataset[split].column_names):
+        raise ValueError(
+            f"The split {split!r} for {purpose} has the columns {sorted(found)}, and nothing but text is trained on "
+            "here. To train on the text alone, take them out: a mixture's `columns` name those that stay."
+        )
     return dataset[split]
 
 

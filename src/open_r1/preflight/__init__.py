@@ -8,9 +8,10 @@ from open_r1.preflight.model_and_data import (
     check_weight_dtype,
     warn_of_contaminated,
 )
-from open_r1.preflight.plan import plan_run, report
+from open_r1.preflight.plan import measure_prompts, plan_run, report
 from open_r1.preflight.rewards import check_ideal_completion
 from open_r1.preflight.settings import check_grpo_settings, check_sft_settings
+from open_r1.preflight.trained_rows import refuse_odd_rows, tokenize_rows
 
 __all__ = [
     "check_eval_benchmarks",
@@ -21,7 +22,10 @@ __all__ = [
     "check_vocabulary",
     "check_weight_dtype",
     "evaluates_split",
+    "measure_prompts",
     "plan_run",
+    "refuse_odd_rows",
     "report",
+    "tokenize_rows",
     "warn_of_contaminated",
 ]

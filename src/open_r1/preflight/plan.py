@@ -9,7 +9,6 @@ import statistics
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -23,6 +22,7 @@ from open_r1.preflight.memory import GIB, Memory, ModelSize, memory_of, size_of_
 from open_r1.preflight.model_and_data import check_lora_targets
 from open_r1.preflight.programs import spread
 from open_r1.preflight.rewards import UnjudgedGolds, count_unjudgeable
+from open_r1.preflight.trained_rows import RowFigures
 
 logger = logging.getLogger(__name__)
 
@@ -140,25 +140,28 @@ class RunPlan:
     disk: int
     disk_free: int
     memory: Memory
+    rows: RowFigures | None
 
     def lines(self) -> list[str]:
-        """Return it in five lines."""
+        """Return it in five lines, for SFT in six."""
         plan, model, memory = self.schedule, self.model, self.memory
         batch, about = f"{plan.batch:,} rows", "about"
         if plan.groups is not None:
             batch, about = f"{plan.batch:,} completions in {plan.groups:g} groups", "at most"
             batch += f"; {plan.prompts:,} prompts a generation, steps from a generation: {plan.steps_a_generation:g}"
         number = "the best" if plan.checkpoints is None else f"{plan.checkpoints:,}"
+        measured = _NUM_ROWS_MEASURED if self.rows is None else self.rows.checked
         gpu = "no GPU is known" if memory.gpu is None else f"{memory.gpu} has {memory.gpu_gib:.1f} GiB"
         return [
             f"Run: {self.task} of {self.model_name}, {model.num_params:,} parameters, "
             f"{model.num_trained / model.num_params:.2%} trained, on {self.data}; {self.launch}",
             f"Steps: {plan.steps:,}, {plan.steps_an_epoch:,} an epoch of {plan.rows:,} rows; a step has {batch}",
             f"Tokens: {about} {plan.tokens:,} a step, {plan.tokens * plan.steps / 1e6:,.1f} M in all; up to "
-            f"{plan.length:,} in a row, of 256 measured",
+            f"{plan.length:,} in a row, of {measured:,} measured",
             f"Disk: {number} checkpoints of {_gib(self.checkpoint)}; at most {_gib(self.disk)} in all, "
             f"{_gib(self.disk_free)} are free",
             f"Memory: about {_gib(memory.peak)} for each process, by formulas, not calibrated on a GPU; {gpu}",
+            *([] if self.rows is None else [str(self.rows)]),
         ]
 
     def problems(self) -> list[str]:
@@ -183,10 +186,11 @@ def plan_run(
     script_args: TrainingScriptArguments,
     training_args: TrainingConfig,
     model_args: ModelConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    dataset: Dataset,
+    rows: RowFigures | tuple[int, float, int],
 ) -> RunPlan | None:
-    """Return what a run will do with these rows, and begin the log with it in five lines, at any level.
+    """Return what a run will do with its rows, and begin the log with it in a few lines, at any level.
+
+    `rows` are the figures of SFT's, or what `measure_prompts` says of GRPO's.
 
     Beside a single line of progress (`compact_progress`) they are shown only where the level asks for them.
 
@@ -199,7 +203,9 @@ def plan_run(
     except Exception as error:  # noqa: BLE001 - architectures and peft raise what they like
         logger.warning("What the run will need is not known: %s", error)
         return None
-    schedule = make_schedule(training_args, len(dataset), *_measure_rows(dataset, tokenizer, training_args))
+    figures = rows if isinstance(rows, RowFigures) else None
+    lengths = rows if isinstance(rows, tuple) else (rows.num_rows, rows.tokens / rows.checked, rows.longest)
+    schedule = make_schedule(training_args, *lengths)
     checkpoint, disk = disk_bytes(training_args, model_args, model, schedule.checkpoints)
     folder = Path(training_args.output_dir).absolute()
     plan = RunPlan(
@@ -213,6 +219,7 @@ def plan_run(
         disk=disk,
         disk_free=shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free,
         memory=memory_of(training_args, model_args, model, schedule.length),
+        rows=figures,
     )
     if "compact_progress" in training_args.callbacks:
         logger.info("%s", "\n".join(plan.lines()))
@@ -221,30 +228,14 @@ def plan_run(
     return plan
 
 
-def _measure_rows(
-    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, training_args: TrainingConfig
-) -> tuple[float, int]:
-    """Return mean and maximum of the tokens of rows from all over the data; for GRPO of their prompts."""
+def measure_prompts(
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, training_args: GRPOConfig
+) -> tuple[int, float, int]:
+    """Return the number of prompts, and mean and maximum of the tokens of those from all over the data."""
+    given = template_kwargs_of(training_args)
     rows = (dataset[number] for number in spread(range(len(dataset)), _NUM_ROWS_MEASURED))
-    if isinstance(training_args, GRPOConfig):
-        given = template_kwargs_of(training_args)
-        sizes = [len(prompt_token_ids(tokenizer, row["prompt"], given)) for row in rows]
-    else:
-        sizes = [_count_tokens(row, tokenizer, training_args.dataset_text_field) for row in rows]
-    return statistics.mean(sizes), max(sizes)
-
-
-def _count_tokens(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, text_field: str) -> int:
-    """Return the tokens of a row of SFT: messages, prompt with completion, or text."""
-    whole = row["prompt"] + row["completion"] if "completion" in row else row.get("messages") or row[text_field]
-    if isinstance(whole, str):
-        return len(tokenizer(whole)["input_ids"])
-    tools = row.get("tools")
-    given = {
-        "tools": json.loads(tools) if isinstance(tools, str) else tools,
-        **(row.get("chat_template_kwargs") or {}),
-    }
-    return len(tokenizer.apply_chat_template(whole, tokenize=True, return_dict=False, **given))
+    sizes = [len(prompt_token_ids(tokenizer, row["prompt"], given)) for row in rows]
+    return len(dataset), statistics.mean(sizes), max(sizes)
 
 
 def report(

@@ -4,6 +4,7 @@
 import importlib.util
 import logging
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -29,6 +30,25 @@ from open_r1.training.hub import check_hub_revision_exists
 
 logger = logging.getLogger(__name__)
 
+# Settings that do something only beside another one.
+_NEEDS = (
+    ("use_peft", True, "lora_r lora_alpha lora_dropout lora_target_modules lora_target_parameters "
+                       "lora_modules_to_save use_rslora use_dora"),
+    ("load_in_4bit", True, "use_bnb_nested_quant"),
+    ("packing", True, "packing_strategy"),
+    ("tools", True, "max_tool_calling_iterations"),
+    ("use_vllm", True, "vllm_mode vllm_gpu_memory_utilization vllm_max_model_length vllm_tensor_parallel_size "
+                       "vllm_enable_sleep_mode vllm_server_base_url vllm_server_host vllm_server_port"),
+    ("vllm_mode", "server", "vllm_server_base_url vllm_server_host vllm_server_port"),
+    ("vllm_mode", "colocate", "vllm_gpu_memory_utilization vllm_max_model_length vllm_tensor_parallel_size "
+                              "vllm_enable_sleep_mode"),
+    ("sync_ref_model", True, "ref_model_mixup_alpha ref_model_sync_steps"),
+    ("use_adaptive_entropy", True, "entropy_coef_min entropy_coef_max entropy_coef_delta entropy_target"),
+    ("loss_type", "sapo", "sapo_temperature_neg sapo_temperature_pos"),
+    ("loss_type", "vespo", "vespo_k_pos vespo_lambda_pos vespo_k_neg vespo_lambda_neg"),
+    ("log_completions", True, "num_completions_to_print log_unique_prompts log_completions_hub_repo"),
+)  # fmt: skip
+
 
 def check_sft_settings(
     script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig
@@ -42,9 +62,18 @@ def check_sft_settings(
         ValueError: See the message.
     """
     _check_common(script_args, training_args, model_args)
+    for name in ("chat_template_path", "dataset_kwargs"):
+        if vars(training_args)[name] is not None:
+            raise ValueError(
+                f"`{name}` has no effect here: rows are tokenized first, with `chat_template`. Leave it out."
+            )
     is_sampled = bool(script_args.eval_reward_funcs) and is_evaluated(training_args)
     if script_args.eval_reward_funcs and not is_sampled:
         logger.warning("`eval_reward_funcs` has no effect without an evaluation: set `do_eval: true`.")
+    if training_args.system_prompt is not None and not is_sampled and not training_args.eval_benchmarks:
+        logger.warning(
+            "`system_prompt` has no effect: it's for evaluations, and rows of SFT are trained on as they are."
+        )
     if training_args.eval_greedy and not script_args.eval_reward_funcs:
         logger.warning("`eval_greedy: true` has no effect without rewards to measure: set `eval_reward_funcs`.")
     if is_sampled or training_args.eval_benchmarks:
@@ -116,10 +145,26 @@ def _check_common(
             _require_package(
                 training_args, name, "`report_to`", "`make install EXTRAS=tracking`, or `report_to: none`"
             )
+    _warn_of_unused(training_args, model_args)
     _check_output_dir(training_args)
     check_benchmarks(training_args, model_args)
     check_hub_revision_exists(training_args)
     _check_rewards(script_args, training_args)
+
+
+def _warn_of_unused(training_args: TrainingConfig, model_args: ModelConfig) -> None:
+    """Warn of settings that were given and do nothing, since another one that they need is off."""
+    values = vars(training_args) | vars(model_args)
+    defaults = {entry.name: entry.default for args in (training_args, model_args) for entry in fields(args)}
+    for needed, value, names in _NEEDS:
+        has_own_loss = needed == "loss_type" and values.get("loss") is not None  # which reads what it wants to
+        is_on = values.get(needed) == value
+        if is_on or has_own_loss or (needed == "vllm_mode" and not values.get("use_vllm")):
+            continue
+        given = [name for name in names.split() if name in values and values[name] not in (defaults[name], None, [])]
+        if given:
+            what = f"`{needed}: {str(value).lower()}`" if needed in values else f"{needed}, which no setting gives,"
+            logger.warning("Without %s these have no effect: %s.", what, ", ".join(given))
 
 
 def _check_hardware(training_args: TrainingConfig, model_args: ModelConfig) -> None:

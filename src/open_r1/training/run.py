@@ -237,38 +237,6 @@ def ignore_bias_buffers(model: PreTrainedModel) -> None:
     ]
 
 
-def check_eos_is_learned(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse training data that never ends in an EOS label: such a model would never stop generating.
-
-    Rows that reach `max_length` may be cut before their end, so one row that ends in EOS is enough. White space of
-    the template may follow it. In a packed row any of the documents may be the one.
-
-    Raises:
-        ValueError: None of the first rows has one.
-    """
-    rows = [trainer.train_dataset[index] for index in range(min(64, len(trainer.train_dataset)))]
-    if not any(_ends_in_eos(trainer.data_collator([row]), tokenizer) for row in rows):
-        raise ValueError(
-            f"None of the first {len(rows)} training rows ends in the EOS token {tokenizer.eos_token!r} as a label, "
-            "so the model would never learn to stop. Check the chat template, `eos_token`, and whether `max_length` "
-            f"({trainer.args.max_length}) cuts every row."
-        )
-
-
-def _ends_in_eos(batch: dict[str, torch.Tensor], tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Say whether the last label that counts of one of the documents in a batch of one row is EOS."""
-    labels = batch["labels"][0].tolist()
-    positions = batch["position_ids"][0].tolist() if "position_ids" in batch else range(len(labels))
-    ends = [index for index in range(1, len(labels)) if positions[index] == 0] + [len(labels)]
-    for start, end in zip([0, *ends], ends, strict=False):
-        kept = [label for label in labels[start:end] if label != -100]
-        while kept and not tokenizer.decode(kept[-1]).strip():
-            kept.pop()
-        if kept and kept[-1] == tokenizer.eos_token_id:
-            return True
-    return False
-
-
 def _record_start(training_args: TrainingConfig, run: Run) -> None:
     output_dir = Path(training_args.output_dir)
     if run.start.superseded_after is not None:

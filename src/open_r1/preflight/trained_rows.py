@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of SFT as they are trained on, and what a chat template or `max_length` takes away from them.
+
+R1-Distill's published template keeps only what follows </think>, so that a row
+
+    [{"role": "user", "content": "1+0?"}, {"role": "assistant", "content": "<think>add 0</think>1"}]
+
+would train on `<｜User｜>1+0?<｜Assistant｜>1<｜end▁of▁sentence｜>`: such data are refused. A training counts all
+of its rows, `check_only` 1,000 from all over them.
+"""
+
+import json
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import trl
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+from trl.data_utils import common_prefix_length, is_conversational
+
+from open_r1.configs.training import SFTConfig
+from open_r1.models import REPOSITORY
+
+logger = logging.getLogger(__name__)
+
+_NUM_ROWS_CHECKED = 1000
+_MOST_DROPPED, _MOST_CUT = 0.01, 0.5  # shares of the rows
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # where a message may have them beside its `content`
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RowFigures:
+    """Numbers of rows and tokens; all but `num_rows` are of the rows that were checked.
+
+    Attributes:
+        dropped: Rows of which the chat template drops something that the assistant said.
+        stripped: Rows of which it drops thoughts of earlier turns alone.
+        cut: Rows longer than `max_length`.
+        answers_cut: Rows that lose tokens to learn by that.
+    """
+
+    num_rows: int
+    checked: int
+    dropped: int
+    stripped: int
+    cut: int
+    answers_cut: int
+    tokens: int
+    tokens_lost: int
+    longest: int
+
+    def __str__(self) -> str:
+        cut, answers, dropped, stripped = (
+            f"{number / self.checked:.1%}" for number in (self.cut, self.answers_cut, self.dropped, self.stripped)
+        )
+        return (
+            f"Rows: {self.checked:,} of {self.num_rows:,} checked; {cut} longer than `max_length` (answers cut: "
+            f"{answers}, tokens lost: {self.tokens_lost / self.tokens:.1%}); the chat template drops words of the "
+            f"assistant in {dropped}, and thoughts of earlier turns alone in {stripped}"
+        )
+
+
+def tokenize_rows(
+    rows: Dataset, tokenizer: PreTrainedTokenizerBase, training_args: SFTConfig, where: str
+) -> tuple[Dataset, RowFigures]:
+    """Return the rows with the ids and labels that TRL gives them, uncut, and what is lost of them.
+
+    Args:
+        rows: Messages, prompts with completions, or text.
+        tokenizer: Has the chat template.
+        training_args: Says what is learned; with `check_only` a sample is returned.
+        where: The rows in messages.
+
+    Raises:
+        ValueError: The template fails on a row, or drops text of the assistant in 1 % of the rows; no row ends in EOS;
+            or more than half of the answers are cut and `allow_cut_rows` is not set.
+    """
+    num_rows = len(rows)
+    numbers: Sequence[int] = range(num_rows)
+    if training_args.check_only:
+        numbers = sorted(random.Random(0).sample(numbers, min(num_rows, _NUM_ROWS_CHECKED)))
+        rows = rows.select(numbers)
+    template, num_proc = None, training_args.dataset_num_proc
+    if training_args.assistant_only_loss and not is_conversational(rows[0]):
+        raise ValueError(f"{where}: `assistant_only_loss: true` needs messages, and the rows are text.")
+    if training_args.assistant_only_loss and not has_generation_markers(tokenizer.chat_template):
+        template = get_training_chat_template(tokenizer)
+    render = partial(_render, tokenizer, chat_template=template)
+    is_completion_only = "completion" in rows.column_names and training_args.completion_only_loss is not False
+    compare = partial(_compare, render=render, is_completion_only=is_completion_only, where=where, numbers=numbers)
+    what = "Comparing rows with what the template prints"
+    kept = rows.map(compare, with_indices=True, desc=what, num_proc=num_proc, remove_columns=rows.column_names)
+    dropped = [number for number, text in enumerate(kept["dropped"]) if text]
+    if len(dropped) >= _MOST_DROPPED * len(rows):
+        first = dropped[0]
+        raise ValueError(
+            f"{where}: of {len(dropped) / len(rows):.1%} of the rows the chat template drops something that the "
+            f"assistant said (in row {numbers[first]} {kept[first]['dropped'][:80]!r}), which would not be learned. "
+            f"Set `chat_template` to one that keeps it: {_keeping_templates(rows[first], tokenizer) or 'write one'}."
+        )
+
+    whole = copy(training_args)
+    whole.max_length, whole.shuffle_dataset = None, False
+    # The part of the trainer that its method reads: the rows are tokenized before a model is loaded.
+    trainer = SimpleNamespace(_tokenizer=tokenizer, chat_template=template, completion_only_loss=is_completion_only)
+    rows = trl.SFTTrainer._prepare_dataset(trainer, rows, tokenizer, whole, False, None, where)
+    if any(kept["is_stripped"]) and not training_args.train_stripped_turns:
+        rows = rows.add_column("is_stripped", kept["is_stripped"][:])
+        rows = rows.map(partial(_mask_earlier_turns, render=render), num_proc=num_proc)
+    kept_part, limit = slice(None), training_args.max_length
+    if limit is not None and (not training_args.packing or training_args.packing_strategy == "bfd"):
+        kept_part = slice(None, limit) if training_args.truncation_mode == "keep_start" else slice(-limit, None)
+    measure = partial(_measure, tokenizer=tokenizer, kept=kept_part)
+    sizes = rows.map(measure, desc="Measuring rows", num_proc=num_proc, remove_columns=rows.column_names)
+    figures = RowFigures(
+        num_rows=num_rows,
+        checked=len(rows),
+        dropped=len(dropped),
+        stripped=sum(kept["is_stripped"]),
+        cut=sum(lost > 0 for lost in sizes["num_lost"]),
+        answers_cut=sum(sizes["is_answer_cut"]),
+        tokens=sum(sizes["num_tokens"]),
+        tokens_lost=sum(sizes["num_lost"]),
+        longest=max(sizes["num_tokens"]),
+    )
+    if not any(sizes["has_end"]):
+        raise ValueError(
+            f"{where}: none of {len(rows)} rows ends in the EOS token {tokenizer.eos_token!r} as a label, so the "
+            "model would never learn to stop. Check the chat template, `eos_token`, and whether `max_length` "
+            f"({training_args.max_length}) cuts every row."
+        )
+    if figures.answers_cut > _MOST_CUT * len(rows) and not training_args.allow_cut_rows:
+        raise ValueError(
+            f"{where}: `max_length` ({training_args.max_length}) cuts {figures.answers_cut / len(rows):.1%} of the "
+            f"answers; the longest row has {figures.longest} tokens. Raise it, leave long rows out, or set "
+            "`allow_cut_rows: true`."
+        )
+    if figures.cut or figures.dropped or figures.stripped:
+        logger.warning("%s: %s.", where, figures)
+    return rows, figures
+
+
+def refuse_odd_rows(rows: Dataset, columns: list[str], where: str) -> None:
+    """Refuse rows whose values are neither text nor messages of text, each with a role; null ones are passed over.
+
+    Raises:
+        ValueError: See above.
+    """
+    number = 0
+    for batch in rows.select_columns(columns).iter(batch_size=1000):
+        for values in zip(*(batch[column] for column in columns), strict=True):
+            if reason := _oddity(values):
+                raise ValueError(f"{where}, row {number} (from 0): {reason}.")
+            number += 1
+
+
+def _oddity(values: tuple[Any, ...]) -> str:
+    if len({type(value) for value in values if value is not None}) > 1:
+        return "text and messages in one row: give both as text, or both as lists of messages"
+    for message in (message for value in values if isinstance(value, list) for message in value):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            return f"a message has no `role`: {str(message)[:200]}"
+        if not isinstance(message.get("content"), str | None):
+            return f"`content` of a message isn't text, which alone is trained on: {str(message)[:200]}"
+    return ""
+
+
+def _messages_of(row: Row) -> list[Row]:
+    """Return the conversation of a row; an empty one for text."""
+    whole = row["prompt"] + row["completion"] if "completion" in row else row.get("messages")
+    return whole if isinstance(whole, list) else []
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase, messages: list[Row], row: Row, *, tokenize: bool = False, **options: Any
+) -> Any:
+    """Return the text of messages as TRL has it rendered, or their ids."""
+    tools = row.get("tools")
+    given = {
+        "tools": json.loads(tools) if isinstance(tools, str) else tools,
+        **(row.get("chat_template_kwargs") or {}),
+    }
+    return tokenizer.apply_chat_template(messages, tokenize=tokenize, **options, **given)
+
+
+def _last_question(messages: list[Row]) -> int:
+    """Return the place of the last message of a user."""
+    return max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
+
+
+def _compare(
+    row: Row, number: int, render: partial[Any], *, is_completion_only: bool, where: str, numbers: Sequence[int]
+) -> dict[str, Any]:
+    """Return the first words of the assistant that a rendered row lacks, and whether it lacks earlier thoughts alone.
+
+    White space doesn't count, nor do <think> tags, which templates write in ways of their own.
+    """
+    messages = _messages_of(row)
+    try:
+        rendered = _squeeze(render(messages, row)) if messages else ""
+    except Exception as error:  # Jinja and template authors raise what they like
+        raise ValueError(f"{where}, row {numbers[number]} (from 0): the chat template fails: {error}") from error
+    question, first = _last_question(messages), len(row["prompt"]) if is_completion_only else 0
+    place, lost, thoughts = 0, "", False
+    for index, message in enumerate(messages):
+        for text, is_thought in _said(message):
+            squeezed = _squeeze(text)
+            found = rendered.find(squeezed, place)
+            if found >= 0:
+                place = found + len(squeezed)
+            elif message["role"] == "assistant" and index >= first:
+                is_earlier = is_thought and index < question < len(messages) - 1
+                thoughts, lost = thoughts or is_earlier, lost or ("" if is_earlier else text.strip())
+    return {"dropped": lost, "is_stripped": thoughts and not lost}
+
+
+def _said(message: Row) -> Iterator[tuple[str, bool]]:
+    """Yield what a message says, in order, and whether each part is a thought."""
+    yield from ((message[name], True) for name in _THOUGHTS if message.get(name))
+    *thoughts, answer = (message.get("content") or "").split("</think>")
+    yield from ((part, True) for thought in thoughts for part in thought.split("<think>"))
+    yield from ((part, False) for part in answer.split("<think>"))
+    yield from (((call.get("function") or call)["name"], False) for call in message.get("tool_calls") or [])
+
+
+def _squeeze(text: str) -> str:
+    return "".join(text.split())
+
+
+def _keeping_templates(row: Row, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the templates of recipes/templates that keep all of a row, with most of the tokens that it has now."""
+    known = [token for token in tokenizer.get_added_vocab() if token in _render(tokenizer, _messages_of(row), row)]
+    shared: dict[str, int] = {}
+    for path in sorted((REPOSITORY / "recipes" / "templates").glob("*.jinja")):
+        template = path.read_text(encoding="utf-8")
+        render = partial(_render, tokenizer, chat_template=template)
+        try:
+            found = _compare(row, 0, render, is_completion_only=False, where="", numbers=[0])
+        except ValueError:  # it has no tools, say
+            continue
+        if has_generation_markers(template) and not found["dropped"] and not found["is_stripped"]:
+            text = render(_messages_of(row), row)
+            shared[str(path.relative_to(REPOSITORY))] = sum(token in text for token in known)
+    return ", ".join(name for name, number in shared.items() if number == max(shared.values()))
+
+
+def _mask_earlier_turns(row: Row, render: partial[Any]) -> dict[str, list[int]]:
+    """Return the labels of a row without those before the last question's answer, if thoughts are missing there."""
+    if not row["is_stripped"]:
+        return {"labels": row["labels"]}
+    messages = _messages_of(row)
+    prompt = messages[: _last_question(messages) + 1]
+    ids = render(prompt, row, tokenize=True, return_dict=False, add_generation_prompt=True)
+    length = common_prefix_length(ids, row["input_ids"])
+    return {"labels": [-100] * length + row["labels"][length:]}
+
+
+def _measure(row: Row, tokenizer: PreTrainedTokenizerBase, kept: slice) -> dict[str, Any]:
+    """Return how many tokens a row has and loses, whether it loses some to learn, and whether it ends in EOS then."""
+    whole, labels = row["labels"], row["labels"][kept]
+    num_lost = len(whole) - len(labels)
+    end = next((label for label in reversed(labels) if label != -100 and tokenizer.decode(label).strip()), None)
+    return {
+        "num_tokens": len(whole),
+        "num_lost": num_lost,
+        "is_answer_cut": whole.count(-100) - labels.count(-100) < num_lost,
+        "has_end": end == tokenizer.eos_token_id,
+    }
