@@ -24,6 +24,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 from trl.data_utils import common_prefix_length, is_conversational
+from trl.trainer.utils import global_then_local_main_first
 
 from open_r1.configs.training import SFTConfig
 from open_r1.models import REPOSITORY
@@ -98,7 +99,8 @@ def tokenize_rows(
     is_completion_only = "completion" in rows.column_names and training_args.completion_only_loss is not False
     compare = partial(_compare, render=render, is_completion_only=is_completion_only, where=where, numbers=numbers)
     what = "Comparing rows with what the template prints"
-    kept = rows.map(compare, with_indices=True, desc=what, num_proc=num_proc, remove_columns=rows.column_names)
+    with global_then_local_main_first():  # the others find the cache
+        kept = rows.map(compare, with_indices=True, desc=what, num_proc=num_proc, remove_columns=rows.column_names)
     dropped = [number for number, text in enumerate(kept["dropped"]) if text]
     if len(dropped) >= _MOST_DROPPED * len(rows):
         first = dropped[0]
@@ -115,12 +117,14 @@ def tokenize_rows(
     rows = trl.SFTTrainer._prepare_dataset(trainer, rows, tokenizer, whole, False, None, where)
     if any(kept["is_stripped"]) and not training_args.train_stripped_turns:
         rows = rows.add_column("is_stripped", kept["is_stripped"][:])
-        rows = rows.map(partial(_mask_earlier_turns, render=render), num_proc=num_proc)
+        with global_then_local_main_first():
+            rows = rows.map(partial(_mask_earlier_turns, render=render), num_proc=num_proc)
     kept_part, limit = slice(None), training_args.max_length
     if limit is not None and (not training_args.packing or training_args.packing_strategy == "bfd"):
         kept_part = slice(None, limit) if training_args.truncation_mode == "keep_start" else slice(-limit, None)
     measure = partial(_measure, tokenizer=tokenizer, kept=kept_part)
-    sizes = rows.map(measure, desc="Measuring rows", num_proc=num_proc, remove_columns=rows.column_names)
+    with global_then_local_main_first():
+        sizes = rows.map(measure, desc="Measuring rows", num_proc=num_proc, remove_columns=rows.column_names)
     figures = RowFigures(
         num_rows=num_rows,
         checked=len(rows),
