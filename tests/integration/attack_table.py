@@ -66,6 +66,7 @@ ATTACKS = (
     Attack("thread_bomb", "thread_bomb.py", ENDED, wall_s=2, cpu_s=1),
     Attack("memory_bomb", "memory_bomb.py", frozenset({"ok", "memory_limit"})),
     Attack("memory_tree", "memory_tree.py", frozenset({"ok", "memory_limit", "runtime_error"}), roles=("", "threads")),
+    Attack("memory_chain", "memory_chain.cpp", frozenset({"memory_limit"})),
     Attack("memory_in_files", "memory_hidden.py", ENDED, roles=("files", "pipes"), wall_s=8, cpu_s=6),
     Attack(
         "memory_hidden",

@@ -10,12 +10,9 @@ from open_r1.grading.ioi import judge_subtask
 from open_r1.grading.ioi_rows import Subtask
 from open_r1.grading.verdict import verdict_line
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine
-from open_r1.sandbox.base import UnsupportedRequestError
 from open_r1.sandbox.local import LocalSandbox
-from open_r1.sandbox.morph import MorphSandbox
 from open_r1.sandbox.piston import PistonSandbox
 from open_r1.sandbox.router import RouterSandbox
-from tests.integration.fakes.morph_server import MorphCloud, morph_server
 from tests.integration.fakes.piston_server import PistonServer
 from tests.integration.routers import serve
 from tests.rows.codeforces import problem_row
@@ -110,11 +107,6 @@ def test_package_cms_ioi_judges_all_tasks(packaged, problem_id, subtask, name, v
     assert judge_ioi(problem_id, subtask, name, PistonSandbox([packaged.url])) == (verdicts, score)
 
 
-def test_communication_task_without_the_package_says_so(plain):
-    with pytest.raises(UnsupportedRequestError, match="cms_ioi"):
-        judge_ioi("guess", "00-samples", "gold", PistonSandbox([plain.url]))
-
-
 @pytest.mark.parametrize("language", ["python", "cpp"])
 def test_plain_piston_judges_codeforces_with_a_checker(plain, language):
     plain.jobs.clear()
@@ -145,12 +137,6 @@ def test_package_ends_with_the_first_failing_batch(packaged):
     assert (result, len(packaged.jobs)) == (("AC, WA, - x2", 0.0), 2)
 
 
-def test_files_in_place_of_standard_input_want_the_package(plain):
-    row = problem_row("9001/C")
-    with pytest.raises(UnsupportedRequestError, match="codeforces"):
-        judge_codeforces(row, row["gold"], PistonSandbox([plain.url]))
-
-
 @pytest.mark.parametrize("runtimes", [PLAIN, PACKAGES])
 def test_endpoint_that_is_down_is_an_error_of_ours(runtimes):
     with PistonServer(runtimes=runtimes, trouble="down") as server:
@@ -166,34 +152,3 @@ def test_checker_and_submission_share_the_one_place_of_a_router():
     with serve(LocalSandbox(), max_parallel=1) as address:
         result = judge_codeforces(row, row["gold"], RouterSandbox(address), scoring_mode="pass_fail")
     assert result == ("AC x4", 1.0)
-
-
-@pytest.mark.parametrize(
-    ("problem_id", "subtask", "name", "verdicts", "score"),
-    [
-        ("weights", "02-all", "wrong", "WA, - x2", 0.0),
-        ("guess", "00-samples", "gold", "AC", 1.0),  # its manager talks to it
-        ("guess", "00-samples", "early", "WA", 0.0),
-    ],
-)
-def test_router_judges_all_tasks(problem_id, subtask, name, verdicts, score):
-    with serve(LocalSandbox(), max_parallel=1) as address:
-        assert judge_ioi(problem_id, subtask, name, RouterSandbox(address)) == (verdicts, score)
-
-
-@pytest.fixture(scope="module")
-def morph() -> Iterator[MorphCloud]:
-    with morph_server() as cloud:
-        yield cloud
-
-
-@pytest.mark.parametrize(
-    ("problem_id", "subtask", "name", "verdicts", "score"),
-    [
-        ("weights", "02-all", "wrong", "WA, - x2", 0.0),
-        ("splits", "far", "scattered", "PA", 0.625),
-    ],
-)
-def test_morph_judges_tasks_without_a_manager(morph, problem_id, subtask, name, verdicts, score):
-    assert judge_ioi(problem_id, subtask, name, MorphSandbox()) == (verdicts, score)
-    assert not morph.alive

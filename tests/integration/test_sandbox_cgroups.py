@@ -6,14 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from open_r1.sandbox.local import cgroups
 from tests.waiting import wait_until
 
-SOURCES = Path(cgroups.__file__).parents[3]
 # Says "ready", waits for a line, then does what it is told.
 WAITING = "import os, sys, time\nprint('ready', flush=True)\nsys.stdin.readline()\n"
 SIX_TIMES_60_MB = """
@@ -35,18 +33,6 @@ except BlockingIOError:
     pass
 print(children, flush=True)
 time.sleep(60)
-"""
-OWNER = """
-import os, sys
-from open_r1.sandbox.local import cgroups
-group = cgroups.make_group(64, 16)
-child = os.fork()
-if child == 0:
-    import time
-    time.sleep(60)
-group.add(child)
-print(child, group._memory, group._pids, flush=True)
-sys.stdin.readline()
 """
 
 
@@ -98,11 +84,11 @@ def test_memory_of_a_tree_is_limited_as_a_whole(
 ) -> None:
     process = start(SIX_TIMES_60_MB)
     group.add(process.pid)
-    assert group.oom_kills() == 0
+    assert group.oom_kills() == 0 and not group.has_met_limit()
 
     assert tell(process) == "killed"
 
-    assert group.oom_kills() > 0
+    assert group.oom_kills() > 0 and group.has_met_limit()
 
 
 def test_number_of_processes_is_limited(group: cgroups.Group, start: Callable[[str], subprocess.Popen[str]]) -> None:
@@ -145,35 +131,6 @@ def test_killed_group_is_empty_and_can_be_removed(
 
     assert process.wait() == -signal.SIGKILL
     assert not group.kill()
-
-
-def test_groups_of_a_killed_owner_are_swept(group: cgroups.Group) -> None:
-    """`group` is what tells that groups can be made here."""
-    environment = os.environ | {"PYTHONPATH": str(SOURCES)}
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-    child, *folders = read_line(owner).split()
-    owner.kill()
-    owner.wait()
-    for pipe in (owner.stdin, owner.stdout):
-        assert pipe is not None
-        pipe.close()
-    assert all(Path(folder).exists() for folder in folders)
-
-    use = "from open_r1.sandbox.local import cgroups; print(cgroups.version())"
-    subprocess.run([sys.executable, "-c", use], check=True, env=environment)  # a process that uses groups at all
-
-    wait_until(lambda: not Path(f"/proc/{child}/status").exists() or "zombie" in status_of(child))
-    subprocess.run([sys.executable, "-c", use], check=True, env=environment)  # its folders go once it has ended
-    assert not any(Path(folder).exists() for folder in folders)
-
-
-def status_of(pid: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return "zombie"
 
 
 def test_forked_child_makes_groups_of_its_own(group: cgroups.Group) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from open_r1.sandbox import Limits, Outcome, ProgramInput, RunRequest, RunResult
 from open_r1.sandbox.harness.folders import Held, empty
-from open_r1.sandbox.rented import NO_LANGUAGE, OPEN_NETWORK
+from open_r1.sandbox.rented import OPEN_NETWORK
 from open_r1.sandbox.wire import job_to_json, result_from_json
 from tests.conftest import ROOT
 
@@ -139,16 +139,10 @@ def test_a_held_file_has_no_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "said"),
-    [
-        (("python3",), 0, ""),
-        (("python3", "env", "--"), 0, ""),
-        (("python3", "false"), 0, OPEN_NETWORK),
-        (("python3", "no-such-program"), 0, OPEN_NETWORK),
-        (("no-such-program",), NO_LANGUAGE, ""),
-    ],
+    ("words", "said"),
+    [((), ""), (("env", "--"), ""), (("false",), OPEN_NETWORK), (("no-such-program",), OPEN_NETWORK)],
 )
-def test_driver_starts_behind_what_cuts_the_network_where_that_works(tmp_path, words, status, said):
+def test_driver_starts_behind_what_cuts_the_network_where_that_works(tmp_path, words, said):
     shutil.copytree(HARNESS, tmp_path, dirs_exist_ok=True)
     (tmp_path / "job.json").write_text(json.dumps(job_to_json(python("print(1)"))))
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
@@ -156,5 +150,5 @@ def test_driver_starts_behind_what_cuts_the_network_where_that_works(tmp_path, w
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert (done.returncode, done.stdout.strip()) == (status, said)
-    assert (tmp_path / "result.json").exists() == (status == 0)
+    assert (done.returncode, done.stdout.strip()) == (0, said)
+    assert (tmp_path / "result.json").exists()

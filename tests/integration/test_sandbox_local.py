@@ -13,9 +13,7 @@ from open_r1.sandbox import (
     RunRequest,
     RunResult,
     SandboxError,
-    UnsupportedLanguageError,
     run_all,
-    run_coroutine,
 )
 from open_r1.sandbox.local import LocalSandbox
 
@@ -40,10 +38,6 @@ def python(code: str, *stdins: str, limits: Limits = LIMITS, **options) -> RunRe
 
 
 ENDINGS = {
-    "ends well": ("print('yes')", Outcome.OK, 0, None),
-    "exit code": ("import sys; sys.exit(3)", Outcome.RUNTIME_ERROR, 3, None),
-    "exception": ("1 / 0", Outcome.RUNTIME_ERROR, 1, None),
-    "no Python": ("def", Outcome.RUNTIME_ERROR, 1, None),
     "ends itself": ("import os; os.kill(os.getpid(), 9)", Outcome.RUNTIME_ERROR, None, 9),
     "ends all": ("import os; os.kill(-1, 9); print('here')", None, None, None),
     "loops": ("while True: pass", Outcome.TIME_LIMIT, None, None),
@@ -79,9 +73,7 @@ ENDINGS = {
     ),
     "floods": ("while True: print('x' * 1000)", Outcome.OUTPUT_LIMIT, None, None),
     "floods by one byte": ("print('x' * 10000)", Outcome.OUTPUT_LIMIT, None, None),
-    "fills its output": ("print('x' * 9999)", Outcome.OK, 0, None),
     "floods its errors": ("import sys; sys.stderr.write('x' * 1000000)", Outcome.OK, 0, None),
-    "closes its output": ("import os; os.close(1); os.close(2)", Outcome.OK, 0, None),
     "leaves a child": (
         "import os, time\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n    while True: time.sleep(1)\n"
         "  os._exit(0)\nprint(1)",
@@ -124,12 +116,6 @@ def test_a_program_may_recurse_deep(sandbox):
     assert done.outcome is Outcome.OK, done
 
 
-def test_waiting_ends_at_the_backstop_and_costs_no_cpu_time(sandbox):
-    [done] = run(sandbox, python("import time; time.sleep(60)", limits=Limits(cpu_s=1.0, wall_s=0.5))).tests
-    assert done.outcome is Outcome.TIME_LIMIT
-    assert done.cpu_s < 0.5 <= done.wall_s < 50
-
-
 def test_cpu_time_and_memory_are_those_of_the_whole_tree(sandbox):
     code = (
         "import os, time\nends, held = os.pipe()\nif os.fork() == 0:\n  if os.fork() == 0:\n"
@@ -144,36 +130,11 @@ def test_cpu_time_and_memory_are_those_of_the_whole_tree(sandbox):
     assert 50 <= done.peak_memory_mb < 80
 
 
-INPUTS = {
-    "nothing": "",
-    "text": "hä 中 🙂\r\n",
-    "NUL": "a\0b",
-    "half a surrogate pair": "\ud800",
-}
-
-
-@pytest.mark.parametrize("stdin", INPUTS)
-def test_standard_input_comes_as_it_is(sandbox, stdin):
-    [done] = run(sandbox, python("import sys; print(sys.stdin.buffer.read().hex())", INPUTS[stdin])).tests
-    assert bytes.fromhex(done.stdout) == INPUTS[stdin].encode("utf-8", "replace")
-
-
-def test_output_that_is_no_text_is_replaced(sandbox):
-    [done] = run(sandbox, python(r"import os; os.write(1, b'a\xff\0b'); os.write(2, b'\xfe')")).tests
-    assert (done.stdout, done.stderr) == ("a\ufffd\0b", "\ufffd")
-
-
 @pytest.mark.parametrize("code", ["print('done')", "import sys; sys.stdin.close(); print('done')"])
 def test_a_long_input_that_nobody_reads_does_no_harm(sandbox, code):
     [done] = run(sandbox, python(code, "x" * 20_000_000)).tests
     assert (done.outcome, done.stdout) == (Outcome.OK, "done\n")
     assert done.peak_memory_mb < 20  # the driver doesn't hold it
-
-
-def test_a_long_input_is_read_whole(sandbox):
-    code = "import sys; print(sum(map(len, iter(lambda: sys.stdin.read(1 << 20), ''))))"
-    [done] = run(sandbox, python(code, "x" * 20_000_000)).tests
-    assert done.stdout == "20000000\n"
 
 
 def test_arguments_files_and_an_output_file(sandbox):
@@ -226,81 +187,9 @@ for _ in range(300):
     assert {done.stdout for done in runs} == {f"['helper.py', 'main.py'] [] {len(code)}\n"}
 
 
-def test_several_files(sandbox):
-    files = {"main.py": "from package.module import x; print(x)", "package/module.py": "x = 5"}
-    assert run(sandbox, RunRequest("python", files, (ProgramInput(),))).tests[0].stdout == "5\n"
-    files = {
-        "main.cpp": '#include "lib/half.h"\n#include <iostream>\nint main() { std::cout << half(8); }',
-        "lib/half.h": "int half(int);",
-        "half.cpp": '#include "lib/half.h"\nint half(int x) { return x / 2; }',
-    }
-    result = run(sandbox, RunRequest("C++17", files, (ProgramInput(),)))
-    assert result.compile.outcome is Outcome.OK
-    assert result.tests[0].stdout == "4"
-
-
-@pytest.mark.parametrize(
-    "language, code",
-    [
-        ("javascript", "console.log(require('fs').readFileSync(0, 'utf8') * 2)"),
-        ("bash", "read x; echo $((x * 2))"),
-        ("PyPy 3", "print(int(input()) * 2)"),
-    ],
-)
-def test_other_languages(sandbox, language, code):
-    request = RunRequest(language, {"main": code}, (ProgramInput("21"),), limits=Limits(memory_mb=256))
-    assert run(sandbox, request).tests[0].stdout == "42\n"
-
-
-def test_a_language_that_is_not_there_is_refused_with_those_that_are(sandbox):
-    assert {"python", "cpp", "bash"} <= set(run_coroutine(sandbox.languages))
-    with pytest.raises(UnsupportedLanguageError, match=r"python.*cpp"):
-        run(sandbox, RunRequest("cobol", {"main": "x"}, (ProgramInput(),)))
-
-
-def test_a_program_that_does_not_compile_is_not_run(sandbox):
-    result = run(sandbox, RunRequest("cpp", {"main.cpp": "int main() { return x; }"}, (ProgramInput(),) * 2))
-    assert result.compile.outcome is Outcome.RUNTIME_ERROR
-    assert "x" in result.compile.stderr
-    assert not result.has_compiled
-    assert result.tests == (None, None)
-
-
-def test_a_compiler_has_limits(sandbox):
-    code = "#include <bits/stdc++.h>\nint main() {}"
-    limits = Limits(cpu_s=0.1)
-    result = run(sandbox, RunRequest("cpp", {"main.cpp": code}, (ProgramInput(),), compile_limits=limits))
-    assert result.compile.outcome is Outcome.TIME_LIMIT
-    assert result.tests == (None,)
-
-
-def test_a_binary_comes_out_and_runs_in_another_box(sandbox):
-    code = '#include <cstdio>\nint main(int n, char** a) { int x; scanf("%d", &x); printf("%d %s", x + 1, a[1]); }'
-    given = ProgramInput("4", args=("arg",))
-    made = run(sandbox, RunRequest("cpp", {"main.cpp": code}, (), keeps_binary=True))
-    assert made.tests == ()
-    files = {"check": made.binary, "data.txt": "x"}
-    done = run(sandbox, RunRequest("binary", files, (given, given)))
-    assert done.compile is None
-    assert [test.stdout for test in done.tests] == ["5 arg"] * 2
-
-
 def test_a_file_that_is_no_binary_is_the_programs_fault(sandbox):
     [done] = run(sandbox, RunRequest("binary", {"main": b"\x7fELF nothing"}, (ProgramInput(),))).tests
     assert done.outcome is Outcome.RUNTIME_ERROR
-
-
-def test_batches_stop_when_nobody_wants_more(sandbox):
-    asked = []
-
-    async def go_on(first, runs):
-        asked.append((first, [done.stdout.strip() for done in runs]))
-        return len(asked) < 2
-
-    request = python("print(input())", *"01234567", stop_after=3)
-    result = run_coroutine(lambda: sandbox.run(request, go_on))
-    assert asked == [(0, ["0", "1", "2"]), (3, ["3", "4", "5"])]
-    assert [test and test.stdout.strip() for test in result.tests] == ["0", "1", "2", "3", "4", "5", None, None]
 
 
 MANAGER = """
@@ -329,14 +218,6 @@ while True:
     if answer == "<": high = middle - 1
     else: low = middle + 1
 """
-
-
-def test_a_submission_and_an_interactor_talk(sandbox):
-    inputs = (ProgramInput("50", args=("x",)), ProgramInput("1", args=("y",)))
-    partner = Interactor("python", {"manager.py": MANAGER})
-    runs = run(sandbox, RunRequest("python", {"main.py": GUESSER}, inputs, interactor=partner)).tests
-    assert [done.outcome for done in runs] == [Outcome.OK] * 2
-    assert [done.interactor.stdout for done in runs] == ["found 1 x\n", "found 6 y\n"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of local boxes: lost, cancelled, orphaned, many at a time, refused."""
 
-import asyncio
 import os
 import secrets
 import signal
@@ -61,7 +60,7 @@ def new_mark() -> str:
 
 def groups_of_this_process() -> set[str]:
     """The control groups of this process's boxes."""
-    return {str(folder) for folder in Path("/sys/fs/cgroup").rglob(f"open_r1_box_*_{os.getpid()}_*")}
+    return {str(folder) for folder in Path("/sys/fs/cgroup").rglob(f"open_r1_box_{os.getpid()}_*")}
 
 
 def _folders() -> set[Path]:
@@ -121,9 +120,9 @@ def test_a_killed_driver_leaves_no_process_also_after_a_run_that_left_one(sandbo
 
     killer = threading.Thread(target=kill)
     killer.start()
-    [result] = run_all([request_of(LEAVES_ONE, "1", "2", name=mark, limits=LONG)], sandbox)
+    [error] = run_all([request_of(LEAVES_ONE, "1", "2", name=mark, limits=LONG)], sandbox)
     killer.join()
-    assert [done.outcome for done in result.tests] == [Outcome.OK, Outcome.RUNTIME_ERROR]
+    assert isinstance(error, SandboxError)
     assert not processes_of(mark)
 
 
@@ -150,14 +149,13 @@ def test_a_lost_box_is_made_up_for_by_another(sandbox):
     assert [done.stdout for done in result.tests] == ["1\n", "2\n", "3\n"]
 
 
-def test_a_program_that_loses_two_boxes_has_failed_and_keeps_its_earlier_runs(sandbox):
+def test_a_driver_that_is_killed_twice_is_no_failure_of_the_program(sandbox):
     mark = new_mark()
     killer = kill_drivers(mark, 2)
     code = "import time\nif input() == 'x': time.sleep(600)\nprint(1)"
-    [result] = run_all([request_of(code, "x", "b", name=mark, limits=LONG)], sandbox)
+    [error] = run_all([request_of(code, "x", "b", name=mark, limits=LONG)], sandbox)
     killer.join()
-    assert [done and done.outcome for done in result.tests] == [Outcome.RUNTIME_ERROR, None]
-    assert "ended its box" in result.tests[0].stderr
+    assert isinstance(error, SandboxError)
 
 
 @pytest.mark.parametrize(
@@ -176,21 +174,6 @@ def test_a_program_can_not_end_or_stop_its_driver(sandbox, trick):
     [result] = run_all([request_of(code, "", "")], sandbox)
     assert all(done.outcome in (Outcome.OK, Outcome.RUNTIME_ERROR) for done in result.tests)
     assert all(done.stdout.startswith("1\n") for done in result.tests)
-
-
-def test_a_cancelled_run_leaves_no_process(sandbox):
-    mark = new_mark()
-
-    async def cancel() -> None:
-        run = asyncio.ensure_future(sandbox.run(request_of("import time; time.sleep(600)", name=mark, limits=LONG)))
-        while not await asyncio.to_thread(processes_of, mark):
-            await asyncio.sleep(0.02)
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-
-    run_coroutine(cancel)
-    assert not processes_of(mark)
 
 
 def test_an_exception_of_who_asks_leaves_no_process(sandbox):
@@ -238,13 +221,6 @@ def test_many_boxes_at_a_time_from_many_threads(sandbox):
     assert outputs == {index: [2 * (100 * index + place) for place in range(5)] for index in range(4)}
 
 
-def test_inside_a_running_loop():
-    async def ask():
-        return run_all([request_of("print(1)")], LocalSandbox())
-
-    assert asyncio.run(ask())[0].tests[0].stdout == "1\n"
-
-
 def test_after_a_fork(sandbox):
     """A worker that was forked while boxes had run makes its own."""
     assert run_all([request_of("print(1)")], sandbox)[0].tests[0].stdout == "1\n"
@@ -257,18 +233,6 @@ def test_after_a_fork(sandbox):
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert run_all([request_of("print(3)")], sandbox)[0].tests[0].stdout == "3\n"
-
-
-def _num_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-def test_descriptors_and_threads_do_not_pile_up(sandbox):
-    run_all([request_of("print(1)")] * 10, sandbox, num_parallel=8)
-    before, threads_before = _num_descriptors(), threading.active_count()
-    run_all([request_of("print(1)")] * 10, sandbox, num_parallel=2)
-    assert _num_descriptors() <= before
-    assert threading.active_count() <= threads_before + 2  # a pool starts one only where all others are busy
 
 
 REFUSALS = {

@@ -32,43 +32,26 @@ def test_every_ioi_row_is_read(row):
     ("columns", "message"),
     [
         ({"test_names": []}, "no tests"),
-        ({"test_names": None}, "no tests"),
         ({"test_names": ["sample-1", "other"]}, "lacks other"),
         ({"test_cases": None, "year": None}, "needs `test_cases`"),
         ({"test_cases": [["1", "2"], ["3", "4"]]}, "longer than"),
-        ({"test_cases": {"sample-1": "text"}}, "unpack"),
         ({"memory_limit": 256}, "bytes"),
-        ({"memory_limit": None}, "TypeError"),
         ({"time_limit": 0}, "positive"),
-        ({"time_limit": float("nan")}, "positive"),
         ({"id": "../up"}, "letters"),
         ({"grader_files": [["grader.cpp"]]}, "unpack"),
         ({"grader_files": [{"name": "grader.cpp", "content": "int f();"}]}, "a name and a content"),
-        ({"grader_files": [["grader.cpp", b"int f();"]]}, "two texts"),
         ({"test_cases": {"sample-1": ["\ud800", "1"]}}, "surrogates"),
         ({"test_cases": {"sample-1": ["1", None]}}, "no expected output"),
         ({"test_cases": {"sample-1": ["1", 2]}}, "two texts"),
-        ({"test_cases": {"sample-1": [None, "2"]}}, "two texts"),
-        ({"test_cases": {"sample-1": ["1", " \n"]}}, "every expected output is blank"),
         ({"memory_limit": float("inf")}, "OverflowError"),
         ({"memory_limit": 10**400}, "OverflowError"),
-        ({"memory_limit": 1 << 60}, "1 TiB"),
-        ({"time_limit": 10**400}, "OverflowError"),
         ({"time_limit": 1e300}, "at most 3600"),
-        ({"year": float("inf")}, "OverflowError"),
     ],
 )
 def test_unusable_ioi_row_is_refused_by_name(columns, message):
     with pytest.raises(ValueError, match=message) as error:
         Subtask.from_row(subtask_row("pairs", "00-samples") | columns)
     assert "00-samples" in str(error.value)
-
-
-def test_missing_column_is_named():
-    row = subtask_row("pairs", "00-samples")
-    del row["time_limit"]
-    with pytest.raises(ValueError, match="time_limit"):
-        Subtask.from_row(row)
 
 
 def test_tests_that_went_through_a_table_lose_their_empty_columns():
@@ -124,18 +107,6 @@ def test_communication_task_has_a_stub_and_a_manager():
     assert list(subtask.judge_sources(MANAGER) or ()) == ["manager.cpp", "guess.h"]
 
 
-def test_problem_without_grader_files_is_compiled_alone():
-    subtask = Subtask.from_row(subtask_row("weights", "02-all"))
-    assert (list(subtask.submission_sources("code")), subtask.judge_sources(CHECKER)) == (["weights.cpp"], None)
-    assert (subtask.memory_limit_mb, subtask.is_communication) == (64, False)
-
-
-@pytest.mark.parametrize(("problem_id", "has_header"), [("pairs", True), ("guess", True), ("weights", False)])
-def test_task_has_a_header_or_none(problem_id, has_header):
-    subtask = next(row for row in ioi_rows() if row["id"] == problem_id)
-    assert Subtask.from_row(subtask).has_header is has_header
-
-
 @pytest.mark.parametrize("row", codeforces_rows(), ids=lambda row: f"{row['id']}-{row['language']}")
 def test_every_codeforces_row_is_read(row):
     problem = CodeforcesProblem.from_row(row)
@@ -146,7 +117,6 @@ def test_every_codeforces_row_is_read(row):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"time_limit": None}, "TypeError"),
         ({"time_limit": -1.0}, "positive"),
         ({"memory_limit": 0}, "positive"),
         ({"input_mode": "socket"}, "stdio, file"),
@@ -154,11 +124,7 @@ def test_every_codeforces_row_is_read(row):
         ({"official_tests": [{"input": "1", "output": None}]}, "two texts"),
         ({"memory_limit": float("inf")}, "OverflowError"),
         ({"memory_limit": 10**400}, "OverflowError"),
-        ({"memory_limit": 1e300}, "at most"),
-        ({"time_limit": 1e300}, "at most 3600 s"),
-        ({"official_tests": [{"input": "\ud800", "output": "1"}]}, "surrogates"),
         ({"generated_checker": 5}, "generated_checker is source code"),
-        ({"input_mode": ["stdio"]}, "stdio, file"),
         ({"language": "cobol"}, "Unknown language"),
         ({"language": None}, "no `language`"),
     ],
@@ -197,10 +163,6 @@ def test_complete_row_has_no_truncated_tests(is_complete, num_truncated):
     columns = {"official_tests": [{"input": GRID, "output": "2\n"}], "official_tests_complete": is_complete}
     problem = CodeforcesProblem.from_row(problem_row("9001/A") | columns)
     assert len(problem.official_tests) == 1 - num_truncated
-
-
-def test_truncated_official_tests_are_left_out():
-    assert len(CodeforcesProblem.from_row(problem_row("9002/A")).official_tests) == 2
 
 
 @pytest.fixture
@@ -243,18 +205,6 @@ def test_preflight_wants_the_folder(environment, value):
     environment[FOLDER_VARIABLE] = value
     with pytest.raises(ValueError, match=FOLDER_VARIABLE):
         require_tests_folder()
-
-
-def test_preflight_is_content_with_the_folder(tests_folder):
-    assert require_tests_folder() == tests_folder
-
-
-@pytest.mark.parametrize("content", [b"", b"PAR1 and nothing else"])
-def test_file_that_is_no_parquet_is_refused_by_name(tmp_path, content):
-    path = tmp_path / "test_cases_0001.parquet"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match="test_cases_0001"):
-        read_tests(path, "1/A")
 
 
 def test_file_with_other_columns_is_refused(tmp_path):

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where this process's control groups are, read from the kernel's tables of several kinds of machine."""
 
-import threading
 from pathlib import Path
 
 import pytest
 
-from open_r1.sandbox.local.cgroups import _PREFIX, _Place, _sweep, own_folders, owner_name
+from open_r1.sandbox.local.cgroups import own_folders
 
 V1_MOUNTS = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -42,32 +41,3 @@ CONTAINER_MOUNT = "35 31 0:32 /docker/ab12 /sys/fs/cgroup/memory ro,nosuid - cgr
 )
 def test_own_group_is_found_by_mount_and_path(groups: str, mounts: str, expected: dict[str, str]) -> None:
     assert own_folders(groups, mounts) == {name: Path(folder) for name, folder in expected.items()}
-
-
-def test_sweeping_stands_groups_that_vanish_and_leaves_those_of_living_processes(tmp_path: Path) -> None:
-    """Two workers clean up at a time; each makes and removes groups while the other looks through them."""
-    own = tmp_path / "own"
-    living = own / f"{_PREFIX}{owner_name()}_0"
-    orphan = own / f"{_PREFIX}{owner_name().rpartition('_')[0]}_1_0"
-    living.mkdir(parents=True)
-    stop = threading.Event()
-
-    def churn(number: int) -> None:
-        while not stop.is_set():
-            beside = tmp_path / f"{_PREFIX}other_{number}"
-            beside.mkdir()
-            beside.rmdir()
-
-    threads = [threading.Thread(target=churn, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
-        for _ in range(300):
-            orphan.mkdir()
-            _sweep(_Place(own, own, 1))
-            assert not orphan.exists()
-            assert living.exists()
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts of the local sandbox that need no box: the command of bubblewrap, who owns what, which interpreters."""
 
-import os
 import sys
 
 import pytest
 
 from open_r1.sandbox.local.bwrap import bwrap_command, is_below, outermost
-from open_r1.sandbox.local.cgroups import is_orphan, owner_name
 from open_r1.sandbox.local.interpreter import candidates
 
 
@@ -73,14 +71,3 @@ def test_an_interpreter_in_the_folder_for_temporary_files_is_shown_there():
 def test_the_own_interpreter_is_tried_before_the_systems_and_a_given_one_alone():
     assert list(candidates("/srv/python")) == ["/srv/python"]
     assert next(candidates(None)) == sys.executable
-
-
-def test_only_what_belongs_to_dead_processes_of_this_namespace_is_orphaned():
-    namespace, pid, start = owner_name().split("_")
-    assert pid == str(os.getpid())
-    assert not is_orphan(owner_name())
-    assert not is_orphan(f"{owner_name()}_x")
-    assert is_orphan(f"{namespace}_{pid}_1_x")
-    assert is_orphan(f"{namespace}_{2**30}_{start}")
-    assert not is_orphan(f"1_{2**30}_{start}")
-    assert not is_orphan("abc")

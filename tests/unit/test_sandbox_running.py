@@ -83,16 +83,6 @@ def test_an_error_of_the_caller_is_raised_and_the_others_are_cancelled():
     assert sandbox.running == 0
 
 
-def test_nothing_to_run_is_nothing():
-    assert run_all([], Echo()) == []
-
-
-@pytest.mark.parametrize("num_parallel", [0, -1])
-def test_less_than_one_at_a_time_is_refused(num_parallel):
-    with pytest.raises(ValueError, match="num_parallel"):
-        run_jobs([], num_parallel)
-
-
 def test_all_calls_share_one_loop_in_a_thread_of_its_own():
     async def loop():
         return asyncio.get_running_loop(), threading.current_thread()
@@ -107,13 +97,6 @@ def test_all_calls_share_one_loop_in_a_thread_of_its_own():
     assert found[0] == found[1] == (private_loop(), found[0][1])
     assert found[0][1].daemon
     assert found[0][1] is not threading.current_thread()
-
-
-def test_it_works_inside_a_running_loop():
-    async def ask():
-        return run_all([request_of("x")], Echo())
-
-    assert outputs(asyncio.run(ask())) == ["x"]
 
 
 def test_an_interrupt_cancels_what_runs(ctrl_c):
@@ -191,13 +174,3 @@ def test_no_name_is_a_file_and_a_folder():
     with pytest.raises(ValueError, match="both a file and a folder"):
         RunRequest("python", {"main.py": "", "a/b": ""}, (ProgramInput(files={"a": ""}),))
     RunRequest("python", {"main.py": "", "a/b": ""}, (ProgramInput(files={"a/c": "", "ab": ""}),))
-
-
-def test_arguments_hold_no_nul():
-    with pytest.raises(ValueError, match="NUL"):
-        RunRequest("python", {"main.py": ""}, (ProgramInput(args=("a\0b",)),))
-
-
-def test_an_interactor_needs_a_program():
-    with pytest.raises(ValueError, match="Interactor"):
-        RunRequest("python", {"main.py": ""}, (), interactor=Interactor("python", {}))

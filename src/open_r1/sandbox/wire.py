@@ -129,7 +129,7 @@ def run_from_json(value: Mapping[str, Any] | None) -> ProgramRun | None:
         return None
     if not isinstance(value, Mapping):
         raise TypeError(f"A run is an object, got {type(value).__name__}.")
-    known = {name: item for name, item in value.items() if item is not None}
+    known = {name: item for name, item in value.items() if item is not None and name != "was_ended"}
     for name, kind in _KINDS.items():
         if name in known and (not isinstance(known[name], kind) or isinstance(known[name], bool)):
             raise TypeError(f"{name} in a run is of type {type(known[name]).__name__}.")

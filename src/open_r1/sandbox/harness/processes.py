@@ -69,6 +69,12 @@ class Process:
             os.close(fd)
         self.pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else None
 
+    def put_off(self, seconds):
+        """Don't count a time in which the machine had stopped everything here."""
+        self.started += seconds
+        self.deadline += seconds
+        self.last_deadline += seconds
+
     def read(self, fd):
         """Take what the program has written; return whether there may be more."""
         try:
@@ -135,6 +141,7 @@ class Process:
             "cpu_s": round(self.cpu_s, 6),
             "wall_s": round(self.wall_s, 6),
             "peak_memory_mb": round(self.peak_bytes / MIB, 3),
+            "was_ended": int(self.ended is not None),
         }
 
 

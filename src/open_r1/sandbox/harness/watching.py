@@ -7,12 +7,16 @@ import select
 import stat
 import time
 
+from folders import empty
 from processes import FILE_BYTES, MIB, kill
 
 TICK_S = 0.02  # between two looks at what a program takes, where no control group or namespace limits it
 SLOW_TICK_S = 0.1  # between two looks at its CPU time alone
 LOOKS_TO_BE_SURE = 3
+# A child by `vfork` shows its parent's memory once more until it starts a program, a moment later; at most a few do.
+LOOKS_AT_DOUBLES = 16
 SURE_S = 0.004  # between looks that must agree on too much memory: processes start and end while it is added up
+STANDSTILL_S = 0.5  # a longer pause between two looks: the driver was stopped, and the programs with it
 MOST_REAPED = 1000  # at a time: a program that leaves children without end can't keep the driver from looking
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 MOST_FILES = 20000  # on a disk that isn't the box's own
@@ -24,14 +28,17 @@ GONE = [b"0"] * 64  # what is told of a process that has gone
 
 def watch(box, process):
     """Wait until a program has ended, by itself or at a limit, and nothing that it started is left."""
-    seen, looked = {}, time.monotonic()
+    seen, looked, worked_s = {}, time.monotonic(), time.process_time()
     tick_s = TICK_S if box.watches or box.shares_files else SLOW_TICK_S
     while process.status is None:
         if wait(box, process, tick_s):
             reap(process)
         now = time.monotonic()
         if now - looked >= tick_s:
-            looked = now
+            paused_s = now - looked - tick_s - (time.process_time() - worked_s)
+            if paused_s > STANDSTILL_S:
+                process.put_off(paused_s)
+            looked, worked_s = now, time.process_time()
             reap(process)
             look(box, process, seen, now)
     end_all(box.is_alone, process)
@@ -52,6 +59,7 @@ def wait(box, process, tick_s):
     for fd, _ in ready:
         if fd == box.lifeline:
             end_all(box.is_alone, process)
+            empty(box.root)
             os._exit(0)
         if fd in process.pipes:
             process.read(fd)
@@ -94,7 +102,7 @@ def look(box, process, seen, now):
         process.end("wall")
     if sum(seen.values()) > process.limits["cpu_s"]:
         process.end("cpu")
-    if box.watches and is_over(box, process, pids) and stays_over(box, process):
+    if box.watches and overrun(box, process, pids) > 1 and stays_over(box, process):
         process.end("memory")
     if box.shares_files:
         if sum(len(threads(pid)) for pid in pids) > process.limits["processes"] + MORE_TASKS:
@@ -108,21 +116,24 @@ def wants_core(pid):
     return any(state_of("/proc/%d/task/%s" % (pid, thread))[0] == b"R" for thread in threads(pid))
 
 
-def is_over(box, process, pids):
-    """Return whether processes hold more memory than they may, with what is written in the box."""
-    limit = process.limits["memory_mb"] * MIB - box.used_bytes()
-    if sum(held_bytes(pid, "status", PAGES) for pid in pids) <= limit:
-        return False
-    borrowed = borrowers(pids)
-    return sum(own_bytes(pid) for pid in pids if pid not in borrowed) > limit
+def overrun(box, process, pids):
+    """Return how many times the limit processes hold, with what is written in the box; 0 if it's surely within."""
+    limit = process.limits["memory_mb"] * MIB
+    written = box.used_bytes()
+    if sum(held_bytes(pid, "status", PAGES) for pid in pids) + written <= limit:
+        return 0
+    return (sum(map(own_bytes, pids)) + written) / limit
 
 
 def stays_over(box, process):
     """Look again some milliseconds apart; return whether the memory was too much each time."""
-    for _ in range(LOOKS_TO_BE_SURE):
+    for number in range(LOOKS_AT_DOUBLES):
         time.sleep(SURE_S)
-        if not is_over(box, process, all_others()):
+        times = overrun(box, process, all_others())
+        if times <= 1:
             return False
+        if times > 2 and number >= LOOKS_TO_BE_SURE:  # no moment's double
+            return True
     return True
 
 
@@ -139,25 +150,6 @@ def held_bytes(pid, name, fields):
         found = (lines_of("/proc/%d/task/%s/%s" % (pid, thread, name), fields) for thread in threads(pid))
         lines = next(filter(None, found), ())
     return sum(int(line.split()[1]) * 1024 for line in lines)
-
-
-def borrowers(pids):
-    """Return the processes that run in their parents' memory, as a child by `vfork` does until it starts a program.
-
-    The kernel tells of no process whose memory it uses. But all sizes agree then, and for each such child one of the
-    parent's threads waits in a state that nothing interrupts: so many are taken for such children, no more.
-    """
-    found, left = [], {}
-    for pid in pids:
-        parent = int(state_of("/proc/%d" % pid)[1])
-        sizes = lines_of("/proc/%d/status" % pid, b"Vm")
-        if parent in pids and sizes and sizes == lines_of("/proc/%d/status" % parent, b"Vm"):
-            states = (state_of("/proc/%d/task/%s" % (parent, thread))[0] for thread in threads(parent))
-            left.setdefault(parent, sum(state == b"D" for state in states))
-            if left[parent] > 0:
-                left[parent] -= 1
-                found.append(pid)
-    return found
 
 
 def is_much_written(box, pids):

@@ -20,8 +20,9 @@ from open_r1.sandbox.base import Interactor, Limits, Outcome, ProgramInput, Prog
 from open_r1.sandbox.harness.folders import empty
 from open_r1.sandbox.harness.processes import MOST_WAITING
 from open_r1.sandbox.languages import find_language
-from open_r1.sandbox.local.cgroups import Group, make_group
+from open_r1.sandbox.local.cgroups import Group, machine_oom_kills, make_group
 from open_r1.sandbox.local.interpreter import Room, Started, memory_file
+from open_r1.sandbox.local.landlock import check_folder
 from open_r1.sandbox.wire import program_to_json
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ ANSWER_S = 20.0  # what the driver may take besides the programs, on a busy mach
 LEAVE_S = 2.0  # what a driver that finds itself alone may take to end everything
 END_S = 10.0  # what the kernel may take to end the processes in a box
 DISK_BYTES = 256 * MIB  # what a program may write, in all its files
+LEAST_DISK_BYTES = 16 * MIB  # with less left on the machine's disk, a failure may be for want of it
 GROUP_MB = 48  # the driver and bubblewrap, besides the program
 GROUP_PROCESSES = 8
 HEADER_BYTES = 1 << 20
@@ -43,13 +45,16 @@ PART_BYTES = 1 << 30
 
 
 class BoxLostError(Exception):
-    """The driver ended, fell silent or talked nonsense after programs had run: they may have done it.
+    """A run that may have ended for what others did: to be repeated in a new box.
 
-    Attributes:
-        was_memory: Whether the kernel had killed a process for want of memory.
+    Args:
+        message: What is known.
+        run: What counts if the next box ends so too: the program has done it. None: it can't have done it.
     """
 
-    was_memory = False
+    def __init__(self, message: str, run: ProgramRun | None = None) -> None:
+        super().__init__(message)
+        self.run = run
 
 
 class LocalBox:
@@ -59,6 +64,8 @@ class LocalBox:
         compiled: The compiler's run; None where nothing is compiled.
         binary: The compiled program, if it's kept.
         limits: Of a run.
+        is_closed: Whether programs can't kill the driver.
+        kills_itself: Whether a run that a SIGKILL ended is a result: this program's have ended so in two boxes.
     """
 
     def __init__(self, started: Started, way: socket.socket, group: Group | None, log: int, limits: Limits) -> None:
@@ -66,9 +73,10 @@ class LocalBox:
         self.way, self.group, self.log, self.limits = way, group, log, limits
         self.compiled: ProgramRun | None = None
         self.binary: bytes | None = None
+        self.kills_itself, self.is_closed = False, True
         self._has_run = False
-        self._kills = 0
-        self._waiting = bytearray()
+        self._kills, self._machine_kills = 0, machine_oom_kills()
+        self._waiting, self._patience_s = bytearray(), 0.0
 
     @property
     def has_program(self) -> bool:
@@ -146,6 +154,7 @@ class LocalBox:
                 stdout, stderr, binary = [
                     await self._bytes(record.pop(name)) for name in ("stdout", "stderr", "binary")
                 ]
+                was_ended = record.pop("was_ended")
                 run = ProgramRun(
                     Outcome(record.pop("outcome")),
                     stdout=stdout.decode("utf-8", "replace"),
@@ -153,18 +162,46 @@ class LocalBox:
                     **record,
                 )
         except BoxLostError as error:
-            error.was_memory = self._was_killed()
+            own, others = self._memory_kills()
+            if own:
+                error.run = ProgramRun(Outcome.MEMORY_LIMIT, stderr=f"The program ended its box. {error}")
+            elif others:
+                error.run = None
             raise
         self.binary = self.binary or binary or None
         # Asked after each run, also after one that ended well: a kill is never charged to a later one.
-        return replace(run, outcome=Outcome.MEMORY_LIMIT) if self._was_killed() else run
+        own, others = self._memory_kills()
+        if own:
+            return replace(run, outcome=Outcome.MEMORY_LIMIT)
+        if run.outcome is Outcome.RUNTIME_ERROR and not was_ended:
+            self._require_own_failure(run, others)
+        return run
 
-    def _was_killed(self) -> bool:
-        """Return whether the kernel has killed a process for want of memory since this was last asked."""
+    def _memory_kills(self) -> tuple[bool, bool]:
+        """Return whether the kernel has killed since this was last asked: for the box's limit, for want elsewhere."""
+        known, self._machine_kills = self._machine_kills, machine_oom_kills()
+        elsewhere = self._machine_kills > known
         if self.group is None:
-            return False
-        known, self._kills = self._kills, self.group.oom_kills()
-        return self._kills > known
+            return False, elsewhere
+        kills, self._kills = self._kills, self.group.oom_kills()
+        if self._kills == kills:
+            return False, False
+        is_own = self.group.has_met_limit()
+        return is_own, not is_own
+
+    def _require_own_failure(self, run: ProgramRun, was_memory_elsewhere: bool) -> None:
+        """Raise BoxLostError for a failure that others may have caused."""
+        words = "Killed signal terminated program"  # of a compiler's own child, as GCC says it
+        is_killed = signal.SIGKILL in (run.signal, (run.exit_code or 0) - 128) or words in run.stderr
+        if was_memory_elsewhere and (is_killed or self.group is not None):
+            raise BoxLostError("The machine, or the trainer's own group, has no memory left.")
+        if is_killed and not self.kills_itself:
+            raise BoxLostError("A program was killed, and not by its box.", run)
+        if self.folder is not None:
+            try:
+                check_folder(self.folder, LEAST_DISK_BYTES)
+            except OSError as error:
+                raise BoxLostError(f"The folder of a box has no room any more: {error}") from error
 
     async def _send(self, header: dict[str, Any], parts: Sequence[bytes] = (), passed: Sequence[int] = ()) -> None:
         """Send a message, and descriptors with it."""
@@ -188,9 +225,9 @@ class LocalBox:
     @contextlib.asynccontextmanager
     async def _answers(self, timeout_s: float) -> Any:
         """Limit the time that answers may take; turn what is wrong with them into the loss of the box."""
+        self._patience_s = timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                yield
+            yield
         except (OSError, ValueError, TypeError, KeyError, SyntaxError) as error:
             self._fail(f"The box is lost ({type(error).__name__}: {error}). {self._said()}", error)
 
@@ -217,9 +254,26 @@ class LocalBox:
         return taken
 
     async def _more(self) -> None:
-        data = await asyncio.get_running_loop().sock_recv(self.way, CHUNK)
+        """Read what comes next; of a time in which this process was stopped, a second at most counts."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                data = self.way.recv(CHUNK)
+                break
+            except BlockingIOError:
+                pass
+            if self._patience_s <= 0:
+                raise TimeoutError("the driver is silent")
+            step_s = min(1.0, self._patience_s)
+            ready = loop.create_future()
+            loop.add_reader(self.way, lambda ready=ready: ready.done() or ready.set_result(None))
+            try:
+                await asyncio.wait([ready], timeout=step_s)
+            finally:
+                loop.remove_reader(self.way)
+            self._patience_s -= 0.0 if ready.done() else step_s
         if not data:
-            raise ConnectionError("the driver has ended")
+            raise ConnectionResetError("the driver has ended")
         self._waiting += data
 
     async def _writable(self) -> None:
@@ -232,7 +286,12 @@ class LocalBox:
             loop.remove_writer(self.way)
 
     def _fail(self, message: str, cause: Exception | None = None) -> NoReturn:
-        raise (BoxLostError if self._has_run else SandboxError)(message) from cause
+        if not self._has_run:
+            raise SandboxError(message) from cause
+        # A driver that ends without a word was killed from outside, where programs can't do it.
+        is_killed = self.is_closed and isinstance(cause, ConnectionError) and not self._said()
+        run = ProgramRun(Outcome.RUNTIME_ERROR, stderr=f"The program ended its box. {message}")
+        raise BoxLostError(message, None if is_killed else run) from cause
 
     def _said(self) -> str:
         """Return what bubblewrap or the driver complained of."""
@@ -406,7 +465,9 @@ def _start_processes(setup: "Setup", room: Room, limits: Limits) -> LocalBox:
             ours.setblocking(False)
             started = setup.mechanism.start(setup.interpreter, setup.folders, theirs.fileno(), log, room)
         stack.pop_all()
-    return LocalBox(started, ours, group, log, limits)
+    box = LocalBox(started, ours, group, log, limits)
+    box.is_closed = setup.mechanism.name != "none"
+    return box
 
 
 def _encoded(text: str) -> bytes:

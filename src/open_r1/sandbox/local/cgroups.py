@@ -3,16 +3,15 @@
 
 Groups are made below this process's own, so that whatever limits us limits the boxes too; with version 2, where a
 group with processes can't divide its memory, beside our own if ours can't be divided. Who may not make groups (an
-ordinary user on most machines) gets None and needs a watchdog. A group's name says which process owns it; groups
-whose owner was killed are swept when the next process makes its first.
+ordinary user on most machines) gets None and needs a watchdog. Empty groups of a process that was killed stay until
+the machine restarts, or until somebody removes them.
 """
 
 import contextlib
 import errno
-import itertools
 import logging
 import os
-import re
+import secrets
 import signal
 import subprocess
 import time
@@ -24,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _PREFIX = "open_r1_box_"
 _CONTROLLERS = ("memory", "pids")
+_NEAR_LIMIT = 1 << 20  # the kernel counts in portions of some pages
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Group:
         self._version = place.version
         self._memory, self._pids = place.memory / name, place.pids / name
         self._folders = tuple(dict.fromkeys((self._memory, self._pids)))
+        self._ooms = 0
 
     def set_limits(self, memory_mb: int, processes: int) -> None:
         """Set what the whole group may use from now on.
@@ -59,6 +60,7 @@ class Group:
             (self._memory / "memory.max").write_text(str(size))
             _write_if_there(self._memory / "memory.swap.max", "0")
             return
+        _write_if_there(self._memory / "memory.max_usage_in_bytes", "0")  # under the limit before
         memory, with_swap = self._memory / "memory.limit_in_bytes", self._memory / "memory.memsw.limit_in_bytes"
         if not with_swap.exists():
             memory.write_text(str(size))
@@ -81,9 +83,19 @@ class Group:
                 self.add(child)
 
     def oom_kills(self) -> int:
-        """Return how many processes were killed since the group had no memory left."""
-        name = "memory.events" if self._version == 2 else "memory.oom_control"
-        return _field(self._memory / name, "oom_kill")
+        """Return how many processes were killed for want of memory: of this group, one above or the machine."""
+        return _field(self._memory / ("memory.events" if self._version == 2 else "memory.oom_control"), "oom_kill")
+
+    def has_met_limit(self) -> bool:
+        """Return whether this group's own limit had no memory left since this was last asked."""
+        if self._version == 2:
+            known, self._ooms = self._ooms, _field(self._memory / "memory.events", "oom")
+            return self._ooms > known
+        highest = self._memory / "memory.max_usage_in_bytes"
+        limit = int((self._memory / "memory.limit_in_bytes").read_text())
+        is_met = int(highest.read_text()) > limit - _NEAR_LIMIT
+        highest.write_text("0")  # what it was, not what it is, is forgotten
+        return is_met
 
     def pids(self) -> list[int]:
         """Return the processes in the group."""
@@ -130,7 +142,6 @@ def version() -> int | None:
 
 
 _PLACES: dict[int, _Place | None] = {}
-_COUNTER = itertools.count()
 
 
 def _place_of_process() -> _Place | None:
@@ -142,8 +153,7 @@ def _place_of_process() -> _Place | None:
 
 
 def _works(place: _Place) -> bool:
-    """Make a group, put a process into it and remove it again; sweep what others left first."""
-    _sweep(place)
+    """Make a group, put a process into it and remove it again."""
     group = None
     try:
         group = _new_group(place)
@@ -167,7 +177,7 @@ def _wait_until_gone(group: Group) -> None:
 
 
 def _new_group(place: _Place) -> Group:
-    name = f"{_PREFIX}{owner_name()}_{next(_COUNTER)}"
+    name = f"{_PREFIX}{os.getpid()}_{secrets.token_hex(8)}"
     group = Group(place, name)
     for folder in (place.memory, place.pids) if place.version == 1 else (place.memory,):
         (folder / name).mkdir()
@@ -225,24 +235,6 @@ def _divides(folder: Path) -> bool:
         return False
 
 
-def _sweep(place: _Place) -> None:
-    """End and remove groups whose owner is dead, also those in groups beside ours."""
-    for parent in {place.memory, place.pids}:
-        for folder in (group for beside in (parent, *_below(parent.parent)) for group in _below(beside)):
-            if folder.name.startswith(_PREFIX) and is_orphan(folder.name.removeprefix(_PREFIX)):
-                with contextlib.suppress(OSError):  # another process sweeps too
-                    _kill_all(folder)
-                    _remove(folder)
-
-
-def _below(folder: Path) -> list[Path]:
-    """Return the groups in a group; none where another process has just removed it (`Path.glob` would raise)."""
-    try:
-        return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []
-
-
 def _children(pid: int) -> list[int]:
     found = []
     for thread in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -284,24 +276,6 @@ def _write_if_there(file: Path, text: str) -> None:
         file.write_text(text)
 
 
-def owner_name() -> str:
-    """Return a name for this process that no other one has, also after a restart: namespace, number, start."""
-    return f"{_namespace()}_{os.getpid()}_{_start_of(os.getpid())}"
-
-
-def is_orphan(name: str) -> bool:
-    """Return whether a name begins with that of a dead owner; of another container's processes we know nothing."""
-    found = re.match(r"(\d+)_(\d+)_(\d+)(_|$)", name)
-    return found is not None and found[1] == _namespace() and _start_of(int(found[2])) != found[3]
-
-
-def _namespace() -> str:
-    return str(Path("/proc/self/ns/pid").stat().st_ino)
-
-
-def _start_of(pid: int) -> str | None:
-    """Return when a process started, in the kernel's ticks, or None if there's none of that number."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+def machine_oom_kills() -> int:
+    """Return how many processes of this machine were killed for want of memory; 0 where it doesn't say."""
+    return _field(Path("/proc/vmstat"), "oom_kill")

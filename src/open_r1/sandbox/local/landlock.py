@@ -16,21 +16,15 @@ counts as the longest there can be, which ends the program: the kernel doesn't s
 themselves: limits, watch and clean-up stay, and nothing is closed to programs that the container shows.
 """
 
-import contextlib
 import ctypes
 import errno
 import os
-import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from open_r1.sandbox.harness.folders import empty
-from open_r1.sandbox.local.cgroups import is_orphan, owner_name
 from open_r1.sandbox.local.interpreter import (
-    BOX_USER,
     DRIVER_PARTS,
-    NUM_USERS,
     Interpreter,
     Room,
     Started,
@@ -56,7 +50,7 @@ _SYSTEM_FOLDERS = (
 )
 _CREATE_RULESET = 444
 _ASK_VERSION = 1
-_SWEPT: set[int] = set()
+MIN_FILES = 1000  # that the file system of boxes must have room for
 
 
 class Landlock:
@@ -83,7 +77,7 @@ class Landlock:
     def start(self, interpreter: Interpreter, folders: Iterable[str], socket_fd: int, log: int, room: Room) -> Started:
         """Start a box; see `Bubblewrap.start`. Where we are root, each box has a user of its own."""
         user = new_user() if has_other_users() else None
-        folder = _new_folder()
+        folder = _new_folder(room.disk_bytes)
         try:
             if user is not None:
                 os.chown(folder, user, user)
@@ -151,31 +145,25 @@ def _ask_version() -> tuple[int, int]:
     return found, ctypes.get_errno()
 
 
-def _new_folder() -> str:
-    """Make the folder of a box; before a process's first one, remove what killed processes have left."""
+def _new_folder(disk_bytes: int) -> str:
+    """Make the folder of a box.
+
+    Raises:
+        OSError: See `check_folder`.
+    """
     parent = Path(tempfile.gettempdir()).resolve()
-    if os.getpid() not in _SWEPT:
-        _SWEPT.add(os.getpid())
-        for left in parent.glob(f"{PREFIX}*"):
-            if is_orphan(left.name.removeprefix(PREFIX)) and _is_ours(left):
-                with contextlib.suppress(FileNotFoundError, PermissionError):  # somebody else's, or gone already
-                    empty(str(left))
-                    left.rmdir()
-    return tempfile.mkdtemp(prefix=f"{PREFIX}{owner_name()}_", dir=parent)
+    check_folder(str(parent), disk_bytes)
+    return tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_", dir=parent)
 
 
-def _is_ours(folder: Path) -> bool:
-    """Return whether a folder is that of a box which nobody can change any more; anybody can make one of that name."""
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or os.geteuid() != 0:
-        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-    is_users = BOX_USER < found.st_uid <= BOX_USER + NUM_USERS
-    return found.st_uid == 0 or (is_users and not _has_processes(found.st_uid))
+def check_folder(folder: str, disk_bytes: int) -> None:
+    """Refuse a folder in which right programs would fail.
 
-
-def _has_processes(user: int) -> bool:
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has just ended
-            if folder.stat().st_uid == user:
-                return True
-    return False
+    Raises:
+        OSError: Programs can't be started from it, or there's no room for what a program may write.
+    """
+    found = os.statvfs(folder)
+    if found.f_flag & os.ST_NOEXEC:
+        raise OSError(errno.EACCES, "programs can't be started there (noexec): set TMPDIR to another folder", folder)
+    if found.f_bavail * found.f_frsize < disk_bytes or (found.f_files and found.f_favail < MIN_FILES):
+        raise OSError(errno.ENOSPC, f"less than {disk_bytes >> 20} MiB are left: set TMPDIR to another folder", folder)

@@ -44,6 +44,7 @@ class _Progress:
     runs: list[ProgramRun] = field(default_factory=list)
     num_failures: int = 0
     lost_at: int | None = None
+    kills_itself: bool = False
     was_denied: bool = False
 
 
@@ -85,8 +86,8 @@ class LocalSandbox(Sandbox):
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Compile and run a submission in a new box; see `Sandbox.run`.
 
-        A box that's lost while a program runs may be our loss: the run is repeated in a new box. A program that loses
-        that one too has done it itself, and the runs behind it are left out.
+        A run that may have ended for what others did is repeated in a new box. One that ends so again is the program's
+        failure, unless it can't have done it: then it's a SandboxError.
         """
         setup = await self.setup()
         for part in (request, request.interactor):
@@ -122,12 +123,7 @@ class LocalSandbox(Sandbox):
                     await place.take()
                 return True
         except BoxLostError as error:
-            if progress.lost_at != len(progress.runs):
-                progress.lost_at = len(progress.runs)
-                logger.info("A local box was lost, another one goes on: %s", error)
-                return False
-            _note_loss(request, progress, error)
-            return True
+            return _note_loss(request, progress, error)
         except SandboxError as error:
             if progress.num_failures == len(PAUSES_S):
                 raise
@@ -194,6 +190,7 @@ async def _boxes(
             box = await open_box(setup, request, own_inputs, request.compile_limits, request.keeps_binary)
         stack.push_async_callback(box.close)
         progress.compiled, progress.binary = box.compiled, box.binary
+        box.kills_itself = progress.kills_itself
         interactor = None
         if request.interactor is not None and box.has_program:
             with _our_failures():
@@ -259,14 +256,26 @@ def _next_batch(request: RunRequest, num_done: int) -> tuple[int, tuple[ProgramI
     return first, request.inputs[num_done : first + size]
 
 
-def _note_loss(request: RunRequest, progress: _Progress, error: BoxLostError) -> None:
-    """Write down the run, or the compiler's, that has lost its box twice."""
-    outcome = Outcome.MEMORY_LIMIT if error.was_memory else Outcome.RUNTIME_ERROR
-    run = ProgramRun(outcome, stderr=f"The program ended its box. {error}")
+def _note_loss(request: RunRequest, progress: _Progress, error: BoxLostError) -> bool:
+    """Note a run, or the compiler's, that is to be repeated or has been; return whether the request is done.
+
+    Raises:
+        SandboxError: It was repeated, and the program can't have done it.
+    """
+    if progress.lost_at != len(progress.runs):
+        progress.lost_at = len(progress.runs)
+        logger.info("A local box was lost, another one goes on: %s", error)
+        return False
+    if error.run is None:
+        raise SandboxError(f"A run has ended twice for what others did: {error}") from error
+    if error.run.signal is not None or error.run.exit_code is not None:
+        progress.kills_itself, progress.lost_at = True, None  # it's run once more, and that counts
+        return False
     if find_language(request.language).compile and progress.compiled is None:
-        progress.compiled = run
+        progress.compiled = error.run
     else:
-        progress.runs.append(run)
+        progress.runs.append(error.run)
+    return True
 
 
 def _is_denied(run: ProgramRun | None, progress: _Progress) -> bool:

@@ -34,30 +34,21 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
     "pidfd_getfd": (438, 438),
-    "ioprio_set": (251, 30),
     # Keyrings.
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
-    # Large parts of the kernel, and those that watch it.
+    # Large parts of the kernel.
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "io_uring_setup": (425, 425),
     "userfaultfd": (323, 282),
-    "fanotify_init": (300, 262),
-    "modify_ldt": (154, None),
-    "inotify_init": (253, None),
-    "inotify_init1": (294, 26),
     "syslog": (103, 116),
-    # What everybody's files have to wait for.
-    "sync": (162, 81),
-    "syncfs": (306, 267),
     # Namespaces: who has one of its own is root in it.
     "unshare": (272, 97),
     "setns": (308, 268),
     # Memory that belongs to no process, and what the user's other processes have of it.
     "memfd_create": (319, 279),
-    "memfd_secret": (447, 447),
     "shmget": (29, 194),
     "shmat": (30, 196),
     "shmctl": (31, 195),
@@ -71,9 +62,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "msgctl": (71, 187),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
-    # Let pages wait in pipes and sockets, large ones too, that their owners then have no more.
-    "splice": (275, 76),
-    "tee": (276, 77),
+    # Lets pages wait in pipes, large ones too, that their owner then has no more.
     "vmsplice": (278, 75),
 }
 # To other processes; see `filter_program`.
@@ -133,7 +122,6 @@ _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX put characters into 
 _PLAIN_IOCTLS = 0x5400  # and 255 more: of terminals, and such as FIONREAD; those of file systems change files
 _HIDING = (4,)  # PR_SET_DUMPABLE: whose memory and files the box can't look into, it can't limit
 _SIGNAL_OWNER = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: who gets which signal for a file
-_FOLDER_NOTES = (1026,)  # F_NOTIFY: what others do in a folder
 _PIPE_SIZE = (1031,)  # F_SETPIPE_SZ
 
 _LOAD, _AND = 0x20, 0x54
@@ -182,7 +170,7 @@ def filter_program(
         (_RETURN, 0, 0, _ENOSYS),
     ]
     checks = _checks(without_mounts, confines_signals)
-    files = (*_FOLDER_NOTES, *_PIPE_SIZE, *(_SIGNAL_OWNER if confines_signals else ()))
+    files = (*_PIPE_SIZE, *(_SIGNAL_OWNER if confines_signals else ()))
     checks["fcntl"] = _refused_if(1, files)
     for name, block in checks.items():
         program += [(_IF_EQUAL, 0, len(block), _CHECKED[name][column]), *block]
