@@ -111,7 +111,7 @@ def main(script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args
         benchmarks=benchmarks,
         curriculum=None if training_args.stages is None else Curriculum(stages, rewards),
     )
-    return run_training(trainer, script_args, training_args, tokenizer, run)
+    return run_training(trainer, script_args, training_args, run)
 
 
 def prepare_stages(

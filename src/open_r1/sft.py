@@ -98,7 +98,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
         split_samples=split_samples,
         benchmarks=benchmarks,
     )
-    return run_training(trainer, script_args, training_args, tokenizer, run)
+    return run_training(trainer, script_args, training_args, run)
 
 
 def prepare_split(dataset: DatasetDict, split: str, purpose: str, training_args: SFTConfig, where: str) -> Dataset:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import trl
+from transformers import GenerationConfig
 from trl.trainer import grpo_trainer
 
 from open_r1.arguments import RecipeParser
@@ -296,6 +297,8 @@ def test_vllm_is_given_the_trainers_end_tokens(tiny, tmp_path, vllm, mode, given
     ends = [trainer.processing_class.eos_token_id, *own_ids]
     assert trainer.vllm_generation.generation_kwargs == {**others, "stop_token_ids": ends}
     assert trainer.eos_token_ids == ends
+    trainer.publish_model()
+    assert GenerationConfig.from_pretrained(tmp_path).eos_token_id == ends
 
 
 def test_evaluation_by_vllm_ends_answers_where_rollouts_end(tiny, tmp_path, vllm, monkeypatch):

@@ -48,6 +48,7 @@ class TrainingMixin(Trainer):
     """
 
     args: Any  # `SFTConfig` or `GRPOConfig`
+    eos_token_ids: list[int]  # end a completion
     has_trained: bool = False  # False after `train` when the checkpoint was the end of the training
 
     def __init__(self, *args: Any, benchmarks: PolicyEvaluation | None = None, **kwargs: Any) -> None:
@@ -236,8 +237,10 @@ class TrainingMixin(Trainer):
             self.save_model(str(staging), _internal_call=True)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                # Beside an adapter transformers saves none: its end tokens are those of the training.
-                self.accelerator.unwrap_model(self.model).generation_config.save_pretrained(staging)
+                # Whoever generates with the model, or merges the adapter, stops where the training did.
+                generation_config = self.accelerator.unwrap_model(self.model).generation_config
+                generation_config.eos_token_id = self.eos_token_ids
+                generation_config.save_pretrained(staging)
                 publish(staging, output_dir)
             self.accelerator.wait_for_everyone()
 

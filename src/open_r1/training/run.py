@@ -15,13 +15,12 @@ import torch
 import transformers
 from accelerate import PartialState
 from accelerate.utils import DistributedType, gather_object
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProgressCallback, set_seed
+from transformers import PreTrainedModel, ProgressCallback, set_seed
 
 from open_r1.arguments import parse_args
 from open_r1.configs.training import GRPOConfig, TrainingConfig
 from open_r1.data.flags import STOPPED
 from open_r1.data.manifest import missing_from
-from open_r1.models import end_token_ids
 from open_r1.training.checkpoints import REFERENCE_NAME, Start, archive, claim, find_start, last_complete_checkpoint
 from open_r1.training.hub import push_finished_model
 from open_r1.training.stopping import StopFileCallback, find_stop_file
@@ -276,7 +275,6 @@ def run_training(
     trainer: SFTTrainer | GRPOTrainer,
     script_args: Any,
     training_args: TrainingConfig,
-    tokenizer: PreTrainedTokenizerBase,
     run: Run,
 ) -> dict[str, float]:
     """Record the run, train, save the model, evaluate and push, as the arguments say.
@@ -286,7 +284,7 @@ def run_training(
         file ended the training early, of which nothing but its checkpoint is left then.
     """
     if not trainer.accelerator.is_main_process:
-        return _train(trainer, script_args, training_args, tokenizer, run)
+        return _train(trainer, script_args, training_args, run)
     output_dir = Path(training_args.output_dir)
     lock = claim(output_dir)
     try:
@@ -296,7 +294,7 @@ def run_training(
                 f"Another run has trained in {output_dir} meanwhile. The same command resumes from there."
             )
         _record_start(training_args, run)
-        metrics = _train(trainer, script_args, training_args, tokenizer, run)
+        metrics = _train(trainer, script_args, training_args, run)
         if trainer.stopped_at is None:
             mark_finished(output_dir)
     finally:
@@ -308,7 +306,6 @@ def _train(
     trainer: SFTTrainer | GRPOTrainer,
     script_args: Any,
     training_args: TrainingConfig,
-    tokenizer: PreTrainedTokenizerBase,
     run: Run,
 ) -> dict[str, float]:
     """Do what `run_training` says, but for the record."""
@@ -325,10 +322,6 @@ def _train(
         return {}
     metrics = _record_training(trainer, result.metrics, is_compact)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    has_vllm = isinstance(training_args, GRPOConfig) and training_args.use_vllm
-    vllm_kwargs = training_args.generation_kwargs if has_vllm else None
-    # Whoever generates with the model stops where the training did.
-    model.generation_config.eos_token_id = list(end_token_ids(tokenizer, model.generation_config, vllm_kwargs))
     model.config.use_cache = True
     trainer.publish_model()
     if trainer.accelerator.is_main_process:

@@ -77,6 +77,7 @@ class SFTTrainer(TrainingMixin, trl.SFTTrainer):
     def __init__(self, *args: Any, split_samples: PolicyEvaluation | None = None, **kwargs: Any) -> None:
         self.split_samples = split_samples
         super().__init__(*args, **kwargs)
+        self.eos_token_ids = list(end_token_ids(self.processing_class, self.model.generation_config))
 
     def _count_tokens(self) -> float:
         return self._total_train_tokens
