@@ -90,6 +90,13 @@ def test_turns_that_lose_their_thoughts_are_context_unless_asked_for(tmp_path, n
         assert learned == "<think>\nadd 2\n</think>\n\n2<|im_end|>\n"
 
 
+def test_dropped_thought_that_a_later_turn_repeats_is_found_missing(tmp_path):
+    short = {"role": "assistant", "content": "<think>so</think>yes"}
+    conversation = [USER, short, {"role": "user", "content": "so?"}, SECOND]
+    _, figures = read(published("qwen3"), conversation, tmp_path)
+    assert (figures.dropped, figures.stripped) == (0, 3)
+
+
 def test_turns_without_thoughts_are_all_learned(tmp_path):
     plain = [USER, {"role": "assistant", "content": "1"}, AGAIN, {"role": "assistant", "content": "2"}]
     learned, figures = read(published("qwen3"), plain, tmp_path)

@@ -214,17 +214,28 @@ def _compare(
     except Exception as error:  # Jinja and template authors raise what they like
         raise ValueError(f"{where}, row {numbers[number]} (from 0): the chat template fails: {error}") from error
     question, first = _last_question(messages), len(row["prompt"]) if is_completion_only else 0
-    place, lost, thoughts = 0, "", False
+    place, lost, is_stripped = 0, "", False
     for index, message in enumerate(messages):
-        for text, is_thought in _said(message):
-            squeezed = _squeeze(text)
-            found = rendered.find(squeezed, place)
-            if found >= 0:
-                place = found + len(squeezed)
-            elif message["role"] == "assistant" and index >= first:
-                is_earlier = is_thought and index < question < len(messages) - 1
-                thoughts, lost = thoughts or is_earlier, lost or ("" if is_earlier else text.strip())
-    return {"dropped": lost, "is_stripped": thoughts and not lost}
+        said = list(_said(message))
+        end = _end_of([text for text, _ in said], rendered, place)
+        if end is None and message["role"] == "assistant" and index >= first:
+            end = _end_of([text for text, is_thought in said if not is_thought], rendered, place)
+            is_earlier = end is not None and index < question < len(messages) - 1
+            longest = max((text for text, _ in said), key=len)
+            missing = next((text for text, _ in said if _squeeze(text) not in rendered[place:]), longest)
+            is_stripped, lost = is_stripped or is_earlier, lost or ("" if is_earlier else missing.strip())
+        place = place if end is None else end
+    return {"dropped": lost, "is_stripped": is_stripped and not lost}
+
+
+def _end_of(texts: list[str], rendered: str, place: int) -> int | None:
+    """Return where texts end that follow each other from a place on; None where one of them is missing."""
+    for text in map(_squeeze, texts):
+        found = rendered.find(text, place)
+        if found < 0:
+            return None
+        place = found + len(text)
+    return place
 
 
 def _said(message: Row) -> Iterator[tuple[str, bool]]:
