@@ -36,16 +36,10 @@ evaluate_code("print(int(input()) * 2)", [{"input": "1", "output": "2"}, {"input
 SCRIPTS = {
     "evaluation": (EVALUATION, "0.5", [], None, "0.5"),
     "prints and value": ("print('a')\n'b'", "'b'", ["a\n"], None, "a\n'b'"),
-    "prints without an end of line": ("print('a', end='')\n1 / 4", "0.25", ["a"], None, "a\n0.25"),
     "no value": ("x = 1\nprint(x)", None, ["1\n"], None, "1\n"),
-    "value is None": ("print(1)", None, ["1\n"], None, "1\n"),
-    "awaits": ("import asyncio\nx = await asyncio.sleep(0, 3)\nx", "3", [], None, "3"),
     "not ASCII": ("print('é')\n'ü'", "'ü'", ["é\n"], None, "é\n'ü'"),
     "raises": ("print(1)\n1 / 0", None, ["1\n"], "ZeroDivisionError", "1\n"),
-    "no Python": ("this is no Python", None, [], "SyntaxError", ""),
     "exits": ("import sys\nsys.exit(0)", None, [], "SystemExit", ""),
-    "own main": ("if __name__ == '__main__':\n    print('yes')\n4", "4", ["yes\n"], None, "yes\n4"),
-    "replaced output": ("import sys, io\nsys.stdout = io.StringIO()\nprint(1)\n2", "2", [], None, "2"),
     "thread left running": ("import threading\nthreading.Thread(target=input).start()\n5", "5", [], None, "5"),
     "pickled": (
         "import pickle\nclass A: pass\ntype(pickle.loads(pickle.dumps(A()))).__name__",
@@ -123,12 +117,6 @@ def test_other_languages_give_their_output(address):
     assert "python" in entry["exception_str"]
 
 
-def test_scripts_cannot_see_each_other(address):
-    first = "open('left', 'w').write('x')\nimport builtins\nbuiltins.left = 1"
-    runs = RoutedSandbox(address).run_code([first, "import os\nos.path.exists('left'), 'left' in dir(__builtins__)"])
-    assert runs[1].text == "(False, False)"
-
-
 def test_forged_report_is_only_output(address):
     script = """print('{"text": "1.0", "error": null}')\nimport os\nos._exit(0)"""
     assert RoutedSandbox(address).run_code([script])[0].text is None
@@ -137,9 +125,7 @@ def test_forged_report_is_only_output(address):
 # Script: part of its `exception_str`, or None for one that runs well.
 SPOILERS = {
     "value too long to send": ("'y' * 3_000_000", "output_limit"),
-    "value behind output that fills the limit": ("print('x' * (2**20 - 10))\n0.5", "output_limit"),
     "half of a character as value": ("class A:\n  def __repr__(self): return '\\ud800'\nA()", None),
-    "half of a character in an error": ("raise ValueError('\\ud800')", "ValueError: ?"),
     "half of a character in the script": ("'\ud800'", ""),
     "error that can't be shown": ("class E(Exception):\n  def __str__(self): return 5\nraise E", "before its result"),
     "report forged with numbers": (
@@ -166,12 +152,8 @@ def test_script_spoils_no_other(address, case):
 
 BAD_BATCHES = {
     "scripts without a language": ({"scripts": ["1", "2"], "languages": ["python"]}, 400),
-    "languages without a script": ({"scripts": ["1"], "languages": ["python"] * 2}, 400),
-    "no scripts": ({"languages": ["python"]}, 400),
     "script of numbers": ({"scripts": [1]}, 400),
-    "language of numbers": ({"scripts": ["1"], "languages": [1]}, 400),
     "no time": ({"scripts": ["1"], "timeout": 0}, 400),
-    "time as text": ({"scripts": ["1"], "timeout": "30"}, 400),
     "time in milliseconds": ({"scripts": ["1"], "timeout": 300_000}, 400),
     "too many scripts": ({"scripts": ["1"] * 10_000}, 413),
 }
@@ -181,12 +163,6 @@ BAD_BATCHES = {
 def test_bad_batch_is_refused_as_a_whole(address, case):
     body, status = BAD_BATCHES[case]
     assert post(address, **body).status_code == status
-
-
-def test_clients_want_a_language_for_each_script(address):
-    for client in (RoutedSandbox(address), RoutedMorphSandbox(address)):
-        with pytest.raises(ValueError, match="languages"):
-            client.run_code(["1"], ["python", "python"])
 
 
 def test_absent_router_is_no_score():

@@ -68,12 +68,6 @@ def test_half_of_the_tests_by_mode(sandbox, mode, reward, verdicts):
     assert (result.reward, verdict_line(result.results)) == (reward, verdicts)
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 4])
-def test_pass_fail_runs_a_whole_batch(sandbox, batch_size):
-    result = judge(problem_row("9001/A"), PRINT_ODD, sandbox, scoring_mode="pass_fail", batch_size=batch_size)
-    assert verdict_line(result.results) == "AC, WA, AC, WA"
-
-
 def test_unknown_scoring_mode_is_refused(sandbox):
     with pytest.raises(ValueError, match="pass_fail, partial, weighted_sum"):
         judge(problem_row("9001/A"), PRINT_ODD, sandbox, scoring_mode="best")
@@ -133,12 +127,6 @@ def test_breaking_a_checker_that_has_scored_is_wrong_whatever_the_site_says(sand
     assert rewards == [1.1, 0.0, 0.0, 0.0]
 
 
-def test_part_of_a_checkers_score_is_no_pass(sandbox):
-    row = problem_row("9001/B") | {"generated_checker": "print(0.5)"}
-    result = judge(row, problem_row("9001/B")["gold"], sandbox, scoring_mode="partial")
-    assert (result.reward, verdict_line(result.results)) == (0.0, "PA x4")
-
-
 def test_standard_output_does_not_count_where_a_file_is_wanted(sandbox):
     result = judge(problem_row("9001/C"), "print(max(map(int, open('input.txt').read().split()[1:])))", sandbox)
     assert result.reward == 0.0
@@ -165,12 +153,6 @@ def test_grid_that_ends_in_dots_is_a_test(sandbox):
     completion = [{"role": "assistant", "content": "```python\nprint(1)\n```"}]
     columns: dict[str, Any] = {name: [value] for name, value in (problem_row("9001/A") | grids).items()}
     assert cf_code_reward([completion], scoring_mode="partial", **columns) == [0.5]
-
-
-def test_generated_test_can_cost_the_reward(sandbox):
-    code = "n = int(input())\nfor k in range(1, min(n, 20) + 1): print(k, k * k)\n"
-    result = judge(problem_row("9002/A"), code, sandbox)
-    assert (verdict_line(result.results), result.reward) == ("AC x4, WA", pytest.approx(0.08))
 
 
 def test_problem_without_tests_has_no_reward(sandbox):
