@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as DeadlineError
 from dataclasses import dataclass
-from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
 # A judge may eat this much address space before it gets a MemoryError, so that no row takes the machine down.
 MEMORY_LIMIT_GB = 8
 
-Pairs = Sequence[tuple[str, str]]
+# Gold, completion, and the question where the judge may know it.
+Pair = tuple[str, str, str | None]
+Pairs = Sequence[Pair]
 Judge = Callable[[Pairs], list[str]]
 
 
@@ -27,49 +28,36 @@ def load_ours() -> Judge:
     """Return `open_r1.rewards.accuracy_reward`."""
     from open_r1.rewards import accuracy_reward
 
-    return lambda pairs: verdicts_of(accuracy_reward, pairs)
+    return lambda pairs: verdicts_of(accuracy_reward, pairs, prompts=[prompt or "" for _, _, prompt in pairs])
 
 
-def load_trl() -> Judge:
+def load_trl(wrap: Callable[[str], str]) -> Judge:
     """Return TRL's `accuracy_reward`."""
     from trl.rewards import accuracy_reward
 
-    return lambda pairs: verdicts_of(accuracy_reward, pairs)
+    return lambda pairs: verdicts_of(accuracy_reward, [(wrap(gold), text, None) for gold, text, _ in pairs])
 
 
-def verdicts_of(reward: Callable[..., list[float | None]], pairs: Pairs) -> list[str]:
+def verdicts_of(reward: Callable[..., list[float | None]], pairs: Pairs, **columns: object) -> list[str]:
     """Return the verdicts that the values of an accuracy reward stand for."""
-    completions = [[{"role": "assistant", "content": completion}] for _, completion in pairs]
+    completions = [[{"role": "assistant", "content": completion}] for _, completion, _ in pairs]
     names = {None: "abstain", 1.0: "right", 0.0: "wrong"}
-    return [names[value] for value in reward(completions, solution=[gold for gold, _ in pairs])]
+    return [names[value] for value in reward(completions, solution=[gold for gold, _, _ in pairs], **columns)]
 
 
-def load_math_verify(wrap: Callable[[str], str] = str, *, as_upstream: bool = False) -> Judge:
-    """Return `verify(parse(wrap(gold)), parse(completion))` of math-verify, by its defaults or as Open R1 calls it.
-
-    A gold of which nothing can be parsed is an abstention. An exception or a time limit of its own is no right answer;
-    Open R1 abstains where comparing raises.
-    """
-    from math_verify import LatexExtractionConfig, parse, verify
+def load_math_verify() -> Judge:
+    """Return `verify(parse(gold), parse(completion))` of math-verify; a gold that it can't parse is an abstention."""
+    from math_verify import parse, verify
     from math_verify.errors import TimeoutException
-    from math_verify.parser import NormalizationConfig
-
-    boxes_first = LatexExtractionConfig(
-        normalization_config=NormalizationConfig(units=True), boxed_match_priority=0, try_extract_without_anchor=False
-    )
-    first: dict[str, Any] = {"extraction_mode": "first_match"} if as_upstream else {}
-    of_a_completion: dict[str, Any] = {**first, "extraction_config": [boxes_first]} if as_upstream else {}
 
     def judge_pair(gold: str, completion: str) -> str:
         try:
-            parsed = parse(wrap(gold), **first)
-            if not parsed:
-                return "abstain"
-            return "right" if verify(parsed, parse(completion, **of_a_completion)) else "wrong"
+            parsed = parse(wrapped(gold))
+            return "abstain" if not parsed else "right" if verify(parsed, parse(completion)) else "wrong"
         except (Exception, TimeoutException):  # noqa: BLE001 - whatever it raises, the answer is not judged right
-            return "abstain" if as_upstream else "wrong"
+            return "wrong"
 
-    return lambda pairs: [judge_pair(gold, completion) for gold, completion in pairs]
+    return lambda pairs: [judge_pair(gold, completion) for gold, completion, _ in pairs]
 
 
 def wrapped(gold: str) -> str:
@@ -78,12 +66,11 @@ def wrapped(gold: str) -> str:
     return gold if is_marked or not gold.strip() else f"${gold}$"
 
 
-JUDGES: dict[str, Callable[[], Judge]] = {
-    "ours": load_ours,
-    "math-verify": load_math_verify,
-    "math-verify-wrapped": lambda: load_math_verify(wrapped),
-    "trl": load_trl,
-    "upstream": lambda: load_math_verify(as_upstream=True),
+JUDGES: dict[str, tuple[str, Callable[[], Judge]]] = {
+    "ours": ("this verifier", load_ours),
+    "math-verify": ("math-verify, golds in $", load_math_verify),
+    "trl": ("TRL, golds in $", lambda: load_trl(wrapped)),
+    "trl-bare": ("TRL, golds as they are", lambda: load_trl(str)),
 }
 
 
@@ -133,7 +120,7 @@ def load_judge(name: str) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    _judge = JUDGES[name]()
+    _judge = JUDGES[name][1]()
 
 
 def judge_all(pairs: Pairs, in_thread: bool) -> Reply:

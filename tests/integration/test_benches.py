@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 SMALL = {
-    "verifier": (["--judges", "ours", "--sections", "accuracy"], "| labels (1016) | ours |"),
+    "verifier": (["--judges", "ours", "--limit", "20"], "| labels: as labelled (false rights) | 20 of 20 (0) |"),
     "sandbox": (["--sections", "short", "--rounds", "1", "--submissions", "2"], "| bare |"),
     "decontaminate": (["--sizes", "1000", "--rounds", "1", "--contestants", "published", "exact"], "| exact |"),
 }

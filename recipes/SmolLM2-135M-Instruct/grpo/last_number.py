@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""A reward of this recipe's own: the last number of a completion is the solution.
 
-`accuracy` compares values: it takes `\boxed{3 + 4}` for 7, and a model would learn to repeat the question. This one
-asks for the number itself.
+`accuracy` wants a box, an answer block or a sentence around the answer, which so small a model seldom writes.
 
 NOTE: a minus sign belongs to the number behind it. So "0-3" counts for -3, and "7-3 = " doesn't for 3.
 """
