@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, Qwen2ForSequenceClassification
 
 from open_r1.rewards import get_reward_spec
-from open_r1.rewards.spec import RewardSpec
+from open_r1.rewards.table import RewardSpec
 from open_r1.tasks import load_task
 
 Row = dict[str, Any]

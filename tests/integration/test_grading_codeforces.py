@@ -9,7 +9,7 @@ from open_r1.grading.batch import Score
 from open_r1.grading.checkers import UnusableCheckerError
 from open_r1.grading.codeforces import FOLDER_VARIABLE, CodeforcesProblem, judge_submission
 from open_r1.grading.verdict import verdict_line
-from open_r1.rewards.contest_rewards import cf_code_reward
+from open_r1.rewards.program_rewards import cf_code_reward
 from open_r1.sandbox import Sandbox, UnsupportedLanguageError, run_coroutine
 from open_r1.sandbox.local import LocalSandbox
 from tests.rows.codeforces import TWO_CHECKER, codeforces_rows, problem_row, write_generated_tests

@@ -12,7 +12,7 @@ from open_r1.grading.ioi import judge_subtask
 from open_r1.grading.ioi_rows import FOLDER_VARIABLE, Subtask, load_year
 from open_r1.grading.patches import add_includes
 from open_r1.grading.verdict import verdict_line
-from open_r1.rewards.contest_rewards import ioi_code_reward
+from open_r1.rewards.program_rewards import ioi_code_reward
 from open_r1.sandbox import Sandbox, SandboxError, run_coroutine, run_jobs
 from open_r1.sandbox.local import LocalSandbox
 from tests.rows.ioi import ioi_rows, solution, subtask_row, write_year

@@ -12,10 +12,8 @@ from open_r1.grading.batch import ReadRow, Sandbox, SandboxError, SandboxSetting
 from open_r1.grading.programs import Budget
 from open_r1.grading.verdict import NOT_RUN, OVER_BUDGET, TestResult, TestVerdict
 from open_r1.rewards import REWARDS, binary_code_reward, cf_code_reward, code_reward, get_reward_funcs, ioi_code_reward
-from open_r1.rewards.code_execution import ProgramRow, reward_rows, rows_of_columns
 from open_r1.rewards.ideal import ideal_of_row
-from open_r1.rewards.program_rewards import CodeReward, settings_of
-from open_r1.rewards.program_table import language_of_row
+from open_r1.rewards.program_rewards import CodeReward, language_of_row, reward_rows, rows_of_columns, settings_of
 from tests.unit.test_rewards_table import ROW_OF_PROGRAMS, arguments
 
 FUNCTIONS = {
@@ -185,7 +183,7 @@ def reward_of(results: dict[str, Score | SandboxError], programs: list[str | Non
             raise result
         return result
 
-    rows = [ProgramRow(program, problem) for program in programs]
+    rows = [(program, problem) for program in programs]
     return reward_rows("code_reward", rows, judge, SandboxSettings(), **kwargs)
 
 

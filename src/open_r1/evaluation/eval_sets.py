@@ -33,7 +33,7 @@ from open_r1.evaluation.tally import Tally
 from open_r1.generation.requests import Sampling
 from open_r1.models import prompt_token_ids
 from open_r1.rewards import run_reward
-from open_r1.rewards.program_table import code_sandbox
+from open_r1.rewards.program_rewards import code_sandbox
 
 logger = logging.getLogger(__name__)
 

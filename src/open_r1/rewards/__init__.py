@@ -2,21 +2,11 @@
 """Rewards by name for recipes (`get_reward_funcs`), and as functions to call and build oneself. Imports no torch.
 
 `base` context, text, groups · `verifier` is an answer right? · `math_`, `format_`, `length_`, `repetition_`,
-`language_`, `puzzle_`, `program_`, `contest_rewards` the families · `code_execution` what rewards that run programs
-share · `spec`, `table`, `program_table` names to builders · `wrappers`, `user` what a recipe can make of them ·
-`by_name` from a recipe's names to rewards · `ideal` what a perfect completion must score.
+`language_`, `puzzle_`, `program_rewards` the families · `table` names to builders, and a recipe's names to rewards ·
+`wrappers`, `user` what a recipe can make of them · `ideal` what a perfect completion must score.
 """
 
 from open_r1.rewards.base import UNSCORABLE, Reward, RewardContext, completion_text, is_unscorable
-from open_r1.rewards.by_name import (
-    get_reward_funcs,
-    get_reward_spec,
-    is_user_function,
-    names_for_domain,
-    needed_columns,
-    reward_domains_of,
-)
-from open_r1.rewards.contest_rewards import cf_code_reward, ioi_code_reward
 from open_r1.rewards.format_rewards import (
     CodeFormatReward,
     format_reward,
@@ -35,11 +25,25 @@ from open_r1.rewards.length_rewards import (
     len_reward,
 )
 from open_r1.rewards.math_rewards import accuracy_reward
-from open_r1.rewards.program_rewards import binary_code_reward, code_reward, extract_code
+from open_r1.rewards.program_rewards import (
+    binary_code_reward,
+    cf_code_reward,
+    code_reward,
+    extract_code,
+    ioi_code_reward,
+)
 from open_r1.rewards.puzzle_rewards import CountdownReward, knights_knaves_reward, reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import RepetitionPenaltyReward, TokenRepetitionReward
-from open_r1.rewards.spec import RewardSpec
-from open_r1.rewards.table import REWARDS
+from open_r1.rewards.table import (
+    REWARDS,
+    RewardSpec,
+    get_reward_funcs,
+    get_reward_spec,
+    is_user_function,
+    names_for_domain,
+    needed_columns,
+    reward_domains_of,
+)
 from open_r1.rewards.verifier import Verdict, verify, verify_all
 from open_r1.rewards.verifier.extract import extract_answer
 from open_r1.rewards.wrappers import DOMAIN_COLUMN, run_reward

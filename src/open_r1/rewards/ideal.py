@@ -20,8 +20,7 @@ from open_r1.rewards.base import (
     RewardContext,
     is_unscorable,
 )
-from open_r1.rewards.by_name import get_reward_spec, names_for_domain
-from open_r1.rewards.spec import ANY_LAYOUT, Layout, RewardSpec
+from open_r1.rewards.table import ANY_LAYOUT, Layout, RewardSpec, get_reward_spec, names_for_domain
 from open_r1.rewards.verifier.extract import extract_gold
 from open_r1.rewards.verifier.normalize import strip_delimiters
 from open_r1.rewards.wrappers import DOMAIN_COLUMN
