@@ -5,10 +5,12 @@ The newest checkpoint also loses what one of the two processes had saved, so tha
 Each way to hold the weights is resumed once: whole copies, a shared optimizer (ZeRO-2), shared weights (ZeRO-3).
 """
 
+import shutil
+
 import pytest
 
 from open_r1.data.manifest import missing_from
-from tests.distributed.launching import NEEDS_DEEPSPEED
+from tests.distributed.launching import NEEDS_DEEPSPEED, train
 from tests.distributed.trainings import GRPO, GRPO_RECIPE, SFT, SFT_RECIPE, kill_and_resume, training_logs
 from tests.integration.tiny import weights_of
 
@@ -44,3 +46,13 @@ def test_grpo_goes_on_to_the_same_end_amid_a_generation(config, recipes, run_grp
     resumed = kill_and_resume(config, GRPO, recipes.grpo, output_dir, kill_at=6, lost="rollout_state_1.pt")
     assert f"Resuming from {output_dir / 'checkpoint-3'}" in resumed.output
     assert_same_end(resumed, run_grpo(config), GRPO_RECIPE["max_steps"])
+
+
+def test_grpo_of_two_processes_goes_on_with_one_at_the_next_generation(recipes, run_grpo, tmp_path):
+    output_dir = shutil.copytree(run_grpo("ddp"), tmp_path / "out", ignore=shutil.ignore_patterns("checkpoint-11"))
+    words = ["--gradient_accumulation_steps", "4", "--steps_per_generation", "8"]
+    ended = train("cpu", GRPO, recipes.grpo, output_dir, *words)
+    assert f"Resuming from {output_dir / 'checkpoint-9'}" in ended.output
+    assert "rollouts in use are dropped" in ended.output
+    assert [entry["step"] for entry in training_logs(output_dir)] == list(range(1, GRPO_RECIPE["max_steps"] + 1))
+    assert missing_from(output_dir) is None
