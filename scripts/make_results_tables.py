@@ -69,7 +69,7 @@ def figure_of(path: Path, command: str, benchmarks: Sequence[Mapping[str, Any]])
     if not results["is_complete"] or settings["limit"] is not None:
         raise ValueError(f"{path} is no run on all of {name}: {results['notes'] or settings['limit']}.")
     counts = results["counts"]
-    left_out = counts["rows_left_out"] + counts.get("lines_malformed", 0) + counts["problems_lost"]
+    left_out = counts["rows_left_out"] + counts["problems_lost"]
     if left_out:
         raise ValueError(
             f"{path} is no run on all of {name}: {left_out} of its problems could not be asked or judged."

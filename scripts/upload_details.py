@@ -10,8 +10,7 @@ have is null in the others. The rows stand on the hub as a configuration of thei
 `load_dataset("you/details-m", "main.aime24")`. The files here stay, whatever happens; the same command tries again.
 
 1. Upstream reads JSON beside JSON lines as parquet, and fails. What is readable by everybody gets no rows here.
-2. Lines that are no JSON objects are counted and go along in `malformed.jsonl`.
-3. No configuration is called `default`: it would take the place of the whole card, and of what lies in `data`.
+2. No configuration is called `default`: it would take the place of the whole card, and of what lies in `data`.
 """
 
 import argparse
@@ -26,6 +25,7 @@ from open_r1.data.card import DataCard, Step
 from open_r1.data.flags import STOPPED, FlagParser, respelled
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.push import check_push, push_folder
+from open_r1.data.shards import unify
 from open_r1.data.sources import open_source
 
 KINDS = (".json", ".jsonl", ".parquet")
@@ -92,14 +92,15 @@ def gather(files: Sequence[Path], folder: Path, name: str) -> int:
     """
     sources = [open_source(file) for file in files]
     card = DataCard(name, {"files": [file.name for file in files]}, [source.parent() for source in sources])
-    with DatasetFolder(folder, card) as written:
-        for file, source in zip(files, sources, strict=True):
-            written.write_malformed(source)
+    try:
+        schema = unify(source.schema for source in sources)
+    except ValueError as error:
+        names = ", ".join(map(str, files))
+        raise ValueError(f"{names}: {error} Upload them with a --config_name each.") from error
+    with DatasetFolder(folder, card, schema=schema) as written:
+        for source in sources:
             for batch in source.batches():
-                try:
-                    written.write(batch)
-                except ValueError as error:
-                    raise ValueError(f"{file}: {error} Upload it with a --config_name of its own.") from error
+                written.write(batch)
         num_rows = sum(source.num_rows for source in sources)
         card.steps.append(Step("put the files together", num_rows, num_rows, {"files": len(files)}))
     return num_rows

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokenizer and model of a run: chat template, end-of-turn token and padding, end tokens, context, dtype."""
 
-import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -20,11 +18,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.training_args import OptimizerNames
-from transformers.utils import CONFIG_NAME
 from trl import ModelConfig, get_quantization_config
 
 from open_r1.configs.training import GRPOConfig, SFTConfig, TrainingConfig
-from open_r1.data.hub_reach import offline, why_unreachable
 from open_r1.data.manifest import MANIFEST_NAME, RUN_MANIFEST_NAME, STAGING_NAME, missing_from
 
 logger = logging.getLogger(__name__)
@@ -355,21 +351,16 @@ def load_config(training_args: TrainingConfig, model_args: ModelConfig) -> Pretr
         ValueError: The name is a LoRA adapter, a folder without a whole model, or nothing that can be loaded.
     """
     name, revision = find_model(model_args.model_name_or_path), model_args.model_revision
-    is_folder, unreachable = Path(name).is_dir(), None
+    is_folder = Path(name).is_dir()
     if (Path(name) / "adapter_config.json").is_file() and not (Path(name) / "config.json").is_file():
         raise ValueError(
             f"`model_name_or_path` {name} is a LoRA adapter: make a model of it first, `python scripts/merge_lora.py "
             f"--adapter {name} --output_dir <new folder>`."
         )
     try:
-        if not is_folder and not isinstance(try_to_load_from_cache(name, CONFIG_NAME, revision=revision), str):
-            unreachable = why_unreachable()
-        with offline() if unreachable else contextlib.nullcontext():
-            return AutoConfig.from_pretrained(
-                name, revision=revision, trust_remote_code=training_args.trust_remote_code
-            )
+        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=training_args.trust_remote_code)
     except (OSError, ValueError) as error:  # transformers' words for what is missing, damaged, unknown or private
-        reason = unreachable or " ".join(str(error).split())[:500]
+        reason = " ".join(str(error).split())[:500]
         if is_folder:
             raise ValueError(f"The model in {name} can't be loaded: {reason}") from error
         raise ValueError(

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data folders: whole or unfinished, whoever dies when; what they hold loads by every reader."""
 
-import json
 import logging
 import shutil
 from pathlib import Path
 
 import datasets
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from open_r1.data import shards
@@ -130,7 +130,7 @@ def test_finished_folder_with_missing_shards_is_told(tmp_path):
     out = write(tmp_path / "out")
     next((out / "data").iterdir()).unlink()
     for call in (DatasetFolder(out, card()).is_done, lambda: open_source(str(out)), lambda: load_source(str(out))):
-        with pytest.raises(ValueError, match="Files of the split 'train' are missing"):
+        with pytest.raises(ValueError, match="--overwrite"):
             call()
 
 
@@ -196,21 +196,48 @@ def test_split_without_rows_is_counted_and_left_out(tmp_path):
     assert read_card(tmp_path / "out").counts == {"train": 1, "test": 0, "math/train": 0}
 
 
-def test_columns_that_appear_late_are_null_before(tmp_path, monkeypatch):
+def test_columns_that_appear_late_are_null_before_where_they_are_declared(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_BUFFER_ROWS", 2)
     monkeypatch.setattr(shards, "_SHARD_BYTES", 1)
-    with DatasetFolder(tmp_path / "out", card()) as folder:
-        folder.write([{"a": None, "m": {}, "l": []}, {"a": None, "m": {}, "l": None}])
-        folder.write([{"a": 1, "m": {"x": 1}, "l": [1]}, {"a": 0.5}])
-        folder.write([{"b": "late", "m": {"y": ["z"]}, "l": [0.5]}])
-        folder.write([{"q": 1}], split="test")
+    schema = pa.schema({"a": pa.float64(), "l": pa.list_(pa.float64()), "b": pa.string()})
+    with DatasetFolder(tmp_path / "out", card(), schema=schema) as folder:
+        folder.write([{"a": None, "l": []}, {"a": None, "l": None}])
+        folder.write([{"a": 1, "l": [1]}, {"a": 0.5}])
+        folder.write([{"b": "late", "l": [0.5]}])
+        folder.write([{"a": 1}], split="test")
     rows = load_source(str(tmp_path / "out"))["train"].to_list()
     assert [row["a"] for row in rows] == [None, None, 1.0, 0.5, None]
     assert [row["b"] for row in rows] == [None] * 4 + ["late"]
-    assert rows[2]["m"] == {"x": 1, "y": None}
     assert [row["l"] for row in rows] == [[], None, [1.0], None, [0.5]]
     assert len(list((tmp_path / "out" / "data").glob("train-*.parquet"))) == 3
     assert list(open_source(str(tmp_path / "out")).rows()) == rows
+
+
+def test_columns_that_appear_late_and_are_not_declared_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_BUFFER_ROWS", 2)
+    for late in ({"n": 1, "b": 1}, {"n": "x"}, {"n": 0.5}):
+        with pytest.raises(ValueError, match="rows before"), DatasetFolder(tmp_path / "out", card()) as folder:
+            folder.write([{"n": 1}, {"n": 2}])
+            folder.write([late, late])
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other rows"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_finished_folder_whose_parquet_is_damaged_is_not_finished(tmp_path, damage, overwrite):
+    out = write(tmp_path / "out", range(1000))
+    (path,) = (out / "data").iterdir()
+    content = path.read_bytes()
+    if damage == "other rows":
+        pq.write_table(pa.table({"n": [1]}), path)
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    if overwrite:
+        assert not DatasetFolder(out, card(), overwrite=True).is_done()
+        assert values_of(write(out, overwrite=True)) == [1, 2, 3]
+        return
+    for call in (DatasetFolder(out, card()).is_done, lambda: open_source(str(out)), lambda: load_source(str(out))):
+        with pytest.raises(ValueError, match="--overwrite"):
+            call()
 
 
 @pytest.mark.parametrize(
@@ -219,11 +246,8 @@ def test_columns_that_appear_late_are_null_before(tmp_path, monkeypatch):
         ([{"a": 1}], [{"a": "x"}], "do not fit"),
         ([{"a": [1]}], [{"a": {"b": 1}}], "do not fit"),
         ([{"a": True}], [{"a": 1}], "do not fit"),
-        ([{"a": 0.5}, {"a": True}], [], "booleans beside fractions"),
-        ([{"a": [{"b": 0.5}, {"b": True}]}], [], "booleans beside fractions"),
-        ([{"a": 1}, {"a": "x"}], [], "values must be of one type"),
+        ([{"a": 1}, {"a": "x"}], [], "tried to convert"),
         ([{"a": 2**60 + 1}], [{"a": 0.5}], "does not fit the rows before"),
-        ([{"a": 2**70}], [], "cannot be written"),
         (pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), [], "same name"),
     ],
 )
@@ -241,15 +265,12 @@ def test_fraction_behind_whole_numbers_is_not_cut(tmp_path):
     assert values_of(tmp_path / "out", "score") == [1.0, 0.5]
 
 
-def test_hostile_values_come_back(tmp_path, caplog):
-    texts = ["", "\0", "a\r\nb", "é" * 500_000, "\ud83d\ude00", "---", "x" * 10**6, "\ud800 torn"]
+def test_hostile_values_come_back(tmp_path):
+    texts = ["", "\0", "a\r\nb", "é" * 500_000, "😀", "---", "x" * 10**6]
     with DatasetFolder(tmp_path / "out", card()) as folder:
         folder.write([{"t": text, "n b|c": [{"x": text}]} for text in texts])
         folder.write_text("report.txt", "\ud800")
-    found = values_of(tmp_path / "out", "t")
-    assert found == [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
-    assert found[-1] == "\ufffd torn"
-    assert "halves of surrogate pairs" in caplog.text
+    assert values_of(tmp_path / "out", "t") == texts
 
 
 def test_text_types_that_loaders_do_not_know_become_plain(tmp_path):
@@ -258,28 +279,6 @@ def test_text_types_that_loaders_do_not_know_become_plain(tmp_path):
         folder.write(table)
         folder.write([{"v": "c", "d": "e"}])
     assert {str(kind) for kind in open_source(str(tmp_path / "out")).schema.types} == {"string"}
-
-
-def test_malformed_lines_are_kept_and_counted(tmp_path, caplog):
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(b'{"n": 1}\nnull\n{"n": "\xff"}\n' + b"x" * 10**6 + b'\n{"n": 2}\n')
-    source = open_source(str(path), split="train[:1]")
-    with DatasetFolder(tmp_path / "out", card()) as folder:
-        assert folder.write_malformed(source) == 3
-        for batch in source.batches():
-            folder.write(batch)
-    lines = [json.loads(line) for line in (tmp_path / "out" / "malformed.jsonl").read_text().splitlines()]
-    assert [(line["line"], len(line["text"])) for line in lines] == [(2, 4), (3, len('{"n": "\\xff"}')), (4, 10**6)]
-    assert lines[0] == {"source": str(path), "line": 2, "reason": "a JSON null, no object", "text": "null"}
-    found = read_card(tmp_path / "out")
-    assert (found.steps[0].rows_before, found.steps[0].rows_after) == (5, 2)
-    assert found.reports == ["malformed.jsonl"]
-    clean = tmp_path / "clean.jsonl"
-    clean.write_text('{"n": 1}\n')
-    with DatasetFolder(tmp_path / "out2", card()) as folder:
-        assert folder.write_malformed(open_source(str(clean))) == 0
-        folder.write([{"n": 1}])
-    assert not (tmp_path / "out2" / "malformed.jsonl").exists()
 
 
 def test_folder_is_written_inside_its_block_only(tmp_path):

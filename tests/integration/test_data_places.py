@@ -20,9 +20,7 @@ def write(path, card=None, overwrite=False, report=None):
     return path
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "card.json", "contamination_report.json", "malformed.jsonl", ".partial/x"]
-)
+@pytest.mark.parametrize("name", ["README.md", "card.json", "contamination_report.json", ".partial/x"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_files_of_somebody_else_are_refused_before_the_work(tmp_path, name, overwrite):
     file = tmp_path / "out" / name

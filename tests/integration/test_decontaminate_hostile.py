@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scripts/decontaminate.py` on rows that nobody asked for: malformed, broken, very long."""
+"""`scripts/decontaminate.py` on rows that nobody asked for: empty, mixed, broken, very long, nested."""
 
 import json
 import os
@@ -75,10 +75,10 @@ def test_licence_of_a_finished_folder_changes_where_it_is_asked_for_alone(tmp_pa
             assert read_card(made).licence == licence
 
 
-def test_malformed_rows_are_counted_and_stay(tmp_path, capsys, caplog):
+def test_rows_without_text_are_counted_and_stay(tmp_path, capsys, caplog):
     texts = [ITEMS[0], None, "", 7, ["a"], {"b": 1}, "x " * 500_000 + ITEMS[1], "\ufffd\u0000 \ud7a3", "fine"]
     lines = [json.dumps({"problem": text, "id": number}) for number, text in enumerate(texts)]
-    (tmp_path / "rows.jsonl").write_text("\n".join([*lines, "no JSON", "[1]"]) + "\n")
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
     (tmp_path / "items.jsonl").write_text("".join(json.dumps({"problem": item}) + "\n" for item in [*ITEMS, None, ""]))
     flags = ["--dataset", tmp_path / "rows.jsonl", "--benchmark_file", tmp_path / "items.jsonl"]
     assert run([*flags, "--output_dir", tmp_path / "out"], capsys)[0] == 0
@@ -90,7 +90,18 @@ def test_malformed_rows_are_counted_and_stay(tmp_path, capsys, caplog):
     }
     assert "1 rows of column 'problem' are null (first: row 1)" in caplog.text
     assert "2 items of" in caplog.text
-    assert len((tmp_path / "out" / "malformed.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("line", ['{"problem": ' + "[" * 3_000 + "]" * 3_000 + "}", '{"problem": "to', "[1]"])
+@pytest.mark.parametrize("name", ["rows.jsonl", "items.jsonl"])
+def test_line_that_is_no_row_is_refused_with_file_and_number(tmp_path, capsys, line, name):
+    for file in ("rows.jsonl", "items.jsonl"):
+        texts = [json.dumps({"problem": ITEMS[0]}), *([line] if file == name else [])]
+        (tmp_path / file).write_text("\n".join(texts))
+    flags = ["--dataset", tmp_path / "rows.jsonl", "--benchmark_file", tmp_path / "items.jsonl"]
+    status, _, errors = run([*flags, "--output_dir", tmp_path / "out"], capsys)
+    assert status == 2
+    assert f"{name}, line 2" in errors
 
 
 @pytest.mark.parametrize("normalization", ["none", "default"])

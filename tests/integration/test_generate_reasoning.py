@@ -136,7 +136,7 @@ def test_a_slice_of_the_split_is_taken(folder, server):
 
 def test_rows_without_a_prompt_are_kept_and_counted(folder, server, caplog):
     with (folder / "rows.jsonl").open("a") as lines:
-        lines.write('{"uuid": "id-6", "problem": null}\nno json\n{"uuid": "id-7", "problem": " "}\n')
+        lines.write('{"uuid": "id-6", "problem": null}\n{"uuid": "id-7", "problem": " "}\n')
     assert generate(folder, server.address) == 0
     rows = rows_of(folder)
     assert [row["uuid"] for row in rows[6:]] == ["id-6", "id-7"]
@@ -146,14 +146,16 @@ def test_rows_without_a_prompt_are_kept_and_counted(folder, server, caplog):
     assert rows[7]["api_metadata"][1]["error"] == "prompt is empty"
     assert "2 of 8 rows can't be asked for" in caplog.text
     assert "The first is row 6: prompt is null" in caplog.text
-    assert "1 lines of" in caplog.text
-    assert "The first is line 8" in caplog.text
-    left_out, asked = read_card(folder / "out").steps
-    assert (left_out.rows_before, left_out.rows_after) == (9, 8)
-    assert json.loads((folder / "out" / "malformed.jsonl").read_text())["text"] == "no json"
-    detail = asked.detail
+    detail = read_card(folder / "out").steps[-1].detail
     assert (detail["rows"], detail["rows_without_prompt"], detail["requests"]) == (8, 2, 12)
-    assert detail["malformed_lines"] == 1
+
+
+@pytest.mark.parametrize("line", ["no json", '{"problem": ' + "[" * 3_000 + "]" * 3_000 + "}"])
+def test_line_that_is_no_row_is_refused_with_file_and_number(folder, server, capsys, line):
+    with (folder / "rows.jsonl").open("a") as lines:
+        lines.write(f"{line}\n")
+    assert generate(folder, server.address) == 1
+    assert "rows.jsonl, line 7" in capsys.readouterr().err
 
 
 def test_flags_reach_the_request(folder, server, environment):

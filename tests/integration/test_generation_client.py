@@ -266,6 +266,12 @@ def test_a_key_that_a_server_repeats_is_left_out_of_reasons(echo):
     assert "sk-0" not in reply.error
 
 
+def test_a_key_in_an_address_to_which_a_server_sends_us_is_not_told():
+    reply = Reply(status=302, headers={"Location": "/?k=sk-0123456789"})
+    with ChatServer(lambda body, attempt: reply) as server, pytest.raises(RefusedError, match=r"/\?k=\*\*\*"):
+        ask([server.address], question(), api_key="sk-0123456789")
+
+
 def test_a_body_holds_model_messages_and_sampling_with_the_seed_of_the_generation():
     sampling = Sampling(0.6, 0.95, max_tokens=100, seed=7, stop=["</s>"], extra_body={"top_k": 20})
     with ChatServer() as server:

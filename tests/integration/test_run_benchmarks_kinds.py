@@ -114,18 +114,15 @@ def test_choices_keep_their_letters_in_another_order_of_the_rows(evaluate, tmp_p
 def test_what_is_left_out_is_counted_and_noted(evaluate, tmp_path, caplog):
     rows = [gpqa_row(0), gpqa_row(1, **{"Incorrect Answer 2": None}), gpqa_row(2, Question=" ")]
     path = write_rows(tmp_path / "gpqa.jsonl", rows)
-    with path.open("a") as file:
-        file.write('{"torn": \n')
     with ChatServer(knows_sums) as server:
         assert evaluate(server, path, "--num_samples", 1) == 0
         assert len(server.requests) == 1
     results = results_of(tmp_path, "gpqa")
-    assert (results["counts"]["rows_left_out"], results["counts"]["lines_malformed"]) == (2, 1)
-    rows, lines = results["notes"][:2]
+    assert results["counts"]["rows_left_out"] == 2
+    rows = results["notes"][0]
     assert rows.startswith("2 of 3 rows are left out")
     assert rows.endswith("the first is row 1: Incorrect Answer 2 is null")
-    assert lines.startswith("1 line is no row and left out")
-    assert {f"gpqa: {rows}.", f"gpqa: {lines}."} <= set(caplog.messages)
+    assert f"gpqa: {rows}." in caplog.messages
 
 
 def test_a_file_of_which_no_row_can_be_asked_is_refused(evaluate, tmp_path, capsys):

@@ -246,7 +246,6 @@ def test_prompts_that_are_too_long_are_left_out(words, tmp_path, caplog):
         "problems_repeated": 0,
         "attempts": 2,
         "rows_left_out": 1,
-        "lines_malformed": 0,
     }
     assert "1 of 3 prompts are too long" in caplog.text
     (note, _) = results["notes"]

@@ -11,6 +11,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A room imports any room on a floor below it, none on its own floor or above; entry scripts import everything.
 FLOORS = [
+    {"secret_names"},
     {"recipes", "sandbox", "literals"},
     {"configs", "arguments", "tasks"},
     {"grading", "data"},
@@ -22,7 +23,7 @@ FLOORS = [
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # What job scripts ask starts in a moment and needs no more than Python and yaml.
-CLUSTER = {"cluster", "data", "recipes"}
+CLUSTER = {"cluster", "data", "recipes", "secret_names"}
 ENTRY_SCRIPTS = {"sft", "grpo", "generate"}
 TORCH_FREE = {"rewards", "grading", "sandbox", "tasks", "data", "generation", "curation", "cluster"}
 HEAVY = {"torch", "transformers", "trl"}

@@ -11,7 +11,7 @@ import pytest
 from open_r1.data.card import DataCard, Parent, Step, inherited_licence, read_card
 from open_r1.data.licences import declared_licence, header_licence, read_header, without_header
 from open_r1.data.readme import render_readme
-from open_r1.data.secret_names import command_line, hide_secrets, is_secret_name, shell_line
+from open_r1.secret_names import command_line, hide_secrets, is_secret_name, note_secrets, shell_line
 
 FILES = {"default": {"train": ["data/train-*.parquet"]}}
 TOKEN = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0eF2g"
@@ -32,7 +32,7 @@ HOSTILE = "a\n---\nlicense: mit\n---\n| b | `c` <script>x</script> ![i](http://x
         (["s.py", "--in", f"hf_datasets/x/hf_{TOKEN}/y"], f"python s.py --in hf_datasets/x/hf_{TOKEN}/y"),
         (["s.py", "--in", "hf_checkpoint1", "sk-learn-rows"], "python s.py --in hf_checkpoint1 sk-learn-rows"),
         (["s.py", "--url", "https://user:pass@host/v1"], "python s.py --url 'https://***@host/v1'"),
-        (["s.py", "--header", "Authorization: Bearer abc.def"], "python s.py --header 'Authorization: Bearer ***'"),
+        (["s.py", "--header", "Authorization: Bearer abc.def"], "python s.py --header 'Authorization: ***'"),
         (["s.py", "--eos-token", "<|im_end|>"], "python s.py --eos-token '<|im_end|>'"),
         (["s.py", "--name", "a b"], "python s.py --name 'a b'"),
         (["/elsewhere/tools/s.py", "--n", "1"], "python s.py --n 1"),
@@ -58,6 +58,17 @@ def test_command_line_has_no_secrets(monkeypatch, tmp_path, arguments, wanted):
         (["HF_TOKEN=secret", "token=secret"], "'HF_TOKEN=***' 'token=***'"),
         (["--", "--hub_token=secret --x 8"], "-- '--hub_token=*** --x 8'"),
         (["--password=my secret -", "--hub_token=secret\n--x=8"], "'--password=***' '--hub_token=***\n--x=8'"),
+        (["--extra-body", '{"api_key": "my secret", "n": 1}'], """--extra-body '{"api_key": ***, "n": 1}'"""),
+        (['--extra-body={"a": {"auth_key":"secret"}}'], """'--extra-body={"a": {"auth_key":***}}'"""),
+        (['{"x": "{\\"api_key\\": \\"secret\\"}"}'], """'{"x": "{\\"api_key\\": ***}"}'"""),
+        (["env", "OPENAI_API_KEY=secret", "python"], "env 'OPENAI_API_KEY=***' python"),
+        (["X-Api-Key: secret", "authorization: Basic secret"], "'X-Api-Key: ***' 'authorization: ***'"),
+        (["https://host/3f2504e04f8911d39a0c0305e82c3301/v1"], "'https://host/***/v1'"),
+        (["https://host/sk-proj-abcdefghijklmnopqrstuv/v1?a=1"], "'https://host/***/v1?a=1'"),
+        (
+            ["https://host/v1/models/deepseek-r1-distill-qwen-32b"],
+            "https://host/v1/models/deepseek-r1-distill-qwen-32b",
+        ),
         (["--api-key", "secret", "a b"], "--api-key *** 'a b'"),
         (["http://user:secret@proxy:3128"], "'http://***@proxy:3128'"),
         (
@@ -75,6 +86,12 @@ def test_secrets_of_the_environment_are_hidden_wherever_they_are(monkeypatch):
     monkeypatch.setenv("SHORT_TOKEN", "a")
     value = {"note": "with s3cret-value inside", "list": ["s3cret-value", 1, None], "a": "a"}
     assert hide_secrets(value) == {"note": "with *** inside", "list": ["***", 1, None], "a": "a"}
+
+
+def test_secrets_that_were_noted_are_hidden_also_as_a_url_spells_them():
+    note_secrets({"headers": {"api_key": "noted/secret 1"}, "n": "not noted at all"})
+    assert hide_secrets("to /login?k=noted%2Fsecret%201 and noted/secret 1") == "to /login?k=*** and ***"
+    assert hide_secrets("not noted at all") == "not noted at all"
 
 
 @pytest.mark.parametrize(

@@ -80,12 +80,12 @@ def test_a_template_that_is_given_as_text_is_no_path(text):
 
 
 @pytest.mark.parametrize("is_offline", [True, False])
-def test_a_name_that_is_no_folder_is_refused_at_once_where_no_hub_is(is_offline, tmp_path, monkeypatch):
+def test_a_name_that_is_no_folder_is_refused_where_no_hub_is(is_offline, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", is_offline)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"no folder 'data/nope' \(seen from .*hub can't be reached .*revision main"):
+    with pytest.raises(ValueError, match=r"data/nope.*revision main"):
         check_is_there("data/nope", "main")
 
 

@@ -86,9 +86,7 @@ def read_size(model: str, revision: str) -> ModelSize:
         return _size_of(folder)
     from huggingface_hub import constants, hf_hub_download
 
-    from open_r1.data.hub_reach import why_unreachable
-
-    is_asked = not constants.HF_HUB_OFFLINE and why_unreachable() is None
+    is_asked = not constants.HF_HUB_OFFLINE
     config = hf_hub_download(model, "config.json", revision=revision, local_files_only=not is_asked)
     size = _size_of(Path(config).parent)
     if size.weights_gb is None and is_asked:

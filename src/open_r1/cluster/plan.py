@@ -23,8 +23,8 @@ from open_r1.cluster.recipe_values import (
     read_values,
 )
 from open_r1.cluster.topology import Topology, Wanted, plan_topology
-from open_r1.data.secret_names import is_secret_name
 from open_r1.recipes import load_recipe
+from open_r1.secret_names import is_secret_name
 
 _MEMORY_SHARE = 0.9  # of a GPU that a server has for itself
 

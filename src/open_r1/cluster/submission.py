@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from open_r1.data.secret_names import hide_secrets
+from open_r1.secret_names import hide_secrets
 
 # What launchers and trackers of a training give its processes. Names that users set too stay: FSDP_*, DEEPSPEED_*,
 # KMP_*, ACCELERATE_LOG_LEVEL. No evaluation asks for them.

@@ -21,6 +21,8 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from open_r1.curation.completions import Problem
 from open_r1.curation.difficulty import OWN_GENERATIONS
 from open_r1.curation.diversity import cluster_problems, draw_over_domains
@@ -46,6 +48,17 @@ logger = logging.getLogger(__name__)
 JOURNAL = "verdicts.jsonl"
 OWN_RATE, BEST, SAMPLE = "pass rate (own completions)", "best of each problem", "sample"
 _WRITE_ROWS = 256
+_COLUMNS = {
+    "messages": pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
+    "problem": pa.string(),
+    "solution": pa.string(),
+    "input": pa.string(),
+    "input_row": pa.int64(),
+    "generation_index": pa.int64(),
+    "verdict": pa.string(),
+    "rule_score": pa.float64(),
+    "length": pa.int64(),
+}
 
 
 @dataclass
@@ -287,8 +300,6 @@ def curate(
     if folder.is_done():
         return curation.funnel, False
     with folder:
-        for part in curation.inputs.parts:
-            folder.write_malformed(part.source)
         journal = None
         if judges:
             journal = VerdictJournal(output_dir / JOURNAL, verdict_settings(curation), overwrite=overwrite)
@@ -300,6 +311,7 @@ def curate(
         folder.card.steps += curation.funnel.steps()
         folder.card.contamination = curation.contamination()
         rows = curation.output_rows(kept)
+        schema = pa.schema(_COLUMNS | {entry.name: entry.type for entry in curation.inputs.kept} | _COLUMNS)
         while batch := list(islice(rows, _WRITE_ROWS)):
-            folder.write(batch)
+            folder.write(pa.Table.from_pylist(batch, schema))
     return curation.funnel, True

@@ -14,7 +14,7 @@ from open_r1.curation.completions import Columns, Problem, find_columns, read_pr
 from open_r1.curation.quality import close_prefilled_think
 from open_r1.curation.settings import USUAL_KEPT, CurateSettings
 from open_r1.data.contamination import flag_columns
-from open_r1.data.shards import GrowingSchema
+from open_r1.data.shards import unify
 from open_r1.data.sources import RowSource, open_source
 
 _BATCH_ROWS = 64  # 32 generations of 100 kB a row are then 200 MB
@@ -48,6 +48,7 @@ class Inputs:
     """All data sets of the input, as one."""
 
     parts: Sequence[Input]
+    kept: pa.Schema  # columns of all, which the output takes over
 
     @property
     def num_rows(self) -> int:
@@ -111,19 +112,9 @@ def open_inputs(settings: CurateSettings) -> Inputs:
             kept, flags = [*kept, *(name for name in flags if name not in kept)], ()
         parts.append(Input(source, columns, first, tuple(name for name in kept if name in source.column_names), flags))
         first += source.num_rows
-    _require_one_type(parts)
-    return Inputs(parts)
-
-
-def _require_one_type(parts: Sequence[Input]) -> None:
-    """Refuse inputs whose kept columns can't be joined, before anything is judged."""
-    columns = GrowingSchema()
-    for part in parts:
-        fields = [part.source.schema.field(name) for name in part.kept]
-        try:
-            columns.grow(pa.schema(fields))
-        except ValueError as error:
-            raise ValueError(
-                f"Columns of {part.source.name} have other types than those of the inputs before it: {error} Leave "
-                f"them out of --keep_columns (now {', '.join(part.kept)}), or convert them."
-            ) from error
+    try:
+        schemas = [pa.schema([part.source.schema.field(name) for name in part.kept]) for part in parts]
+        return Inputs(parts, unify(schemas))
+    except ValueError as error:
+        names = ", ".join(part.source.name for part in parts)
+        raise ValueError(f"Columns of {names} can't be joined: {error} Leave them out of --keep_columns.") from error

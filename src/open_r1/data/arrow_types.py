@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arrow types as every reader knows them."""
 
-from collections.abc import Iterable
-from typing import Any
-
 import pyarrow as pa
 
 
@@ -37,21 +34,3 @@ def without_empty_structs(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_large_list(kind):
         return pa.large_list(without_empty_structs(kind.value_type))
     return pa.list_(without_empty_structs(kind.value_type)) if pa.types.is_list(kind) else kind
-
-
-def has_booleans_as_fractions(values: Iterable[Any], kind: pa.DataType) -> bool:
-    """Say whether there are booleans where Arrow would make fractions of them, in lists and structs too.
-
-    >>> has_booleans_as_fractions([[0.5], [True]], pa.list_(pa.float64()))
-    True
-    """
-    if "double" not in str(kind):
-        return False
-    if pa.types.is_floating(kind):
-        return any(isinstance(value, bool) for value in values)
-    filled = [value for value in values if value is not None]
-    if pa.types.is_struct(kind):
-        return any(has_booleans_as_fractions((v.get(entry.name) for v in filled), entry.type) for entry in kind)
-    if pa.types.is_list(kind):
-        return has_booleans_as_fractions((entry for value in filled for entry in value), kind.value_type)
-    return False

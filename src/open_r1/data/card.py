@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.data.licences import SEPARATOR, UNKNOWN_LICENCE
-from open_r1.data.secret_names import command_line, hide_secrets, without_named_secrets
+from open_r1.secret_names import command_line, hide_secrets, without_named_secrets
 
 logger = logging.getLogger(__name__)
 

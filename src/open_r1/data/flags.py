@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from open_r1.secret_names import note_secrets
+
 WORDS = "WORDS"  # metavar of flags whose value is words for another program, which may look like flags themselves
 STOPPED = 130  # the exit status of a command that Ctrl-C has ended
 
@@ -100,6 +102,7 @@ def read_api_key(variable: str | None, *, flag: str = "--api_key_env") -> str | 
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ValueError(f"The environment variable {variable}, named by {flag}, is not set or empty.")
+    note_secrets(key)
     return key
 
 

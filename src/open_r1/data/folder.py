@@ -5,7 +5,6 @@ A folder counts as finished when `card.json` is there. Until then everything is 
 run left there is removed by the next one. `datasets.load_dataset(folder)` and `get_dataset` read a finished folder.
 """
 
-import json
 import logging
 import re
 import shutil
@@ -21,7 +20,6 @@ from open_r1.data.card import (
     CARD_NAME,
     README_NAME,
     DataCard,
-    Step,
     plain_json,
     read_card,
 )
@@ -35,12 +33,10 @@ from open_r1.data.published import (
     splits_by_config,
 )
 from open_r1.data.readme import render_readme
-from open_r1.data.shards import GrowingSchema, ShardWriter
-from open_r1.data.sources import RowSource
+from open_r1.data.shards import ShardWriter
 
 logger = logging.getLogger(__name__)
 
-MALFORMED_NAME = "malformed.jsonl"
 _REPLACED = "replaced"  # in the staging folder: data of before
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # as `datasets` demands
 _FILE_NAME = re.compile(r"[\w\-][\w.\- ]*")
@@ -56,6 +52,7 @@ class DatasetFolder:
         overwrite: Replace a finished data set that was made with other settings, or the same ones.
         licence: What the user asked for, if anything: it goes into the card of a finished folder too. That of `card`
             may be inherited, and replaces none.
+        schema: Columns of the default configuration, where the first rows may lack some; else those of the first rows.
 
     Raises:
         ValueError: The folder holds something else where ours would be (data, README.md, card.json, reports), another
@@ -63,14 +60,20 @@ class DatasetFolder:
     """
 
     def __init__(
-        self, path: Path | str, card: DataCard, *, overwrite: bool = False, licence: str | None = None
+        self,
+        path: Path | str,
+        card: DataCard,
+        *,
+        overwrite: bool = False,
+        licence: str | None = None,
+        schema: pa.Schema | None = None,
     ) -> None:
         self.path = Path(path).expanduser()
         self.card = card
         self.overwrite = overwrite
         self.licence = licence if licence and licence.strip() else None
         self._writers: dict[tuple[str, str], ShardWriter] = {}
-        self._columns: dict[str, GrowingSchema] = {}
+        self._schemas = {} if schema is None else {DEFAULT_CONFIG: schema}
         self._reports: list[str] = []
         self._lock: FileLock | None = None
         self._foreign: set[str] = set()
@@ -145,8 +148,7 @@ class DatasetFolder:
         if key not in self._writers:
             self._require_entered()
             folder = self.staging / self._checked_folder_name(config, split)
-            columns = self._columns.setdefault(config, GrowingSchema())
-            self._writers[key] = ShardWriter(folder, split, columns)
+            self._writers[key] = ShardWriter(folder, split, self._schemas, config)
         self._writers[key].write(rows)
 
     def write_text(self, name: str, text: str) -> None:
@@ -159,28 +161,6 @@ class DatasetFolder:
         (self.staging / name).write_text(text, encoding="utf-8", errors="backslashreplace")
         if name not in self._reports:
             self._reports.append(name)
-
-    def write_malformed(self, source: RowSource) -> int:
-        """Keep the lines of a source that are no JSON objects: in `malformed.jsonl`, and as a step of the card.
-
-        Call it once for each source, after entering the block and before the steps of your own.
-
-        Returns:
-            Number of such lines; nothing is written where it is 0.
-        """
-        self._require_entered()
-        if not source.malformed:
-            return 0
-        with (self.staging / MALFORMED_NAME).open("a", encoding="utf-8") as file:
-            for line in source.malformed:
-                record = {"source": source.name, "line": line.number, "reason": line.reason, "text": line.text}
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        if MALFORMED_NAME not in self._reports:
-            self._reports.append(MALFORMED_NAME)
-        rows, lines = source.num_rows_in_split, len(source.malformed)
-        detail = {"source": source.name, "malformed_lines": lines, "kept_in": MALFORMED_NAME}
-        self.card.steps.append(Step("leave out lines that are no JSON objects", rows + lines, rows, detail))
-        return lines
 
     def __enter__(self) -> "DatasetFolder":
         refuse_place(self.path, self.card.parents)

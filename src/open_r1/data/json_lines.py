@@ -1,115 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON lines to Arrow in constant memory, whatever the lines hold.
+"""JSON lines to Arrow, some megabytes at a time.
 
-1. The reader of `datasets` stops at a value of another type than the first block's, or at a torn line. Here a column
-   that mixes types comes as text (JSON text of what was no text), and lines that are no objects are set aside.
-2. Text that looks like a time stays text, integers stay exact: beside fractions, those beyond 2^53 make a column text.
-3. Of a key that is twice in an object the last value counts, as for Python's `json`.
+    {"problem": "1 + 1?", "answer": 2}
+    {"problem": "2 + 2?", "answer": "four"}     gives answer: "2", "four"
+
+A line that is no JSON object, or is nested deeper than 100 levels, is refused with its number. Of a column that mixes
+types, what is no text comes as JSON text. Text that looks like a time stays text.
+
+1. The reader of `datasets`, which the trainers use, stops where a later line has another type, or another column, than
+   the first 10 MB, and makes times of text that looks like one.
+2. Whole numbers beyond 2^53 lose digits where fractions stand beside them, and those beyond 2^63 always do.
 """
 
 import io
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.json
 
-from open_r1.data.arrow_types import has_booleans_as_fractions
-from open_r1.data.json_types import unify, wide_integers, without_times
-from open_r1.data.malformed import MalformedLines, parse_object
-
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 8 * 2**20
 _UTF8_MARK = b"\xef\xbb\xbf"
-# Arrow's reader recurses without bound: a line with 100,000 open brackets would end the process.
-_MAX_BRACKETS = 5_000
-_LONG_NUMBER = re.compile(rb"(?<![\d.])\d{16,}(?![\d.eE])")
+_MAX_DEPTH = 100
+_NO_BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}"]+')
+_ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Some megabytes of the file: where it begins, number of its first line, its lines, its first row, its rows."""
+    """Some megabytes of the file: where it begins, its lines, its first row, its rows."""
 
     offset: int
-    line: int
     num_lines: int
     row: int
     num_rows: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class JsonLines:
-    """A file of JSON lines; opening it reads it once.
+    """A file of JSON lines.
 
     Args:
         path: The file.
         schema: Columns of all lines.
-        num_rows: Lines that are objects.
-        malformed: Lines that are none; empty lines are neither.
         mixed: Columns that mix types: what is no text in them comes as JSON text.
+        blocks: Its parts.
     """
 
     path: Path
-    schema: pa.Schema = field(init=False)
-    num_rows: int = field(init=False, default=0)
-    malformed: MalformedLines = field(init=False)
-    mixed: frozenset[str] = field(init=False, default=frozenset())
-    _blocks: list[_Block] = field(init=False, repr=False, default_factory=list)
+    schema: pa.Schema
+    mixed: frozenset[str]
+    blocks: Sequence[_Block]
 
-    def __post_init__(self) -> None:
-        self.malformed = MalformedLines(self.path)
-        mixed: set[str] = set()
-        schemas: list[tuple[pa.Schema, frozenset[tuple[str, ...]]]] = []
-        for offset, number, lines in _read_blocks(self.path):
-            table = _parse_exactly(lines)
-            if table is None:
-                self._set_malformed_aside(offset, number, lines)
-                table = _parse_slowly(lines, None, mixed)
-            self._blocks.append(_Block(offset, number, len(lines), self.num_rows, table.num_rows))
-            self.num_rows += table.num_rows
-            seen = without_times(table.schema), wide_integers(table)
-            if seen not in schemas:
-                schemas.append(seen)
-        if self.malformed:
-            first = self.malformed[0]
-            logger.warning(
-                "%s: %d lines are no JSON objects and are left out (first: line %d, %s: %r).",
-                self.path,
-                len(self.malformed),
-                first.number,
-                first.reason,
-                first.text[:80],
-            )
-        self.schema, differing = unify(schemas)
-        self.mixed = frozenset(mixed | differing)
-        if self.mixed:
-            logger.warning(
-                "%s: columns %s mix types; what is no text in them is kept as JSON text.",
-                self.path,
-                sorted(self.mixed),
-            )
+    @property
+    def num_rows(self) -> int:
+        """Lines that aren't empty."""
+        return sum(block.num_rows for block in self.blocks)
 
     def tables(self, first: int = 0) -> Iterator[tuple[int, pa.Table]]:
-        """Yield the rows in order, in tables of some megabytes, each with the number of its first row.
-
-        Args:
-            first: First row wanted: the tables before it are not read.
-
-        Raises:
-            ValueError: The file changed since it was opened.
-        """
+        """Yield the rows from the block of row `first` on, in tables, each with the number of its first row."""
         with self.path.open("rb") as file:
-            for block in self._blocks:
+            for block in self.blocks:
                 if block.row + block.num_rows <= first:
                     continue
                 file.seek(block.offset)
-                lines = _without_mark(block.offset, [file.readline() for _ in range(block.num_lines)])
+                lines = _filled([file.readline() for _ in range(block.num_lines)])
                 table = _parse(lines, self.schema)
                 if table is None:
                     table = _parse_slowly(lines, self.schema)
@@ -117,112 +79,163 @@ class JsonLines:
                     raise ValueError(f"{self.path} changed while it was read: run the command again.")
                 yield block.row, table
 
-    def _set_malformed_aside(self, offset: int, number: int, lines: list[bytes]) -> None:
-        for line in lines:
-            if line.strip() and parse_object(line) is None:
-                self.malformed.append(number, offset, len(line))
-            offset, number = offset + len(line), number + 1
 
+def open_json_lines(path: Path) -> JsonLines:
+    """Read a file of JSON lines once, for its columns.
 
-def _read_blocks(path: Path) -> Iterator[tuple[int, int, list[bytes]]]:
-    """Yield where each block begins, the number of its first line, and its lines."""
-    offset, number = 0, 1
+    Raises:
+        ValueError: A line is no JSON object; the message has its number.
+    """
+    blocks: list[_Block] = []
+    schemas: list[pa.Schema] = []
+    mixed: set[str] = set()
+    offset = row = number = 0
     with path.open("rb") as file:
         while lines := file.readlines(_BLOCK_BYTES):
-            num_bytes = sum(map(len, lines))
-            yield offset, number, _without_mark(offset, lines)
-            offset, number = offset + num_bytes, number + len(lines)
+            _refuse_wrong(path, number, lines, quickly=True)
+            filled = _filled(lines)
+            table = _parse(filled, None)
+            if table is None:
+                _refuse_wrong(path, number, lines)
+                table = _parse_slowly(filled, None, mixed)
+            blocks.append(_Block(offset, len(lines), row, table.num_rows))
+            if table.schema not in schemas:
+                schemas.append(table.schema)
+            offset, row, number = offset + sum(map(len, lines)), row + table.num_rows, number + len(lines)
+    schema, differing = _unify(schemas)
+    mixed |= differing
+    if mixed:
+        logger.warning("%s: columns %s mix types; what is no text comes as JSON text.", path, sorted(mixed))
+    return JsonLines(path, schema, frozenset(mixed), blocks)
 
 
-def _without_mark(offset: int, lines: list[bytes]) -> list[bytes]:
-    """Turn the mark of UTF-8 at the beginning of a file into spaces, so that positions stay."""
-    if offset == 0 and lines and lines[0].startswith(_UTF8_MARK):
-        lines[0] = b"   " + lines[0][3:]
-    return lines
+def refuse_wrong_lines(path: Path, *, quickly: bool) -> None:
+    """Raise a ValueError with the number of the first line that is no JSON object or is nested too deep.
+
+    A .json file that holds no lines is looked at as a whole; a list in it is not.
+
+    Args:
+        path: The file.
+        quickly: Look only for what ends the process in Arrow's reader: deep nesting, and lines such as `null`.
+    """
+    number = 0
+    if path.suffix.lower() == ".json" and not holds_lines(path):
+        whole = path.read_bytes().strip()
+        _refuse_wrong(path, 0, [] if whole.startswith(b"[") else [whole], quickly=quickly)
+        return
+    with path.open("rb") as file:
+        while lines := file.readlines(_BLOCK_BYTES):
+            _refuse_wrong(path, number, lines, quickly=quickly)
+            number += len(lines)
 
 
-def _parse_exactly(lines: list[bytes]) -> pa.Table | None:
-    """Return the rows of a block with types of their own, or None where Arrow cannot read all of it exactly."""
-    table = _parse(lines, None)
-    if table is None or not any(_holds_fractions(kind) for kind in table.schema.types):
-        return table
-    # Beside fractions Arrow reads integers as fractions too: those beyond 2^53 would lose digits.
-    return None if any(_LONG_NUMBER.search(line) for line in lines) else table
+def holds_lines(path: Path) -> bool:
+    """Say whether a .json file holds an object a line, as many do."""
+    with path.open("rb") as file:
+        line = file.readline(2**22).removeprefix(_UTF8_MARK)
+    return bool(_too_deep(line)) or _fault(line) is None
 
 
-def _holds_fractions(kind: pa.DataType) -> bool:
-    return "double" in str(kind)
+def _refuse_wrong(path: Path, number: int, lines: Sequence[bytes], *, quickly: bool = False) -> None:
+    for place, line in enumerate(lines, number + 1):
+        line = line.removeprefix(_UTF8_MARK).strip() if place == 1 else line.strip()
+        fault = _too_deep(line)
+        if line and not fault and not (quickly and line[:1] == b"{" and line[-1:] == b"}"):
+            fault = _fault(line)
+        if fault:
+            raise ValueError(f"{path}, line {place}: {fault}.")
+
+
+def _too_deep(line: bytes) -> str | None:
+    if line.count(b"{") + line.count(b"[") <= _MAX_DEPTH:
+        return None
+    depth = deepest = 0
+    for sign in _NO_BRACKETS.sub(b"", line):
+        depth += 1 if sign in b"{[" else -1
+        deepest = max(deepest, depth)
+    return f"nested {deepest} levels deep, and {_MAX_DEPTH} are allowed" if deepest > _MAX_DEPTH else None
+
+
+def _fault(line: bytes) -> str | None:
+    try:
+        found = json.loads(line.decode("utf-8"))
+        json.dumps(found, ensure_ascii=False).encode("utf-8")  # half of a surrogate pair raises
+    except ValueError as error:
+        return f"no JSON ({error})"
+    return None if isinstance(found, dict) else f"a JSON {type(found).__name__}, no object"
+
+
+def _filled(lines: Iterable[bytes]) -> list[bytes]:
+    return [line for line in (line.removeprefix(_UTF8_MARK).strip() for line in lines) if line]
 
 
 def _parse(lines: list[bytes], schema: pa.Schema | None) -> pa.Table | None:
-    """Return the rows of a block read by Arrow, or None where it cannot (mixed types, broken lines)."""
-    filled = [line for line in map(bytes.strip, lines) if line]
-    if not filled or not all(map(_is_fit_for_arrow, filled)):
-        return None
+    """Return the rows of a block read by Arrow, or None where it cannot (mixed types, wrong lines)."""
+    block = b"\n".join(lines) + b"\n"
     options = pyarrow.json.ParseOptions(
         explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore"
     )
-    block = b"\n".join(filled) + b"\n"
-    read = pyarrow.json.ReadOptions(block_size=len(block) + 1, use_threads=False)
     try:
         block.decode("utf-8")  # Arrow does not look
+        read = pyarrow.json.ReadOptions(block_size=len(block) + 1, use_threads=False)
         table = pyarrow.json.read_json(io.BytesIO(block), read_options=read, parse_options=options)
-        if schema is not None:
+        if schema is None:
+            untimed = pa.schema([pa.field(entry.name, _untimed(entry.type)) for entry in table.schema])
+            if untimed != table.schema:
+                return _parse(lines, untimed)
+        else:
             table = table.select(schema.names).cast(schema)
-    except (
-        pa.ArrowInvalid,
-        pa.ArrowNotImplementedError,
-        pa.ArrowTypeError,
-        UnicodeDecodeError,
-        KeyError,
-        OverflowError,
-    ):
-        return None  # the slow reader says what is wrong, line by line
-    # Two objects on a line, or one on two: also for the slow reader to say.
-    return table if table.num_rows == len(filled) and table.num_columns else None
+    except (*_ARROW_ERRORS, UnicodeDecodeError, KeyError):
+        return None
+    return table if table.num_rows == len(lines) and table.num_columns else None
 
 
-def _is_fit_for_arrow(line: bytes) -> bool:
-    """Say whether a line looks like an object: Arrow crashes on a lone `null` and on deep nesting."""
-    if not (line.startswith(b"{") and line.endswith(b"}")):
-        return False
-    return len(line) < 2 * _MAX_BRACKETS or line.count(b"{") + line.count(b"[") < _MAX_BRACKETS
+def _untimed(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_temporal(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_untimed(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(entry.name, _untimed(entry.type)) for entry in kind])
+    return kind
 
 
 def _parse_slowly(lines: list[bytes], schema: pa.Schema | None, mixed: set[str] | None = None) -> pa.Table:
     """Return the rows of a block line by line; add the columns to `mixed` of which some values become text."""
-    rows = [row for line in lines if line.strip() and (row := parse_object(line)) is not None]
+    rows = [json.loads(line) for line in lines]
     names = schema.names if schema is not None else list(dict.fromkeys(name for row in rows for name in row))
-    columns = [
-        _column([row.get(name) for row in rows], None if schema is None else schema.field(name).type) for name in names
-    ]
-    if mixed is not None:
-        mixed |= {
-            name
-            for name, column in zip(names, columns, strict=True)
-            if pa.types.is_string(column.type) and not _is_text(row.get(name) for row in rows)
-        }
+    columns = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        columns[name] = _column(values, None if schema is None else schema.field(name).type)
+        is_text = all(value is None or isinstance(value, str) for value in values)
+        if mixed is not None and pa.types.is_string(columns[name].type) and not is_text:
+            mixed.add(name)
     if not names:  # rows without any column still count
-        batch = pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
-        return pa.Table.from_batches([batch])
-    return pa.Table.from_arrays(columns, names=names)
+        return pa.Table.from_batches([pa.RecordBatch.from_struct_array(pa.array(rows, pa.struct([])))])
+    return pa.table(columns)
 
 
 def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
-    try:
-        if kind is None or not pa.types.is_string(kind):
-            array = pa.array(values, type=kind)
-            if kind is not None or not has_booleans_as_fractions(values, array.type):
-                return array
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        if kind is not None:
-            raise
-    return pa.array([_as_text(value) for value in values], type=pa.string())
+    if kind is None or not pa.types.is_string(kind):
+        try:
+            return pa.array(values, type=kind)
+        except _ARROW_ERRORS:
+            if kind is not None:
+                raise
+    texts = (value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values)
+    return pa.array(texts, type=pa.string())
 
 
-def _is_text(values: Iterable[Any]) -> bool:
-    return all(value is None or isinstance(value, str) for value in values)
-
-
-def _as_text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _unify(schemas: Iterable[pa.Schema]) -> tuple[pa.Schema, set[str]]:
+    """Return one schema for all blocks, and the columns that only text can hold."""
+    fields: dict[str, pa.Field] = {}
+    mixed = set()
+    for entry in (entry for schema in schemas for entry in schema):
+        pair = [pa.schema([fields.setdefault(entry.name, entry)]), pa.schema([entry])]
+        try:
+            fields[entry.name] = pa.unify_schemas(pair, promote_options="permissive").field(0)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            fields[entry.name] = pa.field(entry.name, pa.string())
+            mixed.add(entry.name)
+    return pa.schema(list(fields.values())), mixed

@@ -6,7 +6,6 @@
 2
 """
 
-import contextlib
 import glob
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import datasets
 from datasets import Dataset, DatasetDict
 
 from open_r1.data.card import read_card
-from open_r1.data.hub_reach import offline, why_unreachable
+from open_r1.data.json_lines import refuse_wrong_lines
 from open_r1.data.published import published_files, refuse_unfinished
 from open_r1.data.slices import parse_split
 from open_r1.tasks import load_task
@@ -87,9 +86,16 @@ def _load_file(path: Path) -> DatasetDict:
         raise ValueError(f"unknown file type {path.suffix!r}; known are {sorted(FILE_FORMATS)}")
     if path.stat().st_size == 0:
         raise ValueError("the file is empty")
+    if file_format == "json":
+        refuse_wrong_lines(path, quickly=True)
     options = {"sep": "\t"} if path.suffix.lower() == ".tsv" else {}
     # Escaped: a name such as data[1].jsonl is no pattern.
-    loaded = datasets.load_dataset(file_format, data_files=glob.escape(str(path)), **options)
+    try:
+        loaded = datasets.load_dataset(file_format, data_files=glob.escape(str(path)), **options)
+    except Exception:
+        if file_format == "json":
+            refuse_wrong_lines(path, quickly=False)
+        raise
     if file_format == "csv" and "__index_level_0__" in loaded["train"].column_names:
         raise ValueError("a row has more fields than the header: the columns would be shifted")
     return loaded
@@ -110,20 +116,16 @@ def _load_folder(path: Path, config: str | None) -> DatasetDict:
 
 
 def _load_from_hub(name: str, config: str | None, revision: str | None) -> DatasetDict:
-    unreachable = None if datasets.config.HF_HUB_OFFLINE else why_unreachable()
     try:
-        with offline() if unreachable else contextlib.nullcontext():
-            if name.startswith(_HUB_FILE_PREFIX):
-                # Some sets are folders of files without configurations. hf://datasets/<owner>/<name>@<revision>/<file>
-                parts = name.split("/")
-                if revision is not None and "@" not in parts[4]:
-                    parts[4] += f"@{revision}"
-                return datasets.load_dataset(FILE_FORMATS[Path(name).suffix.lower()], data_files="/".join(parts))
-            return datasets.load_dataset(name, config, revision=revision)
+        if name.startswith(_HUB_FILE_PREFIX):
+            # Some sets are folders of files without configurations. hf://datasets/<owner>/<name>@<revision>/<file>
+            parts = name.split("/")
+            if revision is not None and "@" not in parts[4]:
+                parts[4] += f"@{revision}"
+            return datasets.load_dataset(FILE_FORMATS[Path(name).suffix.lower()], data_files="/".join(parts))
+        return datasets.load_dataset(name, config, revision=revision)
     except (datasets.exceptions.DatasetsError, OSError, ValueError, LookupError) as error:
         reason = f"{type(error).__name__}: {_first_lines(str(error).strip() or repr(error))}"
-        if unreachable:  # what is cached may have failed for another reason
-            reason = unreachable if isinstance(error, ConnectionError) else f"{unreachable}; {reason}"
         raise ValueError(
             f"Cannot load the data set {described(name, config)}: no local file or folder has this name, and from "
             f"the hub it could not be loaded ({reason}). Offline, name a local json/jsonl/csv/parquet file, a folder, "

@@ -13,7 +13,6 @@ _OUR_NAMES = (
     README_NAME,
     CARD_NAME,
     STAGING_NAME,
-    "malformed.jsonl",
     "contamination_report.json",
     "contamination_report.md",
 )

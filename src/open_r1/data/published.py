@@ -5,6 +5,9 @@ import glob
 import re
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from open_r1.data.card import CARD_NAME, DataCard
 
 STAGING_NAME = ".partial"
@@ -50,10 +53,15 @@ def published_files(folder: Path, card: DataCard, config: str | None) -> dict[st
     found = {}
     for split in configs[config]:
         files = sorted((folder / data_folder_name(config)).glob(f"{glob.escape(split)}-?????-of-?????.parquet"))
-        if not files or len(files) != int(files[0].stem[-5:]):
+        try:
+            num_rows = sum(pq.read_metadata(file).num_rows for file in files)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{folder} is not whole ({error}): make it again with --overwrite.") from None
+        expected = card.counts[split if config == DEFAULT_CONFIG else f"{config}/{split}"]
+        if num_rows != expected:
             raise ValueError(
-                f"Files of the split {split!r} are missing in {folder / data_folder_name(config)} ({len(files)} are "
-                "there): make the folder again with --overwrite."
+                f"{folder} is not whole: its files of {split!r} have {num_rows} rows, not {expected}. Make it again "
+                "with --overwrite."
             )
         found[split] = files
     return found

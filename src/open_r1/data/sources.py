@@ -20,9 +20,8 @@ import xxhash
 
 from open_r1.data.arrow_types import plain_schema
 from open_r1.data.card import Parent, read_card
-from open_r1.data.json_lines import JsonLines
+from open_r1.data.json_lines import holds_lines, open_json_lines
 from open_r1.data.licences import declared_licence
-from open_r1.data.malformed import MalformedLines, parse_object
 from open_r1.data.published import DEFAULT_CONFIG, published_files, refuse_unfinished
 from open_r1.data.slices import parse_split
 
@@ -45,7 +44,6 @@ class RowSource:
         schema: Its columns.
         num_rows: Rows in the slice.
         num_rows_in_split: Rows in the whole split.
-        malformed: Lines of a JSON lines file that are no objects; they are in no batch and not counted as rows.
         mixed: Columns of a JSON lines file that mix types: what is no text in them comes as JSON text.
     """
 
@@ -56,7 +54,6 @@ class RowSource:
     schema: pa.Schema
     num_rows: int
     num_rows_in_split: int
-    malformed: MalformedLines
     mixed: frozenset[str]
     _first: int = field(repr=False)
     _opened: "_Opened" = field(repr=False)
@@ -149,7 +146,6 @@ class _Opened:
     num_rows: int
     read: _Reader
     files: list[Path] = field(default_factory=list)
-    malformed: MalformedLines = field(default_factory=MalformedLines)
     mixed: frozenset[str] = frozenset()
 
 
@@ -176,8 +172,7 @@ def open_source(
         opened = _open_loaded(name, config, wanted.split, revision, seed)
     begin, end = wanted.bounds(opened.num_rows)
     if begin == end:
-        lost = f", and {len(opened.malformed)} lines that are no JSON objects" if opened.malformed else ""
-        raise ValueError(f"The data set {name!r} has no rows in {split!r}: the split has {opened.num_rows}{lost}.")
+        raise ValueError(f"The data set {name!r} has no rows in {split!r}: the split has {opened.num_rows}.")
     names = opened.schema.names
     if not names or len(set(names)) < len(names):
         raise ValueError(f"The columns of {name!r} need names of their own; found {names}.")
@@ -189,7 +184,6 @@ def open_source(
         opened.schema,
         end - begin,
         opened.num_rows,
-        opened.malformed,
         opened.mixed,
         begin,
         opened,
@@ -209,7 +203,7 @@ def _open_local(path: Path, config: str | None, split: str) -> _Opened | None:
             raise ValueError(f"{path} has no split {split!r}{of_config}; it has {sorted(files)}.")
         return _open_parquet(files[split])
     suffix = path.suffix.lower()
-    if not path.is_file() or not (suffix in (".parquet", ".jsonl") or (suffix == ".json" and _holds_lines(path))):
+    if not path.is_file() or not (suffix in (".parquet", ".jsonl") or (suffix == ".json" and holds_lines(path))):
         return None
     if split != "train" or config not in (None, DEFAULT_CONFIG):
         raise ValueError(f"{path} is one file: its only split is 'train' (not {split!r}), without configurations.")
@@ -260,14 +254,8 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.replace_schema_metadata(None) if plain == schema else batch.cast(plain)
 
 
-def _holds_lines(path: Path) -> bool:
-    """Say whether a .json file holds an object a line, as many do."""
-    with path.open("rb") as file:
-        return parse_object(file.readline(_HASH_BYTES)) is not None
-
-
 def _open_json_lines(path: Path) -> _Opened:
-    lines = JsonLines(path)
+    lines = open_json_lines(path)
 
     def read(columns: list[str] | None, batch_rows: int, first: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         for begin, table in lines.tables(first):
@@ -275,7 +263,7 @@ def _open_json_lines(path: Path) -> _Opened:
                 yield begin, batch
                 begin += batch.num_rows
 
-    return _Opened(lines.schema, lines.num_rows, read, [path], lines.malformed, lines.mixed)
+    return _Opened(lines.schema, lines.num_rows, read, [path], lines.mixed)
 
 
 def _open_loaded(name: str, config: str | None, split: str, revision: str | None, seed: int) -> _Opened:

@@ -284,7 +284,6 @@ class _Run:
             "counts": {
                 **counts,
                 "rows_left_out": len(self._problems.skipped),
-                "lines_malformed": self._problems.num_malformed,
             },
             "settings": {**self._known, **vars(described)},
             "commit": self._commit,

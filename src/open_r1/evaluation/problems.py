@@ -73,11 +73,6 @@ class Problems:
         whole = json.dumps(before, ensure_ascii=False).encode("utf-8", "surrogatepass")
         return hashlib.sha256(whole).hexdigest()[:16] if before else "", messages[-1]["content"]
 
-    @property
-    def num_malformed(self) -> int:
-        """Lines of the file that are no rows."""
-        return len(self.source.malformed)
-
     def notes(self) -> list[str]:
         """Return what of the data isn't asked; empty: all of it is."""
         found = []
@@ -86,13 +81,6 @@ class Problems:
             found.append(
                 f"{len(self.skipped)} of {len(self.skipped) + len(self.golds)} rows are left out, so these "
                 f"are no figures of the whole; the first is row {first}: {self.skipped[first]}"
-            )
-        if self.num_malformed:
-            first_line = self.source.malformed[0]
-            lines = "1 line is no row" if self.num_malformed == 1 else f"{self.num_malformed} lines are no rows"
-            found.append(
-                f"{lines} and left out, so these are no figures of the whole file; the first is line "
-                f"{first_line.number}: {first_line.reason}"
             )
         mixed = sorted(self.source.mixed & {self.benchmark.prompt_column, self.benchmark.solution_column})
         if mixed:

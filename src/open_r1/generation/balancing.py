@@ -7,7 +7,10 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from urllib.parse import urlsplit
+
+from open_r1.secret_names import hide_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,11 @@ class Server:
     trouble: str = ""
     has_answered: bool = False
     refused: set[int] = field(default_factory=set)
+
+    @cached_property
+    def name(self) -> str:
+        """The URL as it may be shown and kept: keys may stand in its path."""
+        return hide_secrets(self.url)
 
 
 def server_url(address: str) -> str:
@@ -146,7 +154,7 @@ class Balancer:
             async with asyncio.timeout_at(self._down_since + self._patience_s):
                 await self._one_is_up.wait()
         except TimeoutError:
-            troubles = "; ".join(f"{server.url}: {server.trouble}" for server in self.servers)
+            troubles = "; ".join(f"{server.name}: {server.trouble}" for server in self.servers)
             raise ServersDownError(
                 f"No server has answered for {self._patience_s:g} s ({troubles}). What was done is kept: start one, "
                 "and the same command goes on."
@@ -191,7 +199,7 @@ class Balancer:
             return
         server.is_out = True
         left = sum(not other.is_out for other in self.servers)
-        logger.warning("Server %s is taken out (%s); %d of %d left.", server.url, trouble, left, len(self.servers))
+        logger.warning("Server %s is taken out (%s); %d of %d left.", server.name, trouble, left, len(self.servers))
         if not left:
             self._one_is_up.clear()
             self._down_since = asyncio.get_running_loop().time()
@@ -209,7 +217,7 @@ class Balancer:
                 break
         server.is_out, server.failures = False, 0
         self._one_is_up.set()
-        logger.warning("Server %s answers again.", server.url)
+        logger.warning("Server %s answers again.", server.name)
 
     async def close(self) -> None:
         """End the probes."""

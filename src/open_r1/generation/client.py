@@ -24,8 +24,9 @@ import aiohttp
 from yarl import URL
 
 from open_r1.generation.balancing import Balancer, RefusedError, Server, server_url
-from open_r1.generation.replies import Answer, ServerFailure, read_answer, read_failure, without_key
+from open_r1.generation.replies import Answer, ServerFailure, quoted, read_answer, read_failure
 from open_r1.generation.requests import ERROR, ChatReply, ChatRequest, Message, Sampling, without_reasoning
+from open_r1.secret_names import hide_secrets, note_secrets
 
 CONNECT_TIMEOUT_S, PROBE_TIMEOUT_S = 30.0, 10.0
 # uvicorn, which vLLM serves with, closes a connection that was idle for 5 s: it's not to be used again just then.
@@ -93,8 +94,9 @@ class ChatClient:
         patience: Patience | None = None,
     ) -> None:
         self.model = model
-        self._key = api_key
         self.sampling = sampling or Sampling()
+        note_secrets(api_key)
+        note_secrets(self.sampling.extra_body)
         self.patience = patience or Patience()
         self._body = self.sampling.body()
         self._headers = {
@@ -192,7 +194,7 @@ class ChatClient:
                     200,
                     attempts,
                     seconds,
-                    server.url,
+                    server.name,
                     token_ids=answer.token_ids,
                     stop_reason=answer.stop_reason,
                 )
@@ -200,7 +202,7 @@ class ChatClient:
                 self.balancer.give_back(server)
             if failure.is_refusal and self.balancer.refuses_all(server, failure.status, row):
                 raise RefusedError(
-                    f"{server.url} refuses all requests: {failure.reason}. What was done is kept: mend the key, the "
+                    f"{server.name} refuses all requests: {failure.reason}. What was done is kept: mend the key, the "
                     "model or the address, and the same command goes on."
                 )
             failures += 1
@@ -215,7 +217,7 @@ class ChatClient:
                     continue
                 else:
                     reason = f"not done within {self.patience.deadline_s:g} s, at last: {reason}"
-            return ChatReply(None, ERROR, {}, failure.status, attempts, 0.0, server.url, reason)
+            return ChatReply(None, ERROR, {}, failure.status, attempts, 0.0, server.name, reason)
 
     def _encode(self, messages: Sequence[Message] | Sequence[int], index: int) -> bytes:
         body = {"model": self.model, "messages": messages, **self._body}
@@ -266,10 +268,10 @@ class ChatClient:
             raise ServerFailure(reason, is_gone=is_connecting, is_servers=is_servers) from error
         except aiohttp.ClientError as error:
             is_lost = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
-            raise ServerFailure(f"{type(error).__name__}: {error}", is_lost=is_lost) from error
+            raise ServerFailure(hide_secrets(f"{type(error).__name__}: {error}"), is_lost=is_lost) from error
         if response.status == 200:
-            return read_answer(body, self._key)
-        raise read_failure(response.status, body, response.headers, self._key)
+            return read_answer(body)
+        raise read_failure(response.status, body, response.headers)
 
     async def _answers(self, server: Server) -> bool:
         try:
@@ -292,14 +294,15 @@ class ChatClient:
             ) as response:
                 body = await _read(response, _MOST_BYTES_OF_MODELS)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ServerFailure(str(error) or f"no answer within {PROBE_TIMEOUT_S:g} s", is_gone=True) from error
-        body = without_key(body, self._key)
+            raise ServerFailure(
+                hide_secrets(str(error)) or f"no answer within {PROBE_TIMEOUT_S:g} s", is_gone=True
+            ) from error
         if response.status != 200:
             raise read_failure(response.status, body, response.headers)
         try:
             return [dict(entry) for entry in json.loads(body)["data"] if isinstance(entry["id"], str)]
         except (ValueError, RecursionError, KeyError, TypeError):
-            raise ServerFailure(f"no list of models but {body[:80]!r}", 200, is_final=True) from None
+            raise ServerFailure(f"no list of models but {quoted(body, 80)}", 200, is_final=True) from None
 
 
 def _after_failure(before: ServerFailure, failure: ServerFailure) -> ServerFailure:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from open_r1.generation.journal_header import HEADER, VERSION, decode, differing, encode
+from open_r1.secret_names import without_named_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ class Journal:
         if not self._size:
             if settings is None:
                 raise JournalError(f"{self.path} is empty: no generations to read.")
-            self._write(encode({"journal": VERSION, "settings": settings}))
+            self._write(encode({"journal": VERSION, "settings": without_named_secrets(dict(settings))}))
             self._header_size = self._size
             return dict(settings)
         if settings is not None:

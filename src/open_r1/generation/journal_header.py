@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from open_r1.secret_names import without_named_secrets
+
 VERSION = 1
 HEADER = b'{"journal": 1, "settings": {'
 
@@ -63,7 +65,7 @@ def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     >>> differing({"model": "a", "seed": 0}, {"model": "b", "seed": 0})
     ["model was 'a' and is now 'b'"]
     """
-    before, now = json.loads(encode(before)), json.loads(encode(now))
+    before, now = (without_named_secrets(json.loads(encode(settings))) for settings in (before, now))
     return [
         f"{name} was {_short(before.get(name))} and is now {_short(now.get(name))}"
         for name in sorted({*before, *now})

@@ -168,7 +168,7 @@ async def _wait_for_lists(client: ChatClient, wait_s: float, flags: FlagNames) -
         failures: list[str] = []
         for server, result in zip(servers, found, strict=True):
             if isinstance(result, ServerFailure):
-                failures.append(f"{server.url}: {result.reason}")
+                failures.append(f"{server.name}: {result.reason}")
                 if result.status in {401, 403}:
                     raise ValueError(f"{failures[-1]}. Name the variable with the right key by {flags.api_key}.")
                 if result.is_final and client.model is not None:

@@ -177,15 +177,6 @@ class _Job:
                 bad.first_row,
                 bad.first_reason,
             )
-        malformed = self._source.malformed
-        if malformed:
-            logger.warning(
-                "%d lines of %s are no rows; they are left out. The first is line %d: %s.",
-                len(malformed),
-                self._source.name,
-                malformed[0].number,
-                malformed[0].reason,
-            )
 
     def _open_journal(self, model: str) -> None:
         is_final = _has_text if self._settings.retry_errors else None
@@ -261,11 +252,10 @@ class _Job:
         results = Results(self._journal)
         self._stack.callback(results.close)
         with self._folder(self._journal.settings["model"], overwrite=True) as folder:
-            folder.write_malformed(self._source)
             for batch in publication.batches(results):
                 folder.write(batch)
             counts.refuse_without_answers()
-            detail = counts.as_detail() | {"malformed_lines": len(self._source.malformed)}
+            detail = counts.as_detail()
             folder.card.steps.append(Step("generate", self._source.num_rows, counts.rows, detail))
         if settings.output_file is not None:
             settings.output_file.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from open_r1.generation.requests import join_reasoning
+from open_r1.secret_names import hide_secrets
 
 NOT_NOW = {429, 503}  # come again later: no fault of the request
 MAY_PASS = {408, 409, 425, *range(500, 600)}
@@ -18,8 +19,8 @@ REFUSALS = {401, 402, 403, 404}  # key, account, permission, model: the next req
 _MODERATED = re.compile(
     "moderat|flagged|safety|content.{0,3}polic", re.IGNORECASE
 )  # a 403 of some gateways, for this one prompt
-_SHORTEST_KEY = 8
 _MESSAGE_CHARACTERS = 500
+_MOST_BYTES_READ = 4096  # of a body, to quote from
 _MOST_TOKENS = 1 << 53  # more isn't a count of tokens, and sums of it don't fit into the columns of integers
 # Ends of an answer, as servers spell them; "" and null: they don't tell. Of any other (content_filter, ...) what came
 # of the text isn't the model's answer.
@@ -71,26 +72,16 @@ class Answer:
     stop_reason: int | str | None = None
 
 
-def read_answer(body: bytes, key: str | None = None) -> Answer:
+def read_answer(body: bytes) -> Answer:
     """Return the first choice of a chat completion, or of a plain one.
-
-    Args:
-        key: The API key, which no reason quotes.
 
     Raises:
         ServerFailure: The body is no chat completion.
     """
     try:
-        return _read_answer(body)
-    except ServerFailure:
-        return _read_answer(without_key(body, key))  # fails alike
-
-
-def _read_answer(body: bytes) -> Answer:
-    try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        raise ServerFailure(f"no JSON but {body[:80]!r}", 200) from None
+        raise ServerFailure(f"no JSON but {quoted(body, 80)}", 200) from None
     if isinstance(value, dict) and value.get("error") and not value.get("choices"):
         raise _error_in_answer(value)
     try:
@@ -99,17 +90,21 @@ def _read_answer(body: bytes) -> Answer:
         message = {"content": choice["text"]} if "text" in choice else choice["message"]
         content, reasoning = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
     except (KeyError, IndexError, TypeError, AttributeError):
-        raise ServerFailure(f"no completion but {body[:200]!r}", 200) from None
+        raise ServerFailure(f"no completion but {quoted(body, 200)}", 200) from None
     if isinstance(content, list):  # parts, as some servers give them
         content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     if not isinstance(content or "", str) or not isinstance(reasoning or "", str):
-        raise ServerFailure(f"content that is no text: {body[:200]!r}", 200)
+        raise ServerFailure(f"content that is no text: {quoted(body, 200)}", 200)
     if content is None and not reasoning and finish_reason is None:
-        raise ServerFailure(f"a completion without content: {body[:200]!r}", 200)
+        raise ServerFailure(f"a completion without content: {quoted(body, 200)}", 200)
     if not isinstance(finish_reason, str | None):
-        raise ServerFailure(f"a finish reason that is no text: {body[:200]!r}", 200)
+        raise ServerFailure(f"a finish reason that is no text: {quoted(body, 200)}", 200)
     if finish_reason not in (_ENDS | _CALLS if content else _ENDS):
-        raise ServerFailure(f"finish reason {finish_reason!r}", 200, is_servers=finish_reason in _BROKEN_OFF)
+        raise ServerFailure(
+            f"finish reason {hide_secrets(finish_reason)!r}",
+            200,
+            is_servers=finish_reason in _BROKEN_OFF,
+        )
     text = join_reasoning(reasoning, content, is_cut=finish_reason == "length")
     token_ids, stop_reason = choice.get("token_ids"), choice.get("stop_reason")
     is_whole = isinstance(token_ids, list) and all(map(is_count, token_ids))
@@ -157,9 +152,9 @@ def _error_in_answer(value: Mapping[str, Any]) -> ServerFailure:
     return read_failure(status, json.dumps(value).encode(), {})
 
 
-def read_failure(status: int, body: bytes, headers: Mapping[str, str], key: str | None = None) -> ServerFailure:
+def read_failure(status: int, body: bytes, headers: Mapping[str, str]) -> ServerFailure:
     """Return what a status other than 200 says; without the API key, which some servers repeat."""
-    reason = f"HTTP {status}: {_error_message(without_key(body, key)) or 'no reason given'}"
+    reason = f"HTTP {status}: {_error_message(body) or 'no reason given'}"
     if status in NOT_NOW:
         return ServerFailure(
             reason,
@@ -173,28 +168,29 @@ def read_failure(status: int, body: bytes, headers: Mapping[str, str], key: str 
             reason, status, is_servers=status >= 500, retry_after_s=_retry_after_s(headers.get("Retry-After"))
         )
     if 300 <= status < 400:
-        reason += f" (it sends us to {headers.get('Location')!r}: give the address itself)"
+        reason += f" (it sends us to {hide_secrets(headers.get('Location'))!r}: give the address itself)"
     is_refusal = 300 <= status < 400 or (status in REFUSALS and not (status == 403 and _MODERATED.search(reason)))
     return ServerFailure(reason, status, is_final=True, is_servers=False, is_refusal=is_refusal)
 
 
-def without_key(content: bytes, key: str | None) -> bytes:
-    """Return what a server said with the key left out, which some repeat; keys of a few characters hide nothing."""
-    return content if key is None or len(key) < _SHORTEST_KEY else content.replace(key.encode(), b"***")
+def quoted(body: bytes, num_characters: int) -> str:
+    """The beginning of a body, without keys, of which none is cut in two."""
+    return repr(hide_secrets(body[:_MOST_BYTES_READ].decode("utf-8", "replace"))[:num_characters])
 
 
 def _error_message(body: bytes) -> str:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return body.decode("utf-8", "replace").strip()[:_MESSAGE_CHARACTERS]
+        return hide_secrets(body[:_MOST_BYTES_READ].decode("utf-8", "replace")).strip()[:_MESSAGE_CHARACTERS]
     for name in ("error", "message", "detail"):
         if isinstance(value, Mapping) and value.get(name):
             value = value[name]
             if isinstance(value, Mapping) and value.get("message"):
                 value = value["message"]
             break
-    return (value if isinstance(value, str) else json.dumps(value))[:_MESSAGE_CHARACTERS]
+    text = value if isinstance(value, str) else json.dumps(value)
+    return hide_secrets(text[:_MOST_BYTES_READ])[:_MESSAGE_CHARACTERS]
 
 
 def _retry_after_s(value: str | None) -> float | None:

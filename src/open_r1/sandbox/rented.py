@@ -46,6 +46,7 @@ from open_r1.sandbox.base import (
 from open_r1.sandbox.languages import LANGUAGES, find_language
 from open_r1.sandbox.running import run_in_rounds
 from open_r1.sandbox.wire import job_to_json, result_from_json
+from open_r1.secret_names import hide_secrets, note_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +172,8 @@ class RentedSandbox(Sandbox):
         return SandboxError(f"{text}; check {self.key_variable}, the template or snapshot, the account's limits")
 
     def _without_key(self, text: str) -> str:
-        return text.replace(os.environ.get(self.key_variable) or "\0", "***")
+        note_secrets(os.environ.get(self.key_variable))
+        return hide_secrets(text)
 
     async def languages(self) -> tuple[str, ...]:
         """Return the languages of the machines; the first time one is started to look."""

@@ -16,7 +16,7 @@ from open_r1.configs.rewards import RewardParameters
 from open_r1.configs.training import TrainingConfig
 from open_r1.data.card import source_commit, versions_of
 from open_r1.data.manifest import RUN_MANIFEST_NAME, write_whole
-from open_r1.data.secret_names import is_secret_name
+from open_r1.secret_names import hide_secrets, is_secret_name
 
 logger = logging.getLogger(__name__)
 
@@ -170,4 +170,4 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(entry) for key, entry in value.items() if not is_secret_name(str(key))}
     if isinstance(value, (list, tuple, set)):
         return [_plain(entry) for entry in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+    return value if isinstance(value, (int, float, bool, type(None))) else hide_secrets(str(value))

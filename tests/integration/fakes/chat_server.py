@@ -170,9 +170,9 @@ class ChatServer:
     async def listen(self) -> web.AppRunner:
         """Serve on the running loop."""
         app = web.Application(client_max_size=1 << 28)
-        app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_post("/{path:.*}v1/chat/completions", self._complete)
         app.router.add_post("/v1/completions", self._complete)
-        app.router.add_get("/v1/models", self._list_models)
+        app.router.add_get("/{path:.*}v1/models", self._list_models)
         app.router.add_get("/health", self._report)
         runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=0.01, keepalive_timeout=5.0, handler_cancellation=True

@@ -55,7 +55,6 @@ def merge_parts(
     repeats = find_repeats(lambda: (text for batch in _batches(parts) for text in texts_of(batch, run)), run)
     num_clean = num_left = 0
     with folder:
-        folder.write_malformed(source)
         for batch in _batches(parts):
             keep = np.ones(batch.num_rows, bool)
             if repeats is not None:

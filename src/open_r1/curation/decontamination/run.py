@@ -122,7 +122,6 @@ def decontaminate(
     near = None if run.near is None else NearDuplicates(index, run.near)
     times.index_s = time.perf_counter() - began
     with folder:
-        folder.write_malformed(source)
         batches = check_rows(
             source,
             run.columns,
