@@ -6,6 +6,7 @@ Templates are those that models were published with, as TRL ships them.
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,21 @@ def test_one_row_in_a_hundred_may_lose_words(tmp_path, caplog, num_dropped, is_r
         with caplog.at_level(logging.WARNING, logger="open_r1"):
             assert tokenize_rows(rows, tokenizer, args, "rows")[1].dropped == 1
         assert "0.7%" in caplog.text
+
+
+def test_check_looks_at_rows_from_the_whole_set_and_names_one_by_its_place_there(tmp_path):
+    tokenizer = byte_tokenizer(published("deepseek_r1_distill"), R1_END, bos_token="<｜begin▁of▁sentence｜>")
+    args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, check_only=True)
+    plain = {"messages": [USER, {"role": "assistant", "content": "1"}]}
+    figures = tokenize_rows(Dataset.from_list([plain] * 2500), tokenizer, args, "rows")[1]
+    assert (figures.num_rows, figures.checked) == (2500, 1000)
+    late = [
+        {"messages": [USER, {"role": "assistant", "content": f"<think>{row}</think>1"}]} for row in range(2400, 2500)
+    ]
+    with pytest.raises(ValueError, match=DROPPED) as refused:
+        tokenize_rows(Dataset.from_list([plain] * 2400 + late), tokenizer, args, "rows")
+    row, text = re.search(r"in row (\d+) '(\d+)'", str(refused.value)).groups()
+    assert row == text
 
 
 def long_rows(folder: Path, num_long: int) -> Path:
