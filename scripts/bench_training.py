@@ -451,6 +451,7 @@ def throughput_table(folder: Path, args: argparse.Namespace) -> list[str]:
         folder,
         "sft",
         args.steps,
+        output_dir=folder / "sft_throughput",
         dataset_name=data,
         dataset_config="default",
         gradient_checkpointing="true",
@@ -482,9 +483,11 @@ def grpo_throughput(folder: Path, args: argparse.Namespace) -> list[str]:
     length = min(args.max_length, 128)
     reset_peak_memory()
     timer = StepTimer()
+    output_dir = folder / "grpo_throughput"
+    changes = {"max_completion_length": length, "output_dir": output_dir}
     with silence():
-        run_ours("grpo", command_line(folder, "grpo", max(6, args.steps // 3), max_completion_length=length), timer)
-    state = (folder / "grpo" / "trainer_state.json").read_text(encoding="utf-8")
+        run_ours("grpo", command_line(folder, "grpo", max(6, args.steps // 3), **changes), timer)
+    state = (output_dir / "trainer_state.json").read_text(encoding="utf-8")
     history = [line for line in json.loads(state)["log_history"] if "tokens_per_second" in line]
     speed = statistics.median(line["tokens_per_second"] for line in history[2:])
     split = {
