@@ -121,10 +121,10 @@ def test_what_answers_there_must_be_a_router_that_lets_us_in(monkeypatch):
     monkeypatch.setenv("TOKEN", "wrong")
     settings = {"code_provider": "e2b", "sandbox_router_token_env": "TOKEN"}
     with serve(LocalSandbox(), token="right") as address:
-        with pytest.raises(ValueError, match=r"The sandbox of code can't be used: The router .* refuses our token"):
+        with pytest.raises(ValueError, match="sandbox_router_token_env"):
             check([CODE], "code", **settings, e2b_router_url=address)
         monkeypatch.delenv("SANDBOX_ROUTER_TOKEN", raising=False)
-        with pytest.raises(ValueError, match=r"wants a token, and none is set here: .* SANDBOX_ROUTER_TOKEN"):
+        with pytest.raises(ValueError, match="SANDBOX_ROUTER_TOKEN"):
             check([CODE], "code", code_provider="e2b", e2b_router_url=address)
         monkeypatch.setenv("TOKEN", "right")
         check([CODE], "code", **settings, e2b_router_url=address)
