@@ -12,7 +12,6 @@ WORKERS ?= 2
 # Slurms that test_slurm starts: jobs mostly wait, so there are more than cores.
 CLUSTERS ?= 4
 ARGS ?=
-comma := ,
 
 # What else is set on the command line may be misspelt: programs get it in their environment, and nothing here reads it.
 ours := VENV EXTRAS VENV_SERVING MODEL RECIPE WORKERS CLUSTERS ARGS TASK PARALLEL NUM_GPUS ENGINE BACKEND
@@ -81,14 +80,16 @@ model: ## SmolLM2-135M-Instruct, a real model for trials without the hub, in MOD
 	@$(install) gguf
 	@$(python) scripts/make_smollm2.py --output_dir "$(MODEL)"
 
-evaluate: ## a benchmark: make evaluate MODEL=... TASK=aime24 [PARALLEL=data|tensor NUM_GPUS=8 ENGINE=inspect ARGS=...]
+evaluate: ## a benchmark: make evaluate MODEL=... TASK=aime24 [PARALLEL=data|tensor NUM_GPUS=8 ENGINE=lighteval ARGS=...]
 	$(if $(filter file,$(origin MODEL)),$(error Name the model: make evaluate MODEL=folder-or-name TASK=aime24))
 	$(if $(TASK),,$(error Name the task: make evaluate MODEL=$(MODEL) TASK=aime24, or a local file; several by commas))
-	@$(install) "$(EXTRAS)$(if $(filter inspect,$(ENGINE)),$(comma)eval)"
+	$(if $(filter-out lighteval,$(ENGINE)),$(error ENGINE is $(ENGINE): it can be lighteval))
+	$(if $(ENGINE),,@$(install) "$(EXTRAS)")
 	@export HF_HUB_OFFLINE="$(or $(hub_offline),0)"; $(if $(threads),,unset OMP_NUM_THREADS;) \
-	$(python) scripts/run_benchmarks.py --model_id "$(MODEL)" --benchmarks "$(TASK)" \
+	$(if $(ENGINE),PARALLEL="$(PARALLEL)" NUM_GPUS="$(NUM_GPUS)" BACKEND="$(BACKEND)" scripts/lighteval.sh "$(MODEL)" "$(TASK)", \
+		$(python) scripts/run_benchmarks.py --model_id "$(MODEL)" --benchmarks "$(TASK)" \
 		$(if $(PARALLEL),--parallel "$(PARALLEL)") $(if $(NUM_GPUS),--num_gpus "$(NUM_GPUS)") \
-		$(if $(ENGINE),--engine "$(ENGINE)") $(if $(BACKEND),--backend "$(BACKEND)") --output_dir data/evals $(ARGS)
+		$(if $(BACKEND),--backend "$(BACKEND)") --output_dir data/evals) $(ARGS)
 
 # Of the environments it is the one with vLLM. Without a GPU it stops before anything is installed.
 test_gpu: ## what a first hour with a GPU must show, in the order of worth, as one table; ARGS=--stand-ins: on a CPU

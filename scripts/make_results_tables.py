@@ -87,7 +87,6 @@ def figure_of(path: Path, command: str, benchmarks: Sequence[Mapping[str, Any]])
         "revision": settings["revision"],
         "weights": settings["model_commit"] or settings["model_fingerprint"],
         "benchmark": name,
-        "engine": results["engine"],
         "k": k,
         "percent": round(100 * results["metrics"][key], 1),
         "low": round(100 * low, 1),
@@ -99,8 +98,6 @@ def figure_of(path: Path, command: str, benchmarks: Sequence[Mapping[str, Any]])
 
 def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
     wanted = {**SETTINGS, "template": TEMPLATES[settings["kind"]]}
-    if settings.get("lighteval_task"):
-        del wanted["template"]  # its prompts are its own, and its task names them
     if settings["max_tokens"] is None and settings["context_tokens"] == SETTINGS["max_tokens"]:
         del wanted["max_tokens"]  # prompt and answer together
     other = [f"{key} is {settings[key]!r}, not {value!r}" for key, value in wanted.items() if settings[key] != value]
@@ -153,8 +150,7 @@ def long_table(data: dict[str, Any]) -> str:
                 weights = f"{one.get('revision') or 'main'}, {one.get('weights') or 'nothing tells which weights'}"
                 source = f"`{in_a_cell(one['command'])}`, commit {one['commit']}; model: {weights}"
                 lines.append(
-                    f"| {model} | {entry['title']} | this project, {one['engine']} | {one['k']} | "
-                    f"{with_interval(one)} | {source} |"
+                    f"| {model} | {entry['title']} | this project | {one['k']} | {with_interval(one)} | {source} |"
                 )
     return "\n".join(lines) + "\n"
 

@@ -3,7 +3,7 @@
 
     python scripts/run_benchmarks.py --model_id open-r1/OpenR1-Distill-7B --benchmarks math_500 aime24
     python scripts/run_benchmarks.py --model_id data/my-model --data problems.jsonl --url localhost:8000
-    python scripts/run_benchmarks.py --url localhost:8000 --data questions.jsonl --kind choices --engine inspect
+    python scripts/run_benchmarks.py --url localhost:8000 --data questions.jsonl --kind choices
     python scripts/run_benchmarks.py --list_benchmarks
 
 It starts `vllm serve` and stops it at the end, or answers by transformers where there is no vLLM, or asks the servers

@@ -68,9 +68,8 @@ def started(words, **environment):
     )
 
 
-def folder_of(folder, *, model=MODEL, name="sums", engine="direct") -> Path:
-    suffix = "" if engine == "direct" else f"-{engine}"
-    return folder / "out" / model / "main" / f"{name}{suffix}"
+def folder_of(folder, *, model=MODEL, name="sums") -> Path:
+    return folder / "out" / model / "main" / name
 
 
 def results_of(folder, **where):

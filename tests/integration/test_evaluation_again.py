@@ -19,24 +19,21 @@ def evaluate(tmp_path):
     return evaluator(write_problems(tmp_path / "sums.jsonl"), tmp_path / "out")
 
 
-@pytest.mark.parametrize("engine", ["direct", "inspect"])
-def test_another_verifier_judges_again_and_asks_nothing(evaluate, tmp_path, monkeypatch, capsys, engine):
+def test_another_verifier_judges_again_and_asks_nothing(evaluate, tmp_path, monkeypatch, capsys):
     with ChatServer(mostly_right) as server:
-        assert evaluate(server.address, "--engine", engine, "--num_samples", 1) == 0
-        before = results_of(tmp_path, engine=engine)
+        assert evaluate(server.address, "--num_samples", 1) == 0
+        before = results_of(tmp_path)
         monkeypatch.setattr(judging, "fingerprint_verifier", lambda: "another")
         monkeypatch.setattr(judging, "verify_all", lambda golds, texts: [Verdict.WRONG] * len(texts))
-        assert evaluate(server.address, "--engine", engine, "--num_samples", 1) == 0
-        after = results_of(tmp_path, engine=engine)
+        assert evaluate(server.address, "--num_samples", 1) == 0
+        after = results_of(tmp_path)
         assert "finished earlier" not in capsys.readouterr().out
-        assert evaluate(server.address, "--engine", engine, "--num_samples", 1) == 0
+        assert evaluate(server.address, "--num_samples", 1) == 0
         assert "finished earlier" in capsys.readouterr().out
         assert len(server.requests) == 4
     assert (before["metrics"]["avg@1"], after["metrics"]["avg@1"]) == (1.0, 0.0)
     assert len(before["settings"]["verifier"]) == 16
     assert after["settings"]["verifier"] == "another"
-    if engine == "inspect":
-        assert after["engine_metrics"]["avg@1"] == 0.0
 
 
 def test_a_verifier_is_known_by_its_code_and_not_by_its_place(tmp_path):

@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from open_r1.evaluation.asking_log import note_servers, note_speed, read_servers, read_speed
-from open_r1.evaluation.engines import Speed
+from open_r1.evaluation.asking_log import Speed, note_servers, note_speed, read_servers, read_speed
 from open_r1.evaluation.serving import describe_servers, engine_of
 from open_r1.evaluation.settings import EvaluationSettings
 from scripts.run_benchmarks import INCOMPLETE
@@ -91,23 +90,22 @@ NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
 @pytest.mark.parametrize(
-    ("engine", "owner", "flags", "sent"),
+    ("owner", "flags", "sent"),
     [
-        ("direct", "vllm", [], NEUTRAL),
-        ("inspect", "vllm", [], NEUTRAL),
-        ("direct", "vllm", ["--top_k", 20, "--min_p", 0.1], {"top_k": 20, "min_p": 0.1, "repetition_penalty": 1.0}),
-        ("direct", "vllm", ["--serve_args=--generation_config auto", "--top_k", 5], {"top_k": 5}),
-        ("direct", "a hosted API", [], {}),
+        ("vllm", [], NEUTRAL),
+        ("vllm", ["--top_k", 20, "--min_p", 0.1], {"top_k": 20, "min_p": 0.1, "repetition_penalty": 1.0}),
+        ("vllm", ["--serve_args=--generation_config auto", "--top_k", 5], {"top_k": 5}),
+        ("a hosted API", [], {}),
     ],
-    ids=["direct", "inspect", "given", "asked for", "hosted"],
+    ids=["left out", "given", "asked for", "hosted"],
 )
-def test_vllm_mixes_in_nothing_of_the_model_that_is_not_asked_for(evaluate, tmp_path, engine, owner, flags, sent):
+def test_vllm_mixes_in_nothing_of_the_model_that_is_not_asked_for(evaluate, tmp_path, owner, flags, sent):
     with ChatServer(mostly_right, owner=owner) as server:
-        assert evaluate(server.address, "--num_samples", 1, "--engine", engine, *flags) == 0
+        assert evaluate(server.address, "--num_samples", 1, *flags) == 0
     assert len(server.requests) == 4
     for body in server.requests:
         assert {name: body[name] for name in NEUTRAL if name in body} == sent
-    noted = results_of(tmp_path, engine=engine)["settings"]
+    noted = results_of(tmp_path)["settings"]
     assert {name: noted[name] for name in NEUTRAL} == {**dict.fromkeys(NEUTRAL), **sent}
 
 
@@ -129,7 +127,6 @@ def test_servers_that_say_nothing_hide_behind_those_that_do():
     assert describe_servers(["127.0.0.1:1"], None) == [{"engine": None, "version": None}]
 
 
-@pytest.mark.parametrize("engine", ["direct", "inspect"])
 @pytest.mark.parametrize(
     ("fewer", "words"),
     [
@@ -138,17 +135,16 @@ def test_servers_that_say_nothing_hide_behind_those_that_do():
         (["--num_samples", 3, "--limit", 3], "3 problems, and there were 4"),
     ],
 )
-def test_fewer_do_not_take_the_place_of_more(evaluate, tmp_path, capsys, engine, fewer, words):
+def test_fewer_do_not_take_the_place_of_more(evaluate, tmp_path, capsys, fewer, words):
     with ChatServer(mostly_right) as server:
-        assert evaluate(server.address, "--engine", engine, "--num_samples", 2) == 0
-        before = results_of(tmp_path, engine=engine)
-        assert evaluate(server.address, "--engine", engine, *fewer) == 1
+        assert evaluate(server.address, "--num_samples", 2) == 0
+        before = results_of(tmp_path)
+        assert evaluate(server.address, *fewer) == 1
         assert words in capsys.readouterr().err
-        assert results_of(tmp_path, engine=engine) == before
-        if engine == "direct":
-            assert evaluate(server.address, *fewer, "--overwrite") == 0
-            assert results_of(tmp_path, name="sums.1") == before
-            assert results_of(tmp_path)["settings"]["num_samples"] == fewer[1]
+        assert results_of(tmp_path) == before
+        assert evaluate(server.address, *fewer, "--overwrite") == 0
+        assert results_of(tmp_path, name="sums.1") == before
+        assert results_of(tmp_path)["settings"]["num_samples"] == fewer[1]
 
 
 def test_a_limit_that_leaves_nothing_out_and_more_answers_go_on(evaluate, tmp_path):
@@ -158,16 +154,15 @@ def test_a_limit_that_leaves_nothing_out_and_more_answers_go_on(evaluate, tmp_pa
         assert len(server.requests) == 8
 
 
-@pytest.mark.parametrize("engine", ["direct", "inspect"])
-def test_speed_is_that_of_all_runs_and_stays_where_nothing_is_asked(evaluate, tmp_path, engine):
-    folder = folder_of(tmp_path, engine=engine)
+def test_speed_is_that_of_all_runs_and_stays_where_nothing_is_asked(evaluate, tmp_path):
+    folder = folder_of(tmp_path)
     with ChatServer(mostly_right) as server:
-        evaluate(server.address, "--engine", engine, "--num_samples", 1)
+        evaluate(server.address, "--num_samples", 1)
         first = json.loads((folder / "results.json").read_text())["speed"]
-        evaluate(server.address, "--engine", engine, "--num_samples", 2)
+        evaluate(server.address, "--num_samples", 2)
         second = json.loads((folder / "results.json").read_text())["speed"]
         (folder / "results.json").unlink()  # killed before it was written
-        evaluate(server.address, "--engine", engine, "--num_samples", 2)
+        evaluate(server.address, "--num_samples", 2)
         assert len(server.requests) == 8
     assert json.loads((folder / "results.json").read_text())["speed"] == second
     assert (first["answers"], second["answers"], second["tokens"]) == (4, 8, 2 * first["tokens"])

@@ -251,9 +251,8 @@ def test_a_folder_in_use_is_not_put_aside(evaluate, tmp_path, capsys):
     assert not folder_of(tmp_path, name="sums.1").exists()
 
 
-@pytest.mark.parametrize("engine", ["direct", "inspect"])
-def test_results_without_their_answers_are_put_aside_too(evaluate, tmp_path, engine):
-    flags, name = ("--num_samples", 1, "--engine", engine), "sums" if engine == "direct" else f"sums-{engine}"
+def test_results_without_their_answers_are_put_aside_too(evaluate, tmp_path):
+    flags, name = ("--num_samples", 1), "sums"
     with ChatServer(mostly_right) as server:
         assert evaluate(server.address, *flags) == 0
         (folder_of(tmp_path, name=name) / "generations.jsonl").unlink()

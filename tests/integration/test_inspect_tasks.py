@@ -13,18 +13,13 @@ from inspect_ai.model import ChatMessageAssistant, ContentReasoning, ContentText
 from inspect_ai.scorer import SampleScore, Score
 from inspect_ai.solver import TaskState
 
-from open_r1.data.benchmarks import local_benchmark
 from open_r1.evaluation.inspect_scoring import Grader, answers, figures, text_of
-from open_r1.evaluation.inspect_tasks import benchmark, build_task, local
+from open_r1.evaluation.inspect_tasks import benchmark, local
 from open_r1.evaluation.judgement import Judgement
-from open_r1.evaluation.judging import judge_of
-from open_r1.evaluation.problems import load_problems
-from open_r1.evaluation.settings import EvaluationSettings
-from open_r1.generation.requests import Sampling
+from scripts import export_inspect_log, run_benchmarks
 from tests.conftest import ROOT
-from tests.integration.benchmark_runs import mostly_right, write_rows
+from tests.integration.benchmark_runs import folder_of, mostly_right, results_of, write_problems, write_rows
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
-from tests.integration.inspect_runs import write_sums
 
 TASKS = ROOT / "src" / "open_r1" / "evaluation" / "inspect_tasks.py"
 
@@ -84,7 +79,7 @@ def test_inspect_eval_runs_a_local_file_with_a_seed_for_each_answer(tmp_path):
 
 
 def test_inspect_eval_runs_a_benchmark_by_its_name(tmp_path):
-    path = write_sums(tmp_path)
+    path = write_problems(tmp_path / "sums.jsonl")
     with ChatServer(lambda body, attempt: Reply("So {it} is.", reasoning="hm")) as server:
         log = run_inspect(
             tmp_path,
@@ -118,21 +113,33 @@ def test_inspect_eval_runs_a_benchmark_by_its_name(tmp_path):
 )
 def test_tasks_that_cannot_work_are_refused(tmp_path, build, said):
     with pytest.raises(ValueError, match=said):
-        build(write_sums(tmp_path))
+        build(write_problems(tmp_path / "sums.jsonl"))
 
 
 def test_all_roles_that_prompts_may_have_are_messages_of_inspect(tmp_path):
     roles = ["developer", "user", "assistant", "tool", "user"]
     rows = [{"problem": [{"role": role, "content": "1+1"} for role in roles], "solution": "2"}]
-    problems = load_problems(local_benchmark(write_rows(tmp_path / "chats.jsonl", rows)), EvaluationSettings("m"))
-    (sample,) = build_task(problems, judge_of(problems), num_samples=1, sampling=Sampling()).dataset
-    problems.close()
+    (sample,) = local(str(write_rows(tmp_path / "chats.jsonl", rows))).dataset
     assert [message.role for message in sample.input] == ["system", *roles[1:]]
 
 
 def test_an_option_that_no_task_has_is_refused(tmp_path):
     with pytest.raises(TypeError, match="'max_token'"):
-        local(str(write_sums(tmp_path)), max_token=5)
+        local(str(write_problems(tmp_path / "sums.jsonl")), max_token=5)
+
+
+def test_a_finished_run_becomes_a_log_that_inspect_reads(tmp_path):
+    path = write_problems(tmp_path / "sums.jsonl")
+    with ChatServer(mostly_right) as server:
+        words = ["--url", server.address, "--data", str(path), "--output_dir", str(tmp_path / "out")]
+        assert run_benchmarks.main([*words, "--num_samples", "2"]) == 0
+    assert export_inspect_log.main([str(folder_of(tmp_path))]) == 0
+    log = read_eval_log(str(folder_of(tmp_path) / "sums.eval"))
+    assert log.results.scores[0].metrics["avg@2"].value == results_of(tmp_path)["metrics"]["avg@2"]
+    scores = {(sample.id, sample.epoch): sample.scores["judged"].as_float() for sample in log.samples}
+    assert scores == {(row, epoch): float(epoch == 1) for row in range(4) for epoch in (1, 2)}
+    assert log.samples[2].output.completion == "So it is \\boxed{2}."
+    assert log.samples[2].target == "2"
 
 
 def reduced(*values):

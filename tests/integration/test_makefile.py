@@ -20,8 +20,8 @@ def test_help_lists_every_target_of_the_makefile():
 @pytest.mark.parametrize(
     ("words", "warned"),
     [
-        (["ENGIN=inspect"], ["ENGIN"]),
-        (["ENGINE=inspect", "MODEL=a b", "HF_HUB_OFFLINE=0", "WORKERS=0", "PYTHON=python3"], []),
+        (["ENGIN=lighteval"], ["ENGIN"]),
+        (["ENGINE=lighteval", "MODEL=a b", "HF_HUB_OFFLINE=0", "WORKERS=0", "PYTHON=python3"], []),
     ],
 )
 def test_make_warns_of_variables_that_it_does_not_read(words, warned):

@@ -61,7 +61,6 @@ def test_results_hold_metrics_counts_and_every_setting(evaluate, tmp_path, capsy
     assert len(metrics) == len(means) + 2 * len(estimates)
     assert all(metrics[f"{name}_low"] < metrics[name] <= metrics[f"{name}_high"] for name in estimates)
     assert results["date"].startswith("20")
-    assert results["disagreements"] is None  # the engine has no scorer
     assert results["counts"]["verdicts"] == {"right": 12, "wrong": 4}
     settings = results["settings"]
     assert (settings["temperature"], settings["top_p"], settings["seed"]) == (0.6, 0.95, 0)
@@ -265,8 +264,7 @@ def test_two_runs_at_a_time_on_one_folder_are_refused(evaluate, tmp_path, capsys
         assert evaluate(server.address, "--num_samples", 1) == 0
 
 
-@pytest.mark.parametrize("engine", ["direct", "inspect"])
-def test_a_server_that_dies_ends_the_run_and_it_goes_on_when_it_is_back(evaluate, tmp_path, capsys, engine):
+def test_a_server_that_dies_ends_the_run_and_it_goes_on_when_it_is_back(evaluate, tmp_path, capsys):
     def behave(body, attempt):
         if len(server.requests) == 5:
             server.close_port()
@@ -275,13 +273,13 @@ def test_a_server_that_dies_ends_the_run_and_it_goes_on_when_it_is_back(evaluate
 
     server = ChatServer(behave)
     server.start()
-    assert evaluate(server.address, "--engine", engine, "--max_concurrent", 1, "--patience", 0.3) == 1
+    assert evaluate(server.address, "--max_concurrent", 1, "--patience", 0.3) == 1
     assert "No server has answered for 0.3 s" in capsys.readouterr().err
-    assert not (folder_of(tmp_path, engine=engine) / "results.json").exists()
+    assert not (folder_of(tmp_path) / "results.json").exists()
     server.stop()
     server.behave = mostly_right
     server.start()
-    assert evaluate(server.address, "--engine", engine) == 0
+    assert evaluate(server.address) == 0
     server.stop()
     assert len(server.requests) == 16 + 1
 

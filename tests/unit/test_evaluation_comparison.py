@@ -35,7 +35,7 @@ RIGHT, WRONG = "right", "wrong"
 def write_run(tmp_path):
     """Return what writes a run: verdicts by problem, and what differs from `SETTINGS`."""
 
-    def write_run(name, verdicts, *, benchmark="math", engine="direct", results=(), problems=None, **settings):
+    def write_run(name, verdicts, *, benchmark="math", results=(), problems=None, **settings):
         folder = tmp_path / "runs" / name / benchmark
         folder.mkdir(parents=True)
         settings = SETTINGS | settings
@@ -68,7 +68,6 @@ def write_run(tmp_path):
             folder,
             {
                 "benchmark": benchmark,
-                "engine": engine,
                 "is_complete": True,
                 "notes": [],
                 "metrics": metrics,
@@ -124,12 +123,9 @@ def test_damaged_parts_are_refused_with_the_file(write_run, tmp_path, part, said
 @pytest.mark.parametrize(
     "part",
     [
-        {"engine_metrics": {"a": None}},
         {"speed": {}},
         {"speed": {"tokens_per_s": None}},
-        {"disagreements": {}},
         {"metrics": {"avg@1": 0.5, "avg@1_low": math.nan, "avg@1_high": 1.0, "truncated": None}},
-        {"engine": 7},
         {"notes": [7]},
     ],
 )
@@ -153,7 +149,7 @@ def test_names_can_not_write_on_the_terminal(write_run, tmp_path):
     ("name", "said"),
     [
         (None, "holds no results.json of run_benchmarks.py."),
-        ("results_2026-01-01T00-00-00.json", "is lighteval's own"),
+        ("results_2026-01-01T00-00-00.json", "is lighteval's"),
     ],
 )
 def test_folders_without_results_are_refused(tmp_path, name, said, capsys):
@@ -405,18 +401,6 @@ def test_a_run_on_a_benchmark_that_the_baseline_lacks_is_named(write_run, tmp_pa
     assert overview.remarks == ["#3 is compared with nothing: the baseline has no run on other"]
 
 
-def test_engines_are_compared_with_their_like(write_run, tmp_path):
-    base = tmp_path / "runs" / "a"
-    for name in ("a", "b"):
-        write_run(name, many(3))
-        write_run(f"{name}/inspect", many(3), engine="inspect")
-    overview = overview_of([tmp_path], base)
-    engines = [
-        (overview.runs[entry.baseline].engine, overview.runs[entry.run].engine) for entry in overview.comparisons
-    ]
-    assert sorted(engines) == [("direct", "direct"), ("inspect", "inspect")]
-
-
 def test_why_a_checkpoint_got_other_numbers_is_said(write_run, tmp_path):
     same = {"model_fingerprint": "aa"}
     write_run("a", many(20), **same, temperature=0.6, served_with=["x"])
@@ -432,14 +416,6 @@ def test_a_name_alone_is_no_checkpoint(write_run, tmp_path):
     assert "#1, #2 have the same model's name (no hash, no commit); they differ by temperature" in as_text(
         overview_of([tmp_path])
     )
-
-
-def test_what_the_engine_says_stands_below(write_run, tmp_path):
-    own = {"engine_metrics": {"math_pass@1": 0.51234}, "disagreements": {"scored": 40, "different": 3}}
-    folder = write_run("a", many(20), engine="lighteval", results=own)
-    text = as_text(overview_of([tmp_path]))
-    assert "#1: lighteval's own figures: math_pass@1 0.5123" in text
-    assert f"lighteval's scorer and our judge differ in 3 of 40 answers: {folder / 'disagreements.jsonl'}" in text
 
 
 def test_the_same_settings_leave_chance(write_run, tmp_path):
@@ -470,8 +446,8 @@ def test_the_table_names_each_run_once(write_run, tmp_path):
     overview = overview_of([tmp_path, folder, folder / "results.json"])
     lines = as_text(overview).splitlines()
     assert len(lines) == 2
-    assert lines[0].split()[:5] == ["#", "model", "benchmark", "engine", "k"]
-    assert lines[1].startswith("1  me/a@v1  math       direct  1  50.0 [")
+    assert lines[0].split()[:5] == ["#", "model", "benchmark", "k", "avg@k"]
+    assert lines[1].startswith("1  me/a@v1  math       1  50.0 [")
     assert "12.5 %" in lines[1]
     assert "5,000" in lines[1]
 
@@ -479,17 +455,17 @@ def test_the_table_names_each_run_once(write_run, tmp_path):
 def test_markdown_is_a_table(write_run, tmp_path):
     write_run("a", many(20), model="me|a")
     lines = as_text(overview_of([tmp_path]), is_markdown=True).splitlines()
-    assert lines[1] == "|" + "---|" * 14
-    assert lines[2].startswith(r"| 1 | me\|a | math | direct | 1 | 50.0 [")
+    assert lines[1] == "|" + "---|" * 13
+    assert lines[2].startswith(r"| 1 | me\|a | math | 1 | 50.0 [")
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
 
 
 def test_results_of_earlier_versions_are_read(write_run, tmp_path):
     folder = write_run("a", many(20))
     results = json.loads((folder / "results.json").read_text())
-    del results["speed"], results["date"], results["engine"]
+    del results["speed"], results["date"]
     (folder / "results.json").write_text(json.dumps(results))
-    assert " direct " in as_text(overview_of([tmp_path]))
+    assert len(as_text(overview_of([tmp_path])).splitlines()) == 2
 
 
 def test_json_holds_all_of_it(write_run, tmp_path):

@@ -4,10 +4,6 @@
 import os
 from dataclasses import replace
 
-import pytest
-
-from open_r1.evaluation.defaults import ENGINES
-from open_r1.evaluation.engines import get_engine
 from open_r1.evaluation.flags import build_parser, settings_of
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.grading.batch import SandboxSettings
@@ -20,11 +16,6 @@ def test_flags_that_are_left_out_are_the_defaults_of_the_settings():
     empty = {"servers": (), "serve_args": (), "served_with": ()}  # of flags: lists
     assert not any(getattr(found, name) for name in empty)
     assert replace(found, **empty) == EvaluationSettings("m", sandbox=SandboxSettings(num_parallel=cores))
-
-
-def test_flags_name_the_engines_that_there_are():
-    with pytest.raises(ValueError, match=f"there are {', '.join(ENGINES)}"):
-        get_engine("no such")
 
 
 def test_flags_name_the_sandboxes_that_there_are():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics, counts and notes of a run, the file of its answers, and where an engine's scorer says something else."""
+"""Metrics, counts and notes of a run, and the file of its answers."""
 
 import json
 import math
@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from open_r1.data.benchmarks import local_benchmark
-from open_r1.evaluation.disagreements import DISAGREEMENTS_NAME, Disagreements
 from open_r1.evaluation.intervals import mean_interval
 from open_r1.evaluation.judging import Answer
 from open_r1.evaluation.problems import load_problems
@@ -19,10 +18,8 @@ from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import Tally
 
 
-def answer(verdict, extracted=None, *, row=0, index=0, finish="stop", engine_score=None, text="text", tokens=10):
-    return Answer(
-        row, index, None if verdict is None else text, finish, tokens, verdict, None, extracted, engine_score
-    )
+def answer(verdict, extracted=None, *, row=0, index=0, finish="stop", text="text", tokens=10):
+    return Answer(row, index, None if verdict is None else text, finish, tokens, verdict, None, extracted)
 
 
 def load_rows(path, rows):
@@ -203,81 +200,21 @@ def test_sound_figures_have_no_notes(problems):
     assert tally_of(problems, *[[answer("right", "2"), answer("wrong", "3")]] * 30).notes(60) == []
 
 
-def test_answers_are_written_with_what_was_extracted_and_the_engines_score(problems, tmp_path):
+def test_answers_are_written_with_what_was_extracted(problems, tmp_path):
     with AnswersFile(tmp_path, problems) as file:
-        file.write([answer("right", "2", engine_score=1.0), answer(None, row=1)])
+        file.write([answer("right", "2"), answer(None, row=1)])
     rows = pq.read_table(tmp_path / "answers.parquet").to_pylist()
-    assert [(row["extracted"], row["engine_score"], row["verdict"]) for row in rows] == [
-        ("2", 1.0, "right"),
-        (None, None, None),
-    ]
-    assert file.disagreements.as_json() == {"scored": 1, "different": 0}
-
-
-@pytest.mark.parametrize(
-    ("found", "reason"),
-    [
-        (
-            answer("right", "2", engine_score=0.0),
-            "our verifier finds '2', equal to '2.0'; the engine's scorer says: not right",
-        ),
-        (
-            answer("wrong", "3", engine_score=1.0),
-            "our verifier finds '3', not equal to '2.0'; the engine's scorer says: right",
-        ),
-        (answer("no_answer", engine_score=1.0), "our verifier finds no final answer in the text; the engine"),
-        (answer("no_answer", engine_score=1.0, finish="length"), "in the text, which was cut off; the engine"),
-        (answer("unparsable_gold", "2", engine_score=1.0), "can't read the gold answer, and abstains; the engine"),
-        (answer("lost", "2", engine_score=0.0), "nobody could judge it; the engine"),
-        (answer("wrong", engine_score=1.0), "our judge: wrong; the engine"),
-    ],
-)
-def test_disagreements_are_written_with_a_reason(tmp_path, found, reason):
-    with Disagreements(tmp_path) as file:
-        file.add(found, "What is 1+1?", "2.0")
-    (line,) = (tmp_path / DISAGREEMENTS_NAME).read_text().splitlines()
-    assert reason in json.loads(line)["reason"]
-    assert file.as_json() == {"scored": 1, "different": 1}
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
-        answer("right", "2", engine_score=1.0),
-        answer("wrong", "3", engine_score=0.0),
-        answer("right", "2"),
-        answer(None, engine_score=1.0),
-        answer("no_answer", engine_score=0.0),
-    ],
-)
-def test_agreement_is_no_row(tmp_path, found):
-    with Disagreements(tmp_path) as file:
-        file.add(found, "What is 1+1?", "2")
-    assert file.num_different == 0
-
-
-def test_an_engine_without_scores_leaves_no_file(tmp_path):
-    (tmp_path / DISAGREEMENTS_NAME).write_text("of an earlier run")
-    with Disagreements(tmp_path) as file:
-        file.add(answer("right", "2"), "What is 1+1?", "2")
-    assert file.as_json() is None
-    assert list(tmp_path.iterdir()) == []
+    assert [(row["extracted"], row["verdict"]) for row in rows] == [("2", "right"), (None, None)]
 
 
 def test_a_run_that_breaks_off_leaves_the_former_files(problems, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / DISAGREEMENTS_NAME).write_text("of an earlier run")
+    (folder / "answers.parquet").write_text("of an earlier run")
     with pytest.raises(RuntimeError), AnswersFile(folder, problems) as file:
-        file.write([answer("right", "2", engine_score=0.0)])
+        file.write([answer("right", "2")])
         raise RuntimeError("no room")
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {DISAGREEMENTS_NAME: "of an earlier run"}
-
-
-def test_half_a_surrogate_pair_can_be_written(tmp_path):
-    with Disagreements(tmp_path) as file:
-        file.add(answer("wrong", "\ud800", engine_score=1.0, text="\ud800"), "What?", "2")
-    assert json.loads((tmp_path / DISAGREEMENTS_NAME).read_text())["answer"] == "?"
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"answers.parquet": "of an earlier run"}
 
 
 @pytest.mark.parametrize(("counts", "is_done"), [({}, True), ({"lost": 1}, False), ({"failed": 1}, False)])

@@ -24,14 +24,11 @@ SOURCES = sorted([*PACKAGE.rglob("*.py"), *SCRIPTS.rglob("*.py")])
 DISTRIBUTIONS = {"dotenv": "python-dotenv", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 # Modules that need an extra at their top: they import one another, all else imports them inside a function.
-INSPECT_PARTS = ("logs", "model", "scoring", "tasks")
+INSPECT_PARTS = ("scoring", "tasks")
 EXTRA_MODULES = {
     PACKAGE / "sandbox" / "router_server.py",
     *(PACKAGE / "evaluation" / f"inspect_{part}.py" for part in INSPECT_PARTS),
 }
-
-# Programs that run in an environment of their own, by its lock.
-FOREIGN_PROGRAMS = {PACKAGE / "evaluation" / "lighteval_runner.py": SCRIPTS / "lighteval_requirements.txt"}
 
 # Spelt in two pieces, so that this file does not name them itself.
 REGISTRY_HOSTS = [name + end for name, end in [("pypi", ".org"), ("pythonhosted", ".org"), ("npmjs", ".org")]]
@@ -101,15 +98,8 @@ def third_party_imports(path):
 
 
 def undeclared(path, core, extras):
-    """Yield what a file imports and setup.py, or the lock of a foreign program, does not have there: a line each."""
+    """Yield what a file imports and setup.py does not have there: a line each."""
     name = path.relative_to(ROOT)
-    if path in FOREIGN_PROGRAMS:
-        lines = FOREIGN_PROGRAMS[path].read_text(encoding="utf-8").splitlines()
-        locked = parse_all(line.partition("#")[0] for line in lines if line.partition("#")[0].strip())
-        for package, at_the_top in third_party_imports(path):
-            if at_the_top or package not in locked:
-                yield f"{name}: {package} is not in {FOREIGN_PROGRAMS[path].name}, or imported at the top"
-        return
     for package, at_the_top in third_party_imports(path):
         if package not in core and package not in extras:
             yield f"{name}: {package} is not in setup.py"

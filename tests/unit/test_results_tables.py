@@ -13,7 +13,6 @@ COMMAND = "make evaluate MODEL=me/model TASK=aime24"
 BENCHMARKS = [{"name": "aime24", "k": 64, "problems": 30}]
 RESULTS = {
     "benchmark": "aime24",
-    "engine": "direct",
     "is_complete": True,
     "notes": [],
     "metrics": {"avg@64": 0.30312, "avg@64_low": 0.2, "avg@64_high": 0.4151, "pass@64": 0.8},
@@ -88,12 +87,6 @@ def test_run_that_was_asked_otherwise_is_refused(tmp_path, name, value):
     path = write(tmp_path, settings={**RESULTS["settings"], name: value})
     with pytest.raises(ValueError, match=f"was asked otherwise than the tables' runs: {name} is {value!r}"):
         tables.figure_of(path, COMMAND, BENCHMARKS)
-
-
-def test_prompts_of_lighteval_are_its_own(tmp_path):
-    settings = {**RESULTS["settings"], "template": None, "lighteval_task": "aime24|0"}
-    path = write(tmp_path, engine="lighteval", settings=settings)
-    assert tables.figure_of(path, COMMAND, BENCHMARKS)["engine"] == "lighteval"
 
 
 def test_context_that_limits_answers_to_as_much_is_the_tables_limit(tmp_path):

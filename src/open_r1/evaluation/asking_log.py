@@ -9,13 +9,33 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from open_r1.data.card import plain_json
-from open_r1.evaluation.engines import Speed
 
 ASKING_NAME = "asking.jsonl"
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast answers came, over all runs that have asked for some and were not killed.
+
+    Attributes:
+        tokens: Tokens of the answers.
+        seconds: From the first request to the last answer, of each run.
+        answers: Their number.
+    """
+
+    tokens: int
+    seconds: float
+    answers: int
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens a second, of all requests in flight together."""
+        return self.tokens / self.seconds
 
 
 def note_servers(folder: Path, served_by: Sequence[Mapping[str, Any]], commit: str | None) -> None:

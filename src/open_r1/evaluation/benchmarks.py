@@ -5,7 +5,7 @@
                                             results.json       metrics and all settings; the run is done when it is
     <output>/<model>/<revision>/vllm.log                       what a server of our own has written
 
-An engine asks (`engines.py` tells which there are, and what each keeps beside these files).
+`direct.py` asks, and keeps each answer beside these files.
 
 1. The verifier is the one that rewards use, and every setting stands beside the figures.
 2. Nothing is deleted: results of other settings are refused, or put aside under a new name. Of the same settings, more
@@ -24,7 +24,7 @@ from open_r1.data.card import source_commit
 from open_r1.data.places import refuse_file
 from open_r1.evaluation.asking_log import read_commits, read_servers
 from open_r1.evaluation.defaults import DEFAULT_MAX_TOKENS
-from open_r1.evaluation.engines import Asked, Engine, Question, get_engine
+from open_r1.evaluation.direct import Asked, Question, ask, put_journal_aside
 from open_r1.evaluation.identity import (
     Identity,
     check_is_there,
@@ -32,9 +32,9 @@ from open_r1.evaluation.identity import (
     fingerprint_template,
     identify,
 )
-from open_r1.evaluation.judging import Judge, judge_of, judged_answers
+from open_r1.evaluation.judging import Judge, RecordOf, judge_of, judged_answers
 from open_r1.evaluation.model_names import check_model_name
-from open_r1.evaluation.problems import Problems
+from open_r1.evaluation.problems import Problems, load_problems
 from open_r1.evaluation.results import (
     AnswersFile,
     Described,
@@ -86,8 +86,6 @@ def run_benchmarks(benchmarks: Sequence[Benchmark], settings: EvaluationSettings
 
     Raises:
         ValueError: Settings, data, servers, or what is in the output folder don't go together.
-        ImportError: The engine's package isn't installed.
-        LightevalError: lighteval's environment can't be made, or lighteval has failed.
         FileNotFoundError: vLLM is asked for, and there is none.
         ServerError: It doesn't start, or died.
         ServersDownError: No server answers any more.
@@ -96,17 +94,16 @@ def run_benchmarks(benchmarks: Sequence[Benchmark], settings: EvaluationSettings
         JudgingError: The sandbox that runs programs is gone.
     """
     left: list[tuple[Problems, dict[str, Any]]] = []
-    engine, commit = get_engine(settings.engine), source_commit()  # of the code that is loaded, whatever comes later
-    engine.check(settings)
+    commit = source_commit()  # of the code that is loaded, whatever comes later
     refuse_file(settings.output_dir)
     identity = _identify(settings)
     with ExitStack() as stack:
         for benchmark in benchmarks:
-            problems = engine.load(benchmark, settings)
+            problems = load_problems(benchmark, settings)
             stack.callback(problems.close)
             problems.judged_by = judge_of(problems).check()
             known = settings.of_an_answer(problems.benchmark, problems.source.parent().identity())
-            known |= {**problems.decided, **_of_the_results(problems, settings), **identity.as_settings()}
+            known |= {**_of_the_results(problems, settings), **identity.as_settings()}
             known |= {"model": settings.model, "served_engine": engine_of(settings)}
             report = _finished_before(problems, settings, known)
             if report is not None:
@@ -120,7 +117,7 @@ def run_benchmarks(benchmarks: Sequence[Benchmark], settings: EvaluationSettings
         served = stack.enter_context(serving(settings, identity))
         model = Weights(settings, identity)
         for problems, known in left:
-            report = _Run(problems, served, known, model, engine, commit).run()
+            report = _Run(problems, served, known, model, commit).run()
             yield report
             if report.results is None:
                 return
@@ -194,11 +191,10 @@ class _Run:
         served: Serving,
         known: Mapping[str, Any],
         model: Weights,
-        engine: Engine,
         commit: str | None,
     ) -> None:
         self._problems, self._settings, self._addresses = problems, served.settings, served.addresses
-        self._model, self._engine, self._commit, self._known = model, engine, commit, dict(known)
+        self._model, self._commit, self._known = model, commit, dict(known)
 
     def run(self) -> Report:
         """Ask, judge, write."""
@@ -221,9 +217,9 @@ class _Run:
         has_more = is_fewer(folder, self._problems, self._settings)
         if self._settings.overwrite:
             is_unsure = not identity.is_known and self._settings.run_id is None
-            self._engine.put_aside(folder, question.asked, is_finished=found is not None or has_more or is_unsure)
-        with self._engine.ask(question) as asked:
-            results = None if asked.records is None else self._publish(question, asked)
+            put_journal_aside(folder, question.asked, is_finished=found is not None or has_more or is_unsure)
+        with ask(question) as asked:
+            results = None if asked.record_of is None else self._publish(question, asked, asked.record_of)
         return Report(name, folder, results, outcome=asked.outcome)
 
     def _question(self, served: ServedModel, folder: Path) -> Question:
@@ -253,18 +249,15 @@ class _Run:
         async with client:
             return await find_model(client, wait_s=settings.wait_s, flags=_FLAGS)
 
-    def _publish(self, question: Question, asked: Asked) -> dict[str, Any]:
-        tally, folder, records = Tally(self._problems), question.folder, asked.records
-        if records is None:
-            raise ValueError("There are no answers to judge: a signal has ended the run.")
+    def _publish(self, question: Question, asked: Asked, record_of: RecordOf) -> dict[str, Any]:
+        tally, folder = Tally(self._problems), question.folder
         with AnswersFile(folder, self._problems) as file:
             judge = judge_of(self._problems, folder)
-            for batch in judged_answers(self._problems, records, question.num_samples, judge):
+            for batch in judged_answers(self._problems, record_of, question.num_samples, judge):
                 for of_a_problem in batch:
                     tally.add(of_a_problem)
                 file.write([answer for of_a_problem in batch for answer in of_a_problem])
-            disagreements = file.disagreements.as_json()
-            return file.finish(self._results(question, asked, tally, judge) | {"disagreements": disagreements})
+            return file.finish(self._results(question, asked, tally, judge))
 
     def _results(self, question: Question, asked: Asked, tally: Tally, judge: Judge) -> dict[str, Any]:
         counts, described = self._counted(tally, question.total), self._described(question)
@@ -273,13 +266,11 @@ class _Run:
             notes.append("several kinds of servers have answered (served_by), which needn't answer alike")
         return {
             "benchmark": self._problems.benchmark.name,
-            "engine": self._engine.name,
             "is_complete": not counts["failed"] and not counts["lost"],
             "notes": [*self._problems.notes(), *tally.notes(question.total), *judge.notes(), *notes],
             "run_id": self._settings.run_id,
             "errors": tally.errors(),
             "metrics": tally.metrics(),
-            "engine_metrics": dict(asked.metrics),
             "speed": None if asked.speed is None else {**vars(asked.speed), "tokens_per_s": asked.speed.tokens_per_s},
             "counts": {
                 **counts,
@@ -313,7 +304,6 @@ class _Run:
             max_model_len=served.max_model_len,
             servers=settings.servers,
             served_with=settings.served_with,
-            engine_versions=self._engine.versions(),
             served_by=read_servers(question.folder) or question.served_by,
             chat_template_hash=self._chat_template(served),
             prompt_hash=fingerprint_prompt(self._known["template"], settings.system_prompt),

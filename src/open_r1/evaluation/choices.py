@@ -5,7 +5,7 @@
     {"question": "2+2?", "choices": ["3", "4"], "answer": "B"}                      the order is the row's
 
 1. The order depends on the texts of the row alone: neither on its place in the file nor on the other rows, and it is
-   the same in every run and engine. lighteval and simple-evals draw it by a generator that goes through the file.
+   the same in every run. lighteval and simple-evals draw it by a generator that goes through the file.
 2. `answer` may be a letter, the text of a choice, or its index from 0; what could be two of these is refused, but a
    number that is the label of a choice stands for that one. So is a right choice that stands there twice.
 """

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from open_r1.data.card import plain_json
-from open_r1.evaluation.disagreements import DISAGREEMENTS_NAME
 from open_r1.evaluation.pairing import Comparison, compare, corrected
 from open_r1.evaluation.runs import (
     OF_THE_CHECKPOINT,
@@ -28,7 +27,6 @@ _COLUMNS = (
     "#",
     "model",
     "benchmark",
-    "engine",
     "k",
     "avg@k",
     "pass@k",
@@ -140,13 +138,12 @@ def _pairs(
             if not first:
                 remarks.append(f"#{other} is compared with nothing: the baseline has no run on {group.benchmark}")
                 continue
-            alike = [number for number in first if runs[number].engine == runs[other].engine] or first
-            if len(alike) > 1:
+            if len(first) > 1:
                 raise ValueError(
-                    f"--baseline has {len(alike)} runs on {group.benchmark} for #{other}: name the folder of one, "
-                    f"as {runs[alike[0]].folder}."
+                    f"--baseline has {len(first)} runs on {group.benchmark} for #{other}: name the folder of one, "
+                    f"as {runs[first[0]].folder}."
                 )
-            pairs.append((alike[0], other))
+            pairs.append((first[0], other))
     return pairs, remarks
 
 
@@ -157,7 +154,6 @@ def cells_of(number: int, run: Run) -> list[str]:
         str(number),
         run.model,
         run.benchmark,
-        run.engine,
         str(k) if run.is_complete else f"{k} !",
         *(_estimate(run, name) for name in ("avg", "pass", "maj")),
         _percent(run.metric("truncated")),
@@ -226,22 +222,11 @@ def _said_of_groups(overview: Overview) -> list[str]:
 
 
 def _notes(overview: Overview) -> list[str]:
-    return [f"#{number}: {printable(note)}" for number, run in overview.runs.items() for note in _notes_of(run)]
-
-
-def _notes_of(run: Run) -> list[str]:
-    notes = list(run.results.get("notes") or ())
-    figures = run.results.get("engine_metrics") or {}
-    if figures:
-        values = ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if value is not None)
-        notes.append(f"{run.engine}'s own figures: {values}")
-    scored = run.results.get("disagreements")
-    if scored and scored["different"]:
-        notes.append(
-            f"{run.engine}'s scorer and our judge differ in {scored['different']} of {scored['scored']} "
-            f"answers: {run.folder / DISAGREEMENTS_NAME}"
-        )
-    return notes
+    return [
+        f"#{number}: {printable(note)}"
+        for number, run in overview.runs.items()
+        for note in run.results.get("notes") or ()
+    ]
 
 
 def as_json(overview: Overview) -> dict[str, Any]:
@@ -262,7 +247,6 @@ def as_json(overview: Overview) -> dict[str, Any]:
             "folder": str(run.folder),
             "model": run.model,
             "benchmark": run.benchmark,
-            "engine": run.engine,
             "k": run.k,
             "metrics": run.results["metrics"],
             "counts": run.results["counts"],

@@ -3,7 +3,6 @@
 
 from open_r1.grading.batch import Limits
 
-ENGINES = ("direct", "inspect", "lighteval")
 BACKENDS = ("auto", "vllm", "transformers")
 # As in the tables of DeepSeek-R1 and Open R1; where the context is shorter, what it leaves.
 DEFAULT_MAX_TOKENS = 32768

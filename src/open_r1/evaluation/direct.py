@@ -1,78 +1,116 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine of our own: requests by the project's client, each answer in a journal as soon as it is there.
+"""Answers to a benchmark from servers, each in a journal as soon as it is there.
 
-<benchmark>/generations.jsonl    every answer; kill -9 at any moment, and the same command goes on
+<benchmark>/generations.jsonl    every answer; after kill -9 the same command resumes
             asking.jsonl         who gave them, and how fast, of each run
 """
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from open_r1.data.benchmarks import Benchmark
-from open_r1.evaluation.asking_log import note_servers, note_speed, read_speed
-from open_r1.evaluation.engines import Asked, Question, Speed
-from open_r1.evaluation.problems import Problems, load_problems
+from open_r1.evaluation.asking_log import Speed, note_servers, note_speed, read_speed
+from open_r1.evaluation.judging import RecordOf
+from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.results import ANSWERS_NAME, RESULTS_NAME
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.generation.client import ChatClient
 from open_r1.generation.engine import Outcome, Totals, run, run_requests
 from open_r1.generation.journal import Journal
 from open_r1.generation.journal_header import differing, has_generations, read_settings
+from open_r1.generation.models import ServedModel
 from open_r1.generation.progress import progress
 from open_r1.generation.publishing import Results
+from open_r1.generation.requests import Sampling
 
 logger = logging.getLogger(__name__)
 
 JOURNAL_NAME = "generations.jsonl"
 
 
-class DirectEngine:
-    """Asks by itself; see `engines.Engine`."""
+@dataclass(frozen=True)
+class Question:
+    """What is asked of one benchmark.
 
-    name = "direct"
+    Attributes:
+        problems: Its rows; `problems.golds` has the numbers of those that are asked.
+        settings: As they were given; `sampling` and `num_samples` are what they come to.
+        served: The model.
+        addresses: URLs of its servers.
+        sampling: How answers are drawn; of answer i the seed is `sampling.seed + i`.
+        num_samples: Answers a problem.
+        folder: Of the benchmark's results; may be missing.
+        asked: All settings that decide the answers: what is in `folder` must be of the same.
+        served_by: What the servers say of themselves (`serving.describe_servers`).
+        commit: Of the code that asks; None: it isn't known.
+    """
 
-    def check(self, settings: EvaluationSettings) -> None:
-        """Take all settings."""
+    problems: Problems
+    settings: EvaluationSettings
+    served: ServedModel
+    addresses: Sequence[str]
+    sampling: Sampling
+    num_samples: int
+    folder: Path
+    asked: Mapping[str, Any]
+    served_by: Sequence[Mapping[str, Any]] = ()
+    commit: str | None = None
 
-    def versions(self) -> Mapping[str, str]:
-        """Return nothing: there is only our own code."""
-        return {}
+    @property
+    def total(self) -> int:
+        """Answers that there are to be."""
+        return len(self.problems.golds) * self.num_samples
 
-    def load(self, benchmark: Benchmark, settings: EvaluationSettings) -> Problems:
-        """Read a benchmark, with our prompts."""
-        return load_problems(benchmark, settings)
 
-    @contextmanager
-    def ask(self, question: Question) -> Iterator[Asked]:
-        """Ask for what the journal doesn't have yet.
+@dataclass(frozen=True)
+class Asked:
+    """What came.
 
-        Raises:
-            JournalError: The journal is of other settings, or in use.
-            ServersDownError: No server answers any more.
-            TooManyErrorsError: Requests fail one after the other.
-        """
-        with Journal(question.folder / JOURNAL_NAME, question.asked, is_final=has_text) as journal:
-            outcome = None
-            requests = question.problems.requests(question.num_samples)
-            if any((request.key, request.index) not in journal.finished for request in requests):
-                note_servers(question.folder, question.served_by, question.commit)
-                started = time.perf_counter()
-                outcome = run(_ask(question, journal))
-                note_speed(question.folder, speed_of(outcome.totals, time.perf_counter() - started))
-                if outcome.stopped_by is not None:
-                    yield Asked(None, outcome)
-                    return
-            with closing(Results(journal)) as results:
-                yield Asked(JournalRecords(question.problems, results), outcome, read_speed(question.folder))
+    Attributes:
+        record_of: Returns the record of an answer, by row and index (None: there is none), until the context is left;
+            None where a signal has ended the run (`outcome` says which).
+        outcome: What was asked for; None: nothing was left to ask.
+        speed: Of the asking, over all runs; None: nothing was measured, or the server doesn't count tokens.
+    """
 
-    def put_aside(self, folder: Path, asked: Mapping[str, Any], *, is_finished: bool) -> None:
-        """Rename a folder whose answers are of other settings, or finished."""
-        put_journal_aside(folder, asked, is_finished=is_finished)
+    record_of: RecordOf | None
+    outcome: Outcome | None = None
+    speed: Speed | None = None
+
+
+@contextmanager
+def ask(question: Question) -> Iterator[Asked]:
+    """Ask for what the journal doesn't have yet; the answers can be read until the context is left.
+
+    Raises:
+        JournalError: The journal is of other settings, or in use.
+        ServersDownError: No server answers any more.
+        TooManyErrorsError: Requests fail one after the other.
+    """
+    problems = question.problems
+    with Journal(question.folder / JOURNAL_NAME, question.asked, is_final=_has_text) as journal:
+        outcome = None
+        requests = problems.requests(question.num_samples)
+        if any((request.key, request.index) not in journal.finished for request in requests):
+            note_servers(question.folder, question.served_by, question.commit)
+            started = time.perf_counter()
+            outcome = run(_ask(question, journal))
+            note_speed(question.folder, _speed_of(outcome.totals, time.perf_counter() - started))
+            if outcome.stopped_by is not None:
+                yield Asked(None, outcome)
+                return
+        with closing(Results(journal)) as results:
+
+            def record_of(row: int, index: int) -> dict[str, Any] | None:
+                key, _, _ = problems.prompts.get(row)
+                return results.get(key, index)
+
+            yield Asked(record_of, outcome, read_speed(question.folder))
 
 
 def put_journal_aside(folder: Path, asked: Mapping[str, Any], *, is_finished: bool, name: str = JOURNAL_NAME) -> None:
@@ -108,38 +146,16 @@ def _rename_aside(folder: Path) -> Path:
     return free
 
 
-def build_engine() -> DirectEngine:
-    """Return the engine."""
-    return DirectEngine()
-
-
-class JournalRecords:
-    """Records of a journal by the number of the row."""
-
-    def __init__(self, problems: Problems, results: Results) -> None:
-        self._problems, self._results = problems, results
-
-    def get(self, row: int, index: int) -> dict[str, Any] | None:
-        """Return an answer, or None."""
-        key, _, _ = self._problems.prompts.get(row)
-        return self._results.get(key, index)
-
-
-def build_client(question: Question) -> ChatClient:
-    """Return a client that asks the question's servers."""
-    settings = question.settings
-    return ChatClient(
+async def _ask(question: Question, journal: Journal) -> Outcome:
+    problems, settings = question.problems, question.settings
+    totals = Totals()
+    client = ChatClient(
         question.addresses,
         question.sampling,
         model=question.served.name,
         api_key=settings.api_key,
         patience=settings.patience,
     )
-
-
-async def _ask(question: Question, journal: Journal) -> Outcome:
-    problems, settings = question.problems, question.settings
-    client, totals = build_client(question), Totals()
     logger.info(
         "%s: asking %s for %d answers to %d problems; %d are there.",
         problems.benchmark.name,
@@ -160,12 +176,12 @@ async def _ask(question: Question, journal: Journal) -> Outcome:
         )
 
 
-def speed_of(totals: Totals, seconds: float) -> Speed | None:
+def _speed_of(totals: Totals, seconds: float) -> Speed | None:
     """Return how fast answers came; None: none came, or the server doesn't count tokens."""
     answers = totals.done - totals.failed
     return Speed(totals.completion_tokens, seconds, answers) if totals.completion_tokens and seconds > 0 else None
 
 
-def has_text(record: Mapping[str, Any]) -> bool:
+def _has_text(record: Mapping[str, Any]) -> bool:
     """Whether a request needn't be sent again."""
     return record["text"] is not None

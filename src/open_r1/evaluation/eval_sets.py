@@ -96,7 +96,7 @@ class BenchmarkSet:
     def _tally(self, records: Mapping[tuple[int, int], dict[str, Any]], num_samples: int, step: int) -> Tally:
         tally, kept = Tally(self.problems), []
         try:
-            for batch in judged_answers(self.problems, _Answers(records), num_samples):
+            for batch in judged_answers(self.problems, lambda row, index: records.get((row, index)), num_samples):
                 for of_a_problem in batch:
                     tally.add(of_a_problem)
                     kept += of_a_problem if self.answers_dir is not None else []
@@ -110,17 +110,6 @@ class BenchmarkSet:
                 file.write(kept)
             (folder / ANSWERS_NAME).replace(folder / f"step-{step:06d}.parquet")
         return tally
-
-
-class _Answers:
-    """Answers by row and index, as `judged_answers` reads them."""
-
-    def __init__(self, records: Mapping[tuple[int, int], dict[str, Any]]) -> None:
-        self._records = records
-
-    def get(self, row: int, index: int) -> dict[str, Any] | None:
-        """Return an answer."""
-        return self._records.get((row, index))
 
 
 def benchmark_metrics(num_samples: int, kind: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from open_r1.data.benchmarks import AUTO, KINDS, benchmark_names
 from open_r1.data.flags import WORDS, FlagParser, JoinWords, read_api_key
-from open_r1.evaluation.defaults import ANSWER_TIMEOUT_S, BACKENDS, DEFAULT_MAX_TOKENS, ENGINES, PROGRAM_LIMITS
+from open_r1.evaluation.defaults import ANSWER_TIMEOUT_S, BACKENDS, DEFAULT_MAX_TOKENS, PROGRAM_LIMITS
 from open_r1.sandbox.providers import PROVIDERS, ROUTER_PROVIDERS
 
 if TYPE_CHECKING:
@@ -107,15 +107,8 @@ def add_what_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_asking_flags(parser: argparse.ArgumentParser) -> None:
     """Add who is asked, and how answers are drawn."""
-    group = parser.add_argument_group("engine and servers")
+    group = parser.add_argument_group("servers")
     add = group.add_argument
-    add(
-        "--engine",
-        default="direct",
-        choices=ENGINES,
-        help="who asks: requests of our own; inspect-ai (the extra `eval`), whose viewer shows the answers; lighteval "
-        "with its own prompts and scores, in an environment of its own (default: %(default)s)",
-    )
     add(
         "--backend",
         default="auto",
@@ -268,7 +261,6 @@ def settings_of(args: argparse.Namespace) -> "EvaluationSettings":
         commit=args.model_commit,
         servers=[part.strip() for part in (args.url or "").split(",") if part.strip()],
         served_model=args.served_model,
-        engine=args.engine,
         backend=args.backend,
         serve_args=_serve_args(args),
         trust_remote_code=args.trust_remote_code,

@@ -2,12 +2,12 @@
 """Our judge as a scorer of inspect-ai, and our figures as its metrics.
 
 1. inspect scores each sample by itself: here the judge is asked for many at a time, off the event loop.
-2. inspect's `pass_at` and `stderr` know nothing of problems without a score, or of answers that come in groups.
+2. Figures are those of `run_benchmarks.py`: inspect's own `pass_at` and `stderr` name and bound them otherwise.
 """
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from inspect_ai.model import ContentReasoning, ContentText
 from inspect_ai.scorer import (
@@ -48,17 +48,16 @@ class Grader:
     Args:
         judge: Says which answers are right.
         golds: By the number of the row, which is the sample's id.
-        text_of: Returns the answer of a sample as it came.
     """
 
-    def __init__(self, judge: Judge, golds: Mapping[int, str], text_of: Callable[[TaskState], str] = text_of) -> None:
-        self._judge, self._golds, self._text_of = judge, golds, text_of
+    def __init__(self, judge: Judge, golds: Mapping[int, str]) -> None:
+        self._judge, self._golds = judge, golds
         self._waiting: list[tuple[int, str, asyncio.Future[Judgement]]] = []
         self._work: asyncio.Task[None] | None = None
 
     async def grade(self, state: TaskState) -> Score:
         """Return the score of a sample: 1 right, 0 not, NaN where nobody can say."""
-        row, text = int(state.sample_id), self._text_of(state)
+        row, text = int(state.sample_id), text_of(state)
         future: asyncio.Future[Judgement] = asyncio.get_running_loop().create_future()
         self._waiting.append((row, text, future))
         if self._work is None or self._work.done():

@@ -7,15 +7,14 @@
         -T prompt_column=question -T solution_column=gold --model openai-api/local/my-model
     inspect view --log-dir logs
 
-`scripts/run_benchmarks.py --engine inspect` runs the same tasks, asks any servers, goes on after a kill and writes
-results.json beside the log. With plain inspect, sampling is that of the task unless a flag of inspect says otherwise
-(--temperature, --top-p, --max-tokens); what inspect has no flag for, such as min_p, is left to the server.
+Sampling is that of the task unless a flag of inspect says otherwise (--temperature, --top-p, --max-tokens); what has
+no flag for, such as min_p, is left to the server. `scripts/export_inspect_log.py` makes a log for inspect's viewer of
+a finished run of `scripts/run_benchmarks.py`.
 
 1. Each answer to a problem has a seed of its own: inspect sends one for all epochs, and vLLM then gives the same
    answer to all of them.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,8 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from open_r1.data.benchmarks import AUTO, Benchmark, find_benchmarks, local_benchmark
 from open_r1.evaluation.defaults import DEFAULT_MAX_TOKENS
-from open_r1.evaluation.inspect_scoring import PROBLEM, Grader, answers, judged, text_of
-from open_r1.evaluation.judging import Judge, judge_of
+from open_r1.evaluation.inspect_scoring import PROBLEM, Grader, answers, judged
+from open_r1.evaluation.judging import judge_of
 from open_r1.evaluation.problems import Problems, load_problems
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import problem_key
@@ -141,38 +140,16 @@ def local(
 
 
 def _plain_task(benchmark: Benchmark, settings: EvaluationSettings) -> Task:
-    """Return a task for models of inspect's own."""
-    problems = load_problems(benchmark, settings)
+    """Return a task: a sample a row, an epoch an answer, the judge for a scorer."""
+    problems, sampling = load_problems(benchmark, settings), settings.sampling
     judge = judge_of(problems)
     judge.check()
-    return build_task(problems, judge, num_samples=settings.samples_of(benchmark), sampling=settings.sampling)
-
-
-def build_task(
-    problems: Problems,
-    judge: Judge,
-    *,
-    num_samples: int,
-    sampling: Sampling,
-    text_of: Callable[[TaskState], str] = text_of,
-    metadata: Mapping[str, Any] | None = None,
-) -> Task:
-    """Return a task: a sample a row, an epoch an answer, the judge for a scorer.
-
-    Args:
-        problems: What is asked.
-        judge: Says which answers are right.
-        num_samples: Answers a problem.
-        sampling: How answers are drawn; of epoch e the seed is `sampling.seed + e - 1`.
-        text_of: Returns the answer of a sample as it came.
-        metadata: Kept in the log.
-    """
     samples = [_sample_of(problems, row) for row in problems.golds]
     return Task(
         dataset=MemoryDataset(samples, name=problems.benchmark.name, location=problems.benchmark.dataset),
         solver=ask(sampling.seed),
-        scorer=judged(Grader(judge, problems.golds, text_of)),
-        epochs=Epochs(num_samples, answers()),
+        scorer=judged(Grader(judge, problems.golds)),
+        epochs=Epochs(settings.samples_of(benchmark), answers()),
         config=GenerateConfig(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -181,7 +158,6 @@ def build_task(
         ),
         fail_on_error=False,
         name=problems.benchmark.name,
-        metadata=dict(metadata or {}),
     )
 
 
@@ -201,11 +177,9 @@ def _message_of(message: Message) -> ChatMessage:
 
 @solver
 def ask(seed: int | None) -> Solver:
-    """Return the solver: one request, with the seed of this epoch, that names its row and answer for our model."""
+    """Return the solver: one request, with the seed of this epoch."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        index = state.epoch - 1
-        state.messages[-1].metadata = {"row": state.sample_id, "index": index}
-        return await generate(state) if seed is None else await generate(state, seed=seed + index)
+        return await generate(state) if seed is None else await generate(state, seed=seed + state.epoch - 1)
 
     return solve

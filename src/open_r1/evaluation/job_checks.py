@@ -2,7 +2,7 @@
 """Which benchmarks a command line of `scripts/run_benchmarks.py` names, and what of it a job could only refuse.
 
     check_words(words)             before it is submitted: flags, local files and their columns
-    check_on_node(words)           on its node, before a model is served: what the engine and the data sets need too
+    check_on_node(words)           on its node, before a model is served: what the data sets need too
     python -m open_r1.evaluation.job_checks [--on_node] WORD...   either, for slurm/evaluate.slurm
 
 Neither asks what serves the model, and neither reads rows.
@@ -61,13 +61,11 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def check_on_node(words: Sequence[str]) -> None:
-    """Refuse the same, and data sets, sandboxes and engines that this machine can't load.
+    """Refuse the same, and data sets and sandboxes that this machine can't load.
 
     Raises:
         ValueError: See the message.
-        RuntimeError: What the engine needs can't be made here.
         SandboxError: The sandbox for programs can't be reached, or can't isolate them.
-        ImportError: The engine's package is missing.
         SystemExit: A flag or its value is unknown; the message is on stderr.
     """
     _check(words, is_on_node=True)
@@ -75,8 +73,6 @@ def check_on_node(words: Sequence[str]) -> None:
 
 def _check(words: Sequence[str], *, is_on_node: bool) -> None:
     # Imported here: the script's --help reads this module, and needs neither arrow nor aiohttp.
-    from open_r1.evaluation.engines import get_engine
-    from open_r1.evaluation.lighteval_tasks import refuse_task
     from open_r1.generation.prompts import check_template
 
     args = build_parser(None).parse_args(words)
@@ -84,12 +80,7 @@ def _check(words: Sequence[str], *, is_on_node: bool) -> None:
     if settings.template is not None:
         check_template(settings.template)
     found = [_opened(benchmark) if benchmark.is_local or is_on_node else benchmark for benchmark in benchmarks]
-    for benchmark in found if settings.engine == "lighteval" else ():
-        refuse_task(benchmark, settings)
-    if not is_on_node:
-        return
-    get_engine(settings.engine).check(settings)
-    if any(benchmark.kind == "code" for benchmark in found):
+    if is_on_node and any(benchmark.kind == "code" for benchmark in found):
         settings.sandbox.check(())
 
 

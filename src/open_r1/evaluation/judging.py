@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers of an engine and what a judge says of them, some problems at a time.
+"""Answers and what a judge says of them, some problems at a time.
 
 math      the verifier, as rewards ask it
 choices   the verifier too: the gold is a letter
@@ -10,12 +10,11 @@ P problems, G answers of a problem.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from open_r1.evaluation.engines import Records
 from open_r1.evaluation.judgement import LOST, Judge, Judgement, judgement_of, score_of
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.program_judge import ProgramJudge
@@ -27,6 +26,7 @@ __all__ = [
     "Answer",
     "Judge",
     "Judgement",
+    "RecordOf",
     "VerifierJudge",
     "judge_of",
     "judged_answers",
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 _BATCH_ANSWERS = 1024
 _TELL_S = 30.0
+# By row and index; a record has `index`, `text` (None: the request failed), `error`, `finish_reason` and `usage`.
+RecordOf = Callable[[int, int], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,6 @@ class Answer:
         verdict: As of a `Judgement`; None where there is no text.
         error: Why there is no text.
         extracted: The final answer found in the text; None: there is none, or it is a program.
-        engine_score: What the engine's own scorer says, 0 to 1; None: it has none.
-        engine_note: What that found in the text, in words; "": it doesn't say.
     """
 
     row: int
@@ -64,8 +64,6 @@ class Answer:
     verdict: str | None
     error: str | None
     extracted: str | None = None
-    engine_score: float | None = None
-    engine_note: str = ""
 
     @property
     def score(self) -> float:
@@ -107,13 +105,13 @@ class VerifierJudge:
 
 
 def judged_answers(
-    problems: Problems, answers: Records, num_samples: int, judge: Judge | None = None
+    problems: Problems, record_of: RecordOf, num_samples: int, judge: Judge | None = None
 ) -> Iterator[list[list[Answer]]]:
     """Yield the answers of some problems at a time, in the order of the rows; a problem's in theirs.
 
     Args:
         problems: What was asked.
-        answers: What came.
+        record_of: What came.
         num_samples: Answers a problem at most.
         judge: None: `judge_of(problems)`.
     """
@@ -122,7 +120,7 @@ def judged_answers(
     begun = told = time.monotonic()
     for start in range(0, len(asked), size):
         rows = asked[start : start + size]
-        records_PG = [_records_of(answers, row, num_samples) for row in rows]
+        records_PG = [_records_of(record_of, row, num_samples) for row in rows]
         places = [
             (row, record["text"])
             for row, records in zip(rows, records_PG, strict=True)
@@ -145,8 +143,8 @@ def judged_answers(
             told = now
 
 
-def _records_of(answers: Records, row: int, num_samples: int) -> list[Mapping[str, Any]]:
-    found = (answers.get(row, index) for index in range(num_samples))
+def _records_of(record_of: RecordOf, row: int, num_samples: int) -> list[Mapping[str, Any]]:
+    found = (record_of(row, index) for index in range(num_samples))
     return [record for record in found if record is not None]
 
 
@@ -161,6 +159,4 @@ def _answer(row: int, record: Mapping[str, Any], judgements: Iterator[Judgement]
         verdict=None if found is None else found.verdict,
         error=record["error"],
         extracted=None if found is None else found.extracted,
-        engine_score=record.get("engine_score"),
-        engine_note=record.get("engine_note", ""),
     )

@@ -39,7 +39,6 @@ class Problems:
         tests: Tests of programs; None: answers are no programs.
         sandbox: Where programs run.
         limits: Of each test.
-        decided: Settings of an answer that an engine has set otherwise than the run's.
         judged_by: Settings of the verdicts that the judge tells (`Judge.check`), as which sandbox it has.
         system_prompt: First message of each conversation that the run adds; None: it adds none.
     """
@@ -52,7 +51,6 @@ class Problems:
     tests: TestsFile | None = None
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
     limits: Limits = field(default_factory=Limits)
-    decided: dict[str, Any] = field(default_factory=dict)
     judged_by: dict[str, Any] = field(default_factory=dict)
     system_prompt: str | None = None
 

@@ -2,14 +2,11 @@
 """What a run on a benchmark has shown, in files of its folder; `results.json` comes last, whole or not at all.
 
     answers.parquet       a row per answer: problem (the last message), context (a hash of the messages before it,
-                          "" where there are none), solution, answer, extracted, verdict, finish_reason, num_tokens,
-                          engine_score, ...
-    disagreements.jsonl   answers of which the engine's own scorer says something else than our judge, where it has one
-    results.json          {"benchmark": "aime24", "engine": "direct", "metrics": {"avg@64": 0.31, "avg@64_low": 0.22,
+                          "" where there are none), solution, answer, extracted, verdict, finish_reason, num_tokens
+    results.json          {"benchmark": "aime24", "metrics": {"avg@64": 0.31, "avg@64_low": 0.22,
                           "avg@64_high": 0.41, "pass@1": 0.31, ..., "maj@64": ..., "truncated": 0.02, ...},
                           "counts": {"problems": 30, "requested": 1920, "returned": 1920, "problems_lost": 0, ...},
-                          "disagreements": {"scored": 1920, "different": 3}, "is_complete": true, "notes": [],
-                          "errors": {"HTTP 400: ...": 3},
+                          "is_complete": true, "notes": [], "errors": {"HTTP 400: ...": 3},
                           "speed": {...}, "settings": {...}, "date": "2026-01-31T12:00:00+00:00",
                           "commit": ..., "commits": [...], "answers": {"rows": 1920, "hash": "..."}, ...}
 
@@ -34,7 +31,6 @@ import pyarrow.parquet as pq
 import xxhash
 
 from open_r1.data.card import package_versions, plain_json
-from open_r1.evaluation.disagreements import Disagreements
 from open_r1.evaluation.judging import Answer
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.settings import EvaluationSettings
@@ -56,7 +52,6 @@ _SCHEMA = pa.schema(
         ("num_tokens", pa.int64()),
         ("error", pa.string()),
         ("extracted", pa.large_string()),
-        ("engine_score", pa.float64()),
     ]
 )
 
@@ -73,7 +68,6 @@ class Described:
         max_model_len: Their context in tokens; None: they don't tell.
         servers: Those of --url.
         served_with: Their arguments, as the user says.
-        engine_versions: Of what asks.
         served_by: What served the model, of all runs (`serving.describe_servers`).
         chat_template_hash: None: nothing here tells it.
         prompt_hash: Of template and system prompt.
@@ -86,30 +80,24 @@ class Described:
     max_model_len: int | None
     servers: Sequence[str]
     served_with: Sequence[str]
-    engine_versions: Mapping[str, str]
     served_by: Sequence[Mapping[str, Any]]
     chat_template_hash: str | None
     prompt_hash: str
 
 
 class AnswersFile:
-    """`answers.parquet`, under another name until it is whole, and beside it `disagreements.jsonl`.
+    """`answers.parquet`, under another name until it is whole.
 
-    All is written before the first file takes the place of an earlier one, the results too, where there are any.
-
-    Attributes:
-        disagreements: What the engine's scorer and our judge differ in.
+    All is written before it takes the place of an earlier one, the results too, where there are any.
     """
 
     def __init__(self, folder: Path, problems: Problems) -> None:
-        self.disagreements = Disagreements(folder)
         self._path, self._part = folder / ANSWERS_NAME, folder / f".{ANSWERS_NAME}.part"
         self._problems, self._folder = problems, folder
         self._num_rows = 0
         self._results_part: Path | None = None
 
     def __enter__(self) -> Self:
-        self.disagreements.__enter__()
         self._writer = pq.ParquetWriter(self._part, _SCHEMA, compression="zstd")
         return self
 
@@ -117,7 +105,6 @@ class AnswersFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.close()
-        self.disagreements.__exit__(kind, error, trace)
         if error is None:
             self._part.replace(self._path)
             if self._results_part is not None:
@@ -130,22 +117,19 @@ class AnswersFile:
         rows = []
         for answer in answers:
             context, problem = self._problems.question_of(answer.row)
-            solution = self._problems.golds[answer.row]
-            self.disagreements.add(answer, problem, solution)
             rows.append(
                 {
                     "row": answer.row,
                     "index": answer.index,
                     "problem": problem,
                     "context": context,
-                    "solution": solution,
+                    "solution": self._problems.golds[answer.row],
                     "answer": answer.text,
                     "verdict": answer.verdict,
                     "finish_reason": answer.finish_reason,
                     "num_tokens": answer.num_tokens,
                     "error": answer.error,
                     "extracted": answer.extracted,
-                    "engine_score": answer.engine_score,
                 }
             )
         self._writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))

@@ -15,7 +15,7 @@ from open_r1.evaluation.results import RESULTS_NAME
 logger = logging.getLogger(__name__)
 
 _PARTS = {"settings": dict, "counts": dict, "metrics": dict, "benchmark": str}
-_OPTIONAL = {"speed": dict, "engine_metrics": dict, "disagreements": dict, "notes": list, "versions": dict}
+_OPTIONAL = {"speed": dict, "notes": list, "versions": dict}
 _AVERAGE = re.compile(r"avg@(\d{1,9})")
 # Settings that decide neither answers nor figures; of the model and the data more than their names says what they are.
 _NO_DIFFERENCE = ("servers", "served_with", "served_as", "dataset", "config", "split", "source", "max_model_len")
@@ -27,7 +27,7 @@ _MAX_CHARS = 60
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run of one engine on one benchmark.
+    """A finished run on one benchmark.
 
     Attributes:
         folder: Where its files are.
@@ -41,11 +41,6 @@ class Run:
     def benchmark(self) -> str:
         """Name of the benchmark."""
         return printable(self.results["benchmark"])
-
-    @property
-    def engine(self) -> str:
-        """Name of the engine."""
-        return printable(self.results.get("engine") or "direct")
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -162,19 +157,15 @@ def _foreign(value: Any) -> str:
 
 def _wrong_part(value: Mapping[str, Any]) -> str:
     """Return which entry of a part is of another kind than ours."""
-    for part in ("metrics", "engine_metrics", "disagreements"):
-        for name, entry in (value.get(part) or {}).items():
-            if not _is_number(entry):
-                return f"{short(entry)} as {name} of its {part}, which is no number"
+    for name, entry in value["metrics"].items():
+        if not _is_number(entry):
+            return f"{short(entry)} as {name} of its metrics, which is no number"
     average = next(name for name in value["metrics"] if _AVERAGE.fullmatch(name))
     if value["metrics"][average] is None or not math.isfinite(value["metrics"][average]):
         return f"{short(value['metrics'][average])} as its {average}"
     speed = (value.get("speed") or {}).get("tokens_per_s")
     if not _is_number(speed):
         return f"{short(speed)} as its tokens_per_s, which is no number"
-    disagreements = value.get("disagreements")
-    if disagreements and not {"scored", "different"} <= disagreements.keys():
-        return "disagreements without their counts `scored` and `different`"
     return ""
 
 
@@ -185,7 +176,7 @@ def _is_number(value: Any) -> bool:
 
 def _hint(paths: Iterable[Path]) -> str:
     if any(re.fullmatch(r"results_\d{4}-.*\.json", path.name) for path in paths):
-        return " results_<date>.json is lighteval's own: `run_benchmarks.py --engine lighteval` writes both."
+        return " results_<date>.json is lighteval's."
     return ""
 
 
@@ -225,9 +216,9 @@ def differing_problems(runs: Sequence[Run]) -> bool:
 
 
 def _described(run: Run) -> dict[str, Any]:
-    values: dict[str, Any] = {"engine": run.engine}
+    values: dict[str, Any] = {}
     for name, value in run.settings.items():
-        if name in _NO_DIFFERENCE or name == "engine":
+        if name in _NO_DIFFERENCE:
             continue
         if isinstance(value, dict):
             values |= {f"{name}.{part}": entry for part, entry in value.items()}

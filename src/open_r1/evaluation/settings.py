@@ -38,9 +38,7 @@ class EvaluationSettings:
         revision: Branch, tag or commit of a model on the hub; a folder in the results in any case.
         commit: What `revision` was when `servers` have loaded it; None: what it is now.
         model_name: Name in the results; None: made of `model`.
-        output_dir: Results go to `<output_dir>/<model>/<revision>/<benchmark>/`, of engines other than direct to
-            `<benchmark>-<engine>/`.
-        engine: Who asks and keeps the answers: direct, inspect or lighteval (`engines.py`).
+        output_dir: Results go to `<output_dir>/<model>/<revision>/<benchmark>/`.
         backend: What serves a model without `servers`: vllm, transformers, or auto (vllm where it is installed).
         servers: Addresses of servers; empty: `backend` serves the model.
         served_model: Name to ask the servers for; None: the one that they serve.
@@ -69,7 +67,6 @@ class EvaluationSettings:
     commit: str | None = None
     model_name: str | None = None
     output_dir: Path = Path("eval_results")
-    engine: str = "direct"
     backend: str = "auto"
     servers: Sequence[str] = ()
     served_model: str | None = None
@@ -160,7 +157,6 @@ class EvaluationSettings:
             "revision": self.revision,
             "source": list(source),
             "prompt_column": benchmark.prompt_column,
-            "engine": self.engine,
             "kind": benchmark.kind,
             "template": self.template or TEMPLATES[benchmark.kind],
             **_WRITTEN[benchmark.kind],
@@ -182,9 +178,8 @@ class EvaluationSettings:
         return self.output_dir / (self.model_name or label_of(model)) / _as_folder(self.revision)
 
     def folder_of(self, model: str, benchmark: Benchmark) -> Path:
-        """Return the folder of the results on a benchmark, which each engine has to itself."""
-        suffix = "" if self.engine == "direct" else f"-{self.engine}"
-        return self.folder(model) / f"{benchmark.name}{suffix}"
+        """Return the folder of the results on a benchmark."""
+        return self.folder(model) / benchmark.name
 
 
 def label_of(model: str) -> str:

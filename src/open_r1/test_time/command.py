@@ -206,7 +206,7 @@ class _Run:
             self._problems.benchmark, self._problems.source.parent().identity()
         )
         return {
-            **{name: value for name, value in of_an_answer.items() if name not in ("engine", "serve_args")},
+            **{name: value for name, value in of_an_answer.items() if name != "serve_args"},
             **identity.as_settings(),
             "model": self._model,
             "solution_column": self._problems.benchmark.solution_column,

@@ -53,7 +53,7 @@ class RunSettings:
                 raise ValueError(f"--{name}: each is named once: {', '.join(map(str, values))}.")
 
     def folder_of(self, model: str) -> Path:
-        """Return the folder of a model's results on the benchmark, which no engine of `run_benchmarks.py` has."""
+        """Return the folder of a model's results on the benchmark, which `run_benchmarks.py` doesn't write into."""
         return self.evaluation.folder(model) / f"{self.benchmark.name}{_SUFFIX}"
 
     def repeats_of(self, method: str) -> int:
