@@ -23,10 +23,10 @@ if [[ ! -e $venv/made_of || $(<"$venv/made_of") != "$made_of" ]]; then
     mkdir -p "$venv" && : >"$venv/made_of"
     "$(find_python)" -m venv "$venv"
     if [[ $backend == vllm ]]; then
-        pip_install "$venv/bin/python" -q -r "$lock"
+        pip_install "$venv/bin/python" -q --no-deps -r "$lock"
     else
         install_cpu_torch "$venv/bin/python" "$(grep -o 'torch==[0-9.]*' "$here/../setup.py")" -q || true
-        grep -v '# GPU$' "$lock" | pip_install "$venv/bin/python" -q -r /dev/stdin
+        grep -v '# GPU$' "$lock" | pip_install "$venv/bin/python" -q --no-deps -r /dev/stdin
     fi
     # lighteval would fetch this from GitHub for any task; tinyBenchmarks alone reads it.
     touch "$(dirname "$(find "$venv" -name tiny_benchmarks.py)")/tinyBenchmarks.pkl"

@@ -1,80 +1,57 @@
-#!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Serve a model of transformers behind an OpenAI-compatible address of this machine, until Ctrl-C.
+"""Serve a small model's chat completions on this machine, in batches: for the pipeline of recipes/demo.
 
     python scripts/serve_transformers.py --model_id data/demo/grpo --port 8000
 
-For machines without vLLM: what --url of run_benchmarks.py and test_time_compute.py, and inspect-ai, can ask. It is
-slow beside vLLM, takes no key, and listens on 127.0.0.1 alone.
+It reads messages, temperature, top_p, max_tokens and seed, on 127.0.0.1 alone. For anything else there is
+`transformers serve`, which answers one request at a time on a CPU.
 """
 
 import argparse
-import signal
-import sys
-import time
-from collections.abc import Sequence
 
-from open_r1.data.flags import FlagParser, log_to_stderr, respelled
-from open_r1.evaluation.listening import check_port
-from open_r1.evaluation.model_names import check_model_name
+from aiohttp import web
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-CHECK_EVERY_S = 1.0
+from open_r1.generation.requests import ChatRequest, Sampling
+
+_FIELDS = ("temperature", "top_p", "max_tokens", "seed")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = FlagParser(description=__doc__)
-    add = parser.add_argument
-    add("--model_id", metavar="MODEL", required=True, help="folder, or name on the hub")
-    add("--model_revision", default="main", help="branch, tag or commit on the hub (default: %(default)s)")
-    add("--port", type=int, default=8000, help="0 takes one that is free (default: %(default)s)")
-    add("--trust_remote_code", action="store_true", help="run code from the model's repository (default: it isn't)")
-    add("--dtype", choices=DTYPES, help="of the weights (default: bfloat16 on a GPU, float32 on a CPU)")
-    add("--max_model_len", type=int, metavar="TOKENS", help="prompt and answer together (default: the model's)")
-    add("--max_batch_size", type=int, metavar="N", help="answers at a time (default: 64 on a GPU, 16 on a CPU)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_id", required=True, metavar="MODEL", help="folder, or name on the hub")
+    parser.add_argument("--port", type=int, default=8000, help="default: %(default)s")
+    parser.add_argument("--max_batch_size", type=int, metavar="N", help="answers at a time (default: 16)")
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve as the command line says; return the exit status: 0 after Ctrl-C or SIGTERM."""
-    args = build_parser().parse_args(respelled(sys.argv[1:] if argv is None else argv, "_"))
-    log_to_stderr()
-    try:
-        check_model_name(args.model_id)
-        check_port(args.port)  # before torch is imported
-        return serve(args)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+def main(argv: list[str] | None = None) -> None:
+    """Serve until Ctrl-C."""
+    args = build_parser().parse_args(argv)
+    from open_r1.evaluation.here import TransformersClient, TransformersModel  # torch takes seconds to import
 
+    here = TransformersModel.load(args.model_id, max_batch_size=args.max_batch_size)
+    client = TransformersClient(here, Sampling())
+    card = {"id": args.model_id, "object": "model", "owned_by": "transformers", "root": here.path}
+    card |= {"max_model_len": here.sampler.max_model_len}
 
-def serve(args: argparse.Namespace) -> int:
-    """Serve until a signal comes, which may be while the model loads; return the exit status."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        from open_r1.evaluation.identity import check_is_there
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [card]})
 
-        check_is_there(args.model_id, args.model_revision)  # before torch is imported, which takes seconds
-        from open_r1.evaluation.transformers_server import TransformersServer
+    async def chat(request: web.Request) -> web.Response:
+        body = await request.json()
+        sampling = Sampling(**{name: body[name] for name in _FIELDS if name in body})
+        reply = await client.answer(ChatRequest("", 0, body["messages"]), sampling)
+        if reply.text is None:
+            return web.json_response({"error": {"message": reply.error, "code": 400}}, status=400)
+        message = {"role": "assistant", "content": reply.text}
+        choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
+        return web.json_response({"model": args.model_id, "choices": [choice], "usage": dict(reply.usage)})
 
-        with TransformersServer(
-            args.model_id,
-            revision=args.model_revision,
-            trust_remote_code=args.trust_remote_code,
-            dtype=args.dtype,
-            max_batch_size=args.max_batch_size,
-            port=args.port,
-            max_model_len=args.max_model_len,
-        ) as server:
-            print(f"{server.model} is at {server.url}; Ctrl-C ends it.", flush=True)
-            while True:
-                server.check()
-                time.sleep(CHECK_EVERY_S)
-    except KeyboardInterrupt:
-        return 0
+    app = web.Application()
+    app.add_routes([web.get("/v1/models", models), web.get("/health", models), web.post("/v1/chat/completions", chat)])
+    web.run_app(app, host="127.0.0.1", port=args.port, handler_cancellation=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

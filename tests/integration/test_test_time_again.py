@@ -10,9 +10,9 @@ import shutil
 import pytest
 
 from open_r1.data.card import source_commit
-from open_r1.evaluation.transformers_server import TransformersServer
 from scripts import run_benchmarks
 from scripts.test_time_compute import main
+from tests.integration.fakes.token_server import TokenServer
 from tests.integration.time_compute_runs import command_line, folder_of, num_lines, records_of, results_of
 from tests.integration.tiny import addition_rows, build_tiny, write_rows
 
@@ -125,7 +125,7 @@ def test_servers_of_unknown_weights_are_noted_and_of_another_engine_refused(
 ):
     shutil.copytree(tiny.model, tmp_path / "org" / "model")
     monkeypatch.chdir(tmp_path)  # a name that is no path from the root may be a folder elsewhere
-    with TransformersServer("org/model") as server:
+    with TokenServer("org/model") as server:
         flags = [*words("--methods", "greedy")[4:], "--url", server.url]
         assert main(flags) == 0
         (path,) = tmp_path.glob("out/**/results.json")
@@ -139,7 +139,7 @@ def test_servers_of_unknown_weights_are_noted_and_of_another_engine_refused(
 
 def evaluated(tiny, data, tmp_path):
     """Run `run_benchmarks.py` on the same model and data, with the same output folder, and return its results."""
-    with TransformersServer(str(tiny.model)) as server:
+    with TokenServer(str(tiny.model)) as server:
         words = [
             "--model_id",
             tiny.model,

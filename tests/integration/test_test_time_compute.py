@@ -20,7 +20,6 @@ from open_r1.data.benchmarks import local_benchmark
 from open_r1.data.card import source_commit
 from open_r1.evaluation.problems import load_problems
 from open_r1.evaluation.settings import EvaluationSettings
-from open_r1.evaluation.transformers_server import TransformersServer
 from open_r1.test_time.backends import BackendError, Model
 from open_r1.test_time.local_backends import context_of
 from open_r1.test_time.methods import MethodOptions, get_method
@@ -30,6 +29,7 @@ from open_r1.test_time.results import from_record, to_record
 from scripts import compute_optimal
 from scripts.test_time_compute import build_parser, main
 from tests.integration.fakes.chat_server import ChatServer
+from tests.integration.fakes.token_server import TokenServer
 from tests.integration.held import held
 from tests.integration.time_compute_runs import command_line, folder_of, num_lines, records_of, results_of
 from tests.integration.tiny import addition_rows, build_tiny, write_rows
@@ -467,7 +467,7 @@ def test_a_server_gives_what_the_model_does_in_this_process(words, tiny, tmp_pat
         "e",
     )
     assert main(words(*flags)) == 0
-    with TransformersServer(str(tiny.model)) as server:
+    with TokenServer(str(tiny.model)) as server:
         assert main([*words(*flags, model=None), "--url", server.url, "--model_name", "served"]) == 0
     here, there = (records_of(tmp_path / "out" / name / "main" / "sums-test-time") for name in ("model", "served"))
     assert here == there
@@ -488,15 +488,15 @@ def test_a_run_whose_server_dies_goes_on_with_another(words, tiny, tmp_path, cap
         "--patience",
         "0.5",
     ]
-    server = TransformersServer(str(tiny.model))
+    server = TokenServer(str(tiny.model))
     is_over = threading.Event()
 
     def die():
         wait_until(lambda: num_lines(tmp_path) >= 3 or is_over.is_set())
-        server.__exit__(None, None, None)
+        server.stop()
 
     with contextlib.ExitStack() as stack:
-        server.__enter__()
+        server.start()
         thread = threading.Thread(target=die)
         stack.callback(thread.join)
         stack.callback(is_over.set)
@@ -505,7 +505,7 @@ def test_a_run_whose_server_dies_goes_on_with_another(words, tiny, tmp_path, cap
     assert "ServersDownError: " in capsys.readouterr().err
     before = (folder_of(tmp_path) / "journal.jsonl").read_bytes()
     assert 3 <= before.count(b"\n") < 1 + 12 * NUM_ROWS
-    with TransformersServer(str(tiny.model)) as again:
+    with TokenServer(str(tiny.model)) as again:
         assert main([*flags, "--url", again.url]) == 0
     assert (folder_of(tmp_path) / "journal.jsonl").read_bytes().startswith(before)
     assert results_of(tmp_path)["counts"]["attempts"] == 12 * NUM_ROWS
@@ -520,7 +520,7 @@ def test_a_server_that_gives_no_token_ids_back_is_refused(words, tiny, capsys):
 
 
 def test_a_context_beyond_the_servers_is_refused(words, tiny, capsys):
-    with TransformersServer(str(tiny.model), max_model_len=100) as server:
+    with TokenServer(str(tiny.model), max_model_len=100) as server:
         assert main([*words(model=None), "--url", server.url, "--max_model_len", "101"]) == 1
     assert "is served with a context of 100 tokens: lower it" in capsys.readouterr().err
 

@@ -20,7 +20,7 @@ from lighteval.tasks.requests import Doc
 TASKS_TABLE = [
     LightevalTaskConfig(
         name="sums",
-        prompt_function=lambda line, task_name: Doc(task_name, line["problem"], [line["answer"]], 0),
+        prompt_function=lambda line, task_name: Doc(line["problem"], [line["answer"]], 0, task_name=task_name),
         hf_repo="rows",
         hf_subset="default",
         hf_avail_splits=["test"],

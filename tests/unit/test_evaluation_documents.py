@@ -33,7 +33,6 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "compare_evals": lambda: parser_of("compare_evals"),
     "export_inspect_log": lambda: parser_of("export_inspect_log"),
     "compute_optimal": lambda: parser_of("compute_optimal"),
-    "serve_transformers": lambda: parser_of("serve_transformers"),
     "upload_details": lambda: parser_of("upload_details"),
     "make_results_tables": lambda: parser_of("make_results_tables"),
 }

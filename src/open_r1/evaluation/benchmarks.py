@@ -117,7 +117,7 @@ def run_benchmarks(benchmarks: Sequence[Benchmark], settings: EvaluationSettings
         served = stack.enter_context(serving(settings, identity))
         model = Weights(settings, identity)
         for problems, known in left:
-            report = _Run(problems, served, known, model, commit).run()
+            report = _Run(problems, settings, served, known, model, commit).run()
             yield report
             if report.results is None:
                 return
@@ -188,18 +188,20 @@ class _Run:
     def __init__(
         self,
         problems: Problems,
-        served: Serving,
+        settings: EvaluationSettings,
+        serving: Serving,
         known: Mapping[str, Any],
         model: Weights,
         commit: str | None,
     ) -> None:
-        self._problems, self._settings, self._addresses = problems, served.settings, served.addresses
+        self._problems, self._settings, self._serving = problems, settings, serving
         self._model, self._commit, self._known = model, commit, dict(known)
 
     def run(self) -> Report:
         """Ask, judge, write."""
         name = self._problems.benchmark.name
-        served = run(self._find())
+        here = self._serving.here
+        served = run(self._find()) if here is None else here.served()
         self._model.check(served)
         model = self._settings.model or served.name
         identity = self._model.identify(served)
@@ -223,24 +225,29 @@ class _Run:
         return Report(name, folder, results, outcome=asked.outcome)
 
     def _question(self, served: ServedModel, folder: Path) -> Question:
-        results_alone = _of_the_results(self._problems, self._settings)
+        results_alone, serving = _of_the_results(self._problems, self._settings), self._serving
         return Question(
             problems=self._problems,
             settings=self._settings,
             served=served,
-            addresses=self._addresses,
+            addresses=serving.addresses,
+            here=serving.here,
             sampling=self._settings.sampling_by(self._known["served_engine"], served.max_model_len),
             num_samples=self._known["num_samples"],
             folder=folder,
             asked={key: value for key, value in self._known.items() if key not in results_alone},
-            served_by=describe_servers(self._addresses, self._settings.api_key),
+            served_by=(
+                describe_servers(serving.addresses, self._settings.api_key)
+                if serving.here is None
+                else [serving.here.describe()]
+            ),
             commit=self._commit,
         )
 
     async def _find(self) -> ServedModel:
         settings = self._settings
         client = ChatClient(
-            self._addresses,
+            self._serving.addresses,
             settings.sampling,
             model=settings.served_model,
             api_key=settings.api_key,

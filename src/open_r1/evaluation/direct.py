@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from open_r1.evaluation.asking_log import Speed, note_servers, note_speed, read_speed
 from open_r1.evaluation.judging import RecordOf
@@ -28,6 +28,9 @@ from open_r1.generation.progress import progress
 from open_r1.generation.publishing import Results
 from open_r1.generation.requests import Sampling
 
+if TYPE_CHECKING:
+    from open_r1.evaluation.here import TransformersClient, TransformersModel
+
 logger = logging.getLogger(__name__)
 
 JOURNAL_NAME = "generations.jsonl"
@@ -42,6 +45,7 @@ class Question:
         settings: As they were given; `sampling` and `num_samples` are what they come to.
         served: The model.
         addresses: URLs of its servers.
+        here: The model in this process, where there are none.
         sampling: How answers are drawn; of answer i the seed is `sampling.seed + i`.
         num_samples: Answers a problem.
         folder: Of the benchmark's results; may be missing.
@@ -58,6 +62,7 @@ class Question:
     num_samples: int
     folder: Path
     asked: Mapping[str, Any]
+    here: "TransformersModel | None" = None
     served_by: Sequence[Mapping[str, Any]] = ()
     commit: str | None = None
 
@@ -148,14 +153,7 @@ def _rename_aside(folder: Path) -> Path:
 
 async def _ask(question: Question, journal: Journal) -> Outcome:
     problems, settings = question.problems, question.settings
-    totals = Totals()
-    client = ChatClient(
-        question.addresses,
-        question.sampling,
-        model=question.served.name,
-        api_key=settings.api_key,
-        patience=settings.patience,
-    )
+    totals, client = Totals(), _client_of(question)
     logger.info(
         "%s: asking %s for %d answers to %d problems; %d are there.",
         problems.benchmark.name,
@@ -174,6 +172,21 @@ async def _ask(question: Question, journal: Journal) -> Outcome:
             grace_s=settings.grace_s,
             retry_flag="the same command",
         )
+
+
+def _client_of(question: Question) -> "ChatClient | TransformersClient":
+    settings = question.settings
+    if question.here is not None:
+        from open_r1.evaluation.here import TransformersClient  # torch takes seconds to import
+
+        return TransformersClient(question.here, question.sampling)
+    return ChatClient(
+        question.addresses,
+        question.sampling,
+        model=question.served.name,
+        api_key=settings.api_key,
+        patience=settings.patience,
+    )
 
 
 def _speed_of(totals: Totals, seconds: float) -> Speed | None:

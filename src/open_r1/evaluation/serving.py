@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which servers answer an evaluation: those of the settings, or one of our own, by vLLM or by transformers."""
+"""Who answers an evaluation: servers of the settings, a `vllm serve` started here, or transformers in this process."""
 
 import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 from open_r1.evaluation.defaults import DEFAULT_MAX_TOKENS
@@ -19,11 +19,13 @@ from open_r1.generation.balancing import ServersDownError, server_url
 from open_r1.generation.models import ServedModel, refuse_another
 from open_r1.generation.servers import VllmServer, find_vllm
 
+if TYPE_CHECKING:
+    from open_r1.evaluation.here import TransformersModel
+
 logger = logging.getLogger(__name__)
 
 _ASK_S = 5.0
 _MOST_BYTES = 1 << 24
-_OUTAGE_S = 15.0  # of a server in this process, which doesn't come back
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,12 @@ class Serving:
     """Who answers.
 
     Attributes:
-        addresses: Of the servers.
-        settings: Those of the evaluation, with the patience that these servers deserve.
+        addresses: Of the servers; empty: `here` answers.
+        here: A model in this process.
     """
 
-    addresses: Sequence[str]
-    settings: EvaluationSettings
+    addresses: Sequence[str] = ()
+    here: "TransformersModel | None" = None
 
 
 @contextmanager
@@ -46,13 +48,23 @@ def serving(settings: EvaluationSettings, identity: Identity) -> Iterator[Servin
     Raises:
         FileNotFoundError: vLLM is asked for, and there is none.
         ServerError: A server of our own doesn't start, or died.
+        OSError: transformers can't load the model.
     """
     if settings.servers or settings.model is None:
-        yield Serving(settings.servers, settings)
-        return
-    serve = _by_vllm if choose_backend(settings) == "vllm" else _by_transformers
-    with serve(settings, settings.model, identity) as served:
-        yield served
+        yield Serving(settings.servers)
+    elif choose_backend(settings) == "vllm":
+        with _by_vllm(settings, settings.model, identity) as served:
+            yield served
+    else:
+        from open_r1.evaluation.here import TransformersModel  # torch takes seconds to import
+
+        yield Serving(
+            here=TransformersModel.load(
+                settings.model,
+                revision=identity.commit or settings.revision,
+                trust_remote_code=settings.trust_remote_code,
+            )
+        )
 
 
 def engine_of(settings: EvaluationSettings, served: ServedModel | None = None) -> str | None:
@@ -95,9 +107,9 @@ def choose_backend(settings: EvaluationSettings) -> str:
             words = " ".join(settings.serve_args)
             raise FileNotFoundError(
                 f"{words!r}, of --serve_args, --parallel or --num_gpus, are for vLLM; leave them "
-                f"out, and transformers serves the model. {error}"
+                f"out, and transformers answers. {error}"
             ) from error
-        logger.info("The model is served by transformers in this process, which is slower than vLLM: %s", error)
+        logger.info("transformers answers in this process, which is slower than vLLM: %s", error)
         return "transformers"
     return "vllm"
 
@@ -116,24 +128,9 @@ def _by_vllm(settings: EvaluationSettings, model: str, identity: Identity) -> It
         str(path) if path.exists() else model, args=[*args, *settings.serve_args], log_path=log_path, env=env
     ) as server:
         try:
-            yield Serving([server.url], settings)
+            yield Serving([server.url])
         except ServersDownError:
             server.check()  # tells why, where the server has ended
-            raise
-
-
-@contextmanager
-def _by_transformers(settings: EvaluationSettings, model: str, identity: Identity) -> Iterator[Serving]:
-    from open_r1.evaluation.transformers_server import TransformersServer  # torch takes seconds to import
-
-    patience = replace(settings.patience, outage_s=min(settings.patience.outage_s, _OUTAGE_S))
-    with TransformersServer(
-        model, revision=identity.commit or settings.revision, trust_remote_code=settings.trust_remote_code
-    ) as server:
-        try:
-            yield Serving([server.url], replace(settings, patience=patience))
-        except ServersDownError:
-            server.check()
             raise
 
 
@@ -177,7 +174,7 @@ class Weights:
 def describe_servers(addresses: Sequence[str], api_key: str | None) -> list[dict[str, Any]]:
     """Return by what servers serve, each kind once: `engine` and `version`, None where they don't tell.
 
-    vLLM tells its version at /version, and its name among its models; so does our own server, with more.
+    vLLM tells its version at /version, and its name among its models.
     """
     found: list[dict[str, Any]] = []
     for address in addresses:

@@ -14,10 +14,9 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from open_r1.generation.balancing import RefusedError
-from open_r1.generation.client import ChatClient
 from open_r1.generation.journal import Journal
 from open_r1.generation.requests import ChatReply, ChatRequest
 
@@ -28,6 +27,14 @@ logger = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _OTHER_FILES = 100  # besides one for each request in flight
 _SKIP_AT_A_TIME = 2000  # some milliseconds, after which whoever waits for the event loop has a turn
+
+
+class Completer(Protocol):
+    """Answers requests: a `ChatClient`, or a model in this process."""
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Return what comes of a request; a failure is a reply with `error`."""
+        ...
 
 
 class TooManyErrorsError(RuntimeError):
@@ -110,7 +117,7 @@ def _is_loop_running() -> bool:
 
 async def run_requests(
     requests: Iterable[ChatRequest],
-    client: ChatClient,
+    client: Completer,
     journal: Journal,
     *,
     max_concurrent: int = 256,
@@ -173,7 +180,7 @@ class _Engine:
     def __init__(
         self,
         requests: Iterable[ChatRequest],
-        client: ChatClient,
+        client: Completer,
         journal: Journal,
         totals: Totals,
         stop_after_errors: int,
