@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# What install.sh and lighteval_env.sh share; sourced.
+# What install.sh and lighteval.sh share; sourced.
 
 name=$(basename "$0" .sh)
 say() { printf '%s: %s\n' "$name" "$*"; }

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Judges answers by math-verify as TRL's and Open R1's accuracy rewards do, for numbers to compare with others'.
 
-`verifier: math_verify` in a recipe chooses it, and `scripts/compare_scorers.py --by math_verify` for a finished
-evaluation. Nothing else imports it, since math-verify brings sympy.
+`verifier: math_verify` in a recipe chooses it. Nothing else imports it, since math-verify brings sympy.
 
 Different from TRL:
 1. Pairs are judged in processes that are killed after `TIME_LIMIT_S`, from any thread: a pair that hangs, fills the
