@@ -138,8 +138,8 @@ def test_a_finished_run_becomes_a_log_that_inspect_reads(tmp_path):
     assert log.results.scores[0].metrics["avg@2"].value == results_of(tmp_path)["metrics"]["avg@2"]
     scores = {(sample.id, sample.epoch): sample.scores["judged"].as_float() for sample in log.samples}
     assert scores == {(row, epoch): float(epoch == 1) for row in range(4) for epoch in (1, 2)}
-    assert log.samples[2].output.completion == "So it is \\boxed{2}."
-    assert log.samples[2].target == "2"
+    (second,) = [sample for sample in log.samples if (sample.id, sample.epoch) == (1, 1)]
+    assert (second.target, second.output.completion) == ("2", "So it is \\boxed{2}.")
 
 
 def reduced(*values):

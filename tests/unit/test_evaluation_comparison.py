@@ -105,7 +105,6 @@ def test_files_that_hold_no_results_are_refused(tmp_path, content, said, capsys)
 @pytest.mark.parametrize(
     ("part", "said"),
     [
-        ({"disagreements": {"different": 3}}, "disagreements"),
         ({"speed": {"tokens_per_s": "fast"}}, "tokens_per_s"),
         ({"metrics": {"avg@2": 0.5, "avg@99999": 0.5}}, "2 avg@k"),
         ({"metrics": {"avg@2": math.nan}}, "avg@2"),

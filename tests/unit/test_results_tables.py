@@ -47,7 +47,7 @@ def test_run_of_ours_has_its_interval_and_command(tmp_path):
     data = tables.read_data()
     data["ours"].append(figure)
     assert "| model | - / - / 30.3 [20.0, 41.5] | - / - |" in tables.short_table(data)
-    line = "| me/model | AIME 2024 | this project, direct | 64 | 30.3 [20.0, 41.5] | "
+    line = "| me/model | AIME 2024 | this project | 64 | 30.3 [20.0, 41.5] | "
     assert f"{line}`{COMMAND}`, commit abc; model: v2, c0ffee |" in tables.long_table(data)
 
 
