@@ -97,7 +97,7 @@ _OPEN_START = re.compile(r"[-+*/^=<>,;.]")
 
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s,.'’!?:-]+[^\W\d_]+)*[\s.!?]*")
 _LETTERS = re.compile(r"[^\W\d_]+")
-_PROSE = re.compile(r"[\w\s,.'’!?:;()&-]+")
+_PROSE = re.compile(r"(?:[\w\s,.'’!?:;()&-]|\\?%)+")
 _CODE = re.compile(r"[A-Z][A-Za-z]*[0-9][A-Za-z0-9]*")
 _ELEMENTS = re.compile(r"(?:[A-Z][a-z]?[0-9]*){1,20}")
 # "The sum is 100", which says nothing against it.
@@ -105,6 +105,10 @@ _STATED = re.compile(
     rf"(?:{TEXT_OPEN}\s?(?:[A-Za-z]+\s){{1,8}}?(?:is|are|equals)\s?{TEXT_CLOSE}|(?:[A-Za-z]+\s){{1,8}}?(?:is|are|equals)\s)"
     r"[\s:]{0,3}(?=[-+$\\(0-9])"
 )
+# 14 over 7 before N, in either order; a charge may stand behind elements.
+_NUCLIDE = re.compile(r"(?:\^([0-9]+)_(-?[0-9]+)|_(-?[0-9]+)\^([0-9]+))([A-Z][a-z]?)")
+_ARROW = re.compile(r"\\(?:long)?rightarrow|\\to(?![a-z])|\\rightleftharpoons|->")
+_TERM = re.compile(r"[0-9]*(?:\(?(?:[A-Z][a-z]?[0-9]*)+\)?[0-9]*)+(?:\^[0-9]*[+-])?")
 _SAME_WORDS = {
     **dict.fromkeys(
         [
@@ -293,7 +297,7 @@ def _read_value(normal: str, plain: str) -> Node:
         return node
     if plain == "{}":
         return EMPTY_SET
-    words = _read_words(normal, plain)
+    words = _read_words(normal, plain) or _read_chemistry(plain)
     if words in _NAMED:
         return _NAMED[words]
     if words is not None:
@@ -414,6 +418,24 @@ def _read_words(normal: str, plain: str) -> str | None:
     has_word = any(word and not function for word, function in zip(is_word, is_function, strict=True))
     is_marked = TEXT_OPEN in normal and not any(is_function)
     return _one_spelling(plain) if has_word or is_marked else None
+
+
+def _read_chemistry(plain: str) -> str | None:
+    r"""Return one spelling of a reaction, its terms in any order, or of a nuclide; None for other texts.
+
+    >>> _read_chemistry(r"O_2 + 2H_2 \to 2H_2O"), _read_chemistry("^{14}_{7}N")
+    ('2H2+O2->2H2O', '14-7-N')
+    """
+    nuclide = _NUCLIDE.fullmatch(re.sub(r"[{}\s]", "", plain))
+    if nuclide:
+        mass, charge = nuclide.group(1) or nuclide.group(4), nuclide.group(2) or nuclide.group(3)
+        return f"{mass}-{charge}-{nuclide.group(5)}"
+    sides = [re.sub(r"[_{}\s]", "", side).split("+") for side in _ARROW.split(plain)]
+    terms = [term for side in sides for term in side]
+    is_reaction = len(sides) == 2 and len(terms) > 2 and any(re.search("[A-Z][a-z]?[0-9]", term) for term in terms)
+    if not is_reaction or not all(map(_TERM.fullmatch, terms)):
+        return None
+    return "->".join("+".join(sorted(side)) for side in sides)
 
 
 def _one_spelling(plain: str) -> str:

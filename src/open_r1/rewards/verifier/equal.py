@@ -240,7 +240,7 @@ def _equal_quantities(gold: Node, answer: Node) -> bool:
     units = {one.unit, other.unit}
     if units in ({DEGREE, None}, {DEGREE, RADIAN}):
         turned = [_in_radians(node) if node.unit == DEGREE else node.node for node in (one, other)]
-        return (RADIAN not in units and equal(one.node, other.node)) or equal_formulas(turned[0], turned[1])
+        return (RADIAN not in units and equal(one.node, other.node)) or equal(*turned)
     if one.unit is None or other.unit is None or units == _POUNDS or one.unit == other.unit:
         return equal(one.node, other.node)
     if one.unit.dimensions != other.unit.dimensions:
@@ -262,7 +262,7 @@ def _variable(node: Node) -> Node:
 
 
 def _in_radians(quantity: Quantity) -> Node:
-    return Div(Mul(quantity.node, PI), _HALF_TURN)
+    return Div(Mul(stated(quantity.node), PI), _HALF_TURN)
 
 
 def _equal_with_one_percent(gold: Quantity, answer: Quantity) -> bool:

@@ -114,7 +114,7 @@ _PHRASE = re.compile(
     r"|答案(?:\*\*)?(?:是|为|為|：|:)(?:：|:)?"
     r"|(?:故选|(?<![不任可])选)(?:[:：]|\s{0,3}(?=\$|(?-i:[A-J])(?![A-Za-z])))"
     r"|\bcorrect\s(?:option|choice)\sis:?(?=\s{1,3}[*(]{0,3}(?-i:[A-J])(?![A-Za-z]))"
-    rf"|{_HEADING}|^####[ \t]{{1,3}}(?={_LINE_VALUE}[ \t]{{0,3}}$)",
+    rf"|{_HEADING}|^\*\*final:?\*\*:?[ \t]|^####[ \t]{{1,3}}(?={_LINE_VALUE}[ \t]{{0,3}}$)",
     re.IGNORECASE | re.MULTILINE,
 )
 # Says as often what an answer has to be like: it counts only before a value, and where nothing else is the answer.
