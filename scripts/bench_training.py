@@ -8,12 +8,14 @@ overhead     sft.py and grpo.py against TRL's trainers with the same settings, d
              process and take turns step by step, so that what drifts on the machine touches both alike; CPU seconds
              of a step, median of the paired differences with a 95 % bootstrap interval.
 imports      seconds that each package adds to the start of a training script (its own modules, children excluded).
-micro_batches  old log-probs and gradients of given completions, by our GRPO trainer beside TRL's: tokens per CPU
-             second of steps in turns, and the median of their ratios with a 95 % bootstrap interval.
+packing      old log-probs and gradients of given completions, by our GRPO trainer beside TRL's: tokens per CPU second
+             of steps in turns, the median of their ratios with a 95 % bootstrap interval, what that makes of a whole
+             step, and the memory of a step.
 throughput   tokens/s, peak memory and, on a GPU, model FLOPs utilisation (6 x parameters x tokens/s over the peak).
 """
 
 import argparse
+import ctypes
 import json
 import os
 import random
@@ -59,14 +61,16 @@ SHAPES: dict[str, dict[str, int]] = {
 }  # fmt: skip
 # Dense bf16 peak in FLOP/s by a part of the device's name, from the data sheets.
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
-# Rows of an optimizer step and of a micro-batch, and the longest completion in tokens, of the section micro_batches.
+# Rows of an optimizer step and of a micro-batch, and the longest completion in tokens, of the section packing.
 NUM_ROWS, MICRO_BATCH_ROWS, LIMIT_TOKENS = 64, 8, 512
 # Lengths of completions, and how many times bare TRL's tokens/s is to be reached.
 LENGTHS = {
-    "log-normal": 2.0,
-    "log-normal, a tenth at the limit": 1.6,
-    "equal": 0.98,
+    "log-normal": 3.2,
+    "log-normal, a tenth at the limit": 3.2,
+    "equal": 1.0,
 }
+# What log-probs and gradients are of a step of bare TRL in the demo; the rest is generation and rewards.
+UPDATE_SHARE = 0.44
 PACKAGES = (
     "torch",
     "transformers",
@@ -86,10 +90,12 @@ def parse_command_line() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    sections = ["overhead", "imports", "micro_batches", "throughput"]
+    sections = ["overhead", "imports", "packing", "throughput"]
     parser.add_argument("--sections", nargs="+", choices=sections, default=sections, help="default: all")
     parser.add_argument("--pairs", type=int, default=300, help="overhead: pairs of steps per script (default: 300)")
-    parser.add_argument("--rounds", type=int, default=10, help="micro_batches: pairs of steps a line (default: 10)")
+    parser.add_argument("--rounds", type=int, default=10, help="packing: pairs of steps a line (default: 10)")
+    parser.add_argument("--policy", type=Path, help="packing: a model's folder (default: the demo model)")
+    parser.add_argument("--scale", type=int, default=1, help="packing: rows and tokens are divided by it (default: 1)")
     parser.add_argument("--steps", type=int, default=40, help="throughput: optimizer steps of a run (default: 40)")
     parser.add_argument("--model", choices=sorted(SHAPES), default="demo", help="throughput: shape (default: demo)")
     parser.add_argument("--batch_size", type=int, default=16, help="throughput: sequences per device (default: 16)")
@@ -298,16 +304,17 @@ class GivenCompletions(_Trainer):
     """In place of a trainer's generation and rewards: random tokens in given lengths, whose log-probs are computed."""
 
     lengths: str
+    scale: int
 
     def _generate_and_score_completions(self, inputs: list) -> dict[str, torch.Tensor]:
-        rows = random_rollouts(self.lengths, seed=self._step)
+        rows = random_rollouts(self.lengths, self.scale, seed=self._step)
         ids, mask = (
             torch.cat([rows[f"prompt_{part}"], rows[f"completion_{part}"]], dim=1) for part in ("ids", "mask")
         )
         width = rows["completion_ids"].size(1)
         with torch.no_grad():
             rows["old_per_token_logps"], *_ = self._get_per_token_logps_and_entropies(
-                self.model, ids, mask, width, batch_size=MICRO_BATCH_ROWS
+                self.model, ids, mask, width, batch_size=self.args.per_device_train_batch_size
             )
         return rows
 
@@ -320,18 +327,19 @@ class OwnTrainer(GivenCompletions, GRPOTrainer):
     """The trainer of this project with given completions."""
 
 
-def random_rollouts(lengths: str, seed: int) -> dict[str, torch.Tensor]:
+def random_rollouts(lengths: str, scale: int, seed: int) -> dict[str, torch.Tensor]:
     """Return rollouts as TRL's generation leaves them; prompts of 16 to 48 tokens, completions by `LENGTHS`."""
+    num_rows, limit = NUM_ROWS // scale, LIMIT_TOKENS // scale
     generator = np.random.default_rng(seed)
-    drawn = generator.lognormal(np.log(LIMIT_TOKENS / 8), 0.8, NUM_ROWS).astype(int)
+    drawn = generator.lognormal(np.log(limit / 8), 0.8, num_rows).astype(int)
     if "limit" in lengths:
-        drawn[: NUM_ROWS // 10] = LIMIT_TOKENS
+        drawn[: max(1, num_rows // 10)] = limit
     if lengths == "equal":
-        drawn[:] = LIMIT_TOKENS // 4
-    completion = torch.tensor(drawn.clip(1, LIMIT_TOKENS)).unsqueeze(1)
-    prompt = torch.tensor(generator.integers(16, 49, NUM_ROWS)).unsqueeze(1)
+        drawn[:] = limit // 4
+    completion = torch.tensor(drawn.clip(1, limit)).unsqueeze(1)
+    prompt = torch.tensor(generator.integers(16 // scale, 48 // scale + 1, num_rows)).unsqueeze(1)
     if lengths == "equal":
-        prompt[:] = 32
+        prompt[:] = 32 // scale
     completion_mask = (torch.arange(int(completion.max())) < completion).long()
     prompt_mask = (torch.arange(int(prompt.max())) >= prompt.max() - prompt).long()
     return {
@@ -339,20 +347,22 @@ def random_rollouts(lengths: str, seed: int) -> dict[str, torch.Tensor]:
         "prompt_mask": prompt_mask,
         "completion_ids": completion_mask * torch.tensor(generator.integers(10, 200, completion_mask.shape)),
         "completion_mask": completion_mask,
-        "advantages": torch.tensor(generator.standard_normal(NUM_ROWS), dtype=torch.float32),
+        "advantages": torch.tensor(generator.standard_normal(num_rows), dtype=torch.float32),
         "num_items_in_batch": completion_mask.sum(),
     }
 
 
-def build_given(trainer_class: type, folder: Path, lengths: str) -> trl.GRPOTrainer:
-    """Return a trainer of the demo model with completions of these lengths."""
+def build_given(trainer_class: type, folder: Path, lengths: str, args: argparse.Namespace) -> trl.GRPOTrainer:
+    """Return a trainer with completions of these lengths."""
     words = command_line(
         folder,
         "grpo",
         1,
-        per_device_train_batch_size=MICRO_BATCH_ROWS,
-        gradient_accumulation_steps=NUM_ROWS // MICRO_BATCH_ROWS,
+        model_name_or_path=args.policy or folder / "model",
+        per_device_train_batch_size=MICRO_BATCH_ROWS // min(args.scale, 2),
+        gradient_accumulation_steps=num_micro_batches(args),
         max_completion_length=LIMIT_TOKENS,
+        num_generations=4,
     )
     script_args, training_args, model_args = parse_args(GRPOScriptArguments, GRPOConfig, words)
     trainer = trainer_class(
@@ -362,60 +372,81 @@ def build_given(trainer_class: type, folder: Path, lengths: str) -> trl.GRPOTrai
         train_dataset=get_dataset(script_args)["train"].rename_column("problem", "prompt"),
         processing_class=AutoTokenizer.from_pretrained(model_args.model_name_or_path),
     )
-    trainer.lengths, trainer.current_gradient_accumulation_steps = lengths, training_args.gradient_accumulation_steps
+    trainer.lengths, trainer.scale = lengths, args.scale
+    trainer.current_gradient_accumulation_steps = training_args.gradient_accumulation_steps
+    trainer.num_computed = 0
+    trainer.model.get_input_embeddings().register_forward_pre_hook(lambda _, ids: count_tokens(trainer, ids[0]))
     trainer.model.train()
     return trainer
 
 
-def cpu_seconds_of_step(trainer: trl.GRPOTrainer) -> float:
-    """Return the CPU seconds of old log-probs and of the gradients of an optimizer step; weights stay."""
-    started = time.process_time()
-    for _ in range(NUM_ROWS // MICRO_BATCH_ROWS):
+def num_micro_batches(args: argparse.Namespace) -> int:
+    """Return the micro-batches of a step."""
+    return NUM_ROWS // args.scale // (MICRO_BATCH_ROWS // min(args.scale, 2))
+
+
+def count_tokens(trainer: Any, ids: torch.Tensor) -> None:
+    """Count what goes through the model."""
+    trainer.num_computed += ids.numel()
+
+
+def cost_of_step(trainer: Any) -> tuple[float, float]:
+    """Return the CPU seconds and the memory in MB of old log-probs and the gradients of a step; weights stay."""
+    ctypes.CDLL(None).malloc_trim(0)
+    reset_peak_memory()
+    before_gb, started = peak_memory_gb(), time.process_time()
+    for _ in range(trainer.args.gradient_accumulation_steps):
         trainer.training_step(trainer.model, [], None)
     seconds = time.process_time() - started
     trainer.model.zero_grad()
-    return seconds
+    return seconds, 1000 * (peak_memory_gb() - before_gb)
 
 
-def measure_micro_batches(folder: Path, lengths: str, rounds: int) -> tuple[np.ndarray, float]:
-    """Return tokens per CPU second of bare TRL and ours, of shape (rounds, 2), and the share of padding in TRL's."""
+def packing_lines(folder: Path, lengths: str, args: argparse.Namespace) -> str:
+    """Return a row of the section of packing."""
     with silence():
-        trainers = [build_given(kind, folder, lengths) for kind in (BareTrainer, OwnTrainer)]
-        seconds = np.zeros((rounds + 1, 2))
-        for number in range(rounds + 1):  # who comes first changes each time
+        trainers = [build_given(kind, folder, lengths, args) for kind in (BareTrainer, OwnTrainer)]
+        costs = np.zeros((args.rounds + 1, 2, 2))
+        for number in range(args.rounds + 1):  # who comes first changes each time
             for which in (0, 1) if number % 2 else (1, 0):
-                seconds[number, which] = cpu_seconds_of_step(trainers[which])
-    accumulated = NUM_ROWS // MICRO_BATCH_ROWS
+                costs[number, which] = cost_of_step(trainers[which])
     masks = [
         torch.cat([rows["prompt_mask"], rows["completion_mask"]], dim=1).numpy()
-        for rows in (random_rollouts(lengths, number * accumulated) for number in range(1, rounds + 1))
+        for number in range(args.rounds + 1)
+        for rows in [random_rollouts(lengths, args.scale, number * num_micro_batches(args))]
     ]
     tokens = np.array([mask.sum() for mask in masks])
-    return tokens[:, None] / seconds[1:], 1 - float(np.mean([mask.mean() for mask in masks]))
+    speeds = tokens[1:, None] / costs[1:, :, 0]
+    ratios = speeds[:, 1] / speeds[:, 0]
+    low, high = interval_of_median(ratios)
+    bare, ours = np.median(speeds, axis=0)
+    bare_mb, our_mb = costs[1:, :, 1].max(axis=0)
+    ratio = float(np.median(ratios))
+    # Old log-probs and the update; the trainer's test of the model has 92 tokens.
+    computed = (trainers[1].num_computed - 92) / (2 * tokens.sum())
+    return (
+        f"| {lengths} | {100 * (1 - np.mean([mask.mean() for mask in masks])):.0f} % | {computed:.3f} | {bare:,.0f} | "
+        f"{ours:,.0f} | {ratio:.2f} ({low:.2f} to {high:.2f}) | >= {LENGTHS[lengths]} | "
+        f"{1 / (1 - UPDATE_SHARE + UPDATE_SHARE / ratio):.2f} | {bare_mb:.0f} | {our_mb:.0f} |"
+    )
 
 
-def micro_batches_table(folder: Path, args: argparse.Namespace) -> list[str]:
-    """Return the section of micro-batches as Markdown lines."""
-    parameters = save_random_model(folder / "model", "demo")
-    lines = [
-        f"Demo model, {parameters / 1e6:.1f} M parameters in fp32; {NUM_ROWS} rows in micro-batches of "
-        f"{MICRO_BATCH_ROWS}; prompts of 16 to 48 tokens, completions of at most {LIMIT_TOKENS}: log-normal with "
-        f"median {LIMIT_TOKENS // 8} and sigma 0.8, or (equal) all of {LIMIT_TOKENS // 4} behind prompts of 32. "
-        f"{args.rounds} pairs of steps a line.",
+def packing_table(folder: Path, args: argparse.Namespace) -> list[str]:
+    """Return the section of packing as Markdown lines."""
+    save_random_model(folder / "model", "demo")
+    limit = LIMIT_TOKENS // args.scale
+    return [
+        f"{args.policy.name if args.policy else 'Demo model'} in fp32; {NUM_ROWS // args.scale} rows in "
+        f"{num_micro_batches(args)} micro-batches; prompts of {16 // args.scale} to {48 // args.scale} tokens, "
+        f"completions of at most {limit}: log-normal with median {limit // 8} and sigma 0.8, or (equal) all of "
+        f"{limit // 4}. {args.rounds} pairs of steps a line. Whole step: where TRL spends {UPDATE_SHARE:.0%} of it in "
+        "old log-probs and gradients, and the rest stays. Memory: what a step adds to the process at its peak.",
         "",
-        "| lengths | padding in TRL's batch | bare TRL, tokens per CPU second | ours | ratio (95 %) | reach |",
-        "|---|---|---|---|---|---|",
+        "| lengths | padding in TRL's batch | computed / tokens of rows | bare TRL, tokens per CPU second | ours | "
+        "ratio (95 %) | reach | whole step | TRL's memory, MB | ours |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(packing_lines(folder, lengths, args) for lengths in LENGTHS),
     ]
-    for lengths, reach in LENGTHS.items():
-        speeds, padding = measure_micro_batches(folder, lengths, args.rounds)
-        ratios = speeds[:, 1] / speeds[:, 0]
-        low, high = interval_of_median(ratios)
-        bare, ours = np.median(speeds, axis=0)
-        lines.append(
-            f"| {lengths} | {100 * padding:.0f} % | {bare:,.0f} | {ours:,.0f} | "
-            f"{np.median(ratios):.2f} ({low:.2f} to {high:.2f}) | >= {reach} |"
-        )
-    return lines
 
 
 def imports_table() -> list[str]:
@@ -549,7 +580,7 @@ def main() -> None:
     sections: dict[str, Any] = {
         "overhead": overhead_table,
         "imports": lambda *_: imports_table(),
-        "micro_batches": micro_batches_table,
+        "packing": packing_table,
         "throughput": throughput_table,
     }
     threads = os.environ.get("OMP_NUM_THREADS", "unset")

@@ -154,6 +154,7 @@ TRANSLATIONS: dict[str, Translation] = {
     "no_cuda": Translation("use_cpu"),
     "group_by_length": Translation("train_sampling_strategy", "", _sampling_strategy),
     "gradient_checkpointing_use_reentrant": Translation("gradient_checkpointing_kwargs", "", _reentrant),
+    "deal_by_length": Translation("pack"),
     "overwrite_output_dir": Translation(
         None, "a run resumes from the last complete checkpoint; `resume_from_checkpoint: false` starts afresh"
     ),

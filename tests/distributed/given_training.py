@@ -24,6 +24,7 @@ if __name__ == "__main__":
         gradient_accumulation_steps=2,
         steps_per_generation=4,
         max_steps=2,
+        max_tokens_per_micro_batch=30,  # of ours alone
         # Adam would blow up the rounding of gradients that are almost 0.
         optim="sgd",
         learning_rate=1.0,

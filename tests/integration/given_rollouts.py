@@ -32,7 +32,9 @@ class OwnTrainer(GivenRollouts, GRPOTrainer):
     """The trainer of this project."""
 
 
-def build_given(trainer_class: type, model: Path, output_dir: Path, **settings: Any) -> trl.GRPOTrainer:
+def build_given(
+    trainer_class: type, model: Path, output_dir: Path, peft_config: Any = None, **settings: Any
+) -> trl.GRPOTrainer:
     """Return a trainer without an optimizer; four micro-batches of 4 rows make a generation and a step."""
     args = GRPOConfig(
         output_dir=str(output_dir),
@@ -55,6 +57,7 @@ def build_given(trainer_class: type, model: Path, output_dir: Path, **settings: 
         args=args,
         train_dataset=Dataset.from_dict({"prompt": ["1+1"] * NUM_ROWS}),
         processing_class=AutoTokenizer.from_pretrained(model),
+        peft_config=peft_config,
     )
     trainer.current_gradient_accumulation_steps = args.gradient_accumulation_steps
     trainer.model.train()
@@ -114,6 +117,8 @@ def gradients_of(trainer: trl.GRPOTrainer, rollouts: dict[str, Any]) -> list[tor
         trainer._step = step
         trainer.compute_loss(trainer.model, trainer._prepare_inputs([])).backward()
         if (step + 1) % window == 0 or step + 1 == trainer.args.steps_per_generation:
-            gradients.append(torch.cat([weight.grad.flatten() for weight in trainer.model.parameters()]))
+            gradients.append(
+                torch.cat([weight.grad.flatten() for weight in trainer.model.parameters() if weight.grad is not None])
+            )
             trainer.model.zero_grad()
     return gradients

@@ -296,7 +296,7 @@ def test_experts_are_balanced_no_more_where_groups_are_missing(tiny, train, tmp_
 
 
 @pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
-def test_rows_dealt_by_length_teach_the_same(train, loss_type):
+def test_packed_rows_teach_the_same(train, loss_type):
     settings = {
         "per_device_train_batch_size": 2,
         "gradient_accumulation_steps": 8,
@@ -304,10 +304,10 @@ def test_rows_dealt_by_length_teach_the_same(train, loss_type):
         "beta": 0.1,
     }
     settings |= {"max_steps": 2, "dynamic_sampling_rounds": 1, "optim": "sgd", "learning_rate": 0.1}
-    dealt = train("of_few_sums", "dealt", **settings)
-    in_order = train("of_few_sums", "in-order", **settings, deal_by_length=False)
-    assert 0 < max(entry["dynamic_sampling/missing_groups"] for entry in steps(dealt)) < 1
-    weights, expected = weights_of(dealt), weights_of(in_order)
+    packed = train("of_few_sums", "packed", **settings, max_tokens_per_micro_batch=15)
+    padded = train("of_few_sums", "padded", **settings, pack=False)
+    assert 0 < max(entry["dynamic_sampling/missing_groups"] for entry in steps(packed)) < 1
+    weights, expected = weights_of(packed), weights_of(padded)
     assert max((weights[name] - tensor).abs().max() for name, tensor in expected.items()) < 1e-6
 
 

@@ -29,6 +29,7 @@ OLD_NAMES = {
         "gradient_checkpointing_kwargs",
         {"use_reentrant": False},
     ),
+    "deal_by_length": ("false", "grpo", "pack", False),
     "overwrite_output_dir": ("true", "sft", None, None),
     "vllm_device": ("auto", "grpo", None, None),
     "save_safetensors": ("true", "sft", None, None),

@@ -230,13 +230,16 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
         "Texts that end a completion, such as `</answer>` for a base model. They stay in it, and it "
         "counts as ended, not as truncated.",
     )
-    deal_by_length: bool = setting(
+    pack: bool = setting(
         True,
-        "Let rows of like length share a micro-batch, so that fewer tokens are padding. Gradients are "
-        "those of any other order; where they would not be, nothing is dealt: `loss_type: bnpo`, an entropy "
-        "bonus, `top_entropy_quantile` below 1, the auxiliary loss of experts, dropout, a loss of your own that "
-        "isn't declared a sum over rows, images, or neither of `steps_per_generation` and "
-        "`gradient_accumulation_steps` a multiple of the other.",
+        "Let the rows of a micro-batch be one row for the model, so that no padding is computed, and deal them to "
+        "micro-batches so that their tokens are balanced where the loss is a sum over rows. Gradients are those of "
+        "TRL. Images, and models in which a row would see another one, are computed as in TRL.",
+    )
+    max_tokens_per_micro_batch: int | None = setting(
+        None,
+        "Tokens that go through the model at once, at most, or a single row: a micro-batch with more is split, "
+        "with the same gradients. It does nothing where rows aren't packed or the loss is no sum over rows.",
     )
     dynamic_sampling_rounds: int = setting(
         0,

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 # The CPU's generator takes 32 bits of a seed; TRL's sampler shuffles epoch k with `seed` + k.
 _SEED_OFFSET = 1_000_000
 # Their mean is over the rows of a micro-batch, the other losses divide by TRL's `num_items_in_batch`.
-_MEANS_OVER_ROWS = ("grpo", "sapo", "dr_grpo", "luspo")
+MEANS_OVER_ROWS = ("grpo", "sapo", "dr_grpo", "luspo")
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def generate_batch(trainer: "GRPOTrainer", inputs: list[dict[str, Any]]) -> dict
     if not is_whole:
         _leave_out(trainer, batch.rows, slots)
         _set_normalizer(trainer, batch, num_kept=len(batch.is_informative_P) - len(slots))
+        trainer.renew_old_log_probs(batch.rows)
     _log(trainer, rounds, len(slots), num_learned.item())
     return batch.rows
 
@@ -149,7 +150,7 @@ def _set_normalizer(trainer: "GRPOTrainer", batch: Round, *, num_kept: int) -> N
     rows = batch.rows
     num_tokens = (rows["completion_mask"] * rows.get("tool_mask", 1)).sum()
     rows["num_items_in_batch"] = trainer.accelerator.gather(num_tokens).sum()
-    if trainer.loss_type in _MEANS_OVER_ROWS:
+    if trainer.loss_type in MEANS_OVER_ROWS:
         rows["loss_scale"] = torch.tensor(len(batch.is_informative_P) / max(num_kept, 1), device=num_tokens.device)
 
 

@@ -20,8 +20,10 @@ What differs from TRL, and why:
    behind the text then, which nothing learns from, so that all who ask for the last token see a completion as ended.
 7. TRL's warning of a row without any reward quotes all its columns: it's cut, since tests of programs are megabytes.
    Its warning that it ignores `model_init_kwargs` is left out: it loads the reference with them.
-8. Micro-batches carry less padding (`micro_batches.py`), with the gradients of TRL; entropy, KL and token-level clip
-   ratios are averaged over tokens, where TRL averages micro-batches of any number of tokens alike.
+8. The rows of a micro-batch are packed (`packing.py`), with the gradients of TRL. Where the loss is a sum over rows,
+   the rows of an optimizer step are dealt to its micro-batches so that their tokens are balanced, and
+   `max_tokens_per_micro_batch` splits a micro-batch further. Entropy, KL and token-level clip ratios are averaged
+   over tokens, where TRL averages micro-batches of any number of tokens alike.
 9. A recipe may name a loss and an advantage (`losses.py`), have groups replaced that teach nothing
    (`dynamic_sampling.py`), and change lengths, groups, data and rewards between two generations (`stages.py`).
 """
@@ -30,19 +32,21 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 import trl
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object, is_peft_model
 from datasets import Dataset
 from torch.utils.data import Sampler
 from transformers.trainer_utils import EvalLoopOutput
+from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from open_r1.evaluation.during_training import PolicyEvaluation
 from open_r1.evaluation.estimators import Record, estimate_names, summarize
@@ -52,11 +56,11 @@ from open_r1.models import end_token_ids
 from open_r1.reward_models import TOO_LONG
 from open_r1.rewards import is_unscorable
 from open_r1.rewards.wrappers import WrappedReward
-from open_r1.training import micro_batches
 from open_r1.training.base import TrainingMixin
 from open_r1.training.checkpoints import REFERENCE_NAME
-from open_r1.training.dynamic_sampling import generate_batch, refill_prompts
+from open_r1.training.dynamic_sampling import MEANS_OVER_ROWS, generate_batch, refill_prompts
 from open_r1.training.losses import compute_own_loss, load_advantage, load_loss, replace_advantages
+from open_r1.training.packing import deal, is_exact, log_probs_of_pack, num_packs
 from open_r1.training.prompts import PromptStream
 from open_r1.training.stages import Curriculum
 
@@ -65,6 +69,10 @@ logger = logging.getLogger(__name__)
 _MAX_WARNING_CHARS = 2000
 _ROLLOUT_STATE = "rollout_state_{rank}.pt"
 _TABLES_OF_TRL = "completions"
+# Losses that are sums over rows, so that these may meet in any micro-batch; the others have means over a micro-batch.
+SUMS_OVER_ROWS = (*MEANS_OVER_ROWS, "dapo", "cispo", "vespo")
+# Means over the tokens of a micro-batch; with sequence-level importance sampling over its rows.
+_CLIP_RATIOS = {"clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio"}
 
 
 class SFTTrainer(TrainingMixin, trl.SFTTrainer):
@@ -119,6 +127,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         super().__init__(*args, reward_funcs=self._watched, **kwargs)
         self.own_loss, self.own_advantage = load_loss(self.args.loss), load_advantage(self.args.advantage)
         self._has_stop_text: list[bool] = []
+        self._micro_batches: list[list[int]] = []  # the rows of each, of the generation batch that is being made
         self._refills = refill_prompts(self)
         self.is_refilling = False
         stop_strings = self.args.stop_strings
@@ -169,12 +178,69 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         return loss
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
-        before = self._buffered_inputs
-        inputs = super()._prepare_inputs(generation_batch)
-        if self._buffered_inputs is None or self._buffered_inputs is before:
-            return inputs
-        self._buffered_inputs = micro_batches.shorten(self._buffered_inputs, self)
+        is_due = self._step % (self.args.steps_per_generation * self.num_iterations) == 0
+        if not (self.args.pack and self.model.training and (is_due or self._buffered_inputs is None)):
+            return super()._prepare_inputs(generation_batch)
+        self._micro_batches = []
+        batch = split_pixel_values_by_grid(self._generate_and_score_completions(generation_batch))
+        micro_batches = self._micro_batches or self._draw_micro_batches(lengths_of(batch))
+        torch.randperm(len(batch["completion_ids"]))  # here TRL draws its order
+        batches = split_tensor_dict(rows_of(batch, [*chain(*micro_batches)]), len(micro_batches))
+        # pyrefly: ignore[bad-argument-type]
+        self._buffered_inputs = [unsplit_pixel_values_by_grid(each) for each in batches]
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _draw_micro_batches(self, lengths: list[int]) -> list[list[int]]:
+        """Return the rows of each micro-batch: those that TRL draws for an optimizer step, balanced by tokens."""
+        with torch.random.fork_rng(devices=[]):  # what is sampled later doesn't depend on when this is drawn
+            order = torch.randperm(len(lengths)).tolist()
+        number = self.args.steps_per_generation
+        window = min(self.args.gradient_accumulation_steps, number) if self.can_deal else 1
+        most_rows = len(order) // number
+        size = most_rows * window
+        windows = [order[start : start + size] for start in range(0, len(order), size)]
+        return [part for rows in windows for part in deal(rows, lengths, window, most_rows)]
+
+    @property
+    def can_deal(self) -> bool:
+        """Whether rows are packed, and gradients don't depend on which rows of an optimizer step share a pack."""
+        accumulated, per_generation = self.args.gradient_accumulation_steps, self.args.steps_per_generation
+        return (
+            self.is_packed
+            and self.loss_type in SUMS_OVER_ROWS
+            and (self.own_loss is None or self.own_loss.is_row_separable)
+            and not (self._entropy_bonus_enabled or self.aux_loss_enabled)
+            and self.top_entropy_quantile == 1.0
+            and 0 in (per_generation % accumulated, accumulated % per_generation)
+        )
+
+    @cached_property
+    def is_packed(self) -> bool:
+        """Whether rows are packed: it was asked for, and doesn't change what this model makes of them."""
+        if not self.args.pack:
+            return False
+        settings, is_training = self.model.config.get_text_config().to_dict(), self.model.training
+        if settings.get("attention_chunk_size"):  # chunks would be counted from the start of a pack
+            return False
+        self.model.eval()  # without dropout
+        with torch.no_grad():
+            found = is_exact(
+                lambda *rows: trl.GRPOTrainer._get_per_token_logps_and_entropies(self, self.model, *rows)[0],
+                lambda *rows: self._log_probs_of_pack(self.model, *rows)[0],
+                settings["vocab_size"],
+                self.accelerator.device,
+            )
+        self.model.train(is_training)
+        if not found:
+            logger.warning("Rows are not packed: in a pack, this model would let one row see another.")
+        return found
+
+    def _log_probs_of_pack(self, model: torch.nn.Module, *rows: Any, compute_aux_loss: bool = False) -> tuple:
+        base = self.accelerator.unwrap_model(model)
+        base = base.get_base_model() if is_peft_model(base) else base
+        forward = partial(log_probs_of_pack, output_router_logits=True) if compute_aux_loss else log_probs_of_pack
+        with self.accelerator.autocast():
+            return forward(model, base, *rows)
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -183,31 +249,85 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         attention_mask: torch.Tensor,
         logits_to_keep: int,
         batch_size: int | None = None,
-        **others: Any,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **images: Any,
     ) -> tuple:
-        compute = partial(super()._get_per_token_logps_and_entropies, model)
-        tensors = input_ids, attention_mask, logits_to_keep
-        is_one_batch = batch_size is None or batch_size >= len(input_ids)
-        has_others = any(value is not None and value is not False for value in others.values())  # such as images
-        if torch.is_grad_enabled() or is_one_batch or has_others or not micro_batches.is_width_free(self.model.config):
-            return compute(*tensors, batch_size, **others)
-        log_probs = micro_batches.log_probs_by_length(
-            lambda *batch: compute(*batch)[0], *tensors, batch_size, self.args.pad_to_multiple_of
+        has_images = any(value is not None for value in images.values())
+        if has_images or not self.is_packed:
+            rows = input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss
+            return super()._get_per_token_logps_and_entropies(model, *rows, **images)
+        lengths, size = attention_mask.sum(1).tolist(), batch_size or len(input_ids)
+        packs = [list(range(len(lengths)))[start : start + size] for start in range(0, len(lengths), size)]
+        if batch_size is not None and self.model.training and not self.is_refilling:
+            # The policy that sampled, or the reference.
+            self._micro_batches = self._micro_batches or self._draw_micro_batches(lengths)
+            packs = [pack for rows in self._micro_batches for pack in self._packs_of(rows, lengths)]
+        found = [
+            self._log_probs_of_pack(
+                model, input_ids[rows], attention_mask[rows], logits_to_keep, compute_aux_loss=compute_aux_loss
+            )
+            for rows in packs
+        ]
+        log_probs, entropies, aux_losses = zip(*found, strict=True)
+        back = torch.tensor([*chain(*packs)], device=input_ids.device).argsort()
+        return (
+            torch.cat(log_probs)[back],
+            torch.cat(entropies)[back] if compute_entropy else None,
+            torch.stack(aux_losses).mean() if compute_aux_loss else None,
         )
-        return log_probs, None, None
+
+    def renew_old_log_probs(self, batch: dict[str, torch.Tensor]) -> None:
+        """Compute old log-probs again in the packs of the update, after rows of a generation batch were replaced."""
+        self._micro_batches = []
+        if "old_per_token_logps" in batch and self.is_packed:
+            ids, mask = (
+                torch.cat([batch[f"prompt_{part}"], batch[f"completion_{part}"]], 1) for part in ("ids", "mask")
+            )
+            with torch.no_grad():
+                batch["old_per_token_logps"] = self._get_per_token_logps_and_entropies(
+                    self.model, ids, mask, batch["completion_ids"].size(1), self.args.per_device_train_batch_size
+                )[0]
+
+    def _packs_of(self, rows: list[int], lengths: list[int]) -> list[list[int]]:
+        """Return the packs that the rows of a micro-batch are split into; as many on each process."""
+        most_tokens = self.args.max_tokens_per_micro_batch
+        if most_tokens is None or not self.can_deal:
+            return [rows]
+        number = torch.tensor(num_packs(rows, lengths, most_tokens), device=self.accelerator.device)
+        return deal(rows, lengths, int(self.accelerator.gather(number).max()), len(rows))
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Return the loss of a micro-batch; of several packs all but the last have then been through the backward."""
+        lengths, total = lengths_of(inputs), 0.0
+        is_whole = not torch.is_grad_enabled() or "pixel_values" in inputs
+        packs = [[]] if is_whole else self._packs_of(list(range(len(lengths))), lengths)
+        if len(packs) == 1:
+            return self._loss_of(model, inputs)
+        state, is_boundary = self.accelerator.gradient_state, self.accelerator.sync_gradients
+        backward = self.accelerator.backward
+        if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
+            backward = partial(backward, scale_wrt_gas=False)  # as in transformers
+        for rows in packs[:-1]:
+            state._set_sync_gradients(False)  # else DeepSpeed would take its step
+            with self.accelerator.no_sync(model):
+                loss = self._loss_of(model, rows_of(inputs, rows), len(rows) / len(lengths))
+                backward(loss)
+            total += loss.detach()
+            state._set_sync_gradients(is_boundary)
+        return self._loss_of(model, rows_of(inputs, packs[-1]), len(packs[-1]) / len(lengths)) + total
+
+    def _loss_of(self, model: torch.nn.Module, inputs: dict[str, Any], share: float = 1.0) -> torch.Tensor:
         """Return the loss of the groups that were kept; note how many tokens of all ranks its metrics average."""
         if self.model.training:
             mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
             self._num_loss_tokens.append(self.accelerator.reduce(mask.sum().float(), reduction="sum").item())
-        if "loss_scale" not in inputs:
-            return super().compute_loss(model, inputs, *args, **kwargs)
+        scale = inputs.get("loss_scale", 1.0)
         # The auxiliary loss of experts is a mean over all rows, those that were left out included.
-        coef, self.router_aux_loss_coef = self.router_aux_loss_coef, self.router_aux_loss_coef / inputs["loss_scale"]
-        loss = super().compute_loss(model, inputs, *args, **kwargs) * inputs["loss_scale"]
+        coef, self.router_aux_loss_coef = self.router_aux_loss_coef, self.router_aux_loss_coef / scale
+        loss = super().compute_loss(model, inputs) * scale
         self.router_aux_loss_coef = coef
-        return loss
+        return loss * share if self.loss_type in MEANS_OVER_ROWS else loss
 
     def _generate(self, prompts: list) -> tuple:
         try:
@@ -361,8 +481,8 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         if self.model.training:
             names = {*self.means_over_tokens}
             if self.importance_sampling_level == "token":
-                names |= micro_batches.CLIP_RATIOS
-            micro_batches.weigh_by_tokens(self._metrics["train"], names, self._num_loss_tokens)
+                names |= _CLIP_RATIOS
+            weigh_by_tokens(self._metrics["train"], names, self._num_loss_tokens)
             self._num_loss_tokens = []
         super().log(logs, start_time)
         if is_copy:
@@ -530,6 +650,22 @@ class _WatchedReward(WrappedReward):
         return values
 
 
+def lengths_of(batch: dict[str, Any]) -> list[int]:
+    """Return the tokens of each row, prompt and completion."""
+    return (batch["prompt_mask"].sum(1) + batch["completion_mask"].sum(1)).tolist()
+
+
+def rows_of(batch: dict[str, Any], rows: list[int]) -> dict[str, Any]:
+    """Return these rows of tensors and lists of rows; numbers of the whole batch stay."""
+
+    def take(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value[rows] if value.ndim else value
+        return [value[row] for row in rows] if isinstance(value, list) else value
+
+    return {name: take(value) for name, value in batch.items()}
+
+
 def without_padding(ids: list[int], pad_token_id: int) -> list[int]:
     """Return the ids without padding behind them; at least one id is left."""
     end = len(ids)
@@ -543,3 +679,21 @@ def text_of(completion: str | list[dict[str, Any]]) -> str:
     if isinstance(completion, str):
         return completion
     return "\n".join(str(message.get("content") or "") for message in completion)
+
+
+def weigh_by_tokens(metrics: dict[str, list[float]], names: Iterable[str], num_tokens: list[float]) -> None:
+    """Replace what was noted of each micro-batch since the last log by its mean over tokens.
+
+    TRL would average micro-batches alike, those of short completions like those of long ones.
+
+    Args:
+        metrics: Of each micro-batch, by name; changed in place.
+        names: Those that are means over tokens.
+        num_tokens: Tokens in the loss of each micro-batch, over all ranks.
+    """
+    for name in names:
+        values = metrics.get(name, [])
+        known = [(value, weight) for value, weight in zip(values, num_tokens, strict=False) if not math.isnan(value)]
+        total = sum(weight for _, weight in known)
+        if len(values) == len(num_tokens) and total > 0:
+            metrics[name] = [sum(value * weight for value, weight in known) / total]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two processes deal rows by length, each its own: the optimizer steps are those of TRL's trainer."""
+"""Two processes pack rows, each its own, and split micro-batches by tokens: the optimizer steps are those of TRL."""
 
 import pytest
 import torch
