@@ -191,27 +191,6 @@ def test_each_process_generates_whole_groups(path):
     assert [group for group in groups if completions % group] == []
 
 
-def test_recipes_that_keep_padding_are_these():
-    # `reason_not_to_deal` has the rules.
-    found = {}
-    for path in (path for path in RECIPES if task_of(path) == "grpo"):
-        recipe = load(path)
-        values = {name: recipe.get(name) for name in ("entropy_coef", "loss", "top_entropy_quantile")}
-        values["lora_dropout"] = recipe.get("lora_dropout", 0.05) if recipe.get("use_peft") else None
-        values["loss_type"] = recipe["loss_type"] if recipe["loss_type"] == "bnpo" else None
-        values["deal_by_length"] = not recipe.get("deal_by_length", True)
-        if causes := {name for name, value in values.items() if value}:
-            found[by_path(path)] = causes
-    assert found == {
-        "DeepSeek-R1-Distill-Qwen-1.5B/grpo/config_demo.yaml": {"loss_type"},  # Open R1's
-        "Qwen2.5-1.5B-Instruct/grpo/config_demo.yaml": {"loss_type"},
-        "Qwen2.5-1.5B-Instruct/grpo/config_demo_code.yaml": {"loss_type"},
-        "Qwen2.5-1.5B-Instruct/grpo/config_demo_code_ioi.yaml": {"loss_type"},
-        "SimpleRL-Zoo/grpo/config_plain.yaml": {"entropy_coef"},  # the paper's
-        "SimpleRL-Zoo/grpo/config_qwen.yaml": {"entropy_coef"},
-    }
-
-
 @grpo_recipe
 def test_rewards_are_known_and_each_has_a_weight(path):
     recipe = load(path)
