@@ -1,112 +1,92 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write what a pipeline has measured: a table in Markdown, and a picture of the accuracy after each stage.
+"""Write accuracies and rewards of the stages of a pipeline as a table, and draw the accuracies.
 
-    python scripts/pipeline_report.py --config recipes/demo/pipeline.yaml --table assets/benchmarks/pipeline.md \\
-        --picture assets/pipeline.png
+    python scripts/pipeline_report.py data/demo_pipeline/{r1_zero,cold_start,reasoning_rl,sft,rl_all,distill} \\
+        --table assets/benchmarks/pipeline.md --picture assets/pipeline.png
 
-It reads the records of the finished stages and what their trainings wrote.
+It reads what each training wrote into its folder, `eval_results.json` and `trainer_state.json`:
+
+    | `cold_start` | sums/avg@8 0.297 (0.272 to 0.326) | - |
 """
 
-import argparse
 import json
+import sys
 from pathlib import Path
+from statistics import mean
 
 import matplotlib as mpl
 
 mpl.use("Agg")  # no screen needed
 
 import matplotlib.pyplot as plt
-from pipeline_plan import Pipeline, Record, Stage, load_pipeline
-from run_pipeline import results
+
+from open_r1.data.flags import FlagParser
 
 NUM_STEPS = 5
 
 
-def main() -> None:
-    """Write the table and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the pipeline")
-    parser.add_argument("--table", type=Path, required=True, metavar="FILE", help="the table, in Markdown")
-    parser.add_argument("--picture", type=Path, required=True, metavar="FILE", help="the picture, as PNG")
-    args = parser.parse_args()
-    pipeline = load_pipeline(args.config)
-    args.table.write_text(render_table(pipeline, args), encoding="utf-8")
-    draw(pipeline, args.picture)
+def accuracies_of(folder: Path) -> list[tuple[str, float, float, float]]:
+    """Return each avg@k at the end of a training: name, value, 95 % interval."""
+    path = folder / "eval_results.json"
+    values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    names = [name for name in values if "/avg@" in name and f"{name}_low" in values]
+    return [(name.removeprefix("eval_"), *(values[name + end] for end in ("", "_low", "_high"))) for name in names]
 
 
-def render_table(pipeline: Pipeline, args: argparse.Namespace) -> str:
-    """Return the table: stages with CPU seconds and measurements, then the rewards of each GRPO."""
-    finished = {stage.name: record for stage in pipeline.stages if (record := finished_record(pipeline, stage))}
-    named = " ".join(stage.name for stage in pipeline.stages if stage.only_named and stage.name in finished)
-    lines = [
-        "# A pipeline, stage by stage",
-        "",
-        f"Made by `python scripts/run_pipeline.py --config {args.config}`,"
-        + (f" once more with `--stage {named}`, then" if named else " then"),
-        f"`python scripts/pipeline_report.py --config {args.config} --table {args.table} --picture {args.picture}`.",
-        "avg@k is the mean of k samples of each problem, with its 95 % interval over the problems.",
-        "",
-        "| stage | | CPU s | measured |",
-        "|---|---|---|---|",
-    ]
-    total = 0.0
-    for stage in pipeline.stages:
-        record = finished.get(stage.name)
-        if record is None:
-            continue
-        total += record.cpu_seconds or 0.0
-        values = [f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in results(stage)]
-        lines.append(f"| `{stage.name}` | {stage.does} | {record.cpu_seconds or 0:.0f} | {', '.join(values) or '-'} |")
-    lines += [
-        f"| | in all | {total:.0f} | |",
-        "",
-        f"Rewards of the GRPO stages on their training prompts, first and last {NUM_STEPS} steps:",
-        "",
-        "| stage | reward | first | last |",
-        "|---|---|---|---|",
-    ]
-    for stage in pipeline.stages:
-        for name, (first, last) in rewards_of(stage).items():
-            lines.append(f"| `{stage.name}` | {name} | {first:.2f} | {last:.2f} |")
-    return "\n".join(lines) + "\n"
-
-
-def finished_record(pipeline: Pipeline, stage: Stage) -> Record | None:
-    """Return the record of a stage; None where it isn't finished."""
-    record = pipeline.read_record(stage)
-    return record if record is not None and record.state == "finished" else None
-
-
-def rewards_of(stage: Stage) -> dict[str, tuple[float, float]]:
-    """Return the mean of each reward in the first and the last steps of a GRPO."""
-    path = stage.output / "trainer_state.json"
+def rewards_of(folder: Path) -> list[str]:
+    """Return each reward on the training prompts, in the first and in the last steps."""
+    path = folder / "trainer_state.json"
     history = json.loads(path.read_text(encoding="utf-8"))["log_history"] if path.is_file() else []
-    found: dict[str, list[float]] = {}
-    for line in history:
-        for key, value in line.items():
-            if key.startswith("rewards/") and key.endswith("/mean") and value is not None:
-                found.setdefault(key.split("/")[1], []).append(value)
-    return {
-        name: (sum(values[:NUM_STEPS]) / NUM_STEPS, sum(values[-NUM_STEPS:]) / NUM_STEPS)
-        for name, values in found.items()
-        if len(values) >= NUM_STEPS
-    }
+    keys = dict.fromkeys(
+        key for line in history for key in line if key.startswith("rewards/") and key.endswith("/mean")
+    )
+    lines = []
+    for key in keys:
+        values = [line[key] for line in history if line.get(key) is not None]
+        lines.append(f"{key.split('/')[1]} {mean(values[:NUM_STEPS]):.2f} to {mean(values[-NUM_STEPS:]):.2f}")
+    return lines
 
 
-def draw(pipeline: Pipeline, path: Path) -> None:
-    """Draw the first measurement of each stage that has one, with its interval."""
-    measured = [(stage.name, results(stage)[0]) for stage in pipeline.stages if results(stage)]
+def draw(measured: dict[str, tuple[str, float, float, float]], path: Path) -> None:
+    """Draw the first accuracy of each stage, with its interval."""
     figure, axes = plt.subplots(figsize=(7, 3.2), dpi=130, layout="constrained")
-    values = [value for _, (_, value, _, _) in measured]
-    lows = [value - low for _, (_, value, low, _) in measured]
-    highs = [high - value for _, (_, value, _, high) in measured]
-    axes.bar(range(len(values)), values, yerr=[lows, highs], capsize=4, color="#4c72b0", width=0.6)
-    axes.set_xticks(range(len(values)), [name for name, _ in measured])
+    ends = [[value - low, high - value] for _, value, low, high in measured.values()]
+    heights = [value for _, value, _, _ in measured.values()]
+    axes.bar(list(measured), heights, yerr=list(zip(*ends, strict=True)), capsize=4, color="#4c72b0", width=0.6)
     axes.set_ylim(0, 1)
-    axes.set_ylabel(measured[0][1][0])
+    axes.set_ylabel(next(iter(measured.values()))[0])
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
     plt.close(figure)
+
+
+def main() -> None:
+    """Write the table and the picture."""
+    parser = FlagParser(description=__doc__)
+    parser.add_argument(
+        "stages", type=Path, nargs="+", metavar="DIR", help="trainings; those without results are left out"
+    )
+    parser.add_argument("--table", type=Path, required=True, metavar="FILE", help="Markdown")
+    parser.add_argument("--picture", type=Path, required=True, metavar="FILE", help="PNG")
+    args = parser.parse_args()
+    measured = {folder.name: found for folder in args.stages if (found := accuracies_of(folder))}
+    if not measured:
+        sys.exit("pipeline_report.py: none of these folders has an eval_results.json with avg@k")
+    lines = [
+        "avg@k: mean of k samples of each problem, with its 95 % interval over the problems. Rewards: means of",
+        f"the first and the last {NUM_STEPS} steps.",
+        "",
+        "| stage | accuracy | rewards on training prompts |",
+        "|---|---|---|",
+    ]
+    for folder in args.stages:
+        cells = [
+            f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in measured.get(folder.name, [])
+        ]
+        if cells:
+            lines.append(f"| `{folder.name}` | {', '.join(cells)} | {', '.join(rewards_of(folder)) or '-'} |")
+    args.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    draw({name: found[0] for name, found in measured.items()}, args.picture)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Those of slurm/ are in test_slurm_documents.py, which plans their jobs.
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -56,15 +55,6 @@ def parse_evaluation(words: list[str]) -> None:
     assert chosen_benchmarks(evaluation_parser("").parse_args(respelled(words, "_")))
 
 
-def parse_pipeline(words: list[str]) -> None:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    from pipeline_plan import load_pipeline
-    from run_pipeline import build_parser, choose_stages
-
-    args = build_parser().parse_args(respelled(words, "_"))
-    assert choose_stages(load_pipeline(args.config, args.override), args.first, args.last, args.stage)
-
-
 PARSERS = {
     "src/open_r1/sft.py": lambda words: parse_training("sft", words),
     "src/open_r1/grpo.py": lambda words: parse_training("grpo", words),
@@ -74,7 +64,6 @@ PARSERS = {
     "scripts/generate_reasoning.py": lambda words: generate_reasoning.build_parser().parse_args(respelled(words, "-")),
     "scripts/merge_lora.py": lambda words: merge_lora.build_parser().parse_args(words),
     "scripts/run_benchmarks.py": parse_evaluation,
-    "scripts/run_pipeline.py": parse_pipeline,
     "scripts/test_time_compute.py": lambda words: run_settings(
         test_time_compute.build_parser().parse_args(respelled(words, "_"))
     ),

@@ -277,7 +277,11 @@ def test_shell_code_in_a_number_is_refused_and_not_run(call, machine, script, wo
 
 
 @pytest.mark.parametrize(
-    ("script", "words"), [("evaluate.slurm", ["--benchmarks", "aime24"]), ("generate.slurm", ["--nodes", "1"])]
+    ("script", "words"),
+    [
+        ("evaluate.slurm", ["--benchmarks", "aime24"]),
+        ("generate.slurm", ["--nodes", "1", "--client", "generate_reasoning"]),
+    ],
 )
 def test_server_of_a_job_wants_a_key_that_its_client_has(call, script, words):
     _, server, client = (shlex.join(words) for words in commands_of(call(script, "--model", "m", *words, "--dry-run")))
