@@ -149,6 +149,7 @@ def main(argv: list[str] | None = None) -> int:
                 logger.info("%s was finished earlier with these settings.", args.output_dir)
             else:
                 publish(folder, run_chunks(source, args.chunk_size, chunks, words))
+            shutil.rmtree(args.output_dir / "chunks", ignore_errors=True)
         if args.hf_output_dataset is not None:
             push_folder(args.output_dir, args.hf_output_dataset, private=not args.public)
     except KeyboardInterrupt:
@@ -237,7 +238,7 @@ def ask(args: argparse.Namespace, rows: Path) -> None:
 
 
 def publish(folder: DatasetFolder, paths: list[Path]) -> None:
-    """Write the rows of all chunks and the card, and remove the chunks."""
+    """Write the rows of all chunks and the card."""
     errors = 0
     with folder:
         for path in paths:
@@ -246,7 +247,6 @@ def publish(folder: DatasetFolder, paths: list[Path]) -> None:
             folder.write(table)
         rows = sum(pq.read_metadata(path).num_rows for path in paths)
         folder.card.steps.append(Step("generate", rows, rows, {"errors": errors}))
-    shutil.rmtree(folder.path / "chunks")
 
 
 if __name__ == "__main__":

@@ -105,6 +105,14 @@ def test_configs_that_are_not_flat_flags_are_refused(corpus, tmp_path, capsys, t
     assert "c.yaml" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("line", ['{"problem": ' + "[" * 3_000 + "]" * 3_000 + "}", '{"problem": "to'])
+def test_line_that_is_no_row_is_refused_with_file_and_number(tmp_path, capsys, line):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"problem": "1+1", "answer": "2", "generations": ["2"]}}\n{line}\n')
+    assert main(["--input", str(path), "--output_dir", str(tmp_path / "out")]) == 1
+    assert "rows.jsonl, line 2" in capsys.readouterr().err
+
+
 def test_columns_of_other_types_are_refused_before_judging(tmp_path, capsys):
     rows = [made_row("a", "6 * 7?", 42, completion("six sevens", 42)) | {"id": name} for name in (1, "x")]
     inputs = [write_rows(tmp_path / f"{n}.jsonl", [row]) for n, row in enumerate(rows)]

@@ -79,6 +79,17 @@ def test_finished_command_asks_for_nothing_and_still_says_that_rows_are_null(fin
     assert len(server.requests) == before
 
 
+def test_output_whose_parquet_is_cut_is_not_finished_and_made_anew_by_overwriting(tmp_path):
+    with ChatServer() as server:
+        command = words(write_rows(tmp_path, ["a"]), tmp_path / "out", server.url)
+        assert main(command) == 0
+        (path,) = (tmp_path / "out" / "data").iterdir()
+        path.write_bytes(path.read_bytes()[:200])
+        assert [main(command), main([*command, "--overwrite"])] == [1, 0]
+    assert len(server.requests) == 2
+    assert read(tmp_path / "out")[0]["generation"]
+
+
 def test_other_settings_are_refused_with_what_differs(finished, caplog):
     _, _, _, command = finished
     assert main([*command, "--top-p", "0.5"]) == 1

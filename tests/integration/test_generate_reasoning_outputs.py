@@ -163,6 +163,18 @@ def test_retrying_without_the_journal_is_refused_before_all_is_paid_again(folder
         assert len(server.requests) == 12
 
 
+def test_output_whose_parquet_is_cut_is_made_anew_of_its_journal_by_overwriting(folder):
+    with ChatServer() as server:
+        assert generate(folder, server.address) == 0
+        rows = rows_of(folder)
+        (path,) = (folder / "out" / "data").iterdir()
+        path.write_bytes(path.read_bytes()[:200])
+        assert generate(folder, server.address) == 1
+        assert generate(folder, server.address, "--overwrite") == 0
+        assert len(server.requests) == 12
+    assert rows_of(folder) == rows
+
+
 def test_a_key_that_a_server_repeats_is_in_no_file(folder, environment):
     environment["MY_KEY"] = "sk-0123456789"
 
