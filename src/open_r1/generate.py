@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DECIDING = ("model", "prompt_column", "prompt_template", "temperature", "top_p", "max_new_tokens", "num_generations")
+_PACE = ("input_batch_size", "client_replicas", "timeout", "retries")
 _TOKENS = pa.struct([("input_tokens", pa.int64()), ("output_tokens", pa.int64())])
 _METADATA = "distilabel_metadata"
 _COLUMNS = {
@@ -212,19 +213,8 @@ def ask(args: argparse.Namespace, rows: Path) -> None:
     asked = [{"row": row, "instruction": text, _METADATA: None} for row, text in enumerate(texts)]
     with tempfile.TemporaryDirectory() as cache:
         os.environ["DISTILABEL_CACHE_DIR"] = datasets.config.HF_DATASETS_CACHE = cache
-        pipeline = build_distilabel_pipeline(
-            model=args.model,
-            base_url=args.vllm_server_url,
-            prompt_template=args.prompt_template,
-            temperature=args.temperature,
-            top_p=args.top_p,
-            max_new_tokens=args.max_new_tokens,
-            num_generations=args.num_generations,
-            input_batch_size=args.input_batch_size,
-            client_replicas=args.client_replicas,
-            timeout=args.timeout,
-            retries=args.retries,
-        )
+        settings = {name: getattr(args, name) for name in (*_DECIDING, *_PACE) if name != "prompt_column"}
+        pipeline = build_distilabel_pipeline(base_url=args.vllm_server_url, **settings)
         made = pipeline.run(dataset=asked, dataset_batch_size=args.input_batch_size, use_cache=False)
         found = {row["row"]: row for row in made["default"]["train"]}
     if len(found) < len(asked) or not any(any(row["generation"] or ()) for row in found.values()):
