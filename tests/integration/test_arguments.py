@@ -82,7 +82,7 @@ def test_all_unknown_names_are_listed_at_once(parse):
 
 @pytest.mark.parametrize("name", ["config", "help", "no_gradient_checkpointing"])
 def test_words_of_the_command_line_are_no_keys_of_a_recipe(parse, name):
-    with pytest.raises(ValueError, match="Unknown arguments in the recipe"):
+    with pytest.raises(ValueError, match="in the recipe"):
         parse(f"{name}: true\n")
 
 

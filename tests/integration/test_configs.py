@@ -32,12 +32,12 @@ def mixture(*datasets, **settings):
 
 
 def test_neither_name_nor_mixture_is_refused():
-    with pytest.raises(ValueError, match="Either `dataset_name` or `dataset_mixture` must be provided"):
+    with pytest.raises(ValueError, match="dataset_mixture"):
         ScriptArguments()
 
 
 def test_empty_name_is_no_name():
-    with pytest.raises(ValueError, match="Either `dataset_name` or `dataset_mixture` must be provided"):
+    with pytest.raises(ValueError, match="dataset_mixture"):
         ScriptArguments(dataset_name="")
 
 
@@ -128,9 +128,7 @@ def test_malformed_mixture_is_refused_by_name(value, name):
 
 @pytest.mark.parametrize("name", ["dataset_config", "dataset_revision", "dataset_layout"])
 def test_setting_of_one_data_set_beside_a_mixture_is_refused(name):
-    with pytest.raises(
-        ValueError, match="in a mixture they stand in its entries, as `config`, `revision` and `layout`"
-    ):
+    with pytest.raises(ValueError, match="in a mixture"):
         ScriptArguments(dataset_mixture=mixture({"id": "a"}), **{name: "x"})
 
 
@@ -145,7 +143,7 @@ def test_machine_without_accelerator_trains_in_float32(config_class, tmp_path, m
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     assert config_class(output_dir=str(tmp_path)).bf16 is False
     assert config_class(output_dir=str(tmp_path), use_cpu=True, bf16=True).bf16 is True
-    with pytest.raises(ValueError, match="needs an accelerator and none was found"):
+    with pytest.raises(ValueError, match="accelerator"):
         config_class(output_dir=str(tmp_path), bf16=True)
 
 
