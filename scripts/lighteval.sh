@@ -11,6 +11,7 @@
 set -euo pipefail
 (($# >= 2)) || { sed -n '/^#   /s/^# //p' "$0" >&2; exit 2; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=scripts/environments.sh
 . "$here/environments.sh"
 model=$1 task=$2 backend=${BACKEND:-vllm} max_tokens=${MAX_TOKENS:-32768}
 shift 2

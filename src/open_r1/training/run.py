@@ -79,9 +79,7 @@ def start_run(script_args: Any, training_args: TrainingConfig, model_args: Any) 
         init_wandb_training(training_args)
     output_dir, checks = Path(training_args.output_dir), training_args.check_only
     if training_args.process_index == 0 and output_dir.is_dir() and not checks:
-        claim(
-            output_dir
-        )  # a folder that isn't there needs no lock before there is something to write (`run_training`)
+        claim(output_dir)  # a new folder is locked when there is something to write (`run_training`)
     stop_file, start = find_stop_file(), find_start(training_args)
     _refuse_differing("OPEN_R1_STOP_FILE", stop_file, "Set one file for all.")
     _refuse_differing(
