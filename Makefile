@@ -123,10 +123,10 @@ bench_verifier: ## our verifier beside math-verify and TRL: accuracy, latency, r
 	@$(install) dev
 	@$(python) scripts/bench_verifier.py --table assets/benchmarks/verifier.md $(ARGS)
 
-bench_sandbox: ## the local sandbox beside bare subprocess: submissions/s, ms a run, 50 tests, C++, 256 rows at a time
+bench_sandbox: ## the local sandbox beside bare subprocess: submissions/s, ms a run, 50 tests
 	@$(install) dev
 	@$(python) scripts/bench_sandbox.py --table assets/benchmarks/sandbox.md $(ARGS)
 
-bench_decontaminate: ## decontaminate.py beside the published algorithm, 200k and 2 million rows: time by part, memory
+bench_decontaminate: ## decontaminate.py beside the published algorithm, 200k and 2 million rows: time, memory
 	@$(install) dev
 	@$(python) scripts/bench_decontaminate.py --table assets/benchmarks/decontamination.md $(ARGS)

@@ -10,8 +10,8 @@ from tests.conftest import ROOT
 
 SMALL = {
     "verifier": (["--judges", "ours", "--limit", "20"], "| labels: as labelled (false rights) | 20 of 20 (0) |"),
-    "sandbox": (["--sections", "short", "--rounds", "1", "--submissions", "2"], "| bare |"),
-    "decontaminate": (["--sizes", "1000", "--rounds", "1", "--contestants", "published", "exact"], "| exact |"),
+    "sandbox": (["--rounds", "1", "--submissions", "2"], "| bare |"),
+    "decontaminate": (["--sizes", "1000", "--rounds", "1"], "| exact |"),
 }
 
 
