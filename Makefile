@@ -119,7 +119,7 @@ bench_training: ## what our scripts cost beside bare TRL, start-up, tokens/s, me
 	@$(install)
 	@$(python) scripts/bench_training.py $(ARGS)
 
-bench_verifier: ## our verifier beside math-verify and TRL: accuracy, latency, rows/s, hostile rows
+bench_verifier: ## our verifier beside math-verify and TRL: accuracy, echoed questions, 512 rows, hostile rows
 	@$(install) dev
 	@$(python) scripts/bench_verifier.py --table assets/benchmarks/verifier.md $(ARGS)
 

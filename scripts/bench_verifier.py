@@ -2,7 +2,6 @@
 """The verifier beside math-verify and TRL's accuracy reward: who judges right, who pays for the question, who hangs.
 
     python scripts/bench_verifier.py --table assets/benchmarks/verifier.md       # as `make bench_verifier`
-    python scripts/bench_verifier.py --judges ours --show_errors
 
 labels, open, sealed   pairs (`verifier_labels.py`) whose verdict (right, wrong, abstain) is the label; in brackets
                        those judged right that aren't. Open and sealed pairs are by somebody who had not seen the
@@ -11,43 +10,139 @@ echo                   share of 500 generated questions (`verifier_questions.py`
                        answer, is judged right: the question handed to the judge, and not.
 hostile                32 good rows among all hostile ones, from the main thread and from another one: seconds, good
                        rows that keep their verdict, hostile rows judged right.
-512 rows               first call of a process, 2,700 characters a row; p50 and p99 of a pair alone, the judge warm.
+512 rows               first call of a process, 2,700 characters a row.
 
-Each judge runs in a process of its own that is killed at a deadline.
+Each judge runs in a process of its own that is killed at a deadline. Its verdicts are "right", "wrong", "abstain" (the
+gold can't be judged) and "lost" (it hung, died or raised).
 """
 
 import argparse
+import multiprocessing
 import os
 import random
-import statistics
+import resource
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as DeadlineError
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
-from verifier_judges import JUDGES, JudgeProcess, Pair
+from pebble import ProcessExpired, ProcessPool
 from verifier_labels import SETS, LabelledPair, load_labels
 from verifier_questions import KINDS, generated_questions
 
 NUM_QUESTIONS, NUM_GOOD, NUM_ROWS, ROW_CHARS = 500, 32, 512, 2_700
 DEADLINE_S = 120.0
+MEMORY_LIMIT_GB = 8  # of address space, then a judge gets a MemoryError: no row takes the machine down
 REASONING = (
     "Let me read the problem again and write down what is given. If $a + b = 7$, then $a = 7 - b$. I check it. "
 )
 
+# Gold, completion, and the question where the judge may know it.
+Pair = tuple[str, str, str | None]
+Pairs = Sequence[Pair]
+Judge = Callable[[Pairs], list[str]]
 
-def parse_command_line() -> argparse.Namespace:
-    """Return the command-line arguments."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--judges", nargs="+", choices=list(JUDGES), default=list(JUDGES), help="default: all")
-    parser.add_argument("--limit", type=int, help="only so many pairs, questions and rows of each kind")
-    parser.add_argument(
-        "--show_errors", "--show-errors", action="store_true", help="list labels and open pairs that ours gets wrong"
-    )
-    parser.add_argument("--table", type=Path, help="also write the table to this Markdown file")
-    return parser.parse_args()
+
+def load_ours() -> Judge:
+    """Return `open_r1.rewards.accuracy_reward`."""
+    from open_r1.rewards import accuracy_reward
+
+    return lambda pairs: verdicts_of(accuracy_reward, pairs, prompts=[prompt or "" for _, _, prompt in pairs])
+
+
+def load_trl() -> Judge:
+    """Return TRL's `accuracy_reward`."""
+    from trl.rewards import accuracy_reward
+
+    return lambda pairs: verdicts_of(accuracy_reward, [(wrapped(gold), text, None) for gold, text, _ in pairs])
+
+
+def verdicts_of(reward: Callable[..., list[float | None]], pairs: Pairs, **columns: object) -> list[str]:
+    """Return the verdicts that the values of an accuracy reward stand for."""
+    completions = [[{"role": "assistant", "content": completion}] for _, completion, _ in pairs]
+    names = {None: "abstain", 1.0: "right", 0.0: "wrong"}
+    return [names[value] for value in reward(completions, solution=[gold for gold, _, _ in pairs], **columns)]
+
+
+def load_math_verify() -> Judge:
+    """Return `verify(parse(gold), parse(completion))` of math-verify; a gold that it can't parse is an abstention."""
+    from math_verify import parse, verify
+    from math_verify.errors import TimeoutException
+
+    def judge_pair(gold: str, completion: str) -> str:
+        try:
+            parsed = parse(wrapped(gold))
+            return "abstain" if not parsed else "right" if verify(parsed, parse(completion)) else "wrong"
+        except (Exception, TimeoutException):  # noqa: BLE001 - whatever it raises, the answer is not judged right
+            return "wrong"
+
+    return lambda pairs: [judge_pair(gold, completion) for gold, completion, _ in pairs]
+
+
+def wrapped(gold: str) -> str:
+    """Return the gold between dollar signs, unless it has some or a box: math-verify reads LaTeX only there."""
+    is_marked = any(mark in gold for mark in ("$", r"\(", r"\[", r"\boxed", "####"))
+    return gold if is_marked or not gold.strip() else f"${gold}$"
+
+
+JUDGES: dict[str, tuple[str, Callable[[], Judge]]] = {
+    "ours": ("this verifier", load_ours),
+    "math-verify": ("math-verify, golds in $", load_math_verify),
+    "trl": ("TRL, golds in $", load_trl),
+}
+
+
+class Reply(NamedTuple):
+    """What a judge said about a batch: a verdict a pair, wall seconds of the call, and why it was lost."""
+
+    verdicts: list[str]
+    wall_s: float
+    error: str = ""
+
+
+_judge: Judge
+
+
+def load_judge(name: str) -> None:
+    """Import a judge in its process, whose memory is limited and which prints nothing."""
+    global _judge
+    limit = MEMORY_LIMIT_GB * 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    _judge = JUDGES[name][1]()
+
+
+def judge_all(pairs: Pairs, in_thread: bool) -> Reply:
+    """Return the reply to a batch, judged on the main thread or on another one."""
+    start = time.perf_counter()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            verdicts = pool.submit(_judge, pairs).result() if in_thread else _judge(pairs)
+    except Exception as raised:  # noqa: BLE001 - a judge that raises has lost its rows; the benchmark goes on
+        return Reply(["lost"] * len(pairs), 0.0, f"{type(raised).__name__}: {str(raised)[:200]}")
+    return Reply(verdicts, time.perf_counter() - start)
+
+
+def start_judge(name: str) -> ProcessPool:
+    """Return a process that imports a judge, and that is started again after it was killed."""
+    return ProcessPool(1, 0, load_judge, (name,), multiprocessing.get_context("spawn"))
+
+
+def ask(judge: ProcessPool, pairs: Pairs, deadline_s: float = DEADLINE_S, *, in_thread: bool = False) -> Reply:
+    """Return the judge's reply; past the deadline the process is killed and every pair is lost."""
+    try:
+        return judge.schedule(judge_all, (pairs, in_thread), timeout=deadline_s).result()
+    except DeadlineError:
+        error = f"no reply in {deadline_s:g} s"
+    except ProcessExpired:
+        error = "the process died"
+    return Reply(["lost"] * len(pairs), deadline_s, error)
 
 
 def as_pair(pair: LabelledPair) -> Pair:
@@ -55,19 +150,14 @@ def as_pair(pair: LabelledPair) -> Pair:
     return pair.gold, pair.completion, None
 
 
-def judge_pairs(
-    judge: JudgeProcess, pairs: Sequence[LabelledPair]
-) -> tuple[str, list[tuple[LabelledPair, str]], list]:
-    """Return a cell, the pairs that were judged wrong with their verdicts, and seconds of each pair."""
-    replies = [judge.ask([as_pair(pair)], DEADLINE_S / 4) for pair in pairs]
-    found = [(pair, reply.verdicts[0]) for pair, reply in zip(pairs, replies, strict=True)]
-    wrong = [(pair, verdict) for pair, verdict in found if verdict != pair.label]
-    num_false = sum(verdict == "right" for _, verdict in wrong)
-    seconds = [reply.wall_s for pair, reply in zip(pairs, replies, strict=True) if not pair.is_hostile]
-    return f"{len(pairs) - len(wrong)} of {len(pairs)} ({num_false})", wrong, seconds
+def labels_cell(judge: ProcessPool, pairs: Sequence[LabelledPair]) -> str:
+    """Return how many pairs are judged as labelled."""
+    verdicts = [ask(judge, [as_pair(pair)], DEADLINE_S / 4).verdicts[0] for pair in pairs]
+    wrong = [verdict for pair, verdict in zip(pairs, verdicts, strict=True) if verdict != pair.label]
+    return f"{len(pairs) - len(wrong)} of {len(pairs)} ({wrong.count('right')})"
 
 
-def echo_cell(judge: JudgeProcess, kind: str, num_questions: int, *, has_prompt: bool) -> str:
+def echo_cell(judge: ProcessPool, kind: str, num_questions: int, *, has_prompt: bool) -> str:
     """Return the share of questions of which a formula is judged right as the answer."""
     questions = generated_questions(kind, num_questions)
     pairs = [
@@ -75,7 +165,7 @@ def echo_cell(judge: JudgeProcess, kind: str, num_questions: int, *, has_prompt:
         for question in questions
         for echo in question.echoes
     ]
-    verdicts = iter(judge.ask(pairs, 5 * DEADLINE_S).verdicts)
+    verdicts = iter(ask(judge, pairs, 5 * DEADLINE_S).verdicts)
     num_paid = [sum(next(verdicts) == "right" for _ in question.echoes) for question in questions]
     return f"{100 * sum(map(bool, num_paid)) / len(questions):.1f} %"
 
@@ -87,9 +177,9 @@ def hostile_cell(name: str, limit: int | None, *, in_thread: bool) -> str:
     good = [as_pair(pair) for pair in random.Random(0).sample([p for p in labels if not p.is_hostile], NUM_GOOD)]
     rows = good + hostile
     order = random.Random(0).sample(range(len(rows)), len(rows))
-    with JudgeProcess(name) as judge, JudgeProcess(name) as fresh:
-        alone = judge.ask(good, DEADLINE_S).verdicts
-        reply = fresh.ask([rows[place] for place in order], DEADLINE_S, in_thread=in_thread)
+    with start_judge(name) as judge, start_judge(name) as fresh:
+        alone = ask(judge, good).verdicts
+        reply = ask(fresh, [rows[place] for place in order], in_thread=in_thread)
     verdicts = dict(zip(order, reply.verdicts, strict=True))
     num_kept = sum(verdicts[place] == verdict for place, verdict in enumerate(alone))
     num_fooled = sum(verdicts[place] == "right" for place in range(len(good), len(rows)))
@@ -103,62 +193,50 @@ def fresh_cell(name: str, num_rows: int) -> str:
         (pair.gold, f"<think>\n{(REASONING * 99)[:ROW_CHARS]}\n</think>\n{pair.completion}", None)
         for pair in random.Random(1).choices(labels, k=num_rows)
     ]
-    with JudgeProcess(name) as judge:
-        return f"{judge.ask(rows, DEADLINE_S).wall_s:.2f} s"
+    with start_judge(name) as judge:
+        reply = ask(judge, rows)
+        return reply.error or f"{reply.wall_s:.2f} s"
 
 
-def column_of(name: str, limit: int | None, errors: list[str]) -> dict[str, str]:
-    """Return the cells of a judge by the names of their rows; notes errors of ours."""
+def column_of(name: str, limit: int | None) -> dict[str, str]:
+    """Return the cells of a judge by the names of their rows."""
     cells: dict[str, str] = {}
-    with JudgeProcess(name) as judge:
-        judge.ask([("$x+1$", r"\boxed{1+x}", None)], DEADLINE_S)  # starting parsers is no pair's latency
-        seconds: list[float] = []
+    with start_judge(name) as judge:
         for part, place in SETS.items():
-            pairs = load_labels(place)[:limit]
-            cells[f"{part}: as labelled (false rights)"], wrong, taken = judge_pairs(judge, pairs)
-            seconds += taken
-            if name == "ours" and part != "sealed":
-                errors += [
-                    f"- {pair.id}: {verdict}, label {pair.label} ({pair.reason}); gold {pair.gold[:80]!r}, "
-                    f"completion ends {pair.completion[-80:]!r}"
-                    for pair, verdict in wrong
-                ]
+            cells[f"{part}: as labelled (false rights)"] = labels_cell(judge, load_labels(place)[:limit])
         for kind in KINDS:
             for has_prompt in (True, False):
                 row = f"echo, {kind}, question {'known' if has_prompt else 'unknown'}"
                 is_looked_at = name == "ours" or not has_prompt  # the others take no question
                 size = limit or NUM_QUESTIONS
                 cells[row] = echo_cell(judge, kind, size, has_prompt=has_prompt) if is_looked_at else "-"
-    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
     cells["hostile, main thread: time, good rows kept, paid"] = hostile_cell(name, limit, in_thread=False)
     cells["hostile, another thread"] = hostile_cell(name, limit, in_thread=True)
     cells["512 rows, fresh process"] = fresh_cell(name, limit or NUM_ROWS)
-    cells["a pair: p50, p99, worst (ms)"] = f"{1e3 * cuts[49]:.2f}, {1e3 * cuts[98]:.1f}, {1e3 * max(seconds):.0f}"
     print(f"{name}: {cells}", file=sys.stderr, flush=True)
     return cells
 
 
 def main() -> None:
     """Print the table in Markdown."""
-    args = parse_command_line()
-    errors: list[str] = []
-    columns = {name: column_of(name, args.limit, errors) for name in args.judges}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--judges", nargs="+", choices=list(JUDGES), default=list(JUDGES), help="default: all")
+    parser.add_argument("--limit", type=int, help="only so many pairs, questions and rows of each kind")
+    parser.add_argument("--table", type=Path, help="also write the table to this Markdown file")
+    args = parser.parse_args()
+    columns = {JUDGES[name][0]: column_of(name, args.limit) for name in args.judges}
     versions = ", ".join(f"{name} {version(name)}" for name in ("math-verify", "sympy", "trl"))
     lines = ["# Verifier benchmark", "", f"Made by `python {' '.join(sys.argv)}`; {versions}, {os.cpu_count()} cores."]
-    lines += ["", __doc__.partition("\n\n")[2].partition("\n\n")[2].partition("Each judge")[0].strip()]
-    lines[-1] = "\n".join(f"    {line}" for line in lines[-1].splitlines())
+    lines += ["", *(f"    {line}" for line in __doc__.split("\n\n")[2].splitlines()), ""]
     lines += [
-        "",
-        "The labels follow the policy in the verifier's docstring, which its author knew and others don't share.",
+        "The labels follow the policy in the verifier's docstring, which its author knew and others don't share."
     ]
-    lines += ["", f"| | {' | '.join(JUDGES[name][0] for name in columns)} |", "|---" * (len(columns) + 1) + "|"]
-    lines += [
-        f"| {row} | {' | '.join(cells[row] for cells in columns.values())} |" for row in next(iter(columns.values()))
-    ]
+    lines += ["", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for row in next(iter(columns.values())):
+        lines.append(f"| {row} | {' | '.join(cells[row] for cells in columns.values())} |")
     text = "\n".join(lines) + "\n"
-    print(text, *(errors if args.show_errors else []), sep="\n")
+    print(text)
     if args.table is not None:
-        args.table.parent.mkdir(parents=True, exist_ok=True)
         args.table.write_text(text, encoding="utf-8")
 
 
