@@ -5,6 +5,7 @@ import contextlib
 import http.server
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from open_r1.sandbox.router import RouterSandbox
 from open_r1.utils.routed_morph import RoutedMorphSandbox
 from open_r1.utils.routed_sandbox import RoutedSandbox
 from tests.integration.routers import python_request, serve
+from tests.waiting import wait_until
 
 # A script as Open R1's rewards send it: the submission runs in a process of its own, the last expression is the score.
 EVALUATION = """
@@ -163,6 +165,16 @@ BAD_BATCHES = {
 def test_bad_batch_is_refused_as_a_whole(address, case):
     body, status = BAD_BATCHES[case]
     assert post(address, **body).status_code == status
+
+
+def test_full_router_is_asked_again_until_the_time_is_over():
+    with serve(LocalSandbox(), max_parallel=1, max_queue=0) as address, ThreadPoolExecutor(3) as threads:
+        first = threads.submit(RoutedSandbox(address).run_code, ["import time\ntime.sleep(4)\n1"])
+        wait_until(lambda: httpx.get(f"http://{address}/health").json()["in_flight"] == 1)
+        (refused,) = RoutedMorphSandbox(address, request_timeout=1).run_code(["2"])
+        late = [threads.submit(client(address).run_code, ["2"]) for client in (RoutedSandbox, RoutedMorphSandbox)]
+        assert [running.result()[0].text for running in (first, *late)] == ["1", "2", "2"]
+    assert "429" in refused.exception_str
 
 
 def test_absent_router_is_no_score():

@@ -114,6 +114,24 @@ def test_submission_that_ended_two_machines_gets_no_third():
     assert [run and run.outcome for run in result.tests] == [Outcome.RUNTIME_ERROR, None, None]
 
 
+def test_all_who_wait_for_the_languages_share_one_failure_and_the_next_one_looks_again():
+    class AbsentSandbox(ScriptedSandbox):
+        num_starts = 0
+
+        async def start(self, name, life_s):
+            self.num_starts += 1
+            await asyncio.sleep(0.01)
+            raise SandboxError(f"start {self.num_starts}")
+
+    async def run_two_batches():
+        batches = [await asyncio.gather(*map(sandbox.run, [REQUEST] * 5), return_exceptions=True) for _ in range(2)]
+        return [{str(error) for error in batch} for batch in batches]
+
+    sandbox = AbsentSandbox()
+    sandbox._languages = None
+    assert asyncio.run(run_two_batches()) == [{"start 1"}, {"start 2"}]
+
+
 @pytest.mark.parametrize("statuses", [(1, 1), (-9, 1), (1, -9)])
 def test_driver_that_fails_is_our_failure(statuses):
     with pytest.raises(SandboxError, match="twice"):

@@ -127,6 +127,7 @@ class RentedSandbox(Sandbox):
         self.start_timeout_s = start_timeout_s
         self._languages: tuple[str, ...] | None = None
         self._looking = asyncio.Lock()
+        self._look_failure: SandboxError | None = None
         self._has_told = False
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -176,18 +177,28 @@ class RentedSandbox(Sandbox):
         return hide_secrets(text)
 
     async def languages(self) -> tuple[str, ...]:
-        """Return the languages of the machines; the first time one is started to look."""
+        """Return the languages of the machines; the first time one is started to look, for all callers at once."""
+        failure_before = self._look_failure
         async with self._looking:
             if self._languages is None:
-                programs = {language.name: language.program for language in LANGUAGES.values() if language.program}
-                looks = [f"command -v {program} >/dev/null && echo {name}" for name, program in programs.items()]
-                async with self._machine(MARGIN_S) as machine, self._working(machine, MOVE_S):
-                    _, said = await machine.shell("\n".join([*looks, "true"]), MOVE_S)
-                found = set(said.split())
-                if "python" not in found:
-                    raise SandboxError(f"A box of {self.name} has no python3: use another template or snapshot.")
-                self._languages = (*sorted(found & set(programs)), "binary")
+                if self._look_failure is not failure_before:  # that of the look this caller has waited for
+                    raise SandboxError(str(self._look_failure)) from self._look_failure
+                try:
+                    self._languages = await self._look()
+                except SandboxError as error:
+                    self._look_failure = error
+                    raise
         return self._languages
+
+    async def _look(self) -> tuple[str, ...]:
+        programs = {language.name: language.program for language in LANGUAGES.values() if language.program}
+        looks = [f"command -v {program} >/dev/null && echo {name}" for name, program in programs.items()]
+        async with self._machine(MARGIN_S) as machine, self._working(machine, MOVE_S):
+            _, said = await machine.shell("\n".join([*looks, "true"]), MOVE_S)
+        found = set(said.split())
+        if "python" not in found:
+            raise SandboxError(f"A box of {self.name} has no python3: use another template or snapshot.")
+        return (*sorted(found & set(programs)), "binary")
 
     async def run(self, request: RunRequest, go_on: GoOn = all_ok) -> RunResult:
         """Compile and run a submission in a new machine (see the module's docstring)."""

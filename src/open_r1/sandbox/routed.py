@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Open R1's clients of its routers, for scripts that use them; rewards use `RouterSandbox`.
 
-Differences: requests end after a time, replies are looked at before they're read, an `https://` URL and a token, in
-SANDBOX_ROUTER_TOKEN, are understood.
+Differences: requests end after a time, until which a full router is asked again, replies are looked at before they're
+read, an `https://` URL and a token, in SANDBOX_ROUTER_TOKEN, are understood.
 """
 
 import os
+import random
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,8 +53,14 @@ class _Client:
         token = os.environ.get(TOKEN_VARIABLE)
         headers = {} if not token else {b"authorization": f"Bearer {token}".encode()}
         try:
-            with httpx.Client(headers=headers, trust_env=False, timeout=limit_s) as client:
-                reply = client.post(f"{self._base}/execute_batch", json=body)
+            with httpx.Client(headers=headers, trust_env=False) as client:
+                ends = time.monotonic() + limit_s
+                while True:
+                    timeout_s = ends - time.monotonic()
+                    reply = client.post(f"{self._base}/execute_batch", json=body, timeout=timeout_s)
+                    if reply.status_code != 429 or time.monotonic() + 2.0 > ends:
+                        break
+                    time.sleep(random.uniform(0.5, 1.5))  # the router is full, and asks for a second
             entries = reply.raise_for_status().json(object_hook=ScriptResult)
         except (httpx.HTTPError, ValueError) as error:
             raise SandboxError(f"The router at {self._base} gave no results: {error!r}") from error
