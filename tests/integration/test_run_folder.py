@@ -112,9 +112,14 @@ def test_finished_run_is_not_repeated(tiny, tmp_path, caplog, save_strategy):
     if save_strategy == "steps":  # more steps go on from the last checkpoint
         tiny.train("sft", tmp_path, **settings, max_steps=6)
         assert log_history(tmp_path)[-1]["step"] == 6
-    else:
-        with pytest.raises(ValueError, match="resume_from_checkpoint"):
-            tiny.train("sft", tmp_path, **settings, max_steps=6)
+        return
+    with pytest.raises(ValueError, match="resume_from_checkpoint"):
+        tiny.train("sft", tmp_path, **settings, max_steps=6)
+    tmp_path.joinpath("manifest.json").unlink()  # as whoever edits a saved model does
+    weights = weights_of(tmp_path)
+    with pytest.raises(ValueError, match="resume_from_checkpoint"):
+        tiny.train("sft", tmp_path, **settings, max_steps=6)
+    assert are_identical(weights_of(tmp_path), weights)
 
 
 def test_fresh_start_archives_model_rollouts_and_logs(tiny, tmp_path):

@@ -206,6 +206,8 @@ ODD = {
     "no role in some": ([{"role": None, "content": "1+0?"}, FIRST], None, "role"),
     "a list as content": ([USER, {"role": "assistant", "content": [{"type": "text", "text": "1"}]}], None, "content"),
     "a text among messages": ([USER, "1"], None, "role"),
+    "thoughts that are no text": ([USER, {**FIRST, "reasoning": {"step": "1"}}], None, "thoughts"),
+    "a call without name": ([USER, {**FIRST, "tool_calls": [{"type": "function"}]}], None, "name"),
     "text prompt, messages behind it": ("1+0?", [FIRST], "text and messages"),
     "a role that the template refuses": ([{"role": "critic", "content": "no"}, FIRST], None, "critic"),
 }

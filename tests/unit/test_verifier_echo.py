@@ -31,6 +31,19 @@ def test_right_answers_of_worked_solutions_are_no_echoes():
     assert {verify(gold, answer, question) for question, gold, answer in SOLVED} == {Verdict.RIGHT}
 
 
+@pytest.mark.parametrize(
+    ("gold", "answer", "question"),
+    [
+        ("(x-1)(x+1)", "x^2-1", "Which one of $x^2-1$ and $x^2+2$ has the roots 1 and -1?"),
+        (r"3\sqrt2", r"\sqrt{18}", r"Compare $\sqrt{18}$ and $\sqrt{17}$: what is the larger one?"),
+        ("y = 2x+1", "2x-y+1=0", "Choose the line with slope 2: $2x-y+1=0$ or $x-2y=0$."),
+        ("(x-1)(x+1)", "x^2-1", "What vanishes at 1? (A) $x^2-1$ (B) $x^2+2$"),
+    ],
+)
+def test_formulas_that_a_question_offers_are_answers(gold: str, answer: str, question: str):
+    assert verify(gold, rf"\boxed{{{answer}}}", question) is Verdict.RIGHT
+
+
 def test_prompts_of_the_trainer_are_looked_at():
     metrics: dict[str, float] = {}
     prompts = [

@@ -155,5 +155,6 @@ class RewardArguments(CodeExecutionParameters, RewardParameters):
         "package.module:function), reward models (org/model, ./folder), and summary_only(<any of these>).",
     )
     reward_timeout_s: float = setting(
-        1800.0, "Functions of your own: seconds on a batch after which the run ends with an error."
+        1800.0,
+        "Functions of your own: seconds on a batch after which the run ends with an error (suspended time counts).",
     )

@@ -175,6 +175,10 @@ def _oddity(values: tuple[Any, ...]) -> str:
             return f"a message has no `role`: {str(message)[:200]}"
         if not isinstance(message.get("content"), str | None):
             return f"`content` of a message isn't text, which alone is trained on: {str(message)[:200]}"
+        if not all(isinstance(message.get(name), str | None) for name in _THOUGHTS):
+            return f"thoughts of a message aren't text: {str(message)[:200]}"
+        if not all((call.get("function") or call).get("name") for call in message.get("tool_calls") or []):
+            return f"a tool call has no `name`: {str(message)[:200]}"
     return ""
 
 

@@ -240,7 +240,8 @@ class TrainingMixin(Trainer):
                 # Whoever generates with the model, or merges the adapter, stops where the training did.
                 generation_config = self.accelerator.unwrap_model(self.model).generation_config
                 generation_config.eos_token_id = self.eos_token_ids
-                generation_config.save_pretrained(staging)
+                # `save_pretrained` refuses what some base models publish: a temperature without sampling.
+                generation_config.to_json_file(staging / "generation_config.json")
                 publish(staging, output_dir)
             self.accelerator.wait_for_everyone()
 

@@ -15,7 +15,14 @@ from filelock import FileLock, Timeout
 
 from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME, ROLLOUTS_NAME
 from open_r1.configs.training import TrainingConfig
-from open_r1.data.manifest import MANIFEST_NAME, missing_from, remove_manifest, write_manifest, write_whole
+from open_r1.data.manifest import (
+    MANIFEST_NAME,
+    STAGING_NAME,
+    missing_from,
+    remove_manifest,
+    write_manifest,
+    write_whole,
+)
 from open_r1.training.tracking import has_begun, read_json, recorded_starts
 
 logger = logging.getLogger(__name__)
@@ -121,6 +128,11 @@ def rotate_checkpoints(output_dir: Path, limit: int | None, keep: Path | None = 
         # Without its manifest first, a deletion that is cut short cannot leave a folder that looks whole.
         remove_manifest(path)
         shutil.rmtree(path)
+
+
+def holds_foreign_model(folder: Path) -> bool:
+    """Return whether weights lie in a folder that no killed run of ours was about to move there."""
+    return not (folder / STAGING_NAME).exists() and any(any(folder.glob(pattern)) for pattern in _WEIGHTS)
 
 
 def archive(output_dir: Path, after_step: int = -1) -> None:

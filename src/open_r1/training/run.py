@@ -21,7 +21,15 @@ from open_r1.arguments import parse_args
 from open_r1.configs.training import GRPOConfig, TrainingConfig
 from open_r1.data.flags import STOPPED
 from open_r1.data.manifest import missing_from
-from open_r1.training.checkpoints import REFERENCE_NAME, Start, archive, claim, find_start, last_complete_checkpoint
+from open_r1.training.checkpoints import (
+    REFERENCE_NAME,
+    Start,
+    archive,
+    claim,
+    find_start,
+    holds_foreign_model,
+    last_complete_checkpoint,
+)
 from open_r1.training.hub import push_finished_model
 from open_r1.training.stopping import StopFileCallback, find_stop_file
 from open_r1.training.tracking import (
@@ -109,11 +117,15 @@ def _refuse_differing(what: str, path: Path | None, way_out: str) -> None:
 
 def _finished_before(output_dir: Path, start: Start, description: dict[str, Any]) -> dict[str, float] | None:
     """Return the metrics of the finished model in a folder, if this command made it; None where there is none."""
-    if start.superseded_after is not None or missing_from(output_dir) is not None:
+    if start.superseded_after is not None:
         return None
     way_out = (
         "Name another `output_dir`, or `resume_from_checkpoint: false`, which archives the model and trains afresh."
     )
+    if (fault := missing_from(output_dir)) is not None:
+        if start.checkpoint is None and holds_foreign_model(output_dir):
+            raise ValueError(f"{output_dir} holds a model ({fault}), and training would replace it. {way_out}")
+        return None
     if is_finished(output_dir, description):
         logger.warning(
             "Finished earlier: %s holds the model of this command, and nothing is done. %s", output_dir, way_out

@@ -53,6 +53,12 @@ _REWRITES = re.compile(
     r"|\u5316\u7b80|\u8868\u793a|\u5316\u4e3a|\u5316\u6210|\u5199\u6210|\u5199\u51fa",
     re.IGNORECASE,
 )
+# The answer is one of the formulas of the question.
+_CHOOSES = re.compile(
+    r"\bwhich (?:one|of|is|are|expression|equation|formula|function|number|statement)\b|\b(?:choose|compare)\b"
+    r"|(?-i:\(A\).*\(B\))|\u54ea",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def is_echo(gold: str, answer: str, prompt: str) -> bool:
@@ -100,7 +106,12 @@ def _is_worked(node: Node) -> bool:
 
 @lru_cache(maxsize=512)
 def _formulas_of(prompt: str) -> tuple[frozenset[Node], bool]:
-    """Return the formulas of a question with their sides and items, and whether it asks to rewrite a number."""
+    """Return the formulas of a question with their sides and items, and whether it asks to rewrite a number.
+
+    There are none where the question offers its formulas to choose from.
+    """
+    if _CHOOSES.search(prompt):
+        return frozenset(), False
     texts = [next(filter(None, found.groups())) for found in _FORMULA.finditer(prompt)]
     bare = _FORMULA.sub(" ; ", prompt)
     texts += [_BARE_ENDS.sub("", found.group()) for found in _BARE_FORMULA.finditer(bare)]
