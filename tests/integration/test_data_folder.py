@@ -258,6 +258,26 @@ def test_rows_that_do_not_go_together_are_refused_by_column(tmp_path, first, sec
     assert read_card(tmp_path / "out") is None
 
 
+@pytest.mark.parametrize(
+    ("nothing", "late"),
+    [(None, "x"), (None, 1), (None, [0.5]), ([None], ["x"]), ({"k": None}, {"k": 1}), ({}, {"k": "x"})],
+)
+def test_value_behind_rows_of_nulls_is_not_lost(tmp_path, monkeypatch, nothing, late):
+    monkeypatch.setattr(shards, "_BUFFER_ROWS", 2)
+    with pytest.raises(ValueError, match="rows before"), DatasetFolder(tmp_path / "out", card()) as folder:
+        folder.write([{"a": nothing}, {"a": nothing}])
+        folder.write([{"a": late}, {"a": late}])
+
+
+def test_empty_structs_and_nulls_of_other_types_behind_nulls_are_null(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_BUFFER_ROWS", 2)
+    with DatasetFolder(tmp_path / "out", card()) as folder:
+        folder.write([{"a": None}, {"a": None}])
+        folder.write([{"a": {}}, {"a": None}])
+        folder.write(pa.table({"a": pa.array([None, None], pa.string())}))
+    assert values_of(tmp_path / "out", "a") == [None] * 6
+
+
 def test_fraction_behind_whole_numbers_is_not_cut(tmp_path):
     with DatasetFolder(tmp_path / "out", card()) as folder:
         folder.write([{"score": 1}])

@@ -4,14 +4,17 @@
     {"problem": "1 + 1?", "answer": 2}
     {"problem": "2 + 2?", "answer": "four"}     gives answer: "2", "four"
 
-A line that is no JSON object, or is nested deeper than 100 levels, is refused with its number. Of a column that mixes
-types, what is no text comes as JSON text. Text that looks like a time stays text.
+A line that is no JSON object, is nested deeper than 100 levels, or has a whole number that 64 bits don't hold, is
+refused with its number. Of a column that mixes types, what is no text comes as JSON text. Text that looks like a time
+stays text.
 
 1. The reader of `datasets`, which the trainers use, stops where a later line has another type, or another column, than
    the first 10 MB, and makes times of text that looks like one.
-2. Whole numbers beyond 2^53 lose digits where fractions stand beside them, and those beyond 2^63 always do.
+2. Whole numbers beyond 2^53 lose digits where fractions stand beside them. Those beyond 2^63 would make all of their
+   column doubles.
 """
 
+import contextlib
 import io
 import json
 import logging
@@ -30,6 +33,7 @@ _BLOCK_BYTES = 8 * 2**20
 _UTF8_MARK = b"\xef\xbb\xbf"
 _MAX_DEPTH = 100
 _NO_BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}"]+')
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
 
 
@@ -84,7 +88,7 @@ def open_json_lines(path: Path) -> JsonLines:
     """Read a file of JSON lines once, for its columns.
 
     Raises:
-        ValueError: A line is no JSON object; the message has its number.
+        ValueError: A line is no JSON object, or has a number too large; the message has its number.
     """
     blocks: list[_Block] = []
     schemas: list[pa.Schema] = []
@@ -110,13 +114,14 @@ def open_json_lines(path: Path) -> JsonLines:
 
 
 def refuse_wrong_lines(path: Path, *, quickly: bool) -> None:
-    """Raise a ValueError with the number of the first line that is no JSON object or is nested too deep.
+    """Raise a ValueError with the number of the first line to refuse: no JSON object, too deep, or a number too large.
 
     A .json file that holds no lines is looked at as a whole; a list in it is not.
 
     Args:
         path: The file.
-        quickly: Look only for what ends the process in Arrow's reader: deep nesting, and lines such as `null`.
+        quickly: Look only for what Arrow's reader does not refuse: deep nesting and lines such as `null`, which end
+            the process, and numbers that change.
     """
     number = 0
     if path.suffix.lower() == ".json" and not holds_lines(path):
@@ -142,7 +147,7 @@ def _refuse_wrong(path: Path, number: int, lines: Sequence[bytes], *, quickly: b
         fault = _too_deep(line)
         if line and not fault and not (quickly and line[:1] == b"{" and line[-1:] == b"}"):
             fault = _fault(line)
-        if fault:
+        if fault := fault or _too_large(line):
             raise ValueError(f"{path}, line {place}: {fault}.")
 
 
@@ -154,6 +159,18 @@ def _too_deep(line: bytes) -> str | None:
         depth += 1 if sign in b"{[" else -1
         deepest = max(deepest, depth)
     return f"nested {deepest} levels deep, and {_MAX_DEPTH} are allowed" if deepest > _MAX_DEPTH else None
+
+
+def _too_large(line: bytes) -> str | None:
+    if b"0" * 19 not in line.translate(_ZEROS):
+        return None
+    numbers: list[str] = []
+    with contextlib.suppress(ValueError):  # no JSON: the reader says so
+        json.loads(line, parse_int=numbers.append)
+    for digits in numbers:
+        if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
+            return f"{digits:.50} is beyond 64 bits; write it as text"
+    return None
 
 
 def _fault(line: bytes) -> str | None:
@@ -223,7 +240,9 @@ def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
         except _ARROW_ERRORS:
             if kind is not None:
                 raise
-    texts = (value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values)
+    texts = (
+        value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values
+    )
     return pa.array(texts, type=pa.string())
 
 

@@ -121,7 +121,9 @@ def _to_batches(rows: pa.RecordBatch | pa.Table | Sequence[Mapping[str, Any]]) -
     if isinstance(rows, pa.Table):
         return rows.to_batches()
     # All keys of all rows: `from_pylist` alone takes the columns of the first row.
-    return pa.table({name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}).to_batches()
+    return pa.table(
+        {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+    ).to_batches()
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -157,11 +159,12 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 
 def _without_empty_structs(value: Any, kind: pa.DataType) -> Any:
-    if value is None or pa.types.is_null(kind):
+    if value is None or (pa.types.is_null(kind) and value == {}):
         return None
+    if pa.types.is_null(kind):
+        raise pa.ArrowTypeError(f"they are null, and this is {value!r:.100}")
     if pa.types.is_struct(kind):
         return {entry.name: _without_empty_structs(value.get(entry.name), entry.type) for entry in kind}
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return [_without_empty_structs(entry, kind.value_type) for entry in value]
     return value
-
