@@ -418,21 +418,14 @@ def grpo_throughput(folder: Path, args: argparse.Namespace) -> list[str]:
     """Return the row of GRPO with transformers generation: tokens of prompts and completions per second."""
     length = min(args.max_length, 128)
     reset_peak_memory()
-    timer = StepTimer()
     output_dir = folder / "grpo_throughput"
     changes = {"max_completion_length": length, "output_dir": output_dir}
     with silence():
-        run_ours("grpo", command_line(folder, "grpo", max(6, args.steps // 3), **changes), timer)
+        run_ours("grpo", command_line(folder, "grpo", max(6, args.steps // 3), **changes), StepTimer())
     state = (output_dir / "trainer_state.json").read_text(encoding="utf-8")
     history = [line for line in json.loads(state)["log_history"] if "tokens_per_second" in line]
     speed = statistics.median(line["tokens_per_second"] for line in history[2:])
-    split = {
-        name: statistics.median(line[f"time/{name}_s"] for line in history[2:])
-        for name in ("generate", "reward", "update")
-    }
-    total = statistics.median(timer.wall[3:])
-    shares = ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in split.items())
-    return [f"| grpo.py ({shares}) | 32 completions of <= {length} | {speed:,.0f} | {peak_memory_gb():.2f} GB | - |"]
+    return [f"| grpo.py | 32 completions of <= {length} | {speed:,.0f} | {peak_memory_gb():.2f} GB | - |"]
 
 
 def describe_device() -> str:

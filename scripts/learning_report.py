@@ -22,6 +22,7 @@ import matplotlib as mpl
 mpl.use("Agg")  # no screen needed
 
 import matplotlib.pyplot as plt
+import pandas as pd
 
 from open_r1.data.card import CARD_NAME
 from open_r1.data.flags import FlagParser
@@ -29,8 +30,7 @@ from open_r1.data.folder import load_columns
 from open_r1.evaluation.intervals import mean_interval
 from open_r1.evaluation.paired import paired_difference
 
-NUM_STEPS = 5
-WINDOW = 5
+NUM_STEPS, NUM_PROBLEMS, WINDOW = 5, 3, 5
 COLUMNS = ("problem", "solution", "pass_rate", "pass_rate_rewards", "pass_rate_generations")
 Rows = list[dict[str, Any]]
 
@@ -43,7 +43,6 @@ def main() -> None:
     add("--before", type=Path, required=True, metavar="DIR", help="pass rates of the model that training began with")
     add("--after", type=Path, nargs="+", required=True, metavar="DIR", help="those of each trained model")
     add("--form", type=re.compile, metavar="REGEX", help="also count completions in which this is found")
-    add("--num_problems", type=int, default=3, help="whose first completions are shown (default: %(default)s)")
     add("--picture", type=Path, metavar="FILE", help="draw rewards over steps, as PNG")
     args = parser.parse_args()
     print("\n".join(report(args)))
@@ -76,7 +75,7 @@ def report(args: argparse.Namespace) -> list[str]:
     lines += ["", "| problem | before | after |", "|---|---|---|"]
     for name in names:
         pairs = zip(before[name], read_rates(args.after[0] / name), strict=True)
-        lines += [completion_line(*pair) for pair in itertools.islice(pairs, args.num_problems)]
+        lines += [completion_line(*pair) for pair in itertools.islice(pairs, NUM_PROBLEMS)]
     return lines
 
 
@@ -152,10 +151,10 @@ def draw(trainings: Sequence[Path], path: Path) -> None:
     """Draw the reward of each training over its steps, with its mean over the last few."""
     figure, axes = plt.subplots(figsize=(7, 3.2), dpi=130, layout="constrained")
     for number, training in enumerate(trainings):
-        rewards = [step["reward"] for step in log_of(training)]
-        means = [statistics.mean(rewards[max(0, end - WINDOW) : end]) for end in range(1, len(rewards) + 1)]
-        axes.plot(range(1, len(rewards) + 1), rewards, color=f"C{number}", alpha=0.3)
-        axes.plot(range(1, len(rewards) + 1), means, color=f"C{number}", label=training.name)
+        rewards = pd.Series([step["reward"] for step in log_of(training)])
+        rewards.index += 1
+        axes.plot(rewards, color=f"C{number}", alpha=0.3)
+        axes.plot(rewards.rolling(WINDOW, min_periods=1).mean(), color=f"C{number}", label=training.name)
     axes.set_ylim(0, 1)
     axes.set_xlabel("step")
     axes.set_ylabel(f"reward on training prompts,\nand its mean over {WINDOW} steps")

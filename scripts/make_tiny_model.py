@@ -56,7 +56,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_model(
-    tokenizer: PreTrainedTokenizerFast, *, seed: int, hidden_size: int = 128, num_layers: int = 2, num_heads: int = 8
+    tokenizer: PreTrainedTokenizerFast, *, seed: int, hidden_size: int = 128, num_heads: int = 8
 ) -> Qwen3ForCausalLM:
     """Return a Qwen3 model in float32 with random weights; about 0.5 million parameters by default."""
     set_seed(seed)
@@ -64,7 +64,7 @@ def build_model(
         vocab_size=len(tokenizer),
         hidden_size=hidden_size,
         intermediate_size=3 * hidden_size,
-        num_hidden_layers=num_layers,
+        num_hidden_layers=2,
         # 8 narrow heads learn to copy terms sooner than 4: probability 0.56 against 0.45 after 400 steps (one seed).
         num_attention_heads=num_heads,
         num_key_value_heads=num_heads,
@@ -85,41 +85,17 @@ def build_model(
     return model
 
 
-def check_output_dir(output_dir: Path) -> None:
-    """Raise FileExistsError when the folder holds something that is not a model, which we would mix files into."""
-    is_in_use = output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir()))
-    if is_in_use and not (output_dir / "config.json").is_file():
-        raise FileExistsError(f"{output_dir} exists and is no model folder: name another --output_dir or empty it.")
-
-
-def parse_args() -> argparse.Namespace:
-    """Return the command-line arguments."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--output_dir", type=Path, required=True, help="folder for model and tokenizer")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the weights (default: 1)")
-    parser.add_argument("--hidden_size", type=int, default=128, help="width, a multiple of 2*num_heads (default: 128)")
-    parser.add_argument("--num_layers", type=int, default=2, help="number of layers (default: 2)")
-    parser.add_argument("--num_heads", type=int, default=8, help="attention heads (default: 8)")
-    args = parser.parse_args()
-    if args.hidden_size % (2 * args.num_heads) != 0:
-        parser.error(f"--hidden_size {args.hidden_size} is not a multiple of 2*num_heads ({2 * args.num_heads})")
-    return args
-
-
 def main() -> None:
     """Build and saves tokenizer and model."""
-    args = parse_args()
-    check_output_dir(args.output_dir)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--output_dir", type=Path, required=True, help="folder for model and tokenizer")
+    add("--seed", type=int, default=1, help="seed of the weights (default: 1)")
+    add("--hidden_size", type=int, default=128, help="width, a multiple of 2*num_heads (default: 128)")
+    add("--num_heads", type=int, default=8, help="attention heads (default: 8)")
+    args = parser.parse_args()
     tokenizer = build_tokenizer()
-    model = build_model(
-        tokenizer,
-        seed=args.seed,
-        hidden_size=args.hidden_size,
-        num_layers=args.num_layers,
-        num_heads=args.num_heads,
-    )
+    model = build_model(tokenizer, seed=args.seed, hidden_size=args.hidden_size, num_heads=args.num_heads)
     tokenizer.save_pretrained(args.output_dir)
     model.save_pretrained(args.output_dir)
     print(f"{args.output_dir}: {model.num_parameters():,} parameters, {len(tokenizer)} tokens, seed {args.seed}")

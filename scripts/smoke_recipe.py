@@ -33,15 +33,17 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 # Read at import. With more threads, so small a model is no faster, and far slower on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import pandas as pd
 import yaml
 from datasets import Dataset, DatasetDict
 from stand_ins import build_conversation, build_row, save_model_like
@@ -66,7 +68,7 @@ OWN_FLAGS = ("--keep", "--help", "-h")
 
 # These take their defaults.
 LEFT_OUT = {
-    *("model_revision", "dataset_config", "dataset_revision", "dataset_layout"),
+    *("model_revision", "dataset_config", "dataset_revision", "dataset_layout", "attn_implementation", "optim"),
     *("use_vllm", "use_liger_kernel", "load_in_4bit", "load_in_8bit", "fp16", "tf32", "torch_compile"),
     *("deepspeed", "fsdp", "fsdp_config", "dataset_num_proc", "dataloader_num_workers"),
     *("generation_batch_size", "steps_per_generation", "auto_find_batch_size", "resume_from_checkpoint"),
@@ -99,33 +101,26 @@ SMALLER_FOR: dict[str, dict[str, Any]] = {
 SMALLER_STAGE: dict[str, Any] = {"num_generations": 8, "max_completion_length": 12, "until": {"steps": 1}}
 # Names of what is logged of a reward; benchmarks and the rewards of an SFT evaluation share theirs.
 REWARD_METRIC = {"sft": re.compile(r"eval_(.+)/avg@\d+"), "grpo": re.compile(r"rewards/(.+)/mean")}
-CPU_OPTIMIZERS = {"adamw_torch", "adamw_torch_fused", "adafactor", "adagrad", "rmsprop", "sgd"}
 CALLBACKS_OUTSIDE = {"push_to_hub_revision", "evaluate_checkpoint"}
 
 
-@dataclass(frozen=True)
-class SmokeRun:
+class SmokeRun(NamedTuple):
     """What came of a recipe.
 
     Attributes:
-        name: Its path, within recipes/ if it lies there.
-        seconds: Wall clock.
         loss: Mean of the steps.
         rewards: Mean over the steps by metric key; NaN where a reward judged no completion.
         failure: Why it failed, in one line; "" when it did not.
     """
 
-    name: str
-    seconds: float
     loss: float = math.nan
-    rewards: Mapping[str, float] = field(default_factory=dict)
+    rewards: Mapping[str, float] = {}
     failure: str = ""
 
     def __str__(self) -> str:
         values = {key: "-" if math.isnan(value) else f"{value:.2f}" for key, value in self.rewards.items()}
         means = ", ".join(f"{key.removesuffix('_reward')} {value}" for key, value in values.items())
-        result = f"FAILED  {self.failure}" if self.failure else f"{self.loss:8.4f}  {means}".rstrip()
-        return f"{self.name:60} {self.seconds:5.1f}  {result}"
+        return f"FAILED  {self.failure}" if self.failure else f"{self.loss:8.4f}  {means}"
 
 
 def find_recipes() -> list[Path]:
@@ -141,14 +136,10 @@ def name_of(path: Path) -> str:
 
 def task_of(path: Path, recipe: Mapping[str, Any]) -> str:
     """Return which script a recipe is for: as its folder says, else the one that knows more of its settings."""
-    if path.resolve().parent.name in SCRIPTS:
-        return path.resolve().parent.name
-
-    def num_known(task: str) -> int:
-        names = {entry.name for data_class in SCRIPTS[task][1:] for entry in fields(data_class)}
-        return len(names & {name_today(key) for key in recipe})
-
-    return max(SCRIPTS, key=num_known)
+    folder = path.resolve().parent.name
+    used = {name_today(key) for key in recipe}
+    known = {task: {entry.name for one in classes for entry in fields(one)} for task, (_, *classes) in SCRIPTS.items()}
+    return folder if folder in SCRIPTS else max(SCRIPTS, key=lambda task: len(known[task] & used))
 
 
 def name_today(key: str) -> str:
@@ -166,16 +157,8 @@ def shrink_recipe(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[st
     if "model_name_or_path" in recipe:
         save_model_like(str(recipe["model_name_or_path"]), folder / "model")
         small["model_name_or_path"] = str(folder / "model")
-    # Several updates a generation stay several; but the second of two steps is to be in the second stage.
-    if isinstance(recipe.get("steps_per_generation"), int) and "stages" not in recipe:
-        num_updates = recipe["steps_per_generation"] // recipe.get("gradient_accumulation_steps", 1)
-        small["steps_per_generation"] = 2 if num_updates > 1 else 1
     if recipe.get("use_vllm"):
         small.pop("generation_kwargs", None)  # names of vLLM's
-    if recipe.get("attn_implementation") not in (None, "eager", "sdpa"):
-        small["attn_implementation"] = "sdpa"
-    if recipe.get("optim") not in (None, *CPU_OPTIMIZERS):
-        small["optim"] = "adamw_torch"
     if "callbacks" in recipe:
         small["callbacks"] = [name for name in _as_list(recipe["callbacks"]) if name not in CALLBACKS_OUTSIDE]
     if recipe.get("eval_benchmarks"):
@@ -184,7 +167,7 @@ def shrink_recipe(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[st
     if recipe.get("eval_benchmarks_steps") is not None:
         small["eval_benchmarks_steps"] = 2
     small |= replace_reward_models(recipe, folder / "reward_models")
-    if isinstance(recipe.get("stages"), list):
+    if "stages" in recipe:
         small["stages"] = shrink_stages(recipe, folder / "stages")
     return small | replace_data(recipe, task, folder / "data")
 
@@ -215,8 +198,6 @@ def shrink_stages(recipe: Mapping[str, Any], folder: Path) -> list[Any]:
     """Return the stages with sizes for a CPU, each of a step, and stand-ins for the data that they name."""
     shrunk: list[Any] = []
     for number, stage in enumerate(recipe["stages"], start=1):
-        if not isinstance(stage, dict):
-            return recipe["stages"]  # which the script refuses
         small = {key: SMALLER_STAGE.get(key, value) for key, value in stage.items()}
         recipe = {**recipe, **stage}
         if any(key.startswith("dataset_") for key in stage):
@@ -246,28 +227,22 @@ def replace_benchmarks(recipe: Mapping[str, Any], folder: Path) -> list[str]:
 def replace_data(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[str, Any]:
     """Return the settings of the data with stand-ins; what the parser refuses stays as it is."""
     is_evaluated = bool(recipe.get("do_eval")) or recipe.get("eval_strategy", "no") not in ("no", False)
-    train, test = recipe.get("dataset_train_split", "train"), recipe.get("dataset_test_split", "test")
-    test = test if is_evaluated else None
+    train, test = (_whole(recipe.get(f"dataset_{name}_split", name)) for name in ("train", "test"))
+    settings = {"dataset_train_split": train}
     if "dataset_mixture" in recipe:
         mixture = recipe["dataset_mixture"]
-        entries = mixture.get("datasets") if isinstance(mixture, dict) else None
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) and entry.get("id") for entry in entries):
-            return {}
-        replaced = [replace_source(entry, recipe, task, folder / str(number)) for number, entry in enumerate(entries)]
-        settings = {"dataset_mixture": {**mixture, "datasets": replaced}, "dataset_train_split": _whole(train)}
-        return settings if test is None else settings | {"dataset_test_split": f"{_whole(test)}[:{NUM_TEST_ROWS}]"}
-    if not recipe.get("dataset_name"):
-        return {}
-    entry = {
-        "id": str(recipe["dataset_name"]),
-        "config": recipe.get("dataset_config"),
-        "split": train,
-        "layout": recipe.get("dataset_layout"),
-    }
-    replaced = replace_source(entry, recipe, task, folder, test_split=test)
-    settings = {"dataset_name": replaced["id"], "dataset_config": replaced["config"]}
-    settings |= {"dataset_layout": replaced["layout"], "dataset_train_split": replaced["split"]}
-    return settings if test is None else settings | {"dataset_test_split": f"{_whole(test)}[:{NUM_TEST_ROWS}]"}
+        replaced = [
+            replace_source(entry, recipe, task, folder / str(number))
+            for number, entry in enumerate(mixture["datasets"])
+        ]
+        settings["dataset_mixture"] = {**mixture, "datasets": replaced}
+    elif recipe.get("dataset_name"):
+        entry = {"id": str(recipe["dataset_name"]), "split": train}
+        entry |= {name: recipe.get(f"dataset_{name}") for name in ("config", "layout")}
+        small = replace_source(entry, recipe, task, folder, test_split=test if is_evaluated else None)
+        settings = {"dataset_name": small["id"], "dataset_train_split": small["split"]}
+        settings |= {f"dataset_{name}": small[name] for name in ("config", "layout")}
+    return settings | ({"dataset_test_split": f"{test}[:{NUM_TEST_ROWS}]"} if is_evaluated else {})
 
 
 def replace_source(
@@ -281,8 +256,7 @@ def replace_source(
     check_name(entry.get("layout"), f"data set {entry['id']!r}")
     split = _whole(entry.get("split", "train"))
     small = dict(entry)
-    weight = entry.get("weight")
-    if isinstance(weight, int | float) and 0 < weight <= 1:
+    if 0 < (entry.get("weight") or 0) <= 1:
         small["weight"] = 1.0
     if entry["id"].startswith(TASK_PREFIX):
         name = entry["id"].removeprefix(TASK_PREFIX)
@@ -376,105 +350,78 @@ def train_small(path: Path, folder: Path, overrides: Sequence[str] = ()) -> tupl
     output_dir = Path(training_args.output_dir)
     state = json.loads((output_dir / "trainer_state.json").read_text(encoding="utf-8"))
     saved = "adapter_model.safetensors" if model_args.use_peft else "model.safetensors"
-    rewards = mean_rewards(state["log_history"], REWARD_METRIC[task])
+    logged = pd.DataFrame(state["log_history"])
+    matches = {key: REWARD_METRIC[task].fullmatch(key) for key in logged}
+    # NaN, which is null in the file, where the step had no row that the reward judges.
+    rewards = {match[1]: float(logged[key].astype(float).mean()) for key, match in matches.items() if match}
     num_stages = min(len(getattr(training_args, "stages", None) or ()), training_args.max_steps)
     is_judged = task == "grpo" or training_args.do_eval
     num_rewards = len(script_args.reward_funcs) if is_judged else 0
-    missing = [
-        *([] if state["global_step"] == training_args.max_steps else [f"step {training_args.max_steps}"]),
-        *([] if math.isfinite(loss) else ["a finite loss"]),
-        *([] if state["log_history"][-1].get("stage", 0) == num_stages else [f"stage {num_stages}"]),
-        *([] if (output_dir / saved).is_file() else [saved]),
-        *([] if len(rewards) >= num_rewards else [f"metrics of {num_rewards} rewards"]),
-    ]
+    wanted = {
+        f"step {training_args.max_steps}": state["global_step"] == training_args.max_steps,
+        "a finite loss": math.isfinite(loss),
+        f"stage {num_stages}": state["log_history"][-1].get("stage", 0) == num_stages,
+        saved: (output_dir / saved).is_file(),
+        f"metrics of {num_rewards} rewards": len(rewards) >= num_rewards,
+    }
+    missing = [name for name, is_there in wanted.items() if not is_there]
     if missing:
         raise ValueError(f"The training ended without {', '.join(missing)}; rewards logged: {list(rewards)}.")
     return loss, rewards
 
 
-def mean_rewards(log_history: Sequence[Mapping[str, Any]], metric: re.Pattern[str]) -> dict[str, float]:
-    """Return the mean of every reward over what was logged of it, by its metric key."""
-    values: dict[str, list[float]] = {}
-    for entry in log_history:
-        for key, value in entry.items():
-            if match := metric.fullmatch(key):
-                values.setdefault(match[1], []).append(value)
-    # NaN, which is null in the file, where the step had no row that the reward judges.
-    known = {key: [value for value in found if value is not None] for key, found in values.items()}
-    return {key: sum(found) / len(found) if found else math.nan for key, found in known.items()}
-
-
 def smoke(path: Path, folder: Path, overrides: Sequence[str] = ()) -> SmokeRun:
     """Train a recipe two steps; what it prints goes to log.txt in the folder, beside the stand-ins and the run."""
-    started = time.monotonic()
-    environment = dict(os.environ)  # a recipe may set variables
-    loss, rewards, failure = math.nan, {}, ""
     folder.mkdir(parents=True, exist_ok=True)
-    with output_in(folder / "log.txt"):
+    with patch.dict(os.environ), output_in(folder / "log.txt"):  # a recipe may set variables
         try:
-            loss, rewards = train_small(path, folder, overrides)
+            return SmokeRun(*train_small(path, folder, overrides))
         except Exception as error:  # noqa: BLE001 - whatever stops one recipe is reported, and the others go on
             traceback.print_exc()
-            failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    os.environ.clear()
-    os.environ.update(environment)
-    return SmokeRun(name_of(path), time.monotonic() - started, loss, rewards, failure)
+            return SmokeRun(failure=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 @contextmanager
 def output_in(path: Path) -> Iterator[None]:
     """Send the output of this process and its children to a file: loggers keep the streams that they once took."""
-    streams = {1: sys.stdout, 2: sys.stderr}
-    copies = {number: os.dup(number) for number in streams}
-    try:
-        with path.open("w", encoding="utf-8") as log:
-            for number, stream in streams.items():
+    copies = {stream: os.dup(number) for number, stream in enumerate((sys.stdout, sys.stderr), start=1)}
+    with path.open("w", encoding="utf-8") as log:
+        try:
+            for number, stream in enumerate(copies, start=1):
                 stream.flush()
                 os.dup2(log.fileno(), number)
-        yield
-    finally:
-        for number, stream in streams.items():
-            stream.flush()
-            os.dup2(copies[number], number)
-            os.close(copies[number])
-
-
-def parse_command_line(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return the arguments, and the words from the first setting of the recipes on."""
-    parser = argparse.ArgumentParser(
-        usage="%(prog)s [--keep DIR] [RECIPE ...] [--setting value ...]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("recipes", nargs="*", type=Path, metavar="RECIPE", help="default: all trainings of recipes/")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="new folder for stand-ins, logs and runs")
-    first = (place for place, word in enumerate(argv) if word.startswith("-") and word.split("=")[0] not in OWN_FLAGS)
-    end = next(first, len(argv))
-    args = parser.parse_args(argv[:end])
-    if args.keep is not None and args.keep.exists():
-        parser.error(f"--keep {args.keep} exists: name a new folder")
-    return args, list(argv[end:])
+            yield
+        finally:
+            for number, (stream, copy) in enumerate(copies.items(), start=1):
+                stream.flush()
+                os.dup2(copy, number)
+                os.close(copy)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train the recipes one after the other and print a line for each; return 1 when one failed."""
-    args, overrides = parse_command_line(sys.argv[1:] if argv is None else argv)
-    recipes = list(dict.fromkeys(args.recipes)) or find_recipes()
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [--keep DIR] [RECIPE ...] [--setting value ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("recipes", nargs="*", type=Path, metavar="RECIPE", help="default: all trainings of recipes/")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="folder for stand-ins, logs and runs")
+    words = list(sys.argv[1:] if argv is None else argv)
+    settings = (place for place, word in enumerate(words) if word[0] == "-" and word.split("=")[0] not in OWN_FLAGS)
+    end = next(settings, len(words))
+    args = parser.parse_args(words[:end])
     print(f"{'recipe':60} {'s':>5}  {'loss':>8}  mean of each reward in two steps, from random weights")
     runs = []
     with tempfile.TemporaryDirectory(prefix="smoke_recipe_") as temporary:
-        for path in recipes:
-            folder = (args.keep or Path(temporary)) / Path(name_of(path).lstrip("/")).with_suffix("")
-            runs.append(smoke(path, folder, overrides))
-            print(runs[-1], flush=True)
-    failed = [run.name for run in runs if run.failure]
-    seconds = sum(run.seconds for run in runs)
-    print(f"{len(runs) - len(failed)} of {len(runs)} recipes train, in {seconds:.0f} s.")
-    if failed:
-        where = f"{args.keep}/<recipe>/log.txt" if args.keep else "log.txt, which `--keep DIR` keeps"
-        print(f"Failed: {', '.join(failed)}. What they printed is in {where}.", file=sys.stderr)
-    return 1 if failed else 0
+        for path in args.recipes or find_recipes():
+            started, name = time.monotonic(), name_of(path)
+            folder = (args.keep or Path(temporary)) / Path(name.lstrip("/")).with_suffix("")
+            runs.append(smoke(path, folder, words[end:]))
+            print(f"{name:60} {time.monotonic() - started:5.1f}  {runs[-1]}".rstrip(), flush=True)
+    num_failed = sum(bool(run.failure) for run in runs)
+    print(f"{len(runs) - num_failed} of {len(runs)} recipes train. `--keep DIR` keeps what they print, in log.txt.")
+    return 1 if num_failed else 0
 
 
 if __name__ == "__main__":

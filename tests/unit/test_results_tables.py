@@ -38,8 +38,9 @@ def write(folder: Path, **changes: object) -> Path:
     return path
 
 
-def test_tables_are_what_the_data_gives(capsys):
-    assert tables.main(["--check"]) == 0, capsys.readouterr().err
+def test_tables_are_what_the_data_gives():
+    for path, text in tables.pages(tables.read_data()).items():
+        assert path.read_text("utf-8") == text
 
 
 def test_run_of_ours_has_its_interval_and_command(tmp_path):
@@ -54,39 +55,20 @@ def test_run_of_ours_has_its_interval_and_command(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"benchmark": "sums"}, "the tables have aime24"),
-        ({"is_complete": False, "notes": ["8 requests have failed"]}, "8 requests have failed"),
-        ({"settings": {"model": "m", "limit": 10}}, "no run on all of aime24: 10"),
-        (
-            {"counts": {"problems": 30, "rows_left_out": 3, "problems_lost": 0}},
-            "3 of its problems could not be asked or judged",
-        ),
-        ({"counts": {"problems": 1, "rows_left_out": 0, "problems_lost": 0}}, "has 1 problems; aime24 has 30"),
+        ({"benchmark": "sums"}, "sums"),
+        ({"is_complete": False}, "is_complete is False"),
+        ({"settings": {**RESULTS["settings"], "limit": 10}}, "limit is 10"),
+        ({"settings": {**RESULTS["settings"], "temperature": 1.0}}, "temperature is 1.0"),
+        ({"settings": {**RESULTS["settings"], "max_tokens": None}}, "max_tokens is None"),
+        ({"settings": {**RESULTS["settings"], "template": "{prompt}"}}, "template is"),
+        ({"counts": {"problems": 30, "rows_left_out": 3, "problems_lost": 0}}, "left out or lost is 3"),
+        ({"counts": {"problems": 1, "rows_left_out": 0, "problems_lost": 0}}, "problems is 1, not 30"),
+        ({"metrics": {"avg@1": 0.3, "avg@1_low": 0.2, "avg@1_high": 0.4}}, "answers a problem is 1, not 64"),
     ],
 )
-def test_part_of_a_benchmark_is_no_figure(tmp_path, changes, said):
+def test_part_of_a_benchmark_or_another_setting_is_no_figure(tmp_path, changes, said):
     with pytest.raises(ValueError, match=said):
-        tables.figure_of(write(tmp_path, **changes), "x", BENCHMARKS)
-
-
-def test_another_number_of_answers_is_refused(tmp_path):
-    metrics = {"avg@1": 0.3, "avg@1_low": 0.2, "avg@1_high": 0.4}
-    with pytest.raises(ValueError, match="has 1 answers a problem; the tables' figures of aime24 are of 64"):
-        tables.figure_of(write(tmp_path, metrics=metrics), COMMAND, BENCHMARKS)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("temperature", 1.0),
-        ("max_tokens", None),
-        ("template", "{prompt}"),
-    ],
-)
-def test_run_that_was_asked_otherwise_is_refused(tmp_path, name, value):
-    path = write(tmp_path, settings={**RESULTS["settings"], name: value})
-    with pytest.raises(ValueError, match=f"was asked otherwise than the tables' runs: {name} is {value!r}"):
-        tables.figure_of(path, COMMAND, BENCHMARKS)
+        tables.figure_of(write(tmp_path, **changes), COMMAND, BENCHMARKS)
 
 
 def test_context_that_limits_answers_to_as_much_is_the_tables_limit(tmp_path):
@@ -120,14 +102,6 @@ def test_command_with_a_pipe_is_one_cell(tmp_path):
     assert rf"| `{COMMAND} \| tee log`, commit abc; model: v2, c0ffee |" in tables.long_table(data)
 
 
-def test_table_by_hand_is_noticed(tmp_path, monkeypatch, capsys):
-    (tmp_path / "assets").mkdir()
-    (tmp_path / "README.md").write_text(f"{tables.BEGIN}\n| model | 99.9 |\n{tables.END}\n")
-    monkeypatch.setattr(tables, "ROOT", tmp_path)
-    assert tables.main(["--check"]) == 1
-    assert "README.md is out of date" in capsys.readouterr().err
-
-
 def test_run_without_its_command_is_refused(tmp_path, capsys):
     assert tables.main(["--add", str(write(tmp_path))]) == 1
-    assert "--add and --command go together" in capsys.readouterr().err
+    assert "--command" in capsys.readouterr().err
