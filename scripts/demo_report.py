@@ -106,14 +106,10 @@ def print_table(console: Console, metrics: dict[str, Any]) -> None:
 
 
 def eval_completions(stage_dir: Path, *, is_last: bool) -> pd.DataFrame:
-    """Return the sampled completions of the first or the last evaluation of a stage; empty without one."""
-    files = sorted((stage_dir / "rollouts").glob("eval-*.parquet"))
-    if not files:
-        return pd.DataFrame()
-    steps = sorted({path.name.split("-")[1] for path in files})
-    chosen = [path for path in files if path.name.split("-")[1] == (steps[-1] if is_last else steps[0])]
-    rows = pd.concat([pd.read_parquet(path) for path in chosen], ignore_index=True)
-    rows = rows[~rows["is_greedy"]].reset_index(drop=True)
+    """Return the sampled completions of the first or the last evaluation of a stage."""
+    rows = pd.concat(map(pd.read_parquet, sorted((stage_dir / "rollouts").glob("eval-*.parquet"))))
+    rows = rows[~rows["is_greedy"] & (rows["step"] == (rows["step"].max() if is_last else rows["step"].min()))]
+    rows = rows.reset_index(drop=True)
     rows["question"] = [messages[-1]["content"] for messages in rows["prompt"]]
     return rows
 
@@ -140,23 +136,20 @@ def print_completions(console: Console, stage_dirs: list[Path], count: int = 3) 
 
 def write_curves(stage_dirs: list[Path], path: Path) -> None:
     """Draw loss of the SFT stages, and reward, accuracy and length of the GRPO stage."""
-    supervised = {folder.name: [line for line in log_history(folder) if "loss" in line] for folder in stage_dirs[:-1]}
-    reinforced = [line for line in log_history(stage_dirs[-1]) if "reward" in line]
     figure, axes = plt.subplots(1, 4, figsize=(16, 3.6), constrained_layout=True)
-    for name, lines in supervised.items():
-        axes[0].plot([line["step"] for line in lines], [line["loss"] for line in lines], label=name)
-    axes[0].set(title="SFT loss", xlabel="step", yscale="log")
-    axes[0].legend(frameon=False)
     panels = {
+        "loss": "SFT loss",
         "reward": "GRPO reward",
         "rewards/accuracy_reward/mean": "GRPO accuracy (train)",
         "completions/mean_length": "completion length (tokens)",
     }
-    for axis, (key, title) in zip(axes[1:], panels.items(), strict=True):
-        axis.plot([line["step"] for line in reinforced], [line[key] for line in reinforced])
-        axis.set(title=title, xlabel="step")
-    for axis in axes:
+    for axis, (key, title) in zip(axes, panels.items(), strict=True):
+        for folder in stage_dirs[:-1] if key == "loss" else stage_dirs[-1:]:
+            lines = [line for line in log_history(folder) if key in line]
+            axis.plot([line["step"] for line in lines], [line[key] for line in lines], label=folder.name)
+        axis.set(title=title, xlabel="step", yscale="log" if key == "loss" else "linear")
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.3)
+    axes[0].legend(frameon=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -174,24 +174,15 @@ def shrink_recipe(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[st
 
 def replace_reward_models(recipe: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the settings that name rewards, with a stand-in in the folder for each reward model."""
-
-    def replaced(name: str) -> str:
-        inner = name.removeprefix("summary_only(").removesuffix(")")
-        if "/" not in inner or is_user_place(inner):
-            return name
-        path = folder / inner.replace("/", "--").replace("@", "--")
-        if not path.is_dir():
-            save_model_like(inner, path, is_reward_model=True)
-        return name.replace(inner, str(path))
-
-    found: dict[str, Any] = {}
-    for key in ("reward_funcs", "eval_reward_funcs"):
-        if recipe.get(key):
-            found[key] = [replaced(name) for name in _as_list(recipe[key])]
-    if isinstance(recipe.get("reward_domains"), dict):
-        domains = recipe["reward_domains"].items()
-        found["reward_domains"] = {domain: [replaced(name) for name in names] for domain, names in domains}
-    return found
+    found = {key: recipe[key] for key in ("reward_funcs", "eval_reward_funcs", "reward_domains") if recipe.get(key)}
+    text = json.dumps(found)
+    names = [name for key in found.keys() - {"reward_domains"} for name in _as_list(found[key])]
+    for name in {name.removeprefix("summary_only(").removesuffix(")") for name in names}:
+        if "/" in name and not is_user_place(name):
+            path = folder / name.replace("/", "--").replace("@", "--")
+            save_model_like(name, path, is_reward_model=True)
+            text = text.replace(name, str(path))
+    return json.loads(text)
 
 
 def shrink_stages(recipe: Mapping[str, Any], folder: Path) -> list[Any]:

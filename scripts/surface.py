@@ -2,7 +2,6 @@
 """Write names that users depend on, one a line: flags, recipe keys, metrics, columns, files. The diff shows changes.
 
     python scripts/surface.py --output assets/surface.txt             # make surface
-    python scripts/surface.py --output assets/surface.txt --check     # exit status 1 where the file is stale
 
 Flags and recipe keys come from the parsers that the programs build: each runs up to where it parses its command line.
 Metrics, keys and file names are literals in src/open_r1, `{}` for what an f-string fills in. Not covered: tables of
@@ -12,7 +11,6 @@ names (rewards, benchmarks, tasks), flags of job scripts, environment variables,
 import argparse
 import ast
 import contextlib
-import difflib
 import os
 import re
 import runpy
@@ -123,7 +121,6 @@ def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the file to write")
-    parser.add_argument("--check", action="store_true", help="compare FILE instead; exit status 1 where it differs")
     args = parser.parse_args()
     output = args.output.resolve()
     sys.path[:0] = [str(ROOT / "src"), str(ROOT / "scripts"), str(ROOT)]
@@ -135,10 +132,6 @@ def main() -> int:
         cores,
     ):  # no `.env`, no data of this machine
         text = surface()
-    if args.check:
-        before = output.read_text(encoding="utf-8")
-        print("\n".join(difflib.unified_diff(before.splitlines(), text.splitlines(), "as is", "as code is", n=0)))
-        return int(before != text)
     output.write_text(text, encoding="utf-8")
     return 0
 
