@@ -219,7 +219,7 @@ def replace_data(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[str
     """Return the settings of the data with stand-ins; what the parser refuses stays as it is."""
     is_evaluated = bool(recipe.get("do_eval")) or recipe.get("eval_strategy", "no") not in ("no", False)
     train, test = (_whole(recipe.get(f"dataset_{name}_split", name)) for name in ("train", "test"))
-    settings = {"dataset_train_split": train}
+    settings: dict[str, Any] = {"dataset_train_split": train}
     if "dataset_mixture" in recipe:
         mixture = recipe["dataset_mixture"]
         replaced = [
@@ -342,7 +342,7 @@ def train_small(path: Path, folder: Path, overrides: Sequence[str] = ()) -> tupl
     state = json.loads((output_dir / "trainer_state.json").read_text(encoding="utf-8"))
     saved = "adapter_model.safetensors" if model_args.use_peft else "model.safetensors"
     logged = pd.DataFrame(state["log_history"])
-    matches = {key: REWARD_METRIC[task].fullmatch(key) for key in logged}
+    matches = {key: REWARD_METRIC[task].fullmatch(str(key)) for key in logged}
     # NaN, which is null in the file, where the step had no row that the reward judges.
     rewards = {match[1]: float(logged[key].astype(float).mean()) for key, match in matches.items() if match}
     num_stages = min(len(getattr(training_args, "stages", None) or ()), training_args.max_steps)
