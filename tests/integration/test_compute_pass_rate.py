@@ -82,21 +82,6 @@ def test_a_name_that_is_not_the_models_is_warned_of_and_kept(folder, model, answ
     assert read_card(folder / "out").teacher["served_as"] == ["another/model"]
 
 
-@pytest.mark.parametrize("is_said", [True, False])
-def test_a_name_that_is_the_models_or_is_said_is_not_warned_of(folder, model, answers, caplog, is_said):
-    name = "another/model" if is_said else str(model)
-    with ChatServer(answers, models=[name]) as server:
-        assert run(folder, model, server.address, *(["--server_model", name] if is_said else [])) == 0
-    assert "The servers serve" not in caplog.text
-    assert read_card(folder / "out").teacher["served_as"] == [name]
-
-
-def test_pass_at_k_is_unbiased(folder, model, server, capsys):
-    run(folder, model, server.address)
-    # Of 4 completions 0, 1, 2, 3 and 4 are right: pass@2 is the mean of 0, 1/2, 5/6, 1 and 1.
-    assert "accuracy: pass@1 0.500, pass@2 0.667, pass@4 0.800" in capsys.readouterr().out
-
-
 def test_the_trainers_read_both_configurations(folder, model, server):
     from open_r1.configs import GRPOScriptArguments
     from open_r1.data.training_rows import get_dataset
@@ -173,20 +158,6 @@ def test_bounds_may_act_on_one_reward(folder, model, server):
     flags = ("--chat_template", THINK_TEMPLATE, "--pass_rate_reward", "accuracy")
     run(folder, model, server.address, *flags, reward_funcs=("think_format", "accuracy"))
     assert column(folder / "out", "pass_rate_accuracy", "pass_rate") == [0.25, 0.5, 0.75]
-
-
-def test_a_sum_of_rewards_that_is_no_rate_is_warned_of(folder, model, server, caplog):
-    run(folder, model, server.address, "--chat_template", THINK_TEMPLATE, reward_funcs=("think_format", "accuracy"))
-    assert "outside [0, 1]" in caplog.text
-
-
-def test_a_reward_that_compares_the_group_sees_all_of_it(folder, model, server):
-    (folder / "group.py").write_text(
-        "def rank_reward(completions, prompts, completion_ids, **columns):\n"
-        "    return [float(prompts.count(prompt)) + (len(ids) > 3) for prompt, ids in zip(prompts, completion_ids)]\n"
-    )
-    run(folder, model, server.address, reward_funcs=(f"{folder}/group.py:rank_reward",))
-    assert column(folder / "out", "pass_rate_rewards_rank") == [[5.0] * 4] * 5
 
 
 # --- rows that are not as they should be

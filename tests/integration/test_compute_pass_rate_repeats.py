@@ -6,7 +6,6 @@ import json
 import pytest
 
 from open_r1.curation.pass_rate.run import GENERATIONS, SCORES
-from open_r1.data.card import read_card
 from tests.integration.fakes.chat_server import ChatServer, Reply
 from tests.integration.pass_rates import SEED, answering, build_model, column, run, write_rows
 
@@ -133,10 +132,3 @@ def test_completions_that_came_before_a_kill_are_published(folder, model, answer
 
 
 # --- licence
-
-
-def test_licence_of_finished_rates_changes_where_it_is_asked_for_alone(folder, model, server):
-    run(folder, model, server.address, "--licence", "mit")
-    for flags, licence in (((), "mit"), (("--licence", "unknown"), "unknown")):  # the last is what would be inherited
-        assert run(folder, model, server.address, *flags) == 0
-        assert read_card(folder / "out").licence == licence

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of `scripts/compute_pass_rate.py` that are repeated, cut into shards, pushed, or killed."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -105,12 +104,6 @@ def test_shards_and_merge_may_have_one_command_line(folder, model, server, monke
     assert read_card(folder / "out").licence == "mit"
 
 
-def test_a_missing_shard_is_named(folder, model, server, capsys):
-    run(folder, model, server.address, "--start", "0", "--end", "2")
-    assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 2
-    assert "Rows 2-5 of 5 are in no finished shard" in capsys.readouterr().err
-
-
 def test_one_shard_that_holds_all_rows_needs_no_merging(folder, model, server, capsys):
     assert run(folder, model, server.address, "--start", "0", "--end", "200") == 0
     assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out"), "--licence", "mit"]) == 0
@@ -145,51 +138,6 @@ def test_shards_of_one_file_by_two_names_are_merged(folder, model, server, monke
     run(folder, model, server.address, "--start", "0", "--end", "2")
     run(folder, model, server.address, "--start", "2", "--end", "5", dataset_name="rows.jsonl")
     assert compute_pass_rate.main(["--merge", "--output_dir", str(folder / "out")]) == 0
-
-
-def test_two_models_below_folders_named_like_tokens_are_two(folder, model, server, capsys):
-    for name in ("hf_checkpoint1", "hf_checkpoint2"):
-        (folder / name).symlink_to(model)
-    assert run(folder, folder / "hf_checkpoint1", server.address) == 0
-    assert run(folder, folder / "hf_checkpoint2", server.address) == 2
-    assert "hf_checkpoint1" in capsys.readouterr().err
-
-
-WATCHED = """
-import math
-def watched_reward(completions, **columns):
-    return [math.nan if len(completions) > 2 else 1.0] * len(completions)
-"""
-
-
-def test_a_reward_that_is_only_watched_may_be_down(folder, model, server):
-    write_rows(folder / "rows.jsonl", 12)
-    (folder / "watched.py").write_text(WATCHED)
-    rewards = {"reward_funcs": ("accuracy", f"{folder}/watched.py:watched_reward"), "reward_weights": (1, 0)}
-    assert run(folder, model, server.address, **rewards) == 0
-    assert column(folder / "out", "pass_rate")[:5] == [0.0, 0.25, 0.5, 0.75, 1.0]
-    assert set(column(folder / "out", "pass_rate_watched")) == {None}
-
-
-FLAKY = """
-import math, pathlib
-def flaky_reward(completions, solution, **columns):
-    is_down = pathlib.Path({flag!r}).exists()
-    return [math.nan if is_down and gold == "3" else float(gold) / 5 for gold in solution]
-"""
-
-
-def test_a_row_that_was_unscorable_last_is_judged_again(folder, model, server, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    (folder / "flaky.py").write_text(FLAKY.format(flag=str(folder / "down")))
-    rewards = {"reward_funcs": (f"{folder}/flaky.py:flaky_reward",)}
-    run(folder, model, server.address, **rewards)
-    (folder / "down").touch()
-    run(folder, model, server.address, "--overwrite", **rewards, num_generations=2)
-    assert column(folder / "out", "pass_rate_status")[2] == "unscorable"
-    (folder / "down").unlink()
-    run(folder, model, server.address, "--overwrite", **rewards)
-    assert column(folder / "out", "pass_rate")[2] == 0.6
 
 
 def start(arguments):
@@ -289,15 +237,6 @@ def test_open_r1s_place_of_the_script_hands_on():
         check=True,
     )
     assert "--pass_rate_min" in found.stdout
-
-
-def test_two_runs_do_not_ask_for_the_same(folder, model, server, capsys):
-    (folder / "out").mkdir()
-    with (folder / "out" / GENERATIONS).open("w") as taken:
-        fcntl.flock(taken, fcntl.LOCK_EX)
-        assert run(folder, model, server.address) == 2
-    assert "in use by another process" in capsys.readouterr().err
-    assert not server.requests
 
 
 def test_an_outage_publishes_nothing(folder, model, answers, capsys):

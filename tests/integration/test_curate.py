@@ -196,17 +196,6 @@ def test_rows_of_the_verifier_that_hang_do_not_stop_the_others(tmp_path):
     assert [row["uuid"] for row in rows_of(tmp_path / "out")] == ["good"]
 
 
-@pytest.mark.parametrize("place", ["command line", "config"])
-def test_a_time_limit_for_the_verifier_is_ignored_with_a_warning(tmp_path, caplog, place):
-    rows = [made_row("good", "Good", "2", completion("add", "2"))]
-    words = ["--input", write_rows(tmp_path / "rows.jsonl", rows), "--output_dir", str(tmp_path / "out")]
-    (tmp_path / "config.yaml").write_text("verifier_timeout_s: 5.0\n")
-    given = {"command line": ["--verifier-timeout-s", "5"], "config": ["--config", str(tmp_path / "config.yaml")]}
-    assert main([*words, *given[place]]) == 0
-    assert "verifier_timeout_s" in caplog.text
-    assert [row["uuid"] for row in rows_of(tmp_path / "out")] == ["good"]
-
-
 def test_conversations_get_the_system_prompt(tmp_path):
     turns = [{"role": "system", "content": "Old."}, {"role": "user", "content": "6 * 7?"}]
     rows = [{"messages": [*turns, {"role": "assistant", "content": completion("six sevens", 42)}], "answer": "42"}]
@@ -217,26 +206,6 @@ def test_conversations_get_the_system_prompt(tmp_path):
         "6 * 7?",
         completion("six sevens", 42),
     ]
-
-
-def test_field_sets_are_curated_by_their_layout(tmp_path):
-    turns = [
-        [{"from": "human", "value": f"6 * {n}?"}, {"from": "gpt", "value": completion(f"six {n}", 6 * n)}]
-        for n in range(3)
-    ]
-    rows = [{"conversations": entry, "answer": str(gold)} for entry, gold in zip(turns, (0, 7, 12), strict=True)]
-    words = ["--input", write_rows(tmp_path / "rows.jsonl", rows), "--output_dir", str(tmp_path / "out")]
-    assert main([*words, "--dataset-layout", "thought_turns"]) == 0
-    assert [[message["content"] for message in row["messages"]] for row in rows_of(tmp_path / "out")] == [
-        ["6 * 0?", completion("six 0", 0)],
-        ["6 * 2?", completion("six 2", 12)],
-    ]
-
-
-def test_completions_in_messages_are_curated(tmp_path):
-    words = ["--input", "tasks/running_sums", "--dataset_config", "cold_start", "--output_dir", str(tmp_path / "out")]
-    assert main([*words, "--dataset_split", "train[:40]"]) == 0
-    assert len(rows_of(tmp_path / "out")) >= 30
 
 
 def test_sampling_over_domains_is_even_and_repeatable(tmp_path):

@@ -4,10 +4,9 @@
 import pytest
 import yaml
 
-from open_r1.data.card import read_card
 from scripts.curate import main
 from tests.integration.tiny import build_tiny
-from tests.rows.generations import CORPUS, completion, made_row, pool_rows, rows_of, write_rates, write_rows
+from tests.rows.generations import CORPUS, completion, made_row, rows_of, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +19,7 @@ def corpus(tmp_path_factory) -> str:
     [
         (["--max_per_problem", "0"], "--max_per_problem must be at least 1"),
         (["--num_rows", "5"], "--sample_by and --num_rows go together"),
-        (["--sample_by", "domain", "--num_rows", "5"], "needs --domain_column"),
         (["--correct_by", "column"], "--correct_column go together"),
-        (["--correct_column", "right"], "--correct_column go together"),
         (["--hard_min", "1/2", "--hard_max", "1/4"], "no problem could be kept"),
         (["--hard_pass_rate", "column:rate"], r"no columns ['rate']"),
         (["--easy_pass_rate", "generations"], "another, smaller model"),
@@ -37,35 +34,12 @@ def corpus(tmp_path_factory) -> str:
         (["--dataset_layout", "s1k", "--problem_column", "problem"], "leave --problem_column"),
         (["--dataset_layout", "s1k"], "does not fit"),
         (["--seed", "-1"], "--seed must be between 0 and"),
-        (["--seed", str(2**32)], "--seed must be between 0 and"),
     ],
 )
 def test_refusals(corpus, tmp_path, capsys, words, message):
     assert main(["--input", corpus, "--output_dir", str(tmp_path / "out"), *words]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "data").exists()
-
-
-@pytest.mark.parametrize("words", [["--nothing", "1"], ["--order", "best"], ["--inp", "x"], []])
-def test_unknown_flags_and_values_are_refused(corpus, words, capsys):
-    with pytest.raises(SystemExit) as refused:
-        main(["--input", corpus, *words])
-    assert refused.value.code == 2
-    assert "usage" in capsys.readouterr().err
-
-
-def test_pass_rates_of_other_problems_are_refused(tmp_path, capsys):
-    pool = write_rows(tmp_path / "pool.jsonl", pool_rows())
-    rates = write_rates(tmp_path / "easy.jsonl", 0.0, 0.0, names=("x", "y"))
-    words = ["--input", pool, "--output_dir", str(tmp_path / "out"), "--easy_pass_rate", rates]
-    assert main(words) == 1
-    assert "doesn't belong to this input" in capsys.readouterr().err
-    part = write_rates(tmp_path / "part.jsonl", 0.0, 0.0, names=("p1", "p3"))
-    words[-1] = part
-    assert main(words) == 1
-    assert "--drop_without_pass_rate" in capsys.readouterr().err
-    assert main([*words, "--drop-without-pass-rate", "--max-per-problem=1"]) == 0
-    assert [row["uuid"] for row in rows_of(tmp_path / "out")] == ["p1", "p3"]
 
 
 def test_tokens_that_nobody_counted_are_refused(tmp_path, capsys):
@@ -121,29 +95,6 @@ def test_columns_of_other_types_are_refused_before_judging(tmp_path, capsys):
     assert "--keep_columns" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert main([*words, "--keep_columns", "uuid"]) == 0
-
-
-def test_settings_without_effect_are_warned_of_and_make_no_other_data_set(corpus, tmp_path, caplog, capsys):
-    words = ["--input", corpus, "--output_dir", str(tmp_path / "out")]
-    assert main([*words, "--hard_max", "1/2", "--order", "longest", "--join_column", "uuid"]) == 0
-    (warning,) = [record.message for record in caplog.records if "Without effect" in record.message]
-    assert "--hard_max, --join_column, --order" in warning
-    caplog.clear()
-    assert main(words) == 0
-    assert "nothing to do" in capsys.readouterr().out
-    assert "Without effect" not in caplog.text
-
-
-def test_other_licence_goes_into_the_card(corpus, tmp_path, caplog):
-    words = ["--input", corpus, "--output_dir", str(tmp_path / "out")]
-    assert main([*words, "--licence", "mit"]) == 0
-    assert main([*words, "--licence", "apache-2.0"]) == 0
-    assert "was 'mit' and is now 'apache-2.0'" in caplog.text
-    assert read_card(tmp_path / "out").licence == "apache-2.0"
-    assert main(words) == 0
-    assert read_card(tmp_path / "out").licence == "apache-2.0"
-    assert main([*words, "--licence", "unknown"]) == 0  # what the rows would inherit
-    assert read_card(tmp_path / "out").licence == "unknown"
 
 
 def test_flags_come_over_the_config(corpus, tmp_path, capsys):

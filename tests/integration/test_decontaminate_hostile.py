@@ -13,7 +13,6 @@ import pytest
 
 from open_r1.curation.decontamination.checking import BATCH_BYTES, check_rows
 from open_r1.curation.decontamination.index import Benchmark, build_index, make_rule
-from open_r1.data.card import read_card
 from open_r1.data.sources import open_source
 from scripts.decontaminate import main
 from tests.rows.planted import benchmark_items
@@ -46,33 +45,6 @@ def test_long_rows_come_in_small_batches(tmp_path):
     assert max(batch.rows.nbytes for batch in batches) <= BATCH_BYTES
     assert [batch.first_row for batch in batches] == sorted({batch.first_row for batch in batches})
     assert batches[-1].flags.tolist()[-1] == [True]
-
-
-def test_parts_of_one_file_by_two_names_are_merged(tmp_path, capsys, monkeypatch):
-    pq.write_table(pa.table({"problem": [*ITEMS[:1], "other", "more"], "id": range(3)}), tmp_path / "rows.parquet")
-    pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
-    monkeypatch.chdir(tmp_path)
-    flags = ["--benchmark_file", "items.parquet", "--output_dir", "out", "--cleanup"]
-    names = ["rows.parquet", tmp_path / "rows.parquet", "moved.parquet"]
-    for name, part in zip(names, (["--shard", "0/2"], ["--shard", "1/2"], ["--merge"]), strict=True):
-        if name == "moved.parquet":
-            (tmp_path / "rows.parquet").rename(name)
-        status, _, errors = run(["--dataset", name, *flags, *part], capsys)
-        assert status == 0, errors
-    assert ids(tmp_path / "out") == [1, 2]
-
-
-def test_licence_of_a_finished_folder_changes_where_it_is_asked_for_alone(tmp_path, capsys):
-    pq.write_table(pa.table({"problem": [*ITEMS[:1], "other"], "id": range(2)}), tmp_path / "rows.parquet")
-    pq.write_table(pa.table({"problem": ITEMS}), tmp_path / "items.parquet")
-    flags = ["--dataset", tmp_path / "rows.parquet", "--benchmark_file", tmp_path / "items.parquet"]
-    for part in (["--shard", "0/1"], ["--merge"]):
-        words = [*flags, "--output_dir", tmp_path / "out", *part]
-        assert run([*words, "--licence", "mit"], capsys)[0] == 0
-        for more, licence in (([], "mit"), (["--licence", "unknown"], "unknown")):  # the last would be inherited
-            assert run([*words, *more], capsys)[0] == 0
-            made = tmp_path / "out" if part == ["--merge"] else next((tmp_path / "out").glob("part-*"))
-            assert read_card(made).licence == licence
 
 
 def test_rows_without_text_are_counted_and_stay(tmp_path, capsys, caplog):

@@ -1,16 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`scripts/generate_reasoning.py` as users run it: what is asked, and the output."""
 
-import fcntl
 import json
-import os
-import pty
-import re
-import struct
-import subprocess
-import sys
-import termios
-from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 
@@ -21,7 +12,7 @@ import pytest
 from open_r1.data.card import read_card
 from scripts.generate_reasoning import main
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
-from tests.integration.reasoning_runs import SCRIPT, answers, generate, rows_of, words, write_rows
+from tests.integration.reasoning_runs import answers, generate, rows_of, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +120,6 @@ def test_limit_and_shuffle_seed_choose_rows_and_keep_their_order(folder, server)
     assert chosen != ["id-0", "id-1", "id-2"]
 
 
-def test_a_slice_of_the_split_is_taken(folder, server):
-    generate(folder, server.address, "--split", "train[2:4]")
-    assert [row["uuid"] for row in rows_of(folder)] == ["id-2", "id-3"]
-
-
 def test_rows_without_a_prompt_are_kept_and_counted(folder, server, caplog):
     with (folder / "rows.jsonl").open("a") as lines:
         lines.write('{"uuid": "id-6", "problem": null}\n{"uuid": "id-7", "problem": " "}\n')
@@ -196,61 +182,6 @@ def test_flags_reach_the_request(folder, server, environment):
     assert all(b"secret" not in path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("separator", [",", ", ", None])
-def test_several_servers_share_the_work(folder, server, separator):
-    with ChatServer() as other:
-        server.requests.clear()
-        flags = ["--max-concurrent", "4"]
-        if separator is None:
-            assert generate(folder, server.address, "--api-addr", other.address, *flags) == 0
-        else:
-            assert generate(folder, f"{server.address}{separator}{other.url}", *flags) == 0
-        assert len(server.requests) + len(other.requests) == 12
-        assert min(len(server.requests), len(other.requests)) > 0
-
-
-def test_a_terminal_shows_a_bar_with_rates(folder):
-    master, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
-    with ChatServer(lambda body, attempt: Reply("eight", delay_s=0.7)) as server:
-        command = [sys.executable, str(SCRIPT), *words(folder, server.address, "--max-concurrent", "6")]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=terminal) as process:
-            os.close(terminal)
-            shown = b""
-            with suppress(OSError):  # a terminal without a process at its other end
-                while block := os.read(master, 4096):
-                    shown += block
-        os.close(master)
-    assert process.returncode == 0
-    assert re.search(rb"12/12 .*left, [\d.]+ req/s, \d+ tok/s, 0 failed, 0 truncated", shown)
-
-
-def test_conversations_and_system_prompt_are_sent_as_they_are(folder, server):
-    messages = [
-        {"role": "user", "content": "1+1"},
-        {"role": "assistant", "content": "3"},
-        {"role": "user", "content": "no"},
-    ]
-    (folder / "rows.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
-    server.requests.clear()
-    argv = [
-        "--dataset-name",
-        str(folder / "rows.jsonl"),
-        "--prompt-column",
-        "messages",
-        "--num-generations",
-        "1",
-        "--system-prompt",
-        "Brief",
-        "--output-dir",
-        str(folder / "out"),
-        "--api-addr",
-        server.address,
-    ]
-    assert main(argv) == 0
-    assert server.requests[-1]["messages"] == [{"role": "system", "content": "Brief"}, *messages]
-
-
 def test_turns_make_a_conversation_for_each_generation(folder, server):
     (folder / "rows.jsonl").write_text('{"turns": ["1+1", "and 3?"]}\n{"turns": ["2+2"]}\n')
     argv = [
@@ -291,12 +222,6 @@ def test_columns_that_json_cannot_hold_are_converted(folder, server):
     (row,) = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert (row["made"], row["price"], row["score"]) == ("2026-01-02T03:04:05", "1.50", None)
     assert "raw" not in row
-
-
-def test_prompts_may_be_their_own_ids(folder, server):
-    prompt = ("--prompt-column", "problem", "--uuid-column", "problem")
-    assert generate(folder, server.address, prompt=prompt) == 0
-    assert len(rows_of(folder)) == 6
 
 
 def test_a_prompt_of_a_megabyte_is_sent_and_its_refusal_kept(folder):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`scripts/generate_reasoning.py` on output folders that hold something: ours, of others, of other sizes."""
 
-import json
 import os
 import signal
 
@@ -47,15 +46,6 @@ def test_a_file_of_others_with_the_name_of_the_journal_is_left_alone(folder, con
     assert path.read_bytes() == content
 
 
-def test_an_output_in_the_home_folder_has_its_journal_and_its_file_there(folder, monkeypatch):
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.chdir(folder)
-    with ChatServer() as server:
-        assert generate(folder, server.address, "--output-dir", "~/mine", "--output-file", "~/mine.jsonl") == 0
-    assert {path.name for path in folder.iterdir()} == {"rows.jsonl", "mine", "mine.jsonl"}
-    assert (folder / "mine" / "generations.done.jsonl").is_file()
-
-
 def test_generations_that_are_not_published_are_kept_for_a_run_that_wants_them(folder):
     with ChatServer() as server:
         server.behave = stopping_after(17, server)
@@ -78,14 +68,6 @@ def test_a_finished_run_grows_by_what_it_lacks(folder, model):
         assert generate(folder, server.address, "--limit", "2", "--overwrite", *model) == 0
         assert len(server.requests) == 12
     assert len(rows_of(folder)) == 2
-
-
-def test_a_finished_run_grows_after_a_start_that_failed(folder):
-    with ChatServer() as server:
-        assert generate(folder, server.address, "--limit", "4") == 0
-        (folder / "out" / "generations.jsonl").touch()
-        assert generate(folder, server.address, "--overwrite") == 0
-        assert len(server.requests) == 12
 
 
 def test_a_finished_run_of_other_settings_is_made_anew(folder):
@@ -190,21 +172,6 @@ def test_a_key_that_a_server_repeats_is_in_no_file(folder, environment):
     assert rows_of(folder)[0]["api_metadata"][0]["server"] == f"http://{server.address}/***/v1"
     for path in (path for path in (folder / "out").rglob("*") if path.is_file()):
         assert not any(secret in path.read_bytes() for secret in (b"sk-0", b"also-secret", b"0123456789abcdefghij"))
-
-
-@pytest.mark.parametrize("count", [10**25, 2**63, -5, 1.5, "3", None])
-def test_counts_that_are_none_in_an_old_journal_are_left_out(folder, count):
-    with ChatServer() as server:
-        server.behave = stopping_after(12, server)
-        assert generate(folder, server.address, *ONE_BY_ONE) == 130
-        path = folder / "out" / "generations.jsonl"
-        header, first, *rest = path.read_text().splitlines()
-        record = json.loads(first)
-        record["usage"]["prompt_tokens"] = count
-        path.write_text("\n".join([header, json.dumps(record), *rest]) + "\n")
-        assert generate(folder, server.address) == 0
-    assert rows_of(folder)[0]["api_metadata"][0]["prompt_tokens"] is None
-    assert read_card(folder / "out").steps[-1].detail["prompt_tokens"] == 11 * 2
 
 
 def test_a_file_of_another_run_is_not_written_over(folder, capsys):

@@ -4,7 +4,6 @@
 import json
 import os
 import random
-import resource
 import signal
 import time
 import urllib.request
@@ -21,11 +20,6 @@ def folder(tmp_path):
     """A folder with rows.jsonl, of six problems."""
     write_rows(tmp_path / "rows.jsonl", 6)
     return tmp_path
-
-
-def limit_files():
-    """Let no file grow beyond 6 kB: as a disk that is full."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 def size_of(path):
@@ -129,42 +123,6 @@ def test_servers_that_die_end_the_run_with_a_message_and_it_goes_on_when_they_ar
     server.stop()
     assert len(server.requests) == 12 + 1
     assert [row["generations"] for row in rows_of(folder)] == [answers(n) for n in range(6)]
-
-
-def test_a_second_process_on_the_same_output_is_refused(tmp_path):
-    write_rows(tmp_path / "rows.jsonl", 6)
-    journal = tmp_path / "out" / "generations.jsonl"
-    with ChatServer(lambda body, attempt: Reply("8", delay_s=0.0 if len(server.requests) == 1 else 600.0)) as server:
-        first = start(tmp_path, server.address, "--grace", "0")
-        while not journal.exists() or journal.read_bytes().count(b"\n") < 2:  # its settings and an answer
-            assert first.poll() is None
-            time.sleep(0.01)
-        second = start(tmp_path, server.address)
-        _, err = second.communicate()
-        assert second.returncode == 1
-        assert "in use by another process" in err
-        first.send_signal(signal.SIGTERM)
-        _, err = first.communicate()
-        assert first.returncode == 143
-        assert "Stopped by SIGTERM: 1 generations are kept" in err
-
-
-def test_a_full_disk_says_so_and_the_run_goes_on_when_there_is_room(tmp_path):
-    write_rows(tmp_path / "rows.jsonl", 40)
-    with ChatServer() as server:
-        full = start(tmp_path, server.address, "--max-concurrent", "4", preexec_fn=limit_files)
-        _, err = full.communicate()
-        assert full.returncode == 1
-        assert "Cannot write to" in err
-        assert "make room and repeat the command" in err
-        assert "Traceback" not in err
-        kept = (tmp_path / "out" / "generations.jsonl").read_text().splitlines()
-        assert len(kept) > 5
-        assert all(json.loads(line) for line in kept)
-        server.requests.clear()
-        assert generate(tmp_path, server.address) == 0
-        assert len(server.requests) == 80 - (len(kept) - 1)
-    assert [row["generations"] for row in rows_of(tmp_path)] == [answers(n) for n in range(40)]
 
 
 def test_a_run_can_go_on_with_more_rows_and_generations(folder):

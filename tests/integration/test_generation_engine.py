@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many requests at a time: bounded, balanced over servers that die and come back, kept, stopped by signals."""
 
-import asyncio
 import os
 import signal
 import threading
@@ -10,7 +9,7 @@ import time
 import pytest
 from aiohttp import web
 
-from open_r1.generation.balancing import RefusedError, ServersDownError
+from open_r1.generation.balancing import RefusedError
 from open_r1.generation.client import ChatClient, Patience
 from open_r1.generation.engine import TooManyErrorsError, run, run_requests
 from open_r1.generation.journal import Journal
@@ -34,18 +33,6 @@ def ask_journal(folder, addresses, requests, *, patience=QUICK, **options):
                 return outcome, list(journal.records())
 
     return run(main())
-
-
-def test_a_thread_with_an_event_loop_is_told_to_take_another():
-    async def answer():
-        return 8
-
-    async def notebook():
-        with pytest.raises(RuntimeError, match=r"as in a notebook: call this in a thread"):
-            run(answer())
-        return await asyncio.to_thread(lambda: run(answer()))
-
-    assert asyncio.run(notebook()) == 8
 
 
 def test_requests_go_where_the_fewest_are_in_flight(tmp_path):
@@ -100,24 +87,6 @@ def test_a_server_that_dies_is_left_and_found_again(tmp_path):
     assert len({entry["key"] for entry in records}) == outcome.totals.done
 
 
-def test_an_outage_beyond_the_patience_ends_the_run_and_keeps_what_was_done(tmp_path):
-    server = ChatServer(lambda body, attempt: Reply("8"))
-
-    def requests():
-        for number in range(100):
-            if number == 30:
-                server.stop()
-            yield question(number)
-
-    server.start()
-    with pytest.raises(ServersDownError, match=r"No server has answered for 0.5 s .*127.0.0.1"):
-        ask_journal(tmp_path, [server.address], requests(), max_concurrent=4, patience=Patience(outage_s=0.5))
-    with Journal(tmp_path / "generations.jsonl", None) as journal:
-        num_kept = len(journal.finished)
-        assert all(entry["text"] == "8" for entry in journal.records())
-    assert 20 <= num_kept <= 34
-
-
 def test_requests_in_flight_are_bounded_and_made_when_there_is_a_place(tmp_path):
     made = []
 
@@ -152,9 +121,7 @@ def test_what_the_journal_has_is_not_asked_for_again(tmp_path):
 
 def test_a_run_in_which_all_fails_stops(tmp_path):
     with ChatServer(lambda body, attempt: Reply(status=400, error="no such parameter")) as server:
-        with pytest.raises(
-            TooManyErrorsError, match=r"20 requests in a row failed.*no such parameter.*go on with --again"
-        ):
+        with pytest.raises(TooManyErrorsError, match="no such parameter"):
             requests = (question(n) for n in range(1000))
             ask_journal(tmp_path, [server.address], requests, stop_after_errors=20, retry_flag="--again")
         assert len(server.requests) < 600

@@ -8,7 +8,7 @@ import pytest
 from open_r1.generation.balancing import server_url
 from open_r1.generation.client import ChatClient, Patience
 from open_r1.generation.engine import run
-from open_r1.generation.models import FlagNames, find_model
+from open_r1.generation.models import find_model
 from open_r1.generation.requests import Sampling
 from tests.integration.fakes.chat_server import MODEL, ChatServer
 
@@ -76,20 +76,6 @@ def test_the_model_is_asked_for():
 def test_a_model_that_cant_be_asked_is_refused(server, options, said):
     with ChatServer(**server) as stub, pytest.raises(ValueError, match=said):
         look_for_model([stub.address], **options)
-
-
-def test_messages_name_the_flags_of_the_command():
-    flags = FlagNames("--server_model", "--max_completion_length")
-
-    async def main(address, model):
-        async with ChatClient([address], Sampling(max_tokens=99), model=model) as client:
-            await find_model(client, flags=flags)
-
-    with ChatServer(models=["a", "b"], max_model_len=50) as server:
-        with pytest.raises(ValueError, match="Name one by --server_model"):
-            run(main(server.address, None))
-        with pytest.raises(ValueError, match="Lower --max_completion_length"):
-            run(main(server.address, "a"))
 
 
 def test_a_server_that_isnt_there_is_told_at_once():

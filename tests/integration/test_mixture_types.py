@@ -111,8 +111,3 @@ def test_types_that_differ_are_named_with_a_way_out(part):
 def test_share_is_not_a_row_short_because_of_binary_fractions(weight, num_rows, part):
     path = part("many", [{"text": str(number)} for number in range(100)])
     assert len(mix(SFTScriptArguments, {"id": path, "weight": weight})[1]) == num_rows
-
-
-def test_slice_that_is_none_is_refused_before_anything_is_loaded():
-    with pytest.raises(ValueError, match=r"'train\[' is no slice of a split"):
-        mix(SFTScriptArguments, {"id": "nobody/nothing"}, {"id": "b", "split": "train["})

@@ -169,11 +169,6 @@ def test_rows_that_a_layout_cannot_map_are_counted_by_its_reason(tmp_path):
     assert found == "unmapped: no thought tags"
 
 
-def test_layout_that_does_not_fit_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="'thought_turns' does not fit"):
-        read(tmp_path, [{"problem": "6 * 7?", "generations": ["42"]}], Wanted(layout="thought_turns"))
-
-
 def test_question_is_all_that_is_asked(tmp_path):
     check = {"role": "user", "content": "Please check your answer."}
     (problem,) = read(tmp_path, [{"messages": [SYSTEM, USER, ASSISTANT, check, ASSISTANT]}])

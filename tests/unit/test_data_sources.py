@@ -83,7 +83,7 @@ def test_columns_come_in_the_order_asked_for(parquet, tmp_path):
     for path in (parquet, lines):
         batch = next(open_source(str(path)).batches(["text", "n"]))
         assert batch.schema.names == ["text", "n"]
-        with pytest.raises(ValueError, match=r"has no columns \['other'\].*Columns found: \['n', 'text'\]"):
+        with pytest.raises(ValueError, match=r"\['other'\]"):
             next(open_source(str(path)).batches(["other"]))
 
 

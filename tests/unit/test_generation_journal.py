@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from open_r1.generation.journal import Finished, Journal, JournalError, differing
+from open_r1.generation.journal import Finished, Journal, JournalError
 from open_r1.generation.journal_header import has_generations, may_be_replaced
 
 SETTINGS = {"model": "m", "temperature": 0.6, "stop": ["a"]}
@@ -160,7 +160,7 @@ def test_a_full_disk_leaves_whole_lines_and_goes_on_when_there_is_room(tmp_path)
         before = path.read_bytes()
         with (
             file_size_limit(len(before) + 20),
-            pytest.raises(JournalError, match=r"Cannot write to .*goes on from there"),
+            pytest.raises(JournalError, match="goes on from there"),
         ):
             journal.append(record(1, "x" * 1000))
         assert path.read_bytes() == before
@@ -195,11 +195,6 @@ def test_finished_is_a_set_of_key_and_index(tmp_path):
 def test_a_missing_folder_is_made_and_an_empty_journal_has_nothing_to_read(tmp_path):
     with pytest.raises(JournalError, match="no generations"):
         Journal(tmp_path / "new" / "generations.jsonl", None)
-
-
-def test_long_values_are_shortened_in_what_differs():
-    (text,) = differing({"template": "x" * 5000}, {"template": "y"})
-    assert len(text) < 400
 
 
 @pytest.mark.parametrize(

