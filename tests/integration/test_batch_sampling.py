@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
 from open_r1.evaluation.sampling.token_choice import Drawing, TokenChoice
-from open_r1.models import context_tokens
 from tests.integration.tiny import CONTEXT_TOKENS, build_tiny
 
 NUM_DRAWS = 4000
@@ -134,11 +133,6 @@ def test_seeds_prompts_and_no_seed_draw_differently(sampler, ask):
     assert first.token_ids != second.token_ids
 
 
-def test_equal_seeds_of_different_prompts_draw_other_numbers():
-    assert Drawing(seed=0).numbers([1]).random() != Drawing(seed=0).numbers([2]).random()
-    assert Drawing(seed=0).numbers([1]).random() == Drawing(seed=0).numbers([1]).random()
-
-
 def test_every_request_has_limits_of_its_own(sampler, ask, tokenizer):
     lengths = [1, 5, 30, 2]
     free = [ask(max_tokens=n, seed=0, ignore_eos=True) for n in lengths]
@@ -219,13 +213,6 @@ def test_both_kinds_of_end_tokens_count(model, tokenizer, monkeypatch):
     assert BatchSampler(model, tokenizer, 1).eos_ids == {0, 7, tokenizer.eos_token_id}
 
 
-def test_context_of_a_stretched_model_is_the_stretched_one(model, monkeypatch):
-    assert context_tokens(model.config) == CONTEXT_TOKENS
-    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": CONTEXT_TOKENS, "rope_theta": 1e4}
-    monkeypatch.setattr(model.config, "rope_parameters", yarn)
-    assert context_tokens(model.config) == 4 * CONTEXT_TOKENS
-
-
 def test_too_little_memory_halves_the_batch_and_changes_no_answer(sampler, ask, model, monkeypatch, caplog):
     requests = [ask(text, seed=0) for text in PROMPTS]
     expected = sampler.sample(requests)
@@ -249,19 +236,6 @@ def test_a_model_in_training_is_left_in_training(sampler, ask, model):
         assert model.training
     finally:
         model.eval()
-
-
-def test_broken_weights_are_an_error(sampler, ask, model, monkeypatch):
-    forward = model.forward
-
-    def forward_to_nan(*args, **settings):
-        output = forward(*args, **settings)
-        output.logits.fill_(torch.nan)
-        return output
-
-    monkeypatch.setattr(model, "forward", forward_to_nan)
-    with pytest.raises(ValueError, match="NaN"):
-        sampler.sample([ask()])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -294,7 +268,7 @@ def test_end_tokens_are_left_out_of_the_text_unless_they_are_wanted(model, token
 
 def test_models_that_keep_their_past_in_another_way_are_refused(tokenizer):
     model = MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=8, num_hidden_layers=1, state_size=4))
-    with pytest.raises(ValueError, match="MambaForCausalLM doesn't take `past_key_values`"):
+    with pytest.raises(ValueError, match="MambaForCausalLM"):
         BatchSampler(model, tokenizer, 1)
 
 

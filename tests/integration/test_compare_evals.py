@@ -82,27 +82,3 @@ def test_answers_hold_what_was_extracted(runs):
     (path,) = (runs / "strong").rglob("answers.parquet")
     rows = pq.read_table(path).to_pylist()
     assert [row["extracted"] for row in rows[:2]] == ["1", "1"]
-
-
-@pytest.mark.parametrize(
-    ("words", "status", "said"),
-    [
-        (["nowhere"], 1, "There is no file or folder nowhere"),
-        ([], 2, "the following arguments are required: PLACE"),
-        (["--basline", "x", "y"], 2, "did you mean --baseline instead of --basline?"),
-    ],
-)
-def test_a_command_that_cannot_work_is_refused(words, status, said):
-    done = compare(*words)
-    assert done.returncode == status
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_torn_file_ends_in_one_message(runs, tmp_path):
-    (tmp_path / "results.json").write_text('{"benchmark": "su')
-    done = compare(runs, tmp_path)
-    assert done.returncode == 1
-    assert "is torn, or no JSON" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""

@@ -224,22 +224,6 @@ def test_best_metric_that_the_split_did_not_have_ends_the_run_at_its_first_evalu
     assert [entry["step"] for entry in log_history(tmp_path / "checkpoint-1") if AVERAGE in entry] == [1]
 
 
-def test_best_model_that_no_evaluation_has_chosen_is_warned_of(bench, tmp_path, caplog):
-    settings = learning(bench) | {"max_steps": 2, "eval_strategy": "no", "eval_benchmarks_steps": EVERY}
-    bench.tiny.train("sft", tmp_path, **settings)
-    assert f"metric_for_best_model: {AVERAGE}" in caplog.text
-
-
-def test_finished_command_run_again_finds_the_same(kept, bench, tmp_path):
-    shutil.copytree(kept, tmp_path / "again")
-    bench.tiny.train("sft", tmp_path / "again", **learning(bench))
-    before, after = (json.loads((folder / "eval_results.json").read_text()) for folder in (kept, tmp_path / "again"))
-    assert {name: value for name, value in before.items() if "/" in name} == {
-        name: value for name, value in after.items() if "/" in name
-    }
-    assert are_identical(weights_of(kept), weights_of(tmp_path / "again"))
-
-
 def test_benchmarks_that_a_stop_has_left_out_are_answered_when_the_run_goes_on(bench, tmp_path, monkeypatch):
     settings = bench.settings(eval_benchmarks_steps=2, dataset_name=bench.data)
     bench.tiny.train("sft", tmp_path / "whole", **settings)

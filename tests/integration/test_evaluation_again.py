@@ -11,7 +11,7 @@ from open_r1.evaluation.tally import Tally
 from open_r1.rewards.verifier import Verdict
 from scripts.run_benchmarks import INCOMPLETE
 from tests.integration.benchmark_runs import evaluator, folder_of, mostly_right, results_of, write_problems
-from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
+from tests.integration.fakes.chat_server import ChatServer, Reply
 
 
 @pytest.fixture
@@ -97,24 +97,3 @@ def test_code_outside_of_a_repository_has_no_commit(tmp_path):
     note_servers(tmp_path, [], None)
     note_servers(tmp_path, [], "c0ffee")
     assert read_commits(tmp_path) == ["c0ffee"]
-
-
-@pytest.mark.parametrize("is_named", [True, False], ids=["--url", "a server of its own"])
-def test_other_data_of_the_same_name_is_not_called_fewer_problems(evaluate, tmp_path, capsys, is_named):
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text("{}")
-    (tmp_path / "other").mkdir()
-    other = write_problems(tmp_path / "other" / "sums.jsonl", count=2)
-    flags = ("--num_samples", 1, "--model_id", model)
-    with ChatServer(mostly_right) as server:
-        named = (server.address, "--served_model", MODEL)
-        assert evaluate(*named, *flags) == 0
-        before = results_of(tmp_path, model="model")
-        assert evaluate(*(named if is_named else (None,)), *flags, "--data", other) == 1
-        assert len(server.requests) == 4
-    said = capsys.readouterr().err
-    assert "has results of other settings: " in said
-    assert "source was" in said
-    assert "Ask for as many" not in said
-    assert results_of(tmp_path, model="model") == before

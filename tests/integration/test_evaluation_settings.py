@@ -272,15 +272,6 @@ def test_results_that_are_damaged_are_made_again_from_the_answers(evaluate, tmp_
     assert results_of(tmp_path)["metrics"]["avg@1"] == 1.0
 
 
-def test_two_benchmarks_of_one_name_are_refused(evaluate, tmp_path, capsys):
-    (tmp_path / "other").mkdir()
-    other = write_problems(tmp_path / "other" / "sums.jsonl")
-    with ChatServer(mostly_right) as server:
-        assert evaluate(server.address, "--benchmarks", other) == 1
-        assert not server.requests
-    assert "named twice" in capsys.readouterr().err
-
-
 def test_other_columns_ask_or_judge_anew(evaluate, tmp_path, capsys):
     write_problems(tmp_path / "sums.jsonl", question="Compute 0+1", gold="77")
     with ChatServer(mostly_right) as server:
@@ -290,14 +281,3 @@ def test_other_columns_ask_or_judge_anew(evaluate, tmp_path, capsys):
         assert evaluate(server.address, "--num_samples", 1, "--solution_column", "gold") == 0
         assert len(server.requests) == 4
     assert results_of(tmp_path)["metrics"]["avg@1"] == 0.0
-
-
-def test_an_end_that_the_server_does_not_tell_is_noted(evaluate, tmp_path):
-    def without_reason(body, attempt):
-        return Reply(mostly_right(body, attempt).text, finish_reason=None)
-
-    with ChatServer(without_reason) as server:
-        assert evaluate(server.address, "--num_samples", 1) == 0
-    results = results_of(tmp_path)
-    assert "truncated" not in results["metrics"]
-    assert any("of 4 of 4 answers the server doesn't tell why they ended" in note for note in results["notes"])

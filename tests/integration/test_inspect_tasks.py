@@ -123,11 +123,6 @@ def test_all_roles_that_prompts_may_have_are_messages_of_inspect(tmp_path):
     assert [message.role for message in sample.input] == ["system", *roles[1:]]
 
 
-def test_an_option_that_no_task_has_is_refused(tmp_path):
-    with pytest.raises(TypeError, match="'max_token'"):
-        local(str(write_problems(tmp_path / "sums.jsonl")), max_token=5)
-
-
 def test_a_finished_run_becomes_a_log_that_inspect_reads(tmp_path):
     path = write_problems(tmp_path / "sums.jsonl")
     with ChatServer(mostly_right) as server:

@@ -102,37 +102,6 @@ def test_the_letter_of_the_right_choice_is_right_and_its_value_is_not(evaluate, 
     assert all(row["extracted"] == row["solution"] for row in rows[::2])
 
 
-def test_choices_keep_their_letters_in_another_order_of_the_rows(evaluate, tmp_path):
-    rows = [gpqa_row(number) for number in range(8)]
-    with ChatServer(knows_sums) as server:
-        evaluate(server, write_rows(tmp_path / "one.jsonl", rows), "--num_samples", 1)
-        evaluate(server, write_rows(tmp_path / "two.jsonl", rows[::-1]), "--num_samples", 1, "--seed", 0)
-    one, two = ({row["problem"]: row["solution"] for row in answers_of(tmp_path, name)} for name in ("one", "two"))
-    assert one == two
-
-
-def test_what_is_left_out_is_counted_and_noted(evaluate, tmp_path, caplog):
-    rows = [gpqa_row(0), gpqa_row(1, **{"Incorrect Answer 2": None}), gpqa_row(2, Question=" ")]
-    path = write_rows(tmp_path / "gpqa.jsonl", rows)
-    with ChatServer(knows_sums) as server:
-        assert evaluate(server, path, "--num_samples", 1) == 0
-        assert len(server.requests) == 1
-    results = results_of(tmp_path, "gpqa")
-    assert results["counts"]["rows_left_out"] == 2
-    rows = results["notes"][0]
-    assert rows.startswith("2 of 3 rows are left out")
-    assert rows.endswith("the first is row 1: Incorrect Answer 2 is null")
-    assert f"gpqa: {rows}." in caplog.messages
-
-
-def test_a_file_of_which_no_row_can_be_asked_is_refused(evaluate, tmp_path, capsys):
-    path = write_rows(tmp_path / "gpqa.jsonl", [gpqa_row(0, **{"Correct Answer": ""})])
-    with ChatServer(knows_sums) as server:
-        assert evaluate(server, path) == 1
-        assert not server.requests
-    assert "No row of gpqa can be asked and judged; row 0: Correct Answer is empty" in capsys.readouterr().err
-
-
 def test_listed_choices_are_asked_with_a_template_of_ones_own(evaluate, tmp_path):
     rows = [{"question": "2+2?", "choices": ["3", "4"], "answer": "B"}]
     with ChatServer(lambda body, attempt: Reply("Answer: B")) as server:

@@ -140,13 +140,6 @@ def test_other_settings_are_refused_before_a_model_loads(finished, tiny, capsys,
     assert "temperature was 0.6 and is now 0.2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["data/no/such", "data/nope"])
-def test_a_mistyped_folder_is_one_clear_line(name, tiny, tmp_path, capsys):
-    assert main(words_of(tiny, tmp_path, "--model_id", name)) == 1
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert f"There is no folder '{name}'" in line
-
-
 def test_arguments_of_vllm_are_refused(tiny, tmp_path, capsys):
     assert main(words_of(tiny, tmp_path, "--serve_args=--dtype bfloat16")) == 1
     assert "serve_args are for vLLM" in capsys.readouterr().err

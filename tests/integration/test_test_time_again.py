@@ -103,23 +103,6 @@ def test_results_on_programs_name_the_sandbox_and_the_limits_of_tests(words, tmp
     assert (settings["test_timeout_s"], settings["test_memory_mb"]) == (7, 300)
 
 
-def test_a_sandbox_that_is_not_there_is_named_before_a_model_loads(words, tmp_path, monkeypatch, capsys):
-    monkeypatch.delenv("PISTON_ENDPOINTS", raising=False)
-    tests = {"language": "python", "test_cases": [{"input": "1 2", "output": "3", "type": "stdin_stdout"}]}
-    path = write_rows(tmp_path / "code.jsonl", [{"problem": "Print the sum", "verification_info": tests}])
-    assert main(words("--methods", "greedy", "--code_provider", "piston", data=path)) == 1
-    assert "PISTON_ENDPOINTS" in capsys.readouterr().err
-
-
-def test_data_that_is_left_out_is_noted(words, tmp_path):
-    rows = [*addition_rows(6), {"problem": "1 + 1"}, {"problem": "2 + 2", "solution": None}]
-    path = write_rows(tmp_path / "torn.jsonl", rows)
-    assert main(words("--methods", "greedy", data=path)) == 0
-    results = results_of(tmp_path, "torn")
-    assert results["counts"]["rows_left_out"] == 2
-    assert any(note.startswith("2 of 8 rows are left out") for note in results["notes"])
-
-
 def test_servers_of_unknown_weights_are_noted_and_of_another_engine_refused(
     words, tiny, tmp_path, monkeypatch, capsys
 ):
@@ -159,24 +142,6 @@ def evaluated(tiny, data, tmp_path):
         assert run_benchmarks.main(list(map(str, words))) == 0
     (path,) = tmp_path.glob(f"out/*/main/{data.stem}/results.json")
     return path
-
-
-def test_rows_that_ask_the_same_are_one_problem_in_intervals_and_noted_as_benchmarks_do(words, tiny, tmp_path):
-    rows = addition_rows(12)
-    once, copies = (write_rows(tmp_path / f"{name}.jsonl", rows * count) for name, count in (("once", 1), ("more", 4)))
-    for path in (once, copies):
-        assert main(words("--methods", "greedy", "cot", "--num_repeats", 2, data=path)) == 0
-    before, results = results_of(tmp_path, "once"), results_of(tmp_path, "more")
-    for point, of_once in zip(results["points"], before["points"], strict=True):
-        assert (point["problems"], point["attempts"]) == (12, 4 * of_once["attempts"])
-    names = [f"{name}{end}" for name in ("accuracy", "thinking_tokens") for end in ("", "_low", "_high")]
-    greedy, of_once = (found["points"][0] for found in (results, before))
-    assert [greedy[name] for name in names] == pytest.approx([of_once[name] for name in names])
-    assert (results["counts"]["problems"], results["counts"]["problems_repeated"]) == (48, 36)
-    assert any(note.startswith("12 problems are few") for note in results["notes"])
-    (note,) = [note for note in results["notes"] if "ask what another row asks" in note]
-    assert note in json.loads(evaluated(tiny, copies, tmp_path).read_text())["notes"]
-    assert not any("ask what another row asks" in note for note in before["notes"])
 
 
 def test_it_and_benchmarks_leave_each_other_alone_in_one_output_folder(words, tiny, tmp_path):

@@ -166,13 +166,6 @@ def test_ids_that_the_tokenizer_does_not_know_are_not_fed_back():
     assert (attempt.details["dropped_ids"], attempt.details["segment_tokens"]) == (1, [4, 2])
 
 
-def test_waits_that_give_the_same_again_are_told():
-    model = ScriptedModel(TAGS, telling(TAGS, "2</think>", " 2</think>", " 2</think>", "2<|im_end|>"))
-    assert force(model, num_waits=2)[0].details["is_looping"] is True
-    model = ScriptedModel(TAGS, telling(TAGS, "2</think>", " 2</think>", "2<|im_end|>"))
-    assert force(model, num_waits=1)[0].details["is_looping"] is False
-
-
 def test_auto_leaves_room_for_delimiters_and_the_answer():
     model = ScriptedModel(TAGS, lambda prompt: ids_of(TAGS, "a" * 500), max_model_len=300)
     attempt, _ = force(model, num_waits=2, answer_reserve_tokens=20)
@@ -253,9 +246,7 @@ def test_a_context_without_room_for_an_answer_is_refused():
 
 
 def test_a_model_without_thinking_delimiters_is_refused_with_advice():
-    with pytest.raises(
-        ValueError, match="tell of no thinking delimiters; name them by --thinking_start and --thinking_end"
-    ):
+    with pytest.raises(ValueError, match="--thinking_start"):
         force(ScriptedModel(BARE, telling(BARE)))
 
 
@@ -277,12 +268,6 @@ def test_options_that_cannot_work_are_refused(options, message):
 def test_delimiters_that_are_none_are_refused(start, end):
     with pytest.raises(ValueError, match=r"thinking_start"):
         find_thinking(TAGS, start, end)
-
-
-def test_settings_are_each_budget_with_each_number_of_waits():
-    method = BudgetForcing(MethodOptions(budgets=(256, "auto"), num_waits=(0, 2)))
-    found = [dict(setting.values) for (setting,) in method.groups()]
-    assert found == [{"budget": b, "num_waits": n} for b, n in itertools.product((256, "auto"), (0, 2))]
 
 
 def test_problems_of_a_batch_do_not_disturb_each_other():

@@ -65,7 +65,7 @@ def test_sixteen_requested_and_eight_returned_gives_estimates_from_eight():
     returned = [1, 1, 0, 1, 0, 0, 0, 0]
     assert avg_at_k([[*returned, *[NAN] * 8]]).mean == 3 / 8
     assert maj_at_ks([0, 0, 1, 0, 2, 2, None, None, *[None] * 8], [*returned, *[NAN] * 8], [8]) == [1.0]
-    with pytest.raises(ValueError, match="maj@9 needs at least 9 answers, got 8"):
+    with pytest.raises(ValueError, match="maj@9"):
         maj_at_ks(range(16), [*returned, *[NAN] * 8], [9])
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS, find_benchmarks
 from open_r1.evaluation.flags import build_parser
-from open_r1.evaluation.identity import fingerprint_folder
 from open_r1.evaluation.jobs import safe_name
 from open_r1.evaluation.settings import EvaluationSettings, label_of
 from open_r1.generation.requests import Sampling
@@ -74,7 +73,7 @@ def test_two_files_of_one_name_are_refused_with_a_way_out(tmp_path):
     for path in paths:
         path.parent.mkdir()
         path.write_text("{}")
-    with pytest.raises(ValueError, match=r"'rows'\] are named twice.*rename one, or run them by two commands"):
+    with pytest.raises(ValueError, match="named twice"):
         find_benchmarks([str(path) for path in paths])
 
 
@@ -122,19 +121,6 @@ def test_names_in_results_stay_in_their_folder(name):
         EvaluationSettings("m", model_name=name)
 
 
-def test_other_weights_or_another_template_are_another_model(tmp_path):
-    prints = []
-    for name, content in (("model.safetensors", "1"), ("model.safetensors", "2"), ("chat_template.jinja", "3")):
-        (tmp_path / name).write_text(content)
-        prints.append(fingerprint_folder(str(tmp_path)))
-    (tmp_path / "modeling_x.py").write_text("4")
-    prints.append(fingerprint_folder(str(tmp_path)))
-    (tmp_path / "trainer_state.json").write_text("{}")
-    assert len(set(prints)) == 4
-    assert fingerprint_folder(str(tmp_path)) == prints[-1]
-    assert fingerprint_folder("Qwen/Qwen3-8B") is None
-
-
 @pytest.mark.parametrize(("context", "limit"), [(4096, None), (32768, None), (40960, 32768), (None, 32768)])
 def test_answers_may_have_the_published_length_or_what_the_context_leaves(context, limit):
     assert EvaluationSettings("m").sampling_by("stub", context).max_tokens == limit
@@ -167,5 +153,5 @@ def test_flags_of_columns_are_of_all_local_files(tmp_path):
 
 
 def test_a_kind_without_a_local_file_is_refused():
-    with pytest.raises(ValueError, match="how local files are judged, and there are none"):
+    with pytest.raises(ValueError, match="local files"):
         chosen_benchmarks(build_parser("").parse_args(["--benchmarks", "aime24", "--kind", "code"]))

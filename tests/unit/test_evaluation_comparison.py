@@ -88,17 +88,23 @@ def many(num_right, count=40):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("name", "content", "said"),
     [
-        ('{"benchmark": "math", "metr', "is torn, or no JSON"),
-        ("[1]", "has no JSON object"),
-        ('{"accuracy": 0.5}', "has no settings, counts, metrics, benchmark"),
-        ('{"benchmark": "m", "settings": {}, "counts": {}, "metrics": {}}', "has no avg@k"),
+        ("results.json", '{"benchmark": "math", "metr', "torn"),
+        ("results.json", "[1]", "object"),
+        ("results.json", '{"accuracy": 0.5}', "settings, counts, metrics, benchmark"),
+        ("results.json", '{"benchmark": "m", "settings": {}, "counts": {}, "metrics": {}}', "avg@k"),
+        ("results_2026-01-01T00-00-00.json", '{"results": {}}', "lighteval"),
+        ("notes.txt", "", "results.json"),
+        (None, "", "gone"),
     ],
 )
-def test_files_that_hold_no_results_are_refused(tmp_path, content, said, capsys):
-    (tmp_path / "results.json").write_text(content)
-    assert main([str(tmp_path / "results.json")]) == 1
+def test_places_that_hold_no_results_are_refused(tmp_path, name, content, said, capsys):
+    place = tmp_path / "gone"
+    if name:
+        (tmp_path / name).write_text(content)
+        place = tmp_path / name if name == "results.json" else tmp_path
+    assert main([str(place)]) == 1
     assert said in capsys.readouterr().err
 
 
@@ -110,13 +116,12 @@ def test_files_that_hold_no_results_are_refused(tmp_path, content, said, capsys)
         ({"metrics": {"avg@2": math.nan}}, "avg@2"),
     ],
 )
-def test_damaged_parts_are_refused_with_the_file(write_run, tmp_path, part, said, capsys):
+def test_damaged_parts_are_refused_with_the_file(write_run, part, said, capsys):
     path = write_run("a", many(3)) / "results.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | part))
     assert main([str(path)]) == 1
     error = capsys.readouterr().err
-    assert said in error
-    assert str(path) in error
+    assert said in error and str(path) in error
 
 
 @pytest.mark.parametrize(
@@ -144,25 +149,6 @@ def test_names_can_not_write_on_the_terminal(write_run, tmp_path):
     assert r"me/\x1b[2Ja\nb" in text
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        (None, "holds no results.json of run_benchmarks.py."),
-        ("results_2026-01-01T00-00-00.json", "is lighteval's"),
-    ],
-)
-def test_folders_without_results_are_refused(tmp_path, name, said, capsys):
-    if name:
-        (tmp_path / name).write_text('{"results": {}}')
-    assert main([str(tmp_path)]) == 1
-    assert said in capsys.readouterr().err
-
-
-def test_a_place_that_is_missing_is_refused(tmp_path, capsys):
-    assert main([str(tmp_path / "gone")]) == 1
-    assert "There is no file or folder" in capsys.readouterr().err
-
-
 def test_other_programs_results_in_a_folder_are_left_out(write_run, tmp_path, caplog):
     write_run("a", many(3))
     (tmp_path / "runs" / "other").mkdir()
@@ -182,37 +168,12 @@ def test_a_torn_file_in_a_folder_is_left_out_and_hides_no_run(write_run, tmp_pat
             overview_of([tmp_path / "runs", named])
 
 
-def test_a_verdict_that_nobody_knows_is_refused_with_its_file(write_run, tmp_path):
+@pytest.mark.parametrize("verdict", ["perhaps", "lost"])
+def test_verdicts_that_tell_nothing_are_refused_with_their_folder(write_run, tmp_path, verdict):
     first = write_run("a", many(3))
-    other = write_run("b", [["perhaps"]] * 40)
-    with pytest.raises(ValueError, match=rf"{other / 'answers.parquet'} is another version's.*'perhaps'"):
+    other = write_run("b", [[verdict]] * 40)
+    with pytest.raises(ValueError, match=str(other)):
         overview_of([tmp_path], first)
-
-
-def test_a_run_whose_verdicts_are_all_lost_is_refused_with_its_folder(write_run, tmp_path):
-    first = write_run("a", many(3))
-    other = write_run("b", [["lost"]] * 40)
-    with pytest.raises(ValueError, match=rf"of 40, {first} \(#1\) has 40 with one, {other} \(#2\) 0\."):
-        overview_of([tmp_path], first)
-
-
-def test_all_of_it_is_written_into_a_folder_that_is_made(write_run, tmp_path, capsys):
-    write_run("a", many(3))
-    path = tmp_path / "new" / "all.json"
-    assert main([str(tmp_path), "--json", str(path)]) == 0
-    assert json.loads(path.read_text())["runs"]
-
-
-@pytest.mark.parametrize(
-    ("name", "said"), [("runs", "runs is a folder; name a file"), ("a file/x.json", "a file is a file; name")]
-)
-def test_what_cannot_be_written_is_said_before_the_runs_are_compared(write_run, tmp_path, name, said, capsys):
-    write_run("a", many(3))
-    (tmp_path / "a file").touch()
-    assert main([str(tmp_path), "--json", str(tmp_path / name)]) == 1
-    found = capsys.readouterr()
-    assert said in found.err
-    assert not found.out
 
 
 def test_missing_answers_are_refused_where_a_baseline_is_named(write_run, tmp_path, capsys):
@@ -224,18 +185,15 @@ def test_missing_answers_are_refused_where_a_baseline_is_named(write_run, tmp_pa
     assert "isn't compared with #1 problem by problem" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", [b"PAR1 torn", b""])
-def test_damaged_answers_are_refused(write_run, tmp_path, content):
+@pytest.mark.parametrize("content", [b"PAR1 torn", b"", None])
+def test_answers_that_cannot_be_read_are_refused(write_run, tmp_path, content):
     first = write_run("a", many(3))
-    (write_run("b", many(3)) / "answers.parquet").write_bytes(content)
-    with pytest.raises(ValueError, match=r"answers\.parquet is damaged"):
-        overview_of([tmp_path], first)
-
-
-def test_answers_of_another_program_are_refused(write_run, tmp_path):
-    first = write_run("a", many(3))
-    pq.write_table(pa.table({"text": ["x"]}), write_run("b", many(3)) / "answers.parquet")
-    with pytest.raises(ValueError, match="another program's"):
+    path = write_run("b", many(3)) / "answers.parquet"
+    if content is None:
+        pq.write_table(pa.table({"text": ["x"]}), path)  # another program's
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=str(path)):
         overview_of([tmp_path], first)
 
 
@@ -243,23 +201,14 @@ def test_answers_of_another_program_are_refused(write_run, tmp_path):
 def test_answers_that_are_not_those_of_the_figures_are_refused(write_run, tmp_path, answers):
     first = write_run("a", many(3))
     other = write_run("b", many(3), results={"answers": answers})
-    with pytest.raises(ValueError, match=f"{other / 'answers.parquet'} isn't what results.json .* Repeat"):
+    with pytest.raises(ValueError, match=str(other / "answers.parquet")):
         overview_of([tmp_path], first)
-
-
-def test_results_of_an_earlier_version_do_not_tell_of_their_answers(write_run, tmp_path):
-    first, other = (write_run(name, many(3)) for name in "ab")
-    path = other / "results.json"
-    results = json.loads(path.read_text())
-    del results["answers"]
-    path.write_text(json.dumps(results))
-    overview_of([tmp_path], first)
 
 
 def test_runs_without_a_common_problem_are_refused(write_run, tmp_path):
     first = write_run("a", many(1, 2))
     write_run("b", many(1, 2), problems=["Other 1", "Other 2"])
-    with pytest.raises(ValueError, match="have no problem of math in common"):
+    with pytest.raises(ValueError, match="in common"):
         overview_of([tmp_path], first)
 
 
@@ -275,7 +224,7 @@ def test_a_run_that_cannot_be_compared_hides_no_table(write_run, tmp_path, capsy
 
 def test_a_baseline_with_nothing_beside_it_is_refused(write_run, tmp_path):
     first = write_run("a", many(1))
-    with pytest.raises(ValueError, match="no other run on a benchmark"):
+    with pytest.raises(ValueError, match="no other run"):
         overview_of([first], first)
 
 
@@ -283,7 +232,7 @@ def test_two_baselines_on_one_benchmark_are_refused(write_run, tmp_path):
     write_run("base/one", many(1))
     write_run("base/two", many(2))
     write_run("b", many(3))
-    with pytest.raises(ValueError, match="has 2 runs on math for #3: name the folder of one"):
+    with pytest.raises(ValueError, match="2 runs on math"):
         overview_of([tmp_path], tmp_path / "runs" / "base")
 
 
@@ -355,13 +304,6 @@ def test_other_k_and_incomplete_runs_are_said(write_run, tmp_path):
     assert "#2: 6 failed" in text
 
 
-def test_lost_judgements_are_not_called_failed_requests(write_run, tmp_path):
-    write_run("a", [[RIGHT] * 2] * 3)
-    write_run("b", [[RIGHT, "lost"]] * 3, results={"is_complete": False, "counts": {"failed": 0, "lost": 3}})
-    _, text = compared(tmp_path)
-    assert "#2 isn't complete: 0 requests have failed, 3 answers have no verdict" in text
-
-
 def test_several_comparisons_are_corrected_together(write_run, tmp_path):
     for benchmark in ("aime", "math"):
         write_run("a", many(10), benchmark=benchmark)
@@ -409,26 +351,12 @@ def test_why_a_checkpoint_got_other_numbers_is_said(write_run, tmp_path):
     assert "served_with" not in text
 
 
-def test_a_name_alone_is_no_checkpoint(write_run, tmp_path):
-    write_run("a", many(20))
-    write_run("b", many(22), temperature=1.0)
-    assert "#1, #2 have the same model's name (no hash, no commit); they differ by temperature" in as_text(
-        overview_of([tmp_path])
-    )
-
-
-def test_the_same_settings_leave_chance(write_run, tmp_path):
-    write_run("a", many(20))
-    write_run("b", many(22))
-    assert "they differ by nothing that was recorded" in as_text(overview_of([tmp_path]))
-
-
 def test_other_weights_under_the_same_name_are_another_checkpoint(write_run, tmp_path):
     write_run("a", many(20), model_fingerprint="aa")
     write_run("b", many(22), model_fingerprint="bb", versions_of_engine={"vllm": "0.31.0"})
     text = as_text(overview_of([tmp_path]))
     assert "same checkpoint" not in text
-    assert "beside the checkpoint, they differ by versions_of_engine.vllm: 0.30.0 (#1), 0.31.0 (#2)" in text
+    assert "versions_of_engine.vllm: 0.30.0 (#1), 0.31.0 (#2)" in text
 
 
 @pytest.mark.parametrize("settings", [{"source": ["beef"]}, {"limit": 20}])
@@ -459,14 +387,6 @@ def test_markdown_is_a_table(write_run, tmp_path):
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
 
 
-def test_results_of_earlier_versions_are_read(write_run, tmp_path):
-    folder = write_run("a", many(20))
-    results = json.loads((folder / "results.json").read_text())
-    del results["speed"], results["date"]
-    (folder / "results.json").write_text(json.dumps(results))
-    assert len(as_text(overview_of([tmp_path])).splitlines()) == 2
-
-
 def test_json_holds_all_of_it(write_run, tmp_path):
     write_run("a", many(1, 1))
     write_run("b", many(1, 1), temperature=1.0)
@@ -478,15 +398,3 @@ def test_json_holds_all_of_it(write_run, tmp_path):
     assert value["comparisons"][0]["difference"]["detectable"] is None
     assert math.isclose(value["comparisons"][0]["difference"]["p_value"], 1.0)
     assert value == as_json(overview_of([tmp_path]))
-
-
-def test_three_runs_without_a_baseline_are_said_not_to_be_compared(write_run, tmp_path, capsys):
-    folders = [write_run(name, many(20), model_commit=name) for name in "abc"]
-    write_run("a", many(20), benchmark="alone")
-    assert main([str(tmp_path / "runs")]) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "--baseline" in line]
-    assert line == (
-        f"math: 3 runs, none compared problem by problem; name one by --baseline, for instance --baseline {folders[0]}"
-    )
-    assert main([str(tmp_path / "runs"), "--baseline", str(folders[0])]) == 0
-    assert "none compared" not in capsys.readouterr().out

@@ -43,7 +43,7 @@ def test_columns_say_the_kind(columns, kind, prompt, solution):
 @pytest.mark.parametrize("kind", ["math", "code"])
 def test_gold_answers_beside_tests_need_a_word(kind):
     columns = ["problem", "solution", "verification_info"]
-    with pytest.raises(ValueError, match="say which decide, math or code"):
+    with pytest.raises(ValueError, match="math or code"):
         fitted(local_benchmark(FILE), columns)
     assert fitted(local_benchmark(FILE, kind=kind), columns).kind == kind
 
@@ -72,7 +72,7 @@ def test_columns_that_are_named_are_not_replaced():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="no kind of benchmarks 'essay'; there are math, choices, code, and auto"):
+    with pytest.raises(ValueError, match="'essay'"):
         local_benchmark(FILE, kind="essay")
 
 

@@ -29,12 +29,12 @@ def test_folders_with_a_model_and_names_of_the_hub_go(tmp_path, config):
 
 
 def test_a_folder_without_a_model_is_refused_with_the_checkpoints_in_it(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no model: no config\.json, no adapter_config\.json\.$"):
+    with pytest.raises(ValueError, match=r"no adapter_config\.json\.$"):
         check_model_name(str(tmp_path))
     (tmp_path / "tokenizer_config.json").touch()
     check_model_name(str(tmp_path), is_tokenizer_enough=True)
     for name in ("checkpoint-20", "runs"):
         (tmp_path / name).mkdir()
     (tmp_path / "checkpoint-20" / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"These in it do: .*/checkpoint-20\.$"):
+    with pytest.raises(ValueError, match=r"/checkpoint-20\.$"):
         check_model_name(str(tmp_path))

@@ -169,23 +169,6 @@ def test_what_makes_figures_shaky_is_noted(problems, answers, said):
     assert [note for note in tally_of(problems, answers).notes(len(answers)) if said in note]
 
 
-def test_the_commonest_reason_of_failures_is_noted(problems):
-    reasons = ["HTTP 500: out of order", *(f"HTTP 400: the prompt has {tokens} tokens" for tokens in (40, 5123))]
-    tally = tally_of(problems, [answer("right", "2"), *(replace(answer(None), error=error) for error in reasons)])
-    assert tally.errors() == {"HTTP 400: the prompt has 40 tokens": 2, "HTTP 500: out of order": 1}
-    alike = [replace(answer(None), error="x" * 300 + end) for end in ("a", "a", "b")]
-    assert [*tally_of(problems, alike).errors().values()] == [3]  # as they are shown
-    (note,) = (note for note in tally.notes(4) if "have failed" in note)
-    assert "; 2 of them with: HTTP 400: the prompt has 40 tokens; the same command asks for the rest" in note
-
-
-def test_refusals_that_come_again_are_not_called_something_to_repeat(problems):
-    failed = replace(answer(None), error=f"HTTP 400: {'too long ' * 99}")
-    (note,) = (note for note in tally_of(problems, [answer("right", "2"), failed]).notes(2) if "have failed" in note)
-    assert note.endswith("...; the same command gets the same refusal until what is asked, or the server, changes")
-    assert len(note) < 500
-
-
 def test_answers_whose_end_is_not_told_are_not_called_whole(problems):
     ends = ["unknown", "length", "stop"]
     assert tally_of(problems, [answer("right", "2", finish=end) for end in ends]).metrics()["truncated"] == 0.5

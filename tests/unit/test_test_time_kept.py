@@ -63,9 +63,3 @@ def test_records_that_do_not_count_are_as_if_they_were_not_there():
     kept = kept_of(records, [GREEDY], [0, 1], once, lambda record: record.get("text") == "old")
     assert [record["text"] for record in kept.records] == ["old", "old"]
     assert kept.unfinished == [VOTE]
-
-
-def test_of_many_unfinished_settings_the_first_are_named():
-    records = [one for n in range(1, 12) for one in records_at(Setting("majority", {"n": n}), [0])]
-    (note,) = kept_of(records, [], [0, 1], once).notes()
-    assert "majority n=8, 3 more: the journal" in note

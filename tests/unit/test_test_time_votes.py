@@ -54,7 +54,7 @@ def test_scores_that_are_none_are_refused(aggregation, bad):
 
 
 def test_an_unknown_aggregation_is_refused():
-    with pytest.raises(ValueError, match="no aggregation 'mean'; there are min, last, avg, product"):
+    with pytest.raises(ValueError, match="no aggregation 'mean'"):
         log_score([0.5], "mean")
 
 
