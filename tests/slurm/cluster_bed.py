@@ -154,9 +154,6 @@ class Job:
 
         eventually(is_written, f"job {self.job_id} writes {text!r}")
 
-    def wait_for_state(self, state: str) -> None:
-        eventually(lambda: self.state == state, f"job {self.job_id} is {state}")
-
     def signal_batch(self, name: str) -> None:
         """Send a signal to the batch process, as Slurm does before a time limit: `signal_batch("USR1")`."""
         self.cluster.command("scancel", "--batch", f"--signal={name}", self.job_id)

@@ -8,9 +8,9 @@ In a test's own process, on a thread:
         server.address, server.url                     # "127.0.0.1:40001", "http://127.0.0.1:40001"
     ChatServer(behave=lambda body, attempt: Reply("4") if attempt else Reply(status=503))
 
-As a process of its own (for kills, and for the benchmark), which prints its address and then serves until it ends:
+As a process of its own (for kills), which prints its address and then serves until it ends:
 
-    python tests/integration/fakes/chat_server.py --latency-s 1 --jitter-s 0.3 --length 2000
+    python tests/integration/fakes/chat_server.py --latency-s 1 --jitter-s 0.3
     with chat_server_process("--latency-s", "0.01") as address: ...
 
 A server that was stopped can be started again, on its port.
@@ -298,32 +298,22 @@ def chat_server_process(*flags: str) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     parser.add_argument("--latency-s", type=float, default=0.0, help="mean seconds of an answer")
     parser.add_argument("--jitter-s", type=float, default=0.0, help="latency is uniform within +- this")
-    parser.add_argument("--length", type=int, default=60, help="characters of an answer")
-    parser.add_argument("--error-share", type=float, default=0.0, help="share of answers that are status 503")
-    parser.add_argument("--max-model-len", type=int, default=32768)
     args = parser.parse_args()
     draw = random.Random(0)
 
     def behave(body: dict[str, Any], attempt: int) -> Reply:
         delay_s = max(0.0, args.latency_s + draw.uniform(-args.jitter_s, args.jitter_s))
-        if draw.random() < args.error_share:
-            return Reply(status=503, delay_s=delay_s)
-        return Reply(answer_of(_asked(body), body.get("seed"), args.length), delay_s=delay_s)
+        return Reply(answer_of(_asked(body), body.get("seed")), delay_s=delay_s)
 
     async def serve() -> None:
-        server = ChatServer(behave, port=args.port, max_model_len=args.max_model_len, keep=False)
+        server = ChatServer(behave, keep=False)
         await server.listen()
         print(server.address, flush=True)
         await asyncio.Event().wait()
 
-    loop_factory = None
-    with contextlib.suppress(ImportError):
-        from uvloop import new_event_loop as loop_factory
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(serve())
+    asyncio.run(serve())
 
 
 if __name__ == "__main__":

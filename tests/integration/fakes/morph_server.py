@@ -44,7 +44,7 @@ class MorphCloud(Cloud):
 
 
 class MorphContract(Contract):
-    """The endpoints. Faults: create (also "slow", "pending": never ready), get, exec, run, kill, list, snapshot."""
+    """The endpoints. Faults: create (also "slow"), get, exec, run, kill, list, snapshot."""
 
     server: MorphCloud
 
@@ -86,7 +86,7 @@ class MorphContract(Contract):
         snapshot = self.server.snapshots.get(self.asked["snapshot_id"])
         if snapshot is None:
             return self.send({"detail": "Snapshot not found"}, 404)
-        box = self.server.add_machine({**body, "snapshot_id": snapshot["id"], "is_pending": fault == "pending"})
+        box = self.server.add_machine({**body, "snapshot_id": snapshot["id"]})
         return self.drop() if fault == "drop" else self.send(describe(box))
 
     def list_instances(self) -> None:
@@ -145,7 +145,7 @@ def describe(box: Machine) -> dict:
         "id": box.id,
         "object": "instance",
         "created": 1,
-        "status": "pending" if box.wanted["is_pending"] else "ready",
+        "status": "ready",
         "spec": SPEC,
         "refs": {"snapshot_id": box.wanted["snapshot_id"], "image_id": "morphvm-minimal"},
         "networking": {"internal_ip": "10.0.0.1", "http_services": []},

@@ -60,7 +60,6 @@ class PistonServer:
             that are compiled.
         troubles: The same for the next jobs alone, one each.
         jobs: The bodies of all jobs that weren't refused.
-        asked: How often GET /runtimes was answered.
         busy: Jobs at this moment, `most_busy` the most there were at a time.
     """
 
@@ -75,11 +74,9 @@ class PistonServer:
     trouble: str | None = None
     troubles: list[str] = field(default_factory=list)
     jobs: list[dict] = field(default_factory=list)
-    asked: int = 0
     busy: int = 0
     most_busy: int = 0
     port: int = 0
-    job_came: threading.Event = field(default_factory=threading.Event)
     gate: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -172,7 +169,6 @@ class _Contract(BaseHTTPRequestHandler):
         elif piston.trouble == "down":
             self.send(503, raw=b"")
         else:
-            piston.asked += 1
             keys = ("language", "version", "aliases", "runtime")
             self.send(200, [dict(zip(keys, (a, v, n, p), strict=True)) for a, p, v, n in piston.installed()])
 
@@ -205,7 +201,6 @@ class _Contract(BaseHTTPRequestHandler):
             self.send(400, {"message": str(error)})
             return
         piston.jobs.append(wanted)
-        piston.job_came.set()
         if trouble is not None:
             self.misbehave(piston, trouble, wanted)
             return
