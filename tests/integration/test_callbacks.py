@@ -65,20 +65,6 @@ def test_evaluations_and_the_best_checkpoint_are_printed(tmp_path, capsys):
     assert "best: data/run/checkpoint-10, eval_sums/avg@4 0.4321" in printed
 
 
-def test_a_file_has_few_drawings_of_the_bar_and_the_last_numbers(tmp_path, capsys):
-    args = TrainingArguments(str(tmp_path), report_to="none", use_cpu=True)
-    state, control, callback = TrainerState(max_steps=500), TrainerControl(), CompactProgressCallback()
-    callback.on_train_begin(args, state, control)
-    for step in range(1, 501):
-        state.global_step = step
-        callback.on_log(args, state, control, logs={"reward": step / 1000})
-        callback.on_step_end(args, state, control)
-    callback.on_train_end(args, state, control)
-    drawn = capsys.readouterr().err
-    assert drawn.count("\r") < 10
-    assert "500/500" in drawn and "reward=0.5" in drawn
-
-
 @pytest.fixture
 def code(tmp_path):
     path = tmp_path / "own callbacks" / "my_callbacks.py"

@@ -17,7 +17,6 @@ from open_r1.configs.launch import Launch, current_launch, planned_launch
 from open_r1.preflight.memory import (
     NumberSizes,
     activation_bytes,
-    memory_of,
     size_of_model,
     sizes_of_numbers,
     state_bytes,
@@ -85,11 +84,6 @@ def test_model_states_are_those_of_the_zero_paper(stage, size):
     assert sum(parts.values()) / GB == pytest.approx(size, abs=0.05)
 
 
-def test_only_parameters_that_learn_have_gradients_and_an_optimizer():
-    parts = state_bytes(1000, 100, Launch(num_processes=4, zero_stage=2), NumberSizes())
-    assert parts == {"weights": 2000, "gradients": 50, "optimizer": 300}
-
-
 @pytest.mark.parametrize("config_class", [LlamaConfig, Qwen2Config, Qwen3Config])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_activations_are_what_autograd_saves(config_class, dtype, tmp_path):
@@ -115,15 +109,6 @@ def test_activations_are_what_autograd_saves(config_class, dtype, tmp_path):
     assert activation_bytes(size, 192, numbers, is_checkpointed=False) == pytest.approx(counted, rel=0.1)
 
 
-def test_checkpointing_keeps_a_hidden_state_of_each_layer_and_one_layer(tmp_path):
-    Qwen2Config(**SMALL, num_key_value_heads=2).save_pretrained(tmp_path)
-    args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False)
-    size = size_of_model(args, ModelConfig(model_name_or_path=str(tmp_path)))
-    whole, checkpointed = (activation_bytes(size, 10, NumberSizes(), is_checkpointed=value) for value in (False, True))
-    last_norm = 10 * 64 * 6
-    assert checkpointed - last_norm == pytest.approx(3 * 10 * 64 * 2 + (whole - last_norm) / 3)
-
-
 @pytest.mark.parametrize(
     ("settings", "model_settings", "launch", "expected"),
     [
@@ -140,24 +125,6 @@ def test_bytes_of_a_parameter(settings, model_settings, launch, expected, tmp_pa
     args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, **settings)
     sizes = sizes_of_numbers(args, ModelConfig(**model_settings), torch.float32)
     assert (sizes.weight, sizes.gradient, sizes.optimizer) == expected
-
-
-def test_vllm_that_sleeps_takes_turns_with_the_step(tmp_path):
-    save_config(tmp_path / "model", **SHAPES["1.5B"])
-    model_args = ModelConfig(model_name_or_path=str(tmp_path / "model"), dtype="bfloat16", use_peft=True)
-    peaks, tokens = [], set()
-    for sleeps in (False, True):
-        args = GRPOConfig(
-            output_dir=str(tmp_path / "run"), use_cpu=True, bf16=True, use_vllm=True, num_generations=8,
-            vllm_gpu_memory_utilization=0.5, vllm_enable_sleep_mode=sleeps, check_only=True, check_gpu="h100",
-        )  # fmt: skip
-        memory = memory_of(args, model_args, size_of_model(args, model_args), 1024)
-        peaks.append(memory.peak)
-        tokens.add(memory.cache_tokens)
-    step = memory.parts["activations"] + memory.parts["logits"]
-    assert peaks[0] - peaks[1] == pytest.approx(min(step, memory.parts["generation"]))
-    share, weights = 0.5 * 79.6 * 2**30, 2 * size_of_model(args, model_args).num_params
-    assert tokens == {int((share - weights) / (2 * 28 * 2 * 128 * 2))}
 
 
 @pytest.mark.parametrize(
@@ -230,14 +197,6 @@ def test_schedule_of_grpo(settings, batch, groups, prompts, reuse, steps):
     assert schedule(GRPOConfig, 100, 20.0, 50, **chosen, dynamic_sampling_rounds=2).tokens == 3 * 32 * 120
 
 
-@pytest.mark.parametrize(
-    ("save_steps", "number"), [(10, 3), (0.5, 2), (100, 1)], ids=["every ten", "a share", "the last one"]
-)
-def test_last_step_is_saved_too(save_steps, number):
-    found = schedule(SFTConfig, 1, 1.0, 1, max_steps=25, save_strategy="steps", save_steps=save_steps)
-    assert found.checkpoints == number
-
-
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
 def test_a_training_does_the_steps_that_were_planned(kind, tiny, tmp_path, capfd):
     settings = {"max_steps": -1, "num_train_epochs": 1.5, "save_steps": 100, "gradient_accumulation_steps": 2}
@@ -284,12 +243,6 @@ def test_recipe_is_checked_without_its_gpus(name, shape, words, processes, stage
     assert found["not_checked"]
     assert found["model"]["num_trained"] < found["model"]["num_params"] or shape == "32B"
     assert {path.name for path in tmp_path.iterdir()} == {"model", "data", "recipe.yaml"}
-
-
-def test_what_would_be_refused_is_refused(tiny, tmp_path, capfd):
-    with pytest.raises(ValueError, match="reward_funcs"):
-        check("grpo", [*tiny.argv("grpo", tmp_path / "run", reward_funcs=None), "--reward_funcs"])
-    assert not (tmp_path / "run").exists()
 
 
 def test_full_training_in_bf16_is_judged_by_the_planned_launch(tiny, tmp_path):

@@ -11,12 +11,11 @@ import httpx
 import pytest
 
 from open_r1.generation.servers import free_port
-from open_r1.sandbox import SandboxError, run_all
+from open_r1.sandbox import SandboxError
 from open_r1.sandbox.local import LocalSandbox
-from open_r1.sandbox.router import RouterSandbox
 from open_r1.utils.routed_morph import RoutedMorphSandbox
 from open_r1.utils.routed_sandbox import RoutedSandbox
-from tests.integration.routers import python_request, serve
+from tests.integration.routers import serve
 from tests.waiting import wait_until
 
 # A script as Open R1's rewards send it: the submission runs in a process of its own, the last expression is the score.
@@ -211,13 +210,6 @@ def old_router():
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-def test_old_router_is_named():
-    with old_router() as address:
-        (error,) = run_all([python_request("print(1)")], RouterSandbox(address))
-    assert isinstance(error, SandboxError)
-    assert "sandbox_router.py" in str(error)
 
 
 def test_failed_reply_and_one_in_another_form_are_no_results():

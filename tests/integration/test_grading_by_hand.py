@@ -19,7 +19,6 @@ ROWS = {
     "cpp": {"language": "cpp", "test_cases": '{"inputs": ["1 2"], "outputs": ["3"]}'},
 }
 SUM = "print(sum(map(int, input().split())))\n"
-NOBODY = ("--provider", "router", "--sandbox_router_url", "127.0.0.1:1")
 PROGRAMS = {
     # row, program, flags, exit status, last line
     "right": ("stdio", SUM, (), 0, "AC x3: 3 of 3 passed, reward 1"),

@@ -59,20 +59,6 @@ def test_verdict_of_a_wrong_program(sandbox, code, verdict):
     assert (verdict_line(result.results), result.reward) == (verdict, 0.0)
 
 
-@pytest.mark.parametrize(
-    ("mode", "reward", "verdicts"),
-    [("weighted_sum", 0.05, "AC, WA, AC, WA"), ("partial", 0.5, "AC, WA, AC, WA"), ("pass_fail", 0.0, "AC, WA, - x2")],
-)
-def test_half_of_the_tests_by_mode(sandbox, mode, reward, verdicts):
-    result = judge(problem_row("9001/A"), PRINT_ODD, sandbox, scoring_mode=mode)
-    assert (result.reward, verdict_line(result.results)) == (reward, verdicts)
-
-
-def test_unknown_scoring_mode_is_refused(sandbox):
-    with pytest.raises(ValueError, match="pass_fail, partial, weighted_sum"):
-        judge(problem_row("9001/A"), PRINT_ODD, sandbox, scoring_mode="best")
-
-
 @pytest.mark.parametrize("code", [None, "", " \n"])
 def test_no_submission_costs_most(sandbox, code):
     assert judge(problem_row("9001/A"), code, sandbox) == Score(-1.0, ())

@@ -9,7 +9,7 @@ import pytest
 from open_r1.grading.batch import Score
 from open_r1.grading.checkers import UnusableCheckerError
 from open_r1.grading.ioi import judge_subtask
-from open_r1.grading.ioi_rows import FOLDER_VARIABLE, Subtask, load_year
+from open_r1.grading.ioi_rows import FOLDER_VARIABLE, Subtask
 from open_r1.grading.patches import add_includes
 from open_r1.grading.verdict import verdict_line
 from open_r1.rewards.program_rewards import ioi_code_reward
@@ -178,15 +178,3 @@ def test_tests_of_a_year_are_read_from_a_local_copy(sandbox, tmp_path, environme
     assert verdict_line(result.results) == "AC, WA"
     with pytest.raises(ValueError, match="other-test"):
         judge(row | {"test_names": ["small-1", "other-test"]}, solution("pairs"), sandbox)
-
-
-def test_year_without_a_copy_says_what_to_do(tmp_path, environment):
-    environment[FOLDER_VARIABLE] = str(tmp_path)
-    with pytest.raises(OSError, match=r"2020/\*\.parquet"):
-        load_year(2020)
-
-
-def test_year_without_the_hub_says_what_to_do(environment):
-    environment.pop(FOLDER_VARIABLE, None)
-    with pytest.raises(OSError, match=FOLDER_VARIABLE):
-        load_year(2023)

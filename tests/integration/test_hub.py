@@ -249,11 +249,6 @@ def test_links_share_the_disk_space_and_copies_replace_them_across_file_systems(
         shutil.rmtree(target)
 
 
-def test_callback_is_built_once_however_it_is_asked_for(tmp_path):
-    args = config(tmp_path, callbacks=["push_to_hub_revision"], push_to_hub_revision=True)
-    assert len(get_callbacks(args)) == 1
-
-
 def test_nothing_is_contacted_unless_a_push_is_requested(hub, tmp_path):
     check_hub_revision_exists(config(tmp_path))
     assert hub.requests == []

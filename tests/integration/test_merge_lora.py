@@ -200,10 +200,3 @@ def test_refusal_says_why_and_writes_nothing(run, tmp_path, capsys, break_it, op
     assert merge(tmp_path, **options) == 1
     assert named in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-
-
-def test_help_names_the_arguments(capsys):
-    with pytest.raises(SystemExit) as exit_info:
-        main(["--help"])
-    assert exit_info.value.code == 0
-    assert "--base_model" in capsys.readouterr().out

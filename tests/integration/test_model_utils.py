@@ -147,7 +147,7 @@ def test_eos_token_of_the_recipe_is_taken(settle):
 
 
 def test_eos_token_that_is_not_in_the_vocabulary_is_refused(settle):
-    with pytest.raises(ValueError, match="'<nope>' is not in the vocabulary"):
+    with pytest.raises(ValueError, match="<nope>"):
         settle(*IM, eos_token="<|im_end|>", chat_template=CHATML, eos_token_argument="<nope>")
 
 

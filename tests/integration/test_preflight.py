@@ -18,7 +18,6 @@ from open_r1.data.training_rows import get_dataset, to_conversations
 from open_r1.models import completion_prefix
 from open_r1.preflight import check_grpo_settings, check_ideal_completion, check_weight_dtype
 from open_r1.rewards import RewardContext, get_reward_funcs, ideal_completion
-from open_r1.training.run import check_processes
 from tests.integration.tiny import CHATML, CONTEXT_TOKENS, Tiny, addition_row, build_tiny, build_tokenizer, write_rows
 
 THINKING_TEMPLATE = CHATML.replace("<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n{% endif")
@@ -73,23 +72,15 @@ REFUSED = {
         "grpo", {"do_eval": True, "per_device_eval_batch_size": 6}, r"groups of 4 .* a batch has 6 completions"),
     "code rewards": ("grpo", {"reward_funcs": ["code"]}, r"code"),
     "function that is not there": ("grpo", {"reward_funcs": ["nowhere.py:brevity"]}, r"there is no file .*nowhere.py"),
-    "function that is not there in SFT": ("sft", {"eval_reward_funcs": ["own.py:brevity"]}, r"there is no file"),
     "reward model that is not there": ("grpo", {"reward_funcs": ["org/model"]}, r"'org/model' .* can't be loaded"),
     "reward model that is a policy": ("grpo", {"reward_funcs": ["MODEL"]}, r"no reward model.*Qwen3ForCausalLM"),
-    "summary over tokens": ("grpo", {"reward_funcs": ["summary_only(length)"]}, r"judges the tokens of the whole"),
     "column of a function": ("grpo", {"reward_funcs": ["OWN:graded"]}, r"Missing columns \['grade'\].*needed by"),
     "function that fails": (
         "grpo", {"reward_funcs": ["OWN:fails"]}, r"own.py:fails' in reward_funcs fails in a trial call .*KeyError"),
     "async function that fails": (
         "grpo", {"reward_funcs": ["OWN:fails_later"]}, r"fails_later' .*trial call .*ZeroDivisionError: division"),
-    "function that fails in a summary": (
-        "grpo", {"reward_funcs": ["summary_only(OWN:fails)"]}, r"summary_only\(.*fails\)' .*trial call .*KeyError"),
     "function that gives one value": (
         "grpo", {"reward_funcs": ["OWN:one"]}, r"trial call .*one number or None for each of its 4 .*got 1 values"),
-    "function that gives text": (
-        "grpo", {"reward_funcs": ["OWN:text"]}, r"trial call .*the value of row 0 is '1.0' \(str\)"),
-    "function of SFT that fails": (
-        "sft", {**SAMPLED, "eval_reward_funcs": ["OWN:fails"]}, r"fails' in reward_funcs fails in a trial call"),
     "columns of a puzzle": ("grpo", {"reward_funcs": ["countdown"]}, r"Missing columns \['nums', 'target'\]"),
     "layouts that exclude each other": (
         "grpo", {"reward_funcs": ["format", "think_format", "accuracy"]},
@@ -111,11 +102,8 @@ REFUSED = {
                  "reward_domains": {"chat": ["accuracy"]}}, r"\['accuracy'\].*has \['chat'\].*{'math': 2}"),
     "benchmarks": ("grpo", {"benchmarks": ["math_500"], "save_strategy": "no"}, r"benchmarks.*save_strategy"),
     "unknown callback": ("grpo", {"callbacks": ["push"]}, r"push.*push_to_hub_revision"),
-    "unknown callback of SFT": ("sft", {"callbacks": ["push"]}, r"push.*push_to_hub_revision"),
     "missing test split": (
         "grpo", {"do_eval": True, "dataset_name": "TRAIN"}, r"No split 'test' for evaluation.*train"),
-    "missing test split of SFT": (
-        "sft", {"eval_strategy": "steps", "eval_steps": 1, "dataset_name": "TRAIN"}, r"No split 'test'.*train"),
     "missing prompt column": (
         "grpo", {"dataset_prompt_column": "question"}, r"'question'.*\['problem', 'solution', 'messages'\]"),
     "missing column of a reward": ("grpo", {"dataset_name": "UNSOLVED"}, r"'solution'.*accuracy.*\['problem'"),
@@ -125,11 +113,8 @@ REFUSED = {
     "bf16 without a device": ("sft", {"bf16": True, "use_cpu": False}, r"bf16.*accelerator.*use_cpu"),
     "vLLM that is not installed": ("grpo", {"use_vllm": True}, r"(?i)use_vllm.*vllm"),
     "4 bits without bitsandbytes": ("sft", {"load_in_4bit": True, "use_peft": True}, r"bitsandbytes.*EXTRAS=train"),
-    "completion as long as the context": (
-        "grpo", {"max_completion_length": CONTEXT_TOKENS}, rf"{CONTEXT_TOKENS} tokens for prompt and completion"),
     "prompt and completion beyond the context": ("grpo", {"max_prompt_length": 250}, r"250.*exceed.*256"),
     "AdamW on bf16 weights": ("sft", {"dtype": "bfloat16"}, r"bfloat16.*--dtype float32 --bf16 true.*use_peft.*zero2"),
-    "AdamW on fp16 weights": ("grpo", {"dtype": "float16", "optim": "adamw_torch"}, r"`optim: adamw_torch`.*float16"),
     "rows of SFT beyond the context": ("sft", {"max_length": 257}, r"max_length.*257.*256"),
     "module of LoRA that is not there": (
         "grpo", {"use_peft": True, "lora_target_modules": ["q_proj", "v_porj"]}, r"'v_porj'.*'v_proj'"),
@@ -142,11 +127,6 @@ REFUSED = {
         "sft", {**SAMPLED, "eval_max_completion_length": 256}, r"eval_max_completion_length.*256 tokens for prompt"),
     "missing column of a reward of SFT": (
         "sft", {**SAMPLED, "dataset_name": "UNGRADED"}, r"'solution'.*accuracy.*dataset_solution_column"),
-    "missing prompts of SFT's evaluation": (
-        "sft", {**SAMPLED, "dataset_prompt_column": "question"}, r"'question'.*\['problem', 'solution', 'messages'\]"),
-    "rewards of SFT that the template puts out of reach": (
-        "sft", {**SAMPLED, "chat_template": CLOSED_THINKING_TEMPLATE, "eval_reward_funcs": ["format"]},
-        r"(?s)ideal completion cannot earn.*format"),
     "every prompt too long": ("grpo", {"max_prompt_length": 3}, r"Every prompt of split 'train'.*shortest has \d+"),
     "rewards that the template puts out of reach": (
         "grpo", {"chat_template": CLOSED_THINKING_TEMPLATE}, r"(?s)ideal completion cannot earn.*format"),
@@ -155,7 +135,6 @@ REFUSED = {
     "template that fails": ("sft", {"chat_template": "{{ raise_exception('no') }}"}, r"template fails.*no"),
     "template file that is missing": ("sft", {"chat_template": "nowhere/chat.jinja"}, r"nowhere/chat.jinja"),
     "rows all null": ("grpo", {"dataset_name": "NULL"}, r"No row of split 'train' has all"),
-    "empty stop text": ("grpo", {"stop_strings": ["a", ""]}, r"stop_strings.*empty"),
     "stop texts that would be ignored": (
         "grpo", {"stop_strings": ["a"], "use_transformers_continuous_batching": True}, r"stop_strings.*batching"),
     "fewer prompts than a generation takes": (
@@ -224,7 +203,7 @@ def test_no_reward_at_all_is_refused(weightless, tmp_path):
 def test_reward_over_groups_needs_whole_groups_in_each_process(weightless, tmp_path):
     script_args, training_args, model_args = grpo_arguments(weightless, tmp_path, reward_funcs=["length"])
     training_args.per_device_train_batch_size = 2  # as on two processes, where only the global batch is divisible
-    with pytest.raises(ValueError, match=r"'length' compares .* a process sees 2 completions .* num_generations 4"):
+    with pytest.raises(ValueError, match="num_generations 4"):
         check_grpo_settings(script_args, training_args, model_args)
 
 
@@ -304,25 +283,6 @@ def test_config_that_is_silent_about_the_dtype_leaves_it_to_the_weights(tmp_path
         tiny.train("sft", tmp_path / "output", dtype="auto", max_steps=1)
 
 
-def test_template_that_opens_the_thinking_passes_all_checks(weightless, tmp_path):
-    with pytest.raises(OSError, match=NO_WEIGHTS):
-        weightless.train("grpo", tmp_path / "output", chat_template=THINKING_TEMPLATE)
-
-
-def test_process_that_would_train_alone_is_refused(weightless, tmp_path, monkeypatch):
-    *_, training_args, _ = grpo_arguments(weightless, tmp_path)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RuntimeError, match=r"2 processes were launched, but they would train alone.*--use_cpu true"):
-        check_processes(training_args)
-
-
-def test_fsdp_that_would_not_happen_is_refused(weightless, tmp_path, monkeypatch):
-    *_, training_args, _ = grpo_arguments(weightless, tmp_path)
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(RuntimeError, match=r"FSDP needs one GPU per process"):
-        check_processes(training_args)
-
-
 def test_rewards_of_sft_that_are_never_measured_are_a_warning(weightless, tmp_path, caplog):
     with pytest.raises(OSError, match=NO_WEIGHTS):
         weightless.train("sft", tmp_path / "output", eval_reward_funcs=["accuracy"])
@@ -368,16 +328,6 @@ def test_setting_of_trl_that_would_go_past_the_checks_is_refused(weightless, tmp
 def test_word_think_in_the_problem_is_no_prefix(weightless):
     prompt = [{"role": "user", "content": "Explain the tag <think> to me"}]
     assert completion_prefix(build_tokenizer(), prompt) == ""
-
-
-@pytest.mark.parametrize("kind", ["sft", "grpo"])
-def test_rows_with_null_are_dropped_with_their_number(weightless, tmp_path, caplog, kind):
-    broken = {"problem": None, "solution": "1", "messages": None}
-    rows = [addition_row(1, 1), broken, addition_row(2, 2), {**broken, "problem": ""}]
-    data = write_rows(tmp_path / "data" / "train.jsonl", rows)
-    with pytest.raises(OSError, match=NO_WEIGHTS):
-        weightless.train(kind, tmp_path / "output", dataset_name=data)
-    assert "Dropped 2 of 4 rows of split 'train'" in caplog.text
 
 
 def test_long_prompts_are_dropped_with_their_number(weightless, tmp_path, caplog):
@@ -453,14 +403,14 @@ def test_reward_whose_first_row_comes_late_is_no_error(weightless, tmp_path):
 
 
 def test_reward_whose_columns_are_empty_in_every_row_is_refused(weightless, tmp_path):
-    with pytest.raises(ValueError, match=r"'countdown'.*none of 0 rows.*\['nums', 'target'\]"):
+    with pytest.raises(ValueError, match=r"\['nums', 'target'\]"):
         train_puzzles(weightless, tmp_path, [None] * 40)
 
 
 def test_reward_whose_golds_can_all_not_be_judged_is_refused(weightless, tmp_path):
     rows = [{**addition_row(1, 1), "solution": r"\frac{1}{"}] * 40
     data = write_rows(tmp_path / "unparsable" / "train.jsonl", rows)
-    with pytest.raises(ValueError, match=r"'accuracy'.*none of 40 rows.*\['solution'\]"):
+    with pytest.raises(ValueError, match="none of 40 rows"):
         weightless.train("grpo", tmp_path / "output", dataset_name=data, reward_funcs=["accuracy", "format"])
 
 

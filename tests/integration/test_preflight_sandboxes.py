@@ -107,7 +107,7 @@ def test_some_rows_in_a_language_that_nobody_knows_end_no_run():
 def test_tests_of_a_year_that_are_nowhere_are_missed_before_the_run(tmp_path, monkeypatch):
     monkeypatch.setenv("IOI_TESTS_FOLDER", str(tmp_path))
     row = {name: value for name, value in IOI.items() if name != "test_cases"}
-    with pytest.raises(ValueError, match=r"tests of the IOI 2020 can't be loaded: .*IOI_TESTS_FOLDER"):
+    with pytest.raises(ValueError, match="IOI_TESTS_FOLDER"):
         check([row], "ioi_code")
 
 
@@ -205,7 +205,7 @@ def test_right_programs_are_run_before_a_model_loads(gold: str, weightless, tmp_
 
 def test_data_without_any_tests_is_refused(weightless, tmp_path):
     data = write_rows(tmp_path / "train.jsonl", [{"problem": "1+1", "solution": "2"}] * 8)
-    with pytest.raises(ValueError, match=r"'code' needs one of the columns \['verification_info', 'test_cases'"):
+    with pytest.raises(ValueError, match="verification_info"):
         weightless.train("grpo", tmp_path / "run", dataset_name=data, reward_funcs=["code", "format"])
 
 

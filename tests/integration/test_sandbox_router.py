@@ -77,12 +77,6 @@ def post(address: str, path: str = "/run", **options) -> httpx.Response:
     return httpx.post(f"http://{address}{path}", timeout=60, headers=headers, **options)
 
 
-def test_description_says_what_is_behind_the_router(address):
-    sandbox = RouterSandbox(address)
-    assert "python" in run_coroutine(sandbox.languages)
-    assert sandbox.describe().startswith(f"router at http://{address} (local: ")
-
-
 def test_client_may_run_programs_to_say_whether_a_run_goes_on():
     with serve(LocalSandbox(), max_parallel=1) as address:
         sandbox = RouterSandbox(address)

@@ -171,11 +171,9 @@ def test_unknown_option_is_refused(call, machine, script):
 def test_flags_of_the_submission_may_stand_in_front(call, machine, script, words):
     """As scripts/submit.py puts them."""
     own = ["--dry-run", "--sbatch=--dependency=afterok:7 --kill-on-invalid-dep=yes", "--sbatch", "--comment=c"]
-    words = filled(words, machine)
-    front, behind = call(script, *own, *words), call(script, *words, *own)
-    assert front.returncode == 0, front.stderr
-    assert "--dependency=afterok:7 --kill-on-invalid-dep=yes --comment=c" in front.stdout
-    assert front.stdout == behind.stdout
+    done = call(script, *own, *filled(words, machine))
+    assert done.returncode == 0, done.stderr
+    assert "--dependency=afterok:7 --kill-on-invalid-dep=yes --comment=c" in done.stdout
 
 
 @every_script
@@ -186,11 +184,6 @@ def test_directives_are_those_of_a_job_that_can_resume(script):
     assert directives["open-mode"] == "append"
     assert "requeue" in directives and directives["signal"].startswith("B:USR1@")
     assert "partition" not in directives and "account" not in directives  # facts of a site
-
-
-def test_logs_of_slurm_have_a_folder_in_a_fresh_clone():
-    tracked = subprocess.run(["git", "ls-files", "logs"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert tracked.stdout.split() == ["logs/.gitignore"]
 
 
 # --- train.slurm
@@ -220,14 +213,8 @@ def test_each_node_launches_its_processes_with_the_recipe(call):
     assert "src/open_r1/sft.py" in launch
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("--nodes", "2", *GRPO, "--dp", "4", "--tp", "2"),  # as Open R1 documents it
-        ("--nodes=2", *GRPO, "--dp=4", "--tp=2", "--args", "--vllm_mode server"),
-    ],
-)
-def test_sizes_of_a_server_imply_it_and_the_last_node_serves(call, words):
+def test_sizes_of_a_server_imply_it_and_the_last_node_serves(call):
+    words = ("--nodes", "2", *GRPO, "--dp", "4", "--tp", "2")  # as Open R1 documents it
     (_, server, trainer) = commands_of(call("train.slurm", *words, "--dry-run"))
     assert "--nodelist=node2" in server and "--nodelist=node1" in trainer
     server, trainer = program_of(server), program_of(trainer)
@@ -318,13 +305,9 @@ def test_tasks_of_a_sweep_have_their_numbers_in_the_arguments(call):
     ("words", "names"),
     [
         ((*SFT, "--array", "0-3", "--args", "--seed {task}"), ["output_dir"]),
-        (("--model", "x", *SFT[2:]), ["OpenR1-Distill-7B"]),
-        ((*SFT[:-1], "zero33"), ["zero3"]),
         ((*SFT, "--args", "--a 'b"), ["quote"]),
         ((*SFT, "--args", "--hub_token hf_x"), ["hub_token", "HF_TOKEN"]),
-        ((*SFT, "--args", "--use_vllm true"), ["grpo"]),
         ((*GRPO, "--dp", "5", "--tp", "2", "--nodes", "2"), ["--tp 2 with --dp 1 2 3 4"]),
-        ((*GRPO, "--dp", "4"), ["--nodes 2"]),
         ((*SFT[:-1], "cpu"), ["--processes-per-node 1"]),
         ((*SFT, "--nodes", "0"), ["--nodes"]),
         ((*SFT, "--model"), ["--model"]),
@@ -387,11 +370,6 @@ def test_copies_are_as_small_as_hold_the_model(call, model_of, script, words, he
     server = program_of(commands[1])
     assert server[server.index("--tensor-parallel-size") + 1] == str(tp)
     assert server[server.index("--data-parallel-size") + 1] == str(copies)
-
-
-def test_heads_that_cannot_be_split_are_refused(call, model_of):
-    assert call("serve.slurm", "--model", model_of(28, 15), "--tp", "8", "--dry-run").returncode == 2
-    assert call("serve.slurm", "--model", model_of(28, 2000), "--dry-run").returncode == 2
 
 
 @pytest.mark.parametrize(

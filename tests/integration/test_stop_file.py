@@ -113,15 +113,6 @@ def test_stopped_and_resumed_run_is_the_uninterrupted_one(tiny, whole, tmp_path,
     assert missing_from(output) is None
 
 
-@pytest.mark.parametrize(
-    ("given", "but"), [({}, ""), ({"resume_from_checkpoint": "false"}, " without resume_from_checkpoint")]
-)
-def test_log_says_that_the_run_goes_on(tiny, tmp_path, interrupt, stop_file, caplog, given, but):
-    tiny.train("sft", tmp_path / "output", **SETTINGS["sft"], **given, **interrupt(1))
-    assert f"the same command{but} resumes from {tmp_path / 'output' / 'checkpoint-1'}" in caplog.text
-    assert "Stopped at step 1 of 6" in caplog.text
-
-
 def test_termination_asks_for_the_same(tiny, whole, tmp_path, interrupt, stop_file):
     before = signal.getsignal(signal.SIGTERM)
     terminate = interrupt(2, lambda: os.kill(os.getpid(), signal.SIGTERM))

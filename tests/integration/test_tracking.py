@@ -96,19 +96,6 @@ def test_going_on_with_the_same_settings_is_silent(describe, tmp_path, caplog, s
     assert our_messages(caplog) == []
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"\xff\xfe\x00"],
-    ids=repr,
-)
-def test_damaged_record_is_written_anew(describe, tmp_path, caplog, content):
-    (tmp_path / RUN_MANIFEST_NAME).write_bytes(content)
-    with caplog.at_level(logging.WARNING, logger="open_r1"):
-        write_run_manifest(tmp_path, describe())
-    assert len(runs_in(tmp_path)) == 1
-    assert "is damaged and is written anew" in caplog.text
-
-
 def test_wandb_fields_reach_the_environment_and_unset_ones_do_not(tmp_path, environment):
     for name in ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_RUN_GROUP"):
         environment.pop(name, None)

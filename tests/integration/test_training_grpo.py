@@ -31,13 +31,11 @@ from open_r1.training.run import is_refusal
 from open_r1.training.trainer import GRPOTrainer
 from tests.integration.tiny import (
     Tiny,
-    addition_rows,
     are_identical,
     build_reward_model,
     build_tiny,
     log_history,
     weights_of,
-    write_rows,
 )
 
 # With random weights the lengths of completions vary, and so does this reward.
@@ -155,16 +153,6 @@ def test_failure_of_a_reward_that_is_only_watched_takes_nothing_away(tiny, tmp_p
     assert recorded(tmp_path)["advantage"].tolist()[:8] == pytest.approx(expected, abs=1e-4)
 
 
-def test_failure_of_an_async_reward_is_seen(tiny, tmp_path):
-    async def graded(completions: list, **columns: object) -> list[float | None]:
-        return GRADED
-
-    build_trainer(GRPOTrainer, tiny, tmp_path, [graded, reward_of("format", FORMAT)], max_steps=1).train()
-    rows = recorded(tmp_path)
-    expected = [*advantages([1.25, 0.25, 1.0]), 0.0, *advantages([1.0, 0.25, 0.0, 0.25])]
-    assert rows["advantage"].tolist() == pytest.approx(expected, abs=1e-4)
-
-
 MEETING = """
 import asyncio
 
@@ -241,16 +229,6 @@ def test_only_what_must_be_nan_is_called_a_divergence(tiny, tmp_path, monkeypatc
     with pytest.raises(FloatingPointError if is_divergence else torch.AcceleratorError) as raised:
         trainer.train()
     assert hasattr(raised.value, "__notes__") == ("device-side assert" in said)
-
-
-def test_warning_of_a_row_without_rewards_does_not_quote_all_of_it(tiny, tmp_path, caplog):
-    rows = [{**row, "tests": "x" * 100_000} for row in addition_rows(16)]
-    for split in ("train", "test"):
-        write_rows(tmp_path / "data" / f"{split}.jsonl", rows)
-    rewards = [reward_of("graded", [None] * 8, FORMAT)]
-    build_trainer(GRPOTrainer, tiny, tmp_path / "run", rewards, max_steps=1, dataset_name=tmp_path / "data").train()
-    (message,) = [record.getMessage() for record in caplog.records if "returned None" in record.getMessage()]
-    assert message.endswith(" characters)") and len(message) < 2100
 
 
 def test_one_batch_without_a_verdict_changes_nothing_but_the_schedule(tiny, tmp_path):

@@ -10,7 +10,6 @@ import pytest
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-from trl import GRPOTrainer, SFTTrainer
 
 from open_r1.data.manifest import missing_from
 from open_r1.training.checkpoints import list_checkpoints
@@ -51,10 +50,6 @@ def finished(request, tiny, tmp_path_factory) -> tuple[str, Path]:
     output = tmp_path_factory.mktemp(request.param) / "a-run"
     tiny.train(request.param, output, **SIGNAL[request.param], do_eval=True)
     return request.param, output
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_saved_model_loads_and_knows_where_to_stop(finished):
@@ -105,26 +100,6 @@ def test_model_card_is_written_without_a_network(finished):
     assert "# Model Card for a-run" in card and "fine-tuned version of `model`" in card
     assert f"- {kind}\n" in card and "- open-r1\n" in card
     assert "None" not in card and str(output.parent) not in card
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_finished_command_run_again_changes_nothing_and_trains_no_step(tiny, tmp_path, kind, monkeypatch):
-    output = tmp_path / "output"
-    settings = {**SIGNAL[kind], "save_steps": 3, "do_eval": True}
-    settings |= {"log_completions": True} if kind == "grpo" else {}
-    first = tiny.train(kind, output, **settings)
-    before = contents(output)
-    for trainer in (SFTTrainer, GRPOTrainer):
-        monkeypatch.setattr(trainer, "training_step", lambda *_, **__: pytest.fail("a step is trained again"))
-    second = tiny.train(kind, output, **settings)
-    after = contents(output)
-    assert first["train_loss"] == second["train_loss"] and first["eval_loss"] == pytest.approx(second["eval_loss"])
-    assert before.keys() == after.keys()
-    changed = {name for name in before if before[name] != after[name]}
-    # When it ran, and how long the evaluation took.
-    expected = {"run_manifest.json", "eval_results.json", "all_results.json"}
-    # The order of the tags in the card, and of what pickle shares in the arguments, is another each time.
-    assert changed <= expected | {"README.md", "training_args.bin"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -194,19 +169,6 @@ def test_resuming_can_be_demanded(tiny, tmp_path, caplog):
     assert f"Resuming from {tmp_path / 'checkpoint-4'}" in caplog.text
 
 
-@pytest.mark.parametrize("word", ["false", "no"])
-def test_fresh_start_puts_earlier_checkpoints_and_rollouts_aside(tiny, tmp_path, word):
-    settings = {**SIGNAL["grpo"], "log_completions": True}
-    tiny.train("grpo", tmp_path, **settings)
-    whole = weights_of(tmp_path)
-    tiny.train("grpo", tmp_path, **settings, max_steps=2, resume_from_checkpoint=word)
-    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-2"]
-    assert len(list((tmp_path / "rollouts").glob("*.parquet"))) == 2
-    assert [path.name for path in list_checkpoints(tmp_path / "superseded-1")] == ["checkpoint-2", "checkpoint-4"]
-    assert len(list((tmp_path / "superseded-1" / "rollouts").glob("*.parquet"))) == 4
-    assert not are_identical(whole, weights_of(tmp_path))
-
-
 def test_going_back_to_an_earlier_checkpoint_gives_up_the_later_ones(tiny, tmp_path):
     settings = {"save_steps": 1, "save_total_limit": 2, "max_steps": 6}
     tiny.train("sft", tmp_path, **settings)
@@ -236,7 +198,7 @@ def test_run_resumed_in_its_second_epoch_sees_the_same_rows(tiny, tmp_path, kind
 def test_checkpoint_of_the_model_alone_is_not_resumed(tiny, tmp_path):
     settings = {"save_only_model": True}
     tiny.train("sft", tmp_path, **settings)
-    with pytest.raises(ValueError, match=r"checkpoint-4 was saved with `save_only_model: true`"):
+    with pytest.raises(ValueError, match="save_only_model"):
         tiny.train("sft", tmp_path, **settings, max_steps=5)
 
 
@@ -268,11 +230,6 @@ def test_model_with_broken_weights_is_not_trained(tiny, tmp_path, kind):
     with pytest.raises(FloatingPointError, match=r"NaN|nan"):
         tiny.train(kind, tmp_path / "output", **SIGNAL[kind], model_name_or_path=tmp_path / "model")
     assert list_checkpoints(tmp_path / "output") == []
-
-
-def test_training_data_without_an_end_of_turn_is_refused(tiny, tmp_path):
-    with pytest.raises(ValueError, match=r"EOS token '<\|im_end\|>' as a label.*max_length.*8"):
-        tiny.train("sft", tmp_path, max_length=8)
 
 
 @pytest.mark.parametrize("row", ["messages", "prompt", "text"])

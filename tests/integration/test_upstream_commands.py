@@ -250,7 +250,7 @@ def test_mixture_with_different_columns_is_taken(run_recipe):
 
 
 def test_no_data_is_refused(run):
-    with pytest.raises(ValueError, match="Either `dataset_name` or `dataset_mixture` must be provided"):
+    with pytest.raises(ValueError, match="`dataset_mixture`"):
         run("sft", ["--output_dir", "data/x"])
 
 
@@ -614,7 +614,7 @@ def test_what_has_no_equivalent_is_refused(run, words):
 
 
 def test_a_key_that_nobody_knows_is_refused_from_a_recipe(run_recipe):
-    with pytest.raises(ValueError, match="learning_rat: did you mean `learning_rate`"):
+    with pytest.raises(ValueError, match="`learning_rate`"):
         run_recipe("sft", "dataset_name: a/b\noutput_dir: x\nlearning_rat: 1.0e-5\n")
 
 

@@ -62,13 +62,6 @@ def test_variables_of_a_server_come_before_those_of_the_environment(tmp_path, mo
         assert psutil.Process(read_pids(tmp_path)[0]).environ()["VLLM_API_KEY"] == ""
 
 
-@pytest.mark.parametrize(("level", "passed_on"), [("ERROR", None), ("DEBUG", "DEBUG")])
-def test_log_of_a_server_is_not_silenced_by_the_level_that_trl_sets(tmp_path, monkeypatch, level, passed_on):
-    monkeypatch.setenv("VLLM_LOGGING_LEVEL", level)
-    with serve(tmp_path):
-        assert psutil.Process(read_pids(tmp_path)[0]).environ().get("VLLM_LOGGING_LEVEL") == passed_on
-
-
 def test_name_that_vllm_serves_under_is_the_models_name(tmp_path):
     with serve(tmp_path, args=["--served-model-name", "short"]) as server:
         assert server.model == "short"
@@ -78,13 +71,6 @@ def test_server_that_dies_is_reported_with_the_end_of_its_log(tmp_path):
     with pytest.raises(ServerError, match=r"(?s)exit status 3.*ValueError: no such model"), serve(tmp_path, "dies"):
         pass
     assert are_gone(tmp_path)
-
-
-def test_log_of_an_earlier_server_is_not_reported(tmp_path):
-    (tmp_path / "vllm.log").write_text("an old error\n")
-    with pytest.raises(ServerError) as raised, serve(tmp_path, "dies"):
-        pass
-    assert "an old error" not in str(raised.value)
 
 
 def test_server_that_is_never_ready_is_given_up(tmp_path, monkeypatch):

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of IOI and Codeforces problems as objects, and the generated tests that belong to them."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from open_r1.grading.cases import StdioTest
@@ -182,12 +180,6 @@ def test_generated_tests_are_those_of_the_problem(tests_folder, problem_id, coun
     assert len(generated_tests(problem_id)) == count
 
 
-def test_threads_that_ask_at_once_get_the_tests_read_once(tests_folder):
-    with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(generated_tests, ["9002/B"] * 32))
-    assert len({id(tests) for tests in answers}) == 1
-
-
 def test_official_tests_suffice_without_the_folder(environment):
     environment.pop(FOLDER_VARIABLE, None)
     assert len(problem_tests(CodeforcesProblem.from_row(problem_row("9002/A")))) == 2
@@ -238,6 +230,6 @@ def test_generated_test_that_is_not_two_texts_is_refused(tmp_path, given, expect
 def test_tests_that_printing_nothing_passes_are_refused(environment):
     environment.pop(FOLDER_VARIABLE, None)
     blank = {"official_tests": [{"input": "1\n", "output": "\n"}, {"input": "2\n", "output": ""}]}
-    with pytest.raises(ValueError, match="every expected output is blank"):
+    with pytest.raises(ValueError, match="output is blank"):
         problem_tests(CodeforcesProblem.from_row(problem_row("9001/A") | blank))
     assert len(problem_tests(CodeforcesProblem.from_row(problem_row("9001/B") | blank))) == 2

@@ -75,12 +75,7 @@ def test_unknown_layout_is_refused_with_the_known_ones(name):
 
 
 def test_layout_that_does_not_fit_is_refused_with_columns_and_those_that_do():
-    with pytest.raises(
-        ValueError,
-        match="'Complex_CoT'"
-        r"Columns found: \['system', 'conversations'\]. "
-        r"Layouts that fit: \['thought_turns'\]",
-    ):
+    with pytest.raises(ValueError, match=r"'Complex_CoT'.*\['system', 'conversations'\].*\['thought_turns'\]"):
         find_layout("a.jsonl", "medical_o1", THOUGHTS, None)
 
 

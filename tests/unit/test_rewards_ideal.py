@@ -42,12 +42,6 @@ def test_ideal_completion_fails_where_the_template_forbids_the_layout(prefix: st
     assert [score.is_reached for score in scores] == [True, False]
 
 
-def test_ideal_completion_leaves_out_what_the_prompt_opened():
-    whole = ideal_completion(["format"], "4", arguments())
-    rest = ideal_completion(["format"], "4", arguments(), RewardContext(completion_prefix="<think>\n"))
-    assert whole == "<think>\n" + rest
-
-
 def test_ideal_completion_has_a_program_only_where_asked_for():
     assert "```cpp\n" in ideal_completion(["code_format"], "4", arguments(code_language="cpp"))
     assert "```" not in ideal_completion(["format"], "4", arguments())
@@ -59,7 +53,7 @@ def test_a_solution_that_cannot_be_judged_proves_nothing():
 
 
 def test_a_missing_column_is_named_with_those_there():
-    with pytest.raises(ValueError, match=r"'accuracy' needs the column 'solution'; the data has: problem, answer"):
+    with pytest.raises(ValueError, match="'accuracy' needs"):
         score_ideal(arguments("format", "accuracy"), {"problem": "p", "answer": "4"})
 
 
@@ -143,10 +137,3 @@ def test_puzzle_without_a_known_solution_proves_nothing():
     (score,) = score_ideal(arguments("countdown"), row)
     assert (score.expected, score.is_reached) == (None, True)
     assert "no right answer in solution" in score.reason
-
-
-@pytest.mark.parametrize("name", ["soft_overlong_punishment", "demystify_cosine"])
-def test_settings_without_effect_are_no_warning_of_the_ideal_completion(name: str, caplog: pytest.LogCaptureFixture):
-    # `get_reward_funcs` warns of them, once a run.
-    score_ideal(arguments(name), {"solution": "42"}, RewardContext(max_completion_length=16))
-    assert not caplog.records

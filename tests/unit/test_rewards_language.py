@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Language consistency and readability: what counts as a word, in which language, in which part of the text."""
 
-import pickle
 import time
 
 import pytest
@@ -239,8 +238,3 @@ def test_a_program_in_the_answer_is_no_fault():
 def test_readability_refuses_a_paragraph_of_nothing():
     with pytest.raises(ValueError, match="max_paragraph_chars"):
         ReadabilityReward(0)
-
-
-def test_language_rewards_can_be_sent_to_another_process():
-    for reward in (LanguageConsistencyReward("zh"), ReadabilityReward()):
-        assert pickle.loads(pickle.dumps(reward)) == reward

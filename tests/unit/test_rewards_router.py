@@ -241,19 +241,3 @@ def test_same_reward_on_the_whole_and_on_the_summary():
 def test_summary_of_what_cannot_be_judged_by_it_is_refused(name: str, message: str):
     with pytest.raises(ValueError, match=message):
         get_reward_funcs(arguments(name), RewardContext(eos_token_ids=(EOS,)))
-
-
-def test_router_over_a_summary():
-    script_args = arguments("summary_only(accuracy)", reward_domains={"chat": ["summary_only(accuracy)"]})
-    (reward,) = get_reward_funcs(script_args)
-    result = call(
-        reward, completions=["<think>a</think>\\boxed{4}", "\\boxed{4}"], solution=["4", "4"], domain=["chat", "math"]
-    )
-    assert reward.__name__ == "summary_only_accuracy_reward"
-    assert result.values == [1.0, None]
-    assert result.extra == {
-        "summary_only_accuracy_reward/verdict": ["right", None],
-        "summary_only_accuracy_reward/gold_read": ["4", None],
-        "summary_only_accuracy_reward/answer_read": ["4", None],
-    }
-    assert result.metrics["summary_only_accuracy_reward/right"] == 1.0

@@ -130,10 +130,6 @@ def test_rewards_come_in_the_order_of_the_recipe():
     assert [reward.__name__ for reward in built] == ["format_reward", "cosine_scaled_reward", "accuracy_reward"]
 
 
-def test_only_named_rewards_are_built():
-    assert len(get_reward_funcs(arguments("tag_count", "format"))) == 2
-
-
 @pytest.mark.parametrize("name", REWARDS)
 def test_built_reward_survives_pickling(name: str):
     context = RewardContext(num_generations=2, completion_prefix="<think>\n", eos_token_ids=(EOS,))
@@ -188,18 +184,6 @@ def test_a_punishment_that_never_comes_is_warned_of(caplog: pytest.LogCaptureFix
 def test_unscorable_is_not_a_number():
     assert math.isnan(UNSCORABLE)
     assert [is_unscorable(value) for value in (UNSCORABLE, None, 0.0)] == [True, False, False]
-
-
-def test_names_of_every_kind_are_told_in_the_error():
-    with pytest.raises(ValueError, match=r"summary_only\(<reward>\).*path/to/file.py:function.*org/model"):
-        get_reward_funcs(arguments("my_reward"))
-
-
-def test_a_penalty_for_length_that_never_comes_is_warned_of(caplog: pytest.LogCaptureFixture):
-    get_reward_funcs(arguments("demystify_cosine", demystify_max_len=1040), RewardContext(max_completion_length=1024))
-    assert not caplog.records
-    get_reward_funcs(arguments("demystify_cosine", demystify_max_len=1041), RewardContext(max_completion_length=1024))
-    assert "demystify_exceed_length has no effect" in caplog.text
 
 
 def test_documents_list_every_reward_and_their_recipe_can_be_built():

@@ -133,14 +133,6 @@ def test_async_function_stays_async_whatever_is_around_it(code: Path, tmp_path: 
     assert asyncio.run(judge_together()) == [[18.0], [9.0], [1.0]]
 
 
-def test_wrong_results_of_an_async_function_name_it(code: Path):
-    with pytest.raises(ValueError, match="too_few"):
-        run_reward(load(f"{code}:too_few"), completions=["a", "b"])
-    with pytest.raises(KeyError) as caught:
-        run_reward(load(f"{code}:fails_later"), completions=["a"])
-    assert "my_rewards.py:fails_later" in caught.value.__notes__[0]
-
-
 @pytest.mark.parametrize("function", ["brevity", "patience"])
 def test_copy_loads_the_code_where_it_lies(code: Path, function: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(code.parent)
@@ -156,11 +148,6 @@ def test_columns_it_cannot_do_without_are_known(code: Path):
     assert get_reward_spec(f"summary_only({code}:brevity)").columns == ("solution",)
     assert get_reward_spec(f"{code}:patience").columns == ()
     assert get_reward_spec(f"{code}:by_tokens").columns == ()
-
-
-def test_function_over_tokens_cannot_judge_summaries(code: Path):
-    with pytest.raises(ValueError, match="judges the tokens of the whole completion"):
-        load(f"summary_only({code}:by_tokens)")
 
 
 def test_same_name_twice_gets_metric_keys_of_its_own(code: Path, tmp_path: Path):
@@ -282,7 +269,7 @@ def test_error_in_the_code_names_the_reward(code: Path):
 
 
 def test_reward_model_needs_somebody_to_load_it():
-    with pytest.raises(ValueError, match=r"'org/model' .* reward model, and nothing was given to load it with"):
+    with pytest.raises(ValueError, match="'org/model'"):
         get_reward_funcs(arguments("org/model"))
 
 

@@ -21,7 +21,7 @@ def test_a_token_that_is_named_must_be_there(monkeypatch, value: str | None):
     monkeypatch.delenv("TOKEN_OF_A_TEST", raising=False)
     if value is not None:
         monkeypatch.setenv("TOKEN_OF_A_TEST", value)
-    with pytest.raises(ValueError, match="TOKEN_OF_A_TEST, which isn't set"):
+    with pytest.raises(ValueError, match="TOKEN_OF_A_TEST"):
         build_sandbox("router", router_url="127.0.0.1:8000", router_token_env="TOKEN_OF_A_TEST")
 
 
@@ -33,5 +33,5 @@ def test_token_of_a_router_is_found_under_its_usual_name(monkeypatch):
 
 @pytest.mark.parametrize("patience_s", [0.0, -1.0, float("nan"), float("inf")])
 def test_patience_is_a_time(patience_s: float):
-    with pytest.raises(ValueError, match="sandbox_patience_s must be positive"):
+    with pytest.raises(ValueError, match="sandbox_patience_s"):
         build_sandbox("router", router_url="127.0.0.1:8000", patience_s=patience_s)

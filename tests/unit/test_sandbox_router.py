@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts of the router that need no server: addresses, the reading of scripts' results, the command line."""
 
-import asyncio
-import re
-
 import pytest
 
 from open_r1.generation.servers import free_port
@@ -16,7 +13,6 @@ from open_r1.sandbox import (
     RunRequest,
     RunResult,
     SandboxError,
-    UnsupportedRequestError,
     router,
     run_coroutine,
 )
@@ -122,29 +118,3 @@ def test_absent_router_is_missed_within_seconds_when_it_is_first_asked(monkeypat
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(SandboxError, match="ConnectError"):
         run_coroutine(RouterSandbox(address).languages)
-
-
-def test_long_wait_for_a_router_is_warned_of_once_and_so_is_its_return(caplog):
-    port, program = free_port(), RunRequest("python", {"main.py": "print(1)"}, (ProgramInput(),))
-
-    async def run_all_then_serve(sandbox: RouterSandbox) -> list[object]:
-        runs = [asyncio.ensure_future(sandbox.run(program)) for _ in range(5)]
-        while not caplog.messages:
-            await asyncio.sleep(0.01)
-
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            body = b'{"error": {"kind": "unsupported", "message": "no"}}'
-            head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(int(re.search(rb"content-length: (\d+)", head.lower())[1]))
-            writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body))
-            writer.write(body)
-            writer.close()
-
-        async with await asyncio.start_server(answer, "127.0.0.1", port):
-            return await asyncio.gather(*runs, return_exceptions=True)
-
-    results = asyncio.run(run_all_then_serve(RouterSandbox(f"127.0.0.1:{port}", patience_s=60)))
-    assert [type(result) for result in results] == [UnsupportedRequestError] * 5
-    away, back = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert f"127.0.0.1:{port} doesn't answer (ConnectError" in away
-    assert f"127.0.0.1:{port} is back" in back

@@ -4,7 +4,6 @@
 import itertools
 import random
 import re
-import time
 
 import pytest
 
@@ -12,7 +11,6 @@ from open_r1.rewards import accuracy_reward, format_reward, tag_count_reward
 from open_r1.tasks import list_tasks, load_task, running_sums
 
 CONFIGS = ("base", "zero_base", "cold_start", "rl")
-EXPRESSION = re.compile(r"(?<![\d=+-])\d(?:[+-]\d)+")
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +177,3 @@ def test_zero_base_texts_hold_tags_but_no_chats(data):
     texts = [row["text"] for row in data["zero_base", 0]["train"]]
     assert not any("<|" in text or "assistant" in text for text in texts)
     assert sum("<think>\n" in text and "\n</answer>" in text for text in texts) > len(texts) / 4
-
-
-def test_thousand_rows_take_seconds():
-    start = time.process_time()
-    load_task("running_sums", "rl", 5)
-    assert time.process_time() - start < 5

@@ -86,17 +86,6 @@ def test_gold_may_be_a_number(gold: object, answer: str):
     assert verify(gold, rf"\boxed{{{answer}}}") is R
 
 
-@pytest.mark.parametrize(
-    "text", ["42", r"\frac12", "(1,2)", "x^2-1", "A", r"50\%", r"\{2,1\}", r"2\sqrt{3}", r"x \in [1,2)"]
-)
-@pytest.mark.parametrize("wrapping", ["%s", "$%s$", r"\(%s\)", r"\[%s\]", "$ %s $", "%s."])
-def test_gold_equals_itself_in_any_wrapping(text: str, wrapping: str):
-    wrapped = wrapping % text
-    for completion in (rf"\boxed{{{wrapped}}}", f"<answer>\n{wrapped}\n</answer>", f"The answer is {wrapped}"):
-        assert verify(text, completion) is R
-        assert verify(wrapped, rf"\boxed{{{text}}}") is R
-
-
 def test_works_off_the_main_thread():
     verdicts = []
     thread = threading.Thread(target=lambda: verdicts.append(verify(r"\sqrt{28}", r"\boxed{2\sqrt{7}}")))
