@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What our training scripts cost beside bare TRL, and how fast models train.
+"""What our training scripts cost beside bare TRL, what start-up costs, and how fast models train.
 
     python scripts/bench_training.py --table assets/benchmarks/training.md       # as `make bench_training`
     python scripts/bench_training.py --sections throughput --model qwen2.5-1.5b  # on a GPU, random weights
@@ -7,8 +7,10 @@
 overhead     sft.py and grpo.py against TRL's trainers with the same settings, data and rewards: both train in one
              process and take turns step by step, so that what drifts on the machine touches both alike; CPU seconds
              of a step, median of the paired differences with a 95 % bootstrap interval.
+imports      seconds that each package adds to the start of a training script (its own modules, children excluded).
 packing      old log-probs and gradients of given completions, by our GRPO trainer beside TRL's: tokens per CPU second
-             of steps in turns, the median of their ratios with a 95 % bootstrap interval, and the memory of a step.
+             of steps in turns, the median of their ratios with a 95 % bootstrap interval, what that makes of a whole
+             step, and the memory of a step.
 throughput   tokens/s, peak memory and, on a GPU, model FLOPs utilisation (6 x parameters x tokens/s over the peak).
 """
 
@@ -18,12 +20,13 @@ import json
 import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +56,8 @@ SHAPES: dict[str, dict[str, int]] = {
                      "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 151936},
     "qwen2.5-1.5b": {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
                      "num_attention_heads": 12, "num_key_value_heads": 2, "vocab_size": 151936},
+    "qwen2.5-7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+                   "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064},
 }  # fmt: skip
 # Dense bf16 peak in FLOP/s by a part of the device's name, from the data sheets.
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
@@ -64,6 +69,20 @@ LENGTHS = {
     "log-normal, a tenth at the limit": 3.2,
     "equal": 1.0,
 }
+# What log-probs and gradients are of a step of bare TRL in the demo; the rest is generation and rewards.
+UPDATE_SHARE = 0.44
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "datasets",
+    "accelerate",
+    "peft",
+    "math_verify",
+    "sympy",
+    "pandas",
+    "open_r1",
+)
 
 
 def parse_command_line() -> argparse.Namespace:
@@ -71,10 +90,12 @@ def parse_command_line() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    sections = ["overhead", "packing", "throughput"]
+    sections = ["overhead", "imports", "packing", "throughput"]
     parser.add_argument("--sections", nargs="+", choices=sections, default=sections, help="default: all")
     parser.add_argument("--pairs", type=int, default=300, help="overhead: pairs of steps per script (default: 300)")
     parser.add_argument("--rounds", type=int, default=10, help="packing: pairs of steps a line (default: 10)")
+    parser.add_argument("--policy", type=Path, help="packing: a model's folder (default: the demo model)")
+    parser.add_argument("--scale", type=int, default=1, help="packing: rows and tokens are divided by it (default: 1)")
     parser.add_argument("--steps", type=int, default=40, help="throughput: optimizer steps of a run (default: 40)")
     parser.add_argument("--model", choices=sorted(SHAPES), default="demo", help="throughput: shape (default: demo)")
     parser.add_argument("--batch_size", type=int, default=16, help="throughput: sequences per device (default: 16)")
@@ -125,11 +146,10 @@ def silence() -> Iterator[None]:
 class StepTimer(TrainerCallback):
     """Notes CPU and wall seconds of every optimizer step, from the end of one to the end of the next.
 
-    With `turns`, which hold its own semaphore and another training's, it waits after each step until the other one has
-    done its step.
+    With `turns`, a training waits after each step until the other one has done its step.
     """
 
-    def __init__(self, *turns: threading.Semaphore) -> None:
+    def __init__(self, turns: "Turns | None" = None) -> None:
         self.turns = turns
         self.cpu: list[float] = []
         self.wall: list[float] = []
@@ -137,27 +157,69 @@ class StepTimer(TrainerCallback):
 
     def on_train_begin(self, *args: object, **kwargs: object) -> None:
         """Wait for the first turn."""
-        if self.turns:
-            mine, other = self.turns
-            other.release()
-            mine.acquire()
-        self._started = (time.process_time(), time.perf_counter())
+        self._wait_and_start()
 
     def on_step_end(self, *args: object, **kwargs: object) -> None:
         """Take the times of the step and pass the turn on."""
         self.cpu.append(time.process_time() - self._started[0])
         self.wall.append(time.perf_counter() - self._started[1])
-        self.on_train_begin()
+        self._wait_and_start()
+
+    def _wait_and_start(self) -> None:
+        if self.turns is not None:
+            self.turns.pass_on()
+        self._started = (time.process_time(), time.perf_counter())
 
 
-def run_in_turns(run: Callable[..., None], task: str, words: list[str], timer: StepTimer) -> None:
-    """Run a training in a thread, of which only one runs at any time."""
-    mine, other = timer.turns
-    mine.acquire()
-    try:
-        run(task, words, timer)
-    finally:
-        other.release(100_000)  # it goes on without turns, even if this one failed
+class Turns:
+    """Two trainings in two threads of a process, of which only one runs at any time."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._waiting: list[threading.Thread] = []
+        self._threads: list[threading.Thread] = []
+        self._active: threading.Thread | None = None
+        self._errors: list[BaseException] = []
+
+    def run(self, trainings: list[Callable[[], object]]) -> None:
+        """Run the trainings to their ends, setting them up one after the other."""
+        for training in trainings:
+            thread = threading.Thread(target=self._run_one, args=(training,))
+            with self._condition:
+                self._threads.append(thread)
+                self._active = thread
+            thread.start()
+            with self._condition:
+                self._condition.wait_for(lambda thread=thread: thread in self._waiting or not thread.is_alive())
+        with self._condition:
+            self._active = self._threads[0]
+            self._condition.notify_all()
+        for thread in self._threads:
+            thread.join()
+        if self._errors:
+            raise self._errors[0]
+
+    def pass_on(self) -> None:
+        """Let the other training run; return when it is this one's turn again."""
+        me = threading.current_thread()
+        with self._condition:
+            self._waiting.append(me)
+            others = [thread for thread in self._threads if thread is not me]
+            if others:
+                self._active = others[0]
+            self._condition.notify_all()
+            self._condition.wait_for(lambda: len(self._threads) == 2 and self._active is me)
+            self._waiting.remove(me)
+
+    def _run_one(self, training: Callable[[], object]) -> None:
+        try:
+            training()
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            self._errors.append(error)
+        finally:
+            with self._condition:
+                self._active = next((t for t in self._threads if t is not threading.current_thread()), None)
+                self._condition.notify_all()
 
 
 def run_ours(task: str, words: list[str], timer: StepTimer) -> None:
@@ -191,17 +253,16 @@ def run_bare(task: str, words: list[str], timer: StepTimer) -> None:
 def measure_overhead(folder: Path, task: str, pairs: int) -> dict[str, float]:
     """Return CPU milliseconds per step of bare TRL, and what ours adds, with a 95 % interval."""
     warm_up = 5
-    turns = threading.Semaphore(1), threading.Semaphore(0)
-    bare, ours = StepTimer(*turns), StepTimer(*reversed(turns))
-    words = command_line(folder, task, pairs + warm_up)
-    bare_words = command_line(folder, task, pairs + warm_up, output_dir=folder / f"{task}_bare")
-    with silence(), ThreadPoolExecutor() as pool:
-        trainings = [
-            pool.submit(run_in_turns, run_bare, task, bare_words, bare),
-            pool.submit(run_in_turns, run_ours, task, words, ours),
-        ]
-    for training in trainings:
-        training.result()
+    turns = Turns()
+    bare, ours = StepTimer(turns), StepTimer(turns)
+    steps = pairs + warm_up
+    with silence():
+        turns.run(
+            [
+                lambda: run_bare(task, command_line(folder, task, steps, output_dir=folder / f"{task}_bare"), bare),
+                lambda: run_ours(task, command_line(folder, task, steps), ours),
+            ]
+        )
     added_ms = 1000 * (np.array(ours.cpu) - np.array(bare.cpu))[warm_up:]
     low, high = interval_of_median(added_ms)
     bare_ms = 1000 * statistics.median(bare.cpu[warm_up:])
@@ -243,9 +304,10 @@ class GivenCompletions(_Trainer):
     """In place of a trainer's generation and rewards: random tokens in given lengths, whose log-probs are computed."""
 
     lengths: str
+    scale: int
 
     def _generate_and_score_completions(self, inputs: list) -> dict[str, torch.Tensor]:
-        rows = random_rollouts(self.lengths, seed=self._step)
+        rows = random_rollouts(self.lengths, self.scale, seed=self._step)
         ids, mask = (
             torch.cat([rows[f"prompt_{part}"], rows[f"completion_{part}"]], dim=1) for part in ("ids", "mask")
         )
@@ -265,18 +327,19 @@ class OwnTrainer(GivenCompletions, GRPOTrainer):
     """The trainer of this project with given completions."""
 
 
-def random_rollouts(lengths: str, seed: int) -> dict[str, torch.Tensor]:
+def random_rollouts(lengths: str, scale: int, seed: int) -> dict[str, torch.Tensor]:
     """Return rollouts as TRL's generation leaves them; prompts of 16 to 48 tokens, completions by `LENGTHS`."""
+    num_rows, limit = NUM_ROWS // scale, LIMIT_TOKENS // scale
     generator = np.random.default_rng(seed)
-    drawn = generator.lognormal(np.log(LIMIT_TOKENS / 8), 0.8, NUM_ROWS).astype(int)
+    drawn = generator.lognormal(np.log(limit / 8), 0.8, num_rows).astype(int)
     if "limit" in lengths:
-        drawn[: NUM_ROWS // 10] = LIMIT_TOKENS
+        drawn[: max(1, num_rows // 10)] = limit
     if lengths == "equal":
-        drawn[:] = LIMIT_TOKENS // 4
-    completion = torch.tensor(drawn.clip(1, LIMIT_TOKENS)).unsqueeze(1)
-    prompt = torch.tensor(generator.integers(16, 49, NUM_ROWS)).unsqueeze(1)
+        drawn[:] = limit // 4
+    completion = torch.tensor(drawn.clip(1, limit)).unsqueeze(1)
+    prompt = torch.tensor(generator.integers(16 // scale, 48 // scale + 1, num_rows)).unsqueeze(1)
     if lengths == "equal":
-        prompt[:] = 32
+        prompt[:] = 32 // scale
     completion_mask = (torch.arange(int(completion.max())) < completion).long()
     prompt_mask = (torch.arange(int(prompt.max())) >= prompt.max() - prompt).long()
     return {
@@ -284,19 +347,20 @@ def random_rollouts(lengths: str, seed: int) -> dict[str, torch.Tensor]:
         "prompt_mask": prompt_mask,
         "completion_ids": completion_mask * torch.tensor(generator.integers(10, 200, completion_mask.shape)),
         "completion_mask": completion_mask,
-        "advantages": torch.tensor(generator.standard_normal(NUM_ROWS), dtype=torch.float32),
+        "advantages": torch.tensor(generator.standard_normal(num_rows), dtype=torch.float32),
         "num_items_in_batch": completion_mask.sum(),
     }
 
 
-def build_given(trainer_class: type, folder: Path, lengths: str) -> trl.GRPOTrainer:
+def build_given(trainer_class: type, folder: Path, lengths: str, args: argparse.Namespace) -> trl.GRPOTrainer:
     """Return a trainer with completions of these lengths."""
     words = command_line(
         folder,
         "grpo",
         1,
-        per_device_train_batch_size=MICRO_BATCH_ROWS,
-        gradient_accumulation_steps=NUM_ROWS // MICRO_BATCH_ROWS,
+        model_name_or_path=args.policy or folder / "model",
+        per_device_train_batch_size=MICRO_BATCH_ROWS // min(args.scale, 2),
+        gradient_accumulation_steps=num_micro_batches(args),
         max_completion_length=LIMIT_TOKENS,
         num_generations=4,
     )
@@ -308,12 +372,17 @@ def build_given(trainer_class: type, folder: Path, lengths: str) -> trl.GRPOTrai
         train_dataset=get_dataset(script_args)["train"].rename_column("problem", "prompt"),
         processing_class=AutoTokenizer.from_pretrained(model_args.model_name_or_path),
     )
-    trainer.lengths = lengths
+    trainer.lengths, trainer.scale = lengths, args.scale
     trainer.current_gradient_accumulation_steps = training_args.gradient_accumulation_steps
     trainer.num_computed = 0
     trainer.model.get_input_embeddings().register_forward_pre_hook(lambda _, ids: count_tokens(trainer, ids[0]))
     trainer.model.train()
     return trainer
+
+
+def num_micro_batches(args: argparse.Namespace) -> int:
+    """Return the micro-batches of a step."""
+    return NUM_ROWS // args.scale // (MICRO_BATCH_ROWS // min(args.scale, 2))
 
 
 def count_tokens(trainer: Any, ids: torch.Tensor) -> None:
@@ -336,7 +405,7 @@ def cost_of_step(trainer: Any) -> tuple[float, float]:
 def packing_lines(folder: Path, lengths: str, args: argparse.Namespace) -> str:
     """Return a row of the section of packing."""
     with silence():
-        trainers = [build_given(kind, folder, lengths) for kind in (BareTrainer, OwnTrainer)]
+        trainers = [build_given(kind, folder, lengths, args) for kind in (BareTrainer, OwnTrainer)]
         costs = np.zeros((args.rounds + 1, 2, 2))
         for number in range(args.rounds + 1):  # who comes first changes each time
             for which in (0, 1) if number % 2 else (1, 0):
@@ -344,7 +413,7 @@ def packing_lines(folder: Path, lengths: str, args: argparse.Namespace) -> str:
     masks = [
         torch.cat([rows["prompt_mask"], rows["completion_mask"]], dim=1).numpy()
         for number in range(args.rounds + 1)
-        for rows in [random_rollouts(lengths, number * NUM_ROWS // MICRO_BATCH_ROWS)]
+        for rows in [random_rollouts(lengths, args.scale, number * num_micro_batches(args))]
     ]
     tokens = np.array([mask.sum() for mask in masks])
     speeds = tokens[1:, None] / costs[1:, :, 0]
@@ -352,28 +421,54 @@ def packing_lines(folder: Path, lengths: str, args: argparse.Namespace) -> str:
     low, high = interval_of_median(ratios)
     bare, ours = np.median(speeds, axis=0)
     bare_mb, our_mb = costs[1:, :, 1].max(axis=0)
+    ratio = float(np.median(ratios))
     # Old log-probs and the update; the trainer's test of the model has 92 tokens.
     computed = (trainers[1].num_computed - 92) / (2 * tokens.sum())
     return (
         f"| {lengths} | {100 * (1 - np.mean([mask.mean() for mask in masks])):.0f} % | {computed:.3f} | {bare:,.0f} | "
-        f"{ours:,.0f} | {np.median(ratios):.2f} ({low:.2f} to {high:.2f}) | >= {LENGTHS[lengths]} | "
-        f"{bare_mb:.0f} | {our_mb:.0f} |"
+        f"{ours:,.0f} | {ratio:.2f} ({low:.2f} to {high:.2f}) | >= {LENGTHS[lengths]} | "
+        f"{1 / (1 - UPDATE_SHARE + UPDATE_SHARE / ratio):.2f} | {bare_mb:.0f} | {our_mb:.0f} |"
     )
 
 
 def packing_table(folder: Path, args: argparse.Namespace) -> list[str]:
     """Return the section of packing as Markdown lines."""
+    save_random_model(folder / "model", "demo")
+    limit = LIMIT_TOKENS // args.scale
     return [
-        f"Demo model in fp32; {NUM_ROWS} rows in {NUM_ROWS // MICRO_BATCH_ROWS} micro-batches; prompts of 16 to 48 "
-        f"tokens, completions of at most {LIMIT_TOKENS}: log-normal with median {LIMIT_TOKENS // 8} and sigma 0.8, or "
-        f"(equal) all of {LIMIT_TOKENS // 4}. {args.rounds} pairs of steps a line. Memory: what a step "
-        "adds to the process at its peak.",
+        f"{args.policy.name if args.policy else 'Demo model'} in fp32; {NUM_ROWS // args.scale} rows in "
+        f"{num_micro_batches(args)} micro-batches; prompts of {16 // args.scale} to {48 // args.scale} tokens, "
+        f"completions of at most {limit}: log-normal with median {limit // 8} and sigma 0.8, or (equal) all of "
+        f"{limit // 4}. {args.rounds} pairs of steps a line. Whole step: where TRL spends {UPDATE_SHARE:.0%} of it in "
+        "old log-probs and gradients, and the rest stays. Memory: what a step adds to the process at its peak.",
         "",
         "| lengths | padding in TRL's batch | computed / tokens of rows | bare TRL, tokens per CPU second | ours | "
-        "ratio (95 %) | reach | TRL's memory, MB | ours |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "ratio (95 %) | reach | whole step | TRL's memory, MB | ours |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *(packing_lines(folder, lengths, args) for lengths in LENGTHS),
     ]
+
+
+def imports_table() -> list[str]:
+    """Return what each package adds to the start of grpo.py, from `python -X importtime` (second of two starts)."""
+    command = [sys.executable, "-X", "importtime", "-c", "import open_r1.grpo"]
+    for _ in range(2):  # the first start fills the file cache
+        started = time.perf_counter()
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        wall = time.perf_counter() - started
+    seconds: dict[str, float] = defaultdict(float)
+    for line in result.stderr.splitlines():
+        parts = line.removeprefix("import time:").split("|")
+        if len(parts) == 3 and parts[0].strip().isdigit():
+            package = parts[2].strip().split(".")[0]
+            seconds[package if package in PACKAGES else "all others"] += int(parts[0]) / 1e6
+    lines = [
+        f"`import open_r1.grpo` takes {wall:.1f} s of wall time under `-X importtime` (which slows it).",
+        "",
+        "| package | s |",
+        "|---|---|",
+    ]
+    return lines + [f"| {name} | {value:.2f} |" for name, value in sorted(seconds.items(), key=lambda item: -item[1])]
 
 
 def throughput_table(folder: Path, args: argparse.Namespace) -> list[str]:
@@ -418,14 +513,21 @@ def grpo_throughput(folder: Path, args: argparse.Namespace) -> list[str]:
     """Return the row of GRPO with transformers generation: tokens of prompts and completions per second."""
     length = min(args.max_length, 128)
     reset_peak_memory()
+    timer = StepTimer()
     output_dir = folder / "grpo_throughput"
     changes = {"max_completion_length": length, "output_dir": output_dir}
     with silence():
-        run_ours("grpo", command_line(folder, "grpo", max(6, args.steps // 3), **changes), StepTimer())
+        run_ours("grpo", command_line(folder, "grpo", max(6, args.steps // 3), **changes), timer)
     state = (output_dir / "trainer_state.json").read_text(encoding="utf-8")
     history = [line for line in json.loads(state)["log_history"] if "tokens_per_second" in line]
     speed = statistics.median(line["tokens_per_second"] for line in history[2:])
-    return [f"| grpo.py | 32 completions of <= {length} | {speed:,.0f} | {peak_memory_gb():.2f} GB | - |"]
+    split = {
+        name: statistics.median(line[f"time/{name}_s"] for line in history[2:])
+        for name in ("generate", "reward", "update")
+    }
+    total = statistics.median(timer.wall[3:])
+    shares = ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in split.items())
+    return [f"| grpo.py ({shares}) | 32 completions of <= {length} | {speed:,.0f} | {peak_memory_gb():.2f} GB | - |"]
 
 
 def describe_device() -> str:
@@ -458,7 +560,7 @@ def save_random_model(folder: Path, name: str) -> int:
         config = Qwen2Config(
             **SHAPES[name],
             max_position_embeddings=32768,
-            tie_word_embeddings=True,
+            tie_word_embeddings=name != "qwen2.5-7b",
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
@@ -477,6 +579,7 @@ def main() -> None:
     disable_progress_bars()
     sections: dict[str, Any] = {
         "overhead": overhead_table,
+        "imports": lambda *_: imports_table(),
         "packing": packing_table,
         "throughput": throughput_table,
     }
@@ -485,12 +588,13 @@ def main() -> None:
     lines = ["# Training benchmark", "", f"Made by `python {' '.join(sys.argv)}`; {versions}."]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        save_random_model(folder / "model", "demo")
         for section in args.sections:
-            save_random_model(folder / "model", "demo")
             lines += ["", f"## {section.capitalize().replace('_', '-')}", "", *sections[section](folder, args)]
     text = "\n".join(lines) + "\n"
     print(text)
     if args.table is not None:
+        args.table.parent.mkdir(parents=True, exist_ok=True)
         args.table.write_text(text, encoding="utf-8")
 
 
