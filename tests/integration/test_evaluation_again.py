@@ -24,7 +24,7 @@ def test_another_verifier_judges_again_and_asks_nothing(evaluate, tmp_path, monk
         assert evaluate(server.address, "--num_samples", 1) == 0
         before = results_of(tmp_path)
         monkeypatch.setattr(judging, "fingerprint_verifier", lambda: "another")
-        monkeypatch.setattr(judging, "verify_all", lambda golds, texts: [Verdict.WRONG] * len(texts))
+        monkeypatch.setattr(judging, "verify_all", lambda golds, texts, prompts: [Verdict.WRONG] * len(texts))
         assert evaluate(server.address, "--num_samples", 1) == 0
         after = results_of(tmp_path)
         assert "finished earlier" not in capsys.readouterr().out
