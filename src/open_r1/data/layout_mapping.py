@@ -13,12 +13,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from open_r1 import literals
 from open_r1.data.layout_readers import Unwrapped
 from open_r1.data.layout_table import MESSAGES, PROBLEM, TARGETS, Layout
 from open_r1.data.layout_turns import AsTheyAre, Prompt, chat_of
 from open_r1.data.program_tests import lacks_tests
 from open_r1.data.thoughts import UnmappableError
-from open_r1 import literals
 from open_r1.tasks import countdown
 
 if TYPE_CHECKING:
