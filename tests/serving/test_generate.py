@@ -13,7 +13,8 @@ pytestmark = pytest.mark.serving
 
 def test_model_answers_through_distilabel(server, tmp_path):
     words = ["--hf-dataset", str(write_capitals(tmp_path)), "--model", SERVED, "--vllm-server-url", server.url]
-    words += ["--prompt-column", "problem", "--max-new-tokens", "16", "--temperature", "0", "--num-generations", "2"]
+    words += ["--prompt-column", "problem", "--max-new-tokens", "16", "--num-generations", "2"]
+    words += ["--temperature", "0.1"]  # at 0 vLLM refuses more than one generation
     assert main([*words, "--output-dir", str(tmp_path / "out")]) == 0
     table = load_columns(tmp_path / "out", ["solution", "generation", "distilabel_metadata"]).to_pylist()
     assert len(table) == len(CAPITALS)
