@@ -162,7 +162,7 @@ def test_outage_is_waited_for_once_by_all_programs(server, build):
     started = time.monotonic()
     results = run_all([HELLO] * 12, sandbox, 2)
     assert all(isinstance(one, SandboxError) for one in results)
-    assert 2.0 <= time.monotonic() - started < 6.0  # with a clock for each it's 12 s
+    assert 1.5 < time.monotonic() - started < 6.0  # with a clock for each it's 12 s
 
 
 def test_waiting_request_is_served_when_an_endpoint_comes_back(build):
