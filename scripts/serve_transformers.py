@@ -11,7 +11,7 @@ import argparse
 
 from aiohttp import web
 
-from open_r1.generation.requests import ChatRequest, Sampling
+from open_r1.generation.messages import Request, Sampling
 
 _FIELDS = ("temperature", "top_p", "max_tokens", "seed")
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     async def chat(request: web.Request) -> web.Response:
         body = await request.json()
         sampling = Sampling(**{name: body[name] for name in _FIELDS if name in body})
-        reply = await client.answer(ChatRequest("", 0, body["messages"]), sampling)
+        reply = await client.answer(Request("", 0, body["messages"]), sampling)
         if reply.text is None:
             return web.json_response({"error": {"message": reply.error, "code": 400}}, status=400)
         message = {"role": "assistant", "content": reply.text}

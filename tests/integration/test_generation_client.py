@@ -10,14 +10,14 @@ import pytest
 from open_r1.generation.balancing import RefusedError
 from open_r1.generation.client import ChatClient, Patience
 from open_r1.generation.engine import run
-from open_r1.generation.requests import ChatRequest, Sampling
+from open_r1.generation.messages import Request, Sampling
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply
 
 QUICK = Patience(retries=3, first_delay_s=0.01, max_delay_s=0.02, outage_s=20.0)
 
 
 def question(number=0, index=0, turns=()):
-    return ChatRequest(f"key-{number}", index, [{"role": "user", "content": f"Compute {number}+1"}], turns)
+    return Request(f"key-{number}", index, [{"role": "user", "content": f"Compute {number}+1"}], turns)
 
 
 def ask(addresses, *requests, sampling=None, patience=QUICK, **options):

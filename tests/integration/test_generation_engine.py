@@ -13,14 +13,14 @@ from open_r1.generation.balancing import RefusedError
 from open_r1.generation.client import ChatClient, Patience
 from open_r1.generation.engine import TooManyErrorsError, run, run_requests
 from open_r1.generation.journal import Journal
-from open_r1.generation.requests import ChatRequest, Sampling
+from open_r1.generation.messages import Request, Sampling
 from tests.integration.fakes.chat_server import MODEL, ChatServer, Reply, answer_of
 
 QUICK = Patience(retries=3, first_delay_s=0.01, max_delay_s=0.02, outage_s=20.0)
 
 
 def question(number=0, index=0, turns=()):
-    return ChatRequest(f"key-{number}", index, [{"role": "user", "content": f"Compute {number}+1"}], turns)
+    return Request(f"key-{number}", index, [{"role": "user", "content": f"Compute {number}+1"}], turns)
 
 
 def ask_journal(folder, addresses, requests, *, patience=QUICK, **options):

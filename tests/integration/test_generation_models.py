@@ -8,8 +8,8 @@ import pytest
 from open_r1.generation.balancing import server_url
 from open_r1.generation.client import ChatClient, Patience
 from open_r1.generation.engine import run
+from open_r1.generation.messages import Sampling
 from open_r1.generation.models import find_model
-from open_r1.generation.requests import Sampling
 from tests.integration.fakes.chat_server import MODEL, ChatServer
 
 QUICK = Patience(retries=3, first_delay_s=0.01, max_delay_s=0.02, outage_s=20.0)

@@ -7,7 +7,7 @@ from open_r1.data.benchmarks import SUPPORTED_BENCHMARKS, find_benchmarks
 from open_r1.evaluation.flags import build_parser
 from open_r1.evaluation.jobs import safe_name
 from open_r1.evaluation.settings import EvaluationSettings, label_of
-from open_r1.generation.requests import Sampling
+from open_r1.generation.messages import Sampling
 from scripts.run_benchmarks import chosen_benchmarks
 
 NAMES = ["math_500", "aime24", "aime25", "gpqa", "lcb", "lcb_v4"]

@@ -7,14 +7,14 @@ import re
 
 from open_r1.generation import progress
 from open_r1.generation.engine import Totals
+from open_r1.generation.messages import Reply
 from open_r1.generation.progress import FIRST_LINE_S, LINE_EVERY_S, Pace, describe
-from open_r1.generation.requests import ChatReply
 from open_r1.test_time.progress import LineClock
 
 
 def reply(text="8", finish_reason="stop", tokens=10, attempts=1):
     usage = {"prompt_tokens": 3, "completion_tokens": tokens}
-    return ChatReply(text, finish_reason, usage, 200, attempts, 0.1, "http://a/v1", None if text else "no")
+    return Reply(text, finish_reason, usage, 200, attempts, 0.1, "http://a/v1", None if text else "no")
 
 
 def test_totals_tell_failed_from_truncated_and_sum_tokens():

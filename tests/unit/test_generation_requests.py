@@ -3,7 +3,7 @@
 
 import pytest
 
-from open_r1.generation.requests import Sampling, join_reasoning, row_key, without_reasoning
+from open_r1.generation.messages import Sampling, join_reasoning, row_key, without_reasoning
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ from open_r1.generation.client import ChatClient
 from open_r1.generation.engine import Outcome, Totals, run, run_requests
 from open_r1.generation.journal import Journal
 from open_r1.generation.journal_header import differing, has_generations, read_settings
+from open_r1.generation.messages import Sampling
 from open_r1.generation.models import ServedModel
 from open_r1.generation.progress import progress
 from open_r1.generation.publishing import Results
-from open_r1.generation.requests import Sampling
 
 if TYPE_CHECKING:
     from open_r1.evaluation.here import TransformersClient, TransformersModel

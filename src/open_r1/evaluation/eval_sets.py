@@ -30,7 +30,7 @@ from open_r1.evaluation.problems import Problems, load_problems
 from open_r1.evaluation.results import ANSWERS_NAME, AnswersFile
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import Tally
-from open_r1.generation.requests import Sampling
+from open_r1.generation.messages import Sampling
 from open_r1.models import prompt_token_ids
 from open_r1.rewards import run_reward
 from open_r1.rewards.program_rewards import code_sandbox

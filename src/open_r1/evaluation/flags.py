@@ -250,7 +250,7 @@ def settings_of(args: argparse.Namespace) -> "EvaluationSettings":
     """
     # Imported here: arrow and aiohttp take most of a second, which --help needn't.
     from open_r1.evaluation.settings import EvaluationSettings
-    from open_r1.generation.requests import Sampling
+    from open_r1.generation.messages import Sampling
 
     sandbox, limits = sandbox_of(args)
     return EvaluationSettings(

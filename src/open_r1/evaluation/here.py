@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from open_r1.evaluation.identity import adapter_base
 from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
 from open_r1.evaluation.sampling.open_answer import Sampled
+from open_r1.generation.messages import ERROR, Reply, Request, Sampling
 from open_r1.generation.models import ServedModel
-from open_r1.generation.requests import ERROR, ChatReply, ChatRequest, Sampling
 
 HERE = "transformers in this process"
 _BATCH_SIZE, _BATCH_SIZE_OF_CPU = 64, 16
@@ -95,7 +95,7 @@ class TransformersClient:
 
     here: TransformersModel
     sampling: Sampling
-    _waiting: list[tuple[SampleRequest, asyncio.Future[ChatReply]]] = field(default_factory=list)
+    _waiting: list[tuple[SampleRequest, asyncio.Future[Reply]]] = field(default_factory=list)
     _work: asyncio.Task[None] | None = None
 
     @property
@@ -110,7 +110,7 @@ class TransformersClient:
         if self._work is not None:  # those who waited are gone: it ends with the next token
             await asyncio.gather(self._work, return_exceptions=True)
 
-    async def complete(self, request: ChatRequest) -> ChatReply:
+    async def complete(self, request: Request) -> Reply:
         """Return what comes of a request; one that the model has no room for is a reply with `error`.
 
         Raises:
@@ -118,19 +118,19 @@ class TransformersClient:
         """
         return await self.answer(request, self.sampling)
 
-    async def answer(self, request: ChatRequest, sampling: Sampling) -> ChatReply:
+    async def answer(self, request: Request, sampling: Sampling) -> Reply:
         """Return what comes of a request with a sampling of its own, as `complete` does."""
         try:
             wanted = self._read(request, sampling)
         except (ValueError, TypeError, TemplateError) as error:
-            return ChatReply(None, ERROR, {}, None, 1, 0.0, HERE, str(error))
-        future: asyncio.Future[ChatReply] = asyncio.get_running_loop().create_future()
+            return Reply(None, ERROR, {}, None, 1, 0.0, HERE, str(error))
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.append((wanted, future))
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._sample_all())
         return await future
 
-    def _read(self, request: ChatRequest, sampling: Sampling) -> SampleRequest:
+    def _read(self, request: Request, sampling: Sampling) -> SampleRequest:
         sampler = self.here.sampler
         ids = sampler.tokenizer.apply_chat_template(
             [dict(message) for message in request.messages], add_generation_prompt=True, return_dict=True
@@ -154,14 +154,14 @@ class TransformersClient:
             batch, self._waiting = self._waiting, []
             await self._sample([wanted for wanted, _ in batch], [future for _, future in batch])
 
-    async def _sample(self, wanted: Sequence[SampleRequest], futures: Sequence[asyncio.Future[ChatReply]]) -> None:
+    async def _sample(self, wanted: Sequence[SampleRequest], futures: Sequence[asyncio.Future[Reply]]) -> None:
         loop, started = asyncio.get_running_loop(), time.monotonic()
 
         def keep(place: int, answer: Sampled) -> None:
             if not futures[place].done():
                 usage = {"completion_tokens": len(answer.token_ids)}
                 seconds = time.monotonic() - started
-                futures[place].set_result(ChatReply(answer.text, answer.finish_reason, usage, None, 1, seconds, HERE))
+                futures[place].set_result(Reply(answer.text, answer.finish_reason, usage, None, 1, seconds, HERE))
 
         def on_done(place: int, answer: Sampled) -> None:  # in the sampler's thread
             loop.call_soon_threadsafe(keep, place, answer)

@@ -25,7 +25,7 @@ from inspect_ai.solver import TaskState
 
 from open_r1.evaluation.estimators import avg_at_k, pass_at_k
 from open_r1.evaluation.judging import Judge, Judgement
-from open_r1.generation.requests import join_reasoning
+from open_r1.generation.messages import join_reasoning
 
 PROBLEM = "problem"  # key of a sample's metadata: what tells its problem from others
 _BATCH_ANSWERS = 64

@@ -38,7 +38,7 @@ from open_r1.evaluation.judging import judge_of
 from open_r1.evaluation.problems import Problems, load_problems
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import problem_key
-from open_r1.generation.requests import Message, Sampling
+from open_r1.generation.messages import Message, Sampling
 
 # All roles that prompts may have; inspect has no developer, which is the newer name of system.
 _MESSAGES: dict[str, type[ChatMessageSystem | ChatMessageUser | ChatMessageAssistant | ChatMessageTool]] = {

@@ -16,8 +16,8 @@ from open_r1.data.sources import RowSource, open_source
 from open_r1.evaluation.choices import lettered
 from open_r1.evaluation.program_rows import COLUMNS, TestsFile, form_of
 from open_r1.evaluation.settings import TEMPLATES, EvaluationSettings
+from open_r1.generation.messages import Message, Request
 from open_r1.generation.prompts import PromptError, Prompts, PromptSettings, check_template, fill_template
-from open_r1.generation.requests import ChatRequest, Message
 from open_r1.grading.batch import Limits, SandboxSettings
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Problems:
     judged_by: dict[str, Any] = field(default_factory=dict)
     system_prompt: str | None = None
 
-    def requests(self, num_samples: int) -> Iterator[ChatRequest]:
+    def requests(self, num_samples: int) -> Iterator[Request]:
         """Yield a request for each answer."""
         return self.prompts.requests(list(self.golds), num_samples)
 

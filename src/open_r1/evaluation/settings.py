@@ -12,8 +12,8 @@ from open_r1.evaluation import choices, program_rows
 from open_r1.evaluation.defaults import ANSWER_TIMEOUT_S, BACKENDS, DEFAULT_MAX_TOKENS, PROGRAM_LIMITS
 from open_r1.evaluation.identity import fingerprint_named_template
 from open_r1.generation.client import Patience
+from open_r1.generation.messages import NEUTRAL, Sampling
 from open_r1.generation.prompts import DEFAULT_TEMPLATE
-from open_r1.generation.requests import NEUTRAL, Sampling
 from open_r1.generation.servers import check_serve_args
 from open_r1.grading.batch import Limits, SandboxSettings
 

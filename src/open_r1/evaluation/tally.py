@@ -27,8 +27,8 @@ from open_r1.evaluation.estimators import avg_at_k, maj_at_ks, pass_at_k
 from open_r1.evaluation.intervals import Interval, mean_interval
 from open_r1.evaluation.judging import LOST, Answer
 from open_r1.evaluation.problems import Problems
+from open_r1.generation.messages import row_key
 from open_r1.generation.replies import MAY_PASS, NOT_NOW
-from open_r1.generation.requests import row_key
 from open_r1.rewards.verifier import Verdict
 
 _FEW_PROBLEMS = 30

@@ -3,7 +3,7 @@
 
     async with ChatClient(["localhost:8000"], Sampling(temperature=0.6, max_tokens=4096)) as client:
         await find_model(client)
-        reply = await client.complete(ChatRequest("row", 0, [{"role": "user", "content": "Compute 7+9-8"}]))
+        reply = await client.complete(Request("row", 0, [{"role": "user", "content": "Compute 7+9-8"}]))
 
 It stands on aiohttp alone: the openai client costs ten times the CPU time of a request.
 """
@@ -24,8 +24,8 @@ import aiohttp
 from yarl import URL
 
 from open_r1.generation.balancing import Balancer, RefusedError, Server, server_url
+from open_r1.generation.messages import ERROR, Message, Reply, Request, Sampling, without_reasoning
 from open_r1.generation.replies import Answer, ServerFailure, quoted, read_answer, read_failure
-from open_r1.generation.requests import ERROR, ChatReply, ChatRequest, Message, Sampling, without_reasoning
 from open_r1.secret_names import hide_secrets, note_secrets
 
 CONNECT_TIMEOUT_S, PROBE_TIMEOUT_S = 30.0, 10.0
@@ -130,7 +130,7 @@ class ChatClient:
             raise RuntimeError("A ChatClient is used within `async with`.")
         return self._session
 
-    async def complete(self, request: ChatRequest) -> ChatReply:
+    async def complete(self, request: Request) -> Reply:
         """Return what comes of a request; a failure is a reply with `error`.
 
         Raises:
@@ -149,7 +149,7 @@ class ChatClient:
             reply = _sum(reply, await self._ask(conversation, request.index))
         if reply.text is not None:
             conversation.append(_assistant(reply.text))
-        return ChatReply(
+        return Reply(
             reply.text,
             reply.finish_reason,
             reply.usage,
@@ -161,10 +161,10 @@ class ChatClient:
             conversation,
         )
 
-    async def _ask(self, messages: Sequence[Message] | Sequence[int], index: int) -> ChatReply:
+    async def _ask(self, messages: Sequence[Message] | Sequence[int], index: int) -> Reply:
         return await self._send(self._encode(messages, index), hash(str(messages)))
 
-    async def _send(self, content: bytes, row: int) -> ChatReply:
+    async def _send(self, content: bytes, row: int) -> Reply:
         """Return what comes of a request's body; those about the same row share a number."""
         deadline = time.monotonic() + self.patience.deadline_s
         attempts = failures = counted = 0
@@ -187,7 +187,7 @@ class ChatClient:
             else:
                 self.balancer.succeeded(server)
                 seconds = time.monotonic() - started
-                return ChatReply(
+                return Reply(
                     answer.text,
                     answer.finish_reason,
                     answer.usage,
@@ -217,7 +217,7 @@ class ChatClient:
                     continue
                 else:
                     reason = f"not done within {self.patience.deadline_s:g} s, at last: {reason}"
-            return ChatReply(None, ERROR, {}, failure.status, attempts, 0.0, server.name, reason)
+            return Reply(None, ERROR, {}, failure.status, attempts, 0.0, server.name, reason)
 
     def _encode(self, messages: Sequence[Message] | Sequence[int], index: int) -> bytes:
         body = {"model": self.model, "messages": messages, **self._body}
@@ -339,12 +339,12 @@ def _assistant(text: str) -> Message:
     return {"role": "assistant", "content": text}
 
 
-def _sum(before: ChatReply, reply: ChatReply) -> ChatReply:
+def _sum(before: Reply, reply: Reply) -> Reply:
     """Return the reply to a later turn with the costs of both."""
     usage: Mapping[str, int] = {
         name: before.usage.get(name, 0) + reply.usage.get(name, 0) for name in {**before.usage, **reply.usage}
     }
-    return ChatReply(
+    return Reply(
         reply.text,
         reply.finish_reason,
         usage,

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from open_r1.generation.client import ChatClient
 from open_r1.generation.engine import Outcome, Totals, run_requests
 from open_r1.generation.journal import Journal
+from open_r1.generation.messages import Message, Reply, Request
 from open_r1.generation.models import FlagNames, ServedModel, find_model
 from open_r1.generation.progress import progress
-from open_r1.generation.requests import ChatReply, ChatRequest, Message
 
 # Of `scripts/compute_pass_rate.py`.
 _FLAGS = FlagNames("--server_model", "--max_completion_length", "--server_api_key_env", "")
@@ -24,7 +24,7 @@ class CompletionClient(ChatClient):
 
     path = "completions"
 
-    async def complete(self, request: ChatRequest) -> ChatReply:
+    async def complete(self, request: Request) -> Reply:
         """Return what comes of a request; a failure is a reply with `error`.
 
         Raises:
@@ -43,7 +43,7 @@ class CompletionClient(ChatClient):
 
 
 async def complete_all(
-    requests: Iterable[ChatRequest],
+    requests: Iterable[Request],
     num_requests: int,
     journal: Journal,
     client: CompletionClient,

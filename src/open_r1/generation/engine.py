@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 from open_r1.generation.balancing import RefusedError
 from open_r1.generation.journal import Journal
-from open_r1.generation.requests import ChatReply, ChatRequest
+from open_r1.generation.messages import Reply, Request
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ _SKIP_AT_A_TIME = 2000  # some milliseconds, after which whoever waits for the e
 class Completer(Protocol):
     """Answers requests: a `ChatClient`, or a model in this process."""
 
-    async def complete(self, request: ChatRequest) -> ChatReply:
+    async def complete(self, request: Request) -> Reply:
         """Return what comes of a request; a failure is a reply with `error`."""
         ...
 
@@ -60,7 +60,7 @@ class Totals:
     completion_tokens: int = 0
     last_error: str = ""
 
-    def add(self, reply: ChatReply, num_turns: int) -> None:
+    def add(self, reply: Reply, num_turns: int) -> None:
         """Count a reply to a request of so many turns."""
         self.done += 1
         self.retries += max(0, reply.attempts - num_turns)
@@ -116,7 +116,7 @@ def _is_loop_running() -> bool:
 
 
 async def run_requests(
-    requests: Iterable[ChatRequest],
+    requests: Iterable[Request],
     client: Completer,
     journal: Journal,
     *,
@@ -135,7 +135,7 @@ async def run_requests(
     Args:
         requests: What to ask for, each generation once; taken one by one.
         client: Open, with a model.
-        journal: Takes a record of each reply: `ChatReply.record`.
+        journal: Takes a record of each reply: `Reply.record`.
         max_concurrent: Requests in flight, those that wait for their next attempt among them.
         totals: Counted on while it runs, for a display.
         stop_after_errors: Requests that may fail in a row; 0: any number.
@@ -179,14 +179,14 @@ def allow_open_files(max_concurrent: int) -> None:
 class _Engine:
     def __init__(
         self,
-        requests: Iterable[ChatRequest],
+        requests: Iterable[Request],
         client: Completer,
         journal: Journal,
         totals: Totals,
         stop_after_errors: int,
         retry_flag: str,
     ) -> None:
-        self._requests: Iterator[ChatRequest] = iter(requests)
+        self._requests: Iterator[Request] = iter(requests)
         self._client, self._journal, self._totals = client, journal, totals
         self._stop_after_errors, self._retry_flag = stop_after_errors, retry_flag
         self._failed_in_a_row = 0
@@ -242,7 +242,7 @@ class _Engine:
             self._totals.add(reply, 1 + len(request.turns))
             self._check(reply)
 
-    def _next(self) -> tuple[ChatRequest | None, bool]:
+    def _next(self) -> tuple[Request | None, bool]:
         """Return the next request to send, and whether there are no more; None: not found yet."""
         finished = self._journal.finished
         for _ in range(_SKIP_AT_A_TIME):
@@ -254,7 +254,7 @@ class _Engine:
             self._totals.skipped += 1
         return None, False
 
-    def _check(self, reply: ChatReply) -> None:
+    def _check(self, reply: Reply) -> None:
         self._failed_in_a_row = self._failed_in_a_row + 1 if reply.text is None else 0
         if self._stop_after_errors and self._failed_in_a_row >= self._stop_after_errors:
             raise TooManyErrorsError(

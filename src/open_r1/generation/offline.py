@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from open_r1.generation.engine import Totals
 from open_r1.generation.journal import Journal
+from open_r1.generation.messages import ERROR, Reply, Request, Sampling
 from open_r1.generation.progress import Pace, describe
-from open_r1.generation.requests import ERROR, ChatReply, ChatRequest, Sampling
 
 if TYPE_CHECKING:
     from vllm import LLM, SamplingParams
@@ -89,7 +89,7 @@ def require_vllm(ways_out: str) -> None:
 
 
 def complete_offline(
-    requests: Iterable[ChatRequest],
+    requests: Iterable[Request],
     num_requests: int,
     journal: Journal,
     model: OfflineModel,
@@ -102,7 +102,7 @@ def complete_offline(
     Args:
         requests: What to complete, with `prompt_ids`.
         num_requests: Their number, for the log.
-        journal: Takes a record of each: `ChatReply.record`.
+        journal: Takes a record of each: `Reply.record`.
         model: The model.
         sampling: How completions are drawn.
         max_concurrent: Requests in the engine at a time; it takes as many of them as memory allows.
@@ -114,7 +114,7 @@ def complete_offline(
     engine = model.load().llm_engine
     pace = Pace(left.totals)
     said = time.monotonic()
-    waiting: dict[str, ChatRequest] = {}
+    waiting: dict[str, Request] = {}
     started: dict[str, float] = {}
     while True:
         while len(waiting) < max_concurrent and (request := next(left, None)) is not None:
@@ -139,14 +139,14 @@ def complete_offline(
             journal.sync()
 
 
-class _Left(Iterator[ChatRequest]):
+class _Left(Iterator[Request]):
     """Requests that the journal doesn't have."""
 
-    def __init__(self, requests: Iterable[ChatRequest], journal: Journal) -> None:
+    def __init__(self, requests: Iterable[Request], journal: Journal) -> None:
         self.totals = Totals()
         self._requests, self._journal = iter(requests), journal
 
-    def __next__(self) -> ChatRequest:
+    def __next__(self) -> Request:
         for request in self._requests:
             if (request.key, request.index) not in self._journal.finished:
                 return request
@@ -163,18 +163,18 @@ def _params(sampling: Sampling, index: int) -> "SamplingParams":
     return SamplingParams(**settings)
 
 
-def _reply(output: Any, seconds: float) -> ChatReply:
+def _reply(output: Any, seconds: float) -> Reply:
     completion = output.outputs[0]
     usage = {"prompt_tokens": len(output.prompt_token_ids or ()), "completion_tokens": len(completion.token_ids)}
     if completion.finish_reason not in ("stop", "length"):
         return _failed(f"vLLM ended it: {completion.finish_reason}")
-    return ChatReply(completion.text, completion.finish_reason, usage, None, 1, seconds, HERE)
+    return Reply(completion.text, completion.finish_reason, usage, None, 1, seconds, HERE)
 
 
-def _failed(reason: str, *, status: int | None = None) -> ChatReply:
-    return ChatReply(None, ERROR, {}, status, 1, 0.0, HERE, reason)
+def _failed(reason: str, *, status: int | None = None) -> Reply:
+    return Reply(None, ERROR, {}, status, 1, 0.0, HERE, reason)
 
 
-def _keep(journal: Journal, totals: Totals, request: ChatRequest, reply: ChatReply) -> None:
+def _keep(journal: Journal, totals: Totals, request: Request, reply: Reply) -> None:
     journal.append(reply.record(request))
     totals.add(reply, 1)

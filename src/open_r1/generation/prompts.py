@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from open_r1.generation.journal import fingerprint
-from open_r1.generation.requests import ChatRequest, Message, row_key
+from open_r1.generation.messages import Message, Request, row_key
 
 logger = logging.getLogger(__name__)
 
@@ -270,13 +270,13 @@ class Prompts:
         occurrence = int(self._occurrences[row])
         return (row_key(key, occurrence) if occurrence else key), messages, turns
 
-    def requests(self, rows: Sequence[int] | np.ndarray, num_generations: int) -> Iterator[ChatRequest]:
+    def requests(self, rows: Sequence[int] | np.ndarray, num_generations: int) -> Iterator[Request]:
         """Yield a request for each generation of each row that can be asked for."""
         for row in rows:
             key, messages, turns = self.get(int(row))
             if messages:
                 for index in range(num_generations):
-                    yield ChatRequest(key, index, messages, turns)
+                    yield Request(key, index, messages, turns)
 
 
 def choose_rows(num_rows: int, limit: int | None, shuffle_seed: int | None) -> np.ndarray:

@@ -21,9 +21,9 @@ import pyarrow as pa
 
 from open_r1.data.sources import RowSource, open_source
 from open_r1.generation.journal import Journal, fingerprint
+from open_r1.generation.messages import ERROR
 from open_r1.generation.prompts import Prompts
 from open_r1.generation.replies import is_count
-from open_r1.generation.requests import ERROR
 
 _BATCH_ROWS = 64  # generations of 100 kB, 32 a row, are then 200 MB
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens", "reasoning_tokens")

@@ -23,13 +23,13 @@ from open_r1.generation.client import ChatClient
 from open_r1.generation.engine import Outcome, Totals, run, run_requests
 from open_r1.generation.journal import Journal, JournalError
 from open_r1.generation.journal_header import has_generations, read_settings
+from open_r1.generation.messages import Request
 from open_r1.generation.models import find_model
 from open_r1.generation.outputs import DONE_NAME, JOURNAL_NAME, claimed, found_card, is_finished, pick_up
 from open_r1.generation.progress import progress
 from open_r1.generation.prompts import Prompts, choose_rows
 from open_r1.generation.publishing import Counts, Publication, Results, check_columns, check_json, export_json_lines
 from open_r1.generation.reasoning_settings import ReasoningSettings
-from open_r1.generation.requests import ChatRequest
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class _Job:
             Journal(self._path, of_a_generation, is_final=is_final, overwrite=self._settings.overwrite)
         )
 
-    def _requests(self) -> Iterator[ChatRequest]:
+    def _requests(self) -> Iterator[Request]:
         assert self._prompts is not None
         return self._prompts.requests(self._rows, self._settings.num_generations)
 

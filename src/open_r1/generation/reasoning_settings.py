@@ -8,8 +8,8 @@ from typing import Any
 
 from open_r1.data.card import Parent
 from open_r1.generation.client import Patience
+from open_r1.generation.messages import Sampling
 from open_r1.generation.prompts import DEFAULT_TEMPLATE, PromptSettings
-from open_r1.generation.requests import Sampling
 
 
 @dataclass(frozen=True)

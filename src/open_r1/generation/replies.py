@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from open_r1.generation.requests import join_reasoning
+from open_r1.generation.messages import join_reasoning
 from open_r1.secret_names import hide_secrets
 
 NOT_NOW = {429, 503}  # come again later: no fault of the request

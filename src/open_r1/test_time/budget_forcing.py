@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from open_r1.generation.requests import THINK_END, THINK_START
+from open_r1.generation.messages import THINK_END, THINK_START
 from open_r1.test_time.backends import Backend, Completion
 from open_r1.test_time.methods import AUTO, Method, MethodOptions, Problem
 from open_r1.test_time.rendering import decode

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from open_r1.generation.requests import Message
+from open_r1.generation.messages import Message
 from open_r1.test_time.aggregation import DEFAULT_AGGREGATION
 from open_r1.test_time.thinking import find_thinking
 

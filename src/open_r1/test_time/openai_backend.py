@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from open_r1.generation.client import Patience
 from open_r1.generation.completions import CompletionClient
+from open_r1.generation.messages import NEUTRAL, Reply, Sampling
 from open_r1.generation.models import FlagNames, ServedModel, find_model
-from open_r1.generation.requests import NEUTRAL, ChatReply, Sampling
 from open_r1.test_time.backends import Backend, BackendError, Completion, Drawing, TokenRequest
 from open_r1.test_time.progress import Pulse
 
@@ -31,7 +31,7 @@ _FLAGS = FlagNames("--served_model", "--max_tokens", "--api_key_env", "--wait_s"
 class TokenClient(CompletionClient):
     """Sends bodies that differ in more than their prompt."""
 
-    async def complete_tokens(self, body: Mapping[str, Any]) -> ChatReply:
+    async def complete_tokens(self, body: Mapping[str, Any]) -> Reply:
         """Return what comes of a body without `model`; it asks for token ids."""
         content = {"model": self.model, "return_token_ids": True, **body}
         return await self._send(json.dumps(content).encode(), hash(str(body["prompt"])))
@@ -150,7 +150,7 @@ class OpenAIBackend(Backend):
         self._runner.close()
 
 
-def _completion(reply: ChatReply) -> Completion:
+def _completion(reply: Reply) -> Completion:
     if reply.text is None:
         raise BackendError(f"{reply.server} has failed: {reply.error}. The same command goes on.")
     if reply.token_ids is None or reply.finish_reason not in ("stop", "length"):

@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 
 from open_r1.evaluation.choices import lettered
 from open_r1.evaluation.problems import Problems
-from open_r1.generation.requests import Message
+from open_r1.generation.messages import Message
 from open_r1.test_time.backends import Backend
 from open_r1.test_time.methods import Problem
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from open_r1.evaluation.estimators import avg_at_k
 from open_r1.evaluation.intervals import Interval, mean_interval
-from open_r1.generation.requests import row_key
+from open_r1.generation.messages import row_key
 
 Value = int | float | str | bool | None
 ORACLE = "oracle"  # the scorer that looks at the gold

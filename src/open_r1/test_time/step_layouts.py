@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from open_r1.generation.requests import Message
+from open_r1.generation.messages import Message
 from open_r1.test_time.rendering import render
 from open_r1.test_time.scorers import ScorerError
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from open_r1.generation.requests import THINK_END, THINK_START
+from open_r1.generation.messages import THINK_END, THINK_START
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

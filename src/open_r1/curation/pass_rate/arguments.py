@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.curation.pass_rate.parameters import PassRateParameters
+from open_r1.generation.messages import Sampling
 from open_r1.generation.offline import OfflineModel
-from open_r1.generation.requests import Sampling
 from open_r1.models import find_model
 
 # Settings that only a training reads, as they do no harm on a machine without an accelerator.

@@ -15,16 +15,16 @@ from open_r1.generation.client import Patience
 from open_r1.generation.completions import CompletionClient, complete_all
 from open_r1.generation.engine import Totals, run
 from open_r1.generation.journal import Journal
+from open_r1.generation.messages import Request, Sampling
 from open_r1.generation.models import ServedModel
 from open_r1.generation.offline import OfflineModel, complete_offline
-from open_r1.generation.requests import ChatRequest, Sampling
 from open_r1.generation.servers import VllmServer, find_vllm
 
 logger = logging.getLogger(__name__)
 
 SERVED = "served_models.json"  # names under which servers served the model, beside the completions
 # (requests, number of them at most, journal): completes what the journal doesn't have.
-Ask = Callable[[Iterator[ChatRequest], int, Journal], None]
+Ask = Callable[[Iterator[Request], int, Journal], None]
 
 
 class StoppedError(RuntimeError):
@@ -54,7 +54,7 @@ def ask_servers(parameters: PassRateParameters, sampling: Sampling, *, model: st
         patience=Patience(retries=parameters.retries),
     )
 
-    def ask(requests: Iterator[ChatRequest], num_requests: int, journal: Journal) -> None:
+    def ask(requests: Iterator[Request], num_requests: int, journal: Journal) -> None:
         def on_model(served: ServedModel) -> None:
             _note_served(journal.path.with_name(SERVED), served)
             if model is not None and parameters.server_model is None:
@@ -75,7 +75,7 @@ def ask_servers(parameters: PassRateParameters, sampling: Sampling, *, model: st
 def ask_here(parameters: PassRateParameters, sampling: Sampling, model: OfflineModel) -> Ask:
     """Return what completes prompts by vLLM in this process."""
 
-    def ask(requests: Iterator[ChatRequest], num_requests: int, journal: Journal) -> None:
+    def ask(requests: Iterator[Request], num_requests: int, journal: Journal) -> None:
         totals = complete_offline(
             requests, num_requests, journal, model, sampling, max_concurrent=parameters.max_concurrent
         )
@@ -93,7 +93,7 @@ def ask_served(parameters: PassRateParameters, sampling: Sampling, model: Offlin
     find_vllm()
     args = [*_arguments(model), *shlex.split(parameters.serve_args)]
 
-    def ask(requests: Iterator[ChatRequest], num_requests: int, journal: Journal) -> None:
+    def ask(requests: Iterator[Request], num_requests: int, journal: Journal) -> None:
         with VllmServer(model.name, args=args, log_path=journal.path.parent / "vllm.log") as server:
             asked = copy.copy(parameters)
             asked.server, asked.server_model = [server.url], server.model

@@ -25,7 +25,7 @@ import pyarrow as pa
 from open_r1.curation.pass_rate.rates import NOT_ASKED, Rates, Status, rates_of, status_of
 from open_r1.data.card import DataCard, Step
 from open_r1.data.folder import DatasetFolder
-from open_r1.generation.requests import ERROR
+from open_r1.generation.messages import ERROR
 
 logger = logging.getLogger(__name__)
 

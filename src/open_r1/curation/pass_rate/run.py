@@ -29,7 +29,7 @@ from open_r1.data.card import DataCard, read_card
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.places import remove_if_nothing_came
 from open_r1.generation.journal import Journal, differing
-from open_r1.generation.requests import ChatRequest, Sampling
+from open_r1.generation.messages import Request, Sampling
 from open_r1.rewards import Reward, is_unscorable
 
 logger = logging.getLogger(__name__)
@@ -89,12 +89,12 @@ class PassRateRun:
         """Yield the numbers of the rows that are asked."""
         return (row for row in range(self.start, self.end) if row not in self.statuses)
 
-    def requests(self) -> Iterator[ChatRequest]:
+    def requests(self) -> Iterator[Request]:
         """Yield what is to be asked: all generations of a row after one another, which share their prompt."""
         for row in self.rows():
             prompt_ids = self.read_prompt_ids(row)
             for index in range(self.num_generations):
-                yield ChatRequest(str(row), index, prompt_ids=prompt_ids)
+                yield Request(str(row), index, prompt_ids=prompt_ids)
 
     @property
     def num_requests(self) -> int:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is asked of a model, and what comes of it: one request is one generation of one row.
 
-ChatRequest(key="5f1c...", index=0, messages=[{"role": "user", "content": "Compute 7+9-8"}])
-ChatReply(text="<think>\\n7+9=16 ...\\n</think>\\n\\n\\\\boxed{8}", finish_reason="stop", status=200, attempts=1, ...)
+Request(key="5f1c...", index=0, messages=[{"role": "user", "content": "Compute 7+9-8"}])
+Reply(text="<think>\\n7+9=16 ...\\n</think>\\n\\n\\\\boxed{8}", finish_reason="stop", status=200, attempts=1, ...)
 """
 
 import hashlib
@@ -22,7 +22,7 @@ Message = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRequest:
+class Request:
     """One generation of one row.
 
     Attributes:
@@ -109,7 +109,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class ChatReply:
+class Reply:
     """What came of one request; a failure is a reply too.
 
     Attributes:
@@ -139,7 +139,7 @@ class ChatReply:
     token_ids: Sequence[int] | None = None
     stop_reason: int | str | None = None
 
-    def record(self, request: ChatRequest) -> dict[str, Any]:
+    def record(self, request: Request) -> dict[str, Any]:
         """Return the line of a journal."""
         record = {
             "key": request.key,
