@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as DeadlineError
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -54,11 +55,11 @@ def load_ours() -> Judge:
     return lambda pairs: verdicts_of(accuracy_reward, pairs, prompts=[prompt or "" for _, _, prompt in pairs])
 
 
-def load_trl() -> Judge:
-    """Return TRL's `accuracy_reward`."""
+def load_trl(spell: Callable[[str], str]) -> Judge:
+    """Return TRL's `accuracy_reward`, which is given the golds as `spell` writes them."""
     from trl.rewards import accuracy_reward
 
-    return lambda pairs: verdicts_of(accuracy_reward, [(wrapped(gold), text, None) for gold, text, _ in pairs])
+    return lambda pairs: verdicts_of(accuracy_reward, [(spell(gold), text, None) for gold, text, _ in pairs])
 
 
 def verdicts_of(reward: Callable[..., list[float | None]], pairs: Pairs, **columns: object) -> list[str]:
@@ -68,14 +69,14 @@ def verdicts_of(reward: Callable[..., list[float | None]], pairs: Pairs, **colum
     return [names[value] for value in reward(completions, solution=[gold for gold, _, _ in pairs], **columns)]
 
 
-def load_math_verify() -> Judge:
+def load_math_verify(spell: Callable[[str], str]) -> Judge:
     """Return `verify(parse(gold), parse(completion))` of math-verify; a gold that it can't parse is an abstention."""
     from math_verify import parse, verify
     from math_verify.errors import TimeoutException
 
     def judge_pair(gold: str, completion: str) -> str:
         try:
-            parsed = parse(wrapped(gold))
+            parsed = parse(spell(gold))
             return "abstain" if not parsed else "right" if verify(parsed, parse(completion)) else "wrong"
         except (Exception, TimeoutException):  # noqa: BLE001 - whatever it raises, the answer is not judged right
             return "wrong"
@@ -91,8 +92,10 @@ def wrapped(gold: str) -> str:
 
 JUDGES: dict[str, tuple[str, Callable[[], Judge]]] = {
     "ours": ("this verifier", load_ours),
-    "math-verify": ("math-verify, golds in $", load_math_verify),
-    "trl": ("TRL, golds in $", load_trl),
+    "math-verify": ("math-verify, golds in $", partial(load_math_verify, wrapped)),
+    "math-verify-bare": ("math-verify, golds as they are", partial(load_math_verify, str)),
+    "trl": ("TRL, golds in $", partial(load_trl, wrapped)),
+    "trl-bare": ("TRL, golds as they are", partial(load_trl, str)),
 }
 
 
@@ -199,20 +202,21 @@ def fresh_cell(name: str, num_rows: int) -> str:
 
 
 def column_of(name: str, limit: int | None) -> dict[str, str]:
-    """Return the cells of a judge by the names of their rows."""
+    """Return the cells of a judge by the names of their rows; golds as they are only meet the labelled pairs."""
     cells: dict[str, str] = {}
+    is_bare = name.endswith("-bare")
     with start_judge(name) as judge:
         for part, place in SETS.items():
             cells[f"{part}: as labelled (false rights)"] = labels_cell(judge, load_labels(place)[:limit])
         for kind in KINDS:
             for has_prompt in (True, False):
                 row = f"echo, {kind}, question {'known' if has_prompt else 'unknown'}"
-                is_looked_at = name == "ours" or not has_prompt  # the others take no question
+                is_looked_at = name == "ours" or not (has_prompt or is_bare)  # the others take no question
                 size = limit or NUM_QUESTIONS
                 cells[row] = echo_cell(judge, kind, size, has_prompt=has_prompt) if is_looked_at else "-"
-    cells["hostile, main thread: time, good rows kept, paid"] = hostile_cell(name, limit, in_thread=False)
-    cells["hostile, another thread"] = hostile_cell(name, limit, in_thread=True)
-    cells["512 rows, fresh process"] = fresh_cell(name, limit or NUM_ROWS)
+    for row, is_threaded in (("main thread: time, good rows kept, paid", False), ("another thread", True)):
+        cells[f"hostile, {row}"] = "-" if is_bare else hostile_cell(name, limit, in_thread=is_threaded)
+    cells["512 rows, fresh process"] = "-" if is_bare else fresh_cell(name, limit or NUM_ROWS)
     print(f"{name}: {cells}", file=sys.stderr, flush=True)
     return cells
 

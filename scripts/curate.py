@@ -130,7 +130,7 @@ def add_quality_flags(parser: argparse.ArgumentParser) -> None:
     flag(correct, "correct_by", "who judges: our verifier, by the gold answer; a column; nobody", choices=CORRECT_BY)
     flag(correct, "correct_column", "a boolean or number for each completion, such as pass_rate_rewards_accuracy")
     flag(correct, "correct_min", "least number in that column that counts as correct")
-    flag(correct, "keep_unparsable_gold", "keep completions whose gold can't be read", action="store_true")
+    flag(correct, "keep_unverifiable", "keep completions whose gold can't be read", action="store_true")
     correct.add_argument("--verifier_timeout_s", action=_Ignored, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     readable = parser.add_argument_group("4. readable reasoning, 5. length")
     flag(

@@ -99,7 +99,7 @@ def test_card_counts_every_step_and_names_the_teacher(curated):
         "problems": 9,
     }
     assert steps["correct"].detail["dropped: wrong"] == 3
-    assert steps["correct"].detail["dropped: unparsable_gold"] == 1
+    assert steps["correct"].detail["dropped: unverifiable"] == 1
     assert {name: count for name, count in steps["readable"].detail.items() if "dropped" in name} == {
         "dropped: code_block": 1,
         "dropped: long_paragraph": 1,

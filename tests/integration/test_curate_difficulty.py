@@ -39,7 +39,7 @@ def test_malformed_completions_count_in_the_pass_rate(tmp_path, num_malformed, k
 
 def test_problems_whose_gold_cannot_be_read_have_no_pass_rate(tmp_path, capsys):
     row = made_row("p", "Prove it.", None, *attempts(1))
-    assert kept_of(tmp_path, [row], "--keep_unparsable_gold", *OWN_RATE) == 0
+    assert kept_of(tmp_path, [row], "--keep_unverifiable", *OWN_RATE) == 0
     assert "no_pass_rate" in capsys.readouterr().err
 
 

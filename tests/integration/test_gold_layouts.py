@@ -39,4 +39,4 @@ def test_rows_without_a_gold_are_dropped_or_not_judged(tmp_path):
     rows = load(layout, [*layout.columns(), *({"problem": "1+1", "answer": gold} for gold in NO_GOLDS)], tmp_path)
     golds = list(rows["solution"])[len(layout.rows) :]
     assert golds == ["$$", r"\boxed{}"]
-    assert verify_all(golds, [r"\boxed{2}"] * 2) == [Verdict.UNPARSABLE_GOLD] * 2
+    assert verify_all(golds, [r"\boxed{2}"] * 2) == [Verdict.UNVERIFIABLE] * 2

@@ -230,7 +230,7 @@ def test_tests_that_turn_out_unusable_give_no_score(evaluate, tmp_path, caplog):
     with ChatServer(lambda body, attempt: Reply(fenced(f"{STDIO}  # {body['seed']}"))) as server:
         assert evaluate(server, path, "--num_samples", 2) == 0
     results = results_of(tmp_path, "lcb")
-    assert results["counts"]["verdicts"] == {"right": 2, "unparsable_gold": 2}
+    assert results["counts"]["verdicts"] == {"right": 2, "unverifiable": 2}
     assert caplog.text.count("tests can't be used: row 1") == 1
     assert (results["metrics"]["avg@2"], results["counts"]["problems_lost"]) == (1.0, 1)
 

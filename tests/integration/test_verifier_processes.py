@@ -92,7 +92,7 @@ def test_hostile_golds_are_nobodys_reward():
     # 10^{10^{10}} - 10^{10^{10}} + 1 is 1, and is judged so.
     golds = [text for text in HOSTILE_ANSWERS if not text.endswith("+1")]
     verdicts = verify_all(golds, [r"\boxed{1}"] * len(golds))
-    assert set(verdicts) <= {Verdict.UNPARSABLE_GOLD, Verdict.WRONG}
+    assert set(verdicts) <= {Verdict.UNVERIFIABLE, Verdict.WRONG}
 
 
 def test_rows_are_judged_by_the_calling_process_alone():

@@ -37,7 +37,7 @@ GOOD = [
     ("y=2x+1", r"\boxed{2x - y + 1 = 0}", RIGHT),
     ("y=2x+1", r"\boxed{y = 2x - 1}", WRONG),
     (r"-\frac{7}{2}", r"\boxed{-3.5}", RIGHT),
-    ("", r"\boxed{1}", Verdict.UNPARSABLE_GOLD),
+    ("", r"\boxed{1}", Verdict.UNVERIFIABLE),
 ]
 GOLD = r"\frac{x^3-1}{x-1}"
 HOSTILE_ANSWERS = [

@@ -15,12 +15,12 @@ def test_verdicts_are_kept_and_not_given_again(tmp_path):
     assert judge.judge([(0, 0), (0, 1), (7, 0)], ["42", "42", ""], [RIGHT, WRONG, RIGHT]) == [
         "right",
         "wrong",
-        "unparsable_gold",
+        "unverifiable",
     ]
     again = Judge(VerdictJournal(path, SETTINGS))
     assert again.judge([(0, 1), (7, 0), (9, 0)], ["42", "", "42"], [WRONG, RIGHT, RIGHT]) == [
         "wrong",
-        "unparsable_gold",
+        "unverifiable",
         "right",
     ]
     assert again.num_judged == 1

@@ -287,7 +287,7 @@ def test_a_problem_that_stands_there_twice_counts_once(write_run, tmp_path):
 
 
 def test_answers_that_nobody_could_judge_are_left_out(write_run, tmp_path):
-    write_run("a", [[RIGHT, "lost"], [WRONG, WRONG], ["unparsable_gold"] * 2])
+    write_run("a", [[RIGHT, "lost"], [WRONG, WRONG], ["unverifiable"] * 2])
     write_run("b", [[RIGHT, RIGHT], [RIGHT, WRONG], [WRONG, WRONG]], model="me/b")
     comparison, text = compared(tmp_path)
     assert (comparison.difference.num_problems, comparison.difference.mean) == (2, 0.25)

@@ -119,7 +119,7 @@ def test_tally_counts_by_what_was_returned(problems):
 
 
 def test_what_nobody_could_judge_is_no_wrong_answer(problems):
-    tally = tally_of(problems, [answer("unparsable_gold")] * 2, [answer("right"), answer("lost")])
+    tally = tally_of(problems, [answer("unverifiable")] * 2, [answer("right"), answer("lost")])
     assert tally.metrics()["avg@1"] == 1.0
     assert tally.counts(4)["problems_judged"] == 1
     assert all(math.isnan(score) for score in tally.scores_PG[0])

@@ -18,7 +18,7 @@ from open_r1.rewards.verifier import (
 )
 from open_r1.rewards.verifier.__main__ import main
 
-R, W, N, U = Verdict.RIGHT, Verdict.WRONG, Verdict.NO_ANSWER, Verdict.UNPARSABLE_GOLD
+R, W, N, U = Verdict.RIGHT, Verdict.WRONG, Verdict.NO_ANSWER, Verdict.UNVERIFIABLE
 
 HOSTILE_FORMULAS = [
     "9^{9^{9}}",
@@ -138,7 +138,7 @@ def test_every_row_and_every_rate_is_logged():
             "accuracy_reward/wrong": 1 / 3,
             "accuracy_reward/no_answer": 1 / 3,
             "accuracy_reward/echo": 0.0,
-            "accuracy_reward/unparsable_gold": 0.0,
+            "accuracy_reward/unverifiable": 0.0,
         }
     )
 

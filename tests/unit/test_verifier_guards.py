@@ -9,7 +9,7 @@ from open_r1.rewards.verifier import Verdict, verify_all
 from open_r1.rewards.verifier.judge import judge_texts
 from open_r1.rewards.verifier.normalize import respell
 
-R, W, U = Verdict.RIGHT, Verdict.WRONG, Verdict.UNPARSABLE_GOLD
+R, W, U = Verdict.RIGHT, Verdict.WRONG, Verdict.UNVERIFIABLE
 # These shapes cost seconds to hours where their steps aren't counted. The machine may be busy, and collect garbage.
 MAX_PAIR_S = 2.0
 COSTLY = {

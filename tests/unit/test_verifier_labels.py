@@ -93,7 +93,7 @@ def test_no_pair_stands_in_two_sets():
 # In sums alone: whoever looks at a sealed pair tunes the verifier on it.
 @pytest.mark.parametrize(("name", "fewest_right", "most_false_positives"), [("open", 193, 0), ("sealed", 173, 2)])
 def test_pairs_by_others_are_judged_no_worse_than_measured(name, fewest_right, most_false_positives):
-    labels = {"right": "right", "wrong": "wrong", "no_answer": "wrong", "unparsable_gold": "abstain"}
+    labels = {"right": "right", "wrong": "wrong", "no_answer": "wrong", "unverifiable": "abstain"}
     judged = [(pair.label, labels[verify(pair.gold, pair.completion)]) for pair in load_labels(SETS[name])]
     num_right = sum(label == verdict for label, verdict in judged)
     num_false_positives = sum(verdict == "right" != label for label, verdict in judged)

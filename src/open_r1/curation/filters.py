@@ -128,7 +128,7 @@ class Filters:
         if self.settings.correct_by == "column":
             fault = self._fault_of_flag(completion)
             return None if fault == "no_verdict" else fault is None
-        return None if completion.verdict == Verdict.UNPARSABLE_GOLD else completion.verdict == Verdict.RIGHT
+        return None if completion.verdict == Verdict.UNVERIFIABLE else completion.verdict == Verdict.RIGHT
 
     def _fault_of_whole(self, problem: Problem, completion: Completion) -> str | None:
         needs_reasoning = self.settings.reasoning == "require"
@@ -167,7 +167,7 @@ class Filters:
     def _fault_of_verdict(self, problem: Problem, completion: Completion) -> str | None:
         if completion.verdict == Verdict.RIGHT:
             return None
-        if completion.verdict == Verdict.UNPARSABLE_GOLD and self.settings.keep_unparsable_gold:
+        if completion.verdict == Verdict.UNVERIFIABLE and self.settings.keep_unverifiable:
             return None
         return completion.verdict
 

@@ -63,7 +63,7 @@ class CurateSettings:
     correct_by: str = "verifier"
     correct_column: str | None = None
     correct_min: float = 1.0
-    keep_unparsable_gold: bool = False
+    keep_unverifiable: bool = False
     readability: list[str] | None = None
     language: str | None = None
     max_paragraph_chars: int = MAX_PARAGRAPH_CHARS
@@ -183,7 +183,7 @@ class CurateSettings:
             "join_column": bool(joins),
             "drop_without_pass_rate": bool(joins),
             "correct_min": self.correct_by == "column",
-            "keep_unparsable_gold": self.correct_by == "verifier",
+            "keep_unverifiable": self.correct_by == "verifier",
             "max_paragraph_chars": "long_paragraph" in (self.readability or ()),
             "min_language_share": self.language is not None or "mixed_language" in (self.readability or ()),
             "order": is_ranked,

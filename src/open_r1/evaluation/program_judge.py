@@ -14,7 +14,7 @@ left. Equal programs of a row are judged once.
 | timeout         | more CPU seconds than the limit                                                      |
 | crash           | it doesn't compile, ends by an error, or takes more memory or output than the limit  |
 | no_answer       | no closed block of code in the row's language behind the reasoning                   |
-| unparsable_gold | the tests can't be used: no score                                                    |
+| unverifiable | the tests can't be used: no score                                                    |
 | lost            | the sandbox failed, twice: no score, and not kept                                    |
 """
 
@@ -195,7 +195,7 @@ class ProgramJudge:
                 if str(found.error) not in self._told:  # once a row, not for each of its programs
                     self._told.add(str(found.error))
                     logger.warning("%s: tests can't be used: %s", self._problems.benchmark.name, found.error)
-                self._kept.put(key, judgement_of(Verdict.UNPARSABLE_GOLD, note=str(found.error)[:200]))
+                self._kept.put(key, judgement_of(Verdict.UNVERIFIABLE, note=str(found.error)[:200]))
         return {key: found.error for key, found in judged.items() if found.is_lost}
 
 

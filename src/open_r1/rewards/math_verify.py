@@ -62,7 +62,7 @@ def judge_pair(gold: str, completion: str) -> JudgedAnswer:
     """Return math-verify's judgement; for a process that can be killed."""
     parsed = parse(gold, parsing_timeout=_PARSING_S)
     if not parsed:
-        return JudgedAnswer(Verdict.UNPARSABLE_GOLD, "", None, RULE)
+        return JudgedAnswer(Verdict.UNVERIFIABLE, "", None, RULE)
     found = parse(
         completion, extraction_config=[_OF_A_COMPLETION], extraction_mode="first_match", parsing_timeout=_PARSING_S
     )

@@ -10,7 +10,7 @@ Every reward, filter and evaluation that needs a correct answer calls `verify` o
 | wrong           | 0.0    | it doesn't, can't be read, is too large to look at, or is a hedge of unequal boxes     |
 | no_answer       | 0.0    | no answer outside the reasoning (`extract`)                                            |
 | echo            | 0.0    | it is a formula of the prompt and not the gold's own text (`echo`)                     |
-| unparsable_gold | None   | the gold is blank, undefined, too large, or can't be read                              |
+| unverifiable | None   | the gold is blank, undefined, too large, or can't be read                              |
 
 What is equal (`equal`, `structures`); thousands of pairs in `assets/benchmarks/verifier` test it:
 
@@ -29,7 +29,7 @@ What is equal (`equal`, `structures`); thousands of pairs in `assets/benchmarks/
 | solved forms        | of gold x = 3 only x = 3 and 3, never 2x+1 = 7; of x > 3 and (3,oo) never 2x+1 > 7; of a     |
 |                     | number no sum or product of numbers left to do: 123*456, 536-859, but 2^{10}, 1.2*10^3       |
 | expressions         | equal for all real values of the same variables                                              |
-| calculus            | integrals, sums, limits have no value here: as a gold unparsable_gold, as an answer wrong    |
+| calculus            | integrals, sums, limits have no value here: as a gold unverifiable, as an answer wrong    |
 | congruences         | by their residues: n = 1, 5 mod 6 is n = 6k + 1 or n = 6k - 1                                |
 | systems, cases      | all rows, in any order; a system of values = the tuple of them in the order of the names     |
 | domains             | "k in Z" may be left out, k may have another name; a contradicting domain is wrong           |
@@ -46,7 +46,7 @@ What is equal (`equal`, `structures`); thousands of pairs in `assets/benchmarks/
 | several boxes       | of a gold: all of them. Of an answer: the last sentence counts; they are a list against a    |
 |                     | gold of several values, and wrong, if unequal, against one value                             |
 | around a box        | a sign, percent sign, currency or unit in its formula counts                                 |
-| a gold at fault     | unparsable_gold whatever the answer, so that a group is treated alike; so are "proof", "see  |
+| a gold at fault     | unverifiable whatever the answer, so that a group is treated alike; so are "proof", "see  |
 |                     | solution", null, N/A and the prose of a solution                                             |
 | the last line       | without a mark: one formula, bold, or a sentence that states one value, "She has 12 apples." |
 | approximations      | of an answer only the exact side counts, of a gold both; more than one sign in it is wrong   |

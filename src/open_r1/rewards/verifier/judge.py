@@ -69,12 +69,12 @@ class Verdict(StrEnum):
     WRONG = "wrong"
     NO_ANSWER = "no_answer"
     ECHO = "echo"
-    UNPARSABLE_GOLD = "unparsable_gold"
+    UNVERIFIABLE = "unverifiable"
 
     @property
     def reward(self) -> float | None:
         """1.0 for right, None where the gold is at fault, else 0.0."""
-        if self is Verdict.UNPARSABLE_GOLD:
+        if self is Verdict.UNVERIFIABLE:
             return None
         return 1.0 if self is Verdict.RIGHT else 0.0
 
@@ -102,7 +102,7 @@ def verify(gold: object, completion: str, prompt: str | None = None) -> Verdict:
     >>> verify("42", "<think>\n6 * 7\n</think>\n<answer>\n42\n</answer>")
     <Verdict.RIGHT: 'right'>
     >>> str(verify(r"\frac{1}{2}", r"so \boxed{0.25}")), str(verify("42", "no idea")), str(verify("", r"\boxed{1}"))
-    ('wrong', 'no_answer', 'unparsable_gold')
+    ('wrong', 'no_answer', 'unverifiable')
     """
     return judge_completion(gold, completion, prompt).verdict
 
@@ -177,9 +177,9 @@ def judge_pair(gold: str, answer: str | None) -> JudgedAnswer:
         return judge_texts(gold, answer)
     except Exception:  # any text comes here, and a fault of ours must not end a training
         logger.exception("The verifier failed on the gold %.200r and the answer %.200r", gold, answer)
-        is_gold = answer is None or judge_pair(gold, None).verdict is Verdict.UNPARSABLE_GOLD
+        is_gold = answer is None or judge_pair(gold, None).verdict is Verdict.UNVERIFIABLE
         return JudgedAnswer(
-            Verdict.UNPARSABLE_GOLD if is_gold else Verdict.WRONG, gold[:200], answer and answer[:200], FAILED
+            Verdict.UNVERIFIABLE if is_gold else Verdict.WRONG, gold[:200], answer and answer[:200], FAILED
         )
 
 
@@ -210,7 +210,7 @@ def unjudgeable_kind(gold: object) -> str | None:
     ['blank', 'formula', 'proof', None]
     """
     text = "" if gold is None else extract_gold(str(gold))
-    if _judge_once(text, None).verdict is not Verdict.UNPARSABLE_GOLD:
+    if _judge_once(text, None).verdict is not Verdict.UNVERIFIABLE:
         return None
     if not re.search(r"\w", text):
         return "blank"
@@ -267,7 +267,7 @@ def judge_texts(gold: str, answer: str | None) -> JudgedAnswer:
         reading = _read_gold(gold)
     except _FAILURES as error:
         answer_read = None if answer is None else cut(answer)
-        return JudgedAnswer(Verdict.UNPARSABLE_GOLD, cut(gold), answer_read, f"the gold can't be judged: {error}")
+        return JudgedAnswer(Verdict.UNVERIFIABLE, cut(gold), answer_read, f"the gold can't be judged: {error}")
     return _judge_by(reading, answer)
 
 
