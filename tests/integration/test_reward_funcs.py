@@ -136,7 +136,7 @@ def test_tensor_is_as_good_as_a_list(tmp_path):
         "def square(completions, **columns): return torch.ones(len(completions), 2)\n"
     )
     assert load_user_reward(f"{code}:ones")(completions=["a", "b"]) == [1.0, 1.0]
-    with pytest.raises(TypeError, match=r"the value of row 0 is tensor\(\[1., 1.\]\) \(Tensor\)"):
+    with pytest.raises(TypeError, match="square"):
         load_user_reward(f"{code}:square")(completions=["a", "b"])
 
 

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rewards made of rewards: the router by domain and `summary_only`."""
 
-import pickle
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 
 from open_r1.rewards import RewardContext, get_reward_funcs, names_for_domain
-from open_r1.rewards.wrappers import DomainReward, SummaryOnlyReward, summary_of
+from open_r1.rewards.wrappers import only_domains, summary_of, summary_only
 from tests.unit.test_rewards_table import EOS, arguments
 
 OPENED = RewardContext(completion_prefix="<think>\n")
@@ -38,26 +37,20 @@ def call(reward: Callable, **columns: object) -> SimpleNamespace:
 
 
 def test_rows_of_other_domains_are_not_judged():
-    result = call(DomainReward(seen_reward, ("b",)), completions=["1", "2", "3"], domain=["a", "b", "b"])
+    result = call(only_domains(seen_reward, ("b",)), completions=["1", "2", "3"], domain=["a", "b", "b"])
     assert result.values == [None, 0.0, 1.0]
 
 
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({}, r"seen_reward judges rows of \['a'\]: pass the column 'domain'"),
-        ({"domain": ["a"]}, r"seen_reward: 2 completions, but 1 values in the column 'domain'"),
-    ],
-)
-def test_column_of_the_domains_must_be_there(columns: dict, message: str):
-    with pytest.raises(ValueError, match=message):
-        call(DomainReward(seen_reward, ("a",)), completions=["1", "2"], **columns)
+@pytest.mark.parametrize("columns", [{}, {"domain": ["a"]}])
+def test_column_of_the_domains_must_be_there(columns: dict):
+    with pytest.raises(ValueError, match=r"seen_reward.*'domain'"):
+        call(only_domains(seen_reward, ("a",)), completions=["1", "2"], **columns)
 
 
 def test_every_column_is_cut_to_the_rows_of_the_domain():
     state = SimpleNamespace(global_step=3)
     result = call(
-        DomainReward(seen_reward, ("a", "c")),
+        only_domains(seen_reward, ("a", "c")),
         prompts=["p", "q", "r"],
         completions=["1", "2", "3"],
         completion_ids=[[1], [2, 2], [3]],
@@ -77,27 +70,19 @@ def test_every_column_is_cut_to_the_rows_of_the_domain():
 
 
 def test_logged_columns_are_filled_up_and_numbers_are_over_the_rows_judged():
-    result = call(DomainReward(seen_reward, ("b",)), completions=["1", "2", "3"], domain=["b", "a", "b"])
+    result = call(only_domains(seen_reward, ("b",)), completions=["1", "2", "3"], domain=["b", "a", "b"])
     assert result.extra == {"seen/row": [0, None, 1]}
     assert result.metrics == {"seen/rows": 2.0}
 
 
 def test_batch_without_rows_of_the_domain_calls_nobody_and_still_logs_the_columns():
-    reward = DomainReward(seen_reward, ("b",))
+    reward = only_domains(seen_reward, ("b",))
     first = call(reward, completions=["1"], domain=["a"])
     assert (first.values, first.seen, first.extra) == ([None], [], {})
     call(reward, completions=["1"], domain=["b"])
     # TRL would go on showing the values of the batch before.
     later = call(reward, completions=["1", "2"], domain=["a", None])
     assert (later.values, later.seen, later.extra) == ([None, None], [], {"seen/row": [None, None]})
-
-
-def test_routed_reward_survives_pickling():
-    reward = get_reward_funcs(arguments("accuracy", reward_domains={"math": ["accuracy"]}))[0]
-    columns = {"completions": [r"\boxed{4}", r"\boxed{4}"], "solution": ["4", None], "domain": ["math", "chat"]}
-    copy = pickle.loads(pickle.dumps(reward))
-    assert copy.__name__ == "accuracy_reward"
-    assert copy(**columns) == reward(**columns) == [1.0, None]
 
 
 def test_groups_stay_whole():
@@ -115,27 +100,26 @@ def test_groups_stay_whole():
 
 def test_rewards_that_are_not_listed_judge_every_row():
     script_args = arguments("accuracy", "format", reward_domains={"math": ["accuracy"], "proof": ["accuracy"]})
-    assert [type(reward).__name__ for reward in get_reward_funcs(script_args)] == ["DomainReward", "partial"]
+    routed, every = get_reward_funcs(script_args)
+    columns = {"completions": [r"\boxed{4}"], "solution": ["4"], "domain": ["chat"]}
+    assert (routed.__name__, routed(**columns), every(**columns)) == ("accuracy_reward", [None], [0.0])
     assert names_for_domain(script_args, "math") == names_for_domain(script_args, "proof") == ["accuracy", "format"]
     assert names_for_domain(script_args, "chat") == names_for_domain(script_args, None) == ["format"]
 
 
 @pytest.mark.parametrize(
-    ("reward_domains", "message"),
+    ("reward_domains", "named"),
     [
-        ({"math": ["acuracy"]}, r"`reward_domains.math` lists 'acuracy', .* \['accuracy', 'format'\].*'accuracy'\?"),
-        ({"math": ["length"]}, "lists 'length', which is not in `reward_funcs`"),
-        ({"math": "accuracy"}, "must be a list of names in `reward_funcs`, got 'accuracy'"),
-        ({"math": []}, "must be a list of names"),
-        ({"math": [["accuracy"]]}, r"lists \['accuracy'\]"),
-        ({1: ["accuracy"]}, "The domain 1 .* must be text: put it in quotes"),
-        ([["math", ["accuracy"]]], r"must be a mapping \{domain: \[reward, ...\]\}"),
-        ("math", "must be a mapping"),
+        ({"math": ["acuracy"]}, "'acuracy'.*Did you mean 'accuracy'"),
+        ({"math": ["length"]}, "'length'"),
+        ({"math": "accuracy"}, "'math'"),
+        ({1: ["accuracy"]}, "1"),
+        ("math", "'math'"),
     ],
     ids=repr,
 )
-def test_malformed_domains_are_refused(reward_domains: object, message: str):
-    with pytest.raises(ValueError, match=message):
+def test_malformed_domains_are_refused(reward_domains: object, named: str):
+    with pytest.raises(ValueError, match=f"reward_domains.*{named}"):
         get_reward_funcs(arguments("accuracy", "format", reward_domains=reward_domains))
 
 
@@ -205,7 +189,7 @@ def test_inner_reward_does_not_see_what_the_prompt_opened():
 
 
 def test_what_it_logs_stays_apart_and_ids_are_not_passed():
-    reward = SummaryOnlyReward(seen_reward)
+    reward = summary_only(seen_reward)
     result = call(reward, completions=["<think>a</think>b"], completion_ids=[[1, 2, 3]], prompts=["p"])
     assert reward.__name__ == "summary_only_seen_reward"
     assert result.extra == {"summary_only_seen/row": [0]}
@@ -221,21 +205,17 @@ def test_same_reward_on_the_whole_and_on_the_summary():
         "summary_only_accuracy_reward",
         "summary_only_format_reward",
     ]
-    copy = pickle.loads(pickle.dumps(rewards[1]))
-    assert copy(completions=["<think>a</think>\\boxed{4}"], solution=["4"]) == [1.0]
+    assert rewards[1](completions=["<think>a</think>\\boxed{4}"], solution=["4"]) == [1.0]
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("summary_only(summary_only(accuracy))", r"cuts the reasoning off twice: write summary_only\(accuracy\)"),
-        ("summary_only(acuracy)", "Unknown reward 'acuracy'.*Did you mean 'accuracy'"),
+        ("summary_only(summary_only(accuracy))", r"write summary_only\(accuracy\)"),
+        ("summary_only(acuracy)", "'acuracy'.*Did you mean 'accuracy'"),
         ("summary_only()", "Unknown reward ''"),
         ("summary_only", "Unknown reward 'summary_only'"),
-        ("summary_only(length)", "judges the tokens of the whole completion, reasoning included"),
-        ("summary_only(soft_overlong_punishment)", "judges the tokens"),
-        ("summary_only(token_repetition)", "judges the tokens"),
-        ("summary_only(truncated)", "judges the tokens"),
+        *((f"summary_only({name})", name) for name in ("length", "soft_overlong_punishment", "token_repetition")),
     ],
 )
 def test_summary_of_what_cannot_be_judged_by_it_is_refused(name: str, message: str):

@@ -58,8 +58,8 @@ from open_r1.rewards.program_rewards import (
 )
 from open_r1.rewards.puzzle_rewards import CountdownReward, knights_knaves_reward, reasoning_gym_reward
 from open_r1.rewards.repetition_rewards import RepetitionPenaltyReward, TokenRepetitionReward
-from open_r1.rewards.user import load_user_reward, reads_tokens, required_columns
-from open_r1.rewards.wrappers import DomainReward, NamedReward, SummaryOnlyReward, domains_by_reward
+from open_r1.rewards.user import load_user_function, load_user_reward, reads_tokens, required_columns
+from open_r1.rewards.wrappers import domains_by_reward, only_domains, renamed, summary_only
 from open_r1.tasks.reasoning_gym_items import require_library
 
 logger = logging.getLogger(__name__)
@@ -416,11 +416,11 @@ def _spec_of_model(name: str, load_reward_model: LoadRewardModel | None) -> Rewa
 
 
 def _spec_of_user(place: str) -> RewardSpec:
-    reward = load_user_reward(place)
+    function, place = load_user_function(place)
     return RewardSpec(
-        build=lambda script_args, context: replace(reward, timeout_s=script_args.reward_timeout_s),
-        columns=required_columns(reward.reward),
-        reads_tokens=reads_tokens(reward.reward),
+        build=lambda script_args, context: load_user_reward(place, script_args.reward_timeout_s),
+        columns=required_columns(function),
+        reads_tokens=reads_tokens(function),
         is_external=True,
     )
 
@@ -436,7 +436,7 @@ def _spec_of_summary(inner: str, load_reward_model: LoadRewardModel | None) -> R
 
     def build(script_args: RewardArguments, context: RewardContext) -> Reward:
         # In a summary the prompt has opened nothing.
-        return SummaryOnlyReward(spec.build(script_args, replace(context, completion_prefix="")), context)
+        return summary_only(spec.build(script_args, replace(context, completion_prefix="")), context)
 
     return replace(spec, build=build)
 
@@ -487,7 +487,7 @@ def get_reward_funcs(
         warning = spec.no_effect(script_args, context or DEFAULT_CONTEXT)
         if warning is not None:
             logger.warning(warning)
-        rewards.append(DomainReward(reward, tuple(domains[name])) if name in domains else reward)
+        rewards.append(only_domains(reward, domains[name]) if name in domains else reward)
     return _with_distinct_names(rewards)
 
 
@@ -501,5 +501,5 @@ def _with_distinct_names(rewards: Sequence[Reward]) -> list[Reward]:
             number += 1
             name = f"{reward.__name__}_{number}"
         taken.add(name)
-        distinct.append(reward if number == 1 else NamedReward(reward, name))
+        distinct.append(reward if number == 1 else renamed(reward, name))
     return distinct

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewards of the user's own: `package.module:function` or `path/to/file.py:function` in a recipe.
+"""Reward functions of the user: `package.module:function` or `path/to/file.py:function` in a recipe.
+
+    def brevity(completions, **columns):
+        return [-len(completion[0]["content"]) for completion in completions]
 
 The code runs in the training process with the user's rights. A function has TRL's calling convention
 `(completions, **columns) -> list[float | None]`, plain or `async def`; the trainer awaits those together.
@@ -14,13 +17,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from open_r1.configs.rewards import RewardArguments
 from open_r1.data.user_code import load_function
-from open_r1.rewards.base import Completion
-from open_r1.rewards.wrappers import WrappedReward, is_async
+from open_r1.rewards.base import Completion, Reward
+from open_r1.rewards.wrappers import Ask, is_async, wrap
 
 # What the trainer passes beside the columns of the data.
 _GIVEN_BY_TRAINER = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
@@ -28,45 +30,57 @@ _GRACE_S = 5.0
 _exit = os._exit  # a training replaces it (`run_script`)
 
 
-@dataclass
-class UserReward(WrappedReward):
-    """A function of the user's, loaded from its place and with its results checked.
+def load_user_function(place: str) -> tuple[Callable[..., Any], str]:
+    """Load `package.module:function` or `path/to/file.py:function`; return the function and its absolute place.
+
+    Raises:
+        ValueError: There is no such file, module or function, its import fails, or it doesn't take every column.
+    """
+    function, place = load_function(place, role="reward", setting="reward_funcs")
+    if not any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(function).parameters.values()
+    ):
+        raise ValueError(
+            f"The reward {place!r} must end in **columns, since the trainer passes every column of the data by "
+            "keyword: def reward(completions, **columns)."
+        )
+    return function, place
+
+
+def load_user_reward(place: str, timeout_s: float = RewardArguments.reward_timeout_s) -> Reward:
+    """Return the function at a place as a reward whose results are checked.
 
     Range: any finite number, of any type that `float()` takes (numpy, tensors); None where the function says so, NaN
     for a row that it failed to judge (`UNSCORABLE`).
-    Pickled by its place, so a copy in another process loads the code there.
+
+    Args:
+        place: As of `load_user_function`, which says what it raises.
+        timeout_s: `reward_timeout_s`.
     """
+    function, place = load_user_function(place)
+    name = f"The reward {place!r} in reward_funcs"
 
-    place: str
-    timeout_s: float
-
-    def __reduce__(self) -> tuple[Callable[[str, float], "UserReward"], tuple[str, float]]:
-        return load_user_reward, (self.place, self.timeout_s)
-
-    async def judge(self, completions: Sequence[Completion], **columns: object) -> list[float | None]:
-        """Return the function's values as numbers, or None."""
-        name = f"The reward {self.place!r} in reward_funcs"
-        with _guarded(name, self.timeout_s):
-            values = await self.ask(completions=completions, **columns)
-        if is_async(self.reward) and getattr(asyncio.get_running_loop(), "_stopping", False):
+    async def judge(ask: Ask, completions: Sequence[Completion], **columns: object) -> list[float | None]:
+        with _guarded(name, timeout_s):
+            values = await ask(completions=completions, **columns)
+        if is_async(function) and getattr(asyncio.get_running_loop(), "_stopping", False):
             _end(f"{name} has stopped the event loop.")  # an error would reach nobody
-        return self._checked(values, len(completions))
+        return _checked(values, len(completions), name)
 
-    def _checked(self, values: Any, num_rows: int) -> list[float | None]:
-        wanted = f"The reward {self.place!r} must return one number or None for each of its {num_rows} completions"
-        try:
-            if isinstance(values, str | Mapping | Set):
-                raise TypeError
-            found = list(values)
-        except TypeError as error:
-            raise TypeError(f"{wanted}, got {values!r:.200}.") from error
-        if len(found) != num_rows:
-            raise ValueError(f"{wanted}, got {len(found)} values.")
-        numbers = [None if value is None else _as_number(value) for value in found]
-        for row, (value, number) in enumerate(zip(found, numbers, strict=True)):
-            if value is not None and number is None:
-                raise TypeError(f"{wanted}, but the value of row {row} is {value!r:.200} ({type(value).__name__}).")
-        return numbers
+    return wrap(function, judge)
+
+
+def _checked(values: Any, num_rows: int, name: str) -> list[float | None]:
+    wanted = f"{name} must return one finite number or None for each of its {num_rows} completions, got"
+    if isinstance(values, str | Mapping | Set):
+        raise TypeError(f"{wanted} {values!r:.200}.")
+    try:
+        numbers = [None if value is None else float(value) for value in values]
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # the last one: a tensor of several numbers
+        raise TypeError(f"{wanted} {values!r:.200}.") from error
+    if len(numbers) != num_rows or any(number is not None and math.isinf(number) for number in numbers):
+        raise ValueError(f"{wanted} {len(numbers)} values, {numbers!r:.200}.")
+    return numbers
 
 
 @contextmanager
@@ -99,32 +113,6 @@ def _end(reason: str) -> NoReturn:
     _exit(1)
 
 
-def _as_number(value: Any) -> float | None:
-    """Return a value that is one number, in whatever library's type, as a float; None for any other, and infinity."""
-    if isinstance(value, str | bytes | bytearray):  # float() would read them
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one: a tensor of several numbers
-        return None
-    return None if math.isinf(number) else number
-
-
-def load_user_reward(place: str, timeout_s: float = RewardArguments.reward_timeout_s) -> UserReward:
-    """Load `package.module:function` or `path/to/file.py:function`; a relative path starts in the working folder.
-
-    Args:
-        place: Of the function.
-        timeout_s: `reward_timeout_s`.
-
-    Raises:
-        ValueError: There is no such file, module or function, its import fails, or it can't be called as a reward.
-    """
-    function, place = load_function(place, role="reward", setting="reward_funcs")
-    _check_signature(function, place)
-    return UserReward(function, place, timeout_s)
-
-
 def required_columns(function: Callable[..., Any]) -> tuple[str, ...]:
     """Return the parameters without default that must come from the data.
 
@@ -144,18 +132,3 @@ def reads_tokens(function: Callable[..., Any]) -> bool:
     """Whether the function can't do without `completion_ids`."""
     parameter = inspect.signature(function).parameters.get("completion_ids")
     return parameter is not None and parameter.default is parameter.empty
-
-
-def _check_signature(function: Callable[..., Any], place: str) -> None:
-    parameters = inspect.signature(function).parameters.values()
-    kinds = {parameter.kind for parameter in parameters}
-    names = {parameter.name for parameter in parameters}
-    if inspect.Parameter.VAR_KEYWORD not in kinds or inspect.Parameter.POSITIONAL_ONLY in kinds:
-        raise ValueError(
-            f"The reward {place!r} must take its arguments by keyword and end in **columns, since the trainer passes "
-            f"every column of the data: def {getattr(function, '__name__', 'reward')}(completions, **columns)."
-        )
-    if not hasattr(function, "__name__"):
-        raise ValueError(f"The reward {place!r} has no __name__, by which its metrics would go: name a function.")
-    if "completions" not in names:
-        raise ValueError(f"The reward {place!r} doesn't take `completions`, so it has nothing to judge.")

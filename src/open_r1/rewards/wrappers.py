@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewards around rewards: for rows of a domain (`reward_domains`), for the summary alone (`summary_only`), renamed.
+"""Wrappers of rewards: rows of some domains alone (`reward_domains`), the summary alone (`summary_only`).
+
+    only_domains(accuracy_reward, ["math"])(completions=["4", "Hi"], domain=["math", "chat"], ...)  ->  [1.0, None]
 
 A wrapper is async where its reward is, so that the trainer awaits all async rewards together; `run_reward` calls any.
 """
@@ -8,8 +10,7 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -20,13 +21,14 @@ from open_r1.rewards.base import (
     Completion,
     LogExtra,
     LogMetric,
-    Message,
     Reward,
     RewardContext,
     completion_text,
     did_you_mean,
     require_rows,
 )
+
+Ask = Callable[..., Awaitable[list[float | None]]]  # a reward inside a wrapper
 
 DOMAIN_COLUMN = "domain"
 _SUMMARY_PREFIX = "summary_only_"
@@ -56,61 +58,45 @@ async def _await(values: Any) -> Any:
 
 @lru_cache(maxsize=1)
 def _event_loop(process_id: int) -> asyncio.AbstractEventLoop:
-    """Start the loop in a thread; a forked process, in which no thread goes on, starts its own."""
+    """Start the loop in a thread; a forked process, which inherits no threads, starts one too."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name=f"rewards-{process_id}", daemon=True).start()
     return loop
 
 
-@dataclass
-class WrappedReward:
-    """A reward around another one, async where that one is.
+def wrap(reward: Reward, judge: Ask, name: str | None = None) -> Reward:
+    """Return a reward around another one, async where that one is.
 
-    A subclass says in `judge`, once for both, what it makes of the other's values.
+    Args:
+        reward: The one inside.
+        judge: Coroutine function `(ask, **columns)` that returns the values for the arguments which TRL passes;
+            `await ask(**columns)` returns those of the reward inside, and is all that it may wait for.
+        name: Metric key; None: as before.
     """
 
-    reward: Reward
+    async def ask(**columns: object) -> list[float | None]:
+        values: Any = reward(**columns) if is_async(reward) else run_reward(reward, **columns)
+        return await values if inspect.isawaitable(values) else values
 
-    @property
-    def __name__(self) -> str:
-        """Metric key."""
-        return self.reward.__name__
+    async def judge_later(**columns: object) -> list[float | None]:
+        return await judge(ask, **columns)
 
-    @property
-    def __call__(self) -> Callable[..., Any]:
-        # A property, since TRL looks at `reward.__call__` to tell whether it must await the reward.
-        return self.judge if is_async(self.reward) else self._judge_now
-
-    async def judge(self, completions: Sequence[Completion], **columns: Any) -> list[float | None]:
-        """Return the values for the arguments that TRL passes."""
-        return await self.ask(completions=completions, **columns)
-
-    async def ask(self, **columns: object) -> list[float | None]:
-        """Return the values of the reward inside."""
-        if not is_async(self.reward):
-            return run_reward(self.reward, **columns)
-        values: Any = self.reward(**columns)
-        return await values
-
-    def _judge_now(self, *args: Any, **columns: Any) -> list[float | None]:
+    def judge_now(**columns: object) -> list[float | None]:
         # Around a plain reward the coroutine has nothing to wait for: its first step is its last.
         try:
-            self.judge(*args, **columns).send(None)
+            judge_later(**columns).send(None)
         except StopIteration as done:
             return done.value
-        raise RuntimeError(f"{self.__name__} waits for more than the reward inside, which isn't async.")
+        raise RuntimeError(f"{reward.__name__} isn't async, but its wrapper waits for something else.")
+
+    wrapped: Any = judge_later if is_async(reward) else judge_now
+    wrapped.__name__ = reward.__name__ if name is None else name
+    return wrapped
 
 
-@dataclass
-class NamedReward(WrappedReward):
-    """A reward under another metric key, where two would have the same."""
-
-    name: str
-
-    @property
-    def __name__(self) -> str:
-        """Metric key."""
-        return self.name
+def renamed(reward: Reward, name: str) -> Reward:
+    """Return a reward under another metric key, where two would have the same."""
+    return wrap(reward, lambda ask, **columns: ask(**columns), name)
 
 
 def summary_of(completion: Completion, context: RewardContext = DEFAULT_CONTEXT) -> Completion:
@@ -122,121 +108,98 @@ def summary_of(completion: Completion, context: RewardContext = DEFAULT_CONTEXT)
     >>> summary_of("<think>\n6 * 7\n</think>\nIt is 42."), summary_of("<think>\n6 * 7"), summary_of("It is 42.")
     ('\nIt is 42.', '', 'It is 42.')
     """
+
+    def cut(text: str) -> str:
+        _, closing, after = text.rpartition(THINK_CLOSE)
+        return after if closing or THINK_OPEN not in text else ""
+
     if isinstance(completion, str):
-        return _summary_of_text(completion_text(completion, context))
-    return [_summary_message(message, context) for message in completion]
+        return cut(completion_text(completion, context))
+    messages = []
+    for message in completion:
+        if message.get("role", "assistant") == "assistant":
+            kept = {key: value for key, value in message.items() if key not in ("reasoning_content", "thinking")}
+            message = {**kept, "content": cut(completion_text([message], context))}
+        messages.append(message)
+    return messages
 
 
-def _summary_of_text(text: str) -> str:
-    _, closing, after = text.rpartition(THINK_CLOSE)
-    return after if closing or THINK_OPEN not in text else ""
-
-
-def _summary_message(message: Message, context: RewardContext) -> Message:
-    if message.get("role", "assistant") != "assistant":
-        return message
-    kept = {key: value for key, value in message.items() if key not in ("reasoning_content", "thinking")}
-    return {**kept, "content": _summary_of_text(completion_text([message], context))}
-
-
-@dataclass
-class SummaryOnlyReward(WrappedReward):
-    """Return what the inner reward gives the summaries (`summary_of`).
+def summary_only(reward: Reward, context: RewardContext = DEFAULT_CONTEXT) -> Reward:
+    """Return a reward that judges the summaries (`summary_of`).
 
     Range and None as the inner reward has them. It doesn't get `completion_ids`, which hold the reasoning. What it
     logs is named `summary_only_<name>`, so that it stays apart from the same reward on the whole completion.
     Source: DeepSeek-R1 (arXiv 2501.12948, section 2.3.4), which judges helpfulness by the final summary only.
     """
 
-    context: RewardContext = DEFAULT_CONTEXT
-
-    @property
-    def __name__(self) -> str:
-        """Metric key."""
-        return f"{_SUMMARY_PREFIX}{self.reward.__name__}"
+    def prefixed(log: Callable[..., None] | None) -> Callable[..., None]:
+        return lambda name, value: None if log is None else log(f"{_SUMMARY_PREFIX}{name}", value)
 
     async def judge(
-        self,
+        ask: Ask,
         completions: Sequence[Completion],
-        *,
         completion_ids: object = None,
         log_extra: LogExtra | None = None,
         log_metric: LogMetric | None = None,
         **columns: object,
     ) -> list[float | None]:
-        """Return the values of the summaries."""
+        summaries = [summary_of(completion, context) for completion in completions]
+        logs = {"log_extra": prefixed(log_extra), "log_metric": prefixed(log_metric)}
+        return await ask(completions=summaries, **logs, **columns)
 
-        def log_column(name: str, values: list) -> None:
-            if log_extra is not None:
-                log_extra(f"{_SUMMARY_PREFIX}{name}", values)
-
-        def log_number(name: str, value: float) -> None:
-            if log_metric is not None:
-                log_metric(f"{_SUMMARY_PREFIX}{name}", value)
-
-        summaries = [summary_of(completion, self.context) for completion in completions]
-        return await self.ask(completions=summaries, log_extra=log_column, log_metric=log_number, **columns)
+    return wrap(reward, judge, f"{_SUMMARY_PREFIX}{reward.__name__}")
 
 
-@dataclass
-class DomainReward(WrappedReward):
-    """Return what the inner reward gives the rows of its domains, and None for the others.
+def only_domains(reward: Reward, domains: Sequence[str]) -> Reward:
+    """Return a reward that judges the rows of these domains and gives None for the others.
 
     Range as the inner reward has it; None also where the inner reward gives it. The inner reward sees its rows alone:
     of every column, `prompts` and `completion_ids` too. Columns it logs are filled up with None, numbers it logs are
     over its rows. Rows of one prompt share a domain, so groups stay whole.
     Source: the mixed rewards of DeepSeek-R1 (arXiv 2501.12948, section 2.3.4).
     """
-
-    domains: tuple[str, ...]
     # TRL keeps the last values of a column until new ones come: what was logged once is logged in every call.
-    _logged: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    logged: set[str] = set()
 
     async def judge(
-        self,
+        ask: Ask,
         completions: Sequence[Completion],
-        *,
         domain: Sequence[object] | None = None,
         log_extra: LogExtra | None = None,
         log_metric: LogMetric | None = None,
         **columns: object,
     ) -> list[float | None]:
-        """Return the values of the rows of the domains, None for the others."""
         num_rows = len(completions)
         if domain is None:
-            raise ValueError(
-                f"{self.__name__} judges rows of {list(self.domains)}: pass the column {DOMAIN_COLUMN!r}."
-            )
-        require_rows(self.__name__, num_rows, domain=domain)
-        rows = [row for row, name in enumerate(domain) if name in self.domains]
-        columns_here: dict[str, list] = {}
+            raise ValueError(f"{reward.__name__} judges rows of {list(domains)}: pass the column {DOMAIN_COLUMN!r}.")
+        require_rows(reward.__name__, num_rows, domain=domain)
+        rows = [row for row, name in enumerate(domain) if name in domains]
+
+        def scatter(values: Sequence) -> list:
+            scattered: list = [None] * num_rows
+            for row, value in zip(rows, values, strict=True):
+                scattered[row] = value
+            return scattered
+
+        logged_here: dict[str, list] = {}
         values: list[float | None] = []
         if rows:
-            values = await self.ask(
-                completions=_take(completions, rows, num_rows),
-                domain=_take(domain, rows, num_rows),
-                log_extra=columns_here.__setitem__,
-                log_metric=log_metric,
-                **{name: _take(column, rows, num_rows) for name, column in columns.items()},
-            )
-            self._logged |= columns_here.keys()
+            given = {"completions": completions, DOMAIN_COLUMN: domain, **columns}
+            given = {name: _take(column, rows, num_rows) for name, column in given.items()}
+            values = await ask(log_extra=logged_here.__setitem__, log_metric=log_metric, **given)
+            logged.update(logged_here)
         if log_extra is not None:
-            for name in sorted(self._logged):
-                log_extra(name, _scatter(columns_here.get(name, [None] * len(rows)), rows, num_rows))
-        return _scatter(values, rows, num_rows)
+            for name in sorted(logged):
+                log_extra(name, scatter(logged_here.get(name, [None] * len(rows))))
+        return scatter(values)
+
+    return wrap(reward, judge)
 
 
 def _take(column: object, rows: Sequence[int], num_rows: int) -> object:
     """Return these rows of a column; what is no column (`trainer_state`) passes through."""
     is_column = isinstance(column, Sequence) and not isinstance(column, str) and len(column) == num_rows
     return [column[row] for row in rows] if is_column else column
-
-
-def _scatter(values: Sequence, rows: Sequence[int], num_rows: int) -> list:
-    scattered: list = [None] * num_rows
-    for row, value in zip(rows, values, strict=True):
-        scattered[row] = value
-    return scattered
 
 
 def domains_by_reward(
@@ -250,23 +213,18 @@ def domains_by_reward(
     Raises:
         ValueError: It is no mapping of domains to lists of names, or a name isn't in `reward_funcs`.
     """
-    if reward_domains is None:
-        return {}
-    if not isinstance(reward_domains, Mapping):
+    if not isinstance(reward_domains, Mapping | None):
         raise ValueError(f"`reward_domains` must be a mapping {{domain: [reward, ...]}}, got {reward_domains!r}.")
     found: dict[str, list[str]] = {}
-    for domain, listed in reward_domains.items():
-        if not isinstance(domain, str):
-            raise ValueError(f"The domain {domain!r} in `reward_domains` must be text: put it in quotes.")
-        if isinstance(listed, str) or not isinstance(listed, Sequence) or not listed:
-            raise ValueError(f"`reward_domains.{domain}` must be a list of names in `reward_funcs`, got {listed!r}.")
+    for domain, listed in (reward_domains or {}).items():
+        # YAML reads `1:` and `no:` as no text, and rows have text.
+        if not isinstance(domain, str) or not isinstance(listed, list | tuple):
+            raise ValueError(f"`reward_domains` must be {{text: [reward, ...]}}, got {domain!r}: {listed!r}.")
         for name in listed:
             if name not in names:
                 raise ValueError(
                     f"`reward_domains.{domain}` lists {name!r}, which is not in `reward_funcs` {list(names)}."
                     f"{did_you_mean(name, names)}"
                 )
-            domains = found.setdefault(name, [])
-            if domain not in domains:
-                domains.append(domain)
+            found[name] = list(dict.fromkeys([*found.get(name, []), domain]))
     return found

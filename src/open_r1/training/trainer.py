@@ -34,7 +34,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -54,8 +53,8 @@ from open_r1.evaluation.eval_sets import write_rollouts
 from open_r1.evaluation.sampling.vllm_sampling import stopping_kwargs, vllm_settings
 from open_r1.models import end_token_ids
 from open_r1.reward_models import TOO_LONG
-from open_r1.rewards import is_unscorable
-from open_r1.rewards.wrappers import WrappedReward
+from open_r1.rewards import Reward, is_unscorable
+from open_r1.rewards.wrappers import Ask, wrap
 from open_r1.training.base import TrainingMixin
 from open_r1.training.checkpoints import REFERENCE_NAME
 from open_r1.training.dynamic_sampling import MEANS_OVER_ROWS, generate_batch, refill_prompts
@@ -114,7 +113,6 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
     def __init__(
         self, *args: Any, reward_funcs: list[Callable], curriculum: Curriculum | None = None, **kwargs: Any
     ) -> None:
-        self._watched = [_WatchedReward(function) for function in reward_funcs]
         logging.getLogger(trl.GRPOTrainer.__module__).addFilter(_tidy_message)
         self._failed_batches = 0
         self._is_greedy = False
@@ -124,7 +122,7 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         self._num_loss_tokens: list[float] = []  # of each micro-batch since the last log
         self.means_over_tokens = {"entropy", "kl"}  # metrics of micro-batches
         self._seconds = {"generate": 0.0, "reward": 0.0, "step": 0.0}
-        super().__init__(*args, reward_funcs=self._watched, **kwargs)
+        super().__init__(*args, reward_funcs=self._watch(reward_funcs), **kwargs)
         self.own_loss, self.own_advantage = load_loss(self.args.loss), load_advantage(self.args.advantage)
         self._has_stop_text: list[bool] = []
         self._micro_batches: list[list[int]] = []  # the rows of each, of the generation batch that is being made
@@ -150,8 +148,18 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
 
     def replace_rewards(self, reward_funcs: Sequence[Callable]) -> None:
         """Judge by other functions from now on, whose names and order are those of the first ones."""
-        for watched, function in zip(self._watched, reward_funcs, strict=True):
-            watched.reward = function
+        self.reward_funcs = self._watch(reward_funcs)
+
+    def _watch(self, reward_funcs: Sequence[Reward]) -> list[Reward]:
+        """Return rewards that remember which rows of their last batch failed for reasons of infrastructure."""
+        self._failed: list[list[bool]] = [[] for _ in reward_funcs]
+
+        async def judge(number: int, ask: Ask, **columns: Any) -> list[float | None]:
+            values = await ask(**columns)
+            self._failed[number] = [is_unscorable(value) for value in values]
+            return values
+
+        return [wrap(reward, partial(judge, number)) for number, reward in enumerate(reward_funcs)]
 
     def _count_tokens(self) -> float:
         return self.state.num_input_tokens_seen
@@ -415,12 +423,13 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
     def _unscorable_rows(self, num_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return for the rows of all processes whether a reward has failed, and whether because of an outage."""
         failed, lost = torch.zeros(2, num_rows, dtype=torch.bool, device=self.accelerator.device)
-        for reward, weight in zip(self._watched, self.reward_weights.tolist(), strict=True):
+        rewards = zip(self.reward_func_names, self._failed, self.reward_weights.tolist(), strict=True)
+        for name, failed_rows, weight in rewards:
             if weight == 0:
                 continue  # only watched: its failure takes nothing away from the sum
-            verdicts = self._pending_extra_logs.get(f"{reward.__name__}/verdict", [])
+            verdicts = self._pending_extra_logs.get(f"{name}/verdict", [])
             too_long = [len(verdicts) == num_rows and verdicts[row] == TOO_LONG for row in range(num_rows)]
-            has_failed = torch.tensor(reward.failed, dtype=torch.bool, device=failed.device)
+            has_failed = torch.tensor(failed_rows, dtype=torch.bool, device=failed.device)
             failed |= has_failed
             lost |= has_failed & ~torch.tensor(too_long, device=failed.device)
         return self.accelerator.gather(failed), self.accelerator.gather(lost)
@@ -636,18 +645,6 @@ def _tidy_message(record: logging.LogRecord) -> bool:
     if len(message) > _MAX_WARNING_CHARS:
         record.msg, record.args = f"{message[:_MAX_WARNING_CHARS]} ... ({len(message)} characters)", ()
     return True
-
-
-@dataclass
-class _WatchedReward(WrappedReward):
-    """A reward that remembers which rows of its last batch failed for reasons of infrastructure."""
-
-    failed: list[bool] = field(default_factory=list)
-
-    async def judge(self, completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        values = await self.ask(completions=completions, **columns)
-        self.failed = [is_unscorable(value) for value in values]
-        return values
 
 
 def lengths_of(batch: dict[str, Any]) -> list[int]:
