@@ -54,8 +54,7 @@ from open_r1.arguments import RecipeParser
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
 from open_r1.data.benchmarks import find_benchmarks
 from open_r1.data.layouts import check_name
-from open_r1.data.loading import TASK_PREFIX
-from open_r1.data.slices import parse_split
+from open_r1.data.sources import TASK_PREFIX
 from open_r1.data.user_code import is_user_place
 from open_r1.recipes import TRANSLATIONS, load_recipe
 from open_r1.tasks import load_task
@@ -315,7 +314,7 @@ def conversation_columns(columns: Sequence[str], recipe: Mapping[str, Any]) -> S
 
 
 def _whole(split: str) -> str:
-    return parse_split(str(split)).split
+    return str(split).partition("[")[0]
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import get_peft_config
 
 from open_r1.configs import ModelConfig, SFTConfig, SFTScriptArguments
-from open_r1.data.loading import require_columns
+from open_r1.data.sources import require_columns
 from open_r1.data.training_rows import drop_null_rows, get_dataset, require_split
 from open_r1.evaluation.during_training import PolicyEvaluation
 from open_r1.evaluation.eval_sets import evaluate_by_rewards, load_eval_benchmarks

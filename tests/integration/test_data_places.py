@@ -8,8 +8,7 @@ import pytest
 
 from open_r1.data.card import DataCard, Parent, read_card
 from open_r1.data.folder import DatasetFolder
-from open_r1.data.loading import load_source
-from open_r1.data.sources import open_source
+from open_r1.data.sources import load_source, open_source
 
 
 def write(path, card=None, overwrite=False, report=None):

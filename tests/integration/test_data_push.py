@@ -10,8 +10,8 @@ from huggingface_hub import constants
 from open_r1.data.card import DataCard
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.licences import read_header
-from open_r1.data.loading import load_source
 from open_r1.data.push import check_push, push_folder
+from open_r1.data.sources import load_source
 from tests.integration.hub_server import Hub, use_hub
 
 

@@ -225,11 +225,11 @@ def test_duplicates_of_removed_rows_stay_in_one_run_and_in_parts(tmp_path, capsy
     [
         (["--problem_column", ""], "--problem_column names no column"),
         (["--problem_column", ","], "--problem_column names no column"),
-        (["--problem_column", "text"], "has no columns ['text']"),
+        (["--problem_column", "text"], "columns ['text']"),
         (["--problem_column", "id"], "holds int64, no text. Set --problem_column to one of ['problem']"),
         (["--benchmark_file", "nowhere.jsonl"], "there is no file or folder 'nowhere.jsonl'"),
         (["--benchmark_file", "{folder}/planted.jsonl:answer"], "named ['planted']"),
-        (["--benchmark_file", "other={folder}/planted.jsonl:answer"], "has no columns ['answer']"),
+        (["--benchmark_file", "other={folder}/planted.jsonl:answer"], "columns ['answer']"),
         (["--benchmark_file", "ids={folder}/rows.parquet:id"], "holds no text but int64"),
         (["--benchmarks", "aime_1999"], "unknown benchmarks ['aime_1999']; known are ['aime_2024'"),
         (["--ngram_size", "0"], "--ngram_size must be at least 1, got 0"),

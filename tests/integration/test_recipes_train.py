@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from open_r1.data.loading import load_source
+from open_r1.data.sources import load_source
 from open_r1.recipes import load_recipe
 from scripts.smoke_recipe import find_recipes, name_of, replace_data, shorten_task, shrink_recipe, smoke, task_of
 from scripts.stand_ins import tokenizer_like

@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from open_r1 import sft
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
-from open_r1.data.loading import load_source
+from open_r1.data.sources import load_source
 from open_r1.training.callbacks import CALLBACKS
 from open_r1.training.run import run_script
 from tests.integration.tiny import build_tiny

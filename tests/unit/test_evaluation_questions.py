@@ -84,13 +84,3 @@ def test_a_gold_answer_that_is_no_finite_number_is_none(problems_of, gold):
     with problems_of({"problem": "1+1?", "solution": 2.0}, {"problem": "1+2?", "solution": gold}) as found:
         assert found.golds == {0: "2.0"}
         assert found.skipped == {1: "solution holds no answer"}
-
-
-def test_a_column_that_mixes_types_is_noted(problems_of):
-    mixed = ({"problem": "1+1?", "solution": "2"}, {"problem": 7, "solution": "7"})
-    with problems_of(*mixed) as found:
-        (note,) = found.notes()
-        assert note.startswith("problem of ")
-        assert "is asked, or compared, as JSON text" in note
-    with problems_of({**mixed[0], "about": 1}, {"problem": "7?", "solution": "7", "about": "a"}) as found:
-        assert found.notes() == []

@@ -12,15 +12,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset, DatasetDict, concatenate_datasets
+from datasets import Dataset, DatasetDict, ReadInstruction, concatenate_datasets
 
 from open_r1.configs import DatasetConfig, DatasetMixtureConfig
 from open_r1.data.alignment import align_columns, differing_columns
 from open_r1.data.layout_mapping import NothingMappedError, apply_layout
 from open_r1.data.layout_table import Layout
 from open_r1.data.layouts import check_name, find_layout, fitting_names
-from open_r1.data.loading import load_source, require_columns, take_split
-from open_r1.data.slices import parse_split
+from open_r1.data.sources import load_source, require_columns, take_split
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -160,7 +159,7 @@ def _hint_at_layouts(columns: list[str], source: str, args: "ScriptArguments") -
 def _load_mixture(mixture: DatasetMixtureConfig, args: "ScriptArguments") -> DatasetDict:
     for entry in mixture.datasets:  # before the first one is loaded
         check_name(entry.layout, f"data set {entry.id!r} of the mixture")
-        parse_split(entry.split)
+        ReadInstruction.from_spec(entry.split)
     parts = [_load_part(entry, mixture.seed, args) for entry in mixture.datasets]
     parts = align_columns(
         parts, {"prompt", args.dataset_prompt_column}, golds={"solution", args.dataset_solution_column}

@@ -80,12 +80,6 @@ class Problems:
                 f"{len(self.skipped)} of {len(self.skipped) + len(self.golds)} rows are left out, so these "
                 f"are no figures of the whole; the first is row {first}: {self.skipped[first]}"
             )
-        mixed = sorted(self.source.mixed & {self.benchmark.prompt_column, self.benchmark.solution_column})
-        if mixed:
-            found.append(
-                f"{', '.join(mixed)} of {self.source.name} mixes types: what is no text there, as numbers or "
-                "conversations, is asked, or compared, as JSON text"
-            )
         return found
 
     def close(self) -> None:

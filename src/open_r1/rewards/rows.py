@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, DatasetDict
 
-from open_r1.data.loading import require_columns
+from open_r1.data.sources import require_columns
 from open_r1.data.training_rows import drop_long_prompts, drop_null_rows, require_split, to_conversations
 from open_r1.rewards.base import did_you_mean
 from open_r1.rewards.table import get_reward_spec, names_for_domain, needed_columns, reward_domains_of

@@ -19,8 +19,7 @@ from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptA
 from open_r1.curation.pass_rate.rates import Status
 from open_r1.curation.pass_rate.run import PassRateRun
 from open_r1.data.card import DataCard, Parent
-from open_r1.data.loading import require_columns
-from open_r1.data.sources import open_source
+from open_r1.data.sources import open_source, require_columns
 from open_r1.data.training_rows import drop_null_rows, get_dataset, require_split, to_conversations
 from open_r1.generation.offline import HERE
 from open_r1.models import (
