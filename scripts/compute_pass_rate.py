@@ -36,17 +36,15 @@ from open_r1.data.flags import STOPPED
 from open_r1.data.folder import load_columns
 from open_r1.data.sources import open_source
 from open_r1.evaluation.estimators import pass_at_k
-from open_r1.generation.balancing import ServersDownError
-from open_r1.generation.engine import TooManyErrorsError
-from open_r1.generation.offline import require_vllm
-from open_r1.generation.servers import ServerError
+from open_r1.generation.messages import ServersDownError
+from open_r1.generation.vllm_here import require_vllm
 
 if TYPE_CHECKING:
     from trl import ModelConfig
 
     from open_r1.curation.pass_rate.arguments import PassRateConfig, PassRateScriptArguments
 
-_OUTAGES = (ServersDownError, ServerError, TooManyErrorsError, RewardsDownError)
+_OUTAGES = (ServersDownError, RewardsDownError)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -222,7 +222,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{where} was finished earlier with these settings; nothing was asked for.")
         return 3 if report.counts and report.counts["errors"] else 0
     if report.outcome is not None and report.outcome.stopped_by is not None:
-        done = report.outcome.totals.skipped + report.outcome.totals.done
+        done = report.outcome.skipped + report.outcome.done
         print(
             f"Stopped by {report.outcome.stopped_by.name}: {done} generations are kept, {report.outcome.cut_off} in "
             "flight were dropped. Repeat the command to go on.",

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     from open_r1.evaluation.here import TransformersClient, TransformersModel  # torch takes seconds to import
 
     here = TransformersModel.load(args.model_id, max_batch_size=args.max_batch_size)
-    client = TransformersClient(here, Sampling())
+    client = TransformersClient(here)
     card = {"id": args.model_id, "object": "model", "owned_by": "transformers", "root": here.path}
     card |= {"max_model_len": here.sampler.max_model_len}
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     async def chat(request: web.Request) -> web.Response:
         body = await request.json()
         sampling = Sampling(**{name: body[name] for name in _FIELDS if name in body})
-        reply = await client.answer(Request("", 0, body["messages"]), sampling)
+        reply = await client.ask_one(Request("", 0, body["messages"], sampling=sampling))
         if reply.text is None:
             return web.json_response({"error": {"message": reply.error, "code": 400}}, status=400)
         message = {"role": "assistant", "content": reply.text}

@@ -108,7 +108,7 @@ def test_a_key_or_model_that_is_gone_ends_the_run_and_is_no_failure_of_rows(fold
     with ChatServer(behave) as server:
         assert generate(folder, server.address, *ONE_BY_ONE) == 1
         assert f"refuses all requests: HTTP {status}: no such thing" in capsys.readouterr().err
-        assert len(server.requests) == 2 + 5  # of three rows, of which the last generation isn't kept as a failure
+        assert len(server.requests) == 2 + 3  # none of which is kept as a failure
         assert read_card(folder / "out") is None
         is_mended = True
         assert generate(folder, server.address, *ONE_BY_ONE, "--retry-errors") == 0

@@ -115,7 +115,7 @@ def test_servers_that_die_end_the_run_with_a_message_and_it_goes_on_when_they_ar
     assert generate(folder, server.address, *flags) == 1
     said = capsys.readouterr().err
     assert "No server has answered for 0.3 s" in said
-    assert "the same command goes on" in said
+    assert "repeat the command" in said
     server.stop()
     server.behave = sound
     server.start()

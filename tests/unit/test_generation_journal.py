@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from open_r1.generation.journal import Finished, Journal, JournalError
-from open_r1.generation.journal_header import has_generations, may_be_replaced
+from open_r1.generation.journal import Journal, JournalError, read_settings
+from open_r1.generation.messages import Reply, Request
 
 SETTINGS = {"model": "m", "temperature": 0.6, "stop": ["a"]}
 
@@ -46,7 +46,7 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
         with Journal(path, SETTINGS) as journal:
             num_whole = sum(end <= size for end in whole)
             assert [entry["key"] for entry in journal.records()] == [f"key-{n}" for n in range(max(0, num_whole - 1))]
-            assert len(journal.finished) == max(0, num_whole - 1)
+            assert len(journal) == max(0, num_whole - 1)
             journal.append(record(9))
         assert json.loads(path.read_bytes().splitlines()[-1])["key"] == "key-9"
 
@@ -56,7 +56,7 @@ def test_a_torn_line_longer_than_a_block_is_cut(tmp_path, caplog):
     content = written(path)
     path.write_bytes(content + b'{"key": "' + b"x" * 3_000_000)
     with caplog.at_level(logging.WARNING, logger="open_r1"), Journal(path, SETTINGS) as journal:
-        assert len(journal.finished) == 3
+        assert len(journal) == 3
     assert path.read_bytes() == content
     assert "half a line" in caplog.text
 
@@ -75,10 +75,9 @@ def test_any_text_is_one_line(tmp_path, text):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"model": "other"}, "model was 'm' and is now 'other'"),
-        ({"temperature": None}, "temperature was 0.6 and is now None"),
-        ({"top_p": 0.9}, "top_p was None and is now 0.9"),
-        ({"stop": []}, "stop was \\['a'\\] and is now \\[\\]"),
+        ({"model": "other"}, "model was 'm' .*'other'"),
+        ({"temperature": None}, "temperature was 0.6 .*None"),
+        ({"top_p": 0.9}, "top_p was None .*0.9"),
     ],
 )
 def test_other_settings_are_refused_with_what_differs(tmp_path, change, said):
@@ -111,10 +110,7 @@ def test_settings_that_json_spells_otherwise_are_the_same(tmp_path):
         b"hello\n",
         b'{"key": "a", "index": 0}\n',
         b'{"journal": 99, "settings": {}}\n',
-        b"[]\n",
-        b'{"journal": 1, "settings": null}\n',
         b'{"mine": "one line"}',
-        b'{"mine": 1}\n{"mine": 2}',
         b'{"journal": 2, "settings": {"model": "m',
     ],
 )
@@ -138,9 +134,9 @@ def test_a_damaged_line_is_named(tmp_path, line):
 def test_a_second_opening_is_refused_until_the_first_is_closed(tmp_path):
     path = tmp_path / "generations.jsonl"
     with Journal(path, SETTINGS):
-        with pytest.raises(JournalError, match="in use by another process"):
+        with pytest.raises(JournalError, match="in use"):
             Journal(path, SETTINGS)
-        with pytest.raises(JournalError, match="in use by another process"):
+        with pytest.raises(JournalError, match="in use"):
             Journal(path, None)
     Journal(path, SETTINGS).close()
 
@@ -160,11 +156,11 @@ def test_a_full_disk_leaves_whole_lines_and_goes_on_when_there_is_room(tmp_path)
         before = path.read_bytes()
         with (
             file_size_limit(len(before) + 20),
-            pytest.raises(JournalError, match="goes on from there"),
+            pytest.raises(JournalError, match="make room"),
         ):
             journal.append(record(1, "x" * 1000))
         assert path.read_bytes() == before
-        assert ("key-1", 0) not in journal.finished
+        assert ("key-1", 0) not in journal
         journal.append(record(1))
         assert [entry["key"] for entry in journal.records()] == ["key-0", "key-1"]
 
@@ -174,22 +170,32 @@ def test_records_that_are_not_final_are_asked_for_again(tmp_path):
     with Journal(path, SETTINGS) as journal:
         journal.append(record(0, None), record(1))
     with Journal(path, SETTINGS, is_final=lambda entry: entry["text"] is not None) as journal:
-        assert ("key-0", 0) not in journal.finished
-        assert ("key-1", 0) in journal.finished
+        assert ("key-0", 0) not in journal
+        assert ("key-1", 0) in journal
         journal.append(record(0, "now"))
-        assert ("key-0", 0) in journal.finished
+        assert ("key-0", 0) in journal
 
 
-def test_finished_is_a_set_of_key_and_index(tmp_path):
-    finished = Finished()
-    names = [(f"key-{number}", index) for number in range(70_000) for index in range(2)]
-    for name in names:
-        finished.add(*name)
-    finished.add(*names[0])
-    assert len(finished) == len(names)
-    assert all(name in finished for name in names[::1000])
-    assert ("key-0", 2) not in finished
-    assert ("key-70000", 0) not in finished
+def test_a_reply_is_found_by_key_and_index_and_the_last_one_counts(tmp_path):
+    path = tmp_path / "generations.jsonl"
+    replies = [Reply(f"text {n}", "stop", {"completion_tokens": n}, 200, server="a") for n in range(3)]
+    with Journal(path, SETTINGS) as journal:
+        journal.append(*(reply.record(Request("a", n % 2)) for n, reply in enumerate(replies)))
+        assert (journal["a", 0], journal["a", 1], journal["a", 2]) == (replies[2], replies[1], None)
+    with Journal(path, SETTINGS) as journal:
+        assert (journal["a", 0], len(journal)) == (replies[2], 2)
+        assert ("a", 2) not in journal
+
+
+def test_overwriting_keeps_a_journal_of_other_settings_beside(tmp_path):
+    path = tmp_path / "generations.jsonl"
+    content = written(path)
+    for name in ("other", "third"):
+        with Journal(path, {**SETTINGS, "model": name}, overwrite=True) as journal:
+            journal.append(record(7))
+            assert len(journal) == 1
+    assert (tmp_path / "generations.1.jsonl").read_bytes() == content
+    assert (tmp_path / "generations.2.jsonl").exists()
 
 
 def test_a_missing_folder_is_made_and_an_empty_journal_has_nothing_to_read(tmp_path):
@@ -198,22 +204,18 @@ def test_a_missing_folder_is_made_and_an_empty_journal_has_nothing_to_read(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("content", "has_some", "may_go"),
+    ("content", "settings"),
     [
-        (None, False, True),
-        (b"", False, True),
-        (b'{"journal": 1, "set', False, True),
-        (b'{"journal": 1, "settings": {}}', False, True),
-        (b'{"journal": 1, "settings": {}}\n', False, True),
-        (b'{"journal": 1, "settings": {}}\n{"key": "a", "in', False, True),
-        (b'{"journal": 1, "settings": {}}\n{"key": "a", "index": 0}\n', True, False),
-        (b"mine", False, False),
-        (b'{"mine": 1}\n{"mine": 2}\n', False, False),
-        (b'{"journal": 1, "settings"\n', False, False),
+        (None, None),
+        (b"", None),
+        (b'{"journal": 1, "settings": {"a": 1}}', None),
+        (b'{"journal": 1, "settings": {"a": 1}}\n{"key": "a", "in', None),
+        (b'{"journal": 1, "settings": {"a": 1}}\n{"key": "a", "index": 0}\n', {"a": 1}),
+        (b'{"mine": 1}\n{"mine": 2}\n', None),
     ],
 )
-def test_a_journal_without_a_whole_generation_may_be_replaced_and_no_other_file(tmp_path, content, has_some, may_go):
+def test_settings_are_of_a_journal_with_a_generation(tmp_path, content, settings):
     path = tmp_path / "generations.jsonl"
     if content is not None:
         path.write_bytes(content)
-    assert (has_generations(path), may_be_replaced(path)) == (has_some, may_go)
+    assert read_settings(path) == settings

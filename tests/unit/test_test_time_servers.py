@@ -4,7 +4,7 @@
 import pytest
 
 from open_r1.evaluation.identity import Identity, fingerprint_folder, identify_served
-from open_r1.generation.models import ServedModel
+from open_r1.generation.client import ServedModel
 from open_r1.test_time import local_backends, openai_backend
 from open_r1.test_time.backends import BackendSettings, Model, open_backend
 
@@ -45,7 +45,7 @@ def open_servers(monkeypatch):
 
 @pytest.mark.parametrize("named", [None, "A"])
 def test_servers_of_other_weights_are_refused_whoever_vouches_for_them(weights, open_servers, named):
-    with pytest.raises(ValueError, match="Their weights differ"):
+    with pytest.raises(ValueError, match="different models"):
         open_servers((weights["A"], weights["B"]), weights.get(named))
 
 

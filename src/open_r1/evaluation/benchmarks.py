@@ -47,13 +47,10 @@ from open_r1.evaluation.results import (
 from open_r1.evaluation.serving import Serving, Weights, describe_servers, engine_of, serving
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import Tally
-from open_r1.generation.client import ChatClient
-from open_r1.generation.engine import Outcome, run
-from open_r1.generation.models import FlagNames, ServedModel, find_model
+from open_r1.generation.client import Client, ServedModel
+from open_r1.generation.driver import Outcome, run
 
 logger = logging.getLogger(__name__)
-
-_FLAGS = FlagNames("--served_model", "--max_tokens", "--api_key_env", "--wait_s")
 
 
 class NoAnswersError(RuntimeError):
@@ -87,9 +84,7 @@ def run_benchmarks(benchmarks: Sequence[Benchmark], settings: EvaluationSettings
     Raises:
         ValueError: Settings, data, servers, or what is in the output folder don't go together.
         FileNotFoundError: vLLM is asked for, and there is none.
-        ServerError: It doesn't start, or died.
-        ServersDownError: No server answers any more.
-        TooManyErrorsError: Requests fail one after the other.
+        ServersDownError: A server doesn't start or answer any more, or requests fail one after the other.
         NoAnswersError: No answer came that could be judged.
         JudgingError: The sandbox that runs programs is gone.
     """
@@ -246,15 +241,14 @@ class _Run:
 
     async def _find(self) -> ServedModel:
         settings = self._settings
-        client = ChatClient(
+        client = Client(
             self._serving.addresses,
-            settings.sampling,
             model=settings.served_model,
             api_key=settings.api_key,
             patience=settings.patience,
         )
         async with client:
-            return await find_model(client, wait_s=settings.wait_s, flags=_FLAGS)
+            return await client.find_model(wait_s=settings.wait_s, max_tokens=settings.sampling.max_tokens)
 
     def _publish(self, question: Question, asked: Asked, record_of: RecordOf) -> dict[str, Any]:
         tally, folder = Tally(self._problems), question.folder

@@ -8,9 +8,8 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +18,11 @@ from open_r1.evaluation.judging import RecordOf
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.results import ANSWERS_NAME, RESULTS_NAME
 from open_r1.evaluation.settings import EvaluationSettings
-from open_r1.generation.client import ChatClient
-from open_r1.generation.engine import Outcome, Totals, run, run_requests
-from open_r1.generation.journal import Journal
-from open_r1.generation.journal_header import differing, has_generations, read_settings
+from open_r1.generation.client import Client, ServedModel
+from open_r1.generation.driver import Outcome, run
+from open_r1.generation.driver import ask as ask_all
+from open_r1.generation.journal import Journal, differing, free_name, read_settings
 from open_r1.generation.messages import Sampling
-from open_r1.generation.models import ServedModel
-from open_r1.generation.progress import progress
-from open_r1.generation.publishing import Results
 
 if TYPE_CHECKING:
     from open_r1.evaluation.here import TransformersClient, TransformersModel
@@ -94,28 +90,26 @@ def ask(question: Question) -> Iterator[Asked]:
 
     Raises:
         JournalError: The journal is of other settings, or in use.
-        ServersDownError: No server answers any more.
-        TooManyErrorsError: Requests fail one after the other.
+        ServersDownError: No server answers any more, or requests fail one after the other.
     """
     problems = question.problems
     with Journal(question.folder / JOURNAL_NAME, question.asked, is_final=_has_text) as journal:
         outcome = None
-        requests = problems.requests(question.num_samples)
-        if any((request.key, request.index) not in journal.finished for request in requests):
+        requests = problems.requests(question.num_samples, question.sampling)
+        if any((request.key, request.index) not in journal for request in requests):
             note_servers(question.folder, question.served_by, question.commit)
             started = time.perf_counter()
             outcome = run(_ask(question, journal))
-            note_speed(question.folder, _speed_of(outcome.totals, time.perf_counter() - started))
+            note_speed(question.folder, _speed_of(outcome, time.perf_counter() - started))
             if outcome.stopped_by is not None:
                 yield Asked(None, outcome)
                 return
-        with closing(Results(journal)) as results:
 
-            def record_of(row: int, index: int) -> dict[str, Any] | None:
-                key, _, _ = problems.prompts.get(row)
-                return results.get(key, index)
+        def record_of(row: int, index: int) -> dict[str, Any] | None:
+            key, _, _ = problems.prompts.get(row)
+            return journal.get((key, index))
 
-            yield Asked(record_of, outcome, read_speed(question.folder))
+        yield Asked(record_of, outcome, read_speed(question.folder))
 
 
 def put_journal_aside(folder: Path, asked: Mapping[str, Any], *, is_finished: bool, name: str = JOURNAL_NAME) -> None:
@@ -131,8 +125,9 @@ def put_journal_aside(folder: Path, asked: Mapping[str, Any], *, is_finished: bo
         JournalError: Another process is at it.
     """
     path = folder / name
-    if has_generations(path):
-        reasons = differing(read_settings(path) or {}, asked)
+    begun = read_settings(path)
+    if begun is not None:
+        reasons = differing(begun, asked)
         reasons = reasons or (["--overwrite asks for that"] if is_finished else [])
     else:
         left = [found for found in (RESULTS_NAME, ANSWERS_NAME) if (folder / found).exists()]
@@ -140,59 +135,50 @@ def put_journal_aside(folder: Path, asked: Mapping[str, Any], *, is_finished: bo
     if reasons:
         is_there = path.exists() and path.stat().st_size > 0
         with Journal(path, None) if is_there else nullcontext():  # refuses where another process is at it
-            free = _rename_aside(folder)
+            folder.rename(free := free_name(folder))
         logger.warning("%s is begun anew: %s. What it held is in %s.", folder, "; ".join(reasons), free)
-
-
-def _rename_aside(folder: Path) -> Path:
-    """Give a folder the first free name of `<name>.1`, `<name>.2`, ..., and return it."""
-    free = next(name for i in count(1) if not (name := folder.with_name(f"{folder.name}.{i}")).exists())
-    folder.rename(free)
-    return free
 
 
 async def _ask(question: Question, journal: Journal) -> Outcome:
     problems, settings = question.problems, question.settings
-    totals, client = Totals(), _client_of(question)
+    client = _client_of(question)
     logger.info(
         "%s: asking %s for %d answers to %d problems; %d are there.",
         problems.benchmark.name,
         client.model,
         question.total,
         len(problems.golds),
-        len(journal.finished),
+        len(journal),
     )
-    async with client, progress(totals, question.total):
-        return await run_requests(
-            problems.requests(question.num_samples),
-            client,
+    async with client:
+        return await ask_all(
+            problems.requests(question.num_samples, question.sampling),
+            client.ask_one,
             journal,
             max_concurrent=settings.max_concurrent,
-            totals=totals,
+            total=question.total,
             grace_s=settings.grace_s,
-            retry_flag="the same command",
         )
 
 
-def _client_of(question: Question) -> "ChatClient | TransformersClient":
+def _client_of(question: Question) -> "Client | TransformersClient":
     settings = question.settings
     if question.here is not None:
         from open_r1.evaluation.here import TransformersClient  # torch takes seconds to import
 
-        return TransformersClient(question.here, question.sampling)
-    return ChatClient(
+        return TransformersClient(question.here)
+    return Client(
         question.addresses,
-        question.sampling,
         model=question.served.name,
         api_key=settings.api_key,
         patience=settings.patience,
     )
 
 
-def _speed_of(totals: Totals, seconds: float) -> Speed | None:
+def _speed_of(outcome: Outcome, seconds: float) -> Speed | None:
     """Return how fast answers came; None: none came, or the server doesn't count tokens."""
-    answers = totals.done - totals.failed
-    return Speed(totals.completion_tokens, seconds, answers) if totals.completion_tokens and seconds > 0 else None
+    answers, tokens = outcome.done - outcome.failed, outcome.completion_tokens
+    return Speed(tokens, seconds, answers) if tokens and seconds > 0 else None
 
 
 def _has_text(record: Mapping[str, Any]) -> bool:

@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from open_r1.evaluation.identity import adapter_base
 from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
 from open_r1.evaluation.sampling.open_answer import Sampled
-from open_r1.generation.messages import ERROR, Reply, Request, Sampling
-from open_r1.generation.models import ServedModel
+from open_r1.generation.client import ServedModel
+from open_r1.generation.messages import Reply, Request
 
 HERE = "transformers in this process"
 _BATCH_SIZE, _BATCH_SIZE_OF_CPU = 64, 16
@@ -86,15 +86,13 @@ class TransformersModel:
 
 @dataclass
 class TransformersClient:
-    """Completes requests as a `ChatClient` does; lives on one event loop, within `async with`.
+    """Completes requests as a `Client` does; lives on one event loop, within `async with`.
 
     Attributes:
         here: The model.
-        sampling: How answers are drawn.
     """
 
     here: TransformersModel
-    sampling: Sampling
     _waiting: list[tuple[SampleRequest, asyncio.Future[Reply]]] = field(default_factory=list)
     _work: asyncio.Task[None] | None = None
 
@@ -110,28 +108,24 @@ class TransformersClient:
         if self._work is not None:  # those who waited are gone: it ends with the next token
             await asyncio.gather(self._work, return_exceptions=True)
 
-    async def complete(self, request: Request) -> Reply:
+    async def ask_one(self, request: Request) -> Reply:
         """Return what comes of a request; one that the model has no room for is a reply with `error`.
 
         Raises:
             RuntimeError: The model fails.
         """
-        return await self.answer(request, self.sampling)
-
-    async def answer(self, request: Request, sampling: Sampling) -> Reply:
-        """Return what comes of a request with a sampling of its own, as `complete` does."""
         try:
-            wanted = self._read(request, sampling)
+            wanted = self._read(request)
         except (ValueError, TypeError, TemplateError) as error:
-            return Reply(None, ERROR, {}, None, 1, 0.0, HERE, str(error))
+            return Reply.failed(str(error), server=HERE)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.append((wanted, future))
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._sample_all())
         return await future
 
-    def _read(self, request: Request, sampling: Sampling) -> SampleRequest:
-        sampler = self.here.sampler
+    def _read(self, request: Request) -> SampleRequest:
+        sampler, sampling = self.here.sampler, request.sampling
         ids = sampler.tokenizer.apply_chat_template(
             [dict(message) for message in request.messages], add_generation_prompt=True, return_dict=True
         )["input_ids"]
@@ -161,7 +155,9 @@ class TransformersClient:
             if not futures[place].done():
                 usage = {"completion_tokens": len(answer.token_ids)}
                 seconds = time.monotonic() - started
-                futures[place].set_result(Reply(answer.text, answer.finish_reason, usage, None, 1, seconds, HERE))
+                futures[place].set_result(
+                    Reply(answer.text, answer.finish_reason, usage, latency_s=seconds, server=HERE)
+                )
 
         def on_done(place: int, answer: Sampled) -> None:  # in the sampler's thread
             loop.call_soon_threadsafe(keep, place, answer)

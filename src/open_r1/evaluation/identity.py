@@ -21,7 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.file_download import repo_folder_name
 
 if TYPE_CHECKING:
-    from open_r1.generation.models import ServedModel
+    from open_r1.generation.client import ServedModel
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from open_r1.data.sources import RowSource, open_source
 from open_r1.evaluation.choices import lettered
 from open_r1.evaluation.program_rows import COLUMNS, TestsFile, form_of
 from open_r1.evaluation.settings import TEMPLATES, EvaluationSettings
-from open_r1.generation.messages import Message, Request
+from open_r1.generation.messages import Message, Request, Sampling
 from open_r1.generation.prompts import PromptError, Prompts, PromptSettings, check_template, fill_template
 from open_r1.grading.batch import Limits, SandboxSettings
 
@@ -54,9 +54,9 @@ class Problems:
     judged_by: dict[str, Any] = field(default_factory=dict)
     system_prompt: str | None = None
 
-    def requests(self, num_samples: int) -> Iterator[Request]:
+    def requests(self, num_samples: int, sampling: Sampling | None = None) -> Iterator[Request]:
         """Yield a request for each answer."""
-        return self.prompts.requests(list(self.golds), num_samples)
+        return self.prompts.requests(list(self.golds), num_samples, sampling)
 
     def question_of(self, row: int) -> tuple[str, str]:
         """Return what tells problems apart: a hash of the messages before the last, and the last one's text.

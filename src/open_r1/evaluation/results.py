@@ -34,7 +34,7 @@ from open_r1.data.card import package_versions, plain_json
 from open_r1.evaluation.judging import Answer
 from open_r1.evaluation.problems import Problems
 from open_r1.evaluation.settings import EvaluationSettings
-from open_r1.generation.journal_header import differing
+from open_r1.generation.journal import differing
 
 RESULTS_NAME, ANSWERS_NAME = "results.json", "answers.parquet"
 _PARTS = ("settings", "counts", "metrics")

@@ -15,8 +15,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 from open_r1.evaluation.defaults import DEFAULT_MAX_TOKENS
 from open_r1.evaluation.identity import Identity, fingerprint_folder, identify_served
 from open_r1.evaluation.settings import EvaluationSettings
-from open_r1.generation.balancing import ServersDownError, server_url
-from open_r1.generation.models import ServedModel, refuse_another
+from open_r1.generation.client import ServedModel, refuse_another, server_url
+from open_r1.generation.messages import ServersDownError
 from open_r1.generation.servers import VllmServer, find_vllm
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def serving(settings: EvaluationSettings, identity: Identity) -> Iterator[Servin
 
     Raises:
         FileNotFoundError: vLLM is asked for, and there is none.
-        ServerError: A server of our own doesn't start, or died.
+        ServersDownError: A server of our own doesn't start, or died.
         OSError: transformers can't load the model.
     """
     if settings.servers or settings.model is None:

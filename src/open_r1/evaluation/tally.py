@@ -27,8 +27,7 @@ from open_r1.evaluation.estimators import avg_at_k, maj_at_ks, pass_at_k
 from open_r1.evaluation.intervals import Interval, mean_interval
 from open_r1.evaluation.judging import LOST, Answer
 from open_r1.evaluation.problems import Problems
-from open_r1.generation.messages import row_key
-from open_r1.generation.replies import MAY_PASS, NOT_NOW
+from open_r1.generation.messages import MAY_PASS, row_key
 from open_r1.rewards.verifier import Verdict
 
 _FEW_PROBLEMS = 30
@@ -217,7 +216,7 @@ def problem_key(problems: Problems, row: int) -> str:
 def _comes_again(error: str) -> bool:
     """Whether a server would refuse the same request again, as one that is longer than its context."""
     status = _STATUS.match(error)
-    return status is not None and int(status[1]) not in NOT_NOW | MAY_PASS
+    return status is not None and int(status[1]) not in MAY_PASS
 
 
 def _shortened(text: str) -> str:

@@ -15,8 +15,7 @@ from typing import Any
 from open_r1.data.card import DataCard, read_card
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.places import remove_if_nothing_came
-from open_r1.generation.journal import JournalError
-from open_r1.generation.journal_header import differing, may_be_replaced, read_settings
+from open_r1.generation.journal import JournalError, differing, read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +89,7 @@ def pick_up(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> No
     journal, done = folder / JOURNAL_NAME, read_settings(folder / DONE_NAME)
     if done is None or differing(done, settings):
         return
-    if not may_be_replaced(journal):
+    if journal.exists() and (read_settings(journal) is not None or journal.read_bytes()[:1] not in (b"", b"{")):
         growing = read_settings(journal)  # None: another's file, refused when it is opened
         if growing is None or not (overwrite and differing(growing, settings)):
             return

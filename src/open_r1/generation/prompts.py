@@ -21,8 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from open_r1.generation.journal import fingerprint
-from open_r1.generation.messages import Message, Request, row_key
+from open_r1.generation.messages import Message, Request, Sampling, row_key
 
 logger = logging.getLogger(__name__)
 
@@ -242,7 +241,7 @@ class Prompts:
         line = json.dumps([key, messages, turns], ensure_ascii=False).encode("utf-8", "surrogatepass")
         self._file.write(line)
         self._offsets.append(self._offsets[-1] + len(line))
-        self._prints.append(fingerprint(key, 0))
+        self._prints.append(int(key[:16], 16))
 
     def _count_occurrences(self, settings: PromptSettings) -> None:
         """Number rows of the same value, in the order of the source."""
@@ -270,13 +269,15 @@ class Prompts:
         occurrence = int(self._occurrences[row])
         return (row_key(key, occurrence) if occurrence else key), messages, turns
 
-    def requests(self, rows: Sequence[int] | np.ndarray, num_generations: int) -> Iterator[Request]:
+    def requests(
+        self, rows: Sequence[int] | np.ndarray, num_generations: int, sampling: Sampling | None = None
+    ) -> Iterator[Request]:
         """Yield a request for each generation of each row that can be asked for."""
         for row in rows:
             key, messages, turns = self.get(int(row))
             if messages:
                 for index in range(num_generations):
-                    yield Request(key, index, messages, turns)
+                    yield Request(key, index, messages, turns, sampling=sampling or Sampling())
 
 
 def choose_rows(num_rows: int, limit: int | None, shuffle_seed: int | None) -> np.ndarray:

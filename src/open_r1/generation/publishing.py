@@ -8,7 +8,6 @@
 
 import json
 import os
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, time, timedelta
@@ -20,10 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from open_r1.data.sources import RowSource, open_source
-from open_r1.generation.journal import Journal, fingerprint
+from open_r1.generation.journal import Journal
 from open_r1.generation.messages import ERROR
 from open_r1.generation.prompts import Prompts
-from open_r1.generation.replies import is_count
 
 _BATCH_ROWS = 64  # generations of 100 kB, 32 a row, are then 200 MB
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens", "reasoning_tokens")
@@ -87,33 +85,6 @@ class Counts:
             )
 
 
-class Results:
-    """Finds the records of a journal by key and index; 16 bytes of memory each."""
-
-    def __init__(self, journal: Journal) -> None:
-        prints, offsets = array("Q"), array("Q")
-        for offset, key, index in journal.names():
-            prints.append(fingerprint(key, index))
-            offsets.append(offset)
-        order = np.argsort(np.frombuffer(prints, dtype=np.uint64), kind="stable")
-        self._prints = np.frombuffer(prints, dtype=np.uint64)[order]
-        self._offsets = np.frombuffer(offsets, dtype=np.uint64)[order]
-        self._file = journal.path.open("rb")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def get(self, key: str, index: int) -> dict[str, Any] | None:
-        """Return the last record of a generation, or None."""
-        place = int(self._prints.searchsorted(np.uint64(fingerprint(key, index)), side="right")) - 1
-        if place < 0 or int(self._prints[place]) != fingerprint(key, index):
-            return None
-        self._file.seek(int(self._offsets[place]))
-        record = json.loads(self._file.readline())
-        return record if (record["key"], record["index"]) == (key, index) else None
-
-
 @dataclass
 class Publication:
     """How rows and their generations come together.
@@ -136,7 +107,7 @@ class Publication:
     has_turns: bool
     counts: Counts
 
-    def batches(self, results: Results) -> Iterator[pa.RecordBatch]:
+    def batches(self, journal: Journal) -> Iterator[pa.RecordBatch]:
         """Yield the chosen rows, in the order of the source, with their generations."""
         columns = [name for name in self.source.column_names if name not in self.drop_columns]
         chosen = np.sort(self.rows)
@@ -146,10 +117,10 @@ class Publication:
             rows = chosen[first:last]
             if len(rows):
                 taken = batch.take(pa.array(rows - begin))
-                yield self._join(taken, [self._records(results, int(row)) for row in rows])
+                yield self._join(taken, [self._records(journal, int(row)) for row in rows])
             begin += batch.num_rows
 
-    def _records(self, results: Results, row: int) -> list[dict[str, Any]]:
+    def _records(self, journal: Journal, row: int) -> list[dict[str, Any]]:
         key, messages, _ = self.prompts.get(row)
         self.counts.rows += 1
         if not messages:
@@ -157,7 +128,7 @@ class Publication:
             return [_not_asked(self.prompts.bad.rows[row])] * self.num_generations
         records = []
         for index in range(self.num_generations):
-            record = results.get(key, index) or _not_asked("no reply was kept; ask again with --retry-errors")
+            record = journal.get((key, index)) or _not_asked("no reply was kept; ask again with --retry-errors")
             if self.has_turns and "conversation" not in record:  # of one turn alone
                 answer = [] if record["text"] is None else [{"role": "assistant", "content": record["text"]}]
                 record["conversation"] = [*messages, *answer]
@@ -194,8 +165,7 @@ def _not_asked(reason: str) -> dict[str, Any]:
 
 def _tokens(record: Mapping[str, Any], name: str) -> int | None:
     """A count of the record; None for what is none, as journals of earlier versions may hold."""
-    count = record["usage"].get(name)
-    return count if is_count(count) else None
+    return record["usage"].get(name)
 
 
 def _metadata(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,16 +19,13 @@ from typing import Any
 from open_r1.data.card import DataCard, Step, read_card
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.sources import RowSource, open_source
-from open_r1.generation.client import ChatClient
-from open_r1.generation.engine import Outcome, Totals, run, run_requests
-from open_r1.generation.journal import Journal, JournalError
-from open_r1.generation.journal_header import has_generations, read_settings
+from open_r1.generation.client import Client
+from open_r1.generation.driver import Outcome, ask, run
+from open_r1.generation.journal import Journal, JournalError, read_settings
 from open_r1.generation.messages import Request
-from open_r1.generation.models import find_model
 from open_r1.generation.outputs import DONE_NAME, JOURNAL_NAME, claimed, found_card, is_finished, pick_up
-from open_r1.generation.progress import progress
 from open_r1.generation.prompts import Prompts, choose_rows
-from open_r1.generation.publishing import Counts, Publication, Results, check_columns, check_json, export_json_lines
+from open_r1.generation.publishing import Counts, Publication, check_columns, check_json, export_json_lines
 from open_r1.generation.reasoning_settings import ReasoningSettings
 
 logger = logging.getLogger(__name__)
@@ -54,8 +51,7 @@ def generate_reasoning(settings: ReasoningSettings) -> Report:
 
     Raises:
         ValueError: Settings, source, servers or what is in the output folder don't go together; nothing was paid for.
-        ServersDownError: No server answers any more.
-        TooManyErrorsError: Requests fail one after the other.
+        ServersDownError: No server answers any more, or requests fail one after the other.
         JournalError: The journal is of other settings, in use, or can't be written.
     """
     source = open_source(settings.dataset, config=settings.config, split=settings.split, revision=settings.revision)
@@ -84,7 +80,6 @@ class _Job:
         self._prompts: Prompts | None = None
         self._journal: Journal | None = None
         self._rows = choose_rows(source.num_rows, settings.limit, settings.shuffle_seed)
-        self._totals = Totals()
         self._max_model_len: int | None = None
         self._retried_model: str | None = None
 
@@ -121,7 +116,7 @@ class _Job:
             return is_done
         if found is None or not _counts_of(found).get("errors"):
             return True
-        if not self._done_path.exists() and not has_generations(self._path):
+        if not self._done_path.exists() and read_settings(self._path) is None:
             raise ValueError(
                 f"{self._done_path}, with the generations that didn't fail, is gone: all would be asked for again. "
                 f"Put it back, or remove {settings.output_dir} to begin anew."
@@ -140,7 +135,7 @@ class _Job:
             return self._retried_model
         if self._settings.overwrite:
             return None  # it may be of a model that is served no more
-        begun = read_settings(self._path) if has_generations(self._path) else None
+        begun = read_settings(self._path)
         if begun is None and self._settings.retry_errors:
             begun = read_settings(self._done_path)
         model = begun.get("model") if begun is not None else None
@@ -188,21 +183,18 @@ class _Job:
 
     def _requests(self) -> Iterator[Request]:
         assert self._prompts is not None
-        return self._prompts.requests(self._rows, self._settings.num_generations)
+        return self._prompts.requests(self._rows, self._settings.num_generations, self._settings.sampling)
 
     def _is_something_left(self) -> bool:
         assert self._journal is not None
-        finished = self._journal.finished
-        return any((request.key, request.index) not in finished for request in self._requests())
+        return any((request.key, request.index) not in self._journal for request in self._requests())
 
     async def _ask(self, model: str | None) -> Outcome:
         settings = self._settings
         assert self._prompts is not None
-        client = ChatClient(
-            settings.servers, settings.sampling, model=model, api_key=settings.api_key, patience=settings.patience
-        )
+        client = Client(settings.servers, model=model, api_key=settings.api_key, patience=settings.patience)
         async with client:
-            served = await find_model(client, wait_s=settings.wait_s)
+            served = await client.find_model(wait_s=settings.wait_s, max_tokens=settings.sampling.max_tokens)
             self._max_model_len = served.max_model_len
             if self._journal is None:
                 self._open_journal(served.name)
@@ -215,27 +207,26 @@ class _Job:
                 len(settings.servers),
                 total,
                 rows,
-                len(self._journal.finished),
+                len(self._journal),
             )
-            async with progress(self._totals, total):
-                return await run_requests(
-                    self._requests(),
-                    client,
-                    self._journal,
-                    max_concurrent=settings.max_concurrent,
-                    totals=self._totals,
-                    stop_after_errors=settings.stop_after_errors,
-                    grace_s=settings.grace_s,
-                )
+            return await ask(
+                self._requests(),
+                client.ask_one,
+                self._journal,
+                max_concurrent=settings.max_concurrent,
+                total=total,
+                stop_after_errors=settings.stop_after_errors,
+                grace_s=settings.grace_s,
+            )
 
     def _tidy(self, counts: Mapping[str, int]) -> None:
         """Do what a run that was killed behind its last step left: its journal holds what the data set does."""
         found = read_card(self._settings.output_dir)
-        if found is None or not has_generations(self._path):
+        if found is None or read_settings(self._path) is None:
             return
         try:
             with Journal(self._path, self._settings.of_a_generation(found.settings["model"], self._parent)) as journal:
-                if len(journal.finished) >= counts["requests"]:
+                if len(journal) >= counts["requests"]:
                     self._path.replace(self._done_path)
         except JournalError as error:
             logger.info("%s stays: %s", self._path, error)  # of another run, which may go on
@@ -249,10 +240,8 @@ class _Job:
         publication = Publication(
             self._source, self._prompts, self._rows, settings.num_generations, settings.drop_columns, has_turns, counts
         )
-        results = Results(self._journal)
-        self._stack.callback(results.close)
         with self._folder(self._journal.settings["model"], overwrite=True) as folder:
-            for batch in publication.batches(results):
+            for batch in publication.batches(self._journal):
                 folder.write(batch)
             counts.refuse_without_answers()
             detail = counts.as_detail()

@@ -23,6 +23,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Self
 
+from open_r1.generation.messages import ServersDownError
 from open_r1.generation.processes import MindedProcess
 
 logger = logging.getLogger(__name__)
@@ -48,10 +49,6 @@ _DECIDED_BY_FLAGS = {
     ),
 }
 _QUIET = ("--disable-uvicorn-access-log",)  # a line for each request
-
-
-class ServerError(RuntimeError):
-    """A server did not start, or died."""
 
 
 class VllmServer:
@@ -130,9 +127,9 @@ class VllmServer:
             self._process.stop()
 
     def check(self) -> None:
-        """Raise a ServerError, with the end of its log, if the server has ended."""
+        """Raise a ServersDownError, with the end of its log, if the server has ended."""
         if self._process is not None and (status := self._process.poll()) is not None:
-            raise ServerError(
+            raise ServersDownError(
                 f"vLLM ended with exit status {status}. The end of {self.log_path}:\n{self._process.tail()}"
             )
 
@@ -146,7 +143,7 @@ class VllmServer:
                 return
             now = time.monotonic()
             if now - start > self._deadline_s:
-                raise ServerError(
+                raise ServersDownError(
                     f"vLLM was not ready after {self._deadline_s:.0f} s (raise the deadline if it only "
                     f"needs longer). The end of {self.log_path}:\n{self._process.tail()}"
                 )

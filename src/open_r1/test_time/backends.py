@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from open_r1.evaluation.identity import fingerprint_folder
 from open_r1.evaluation.serving import describe_servers
-from open_r1.generation.client import Patience
-from open_r1.generation.models import refuse_another
-from open_r1.generation.offline import require_vllm
+from open_r1.generation.client import Patience, refuse_another
+from open_r1.generation.vllm_here import require_vllm
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -169,7 +169,7 @@ class _Run:
 
         with Journal(path, self._shared, is_final=is_final) as journal:
             left = list(self._left(journal))
-            num_stale = len({name for name in stale if name not in journal.finished})
+            num_stale = len({name for name in stale if name not in journal})
             if num_stale:
                 logger.warning(
                     "%d attempts were chosen by another verifier or sandbox, and their texts aren't kept: "
@@ -183,7 +183,7 @@ class _Run:
                 for method, group, problems, repeat in left:
                     seed = self._settings.seed + repeat * SEEDS_APART
                     attempts = self._verdicts.judged(method.solve(problems, self._backend, group, seed))
-                    new = [one for one in attempts if _name(one, repeat) not in journal.finished]
+                    new = [one for one in attempts if _name(one, repeat) not in journal]
                     journal.append(*(self._verdicts.record_of(one, repeat) for one in new))
                     bar.add(new)
             planned = [setting for _, group in self._plan for setting in group]
@@ -244,7 +244,7 @@ class _Run:
                 open_ = [
                     problem
                     for problem in self._asked
-                    if any((attempt_key(setting, problem.row), repeat) not in journal.finished for setting in group)
+                    if any((attempt_key(setting, problem.row), repeat) not in journal for setting in group)
                 ]
                 for start in range(0, len(open_), size):
                     yield method, group, open_[start : start + size], repeat

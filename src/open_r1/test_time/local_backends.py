@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from open_r1.evaluation.identity import check_is_there
 from open_r1.evaluation.model_names import check_model_name
 from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
-from open_r1.generation.offline import OfflineModel
+from open_r1.generation.vllm_here import VllmModel
 from open_r1.models import context_tokens
 from open_r1.test_time.backends import Backend, BackendError, Completion, Drawing, Model, TokenRequest
 from open_r1.test_time.progress import Pulse
@@ -141,7 +141,7 @@ class VllmBackend(Backend):
     def _load(self) -> "LLM":
         if self._llm is None:
             model = self.model
-            self._llm = OfflineModel(
+            self._llm = VllmModel(
                 name=model.name,
                 revision=model.revision,
                 dtype=model.dtype or "auto",
@@ -178,7 +178,7 @@ class VllmBackend(Backend):
         for name, request, one in zip(names, requests, params, strict=True):
             asked: Any = {"prompt_token_ids": list(request.prompt)}
             engine.add_request(name, asked, one)
-        while len(found) < len(requests):  # fed and stepped as `generation.offline` does: LLM.generate tells nothing
+        while len(found) < len(requests):  # fed and stepped as `generation.vllm_here` does: LLM.generate tells nothing
             for output in engine.step():
                 if output.finished and output.request_id in wanted:  # others are of a call that an error has ended
                     found[output.request_id] = _completion(output)

@@ -7,16 +7,13 @@
 """
 
 import asyncio
-import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from open_r1.generation.client import Patience
-from open_r1.generation.completions import CompletionClient
-from open_r1.generation.messages import NEUTRAL, Reply, Sampling
-from open_r1.generation.models import FlagNames, ServedModel, find_model
+from open_r1.generation.client import Client, Patience, ServedModel
+from open_r1.generation.messages import NEUTRAL, Reply, Request, Sampling
 from open_r1.test_time.backends import Backend, BackendError, Completion, Drawing, TokenRequest
 from open_r1.test_time.progress import Pulse
 
@@ -25,16 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FLAGS = FlagNames("--served_model", "--max_tokens", "--api_key_env", "--wait_s")
-
-
-class TokenClient(CompletionClient):
-    """Sends bodies that differ in more than their prompt."""
-
-    async def complete_tokens(self, body: Mapping[str, Any]) -> Reply:
-        """Return what comes of a body without `model`; it asks for token ids."""
-        content = {"model": self.model, "return_token_ids": True, **body}
-        return await self._send(json.dumps(content).encode(), hash(str(body["prompt"])))
+_WITH_IDS = {**NEUTRAL, "return_token_ids": True}
 
 
 @dataclass
@@ -61,13 +49,11 @@ class OpenAIBackend(Backend):
 
     def __post_init__(self) -> None:
         self.dtype = None
-        self._client = TokenClient(
-            self.addresses, Sampling(), model=self.served_model, api_key=self.api_key, patience=self.patience
-        )
+        self._client = Client(self.addresses, model=self.served_model, api_key=self.api_key, patience=self.patience)
         self._runner = asyncio.Runner()
         try:
             self._runner.run(self._client.__aenter__())
-            self.served: ServedModel = self._runner.run(find_model(self._client, wait_s=self.wait_s, flags=_FLAGS))
+            self.served: ServedModel = self._runner.run(self._client.find_model(wait_s=self.wait_s))
             self.max_model_len = self._context_tokens()
         except BaseException:
             self.close()
@@ -97,7 +83,8 @@ class OpenAIBackend(Backend):
         """
         self.tokenizer = tokenizer
         prompt = tokenizer.encode("1", add_special_tokens=False)
-        reply = self._runner.run(self._client.complete_tokens({"prompt": prompt, "max_tokens": 1, "temperature": 0}))
+        sampling = Sampling(temperature=0, max_tokens=1, extra_body=_WITH_IDS)
+        reply = self._runner.run(self._client.ask_one(Request("", 0, prompt_ids=prompt, sampling=sampling)))
         if reply.text is None:
             raise ValueError(f"{reply.server} doesn't complete token ids: {reply.error}.")
         if reply.token_ids is None:
@@ -114,29 +101,33 @@ class OpenAIBackend(Backend):
             BackendError: A request has failed for good.
             ServersDownError: No server answers any more.
         """
-        shared: dict[str, Any] = {**NEUTRAL, "temperature": drawing.temperature, "top_p": drawing.top_p}
         given = {
-            "stop": list(drawing.stop),
             "stop_token_ids": list(drawing.stop_token_ids),
             "min_tokens": drawing.min_tokens,
             "include_stop_str_in_output": drawing.include_stop,
         }
-        shared |= {name: value for name, value in given.items() if value}
-        bodies = [
-            {"prompt": list(one.prompt), "max_tokens": one.max_tokens, "seed": one.seed, **shared} for one in requests
+        shared = Sampling(
+            temperature=drawing.temperature,
+            top_p=drawing.top_p,
+            stop=drawing.stop,
+            extra_body={**_WITH_IDS, **{name: value for name, value in given.items() if value}},
+        )
+        asked = [
+            Request("", 0, prompt_ids=one.prompt, sampling=replace(shared, max_tokens=one.max_tokens, seed=one.seed))
+            for one in requests
         ]
-        return self._runner.run(self._ask_all(bodies))
+        return self._runner.run(self._ask_all(asked))
 
-    async def _ask_all(self, bodies: Sequence[Mapping[str, Any]]) -> list[Completion]:
-        places, pulse = asyncio.Semaphore(self.max_concurrent), Pulse(len(bodies))
+    async def _ask_all(self, requests: Sequence[Request]) -> list[Completion]:
+        places, pulse = asyncio.Semaphore(self.max_concurrent), Pulse(len(requests))
 
-        async def ask(body: Mapping[str, Any]) -> Completion:
+        async def ask(request: Request) -> Completion:
             async with places:
-                completion = _completion(await self._client.complete_tokens(body))
+                completion = _completion(await self._client.ask_one(request))
             pulse.done(len(completion.token_ids))
             return completion
 
-        tasks = [asyncio.create_task(ask(body)) for body in bodies]
+        tasks = [asyncio.create_task(ask(request)) for request in requests]
         try:
             return await asyncio.gather(*tasks)
         finally:  # the first failure ends the others

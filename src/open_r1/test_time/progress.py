@@ -10,10 +10,11 @@ from typing import Self
 
 from tqdm import tqdm
 
-from open_r1.generation.progress import FIRST_LINE_S, LINE_EVERY_S, clock
 from open_r1.test_time.results import Attempt
 
 logger = logging.getLogger(__name__)
+
+FIRST_LINE_S, LINE_EVERY_S = 5.0, 30.0  # the first comes early: it shows that the backend works
 
 
 class LineClock:
@@ -70,7 +71,13 @@ class AttemptsBar:
             self._bar.update(len(attempts))
         elif self._clock.is_due(now):
             left_s = (now - self._clock.begun) / max(self._done, 1) * (self._total - self._done)
-            logger.info("%d of %d attempts, %.0f tokens/s, %s left", self._done, self._total, per_s, clock(left_s))
+            logger.info(
+                "%d of %d attempts, %.0f tokens/s, %s left",
+                self._done,
+                self._total,
+                per_s,
+                tqdm.format_interval(left_s),
+            )
 
 
 class Pulse:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig
 from open_r1.curation.pass_rate.parameters import PassRateParameters
 from open_r1.generation.messages import Sampling
-from open_r1.generation.offline import OfflineModel
+from open_r1.generation.vllm_here import VllmModel
 from open_r1.models import find_model
 
 # Settings that only a training reads, as they do no harm on a machine without an accelerator.
@@ -124,9 +124,9 @@ def sampling_of(training_args: PassRateConfig, end_ids: Sequence[int]) -> Sampli
 
 def offline_model(
     script_args: PassRateScriptArguments, training_args: PassRateConfig, model_args: ModelConfig
-) -> OfflineModel:
+) -> VllmModel:
     """Return the model as vLLM in this process loads it."""
-    return OfflineModel(
+    return VllmModel(
         name=find_model(model_args.model_name_or_path),
         revision=model_args.model_revision,
         dtype=model_args.dtype or "auto",

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from open_r1.curation.pass_rate.parameters import PassRateParameters
-from open_r1.generation.client import Patience
-from open_r1.generation.completions import CompletionClient, complete_all
-from open_r1.generation.engine import Totals, run
+from open_r1.generation import driver
+from open_r1.generation.client import Client, Patience, ServedModel
+from open_r1.generation.driver import Outcome, run
 from open_r1.generation.journal import Journal
 from open_r1.generation.messages import Request, Sampling
-from open_r1.generation.models import ServedModel
-from open_r1.generation.offline import OfflineModel, complete_offline
 from open_r1.generation.servers import VllmServer, find_vllm
+from open_r1.generation.vllm_here import VllmHere, VllmModel
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +45,8 @@ def ask_servers(parameters: PassRateParameters, sampling: Sampling, *, model: st
     Raises:
         ValueError: An address is none, or is given twice.
     """
-    client = CompletionClient(
+    client = Client(
         parameters.server or [],
-        sampling,
         model=parameters.server_model,
         api_key=os.environ.get(parameters.server_api_key_env),
         patience=Patience(retries=parameters.retries),
@@ -60,31 +58,35 @@ def ask_servers(parameters: PassRateParameters, sampling: Sampling, *, model: st
             if model is not None and parameters.server_model is None:
                 _compare(model, served)
 
-        outcome = run(
-            complete_all(
-                requests, num_requests, journal, client, on_model=on_model, max_concurrent=parameters.max_concurrent
-            )
-        )
-        if outcome.stopped_by is not None:
-            raise StoppedError(outcome.stopped_by)
-        _report(outcome.totals)
+        async def ask_all() -> Outcome:
+            async with client:
+                on_model(await client.find_model(max_tokens=sampling.max_tokens))
+                return await driver.ask(
+                    requests, client.ask_one, journal, max_concurrent=parameters.max_concurrent, total=num_requests
+                )
+
+        _report(run(ask_all()))
 
     return ask
 
 
-def ask_here(parameters: PassRateParameters, sampling: Sampling, model: OfflineModel) -> Ask:
+def ask_here(parameters: PassRateParameters, sampling: Sampling, model: VllmModel) -> Ask:
     """Return what completes prompts by vLLM in this process."""
 
     def ask(requests: Iterator[Request], num_requests: int, journal: Journal) -> None:
-        totals = complete_offline(
-            requests, num_requests, journal, model, sampling, max_concurrent=parameters.max_concurrent
+        here = VllmHere(model)
+        _report(
+            run(
+                driver.ask(
+                    requests, here.ask_one, journal, max_concurrent=parameters.max_concurrent, total=num_requests
+                )
+            )
         )
-        _report(totals)
 
     return ask
 
 
-def ask_served(parameters: PassRateParameters, sampling: Sampling, model: OfflineModel) -> Ask:
+def ask_served(parameters: PassRateParameters, sampling: Sampling, model: VllmModel) -> Ask:
     """Return what starts `vllm serve`, asks it, and stops it.
 
     Raises:
@@ -130,7 +132,7 @@ def _compare(model: str, served: ServedModel) -> None:
         )
 
 
-def _arguments(model: OfflineModel) -> list[str]:
+def _arguments(model: VllmModel) -> list[str]:
     """Return the model's settings as `vllm serve` takes them."""
     args = [
         "--dtype",
@@ -146,7 +148,9 @@ def _arguments(model: OfflineModel) -> list[str]:
     return args + (["--trust-remote-code"] if model.trust_remote_code else [])
 
 
-def _report(totals: Totals) -> None:
+def _report(totals: Outcome) -> None:
+    if totals.stopped_by is not None:
+        raise StoppedError(totals.stopped_by)
     logger.info(
         "%d completions, %d tokens; %d reached their limit, %d failed.",
         totals.done,

@@ -21,7 +21,7 @@ from open_r1.curation.pass_rate.run import PassRateRun
 from open_r1.data.card import DataCard, Parent
 from open_r1.data.sources import open_source, require_columns
 from open_r1.data.training_rows import drop_null_rows, get_dataset, require_split, to_conversations
-from open_r1.generation.offline import HERE
+from open_r1.generation.vllm_here import VLLM_HERE
 from open_r1.models import (
     completion_prefix,
     end_token_ids,
@@ -321,7 +321,7 @@ def _build_card(
         teacher={
             "model": asked["model"],
             "revision": asked["model_revision"],
-            "asked": script_args.server or HERE,
+            "asked": script_args.server or VLLM_HERE,
         },
         notes=[
             "All rows stand in the configuration `default`, those within the bounds, without the texts of the "

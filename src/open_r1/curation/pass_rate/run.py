@@ -18,7 +18,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from open_r1.curation.pass_rate.asking import Ask, read_served
@@ -94,7 +93,7 @@ class PassRateRun:
         for row in self.rows():
             prompt_ids = self.read_prompt_ids(row)
             for index in range(self.num_generations):
-                yield Request(str(row), index, prompt_ids=prompt_ids)
+                yield Request(str(row), index, prompt_ids=prompt_ids, sampling=self.sampling)
 
     @property
     def num_requests(self) -> int:
@@ -137,7 +136,7 @@ def run_pass_rate(
         is_final = _is_settled if is_finished else _has_text
         generations = stack.enter_context(_open_journal(path / GENERATIONS, run.asked, overwrite, is_final))
         scores = stack.enter_context(_open_journal(path / SCORES, {**run.asked, **run.judged}, overwrite, None))
-        if any((str(row), i) not in generations.finished for row in run.rows() for i in range(run.num_generations)):
+        if any((str(row), i) not in generations for row in run.rows() for i in range(run.num_generations)):
             ask(run.requests(), run.num_requests, generations)
         if found is not None and _num_texts(generations, run) == num_completions(found):
             logger.warning("No more completions came: %s stays as it is; --overwrite asks for all that failed.", path)
@@ -209,26 +208,11 @@ class Texts:
     """
 
     def __init__(self, journal: Journal, run: PassRateRun) -> None:
-        self._path = journal.path
-        self._run = run
-        # Places in the file: a row's texts may lie far apart, and all texts are more than memory holds.
-        self._places = np.full((run.end - run.start, run.num_generations), -1, dtype=np.int64)
-        for offset, record in journal.offsets():
-            row, index = int(record["key"]) - run.start, record["index"]
-            if 0 <= row < len(self._places) and index < run.num_generations:
-                self._places[row, index] = offset  # the last word counts: a failure is asked for again
+        self._journal, self._run = journal, run
 
     def read(self, row: int) -> list[dict[str, Any] | None]:
         """Return the records of a row, None for a generation that was never asked for."""
-        with self._path.open("rb") as file:
-            found: list[dict[str, Any] | None] = []
-            for place in self._places[row - self._run.start]:
-                if place < 0:
-                    found.append(None)
-                    continue
-                file.seek(place)
-                found.append(json.loads(file.readline()))
-        return found
+        return [self._journal.get((str(row), index)) for index in range(self._run.num_generations)]
 
     def group(self, row: int) -> Group | None:
         """Return the completions of a row as rewards want them; None if all failed."""

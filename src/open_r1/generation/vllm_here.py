@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vLLM in this process, without a server or HTTP: the same `ask_one` as that of the HTTP client.
+
+    here = VllmHere(VllmModel("Qwen/Qwen3-8B"))
+    reply = await here.ask_one(Request("row", 0, prompt_ids=[...], sampling=Sampling(seed=0)))
+
+1. Nothing is left of it after kill -9, on the GPU neither.
+2. The engine gets each request as it comes and is never drained in between, while `LLM.generate` gives nothing before
+   all is done.
+"""
+
+import asyncio
+import importlib.util
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from open_r1.generation.messages import Reply, Request
+
+if TYPE_CHECKING:
+    from vllm import LLM
+
+VLLM_HERE = "vllm in this process"
+
+
+@dataclass(frozen=True)
+class VllmModel:
+    """What vLLM loads.
+
+    Attributes:
+        name: Model folder or name on the hub.
+        revision: Branch, tag or commit on the hub.
+        dtype: Of the weights; "auto": as they are.
+        trust_remote_code: Run code that comes with the model.
+        tensor_parallel_size: GPUs for one model.
+        gpu_memory_utilization: Share of the GPU's memory, in (0, 1].
+        max_model_len: Tokens of prompt and completion together; None: the model's.
+        enforce_eager: Start sooner, without compiling.
+    """
+
+    name: str
+    revision: str | None = None
+    dtype: str = "auto"
+    trust_remote_code: bool = False
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    max_model_len: int | None = None
+    enforce_eager: bool = False
+
+    def load(self) -> "LLM":
+        """Load the model; takes minutes for a large one."""
+        # vLLM would put its engine into a process that outlives ours after kill -9, with all of the GPU's memory. In
+        # ours, it is gone with it; its workers, on several GPUs, watch their parent themselves.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        from vllm import LLM
+
+        settings = {**vars(self), "model": self.name, "tokenizer_revision": self.revision}
+        return LLM(**{name: value for name, value in settings.items() if name != "name"})
+
+
+def require_vllm(ways_out: str) -> None:
+    """Raise a ValueError where vLLM can't be imported; `ways_out` says what else the command could be told."""
+    if importlib.util.find_spec("vllm") is None:
+        raise ValueError(
+            f"vLLM is not installed in this environment: {ways_out}, or run in an environment that has it (`make "
+            "install_serving` makes .venv-serving; for jobs: its bin on the PATH of slurm/cluster.sh)."
+        )
+
+
+class VllmHere:
+    """Answers requests with `prompt_ids` by a model that is loaded with this object; lives on one event loop."""
+
+    def __init__(self, model: VllmModel) -> None:
+        self._engine = model.load().llm_engine
+        self._new: list[tuple[Request, asyncio.Future[Reply]]] = []
+        self._asked: dict[str, tuple[float, asyncio.Future[Reply]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask_one(self, request: Request) -> Reply:
+        """Return the reply to a request; one that the model has no room for is a reply with `error`."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._new.append((request, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._step_all())
+        return await future
+
+    async def _step_all(self) -> None:
+        try:
+            while self._new or self._asked:
+                self._step()
+                await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001 - whoever asked raises it
+            for future in [*(future for _, future in self._new), *(future for _, future in self._asked.values())]:
+                if not future.done():
+                    future.set_exception(error)
+
+    def _step(self) -> None:
+        """Take a step on the loop's own thread, to which CUDA's device and OpenMP's threads are bound."""
+        for request, future in self._new:
+            self._add(request, future)
+        self._new = []
+        for output in self._engine.step() if self._asked else ():
+            if output.finished:
+                started, future = self._asked.pop(output.request_id)
+                if not future.done():
+                    future.set_result(_reply_of(output, time.monotonic() - started))
+
+    def _add(self, request: Request, future: asyncio.Future[Reply]) -> None:
+        from vllm import SamplingParams
+
+        name, prompt = f"{request.key}/{request.index}", {"prompt_token_ids": list(request.prompt_ids)}
+        try:
+            self._engine.add_request(name, prompt, SamplingParams(**request.sampling.body(request.index)))
+        except ValueError as error:  # a prompt that is too long, or of tokens that the model doesn't have
+            future.set_result(Reply.failed(str(error), status=400, server=VLLM_HERE))  # as a server says it
+        else:
+            self._asked[name] = time.monotonic(), future
+
+
+def _reply_of(output: Any, seconds: float) -> Reply:
+    one = output.outputs[0]
+    if one.finish_reason not in ("stop", "length"):
+        return Reply.failed(f"vLLM ended it: {one.finish_reason}", server=VLLM_HERE)
+    usage = {"prompt_tokens": len(output.prompt_token_ids or ()), "completion_tokens": len(one.token_ids)}
+    known = {"token_ids": list(one.token_ids), "stop_reason": one.stop_reason}
+    return Reply(one.text, one.finish_reason, usage, latency_s=seconds, server=VLLM_HERE, **known)
