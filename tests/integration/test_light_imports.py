@@ -38,7 +38,7 @@ def loaded_by(program: str) -> set[str]:
         ("import open_r1.evaluation.flags", {*HEAVY, "aiohttp", "pyarrow", "datasets", "numpy"}),
         (
             r"from open_r1.rewards import verify; assert verify('x^2-1', r'\boxed{(x-1)(x+1)}') == 'right'",
-            {"torch", "sympy", "mpmath", "math_verify"},
+            {"torch", "sympy", "math_verify"},
         ),
     ],
     ids=["torch-free rooms", "rewards", "list of tasks", "flags of evaluation", "a verdict"],

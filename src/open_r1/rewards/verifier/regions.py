@@ -29,7 +29,7 @@ from open_r1.rewards.verifier.tree import (
     is_name,
     names_in,
 )
-from open_r1.rewards.verifier.value import FormulaError, NotSortableError, order_key, plain_value
+from open_r1.rewards.verifier.value import FormulaError, order_key, plain_value
 
 FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
 # More than an answer has, and still no work.
@@ -69,7 +69,7 @@ def read_region(node: Node) -> Region | None:
     """Return the region that a tree describes, or None where it describes none.
 
     Raises:
-        NotSortableError: The order of two ends can't be told.
+        FormulaError: The order of two ends can't be told.
     """
     match node:
         case Bracket(opening, closing, (low, high)) if opening != "<":
@@ -138,7 +138,7 @@ def _read_points(node: Node) -> Region | None:
 def _is_finite(node: Node) -> bool:
     try:
         return not math.isinf(order_key(node))
-    except NotSortableError:
+    except FormulaError:
         return False
 
 
@@ -245,7 +245,7 @@ def equal_regions(gold: Region, answer: Region, equal: Equal) -> bool:
     """Return whether two regions are the same; `equal` compares their ends.
 
     Raises:
-        NotSortableError: The order of two ends can't be told.
+        FormulaError: The order of two ends can't be told.
     """
     if gold.variable is not None and answer.variable is not None and gold.variable != answer.variable:
         return False

@@ -47,7 +47,6 @@ from open_r1.rewards.verifier.tree import (
 )
 from open_r1.rewards.verifier.value import (
     FormulaError,
-    NotSortableError,
     equal_values,
     infinity,
     order_key,
@@ -444,7 +443,7 @@ def _equal_as_regions(gold: Node, answer: Node) -> bool | None:
         regions = read_region(gold), read_region(answer)
         if regions[0] is not None and regions[1] is not None:
             return (_are_solved(answer) or not _are_solved(gold)) and equal_regions(regions[0], regions[1], equal)
-    except NotSortableError:
+    except FormulaError:
         return False
     if isinstance(gold, Relation) and isinstance(answer, Relation):
         return _equal_inequalities(gold, answer)
