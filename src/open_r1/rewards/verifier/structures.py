@@ -15,7 +15,7 @@ from open_r1.rewards.verifier.families import (
     with_same_arguments,
     with_same_names,
 )
-from open_r1.rewards.verifier.regions import FLIPPED, equal_regions, is_region, listed, read_region
+from open_r1.rewards.verifier.regions import equal_regions, listed, read_region
 from open_r1.rewards.verifier.tokens import FUNCTIONS
 from open_r1.rewards.verifier.tree import (
     IMAGINARY,
@@ -55,6 +55,7 @@ from open_r1.rewards.verifier.value import (
 )
 
 _MAX_PAIRS = 10_000
+_FLIPPED = {"<": ">", ">": "<", "le": "ge", "ge": "le", "=": "=", "ne": "ne"}
 # x_1 and x_2 are the roots of an equation, in any order; a_1 and a_2 are terms.
 _ROOTS = frozenset(["x", "z", "t", "lambda"])
 
@@ -348,10 +349,9 @@ def _collection(node: Node) -> Collection | None:
 
 def _equal_collections(gold: Node, answer: Node) -> bool:
     """Compare sets, lists, tuples, matrices, regions and single formulas."""
-    if is_region(gold) or is_region(answer):
-        found = _equal_as_regions(gold, answer)
-        if found is not None:
-            return found
+    found = _equal_as_regions(gold, answer)
+    if found is not None:
+        return found
     one, other = _collection(gold), _collection(answer)
     if one is None and other is None:
         return equal_formulas(gold, answer)
@@ -442,7 +442,7 @@ def _equal_as_regions(gold: Node, answer: Node) -> bool | None:
     try:
         regions = read_region(gold), read_region(answer)
         if regions[0] is not None and regions[1] is not None:
-            return (_are_solved(answer) or not _are_solved(gold)) and equal_regions(regions[0], regions[1], equal)
+            return (_are_solved(answer) or not _are_solved(gold)) and equal_regions(regions[0], regions[1])
     except FormulaError:
         return False
     if isinstance(gold, Relation) and isinstance(answer, Relation):
@@ -453,7 +453,7 @@ def _equal_as_regions(gold: Node, answer: Node) -> bool | None:
 def _equal_inequalities(gold: Relation, answer: Relation) -> bool:
     """Compare two inequalities up to moved terms and a constant factor, which turns the sign where it's negative."""
     pair = [(node.signs[0], Add(node.sides[0], Neg(node.sides[1]))) for node in (gold, answer)]
-    if any(len(node.signs) != 1 or node.signs[0] not in FLIPPED for node in (gold, answer)):
+    if any(len(node.signs) != 1 or node.signs[0] not in _FLIPPED for node in (gold, answer)):
         return False
     (sign, difference), (other_sign, other) = pair
     if (_is_solved(gold) and not _is_solved(answer)) or not _proportional(difference, other):
@@ -465,7 +465,7 @@ def _equal_inequalities(gold: Relation, answer: Relation) -> bool:
         is_positive = order_key(ratio) > 0
     except FormulaError:
         return False
-    return sign == (other_sign if is_positive else FLIPPED[other_sign])
+    return sign == (other_sign if is_positive else _FLIPPED[other_sign])
 
 
 # Formulas.

@@ -314,7 +314,7 @@ class _Digits(_Residues):
         spend(4 + (_MP.prec / 1_000) ** 2)
         value = self.point[node] if is_name(node) and node in self.point else super().value(node)
         size = _magnitude(value)
-        if size > MAX_BITS or not _MP.isfinite(value):
+        if MAX_BITS < abs(size) < math.inf or not _MP.isfinite(value):
             raise UndefinedError("a value of too many digits")
         self.largest = max(self.largest, size)
         return value
