@@ -4,7 +4,6 @@ r"""What an answer says of its variables, and variables that may have any name.
 "2k pi, k in Z", "x^2 where x > 0", "{2k | k in Z}"; + C; f(x) and f(n).
 """
 
-import itertools
 import math
 from collections.abc import Iterator
 from fractions import Fraction
@@ -73,63 +72,47 @@ def equal_congruences(gold: Node, answer: Node) -> bool | None:
     """Return whether "n = 1, 5 mod 6" and "n = 6k + 1 or n = 6k - 1" are the same; None for other trees."""
     if not any(isinstance(part, Relation) and "mod" in part.signs for part in (*walk(gold), *walk(answer))):
         return None
-    one, other = _residues(gold), _residues(answer)
-    if one is None or other is None or (one[0] != other[0] and None not in (one[0], other[0])):
-        return None
-    modulus = math.lcm(one[1], other[1])
-    if modulus > _MAX_MODULUS:
-        return None
-    sides = [
-        {start + step for start in starts for step in range(0, modulus, size)} for _, size, starts in (one, other)
-    ]
-    return sides[0] == sides[1]
-
-
-def _residues(node: Node) -> tuple[Node | None, int, frozenset[int]] | None:
-    """Return the variable of a congruence, its modulus and its residues; of several the union."""
-    if isinstance(node, Several):
-        parts: list[tuple[Node | None, int, frozenset[int]]] = []
-        for item in [item for item in node.items if not is_domain(item)][::-1]:
-            # "1, 5 mod 6" has its modulus at the end, and its variable at the start.
-            own = _residues(item) or (_residue(item, parts[-1][1]) if parts else None)
-            if own is None:
-                return None
-            parts.append(own)
-        variables, sizes = {name for name, _, _ in parts} - {None}, {size for _, size, _ in parts}
-        if len(variables) > 1 or len(sizes) != 1:
-            return None
-        return next(iter(variables), None), sizes.pop(), frozenset().union(*(starts for _, _, starts in parts))
-    if isinstance(node, Relation) and node.signs[-1] == "mod":
-        modulus = _integer(node.sides[-1])
-        return _residue(Relation(node.sides[:-1], node.signs[:-1]), modulus) if modulus else None
-    name, value = node.sides if isinstance(node, Relation) and node.signs == ("=",) else (None, node)
-    if (name is not None and not is_name(name)) or len(names_in(value)) != 1:
-        return None
-    (index,) = names_in(value)
-    found = [_integer(replaced(value, index, Number(Fraction(place)))) for place in range(3)]
-    starts = [start for start in found if start is not None]
-    steps = {later - earlier for earlier, later in itertools.pairwise(starts)}
-    if len(starts) < len(found) or len(steps) != 1 or 0 in steps:
-        return None
-    size = abs(steps.pop())
-    return name, size, frozenset([starts[0] % size])
-
-
-def _residue(node: Node, modulus: int) -> tuple[Node | None, int, frozenset[int]] | None:
-    name, value = node.sides if isinstance(node, Relation) and node.signs in (("equiv",), ("=",)) else (None, node)
-    value = node.sides[0] if isinstance(node, Relation) and len(node.sides) == 1 else value
-    residue = _integer(value)
-    return (
-        None if residue is None or not 0 < modulus <= _MAX_MODULUS else (name, modulus, frozenset([residue % modulus]))
-    )
-
-
-def _integer(node: Node) -> int | None:
     try:
-        value = plain_value(node)
+        sides = [_residues(gold), _residues(answer)]
     except FormulaError:
         return None
-    return None if value is None or value.denominator > 1 else int(value)
+    names = {name for side in sides for name, _, _ in side} - {None}
+    modulus = math.lcm(*(size for side in sides for _, _, size in side))
+    if len(names) > 1 or modulus > _MAX_MODULUS:
+        return None
+    one, other = ({start + step for _, start, size in side for step in range(0, modulus, size)} for side in sides)
+    return one == other
+
+
+def _residues(node: Node, modulus: int = 0) -> list[tuple[Node | None, int, int]]:
+    """Return (variable, residue, modulus) of a congruence, of several of each.
+
+    Raises:
+        FormulaError: It is no congruence.
+    """
+    if isinstance(node, Several):
+        found: list[tuple[Node | None, int, int]] = []
+        # "1, 5 mod 6" has its modulus at the end, and its variable at the start.
+        for item in reversed([item for item in node.items if not is_domain(item)]):
+            found += _residues(item, found[-1][2] if found else modulus)
+        return found
+    *names, value = node.sides if isinstance(node, Relation) else [node]
+    if isinstance(node, Relation) and node.signs[-1] == "mod":
+        modulus = _integer(value)
+        *names, value = names
+    index = next(iter(names_in(value)), None)
+    starts = [_integer(replaced(value, index, Number(Fraction(place))) if index else value) for place in range(3)]
+    step = starts[1] - starts[0] if index else modulus
+    if len(names) > 1 or step == 0 or (index and starts[2] - starts[1] != step):
+        raise FormulaError("no congruence")
+    return [(names[0] if names else None, starts[0] % abs(step), abs(step))]
+
+
+def _integer(node: Node) -> int:
+    value = plain_value(node)
+    if value is None or value.denominator > 1:
+        raise FormulaError("no integer")
+    return int(value)
 
 
 def with_same_names(gold: Node, answer: Node) -> tuple[Node, Node] | None:

@@ -166,7 +166,9 @@ def _is_function_of(node: Node, other: Node) -> bool:
 
 
 def _is_solved(node: Relation) -> bool:
-    """Whether every side is a variable or a constant: x = 3, x > 3; not 2x + 1 = 7, nor y = 2x."""
+    """Whether every side is a variable or a constant: x = 3, x > 3, a < x < 2a; not 2x + 1 = 7, nor y = 2x."""
+    if len(node.sides) == 3 and is_name(node.sides[1]):
+        return True
     is_open = any(names_in(side) and not is_name(side) for side in node.sides)
     return not is_open and not all(map(is_name, node.sides))
 
