@@ -111,8 +111,10 @@ def test_proportional_formulas(gold: str, answer: str, is_proportional: bool) ->
 
 
 def test_constants_are_sorted() -> None:
-    nodes = [tree(text) for text in (r"\infty", r"\sqrt2", "1.5", r"-\infty", r"-\ln 2", "1.41", r"2^{1000}", "-3")]
-    ordered = [r"-\infty", "-3", r"-\ln 2", "1.41", r"\sqrt2", "1.5", r"2^{1000}", r"\infty"]
+    nodes = [
+        tree(text) for text in (r"\infty", r"\sqrt2", "1.5", r"-\infty", r"-\ln 2", "-0.5", "1.41", r"2^{1000}", "-3")
+    ]
+    ordered = [r"-\infty", "-3", r"-\ln 2", "-0.5", "1.41", r"\sqrt2", "1.5", r"2^{1000}", r"\infty"]
     assert sorted(nodes, key=order_key) == [tree(text) for text in ordered]
 
 

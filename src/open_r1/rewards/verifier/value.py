@@ -151,8 +151,8 @@ class _Residues:
             case Pow():
                 return self.power(self.value(node.left), self.value(node.right), node.right)
             case Call(name="root", arguments=(radicand, degree)):
-                is_number = isinstance(degree, Number) and degree.value
-                return self.value(Pow(radicand, Number(1 / degree.value) if is_number else Div(ONE, degree)))
+                power = Number(1 / degree.value) if isinstance(degree, Number) and degree.value else Div(ONE, degree)
+                return self.value(Pow(radicand, power))
             case Call():
                 return self.call(node, [self.value(argument) for argument in node.arguments])
         raise FormulaError(type(node).__name__)
@@ -543,8 +543,9 @@ def order_key(node: Node) -> Fraction | float:
         found = _Digits({}).value(node)
     if not _is_real(found):
         raise FormulaError("a number that can't be sorted")
+    # NOTE: the mantissa has no sign.
     mantissa, exponent = _MP.re(found).man_exp
-    return mantissa * Fraction(2) ** exponent
+    return int(_MP.sign(_MP.re(found))) * mantissa * Fraction(2) ** exponent
 
 
 def check_value(node: Node) -> None:
