@@ -168,8 +168,7 @@ def run(args: argparse.Namespace) -> int:
     from open_r1.generation.client import Patience
     from open_r1.generation.messages import Sampling
     from open_r1.generation.prompts import PromptSettings
-    from open_r1.generation.reasoning import generate_reasoning
-    from open_r1.generation.reasoning_settings import ReasoningSettings
+    from open_r1.generation.reasoning import ReasoningSettings, generate_reasoning
 
     if args.output_dir is None and args.output_file is None:
         raise ValueError("Name where the output goes: --output-dir, or --output-file, or both.")

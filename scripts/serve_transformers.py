@@ -28,10 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Serve until Ctrl-C."""
     args = build_parser().parse_args(argv)
-    from open_r1.evaluation.here import TransformersClient, TransformersModel  # torch takes seconds to import
+    from open_r1.generation.transformers_here import TransformersHere  # torch takes seconds to import
 
-    here = TransformersModel.load(args.model_id, max_batch_size=args.max_batch_size)
-    client = TransformersClient(here)
+    here = TransformersHere.load(args.model_id, max_batch_size=args.max_batch_size)
     card = {"id": args.model_id, "object": "model", "owned_by": "transformers", "root": here.path}
     card |= {"max_model_len": here.sampler.max_model_len}
 
@@ -41,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     async def chat(request: web.Request) -> web.Response:
         body = await request.json()
         sampling = Sampling(**{name: body[name] for name in _FIELDS if name in body})
-        reply = await client.ask_one(Request("", 0, body["messages"], sampling=sampling))
+        reply = await here.ask_one(Request("", 0, body["messages"], sampling=sampling))
         if reply.text is None:
             return web.json_response({"error": {"message": reply.error, "code": 400}}, status=400)
         message = {"role": "assistant", "content": reply.text}

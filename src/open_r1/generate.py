@@ -25,14 +25,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from open_r1.data.card import DataCard, Step, read_card
 from open_r1.data.flags import STOPPED, FlagParser, log_to_stderr, respelled
 from open_r1.data.folder import DatasetFolder
 from open_r1.data.push import check_push, push_folder
 from open_r1.data.sources import RowSource, open_source
-from open_r1.generation.outputs import claimed, is_finished
-from open_r1.generation.processes import MindedProcess
+from open_r1.generation.publish import is_finished
+from open_r1.generation.servers import SupervisedProcess
 
 if TYPE_CHECKING:
     from distilabel.pipeline import Pipeline
@@ -145,7 +146,8 @@ def main(argv: list[str] | None = None) -> int:
         if args.hf_output_dataset is not None:
             check_push(args.hf_output_dataset, private=not args.public, setting="--hf-output-dataset")
         check(args, source)
-        with claimed(args.output_dir):
+        args.output_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(args.output_dir / ".generating.lock", timeout=0):
             if is_finished(folder):
                 logger.info("%s was finished earlier with these settings.", args.output_dir)
             else:
@@ -191,7 +193,7 @@ def run_chunks(source: RowSource, chunk_size: int, folder: Path, words: list[str
         pq.write_table(pa.Table.from_batches(list(source.batches(start=start, end=end))), rows)
         command = [sys.executable, "-P", "-m", "open_r1.generate", *words, "--only-chunk", str(rows)]
         environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
-        with MindedProcess(command, log_path=folder / "distilabel.log", env=environment, grace_s=0.0) as process:
+        with SupervisedProcess(command, log_path=folder / "distilabel.log", env=environment, grace_s=0.0) as process:
             while (status := process.wait(60.0)) is None:
                 pass
             if status:

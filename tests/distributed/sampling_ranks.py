@@ -13,15 +13,16 @@ from torch import distributed
 from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
+from open_r1.generation.messages import Request, Sampling
+from open_r1.generation.transformers_here import Sampler
 
 MAX_TOKENS = [[3, 40, 7], [9]]  # of the requests of each rank: other batches, other lengths
 
 
-def requests_of(rank: int, tokenizer) -> list[SampleRequest]:
+def requests_of(rank: int, tokenizer) -> list[Request]:
     prompts = [tokenizer(f"{rank}+{number}")["input_ids"] for number in range(len(MAX_TOKENS[rank]))]
     return [
-        SampleRequest(prompt, limit, seed=0, ignore_eos=True)
+        Request("", 0, prompt_ids=prompt, sampling=Sampling(max_tokens=limit, seed=0, extra_body={"ignore_eos": True}))
         for prompt, limit in zip(prompts, MAX_TOKENS[rank], strict=True)
     ]
 
@@ -36,6 +37,6 @@ if __name__ == "__main__":
     for layer in model.model.layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    answers = BatchSampler(model, tokenizer, max_batch_size=2).sample(requests_of(rank, tokenizer))
+    answers = Sampler(model, tokenizer, max_batch_size=2).sample(requests_of(rank, tokenizer))
     (output / f"{rank}.json").write_text(json.dumps([answer.token_ids for answer in answers]), encoding="utf-8")
     distributed.destroy_process_group()

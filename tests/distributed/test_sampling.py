@@ -7,7 +7,7 @@ import sys
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from open_r1.evaluation.sampling.batch_sampling import BatchSampler
+from open_r1.generation.transformers_here import Sampler
 from tests.distributed.launching import ROOT, run
 from tests.distributed.sampling_ranks import requests_of
 from tests.integration.tiny import build_tiny
@@ -21,7 +21,7 @@ def test_processes_that_share_the_weights_answer_as_one_that_has_them_all(tmp_pa
     ended = run([*command, str(ROOT / "tests" / "distributed" / "sampling_ranks.py"), str(folder), str(tmp_path)])
     assert ended.exit_code == 0, ended.output
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    sampler = BatchSampler(AutoModelForCausalLM.from_pretrained(folder), tokenizer, 4)
+    sampler = Sampler(AutoModelForCausalLM.from_pretrained(folder), tokenizer, 4)
     for rank in range(2):
         expected = [answer.token_ids for answer in sampler.sample(requests_of(rank, tokenizer))]
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == expected

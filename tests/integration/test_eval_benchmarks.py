@@ -17,9 +17,10 @@ from open_r1.evaluation.during_training import answer_of_tokens
 from open_r1.evaluation.eval_sets import benchmark_metrics, figures_of
 from open_r1.evaluation.judging import LOST, Answer
 from open_r1.evaluation.problems import load_problems
-from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
 from open_r1.evaluation.settings import EvaluationSettings
 from open_r1.evaluation.tally import Tally
+from open_r1.generation.messages import Request, Sampling
+from open_r1.generation.transformers_here import Sampler
 from open_r1.rewards.verifier import Verdict
 from open_r1.training import callbacks
 from open_r1.training.checkpoints import list_checkpoints
@@ -173,19 +174,15 @@ def test_saved_checkpoint_answers_as_the_policy_did(kept, bench):
     tokenizer = AutoTokenizer.from_pretrained(kept)
     rows = pd.read_parquet(kept / "eval_benchmarks" / "sevens" / f"step-{step:06d}.parquet")
     requests = [
-        SampleRequest(
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": row["problem"]}],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=False,
-            ),
-            max_tokens=MAX_TOKENS,
-            seed=row["index"],
+        Request(
+            "",
+            row["index"],
+            [{"role": "user", "content": row["problem"]}],
+            sampling=Sampling(max_tokens=MAX_TOKENS, seed=0),
         )
         for row in rows.to_dict("records")
     ]
-    answers = BatchSampler(model, tokenizer, max_batch_size=4).sample(requests)
+    answers = Sampler(model, tokenizer, max_batch_size=4).sample(requests)
     assert [answer.text for answer in answers] == list(rows["answer"])
 
 

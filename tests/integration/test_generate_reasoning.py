@@ -42,7 +42,7 @@ def test_output_has_a_row_per_problem_in_their_order(folder, server):
         "README.md",
         "card.json",
         "data",
-        "generations.done.jsonl",
+        "generations.jsonl",
     ]
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from open_r1.data.card import read_card
 from open_r1.generation.journal import Journal
-from open_r1.generation.outputs import claimed
 from tests.integration.fakes.chat_server import ChatServer, Reply, answer_of
 from tests.integration.reasoning_runs import answers, generate, rows_of, write_rows
 
@@ -75,7 +74,7 @@ def test_a_finished_run_of_other_settings_is_made_anew(folder):
         assert generate(folder, server.address) == 0
         assert generate(folder, server.address, "--temperature", "0.1", "--overwrite") == 0
         assert len(server.requests) == 24
-    with Journal(folder / "out" / "generations.done.jsonl", None) as journal:
+    with Journal(folder / "out" / "generations.jsonl", None) as journal:
         assert journal.settings["temperature"] == 0.1
 
 
@@ -87,11 +86,11 @@ def test_overwrite_asks_for_nothing_where_settings_are_the_same(folder, capsys):
         assert len(server.requests) == 12
 
 
-def test_a_folder_in_which_another_process_still_reads_its_rows_is_refused(folder, capsys):
+def test_a_folder_in_which_another_process_generates_is_refused(folder, capsys):
     with ChatServer() as server:
-        with claimed(folder / "out"):
+        with Journal(folder / "out" / "generations.jsonl", {}):
             assert generate(folder, server.address) == 1
-        assert "in use by another process" in capsys.readouterr().err
+        assert "in use" in capsys.readouterr().err
         assert server.requests == []
         assert generate(folder, server.address) == 0
 
@@ -139,7 +138,7 @@ def test_retrying_without_the_journal_is_refused_before_all_is_paid_again(folder
 
     with ChatServer(behave) as server:
         assert generate(folder, server.address) == 3
-        (folder / "out" / "generations.done.jsonl").unlink()
+        (folder / "out" / "generations.jsonl").unlink()
         assert generate(folder, server.address, "--retry-errors") == 1
         assert "is gone: all would be asked for again" in capsys.readouterr().err
         assert len(server.requests) == 12

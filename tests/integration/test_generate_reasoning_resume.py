@@ -76,27 +76,6 @@ def test_kills_while_the_data_set_is_written_leave_it_whole(tmp_path):
         assert process.returncode == 0, err
     assert [row["generations"] for row in rows_of(tmp_path)] == [answers(n) for n in range(300)]
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 300
-    assert not (tmp_path / "out" / "generations.jsonl").exists()
-
-
-def test_a_journal_left_by_a_kill_behind_the_last_step_is_put_away(folder):
-    journal = folder / "out" / "generations.jsonl"
-    left = []
-
-    def behave(body, attempt):
-        left[:] = [journal.read_bytes()]
-        return Reply("8")
-
-    with ChatServer(behave) as server:
-        flags = ["--max-concurrent", "1"]
-        generate(folder, server.address, *flags)
-        lines = left[0].splitlines(keepends=True)
-        journal.write_bytes(left[0])  # of a run that has fewer: it may be going on
-        generate(folder, server.address, *flags)
-        assert journal.exists()
-        journal.write_bytes(left[0] + lines[-1].replace(b'"index": 0', b'"index": 1'))
-        generate(folder, server.address, *flags)
-        assert not journal.exists()
 
 
 def test_servers_that_die_end_the_run_with_a_message_and_it_goes_on_when_they_are_back(folder, capsys):

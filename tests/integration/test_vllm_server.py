@@ -37,10 +37,10 @@ def are_gone(folder):
     return len(pids) == 2 and all(map(is_gone, pids))
 
 
-def minder_of(folder):
-    minder = psutil.Process(read_pids(folder)[0]).parent()
-    assert minder is not None and "minder.py" in " ".join(minder.cmdline())
-    return minder
+def supervisor_of(folder):
+    supervisor = psutil.Process(read_pids(folder)[0]).parent()
+    assert supervisor is not None and "supervisor.py" in " ".join(supervisor.cmdline())
+    return supervisor
 
 
 def serve(folder, trouble="none", **settings):
@@ -135,21 +135,21 @@ def test_server_goes_when_its_parent_is_killed(tmp_path, trouble, number, monkey
         parent.communicate()
 
 
-def test_server_goes_when_its_minder_is_killed(tmp_path):
+def test_server_goes_when_its_supervisor_is_killed(tmp_path):
     with serve(tmp_path):
-        minder_of(tmp_path).kill()
+        supervisor_of(tmp_path).kill()
         wait_until(lambda: is_gone(read_pids(tmp_path)[0]))
     with contextlib.suppress(ProcessLookupError):
         os.kill(read_pids(tmp_path)[1], signal.SIGKILL)  # what the kernel cannot know of
 
 
-def test_server_goes_when_its_minder_hears_several_signals_at_once(tmp_path):
+def test_server_goes_when_its_supervisor_hears_several_signals_at_once(tmp_path):
     with serve(tmp_path):
-        minder = minder_of(tmp_path)
-        minder.suspend()
+        supervisor = supervisor_of(tmp_path)
+        supervisor.suspend()
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            minder.send_signal(number)
-        minder.resume()
+            supervisor.send_signal(number)
+        supervisor.resume()
         wait_until(lambda: are_gone(tmp_path))
 
 

@@ -5,7 +5,7 @@ import pytest
 from transformers import AutoTokenizer
 from trl.generation.vllm_client import VLLMClient
 
-from open_r1.evaluation.sampling.vllm_sampling import stopping_kwargs
+from open_r1.generation.vllm_here import stopping_kwargs
 
 pytestmark = pytest.mark.serving
 PROMPT = "The capital of France is Paris. The capital of Italy is Rome. The capital of Spain is"

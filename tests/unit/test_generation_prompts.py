@@ -111,9 +111,8 @@ def read(folder, rows, settings, num_rows=None):
     """Prompts of rows that lie in a file."""
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    prompts = Prompts(folder)
-    prompts.read(open_source(str(path)), settings, num_rows or len(rows))
-    return prompts
+    source = open_source(str(path))
+    return Prompts(source.rows(end=num_rows or len(rows)), source.dataset.__getitem__, settings, "rows")
 
 
 def test_rows_come_back_in_any_order(tmp_path):
@@ -140,14 +139,14 @@ def test_keys_are_of_the_id_whatever_the_prompt(tmp_path):
 
 def test_ids_that_come_twice_are_refused_with_their_rows(tmp_path):
     rows = [{"id": number, "problem": "a"} for number in (1, 2, 3, 2, 2)]
-    with pytest.raises(ValueError, match="rows 1 and 3"):
+    with pytest.raises(ValueError, match="Rows 1 and 3"):
         read(tmp_path, rows, PromptSettings("problem", uuid_column="id"))
 
 
 def test_rows_without_a_prompt_are_counted_and_not_asked_for(tmp_path):
     rows = [{"problem": "a"}, {"problem": None}, {"problem": "b"}, {"problem": ""}]
     prompts = read(tmp_path, rows, PLAIN)
-    assert (prompts.bad.count, prompts.bad.first_row, prompts.bad.first_reason) == (2, 1, "prompt is null")
+    assert prompts.bad == {1: "prompt is null", 3: "prompt is empty"}
     asked = [(request.messages[0]["content"], request.index) for request in prompts.requests(range(4), 2)]
     assert asked == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
 

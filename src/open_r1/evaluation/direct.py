@@ -25,7 +25,7 @@ from open_r1.generation.journal import Journal, differing, free_name, read_setti
 from open_r1.generation.messages import Sampling
 
 if TYPE_CHECKING:
-    from open_r1.evaluation.here import TransformersClient, TransformersModel
+    from open_r1.generation.transformers_here import TransformersHere
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Question:
     num_samples: int
     folder: Path
     asked: Mapping[str, Any]
-    here: "TransformersModel | None" = None
+    here: "TransformersHere | None" = None
     served_by: Sequence[Mapping[str, Any]] = ()
     commit: str | None = None
 
@@ -141,16 +141,15 @@ def put_journal_aside(folder: Path, asked: Mapping[str, Any], *, is_finished: bo
 
 async def _ask(question: Question, journal: Journal) -> Outcome:
     problems, settings = question.problems, question.settings
-    client = _client_of(question)
     logger.info(
         "%s: asking %s for %d answers to %d problems; %d are there.",
         problems.benchmark.name,
-        client.model,
+        question.served.name,
         question.total,
         len(problems.golds),
         len(journal),
     )
-    async with client:
+    async with _client_of(question) if question.here is None else nullcontext(question.here) as client:
         return await ask_all(
             problems.requests(question.num_samples, question.sampling),
             client.ask_one,
@@ -161,12 +160,8 @@ async def _ask(question: Question, journal: Journal) -> Outcome:
         )
 
 
-def _client_of(question: Question) -> "Client | TransformersClient":
+def _client_of(question: Question) -> Client:
     settings = question.settings
-    if question.here is not None:
-        from open_r1.evaluation.here import TransformersClient  # torch takes seconds to import
-
-        return TransformersClient(question.here)
     return Client(
         question.addresses,
         model=question.served.name,

@@ -14,7 +14,7 @@ What is asked, and by what it is judged, is an `EvalSet` (`eval_sets`): benchmar
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from accelerate.utils import broadcast_object_list, gather_object
@@ -24,9 +24,9 @@ from transformers import PreTrainedTokenizerBase, TrainerState
 from trl import GRPOTrainer, SFTTrainer
 from trl.models import unwrap_model_for_generation
 
-from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
-from open_r1.evaluation.sampling.open_answer import Sampled
-from open_r1.evaluation.sampling.vllm_sampling import sample_by_vllm, stopping_kwargs
+from open_r1.generation.messages import Reply, Request, Sampling
+from open_r1.generation.transformers_here import Sampler
+from open_r1.generation.vllm_here import sample_by_vllm, stopping_kwargs
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PolicyAnswer:
     row: int
     index: int
     is_greedy: bool
-    sampled: Sampled
+    sampled: Reply
 
 
 class EvalSet(Protocol):
@@ -155,17 +155,25 @@ class PolicyEvaluation:
     def _prompt(self, draw: _Draw) -> list[int]:
         return self.sets[draw.entry].prompts[draw.row]
 
-    def _by_transformers(self, trainer: SFTTrainer | GRPOTrainer, draws: Sequence[_Draw]) -> list[Sampled]:
+    def _by_transformers(self, trainer: SFTTrainer | GRPOTrainer, draws: Sequence[_Draw]) -> list[Reply]:
         stop = tuple(trainer.args.stop_strings or ()) if isinstance(trainer, GRPOTrainer) else ()
+        sampling = Sampling(
+            self.temperature,
+            self.top_p,
+            max_tokens=self.max_tokens,
+            stop=stop,
+            extra_body={"include_stop_str_in_output": bool(stop)},
+        )
         requests = [
-            SampleRequest(
+            Request(
+                str(draw.row),
+                draw.index,
                 prompt_ids=self._prompt(draw),
-                max_tokens=self.max_tokens,
-                temperature=0.0 if draw.is_greedy else self.temperature,
-                top_p=self.top_p,
-                seed=self.seed + draw.row * self.seed_stride + draw.index,
-                stop=stop,
-                include_stop=bool(stop),
+                sampling=replace(
+                    sampling,
+                    temperature=0.0 if draw.is_greedy else self.temperature,
+                    seed=self.seed + draw.row * self.seed_stride,
+                ),
             )
             for draw in draws
         ]
@@ -174,10 +182,10 @@ class PolicyEvaluation:
             unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as policy,
             tqdm(total=len(requests), desc="Sampling", disable=None if is_shown else True, leave=False) as bar,
         ):
-            sampler = BatchSampler(policy, self.tokenizer, self.batch_size)
+            sampler = Sampler(policy, self.tokenizer, self.batch_size)
             return sampler.sample(requests, on_done=lambda place, answer: bar.update())
 
-    def _by_vllm(self, trainer: GRPOTrainer, draws: Sequence[_Draw]) -> list[Sampled]:
+    def _by_vllm(self, trainer: GRPOTrainer, draws: Sequence[_Draw]) -> list[Reply]:
         # A server has its own random state, which only a seed in the request reaches; answer i gets seed + i there.
         # In this process vLLM draws from torch's, which is seeded for the evaluation.
         seed = {"seed": self.seed} if trainer.args.vllm_mode == "server" else {}
@@ -200,9 +208,9 @@ class PolicyEvaluation:
         return [answer_of_tokens(ids, ends, self.tokenizer) for ids in completions]
 
 
-def answer_of_tokens(ids: Sequence[int], ends: Collection[int], tokenizer: PreTrainedTokenizerBase) -> Sampled:
+def answer_of_tokens(ids: Sequence[int], ends: Collection[int], tokenizer: PreTrainedTokenizerBase) -> Reply:
     """Return an answer by its tokens; the text is without the one of `ends` that ended it."""
     is_ended = bool(ids) and ids[-1] in ends
     text = tokenizer.decode(ids[:-1] if is_ended else ids, skip_special_tokens=True)
     assert isinstance(text, str)
-    return Sampled(list(ids), text, "stop" if is_ended else "length")
+    return Reply(text, "stop" if is_ended else "length", token_ids=list(ids))

@@ -81,7 +81,7 @@ class BenchmarkSet:
                     "error": None,
                     "text": answer.sampled.text,
                     "finish_reason": answer.sampled.finish_reason,
-                    "usage": {"completion_tokens": len(answer.sampled.token_ids)},
+                    "usage": {"completion_tokens": len(answer.sampled.token_ids or ())},
                 },
             )
             for answer in answers
@@ -195,8 +195,8 @@ class RewardSet:
         return [
             Record(
                 prompt=row["prompt"],
-                completion=answer.sampled.text,
-                num_tokens=len(answer.sampled.token_ids),
+                completion=answer.sampled.text or "",
+                num_tokens=len(answer.sampled.token_ids or ()),
                 is_truncated=answer.sampled.finish_reason == "length",
                 rewards={name: values[place] for name, values in rewards.items()},
                 solution=row.get("solution"),

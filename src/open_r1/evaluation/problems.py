@@ -5,10 +5,8 @@ import hashlib
 import json
 import logging
 import math
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from open_r1.data.benchmarks import Benchmark, fitted
@@ -84,7 +82,6 @@ class Problems:
 
     def close(self) -> None:
         """Delete the temporary files."""
-        self.prompts.close()
         if self.tests is not None:
             self.tests.close()
 
@@ -108,7 +105,7 @@ def load_problems(benchmark: Benchmark, settings: EvaluationSettings) -> Problem
     problems = Problems(
         benchmark,
         source,
-        Prompts(Path(tempfile.gettempdir())),
+        Prompts((), {}.__getitem__, PromptSettings(benchmark.prompt_column), source.name),
         {},
         tests=TestsFile() if benchmark.kind == "code" else None,
         sandbox=settings.sandbox,
@@ -125,10 +122,12 @@ def load_problems(benchmark: Benchmark, settings: EvaluationSettings) -> Problem
 
 
 def _read_math(problems: Problems, settings: EvaluationSettings, num_rows: int) -> None:
-    benchmark, source, prompts = problems.benchmark, problems.source, problems.prompts
+    benchmark, source = problems.benchmark, problems.source
     shape = PromptSettings(benchmark.prompt_column, template=settings.template, system_prompt=settings.system_prompt)
-    prompts.read(source, shape, num_rows)
-    problems.skipped = dict(prompts.bad.rows)
+    columns = [benchmark.prompt_column]
+    read = source.dataset.select_columns(columns).__getitem__
+    problems.prompts = Prompts(source.rows(columns, end=num_rows), read, shape, source.name)
+    problems.skipped = dict(problems.prompts.bad)
     for number, row in enumerate(source.rows([benchmark.solution_column], end=num_rows)):
         gold = _gold_of(row[benchmark.solution_column])
         if gold is None:
@@ -144,14 +143,15 @@ def _read_written(problems: Problems, settings: EvaluationSettings, num_rows: in
     written = _WrittenRows(problems, settings)
     shape = PromptSettings(problems.benchmark.prompt_column, system_prompt=settings.system_prompt)
     try:
-        problems.prompts.read(written, shape, num_rows)
+        rows = list(written.rows(end=num_rows))
+        problems.prompts = Prompts(rows, rows.__getitem__, shape, written.name)
     except ValueError as error:
         if not written.bad:
             raise
         first = min(written.bad)
         name = problems.benchmark.name
         raise ValueError(f"No row of {name} can be asked and judged; row {first}: {written.bad[first]}.") from error
-    problems.skipped = {**problems.prompts.bad.rows, **written.bad}
+    problems.skipped = {**problems.prompts.bad, **written.bad}
     problems.golds = {row: gold for row, gold in written.golds.items() if row not in problems.skipped}
 
 

@@ -20,7 +20,7 @@ from open_r1.generation.messages import ServersDownError
 from open_r1.generation.servers import VllmServer, find_vllm
 
 if TYPE_CHECKING:
-    from open_r1.evaluation.here import TransformersModel
+    from open_r1.generation.transformers_here import TransformersHere
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Serving:
     """
 
     addresses: Sequence[str] = ()
-    here: "TransformersModel | None" = None
+    here: "TransformersHere | None" = None
 
 
 @contextmanager
@@ -56,10 +56,10 @@ def serving(settings: EvaluationSettings, identity: Identity) -> Iterator[Servin
         with _by_vllm(settings, settings.model, identity) as served:
             yield served
     else:
-        from open_r1.evaluation.here import TransformersModel  # torch takes seconds to import
+        from open_r1.generation.transformers_here import TransformersHere  # torch takes seconds to import
 
         yield Serving(
-            here=TransformersModel.load(
+            here=TransformersHere.load(
                 settings.model,
                 revision=identity.commit or settings.revision,
                 trust_remote_code=settings.trust_remote_code,

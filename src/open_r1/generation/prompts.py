@@ -9,27 +9,22 @@
    doubled braces count as single ones only where the whole template is one that `str.format` takes.
 """
 
-import json
-import logging
 import string
-import tempfile
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from open_r1.generation.messages import Message, Request, Sampling, row_key
 
-logger = logging.getLogger(__name__)
-
 # Reasoning step by step and a boxed answer, as Open R1 asks for.
 DEFAULT_TEMPLATE = (
     "You will be given a problem. Please reason step by step, and put your final answer within \\boxed{}:\n{prompt}"
 )
-_ROLES = {"system", "developer", "user", "assistant", "tool"}
+_SYSTEM_ROLES = {"system", "developer"}
+_ROLES = {*_SYSTEM_ROLES, "user", "assistant", "tool"}
 
 
 class PromptError(ValueError):
@@ -91,23 +86,6 @@ def fill_template(template: str, prompt: str) -> str:
     return prompt.join(parts)
 
 
-@dataclass
-class Bad:
-    """Rows that can't be asked for: how many, the first one and what is wrong with it, by the first word."""
-
-    count: int = 0
-    first_row: int = 0
-    first_reason: str = ""
-    rows: dict[int, str] = field(default_factory=dict)
-
-    def add(self, row: int, reason: str) -> None:
-        """Note a row."""
-        if not self.count:
-            self.first_row, self.first_reason = row, reason
-        self.count += 1
-        self.rows[row] = reason
-
-
 def to_conversation(row: Mapping[str, Any], settings: PromptSettings) -> tuple[list[Message], list[str]]:
     """Return the messages to send first, and what the user says later.
 
@@ -119,21 +97,27 @@ def to_conversation(row: Mapping[str, Any], settings: PromptSettings) -> tuple[l
     if settings.turns_column is not None:
         messages, turns = _read_turns(row[settings.turns_column])
         if settings.template is not None:
-            messages[-1] = {"role": "user", "content": fill_template(settings.template, messages[-1]["content"])}
+            messages[-1] = _user(fill_template(settings.template, messages[-1]["content"]))
+    elif isinstance(value := row[settings.prompt_column or ""], list):
+        if settings.template is not None:
+            raise PromptError("a conversation, which takes no prompt template")
+        # Up to the last message of the user: an answer that follows is what is asked for.
+        messages = [_read_message(entry) for entry in value]
+        while messages and messages[-1]["role"] == "assistant":
+            messages.pop()
+        if not messages or messages[-1]["role"] != "user":
+            raise PromptError("a conversation that doesn't end with the user")
     else:
-        value = row[settings.prompt_column or ""]
-        if isinstance(value, list):
-            if settings.template is not None:
-                raise PromptError("a conversation, which takes no prompt template")
-            messages = _read_conversation(value)
-        else:
-            prompt = _text(value, "prompt")
-            messages = [{"role": "user", "content": fill_template(settings.template or DEFAULT_TEMPLATE, prompt)}]
+        messages = [_user(fill_template(settings.template or DEFAULT_TEMPLATE, _text(value, "prompt")))]
     if settings.system_prompt is not None:
-        if messages[0]["role"] in {"system", "developer"}:
+        if messages[0]["role"] in _SYSTEM_ROLES:
             raise PromptError("a conversation with a system prompt of its own, and another is given")
         messages.insert(0, {"role": "system", "content": settings.system_prompt})
     return messages, turns
+
+
+def _user(text: str) -> Message:
+    return {"role": "user", "content": text}
 
 
 def _text(value: Any, what: str) -> str:
@@ -142,16 +126,6 @@ def _text(value: Any, what: str) -> str:
     if not value.strip():
         raise PromptError(f"{what} is empty")
     return value
-
-
-def _read_conversation(value: list[Any]) -> list[Message]:
-    """Messages up to the last one of the user: an answer that follows is what is asked for."""
-    messages = [_read_message(entry) for entry in value]
-    while messages and messages[-1]["role"] == "assistant":
-        messages.pop()
-    if not messages or messages[-1]["role"] != "user":
-        raise PromptError("a conversation that doesn't end with the user")
-    return messages
 
 
 def _read_message(value: Any) -> Message:
@@ -165,119 +139,79 @@ def _read_turns(value: Any) -> tuple[list[Message], list[str]]:
         raise PromptError(f"turns are {'null' if value is None else 'no list, or an empty one'}")
     if isinstance(value[0], Mapping):
         messages = [_read_message(entry) for entry in value]
-        system = [message for message in messages[:1] if message["role"] in {"system", "developer"}]
+        system = messages[:1] if messages[0]["role"] in _SYSTEM_ROLES else []
         texts = [message["content"] for message in messages if message["role"] == "user"]
     else:
         system, texts = [], [_text(entry, "turn") for entry in value]
     if not texts:
         raise PromptError("turns hold nothing of the user")
-    return [*system, {"role": "user", "content": texts[0]}], texts[1:]
-
-
-class PromptRows(Protocol):
-    """Rows with the columns of `PromptSettings`, such as those of a `RowSource`."""
-
-    @property
-    def name(self) -> str:
-        """What messages call them."""
-        ...
-
-    def rows(self, columns: list[str] | None = None, *, end: int | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the rows before `end` in order."""
-        ...
+    return [*system, _user(texts[0])], texts[1:]
 
 
 class Prompts:
-    """The conversations of all rows, in a temporary file: millions of them, in any order, in little memory.
+    """Conversations of rows, and a name for each in a journal; a row is read again when it is asked for.
+
+    Args:
+        rows: The first rows, of which names are made and faults are found.
+        read: Gives a row by its number.
+        settings: Columns and template.
+        name: Of the source, for messages.
 
     Attributes:
-        num_rows: Rows that were read.
-        bad: Rows that can't be asked for.
+        keys: Names of the rows.
+        bad: Rows that can't be asked for, and why.
+
+    Raises:
+        ValueError: Rows share a value of the uuid column, or none can be asked for.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as this object
-        self._offsets = array("Q", [0])
-        self._prints = array("Q")
-        self._occurrences: np.ndarray = np.zeros(0, dtype=np.int64)
-        self.bad = Bad()
-
-    @property
-    def num_rows(self) -> int:
-        return len(self._prints)
-
-    def close(self) -> None:
-        """Delete the temporary file."""
-        self._file.close()
-
-    def read(self, source: PromptRows, settings: PromptSettings, num_rows: int) -> None:
-        """Read the first rows of a source.
-
-        Raises:
-            ValueError: Rows share a value of the uuid column, or none can be asked for.
-        """
-        for number, row in enumerate(source.rows(settings.columns, end=num_rows)):
+    def __init__(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        read: Callable[[int], Mapping[str, Any]],
+        settings: PromptSettings,
+        name: str,
+    ) -> None:
+        self._read, self._settings = read, settings
+        self.keys: list[str] = []
+        self.bad: dict[int, str] = {}
+        seen: Counter[str] = Counter()
+        for number, row in enumerate(rows):
+            value: Any = [[], []]
             try:
-                messages, turns = to_conversation(row, settings)
+                value = list(to_conversation(row, settings))
             except PromptError as error:
-                self.bad.add(number, str(error))
-                messages, turns = [], []
-            uuid = row[settings.uuid_column] if settings.uuid_column is not None else None
-            value = uuid if settings.uuid_column is not None else [messages, turns]
-            try:
-                key = row_key(value)
-            except TypeError:
+                self.bad[number] = str(error)
+            key = row_key(value if settings.uuid_column is None else row[settings.uuid_column])
+            self.keys.append(row_key(key, seen[key]) if seen[key] else key)
+            if seen[key] and settings.uuid_column is not None:
                 raise ValueError(
-                    f"Row {number}: the value of {settings.uuid_column!r} is {type(value).__name__}, which is no id; "
-                    "name another column by --uuid-column, or none."
-                ) from None
-            self._add(key, messages, turns)
-        self._file.flush()
-        self._count_occurrences(settings)
-        if self.bad.count == self.num_rows:
-            raise ValueError(f"No row of {source.name!r} can be asked for; row 0: {self.bad.first_reason}.")
-
-    def _add(self, key: str, messages: Sequence[Message], turns: Sequence[str]) -> None:
-        line = json.dumps([key, messages, turns], ensure_ascii=False).encode("utf-8", "surrogatepass")
-        self._file.write(line)
-        self._offsets.append(self._offsets[-1] + len(line))
-        self._prints.append(int(key[:16], 16))
-
-    def _count_occurrences(self, settings: PromptSettings) -> None:
-        """Number rows of the same value, in the order of the source."""
-        prints = np.frombuffer(self._prints, dtype=np.uint64)
-        order = np.argsort(prints, kind="stable")
-        is_new = np.ones(len(prints), dtype=bool)
-        is_new[1:] = prints[order][1:] != prints[order][:-1]
-        places = np.arange(len(prints))
-        self._occurrences = np.empty(len(prints), dtype=np.int64)
-        self._occurrences[order] = places - np.maximum.accumulate(np.where(is_new, places, 0))
-        if settings.uuid_column is not None and not is_new.all():
-            again = int(np.flatnonzero(self._occurrences)[0])
-            first = int(np.flatnonzero(prints == prints[again])[0])
-            raise ValueError(
-                f"{int((~is_new).sum())} of {len(prints)} rows have a value of {settings.uuid_column!r} that an "
-                f"earlier row has (rows {first} and {again} are the first such pair): results couldn't be told apart. "
-                "Name another column by --uuid-column, or leave it out: rows are then told apart by their prompts."
-            )
+                    f"Rows {self.keys.index(key)} and {number} of {name!r} share a value of {settings.uuid_column!r}: "
+                    "results couldn't be told apart. Name another column by --uuid-column, or leave it out: rows are "
+                    "then told apart by their prompts."
+                )
+            seen[key] += 1
+        if self.bad and len(self.bad) == len(self.keys):
+            raise ValueError(f"No row of {name!r} can be asked for; row 0: {self.bad[0]}.")
 
     def get(self, row: int) -> tuple[str, list[Message], list[str]]:
         """Return key, messages and turns of a row; no messages: it can't be asked for."""
-        begin, end = self._offsets[row], self._offsets[row + 1]
-        self._file.seek(begin)
-        key, messages, turns = json.loads(self._file.read(end - begin).decode("utf-8", "surrogatepass"))
-        occurrence = int(self._occurrences[row])
-        return (row_key(key, occurrence) if occurrence else key), messages, turns
+        if row in self.bad:
+            return self.keys[row], [], []
+        return self.keys[row], *to_conversation(self._read(row), self._settings)
 
     def requests(
-        self, rows: Sequence[int] | np.ndarray, num_generations: int, sampling: Sampling | None = None
+        self, rows: Iterable[int], num_generations: int, sampling: Sampling | None = None
     ) -> Iterator[Request]:
         """Yield a request for each generation of each row that can be asked for."""
         for row in rows:
             key, messages, turns = self.get(int(row))
-            if messages:
-                for index in range(num_generations):
-                    yield Request(key, index, messages, turns, sampling=sampling or Sampling())
+            for index in range(num_generations if messages else 0):
+                yield Request(key, index, messages, turns, sampling=sampling or Sampling())
+
+    def names(self, rows: Iterable[int], num_generations: int) -> Iterator[tuple[str, int]]:
+        """Yield key and index of each request."""
+        return ((self.keys[int(row)], i) for row in rows if int(row) not in self.bad for i in range(num_generations))
 
 
 def choose_rows(num_rows: int, limit: int | None, shuffle_seed: int | None) -> np.ndarray:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`vllm serve`, started, awaited and stopped by us.
+"""`vllm serve` started, awaited and ended.
 
     with VllmServer("Qwen/Qwen3-8B", args=["--tensor-parallel-size", "2"], log_path=Path("vllm.log")) as server:
         ask(server.url, server.model)
 
 1. It listens on 127.0.0.1 only, on a free port unless one is named, and sends no usage statistics.
 2. Ready is 200 from /health (Open R1's job scripts take any answer, 503 too, and wait for ever).
-3. It never outlives this process, even after kill -9 (`processes.py`).
+3. It never outlives this process: after an exception, ctrl-C, SIGTERM or kill -9 nothing is left within seconds
+   (`supervisor.py`).
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import os
 import random
 import shutil
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
@@ -24,31 +26,74 @@ from pathlib import Path
 from typing import Self
 
 from open_r1.generation.messages import ServersDownError
-from open_r1.generation.processes import MindedProcess
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_DEADLINE_S = 1800.0  # large models are read for many minutes from network disks
 _TICK_S, _SAY_EVERY_S, _ANSWER_S = 0.25, 15.0, 10.0
-_OURS = ("--host", "--port")
 _NEVER_DEALT_OUT = range(15000, 32000)  # Linux gives connections ports from 32768 on
-_SEEN = "it would stand in results and lists of processes. "
-# Arguments of vLLM that hold a secret, and what to do instead.
-_HOLDS_SECRETS = {
-    "--api-key": f"{_SEEN}A server that is started here needs no key",
-    "--hf-token": f"{_SEEN}Set HF_TOKEN in the environment instead",
-}
+_LAST_BYTES = 16384
+_SECRET = {"--api-key", "--hf-token"}  # of vLLM; they would stand in results and lists of processes
 # Those that decide what is served, and where: results stand under the model and the revision of our flags.
-_DECIDED_BY_FLAGS = {
-    "--model": "the model has a flag of its own",
-    "--revision": "the revision of the model has a flag of its own",
-    "--config": "its file may hold what flags of ours set: write its settings as words",
-    **dict.fromkeys(
-        ("--host", "--port", "--uds", "--ssl-keyfile", "--ssl-certfile", "--root-path"),
-        "the server is asked at an address of our choice, by http",
-    ),
-}
-_QUIET = ("--disable-uvicorn-access-log",)  # a line for each request
+_DECIDED_BY_FLAGS = {"--model", "--revision", "--config", "--host", "--port", "--uds", "--root-path"}
+_DECIDED_BY_FLAGS |= {"--ssl-keyfile", "--ssl-certfile"}
+
+
+class SupervisedProcess:
+    """A program that writes to a log file, and is ended with all that it starts when this process is gone.
+
+    Args:
+        command: Program and arguments.
+        log_path: File for standard output and standard error, behind what is in it; its folder is made.
+        env: Environment (None: ours).
+        grace_s: Seconds between SIGTERM and SIGKILL at the end; 0 and more.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, log_path: Path, env: Mapping[str, str] | None = None, grace_s: float = 15.0
+    ) -> None:
+        self.log_path, self._grace_s = log_path, grace_s
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._log_start = log_path.stat().st_size if log_path.exists() else 0
+        supervisor = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py")), str(grace_s)]
+        with log_path.open("ab") as log:
+            # A session of its own: ctrl-C in the terminal is for us, we then end it in order.
+            self._process = subprocess.Popen(
+                [*supervisor, *command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=env,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Return its exit status, None if it still runs after `timeout_s` seconds."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self) -> None:
+        """End the program and all that it has started, if anything is left."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if self.wait(self._grace_s + 15.0) is None:
+            self._process.kill()
+            self._process.wait()
+
+    def tail(self, lines: int = 20) -> str:
+        """Return the last lines that it wrote, at most 16 KiB of them."""
+        with self.log_path.open("rb") as log:
+            log.seek(max(self._log_start, log.seek(0, 2) - _LAST_BYTES))
+            written = log.read().decode("utf-8", errors="replace")
+        return "\n".join(written.rstrip().splitlines()[-lines:])
 
 
 class VllmServer:
@@ -88,32 +133,26 @@ class VllmServer:
             ValueError: `args` names host or port.
             FileNotFoundError: There is no vLLM.
         """
-        taken = [word for word in args if word.split("=", 1)[0] in _OURS]
-        if taken:
-            raise ValueError(f"{taken[0]} is not for the arguments of vLLM: it listens on 127.0.0.1, on `port`.")
+        for word in args:
+            if word.partition("=")[0] in ("--host", "--port"):
+                raise ValueError(f"{word} is not for the arguments of vLLM: it listens on 127.0.0.1, on `port`.")
         self.model, self.log_path = _served_name(args) or model, log_path
         self._folder, self._args, self._port = model, list(args), port
         self._deadline_s, self._grace_s = deadline_s, grace_s
         self._vllm, self._env = find_vllm(vllm), env or {}
-        self._process: MindedProcess | None = None
+        self._process: SupervisedProcess | None = None
         self.url = ""
 
     def __enter__(self) -> Self:
         port = self._port or free_port()
-        command = [
-            str(self._vllm),
-            "serve",
-            self._folder,
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            *_QUIET,
-            *self._args,
-        ]
-        env = {**_our_environment(), "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **self._env}
+        where = ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
+        command = [str(self._vllm), "serve", self._folder, *where, *self._args]
+        env = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        if env.get("VLLM_LOGGING_LEVEL") == "ERROR":  # as TRL sets it where it is imported: the log would be empty
+            del env["VLLM_LOGGING_LEVEL"]
+        env |= self._env
         logger.info("Starting %s", " ".join(command))
-        self._process = MindedProcess(command, log_path=self.log_path, env=env, grace_s=self._grace_s)
+        self._process = SupervisedProcess(command, log_path=self.log_path, env=env, grace_s=self._grace_s)
         try:
             self._wait_until_ready(f"http://127.0.0.1:{port}/health")
             self.url = f"http://127.0.0.1:{port}/v1"
@@ -128,7 +167,7 @@ class VllmServer:
 
     def check(self) -> None:
         """Raise a ServersDownError, with the end of its log, if the server has ended."""
-        if self._process is not None and (status := self._process.poll()) is not None:
+        if self._process is not None and (status := self._process.wait(0)) is not None:
             raise ServersDownError(
                 f"vLLM ended with exit status {status}. The end of {self.log_path}:\n{self._process.tail()}"
             )
@@ -198,15 +237,6 @@ def answers(url: str) -> bool:
         return False
 
 
-def _our_environment() -> dict[str, str]:
-    """Our environment; without the log level ERROR, so that the log file says what a server does.
-
-    TRL sets that level where it is imported, and all that is started there inherits it: nobody can tell it from a
-    level that a user has chosen.
-    """
-    return {name: value for name, value in os.environ.items() if (name, value) != ("VLLM_LOGGING_LEVEL", "ERROR")}
-
-
 def _served_name(args: Sequence[str]) -> str | None:
     """The first of the names in vLLM's arguments under which requests may ask for the model."""
     for place, word in enumerate(args):
@@ -225,10 +255,10 @@ def check_serve_args(words: Sequence[str], *, is_ours: bool = True) -> None:
     Raises:
         ValueError: There is one.
     """
-    refused = _HOLDS_SECRETS | _DECIDED_BY_FLAGS if is_ours else _HOLDS_SECRETS
     for word in words:
         name = word.partition("=")[0].replace("_", "-")
         # vLLM takes the beginning of a flag for the flag.
-        meant = [flag for flag in refused if name.startswith("--") and len(name) > 2 and flag.startswith(name)]
-        if meant:
-            raise ValueError(f"{name} is not for the arguments of vLLM: {refused[meant[0]]}.")
+        if len(name) > 2 and any(flag.startswith(name) for flag in _SECRET):
+            raise ValueError(f"{name} would stand in results: a server started here needs no key, HF_TOKEN is read.")
+        if is_ours and len(name) > 2 and any(flag.startswith(name) for flag in _DECIDED_BY_FLAGS):
+            raise ValueError(f"{name} is not for the arguments of vLLM: it is set here, or by a flag of its own.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from open_r1.evaluation.identity import fingerprint_folder
 from open_r1.evaluation.serving import describe_servers
 from open_r1.generation.client import Patience, refuse_another
+from open_r1.generation.messages import Reply, Sampling
 from open_r1.generation.vllm_here import require_vllm
 
 if TYPE_CHECKING:
@@ -84,6 +85,30 @@ class Drawing:
     stop_token_ids: tuple[int, ...] = ()
     include_stop: bool = False
     min_tokens: int = 0
+
+    def sampling(self, **more: Any) -> Sampling:
+        """Return it as requests have it, without limit and seed; `more` are fields of the request's body."""
+        given = {
+            "stop_token_ids": list(self.stop_token_ids),
+            "min_tokens": self.min_tokens,
+            "include_stop_str_in_output": self.include_stop,
+        }
+        body = {**more, **{name: value for name, value in given.items() if value}}
+        return Sampling(self.temperature, self.top_p, stop=self.stop, extra_body=body)
+
+
+def completion_of(reply: Reply) -> Completion:
+    """Return what a reply holds.
+
+    Raises:
+        BackendError: It failed, has no token ids, or ended for another reason than stop and length.
+    """
+    if reply.text is None or reply.token_ids is None or reply.finish_reason not in ("stop", "length"):
+        raise BackendError(
+            f"{reply.server} has failed ({reply.finish_reason!r}): {reply.error or 'no token ids'}. Repeat the "
+            "command to resume."
+        )
+    return Completion(tuple(reply.token_ids), reply.text, reply.finish_reason, reply.stop_reason)
 
 
 class Backend(ABC):

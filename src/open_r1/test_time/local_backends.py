@@ -3,7 +3,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,10 +11,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from open_r1.evaluation.identity import check_is_there
 from open_r1.evaluation.model_names import check_model_name
-from open_r1.evaluation.sampling.batch_sampling import BatchSampler, SampleRequest
+from open_r1.generation.messages import Request
+from open_r1.generation.transformers_here import Sampler
 from open_r1.generation.vllm_here import VllmModel
 from open_r1.models import context_tokens
-from open_r1.test_time.backends import Backend, BackendError, Completion, Drawing, Model, TokenRequest
+from open_r1.test_time.backends import Backend, BackendError, Completion, Drawing, Model, TokenRequest, completion_of
 from open_r1.test_time.progress import Pulse
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ class TransformersBackend(Backend):
         self.tokenizer = load_tokenizer(self.model)
         self.max_model_len = context_of(self.model)
         self.dtype: str | None = self.model.dtype or ("bfloat16" if torch.cuda.is_available() else "float32")
-        self._sampler: BatchSampler | None = None
+        self._sampler: Sampler | None = None
 
-    def _load(self) -> BatchSampler:
+    def _load(self) -> Sampler:
         if self._sampler is None:
             model, device = self.model, "cuda" if torch.cuda.is_available() else "cpu"
             logger.info("Loading %s by transformers, to %s as %s.", model.name, device, self.dtype)
@@ -97,18 +98,19 @@ class TransformersBackend(Backend):
                 model.name, revision=model.revision, dtype=self.dtype, trust_remote_code=model.trust_remote_code
             )
             sampled_by = loaded.to(device).eval()
-            self._sampler = BatchSampler(sampled_by, self.tokenizer, self.max_batch_size, self.max_model_len)
+            self._sampler = Sampler(sampled_by, self.tokenizer, self.max_batch_size, self.max_model_len)
         return self._sampler
 
     def _complete(self, requests: Sequence[TokenRequest], drawing: Drawing) -> list[Completion]:
         """Return a completion of each request, in their order."""
+        shared = drawing.sampling()
         wanted = [
-            SampleRequest(prompt_ids=one.prompt, max_tokens=one.max_tokens, seed=one.seed, **vars(drawing))
+            Request("", 0, prompt_ids=one.prompt, sampling=replace(shared, max_tokens=one.max_tokens, seed=one.seed))
             for one in requests
         ]
         pulse = Pulse(len(wanted))
-        sampled = self._load().sample(wanted, on_done=lambda _, one: pulse.done(len(one.token_ids)))
-        return [Completion(tuple(one.token_ids), one.text, one.finish_reason, one.stop_reason) for one in sampled]
+        replies = self._load().sample(wanted, on_done=lambda _, one: pulse.done(len(one.token_ids or ())))
+        return [completion_of(reply) for reply in replies]
 
     def close(self) -> None:
         """Let go of the model."""
@@ -158,19 +160,8 @@ class VllmBackend(Backend):
         engine = self._load().llm_engine
         from vllm import SamplingParams
 
-        params = [
-            SamplingParams(
-                max_tokens=one.max_tokens,
-                temperature=drawing.temperature,
-                top_p=drawing.top_p,
-                seed=one.seed,
-                stop=list(drawing.stop) or None,
-                stop_token_ids=list(drawing.stop_token_ids) or None,
-                include_stop_str_in_output=drawing.include_stop,
-                min_tokens=drawing.min_tokens,
-            )
-            for one in requests
-        ]
+        shared = drawing.sampling().body()
+        params = [SamplingParams(**{**shared, "max_tokens": one.max_tokens, "seed": one.seed}) for one in requests]
         found: dict[str, Completion] = {}
         pulse, names = Pulse(len(requests)), [f"{self._calls}/{place}" for place in range(len(requests))]
         wanted = set(names)

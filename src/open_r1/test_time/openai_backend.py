@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from open_r1.generation.client import Client, Patience, ServedModel
-from open_r1.generation.messages import NEUTRAL, Reply, Request, Sampling
-from open_r1.test_time.backends import Backend, BackendError, Completion, Drawing, TokenRequest
+from open_r1.generation.messages import NEUTRAL, Request, Sampling
+from open_r1.test_time.backends import Backend, Completion, Drawing, TokenRequest, completion_of
 from open_r1.test_time.progress import Pulse
 
 if TYPE_CHECKING:
@@ -101,17 +101,7 @@ class OpenAIBackend(Backend):
             BackendError: A request has failed for good.
             ServersDownError: No server answers any more.
         """
-        given = {
-            "stop_token_ids": list(drawing.stop_token_ids),
-            "min_tokens": drawing.min_tokens,
-            "include_stop_str_in_output": drawing.include_stop,
-        }
-        shared = Sampling(
-            temperature=drawing.temperature,
-            top_p=drawing.top_p,
-            stop=drawing.stop,
-            extra_body={**_WITH_IDS, **{name: value for name, value in given.items() if value}},
-        )
+        shared = drawing.sampling(**_WITH_IDS)
         asked = [
             Request("", 0, prompt_ids=one.prompt, sampling=replace(shared, max_tokens=one.max_tokens, seed=one.seed))
             for one in requests
@@ -123,7 +113,7 @@ class OpenAIBackend(Backend):
 
         async def ask(request: Request) -> Completion:
             async with places:
-                completion = _completion(await self._client.ask_one(request))
+                completion = completion_of(await self._client.ask_one(request))
             pulse.done(len(completion.token_ids))
             return completion
 
@@ -139,14 +129,3 @@ class OpenAIBackend(Backend):
         """Close the connections."""
         self._runner.run(self._client.__aexit__(None, None, None))
         self._runner.close()
-
-
-def _completion(reply: Reply) -> Completion:
-    if reply.text is None:
-        raise BackendError(f"{reply.server} has failed: {reply.error}. The same command goes on.")
-    if reply.token_ids is None or reply.finish_reason not in ("stop", "length"):
-        raise BackendError(
-            f"{reply.server} gave no token ids, or ended for another reason than stop and length: "
-            f"{reply.finish_reason!r}. The same command goes on."
-        )
-    return Completion(tuple(reply.token_ids), reply.text, reply.finish_reason, reply.stop_reason)

@@ -50,7 +50,7 @@ from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, uns
 from open_r1.evaluation.during_training import PolicyEvaluation
 from open_r1.evaluation.estimators import Record, estimate_names, summarize
 from open_r1.evaluation.eval_sets import write_rollouts
-from open_r1.evaluation.sampling.vllm_sampling import stopping_kwargs, vllm_settings
+from open_r1.generation.vllm_here import stopping_kwargs, vllm_settings
 from open_r1.models import end_token_ids
 from open_r1.reward_models import TOO_LONG
 from open_r1.rewards import Reward, is_unscorable
