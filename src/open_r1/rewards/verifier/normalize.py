@@ -11,56 +11,30 @@ from functools import lru_cache
 
 from open_r1.rewards.verifier.tokens import ROMAN_FUNCTIONS, TEXT_CLOSE, TEXT_OPEN
 
-_CHARACTERS = {
-    **dict.fromkeys("\u2212\u2013\u2014\u2010\u2011\ufe63\uff0d", "-"),
-    **dict.fromkeys("\u2018\u2019\u2032", "'"),
-    **dict.fromkeys("\u201c\u201d", '"'),
-    **dict.fromkeys("\u00b7\u22c5\u2219\u2022", r"\cdot "),
-    **dict.fromkeys("\u00f7\u2044\u2215", "/"),
-    **dict.fromkeys("\u2264\u2a7d", r"\le "),
-    **dict.fromkeys("\u2265\u2a7e", r"\ge "),
-    **dict.fromkeys("\u2205\u00f8\u00d8", r"\emptyset "),
-    **dict.fromkeys("\u00b0\u00ba\u2218", r"^\circ "),
-    "\u00d7": r"\times ",
-    "\u03c0": r"\pi ",
-    "\u221a": r"\sqrt ",
-    "\u221b": r"\sqrt[3] ",
-    "\u221e": r"\infty ",
-    "\u2260": r"\ne ",
-    "\u00b1": r"\pm ",
-    "\u2213": r"\mp ",
-    "\u222a": r"\cup ",
-    "\u2229": r"\cap ",
-    "\u2208": r"\in ",
-    "\u2248": r"\approx ",
-    "\u2216": r"\setminus ",
-    "\u2228": r"\lor ",
-    "\u2227": r"\land ",
-    "\u27e8": r"\langle ",
-    "\u27e9": r"\rangle ",
-    "\u230a": r"\lfloor ",
-    "\u230b": r"\rfloor ",
-    "\u2308": r"\lceil ",
-    "\u2309": r"\rceil ",
-    "\u211d": r"\mathbb{R}",
-    "\u2124": r"\mathbb{Z}",
-    "\u211a": r"\mathbb{Q}",
-    "\u2115": r"\mathbb{N}",
-    "\u2102": r"\mathbb{C}",
-    "\u3001": ", ",
-    "\u3002": ".",
-    "\u6216": r"\text{ or }",
-    "\u4e14": r"\text{ and }",
-    "\u00b5": "\u03bc",
-}
-_GREEK = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi o pi rho sigma sigma tau upsilon phi"
+# Characters that are a command each, and the others.
+_COMMAND_CHARACTERS = (
+    "\u00b7\u22c5\u2219\u2022 cdot; \u2264\u2a7d le; \u2265\u2a7e ge; \u2205\u00f8\u00d8 emptyset"
+    "; \u00d7 times; \u221a sqrt"
+    "; \u221e infty; \u2260 ne; \u00b1 pm; \u2213 mp; \u222a cup; \u2229 cap; \u2208 in; \u2248 approx"
+    "; \u2216 setminus"
+    "; \u2228 lor; \u2227 land; \u27e8 langle; \u27e9 rangle; \u230a lfloor; \u230b rfloor; \u2308 lceil; \u2309 rceil"
+    "; \u03b1 alpha; \u03b2 beta; \u03b3 gamma; \u03b4 delta; \u03b5 epsilon; \u03b6 zeta; \u03b7 eta"
+    "; \u03b8 theta; \u03b9 iota"
+    "; \u03ba kappa; \u03bb lambda; \u03bd nu; \u03be xi; \u03c0 pi; \u03c1 rho; \u03c2\u03c3 sigma"
+    "; \u03c4 tau; \u03c5 upsilon"
+    "; \u03c6 phi; \u03c7 chi; \u03c8 psi; \u03c9 omega"
 )
-_CHARACTERS |= {
-    chr(0x3B1 + place): rf"\{name} "
-    for place, name in enumerate(f"{_GREEK} chi psi omega".split())
-    if name not in ("o", "pi", "mu")
+_CHARACTERS = {
+    char: rf"\{command} " for chars, command in map(str.split, _COMMAND_CHARACTERS.split(";")) for char in chars
 }
+_CHARACTERS |= dict.fromkeys("\u2212\u2013\u2014\u2010\u2011\ufe63\uff0d", "-") | dict.fromkeys(
+    "\u00f7\u2044\u2215", "/"
+)
+_CHARACTERS |= dict.fromkeys("\u2018\u2019\u2032", "'") | dict.fromkeys("\u201c\u201d", '"')
+_CHARACTERS |= dict.fromkeys("\u00b0\u00ba\u2218", r"^\circ ")
+_CHARACTERS |= dict(zip("\u211d\u2124\u211a\u2115\u2102", (rf"\mathbb{{{name}}}" for name in "RZQNC"), strict=True))
+_CHARACTERS |= {"\u221b": r"\sqrt[3] ", "\u3001": ", ", "\u3002": ".", "\u00b5": "\u03bc"}
+_CHARACTERS |= {"\u6216": r"\text{ or }", "\u4e14": r"\text{ and }"}
 _RAISED_RUN = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u207b\u207f\u2071]+")
 _LOWERED_RUN = re.compile("[\u2080-\u2089]+")
 

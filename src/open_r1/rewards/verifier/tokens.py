@@ -17,6 +17,10 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def _table(text: str) -> dict[str, str]:
+    return dict(row.split() for row in text.split(";"))
+
+
 # Words of two letters: other pairs of letters are products.
 TWO_LETTER_WORDS = _names("no we us up if it in on at to of is by he me my so go do as am pm")
 # Words of few letters that answers consist of, or that stand behind a number.
@@ -53,64 +57,20 @@ CONSTANTS = {"pi": "pi", "infty": "oo"}
 # opening command -> closing command and function
 FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "lvert": ("rvert", "abs")}
 # Names that are read as commands without a backslash.
-PLAIN_COMMANDS = {
-    "sqrt": "sqrt",
-    "pi": "pi",
-    "infinity": "infty",
-    "infty": "infty",
-    "inf": "infty",
-    "oo": "infty",
-    "exp": "exp",
-    "abs": "abs",
-    "binom": "binom",
-    "frac": "frac",
-    "sinh": "sinh",
-    "cosh": "cosh",
-    "tanh": "tanh",
-    "union": "cup",
-    "cis": "cis",
-    "or": "lor",
-    "and": "land",
-    **{name: name for name in ROMAN_FUNCTIONS},
-    **{name: name for name in ["theta", "alpha", "beta", "gamma", "lambda", "phi", "omega", "sigma", "mu"]},
+PLAIN_COMMANDS = _table("infinity infty; inf infty; oo infty; union cup; or lor; and land")
+PLAIN_COMMANDS |= {
+    name: name for name in ROMAN_FUNCTIONS | _names("sqrt pi infty exp abs binom frac sinh cosh tanh cis")
 }
+PLAIN_COMMANDS |= {name: name for name in _names("theta alpha beta gamma lambda phi omega sigma mu")}
 # Commands that mean the same, and commands that mean a sign.
-SAME_COMMANDS = {
-    "leq": "le",
-    "mod": "pmod",
-    "bmod": "pmod",
-    "leqslant": "le",
-    "geq": "ge",
-    "geqslant": "ge",
-    "neq": "ne",
-    "rightarrow": "to",
-    "lt": "<",
-    "gt": ">",
-    "cdot": "*",
-    "times": "*",
-    "ast": "*",
-    "div": "/",
-    "wedge": "land",
-    "vee": "lor",
-    "varnothing": "emptyset",
-    "colon": ":",
-    "lbrace": "set{",
-    "rbrace": "set}",
-    "{": "set{",
-    "}": "set}",
-    "vert": "|",
-    "mid": "|",
-    "lbrack": "[",
-    "rbrack": "]",
-    "backslash": "setminus",
-    "bigcup": "cup",
-    "bigcap": "cap",
-    "overrightarrow": "vec",
-    "arcctg": "arccot",
-    "tg": "tan",
-    "arctg": "arctan",
-    "ctg": "cot",
-}
+SAME_COMMANDS = _table(
+    "leq le; leqslant le; geq ge; geqslant ge; neq ne; lt <; gt >; mod pmod; bmod pmod; rightarrow to; cdot *; times *"
+    "; ast *; div /; wedge land; vee lor; varnothing emptyset; colon :; lbrace set{; rbrace set}; { set{"
+    "; } set}; vert |"
+    "; mid |; lbrack [; rbrack ]; backslash setminus; bigcup cup; bigcap cap; overrightarrow vec"
+    "; arcctg arccot; tg tan"
+    "; arctg arctan; ctg cot"
+)
 
 
 class UnreadableError(ValueError):
