@@ -23,7 +23,10 @@ What is equal (`equal`, `structures`); thousands of pairs in `assets/benchmarks/
 | degrees             | 90 degrees = 90 = pi/2                                                                       |
 | bases               | the same digits, and bases that don't contradict: 101_2 = 101, not 101_3, not 5              |
 | sets                | braces, "and", "or", bare commas, plus-minus: order doesn't matter; dots are even steps      |
-| tuples              | order matters; (1,2) = <1,2> = a column = "1, 2"; it is not {1,2}                            |
+| tuples              | order matters; (1,2) = <1,2> = a column = "1, 2"                                             |
+| braces, commas      | \{1,3\} is a set only, (1,3) a tuple or interval only; 1,3 and bare {1,3}, which prints 1,3,  |
+|                     | are either, as the other side needs                                                          |
+| decimal commas      | 0,5 and 1000,99 are decimals beside one with a point, else lists; 1,234 is a thousand        |
 | intervals           | by value and kind of their ends: [1,2) = 1 <= x < 2 = x in [1,2); unions may hold points     |
 | inequalities        | up to moved terms and a constant factor; bounded integers are the set of them                |
 | solved forms        | of gold x = 3 only x = 3 and 3, never 2x+1 = 7; of x > 3 and (3,oo) never 2x+1 > 7; of a     |

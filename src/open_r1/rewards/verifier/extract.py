@@ -156,25 +156,34 @@ _MAX_BLOCKS = 8
 
 _MAX_LINE_CHARS = 300
 _ONE_FORMULA = re.compile(
-    r"\$\$\s*[^$\s][^$]*\$\$|\$[^$]+\$|\\\((?:(?!\\\)).)+\\\)|\\\[(?:(?!\\\]).)+\\\]|\*\*[^*\n]*[^*\n:]\*\*", re.DOTALL
+    r"\$\$\s*[^$\s][^$]*\$\$|\$[^$]+\$|\\\((?:(?!\\\)).)+\\\)|\\\[(?:(?!\\\]).)+\\\]|\*\*[^*\n]*[^*\n:]\*\*"
+    r"|\\begin\{((?:align|equation|gather)\*?)\}.+\\end\{\1\}",
+    re.DOTALL,
 )
+# Where the formula of the last lines begins: $$, \[ or an environment, on a line of its own.
+_DISPLAY = re.compile(r"\n(?=\$\$\s*[^$\s]|\\\[|\\begin\{(?:align|equation|gather))")
 _STATED_VALUE = (
     r"\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\)"
     r"|[-+\u2212]?[$\u20ac\u00a3\u00a5]?\d[\d,]*(?:[./:]\d+)?(?:\s?[%\u00b0])?"
 )
 _VERB = (
     r"is|are|was|were|equals|has|have|had|gets?|got|needs?|takes?|took|costs?|weighs?|pays?|paid|earns?|earned|sold|sells"
-    r"|arrives?|leaves?|left|lies|meets?|travels?|contains?|remains?|reads?|ate|bought|spent|saved|will be|must be"
+    r"|makes?(?=\s\$)|arrives?|leaves?|left|lies|meets?|travels?|contains?|remains?|reads?|ate|bought|spent|saved"
+    r"|will be|must be"
 )
 # No digit, comma or clause before the value, which is the only one.
 _SENTENCE = re.compile(
     rf"(?:(?:so|thus|hence|therefore|finally)\b,?\s)?[^.,;:!?=<>\d]{{1,120}}?\s"
     rf"(?:{_VERB})\s(?:(?:at|in|on|to|by|a|equal to|exactly)\s)?"
-    rf"({_STATED_VALUE})((?:\s[A-Za-z\u00b0'-]+){{0,6}})[.!]?",
+    rf"({_STATED_VALUE})((?:\s[A-Za-z\u00b0'-]+(?:\^[23])?){{0,6}})[.!]?",
     re.IGNORECASE,
 )
-_SOLUTION = re.compile(
-    rf"(?:(?:so|thus|hence|therefore)\b,?\s)?({_STATED_VALUE})\sis\s(?:the|our)\s(?:\w+\s)?(?:solution|answer|result)[.!]?",
+_SO = r"(?:(?:and\s)?(?:so|thus|hence|therefore|finally|consequently)\b,?\s)"
+# "Therefore $x \geq 5$ is the solution", "It follows that x is 5" as a formula.
+_CONCLUSION = re.compile(
+    rf"{_SO}?({_STATED_VALUE})\sis\s(?:the|our)\s(?:\w+\s)?(?:solution|answer|result)[.!]?"
+    rf"|(?:{_SO}|{_SO}?(?:it\sfollows|we\s(?:conclude|find|get|obtain)|this\s(?:gives|yields|means))(?:\sthat)?\s)"
+    r"(\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\))[.!]?",
     re.IGNORECASE,
 )
 # The one bold value of the last line, which may close a longer sentence.
@@ -187,7 +196,7 @@ _UNSURE = re.compile(
     r"|because|since|suppose|assume|case|step|when|where|wrong|first|then)\b|n't",
     re.IGNORECASE,
 )
-_SPOKEN = re.compile(r"(?:yes|no|true|false)[.!]", re.IGNORECASE)
+_SPOKEN = re.compile(r"(?:yes|no|true|false)(?:[,;] [^.?!\n]{1,60})?[.!]?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -275,12 +284,12 @@ def _answer_of_block(block: str) -> Answer:
 
 def _last_line(text: str) -> str | None:
     """Return the last line if it is one formula or bold, or the one value that its sentence states."""
-    text = text.rstrip()
-    tail = text[-_MAX_PHRASE_CHARS:].rstrip(".")
-    display = max(tail.rfind("\n$$", 0, -2), tail.rfind("\n\\[")) + 1 if tail.endswith(("$$", r"\]")) else 0
-    line = tail[display:] if display else text[-_MAX_PHRASE_CHARS:].rpartition("\n")[2].strip()
-    if _ONE_FORMULA.fullmatch(line.strip(" .")):
-        return line.strip(" .")
+    tail = text.rstrip()[-_MAX_PHRASE_CHARS:]
+    line = tail.rpartition("\n")[2].strip()
+    starts = [found.end() for found in _DISPLAY.finditer(f"\n{tail}")]
+    for part in (tail[starts[-1] - 1 :] if starts else "", line):
+        if _ONE_FORMULA.fullmatch(part.strip(" .")):
+            return part.strip(" .")
     return line if _SPOKEN.fullmatch(line) else _value_of_sentence(line) if line.endswith((".", "!")) else None
 
 
@@ -288,9 +297,9 @@ def _value_of_sentence(text: str) -> str | None:
     """Return the value in "She has 12 apples.", with its noun or unit; None for other texts."""
     if len(text) > _MAX_LINE_CHARS or "\n" in text:
         return None
-    marked = _ONE_BOLD.fullmatch(text) or _SOLUTION.fullmatch(text)
+    marked = _ONE_BOLD.fullmatch(text) or _CONCLUSION.fullmatch(text)
     if marked:
-        return None if _UNSURE.search(text, marked.end(1)) else marked.group(1)
+        return None if _UNSURE.search(text, marked.end(marked.lastindex or 1)) else marked[marked.lastindex or 1]
     found = _SENTENCE.fullmatch(text)
     return found.group(1) + _BEHIND_NOUN.sub("", found.group(2)) if found and not _UNSURE.search(text) else None
 

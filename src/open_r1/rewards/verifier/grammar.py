@@ -440,7 +440,7 @@ class _Parser:
         closing = self.here.text if self.at(")", "]") and opening != "{" else "}" if opening == "{" else ")"
         self.expect(closing)
         if isinstance(tree, Several) and tree.kind == "list":
-            return Several("set", tree.items) if opening == "{" else Bracket(opening, closing, tree.items)
+            return tree if opening == "{" else Bracket(opening, closing, tree.items)
         if closing != _CLOSING_OF[opening]:
             raise UnreadableError("brackets that don't match")
         return tree

@@ -53,7 +53,7 @@ _MAX_WORDS = 12
 _DEDUCTION = re.compile(
     r"\b(?:since|because|therefore|hence|thus|we|let|suppose|assume|it follows)\b|因为|所以|由于", re.I
 )
-# 1000,99 and 0,111, where the gold is a decimal; 1,234 is a thousand.
+# 1000,99 and 0,111 beside a decimal in points; else they are lists, and 1,234 is a thousand.
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?(?:0,\d+|\d{1,9},(?!\d{3}\s*$)\d{1,30})\s*")
 # The rule of a judgement where the verifier raised.
 FAILED = "failed"
@@ -258,8 +258,10 @@ def judge_texts(gold: str, answer: str | None) -> JudgedAnswer:
     (<Verdict.RIGHT: 'right'>, <Verdict.RIGHT: 'right'>)
     """
     gold, answer = normalize_long(gold), None if answer is None else normalize_long(answer)
-    if answer is not None and "." in gold and is_plain_number(gold) and _DECIMAL_COMMA.fullmatch(answer):
+    if answer is not None and _is_decimal(gold) and _DECIMAL_COMMA.fullmatch(answer):
         answer = answer.replace(",", ".")
+    elif answer is not None and _is_decimal(answer) and _DECIMAL_COMMA.fullmatch(gold):
+        gold = gold.replace(",", ".")
     if answer is not None and is_plain_number(gold) and is_plain_number(answer):
         verdict = Verdict.RIGHT if equal_plain_numbers(gold, answer) else Verdict.WRONG
         return JudgedAnswer(verdict, cut(gold), cut(answer), "plain numbers")
@@ -269,6 +271,10 @@ def judge_texts(gold: str, answer: str | None) -> JudgedAnswer:
         answer_read = None if answer is None else cut(answer)
         return JudgedAnswer(Verdict.UNVERIFIABLE, cut(gold), answer_read, f"the gold can't be judged: {error}")
     return _judge_by(reading, answer)
+
+
+def _is_decimal(text: str) -> bool:
+    return "." in text and is_plain_number(text)
 
 
 # NOTE: failures aren't kept: one may come from the budget of a caller.

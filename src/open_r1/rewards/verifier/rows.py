@@ -11,7 +11,7 @@ from open_r1.rewards.verifier.tree import Bracket, Matrix, Node, Relation, Sever
 
 _SYSTEMS = frozenset(["cases", "rcases", "dcases", "array"]) | MATRICES
 # In these "&" says only what stands below what.
-_ALIGNED = frozenset(["aligned", "align", "gathered", "gather", "split", "eqnarray"])
+_ALIGNED = frozenset(["aligned", "align", "gathered", "gather", "split", "eqnarray", "equation"])
 _CONDITIONS = frozenset(["if", "for", "when", "where", "as"])
 _OTHERWISE = frozenset(["otherwise", "else"])
 

@@ -334,7 +334,7 @@ def _collection(node: Node) -> Collection | None:
             return ("tuple" if is_tuple else f"interval {opening}{closing}"), items
         case Combined(left, right, "cup"):
             parts = _collection(left), _collection(right)
-            if parts[0] is not None and parts[1] is not None and parts[0][0] == parts[1][0] == "set":
+            if parts[0] is not None and parts[1] is not None and {parts[0][0], parts[1][0]} <= {"set", "list"}:
                 return "set", (*parts[0][1], *parts[1][1])
             return "cup", (left, right)
         case Combined(left, right, operator):
