@@ -12,24 +12,19 @@ Larger than one machine: run --shard 0/8 ... --shard 7/8 anywhere that sees the 
 
     sbatch --array=0-7 --wrap='python scripts/decontaminate.py --dataset ... --shard $SLURM_ARRAY_TASK_ID/8'
 
-1. Upstream's rule (8 words in common, split at white space) is --normalization none. The default looks behind case,
-   Unicode, markdown, punctuation and LaTeX spacing, finds items shorter than 8 words, and knows boilerplate.
-   Boilerplate is counted in the items of the given benchmarks alone: with few of them, a phrase of contests may flag.
-   Not seen through: xy for x y, \\frac12, grouping in short items; in Chinese and Japanese 8 characters are 8 words.
-2. Upstream always pushes, publicly. Here --new_dataset_name pushes there, privately unless --public; without it the
-   data set stays on this machine.
+1. Upstream's rule (8 words in common, split at white space) is --normalization none. The default sees through case,
+   Unicode, markdown, punctuation and LaTeX spacing, finds items shorter than 8 words, and passes over boilerplate: of
+   8 words in common, 4 must be prose, and boilerplate is counted in the items of the given benchmarks alone.
+2. Upstream always pushes, publicly. Here --new_dataset_name pushes there, privately unless --public.
 3. Upstream says that it removes duplicates, and doesn't. --deduplicate does.
 """
 
 import argparse
 import os
 import sys
-import time
 from pathlib import Path
 
 from open_r1.data.flags import STOPPED, FlagParser, log_to_stderr, respelled
-
-STARTED = time.perf_counter()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,110 +35,55 @@ def build_parser() -> argparse.ArgumentParser:
     add("--config", help="configuration of the data set")
     add("--split", default="train", help="split, or a slice such as train[:100] (default: %(default)s)")
     add("--revision", help="branch, tag or commit on the hub")
-    add(
-        "--problem_column",
-        action="append",
-        metavar="COLUMN",
-        help="text or conversations to check; several by commas or by repeating it (default: problem)",
-    )
+    text = "text or conversations to check; several by commas or by repeating it (default: problem)"
+    add("--problem_column", action="append", metavar="COLUMN", help=text)
     add = parser.add_argument_group("benchmarks").add_argument
-    add(
-        "--benchmarks",
-        nargs="+",
-        metavar="NAME",
-        help="of aime_2024 aime_2025 math_500 gpqa lcb, from the hub "
-        "(default: all five, or none with --benchmark_file)",
+    text = "of run_benchmarks.py, or Open R1's (default: aime_2024 aime_2025 math_500 gpqa lcb; none with a file)"
+    add("--benchmarks", nargs="+", metavar="NAME", help=text)
+    text = (
+        "local file or folder with items; repeat it for several. With the NAME of a known one it stands for that "
+        "(default NAME: of the file; COLUMN: problem, question, Question, question_content, problem_statement, "
+        "prompt or text, the first that exists)"
     )
-    add(
-        "--benchmark_file",
-        action="append",
-        default=[],
-        metavar="[NAME=]PATH[:COLUMN]",
-        help="local file or folder with items; repeat it for several. With the NAME of a known benchmark it stands "
-        "for that one (default NAME: of the file; COLUMN: problem, question, Question, question_content, "
-        "problem_statement, prompt or text, the first that there is)",
-    )
-    add_rule_flags(parser)
-    add_output_flags(parser)
-    return parser
-
-
-def add_rule_flags(parser: argparse.ArgumentParser) -> None:
-    """Add when a row counts as contaminated."""
+    add("--benchmark_file", action="append", default=[], metavar="[NAME=]PATH[:COLUMN]", help=text)
     add = parser.add_argument_group("rule").add_argument
     add("--ngram_size", type=int, default=8, metavar="WORDS", help="words in common that flag (default: %(default)s)")
-    add(
-        "--normalization",
-        choices=["none", "default"],
-        default="default",
-        help="none: upstream's rule to the letter (default: %(default)s)",
-    )
-    add(
-        "--boilerplate_items",
-        type=int,
-        metavar="N",
-        help="words in common with N or more different items don't flag "
-        "by themselves; 0: they do (default: 5; with --normalization none 0)",
-    )
-    add(
-        "--near_duplicates",
-        type=float,
-        nargs="?",
-        const=0.7,
-        metavar="CONTAINMENT",
-        help="also flag rows with this part of an item's runs of three words; slow (a bare flag: 0.7)",
-    )
-
-
-def add_output_flags(parser: argparse.ArgumentParser) -> None:
-    """Add what is written, where, and how."""
+    text = "none: upstream's rule to the letter (default: %(default)s)"
+    add("--normalization", choices=["none", "default"], default="default", help=text)
+    text = "words in common with N or more items don't flag; 0: they do (default: 5; with --normalization none 0)"
+    add("--boilerplate_items", type=int, metavar="N", help=text)
+    text = "also flag rows with this part of an item's runs of three words (a bare flag: 0.7)"
+    add("--near_duplicates", type=float, nargs="?", const=0.7, metavar="CONTAINMENT", help=text)
     add = parser.add_argument_group("output").add_argument
-    add("--cleanup", action="store_true", help="remove flagged rows (default: add columns contaminated_<benchmark>)")
-    add(
-        "--deduplicate",
-        type=float,
-        nargs="?",
-        const=0.8,
-        metavar="SIMILARITY",
-        help="also drop rows that repeat an earlier one that stays, exactly or with this Jaccard similarity of their "
-        "runs of three words; 1: exact ones only (a bare flag: 0.8). Near ones agree in numbers, signs and their last "
-        "five words; problems that differ elsewhere in a few other words alone count as copies",
+    text = "remove flagged rows (default: add columns contaminated_<benchmark>)"
+    add("--cleanup", action="store_true", help=text)
+    text = (
+        "also drop rows that repeat an earlier one that stays, exactly or with this Jaccard similarity of their runs "
+        "of three words; 1: exact ones only (a bare flag: 0.8). Near ones agree in numbers, signs and last five words"
     )
+    add("--deduplicate", type=float, nargs="?", const=0.8, metavar="SIMILARITY", help=text)
     add("--output_dir", type=Path, metavar="FOLDER", help="default: data/<name>_decontaminated")
     add("--report", type=Path, metavar="FILE", help="also write the report here: JSON, or a table if it ends in .md")
-    add(
-        "--max_evidence",
-        type=int,
-        default=1000,
-        metavar="ROWS",
-        help="flagged rows of each benchmark with evidence in the report; others are counted (default: %(default)s)",
-    )
+    text = "flagged rows of each benchmark with evidence in the report; others are counted (default: %(default)s)"
+    add("--max_evidence", type=int, default=1000, metavar="ROWS", help=text)
     add("--licence", help="licence of the output (default: that of the data set, if known)")
     add("--overwrite", action="store_true", help="make a finished data set anew, whatever its settings")
-    add(
-        "--new_dataset_name",
-        metavar="NAME",
-        help="push there, privately, when all is written; --output_dir is named after it",
-    )
+    add("--new_dataset_name", metavar="NAME", help="push there, privately; --output_dir is named after it")
     add("--push_to_hub", action="store_true", help="push to <dataset>_decontaminated, or to --new_dataset_name")
     add("--public", action="store_true", help="push publicly (default: privately)")
     add = parser.add_argument_group("work").add_argument
-    add(
-        "--num_workers",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        metavar="THREADS",
-        help="threads that match (default: number of cores)",
-    )
+    cores = len(os.sched_getaffinity(0))
+    text = "processes that match (default: number of cores)"
+    add("--processes", "--num_workers", type=int, default=cores, metavar="N", help=text)
     add("--start", type=int, metavar="ROW", help="check a range of rows: the first one (from 0)")
     add("--end", type=int, metavar="ROW", help="the row behind the last one")
-    add(
-        "--shard",
-        metavar="I/N",
-        help="the same in equal parts: 0/8 is the first of eight. A part leaves --deduplicate, --report and pushes to "
-        "the run with --merge, so that all may have one command line",
+    text = (
+        "the same in equal parts: 0/8 is the first of eight. A part leaves --deduplicate, --report and pushes to the "
+        "run with --merge, so that all may have one command line"
     )
+    add("--shard", metavar="I/N", help=text)
     add("--merge", action="store_true", help="put the parts of --shard or --start/--end together")
+    return parser
 
 
 def parse_command_line(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -152,21 +92,29 @@ def parse_command_line(arguments: list[str] | None = None) -> argparse.Namespace
     parser = build_parser()
     args = parser.parse_args(respelled(given, "_"))
     args.problem_column = [name for text in args.problem_column or ["problem"] for name in text.split(",") if name]
-    if not args.problem_column:
-        parser.error("--problem_column names no column: give one, or several with commas between them")
-    for name, least in (("ngram_size", 1), ("num_workers", 1), ("max_evidence", 0)):
-        if getattr(args, name) < least:
-            parser.error(f"--{name} must be at least {least}, got {getattr(args, name)}")
-    for name in ("near_duplicates", "deduplicate"):
-        if getattr(args, name) is not None and not 0 < getattr(args, name) <= 1:
-            parser.error(f"--{name} must be above 0 and at most 1, got {getattr(args, name)}")
     is_part = args.shard is not None or args.start is not None or args.end is not None
-    if args.shard is not None and (args.start is not None or args.end is not None):
-        parser.error("--shard I/N and --start/--end both choose rows: give one of them")
-    if is_part and args.merge:
-        parser.error("a part can't be merged: the run with --merge takes all of them")
-    if args.public and not (args.push_to_hub or args.new_dataset_name):
-        parser.error("--public says how to push: add --push_to_hub or --new_dataset_name")
+    limits = {
+        "ngram_size": (1, 99),
+        "processes": (1, 999),
+        "max_evidence": (0, 1 << 40),
+        "boilerplate_items": (0, 1 << 40),
+    }
+    limits |= dict.fromkeys(("near_duplicates", "deduplicate"), (1e-9, 1))
+    for name, (least, most) in limits.items():
+        value = getattr(args, name)
+        if value is not None and not least <= value <= most:
+            parser.error(f"--{name} must be from {least} to {most}, got {value}")
+    wrong = {
+        "--problem_column names no column": not args.problem_column,
+        "--boilerplate_items 1 would take every n-gram for boilerplate": args.boilerplate_items == 1,
+        "--shard and --start/--end both choose rows: give one of them": args.shard and args.start != args.end,
+        "--merge takes all parts: leave --shard, --start and --end out": is_part and args.merge,
+        "--public needs --push_to_hub or --new_dataset_name": args.public
+        and not (args.push_to_hub or args.new_dataset_name),
+    }
+    for message, is_wrong in wrong.items():
+        if is_wrong:
+            parser.error(message)
     return args
 
 
@@ -174,10 +122,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     args = parse_command_line(arguments)
     log_to_stderr()
-    from open_r1.curation.decontamination.command import run_command
+    from open_r1.curation.decontaminate import decontaminate  # half a second of imports, after the refusals
 
     try:
-        for line in run_command(args, STARTED):
+        for line in decontaminate(args):
             print(line)
     except KeyboardInterrupt:
         print("Stopped; nothing of this run is kept, and the same command begins anew.", file=sys.stderr)

@@ -22,6 +22,7 @@ PROGRAMMING = (
     "You are given a 0-indexed integer array nums and an integer k. {} Return the largest possible sum of such {}. "
     "Constraints: 1 <= nums.length <= 10^5 and 1 <= nums[i] <= 10^9."
 )
+STEP_BY_STEP = "Let's think step by step and output the final answer within \\boxed{}."
 _ACTORS = [
     "baker",
     "farmer",
@@ -202,6 +203,14 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "markdown": _markdown,
     "Unicode": _unicode,
     "embedded": lambda text: f"Please solve this with care. {text} Give your reasoning, then the answer in a box.",
+    "question": lambda text: f"Question: {text}\nAnswer:",
+    "label without colon": lambda text: f"Problem {text}",
+    "solve": lambda text: f"Solve: {text}",
+    "step by step": lambda text: f"{text} {STEP_BY_STEP}",
+    "no final sign, step by step": lambda text: f"{text.rstrip('.?')} {STEP_BY_STEP}",
+    "chat template": lambda text: f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n",
+    "instruct template": lambda text: f"[INST] {text} {STEP_BY_STEP} [/INST]",
+    "reordered sentences": lambda text: " ".join(reversed(re.split(r"(?<=[.?]) ", text))),
 }
 
 
@@ -224,7 +233,7 @@ def item_kind(number: int) -> str:
     return "prose" if number < 260 else "short" if number < 320 else "formula" if number < 360 else "program"
 
 
-def clean_rows(num_rows: int = 3000) -> list[PlantedRow]:
+def clean_rows(num_rows: int = 4200) -> list[PlantedRow]:
     """Return rows that hold no item: other problems with the same boilerplate, and near misses of short items."""
     rng = random.Random(SEED + 1)
     known = set(benchmark_items())
@@ -275,4 +284,21 @@ def _letters(rng: random.Random, number: int) -> tuple[str, str]:
     )
 
 
-_CLEAN = (_other_prose, _same_boilerplate, _same_phrases, _near_short, _letters)
+def _near_in_a_wrapper(rng: random.Random, number: int) -> tuple[str, str]:
+    wrap = DISGUISES[WRAPPERS[number % len(WRAPPERS)]]
+    return "near miss in a wrapper", wrap(_near_short(rng, rng.randint(0, 5))[1])
+
+
+def _near_formula(rng: random.Random, number: int) -> tuple[str, str]:
+    text = _formula(rng.randint(0, 39))
+    return "near miss of a formula", [
+        text.replace("_2^", "_2-"),
+        text.replace("-\\frac", "+\\frac"),
+        text.replace("\\ge ", f"\\ge {number}"),
+        f"{text.rstrip('.')} and $x_1={number}$.",
+        text.replace("x_4+", f"x_4+{number}"),
+    ][number // 7 % 5]
+
+
+WRAPPERS = ("question", "label without colon", "solve", "step by step", "chat template", "instruct template")
+_CLEAN = (_other_prose, _same_boilerplate, _same_phrases, _near_short, _letters, _near_in_a_wrapper, _near_formula)

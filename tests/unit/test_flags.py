@@ -3,7 +3,6 @@
 
 import pytest
 
-from open_r1.curation.decontamination import command
 from open_r1.data.flags import FlagParser, joined, read_api_key, respelled
 from open_r1.evaluation.flags import build_parser
 from scripts import compute_pass_rate, curate, decontaminate, generate_reasoning, run_benchmarks
@@ -70,7 +69,7 @@ def test_a_key_is_read_from_the_variable_that_is_named(monkeypatch):
     ("name", "work"),
     [
         ("curate", "open_r1.curation.curating.curate"),
-        ("decontaminate", "open_r1.curation.decontamination.command.run_command"),
+        ("decontaminate", "open_r1.curation.decontaminate.decontaminate"),
         ("compute_pass_rate", "scripts.compute_pass_rate._compute"),
     ],
 )
@@ -83,16 +82,3 @@ def test_ctrl_c_is_one_line(name, work, monkeypatch, tmp_path, capsys):
     assert main([flag, "x", "--output_dir", str(tmp_path / "out")]) == 130
     said = capsys.readouterr().err
     assert "Stopped" in said and said.count("\n") == 1
-
-
-def test_duplicates_without_their_library_are_refused_before_a_folder_is_made(monkeypatch, tmp_path, capsys):
-    def missing(module, purpose):
-        raise ModuleNotFoundError(f"{purpose} need the package {module}")
-
-    monkeypatch.setattr(command, "require_package", missing)
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"problem": "one two"}\n')
-    words = ["--dataset", str(rows), "--benchmark_file", str(rows), "--output_dir", str(tmp_path / "out")]
-    assert decontaminate.main([*words, "--deduplicate"]) == 1
-    assert capsys.readouterr().err == "error: Near duplicates need the package datasketch\n"
-    assert not (tmp_path / "out").exists()
