@@ -5,10 +5,12 @@ import logging
 import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset, DatasetDict
-from transformers import PreTrainedTokenizerBase
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig
 
 from open_r1.configs.datasets import DatasetMixtureConfig
@@ -16,7 +18,6 @@ from open_r1.configs.training import GRPOConfig, ScriptArguments, TrainingConfig
 from open_r1.data.card import read_card
 from open_r1.data.contamination import count_flagged, flag_columns
 from open_r1.models import dtype_asked_for, load_config, refuse_frozen_tokens, refuse_lost_steps
-from open_r1.preflight.memory import empty_model
 
 logger = logging.getLogger(__name__)
 
@@ -62,19 +63,29 @@ def check_vocabulary(
         )
 
 
-def check_lora_targets(training_args: TrainingConfig, model_args: ModelConfig) -> None:
+def empty_model(training_args: TrainingConfig, model_args: ModelConfig) -> PreTrainedModel:
+    """Return a model on the meta device, where it takes no memory.
+
+    Raises:
+        ValueError: transformers has no such architecture (its code comes with the model).
+    """
+    config = load_config(training_args, model_args)
+    # NOTE: not `from_config`, which would split the model among the processes under ZeRO-3.
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if model_class is None:
+        raise ValueError(f"transformers has no causal language model of the type {config.model_type!r}.")
+    with torch.device("meta"):
+        return model_class(config if isinstance(config, model_class.config_class) else config.get_text_config())
+
+
+def check_lora_targets(model: PreTrainedModel, model_args: ModelConfig) -> None:
     """Refuse modules of LoRA that the model doesn't have: PEFT passes over one that matches nothing beside others.
 
     Raises:
         ValueError: See above.
     """
     targets, saved = model_args.lora_target_modules, model_args.lora_modules_to_save or []
-    if not model_args.use_peft:
-        return
-    try:
-        modules = dict(empty_model(training_args, model_args).named_modules())
-    except Exception:  # noqa: BLE001 - architectures raise what they like; `plan_run` says it
-        return
+    modules = dict(model.named_modules())
     # TRL makes text of a list of one, which PEFT takes for a pattern of whole names.
     patterns = [targets] if isinstance(targets, str) and targets != "all-linear" else []
     names = [*(targets or []), *saved] if isinstance(targets, list) else saved
