@@ -9,7 +9,7 @@ Takes 2 to 10 s a recipe, all in one process; nothing is downloaded or sent. Set
 and what is replaced here too. The exit status is 1 when a recipe failed; the others are trained all the same. Paths in
 a recipe start in the working folder, as in a training.
 
-Covered: the real sft.py and grpo.py; the names of all settings, and the values of those that stay; the preflight, so
+Covered: the real training scripts; the names of all settings, and the values of those that stay; the preflight, so
     that a right answer in the recipe's template and layout earns every reward; programs in the local sandbox; LoRA,
     packing, losses, schedules, evaluations, the first two stages of a curriculum, checkpoints, the saved model.
 Replaced: the model, by a Qwen2 of two layers whose tokenizer has the kind of template and the special tokens that the
@@ -49,9 +49,16 @@ from datasets import Dataset, DatasetDict
 from stand_ins import build_conversation, build_row, save_model_like
 from trl import ModelConfig
 
-from open_r1 import grpo, sft
+from open_r1 import distill, grpo, sft
 from open_r1.arguments import RecipeParser
-from open_r1.configs import GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.configs import (
+    DistillConfig,
+    DistillScriptArguments,
+    GRPOConfig,
+    GRPOScriptArguments,
+    SFTConfig,
+    SFTScriptArguments,
+)
 from open_r1.data.benchmarks import find_benchmarks
 from open_r1.data.layouts import check_name
 from open_r1.data.sources import TASK_PREFIX
@@ -61,7 +68,11 @@ from open_r1.tasks import load_task
 from open_r1.tasks.options import parse_config
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-SCRIPTS = {"sft": (sft.main, SFTScriptArguments, SFTConfig), "grpo": (grpo.main, GRPOScriptArguments, GRPOConfig)}
+SCRIPTS = {
+    "sft": (sft.main, SFTScriptArguments, SFTConfig),
+    "grpo": (grpo.main, GRPOScriptArguments, GRPOConfig),
+    "distill": (distill.main, DistillScriptArguments, DistillConfig),
+}
 NUM_ROWS, NUM_TEST_ROWS = 32, 2
 OWN_FLAGS = ("--keep", "--help", "-h")
 
@@ -96,10 +107,12 @@ SMALLER_FOR: dict[str, dict[str, Any]] = {
         "max_prompt_length": 4096,  # a token is a byte
         "max_completion_length": 8,
     },
+    "distill": {"per_device_train_batch_size": 4, "max_prompt_length": 4096, "max_completion_length": 8},
 }
 SMALLER_STAGE: dict[str, Any] = {"num_generations": 8, "max_completion_length": 12, "until": {"steps": 1}}
 # Names of what is logged of a reward; benchmarks and the rewards of an SFT evaluation share theirs.
-REWARD_METRIC = {"sft": re.compile(r"eval_(.+)/avg@\d+"), "grpo": re.compile(r"rewards/(.+)/mean")}
+_OF_EVALUATION, _OF_GRPO = re.compile(r"eval_(.+)/avg@\d+"), re.compile(r"rewards/(.+)/mean")
+REWARD_METRIC = {"sft": _OF_EVALUATION, "grpo": _OF_GRPO, "distill": _OF_EVALUATION}
 CALLBACKS_OUTSIDE = {"push_to_hub_revision", "evaluate_checkpoint"}
 
 
@@ -156,6 +169,8 @@ def shrink_recipe(recipe: Mapping[str, Any], task: str, folder: Path) -> dict[st
     if "model_name_or_path" in recipe:
         save_model_like(str(recipe["model_name_or_path"]), folder / "model")
         small["model_name_or_path"] = str(folder / "model")
+    if "teacher_model_name_or_path" in recipe:
+        small |= {"teacher_model_name_or_path": str(folder / "model"), "teacher_model_revision": None}
     if recipe.get("use_vllm"):
         small.pop("generation_kwargs", None)  # names of vLLM's
     if "callbacks" in recipe:

@@ -20,7 +20,7 @@ from transformers import (
 from transformers.training_args import OptimizerNames
 from trl import ModelConfig, get_quantization_config
 
-from open_r1.configs.training import GRPOConfig, SFTConfig, TrainingConfig
+from open_r1.configs.training import DistillConfig, GRPOConfig, SFTConfig, TrainingConfig
 from open_r1.data.manifest import MANIFEST_NAME, RUN_MANIFEST_NAME, STAGING_NAME, missing_from
 
 logger = logging.getLogger(__name__)
@@ -126,6 +126,36 @@ def get_model(model_args: ModelConfig, training_args: TrainingConfig) -> PreTrai
     return model
 
 
+def get_teacher(training_args: DistillConfig, model_args: ModelConfig, student: PreTrainedModel) -> PreTrainedModel:
+    """Load the teacher of a distillation, in the dtype that it was saved in, with as many tokens as the student.
+
+    Models of one family differ in rows of the embedding that no token has (Qwen2.5: 151,936 and 152,064).
+
+    Raises:
+        ValueError: It has fewer rows than the student.
+    """
+    given = cast(dict[str, Any], training_args.teacher_model_init_kwargs or {})
+    training_args.teacher_model_init_kwargs = None  # TRL refuses them beside a model
+    teacher = AutoModelForCausalLM.from_pretrained(
+        find_model(training_args.teacher_model_name_or_path),
+        **{
+            "revision": training_args.teacher_model_revision,
+            "trust_remote_code": training_args.trust_remote_code,
+            "attn_implementation": model_args.attn_implementation,
+            "dtype": "auto",
+            **given,
+        },
+    )
+    rows, wanted = (model.config.get_text_config().vocab_size for model in (teacher, student))
+    if rows < wanted:
+        raise ValueError(
+            f"The teacher's vocabulary has {rows} rows and the student's {wanted}: the student may have fewer alone."
+        )
+    if rows > wanted:
+        teacher.resize_token_embeddings(wanted)
+    return teacher
+
+
 def dtype_asked_for(training_args: TrainingConfig, model_args: ModelConfig) -> torch.dtype | None:
     """Return the dtype that the arguments give the weights; None: the one they were saved in."""
     name = _model_init_kwargs(training_args).get("dtype", model_args.dtype)
@@ -213,7 +243,7 @@ def render_turn(tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[int]]:
     return text, tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def template_kwargs_of(training_args: GRPOConfig) -> dict[str, Any]:
+def template_kwargs_of(training_args: GRPOConfig | DistillConfig) -> dict[str, Any]:
     """Return what a training gives the chat template beside a conversation."""
     return cast(dict[str, Any], training_args.chat_template_kwargs or {})  # text was parsed with the arguments
 

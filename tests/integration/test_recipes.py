@@ -12,7 +12,15 @@ from datasets import Dataset
 from trl import ModelConfig
 
 from open_r1.arguments import RecipeParser
-from open_r1.configs import DatasetMixtureConfig, GRPOConfig, GRPOScriptArguments, SFTConfig, SFTScriptArguments
+from open_r1.configs import (
+    DatasetMixtureConfig,
+    DistillConfig,
+    DistillScriptArguments,
+    GRPOConfig,
+    GRPOScriptArguments,
+    SFTConfig,
+    SFTScriptArguments,
+)
 from open_r1.data.training_rows import to_conversations
 from open_r1.models import completion_prefix, read_template
 from open_r1.preflight import check_ideal_completion
@@ -26,11 +34,15 @@ ROOT = Path(__file__).resolve().parents[2]
 # Those of trainings: scripts/curate.py and scripts/compute_pass_rate.py read the ones of these folders.
 OF_DATA = {"curation", "dataset_filtering"}
 RECIPES = sorted(path for path in (ROOT / "recipes").glob("**/config_*.yaml") if path.parent.name not in OF_DATA)
-CLASSES = {"sft": (SFTScriptArguments, SFTConfig), "grpo": (GRPOScriptArguments, GRPOConfig)}
+CLASSES = {
+    "sft": (SFTScriptArguments, SFTConfig),
+    "grpo": (GRPOScriptArguments, GRPOConfig),
+    "distill": (DistillScriptArguments, DistillConfig),
+}
 
 
 def task_of(path: Path) -> str:
-    return "sft" if "sft" in path.relative_to(ROOT).parts else "grpo"
+    return path.parent.name if path.parent.name in ("sft", "distill") else "grpo"
 
 
 def parse(path: Path, *overrides: str):

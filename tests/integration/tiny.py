@@ -19,9 +19,17 @@ from transformers import (
     Qwen3ForSequenceClassification,
 )
 
-from open_r1 import grpo, sft
+from open_r1 import distill, grpo, sft
 from open_r1.arguments import RecipeParser
-from open_r1.configs import GRPOConfig, GRPOScriptArguments, ModelConfig, SFTConfig, SFTScriptArguments
+from open_r1.configs import (
+    DistillConfig,
+    DistillScriptArguments,
+    GRPOConfig,
+    GRPOScriptArguments,
+    ModelConfig,
+    SFTConfig,
+    SFTScriptArguments,
+)
 
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
@@ -54,6 +62,18 @@ _SETTINGS: dict[str, dict[str, Any]] = {
         "max_completion_length": 8,
         "reward_funcs": ["format", "tag_count", "repetition_penalty", "accuracy"],
     },
+    "distill": {
+        **_COMMON,
+        "dataset_prompt_column": "problem",
+        "per_device_train_batch_size": 8,
+        "max_completion_length": 8,
+        "beta": 0.0,
+    },
+}
+_SCRIPTS = {
+    "sft": (sft.main, SFTScriptArguments, SFTConfig),
+    "grpo": (grpo.main, GRPOScriptArguments, GRPOConfig),
+    "distill": (distill.main, DistillScriptArguments, DistillConfig),
 }
 
 
@@ -86,12 +106,10 @@ class Tiny:
         return words
 
     def train(self, kind: str, output_dir: Path, **settings: Any) -> dict[str, float]:
-        """Run `sft.py` or `grpo.py` in this process."""
+        """Run `sft.py`, `grpo.py` or `distill.py` in this process."""
         torch.set_num_threads(1)
-        argv = self.argv(kind, output_dir, **settings)
-        if kind == "sft":
-            return sft.main(*RecipeParser((SFTScriptArguments, SFTConfig, ModelConfig)).parse(argv))
-        return grpo.main(*RecipeParser((GRPOScriptArguments, GRPOConfig, ModelConfig)).parse(argv))
+        main, *classes = _SCRIPTS[kind]
+        return main(*RecipeParser((*classes, ModelConfig)).parse(self.argv(kind, output_dir, **settings)))
 
 
 def build_tiny(folder: Path, *, hidden_size: int = 32) -> Tiny:

@@ -23,14 +23,18 @@ REQUIRED = {
     *("model_name_or_path", "dtype", "attn_implementation", "dataset_train_split", "output_dir"),
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "num_train_epochs", "max_steps", "optim", "weight_decay"),
     *("per_device_train_batch_size", "gradient_accumulation_steps", "max_grad_norm", "adam_beta1", "adam_beta2"),
-    *("gradient_checkpointing", "seed", "loss_type", "eval_strategy", "save_strategy", "report_to", "push_to_hub"),
+    *("gradient_checkpointing", "seed", "eval_strategy", "save_strategy", "report_to", "push_to_hub"),
 }
-REQUIRED_SFT = {"max_length", "packing"}
+REQUIRED_SFT = {"max_length", "packing", "loss_type"}
+REQUIRED_DISTILL = {
+    *("teacher_model_name_or_path", "dataset_prompt_column", "max_prompt_length", "beta", "max_completion_length"),
+    *("temperature", "top_p", "top_k", "use_vllm"),
+}
 REQUIRED_GRPO = {
     *("dataset_prompt_column", "dataset_solution_column", "max_prompt_length", "reward_funcs", "reward_weights"),
     *("beta", "scale_rewards", "epsilon", "epsilon_high", "num_iterations", "importance_sampling_level"),
     *("mask_truncated_completions", "num_generations", "max_completion_length", "temperature", "top_p", "top_k"),
-    "use_vllm",
+    *("use_vllm", "loss_type"),
 }
 # What matters only at full size, where models and data come from the hub and a GPU does the arithmetic.
 REQUIRED_FULL_SIZE = {
@@ -71,7 +75,7 @@ def num_processes(path: Path) -> int:
 
 
 def task_of(path: Path) -> str:
-    return "sft" if "sft" in path.relative_to(ROOT).parts else "grpo"
+    return path.parent.name if path.parent.name in ("sft", "distill") else "grpo"
 
 
 def by_path(path: Path) -> str:
@@ -131,7 +135,7 @@ def test_hardware_line_ends_with_what_to_install():
 @every_recipe
 def test_every_key_that_changes_learning_is_written(path):
     recipe = load(path)
-    required = REQUIRED | (REQUIRED_SFT if task_of(path) == "sft" else REQUIRED_GRPO)
+    required = REQUIRED | {"sft": REQUIRED_SFT, "grpo": REQUIRED_GRPO, "distill": REQUIRED_DISTILL}[task_of(path)]
     if path in FULL_SIZE:
         required |= REQUIRED_FULL_SIZE
     if "dataset_mixture" in recipe:

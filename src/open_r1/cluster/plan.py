@@ -124,7 +124,7 @@ def _implied_words(task: str, wanted: Wanted, values: RecipeValues) -> list[str]
     has_sizes = wanted.num_serving is not None or any(
         n not in (None, 1) for n in (wanted.copies, wanted.tensor_parallel)
     )
-    if task != "grpo" or not has_sizes or "vllm_mode" in values.overrides or values.uses_server:
+    if task == "sft" or not has_sizes or "vllm_mode" in values.overrides or values.uses_server:
         return []
     return [*([] if values["use_vllm"] else ["--use_vllm", "true"]), "--vllm_mode", "server"]
 

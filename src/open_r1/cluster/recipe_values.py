@@ -15,7 +15,7 @@ from typing import Any
 
 from open_r1.recipes import as_word, load_recipe, to_bool, with_names_of_today
 
-TASKS = ("sft", "grpo")
+TASKS = ("sft", "grpo", "distill")
 
 
 def _vllm_mode(word: str) -> str:

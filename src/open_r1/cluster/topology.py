@@ -64,13 +64,13 @@ def plan_topology(num_nodes: int, gpus_per_node: int, values: RecipeValues, want
         gpus_per_node: 0 for CPU nodes.
         values: The recipe with what overrides it.
         wanted: What the command line asks for.
-        task: `sft` or `grpo`.
+        task: `sft`, `grpo` or `distill`.
 
     Raises:
         ValueError: It cannot work. The message says what would.
     """
     if task == "sft" and (values["use_vllm"] or "vllm_mode" in values):
-        raise ValueError("use_vllm and vllm_mode are for --task grpo: --task sft generates nothing. Leave them out")
+        raise ValueError("--task sft generates nothing: leave out use_vllm and vllm_mode")
     num_serving = 0
     if values.starts_server:
         num_serving = _count_serving_nodes(num_nodes, wanted)
@@ -86,8 +86,9 @@ def plan_topology(num_nodes: int, gpus_per_node: int, values: RecipeValues, want
     )
     if num_serving:
         _check_server(topology, values)
-    if task == "grpo":
+    if task != "sft":
         _check_colocated(topology, values)
+    if task == "grpo":
         _check_generation_batch(topology, values)
         _check_evaluation_batch(topology, values)
     return topology

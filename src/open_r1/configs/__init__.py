@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every argument of the training scripts: the one home of our defaults and their units.
 
-`sft.py` and `grpo.py` parse three groups: script arguments (data, rewards), training arguments (TRL's config plus
-ours) and TRL's `ModelConfig`. A recipe is one flat YAML file with the names of all three.
+The training scripts parse three groups: script arguments (data, rewards), training arguments (TRL's config plus ours)
+and TRL's `ModelConfig`. A recipe is one flat YAML file with the names of all three.
 
 Those that need torch and TRL are imported when they are asked for: rewards need the others, and neither of the two.
 """
@@ -14,6 +14,8 @@ from open_r1.configs.datasets import DatasetConfig, DatasetMixtureConfig
 
 if TYPE_CHECKING:
     from open_r1.configs.training import (
+        DistillConfig,
+        DistillScriptArguments,
         GRPOConfig,
         GRPOScriptArguments,
         ModelConfig,
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DatasetConfig",
     "DatasetMixtureConfig",
+    "DistillConfig",
+    "DistillScriptArguments",
     "GRPOConfig",
     "GRPOScriptArguments",
     "ModelConfig",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `sft.py` and `grpo.py` parse: script arguments (data, rewards), training arguments (TRL's config plus ours)."""
+"""What the training scripts parse: script arguments (data, rewards), training arguments (TRL's config plus ours)."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -84,6 +84,13 @@ class GRPOScriptArguments(RewardArguments, ScriptArguments):
 
 
 @dataclass
+class DistillScriptArguments(GRPOScriptArguments):
+    """Data of `distill.py`, and how answers to its benchmarks are judged."""
+
+    reward_funcs: list[str] = field(init=False, default_factory=list)
+
+
+@dataclass
 class SFTScriptArguments(SampledEvaluationParameters, RewardArguments, ScriptArguments):
     """Data of `sft.py`, and the rewards of its evaluation by sampling."""
 
@@ -126,7 +133,7 @@ class CheckParameters:
 
 @dataclass
 class RunConfig(CheckParameters, EvaluationParameters, _TrainingArguments):
-    """Fields that both training configs add to TRL's."""
+    """Fields that all training configs add to TRL's."""
 
     callbacks: list[str] = setting(
         [],
@@ -219,6 +226,20 @@ class SFTConfig(RunConfig, trl.SFTConfig):
 
 
 @dataclass
+class DistillConfig(RunConfig, trl.DistillationConfig):
+    """TRL's `DistillationConfig` with our fields."""
+
+    num_completions_to_print: int | None = setting(
+        0, "Completions shown in the terminal at each log step; None shows all."
+    )
+
+    def __post_init__(self) -> None:
+        if self.teacher_model_name_or_path is None:
+            raise ValueError("`teacher_model_name_or_path` is not set: name the model to learn from.")
+        super().__post_init__()
+
+
+@dataclass
 class GRPOConfig(RunConfig, trl.GRPOConfig):
     """TRL's `GRPOConfig` with our fields."""
 
@@ -297,5 +318,5 @@ class GRPOConfig(RunConfig, trl.GRPOConfig):
 
 
 # Of either script.
-TrainingConfig = SFTConfig | GRPOConfig
+TrainingConfig = SFTConfig | GRPOConfig | DistillConfig
 TrainingScriptArguments = SFTScriptArguments | GRPOScriptArguments

@@ -20,7 +20,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, TrainerState
 
 from open_r1.configs.evaluation import BENCHMARK_ANSWERS_NAME, ROLLOUTS_NAME
-from open_r1.configs.training import GRPOConfig, SFTConfig, SFTScriptArguments, TrainingConfig, TrainingScriptArguments
+from open_r1.configs.training import SFTConfig, SFTScriptArguments, TrainingConfig, TrainingScriptArguments
 from open_r1.data.benchmarks import Benchmark, find_benchmarks, local_benchmark
 from open_r1.evaluation.during_training import PolicyAnswer, PolicyEvaluation
 from open_r1.evaluation.estimators import Record, estimate_names, summarize
@@ -279,7 +279,7 @@ def load_eval_benchmarks(
     if not args.eval_benchmarks:
         return None
     settings = _settings_of(script_args, args)
-    given: Any = args.chat_template_kwargs if isinstance(args, GRPOConfig) else None  # TRL has made a dictionary of it
+    given: Any = None if isinstance(args, SFTConfig) else args.chat_template_kwargs  # TRL has made a dictionary of it
     folder = Path(args.output_dir) / BENCHMARK_ANSWERS_NAME if args.eval_benchmarks_log_answers else None
     sets = []
     for benchmark in _named_benchmarks(args):

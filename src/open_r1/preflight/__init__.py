@@ -4,21 +4,24 @@
 from open_r1.preflight.eval_benchmarks import check_eval_benchmarks, evaluates_split
 from open_r1.preflight.model_and_data import (
     check_num_prompts,
+    check_teacher,
     check_vocabulary,
     check_weight_dtype,
     warn_of_contaminated,
 )
 from open_r1.preflight.plan import measure_prompts, plan_run, report
 from open_r1.preflight.rewards import check_ideal_completion
-from open_r1.preflight.settings import check_grpo_settings, check_sft_settings
+from open_r1.preflight.settings import check_distill_settings, check_grpo_settings, check_sft_settings
 from open_r1.preflight.trained_rows import refuse_odd_rows, tokenize_rows
 
 __all__ = [
+    "check_distill_settings",
     "check_eval_benchmarks",
     "check_grpo_settings",
     "check_ideal_completion",
     "check_num_prompts",
     "check_sft_settings",
+    "check_teacher",
     "check_vocabulary",
     "check_weight_dtype",
     "evaluates_split",

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig
 
 from open_r1.configs.datasets import DatasetMixtureConfig
-from open_r1.configs.training import GRPOConfig, ScriptArguments, TrainingConfig
+from open_r1.configs.training import DistillConfig, GRPOConfig, ScriptArguments, SFTConfig, TrainingConfig
 from open_r1.data.card import read_card
 from open_r1.data.contamination import count_flagged, flag_columns
-from open_r1.models import dtype_asked_for, load_config, refuse_frozen_tokens, refuse_lost_steps
+from open_r1.models import dtype_asked_for, find_model, load_config, refuse_frozen_tokens, refuse_lost_steps
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def check_vocabulary(
     if rows is None or len(tokenizer) <= rows:
         return
     found = f"The chat template brings tokens that the model does not know yet ({len(tokenizer)} tokens, {rows} rows)"
-    if isinstance(training_args, GRPOConfig) and training_args.use_vllm:
+    if not isinstance(training_args, SFTConfig) and training_args.use_vllm:
         raise ValueError(
             f"{found}, and neither does vLLM, whose embedding doesn't grow. Take a chat template whose tokens the "
             "model knows, run SFT with this template first and train what it saves, or set `use_vllm: false`."
@@ -60,6 +60,26 @@ def check_vocabulary(
         raise ValueError(
             f"{found}, and `beta: {training_args.beta}` compares with a reference model that does not know them "
             "either. Run SFT with this template first, or set `beta: 0`."
+        )
+
+
+def check_teacher(tokenizer: PreTrainedTokenizerBase, training_args: DistillConfig) -> None:
+    """Refuse a teacher whose tokens aren't those of the student: what it says of them would mean nothing.
+
+    Raises:
+        ValueError: See above.
+    """
+    name = find_model(training_args.teacher_model_name_or_path)
+    options = {
+        "revision": training_args.teacher_model_revision,
+        "trust_remote_code": training_args.trust_remote_code,
+    }
+    known = AutoTokenizer.from_pretrained(name, **options).get_vocab()
+    differing = [token for token, number in tokenizer.get_vocab().items() if known.get(token) != number]
+    if differing:
+        raise ValueError(
+            f"The teacher {name} has other tokens than the student: {len(differing)}, such as {differing[0]!r}. "
+            "Distillation compares distributions over the same tokens: take a teacher of the student's family."
         )
 
 
@@ -100,18 +120,20 @@ def check_lora_targets(model: PreTrainedModel, model_args: ModelConfig) -> None:
         )
 
 
-def check_num_prompts(dataset: Dataset, training_args: GRPOConfig) -> None:
+def check_num_prompts(dataset: Dataset, training_args: GRPOConfig | DistillConfig) -> None:
     """Refuse fewer prompts than one generation takes: TRL drops incomplete batches, so nothing would be trained.
 
     Raises:
         ValueError: There are fewer.
     """
-    needed = (training_args.generation_batch_size or 0) // (training_args.num_generations or 1)
-    if len(dataset) < needed:
+    args = training_args
+    batch = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+    if isinstance(args, GRPOConfig):
+        batch = (args.generation_batch_size or 0) // (args.num_generations or 1)
+    if len(dataset) < batch:
         raise ValueError(
-            f"The training split has {len(dataset)} prompts, but one generation takes {needed} (generation_batch_size "
-            f"{training_args.generation_batch_size} / num_generations {training_args.num_generations}), so nothing "
-            "would be trained. Lower `per_device_train_batch_size` or `gradient_accumulation_steps`, or give more."
+            f"The training split has {len(dataset)} prompts, but one generation takes {batch}, so nothing would be "
+            "trained. Lower `per_device_train_batch_size` or `gradient_accumulation_steps`, or give more."
         )
 
 

@@ -13,7 +13,8 @@ Memory of a GPU, by formulas that are not calibrated on one:
    gradients of the head and of its input in fp32 (`trl/kernels/chunked_logprob.py`).
 4. Cache of keys and values: 2 x layers x key-value heads x size of a head, for each token.
 
-Left out: CUDA and NCCL (1 to 2 GiB), buffers of DeepSpeed and FSDP, fragmentation, reward models, eager attention.
+Left out: CUDA and NCCL (1 to 2 GiB), buffers of DeepSpeed and FSDP, fragmentation, reward models and teachers, eager
+attention.
 """
 
 import json
@@ -34,7 +35,7 @@ from trl import ModelConfig, get_peft_config
 
 from open_r1.configs.launch import Launch
 from open_r1.configs.stages import build_stages
-from open_r1.configs.training import GRPOConfig, TrainingConfig, TrainingScriptArguments
+from open_r1.configs.training import DistillConfig, GRPOConfig, SFTConfig, TrainingConfig, TrainingScriptArguments
 from open_r1.models import dtype_asked_for, load_config, prompt_token_ids, template_kwargs_of
 from open_r1.preflight.model_and_data import check_lora_targets, empty_model
 from open_r1.preflight.programs import spread
@@ -50,6 +51,7 @@ GPUS = {
     "l40s": 45.0, "rtx3090": 24.0, "rtx4090": 24.0, "t4": 15.0,
 }  # fmt: skip
 _NUM_ROWS_MEASURED = 256
+_TASKS: dict[type, str] = {SFTConfig: "SFT", GRPOConfig: "GRPO", DistillConfig: "Distillation"}
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,17 @@ def make_schedule(args: TrainingConfig, num_rows: int, mean_length: float, longe
     batch = args.per_device_train_batch_size * replicas * accumulation
     groups = prompts = repeats = None
     num_rounds = 1
-    if isinstance(args, GRPOConfig):
-        group = args.num_generations or 1
-        groups, prompts = batch / group, (args.generation_batch_size or 0) // group
-        repeats = (args.steps_per_generation or 1) * args.num_iterations
+    if not isinstance(args, SFTConfig):
+        group = 1
+        prompts, repeats = batch, accumulation  # of a distillation
+        if isinstance(args, GRPOConfig):
+            group = args.num_generations or 1
+            prompts = (args.generation_batch_size or 0) // group
+            repeats = (args.steps_per_generation or 1) * args.num_iterations
+            num_rounds += args.dynamic_sampling_rounds
+        groups = batch / group
         micro_batches = num_rows // prompts * repeats  # an incomplete generation is left out
         mean_length += args.max_completion_length or 0
-        num_rounds += args.dynamic_sampling_rounds
         length = longest + (args.max_completion_length or 0)
     else:
         length = min(longest, args.max_length or longest)
@@ -266,15 +272,16 @@ def _memory(
     }
     gpu, gib = find_gpu(args)
     generation, cache_tokens, is_freed = 0.0, None, True
-    if isinstance(args, GRPOConfig):
-        if args.beta != 0 and not model_args.use_peft:
+    if not isinstance(args, SFTConfig):
+        if isinstance(args, GRPOConfig) and args.beta != 0 and not model_args.use_peft:
             parts["reference"] = parts["weights"]
         heads, size = _heads(config)
         cached, weights = 2 * config.num_hidden_layers * heads * size * 2, 2 * num_params  # of a token, in 16 bits
         among, is_freed = args.vllm_tensor_parallel_size, not args.use_vllm or args.vllm_enable_sleep_mode
         if not args.use_vllm:
             is_gathered = args.launch.zero_stage == 3 and args.ds3_gather_for_generation
-            rows = args.per_device_train_batch_size * (args.steps_per_generation or 1)
+            steps = getattr(args, "steps_per_generation", args.gradient_accumulation_steps) or 1
+            rows = args.per_device_train_batch_size * steps
             generation = rows * length * cached + (weights if is_gathered else 0)
         elif args.vllm_mode == "colocate":
             generation = (weights + length * cached) / among  # the least that it can do with
@@ -365,7 +372,7 @@ def plan_run(
     checkpoint, disk = disk_bytes(training_args, sizes, num_trained, schedule["checkpoints"])
     folder = Path(training_args.output_dir).absolute()
     plan = Plan(
-        task="GRPO" if isinstance(training_args, GRPOConfig) else "SFT",
+        task=_TASKS[type(training_args)],
         model=str(model_args.model_name_or_path),
         data=script_args.dataset_name or "a mixture",
         launch=training_args.launch,
@@ -386,7 +393,7 @@ def plan_run(
 
 
 def measure_prompts(
-    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, training_args: GRPOConfig
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, training_args: GRPOConfig | DistillConfig
 ) -> tuple[int, float, int]:
     """Return the number of prompts, and mean and maximum of the tokens of those from all over the data."""
     given = template_kwargs_of(training_args)

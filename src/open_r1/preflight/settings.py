@@ -12,6 +12,8 @@ from trl import ModelConfig
 
 from open_r1.configs.stages import build_stages
 from open_r1.configs.training import (
+    DistillConfig,
+    DistillScriptArguments,
     GRPOConfig,
     GRPOScriptArguments,
     SFTConfig,
@@ -105,8 +107,7 @@ def check_grpo_settings(
     if not names:
         raise ValueError(f"`reward_funcs` is empty. Known rewards: {sorted(REWARDS)}")
     _check_common(script_args, training_args, model_args)
-    if not training_args.use_vllm:
-        _refuse_generation_under_fsdp(training_args, "set `use_vllm: true`")
+    _check_sampling(training_args)
     if training_args.sync_ref_model and training_args.launch.is_fsdp:
         raise ValueError("Under FSDP a reference that moves isn't saved: use ZeRO, or set `sync_ref_model: false`.")
     if weights is not None and len(weights) != len(names):
@@ -123,15 +124,36 @@ def check_grpo_settings(
             _check_rewards(own, args)
     if training_args.eval_greedy and not is_evaluated(training_args):
         logger.warning("`eval_greedy: true` has no effect, since nothing is evaluated: set `do_eval: true`.")
-    if training_args.use_vllm:
-        way_out = "`make install EXTRAS=train,vllm` on a GPU machine, or `--use_vllm false`"
-        _require_package(training_args, "vllm", "`use_vllm: true`", way_out)
     if training_args.stop_strings and training_args.use_transformers_continuous_batching:
         raise ValueError(
             "`stop_strings` would be ignored by `use_transformers_continuous_batching: true`: set one of them alone."
         )
     room = [_max_prompt_tokens(own, args, model_args) for own, args in stages]
     return min((num_tokens for num_tokens in room if num_tokens is not None), default=None)
+
+
+def check_distill_settings(
+    script_args: DistillScriptArguments, training_args: DistillConfig, model_args: ModelConfig
+) -> int | None:
+    """Refuse a distillation that cannot work.
+
+    Returns:
+        The number of tokens a prompt may have, as of `check_grpo_settings`.
+
+    Raises:
+        ValueError: See the message.
+    """
+    _check_common(script_args, training_args, model_args)
+    _check_sampling(training_args)
+    return _max_prompt_tokens(script_args, training_args, model_args)
+
+
+def _check_sampling(training_args: GRPOConfig | DistillConfig) -> None:
+    if not training_args.use_vllm:
+        _refuse_generation_under_fsdp(training_args, "set `use_vllm: true`")
+    else:
+        way_out = "`make install EXTRAS=train,vllm` on a GPU machine, or `--use_vllm false`"
+        _require_package(training_args, "vllm", "`use_vllm: true`", way_out)
 
 
 def _check_common(
@@ -334,7 +356,9 @@ def _check_dynamic_sampling(script_args: GRPOScriptArguments, training_args: GRP
 
 
 def _max_prompt_tokens(
-    script_args: GRPOScriptArguments, training_args: GRPOConfig, model_args: ModelConfig
+    script_args: GRPOScriptArguments,
+    training_args: GRPOConfig | DistillConfig,
+    model_args: ModelConfig,
 ) -> int | None:
     context = context_length(training_args, model_args)
     limit = script_args.max_prompt_length

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps that `sft.py` and `grpo.py` share: start or resume a run, train, save, evaluate, push."""
+"""The steps that `sft.py`, `grpo.py` and `distill.py` share: start or resume a run, train, save, evaluate, push."""
 
 import logging
 import os
@@ -21,6 +21,7 @@ from open_r1.arguments import parse_args
 from open_r1.configs.training import GRPOConfig, TrainingConfig
 from open_r1.data.flags import STOPPED
 from open_r1.data.manifest import missing_from
+from open_r1.training.base import TrainingMixin
 from open_r1.training.checkpoints import (
     REFERENCE_NAME,
     Start,
@@ -41,7 +42,6 @@ from open_r1.training.tracking import (
     read_json,
     write_run_manifest,
 )
-from open_r1.training.trainer import GRPOTrainer, SFTTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -255,9 +255,7 @@ def _record_start(training_args: TrainingConfig, run: Run) -> None:
     write_run_manifest(output_dir, {**run.description, "started_from": started_from, "tracking_id": tracking_id})
 
 
-def _record_training(
-    trainer: SFTTrainer | GRPOTrainer, trained: dict[str, float], is_compact: bool
-) -> dict[str, float]:
+def _record_training(trainer: TrainingMixin, trained: dict[str, float], is_compact: bool) -> dict[str, float]:
     """Save what a training has measured; return that of the run before if there was nothing left to train."""
     metrics: dict[str, float] = {**trained, "train_samples": len(trainer.train_dataset)}
     recorded = read_json(Path(trainer.args.output_dir) / "train_results.json")
@@ -271,7 +269,7 @@ def _record_training(
     return metrics
 
 
-def _say_stopped(trainer: SFTTrainer | GRPOTrainer, *, is_start_named: bool) -> None:
+def _say_stopped(trainer: TrainingMixin, *, is_start_named: bool) -> None:
     logger.warning(
         "Stopped at step %d of %d, as asked. No model is published yet: the same command%s resumes from %s.",
         trainer.state.global_step,
@@ -282,7 +280,7 @@ def _say_stopped(trainer: SFTTrainer | GRPOTrainer, *, is_start_named: bool) -> 
 
 
 def run_training(
-    trainer: SFTTrainer | GRPOTrainer,
+    trainer: TrainingMixin,
     script_args: Any,
     training_args: TrainingConfig,
     run: Run,
@@ -313,7 +311,7 @@ def run_training(
 
 
 def _train(
-    trainer: SFTTrainer | GRPOTrainer,
+    trainer: TrainingMixin,
     script_args: Any,
     training_args: TrainingConfig,
     run: Run,
@@ -363,8 +361,8 @@ def run_script(main: Callable[..., object], script_class: type, config_class: ty
 
     Args:
         main: Prepares a training and calls `run_training`.
-        script_class: `SFTScriptArguments` or `GRPOScriptArguments`.
-        config_class: `SFTConfig` or `GRPOConfig`.
+        script_class: `SFTScriptArguments`, `GRPOScriptArguments` or `DistillScriptArguments`.
+        config_class: `SFTConfig`, `GRPOConfig` or `DistillConfig`.
         description: For `--help`.
     """
     arguments = parse_args(script_class, config_class, description=description)

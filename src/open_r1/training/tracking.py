@@ -25,7 +25,7 @@ _PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "peft", "
 _LEARNING_KEYS = (
     "model_name_or_path", "model_revision", "dtype", "bf16", "fp16", "attn_implementation", "chat_template",
     "system_prompt", "eos_token", "use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules",
-    "load_in_4bit", "load_in_8bit",
+    "load_in_4bit", "load_in_8bit", "teacher_model_name_or_path", "teacher_model_revision",
     "dataset_name", "dataset_config", "dataset_revision", "dataset_mixture", "dataset_layout", "dataset_seed",
     "dataset_train_split",
     "dataset_prompt_column", "dataset_solution_column", "max_prompt_length",

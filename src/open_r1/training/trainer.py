@@ -107,7 +107,86 @@ class SFTTrainer(TrainingMixin, trl.SFTTrainer):
         return [] if self.split_samples is None else self.split_samples.metric_names
 
 
-class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
+class SamplingMixin(TrainingMixin):
+    """What the trainers share that learn from completions of the policy: order of prompts, tokens, rollouts/."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._num_rollout_batches: Counter[tuple[str, int]] = Counter()
+        super().__init__(*args, **kwargs)
+
+    def _count_tokens(self) -> float:
+        return self.state.num_input_tokens_seen
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
+        self._train_sampler = super()._get_train_sampler(dataset)
+        return self._train_sampler
+
+    def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> None:
+        # TRL seeds its order of prompts once: resumed in the second epoch, it would draw that of the first again.
+        if self.shuffle_dataset:
+            # pyrefly: ignore[missing-attribute]
+            self._train_sampler.generator.manual_seed(self.args.seed + epoch)
+        super()._run_epoch(*args, epoch=epoch, **kwargs)
+
+    def _keep_rollouts(self, columns: dict[str, list]) -> list[dict[str, Any]]:
+        """Return the rows of all processes; keep them in rollouts/ where that was asked for."""
+        rows = gather_object([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+        if self.log_completions and self.accelerator.is_main_process:
+            mode, step = "train" if self.model.training else "eval", self.state.global_step
+            number = self._num_rollout_batches[mode, step]
+            self._num_rollout_batches[mode, step] += 1
+            write_rollouts(Path(self.args.output_dir), mode, step, number, rows)
+        return rows
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log; of the completions since the last log, which TRL also writes to a file, rollouts/ has every batch."""
+        writes = self.log_completions and self.accelerator.is_main_process
+        is_copy = writes and getattr(self.args, "log_completions_hub_repo", None) is None
+        folder = Path(self.args.output_dir) / _TABLES_OF_TRL
+        if is_copy:
+            folder.mkdir(parents=True, exist_ok=True)  # TRL makes it once, before training
+        super().log(logs, start_time)
+        if is_copy:
+            (folder / f"completions_{self.state.global_step:05d}.parquet").unlink(missing_ok=True)
+            with suppress(OSError):  # it has files of an earlier version
+                folder.rmdir()
+
+
+class DistillationTrainer(SamplingMixin, trl.DistillationTrainer):
+    """TRL's trainer of on-policy distillation: the student samples, and learns the teacher's next tokens there."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        given = self.args.generation_kwargs
+        self.eos_token_ids = list(end_token_ids(self.processing_class, self.model.generation_config, given))
+        self.generation_config.eos_token_id = self.eos_token_ids
+        if self.use_vllm:
+            self.vllm_generation.generation_kwargs = stopping_kwargs(given, self.eos_token_ids, None)
+
+    def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Any]:
+        output = super()._generate_and_score_completions(inputs)
+        if self.log_completions:
+            masks = output["completion_mask"].bool()
+            ids = [own[mask].tolist() for own, mask in zip(output["completion_ids"], masks, strict=True)]
+            self._keep_rollouts(
+                {
+                    "prompt": [row["prompt"] for row in inputs],
+                    "completion": self.processing_class.batch_decode(ids, skip_special_tokens=True),
+                    "solution": [row.get("solution") for row in inputs],
+                    "num_tokens": [len(own) for own in ids],
+                    "is_truncated": [own[-1] not in self.eos_token_ids for own in ids],
+                }
+            )
+        return output
+
+    def _extend_evaluation(self, output: EvalLoopOutput, args: tuple, prefix: str, kwargs: dict[str, Any]) -> None:
+        pass
+
+    def _estimates_of_split(self) -> list[str]:
+        return []
+
+
+class GRPOTrainer(SamplingMixin, trl.GRPOTrainer):
     """TRL's GRPO trainer with the differences listed at the top of this file."""
 
     def __init__(
@@ -118,7 +197,6 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         self._is_greedy = False
         self._records: list[Record] = []
         self._rollout: dict[str, list] = {}
-        self._num_rollout_batches: Counter[tuple[str, int]] = Counter()
         self._num_loss_tokens: list[float] = []  # of each micro-batch since the last log
         self.means_over_tokens = {"entropy", "kl"}  # metrics of micro-batches
         self._seconds = {"generate": 0.0, "reward": 0.0, "step": 0.0}
@@ -160,20 +238,6 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
             return values
 
         return [wrap(reward, partial(judge, number)) for number, reward in enumerate(reward_funcs)]
-
-    def _count_tokens(self) -> float:
-        return self.state.num_input_tokens_seen
-
-    def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
-        self._train_sampler = super()._get_train_sampler(dataset)
-        return self._train_sampler
-
-    def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> None:
-        # TRL seeds its order of prompts once: resumed in the second epoch, it would draw that of the first again.
-        if self.shuffle_dataset:
-            # pyrefly: ignore[missing-attribute]
-            self._train_sampler.generator.manual_seed(self.args.seed + epoch)
-        super()._run_epoch(*args, epoch=epoch, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         with self._timed("step"):
@@ -460,17 +524,10 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         output = super()._generate_and_score_completions(inputs)
         if self.own_advantage is not None:
             replace_advantages(self, output)
-        is_training = self.model.training
-        if not is_training or self.log_completions:
-            columns = {**self._rollout, "advantage": output["advantages"].tolist()}
-            rows = gather_object([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
-            if not is_training:
+        if not self.model.training or self.log_completions:
+            rows = self._keep_rollouts({**self._rollout, "advantage": output["advantages"].tolist()})
+            if not self.model.training:
                 self._records += [self._to_record(row) for row in rows]
-            if self.log_completions and self.accelerator.is_main_process:
-                mode, step = "train" if is_training else "eval", self.state.global_step
-                number = self._num_rollout_batches[mode, step]
-                self._num_rollout_batches[mode, step] += 1
-                write_rollouts(Path(self.args.output_dir), mode, step, number, rows)
         return output
 
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
@@ -479,14 +536,9 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
         return super()._compute_loss(model, inputs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log; of the completions since the last log, which TRL also writes to a file, rollouts/ has every batch."""
-        writes = self.log_completions and self.accelerator.is_main_process
-        is_copy = writes and self.args.log_completions_hub_repo is None
-        folder = Path(self.args.output_dir) / _TABLES_OF_TRL
+        """Log, with means over tokens, and the stage of a curriculum."""
         if self.curriculum is not None:
             logs["stage"] = self.curriculum.number
-        if is_copy:
-            folder.mkdir(parents=True, exist_ok=True)  # TRL makes it once, before training
         if self.model.training:
             names = {*self.means_over_tokens}
             if self.importance_sampling_level == "token":
@@ -494,10 +546,6 @@ class GRPOTrainer(TrainingMixin, trl.GRPOTrainer):
             weigh_by_tokens(self._metrics["train"], names, self._num_loss_tokens)
             self._num_loss_tokens = []
         super().log(logs, start_time)
-        if is_copy:
-            (folder / f"completions_{self.state.global_step:05d}.parquet").unlink(missing_ok=True)
-            with suppress(OSError):  # it has files of an earlier version
-                folder.rmdir()
 
     def _to_record(self, row: dict[str, Any]) -> Record:
         rewards = {name: None if math.isnan(row[name]) else row[name] for name in self.reward_func_names}

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On-policy distillation: a student samples, and learns the next-token distribution of a teacher at its own texts.
+
+    accelerate launch --config_file recipes/accelerate_configs/zero3.yaml src/open_r1/distill.py \\
+        --config recipes/DeepSeek-R1-Distill-Qwen-1.5B/distill/config_on_policy.yaml
+
+A row holds a prompt (`dataset_prompt_column`); nothing judges the completions. Teacher and student share a tokenizer.
+`beta: 1` is the reverse KL divergence, `beta: 0` the forward one (Agarwal et al. 2024, arXiv 2306.13649). Settings of
+the recipe can be overridden behind it.
+"""
+
+import os
+from functools import partial
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unless asked; read at import
+
+from trl import get_peft_config
+
+from open_r1.configs import DistillConfig, DistillScriptArguments, ModelConfig
+from open_r1.data.training_rows import get_dataset
+from open_r1.evaluation.eval_sets import load_eval_benchmarks
+from open_r1.models import fit_embeddings, get_model, get_teacher, get_tokenizer, template_kwargs_of
+from open_r1.preflight import (
+    check_distill_settings,
+    check_eval_benchmarks,
+    check_num_prompts,
+    check_teacher,
+    check_vocabulary,
+    check_weight_dtype,
+    evaluates_split,
+    measure_prompts,
+    plan_run,
+    report,
+    warn_of_contaminated,
+)
+from open_r1.rewards.rows import prepare_prompts
+from open_r1.training.callbacks import get_callbacks
+from open_r1.training.run import run_script, run_training, start_run
+from open_r1.training.trainer import DistillationTrainer
+
+
+def main(
+    script_args: DistillScriptArguments, training_args: DistillConfig, model_args: ModelConfig
+) -> dict[str, float]:
+    """Train and return the metrics of training and evaluation."""
+    run = start_run(script_args, training_args, model_args)
+    if run.finished is not None:
+        return run.finished
+    max_prompt_tokens = check_distill_settings(script_args, training_args, model_args)
+    check_weight_dtype(training_args, model_args)
+    callbacks = get_callbacks(training_args)
+    tokenizer = get_tokenizer(model_args, training_args)
+    check_vocabulary(tokenizer, training_args, model_args)
+    check_teacher(tokenizer, training_args)
+    benchmarks = load_eval_benchmarks(script_args, training_args, tokenizer)
+    check_eval_benchmarks(benchmarks, training_args, model_args)
+
+    dataset = get_dataset(script_args)
+    warn_of_contaminated(dataset, script_args)
+    prepare = partial(
+        prepare_prompts,
+        dataset,
+        tokenizer=tokenizer,
+        script_args=script_args,
+        system_prompt=training_args.system_prompt,
+        max_prompt_tokens=max_prompt_tokens,
+        template_kwargs=template_kwargs_of(training_args),
+    )
+    rows, eval_rows = prepare(script_args.dataset_train_split, "training"), None
+    check_num_prompts(rows, training_args)
+    if evaluates_split(dataset, script_args, training_args, benchmarks):
+        eval_rows = prepare(script_args.dataset_test_split, "evaluation")
+    plan = plan_run(script_args, training_args, model_args, measure_prompts(rows, tokenizer, training_args))
+    if training_args.check_only:
+        return report(plan, script_args, training_args, None)
+
+    model = get_model(model_args, training_args)
+    fit_embeddings(model, tokenizer)
+    trainer = DistillationTrainer(
+        model=model,
+        teacher_model=get_teacher(training_args, model_args, model),
+        args=training_args,
+        train_dataset=rows,
+        eval_dataset=eval_rows,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        callbacks=callbacks,
+        benchmarks=benchmarks,
+    )
+    return run_training(trainer, script_args, training_args, run)
+
+
+if __name__ == "__main__":
+    run_script(main, DistillScriptArguments, DistillConfig, __doc__)
