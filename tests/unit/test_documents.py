@@ -50,7 +50,7 @@ def test_own_reward_of_the_readme_works(tmp_path):
     (tmp_path / "my_rewards.py").write_text(code, encoding="utf-8")
     reward = load_user_reward(f"{tmp_path}/my_rewards.py:short")
     completions = [[{"role": "assistant", "content": "x" * length}] for length in (2000, 2001)]
-    assert reward(completions, solution=["1", "2"]) == [1.0, 0.0]
+    assert reward(completions=completions, solution=["1", "2"]) == [1.0, 0.0]
 
 
 def test_map_has_a_line_for_every_file():
